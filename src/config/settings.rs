@@ -1,0 +1,142 @@
+//! The effective settings of a server: what is left when defaults, file and flags have been put together
+//! and found sound. Plain values, read by the reactor; nothing here parses or checks.
+
+use crate::conn::policy::Policy;
+use crate::net::{Address, ListenSpec, SocketOptions};
+use crate::time::Duration;
+
+/// A whole server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The listeners for clients, in the order of the configuration, then the admin listener if any.
+    pub listeners: Vec<ListenerSettings>,
+    /// Bounds on one turn of the loop.
+    pub turn: TurnSettings,
+    /// What belongs to the whole process.
+    pub server: ServerSettings,
+    /// How the server goes away.
+    pub drain: DrainSettings,
+    /// Log lines.
+    pub log: LogSettings,
+}
+
+/// One listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerSettings {
+    /// Its name in log lines and metrics.
+    pub name: String,
+    /// What is spoken on it.
+    pub protocol: Protocol,
+    /// Where.
+    pub address: Address,
+    /// Accept queue asked for.
+    pub backlog: u32,
+    /// Most connections at once on this listener; `None`: as many as the process has descriptors for.
+    pub connections_max: Option<u32>,
+    /// What to do when full.
+    pub overload: Overload,
+    /// `TCP_NODELAY` on what it accepts.
+    pub nodelay: bool,
+    /// `SO_SNDBUF` on what it accepts, in bytes; `None` leaves it to the kernel's autotuning.
+    pub send_buffer: Option<u32>,
+    /// Life, parting and bounds of its connections.
+    pub policy: Policy,
+}
+
+impl ListenerSettings {
+    /// The options that its connections inherit.
+    pub fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            nodelay: self.nodelay,
+            keepalive: self.policy.liveness.keepalive,
+            user_timeout: self.policy.liveness.user_timeout,
+            linger2: self.policy.parting.linger2,
+            send_buffer: self.send_buffer,
+        }
+    }
+
+    /// What to ask of the kernel.
+    pub fn listen_spec(&self) -> ListenSpec {
+        ListenSpec { address: self.address.clone(), backlog: self.backlog, options: self.socket_options() }
+    }
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protocol {
+    /// Bytes back.
+    Echo,
+    /// Commands in the wire format of Redis.
+    Resp,
+    /// HTTP/1.1 for the admin interface.
+    Http,
+}
+
+impl Protocol {
+    /// The name in configuration, metrics and listener URLs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Resp => "resp",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// What a full listener does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overload {
+    /// Leave newcomers in the accept queue, and watch it.
+    Queue,
+    /// Accept, say that the server is full in the protocol, and part.
+    Shed,
+}
+
+/// Bounds on one turn of the loop: what is over them is posted to the next turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TurnSettings {
+    /// Most connections accepted from one listener in a turn.
+    pub accepts: u32,
+    /// Most bytes received from one connection in a turn.
+    pub read_bytes: usize,
+}
+
+/// What belongs to the whole process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServerSettings {
+    /// Most connections at once; `None`: derived from RLIMIT_NOFILE.
+    pub connections_max: Option<u32>,
+    /// How often a stalled accept is tried again without a close to prompt it.
+    pub accept_retry: Duration,
+    /// How often the accept queues are looked at.
+    pub queue_watch: Duration,
+}
+
+/// How the server goes away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DrainSettings {
+    /// Time over which the goodbyes are spread, so that the clients do not come back all at once.
+    pub spread: Duration,
+    /// When the server exits even if connections are left.
+    pub timeout: Duration,
+}
+
+/// Log lines.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// A filter in the syntax of `env_logger`, such as `info` or `linger=debug`.
+    pub filter: String,
+    /// Their shape.
+    pub format: LogFormat,
+    /// Most ending lines a second; more are counted and summed up in one line.
+    pub endings_per_second: u32,
+}
+
+/// The shape of log lines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// `key=value`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}

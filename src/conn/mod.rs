@@ -1,0 +1,2 @@
+//! One connection's life.
+pub mod policy;

@@ -1,0 +1,112 @@
+//! What a listener asks of its connections: how their life is watched, how they are parted from, and the
+//! bounds they live within. Plain values; the configuration fills them, one set a listener.
+
+use crate::net::Keepalive;
+use crate::time::Duration;
+
+/// Everything a listener asks of a connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// How its life is watched.
+    pub liveness: Liveness,
+    /// How it is parted from.
+    pub parting: Parting,
+    /// What it may use.
+    pub bounds: Bounds,
+}
+
+/// The means of detection, each on or off (DESIGN 1.1).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Liveness {
+    /// Take readiness flags as hints: a reset seen while reading is paused is acted upon, and a short read
+    /// without RDHUP counts as drained. Off: every read goes on until EAGAIN.
+    pub readiness: bool,
+    /// Application heartbeat.
+    pub heartbeat: Heartbeat,
+    /// TCP keepalive, by the kernel.
+    pub keepalive: Option<Keepalive>,
+    /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged.
+    pub user_timeout: Option<Duration>,
+    /// How often `TCP_INFO` is asked while reading is paused.
+    pub tcp_info_interval: Option<Duration>,
+    /// Probe with a few harmless bytes after the peer's FIN.
+    pub probe_after_eof: bool,
+    /// How often a quiet connection is sent one out-of-band byte.
+    pub probe_oob: Option<Duration>,
+}
+
+/// The heartbeat contract of a listener. A client may make its own (`IDENT id BEAT seconds`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Heartbeat {
+    /// Who drives it.
+    pub style: HeartbeatStyle,
+    /// Silence after which a connection is suspect.
+    pub timeout: Duration,
+    /// How long a suspect connection has to be heard of again.
+    pub grace: Duration,
+    /// Silence after which the server pings, for the styles in which it does.
+    pub interval: Duration,
+}
+
+/// Who drives the heartbeat.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeartbeatStyle {
+    /// Nobody: silence is no evidence.
+    Off,
+    /// The client beats, the server stays silent.
+    Client,
+    /// The server pings after silence, the client answers.
+    Server,
+    /// Either may.
+    Both,
+}
+
+impl HeartbeatStyle {
+    /// Whether the server pings.
+    pub const fn server_pings(self) -> bool {
+        matches!(self, Self::Server | Self::Both)
+    }
+}
+
+/// How a connection is let go when we end it (DESIGN 1.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Parting {
+    /// How long to wait for the peer's FIN after the goodbye, before closing first.
+    pub linger: Duration,
+    /// How long the whole parting may take while queued output still makes progress.
+    pub linger_max: Duration,
+    /// Set `TCP_LINGER2 = -1` on the listener, so that even `kill -9` leaves no TIME_WAIT.
+    pub linger2: bool,
+    /// The rung for a peer whose kernel answers but whose program does not move.
+    pub frozen: LastRung,
+    /// The rung for a peer that cannot be reached or will not read.
+    pub unreachable: LastRung,
+}
+
+/// How to close when the peer will not close first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LastRung {
+    /// `TCP_LINGER2 = -1`, then `close`: what is queued is still delivered.
+    Linger2,
+    /// `SO_LINGER {1,0}`, then `close`: everything is given up at once.
+    Reset,
+}
+
+/// What one connection may use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Largest frame, in bytes.
+    pub frame_bytes_max: usize,
+    /// Reading resumes when waiting output has fallen to this, in bytes.
+    pub output_low: usize,
+    /// Reading pauses when waiting output has risen to this, in bytes.
+    pub output_high: usize,
+    /// Waiting output over this ends the connection, `slow.bytes`.
+    pub output_max: usize,
+    /// Waiting output without progress for this long ends the connection, `slow.time`.
+    pub slow_time: Duration,
+    /// How long the opening exchange may take.
+    pub handshake_timeout: Option<Duration>,
+    /// How long a live connection may be unused.
+    pub idle_timeout: Option<Duration>,
+}

@@ -1,0 +1,398 @@
+//! The kernel as the reactor sees it: traits for the poller and clock, for listeners and for streams, and
+//! the plain values that pass through them.
+//!
+//! [`sys`](crate::sys) implements them over mio and libc; a simulated kernel can stand behind the same
+//! traits. No `io::Error` passes this line: what the reactor must tell apart has a variant here, and the
+//! rest carries its errno for the log.
+
+use crate::end::Evidence;
+use crate::time::{Duration, Instant};
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// The poller and the clock, and the maker of listeners.
+pub trait Kernel {
+    /// A listening socket.
+    type Listener: Listener<Stream = Self::Stream>;
+    /// A connected socket.
+    type Stream: Stream;
+
+    /// The time now. The reactor reads it once a turn.
+    fn now(&mut self) -> Instant;
+
+    /// Waits until something is ready, at most for `timeout` (`None`: until something is), and appends it
+    /// to `ready`. A wait that a signal interrupts returns nothing. Spurious entries are allowed.
+    ///
+    /// # Errors
+    /// When the poller itself has failed; the loop cannot go on.
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Fatal>;
+
+    /// Opens a listener and watches it under `token`.
+    ///
+    /// # Errors
+    /// What was asked for and what the kernel answered, in a sentence for the operator.
+    fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Self::Listener, Fatal>;
+
+    /// Starts to watch a stream, edge triggered.
+    ///
+    /// # Errors
+    /// When the kernel is out of memory or watches (ENOMEM, ENOSPC).
+    fn watch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> Result<(), Fault>;
+
+    /// Changes what a watched stream is watched for.
+    ///
+    /// # Errors
+    /// As [`watch`](Self::watch).
+    fn rewatch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> Result<(), Fault>;
+
+    /// The next signal that arrived, after [`Token::SIGNAL`] was ready.
+    fn next_signal(&mut self) -> Option<Signal>;
+
+    /// The host's counts of connections that its accept queues could not take.
+    fn listen_drops(&mut self) -> Option<ListenDrops>;
+}
+
+/// A listening socket, non-blocking.
+pub trait Listener {
+    /// What accepting yields.
+    type Stream;
+
+    /// Takes one connection from the accept queue.
+    fn try_accept(&mut self) -> Accepted<Self::Stream>;
+
+    /// Length and limit of the accept queue; `None` where the kernel does not tell (unix sockets).
+    fn queue(&self) -> Option<Queue>;
+
+    /// The address it is bound to, with the port that the kernel chose.
+    fn address(&self) -> &Address;
+
+    /// Applies changed options; connections accepted from now on inherit them.
+    fn set_options(&mut self, options: &SocketOptions);
+}
+
+/// A connected socket, non-blocking. Dropping one closes it plainly; [`close`](Stream::close) chooses how.
+pub trait Stream {
+    /// Receives into `buffer`.
+    fn recv(&mut self, buffer: &mut [u8]) -> Received;
+
+    /// Sends from `bytes`; never raises SIGPIPE.
+    fn send(&mut self, bytes: &[u8]) -> Sent;
+
+    /// Sends one byte out of band (`MSG_OOB`).
+    fn send_oob(&mut self, byte: u8) -> Sent;
+
+    /// Takes the pending error of the socket (`SO_ERROR`). It may be a soft error of a live connection.
+    fn take_error(&mut self) -> Option<Fault>;
+
+    /// What the kernel knows (`TCP_INFO`); `None` for a unix socket.
+    fn evidence(&self) -> Option<Evidence>;
+
+    /// Makes the kernel send a keepalive probe now, so that the peer's kernel shows whether it is there.
+    /// Not one byte of it is seen by either program.
+    fn probe_peer(&mut self);
+
+    /// Undoes [`probe_peer`](Self::probe_peer): keepalive as the listener has it.
+    fn restore_keepalive(&mut self, keepalive: Option<Keepalive>);
+
+    /// Closes the socket in the given way.
+    fn close(self, how: CloseHow);
+}
+
+/// The name under which something is watched, handed back with each readiness.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// Signals.
+    pub const SIGNAL: Self = Self(u64::MAX);
+}
+
+/// One entry of a poll: hints about one source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ready {
+    /// Which source.
+    pub token: Token,
+    /// What it may be ready for.
+    pub readiness: Readiness,
+}
+
+/// Readiness flags, as epoll reports them (epoll_ctl(2)). Hints only: the call that follows decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "five independent flags of the kernel's, not a state")]
+pub struct Readiness {
+    /// Input, or its end, may be there (EPOLLIN).
+    pub readable: bool,
+    /// Output may be taken again (EPOLLOUT).
+    pub writable: bool,
+    /// The peer has finished sending (EPOLLRDHUP or EPOLLHUP).
+    pub read_closed: bool,
+    /// Neither direction works any more (EPOLLHUP).
+    pub write_closed: bool,
+    /// An error is pending (EPOLLERR).
+    pub error: bool,
+}
+
+/// What a stream is watched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// Input only: nothing is waiting to be sent.
+    Read,
+    /// Input, and room for output.
+    ReadWrite,
+}
+
+/// The outcome of a receive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// That many bytes, at least one.
+    Bytes(usize),
+    /// End of file: the peer's FIN. Also what follows an error that was already returned.
+    Eof,
+    /// Nothing now (EAGAIN).
+    WouldBlock,
+    /// A signal came first (EINTR): not an ending, try again.
+    Interrupted,
+    /// The connection has failed.
+    Failed(Fault),
+}
+
+/// The outcome of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// That many bytes were taken, maybe fewer than offered.
+    Bytes(usize),
+    /// No room now (EAGAIN).
+    WouldBlock,
+    /// A signal came first (EINTR): try again.
+    Interrupted,
+    /// The connection has failed.
+    Failed(Fault),
+}
+
+/// How a socket call on a connection failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// ECONNRESET, ECONNABORTED: the peer reset.
+    Reset,
+    /// EPIPE: the peer had closed and then reset, or we had shut down sending.
+    BrokenPipe,
+    /// ETIMEDOUT: keepalive, retransmissions or the user timeout gave up.
+    TimedOut,
+    /// EHOSTUNREACH, ENETUNREACH, EHOSTDOWN, ENETDOWN, ENONET: the network said there is no way.
+    Unreachable,
+    /// ENOBUFS, ENOMEM: the system's trouble, not the connection's.
+    Memory,
+    /// Any other errno.
+    Other(i32),
+}
+
+/// The outcome of one accept.
+#[derive(Debug)]
+pub enum Accepted<S> {
+    /// A connection and where it comes from.
+    Stream(S, Peer),
+    /// The queue is empty (EAGAIN).
+    WouldBlock,
+    /// A signal came first (EINTR): try again.
+    Interrupted,
+    /// That one had already failed in the queue (ECONNABORTED, EPROTO and the network errors that
+    /// accept(2) passes on): the next may be well.
+    Aborted(i32),
+    /// Something ran out; the connection stays in the queue.
+    Exhausted(Resource),
+    /// Any other errno.
+    Failed(i32),
+}
+
+/// What accepting ran out of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Resource {
+    /// EMFILE: this process's descriptors.
+    ProcessFiles,
+    /// ENFILE: the system's descriptors.
+    SystemFiles,
+    /// ENOBUFS, ENOMEM: socket memory.
+    Memory,
+}
+
+impl Resource {
+    /// The errno by name, and what would help.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::ProcessFiles => "EMFILE: this process is out of descriptors; raise RLIMIT_NOFILE",
+            Self::SystemFiles => "ENFILE: the host is out of file handles; raise fs.file-max",
+            Self::Memory => "ENOBUFS: the host is out of socket memory; see net.ipv4.tcp_mem",
+        }
+    }
+}
+
+/// How a socket is closed: the act behind [`CloseMode`](crate::end::CloseMode).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseHow {
+    /// `close`, nothing else: the peer's FIN or RST is already here.
+    Plain,
+    /// `TCP_LINGER2 = -1` unless inherited, then `close`.
+    Linger2,
+    /// `SO_LINGER {1,0}`, then `close`.
+    Reset,
+}
+
+/// TCP keepalive: when a quiet connection is probed, how often, and how many probes may go unanswered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Keepalive {
+    /// Quiet time before the first probe (`TCP_KEEPIDLE`, whole seconds).
+    pub idle: Duration,
+    /// Time between probes (`TCP_KEEPINTVL`, whole seconds).
+    pub interval: Duration,
+    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
+    pub count: u32,
+}
+
+/// Options set on a listener and inherited by what it accepts (`tests/close.rs` shows that they are).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketOptions {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE` and its three numbers.
+    pub keepalive: Option<Keepalive>,
+    /// `TCP_USER_TIMEOUT`.
+    pub user_timeout: Option<Duration>,
+    /// `TCP_LINGER2 = -1`.
+    pub linger2: bool,
+    /// `SO_SNDBUF` in bytes; `None` leaves it to the kernel's autotuning.
+    pub send_buffer: Option<u32>,
+}
+
+/// What to listen on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenSpec {
+    /// Where.
+    pub address: Address,
+    /// Length of the accept queue asked for; the kernel caps it at `net.core.somaxconn`.
+    pub backlog: u32,
+    /// Inherited options.
+    pub options: SocketOptions,
+}
+
+/// A place to listen on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Address {
+    /// IPv4 or IPv6. `[::]` takes IPv4 as well unless `v6_only`.
+    Tcp {
+        /// Address and port; port 0 lets the kernel choose.
+        socket: SocketAddr,
+        /// `IPV6_V6ONLY`.
+        v6_only: bool,
+    },
+    /// A unix stream socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { socket, .. } => write!(f, "{socket}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where a connection comes from, in 19 bytes without padding: a connection keeps it for its End record,
+/// because `getpeername` fails once the peer has reset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    ip: [u8; 16],
+    port: [u8; 2],
+    family: Family,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Inet,
+    Unix,
+}
+
+impl Peer {
+    /// A client of a unix socket: it has no address.
+    pub const UNIX: Self = Self { ip: [0; 16], port: [0; 2], family: Family::Unix };
+
+    /// A TCP peer. IPv4 is kept in its v6-mapped form and shown as IPv4.
+    pub fn new(address: SocketAddr) -> Self {
+        let ip = match address.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self { ip: ip.octets(), port: address.port().to_be_bytes(), family: Family::Inet }
+    }
+
+    /// The address, unless it is a client of a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        let ip = Ipv6Addr::from(self.ip).to_canonical();
+        match self.family {
+            Family::Inet => Some(SocketAddr::new(ip, u16::from_be_bytes(self.port))),
+            Family::Unix => None,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address() {
+            Some(address) => write!(f, "{address}"),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An accept queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Queue {
+    /// Connections that wait in it now (`tcpi_unacked` of a listener).
+    pub length: u32,
+    /// Its limit (`tcpi_sacked`); it holds one more than that.
+    pub limit: u32,
+}
+
+/// The host's counters of full accept queues (`/proc/net/netstat`, TcpExt), since boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ListenDrops {
+    /// `ListenOverflows`: the accept queue was full.
+    pub overflows: u64,
+    /// `ListenDrops`: the same, and every other reason to drop a SYN or the last ACK.
+    pub drops: u64,
+}
+
+/// A signal, by what it asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// SIGTERM or SIGINT: drain, then exit. A second one: exit now.
+    Terminate,
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// SIGUSR1: log a summary of the state.
+    Report,
+}
+
+/// The loop cannot start or go on: what was tried, and the kernel's answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fatal {
+    /// What was tried, with what, as in `bind 127.0.0.1:7007`.
+    pub what: String,
+    /// The kernel's answer in words, and what would help.
+    pub why: String,
+}
+
+impl fmt::Display for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+impl std::error::Error for Fatal {}

@@ -1,2 +1,89 @@
-//! One connection's life.
+//! One connection's life, pure: no fd, no clock, no bytes. The reactor tells it what happened and when
+//! ([`Life::on`]), and it answers what to do; [`liveness`] says which of its deadlines comes next.
+//!
+//! Read [`state`] first (the states in temporal order and the transition table), then [`liveness`] (silence,
+//! suspicion, verdicts), then [`policy`] (what a listener can ask for).
+
+pub mod liveness;
 pub mod policy;
+pub mod state;
+
+use crate::end::{CloseMode, Detector, End, Evidence, Reason};
+use crate::time::Instant;
+use policy::Parting;
+pub use state::{Action, Cause, Input, State};
+
+/// What is remembered of one connection's life. Kept small: a hundred thousand of them lie in a table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Life {
+    state: State,
+    accepted: Instant,
+    heard: Instant,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes that the kernel took for sending.
+    pub bytes_out: u64,
+}
+
+impl Life {
+    /// A connection accepted at `now`.
+    pub const fn new(state: State, now: Instant) -> Self {
+        Self { state, accepted: now, heard: now, bytes_in: 0, bytes_out: 0 }
+    }
+
+    /// Where in its life it is.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// When it was accepted.
+    pub const fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// When the peer was last heard of. Stands still once a cause of ending is recorded, so that the End
+    /// tells how long the silence was when it was noticed.
+    pub const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    /// Tells what happened; answers what to do. See the table in [`state`].
+    pub fn on(&mut self, input: Input, now: Instant, parting: &Parting) -> Action {
+        let (next, action) = self.state.on(input, now, parting);
+        if matches!(input, Input::Heard) && self.state.cause().is_none() {
+            self.heard = now;
+        }
+        self.state = next;
+        action
+    }
+
+    /// The record of its end, which [`Action::Close`] asked for.
+    ///
+    /// # Panics
+    /// If no cause was recorded: the state machine closes nothing without one.
+    pub fn end(&self, close: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
+        let cause = self.state.cause().expect("a connection closes for a recorded cause");
+        End {
+            reason: cause.reason,
+            detector: cause.detector,
+            close,
+            silence: cause.at.since(self.heard),
+            age: now.since(self.accepted),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            messages_in: 0,
+            messages_out: 0,
+            unsent_bytes: 0,
+            evidence,
+        }
+    }
+}
+
+/// What ETIMEDOUT meant, from the kernel's evidence (KERNEL: one `TCP_INFO` after death still tells).
+pub fn explain_timeout(evidence: Option<Evidence>) -> (Reason, Detector) {
+    match evidence {
+        Some(e) if e.retransmits == 0 && e.snd_wnd == 0 => (Reason::StuckZeroWindow, Detector::UserTimeout),
+        Some(e) if e.retransmits > 0 || e.unacked > 0 => (Reason::LostUnacked, Detector::UserTimeout),
+        Some(_) | None => (Reason::LostKeepalive, Detector::TcpKeepalive),
+    }
+}

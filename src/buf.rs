@@ -1,0 +1,100 @@
+//! Bytes on their way: a queue that is consumed from the front and gives its memory back when it is empty.
+//!
+//! An idle connection owns none. Bounds and watermarks belong to the connection's policy; the queue only
+//! counts.
+
+/// A byte queue in one piece of memory, so that all of it can be offered to the kernel in one call.
+#[derive(Debug, Default)]
+pub struct ByteQueue {
+    bytes: Vec<u8>,
+    head: usize,
+}
+
+impl ByteQueue {
+    /// Bytes waiting.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What waits, oldest first.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.head..]
+    }
+
+    /// Appends `bytes`.
+    pub fn push(&mut self, bytes: &[u8]) {
+        // Moving is worth it once the dead part is the larger one: each byte is then moved at most once
+        // for each time its queue doubles.
+        if self.head > self.len() && self.bytes.len() + bytes.len() > self.bytes.capacity() {
+            self.bytes.drain(..self.head);
+            self.head = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Drops the `count` oldest bytes.
+    ///
+    /// # Panics
+    /// If fewer are waiting.
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.len(), "consumed {count} of {} bytes", self.len());
+        self.head += count;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.head = 0;
+        }
+    }
+
+    /// Empties the queue and keeps at most `capacity` bytes of memory for the next use.
+    pub fn reset(&mut self, capacity: usize) {
+        self.bytes.clear();
+        self.head = 0;
+        self.bytes.shrink_to(capacity);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_deque(steps in prop::collection::vec((any::<bool>(), 0usize..5000), 0..200)) {
+            let (mut queue, mut model) = (ByteQueue::default(), VecDeque::new());
+            let mut counter = 0u8;
+            for (push, amount) in steps {
+                if push {
+                    let bytes: Vec<u8> =
+                        (0..amount).map(|_| { counter = counter.wrapping_add(1); counter }).collect();
+                    queue.push(&bytes);
+                    model.extend(bytes);
+                } else {
+                    let amount = amount.min(model.len());
+                    queue.consume(amount);
+                    model.drain(..amount);
+                }
+                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!(queue.as_slice(), &*model.make_contiguous());
+            }
+        }
+    }
+
+    #[test]
+    fn memory_stays_within_a_small_multiple_of_what_waits() {
+        let mut queue = ByteQueue::default();
+        for _ in 0..10_000 {
+            queue.push(&[7; 1000]);
+            if queue.len() > 4000 {
+                queue.consume(1000);
+            }
+        }
+        assert!(queue.bytes.capacity() <= 32 * 1024, "{}", queue.bytes.capacity());
+    }
+}

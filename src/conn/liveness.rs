@@ -1,0 +1,115 @@
+//! Which deadline of a connection comes next, and what silence means when it has passed.
+//!
+//! One function, [`next_due`], serves both questions the reactor has: until when to sleep, and what to do on
+//! waking. Nothing is stored per deadline; each is a time that something last happened plus a policy. So
+//! hearing from a peer is a store, and the wheel's entry is looked at again only when it expires.
+
+use super::policy::{Heartbeat, HeartbeatStyle, Policy};
+use super::{Life, State};
+use crate::end::{Evidence, Reason};
+use crate::time::Instant;
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// When the state's own deadline comes: handshake, grace, linger.
+    Deadline,
+    /// When to ping a silent peer.
+    Ping,
+    /// When silence makes a peer suspect.
+    Doubt,
+    /// When an unused connection is ended.
+    Idle,
+    /// When to send the out-of-band byte.
+    OobProbe,
+    /// When output without progress ends the connection.
+    Slow,
+    /// When to ask `TCP_INFO` about a connection that is not being read.
+    TcpInfo,
+}
+
+/// When the things happened that deadlines are counted from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clocks {
+    /// The last message that was not a heartbeat.
+    pub used: Instant,
+    /// The last ping of ours.
+    pub pinged: Instant,
+    /// The last out-of-band byte of ours.
+    pub oob_sent: Instant,
+    /// When waiting output last got shorter; `None` if none waits.
+    pub output_moved: Option<Instant>,
+    /// When `TCP_INFO` was last asked; `None` while the connection is being read.
+    pub info_asked: Option<Instant>,
+}
+
+/// The earliest deadline of a connection and what is due then; `None`: it may sleep for ever.
+///
+/// `heartbeat` is the contract in force: the listener's, or the one the client made for itself.
+pub fn next_due(
+    life: &Life,
+    policy: &Policy,
+    heartbeat: &Heartbeat,
+    clocks: &Clocks,
+) -> Option<(Instant, Due)> {
+    let deadline = match life.state() {
+        State::Handshaking => policy.bounds.handshake_timeout.map(|timeout| life.accepted() + timeout),
+        State::Open => None,
+        State::Suspect { deadline, .. }
+        | State::PeerClosed { deadline, .. }
+        | State::Parting { deadline, .. } => Some(deadline),
+        State::Closed { .. } => return None,
+    };
+    let mut next = deadline.map(|at| (at, Due::Deadline));
+    let mut consider = |at: Option<Instant>, due: Due| {
+        if let Some(at) = at
+            && next.is_none_or(|(earliest, _)| at < earliest)
+        {
+            next = Some((at, due));
+        }
+    };
+    let ending = life.state().cause().is_some();
+    if matches!(life.state(), State::Open) {
+        consider(ping_due(life, heartbeat, clocks), Due::Ping);
+        consider(doubt_due(life, heartbeat), Due::Doubt);
+        consider(policy.bounds.idle_timeout.map(|timeout| clocks.used + timeout), Due::Idle);
+        let quiet_since = clocks.oob_sent.max(life.heard());
+        consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
+    }
+    if !ending {
+        consider(clocks.output_moved.map(|at| at + policy.bounds.slow_time), Due::Slow);
+    }
+    if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {
+        consider(Some(asked + interval), Due::TcpInfo);
+    }
+    next
+}
+
+/// One ping a silence: after it, only an answer or the timeout.
+fn ping_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
+    let unanswered = clocks.pinged > life.heard();
+    (heartbeat.style.server_pings() && !unanswered).then(|| life.heard() + heartbeat.interval)
+}
+
+fn doubt_due(life: &Life, heartbeat: &Heartbeat) -> Option<Instant> {
+    match heartbeat.style {
+        HeartbeatStyle::Off => None,
+        HeartbeatStyle::Client | HeartbeatStyle::Server | HeartbeatStyle::Both => {
+            Some(life.heard() + heartbeat.timeout)
+        }
+    }
+}
+
+/// What it means that a suspect peer, probed at `since`, was not heard of by `now`: did its kernel answer?
+///
+/// A peer's kernel acknowledges our probe whatever its program does, so an ACK younger than the suspicion
+/// proves the host alive and the program stuck. `None` (a unix socket) has a kernel that is ours.
+pub fn verdict(evidence: Option<Evidence>, since: Instant, now: Instant) -> Reason {
+    let Some(evidence) = evidence else { return Reason::StuckFrozen };
+    let suspect_ms = now.since(since).as_millis();
+    match (u128::from(evidence.last_ack_recv_ms) < suspect_ms, evidence.snd_wnd) {
+        (false, _) => Reason::LostHeartbeat,
+        (true, 0) => Reason::StuckZeroWindow,
+        (true, _) => Reason::StuckFrozen,
+    }
+}

@@ -1,0 +1,341 @@
+//! The states of a connection in temporal order, and the one table of transitions between them.
+//!
+//! ```text
+//! Handshaking ──▶ Open ◀──▶ Suspect
+//!      │            │          │
+//!      └────────────┼──────────┤
+//!                   ▼          ▼
+//!               PeerClosed ◀─ Parting
+//!                   │          │
+//!                   └────┬─────┘
+//!                        ▼
+//!                     Closed
+//! ```
+//!
+//! Three rules hold everywhere: the first cause wins; the peer's FIN is waited for while waiting can still
+//! spare us the TIME_WAIT; and an input that makes no sense in a state changes nothing.
+
+use super::policy::{LastRung, Parting};
+use crate::end::{CloseMode, Detector, Reason};
+use crate::time::{Duration, Instant};
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Accepted; the protocol's opening exchange is not complete.
+    Handshaking,
+    /// In use; the peer was heard of within its heartbeat timeout.
+    Open,
+    /// Silent beyond the heartbeat timeout, or its heartbeat connection died. Output is withheld, the peer
+    /// has been probed once, and whatever arrives before the deadline revives it.
+    Suspect {
+        /// When silence becomes a verdict.
+        deadline: Instant,
+        /// Since when, to be held against the peer's last ACK.
+        since: Instant,
+        /// What raised the suspicion.
+        detector: Detector,
+    },
+    /// The peer's FIN has been read. It may only be half-closed: we flush what we owe, then close.
+    PeerClosed {
+        /// Why the connection ends.
+        cause: Cause,
+        /// When to give up on a peer that does not take what we owe it, or does not answer the probe.
+        deadline: Instant,
+    },
+    /// We want it to end. The goodbye is said or queued; we still read, flush, and wait for the peer's FIN.
+    Parting {
+        /// Why the connection ends.
+        cause: Cause,
+        /// When to stop waiting: put off while queued output makes progress.
+        deadline: Instant,
+    },
+    /// Over: the socket is closed and the End published. Nothing changes any more.
+    Closed {
+        /// Why it ended.
+        cause: Cause,
+    },
+}
+
+/// The first cause of an ending, and when it was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cause {
+    /// Why.
+    pub reason: Reason,
+    /// What noticed it.
+    pub detector: Detector,
+    /// When.
+    pub at: Instant,
+}
+
+/// What can happen to a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Input {
+    /// The protocol's opening exchange is complete.
+    Opened,
+    /// Something arrived from the peer, or its heartbeat connection vouched for it.
+    Heard,
+    /// Silence passed the heartbeat timeout, or the heartbeat connection died.
+    Doubted {
+        /// Which of the two.
+        detector: Detector,
+        /// How long the peer has to be heard of again.
+        grace: Duration,
+    },
+    /// The peer's FIN was read.
+    PeerFin {
+        /// In the middle of a frame.
+        midframe: bool,
+    },
+    /// The socket failed.
+    Failed {
+        /// What it means.
+        reason: Reason,
+        /// Where it was seen.
+        detector: Detector,
+    },
+    /// The peer said goodbye in the protocol.
+    Goodbye,
+    /// We end it, and the peer is there to be told.
+    Leave {
+        /// Why.
+        reason: Reason,
+        /// What decided it.
+        detector: Detector,
+        /// Whether the peer can know that we wait for it: no use in waiting for one that was told nothing.
+        told: bool,
+    },
+    /// We end it, and the peer does not take part in that any more.
+    GiveUp {
+        /// Why.
+        reason: Reason,
+        /// What decided it.
+        detector: Detector,
+        /// How to close.
+        rung: LastRung,
+        /// Whether we still hold output that the kernel had no room for.
+        owing: bool,
+    },
+    /// The kernel took some of the output we owed.
+    Progress,
+    /// The kernel has taken all output we owed. `probe`: bytes after end of file were sent, and RST is
+    /// awaited as their answer.
+    Flushed {
+        /// Whether to wait for the answer to a probe.
+        probe: bool,
+    },
+    /// The state's own deadline has passed.
+    Expired {
+        /// Whether we still hold output that the kernel had no room for.
+        owing: bool,
+    },
+}
+
+/// What the reactor has to do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Nothing, or nothing new.
+    None,
+    /// Probe the peer once; tell that it is suspect.
+    Probe,
+    /// Send what was withheld; tell that it is back.
+    Revive,
+    /// Flush what we owe; report [`Input::Flushed`] when nothing is left.
+    Flush,
+    /// Close the socket and publish the End.
+    Close(CloseMode),
+}
+
+impl State {
+    /// The name in log lines, metrics and JSON.
+    pub const fn name(self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+
+    /// All names, in temporal order.
+    pub const NAMES: [&'static str; 6] =
+        ["handshaking", "open", "suspect", "peer_closed", "parting", "closed"];
+
+    /// The place in [`NAMES`](Self::NAMES).
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Handshaking => 0,
+            Self::Open => 1,
+            Self::Suspect { .. } => 2,
+            Self::PeerClosed { .. } => 3,
+            Self::Parting { .. } => 4,
+            Self::Closed { .. } => 5,
+        }
+    }
+
+    /// The recorded cause of its ending, if it is ending.
+    pub const fn cause(&self) -> Option<Cause> {
+        match self {
+            Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
+            Self::PeerClosed { cause, .. } | Self::Parting { cause, .. } | Self::Closed { cause } => {
+                Some(*cause)
+            }
+        }
+    }
+
+    /// The transition table: what follows from `input` in this state, and what to do about it.
+    #[must_use]
+    pub fn on(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
+        match self {
+            Self::Handshaking => match input {
+                Input::Opened => (Self::Open, Action::None),
+                Input::Doubted { .. } => (self, Action::None),
+                Input::Expired { .. } => begin_parting(
+                    Cause { reason: Reason::ProtocolHandshakeTimeout, detector: Detector::Timer, at: now },
+                    true,
+                    parting,
+                ),
+                other => self.on_any_live(other, now, parting),
+            },
+            Self::Open => match input {
+                Input::Doubted { detector, grace } => {
+                    (Self::Suspect { deadline: now + grace, since: now, detector }, Action::Probe)
+                }
+                other => self.on_any_live(other, now, parting),
+            },
+            Self::Suspect { .. } => match input {
+                Input::Heard => (Self::Open, Action::Revive),
+                other => self.on_any_live(other, now, parting),
+            },
+            Self::PeerClosed { cause, .. } => on_peer_closed(self, cause, input, now, parting),
+            Self::Parting { cause, .. } => on_parting(self, cause, input, now, parting),
+            Self::Closed { .. } => (self, Action::None),
+        }
+    }
+
+    /// What Handshaking, Open and Suspect have in common: no cause is recorded yet, so what comes is one.
+    fn on_any_live(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
+        match input {
+            Input::PeerFin { midframe } => {
+                let reason = if midframe { Reason::PeerFinMidframe } else { Reason::PeerFin };
+                let cause = Cause { reason, detector: Detector::ZeroRead, at: now };
+                (Self::PeerClosed { cause, deadline: now + parting.linger }, Action::Flush)
+            }
+            Input::Failed { reason, detector } => {
+                (Self::Closed { cause: Cause { reason, detector, at: now } }, Action::Close(CloseMode::Reset))
+            }
+            Input::Goodbye => {
+                let cause = Cause { reason: Reason::PeerGoodbye, detector: Detector::Protocol, at: now };
+                begin_parting(cause, true, parting)
+            }
+            Input::Leave { reason, detector, told } => {
+                begin_parting(Cause { reason, detector, at: now }, told, parting)
+            }
+            Input::GiveUp { reason, detector, rung, owing } => {
+                give_up(Cause { reason, detector, at: now }, rung, owing, parting)
+            }
+            Input::Opened
+            | Input::Heard
+            | Input::Doubted { .. }
+            | Input::Progress
+            | Input::Flushed { .. }
+            | Input::Expired { .. } => (self, Action::None),
+        }
+    }
+}
+
+/// The peer's FIN is here. Only the delivery of what we owe is still open.
+fn on_peer_closed(
+    state: State,
+    cause: Cause,
+    input: Input,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
+    match input {
+        Input::Flushed { probe: true } => {
+            (State::PeerClosed { cause, deadline: now + parting.linger }, Action::None)
+        }
+        Input::Flushed { probe: false } => {
+            (State::Closed { cause }, Action::Close(peer_first(cause.reason)))
+        }
+        Input::Progress => (State::PeerClosed { cause, deadline: extend(cause, now, parting) }, Action::None),
+        // A reset that answers the probe is what the probe is for; the reactor reports it as such.
+        Input::Failed { detector: Detector::EofProbe, .. } => {
+            let cause = Cause { detector: Detector::EofProbe, ..cause };
+            (State::Closed { cause }, Action::Close(CloseMode::ProbeReset))
+        }
+        // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted.
+        Input::Failed { detector, .. } if is_fin(cause.reason) => {
+            let cause = Cause { reason: Reason::PeerResetAfterFin, detector, ..cause };
+            (State::Closed { cause }, Action::Close(CloseMode::Reset))
+        }
+        Input::Failed { .. } | Input::Expired { owing: true } => {
+            (State::Closed { cause }, Action::Close(CloseMode::Reset))
+        }
+        // Nothing owed, and the probe was not answered by RST: the peer is only half-closed.
+        Input::Expired { owing: false } => (State::Closed { cause }, Action::Close(peer_first(cause.reason))),
+        Input::GiveUp { rung, .. } => (State::Closed { cause }, Action::Close(rung.into())),
+        Input::Opened
+        | Input::Heard
+        | Input::Doubted { .. }
+        | Input::PeerFin { .. }
+        | Input::Goodbye
+        | Input::Leave { .. } => (state, Action::None),
+    }
+}
+
+/// We want to end, and would like the peer to close first.
+fn on_parting(state: State, cause: Cause, input: Input, now: Instant, parting: &Parting) -> (State, Action) {
+    match input {
+        Input::PeerFin { .. } => {
+            (State::PeerClosed { cause, deadline: extend(cause, now, parting) }, Action::Flush)
+        }
+        Input::Failed { .. } => (State::Closed { cause }, Action::Close(CloseMode::Reset)),
+        Input::GiveUp { rung, .. } => (State::Closed { cause }, Action::Close(rung.into())),
+        Input::Progress => (State::Parting { cause, deadline: extend(cause, now, parting) }, Action::None),
+        // Output that is still ours at the deadline made no progress: the peer will not read it.
+        Input::Expired { owing: true } => {
+            (State::Closed { cause }, Action::Close(parting.unreachable.into()))
+        }
+        Input::Expired { owing: false } => (State::Closed { cause }, Action::Close(CloseMode::Linger2)),
+        Input::Opened
+        | Input::Heard
+        | Input::Doubted { .. }
+        | Input::Goodbye
+        | Input::Leave { .. }
+        | Input::Flushed { .. } => (state, Action::None),
+    }
+}
+
+/// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
+/// moves only while output is under way.
+fn begin_parting(cause: Cause, told: bool, parting: &Parting) -> (State, Action) {
+    let deadline = if told { cause.at + parting.linger } else { cause.at };
+    (State::Parting { cause, deadline }, Action::Flush)
+}
+
+/// Closes at once, unless the rung promises delivery of what we still hold.
+fn give_up(cause: Cause, rung: LastRung, owing: bool, parting: &Parting) -> (State, Action) {
+    match rung {
+        LastRung::Linger2 if owing => begin_parting(cause, true, parting),
+        LastRung::Linger2 | LastRung::Reset => (State::Closed { cause }, Action::Close(rung.into())),
+    }
+}
+
+/// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
+fn extend(cause: Cause, now: Instant, parting: &Parting) -> Instant {
+    (now + parting.linger).min(cause.at + parting.linger_max)
+}
+
+const fn is_fin(reason: Reason) -> bool {
+    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe)
+}
+
+const fn peer_first(reason: Reason) -> CloseMode {
+    if is_fin(reason) { CloseMode::PeerFirst } else { CloseMode::PeerFirstAfterGoodbye }
+}
+
+impl From<LastRung> for CloseMode {
+    fn from(rung: LastRung) -> Self {
+        match rung {
+            LastRung::Linger2 => Self::Linger2,
+            LastRung::Reset => Self::Reset,
+        }
+    }
+}

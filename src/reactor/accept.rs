@@ -1,0 +1,180 @@
+//! Accepting: within a budget, never spinning, and never silent about why it stands still.
+//!
+//! Under edge triggering a queue that was not emptied gives no new edge. So a [`Gate`] remembers what is
+//! known of the queue: [`Gate::Open`] is tried every turn until the kernel says it is empty; a gate that
+//! stands still for want of descriptors is tried again after each close and on a timer.
+
+use super::entry::{Connection, Reading};
+use super::{ADMIN_CONNECTIONS_MAX, Reactor};
+use crate::config::settings::{Overload, Protocol};
+use crate::conn::{Life, State};
+use crate::end::{Detector, Reason};
+use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
+use crate::report;
+
+/// What is known of an accept queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Gate {
+    /// Empty when last looked at: the next edge will tell.
+    Drained,
+    /// Connections may wait in it.
+    Open,
+    /// Connections may wait in it, but we hold as many as we may.
+    Full,
+    /// Connections may wait in it, but the system ran out of something.
+    Blocked(Resource),
+    /// Connections may wait in it, but accepting failed with an errno that accept(2) does not foresee.
+    Failed(i32),
+    /// Nothing more is accepted: the server is going away.
+    Shut,
+}
+
+impl Gate {
+    /// An edge came. It says nothing new about a gate that stands still for a reason.
+    pub(super) const fn on_edge(&mut self) {
+        if matches!(self, Self::Drained) {
+            *self = Self::Open;
+        }
+    }
+
+    /// Something was freed, or some time has passed: worth another try.
+    pub(super) const fn retry(&mut self) {
+        if self.is_stalled() {
+            *self = Self::Open;
+        }
+    }
+
+    /// Whether connections may be waiting that we do not take.
+    pub(super) const fn is_stalled(self) -> bool {
+        matches!(self, Self::Full | Self::Blocked(_) | Self::Failed(_))
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    pub(super) fn accept_all(&mut self) {
+        for index in 0..self.listeners.len() {
+            if self.listeners[index].gate == Gate::Open {
+                self.accept_some(index);
+            }
+        }
+    }
+
+    /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
+    fn accept_some(&mut self, index: usize) {
+        for _ in 0..self.settings.turn.accepts {
+            if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
+                return self.stall(index, Gate::Full);
+            }
+            match self.listeners[index].listener.try_accept() {
+                Accepted::Stream(stream, peer) => self.admit(index, stream, peer),
+                Accepted::WouldBlock => return self.drained(index),
+                Accepted::Interrupted => {}
+                Accepted::Aborted(_) => self.counters.accept_aborted += 1,
+                Accepted::Exhausted(resource) => {
+                    if !self.accept_on_reserve(index, resource) {
+                        return self.stall(index, Gate::Blocked(resource));
+                    }
+                }
+                Accepted::Failed(errno) => return self.stall(index, Gate::Failed(errno)),
+            }
+        }
+        // The budget is spent: the gate stays open, so the next poll does not sleep. A queue that is
+        // longer than a turn's budget is worth a look.
+        self.watch_queues();
+    }
+
+    /// The admin interface must answer when descriptors have run out: the reserve is for it.
+    fn accept_on_reserve(&mut self, index: usize, resource: Resource) -> bool {
+        resource == Resource::ProcessFiles
+            && self.listeners[index].settings.protocol == Protocol::Http
+            && self.kernel.release_reserve()
+    }
+
+    /// Stops accepting until something is freed. Said once, when it begins.
+    fn stall(&mut self, index: usize, gate: Gate) {
+        self.house.retry_accept_at(self.now + self.settings.server.accept_retry);
+        let limit = self.limit_of(index);
+        let slot = &mut self.listeners[index];
+        slot.gate = gate;
+        if slot.stalled_since.is_none() {
+            slot.stalled_since = Some(self.now);
+            self.counters.accept_stalls += 1;
+            report::accept_stalled(&slot.settings.name, gate, limit);
+        }
+        self.watch_queues();
+    }
+
+    /// The queue is empty. If it was not always, that is over.
+    fn drained(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        slot.gate = Gate::Drained;
+        if let Some(since) = slot.stalled_since.take() {
+            report::accept_resumed(&slot.settings.name, self.now.since(since));
+        }
+    }
+
+    fn limit_of(&self, index: usize) -> u32 {
+        let slot = &self.listeners[index];
+        let whole = if slot.settings.protocol == Protocol::Http { ADMIN_CONNECTIONS_MAX } else { self.connections_max };
+        slot.settings.connections_max.map_or(whole, |own| own.min(whole))
+    }
+
+    fn is_full(&self, index: usize) -> bool {
+        let slot = &self.listeners[index];
+        match slot.settings.protocol {
+            Protocol::Http => slot.connections >= ADMIN_CONNECTIONS_MAX,
+            Protocol::Echo | Protocol::Resp => {
+                self.clients >= self.connections_max || slot.connections >= self.limit_of(index)
+            }
+        }
+    }
+
+    /// Gives an accepted connection its slot, and watches it.
+    fn admit(&mut self, index: usize, stream: K::Stream, peer: Peer) {
+        let shed = self.is_full(index);
+        let key = self.table.next_key();
+        let watched = self.kernel.watch(&stream, key.token(), Interest::Read);
+        let slot = &mut self.listeners[index];
+        slot.connections += 1;
+        self.counters.accepted += 1;
+        let state = match slot.settings.protocol {
+            Protocol::Echo => State::Open,
+            Protocol::Resp | Protocol::Http => State::Handshaking,
+        };
+        if slot.settings.protocol != Protocol::Http {
+            self.clients += 1;
+        }
+        self.table.insert(
+            key,
+            Connection {
+                stream,
+                generation: key.generation,
+                life: Life::new(state, self.now),
+                peer,
+                listener: u8::try_from(index).expect("the configuration allows at most 64 listeners"),
+                reading: Reading::Drained,
+                interest: Interest::Read,
+                paused: false,
+                resume_posted: false,
+                flush_posted: false,
+                io: None,
+                session: None,
+            },
+        );
+        if let Err(fault) = watched {
+            return self.fail(key, fault, Detector::Policy);
+        }
+        if shed {
+            self.counters.shed += 1;
+            return self.leave(key, Reason::LocalLimit, Detector::Policy);
+        }
+        self.schedule(key);
+    }
+
+    /// After a close, or on the timer: what stood still is tried again.
+    pub(super) fn retry_accepts(&mut self) {
+        for slot in &mut self.listeners {
+            slot.gate.retry();
+        }
+    }
+}

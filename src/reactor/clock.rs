@@ -1,0 +1,211 @@
+//! Deadlines: until when to sleep, and what to do on waking.
+//!
+//! A connection has one entry in the wheel, the earliest of its deadlines; which one that is, only
+//! [`next_due`] knows. Entries are re-armed lazily: hearing from a peer changes nothing here, the entry
+//! expires at its old time and is armed anew.
+
+use super::entry::Session;
+use super::{Reactor, accept::Gate};
+use crate::conn::liveness::{Due, next_due, verdict};
+use crate::conn::{Input, State};
+use crate::end::{Detector, Reason};
+use crate::net::{Kernel, Sent, Stream};
+use crate::proto;
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+
+/// Deadlines that belong to no connection. Each is far away unless there is need of it, so that an idle
+/// server sleeps.
+#[derive(Debug)]
+pub(super) struct House {
+    /// When to try again to accept.
+    accept_retry: Instant,
+    /// When to look at the accept queues.
+    queue_watch: Instant,
+    /// When to say how many ending lines were left out.
+    endings: Instant,
+    /// When the next connections are drained, or the drain is over.
+    pub(super) drain: Instant,
+}
+
+impl Default for House {
+    fn default() -> Self {
+        Self {
+            accept_retry: Instant::NEVER,
+            queue_watch: Instant::NEVER,
+            endings: Instant::NEVER,
+            drain: Instant::NEVER,
+        }
+    }
+}
+
+impl House {
+    pub(super) fn retry_accept_at(&mut self, at: Instant) {
+        self.accept_retry = self.accept_retry.min(at);
+    }
+
+    pub(super) fn watch_queue_at(&mut self, at: Instant) {
+        self.queue_watch = self.queue_watch.min(at);
+    }
+
+    pub(super) fn tell_endings(&mut self, report: &crate::report::Report) {
+        if let Some(at) = report.summary_due() {
+            self.endings = at;
+        }
+    }
+
+    fn next(&self) -> Instant {
+        self.accept_retry.min(self.queue_watch).min(self.endings).min(self.drain)
+    }
+
+    /// Takes a deadline that has passed.
+    fn take(deadline: &mut Instant, now: Instant) -> bool {
+        let due = *deadline <= now;
+        if due {
+            *deadline = Instant::NEVER;
+        }
+        due
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
+    pub(super) fn sleep(&self) -> Option<Duration> {
+        let work = !self.posted.is_empty()
+            || !self.resume.is_empty()
+            || !self.flush.is_empty()
+            || self.listeners.iter().any(|slot| slot.gate == Gate::Open);
+        if work {
+            return Some(Duration::ZERO);
+        }
+        let next = self.wheel.next_deadline().map_or(self.house.next(), |at| at.min(self.house.next()));
+        (next != Instant::NEVER).then(|| next.since(self.now))
+    }
+
+    /// Arms the wheel for a connection's earliest deadline, unless it will look earlier anyway.
+    pub(super) fn schedule(&mut self, key: Key) {
+        let Some((at, _)) = self.next_due(key) else { return };
+        if self.wheel.deadline(key.index).is_none_or(|armed| at < armed) {
+            self.wheel.arm(key.index, at);
+        }
+    }
+
+    fn next_due(&self, key: Key) -> Option<(Instant, Due)> {
+        let conn = self.table.get(key)?;
+        let policy = &Self::listener_of(&self.listeners, conn).policy;
+        next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &conn.clocks())
+    }
+
+    /// Acts on every deadline that has passed.
+    pub(super) fn expire(&mut self) {
+        while let Some(index) = self.wheel.expire(self.now) {
+            let Some(key) = self.table.key_at(index) else { continue };
+            match self.next_due(key) {
+                Some((at, due)) if at <= self.now => {
+                    self.on_due(key, due);
+                    self.schedule(key);
+                }
+                Some((at, _)) => self.wheel.arm(index, at),
+                None => {}
+            }
+        }
+        if self.house.next() <= self.now {
+            self.keep_house();
+        }
+    }
+
+    fn keep_house(&mut self) {
+        let now = self.now;
+        if House::take(&mut self.house.accept_retry, now) {
+            self.retry_accepts();
+        }
+        if House::take(&mut self.house.queue_watch, now) {
+            self.watch_queues();
+        }
+        if House::take(&mut self.house.endings, now) {
+            self.report.summarize(now);
+        }
+        if House::take(&mut self.house.drain, now) {
+            self.drain_some();
+        }
+    }
+
+    fn on_due(&mut self, key: Key, due: Due) {
+        match due {
+            Due::Deadline => self.on_deadline(key),
+            Due::Ping => self.ping(key),
+            Due::Doubt => self.doubt(key, Detector::Heartbeat),
+            Due::Idle => self.leave(key, Reason::LocalIdle, Detector::Timer),
+            Due::OobProbe => self.probe_oob(key),
+            Due::Slow => self.give_up(key, Reason::SlowTime, Detector::Timer),
+            Due::TcpInfo => self.ask_tcp_info(key),
+        }
+    }
+
+    /// The state's own deadline has passed.
+    fn on_deadline(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        match conn.life.state() {
+            State::Handshaking => {
+                self.leave(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
+            }
+            State::Suspect { since, detector, .. } => {
+                let reason = verdict(conn.stream.evidence(), since, self.now);
+                self.give_up(key, reason, detector);
+            }
+            State::PeerClosed { .. } | State::Parting { .. } => {
+                let owing = conn.owed() > 0;
+                self.apply(key, Input::Expired { owing });
+            }
+            State::Open | State::Closed { .. } => {}
+        }
+    }
+
+    /// Makes a connection suspect; the grace is its listener's.
+    pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
+        let Some(conn) = self.table.get(key) else { return };
+        let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
+        self.apply(key, Input::Doubted { detector, grace });
+    }
+
+    /// Pings a silent peer that asked for it.
+    fn ping(&mut self, key: Key) {
+        let now = self.now;
+        let Some(Session::Resp(resp)) = self.table.get_mut(key).and_then(|conn| conn.session.as_deref_mut())
+        else {
+            return;
+        };
+        resp.rare.get_or_insert_default().pinged = now;
+        let bytes = proto::resp::ping(resp.version);
+        self.counters.pings += 1;
+        self.write(key, bytes);
+    }
+
+    /// Sends the out-of-band byte; one that was not even acknowledged since the last time is an answer too.
+    fn probe_oob(&mut self, key: Key) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let io = conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default());
+        let unanswered = io.oob_sent > conn.life.heard();
+        if unanswered && conn.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
+            return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
+        }
+        io.oob_sent = now;
+        if let Sent::Failed(fault) = conn.stream.send_oob(0) {
+            self.fail(key, fault, Detector::OobProbe);
+        }
+    }
+
+    /// Reading is paused, so an ending would not be seen: asks the kernel.
+    fn ask_tcp_info(&mut self, key: Key) {
+        const TCP_CLOSE: u8 = 7;
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if let Some(io) = &mut conn.io {
+            io.info_asked = now;
+        }
+        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == TCP_CLOSE) {
+            self.take_error(key, Detector::TcpInfo);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The one close path, and the two ways into it that are ours: leaving a peer that is there, and giving up
+//! on one that is not.
+
+use super::Reactor;
+use super::posted::{Effect, Event};
+use crate::config::settings::Protocol;
+use crate::conn::Input;
+use crate::end::{CloseMode, Detector, End, Reason};
+use crate::hub::Presence;
+use crate::net::{CloseHow, Kernel, Stream};
+use crate::proto;
+use crate::table::Key;
+
+impl<K: Kernel> Reactor<K> {
+    /// Ends a connection whose peer is there to be told: says the protocol's goodbye, and parts.
+    pub(super) fn leave(&mut self, key: Key, reason: Reason, detector: Detector) {
+        let Some(conn) = self.table.get(key) else { return };
+        if conn.life.state().cause().is_some() {
+            return;
+        }
+        let protocol = Self::listener_of(&self.listeners, conn).protocol;
+        let version = conn.resp().map(|resp| resp.version);
+        let mut goodbye = Vec::new();
+        proto::goodbye(protocol, version, reason, &mut goodbye);
+        let told = !goodbye.is_empty();
+        // First the state, so that a suspect peer's output is no longer withheld and the goodbye goes out
+        // behind it.
+        self.apply(key, Input::Leave { reason, detector, told });
+        self.write(key, &goodbye);
+    }
+
+    /// Ends a connection whose peer takes no part in it any more.
+    pub(super) fn give_up(&mut self, key: Key, reason: Reason, detector: Detector) {
+        let Some(conn) = self.table.get(key) else { return };
+        let parting = &Self::listener_of(&self.listeners, conn).policy.parting;
+        let rung = match reason {
+            Reason::StuckFrozen => parting.frozen,
+            _ => parting.unreachable,
+        };
+        let owing = conn.owed() > 0;
+        self.apply(key, Input::GiveUp { reason, detector, rung, owing });
+    }
+
+    /// Closes the socket and publishes the End. Every connection comes through here once, and no other
+    /// line of the program closes one.
+    pub(super) fn close(&mut self, key: Key, mode: CloseMode) {
+        let Some(mut conn) = self.table.remove(key) else { return };
+        self.wheel.cancel(key.index);
+        let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
+        let evidence = wants_evidence(reason).then(|| conn.stream.evidence()).flatten();
+        let mut end = conn.life.end(mode, self.now, evidence);
+        end.unsent_bytes = conn.owed() as u64;
+        if let Some(resp) = conn.resp() {
+            (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
+        }
+        conn.stream.close(how(mode));
+
+        let index = usize::from(conn.listener);
+        let slot = &mut self.listeners[index];
+        slot.connections -= 1;
+        if slot.settings.protocol != Protocol::Http {
+            self.clients -= 1;
+        }
+        self.counters.ended(&end);
+        self.report.ended(key, &conn.peer, &slot.settings.name, &end, self.now);
+        self.house.tell_endings(&self.report);
+        if let Some(resp) = conn.resp_mut() {
+            let membership = std::mem::take(&mut resp.membership);
+            self.leave_hub(key, membership, &end);
+        }
+        if let Some(mut io) = conn.io.take()
+            && self.spare_io.len() < super::SPARE_IO_MAX
+        {
+            io.reset();
+            self.spare_io.push(io);
+        }
+        // A descriptor is free: what could not be accepted may be now.
+        self.retry_accepts();
+    }
+
+    /// What the others get to know of an ending.
+    fn leave_hub(&mut self, key: Key, membership: crate::hub::Membership, end: &End) {
+        let left = self.hub.leave(membership, key);
+        if let Some(id) = left.offline {
+            self.posted.push_back(Effect::Presence { id, event: Event::Offline(Box::new(*end)) });
+        }
+        if let Some(holder) = left.orphaned {
+            self.posted.push_back(Effect::Doubt { key: holder });
+        }
+    }
+
+    /// Suspicion: the peer is probed once, and those who watch it are told.
+    pub(super) fn probe_suspect(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.stream.probe_peer();
+        self.counters.suspected += 1;
+        self.announce(key, Presence::Suspect, Event::Suspect);
+    }
+
+    /// It was heard of again: what was withheld goes out.
+    pub(super) fn revive(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
+        conn.stream.restore_keepalive(keepalive);
+        self.counters.revived += 1;
+        self.announce(key, Presence::Online, Event::Revived);
+        self.post_flush(key);
+    }
+
+    /// Posts the presence event of a connection's identity, if it has one.
+    fn announce(&mut self, key: Key, presence: Presence, event: Event) {
+        let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
+        if let Some(id) = self.hub.set_presence(&resp.membership, key, presence) {
+            self.posted.push_back(Effect::Presence { id, event });
+        }
+    }
+}
+
+/// The endings whose cause lies in the network or in a peer that stood still.
+const fn wants_evidence(reason: Reason) -> bool {
+    use crate::end::Class;
+    matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow)
+}
+
+/// The act behind the name.
+const fn how(mode: CloseMode) -> CloseHow {
+    match mode {
+        CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset => CloseHow::Plain,
+        CloseMode::Linger2 => CloseHow::Linger2,
+        CloseMode::Reset => CloseHow::Reset,
+    }
+}
+

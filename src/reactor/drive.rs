@@ -1,0 +1,357 @@
+//! Driving one connection: bytes in, bytes out, and the life inputs that follow from them.
+//!
+//! Reading goes through one shared buffer, so an idle connection owns none; writing tries the socket first
+//! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
+//! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
+
+use super::entry::{Io, Reading};
+use super::Reactor;
+use crate::config::settings::Protocol;
+use crate::conn::{Action, Input, explain_timeout};
+use crate::end::{Detector, Reason};
+use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
+use crate::proto;
+use crate::table::Key;
+
+impl<K: Kernel> Reactor<K> {
+    /// What the poller said about a connection. Hints only: the calls that follow decide.
+    pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
+        let Some(conn) = self.table.get_mut(key) else {
+            self.counters.stale_events += 1;
+            return;
+        };
+        let hints = Self::listener_of(&self.listeners, conn).policy.liveness.readiness;
+        conn.reading = conn.reading.on_edge(readiness, hints, conn.paused);
+        let broken = readiness.error || readiness.write_closed;
+        match conn.reading {
+            Reading::Failing => self.read_to_the_error(key),
+            Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
+            Reading::Ended if broken => self.take_error(key, Detector::SendError),
+            Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
+                if readiness.writable {
+                    self.flush(key);
+                }
+                self.read(key);
+            }
+        }
+    }
+
+    /// Reads until nothing is left, the budget is spent, or output has to move first.
+    pub(super) fn read(&mut self, key: Key) {
+        let mut buffer = std::mem::take(&mut self.read_buffer);
+        let mut budget = self.settings.turn.read_bytes;
+        while let Some(conn) = self.table.get_mut(key)
+            && conn.reading.pending()
+            && !conn.paused
+        {
+            if budget == 0 {
+                self.post_resume(key);
+                break;
+            }
+            match conn.stream.recv(&mut buffer) {
+                Received::Bytes(count) => {
+                    budget = budget.saturating_sub(count);
+                    // A stream socket that filled less than was offered has nothing more (epoll(7)), unless
+                    // the peer's FIN is behind the data or its flags are not to be believed.
+                    if count < buffer.len()
+                        && conn.reading == Reading::Ready
+                        && Self::listener_of(&self.listeners, conn).policy.liveness.readiness
+                    {
+                        conn.reading = Reading::Drained;
+                    }
+                    conn.life.bytes_in += count as u64;
+                    self.counters.bytes_in += count as u64;
+                    self.apply(key, Input::Heard);
+                    self.serve(key, &buffer[..count]);
+                }
+                Received::WouldBlock => conn.reading = Reading::Drained,
+                Received::Interrupted => {}
+                Received::Eof => self.on_eof(key),
+                Received::Failed(Fault::Memory) => {
+                    self.post_resume(key);
+                    break;
+                }
+                Received::Failed(fault) => {
+                    let detector =
+                        if conn.reading == Reading::Failing { Detector::Readiness } else { Detector::RecvError };
+                    conn.reading = Reading::Ended;
+                    self.fail(key, fault, detector);
+                }
+            }
+        }
+        self.read_buffer = buffer;
+    }
+
+    /// Hands received bytes to the protocol.
+    fn serve(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.table.get(key) else { return };
+        match Self::listener_of(&self.listeners, conn).protocol {
+            Protocol::Echo => self.write(key, bytes),
+            Protocol::Resp => self.serve_resp(key, bytes),
+            Protocol::Http => self.serve_http(key, bytes),
+        }
+    }
+
+    /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
+    fn on_eof(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let failing = conn.reading == Reading::Failing;
+        conn.reading = Reading::Ended;
+        match conn.io.as_mut().and_then(|io| io.broken.take()) {
+            Some(fault) => self.fail(key, fault, Detector::SendError),
+            None if failing => self.take_error(key, Detector::Readiness),
+            None => {
+                let midframe = conn.io.as_ref().is_some_and(|io| !io.input.is_empty());
+                self.apply(key, Input::PeerFin { midframe });
+            }
+        }
+    }
+
+    /// The connection is broken: output has no taker any more, but what the peer sent before still counts.
+    fn read_to_the_error(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.reading = Reading::Failing;
+        if let Some(io) = &mut conn.io {
+            self.counters.bytes_undelivered += io.output.len() as u64;
+            io.output.consume(io.output.len());
+        }
+        self.post_resume(key);
+    }
+
+    /// The flags say that there is an error, and no read will tell it.
+    pub(super) fn take_error(&mut self, key: Key, detector: Detector) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let fault = conn.stream.take_error().unwrap_or(Fault::BrokenPipe);
+        self.fail(key, fault, detector);
+    }
+
+    /// The socket failed: what it means, with the kernel's evidence where a name alone does not tell.
+    pub(super) fn fail(&mut self, key: Key, fault: Fault, detector: Detector) {
+        let Some(conn) = self.table.get(key) else { return };
+        let probing = conn.io.as_ref().is_some_and(|io| io.oob_sent > conn.life.heard());
+        let (reason, kernel_timer) = match fault {
+            Fault::Reset => (Reason::PeerReset, None),
+            Fault::BrokenPipe => (Reason::PeerResetAfterFin, None),
+            Fault::TimedOut => {
+                let (reason, timer) = explain_timeout(conn.stream.evidence());
+                (reason, Some(timer))
+            }
+            Fault::Unreachable => (Reason::LostUnreachable, None),
+            Fault::Memory => (Reason::LocalInternal, None),
+            Fault::Other(errno) => {
+                crate::report::unforeseen(key, errno);
+                (Reason::LocalInternal, None)
+            }
+        };
+        let detector = match detector {
+            Detector::EofProbe | Detector::TcpInfo => detector,
+            _ if probing => Detector::OobProbe,
+            other => kernel_timer.unwrap_or(other),
+        };
+        self.apply(key, Input::Failed { reason, detector });
+    }
+
+    /// Tells a connection's life what happened, and does what follows.
+    pub(super) fn apply(&mut self, key: Key, input: Input) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let parting = Self::listener_of(&self.listeners, conn).policy.parting;
+        let before = conn.life.state().index();
+        let action = conn.life.on(input, self.now, &parting);
+        let after = conn.life.state().index();
+        match action {
+            Action::None => {}
+            Action::Probe => self.probe_suspect(key),
+            Action::Revive => self.revive(key),
+            Action::Flush => self.flush(key),
+            Action::Close(mode) => return self.close(key, mode),
+        }
+        if before != after {
+            self.schedule(key);
+        }
+    }
+
+    /// Sends `bytes`, or keeps what the kernel has no room for. Their order is kept.
+    pub(super) fn write(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if conn.reading == Reading::Failing {
+            return;
+        }
+        let mut rest = bytes;
+        if conn.owed() == 0 && !conn.withholds() {
+            while !rest.is_empty() {
+                match conn.stream.send(rest) {
+                    Sent::Bytes(count) => {
+                        conn.life.bytes_out += count as u64;
+                        self.counters.bytes_out += count as u64;
+                        let short = count < rest.len();
+                        rest = &rest[count..];
+                        // A short send means a full buffer: asking again would only say EAGAIN.
+                        if short {
+                            break;
+                        }
+                    }
+                    Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
+                    Sent::Interrupted => {}
+                    Sent::Failed(fault) => return self.fail_to_send(key, fault),
+                }
+            }
+        }
+        if !rest.is_empty() {
+            self.owe(key, rest);
+            self.await_room(key);
+        }
+    }
+
+    /// A send failed, and that was the only time the kernel says why (the next receive would show a false
+    /// end of file). What the peer sent before it went still counts: it is read first.
+    fn fail_to_send(&mut self, key: Key, fault: Fault) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if matches!(conn.reading, Reading::Ended | Reading::Probing) {
+            return self.fail(key, fault, Detector::SendError);
+        }
+        conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default()).broken = Some(fault);
+        self.read_to_the_error(key);
+    }
+
+    /// Keeps output for later, within the bound; pauses reading above the high watermark.
+    pub(super) fn owe(&mut self, key: Key, bytes: &[u8]) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
+        let (high, max) = (bounds.output_high, bounds.output_max);
+        let io = conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default());
+        let waited = !io.output.is_empty();
+        let owed = io.output.len() + bytes.len();
+        if owed > max {
+            return self.give_up(key, Reason::SlowBytes, Detector::Policy);
+        }
+        io.output.push(bytes);
+        if !waited {
+            io.output_moved = now;
+        }
+        if owed >= high && !conn.paused {
+            self.pause(key);
+        }
+    }
+
+    /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays watched for both: a second change would
+    /// cost a call, the flag costs nothing.
+    fn await_room(&mut self, key: Key) {
+        self.schedule(key);
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if conn.interest == Interest::Read {
+            conn.interest = Interest::ReadWrite;
+            if let Err(fault) = self.kernel.rewatch(&conn.stream, key.token(), Interest::ReadWrite) {
+                self.fail(key, fault, Detector::Policy);
+            }
+        }
+    }
+
+    /// Sends what is owed, as far as the kernel takes it, and lets follow what waited for that.
+    pub(super) fn flush(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if conn.withholds() {
+            return;
+        }
+        let mut moved = false;
+        while let Some(io) = &mut conn.io
+            && !io.output.is_empty()
+        {
+            match conn.stream.send(io.output.as_slice()) {
+                Sent::Bytes(count) => {
+                    conn.life.bytes_out += count as u64;
+                    self.counters.bytes_out += count as u64;
+                    io.output.consume(count);
+                    io.output_moved = self.now;
+                    moved = true;
+                }
+                Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
+                Sent::Interrupted => {}
+                Sent::Failed(fault) => return self.fail_to_send(key, fault),
+            }
+        }
+        let owed = conn.owed();
+        let ending = conn.life.state().cause().is_some();
+        if owed == 0 {
+            Self::release_io(conn, &mut self.spare_io);
+        }
+        if moved && ending {
+            self.apply(key, Input::Progress);
+        }
+        if owed == 0 && ending {
+            self.flushed(key);
+        }
+        self.unpause(key, owed);
+        if owed > 0 {
+            self.await_room(key);
+        }
+    }
+
+    /// Nothing is owed to a connection that is ending.
+    fn flushed(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let listener = Self::listener_of(&self.listeners, conn);
+        let probe = conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof;
+        if probe {
+            let bytes = proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version));
+            conn.reading = Reading::Probing;
+            if let Sent::Failed(fault) = conn.stream.send(bytes) {
+                return self.fail(key, fault, Detector::EofProbe);
+            }
+        }
+        let probing = conn.reading == Reading::Probing;
+        self.apply(key, Input::Flushed { probe: probing });
+        self.schedule(key);
+    }
+
+    /// Output has fallen to the low watermark: what had to wait for that goes on next turn.
+    fn unpause(&mut self, key: Key, owed: usize) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if conn.paused && owed <= Self::listener_of(&self.listeners, conn).policy.bounds.output_low {
+            self.post_resume(key);
+        }
+    }
+
+    /// Stops reading a connection until [`resume_all`](Self::resume_all) finds its output low.
+    pub(super) fn pause(&mut self, key: Key) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.paused = true;
+        conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default()).info_asked = now;
+        self.counters.pauses += 1;
+        self.schedule(key);
+    }
+
+    /// Gives the buffers back to the pool once nothing is in them.
+    pub(super) fn release_io(conn: &mut super::Connection<K::Stream>, spare: &mut Vec<Box<Io>>) {
+        if let Some(mut io) = conn.io.take_if(|io| io.is_idle())
+            && spare.len() < super::SPARE_IO_MAX
+        {
+            io.reset();
+            spare.push(io);
+        }
+    }
+
+    /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.
+    pub(super) fn resume_all(&mut self) {
+        for _ in 0..self.resume.len() {
+            let Some(key) = self.resume.pop_front() else { return };
+            let Some(conn) = self.table.get_mut(key) else { continue };
+            conn.resume_posted = false;
+            conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
+            if !conn.paused && conn.io.as_ref().is_some_and(|io| !io.input.is_empty()) {
+                self.serve(key, &[]);
+            }
+            self.read(key);
+        }
+    }
+
+    pub(super) fn post_resume(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key)
+            && !conn.resume_posted
+        {
+            conn.resume_posted = true;
+            self.resume.push_back(key);
+        }
+    }
+}

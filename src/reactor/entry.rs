@@ -1,0 +1,222 @@
+//! What the table holds of one connection: the socket, its life, and only if need be its bytes and session.
+//!
+//! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
+
+use crate::buf::ByteQueue;
+use crate::conn::{Life, State};
+use crate::conn::liveness::Clocks;
+use crate::conn::policy::{Heartbeat, HeartbeatStyle};
+use crate::hub::Membership;
+use crate::net::{Fault, Interest, Peer, Readiness};
+use crate::proto::{http, resp};
+use crate::table::Occupant;
+use crate::time::{Duration, Instant};
+
+/// One connection.
+pub(super) struct Connection<S> {
+    pub(super) stream: S,
+    pub(super) generation: u32,
+    pub(super) life: Life,
+    pub(super) peer: Peer,
+    pub(super) listener: u8,
+    pub(super) reading: Reading,
+    pub(super) interest: Interest,
+    /// Reading waits until the peer has taken some of its output.
+    pub(super) paused: bool,
+    /// It is in the queue of connections with work left over.
+    pub(super) resume_posted: bool,
+    /// It is in the queue of connections with fresh output.
+    pub(super) flush_posted: bool,
+    /// Bytes in either direction that could not move at once, and what is rarely needed.
+    pub(super) io: Option<Box<Io>>,
+    /// What the protocol remembers.
+    pub(super) session: Option<Box<Session>>,
+}
+
+const _: () = assert!(size_of::<Connection<std::os::fd::OwnedFd>>() <= 104);
+
+impl<S> Occupant for Connection<S> {
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+}
+
+/// What is known of the input side of a socket under edge triggering.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reading {
+    /// Read until nothing was left: the next edge will tell.
+    Drained,
+    /// An edge came and was not followed to its end.
+    Ready,
+    /// Likewise, and the peer's FIN is behind the data: read until end of file, no edge will come again.
+    Closing,
+    /// An error or hang-up was flagged while reading was paused: read what is left, then the error.
+    Failing,
+    /// End of file or an error was read.
+    Ended,
+    /// End of file was read and answered with a probe.
+    Probing,
+}
+
+impl Reading {
+    /// What a fresh edge makes of it. `hints`: whether flags other than readable are taken into account.
+    pub(super) fn on_edge(self, readiness: Readiness, hints: bool, paused: bool) -> Self {
+        let broken = readiness.error || readiness.write_closed;
+        match self {
+            Self::Ended | Self::Probing | Self::Failing => self,
+            Self::Drained | Self::Ready | Self::Closing if hints && paused && broken => Self::Failing,
+            Self::Drained | Self::Ready | Self::Closing if hints && (readiness.read_closed || broken) => {
+                Self::Closing
+            }
+            Self::Closing => Self::Closing,
+            Self::Drained | Self::Ready if readiness.readable || readiness.read_closed || broken => Self::Ready,
+            Self::Drained | Self::Ready => self,
+        }
+    }
+
+    /// Whether a receive may yield something.
+    pub(super) const fn pending(self) -> bool {
+        matches!(self, Self::Ready | Self::Closing | Self::Failing)
+    }
+}
+
+/// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
+/// the need arises and given back when it is over.
+#[derive(Debug, Default)]
+pub(super) struct Io {
+    /// Received and not yet used: a partial frame, or frames that wait for a pause to end.
+    pub(super) input: ByteQueue,
+    /// How far the partial frame at the head of `input` has been understood.
+    pub(super) decoder: resp::Decoder,
+    /// Owed to the peer.
+    pub(super) output: ByteQueue,
+    /// When `output` last began to wait or got shorter.
+    pub(super) output_moved: Instant,
+    /// When `TCP_INFO` was last asked, or reading was paused.
+    pub(super) info_asked: Instant,
+    /// When the last out-of-band byte was sent.
+    pub(super) oob_sent: Instant,
+    /// How a send failed, while what the peer sent before is still being read.
+    pub(super) broken: Option<Fault>,
+}
+
+impl Io {
+    /// Whether nothing in it matters any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.input.is_empty()
+            && self.output.is_empty()
+            && self.oob_sent == Instant::ZERO
+            && self.broken.is_none()
+    }
+
+    /// Makes it as good as new, keeping a little memory for its next user.
+    pub(super) fn reset(&mut self) {
+        const KEPT: usize = 16 * 1024;
+        self.input.reset(KEPT);
+        self.output.reset(KEPT);
+        *self = Self {
+            input: std::mem::take(&mut self.input),
+            output: std::mem::take(&mut self.output),
+            ..Self::default()
+        };
+    }
+}
+
+/// What a protocol remembers of one connection, beyond its bytes.
+pub(super) enum Session {
+    /// Commands.
+    Resp(Resp),
+    /// The admin interface.
+    Http(http::Decoder),
+}
+
+/// A session of the command protocol.
+pub(super) struct Resp {
+    pub(super) membership: Membership,
+    /// Received commands.
+    pub(super) messages_in: u64,
+    /// Replies and messages sent.
+    pub(super) messages_out: u64,
+    /// When the last command came that was not a heartbeat.
+    pub(super) used: Instant,
+    /// The heartbeat timeout that the client asked for, in seconds; 0: the listener's.
+    pub(super) beat_s: u32,
+    pub(super) version: resp::Version,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+const _: () = assert!(size_of::<Session>() <= 56);
+
+/// What few sessions need.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// `CLIENT SETNAME`.
+    pub(super) name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub(super) lib_name: Vec<u8>,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub(super) lib_version: Vec<u8>,
+    /// The client asked for pings after silence.
+    pub(super) server_ping: bool,
+    /// When it was last sent one.
+    pub(super) pinged: Instant,
+}
+
+impl<S> Connection<S> {
+    /// Output that waits for the peer, in bytes.
+    pub(super) fn owed(&self) -> usize {
+        self.io.as_ref().map_or(0, |io| io.output.len())
+    }
+
+    /// Output is withheld from a suspect peer: it would only pile up in the kernel, out of our reach.
+    pub(super) const fn withholds(&self) -> bool {
+        matches!(self.life.state(), State::Suspect { .. })
+    }
+
+    pub(super) fn resp(&self) -> Option<&Resp> {
+        match self.session.as_deref() {
+            Some(Session::Resp(resp)) => Some(resp),
+            Some(Session::Http(_)) | None => None,
+        }
+    }
+
+    pub(super) fn resp_mut(&mut self) -> Option<&mut Resp> {
+        match self.session.as_deref_mut() {
+            Some(Session::Resp(resp)) => Some(resp),
+            Some(Session::Http(_)) | None => None,
+        }
+    }
+
+    /// The heartbeat contract in force: the client's own where it made one, else the listener's.
+    pub(super) fn heartbeat(&self, listener: &Heartbeat) -> Heartbeat {
+        let (beat_s, server_ping) = self
+            .resp()
+            .map_or((0, false), |resp| (resp.beat_s, resp.rare.as_ref().is_some_and(|rare| rare.server_ping)));
+        let mut contract = *listener;
+        if beat_s > 0 {
+            contract.timeout = Duration::from_secs(beat_s.into());
+            contract.interval = contract.timeout / 2;
+        }
+        contract.style = match (listener.style, beat_s > 0, server_ping) {
+            (HeartbeatStyle::Off, false, _) => HeartbeatStyle::Off,
+            // Nobody asked to be pinged and the client promised nothing: silence proves nothing.
+            (HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,
+            (_, _, true) => HeartbeatStyle::Both,
+            (_, _, false) => HeartbeatStyle::Client,
+        };
+        contract
+    }
+
+    /// The times that its deadlines are counted from.
+    pub(super) fn clocks(&self) -> Clocks {
+        let io = self.io.as_ref();
+        let resp = self.resp();
+        Clocks {
+            used: resp.map_or(self.life.heard(), |resp| resp.used),
+            pinged: resp.and_then(|resp| resp.rare.as_ref()).map_or(Instant::ZERO, |rare| rare.pinged),
+            oob_sent: io.map_or(Instant::ZERO, |io| io.oob_sent),
+            output_moved: io.filter(|io| !io.output.is_empty()).map(|io| io.output_moved),
+            info_asked: io.filter(|_| self.paused).map(|io| io.info_asked),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The loop: one thread, one poll, every connection. Generic over the kernel ([`net::Kernel`]), so that a
+//! simulated one can drive the same code.
+//!
+//! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: [`accept`],
+//! [`drive`] (bytes in and out of one connection), [`posted`] (effects on other connections), [`clock`]
+//! (deadlines), [`close`] (the one close path); then what the protocols ask for ([`commands`],
+//! [`clients`], [`admin`]) and what the operator does ([`operate`]).
+
+mod accept;
+mod admin;
+mod clients;
+mod clock;
+mod close;
+mod commands;
+mod drive;
+mod entry;
+mod operate;
+mod posted;
+mod pubsub;
+
+use crate::config::settings::{ListenerSettings, Settings};
+use crate::hub::Hub;
+use crate::metrics::Counters;
+use crate::net::{Fatal, Kernel, Ready, Token};
+use crate::report::Report;
+use crate::table::{Key, Table};
+use crate::time::Instant;
+use crate::timer::Wheel;
+use accept::Gate;
+use clock::House;
+use entry::{Connection, Io};
+pub use operate::{Drained, Reload};
+use posted::Effect;
+use std::collections::VecDeque;
+
+/// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Spare [`Io`] boxes kept for the next connections in need, so that fan-out does not allocate.
+const SPARE_IO_MAX: usize = 256;
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// Another turn.
+    Continue,
+    /// Everything that had to be parted from is gone.
+    Finished,
+}
+
+/// The server.
+pub struct Reactor<K: Kernel> {
+    kernel: K,
+    /// When this turn's poll returned: the only time there is during the turn.
+    now: Instant,
+    ready: Vec<Ready>,
+    table: Table<Connection<K::Stream>>,
+    wheel: Wheel,
+    listeners: Vec<Slot<K::Listener>>,
+    hub: Hub,
+    /// Effects on connections other than the one that is being driven.
+    posted: VecDeque<Effect>,
+    /// Connections with input or frames left over when their budget ran out.
+    resume: VecDeque<Key>,
+    /// Connections that were given output by others.
+    flush: VecDeque<Key>,
+    read_buffer: Box<[u8]>,
+    /// Replies of the connection that is being driven, before they are sent in one call.
+    replies: Vec<u8>,
+    scratch: crate::proto::resp::Scratch,
+    spare_io: Vec<Box<Io>>,
+    house: House,
+    settings: Settings,
+    /// Most client connections at once.
+    connections_max: u32,
+    /// Client connections now; those of the admin interface are not counted.
+    clients: u32,
+    drain: Option<operate::Drain>,
+    reload: Reload,
+    counters: Counters,
+    report: Report,
+}
+
+/// A listener and what is known of its accept queue.
+struct Slot<L> {
+    listener: L,
+    settings: ListenerSettings,
+    gate: Gate,
+    /// Since when its queue could not be emptied.
+    stalled_since: Option<Instant>,
+    connections: u32,
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Opens the listeners of `settings`. `connections_max`: what the process has descriptors for;
+    /// `reload`: reads the configuration again, on SIGHUP.
+    ///
+    /// # Errors
+    /// When a listener cannot be opened.
+    pub fn new(
+        mut kernel: K,
+        settings: Settings,
+        connections_max: u32,
+        reload: Reload,
+    ) -> Result<Self, Fatal> {
+        let now = kernel.now();
+        let listeners = settings
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, settings)| {
+                let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
+                Ok(Slot { listener, settings: settings.clone(), gate: Gate::Open, stalled_since: None, connections: 0 })
+            })
+            .collect::<Result<Vec<_>, Fatal>>()?;
+        let connections_max = settings.server.connections_max.map_or(connections_max, |n| n.min(connections_max));
+        // Address space for all of them now: growing later would copy the table inside a turn. Pages that
+        // are never touched cost nothing.
+        let slots = connections_max as usize + ADMIN_CONNECTIONS_MAX as usize;
+        Ok(Self {
+            now,
+            ready: Vec::with_capacity(1024),
+            table: Table::with_capacity(slots),
+            wheel: Wheel::new(now, slots),
+            listeners,
+            hub: Hub::new(),
+            posted: VecDeque::new(),
+            resume: VecDeque::new(),
+            flush: VecDeque::new(),
+            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            replies: Vec::new(),
+            scratch: crate::proto::resp::Scratch::default(),
+            spare_io: Vec::new(),
+            house: House::default(),
+            report: Report::new(settings.log.endings_per_second),
+            connections_max,
+            clients: 0,
+            drain: None,
+            reload,
+            counters: Counters::default(),
+            kernel,
+            settings,
+        })
+    }
+
+    /// Runs until a signal ends it.
+    ///
+    /// # Errors
+    /// When the loop cannot go on.
+    pub fn run(&mut self) -> Result<Drained, Fatal> {
+        while self.turn()? == Flow::Continue {}
+        Ok(self.summary())
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// When the poller has failed.
+    pub fn turn(&mut self) -> Result<Flow, Fatal> {
+        let timeout = self.sleep();
+        let mut ready = std::mem::take(&mut self.ready);
+        self.kernel.poll(timeout, &mut ready)?;
+        self.now = self.kernel.now();
+
+        self.note_sources(&ready);
+        // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
+        self.accept_all();
+        for event in ready.drain(..) {
+            self.dispatch(event);
+        }
+        self.ready = ready;
+        self.resume_all();
+        // After I/O, so that effects of what was read now are seen now.
+        self.run_posted();
+        // After I/O: a heartbeat received this turn must cancel its own timeout.
+        self.expire();
+        // What effects and deadlines wrote, once per connection.
+        self.flush_all();
+        Ok(self.flow())
+    }
+
+    /// Listeners and signals: only noted here, handled in their own steps.
+    fn note_sources(&mut self, ready: &[Ready]) {
+        self.counters.turns += 1;
+        for event in ready {
+            match source(event.token) {
+                Source::Signals => self.take_signals(),
+                Source::Listener(index) => self.listeners[index].gate.on_edge(),
+                Source::Connection(_) => {}
+            }
+        }
+    }
+
+    fn dispatch(&mut self, event: Ready) {
+        if let Source::Connection(key) = source(event.token) {
+            self.on_ready(key, event.readiness);
+        }
+    }
+
+    /// The settings of the listener that accepted `conn`.
+    fn listener_of<'a>(
+        listeners: &'a [Slot<K::Listener>],
+        conn: &Connection<K::Stream>,
+    ) -> &'a ListenerSettings {
+        &listeners[usize::from(conn.listener)].settings
+    }
+
+    /// The kernel: tests look behind it.
+    pub const fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    /// The addresses that it listens on, with the ports that the kernel chose.
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &crate::net::Address)> {
+        use crate::net::Listener;
+        self.listeners.iter().map(|slot| (&slot.settings, slot.listener.address()))
+    }
+
+    /// Most client connections at once.
+    pub const fn connections_max(&self) -> u32 {
+        self.connections_max
+    }
+}
+
+/// Admin connections at once, beyond those of the clients.
+const ADMIN_CONNECTIONS_MAX: u32 = 64;
+
+/// What a token stands for.
+enum Source {
+    Signals,
+    Listener(usize),
+    Connection(Key),
+}
+
+/// Listeners use generation 0, which no connection has.
+const fn listener_token(index: usize) -> Token {
+    Token(index as u64)
+}
+
+const fn source(token: Token) -> Source {
+    let key = Key::from_token(token);
+    match (token, key.generation) {
+        (Token::SIGNAL, _) => Source::Signals,
+        (_, 0) => Source::Listener(key.index as usize),
+        (_, _) => Source::Connection(key),
+    }
+}

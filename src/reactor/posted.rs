@@ -1,0 +1,140 @@
+//! Posted work: effects of one connection on others, performed between connections and never inside
+//! another one's callback.
+
+use super::Reactor;
+use super::entry::Session;
+use crate::end::{Detector, End, Reason};
+use crate::conn::Input;
+use crate::hub::{Hub, Name};
+use crate::net::Kernel;
+use crate::proto::resp::{self, Version};
+use crate::table::Key;
+use std::rc::Rc;
+
+/// Effects performed in one turn; the rest makes the next poll not wait.
+const EFFECTS_PER_TURN: usize = 100_000;
+/// Above this many waiting effects no connection's commands are served: they would only add to them.
+pub(super) const EFFECTS_HIGH: usize = 10_000;
+
+/// What one connection, or the hub on its behalf, does to another.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// A message for a subscriber or an addressee, encoded for it.
+    Deliver { to: Key, frame: Rc<[u8]> },
+    /// Something happened to an identity: those who watch it are told.
+    Presence { id: Name, event: Event },
+    /// We end it: a kick, a take-over.
+    Leave { key: Key, reason: Reason, detector: Detector },
+    /// Its heartbeat connection died.
+    Doubt { key: Key },
+    /// Its heartbeat connection vouched for it.
+    Vouch { key: Key },
+}
+
+/// What can happen to an identity.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// A connection took it.
+    Online,
+    /// Its connection fell silent.
+    Suspect,
+    /// Its connection was heard of again.
+    Revived,
+    /// Its connection ended.
+    Offline(Box<End>),
+}
+
+impl<K: Kernel> Reactor<K> {
+    pub(super) fn run_posted(&mut self) {
+        for _ in 0..EFFECTS_PER_TURN {
+            let Some(effect) = self.posted.pop_front() else { return };
+            match effect {
+                Effect::Deliver { to, frame } => self.deliver(to, &frame),
+                Effect::Presence { id, event } => self.publish_presence(&id, &event),
+                Effect::Leave { key, reason, detector } => self.leave(key, reason, detector),
+                Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
+                Effect::Vouch { key } => self.apply(key, Input::Heard),
+            }
+        }
+    }
+
+    /// Appends a message to a connection's output; it is sent with whatever else comes in this turn.
+    fn deliver(&mut self, to: Key, frame: &[u8]) {
+        let Some(conn) = self.table.get_mut(to) else { return };
+        if conn.life.state().cause().is_some() {
+            return;
+        }
+        if let Some(Session::Resp(resp)) = conn.session.as_deref_mut() {
+            resp.messages_out += 1;
+        }
+        self.owe(to, frame);
+        self.post_flush(to);
+    }
+
+    pub(super) fn post_flush(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key)
+            && !conn.flush_posted
+        {
+            conn.flush_posted = true;
+            self.flush.push_back(key);
+        }
+    }
+
+    pub(super) fn flush_all(&mut self) {
+        while let Some(key) = self.flush.pop_front() {
+            if let Some(conn) = self.table.get_mut(key) {
+                conn.flush_posted = false;
+                self.flush(key);
+            }
+        }
+    }
+
+    /// Posts `payload` to everyone who listens on `channel`; how many that are.
+    pub(super) fn publish(&mut self, channel: &[u8], payload: &[u8]) -> usize {
+        let (table, posted) = (&self.table, &mut self.posted);
+        let mut plain = Encodings::default();
+        self.hub.publish(channel, |recipient| {
+            let version = table.get(recipient.key).and_then(|conn| conn.resp()).map(|resp| resp.version);
+            let Some(version) = version else { return };
+            let frame = match recipient.pattern {
+                // The same bytes for every subscriber of the channel: encoded once a version.
+                None => plain.get(version, |out| resp::message(out, version, channel, payload)),
+                Some(pattern) => {
+                    let mut out = Vec::new();
+                    resp::pmessage(&mut out, version, pattern, channel, payload);
+                    out.into()
+                }
+            };
+            posted.push_back(Effect::Deliver { to: recipient.key, frame });
+        })
+    }
+
+    fn publish_presence(&mut self, id: &Name, event: &Event) {
+        let channel = Hub::presence_channel(id.as_bytes());
+        let payload = match event {
+            Event::Online => "online".to_owned(),
+            Event::Suspect => "suspect".to_owned(),
+            Event::Revived => "revived".to_owned(),
+            Event::Offline(end) => format!("offline {}", crate::proto::presence::end_json(end)),
+        };
+        self.publish(&channel, payload.as_bytes());
+    }
+}
+
+/// One encoding of a message for each version of the protocol, made when first wanted.
+#[derive(Default)]
+struct Encodings {
+    frames: [Option<Rc<[u8]>>; 2],
+}
+
+impl Encodings {
+    fn get(&mut self, version: Version, encode: impl FnOnce(&mut Vec<u8>)) -> Rc<[u8]> {
+        self.frames[version as usize]
+            .get_or_insert_with(|| {
+                let mut out = Vec::new();
+                encode(&mut out);
+                out.into()
+            })
+            .clone()
+    }
+}

@@ -1,0 +1,184 @@
+//! What the server says: every log line stands here, as one event with named fields.
+//!
+//! Lines are written through `log` with key-value pairs; `logging` gives them their shape. Endings that are
+//! somebody's ordinary goodbye are told at debug, the others at info, and no more than so many a second:
+//! what is left out is counted, and the count is told.
+
+use crate::config::settings::ListenerSettings;
+use crate::end::{Class, End};
+use crate::metrics::Counters;
+use crate::net::{Address, Peer, Queue};
+use crate::reactor::Stall;
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+use log::{debug, error, info, log_enabled, warn, Level};
+
+/// The rate limiter of ending lines.
+#[derive(Debug)]
+pub struct Report {
+    per_second: u32,
+    second: Instant,
+    written: u32,
+    left_out: u64,
+}
+
+impl Report {
+    /// Writes at most `per_second` ending lines a second.
+    pub const fn new(per_second: u32) -> Self {
+        Self { per_second, second: Instant::ZERO, written: 0, left_out: 0 }
+    }
+
+    /// Changes the limit.
+    pub const fn set_endings_per_second(&mut self, per_second: u32) {
+        self.per_second = per_second;
+    }
+
+    /// A connection has ended.
+    pub fn ended(&mut self, key: Key, peer: &Peer, listener: &str, identity: Option<&[u8]>, end: &End, now: Instant) {
+        let level = if end.reason.class() == Class::Peer { Level::Debug } else { Level::Info };
+        if !log_enabled!(target: "linger::end", level) || !self.may_write(now) {
+            return;
+        }
+        let identity = identity.map(String::from_utf8_lossy).unwrap_or_default();
+        let evidence = end.evidence.unwrap_or_default();
+        match end.evidence {
+            Some(_) => log::log!(
+                target: "linger::end", level,
+                key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
+                detector = end.detector.name(), close = end.close.name(),
+                silence_s = seconds(end.silence), age_s = seconds(end.age),
+                bytes_in = end.bytes_in, bytes_out = end.bytes_out,
+                messages_in = end.messages_in, messages_out = end.messages_out, unsent_bytes = end.unsent_bytes,
+                tcp_state = crate::end::tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
+                probes = evidence.probes, unacked = evidence.unacked,
+                last_ack_recv_ms = evidence.last_ack_recv_ms, snd_wnd = evidence.snd_wnd,
+                notsent_bytes = evidence.notsent_bytes;
+                "end"
+            ),
+            None => log::log!(
+                target: "linger::end", level,
+                key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
+                detector = end.detector.name(), close = end.close.name(),
+                silence_s = seconds(end.silence), age_s = seconds(end.age),
+                bytes_in = end.bytes_in, bytes_out = end.bytes_out,
+                messages_in = end.messages_in, messages_out = end.messages_out, unsent_bytes = end.unsent_bytes;
+                "end"
+            ),
+        }
+    }
+
+    fn may_write(&mut self, now: Instant) -> bool {
+        if now.since(self.second) >= Duration::from_secs(1) {
+            self.summarize(now);
+        }
+        let within = self.written < self.per_second;
+        if within {
+            self.written += 1;
+        } else {
+            self.left_out += 1;
+        }
+        within
+    }
+
+    /// When to say how many lines were left out; `None` if none were.
+    pub fn summary_due(&self) -> Option<Instant> {
+        (self.left_out > 0).then(|| self.second + Duration::from_secs(1))
+    }
+
+    /// Says how many lines were left out, and starts the next second.
+    pub fn summarize(&mut self, now: Instant) {
+        if self.left_out > 0 {
+            info!(
+                target: "linger::end", count = self.left_out,
+                advice = "all are in the metrics; log.endings_per_second sets the limit"; "endings_not_logged"
+            );
+        }
+        (self.second, self.written, self.left_out) = (now, 0, 0);
+    }
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// A listener is open.
+pub fn listening(settings: &ListenerSettings, address: &Address) {
+    info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog; "listening");
+}
+
+/// Accepting stands still.
+pub fn accept_stalled(listener: &str, stall: Stall) {
+    warn!(listener, why:% = stall; "accept_stalled");
+}
+
+/// It goes on.
+pub fn accept_resumed(listener: &str, after: Duration) {
+    info!(listener, after_s = seconds(after); "accept_resumed");
+}
+
+/// An accept queue fills.
+pub fn queue_fills(listener: &str, queue: Queue, full: bool, overflowed: u64) {
+    let advice = if full {
+        "clients in it look connected and are not served, the next ones' SYNs are dropped: raise max_connections and \
+         RLIMIT_NOFILE, backlog and net.core.somaxconn, or run more servers"
+    } else {
+        "clients in it look connected and are not served yet"
+    };
+    warn!(listener, length = queue.length, limit = queue.limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
+}
+
+/// A socket call failed in a way that no reason is made for.
+pub fn unforeseen(key: Key, errno: i32) {
+    warn!(key:% = key, errno, error:% = std::io::Error::from_raw_os_error(errno); "unforeseen_socket_error");
+}
+
+/// A protocol error, as it was told to the peer.
+pub fn protocol_error(key: Key, text: &str) {
+    debug!(key:% = key, text; "protocol_error");
+}
+
+/// The drain begins.
+pub fn drain_begun(connections: usize, spread: Duration) {
+    info!(connections, spread_s = seconds(spread), advice = "a second signal ends at once"; "draining");
+}
+
+/// A second signal came during the drain.
+pub fn drain_hurried(connections: usize) {
+    warn!(connections; "drain_cut_short");
+}
+
+/// The server is done.
+pub fn stopped(counters: &Counters, left: usize) {
+    info!(accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left, reasons:% = counters.reasons(); "stopped");
+}
+
+/// The configuration was read again and refused.
+pub fn reload_refused(mistakes: &str) {
+    for mistake in mistakes.lines() {
+        error!(mistake; "reload_refused");
+    }
+}
+
+/// The configuration was read again and applied, but for what `notes` says.
+pub fn reloaded(notes: &[String]) {
+    for note in notes {
+        warn!(note = note.as_str(); "reload_note");
+    }
+    info!(notes = notes.len(); "reloaded");
+}
+
+/// The state of the whole server, on SIGUSR1.
+pub fn state(states: &[usize; 6], owed_bytes: usize, paused: usize, counters: &Counters) {
+    info!(
+        handshaking = states[0], open = states[1], suspect = states[2], peer_closed = states[3], parting = states[4],
+        paused, owed_bytes, accepted = counters.accepted, ended = counters.ends_total(),
+        reasons:% = counters.reasons();
+        "state"
+    );
+}
+
+/// The state of one listener, on SIGUSR1.
+pub fn listener_state(listener: &str, connections: u32, queue: Option<Queue>) {
+    let queue = queue.unwrap_or(Queue { length: 0, limit: 0 });
+    info!(listener, connections, queue_length = queue.length, queue_limit = queue.limit; "listener_state");
+}

@@ -246,6 +246,19 @@ mod tests {
         (hub, old, new)
     }
 
+    /// The shape of a slot in a slab.
+    #[expect(dead_code, reason = "only its size is asked for")]
+    enum SlabSlot<T> {
+        Vacant(usize),
+        Occupied(T),
+    }
+
+    #[test]
+    fn being_in_a_slab_costs_an_identity_nothing() {
+        // The mark of a free slot hides in the tag of the name.
+        assert_eq!(size_of::<SlabSlot<Entry<Identity>>>(), size_of::<Entry<Identity>>());
+    }
+
     #[test]
     fn the_newest_connection_holds_the_identity() {
         let (hub, old, new) = taken_over();

@@ -1,5 +1,5 @@
 //! The hub: who is who, who listens to what, and who is told. Identities, take-over, heartbeat channels and
-//! presence in [`identities`]; channels, patterns and routing in [`topics`].
+//! presence in `identities`; channels, patterns and routing in `topics`.
 //!
 //! It answers *who*: always in [`Key`]s, never by touching a connection. The reactor posts what follows from
 //! an answer (deliveries, endings, presence events), so nothing happens inside another connection's turn.
@@ -11,7 +11,7 @@
 //!
 //! Every walk (recipients, `WHO`, `PUBSUB CHANNELS`) is in the order of slots or of subscription, which depend
 //! on nothing but the calls made, so that a run can be replayed. Names come from peers and are bounded by
-//! [`Limits`]. Read on in [`directory`], the one container under all of it.
+//! [`Limits`]. Read on in `directory`, the one container under all of it.
 
 mod directory;
 pub mod glob;

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod conn;
 pub mod end;
+pub mod hub;
 pub mod net;
 pub mod table;
 pub mod time;

@@ -1,0 +1,310 @@
+//! The hub against the simplest thing that could be right: maps of names and lists of keys, everything found by
+//! searching. After each of a random sequence of calls both must give the same answers to every question.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+
+const CONNECTIONS: usize = 6;
+const LIMITS: Limits = Limits { subscriptions_max: 5, name_bytes_max: 40 };
+/// Of names within the limit and too long for 22 bytes; and of one over the limit.
+const LONG: &[u8] = b"a name that does not fit inside its slot";
+const TOO_LONG: &[u8] = b"a name that does not fit inside its slot.";
+const IDS: &[&[u8]] = &[b"a", b"b", b"c", LONG, TOO_LONG];
+const CHANNELS: &[&[u8]] = &[b"news", b"news.1", b"news.2", b"x", b"$presence:a", LONG, TOO_LONG];
+const PATTERNS: &[&[u8]] = &[b"*", b"news*", b"news.[^1]", b"?", b"x", LONG, TOO_LONG];
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Identify(&'static [u8]),
+    Vouch(&'static [u8]),
+    SetPresence(Presence),
+    Subscribe(&'static [u8]),
+    Unsubscribe(&'static [u8]),
+    UnsubscribeAll,
+    Psubscribe(&'static [u8]),
+    Punsubscribe(&'static [u8]),
+    PunsubscribeAll,
+    Leave,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    use prop::sample::select;
+    prop_oneof![
+        4 => select(IDS).prop_map(Op::Identify),
+        4 => select(IDS).prop_map(Op::Vouch),
+        2 => select(&[Presence::Online, Presence::Suspect]).prop_map(Op::SetPresence),
+        4 => select(CHANNELS).prop_map(Op::Subscribe),
+        3 => select(CHANNELS).prop_map(Op::Unsubscribe),
+        1 => Just(Op::UnsubscribeAll),
+        4 => select(PATTERNS).prop_map(Op::Psubscribe),
+        3 => select(PATTERNS).prop_map(Op::Punsubscribe),
+        1 => Just(Op::PunsubscribeAll),
+        3 => Just(Op::Leave),
+    ]
+}
+
+/// What a call returned, in a form that both sides can produce.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Answer {
+    Identified(Result<Identified, Refused>),
+    Vouched(Result<Vouched, Refused>),
+    News(bool),
+    Count(Result<usize, Refused>),
+    Each(Vec<(Vec<u8>, usize)>),
+    Left(Left),
+}
+
+/// The hub and the memberships that the reactor would keep.
+struct Real {
+    hub: Hub,
+    members: [Membership; CONNECTIONS],
+}
+
+impl Real {
+    fn call(&mut self, who: usize, key: Key, op: Op) -> Answer {
+        let Self { hub, members } = self;
+        let member = &mut members[who];
+        let mut told = Vec::new();
+        let tell = |name: &[u8], left: usize| told.push((name.to_vec(), left));
+        match op {
+            Op::Identify(id) => Answer::Identified(hub.identify(member, key, id)),
+            Op::Vouch(id) => Answer::Vouched(hub.vouch(member, key, id)),
+            Op::SetPresence(presence) => Answer::News(hub.set_presence(member, key, presence)),
+            Op::Subscribe(name) => Answer::Count(hub.subscribe(member, key, name)),
+            Op::Unsubscribe(name) => Answer::Count(Ok(hub.unsubscribe(member, key, name))),
+            Op::Psubscribe(name) => Answer::Count(hub.psubscribe(member, key, name)),
+            Op::Punsubscribe(name) => Answer::Count(Ok(hub.punsubscribe(member, key, name))),
+            Op::UnsubscribeAll => {
+                hub.unsubscribe_all(member, key, tell);
+                Answer::Each(told)
+            }
+            Op::PunsubscribeAll => {
+                hub.punsubscribe_all(member, key, tell);
+                Answer::Each(told)
+            }
+            Op::Leave => Answer::Left(hub.leave(std::mem::take(member), key)),
+        }
+    }
+}
+
+#[derive(Default)]
+struct ModelIdentity {
+    holder: Option<Key>,
+    channel: Option<Key>,
+    presence: Presence,
+}
+
+/// `subscriptions` holds, per connection, channels (false) and patterns (true) in order of subscription.
+#[derive(Default)]
+struct Model {
+    identities: BTreeMap<&'static [u8], ModelIdentity>,
+    subscriptions: BTreeMap<Key, Vec<(bool, &'static [u8])>>,
+}
+
+impl Model {
+    fn call(&mut self, key: Key, op: Op) -> Answer {
+        match op {
+            Op::Identify(id) => Answer::Identified(self.identify(key, id)),
+            Op::Vouch(id) => Answer::Vouched(self.vouch(key, id)),
+            Op::SetPresence(presence) => Answer::News(
+                self.identities
+                    .values_mut()
+                    .filter(|identity| identity.holder == Some(key))
+                    .any(|identity| std::mem::replace(&mut identity.presence, presence) != presence),
+            ),
+            Op::Subscribe(name) => Answer::Count(self.subscribe(key, (false, name))),
+            Op::Psubscribe(name) => Answer::Count(self.subscribe(key, (true, name))),
+            Op::Unsubscribe(name) => Answer::Count(Ok(self.unsubscribe(key, (false, name)))),
+            Op::Punsubscribe(name) => Answer::Count(Ok(self.unsubscribe(key, (true, name)))),
+            Op::UnsubscribeAll => Answer::Each(self.unsubscribe_all(key, false)),
+            Op::PunsubscribeAll => Answer::Each(self.unsubscribe_all(key, true)),
+            Op::Leave => {
+                self.subscriptions.remove(&key);
+                let identity = self.held_by(key).map(Name::new);
+                let beats_for = self.vouched_by(key);
+                self.identities.values_mut().for_each(|identity| identity.clear(key));
+                let orphaned_holder = beats_for.and_then(|id| self.identities[id].holder);
+                self.tidy();
+                Answer::Left(Left { identity, orphaned_holder })
+            }
+        }
+    }
+
+    fn identify(&mut self, key: Key, id: &'static [u8]) -> Result<Identified, Refused> {
+        if id == TOO_LONG {
+            return Err(Refused::NameTooLong);
+        }
+        let had = self.held_by(key);
+        let fresh = had != Some(id);
+        if let (true, Some(had)) = (fresh, had) {
+            self.identities.get_mut(had).unwrap().holder = None;
+            self.tidy();
+        }
+        let identity = self.identities.entry(id).or_default();
+        let replaced = identity.holder.replace(key).filter(|_| fresh);
+        if fresh {
+            identity.presence = Presence::Online;
+        }
+        let left = had.filter(|_| fresh).map(Name::new);
+        Ok(Identified { fresh, replaced, left, channel: identity.channel })
+    }
+
+    fn vouch(&mut self, key: Key, id: &'static [u8]) -> Result<Vouched, Refused> {
+        if !self.identities.contains_key(id) {
+            return Err(Refused::UnknownIdentity);
+        }
+        let had = self.vouched_by(key).filter(|&had| had != id);
+        let orphaned_holder = had.and_then(|had| self.identities[had].holder);
+        if let Some(had) = had {
+            self.identities.get_mut(had).unwrap().channel = None;
+        }
+        let identity = self.identities.get_mut(id).unwrap();
+        let replaced_channel = identity.channel.replace(key).filter(|&older| older != key);
+        let holder = identity.holder;
+        self.tidy();
+        Ok(Vouched { holder, replaced_channel, orphaned_holder })
+    }
+
+    fn subscribe(&mut self, key: Key, topic: (bool, &'static [u8])) -> Result<usize, Refused> {
+        let list = self.subscriptions.entry(key).or_default();
+        if topic.1 == TOO_LONG {
+            return Err(Refused::NameTooLong);
+        }
+        if !list.contains(&topic) {
+            if list.len() == LIMITS.subscriptions_max {
+                return Err(Refused::TooManySubscriptions);
+            }
+            list.push(topic);
+        }
+        Ok(list.len())
+    }
+
+    fn unsubscribe(&mut self, key: Key, topic: (bool, &'static [u8])) -> usize {
+        let list = self.subscriptions.entry(key).or_default();
+        list.retain(|&other| other != topic);
+        list.len()
+    }
+
+    fn unsubscribe_all(&mut self, key: Key, pattern: bool) -> Vec<(Vec<u8>, usize)> {
+        let list = self.subscriptions.entry(key).or_default().clone();
+        let gone = list.iter().filter(|topic| topic.0 == pattern);
+        gone.map(|&topic| (topic.1.to_vec(), self.unsubscribe(key, topic))).collect()
+    }
+
+    fn held_by(&self, key: Key) -> Option<&'static [u8]> {
+        self.identities.iter().find(|(_, identity)| identity.holder == Some(key)).map(|(&id, _)| id)
+    }
+
+    fn vouched_by(&self, key: Key) -> Option<&'static [u8]> {
+        self.identities.iter().find(|(_, identity)| identity.channel == Some(key)).map(|(&id, _)| id)
+    }
+
+    fn tidy(&mut self) {
+        self.identities.retain(|_, identity| identity.holder.is_some() || identity.channel.is_some());
+    }
+
+    fn topics(&self, pattern: bool) -> BTreeSet<&'static [u8]> {
+        self.subscriptions
+            .values()
+            .flatten()
+            .filter(|topic| topic.0 == pattern)
+            .map(|topic| topic.1)
+            .collect()
+    }
+
+    fn gauges(&self) -> Gauges {
+        Gauges {
+            identities: self.identities.values().filter(|identity| identity.holder.is_some()).count(),
+            channels: self.topics(false).len(),
+            patterns: self.topics(true).len(),
+            subscriptions: self.subscriptions.values().map(Vec::len).sum(),
+        }
+    }
+}
+
+impl ModelIdentity {
+    fn clear(&mut self, key: Key) {
+        self.holder = self.holder.filter(|&holder| holder != key);
+        self.channel = self.channel.filter(|&channel| channel != key);
+    }
+}
+
+/// Asks both sides everything there is to ask.
+fn compare(real: &Real, model: &Model, keys: &[Key; CONNECTIONS]) -> Result<(), TestCaseError> {
+    let hub = &real.hub;
+    prop_assert_eq!(hub.gauges(), model.gauges());
+    prop_assert_eq!(hub.identities.len(), model.identities.len());
+    for (member, &key) in real.members.iter().zip(keys) {
+        prop_assert_eq!(hub.identity_of(member, key), model.held_by(key));
+        let beats_for = model.vouched_by(key);
+        prop_assert_eq!(
+            hub.vouched_holder(member, key),
+            beats_for.and_then(|id| model.identities[id].holder)
+        );
+        let subscriptions = model.subscriptions.get(&key).map_or(0, Vec::len);
+        prop_assert_eq!(member.subscriptions(), subscriptions);
+        prop_assert_eq!(member.subscriptions.is_some(), subscriptions > 0);
+    }
+    for &id in IDS {
+        let held = model.identities.get(id).and_then(|identity| Some((identity.holder?, identity.presence)));
+        prop_assert_eq!(hub.holder(id), held.map(|(holder, _)| holder));
+        prop_assert_eq!(hub.state(id), held.map(|(_, presence)| presence));
+        let listed = hub.who(id).next().map(|(_, holder, presence)| (holder, presence));
+        prop_assert_eq!(listed, held);
+    }
+    prop_assert_eq!(hub.who(b"*").count(), hub.gauges().identities);
+    prop_assert_eq!(hub.channels(b"*").collect::<BTreeSet<_>>(), model.topics(false));
+    for &channel in CHANNELS {
+        let mut recipients = Vec::new();
+        let count = hub.publish(channel, |to| recipients.push((to.pattern, to.key)));
+        prop_assert_eq!(count, recipients.len());
+        let direct = recipients.iter().filter(|(pattern, _)| pattern.is_none()).count();
+        prop_assert_eq!(hub.subscribers(channel), direct);
+
+        let mut expected = Vec::new();
+        for (&key, topics) in &model.subscriptions {
+            for &(is_pattern, name) in topics {
+                if is_pattern && glob::matches(name, channel) {
+                    expected.push((Some(name), key));
+                } else if !is_pattern && name == channel {
+                    expected.push((None, key));
+                }
+            }
+        }
+        recipients.sort_unstable();
+        expected.sort_unstable();
+        prop_assert_eq!(recipients, expected);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_hub_answers_as_the_model_does(calls in prop::collection::vec((0..CONNECTIONS, op()), 1..80)) {
+        let mut real = Real { hub: Hub::new(LIMITS), members: Default::default() };
+        let mut model = Model::default();
+        let mut keys = [0, 1, 2, 3, 4, 5].map(key);
+        let mut generation = 100;
+        let everyone_leaves = (0..CONNECTIONS).map(|who| (who, Op::Leave));
+        for (who, op) in calls.into_iter().chain(everyone_leaves) {
+            prop_assert_eq!(real.call(who, keys[who], op), model.call(keys[who], op), "{} {:?}", who, op);
+            if let Op::Leave = op {
+                // The next connection in the same slot of the connection table.
+                generation += 1;
+                keys[who].generation = generation;
+            }
+            compare(&real, &model, &keys)?;
+        }
+
+        let Hub { identities, channels, patterns, .. } = &real.hub;
+        prop_assert_eq!(real.hub.gauges(), Gauges::default());
+        prop_assert_eq!((identities.len(), channels.len(), patterns.len()), (0, 0, 0));
+        // Slots are used again: never more of them than names at one time, rounded up by the growth of a vector.
+        prop_assert!(identities.capacity() <= IDS.len().next_power_of_two());
+        prop_assert!(channels.capacity() <= CHANNELS.len().next_power_of_two());
+        prop_assert!(patterns.capacity() <= PATTERNS.len().next_power_of_two());
+    }
+}

@@ -1,7 +1,9 @@
 //! linger: the connection server that knows when and why every client left, and always closes last.
 
+pub mod buf;
 pub mod config;
 pub mod conn;
+
 pub mod end;
 pub mod hub;
 pub mod net;

@@ -51,6 +51,13 @@ pub trait Kernel {
 
     /// The host's counts of connections that its accept queues could not take.
     fn listen_drops(&mut self) -> Option<ListenDrops>;
+
+    /// Gives up a descriptor kept in reserve, so that one accept can succeed under EMFILE; false if it is
+    /// given up already.
+    fn release_reserve(&mut self) -> bool;
+
+    /// Takes the reserve back, if a descriptor is free.
+    fn retake_reserve(&mut self);
 }
 
 /// A listening socket, non-blocking.

@@ -107,7 +107,7 @@ pub fn listening(settings: &ListenerSettings, address: &Address) {
 }
 
 /// Accepting stands still.
-pub fn accept_stalled(listener: &str, stall: Stall) {
+pub fn accept_stalled(listener: &str, stall: &Stall) {
     warn!(listener, why:% = stall; "accept_stalled");
 }
 

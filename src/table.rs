@@ -66,15 +66,16 @@ pub trait Occupant {
 pub struct Table<T> {
     slots: Slab<T>,
     generation: u32,
-}
-
-impl<T: Occupant> Default for Table<T> {
-    fn default() -> Self {
-        Self { slots: Slab::new(), generation: 0 }
-    }
+    /// One past the highest slot that was ever used.
+    slots_used: usize,
 }
 
 impl<T: Occupant> Table<T> {
+    /// An empty table with room for `capacity` occupants before it has to move.
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { slots: Slab::with_capacity(capacity), generation: 0, slots_used: 0 }
+    }
+
     /// The key that the next [`insert`](Self::insert) will use.
     pub fn next_key(&mut self) -> Key {
         self.generation = self.generation.checked_add(1).unwrap_or(1);
@@ -87,6 +88,7 @@ impl<T: Occupant> Table<T> {
         debug_assert_eq!(occupant.generation(), key.generation);
         let index = self.slots.insert(occupant);
         debug_assert_eq!(index, key.index as usize);
+        self.slots_used = self.slots_used.max(index + 1);
     }
 
     /// The connection of that name, if it is still there.
@@ -128,8 +130,58 @@ impl<T: Occupant> Table<T> {
             .map(|(index, occupant)| (Key { index: index as u32, generation: occupant.generation() }, occupant))
     }
 
-    /// One past the highest slot in use may be: for walks that are spread over turns.
-    pub fn slots(&self) -> usize {
-        self.slots.capacity()
+    /// One past the highest slot that was ever used: for walks that are spread over turns.
+    pub const fn slots_used(&self) -> usize {
+        self.slots_used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Tenant(u32);
+
+    impl Occupant for Tenant {
+        fn generation(&self) -> u32 {
+            self.0
+        }
+    }
+
+    fn admit(table: &mut Table<Tenant>) -> Key {
+        let key = table.next_key();
+        table.insert(key, Tenant(key.generation));
+        key
+    }
+
+    #[test]
+    fn an_old_key_never_reaches_the_next_tenant() {
+        let mut table = Table::with_capacity(4);
+        let old = admit(&mut table);
+        assert!(table.remove(old).is_some());
+        let new = admit(&mut table);
+        assert_eq!(old.index, new.index, "the slot is used again");
+        assert!(table.get(old).is_none());
+        assert!(table.remove(old).is_none(), "and a second removal takes nothing");
+        assert!(table.get(new).is_some());
+        assert_eq!(table.key_at(new.index), Some(new));
+    }
+
+    #[test]
+    fn generations_wrap_past_zero_which_is_nobodys() {
+        let mut table = Table::with_capacity(1);
+        table.generation = u32::MAX - 1;
+        assert_eq!(admit(&mut table).generation, u32::MAX);
+        assert_eq!(admit(&mut table).generation, 1);
+    }
+
+    #[test]
+    fn a_key_survives_the_way_through_token_and_text() {
+        let key = Key { index: 7, generation: u32::MAX };
+        assert_eq!(Key::from_token(key.token()), key);
+        assert_eq!(key.to_string().parse(), Ok(key));
+        for bad in ["", "7", "7-", "-7", "7-x", "7-1-2"] {
+            assert_eq!(bad.parse::<Key>(), Err(NotAKey), "{bad}");
+        }
     }
 }

@@ -73,6 +73,14 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// Whether it serves clients, whose connections count against the limit; else it serves the operator.
+    pub const fn serves_clients(self) -> bool {
+        match self {
+            Self::Echo | Self::Resp => true,
+            Self::Http => false,
+        }
+    }
+
     /// The name in configuration, metrics and listener URLs.
     pub const fn name(self) -> &'static str {
         match self {

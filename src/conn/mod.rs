@@ -7,6 +7,8 @@
 pub mod liveness;
 pub mod policy;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
 use crate::end::{CloseMode, Detector, End, Evidence, Reason};
 use crate::time::Instant;

@@ -11,6 +11,7 @@ use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
 use crate::report;
+use std::fmt;
 
 /// What is known of an accept queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,29 @@ impl Gate {
     /// Whether connections may be waiting that we do not take.
     pub(super) const fn is_stalled(self) -> bool {
         matches!(self, Self::Full | Self::Blocked(_) | Self::Failed(_))
+    }
+}
+
+/// Why accepting stands still, in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Stall {
+    gate: Gate,
+    limit: u32,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.gate {
+            Gate::Full => write!(
+                f,
+                "all {} connections are in use; the next wait in the accept queue until one ends \
+                 (max_connections, RLIMIT_NOFILE)",
+                self.limit
+            ),
+            Gate::Blocked(resource) => f.write_str(resource.advice()),
+            Gate::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(errno)),
+            Gate::Drained | Gate::Open | Gate::Shut => f.write_str("it does not"),
+        }
     }
 }
 
@@ -99,7 +123,7 @@ impl<K: Kernel> Reactor<K> {
         if slot.stalled_since.is_none() {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
-            report::accept_stalled(&slot.settings.name, gate, limit);
+            report::accept_stalled(&slot.settings.name, &Stall { gate, limit });
         }
         self.watch_queues();
     }
@@ -141,7 +165,7 @@ impl<K: Kernel> Reactor<K> {
             Protocol::Echo => State::Open,
             Protocol::Resp | Protocol::Http => State::Handshaking,
         };
-        if slot.settings.protocol != Protocol::Http {
+        if slot.settings.protocol.serves_clients() {
             self.clients += 1;
         }
         self.table.insert(

@@ -3,10 +3,10 @@
 
 use super::Reactor;
 use super::posted::{Effect, Event};
-use crate::config::settings::Protocol;
 use crate::conn::Input;
+use crate::conn::policy::LastRung;
 use crate::end::{CloseMode, Detector, End, Reason};
-use crate::hub::Presence;
+use crate::hub::{Membership, Name, Presence};
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto;
 use crate::table::Key;
@@ -41,6 +41,11 @@ impl<K: Kernel> Reactor<K> {
         self.apply(key, Input::GiveUp { reason, detector, rung, owing });
     }
 
+    /// Ends a connection without waiting any longer; what the kernel holds is still delivered.
+    pub(super) fn cut(&mut self, key: Key, reason: Reason, detector: Detector) {
+        self.apply(key, Input::GiveUp { reason, detector, rung: LastRung::Linger2, owing: false });
+    }
+
     /// Closes the socket and publishes the End. Every connection comes through here once, and no other
     /// line of the program closes one.
     pub(super) fn close(&mut self, key: Key, mode: CloseMode) {
@@ -58,11 +63,12 @@ impl<K: Kernel> Reactor<K> {
         let index = usize::from(conn.listener);
         let slot = &mut self.listeners[index];
         slot.connections -= 1;
-        if slot.settings.protocol != Protocol::Http {
+        if slot.settings.protocol.serves_clients() {
             self.clients -= 1;
         }
         self.counters.ended(&end);
-        self.report.ended(key, &conn.peer, &slot.settings.name, &end, self.now);
+        let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         self.house.tell_endings(&self.report);
         if let Some(resp) = conn.resp_mut() {
             let membership = std::mem::take(&mut resp.membership);
@@ -79,12 +85,12 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// What the others get to know of an ending.
-    fn leave_hub(&mut self, key: Key, membership: crate::hub::Membership, end: &End) {
+    fn leave_hub(&mut self, key: Key, membership: Membership, end: &End) {
         let left = self.hub.leave(membership, key);
-        if let Some(id) = left.offline {
+        if let Some(id) = left.identity {
             self.posted.push_back(Effect::Presence { id, event: Event::Offline(Box::new(*end)) });
         }
-        if let Some(holder) = left.orphaned {
+        if let Some(holder) = left.orphaned_holder {
             self.posted.push_back(Effect::Doubt { key: holder });
         }
     }
@@ -110,8 +116,10 @@ impl<K: Kernel> Reactor<K> {
     /// Posts the presence event of a connection's identity, if it has one.
     fn announce(&mut self, key: Key, presence: Presence, event: Event) {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
-        if let Some(id) = self.hub.set_presence(&resp.membership, key, presence) {
-            self.posted.push_back(Effect::Presence { id, event });
+        if self.hub.set_presence(&resp.membership, key, presence)
+            && let Some(id) = self.hub.identity_of(&resp.membership, key)
+        {
+            self.posted.push_back(Effect::Presence { id: Name::new(id), event });
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
+pub use accept::Stall;
 use accept::Gate;
 use clock::House;
 use entry::{Connection, Io};
@@ -70,6 +71,8 @@ pub struct Reactor<K: Kernel> {
     spare_io: Vec<Box<Io>>,
     house: House,
     settings: Settings,
+    /// Client connections that the process has descriptors for.
+    descriptors_max: u32,
     /// Most client connections at once.
     connections_max: u32,
     /// Client connections now; those of the admin interface are not counted.
@@ -87,11 +90,13 @@ struct Slot<L> {
     gate: Gate,
     /// Since when its queue could not be emptied.
     stalled_since: Option<Instant>,
+    /// A filling queue was warned of and has not emptied since.
+    queue_warned: bool,
     connections: u32,
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// Opens the listeners of `settings`. `connections_max`: what the process has descriptors for;
+    /// Opens the listeners of `settings`. `descriptors_max`: connections that there are descriptors for;
     /// `reload`: reads the configuration again, on SIGHUP.
     ///
     /// # Errors
@@ -99,7 +104,7 @@ impl<K: Kernel> Reactor<K> {
     pub fn new(
         mut kernel: K,
         settings: Settings,
-        connections_max: u32,
+        descriptors_max: u32,
         reload: Reload,
     ) -> Result<Self, Fatal> {
         let now = kernel.now();
@@ -109,20 +114,20 @@ impl<K: Kernel> Reactor<K> {
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                Ok(Slot { listener, settings: settings.clone(), gate: Gate::Open, stalled_since: None, connections: 0 })
+                Ok(Slot { listener, settings: settings.clone(), gate: Gate::Open, stalled_since: None, queue_warned: false, connections: 0 })
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
-        let connections_max = settings.server.connections_max.map_or(connections_max, |n| n.min(connections_max));
+        let connections_max = settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
         // are never touched cost nothing.
-        let slots = connections_max as usize + ADMIN_CONNECTIONS_MAX as usize;
+        let slots = descriptors_max as usize + ADMIN_CONNECTIONS_MAX as usize;
         Ok(Self {
             now,
             ready: Vec::with_capacity(1024),
             table: Table::with_capacity(slots),
             wheel: Wheel::new(now, slots),
             listeners,
-            hub: Hub::new(),
+            hub: Hub::default(),
             posted: VecDeque::new(),
             resume: VecDeque::new(),
             flush: VecDeque::new(),
@@ -132,6 +137,7 @@ impl<K: Kernel> Reactor<K> {
             spare_io: Vec::new(),
             house: House::default(),
             report: Report::new(settings.log.endings_per_second),
+            descriptors_max,
             connections_max,
             clients: 0,
             drain: None,

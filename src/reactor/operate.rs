@@ -3,7 +3,7 @@
 
 use super::accept::Gate;
 use super::{Flow, Reactor};
-use crate::config::settings::{Protocol, Settings};
+use crate::config::settings::Settings;
 use crate::end::{Detector, Reason};
 use crate::net::{Kernel, Listener, Signal};
 use crate::report;
@@ -109,7 +109,7 @@ impl<K: Kernel> Reactor<K> {
         let left: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
         for &key in &left {
             self.leave(key, Reason::LocalDrain, Detector::Policy);
-            self.cut(key);
+            self.cut(key, Reason::LocalDrain, Detector::Policy);
         }
         self.report.summarize(self.now);
         report::stopped(&self.counters, left.len());
@@ -207,13 +207,5 @@ impl<K: Kernel> Reactor<K> {
         if self.listeners.iter().any(|slot| slot.gate.is_stalled() || slot.queue_warned) {
             self.house.watch_queue_at(self.now + self.settings.server.queue_watch);
         }
-    }
-}
-
-/// Which protocols serve clients, whose connections are counted against the limit.
-pub(super) const fn serves_clients(protocol: Protocol) -> bool {
-    match protocol {
-        Protocol::Echo | Protocol::Resp => true,
-        Protocol::Http => false,
     }
 }

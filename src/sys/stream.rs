@@ -86,15 +86,20 @@ impl Contract for Stream {
     }
 
     /// Setting `TCP_KEEPIDLE` re-arms the keepalive timer at once, for the new idle time less the quiet time
-    /// so far (net/ipv4/tcp.c: `tcp_sock_set_keepidle_locked`): on a connection quiet for over a second, 1
+    /// so far (`net/ipv4/tcp.c: tcp_sock_set_keepidle_locked`): on a connection quiet for over a second, 1
     /// makes a probe leave now. The peer's kernel acknowledges it, which shows in `last_ack_recv_ms`; test
     /// `a_probe_makes_the_kernel_of_a_silent_peer_speak`.
     ///
-    /// Once for each suspicion: a second call while the first probe is unanswered re-arms the timer again,
-    /// and with `TCP_USER_TIMEOUT` set, the kernel then ends a connection that was quiet for longer than
-    /// that without waiting for the interval (`tcp_keepalive_timer`). With output in flight no probe
-    /// leaves; the retransmissions are the evidence.
+    /// From then on the kernel probes at the listener's interval, and ends the connection by its count. With
+    /// output in flight no probe leaves; the retransmissions are the evidence.
+    ///
+    /// While a probe is unanswered this does nothing: the timer, re-armed then, would end a connection that
+    /// was quiet for longer than `TCP_USER_TIMEOUT` at once, without waiting for the interval
+    /// (`net/ipv4/tcp_timer.c: tcp_keepalive_timer`).
     fn probe_peer(&mut self) {
+        if self.evidence().is_some_and(|evidence| evidence.probes > 0) {
+            return;
+        }
         self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
         self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 1);
     }

@@ -79,12 +79,14 @@ pub(super) fn recv(stream: &mut Stream, buffer: &mut [u8]) -> Received {
     received
 }
 
-/// Sends until the kernel takes no more and nothing of it is on the way.
+/// Sends until the kernel takes no more, all that was sent is acknowledged, and the peer's window is shut:
+/// nothing moves any more.
 pub(super) fn fill(stream: &mut Stream) {
-    until("send blocks and all is acknowledged", || {
-        while let Sent::Bytes(_) = stream.send(&[0; 16_384]) {}
+    until("send blocks on a shut window", || {
+        // Asked for first: what frees room for output is an acknowledgement, and none is to come after this.
         let evidence = stream.evidence().unwrap();
-        evidence.unacked == 0 && evidence.notsent_bytes > 0
+        let shut = evidence.snd_wnd == 0 && evidence.unacked == 0 && evidence.notsent_bytes > 0;
+        stream.send(&[0; 16_384]) == Sent::WouldBlock && shut
     });
 }
 

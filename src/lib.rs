@@ -7,5 +7,6 @@ pub mod conn;
 pub mod end;
 pub mod hub;
 pub mod net;
+pub mod sys;
 pub mod table;
 pub mod time;

@@ -1,0 +1,124 @@
+//! The process's bound on descriptors, and one descriptor held back for when it is reached.
+
+use super::errno;
+use crate::net::Fatal;
+use std::fs::File;
+
+/// The soft bound on descriptors (`RLIMIT_NOFILE`, getrlimit(2)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Descriptors {
+    /// As the process was started with.
+    pub before: u64,
+    /// As it is now.
+    pub now: u64,
+}
+
+/// Raises the soft bound on descriptors to the hard one. The soft bound is often 1024, kept low for
+/// programs that call select(2); where raising fails, it stays.
+pub fn raise_descriptors() -> Descriptors {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    rlimit(&mut limit);
+    let before = limit.rlim_cur;
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    let now = if set_rlimit(&raised) { raised.rlim_cur } else { before };
+    Descriptors { before, now }
+}
+
+#[expect(unsafe_code, reason = "getrlimit(2)")]
+fn rlimit(limit: &mut libc::rlimit) {
+    // SAFETY: the kernel writes one `rlimit` where one is.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit) };
+    assert_eq!(result, 0, "getrlimit fails only for an unknown resource or a bad pointer");
+}
+
+#[expect(unsafe_code, reason = "setrlimit(2)")]
+fn set_rlimit(limit: &libc::rlimit) -> bool {
+    // SAFETY: the kernel reads one `rlimit`.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, limit) == 0 }
+}
+
+/// A descriptor held back: when the process has run out of them, giving this one up lets one more
+/// connection be accepted, so that an operator can still get in.
+#[derive(Debug)]
+pub struct Reserve(Option<File>);
+
+impl Reserve {
+    /// Takes the descriptor.
+    ///
+    /// # Errors
+    /// When there is none to take.
+    pub fn new() -> Result<Self, Fatal> {
+        match File::open("/dev/null") {
+            Ok(file) => Ok(Self(Some(file))),
+            Err(error) => Err(errno::fatal("hold a descriptor back", errno::number(&error))),
+        }
+    }
+
+    /// Gives it up; false if it was given up before and not retaken.
+    pub fn release(&mut self) -> bool {
+        self.0.take().is_some()
+    }
+
+    /// Takes it again if need be; false if there is none to take yet.
+    pub fn retake(&mut self) -> bool {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+        self.0.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::{Accepted, Kernel as _, Listener as _, Resource, Token};
+    use crate::sys::Os;
+    use crate::sys::testing::{self, Client, in_child, until};
+    use crate::time::Duration;
+
+    #[test]
+    fn the_soft_bound_rises_to_the_hard_one() {
+        in_child("sys::limits::tests::the_soft_bound_rises_to_the_hard_one", || {
+            let hard = raise_descriptors().now;
+            assert!(set_rlimit(&libc::rlimit { rlim_cur: 64, rlim_max: hard }));
+            assert_eq!(raise_descriptors(), Descriptors { before: 64, now: hard });
+            assert_eq!(raise_descriptors(), Descriptors { before: hard, now: hard });
+        });
+    }
+
+    #[test]
+    fn out_of_descriptors_accept_stalls_until_the_reserve_is_released() {
+        in_child(
+            "sys::limits::tests::out_of_descriptors_accept_stalls_until_the_reserve_is_released",
+            || {
+                let mut os = Os::without_signals().unwrap();
+                let mut listener = os.listen(&testing::loopback(), Token(1)).unwrap();
+                let mut reserve = Reserve::new().unwrap();
+                let _client = Client::connect(testing::socket_of(&listener)).unwrap();
+                until("the connection waits", || listener.queue().unwrap().length == 1);
+                let mut ready = Vec::new();
+                os.poll(Some(Duration::from_secs(10)), &mut ready).unwrap();
+                assert_eq!(ready.len(), 1);
+
+                assert!(set_rlimit(&libc::rlimit { rlim_cur: 64, rlim_max: 64 }));
+                let mut hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+                assert!(matches!(listener.try_accept(), Accepted::Exhausted(Resource::ProcessFiles)));
+                assert_eq!(listener.queue().unwrap().length, 1, "it stays in the queue");
+
+                // A descriptor becomes free, and the edge-triggered listener says nothing about it.
+                hoard.pop();
+                ready.clear();
+                os.poll(Some(Duration::from_millis(50)), &mut ready).unwrap();
+                assert_eq!(ready, []);
+
+                hoard.push(File::open("/dev/null").unwrap());
+                assert!(reserve.release());
+                assert!(!reserve.release());
+                let Accepted::Stream(stream, _) = listener.try_accept() else { panic!("one can get in") };
+                assert!(!reserve.retake());
+                drop(stream);
+                assert!(reserve.retake());
+            },
+        );
+    }
+}

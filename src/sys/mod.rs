@@ -1,0 +1,177 @@
+//! The operating system: the only home of mio, libc, unsafe code, signals and the real clock.
+//!
+//! [`Os`] stands behind the traits of [`net`](crate::net); nothing here decides anything about a
+//! connection. Read on in [`stream`] for receiving, sending and closing, in [`listener`] for accepting, in
+//! `facts` (tests) for what the kernel does at this level.
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
+
+mod errno;
+#[cfg(test)]
+mod facts;
+pub mod host;
+pub mod limits;
+pub mod listener;
+mod sockaddr;
+mod sockopt;
+pub mod stream;
+mod tcp_info;
+#[cfg(test)]
+mod testing;
+
+pub use listener::Listener;
+pub use stream::Stream;
+
+use crate::net::{Fatal, Fault, Interest, Kernel, ListenDrops, ListenSpec, Readiness, Ready, Signal, Token};
+use crate::time::{Duration, Instant};
+use libc::c_int;
+use mio::unix::SourceFd;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_mio::v1_0::Signals;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Most readiness entries taken from the kernel in one poll (12 bytes each). What does not fit comes with
+/// the next one: epoll goes round its ready list.
+const EVENTS_MAX: usize = 1024;
+
+/// The real kernel: an epoll set, a clock, and signals where asked for.
+pub struct Os {
+    poll: mio::Poll,
+    events: mio::Events,
+    origin: std::time::Instant,
+    signals: Option<Signals>,
+}
+
+impl Os {
+    /// For the server: SIGTERM, SIGINT, SIGHUP and SIGUSR1 become readiness of [`Token::SIGNAL`], and
+    /// SIGPIPE is ignored.
+    ///
+    /// # Errors
+    /// When the kernel refuses an epoll set or a signal handler.
+    pub fn new() -> Result<Self, Fatal> {
+        let mut os = Self::without_signals()?;
+        let refused = |error: std::io::Error| errno::fatal("handle signals", errno::number(&error));
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(refused)?;
+        let token = mio_token(Token::SIGNAL);
+        os.poll.registry().register(&mut signals, token, mio::Interest::READABLE).map_err(refused)?;
+        os.signals = Some(signals);
+        ignore_sigpipe();
+        Ok(os)
+    }
+
+    /// For a part of a process: what signals do is left as it is.
+    ///
+    /// # Errors
+    /// When the kernel refuses an epoll set.
+    #[expect(clippy::disallowed_methods, reason = "the one real clock")]
+    pub fn without_signals() -> Result<Self, Fatal> {
+        let poll =
+            mio::Poll::new().map_err(|error| errno::fatal("create an epoll set", errno::number(&error)))?;
+        let events = mio::Events::with_capacity(EVENTS_MAX);
+        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None })
+    }
+}
+
+impl Kernel for Os {
+    type Listener = Listener;
+    type Stream = Stream;
+
+    /// `CLOCK_MONOTONIC`, from when this was made.
+    fn now(&mut self) -> Instant {
+        let elapsed = self.origin.elapsed();
+        Instant::from_nanos(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
+    }
+
+    /// The timeout is rounded up to whole milliseconds, so that a deadline has passed when its poll ends.
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {
+                ready.extend(self.events.iter().map(to_ready));
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(errno::fatal("wait for readiness", errno::number(&error))),
+        }
+    }
+
+    fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Listener, Fatal> {
+        let listener = Listener::open(spec)?;
+        let mut source = SourceFd(&listener.as_fd().as_raw_fd());
+        self.poll
+            .registry()
+            .register(&mut source, mio_token(token), mio::Interest::READABLE)
+            .map_err(|error| errno::fatal(format!("watch {}", spec.address), errno::number(&error)))?;
+        Ok(listener)
+    }
+
+    fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), Fault> {
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&stream.as_fd().as_raw_fd()), mio_token(token), mio_interest(interest))
+            .map_err(|error| errno::fault(errno::number(&error)))
+    }
+
+    fn rewatch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), Fault> {
+        self.poll
+            .registry()
+            .reregister(&mut SourceFd(&stream.as_fd().as_raw_fd()), mio_token(token), mio_interest(interest))
+            .map_err(|error| errno::fault(errno::number(&error)))
+    }
+
+    fn next_signal(&mut self) -> Option<Signal> {
+        match self.signals.as_mut()?.pending().next()? {
+            SIGHUP => Some(Signal::Reload),
+            SIGUSR1 => Some(Signal::Report),
+            // SIGTERM and SIGINT.
+            _ => Some(Signal::Terminate),
+        }
+    }
+
+    fn listen_drops(&mut self) -> Option<ListenDrops> {
+        host::listen_drops()
+    }
+}
+
+fn to_ready(event: &mio::event::Event) -> Ready {
+    Ready {
+        token: Token(event.token().0 as u64),
+        readiness: Readiness {
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            read_closed: event.is_read_closed(),
+            write_closed: event.is_write_closed(),
+            error: event.is_error(),
+        },
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits where this compiles")]
+const fn mio_token(token: Token) -> mio::Token {
+    mio::Token(token.0 as usize)
+}
+
+const fn mio_interest(interest: Interest) -> mio::Interest {
+    match interest {
+        Interest::Read => mio::Interest::READABLE,
+        Interest::ReadWrite => mio::Interest::READABLE.add(mio::Interest::WRITABLE),
+    }
+}
+
+/// Every send here says `MSG_NOSIGNAL`; this is for the writes of others, such as the log's to a pipe that
+/// nobody reads any more. The standard library gives worker processes the default back before exec.
+#[expect(unsafe_code, reason = "signal(2)")]
+fn ignore_sigpipe() {
+    // SAFETY: ignoring installs no handler, so that no code of ours runs in a signal's context.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// A duration as the kernel's keepalive options take it: whole seconds, rounded up, at least 1.
+fn whole_seconds(duration: Duration) -> c_int {
+    let seconds = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    c_int::try_from(seconds.max(1)).unwrap_or(c_int::MAX)
+}
+
+#[cfg(test)]
+mod tests;

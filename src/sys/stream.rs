@@ -1,0 +1,312 @@
+//! A connected socket: four bytes, a descriptor and nothing else. TCP or unix alike: what only TCP has
+//! (`TCP_INFO`, keepalive, `TCP_LINGER2`) the kernel refuses on the other, and that changes nothing.
+
+use super::{errno, sockopt, tcp_info, whole_seconds};
+use crate::end::Evidence;
+use crate::net::{CloseHow, Fault, Keepalive, Received, Sent, Stream as Contract};
+use libc::c_int;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// A connected, non-blocking socket that nobody else has a descriptor of.
+#[derive(Debug)]
+pub struct Stream(OwnedFd);
+
+const _: () =
+    assert!(size_of::<Stream>() == 4 && size_of::<Option<Stream>>() == 4, "one in every connection");
+
+impl Stream {
+    /// `fd` must be a non-blocking stream socket.
+    pub(super) const fn new(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    #[expect(unsafe_code, reason = "send(2)")]
+    fn send_with(&self, bytes: &[u8], flags: c_int) -> Sent {
+        // SAFETY: the descriptor is open while `self` lives; the kernel reads `bytes` within its length.
+        let result = unsafe {
+            libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags | libc::MSG_NOSIGNAL)
+        };
+        match usize::try_from(result) {
+            Ok(length) => Sent::Bytes(length),
+            Err(_) => match errno::last() {
+                libc::EAGAIN => Sent::WouldBlock,
+                libc::EINTR => Sent::Interrupted,
+                errno => Sent::Failed(errno::fault(errno)),
+            },
+        }
+    }
+
+    /// Sets an option on a socket that may be dead by now, and then needs it no more.
+    fn try_set(&self, level: c_int, name: c_int, value: c_int) {
+        let _ = sockopt::set(self.as_fd(), level, name, value);
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Contract for Stream {
+    #[expect(unsafe_code, reason = "recv(2)")]
+    fn recv(&mut self, buffer: &mut [u8]) -> Received {
+        debug_assert!(!buffer.is_empty(), "receiving into nothing would look like end of file");
+        // SAFETY: the descriptor is open while `self` lives; the kernel writes within `buffer`.
+        let result = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        match usize::try_from(result) {
+            Ok(0) => Received::Eof,
+            Ok(length) => Received::Bytes(length),
+            Err(_) => match errno::last() {
+                libc::EAGAIN => Received::WouldBlock,
+                libc::EINTR => Received::Interrupted,
+                errno => Received::Failed(errno::fault(errno)),
+            },
+        }
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.send_with(bytes, 0)
+    }
+
+    fn send_oob(&mut self, byte: u8) -> Sent {
+        self.send_with(&[byte], libc::MSG_OOB)
+    }
+
+    fn take_error(&mut self) -> Option<Fault> {
+        match sockopt::read(self.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR) {
+            Ok(0) => None,
+            Ok(errno) | Err(errno) => Some(errno::fault(errno)),
+        }
+    }
+
+    fn evidence(&self) -> Option<Evidence> {
+        tcp_info::evidence(self.as_fd())
+    }
+
+    /// Setting `TCP_KEEPIDLE` re-arms the keepalive timer at once, for the new idle time less the quiet time
+    /// so far (`net/ipv4/tcp.c: tcp_sock_set_keepidle_locked`): on a connection quiet for over a second, 1
+    /// makes a probe leave now. The peer's kernel acknowledges it, which shows in `last_ack_recv_ms`; test
+    /// `a_probe_makes_the_kernel_of_a_silent_peer_speak`.
+    ///
+    /// From then on the kernel probes at the listener's interval, and ends the connection by its count. With
+    /// output in flight no probe leaves; the retransmissions are the evidence.
+    ///
+    /// While a probe is unanswered this does nothing: the timer, re-armed then, would end a connection that
+    /// was quiet for longer than `TCP_USER_TIMEOUT` at once, without waiting for the interval
+    /// (`net/ipv4/tcp_timer.c: tcp_keepalive_timer`).
+    fn probe_peer(&mut self) {
+        if self.evidence().is_some_and(|evidence| evidence.probes > 0) {
+            return;
+        }
+        self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+        self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 1);
+    }
+
+    fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
+        match keepalive {
+            Some(Keepalive { idle, .. }) => {
+                self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, whole_seconds(idle));
+            }
+            // The idle time of 1 stays, and means nothing while keepalive is off.
+            None => self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 0),
+        }
+    }
+
+    fn close(self, how: CloseHow) {
+        match how {
+            CloseHow::Plain => {}
+            // Our FIN goes out after everything queued; its acknowledgement ends the socket here, and is
+            // answered by a reset, which a Linux peer that has the FIN does not see as an error of recv
+            // (test `a_linger2_close_is_a_fin_and_once_that_is_acknowledged_a_reset`).
+            // Where the listener has it this is inherited and the call changes nothing; there is no room
+            // here to remember that, and this rung is not the common one.
+            CloseHow::Linger2 => self.try_set(libc::IPPROTO_TCP, libc::TCP_LINGER2, -1),
+            CloseHow::Reset => {
+                let abort = libc::linger { l_onoff: 1, l_linger: 0 };
+                let _ = sockopt::set(self.as_fd(), libc::SOL_SOCKET, libc::SO_LINGER, abort);
+            }
+        }
+        // Dropping `self` closes. No EPOLL_CTL_DEL before: closing the last descriptor of a socket takes it
+        // out of every epoll set (epoll(7)), and this one is never duplicated: it is close-on-exec and
+        // nothing here calls dup.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Listener as _;
+    use crate::sys::Listener;
+    use crate::sys::testing::{self, recv, until};
+    use crate::time::Duration;
+    use std::io::{ErrorKind, Read, Write};
+    use std::mem::MaybeUninit;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn bytes_pass_both_ways_and_nothing_would_block() {
+        let (mut client, mut server) = testing::pair();
+        assert_eq!(server.recv(&mut [0; 8]), Received::WouldBlock);
+        client.write_all(b"ping").unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(recv(&mut server, &mut buffer), Received::Bytes(4));
+        assert_eq!(server.send(b"pong"), Sent::Bytes(4));
+        client.read_exact(&mut buffer[..4]).unwrap();
+        assert_eq!(&buffer[..4], b"pong");
+        assert_eq!(server.take_error(), None);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_makes_send_block() {
+        let (_client, mut server) = testing::pair();
+        testing::fill(&mut server);
+        assert_eq!(server.send(b"x"), Sent::WouldBlock);
+    }
+
+    #[test]
+    fn a_half_closed_peer_still_takes_what_we_owe() {
+        let (mut client, mut server) = testing::pair();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
+        assert_eq!(server.send(b"owed"), Sent::Bytes(4));
+        server.close(CloseHow::Plain);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"owed");
+    }
+
+    #[test]
+    fn an_out_of_band_byte_is_invisible_to_a_plain_reader() {
+        let (mut client, mut server) = testing::pair();
+        assert_eq!(server.send(b"a"), Sent::Bytes(1));
+        assert_eq!(server.send_oob(b'!'), Sent::Bytes(1));
+        assert_eq!(server.send(b"b"), Sent::Bytes(1));
+        server.close(CloseHow::Plain);
+        let mut all = Vec::new();
+        client.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"ab");
+    }
+
+    #[test]
+    fn sending_to_a_reset_peer_fails_without_sigpipe() {
+        block_sigpipe();
+        let (client, mut server) = testing::pair();
+        Stream::new(client.into()).close(CloseHow::Reset);
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset));
+        assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe));
+        assert!(!sigpipe_pending());
+        assert_eq!(server.send_oob(b'x'), Sent::Failed(Fault::BrokenPipe));
+        assert!(!sigpipe_pending());
+        // The same without MSG_NOSIGNAL, to see that the two lines above could have failed.
+        send_without_nosignal(&server);
+        assert!(sigpipe_pending());
+    }
+
+    #[test]
+    fn the_first_send_after_a_peer_closed_succeeds_and_the_next_fails() {
+        let (client, mut server) = testing::pair();
+        drop(client);
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
+        assert_eq!(server.send(b"x"), Sent::Bytes(1));
+        until("the RST is here", || server.evidence().unwrap().tcp_state != 8);
+        assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe));
+    }
+
+    #[test]
+    fn a_probe_makes_the_kernel_of_a_silent_peer_speak() {
+        let (mut client, mut server) = testing::pair();
+        let heard_ms = |server: &Stream| server.evidence().unwrap().last_ack_recv_ms;
+        until("1.3 s of silence", || heard_ms(&server) > 1300);
+        let quiet = heard_ms(&server);
+        server.probe_peer();
+        until("the peer's kernel answers", || heard_ms(&server) < 1000);
+        println!("last_ack_recv_ms {quiet} before, {} after the probe", heard_ms(&server));
+        assert_eq!(server.recv(&mut [0; 8]), Received::WouldBlock, "no byte of it is seen here");
+        client.set_nonblocking(true).unwrap();
+        assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock, "nor there");
+        let evidence = server.evidence().unwrap();
+        assert!(evidence.last_data_recv_ms > 1300, "silence of the program goes on: {evidence}");
+        assert_eq!(evidence.probes, 0);
+
+        server.restore_keepalive(Some(Keepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            count: 3,
+        }));
+        assert_eq!(testing::option(&server, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE), 60);
+        assert_eq!(testing::option(&server, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 1);
+        server.restore_keepalive(None);
+        assert_eq!(testing::option(&server, libc::SOL_SOCKET, libc::SO_KEEPALIVE), 0);
+    }
+
+    #[test]
+    fn without_a_probe_the_silence_grows() {
+        // The control of the test above: on this listener nothing else makes the peer's kernel speak.
+        let (_client, server) = testing::pair();
+        let heard_ms = || server.evidence().unwrap().last_ack_recv_ms;
+        let mut highest = 0;
+        until("2 s of silence", || {
+            let now = heard_ms();
+            assert!(now >= highest, "the peer's kernel spoke after {highest} ms");
+            highest = now;
+            now > 2000
+        });
+    }
+
+    #[test]
+    fn a_unix_stream_works_alike() {
+        let directory = testing::Directory::new();
+        let mut listener = Listener::open(&testing::unix(directory.path("s"))).unwrap();
+        let mut client = UnixStream::connect(directory.path("s")).unwrap();
+        let (mut server, peer) = testing::accept(&mut listener);
+        assert_eq!(peer.to_string(), "unix");
+        client.write_all(b"ping").unwrap();
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Bytes(4));
+        assert_eq!(server.evidence(), None);
+        assert_eq!(listener.queue(), None);
+        server.probe_peer();
+        server.restore_keepalive(None);
+        server.close(CloseHow::Linger2);
+        assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    }
+
+    #[expect(unsafe_code, reason = "pthread_sigmask(3)")]
+    fn block_sigpipe() {
+        let set = sigpipe();
+        // SAFETY: the set is initialised; the old mask is not asked for. Each test has its own thread.
+        let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        assert_eq!(result, 0);
+    }
+
+    /// A blocked signal is kept even where its disposition is to be ignored (kernel/signal.c:
+    /// `sig_ignored`), so that it can be asked for.
+    #[expect(unsafe_code, reason = "sigtimedwait(2)")]
+    fn sigpipe_pending() -> bool {
+        let set = sigpipe();
+        let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: set and time are initialised; no information is asked for.
+        unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const now) == libc::SIGPIPE }
+    }
+
+    #[expect(unsafe_code, reason = "sigsetops(3)")]
+    fn sigpipe() -> libc::sigset_t {
+        let mut set = MaybeUninit::uninit();
+        // SAFETY: it initialises the set.
+        assert_eq!(unsafe { libc::sigemptyset(set.as_mut_ptr()) }, 0);
+        // SAFETY: the set was initialised by the line before.
+        let mut set = unsafe { set.assume_init() };
+        // SAFETY: an initialised set and a signal that exists.
+        assert_eq!(unsafe { libc::sigaddset(&raw mut set, libc::SIGPIPE) }, 0);
+        set
+    }
+
+    #[expect(unsafe_code, reason = "send(2) as Stream does not call it")]
+    fn send_without_nosignal(stream: &Stream) {
+        // SAFETY: the descriptor is open; one byte is read.
+        let result = unsafe { libc::send(stream.0.as_raw_fd(), b"x".as_ptr().cast(), 1, 0) };
+        assert_eq!(result, -1);
+    }
+}

@@ -1,0 +1,310 @@
+//! The command protocol at work: frames into commands, commands into effects and replies.
+//!
+//! Replies are gathered in one buffer of the reactor's and sent in one call. A connection stops being
+//! served when its output waits, or when more effects are posted than the others can take in a turn; what it
+//! had already sent is kept and served when that is over.
+
+use super::Reactor;
+use super::entry::{Resp, Session};
+use super::posted::{EFFECTS_HIGH, Effect, Event};
+use crate::conn::Input;
+use crate::conn::State;
+use crate::end::{Class, Detector, Reason};
+use crate::hub::{Hub, Name, Refused};
+use crate::net::Kernel;
+use crate::proto::ProtocolError;
+use crate::proto::resp::{Arguments, Command, Decoder, Identity, Reply, Version, answer};
+use crate::table::Key;
+use crate::time::Duration;
+
+/// Replies gathered before they are offered to the socket.
+const REPLIES_BYTES: usize = 32 * 1024;
+
+/// Why serving a connection came to a halt.
+enum Halt {
+    /// All that was received is served, but for a frame that is not whole.
+    Served,
+    /// Output or posted work has to move first.
+    Paused,
+    /// What follows is not to be understood.
+    Broken(ProtocolError),
+    /// It wants nothing more, or is gone.
+    Over,
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Serves what was received before and not used, then `fresh`.
+    pub(super) fn serve_resp(&mut self, key: Key, fresh: &[u8]) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let frame_bytes_max = Self::listener_of(&self.listeners, conn).policy.bounds.frame_bytes_max;
+        // Taken out while commands run: they may reach any connection, this one included.
+        let (mut held, mut decoder) =
+            conn.io.as_mut().map_or_else(Default::default, |io| (std::mem::take(&mut io.input), io.decoder));
+        let was_held = !held.is_empty();
+        if was_held {
+            held.push(fresh);
+        }
+        let mut input = if was_held { held.as_slice() } else { fresh };
+        let mut replies = std::mem::take(&mut self.replies);
+        let halt = self.serve_frames(key, &mut input, &mut decoder, frame_bytes_max, &mut replies);
+        self.write(key, &replies);
+        replies.clear();
+
+        let rest = input.len();
+        if was_held {
+            held.consume(held.len() - rest);
+        } else if rest > 0 {
+            held = self.take_queue(key);
+            held.push(input);
+        }
+        self.keep_input(key, held, decoder);
+        match halt {
+            Halt::Served => {}
+            Halt::Paused => {
+                self.pause(key);
+                self.post_resume(key);
+            }
+            Halt::Broken(error) => self.refuse(key, &error, &mut replies),
+            Halt::Over => self.forget_input(key),
+        }
+        self.replies = replies;
+    }
+
+    fn serve_frames(
+        &mut self,
+        key: Key,
+        input: &mut &[u8],
+        decoder: &mut Decoder,
+        frame_bytes_max: usize,
+        replies: &mut Vec<u8>,
+    ) -> Halt {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let halt = loop {
+            if replies.len() >= REPLIES_BYTES {
+                self.write(key, replies);
+                replies.clear();
+            }
+            match self.table.get(key) {
+                Some(conn) if !listens(conn.life.state()) => break Halt::Over,
+                Some(conn) if conn.paused || self.posted.len() >= EFFECTS_HIGH => break Halt::Paused,
+                Some(_) => {}
+                None => break Halt::Over,
+            }
+            match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
+                Ok(Some(arguments)) => self.execute(key, arguments, replies),
+                Ok(None) => break Halt::Served,
+                Err(error) => break Halt::Broken(error),
+            }
+        };
+        self.scratch = scratch;
+        halt
+    }
+
+    fn execute(&mut self, key: Key, arguments: Arguments<'_>, replies: &mut Vec<u8>) {
+        self.counters.commands += 1;
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if conn.life.state() == State::Handshaking {
+            self.apply(key, Input::Opened);
+        }
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let session = conn.session.get_or_insert_with(|| Box::new(Session::Resp(Resp::new(now))));
+        let Session::Resp(resp) = &mut **session else { return };
+        resp.messages_in += 1;
+        let subscribed = resp.membership.subscriptions() > 0;
+        if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
+            self.posted.push_back(Effect::Vouch { key: holder });
+        }
+        let command = Command::parse(arguments).and_then(|command| {
+            if subscribed && resp.version == Version::Resp2 {
+                command.allowed_while_subscribed()?;
+            }
+            Ok(command)
+        });
+        let mut reply = Reply::new(replies, resp.version);
+        match command {
+            Ok(Command::Beat) => return,
+            Ok(command) => {
+                resp.messages_out += 1;
+                if !matches!(command, Command::Ping(_)) {
+                    resp.used = now;
+                }
+                if !answer(&command, subscribed, &mut reply) {
+                    self.perform(key, command, replies);
+                }
+            }
+            Err(refusal) => {
+                resp.messages_out += 1;
+                reply.error(&refusal.0);
+            }
+        }
+    }
+
+    /// Commands that concern the server: its connections, its hub, its state.
+    fn perform(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
+        match command {
+            Command::Quit => {
+                self.reply(key, replies, |reply| reply.ok());
+                self.write(key, replies);
+                replies.clear();
+                self.apply(key, Input::Goodbye);
+            }
+            Command::Reset => self.reset_session(key, replies),
+            Command::Hello { version, name } => self.hello(key, version, name, replies),
+            Command::Client(command) => self.client(key, command, replies),
+            Command::Ident { identity, beat, server_ping } => {
+                self.identify(key, identity, beat, server_ping, replies);
+            }
+            Command::BeatFor(identity) => self.beat_for(key, identity, replies),
+            Command::Send { identity, payload } => self.send_direct(key, identity, payload, replies),
+            Command::Who(pattern) => self.who(key, pattern.unwrap_or(b"*"), replies),
+            Command::State(identity) => {
+                let state = self.hub.state(identity.as_str().as_bytes());
+                self.reply(key, replies, |reply| reply.simple(state.map_or("offline", |state| state.name())));
+            }
+            Command::Subscribe(_)
+            | Command::Unsubscribe(_)
+            | Command::Psubscribe(_)
+            | Command::Punsubscribe(_)
+            | Command::Publish { .. }
+            | Command::PubsubChannels(_)
+            | Command::PubsubNumsub(_)
+            | Command::PubsubNumpat => self.pubsub(key, command, replies),
+            Command::Info(sections) => self.info(key, sections, replies),
+            // Answered from the protocol alone, before it comes here.
+            Command::Ping(_)
+            | Command::Echo(_)
+            | Command::Auth
+            | Command::Select
+            | Command::Beat
+            | Command::Command(_)
+            | Command::Help
+            | Command::ConfigGet(_) => {}
+        }
+    }
+
+    /// Appends a reply in the version that the connection speaks.
+    pub(super) fn reply(&self, key: Key, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
+        let version = self.table.get(key).and_then(|conn| conn.resp()).map_or(Version::Resp2, |resp| resp.version);
+        write(&mut Reply::new(replies, version));
+    }
+
+    pub(super) fn resp_of(&mut self, key: Key) -> Option<&mut Resp> {
+        self.table.get_mut(key)?.resp_mut()
+    }
+
+    fn hello(&mut self, key: Key, version: Option<Version>, name: Option<&[u8]>, replies: &mut Vec<u8>) {
+        let Some(resp) = self.resp_of(key) else { return };
+        if let Some(version) = version {
+            resp.version = version;
+        }
+        if let Some(name) = name {
+            resp.rare.get_or_insert_default().name = name.to_vec();
+        }
+        self.reply(key, replies, |reply| reply.hello(u64::from(key.generation)));
+    }
+
+    fn reset_session(&mut self, key: Key, replies: &mut Vec<u8>) {
+        let now = self.now;
+        let Some(resp) = self.resp_of(key) else { return };
+        let counts = (resp.messages_in, resp.messages_out);
+        let membership = std::mem::take(&mut resp.membership);
+        *resp = Resp::new(now);
+        (resp.messages_in, resp.messages_out) = counts;
+        self.leave_hub(key, membership, None);
+        self.reply(key, replies, |reply| reply.simple("RESET"));
+    }
+
+    /// Takes an identity, and makes the heartbeat contract that goes with it.
+    fn identify(
+        &mut self,
+        key: Key,
+        identity: Identity<'_>,
+        beat: Option<Duration>,
+        server_ping: bool,
+        replies: &mut Vec<u8>,
+    ) {
+        let (hub, table) = (&mut self.hub, &mut self.table);
+        let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
+        let identified = match hub.identify(&mut resp.membership, key, identity.as_str().as_bytes()) {
+            Ok(identified) => identified,
+            Err(refused) => return self.reply_refused(key, refused, replies),
+        };
+        resp.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
+        if server_ping || resp.rare.is_some() {
+            resp.rare.get_or_insert_default().server_ping = server_ping;
+        }
+        if let Some(id) = identified.left {
+            self.posted.push_back(Effect::Presence { id, event: Event::Offline(None) });
+        }
+        if let Some(older) = identified.replaced {
+            crate::report::replaced(identity.as_str(), older, key);
+            self.posted.push_back(Effect::Leave {
+                key: older,
+                reason: Reason::PeerReplaced,
+                detector: Detector::Protocol,
+            });
+        }
+        if identified.fresh {
+            let id = Name::new(identity.as_str().as_bytes());
+            self.posted.push_back(Effect::Presence { id, event: Event::Online });
+        }
+        // The contract may be stricter than the one that the wheel is armed for.
+        self.schedule(key);
+        self.reply(key, replies, |reply| reply.ok());
+    }
+
+    fn beat_for(&mut self, key: Key, identity: Identity<'_>, replies: &mut Vec<u8>) {
+        let (hub, table) = (&mut self.hub, &mut self.table);
+        let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
+        let vouched = match hub.vouch(&mut resp.membership, key, identity.as_str().as_bytes()) {
+            Ok(vouched) => vouched,
+            Err(refused) => return self.reply_refused(key, refused, replies),
+        };
+        self.posted.extend(vouched.holder.map(|key| Effect::Vouch { key }));
+        self.posted.extend(vouched.orphaned_holder.map(|key| Effect::Doubt { key }));
+        self.reply(key, replies, |reply| reply.ok());
+    }
+
+    pub(super) fn reply_refused(&self, key: Key, refused: Refused, replies: &mut Vec<u8>) {
+        self.reply(key, replies, |reply| reply.error(&format!("ERR {refused}")));
+    }
+
+    fn send_direct(&mut self, key: Key, identity: Identity<'_>, payload: &[u8], replies: &mut Vec<u8>) {
+        let holder = self.hub.holder(identity.as_str().as_bytes());
+        let version =
+            holder.and_then(|to| self.table.get(to)).and_then(|conn| conn.resp()).map(|resp| resp.version);
+        if let (Some(to), Some(version)) = (holder, version) {
+            let mut frame = Vec::new();
+            Reply::new(&mut frame, version).direct(identity.as_str(), payload);
+            self.counters.messages += 1;
+            self.posted.push_back(Effect::Deliver { to, frame: frame.into() });
+        }
+        self.reply(key, replies, |reply| reply.count(usize::from(version.is_some())));
+    }
+
+    fn who(&self, key: Key, pattern: &[u8], replies: &mut Vec<u8>) {
+        let hub: &Hub = &self.hub;
+        self.reply(key, replies, |reply| {
+            reply.array(hub.who(pattern).count());
+            hub.who(pattern).for_each(|(id, _, _)| reply.bulk(id));
+        });
+    }
+
+    /// The peer broke the protocol: it is told, and parted from.
+    fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
+        crate::report::protocol_error(key, &error.text);
+        self.reply(key, replies, |reply| reply.protocol_error(&error.text));
+        self.write(key, replies);
+        replies.clear();
+        self.forget_input(key);
+        self.part(key, error.reason, Detector::Protocol, true);
+    }
+}
+
+/// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol.
+fn listens(state: State) -> bool {
+    state.cause().is_none_or(|cause| {
+        cause.reason != Reason::PeerGoodbye && cause.reason.class() != Class::Protocol
+    })
+}

@@ -1,0 +1,120 @@
+//! Subscriptions and publishing, with the replies of Redis.
+
+use super::Reactor;
+use super::entry::Resp;
+use crate::hub::{Hub, Membership, Refused, is_reserved};
+use crate::net::Kernel;
+use crate::proto::resp::{Arguments, Command, Confirmation, Reply, Version};
+use crate::table::Key;
+
+type Subscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> Result<usize, Refused>;
+type Unsubscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> usize;
+
+impl<K: Kernel> Reactor<K> {
+    pub(super) fn pubsub(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
+        match command {
+            Command::Subscribe(names) => {
+                self.subscribe(key, names, Confirmation::Subscribe, Hub::subscribe, replies);
+            }
+            Command::Psubscribe(names) => {
+                self.subscribe(key, names, Confirmation::Psubscribe, Hub::psubscribe, replies);
+            }
+            Command::Unsubscribe(names) => {
+                self.unsubscribe(key, names, Confirmation::Unsubscribe, Hub::unsubscribe, replies);
+            }
+            Command::Punsubscribe(names) => {
+                self.unsubscribe(key, names, Confirmation::Punsubscribe, Hub::punsubscribe, replies);
+            }
+            Command::Publish { channel, .. } if is_reserved(channel) => {
+                self.reply(key, replies, |reply| {
+                    reply.error("ERR channels $presence:* are the server's; clients may only subscribe");
+                });
+            }
+            Command::Publish { channel, payload } => {
+                let receivers = self.publish(channel, payload);
+                self.reply(key, replies, |reply| reply.count(receivers));
+            }
+            Command::PubsubChannels(pattern) => self.reply(key, replies, |reply| {
+                let pattern = pattern.unwrap_or(b"*");
+                reply.array(self.hub.channels(pattern).count());
+                self.hub.channels(pattern).for_each(|channel| reply.bulk(channel));
+            }),
+            Command::PubsubNumsub(channels) => self.reply(key, replies, |reply| {
+                reply.array(channels.len() * 2);
+                for channel in channels.iter() {
+                    reply.bulk(channel);
+                    reply.count(self.hub.subscribers(channel));
+                }
+            }),
+            _ => self.reply(key, replies, |reply| reply.count(self.hub.gauges().patterns)),
+        }
+    }
+
+    /// Lends the hub a connection's membership, and its replies a writer.
+    fn with_hub(
+        &mut self,
+        key: Key,
+        replies: &mut Vec<u8>,
+        act: impl FnOnce(&mut Hub, &mut Membership, &mut Reply<'_>),
+    ) {
+        let Some(Resp { membership, version, .. }) = self.table.get_mut(key).and_then(|conn| conn.resp_mut())
+        else {
+            return;
+        };
+        let version: Version = *version;
+        act(&mut self.hub, membership, &mut Reply::new(replies, version));
+    }
+
+    fn subscribe(
+        &mut self,
+        key: Key,
+        names: Arguments<'_>,
+        confirmation: Confirmation,
+        subscribe: Subscribe,
+        replies: &mut Vec<u8>,
+    ) {
+        self.with_hub(key, replies, |hub, membership, reply| {
+            for name in names.iter() {
+                match subscribe(hub, membership, key, name) {
+                    Ok(count) => reply.confirm(confirmation, Some(name), count),
+                    Err(refused) => reply.error(&format!("ERR {refused}")),
+                }
+            }
+        });
+    }
+
+    fn unsubscribe(
+        &mut self,
+        key: Key,
+        names: Arguments<'_>,
+        confirmation: Confirmation,
+        unsubscribe: Unsubscribe,
+        replies: &mut Vec<u8>,
+    ) {
+        self.with_hub(key, replies, |hub, membership, reply| {
+            for name in names.iter() {
+                let count = unsubscribe(hub, membership, key, name);
+                reply.confirm(confirmation, Some(name), count);
+            }
+            if !names.is_empty() {
+                return;
+            }
+            let mut any = false;
+            let mut each = |name: &[u8], count: usize| {
+                any = true;
+                reply.confirm(confirmation, Some(name), count);
+            };
+            match confirmation {
+                Confirmation::Punsubscribe | Confirmation::Psubscribe => {
+                    hub.punsubscribe_all(membership, key, &mut each);
+                }
+                Confirmation::Unsubscribe | Confirmation::Subscribe => {
+                    hub.unsubscribe_all(membership, key, &mut each);
+                }
+            }
+            if !any {
+                reply.confirm(confirmation, None, membership.subscriptions());
+            }
+        });
+    }
+}

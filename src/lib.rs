@@ -3,10 +3,14 @@
 pub mod buf;
 pub mod config;
 pub mod conn;
-
 pub mod end;
 pub mod hub;
+pub mod logging;
+pub mod metrics;
 pub mod net;
+pub mod proto;
+pub mod reactor;
+pub mod report;
 pub mod sys;
 pub mod table;
 pub mod time;

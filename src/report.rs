@@ -132,6 +132,11 @@ pub fn unforeseen(key: Key, errno: i32) {
     warn!(key:% = key, errno, error:% = std::io::Error::from_raw_os_error(errno); "unforeseen_socket_error");
 }
 
+/// An identity was taken over by a newer connection.
+pub fn replaced(identity: &str, older: Key, newer: Key) {
+    debug!(identity, older:% = older, newer:% = newer; "identity_replaced");
+}
+
 /// A protocol error, as it was told to the peer.
 pub fn protocol_error(key: Key, text: &str) {
     debug!(key:% = key, text; "protocol_error");

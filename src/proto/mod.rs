@@ -29,6 +29,7 @@ pub mod http;
 pub mod presence;
 pub mod resp;
 
+use crate::config::settings::Protocol;
 use crate::end::Reason;
 use std::borrow::Cow;
 use std::fmt;
@@ -57,6 +58,27 @@ impl ProtocolError {
     /// The bytes belong to something that is not offered.
     pub(crate) fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
         Self { reason: Reason::ProtocolUnsupported, text: text.into() }
+    }
+}
+
+/// Appends what a protocol says to a peer that we part from for `reason`; nothing where it has no words for
+/// that. `version`: of a session of the command protocol.
+pub fn goodbye(protocol: Protocol, version: resp::Version, reason: Reason, out: &mut Vec<u8>) {
+    match (protocol, reason) {
+        (Protocol::Resp, Reason::LocalLimit) => out.extend_from_slice(resp::encode::FULL),
+        (Protocol::Resp, _) => resp::Reply::new(out, version).goodbye(reason),
+        // A response belongs to a request, and an echo to its bytes: neither has a place for more.
+        (Protocol::Http | Protocol::Echo, _) => {}
+    }
+}
+
+/// A few bytes that a peer which has only half-closed can take without harm; one that has closed answers
+/// them by RST.
+pub const fn eof_probe(protocol: Protocol, version: resp::Version) -> &'static [u8] {
+    match (protocol, version) {
+        (Protocol::Resp, resp::Version::Resp2) => b"+PING\r\n",
+        (Protocol::Resp, resp::Version::Resp3) => b">1\r\n$9\r\nheartbeat\r\n",
+        (Protocol::Echo | Protocol::Http, _) => b"\n",
     }
 }
 

@@ -9,9 +9,9 @@
 //! | `online` | a connection has taken the identity |
 //! | `suspect` | its heartbeat is overdue; output to it is withheld |
 //! | `revived` | it was heard of again before the grace ran out |
-//! | `offline {...}` | its connection has ended, and why |
+//! | `offline {...}` | its connection has ended, and why; `null` if it only took another identity |
 //!
-//! On a take-over the old connection's `offline` (`peer.replaced`) comes before the new one's `online`.
+//! A take-over is one more `online`: the old connection ends `peer.replaced`, but the identity never left.
 
 use crate::end::{End, Evidence, tcp_state_name};
 use serde::Serialize;
@@ -34,8 +34,8 @@ pub enum Event<'a> {
     Suspect,
     /// It was heard of again.
     Revived,
-    /// Its connection has ended.
-    Offline(&'a End),
+    /// Its connection has ended, or has taken another identity (`None`).
+    Offline(Option<&'a End>),
 }
 
 impl Event<'_> {
@@ -49,7 +49,7 @@ impl Event<'_> {
         };
         out.extend_from_slice(word.as_bytes());
         if let Self::Offline(end) = self {
-            out.extend_from_slice(end_json(end).as_bytes());
+            out.extend_from_slice(end.map_or_else(|| "null".to_owned(), end_json).as_bytes());
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Kernel, Sent, Stream};
-use crate::proto;
+use crate::proto::resp::Reply;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -176,16 +176,17 @@ impl<K: Kernel> Reactor<K> {
             return;
         };
         resp.rare.get_or_insert_default().pinged = now;
-        let bytes = proto::resp::ping(resp.version);
+        let mut bytes = Vec::new();
+        Reply::new(&mut bytes, resp.version).server_ping();
         self.counters.pings += 1;
-        self.write(key, bytes);
+        self.write(key, &bytes);
     }
 
     /// Sends the out-of-band byte; one that was not even acknowledged since the last time is an answer too.
     fn probe_oob(&mut self, key: Key) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
-        let io = conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default());
+        let io = conn.io_mut(&mut self.spare_io);
         let unanswered = io.oob_sent > conn.life.heard();
         if unanswered && conn.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
             return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);

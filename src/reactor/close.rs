@@ -19,14 +19,19 @@ impl<K: Kernel> Reactor<K> {
             return;
         }
         let protocol = Self::listener_of(&self.listeners, conn).protocol;
-        let version = conn.resp().map(|resp| resp.version);
+        let version = conn.resp().map(|resp| resp.version).unwrap_or_default();
         let mut goodbye = Vec::new();
         proto::goodbye(protocol, version, reason, &mut goodbye);
-        let told = !goodbye.is_empty();
-        // First the state, so that a suspect peer's output is no longer withheld and the goodbye goes out
-        // behind it.
-        self.apply(key, Input::Leave { reason, detector, told });
+        self.part(key, reason, detector, !goodbye.is_empty());
         self.write(key, &goodbye);
+    }
+
+    /// Parts from a peer. `told`: it has been, or is about to be, sent a goodbye that it can act upon.
+    ///
+    /// The state comes before the words: a suspect peer's output is no longer withheld then, and the
+    /// goodbye goes out behind it.
+    pub(super) fn part(&mut self, key: Key, reason: Reason, detector: Detector, told: bool) {
+        self.apply(key, Input::Leave { reason, detector, told });
     }
 
     /// Ends a connection whose peer takes no part in it any more.
@@ -72,23 +77,18 @@ impl<K: Kernel> Reactor<K> {
         self.house.tell_endings(&self.report);
         if let Some(resp) = conn.resp_mut() {
             let membership = std::mem::take(&mut resp.membership);
-            self.leave_hub(key, membership, &end);
+            self.leave_hub(key, membership, Some(&end));
         }
-        if let Some(mut io) = conn.io.take()
-            && self.spare_io.len() < super::SPARE_IO_MAX
-        {
-            io.reset();
-            self.spare_io.push(io);
-        }
+        conn.drop_io(&mut self.spare_io);
         // A descriptor is free: what could not be accepted may be now.
         self.retry_accepts();
     }
 
     /// What the others get to know of an ending.
-    fn leave_hub(&mut self, key: Key, membership: Membership, end: &End) {
+    pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, end: Option<&End>) {
         let left = self.hub.leave(membership, key);
         if let Some(id) = left.identity {
-            self.posted.push_back(Effect::Presence { id, event: Event::Offline(Box::new(*end)) });
+            self.posted.push_back(Effect::Presence { id, event: Event::Offline(end.copied().map(Box::new)) });
         }
         if let Some(holder) = left.orphaned_holder {
             self.posted.push_back(Effect::Doubt { key: holder });

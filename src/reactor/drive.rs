@@ -4,7 +4,7 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::entry::{Io, Reading};
+use super::entry::Reading;
 use super::Reactor;
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
@@ -209,7 +209,7 @@ impl<K: Kernel> Reactor<K> {
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
             return self.fail(key, fault, Detector::SendError);
         }
-        conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default()).broken = Some(fault);
+        conn.io_mut(&mut self.spare_io).broken = Some(fault);
         self.read_to_the_error(key);
     }
 
@@ -219,7 +219,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
         let (high, max) = (bounds.output_high, bounds.output_max);
-        let io = conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default());
+        let io = conn.io_mut(&mut self.spare_io);
         let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
         if owed > max {
@@ -273,7 +273,7 @@ impl<K: Kernel> Reactor<K> {
         let owed = conn.owed();
         let ending = conn.life.state().cause().is_some();
         if owed == 0 {
-            Self::release_io(conn, &mut self.spare_io);
+            conn.release_io(&mut self.spare_io);
         }
         if moved && ending {
             self.apply(key, Input::Progress);
@@ -293,7 +293,7 @@ impl<K: Kernel> Reactor<K> {
         let listener = Self::listener_of(&self.listeners, conn);
         let probe = conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof;
         if probe {
-            let bytes = proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version));
+            let bytes = proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version).unwrap_or_default());
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {
                 return self.fail(key, fault, Detector::EofProbe);
@@ -317,19 +317,9 @@ impl<K: Kernel> Reactor<K> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.paused = true;
-        conn.io.get_or_insert_with(|| self.spare_io.pop().unwrap_or_default()).info_asked = now;
+        conn.io_mut(&mut self.spare_io).info_asked = now;
         self.counters.pauses += 1;
         self.schedule(key);
-    }
-
-    /// Gives the buffers back to the pool once nothing is in them.
-    pub(super) fn release_io(conn: &mut super::Connection<K::Stream>, spare: &mut Vec<Box<Io>>) {
-        if let Some(mut io) = conn.io.take_if(|io| io.is_idle())
-            && spare.len() < super::SPARE_IO_MAX
-        {
-            io.reset();
-            spare.push(io);
-        }
     }
 
     /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.

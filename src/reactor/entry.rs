@@ -139,23 +139,33 @@ pub(super) struct Resp {
     pub(super) messages_out: u64,
     /// When the last command came that was not a heartbeat.
     pub(super) used: Instant,
-    /// The heartbeat timeout that the client asked for, in seconds; 0: the listener's.
-    pub(super) beat_s: u32,
+    /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
+    pub(super) beat_ms: u32,
     pub(super) version: resp::Version,
     pub(super) rare: Option<Box<Rare>>,
 }
 
 const _: () = assert!(size_of::<Session>() <= 56);
 
+impl Resp {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            membership: Membership::default(),
+            messages_in: 0,
+            messages_out: 0,
+            used: now,
+            beat_ms: 0,
+            version: resp::Version::default(),
+            rare: None,
+        }
+    }
+}
+
 /// What few sessions need.
 #[derive(Default)]
 pub(super) struct Rare {
     /// `CLIENT SETNAME`.
     pub(super) name: Vec<u8>,
-    /// `CLIENT SETINFO LIB-NAME`.
-    pub(super) lib_name: Vec<u8>,
-    /// `CLIENT SETINFO LIB-VER`.
-    pub(super) lib_version: Vec<u8>,
     /// The client asked for pings after silence.
     pub(super) server_ping: bool,
     /// When it was last sent one.
@@ -189,15 +199,15 @@ impl<S> Connection<S> {
 
     /// The heartbeat contract in force: the client's own where it made one, else the listener's.
     pub(super) fn heartbeat(&self, listener: &Heartbeat) -> Heartbeat {
-        let (beat_s, server_ping) = self
+        let (beat_ms, server_ping) = self
             .resp()
-            .map_or((0, false), |resp| (resp.beat_s, resp.rare.as_ref().is_some_and(|rare| rare.server_ping)));
+            .map_or((0, false), |resp| (resp.beat_ms, resp.rare.as_ref().is_some_and(|rare| rare.server_ping)));
         let mut contract = *listener;
-        if beat_s > 0 {
-            contract.timeout = Duration::from_secs(beat_s.into());
+        if beat_ms > 0 {
+            contract.timeout = Duration::from_millis(beat_ms.into());
             contract.interval = contract.timeout / 2;
         }
-        contract.style = match (listener.style, beat_s > 0, server_ping) {
+        contract.style = match (listener.style, beat_ms > 0, server_ping) {
             (HeartbeatStyle::Off, false, _) => HeartbeatStyle::Off,
             // Nobody asked to be pinged and the client promised nothing: silence proves nothing.
             (HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,

@@ -14,6 +14,7 @@ mod close;
 mod commands;
 mod drive;
 mod entry;
+mod input;
 mod operate;
 mod posted;
 mod pubsub;
@@ -36,8 +37,6 @@ use std::collections::VecDeque;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-/// Spare [`Io`] boxes kept for the next connections in need, so that fan-out does not allocate.
-const SPARE_IO_MAX: usize = 256;
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +50,8 @@ pub enum Flow {
 /// The server.
 pub struct Reactor<K: Kernel> {
     kernel: K,
+    /// When the server started.
+    started: Instant,
     /// When this turn's poll returned: the only time there is during the turn.
     now: Instant,
     ready: Vec<Ready>,
@@ -122,6 +123,7 @@ impl<K: Kernel> Reactor<K> {
         // are never touched cost nothing.
         let slots = descriptors_max as usize + ADMIN_CONNECTIONS_MAX as usize;
         Ok(Self {
+            started: now,
             now,
             ready: Vec::with_capacity(1024),
             table: Table::with_capacity(slots),

@@ -5,9 +5,10 @@ use super::Reactor;
 use super::entry::Session;
 use crate::end::{Detector, End, Reason};
 use crate::conn::Input;
-use crate::hub::{Hub, Name};
+use crate::hub::{Name, presence_channel};
 use crate::net::Kernel;
-use crate::proto::resp::{self, Version};
+use crate::proto::presence;
+use crate::proto::resp::{Reply, Version};
 use crate::table::Key;
 use std::rc::Rc;
 
@@ -40,8 +41,8 @@ pub(super) enum Event {
     Suspect,
     /// Its connection was heard of again.
     Revived,
-    /// Its connection ended.
-    Offline(Box<End>),
+    /// Its connection ended, or took another identity.
+    Offline(Option<Box<End>>),
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -98,11 +99,9 @@ impl<K: Kernel> Reactor<K> {
             let Some(version) = version else { return };
             let frame = match recipient.pattern {
                 // The same bytes for every subscriber of the channel: encoded once a version.
-                None => plain.get(version, |out| resp::message(out, version, channel, payload)),
+                None => plain.get(version, |reply| reply.message(channel, payload)),
                 Some(pattern) => {
-                    let mut out = Vec::new();
-                    resp::pmessage(&mut out, version, pattern, channel, payload);
-                    out.into()
+                    encode(version, |reply| reply.pattern_message(pattern, channel, payload))
                 }
             };
             posted.push_back(Effect::Deliver { to: recipient.key, frame });
@@ -110,14 +109,15 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn publish_presence(&mut self, id: &Name, event: &Event) {
-        let channel = Hub::presence_channel(id.as_bytes());
-        let payload = match event {
-            Event::Online => "online".to_owned(),
-            Event::Suspect => "suspect".to_owned(),
-            Event::Revived => "revived".to_owned(),
-            Event::Offline(end) => format!("offline {}", crate::proto::presence::end_json(end)),
-        };
-        self.publish(&channel, payload.as_bytes());
+        let mut payload = Vec::new();
+        match event {
+            Event::Online => presence::Event::Online,
+            Event::Suspect => presence::Event::Suspect,
+            Event::Revived => presence::Event::Revived,
+            Event::Offline(end) => presence::Event::Offline(end.as_deref()),
+        }
+        .write(&mut payload);
+        self.publish(&presence_channel(id), &payload);
     }
 }
 
@@ -128,13 +128,13 @@ struct Encodings {
 }
 
 impl Encodings {
-    fn get(&mut self, version: Version, encode: impl FnOnce(&mut Vec<u8>)) -> Rc<[u8]> {
-        self.frames[version as usize]
-            .get_or_insert_with(|| {
-                let mut out = Vec::new();
-                encode(&mut out);
-                out.into()
-            })
-            .clone()
+    fn get(&mut self, version: Version, write: impl FnOnce(&mut Reply<'_>)) -> Rc<[u8]> {
+        self.frames[version as usize].get_or_insert_with(|| encode(version, write)).clone()
     }
+}
+
+fn encode(version: Version, write: impl FnOnce(&mut Reply<'_>)) -> Rc<[u8]> {
+    let mut out = Vec::new();
+    write(&mut Reply::new(&mut out, version));
+    out.into()
 }

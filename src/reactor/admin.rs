@@ -1,0 +1,211 @@
+//! The admin interface: requests in, answers from the table and the counters out.
+
+use super::Reactor;
+use super::entry::Session;
+use super::posted::Effect;
+use crate::end::{Detector, Reason};
+use crate::metrics::{Gauges, ListenerGauges, prometheus};
+use crate::net::{Kernel, Listener};
+use crate::proto::http::{Method, Request, Response, Status};
+use crate::table::Key;
+use serde_json::json;
+
+/// Connections listed unless the query asks for another number, and at most: the list is made in one turn,
+/// and nobody else is served meanwhile.
+const LIST_DEFAULT: usize = 1_000;
+const LIST_MAX: usize = 10_000;
+
+const INDEX: &str = "linger admin interface\n\n\
+    GET  /metrics                  Prometheus text\n\
+    GET  /healthz                  200 while the loop turns\n\
+    GET  /readyz                   503 while draining or unable to accept\n\
+    GET  /connections              JSON; ?listener= &state= &identity= &peer= &limit=\n\
+    POST /connections/{key}/end    ends one connection; the key is from the list\n";
+
+impl<K: Kernel> Reactor<K> {
+    /// Serves requests; the rest of a partial one is kept.
+    pub(super) fn serve_http(&mut self, key: Key, fresh: &[u8]) {
+        let mut held = self.take_queue(key);
+        held.push(fresh);
+        let mut replies = std::mem::take(&mut self.replies);
+        let mut input = held.as_slice();
+        loop {
+            let Some(conn) = self.table.get_mut(key) else { break };
+            if conn.life.state().cause().is_some() || conn.paused {
+                break;
+            }
+            let session = conn.session.get_or_insert_with(|| Box::new(Session::Http(Default::default())));
+            let Session::Http(decoder) = &mut **session else { break };
+            match decoder.next_request(&mut input) {
+                Ok(Some(request)) => {
+                    self.apply(key, crate::conn::Input::Opened);
+                    self.respond(&request).write(&request, &mut replies);
+                    self.write(key, &replies);
+                    replies.clear();
+                    if !request.keep_alive {
+                        self.apply(key, crate::conn::Input::Goodbye);
+                    }
+                }
+                Ok(None) => break,
+                Err(rejected) => {
+                    rejected.write(&mut replies);
+                    self.write(key, &replies);
+                    replies.clear();
+                    input = &[];
+                    self.part(key, rejected.protocol_error().reason, Detector::Protocol, true);
+                }
+            }
+        }
+        let rest = input.len();
+        held.consume(held.len() - rest);
+        self.keep_input(key, held, Default::default());
+        self.replies = replies;
+    }
+
+    fn respond(&mut self, request: &Request) -> Response<'static> {
+        // A web page can make a browser on this host send requests here; it cannot hide that it did.
+        if request.origin.is_some() {
+            return Response::text(Status::Forbidden, "requests from web pages are refused\n");
+        }
+        let reading = matches!(request.method, Method::Get | Method::Head);
+        match (reading, request.path.as_str()) {
+            (true, "/") => Response::text(Status::Ok, INDEX),
+            (true, "/metrics") => Response::metrics(self.metrics()),
+            (true, "/healthz") => Response::text(Status::Ok, "ok\n"),
+            (true, "/readyz") => self.readiness(),
+            (true, "/connections") => self.connections(request),
+            (false, path) if path.starts_with("/connections/") => self.end_connection(path),
+            (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections") => {
+                Response::text(Status::MethodNotAllowed, "this path is for reading: use GET\n")
+            }
+            (true, path) if path.starts_with("/connections/") => {
+                Response::text(Status::MethodNotAllowed, "ending a connection is an action: use POST\n")
+            }
+            (_, path) => Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}")),
+        }
+    }
+
+    fn readiness(&self) -> Response<'static> {
+        if self.drain.is_some() {
+            return Response::text(Status::Unavailable, "draining\n");
+        }
+        match self.listeners.iter().find(|slot| slot.stalled_since.is_some()) {
+            Some(slot) => Response::text(
+                Status::Unavailable,
+                format!("listener {} cannot accept: {}\n", slot.settings.name, self.why_stalled(slot)),
+            ),
+            None => Response::text(Status::Ok, "ready\n"),
+        }
+    }
+
+    fn metrics(&mut self) -> String {
+        self.watch_queues();
+        let mut states = [0; 6];
+        let (mut owed_bytes, mut paused) = (0, 0);
+        for (_, conn) in self.table.iter() {
+            states[conn.life.state().index()] += 1;
+            owed_bytes += conn.owed();
+            paused += usize::from(conn.paused);
+        }
+        let hub = self.hub.gauges();
+        let listeners = self.listeners.iter().map(|slot| ListenerGauges {
+            name: &slot.settings.name,
+            protocol: slot.settings.protocol.name(),
+            connections: slot.connections,
+            queue: slot.listener.queue(),
+            stalled: slot.stalled_since.is_some(),
+        });
+        let gauges = Gauges {
+            states,
+            owed_bytes,
+            paused,
+            connections_max: self.connections_max,
+            identities: hub.identities,
+            channels: hub.channels,
+            patterns: hub.patterns,
+            listeners: listeners.collect(),
+            uptime_seconds: self.now.since(self.started).as_secs_f64(),
+            draining: self.drain.is_some(),
+        };
+        prometheus(&self.counters, &gauges)
+    }
+
+    /// The connections that pass the filters of the query.
+    fn connections(&self, request: &Request) -> Response<'static> {
+        let limit = match request.query_value("limit").map(str::parse::<usize>) {
+            None => LIST_DEFAULT,
+            Some(Ok(limit)) if limit <= LIST_MAX => limit,
+            Some(_) => {
+                return Response::text(Status::BadRequest, format!("limit must be a number up to {LIST_MAX}\n"));
+            }
+        };
+        let known = ["limit", "listener", "state", "identity", "peer"];
+        if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            return Response::text(
+                Status::BadRequest,
+                format!("unknown parameter {unknown}: known are {}\n", known.join(", ")),
+            );
+        }
+        let is = |name: &str, value: &str| request.query_value(name).is_none_or(|wanted| wanted == value);
+        let mut listed = Vec::new();
+        let mut matched = 0usize;
+        for (key, conn) in self.table.iter() {
+            let listener = &self.listeners[usize::from(conn.listener)].settings.name;
+            let identity = conn
+                .resp()
+                .and_then(|resp| self.hub.identity_of(&resp.membership, key))
+                .map(|id| String::from_utf8_lossy(id).into_owned());
+            let peer = conn.peer.address();
+            let from = |wanted: &str| {
+                peer.is_some_and(|peer| peer.to_string() == wanted || peer.ip().to_string() == wanted)
+            };
+            let passes = is("listener", listener)
+                && is("state", conn.life.state().name())
+                && is("identity", identity.as_deref().unwrap_or_default())
+                && request.query_value("peer").is_none_or(from);
+            if !passes {
+                continue;
+            }
+            matched += 1;
+            if listed.len() < limit {
+                listed.push(json!({
+                    "key": key.to_string(),
+                    "id": identity,
+                    "peer": conn.peer.to_string(),
+                    "listener": listener,
+                    "state": conn.life.state().name(),
+                    "age_s": self.now.since(conn.life.accepted()).as_secs_f64(),
+                    "silence_s": self.now.since(conn.life.heard()).as_secs_f64(),
+                    "bytes_in": conn.life.bytes_in,
+                    "bytes_out": conn.life.bytes_out,
+                    "queue_bytes": conn.owed(),
+                    "reading_paused": conn.paused,
+                }));
+            }
+        }
+        let body = json!({ "matched": matched, "listed": listed.len(), "connections": listed });
+        Response::json(Status::Ok, format!("{body}\n"))
+    }
+
+    /// Posts the ending of one connection. A key whose generation is gone ends nobody.
+    fn end_connection(&mut self, path: &str) -> Response<'static> {
+        let Some(text) = path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/end")) else {
+            return Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}"));
+        };
+        let Ok(key) = text.parse::<Key>() else {
+            return Response::text(
+                Status::BadRequest,
+                format!("{text:?} is not a key: it has the form 17-4711, as /connections lists it\n"),
+            );
+        };
+        if self.table.get(key).is_none() {
+            return Response::text(Status::NotFound, format!("connection {key} is gone\n"));
+        }
+        self.posted.push_back(Effect::Leave {
+            key,
+            reason: Reason::LocalKicked,
+            detector: Detector::Operator,
+        });
+        Response::text(Status::Accepted, format!("connection {key} is being ended\n"))
+    }
+}

@@ -1,0 +1,178 @@
+//! `CLIENT` and `INFO`: what one connection may know of the others and of the server, and how it ends them.
+
+use super::entry::Connection;
+use super::posted::Effect;
+use super::Reactor;
+use crate::end::{Detector, Reason};
+use crate::net::{Address, Kernel, Listener};
+use crate::proto::resp::client::{ClientCommand, ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT};
+use crate::proto::resp::{Arguments, Version};
+use crate::table::Key;
+use std::fmt::Write;
+
+impl<K: Kernel> Reactor<K> {
+    pub(super) fn client(&mut self, key: Key, command: ClientCommand<'_>, replies: &mut Vec<u8>) {
+        match command {
+            ClientCommand::SetName(name) => {
+                if let Some(resp) = self.resp_of(key) {
+                    resp.rare.get_or_insert_default().name = name.to_vec();
+                }
+                self.reply(key, replies, |reply| reply.ok());
+            }
+            ClientCommand::GetName => {
+                let resp = self.table.get(key).and_then(|conn| conn.resp());
+                match resp.and_then(|resp| resp.rare.as_ref()).filter(|rare| !rare.name.is_empty()) {
+                    Some(rare) => self.reply(key, replies, |reply| reply.bulk(&rare.name)),
+                    None => self.reply(key, replies, |reply| reply.null()),
+                }
+            }
+            ClientCommand::Id => {
+                self.reply(key, replies, |reply| reply.integer(i64::from(key.generation)));
+            }
+            ClientCommand::Info => {
+                let line = self.client_lines(|candidate, _| candidate == key);
+                self.reply(key, replies, |reply| reply.verbatim(&line));
+            }
+            ClientCommand::List(filter) => {
+                let lines = self.client_lines(|candidate, conn| match filter {
+                    ListFilter::All => true,
+                    ListFilter::Type(wanted) => client_type(conn) == wanted,
+                    ListFilter::Ids(ids) => ids.iter().any(|id| id == u64::from(candidate.generation)),
+                });
+                self.reply(key, replies, |reply| reply.verbatim(&lines));
+            }
+            ClientCommand::Kill(filter) => self.kill(key, &filter, replies),
+            // Answered from the protocol alone.
+            ClientCommand::Accepted | ClientCommand::Help => {}
+        }
+    }
+
+    /// Ends the connections that pass the filter. The one that asks may be among them; it gets its reply
+    /// first, because endings are posted.
+    fn kill(&mut self, key: Key, filter: &KillFilter, replies: &mut Vec<u8>) {
+        let local = |conn: &Connection<K::Stream>| match self.listeners[usize::from(conn.listener)].listener.address() {
+            Address::Tcp { socket, .. } => Some(*socket),
+            Address::Unix(_) => None,
+        };
+        let before = self.posted.len();
+        for (candidate, conn) in self.table.iter().filter(|(_, conn)| conn.resp().is_some()) {
+            let wanted = filter.id.is_none_or(|id| id == u64::from(candidate.generation))
+                && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
+                && filter.local.is_none_or(|address| local(conn) == Some(address))
+                && filter.client_type.is_none_or(|wanted| client_type(conn) == wanted)
+                && !(filter.skip_me && candidate == key);
+            if wanted {
+                self.posted.push_back(Effect::Leave {
+                    key: candidate,
+                    reason: Reason::LocalKicked,
+                    detector: Detector::Operator,
+                });
+            }
+        }
+        let killed = self.posted.len() - before;
+        self.reply(key, replies, |reply| match (filter.form, killed) {
+            (KillForm::Filter, _) => reply.count(killed),
+            (KillForm::Address, 0) => reply.error(NO_SUCH_CLIENT),
+            (KillForm::Address, _) => reply.ok(),
+        });
+    }
+
+    /// One line a connection, in the form of Redis' `CLIENT LIST`.
+    fn client_lines(&self, wanted: impl Fn(Key, &Connection<K::Stream>) -> bool) -> String {
+        let mut lines = String::new();
+        for (key, conn) in self.table.iter() {
+            let Some(resp) = conn.resp().filter(|_| wanted(key, conn)) else { continue };
+            let rare = resp.rare.as_deref();
+            let name = rare.map(|rare| String::from_utf8_lossy(&rare.name)).unwrap_or_default();
+            let identity =
+                self.hub.identity_of(&resp.membership, key).map(String::from_utf8_lossy).unwrap_or_default();
+            let version = match resp.version {
+                Version::Resp2 => 2,
+                Version::Resp3 => 3,
+            };
+            let _ = writeln!(
+                lines,
+                "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 qbuf={} omem={} \
+                 resp={version} user=default state={} identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
+                key.generation,
+                conn.peer,
+                self.listeners[usize::from(conn.listener)].listener.address(),
+                self.now.since(conn.life.accepted()).as_secs(),
+                self.now.since(conn.life.heard()).as_secs(),
+                if resp.membership.subscriptions() > 0 { 'P' } else { 'N' },
+                resp.membership.subscriptions(),
+                conn.io.as_ref().map_or(0, |io| io.input.len()),
+                conn.owed(),
+                conn.life.state().name(),
+                conn.life.bytes_in,
+                conn.life.bytes_out,
+                resp.messages_in,
+            );
+        }
+        lines
+    }
+
+    /// `INFO`: sections of `field:value`, as Redis lays them out.
+    pub(super) fn info(&self, key: Key, sections: Arguments<'_>, replies: &mut Vec<u8>) {
+        let everything = sections.is_empty()
+            || sections.iter().any(|name| {
+                [&b"all"[..], b"default", b"everything"].iter().any(|all| name.eq_ignore_ascii_case(all))
+            });
+        let wanted = |section: &str| {
+            everything || sections.iter().any(|name| name.eq_ignore_ascii_case(section.as_bytes()))
+        };
+        let gauges = self.hub.gauges();
+        let counters = &self.counters;
+        let mut text = String::new();
+        let mut section = |name: &str, fields: &[(&str, String)]| {
+            if wanted(name) {
+                let blank = if text.is_empty() { "" } else { "\r\n" };
+                let _ = write!(text, "{blank}# {name}\r\n");
+                for (field, value) in fields {
+                    let _ = write!(text, "{field}:{value}\r\n");
+                }
+            }
+        };
+        section(
+            "Server",
+            &[
+                ("server_name", env!("CARGO_PKG_NAME").to_owned()),
+                ("linger_version", env!("CARGO_PKG_VERSION").to_owned()),
+                ("redis_mode", "standalone".to_owned()),
+                ("process_id", std::process::id().to_string()),
+                ("uptime_in_seconds", self.now.since(self.started).as_secs().to_string()),
+            ],
+        );
+        section(
+            "Clients",
+            &[
+                ("connected_clients", self.clients.to_string()),
+                ("maxclients", self.connections_max.to_string()),
+                ("pubsub_clients_subscriptions", gauges.subscriptions.to_string()),
+                ("identities", gauges.identities.to_string()),
+            ],
+        );
+        section(
+            "Stats",
+            &[
+                ("total_connections_received", counters.accepted.to_string()),
+                ("total_connections_ended", counters.ends_total().to_string()),
+                ("total_commands_processed", counters.commands.to_string()),
+                ("total_net_input_bytes", counters.bytes_in.to_string()),
+                ("total_net_output_bytes", counters.bytes_out.to_string()),
+                ("rejected_connections", counters.shed.to_string()),
+                ("pubsub_channels", gauges.channels.to_string()),
+                ("pubsub_patterns", gauges.patterns.to_string()),
+                ("endings", counters.reasons().to_string()),
+            ],
+        );
+        self.reply(key, replies, |reply| reply.verbatim(&text));
+    }
+}
+
+fn client_type<S>(conn: &Connection<S>) -> ClientType {
+    match conn.resp() {
+        Some(resp) if resp.membership.subscriptions() > 0 => ClientType::Pubsub,
+        Some(_) | None => ClientType::Normal,
+    }
+}

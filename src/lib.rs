@@ -4,5 +4,6 @@ pub mod config;
 pub mod conn;
 pub mod end;
 pub mod net;
+pub mod proto;
 pub mod table;
 pub mod time;

@@ -1,0 +1,419 @@
+//! HTTP/1.1 for the admin listener (RFC 9110, RFC 9112): requests with small heads and bodies that nobody
+//! reads, responses of known length. Pipelining and keep-alive work; chunked bodies, `Expect` and upgrades
+//! are not offered. The head is parsed by httparse, once, when its blank line has come.
+//!
+//! A [`Request`] is handed out when its head is whole; a body that follows is passed over as it arrives, so
+//! what has to be kept of a partial request is never more than [`HEAD_BYTES_MAX`].
+//!
+//! ```
+//! use linger::proto::http::{Decoder, Method, Response, Status};
+//!
+//! let mut decoder = Decoder::default();
+//! let mut input: &[u8] = b"GET /connections?limit=2 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /nex";
+//! let request = decoder.next_request(&mut input).unwrap().unwrap();
+//! assert_eq!((request.method, request.path.as_str()), (Method::Get, "/connections"));
+//! assert_eq!(request.query_value("limit"), Some("2"));
+//! assert_eq!(decoder.next_request(&mut input), Ok(None));
+//! assert_eq!(input, b"GET /nex");
+//!
+//! let mut out = Vec::new();
+//! Response::text(Status::Ok, "alive\n").write(&request, &mut out);
+//! ```
+
+use super::ProtocolError;
+use std::borrow::Cow;
+use std::io::Write;
+
+/// Longest request line and headers together, in bytes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest request body, in bytes. No request here has a use for one.
+pub const BODY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+
+/// What a request wants done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Method {
+    /// The resource.
+    Get,
+    /// As `GET`, but only the head of the response.
+    Head,
+    /// An action.
+    Post,
+}
+
+/// A request. Admin requests are rare, so it owns its parts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// What is wanted.
+    pub method: Method,
+    /// The path, percent-decoded.
+    pub path: String,
+    /// The query, decoded, in order.
+    pub query: Vec<(String, String)>,
+    /// The `Host` header; empty only in HTTP/1.0.
+    pub host: String,
+    /// The `Origin` header. A browser sends it with what a web page makes it POST: an admin listener on
+    /// loopback has reason to refuse those.
+    pub origin: Option<String>,
+    /// Whether the connection goes on after the response.
+    pub keep_alive: bool,
+}
+
+impl Request {
+    /// The first value that the query gives for `name`.
+    pub fn query_value(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A status that this server sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// 200.
+    Ok,
+    /// 202: posted, and done by the next turn.
+    Accepted,
+    /// 400.
+    BadRequest,
+    /// 403.
+    Forbidden,
+    /// 404.
+    NotFound,
+    /// 405.
+    MethodNotAllowed,
+    /// 409.
+    Conflict,
+    /// 413.
+    ContentTooLarge,
+    /// 431.
+    HeaderTooLarge,
+    /// 500.
+    Internal,
+    /// 501.
+    NotImplemented,
+    /// 503.
+    Unavailable,
+    /// 505.
+    VersionNotSupported,
+}
+
+impl Status {
+    /// The number and its phrase.
+    pub const fn line(self) -> &'static str {
+        match self {
+            Self::Ok => "200 OK",
+            Self::Accepted => "202 Accepted",
+            Self::BadRequest => "400 Bad Request",
+            Self::Forbidden => "403 Forbidden",
+            Self::NotFound => "404 Not Found",
+            Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::Conflict => "409 Conflict",
+            Self::ContentTooLarge => "413 Content Too Large",
+            Self::HeaderTooLarge => "431 Request Header Fields Too Large",
+            Self::Internal => "500 Internal Server Error",
+            Self::NotImplemented => "501 Not Implemented",
+            Self::Unavailable => "503 Service Unavailable",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported",
+        }
+    }
+}
+
+/// A request that cannot be taken. The peer is sent [`Rejected::write`], then parted from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rejected {
+    /// What to answer.
+    pub status: Status,
+    /// Why, in a sentence.
+    pub text: &'static str,
+}
+
+impl Rejected {
+    /// Appends the response.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        Response::text(self.status, format!("{}\n", self.text)).write_as(Method::Get, false, out);
+    }
+
+    /// The same for the End record.
+    pub fn protocol_error(&self) -> ProtocolError {
+        match self.status {
+            Status::ContentTooLarge | Status::HeaderTooLarge => ProtocolError::oversized(self.text),
+            Status::MethodNotAllowed | Status::NotImplemented | Status::VersionNotSupported => {
+                ProtocolError::unsupported(self.text)
+            }
+            Status::Ok
+            | Status::Accepted
+            | Status::BadRequest
+            | Status::Forbidden
+            | Status::NotFound
+            | Status::Conflict
+            | Status::Internal
+            | Status::Unavailable => ProtocolError::malformed(self.text),
+        }
+    }
+}
+
+const fn rejected(status: Status, text: &'static str) -> Rejected {
+    Rejected { status, text }
+}
+
+const fn bad(text: &'static str) -> Rejected {
+    rejected(Status::BadRequest, text)
+}
+
+/// What one connection remembers between receives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Decoder {
+    /// Bytes of a partial head in which its end was not found.
+    scanned: u32,
+    /// Bytes of a body still to be passed over.
+    body: u32,
+}
+
+impl Decoder {
+    /// Takes the next request off the front of `input`.
+    ///
+    /// `None`: what is left in `input` is the beginning of a head, fewer than [`HEAD_BYTES_MAX`] bytes. It
+    /// must be kept, and stand at the front of the next `input`.
+    ///
+    /// # Errors
+    /// The answer to a request that cannot be taken. The decoder is of no further use.
+    pub fn next_request(&mut self, input: &mut &[u8]) -> Result<Option<Request>, Rejected> {
+        let passed = input.len().min(self.body as usize);
+        self.body -= u32::try_from(passed).expect("at most self.body");
+        *input = &input[passed..];
+        if self.scanned == 0 {
+            // RFC 9112 2.2: empty lines before a request are to be ignored. Not between CR and LF: nothing
+            // else may follow a CR, so a lone one is as good as an empty line.
+            let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            *input = &input[blank..];
+        }
+        let window = &input[..input.len().min(HEAD_BYTES_MAX)];
+        let Some(length) = head_length(window, self.scanned as usize) else {
+            if window.len() == HEAD_BYTES_MAX {
+                return Err(rejected(Status::HeaderTooLarge, "request head over 16 KiB"));
+            }
+            self.scanned = u32::try_from(window.len()).expect("HEAD_BYTES_MAX fits");
+            return Ok(None);
+        };
+        let (request, body) = parse(&window[..length])?;
+        *input = &input[length..];
+        *self = Self { scanned: 0, body };
+        Ok(Some(request))
+    }
+
+    /// Whether bytes of a body are still to come: an end of file now is in the middle of a request.
+    pub const fn is_in_body(&self) -> bool {
+        self.body > 0
+    }
+}
+
+/// Where the head ends, with its blank line; nothing before `scanned` needs to be looked at again but the
+/// last three bytes. A bare LF ends a line, as RFC 9112 2.2 allows and httparse takes it.
+fn head_length(window: &[u8], scanned: usize) -> Option<usize> {
+    let from = scanned.saturating_sub(3);
+    let unseen = &window[from..];
+    (0..unseen.len()).find_map(|at| match unseen[at..] {
+        [b'\n', b'\r', b'\n', ..] => Some(from + at + 3),
+        [b'\n', b'\n', ..] => Some(from + at + 2),
+        _ => None,
+    })
+}
+
+/// Understands a whole head: the request, and how long its body is.
+fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(bad("request head ends where it should not")),
+        Err(httparse::Error::Version) => {
+            return Err(rejected(Status::VersionNotSupported, "want HTTP/1.1 or HTTP/1.0"));
+        }
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(rejected(Status::HeaderTooLarge, "more than 64 headers"));
+        }
+        Err(
+            httparse::Error::HeaderName
+            | httparse::Error::HeaderValue
+            | httparse::Error::NewLine
+            | httparse::Error::Status
+            | httparse::Error::Token,
+        ) => return Err(bad("malformed request head")),
+    }
+    let method = match parsed.method {
+        Some("GET") => Method::Get,
+        Some("HEAD") => Method::Head,
+        Some("POST") => Method::Post,
+        _ => return Err(rejected(Status::MethodNotAllowed, "want GET, HEAD or POST")),
+    };
+    let version_1_1 = parsed.version == Some(1);
+    let fields = Fields::read(parsed.headers)?;
+    if fields.host.is_none() && version_1_1 {
+        return Err(bad("HTTP/1.1 needs a Host header"));
+    }
+    let (path, query) = target(parsed.path.unwrap_or_default())?;
+    let request = Request {
+        method,
+        path,
+        query,
+        host: fields.host.unwrap_or_default(),
+        origin: fields.origin,
+        keep_alive: !fields.close && (version_1_1 || fields.keep_alive),
+    };
+    Ok((request, fields.body.unwrap_or_default()))
+}
+
+/// The headers that matter here.
+#[derive(Default)]
+struct Fields {
+    host: Option<String>,
+    origin: Option<String>,
+    close: bool,
+    keep_alive: bool,
+    body: Option<u32>,
+}
+
+impl Fields {
+    fn read(headers: &[httparse::Header<'_>]) -> Result<Self, Rejected> {
+        let mut fields = Self::default();
+        for header in headers {
+            let value = header.value.trim_ascii();
+            let text = || String::from_utf8_lossy(value).into_owned();
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            if is("Transfer-Encoding") {
+                return Err(rejected(Status::NotImplemented, "transfer encodings are not taken"));
+            } else if is("Content-Length") {
+                let length = content_length(value)?;
+                // RFC 9112 6.3: lengths that differ are how requests are smuggled.
+                if fields.body.is_some_and(|other| other != length) {
+                    return Err(bad("Content-Length given twice"));
+                }
+                fields.body = Some(length);
+            } else if is("Host") {
+                if fields.host.replace(text()).is_some() {
+                    return Err(bad("Host given twice"));
+                }
+            } else if is("Origin") {
+                fields.origin = Some(text());
+            } else if is("Connection") {
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    fields.close |= option.eq_ignore_ascii_case(b"close");
+                    fields.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+fn content_length(value: &[u8]) -> Result<u32, Rejected> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(bad("Content-Length is not a number"));
+    }
+    str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok())
+        .filter(|&length| length <= BODY_BYTES_MAX)
+        .and_then(|length| u32::try_from(length).ok())
+        .ok_or(rejected(Status::ContentTooLarge, "request body over 64 KiB"))
+}
+
+type Query = Vec<(String, String)>;
+
+/// Path and query of a request target in origin form, or in absolute form as a proxy sends it.
+fn target(target: &str) -> Result<(String, Query), Rejected> {
+    let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let target = match scheme {
+        Some(_) => target[7..].find('/').map_or("/", |slash| &target[7 + slash..]),
+        None => target,
+    };
+    if !target.starts_with('/') {
+        return Err(bad("want a path that begins with /"));
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let decoded = |text: &str| percent_decoded(text).ok_or(bad("malformed percent-encoding"));
+    let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Ok((decoded(&key.replace('+', " "))?, decoded(&value.replace('+', " "))?))
+    });
+    Ok((decoded(path)?, pairs.collect::<Result<_, Rejected>>()?))
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            let value = digit(rest.next()?)? * 16 + digit(rest.next()?)?;
+            bytes.push(u8::try_from(value).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A response of known length.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Response<'a> {
+    /// How it went.
+    pub status: Status,
+    /// What the body is.
+    pub content_type: &'static str,
+    /// The body.
+    pub body: Cow<'a, str>,
+}
+
+impl<'a> Response<'a> {
+    /// A text for people.
+    pub fn text(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
+        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+    }
+
+    /// JSON.
+    pub fn json(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
+        Self { status, content_type: "application/json", body: body.into() }
+    }
+
+    /// Metrics in the text format of Prometheus.
+    pub fn metrics(body: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            status: Status::Ok,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body: body.into(),
+        }
+    }
+
+    /// Appends the response to `request`. Whether the connection goes on is as the request has it: set
+    /// `keep_alive` to false first to end it.
+    pub fn write(&self, request: &Request, out: &mut Vec<u8>) {
+        self.write_as(request.method, request.keep_alive, out);
+    }
+
+    fn write_as(&self, method: Method, keep_alive: bool, out: &mut Vec<u8>) {
+        // RFC 9110 15.5.6: a 405 must name what is allowed.
+        let allow = if self.status == Status::MethodNotAllowed { "Allow: GET, HEAD, POST\r\n" } else { "" };
+        write!(
+            out,
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{allow}Connection: \
+             {}\r\n\r\n",
+            self.status.line(),
+            self.content_type,
+            self.body.len(),
+            if keep_alive { "keep-alive" } else { "close" }
+        )
+        .expect("a vector takes all");
+        // RFC 9110 9.3.2: the length is told, the body is not sent.
+        if method != Method::Head {
+            out.extend_from_slice(self.body.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

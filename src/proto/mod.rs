@@ -1,0 +1,69 @@
+//! Wire protocols, pure: bytes into requests, replies into bytes. No fd, no clock, no mio, no hub; what a
+//! request *does* is the reactor's work.
+//!
+//! | protocol | module | what it is |
+//! | --- | --- | --- |
+//! | echo | none | bytes back; there is nothing to decode, so its whole contract stands below |
+//! | resp | [`resp`] | our commands in the wire format of Redis |
+//! | http | [`http`] | the admin interface |
+//!
+//! [`presence`] is the text that all of them share about endings: the [`End`](crate::end::End) record as
+//! JSON, and the events on presence channels.
+//!
+//! Every decoder takes a slice that starts where the last frame ended, yields frames borrowed from it, and
+//! leaves in the slice the bytes of a frame that is not whole yet. So a read goes through the one buffer
+//! that all connections share; only what is left over has to be kept, and it never exceeds the bound.
+//! Chunking changes nothing: any way of cutting the stream gives the same frames and the same error.
+//!
+//! # Echo
+//!
+//! What arrives is queued for sending in the order it came, byte for byte; a frame is one receive.
+//!
+//! - **Half-close.** After the client's FIN everything it sent is still sent back; only then is the socket
+//!   closed, without a FIN of ours before it. `printf hello | nc -N` gets its hello.
+//! - **Backpressure.** When output waits above `output_high`, reading pauses, and with it the client's
+//!   window; it resumes below `output_low`. One receive may lie between the two, nothing more: an echo
+//!   connection whose client does not read holds a bounded amount and delays nobody else.
+
+pub mod http;
+pub mod presence;
+pub mod resp;
+
+use crate::end::Reason;
+use std::borrow::Cow;
+use std::fmt;
+
+/// The peer broke its protocol: nothing that follows on this connection can be understood. It is told
+/// `text` in the manner of the protocol, then parted from for `reason`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProtocolError {
+    /// One of the reasons of class `protocol`.
+    pub reason: Reason,
+    /// What to tell the peer, and the log.
+    pub text: Cow<'static, str>,
+}
+
+impl ProtocolError {
+    /// The bytes are not in the grammar.
+    pub(crate) fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Reason::ProtocolMalformed, text: text.into() }
+    }
+
+    /// The bytes may be in the grammar, but are over a bound.
+    pub(crate) fn oversized(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Reason::ProtocolOversized, text: text.into() }
+    }
+
+    /// The bytes belong to something that is not offered.
+    pub(crate) fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Reason::ProtocolUnsupported, text: text.into() }
+    }
+}
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.text)
+    }
+}
+
+impl std::error::Error for ProtocolError {}

@@ -1,0 +1,178 @@
+//! Endings and presence as text that programs read: the [`End`] record as one JSON object, and what is
+//! published on a presence channel.
+//!
+//! Whoever wants to know whether `sensor-7` is there subscribes to `$presence:sensor-7`, or to all of them
+//! with `PSUBSCRIBE $presence:*`. Each message is one word, and for `offline` the record after it:
+//!
+//! | message | when |
+//! | --- | --- |
+//! | `online` | a connection has taken the identity |
+//! | `suspect` | its heartbeat is overdue; output to it is withheld |
+//! | `revived` | it was heard of again before the grace ran out |
+//! | `offline {...}` | its connection has ended, and why |
+//!
+//! On a take-over the old connection's `offline` (`peer.replaced`) comes before the new one's `online`.
+
+use crate::end::{End, Evidence, tcp_state_name};
+use serde::Serialize;
+
+/// What the name of a presence channel begins with; the identity follows.
+pub const CHANNEL_PREFIX: &str = "$presence:";
+
+/// Appends the name of the presence channel of `identity`.
+pub fn channel(identity: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(CHANNEL_PREFIX.as_bytes());
+    out.extend_from_slice(identity.as_bytes());
+}
+
+/// Something that happened to an identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event<'a> {
+    /// A connection has taken the identity.
+    Online,
+    /// Its heartbeat is overdue.
+    Suspect,
+    /// It was heard of again.
+    Revived,
+    /// Its connection has ended.
+    Offline(&'a End),
+}
+
+impl Event<'_> {
+    /// Appends the message.
+    pub fn write(self, out: &mut Vec<u8>) {
+        let word: &str = match self {
+            Self::Online => "online",
+            Self::Suspect => "suspect",
+            Self::Revived => "revived",
+            Self::Offline(_) => "offline ",
+        };
+        out.extend_from_slice(word.as_bytes());
+        if let Self::Offline(end) = self {
+            out.extend_from_slice(end_json(end).as_bytes());
+        }
+    }
+}
+
+/// The record of an ending as one JSON object in one line. Seconds have three decimals at most; `evidence`
+/// is `null` where the kernel was not asked.
+pub fn end_json(end: &End) -> String {
+    let record = EndJson {
+        reason: end.reason.name(),
+        class: end.reason.class().name(),
+        detector: end.detector.name(),
+        close: end.close.name(),
+        silence_s: seconds(end.silence),
+        age_s: seconds(end.age),
+        bytes_in: end.bytes_in,
+        bytes_out: end.bytes_out,
+        messages_in: end.messages_in,
+        messages_out: end.messages_out,
+        unsent_bytes: end.unsent_bytes,
+        evidence: end.evidence.map(EvidenceJson::from),
+    };
+    serde_json::to_string(&record).expect("numbers and static names are JSON")
+}
+
+#[derive(Serialize)]
+struct EndJson {
+    reason: &'static str,
+    class: &'static str,
+    detector: &'static str,
+    close: &'static str,
+    silence_s: f64,
+    age_s: f64,
+    bytes_in: u64,
+    bytes_out: u64,
+    messages_in: u64,
+    messages_out: u64,
+    unsent_bytes: u64,
+    evidence: Option<EvidenceJson>,
+}
+
+#[derive(Serialize)]
+struct EvidenceJson {
+    tcp_state: &'static str,
+    retransmits: u8,
+    probes: u8,
+    unacked: u32,
+    last_ack_recv_ms: u32,
+    last_data_recv_ms: u32,
+    snd_wnd: u32,
+    notsent_bytes: u32,
+}
+
+impl From<Evidence> for EvidenceJson {
+    fn from(evidence: Evidence) -> Self {
+        Self {
+            tcp_state: tcp_state_name(evidence.tcp_state),
+            retransmits: evidence.retransmits,
+            probes: evidence.probes,
+            unacked: evidence.unacked,
+            last_ack_recv_ms: evidence.last_ack_recv_ms,
+            last_data_recv_ms: evidence.last_data_recv_ms,
+            snd_wnd: evidence.snd_wnd,
+            notsent_bytes: evidence.notsent_bytes,
+        }
+    }
+}
+
+fn seconds(duration: crate::time::Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::end::{CloseMode, Detector, Reason};
+    use crate::time::Duration;
+
+    fn end() -> End {
+        End {
+            reason: Reason::StuckFrozen,
+            detector: Detector::Heartbeat,
+            close: CloseMode::Linger2,
+            silence: Duration::from_micros(30_000_400),
+            age: Duration::from_millis(61_250),
+            bytes_in: 1,
+            bytes_out: 2,
+            messages_in: 3,
+            messages_out: 4,
+            unsent_bytes: 5,
+            evidence: Some(Evidence { tcp_state: 1, snd_wnd: 65_535, ..Evidence::default() }),
+        }
+    }
+
+    #[test]
+    fn the_record_is_one_line_of_json_in_a_fixed_order() {
+        let expected = concat!(
+            r#"{"reason":"stuck.frozen","class":"stuck","detector":"heartbeat","close":"linger2","#,
+            r#""silence_s":30.0,"age_s":61.25,"bytes_in":1,"bytes_out":2,"messages_in":3,"messages_out":4,"#,
+            r#""unsent_bytes":5,"evidence":{"tcp_state":"ESTABLISHED","retransmits":0,"probes":0,"unacked":0,"#,
+            r#""last_ack_recv_ms":0,"last_data_recv_ms":0,"snd_wnd":65535,"notsent_bytes":0}}"#
+        );
+        assert_eq!(end_json(&end()), expected);
+        assert!(end_json(&End { evidence: None, ..end() }).ends_with(r#""evidence":null}"#));
+    }
+
+    #[test]
+    fn only_offline_carries_the_record() {
+        let text = |event: Event<'_>| {
+            let mut out = Vec::new();
+            event.write(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(Event::Online), "online");
+        assert_eq!(text(Event::Suspect), "suspect");
+        assert_eq!(text(Event::Revived), "revived");
+        let end = end();
+        assert_eq!(text(Event::Offline(&end)), format!("offline {}", end_json(&end)));
+    }
+
+    #[test]
+    fn a_presence_channel_is_named_after_the_identity() {
+        let mut out = Vec::new();
+        channel("sensor-7", &mut out);
+        assert_eq!(out, b"$presence:sensor-7");
+    }
+}

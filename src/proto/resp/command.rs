@@ -1,0 +1,447 @@
+//! Arguments into a [`Command`]: one variant a verb, its fields parsed and checked, or a [`Refusal`] that is
+//! the reply. Nothing is copied; the command borrows from the input.
+
+use super::Version;
+use super::client::ClientCommand;
+use super::decode::Arguments;
+use super::verbs::Verb;
+use crate::time::Duration;
+use std::borrow::Cow;
+
+/// Longest identity, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 128;
+
+/// Shortest heartbeat that may be agreed on: what a timer wheel and a bad network can still tell apart.
+pub const BEAT_MIN: Duration = Duration::from_millis(100);
+
+/// Longest heartbeat that may be agreed on: a day.
+pub const BEAT_MAX: Duration = Duration::from_secs(86_400);
+
+/// A command that is not carried out: the text of the error reply, its code first. The connection goes on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal(pub Cow<'static, str>);
+
+impl<T: Into<Cow<'static, str>>> From<T> for Refusal {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+/// The name of a client that comes back under it: 1 to 128 bytes of UTF-8 without blanks and control
+/// characters, so that it can stand in a log line and in the name of a channel.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Identity<'a>(&'a str);
+
+impl<'a> Identity<'a> {
+    /// Checks `bytes`.
+    pub fn new(bytes: &'a [u8]) -> Option<Self> {
+        if bytes.is_empty() || bytes.len() > IDENTITY_BYTES_MAX {
+            return None;
+        }
+        let text = str::from_utf8(bytes).ok()?;
+        (!text.contains(|c: char| c.is_whitespace() || c.is_control())).then_some(Self(text))
+    }
+
+    /// The identity as text.
+    pub const fn as_str(&self) -> &'a str {
+        self.0
+    }
+}
+
+/// A command, understood. Lists are [`Arguments`] without the verb.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Command<'a> {
+    /// `PING [message]`.
+    Ping(Option<&'a [u8]>),
+    /// `ECHO message`.
+    Echo(&'a [u8]),
+    /// `QUIT`: the goodbye of this protocol.
+    Quit,
+    /// `RESET`.
+    Reset,
+    /// `HELLO [2|3 [...]]`.
+    Hello {
+        /// The version to speak from this reply on; `None` leaves it.
+        version: Option<Version>,
+        /// The name to take, as by `CLIENT SETNAME`.
+        name: Option<&'a [u8]>,
+    },
+    /// `AUTH` that is accepted.
+    Auth,
+    /// `SELECT 0`.
+    Select,
+    /// `CLIENT ...`.
+    Client(ClientCommand<'a>),
+    /// `IDENT id [BEAT seconds] [SERVERPING]`.
+    Ident {
+        /// Who.
+        identity: Identity<'a>,
+        /// How long the client may be silent, if it does not take the listener's default.
+        beat: Option<Duration>,
+        /// Whether it asks to be pinged.
+        server_ping: bool,
+    },
+    /// `BEAT`. There is no reply.
+    Beat,
+    /// `BEATFOR id`.
+    BeatFor(Identity<'a>),
+    /// `SEND id message`.
+    Send {
+        /// To whom.
+        identity: Identity<'a>,
+        /// What.
+        payload: &'a [u8],
+    },
+    /// `WHO [pattern]`.
+    Who(Option<&'a [u8]>),
+    /// `STATE id`.
+    State(Identity<'a>),
+    /// `SUBSCRIBE channel ...`.
+    Subscribe(Arguments<'a>),
+    /// `UNSUBSCRIBE [channel ...]`; none: all.
+    Unsubscribe(Arguments<'a>),
+    /// `PSUBSCRIBE pattern ...`.
+    Psubscribe(Arguments<'a>),
+    /// `PUNSUBSCRIBE [pattern ...]`; none: all.
+    Punsubscribe(Arguments<'a>),
+    /// `PUBLISH channel message`.
+    Publish {
+        /// Where.
+        channel: &'a [u8],
+        /// What.
+        payload: &'a [u8],
+    },
+    /// `PUBSUB CHANNELS [pattern]`.
+    PubsubChannels(Option<&'a [u8]>),
+    /// `PUBSUB NUMSUB [channel ...]`.
+    PubsubNumsub(Arguments<'a>),
+    /// `PUBSUB NUMPAT`.
+    PubsubNumpat,
+    /// `INFO [section ...]`.
+    Info(Arguments<'a>),
+    /// `COMMAND ...`.
+    Command(Listing<'a>),
+    /// `HELP`.
+    Help,
+    /// `CONFIG GET pattern ...`.
+    ConfigGet(Arguments<'a>),
+}
+
+/// What `COMMAND` is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listing<'a> {
+    /// `COMMAND COUNT`.
+    Count,
+    /// `COMMAND LIST`.
+    List,
+    /// `COMMAND` and `COMMAND INFO [name ...]`; none: all.
+    Info(Arguments<'a>),
+    /// `COMMAND DOCS [name ...]`; none: all.
+    Docs(Arguments<'a>),
+}
+
+impl<'a> Command<'a> {
+    /// Understands a command.
+    ///
+    /// # Errors
+    /// The reply that says what was wrong, in the words of Redis where it has any.
+    #[inline]
+    pub fn parse(arguments: Arguments<'a>) -> Result<Self, Refusal> {
+        let name = arguments.get(0).unwrap_or_default();
+        let Some(verb) = Verb::find(name) else { return Err(unknown_verb(name, arguments)) };
+        let entry = verb.entry();
+        if arguments.len() < entry.min || arguments.len() > entry.max {
+            return Err(wrong_number(entry.name));
+        }
+        // The arity has been checked: what a verb requires is there.
+        let argument = |index: usize| arguments.get(index).unwrap_or_default();
+        Ok(match verb {
+            Verb::Ping => Self::Ping(arguments.get(1)),
+            Verb::Echo => Self::Echo(argument(1)),
+            Verb::Quit => Self::Quit,
+            Verb::Reset => Self::Reset,
+            Verb::Hello => hello(arguments)?,
+            Verb::Auth => auth(arguments)?,
+            Verb::Select => select(argument(1))?,
+            Verb::Client => Self::Client(ClientCommand::parse(arguments)?),
+            Verb::Ident => ident(arguments)?,
+            Verb::Beat => Self::Beat,
+            Verb::BeatFor => Self::BeatFor(identity(argument(1))?),
+            Verb::Send => Self::Send { identity: identity(argument(1))?, payload: argument(2) },
+            Verb::Who => Self::Who(arguments.get(1)),
+            Verb::State => Self::State(identity(argument(1))?),
+            Verb::Subscribe => Self::Subscribe(arguments.skip(1)),
+            Verb::Unsubscribe => Self::Unsubscribe(arguments.skip(1)),
+            Verb::Psubscribe => Self::Psubscribe(arguments.skip(1)),
+            Verb::Punsubscribe => Self::Punsubscribe(arguments.skip(1)),
+            Verb::Publish => Self::Publish { channel: argument(1), payload: argument(2) },
+            Verb::Pubsub => pubsub(arguments)?,
+            Verb::Info => Self::Info(arguments.skip(1)),
+            Verb::Command => Self::Command(listing(arguments)?),
+            Verb::Help => Self::Help,
+            Verb::Config => config(arguments)?,
+        })
+    }
+
+    /// The verb it came from.
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Self::Ping(_) => Verb::Ping,
+            Self::Echo(_) => Verb::Echo,
+            Self::Quit => Verb::Quit,
+            Self::Reset => Verb::Reset,
+            Self::Hello { .. } => Verb::Hello,
+            Self::Auth => Verb::Auth,
+            Self::Select => Verb::Select,
+            Self::Client(_) => Verb::Client,
+            Self::Ident { .. } => Verb::Ident,
+            Self::Beat => Verb::Beat,
+            Self::BeatFor(_) => Verb::BeatFor,
+            Self::Send { .. } => Verb::Send,
+            Self::Who(_) => Verb::Who,
+            Self::State(_) => Verb::State,
+            Self::Subscribe(_) => Verb::Subscribe,
+            Self::Unsubscribe(_) => Verb::Unsubscribe,
+            Self::Psubscribe(_) => Verb::Psubscribe,
+            Self::Punsubscribe(_) => Verb::Punsubscribe,
+            Self::Publish { .. } => Verb::Publish,
+            Self::PubsubChannels(_) | Self::PubsubNumsub(_) | Self::PubsubNumpat => Verb::Pubsub,
+            Self::Info(_) => Verb::Info,
+            Self::Command(_) => Verb::Command,
+            Self::Help => Verb::Help,
+            Self::ConfigGet(_) => Verb::Config,
+        }
+    }
+
+    /// Refuses what a RESP2 connection with subscriptions may not do: its replies could not be told from
+    /// the messages between them. In RESP3, messages are marked, and everything is allowed.
+    ///
+    /// # Errors
+    /// The reply, in the words of Redis.
+    pub fn allowed_while_subscribed(&self) -> Result<(), Refusal> {
+        match self.verb() {
+            Verb::Ping
+            | Verb::Quit
+            | Verb::Reset
+            | Verb::Beat
+            | Verb::Subscribe
+            | Verb::Unsubscribe
+            | Verb::Psubscribe
+            | Verb::Punsubscribe => Ok(()),
+            verb @ (Verb::Echo
+            | Verb::Hello
+            | Verb::Auth
+            | Verb::Select
+            | Verb::Client
+            | Verb::Ident
+            | Verb::BeatFor
+            | Verb::Send
+            | Verb::Who
+            | Verb::State
+            | Verb::Publish
+            | Verb::Pubsub
+            | Verb::Info
+            | Verb::Command
+            | Verb::Help
+            | Verb::Config) => Err(format!(
+                "ERR Can't execute '{}': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT / RESET / BEAT are \
+                 allowed in this context",
+                verb.entry().name.to_ascii_lowercase()
+            )
+            .into()),
+        }
+    }
+}
+
+fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+    let version = match arguments.get(1) {
+        None => None,
+        Some(b"2") => Some(Version::Resp2),
+        Some(b"3") => Some(Version::Resp3),
+        Some(text) if integer(text).is_some() => return Err("NOPROTO unsupported protocol version".into()),
+        Some(_) => return Err("ERR Protocol version is not an integer or out of range".into()),
+    };
+    let mut name = None;
+    let mut options = arguments.skip(2).iter();
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"AUTH") && options.len() >= 2 {
+            let user = options.next().unwrap_or_default();
+            options.next();
+            credentials(user)?;
+        } else if option.eq_ignore_ascii_case(b"SETNAME") && options.len() >= 1 {
+            name = Some(client_name(options.next().unwrap_or_default())?);
+        } else {
+            return Err(format!("ERR Syntax error in HELLO option '{}'", shown(option)).into());
+        }
+    }
+    Ok(Command::Hello { version, name })
+}
+
+fn auth(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+    match (arguments.get(1), arguments.get(2)) {
+        (Some(user), Some(_)) => credentials(user).map(|()| Command::Auth),
+        _ => Err("ERR AUTH <password> called without any password configured for the default user. Are you \
+                  sure your configuration is correct?"
+            .into()),
+    }
+}
+
+/// There is one user, and it has no password, so that any will do: as a fresh Redis has it.
+fn credentials(user: &[u8]) -> Result<(), Refusal> {
+    if user == b"default" {
+        Ok(())
+    } else {
+        Err("WRONGPASS invalid username-password pair or user is disabled.".into())
+    }
+}
+
+fn select<'a>(text: &[u8]) -> Result<Command<'a>, Refusal> {
+    match integer(text) {
+        Some(0) => Ok(Command::Select),
+        Some(_) => Err("ERR DB index is out of range".into()),
+        None => Err("ERR value is not an integer or out of range".into()),
+    }
+}
+
+fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+    let identity = identity(arguments.get(1).unwrap_or_default())?;
+    let mut beat = None;
+    let mut server_ping = false;
+    let mut options = arguments.skip(2).iter();
+    while let Some(option) = options.next() {
+        if option.eq_ignore_ascii_case(b"BEAT") && options.len() >= 1 {
+            beat = Some(seconds(options.next().unwrap_or_default())?);
+        } else if option.eq_ignore_ascii_case(b"SERVERPING") {
+            server_ping = true;
+        } else {
+            return Err(format!(
+                "ERR syntax error in IDENT option '{}': {}",
+                shown(option),
+                usage(Verb::Ident)
+            )
+            .into());
+        }
+    }
+    Ok(Command::Ident { identity, beat, server_ping })
+}
+
+fn pubsub(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+    let name = arguments.get(1).unwrap_or_default();
+    let count = arguments.len();
+    if name.eq_ignore_ascii_case(b"CHANNELS") {
+        arity("pubsub|channels", count <= 3).map(|()| Command::PubsubChannels(arguments.get(2)))
+    } else if name.eq_ignore_ascii_case(b"NUMSUB") {
+        Ok(Command::PubsubNumsub(arguments.skip(2)))
+    } else if name.eq_ignore_ascii_case(b"NUMPAT") {
+        arity("pubsub|numpat", count == 2).map(|()| Command::PubsubNumpat)
+    } else {
+        Err(unknown_subcommand(name, &usage(Verb::Pubsub)))
+    }
+}
+
+fn listing(arguments: Arguments<'_>) -> Result<Listing<'_>, Refusal> {
+    let count = arguments.len();
+    let Some(name) = arguments.get(1) else { return Ok(Listing::Info(arguments.skip(1))) };
+    if name.eq_ignore_ascii_case(b"COUNT") {
+        arity("command|count", count == 2).map(|()| Listing::Count)
+    } else if name.eq_ignore_ascii_case(b"LIST") {
+        if count == 2 { Ok(Listing::List) } else { Err("ERR syntax error".into()) }
+    } else if name.eq_ignore_ascii_case(b"INFO") {
+        Ok(Listing::Info(arguments.skip(2)))
+    } else if name.eq_ignore_ascii_case(b"DOCS") {
+        Ok(Listing::Docs(arguments.skip(2)))
+    } else {
+        Err(unknown_subcommand(name, &usage(Verb::Command)))
+    }
+}
+
+fn config(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+    let name = arguments.get(1).unwrap_or_default();
+    if name.eq_ignore_ascii_case(b"GET") {
+        arity("config|get", arguments.len() >= 3).map(|()| Command::ConfigGet(arguments.skip(2)))
+    } else {
+        Err(unknown_subcommand(name, &usage(Verb::Config)))
+    }
+}
+
+fn identity(bytes: &[u8]) -> Result<Identity<'_>, Refusal> {
+    Identity::new(bytes).ok_or_else(|| {
+        "ERR invalid identity: 1 to 128 bytes of UTF-8 without blanks and control characters".into()
+    })
+}
+
+/// Checks a name for `CLIENT SETNAME`; an empty one takes the name away.
+pub(super) fn client_name(name: &[u8]) -> Result<&[u8], Refusal> {
+    if name.iter().all(u8::is_ascii_graphic) {
+        Ok(name)
+    } else {
+        Err("ERR Client names cannot contain spaces, newlines or special characters.".into())
+    }
+}
+
+/// A whole number as text, within 64 bits.
+pub(super) fn integer(text: &[u8]) -> Option<i64> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A time in seconds, with decimals if need be, in milliseconds at the finest.
+fn seconds(text: &[u8]) -> Result<Duration, Refusal> {
+    str::from_utf8(text)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+        .and_then(|text| text.parse::<f64>().ok())
+        .and_then(|seconds| Duration::try_from_secs_f64((seconds * 1000.0).round() / 1000.0).ok())
+        .filter(|duration| (BEAT_MIN..=BEAT_MAX).contains(duration))
+        .ok_or_else(|| "ERR BEAT takes seconds, from 0.1 to 86400".into())
+}
+
+/// `subcommand` as Redis writes it, `verb|name`; `ok` says whether its number of arguments is right.
+pub(super) fn arity(subcommand: &str, ok: bool) -> Result<(), Refusal> {
+    if ok { Ok(()) } else { Err(wrong_number(subcommand)) }
+}
+
+#[cold]
+fn wrong_number(name: &str) -> Refusal {
+    format!("ERR wrong number of arguments for '{}' command", name.to_ascii_lowercase()).into()
+}
+
+#[cold]
+pub(super) fn unknown_subcommand(name: &[u8], advice: &str) -> Refusal {
+    format!("ERR unknown subcommand '{}'. {advice}", shown(name)).into()
+}
+
+/// As Redis says it (`server.c: rejectCommandFormat`), and then what would be understood.
+#[cold]
+fn unknown_verb(name: &[u8], arguments: Arguments<'_>) -> Refusal {
+    let mut text = format!("ERR unknown command '{}', with args beginning with: ", shown(name));
+    let start = text.len();
+    for argument in arguments.skip(1).iter() {
+        if text.len() - start >= SHOWN_BYTES_MAX {
+            break;
+        }
+        text.extend(["'", &shown(argument), "' "]);
+    }
+    text.push_str("; understood are:");
+    for verb in Verb::ALL {
+        text.push(' ');
+        text.push_str(verb.entry().name);
+    }
+    text.into()
+}
+
+/// The verb and what may follow it, as advice.
+fn usage(verb: Verb) -> String {
+    format!("Usage: {} {}", verb.entry().name, verb.entry().usage)
+}
+
+/// Most bytes of the peer's that an error text shows.
+const SHOWN_BYTES_MAX: usize = 128;
+
+/// The peer's own bytes as they may stand in an error text.
+pub(super) fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_BYTES_MAX)])
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;

@@ -1,0 +1,247 @@
+//! Tests of commands: each verb whole, each refusal in its words, and the replies that need no server.
+
+use super::*;
+use crate::proto::resp::answer;
+use crate::proto::resp::client::{ClientType, KillFilter, KillForm, ListFilter};
+use crate::proto::resp::decode::{Decoder, Scratch};
+use crate::proto::resp::encode::Reply;
+
+/// Parses one inline line and hands the outcome to `check`.
+fn with<T>(line: &str, check: impl FnOnce(Result<Command<'_>, Refusal>) -> T) -> T {
+    let bytes = format!("{line}\n").into_bytes();
+    let mut scratch = Scratch::default();
+    let arguments = Decoder::default().next_frame(&mut bytes.as_slice(), 16_384, &mut scratch);
+    check(Command::parse(arguments.expect("grammatical").expect("whole")))
+}
+
+#[track_caller]
+fn parses(line: &str, expected: &Command<'_>) {
+    with(line, |command| assert_eq!(command.as_ref(), Ok(expected), "{line}"));
+}
+
+#[track_caller]
+fn refused(line: &str, expected: &str) {
+    with(line, |command| assert_eq!(command.map(|_| ()), Err(Refusal::from(expected.to_owned())), "{line}"));
+}
+
+fn id(text: &str) -> Identity<'_> {
+    Identity::new(text.as_bytes()).expect("valid")
+}
+
+#[test]
+fn commands_are_parsed_whole() {
+    parses("ping", &Command::Ping(None));
+    parses("Ping \"a b\"", &Command::Ping(Some(b"a b")));
+    parses("ECHO x", &Command::Echo(b"x"));
+    parses("QUIT now", &Command::Quit);
+    parses("RESET", &Command::Reset);
+    parses("HELLO", &Command::Hello { version: None, name: None });
+    parses("HELLO 2", &Command::Hello { version: Some(Version::Resp2), name: None });
+    parses(
+        "HELLO 3 auth default secret setname me",
+        &Command::Hello { version: Some(Version::Resp3), name: Some(b"me") },
+    );
+    parses("AUTH default x", &Command::Auth);
+    parses("SELECT 0", &Command::Select);
+    parses("BEAT", &Command::Beat);
+    parses("BEATFOR a", &Command::BeatFor(id("a")));
+    parses("SEND a \"x y\"", &Command::Send { identity: id("a"), payload: b"x y" });
+    parses("WHO", &Command::Who(None));
+    parses("WHO a*", &Command::Who(Some(b"a*")));
+    parses("STATE a", &Command::State(id("a")));
+    parses("PUBLISH c m", &Command::Publish { channel: b"c", payload: b"m" });
+    parses("PUBSUB channels", &Command::PubsubChannels(None));
+    parses("PUBSUB numpat", &Command::PubsubNumpat);
+    parses("HELP", &Command::Help);
+    parses("COMMAND COUNT", &Command::Command(Listing::Count));
+}
+
+#[test]
+fn ident_makes_a_heartbeat_contract() {
+    let plain = Command::Ident { identity: id("a"), beat: None, server_ping: false };
+    parses("IDENT a", &plain);
+    let beat = Some(Duration::from_millis(2_500));
+    parses("IDENT a BEAT 2.5", &Command::Ident { identity: id("a"), beat, server_ping: false });
+    parses("ident a serverping beat 2.5", &Command::Ident { identity: id("a"), beat, server_ping: true });
+    for seconds in ["0", "0.01", "86401", "x", "-1", "1e3", "inf", "NaN", ".", "''"] {
+        refused(&format!("IDENT a BEAT {seconds}"), "ERR BEAT takes seconds, from 0.1 to 86400");
+    }
+    let usage = "Usage: IDENT id [BEAT seconds] [SERVERPING]";
+    refused("IDENT a BEAT", &format!("ERR syntax error in IDENT option 'BEAT': {usage}"));
+    refused("IDENT a FOO", &format!("ERR syntax error in IDENT option 'FOO': {usage}"));
+}
+
+#[test]
+fn identities_can_stand_in_a_log_line() {
+    let longest = "x".repeat(IDENTITY_BYTES_MAX);
+    for good in ["a", "sensor-7", "gerät/9", &longest] {
+        assert_eq!(Identity::new(good.as_bytes()).map(|id| id.0), Some(good));
+    }
+    let too_long = "x".repeat(IDENTITY_BYTES_MAX + 1);
+    for bad in ["", "a b", "a\n", "a\u{a0}b", "\u{7f}", "\u{85}", &too_long] {
+        assert_eq!(Identity::new(bad.as_bytes()), None, "{bad:?}");
+    }
+    assert_eq!(Identity::new(b"\xff"), None);
+}
+
+#[test]
+fn lists_come_without_the_verb() {
+    with("SUBSCRIBE a b", |command| {
+        let Ok(Command::Subscribe(channels)) = command else { panic!("{command:?}") };
+        assert_eq!(channels.iter().collect::<Vec<_>>(), [b"a", b"b"]);
+    });
+    with("UNSUBSCRIBE", |command| {
+        assert!(matches!(command, Ok(Command::Unsubscribe(all)) if all.is_empty()))
+    });
+    with("COMMAND", |command| {
+        assert!(matches!(command, Ok(Command::Command(Listing::Info(all))) if all.is_empty()));
+    });
+}
+
+/// Each as a Redis 7.0.15 says it, the advice after it apart.
+#[test]
+fn refusals_are_in_the_words_of_redis() {
+    for (line, text) in [
+        ("PING a b", "ERR wrong number of arguments for 'ping' command"),
+        ("ECHO", "ERR wrong number of arguments for 'echo' command"),
+        ("RESET x", "ERR wrong number of arguments for 'reset' command"),
+        ("SUBSCRIBE", "ERR wrong number of arguments for 'subscribe' command"),
+        ("HELLO 4", "NOPROTO unsupported protocol version"),
+        ("HELLO x", "ERR Protocol version is not an integer or out of range"),
+        ("HELLO 3 FOO", "ERR Syntax error in HELLO option 'FOO'"),
+        ("HELLO 3 SETNAME", "ERR Syntax error in HELLO option 'SETNAME'"),
+        ("HELLO 3 AUTH a b", "WRONGPASS invalid username-password pair or user is disabled."),
+        ("HELLO 3 SETNAME 'a b'", "ERR Client names cannot contain spaces, newlines or special characters."),
+        ("AUTH u p", "WRONGPASS invalid username-password pair or user is disabled."),
+        (
+            "AUTH x",
+            "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+             your configuration is correct?",
+        ),
+        ("SELECT 1", "ERR DB index is out of range"),
+        ("SELECT x", "ERR value is not an integer or out of range"),
+        ("CLIENT", "ERR wrong number of arguments for 'client' command"),
+        ("CLIENT FOO", "ERR unknown subcommand 'FOO'. Try CLIENT HELP."),
+        ("CLIENT SETNAME", "ERR wrong number of arguments for 'client|setname' command"),
+        ("CLIENT ID x", "ERR wrong number of arguments for 'client|id' command"),
+        ("CLIENT LIST TYPE foo", "ERR Unknown client type 'foo'"),
+        ("CLIENT LIST ID x", "ERR Invalid client ID"),
+        ("CLIENT LIST FOO", "ERR syntax error"),
+        ("CLIENT KILL", "ERR wrong number of arguments for 'client|kill' command"),
+        ("CLIENT KILL ADDR", "ERR No such client"),
+        ("CLIENT KILL ID 0", "ERR client-id should be greater than 0"),
+        ("CLIENT KILL ID 9 FOO", "ERR syntax error"),
+        ("CLIENT KILL ID 9 FOO x", "ERR syntax error"),
+        ("CLIENT KILL USER foo", "ERR No such user 'foo'"),
+        ("CLIENT KILL SKIPME maybe", "ERR syntax error"),
+        ("CLIENT NO-EVICT x", "ERR syntax error"),
+        ("CLIENT TRACKING x", "ERR syntax error"),
+        ("COMMAND COUNT x", "ERR wrong number of arguments for 'command|count' command"),
+        ("CONFIG", "ERR wrong number of arguments for 'config' command"),
+        ("CONFIG GET", "ERR wrong number of arguments for 'config|get' command"),
+        ("PUBSUB NUMPAT x", "ERR wrong number of arguments for 'pubsub|numpat' command"),
+    ] {
+        refused(line, text);
+    }
+}
+
+#[test]
+fn an_unknown_verb_is_told_what_is_understood() {
+    with("FOO a 'b c'", |command| {
+        let Err(Refusal(text)) = command else { panic!("{command:?}") };
+        let redis = "ERR unknown command 'FOO', with args beginning with: 'a' 'b c' ";
+        assert!(text.starts_with(redis), "{text}");
+        assert!(Verb::ALL.iter().all(|verb| text.contains(verb.entry().name)), "{text}");
+    });
+    let long = "x".repeat(3_000);
+    with(&format!("{long} {long} {long}"), |command| {
+        assert!(command.unwrap_err().0.len() < 1_000);
+    });
+}
+
+#[test]
+fn client_libraries_get_through_their_greeting() {
+    let client = |line: &str, expected| parses(line, &Command::Client(expected));
+    client("CLIENT SETNAME me", ClientCommand::SetName(b"me"));
+    client("CLIENT SETNAME ''", ClientCommand::SetName(b""));
+    client("client getname", ClientCommand::GetName);
+    client("CLIENT ID", ClientCommand::Id);
+    client("CLIENT INFO", ClientCommand::Info);
+    client("CLIENT LIST", ClientCommand::List(ListFilter::All));
+    client("CLIENT LIST TYPE pubsub", ClientCommand::List(ListFilter::Type(ClientType::Pubsub)));
+    for accepted in ["SETINFO lib-name redis-py", "SETINFO LIB-VER 7.1", "NO-EVICT on", "NO-TOUCH off"] {
+        client(&format!("CLIENT {accepted}"), ClientCommand::Accepted);
+    }
+    client("CLIENT TRACKING OFF", ClientCommand::Accepted);
+    client("CLIENT REPLY ON", ClientCommand::Accepted);
+    with("CLIENT LIST ID 4 5", |command| {
+        let Ok(Command::Client(ClientCommand::List(ListFilter::Ids(ids)))) = command else { panic!() };
+        assert_eq!(ids.iter().collect::<Vec<_>>(), [4, 5]);
+    });
+}
+
+#[test]
+fn kill_takes_an_address_or_conditions() {
+    let kill = |line: &str, filter| parses(line, &Command::Client(ClientCommand::Kill(filter)));
+    let none = KillFilter {
+        form: KillForm::Filter,
+        id: None,
+        peer: None,
+        local: None,
+        client_type: None,
+        skip_me: true,
+    };
+    let v4 = Some("1.2.3.4:5".parse().unwrap());
+    kill("CLIENT KILL 1.2.3.4:5", KillFilter { form: KillForm::Address, peer: v4, skip_me: false, ..none });
+    kill("CLIENT KILL ADDR [::ffff:1.2.3.4]:5 skipme no", KillFilter { peer: v4, skip_me: false, ..none });
+    let local = Some("[::1]:7000".parse().unwrap());
+    kill(
+        "CLIENT KILL ID 7 LADDR [::1]:7000 TYPE normal USER default",
+        KillFilter { id: Some(7), local, client_type: Some(ClientType::Normal), ..none },
+    );
+}
+
+#[test]
+fn a_resp2_subscriber_may_only_say_what_cannot_be_confused() {
+    for line in
+        ["PING", "QUIT", "RESET", "BEAT", "SUBSCRIBE a", "UNSUBSCRIBE", "PSUBSCRIBE a", "PUNSUBSCRIBE"]
+    {
+        with(line, |command| assert_eq!(command.unwrap().allowed_while_subscribed(), Ok(()), "{line}"));
+    }
+    let text = "ERR Can't execute 'publish': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT / RESET / BEAT are \
+                allowed in this context";
+    with("PUBLISH a b", |command| {
+        assert_eq!(command.unwrap().allowed_while_subscribed(), Err(text.into()));
+    });
+}
+
+#[test]
+fn what_needs_no_server_is_answered_from_the_table() {
+    let answered = |line: &str, subscribed: bool, version| {
+        with(line, |command| {
+            let mut out = Vec::new();
+            let done = answer(&command.unwrap(), subscribed, &mut Reply::new(&mut out, version));
+            assert_eq!(done, !out.is_empty());
+            String::from_utf8(out).unwrap()
+        })
+    };
+    let two = |line| answered(line, false, Version::Resp2);
+    assert_eq!(two("PING"), "+PONG\r\n");
+    assert_eq!(two("PING x"), "$1\r\nx\r\n");
+    assert_eq!(answered("PING", true, Version::Resp2), "*2\r\n$4\r\npong\r\n$0\r\n\r\n");
+    assert_eq!(answered("PING", true, Version::Resp3), "+PONG\r\n");
+    assert_eq!(two("ECHO x"), "$1\r\nx\r\n");
+    assert_eq!(two("CONFIG GET save"), "*2\r\n$4\r\nsave\r\n$0\r\n\r\n");
+    assert_eq!(two("CONFIG GET nosuch"), "*0\r\n");
+    assert_eq!(two("COMMAND COUNT"), format!(":{}\r\n", Verb::ALL.len()));
+    assert!(two("COMMAND INFO ping nosuch").starts_with("*2\r\n*10\r\n$4\r\nping\r\n:-1\r\n"));
+    assert!(two("COMMAND INFO ping nosuch").ends_with("$-1\r\n"));
+    assert!(
+        answered("COMMAND DOCS", false, Version::Resp3).starts_with(&format!("%{}\r\n", Verb::ALL.len()))
+    );
+    assert!(two("HELP").contains("+PING [message] - Answers PONG, or the message.\r\n"));
+    assert!(two("HELP").contains("+BEAT - A heartbeat"));
+    assert!(two("CLIENT HELP").starts_with(&format!("*{}\r\n", crate::proto::resp::client::HELP.len())));
+    assert_eq!(two("BEAT"), "");
+    assert_eq!(two("STATE a"), "");
+}

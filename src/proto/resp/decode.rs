@@ -1,0 +1,334 @@
+//! Bytes into the arguments of a command: arrays of bulk strings, and inline lines (`inline`).
+//!
+//! A [`Decoder`] is eight bytes and owns nothing. It remembers how much of a partial frame it has already
+//! understood, so that a frame that trickles in byte by byte costs no more than one that comes whole; the
+//! places of its arguments are found once more, by a walk over the lengths, when the last byte is there.
+//! A frame that is whole at the first look, nearly every one, is walked once.
+//!
+//! Every decision depends on a prefix of the frame and on the bound alone, never on where a receive ended:
+//! this is what makes errors the same under any chunking.
+
+use super::inline;
+use crate::proto::ProtocolError;
+
+/// Most arguments of one command: it bounds [`Scratch`], 8 bytes each, whatever the frame bound is.
+pub const ARGUMENTS_MAX: usize = 16_384;
+
+/// Longest inline line in bytes, newline included; `PROTO_INLINE_MAX_SIZE` of Redis' `server.h`.
+pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The shortest argument: `$0\r\n\r\n`.
+const ARGUMENT_BYTES_MIN: usize = 6;
+
+/// Longest number in a header: what a signed 64-bit integer takes.
+const DIGITS_MAX: usize = 20;
+
+/// The place of one argument in the bytes of its frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Span {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl Span {
+    #[expect(clippy::cast_possible_truncation, reason = "a frame is cut at u32::MAX before it is looked at")]
+    pub(super) const fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, end: end as u32 }
+    }
+}
+
+/// Where arguments are noted down while a frame is decoded. One serves all connections: nothing in it
+/// outlives the frame. It grows with what has arrived, never with what is announced.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) spans: Vec<Span>,
+    /// The arguments of an inline line with quotes, unescaped.
+    pub(super) text: Vec<u8>,
+}
+
+/// The arguments of one command, the verb first, borrowed from the input.
+#[derive(Clone, Copy, Debug)]
+pub struct Arguments<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Arguments<'a> {
+    /// How many there are.
+    pub const fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The argument at `index`, 0 being the verb.
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        self.spans.get(index).map(|&span| slice(self.bytes, span))
+    }
+
+    /// All of them in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let bytes = self.bytes;
+        self.spans.iter().map(move |&span| slice(bytes, span))
+    }
+
+    /// All but the first `count`.
+    #[must_use]
+    pub fn skip(&self, count: usize) -> Self {
+        Self { bytes: self.bytes, spans: self.spans.get(count..).unwrap_or_default() }
+    }
+}
+
+/// Exact comparison of the arguments, wherever they lie.
+impl PartialEq for Arguments<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Arguments<'_> {}
+
+fn slice(bytes: &[u8], span: Span) -> &[u8] {
+    &bytes[span.start as usize..span.end as usize]
+}
+
+/// What one connection remembers of a frame that is not whole yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Decoder {
+    /// Bytes of the frame that need not be looked at again; for an array, whole arguments.
+    scanned: u32,
+    /// Arguments of an array still to come after `scanned`.
+    missing: u16,
+}
+
+/// A whole frame.
+struct Whole {
+    length: usize,
+    /// Its arguments lie in [`Scratch::text`], not in the input.
+    unescaped: bool,
+}
+
+impl Decoder {
+    /// Takes the next frame off the front of `input` and gives its arguments, at least one. Blank lines
+    /// and empty arrays are passed over, as Redis does.
+    ///
+    /// `None`: what is left in `input` is the beginning of a frame, fewer than `frame_bytes_max` bytes. It
+    /// must be kept, and stand at the front of the next `input`.
+    ///
+    /// # Errors
+    /// The frame is malformed or over a bound. The decoder is of no further use.
+    #[inline]
+    pub fn next_frame<'a, 'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        frame_bytes_max: usize,
+        scratch: &'a mut Scratch,
+    ) -> Result<Option<Arguments<'a>>, ProtocolError>
+    where
+        'i: 'a,
+    {
+        // Spans are 32 bits wide, and the first byte decides what a frame is.
+        let frame_bytes_max = frame_bytes_max.clamp(1, u32::MAX as usize);
+        loop {
+            let bytes = *input;
+            let Some(&first) = bytes.first() else { return Ok(None) };
+            let whole = if first == b'*' {
+                self.array(bytes, frame_bytes_max, scratch)?
+            } else {
+                self.line(bytes, frame_bytes_max.min(INLINE_BYTES_MAX), scratch)?
+            };
+            let Some(Whole { length, unescaped }) = whole else { return Ok(None) };
+            *self = Self::default();
+            *input = &bytes[length..];
+            if !scratch.spans.is_empty() {
+                let bytes = if unescaped { &scratch.text } else { bytes };
+                return Ok(Some(Arguments { bytes, spans: &scratch.spans }));
+            }
+        }
+    }
+
+    /// An array of bulk strings: `*N\r\n` and N times `$length\r\n...\r\n`.
+    fn array(
+        &mut self,
+        bytes: &[u8],
+        bytes_max: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Whole>, ProtocolError> {
+        // Nothing past the bound is looked at, or a verdict would depend on how much had arrived.
+        let window = &bytes[..bytes.len().min(bytes_max)];
+        let resumed = self.scanned > 0;
+        let (mut at, mut missing) = if resumed {
+            (self.scanned as usize, usize::from(self.missing))
+        } else {
+            scratch.spans.clear();
+            match Header::read(&window[1..]) {
+                Header::Number { value, length } => {
+                    (1 + length, argument_count(value, 1 + length, bytes_max)?)
+                }
+                // `*-1` is a null array: no command, as in Redis.
+                Header::Negative { length } => (1 + length, 0),
+                Header::Invalid => return Err(ProtocolError::malformed(COUNT_INVALID)),
+                Header::TooLong => return Err(ProtocolError::oversized(COUNT_TOO_LONG)),
+                Header::Partial if window.len() == bytes_max => {
+                    return Err(ProtocolError::oversized(COUNT_INVALID));
+                }
+                Header::Partial => return Ok(None),
+            }
+        };
+        while missing > 0 {
+            let Some((span, end)) = argument(window, at, bytes_max)? else {
+                self.scanned = Span::new(0, at).end;
+                self.missing = u16::try_from(missing).expect("ARGUMENTS_MAX fits");
+                return Ok(None);
+            };
+            if !resumed {
+                scratch.spans.push(span);
+            }
+            at = end;
+            missing -= 1;
+        }
+        if resumed {
+            // All of it is here: walk it from the start, for the spans that other frames have overwritten.
+            *self = Self::default();
+            return self.array(bytes, bytes_max, scratch);
+        }
+        Ok(Some(Whole { length: at, unescaped: false }))
+    }
+
+    /// An inline line: arguments between blanks, up to LF.
+    fn line(
+        &mut self,
+        bytes: &[u8],
+        bytes_max: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Option<Whole>, ProtocolError> {
+        let window = &bytes[..bytes.len().min(bytes_max)];
+        let seen = self.scanned as usize;
+        let newline = window[seen..].iter().position(|&byte| byte == b'\n');
+        tally(newline.unwrap_or(window.len() - seen));
+        let Some(newline) = newline else {
+            if window.len() == bytes_max {
+                return Err(ProtocolError::oversized("Protocol error: too big inline request"));
+            }
+            self.scanned = Span::new(0, window.len()).end;
+            return Ok(None);
+        };
+        let unescaped = inline::split(&window[..seen + newline], scratch)?;
+        Ok(Some(Whole { length: seen + newline + 1, unescaped }))
+    }
+}
+
+const COUNT_INVALID: &str = "Protocol error: invalid multibulk length";
+const COUNT_TOO_LONG: &str = "Protocol error: too big mbulk count string";
+const LENGTH_INVALID: &str = "Protocol error: invalid bulk length";
+const LENGTH_TOO_LONG: &str = "Protocol error: too big bulk count string";
+
+/// How many arguments an array announces, unless that many cannot fit into the frame.
+fn argument_count(value: u64, header_bytes: usize, bytes_max: usize) -> Result<usize, ProtocolError> {
+    usize::try_from(value)
+        .ok()
+        .filter(|&count| count <= ARGUMENTS_MAX && header_bytes + count * ARGUMENT_BYTES_MIN <= bytes_max)
+        .ok_or_else(|| ProtocolError::oversized(COUNT_INVALID))
+}
+
+/// The argument that starts at `at`, and where it ends with its CRLF.
+#[inline]
+fn argument(window: &[u8], at: usize, bytes_max: usize) -> Result<Option<(Span, usize)>, ProtocolError> {
+    let partial = || {
+        let full = window.len() == bytes_max;
+        if full { Err(ProtocolError::oversized(LENGTH_INVALID)) } else { Ok(None) }
+    };
+    let Some((&sigil, rest)) = window[at..].split_first() else { return partial() };
+    if sigil != b'$' {
+        return Err(expected_dollar(sigil));
+    }
+    let (value, length) = match Header::read(rest) {
+        Header::Number { value, length } => (value, length),
+        Header::Negative { .. } | Header::Invalid => return Err(ProtocolError::malformed(LENGTH_INVALID)),
+        Header::TooLong => return Err(ProtocolError::oversized(LENGTH_TOO_LONG)),
+        Header::Partial => return partial(),
+    };
+    let start = at + 1 + length;
+    // Judged by what is announced, so that not a byte of it need be kept.
+    let Some(end) = usize::try_from(value)
+        .ok()
+        .and_then(|value| start.checked_add(value))
+        .filter(|&end| end.saturating_add(2) <= bytes_max)
+    else {
+        return Err(ProtocolError::oversized(LENGTH_INVALID));
+    };
+    match window.get(end..end + 2) {
+        Some(b"\r\n") => Ok(Some((Span::new(start, end), end + 2))),
+        // Redis skips whatever two bytes are there; a client that counts wrongly would go on as another.
+        Some(_) => Err(ProtocolError::malformed("Protocol error: bulk string not followed by CRLF")),
+        None => Ok(None),
+    }
+}
+
+#[cold]
+fn expected_dollar(got: u8) -> ProtocolError {
+    let got = if got.is_ascii_graphic() { char::from(got) } else { ' ' };
+    ProtocolError::malformed(format!("Protocol error: expected '$', got '{got}'"))
+}
+
+/// What follows `*` or `$`: a decimal number as Redis' `string2ll` takes it (no sign `+`, no leading zero)
+/// and CRLF.
+enum Header {
+    Number { value: u64, length: usize },
+    Negative { length: usize },
+    Invalid,
+    TooLong,
+    Partial,
+}
+
+impl Header {
+    #[inline]
+    fn read(bytes: &[u8]) -> Self {
+        // One digit is what nearly every count and most lengths are.
+        if let [digit @ b'0'..=b'9', b'\r', b'\n', ..] = *bytes {
+            tally(3);
+            return Self::Number { value: u64::from(digit - b'0'), length: 3 };
+        }
+        Self::read_long(bytes)
+    }
+
+    fn read_long(bytes: &[u8]) -> Self {
+        let negative = bytes.first() == Some(&b'-');
+        let digits_start = usize::from(negative);
+        let mut value: u64 = 0;
+        for (index, &byte) in bytes.iter().enumerate().skip(digits_start) {
+            tally(1);
+            let digits = index - digits_start;
+            match byte {
+                // A zero stands alone, and is not negative.
+                b'0' if digits == 0 && negative => return Self::Invalid,
+                b'0'..=b'9' if digits > 0 && value == 0 => return Self::Invalid,
+                b'0'..=b'9' if digits == DIGITS_MAX => return Self::TooLong,
+                b'0'..=b'9' => value = value.saturating_mul(10).saturating_add(u64::from(byte - b'0')),
+                b'\r' if digits > 0 => {
+                    return match bytes.get(index + 1) {
+                        None => Self::Partial,
+                        Some(b'\n') if negative => Self::Negative { length: index + 2 },
+                        Some(b'\n') => Self::Number { value, length: index + 2 },
+                        Some(_) => Self::Invalid,
+                    };
+                }
+                _ => return Self::Invalid,
+            }
+        }
+        Self::Partial
+    }
+}
+
+#[cfg(not(test))]
+const fn tally(_bytes: usize) {}
+
+#[cfg(test)]
+use tests::tally;
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

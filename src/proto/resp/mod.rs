@@ -1,0 +1,136 @@
+//! Our command protocol, in the wire format of Redis: RESP2, and RESP3 after `HELLO 3`. A person can type
+//! it over `nc`; every Redis client library, `redis-cli` and `redis-benchmark` speak it unmodified.
+//!
+//! Read on in [`decode`] (bytes into arguments), [`command`] (arguments into a [`Command`]), [`verbs`] (the
+//! one table of verbs) and [`encode`] (replies into bytes).
+//!
+//! # A read loop
+//!
+//! [`Scratch`] is one for all connections; a connection owns its [`Decoder`] (8 bytes) and its
+//! [`Version`]. [`answer`] replies to what needs no server; the rest is the caller's.
+//!
+//! ```
+//! use linger::proto::ProtocolError;
+//! use linger::proto::resp::{Command, Decoder, Reply, Scratch, Version, answer};
+//!
+//! /// Carries out what is whole in `input`; what is left in it must be kept for the next time.
+//! fn drive(
+//!     decoder: &mut Decoder,
+//!     input: &mut &[u8],
+//!     scratch: &mut Scratch,
+//!     out: &mut Vec<u8>,
+//! ) -> Result<(), ProtocolError> {
+//!     let subscribed = false;
+//!     while let Some(arguments) = decoder.next_frame(input, 65_536, scratch)? {
+//!         let mut reply = Reply::new(out, Version::Resp2);
+//!         match Command::parse(arguments) {
+//!             Ok(command) if answer(&command, subscribed, &mut reply) => {}
+//!             Ok(Command::Beat) => {}
+//!             Ok(command) => reply.error(&format!("ERR {:?} is the reactor's work", command.verb())),
+//!             Err(refusal) => reply.error(&refusal.0),
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//!
+//! let mut input: &[u8] = b"*1\r\n$4\r\nPING\r\nECHO 'a b'\r\nBEAT\r\n*2\r\n$4\r\nEC";
+//! let mut out = Vec::new();
+//! drive(&mut Decoder::default(), &mut input, &mut Scratch::default(), &mut out).unwrap();
+//! assert_eq!(out, b"+PONG\r\n$3\r\na b\r\n");
+//! assert_eq!(input, b"*2\r\n$4\r\nEC");
+//! ```
+//!
+//! # Grammar
+//!
+//! RFC 5234. Numbers have no sign `+` and no leading zero.
+//!
+//! ```text
+//! stream    = *( array / line )
+//! array     = "*" count CRLF *argument      ; count times; none: nothing happens, as with "*-1"
+//! argument  = "$" length CRLF *OCTET CRLF   ; length octets, any
+//! line      = [ word *( blanks word ) ] [ blanks ] [ CR ] LF    ; may be empty: nothing happens
+//! word      = *plain [ quoted ]             ; not empty; nothing but blanks may follow quotes
+//! quoted    = DQUOTE *( escape / other ) DQUOTE / "'" *( "\'" / other ) "'"
+//! escape    = "\" ( "n" / "r" / "t" / "b" / "a" / "x" 2HEXDIG / other )
+//! ```
+//!
+//! Bounds: a frame has at most `frame_bytes_max` bytes (policy of the listener), a line at most 64 KiB as
+//! well, and either at most [`decode::ARGUMENTS_MAX`] arguments. An array is refused as soon as what it
+//! announces cannot fit; nothing is ever allocated for an announcement. A mistake in the grammar is
+//! answered `-ERR Protocol error: ...` and ends the connection, `protocol.malformed` or
+//! `protocol.oversized`. A line that begins an HTTP request ends it too, `protocol.unsupported`: browsers
+//! can be made to send those.
+//!
+//! # Verbs
+//!
+//! In any case. What Redis has is answered as Redis answers it.
+//!
+//! | verb | reply |
+//! | --- | --- |
+//! | `PING [message]` | `+PONG` or the message; in RESP2 with subscriptions the array `pong`, message |
+//! | `ECHO message` | the message |
+//! | `QUIT` | `+OK`; the goodbye of this protocol: the connection ends `peer.goodbye` |
+//! | `RESET` | `+RESET`; subscriptions, name, identity and RESP3 are gone |
+//! | `HELLO [2\|3 [AUTH user password] [SETNAME name]]` | a map about server and connection |
+//! | `AUTH [user] password` | `+OK` for user `default`: no password is set |
+//! | `SELECT 0` | `+OK` |
+//! | `CLIENT SETNAME\|GETNAME\|ID\|INFO\|LIST\|KILL` | as Redis; see `CLIENT HELP` |
+//! | `CLIENT SETINFO\|NO-EVICT\|NO-TOUCH`, `TRACKING OFF`, `REPLY ON` | `+OK`, without effect |
+//! | `IDENT id [BEAT seconds] [SERVERPING]` | `+OK` |
+//! | `BEAT` | none |
+//! | `BEATFOR id` | `+OK` |
+//! | `SEND id message` | `:1` if somebody is there to take it, else `:0` |
+//! | `WHO [pattern]` | array of identities |
+//! | `STATE id` | `+online`, `+suspect` or `+offline` |
+//! | `SUBSCRIBE`, `UNSUBSCRIBE`, `PSUBSCRIBE`, `PUNSUBSCRIBE` | a confirmation for each channel |
+//! | `PUBLISH channel message` | how many receive it |
+//! | `PUBSUB CHANNELS [pattern]\|NUMSUB [channel ...]\|NUMPAT` | as Redis |
+//! | `INFO [section ...]` | text, `field:value` a line |
+//! | `COMMAND [COUNT\|LIST\|INFO\|DOCS]`, `HELP` | the table of verbs, for programs and for people |
+//! | `CONFIG GET pattern ...` | a map of the little that load generators ask for |
+//!
+//! An identity has 1 to 128 bytes of UTF-8 without blanks and control characters. In RESP2 a connection
+//! with subscriptions may only say (P)SUBSCRIBE, (P)UNSUBSCRIBE, PING, QUIT, RESET and BEAT.
+//!
+//! # Heartbeat
+//!
+//! `IDENT id BEAT seconds` is a contract: the client will be heard at least that often, and is suspect when
+//! it is not. Whatever it sends counts; `BEAT` is the cheapest, and the server stays silent. Without `BEAT`
+//! the default of the listener holds. With `SERVERPING` the server asks when the client has been silent: in
+//! RESP3 by the push `heartbeat`, in RESP2 by the line `+PING`. Any answer will do, and `BEAT` is the one
+//! that draws none in turn. Who has not asked for pings is never sent any.
+//!
+//! `BEATFOR id` on a second connection keeps the first one alive while it is silent. When that second
+//! connection ends, the first becomes suspect at once.
+//!
+//! # What comes unasked
+//!
+//! Messages of channels and patterns, as Redis sends them; direct messages as `message`, `$direct:<id>`,
+//! payload; presence on [`$presence:<id>`](crate::proto::presence); pings; and when the server ends the
+//! connection, its goodbye: in RESP3 the push `goodbye`, reason, in RESP2 the line `-GOODBYE reason`. In
+//! RESP2 nothing marks these as unasked: a client that is to be sent direct messages or pings in between
+//! its own requests does better with RESP3.
+
+mod answer;
+pub mod client;
+pub mod command;
+pub mod decode;
+pub mod encode;
+mod inline;
+pub mod verbs;
+
+pub use answer::answer;
+pub use command::{Command, Identity, Refusal};
+pub use decode::{Arguments, Decoder, Scratch};
+pub use encode::{Confirmation, Reply};
+pub use verbs::Verb;
+
+/// The version of the protocol that a connection speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Version {
+    /// RESP2, which every connection begins with.
+    #[default]
+    Resp2,
+    /// RESP3, after `HELLO 3`.
+    Resp3,
+}

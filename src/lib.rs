@@ -1,8 +1,10 @@
 //! linger: the connection server that knows when and why every client left, and always closes last.
 
+pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod end;
 pub mod net;
+pub mod serve;
 pub mod table;
 pub mod time;

@@ -123,9 +123,9 @@ impl<T: Occupant> Table<T> {
     /// All of them, in the order of their slots.
     #[expect(clippy::cast_possible_truncation, reason = "next_key has checked every index")]
     pub fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.slots
-            .iter()
-            .map(|(index, occupant)| (Key { index: index as u32, generation: occupant.generation() }, occupant))
+        self.slots.iter().map(|(index, occupant)| {
+            (Key { index: index as u32, generation: occupant.generation() }, occupant)
+        })
     }
 
     /// One past the highest slot in use may be: for walks that are spread over turns.

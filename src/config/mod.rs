@@ -1,4 +1,4 @@
-//! Everything from the command line and the TOML file to [`Settings`](settings::Settings): defaults, what
+//! Everything from the command line and the TOML file to [`Settings`]: defaults, what
 //! the file says over them, what flags say over that, and every mistake at once.
 //!
 //! Nothing is opened or started here, and nothing but the file is read, so that [`load`] can be called

@@ -12,7 +12,7 @@ use std::io::{self, Write};
 /// When the filter cannot be read; says what is wrong with it.
 pub fn start(settings: &LogSettings) -> Result<(), String> {
     let mut builder = env_logger::Builder::new();
-    builder.try_parse(&settings.filter)?;
+    builder.parse_filters(&settings.filter);
     match settings.format {
         LogFormat::Text => builder.format(text),
         LogFormat::Json => builder.format(json),

@@ -305,24 +305,17 @@ impl fmt::Display for Address {
     }
 }
 
-/// Where a connection comes from, in 19 bytes without padding: a connection keeps it for its End record,
+/// Where a connection comes from, in 18 bytes without padding: a connection keeps it for its End record,
 /// because `getpeername` fails once the peer has reset.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
     ip: [u8; 16],
     port: [u8; 2],
-    family: Family,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Inet,
-    Unix,
 }
 
 impl Peer {
-    /// A client of a unix socket: it has no address.
-    pub const UNIX: Self = Self { ip: [0; 16], port: [0; 2], family: Family::Unix };
+    /// A client of a unix socket: it has no address. No TCP peer has port 0.
+    pub const UNIX: Self = Self { ip: [0; 16], port: [0; 2] };
 
     /// A TCP peer. IPv4 is kept in its v6-mapped form and shown as IPv4.
     pub fn new(address: SocketAddr) -> Self {
@@ -330,16 +323,13 @@ impl Peer {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
         };
-        Self { ip: ip.octets(), port: address.port().to_be_bytes(), family: Family::Inet }
+        Self { ip: ip.octets(), port: address.port().to_be_bytes() }
     }
 
     /// The address, unless it is a client of a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         let ip = Ipv6Addr::from(self.ip).to_canonical();
-        match self.family {
-            Family::Inet => Some(SocketAddr::new(ip, u16::from_be_bytes(self.port))),
-            Family::Unix => None,
-        }
+        (*self != Self::UNIX).then(|| SocketAddr::new(ip, u16::from_be_bytes(self.port)))
     }
 }
 

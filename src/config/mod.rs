@@ -1,2 +1,262 @@
-//! Configuration.
+//! Everything from the command line and the TOML file to [`Settings`]: defaults, what
+//! the file says over them, what flags say over that, and every mistake at once.
+//!
+//! Nothing is opened or started here, and nothing but the file is read, so that [`load`] can be called
+//! again while the server runs. In reading order: `keys` is the table of every key; `value` reads and
+//! writes single values; `file` and `url` make layers of what they find, `layer` lays them over each
+//! other; `rules` hold values against each other; `build` makes settings; `print` shows them.
+
+mod build;
+mod file;
+mod keys;
+mod layer;
+mod mistake;
+mod print;
+mod rules;
 pub mod settings;
+mod url;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use mistake::{Mistake, Place};
+
+use keys::Scope;
+use layer::{Layer, Resolved};
+use rules::Findings;
+use settings::{Protocol, Settings};
+use std::fmt;
+use std::path::PathBuf;
+use std::rc::Rc;
+use value::{Raw, Value};
+
+/// The listeners that are served when nobody names one.
+const BUILTIN_LISTENERS: [(Protocol, &str); 2] =
+    [(Protocol::Echo, "echo://127.0.0.1:7007"), (Protocol::Resp, "resp://127.0.0.1:7000")];
+
+/// Where settings come from: kept by the server, so that it can read them again.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Sources {
+    /// The file, if one was named. None is looked for.
+    pub file: Option<PathBuf>,
+    /// Listener URLs. If there are any, they replace the listeners of the file.
+    pub listen: Vec<String>,
+    /// Single keys from flags, over those of the file.
+    pub overrides: Vec<Override>,
+}
+
+/// One key from a flag.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Override {
+    /// The flag as it was written, for reports: `--log`.
+    pub flag: String,
+    /// The key with its table: `log.filter`.
+    pub key: String,
+    /// Its value, without quotes.
+    pub value: String,
+}
+
+/// Settings, with all that is known about where they came from.
+#[derive(Debug)]
+pub struct Effective {
+    /// The settings.
+    pub settings: Settings,
+    /// What is allowed, but probably not meant.
+    pub hints: Vec<Mistake>,
+    tables: Vec<Resolved>,
+}
+
+impl fmt::Display for Effective {
+    /// A complete configuration file, each value with where it came from in a comment behind it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print::effective(f, &self.tables)
+    }
+}
+
+/// Reads the sources into settings.
+///
+/// # Errors
+/// All mistakes, in the order of the file and then of the flags.
+pub fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
+    resolve(sources).map(|effective| effective.settings)
+}
+
+/// Reads the sources into settings, and keeps where each came from.
+///
+/// # Errors
+/// As [`load`].
+pub fn resolve(sources: &Sources) -> Result<Effective, Vec<Mistake>> {
+    let Some(path) = &sources.file else { return resolve_text(sources, None) };
+    let name: Rc<str> = path.display().to_string().into();
+    match std::fs::read_to_string(path) {
+        Ok(text) => resolve_text(sources, Some((name, &text))),
+        Err(error) => {
+            let unreadable = Mistake {
+                place: Place::Whole { path: name },
+                key: String::new(),
+                wrong: format!("the file cannot be read: {error}"),
+                right: "`linger config` prints a file to start from".to_owned(),
+            };
+            // The flags may have mistakes of their own, to be mended in the same go.
+            let mut mistakes = vec![unreadable];
+            mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());
+            Err(mistakes)
+        }
+    }
+}
+
+/// The complete, commented default file.
+pub fn template() -> String {
+    print::template()
+}
+
+/// The keys that a listener URL takes, with their defaults, one a line.
+pub fn listener_keys() -> String {
+    print::listener_keys()
+}
+
+fn resolve_text(sources: &Sources, text: Option<(Rc<str>, &str)>) -> Result<Effective, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let file = text.map(|(path, text)| file::read(&path, text, &mut mistakes));
+    let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
+    let (mut layers, listeners) = file.map_or_else(Default::default, |file| (file.tables, file.listeners));
+
+    // Flags come first in the search, so they are found before what the file says.
+    layers.splice(0..0, flag_layers(&sources.overrides, &mut mistakes));
+    let layers_of = |of: Scope| -> Vec<&Layer> {
+        layers.iter().filter(|(scope, _)| *scope == of).map(|(_, layer)| layer).collect()
+    };
+    let singles = [Scope::Server, Scope::Turn, Scope::Drain, Scope::Log, Scope::Admin];
+    let mut tables: Vec<Resolved> = singles
+        .into_iter()
+        .map(|scope| Resolved::new(scope, Protocol::Http, Place::Defaults, &layers_of(scope)))
+        .collect();
+
+    let listeners = match (sources.listen.as_slice(), listeners) {
+        ([], Some(listeners)) => listeners,
+        ([], None) => builtin_layers(),
+        (urls, _) => urls.iter().map(|url| listen_flag(url, &mut mistakes)).collect(),
+    };
+    for (layer, place) in listeners {
+        if well_formed {
+            required(&layer, &place, &mut mistakes);
+        }
+        // Without a protocol there are no defaults, and so no table to hold rules against.
+        let Some(Value::Word(word)) = layer.value("protocol") else { continue };
+        let Some(protocol) = build::protocol(word) else { continue };
+        let mut below = vec![&layer];
+        below.extend(layers_of(Scope::Defaults));
+        tables.push(Resolved::new(Scope::Listener, protocol, place, &below));
+    }
+    name_listeners(&mut tables);
+
+    let Findings { mistakes: found, mut hints } = rules::check(&tables);
+    mistakes.extend(found);
+    if mistakes.is_empty() {
+        hints.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
+        Ok(Effective { settings: settings_of(&tables), hints, tables })
+    } else {
+        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        // A value of [defaults] is held against the rules once for each listener that inherits it.
+        mistakes.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
+        Err(mistakes)
+    }
+}
+
+fn builtin_layers() -> Vec<(Layer, Place)> {
+    let mut mistakes = Vec::new();
+    let layers = BUILTIN_LISTENERS
+        .map(|(_, url)| (url::read(url, &Place::Defaults, &mut mistakes), Place::Defaults))
+        .into();
+    assert!(mistakes.is_empty(), "the built-in listeners are sound: {mistakes:?}");
+    layers
+}
+
+/// The built-in listener of a protocol, for the default file.
+fn builtin(protocol: Protocol) -> Resolved {
+    let at = BUILTIN_LISTENERS.iter().position(|(of, _)| *of == protocol);
+    let layer = at.and_then(|at| builtin_layers().into_iter().nth(at)).map(|(layer, _)| layer);
+    let layer = layer.expect("echo and resp have a built-in listener");
+    let mut tables = vec![Resolved::new(Scope::Listener, protocol, Place::Defaults, &[&layer])];
+    name_listeners(&mut tables);
+    tables.remove(0)
+}
+
+fn listen_flag(url: &str, mistakes: &mut Vec<Mistake>) -> (Layer, Place) {
+    let place = Place::Flag(format!("--listen {url}"));
+    (url::read(url, &place, mistakes), place)
+}
+
+fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Mistake>) -> Vec<(Scope, Layer)> {
+    let mut layers: Vec<(Scope, Layer)> = Vec::new();
+    for Override { flag, key, value } in overrides {
+        let place = Place::Flag(flag.clone());
+        let (table, name) = key.split_once('.').unwrap_or((key, ""));
+        let scope = Scope::ALL.into_iter().find(|scope| scope.name() == table && !name.is_empty());
+        let (Some(scope), true) = (scope, table != Scope::Listener.name()) else {
+            let right = "write TABLE.KEY=VALUE with one of the tables server, turn, drain, log, admin and \
+                         defaults; listeners are given with --listen";
+            mistakes.push(Mistake {
+                place,
+                key: key.clone(),
+                wrong: "is not a key with its table".to_owned(),
+                right: right.to_owned(),
+            });
+            continue;
+        };
+        let at = layers.iter().position(|(of, _)| *of == scope).unwrap_or_else(|| {
+            layers.push((scope, Layer::new(scope)));
+            layers.len() - 1
+        });
+        if let Some((_, layer)) = layers.get_mut(at) {
+            layer.take(&format!("{table}."), name, Raw::Bare(value), &place, mistakes);
+        }
+    }
+    layers
+}
+
+fn required(layer: &Layer, place: &Place, mistakes: &mut Vec<Mistake>) {
+    let needed = Scope::Listener.keys().filter(|key| matches!(key.default, keys::Default::Required));
+    for key in needed.filter(|key| !layer.has(key.name)) {
+        mistakes.push(Mistake {
+            place: place.clone(),
+            key: format!("listener.{}", key.name),
+            wrong: "is missing".to_owned(),
+            right: format!("write {}", key.kind.expects()),
+        });
+    }
+}
+
+/// Names those that were not given a name: by protocol, then by protocol and port, then by number.
+fn name_listeners(tables: &mut [Resolved]) {
+    let mut taken: Vec<String> =
+        tables.iter().filter_map(|table| table.text("name").map(str::to_owned)).collect();
+    for table in tables.iter_mut().filter(|table| table.is_word("name", "auto")) {
+        let protocol = table.protocol.name();
+        let port = match table.address() {
+            Some(crate::net::Address::Tcp { socket, .. }) => socket.port(),
+            Some(crate::net::Address::Unix(_)) | None => 0,
+        };
+        let candidates = [protocol.to_owned(), format!("{protocol}-{port}")].into_iter();
+        let name = candidates
+            .chain((2..=u32::MAX).map(|number| format!("{protocol}-{port}-{number}")))
+            .find(|name| !taken.contains(name))
+            .expect("there are fewer listeners than numbers");
+        taken.push(name.clone());
+        table.set_derived("name", Value::Text(name), "by protocol, and port if that is taken");
+    }
+}
+
+fn settings_of(tables: &[Resolved]) -> Settings {
+    let of =
+        |scope| tables.iter().find(|table| table.scope == scope).expect("every single table is resolved");
+    let clients = tables.iter().filter(|table| table.scope == Scope::Listener);
+    Settings {
+        listeners: clients.chain([of(Scope::Admin)]).filter_map(build::listener).collect(),
+        turn: build::turn(of(Scope::Turn)),
+        server: build::server(of(Scope::Server)),
+        drain: build::drain(of(Scope::Drain)),
+        log: build::log(of(Scope::Log)),
+    }
+}

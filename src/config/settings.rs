@@ -112,7 +112,7 @@ pub struct TurnSettings {
 /// What belongs to the whole process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerSettings {
-    /// Most connections at once; `None`: derived from RLIMIT_NOFILE.
+    /// Most connections at once; `None`: derived from `RLIMIT_NOFILE`.
     pub connections_max: Option<u32>,
     /// How often a stalled accept is tried again without a close to prompt it.
     pub accept_retry: Duration,

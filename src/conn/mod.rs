@@ -65,11 +65,12 @@ impl Life {
     /// If no cause was recorded: the state machine closes nothing without one.
     pub fn end(&self, close: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
         let cause = self.state.cause().expect("a connection closes for a recorded cause");
+        let since = self.state.since().unwrap_or(now);
         End {
             reason: cause.reason,
             detector: cause.detector,
             close,
-            silence: cause.at.since(self.heard),
+            silence: since.since(self.heard),
             age: now.since(self.accepted),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,

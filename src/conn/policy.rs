@@ -75,7 +75,7 @@ pub struct Parting {
     pub linger: Duration,
     /// How long the whole parting may take while queued output still makes progress.
     pub linger_max: Duration,
-    /// Set `TCP_LINGER2 = -1` on the listener, so that even `kill -9` leaves no TIME_WAIT.
+    /// Set `TCP_LINGER2 = -1` on the listener, so that even `kill -9` leaves no `TIME_WAIT`.
     pub linger2: bool,
     /// The rung for a peer whose kernel answers but whose program does not move.
     pub frozen: LastRung,

@@ -40,6 +40,8 @@ pub enum State {
     PeerClosed {
         /// Why the connection ends.
         cause: Cause,
+        /// When that was seen.
+        since: Instant,
         /// When to give up on a peer that does not take what we owe it, or does not answer the probe.
         deadline: Instant,
     },
@@ -47,6 +49,8 @@ pub enum State {
     Parting {
         /// Why the connection ends.
         cause: Cause,
+        /// When that was seen.
+        since: Instant,
         /// When to stop waiting: put off while queued output makes progress.
         deadline: Instant,
     },
@@ -54,18 +58,21 @@ pub enum State {
     Closed {
         /// Why it ended.
         cause: Cause,
+        /// When that was seen.
+        since: Instant,
     },
 }
 
-/// The first cause of an ending, and when it was seen.
+// A hundred thousand of these lie in a table.
+const _: () = assert!(size_of::<State>() == 24);
+
+/// The first cause of an ending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cause {
     /// Why.
     pub reason: Reason,
     /// What noticed it.
     pub detector: Detector,
-    /// When.
-    pub at: Instant,
 }
 
 /// What can happen to a connection.
@@ -172,8 +179,18 @@ impl State {
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
-            Self::PeerClosed { cause, .. } | Self::Parting { cause, .. } | Self::Closed { cause } => {
+            Self::PeerClosed { cause, .. } | Self::Parting { cause, .. } | Self::Closed { cause, .. } => {
                 Some(*cause)
+            }
+        }
+    }
+
+    /// When that cause was seen.
+    pub const fn since(&self) -> Option<Instant> {
+        match self {
+            Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
+            Self::PeerClosed { since, .. } | Self::Parting { since, .. } | Self::Closed { since, .. } => {
+                Some(*since)
             }
         }
     }
@@ -186,8 +203,9 @@ impl State {
                 Input::Opened => (Self::Open, Action::None),
                 Input::Doubted { .. } => (self, Action::None),
                 Input::Expired { .. } => begin_parting(
-                    Cause { reason: Reason::ProtocolHandshakeTimeout, detector: Detector::Timer, at: now },
+                    Cause { reason: Reason::ProtocolHandshakeTimeout, detector: Detector::Timer },
                     true,
+                    now,
                     parting,
                 ),
                 other => self.on_any_live(other, now, parting),
@@ -202,8 +220,8 @@ impl State {
                 Input::Heard => (Self::Open, Action::Revive),
                 other => self.on_any_live(other, now, parting),
             },
-            Self::PeerClosed { cause, .. } => on_peer_closed(self, cause, input, now, parting),
-            Self::Parting { cause, .. } => on_parting(self, cause, input, now, parting),
+            Self::PeerClosed { cause, since, .. } => on_peer_closed((self, cause, since), input, now, parting),
+            Self::Parting { cause, since, .. } => on_parting((self, cause, since), input, now, parting),
             Self::Closed { .. } => (self, Action::None),
         }
     }
@@ -213,21 +231,22 @@ impl State {
         match input {
             Input::PeerFin { midframe } => {
                 let reason = if midframe { Reason::PeerFinMidframe } else { Reason::PeerFin };
-                let cause = Cause { reason, detector: Detector::ZeroRead, at: now };
-                (Self::PeerClosed { cause, deadline: now + parting.linger }, Action::Flush)
+                let cause = Cause { reason, detector: Detector::ZeroRead };
+                (Self::PeerClosed { cause, since: now, deadline: now + parting.linger }, Action::Flush)
             }
             Input::Failed { reason, detector } => {
-                (Self::Closed { cause: Cause { reason, detector, at: now } }, Action::Close(CloseMode::Reset))
+                let cause = Cause { reason, detector };
+                (Self::Closed { cause, since: now }, Action::Close(CloseMode::Reset))
             }
             Input::Goodbye => {
-                let cause = Cause { reason: Reason::PeerGoodbye, detector: Detector::Protocol, at: now };
-                begin_parting(cause, true, parting)
+                let cause = Cause { reason: Reason::PeerGoodbye, detector: Detector::Protocol };
+                begin_parting(cause, true, now, parting)
             }
             Input::Leave { reason, detector, told } => {
-                begin_parting(Cause { reason, detector, at: now }, told, parting)
+                begin_parting(Cause { reason, detector }, told, now, parting)
             }
             Input::GiveUp { reason, detector, rung, owing } => {
-                give_up(Cause { reason, detector, at: now }, rung, owing, parting)
+                give_up(Cause { reason, detector }, rung, owing, now, parting)
             }
             Input::Opened
             | Input::Heard
@@ -241,36 +260,35 @@ impl State {
 
 /// The peer's FIN is here. Only the delivery of what we owe is still open.
 fn on_peer_closed(
-    state: State,
-    cause: Cause,
+    (state, cause, since): (State, Cause, Instant),
     input: Input,
     now: Instant,
     parting: &Parting,
 ) -> (State, Action) {
     match input {
         Input::Flushed { probe: true } => {
-            (State::PeerClosed { cause, deadline: now + parting.linger }, Action::None)
+            (State::PeerClosed { cause, since, deadline: now + parting.linger }, Action::None)
         }
         Input::Flushed { probe: false } => {
-            (State::Closed { cause }, Action::Close(peer_first(cause.reason)))
+            (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
         }
-        Input::Progress => (State::PeerClosed { cause, deadline: extend(cause, now, parting) }, Action::None),
+        Input::Progress => (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::None),
         // A reset that answers the probe is what the probe is for; the reactor reports it as such.
         Input::Failed { detector: Detector::EofProbe, .. } => {
             let cause = Cause { detector: Detector::EofProbe, ..cause };
-            (State::Closed { cause }, Action::Close(CloseMode::ProbeReset))
+            (State::Closed { cause, since }, Action::Close(CloseMode::ProbeReset))
         }
         // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted.
         Input::Failed { detector, .. } if is_fin(cause.reason) => {
             let cause = Cause { reason: Reason::PeerResetAfterFin, detector, ..cause };
-            (State::Closed { cause }, Action::Close(CloseMode::Reset))
+            (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
         }
         Input::Failed { .. } | Input::Expired { owing: true } => {
-            (State::Closed { cause }, Action::Close(CloseMode::Reset))
+            (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
         }
         // Nothing owed, and the probe was not answered by RST: the peer is only half-closed.
-        Input::Expired { owing: false } => (State::Closed { cause }, Action::Close(peer_first(cause.reason))),
-        Input::GiveUp { rung, .. } => (State::Closed { cause }, Action::Close(rung.into())),
+        Input::Expired { owing: false } => (State::Closed { cause, since }, Action::Close(peer_first(cause.reason))),
+        Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
         Input::Opened
         | Input::Heard
         | Input::Doubted { .. }
@@ -281,19 +299,24 @@ fn on_peer_closed(
 }
 
 /// We want to end, and would like the peer to close first.
-fn on_parting(state: State, cause: Cause, input: Input, now: Instant, parting: &Parting) -> (State, Action) {
+fn on_parting(
+    (state, cause, since): (State, Cause, Instant),
+    input: Input,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
     match input {
         Input::PeerFin { .. } => {
-            (State::PeerClosed { cause, deadline: extend(cause, now, parting) }, Action::Flush)
+            (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::Flush)
         }
-        Input::Failed { .. } => (State::Closed { cause }, Action::Close(CloseMode::Reset)),
-        Input::GiveUp { rung, .. } => (State::Closed { cause }, Action::Close(rung.into())),
-        Input::Progress => (State::Parting { cause, deadline: extend(cause, now, parting) }, Action::None),
+        Input::Failed { .. } => (State::Closed { cause, since }, Action::Close(CloseMode::Reset)),
+        Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
+        Input::Progress => (State::Parting { cause, since, deadline: extend(since, now, parting) }, Action::None),
         // Output that is still ours at the deadline made no progress: the peer will not read it.
         Input::Expired { owing: true } => {
-            (State::Closed { cause }, Action::Close(parting.unreachable.into()))
+            (State::Closed { cause, since }, Action::Close(parting.unreachable.into()))
         }
-        Input::Expired { owing: false } => (State::Closed { cause }, Action::Close(CloseMode::Linger2)),
+        Input::Expired { owing: false } => (State::Closed { cause, since }, Action::Close(CloseMode::Linger2)),
         Input::Opened
         | Input::Heard
         | Input::Doubted { .. }
@@ -305,22 +328,30 @@ fn on_parting(state: State, cause: Cause, input: Input, now: Instant, parting: &
 
 /// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
 /// moves only while output is under way.
-fn begin_parting(cause: Cause, told: bool, parting: &Parting) -> (State, Action) {
-    let deadline = if told { cause.at + parting.linger } else { cause.at };
-    (State::Parting { cause, deadline }, Action::Flush)
+fn begin_parting(cause: Cause, told: bool, now: Instant, parting: &Parting) -> (State, Action) {
+    let deadline = if told { now + parting.linger } else { now };
+    (State::Parting { cause, since: now, deadline }, Action::Flush)
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.
-fn give_up(cause: Cause, rung: LastRung, owing: bool, parting: &Parting) -> (State, Action) {
+fn give_up(
+    cause: Cause,
+    rung: LastRung,
+    owing: bool,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
     match rung {
-        LastRung::Linger2 if owing => begin_parting(cause, true, parting),
-        LastRung::Linger2 | LastRung::Reset => (State::Closed { cause }, Action::Close(rung.into())),
+        LastRung::Linger2 if owing => begin_parting(cause, true, now, parting),
+        LastRung::Linger2 | LastRung::Reset => {
+            (State::Closed { cause, since: now }, Action::Close(rung.into()))
+        }
     }
 }
 
 /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
-fn extend(cause: Cause, now: Instant, parting: &Parting) -> Instant {
-    (now + parting.linger).min(cause.at + parting.linger_max)
+fn extend(since: Instant, now: Instant, parting: &Parting) -> Instant {
+    (now + parting.linger).min(since + parting.linger_max)
 }
 
 const fn is_fin(reason: Reason) -> bool {

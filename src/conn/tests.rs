@@ -17,7 +17,7 @@ const PARTING: Parting = Parting {
 };
 
 fn cause(reason: Reason) -> Cause {
-    Cause { reason, detector: Detector::Policy, at: T0 }
+    Cause { reason, detector: Detector::Policy }
 }
 
 fn handshaking() -> State {
@@ -33,15 +33,15 @@ fn suspect() -> State {
 }
 
 fn peer_closed(reason: Reason) -> State {
-    State::PeerClosed { cause: cause(reason), deadline: NOW }
+    State::PeerClosed { cause: cause(reason), since: T0, deadline: NOW }
 }
 
 fn parting(reason: Reason) -> State {
-    State::Parting { cause: cause(reason), deadline: NOW }
+    State::Parting { cause: cause(reason), since: T0, deadline: NOW }
 }
 
 fn closed() -> State {
-    State::Closed { cause: cause(Reason::PeerFin) }
+    State::Closed { cause: cause(Reason::PeerFin), since: T0 }
 }
 
 fn failed(detector: Detector) -> Input {
@@ -165,9 +165,9 @@ fn a_reset_does_not_take_the_place_of_a_cause_that_says_more() {
 fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
     let late = T0 + PARTING.linger_max;
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, NOW, &PARTING);
-    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), deadline: NOW + PARTING.linger });
+    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: NOW + PARTING.linger });
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, late, &PARTING);
-    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), deadline: late });
+    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: late });
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! stands still for want of descriptors is tried again after each close and on a timer.
 
 use super::entry::{Connection, Reading};
-use super::{ADMIN_CONNECTIONS_MAX, Reactor};
+use super::{ADMIN_CONNECTIONS_MAX, Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
@@ -117,13 +117,13 @@ impl<K: Kernel> Reactor<K> {
     /// Stops accepting until something is freed. Said once, when it begins.
     fn stall(&mut self, index: usize, gate: Gate) {
         self.house.retry_accept_at(self.now + self.settings.server.accept_retry);
-        let limit = self.limit_of(index);
+        let stall = Stall { gate, limit: self.limit_of(&self.listeners[index]) };
         let slot = &mut self.listeners[index];
         slot.gate = gate;
         if slot.stalled_since.is_none() {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
-            report::accept_stalled(&slot.settings.name, &Stall { gate, limit });
+            report::accept_stalled(&slot.settings.name, &stall);
         }
         self.watch_queues();
     }
@@ -137,20 +137,22 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    fn limit_of(&self, index: usize) -> u32 {
-        let slot = &self.listeners[index];
-        let whole = if slot.settings.protocol == Protocol::Http { ADMIN_CONNECTIONS_MAX } else { self.connections_max };
+    /// Why a stalled listener stands still.
+    pub(super) fn stall_of(&self, slot: &Slot<K::Listener>) -> Stall {
+        Stall { gate: slot.gate, limit: self.limit_of(slot) }
+    }
+
+    /// Most connections that a listener may hold.
+    fn limit_of(&self, slot: &Slot<K::Listener>) -> u32 {
+        let whole =
+            if slot.settings.protocol.serves_clients() { self.connections_max } else { ADMIN_CONNECTIONS_MAX };
         slot.settings.connections_max.map_or(whole, |own| own.min(whole))
     }
 
     fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
-        match slot.settings.protocol {
-            Protocol::Http => slot.connections >= ADMIN_CONNECTIONS_MAX,
-            Protocol::Echo | Protocol::Resp => {
-                self.clients >= self.connections_max || slot.connections >= self.limit_of(index)
-            }
-        }
+        let crowded = slot.settings.protocol.serves_clients() && self.clients >= self.connections_max;
+        crowded || slot.connections >= self.limit_of(slot)
     }
 
     /// Gives an accepted connection its slot, and watches it.

@@ -92,7 +92,7 @@ impl<K: Kernel> Reactor<K> {
         match self.listeners.iter().find(|slot| slot.stalled_since.is_some()) {
             Some(slot) => Response::text(
                 Status::Unavailable,
-                format!("listener {} cannot accept: {}\n", slot.settings.name, self.why_stalled(slot)),
+                format!("listener {} cannot accept: {}\n", slot.settings.name, self.stall_of(slot)),
             ),
             None => Response::text(Status::Ok, "ready\n"),
         }

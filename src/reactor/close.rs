@@ -63,8 +63,6 @@ impl<K: Kernel> Reactor<K> {
         if let Some(resp) = conn.resp() {
             (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
         }
-        conn.stream.close(how(mode));
-
         let index = usize::from(conn.listener);
         let slot = &mut self.listeners[index];
         slot.connections -= 1;
@@ -80,7 +78,9 @@ impl<K: Kernel> Reactor<K> {
             self.leave_hub(key, membership, Some(&end));
         }
         conn.drop_io(&mut self.spare_io);
+        conn.stream.close(how(mode));
         // A descriptor is free: what could not be accepted may be now.
+        self.kernel.retake_reserve();
         self.retry_accepts();
     }
 

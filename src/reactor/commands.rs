@@ -55,7 +55,7 @@ impl<K: Kernel> Reactor<K> {
             held.consume(held.len() - rest);
         } else if rest > 0 {
             held = self.take_queue(key);
-            held.push(input);
+            held.push(&fresh[fresh.len() - rest..]);
         }
         self.keep_input(key, held, decoder);
         match halt {

@@ -127,7 +127,7 @@ impl<K: Kernel> Reactor<K> {
             now,
             ready: Vec::with_capacity(1024),
             table: Table::with_capacity(slots),
-            wheel: Wheel::new(now, slots),
+            wheel: Wheel::new(now),
             listeners,
             hub: Hub::default(),
             posted: VecDeque::new(),
@@ -230,7 +230,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 /// Admin connections at once, beyond those of the clients.
-const ADMIN_CONNECTIONS_MAX: u32 = 64;
+pub const ADMIN_CONNECTIONS_MAX: u32 = 64;
 
 /// What a token stands for.
 enum Source {

@@ -116,11 +116,6 @@ impl<K: Kernel> Reactor<K> {
         Drained { accepted: self.counters.accepted, left: left.len() }
     }
 
-    /// Whether a load balancer should send newcomers here.
-    pub(super) fn is_ready(&self) -> bool {
-        self.drain.is_none() && self.listeners.iter().all(|slot| slot.stalled_since.is_none())
-    }
-
     /// Applies what can be applied to a running server; says what cannot.
     fn reload_settings(&mut self) {
         let new = match (self.reload)() {

@@ -42,11 +42,12 @@ pub struct Os {
     events: mio::Events,
     origin: std::time::Instant,
     signals: Option<Signals>,
+    reserve: Option<limits::Reserve>,
 }
 
 impl Os {
-    /// For the server: SIGTERM, SIGINT, SIGHUP and SIGUSR1 become readiness of [`Token::SIGNAL`], and
-    /// SIGPIPE is ignored.
+    /// For the server: SIGTERM, SIGINT, SIGHUP and SIGUSR1 become readiness of [`Token::SIGNAL`], SIGPIPE
+    /// is ignored, and a descriptor is kept in reserve.
     ///
     /// # Errors
     /// When the kernel refuses an epoll set or a signal handler.
@@ -57,6 +58,7 @@ impl Os {
         let token = mio_token(Token::SIGNAL);
         os.poll.registry().register(&mut signals, token, mio::Interest::READABLE).map_err(refused)?;
         os.signals = Some(signals);
+        os.reserve = Some(limits::Reserve::new()?);
         ignore_sigpipe();
         Ok(os)
     }
@@ -70,7 +72,7 @@ impl Os {
         let poll =
             mio::Poll::new().map_err(|error| errno::fatal("create an epoll set", errno::number(&error)))?;
         let events = mio::Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None })
+        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None, reserve: None })
     }
 }
 
@@ -131,6 +133,16 @@ impl Kernel for Os {
 
     fn listen_drops(&mut self) -> Option<ListenDrops> {
         host::listen_drops()
+    }
+
+    fn release_reserve(&mut self) -> bool {
+        self.reserve.as_mut().is_some_and(limits::Reserve::release)
+    }
+
+    fn retake_reserve(&mut self) {
+        if let Some(reserve) = &mut self.reserve {
+            reserve.retake();
+        }
     }
 }
 

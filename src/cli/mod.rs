@@ -1,0 +1,278 @@
+//! The command line: what can be asked of the one binary, and what each command does.
+//!
+//! The definition below is the only one: help, shell completions and man pages are made from it. What the
+//! flags of `serve` and `check` mean is for [`config`] to say, so that a flag, a URL and a
+//! line of the file are judged by the same rules and all their mistakes are told at once.
+
+mod console;
+
+use crate::config::{self, Mistake, Override, Sources};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it went well; for serve: it was asked to stop, and did
+  1  it failed while running, such as an address that is in use
+  2  the command line or the configuration has mistakes; nothing was started";
+
+const EXAMPLES: &str = "\
+Examples:
+  linger serve                             echo on 127.0.0.1:7007, resp on 127.0.0.1:7000,
+                                           admin on 127.0.0.1:7070
+  linger serve --listen 'resp://0.0.0.0:7000?heartbeat=30s'
+  linger config > linger.toml              start a configuration from the defaults
+  linger check --config linger.toml        what it amounts to, or all that is wrong with it
+  printf 'PING\\r\\n' | nc -N 127.0.0.1 7000";
+
+/// The connection server that knows when and why every client left, and always closes last.
+#[derive(Debug, Parser)]
+#[command(name = "linger", version, max_term_width = 100)]
+#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve, until SIGTERM
+    ///
+    /// Opens every listener and serves until it is told to stop. Nothing needs to be configured: without
+    /// flags it serves echo on 127.0.0.1:7007, resp on 127.0.0.1:7000 and the admin interface on
+    /// 127.0.0.1:7070. SIGTERM or SIGINT drains (a second one stops at once), SIGHUP reads the
+    /// configuration again, SIGUSR1 logs a summary.
+    #[command(after_help = "See 'linger serve --help' for examples and the keys of a listener URL.")]
+    #[command(after_long_help = serve_help("serve"))]
+    Serve(ConfigArgs),
+    /// Check a configuration and show the settings it amounts to
+    ///
+    /// Takes the same flags as serve and opens no socket. Prints either every mistake, each with where it
+    /// stands, what is wrong and what would be right, or every effective setting with where it came from:
+    /// a default, a line of the file, or a flag. What it prints is itself a configuration file.
+    #[command(after_help = "See 'linger check --help' for examples and the keys of a listener URL.")]
+    #[command(after_long_help = serve_help("check"))]
+    Check(ConfigArgs),
+    /// Print the complete default configuration, with reasons
+    ///
+    /// Every key with its default, what it takes, what it does, and why its default is what it is.
+    #[command(after_help = "Example:\n  linger config > linger.toml")]
+    Config,
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
+    )]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print a man page
+    #[command(after_help = "Examples:\n  linger man | man -l -\n  linger man serve > linger-serve.1")]
+    Man {
+        /// The command it is about; linger itself if there is none
+        command: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// Read this TOML file
+    ///
+    /// No file is read unless it is named here, not even ./linger.toml; no environment variable is read.
+    /// SIGHUP reads it again.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listen here: PROTOCOL://ADDRESS:PORT[?KEY=VALUE&...] (repeatable)
+    ///
+    /// Any key of a listener can be a parameter, see below. Given at all, these replace the listeners of the
+    /// file or the default ones; [defaults] of the file still apply to them.
+    #[arg(short, long, value_name = "URL")]
+    listen: Vec<String>,
+    /// Where the admin interface listens: ADDRESS:PORT, unix:PATH or off
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<String>,
+    /// What to log: off, error, warn, info, debug, trace, or target=level
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// The shape of log lines
+    #[arg(long, value_name = "text|json")]
+    log_format: Option<String>,
+    /// Most client connections at once
+    #[arg(long, value_name = "NUMBER")]
+    max_connections: Option<String>,
+    /// Set any other key, as in drain.timeout=10s (repeatable)
+    ///
+    /// TABLE.KEY=VALUE, for the tables server, turn, drain, log, admin and defaults; strings without
+    /// quotes. Flags come before the file, except that a listener's own keys come before those of
+    /// defaults, wherever each was given.
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArgs {
+    fn sources(self) -> Sources {
+        let named = [
+            ("--admin", "admin.address", self.admin),
+            ("--log", "log.filter", self.log),
+            ("--log-format", "log.format", self.log_format),
+            ("--max-connections", "server.max_connections", self.max_connections),
+        ];
+        let named = named.into_iter().filter_map(|(flag, key, value)| {
+            Some(Override { flag: flag.to_owned(), key: key.to_owned(), value: value? })
+        });
+        let set = self.set.into_iter().map(|text| {
+            let (key, value) = text.split_once('=').unwrap_or((&text, ""));
+            Override { flag: format!("--set {text}"), key: key.to_owned(), value: value.to_owned() }
+        });
+        Sources { file: self.config, listen: self.listen, overrides: named.chain(set).collect() }
+    }
+}
+
+/// What follows the flags in the long help of a command that takes a configuration.
+fn serve_help(command: &str) -> String {
+    let keys = config::listener_keys();
+    format!(
+        "\
+Keys of a listener URL, with their defaults:
+{keys}
+  heartbeat=30s is short for heartbeat.style=client and heartbeat.timeout=30s;
+  heartbeat=server:30s and heartbeat=off work alike. 'linger config' explains every key.
+
+Examples:
+  linger {command} --config /etc/linger.toml
+  linger {command} -l 'resp://[::]:7000?backlog=8192&idle_timeout=1h' -l echo://127.0.0.1:7007
+  linger {command} --config linger.toml --admin unix:/run/linger.sock --log linger=debug
+  linger {command} --set defaults.keepalive.idle=30s --set drain.timeout=10s
+
+{EXIT_CODES}"
+    )
+}
+
+/// Runs the command that `arguments` ask for; the first is the name of the program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(message) => {
+            // Help and version come this way too; clap sends each to the right stream.
+            let failed = message.print().is_err() && !message.use_stderr();
+            return if message.use_stderr() { usage_mistake() } else { exit(!failed) };
+        }
+    };
+    match cli.command {
+        Command::Serve(arguments) => serve(arguments.sources()),
+        Command::Check(arguments) => check(&arguments.sources()),
+        Command::Config => print(config::template().as_bytes()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);
+            print(&script)
+        }
+        Command::Man { command } => man(command.as_deref()),
+    }
+}
+
+fn serve(sources: Sources) -> ExitCode {
+    match config::resolve(&sources) {
+        Ok(effective) => {
+            hints(&effective.hints);
+            crate::serve::run(effective.settings, sources)
+        }
+        Err(mistakes) => report(&mistakes),
+    }
+}
+
+fn check(sources: &Sources) -> ExitCode {
+    match config::resolve(sources) {
+        Ok(effective) => {
+            hints(&effective.hints);
+            print(effective.to_string().as_bytes())
+        }
+        Err(mistakes) => report(&mistakes),
+    }
+}
+
+fn man(command: Option<&str>) -> ExitCode {
+    let mut root = Cli::command();
+    root.build();
+    let page = match command {
+        None => Some(root.clone()),
+        Some(name) => root.find_subcommand(name).cloned(),
+    };
+    let Some(page) = page else {
+        let names: Vec<&str> = root.get_subcommands().map(clap::Command::get_name).collect();
+        console::err(format_args!(
+            "linger: man: {} is not a command; they are {}",
+            command.unwrap_or_default(),
+            names.join(", ")
+        ));
+        return usage_mistake();
+    };
+    let mut roff = Vec::new();
+    match clap_mangen::Man::new(page).render(&mut roff) {
+        Ok(()) => print(&roff),
+        Err(error) => failure(&error),
+    }
+}
+
+fn hints(hints: &[Mistake]) {
+    for hint in hints {
+        console::err(format_args!("hint: {hint}"));
+    }
+}
+
+fn report(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        console::err(mistake);
+    }
+    match mistakes.len() {
+        1 => console::err("linger: 1 mistake; nothing was started"),
+        number => console::err(format_args!("linger: {number} mistakes; nothing was started")),
+    }
+    usage_mistake()
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    match console::out(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
+    }
+}
+
+fn failure(error: &std::io::Error) -> ExitCode {
+    console::err(format_args!("linger: writing to standard output: {error}"));
+    ExitCode::FAILURE
+}
+
+fn exit(well: bool) -> ExitCode {
+    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn usage_mistake() -> ExitCode {
+    ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_keys_that_the_table_knows() {
+        let line = "linger check --admin off --log debug --log-format json --max-connections 9 --set \
+                    drain.timeout=10s --listen echo://127.0.0.1:1";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        let Command::Check(arguments) = cli.command else { panic!("not check") };
+        let settings = config::load(&arguments.sources()).unwrap();
+        assert_eq!(settings.listeners.len(), 1);
+        assert_eq!(settings.log.filter, "debug");
+        assert_eq!(settings.server.connections_max, Some(9));
+        assert_eq!(settings.drain.timeout.as_secs(), 10);
+    }
+}

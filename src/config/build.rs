@@ -1,0 +1,137 @@
+//! From values to [`Settings`]: the one place that knows which key fills which field. Struct literals
+//! throughout, so that a field without a key does not compile; a test holds that no key is without effect.
+
+use super::layer::Resolved;
+use super::settings::{
+    DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, TurnSettings,
+};
+use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::net::Keepalive;
+use crate::time::Duration;
+
+/// The whole process.
+pub(super) fn server(of: &Resolved) -> ServerSettings {
+    ServerSettings {
+        connections_max: count_or_word(of, "max_connections"),
+        accept_retry: period(of, "accept_retry"),
+        queue_watch: period(of, "queue_watch"),
+    }
+}
+
+/// A turn of the loop.
+pub(super) fn turn(of: &Resolved) -> TurnSettings {
+    TurnSettings { accepts: count(of, "accepts"), read_bytes: size(of, "read_bytes") }
+}
+
+/// The way out.
+pub(super) fn drain(of: &Resolved) -> DrainSettings {
+    DrainSettings { spread: period(of, "spread"), timeout: period(of, "timeout") }
+}
+
+/// Log lines.
+pub(super) fn log(of: &Resolved) -> LogSettings {
+    LogSettings {
+        filter: of.text("filter").expect(KNOWN).to_owned(),
+        format: if of.is_word("format", "json") { LogFormat::Json } else { LogFormat::Text },
+        endings_per_second: count(of, "endings_per_second"),
+    }
+}
+
+/// A listener, for clients or for the admin interface; `None` if it is off.
+pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
+    Some(ListenerSettings {
+        name: of.text("name").unwrap_or(of.scope.name()).to_owned(),
+        protocol: of.protocol,
+        address: of.address()?,
+        backlog: count(of, "backlog"),
+        connections_max: count_or_word(of, "max_connections"),
+        overload: if of.is_word("overload", "shed") { Overload::Shed } else { Overload::Queue },
+        nodelay: of.flag("nodelay"),
+        send_buffer: of.size("send_buffer").map(|bytes| u32::try_from(bytes).expect(RANGE)),
+        policy: Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) },
+    })
+}
+
+fn liveness(of: &Resolved) -> Liveness {
+    let keepalive = Keepalive {
+        idle: period(of, "keepalive.idle"),
+        interval: period(of, "keepalive.interval"),
+        count: count(of, "keepalive.count"),
+    };
+    Liveness {
+        readiness: of.flag("readiness"),
+        heartbeat: heartbeat(of),
+        keepalive: of.flag("keepalive.enabled").then_some(keepalive),
+        user_timeout: of.period("user_timeout"),
+        tcp_info_interval: of.period("tcp_info.interval"),
+        probe_after_eof: of.flag("probe.after_eof"),
+        probe_oob: of.period("probe.oob"),
+    }
+}
+
+fn heartbeat(of: &Resolved) -> Heartbeat {
+    // The admin interface has no heartbeat and so no keys for it: requests are its only signs of life.
+    let style = match of.word("heartbeat.style") {
+        Some("client") => HeartbeatStyle::Client,
+        Some("server") => HeartbeatStyle::Server,
+        Some("both") => HeartbeatStyle::Both,
+        _ => HeartbeatStyle::Off,
+    };
+    let unused = Duration::MAX;
+    Heartbeat {
+        style,
+        timeout: of.period("heartbeat.timeout").unwrap_or(unused),
+        grace: of.period("heartbeat.grace").unwrap_or(unused),
+        interval: of.period("heartbeat.interval").unwrap_or(unused),
+    }
+}
+
+fn parting(of: &Resolved) -> Parting {
+    Parting {
+        linger: period(of, "linger"),
+        linger_max: period(of, "linger_max"),
+        linger2: of.flag("linger2"),
+        frozen: rung(of, "frozen"),
+        unreachable: rung(of, "unreachable"),
+    }
+}
+
+fn bounds(of: &Resolved) -> Bounds {
+    Bounds {
+        frame_bytes_max: size(of, "frame_max"),
+        output_low: size(of, "output_low"),
+        output_high: size(of, "output_high"),
+        output_max: size(of, "output_max"),
+        slow_time: period(of, "slow_time"),
+        handshake_timeout: of.period("handshake_timeout"),
+        idle_timeout: of.period("idle_timeout"),
+    }
+}
+
+/// What the `protocol` key says.
+pub(super) fn protocol(word: &str) -> Option<Protocol> {
+    [Protocol::Echo, Protocol::Resp].into_iter().find(|protocol| protocol.name() == word)
+}
+
+const KNOWN: &str = "the table of keys has this name, with this kind";
+const RANGE: &str = "the range in the table of keys fits the field";
+
+fn period(of: &Resolved, name: &str) -> Duration {
+    of.period(name).expect(KNOWN)
+}
+
+fn count(of: &Resolved, name: &str) -> u32 {
+    u32::try_from(of.count(name).expect(KNOWN)).expect(RANGE)
+}
+
+fn count_or_word(of: &Resolved, name: &str) -> Option<u32> {
+    of.count(name).map(|count| u32::try_from(count).expect(RANGE))
+}
+
+fn size(of: &Resolved, name: &str) -> usize {
+    usize::try_from(of.size(name).expect(KNOWN)).expect(RANGE)
+}
+
+fn rung(of: &Resolved, name: &str) -> LastRung {
+    if of.is_word(name, "reset") { LastRung::Reset } else { LastRung::Linger2 }
+}

@@ -1,0 +1,153 @@
+//! The TOML file: from its text to layers, with the line and column of everything.
+//!
+//! The parser recovers from errors of syntax, so that one of them does not hide the rest of the mistakes.
+//! Which keys there are, and what they may be, is the business of [`layer`](super::layer).
+
+use super::keys::Scope;
+use super::layer::Layer;
+use super::mistake::{Mistake, Place, nearest};
+use super::value::Raw;
+use std::rc::Rc;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// What a file says.
+#[derive(Debug)]
+pub(super) struct File {
+    /// The tables that there is one of.
+    pub(super) tables: Vec<(Scope, Layer)>,
+    /// The listeners with their places; `None` if it has no word about them.
+    pub(super) listeners: Option<Vec<(Layer, Place)>>,
+    /// Whether it could be read as TOML; if not, what is missing may just not have been understood.
+    pub(super) well_formed: bool,
+}
+
+/// Reads the text of the file at `path`, and reports what is wrong with it.
+pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Mistake>) -> File {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { path, text, mistakes: Vec::new() };
+    let mut file = File { tables: Vec::new(), listeners: None, well_formed: errors.is_empty() };
+    for (name, value) in root.get_ref() {
+        reader.top(&mut file, name, value);
+    }
+    let found = reader.mistakes;
+
+    let syntax: Vec<Mistake> = errors
+        .iter()
+        .map(|error| Mistake {
+            place: error.span().map_or_else(
+                || Place::Whole { path: Rc::clone(path) },
+                |span| Place::at(path, text, span.start),
+            ),
+            key: String::new(),
+            wrong: format!("this is not TOML: {}", error.message()),
+            right: String::new(),
+        })
+        .collect();
+    // What the parser made of a broken line says nothing about what was meant.
+    let broken: Vec<String> = syntax.iter().map(|mistake| mistake.place.short()).collect();
+    mistakes.extend(found.into_iter().filter(|mistake| !broken.contains(&mistake.place.short())));
+    mistakes.extend(syntax);
+    file
+}
+
+struct Reader<'a> {
+    path: &'a Rc<str>,
+    text: &'a str,
+    mistakes: Vec<Mistake>,
+}
+
+type Name<'i> = Spanned<std::borrow::Cow<'i, str>>;
+
+impl Reader<'_> {
+    fn top(&mut self, file: &mut File, name: &Name<'_>, value: &Spanned<DeValue<'_>>) {
+        let place = self.at(name);
+        let text: &str = name.get_ref();
+        let Some(scope) = Scope::ALL.into_iter().find(|scope| scope.name() == text) else {
+            return self.unknown_table(text, place);
+        };
+        match (scope, value.get_ref()) {
+            (Scope::Listener, DeValue::Array(items)) => {
+                if items.is_empty() {
+                    let right = "write a [[listener]], or leave `listener` out to serve echo and resp";
+                    self.report(place, text, "is an empty list", right);
+                }
+                let mut listeners = Vec::new();
+                for item in items {
+                    self.listener(item, &mut listeners);
+                }
+                file.listeners = Some(listeners);
+            }
+            (Scope::Listener, _) => {
+                self.report(place, text, "is a list of tables", "write [[listener]], with two brackets");
+            }
+            (_, DeValue::Table(table)) => {
+                let mut layer = Layer::new(scope);
+                self.table(&mut layer, scope, "", table);
+                file.tables.push((scope, layer));
+            }
+            (_, _) => {
+                self.report(place, text, "is a table", &format!("write [{text}] and its keys below it"));
+            }
+        }
+    }
+
+    fn listener(&mut self, item: &Spanned<DeValue<'_>>, listeners: &mut Vec<(Layer, Place)>) {
+        let place = self.at(item);
+        if let DeValue::Table(table) = item.get_ref() {
+            let mut layer = Layer::new(Scope::Listener);
+            self.table(&mut layer, Scope::Listener, "", table);
+            listeners.push((layer, place));
+        } else {
+            self.report(place, "listener", "is not a table", "write [[listener]] and its keys below it");
+        }
+    }
+
+    /// Reads the keys of a table; `group` is the sub-table it is, with its dot, or nothing.
+    fn table(&mut self, layer: &mut Layer, scope: Scope, group: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let full = format!("{group}{}", name.get_ref());
+            let raw = match value.get_ref() {
+                DeValue::Table(inner) if scope.is_group(&full) => {
+                    self.table(layer, scope, &format!("{full}."), inner);
+                    continue;
+                }
+                DeValue::String(text) => Raw::Text(text),
+                DeValue::Integer(integer) => Raw::Integer(integer.as_str(), integer.radix()),
+                DeValue::Boolean(flag) => Raw::Flag(*flag),
+                DeValue::Float(_) => Raw::Other("a number with a point"),
+                DeValue::Datetime(_) => Raw::Other("a date"),
+                DeValue::Array(_) => Raw::Other("an array"),
+                DeValue::Table(_) => Raw::Other("a table"),
+            };
+            // An unknown name is wrong itself; of a known one it is the value.
+            let known = scope.key(&full).is_some() || scope.is_group(&full);
+            let place = if known { self.at(value) } else { self.at(name) };
+            layer.take(&format!("{}.", scope.name()), &full, raw, &place, &mut self.mistakes);
+        }
+    }
+
+    fn unknown_table(&mut self, name: &str, place: Place) {
+        if let Some(near) = nearest(name, Scope::ALL.map(Scope::name)) {
+            return self.report(place, name, "is not a table of linger", &format!("did you mean {near}?"));
+        }
+        let belongs = match Scope::home(name) {
+            Some(scope) => format!("it is a key of {}", scope.heading()),
+            None => format!("the tables are {}", Scope::ALL.map(Scope::name).join(", ")),
+        };
+        self.report(place, name, "is not a table of linger", &belongs);
+    }
+
+    fn report(&mut self, place: Place, key: &str, wrong: &str, right: &str) {
+        self.mistakes.push(Mistake {
+            place,
+            key: key.to_owned(),
+            wrong: wrong.to_owned(),
+            right: right.to_owned(),
+        });
+    }
+
+    fn at<T>(&self, spanned: &Spanned<T>) -> Place {
+        Place::at(self.path, self.text, spanned.span().start)
+    }
+}

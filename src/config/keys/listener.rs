@@ -1,0 +1,334 @@
+//! The keys of a listener: its own, and those it shares with `[defaults]` and `[admin]`.
+
+use super::{
+    CONNECTIONS_MAX, DAY, Default, Fits, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, Key, Kind, MONTH, SECOND,
+    TIMEOUT_MIN, USER_TIMEOUT_MAX,
+};
+use crate::config::value::Step;
+use crate::time::Duration;
+
+/// A timeout that can be off.
+const TIMEOUT_OR_OFF: Kind =
+    Kind::Period { min: TIMEOUT_MIN, max: MONTH, step: Step::Millisecond, words: &["off"] };
+/// A period of the kernel's keepalive.
+const KEEPALIVE: Kind = Kind::Period { min: SECOND, max: KEEPALIVE_MAX, step: Step::Second, words: &[] };
+/// A last rung of the closing ladder.
+const RUNG: Kind = Kind::Choice(&["linger2", "reset"]);
+
+/// What only a listener for clients has.
+pub(super) static OWN: [Key; 4] = [
+    Key {
+        name: "name",
+        kind: Kind::Name,
+        default: Default::Same("auto"),
+        fits: Fits::Everything,
+        doc: "Its name in log lines and metrics. \"auto\" is the protocol, with the port when that is taken.",
+        why: "One listener a protocol is the usual case, and then the protocol says it best.",
+    },
+    Key {
+        name: "protocol",
+        kind: Kind::Choice(&["echo", "resp"]),
+        default: Default::Required,
+        fits: Fits::Everything,
+        doc: "What is spoken: echo gives the bytes back; resp is the command protocol in Redis's wire format.",
+        why: "No default: it is what the listener is for.",
+    },
+    Key {
+        name: "address",
+        kind: Kind::Address,
+        default: Default::Required,
+        fits: Fits::Everything,
+        doc: "Where to listen. \"0.0.0.0:7000\" is all of IPv4, \"[::]:7000\" is IPv6 and IPv4; port 0 lets \
+              the kernel choose.",
+        why: "No default: who may connect is for you to say. The listeners served without a configuration \
+              are on loopback only.",
+    },
+    Key {
+        name: "v6_only",
+        kind: Kind::Flag,
+        default: Default::Same("false"),
+        fits: Fits::Everything,
+        doc: "Keep IPv4 clients out of an IPv6 listener.",
+        why: "One dual-stack listener serves everybody.",
+    },
+];
+
+/// What listeners inherit from `[defaults]`.
+pub(super) static SHARED: [Key; 30] = [
+    Key {
+        name: "backlog",
+        kind: Kind::Count { min: 1, max: 1_000_000, words: &[] },
+        default: Default::Same("4096"),
+        fits: Fits::Everything,
+        doc: "Length of the accept queue asked for, in connections; the kernel caps it at net.core.somaxconn.",
+        why: "The kernel's own default cap, so a reconnect storm meets the largest queue the host allows; \
+              an empty queue costs nothing.",
+    },
+    Key {
+        name: "max_connections",
+        kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["auto"] },
+        default: Default::By { echo: "auto", resp: "auto", http: "256" },
+        fits: Fits::Everything,
+        doc: "Most connections at once on this listener; \"auto\" leaves it to server.max_connections.",
+        why: "One bound for the process is enough until listeners compete. The admin interface serves a \
+              few scrapers and people, and must not take descriptors from clients.",
+    },
+    Key {
+        name: "overload",
+        kind: Kind::Choice(&["queue", "shed"]),
+        default: Default::Same("queue"),
+        fits: Fits::Everything,
+        doc: "What a full listener does: \"queue\" leaves newcomers in the accept queue and watches it, \
+              \"shed\" accepts them, says that it is full in the protocol, and parts.",
+        why: "A full server is usually full for a moment, and waiting costs a client less than failing. \
+              Shed when clients have another server to go to.",
+    },
+    Key {
+        name: "nodelay",
+        kind: Kind::Flag,
+        default: Default::Same("true"),
+        fits: Fits::Everything,
+        doc: "TCP_NODELAY: send small replies at once.",
+        why: "Replies are written whole, so Nagle's algorithm could only delay them.",
+    },
+    Key {
+        name: "send_buffer",
+        kind: Kind::Size { min: 4 << 10, max: 1 << 30, words: &["auto"] },
+        default: Default::Same("auto"),
+        fits: Fits::Everything,
+        doc: "SO_SNDBUF of a connection; \"auto\" leaves it to the kernel.",
+        why: "The kernel sizes it to the path (net.ipv4.tcp_wmem); setting it turns that off.",
+    },
+    Key {
+        name: "heartbeat.style",
+        kind: Kind::Choice(&["client", "server", "both", "off"]),
+        default: Default::By { echo: "off", resp: "client", http: "off" },
+        fits: Fits::Clients,
+        doc: "Who drives the heartbeat: \"client\" expects the client to be heard of, \"server\" pings after \
+              silence, \"both\" allows either, \"off\" takes silence for nothing. Shorthand for style and \
+              timeout: heartbeat = \"30s\" (client), \"server:30s\", \"both:30s\", \"off\".",
+        why: "Echo has no message that would not be data. Resp clients speak for themselves, which costs \
+              the server no packet.",
+    },
+    Key {
+        name: "heartbeat.timeout",
+        kind: Kind::Period { min: TIMEOUT_MIN, max: MONTH, step: Step::Millisecond, words: &[] },
+        default: Default::Same("5m"),
+        fits: Fits::Clients,
+        doc: "Silence after which a connection is suspect.",
+        why: "Long enough for people who type and for pooled Redis clients; a device makes its own, shorter \
+              contract with IDENT id BEAT seconds.",
+    },
+    Key {
+        name: "heartbeat.grace",
+        kind: Kind::Period { min: TIMEOUT_MIN, max: DAY, step: Step::Millisecond, words: &[] },
+        default: Default::Same("15s"),
+        fits: Fits::Clients,
+        doc: "How long a suspect connection has to be heard of again before it is ended.",
+        why: "At a retransmission timeout of one second, TCP sends a lost beat again after 1, 3, 7 and 15 \
+              seconds: room for four tries.",
+    },
+    Key {
+        name: "heartbeat.interval",
+        kind: Kind::Period { min: TIMEOUT_MIN, max: MONTH, step: Step::Millisecond, words: &["auto"] },
+        default: Default::Same("auto"),
+        fits: Fits::Clients,
+        doc: "Silence after which the server pings, in the styles in which it does; \"auto\" is half of \
+              heartbeat.timeout.",
+        why: "Half leaves as much time for the answer as there was silence before the question.",
+    },
+    Key {
+        name: "keepalive.enabled",
+        kind: Kind::Flag,
+        default: Default::Same("true"),
+        fits: Fits::Everything,
+        doc: "TCP keepalive: the kernel probes a quiet connection. TCP only.",
+        why: "It finds a dead host without a byte of ours, and keeps NAT entries alive.",
+    },
+    Key {
+        name: "keepalive.idle",
+        kind: KEEPALIVE,
+        default: Default::Same("60s"),
+        fits: Fits::Everything,
+        doc: "Quiet time before the first probe (TCP_KEEPIDLE).",
+        why: "Well under the idle times of common NATs and load balancers, which are minutes; the kernel's own \
+              default is two hours.",
+    },
+    Key {
+        name: "keepalive.interval",
+        kind: KEEPALIVE,
+        default: Default::Same("10s"),
+        fits: Fits::Everything,
+        doc: "Time between unanswered probes (TCP_KEEPINTVL).",
+        why: "With three probes, a host may be away for half a minute, a reboot of a switch, and keep its \
+              connection.",
+    },
+    Key {
+        name: "keepalive.count",
+        kind: Kind::Count { min: 1, max: KEEPALIVE_COUNT_MAX, words: &[] },
+        default: Default::Same("3"),
+        fits: Fits::Everything,
+        doc: "Unanswered probes that end the connection (TCP_KEEPCNT).",
+        why: "One lost probe is weather, three in a row are a verdict.",
+    },
+    Key {
+        name: "user_timeout",
+        kind: Kind::Period {
+            min: TIMEOUT_MIN,
+            max: USER_TIMEOUT_MAX,
+            step: Step::Millisecond,
+            words: &["auto", "off"],
+        },
+        default: Default::Same("auto"),
+        fits: Fits::Everything,
+        doc: "TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. \"auto\" is keepalive.idle + \
+              keepalive.interval x keepalive.count less one second, and off without keepalive.",
+        why: "Keepalive rests while data is in flight, so without this a vanished client that we owe data \
+              is kept for about 15 minutes. Just under, because with it set the kernel compares elapsed \
+              time at each probe instead of counting: at the exact sum that comparison can fail by a \
+              tick, and the verdict would come a whole interval late.",
+    },
+    Key {
+        name: "readiness",
+        kind: Kind::Flag,
+        default: Default::Same("true"),
+        fits: Fits::Everything,
+        doc: "Take epoll's RDHUP, HUP and ERR flags as hints: a reset is seen while reading is paused, and a \
+              short read counts as a drained socket.",
+        why: "It saves a call a request and finds endings sooner; off is for measuring the other means.",
+    },
+    Key {
+        name: "tcp_info.interval",
+        kind: TIMEOUT_OR_OFF,
+        default: Default::Same("10s"),
+        fits: Fits::Everything,
+        doc: "How often the kernel is asked for a connection's state while reading from it is paused.",
+        why: "Only connections under backpressure are asked, so it costs nothing else; ten seconds is soon \
+              enough for a client that would not read anyway.",
+    },
+    Key {
+        name: "probe.after_eof",
+        kind: Kind::Flag,
+        default: Default::Same("false"),
+        fits: Fits::Clients,
+        doc: "Send a few harmless bytes after a client's FIN: a half-closed client takes them, a closed one \
+              answers with a reset, and then neither side is left in TIME_WAIT.",
+        why: "It needs a client that does not mind the bytes, which only you can know.",
+    },
+    Key {
+        name: "probe.oob",
+        kind: TIMEOUT_OR_OFF,
+        default: Default::Same("off"),
+        fits: Fits::Clients,
+        doc: "How often a quiet connection is sent one out-of-band byte (MSG_OOB).",
+        why: "A client that reads urgent data in line finds a stray byte in its stream, and some firewalls \
+              clear the URG flag and so turn it into data. Keepalive does the same job unseen.",
+    },
+    Key {
+        name: "linger",
+        kind: Kind::Period { min: Duration::ZERO, max: HOUR, step: Step::Millisecond, words: &[] },
+        default: Default::Same("5s"),
+        fits: Fits::Everything,
+        doc: "How long to wait, after our goodbye, for the client to close first.",
+        why: "Many round trips on the worst of paths; a client that has not closed by then will not, and \
+              closing second is what leaves no TIME_WAIT here.",
+    },
+    Key {
+        name: "linger_max",
+        kind: Kind::Period { min: Duration::ZERO, max: DAY, step: Step::Millisecond, words: &[] },
+        default: Default::Same("60s"),
+        fits: Fits::Everything,
+        doc: "How long a parting may take in all while queued output still makes progress.",
+        why: "output_max drains in a minute at 35 KB/s: slow mobile clients get their last bytes, and a \
+              trickle cannot hold a slot for ever.",
+    },
+    Key {
+        name: "linger2",
+        kind: Kind::Flag,
+        default: Default::Same("true"),
+        fits: Fits::Everything,
+        doc: "Set TCP_LINGER2 = -1 on the listener, inherited by its connections: a socket that we close \
+              first dies when its FIN is acknowledged.",
+        why: "Even kill -9 of the server then leaves no TIME_WAIT, and every client still gets its data and \
+              a clean end of file.",
+    },
+    Key {
+        name: "frozen",
+        kind: RUNG,
+        default: Default::Same("linger2"),
+        fits: Fits::Everything,
+        doc: "How to close on a client whose kernel answers but whose program does not move: \"linger2\" \
+              still delivers what is queued, \"reset\" gives it up.",
+        why: "The host is alive: if the program wakes up, it finds its data and a clean end.",
+    },
+    Key {
+        name: "unreachable",
+        kind: RUNG,
+        default: Default::Same("reset"),
+        fits: Fits::Everything,
+        doc: "How to close on a client that cannot be reached or will not read.",
+        why: "Nobody is there to deliver to, and an orphaned socket would hold memory and retransmit for \
+              about 100 seconds.",
+    },
+    Key {
+        name: "frame_max",
+        kind: Kind::Size { min: 64, max: 64 << 20, words: &[] },
+        default: Default::Same("64KiB"),
+        fits: Fits::Everything,
+        doc: "Largest frame: a resp command with its arguments, or the head of an HTTP request. A larger \
+              one ends the connection, protocol.oversized.",
+        why: "Messages to devices are far smaller, and it bounds what one client can make the server hold.",
+    },
+    Key {
+        name: "output_low",
+        kind: Kind::Size { min: 0, max: 1 << 30, words: &[] },
+        default: Default::Same("16KiB"),
+        fits: Fits::Everything,
+        doc: "Reading resumes when waiting output has fallen to this.",
+        why: "A quarter of output_high: each pause is worth its two calls.",
+    },
+    Key {
+        name: "output_high",
+        kind: Kind::Size { min: 1, max: 1 << 30, words: &[] },
+        default: Default::Same("64KiB"),
+        fits: Fits::Everything,
+        doc: "Reading pauses when output that the kernel would not take has risen to this.",
+        why: "The kernel's own buffer comes on top; more here would only add delay to what is read next.",
+    },
+    Key {
+        name: "output_max",
+        kind: Kind::Size { min: 1 << 10, max: 1 << 30, words: &[] },
+        default: Default::By { echo: "2MiB", resp: "2MiB", http: "16MiB" },
+        fits: Fits::Everything,
+        doc: "Waiting output over this ends the connection, slow.bytes.",
+        why: "A subscriber may fall behind by a megabyte and catch up; beyond that it costs the others. On \
+              the admin listener one answer can list every connection.",
+    },
+    Key {
+        name: "slow_time",
+        kind: Kind::Period { min: TIMEOUT_MIN, max: DAY, step: Step::Millisecond, words: &[] },
+        default: Default::Same("30s"),
+        fits: Fits::Everything,
+        doc: "Waiting output without any progress for this long ends the connection, slow.time.",
+        why: "Longer than the stalls of a phone that changes networks, shorter than anybody waits for a \
+              program that hangs.",
+    },
+    Key {
+        name: "handshake_timeout",
+        kind: TIMEOUT_OR_OFF,
+        default: Default::By { echo: "off", resp: "60s", http: "10s" },
+        fits: Fits::Everything,
+        doc: "How long a client may take for its first complete command or request.",
+        why: "Echo has no opening exchange. On resp a person at nc has a minute to type. A scraper sends its \
+              request at once.",
+    },
+    Key {
+        name: "idle_timeout",
+        kind: TIMEOUT_OR_OFF,
+        default: Default::By { echo: "off", resp: "off", http: "60s" },
+        fits: Fits::Everything,
+        doc: "How long a live connection may be unused before it is ended, local.idle.",
+        why: "Staying connected is what clients are here for. Scrapers come back every 15 to 30 seconds and \
+              keep their connection.",
+    },
+];

@@ -1,0 +1,221 @@
+//! The table of every key: its name, what it may be, its default, what it does and why its default is what
+//! it is. The file, URLs, flags, `linger check`, `linger config` and the help all read this table, and
+//! nothing else knows the name of a key but [`build`](super::build), which makes settings of the values.
+//!
+//! Read [`listener`] for what a listener can be asked, [`process`] for the rest.
+
+mod listener;
+mod process;
+
+use super::value::{Kind, Raw, Value};
+use crate::config::settings::Protocol;
+use crate::time::Duration;
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its name within its scope, dotted when it lives in a sub-table.
+    pub(super) name: &'static str,
+    /// What it may be.
+    pub(super) kind: Kind,
+    /// What it is when nobody says.
+    pub(super) default: Default,
+    /// Where it makes sense.
+    pub(super) fits: Fits,
+    /// What it does.
+    pub(super) doc: &'static str,
+    /// Why its default is what it is.
+    pub(super) why: &'static str,
+}
+
+/// The default of a key, as text that its own kind reads.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Default {
+    /// None: the key must be given.
+    Required,
+    /// The same everywhere.
+    Same(&'static str),
+    /// One for each protocol.
+    By {
+        /// On an echo listener.
+        echo: &'static str,
+        /// On a resp listener.
+        resp: &'static str,
+        /// On the admin listener.
+        http: &'static str,
+    },
+}
+
+/// Which listeners a key makes sense on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fits {
+    /// All of them, or the key is not about listeners.
+    Everything,
+    /// Those for clients, not the admin listener.
+    Clients,
+}
+
+impl Key {
+    /// The default for a protocol; `None` if the key must be given.
+    pub(super) fn default_for(&self, protocol: Protocol) -> Option<Value> {
+        let text = match self.default {
+            Default::Required => return None,
+            Default::Same(text) => text,
+            Default::By { echo, resp, http } => match protocol {
+                Protocol::Echo => echo,
+                Protocol::Resp => resp,
+                Protocol::Http => http,
+            },
+        };
+        Some(self.kind.read(Raw::Bare(text)).expect("a test reads every default with its own kind"))
+    }
+}
+
+/// A table of the file: which keys it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scope {
+    /// `[server]`
+    Server,
+    /// `[turn]`
+    Turn,
+    /// `[drain]`
+    Drain,
+    /// `[log]`
+    Log,
+    /// `[admin]`
+    Admin,
+    /// `[defaults]`
+    Defaults,
+    /// `[[listener]]`
+    Listener,
+}
+
+impl Scope {
+    /// All of them, in the order of the file.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Server, Self::Turn, Self::Drain, Self::Log, Self::Admin, Self::Defaults, Self::Listener];
+
+    /// The name of the table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Turn => "turn",
+            Self::Drain => "drain",
+            Self::Log => "log",
+            Self::Admin => "admin",
+            Self::Defaults => "defaults",
+            Self::Listener => "listener",
+        }
+    }
+
+    /// How the file opens the table.
+    pub(super) fn heading(self) -> String {
+        match self {
+            Self::Listener => "[[listener]]".to_owned(),
+            Self::Server | Self::Turn | Self::Drain | Self::Log | Self::Admin | Self::Defaults => {
+                format!("[{}]", self.name())
+            }
+        }
+    }
+
+    /// What the table is about.
+    pub(super) const fn doc(self) -> &'static str {
+        match self {
+            Self::Server => "What belongs to the whole process.",
+            Self::Turn => {
+                "Bounds on one turn of the loop. What is over them waits for the next turn, so that one \
+                 client at full speed, or a flood of new ones, cannot hold up the others."
+            }
+            Self::Drain => "How the server goes away after SIGTERM.",
+            Self::Log => "Log lines, on standard error.",
+            Self::Admin => {
+                "The admin interface: /metrics, /healthz, /readyz and /connections over HTTP. Every key of \
+                 [defaults] but heartbeat and probe may be set here too; [defaults] itself does not \
+                 apply here."
+            }
+            Self::Defaults => {
+                "What every listener inherits; a listener's own keys come first. Keys whose default \
+                 depends on the protocol are shown in the listeners below."
+            }
+            Self::Listener => {
+                "The listeners for clients, one [[listener]] each. Without any, and without --listen, \
+                 these two are served."
+            }
+        }
+    }
+
+    /// Its keys, in the order of the file.
+    pub(super) fn keys(self) -> impl Iterator<Item = &'static Key> {
+        let (own, shared): (&[Key], &[Key]) = match self {
+            Self::Server => (&process::SERVER, &[]),
+            Self::Turn => (&process::TURN, &[]),
+            Self::Drain => (&process::DRAIN, &[]),
+            Self::Log => (&process::LOG, &[]),
+            Self::Admin => (&process::ADMIN, &listener::SHARED),
+            Self::Defaults => (&[], &listener::SHARED),
+            Self::Listener => (&listener::OWN, &listener::SHARED),
+        };
+        own.iter().chain(shared).filter(move |key| self != Self::Admin || key.fits == Fits::Everything)
+    }
+
+    /// The key of that name.
+    pub(super) fn key(self, name: &str) -> Option<&'static Key> {
+        self.keys().find(|key| key.name == name)
+    }
+
+    /// Where a key or sub-table of that name belongs; the admin table last, which borrows from the others.
+    pub(super) fn home(name: &str) -> Option<Self> {
+        let clients = Self::ALL.into_iter().filter(|scope| *scope != Self::Admin);
+        clients.chain([Self::Admin]).find(|scope| scope.key(name).is_some() || scope.is_group(name))
+    }
+
+    /// Whether `name` is a sub-table: some key lives in it.
+    pub(super) fn is_group(self, name: &str) -> bool {
+        self.keys().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// The shortest timeout that the wheel can keep within a tick.
+const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+/// `TCP_USER_TIMEOUT` is a signed number of milliseconds in effect: 24 days fit.
+const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 86_400);
+/// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` (include/net/tcp.h).
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+/// `MAX_TCP_KEEPCNT` (include/net/tcp.h).
+const KEEPALIVE_COUNT_MAX: u64 = 127;
+const CONNECTIONS_MAX: u64 = 10_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_key_and_every_key_is_explained() {
+        for scope in Scope::ALL {
+            for key in scope.keys() {
+                for protocol in [Protocol::Echo, Protocol::Resp, Protocol::Http] {
+                    let value = key.default_for(protocol);
+                    assert_eq!(value.is_none(), matches!(key.default, Default::Required), "{}", key.name);
+                }
+                assert!(key.doc.ends_with('.') && key.why.ends_with('.'), "{}: doc and why", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique_in_their_scope_and_never_a_group_of_others() {
+        for scope in Scope::ALL {
+            let names: Vec<&str> = scope.keys().map(|key| key.name).collect();
+            for (at, name) in names.iter().enumerate() {
+                assert!(!names[..at].contains(name), "{} has {name} twice", scope.name());
+                assert!(!scope.is_group(name), "{name} is a key and a table");
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The keys of the process, its loop, its log and its admin interface.
+
+use super::{CONNECTIONS_MAX, DAY, Default, Fits, HOUR, Key, Kind, MILLISECOND, MINUTE, TIMEOUT_MIN};
+use crate::config::value::Step;
+use crate::time::Duration;
+
+pub(super) static SERVER: [Key; 3] = [
+    Key {
+        name: "max_connections",
+        kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["auto"] },
+        default: Default::Same("auto"),
+        fits: Fits::Everything,
+        doc: "Most client connections at once, on all listeners together. \"auto\" takes what the \
+              descriptor limit (RLIMIT_NOFILE, raised to its hard limit at start) leaves.",
+        why: "The descriptor limit is the bound the kernel enforces anyway; a smaller number is for hosts \
+              that the server shares.",
+    },
+    Key {
+        name: "accept_retry",
+        kind: Kind::Period { min: MILLISECOND, max: MINUTE, step: Step::Millisecond, words: &[] },
+        default: Default::Same("1s"),
+        fits: Fits::Everything,
+        doc: "How long accepting rests after it ran out of descriptors or memory, unless a connection \
+              closes before.",
+        why: "Trying at once would spin, since the waiting connection stays readable; a second is short \
+              to a client that retries and long to a processor.",
+    },
+    Key {
+        name: "queue_watch",
+        kind: Kind::Period { min: TIMEOUT_MIN, max: HOUR, step: Step::Millisecond, words: &[] },
+        default: Default::Same("1s"),
+        fits: Fits::Everything,
+        doc: "How often the length of the accept queues is looked at.",
+        why: "Clients in a full queue believe that they are connected; one call a listener and second is \
+              a small price to know.",
+    },
+];
+
+pub(super) static TURN: [Key; 2] = [
+    Key {
+        name: "accepts",
+        kind: Kind::Count { min: 1, max: 65_536, words: &[] },
+        default: Default::Same("256"),
+        fits: Fits::Everything,
+        doc: "Most connections accepted from one listener in a turn.",
+        why: "About a millisecond of accepting: a reconnect storm is taken in at full rate, and those who \
+              are already here wait no longer than that.",
+    },
+    Key {
+        name: "read_bytes",
+        kind: Kind::Size { min: 1 << 10, max: 16 << 20, words: &[] },
+        default: Default::Same("256KiB"),
+        fits: Fits::Everything,
+        doc: "Most bytes received from one connection in a turn.",
+        why: "Four full reads of the shared buffer: enough to keep a fast sender's link busy, and well \
+              under a millisecond of the others' time.",
+    },
+];
+
+pub(super) static DRAIN: [Key; 2] = [
+    Key {
+        name: "spread",
+        kind: Kind::Period { min: Duration::ZERO, max: HOUR, step: Step::Millisecond, words: &[] },
+        default: Default::Same("5s"),
+        fits: Fits::Everything,
+        doc: "Time over which the goodbyes are spread.",
+        why: "Clients that leave together come back together; five seconds turn 100,000 reconnects into \
+              20,000 a second for whoever takes over.",
+    },
+    Key {
+        name: "timeout",
+        kind: Kind::Period { min: Duration::ZERO, max: DAY, step: Step::Millisecond, words: &[] },
+        default: Default::Same("30s"),
+        fits: Fits::Everything,
+        doc: "When the server exits even if connections are left; those are closed by the ladder.",
+        why: "Room for the spread, the linger of the last client told, and queued output; and within the \
+              patience of process managers (90 s for systemd, 30 s for Kubernetes).",
+    },
+];
+
+pub(super) static LOG: [Key; 3] = [
+    Key {
+        name: "filter",
+        kind: Kind::Filter,
+        default: Default::Same("info"),
+        fits: Fits::Everything,
+        doc: "What is logged: a level, or target=level, separated by commas.",
+        why: "At info, orderly goodbyes are silent and every other ending is a line: what an operator asks \
+              about later.",
+    },
+    Key {
+        name: "format",
+        kind: Kind::Choice(&["text", "json"]),
+        default: Default::Same("text"),
+        fits: Fits::Everything,
+        doc: "The shape of log lines: key=value text, or one JSON object a line.",
+        why: "People read first; collectors are configured once.",
+    },
+    Key {
+        name: "endings_per_second",
+        kind: Kind::Count { min: 0, max: 1_000_000, words: &[] },
+        default: Default::Same("100"),
+        fits: Fits::Everything,
+        doc: "Most lines about endings in a second; the rest are counted and summed up in one line. The \
+              metrics count every ending either way.",
+        why: "A network that drops 100,000 clients at once says so in a few lines instead of 20 MB of log.",
+    },
+];
+
+pub(super) static ADMIN: [Key; 2] = [
+    Key {
+        name: "address",
+        kind: Kind::AdminAddress,
+        default: Default::Same("127.0.0.1:7070"),
+        fits: Fits::Everything,
+        doc: "Where the admin interface listens: an address and port, \"unix:/run/linger.sock\", or \"off\".",
+        why: "It can end connections and names every client, and it asks for no password: it is for this \
+              host only.",
+    },
+    Key {
+        name: "allow_remote",
+        kind: Kind::Flag,
+        default: Default::Same("false"),
+        fits: Fits::Everything,
+        doc: "Whether the admin interface may listen on an address that other hosts can reach.",
+        why: "A slip in the address must not open it to the network; say it twice if you mean it.",
+    },
+];

@@ -1,0 +1,320 @@
+//! What values must be to each other, when each is sound by itself: mistakes, which stop the server from
+//! starting, and hints, which do not.
+//!
+//! A rule is skipped when one of its values was mistaken: it would only repeat what is already reported.
+
+use super::keys::Scope;
+use super::layer::Resolved;
+use super::mistake::{Mistake, Place};
+use super::settings::Protocol;
+use super::value::Value;
+use crate::net::Address;
+use crate::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+
+/// What the rules found.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// What must be put right.
+    pub(super) mistakes: Vec<Mistake>,
+    /// What is allowed, but probably not meant.
+    pub(super) hints: Vec<Mistake>,
+}
+
+/// Holds every rule against the tables of a server.
+pub(super) fn check(tables: &[Resolved]) -> Findings {
+    let mut findings = Findings::default();
+    let of = |scope| tables.iter().find(move |table| table.scope == scope);
+    let serving: Vec<&Resolved> = tables
+        .iter()
+        .filter(|table| matches!(table.scope, Scope::Listener | Scope::Admin))
+        .filter(|table| !table.is_word("address", "off"))
+        .collect();
+
+    for table in &serving {
+        findings.output(table);
+        findings.parting(table);
+        findings.heartbeat(table);
+        findings.kernel(table);
+        findings.address(table);
+    }
+    findings.names(&serving);
+    findings.addresses(&serving);
+    if let Some(drain) = of(Scope::Drain) {
+        findings.drain(drain, &serving);
+    }
+    if let Some(server) = of(Scope::Server) {
+        findings.limits(server, &serving);
+    }
+    findings
+}
+
+impl Findings {
+    fn output(&mut self, of: &Resolved) {
+        if !of.sound(&["output_low", "output_high", "output_max", "frame_max"]) {
+            return;
+        }
+        let bytes = |name| of.size(name).unwrap_or(0);
+        let (low, high, max) = (bytes("output_low"), bytes("output_high"), bytes("output_max"));
+        let size = Value::Size;
+        if low > high {
+            self.mistake(of, &["output_low", "output_high"], || {
+                let wrong = format!("{} is above output_high, {}", size(low), size(high));
+                (wrong, "reading must pause above the mark where it resumes".to_owned())
+            });
+        }
+        if high >= max {
+            self.mistake(of, &["output_high", "output_max"], || {
+                let wrong = format!("{} is not below output_max, {}", size(high), size(max));
+                (wrong, "a connection must be paused before it is ended".to_owned())
+            });
+        } else if of.protocol == Protocol::Resp && max < high.saturating_add(bytes("frame_max")) {
+            self.mistake(of, &["output_max", "frame_max", "output_high"], || {
+                let need = high.saturating_add(bytes("frame_max"));
+                let wrong = format!("{} leaves no room for one frame above output_high", size(max));
+                (wrong, format!("write at least output_high + frame_max, {}", size(need)))
+            });
+        }
+    }
+
+    fn parting(&mut self, of: &Resolved) {
+        let (Some(linger), Some(max)) = (of.period("linger"), of.period("linger_max")) else { return };
+        if linger > max && of.sound(&["linger", "linger_max"]) {
+            self.mistake(of, &["linger", "linger_max"], || {
+                let wrong =
+                    format!("{} is longer than linger_max, {}", Value::Period(linger), Value::Period(max));
+                (wrong, "linger_max bounds the whole parting".to_owned())
+            });
+        }
+    }
+
+    fn heartbeat(&mut self, of: &Resolved) {
+        if !of.sound(&["heartbeat.style", "heartbeat.timeout", "heartbeat.interval"])
+            || !matches!(of.word("heartbeat.style"), Some("server" | "both"))
+        {
+            return;
+        }
+        if of.protocol == Protocol::Echo {
+            self.mistake(of, &["heartbeat.style"], || {
+                let wrong = "an echo listener has no message to ping with".to_owned();
+                (wrong, "write \"client\" or \"off\" for it".to_owned())
+            });
+        }
+        let (Some(interval), Some(timeout)) =
+            (of.period("heartbeat.interval"), of.period("heartbeat.timeout"))
+        else {
+            return;
+        };
+        if interval >= timeout {
+            self.mistake(of, &["heartbeat.interval", "heartbeat.timeout"], || {
+                let (interval, timeout) = (Value::Period(interval), Value::Period(timeout));
+                let wrong = format!("{interval} is not below heartbeat.timeout, {timeout}");
+                (wrong, "the ping must leave time for its answer".to_owned())
+            });
+        }
+    }
+
+    fn kernel(&mut self, of: &Resolved) {
+        const KEYS: [&str; 5] =
+            ["user_timeout", "keepalive.idle", "keepalive.interval", "keepalive.count", "keepalive.enabled"];
+        if !of.sound(&KEYS) {
+            return;
+        }
+        let user_timeout = of.period("user_timeout");
+        if let (Some(user), Some(idle), Some(span)) = (user_timeout, of.keepalive_idle(), of.keepalive_span())
+        {
+            let first = idle.saturating_add(of.period("keepalive.interval").unwrap_or_default());
+            let sums = [&Value::Period(first), &Value::Period(span)].map(ToString::to_string);
+            if user <= first && span > first {
+                self.hint(of, &KEYS, || {
+                    let wrong = format!(
+                        "{} is not above keepalive idle + interval, {}",
+                        Value::Period(user),
+                        sums[0]
+                    );
+                    (wrong, "a single lost probe ends a quiet connection; \"auto\" waits for all".to_owned())
+                });
+            } else if user > span {
+                self.hint(of, &KEYS, || {
+                    let wrong = format!(
+                        "{} is above keepalive idle + interval x count, {}",
+                        Value::Period(user),
+                        sums[1]
+                    );
+                    (wrong, "the kernel then ignores the count and a dead client is found later".to_owned())
+                });
+            }
+        }
+        let silent = of.keepalive_idle().is_none() && user_timeout.is_none();
+        let unwatched = of.is_word("heartbeat.style", "off") && of.is_word("idle_timeout", "off");
+        if silent && unwatched {
+            self.hint(of, &["keepalive.enabled", "user_timeout", "heartbeat.style"], || {
+                let wrong = "no keepalive, user timeout, heartbeat or idle timeout".to_owned();
+                (wrong, "a client that vanishes while quiet is never noticed".to_owned())
+            });
+        }
+    }
+
+    fn address(&mut self, of: &Resolved) {
+        let Some(Address::Tcp { socket, v6_only }) = of.address() else { return };
+        if v6_only && socket.is_ipv4() && of.sound(&["address", "v6_only"]) {
+            self.mistake(of, &["v6_only", "address"], || {
+                (format!("{socket} is IPv4"), "leave v6_only out, or listen on [::]".to_owned())
+            });
+        }
+        let remote = !socket.ip().to_canonical().is_loopback();
+        if of.scope == Scope::Admin && remote && of.sound(&["allow_remote"]) && !of.flag("allow_remote") {
+            self.mistake(of, &["address"], || {
+                let wrong = format!(
+                    "{socket} can be reached from other hosts, and the admin interface has no password"
+                );
+                (wrong, "use 127.0.0.1 or unix:PATH, or set admin.allow_remote = true".to_owned())
+            });
+        }
+    }
+
+    fn names(&mut self, serving: &[&Resolved]) {
+        for (at, table) in serving.iter().enumerate() {
+            let taken = serving.iter().take(at).any(|other| name(other) == name(table));
+            if taken && table.sound(&["name"]) {
+                self.mistake(table, &["name"], || {
+                    let wrong = format!("{:?} is the name of another listener", name(table));
+                    (wrong, "log lines and metrics tell listeners apart by name".to_owned())
+                });
+            }
+        }
+    }
+
+    fn addresses(&mut self, serving: &[&Resolved]) {
+        for (at, table) in serving.iter().enumerate() {
+            let (Some(address), true) = (table.address(), table.sound(&["address"])) else { continue };
+            let other = serving.iter().take(at).find(|other| {
+                other.sound(&["address"]) && other.address().is_some_and(|it| overlap(&it, &address))
+            });
+            if let Some(other) = other {
+                // A built-in listener is in the way of one that somebody asked for, not the reverse.
+                let builtin = table.blame(&["address"]) == Place::Defaults;
+                let (table, other) = if builtin { (other, table) } else { (table, other) };
+                self.mistake(table, &["address"], || {
+                    let there = other.blame(&["address"]);
+                    let wrong = format!("{address} is already taken by listener {} ({there})", name(other));
+                    (wrong, "give each listener its own port".to_owned())
+                });
+            }
+        }
+    }
+
+    fn drain(&mut self, drain: &Resolved, serving: &[&Resolved]) {
+        let (Some(spread), Some(timeout)) = (drain.period("spread"), drain.period("timeout")) else { return };
+        if !drain.sound(&["spread", "timeout"]) {
+            return;
+        }
+        if spread > timeout {
+            self.mistake(drain, &["spread", "timeout"], || {
+                let wrong = format!(
+                    "{} is longer than drain.timeout, {}",
+                    Value::Period(spread),
+                    Value::Period(timeout)
+                );
+                (wrong, "some clients would be cut off before their goodbye".to_owned())
+            });
+            return;
+        }
+        let linger =
+            serving.iter().filter_map(|table| table.period("linger")).max().unwrap_or(Duration::ZERO);
+        if spread.saturating_add(linger) > timeout {
+            self.hint(drain, &["timeout", "spread"], || {
+                let wrong = format!("{} is less than drain.spread + linger", Value::Period(timeout));
+                (wrong, "the last clients told will have less than their linger to close first".to_owned())
+            });
+        }
+    }
+
+    fn limits(&mut self, server: &Resolved, serving: &[&Resolved]) {
+        let Some(all) = server.count("max_connections").filter(|_| server.sound(&["max_connections"])) else {
+            return;
+        };
+        for table in serving.iter().filter(|table| table.scope == Scope::Listener) {
+            if let Some(own) = table.count("max_connections").filter(|own| *own > all) {
+                self.hint(table, &["max_connections"], || {
+                    let wrong = format!("{own} is above server.max_connections, {all}");
+                    (wrong, "the listener cannot get there".to_owned())
+                });
+            }
+        }
+    }
+
+    fn mistake(&mut self, of: &Resolved, names: &[&str], say: impl FnOnce() -> (String, String)) {
+        self.mistakes.push(finding(of, names, say()));
+    }
+
+    fn hint(&mut self, of: &Resolved, names: &[&str], say: impl FnOnce() -> (String, String)) {
+        self.hints.push(finding(of, names, say()));
+    }
+}
+
+/// A finding about the first of `names`, at the place of the first that somebody gave.
+fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> Mistake {
+    let key = names.first().copied().unwrap_or_default();
+    let key = if of.scope == Scope::Listener {
+        format!("{key} of listener {}", name(of))
+    } else {
+        format!("{}.{key}", of.scope.name())
+    };
+    Mistake { place: of.blame(names), key, wrong, right }
+}
+
+/// What a listener is called.
+pub(super) fn name(of: &Resolved) -> &str {
+    of.text("name").unwrap_or(of.scope.name())
+}
+
+/// Whether the kernel would refuse to listen on both.
+fn overlap(a: &Address, b: &Address) -> bool {
+    match (a, b) {
+        (Address::Unix(a), Address::Unix(b)) => a == b,
+        (Address::Tcp { socket: a, v6_only: a_only }, Address::Tcp { socket: b, v6_only: b_only }) => {
+            // Port 0 is a different port each time.
+            a.port() == b.port()
+                && a.port() != 0
+                && (covers(*a, *a_only, b.ip()) || covers(*b, *b_only, a.ip()))
+        }
+        (Address::Unix(_), Address::Tcp { .. }) | (Address::Tcp { .. }, Address::Unix(_)) => false,
+    }
+}
+
+/// Whether listening on `wide` takes what is sent to `ip`, or to everything if `ip` is unspecified.
+fn covers(wide: SocketAddr, v6_only: bool, ip: IpAddr) -> bool {
+    match wide.ip() {
+        IpAddr::V4(v4) => IpAddr::V4(v4) == ip || (v4.is_unspecified() && ip.is_ipv4()),
+        IpAddr::V6(v6) => IpAddr::V6(v6) == ip || (v6.is_unspecified() && (ip.is_ipv6() || !v6_only)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(text: &str, v6_only: bool) -> Address {
+        Address::Tcp { socket: text.parse().unwrap(), v6_only }
+    }
+
+    #[test]
+    fn addresses_overlap_as_the_kernel_sees_them() {
+        for (a, b, expected) in [
+            (tcp("127.0.0.1:1", false), tcp("127.0.0.1:1", false), true),
+            (tcp("127.0.0.1:1", false), tcp("127.0.0.2:1", false), false),
+            (tcp("0.0.0.0:1", false), tcp("127.0.0.1:1", false), true),
+            (tcp("0.0.0.0:1", false), tcp("0.0.0.0:2", false), false),
+            (tcp("[::]:1", false), tcp("0.0.0.0:1", false), true),
+            (tcp("[::]:1", true), tcp("0.0.0.0:1", false), false),
+            (tcp("[::]:1", true), tcp("[::1]:1", false), true),
+            (tcp("127.0.0.1:0", false), tcp("127.0.0.1:0", false), false),
+            (Address::Unix("/a".into()), Address::Unix("/a".into()), true),
+            (Address::Unix("/a".into()), tcp("127.0.0.1:1", false), false),
+        ] {
+            assert_eq!(overlap(&a, &b), expected, "{a} {b}");
+            assert_eq!(overlap(&b, &a), expected, "{b} {a}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A listener as a URL: `resp://0.0.0.0:7000?heartbeat=30s&backlog=4096`. The scheme is the protocol, the
+//! authority is the address, and every other key of a listener can be a parameter.
+
+use super::keys::Scope;
+use super::layer::Layer;
+use super::mistake::{Mistake, Place};
+use super::value::Raw;
+
+/// Reads a URL; what is wrong is reported with the parameter named.
+pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Mistake>) -> Layer {
+    let mut layer = Layer::new(Scope::Listener);
+    let mut report = |key: &str, wrong: &str, right: &str| {
+        mistakes.push(Mistake {
+            place: place.clone(),
+            key: key.to_owned(),
+            wrong: wrong.to_owned(),
+            right: right.to_owned(),
+        });
+    };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        report("", "is not a URL", "write PROTOCOL://ADDRESS:PORT, as resp://127.0.0.1:7000");
+        return layer;
+    };
+    let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut parameters = Vec::new();
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        match parameter.split_once('=') {
+            Some((name @ ("protocol" | "address"), _)) => {
+                report(name, "is given twice", "the URL itself says it, before the '?'");
+            }
+            Some((name, value)) => parameters.push((name, value)),
+            None => report(parameter, "has no value", &format!("write {parameter}=VALUE")),
+        }
+    }
+
+    layer.take("", "protocol", Raw::Bare(scheme), place, mistakes);
+    layer.take("", "address", Raw::Bare(authority.strip_suffix('/').unwrap_or(authority)), place, mistakes);
+    for (name, value) in parameters {
+        layer.take("", name, Raw::Bare(value), place, mistakes);
+    }
+    layer
+}

@@ -1,0 +1,481 @@
+//! The values of the configuration: how each kind of them is read, what it may be, and how it is written.
+//!
+//! A value arrives [`Raw`], from TOML or from the text of a URL or flag; its [`Kind`] makes a [`Value`] of
+//! it or says what is wrong. `Display` of a value is TOML again, and reads back as the same value.
+//! Next: [`keys`](super::keys), which gives every key its kind.
+
+use super::mistake::nearest;
+use crate::net::Address;
+use crate::time::Duration;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// A value of some key, sound by itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Value {
+    /// True or false.
+    Flag(bool),
+    /// A number of things.
+    Count(u64),
+    /// A number of bytes.
+    Size(u64),
+    /// A length of time.
+    Period(Duration),
+    /// One of the words that the kind allows: a choice, or `off` or `auto` in place of a number.
+    Word(&'static str),
+    /// A name or a log filter.
+    Text(String),
+    /// Where to listen; `v6_only` has its own key.
+    Address(Address),
+}
+
+/// A value as it stands in its source.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Raw<'a> {
+    /// The text of a URL parameter, a flag or a default: no quotes, so its kind decides what it is.
+    Bare(&'a str),
+    /// A string of TOML.
+    Text(&'a str),
+    /// An integer of TOML, in its own digits and radix.
+    Integer(&'a str, u32),
+    /// A boolean of TOML.
+    Flag(bool),
+    /// Anything else of TOML, by what it is: `an array`.
+    Other(&'static str),
+}
+
+/// What a key's value may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// `true` or `false`.
+    Flag,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A number in a range, or one of the words.
+    Count { min: u64, max: u64, words: &'static [&'static str] },
+    /// A number of bytes in a range, or one of the words.
+    Size { min: u64, max: u64, words: &'static [&'static str] },
+    /// A length of time in a range, in whole steps, or one of the words.
+    Period { min: Duration, max: Duration, step: Step, words: &'static [&'static str] },
+    /// A label for log lines and metrics, or `auto`.
+    Name,
+    /// A log filter.
+    Filter,
+    /// An IP address and a port.
+    Address,
+    /// The same, or a unix socket, or `off`.
+    AdminAddress,
+}
+
+/// What a period must be a multiple of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    /// Milliseconds, the grain of our timers and of `TCP_USER_TIMEOUT`.
+    Millisecond,
+    /// Whole seconds, the grain of the kernel's keepalive.
+    Second,
+}
+
+/// Why a raw value cannot be taken, and what could.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Wrong {
+    /// What is wrong.
+    pub(super) wrong: String,
+    /// What would be right.
+    pub(super) right: String,
+}
+
+impl Kind {
+    /// Makes a value of a raw one.
+    pub(super) fn read(&self, raw: Raw<'_>) -> Result<Value, Wrong> {
+        let outcome = match *self {
+            Self::Flag => read_flag(raw),
+            Self::Choice(words) => read_choice(raw, words),
+            Self::Count { min, max, words } => {
+                word(raw, words).map_or_else(|| read_count(raw, min, max).map(Value::Count), Ok)
+            }
+            Self::Size { min, max, words } => {
+                word(raw, words).map_or_else(|| read_size(raw, min, max).map(Value::Size), Ok)
+            }
+            Self::Period { min, max, step, words } => {
+                word(raw, words).map_or_else(|| read_period(raw, min, max, step).map(Value::Period), Ok)
+            }
+            Self::Name => word(raw, &["auto"]).map_or_else(|| read_name(raw), Ok),
+            Self::Filter => read_filter(raw),
+            Self::Address => read_address(raw, false),
+            Self::AdminAddress => word(raw, &["off"]).map_or_else(|| read_address(raw, true), Ok),
+        };
+        outcome.map_err(|wrong| Wrong { wrong, right: self.expects() })
+    }
+
+    /// What would be right, as the rest of a sentence that begins with "write".
+    pub(super) fn expects(&self) -> String {
+        match *self {
+            Self::Flag => "true or false".to_owned(),
+            Self::Choice(words) => alternatives(words),
+            Self::Count { min, max, words } => or_words(format!("a number from {min} to {max}"), words),
+            Self::Size { min, max, words } => {
+                or_words(format!("a size from {} to {}", Value::Size(min), Value::Size(max)), words)
+            }
+            Self::Period { min, max, step, words } => {
+                let whole = if step == Step::Second { " in whole seconds" } else { "" };
+                let range =
+                    format!("a duration{whole} from {} to {}", Value::Period(min), Value::Period(max));
+                or_words(range, words)
+            }
+            Self::Name => "a name of letters, digits, '-', '_' and '.', 64 at most".to_owned(),
+            Self::Filter => "a level (off, error, warn, info, debug, trace), or target=level, separated by \
+                             commas, as \"info,linger=debug\""
+                .to_owned(),
+            Self::Address => "an IP address and a port, as \"127.0.0.1:7000\", \"0.0.0.0:7000\" for all of \
+                              IPv4, or \"[::]:7000\" for IPv6 and IPv4"
+                .to_owned(),
+            Self::AdminAddress => "an IP address and a port, as \"127.0.0.1:7070\", or \
+                                   \"unix:/run/linger.sock\", or \"off\""
+                .to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Size(bytes) => match SIZES.iter().find(|(_, unit)| *bytes > 0 && bytes % unit == 0) {
+                Some((name, unit)) => write!(f, "\"{}{name}\"", bytes / unit),
+                None => write!(f, "{bytes}"),
+            },
+            Self::Period(period) => {
+                let ms = period.as_millis();
+                match PERIODS.iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(u128::from(*unit))) {
+                    Some((name, unit)) => write!(f, "\"{}{name}\"", ms / u128::from(*unit)),
+                    None => write!(f, "\"0s\""),
+                }
+            }
+            Self::Word(word) => write!(f, "\"{word}\""),
+            Self::Text(text) => write!(f, "{}", toml::Value::from(text.as_str())),
+            Self::Address(address) => write!(f, "{}", toml::Value::from(address.to_string())),
+        }
+    }
+}
+
+impl fmt::Display for Raw<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bare(text) | Self::Text(text) => write!(f, "{text:?}"),
+            Self::Integer(digits, 10) => f.write_str(digits),
+            Self::Integer(digits, radix) => write!(f, "{digits} (base {radix})"),
+            Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Bytes of each unit, largest first. Only powers of 1024: `KB` means 1000 to some and 1024 to others.
+const SIZES: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+
+/// Milliseconds of each unit, largest first.
+const PERIODS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// `"a", "b" or "c"`.
+fn alternatives(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
+}
+
+fn or_words(range: String, words: &[&str]) -> String {
+    if words.is_empty() { range } else { format!("{range}, or {}", alternatives(words)) }
+}
+
+/// The text of something written as text.
+fn text(raw: Raw<'_>) -> Option<&str> {
+    match raw {
+        Raw::Bare(text) | Raw::Text(text) => Some(text),
+        Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => None,
+    }
+}
+
+fn word(raw: Raw<'_>, words: &[&'static str]) -> Option<Value> {
+    let text = text(raw)?;
+    words.iter().find(|word| **word == text).map(|word| Value::Word(word))
+}
+
+fn read_flag(raw: Raw<'_>) -> Result<Value, String> {
+    match raw {
+        Raw::Flag(flag) => Ok(Value::Flag(flag)),
+        Raw::Bare("true") => Ok(Value::Flag(true)),
+        Raw::Bare("false") => Ok(Value::Flag(false)),
+        Raw::Text("true" | "false") => Err(format!("{raw} is a string, because of its quotes")),
+        Raw::Bare(_) | Raw::Text(_) | Raw::Integer(..) | Raw::Other(_) => {
+            Err(format!("{raw} is neither true nor false"))
+        }
+    }
+}
+
+fn read_choice(raw: Raw<'_>, words: &[&'static str]) -> Result<Value, String> {
+    word(raw, words).ok_or_else(|| match text(raw).and_then(|text| nearest(text, words.iter().copied())) {
+        Some(near) => format!("{raw} is none of the choices (did you mean \"{near}\"?)"),
+        None => format!("{raw} is none of the choices"),
+    })
+}
+
+/// The integer that was written, if it is one.
+fn integer(raw: Raw<'_>) -> Option<i128> {
+    match raw {
+        Raw::Bare(text) => text.parse().ok(),
+        Raw::Integer(digits, radix) => i128::from_str_radix(digits, radix).ok(),
+        Raw::Text(_) | Raw::Flag(_) | Raw::Other(_) => None,
+    }
+}
+
+fn read_count(raw: Raw<'_>, min: u64, max: u64) -> Result<u64, String> {
+    if let Raw::Text(text) = raw
+        && text.parse::<i128>().is_ok()
+    {
+        return Err(format!("{raw} is a string, because of its quotes"));
+    }
+    let number = integer(raw).ok_or_else(|| format!("{raw} is not a number"))?;
+    within(number, min, max).ok_or_else(|| format!("{raw} is out of range"))
+}
+
+fn within(number: i128, min: u64, max: u64) -> Option<u64> {
+    u64::try_from(number).ok().filter(|number| (min..=max).contains(number))
+}
+
+fn read_size(raw: Raw<'_>, min: u64, max: u64) -> Result<u64, String> {
+    let bytes = match integer(raw) {
+        Some(bytes) => bytes,
+        None => sized(raw)?,
+    };
+    within(bytes, min, max).ok_or_else(|| format!("{raw} is out of range"))
+}
+
+/// The bytes of a text such as `64KiB`.
+fn sized(raw: Raw<'_>) -> Result<i128, String> {
+    let text = text(raw).ok_or_else(|| format!("{raw} is not a size"))?;
+    let (digits, unit) = split_unit(text);
+    let number: i128 = digits.parse().map_err(|_| format!("{raw} is not a size"))?;
+    if matches!(unit, "" | "B") {
+        return Ok(number);
+    }
+    let known = SIZES
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or_else(|| format!("{raw} has the unit {unit:?}; known are B, KiB (1024 bytes), MiB and GiB"))?;
+    Ok(number.saturating_mul(i128::from(known.1)))
+}
+
+fn read_period(raw: Raw<'_>, min: Duration, max: Duration, step: Step) -> Result<Duration, String> {
+    if integer(raw).is_some_and(|number| number != 0) {
+        return Err(format!("{raw} has no unit; known are ms, s, m, h and d"));
+    }
+    let text = match raw {
+        Raw::Integer(..) => "0s",
+        Raw::Bare(text) | Raw::Text(text) => text,
+        Raw::Flag(_) | Raw::Other(_) => return Err(format!("{raw} is not a duration")),
+    };
+    let millis = if text == "0" { 0 } else { millis(text).map_err(|why| format!("{raw} {why}"))? };
+    let period = Duration::from_millis(millis);
+    if step == Step::Second && !millis.is_multiple_of(1_000) {
+        return Err(format!("{raw} is not in whole seconds, and the kernel counts in those"));
+    }
+    if !(min..=max).contains(&period) {
+        return Err(format!("{raw} is out of range"));
+    }
+    Ok(period)
+}
+
+/// The milliseconds of a text such as `30s` or `1m30s`.
+fn millis(mut text: &str) -> Result<u64, String> {
+    let mut total: u64 = 0;
+    loop {
+        let (digits, rest) = split_unit(text);
+        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (unit, rest) = rest.split_at(unit_end);
+        let number: u64 = digits.parse().map_err(|_| "is not a duration".to_owned())?;
+        let (_, millis) = PERIODS.iter().find(|(name, _)| *name == unit).ok_or_else(|| match unit {
+            "" => "has no unit; known are ms, s, m, h and d".to_owned(),
+            _ => format!("has the unit {unit:?}; known are ms, s, m, h and d"),
+        })?;
+        total = total.saturating_add(number.saturating_mul(*millis));
+        if rest.is_empty() {
+            return Ok(total);
+        }
+        text = rest;
+    }
+}
+
+/// The digits that a text begins with, and what follows them.
+fn split_unit(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
+}
+
+fn read_name(raw: Raw<'_>) -> Result<Value, String> {
+    let name = text(raw).ok_or_else(|| format!("{raw} is not a string"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        // Names become labels of metrics and fields of log lines; these characters need no quoting there.
+        return Err(format!("{raw} cannot be a name"));
+    }
+    Ok(Value::Text(name.to_owned()))
+}
+
+fn read_filter(raw: Raw<'_>) -> Result<Value, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let filter = text(raw).ok_or_else(|| format!("{raw} is not a string"))?;
+    for part in filter.split(',').map(str::trim) {
+        // env_logger takes an unknown level for a target and then logs nothing; a misspelt level is the
+        // likelier meaning.
+        let (target, level) =
+            part.rsplit_once('=').map_or(("linger", part), |(target, level)| (target, level));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
+        if target.is_empty() || !target.chars().all(plain) {
+            return Err(format!("{target:?} is not a target"));
+        }
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            return Err(match nearest(level, LEVELS) {
+                Some(near) => format!("{level:?} is not a level (did you mean {near:?}?)"),
+                None => format!("{level:?} is not a level"),
+            });
+        }
+    }
+    Ok(Value::Text(filter.to_owned()))
+}
+
+fn read_address(raw: Raw<'_>, unix: bool) -> Result<Value, String> {
+    let text = text(raw).ok_or_else(|| format!("{raw} is not a string"))?;
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match (unix, path) {
+            (false, _) => Err(format!("{raw} is a unix socket, which only the admin interface can use")),
+            (true, "") => Err(format!("{raw} has no path")),
+            // sun_path holds 108 bytes with the final zero (unix(7)).
+            (true, path) if path.len() > 107 => Err(format!("{raw} is longer than the 107 bytes of a path")),
+            (true, path) => Ok(Value::Address(Address::Unix(PathBuf::from(path)))),
+        };
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(socket) => Ok(Value::Address(Address::Tcp { socket, v6_only: false })),
+        Err(_) => Err(format!("{raw} {}", why_no_address(text))),
+    }
+}
+
+fn why_no_address(text: &str) -> &'static str {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    if text.parse::<Ipv6Addr>().is_ok() {
+        "is an IPv6 address without its brackets"
+    } else if text.parse::<Ipv4Addr>().is_ok() || text.ends_with(']') {
+        "has no port"
+    } else if text.starts_with(':') {
+        "has no address before its port"
+    } else if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') {
+        "has no usable port; ports are 0 to 65535"
+    } else if host == "localhost" {
+        "is a name, and names are not looked up; it is 127.0.0.1 or [::1]"
+    } else {
+        "is not an IP address and a port"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERIOD: Kind = Kind::Period {
+        min: Duration::from_millis(10),
+        max: Duration::from_secs(86_400),
+        step: Step::Millisecond,
+        words: &["off"],
+    };
+    const SIZE: Kind = Kind::Size { min: 1, max: 1 << 30, words: &[] };
+
+    fn wrong(kind: Kind, raw: Raw<'_>) -> String {
+        kind.read(raw).unwrap_err().wrong
+    }
+
+    #[test]
+    fn durations_read_and_write_back() {
+        for (text, millis) in
+            [("30s", 30_000), ("500ms", 500), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)]
+        {
+            let value = PERIOD.read(Raw::Text(text)).unwrap();
+            assert_eq!(value, Value::Period(Duration::from_millis(millis)));
+            assert_eq!(value.to_string(), format!("\"{text}\""));
+        }
+        assert_eq!(PERIOD.read(Raw::Bare("1m30s")).unwrap().to_string(), "\"90s\"");
+        assert_eq!(PERIOD.read(Raw::Text("off")), Ok(Value::Word("off")));
+    }
+
+    #[test]
+    fn a_duration_without_a_unit_or_out_of_range_is_told_apart() {
+        assert_eq!(wrong(PERIOD, Raw::Integer("30", 10)), "30 has no unit; known are ms, s, m, h and d");
+        assert_eq!(wrong(PERIOD, Raw::Text("30")), "\"30\" has no unit; known are ms, s, m, h and d");
+        assert!(wrong(PERIOD, Raw::Text("30sec")).contains("has the unit \"sec\""));
+        assert_eq!(wrong(PERIOD, Raw::Text("2d")), "\"2d\" is out of range");
+        assert_eq!(wrong(PERIOD, Raw::Text("0s")), "\"0s\" is out of range");
+        assert_eq!(wrong(PERIOD, Raw::Integer("0", 10)), "0 is out of range");
+        assert_eq!(wrong(PERIOD, Raw::Flag(true)), "true is not a duration");
+        assert_eq!(
+            wrong(PERIOD, Raw::Text("99999999999999999999h")),
+            "\"99999999999999999999h\" is not a duration"
+        );
+        assert_eq!(PERIOD.expects(), "a duration from \"10ms\" to \"1d\", or \"off\"");
+    }
+
+    #[test]
+    fn sizes_read_and_write_back() {
+        for (raw, bytes, written) in [
+            (Raw::Text("64KiB"), 65_536, "\"64KiB\""),
+            (Raw::Integer("1000", 10), 1000, "1000"),
+            (Raw::Integer("100000", 16), 1 << 20, "\"1MiB\""),
+            (Raw::Bare("2048"), 2048, "\"2KiB\""),
+            (Raw::Text("7B"), 7, "7"),
+        ] {
+            let value = SIZE.read(raw).unwrap();
+            assert_eq!(value, Value::Size(bytes));
+            assert_eq!(value.to_string(), written);
+        }
+        assert!(wrong(SIZE, Raw::Text("64KB")).contains("KiB (1024 bytes)"));
+        assert_eq!(wrong(SIZE, Raw::Integer("-1", 10)), "-1 is out of range");
+    }
+
+    #[test]
+    fn an_address_says_what_it_lacks() {
+        for (text, why) in [
+            ("127.0.0.1", "has no port"),
+            ("[::1]", "has no port"),
+            (":7000", "has no address"),
+            ("localhost:7000", "it is 127.0.0.1"),
+            ("127.0.0.1:70000", "0 to 65535"),
+            ("::1:7000", "without its brackets"),
+            ("unix:/tmp/x", "only the admin interface"),
+            ("example", "is not an IP address"),
+        ] {
+            let said = wrong(Kind::Address, Raw::Text(text));
+            assert!(said.contains(why), "{text}: {said}");
+        }
+        assert!(Kind::AdminAddress.read(Raw::Bare("unix:/run/linger.sock")).is_ok());
+        assert_eq!(Kind::AdminAddress.read(Raw::Bare("off")), Ok(Value::Word("off")));
+    }
+
+    #[test]
+    fn a_misspelt_log_level_is_not_taken_for_a_target() {
+        assert!(Kind::Filter.read(Raw::Text("info,linger::reactor=debug")).is_ok());
+        assert!(wrong(Kind::Filter, Raw::Text("inof")).contains("did you mean \"info\""));
+    }
+
+    #[test]
+    fn a_quoted_number_or_flag_is_a_type_mistake_in_toml_only() {
+        assert!(wrong(Kind::Flag, Raw::Text("true")).contains("because of its quotes"));
+        assert_eq!(Kind::Flag.read(Raw::Bare("true")), Ok(Value::Flag(true)));
+        let count = Kind::Count { min: 1, max: 9, words: &["auto"] };
+        assert!(wrong(count, Raw::Text("5")).contains("because of its quotes"));
+        assert_eq!(count.read(Raw::Bare("5")), Ok(Value::Count(5)));
+    }
+}

@@ -1,0 +1,268 @@
+//! What the tests on the real kernel share: a server as a child process, its log and metrics read as a user
+//! would read them, and the kernel's own view of its sockets.
+//!
+//! Nothing here sleeps for luck: [`until`] waits for a condition, with a deadline that only a failure reaches.
+
+#![allow(dead_code, unreachable_pub, reason = "each test binary includes this file and uses its own part of it")]
+#![expect(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
+#![expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Longer than anything here takes on a busy machine; only a failing test waits for it.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds.
+///
+/// # Panics
+/// When it does not within [`DEADLINE`]; says `what` was waited for.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < DEADLINE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// As [`until`], for something that is found.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let mut found = None;
+    until(what, || {
+        found = look();
+        found.is_some()
+    });
+    found.expect("until has seen it")
+}
+
+/// `linger serve` as a child process. Dropping it kills it.
+pub struct Server {
+    child: Child,
+    log: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Server {
+    /// Starts `linger serve` with `arguments`, and waits until it listens. Its log is JSON at debug level.
+    /// Give listeners port 0 and ask [`address`](Self::address) for the one they got.
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::start_as(&[env!("CARGO_BIN_EXE_linger")], arguments)
+    }
+
+    /// Likewise, by way of another program such as `unshare -n`: `program` is what comes before `serve`.
+    pub fn start_as(program: &[&str], arguments: &[&str]) -> Self {
+        let mut child = Command::new(program[0])
+            .args(&program[1..])
+            .args(["serve", "--log", "debug", "--log-format", "json", "--set", "log.endings_per_second=1000000"])
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().expect("stderr is piped")).lines();
+        let sink = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                sink.lock().expect("no reader panics with the lock").push(event);
+            }
+        });
+        let mut server = Self { child, log };
+        let admin = !arguments.windows(2).any(|pair| pair == ["--admin", "off"]);
+        let wanted = if admin { "admin" } else { "" };
+        until("the server to listen", || {
+            assert!(
+                server.child.try_wait().expect("the child can be waited for").is_none(),
+                "the server did not start: {:?}",
+                server.log.lock().expect("no reader panics with the lock")
+            );
+            // Listeners are told in order, the admin's last.
+            server.events("listening").iter().any(|event| wanted.is_empty() || event["listener"] == wanted)
+        });
+        server
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All log events of that name so far.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        let log = self.log.lock().expect("no reader panics with the lock");
+        log.iter().filter(|event| event["event"] == name).cloned().collect()
+    }
+
+    /// Lines that were not log events: panics, say.
+    pub fn stray_lines(&self) -> Vec<String> {
+        let log = self.log.lock().expect("no reader panics with the lock");
+        log.iter().filter_map(|event| event.as_str().map(str::to_owned)).collect()
+    }
+
+    /// The End records so far.
+    pub fn ends(&self) -> Vec<Value> {
+        self.events("end")
+    }
+
+    /// Waits for `count` End records of clients (not of the admin interface) and gives them all.
+    pub fn wait_ends(&self, count: usize) -> Vec<Value> {
+        wait_for(&format!("{count} endings"), || {
+            let mut ends = self.ends();
+            ends.retain(|end| end["listener"] != "admin");
+            (ends.len() >= count).then_some(ends)
+        })
+    }
+
+    /// The address of a listener.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let listening = self.events("listening");
+        let event = listening.iter().find(|event| event["listener"] == listener).expect("such a listener");
+        event["address"].as_str().expect("a string").parse().expect("an address")
+    }
+
+    /// A client connection.
+    pub fn connect(&self, listener: &str) -> Client {
+        Client::connect(self.address(listener))
+    }
+
+    /// One request to the admin interface: status line and body.
+    pub fn admin(&self, method: &str, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(self.address("admin")).expect("the admin interface answers");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            .expect("the request goes out");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the answer is text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+        (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+    }
+
+    /// All metrics: name with labels, and value.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let (_, page) = self.admin("GET", "/metrics");
+        page.lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
+            .collect()
+    }
+
+    /// How many connections have ended for `reason`.
+    pub fn ended(&self, reason: &str) -> u64 {
+        let class = reason.split('.').next().unwrap_or_default();
+        let name = format!("linger_ends_total{{class=\"{class}\",reason=\"{reason}\"}}");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter, far below 2^53")]
+        let count = self.metrics()[&name] as u64;
+        count
+    }
+
+    /// The connections of `listener`, as the admin interface lists them.
+    pub fn connections(&self, listener: &str) -> Vec<Value> {
+        let (_, body) = self.admin("GET", &format!("/connections?listener={listener}&limit=10000"));
+        let mut answer: Value = serde_json::from_str(&body).expect("JSON");
+        answer["connections"].take().as_array().cloned().unwrap_or_default()
+    }
+
+    /// Descriptors that the process has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+    }
+
+    /// Sends a signal by name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
+    }
+
+    /// Waits for the process to exit and gives its code; `None` if a signal ended it.
+    pub fn wait_exit(&mut self) -> Option<i32> {
+        let status = wait_for("the server to exit", || self.child.try_wait().expect("the child can be waited for"));
+        status.code()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An ordinary blocking client.
+pub struct Client {
+    pub stream: TcpStream,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the server accepts");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(DEADLINE)).expect("a timeout can be set");
+        Self { stream }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).expect("the bytes go out");
+    }
+
+    /// Reads exactly as many bytes as `expected` has, and compares.
+    pub fn expect(&mut self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        let mut got = vec![0; expected.len()];
+        self.stream.read_exact(&mut got).expect("as many bytes as expected");
+        assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected));
+    }
+
+    /// Sends a command line and compares the answer.
+    pub fn ask(&mut self, line: &str, expected: &str) {
+        self.send(format!("{line}\r\n"));
+        self.expect(expected);
+    }
+
+    /// Reads to the end of file: what came before it, or the error that came in its place.
+    pub fn read_to_end(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.stream.read_to_end(&mut bytes).map(|_| bytes)
+    }
+
+    /// Says FIN, and keeps reading.
+    pub fn half_close(&self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
+    }
+}
+
+/// The kernel's sockets whose *local* port is `port`, counted by state name, from `/proc/net/tcp` and
+/// `tcp6` of this network namespace. For a server's port: the server's side only.
+pub fn tcp_states(port: u16) -> BTreeMap<&'static str, usize> {
+    let mut states = BTreeMap::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = std::fs::read_to_string(table).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let mut fields = line.split_whitespace().skip(1);
+            let local = fields.next().unwrap_or_default();
+            let state = fields.nth(1).unwrap_or_default();
+            let local_port = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
+            if local_port == Some(port) {
+                let state = u8::from_str_radix(state, 16).unwrap_or(0);
+                *states.entry(linger::end::tcp_state_name(state)).or_default() += 1;
+            }
+        }
+    }
+    states
+}
+
+/// Sockets on the server's side in `state`.
+pub fn in_state(port: u16, state: &str) -> usize {
+    tcp_states(port).get(state).copied().unwrap_or(0)
+}
+
+/// Whether this process runs in a network namespace made for the tests. Tests that need one are ignored by
+/// plain `cargo test`; `scripts/ci.sh` runs them by `unshare -n`.
+pub fn in_own_namespace() -> bool {
+    std::env::var_os("LINGER_TEST_NAMESPACE").is_some()
+}

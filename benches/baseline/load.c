@@ -194,18 +194,15 @@ static size_t receive(struct connection *c, uint64_t expected)
         fail(1, "recv: %s", strerror(errno));
     if (got == 0)
         fail(1, "the server closed a connection that waits for an answer");
-    if ((uint64_t)got > expected)
-        fail(1, "the server answered more than it was sent");
-    if (memcmp(buffer, pattern + c->got % want.bytes, (size_t)got) != 0)
-        fail(1, "the server answered other bytes than it was sent");
+    if ((uint64_t)got > expected || memcmp(buffer, pattern + c->got % want.bytes, (size_t)got) != 0)
+        fail(1, "the server answered more than it was sent, or other bytes");
     c->got += (uint64_t)got;
     return (size_t)got;
 }
 
 static void send_unsent(struct connection *c)
 {
-    ssize_t sent;
-    for (; c->unsent > 0; c->unsent -= (uint64_t)sent, c->sent += (uint64_t)sent) {
+    for (ssize_t sent; c->unsent > 0; c->unsent -= (uint64_t)sent, c->sent += (uint64_t)sent) {
         sent = send(c->fd, pattern + c->sent % want.bytes, c->unsent, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EAGAIN)
             return; /* EPOLLOUT is watched */
@@ -255,9 +252,13 @@ static void echo_ready(struct connection *c)
 /* How long this process was ready to run while another held its cpu: the caller's measure of doubt. */
 static double waited_seconds(void)
 {
-    double ran_ns, waited_ns;
+    double ran_ns, waited_ns = 0;
     FILE *schedstat = fopen("/proc/self/schedstat", "r");
-    return schedstat && fscanf(schedstat, "%lf %lf", &ran_ns, &waited_ns) == 2 ? waited_ns / 1e9 : 0;
+    if (!schedstat)
+        return 0;
+    int fields = fscanf(schedstat, "%lf %lf", &ran_ns, &waited_ns);
+    fclose(schedstat);
+    return fields == 2 ? waited_ns / 1e9 : 0;
 }
 
 static void run_echo(struct connection *connections)
@@ -363,8 +364,7 @@ static void on_sigterm(int signal_number)
 static void run_hold(struct connection *connections)
 {
     /* Held back until ppoll lets it in, or it could arrive just before the wait and be lost. */
-    sigset_t before, terminate;
-    sigemptyset(&terminate);
+    sigset_t before, terminate = {0};
     sigaddset(&terminate, SIGTERM);
     sigprocmask(SIG_BLOCK, &terminate, &before);
     signal(SIGTERM, on_sigterm);
@@ -384,10 +384,10 @@ static void run_hold(struct connection *connections)
     }
     printf("held=%u\n", opened);
     fflush(stdout);
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     int count;
     do {
         struct timespec timeout = {.tv_sec = (time_t)(time_left() / SECOND_NS) + 1};
-        struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
         count = ppoll(&input, 1, &timeout, &before);
     } while (count == 0 || (count > 0 && read(STDIN_FILENO, buffer, sizeof buffer) > 0));
     for (uint32_t i = 0; i < opened; i++) {

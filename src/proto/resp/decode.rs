@@ -10,6 +10,7 @@
 
 use super::inline;
 use crate::proto::ProtocolError;
+use std::borrow::Cow;
 
 /// Most arguments of one command: it bounds [`Scratch`], 8 bytes each, whatever the frame bound is.
 pub const ARGUMENTS_MAX: usize = 16_384;
@@ -136,11 +137,11 @@ impl Decoder {
             let bytes = *input;
             let Some(&first) = bytes.first() else { return Ok(None) };
             let whole = if first == b'*' {
-                self.array(bytes, frame_bytes_max, scratch)?
+                self.array(bytes, frame_bytes_max, scratch)
             } else {
-                self.line(bytes, frame_bytes_max.min(INLINE_BYTES_MAX), scratch)?
+                self.line(bytes, frame_bytes_max.min(INLINE_BYTES_MAX), scratch)
             };
-            let Some(Whole { length, unescaped }) = whole else { return Ok(None) };
+            let Some(Whole { length, unescaped }) = whole.map_err(Mistake::told)? else { return Ok(None) };
             *self = Self::default();
             *input = &bytes[length..];
             if !scratch.spans.is_empty() {
@@ -156,7 +157,7 @@ impl Decoder {
         bytes: &[u8],
         bytes_max: usize,
         scratch: &mut Scratch,
-    ) -> Result<Option<Whole>, ProtocolError> {
+    ) -> Result<Option<Whole>, Mistake> {
         // Nothing past the bound is looked at, or a verdict would depend on how much had arrived.
         let window = &bytes[..bytes.len().min(bytes_max)];
         let resumed = self.scanned > 0;
@@ -170,11 +171,9 @@ impl Decoder {
                 }
                 // `*-1` is a null array: no command, as in Redis.
                 Header::Negative { length } => (1 + length, 0),
-                Header::Invalid => return Err(ProtocolError::malformed(COUNT_INVALID)),
-                Header::TooLong => return Err(ProtocolError::oversized(COUNT_TOO_LONG)),
-                Header::Partial if window.len() == bytes_max => {
-                    return Err(ProtocolError::oversized(COUNT_INVALID));
-                }
+                Header::Invalid => return Err(Mistake::CountInvalid),
+                Header::TooLong => return Err(Mistake::CountTooLong),
+                Header::Partial if window.len() == bytes_max => return Err(Mistake::CountOversized),
                 Header::Partial => return Ok(None),
             }
         };
@@ -204,14 +203,14 @@ impl Decoder {
         bytes: &[u8],
         bytes_max: usize,
         scratch: &mut Scratch,
-    ) -> Result<Option<Whole>, ProtocolError> {
+    ) -> Result<Option<Whole>, Mistake> {
         let window = &bytes[..bytes.len().min(bytes_max)];
         let seen = self.scanned as usize;
         let newline = window[seen..].iter().position(|&byte| byte == b'\n');
         tally(newline.unwrap_or(window.len() - seen));
         let Some(newline) = newline else {
             if window.len() == bytes_max {
-                return Err(ProtocolError::oversized("Protocol error: too big inline request"));
+                return Err(Mistake::LineOversized);
             }
             self.scanned = Span::new(0, window.len()).end;
             return Ok(None);
@@ -221,34 +220,70 @@ impl Decoder {
     }
 }
 
-const COUNT_INVALID: &str = "Protocol error: invalid multibulk length";
-const COUNT_TOO_LONG: &str = "Protocol error: too big mbulk count string";
-const LENGTH_INVALID: &str = "Protocol error: invalid bulk length";
-const LENGTH_TOO_LONG: &str = "Protocol error: too big bulk count string";
+/// What is wrong with a frame: a few bytes, so that the path on which nothing is wrong carries no text.
+#[derive(Clone, Copy)]
+pub(super) enum Mistake {
+    CountInvalid,
+    CountTooLong,
+    CountOversized,
+    NotAnArgument(u8),
+    LengthInvalid,
+    LengthTooLong,
+    LengthOversized,
+    NoCrlf,
+    LineOversized,
+    QuotesUnbalanced,
+    Http,
+}
+
+impl Mistake {
+    /// In the words of Redis (`networking.c: processMultibulkBuffer`, `processInlineBuffer`).
+    #[cold]
+    fn told(self) -> ProtocolError {
+        let (error, text): (fn(Cow<'static, str>) -> ProtocolError, &str) = match self {
+            Self::CountInvalid => (ProtocolError::malformed, "invalid multibulk length"),
+            Self::CountTooLong => (ProtocolError::oversized, "too big mbulk count string"),
+            Self::CountOversized => (ProtocolError::oversized, "invalid multibulk length"),
+            Self::NotAnArgument(byte) => {
+                let got = if byte.is_ascii_graphic() { char::from(byte) } else { ' ' };
+                return ProtocolError::malformed(format!("Protocol error: expected '$', got '{got}'"));
+            }
+            Self::LengthInvalid => (ProtocolError::malformed, "invalid bulk length"),
+            Self::LengthTooLong => (ProtocolError::oversized, "too big bulk count string"),
+            Self::LengthOversized => (ProtocolError::oversized, "invalid bulk length"),
+            // Redis skips whatever two bytes are there; a client that counts wrongly would go on as another.
+            Self::NoCrlf => (ProtocolError::malformed, "bulk string not followed by CRLF"),
+            Self::LineOversized => (ProtocolError::oversized, "too big inline request"),
+            Self::QuotesUnbalanced => (ProtocolError::malformed, "unbalanced quotes in request"),
+            Self::Http => (ProtocolError::unsupported, "HTTP is not spoken here"),
+        };
+        error(format!("Protocol error: {text}").into())
+    }
+}
 
 /// How many arguments an array announces, unless that many cannot fit into the frame.
-fn argument_count(value: u64, header_bytes: usize, bytes_max: usize) -> Result<usize, ProtocolError> {
+fn argument_count(value: u64, header_bytes: usize, bytes_max: usize) -> Result<usize, Mistake> {
     usize::try_from(value)
         .ok()
         .filter(|&count| count <= ARGUMENTS_MAX && header_bytes + count * ARGUMENT_BYTES_MIN <= bytes_max)
-        .ok_or_else(|| ProtocolError::oversized(COUNT_INVALID))
+        .ok_or(Mistake::CountOversized)
 }
 
 /// The argument that starts at `at`, and where it ends with its CRLF.
 #[inline]
-fn argument(window: &[u8], at: usize, bytes_max: usize) -> Result<Option<(Span, usize)>, ProtocolError> {
+fn argument(window: &[u8], at: usize, bytes_max: usize) -> Result<Option<(Span, usize)>, Mistake> {
     let partial = || {
         let full = window.len() == bytes_max;
-        if full { Err(ProtocolError::oversized(LENGTH_INVALID)) } else { Ok(None) }
+        if full { Err(Mistake::LengthOversized) } else { Ok(None) }
     };
     let Some((&sigil, rest)) = window[at..].split_first() else { return partial() };
     if sigil != b'$' {
-        return Err(expected_dollar(sigil));
+        return Err(Mistake::NotAnArgument(sigil));
     }
     let (value, length) = match Header::read(rest) {
         Header::Number { value, length } => (value, length),
-        Header::Negative { .. } | Header::Invalid => return Err(ProtocolError::malformed(LENGTH_INVALID)),
-        Header::TooLong => return Err(ProtocolError::oversized(LENGTH_TOO_LONG)),
+        Header::Negative { .. } | Header::Invalid => return Err(Mistake::LengthInvalid),
+        Header::TooLong => return Err(Mistake::LengthTooLong),
         Header::Partial => return partial(),
     };
     let start = at + 1 + length;
@@ -258,20 +293,13 @@ fn argument(window: &[u8], at: usize, bytes_max: usize) -> Result<Option<(Span, 
         .and_then(|value| start.checked_add(value))
         .filter(|&end| end.saturating_add(2) <= bytes_max)
     else {
-        return Err(ProtocolError::oversized(LENGTH_INVALID));
+        return Err(Mistake::LengthOversized);
     };
     match window.get(end..end + 2) {
         Some(b"\r\n") => Ok(Some((Span::new(start, end), end + 2))),
-        // Redis skips whatever two bytes are there; a client that counts wrongly would go on as another.
-        Some(_) => Err(ProtocolError::malformed("Protocol error: bulk string not followed by CRLF")),
+        Some(_) => Err(Mistake::NoCrlf),
         None => Ok(None),
     }
-}
-
-#[cold]
-fn expected_dollar(got: u8) -> ProtocolError {
-    let got = if got.is_ascii_graphic() { char::from(got) } else { ' ' };
-    ProtocolError::malformed(format!("Protocol error: expected '$', got '{got}'"))
 }
 
 /// What follows `*` or `$`: a decimal number as Redis' `string2ll` takes it (no sign `+`, no leading zero)

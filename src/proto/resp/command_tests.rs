@@ -91,7 +91,7 @@ fn lists_come_without_the_verb() {
         assert_eq!(channels.iter().collect::<Vec<_>>(), [b"a", b"b"]);
     });
     with("UNSUBSCRIBE", |command| {
-        assert!(matches!(command, Ok(Command::Unsubscribe(all)) if all.is_empty()))
+        assert!(matches!(command, Ok(Command::Unsubscribe(all)) if all.is_empty()));
     });
     with("COMMAND", |command| {
         assert!(matches!(command, Ok(Command::Command(Listing::Info(all))) if all.is_empty()));

@@ -15,15 +15,20 @@ pub(super) fn tally(bytes: usize) {
 }
 
 const BOUND: usize = 4096;
+const COUNT_INVALID: &str = "Protocol error: invalid multibulk length";
+const COUNT_TOO_LONG: &str = "Protocol error: too big mbulk count string";
+const LENGTH_INVALID: &str = "Protocol error: invalid bulk length";
+const LENGTH_TOO_LONG: &str = "Protocol error: too big bulk count string";
 
-/// All that a stream comes to: its frames, the error that ended it, the most bytes kept between receives.
+/// All that a stream comes to: its frames, and the error that ended it.
 #[derive(PartialEq, Debug)]
 struct Outcome {
     frames: Vec<Vec<Vec<u8>>>,
     error: Option<ProtocolError>,
 }
 
-/// Feeds `stream` in receives of the given sizes (the last one repeated), as the reactor does.
+/// Feeds `stream` in receives of the given sizes (the last one repeated), as the reactor does; also the most
+/// bytes kept between them.
 fn feed(stream: &[u8], sizes: &[usize], bound: usize) -> (Outcome, usize) {
     let mut decoder = Decoder::default();
     let mut scratch = Scratch::default();

@@ -4,15 +4,14 @@
 //! Blanks separate. `"..."` takes the escapes `\n \r \t \b \a`, `\xHH` for any byte and `\` before
 //! anything else for itself; `'...'` takes `\'` only. A closing quote ends its argument.
 
-use super::decode::{ARGUMENTS_MAX, Scratch, Span};
-use crate::proto::ProtocolError;
+use super::decode::{ARGUMENTS_MAX, Mistake, Scratch, Span};
 
 /// Splits `line`, which has no LF, into `scratch.spans`. True if they lie in `scratch.text`, because there
 /// were quotes; false if they lie in the line itself.
 ///
 /// # Errors
 /// Quotes that do not close, more arguments than are taken, or the opening of an HTTP request.
-pub(super) fn split(line: &[u8], scratch: &mut Scratch) -> Result<bool, ProtocolError> {
+pub(super) fn split(line: &[u8], scratch: &mut Scratch) -> Result<bool, Mistake> {
     scratch.spans.clear();
     scratch.text.clear();
     let mut at = 0;
@@ -32,14 +31,14 @@ pub(super) fn split(line: &[u8], scratch: &mut Scratch) -> Result<bool, Protocol
     if verb.is_some_and(|verb| verb.eq_ignore_ascii_case(b"post") || verb.eq_ignore_ascii_case(b"host:")) {
         // A web page can make a browser on this host POST to us, and its body would be read as commands
         // (Redis, `networking.c: securityWarningCommand`). The request's head comes first: stop there.
-        return Err(ProtocolError::unsupported("Protocol error: HTTP is not spoken here"));
+        return Err(Mistake::Http);
     }
     Ok(unescaped)
 }
 
 /// Splits all of a line that has quotes, into `scratch.text`.
 #[cold]
-fn unescape(line: &[u8], scratch: &mut Scratch) -> Result<(), ProtocolError> {
+fn unescape(line: &[u8], scratch: &mut Scratch) -> Result<(), Mistake> {
     scratch.spans.clear();
     let mut at = 0;
     while let Some(start) = next_argument(line, at) {
@@ -50,7 +49,7 @@ fn unescape(line: &[u8], scratch: &mut Scratch) -> Result<(), ProtocolError> {
             if is_quote(byte) {
                 at = quoted(line, at, byte, &mut scratch.text)?;
                 if line.get(at).is_some_and(|&byte| !is_blank(byte)) {
-                    return Err(unbalanced());
+                    return Err(Mistake::QuotesUnbalanced);
                 }
                 break;
             }
@@ -62,11 +61,11 @@ fn unescape(line: &[u8], scratch: &mut Scratch) -> Result<(), ProtocolError> {
 }
 
 /// Unescapes from `at`, just after the opening quote, into `text`; gives the place after the closing one.
-fn quoted(line: &[u8], mut at: usize, quote: u8, text: &mut Vec<u8>) -> Result<usize, ProtocolError> {
+fn quoted(line: &[u8], mut at: usize, quote: u8, text: &mut Vec<u8>) -> Result<usize, Mistake> {
     loop {
         let rest = line.get(at..).unwrap_or_default();
         let (byte, taken) = match (quote, rest) {
-            (_, []) => return Err(unbalanced()),
+            (_, []) => return Err(Mistake::QuotesUnbalanced),
             (b'"', &[b'\\', b'x', high, low, ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (hex(high) << 4 | hex(low), 4)
             }
@@ -117,23 +116,19 @@ const fn is_quote(byte: u8) -> bool {
     matches!(byte, b'"' | b'\'')
 }
 
-fn push(scratch: &mut Scratch, span: Span) -> Result<(), ProtocolError> {
+fn push(scratch: &mut Scratch, span: Span) -> Result<(), Mistake> {
     if scratch.spans.len() == ARGUMENTS_MAX {
-        return Err(ProtocolError::oversized("Protocol error: too big inline request"));
+        return Err(Mistake::LineOversized);
     }
     scratch.spans.push(span);
     Ok(())
-}
-
-fn unbalanced() -> ProtocolError {
-    ProtocolError::malformed("Protocol error: unbalanced quotes in request")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn arguments(line: &str) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    fn arguments(line: &str) -> Result<Vec<Vec<u8>>, Mistake> {
         let mut scratch = Scratch::default();
         let unescaped = split(line.as_bytes(), &mut scratch)?;
         let bytes = if unescaped { &scratch.text } else { line.as_bytes() };
@@ -161,21 +156,21 @@ mod tests {
             ("ECHO \"it's\"", &[b"ECHO", b"it's"]),
         ];
         for (line, expected) in rows {
-            assert_eq!(arguments(line).unwrap(), *expected, "{line:?}");
+            assert_eq!(arguments(line).ok().unwrap(), *expected, "{line:?}");
         }
     }
 
     #[test]
     fn quotes_must_close_and_end_their_argument() {
         for line in ["PING \"a", "PING 'a", "PING \"a\"b", "PING 'a'b", "PING \"a\\", "\"", "'\\'"] {
-            assert_eq!(arguments(line), Err(unbalanced()), "{line:?}");
+            assert!(matches!(arguments(line), Err(Mistake::QuotesUnbalanced)), "{line:?}");
         }
     }
 
     #[test]
     fn an_http_request_is_stopped_at_its_head() {
         for line in ["POST / HTTP/1.1\r", "Host: localhost:7000\r", "\"post\""] {
-            assert_eq!(arguments(line).unwrap_err().reason, crate::end::Reason::ProtocolUnsupported);
+            assert!(matches!(arguments(line), Err(Mistake::Http)), "{line:?}");
         }
     }
 }

@@ -138,10 +138,14 @@ fn a_frame_may_be_as_long_as_the_bound_and_no_longer() {
 
 #[test]
 fn tiny_bounds_refuse_rather_than_panic() {
-    for bound in 0..16 {
-        for stream in [b"*1\r\n$4\r\nPING\r\n".as_slice(), b"PING is a longer line\r\n"] {
-            let error = feed(stream, &[1], bound).0.error;
-            assert!(error.is_some_and(|error| error.reason == Reason::ProtocolOversized) || bound >= 14);
+    let streams = [b"*1\r\n$4\r\nPING\r\n".as_slice(), b"*1\r\n$5\r\nHELLO\r\n", b"PING is a line\r\n"];
+    for stream in streams {
+        for bound in 0..20 {
+            let (whole, _) = feed(stream, &[stream.len()], bound);
+            let oversized =
+                whole.error.as_ref().is_some_and(|error| error.reason == Reason::ProtocolOversized);
+            assert_eq!(oversized, bound < stream.len(), "{bound}: {whole:?}");
+            assert_eq!(feed(stream, &[1], bound).0, whole);
         }
     }
 }

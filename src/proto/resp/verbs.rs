@@ -147,6 +147,17 @@ mod tests {
     }
 
     #[test]
+    fn every_verb_stands_in_the_documentation() {
+        let page = include_str!("mod.rs");
+        for verb in Verb::ALL {
+            assert!(
+                page.lines().any(|line| line.contains("| `") && line.contains(verb.entry().name)),
+                "{verb:?}"
+            );
+        }
+    }
+
+    #[test]
     fn arity_is_told_as_redis_tells_it() {
         assert_eq!(Verb::Ping.entry().arity(), -1);
         assert_eq!(Verb::Echo.entry().arity(), 2);

@@ -49,12 +49,28 @@ impl Life {
         self.heard
     }
 
+    /// Notes that the peer was heard of. True: that is more than a time, and [`Input::Heard`] has to be told.
+    ///
+    /// This is on the path of every receive, so it is a store and a comparison and no more.
+    #[must_use = "a suspect connection must be revived"]
+    #[inline]
+    pub fn hear(&mut self, now: Instant) -> bool {
+        match self.state {
+            State::Handshaking | State::Open => {
+                self.heard = now;
+                false
+            }
+            State::Suspect { .. } => {
+                self.heard = now;
+                true
+            }
+            State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => false,
+        }
+    }
+
     /// Tells what happened; answers what to do. See the table in [`state`].
     pub fn on(&mut self, input: Input, now: Instant, parting: &Parting) -> Action {
         let (next, action) = self.state.on(input, now, parting);
-        if matches!(input, Input::Heard) && self.state.cause().is_none() {
-            self.heard = now;
-        }
         self.state = next;
         action
     }

@@ -184,13 +184,13 @@ fn a_peer_that_was_told_nothing_is_not_waited_for() {
 #[test]
 fn the_silence_of_an_end_is_that_of_the_moment_it_was_noticed() {
     let mut life = Life::new(State::Open, T0);
-    life.on(Input::Heard, T0 + Duration::from_secs(1), &PARTING);
+    assert!(!life.hear(T0 + Duration::from_secs(1)));
     life.on(
         Input::Leave { reason: Reason::LocalIdle, detector: Detector::Timer, told: true },
         T0 + Duration::from_secs(4),
         &PARTING,
     );
-    life.on(Input::Heard, T0 + Duration::from_secs(5), &PARTING);
+    assert!(!life.hear(T0 + Duration::from_secs(5)));
     let action = life.on(Input::Expired { owing: false }, T0 + Duration::from_secs(6), &PARTING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
     let end = life.end(CloseMode::Linger2, T0 + Duration::from_secs(6), None);

@@ -50,19 +50,23 @@ impl<K: Kernel> Reactor<K> {
             }
             match conn.stream.recv(&mut buffer) {
                 Received::Bytes(count) => {
+                    let settings = Self::listener_of(&self.listeners, conn);
                     budget = budget.saturating_sub(count);
                     // A stream socket that filled less than was offered has nothing more (epoll(7)), unless
                     // the peer's FIN is behind the data or its flags are not to be believed.
                     if count < buffer.len()
                         && conn.reading == Reading::Ready
-                        && Self::listener_of(&self.listeners, conn).policy.liveness.readiness
+                        && settings.policy.liveness.readiness
                     {
                         conn.reading = Reading::Drained;
                     }
                     conn.life.bytes_in += count as u64;
                     self.counters.bytes_in += count as u64;
-                    self.apply(key, Input::Heard);
-                    self.serve(key, &buffer[..count]);
+                    let protocol = settings.protocol;
+                    if conn.life.hear(self.now) {
+                        self.apply(key, Input::Heard);
+                    }
+                    self.serve(key, protocol, &buffer[..count]);
                 }
                 Received::WouldBlock => conn.reading = Reading::Drained,
                 Received::Interrupted => {}
@@ -82,10 +86,16 @@ impl<K: Kernel> Reactor<K> {
         self.read_buffer = buffer;
     }
 
+    /// Another connection vouched for this one.
+    pub(super) fn hear(&mut self, key: Key) {
+        if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
+            self.apply(key, Input::Heard);
+        }
+    }
+
     /// Hands received bytes to the protocol.
-    fn serve(&mut self, key: Key, bytes: &[u8]) {
-        let Some(conn) = self.table.get(key) else { return };
-        match Self::listener_of(&self.listeners, conn).protocol {
+    fn serve(&mut self, key: Key, protocol: Protocol, bytes: &[u8]) {
+        match protocol {
             Protocol::Echo => self.write(key, bytes),
             Protocol::Resp => self.serve_resp(key, bytes),
             Protocol::Http => self.serve_http(key, bytes),
@@ -330,7 +340,8 @@ impl<K: Kernel> Reactor<K> {
             conn.resume_posted = false;
             conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
             if !conn.paused && conn.io.as_ref().is_some_and(|io| !io.input.is_empty()) {
-                self.serve(key, &[]);
+                let protocol = Self::listener_of(&self.listeners, conn).protocol;
+                self.serve(key, protocol, &[]);
             }
             self.read(key);
         }

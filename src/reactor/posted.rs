@@ -4,7 +4,6 @@
 use super::Reactor;
 use super::entry::Session;
 use crate::end::{Detector, End, Reason};
-use crate::conn::Input;
 use crate::hub::{Name, presence_channel};
 use crate::net::Kernel;
 use crate::proto::presence;
@@ -54,7 +53,7 @@ impl<K: Kernel> Reactor<K> {
                 Effect::Presence { id, event } => self.publish_presence(&id, &event),
                 Effect::Leave { key, reason, detector } => self.leave(key, reason, detector),
                 Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
-                Effect::Vouch { key } => self.apply(key, Input::Heard),
+                Effect::Vouch { key } => self.hear(key),
             }
         }
     }

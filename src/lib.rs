@@ -6,3 +6,4 @@ pub mod end;
 pub mod net;
 pub mod table;
 pub mod time;
+pub mod timer;

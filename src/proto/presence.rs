@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(text(Event::Suspect), "suspect");
         assert_eq!(text(Event::Revived), "revived");
         let end = end();
-        assert_eq!(text(Event::Offline(&end)), format!("offline {}", end_json(&end)));
+        assert_eq!(text(Event::Offline(Some(&end))), format!("offline {}", end_json(&end)));
     }
 
     #[test]

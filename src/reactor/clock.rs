@@ -14,6 +14,9 @@ use crate::proto::resp::Reply;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
+/// Entries of the wheel that are looked at in one turn. Most only re-arm; an ending costs a few calls.
+const EXPIRIES_PER_TURN: usize = 1024;
+
 /// Deadlines that belong to no connection. Each is far away unless there is need of it, so that an idle
 /// server sleeps.
 #[derive(Debug)]
@@ -96,9 +99,10 @@ impl<K: Kernel> Reactor<K> {
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &conn.clocks())
     }
 
-    /// Acts on every deadline that has passed.
+    /// Acts on deadlines that have passed; more of them than a turn can bear are left for the next.
     pub(super) fn expire(&mut self) {
-        while let Some(index) = self.wheel.expire(self.now) {
+        for _ in 0..EXPIRIES_PER_TURN {
+            let Some(index) = self.wheel.expire(self.now) else { break };
             let Some(key) = self.table.key_at(index) else { continue };
             match self.next_due(key) {
                 Some((at, due)) if at <= self.now => {

@@ -127,7 +127,7 @@ impl<K: Kernel> Reactor<K> {
             now,
             ready: Vec::with_capacity(1024),
             table: Table::with_capacity(slots),
-            wheel: Wheel::new(now),
+            wheel: Wheel::new(now, slots),
             listeners,
             hub: Hub::default(),
             posted: VecDeque::new(),

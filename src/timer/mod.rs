@@ -48,9 +48,10 @@ pub struct Wheel {
 }
 
 impl Wheel {
-    /// An empty wheel whose first tick begins at `origin`.
-    pub fn new(origin: Instant) -> Self {
-        Self { lists: Lists::new(), origin, elapsed: 0, soonest: 0 }
+    /// An empty wheel whose first tick begins at `origin`, with room for `capacity` entries before they have
+    /// to move.
+    pub fn new(origin: Instant, capacity: usize) -> Self {
+        Self { lists: Lists::with_capacity(capacity), origin, elapsed: 0, soonest: 0 }
     }
 
     /// Arms the entry of `index` for `deadline`, or moves it there if it is armed already.

@@ -106,9 +106,10 @@ pub(super) struct Lists {
 }
 
 impl Lists {
-    pub(super) fn new() -> Self {
+    /// Empty lists, with room for `capacity` entries before they have to move.
+    pub(super) fn with_capacity(capacity: usize) -> Self {
         Self {
-            entries: Vec::new(),
+            entries: Vec::with_capacity(capacity),
             slots: Box::new([Slot::EMPTY; (LEVELS * LEVEL_SLOTS) as usize]),
             occupied: [0; LEVELS as usize],
             levels: 0,

@@ -15,7 +15,7 @@ fn at(millis: u64) -> Instant {
 
 /// A wheel with these deadlines, in milliseconds, at indices 0, 1, ...
 fn wheel(deadlines_ms: &[u64]) -> Wheel {
-    let mut wheel = Wheel::new(ORIGIN);
+    let mut wheel = Wheel::new(ORIGIN, 0);
     for (index, &millis) in (0..).zip(deadlines_ms) {
         wheel.arm(index, at(millis));
     }
@@ -30,15 +30,15 @@ fn pass(wheel: &mut Wheel, now: Instant) -> Vec<u32> {
 #[test]
 fn expires_at_the_deadline_and_not_before() {
     let mut wheel = wheel(&[10]);
-    assert_eq!(pass(&mut wheel, at(9) + Duration::from_nanos(999_999)), []);
+    assert!(pass(&mut wheel, at(9) + Duration::from_nanos(999_999)).is_empty());
     assert_eq!(pass(&mut wheel, at(10)), [0]);
     assert_eq!(wheel.deadline(0), None);
-    assert_eq!(pass(&mut wheel, at(1_000_000)), []);
+    assert!(pass(&mut wheel, at(1_000_000)).is_empty());
 }
 
 #[test]
 fn a_deadline_within_a_tick_is_due_at_the_end_of_it() {
-    let mut wheel = Wheel::new(ORIGIN);
+    let mut wheel = Wheel::new(ORIGIN, 0);
     wheel.arm(0, at(10) + Duration::from_nanos(1));
     assert_eq!(wheel.deadline(0), Some(at(11)));
     assert_eq!(wheel.next_deadline(), Some(at(11)));
@@ -62,7 +62,7 @@ fn each_wake_up_finds_an_entry_due_when_nothing_was_cancelled() {
         assert_eq!(next, at(deadlines_ms.pop().expect("as many deadlines as wake-ups")));
         assert_eq!(pass(&mut wheel, next).len(), 1);
     }
-    assert_eq!(deadlines_ms, []);
+    assert!(deadlines_ms.is_empty());
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn the_next_deadline_is_too_early_at_most_once_after_a_cancel() {
     let mut wheel = wheel(&[70_000, 70_001]);
     wheel.cancel(0);
     assert_eq!(wheel.next_deadline(), Some(at(70_000)));
-    assert_eq!(pass(&mut wheel, at(70_000)), []);
+    assert!(pass(&mut wheel, at(70_000)).is_empty());
     assert_eq!(wheel.next_deadline(), Some(at(70_001)));
 }
 
@@ -81,7 +81,7 @@ fn cancelling_is_harmless_when_there_is_nothing_to_cancel() {
     wheel.cancel(0);
     wheel.cancel(1_000_000);
     assert_eq!(wheel.next_deadline(), None);
-    assert_eq!(pass(&mut wheel, at(20)), []);
+    assert!(pass(&mut wheel, at(20)).is_empty());
 }
 
 #[test]
@@ -146,8 +146,8 @@ fn nothing_happens_while_the_clock_is_behind() {
     let mut wheel = wheel(&[900, 2_000]);
     assert_eq!(pass(&mut wheel, at(1_000)), [0]);
     wheel.arm(0, at(600));
-    assert_eq!(pass(&mut wheel, at(500)), []);
-    assert_eq!(pass(&mut wheel, Instant::ZERO), []);
+    assert!(pass(&mut wheel, at(500)).is_empty());
+    assert!(pass(&mut wheel, Instant::ZERO).is_empty());
     assert_eq!(pass(&mut wheel, at(1_000)), [0]);
     assert_eq!(pass(&mut wheel, at(2_000)), [1]);
 }
@@ -234,7 +234,7 @@ struct Model {
 impl Model {
     fn new() -> Self {
         Self {
-            wheel: Wheel::new(ORIGIN),
+            wheel: Wheel::new(ORIGIN, 0),
             armed: BTreeMap::new(),
             now: ORIGIN,
             reached: ORIGIN,

@@ -410,7 +410,8 @@ fn reduce(rounds: &[[f64; 5]], to_one: fn(Vec<f64>) -> f64) -> [f64; 5] {
 fn measure(n: u32, rounds: usize, clock_ns: f64) {
     let scenario = Scenario::new(n);
     let entries = 2 * n as usize;
-    let mut linger = Linger { wheel: Wheel::new(Instant::ZERO, entries), now_ms: 0, heard_ms: vec![0; entries] };
+    let mut linger =
+        Linger { wheel: Wheel::new(Instant::ZERO, entries), now_ms: 0, heard_ms: vec![0; entries] };
     let runtime =
         Builder::new_current_thread().enable_time().start_paused(true).build().expect("a plain runtime");
     let _context = runtime.enter();

@@ -175,10 +175,22 @@ fn connections(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
     page.gauge("linger_connections_max", "Most client connections at once.", gauges.connections_max);
     page.gauge("linger_connections_paused", "Connections not read until they take output.", gauges.paused);
     page.counter("linger_connections_accepted_total", "Connections accepted.", counters.accepted);
-    page.counter("linger_connections_shed_total", "Connections turned away because the server was full.", counters.shed);
+    page.counter(
+        "linger_connections_shed_total",
+        "Connections turned away because the server was full.",
+        counters.shed,
+    );
     page.counter("linger_suspected_total", "Times that a connection became suspect.", counters.suspected);
-    page.counter("linger_revived_total", "Times that a suspect connection was heard of again.", counters.revived);
-    page.counter("linger_stale_events_total", "Readiness of connections that were gone.", counters.stale_events);
+    page.counter(
+        "linger_revived_total",
+        "Times that a suspect connection was heard of again.",
+        counters.revived,
+    );
+    page.counter(
+        "linger_stale_events_total",
+        "Readiness of connections that were gone.",
+        counters.stale_events,
+    );
 }
 
 fn endings(page: &mut Page, counters: &Counters) {
@@ -189,7 +201,11 @@ fn endings(page: &mut Page, counters: &Counters) {
     }
     page.head("linger_detections_total", "counter", "Connections ended, by what noticed it.");
     for &detector in Detector::ALL {
-        page.sample("linger_detections_total", &[("detector", detector.name())], counters.detections(detector));
+        page.sample(
+            "linger_detections_total",
+            &[("detector", detector.name())],
+            counters.detections(detector),
+        );
     }
     page.head("linger_closes_total", "counter", "Connections ended, by how the socket was closed.");
     for &mode in CloseMode::ALL {
@@ -200,11 +216,19 @@ fn endings(page: &mut Page, counters: &Counters) {
 fn traffic(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
     page.counter("linger_received_bytes_total", "Bytes received.", counters.bytes_in);
     page.counter("linger_sent_bytes_total", "Bytes that the kernel took for sending.", counters.bytes_out);
-    page.counter("linger_undelivered_bytes_total", "Bytes still held when a connection broke.", counters.bytes_undelivered);
+    page.counter(
+        "linger_undelivered_bytes_total",
+        "Bytes still held when a connection broke.",
+        counters.bytes_undelivered,
+    );
     page.gauge("linger_output_waiting_bytes", "Output that waits for peers to take it.", gauges.owed_bytes);
     page.counter("linger_reading_pauses_total", "Times that reading was paused for output.", counters.pauses);
     page.counter("linger_commands_total", "Commands received.", counters.commands);
-    page.counter("linger_messages_total", "Messages posted to subscribers and addressees.", counters.messages);
+    page.counter(
+        "linger_messages_total",
+        "Messages posted to subscribers and addressees.",
+        counters.messages,
+    );
     page.counter("linger_heartbeat_pings_total", "Heartbeats that the server asked for.", counters.pings);
     page.gauge("linger_identities", "Identities known.", gauges.identities);
     page.gauge("linger_channels", "Channels with a subscriber.", gauges.channels);
@@ -221,11 +245,23 @@ fn listeners(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
         }
     };
     each("linger_listener_connections", "Connections of a listener.", &|l| Some(l.connections));
-    each("linger_accept_queue_length", "Connections that wait in the accept queue.", &|l| l.queue.map(|q| q.length));
+    each("linger_accept_queue_length", "Connections that wait in the accept queue.", &|l| {
+        l.queue.map(|q| q.length)
+    });
     each("linger_accept_queue_limit", "Limit of the accept queue.", &|l| l.queue.map(|q| q.limit));
-    each("linger_accept_stalled", "1 while an accept queue cannot be emptied.", &|l| Some(u32::from(l.stalled)));
-    page.counter("linger_accept_stalls_total", "Times that accepting began to stand still.", counters.accept_stalls);
-    page.counter("linger_accept_aborted_total", "Connections that failed in the accept queue.", counters.accept_aborted);
+    each("linger_accept_stalled", "1 while an accept queue cannot be emptied.", &|l| {
+        Some(u32::from(l.stalled))
+    });
+    page.counter(
+        "linger_accept_stalls_total",
+        "Times that accepting began to stand still.",
+        counters.accept_stalls,
+    );
+    page.counter(
+        "linger_accept_aborted_total",
+        "Connections that failed in the accept queue.",
+        counters.accept_aborted,
+    );
     page.counter(
         "linger_host_listen_overflows_total",
         "The host's TcpExtListenOverflows: accept queues found full, of any program.",

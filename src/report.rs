@@ -11,7 +11,7 @@ use crate::net::{Address, Peer, Queue};
 use crate::reactor::Stall;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
-use log::{debug, error, info, log_enabled, warn, Level};
+use log::{Level, debug, error, info, log_enabled, warn};
 
 /// The rate limiter of ending lines.
 #[derive(Debug)]
@@ -34,7 +34,15 @@ impl Report {
     }
 
     /// A connection has ended.
-    pub fn ended(&mut self, key: Key, peer: &Peer, listener: &str, identity: Option<&[u8]>, end: &End, now: Instant) {
+    pub fn ended(
+        &mut self,
+        key: Key,
+        peer: &Peer,
+        listener: &str,
+        identity: Option<&[u8]>,
+        end: &End,
+        now: Instant,
+    ) {
         let level = if end.reason.class() == Class::Peer { Level::Debug } else { Level::Info };
         if !log_enabled!(target: "linger::end", level) || !self.may_write(now) {
             return;

@@ -31,7 +31,9 @@ fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
     logging::start(&settings.log)
         .map_err(|why| Fatal { what: format!("log filter {:?}", settings.log.filter), why })?;
     let descriptors = limits::raise_descriptors();
-    let reserved = DESCRIPTORS_OF_OUR_OWN + settings.listeners.len() as u64 + u64::from(crate::reactor::ADMIN_CONNECTIONS_MAX);
+    let reserved = DESCRIPTORS_OF_OUR_OWN
+        + settings.listeners.len() as u64
+        + u64::from(crate::reactor::ADMIN_CONNECTIONS_MAX);
     let for_clients = u32::try_from(descriptors.now.saturating_sub(reserved)).unwrap_or(u32::MAX);
     if for_clients == 0 {
         return Err(Fatal {
@@ -40,9 +42,8 @@ fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
         });
     }
     let reload = Box::new(move || {
-        load(&sources).map_err(|mistakes| {
-            mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")
-        })
+        load(&sources)
+            .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))
     });
     let mut reactor = Reactor::new(Os::new()?, settings, for_clients, reload)?;
     for (settings, address) in reactor.addresses() {
@@ -93,7 +94,9 @@ fn to_try(protocol: Protocol, address: &Address) -> Vec<String> {
                     format!("printf 'PING\\r\\n' | nc -N {host} {port}"),
                     format!("redis-cli -h {host} -p {port}"),
                 ],
-                Protocol::Http => vec![format!("curl http://{}/connections", std::net::SocketAddr::new(host, port))],
+                Protocol::Http => {
+                    vec![format!("curl http://{}/connections", std::net::SocketAddr::new(host, port))]
+                }
             }
         }
     }

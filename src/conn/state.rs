@@ -220,7 +220,9 @@ impl State {
                 Input::Heard => (Self::Open, Action::Revive),
                 other => self.on_any_live(other, now, parting),
             },
-            Self::PeerClosed { cause, since, .. } => on_peer_closed((self, cause, since), input, now, parting),
+            Self::PeerClosed { cause, since, .. } => {
+                on_peer_closed((self, cause, since), input, now, parting)
+            }
             Self::Parting { cause, since, .. } => on_parting((self, cause, since), input, now, parting),
             Self::Closed { .. } => (self, Action::None),
         }
@@ -272,7 +274,9 @@ fn on_peer_closed(
         Input::Flushed { probe: false } => {
             (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
         }
-        Input::Progress => (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::None),
+        Input::Progress => {
+            (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::None)
+        }
         // A reset that answers the probe is what the probe is for; the reactor reports it as such.
         Input::Failed { detector: Detector::EofProbe, .. } => {
             let cause = Cause { detector: Detector::EofProbe, ..cause };
@@ -287,7 +291,9 @@ fn on_peer_closed(
             (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
         }
         // Nothing owed, and the probe was not answered by RST: the peer is only half-closed.
-        Input::Expired { owing: false } => (State::Closed { cause, since }, Action::Close(peer_first(cause.reason))),
+        Input::Expired { owing: false } => {
+            (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
+        }
         Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
         Input::Opened
         | Input::Heard
@@ -311,12 +317,16 @@ fn on_parting(
         }
         Input::Failed { .. } => (State::Closed { cause, since }, Action::Close(CloseMode::Reset)),
         Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
-        Input::Progress => (State::Parting { cause, since, deadline: extend(since, now, parting) }, Action::None),
+        Input::Progress => {
+            (State::Parting { cause, since, deadline: extend(since, now, parting) }, Action::None)
+        }
         // Output that is still ours at the deadline made no progress: the peer will not read it.
         Input::Expired { owing: true } => {
             (State::Closed { cause, since }, Action::Close(parting.unreachable.into()))
         }
-        Input::Expired { owing: false } => (State::Closed { cause, since }, Action::Close(CloseMode::Linger2)),
+        Input::Expired { owing: false } => {
+            (State::Closed { cause, since }, Action::Close(CloseMode::Linger2))
+        }
         Input::Opened
         | Input::Heard
         | Input::Doubted { .. }
@@ -334,13 +344,7 @@ fn begin_parting(cause: Cause, told: bool, now: Instant, parting: &Parting) -> (
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.
-fn give_up(
-    cause: Cause,
-    rung: LastRung,
-    owing: bool,
-    now: Instant,
-    parting: &Parting,
-) -> (State, Action) {
+fn give_up(cause: Cause, rung: LastRung, owing: bool, now: Instant, parting: &Parting) -> (State, Action) {
     match rung {
         LastRung::Linger2 if owing => begin_parting(cause, true, now, parting),
         LastRung::Linger2 | LastRung::Reset => {

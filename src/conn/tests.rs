@@ -165,7 +165,10 @@ fn a_reset_does_not_take_the_place_of_a_cause_that_says_more() {
 fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
     let late = T0 + PARTING.linger_max;
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, NOW, &PARTING);
-    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: NOW + PARTING.linger });
+    assert_eq!(
+        state,
+        State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: NOW + PARTING.linger }
+    );
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, late, &PARTING);
     assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: late });
 }
@@ -263,7 +266,8 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
 
 #[test]
 fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
-    let evidence = |last_ack_recv_ms, snd_wnd| Some(Evidence { last_ack_recv_ms, snd_wnd, ..Evidence::default() });
+    let evidence =
+        |last_ack_recv_ms, snd_wnd| Some(Evidence { last_ack_recv_ms, snd_wnd, ..Evidence::default() });
     // Suspect for eight seconds.
     assert_eq!(verdict(evidence(8_000, 100), T0, NOW), Reason::LostHeartbeat);
     assert_eq!(verdict(evidence(60_000, 0), T0, NOW), Reason::LostHeartbeat);

@@ -144,8 +144,11 @@ impl<K: Kernel> Reactor<K> {
 
     /// Most connections that a listener may hold.
     fn limit_of(&self, slot: &Slot<K::Listener>) -> u32 {
-        let whole =
-            if slot.settings.protocol.serves_clients() { self.connections_max } else { ADMIN_CONNECTIONS_MAX };
+        let whole = if slot.settings.protocol.serves_clients() {
+            self.connections_max
+        } else {
+            ADMIN_CONNECTIONS_MAX
+        };
         slot.settings.connections_max.map_or(whole, |own| own.min(whole))
     }
 

@@ -136,7 +136,10 @@ impl<K: Kernel> Reactor<K> {
             None => LIST_DEFAULT,
             Some(Ok(limit)) if limit <= LIST_MAX => limit,
             Some(_) => {
-                return Response::text(Status::BadRequest, format!("limit must be a number up to {LIST_MAX}\n"));
+                return Response::text(
+                    Status::BadRequest,
+                    format!("limit must be a number up to {LIST_MAX}\n"),
+                );
             }
         };
         let known = ["limit", "listener", "state", "identity", "peer"];

@@ -1,11 +1,13 @@
 //! `CLIENT` and `INFO`: what one connection may know of the others and of the server, and how it ends them.
 
+use super::Reactor;
 use super::entry::Connection;
 use super::posted::Effect;
-use super::Reactor;
 use crate::end::{Detector, Reason};
 use crate::net::{Address, Kernel, Listener};
-use crate::proto::resp::client::{ClientCommand, ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT};
+use crate::proto::resp::client::{
+    ClientCommand, ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT,
+};
 use crate::proto::resp::{Arguments, Version};
 use crate::table::Key;
 use std::fmt::Write;
@@ -50,7 +52,10 @@ impl<K: Kernel> Reactor<K> {
     /// Ends the connections that pass the filter. The one that asks may be among them; it gets its reply
     /// first, because endings are posted.
     fn kill(&mut self, key: Key, filter: &KillFilter, replies: &mut Vec<u8>) {
-        let local = |conn: &Connection<K::Stream>| match self.listeners[usize::from(conn.listener)].listener.address() {
+        let local = |conn: &Connection<K::Stream>| match self.listeners[usize::from(conn.listener)]
+            .listener
+            .address()
+        {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
         };

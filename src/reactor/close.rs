@@ -138,4 +138,3 @@ const fn how(mode: CloseMode) -> CloseHow {
         CloseMode::Reset => CloseHow::Reset,
     }
 }
-

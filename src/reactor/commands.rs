@@ -185,7 +185,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// Appends a reply in the version that the connection speaks.
     pub(super) fn reply(&self, key: Key, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
-        let version = self.table.get(key).and_then(|conn| conn.resp()).map_or(Version::Resp2, |resp| resp.version);
+        let version =
+            self.table.get(key).and_then(|conn| conn.resp()).map_or(Version::Resp2, |resp| resp.version);
         write(&mut Reply::new(replies, version));
     }
 
@@ -304,7 +305,7 @@ impl<K: Kernel> Reactor<K> {
 
 /// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol.
 fn listens(state: State) -> bool {
-    state.cause().is_none_or(|cause| {
-        cause.reason != Reason::PeerGoodbye && cause.reason.class() != Class::Protocol
-    })
+    state
+        .cause()
+        .is_none_or(|cause| cause.reason != Reason::PeerGoodbye && cause.reason.class() != Class::Protocol)
 }

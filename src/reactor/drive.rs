@@ -4,8 +4,8 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::entry::Reading;
 use super::Reactor;
+use super::entry::Reading;
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Reason};
@@ -76,8 +76,11 @@ impl<K: Kernel> Reactor<K> {
                     break;
                 }
                 Received::Failed(fault) => {
-                    let detector =
-                        if conn.reading == Reading::Failing { Detector::Readiness } else { Detector::RecvError };
+                    let detector = if conn.reading == Reading::Failing {
+                        Detector::Readiness
+                    } else {
+                        Detector::RecvError
+                    };
                     conn.reading = Reading::Ended;
                     self.fail(key, fault, detector);
                 }
@@ -303,7 +306,8 @@ impl<K: Kernel> Reactor<K> {
         let listener = Self::listener_of(&self.listeners, conn);
         let probe = conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof;
         if probe {
-            let bytes = proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version).unwrap_or_default());
+            let bytes =
+                proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version).unwrap_or_default());
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {
                 return self.fail(key, fault, Detector::EofProbe);

@@ -3,9 +3,9 @@
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
 use crate::buf::ByteQueue;
-use crate::conn::{Life, State};
 use crate::conn::liveness::Clocks;
 use crate::conn::policy::{Heartbeat, HeartbeatStyle};
+use crate::conn::{Life, State};
 use crate::hub::Membership;
 use crate::net::{Fault, Interest, Peer, Readiness};
 use crate::proto::{http, resp};
@@ -69,7 +69,9 @@ impl Reading {
                 Self::Closing
             }
             Self::Closing => Self::Closing,
-            Self::Drained | Self::Ready if readiness.readable || readiness.read_closed || broken => Self::Ready,
+            Self::Drained | Self::Ready if readiness.readable || readiness.read_closed || broken => {
+                Self::Ready
+            }
             Self::Drained | Self::Ready => self,
         }
     }
@@ -199,9 +201,9 @@ impl<S> Connection<S> {
 
     /// The heartbeat contract in force: the client's own where it made one, else the listener's.
     pub(super) fn heartbeat(&self, listener: &Heartbeat) -> Heartbeat {
-        let (beat_ms, server_ping) = self
-            .resp()
-            .map_or((0, false), |resp| (resp.beat_ms, resp.rare.as_ref().is_some_and(|rare| rare.server_ping)));
+        let (beat_ms, server_ping) = self.resp().map_or((0, false), |resp| {
+            (resp.beat_ms, resp.rare.as_ref().is_some_and(|rare| rare.server_ping))
+        });
         let mut contract = *listener;
         if beat_ms > 0 {
             contract.timeout = Duration::from_millis(beat_ms.into());

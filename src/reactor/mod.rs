@@ -27,8 +27,8 @@ use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
-pub use accept::Stall;
 use accept::Gate;
+pub use accept::Stall;
 use clock::House;
 use entry::{Connection, Io};
 pub use operate::{Drained, Reload};
@@ -115,10 +115,18 @@ impl<K: Kernel> Reactor<K> {
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                Ok(Slot { listener, settings: settings.clone(), gate: Gate::Open, stalled_since: None, queue_warned: false, connections: 0 })
+                Ok(Slot {
+                    listener,
+                    settings: settings.clone(),
+                    gate: Gate::Open,
+                    stalled_since: None,
+                    queue_warned: false,
+                    connections: 0,
+                })
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
-        let connections_max = settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
+        let connections_max =
+            settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
         // are never touched cost nothing.
         let slots = descriptors_max as usize + ADMIN_CONNECTIONS_MAX as usize;

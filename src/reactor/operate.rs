@@ -86,8 +86,7 @@ impl<K: Kernel> Reactor<K> {
         let end = end.min(self.table.slots_used());
         let slots = drain.cursor..end;
         drain.cursor = end;
-        self.house.drain =
-            if end < self.table.slots_used() { self.now + drain.step } else { drain.deadline };
+        self.house.drain = if end < self.table.slots_used() { self.now + drain.step } else { drain.deadline };
         for index in slots {
             let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
             if let Some(key) = self.table.key_at(index) {
@@ -99,7 +98,9 @@ impl<K: Kernel> Reactor<K> {
     /// Whether the loop goes on: a draining server stops when all have gone, or when time is up.
     pub(super) fn flow(&self) -> Flow {
         match &self.drain {
-            Some(drain) if self.table.is_empty() || drain.at_once || drain.deadline <= self.now => Flow::Finished,
+            Some(drain) if self.table.is_empty() || drain.at_once || drain.deadline <= self.now => {
+                Flow::Finished
+            }
             Some(_) | None => Flow::Continue,
         }
     }
@@ -125,14 +126,20 @@ impl<K: Kernel> Reactor<K> {
         let mut kept = Vec::new();
         for slot in &mut self.listeners {
             let Some(settings) = new.listeners.iter().find(|new| new.name == slot.settings.name) else {
-                kept.push(format!("listener {} is gone from the file and stays until a restart", slot.settings.name));
+                kept.push(format!(
+                    "listener {} is gone from the file and stays until a restart",
+                    slot.settings.name
+                ));
                 continue;
             };
             let same_socket = settings.address == slot.settings.address
                 && settings.protocol == slot.settings.protocol
                 && settings.backlog == slot.settings.backlog;
             if !same_socket {
-                kept.push(format!("listener {}: protocol, address and backlog need a restart", settings.name));
+                kept.push(format!(
+                    "listener {}: protocol, address and backlog need a restart",
+                    settings.name
+                ));
             }
             if settings.socket_options() != slot.settings.socket_options() {
                 slot.listener.set_options(&settings.socket_options());
@@ -144,7 +151,8 @@ impl<K: Kernel> Reactor<K> {
             let (protocol, address, backlog) =
                 (slot.settings.protocol, slot.settings.address.clone(), slot.settings.backlog);
             slot.settings.clone_from(settings);
-            (slot.settings.protocol, slot.settings.address, slot.settings.backlog) = (protocol, address, backlog);
+            (slot.settings.protocol, slot.settings.address, slot.settings.backlog) =
+                (protocol, address, backlog);
         }
         for settings in &new.listeners {
             if !self.listeners.iter().any(|slot| slot.settings.name == settings.name) {

@@ -99,9 +99,7 @@ impl<K: Kernel> Reactor<K> {
             let frame = match recipient.pattern {
                 // The same bytes for every subscriber of the channel: encoded once a version.
                 None => plain.get(version, |reply| reply.message(channel, payload)),
-                Some(pattern) => {
-                    encode(version, |reply| reply.pattern_message(pattern, channel, payload))
-                }
+                Some(pattern) => encode(version, |reply| reply.pattern_message(pattern, channel, payload)),
             };
             posted.push_back(Effect::Deliver { to: recipient.key, frame });
         })

@@ -3,7 +3,11 @@
 //!
 //! Nothing here sleeps for luck: [`until`] waits for a condition, with a deadline that only a failure reaches.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary includes this file and uses its own part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary includes this file and uses its own part of it"
+)]
 #![expect(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
@@ -57,7 +61,15 @@ impl Server {
     pub fn start_as(program: &[&str], arguments: &[&str]) -> Self {
         let mut child = Command::new(program[0])
             .args(&program[1..])
-            .args(["serve", "--log", "debug", "--log-format", "json", "--set", "log.endings_per_second=1000000"])
+            .args([
+                "serve",
+                "--log",
+                "debug",
+                "--log-format",
+                "json",
+                "--set",
+                "log.endings_per_second=1000000",
+            ])
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -156,7 +168,11 @@ impl Server {
     pub fn ended(&self, reason: &str) -> u64 {
         let class = reason.split('.').next().unwrap_or_default();
         let name = format!("linger_ends_total{{class=\"{class}\",reason=\"{reason}\"}}");
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter, far below 2^53")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a counter, far below 2^53"
+        )]
         let count = self.metrics()[&name] as u64;
         count
     }
@@ -181,7 +197,8 @@ impl Server {
 
     /// Waits for the process to exit and gives its code; `None` if a signal ended it.
     pub fn wait_exit(&mut self) -> Option<i32> {
-        let status = wait_for("the server to exit", || self.child.try_wait().expect("the child can be waited for"));
+        let status =
+            wait_for("the server to exit", || self.child.try_wait().expect("the child can be waited for"));
         status.code()
     }
 }

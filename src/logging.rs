@@ -39,10 +39,8 @@ impl<'kvs> VisitSource<'kvs> for Line<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let text = value.to_string();
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-        self.failed = match plain {
-            true => write!(self.out, " {key}={text}"),
-            false => write!(self.out, " {key}={text:?}"),
-        };
+        self.failed =
+            if plain { write!(self.out, " {key}={text}") } else { write!(self.out, " {key}={text:?}") };
         self.failed.as_ref().map_or_else(|_| Err(Error::msg("the line could not be written")), |()| Ok(()))
     }
 }

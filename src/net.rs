@@ -124,7 +124,7 @@ pub struct Ready {
     pub readiness: Readiness,
 }
 
-/// Readiness flags, as epoll reports them (epoll_ctl(2)). Hints only: the call that follows decides.
+/// Readiness flags, as epoll reports them (`epoll_ctl(2)`). Hints only: the call that follows decides.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "five independent flags of the kernel's, not a state")]
 pub struct Readiness {

@@ -65,9 +65,10 @@ fn greeting(reactor: &Reactor<Os>, descriptors: limits::Descriptors) -> String {
             let _ = writeln!(tries, "  {line}");
         }
     }
-    let raised = match descriptors.before == descriptors.now {
-        true => String::new(),
-        false => format!(", raised from {}", descriptors.before),
+    let raised = if descriptors.before == descriptors.now {
+        String::new()
+    } else {
+        format!(", raised from {}", descriptors.before)
     };
     let _ = writeln!(
         text,
@@ -108,6 +109,6 @@ fn reachable(socket: std::net::SocketAddr) -> std::net::IpAddr {
     match socket.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
+        IpAddr::V4(_) | IpAddr::V6(_) => socket.ip(),
     }
 }

@@ -198,33 +198,20 @@ impl State {
     /// The transition table: what follows from `input` in this state, and what to do about it.
     #[must_use]
     pub fn on(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
-        match self {
-            Self::Handshaking => match input {
-                Input::Opened => (Self::Open, Action::None),
-                Input::Doubted { .. } => (self, Action::None),
-                Input::Expired { .. } => begin_parting(
-                    Cause { reason: Reason::ProtocolHandshakeTimeout, detector: Detector::Timer },
-                    true,
-                    now,
-                    parting,
-                ),
-                other => self.on_any_live(other, now, parting),
-            },
-            Self::Open => match input {
-                Input::Doubted { detector, grace } => {
-                    (Self::Suspect { deadline: now + grace, since: now, detector }, Action::Probe)
-                }
-                other => self.on_any_live(other, now, parting),
-            },
-            Self::Suspect { .. } => match input {
-                Input::Heard => (Self::Open, Action::Revive),
-                other => self.on_any_live(other, now, parting),
-            },
-            Self::PeerClosed { cause, since, .. } => {
+        match (self, input) {
+            (Self::Handshaking, Input::Opened) => (Self::Open, Action::None),
+            (Self::Open, Input::Doubted { detector, grace }) => {
+                (Self::Suspect { deadline: now + grace, since: now, detector }, Action::Probe)
+            }
+            (Self::Suspect { .. }, Input::Heard) => (Self::Open, Action::Revive),
+            (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {
+                self.on_any_live(input, now, parting)
+            }
+            (Self::PeerClosed { cause, since, .. }, _) => {
                 on_peer_closed((self, cause, since), input, now, parting)
             }
-            Self::Parting { cause, since, .. } => on_parting((self, cause, since), input, now, parting),
-            Self::Closed { .. } => (self, Action::None),
+            (Self::Parting { cause, since, .. }, _) => on_parting((self, cause, since), input, now, parting),
+            (Self::Closed { .. }, _) => (self, Action::None),
         }
     }
 
@@ -271,7 +258,9 @@ fn on_peer_closed(
         Input::Flushed { probe: true } => {
             (State::PeerClosed { cause, since, deadline: now + parting.linger }, Action::None)
         }
-        Input::Flushed { probe: false } => {
+        // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
+        // only half-closed.
+        Input::Flushed { probe: false } | Input::Expired { owing: false } => {
             (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
         }
         Input::Progress => {
@@ -284,15 +273,11 @@ fn on_peer_closed(
         }
         // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted.
         Input::Failed { detector, .. } if is_fin(cause.reason) => {
-            let cause = Cause { reason: Reason::PeerResetAfterFin, detector, ..cause };
+            let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
             (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
         }
         Input::Failed { .. } | Input::Expired { owing: true } => {
             (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
-        }
-        // Nothing owed, and the probe was not answered by RST: the peer is only half-closed.
-        Input::Expired { owing: false } => {
-            (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
         }
         Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
         Input::Opened

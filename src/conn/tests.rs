@@ -115,7 +115,7 @@ fn every_state_answers_every_input_as_the_table_says() {
     assert_eq!(seen, states.len() * inputs.len(), "the table leaves nothing out");
 }
 
-/// Columns: handshaking, open, suspect, peer_closed (fin), parting (idle), closed.
+/// Columns: handshaking, open, suspect, `peer_closed` (fin), parting (idle), closed.
 const TABLE: &str = "
 opened                open                                = = = = =
 heard                 = = open+revive = = =
@@ -133,8 +133,8 @@ give_up_linger2_owing parting(stuck.frozen)+flush parting(stuck.frozen)+flush pa
 progress              = = = peer_closed(peer.fin) parting(local.idle) =
 flushed               = = = closed(peer.fin)+peer_first = =
 flushed_probe         = = = peer_closed(peer.fin) = =
-expired               parting(protocol.handshake_timeout)+flush = = closed(peer.fin)+peer_first closed(local.idle)+linger2 =
-expired_owing         parting(protocol.handshake_timeout)+flush = = closed(peer.fin)+reset closed(local.idle)+reset =
+expired               = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 =
+expired_owing         = = = closed(peer.fin)+reset closed(local.idle)+reset =
 ";
 
 #[test]
@@ -176,9 +176,11 @@ fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
 #[test]
 fn a_peer_that_was_told_nothing_is_not_waited_for() {
     let leave = |told| Input::Leave { reason: Reason::LocalIdle, detector: Detector::Timer, told };
-    let deadline = |told| match open().on(leave(told), NOW, &PARTING).0 {
-        State::Parting { deadline, .. } => deadline,
-        other => panic!("{other:?}"),
+    let deadline = |told| {
+        let (State::Parting { deadline, .. }, Action::Flush) = open().on(leave(told), NOW, &PARTING) else {
+            panic!("leaving begins with parting");
+        };
+        deadline
     };
     assert_eq!(deadline(true), NOW + PARTING.linger);
     assert_eq!(deadline(false), NOW);

@@ -6,7 +6,8 @@ use super::posted::Effect;
 use crate::end::{Detector, Reason};
 use crate::metrics::{Gauges, ListenerGauges, prometheus};
 use crate::net::{Kernel, Listener};
-use crate::proto::http::{Method, Request, Response, Status};
+use crate::proto::http::{self, Method, Request, Response, Status};
+use crate::proto::resp;
 use crate::table::Key;
 use serde_json::json;
 
@@ -29,12 +30,12 @@ impl<K: Kernel> Reactor<K> {
         held.push(fresh);
         let mut replies = std::mem::take(&mut self.replies);
         let mut input = held.as_slice();
-        loop {
-            let Some(conn) = self.table.get_mut(key) else { break };
-            if conn.life.state().cause().is_some() || conn.paused {
-                break;
-            }
-            let session = conn.session.get_or_insert_with(|| Box::new(Session::Http(Default::default())));
+        while let Some(conn) = self.table.get_mut(key)
+            && conn.life.state().cause().is_none()
+            && !conn.paused
+        {
+            let session =
+                conn.session.get_or_insert_with(|| Box::new(Session::Http(http::Decoder::default())));
             let Session::Http(decoder) = &mut **session else { break };
             match decoder.next_request(&mut input) {
                 Ok(Some(request)) => {
@@ -58,7 +59,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let rest = input.len();
         held.consume(held.len() - rest);
-        self.keep_input(key, held, Default::default());
+        self.keep_input(key, held, resp::Decoder::default());
         self.replies = replies;
     }
 

@@ -1,6 +1,7 @@
 //! `CLIENT` and `INFO`: what one connection may know of the others and of the server, and how it ends them.
 
 use super::Reactor;
+use super::commands::reply_ok;
 use super::entry::Connection;
 use super::posted::Effect;
 use crate::end::{Detector, Reason};
@@ -19,13 +20,15 @@ impl<K: Kernel> Reactor<K> {
                 if let Some(resp) = self.resp_of(key) {
                     resp.rare.get_or_insert_default().name = name.to_vec();
                 }
-                self.reply(key, replies, |reply| reply.ok());
+                reply_ok(replies);
             }
             ClientCommand::GetName => {
                 let resp = self.table.get(key).and_then(|conn| conn.resp());
                 match resp.and_then(|resp| resp.rare.as_ref()).filter(|rare| !rare.name.is_empty()) {
                     Some(rare) => self.reply(key, replies, |reply| reply.bulk(&rare.name)),
-                    None => self.reply(key, replies, |reply| reply.null()),
+                    None => self.reply(key, replies, |reply| {
+                        reply.null();
+                    }),
                 }
             }
             ClientCommand::Id => {

@@ -191,11 +191,11 @@ impl<K: Kernel> Reactor<K> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         let heard = conn.life.heard();
-        let unanswered = conn.io_mut(&mut self.spare_io).oob_sent > heard;
+        let unanswered = conn.io_mut(&mut self.pool).oob_sent > heard;
         if unanswered && conn.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
             return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
         }
-        conn.io_mut(&mut self.spare_io).oob_sent = now;
+        conn.io_mut(&mut self.pool).oob_sent = now;
         if let Sent::Failed(fault) = conn.stream.send_oob(0) {
             self.fail(key, fault, Detector::OobProbe);
         }

@@ -38,10 +38,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn give_up(&mut self, key: Key, reason: Reason, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         let parting = &Self::listener_of(&self.listeners, conn).policy.parting;
-        let rung = match reason {
-            Reason::StuckFrozen => parting.frozen,
-            _ => parting.unreachable,
-        };
+        let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
         let owing = conn.owed() > 0;
         self.apply(key, Input::GiveUp { reason, detector, rung, owing });
     }
@@ -77,7 +74,7 @@ impl<K: Kernel> Reactor<K> {
             let membership = std::mem::take(&mut resp.membership);
             self.leave_hub(key, membership, Some(&end));
         }
-        conn.drop_io(&mut self.spare_io);
+        conn.drop_io(&mut self.pool);
         conn.stream.close(how(mode));
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();

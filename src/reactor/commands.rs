@@ -13,7 +13,7 @@ use crate::end::{Class, Detector, Reason};
 use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
 use crate::proto::ProtocolError;
-use crate::proto::resp::{Arguments, Command, Decoder, Identity, Reply, Version, answer};
+use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
 use crate::table::Key;
 use crate::time::Duration;
 
@@ -123,7 +123,7 @@ impl<K: Kernel> Reactor<K> {
         });
         let mut reply = Reply::new(replies, resp.version);
         match command {
-            Ok(Command::Beat) => return,
+            Ok(Command::Beat) => {}
             Ok(command) => {
                 resp.messages_out += 1;
                 if !matches!(command, Command::Ping(_)) {
@@ -144,7 +144,7 @@ impl<K: Kernel> Reactor<K> {
     fn perform(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
         match command {
             Command::Quit => {
-                self.reply(key, replies, |reply| reply.ok());
+                reply_ok(replies);
                 self.write(key, replies);
                 replies.clear();
                 self.apply(key, Input::Goodbye);
@@ -162,14 +162,24 @@ impl<K: Kernel> Reactor<K> {
                 let state = self.hub.state(identity.as_str().as_bytes());
                 self.reply(key, replies, |reply| reply.simple(state.map_or("offline", |state| state.name())));
             }
-            Command::Subscribe(_)
-            | Command::Unsubscribe(_)
-            | Command::Psubscribe(_)
-            | Command::Punsubscribe(_)
-            | Command::Publish { .. }
-            | Command::PubsubChannels(_)
-            | Command::PubsubNumsub(_)
-            | Command::PubsubNumpat => self.pubsub(key, command, replies),
+            Command::Subscribe(names) => {
+                self.subscribe(key, names, Confirmation::Subscribe, Hub::subscribe, replies);
+            }
+            Command::Psubscribe(names) => {
+                self.subscribe(key, names, Confirmation::Psubscribe, Hub::psubscribe, replies);
+            }
+            Command::Unsubscribe(names) => {
+                self.unsubscribe(key, names, Confirmation::Unsubscribe, Hub::unsubscribe, replies);
+            }
+            Command::Punsubscribe(names) => {
+                self.unsubscribe(key, names, Confirmation::Punsubscribe, Hub::punsubscribe, replies);
+            }
+            Command::Publish { channel, payload } => self.publish_from(key, channel, payload, replies),
+            Command::PubsubChannels(pattern) => self.channels(key, pattern.unwrap_or(b"*"), replies),
+            Command::PubsubNumsub(channels) => self.numsub(key, channels, replies),
+            Command::PubsubNumpat => {
+                self.reply(key, replies, |reply| reply.count(self.hub.gauges().patterns));
+            }
             Command::Info(sections) => self.info(key, sections, replies),
             // Answered from the protocol alone, before it comes here.
             Command::Ping(_)
@@ -252,7 +262,7 @@ impl<K: Kernel> Reactor<K> {
         }
         // The contract may be stricter than the one that the wheel is armed for.
         self.schedule(key);
-        self.reply(key, replies, |reply| reply.ok());
+        reply_ok(replies);
     }
 
     fn beat_for(&mut self, key: Key, identity: Identity<'_>, replies: &mut Vec<u8>) {
@@ -264,7 +274,7 @@ impl<K: Kernel> Reactor<K> {
         };
         self.posted.extend(vouched.holder.map(|key| Effect::Vouch { key }));
         self.posted.extend(vouched.orphaned_holder.map(|key| Effect::Doubt { key }));
-        self.reply(key, replies, |reply| reply.ok());
+        reply_ok(replies);
     }
 
     pub(super) fn reply_refused(&self, key: Key, refused: Refused, replies: &mut Vec<u8>) {
@@ -301,6 +311,11 @@ impl<K: Kernel> Reactor<K> {
         self.forget_input(key);
         self.part(key, error.reason, Detector::Protocol, true);
     }
+}
+
+/// `+OK`, which is the same in every version.
+pub(super) fn reply_ok(replies: &mut Vec<u8>) {
+    Reply::new(replies, Version::default()).ok();
 }
 
 /// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol.

@@ -156,10 +156,12 @@ impl<K: Kernel> Reactor<K> {
                 (Reason::LocalInternal, None)
             }
         };
-        let detector = match detector {
-            Detector::EofProbe | Detector::TcpInfo => detector,
+        let asked = matches!(detector, Detector::EofProbe | Detector::TcpInfo);
+        let detector = match kernel_timer {
+            _ if asked => detector,
             _ if probing => Detector::OobProbe,
-            other => kernel_timer.unwrap_or(other),
+            Some(timer) => timer,
+            None => detector,
         };
         self.apply(key, Input::Failed { reason, detector });
     }
@@ -222,7 +224,7 @@ impl<K: Kernel> Reactor<K> {
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
             return self.fail(key, fault, Detector::SendError);
         }
-        conn.io_mut(&mut self.spare_io).broken = Some(fault);
+        conn.io_mut(&mut self.pool).broken = Some(fault);
         self.read_to_the_error(key);
     }
 
@@ -232,7 +234,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
         let (high, max) = (bounds.output_high, bounds.output_max);
-        let io = conn.io_mut(&mut self.spare_io);
+        let io = conn.io_mut(&mut self.pool);
         let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
         if owed > max {
@@ -286,7 +288,7 @@ impl<K: Kernel> Reactor<K> {
         let owed = conn.owed();
         let ending = conn.life.state().cause().is_some();
         if owed == 0 {
-            conn.release_io(&mut self.spare_io);
+            conn.release_io(&mut self.pool);
         }
         if moved && ending {
             self.apply(key, Input::Progress);
@@ -331,7 +333,7 @@ impl<K: Kernel> Reactor<K> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.paused = true;
-        conn.io_mut(&mut self.spare_io).info_asked = now;
+        conn.io_mut(&mut self.pool).info_asked = now;
         self.counters.pauses += 1;
         self.schedule(key);
     }

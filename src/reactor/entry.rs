@@ -62,17 +62,12 @@ impl Reading {
     /// What a fresh edge makes of it. `hints`: whether flags other than readable are taken into account.
     pub(super) fn on_edge(self, readiness: Readiness, hints: bool, paused: bool) -> Self {
         let broken = readiness.error || readiness.write_closed;
+        let closing = readiness.read_closed || broken;
         match self {
-            Self::Ended | Self::Probing | Self::Failing => self,
             Self::Drained | Self::Ready | Self::Closing if hints && paused && broken => Self::Failing,
-            Self::Drained | Self::Ready | Self::Closing if hints && (readiness.read_closed || broken) => {
-                Self::Closing
-            }
-            Self::Closing => Self::Closing,
-            Self::Drained | Self::Ready if readiness.readable || readiness.read_closed || broken => {
-                Self::Ready
-            }
-            Self::Drained | Self::Ready => self,
+            Self::Drained | Self::Ready if hints && closing => Self::Closing,
+            Self::Drained if readiness.readable || closing => Self::Ready,
+            Self::Drained | Self::Ready | Self::Closing | Self::Failing | Self::Ended | Self::Probing => self,
         }
     }
 
@@ -210,9 +205,9 @@ impl<S> Connection<S> {
             contract.interval = contract.timeout / 2;
         }
         contract.style = match (listener.style, beat_ms > 0, server_ping) {
-            (HeartbeatStyle::Off, false, _) => HeartbeatStyle::Off,
-            // Nobody asked to be pinged and the client promised nothing: silence proves nothing.
-            (HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,
+            // Under `Server` as well: nobody asked to be pinged, nobody promised anything, so silence
+            // proves nothing.
+            (HeartbeatStyle::Off, false, _) | (HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,
             (_, _, true) => HeartbeatStyle::Both,
             (_, _, false) => HeartbeatStyle::Client,
         };

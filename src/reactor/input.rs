@@ -11,8 +11,8 @@ use crate::table::Key;
 impl<K: Kernel> Reactor<K> {
     /// An empty queue, with memory from the pool if there is some.
     pub(super) fn take_queue(&mut self, key: Key) -> ByteQueue {
-        let (table, spare) = (&mut self.table, &mut self.spare_io);
-        table.get_mut(key).map(|conn| std::mem::take(&mut conn.io_mut(spare).input)).unwrap_or_default()
+        let (table, pool) = (&mut self.table, &mut self.pool);
+        table.get_mut(key).map(|conn| std::mem::take(&mut conn.io_mut(pool).input)).unwrap_or_default()
     }
 
     /// Puts unused input back, or gives its memory up if there is none.
@@ -21,9 +21,9 @@ impl<K: Kernel> Reactor<K> {
         if conn.io.is_none() && held.is_empty() {
             return;
         }
-        let io = conn.io_mut(&mut self.spare_io);
+        let io = conn.io_mut(&mut self.pool);
         (io.input, io.decoder) = (held, decoder);
-        conn.release_io(&mut self.spare_io);
+        conn.release_io(&mut self.pool);
     }
 
     /// Drops unused input: nothing that follows is to be understood.
@@ -32,28 +32,44 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
+/// Spare [`Io`]s for the next connections in need, so that fan-out does not allocate.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes go to connections, which have no room for more than a pointer")]
+pub(super) struct Pool(Vec<Box<Io>>);
+
+impl Pool {
+    const SPARE_MAX: usize = 256;
+
+    #[expect(clippy::unnecessary_box_returns, reason = "it is the box that is passed on")]
+    fn take(&mut self) -> Box<Io> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn give(&mut self, mut io: Box<Io>) {
+        if self.0.len() < Self::SPARE_MAX {
+            io.reset();
+            self.0.push(io);
+        }
+    }
+}
+
 impl<S> super::Connection<S> {
     /// Its buffers, from the pool if it has none.
-    pub(super) fn io_mut(&mut self, spare: &mut Vec<Box<Io>>) -> &mut Io {
-        self.io.get_or_insert_with(|| spare.pop().unwrap_or_default())
+    pub(super) fn io_mut(&mut self, pool: &mut Pool) -> &mut Io {
+        self.io.get_or_insert_with(|| pool.take())
     }
 
     /// Gives the buffers back to the pool once nothing is in them.
-    pub(super) fn release_io(&mut self, spare: &mut Vec<Box<Io>>) {
+    pub(super) fn release_io(&mut self, pool: &mut Pool) {
         if self.io.as_ref().is_some_and(|io| io.is_idle()) {
-            self.drop_io(spare);
+            self.drop_io(pool);
         }
     }
 
     /// Gives the buffers back to the pool, whatever is in them.
-    pub(super) fn drop_io(&mut self, spare: &mut Vec<Box<Io>>) {
-        /// Spare boxes kept for the next connections in need, so that fan-out does not allocate.
-        const SPARE_MAX: usize = 256;
-        if let Some(mut io) = self.io.take()
-            && spare.len() < SPARE_MAX
-        {
-            io.reset();
-            spare.push(io);
+    pub(super) fn drop_io(&mut self, pool: &mut Pool) {
+        if let Some(io) = self.io.take() {
+            pool.give(io);
         }
     }
 }

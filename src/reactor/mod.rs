@@ -30,7 +30,8 @@ use crate::timer::Wheel;
 use accept::Gate;
 pub use accept::Stall;
 use clock::House;
-use entry::{Connection, Io};
+use entry::Connection;
+use input::Pool;
 pub use operate::{Drained, Reload};
 use posted::Effect;
 use std::collections::VecDeque;
@@ -69,7 +70,7 @@ pub struct Reactor<K: Kernel> {
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: crate::proto::resp::Scratch,
-    spare_io: Vec<Box<Io>>,
+    pool: Pool,
     house: House,
     settings: Settings,
     /// Client connections that the process has descriptors for.
@@ -144,7 +145,7 @@ impl<K: Kernel> Reactor<K> {
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
             scratch: crate::proto::resp::Scratch::default(),
-            spare_io: Vec::new(),
+            pool: Pool::default(),
             house: House::default(),
             report: Report::new(settings.log.endings_per_second),
             descriptors_max,

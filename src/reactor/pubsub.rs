@@ -4,50 +4,38 @@ use super::Reactor;
 use super::entry::Resp;
 use crate::hub::{Hub, Membership, Refused, is_reserved};
 use crate::net::Kernel;
-use crate::proto::resp::{Arguments, Command, Confirmation, Reply, Version};
+use crate::proto::resp::{Arguments, Confirmation, Reply, Version};
 use crate::table::Key;
 
 type Subscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> Result<usize, Refused>;
 type Unsubscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> usize;
 
 impl<K: Kernel> Reactor<K> {
-    pub(super) fn pubsub(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
-        match command {
-            Command::Subscribe(names) => {
-                self.subscribe(key, names, Confirmation::Subscribe, Hub::subscribe, replies);
-            }
-            Command::Psubscribe(names) => {
-                self.subscribe(key, names, Confirmation::Psubscribe, Hub::psubscribe, replies);
-            }
-            Command::Unsubscribe(names) => {
-                self.unsubscribe(key, names, Confirmation::Unsubscribe, Hub::unsubscribe, replies);
-            }
-            Command::Punsubscribe(names) => {
-                self.unsubscribe(key, names, Confirmation::Punsubscribe, Hub::punsubscribe, replies);
-            }
-            Command::Publish { channel, .. } if is_reserved(channel) => {
-                self.reply(key, replies, |reply| {
-                    reply.error("ERR channels $presence:* are the server's; clients may only subscribe");
-                });
-            }
-            Command::Publish { channel, payload } => {
-                let receivers = self.publish(channel, payload);
-                self.reply(key, replies, |reply| reply.count(receivers));
-            }
-            Command::PubsubChannels(pattern) => self.reply(key, replies, |reply| {
-                let pattern = pattern.unwrap_or(b"*");
-                reply.array(self.hub.channels(pattern).count());
-                self.hub.channels(pattern).for_each(|channel| reply.bulk(channel));
-            }),
-            Command::PubsubNumsub(channels) => self.reply(key, replies, |reply| {
-                reply.array(channels.len() * 2);
-                for channel in channels.iter() {
-                    reply.bulk(channel);
-                    reply.count(self.hub.subscribers(channel));
-                }
-            }),
-            _ => self.reply(key, replies, |reply| reply.count(self.hub.gauges().patterns)),
+    pub(super) fn publish_from(&mut self, key: Key, channel: &[u8], payload: &[u8], replies: &mut Vec<u8>) {
+        if is_reserved(channel) {
+            return self.reply(key, replies, |reply| {
+                reply.error("ERR channels $presence:* are the server's; clients may only subscribe");
+            });
         }
+        let receivers = self.publish(channel, payload);
+        self.reply(key, replies, |reply| reply.count(receivers));
+    }
+
+    pub(super) fn channels(&self, key: Key, pattern: &[u8], replies: &mut Vec<u8>) {
+        self.reply(key, replies, |reply| {
+            reply.array(self.hub.channels(pattern).count());
+            self.hub.channels(pattern).for_each(|channel| reply.bulk(channel));
+        });
+    }
+
+    pub(super) fn numsub(&self, key: Key, channels: Arguments<'_>, replies: &mut Vec<u8>) {
+        self.reply(key, replies, |reply| {
+            reply.array(channels.len() * 2);
+            for channel in channels.iter() {
+                reply.bulk(channel);
+                reply.count(self.hub.subscribers(channel));
+            }
+        });
     }
 
     /// Lends the hub a connection's membership, and its replies a writer.
@@ -65,7 +53,7 @@ impl<K: Kernel> Reactor<K> {
         act(&mut self.hub, membership, &mut Reply::new(replies, version));
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         key: Key,
         names: Arguments<'_>,
@@ -83,7 +71,7 @@ impl<K: Kernel> Reactor<K> {
         });
     }
 
-    fn unsubscribe(
+    pub(super) fn unsubscribe(
         &mut self,
         key: Key,
         names: Arguments<'_>,

@@ -1,10 +1,10 @@
-//! The loop: one thread, one poll, every connection. Generic over the kernel ([`net::Kernel`]), so that a
-//! simulated one can drive the same code.
+//! The loop: one thread, one poll, every connection. Generic over the kernel ([`Kernel`]), so that a simulated
+//! one can drive the same code.
 //!
-//! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: [`accept`],
-//! [`drive`] (bytes in and out of one connection), [`posted`] (effects on other connections), [`clock`]
-//! (deadlines), [`close`] (the one close path); then what the protocols ask for ([`commands`],
-//! [`clients`], [`admin`]) and what the operator does ([`operate`]).
+//! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
+//! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
+//! (the one close path); then what the protocols ask for (`commands`, `pubsub`, `clients`, `admin`) and what
+//! the operator does (`operate`). `entry` is what the table holds of a connection.
 
 mod accept;
 mod admin;

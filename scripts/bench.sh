@@ -16,9 +16,10 @@ usage: scripts/bench.sh [OPTION]...
 Builds the C baseline and linger, measures both in turn, and prints a table with a verdict for each bar.
 
   --quick             fewer and shorter rounds: about 45 s instead of 4 min; figures are rougher
-  --only PART[,PART]  of: echo, churn, syscalls, instructions, memory (default: all)
+  --only PART[,PART]  of: echo, churn, syscalls, instructions, memory, idle, heartbeat (default: all)
   --strict            a missed bar on a timing ratio fails too (they are noisy: use a quiet machine)
-  --server CMD        the echo server to measure; {port} stands for its port, on 127.0.0.1
+  --server CMD        the echo server to measure in all parts but the last two, which are about linger's
+                      own heartbeat; {port} stands for its port, on 127.0.0.1
                       (default: target/release/linger serve --listen echo://127.0.0.1:{port} ...)
   --resp-server CMD   the same for RESP; must answer `IDENT dev1` with a line
   --rounds N          rounds of the timed parts (15; quick 5)
@@ -40,7 +41,7 @@ HELP
 
 # ---- What is asked for -------------------------------------------------------------------------------
 
-readonly all_parts="echo churn syscalls instructions memory"
+readonly all_parts="echo churn syscalls instructions memory idle heartbeat"
 readonly linger=$root/target/release/linger
 parts=$all_parts
 quick=no strict=no
@@ -276,6 +277,16 @@ soft_row() { # WHAT BAR SERVER BASELINE RATIO SPREAD
     fi
     if [[ $strict == yes && $verdict != ok ]]; then verdict=${verdict/missed*/MISSED} failed=yes; fi
     row "$1" "$2" "$3" "$4" "$5" "$6" "$verdict"
+}
+
+# A bar on a time of our own.
+soft_bar() { # WHAT BAR MEASURED
+    local verdict=ok
+    if ! holds "$3 $2"; then
+        verdict="MISSED"
+        if [[ $strict == yes ]]; then failed=yes; else verdict="missed (fails only with --strict)"; fi
+    fi
+    row "$1" "$2" "$3" "-" "$3" "" "$verdict"
 }
 
 info_row() { row "$1" "" "$3" "$4" "$5" "$6" ""; }
@@ -556,6 +567,44 @@ part_memory() {
     hard_row "idle memory, echo [B/connection]" "<= 128" "$counted" "$base"
     measure_memory "$resp_server" 'IDENT dev%d\r\n' "$count"
     hard_row "idle memory, resp + identity [B/conn.]" "<= 256" "$counted" "$base"
+}
+
+# ---- Heartbeats ----------------------------------------------------------------------------------------
+
+# CPU that an idle server uses while it holds 18,000 connections which owe it a heartbeat a minute.
+part_idle() {
+    local span=10
+    [[ $quick == no ]] || span=3
+    counted=failed
+    start_server "$linger serve --listen echo://127.0.0.1:{port}?heartbeat=60s --admin off --log off" || return 0
+    hold "$held_wanted" 'hello %d\r\n' sample_idle "$span" || counted=failed
+    stop_server "$server_pid" "$tool_pid"
+    hard_row "idle server, 18,000 held [% of a cpu]" "<= 0.5" "$counted" "-"
+}
+
+sample_idle() {
+    local before after
+    await_quiet "$server_pid" || return 0
+    read -r before _ < <(cpu_ns "$server_pid")
+    sleep "$1"
+    read -r after _ < <(cpu_ns "$server_pid")
+    counted=$(calc "100 * ($after - $before) / ($1 * 1e9)" 3)
+}
+
+# How late 18,000 silent connections are judged while others echo at full speed: the silence in their End
+# records, less the timeout and the grace. On a cpu that others share this measures the others as well, so
+# it is judged as timings are.
+part_heartbeat() {
+    local late
+    start_server "$linger serve --listen echo://127.0.0.1:{port}?heartbeat=4s&heartbeat.grace=1s --admin off --log info \
+        --set log.endings_per_second=1000000" || return 0
+    hold "$held_wanted" 'hello %d\r\n' load echo -p "$server_port" -c 50 -t 6 >/dev/null || true
+    stop_server "$server_pid" "$tool_pid"
+    late=$(grep -c 'reason=stuck.frozen' "$work/server.log" || true)
+    if ((late < held_wanted)); then fail_part heartbeat "only $late of $held_wanted silent connections were judged"; return; fi
+    late=$(sed -n 's/.*reason=stuck.frozen.*silence_s=\([0-9.]*\).*/\1/p' "$work/server.log" | sort -n |
+        awk '{ all[NR] = $1 } END { printf "%.1f", 1000 * (all[int(NR * 0.99)] - 5) }')
+    soft_bar "heartbeat verdict, p99 lateness [ms]" "<= 11" "$late"
 }
 
 # ---- All of it -----------------------------------------------------------------------------------------

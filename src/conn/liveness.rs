@@ -100,6 +100,10 @@ fn doubt_due(life: &Life, heartbeat: &Heartbeat) -> Option<Instant> {
     }
 }
 
+/// How coarse `tcpi_last_ack_recv` is: the kernel counts it in jiffies, of 10 ms at the longest (`CONFIG_HZ`).
+/// An ACK that answers the probe at once may look that much older than the suspicion.
+const LAST_ACK_COARSE_MS: u128 = 10;
+
 /// What it means that a suspect peer, probed at `since`, was not heard of by `now`: did its kernel answer?
 ///
 /// A peer's kernel acknowledges our probe whatever its program does, so an ACK younger than the suspicion
@@ -107,7 +111,8 @@ fn doubt_due(life: &Life, heartbeat: &Heartbeat) -> Option<Instant> {
 pub fn verdict(evidence: Option<Evidence>, since: Instant, now: Instant) -> Reason {
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
-    match (u128::from(evidence.last_ack_recv_ms) < suspect_ms, evidence.snd_wnd) {
+    let answered = u128::from(evidence.last_ack_recv_ms) <= suspect_ms + LAST_ACK_COARSE_MS;
+    match (answered, evidence.snd_wnd) {
         (false, _) => Reason::LostHeartbeat,
         (true, 0) => Reason::StuckZeroWindow,
         (true, _) => Reason::StuckFrozen,

@@ -154,7 +154,9 @@ impl<K: Kernel> Reactor<K> {
                 self.leave(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }
             State::Suspect { since, detector, .. } => {
-                let reason = verdict(conn.stream.evidence(), since, self.now);
+                // The one place that reads the clock again: the kernel counts from when it is asked, and a
+                // turn that judges a thousand peers asks the last one tens of milliseconds after it began.
+                let reason = verdict(conn.stream.evidence(), since, self.kernel.now());
                 self.give_up(key, reason, detector);
             }
             State::PeerClosed { .. } | State::Parting { .. } => {

@@ -50,6 +50,7 @@
 //! | [`hub`] | identities, topics, presence, pure: it answers who |
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
+//! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
 //! | [`config`], [`cli`], [`serve`], [`logging`], [`report`], [`metrics`] | the edges |
 //!
 //! # Contracts
@@ -87,6 +88,7 @@ pub mod proto;
 pub mod reactor;
 pub mod report;
 pub mod serve;
+pub mod sim;
 pub mod sys;
 pub mod table;
 pub mod time;

@@ -20,17 +20,39 @@ pub struct Report {
     second: Instant,
     written: u32,
     left_out: u64,
+    journal: Option<Vec<Ended>>,
+}
+
+/// An entry of the journal: whose connection ended, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// The name it had here.
+    pub key: Key,
+    /// Where it came from.
+    pub peer: Peer,
+    /// How it ended.
+    pub end: End,
 }
 
 impl Report {
     /// Writes at most `per_second` ending lines a second.
     pub const fn new(per_second: u32) -> Self {
-        Self { per_second, second: Instant::ZERO, written: 0, left_out: 0 }
+        Self { per_second, second: Instant::ZERO, written: 0, left_out: 0, journal: None }
     }
 
     /// Changes the limit.
     pub const fn set_endings_per_second(&mut self, per_second: u32) {
         self.per_second = per_second;
+    }
+
+    /// Keeps every record from now on, for [`take_journal`](Self::take_journal).
+    pub fn keep_journal(&mut self) {
+        self.journal = Some(Vec::new());
+    }
+
+    /// The records since the last call; none unless they are kept.
+    pub fn take_journal(&mut self) -> Vec<Ended> {
+        self.journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// A connection has ended.
@@ -43,6 +65,9 @@ impl Report {
         end: &End,
         now: Instant,
     ) {
+        if let Some(journal) = &mut self.journal {
+            journal.push(Ended { key, peer: *peer, end: *end });
+        }
         let level = if end.reason.class() == Class::Peer { Level::Debug } else { Level::Info };
         if !log_enabled!(target: "linger::end", level) || !self.may_write(now) {
             return;

@@ -5,6 +5,7 @@
 //! line of the file are judged by the same rules and all their mistakes are told at once.
 
 mod console;
+mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -61,6 +62,14 @@ enum Command {
     /// Every key with its default, what it takes, what it does, and why its default is what it is.
     #[command(after_help = "Example:\n  linger config > linger.toml")]
     Config,
+    /// Let the server live through simulated trouble, and check all it does
+    ///
+    /// Runs the real server on a simulated kernel, network and clients: hours pass in milliseconds, faults are drawn
+    /// by a seed, and every account of an ending is held against what really happened. A run that fails
+    /// is printed with its seed, and --seed with --trace shows it again, event by event. Needs no network and no
+    /// permission. Exits with 1 if a run failed.
+    #[command(after_help = sim::EXAMPLES)]
+    Sim(sim::Arguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -165,6 +174,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve(arguments.sources()),
         Command::Check(arguments) => check(&arguments.sources()),
         Command::Config => print(config::template().as_bytes()),
+        Command::Sim(arguments) => sim::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);

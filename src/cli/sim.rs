@@ -1,0 +1,147 @@
+//! `linger sim`: runs simulations, says which seed failed and how to see it again.
+
+use super::console;
+use crate::sim::{self, Canary, Options, Outcome};
+use clap::Args;
+use std::process::ExitCode;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  linger sim                       a thousand runs, of seeds 0 to 999
+  linger sim --seeds 100000 --seed 5000
+  linger sim --seed 42 --seeds 1 --trace
+  linger sim --canary lost-edge    a kernel with a broken rule: must fail";
+
+/// Most lines of a failing run that are shown without being asked for.
+const LAST_LINES: usize = 40;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How many runs, each with the next seed
+    #[arg(long, value_name = "NUMBER")]
+    seeds: Option<u64>,
+    /// The first seed; alone, the only one
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u64>,
+    /// Print all that happens
+    #[arg(long)]
+    trace: bool,
+    /// Simulated time of each run, such as 10m; drawn by the seed if not given
+    #[arg(long, value_name = "DURATION", value_parser = period)]
+    duration: Option<std::time::Duration>,
+    /// Break one rule of the simulated kernel, to see that the checks notice
+    #[arg(long, value_name = "RULE", value_parser = canary)]
+    canary: Option<Canary>,
+    /// Go on after a failure, and print one line for each
+    #[arg(long)]
+    keep_going: bool,
+}
+
+fn period(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| "write a number and a unit, such as 90s, 10m or 2h")?;
+    let seconds = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("write a number and a unit, such as 90s, 10m or 2h".into()),
+    };
+    Ok(std::time::Duration::from_secs(number.saturating_mul(seconds).max(1)))
+}
+
+fn canary(name: &str) -> Result<Canary, String> {
+    Canary::ALL.into_iter().find(|canary| canary.name() == name).ok_or_else(|| {
+        format!("the rules are {}", Canary::ALL.map(Canary::name).join(", "))
+    })
+}
+
+/// Sums over all runs.
+#[derive(Default)]
+struct Sums {
+    runs: u64,
+    failed: u64,
+    turns: u64,
+    events: u64,
+    accepted: u64,
+    crossed: u64,
+    hours: f64,
+    connection_hours: f64,
+}
+
+impl Sums {
+    fn add(&mut self, outcome: &Outcome) {
+        self.runs += 1;
+        self.failed += u64::from(outcome.failure.is_some());
+        self.turns += outcome.turns;
+        self.events += outcome.events;
+        self.accepted += outcome.accepted;
+        self.crossed += u64::from(outcome.crossed);
+        self.hours += outcome.seconds / 3600.0;
+        self.connection_hours += outcome.connection_seconds / 3600.0;
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let options =
+        Options { duration: arguments.duration, trace: arguments.trace, canary: arguments.canary };
+    let first = arguments.seed.unwrap_or(0);
+    let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 1000 });
+    let clock = crate::sys::clock();
+    let mut sums = Sums::default();
+    for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        let outcome = sim::run(seed, &options);
+        sums.add(&outcome);
+        if arguments.trace {
+            let mut text = outcome.trace.join("\n");
+            text.push('\n');
+            if console::out(text.as_bytes()).is_err() {
+                return ExitCode::FAILURE;
+            }
+        }
+        if let Some(failure) = &outcome.failure {
+            console::err(format_args!("seed {seed} failed: {}", failure.what));
+            if !arguments.keep_going {
+                explain(seed, arguments, &options);
+                break;
+            }
+        }
+    }
+    summarize(&sums, clock().as_secs_f64());
+    if sums.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// The same run again, with its last lines.
+fn explain(seed: u64, arguments: &Arguments, options: &Options) {
+    if !arguments.trace {
+        let again = sim::run(seed, &Options { trace: true, ..options.clone() });
+        let from = again.trace.len().saturating_sub(LAST_LINES);
+        for line in &again.trace[from..] {
+            console::err(line);
+        }
+    }
+    let canary = arguments.canary.map(|canary| format!(" --canary {}", canary.name())).unwrap_or_default();
+    let duration =
+        arguments.duration.map(|duration| format!(" --duration {}s", duration.as_secs())).unwrap_or_default();
+    console::err(format_args!("all of it: linger sim --seed {seed} --trace{duration}{canary}"));
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn summarize(sums: &Sums, seconds: f64) {
+    let seconds = seconds.max(1e-9);
+    let text = format!(
+        "{} runs, {} failed: {:.1} h simulated, {} connections lived {:.1} h; {} turns, {} events, {} crossed \
+         FINs\n{seconds:.2} s: {:.0} seeds/s, {:.0} connection hours/s\n",
+        sums.runs,
+        sums.failed,
+        sums.hours,
+        sums.accepted,
+        sums.connection_hours,
+        sums.turns,
+        sums.events,
+        sums.crossed,
+        sums.runs as f64 / seconds,
+        sums.connection_hours / seconds,
+    );
+    // A reader that has left is no failure.
+    let _ = console::out(text.as_bytes());
+}

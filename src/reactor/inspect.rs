@@ -1,0 +1,148 @@
+//! What a test may see of a running reactor: a narrow window on its bookkeeping, read only and made when
+//! asked for. Nothing in the turn knows that it exists.
+
+use super::entry::Reading;
+use super::posted::Effect;
+use super::Reactor;
+use crate::conn::{State, liveness};
+use crate::net::Kernel;
+use crate::report::Ended;
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+
+/// The window. See [`Reactor::inspect`].
+pub struct Inspection<'a, K: Kernel>(&'a Reactor<K>);
+
+/// What is known of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Glance {
+    /// Its name.
+    pub key: Key,
+    /// Which listener accepted it.
+    pub listener: usize,
+    /// Where in its life it is.
+    pub state: State,
+    /// It is not being read until it has taken output.
+    pub paused: bool,
+    /// Its end of file or error was read.
+    pub over: bool,
+    /// Its next turn is posted.
+    pub posted: bool,
+    /// Received and not used, in bytes.
+    pub held: usize,
+    /// Owed to it, in bytes.
+    pub owed: usize,
+    /// When it is to be looked at, and when the wheel will.
+    pub due: Option<(Instant, Option<Instant>)>,
+}
+
+impl<K: Kernel> Inspection<'_, K> {
+    /// Until when the next poll may wait at most; zero while work is posted.
+    pub fn sleep(&self) -> Option<Duration> {
+        self.0.sleep()
+    }
+
+    /// Effects, continuations and flushes that wait for the next turn.
+    pub fn posted(&self) -> usize {
+        self.0.posted.len() + self.0.resume.len() + self.0.flush.len()
+    }
+
+    /// Connections.
+    pub fn connections(&self) -> usize {
+        self.0.table.len()
+    }
+
+    /// One connection.
+    pub fn glance(&self, key: Key) -> Option<Glance> {
+        let conn = self.0.table.get(key)?;
+        let policy = &Reactor::<K>::listener_of(&self.0.listeners, conn).policy;
+        let heartbeat = conn.heartbeat(&policy.liveness.heartbeat);
+        let due = liveness::next_due(&conn.life, policy, &heartbeat, &conn.clocks());
+        Some(Glance {
+            key,
+            listener: usize::from(conn.listener),
+            state: conn.life.state(),
+            paused: conn.paused,
+            over: matches!(conn.reading, Reading::Ended | Reading::Probing),
+            posted: conn.resume_posted,
+            held: conn.io.as_ref().map_or(0, |io| io.input.len()),
+            owed: conn.owed(),
+            due: due.map(|(at, _)| (at, self.0.wheel.deadline(key.index))),
+        })
+    }
+
+    /// All connections.
+    pub fn glances(&self) -> impl Iterator<Item = Glance> {
+        self.0.table.iter().filter_map(|(key, _)| self.glance(key))
+    }
+
+    /// What names a connection that is gone, or is counted wrongly: nothing, if all is well.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let reactor = self.0;
+        for index in 0..u32::try_from(reactor.table.slots_used()).unwrap_or(u32::MAX) {
+            if reactor.table.key_at(index).is_none() && reactor.wheel.deadline(index).is_some() {
+                mistakes.push(format!("slot {index} is free and has a timer"));
+            }
+        }
+        for (id, key, _) in reactor.hub.who(b"*") {
+            if reactor.table.get(key).is_none() {
+                mistakes.push(format!("identity {} is held by {key}, which is gone", id.escape_ascii()));
+            }
+        }
+        let subscriptions: usize = reactor
+            .table
+            .iter()
+            .filter_map(|(_, conn)| conn.resp())
+            .map(|resp| resp.membership.subscriptions())
+            .sum();
+        let counted = reactor.hub.gauges().subscriptions;
+        if counted != subscriptions {
+            mistakes.push(format!("the hub counts {counted} subscriptions, its members {subscriptions}"));
+        }
+        let marked = reactor.table.iter().filter(|(_, conn)| conn.resume_posted).count();
+        let queued = reactor.resume.iter().filter(|key| reactor.table.get(**key).is_some()).count();
+        if marked != queued {
+            mistakes.push(format!("{marked} connections say that they are posted, {queued} are"));
+        }
+        let of_listeners: u32 = reactor.listeners.iter().map(|slot| slot.connections).sum();
+        if of_listeners as usize != reactor.table.len() {
+            mistakes.push(format!("listeners count {of_listeners} connections, the table {}", reactor.table.len()));
+        }
+        mistakes
+    }
+
+    /// Whether an effect waits for a connection that is gone: it will do nothing.
+    pub fn posted_in_vain(&self) -> usize {
+        let gone = |key: &Key| self.0.table.get(*key).is_none();
+        let effects = self.0.posted.iter().filter(|effect| match effect {
+            Effect::Deliver { to: key, .. } | Effect::Leave { key, .. } | Effect::Doubt { key } | Effect::Vouch { key } => {
+                gone(key)
+            }
+            Effect::Presence { .. } => false,
+        });
+        effects.count() + self.0.resume.iter().filter(|key| gone(key)).count()
+    }
+
+    /// Identities that are held.
+    pub fn identities(&self) -> usize {
+        self.0.hub.gauges().identities
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// A window for tests.
+    pub const fn inspect(&self) -> Inspection<'_, K> {
+        Inspection(self)
+    }
+
+    /// Keeps the records of all endings from now on, for [`take_ends`](Self::take_ends).
+    pub fn keep_ends(&mut self) {
+        self.report.keep_journal();
+    }
+
+    /// The endings since the last call.
+    pub fn take_ends(&mut self) -> Vec<Ended> {
+        self.report.take_journal()
+    }
+}

@@ -1,0 +1,463 @@
+//! The simulated kernel behind the traits of [`net`](crate::net): what the server calls.
+//!
+//! Here the faults of single calls are thrown in, and here the canaries sit. What happens underneath is in
+//! `world` and `socket`.
+
+use super::faults::Canary;
+use super::peer::Cast;
+use super::socket::{mask, readiness};
+use super::tcp::Sock;
+use super::world::{Listening, Side, Source, Watch, World};
+use crate::end::Evidence;
+use crate::net::{
+    Accepted, Address, CloseHow, Fatal, Fault, Interest, Keepalive, Kernel, ListenDrops, ListenSpec,
+    Listener, Peer, Queue, Readiness, Ready, Received, Resource, Sent, Signal, SocketOptions, Stream, Token,
+};
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// The world and the programs in it.
+pub struct Stage {
+    /// Kernels, hosts, network.
+    pub world: World,
+    /// Client programs.
+    pub cast: Cast,
+}
+
+impl Stage {
+    /// Lets everything happen that is due by `until`, and stops there or, if `stop` says so, before.
+    pub fn advance(&mut self, until: u64, stop: impl Fn(&World) -> bool) {
+        while !stop(&self.world) {
+            match self.world.next_event() {
+                Some(at) if at <= until => self.world.now = self.world.now.max(at),
+                Some(_) | None => {
+                    if until != u64::MAX {
+                        self.world.now = self.world.now.max(until);
+                    }
+                    return;
+                }
+            }
+            if let Some((program, tag)) = self.world.step() {
+                self.cast.perform(program, tag, &mut self.world);
+            }
+        }
+    }
+}
+
+/// The poller and the clock.
+#[derive(Clone)]
+pub struct SimKernel {
+    stage: Rc<RefCell<Stage>>,
+    reserve: bool,
+}
+
+impl SimKernel {
+    /// A kernel on `stage`.
+    pub const fn new(stage: Rc<RefCell<Stage>>) -> Self {
+        Self { stage, reserve: true }
+    }
+}
+
+const fn bits(interest: Interest) -> u8 {
+    match interest {
+        Interest::Read => mask::IN | mask::RDHUP,
+        Interest::ReadWrite => mask::IN | mask::RDHUP | mask::OUT,
+    }
+}
+
+impl Kernel for SimKernel {
+    type Listener = SimListener;
+    type Stream = SimStream;
+
+    fn now(&mut self) -> Instant {
+        let mut stage = self.stage.borrow_mut();
+        // Asking takes time.
+        let passes = stage.world.chance.within(0..2_000);
+        stage.world.now += passes;
+        stage.world.instant()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+        let mut stage = self.stage.borrow_mut();
+        let stage = &mut *stage;
+        let now = stage.world.now;
+        stage.world.turns += 1;
+        let mut wait = timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        if let (Some(wait), Some(Canary::SleepsTooLong)) = (&mut wait, stage.world.canary) {
+            *wait += *wait / 2;
+        }
+        // Rounded up to whole milliseconds, as epoll_wait(2) takes it.
+        let until =
+            wait.map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
+        let interrupted =
+            timeout != Some(Duration::ZERO) && stage.world.chance.chance(stage.world.faults.poll_interrupted);
+        if !interrupted {
+            stage.advance(until.min(stage.world.horizon), World::is_ready);
+        }
+        // Waking up takes time, in which more may arrive.
+        let passes = stage.world.chance.within(1_000..50_000);
+        let wakes = stage.world.now + passes;
+        stage.advance(wakes, |_| false);
+        stage.world.take_ready(ready);
+        stage.stall();
+        Ok(())
+    }
+
+    fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<SimListener, Fatal> {
+        let mut stage = self.stage.borrow_mut();
+        let index = stage.world.listeners.len();
+        stage.world.listeners.push(Listening {
+            backlog: spec.backlog,
+            options: spec.options,
+            queue: VecDeque::new(),
+            watch: Watch { token: token.0, interest: mask::IN, queued: false },
+        });
+        Ok(SimListener { stage: Rc::clone(&self.stage), index, address: spec.address.clone() })
+    }
+
+    fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), Fault> {
+        let mut stage = self.stage.borrow_mut();
+        let world = &mut stage.world;
+        let conn = stream.conn;
+        world.conns[conn].truth.token = Some(token.0);
+        let generation = Key::from_token(token).generation as usize;
+        if world.named.len() <= generation {
+            world.named.resize(generation + 1, usize::MAX);
+        }
+        world.named[generation] = conn;
+        if world.chance.chance(world.faults.unwatchable) {
+            world.conns[conn].truth.unwatchable = true;
+            world.note(|| format!("c{conn} cannot be watched"));
+            return Err(Fault::Memory);
+        }
+        world.conns[conn].watch = Some(Watch { token: token.0, interest: bits(interest), queued: false });
+        world.queue_if_ready(conn);
+        Ok(())
+    }
+
+    fn rewatch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), Fault> {
+        let mut stage = self.stage.borrow_mut();
+        let world = &mut stage.world;
+        if let Some(watch) = &mut world.conns[stream.conn].watch {
+            (watch.token, watch.interest) = (token.0, bits(interest));
+        }
+        world.queue_if_ready(stream.conn);
+        Ok(())
+    }
+
+    fn next_signal(&mut self) -> Option<Signal> {
+        self.stage.borrow_mut().world.signals.pop_front()
+    }
+
+    fn listen_drops(&mut self) -> Option<ListenDrops> {
+        Some(self.stage.borrow().world.drops)
+    }
+
+    fn release_reserve(&mut self) -> bool {
+        std::mem::replace(&mut self.reserve, false)
+    }
+
+    fn retake_reserve(&mut self) {
+        let stage = self.stage.borrow();
+        self.reserve |= stage.world.descriptors < stage.world.faults.descriptors_max;
+    }
+}
+
+impl Stage {
+    /// The loop is kept from its work, after the kernel has answered: what it was told grows old.
+    fn stall(&mut self) {
+        let world = &mut self.world;
+        for (chance, most) in
+            [(world.faults.stall, world.faults.stall_max), (world.faults.leap, world.faults.leap_max)]
+        {
+            if world.chance.chance(chance) {
+                let stall = world.chance.between(Duration::ZERO, most);
+                world.note(|| format!("the loop stands still for {stall:?}"));
+                let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
+                world.stalls.push((world.now, world.now + stall));
+                let until = world.now + stall;
+                return self.advance(until, |_| false);
+            }
+        }
+    }
+}
+
+impl World {
+    /// Whether a poll would return at once.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.ready.is_empty() || self.signal_ready
+    }
+
+    /// `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` look at once.
+    fn queue_if_ready(&mut self, conn: usize) {
+        let connection = &mut self.conns[conn];
+        let interest = connection.watch.map_or(0, |watch| watch.interest);
+        let found = connection.ends[Side::Server as usize].as_mut().map_or(0, Sock::poll);
+        if found & (interest | mask::ERR | mask::HUP) != 0 {
+            self.queue_source(Source::Conn(conn));
+        }
+    }
+
+    fn take_ready(&mut self, ready: &mut Vec<Ready>) {
+        if std::mem::take(&mut self.signal_ready) {
+            ready.push(Ready { token: Token::SIGNAL, readiness: Readiness { readable: true, ..Readiness::default() } });
+        }
+        while ready.len() < self.faults.batch_max {
+            let Some(source) = self.ready.pop_front() else { break };
+            ready.extend(self.look(source));
+        }
+        self.add_noise(ready);
+        if self.faults.shuffle {
+            self.chance.shuffle(ready);
+        }
+    }
+
+    /// What is true of a source in the ready list by the time it is handed out; it leaves the list.
+    fn look(&mut self, source: Source) -> Option<Ready> {
+        let (watch, found) = match source {
+            Source::Listener(index) => {
+                let Listening { watch, queue, .. } = &mut self.listeners[index];
+                watch.queued = false;
+                (*watch, if queue.is_empty() { 0 } else { mask::IN })
+            }
+            Source::Conn(index) => {
+                let connection = &mut self.conns[index];
+                let watch = connection.watch.as_mut()?;
+                watch.queued = false;
+                (*watch, connection.ends[Side::Server as usize].as_mut().map_or(0, Sock::poll))
+            }
+        };
+        let found = found & (watch.interest | mask::ERR | mask::HUP);
+        if self.canary == Some(Canary::LostEdge) && matches!(source, Source::Conn(_)) && self.chance.chance(20_000) {
+            return None;
+        }
+        (found != 0).then(|| Ready { token: Token(watch.token), readiness: readiness(found) })
+    }
+
+    /// Events that nobody caused: of a connection that is there, or of one that was.
+    fn add_noise(&mut self, ready: &mut Vec<Ready>) {
+        if self.conns.is_empty() {
+            return;
+        }
+        for (chance, alive) in [(self.faults.spurious, true), (self.faults.stale, false)] {
+            if !self.chance.chance(chance) {
+                continue;
+            }
+            let conn = self.chance.index(self.conns.len());
+            let is_watched = self.conns[conn].watch.is_some();
+            if let Some(token) = self.conns[conn].truth.token
+                && is_watched == alive
+            {
+                let all = if self.faults.wild { 32 } else { 4 };
+                let bits = 1 + u8::try_from(self.chance.index(all - 1)).expect("five bits");
+                let readiness = readiness(bits);
+                self.note(|| format!("c{conn} spurious {readiness:?}"));
+                ready.push(Ready { token: Token(token), readiness });
+            }
+        }
+    }
+}
+
+/// A listening socket.
+pub struct SimListener {
+    stage: Rc<RefCell<Stage>>,
+    index: usize,
+    address: Address,
+}
+
+impl Listener for SimListener {
+    type Stream = SimStream;
+
+    fn try_accept(&mut self) -> Accepted<SimStream> {
+        let mut stage = self.stage.borrow_mut();
+        let world = &mut stage.world;
+        if world.chance.chance(world.faults.interrupted) {
+            return Accepted::Interrupted;
+        }
+        let waiting = world.listeners[self.index].queue.len();
+        if waiting == 0 {
+            return Accepted::WouldBlock;
+        }
+        if world.canary == Some(Canary::ForgottenQueue) && waiting > 1 && world.chance.chance(500_000) {
+            return Accepted::WouldBlock;
+        }
+        if world.descriptors >= world.faults.descriptors_max {
+            return Accepted::Exhausted(Resource::ProcessFiles);
+        }
+        if world.chance.chance(world.faults.exhausted) {
+            let resource = world.chance.pick(&[Resource::SystemFiles, Resource::Memory]);
+            return Accepted::Exhausted(resource);
+        }
+        let conn = world.listeners[self.index].queue.pop_front().expect("one waits");
+        let now = world.now;
+        if world.chance.chance(world.faults.aborted) {
+            const ECONNABORTED: i32 = 103;
+            world.note(|| format!("c{conn} is aborted in the queue"));
+            world.act(conn, Side::Server, |sock, now, out| sock.close(CloseHow::Reset, now, out));
+            world.conns[conn].ends[Side::Server as usize] = None;
+            return Accepted::Aborted(ECONNABORTED);
+        }
+        world.descriptors += 1;
+        world.accepted += 1;
+        world.note(|| format!("c{conn} is accepted"));
+        let truth = &mut world.conns[conn].truth;
+        (truth.accepted, truth.last_read) = (Some(now), now);
+        let peer = Peer::new(world.conns[conn].address);
+        Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), conn }, peer)
+    }
+
+    fn queue(&self) -> Option<Queue> {
+        let stage = self.stage.borrow();
+        let listener = &stage.world.listeners[self.index];
+        let length = u32::try_from(listener.queue.len()).unwrap_or(u32::MAX);
+        Some(Queue { length, limit: listener.backlog })
+    }
+
+    fn address(&self) -> &Address {
+        &self.address
+    }
+
+    fn set_options(&mut self, options: &SocketOptions) {
+        self.stage.borrow_mut().world.listeners[self.index].options = *options;
+    }
+}
+
+/// A connected socket of the server.
+pub struct SimStream {
+    stage: Rc<RefCell<Stage>>,
+    conn: usize,
+}
+
+impl SimStream {
+    /// Which connection it is.
+    pub const fn conn(&self) -> usize {
+        self.conn
+    }
+}
+
+impl Stream for SimStream {
+    fn recv(&mut self, buffer: &mut [u8]) -> Received {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        if world.chance.chance(world.faults.interrupted) {
+            return Received::Interrupted;
+        }
+        if world.chance.chance(world.faults.memory) {
+            return Received::Failed(Fault::Memory);
+        }
+        let waiting = world.conns[conn].end(Side::Server).map_or(0, Sock::unread).min(buffer.len());
+        let short = waiting > 1 && world.chance.chance(world.faults.short_recv);
+        let most = if short { 1 + world.chance.index(waiting - 1) } else { buffer.len() };
+        let mut got = world
+            .act(conn, Side::Server, |sock, _, out| sock.recv(&mut buffer[..most], out))
+            .unwrap_or(Received::Eof);
+        if short {
+            // It may only take less if the rest came after it looked; and then that is an edge.
+            world.queue_source(Source::Conn(conn));
+        }
+        match (world.canary, &mut got) {
+            (Some(Canary::LostByte), Received::Bytes(count)) if *count > 1 && world.chance.chance(10_000) => {
+                *count -= 1;
+            }
+            (Some(Canary::ResetLooksLikeFin), Received::Failed(Fault::Reset)) => got = Received::Eof,
+            _ => {}
+        }
+        world.note(|| format!("c{conn} server recv {got:?}"));
+        world.conns[conn].truth.on_recv(&got, world.now);
+        got
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        if world.chance.chance(world.faults.interrupted) {
+            return Sent::Interrupted;
+        }
+        let short = bytes.len() > 1 && world.chance.chance(world.faults.short_send);
+        let most = if short { 1 + world.chance.index(bytes.len() - 1) } else { bytes.len() };
+        let sent = world
+            .act(conn, Side::Server, |sock, now, out| {
+                sock.nospace |= short;
+                sock.send(&bytes[..most], now, out)
+            })
+            .unwrap_or(Sent::Failed(Fault::BrokenPipe));
+        if short {
+            let at = world.now + world.chance.within(0..5_000_000);
+            world.schedule(at, super::world::Event::Room(conn));
+        }
+        world.note(|| format!("c{conn} server send {} of {}: {sent:?}", most, bytes.len()));
+        world.conns[conn].truth.on_send(&sent, world.now);
+        sent
+    }
+
+    fn send_oob(&mut self, _: u8) -> Sent {
+        // The urgent byte is not in the stream that a plain reader sees; what matters here is that a
+        // segment leaves and is acknowledged, or is not.
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        let sent = world.act(conn, Side::Server, |sock, now, out| sock.send_urgent(now, out));
+        let sent = sent.unwrap_or(Sent::Failed(Fault::BrokenPipe));
+        world.note(|| format!("c{conn} server send_oob: {sent:?}"));
+        sent
+    }
+
+    fn take_error(&mut self) -> Option<Fault> {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();
+        world.note(|| format!("c{conn} server SO_ERROR {fault:?}"));
+        fault
+    }
+
+    fn evidence(&self) -> Option<Evidence> {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        let now = world.now;
+        let mut evidence = world.conns[conn].end(Side::Server)?.evidence(now);
+        if world.canary == Some(Canary::DeafEvidence) {
+            evidence.last_ack_recv_ms = evidence.last_ack_recv_ms.saturating_add(3_600_000);
+        }
+        world.note(|| format!("c{conn} server TCP_INFO {evidence}"));
+        Some(evidence)
+    }
+
+    fn probe_peer(&mut self) {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        world.note(|| format!("c{conn} server probes its peer"));
+        world.act(conn, Side::Server, |sock, now, _| sock.probe_peer(now));
+    }
+
+    fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
+        let mut stage = self.stage.borrow_mut();
+        stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
+    }
+
+    fn close(self, how: CloseHow) {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn);
+        world.note(|| format!("c{conn} server close {how:?}"));
+        let leaked = world.canary == Some(Canary::LeakedDescriptor) && world.chance.chance(50_000);
+        world.conns[conn].watch = None;
+        if leaked {
+            return;
+        }
+        let how = match (world.canary, how) {
+            (Some(Canary::Linger2IsPlain), CloseHow::Linger2) => CloseHow::Plain,
+            (_, how) => how,
+        };
+        world.descriptors -= 1;
+        let plain = world.canary == Some(Canary::Linger2IsPlain);
+        let now = world.now;
+        let snapshot = world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
+        world.conns[conn].truth.closed = Some((now, how));
+        world.conns[conn].truth.at_close = snapshot;
+        world.act(conn, Side::Server, |sock, now, out| {
+            sock.options.linger2 &= !plain;
+            sock.close(how, now, out);
+        });
+    }
+}

@@ -1,0 +1,145 @@
+//! The settings of a run, drawn by its seed: listeners with their policies, how many clients, how long.
+
+use super::rng::Rng;
+use super::truth::nanos;
+use crate::config::settings::{
+    DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, Settings,
+    TurnSettings,
+};
+use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::net::{Address, Keepalive};
+use crate::time::Duration;
+use std::net::SocketAddr;
+
+/// A run.
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    pub(super) duration: Duration,
+    pub(super) clients: usize,
+    pub(super) descriptors: u32,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng, duration: Option<Duration>) -> Self {
+        // Short runs as often as long ones.
+        let longest = Duration::from_secs(30) * (1 << rng.within(0..8));
+        let drawn = rng.between(longest / 2, longest);
+        let listeners = 1 + rng.index(3);
+        let listeners = (0..listeners).map(|index| listener(rng, index)).collect();
+        let settings = Settings {
+            listeners,
+            turn: TurnSettings {
+                accepts: rng.pick(&[1, 2, 16, 64]),
+                read_bytes: rng.pick(&[1024, 16_384, 262_144]),
+            },
+            server: ServerSettings {
+                connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 3, 8])) } else { None },
+                accept_retry: rng.between(Duration::from_millis(100), Duration::from_secs(2)),
+                queue_watch: Duration::from_secs(1),
+            },
+            drain: DrainSettings {
+                spread: rng.between(Duration::ZERO, Duration::from_secs(5)),
+                timeout: Duration::from_secs(20),
+            },
+            log: LogSettings { filter: "off".into(), format: LogFormat::Text, endings_per_second: 10 },
+        };
+        Self {
+            settings,
+            duration: duration.unwrap_or(drawn),
+            clients: rng.pick(&[1, 2, 4, 8, 16, 24, 48]),
+            descriptors: 1024,
+        }
+    }
+}
+
+/// An interval between messages that keeps every promise made on a listener.
+pub(super) fn honest_interval(rng: &mut Rng, policy: &Policy) -> Duration {
+    let heartbeat = &policy.liveness.heartbeat;
+    let promised = match heartbeat.style {
+        HeartbeatStyle::Off | HeartbeatStyle::Server => Duration::from_secs(60),
+        HeartbeatStyle::Client | HeartbeatStyle::Both => heartbeat.timeout,
+    };
+    promised / u32::try_from(rng.within(2..5)).unwrap_or(2)
+}
+
+fn listener(rng: &mut Rng, index: usize) -> ListenerSettings {
+    let protocol = rng.pick(&[Protocol::Echo, Protocol::Resp]);
+    let port = 7000 + u16::try_from(index).unwrap_or(0);
+    ListenerSettings {
+        name: format!("{}{index}", protocol.name()),
+        protocol,
+        address: Address::Tcp { socket: SocketAddr::from(([127, 0, 0, 1], port)), v6_only: false },
+        backlog: rng.pick(&[1, 2, 16, 128]),
+        connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 2, 5, 10])) } else { None },
+        overload: rng.pick(&[Overload::Queue, Overload::Shed]),
+        nodelay: true,
+        send_buffer: if rng.chance(300_000) { Some(rng.pick(&[4096, 65_536])) } else { None },
+        policy: policy(rng, protocol),
+    }
+}
+
+fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
+    let styles = [HeartbeatStyle::Off, HeartbeatStyle::Client, HeartbeatStyle::Server, HeartbeatStyle::Both];
+    let keepalive = Keepalive {
+        idle: Duration::from_secs(rng.within(1..120)),
+        interval: Duration::from_secs(rng.within(1..20)),
+        count: rng.pick(&[1, 2, 3, 9]),
+    };
+    let timeout = rng.between(Duration::from_secs(1), Duration::from_secs(90));
+    let keepalive = rng.chance(600_000).then_some(keepalive);
+    let user_timeout = match (keepalive, rng.index(3)) {
+        (_, 0) => None,
+        (Some(k), 1) => Some(k.idle + k.interval * k.count - Duration::from_secs(1)),
+        _ => Some(rng.between(Duration::from_secs(1), Duration::from_secs(60))),
+    };
+    let high = rng.pick(&[1024, 8192, 65_536]);
+    Policy {
+        liveness: Liveness {
+            readiness: rng.chance(800_000),
+            heartbeat: Heartbeat {
+                style: rng.pick(&styles),
+                timeout,
+                grace: rng.between(Duration::from_millis(100), Duration::from_secs(15)),
+                interval: timeout / 2,
+            },
+            keepalive,
+            user_timeout,
+            tcp_info_interval: rng.chance(700_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(10))),
+            probe_after_eof: rng.chance(250_000),
+            probe_oob: rng.chance(150_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
+        },
+        parting: Parting {
+            linger: rng.between(Duration::ZERO, Duration::from_secs(6)),
+            linger_max: rng.between(Duration::from_secs(6), Duration::from_secs(15)),
+            linger2: rng.chance(700_000),
+            frozen: rng.pick(&[LastRung::Linger2, LastRung::Reset]),
+            unreachable: rng.pick(&[LastRung::Linger2, LastRung::Reset]),
+        },
+        bounds: Bounds {
+            frame_bytes_max: 64 * 1024,
+            output_low: high / 4,
+            output_high: high,
+            output_max: high * rng.pick(&[4, 128]),
+            slow_time: rng.between(Duration::from_secs(1), Duration::from_secs(30)),
+            handshake_timeout: (protocol == Protocol::Resp && rng.chance(700_000))
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(60))),
+            idle_timeout: rng.chance(150_000).then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
+        },
+    }
+}
+
+/// How long it may take at most until a connection that nobody is at the other end of is gone, in
+/// nanoseconds; none: for ever.
+pub(super) fn patience(policy: &Policy) -> Option<u64> {
+    let heartbeat = &policy.liveness.heartbeat;
+    let by_heartbeat = match heartbeat.style {
+        HeartbeatStyle::Off | HeartbeatStyle::Server => None,
+        HeartbeatStyle::Client | HeartbeatStyle::Both => Some(heartbeat.timeout + heartbeat.grace),
+    };
+    let by_keepalive = policy.liveness.keepalive.map(|k| {
+        let floor = k.idle + k.interval * (k.count + 2);
+        floor.max(policy.liveness.user_timeout.unwrap_or_default() + k.interval * 2)
+    });
+    let soonest = [by_heartbeat, by_keepalive, policy.bounds.idle_timeout].into_iter().flatten().min();
+    soonest.map(|soonest| nanos(soonest + policy.parting.linger_max + Duration::from_secs(60)))
+}

@@ -1,0 +1,334 @@
+//! What really happened to a connection, as only the simulation knows it, and whether the server's account
+//! of its ending agrees.
+//!
+//! For each reason there are facts without which it is wrong. Where races make several reasons right, the
+//! facts of each are enough for it. That something which happened is noticed *at all* is not judged
+//! here: the checks of every turn (lost edges, timers) and the quiescence at the end see to that.
+
+use super::peer::Said;
+use super::tcp::{Death, Sock, Tcp};
+use super::world::{Side, World};
+use crate::config::settings::{ListenerSettings, Protocol};
+use crate::conn::policy::HeartbeatStyle;
+use crate::end::{CloseMode, Detector, End, Evidence, Reason};
+use crate::net::{CloseHow, Fault, Received, Sent};
+
+/// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) token: Option<u64>,
+    pub(super) accepted: Option<u64>,
+    pub(super) unwatchable: bool,
+    /// Bytes that the server has received.
+    pub(super) read: u64,
+    /// Bytes that it has sent.
+    pub(super) written: u64,
+    pub(super) last_read: u64,
+    pub(super) last_write: u64,
+    /// The server was told that the stream is at its end.
+    pub(super) eof: bool,
+    pub(super) failed: Option<Fault>,
+    pub(super) closed: Option<(u64, CloseHow)>,
+    /// State, unread bytes, and `TCP_INFO` as it was closed.
+    pub(super) at_close: Option<(Tcp, usize, Evidence)>,
+    /// The ending was judged.
+    pub(super) ended: bool,
+    /// Since which turn input has been waiting.
+    pub(super) waiting_since: Option<u64>,
+    /// What the client did.
+    pub(super) said: Said,
+}
+
+impl Truth {
+    pub(super) fn on_recv(&mut self, got: &Received, now: u64) {
+        match got {
+            Received::Bytes(count) => {
+                self.read += *count as u64;
+                self.last_read = now;
+            }
+            Received::Eof => self.eof = true,
+            Received::Failed(Fault::Memory) | Received::WouldBlock | Received::Interrupted => {}
+            Received::Failed(fault) => self.failed = Some(*fault),
+        }
+    }
+
+    pub(super) fn on_send(&mut self, sent: &Sent, now: u64) {
+        match sent {
+            Sent::Bytes(count) => {
+                self.written += *count as u64;
+                self.last_write = now;
+            }
+            Sent::Failed(fault) => self.failed = Some(*fault),
+            Sent::WouldBlock | Sent::Interrupted => {}
+        }
+    }
+
+    /// Whether the server has read that far.
+    fn has_read(&self, mark: Option<u64>) -> bool {
+        mark.is_some_and(|mark| self.read >= mark)
+    }
+}
+
+/// What an account is held against.
+pub(super) struct Case<'a> {
+    /// The world.
+    pub world: &'a World,
+    /// Which connection.
+    pub conn: usize,
+    /// Its listener.
+    pub settings: &'a ListenerSettings,
+    /// What the server says.
+    pub end: &'a End,
+    /// The server was told to go.
+    pub draining: bool,
+}
+
+impl Case<'_> {
+    /// What is wrong with the server's account, if anything.
+    pub(super) fn judge(&self) -> Result<(), String> {
+        let wrong = |what: &str| Err(format!("c{}: {what}; the server says: {}", self.conn, self.end));
+        let truth = self.truth();
+        let Some((_, how)) = truth.closed else { return wrong("its socket was not closed") };
+        if truth.ended {
+            return wrong("it had ended before");
+        }
+        if self.end.bytes_in != truth.read {
+            return wrong(&format!("{} bytes were received", truth.read));
+        }
+        let probe = truth.written.checked_sub(self.end.bytes_out);
+        if probe.is_none_or(|probe| probe > 24) {
+            return wrong(&format!("{} bytes were sent", truth.written));
+        }
+        let fits = matches!(
+            (self.end.close, how),
+            (CloseMode::Linger2, CloseHow::Linger2)
+                | (CloseMode::Linger2, CloseHow::Plain)
+                | (CloseMode::Reset, CloseHow::Reset)
+                | (
+                    CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset,
+                    CloseHow::Plain
+                )
+        );
+        if !fits {
+            return wrong(&format!("it was closed {how:?}"));
+        }
+        if matches!(self.end.close, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye)
+            && !self.server().is_some_and(|sock| sock.fin_seen)
+        {
+            return wrong("the peer had not closed");
+        }
+        match self.reason_is_wrong() {
+            Some(what) => wrong(&what),
+            None => self.judge_delivery(),
+        }
+    }
+
+    fn truth(&self) -> &Truth {
+        &self.world.conn(self.conn).truth
+    }
+
+    fn said(&self) -> &Said {
+        &self.truth().said
+    }
+
+    fn server(&self) -> Option<&Sock> {
+        self.world.conn(self.conn).end(Side::Server)
+    }
+
+    fn death(&self) -> Option<Death> {
+        self.server().and_then(Sock::death).map(|(_, death)| death)
+    }
+
+    /// When it was closed, and what the kernel knew then.
+    fn at_close(&self) -> (u64, Tcp, usize, Evidence) {
+        let at = self.truth().closed.map_or(self.world.now(), |(at, _)| at);
+        let (state, unread, evidence) =
+            self.truth().at_close.unwrap_or((Tcp::Close, 0, Evidence::default()));
+        (at, state, unread, evidence)
+    }
+
+    /// The facts without which a reason is wrong.
+    fn reason_is_wrong(&self) -> Option<String> {
+        let need = |fact: bool, what: &str| if fact { None } else { Some(what.to_owned()) };
+        let (truth, said) = (self.truth(), self.said());
+        let goodbye = truth.has_read(said.goodbye);
+        let broken = truth.has_read(said.broken);
+        let fin = self.server().is_some_and(|sock| sock.fin_seen);
+        match self.end.reason {
+            Reason::PeerGoodbye => need(goodbye, "it had not said goodbye"),
+            Reason::PeerFin | Reason::PeerFinMidframe => {
+                let midframe = self.settings.protocol == Protocol::Resp && said.whole != said.sent;
+                need(fin && truth.eof, "no FIN had come")
+                    .or_else(|| need(!goodbye, "it had said goodbye"))
+                    .or_else(|| need(!broken, "it had broken the protocol"))
+                    .or_else(|| {
+                        let says = self.end.reason == Reason::PeerFinMidframe;
+                        need(said.torn || midframe == says, "whether a frame was whole is wrong")
+                    })
+            }
+            Reason::PeerReset => need(self.death() == Some(Death::Reset), "no RST had come"),
+            Reason::PeerResetAfterFin => {
+                need(self.death() == Some(Death::ResetAfterFin), "no RST had come after a FIN")
+            }
+            Reason::PeerReplaced => need(self.was_replaced(), "nobody had taken its identity"),
+            Reason::LostKeepalive => {
+                need(self.death() == Some(Death::Keepalive), "keepalive had not given up")
+            }
+            Reason::LostUnacked => need(
+                matches!(self.death(), Some(Death::Unacked | Death::ZeroWindowSilent))
+                    || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
+                "nothing was unacknowledged for too long",
+            ),
+            Reason::LostUnreachable => need(
+                self.death().is_some() && truth.failed == Some(Fault::Unreachable)
+                    || self.end.detector == Detector::TcpInfo,
+                "no router had said so",
+            ),
+            Reason::LostHeartbeat | Reason::StuckFrozen => self.silence_is_wrong(),
+            Reason::StuckZeroWindow => match self.death() {
+                Some(death) => need(death == Death::ZeroWindow, "it was not the window"),
+                None => self.silence_is_wrong(),
+            },
+            Reason::SlowBytes => need(self.end.unsent_bytes > 0, "nothing waited for it"),
+            Reason::SlowTime => self.slowness_is_wrong(),
+            Reason::ProtocolMalformed | Reason::ProtocolUnsupported => {
+                need(broken && !said.oversized, "it had kept to the protocol")
+            }
+            Reason::ProtocolOversized => need(broken && said.oversized, "its frames were small enough"),
+            Reason::ProtocolHandshakeTimeout => {
+                let timeout = self.settings.policy.bounds.handshake_timeout;
+                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
+                    .or_else(|| need(said.first.is_none_or(|mark| truth.read < mark), "it had spoken"))
+            }
+            Reason::LocalIdle => {
+                let timeout = self.settings.policy.bounds.idle_timeout;
+                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
+            }
+            Reason::LocalDrain => need(self.draining, "nobody had asked the server to go"),
+            Reason::LocalLimit => need(self.settings.connections_max.is_some(), "there was room"),
+            Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
+            Reason::LocalKicked | Reason::LocalAudit | Reason::ProtocolAuth => {
+                need(false, "nothing of that kind had happened")
+            }
+        }
+    }
+
+    fn was_replaced(&self) -> bool {
+        let said = self.said();
+        let newer = |other: &super::world::Conn| {
+            let (truth, theirs) = (&other.truth, &other.truth.said);
+            theirs.identity == said.identity && truth.has_read(theirs.ident)
+        };
+        let others = || self.world.conns.iter().enumerate().filter(|(index, _)| *index != self.conn);
+        said.identity.is_some() && self.truth().has_read(said.ident) && others().any(|(_, other)| newer(other))
+    }
+
+    /// The heartbeat contract in force, in nanoseconds.
+    fn heartbeat_timeout(&self) -> Option<u64> {
+        let said = self.said();
+        if let Some(beat) = said.beat.filter(|_| self.truth().has_read(said.ident)) {
+            return Some(nanos(beat));
+        }
+        let listener = &self.settings.policy.liveness.heartbeat;
+        match listener.style {
+            HeartbeatStyle::Client | HeartbeatStyle::Both => Some(nanos(listener.timeout)),
+            HeartbeatStyle::Off | HeartbeatStyle::Server => None,
+        }
+    }
+
+    /// A verdict after silence: it must have been silent for that long, nothing of its may lie unread, and
+    /// whether its kernel answered must be as the verdict says.
+    fn silence_is_wrong(&self) -> Option<String> {
+        let Some(timeout) = self.heartbeat_timeout() else { return Some("no heartbeat was agreed".into()) };
+        let grace = nanos(self.settings.policy.liveness.heartbeat.grace);
+        let (at, _, unread, evidence) = self.at_close();
+        let silence = at.saturating_sub(self.truth().last_read);
+        // Where it held output for it, the server parted slowly and went on reading.
+        let parted = self.end.close == CloseMode::Linger2;
+        if silence < timeout + grace && !parted {
+            return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
+        }
+        if u64::try_from(self.end.silence.as_nanos()).unwrap_or(0) < timeout + grace {
+            return Some("the silence was too short for a verdict".into());
+        }
+        if unread > 0 && !parted {
+            return Some(format!("{unread} bytes from it lay unread"));
+        }
+        let answered_ago = u64::from(evidence.last_ack_recv_ms) * 1_000_000;
+        let slack = 10_000_000;
+        match self.end.reason {
+            Reason::LostHeartbeat if self.kernel_must_have_answered(at, timeout, grace) => {
+                Some("its kernel was there to answer the probe".into())
+            }
+            Reason::LostHeartbeat if answered_ago + slack < grace => Some("its kernel had answered".into()),
+            Reason::StuckFrozen | Reason::StuckZeroWindow
+                if !parted && answered_ago > grace + slack + 2_000_000 + self.world.stalled(at, grace) =>
+            {
+                Some("its kernel had not answered".into())
+            }
+            Reason::StuckZeroWindow if evidence.snd_wnd > 0 => Some("its window was open".into()),
+            _ => None,
+        }
+    }
+
+    /// Whether a probe sent when it became suspect must have been answered in time.
+    fn kernel_must_have_answered(&self, at: u64, timeout: u64, grace: u64) -> bool {
+        let conn = self.world.conn(self.conn);
+        let host = &self.world.hosts[conn.host];
+        let round_trip = 2 * (host.latency + self.world.faults.jitter) + 20_000_000;
+        let suspect_at = at.saturating_sub(grace + self.world.stalled(at, grace));
+        let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
+        // The kernel sends no probe on a connection that was quiet for less than a second.
+        let probed_after = 1_000_000_000u64.saturating_sub(timeout);
+        alive
+            && self.world.faults.loss == 0
+            && host.reachable_since + timeout < suspect_at
+            && conn.truth.said.forgot.is_none()
+            && grace > round_trip + probed_after
+            && self.server().is_some_and(|sock| sock.output.is_empty())
+    }
+
+    fn slowness_is_wrong(&self) -> Option<String> {
+        let slow = nanos(self.settings.policy.bounds.slow_time);
+        let (at, ..) = self.at_close();
+        if at.saturating_sub(self.truth().last_write) < slow {
+            return Some("it had taken output lately".into());
+        }
+        let (.., evidence) = self.at_close();
+        if evidence.notsent_bytes == 0 && evidence.unacked == 0 {
+            return Some("the kernel had room for what was withheld".into());
+        }
+        None
+    }
+
+    /// No byte is lost where both sides end in order.
+    fn judge_delivery(&self) -> Result<(), String> {
+        let (truth, said) = (self.truth(), self.said());
+        let orderly = self.end.reason == Reason::PeerFin && self.end.close == CloseMode::PeerFirst;
+        if self.settings.protocol == Protocol::Echo && orderly {
+            if truth.read != said.sent {
+                return Err(format!("c{}: {} of {} bytes were read before the FIN", self.conn, truth.read, said.sent));
+            }
+            if self.end.bytes_out != truth.read {
+                return Err(format!(
+                    "c{}: {} of {} bytes were sent back to a client that only half-closed",
+                    self.conn, self.end.bytes_out, truth.read
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn nanos(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
+}
+
+impl World {
+    /// For how long the loop stood still within `window` before `at`.
+    pub(super) fn stalled(&self, at: u64, window: u64) -> u64 {
+        let from = at.saturating_sub(window);
+        let within = |&(begin, end): &(u64, u64)| end.min(at).saturating_sub(begin.max(from));
+        self.stalls.iter().rev().take_while(|(_, end)| *end > from).map(within).sum()
+    }
+}

@@ -7,6 +7,7 @@ use super::peer::Cast;
 use super::plan::{Plan, honest_interval, patience};
 use super::rng::Rng;
 use super::script::{Scale, Script};
+use super::tcp::{Sock, Tcp};
 use super::truth::{Case, nanos};
 use super::world::{Event, Side, World};
 use crate::config::settings::Settings;
@@ -161,10 +162,13 @@ impl Run {
             let stage = self.stage.borrow();
             let conn = stage.world.conn_of(glance.key);
             let connection = stage.world.conn(conn);
-            let nobody = connection.forgotten || connection.end(Side::Client).is_none();
+            let gone = |sock: &Sock| matches!(sock.state(), Tcp::Close | Tcp::TimeWait);
+            let nobody = connection.forgotten || connection.end(Side::Client).is_none_or(gone);
             let knows = patience(&self.settings.listeners[glance.listener].policy).is_some();
             if !nobody || knows {
-                return Err(self.fail(format!("c{conn} is left over after everyone went home: {glance:?}")));
+                let ends = [Side::Client, Side::Server].map(|side| connection.end(side).map(Sock::state));
+                let what = format!("c{conn} is left over after everyone went home, {ends:?}: {glance:?}");
+                return Err(self.fail(what));
             }
         }
         Ok(())
@@ -225,7 +229,14 @@ impl Run {
             let conn = stage.world.conn_of(key);
             stage.world.note(|| format!("c{conn} END {end}"));
             let settings = &self.settings.listeners[stage.world.conn(conn).listener];
-            let case = Case { world: &stage.world, conn, settings, end: &end, draining: self.draining };
+            let case = Case {
+                world: &stage.world,
+                conn,
+                settings,
+                end: &end,
+                draining: self.draining,
+                connections_max: self.settings.server.connections_max,
+            };
             let verdict = case.judge();
             let now = stage.world.now();
             let conn = &mut stage.world.conns[conn];

@@ -24,6 +24,8 @@ pub(super) struct Truth {
     /// Bytes that it has sent.
     pub(super) written: u64,
     pub(super) last_read: u64,
+    /// When the server had read the first whole frame.
+    pub(super) spoke: Option<u64>,
     pub(super) last_write: u64,
     /// The server was told that the stream is at its end.
     pub(super) eof: bool,
@@ -45,6 +47,9 @@ impl Truth {
             Received::Bytes(count) => {
                 self.read += *count as u64;
                 self.last_read = now;
+                if self.has_read(self.said.first) {
+                    self.spoke.get_or_insert(now);
+                }
             }
             Received::Eof => self.eof = true,
             Received::Failed(Fault::Memory) | Received::WouldBlock | Received::Interrupted => {}
@@ -81,6 +86,8 @@ pub(super) struct Case<'a> {
     pub end: &'a End,
     /// The server was told to go.
     pub draining: bool,
+    /// Most connections of the whole server.
+    pub connections_max: Option<u32>,
 }
 
 impl Case<'_> {
@@ -139,6 +146,12 @@ impl Case<'_> {
         self.server().and_then(Sock::death).map(|(_, death)| death)
     }
 
+    /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
+    /// kernel knew at the close is not what it knew at the verdict.
+    fn parted(&self) -> bool {
+        self.end.close != CloseMode::Reset
+    }
+
     /// When it was closed, and what the kernel knew then.
     fn at_close(&self) -> (u64, Tcp, usize, Evidence) {
         let at = self.truth().closed.map_or(self.world.now(), |(at, _)| at);
@@ -189,7 +202,11 @@ impl Case<'_> {
                 Some(death) => need(death == Death::ZeroWindow, "it was not the window"),
                 None => self.silence_is_wrong(),
             },
-            Reason::SlowBytes => need(self.end.unsent_bytes > 0, "nothing waited for it"),
+            Reason::SlowBytes => {
+                let (.., evidence) = self.at_close();
+                let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
+                need(full || self.end.unsent_bytes > 0 || self.parted(), "nothing waited for it")
+            },
             Reason::SlowTime => self.slowness_is_wrong(),
             Reason::ProtocolMalformed | Reason::ProtocolUnsupported => {
                 need(broken && !said.oversized, "it had kept to the protocol")
@@ -198,14 +215,20 @@ impl Case<'_> {
             Reason::ProtocolHandshakeTimeout => {
                 let timeout = self.settings.policy.bounds.handshake_timeout;
                 need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
-                    .or_else(|| need(said.first.is_none_or(|mark| truth.read < mark), "it had spoken"))
+                    .or_else(|| {
+                        let deadline = truth.accepted.unwrap_or(0) + timeout.map_or(0, nanos);
+                        need(truth.spoke.is_none_or(|at| at >= deadline), "it had spoken")
+                    })
             }
             Reason::LocalIdle => {
                 let timeout = self.settings.policy.bounds.idle_timeout;
                 need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
             }
             Reason::LocalDrain => need(self.draining, "nobody had asked the server to go"),
-            Reason::LocalLimit => need(self.settings.connections_max.is_some(), "there was room"),
+            Reason::LocalLimit => need(
+                self.settings.connections_max.is_some() || self.connections_max.is_some(),
+                "there was room",
+            ),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalKicked | Reason::LocalAudit | Reason::ProtocolAuth => {
                 need(false, "nothing of that kind had happened")
@@ -243,8 +266,7 @@ impl Case<'_> {
         let grace = nanos(self.settings.policy.liveness.heartbeat.grace);
         let (at, _, unread, evidence) = self.at_close();
         let silence = at.saturating_sub(self.truth().last_read);
-        // Where it held output for it, the server parted slowly and went on reading.
-        let parted = self.end.close == CloseMode::Linger2;
+        let parted = self.parted();
         if silence < timeout + grace && !parted {
             return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
         }
@@ -260,7 +282,7 @@ impl Case<'_> {
             Reason::LostHeartbeat if self.kernel_must_have_answered(at, timeout, grace) => {
                 Some("its kernel was there to answer the probe".into())
             }
-            Reason::LostHeartbeat if answered_ago + slack < grace => Some("its kernel had answered".into()),
+            Reason::LostHeartbeat if !parted && answered_ago + slack < grace => Some("its kernel had answered".into()),
             Reason::StuckFrozen | Reason::StuckZeroWindow
                 if !parted && answered_ago > grace + slack + 2_000_000 + self.world.stalled(at, grace) =>
             {
@@ -291,6 +313,9 @@ impl Case<'_> {
     fn slowness_is_wrong(&self) -> Option<String> {
         let slow = nanos(self.settings.policy.bounds.slow_time);
         let (at, ..) = self.at_close();
+        if self.parted() {
+            return None;
+        }
         if at.saturating_sub(self.truth().last_write) < slow {
             return Some("it had taken output lately".into());
         }

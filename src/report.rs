@@ -151,18 +151,24 @@ pub fn protocol_error(key: Key, text: &str) {
 }
 
 /// The drain begins.
-pub fn drain_begun(connections: usize, spread: Duration) {
-    info!(connections, spread_s = seconds(spread), advice = "a second signal ends at once"; "draining");
+pub fn drain_begun(connections: u32, spread: Duration, timeout: Duration) {
+    info!(
+        connections, spread_s = seconds(spread), timeout_s = seconds(timeout),
+        advice = "a second SIGTERM or SIGINT ends at once"; "draining"
+    );
 }
 
 /// A second signal came during the drain.
-pub fn drain_hurried(connections: usize) {
-    warn!(connections; "drain_cut_short");
+pub fn drain_hurried(connections: u32) {
+    warn!(connections_cut = connections; "drain_cut_short");
 }
 
 /// The server is done.
-pub fn stopped(counters: &Counters, left: usize) {
-    info!(accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left, reasons:% = counters.reasons(); "stopped");
+pub fn stopped(counters: &Counters, left: u32, uptime: Duration) {
+    info!(
+        uptime_s = seconds(uptime), accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left,
+        reasons:% = counters.reasons(); "stopped"
+    );
 }
 
 /// The configuration was read again and refused.

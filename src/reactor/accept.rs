@@ -26,7 +26,7 @@ pub(super) enum Gate {
     Blocked(Resource),
     /// Connections may wait in it, but accepting failed with an errno that accept(2) does not foresee.
     Failed(i32),
-    /// Nothing more is accepted: the server is going away.
+    /// The queue was emptied and the listener closed: the server is going away.
     Shut,
 }
 
@@ -43,6 +43,11 @@ impl Gate {
         if self.is_stalled() {
             *self = Self::Open;
         }
+    }
+
+    /// A drain begins: the queue must be seen empty before its listener is closed.
+    pub(super) const fn empty(&mut self) {
+        *self = Self::Open;
     }
 
     /// Whether connections may be waiting that we do not take.
@@ -85,13 +90,14 @@ impl<K: Kernel> Reactor<K> {
 
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
-        for _ in 0..self.settings.turn.accepts {
+        for taken in 0..self.settings.turn.accepts {
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
                 return self.stall(index, Gate::Full);
             }
-            match self.listeners[index].listener.try_accept() {
+            let Some(listener) = &mut self.listeners[index].listener else { return };
+            match listener.try_accept() {
                 Accepted::Stream(stream, peer) => self.admit(index, stream, peer),
-                Accepted::WouldBlock => return self.drained(index),
+                Accepted::WouldBlock => return self.drained(index, taken),
                 Accepted::Interrupted => {}
                 Accepted::Aborted(_) => self.counters.accept_aborted += 1,
                 Accepted::Exhausted(resource) => {
@@ -128,12 +134,28 @@ impl<K: Kernel> Reactor<K> {
         self.watch_queues();
     }
 
-    /// The queue is empty. If it was not always, that is over.
-    fn drained(&mut self, index: usize) {
+    /// The queue is empty, after `taken` were taken from it. If it was not always, that is over.
+    fn drained(&mut self, index: usize, taken: u32) {
         let slot = &mut self.listeners[index];
         slot.gate = Gate::Drained;
         if let Some(since) = slot.stalled_since.take() {
             report::accept_resumed(&slot.settings.name, self.now.since(since));
+        }
+        if taken > 0 {
+            self.was_it_full(index, taken);
+        }
+        if self.drain.is_some() {
+            self.shut(index);
+        }
+    }
+
+    /// Closes the listener of clients that a drain has emptied: left open, it would let newcomers believe
+    /// that they are connected. That of the admin interface stays, to tell how the drain goes.
+    fn shut(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        if slot.settings.protocol.serves_clients() {
+            slot.gate = Gate::Shut;
+            slot.listener = None;
         }
     }
 
@@ -154,6 +176,10 @@ impl<K: Kernel> Reactor<K> {
 
     fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
+        // A draining server lets in what waits, only to tell it: nobody else will come.
+        if self.drain.is_some() && slot.settings.protocol.serves_clients() {
+            return false;
+        }
         let crowded = slot.settings.protocol.serves_clients() && self.clients >= self.connections_max;
         crowded || slot.connections >= self.limit_of(slot)
     }
@@ -198,6 +224,7 @@ impl<K: Kernel> Reactor<K> {
             return self.leave(key, Reason::LocalLimit, Detector::Policy);
         }
         self.schedule(key);
+        self.drain_late(key);
     }
 
     /// After a close, or on the timer: what stood still is tried again.

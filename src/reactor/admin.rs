@@ -5,7 +5,7 @@ use super::entry::Session;
 use super::posted::Effect;
 use crate::end::{Detector, Reason};
 use crate::metrics::{Gauges, ListenerGauges, prometheus};
-use crate::net::{Kernel, Listener};
+use crate::net::Kernel;
 use crate::proto::http::{self, Method, Request, Response, Status};
 use crate::proto::resp;
 use crate::table::Key;
@@ -113,7 +113,7 @@ impl<K: Kernel> Reactor<K> {
             name: &slot.settings.name,
             protocol: slot.settings.protocol.name(),
             connections: slot.connections,
-            queue: slot.listener.queue(),
+            queue: slot.queue(),
             stalled: slot.stalled_since.is_some(),
         });
         let gauges = Gauges {

@@ -5,7 +5,7 @@ use super::commands::reply_ok;
 use super::entry::Connection;
 use super::posted::Effect;
 use crate::end::{Detector, Reason};
-use crate::net::{Address, Kernel, Listener};
+use crate::net::{Address, Kernel};
 use crate::proto::resp::client::{
     ClientCommand, ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT,
 };
@@ -55,10 +55,7 @@ impl<K: Kernel> Reactor<K> {
     /// Ends the connections that pass the filter. The one that asks may be among them; it gets its reply
     /// first, because endings are posted.
     fn kill(&mut self, key: Key, filter: &KillFilter, replies: &mut Vec<u8>) {
-        let local = |conn: &Connection<K::Stream>| match self.listeners[usize::from(conn.listener)]
-            .listener
-            .address()
-        {
+        let local = |conn: &Connection<K::Stream>| match &self.listeners[usize::from(conn.listener)].address {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
         };
@@ -104,7 +101,7 @@ impl<K: Kernel> Reactor<K> {
                  resp={version} user=default state={} identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
                 key.generation,
                 conn.peer,
-                self.listeners[usize::from(conn.listener)].listener.address(),
+                &self.listeners[usize::from(conn.listener)].address,
                 self.now.since(conn.life.accepted()).as_secs(),
                 self.now.since(conn.life.heard()).as_secs(),
                 if resp.membership.subscriptions() > 0 { 'P' } else { 'N' },

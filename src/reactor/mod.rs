@@ -22,7 +22,7 @@ mod pubsub;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
 use crate::metrics::Counters;
-use crate::net::{Fatal, Kernel, Ready, Token};
+use crate::net::{Address, Fatal, Kernel, Listener, Queue, Ready, Token};
 use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
@@ -87,14 +87,28 @@ pub struct Reactor<K: Kernel> {
 
 /// A listener and what is known of its accept queue.
 struct Slot<L> {
-    listener: L,
+    /// `None` once a drain has emptied and closed it: newcomers are refused then, and can go elsewhere.
+    listener: Option<L>,
+    /// What it is or was bound to.
+    address: Address,
     settings: ListenerSettings,
     gate: Gate,
     /// Since when its queue could not be emptied.
     stalled_since: Option<Instant>,
     /// A filling queue was warned of and has not emptied since.
     queue_warned: bool,
+    /// The limit of its queue, as the kernel has it.
+    queue_limit: Option<u32>,
+    /// When a queue that was found full was last held against the host's counters.
+    looked: Instant,
     connections: u32,
+}
+
+impl<L: Listener> Slot<L> {
+    /// Its accept queue, where there is one and the kernel tells.
+    fn queue(&self) -> Option<Queue> {
+        self.listener.as_ref().and_then(Listener::queue)
+    }
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -117,15 +131,21 @@ impl<K: Kernel> Reactor<K> {
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
                 Ok(Slot {
-                    listener,
+                    address: listener.address().clone(),
+                    queue_limit: listener.queue().map(|queue| queue.limit),
+                    listener: Some(listener),
                     settings: settings.clone(),
                     gate: Gate::Open,
                     stalled_since: None,
                     queue_warned: false,
+                    looked: Instant::ZERO,
                     connections: 0,
                 })
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
+        let mut counters = Counters::default();
+        // What the host counted before is not our doing.
+        counters.listen_drops = kernel.listen_drops().unwrap_or_default();
         let connections_max =
             settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
@@ -153,7 +173,7 @@ impl<K: Kernel> Reactor<K> {
             clients: 0,
             drain: None,
             reload,
-            counters: Counters::default(),
+            counters,
             kernel,
             settings,
         })
@@ -227,9 +247,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// The addresses that it listens on, with the ports that the kernel chose.
-    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &crate::net::Address)> {
-        use crate::net::Listener;
-        self.listeners.iter().map(|slot| (&slot.settings, slot.listener.address()))
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &Address)> {
+        self.listeners.iter().map(|slot| (&slot.settings, &slot.address))
     }
 
     /// Most client connections at once.

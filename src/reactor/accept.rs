@@ -5,7 +5,7 @@
 //! stands still for want of descriptors is tried again after each close and on a timer.
 
 use super::entry::{Connection, Reading};
-use super::{ADMIN_CONNECTIONS_MAX, Reactor, Slot};
+use super::{Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
@@ -68,8 +68,8 @@ impl fmt::Display for Stall {
         match self.gate {
             Gate::Full => write!(
                 f,
-                "all {} connections are in use; the next wait in the accept queue until one ends \
-                 (max_connections, RLIMIT_NOFILE)",
+                "all {} connections are in use; newcomers wait in the accept queue until one ends; max_connections \
+                 and RLIMIT_NOFILE set how many there may be",
                 self.limit
             ),
             Gate::Blocked(resource) => f.write_str(resource.advice()),
@@ -166,11 +166,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// Most connections that a listener may hold.
     fn limit_of(&self, slot: &Slot<K::Listener>) -> u32 {
-        let whole = if slot.settings.protocol.serves_clients() {
-            self.connections_max
-        } else {
-            ADMIN_CONNECTIONS_MAX
-        };
+        let whole =
+            if slot.settings.protocol.serves_clients() { self.connections_max } else { self.admin_max };
         slot.settings.connections_max.map_or(whole, |own| own.min(whole))
     }
 

@@ -77,6 +77,8 @@ pub struct Reactor<K: Kernel> {
     descriptors_max: u32,
     /// Most client connections at once.
     connections_max: u32,
+    /// Connections of the admin interface that descriptors are set aside for.
+    admin_max: u32,
     /// Client connections now; those of the admin interface are not counted.
     clients: u32,
     drain: Option<operate::Drain>,
@@ -150,7 +152,8 @@ impl<K: Kernel> Reactor<K> {
             settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
         // are never touched cost nothing.
-        let slots = descriptors_max as usize + ADMIN_CONNECTIONS_MAX as usize;
+        let admin_max = admin_connections_max(&settings);
+        let slots = descriptors_max as usize + admin_max as usize;
         Ok(Self {
             started: now,
             now,
@@ -170,6 +173,7 @@ impl<K: Kernel> Reactor<K> {
             report: Report::new(settings.log.endings_per_second),
             descriptors_max,
             connections_max,
+            admin_max,
             clients: 0,
             drain: None,
             reload,
@@ -257,8 +261,13 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-/// Admin connections at once, beyond those of the clients.
-pub const ADMIN_CONNECTIONS_MAX: u32 = 64;
+/// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
+pub fn admin_connections_max(settings: &Settings) -> u32 {
+    /// For `max_connections = "auto"`.
+    const AUTO: u32 = 64;
+    let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
+    admin.map(|listener| listener.connections_max.unwrap_or(AUTO)).sum()
+}
 
 /// What a token stands for.
 enum Source {

@@ -5,7 +5,7 @@ use super::accept::Gate;
 use super::{Flow, Reactor};
 use crate::config::settings::Settings;
 use crate::end::{Detector, Reason};
-use crate::net::{Kernel, Listener, Queue, Signal};
+use crate::net::{Kernel, Listener, Signal};
 use crate::report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -248,8 +248,7 @@ impl<K: Kernel> Reactor<K> {
         let slot = &mut self.listeners[index];
         if overflowed > 0 && !slot.queue_warned {
             slot.queue_warned = true;
-            let queue = Queue { length: taken, limit };
-            report::queue_fills(&slot.settings.name, queue, true, overflowed);
+            report::queue_was_full(&slot.settings.name, taken, limit, overflowed);
             self.watch_on();
         }
     }

@@ -44,7 +44,10 @@ impl<K: Kernel> Reactor<K> {
                     self.write(key, &replies);
                     replies.clear();
                     if !request.keep_alive {
-                        self.apply(key, crate::conn::Input::Goodbye);
+                        // RFC 9112 9.6: after the last response it is the server that closes, and a client of
+                        // HTTP/1.0 may read until it does. Only output that has not left yet is waited for.
+                        let owing = self.table.get(key).is_some_and(|conn| conn.owed() > 0);
+                        self.part(key, Reason::PeerGoodbye, Detector::Protocol, owing);
                     }
                 }
                 Ok(None) => break,

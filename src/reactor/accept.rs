@@ -74,7 +74,7 @@ impl fmt::Display for Stall {
             ),
             Gate::Blocked(resource) => f.write_str(resource.advice()),
             Gate::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(errno)),
-            Gate::Drained | Gate::Open | Gate::Shut => f.write_str("it does not"),
+            Gate::Drained | Gate::Open | Gate::Shut => f.write_str("it is about to try again"),
         }
     }
 }
@@ -100,6 +100,8 @@ impl<K: Kernel> Reactor<K> {
                 Accepted::WouldBlock => return self.drained(index, taken),
                 Accepted::Interrupted => {}
                 Accepted::Aborted(_) => self.counters.accept_aborted += 1,
+                // accept4(2) wants a descriptor before it looks whether anyone waits.
+                Accepted::Exhausted(_) if self.nobody_waits(index) => return self.drained(index, taken),
                 Accepted::Exhausted(resource) => {
                     if !self.accept_on_reserve(index, resource) {
                         return self.stall(index, Gate::Blocked(resource));
@@ -111,6 +113,11 @@ impl<K: Kernel> Reactor<K> {
         // The budget is spent: the gate stays open, so the next poll does not sleep. A queue that is
         // longer than a turn's budget is worth a look.
         self.watch_queues();
+    }
+
+    /// Whether the queue is known to be empty. One that comes after this look brings an edge of its own.
+    fn nobody_waits(&self, index: usize) -> bool {
+        self.listeners[index].queue().is_some_and(|queue| queue.length == 0)
     }
 
     /// The admin interface must answer when descriptors have run out: the reserve is for it.

@@ -92,7 +92,11 @@ impl<K: Kernel> Reactor<K> {
     fn accept_some(&mut self, index: usize) {
         for taken in 0..self.settings.turn.accepts {
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
-                return self.stall(index, Gate::Full);
+                // A server that lives at its limit has no news with each client that comes and goes.
+                return match self.nobody_waits(index) {
+                    true => self.drained(index, taken),
+                    false => self.stall(index, Gate::Full),
+                };
             }
             let Some(listener) = &mut self.listeners[index].listener else { return };
             match listener.try_accept() {
@@ -166,9 +170,14 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Why a stalled listener stands still.
-    pub(super) fn stall_of(&self, slot: &Slot<K::Listener>) -> Stall {
-        Stall { gate: slot.gate, limit: self.limit_of(slot) }
+    /// The first listener that would not serve a newcomer now, and why.
+    pub(super) fn unready(&self) -> Option<(&str, Stall)> {
+        (0..self.listeners.len()).find_map(|index| {
+            let slot = &self.listeners[index];
+            let gate = if self.is_full(index) { Gate::Full } else { slot.gate };
+            let stalled = gate == Gate::Full || slot.stalled_since.is_some();
+            stalled.then(|| (slot.settings.name.as_str(), Stall { gate, limit: self.limit_of(slot) }))
+        })
     }
 
     /// Most connections that a listener may hold.

@@ -93,11 +93,10 @@ impl<K: Kernel> Reactor<K> {
         if self.drain.is_some() {
             return Response::text(Status::Unavailable, "draining\n");
         }
-        match self.listeners.iter().find(|slot| slot.stalled_since.is_some()) {
-            Some(slot) => Response::text(
-                Status::Unavailable,
-                format!("listener {} cannot accept: {}\n", slot.settings.name, self.stall_of(slot)),
-            ),
+        match self.unready() {
+            Some((listener, why)) => {
+                Response::text(Status::Unavailable, format!("listener {listener} cannot accept: {why}\n"))
+            }
             None => Response::text(Status::Ok, "ready\n"),
         }
     }

@@ -102,7 +102,7 @@ struct Slot<L> {
     /// The limit of its queue, as the kernel has it.
     queue_limit: Option<u32>,
     /// When a queue that was found full was last held against the host's counters.
-    looked: Instant,
+    looked: Option<Instant>,
     connections: u32,
 }
 
@@ -140,7 +140,7 @@ impl<K: Kernel> Reactor<K> {
                     gate: Gate::Open,
                     stalled_since: None,
                     queue_warned: false,
-                    looked: Instant::ZERO,
+                    looked: None,
                     connections: 0,
                 })
             })

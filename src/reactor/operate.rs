@@ -240,10 +240,10 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn was_it_full(&mut self, index: usize, taken: u32) {
         let slot = &mut self.listeners[index];
         let Some(limit) = slot.queue_limit.filter(|&limit| taken > limit) else { return };
-        if self.now.since(slot.looked) < self.settings.server.queue_watch {
+        if slot.looked.is_some_and(|at| self.now.since(at) < self.settings.server.queue_watch) {
             return;
         }
-        slot.looked = self.now;
+        slot.looked = Some(self.now);
         let overflowed = self.overflows();
         let slot = &mut self.listeners[index];
         if overflowed > 0 && !slot.queue_warned {

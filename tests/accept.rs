@@ -93,7 +93,10 @@ fn full_by_the_descriptor_limit_newcomers_wait_and_are_let_in_one_for_one() {
 
     // The operator is still let in, and told.
     let (yes, why) = ready(&server);
-    assert!(!yes && why.contains("listener resp cannot accept: all") && why.contains("max_connections"), "{why}");
+    assert!(
+        !yes && why.contains("listener resp cannot accept: all") && why.contains("max_connections"),
+        "{why}"
+    );
     until("the queue to be seen", || metric_of(&server, "linger_accept_queue_length", "resp") == 3.0);
     assert_eq!(metric_of(&server, "linger_accept_stalled", "resp"), 1.0);
     let turns = turns_in(&server, Duration::from_secs(1));

@@ -10,7 +10,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 fn start() -> Server {
-    Server::start(&["--listen", "resp://127.0.0.1:0", "--listen", "echo://127.0.0.1:0", "--admin", "127.0.0.1:0"])
+    Server::start(&[
+        "--listen",
+        "resp://127.0.0.1:0",
+        "--listen",
+        "echo://127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ])
 }
 
 /// A keep-alive connection.
@@ -130,9 +137,15 @@ fn connections_are_listed_filtered_and_counted() {
     let found = list("?identity=dev1");
     assert_eq!((&found["matched"], &found["listed"]), (&1.into(), &1.into()));
     let one = &found["connections"][0];
-    assert_eq!((&one["id"], &one["listener"], &one["state"]), (&"dev1".into(), &"resp".into(), &"open".into()));
+    assert_eq!(
+        (&one["id"], &one["listener"], &one["state"]),
+        (&"dev1".into(), &"resp".into(), &"open".into())
+    );
     assert_eq!(one["peer"], named.stream.local_addr().unwrap().to_string());
-    assert_eq!((&one["bytes_in"], &one["bytes_out"], &one["queue_bytes"]), (&12.into(), &5.into(), &0.into()));
+    assert_eq!(
+        (&one["bytes_in"], &one["bytes_out"], &one["queue_bytes"]),
+        (&12.into(), &5.into(), &0.into())
+    );
     assert!(one["age_s"].as_f64().unwrap() >= one["silence_s"].as_f64().unwrap());
     assert_eq!(list("?listener=resp")["matched"], 2);
     assert_eq!(list("?listener=resp&state=open")["matched"], 2);

@@ -288,7 +288,6 @@ impl<K: Kernel> Reactor<K> {
         if let (Some(to), Some(version)) = (holder, version) {
             let mut frame = Vec::new();
             Reply::new(&mut frame, version).direct(identity.as_str(), payload);
-            self.counters.messages += 1;
             self.posted.push_back(Effect::Deliver { to, frame: frame.into() });
         }
         self.reply(key, replies, |reply| reply.count(usize::from(version.is_some())));

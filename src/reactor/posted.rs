@@ -67,6 +67,7 @@ impl<K: Kernel> Reactor<K> {
         if let Some(Session::Resp(resp)) = conn.session.as_deref_mut() {
             resp.messages_out += 1;
         }
+        self.counters.messages += 1;
         self.owe(to, frame);
         self.post_flush(to);
     }

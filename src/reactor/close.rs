@@ -22,7 +22,9 @@ impl<K: Kernel> Reactor<K> {
         let version = conn.resp().map(|resp| resp.version).unwrap_or_default();
         let mut goodbye = Vec::new();
         proto::goodbye(protocol, version, reason, &mut goodbye);
-        self.part(key, reason, detector, !goodbye.is_empty());
+        // Output that waits is worth the same wait: to give it up now would break our word to a reader.
+        let told = !goodbye.is_empty() || conn.owed() > 0;
+        self.part(key, reason, detector, told);
         self.write(key, &goodbye);
     }
 

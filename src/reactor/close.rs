@@ -110,6 +110,10 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
         conn.stream.restore_keepalive(keepalive);
+        // What was withheld begins to wait for the peer only now.
+        if let Some(io) = &mut conn.io {
+            io.output_moved = self.now;
+        }
         self.counters.revived += 1;
         self.announce(key, Presence::Online, Event::Revived);
         self.post_flush(key);

@@ -182,6 +182,11 @@ impl<K: Kernel> Reactor<K> {
     /// Makes a connection suspect; the grace is its listener's.
     pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
+        // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
+        // pause waits for, is for `slow_time` to say.
+        if conn.paused && conn.reading.pending() {
+            return self.apply(key, Input::Heard);
+        }
         let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
         self.apply(key, Input::Doubted { detector, grace });
     }

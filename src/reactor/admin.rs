@@ -31,7 +31,12 @@ impl<K: Kernel> Reactor<K> {
         let mut input = held.as_slice();
         loop {
             let Some(conn) = self.table.get_mut(key) else { break };
-            if conn.life.state().cause().is_some() || conn.paused {
+            if conn.life.state().cause().is_some() {
+                // What follows the last request is nobody's; kept, it would grow until the deadline.
+                input = &[];
+                break;
+            }
+            if conn.paused {
                 break;
             }
             let session = conn.session.get_or_insert_with(|| Box::new(Session::Http(Default::default())));

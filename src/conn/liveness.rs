@@ -76,7 +76,8 @@ pub fn next_due(
         let quiet_since = clocks.oob_sent.max(life.heard());
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
-    if !ending {
+    // What a suspect peer is not sent, it cannot be slow to take.
+    if !ending && !matches!(life.state(), State::Suspect { .. }) {
         consider(clocks.output_moved.map(|at| at + policy.bounds.slow_time), Due::Slow);
     }
     if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {

@@ -55,12 +55,13 @@ impl<K: Kernel> Reactor<K> {
                     rejected.write(&mut replies);
                     self.write(key, &replies);
                     replies.clear();
-                    input = &[];
                     self.part(key, rejected.protocol_error().reason, Detector::Protocol, true);
                 }
             }
         }
-        let rest = input.len();
+        // What follows the last request is nobody's; kept, it would grow until the deadline.
+        let over = self.table.get(key).is_none_or(|conn| conn.life.state().cause().is_some());
+        let rest = if over { 0 } else { input.len() };
         held.consume(held.len() - rest);
         self.keep_input(key, held, resp::Decoder::default());
         self.replies = replies;

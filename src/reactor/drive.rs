@@ -42,7 +42,7 @@ impl<K: Kernel> Reactor<K> {
         let mut budget = self.settings.turn.read_bytes;
         while let Some(conn) = self.table.get_mut(key)
             && conn.reading.pending()
-            && !conn.paused
+            && conn.may_be_heard()
         {
             if budget == 0 {
                 self.post_resume(key);

@@ -180,6 +180,14 @@ impl<S> Connection<S> {
         matches!(self.life.state(), State::Suspect { .. })
     }
 
+    /// Whether it is to be read: not while output has to move first; but that of a suspect peer does not
+    /// move, and any word of it counts. The bound keeps one that falls silent again and again from piling
+    /// up frames behind the pause.
+    pub(super) fn may_be_heard(&self) -> bool {
+        let held = self.io.as_ref().map_or(0, |io| io.input.len());
+        !self.paused || (self.withholds() && held < super::READ_BUFFER_BYTES)
+    }
+
     pub(super) fn resp(&self) -> Option<&Resp> {
         match self.session.as_deref() {
             Some(Session::Resp(resp)) => Some(resp),

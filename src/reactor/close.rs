@@ -2,6 +2,7 @@
 //! on one that is not.
 
 use super::Reactor;
+use super::entry::Resp;
 use super::posted::{Effect, Event};
 use crate::conn::Input;
 use crate::conn::policy::LastRung;
@@ -21,7 +22,9 @@ impl<K: Kernel> Reactor<K> {
         let protocol = Self::listener_of(&self.listeners, conn).protocol;
         let version = conn.resp().map(|resp| resp.version).unwrap_or_default();
         let mut goodbye = Vec::new();
-        proto::goodbye(protocol, version, reason, &mut goodbye);
+        if conn.resp().is_none_or(Resp::knows_goodbye) {
+            proto::goodbye(protocol, version, reason, &mut goodbye);
+        }
         // Output that waits is worth the same wait: to give it up now would break our word to a reader.
         let told = !goodbye.is_empty() || conn.owed() > 0;
         self.part(key, reason, detector, told);

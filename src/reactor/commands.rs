@@ -90,8 +90,9 @@ impl<K: Kernel> Reactor<K> {
                 Some(_) => {}
                 None => break Halt::Over,
             }
+            let typed = input.first() != Some(&b'*');
             match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
-                Ok(Some(arguments)) => self.execute(key, arguments, replies),
+                Ok(Some(arguments)) => self.execute(key, arguments, typed, replies),
                 Ok(None) => break Halt::Served,
                 Err(error) => break Halt::Broken(error),
             }
@@ -100,7 +101,7 @@ impl<K: Kernel> Reactor<K> {
         halt
     }
 
-    fn execute(&mut self, key: Key, arguments: Arguments<'_>, replies: &mut Vec<u8>) {
+    fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
         self.counters.commands += 1;
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
@@ -111,6 +112,7 @@ impl<K: Kernel> Reactor<K> {
         let session = conn.session.get_or_insert_with(|| Box::new(Session::Resp(Resp::new(now))));
         let Session::Resp(resp) = &mut **session else { return };
         resp.messages_in += 1;
+        resp.typed = typed;
         let subscribed = resp.membership.subscriptions() > 0;
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
             self.posted.push_back(Effect::Vouch { key: holder });

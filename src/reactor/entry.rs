@@ -139,6 +139,8 @@ pub(super) struct Resp {
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
     pub(super) version: resp::Version,
+    /// The last command came as a line, so that this is a person or a script rather than a library.
+    pub(super) typed: bool,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -153,8 +155,18 @@ impl Resp {
             used: now,
             beat_ms: 0,
             version: resp::Version::default(),
+            typed: false,
             rare: None,
         }
+    }
+
+    /// Whether the client can tell our goodbye from a reply. In RESP2 a library cannot: it takes the line
+    /// for the reply to the command that it has in flight, and each later reply for the one before; without
+    /// a command in flight, node-redis 4 dies of it. An end of file is what all of them understand.
+    pub(super) fn knows_goodbye(&self) -> bool {
+        self.version == resp::Version::Resp3
+            || self.typed
+            || self.rare.as_ref().is_some_and(|rare| rare.server_ping)
     }
 }
 

@@ -93,9 +93,10 @@ impl<K: Kernel> Reactor<K> {
         for taken in 0..self.settings.turn.accepts {
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
-                return match self.nobody_waits(index) {
-                    true => self.drained(index, taken),
-                    false => self.stall(index, Gate::Full),
+                return if self.nobody_waits(index) {
+                    self.drained(index, taken);
+                } else {
+                    self.stall(index, Gate::Full);
                 };
             }
             let Some(listener) = &mut self.listeners[index].listener else { return };

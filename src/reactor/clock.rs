@@ -191,7 +191,7 @@ impl<K: Kernel> Reactor<K> {
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
         // pause waits for, is for `slow_time` to say.
         if conn.paused && conn.reading.pending() {
-            return self.apply(key, Input::Heard);
+            return self.hear(key);
         }
         let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
         self.apply(key, Input::Doubted { detector, grace });

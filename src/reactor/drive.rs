@@ -249,8 +249,8 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays watched for both: a second change would
-    /// cost a call, the flag costs nothing.
+    /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays
+    /// watched for both: a second change would cost a call, the flag costs nothing.
     fn await_room(&mut self, key: Key) {
         self.schedule(key);
         let Some(conn) = self.table.get_mut(key) else { return };

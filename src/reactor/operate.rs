@@ -122,10 +122,8 @@ impl<K: Kernel> Reactor<K> {
             .listeners
             .iter()
             .any(|slot| slot.settings.protocol.serves_clients() && slot.gate != Gate::Shut);
-        match (self.clients == 0 && !waiting) || drain.at_once || drain.deadline <= self.now {
-            true => Flow::Finished,
-            false => Flow::Continue,
-        }
+        let done = (self.clients == 0 && !waiting) || drain.at_once || drain.deadline <= self.now;
+        if done { Flow::Finished } else { Flow::Continue }
     }
 
     /// Closes what is left, and sums up.

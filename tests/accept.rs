@@ -1,6 +1,11 @@
 //! Accepting when there is no room: it stands still, says so once, spins never, goes on by itself; and what
 //! the kernel does meanwhile with clients that believe they are connected.
 
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+#![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
+#![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
+#![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
+
 mod common;
 
 use common::{Client, DEADLINE, Server, in_state, until};
@@ -58,7 +63,7 @@ fn free_descriptor(server: &Server) -> usize {
         .unwrap()
         .filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok())
         .collect();
-    (0..).find(|number| !open.contains(number)).expect("there are fewer than all numbers")
+    (0..=open.len()).find(|number| !open.contains(number)).expect("one more number than descriptors")
 }
 
 fn metric_of(server: &Server, name: &str, listener: &str) -> f64 {
@@ -279,6 +284,7 @@ fn reset(stream: TcpStream) {
         )
     };
     assert_eq!(result, 0);
+    drop(stream);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! What an operator does to a running server by signals: drain it, reload it, ask it; and what the loss of
 //! its terminal does to it.
 
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+#![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
+#![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
+#![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
+
 mod common;
 
 use common::{Client, DEADLINE, Server, until, wait_for};

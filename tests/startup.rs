@@ -1,7 +1,7 @@
 //! How a server starts, and how it does not: what it prints, where, and with which exit code.
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
-#![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
+#![allow(clippy::print_stderr, reason = "a part that is skipped is said")]
 #![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
 

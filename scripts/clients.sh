@@ -184,4 +184,5 @@ main() {
     [ "$failed" -eq 0 ]
 }
 
-main "$@"
+# Read to its end before it runs, so that it may be changed meanwhile.
+{ main "$@"; exit; }

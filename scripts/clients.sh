@@ -47,7 +47,7 @@ run() {
     local name=$1 counts log="$dir/$1.log"
     shift
     echo "== $name"
-    timeout 300 "$@" >"$log" 2>&1 </dev/null
+    timeout --foreground 300 "$@" >"$log" 2>&1 </dev/null
     local status=$?
     counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -1)
     if [ -z "$counts" ]; then
@@ -131,7 +131,7 @@ redis_py() {
         if ! "$venv/bin/python" -c "import redis; assert redis.__version__ == '$version'" 2>/dev/null; then
             python3 -m venv --clear "$venv" >"$dir/venv.log" 2>&1 ||
                 { skip "redis-py $version" "no venv: $(tail -1 "$dir/venv.log")"; continue; }
-            timeout 120 "$venv/bin/pip" install --quiet "redis==$version" >"$dir/pip.log" 2>&1 </dev/null ||
+            timeout --foreground 120 "$venv/bin/pip" install --quiet "redis==$version" >"$dir/pip.log" 2>&1 </dev/null ||
                 { skip "redis-py $version" "pip: $(grep -v '^$' "$dir/pip.log" | tail -1)"; continue; }
         fi
         run "redis-py-$version" "$venv/bin/python" "$tests/redis_py.py"
@@ -145,7 +145,7 @@ node_redis() {
     mkdir -p "$node"
     if ! cmp -s "$tests/node_redis/package.json" "$node/package.json" || [ ! -d "$node/node_modules/redis4" ]; then
         cp "$tests/node_redis/package.json" "$node/"
-        (cd "$node" && timeout 120 npm install --no-audit --no-fund >"$dir/npm.log" 2>&1 </dev/null) ||
+        (cd "$node" && timeout --foreground 120 npm install --no-audit --no-fund >"$dir/npm.log" 2>&1 </dev/null) ||
             { rm -rf "$node"; skip node-redis "npm: $(grep -v '^$' "$dir/npm.log" | tail -1)"; return; }
     fi
     # Modules are looked up from where the script lies.
@@ -184,4 +184,5 @@ main() {
     [ "$failed" -eq 0 ]
 }
 
-main "$@"
+# Read to its end before it runs, so that it may be changed meanwhile.
+{ main "$@"; exit; }

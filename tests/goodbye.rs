@@ -14,12 +14,13 @@ fn kicked(commands: &str, answers: &str) -> (String, Value) {
     server.connect("resp").ask("CLIENT KILL SKIPME yes TYPE normal", ":1\r\n");
     let mut said = String::new();
     if commands.starts_with('*') {
-        said = String::from_utf8(client.read_to_end().unwrap()).unwrap();
+        said = String::from_utf8(client.read_to_end().expect("an end of file")).expect("text");
     } else {
         client.expect("-GOODBYE local.kicked\r\n");
     }
     drop(client);
-    let end = server.wait_ends(2).into_iter().find(|end| end["reason"] == "local.kicked").unwrap();
+    let end =
+        server.wait_ends(2).into_iter().find(|end| end["reason"] == "local.kicked").expect("its record");
     (said, end)
 }
 

@@ -39,6 +39,7 @@ for version in 2 3; do
     same "-$version many from a pipe" "$(seq 500 | cksum)" "$lines"
 done
 has "HELLO in RESP3" '"proto" => \(integer\) 3' "$(cli -3 --no-raw HELLO)"
+# shellcheck disable=SC2016  # the dollars are the protocol's
 same "raw protocol by --pipe" "errors: 0, replies: 3" "$(
     printf '*1\r\n$4\r\nPING\r\nPING\r\n*2\r\n$4\r\nECHO\r\n$1\r\nx\r\n' | cli --pipe | tail -1
 )"

@@ -28,7 +28,9 @@ impl<K: Kernel> Reactor<K> {
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
             Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
-                if readiness.writable {
+                // A broken socket is flagged writable as well, for sending would not block: no more than a
+                // hint, as the other flags of it.
+                if readiness.writable && (hints || !broken) {
                     self.flush(key);
                 }
                 self.read(key);

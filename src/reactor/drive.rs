@@ -151,7 +151,12 @@ impl<K: Kernel> Reactor<K> {
                 let (reason, timer) = explain_timeout(conn.stream.evidence());
                 (reason, Some(timer))
             }
-            Fault::Unreachable => (Reason::LostUnreachable, None),
+            // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
+            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/liveness_netns.rs).
+            Fault::Unreachable => {
+                let (_, timer) = explain_timeout(conn.stream.evidence());
+                (Reason::LostUnreachable, Some(timer))
+            }
             Fault::Memory => (Reason::LocalInternal, None),
             Fault::Other(errno) => {
                 crate::report::unforeseen(key, errno);

@@ -106,7 +106,9 @@ pub fn explain_timeout(evidence: Option<Evidence>) -> (Reason, Detector) {
     match e {
         // Output waited, nothing was on its way, and no probe of the window went unanswered. The window need
         // not be 0: less than a segment is as shut (RFC 9293 3.8.6.2.1).
-        Evidence { retransmits: 0, probes: 0, .. } if shut => (Reason::StuckZeroWindow, Detector::UserTimeout),
+        Evidence { retransmits: 0, probes: 0, .. } if shut => {
+            (Reason::StuckZeroWindow, Detector::UserTimeout)
+        }
         Evidence { retransmits: 0, unacked: 0, notsent_bytes: 0, .. } => {
             (Reason::LostKeepalive, Detector::TcpKeepalive)
         }

@@ -113,9 +113,11 @@ pub fn verdict(evidence: Option<Evidence>, since: Instant, now: Instant) -> Reas
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
     let answered = u128::from(evidence.last_ack_recv_ms) <= suspect_ms + LAST_ACK_COARSE_MS;
-    match (answered, evidence.snd_wnd) {
+    // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
+    let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
+    match (answered, shut) {
         (false, _) => Reason::LostHeartbeat,
-        (true, 0) => Reason::StuckZeroWindow,
-        (true, _) => Reason::StuckFrozen,
+        (true, true) => Reason::StuckZeroWindow,
+        (true, false) => Reason::StuckFrozen,
     }
 }

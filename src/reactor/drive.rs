@@ -28,7 +28,9 @@ impl<K: Kernel> Reactor<K> {
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
             Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
-                if readiness.writable {
+                // A broken socket is flagged writable as well, for sending would not block: no more than a
+                // hint, as the other flags of it.
+                if readiness.writable && (hints || !broken) {
                     self.flush(key);
                 }
                 self.read(key);
@@ -149,7 +151,12 @@ impl<K: Kernel> Reactor<K> {
                 let (reason, timer) = explain_timeout(conn.stream.evidence());
                 (reason, Some(timer))
             }
-            Fault::Unreachable => (Reason::LostUnreachable, None),
+            // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
+            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/liveness_netns.rs).
+            Fault::Unreachable => {
+                let (_, timer) = explain_timeout(conn.stream.evidence());
+                (Reason::LostUnreachable, Some(timer))
+            }
             Fault::Memory => (Reason::LocalInternal, None),
             Fault::Other(errno) => {
                 crate::report::unforeseen(key, errno);

@@ -323,7 +323,8 @@ fn kills_of_oneself_and_of_the_killed() {
         client.send(kill.repeat(10));
         client.send("CLIENT KILL TYPE normal SKIPME no\r\nPING\r\n");
         let answer = String::from_utf8(finish(client)).unwrap();
-        assert!(answer.starts_with(":1\r\n") && answer.contains("-GOODBYE local.kicked\r\n"), "{answer}");
+        // Whether the goodbye comes depends on which is read first, its FIN or its ending.
+        assert!(answer.starts_with(&":1\r\n".repeat(10)), "{answer}");
     }
     assert_unharmed(&server);
 }

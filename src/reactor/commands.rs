@@ -17,6 +17,10 @@ use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Re
 use crate::table::Key;
 use crate::time::Duration;
 
+/// Work done for one connection before the others have their turn: a command is 1, and one that looks at
+/// everybody as much more as there are. A few milliseconds; bytes alone do not bound it.
+const WORK_PER_SERVING: usize = 4096;
+
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;
 
@@ -79,6 +83,7 @@ impl<K: Kernel> Reactor<K> {
         replies: &mut Vec<u8>,
     ) -> Halt {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let enough = self.work.saturating_add(WORK_PER_SERVING);
         let halt = loop {
             if replies.len() >= REPLIES_BYTES {
                 self.write(key, replies);
@@ -86,7 +91,9 @@ impl<K: Kernel> Reactor<K> {
             }
             match self.table.get(key) {
                 Some(conn) if !listens(conn.life.state()) => break Halt::Over,
-                Some(conn) if conn.paused || self.posted.len() >= EFFECTS_HIGH => break Halt::Paused,
+                Some(conn) if conn.paused || self.posted.len() >= EFFECTS_HIGH || self.work >= enough => {
+                    break Halt::Paused;
+                }
                 Some(_) => {}
                 None => break Halt::Over,
             }
@@ -103,6 +110,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
         self.counters.commands += 1;
+        self.work += 1;
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         if conn.life.state() == State::Handshaking {
@@ -144,6 +152,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Commands that concern the server: its connections, its hub, its state.
     fn perform(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
+        if matches!(command, Command::Client(_) | Command::Who(_) | Command::PubsubChannels(_)) {
+            self.work += self.table.len();
+        }
         match command {
             Command::Quit => {
                 reply_ok(replies);

@@ -70,6 +70,8 @@ pub struct Reactor<K: Kernel> {
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: crate::proto::resp::Scratch,
+    /// Commands executed, weighted: see [`commands`].
+    work: usize,
     pool: Pool,
     house: House,
     settings: Settings,
@@ -168,6 +170,7 @@ impl<K: Kernel> Reactor<K> {
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
             scratch: crate::proto::resp::Scratch::default(),
+            work: 0,
             pool: Pool::default(),
             house: House::default(),
             report: Report::new(settings.log.endings_per_second),

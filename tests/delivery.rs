@@ -4,6 +4,17 @@
 //! "Owed" means held by the server itself: each test waits until `/connections` shows a megabyte in the queue
 //! of the connection, behind a kernel buffer that is full.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::float_cmp,
+    clippy::single_match_else,
+    reason = "tests may panic, print, compare counters, wait on the real clock, and close a client by taking it"
+)]
+
 mod common;
 
 use common::{Client, Server, until, wait_for};

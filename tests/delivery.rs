@@ -443,9 +443,9 @@ fn messages_of_one_publisher_keep_their_order() {
         .map(|publisher| {
             let mut client = server.connect("resp");
             std::thread::spawn(move || {
-                let mut commands = String::new();
+                let mut commands = Vec::new();
                 for number in 0..MESSAGES {
-                    commands.push_str(&format!("PUBLISH feed {publisher}-{number:05}\r\n"));
+                    write!(commands, "PUBLISH feed {publisher}-{number:05}\r\n").unwrap();
                 }
                 client.send(commands);
                 client.expect(":1\r\n".repeat(MESSAGES));
@@ -463,7 +463,9 @@ fn messages_of_one_publisher_keep_their_order() {
         assert_eq!(number.parse(), Ok(next[publisher]), "publisher {publisher}");
         next[publisher] += 1;
     }
-    publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
 }
 
 #[test]

@@ -217,7 +217,17 @@ fn flood_of(number: usize) -> Vec<u8> {
 /// After the last request of a connection nothing is kept, however much comes until the linger deadline.
 #[test]
 fn what_follows_a_request_to_close_is_not_kept() {
-    let server = start("");
+    // The deadline is far away: what is kept until it is still there when it is measured.
+    let server = Server::start(&[
+        "--listen",
+        "resp://127.0.0.1:0?linger=30s",
+        "--listen",
+        "echo://127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--set",
+        "admin.linger=30s",
+    ]);
     let before = resident(&server);
     for first in ["GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "no request\r\n\r\n"] {
         let mut client = server.connect("admin");

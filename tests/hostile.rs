@@ -220,13 +220,13 @@ fn what_follows_a_request_to_close_is_not_kept() {
     // The deadline is far away: what is kept until it is still there when it is measured.
     let server = Server::start(&[
         "--listen",
-        "resp://127.0.0.1:0?linger=30s",
+        "resp://127.0.0.1:0?linger=20s",
         "--listen",
         "echo://127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
         "--set",
-        "admin.linger=30s",
+        "admin.linger=20s",
     ]);
     let before = resident(&server);
     for first in ["GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n", "no request\r\n\r\n"] {

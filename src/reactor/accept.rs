@@ -142,8 +142,9 @@ impl<K: Kernel> Reactor<K> {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
             report::accept_stalled(&slot.settings.name, &stall);
+            // From here on it is looked at by the clock, as long as it stands still.
+            self.watch_queues();
         }
-        self.watch_queues();
     }
 
     /// The queue is empty, after `taken` were taken from it. If it was not always, that is over.

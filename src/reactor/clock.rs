@@ -160,6 +160,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// The state's own deadline has passed.
     fn on_deadline(&mut self, key: Key) {
+        // What came in since this turn's poll still counts: it revives a suspect. And a socket that is closed
+        // with unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
+        self.read_once_more(key);
+        if !self.is_due(key) {
+            return;
+        }
         let Some(conn) = self.table.get_mut(key) else { return };
         match conn.life.state() {
             State::Handshaking => {

@@ -91,6 +91,16 @@ impl<K: Kernel> Reactor<K> {
         self.read_buffer = buffer;
     }
 
+    /// Reads without an edge: no harm if there is nothing.
+    pub(super) fn read_once_more(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key)
+            && conn.reading == Reading::Drained
+        {
+            conn.reading = Reading::Ready;
+            self.read(key);
+        }
+    }
+
     /// Another connection vouched for this one.
     pub(super) fn hear(&mut self, key: Key) {
         if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {

@@ -208,11 +208,12 @@ impl<K: Kernel> Reactor<K> {
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
         self.accept_all();
+        // Before what is ready now: whose budget runs out below waits for the next turn.
+        self.resume_all();
         for event in ready.drain(..) {
             self.dispatch(event);
         }
         self.ready = ready;
-        self.resume_all();
         // After I/O, so that effects of what was read now are seen now.
         self.run_posted();
         // After I/O: a heartbeat received this turn must cancel its own timeout.

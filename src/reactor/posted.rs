@@ -68,6 +68,11 @@ impl<K: Kernel> Reactor<K> {
             resp.messages_out += 1;
         }
         self.counters.messages += 1;
+        // A burst within one turn says nothing about the reader: it is asked first.
+        let high = Self::listener_of(&self.listeners, conn).policy.bounds.output_high;
+        if conn.owed() + frame.len() > high {
+            self.flush(to);
+        }
         self.owe(to, frame);
         self.post_flush(to);
     }

@@ -150,7 +150,10 @@ impl<K: Kernel> Reactor<K> {
                 self.leave(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }
             State::Suspect { since, detector, .. } => {
-                let reason = verdict(conn.stream.evidence(), since, self.now);
+                let evidence = conn.stream.evidence();
+                // Not the turn's time: the kernel counts to this moment, and in a turn that has thousands to
+                // end, the difference would pass for silence of the peer's host.
+                let reason = verdict(evidence, since, self.kernel.now());
                 self.give_up(key, reason, detector);
             }
             State::PeerClosed { .. } | State::Parting { .. } => {

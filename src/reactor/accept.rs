@@ -4,12 +4,13 @@
 //! known of the queue: [`Gate::Open`] is tried every turn until the kernel says it is empty; a gate that
 //! stands still for want of descriptors is tried again after each close and on a timer.
 
-use super::entry::{Connection, Reading};
+use super::entry::{Connection, Reading, Resp, Session};
 use super::{Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
+use crate::proto::http;
 use crate::report;
 use std::fmt;
 
@@ -207,9 +208,10 @@ impl<K: Kernel> Reactor<K> {
         let slot = &mut self.listeners[index];
         slot.connections += 1;
         self.counters.accepted += 1;
-        let state = match slot.settings.protocol {
-            Protocol::Echo => State::Open,
-            Protocol::Resp | Protocol::Http => State::Handshaking,
+        let (state, session) = match slot.settings.protocol {
+            Protocol::Echo => (State::Open, None),
+            Protocol::Resp => (State::Handshaking, Some(Session::Resp(Resp::new(self.now)))),
+            Protocol::Http => (State::Handshaking, Some(Session::Http(http::Decoder::default()))),
         };
         if slot.settings.protocol.serves_clients() {
             self.clients += 1;
@@ -228,7 +230,7 @@ impl<K: Kernel> Reactor<K> {
                 resume_posted: false,
                 flush_posted: false,
                 io: None,
-                session: None,
+                session: session.map(Box::new),
             },
         );
         if let Err(fault) = watched {

@@ -6,7 +6,7 @@ use super::posted::Effect;
 use crate::end::{Detector, Reason};
 use crate::metrics::{Gauges, ListenerGauges, prometheus};
 use crate::net::Kernel;
-use crate::proto::http::{self, Method, Request, Response, Status};
+use crate::proto::http::{Method, Request, Response, Status};
 use crate::proto::resp;
 use crate::table::Key;
 use serde_json::json;
@@ -34,9 +34,7 @@ impl<K: Kernel> Reactor<K> {
             && conn.life.state().cause().is_none()
             && !conn.paused
         {
-            let session =
-                conn.session.get_or_insert_with(|| Box::new(Session::Http(http::Decoder::default())));
-            let Session::Http(decoder) = &mut **session else { break };
+            let Some(Session::Http(decoder)) = conn.session.as_deref_mut() else { break };
             match decoder.next_request(&mut input) {
                 Ok(Some(request)) => {
                     self.apply(key, crate::conn::Input::Opened);

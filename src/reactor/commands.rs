@@ -5,7 +5,7 @@
 //! had already sent is kept and served when that is over.
 
 use super::Reactor;
-use super::entry::{Resp, Session};
+use super::entry::{Connection, Resp};
 use super::posted::{EFFECTS_HIGH, Effect, Event};
 use crate::conn::Input;
 use crate::conn::State;
@@ -116,9 +116,7 @@ impl<K: Kernel> Reactor<K> {
         if conn.life.state() == State::Handshaking {
             self.apply(key, Input::Opened);
         }
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let session = conn.session.get_or_insert_with(|| Box::new(Session::Resp(Resp::new(now))));
-        let Session::Resp(resp) = &mut **session else { return };
+        let Some(resp) = self.table.get_mut(key).and_then(Connection::resp_mut) else { return };
         resp.messages_in += 1;
         resp.typed = typed;
         let subscribed = resp.membership.subscriptions() > 0;
@@ -231,10 +229,9 @@ impl<K: Kernel> Reactor<K> {
     fn reset_session(&mut self, key: Key, replies: &mut Vec<u8>) {
         let now = self.now;
         let Some(resp) = self.resp_of(key) else { return };
-        let counts = (resp.messages_in, resp.messages_out);
         let membership = std::mem::take(&mut resp.membership);
-        *resp = Resp::new(now);
-        (resp.messages_in, resp.messages_out) = counts;
+        let Resp { messages_in, messages_out, typed, .. } = *resp;
+        *resp = Resp { messages_in, messages_out, typed, ..Resp::new(now) };
         self.leave_hub(key, membership, None);
         self.reply(key, replies, |reply| reply.simple("RESET"));
     }

@@ -139,7 +139,7 @@ pub(super) struct Resp {
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
     pub(super) version: resp::Version,
-    /// The last command came as a line, so that this is a person or a script rather than a library.
+    /// The last command came as a line, or none came yet: a person or a script rather than a library.
     pub(super) typed: bool,
     pub(super) rare: Option<Box<Rare>>,
 }
@@ -155,7 +155,7 @@ impl Resp {
             used: now,
             beat_ms: 0,
             version: resp::Version::default(),
-            typed: false,
+            typed: true,
             rare: None,
         }
     }

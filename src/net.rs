@@ -132,7 +132,8 @@ pub struct Readiness {
     pub readable: bool,
     /// Output may be taken again (EPOLLOUT).
     pub writable: bool,
-    /// The peer has finished sending (EPOLLRDHUP or EPOLLHUP).
+    /// Something is behind the data that a short receive does not show: the peer has finished sending
+    /// (EPOLLRDHUP or EPOLLHUP), or urgent data stands in between (EPOLLPRI).
     pub read_closed: bool,
     /// Neither direction works any more (EPOLLHUP).
     pub write_closed: bool,

@@ -7,11 +7,12 @@
 use crate::config::settings::ListenerSettings;
 use crate::end::{Class, End};
 use crate::metrics::Counters;
-use crate::net::{Address, Peer, Queue};
+use crate::net::{Address, Fatal, Peer, Queue};
 use crate::reactor::Stall;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use log::{Level, debug, error, info, log_enabled, warn};
+use std::io::Write as _;
 
 /// The rate limiter of ending lines.
 #[derive(Debug)]
@@ -134,6 +135,16 @@ fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
+/// The server cannot start or go on. One line: in the log if it takes errors, else in plain words, because
+/// whoever started the server must see why it stopped.
+pub fn fatal(fatal: &Fatal) {
+    if log_enabled!(Level::Error) {
+        error!(cannot = fatal.what.as_str(), why = fatal.why.as_str(); "fatal");
+    } else {
+        let _ = writeln!(std::io::stderr(), "linger: cannot {fatal}");
+    }
+}
+
 /// A listener is open.
 pub fn listening(settings: &ListenerSettings, address: &Address) {
     info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog; "listening");
@@ -152,12 +163,19 @@ pub fn accept_resumed(listener: &str, after: Duration) {
 /// An accept queue fills.
 pub fn queue_fills(listener: &str, queue: Queue, full: bool, overflowed: u64) {
     let advice = if full {
-        "clients in it look connected and are not served, the next ones' SYNs are dropped: raise max_connections and \
-         RLIMIT_NOFILE, backlog and net.core.somaxconn, or run more servers"
+        "clients in it believe that they are connected and are not served, the next ones get no answer: raise \
+         max_connections and RLIMIT_NOFILE, backlog and net.core.somaxconn, or run more servers"
     } else {
-        "clients in it look connected and are not served yet"
+        "clients in it believe that they are connected and are not served yet"
     };
     warn!(listener, length = queue.length, limit = queue.limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
+}
+
+/// An accept queue was full while nobody took from it, and has just been emptied.
+pub fn queue_was_full(listener: &str, taken: u32, limit: u32, overflowed: u64) {
+    let advice = "more came at once than the queue holds, or this process did not run for a while; the next ones got no \
+                  answer: raise backlog and net.core.somaxconn";
+    warn!(listener, length = taken, limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
 }
 
 /// A socket call failed in a way that no reason is made for.
@@ -176,24 +194,30 @@ pub fn protocol_error(key: Key, text: &str) {
 }
 
 /// The drain begins.
-pub fn drain_begun(connections: usize, spread: Duration) {
-    info!(connections, spread_s = seconds(spread), advice = "a second signal ends at once"; "draining");
+pub fn drain_begun(connections: u32, spread: Duration, timeout: Duration) {
+    info!(
+        connections, spread_s = seconds(spread), timeout_s = seconds(timeout),
+        advice = "a second SIGTERM or SIGINT ends at once"; "draining"
+    );
 }
 
 /// A second signal came during the drain.
-pub fn drain_hurried(connections: usize) {
-    warn!(connections; "drain_cut_short");
+pub fn drain_hurried(connections: u32) {
+    warn!(connections_cut = connections; "drain_cut_short");
 }
 
 /// The server is done.
-pub fn stopped(counters: &Counters, left: usize) {
-    info!(accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left, reasons:% = counters.reasons(); "stopped");
+pub fn stopped(counters: &Counters, left: u32, uptime: Duration) {
+    info!(
+        uptime_s = seconds(uptime), accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left,
+        reasons:% = counters.reasons(); "stopped"
+    );
 }
 
 /// The configuration was read again and refused.
 pub fn reload_refused(mistakes: &str) {
     for mistake in mistakes.lines() {
-        error!(mistake; "reload_refused");
+        error!(mistake, advice = "nothing was changed; correct it and send SIGHUP again"; "reload_refused");
     }
 }
 

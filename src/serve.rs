@@ -19,9 +19,7 @@ pub fn run(settings: Settings, sources: Sources) -> ExitCode {
     match try_run(settings, sources) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
-            log::error!(what = fatal.what.as_str(), why = fatal.why.as_str(); "fatal");
-            // The log may be off or elsewhere; whoever started the server must see why it did not.
-            let _ = writeln!(std::io::stderr(), "linger: {fatal}");
+            report::fatal(&fatal);
             ExitCode::FAILURE
         }
     }
@@ -29,16 +27,19 @@ pub fn run(settings: Settings, sources: Sources) -> ExitCode {
 
 fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
     logging::start(&settings.log)
-        .map_err(|why| Fatal { what: format!("log filter {:?}", settings.log.filter), why })?;
+        .map_err(|why| Fatal { what: format!("log with filter {:?}", settings.log.filter), why })?;
     let descriptors = limits::raise_descriptors();
     let reserved = DESCRIPTORS_OF_OUR_OWN
         + settings.listeners.len() as u64
-        + u64::from(crate::reactor::ADMIN_CONNECTIONS_MAX);
+        + u64::from(crate::reactor::admin_connections_max(&settings));
     let for_clients = u32::try_from(descriptors.now.saturating_sub(reserved)).unwrap_or(u32::MAX);
     if for_clients == 0 {
         return Err(Fatal {
-            what: format!("RLIMIT_NOFILE is {}", descriptors.now),
-            why: format!("{reserved} descriptors are needed before the first client; raise it (ulimit -n)"),
+            what: format!("serve with {} descriptors (RLIMIT_NOFILE)", descriptors.now),
+            why: format!(
+                "{reserved} are needed before the first client; raise the hard limit (ulimit -Hn, LimitNOFILE= in \
+                 systemd)"
+            ),
         });
     }
     let reload = Box::new(move || {
@@ -57,7 +58,7 @@ fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
 }
 
 fn greeting(reactor: &Reactor<Os>, descriptors: limits::Descriptors) -> String {
-    let mut text = format!("linger {} (pid {})\n", env!("CARGO_PKG_VERSION"), std::process::id());
+    let mut text = format!("linger {} (pid {}) listens on\n", env!("CARGO_PKG_VERSION"), std::process::id());
     let mut tries = String::new();
     for (settings, address) in reactor.addresses() {
         let _ = writeln!(text, "  {:<6} {address}", settings.name);
@@ -72,8 +73,8 @@ fn greeting(reactor: &Reactor<Os>, descriptors: limits::Descriptors) -> String {
     };
     let _ = writeln!(
         text,
-        "limits: {} client connections (RLIMIT_NOFILE {}{raised})\ntry:\n{tries}stop: Ctrl-C or SIGTERM drains, a second one \
-         ends at once",
+        "limits: {} client connections at once (RLIMIT_NOFILE {}{raised})\ntry:\n{tries}stop: Ctrl-C or SIGTERM says \
+         goodbye to everyone first, a second one ends at once",
         reactor.connections_max(),
         descriptors.now,
     );

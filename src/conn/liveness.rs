@@ -76,7 +76,8 @@ pub fn next_due(
         let quiet_since = clocks.oob_sent.max(life.heard());
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
-    if !ending {
+    // What a suspect peer is not sent, it cannot be slow to take.
+    if !ending && !matches!(life.state(), State::Suspect { .. }) {
         consider(clocks.output_moved.map(|at| at + policy.bounds.slow_time), Due::Slow);
     }
     if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {
@@ -112,9 +113,11 @@ pub fn verdict(evidence: Option<Evidence>, since: Instant, now: Instant) -> Reas
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
     let answered = u128::from(evidence.last_ack_recv_ms) <= suspect_ms + LAST_ACK_COARSE_MS;
-    match (answered, evidence.snd_wnd) {
+    // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
+    let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
+    match (answered, shut) {
         (false, _) => Reason::LostHeartbeat,
-        (true, 0) => Reason::StuckZeroWindow,
-        (true, _) => Reason::StuckFrozen,
+        (true, true) => Reason::StuckZeroWindow,
+        (true, false) => Reason::StuckFrozen,
     }
 }

@@ -98,11 +98,20 @@ impl Life {
     }
 }
 
-/// What ETIMEDOUT meant, from the kernel's evidence (KERNEL: one `TCP_INFO` after death still tells).
+/// What ETIMEDOUT meant, from the kernel's evidence: one `TCP_INFO` after death still tells, but for `unacked`,
+/// which is 0 once the write queue has been emptied (`tests/liveness_netns.rs`).
 pub fn explain_timeout(evidence: Option<Evidence>) -> (Reason, Detector) {
-    match evidence {
-        Some(e) if e.retransmits == 0 && e.snd_wnd == 0 => (Reason::StuckZeroWindow, Detector::UserTimeout),
-        Some(e) if e.retransmits > 0 || e.unacked > 0 => (Reason::LostUnacked, Detector::UserTimeout),
-        Some(_) | None => (Reason::LostKeepalive, Detector::TcpKeepalive),
+    let Some(e) = evidence else { return (Reason::LostKeepalive, Detector::TcpKeepalive) };
+    let shut = e.snd_wnd == 0 || e.notsent_bytes > 0;
+    match e {
+        // Output waited, nothing was on its way, and no probe of the window went unanswered. The window need
+        // not be 0: less than a segment is as shut (RFC 9293 3.8.6.2.1).
+        Evidence { retransmits: 0, probes: 0, .. } if shut => {
+            (Reason::StuckZeroWindow, Detector::UserTimeout)
+        }
+        Evidence { retransmits: 0, unacked: 0, notsent_bytes: 0, .. } => {
+            (Reason::LostKeepalive, Detector::TcpKeepalive)
+        }
+        Evidence { .. } => (Reason::LostUnacked, Detector::UserTimeout),
     }
 }

@@ -276,17 +276,32 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
     assert_eq!(verdict(evidence(60_000, 0), T0, NOW), Reason::LostHeartbeat);
     assert_eq!(verdict(evidence(7_999, 100), T0, NOW), Reason::StuckFrozen);
     assert_eq!(verdict(evidence(10, 0), T0, NOW), Reason::StuckZeroWindow);
+    let narrow = Evidence { snd_wnd: 100, notsent_bytes: 5_000, ..Evidence::default() };
+    assert_eq!(verdict(Some(narrow), T0, NOW), Reason::StuckZeroWindow);
+    let on_its_way = Evidence { unacked: 1, ..narrow };
+    assert_eq!(verdict(Some(on_its_way), T0, NOW), Reason::StuckFrozen);
     assert_eq!(verdict(None, T0, NOW), Reason::StuckFrozen);
 }
 
 #[test]
 fn a_timeout_is_explained_by_what_was_in_flight() {
-    let evidence = |retransmits, unacked, snd_wnd| {
-        Some(Evidence { retransmits, unacked, snd_wnd, ..Evidence::default() })
+    let explained = |retransmits, probes, unacked, snd_wnd, notsent_bytes| {
+        let evidence =
+            Evidence { retransmits, probes, unacked, snd_wnd, notsent_bytes, ..Evidence::default() };
+        explain_timeout(Some(evidence)).0
     };
-    assert_eq!(explain_timeout(evidence(0, 0, 65_000)).0, Reason::LostKeepalive);
-    assert_eq!(explain_timeout(evidence(3, 0, 65_000)).0, Reason::LostUnacked);
-    assert_eq!(explain_timeout(evidence(0, 1, 65_000)).0, Reason::LostUnacked);
-    assert_eq!(explain_timeout(evidence(0, 4, 0)).0, Reason::StuckZeroWindow);
+    assert_eq!(explained(0, 3, 0, 65_000, 0), Reason::LostKeepalive);
+    assert_eq!(explained(0, 3, 0, 0, 0), Reason::LostKeepalive, "a full but idle peer that went away");
+    assert_eq!(explained(3, 0, 0, 65_000, 0), Reason::LostUnacked);
+    assert_eq!(explained(0, 0, 1, 65_000, 0), Reason::LostUnacked);
+    assert_eq!(explained(3, 0, 0, 65_000, 5_000), Reason::LostUnacked);
+    assert_eq!(explained(0, 0, 0, 0, 5_000), Reason::StuckZeroWindow);
+    assert_eq!(explained(0, 0, 4, 0, 0), Reason::StuckZeroWindow, "a window that shrank");
+    assert_eq!(explained(0, 0, 0, 100, 5_000), Reason::StuckZeroWindow, "a window smaller than a segment");
+    assert_eq!(
+        explained(0, 1, 0, 0, 5_000),
+        Reason::LostUnacked,
+        "a shut window whose probe is not answered"
+    );
     assert_eq!(explain_timeout(None).0, Reason::LostKeepalive);
 }

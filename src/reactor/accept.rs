@@ -4,12 +4,13 @@
 //! known of the queue: [`Gate::Open`] is tried every turn until the kernel says it is empty; a gate that
 //! stands still for want of descriptors is tried again after each close and on a timer.
 
-use super::entry::{Connection, Reading};
-use super::{ADMIN_CONNECTIONS_MAX, Reactor, Slot};
+use super::entry::{Connection, Reading, Resp, Session};
+use super::{Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
+use crate::proto::http;
 use crate::report;
 use std::fmt;
 
@@ -26,7 +27,7 @@ pub(super) enum Gate {
     Blocked(Resource),
     /// Connections may wait in it, but accepting failed with an errno that accept(2) does not foresee.
     Failed(i32),
-    /// Nothing more is accepted: the server is going away.
+    /// The queue was emptied and the listener closed: the server is going away.
     Shut,
 }
 
@@ -43,6 +44,11 @@ impl Gate {
         if self.is_stalled() {
             *self = Self::Open;
         }
+    }
+
+    /// A drain begins: the queue must be seen empty before its listener is closed.
+    pub(super) const fn empty(&mut self) {
+        *self = Self::Open;
     }
 
     /// Whether connections may be waiting that we do not take.
@@ -63,13 +69,13 @@ impl fmt::Display for Stall {
         match self.gate {
             Gate::Full => write!(
                 f,
-                "all {} connections are in use; the next wait in the accept queue until one ends \
-                 (max_connections, RLIMIT_NOFILE)",
+                "all {} connections are in use; newcomers wait in the accept queue until one ends; max_connections \
+                 and RLIMIT_NOFILE set how many there may be",
                 self.limit
             ),
             Gate::Blocked(resource) => f.write_str(resource.advice()),
             Gate::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(errno)),
-            Gate::Drained | Gate::Open | Gate::Shut => f.write_str("it does not"),
+            Gate::Drained | Gate::Open | Gate::Shut => f.write_str("it is about to try again"),
         }
     }
 }
@@ -85,15 +91,23 @@ impl<K: Kernel> Reactor<K> {
 
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
-        for _ in 0..self.settings.turn.accepts {
+        for taken in 0..self.settings.turn.accepts {
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
-                return self.stall(index, Gate::Full);
+                // A server that lives at its limit has no news with each client that comes and goes.
+                return if self.nobody_waits(index) {
+                    self.drained(index, taken);
+                } else {
+                    self.stall(index, Gate::Full);
+                };
             }
-            match self.listeners[index].listener.try_accept() {
+            let Some(listener) = &mut self.listeners[index].listener else { return };
+            match listener.try_accept() {
                 Accepted::Stream(stream, peer) => self.admit(index, stream, peer),
-                Accepted::WouldBlock => return self.drained(index),
+                Accepted::WouldBlock => return self.drained(index, taken),
                 Accepted::Interrupted => {}
                 Accepted::Aborted(_) => self.counters.accept_aborted += 1,
+                // accept4(2) wants a descriptor before it looks whether anyone waits.
+                Accepted::Exhausted(_) if self.nobody_waits(index) => return self.drained(index, taken),
                 Accepted::Exhausted(resource) => {
                     if !self.accept_on_reserve(index, resource) {
                         return self.stall(index, Gate::Blocked(resource));
@@ -105,6 +119,11 @@ impl<K: Kernel> Reactor<K> {
         // The budget is spent: the gate stays open, so the next poll does not sleep. A queue that is
         // longer than a turn's budget is worth a look.
         self.watch_queues();
+    }
+
+    /// Whether the queue is known to be empty. One that comes after this look brings an edge of its own.
+    fn nobody_waits(&self, index: usize) -> bool {
+        self.listeners[index].queue().is_some_and(|queue| queue.length == 0)
     }
 
     /// The admin interface must answer when descriptors have run out: the reserve is for it.
@@ -124,36 +143,59 @@ impl<K: Kernel> Reactor<K> {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
             report::accept_stalled(&slot.settings.name, &stall);
+            // From here on it is looked at by the clock, as long as it stands still.
+            self.watch_queues();
         }
-        self.watch_queues();
     }
 
-    /// The queue is empty. If it was not always, that is over.
-    fn drained(&mut self, index: usize) {
+    /// The queue is empty, after `taken` were taken from it. If it was not always, that is over.
+    fn drained(&mut self, index: usize, taken: u32) {
         let slot = &mut self.listeners[index];
         slot.gate = Gate::Drained;
         if let Some(since) = slot.stalled_since.take() {
             report::accept_resumed(&slot.settings.name, self.now.since(since));
         }
+        if taken > 0 {
+            self.was_it_full(index, taken);
+        }
+        if self.drain.is_some() {
+            self.shut(index);
+        }
     }
 
-    /// Why a stalled listener stands still.
-    pub(super) fn stall_of(&self, slot: &Slot<K::Listener>) -> Stall {
-        Stall { gate: slot.gate, limit: self.limit_of(slot) }
+    /// Closes the listener of clients that a drain has emptied: left open, it would let newcomers believe
+    /// that they are connected. That of the admin interface stays, to tell how the drain goes.
+    fn shut(&mut self, index: usize) {
+        let slot = &mut self.listeners[index];
+        if slot.settings.protocol.serves_clients() {
+            slot.gate = Gate::Shut;
+            slot.listener = None;
+        }
+    }
+
+    /// The first listener that would not serve a newcomer now, and why.
+    pub(super) fn unready(&self) -> Option<(&str, Stall)> {
+        (0..self.listeners.len()).find_map(|index| {
+            let slot = &self.listeners[index];
+            let gate = if self.is_full(index) { Gate::Full } else { slot.gate };
+            let stalled = gate == Gate::Full || slot.stalled_since.is_some();
+            stalled.then(|| (slot.settings.name.as_str(), Stall { gate, limit: self.limit_of(slot) }))
+        })
     }
 
     /// Most connections that a listener may hold.
     fn limit_of(&self, slot: &Slot<K::Listener>) -> u32 {
-        let whole = if slot.settings.protocol.serves_clients() {
-            self.connections_max
-        } else {
-            ADMIN_CONNECTIONS_MAX
-        };
+        let whole =
+            if slot.settings.protocol.serves_clients() { self.connections_max } else { self.admin_max };
         slot.settings.connections_max.map_or(whole, |own| own.min(whole))
     }
 
     fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
+        // A draining server lets in what waits, only to tell it: nobody else will come.
+        if self.drain.is_some() && slot.settings.protocol.serves_clients() {
+            return false;
+        }
         let crowded = slot.settings.protocol.serves_clients() && self.clients >= self.connections_max;
         crowded || slot.connections >= self.limit_of(slot)
     }
@@ -166,9 +208,10 @@ impl<K: Kernel> Reactor<K> {
         let slot = &mut self.listeners[index];
         slot.connections += 1;
         self.counters.accepted += 1;
-        let state = match slot.settings.protocol {
-            Protocol::Echo => State::Open,
-            Protocol::Resp | Protocol::Http => State::Handshaking,
+        let (state, session) = match slot.settings.protocol {
+            Protocol::Echo => (State::Open, None),
+            Protocol::Resp => (State::Handshaking, Some(Session::Resp(Resp::new(self.now)))),
+            Protocol::Http => (State::Handshaking, Some(Session::Http(http::Decoder::default()))),
         };
         if slot.settings.protocol.serves_clients() {
             self.clients += 1;
@@ -187,7 +230,7 @@ impl<K: Kernel> Reactor<K> {
                 resume_posted: false,
                 flush_posted: false,
                 io: None,
-                session: None,
+                session: session.map(Box::new),
             },
         );
         if let Err(fault) = watched {
@@ -198,6 +241,7 @@ impl<K: Kernel> Reactor<K> {
             return self.leave(key, Reason::LocalLimit, Detector::Policy);
         }
         self.schedule(key);
+        self.drain_late(key);
     }
 
     /// After a close, or on the timer: what stood still is tried again.

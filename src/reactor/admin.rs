@@ -5,8 +5,8 @@ use super::entry::Session;
 use super::posted::Effect;
 use crate::end::{Detector, Reason};
 use crate::metrics::{Gauges, ListenerGauges, prometheus};
-use crate::net::{Kernel, Listener};
-use crate::proto::http::{self, Method, Request, Response, Status};
+use crate::net::Kernel;
+use crate::proto::http::{Method, Request, Response, Status};
 use crate::proto::resp;
 use crate::table::Key;
 use serde_json::json;
@@ -34,9 +34,7 @@ impl<K: Kernel> Reactor<K> {
             && conn.life.state().cause().is_none()
             && !conn.paused
         {
-            let session =
-                conn.session.get_or_insert_with(|| Box::new(Session::Http(http::Decoder::default())));
-            let Session::Http(decoder) = &mut **session else { break };
+            let Some(Session::Http(decoder)) = conn.session.as_deref_mut() else { break };
             match decoder.next_request(&mut input) {
                 Ok(Some(request)) => {
                     self.apply(key, crate::conn::Input::Opened);
@@ -44,7 +42,10 @@ impl<K: Kernel> Reactor<K> {
                     self.write(key, &replies);
                     replies.clear();
                     if !request.keep_alive {
-                        self.apply(key, crate::conn::Input::Goodbye);
+                        // RFC 9112 9.6: after the last response it is the server that closes, and a client of
+                        // HTTP/1.0 may read until it does. Only output that has not left yet is waited for.
+                        let owing = self.table.get(key).is_some_and(|conn| conn.owed() > 0);
+                        self.part(key, Reason::PeerGoodbye, Detector::Protocol, owing);
                     }
                 }
                 Ok(None) => break,
@@ -52,12 +53,13 @@ impl<K: Kernel> Reactor<K> {
                     rejected.write(&mut replies);
                     self.write(key, &replies);
                     replies.clear();
-                    input = &[];
                     self.part(key, rejected.protocol_error().reason, Detector::Protocol, true);
                 }
             }
         }
-        let rest = input.len();
+        // What follows the last request is nobody's; kept, it would grow until the deadline.
+        let over = self.table.get(key).is_none_or(|conn| conn.life.state().cause().is_some());
+        let rest = if over { 0 } else { input.len() };
         held.consume(held.len() - rest);
         self.keep_input(key, held, resp::Decoder::default());
         self.replies = replies;
@@ -90,11 +92,10 @@ impl<K: Kernel> Reactor<K> {
         if self.drain.is_some() {
             return Response::text(Status::Unavailable, "draining\n");
         }
-        match self.listeners.iter().find(|slot| slot.stalled_since.is_some()) {
-            Some(slot) => Response::text(
-                Status::Unavailable,
-                format!("listener {} cannot accept: {}\n", slot.settings.name, self.stall_of(slot)),
-            ),
+        match self.unready() {
+            Some((listener, why)) => {
+                Response::text(Status::Unavailable, format!("listener {listener} cannot accept: {why}\n"))
+            }
             None => Response::text(Status::Ok, "ready\n"),
         }
     }
@@ -113,7 +114,7 @@ impl<K: Kernel> Reactor<K> {
             name: &slot.settings.name,
             protocol: slot.settings.protocol.name(),
             connections: slot.connections,
-            queue: slot.listener.queue(),
+            queue: slot.queue(),
             stalled: slot.stalled_since.is_some(),
         });
         let gauges = Gauges {

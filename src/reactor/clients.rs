@@ -5,7 +5,7 @@ use super::commands::reply_ok;
 use super::entry::Connection;
 use super::posted::Effect;
 use crate::end::{Detector, Reason};
-use crate::net::{Address, Kernel, Listener};
+use crate::net::{Address, Kernel};
 use crate::proto::resp::client::{
     ClientCommand, ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT,
 };
@@ -55,10 +55,7 @@ impl<K: Kernel> Reactor<K> {
     /// Ends the connections that pass the filter. The one that asks may be among them; it gets its reply
     /// first, because endings are posted.
     fn kill(&mut self, key: Key, filter: &KillFilter, replies: &mut Vec<u8>) {
-        let local = |conn: &Connection<K::Stream>| match self.listeners[usize::from(conn.listener)]
-            .listener
-            .address()
-        {
+        let local = |conn: &Connection<K::Stream>| match &self.listeners[usize::from(conn.listener)].address {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
         };
@@ -85,7 +82,8 @@ impl<K: Kernel> Reactor<K> {
         });
     }
 
-    /// One line a connection, in the form of Redis' `CLIENT LIST`.
+    /// One line a connection, in the form of Redis' `CLIENT LIST`. Also the fields that mean nothing here:
+    /// client libraries read all numbers of Redis 6.2, and fail where one is missing.
     fn client_lines(&self, wanted: impl Fn(Key, &Connection<K::Stream>) -> bool) -> String {
         let mut lines = String::new();
         for (key, conn) in self.table.iter() {
@@ -98,19 +96,22 @@ impl<K: Kernel> Reactor<K> {
                 Version::Resp2 => 2,
                 Version::Resp3 => 3,
             };
+            let input = conn.io.as_ref().map_or(0, |io| io.input.len());
             let _ = writeln!(
                 lines,
-                "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 qbuf={} omem={} \
-                 resp={version} user=default state={} identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
+                "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 multi=-1 qbuf={} \
+                 qbuf-free=0 argv-mem=0 obl=0 oll=0 omem={} tot-mem={} resp={version} user=default state={} \
+                 identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
                 key.generation,
                 conn.peer,
-                self.listeners[usize::from(conn.listener)].listener.address(),
+                &self.listeners[usize::from(conn.listener)].address,
                 self.now.since(conn.life.accepted()).as_secs(),
                 self.now.since(conn.life.heard()).as_secs(),
                 if resp.membership.subscriptions() > 0 { 'P' } else { 'N' },
                 resp.membership.subscriptions(),
-                conn.io.as_ref().map_or(0, |io| io.input.len()),
+                input,
                 conn.owed(),
+                input + conn.owed(),
                 conn.life.state().name(),
                 conn.life.bytes_in,
                 conn.life.bytes_out,

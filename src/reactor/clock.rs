@@ -141,13 +141,31 @@ impl<K: Kernel> Reactor<K> {
             Due::Doubt => self.doubt(key, Detector::Heartbeat),
             Due::Idle => self.leave(key, Reason::LocalIdle, Detector::Timer),
             Due::OobProbe => self.probe_oob(key),
-            Due::Slow => self.give_up(key, Reason::SlowTime, Detector::Timer),
+            Due::Slow => {
+                self.flush(key);
+                if self.is_due(key) {
+                    self.give_up(key, Reason::SlowTime, Detector::Timer);
+                }
+            }
             Due::TcpInfo => self.ask_tcp_info(key),
         }
     }
 
+    /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
+    /// only once a third of its buffer is free (`include/net/sock.h: sk_stream_is_writeable`), which takes a
+    /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
+    fn is_due(&self, key: Key) -> bool {
+        self.next_due(key).is_some_and(|(at, _)| at <= self.now)
+    }
+
     /// The state's own deadline has passed.
     fn on_deadline(&mut self, key: Key) {
+        // What came in since this turn's poll still counts: it revives a suspect. And a socket that is closed
+        // with unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
+        self.read_once_more(key);
+        if !self.is_due(key) {
+            return;
+        }
         let Some(conn) = self.table.get_mut(key) else { return };
         match conn.life.state() {
             State::Handshaking => {
@@ -160,7 +178,13 @@ impl<K: Kernel> Reactor<K> {
                 self.give_up(key, reason, detector);
             }
             State::PeerClosed { .. } | State::Parting { .. } => {
-                let owing = conn.owed() > 0;
+                if conn.owed() > 0 {
+                    self.flush(key);
+                    if !self.is_due(key) {
+                        return;
+                    }
+                }
+                let owing = self.table.get(key).is_some_and(|conn| conn.owed() > 0);
                 self.apply(key, Input::Expired { owing });
             }
             State::Open | State::Closed { .. } => {}
@@ -170,6 +194,11 @@ impl<K: Kernel> Reactor<K> {
     /// Makes a connection suspect; the grace is its listener's.
     pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
+        // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
+        // pause waits for, is for `slow_time` to say.
+        if conn.paused && conn.reading.pending() {
+            return self.hear(key);
+        }
         let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
         self.apply(key, Input::Doubted { detector, grace });
     }

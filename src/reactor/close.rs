@@ -2,6 +2,7 @@
 //! on one that is not.
 
 use super::Reactor;
+use super::entry::Resp;
 use super::posted::{Effect, Event};
 use crate::conn::Input;
 use crate::conn::policy::LastRung;
@@ -21,8 +22,12 @@ impl<K: Kernel> Reactor<K> {
         let protocol = Self::listener_of(&self.listeners, conn).protocol;
         let version = conn.resp().map(|resp| resp.version).unwrap_or_default();
         let mut goodbye = Vec::new();
-        proto::goodbye(protocol, version, reason, &mut goodbye);
-        self.part(key, reason, detector, !goodbye.is_empty());
+        if conn.resp().is_none_or(Resp::knows_goodbye) {
+            proto::goodbye(protocol, version, reason, &mut goodbye);
+        }
+        // Output that waits is worth the same wait: to give it up now would break our word to a reader.
+        let told = !goodbye.is_empty() || conn.owed() > 0;
+        self.part(key, reason, detector, told);
         self.write(key, &goodbye);
     }
 
@@ -105,6 +110,10 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
         conn.stream.restore_keepalive(keepalive);
+        // What was withheld begins to wait for the peer only now.
+        if let Some(io) = &mut conn.io {
+            io.output_moved = self.now;
+        }
         self.counters.revived += 1;
         self.announce(key, Presence::Online, Event::Revived);
         self.post_flush(key);

@@ -5,7 +5,7 @@
 //! had already sent is kept and served when that is over.
 
 use super::Reactor;
-use super::entry::{Resp, Session};
+use super::entry::{Connection, Resp};
 use super::posted::{EFFECTS_HIGH, Effect, Event};
 use crate::conn::Input;
 use crate::conn::State;
@@ -16,6 +16,10 @@ use crate::proto::ProtocolError;
 use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
 use crate::table::Key;
 use crate::time::Duration;
+
+/// Work done for one connection before the others have their turn: a command is 1, and one that looks at
+/// everybody as much more as there are. A few milliseconds; bytes alone do not bound it.
+const WORK_PER_SERVING: usize = 4096;
 
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;
@@ -79,6 +83,7 @@ impl<K: Kernel> Reactor<K> {
         replies: &mut Vec<u8>,
     ) -> Halt {
         let mut scratch = std::mem::take(&mut self.scratch);
+        let enough = self.work.saturating_add(WORK_PER_SERVING);
         let halt = loop {
             if replies.len() >= REPLIES_BYTES {
                 self.write(key, replies);
@@ -86,12 +91,15 @@ impl<K: Kernel> Reactor<K> {
             }
             match self.table.get(key) {
                 Some(conn) if !listens(conn.life.state()) => break Halt::Over,
-                Some(conn) if conn.paused || self.posted.len() >= EFFECTS_HIGH => break Halt::Paused,
+                Some(conn) if conn.paused || self.posted.len() >= EFFECTS_HIGH || self.work >= enough => {
+                    break Halt::Paused;
+                }
                 Some(_) => {}
                 None => break Halt::Over,
             }
+            let typed = input.first() != Some(&b'*');
             match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
-                Ok(Some(arguments)) => self.execute(key, arguments, replies),
+                Ok(Some(arguments)) => self.execute(key, arguments, typed, replies),
                 Ok(None) => break Halt::Served,
                 Err(error) => break Halt::Broken(error),
             }
@@ -100,17 +108,17 @@ impl<K: Kernel> Reactor<K> {
         halt
     }
 
-    fn execute(&mut self, key: Key, arguments: Arguments<'_>, replies: &mut Vec<u8>) {
+    fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
         self.counters.commands += 1;
+        self.work += 1;
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         if conn.life.state() == State::Handshaking {
             self.apply(key, Input::Opened);
         }
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let session = conn.session.get_or_insert_with(|| Box::new(Session::Resp(Resp::new(now))));
-        let Session::Resp(resp) = &mut **session else { return };
+        let Some(resp) = self.table.get_mut(key).and_then(Connection::resp_mut) else { return };
         resp.messages_in += 1;
+        resp.typed = typed;
         let subscribed = resp.membership.subscriptions() > 0;
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
             self.posted.push_back(Effect::Vouch { key: holder });
@@ -142,6 +150,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Commands that concern the server: its connections, its hub, its state.
     fn perform(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
+        if matches!(command, Command::Client(_) | Command::Who(_) | Command::PubsubChannels(_)) {
+            self.work += self.table.len();
+        }
         match command {
             Command::Quit => {
                 reply_ok(replies);
@@ -218,10 +229,9 @@ impl<K: Kernel> Reactor<K> {
     fn reset_session(&mut self, key: Key, replies: &mut Vec<u8>) {
         let now = self.now;
         let Some(resp) = self.resp_of(key) else { return };
-        let counts = (resp.messages_in, resp.messages_out);
         let membership = std::mem::take(&mut resp.membership);
-        *resp = Resp::new(now);
-        (resp.messages_in, resp.messages_out) = counts;
+        let Resp { messages_in, messages_out, typed, .. } = *resp;
+        *resp = Resp { messages_in, messages_out, typed, ..Resp::new(now) };
         self.leave_hub(key, membership, None);
         self.reply(key, replies, |reply| reply.simple("RESET"));
     }
@@ -288,7 +298,6 @@ impl<K: Kernel> Reactor<K> {
         if let (Some(to), Some(version)) = (holder, version) {
             let mut frame = Vec::new();
             Reply::new(&mut frame, version).direct(identity.as_str(), payload);
-            self.counters.messages += 1;
             self.posted.push_back(Effect::Deliver { to, frame: frame.into() });
         }
         self.reply(key, replies, |reply| reply.count(usize::from(version.is_some())));

@@ -28,7 +28,9 @@ impl<K: Kernel> Reactor<K> {
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
             Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
-                if readiness.writable {
+                // A broken socket is flagged writable as well, for sending would not block: no more than a
+                // hint, as the other flags of it.
+                if readiness.writable && (hints || !broken) {
                     self.flush(key);
                 }
                 self.read(key);
@@ -42,7 +44,7 @@ impl<K: Kernel> Reactor<K> {
         let mut budget = self.settings.turn.read_bytes;
         while let Some(conn) = self.table.get_mut(key)
             && conn.reading.pending()
-            && !conn.paused
+            && conn.may_be_heard()
         {
             if budget == 0 {
                 self.post_resume(key);
@@ -87,6 +89,16 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         self.read_buffer = buffer;
+    }
+
+    /// Reads without an edge: no harm if there is nothing.
+    pub(super) fn read_once_more(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key)
+            && conn.reading == Reading::Drained
+        {
+            conn.reading = Reading::Ready;
+            self.read(key);
+        }
     }
 
     /// Another connection vouched for this one.
@@ -149,7 +161,12 @@ impl<K: Kernel> Reactor<K> {
                 let (reason, timer) = explain_timeout(conn.stream.evidence());
                 (reason, Some(timer))
             }
-            Fault::Unreachable => (Reason::LostUnreachable, None),
+            // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
+            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/liveness_netns.rs).
+            Fault::Unreachable => {
+                let (_, timer) = explain_timeout(conn.stream.evidence());
+                (Reason::LostUnreachable, Some(timer))
+            }
             Fault::Memory => (Reason::LocalInternal, None),
             Fault::Other(errno) => {
                 crate::report::unforeseen(key, errno);
@@ -249,8 +266,8 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays watched for both: a second change would
-    /// cost a call, the flag costs nothing.
+    /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays
+    /// watched for both: a second change would cost a call, the flag costs nothing.
     fn await_room(&mut self, key: Key) {
         self.schedule(key);
         let Some(conn) = self.table.get_mut(key) else { return };

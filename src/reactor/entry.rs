@@ -139,6 +139,8 @@ pub(super) struct Resp {
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
     pub(super) version: resp::Version,
+    /// The last command came as a line, or none came yet: a person or a script rather than a library.
+    pub(super) typed: bool,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -153,8 +155,18 @@ impl Resp {
             used: now,
             beat_ms: 0,
             version: resp::Version::default(),
+            typed: true,
             rare: None,
         }
+    }
+
+    /// Whether the client can tell our goodbye from a reply. In RESP2 a library cannot: it takes the line
+    /// for the reply to the command that it has in flight, and each later reply for the one before; without
+    /// a command in flight, node-redis 4 dies of it. An end of file is what all of them understand.
+    pub(super) fn knows_goodbye(&self) -> bool {
+        self.version == resp::Version::Resp3
+            || self.typed
+            || self.rare.as_ref().is_some_and(|rare| rare.server_ping)
     }
 }
 
@@ -178,6 +190,14 @@ impl<S> Connection<S> {
     /// Output is withheld from a suspect peer: it would only pile up in the kernel, out of our reach.
     pub(super) const fn withholds(&self) -> bool {
         matches!(self.life.state(), State::Suspect { .. })
+    }
+
+    /// Whether it is to be read: not while output has to move first; but that of a suspect peer does not
+    /// move, and any word of it counts. The bound keeps one that falls silent again and again from piling
+    /// up frames behind the pause.
+    pub(super) fn may_be_heard(&self) -> bool {
+        let held = self.io.as_ref().map_or(0, |io| io.input.len());
+        !self.paused || (self.withholds() && held < super::READ_BUFFER_BYTES)
     }
 
     pub(super) fn resp(&self) -> Option<&Resp> {

@@ -23,7 +23,7 @@ mod pubsub;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
 use crate::metrics::Counters;
-use crate::net::{Fatal, Kernel, Ready, Token};
+use crate::net::{Address, Fatal, Kernel, Listener, Queue, Ready, Token};
 use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
@@ -72,6 +72,8 @@ pub struct Reactor<K: Kernel> {
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: crate::proto::resp::Scratch,
+    /// Commands executed, weighted: see [`commands`].
+    work: usize,
     pool: Pool,
     house: House,
     settings: Settings,
@@ -79,6 +81,8 @@ pub struct Reactor<K: Kernel> {
     descriptors_max: u32,
     /// Most client connections at once.
     connections_max: u32,
+    /// Connections of the admin interface that descriptors are set aside for.
+    admin_max: u32,
     /// Client connections now; those of the admin interface are not counted.
     clients: u32,
     drain: Option<operate::Drain>,
@@ -89,14 +93,28 @@ pub struct Reactor<K: Kernel> {
 
 /// A listener and what is known of its accept queue.
 struct Slot<L> {
-    listener: L,
+    /// `None` once a drain has emptied and closed it: newcomers are refused then, and can go elsewhere.
+    listener: Option<L>,
+    /// What it is or was bound to.
+    address: Address,
     settings: ListenerSettings,
     gate: Gate,
     /// Since when its queue could not be emptied.
     stalled_since: Option<Instant>,
     /// A filling queue was warned of and has not emptied since.
     queue_warned: bool,
+    /// The limit of its queue, as the kernel has it.
+    queue_limit: Option<u32>,
+    /// When a queue that was found full was last held against the host's counters.
+    looked: Option<Instant>,
     connections: u32,
+}
+
+impl<L: Listener> Slot<L> {
+    /// Its accept queue, where there is one and the kernel tells.
+    fn queue(&self) -> Option<Queue> {
+        self.listener.as_ref().and_then(Listener::queue)
+    }
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -119,20 +137,27 @@ impl<K: Kernel> Reactor<K> {
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
                 Ok(Slot {
-                    listener,
+                    address: listener.address().clone(),
+                    queue_limit: listener.queue().map(|queue| queue.limit),
+                    listener: Some(listener),
                     settings: settings.clone(),
                     gate: Gate::Open,
                     stalled_since: None,
                     queue_warned: false,
+                    looked: None,
                     connections: 0,
                 })
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
+        let mut counters = Counters::default();
+        // What the host counted before is not our doing.
+        counters.listen_drops = kernel.listen_drops().unwrap_or_default();
         let connections_max =
             settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
         // are never touched cost nothing.
-        let slots = descriptors_max as usize + ADMIN_CONNECTIONS_MAX as usize;
+        let admin_max = admin_connections_max(&settings);
+        let slots = descriptors_max as usize + admin_max as usize;
         Ok(Self {
             started: now,
             now,
@@ -147,15 +172,17 @@ impl<K: Kernel> Reactor<K> {
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
             scratch: crate::proto::resp::Scratch::default(),
+            work: 0,
             pool: Pool::default(),
             house: House::default(),
             report: Report::new(settings.log.endings_per_second),
             descriptors_max,
             connections_max,
+            admin_max,
             clients: 0,
             drain: None,
             reload,
-            counters: Counters::default(),
+            counters,
             kernel,
             settings,
         })
@@ -183,11 +210,12 @@ impl<K: Kernel> Reactor<K> {
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
         self.accept_all();
+        // Before what is ready now: whose budget runs out below waits for the next turn.
+        self.resume_all();
         for event in ready.drain(..) {
             self.dispatch(event);
         }
         self.ready = ready;
-        self.resume_all();
         // After I/O, so that effects of what was read now are seen now.
         self.run_posted();
         // After I/O: a heartbeat received this turn must cancel its own timeout.
@@ -229,9 +257,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// The addresses that it listens on, with the ports that the kernel chose.
-    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &crate::net::Address)> {
-        use crate::net::Listener;
-        self.listeners.iter().map(|slot| (&slot.settings, slot.listener.address()))
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &Address)> {
+        self.listeners.iter().map(|slot| (&slot.settings, &slot.address))
     }
 
     /// Most client connections at once.
@@ -240,8 +267,13 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-/// Admin connections at once, beyond those of the clients.
-pub const ADMIN_CONNECTIONS_MAX: u32 = 64;
+/// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
+pub fn admin_connections_max(settings: &Settings) -> u32 {
+    /// For `max_connections = "auto"`.
+    const AUTO: u32 = 64;
+    let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
+    admin.map(|listener| listener.connections_max.unwrap_or(AUTO)).sum()
+}
 
 /// What a token stands for.
 enum Source {

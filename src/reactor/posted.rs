@@ -67,6 +67,12 @@ impl<K: Kernel> Reactor<K> {
         if let Some(Session::Resp(resp)) = conn.session.as_deref_mut() {
             resp.messages_out += 1;
         }
+        self.counters.messages += 1;
+        // A burst within one turn says nothing about the reader: it is asked first.
+        let high = Self::listener_of(&self.listeners, conn).policy.bounds.output_high;
+        if conn.owed() + frame.len() > high {
+            self.flush(to);
+        }
         self.owe(to, frame);
         self.post_flush(to);
     }

@@ -106,7 +106,7 @@ impl Contract for Listener {
     fn set_options(&mut self, options: &SocketOptions) {
         // What was in force before stays where the kernel refuses.
         if let Err(fatal) = set_options(self.fd.as_fd(), &self.address, options) {
-            log::warn!("{fatal}");
+            log::warn!(cannot = fatal.what.as_str(), why = fatal.why.as_str(); "socket_options_kept");
         }
     }
 }

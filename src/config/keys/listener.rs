@@ -67,7 +67,7 @@ pub(super) static SHARED: [Key; 30] = [
     Key {
         name: "max_connections",
         kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["auto"] },
-        default: Default::By { echo: "auto", resp: "auto", http: "256" },
+        default: Default::By { echo: "auto", resp: "auto", http: "64" },
         fits: Fits::Everything,
         doc: "Most connections at once on this listener; \"auto\" leaves it to server.max_connections.",
         why: "One bound for the process is enough until listeners compete. The admin interface serves a \

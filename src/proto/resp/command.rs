@@ -278,6 +278,9 @@ fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
 }
 
 fn auth(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+    if arguments.len() > 3 {
+        return Err("ERR syntax error".into());
+    }
     match (arguments.get(1), arguments.get(2)) {
         (Some(user), Some(_)) => credentials(user).map(|()| Command::Auth),
         _ => Err("ERR AUTH <password> called without any password configured for the default user. Are you \

@@ -214,8 +214,7 @@ impl<'b> Reply<'b> {
         });
     }
 
-    /// Our goodbye: a push `goodbye` with the reason, or an error line with the code `GOODBYE`. Client
-    /// libraries take an error on an idle connection as a sign to open a new one.
+    /// Our goodbye: a push `goodbye` with the reason, or an error line with the code `GOODBYE`.
     pub fn goodbye(&mut self, reason: Reason) {
         match self.version {
             Version::Resp2 => {

@@ -59,7 +59,7 @@ verbs! {
     Quit b"QUIT" 1..any Connection "" "Says goodbye: answers OK, then close.",
     Reset b"RESET" 1..1 Connection "" "Drops subscriptions, name, identity and RESP3; keeps the connection.",
     Hello b"HELLO" 1..any Connection "[2|3 [AUTH user password] [SETNAME name]]" "Chooses the protocol version and tells about the server.",
-    Auth b"AUTH" 2..3 Connection "[user] password" "Takes any password for user default: none is set.",
+    Auth b"AUTH" 2..any Connection "[user] password" "Takes any password for user default: none is set.",
     Select b"SELECT" 2..2 Connection "0" "Accepts database 0, the only one.",
     Client b"CLIENT" 2..any Connection "subcommand [argument ...]" "Connections: see CLIENT HELP.",
     Ident b"IDENT" 2..5 Presence "id [BEAT seconds] [SERVERPING]" "Takes an identity, and makes a heartbeat contract.",

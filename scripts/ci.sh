@@ -1,0 +1,317 @@
+#!/usr/bin/env bash
+# Everything that must hold, in one run: `scripts/ci.sh --help` says how to use it.
+#
+# Works on a fresh clone and a fresh machine. Each step is a function step_NAME in the list below, runs in a
+# process group of its own that is ended with it, and passes (0), fails, or is skipped (77) for a reason that it
+# says. What a step prints is in target/ci/NAME.log; a failed one is shown.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+
+export CI=true CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 DEBIAN_FRONTEND=noninteractive
+export LINGER_TEST_ENDINGS=${LINGER_TEST_ENDINGS:-5000}
+unset CARGO_TARGET_DIR RUSTFLAGS RUSTDOCFLAGS
+
+readonly logs=target/ci
+readonly SKIP=77
+
+# Name, its time limit in seconds, what it holds.
+readonly steps="
+fmt           60    the sources are formatted
+clippy        600   clippy's strict table, and no use of what our oldest Rust lacks
+docs          300   the documentation builds without a warning
+build         600   the release binary
+test          900   all tests
+namespace     900   the tests that need a network namespace of their own
+sources       300   shell and Python sources; the layers (tests/layers.rs) are among the tests
+dependencies  120   licences of all dependencies, and the Rust they need
+msrv          600   it builds with the oldest Rust that Cargo.toml names
+clients       600   client libraries and tools that none of us wrote
+metrics       120   promtool takes our metrics
+readme        300   commands of README.md that are marked <!-- ci -->
+wheel         300   the timer wheel against other people's, quick
+bench         600   system calls, instructions and memory against the C server, quick
+"
+
+usage() {
+    cat <<HELP
+usage: scripts/ci.sh [--list | --step NAME...]
+
+Runs all steps, or those named. Reads no standard input. As root, it installs missing tools with apt-get; what it
+cannot install is a skipped step with the reason. Ends with a line "N passed, N failed, N skipped"; the exit
+status is 1 if a step failed.
+
+A block of README.md is run if the line before its \`\`\`sh is the comment <!-- ci -->, in bash, with -eu, from the
+root of the repository. For <!-- ci: serve -->, \`linger serve\` with its defaults is running meanwhile.
+
+Steps:$(sed -E 's/^([a-z]+) +[0-9]+ +/  \1\t/' <<<"$steps" | expand -t 16)
+HELP
+}
+
+# ---- Tools --------------------------------------------------------------------------------------------
+
+skip() {
+    echo "skipped: $*"
+    exit "$SKIP"
+}
+
+# want COMMAND PACKAGE: is it there, or can it be made to be there?
+want() {
+    command -v "$1" >/dev/null && return 0
+    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
+    local policy=/usr/sbin/policy-rc.d ours=no
+    if [ ! -e "$policy" ]; then
+        # A package's own service must not start.
+        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && ours=yes
+    fi
+    if [ ! -e "$logs/apt-updated" ]; then
+        timeout --foreground 120 apt-get -qq update && touch "$logs/apt-updated"
+    fi
+    timeout --foreground 240 apt-get -qq install -y --no-install-recommends "$2" >"$logs/apt-$2.log" 2>&1 ||
+        tail -3 "$logs/apt-$2.log"
+    [ "$ours" == yes ] && rm -f "$policy"
+    command -v "$1" >/dev/null
+}
+
+metadata() { cargo metadata --format-version 1 --locked --filter-platform x86_64-unknown-linux-gnu; }
+
+can_unshare() { command -v unshare >/dev/null && unshare -n true 2>/dev/null; }
+
+# ---- Steps --------------------------------------------------------------------------------------------
+
+step_fmt() { cargo fmt --all --check; }
+
+step_clippy() { cargo clippy --locked --all-targets -- -D warnings -D clippy::incompatible_msrv; }
+
+step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
+
+step_build() { cargo build --locked --release; }
+
+step_test() {
+    ulimit -n "$(ulimit -Hn)"
+    cargo test --locked
+}
+
+step_namespace() {
+    can_unshare || skip "network namespaces are not permitted here"
+    want ip iproute2 || skip "ip (iproute2) is not installed"
+    cargo test --locked --tests --no-run || return 1
+    ulimit -n "$(ulimit -Hn)"
+    # The namespace ends with the last process in it, and its addresses and rules with it.
+    unshare -n bash -c 'ip link set lo up &&
+        CARGO_NET_OFFLINE=true LINGER_TEST_NAMESPACE=1 cargo test --locked --tests -- --ignored --test-threads=1' |
+        tee "$logs/namespace.out" || return 1
+    grep -q '^test result: ok. [1-9]' "$logs/namespace.out" || skip "no test asks for a namespace of its own"
+}
+
+step_sources() {
+    want python3 python3 || skip "python3 is not installed"
+    local file
+    while IFS= read -r file; do
+        python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || return 1
+    done < <(git ls-files '*.py')
+    git ls-files '*.sh' .ci/run | xargs -n 1 bash -n || return 1
+    want shellcheck shellcheck || skip "shellcheck is not installed; the rest is in order"
+    # Its remarks below a warning do not know functions that are called by a name in a variable.
+    git ls-files '*.sh' .ci/run | xargs shellcheck -x -S warning
+}
+
+step_dependencies() {
+    want python3 python3 || skip "python3 is not installed"
+    metadata >"$logs/metadata.json" || return 1
+    python3 scripts/dependencies.py deny.toml "$logs/metadata.json" || return 1
+    # It takes longer to build than all of this; where it is there, it sees more.
+    if command -v cargo-deny >/dev/null; then cargo deny check bans licenses sources; fi
+}
+
+step_msrv() {
+    local oldest toolchain
+    oldest=$(sed -nE 's/^rust-version = "(.*)"/\1/p' Cargo.toml)
+    command -v rustup >/dev/null || skip "no rustup to find Rust $oldest with"
+    toolchain=$(rustup toolchain list | grep -oE "^$oldest(\.[0-9]+)?-[^ ]+" | head -1)
+    [ -n "$toolchain" ] ||
+        skip "no toolchain $oldest here; clippy (incompatible_msrv) and dependencies (rust-version) have checked"
+    cargo "+$toolchain" check --locked --target-dir target/msrv
+}
+
+step_clients() {
+    want python3 python3
+    want redis-cli redis-tools
+    want redis-server redis-server
+    want node nodejs
+    want npm npm
+    [ -x target/release/linger ] || cargo build --locked --release || return 1
+    scripts/clients.sh
+}
+
+step_metrics() {
+    want promtool prometheus || skip "promtool (prometheus) is not installed"
+    want python3 python3 || skip "python3 is not installed"
+    cargo build --locked --release || return 1
+    local socket=$PWD/$logs/admin.sock server status
+    rm -f "$socket"
+    target/release/linger serve --listen resp://127.0.0.1:0 --admin "unix:$socket" --log warn >/dev/null 2>&1 &
+    server=$!
+    for _ in $(seq 100); do [ -S "$socket" ] && break; sleep 0.05; done
+    python3 - "$socket" >"$logs/metrics.txt" <<'PYTHON'
+import http.client, socket, sys
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+connection = http.client.HTTPConnection("localhost")
+connection.sock = client
+connection.request("GET", "/metrics")
+response = connection.getresponse()
+assert response.status == 200, response.status
+sys.stdout.write(response.read().decode())
+PYTHON
+    status=$?
+    kill "$server"
+    wait "$server"
+    [ "$status" -eq 0 ] && [ -s "$logs/metrics.txt" ] || return 1
+    promtool check metrics <"$logs/metrics.txt"
+}
+
+step_readme() {
+    [ -f README.md ] || skip "there is no README.md"
+    want python3 python3 || skip "python3 is not installed"
+    rm -rf "$logs/readme" && mkdir -p "$logs/readme"
+    python3 - "$logs/readme" <<'PYTHON' || return 1
+import pathlib, re, sys
+text = pathlib.Path("README.md").read_text()
+marked = re.findall(r"^<!-- ci(: serve)? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
+assert len(marked) == len(re.findall(r"^<!-- ci.*-->", text, re.M)), "a mark <!-- ci --> with no ```sh block after it"
+for number, (serve, block) in enumerate(marked, 1):
+    name = f"{number}-serve.sh" if serve else f"{number}.sh"
+    pathlib.Path(sys.argv[1], name).write_text(block)
+PYTHON
+    compgen -G "$logs/readme/*.sh" >/dev/null || skip "README.md marks no command with <!-- ci -->"
+    cargo build --locked --release || return 1
+    local block isolated=()
+    # The default ports are surely free in a namespace of its own.
+    if can_unshare && want ip iproute2; then isolated=(unshare -n); fi
+    want nc netcat-openbsd
+    want curl curl
+    want redis-cli redis-tools
+    for block in "$logs"/readme/*.sh; do
+        echo "-- $block"
+        cat "$block"
+        echo "--"
+        timeout --foreground 120 "${isolated[@]}" bash -c '
+            [ $# -lt 2 ] || ip link set lo up
+            export CARGO_NET_OFFLINE=true
+            case $1 in *-serve.sh)
+                target/release/linger serve --log warn >target/ci/readme/serve.log 2>&1 &
+                server=$!
+                trap "kill $server; wait $server" EXIT
+                for _ in $(seq 100); do (: </dev/tcp/127.0.0.1/7070) 2>/dev/null && break; sleep 0.05; done
+                kill -0 $server || { cat target/ci/readme/serve.log; exit 1; } ;;
+            esac
+            PATH=$PWD/target/release:$PATH bash -eu -o pipefail "$1"
+        ' bash "$block" "${isolated[@]:0:1}" || return 1
+    done
+}
+
+step_wheel() {
+    [ -f benches/wheel.rs ] || skip "there is no benches/wheel.rs"
+    cargo bench --locked --bench wheel -- --quick
+}
+
+step_bench() {
+    want cc gcc || skip "no C compiler"
+    want strace strace || skip "strace is not installed"
+    want valgrind valgrind || skip "valgrind is not installed"
+    scripts/bench.sh --quick --only syscalls,instructions,memory
+}
+
+# ---- Running them -------------------------------------------------------------------------------------
+
+group=0
+
+end_group() {
+    if [ "$group" -gt 0 ]; then
+        # First the polite way: steps stop what they started.
+        kill -TERM -- "-$group" 2>/dev/null && sleep 0.5
+        kill -KILL -- "-$group" 2>/dev/null
+        group=0
+    fi
+    return 0
+}
+trap end_group EXIT
+trap 'exit 130' INT TERM HUP
+
+passed=0 failed=0 skipped=0 summary=''
+
+# run_step NAME SECONDS WHAT
+run_step() {
+    local name=$1 limit=$2 what=$3 log=$logs/$1.log begun=$SECONDS status note=''
+    printf '== %-13s %s\n' "$name" "$what"
+    set -m
+    ("step_$name") >"$log" 2>&1 </dev/null &
+    group=$!
+    set +m
+    local leader=$group
+    while kill -0 "$leader" 2>/dev/null; do
+        if [ $((SECONDS - begun)) -ge "$limit" ]; then
+            note="more than $limit s"
+            end_group
+        fi
+        sleep 0.2
+    done
+    wait "$leader" 2>/dev/null
+    status=$?
+    end_group
+    [ -z "$note" ] || status=1
+    case $status in
+        0)
+            passed=$((passed + 1)) status=passed
+            # What a step left out inside counts, too.
+            local inner
+            inner=$(grep -oE '^[0-9]+ passed, [0-9]+ failed, [1-9][0-9]* skipped$' "$log" | tail -1 | grep -oE '[0-9]+ skipped')
+            if [ -n "$inner" ]; then
+                skipped=$((skipped + ${inner% *}))
+                note="$inner within: $(grep -E 'skipped: ' "$log" | tr '\n' ';')"
+            fi
+            ;;
+        "$SKIP") skipped=$((skipped + 1)) status=skipped note=$(grep '^skipped: ' "$log" | tail -1) note=${note#skipped: } ;;
+        *)
+            failed=$((failed + 1)) status="FAILED"
+            echo "-- the end of $log:"
+            tail -n 60 "$log"
+            ;;
+    esac
+    local line
+    line=$(printf '%-13s %-8s %4d s  %s' "$name" "$status" $((SECONDS - begun)) "$note")
+    echo "   $line"
+    summary+="$line"$'\n'
+}
+
+main() {
+    local only=' '
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --list) awk 'NF { print $1 }' <<<"$steps"; exit 0 ;;
+            --step)
+                [ $# -ge 2 ] && grep -q "^$2 " <<<"$steps" || { usage >&2; exit 2; }
+                only+="$2 "
+                shift
+                ;;
+            --help | -h) usage; exit 0 ;;
+            *) usage >&2; exit 2 ;;
+        esac
+        shift
+    done
+    command -v cargo >/dev/null || { echo "ci: cargo is not installed: https://rustup.rs" >&2; exit 2; }
+    mkdir -p "$logs"
+    rm -f "$logs/apt-updated"
+    local name limit what begun=$SECONDS
+    # Not by standard input, which belongs to nobody.
+    while read -r name limit what <&3; do
+        [ -n "$name" ] || continue
+        if [ "$only" == ' ' ] || [[ $only == *" $name "* ]]; then run_step "$name" "$limit" "$what"; fi
+    done 3<<<"$steps"
+    printf '\n%s%s s in all\n' "$summary" $((SECONDS - begun))
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ]
+}
+
+# Read to its end before it runs, so that it may be changed meanwhile.
+{ main "$@"; exit; }

@@ -1,0 +1,295 @@
+//! The admin interface as scrapers, scripts and people use it.
+
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+#![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
+#![allow(clippy::print_stderr, reason = "a part that is skipped is said")]
+#![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
+#![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
+
+mod common;
+
+use common::{DEADLINE, Server};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+fn start() -> Server {
+    Server::start(&[
+        "--listen",
+        "resp://127.0.0.1:0",
+        "--listen",
+        "echo://127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ])
+}
+
+/// A keep-alive connection.
+struct Http<S: Read + Write>(BufReader<S>);
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Http<TcpStream> {
+    fn connect(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.address("admin")).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+}
+
+impl<S: Read + Write> Http<S> {
+    fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Reads one answer. `bodiless`: to HEAD.
+    fn answer(&mut self, bodiless: bool) -> Answer {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "end of file in the head: {head:?}");
+        }
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+        let mut body = vec![0; if bodiless { 0 } else { length.parse().unwrap() }];
+        self.0.read_exact(&mut body).unwrap();
+        Answer { status, head, body: String::from_utf8(body).unwrap() }
+    }
+
+    fn ask(&mut self, method: &str, path: &str) -> Answer {
+        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.answer(method == "HEAD")
+    }
+
+    fn ended(&mut self) -> bool {
+        self.0.read(&mut [0]).unwrap() == 0
+    }
+}
+
+#[test]
+fn metrics_are_what_prometheus_expects_and_what_was_done() {
+    let server = start();
+    let mut client = server.connect("resp");
+    client.ask("PING", "+PONG\r\n");
+    client.ask("IDENT dev1", "+OK\r\n");
+    client.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    server.connect("resp").ask("PUBLISH news hello", ":1\r\n");
+    client.expect("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+    let mut echo = server.connect("echo");
+    echo.send("12345");
+    echo.expect("12345");
+    drop(echo);
+    server.wait_ends(2);
+    let metrics = server.metrics();
+    let is = |name: &str, value: f64| assert_eq!(metrics.get(name), Some(&value), "{name}");
+    is("linger_identities", 1.0);
+    is("linger_channels", 1.0);
+    is("linger_commands_total", 4.0);
+    is("linger_messages_total", 1.0);
+    is("linger_ends_total{class=\"peer\",reason=\"peer.fin\"}", 2.0);
+    is("linger_detections_total{detector=\"zero_read\"}", 2.0);
+    is("linger_closes_total{mode=\"peer_first\"}", 2.0);
+    is("linger_listener_connections{listener=\"resp\",protocol=\"resp\"}", 1.0);
+    is("linger_listener_connections{listener=\"echo\",protocol=\"echo\"}", 0.0);
+    // The one that asks is being served as well.
+    is("linger_connections_accepted_total", 4.0);
+    is("linger_connections{state=\"open\"}", 2.0);
+    is("linger_draining", 0.0);
+    let (_, page) = server.admin("GET", "/metrics");
+    promtool(&page);
+}
+
+/// Prometheus's own linter, where it is installed.
+fn promtool(page: &str) {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        eprintln!("promtool is not installed: that part is skipped");
+        return;
+    };
+    child.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn connections_are_listed_filtered_and_counted() {
+    let server = start();
+    let mut named = server.connect("resp");
+    named.ask("IDENT dev1", "+OK\r\n");
+    let mut plain = server.connect("resp");
+    plain.ask("PING", "+PONG\r\n");
+    let mut echo = server.connect("echo");
+    echo.send("x");
+    echo.expect("x");
+    let mut http = Http::connect(&server);
+    let mut list = |query: &str| -> Value {
+        let answer = http.ask("GET", &format!("/connections{query}"));
+        assert_eq!(answer.status, 200, "{query}: {}", answer.body);
+        assert!(answer.head.contains("application/json"), "{}", answer.head);
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    assert_eq!(list("")["matched"], 4, "the one that asks is a connection too");
+    let found = list("?identity=dev1");
+    assert_eq!((&found["matched"], &found["listed"]), (&1.into(), &1.into()));
+    let one = &found["connections"][0];
+    assert_eq!(
+        (&one["id"], &one["listener"], &one["state"]),
+        (&"dev1".into(), &"resp".into(), &"open".into())
+    );
+    assert_eq!(one["peer"], named.stream.local_addr().unwrap().to_string());
+    assert_eq!(
+        (&one["bytes_in"], &one["bytes_out"], &one["queue_bytes"]),
+        (&12.into(), &5.into(), &0.into())
+    );
+    assert!(one["age_s"].as_f64().unwrap() >= one["silence_s"].as_f64().unwrap());
+    assert_eq!(list("?listener=resp")["matched"], 2);
+    assert_eq!(list("?listener=resp&state=open")["matched"], 2);
+    assert_eq!(list("?state=suspect")["matched"], 0);
+    assert_eq!(list(&format!("?peer={}", plain.stream.local_addr().unwrap()))["matched"], 1);
+    assert_eq!(list("?peer=127.0.0.1")["matched"], 4);
+    assert_eq!(list("?peer=127.0.0.2")["matched"], 0);
+    let bounded = list("?limit=1");
+    assert_eq!((&bounded["matched"], &bounded["listed"]), (&4.into(), &1.into()));
+    assert_eq!(list("?limit=0")["listed"], 0);
+
+    for (query, why) in [
+        ("?lisener=resp", "unknown parameter lisener: known are limit, listener"),
+        ("?limit=many", "limit must be a number up to 10000"),
+        ("?limit=10001", "limit must be a number up to 10000"),
+        ("?limit=-1", "limit must be a number up to 10000"),
+    ] {
+        let answer = http.ask("GET", &format!("/connections{query}"));
+        assert_eq!(answer.status, 400, "{query}");
+        assert!(answer.body.contains(why), "{query}: {}", answer.body);
+    }
+}
+
+#[test]
+fn an_operator_ends_one_connection_and_never_its_successor() {
+    let server = start();
+    let mut http = Http::connect(&server);
+    let mut key_of_the_client = || {
+        let answer = http.ask("GET", "/connections?listener=resp");
+        let list: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(list["matched"], 1, "{list}");
+        list["connections"][0]["key"].as_str().unwrap().to_owned()
+    };
+    let mut first = server.connect("resp");
+    first.ask("PING", "+PONG\r\n");
+    let stale = key_of_the_client();
+    drop(first);
+    server.wait_ends(1);
+    let mut second = server.connect("resp");
+    second.ask("PING", "+PONG\r\n");
+    let fresh = key_of_the_client();
+    let slot = |key: &str| key.split('-').next().unwrap().to_owned();
+    assert_eq!(slot(&stale), slot(&fresh), "the slot was used again");
+    assert_ne!(stale, fresh);
+
+    let gone = http.ask("POST", &format!("/connections/{stale}/end"));
+    assert_eq!((gone.status, gone.body), (404, format!("connection {stale} is gone\n")));
+    second.ask("PING", "+PONG\r\n");
+
+    let done = http.ask("POST", &format!("/connections/{fresh}/end"));
+    assert_eq!((done.status, done.body), (202, format!("connection {fresh} is being ended\n")));
+    second.expect("-GOODBYE local.kicked\r\n");
+    drop(second);
+    let end = &server.wait_ends(2)[1];
+    assert_eq!((&end["reason"], &end["detector"]), (&"local.kicked".into(), &"operator".into()));
+    assert_eq!((&end["key"], &end["close"]), (&fresh.into(), &"peer_first_after_goodbye".into()));
+
+    let nonsense = http.ask("POST", "/connections/me/end");
+    assert_eq!(nonsense.status, 400);
+    assert!(nonsense.body.contains("17-4711"), "says what a key looks like: {}", nonsense.body);
+    assert_eq!(http.ask("POST", "/connections/1-1/stop").status, 404);
+    assert_eq!(http.ask("GET", "/connections/1-1/end").status, 405);
+}
+
+#[test]
+fn http_as_clients_speak_it() {
+    let server = start();
+    let mut http = Http::connect(&server);
+    assert_eq!(http.ask("GET", "/healthz").body, "ok\n");
+    assert_eq!(http.ask("GET", "/readyz").body, "ready\n");
+    let index = http.ask("GET", "/");
+    for path in ["/metrics", "/healthz", "/readyz", "/connections", "/end"] {
+        assert!(index.body.contains(path), "{}", index.body);
+    }
+    let head = http.ask("HEAD", "/healthz");
+    assert_eq!(head.status, 200);
+    assert!(head.head.contains("Content-Length: 3\r\n"), "as for GET: {}", head.head);
+    let missing = http.ask("GET", "/metric");
+    assert_eq!(missing.status, 404);
+    assert!(missing.body.contains("no such path: /metric") && missing.body.contains("GET  /metrics"));
+    let wrong = http.ask("POST", "/metrics");
+    assert_eq!(wrong.status, 405);
+    assert!(wrong.head.contains("Allow: ") && wrong.body.contains("use GET"));
+
+    // Pipelined, and the last one in pieces.
+    let one = "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
+    http.send(&format!("{one}HEAD /readyz HTTP/1.1\r\nHost: test\r\n\r\n{}", &one[..10]));
+    assert_eq!(http.answer(false).body, "ok\n");
+    assert_eq!(http.answer(true).status, 200);
+    http.send(&one[10..]);
+    assert_eq!(http.answer(false).body, "ok\n");
+
+    // A web page can make a browser send this; it cannot leave out its origin.
+    http.send("POST /connections/0-1/end HTTP/1.1\r\nHost: test\r\nOrigin: http://evil.example\r\n\r\n");
+    assert_eq!(http.answer(false).status, 403);
+
+    let last = "GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    http.send(last);
+    let answer = http.answer(false);
+    assert!(answer.head.contains("Connection: close\r\n"));
+    assert!(http.ended(), "RFC 9112 9.6: the server closes");
+    let mut old = Http::connect(&server);
+    old.send("GET /healthz HTTP/1.0\r\n\r\n");
+    assert_eq!(old.answer(false).status, 200);
+    assert!(old.ended(), "HTTP/1.0 reads until then");
+    let port = server.address("admin").port();
+    assert_eq!(common::in_state(port, "TIME_WAIT"), 0, "although it was the first");
+
+    for (request, status) in [
+        ("NONSENSE\r\n\r\n", 400),
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400),
+        ("DELETE /connections HTTP/1.1\r\nHost: test\r\n\r\n", 405),
+    ] {
+        let mut http = Http::connect(&server);
+        http.send(request);
+        let answer = http.answer(false);
+        assert_eq!(answer.status, status, "{request:?}: {}", answer.body);
+        assert!(!answer.body.is_empty());
+    }
+    // The server is as well as before.
+    assert_eq!(Http::connect(&server).ask("GET", "/readyz").status, 200);
+}
+
+#[test]
+fn on_a_unix_socket() {
+    let path = std::env::temp_dir().join(format!("linger-admin-{}.sock", std::process::id()));
+    // What a killed server leaves behind is no obstacle.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let admin = format!("unix:{}", path.display());
+    let mut server = Server::start(&["--listen", "resp://127.0.0.1:0", "--admin", &admin]);
+    let stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut http = Http(BufReader::new(stream));
+    assert_eq!(http.ask("GET", "/readyz").body, "ready\n");
+    let list: Value = serde_json::from_str(&http.ask("GET", "/connections").body).unwrap();
+    assert_eq!(list["connections"][0]["peer"], "unix");
+    promtool(&http.ask("GET", "/metrics").body);
+    server.signal("TERM");
+    assert_eq!(server.wait_exit(), Some(0));
+    assert!(!path.exists(), "its file goes with it");
+}

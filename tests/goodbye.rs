@@ -1,0 +1,38 @@
+//! Who is told goodbye when the server ends a connection: those who can tell it from a reply.
+
+mod common;
+
+use common::Server;
+use serde_json::Value;
+
+/// What a client is sent when it is kicked after `commands`, whose answers are `answers`; and how it ended.
+fn kicked(commands: &str, answers: &str) -> (String, Value) {
+    let server = Server::start(&["--listen", "resp://127.0.0.1:0?linger=60s", "--admin", "127.0.0.1:0"]);
+    let mut client = server.connect("resp");
+    client.send(commands);
+    client.expect(answers);
+    server.connect("resp").ask("CLIENT KILL SKIPME yes TYPE normal", ":1\r\n");
+    let mut said = String::new();
+    if commands.starts_with('*') {
+        said = String::from_utf8(client.read_to_end().expect("an end of file")).expect("text");
+    } else {
+        client.expect("-GOODBYE local.kicked\r\n");
+    }
+    drop(client);
+    let end =
+        server.wait_ends(2).into_iter().find(|end| end["reason"] == "local.kicked").expect("its record");
+    (said, end)
+}
+
+#[test]
+fn a_person_is_told_and_may_close_first() {
+    let (_, end) = kicked("PING\r\n", "+PONG\r\n");
+    assert_eq!(end["close"], "peer_first_after_goodbye");
+}
+
+#[test]
+fn a_library_in_resp2_meets_the_end_of_file_and_nothing_before_it() {
+    let (said, end) = kicked("*1\r\n$4\r\nPING\r\n", "+PONG\r\n");
+    assert_eq!(said, "");
+    assert_eq!(end["close"], "linger2");
+}

@@ -1,0 +1,296 @@
+//! The sources themselves, held against the layers: which module may know which, where the operating system
+//! lives, how long a file may be, and how it opens.
+//!
+//! The one table is [`LAYERS`]. To let a module know another is to change it there, where it is seen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module of the crate's root, the modules of the crate it may name, and whether it is pure: knows no
+/// descriptor, no socket, no clock, no mio. From the bottom up: an arrow never points down.
+struct Layer {
+    module: &'static str,
+    knows: &'static [&'static str],
+    pure: bool,
+}
+
+const fn layer(module: &'static str, pure: bool, knows: &'static [&'static str]) -> Layer {
+    Layer { module, knows, pure }
+}
+
+const PURE: bool = true;
+const IMPURE: bool = false;
+
+const LAYERS: &[Layer] = &[
+    layer("time", PURE, &[]),
+    layer("end", PURE, &["time"]),
+    layer("buf", PURE, &[]),
+    layer("timer", PURE, &["time"]),
+    // The kernel as the reactor sees it: traits, and the plain data that goes through them.
+    layer("net", PURE, &["time", "end"]),
+    layer("table", PURE, &["net"]),
+    layer("conn", PURE, &["time", "end", "net"]),
+    layer("hub", PURE, &["table", "net"]),
+    // Settings are plain data; what reads them from files is only called from the edges.
+    layer("config", PURE, &["time", "net", "conn"]),
+    layer("proto", PURE, &["time", "end", "config"]),
+    layer("metrics", PURE, &["end", "net", "conn"]),
+    layer("report", PURE, &["time", "end", "table", "net", "config", "metrics", "reactor"]),
+    layer(
+        "reactor",
+        PURE,
+        &[
+            "time", "end", "buf", "timer", "table", "conn", "proto", "hub", "net", "config", "metrics",
+            "report",
+        ],
+    ),
+    layer(
+        "sim",
+        PURE,
+        &["time", "end", "net", "conn", "proto", "hub", "table", "config", "metrics", "reactor"],
+    ),
+    layer("sys", IMPURE, &["time", "end", "net"]),
+    layer("logging", IMPURE, &["config"]),
+    layer("audit", IMPURE, &["time", "end", "net", "table", "sys"]),
+    layer("load", IMPURE, &["time", "end", "net", "proto", "sys"]),
+    layer("lab", IMPURE, &["time", "end", "net", "proto", "sys", "load"]),
+    layer("serve", IMPURE, &["time", "net", "config", "reactor", "sys", "logging", "report"]),
+    layer("cli", IMPURE, &["config", "serve", "load", "lab"]),
+];
+
+/// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.
+const IMPURITIES: &[&str] = &[
+    "mio::",
+    "libc::",
+    "std::os::",
+    "std::thread",
+    "Instant::now",
+    "SystemTime",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "UnixListener",
+    "signal_hook",
+];
+
+/// Most lines of a file.
+const LINES_MAX: usize = 500;
+
+/// Files that are longer, and why.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// All Rust files under `directory` of the repository: their path from its root, and their text.
+fn sources(directory: &str) -> Vec<(String, String)> {
+    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for path in entries.map(|entry| entry.expect("a readable directory").path()) {
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    walk(&root.join(directory), &mut paths);
+    paths.sort();
+    let relative = |path: &Path| path.strip_prefix(root).expect("found below it").display().to_string();
+    paths
+        .iter()
+        .map(|path| (relative(path), fs::read_to_string(path).expect("a readable file of UTF-8")))
+        .collect()
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    ["src", "tests", "benches", "fuzz"].into_iter().flat_map(sources).collect()
+}
+
+/// The module of the crate's root that a file belongs to: `src/conn/state.rs` to `conn`.
+fn module_of(path: &str) -> &str {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    path.split(['/', '.']).next().unwrap_or(path)
+}
+
+/// Whether a file is nothing but tests, by its name.
+fn is_test_file(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.ends_with("tests.rs") || ["model.rs", "facts.rs", "testing.rs"].contains(&name)
+}
+
+/// The code of a file with its line numbers: no comments, and nothing from its tests on, which come last.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]" || line.starts_with(' '))
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+}
+
+/// Modules of the crate's root that a line of code names.
+fn named_modules(line: &str) -> Vec<&str> {
+    let mut modules = Vec::new();
+    for (at, _) in line.match_indices("crate::") {
+        // `$crate::` of our macros is a way to name our own, too.
+        let rest = &line[at + "crate::".len()..];
+        let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+        for part in group.unwrap_or(rest).split(',') {
+            let word =
+                part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            if !word.is_empty() {
+                modules.push(word);
+            }
+            if group.is_none() {
+                break;
+            }
+        }
+    }
+    modules
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let mut found = Vec::new();
+    for (path, text) in sources("src") {
+        let module = module_of(&path);
+        if ["lib", "main"].contains(&module) || is_test_file(&path) {
+            continue;
+        }
+        let Some(layer) = LAYERS.iter().find(|layer| layer.module == module) else {
+            found.push(format!("{path}: module {module} has no layer; give it a place in LAYERS"));
+            continue;
+        };
+        for (number, line) in code(&text) {
+            for named in named_modules(line) {
+                if named != module
+                    && !layer.knows.contains(&named)
+                    && LAYERS.iter().any(|layer| layer.module == named)
+                {
+                    found.push(format!("{path}:{number}: {module} may not know {named}"));
+                }
+            }
+        }
+    }
+    assert_none("modules that know what they should not", &found);
+}
+
+#[test]
+fn the_table_itself_has_no_arrow_down() {
+    // The two that know each other: reports are written by the reactor, about the reactor.
+    let allowed = [("report", "reactor")];
+    let place = |module: &str| LAYERS.iter().position(|layer| layer.module == module);
+    let mut found = Vec::new();
+    for layer in LAYERS {
+        for known in layer.knows {
+            if place(known) >= place(layer.module) && !allowed.contains(&(layer.module, *known)) {
+                found.push(format!("{} knows {known}, which is not below it", layer.module));
+            }
+        }
+    }
+    assert_none("arrows that point down", &found);
+}
+
+#[test]
+fn pure_modules_know_no_operating_system() {
+    let mut found = Vec::new();
+    for (path, text) in sources("src") {
+        let pure = LAYERS.iter().any(|layer| layer.pure && layer.module == module_of(&path));
+        if !pure || is_test_file(&path) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            // A size held against a bound names the real descriptor, and takes none.
+            let measured = line.starts_with("const _: () = assert!(size_of");
+            for word in IMPURITIES.iter().filter(|word| !measured && line.contains(**word)) {
+                found.push(format!("{path}:{number}: {word}"));
+            }
+        }
+    }
+    assert_none("pure modules with something of the operating system in them", &found);
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    let mut found = Vec::new();
+    for (path, text) in all_sources() {
+        if path.starts_with("src/sys/") {
+            continue;
+        }
+        for (index, line) in text.lines().enumerate() {
+            let line = line.split("//").next().unwrap_or_default();
+            let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "(unsafe_code"];
+            if words.iter().any(|word| line.contains(word)) && !line.contains("let words") {
+                found.push(format!("{path}:{}: {}", index + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("unsafe outside of src/sys", &found);
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let mut found = Vec::new();
+    for (path, text) in all_sources() {
+        let lines = text.lines().count();
+        let excused = LONG_FILES.iter().any(|(file, _)| *file == path);
+        if lines > LINES_MAX && !excused {
+            found.push(format!("{path}: {lines} lines"));
+        } else if lines <= LINES_MAX && excused {
+            found.push(format!("{path}: {lines} lines need no excuse any more"));
+        }
+    }
+    assert_none(&format!("files of more than {LINES_MAX} lines"), &found);
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    let found: Vec<String> = all_sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| path)
+        .collect();
+    assert_none("files that do not open with //!", &found);
+}
+
+#[test]
+fn nothing_is_left_over() {
+    // Put together here, so that this file does not name them itself.
+    let leftovers = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["X", "XX"].concat(),
+        ["/wo", "rk/"].concat(),
+        ["/tmp", "/h-"].concat(),
+        ["/tmp", "/t-"].concat(),
+        ["/ro", "ot/"].concat(),
+        ["/ho", "me/"].concat(),
+        ["clau", "de"].concat(),
+        ["co", "pilot"].concat(),
+        ["chat", "gpt"].concat(),
+    ];
+    let mut found = Vec::new();
+    for (path, text) in all_sources() {
+        for (index, line) in text.lines().enumerate() {
+            let lower = line.to_ascii_lowercase();
+            for word in &leftovers {
+                let upper_case = word.chars().all(|c| c.is_ascii_uppercase());
+                if if upper_case { has_word(line, word) } else { lower.contains(word.as_str()) } {
+                    found.push(format!("{path}:{}: {word}", index + 1));
+                }
+            }
+        }
+    }
+    assert_none("left over", &found);
+}
+
+/// Whether `line` has `word` with no letter beside it.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let beside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        !beside(line[..at].chars().next_back()) && !beside(line[at + word.len()..].chars().next())
+    })
+}

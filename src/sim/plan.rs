@@ -6,6 +6,7 @@ use crate::config::settings::{
     DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, Settings,
     TurnSettings,
 };
+use crate::conn::State;
 use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
 use crate::net::{Address, Keepalive};
 use crate::time::Duration;
@@ -128,9 +129,11 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
     }
 }
 
-/// How long it may take at most until a connection that nobody is at the other end of is gone, in
+/// How long it may take at most until a connection in `state` that nobody is at the other end of is gone, in
 /// nanoseconds; none: for ever.
-pub(super) fn patience(policy: &Policy) -> Option<u64> {
+pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
+    /// `tcp_retries2`, without a user timeout: about 924 s.
+    const RETRIES: Duration = Duration::from_secs(1000);
     let heartbeat = &policy.liveness.heartbeat;
     let by_heartbeat = match heartbeat.style {
         HeartbeatStyle::Off | HeartbeatStyle::Server => None,
@@ -138,8 +141,14 @@ pub(super) fn patience(policy: &Policy) -> Option<u64> {
     };
     let by_keepalive = policy.liveness.keepalive.map(|k| {
         let floor = k.idle + k.interval * (k.count + 2);
-        floor.max(policy.liveness.user_timeout.unwrap_or_default() + k.interval * 2)
+        // Keepalive rests while something is in flight.
+        floor.max(policy.liveness.user_timeout.map_or(RETRIES, |timeout| timeout + k.interval * 2))
     });
-    let soonest = [by_heartbeat, by_keepalive, policy.bounds.idle_timeout].into_iter().flatten().min();
+    let by_timer = match state {
+        State::Handshaking => policy.bounds.handshake_timeout,
+        State::Open | State::Suspect { .. } => [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min(),
+        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => Some(policy.parting.linger_max),
+    };
+    let soonest = [by_timer, by_keepalive].into_iter().flatten().min();
     soonest.map(|soonest| nanos(soonest + policy.parting.linger_max + Duration::from_secs(60)))
 }

@@ -11,6 +11,7 @@ use super::tcp::{Sock, Tcp};
 use super::truth::{Case, nanos};
 use super::world::{Event, Side, World};
 use crate::config::settings::Settings;
+use crate::conn::State;
 use crate::net::Signal;
 use crate::reactor::{Flow, Glance, Reactor};
 use crate::report::Ended;
@@ -143,7 +144,11 @@ impl Run {
 
     /// Faults stop, and everyone closes: what remains is what nobody can know to be gone.
     fn go_home(&mut self) -> Result<(), Failure> {
-        let longest = self.settings.listeners.iter().filter_map(|listener| patience(&listener.policy)).max();
+        let policies = self.settings.listeners.iter().map(|listener| &listener.policy);
+        let longest = policies
+            .flat_map(|policy| [patience(policy, State::Handshaking), patience(policy, State::Open)])
+            .flatten()
+            .max();
         {
             let mut stage = self.stage.borrow_mut();
             let Stage { world, cast } = &mut *stage;
@@ -164,7 +169,7 @@ impl Run {
             let connection = stage.world.conn(conn);
             let gone = |sock: &Sock| matches!(sock.state(), Tcp::Close | Tcp::TimeWait);
             let nobody = connection.forgotten || connection.end(Side::Client).is_none_or(gone);
-            let knows = patience(&self.settings.listeners[glance.listener].policy).is_some();
+            let knows = patience(&self.settings.listeners[glance.listener].policy, glance.state).is_some();
             if !nobody || knows {
                 let ends = [Side::Client, Side::Server].map(|side| connection.end(side).map(Sock::state));
                 let what = format!("c{conn} is left over after everyone went home, {ends:?}: {glance:?}");

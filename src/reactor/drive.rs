@@ -205,7 +205,10 @@ impl<K: Kernel> Reactor<K> {
     /// Sends `bytes`, or keeps what the kernel has no room for. Their order is kept.
     pub(super) fn write(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        if conn.reading == Reading::Failing {
+        // Output over its bound was not kept: the peer would take what follows for what is missing.
+        let gapped = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
+        if conn.reading == Reading::Failing || gapped {
+            self.counters.bytes_undelivered += bytes.len() as u64;
             return;
         }
         let mut rest = bytes;
@@ -255,6 +258,7 @@ impl<K: Kernel> Reactor<K> {
         let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
         if owed > max {
+            self.counters.bytes_undelivered += bytes.len() as u64;
             return self.give_up(key, Reason::SlowBytes, Detector::Policy);
         }
         io.output.push(bytes);

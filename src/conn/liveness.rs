@@ -105,6 +105,11 @@ fn doubt_due(life: &Life, heartbeat: &Heartbeat) -> Option<Instant> {
 /// An ACK that answers the probe at once may look that much older than the suspicion.
 const LAST_ACK_COARSE_MS: u128 = 10;
 
+/// An ACK younger than this proves that no probe has been out for long enough to be called unanswered: within a
+/// second of one the kernel sends none (`sys::Stream::probe_peer`), and an answer may take what the kernel
+/// waits for before it sends anything again (`TCP_RTO_MIN`, 200 ms).
+const PROBE_MS: u128 = 1200;
+
 /// What it means that a suspect peer, probed at `since`, was not heard of by `now`: did its kernel answer?
 ///
 /// A peer's kernel acknowledges our probe whatever its program does, so an ACK younger than the suspicion
@@ -112,7 +117,8 @@ const LAST_ACK_COARSE_MS: u128 = 10;
 pub fn verdict(evidence: Option<Evidence>, since: Instant, now: Instant) -> Reason {
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
-    let answered = u128::from(evidence.last_ack_recv_ms) <= suspect_ms + LAST_ACK_COARSE_MS;
+    let answered =
+        u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);
     // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
     let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
     match (answered, shut) {

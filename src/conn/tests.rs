@@ -280,6 +280,9 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
     assert_eq!(verdict(Some(narrow), T0, NOW), Reason::StuckZeroWindow);
     let on_its_way = Evidence { unacked: 1, ..narrow };
     assert_eq!(verdict(Some(on_its_way), T0, NOW), Reason::StuckFrozen);
+    let soon = T0 + Duration::from_millis(700);
+    assert_eq!(verdict(evidence(1_200, 100), T0, soon), Reason::StuckFrozen, "no probe was out for long");
+    assert_eq!(verdict(evidence(1_201, 100), T0, soon), Reason::LostHeartbeat);
     assert_eq!(verdict(None, T0, NOW), Reason::StuckFrozen);
 }
 

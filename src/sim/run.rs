@@ -144,6 +144,7 @@ impl Run {
 
     /// Faults stop, and everyone closes: what remains is what nobody can know to be gone.
     fn go_home(&mut self) -> Result<(), Failure> {
+        let began = self.now();
         let policies = self.settings.listeners.iter().map(|listener| &listener.policy);
         let longest = policies
             .flat_map(|policy| [patience(policy, State::Handshaking), patience(policy, State::Open)])
@@ -156,10 +157,16 @@ impl Run {
             let seen = world.faults.batch_max;
             world.faults = Faults { batch_max: seen, ..Faults::none() };
             cast.send_home(world);
-            world.horizon = world.now() + longest.unwrap_or(120_000_000_000).max(120_000_000_000);
         }
-        let end = self.stage.borrow().world.horizon;
-        while self.now() < end && self.reactor.inspect().connections() > 0 {
+        // Whoever is accepted late has its time from then on.
+        let span = longest.unwrap_or(0).max(120_000_000_000);
+        loop {
+            let last = self.stage.borrow().world.conns.iter().filter_map(|conn| conn.truth.accepted).max();
+            let end = (last.unwrap_or(0) + span).max(began + span);
+            self.stage.borrow_mut().world.horizon = end;
+            if self.now() >= end || self.reactor.inspect().connections() == 0 {
+                break;
+            }
             self.turn()?;
         }
         let left: Vec<Glance> = self.reactor.inspect().glances().collect();

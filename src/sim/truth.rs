@@ -284,11 +284,12 @@ impl Case<'_> {
             }
             Reason::LostHeartbeat if !parted && answered_ago + slack < grace => Some("its kernel had answered".into()),
             Reason::StuckFrozen | Reason::StuckZeroWindow
-                if !parted && answered_ago > grace + slack + 2_000_000 + self.world.stalled(at, grace) =>
+                if !parted
+                    && answered_ago > (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH) =>
             {
                 Some("its kernel had not answered".into())
             }
-            Reason::StuckZeroWindow if evidence.snd_wnd > 0 => Some("its window was open".into()),
+            Reason::StuckZeroWindow if evidence.snd_wnd > 0 && evidence.notsent_bytes == 0 => Some("its window was open".into()),
             _ => None,
         }
     }
@@ -301,7 +302,7 @@ impl Case<'_> {
         let suspect_at = at.saturating_sub(grace + self.world.stalled(at, grace));
         let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
         // The kernel sends no probe on a connection that was quiet for less than a second.
-        let probed_after = 1_000_000_000u64.saturating_sub(timeout);
+        let probed_after = 1_000_000_000;
         alive
             && self.world.faults.loss == 0
             && host.reachable_since + timeout < suspect_at
@@ -345,15 +346,18 @@ impl Case<'_> {
     }
 }
 
+/// An ACK this young proves that no probe has gone unanswered: within a second of one the kernel sends none.
+const FRESH: u64 = 1_210_000_000;
+
 pub(super) fn nanos(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 
 impl World {
-    /// For how long the loop stood still within `window` before `at`.
+    /// How long the times were in all that the loop stood still, of those that reach into `window` before
+    /// `at`.
     pub(super) fn stalled(&self, at: u64, window: u64) -> u64 {
         let from = at.saturating_sub(window);
-        let within = |&(begin, end): &(u64, u64)| end.min(at).saturating_sub(begin.max(from));
-        self.stalls.iter().rev().take_while(|(_, end)| *end > from).map(within).sum()
+        self.stalls.iter().rev().take_while(|(_, end)| *end >= from).map(|(begin, end)| end - begin).sum()
     }
 }

@@ -273,7 +273,11 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
         |last_ack_recv_ms, snd_wnd| Some(Evidence { last_ack_recv_ms, snd_wnd, ..Evidence::default() });
     // Suspect for eight seconds.
     assert_eq!(verdict(evidence(8_011, 100), T0, 0, NOW), Reason::LostHeartbeat);
-    assert_eq!(verdict(evidence(8_010, 100), T0, 0, NOW), Reason::StuckFrozen, "the kernel's clock is coarse");
+    assert_eq!(
+        verdict(evidence(8_010, 100), T0, 0, NOW),
+        Reason::StuckFrozen,
+        "the kernel's clock is coarse"
+    );
     assert_eq!(verdict(evidence(60_000, 0), T0, 0, NOW), Reason::LostHeartbeat);
     assert_eq!(verdict(evidence(7_999, 100), T0, 0, NOW), Reason::StuckFrozen);
     assert_eq!(verdict(evidence(10, 0), T0, 0, NOW), Reason::StuckZeroWindow);

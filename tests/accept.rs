@@ -272,6 +272,7 @@ fn a_server_that_did_not_run_tells_afterwards_that_its_queue_was_full() {
 /// Closes by RST.
 fn reset(stream: TcpStream) {
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::entry::Session;
 use super::{Reactor, accept::Gate};
 use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
-use crate::end::{Detector, Reason};
+use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Kernel, Sent, Stream};
 use crate::proto::resp::Reply;
 use crate::table::Key;
@@ -235,13 +235,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// Reading is paused, so an ending would not be seen: asks the kernel.
     fn ask_tcp_info(&mut self, key: Key) {
-        const TCP_CLOSE: u8 = 7;
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         if let Some(io) = &mut conn.io {
             io.info_asked = now;
         }
-        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == TCP_CLOSE) {
+        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE) {
             self.take_error(key, Detector::TcpInfo);
         }
     }

@@ -1,6 +1,7 @@
 //! What a test may see of a running reactor: a narrow window on its bookkeeping, read only and made when
 //! asked for. Nothing in the turn knows that it exists.
 
+use super::accept::Gate;
 use super::entry::Reading;
 use super::posted::Effect;
 use super::Reactor;
@@ -122,6 +123,11 @@ impl<K: Kernel> Inspection<'_, K> {
             Effect::Presence { .. } => false,
         });
         effects.count() + self.0.resume.iter().filter(|key| gone(key)).count()
+    }
+
+    /// Whether a listener would take a connection from its queue, had it an edge.
+    pub fn accepts(&self, listener: usize) -> bool {
+        matches!(self.0.listeners[listener].gate, Gate::Drained)
     }
 
     /// Identities that are held.

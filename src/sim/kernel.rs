@@ -433,6 +433,7 @@ impl Stream for SimStream {
 
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
         let mut stage = self.stage.borrow_mut();
+        stage.world.conns[self.conn].truth.revived = true;
         stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 

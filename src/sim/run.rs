@@ -223,11 +223,10 @@ impl Run {
 
     /// One turn, and what must hold after it.
     fn turn(&mut self) -> Result<Flow, Failure> {
-        let before = self.now();
         let flow = self.reactor.turn().map_err(|fatal| self.fail(fatal.to_string()))?;
         self.turns += 1;
         self.judge_ends()?;
-        self.check_turn(before)?;
+        self.check_turn()?;
         if self.turns % SURVEY_TURNS == 0 {
             self.survey()?;
         }
@@ -261,7 +260,7 @@ impl Run {
         Ok(())
     }
 
-    fn check_turn(&mut self, before: u64) -> Result<(), Failure> {
+    fn check_turn(&mut self) -> Result<(), Failure> {
         let inspection = self.reactor.inspect();
         let sleep = inspection.sleep();
         if inspection.posted() > 0 && sleep != Some(Duration::ZERO) {
@@ -275,9 +274,14 @@ impl Run {
         if all > crossed {
             return Err(Failure { at: stage.world.now(), what: "a TIME_WAIT is left on the server".into() });
         }
-        // A turn that makes no headway and does not wait is a loop that spins.
-        let now = stage.world.now();
-        let _ = (before, now);
+        let forgotten = (0..stage.world.listeners.len()).find(|&index| {
+            let listener = &stage.world.listeners[index];
+            !listener.queue.is_empty() && !listener.watch.queued && inspection.accepts(index)
+        });
+        if let Some(index) = forgotten {
+            let what = format!("connections wait at listener {index} and no edge will tell of them");
+            return Err(Failure { at: stage.world.now(), what });
+        }
         Ok(())
     }
 

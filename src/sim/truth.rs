@@ -33,6 +33,8 @@ pub(super) struct Truth {
     pub(super) closed: Option<(u64, CloseHow)>,
     /// State, unread bytes, and `TCP_INFO` as it was closed.
     pub(super) at_close: Option<(Tcp, usize, Evidence)>,
+    /// The server took a suspicion back.
+    pub(super) revived: bool,
     /// The ending was judged.
     pub(super) ended: bool,
     /// Since which turn input has been waiting.
@@ -149,7 +151,7 @@ impl Case<'_> {
     /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
     /// kernel knew at the close is not what it knew at the verdict.
     fn parted(&self) -> bool {
-        self.end.close != CloseMode::Reset
+        self.end.close != CloseMode::Reset || self.death().is_some()
     }
 
     /// When it was closed, and what the kernel knew then.
@@ -269,6 +271,13 @@ impl Case<'_> {
         let parted = self.parted();
         if silence < timeout + grace && !parted {
             return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
+        }
+        // Late by no more than a tick, the wake-up, and what kept the loop.
+        let late = silence.saturating_sub(timeout + grace);
+        let excuse = 20_000_000 + self.world.stalled(at, silence);
+        let by_silence = self.end.detector == Detector::Heartbeat && self.death().is_none();
+        if by_silence && !parted && !self.world.conn(self.conn).truth.revived && late > excuse {
+            return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
         }
         if u64::try_from(self.end.silence.as_nanos()).unwrap_or(0) < timeout + grace {
             return Some("the silence was too short for a verdict".into());

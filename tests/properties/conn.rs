@@ -198,9 +198,7 @@ impl Run {
         if before.cause().is_some() {
             assert!(Some(at) >= deadline(before), "{input:?} brought it forward: {before:?} {after:?}");
         }
-        if before != after && !matches!(input, Input::Flushed { probe: true }) {
-            assert!(at <= (since + linger_max).max(deadline(before).unwrap_or(at)), "{after:?}");
-        }
+        assert!(at <= since + linger_max, "it would be put off beyond linger_max: {after:?}");
         assert!(at <= (self.now + linger).max(deadline(before).unwrap_or(at)), "{after:?}");
         let wake = self.next_due().map(|(at, _)| at);
         assert!(wake.is_some_and(|wake| wake <= at), "it would sleep past its deadline");

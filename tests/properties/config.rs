@@ -73,12 +73,15 @@ pub(crate) fn url_says_what_a_file_says(bytes: &[u8]) {
     let protocol = choices.pick(&["echo", "resp", "http", ""]);
     let address = choices.pick(ADDRESSES);
     let listing = linger::config::listener_keys();
-    let keys: Vec<&str> = listing.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let keys: Vec<(&str, &str)> =
+        listing.lines().filter_map(|line| line.trim().split_once(char::is_whitespace)).collect();
     let mut given: Vec<(&str, &str)> = Vec::new();
-    while !choices.is_over() && given.len() < 12 {
-        let key = choices.pick(&keys);
+    while !choices.is_over() && given.len() < 8 {
+        let (key, default) = choices.pick(&keys);
         if given.iter().all(|(other, _)| *other != key) {
-            given.push((key, choices.pick(VALUES)));
+            // Mostly what the key can take, or no listener would ever be sound as a whole.
+            let values = if choices.byte() < 32 { VALUES } else { like(default.trim()) };
+            given.push((key, choices.pick(values)));
         }
     }
 
@@ -157,6 +160,21 @@ const VALUES: &[&str] = &[
     "1GiB",
     "4GiB",
 ];
+
+/// Values that a key with this default is likely to take.
+fn like(default: &str) -> &'static [&'static str] {
+    match default {
+        "true" | "false" => &["true", "false"],
+        _ if default.ends_with('B') => {
+            &["1KiB", "4096", "20000", "64KiB", "65537", "3000001", "16MiB", "1GiB"]
+        }
+        _ if default.ends_with(['s', 'm', 'h', 'd']) => {
+            &["1s", "15s", "59s", "90s", "10m", "10ms", "1500ms", "32767s"]
+        }
+        _ if default.bytes().all(|byte| byte.is_ascii_digit()) => &["1", "3", "100", "127", "4096"],
+        _ => VALUES,
+    }
+}
 
 /// A value as TOML writes it: without quotes where it is a number or a flag.
 fn toml(key: &str, value: &str) -> String {

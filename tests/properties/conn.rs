@@ -162,7 +162,11 @@ impl Run {
             Due::Doubt => {
                 assert_ne!(heartbeat.style, HeartbeatStyle::Off, "silence is no evidence");
                 assert_eq!(at, self.life.heard() + heartbeat.timeout);
-                self.apply(Input::Doubted { detector: Detector::Heartbeat, grace: heartbeat.grace });
+                self.apply(Input::Doubted {
+                    detector: Detector::Heartbeat,
+                    grace: heartbeat.grace,
+                    notsent_bytes: 0,
+                });
             }
             Due::Idle => self.apply(leave(Reason::LocalIdle)),
             Due::OobProbe => self.clocks.oob_sent = self.now,
@@ -230,7 +234,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
         1 => Input::Heard,
         2 => {
             let detector = choices.pick(&[Detector::Heartbeat, Detector::HeartbeatChannel]);
-            Input::Doubted { detector, grace: timeout(choices) }
+            Input::Doubted { detector, grace: timeout(choices), notsent_bytes: 0 }
         }
         3 => Input::PeerFin { midframe: choices.flag() },
         4 => Input::Failed { reason: choices.pick(Reason::ALL), detector: choices.pick(Detector::ALL) },

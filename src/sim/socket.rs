@@ -145,7 +145,11 @@ impl Sock {
     pub fn evidence(&self, now: u64) -> Evidence {
         let ms = |since: u64| u32::try_from(now.saturating_sub(since) / 1_000_000).unwrap_or(u32::MAX);
         let in_flight = self.in_flight().div_ceil(self.segment_max as u64);
-        let unsent = (self.output.len() as u64).saturating_sub(self.in_flight());
+        let unsent = if self.state == Tcp::Close {
+            self.never_sent
+        } else {
+            (self.output.len() as u64).saturating_sub(self.in_flight())
+        };
         Evidence {
             tcp_state: self.state as u8,
             retransmits: u8::try_from(self.clocks.retransmits).unwrap_or(u8::MAX),

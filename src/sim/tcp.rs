@@ -98,6 +98,8 @@ pub enum Death {
     Unacked,
     /// The window stayed shut, and the peer's kernel answered the probes.
     ZeroWindow,
+    /// Likewise, but the answer to the last probe was still on its way, or would never come: nobody can tell.
+    ZeroWindowUnclear,
     /// The window was shut, and the probes went unanswered.
     ZeroWindowSilent,
     /// The connection was never set up.
@@ -135,6 +137,8 @@ pub struct Sock {
     pub(super) orphan: bool,
     pub(super) options: SocketOptions,
     pub(super) clocks: Clockwork,
+    /// Bytes that were never sent when it died: `write_seq` and `snd_nxt` outlive the queue.
+    pub(super) never_sent: u64,
     /// How it died, if not by its program.
     pub(super) death: Option<(u64, Death)>,
 }
@@ -164,6 +168,7 @@ impl Sock {
             orphan: false,
             options,
             clocks: Clockwork::new(now, sizes.rto),
+            never_sent: 0,
             death: None,
         }
     }
@@ -312,6 +317,7 @@ impl Sock {
     pub(super) fn done(&mut self) {
         self.state = Tcp::Close;
         self.shut = true;
+        self.never_sent = (self.output.len() as u64).saturating_sub(self.in_flight());
         self.output.clear();
         self.snd_nxt = self.snd_una;
         self.clocks.stop();

@@ -220,8 +220,11 @@ impl Sock {
             None => self.clocks.probes >= if self.orphan { RETRIES_ORPHAN } else { RETRIES },
         };
         if expired {
-            let silent = self.clocks.probes > 1;
-            let death = if silent { Death::ZeroWindowSilent } else { Death::ZeroWindow };
+            let death = match self.clocks.probes {
+                0 => Death::ZeroWindow,
+                1 => Death::ZeroWindowUnclear,
+                _ => Death::ZeroWindowSilent,
+            };
             let fault = self.soft_error.take().unwrap_or(Fault::TimedOut);
             return self.die(fault, death, now);
         }

@@ -190,7 +190,10 @@ impl Case<'_> {
                 need(self.death() == Some(Death::Keepalive), "keepalive had not given up")
             }
             Reason::LostUnacked => need(
-                matches!(self.death(), Some(Death::Unacked | Death::ZeroWindowSilent))
+                matches!(
+                    self.death(),
+                    Some(Death::Unacked | Death::ZeroWindowUnclear | Death::ZeroWindowSilent)
+                )
                     || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
                 "nothing was unacknowledged for too long",
             ),
@@ -201,7 +204,9 @@ impl Case<'_> {
             ),
             Reason::LostHeartbeat | Reason::StuckFrozen => self.silence_is_wrong(),
             Reason::StuckZeroWindow => match self.death() {
-                Some(death) => need(death == Death::ZeroWindow, "it was not the window"),
+                Some(death) => {
+                    need(matches!(death, Death::ZeroWindow | Death::ZeroWindowUnclear), "it was not the window")
+                },
                 None => self.silence_is_wrong(),
             },
             Reason::SlowBytes => {

@@ -119,8 +119,7 @@ const PROBE_MS: u128 = 1200;
 pub fn verdict(evidence: Option<Evidence>, since: Instant, notsent_bytes: u32, now: Instant) -> Reason {
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
-    let answered =
-        u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);
+    let answered = u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);
     // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
     let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
     let unread = evidence.notsent_bytes >= notsent_bytes;

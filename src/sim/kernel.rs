@@ -90,8 +90,8 @@ impl Kernel for SimKernel {
             *wait += *wait / 2;
         }
         // Rounded up to whole milliseconds, as epoll_wait(2) takes it.
-        let until =
-            wait.map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
+        let until = wait
+            .map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
         let interrupted =
             timeout != Some(Duration::ZERO) && stage.world.chance.chance(stage.world.faults.poll_interrupted);
         if !interrupted {
@@ -203,7 +203,10 @@ impl World {
 
     fn take_ready(&mut self, ready: &mut Vec<Ready>) {
         if std::mem::take(&mut self.signal_ready) {
-            ready.push(Ready { token: Token::SIGNAL, readiness: Readiness { readable: true, ..Readiness::default() } });
+            ready.push(Ready {
+                token: Token::SIGNAL,
+                readiness: Readiness { readable: true, ..Readiness::default() },
+            });
         }
         while ready.len() < self.faults.batch_max {
             let Some(source) = self.ready.pop_front() else { break };
@@ -231,7 +234,10 @@ impl World {
             }
         };
         let found = found & (watch.interest | mask::ERR | mask::HUP);
-        if self.canary == Some(Canary::LostEdge) && matches!(source, Source::Conn(_)) && self.chance.chance(20_000) {
+        if self.canary == Some(Canary::LostEdge)
+            && matches!(source, Source::Conn(_))
+            && self.chance.chance(20_000)
+        {
             return None;
         }
         (found != 0).then(|| Ready { token: Token(watch.token), readiness: readiness(found) })
@@ -453,7 +459,8 @@ impl Stream for SimStream {
         world.descriptors -= 1;
         let plain = world.canary == Some(Canary::Linger2IsPlain);
         let now = world.now;
-        let snapshot = world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
+        let snapshot =
+            world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
         world.conns[conn].truth.closed = Some((now, how));
         world.conns[conn].truth.at_close = snapshot;
         world.act(conn, Side::Server, |sock, now, out| {

@@ -159,7 +159,9 @@ impl Program {
         self.conn = Some(conn);
         let lives = self.script.lives;
         match self.script.ending {
-            Ending::DieInQueue => return self.later(program, END, self.script.lives.min(Duration::from_millis(400)), world),
+            Ending::DieInQueue => {
+                return self.later(program, END, self.script.lives.min(Duration::from_millis(400)), world);
+            }
             Ending::NeverSpeak => {}
             _ => {
                 self.greet(world);
@@ -194,8 +196,7 @@ impl Program {
             self.say(frame.as_bytes(), b"+OK\r\n", world);
             if let Some(conn) = self.conn {
                 let said = &mut world.conns[conn].truth.said;
-                (said.identity, said.ident, said.beat) =
-                    (Some(identity), Some(said.whole), self.script.beat);
+                (said.identity, said.ident, said.beat) = (Some(identity), Some(said.whole), self.script.beat);
             }
         }
         for channel in 0..self.script.channels {
@@ -282,7 +283,9 @@ impl Program {
 
     fn flush(&mut self, world: &mut World) {
         let Some(conn) = self.conn else { return };
-        if self.backlog.is_empty() || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == Tcp::SynSent) {
+        if self.backlog.is_empty()
+            || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == Tcp::SynSent)
+        {
             return;
         }
         let backlog = &mut self.backlog;
@@ -337,7 +340,9 @@ impl Program {
         if matches!(self.script.ending, Ending::QuitAndStay) && in_order {
             return false;
         }
-        world.note(|| format!("c{conn} client sees the end, {}", if in_order { "in order" } else { "by error" }));
+        world.note(|| {
+            format!("c{conn} client sees the end, {}", if in_order { "in order" } else { "by error" })
+        });
         self.close(CloseHow::Plain, world);
         true
     }
@@ -350,7 +355,8 @@ impl Program {
         let sent = said.sent;
         match self.script.protocol {
             Protocol::Echo => {
-                let wrong = bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
+                let wrong =
+                    bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
                 // After everything, a probe may come: a line feed.
                 if let Some(at) = wrong.filter(|at| from + (*at as u64) < sent || bytes[*at..] != *b"\n") {
                     let at = from + at as u64;
@@ -364,7 +370,10 @@ impl Program {
                         // The server's own goodbye or error comes after all answers, or instead of them.
                         _ if *byte == b'-' || *byte == b'>' || *byte == b'+' => return self.checks = false,
                         other => {
-                            let what = format!("c{conn}: {:?} was answered where {other:?} was due", char::from(*byte));
+                            let what = format!(
+                                "c{conn}: {:?} was answered where {other:?} was due",
+                                char::from(*byte)
+                            );
                             world.violate(what);
                             self.checks = false;
                             return;
@@ -410,7 +419,8 @@ impl Program {
             Ending::Reset => self.close(CloseHow::Reset, world),
             Ending::HalfClose => self.finish(conn, world),
             Ending::MidFrame => {
-                let part: &[u8] = if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
+                let part: &[u8] =
+                    if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
                 if self.backlog.is_empty() {
                     self.push(part, world);
                 }

@@ -105,9 +105,13 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
             },
             keepalive,
             user_timeout,
-            tcp_info_interval: rng.chance(700_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(10))),
+            tcp_info_interval: rng
+                .chance(700_000)
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(10))),
             probe_after_eof: rng.chance(250_000),
-            probe_oob: rng.chance(150_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
+            probe_oob: rng
+                .chance(150_000)
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
         },
         parting: Parting {
             linger: rng.between(Duration::ZERO, Duration::from_secs(6)),
@@ -124,7 +128,9 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
             slow_time: rng.between(Duration::from_secs(1), Duration::from_secs(30)),
             handshake_timeout: (protocol == Protocol::Resp && rng.chance(700_000))
                 .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(60))),
-            idle_timeout: rng.chance(150_000).then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
+            idle_timeout: rng
+                .chance(150_000)
+                .then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
         },
     }
 }
@@ -146,8 +152,12 @@ pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
     });
     let by_timer = match state {
         State::Handshaking => policy.bounds.handshake_timeout,
-        State::Open | State::Suspect { .. } => [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min(),
-        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => Some(policy.parting.linger_max),
+        State::Open | State::Suspect { .. } => {
+            [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min()
+        }
+        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => {
+            Some(policy.parting.linger_max)
+        }
     };
     let soonest = [by_timer, by_keepalive].into_iter().flatten().min();
     soonest.map(|soonest| nanos(soonest + policy.parting.linger_max + Duration::from_secs(60)))

@@ -93,7 +93,14 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         Err(fatal) => unreachable!("the simulated kernel refuses no listener: {fatal}"),
     };
     reactor.keep_ends();
-    let mut run = Run { reactor, stage, settings: plan.settings, turns: 0, draining: false, outcome: Outcome::default() };
+    let mut run = Run {
+        reactor,
+        stage,
+        settings: plan.settings,
+        turns: 0,
+        draining: false,
+        outcome: Outcome::default(),
+    };
     let failure = run.live(end).err();
     run.report(failure)
 }
@@ -107,7 +114,11 @@ fn cast(rng: &mut Rng, plan: &Plan, world: &mut World) -> Cast {
         let settings = &plan.settings.listeners[listener];
         let interval = honest_interval(rng, &settings.policy);
         let script = Script::draw(rng, listener, settings.protocol, interval, &scale);
-        let latency = if rng.chance(500_000) { rng.within(20_000..2_000_000) } else { rng.within(1_000_000..150_000_000) };
+        let latency = if rng.chance(500_000) {
+            rng.within(20_000..2_000_000)
+        } else {
+            rng.within(1_000_000..150_000_000)
+        };
         let host = world.add_host(latency);
         let at = world.now() + rng.within(0..nanos(plan.duration / 4));
         let own = rng.fork();
@@ -205,7 +216,10 @@ impl Run {
         let stage = self.stage.borrow();
         let world = &stage.world;
         if drained.accepted != world.accepted {
-            return Err(self.fail(format!("{} of {} accepted connections are counted", drained.accepted, world.accepted)));
+            return Err(self.fail(format!(
+                "{} of {} accepted connections are counted",
+                drained.accepted, world.accepted
+            )));
         }
         let open = world.conns.iter().position(|conn| conn.truth.accepted.is_some() && !conn.truth.ended);
         if let Some(conn) = open {
@@ -337,7 +351,8 @@ impl Run {
         self.outcome.turns = self.turns;
         self.outcome.events = world.events_done;
         self.outcome.accepted = world.accepted;
-        self.outcome.seconds = Instant::from_nanos(world.now()).since(Instant::from_millis(1000)).as_secs_f64();
+        self.outcome.seconds =
+            Instant::from_nanos(world.now()).since(Instant::from_millis(1000)).as_secs_f64();
         self.outcome.crossed = world.time_waits.1;
         self.outcome.trace = world.trace.take().unwrap_or_default();
         drop(stage);

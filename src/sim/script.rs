@@ -113,7 +113,13 @@ pub struct Script {
 
 impl Script {
     /// Draws a character. `interval`: time between two messages that keeps every promise on its listener.
-    pub fn draw(rng: &mut Rng, listener: usize, protocol: Protocol, interval: Duration, world: &Scale) -> Self {
+    pub fn draw(
+        rng: &mut Rng,
+        listener: usize,
+        protocol: Protocol,
+        interval: Duration,
+        world: &Scale,
+    ) -> Self {
         let resp = protocol == Protocol::Resp;
         let beat = (resp && rng.chance(300_000)).then(|| interval * 3);
         let size_max = rng.pick(&[1, 20, 200, 2000, 2000, 20_000, 100_000]);

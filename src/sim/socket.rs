@@ -97,7 +97,9 @@ impl Sock {
                 self.done();
                 return;
             }
-            Tcp::FinWait1 | Tcp::FinWait2 | Tcp::TimeWait | Tcp::Close | Tcp::LastAck | Tcp::Closing => return,
+            Tcp::FinWait1 | Tcp::FinWait2 | Tcp::TimeWait | Tcp::Close | Tcp::LastAck | Tcp::Closing => {
+                return;
+            }
         };
         self.fin_queued = true;
         self.transmit(now, out);

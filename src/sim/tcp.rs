@@ -257,10 +257,7 @@ impl Sock {
     }
 
     const fn may_send(&self) -> bool {
-        matches!(
-            self.state,
-            Tcp::Established | Tcp::CloseWait | Tcp::FinWait1 | Tcp::LastAck | Tcp::Closing
-        )
+        matches!(self.state, Tcp::Established | Tcp::CloseWait | Tcp::FinWait1 | Tcp::LastAck | Tcp::Closing)
     }
 
     /// Something came from the peer. Returns who is to be woken.

@@ -157,8 +157,7 @@ impl Case<'_> {
     /// When it was closed, and what the kernel knew then.
     fn at_close(&self) -> (u64, Tcp, usize, Evidence) {
         let at = self.truth().closed.map_or(self.world.now(), |(at, _)| at);
-        let (state, unread, evidence) =
-            self.truth().at_close.unwrap_or((Tcp::Close, 0, Evidence::default()));
+        let (state, unread, evidence) = self.truth().at_close.unwrap_or((Tcp::Close, 0, Evidence::default()));
         (at, state, unread, evidence)
     }
 
@@ -193,8 +192,7 @@ impl Case<'_> {
                 matches!(
                     self.death(),
                     Some(Death::Unacked | Death::ZeroWindowUnclear | Death::ZeroWindowSilent)
-                )
-                    || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
+                ) || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
                 "nothing was unacknowledged for too long",
             ),
             Reason::LostUnreachable => need(
@@ -204,16 +202,17 @@ impl Case<'_> {
             ),
             Reason::LostHeartbeat | Reason::StuckFrozen => self.silence_is_wrong(),
             Reason::StuckZeroWindow => match self.death() {
-                Some(death) => {
-                    need(matches!(death, Death::ZeroWindow | Death::ZeroWindowUnclear), "it was not the window")
-                },
+                Some(death) => need(
+                    matches!(death, Death::ZeroWindow | Death::ZeroWindowUnclear),
+                    "it was not the window",
+                ),
                 None => self.silence_is_wrong(),
             },
             Reason::SlowBytes => {
                 let (.., evidence) = self.at_close();
                 let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
                 need(full || self.end.unsent_bytes > 0 || self.parted(), "nothing waited for it")
-            },
+            }
             Reason::SlowTime => self.slowness_is_wrong(),
             Reason::ProtocolMalformed | Reason::ProtocolUnsupported => {
                 need(broken && !said.oversized, "it had kept to the protocol")
@@ -221,11 +220,12 @@ impl Case<'_> {
             Reason::ProtocolOversized => need(broken && said.oversized, "its frames were small enough"),
             Reason::ProtocolHandshakeTimeout => {
                 let timeout = self.settings.policy.bounds.handshake_timeout;
-                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
-                    .or_else(|| {
+                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(
+                    || {
                         let deadline = truth.accepted.unwrap_or(0) + timeout.map_or(0, nanos);
                         need(truth.spoke.is_none_or(|at| at >= deadline), "it had spoken")
-                    })
+                    },
+                )
             }
             Reason::LocalIdle => {
                 let timeout = self.settings.policy.bounds.idle_timeout;
@@ -250,14 +250,17 @@ impl Case<'_> {
             theirs.identity == said.identity && truth.has_read(theirs.ident)
         };
         let others = || self.world.conns.iter().enumerate().filter(|(index, _)| *index != self.conn);
-        said.identity.is_some() && self.truth().has_read(said.ident) && others().any(|(_, other)| newer(other))
+        said.identity.is_some()
+            && self.truth().has_read(said.ident)
+            && others().any(|(_, other)| newer(other))
     }
 
     /// The heartbeat contract in force, in nanoseconds.
     fn heartbeat_timeout(&self) -> Option<u64> {
         let said = self.said();
         if let Some(beat) = said.beat.filter(|_| self.truth().has_read(said.ident)) {
-            return Some(nanos(beat));
+            // Contracts are kept in milliseconds.
+            return Some(nanos(beat) / 1_000_000 * 1_000_000);
         }
         let listener = &self.settings.policy.liveness.heartbeat;
         match listener.style {
@@ -296,14 +299,19 @@ impl Case<'_> {
             Reason::LostHeartbeat if self.kernel_must_have_answered(at, timeout, grace) => {
                 Some("its kernel was there to answer the probe".into())
             }
-            Reason::LostHeartbeat if !parted && answered_ago + slack < grace => Some("its kernel had answered".into()),
+            Reason::LostHeartbeat if !parted && answered_ago + slack < grace => {
+                Some("its kernel had answered".into())
+            }
             Reason::StuckFrozen | Reason::StuckZeroWindow
                 if !parted
-                    && answered_ago > (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH) =>
+                    && answered_ago
+                        > (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH) =>
             {
                 Some("its kernel had not answered".into())
             }
-            Reason::StuckZeroWindow if evidence.snd_wnd > 0 && evidence.notsent_bytes == 0 => Some("its window was open".into()),
+            Reason::StuckZeroWindow if evidence.snd_wnd > 0 && evidence.notsent_bytes == 0 => {
+                Some("its window was open".into())
+            }
             _ => None,
         }
     }
@@ -347,7 +355,10 @@ impl Case<'_> {
         let orderly = self.end.reason == Reason::PeerFin && self.end.close == CloseMode::PeerFirst;
         if self.settings.protocol == Protocol::Echo && orderly {
             if truth.read != said.sent {
-                return Err(format!("c{}: {} of {} bytes were read before the FIN", self.conn, truth.read, said.sent));
+                return Err(format!(
+                    "c{}: {} of {} bytes were read before the FIN",
+                    self.conn, truth.read, said.sent
+                ));
             }
             if self.end.bytes_out != truth.read {
                 return Err(format!(

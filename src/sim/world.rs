@@ -355,7 +355,8 @@ impl World {
         let connection = &mut self.conns[conn];
         let host = &self.hosts[connection.host];
         if lost {
-            if host.unreachable && from == Side::Server
+            if host.unreachable
+                && from == Side::Server
                 && let Some(sock) = &mut connection.ends[from as usize]
             {
                 sock.soft_error = Some(Fault::Unreachable);

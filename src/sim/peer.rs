@@ -53,6 +53,10 @@ pub struct Said {
 
 /// A client program.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what a program does and does not do at present, in any combination"
+)]
 pub(super) struct Program {
     pub(super) script: Script,
     pub(super) host: usize,
@@ -158,16 +162,13 @@ impl Program {
         let conn = world.connect(self.host, self.script.listener, program, sizes);
         self.conn = Some(conn);
         let lives = self.script.lives;
-        match self.script.ending {
-            Ending::DieInQueue => {
-                return self.later(program, END, self.script.lives.min(Duration::from_millis(400)), world);
-            }
-            Ending::NeverSpeak => {}
-            _ => {
-                self.greet(world);
-                let after = self.rng.between(Duration::ZERO, self.script.interval);
-                self.later(program, TALK, after, world);
-            }
+        if self.script.ending == Ending::DieInQueue {
+            return self.later(program, END, lives.min(Duration::from_millis(400)), world);
+        }
+        if self.script.ending != Ending::NeverSpeak {
+            self.greet(world);
+            let after = self.rng.between(Duration::ZERO, self.script.interval);
+            self.later(program, TALK, after, world);
         }
         self.later(program, END, lives, world);
         if self.script.sips.is_some() {
@@ -307,7 +308,12 @@ impl Program {
         if !self.reads {
             return;
         }
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = std::mem::take(&mut world.buffer);
+        self.read(conn, &mut buffer, world);
+        world.buffer = buffer;
+    }
+
+    fn read(&mut self, conn: usize, buffer: &mut [u8], world: &mut World) {
         let mut budget = self.script.sips.map_or(usize::MAX, |_| 1);
         while budget > 0 {
             budget -= 1;
@@ -415,9 +421,7 @@ impl Program {
         let ending = self.script.ending;
         world.note(|| format!("c{conn} client's script: {ending:?}"));
         match ending {
-            Ending::Close | Ending::DieInQueue | Ending::NeverSpeak => self.close(CloseHow::Plain, world),
             Ending::Reset => self.close(CloseHow::Reset, world),
-            Ending::HalfClose => self.finish(conn, world),
             Ending::MidFrame => {
                 let part: &[u8] =
                     if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
@@ -432,7 +436,7 @@ impl Program {
                 said.goodbye = Some(said.whole);
                 self.mute = true;
             }
-            Ending::Quit | Ending::QuitAndStay => self.finish(conn, world),
+            Ending::Quit | Ending::QuitAndStay | Ending::HalfClose => self.finish(conn, world),
             Ending::Garbage | Ending::Oversized if self.script.protocol == Protocol::Resp => {
                 self.checks = false;
                 let oversized = ending == Ending::Oversized;
@@ -442,7 +446,9 @@ impl Program {
                 (said.broken, said.oversized) = (Some(said.sent), oversized);
                 self.mute = true;
             }
-            Ending::Garbage | Ending::Oversized => self.close(CloseHow::Plain, world),
+            Ending::Garbage | Ending::Oversized | Ending::Close | Ending::DieInQueue | Ending::NeverSpeak => {
+                self.close(CloseHow::Plain, world);
+            }
             Ending::Freeze | Ending::Nap => {
                 self.stopped = true;
                 self.later(program, RECOVER, self.script.recovers, world);

@@ -57,7 +57,7 @@ impl Plan {
 pub(super) fn honest_interval(rng: &mut Rng, policy: &Policy) -> Duration {
     let heartbeat = &policy.liveness.heartbeat;
     let promised = match heartbeat.style {
-        HeartbeatStyle::Off | HeartbeatStyle::Server => Duration::from_secs(60),
+        HeartbeatStyle::Off | HeartbeatStyle::Server => Duration::from_secs(240),
         HeartbeatStyle::Client | HeartbeatStyle::Both => heartbeat.timeout,
     };
     promised / u32::try_from(rng.within(2..5)).unwrap_or(2)
@@ -86,11 +86,14 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
         interval: Duration::from_secs(rng.within(1..20)),
         count: rng.pick(&[1, 2, 3, 9]),
     };
-    let timeout = rng.between(Duration::from_secs(1), Duration::from_secs(90));
+    let longest = rng.pick(&[10, 60, 300, 600]);
+    let timeout = rng.between(Duration::from_secs(1), Duration::from_secs(longest));
     let keepalive = rng.chance(600_000).then_some(keepalive);
     let user_timeout = match (keepalive, rng.index(3)) {
         (_, 0) => None,
-        (Some(k), 1) => Some(k.idle + k.interval * k.count - Duration::from_secs(1)),
+        (Some(k), 1) => {
+            Some(k.idle + k.interval * k.count).map(|sum| sum.saturating_sub(Duration::from_secs(1)))
+        }
         _ => Some(rng.between(Duration::from_secs(1), Duration::from_secs(60))),
     };
     let high = rng.pick(&[1024, 8192, 65_536]);
@@ -138,8 +141,8 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
 /// How long it may take at most until a connection in `state` that nobody is at the other end of is gone, in
 /// nanoseconds; none: for ever.
 pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
-    /// `tcp_retries2`, without a user timeout: about 924 s.
-    const RETRIES: Duration = Duration::from_secs(1000);
+    /// `tcp_retries2`, without a user timeout: 924 s, and more on slow paths.
+    const RETRIES: Duration = Duration::from_secs(1400);
     let heartbeat = &policy.liveness.heartbeat;
     let by_heartbeat = match heartbeat.style {
         HeartbeatStyle::Off | HeartbeatStyle::Server => None,

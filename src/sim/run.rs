@@ -241,7 +241,7 @@ impl Run {
         self.turns += 1;
         self.judge_ends()?;
         self.check_turn()?;
-        if self.turns % SURVEY_TURNS == 0 {
+        if self.turns.is_multiple_of(SURVEY_TURNS) {
             self.survey()?;
         }
         Ok(flow)
@@ -325,7 +325,7 @@ impl Run {
                 return fail("has a deadline that no timer stands for".into());
             }
             let connection = &world.conns[conn];
-            let news = connection.end(Side::Server).is_some_and(|sock| sock.has_news());
+            let news = connection.end(Side::Server).is_some_and(Sock::has_news);
             let served = glance.paused || glance.over || !news;
             let queued = connection.watch.is_some_and(|watch| watch.queued);
             if !served && !queued && !glance.posted && sleeps {

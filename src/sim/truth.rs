@@ -15,6 +15,7 @@ use crate::net::{CloseHow, Fault, Received, Sent};
 
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
 pub(super) struct Truth {
     pub(super) token: Option<u64>,
     pub(super) accepted: Option<u64>,
@@ -110,8 +111,7 @@ impl Case<'_> {
         }
         let fits = matches!(
             (self.end.close, how),
-            (CloseMode::Linger2, CloseHow::Linger2)
-                | (CloseMode::Linger2, CloseHow::Plain)
+            (CloseMode::Linger2, CloseHow::Linger2 | CloseHow::Plain)
                 | (CloseMode::Reset, CloseHow::Reset)
                 | (
                     CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset,
@@ -295,25 +295,18 @@ impl Case<'_> {
         }
         let answered_ago = u64::from(evidence.last_ack_recv_ms) * 1_000_000;
         let slack = 10_000_000;
-        match self.end.reason {
-            Reason::LostHeartbeat if self.kernel_must_have_answered(at, timeout, grace) => {
-                Some("its kernel was there to answer the probe".into())
+        if self.end.reason == Reason::LostHeartbeat {
+            if self.kernel_must_have_answered(at, timeout, grace) {
+                return Some("its kernel was there to answer the probe".into());
             }
-            Reason::LostHeartbeat if !parted && answered_ago + slack < grace => {
-                Some("its kernel had answered".into())
-            }
-            Reason::StuckFrozen | Reason::StuckZeroWindow
-                if !parted
-                    && answered_ago
-                        > (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH) =>
-            {
-                Some("its kernel had not answered".into())
-            }
-            Reason::StuckZeroWindow if evidence.snd_wnd > 0 && evidence.notsent_bytes == 0 => {
-                Some("its window was open".into())
-            }
-            _ => None,
+            return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
+        let fresh = (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH);
+        if !parted && answered_ago > fresh {
+            return Some("its kernel had not answered".into());
+        }
+        let open = evidence.snd_wnd > 0 && evidence.notsent_bytes == 0;
+        (self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
     }
 
     /// Whether a probe sent when it became suspect must have been answered in time.

@@ -39,8 +39,8 @@ impl Side {
 pub enum Event {
     /// A segment arrives.
     Arrive(usize, Side, Segment),
-    /// A kernel timer of an end may be due.
-    Timer(usize, Side),
+    /// A kernel timer of an end may be due, unless it was armed anew since, for another time.
+    Timer(usize, Side, u64),
     /// There is memory again for a send that got less than it could have.
     Room(usize),
     /// A client program has something to do.
@@ -270,7 +270,7 @@ impl World {
         self.events_done += 1;
         match event {
             Event::Arrive(conn, side, segment) => self.arrive(conn, side, segment),
-            Event::Timer(conn, side) => self.on_timer(conn, side),
+            Event::Timer(conn, side, at) => self.on_timer(conn, side, at),
             Event::Room(conn) => self.wake(conn, Side::Server, wake::OUT),
             Event::Program(program, tag) => return Some((program, tag)),
             Event::Signal(signal) => {
@@ -447,7 +447,10 @@ impl World {
         true
     }
 
-    fn on_timer(&mut self, conn: usize, side: Side) {
+    fn on_timer(&mut self, conn: usize, side: Side, at: u64) {
+        if self.conns[conn].timers[side as usize] != at {
+            return;
+        }
         self.conns[conn].timers[side as usize] = u64::MAX;
         let due = self.conns[conn].end(side).and_then(Sock::next_timer).is_some_and(|at| at <= self.now);
         if !due {
@@ -469,7 +472,7 @@ impl World {
             && at < armed
         {
             connection.timers[side as usize] = at;
-            self.schedule(at, Event::Timer(conn, side));
+            self.schedule(at, Event::Timer(conn, side, at));
         }
     }
 

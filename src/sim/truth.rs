@@ -302,7 +302,9 @@ impl Case<'_> {
             return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
         let fresh = (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH);
-        if !parted && answered_ago > fresh {
+        // Between two probes of the window nothing is to be answered.
+        let between = evidence.notsent_bytes > 0 && evidence.probes == 0;
+        if !parted && answered_ago > fresh && !between {
             return Some("its kernel had not answered".into());
         }
         let open = evidence.snd_wnd > 0 && evidence.notsent_bytes == 0;

@@ -123,7 +123,11 @@ pub fn verdict(evidence: Option<Evidence>, since: Instant, notsent_bytes: u32, n
     // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
     let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
     let unread = evidence.notsent_bytes >= notsent_bytes;
-    match (answered, shut && unread) {
+    // While output waits for the window the kernel sends no other probes than those of the window, up to 120 s
+    // apart (`TCP_RTO_MAX`). None of them is unanswered: the last thing known of the peer's kernel is that it
+    // is there.
+    let probed = evidence.notsent_bytes > 0 && evidence.unacked == 0 && evidence.probes == 0;
+    match (answered || probed, shut && unread) {
         (false, _) => Reason::LostHeartbeat,
         (true, true) => Reason::StuckZeroWindow,
         (true, false) => Reason::StuckFrozen,

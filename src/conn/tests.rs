@@ -285,6 +285,14 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
     assert_eq!(verdict(Some(narrow), T0, 0, NOW), Reason::StuckZeroWindow);
     assert_eq!(verdict(Some(narrow), T0, 5_000, NOW), Reason::StuckZeroWindow);
     assert_eq!(verdict(Some(narrow), T0, 5_001, NOW), Reason::StuckFrozen, "silent, but it reads");
+    let between_probes = Evidence { last_ack_recv_ms: 60_000, ..narrow };
+    assert_eq!(verdict(Some(between_probes), T0, 0, NOW), Reason::StuckZeroWindow);
+    let probed = Evidence { probes: 1, ..between_probes };
+    assert_eq!(
+        verdict(Some(probed), T0, 0, NOW),
+        Reason::LostHeartbeat,
+        "a probe of the window is unanswered"
+    );
     let on_its_way = Evidence { unacked: 1, ..narrow };
     assert_eq!(verdict(Some(on_its_way), T0, 0, NOW), Reason::StuckFrozen);
     let soon = T0 + Duration::from_millis(700);

@@ -263,7 +263,8 @@ impl<K: Kernel> Reactor<K> {
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
             return self.fail(key, fault, Detector::SendError);
         }
-        conn.io_mut(&mut self.pool).broken = Some(fault);
+        // The first error tells; the next send, of what others had posted meanwhile, is only refused.
+        conn.io_mut(&mut self.pool).broken.get_or_insert(fault);
         self.read_to_the_error(key);
     }
 

@@ -33,7 +33,7 @@ pub use accept::Stall;
 use clock::House;
 use entry::Connection;
 use input::Pool;
-pub use inspect::{Glance, Inspection};
+pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload};
 use posted::Effect;
 use std::collections::VecDeque;

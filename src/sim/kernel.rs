@@ -404,7 +404,7 @@ impl Stream for SimStream {
         // segment leaves and is acknowledged, or is not.
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
-        let sent = world.act(conn, Side::Server, |sock, now, out| sock.send_urgent(now, out));
+        let sent = world.act(conn, Side::Server, Sock::send_urgent);
         let sent = sent.unwrap_or(Sent::Failed(Fault::BrokenPipe));
         world.note(|| format!("c{conn} server send_oob: {sent:?}"));
         sent

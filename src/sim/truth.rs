@@ -15,6 +15,7 @@ use crate::net::{CloseHow, Fault, Received, Sent};
 
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
 pub(super) struct Truth {
     pub(super) token: Option<u64>,
     pub(super) accepted: Option<u64>,
@@ -55,7 +56,9 @@ impl Truth {
             }
             Received::Eof => self.eof = true,
             Received::Failed(Fault::Memory) | Received::WouldBlock | Received::Interrupted => {}
-            Received::Failed(fault) => self.failed = Some(*fault),
+            Received::Failed(fault) => {
+                self.failed.get_or_insert(*fault);
+            }
         }
     }
 
@@ -65,7 +68,9 @@ impl Truth {
                 self.written += *count as u64;
                 self.last_write = now;
             }
-            Sent::Failed(fault) => self.failed = Some(*fault),
+            Sent::Failed(fault) => {
+                self.failed.get_or_insert(*fault);
+            }
             Sent::WouldBlock | Sent::Interrupted => {}
         }
     }
@@ -110,8 +115,7 @@ impl Case<'_> {
         }
         let fits = matches!(
             (self.end.close, how),
-            (CloseMode::Linger2, CloseHow::Linger2)
-                | (CloseMode::Linger2, CloseHow::Plain)
+            (CloseMode::Linger2, CloseHow::Linger2 | CloseHow::Plain)
                 | (CloseMode::Reset, CloseHow::Reset)
                 | (
                     CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset,
@@ -259,7 +263,8 @@ impl Case<'_> {
     fn heartbeat_timeout(&self) -> Option<u64> {
         let said = self.said();
         if let Some(beat) = said.beat.filter(|_| self.truth().has_read(said.ident)) {
-            return Some(nanos(beat));
+            // Contracts are kept in milliseconds.
+            return Some(nanos(beat) / 1_000_000 * 1_000_000);
         }
         let listener = &self.settings.policy.liveness.heartbeat;
         match listener.style {
@@ -294,25 +299,20 @@ impl Case<'_> {
         }
         let answered_ago = u64::from(evidence.last_ack_recv_ms) * 1_000_000;
         let slack = 10_000_000;
-        match self.end.reason {
-            Reason::LostHeartbeat if self.kernel_must_have_answered(at, timeout, grace) => {
-                Some("its kernel was there to answer the probe".into())
+        if self.end.reason == Reason::LostHeartbeat {
+            if self.kernel_must_have_answered(at, timeout, grace) {
+                return Some("its kernel was there to answer the probe".into());
             }
-            Reason::LostHeartbeat if !parted && answered_ago + slack < grace => {
-                Some("its kernel had answered".into())
-            }
-            Reason::StuckFrozen | Reason::StuckZeroWindow
-                if !parted
-                    && answered_ago
-                        > (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH) =>
-            {
-                Some("its kernel had not answered".into())
-            }
-            Reason::StuckZeroWindow if evidence.snd_wnd > 0 && evidence.notsent_bytes == 0 => {
-                Some("its window was open".into())
-            }
-            _ => None,
+            return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
+        let fresh = (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH);
+        // Between two probes of the window nothing is to be answered.
+        let between = evidence.notsent_bytes > 0 && evidence.probes == 0;
+        if !parted && answered_ago > fresh && !between {
+            return Some("its kernel had not answered".into());
+        }
+        let open = evidence.snd_wnd > 0 && evidence.notsent_bytes == 0;
+        (self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
     }
 
     /// Whether a probe sent when it became suspect must have been answered in time.
@@ -325,7 +325,7 @@ impl Case<'_> {
         // The kernel sends no probe on a connection that was quiet for less than a second.
         let probed_after = 1_000_000_000;
         alive
-            && self.world.faults.loss == 0
+            && !self.world.lossy
             && host.reachable_since + timeout < suspect_at
             && conn.truth.said.forgot.is_none()
             && grace > round_trip + probed_after

@@ -4,6 +4,8 @@
 //! happen. What a client program does about it is for `peer` to say; the world only tells that it has to be
 //! asked ([`Event::Program`]).
 
+use super::agenda::Agenda;
+pub use super::agenda::Event;
 use super::faults::{Canary, Faults};
 use super::rng::Rng;
 use super::socket::mask;
@@ -11,8 +13,7 @@ use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, Tcp, reset, wake};
 use super::truth::Truth;
 use crate::net::{Fault, ListenDrops, Signal, SocketOptions};
 use crate::time::Instant;
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::SocketAddr;
 
@@ -31,44 +32,6 @@ impl Side {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
         }
-    }
-}
-
-/// What will happen.
-#[derive(Debug)]
-pub enum Event {
-    /// A segment arrives.
-    Arrive(usize, Side, Segment),
-    /// A kernel timer of an end may be due.
-    Timer(usize, Side),
-    /// There is memory again for a send that got less than it could have.
-    Room(usize),
-    /// A client program has something to do.
-    Program(usize, u32),
-    /// A signal for the server.
-    Signal(Signal),
-}
-
-struct Pending {
-    at: u64,
-    order: u64,
-    event: Event,
-}
-
-impl PartialEq for Pending {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
-    }
-}
-impl Eq for Pending {}
-impl PartialOrd for Pending {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Pending {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
     }
 }
 
@@ -143,8 +106,7 @@ pub(super) struct Listening {
 /// Everything outside the server.
 pub struct World {
     pub(super) now: u64,
-    order: u64,
-    events: BinaryHeap<Reverse<Pending>>,
+    agenda: Agenda,
     /// Paths and hosts of the clients.
     pub hosts: Vec<Host>,
     pub(super) conns: Vec<Conn>,
@@ -170,10 +132,14 @@ pub struct World {
     /// When the loop stood still: from, until.
     pub(super) stalls: Vec<(u64, u64)>,
     pub(super) accepted: u64,
+    /// Segments were lost at some time.
+    pub(super) lossy: bool,
     /// Connections by the generation that the server gave them.
     pub(super) named: Vec<usize>,
     /// What a client saw that it must not see.
     pub(super) violations: Vec<String>,
+    /// What programs read into.
+    pub(super) buffer: Vec<u8>,
     outbox: Outbox,
 }
 
@@ -183,8 +149,7 @@ impl World {
         Self {
             // Not zero, so that "never" and "at the beginning" differ.
             now: 1_000_000_000,
-            order: 0,
-            events: BinaryHeap::new(),
+            agenda: Agenda::default(),
             hosts: Vec::new(),
             conns: Vec::new(),
             listeners: Vec::new(),
@@ -193,6 +158,7 @@ impl World {
             signal_ready: false,
             drops: ListenDrops::default(),
             descriptors: 0,
+            lossy: faults.loss > 0,
             faults,
             canary: None,
             chance: rng.fork(),
@@ -206,6 +172,7 @@ impl World {
             accepted: 0,
             named: Vec::new(),
             violations: Vec::new(),
+            buffer: vec![0; 16 * 1024],
             outbox: Vec::new(),
         }
     }
@@ -246,22 +213,21 @@ impl World {
 
     /// Lets `event` happen at `at`, or now if that is past.
     pub fn schedule(&mut self, at: u64, event: Event) {
-        self.order += 1;
-        self.events.push(Reverse(Pending { at: at.max(self.now), order: self.order, event }));
+        self.agenda.push(at.max(self.now), event);
     }
 
     /// When the next thing happens.
     pub fn next_event(&self) -> Option<u64> {
-        self.events.peek().map(|Reverse(pending)| pending.at)
+        self.agenda.next()
     }
 
     /// Lets the next thing happen; its time has come. Returns what a program has to be asked about.
     pub fn step(&mut self) -> Option<(usize, u32)> {
-        let Reverse(Pending { event, .. }) = self.events.pop()?;
+        let event = self.agenda.pop()?;
         self.events_done += 1;
         match event {
             Event::Arrive(conn, side, segment) => self.arrive(conn, side, segment),
-            Event::Timer(conn, side) => self.on_timer(conn, side),
+            Event::Timer(conn, side, at) => self.on_timer(conn, side, at),
             Event::Room(conn) => self.wake(conn, Side::Server, wake::OUT),
             Event::Program(program, tag) => return Some((program, tag)),
             Event::Signal(signal) => {
@@ -376,10 +342,10 @@ impl World {
         }
         match (side, connection.end(side).map(Sock::state), segment.flags) {
             (Side::Server, None, Flags::Syn) => return self.on_syn(conn),
-            (Side::Server, Some(Tcp::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe) => {
-                if !self.establish(conn) {
-                    return;
-                }
+            (Side::Server, Some(Tcp::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe)
+                if !self.establish(conn) =>
+            {
+                return;
             }
             (_, None, Flags::Rst) => return,
             (_, None, _) => return self.send(conn, side, reset(segment.ack)),
@@ -438,13 +404,16 @@ impl World {
         true
     }
 
-    fn on_timer(&mut self, conn: usize, side: Side) {
+    fn on_timer(&mut self, conn: usize, side: Side, at: u64) {
+        if self.conns[conn].timers[side as usize] != at {
+            return;
+        }
         self.conns[conn].timers[side as usize] = u64::MAX;
         let due = self.conns[conn].end(side).and_then(Sock::next_timer).is_some_and(|at| at <= self.now);
         if !due {
             return self.arm(conn, side);
         }
-        let woken = self.act(conn, side, |sock, now, out| sock.on_timer(now, out)).unwrap_or_default();
+        let woken = self.act(conn, side, Sock::on_timer).unwrap_or_default();
         if woken & wake::ERR != 0 {
             let death = self.conns[conn].end(side).and_then(Sock::death);
             self.note(|| format!("c{conn} {side:?} kernel gives up: {death:?}"));
@@ -460,7 +429,7 @@ impl World {
             && at < armed
         {
             connection.timers[side as usize] = at;
-            self.schedule(at, Event::Timer(conn, side));
+            self.schedule(at, Event::Timer(conn, side, at));
         }
     }
 

@@ -7,11 +7,11 @@
 use crate::config::settings::ListenerSettings;
 use crate::end::{Class, End};
 use crate::metrics::Counters;
-use crate::net::{Address, Fatal, Peer, Queue};
-use crate::reactor::Stall;
+use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use log::{Level, debug, error, info, log_enabled, warn};
+use std::fmt;
 use std::io::Write as _;
 
 /// The rate limiter of ending lines.
@@ -150,8 +150,36 @@ pub fn listening(settings: &ListenerSettings, address: &Address) {
     info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog; "listening");
 }
 
+/// Why accepting stands still while clients may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stall {
+    /// We hold as many connections as we may.
+    Full {
+        /// How many that are.
+        limit: u32,
+    },
+    /// The system ran out of something.
+    Exhausted(Resource),
+    /// Accepting failed with an errno that accept(2) does not foresee.
+    Failed(i32),
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { limit } => write!(
+                f,
+                "all {limit} connections are in use; newcomers wait in the accept queue until one ends; \
+                 max_connections and RLIMIT_NOFILE set how many there may be"
+            ),
+            Self::Exhausted(resource) => f.write_str(resource.advice()),
+            Self::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(*errno)),
+        }
+    }
+}
+
 /// Accepting stands still.
-pub fn accept_stalled(listener: &str, stall: &Stall) {
+pub fn accept_stalled(listener: &str, stall: Stall) {
     warn!(listener, why:% = stall; "accept_stalled");
 }
 

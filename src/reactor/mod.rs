@@ -29,7 +29,6 @@ use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
 use accept::Gate;
-pub use accept::Stall;
 use clock::House;
 use entry::Connection;
 use input::Pool;

@@ -177,7 +177,7 @@ named! {
 }
 
 named! {
-    /// How the socket was let go: the rung of the closing ladder (DESIGN 1.3).
+    /// How the socket was let go: the rung of the closing ladder.
     CloseMode {
         /// The peer's FIN had been read: plain `close`, the peer keeps the TIME_WAIT.
         PeerFirst = "peer_first",

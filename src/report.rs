@@ -6,7 +6,7 @@
 
 use crate::config::settings::ListenerSettings;
 use crate::end::{Class, End};
-use crate::metrics::Counters;
+use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -258,10 +258,11 @@ pub fn reloaded(notes: &[String]) {
 }
 
 /// The state of the whole server, on SIGUSR1.
-pub fn state(states: &[usize; 6], owed_bytes: usize, paused: usize, counters: &Counters) {
+pub fn state(census: &Census, counters: &Counters) {
+    let [handshaking, open, suspect, peer_closed, parting, _] = census.states;
     info!(
-        handshaking = states[0], open = states[1], suspect = states[2], peer_closed = states[3], parting = states[4],
-        paused, owed_bytes, accepted = counters.accepted, ended = counters.ends_total(),
+        handshaking, open, suspect, peer_closed, parting,
+        paused = census.paused, owed_bytes = census.owed_bytes, accepted = counters.accepted, ended = counters.ends_total(),
         reasons:% = counters.reasons();
         "state"
     );

@@ -5,6 +5,7 @@ use super::accept::Gate;
 use super::{Flow, Reactor};
 use crate::config::settings::Settings;
 use crate::end::{Detector, Reason};
+use crate::metrics::Census;
 use crate::net::{Kernel, Listener, Signal};
 use crate::report;
 use crate::table::Key;
@@ -202,15 +203,19 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    fn report_state(&self) {
-        let mut states = [0usize; 6];
-        let (mut owed, mut paused) = (0, 0usize);
+    /// Counts the connections, one by one: for people and scrapers, who ask seldom.
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census::default();
         for (_, conn) in self.table.iter() {
-            states[conn.life.state().index()] += 1;
-            owed += conn.owed();
-            paused += usize::from(conn.paused);
+            census.states[conn.life.state().index()] += 1;
+            census.owed_bytes += conn.owed();
+            census.paused += usize::from(conn.paused);
         }
-        report::state(&states, owed, paused, &self.counters);
+        census
+    }
+
+    fn report_state(&self) {
+        report::state(&self.census(), &self.counters);
         for slot in &self.listeners {
             report::listener_state(&slot.settings.name, slot.connections, slot.queue());
         }

@@ -223,12 +223,14 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "tcp_state={} retransmits={} probes={} unacked={} last_ack_recv_ms={} snd_wnd={} notsent_bytes={}",
+            "tcp_state={} retransmits={} probes={} unacked={} last_ack_recv_ms={} \
+             last_data_recv_ms={} snd_wnd={} notsent_bytes={}",
             tcp_state_name(self.tcp_state),
             self.retransmits,
             self.probes,
             self.unacked,
             self.last_ack_recv_ms,
+            self.last_data_recv_ms,
             self.snd_wnd,
             self.notsent_bytes
         )

@@ -5,7 +5,7 @@
 //! what is left out is counted, and the count is told.
 
 use crate::config::settings::ListenerSettings;
-use crate::end::{Class, End};
+use crate::end::{Class, End, tcp_state_name};
 use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
@@ -74,30 +74,28 @@ impl Report {
             return;
         }
         let identity = identity.map(String::from_utf8_lossy).unwrap_or_default();
-        let evidence = end.evidence.unwrap_or_default();
+        macro_rules! line {
+            ($($evidence:tt)*) => {
+                log::log!(
+                    target: "linger::end", level,
+                    key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
+                    detector = end.detector.name(), close = end.close.name(),
+                    silence_s = seconds(end.silence), age_s = seconds(end.age),
+                    bytes_in = end.bytes_in, bytes_out = end.bytes_out,
+                    messages_in = end.messages_in, messages_out = end.messages_out,
+                    unsent_bytes = end.unsent_bytes $($evidence)*;
+                    "end"
+                )
+            };
+        }
         match end.evidence {
-            Some(_) => log::log!(
-                target: "linger::end", level,
-                key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
-                detector = end.detector.name(), close = end.close.name(),
-                silence_s = seconds(end.silence), age_s = seconds(end.age),
-                bytes_in = end.bytes_in, bytes_out = end.bytes_out,
-                messages_in = end.messages_in, messages_out = end.messages_out, unsent_bytes = end.unsent_bytes,
-                tcp_state = crate::end::tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
+            Some(evidence) => line!(
+                , tcp_state = tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
                 probes = evidence.probes, unacked = evidence.unacked,
-                last_ack_recv_ms = evidence.last_ack_recv_ms, snd_wnd = evidence.snd_wnd,
-                notsent_bytes = evidence.notsent_bytes;
-                "end"
+                last_ack_recv_ms = evidence.last_ack_recv_ms, last_data_recv_ms = evidence.last_data_recv_ms,
+                snd_wnd = evidence.snd_wnd, notsent_bytes = evidence.notsent_bytes
             ),
-            None => log::log!(
-                target: "linger::end", level,
-                key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
-                detector = end.detector.name(), close = end.close.name(),
-                silence_s = seconds(end.silence), age_s = seconds(end.age),
-                bytes_in = end.bytes_in, bytes_out = end.bytes_out,
-                messages_in = end.messages_in, messages_out = end.messages_out, unsent_bytes = end.unsent_bytes;
-                "end"
-            ),
+            None => line!(),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::conn::{Input, State};
 use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Kernel, Sent, Stream};
 use crate::proto::resp::Reply;
+use crate::report::Report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ impl House {
         self.queue_watch = self.queue_watch.min(at);
     }
 
-    pub(super) fn tell_endings(&mut self, report: &crate::report::Report) {
+    pub(super) fn tell_endings(&mut self, report: &Report) {
         if let Some(at) = report.summary_due() {
             self.endings = at;
         }

@@ -6,7 +6,7 @@ use super::entry::Resp;
 use super::posted::{Effect, Event};
 use crate::conn::Input;
 use crate::conn::policy::LastRung;
-use crate::end::{CloseMode, Detector, End, Reason};
+use crate::end::{Class, CloseMode, Detector, End, Reason};
 use crate::hub::{Membership, Name, Presence};
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto;
@@ -20,10 +20,9 @@ impl<K: Kernel> Reactor<K> {
             return;
         }
         let protocol = Self::listener_of(&self.listeners, conn).protocol;
-        let version = conn.resp().map(|resp| resp.version).unwrap_or_default();
         let mut goodbye = Vec::new();
         if conn.resp().is_none_or(Resp::knows_goodbye) {
-            proto::goodbye(protocol, version, reason, &mut goodbye);
+            proto::goodbye(protocol, conn.version(), reason, &mut goodbye);
         }
         // Output that waits is worth the same wait: to give it up now would break our word to a reader.
         let told = !goodbye.is_empty() || conn.owed() > 0;
@@ -132,7 +131,6 @@ impl<K: Kernel> Reactor<K> {
 
 /// The endings whose cause lies in the network or in a peer that stood still.
 const fn wants_evidence(reason: Reason) -> bool {
-    use crate::end::Class;
     matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow)
 }
 

@@ -11,6 +11,7 @@ use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
+use crate::report;
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
@@ -178,7 +179,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Fault::Memory => (Reason::LocalInternal, None),
             Fault::Other(errno) => {
-                crate::report::unforeseen(key, errno);
+                report::unforeseen(key, errno);
                 (Reason::LocalInternal, None)
             }
         };
@@ -338,8 +339,7 @@ impl<K: Kernel> Reactor<K> {
         let listener = Self::listener_of(&self.listeners, conn);
         let probe = conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof;
         if probe {
-            let bytes =
-                proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version).unwrap_or_default());
+            let bytes = proto::eof_probe(listener.protocol, conn.version());
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {
                 return self.fail(key, fault, Detector::EofProbe);

@@ -24,6 +24,7 @@ use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
 use crate::metrics::Counters;
 use crate::net::{Address, Fatal, Kernel, Listener, Queue, Ready, Token};
+use crate::proto::resp::Scratch;
 use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
@@ -70,7 +71,7 @@ pub struct Reactor<K: Kernel> {
     read_buffer: Box<[u8]>,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
-    scratch: crate::proto::resp::Scratch,
+    scratch: Scratch,
     /// Commands executed, weighted: see [`commands`].
     work: usize,
     pool: Pool,
@@ -170,7 +171,7 @@ impl<K: Kernel> Reactor<K> {
             flush: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
-            scratch: crate::proto::resp::Scratch::default(),
+            scratch: Scratch::default(),
             work: 0,
             pool: Pool::default(),
             house: House::default(),

@@ -3,8 +3,10 @@
 //!
 //! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
-//! (the one close path); then what the protocols ask for (`commands`, `pubsub`, `clients`, `admin`) and what
-//! the operator does (`operate`). `entry` is what the table holds of a connection.
+//! (the one close path), `suspect` (silence, doubt and what is done about it); then what the protocols ask for
+//! (`commands`, `pubsub`, `clients`, `admin`), what the operator does (`operate`) and is told unasked (`queues`).
+//! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
+//! see.
 
 mod accept;
 mod admin;
@@ -19,6 +21,7 @@ mod inspect;
 mod operate;
 mod posted;
 mod pubsub;
+mod queues;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;

@@ -7,7 +7,7 @@ use super::posted::{Effect, Event};
 use crate::conn::Input;
 use crate::conn::policy::LastRung;
 use crate::end::{Class, CloseMode, Detector, End, Reason};
-use crate::hub::{Membership, Name, Presence};
+use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto;
 use crate::table::Key;
@@ -93,38 +93,6 @@ impl<K: Kernel> Reactor<K> {
         }
         if let Some(holder) = left.orphaned_holder {
             self.posted.push_back(Effect::Doubt { key: holder });
-        }
-    }
-
-    /// Suspicion: the peer is probed once, and those who watch it are told.
-    pub(super) fn probe_suspect(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        conn.stream.probe_peer();
-        self.counters.suspected += 1;
-        self.announce(key, Presence::Suspect, Event::Suspect);
-    }
-
-    /// It was heard of again: what was withheld goes out.
-    pub(super) fn revive(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
-        conn.stream.restore_keepalive(keepalive);
-        // What was withheld begins to wait for the peer only now.
-        if let Some(io) = &mut conn.io {
-            io.output_moved = self.now;
-        }
-        self.counters.revived += 1;
-        self.announce(key, Presence::Online, Event::Revived);
-        self.post_flush(key);
-    }
-
-    /// Posts the presence event of a connection's identity, if it has one.
-    fn announce(&mut self, key: Key, presence: Presence, event: Event) {
-        let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
-        if self.hub.set_presence(&resp.membership, key, presence)
-            && let Some(id) = self.hub.identity_of(&resp.membership, key)
-        {
-            self.posted.push_back(Effect::Presence { id: Name::new(id), event });
         }
     }
 }

@@ -111,13 +111,6 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Another connection vouched for this one.
-    pub(super) fn hear(&mut self, key: Key) {
-        if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
-            self.apply(key, Input::Heard);
-        }
-    }
-
     /// Hands received bytes to the protocol.
     fn serve(&mut self, key: Key, protocol: Protocol, bytes: &[u8]) {
         match protocol {

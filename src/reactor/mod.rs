@@ -22,6 +22,7 @@ mod operate;
 mod posted;
 mod pubsub;
 mod queues;
+mod suspect;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;

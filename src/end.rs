@@ -177,7 +177,7 @@ named! {
 }
 
 named! {
-    /// How the socket was let go: the rung of the closing ladder (DESIGN 1.3).
+    /// How the socket was let go: the rung of the closing ladder.
     CloseMode {
         /// The peer's FIN had been read: plain `close`, the peer keeps the TIME_WAIT.
         PeerFirst = "peer_first",
@@ -223,12 +223,14 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "tcp_state={} retransmits={} probes={} unacked={} last_ack_recv_ms={} snd_wnd={} notsent_bytes={}",
+            "tcp_state={} retransmits={} probes={} unacked={} last_ack_recv_ms={} \
+             last_data_recv_ms={} snd_wnd={} notsent_bytes={}",
             tcp_state_name(self.tcp_state),
             self.retransmits,
             self.probes,
             self.unacked,
             self.last_ack_recv_ms,
+            self.last_data_recv_ms,
             self.snd_wnd,
             self.notsent_bytes
         )

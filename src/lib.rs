@@ -9,13 +9,13 @@
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
-//!      ─▶ dispatch readiness ─▶ resume what a budget stopped ─▶ posted work
+//!      ─▶ resume what a budget or a pause stopped ─▶ dispatch readiness ─▶ posted work
 //!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ next
 //! ```
 //!
-//! A turn serves everyone a little: accepts, bytes per connection, effects and expiries each have a budget,
-//! and what is over it makes the next poll not wait. Nothing else makes it not wait: an idle server sleeps
-//! until its next deadline, which the wheel knows exactly.
+//! A turn serves everyone a little: accepts, bytes and work per connection, effects and expiries each have a
+//! budget, and what is over it makes the next poll not wait. Nothing else makes it not wait: an idle server
+//! sleeps until its next deadline, which the wheel knows exactly.
 //!
 //! # The life of a connection
 //!
@@ -48,10 +48,12 @@
 //! | [`conn`] | one connection's life, pure |
 //! | [`proto`] | wire protocols, pure: resp, http; echo needs no code |
 //! | [`hub`] | identities, topics, presence, pure: it answers who |
+//! | [`config`] | settings, and every mistake in them; its files are read from the edges only |
+//! | [`metrics`], [`report`] | what is counted, and what is said |
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
-//! | [`config`], [`cli`], [`serve`], [`logging`], [`report`], [`metrics`] | the edges |
+//! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
 //!
@@ -73,7 +75,7 @@
 //! # What is known of the kernel
 //!
 //! Claims about Linux in these pages name the test that shows them. `src/sys/facts.rs` shows what single
-//! calls do; `tests/close*.rs` and `tests/liveness*.rs` show what the server makes of it.
+//! calls do; `tests/close/` and `tests/liveness*.rs` show what the server makes of it.
 
 pub mod buf;
 pub mod cli;

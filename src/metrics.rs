@@ -3,6 +3,7 @@
 //! Counting is an addition to an array; nothing is allocated and nothing is looked up by name until the
 //! metrics are asked for.
 
+use crate::conn::State;
 use crate::end::{CloseMode, Detector, End, Reason};
 use crate::net::{ListenDrops, Queue};
 use std::fmt::{self, Display, Write};
@@ -128,15 +129,22 @@ pub struct ListenerGauges<'a> {
     pub stalled: bool,
 }
 
-/// What is measured when the metrics are asked for.
-#[derive(Clone, Debug)]
-pub struct Gauges<'a> {
-    /// Connections by state, as [`State::NAMES`](crate::conn::State::NAMES).
-    pub states: [usize; 6],
+/// The connections there are, counted when somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Census {
+    /// Connections by state, as [`State::NAMES`].
+    pub states: [usize; State::NAMES.len()],
     /// Output that waits for peers, in bytes.
     pub owed_bytes: usize,
     /// Connections that are not being read until they have taken output.
     pub paused: usize,
+}
+
+/// What is measured when the metrics are asked for.
+#[derive(Clone, Debug)]
+pub struct Gauges<'a> {
+    /// The connections.
+    pub census: Census,
     /// Most client connections at once.
     pub connections_max: u32,
     /// Identities known to the hub.
@@ -161,19 +169,31 @@ pub fn prometheus(counters: &Counters, gauges: &Gauges<'_>) -> String {
     traffic(&mut page, counters, gauges);
     listeners(&mut page, counters, gauges);
     page.gauge("linger_uptime_seconds", "Time since the server started.", gauges.uptime_seconds);
-    page.gauge("linger_draining", "1 while the server is going away.", u8::from(gauges.draining));
+    page.gauge(
+        "linger_draining",
+        "1 while the server drains: it says goodbye and accepts no clients.",
+        u8::from(gauges.draining),
+    );
     page.counter("linger_loop_turns_total", "Turns of the event loop.", counters.turns);
     page.text
 }
 
 fn connections(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
-    page.head("linger_connections", "gauge", "Connections by state of their life.");
+    page.head("linger_connections", "gauge", "Connections, by where they are in their life.");
     // Closed connections have left the table.
-    for (name, count) in crate::conn::State::NAMES.iter().zip(gauges.states).take(5) {
+    for (name, count) in State::NAMES.iter().zip(gauges.census.states).take(5) {
         page.sample("linger_connections", &[("state", name)], count);
     }
-    page.gauge("linger_connections_max", "Most client connections at once.", gauges.connections_max);
-    page.gauge("linger_connections_paused", "Connections not read until they take output.", gauges.paused);
+    page.gauge(
+        "linger_connections_max",
+        "Most client connections that may be open at once.",
+        gauges.connections_max,
+    );
+    page.gauge(
+        "linger_connections_paused",
+        "Connections that are not read until they take their output.",
+        gauges.census.paused,
+    );
     page.counter("linger_connections_accepted_total", "Connections accepted.", counters.accepted);
     page.counter(
         "linger_connections_shed_total",
@@ -188,7 +208,7 @@ fn connections(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
     );
     page.counter(
         "linger_stale_events_total",
-        "Readiness of connections that were gone.",
+        "Readiness reported for connections that were already gone; ignored.",
         counters.stale_events,
     );
 }
@@ -218,18 +238,22 @@ fn traffic(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
     page.counter("linger_sent_bytes_total", "Bytes that the kernel took for sending.", counters.bytes_out);
     page.counter(
         "linger_undelivered_bytes_total",
-        "Bytes still held when a connection broke.",
+        "Output that the server still held when its connection ended.",
         counters.bytes_undelivered,
     );
-    page.gauge("linger_output_waiting_bytes", "Output that waits for peers to take it.", gauges.owed_bytes);
+    page.gauge("linger_output_waiting_bytes", "Output held until peers take it.", gauges.census.owed_bytes);
     page.counter("linger_reading_pauses_total", "Times that reading was paused for output.", counters.pauses);
-    page.counter("linger_commands_total", "Commands received.", counters.commands);
+    page.counter("linger_commands_total", "Commands received by resp listeners.", counters.commands);
     page.counter(
         "linger_messages_total",
         "Messages posted to subscribers and addressees.",
         counters.messages,
     );
-    page.counter("linger_heartbeat_pings_total", "Heartbeats that the server asked for.", counters.pings);
+    page.counter(
+        "linger_heartbeat_pings_total",
+        "Pings sent to clients that had been silent.",
+        counters.pings,
+    );
     page.gauge("linger_identities", "Identities known.", gauges.identities);
     page.gauge("linger_channels", "Channels with a subscriber.", gauges.channels);
     page.gauge("linger_patterns", "Patterns with a subscriber.", gauges.patterns);
@@ -245,21 +269,25 @@ fn listeners(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
         }
     };
     each("linger_listener_connections", "Connections of a listener.", &|l| Some(l.connections));
-    each("linger_accept_queue_length", "Connections that wait in the accept queue.", &|l| {
+    each("linger_accept_queue_length", "Connections waiting in the accept queue of a listener.", &|l| {
         l.queue.map(|q| q.length)
     });
-    each("linger_accept_queue_limit", "Limit of the accept queue.", &|l| l.queue.map(|q| q.limit));
-    each("linger_accept_stalled", "1 while an accept queue cannot be emptied.", &|l| {
-        Some(u32::from(l.stalled))
+    each("linger_accept_queue_limit", "Limit of the accept queue of a listener.", &|l| {
+        l.queue.map(|q| q.limit)
     });
+    each(
+        "linger_accept_stalled",
+        "1 while a listener does not accept, being full or out of resources.",
+        &|l| Some(u32::from(l.stalled)),
+    );
     page.counter(
         "linger_accept_stalls_total",
-        "Times that accepting began to stand still.",
+        "Times that a listener stopped accepting, being full or out of resources.",
         counters.accept_stalls,
     );
     page.counter(
         "linger_accept_aborted_total",
-        "Connections that failed in the accept queue.",
+        "Connections that had failed before they were accepted.",
         counters.accept_aborted,
     );
     page.counter(

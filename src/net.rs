@@ -18,7 +18,7 @@ pub trait Kernel {
     /// A connected socket.
     type Stream: Stream;
 
-    /// The time now. The reactor reads it once a turn.
+    /// The time now. The reactor reads it once a turn, and again only for a verdict on silence.
     fn now(&mut self) -> Instant;
 
     /// Waits until something is ready, at most for `timeout` (`None`: until something is), and appends it
@@ -257,7 +257,7 @@ pub struct Keepalive {
     pub count: u32,
 }
 
-/// Options set on a listener and inherited by what it accepts (`tests/close.rs` shows that they are).
+/// Options set on a listener and inherited by what it accepts (`src/sys/facts.rs` shows that they are).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketOptions {
     /// `TCP_NODELAY`.

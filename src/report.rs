@@ -5,13 +5,13 @@
 //! what is left out is counted, and the count is told.
 
 use crate::config::settings::ListenerSettings;
-use crate::end::{Class, End};
-use crate::metrics::Counters;
-use crate::net::{Address, Fatal, Peer, Queue};
-use crate::reactor::Stall;
+use crate::end::{Class, End, tcp_state_name};
+use crate::metrics::{Census, Counters};
+use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use log::{Level, debug, error, info, log_enabled, warn};
+use std::fmt;
 use std::io::Write as _;
 
 /// The rate limiter of ending lines.
@@ -74,30 +74,28 @@ impl Report {
             return;
         }
         let identity = identity.map(String::from_utf8_lossy).unwrap_or_default();
-        let evidence = end.evidence.unwrap_or_default();
+        macro_rules! line {
+            ($($evidence:tt)*) => {
+                log::log!(
+                    target: "linger::end", level,
+                    key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
+                    detector = end.detector.name(), close = end.close.name(),
+                    silence_s = seconds(end.silence), age_s = seconds(end.age),
+                    bytes_in = end.bytes_in, bytes_out = end.bytes_out,
+                    messages_in = end.messages_in, messages_out = end.messages_out,
+                    unsent_bytes = end.unsent_bytes $($evidence)*;
+                    "end"
+                )
+            };
+        }
         match end.evidence {
-            Some(_) => log::log!(
-                target: "linger::end", level,
-                key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
-                detector = end.detector.name(), close = end.close.name(),
-                silence_s = seconds(end.silence), age_s = seconds(end.age),
-                bytes_in = end.bytes_in, bytes_out = end.bytes_out,
-                messages_in = end.messages_in, messages_out = end.messages_out, unsent_bytes = end.unsent_bytes,
-                tcp_state = crate::end::tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
+            Some(evidence) => line!(
+                , tcp_state = tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
                 probes = evidence.probes, unacked = evidence.unacked,
-                last_ack_recv_ms = evidence.last_ack_recv_ms, snd_wnd = evidence.snd_wnd,
-                notsent_bytes = evidence.notsent_bytes;
-                "end"
+                last_ack_recv_ms = evidence.last_ack_recv_ms, last_data_recv_ms = evidence.last_data_recv_ms,
+                snd_wnd = evidence.snd_wnd, notsent_bytes = evidence.notsent_bytes
             ),
-            None => log::log!(
-                target: "linger::end", level,
-                key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
-                detector = end.detector.name(), close = end.close.name(),
-                silence_s = seconds(end.silence), age_s = seconds(end.age),
-                bytes_in = end.bytes_in, bytes_out = end.bytes_out,
-                messages_in = end.messages_in, messages_out = end.messages_out, unsent_bytes = end.unsent_bytes;
-                "end"
-            ),
+            None => line!(),
         }
     }
 
@@ -150,8 +148,36 @@ pub fn listening(settings: &ListenerSettings, address: &Address) {
     info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog; "listening");
 }
 
+/// Why accepting stands still while clients may wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stall {
+    /// We hold as many connections as we may.
+    Full {
+        /// How many that are.
+        limit: u32,
+    },
+    /// The system ran out of something.
+    Exhausted(Resource),
+    /// Accepting failed with an errno that accept(2) does not foresee.
+    Failed(i32),
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full { limit } => write!(
+                f,
+                "all {limit} connections are in use; newcomers wait in the accept queue until one ends; \
+                 max_connections and RLIMIT_NOFILE set how many there may be"
+            ),
+            Self::Exhausted(resource) => f.write_str(resource.advice()),
+            Self::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(*errno)),
+        }
+    }
+}
+
 /// Accepting stands still.
-pub fn accept_stalled(listener: &str, stall: &Stall) {
+pub fn accept_stalled(listener: &str, stall: Stall) {
     warn!(listener, why:% = stall; "accept_stalled");
 }
 
@@ -230,10 +256,11 @@ pub fn reloaded(notes: &[String]) {
 }
 
 /// The state of the whole server, on SIGUSR1.
-pub fn state(states: &[usize; 6], owed_bytes: usize, paused: usize, counters: &Counters) {
+pub fn state(census: &Census, counters: &Counters) {
+    let [handshaking, open, suspect, peer_closed, parting, _] = census.states;
     info!(
-        handshaking = states[0], open = states[1], suspect = states[2], peer_closed = states[3], parting = states[4],
-        paused, owed_bytes, accepted = counters.accepted, ended = counters.ends_total(),
+        handshaking, open, suspect, peer_closed, parting,
+        paused = census.paused, owed_bytes = census.owed_bytes, accepted = counters.accepted, ended = counters.ends_total(),
         reasons:% = counters.reasons();
         "state"
     );

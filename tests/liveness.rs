@@ -7,12 +7,7 @@ mod common;
 #[path = "common/means.rs"]
 mod means;
 
-#[expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
-fn now() -> std::time::Instant {
-    std::time::Instant::now()
-}
-
-use common::until;
+use common::{now, until};
 use means::{Means, arrived, flood, leave_unread};
 
 /// A listener whose output is soon more than the kernel takes.

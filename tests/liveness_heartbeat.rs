@@ -8,23 +8,12 @@ mod common;
 #[path = "common/means.rs"]
 mod means;
 
-use common::{Client, until, wait_for};
+use common::{Client, now, pass, until, wait_for};
 use means::{Means, arrived};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-#[expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// Lets time pass in which nothing must happen.
-#[expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
-fn pass(time: Duration) {
-    std::thread::sleep(time);
-}
+use std::time::Duration;
 
 /// The client is expected to be heard of every second. The grace leaves the kernel's keepalive timer, whose
 /// unit is the second, time for the one probe.

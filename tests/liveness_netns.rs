@@ -9,22 +9,11 @@ mod means;
 #[path = "common/netns.rs"]
 mod netns;
 
-use common::{Client, until};
+use common::{Client, now, pass, until};
 use means::{Means, arrived, leave_unread};
 use netns::Network;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-
-#[expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// Lets time pass in which nothing must happen.
-#[expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
-fn pass(time: Duration) {
-    std::thread::sleep(time);
-}
+use std::time::Duration;
 
 const KEEPALIVE: &str = "keepalive.enabled=true&keepalive.idle=1s&keepalive.interval=1s&keepalive.count=3";
 const USER_TIMEOUT: &str = "user_timeout=3s";

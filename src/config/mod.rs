@@ -130,7 +130,7 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
     let listeners = match (sources.listen.as_slice(), listeners) {
         ([], Some(listeners)) => listeners,
         ([], None) => builtin_layers(),
-        (urls, _) => urls.iter().map(|url| listen_flag(url, &mut mistakes)).collect(),
+        (urls, _) => urls.iter().filter_map(|url| listen_flag(url, &mut mistakes)).collect(),
     };
     for (layer, place) in listeners {
         if well_formed {
@@ -171,8 +171,10 @@ pub fn listener_keys() -> String {
 fn builtin_layers() -> Vec<(Layer, Place)> {
     let mut mistakes = Vec::new();
     let layers = BUILTIN_LISTENERS
-        .map(|(_, url)| (url::read(url, &Place::Defaults, &mut mistakes), Place::Defaults))
-        .into();
+        .into_iter()
+        .filter_map(|(_, url)| url::read(url, &Place::Defaults, &mut mistakes))
+        .map(|layer| (layer, Place::Defaults))
+        .collect();
     assert!(mistakes.is_empty(), "the built-in listeners are sound: {mistakes:?}");
     layers
 }
@@ -187,9 +189,9 @@ fn builtin(protocol: Protocol) -> Resolved {
     tables.remove(0)
 }
 
-fn listen_flag(url: &str, mistakes: &mut Vec<Mistake>) -> (Layer, Place) {
+fn listen_flag(url: &str, mistakes: &mut Vec<Mistake>) -> Option<(Layer, Place)> {
     let place = Place::Flag(format!("--listen {url}"));
-    (url::read(url, &place, mistakes), place)
+    url::read(url, &place, mistakes).map(|layer| (layer, place))
 }
 
 fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Mistake>) -> Vec<(Scope, Layer)> {

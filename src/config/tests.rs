@@ -330,6 +330,7 @@ fn mistakes_of_a_url_name_the_parameter() {
         let start = format!("--listen {url}: ");
         assert!(mistakes[0].starts_with(&start) && mistakes[0].contains(part), "{mistakes:#?}");
     }
+    assert_eq!(said(from_url("127.0.0.1:7000")).len(), 1, "what is not a URL lacks nothing else");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use super::layer::Layer;
 use super::mistake::{Mistake, Place};
 use super::value::Raw;
 
-/// Reads a URL; what is wrong is reported with the parameter named.
-pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Mistake>) -> Layer {
+/// Reads a URL; what is wrong is reported with the parameter named. `None`: it is none, so that nothing is
+/// missing in it either.
+pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Mistake>) -> Option<Layer> {
     let mut layer = Layer::new(Scope::Listener);
     let mut report = |key: &str, wrong: &str, right: &str| {
         mistakes.push(Mistake {
@@ -19,7 +20,7 @@ pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Mistake>) -> Lay
     };
     let Some((scheme, rest)) = url.split_once("://") else {
         report("", "is not a URL", "write PROTOCOL://ADDRESS:PORT, as resp://127.0.0.1:7000");
-        return layer;
+        return None;
     };
     let (authority, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut parameters = Vec::new();
@@ -38,5 +39,5 @@ pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Mistake>) -> Lay
     for (name, value) in parameters {
         layer.take("", name, Raw::Bare(value), place, mistakes);
     }
-    layer
+    Some(layer)
 }

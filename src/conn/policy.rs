@@ -15,7 +15,7 @@ pub struct Policy {
     pub bounds: Bounds,
 }
 
-/// The means of detection, each on or off (DESIGN 1.1).
+/// The means of detection, each on or off.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Liveness {
     /// Take readiness flags as hints: a reset seen while reading is paused is acted upon, and a short read
@@ -68,7 +68,7 @@ impl HeartbeatStyle {
     }
 }
 
-/// How a connection is let go when we end it (DESIGN 1.3).
+/// How a connection is let go when we end it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parting {
     /// How long to wait for the peer's FIN after the goodbye, before closing first.

@@ -11,8 +11,7 @@ use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
 use crate::proto::http;
-use crate::report;
-use std::fmt;
+use crate::report::{self, Stall};
 
 /// What is known of an accept queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,12 +20,8 @@ pub(super) enum Gate {
     Drained,
     /// Connections may wait in it.
     Open,
-    /// Connections may wait in it, but we hold as many as we may.
-    Full,
-    /// Connections may wait in it, but the system ran out of something.
-    Blocked(Resource),
-    /// Connections may wait in it, but accepting failed with an errno that accept(2) does not foresee.
-    Failed(i32),
+    /// Connections may wait in it that we cannot take.
+    Stalled(Stall),
     /// The queue was emptied and the listener closed: the server is going away.
     Shut,
 }
@@ -53,30 +48,7 @@ impl Gate {
 
     /// Whether connections may be waiting that we do not take.
     pub(super) const fn is_stalled(self) -> bool {
-        matches!(self, Self::Full | Self::Blocked(_) | Self::Failed(_))
-    }
-}
-
-/// Why accepting stands still, in words.
-#[derive(Clone, Copy, Debug)]
-pub struct Stall {
-    gate: Gate,
-    limit: u32,
-}
-
-impl fmt::Display for Stall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.gate {
-            Gate::Full => write!(
-                f,
-                "all {} connections are in use; newcomers wait in the accept queue until one ends; max_connections \
-                 and RLIMIT_NOFILE set how many there may be",
-                self.limit
-            ),
-            Gate::Blocked(resource) => f.write_str(resource.advice()),
-            Gate::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(errno)),
-            Gate::Drained | Gate::Open | Gate::Shut => f.write_str("it is about to try again"),
-        }
+        matches!(self, Self::Stalled(_))
     }
 }
 
@@ -97,7 +69,7 @@ impl<K: Kernel> Reactor<K> {
                 return if self.nobody_waits(index) {
                     self.drained(index, taken);
                 } else {
-                    self.stall(index, Gate::Full);
+                    self.stall(index, Stall::Full { limit: self.limit_of(&self.listeners[index]) });
                 };
             }
             let Some(listener) = &mut self.listeners[index].listener else { return };
@@ -110,10 +82,10 @@ impl<K: Kernel> Reactor<K> {
                 Accepted::Exhausted(_) if self.nobody_waits(index) => return self.drained(index, taken),
                 Accepted::Exhausted(resource) => {
                     if !self.accept_on_reserve(index, resource) {
-                        return self.stall(index, Gate::Blocked(resource));
+                        return self.stall(index, Stall::Exhausted(resource));
                     }
                 }
-                Accepted::Failed(errno) => return self.stall(index, Gate::Failed(errno)),
+                Accepted::Failed(errno) => return self.stall(index, Stall::Failed(errno)),
             }
         }
         // The budget is spent: the gate stays open, so the next poll does not sleep. A queue that is
@@ -134,15 +106,14 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Stops accepting until something is freed. Said once, when it begins.
-    fn stall(&mut self, index: usize, gate: Gate) {
+    fn stall(&mut self, index: usize, stall: Stall) {
         self.house.retry_accept_at(self.now + self.settings.server.accept_retry);
-        let stall = Stall { gate, limit: self.limit_of(&self.listeners[index]) };
         let slot = &mut self.listeners[index];
-        slot.gate = gate;
+        slot.gate = Gate::Stalled(stall);
         if slot.stalled_since.is_none() {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
-            report::accept_stalled(&slot.settings.name, &stall);
+            report::accept_stalled(&slot.settings.name, stall);
             // From here on it is looked at by the clock, as long as it stands still.
             self.watch_queues();
         }
@@ -176,12 +147,18 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// The first listener that would not serve a newcomer now, and why.
-    pub(super) fn unready(&self) -> Option<(&str, Stall)> {
+    pub(super) fn unready(&self) -> Option<(&str, String)> {
         (0..self.listeners.len()).find_map(|index| {
             let slot = &self.listeners[index];
-            let gate = if self.is_full(index) { Gate::Full } else { slot.gate };
-            let stalled = gate == Gate::Full || slot.stalled_since.is_some();
-            stalled.then(|| (slot.settings.name.as_str(), Stall { gate, limit: self.limit_of(slot) }))
+            let why = match slot.gate {
+                _ if self.is_full(index) => Stall::Full { limit: self.limit_of(slot) }.to_string(),
+                Gate::Stalled(stall) => stall.to_string(),
+                Gate::Drained | Gate::Open | Gate::Shut => {
+                    slot.stalled_since?;
+                    "it is about to try again".to_owned()
+                }
+            };
+            Some((slot.settings.name.as_str(), why))
         })
     }
 

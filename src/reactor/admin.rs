@@ -102,13 +102,6 @@ impl<K: Kernel> Reactor<K> {
 
     fn metrics(&mut self) -> String {
         self.watch_queues();
-        let mut states = [0; 6];
-        let (mut owed_bytes, mut paused) = (0, 0);
-        for (_, conn) in self.table.iter() {
-            states[conn.life.state().index()] += 1;
-            owed_bytes += conn.owed();
-            paused += usize::from(conn.paused);
-        }
         let hub = self.hub.gauges();
         let listeners = self.listeners.iter().map(|slot| ListenerGauges {
             name: &slot.settings.name,
@@ -118,9 +111,7 @@ impl<K: Kernel> Reactor<K> {
             stalled: slot.stalled_since.is_some(),
         });
         let gauges = Gauges {
-            states,
-            owed_bytes,
-            paused,
+            census: self.census(),
             connections_max: self.connections_max,
             identities: hub.identities,
             channels: hub.channels,

@@ -4,13 +4,12 @@
 //! [`next_due`] knows. Entries are re-armed lazily: hearing from a peer changes nothing here, the entry
 //! expires at its old time and is armed anew.
 
-use super::entry::Session;
 use super::{Reactor, accept::Gate};
 use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
-use crate::end::{Detector, Evidence, Reason};
-use crate::net::{Kernel, Sent, Stream};
-use crate::proto::resp::Reply;
+use crate::end::{Detector, Reason};
+use crate::net::{Kernel, Stream};
+use crate::report::Report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -51,7 +50,7 @@ impl House {
         self.queue_watch = self.queue_watch.min(at);
     }
 
-    pub(super) fn tell_endings(&mut self, report: &crate::report::Report) {
+    pub(super) fn tell_endings(&mut self, report: &Report) {
         if let Some(at) = report.summary_due() {
             self.endings = at;
         }
@@ -189,64 +188,6 @@ impl<K: Kernel> Reactor<K> {
                 self.apply(key, Input::Expired { owing });
             }
             State::Open | State::Closed { .. } => {}
-        }
-    }
-
-    /// Makes a connection suspect; the grace is its listener's.
-    pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
-        let Some(conn) = self.table.get(key) else { return };
-        // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
-        // pause waits for, is for `slow_time` to say.
-        if conn.paused && conn.reading.pending() {
-            return self.hear(key);
-        }
-        let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
-        let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
-        self.apply(key, Input::Doubted { detector, grace, notsent_bytes });
-    }
-
-    /// Pings a silent peer that asked for it.
-    fn ping(&mut self, key: Key) {
-        let now = self.now;
-        let Some(Session::Resp(resp)) = self.table.get_mut(key).and_then(|conn| conn.session.as_deref_mut())
-        else {
-            return;
-        };
-        resp.rare.get_or_insert_default().pinged = now;
-        let mut bytes = Vec::new();
-        Reply::new(&mut bytes, resp.version).server_ping();
-        self.counters.pings += 1;
-        self.write(key, &bytes);
-    }
-
-    /// Sends the out-of-band byte; one that was not even acknowledged since the last time is an answer too.
-    fn probe_oob(&mut self, key: Key) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let heard = conn.life.heard();
-        let unanswered = conn.io_mut(&mut self.pool).oob_sent > heard;
-        // Output may be on its way for another reason: lost is only who acknowledged nothing since.
-        let quiet_ms = now.since(conn.io_mut(&mut self.pool).oob_sent).as_millis();
-        let silent =
-            |evidence: Evidence| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
-        if unanswered && conn.stream.evidence().is_some_and(silent) {
-            return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
-        }
-        conn.io_mut(&mut self.pool).oob_sent = now;
-        if let Sent::Failed(fault) = conn.stream.send_oob(0) {
-            self.fail(key, fault, Detector::OobProbe);
-        }
-    }
-
-    /// Reading is paused, so an ending would not be seen: asks the kernel.
-    fn ask_tcp_info(&mut self, key: Key) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(key) else { return };
-        if let Some(io) = &mut conn.io {
-            io.info_asked = now;
-        }
-        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE) {
-            self.take_error(key, Detector::TcpInfo);
         }
     }
 }

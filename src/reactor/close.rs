@@ -6,8 +6,8 @@ use super::entry::Resp;
 use super::posted::{Effect, Event};
 use crate::conn::Input;
 use crate::conn::policy::LastRung;
-use crate::end::{CloseMode, Detector, End, Reason};
-use crate::hub::{Membership, Name, Presence};
+use crate::end::{Class, CloseMode, Detector, End, Reason};
+use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto;
 use crate::table::Key;
@@ -20,10 +20,9 @@ impl<K: Kernel> Reactor<K> {
             return;
         }
         let protocol = Self::listener_of(&self.listeners, conn).protocol;
-        let version = conn.resp().map(|resp| resp.version).unwrap_or_default();
         let mut goodbye = Vec::new();
         if conn.resp().is_none_or(Resp::knows_goodbye) {
-            proto::goodbye(protocol, version, reason, &mut goodbye);
+            proto::goodbye(protocol, conn.version(), reason, &mut goodbye);
         }
         // Output that waits is worth the same wait: to give it up now would break our word to a reader.
         let told = !goodbye.is_empty() || conn.owed() > 0;
@@ -96,43 +95,10 @@ impl<K: Kernel> Reactor<K> {
             self.posted.push_back(Effect::Doubt { key: holder });
         }
     }
-
-    /// Suspicion: the peer is probed once, and those who watch it are told.
-    pub(super) fn probe_suspect(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        conn.stream.probe_peer();
-        self.counters.suspected += 1;
-        self.announce(key, Presence::Suspect, Event::Suspect);
-    }
-
-    /// It was heard of again: what was withheld goes out.
-    pub(super) fn revive(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
-        conn.stream.restore_keepalive(keepalive);
-        // What was withheld begins to wait for the peer only now.
-        if let Some(io) = &mut conn.io {
-            io.output_moved = self.now;
-        }
-        self.counters.revived += 1;
-        self.announce(key, Presence::Online, Event::Revived);
-        self.post_flush(key);
-    }
-
-    /// Posts the presence event of a connection's identity, if it has one.
-    fn announce(&mut self, key: Key, presence: Presence, event: Event) {
-        let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
-        if self.hub.set_presence(&resp.membership, key, presence)
-            && let Some(id) = self.hub.identity_of(&resp.membership, key)
-        {
-            self.posted.push_back(Effect::Presence { id: Name::new(id), event });
-        }
-    }
 }
 
 /// The endings whose cause lies in the network or in a peer that stood still.
 const fn wants_evidence(reason: Reason) -> bool {
-    use crate::end::Class;
     matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow)
 }
 

@@ -14,6 +14,7 @@ use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
 use crate::proto::ProtocolError;
 use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
+use crate::report;
 use crate::table::Key;
 use crate::time::Duration;
 
@@ -221,8 +222,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Appends a reply in the version that the connection speaks.
     pub(super) fn reply(&self, key: Key, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
-        let version =
-            self.table.get(key).and_then(|conn| conn.resp()).map_or(Version::Resp2, |resp| resp.version);
+        let version = self.table.get(key).map(Connection::version).unwrap_or_default();
         write(&mut Reply::new(replies, version));
     }
 
@@ -276,7 +276,7 @@ impl<K: Kernel> Reactor<K> {
             self.posted.push_back(Effect::Presence { id, event: Event::Offline(None) });
         }
         if let Some(older) = identified.replaced {
-            crate::report::replaced(identity.as_str(), older, key);
+            report::replaced(identity.as_str(), older, key);
             self.posted.push_back(Effect::Leave {
                 key: older,
                 reason: Reason::PeerReplaced,
@@ -331,7 +331,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// The peer broke the protocol: it is told, and parted from.
     fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
-        crate::report::protocol_error(key, &error.text);
+        report::protocol_error(key, &error.text);
         self.reply(key, replies, |reply| reply.protocol_error(&error.text));
         self.write(key, replies);
         replies.clear();

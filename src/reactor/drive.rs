@@ -11,6 +11,7 @@ use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
+use crate::report;
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
@@ -110,13 +111,6 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Another connection vouched for this one.
-    pub(super) fn hear(&mut self, key: Key) {
-        if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
-            self.apply(key, Input::Heard);
-        }
-    }
-
     /// Hands received bytes to the protocol.
     fn serve(&mut self, key: Key, protocol: Protocol, bytes: &[u8]) {
         match protocol {
@@ -188,7 +182,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Fault::Memory => (Reason::LocalInternal, None),
             Fault::Other(errno) => {
-                crate::report::unforeseen(key, errno);
+                report::unforeseen(key, errno);
                 (Reason::LocalInternal, None)
             }
         };
@@ -349,8 +343,7 @@ impl<K: Kernel> Reactor<K> {
         let listener = Self::listener_of(&self.listeners, conn);
         let probe = conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof;
         if probe {
-            let bytes =
-                proto::eof_probe(listener.protocol, conn.resp().map(|resp| resp.version).unwrap_or_default());
+            let bytes = proto::eof_probe(listener.protocol, conn.version());
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {
                 return self.fail(key, fault, Detector::EofProbe);

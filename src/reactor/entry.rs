@@ -214,6 +214,11 @@ impl<S> Connection<S> {
         }
     }
 
+    /// What replies are written in; of no meaning where the protocol has no versions.
+    pub(super) fn version(&self) -> resp::Version {
+        self.resp().map(|resp| resp.version).unwrap_or_default()
+    }
+
     /// The heartbeat contract in force: the client's own where it made one, else the listener's.
     pub(super) fn heartbeat(&self, listener: &Heartbeat) -> Heartbeat {
         let (beat_ms, server_ping) = self.resp().map_or((0, false), |resp| {

@@ -3,8 +3,10 @@
 //!
 //! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
-//! (the one close path); then what the protocols ask for (`commands`, `pubsub`, `clients`, `admin`) and what
-//! the operator does (`operate`). `entry` is what the table holds of a connection.
+//! (the one close path), `suspect` (silence, doubt and what is done about it); then what the protocols ask for
+//! (`commands`, `pubsub`, `clients`, `admin`), what the operator does (`operate`) and is told unasked (`queues`).
+//! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
+//! see.
 
 mod accept;
 mod admin;
@@ -19,17 +21,19 @@ mod inspect;
 mod operate;
 mod posted;
 mod pubsub;
+mod queues;
+mod suspect;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
 use crate::metrics::Counters;
 use crate::net::{Address, Fatal, Kernel, Listener, Queue, Ready, Token};
+use crate::proto::resp::Scratch;
 use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
 use accept::Gate;
-pub use accept::Stall;
 use clock::House;
 use entry::Connection;
 use input::Pool;
@@ -74,7 +78,7 @@ pub struct Reactor<K: Kernel> {
     read_buffer: Box<[u8]>,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
-    scratch: crate::proto::resp::Scratch,
+    scratch: Scratch,
     /// Commands executed, weighted: see [`commands`].
     work: usize,
     pool: Pool,
@@ -176,7 +180,7 @@ impl<K: Kernel> Reactor<K> {
             flush: VecDeque::new(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
-            scratch: crate::proto::resp::Scratch::default(),
+            scratch: Scratch::default(),
             work: 0,
             pool: Pool::default(),
             house: House::default(),

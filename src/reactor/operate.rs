@@ -1,10 +1,10 @@
-//! What the operator does to a running server: drain it, reload it, ask how it is; and what it tells the
-//! operator unasked, that an accept queue fills.
+//! What the operator does to a running server: drain it, reload it, ask how it is.
 
 use super::accept::Gate;
-use super::{Flow, Reactor};
-use crate::config::settings::Settings;
+use super::{Flow, Reactor, Slot};
+use crate::config::settings::{ListenerSettings, Settings};
 use crate::end::{Detector, Reason};
+use crate::metrics::Census;
 use crate::net::{Kernel, Listener, Signal};
 use crate::report;
 use crate::table::Key;
@@ -147,53 +147,30 @@ impl<K: Kernel> Reactor<K> {
             Ok(new) => new,
             Err(mistakes) => return report::reload_refused(&mistakes),
         };
-        let mut kept = Vec::new();
+        let mut notes = Vec::new();
         for slot in &mut self.listeners {
-            let Some(settings) = new.listeners.iter().find(|new| new.name == slot.settings.name) else {
-                kept.push(format!(
+            match new.listeners.iter().find(|new| new.name == slot.settings.name) {
+                Some(settings) => slot.adopt(settings, &mut notes),
+                None => notes.push(format!(
                     "listener {} is gone from the file and stays until a restart",
                     slot.settings.name
-                ));
-                continue;
-            };
-            let same_socket = settings.address == slot.settings.address
-                && settings.protocol == slot.settings.protocol
-                && settings.backlog == slot.settings.backlog;
-            if !same_socket {
-                kept.push(format!(
-                    "listener {}: protocol, address and backlog need a restart",
-                    settings.name
-                ));
+                )),
             }
-            if settings.socket_options() != slot.settings.socket_options() {
-                if let Some(listener) = &mut slot.listener {
-                    listener.set_options(&settings.socket_options());
-                }
-                kept.push(format!(
-                    "listener {}: socket options hold for connections accepted from now on",
-                    settings.name
-                ));
-            }
-            let (protocol, address, backlog) =
-                (slot.settings.protocol, slot.settings.address.clone(), slot.settings.backlog);
-            slot.settings.clone_from(settings);
-            (slot.settings.protocol, slot.settings.address, slot.settings.backlog) =
-                (protocol, address, backlog);
         }
         for settings in &new.listeners {
             if !self.listeners.iter().any(|slot| slot.settings.name == settings.name) {
-                kept.push(format!("listener {} is new and needs a restart", settings.name));
+                notes.push(format!("listener {} is new and needs a restart", settings.name));
             }
         }
         if new.log != self.settings.log {
-            kept.push("log filter and format need a restart".to_owned());
+            notes.push("log filter and format need a restart".to_owned());
         }
         self.report.set_endings_per_second(new.log.endings_per_second);
         self.connections_max = new.server.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
         self.settings = new;
         self.reschedule_all();
         self.retry_accepts();
-        report::reloaded(&kept);
+        report::reloaded(&notes);
     }
 
     /// Deadlines may have come nearer: everyone's entry is looked at.
@@ -204,66 +181,46 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    fn report_state(&self) {
-        let mut states = [0usize; 6];
-        let (mut owed, mut paused) = (0, 0usize);
+    /// Counts the connections, one by one: for people and scrapers, who ask seldom.
+    pub(super) fn census(&self) -> Census {
+        let mut census = Census::default();
         for (_, conn) in self.table.iter() {
-            states[conn.life.state().index()] += 1;
-            owed += conn.owed();
-            paused += usize::from(conn.paused);
+            census.states[conn.life.state().index()] += 1;
+            census.owed_bytes += conn.owed();
+            census.paused += usize::from(conn.paused);
         }
-        report::state(&states, owed, paused, &self.counters);
+        census
+    }
+
+    fn report_state(&self) {
+        report::state(&self.census(), &self.counters);
         for slot in &self.listeners {
             report::listener_state(&slot.settings.name, slot.connections, slot.queue());
         }
     }
+}
 
-    /// Looks at the accept queues: a full one looks ESTABLISHED to the client that is in it, or believes to be.
-    /// Armed only while something keeps us from emptying them.
-    pub(super) fn watch_queues(&mut self) {
-        let overflowed = self.overflows();
-        for slot in &mut self.listeners {
-            let Some(queue) = slot.queue() else { continue };
-            let full = queue.length > queue.limit;
-            let filling = queue.length > queue.limit / 2;
-            if filling && !slot.queue_warned {
-                report::queue_fills(&slot.settings.name, queue, full, overflowed);
+impl<L: Listener> Slot<L> {
+    /// Takes over what a running listener can, and notes what it cannot.
+    fn adopt(&mut self, new: &ListenerSettings, notes: &mut Vec<String>) {
+        let old = &self.settings;
+        if (new.protocol, &new.address, new.backlog) != (old.protocol, &old.address, old.backlog) {
+            notes.push(format!("listener {}: protocol, address and backlog need a restart", new.name));
+        }
+        if new.socket_options() != old.socket_options() {
+            if let Some(listener) = &mut self.listener {
+                listener.set_options(&new.socket_options());
             }
-            slot.queue_warned = filling;
+            notes.push(format!(
+                "listener {}: socket options hold for connections accepted from now on",
+                new.name
+            ));
         }
-        self.watch_on();
-    }
-
-    /// A queue was emptied of as many as fill it: the loop was held up, or was not there at all. What the host
-    /// counted meanwhile tells whether newcomers found it full. Looked at no more often than the queues are,
-    /// because a small queue is emptied that way in the best of times.
-    pub(super) fn was_it_full(&mut self, index: usize, taken: u32) {
-        let slot = &mut self.listeners[index];
-        let Some(limit) = slot.queue_limit.filter(|&limit| taken > limit) else { return };
-        if slot.looked.is_some_and(|at| self.now.since(at) < self.settings.server.queue_watch) {
-            return;
-        }
-        slot.looked = Some(self.now);
-        let overflowed = self.overflows();
-        let slot = &mut self.listeners[index];
-        if overflowed > 0 && !slot.queue_warned {
-            slot.queue_warned = true;
-            report::queue_was_full(&slot.settings.name, taken, limit, overflowed);
-            self.watch_on();
-        }
-    }
-
-    /// How often the host found an accept queue full since the last look.
-    fn overflows(&mut self) -> u64 {
-        // Without a descriptor to read them with, the counters stay as they were.
-        let Some(drops) = self.kernel.listen_drops() else { return 0 };
-        let before = std::mem::replace(&mut self.counters.listen_drops, drops);
-        drops.overflows.saturating_sub(before.overflows)
-    }
-
-    fn watch_on(&mut self) {
-        if self.listeners.iter().any(|slot| slot.gate.is_stalled() || slot.queue_warned) {
-            self.house.watch_queue_at(self.now + self.settings.server.queue_watch);
-        }
+        self.settings = ListenerSettings {
+            protocol: old.protocol,
+            address: old.address.clone(),
+            backlog: old.backlog,
+            ..new.clone()
+        };
     }
 }

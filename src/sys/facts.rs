@@ -1,5 +1,5 @@
 //! What the kernel does, seen through [`Stream`] and [`Listener`]: the facts on which the closing ladder
-//! and the taxonomy of ends rest (DESIGN 1.3). Where one of these fails, the design has to change.
+//! and the taxonomy of ends rest. Where one of these fails, the design has to change.
 
 use super::testing::{Client, fill};
 use super::testing::{PLAIN, accept, loopback, option, pair, pair_with, recv, socket_of, states, until};

@@ -22,6 +22,16 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine; only a failing test waits for it.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// The real clock.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Lets time pass in which nothing must happen.
+pub fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Waits until `condition` holds.
 ///
 /// # Panics

@@ -1,0 +1,59 @@
+//! The watch over the accept queues: what it tells the operator unasked. A client that waits in one looks
+//! connected to itself, and nobody serves it.
+//!
+//! Looked at when accepting stops short of empty, and by the clock only while something keeps it so.
+
+use super::Reactor;
+use crate::net::Kernel;
+use crate::report;
+
+impl<K: Kernel> Reactor<K> {
+    /// Looks at the accept queues: a client that waits in one is ESTABLISHED, or believes to be. Armed only
+    /// while something keeps us from emptying them.
+    pub(super) fn watch_queues(&mut self) {
+        let overflowed = self.overflows();
+        for slot in &mut self.listeners {
+            let Some(queue) = slot.queue() else { continue };
+            let full = queue.length > queue.limit;
+            let filling = queue.length > queue.limit / 2;
+            if filling && !slot.queue_warned {
+                report::queue_fills(&slot.settings.name, queue, full, overflowed);
+            }
+            slot.queue_warned = filling;
+        }
+        self.watch_on();
+    }
+
+    /// A queue was emptied of as many as fill it: the loop was held up, or was not there at all. What the host
+    /// counted meanwhile tells whether newcomers found it full. Looked at no more often than the queues are,
+    /// because a small queue is emptied that way in the best of times.
+    pub(super) fn was_it_full(&mut self, index: usize, taken: u32) {
+        let slot = &mut self.listeners[index];
+        let Some(limit) = slot.queue_limit.filter(|&limit| taken > limit) else { return };
+        if slot.looked.is_some_and(|at| self.now.since(at) < self.settings.server.queue_watch) {
+            return;
+        }
+        slot.looked = Some(self.now);
+        let overflowed = self.overflows();
+        let slot = &mut self.listeners[index];
+        if overflowed > 0 && !slot.queue_warned {
+            slot.queue_warned = true;
+            report::queue_was_full(&slot.settings.name, taken, limit, overflowed);
+            self.watch_on();
+        }
+    }
+
+    /// How often the host found an accept queue full since the last look.
+    fn overflows(&mut self) -> u64 {
+        // Without a descriptor to read them with, the counters stay as they were.
+        let Some(drops) = self.kernel.listen_drops() else { return 0 };
+        let before = std::mem::replace(&mut self.counters.listen_drops, drops);
+        drops.overflows.saturating_sub(before.overflows)
+    }
+
+    fn watch_on(&mut self) {
+        if self.listeners.iter().any(|slot| slot.gate.is_stalled() || slot.queue_warned) {
+            self.house.watch_queue_at(self.now + self.settings.server.queue_watch);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Silence: who is doubted, what it is asked, and what happens when it is heard of again. When each of these is
+//! due stands in [`liveness`](crate::conn::liveness); the verdict, in `clock`.
+
+use super::Reactor;
+use super::entry::Session;
+use super::posted::{Effect, Event};
+use crate::conn::Input;
+use crate::end::{Detector, Evidence, Reason};
+use crate::hub::{Name, Presence};
+use crate::net::{Kernel, Sent, Stream};
+use crate::proto::resp::Reply;
+use crate::table::Key;
+
+impl<K: Kernel> Reactor<K> {
+    /// Makes a connection suspect; the grace is its listener's.
+    pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
+        let Some(conn) = self.table.get(key) else { return };
+        // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
+        // pause waits for, is for `slow_time` to say.
+        if conn.paused && conn.reading.pending() {
+            return self.hear(key);
+        }
+        let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
+        let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
+        self.apply(key, Input::Doubted { detector, grace, notsent_bytes });
+    }
+
+    /// Suspicion: the peer is probed once, and those who watch it are told.
+    pub(super) fn probe_suspect(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.stream.probe_peer();
+        self.counters.suspected += 1;
+        self.announce(key, Presence::Suspect, Event::Suspect);
+    }
+
+    /// Another connection vouched for this one.
+    pub(super) fn hear(&mut self, key: Key) {
+        if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
+            self.apply(key, Input::Heard);
+        }
+    }
+
+    /// It was heard of again: what was withheld goes out.
+    pub(super) fn revive(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
+        conn.stream.restore_keepalive(keepalive);
+        // What was withheld begins to wait for the peer only now.
+        if let Some(io) = &mut conn.io {
+            io.output_moved = self.now;
+        }
+        self.counters.revived += 1;
+        self.announce(key, Presence::Online, Event::Revived);
+        self.post_flush(key);
+    }
+
+    /// Pings a silent peer that asked for it.
+    pub(super) fn ping(&mut self, key: Key) {
+        let now = self.now;
+        let Some(Session::Resp(resp)) = self.table.get_mut(key).and_then(|conn| conn.session.as_deref_mut())
+        else {
+            return;
+        };
+        resp.rare.get_or_insert_default().pinged = now;
+        let mut bytes = Vec::new();
+        Reply::new(&mut bytes, resp.version).server_ping();
+        self.counters.pings += 1;
+        self.write(key, &bytes);
+    }
+
+    /// Sends the out-of-band byte; one that was not even acknowledged since the last time is an answer too.
+    pub(super) fn probe_oob(&mut self, key: Key) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let heard = conn.life.heard();
+        let unanswered = conn.io_mut(&mut self.pool).oob_sent > heard;
+        // Output may be on its way for another reason: lost is only who acknowledged nothing since.
+        let quiet_ms = now.since(conn.io_mut(&mut self.pool).oob_sent).as_millis();
+        let silent =
+            |evidence: Evidence| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
+        if unanswered && conn.stream.evidence().is_some_and(silent) {
+            return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
+        }
+        conn.io_mut(&mut self.pool).oob_sent = now;
+        if let Sent::Failed(fault) = conn.stream.send_oob(0) {
+            self.fail(key, fault, Detector::OobProbe);
+        }
+    }
+
+    /// Reading is paused, so an ending would not be seen: asks the kernel.
+    pub(super) fn ask_tcp_info(&mut self, key: Key) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if let Some(io) = &mut conn.io {
+            io.info_asked = now;
+        }
+        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE) {
+            self.take_error(key, Detector::TcpInfo);
+        }
+    }
+
+    /// Posts the presence event of a connection's identity, if it has one.
+    fn announce(&mut self, key: Key, presence: Presence, event: Event) {
+        let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
+        if self.hub.set_presence(&resp.membership, key, presence)
+            && let Some(id) = self.hub.identity_of(&resp.membership, key)
+        {
+            self.posted.push_back(Effect::Presence { id: Name::new(id), event });
+        }
+    }
+}

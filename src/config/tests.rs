@@ -35,7 +35,7 @@ fn without_any_source_echo_resp_and_admin_are_served_on_loopback() {
     assert_eq!(shown, ["echo 127.0.0.1:7007", "resp 127.0.0.1:7000", "admin 127.0.0.1:7070"]);
     let [echo, resp, admin] = settings.listeners.as_slice() else { panic!("three listeners") };
     assert_eq!(echo.policy.liveness.heartbeat.style, HeartbeatStyle::Off);
-    assert_eq!(resp.policy.liveness.heartbeat.style, HeartbeatStyle::Client);
+    assert_eq!(resp.policy.liveness.heartbeat.style, HeartbeatStyle::Off);
     assert_eq!(resp.policy.liveness.heartbeat.interval, Duration::from_secs(150));
     assert_eq!(resp.policy.liveness.user_timeout, Some(Duration::from_secs(89)));
     assert_eq!(resp.policy.parting.unreachable, LastRung::Reset);

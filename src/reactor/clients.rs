@@ -44,12 +44,25 @@ impl<K: Kernel> Reactor<K> {
                     ListFilter::Type(wanted) => client_type(conn) == wanted,
                     ListFilter::Ids(ids) => ids.iter().any(|id| id == u64::from(candidate.generation)),
                 });
-                self.reply(key, replies, |reply| reply.verbatim(&lines));
+                self.reply_lines(key, &lines, replies);
             }
             ClientCommand::Kill(filter) => self.kill(key, &filter, replies),
             // Answered from the protocol alone.
             ClientCommand::Accepted | ClientCommand::Help => {}
         }
+    }
+
+    /// A list that is longer than the output a connection may leave waiting would be the end of who asks.
+    fn reply_lines(&self, key: Key, lines: &str, replies: &mut Vec<u8>) {
+        let Some(conn) = self.table.get(key) else { return };
+        let output_max = Self::listener_of(&self.listeners, conn).policy.bounds.output_max;
+        self.reply(key, replies, |reply| {
+            if lines.len() > output_max / 2 {
+                reply.error("ERR too many clients for one reply: use CLIENT LIST ID, or GET /connections");
+            } else {
+                reply.verbatim(lines);
+            }
+        });
     }
 
     /// Ends the connections that pass the filter. The one that asks may be among them; it gets its reply

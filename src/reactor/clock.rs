@@ -4,6 +4,7 @@
 //! [`next_due`] knows. Entries are re-armed lazily: hearing from a peer changes nothing here, the entry
 //! expires at its old time and is armed anew.
 
+use super::posted::EFFECTS_HIGH;
 use super::{Reactor, accept::Gate};
 use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
@@ -101,6 +102,10 @@ impl<K: Kernel> Reactor<K> {
     /// Acts on deadlines that have passed; more of them than a turn can bear are left for the next.
     pub(super) fn expire(&mut self) {
         for _ in 0..EXPIRIES_PER_TURN {
+            // Endings make effects for those who watch: when too many wait already, the rest is for later.
+            if self.posted.len() >= EFFECTS_HIGH {
+                break;
+            }
             let Some(index) = self.wheel.expire(self.now) else { break };
             let Some(key) = self.table.key_at(index) else { continue };
             match self.next_due(key) {

@@ -102,13 +102,14 @@ pub(super) static SHARED: [Key; 30] = [
     Key {
         name: "heartbeat.style",
         kind: Kind::Choice(&["client", "server", "both", "off"]),
-        default: Default::By { echo: "off", resp: "client", http: "off" },
+        default: Default::Same("off"),
         fits: Fits::Clients,
         doc: "Who drives the heartbeat: \"client\" expects the client to be heard of, \"server\" pings after \
               silence, \"both\" allows either, \"off\" takes silence for nothing. Shorthand for style and \
               timeout: heartbeat = \"30s\" (client), \"server:30s\", \"both:30s\", \"off\".",
-        why: "Echo has no message that would not be data. Resp clients speak for themselves, which costs \
-              the server no packet.",
+        why: "Who promised nothing is not held to it: a subscriber that only listens, a pooled connection at \
+              rest and a person at a keyboard are silent and well. A client makes its own contract with IDENT \
+              id BEAT seconds, whatever stands here; hosts that are gone are found by keepalive.",
     },
     Key {
         name: "heartbeat.timeout",

@@ -1,0 +1,66 @@
+//! Parity: one table of scenarios, run on the simulated and on the real kernel through the traits of
+//! `linger::net`; the traces must be equal. This is what makes a simulated run worth believing.
+//!
+//! A trace has a line a step: what the step gave (a call's result, readiness as the poller gives it) and the TCP
+//! state of both ends of every connection after it. Where the traces differ, the real kernel is right.
+//!
+//! Read in this order: [`step`] is the language of scenarios and what a trace says of each step; [`lab`] runs them
+//! on anything; [`simulated`] and [`real`] are the two kernels; the rest is the table: [`closing`] (each row of the
+//! ladder), [`dying`] (each way a peer can go), [`edges`] (what the poller says and when), [`accepting`],
+//! [`windows`], and [`silence`], which needs a network to break:
+//!
+//! ```sh
+//! unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test parity -- --ignored'
+//! ```
+
+#![expect(unreachable_pub, reason = "a test crate has no outside")]
+
+mod accepting;
+mod any;
+mod closing;
+mod dying;
+mod edges;
+mod lab;
+mod real;
+mod silence;
+mod simulated;
+mod step;
+mod windows;
+
+use step::{Scenario, Step};
+
+/// Makes a test of each scenario. Steps are written in a list; `with` gives other socket options or a backlog.
+macro_rules! scenarios {
+    ($($(#[$attribute:meta])* $name:ident $(with $scenario:expr)? => [$($step:expr),+ $(,)?];)+) => {$(
+        #[test]
+        $(#[$attribute])*
+        fn $name() {
+            #[allow(unused_mut, unused_assignments, reason = "most scenarios ask for nothing special")]
+            let mut scenario = $crate::step::Scenario::default();
+            $(scenario = $scenario;)?
+            $crate::agree(&scenario, &[$($step),+]);
+        }
+    )+};
+}
+use scenarios;
+
+/// Runs the scenario on both kernels.
+///
+/// # Panics
+/// When the traces differ; shows them side by side.
+fn agree(scenario: &Scenario, steps: &[Step]) {
+    let simulated = lab::run(simulated::Simulated::new(), scenario, steps);
+    let real = lab::run(real::Real::new(), scenario, steps);
+    if simulated != real {
+        let pairs = simulated.iter().zip(&real);
+        let lines = pairs.map(|(simulated, real)| {
+            if simulated == real { format!("    {real}") } else { format!("real {real}\nsim  {simulated}") }
+        });
+        let shown: Vec<_> = lines.collect();
+        panic!("the kernels differ:\n{}", shown.join("\n"));
+    }
+    // With --nocapture: what both of them did.
+    for line in real {
+        println!("{line}");
+    }
+}

@@ -214,6 +214,11 @@ pub struct Evidence {
     pub notsent_bytes: u32,
 }
 
+impl Evidence {
+    /// `TCP_CLOSE`: nothing is left of the connection.
+    pub const CLOSE: u8 = 7;
+}
+
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -270,22 +270,8 @@ fn a_server_that_did_not_run_tells_afterwards_that_its_queue_was_full() {
 }
 
 /// Closes by RST.
-#[expect(unsafe_code, reason = "setsockopt(2): the standard library does not offer SO_LINGER")]
 fn reset(stream: TcpStream) {
-    use std::os::fd::AsRawFd;
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = libc::socklen_t::try_from(size_of::<libc::linger>()).unwrap();
-    // SAFETY: the descriptor is open, and the kernel reads one `linger` where one is.
-    let result = unsafe {
-        libc::setsockopt(
-            stream.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_LINGER,
-            (&raw const linger).cast(),
-            length,
-        )
-    };
-    assert_eq!(result, 0);
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
 }
 

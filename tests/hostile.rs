@@ -24,16 +24,8 @@ use std::time::Duration;
 fn start(query: &str) -> Server {
     let resp = format!("resp://127.0.0.1:0?linger=200ms{query}");
     let echo = format!("echo://127.0.0.1:0?linger=200ms{query}");
-    Server::start(&[
-        "--listen",
-        &resp,
-        "--listen",
-        &echo,
-        "--admin",
-        "127.0.0.1:0",
-        "--set",
-        "admin.linger=200ms",
-    ])
+    let admin = ["--admin", "127.0.0.1:0", "--set", "admin.linger=200ms"];
+    Server::start(&[&["--listen", &resp, "--listen", &echo], &admin[..]].concat())
 }
 
 /// What holds after whatever was done to the server, once the clients of the test are gone.

@@ -50,9 +50,10 @@ fn period(text: &str) -> Result<std::time::Duration, String> {
 }
 
 fn canary(name: &str) -> Result<Canary, String> {
-    Canary::ALL.into_iter().find(|canary| canary.name() == name).ok_or_else(|| {
-        format!("the rules are {}", Canary::ALL.map(Canary::name).join(", "))
-    })
+    Canary::ALL
+        .into_iter()
+        .find(|canary| canary.name() == name)
+        .ok_or_else(|| format!("the rules are {}", Canary::ALL.map(Canary::name).join(", ")))
 }
 
 /// Sums over all runs.
@@ -82,8 +83,7 @@ impl Sums {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let options =
-        Options { duration: arguments.duration, trace: arguments.trace, canary: arguments.canary };
+    let options = Options { duration: arguments.duration, trace: arguments.trace, canary: arguments.canary };
     let first = arguments.seed.unwrap_or(0);
     let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 1000 });
     let clock = crate::sys::clock();

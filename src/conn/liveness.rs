@@ -113,15 +113,21 @@ const PROBE_MS: u128 = 1200;
 /// What it means that a suspect peer, probed at `since`, was not heard of by `now`: did its kernel answer?
 ///
 /// A peer's kernel acknowledges our probe whatever its program does, so an ACK younger than the suspicion
-/// proves the host alive and the program stuck. `None` (a unix socket) has a kernel that is ours.
-pub fn verdict(evidence: Option<Evidence>, since: Instant, now: Instant) -> Reason {
+/// proves the host alive and the program stuck. A shut window says more, but only if the program has not read
+/// since: `notsent_bytes` is what the kernel held back at `since`, and nothing was added, as output is
+/// withheld. `None` (a unix socket) has a kernel that is ours.
+pub fn verdict(evidence: Option<Evidence>, since: Instant, notsent_bytes: u32, now: Instant) -> Reason {
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
-    let answered =
-        u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);
+    let answered = u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);
     // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
     let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
-    match (answered, shut) {
+    let unread = evidence.notsent_bytes >= notsent_bytes;
+    // While output waits for the window the kernel sends no other probes than those of the window, up to 120 s
+    // apart (`TCP_RTO_MAX`). None of them is unanswered: the last thing known of the peer's kernel is that it
+    // is there.
+    let probed = evidence.notsent_bytes > 0 && evidence.unacked == 0 && evidence.probes == 0;
+    match (answered || probed, shut && unread) {
         (false, _) => Reason::LostHeartbeat,
         (true, true) => Reason::StuckZeroWindow,
         (true, false) => Reason::StuckFrozen,

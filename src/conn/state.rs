@@ -35,6 +35,8 @@ pub enum State {
         since: Instant,
         /// What raised the suspicion.
         detector: Detector,
+        /// Output that the kernel held unsent then, in bytes: it shrinks only if the peer reads.
+        notsent_bytes: u32,
     },
     /// The peer's FIN has been read. It may only be half-closed: we flush what we owe, then close.
     PeerClosed {
@@ -88,6 +90,8 @@ pub enum Input {
         detector: Detector,
         /// How long the peer has to be heard of again.
         grace: Duration,
+        /// Output that the kernel holds unsent, in bytes.
+        notsent_bytes: u32,
     },
     /// The peer's FIN was read.
     PeerFin {
@@ -200,8 +204,9 @@ impl State {
     pub fn on(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
         match (self, input) {
             (Self::Handshaking, Input::Opened) => (Self::Open, Action::None),
-            (Self::Open, Input::Doubted { detector, grace }) => {
-                (Self::Suspect { deadline: now + grace, since: now, detector }, Action::Probe)
+            (Self::Open, Input::Doubted { detector, grace, notsent_bytes }) => {
+                let deadline = now + grace;
+                (Self::Suspect { deadline, since: now, detector, notsent_bytes }, Action::Probe)
             }
             (Self::Suspect { .. }, Input::Heard) => (Self::Open, Action::Revive),
             (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {

@@ -29,7 +29,7 @@ fn open() -> State {
 }
 
 fn suspect() -> State {
-    State::Suspect { deadline: NOW, since: T0, detector: Detector::Heartbeat }
+    State::Suspect { deadline: NOW, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0 }
 }
 
 fn peer_closed(reason: Reason) -> State {
@@ -81,7 +81,8 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("closed", closed()),
     ];
     let told = |told| Input::Leave { reason: Reason::LocalKicked, detector: Detector::Operator, told };
-    let doubted = Input::Doubted { detector: Detector::Heartbeat, grace: Duration::from_secs(5) };
+    let doubted =
+        Input::Doubted { detector: Detector::Heartbeat, grace: Duration::from_secs(5), notsent_bytes: 0 };
     let inputs = [
         ("opened", Input::Opened),
         ("heard", Input::Heard),
@@ -271,19 +272,33 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
     let evidence =
         |last_ack_recv_ms, snd_wnd| Some(Evidence { last_ack_recv_ms, snd_wnd, ..Evidence::default() });
     // Suspect for eight seconds.
-    assert_eq!(verdict(evidence(8_011, 100), T0, NOW), Reason::LostHeartbeat);
-    assert_eq!(verdict(evidence(8_010, 100), T0, NOW), Reason::StuckFrozen, "the kernel's clock is coarse");
-    assert_eq!(verdict(evidence(60_000, 0), T0, NOW), Reason::LostHeartbeat);
-    assert_eq!(verdict(evidence(7_999, 100), T0, NOW), Reason::StuckFrozen);
-    assert_eq!(verdict(evidence(10, 0), T0, NOW), Reason::StuckZeroWindow);
+    assert_eq!(verdict(evidence(8_011, 100), T0, 0, NOW), Reason::LostHeartbeat);
+    assert_eq!(
+        verdict(evidence(8_010, 100), T0, 0, NOW),
+        Reason::StuckFrozen,
+        "the kernel's clock is coarse"
+    );
+    assert_eq!(verdict(evidence(60_000, 0), T0, 0, NOW), Reason::LostHeartbeat);
+    assert_eq!(verdict(evidence(7_999, 100), T0, 0, NOW), Reason::StuckFrozen);
+    assert_eq!(verdict(evidence(10, 0), T0, 0, NOW), Reason::StuckZeroWindow);
     let narrow = Evidence { snd_wnd: 100, notsent_bytes: 5_000, ..Evidence::default() };
-    assert_eq!(verdict(Some(narrow), T0, NOW), Reason::StuckZeroWindow);
+    assert_eq!(verdict(Some(narrow), T0, 0, NOW), Reason::StuckZeroWindow);
+    assert_eq!(verdict(Some(narrow), T0, 5_000, NOW), Reason::StuckZeroWindow);
+    assert_eq!(verdict(Some(narrow), T0, 5_001, NOW), Reason::StuckFrozen, "silent, but it reads");
+    let between_probes = Evidence { last_ack_recv_ms: 60_000, ..narrow };
+    assert_eq!(verdict(Some(between_probes), T0, 0, NOW), Reason::StuckZeroWindow);
+    let probed = Evidence { probes: 1, ..between_probes };
+    assert_eq!(
+        verdict(Some(probed), T0, 0, NOW),
+        Reason::LostHeartbeat,
+        "a probe of the window is unanswered"
+    );
     let on_its_way = Evidence { unacked: 1, ..narrow };
-    assert_eq!(verdict(Some(on_its_way), T0, NOW), Reason::StuckFrozen);
+    assert_eq!(verdict(Some(on_its_way), T0, 0, NOW), Reason::StuckFrozen);
     let soon = T0 + Duration::from_millis(700);
-    assert_eq!(verdict(evidence(1_200, 100), T0, soon), Reason::StuckFrozen, "no probe was out for long");
-    assert_eq!(verdict(evidence(1_201, 100), T0, soon), Reason::LostHeartbeat);
-    assert_eq!(verdict(None, T0, NOW), Reason::StuckFrozen);
+    assert_eq!(verdict(evidence(1_200, 100), T0, 0, soon), Reason::StuckFrozen, "no probe was out for long");
+    assert_eq!(verdict(evidence(1_201, 100), T0, 0, soon), Reason::LostHeartbeat);
+    assert_eq!(verdict(None, T0, 0, NOW), Reason::StuckFrozen);
 }
 
 #[test]

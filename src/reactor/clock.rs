@@ -8,7 +8,7 @@ use super::entry::Session;
 use super::{Reactor, accept::Gate};
 use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
-use crate::end::{Detector, Reason};
+use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Kernel, Sent, Stream};
 use crate::proto::resp::Reply;
 use crate::table::Key;
@@ -171,10 +171,10 @@ impl<K: Kernel> Reactor<K> {
             State::Handshaking => {
                 self.leave(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }
-            State::Suspect { since, detector, .. } => {
+            State::Suspect { since, detector, notsent_bytes, .. } => {
                 // The one place that reads the clock again: the kernel counts from when it is asked, and a
                 // turn that judges a thousand peers asks the last one tens of milliseconds after it began.
-                let reason = verdict(conn.stream.evidence(), since, self.kernel.now());
+                let reason = verdict(conn.stream.evidence(), since, notsent_bytes, self.kernel.now());
                 self.give_up(key, reason, detector);
             }
             State::PeerClosed { .. } | State::Parting { .. } => {
@@ -200,7 +200,8 @@ impl<K: Kernel> Reactor<K> {
             return self.hear(key);
         }
         let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
-        self.apply(key, Input::Doubted { detector, grace });
+        let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
+        self.apply(key, Input::Doubted { detector, grace, notsent_bytes });
     }
 
     /// Pings a silent peer that asked for it.
@@ -234,13 +235,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// Reading is paused, so an ending would not be seen: asks the kernel.
     fn ask_tcp_info(&mut self, key: Key) {
-        const TCP_CLOSE: u8 = 7;
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         if let Some(io) = &mut conn.io {
             io.info_asked = now;
         }
-        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == TCP_CLOSE) {
+        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE) {
             self.take_error(key, Detector::TcpInfo);
         }
     }

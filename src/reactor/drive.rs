@@ -8,21 +8,30 @@ use super::Reactor;
 use super::entry::Reading;
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
-use crate::end::{Detector, Reason};
+use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
-    pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
+    pub(super) fn on_ready(&mut self, key: Key, mut readiness: Readiness) {
         let Some(conn) = self.table.get_mut(key) else {
             self.counters.stale_events += 1;
             return;
         };
         let hints = Self::listener_of(&self.listeners, conn).policy.liveness.readiness;
+        let mut broken = readiness.error || readiness.write_closed;
+        // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
+        let alone = (hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing);
+        if broken
+            && alone
+            && conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state != Evidence::CLOSE)
+        {
+            broken = false;
+            (readiness.error, readiness.write_closed) = (false, false);
+        }
         conn.reading = conn.reading.on_edge(readiness, hints, conn.paused);
-        let broken = readiness.error || readiness.write_closed;
         match conn.reading {
             Reading::Failing => self.read_to_the_error(key),
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
@@ -244,7 +253,8 @@ impl<K: Kernel> Reactor<K> {
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
             return self.fail(key, fault, Detector::SendError);
         }
-        conn.io_mut(&mut self.pool).broken = Some(fault);
+        // The first error tells; the next send, of what others had posted meanwhile, is only refused.
+        conn.io_mut(&mut self.pool).broken.get_or_insert(fault);
         self.read_to_the_error(key);
     }
 

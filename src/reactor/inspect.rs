@@ -1,9 +1,10 @@
 //! What a test may see of a running reactor: a narrow window on its bookkeeping, read only and made when
 //! asked for. Nothing in the turn knows that it exists.
 
+use super::Reactor;
+use super::accept::Gate;
 use super::entry::Reading;
 use super::posted::Effect;
-use super::Reactor;
 use crate::conn::{State, liveness};
 use crate::net::Kernel;
 use crate::report::Ended;
@@ -107,7 +108,10 @@ impl<K: Kernel> Inspection<'_, K> {
         }
         let of_listeners: u32 = reactor.listeners.iter().map(|slot| slot.connections).sum();
         if of_listeners as usize != reactor.table.len() {
-            mistakes.push(format!("listeners count {of_listeners} connections, the table {}", reactor.table.len()));
+            mistakes.push(format!(
+                "listeners count {of_listeners} connections, the table {}",
+                reactor.table.len()
+            ));
         }
         mistakes
     }
@@ -116,12 +120,18 @@ impl<K: Kernel> Inspection<'_, K> {
     pub fn posted_in_vain(&self) -> usize {
         let gone = |key: &Key| self.0.table.get(*key).is_none();
         let effects = self.0.posted.iter().filter(|effect| match effect {
-            Effect::Deliver { to: key, .. } | Effect::Leave { key, .. } | Effect::Doubt { key } | Effect::Vouch { key } => {
-                gone(key)
-            }
+            Effect::Deliver { to: key, .. }
+            | Effect::Leave { key, .. }
+            | Effect::Doubt { key }
+            | Effect::Vouch { key } => gone(key),
             Effect::Presence { .. } => false,
         });
         effects.count() + self.0.resume.iter().filter(|key| gone(key)).count()
+    }
+
+    /// Whether a listener would take a connection from its queue, had it an edge.
+    pub fn accepts(&self, listener: usize) -> bool {
+        matches!(self.0.listeners[listener].gate, Gate::Drained)
     }
 
     /// Identities that are held.

@@ -65,7 +65,7 @@ impl Faults {
         };
         let (loss, interrupted, short_recv, short_send) =
             (rate(60_000), rate(100_000), rate(200_000), rate(200_000));
-        let (memory, spurious, stale, poll_interrupted) =
+        let (memory, spurious, outdated, poll_interrupted) =
             (rate(5_000), rate(50_000), rate(50_000), rate(50_000));
         let (stall, leap, aborted, exhausted, unwatchable) =
             (rate(5_000), rate(50), rate(50_000), rate(50_000), rate(5_000));
@@ -76,7 +76,7 @@ impl Faults {
             short_send,
             memory,
             spurious,
-            stale,
+            stale: outdated,
             poll_interrupted,
             stall,
             leap,

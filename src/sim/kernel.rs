@@ -90,8 +90,8 @@ impl Kernel for SimKernel {
             *wait += *wait / 2;
         }
         // Rounded up to whole milliseconds, as epoll_wait(2) takes it.
-        let until =
-            wait.map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
+        let until = wait
+            .map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
         let interrupted =
             timeout != Some(Duration::ZERO) && stage.world.chance.chance(stage.world.faults.poll_interrupted);
         if !interrupted {
@@ -203,7 +203,10 @@ impl World {
 
     fn take_ready(&mut self, ready: &mut Vec<Ready>) {
         if std::mem::take(&mut self.signal_ready) {
-            ready.push(Ready { token: Token::SIGNAL, readiness: Readiness { readable: true, ..Readiness::default() } });
+            ready.push(Ready {
+                token: Token::SIGNAL,
+                readiness: Readiness { readable: true, ..Readiness::default() },
+            });
         }
         while ready.len() < self.faults.batch_max {
             let Some(source) = self.ready.pop_front() else { break };
@@ -231,7 +234,10 @@ impl World {
             }
         };
         let found = found & (watch.interest | mask::ERR | mask::HUP);
-        if self.canary == Some(Canary::LostEdge) && matches!(source, Source::Conn(_)) && self.chance.chance(20_000) {
+        if self.canary == Some(Canary::LostEdge)
+            && matches!(source, Source::Conn(_))
+            && self.chance.chance(20_000)
+        {
             return None;
         }
         (found != 0).then(|| Ready { token: Token(watch.token), readiness: readiness(found) })
@@ -398,7 +404,7 @@ impl Stream for SimStream {
         // segment leaves and is acknowledged, or is not.
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
-        let sent = world.act(conn, Side::Server, |sock, now, out| sock.send_urgent(now, out));
+        let sent = world.act(conn, Side::Server, Sock::send_urgent);
         let sent = sent.unwrap_or(Sent::Failed(Fault::BrokenPipe));
         world.note(|| format!("c{conn} server send_oob: {sent:?}"));
         sent
@@ -433,6 +439,7 @@ impl Stream for SimStream {
 
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
         let mut stage = self.stage.borrow_mut();
+        stage.world.conns[self.conn].truth.revived = true;
         stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 
@@ -452,7 +459,8 @@ impl Stream for SimStream {
         world.descriptors -= 1;
         let plain = world.canary == Some(Canary::Linger2IsPlain);
         let now = world.now;
-        let snapshot = world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
+        let snapshot =
+            world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
         world.conns[conn].truth.closed = Some((now, how));
         world.conns[conn].truth.at_close = snapshot;
         world.act(conn, Side::Server, |sock, now, out| {

@@ -53,6 +53,10 @@ pub struct Said {
 
 /// A client program.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "what a program does and does not do at present, in any combination"
+)]
 pub(super) struct Program {
     pub(super) script: Script,
     pub(super) host: usize,
@@ -158,14 +162,13 @@ impl Program {
         let conn = world.connect(self.host, self.script.listener, program, sizes);
         self.conn = Some(conn);
         let lives = self.script.lives;
-        match self.script.ending {
-            Ending::DieInQueue => return self.later(program, END, self.script.lives.min(Duration::from_millis(400)), world),
-            Ending::NeverSpeak => {}
-            _ => {
-                self.greet(world);
-                let after = self.rng.between(Duration::ZERO, self.script.interval);
-                self.later(program, TALK, after, world);
-            }
+        if self.script.ending == Ending::DieInQueue {
+            return self.later(program, END, lives.min(Duration::from_millis(400)), world);
+        }
+        if self.script.ending != Ending::NeverSpeak {
+            self.greet(world);
+            let after = self.rng.between(Duration::ZERO, self.script.interval);
+            self.later(program, TALK, after, world);
         }
         self.later(program, END, lives, world);
         if self.script.sips.is_some() {
@@ -194,8 +197,7 @@ impl Program {
             self.say(frame.as_bytes(), b"+OK\r\n", world);
             if let Some(conn) = self.conn {
                 let said = &mut world.conns[conn].truth.said;
-                (said.identity, said.ident, said.beat) =
-                    (Some(identity), Some(said.whole), self.script.beat);
+                (said.identity, said.ident, said.beat) = (Some(identity), Some(said.whole), self.script.beat);
             }
         }
         for channel in 0..self.script.channels {
@@ -282,7 +284,9 @@ impl Program {
 
     fn flush(&mut self, world: &mut World) {
         let Some(conn) = self.conn else { return };
-        if self.backlog.is_empty() || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == Tcp::SynSent) {
+        if self.backlog.is_empty()
+            || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == Tcp::SynSent)
+        {
             return;
         }
         let backlog = &mut self.backlog;
@@ -304,7 +308,12 @@ impl Program {
         if !self.reads {
             return;
         }
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = std::mem::take(&mut world.buffer);
+        self.read(conn, &mut buffer, world);
+        world.buffer = buffer;
+    }
+
+    fn read(&mut self, conn: usize, buffer: &mut [u8], world: &mut World) {
         let mut budget = self.script.sips.map_or(usize::MAX, |_| 1);
         while budget > 0 {
             budget -= 1;
@@ -337,7 +346,9 @@ impl Program {
         if matches!(self.script.ending, Ending::QuitAndStay) && in_order {
             return false;
         }
-        world.note(|| format!("c{conn} client sees the end, {}", if in_order { "in order" } else { "by error" }));
+        world.note(|| {
+            format!("c{conn} client sees the end, {}", if in_order { "in order" } else { "by error" })
+        });
         self.close(CloseHow::Plain, world);
         true
     }
@@ -350,7 +361,8 @@ impl Program {
         let sent = said.sent;
         match self.script.protocol {
             Protocol::Echo => {
-                let wrong = bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
+                let wrong =
+                    bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
                 // After everything, a probe may come: a line feed.
                 if let Some(at) = wrong.filter(|at| from + (*at as u64) < sent || bytes[*at..] != *b"\n") {
                     let at = from + at as u64;
@@ -364,7 +376,10 @@ impl Program {
                         // The server's own goodbye or error comes after all answers, or instead of them.
                         _ if *byte == b'-' || *byte == b'>' || *byte == b'+' => return self.checks = false,
                         other => {
-                            let what = format!("c{conn}: {:?} was answered where {other:?} was due", char::from(*byte));
+                            let what = format!(
+                                "c{conn}: {:?} was answered where {other:?} was due",
+                                char::from(*byte)
+                            );
                             world.violate(what);
                             self.checks = false;
                             return;
@@ -406,11 +421,10 @@ impl Program {
         let ending = self.script.ending;
         world.note(|| format!("c{conn} client's script: {ending:?}"));
         match ending {
-            Ending::Close | Ending::DieInQueue | Ending::NeverSpeak => self.close(CloseHow::Plain, world),
             Ending::Reset => self.close(CloseHow::Reset, world),
-            Ending::HalfClose => self.finish(conn, world),
             Ending::MidFrame => {
-                let part: &[u8] = if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
+                let part: &[u8] =
+                    if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
                 if self.backlog.is_empty() {
                     self.push(part, world);
                 }
@@ -422,7 +436,7 @@ impl Program {
                 said.goodbye = Some(said.whole);
                 self.mute = true;
             }
-            Ending::Quit | Ending::QuitAndStay => self.finish(conn, world),
+            Ending::Quit | Ending::QuitAndStay | Ending::HalfClose => self.finish(conn, world),
             Ending::Garbage | Ending::Oversized if self.script.protocol == Protocol::Resp => {
                 self.checks = false;
                 let oversized = ending == Ending::Oversized;
@@ -432,7 +446,9 @@ impl Program {
                 (said.broken, said.oversized) = (Some(said.sent), oversized);
                 self.mute = true;
             }
-            Ending::Garbage | Ending::Oversized => self.close(CloseHow::Plain, world),
+            Ending::Garbage | Ending::Oversized | Ending::Close | Ending::DieInQueue | Ending::NeverSpeak => {
+                self.close(CloseHow::Plain, world);
+            }
             Ending::Freeze | Ending::Nap => {
                 self.stopped = true;
                 self.later(program, RECOVER, self.script.recovers, world);

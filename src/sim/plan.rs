@@ -26,7 +26,7 @@ impl Plan {
         let longest = Duration::from_secs(30) * (1 << rng.within(0..8));
         let drawn = rng.between(longest / 2, longest);
         let listeners = 1 + rng.index(3);
-        let listeners = (0..listeners).map(|index| listener(rng, index)).collect();
+        let listeners = (0..listeners).map(|index| listener(rng, index, drawn)).collect();
         let settings = Settings {
             listeners,
             turn: TurnSettings {
@@ -57,13 +57,13 @@ impl Plan {
 pub(super) fn honest_interval(rng: &mut Rng, policy: &Policy) -> Duration {
     let heartbeat = &policy.liveness.heartbeat;
     let promised = match heartbeat.style {
-        HeartbeatStyle::Off | HeartbeatStyle::Server => Duration::from_secs(60),
+        HeartbeatStyle::Off | HeartbeatStyle::Server => heartbeat.timeout * 2,
         HeartbeatStyle::Client | HeartbeatStyle::Both => heartbeat.timeout,
     };
     promised / u32::try_from(rng.within(2..5)).unwrap_or(2)
 }
 
-fn listener(rng: &mut Rng, index: usize) -> ListenerSettings {
+fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings {
     let protocol = rng.pick(&[Protocol::Echo, Protocol::Resp]);
     let port = 7000 + u16::try_from(index).unwrap_or(0);
     ListenerSettings {
@@ -75,22 +75,26 @@ fn listener(rng: &mut Rng, index: usize) -> ListenerSettings {
         overload: rng.pick(&[Overload::Queue, Overload::Shed]),
         nodelay: true,
         send_buffer: if rng.chance(300_000) { Some(rng.pick(&[4096, 65_536])) } else { None },
-        policy: policy(rng, protocol),
+        policy: policy(rng, protocol, duration),
     }
 }
 
-fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
+fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
     let styles = [HeartbeatStyle::Off, HeartbeatStyle::Client, HeartbeatStyle::Server, HeartbeatStyle::Both];
     let keepalive = Keepalive {
         idle: Duration::from_secs(rng.within(1..120)),
         interval: Duration::from_secs(rng.within(1..20)),
         count: rng.pick(&[1, 2, 3, 9]),
     };
-    let timeout = rng.between(Duration::from_secs(1), Duration::from_secs(90));
+    let longest = rng.pick(&[10, 60, 300, 600]);
+    // Long runs are for long silences: there is as much to see in a thousand messages as in a million.
+    let timeout = rng.between(Duration::from_secs(1), Duration::from_secs(longest)) + duration / 100;
     let keepalive = rng.chance(600_000).then_some(keepalive);
     let user_timeout = match (keepalive, rng.index(3)) {
         (_, 0) => None,
-        (Some(k), 1) => Some(k.idle + k.interval * k.count - Duration::from_secs(1)),
+        (Some(k), 1) => {
+            Some(k.idle + k.interval * k.count).map(|sum| sum.saturating_sub(Duration::from_secs(1)))
+        }
         _ => Some(rng.between(Duration::from_secs(1), Duration::from_secs(60))),
     };
     let high = rng.pick(&[1024, 8192, 65_536]);
@@ -105,9 +109,13 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
             },
             keepalive,
             user_timeout,
-            tcp_info_interval: rng.chance(700_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(10))),
+            tcp_info_interval: rng
+                .chance(700_000)
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(10))),
             probe_after_eof: rng.chance(250_000),
-            probe_oob: rng.chance(150_000).then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
+            probe_oob: rng
+                .chance(150_000)
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
         },
         parting: Parting {
             linger: rng.between(Duration::ZERO, Duration::from_secs(6)),
@@ -124,7 +132,9 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
             slow_time: rng.between(Duration::from_secs(1), Duration::from_secs(30)),
             handshake_timeout: (protocol == Protocol::Resp && rng.chance(700_000))
                 .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(60))),
-            idle_timeout: rng.chance(150_000).then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
+            idle_timeout: rng
+                .chance(150_000)
+                .then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
         },
     }
 }
@@ -132,8 +142,8 @@ fn policy(rng: &mut Rng, protocol: Protocol) -> Policy {
 /// How long it may take at most until a connection in `state` that nobody is at the other end of is gone, in
 /// nanoseconds; none: for ever.
 pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
-    /// `tcp_retries2`, without a user timeout: about 924 s.
-    const RETRIES: Duration = Duration::from_secs(1000);
+    /// `tcp_retries2`, without a user timeout: 924 s, and more on slow paths.
+    const RETRIES: Duration = Duration::from_secs(1400);
     let heartbeat = &policy.liveness.heartbeat;
     let by_heartbeat = match heartbeat.style {
         HeartbeatStyle::Off | HeartbeatStyle::Server => None,
@@ -146,8 +156,12 @@ pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
     });
     let by_timer = match state {
         State::Handshaking => policy.bounds.handshake_timeout,
-        State::Open | State::Suspect { .. } => [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min(),
-        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => Some(policy.parting.linger_max),
+        State::Open | State::Suspect { .. } => {
+            [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min()
+        }
+        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => {
+            Some(policy.parting.linger_max)
+        }
     };
     let soonest = [by_timer, by_keepalive].into_iter().flatten().min();
     soonest.map(|soonest| nanos(soonest + policy.parting.linger_max + Duration::from_secs(60)))

@@ -52,10 +52,11 @@ impl Rng {
         parts > 0 && self.within(0..1_000_000) < u64::from(parts)
     }
 
-    /// A duration between the two, to the microsecond.
+    /// A duration between the two, to the microsecond; `least`, if `most` is less.
     #[expect(clippy::cast_possible_truncation, reason = "simulations last for less than 2^64 microseconds")]
     pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
-        Duration::from_micros(self.within(least.as_micros() as u64..most.as_micros() as u64 + 1))
+        let least = least.as_micros() as u64;
+        Duration::from_micros(self.within(least..(most.as_micros() as u64).max(least) + 1))
     }
 
     /// One of `choices`.

@@ -93,7 +93,14 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         Err(fatal) => unreachable!("the simulated kernel refuses no listener: {fatal}"),
     };
     reactor.keep_ends();
-    let mut run = Run { reactor, stage, settings: plan.settings, turns: 0, draining: false, outcome: Outcome::default() };
+    let mut run = Run {
+        reactor,
+        stage,
+        settings: plan.settings,
+        turns: 0,
+        draining: false,
+        outcome: Outcome::default(),
+    };
     let failure = run.live(end).err();
     run.report(failure)
 }
@@ -107,7 +114,11 @@ fn cast(rng: &mut Rng, plan: &Plan, world: &mut World) -> Cast {
         let settings = &plan.settings.listeners[listener];
         let interval = honest_interval(rng, &settings.policy);
         let script = Script::draw(rng, listener, settings.protocol, interval, &scale);
-        let latency = if rng.chance(500_000) { rng.within(20_000..2_000_000) } else { rng.within(1_000_000..150_000_000) };
+        let latency = if rng.chance(500_000) {
+            rng.within(20_000..2_000_000)
+        } else {
+            rng.within(1_000_000..150_000_000)
+        };
         let host = world.add_host(latency);
         let at = world.now() + rng.within(0..nanos(plan.duration / 4));
         let own = rng.fork();
@@ -205,7 +216,10 @@ impl Run {
         let stage = self.stage.borrow();
         let world = &stage.world;
         if drained.accepted != world.accepted {
-            return Err(self.fail(format!("{} of {} accepted connections are counted", drained.accepted, world.accepted)));
+            return Err(self.fail(format!(
+                "{} of {} accepted connections are counted",
+                drained.accepted, world.accepted
+            )));
         }
         let open = world.conns.iter().position(|conn| conn.truth.accepted.is_some() && !conn.truth.ended);
         if let Some(conn) = open {
@@ -223,12 +237,11 @@ impl Run {
 
     /// One turn, and what must hold after it.
     fn turn(&mut self) -> Result<Flow, Failure> {
-        let before = self.now();
         let flow = self.reactor.turn().map_err(|fatal| self.fail(fatal.to_string()))?;
         self.turns += 1;
         self.judge_ends()?;
-        self.check_turn(before)?;
-        if self.turns % SURVEY_TURNS == 0 {
+        self.check_turn()?;
+        if self.turns.is_multiple_of(SURVEY_TURNS) {
             self.survey()?;
         }
         Ok(flow)
@@ -261,7 +274,7 @@ impl Run {
         Ok(())
     }
 
-    fn check_turn(&mut self, before: u64) -> Result<(), Failure> {
+    fn check_turn(&mut self) -> Result<(), Failure> {
         let inspection = self.reactor.inspect();
         let sleep = inspection.sleep();
         if inspection.posted() > 0 && sleep != Some(Duration::ZERO) {
@@ -275,9 +288,14 @@ impl Run {
         if all > crossed {
             return Err(Failure { at: stage.world.now(), what: "a TIME_WAIT is left on the server".into() });
         }
-        // A turn that makes no headway and does not wait is a loop that spins.
-        let now = stage.world.now();
-        let _ = (before, now);
+        let forgotten = (0..stage.world.listeners.len()).find(|&index| {
+            let listener = &stage.world.listeners[index];
+            !listener.queue.is_empty() && !listener.watch.queued && inspection.accepts(index)
+        });
+        if let Some(index) = forgotten {
+            let what = format!("connections wait at listener {index} and no edge will tell of them");
+            return Err(Failure { at: stage.world.now(), what });
+        }
         Ok(())
     }
 
@@ -307,7 +325,7 @@ impl Run {
                 return fail("has a deadline that no timer stands for".into());
             }
             let connection = &world.conns[conn];
-            let news = connection.end(Side::Server).is_some_and(|sock| sock.has_news());
+            let news = connection.end(Side::Server).is_some_and(Sock::has_news);
             let served = glance.paused || glance.over || !news;
             let queued = connection.watch.is_some_and(|watch| watch.queued);
             if !served && !queued && !glance.posted && sleeps {
@@ -333,7 +351,8 @@ impl Run {
         self.outcome.turns = self.turns;
         self.outcome.events = world.events_done;
         self.outcome.accepted = world.accepted;
-        self.outcome.seconds = Instant::from_nanos(world.now()).since(Instant::from_millis(1000)).as_secs_f64();
+        self.outcome.seconds =
+            Instant::from_nanos(world.now()).since(Instant::from_millis(1000)).as_secs_f64();
         self.outcome.crossed = world.time_waits.1;
         self.outcome.trace = world.trace.take().unwrap_or_default();
         drop(stage);

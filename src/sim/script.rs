@@ -113,7 +113,13 @@ pub struct Script {
 
 impl Script {
     /// Draws a character. `interval`: time between two messages that keeps every promise on its listener.
-    pub fn draw(rng: &mut Rng, listener: usize, protocol: Protocol, interval: Duration, world: &Scale) -> Self {
+    pub fn draw(
+        rng: &mut Rng,
+        listener: usize,
+        protocol: Protocol,
+        interval: Duration,
+        world: &Scale,
+    ) -> Self {
         let resp = protocol == Protocol::Resp;
         let beat = (resp && rng.chance(300_000)).then(|| interval * 3);
         let size_max = rng.pick(&[1, 20, 200, 2000, 2000, 20_000, 100_000]);
@@ -134,7 +140,7 @@ impl Script {
             beat,
             channels: if resp && rng.chance(250_000) { 1 + rng.index(3) } else { 0 },
             publishes: rng.chance(400_000),
-            sips: rng.chance(60_000).then(|| rng.between(Duration::from_millis(20), Duration::from_secs(2))),
+            sips: rng.chance(60_000).then(|| rng.between(Duration::from_millis(50), Duration::from_secs(2))),
             once: false,
             sizes: Sizes {
                 output_max,
@@ -151,10 +157,8 @@ impl Script {
         // Short lives as often as long ones.
         let shift = rng.within(0..12);
         self.lives = rng.between(Duration::from_millis(1), self.lives_max / (1 << shift));
-        let most = match self.ending {
-            Ending::Cut | Ending::Freeze => self.recovers_max * 20,
-            _ => self.recovers_max,
-        };
+        let endless = matches!(self.ending, Ending::Cut | Ending::Freeze);
+        let most = if endless { self.recovers_max * 20 } else { self.recovers_max };
         self.recovers = rng.between(Duration::from_millis(10), most);
     }
 
@@ -165,7 +169,7 @@ impl Script {
 
     /// The size of the next message.
     pub fn draw_size(&self, rng: &mut Rng) -> usize {
-        if rng.chance(900_000) { 1 + rng.index(self.size_max.min(100)) } else { 1 + rng.index(self.size_max) }
+        if rng.chance(960_000) { 1 + rng.index(self.size_max.min(100)) } else { 1 + rng.index(self.size_max) }
     }
 
     /// The time to the next message.

@@ -33,13 +33,15 @@ pub fn readiness(bits: u8) -> Readiness {
 }
 
 impl Sock {
-    /// Receives (net/ipv4/tcp.c: `tcp_recvmsg_locked`). May tell the peer that there is room again.
+    /// Receives (`net/ipv4/tcp.c: tcp_recvmsg_locked`). May tell the peer that there is room again.
     pub fn recv(&mut self, buffer: &mut [u8], out: &mut Outbox) -> Received {
         if !self.input.is_empty() {
             let count = self.input.len().min(buffer.len());
-            for (to, from) in buffer.iter_mut().zip(self.input.drain(..count)) {
-                *to = from;
-            }
+            let (front, back) = self.input.as_slices();
+            let first = front.len().min(count);
+            buffer[..first].copy_from_slice(&front[..first]);
+            buffer[first..count].copy_from_slice(&back[..count - first]);
+            self.input.drain(..count);
             let room = self.input_max - self.input.len();
             let worth_telling = self.segment_max.min(self.input_max / 2);
             if (self.window_told as usize) < worth_telling && room >= worth_telling && self.is_open() {
@@ -60,7 +62,7 @@ impl Sock {
         matches!(self.state, Tcp::Established | Tcp::FinWait1 | Tcp::FinWait2)
     }
 
-    /// Sends (net/ipv4/tcp.c: `tcp_sendmsg_locked`, `sk_stream_error`).
+    /// Sends (`net/ipv4/tcp.c: tcp_sendmsg_locked`, `sk_stream_error`).
     pub fn send(&mut self, bytes: &[u8], now: u64, out: &mut Outbox) -> Sent {
         if self.error.is_some() || self.shut || self.fin_queued {
             return Sent::Failed(self.error.take().unwrap_or(Fault::BrokenPipe));
@@ -97,13 +99,15 @@ impl Sock {
                 self.done();
                 return;
             }
-            Tcp::FinWait1 | Tcp::FinWait2 | Tcp::TimeWait | Tcp::Close | Tcp::LastAck | Tcp::Closing => return,
+            Tcp::FinWait1 | Tcp::FinWait2 | Tcp::TimeWait | Tcp::Close | Tcp::LastAck | Tcp::Closing => {
+                return;
+            }
         };
         self.fin_queued = true;
         self.transmit(now, out);
     }
 
-    /// `close` (net/ipv4/tcp.c: `__tcp_close`): unread input, then `SO_LINGER {1,0}`, else a FIN.
+    /// `close` (`net/ipv4/tcp.c: __tcp_close`): unread input, then `SO_LINGER {1,0}`, else a FIN.
     pub fn close(&mut self, how: CloseHow, now: u64, out: &mut Outbox) {
         if how == CloseHow::Linger2 {
             self.options.linger2 = true;
@@ -132,7 +136,15 @@ impl Sock {
                 self.done();
             }
             Tcp::FinWait2 => self.clocks.start_waiting(now),
-            _ => self.finish(now, out),
+            Tcp::Established
+            | Tcp::SynSent
+            | Tcp::SynRecv
+            | Tcp::FinWait1
+            | Tcp::TimeWait
+            | Tcp::Close
+            | Tcp::CloseWait
+            | Tcp::LastAck
+            | Tcp::Closing => self.finish(now, out),
         }
     }
 
@@ -145,7 +157,11 @@ impl Sock {
     pub fn evidence(&self, now: u64) -> Evidence {
         let ms = |since: u64| u32::try_from(now.saturating_sub(since) / 1_000_000).unwrap_or(u32::MAX);
         let in_flight = self.in_flight().div_ceil(self.segment_max as u64);
-        let unsent = (self.output.len() as u64).saturating_sub(self.in_flight());
+        let unsent = if self.state == Tcp::Close {
+            self.never_sent
+        } else {
+            (self.output.len() as u64).saturating_sub(self.in_flight())
+        };
         Evidence {
             tcp_state: self.state as u8,
             retransmits: u8::try_from(self.clocks.retransmits).unwrap_or(u8::MAX),
@@ -171,7 +187,7 @@ impl Sock {
         self.set_keep_idle(None, now);
     }
 
-    /// net/ipv4/tcp.c: `tcp_poll`.
+    /// `net/ipv4/tcp.c: tcp_poll`.
     pub fn poll(&mut self) -> u8 {
         let mut bits = 0;
         if self.shut || matches!(self.state, Tcp::Close | Tcp::TimeWait) {

@@ -98,6 +98,8 @@ pub enum Death {
     Unacked,
     /// The window stayed shut, and the peer's kernel answered the probes.
     ZeroWindow,
+    /// Likewise, but the answer to the last probe was still on its way, or would never come: nobody can tell.
+    ZeroWindowUnclear,
     /// The window was shut, and the probes went unanswered.
     ZeroWindowSilent,
     /// The connection was never set up.
@@ -106,6 +108,7 @@ pub enum Death {
 
 /// One end of a connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the kernel's, each with its own name there")]
 pub struct Sock {
     pub(super) state: Tcp,
     /// From the first unacknowledged byte on.
@@ -135,6 +138,8 @@ pub struct Sock {
     pub(super) orphan: bool,
     pub(super) options: SocketOptions,
     pub(super) clocks: Clockwork,
+    /// Bytes that were never sent when it died: `write_seq` and `snd_nxt` outlive the queue.
+    pub(super) never_sent: u64,
     /// How it died, if not by its program.
     pub(super) death: Option<(u64, Death)>,
 }
@@ -164,6 +169,7 @@ impl Sock {
             orphan: false,
             options,
             clocks: Clockwork::new(now, sizes.rto),
+            never_sent: 0,
             death: None,
         }
     }
@@ -238,7 +244,7 @@ impl Sock {
             }
             let start = usize::try_from(offset).expect("within the output");
             let count = usize::try_from(count).expect("within the output");
-            let data: Vec<u8> = self.output.range(start..start + count).copied().collect();
+            let data = copy(&self.output, start, count);
             let segment = self.segment(flags, self.snd_nxt, data);
             out.push(segment);
             self.snd_nxt += count as u64;
@@ -252,10 +258,7 @@ impl Sock {
     }
 
     const fn may_send(&self) -> bool {
-        matches!(
-            self.state,
-            Tcp::Established | Tcp::CloseWait | Tcp::FinWait1 | Tcp::LastAck | Tcp::Closing
-        )
+        matches!(self.state, Tcp::Established | Tcp::CloseWait | Tcp::FinWait1 | Tcp::LastAck | Tcp::Closing)
     }
 
     /// Something came from the peer. Returns who is to be woken.
@@ -275,13 +278,12 @@ impl Sock {
                 self.transmit(now, out);
                 wake::ALL
             }
-            (Tcp::SynSent, _) => 0,
+            (Tcp::SynSent, _) | (_, Flags::Syn) => 0,
             // The handshake's last ACK was lost: the SYN-ACK comes again.
             (_, Flags::SynAck) => {
                 self.acknowledge(out);
                 0
             }
-            (_, Flags::Syn) => 0,
             (_, Flags::Ack | Flags::Fin | Flags::Probe | Flags::Urgent) => self.on_stream(segment, now, out),
         }
     }
@@ -312,6 +314,7 @@ impl Sock {
     pub(super) fn done(&mut self) {
         self.state = Tcp::Close;
         self.shut = true;
+        self.never_sent = (self.output.len() as u64).saturating_sub(self.in_flight());
         self.output.clear();
         self.snd_nxt = self.snd_una;
         self.clocks.stop();
@@ -434,7 +437,7 @@ impl Sock {
         woken
     }
 
-    /// net/ipv4/tcp_input.c: `tcp_fin`.
+    /// `net/ipv4/tcp_input.c: tcp_fin`.
     fn on_fin(&mut self, now: u64) -> u8 {
         self.rcv_nxt += 1;
         self.fin_seen = true;
@@ -446,6 +449,18 @@ impl Sock {
         }
         if self.orphan { 0 } else { wake::ALL }
     }
+}
+
+/// `count` bytes of a queue, from `start` on.
+fn copy(queue: &VecDeque<u8>, start: usize, count: usize) -> Vec<u8> {
+    let mut data = Vec::with_capacity(count);
+    let (front, back) = queue.as_slices();
+    if start < front.len() {
+        data.extend_from_slice(&front[start..front.len().min(start + count)]);
+    }
+    let from = (start + data.len()).saturating_sub(front.len());
+    data.extend_from_slice(&back[from.min(back.len())..][..count - data.len()]);
+    data
 }
 
 /// A segment that says there is no such connection.

@@ -93,7 +93,12 @@ impl Clockwork {
     }
 
     fn next(&self) -> Option<u64> {
-        [self.retransmit_at, self.probe_at, self.keepalive_at, self.wait_until].into_iter().flatten().min()
+        let later = |at: Option<u64>| at.unwrap_or(u64::MAX);
+        let next = later(self.retransmit_at)
+            .min(later(self.probe_at))
+            .min(later(self.keepalive_at))
+            .min(later(self.wait_until));
+        (next != u64::MAX).then_some(next)
     }
 }
 
@@ -175,14 +180,12 @@ impl Sock {
 
     fn on_handshake_timer(&mut self, now: u64, out: &mut Outbox) -> u8 {
         if self.clocks.retransmits >= RETRIES_SYN {
-            return match self.state {
-                Tcp::SynSent => self.die(Fault::TimedOut, Death::Refused, now),
-                // The half-open request is forgotten; nobody is told.
-                _ => {
-                    self.done();
-                    0
-                }
-            };
+            if self.state == Tcp::SynSent {
+                return self.die(Fault::TimedOut, Death::Refused, now);
+            }
+            // The half-open request is forgotten; nobody is told.
+            self.done();
+            return 0;
         }
         self.clocks.retransmits += 1;
         let flags = if self.state == Tcp::SynSent { Flags::Syn } else { Flags::SynAck };
@@ -212,7 +215,7 @@ impl Sock {
         0
     }
 
-    /// net/ipv4/tcp_timer.c: `tcp_probe_timer`.
+    /// `net/ipv4/tcp_timer.c: tcp_probe_timer`.
     fn on_probe_timer(&mut self, now: u64, out: &mut Outbox) -> u8 {
         let since = self.clocks.shut_since.unwrap_or(now);
         let expired = match self.user_timeout() {
@@ -220,8 +223,11 @@ impl Sock {
             None => self.clocks.probes >= if self.orphan { RETRIES_ORPHAN } else { RETRIES },
         };
         if expired {
-            let silent = self.clocks.probes > 1;
-            let death = if silent { Death::ZeroWindowSilent } else { Death::ZeroWindow };
+            let death = match self.clocks.probes {
+                0 => Death::ZeroWindow,
+                1 => Death::ZeroWindowUnclear,
+                _ => Death::ZeroWindowSilent,
+            };
             let fault = self.soft_error.take().unwrap_or(Fault::TimedOut);
             return self.die(fault, death, now);
         }
@@ -253,7 +259,7 @@ impl Sock {
         self.clocks.keepalive_at = self.keep_idle().map(|idle| now + idle.saturating_sub(quiet));
     }
 
-    /// net/ipv4/tcp_timer.c: `tcp_keepalive_timer`.
+    /// `net/ipv4/tcp_timer.c: tcp_keepalive_timer`.
     fn on_keepalive_timer(&mut self, now: u64, out: &mut Outbox) -> u8 {
         let Some(idle) = self.keep_idle() else {
             self.clocks.keepalive_at = None;

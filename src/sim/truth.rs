@@ -15,6 +15,7 @@ use crate::net::{CloseHow, Fault, Received, Sent};
 
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
 pub(super) struct Truth {
     pub(super) token: Option<u64>,
     pub(super) accepted: Option<u64>,
@@ -33,6 +34,8 @@ pub(super) struct Truth {
     pub(super) closed: Option<(u64, CloseHow)>,
     /// State, unread bytes, and `TCP_INFO` as it was closed.
     pub(super) at_close: Option<(Tcp, usize, Evidence)>,
+    /// The server took a suspicion back.
+    pub(super) revived: bool,
     /// The ending was judged.
     pub(super) ended: bool,
     /// Since which turn input has been waiting.
@@ -108,8 +111,7 @@ impl Case<'_> {
         }
         let fits = matches!(
             (self.end.close, how),
-            (CloseMode::Linger2, CloseHow::Linger2)
-                | (CloseMode::Linger2, CloseHow::Plain)
+            (CloseMode::Linger2, CloseHow::Linger2 | CloseHow::Plain)
                 | (CloseMode::Reset, CloseHow::Reset)
                 | (
                     CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset,
@@ -149,14 +151,13 @@ impl Case<'_> {
     /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
     /// kernel knew at the close is not what it knew at the verdict.
     fn parted(&self) -> bool {
-        self.end.close != CloseMode::Reset
+        self.end.close != CloseMode::Reset || self.death().is_some()
     }
 
     /// When it was closed, and what the kernel knew then.
     fn at_close(&self) -> (u64, Tcp, usize, Evidence) {
         let at = self.truth().closed.map_or(self.world.now(), |(at, _)| at);
-        let (state, unread, evidence) =
-            self.truth().at_close.unwrap_or((Tcp::Close, 0, Evidence::default()));
+        let (state, unread, evidence) = self.truth().at_close.unwrap_or((Tcp::Close, 0, Evidence::default()));
         (at, state, unread, evidence)
     }
 
@@ -188,8 +189,10 @@ impl Case<'_> {
                 need(self.death() == Some(Death::Keepalive), "keepalive had not given up")
             }
             Reason::LostUnacked => need(
-                matches!(self.death(), Some(Death::Unacked | Death::ZeroWindowSilent))
-                    || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
+                matches!(
+                    self.death(),
+                    Some(Death::Unacked | Death::ZeroWindowUnclear | Death::ZeroWindowSilent)
+                ) || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
                 "nothing was unacknowledged for too long",
             ),
             Reason::LostUnreachable => need(
@@ -199,14 +202,17 @@ impl Case<'_> {
             ),
             Reason::LostHeartbeat | Reason::StuckFrozen => self.silence_is_wrong(),
             Reason::StuckZeroWindow => match self.death() {
-                Some(death) => need(death == Death::ZeroWindow, "it was not the window"),
+                Some(death) => need(
+                    matches!(death, Death::ZeroWindow | Death::ZeroWindowUnclear),
+                    "it was not the window",
+                ),
                 None => self.silence_is_wrong(),
             },
             Reason::SlowBytes => {
                 let (.., evidence) = self.at_close();
                 let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
                 need(full || self.end.unsent_bytes > 0 || self.parted(), "nothing waited for it")
-            },
+            }
             Reason::SlowTime => self.slowness_is_wrong(),
             Reason::ProtocolMalformed | Reason::ProtocolUnsupported => {
                 need(broken && !said.oversized, "it had kept to the protocol")
@@ -214,11 +220,12 @@ impl Case<'_> {
             Reason::ProtocolOversized => need(broken && said.oversized, "its frames were small enough"),
             Reason::ProtocolHandshakeTimeout => {
                 let timeout = self.settings.policy.bounds.handshake_timeout;
-                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
-                    .or_else(|| {
+                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(
+                    || {
                         let deadline = truth.accepted.unwrap_or(0) + timeout.map_or(0, nanos);
                         need(truth.spoke.is_none_or(|at| at >= deadline), "it had spoken")
-                    })
+                    },
+                )
             }
             Reason::LocalIdle => {
                 let timeout = self.settings.policy.bounds.idle_timeout;
@@ -243,14 +250,17 @@ impl Case<'_> {
             theirs.identity == said.identity && truth.has_read(theirs.ident)
         };
         let others = || self.world.conns.iter().enumerate().filter(|(index, _)| *index != self.conn);
-        said.identity.is_some() && self.truth().has_read(said.ident) && others().any(|(_, other)| newer(other))
+        said.identity.is_some()
+            && self.truth().has_read(said.ident)
+            && others().any(|(_, other)| newer(other))
     }
 
     /// The heartbeat contract in force, in nanoseconds.
     fn heartbeat_timeout(&self) -> Option<u64> {
         let said = self.said();
         if let Some(beat) = said.beat.filter(|_| self.truth().has_read(said.ident)) {
-            return Some(nanos(beat));
+            // Contracts are kept in milliseconds.
+            return Some(nanos(beat) / 1_000_000 * 1_000_000);
         }
         let listener = &self.settings.policy.liveness.heartbeat;
         match listener.style {
@@ -270,6 +280,13 @@ impl Case<'_> {
         if silence < timeout + grace && !parted {
             return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
         }
+        // Late by no more than a tick, the wake-up, and what kept the loop.
+        let late = silence.saturating_sub(timeout + grace);
+        let excuse = 20_000_000 + self.world.stalled(at, silence);
+        let by_silence = self.end.detector == Detector::Heartbeat && self.death().is_none();
+        if by_silence && !parted && !self.world.conn(self.conn).truth.revived && late > excuse {
+            return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
+        }
         if u64::try_from(self.end.silence.as_nanos()).unwrap_or(0) < timeout + grace {
             return Some("the silence was too short for a verdict".into());
         }
@@ -278,20 +295,20 @@ impl Case<'_> {
         }
         let answered_ago = u64::from(evidence.last_ack_recv_ms) * 1_000_000;
         let slack = 10_000_000;
-        match self.end.reason {
-            Reason::LostHeartbeat if self.kernel_must_have_answered(at, timeout, grace) => {
-                Some("its kernel was there to answer the probe".into())
+        if self.end.reason == Reason::LostHeartbeat {
+            if self.kernel_must_have_answered(at, timeout, grace) {
+                return Some("its kernel was there to answer the probe".into());
             }
-            Reason::LostHeartbeat if !parted && answered_ago + slack < grace => Some("its kernel had answered".into()),
-            Reason::StuckFrozen | Reason::StuckZeroWindow
-                if !parted
-                    && answered_ago > (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH) =>
-            {
-                Some("its kernel had not answered".into())
-            }
-            Reason::StuckZeroWindow if evidence.snd_wnd > 0 && evidence.notsent_bytes == 0 => Some("its window was open".into()),
-            _ => None,
+            return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
+        let fresh = (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH);
+        // Between two probes of the window nothing is to be answered.
+        let between = evidence.notsent_bytes > 0 && evidence.probes == 0;
+        if !parted && answered_ago > fresh && !between {
+            return Some("its kernel had not answered".into());
+        }
+        let open = evidence.snd_wnd > 0 && evidence.notsent_bytes == 0;
+        (self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
     }
 
     /// Whether a probe sent when it became suspect must have been answered in time.
@@ -333,7 +350,10 @@ impl Case<'_> {
         let orderly = self.end.reason == Reason::PeerFin && self.end.close == CloseMode::PeerFirst;
         if self.settings.protocol == Protocol::Echo && orderly {
             if truth.read != said.sent {
-                return Err(format!("c{}: {} of {} bytes were read before the FIN", self.conn, truth.read, said.sent));
+                return Err(format!(
+                    "c{}: {} of {} bytes were read before the FIN",
+                    self.conn, truth.read, said.sent
+                ));
             }
             if self.end.bytes_out != truth.read {
                 return Err(format!(

@@ -11,7 +11,7 @@ use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, Tcp, reset, wake};
 use super::truth::Truth;
 use crate::net::{Fault, ListenDrops, Signal, SocketOptions};
 use crate::time::Instant;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -39,8 +39,8 @@ impl Side {
 pub enum Event {
     /// A segment arrives.
     Arrive(usize, Side, Segment),
-    /// A kernel timer of an end may be due.
-    Timer(usize, Side),
+    /// A kernel timer of an end may be due, unless it was armed anew since, for another time.
+    Timer(usize, Side, u64),
     /// There is memory again for a send that got less than it could have.
     Room(usize),
     /// A client program has something to do.
@@ -49,26 +49,35 @@ pub enum Event {
     Signal(Signal),
 }
 
-struct Pending {
-    at: u64,
+/// The queue of what will happen. The heap holds no more than when and where, as it moves its entries about.
+#[derive(Default)]
+struct Agenda {
+    /// When, in which order of those at the same time, and the slot.
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    slots: Vec<Option<Event>>,
+    free: Vec<usize>,
     order: u64,
-    event: Event,
 }
 
-impl PartialEq for Pending {
-    fn eq(&self, other: &Self) -> bool {
-        self.order == other.order
+impl Agenda {
+    fn push(&mut self, at: u64, event: Event) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = Some(event);
+        self.order += 1;
+        self.heap.push(Reverse((at, self.order, slot)));
     }
-}
-impl Eq for Pending {}
-impl PartialOrd for Pending {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+
+    fn pop(&mut self) -> Option<Event> {
+        let Reverse((_, _, slot)) = self.heap.pop()?;
+        self.free.push(slot);
+        self.slots[slot].take()
     }
-}
-impl Ord for Pending {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.order).cmp(&(other.at, other.order))
+
+    fn next(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
 }
 
@@ -143,8 +152,7 @@ pub(super) struct Listening {
 /// Everything outside the server.
 pub struct World {
     pub(super) now: u64,
-    order: u64,
-    events: BinaryHeap<Reverse<Pending>>,
+    agenda: Agenda,
     /// Paths and hosts of the clients.
     pub hosts: Vec<Host>,
     pub(super) conns: Vec<Conn>,
@@ -174,6 +182,8 @@ pub struct World {
     pub(super) named: Vec<usize>,
     /// What a client saw that it must not see.
     pub(super) violations: Vec<String>,
+    /// What programs read into.
+    pub(super) buffer: Vec<u8>,
     outbox: Outbox,
 }
 
@@ -183,8 +193,7 @@ impl World {
         Self {
             // Not zero, so that "never" and "at the beginning" differ.
             now: 1_000_000_000,
-            order: 0,
-            events: BinaryHeap::new(),
+            agenda: Agenda::default(),
             hosts: Vec::new(),
             conns: Vec::new(),
             listeners: Vec::new(),
@@ -206,6 +215,7 @@ impl World {
             accepted: 0,
             named: Vec::new(),
             violations: Vec::new(),
+            buffer: vec![0; 16 * 1024],
             outbox: Vec::new(),
         }
     }
@@ -246,22 +256,21 @@ impl World {
 
     /// Lets `event` happen at `at`, or now if that is past.
     pub fn schedule(&mut self, at: u64, event: Event) {
-        self.order += 1;
-        self.events.push(Reverse(Pending { at: at.max(self.now), order: self.order, event }));
+        self.agenda.push(at.max(self.now), event);
     }
 
     /// When the next thing happens.
     pub fn next_event(&self) -> Option<u64> {
-        self.events.peek().map(|Reverse(pending)| pending.at)
+        self.agenda.next()
     }
 
     /// Lets the next thing happen; its time has come. Returns what a program has to be asked about.
     pub fn step(&mut self) -> Option<(usize, u32)> {
-        let Reverse(Pending { event, .. }) = self.events.pop()?;
+        let event = self.agenda.pop()?;
         self.events_done += 1;
         match event {
             Event::Arrive(conn, side, segment) => self.arrive(conn, side, segment),
-            Event::Timer(conn, side) => self.on_timer(conn, side),
+            Event::Timer(conn, side, at) => self.on_timer(conn, side, at),
             Event::Room(conn) => self.wake(conn, Side::Server, wake::OUT),
             Event::Program(program, tag) => return Some((program, tag)),
             Event::Signal(signal) => {
@@ -355,7 +364,8 @@ impl World {
         let connection = &mut self.conns[conn];
         let host = &self.hosts[connection.host];
         if lost {
-            if host.unreachable && from == Side::Server
+            if host.unreachable
+                && from == Side::Server
                 && let Some(sock) = &mut connection.ends[from as usize]
             {
                 sock.soft_error = Some(Fault::Unreachable);
@@ -375,10 +385,10 @@ impl World {
         }
         match (side, connection.end(side).map(Sock::state), segment.flags) {
             (Side::Server, None, Flags::Syn) => return self.on_syn(conn),
-            (Side::Server, Some(Tcp::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe) => {
-                if !self.establish(conn) {
-                    return;
-                }
+            (Side::Server, Some(Tcp::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe)
+                if !self.establish(conn) =>
+            {
+                return;
             }
             (_, None, Flags::Rst) => return,
             (_, None, _) => return self.send(conn, side, reset(segment.ack)),
@@ -437,13 +447,16 @@ impl World {
         true
     }
 
-    fn on_timer(&mut self, conn: usize, side: Side) {
+    fn on_timer(&mut self, conn: usize, side: Side, at: u64) {
+        if self.conns[conn].timers[side as usize] != at {
+            return;
+        }
         self.conns[conn].timers[side as usize] = u64::MAX;
         let due = self.conns[conn].end(side).and_then(Sock::next_timer).is_some_and(|at| at <= self.now);
         if !due {
             return self.arm(conn, side);
         }
-        let woken = self.act(conn, side, |sock, now, out| sock.on_timer(now, out)).unwrap_or_default();
+        let woken = self.act(conn, side, Sock::on_timer).unwrap_or_default();
         if woken & wake::ERR != 0 {
             let death = self.conns[conn].end(side).and_then(Sock::death);
             self.note(|| format!("c{conn} {side:?} kernel gives up: {death:?}"));
@@ -459,7 +472,7 @@ impl World {
             && at < armed
         {
             connection.timers[side as usize] = at;
-            self.schedule(at, Event::Timer(conn, side));
+            self.schedule(at, Event::Timer(conn, side, at));
         }
     }
 

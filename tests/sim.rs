@@ -1,0 +1,62 @@
+//! The reactor on the simulated kernel: fixed seeds, fresh ones, replay, and canaries that must be found.
+//!
+//! `LINGER_SIM_SEEDS` runs that many fresh seeds instead of a few; `LINGER_SIM_SEED` says where they begin.
+
+use linger::sim::{Canary, Options, Outcome, run};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Runs `seeds` and stops at the first that fails.
+fn all_well(seeds: impl Iterator<Item = u64>) {
+    for seed in seeds {
+        let outcome = run(seed, &Options::default());
+        if let Some(failure) = outcome.failure {
+            panic!("seed {seed}: {}\nsee it: linger sim --seed {seed} --trace", failure.what);
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn the_seeds_that_found_bugs_once_find_none() {
+    all_well([37, 87, 194, 300, 339, 388, 480, 677, 994, 3703].into_iter());
+}
+
+#[test]
+fn the_first_seeds_find_nothing() {
+    all_well(0..150);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "fresh seeds are what this is for; the seed is printed")]
+fn fresh_seeds_find_nothing() {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    let first = number("LINGER_SIM_SEED").unwrap_or(since_1970.as_secs() * 1_000);
+    let count = number("LINGER_SIM_SEEDS").unwrap_or(100);
+    println!("seeds {first} to {}", first + count - 1);
+    all_well(first..first + count);
+}
+
+#[test]
+fn a_seed_gives_the_same_run_again() {
+    for seed in [1, 12, 93] {
+        let options = Options { trace: true, ..Options::default() };
+        let [one, other]: [Outcome; 2] = [run(seed, &options), run(seed, &options)];
+        assert!(one.trace.len() > 100);
+        assert_eq!(one.trace, other.trace);
+        let untraced = run(seed, &Options::default());
+        assert_eq!((untraced.turns, untraced.events), (one.turns, one.events), "looking changes nothing");
+    }
+}
+
+#[test]
+fn every_canary_is_found_within_a_hundred_seeds() {
+    for canary in Canary::ALL {
+        let options = Options { canary: Some(canary), ..Options::default() };
+        let found = (0..100).find(|&seed| run(seed, &options).failure.is_some());
+        let seed = found.unwrap_or_else(|| panic!("{} was not found", canary.name()));
+        println!("{}: seed {seed}", canary.name());
+    }
+}

@@ -146,6 +146,7 @@ pub(super) struct Listening {
     pub(super) backlog: u32,
     pub(super) options: SocketOptions,
     pub(super) queue: VecDeque<usize>,
+    pub(super) closed: bool,
     pub(super) watch: Watch,
 }
 
@@ -409,6 +410,9 @@ impl World {
     fn on_syn(&mut self, conn: usize) {
         let now = self.now;
         let listener = &self.listeners[self.conns[conn].listener];
+        if listener.closed {
+            return self.send(conn, Side::Server, reset(0));
+        }
         if listener.queue.len() > listener.backlog as usize {
             self.drops.overflows += 1;
             self.drops.drops += 1;
@@ -431,6 +435,11 @@ impl World {
         let now = self.now;
         let index = self.conns[conn].listener;
         let listener = &mut self.listeners[index];
+        if listener.closed {
+            self.conns[conn].ends[Side::Server as usize] = None;
+            self.send(conn, Side::Server, reset(0));
+            return false;
+        }
         if listener.queue.len() > listener.backlog as usize {
             self.drops.overflows += 1;
             self.drops.drops += 1;
@@ -477,7 +486,7 @@ impl World {
     }
 
     /// Tells the program of an end.
-    fn wake(&mut self, conn: usize, side: Side, woken: u8) {
+    pub(super) fn wake(&mut self, conn: usize, side: Side, woken: u8) {
         if woken == 0 {
             return;
         }

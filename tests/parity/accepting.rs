@@ -1,8 +1,8 @@
 //! The accept queue: what waits in it, how much it holds, and what becomes of it.
 
 use crate::scenarios;
-use crate::step::Step::{Accept, Client, CloseListener, Connect, Info, Poll, Queue, Server};
-use crate::step::Verb::{Finish, Recv, Send};
+use crate::step::Step::{Accept, Client, CloseListener, Connect, Info, Pass, Poll, Queue, Server};
+use crate::step::Verb::{Error, Finish, Recv, Send};
 use crate::step::{PLAIN, RESET, backlog, linger2_inherited};
 
 scenarios! {
@@ -11,9 +11,11 @@ scenarios! {
     one_edge_for_several => [Connect, Connect, Connect, Poll, Poll, Accept, Poll, Accept, Accept, Accept, Poll];
     first_come_first_served => [Connect, Connect, Connect, Accept, Accept, Accept, Accept];
     the_queue_holds_its_backlog_and_one with backlog(1) => [
-        Connect, Connect, Queue, Connect, Queue, Accept, Queue, Accept, Queue, Accept,
+        Connect, Connect, Queue, Connect, Queue, Accept, Queue, Accept, Accept, Pass(3000), Queue, Accept,
     ];
-    a_backlog_of_nothing_holds_one with backlog(0) => [Queue, Connect, Queue, Connect, Queue, Accept, Queue];
+    a_backlog_of_nothing_holds_one with backlog(0) => [
+        Queue, Connect, Queue, Connect, Queue, Accept, Queue, Pass(3000), Queue, Accept,
+    ];
     data_and_fin_of_one_that_waits => [
         Connect, Client(0, Send(10)), Client(0, PLAIN), Queue, Poll, Accept, Poll, Server(0, Recv(64)),
         Server(0, Recv(64)), Server(0, PLAIN),
@@ -34,10 +36,16 @@ scenarios! {
         Connect, Connect, Connect, Client(1, RESET), Queue, Accept, Accept, Accept, Poll, Server(1, Recv(64)),
     ];
     what_goes_at_once_still_counts_in_the_queue with backlog(0) => [
-        Connect, Client(0, RESET), Queue, Connect, Queue, Accept, Queue,
+        Connect, Client(0, RESET), Queue, Connect, Queue, Accept, Queue, Pass(3000), Queue, Accept,
     ];
     closing_a_listener_resets_what_waits => [
         Connect, Connect, Accept, CloseListener, Client(1, Recv(64)), Client(0, Send(10)), Poll, Server(0, Recv(64)),
+    ];
+    what_waits_half_closed_is_reset_with_its_listener => [
+        Connect, Client(0, Finish), CloseListener, Client(0, Recv(64)), Client(0, Recv(64)),
+    ];
+    nobody_listens_any_more => [
+        Connect, Accept, CloseListener, Connect, Client(1, Error), Client(1, Recv(64)), Client(0, Send(1)), Poll,
     ];
     closing_a_listener_with_linger2_resets_what_waits with linger2_inherited() => [
         Connect, Client(0, Send(10)), CloseListener, Client(0, Recv(64)), Client(0, Recv(64)),

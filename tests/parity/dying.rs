@@ -83,6 +83,31 @@ scenarios! {
         CONNECT, ACCEPT, server(Send(3)), server(SendOob), server(Send(3)), INFO, client(Recv(64)), client(Recv(64)),
         client(Recv(64)),
     ];
+    an_urgent_byte_of_the_peer => [
+        CONNECT, ACCEPT, client(Send(3)), client(SendOob), client(Send(3)), POLL, server(Recv(64)), POLL,
+        server(Recv(64)), POLL, server(Recv(64)), client(Send(1)), POLL,
+    ];
+    an_urgent_byte_of_the_peer_alone => [
+        CONNECT, ACCEPT, client(SendOob), POLL, POLL, server(Recv(64)), client(Send(1)), POLL, server(Recv(64)),
+    ];
+    urgent_bytes_of_the_peer_push_each_other_into_the_stream => [
+        CONNECT, ACCEPT, client(Send(3)), client(SendOob), client(Send(3)), client(SendOob), POLL, server(Recv(64)),
+        server(Recv(64)), server(Recv(64)), POLL,
+    ];
+    urgent_bytes_at_the_place_where_we_read => [
+        CONNECT, ACCEPT, client(Send(3)), client(SendOob), server(Recv(64)), client(Send(2)), client(SendOob),
+        server(Recv(64)), server(Recv(64)), POLL,
+    ];
+    an_urgent_byte_unread_at_close => [
+        CONNECT, ACCEPT, server(Send(3)), server(SendOob), client(Recv(64)), client(PLAIN), POLL, server(Recv(64)),
+        server(PLAIN),
+    ];
+    an_urgent_byte_stepped_over_before_close => [
+        CONNECT, ACCEPT, server(SendOob), client(Recv(64)), client(PLAIN), POLL, server(Recv(64)), server(PLAIN),
+    ];
+    a_fin_behind_an_urgent_byte => [
+        CONNECT, ACCEPT, client(SendOob), client(Finish), POLL, server(Recv(64)), server(Recv(64)), POLL,
+    ];
     an_urgent_byte_to_a_closed_peer => [
         CONNECT, ACCEPT, client(PLAIN), server(Recv(64)), server(SendOob), POLL, INFO, server(Error), server(PLAIN),
     ];

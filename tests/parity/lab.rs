@@ -7,10 +7,11 @@ use crate::any::Any;
 use crate::step::{Scenario, Step, Verb};
 use linger::end::{Evidence, tcp_state_name};
 use linger::net::{
-    Accepted, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener as _, Peer as PeerAddress, Readiness,
-    Ready, Received, Sent, Stream as _, Token,
+    Accepted, Address, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener as _, Peer as PeerAddress,
+    Readiness, Ready, Received, Sent, Stream as _, Token,
 };
 use linger::time::Duration;
+use std::fmt;
 
 pub type StreamOf<L> = <<L as Lab>::Kernel as Kernel>::Stream;
 
@@ -32,9 +33,9 @@ pub trait Lab {
 
     fn kernel(&mut self) -> &mut Self::Kernel;
     /// What to listen on.
-    fn address(&self) -> linger::net::Address;
+    fn address(&self) -> Address;
     /// A client begins to connect.
-    fn connect(&mut self, listener: &<Self::Kernel as Kernel>::Listener) -> Self::Peer;
+    fn connect(&mut self, to: &Address) -> Self::Peer;
     /// Which connection was accepted.
     fn number_of(&self, stream: &StreamOf<Self>, peer: PeerAddress) -> usize;
     /// `shutdown(SHUT_WR)` of the server's end, which the server itself never does.
@@ -49,12 +50,41 @@ pub trait Lab {
     fn plug(&mut self, connection: usize, plugged: bool);
 }
 
+/// What a step gave.
+#[derive(Clone, Debug)]
+pub struct Line {
+    text: String,
+    /// How long it took, where that is the question.
+    took: Option<Duration>,
+}
+
+impl Line {
+    /// The same, within what a busy machine and the variance of a round trip add to a timer.
+    pub fn agrees(&self, other: &Self) -> bool {
+        const GRAIN: Duration = Duration::from_millis(800);
+        let took = match (self.took, other.took) {
+            (Some(one), Some(other)) => one.abs_diff(other) < GRAIN,
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        took && self.text == other.text
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.took.map_or(Ok(()), |took| write!(f, " after {:.1} s", took.as_secs_f64()))
+    }
+}
+
 /// Runs `steps`; the trace has a line a step.
-pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<String> {
+pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line> {
     let address = lab.address();
     let spec = ListenSpec { address, backlog: scenario.backlog, options: scenario.options };
     let listener = lab.kernel().listen(&spec, LISTENER).unwrap_or_else(|fatal| panic!("{fatal}"));
-    let mut run = Run { lab, listener: Some(listener), connections: Vec::new() };
+    let address = listener.address().clone();
+    let mut run = Run { lab, address, listener: Some(listener), connections: Vec::new(), took: None };
     steps.iter().map(|&step| run.line(step)).collect()
 }
 
@@ -73,13 +103,19 @@ struct Connection<L: Lab> {
 
 struct Run<L: Lab> {
     lab: L,
+    address: Address,
     listener: Option<<L::Kernel as Kernel>::Listener>,
     connections: Vec<Connection<L>>,
+    took: Option<Duration>,
 }
 
 impl<L: Lab> Run<L> {
-    fn line(&mut self, step: Step) -> String {
+    fn line(&mut self, step: Step) -> Line {
         let outcome = self.perform(step);
+        if matches!(step, Step::Unplug(_) | Step::Plug(_)) {
+            // When what was lost comes again is for timers to say, not for this step.
+            return Line { text: format!("{step:?}"), took: None };
+        }
         self.lab.settle();
         let name = |state| tcp_state_name(state);
         let states = (0..self.connections.len()).map(|connection| {
@@ -87,14 +123,14 @@ impl<L: Lab> Run<L> {
             format!("{}/{}", name(client), name(server))
         });
         let states: Vec<_> = states.collect();
-        format!("{step:?}: {outcome} [{}]", states.join(", "))
+        let text = format!("{step:?}: {outcome} [{}]", states.join(", "));
+        Line { text, took: self.took.take() }
     }
 
     fn perform(&mut self, step: Step) -> String {
         match step {
             Step::Connect => {
-                let listener = self.listener.as_ref().expect("a scenario connects while it listens");
-                let client = Some(self.lab.connect(listener));
+                let client = Some(self.lab.connect(&self.address));
                 self.connections.push(Connection { client, server: None, sent: [0; 2], received: [0; 2] });
                 String::new()
             }
@@ -130,7 +166,8 @@ impl<L: Lab> Run<L> {
             Step::Wait(most) => {
                 let begun = self.lab.kernel().now();
                 let ready = self.poll(Duration::from_secs(most));
-                format!("{ready} after {} s", seconds(self.lab.kernel().now().since(begun)))
+                self.took = Some(self.lab.kernel().now().since(begun));
+                ready
             }
             Step::WaitGone(number, most) => {
                 let begun = self.lab.kernel().now();
@@ -139,7 +176,8 @@ impl<L: Lab> Run<L> {
                     self.lab.pass(Duration::from_millis(50));
                     passed = self.lab.kernel().now().since(begun);
                 }
-                format!("gone after {} s", seconds(passed))
+                self.took = Some(passed);
+                String::new()
             }
         }
     }
@@ -307,9 +345,4 @@ fn evidence(evidence: &Evidence) -> String {
         is(evidence.snd_wnd == 0, "window-shut", "window-open"),
         is(evidence.notsent_bytes > 0, "notsent", "all-sent"),
     )
-}
-
-/// To the nearest: timers of the kernel's have a grain of milliseconds, and add a round trip's variance.
-fn seconds(time: Duration) -> u64 {
-    (time.as_secs_f64().round()) as u64
 }

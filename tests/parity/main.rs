@@ -7,7 +7,7 @@
 //! Read in this order: [`step`] is the language of scenarios and what a trace says of each step; [`lab`] runs them
 //! on anything; [`simulated`] and [`real`] are the two kernels; the rest is the table: [`closing`] (each row of the
 //! ladder), [`dying`] (each way a peer can go), [`edges`] (what the poller says and when), [`accepting`],
-//! [`windows`], and [`silence`], which needs a network to break:
+//! [`windows`], [`random`], and [`silence`], which needs a network to break:
 //!
 //! ```sh
 //! unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test parity -- --ignored'
@@ -21,6 +21,7 @@ mod closing;
 mod dying;
 mod edges;
 mod lab;
+mod random;
 mod real;
 mod silence;
 mod simulated;
@@ -47,20 +48,27 @@ use scenarios;
 /// Runs the scenario on both kernels.
 ///
 /// # Panics
-/// When the traces differ; shows them side by side.
+/// When the traces differ; shows them.
 fn agree(scenario: &Scenario, steps: &[Step]) {
+    match differences(scenario, steps) {
+        // With --nocapture: what both of them did.
+        Ok(trace) => println!("{trace}"),
+        Err(shown) => panic!("the kernels differ:\n{shown}"),
+    }
+}
+
+/// The trace, or both if they are not the same.
+fn differences(scenario: &Scenario, steps: &[Step]) -> Result<String, String> {
     let simulated = lab::run(simulated::Simulated::new(), scenario, steps);
     let real = lab::run(real::Real::new(), scenario, steps);
-    if simulated != real {
-        let pairs = simulated.iter().zip(&real);
-        let lines = pairs.map(|(simulated, real)| {
-            if simulated == real { format!("    {real}") } else { format!("real {real}\nsim  {simulated}") }
-        });
-        let shown: Vec<_> = lines.collect();
-        panic!("the kernels differ:\n{}", shown.join("\n"));
-    }
-    // With --nocapture: what both of them did.
-    for line in real {
-        println!("{line}");
-    }
+    let mut same = true;
+    let lines = simulated.iter().zip(&real).map(|(simulated, real)| {
+        if simulated.agrees(real) {
+            return format!("    {real}");
+        }
+        same = false;
+        format!("real {real}\nsim  {simulated}")
+    });
+    let shown = lines.collect::<Vec<_>>().join("\n");
+    if same { Ok(shown) } else { Err(shown) }
 }

@@ -4,8 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests on the real kernel have to let it work")]
 
 use crate::lab::{Lab, Peer};
-use linger::net::{Address, CloseHow, Fault, Listener as _, Peer as PeerAddress, Received, Sent};
-use linger::sys::{Listener, Os, Stream};
+use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
+use linger::sys::{Os, Stream};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -22,7 +22,8 @@ const REST_IN_FLIGHT: Duration = Duration::from_millis(300);
 /// The first timer of a retransmission, the delayed acknowledgement and the like are behind this.
 const STEP: Duration = Duration::from_millis(3);
 
-const ESTABLISHED_TIMER: u8 = 1;
+const RETRANSMISSION: u8 = 1;
+const SYN_SENT: u8 = 2;
 const CLOSE: u8 = 7;
 
 pub struct Real {
@@ -40,6 +41,13 @@ struct Row {
     queues: [u64; 2],
     /// 1: retransmission; 2: keepalive or the wait of an orphan; 3: `TIME_WAIT`; 4: window probes.
     timer: u8,
+}
+
+impl Row {
+    /// Something is in flight. Not a SYN: one that was not answered at once was dropped.
+    const fn moves(&self) -> bool {
+        self.timer == RETRANSMISSION && self.state != SYN_SENT
+    }
 }
 
 impl Real {
@@ -91,20 +99,20 @@ impl Lab for Real {
         Address::Tcp { socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), v6_only: false }
     }
 
-    fn connect(&mut self, listener: &Listener) -> RealPeer {
-        let Address::Tcp { socket: server, .. } = *listener.address() else { unreachable!("it has a port") };
+    fn connect(&mut self, to: &Address) -> RealPeer {
+        let Address::Tcp { socket: server, .. } = *to else { unreachable!("it has a port") };
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.set_nonblocking(true).expect("it is non-blocking");
         socket.set_tcp_nodelay(true).expect("it sends at once");
         socket.set_recv_buffer_size(32 * 1024).expect("its window is small");
         socket.set_send_buffer_size(32 * 1024).expect("its buffer is small");
-        match socket.connect(&server.into()) {
-            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => panic!("connect: {error}"),
-            Ok(()) | Err(_) => {}
-        }
+        let refused = match socket.connect(&server.into()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Some(fault(&error)),
+            Ok(()) | Err(_) => None,
+        };
         let client = socket.local_addr().ok().and_then(|address| address.as_socket());
         self.links.push([client.expect("connecting has bound it"), server]);
-        RealPeer(socket)
+        RealPeer { socket, refused }
     }
 
     fn number_of(&self, _: &Stream, peer: PeerAddress) -> usize {
@@ -128,8 +136,7 @@ impl Lab for Real {
                 continue;
             }
             // With the cable out nothing is going to arrive.
-            let moving =
-                !self.unplugged && rows.iter().flatten().flatten().any(|row| row.timer == ESTABLISHED_TIMER);
+            let moving = !self.unplugged && rows.iter().flatten().flatten().any(Row::moves);
             if since.elapsed() >= if moving { REST_IN_FLIGHT } else { REST } {
                 return;
             }
@@ -171,12 +178,16 @@ impl Lab for Real {
 }
 
 /// An ordinary client.
-pub struct RealPeer(Socket);
+pub struct RealPeer {
+    socket: Socket,
+    /// On loopback the answer is here before `connect` returns, which then takes the error.
+    refused: Option<Fault>,
+}
 
 impl Peer for RealPeer {
     fn send(&mut self, bytes: &[u8]) -> Sent {
         // The standard library and socket2 send with MSG_NOSIGNAL.
-        match (&self.0).write(bytes) {
+        match (&self.socket).write(bytes) {
             Ok(count) => Sent::Bytes(count),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::WouldBlock,
             Err(error) => Sent::Failed(fault(&error)),
@@ -184,7 +195,7 @@ impl Peer for RealPeer {
     }
 
     fn send_oob(&mut self) -> Sent {
-        match self.0.send_out_of_band(b"!") {
+        match self.socket.send_out_of_band(b"!") {
             Ok(count) => Sent::Bytes(count),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Sent::WouldBlock,
             Err(error) => Sent::Failed(fault(&error)),
@@ -192,7 +203,7 @@ impl Peer for RealPeer {
     }
 
     fn recv(&mut self, buffer: &mut [u8]) -> Received {
-        match (&self.0).read(buffer) {
+        match (&self.socket).read(buffer) {
             Ok(0) => Received::Eof,
             Ok(count) => Received::Bytes(count),
             Err(error) if error.kind() == ErrorKind::WouldBlock => Received::WouldBlock,
@@ -202,17 +213,18 @@ impl Peer for RealPeer {
 
     fn finish(&mut self) {
         // A connection that is gone has nothing to shut.
-        let _ = self.0.shutdown(Shutdown::Write);
+        let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     fn take_error(&mut self) -> Option<Fault> {
-        self.0.take_error().expect("it is a socket").as_ref().map(fault)
+        let taken = self.socket.take_error().expect("it is a socket").as_ref().map(fault);
+        self.refused.take().or(taken)
     }
 
     fn close(self, how: CloseHow) {
         match how {
             CloseHow::Plain => {}
-            CloseHow::Reset => self.0.set_linger(Some(Duration::ZERO)).expect("SO_LINGER {1,0}"),
+            CloseHow::Reset => self.socket.set_linger(Some(Duration::ZERO)).expect("SO_LINGER {1,0}"),
             CloseHow::Linger2 => panic!("no client knows it"),
         }
     }

@@ -3,7 +3,7 @@
 use crate::lab::{Lab, Peer};
 use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
 use linger::sim::faults::Faults;
-use linger::sim::kernel::{SimKernel, SimListener, SimStream, Stage};
+use linger::sim::kernel::{SimKernel, SimStream, Stage};
 use linger::sim::peer::Cast;
 use linger::sim::rng::Rng;
 use linger::sim::tcp::{Outbox, Sizes, Sock};
@@ -48,7 +48,7 @@ impl Lab for Simulated {
         Address::Tcp { socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)), v6_only: false }
     }
 
-    fn connect(&mut self, _: &SimListener) -> SimPeer {
+    fn connect(&mut self, _: &Address) -> SimPeer {
         let world = &mut self.stage.borrow_mut().world;
         // Each client has a host of its own, and so a cable; hosts and connections have the same numbers.
         let host = world.add_host(LATENCY);
@@ -61,7 +61,7 @@ impl Lab for Simulated {
     }
 
     fn finish(&mut self, stream: &SimStream) {
-        self.stage.borrow_mut().world.act(stream.conn(), Side::Server, Sock::finish);
+        self.stage.borrow_mut().world.shut_down(stream.conn(), Side::Server);
     }
 
     fn settle(&mut self) {
@@ -112,7 +112,7 @@ impl Peer for SimPeer {
     }
 
     fn finish(&mut self) {
-        self.act(Sock::finish);
+        self.stage.borrow_mut().world.shut_down(self.connection, Side::Client);
     }
 
     fn take_error(&mut self) -> Option<Fault> {

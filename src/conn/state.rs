@@ -280,8 +280,9 @@ fn on_peer_closed(
             let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
             (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
         }
-        Input::Failed { .. } | Input::Expired { owing: true } => {
-            (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
+        Input::Failed { .. } => (State::Closed { cause, since }, Action::Close(CloseMode::Reset)),
+        Input::Expired { owing: true } => {
+            (State::Closed { cause, since }, Action::Close(parting.unreachable.into()))
         }
         Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
         Input::Opened

@@ -4,6 +4,7 @@ use crate::config::settings::{Protocol, Settings};
 use crate::config::{Mistake, Sources, load};
 use crate::net::{Address, Fatal};
 use crate::reactor::Reactor;
+pub use crate::sys::clock;
 use crate::sys::{Os, limits};
 use crate::{logging, report};
 use std::fmt::Write as _;

@@ -42,6 +42,7 @@ fn every_command_has_help_with_what_it_does() {
         ("serve", "Keys of a listener URL"),
         ("check", "every mistake"),
         ("config", "linger.toml"),
+        ("sim", "--seed 42"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),
     ] {

@@ -344,3 +344,62 @@ fn a_connection_whose_channel_died_is_revived_by_its_own_data() {
     assert_eq!(wait_for("offline", || Some(watcher.next())).split(' ').next(), Some("offline"));
     assert_eq!(end["identity"], "dev");
 }
+
+#[test]
+fn a_replaced_client_cannot_take_its_identity_back_while_it_is_parted_from() {
+    let means = Means::start("resp", "", CLIENT);
+    let (mut older, mut newer, mut watcher) = (means.helper(), means.helper(), means.helper());
+    for client in [&mut older, &mut newer] {
+        client.send("IDENT device\r\n");
+        assert_eq!(line(client), "+OK");
+    }
+    assert_eq!(line(&mut older), "-GOODBYE peer.replaced");
+    older.send("IDENT device\r\n");
+    assert!(line(&mut older).starts_with("-ERR this connection is being ended"));
+    watcher.send("SEND device hello\r\n");
+    assert_eq!(line(&mut watcher), ":1");
+    assert!(line(&mut newer).starts_with('*'), "the newer one still holds it, and is sent the message");
+}
+
+#[test]
+fn a_message_to_a_client_that_is_being_parted_from_is_not_counted_as_sent() {
+    let means = Means::start("resp", "", CLIENT);
+    let (mut client, mut other) = (means.helper(), means.helper());
+    client.send("IDENT device\r\nQUIT\r\n");
+    assert_eq!((line(&mut client), line(&mut client)), ("+OK".to_owned(), "+OK".to_owned()));
+    other.send("SEND device hello\r\n");
+    assert_eq!(line(&mut other), ":0");
+}
+
+#[test]
+fn without_a_handshake_timeout_a_client_that_never_speaks_is_silent_like_any_other() {
+    let means = Means::start("resp", "", CLIENT);
+    let since = now();
+    let _clients = means.clients();
+    means.found(since, FROZEN);
+}
+
+#[test]
+fn reset_brings_the_contract_of_the_listener_back_at_once() {
+    let means = Means::start("resp", "", CLIENT);
+    let (mut with, mut without) = means.clients();
+    for client in [&mut with, &mut without] {
+        client.send("IDENT device BEAT 600\r\n");
+        assert_eq!(line(client), "+OK");
+    }
+    // The wheel is armed for the long contract by now. (The first client was replaced: it is let go.)
+    drop(with);
+    let mut with = means.server.connect("with");
+    with.send("IDENT other BEAT 600\r\n");
+    assert_eq!(line(&mut with), "+OK");
+    pass(Duration::from_millis(1500));
+    let since = now();
+    for client in [&mut with, &mut without] {
+        client.send("RESET\r\n");
+        assert_eq!(line(client), "+RESET");
+    }
+    until("the silent client is found", || {
+        means.server.ends().iter().any(|end| end["listener"] == "with" && end["reason"] == FROZEN[0])
+    });
+    assert!(since.elapsed() < Duration::from_secs(30));
+}

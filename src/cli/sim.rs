@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let options = Options { duration: arguments.duration, trace: arguments.trace, canary: arguments.canary };
     let first = arguments.seed.unwrap_or(0);
     let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 1000 });
-    let clock = crate::sys::clock();
+    let clock = crate::serve::clock();
     let mut sums = Sums::default();
     for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
         let outcome = sim::run(seed, &options);

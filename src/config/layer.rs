@@ -4,7 +4,7 @@
 //! A layer takes only what is sound by itself; what is not becomes a [`Mistake`], and its key is marked so
 //! that [`rules`](super::rules) draw no conclusion from a value that nobody gave.
 
-use super::keys::{Key, Scope};
+use super::keys::{Key, Scope, USER_TIMEOUT_MAX};
 use super::mistake::{Mistake, Place, nearest};
 use super::value::{Raw, Value, Wrong};
 use crate::config::settings::Protocol;
@@ -183,7 +183,9 @@ impl Resolved {
             let value = match self.keepalive_span() {
                 // The kernel compares elapsed time with this at each probe: at the exact sum the comparison
                 // can fail by a tick and the verdict would wait for one probe more.
-                Some(span) => Value::Period(span.saturating_sub(Duration::from_secs(1))),
+                Some(span) => {
+                    Value::Period(span.saturating_sub(Duration::from_secs(1)).min(USER_TIMEOUT_MAX))
+                }
                 None => Value::Word("off"),
             };
             self.set_derived("user_timeout", value, "just under keepalive.idle + interval x count");

@@ -28,7 +28,6 @@ use rules::Findings;
 use settings::{Protocol, Settings};
 use std::fmt;
 use std::path::PathBuf;
-use std::rc::Rc;
 use value::{Raw, Value};
 
 /// The listeners that are served when nobody names one.
@@ -88,12 +87,12 @@ pub fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
 /// As [`load`].
 pub fn resolve(sources: &Sources) -> Result<Effective, Vec<Mistake>> {
     let Some(path) = &sources.file else { return resolve_text(sources, None) };
-    let name: Rc<str> = path.display().to_string().into();
+    let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => resolve_text(sources, Some((name, &text))),
+        Ok(text) => resolve_text(sources, Some((&name, &text))),
         Err(error) => {
             let unreadable = Mistake {
-                place: Place::Whole { path: name },
+                place: Place::Whole { path: name.into() },
                 key: String::new(),
                 wrong: format!("the file cannot be read: {error}"),
                 right: "`linger config` prints a file to start from".to_owned(),
@@ -106,19 +105,14 @@ pub fn resolve(sources: &Sources) -> Result<Effective, Vec<Mistake>> {
     }
 }
 
-/// The complete, commented default file.
-pub fn template() -> String {
-    print::template()
-}
-
-/// The keys that a listener URL takes, with their defaults, one a line.
-pub fn listener_keys() -> String {
-    print::listener_keys()
-}
-
-fn resolve_text(sources: &Sources, text: Option<(Rc<str>, &str)>) -> Result<Effective, Vec<Mistake>> {
+/// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources: all of
+/// it but the reading.
+///
+/// # Errors
+/// As [`load`].
+pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Effective, Vec<Mistake>> {
     let mut mistakes = Vec::new();
-    let file = text.map(|(path, text)| file::read(&path, text, &mut mistakes));
+    let file = file.map(|(path, text)| file::read(&path.into(), text, &mut mistakes));
     let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
     let (mut layers, listeners) = file.map_or_else(Default::default, |file| (file.tables, file.listeners));
 
@@ -162,6 +156,16 @@ fn resolve_text(sources: &Sources, text: Option<(Rc<str>, &str)>) -> Result<Effe
         mistakes.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
         Err(mistakes)
     }
+}
+
+/// The complete, commented default file.
+pub fn template() -> String {
+    print::template()
+}
+
+/// The keys that a listener URL takes, with their defaults, one a line.
+pub fn listener_keys() -> String {
+    print::listener_keys()
 }
 
 fn builtin_layers() -> Vec<(Layer, Place)> {

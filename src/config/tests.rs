@@ -8,7 +8,7 @@ use crate::conn::policy::{HeartbeatStyle, LastRung};
 use crate::time::Duration;
 
 fn from_file(text: &str) -> Result<Effective, Vec<Mistake>> {
-    resolve_text(&Sources::default(), Some(("f".into(), text)))
+    resolve_text(&Sources::default(), Some(("f", text)))
 }
 
 fn settings(text: &str) -> Settings {
@@ -90,7 +90,7 @@ fn effective_settings_say_where_each_came_from() {
         ..Sources::default()
     };
     let file = "[defaults]\nslow_time = '9s'\n[log]\nfilter = 'warn'\n[drain]\nspread = '1s'";
-    let shown = resolve_text(&sources, Some(("f".into(), file))).unwrap().to_string();
+    let shown = resolve_text(&sources, Some(("f", file))).unwrap().to_string();
     for (setting, origin) in [
         ("filter = \"debug\"", "--log"),
         ("spread = \"1s\"", "f:6"),
@@ -174,7 +174,7 @@ fn a_listener_url_says_all_that_the_file_can() {
 fn listen_flags_replace_the_listeners_of_the_file_but_keep_its_defaults() {
     let sources = Sources { listen: vec!["echo://127.0.0.1:1?linger=3s".to_owned()], ..Sources::default() };
     let file = "[defaults]\nlinger = '1s'\nslow_time = '2s'\n[[listener]]\nprotocol = 'resp'\naddress = '127.0.0.1:2'";
-    let settings = resolve_text(&sources, Some(("f".into(), file))).unwrap().settings;
+    let settings = resolve_text(&sources, Some(("f", file))).unwrap().settings;
     assert_eq!(settings.listeners.len(), 2, "one, and admin");
     assert_eq!(settings.listeners[0].protocol, Protocol::Echo);
     assert_eq!(settings.listeners[0].policy.parting.linger, Duration::from_secs(3));
@@ -188,7 +188,7 @@ fn flags_come_before_the_file_and_defaults_do_not_reach_the_admin_interface() {
     let overrides = vec![flag("log.format", "json"), flag("defaults.linger", "3s")];
     let sources = Sources { overrides, ..Sources::default() };
     let file = "[log]\nformat = 'text'\nfilter = 'warn'\n[defaults]\nlinger = '1s'";
-    let settings = resolve_text(&sources, Some(("f".into(), file))).unwrap().settings;
+    let settings = resolve_text(&sources, Some(("f", file))).unwrap().settings;
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.filter, "warn");
     let lingers: Vec<u64> = settings.listeners.iter().map(|it| it.policy.parting.linger.as_secs()).collect();

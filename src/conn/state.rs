@@ -260,15 +260,14 @@ fn on_peer_closed(
     parting: &Parting,
 ) -> (State, Action) {
     match input {
-        Input::Flushed { probe: true } => {
-            (State::PeerClosed { cause, since, deadline: now + parting.linger }, Action::None)
-        }
         // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
         // only half-closed.
         Input::Flushed { probe: false } | Input::Expired { owing: false } => {
             (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
         }
-        Input::Progress => {
+        // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same flush
+        // again and again must still come to an end.
+        Input::Progress | Input::Flushed { probe: true } => {
             (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::None)
         }
         // A reset that answers the probe is what the probe is for; the reactor reports it as such.
@@ -281,8 +280,9 @@ fn on_peer_closed(
             let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
             (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
         }
-        Input::Failed { .. } | Input::Expired { owing: true } => {
-            (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
+        Input::Failed { .. } => (State::Closed { cause, since }, Action::Close(CloseMode::Reset)),
+        Input::Expired { owing: true } => {
+            (State::Closed { cause, since }, Action::Close(parting.unreachable.into()))
         }
         Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
         Input::Opened

@@ -16,8 +16,6 @@
 mod directory;
 pub mod glob;
 mod identities;
-#[cfg(test)]
-mod model;
 mod name;
 mod topics;
 

@@ -150,6 +150,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// The queue is empty, after `taken` were taken from it. If it was not always, that is over.
     fn drained(&mut self, index: usize, taken: u32) {
+        // Given up for a unix listener, whose queue cannot be looked at, and nobody was in it.
+        self.kernel.retake_reserve();
         let slot = &mut self.listeners[index];
         slot.gate = Gate::Drained;
         if let Some(since) = slot.stalled_since.take() {
@@ -208,10 +210,16 @@ impl<K: Kernel> Reactor<K> {
         let slot = &mut self.listeners[index];
         slot.connections += 1;
         self.counters.accepted += 1;
+        // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
+        // judge, and those only look at Open.
+        let opening = match slot.settings.policy.bounds.handshake_timeout {
+            Some(_) => State::Handshaking,
+            None => State::Open,
+        };
         let (state, session) = match slot.settings.protocol {
             Protocol::Echo => (State::Open, None),
-            Protocol::Resp => (State::Handshaking, Some(Session::Resp(Resp::new(self.now)))),
-            Protocol::Http => (State::Handshaking, Some(Session::Http(http::Decoder::default()))),
+            Protocol::Resp => (opening, Some(Session::Resp(Resp::new(self.now)))),
+            Protocol::Http => (opening, Some(Session::Http(http::Decoder::default()))),
         };
         if slot.settings.protocol.serves_clients() {
             self.clients += 1;

@@ -143,7 +143,7 @@ impl<K: Kernel> Reactor<K> {
             Due::OobProbe => self.probe_oob(key),
             Due::Slow => {
                 self.flush(key);
-                if self.is_due(key) {
+                if self.is_due(key, Due::Slow) {
                     self.give_up(key, Reason::SlowTime, Detector::Timer);
                 }
             }
@@ -154,8 +154,9 @@ impl<K: Kernel> Reactor<K> {
     /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
     /// only once a third of its buffer is free (`include/net/sock.h: sk_stream_is_writeable`), which takes a
     /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
-    fn is_due(&self, key: Key) -> bool {
-        self.next_due(key).is_some_and(|(at, _)| at <= self.now)
+    /// Another deadline that has passed as well is not this one's verdict.
+    fn is_due(&self, key: Key, due: Due) -> bool {
+        self.next_due(key).is_some_and(|(at, next)| at <= self.now && next == due)
     }
 
     /// The state's own deadline has passed.
@@ -163,7 +164,7 @@ impl<K: Kernel> Reactor<K> {
         // What came in since this turn's poll still counts: it revives a suspect. And a socket that is closed
         // with unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
         self.read_once_more(key);
-        if !self.is_due(key) {
+        if !self.is_due(key, Due::Deadline) {
             return;
         }
         let Some(conn) = self.table.get_mut(key) else { return };
@@ -180,7 +181,7 @@ impl<K: Kernel> Reactor<K> {
             State::PeerClosed { .. } | State::Parting { .. } => {
                 if conn.owed() > 0 {
                     self.flush(key);
-                    if !self.is_due(key) {
+                    if !self.is_due(key, Due::Deadline) {
                         return;
                     }
                 }
@@ -224,7 +225,11 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let heard = conn.life.heard();
         let unanswered = conn.io_mut(&mut self.pool).oob_sent > heard;
-        if unanswered && conn.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
+        // Output may be on its way for another reason: lost is only who acknowledged nothing since.
+        let quiet_ms = now.since(conn.io_mut(&mut self.pool).oob_sent).as_millis();
+        let silent =
+            |evidence: Evidence| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
+        if unanswered && conn.stream.evidence().is_some_and(silent) {
             return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
         }
         conn.io_mut(&mut self.pool).oob_sent = now;

@@ -153,6 +153,16 @@ impl<K: Kernel> Reactor<K> {
         if matches!(command, Command::Client(_) | Command::Who(_) | Command::PubsubChannels(_)) {
             self.work += self.table.len();
         }
+        // Every pattern is held against the channel.
+        if matches!(command, Command::Publish { .. }) {
+            self.work += self.hub.gauges().patterns;
+        }
+        // What the peer says still counts, but who was replaced must not take the identity back.
+        if matches!(command, Command::Ident { .. } | Command::BeatFor(_)) && self.is_ending(key) {
+            return self.reply(key, replies, |reply| {
+                reply.error("ERR this connection is being ended; come back on another");
+            });
+        }
         match command {
             Command::Quit => {
                 reply_ok(replies);
@@ -204,6 +214,11 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
+    /// Whether a cause of its ending is recorded.
+    fn is_ending(&self, key: Key) -> bool {
+        self.table.get(key).is_none_or(|conn| conn.life.state().cause().is_some())
+    }
+
     /// Appends a reply in the version that the connection speaks.
     pub(super) fn reply(&self, key: Key, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
         let version =
@@ -233,6 +248,8 @@ impl<K: Kernel> Reactor<K> {
         let Resp { messages_in, messages_out, typed, .. } = *resp;
         *resp = Resp { messages_in, messages_out, typed, ..Resp::new(now) };
         self.leave_hub(key, membership, None);
+        // The listener's contract may be stricter than the one that the wheel is armed for.
+        self.schedule(key);
         self.reply(key, replies, |reply| reply.simple("RESET"));
     }
 
@@ -292,7 +309,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn send_direct(&mut self, key: Key, identity: Identity<'_>, payload: &[u8], replies: &mut Vec<u8>) {
-        let holder = self.hub.holder(identity.as_str().as_bytes());
+        // One that is ending is sent nothing more: to count it would claim a delivery.
+        let holder = self.hub.holder(identity.as_str().as_bytes()).filter(|&to| !self.is_ending(to));
         let version =
             holder.and_then(|to| self.table.get(to)).and_then(|conn| conn.resp()).map(|resp| resp.version);
         if let (Some(to), Some(version)) = (holder, version) {

@@ -23,9 +23,8 @@ impl<K: Kernel> Reactor<K> {
         let hints = Self::listener_of(&self.listeners, conn).policy.liveness.readiness;
         let mut broken = readiness.error || readiness.write_closed;
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
-        let alone = (hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing);
         if broken
-            && alone
+            && ((hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing))
             && conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state != Evidence::CLOSE)
         {
             broken = false;
@@ -130,6 +129,16 @@ impl<K: Kernel> Reactor<K> {
     fn on_eof(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let failing = conn.reading == Reading::Failing;
+        // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
+        // and is read again behind them.
+        if !failing
+            && conn.paused
+            && conn.withholds()
+            && conn.io.as_ref().is_some_and(|io| !io.input.is_empty())
+        {
+            conn.reading = Reading::Closing;
+            return self.hear(key);
+        }
         conn.reading = Reading::Ended;
         match conn.io.as_mut().and_then(|io| io.broken.take()) {
             Some(fault) => self.fail(key, fault, Detector::SendError),

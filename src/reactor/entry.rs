@@ -225,10 +225,10 @@ impl<S> Connection<S> {
             contract.interval = contract.timeout / 2;
         }
         contract.style = match (listener.style, beat_ms > 0, server_ping) {
-            // Under `Server` as well: nobody asked to be pinged, nobody promised anything, so silence
-            // proves nothing.
-            (HeartbeatStyle::Off, false, _) | (HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,
+            // Who asks to be pinged is, whatever the listener does for the others.
             (_, _, true) => HeartbeatStyle::Both,
+            // Nobody asked to be pinged, nobody promised anything: silence proves nothing.
+            (HeartbeatStyle::Off | HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,
             (_, _, false) => HeartbeatStyle::Client,
         };
         contract

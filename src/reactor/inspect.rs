@@ -7,7 +7,7 @@ use super::entry::Reading;
 use super::posted::Effect;
 use crate::conn::{State, liveness};
 use crate::net::Kernel;
-use crate::report::Ended;
+pub use crate::report::Ended;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 

@@ -33,13 +33,16 @@ pub use accept::Stall;
 use clock::House;
 use entry::Connection;
 use input::Pool;
-pub use inspect::{Glance, Inspection};
+pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload};
 use posted::Effect;
 use std::collections::VecDeque;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Connections that the table has address space for from the start: about 120 MB of it.
+const SLOTS_RESERVED_MAX: usize = 1 << 20;
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,7 +160,9 @@ impl<K: Kernel> Reactor<K> {
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
         // are never touched cost nothing.
         let admin_max = admin_connections_max(&settings);
-        let slots = descriptors_max as usize + admin_max as usize;
+        // Bounded, for where RLIMIT_NOFILE is as good as unlimited (2^30 in many containers) the kernel
+        // refuses so large a reservation.
+        let slots = (descriptors_max as usize + admin_max as usize).min(SLOTS_RESERVED_MAX);
         Ok(Self {
             started: now,
             now,

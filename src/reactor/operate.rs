@@ -132,6 +132,8 @@ impl<K: Kernel> Reactor<K> {
         let clients = self.clients;
         for &key in &left {
             self.leave(key, Reason::LocalDrain, Detector::Policy);
+            // Unread input would turn the close into a reset, goodbye and all.
+            self.read_once_more(key);
             self.cut(key, Reason::LocalDrain, Detector::Policy);
         }
         self.report.summarize(self.now);

@@ -15,6 +15,9 @@ use std::rc::Rc;
 const EFFECTS_PER_TURN: usize = 100_000;
 /// Above this many waiting effects no connection's commands are served: they would only add to them.
 pub(super) const EFFECTS_HIGH: usize = 10_000;
+/// Delivered bytes that may lie in the outputs of all connections before they are offered to the sockets: a
+/// large message to many would otherwise be copied for each of them first.
+const FRESH_BYTES: usize = 4 * 1024 * 1024;
 
 /// What one connection, or the hub on its behalf, does to another.
 #[derive(Debug)]
@@ -46,16 +49,31 @@ pub(super) enum Event {
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn run_posted(&mut self) {
+        let mut fresh = 0;
         for _ in 0..EFFECTS_PER_TURN {
             let Some(effect) = self.posted.pop_front() else { return };
             match effect {
-                Effect::Deliver { to, frame } => self.deliver(to, &frame),
+                Effect::Deliver { to, frame } => {
+                    self.deliver(to, &frame);
+                    fresh += frame.len();
+                    if fresh >= FRESH_BYTES {
+                        self.flush_all();
+                        fresh = 0;
+                    }
+                }
+                Effect::Leave { key, reason: Reason::PeerReplaced, .. } if self.is_current(key) => {}
                 Effect::Presence { id, event } => self.publish_presence(&id, &event),
                 Effect::Leave { key, reason, detector } => self.leave(key, reason, detector),
                 Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
                 Effect::Vouch { key } => self.hear(key),
             }
         }
+    }
+
+    /// Whether it holds an identity: it may have taken one again since it was replaced.
+    fn is_current(&self, key: Key) -> bool {
+        let resp = self.table.get(key).and_then(|conn| conn.resp());
+        resp.is_some_and(|resp| self.hub.is_current(&resp.membership, key))
     }
 
     /// Appends a message to a connection's output; it is sent with whatever else comes in this turn.
@@ -99,13 +117,21 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn publish(&mut self, channel: &[u8], payload: &[u8]) -> usize {
         let (table, posted) = (&self.table, &mut self.posted);
         let mut plain = Encodings::default();
+        let mut matched: Option<(&[u8], Encodings)> = None;
         self.hub.publish(channel, |recipient| {
             let version = table.get(recipient.key).and_then(|conn| conn.resp()).map(|resp| resp.version);
             let Some(version) = version else { return };
             let frame = match recipient.pattern {
                 // The same bytes for every subscriber of the channel: encoded once a version.
                 None => plain.get(version, |reply| reply.message(channel, payload)),
-                Some(pattern) => encode(version, |reply| reply.pattern_message(pattern, channel, payload)),
+                // Likewise for those of a pattern, who are named one after the other.
+                Some(pattern) => {
+                    if matched.as_ref().is_none_or(|(last, _)| *last != pattern) {
+                        matched = None;
+                    }
+                    let (_, frames) = matched.get_or_insert_with(|| (pattern, Encodings::default()));
+                    frames.get(version, |reply| reply.pattern_message(pattern, channel, payload))
+                }
             };
             posted.push_back(Effect::Deliver { to: recipient.key, frame });
         })

@@ -6,14 +6,14 @@ use super::world::{Side, Source, World};
 use crate::net::CloseHow;
 
 impl World {
-    /// `shutdown(SHUT_WR)` of one end. Its own poller is woken, too (net/ipv4/af_inet.c: `inet_shutdown`).
+    /// `shutdown(SHUT_WR)` of one end. Its own poller is woken, too (`net/ipv4/af_inet.c: inet_shutdown`).
     pub fn shut_down(&mut self, conn: usize, side: Side) {
         self.act(conn, side, Sock::finish);
         self.wake(conn, side, wake::ALL);
     }
 
-    /// Closes a listener: what waits in its queue is reset (net/ipv4/inet_connection_sock.c:
-    /// `inet_csk_listen_stop`), and nobody is let in any more.
+    /// Closes a listener: what waits in its queue is reset (`inet_csk_listen_stop` in
+    /// `net/ipv4/inet_connection_sock.c`), and nobody is let in any more.
     pub(super) fn close_listener(&mut self, index: usize) {
         let listener = &mut self.listeners[index];
         listener.closed = true;

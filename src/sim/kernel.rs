@@ -436,6 +436,9 @@ impl Stream for SimStream {
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
         let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();
+        if let Some(fault) = fault {
+            world.conns[conn].truth.failed.get_or_insert(fault);
+        }
         world.note(|| format!("c{conn} server SO_ERROR {fault:?}"));
         fault
     }

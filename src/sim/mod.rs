@@ -6,11 +6,11 @@
 //! | file | what |
 //! | --- | --- |
 //! | `tcp`, `timers`, `socket` | one end of a TCP connection as Linux keeps it, and as a program sees it |
-//! | `world` | time, hosts, paths, accept queues, readiness: all that happens is one queue of events |
+//! | `agenda`, `world` | time, hosts, paths, accept queues, readiness: all that happens is one queue of events |
 //! | `hangup` | shutting down, and closing a listener |
 //! | `kernel` | the traits, with the faults of single calls |
 //! | `faults` | what can go wrong, drawn as a swarm; the canaries |
-//! | `script`, `peer` | client programs: what they are like, what they do |
+//! | `script`, `peer`, `fate` | client programs: what they are like, what they do, what befalls them |
 //! | `truth` | what really happened, and whether the server's account agrees |
 //! | `plan`, `run` | a whole run: settings drawn, turns checked, quiescence at the end |
 //!
@@ -27,6 +27,8 @@
 //! Congestion control, delayed acknowledgements, reordering within a path (loss is delay), autotuned buffers,
 //! SYN cookies, the server's own crash, unix sockets. A clock that goes back: `CLOCK_MONOTONIC` does not.
 
+mod agenda;
+mod fate;
 pub mod faults;
 mod hangup;
 pub mod kernel;

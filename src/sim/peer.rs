@@ -15,10 +15,10 @@ use crate::time::Duration;
 
 /// The socket has something to tell.
 pub(super) const LOOK: u32 = 0;
-const TALK: u32 = 1;
-const END: u32 = 2;
-const RECOVER: u32 = 3;
-const CONNECT: u32 = 4;
+pub(super) const TALK: u32 = 1;
+pub(super) const END: u32 = 2;
+pub(super) const RECOVER: u32 = 3;
+pub(super) const CONNECT: u32 = 4;
 const SIP: u32 = 5;
 const SESSION: u32 = 8;
 
@@ -61,17 +61,17 @@ pub(super) struct Program {
     pub(super) script: Script,
     pub(super) host: usize,
     pub(super) conn: Option<usize>,
-    session: u32,
+    pub(super) session: u32,
     /// What its kernel had no room for: bytes, and marks that come with them.
-    backlog: Vec<u8>,
-    stopped: bool,
-    reads: bool,
-    mute: bool,
-    finished: bool,
-    rng: Rng,
+    pub(super) backlog: Vec<u8>,
+    pub(super) stopped: bool,
+    pub(super) reads: bool,
+    pub(super) mute: bool,
+    pub(super) finished: bool,
+    pub(super) rng: Rng,
     /// What the server must answer, where that is known.
     expected: std::collections::VecDeque<u8>,
-    checks: bool,
+    pub(super) checks: bool,
 }
 
 /// All client programs.
@@ -144,7 +144,7 @@ impl Cast {
 }
 
 impl Program {
-    fn later(&self, program: usize, kind: u32, after: Duration, world: &mut World) {
+    pub(super) fn later(&self, program: usize, kind: u32, after: Duration, world: &mut World) {
         let at = world.now() + super::truth::nanos(after);
         world.schedule(at, Event::Program(program, self.session * SESSION + kind));
     }
@@ -251,7 +251,7 @@ impl Program {
     }
 
     /// Says a whole frame, to which `answer` is the answer.
-    fn say(&mut self, frame: &[u8], answer: &[u8], world: &mut World) {
+    pub(super) fn say(&mut self, frame: &[u8], answer: &[u8], world: &mut World) {
         let Some(conn) = self.conn else { return };
         if self.finished {
             return;
@@ -275,7 +275,7 @@ impl Program {
 
     /// Gives bytes to its kernel, or keeps them until that has room. They count as said: a program that
     /// gives up before its kernel took them takes them back.
-    fn push(&mut self, bytes: &[u8], world: &mut World) {
+    pub(super) fn push(&mut self, bytes: &[u8], world: &mut World) {
         let Some(conn) = self.conn else { return };
         world.conns[conn].truth.said.sent += bytes.len() as u64;
         self.backlog.extend_from_slice(bytes);
@@ -299,7 +299,7 @@ impl Program {
     }
 
     /// Reads what is there, and reacts to the end.
-    fn look(&mut self, world: &mut World) {
+    pub(super) fn look(&mut self, world: &mut World) {
         let Some(conn) = self.conn else { return };
         if self.stopped {
             return;
@@ -396,7 +396,7 @@ impl Program {
     }
 
     /// Lets go of the connection, whatever is to become of it.
-    fn close(&mut self, how: CloseHow, world: &mut World) {
+    pub(super) fn close(&mut self, how: CloseHow, world: &mut World) {
         let Some(conn) = self.conn.take() else { return };
         self.take_back(conn, world);
         world.act(conn, Side::Client, |sock, now, out| sock.close(how, now, out));
@@ -412,111 +412,11 @@ impl Program {
     }
 
     /// What its kernel never took was never said.
-    fn take_back(&mut self, conn: usize, world: &mut World) {
+    pub(super) fn take_back(&mut self, conn: usize, world: &mut World) {
         let said = &mut world.conns[conn].truth.said;
         said.sent -= self.backlog.len() as u64;
         said.torn |= said.whole > said.sent;
         self.backlog.clear();
-    }
-
-    /// Does what its script ends with.
-    fn end(&mut self, program: usize, world: &mut World) {
-        let Some(conn) = self.conn else { return };
-        let ending = self.script.ending;
-        world.note(|| format!("c{conn} client's script: {ending:?}"));
-        match ending {
-            Ending::Reset => self.close(CloseHow::Reset, world),
-            Ending::MidFrame => {
-                let part: &[u8] =
-                    if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
-                if self.backlog.is_empty() {
-                    self.push(part, world);
-                }
-                self.finish(conn, world);
-            }
-            Ending::Quit | Ending::QuitAndStay if self.script.protocol == Protocol::Resp => {
-                self.say(b"QUIT\r\n", b"+OK\r\n", world);
-                let said = &mut world.conns[conn].truth.said;
-                said.goodbye = Some(said.whole);
-                self.mute = true;
-            }
-            Ending::Quit | Ending::QuitAndStay | Ending::HalfClose => self.finish(conn, world),
-            Ending::Garbage | Ending::Oversized if self.script.protocol == Protocol::Resp => {
-                self.checks = false;
-                let oversized = ending == Ending::Oversized;
-                let bytes: &[u8] = if oversized { b"*2\r\n$4\r\nECHO\r\n$99999999\r\n" } else { b"*x\r\n" };
-                self.push(bytes, world);
-                let said = &mut world.conns[conn].truth.said;
-                (said.broken, said.oversized) = (Some(said.sent), oversized);
-                self.mute = true;
-            }
-            Ending::Garbage | Ending::Oversized | Ending::Close | Ending::DieInQueue | Ending::NeverSpeak => {
-                self.close(CloseHow::Plain, world);
-            }
-            Ending::Freeze | Ending::Nap => {
-                self.stopped = true;
-                self.later(program, RECOVER, self.script.recovers, world);
-            }
-            Ending::Mute => {
-                self.mute = true;
-                self.later(program, RECOVER, self.script.recovers, world);
-            }
-            Ending::StopReading => {
-                self.reads = false;
-                self.later(program, RECOVER, self.script.recovers, world);
-            }
-            Ending::Cut | Ending::Blip => {
-                let unreachable = self.rng.chance(300_000);
-                world.cut(self.host, true, unreachable);
-                self.later(program, RECOVER, self.script.recovers, world);
-            }
-            Ending::Reboot => {
-                world.cut(self.host, true, false);
-                world.forget(self.host);
-                world.conns[conn].truth.said.forgot = Some(world.now());
-                self.take_back(conn, world);
-                self.conn = None;
-                self.later(program, CONNECT, self.script.recovers, world);
-            }
-            Ending::Forgotten => {
-                world.conns[conn].forgotten = true;
-                world.conns[conn].truth.said.forgot = Some(world.now());
-                // It notices soon, gives up on the old connection, and dials again.
-                self.close(CloseHow::Plain, world);
-            }
-        }
-    }
-
-    /// Half-closes, and goes on reading.
-    fn finish(&mut self, conn: usize, world: &mut World) {
-        self.finished = true;
-        self.reads = true;
-        if !self.backlog.is_empty() {
-            // It cannot say the rest, so it does not end in order.
-            return self.close(CloseHow::Reset, world);
-        }
-        world.act(conn, Side::Client, super::tcp::Sock::finish);
-        self.look(world);
-    }
-
-    /// Its trouble is over.
-    fn recover(&mut self, program: usize, world: &mut World) {
-        let Some(conn) = self.conn else { return };
-        world.note(|| format!("c{conn} client's trouble is over"));
-        world.cut(self.host, false, false);
-        (self.stopped, self.mute, self.reads) = (false, false, true);
-        self.script.ending = Ending::Close;
-        self.look(world);
-        self.later(program, END, self.script.lives, world);
-    }
-
-    fn go_home(&mut self, world: &mut World) {
-        world.cut(self.host, false, false);
-        (self.stopped, self.reads, self.script.once) = (false, true, true);
-        self.script.sips = None;
-        self.session += 1;
-        self.look(world);
-        self.close(CloseHow::Plain, world);
     }
 }
 

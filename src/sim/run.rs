@@ -13,8 +13,7 @@ use super::world::{Event, Side, World};
 use crate::config::settings::Settings;
 use crate::conn::State;
 use crate::net::Signal;
-use crate::reactor::{Flow, Glance, Reactor};
-use crate::report::Ended;
+use crate::reactor::{Ended, Flow, Glance, Reactor};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::cell::RefCell;
@@ -170,7 +169,8 @@ impl Run {
             cast.send_home(world);
         }
         // Whoever is accepted late has its time from then on.
-        let span = longest.unwrap_or(0).max(120_000_000_000);
+        // A client's own contract may be three times as long as its listener's.
+        let span = 4 * longest.unwrap_or(0).max(120_000_000_000);
         loop {
             let last = self.stage.borrow().world.conns.iter().filter_map(|conn| conn.truth.accepted).max();
             let end = (last.unwrap_or(0) + span).max(began + span);
@@ -320,7 +320,7 @@ impl Run {
                 return fail("is held more than its bound".into());
             }
             if let Some((due, armed)) = glance.due
-                && armed.is_none_or(|armed| armed > due + Duration::from_millis(2))
+                && armed.is_none_or(|armed| armed > due.max(world.instant()) + Duration::from_millis(2))
             {
                 return fail("has a deadline that no timer stands for".into());
             }

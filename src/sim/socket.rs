@@ -85,7 +85,7 @@ impl Sock {
         Sent::Bytes(count)
     }
 
-    /// An urgent byte has come (net/ipv4/tcp_input.c: `tcp_check_urg`). Of an older one nobody has passed, the
+    /// An urgent byte has come (`net/ipv4/tcp_input.c: tcp_check_urg`). Of an older one nobody has passed, the
     /// mark is lost: it is one of the stream.
     pub(super) fn take_urgent(&mut self, seq: u64) -> u8 {
         if seq != self.rcv_nxt || self.fin_seen {

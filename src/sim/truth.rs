@@ -56,7 +56,9 @@ impl Truth {
             }
             Received::Eof => self.eof = true,
             Received::Failed(Fault::Memory) | Received::WouldBlock | Received::Interrupted => {}
-            Received::Failed(fault) => self.failed = Some(*fault),
+            Received::Failed(fault) => {
+                self.failed.get_or_insert(*fault);
+            }
         }
     }
 
@@ -66,7 +68,9 @@ impl Truth {
                 self.written += *count as u64;
                 self.last_write = now;
             }
-            Sent::Failed(fault) => self.failed = Some(*fault),
+            Sent::Failed(fault) => {
+                self.failed.get_or_insert(*fault);
+            }
             Sent::WouldBlock | Sent::Interrupted => {}
         }
     }
@@ -321,7 +325,7 @@ impl Case<'_> {
         // The kernel sends no probe on a connection that was quiet for less than a second.
         let probed_after = 1_000_000_000;
         alive
-            && self.world.faults.loss == 0
+            && !self.world.lossy
             && host.reachable_since + timeout < suspect_at
             && conn.truth.said.forgot.is_none()
             && grace > round_trip + probed_after

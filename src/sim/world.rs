@@ -4,6 +4,8 @@
 //! happen. What a client program does about it is for `peer` to say; the world only tells that it has to be
 //! asked ([`Event::Program`]).
 
+use super::agenda::Agenda;
+pub use super::agenda::Event;
 use super::faults::{Canary, Faults};
 use super::rng::Rng;
 use super::socket::mask;
@@ -11,8 +13,7 @@ use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, Tcp, reset, wake};
 use super::truth::Truth;
 use crate::net::{Fault, ListenDrops, Signal, SocketOptions};
 use crate::time::Instant;
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::net::SocketAddr;
 
@@ -31,53 +32,6 @@ impl Side {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
         }
-    }
-}
-
-/// What will happen.
-#[derive(Debug)]
-pub enum Event {
-    /// A segment arrives.
-    Arrive(usize, Side, Segment),
-    /// A kernel timer of an end may be due, unless it was armed anew since, for another time.
-    Timer(usize, Side, u64),
-    /// There is memory again for a send that got less than it could have.
-    Room(usize),
-    /// A client program has something to do.
-    Program(usize, u32),
-    /// A signal for the server.
-    Signal(Signal),
-}
-
-/// The queue of what will happen. The heap holds no more than when and where, as it moves its entries about.
-#[derive(Default)]
-struct Agenda {
-    /// When, in which order of those at the same time, and the slot.
-    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
-    slots: Vec<Option<Event>>,
-    free: Vec<usize>,
-    order: u64,
-}
-
-impl Agenda {
-    fn push(&mut self, at: u64, event: Event) {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() - 1
-        });
-        self.slots[slot] = Some(event);
-        self.order += 1;
-        self.heap.push(Reverse((at, self.order, slot)));
-    }
-
-    fn pop(&mut self) -> Option<Event> {
-        let Reverse((_, _, slot)) = self.heap.pop()?;
-        self.free.push(slot);
-        self.slots[slot].take()
-    }
-
-    fn next(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
 }
 
@@ -179,6 +133,8 @@ pub struct World {
     /// When the loop stood still: from, until.
     pub(super) stalls: Vec<(u64, u64)>,
     pub(super) accepted: u64,
+    /// Segments were lost at some time.
+    pub(super) lossy: bool,
     /// Connections by the generation that the server gave them.
     pub(super) named: Vec<usize>,
     /// What a client saw that it must not see.
@@ -203,6 +159,7 @@ impl World {
             signal_ready: false,
             drops: ListenDrops::default(),
             descriptors: 0,
+            lossy: faults.loss > 0,
             faults,
             canary: None,
             chance: rng.fork(),

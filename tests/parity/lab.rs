@@ -7,7 +7,7 @@ use crate::any::Any;
 use crate::step::{Scenario, Step, Verb};
 use linger::end::{Evidence, tcp_state_name};
 use linger::net::{
-    Accepted, Address, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener as _, Peer as PeerAddress,
+    Accepted, Address, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress,
     Readiness, Ready, Received, Sent, Stream as _, Token,
 };
 use linger::time::Duration;
@@ -135,7 +135,7 @@ impl<L: Lab> Run<L> {
                 String::new()
             }
             Step::Accept => self.accept(),
-            Step::Queue => format!("{:?}", self.listener.as_ref().and_then(|listener| listener.queue())),
+            Step::Queue => format!("{:?}", self.listener.as_ref().and_then(Listener::queue)),
             Step::Poll => self.poll(Duration::ZERO),
             Step::Client(number, verb) => self.act(number, 0, verb),
             Step::Server(number, verb) => self.act(number, 1, verb),
@@ -219,7 +219,7 @@ impl<L: Lab> Run<L> {
                     connection.sent[side] += count;
                     format!("{count} sent")
                 }
-                other => format!("{other:?}"),
+                other @ (Sent::WouldBlock | Sent::Interrupted | Sent::Failed(_)) => format!("{other:?}"),
             },
             Verb::SendOob => format!("{:?}", connection.end(side).send_oob()),
             Verb::Recv(most) => match connection.end(side).recv(&mut vec![0; most]) {
@@ -227,7 +227,10 @@ impl<L: Lab> Run<L> {
                     connection.received[side] += count;
                     format!("{count} received")
                 }
-                other => format!("{other:?}"),
+                other @ (Received::Eof
+                | Received::WouldBlock
+                | Received::Interrupted
+                | Received::Failed(_)) => format!("{other:?}"),
             },
             Verb::Fill => self.fill(number, side),
             Verb::Drain => self.drain(number, side),
@@ -273,7 +276,7 @@ impl<L: Lab> Run<L> {
                     self.lab.settle();
                     rested = true;
                 }
-                other => return format!("{other:?}"),
+                other @ (Sent::Interrupted | Sent::Failed(_)) => return format!("{other:?}"),
             }
         }
         "endless".into()
@@ -283,7 +286,7 @@ impl<L: Lab> Run<L> {
         let mut rested = false;
         for _ in 0..RESTS_MAX {
             let connection = &mut self.connections[number];
-            match connection.end(side).recv(&mut [0; 64 * 1024]) {
+            match connection.end(side).recv(&mut [0; 16 * 1024]) {
                 Received::Bytes(count) => {
                     connection.received[side] += count;
                     rested = false;
@@ -292,7 +295,10 @@ impl<L: Lab> Run<L> {
                     self.lab.settle();
                     rested = true;
                 }
-                other => {
+                other @ (Received::Eof
+                | Received::WouldBlock
+                | Received::Interrupted
+                | Received::Failed(_)) => {
                     let all = connection.received[side] == connection.sent[1 - side];
                     return format!("{}, then {other:?}", if all { "everything" } else { "a part" });
                 }

@@ -14,6 +14,10 @@
 //! ```
 
 #![expect(unreachable_pub, reason = "a test crate has no outside")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a trace is for people: cargo test --test parity NAME -- --nocapture"
+)]
 
 mod accepting;
 mod any;
@@ -51,7 +55,6 @@ use scenarios;
 /// When the traces differ; shows them.
 fn agree(scenario: &Scenario, steps: &[Step]) {
     match differences(scenario, steps) {
-        // With --nocapture: what both of them did.
         Ok(trace) => println!("{trace}"),
         Err(shown) => panic!("the kernels differ:\n{shown}"),
     }

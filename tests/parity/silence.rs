@@ -71,4 +71,44 @@ scenarios! {
         CONNECT, ACCEPT, POLL, Unplug(0), client(RESET), POLL, Plug(0), Wait(10), INFO, server(Recv(64)),
         server(Recv(64)), server(PLAIN),
     ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_reset_that_is_lost_is_answered_to_the_next_segment => [
+        CONNECT, ACCEPT, POLL, Unplug(0), client(RESET), Plug(0), server(Send(1)), POLL, server(Recv(64)),
+        server(Error), server(PLAIN),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_lost_reset_of_ours_is_answered_to_the_next_segment => [
+        CONNECT, ACCEPT, POLL, Unplug(0), server(RESET), Plug(0), client(Send(1)), client(Recv(64)), client(PLAIN),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_shut_window_of_an_unplugged_peer with watched(false, Some(3)) => [
+        CONNECT, ACCEPT, server(Fill), POLL, Unplug(0), Wait(10), INFO, server(Recv(64)), server(PLAIN), Plug(0),
+        client(Drain),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_fin_that_is_lost_with_keepalive with watched(true, None) => [
+        CONNECT, ACCEPT, POLL, Unplug(0), client(PLAIN), Wait(10), INFO, server(Recv(64)), server(PLAIN), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    keepalive_after_the_peers_half_close with watched(true, None) => [
+        CONNECT, ACCEPT, client(Finish), POLL, server(Recv(64)), Unplug(0), Wait(10), INFO, server(Recv(64)),
+        server(Error), server(PLAIN), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    input_before_keepalive_gives_up with watched(true, None) => [
+        CONNECT, ACCEPT, client(Send(10)), POLL, Unplug(0), Wait(10), INFO, server(Recv(64)), server(Recv(64)),
+        server(Recv(64)), server(PLAIN), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_last_ack_that_is_lost with watched(false, Some(2)) => [
+        CONNECT, ACCEPT, client(Finish), POLL, server(Recv(64)), Unplug(0), server(PLAIN), WaitGone(0, 20), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_plain_orphan_with_a_user_timeout with watched(false, Some(2)) => [
+        CONNECT, ACCEPT, Unplug(0), server(PLAIN), WaitGone(0, 20), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_shut_window_orphan_with_a_user_timeout with watched(false, Some(2)) => [
+        CONNECT, ACCEPT, server(Fill), server(LINGER2), WaitGone(0, 20), client(Drain),
+    ];
 }

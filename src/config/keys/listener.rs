@@ -1,8 +1,8 @@
 //! The keys of a listener: its own, and those it shares with `[defaults]` and `[admin]`.
 
 use super::{
-    CONNECTIONS_MAX, DAY, Default, Fits, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, Key, Kind, MONTH, SECOND,
-    TIMEOUT_MIN, USER_TIMEOUT_MAX,
+    CONNECTIONS_MAX, DAY, Default, Fits, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, Key, Kind, MONTH,
+    PING_MIN, SECOND, TIMEOUT_MIN, USER_TIMEOUT_MAX,
 };
 use crate::config::value::Step;
 use crate::time::Duration;
@@ -130,7 +130,7 @@ pub(super) static SHARED: [Key; 30] = [
     },
     Key {
         name: "heartbeat.interval",
-        kind: Kind::Period { min: TIMEOUT_MIN, max: MONTH, step: Step::Millisecond, words: &["auto"] },
+        kind: Kind::Period { min: PING_MIN, max: MONTH, step: Step::Millisecond, words: &["auto"] },
         default: Default::Same("auto"),
         fits: Fits::Clients,
         doc: "Silence after which the server pings, in the styles in which it does; \"auto\" is half of \

@@ -178,13 +178,15 @@ impl Scope {
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// The shortest timeout that the wheel can keep within a tick.
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// Half of that, which is what a ping has when nobody says.
+const PING_MIN: Duration = Duration::from_millis(5);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const MONTH: Duration = Duration::from_secs(30 * 86_400);
 /// `TCP_USER_TIMEOUT` is a signed number of milliseconds in effect: 24 days fit.
-const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 86_400);
+pub(super) const USER_TIMEOUT_MAX: Duration = Duration::from_secs(24 * 86_400);
 /// `MAX_TCP_KEEPIDLE` and `MAX_TCP_KEEPINTVL` (include/net/tcp.h).
 const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 /// `MAX_TCP_KEEPCNT` (include/net/tcp.h).

@@ -374,8 +374,13 @@ fn identity(bytes: &[u8]) -> Result<Identity<'_>, Refusal> {
 }
 
 /// Checks a name for `CLIENT SETNAME`; an empty one takes the name away.
+/// Longest name of a connection: it is kept as long as the connection, and told in every `CLIENT LIST`.
+const CLIENT_NAME_BYTES_MAX: usize = 512;
+
 pub(super) fn client_name(name: &[u8]) -> Result<&[u8], Refusal> {
-    if name.iter().all(u8::is_ascii_graphic) {
+    if name.len() > CLIENT_NAME_BYTES_MAX {
+        Err(format!("ERR Client names cannot be longer than {CLIENT_NAME_BYTES_MAX} bytes").into())
+    } else if name.iter().all(u8::is_ascii_graphic) {
         Ok(name)
     } else {
         Err("ERR Client names cannot contain spaces, newlines or special characters.".into())

@@ -1,0 +1,109 @@
+//! What befalls a client program: how its session ends, what comes between, and how it recovers.
+
+use super::peer::{CONNECT, END, Program, RECOVER};
+use super::script::Ending;
+use super::world::{Side, World};
+use crate::config::settings::Protocol;
+use crate::net::CloseHow;
+
+impl Program {
+    /// Does what its script ends with.
+    pub(super) fn end(&mut self, program: usize, world: &mut World) {
+        let Some(conn) = self.conn else { return };
+        let ending = self.script.ending;
+        world.note(|| format!("c{conn} client's script: {ending:?}"));
+        match ending {
+            Ending::Reset => self.close(CloseHow::Reset, world),
+            Ending::MidFrame => {
+                let part: &[u8] =
+                    if self.script.protocol == Protocol::Resp { b"*2\r\n$4\r\nEC" } else { b"" };
+                if self.backlog.is_empty() {
+                    self.push(part, world);
+                }
+                self.finish(conn, world);
+            }
+            Ending::Quit | Ending::QuitAndStay if self.script.protocol == Protocol::Resp => {
+                self.say(b"QUIT\r\n", b"+OK\r\n", world);
+                let said = &mut world.conns[conn].truth.said;
+                said.goodbye = Some(said.whole);
+                self.mute = true;
+            }
+            Ending::Quit | Ending::QuitAndStay | Ending::HalfClose => self.finish(conn, world),
+            Ending::Garbage | Ending::Oversized if self.script.protocol == Protocol::Resp => {
+                self.checks = false;
+                let oversized = ending == Ending::Oversized;
+                let bytes: &[u8] = if oversized { b"*2\r\n$4\r\nECHO\r\n$99999999\r\n" } else { b"*x\r\n" };
+                self.push(bytes, world);
+                let said = &mut world.conns[conn].truth.said;
+                (said.broken, said.oversized) = (Some(said.sent), oversized);
+                self.mute = true;
+            }
+            Ending::Garbage | Ending::Oversized | Ending::Close | Ending::DieInQueue | Ending::NeverSpeak => {
+                self.close(CloseHow::Plain, world);
+            }
+            Ending::Freeze | Ending::Nap => {
+                self.stopped = true;
+                self.later(program, RECOVER, self.script.recovers, world);
+            }
+            Ending::Mute => {
+                self.mute = true;
+                self.later(program, RECOVER, self.script.recovers, world);
+            }
+            Ending::StopReading => {
+                self.reads = false;
+                self.later(program, RECOVER, self.script.recovers, world);
+            }
+            Ending::Cut | Ending::Blip => {
+                let unreachable = self.rng.chance(300_000);
+                world.cut(self.host, true, unreachable);
+                self.later(program, RECOVER, self.script.recovers, world);
+            }
+            Ending::Reboot => {
+                world.cut(self.host, true, false);
+                world.forget(self.host);
+                world.conns[conn].truth.said.forgot = Some(world.now());
+                self.take_back(conn, world);
+                self.conn = None;
+                self.later(program, CONNECT, self.script.recovers, world);
+            }
+            Ending::Forgotten => {
+                world.conns[conn].forgotten = true;
+                world.conns[conn].truth.said.forgot = Some(world.now());
+                // It notices soon, gives up on the old connection, and dials again.
+                self.close(CloseHow::Plain, world);
+            }
+        }
+    }
+
+    /// Half-closes, and goes on reading.
+    fn finish(&mut self, conn: usize, world: &mut World) {
+        self.finished = true;
+        self.reads = true;
+        if !self.backlog.is_empty() {
+            // It cannot say the rest, so it does not end in order.
+            return self.close(CloseHow::Reset, world);
+        }
+        world.act(conn, Side::Client, super::tcp::Sock::finish);
+        self.look(world);
+    }
+
+    /// Its trouble is over.
+    pub(super) fn recover(&mut self, program: usize, world: &mut World) {
+        let Some(conn) = self.conn else { return };
+        world.note(|| format!("c{conn} client's trouble is over"));
+        world.cut(self.host, false, false);
+        (self.stopped, self.mute, self.reads) = (false, false, true);
+        self.script.ending = Ending::Close;
+        self.look(world);
+        self.later(program, END, self.script.lives, world);
+    }
+
+    pub(super) fn go_home(&mut self, world: &mut World) {
+        world.cut(self.host, false, false);
+        (self.stopped, self.reads, self.script.once) = (false, true, true);
+        self.script.sips = None;
+        self.session += 1;
+        self.look(world);
+        self.close(CloseHow::Plain, world);
+    }
+}

@@ -1,0 +1,312 @@
+//! A connection's life under any sequence of inputs: it closes once, for the cause that came first, does
+//! nothing afterwards, and until then always knows when to be looked at again.
+
+use super::Choices;
+use linger::conn::liveness::{Clocks, Due, next_due};
+use linger::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use linger::conn::{Action, Cause, Input, Life, State};
+use linger::end::{CloseMode, Detector, Reason};
+use linger::time::{Duration, Instant};
+
+/// Lives through what `bytes` say, waking when it is due as the reactor does, then is told to go.
+pub(crate) fn holds(bytes: &[u8]) {
+    let mut choices = Choices::new(bytes);
+    let mut run = Run::new(policy(&mut choices), &mut choices);
+    while !choices.is_over() {
+        run.step(&mut choices);
+    }
+    run.finish();
+}
+
+/// 146 years: half of what the clock can count, so that no deadline is cut short by its end.
+const LATEST: Instant = Instant::from_nanos(1 << 62);
+const RUNGS: &[LastRung] = &[LastRung::Linger2, LastRung::Reset];
+const TIMEOUTS: &[Duration] = &[
+    Duration::from_millis(10),
+    Duration::from_secs(1),
+    Duration::from_secs(7),
+    Duration::from_secs(60),
+    Duration::from_secs(86_400),
+];
+
+fn timeout(choices: &mut Choices<'_>) -> Duration {
+    choices.pick(TIMEOUTS)
+}
+
+fn timeout_or_off(choices: &mut Choices<'_>) -> Option<Duration> {
+    choices.flag().then(|| timeout(choices))
+}
+
+/// A policy that the configuration can make: linger within `linger_max`, ping before the timeout.
+fn policy(choices: &mut Choices<'_>) -> Policy {
+    let (one, other) = (timeout(choices), timeout(choices));
+    let linger = if choices.flag() { Duration::ZERO } else { one.min(other) };
+    let heartbeat_timeout = timeout(choices);
+    Policy {
+        liveness: Liveness {
+            readiness: true,
+            heartbeat: Heartbeat {
+                style: choices.pick(&[
+                    HeartbeatStyle::Off,
+                    HeartbeatStyle::Client,
+                    HeartbeatStyle::Server,
+                    HeartbeatStyle::Both,
+                ]),
+                timeout: heartbeat_timeout,
+                grace: timeout(choices),
+                interval: heartbeat_timeout / 2,
+            },
+            keepalive: None,
+            user_timeout: None,
+            tcp_info_interval: timeout_or_off(choices),
+            probe_after_eof: false,
+            probe_oob: timeout_or_off(choices),
+        },
+        parting: Parting {
+            linger,
+            linger_max: one.max(other),
+            linger2: true,
+            frozen: choices.pick(RUNGS),
+            unreachable: choices.pick(RUNGS),
+        },
+        bounds: Bounds {
+            frame_bytes_max: 1,
+            output_low: 1,
+            output_high: 1,
+            output_max: 1,
+            slow_time: timeout(choices),
+            handshake_timeout: timeout_or_off(choices),
+            idle_timeout: timeout_or_off(choices),
+        },
+    }
+}
+
+struct Run {
+    life: Life,
+    policy: Policy,
+    clocks: Clocks,
+    now: Instant,
+    closes: usize,
+}
+
+impl Run {
+    fn new(policy: Policy, choices: &mut Choices<'_>) -> Self {
+        let now = Instant::from_millis(1_000_000);
+        let state = if choices.flag() { State::Handshaking } else { State::Open };
+        let clocks = Clocks {
+            used: now,
+            pinged: Instant::ZERO,
+            oob_sent: Instant::ZERO,
+            output_moved: None,
+            info_asked: None,
+        };
+        Self { life: Life::new(state, now), policy, clocks, now, closes: 0 }
+    }
+
+    fn step(&mut self, choices: &mut Choices<'_>) {
+        match choices.byte() % 8 {
+            0 => self.now = (self.now + Duration::from_micros(choices.magnitude())).min(LATEST),
+            1 => self.wake(choices.flag()),
+            2 => {
+                if self.life.hear(self.now) {
+                    self.apply(Input::Heard);
+                    assert!(!matches!(self.life.state(), State::Suspect { .. }), "what is heard revives");
+                }
+                self.clocks.used = if choices.flag() { self.now } else { self.clocks.used };
+            }
+            3 => self.clocks.output_moved = choices.flag().then_some(self.now),
+            4 => self.clocks.info_asked = choices.flag().then_some(self.now),
+            _ => self.apply(input(choices)),
+        }
+    }
+
+    fn next_due(&self) -> Option<(Instant, Due)> {
+        next_due(&self.life, &self.policy, &self.policy.liveness.heartbeat, &self.clocks)
+    }
+
+    /// Sleeps until the next deadline and does all that is due then.
+    fn wake(&mut self, owing: bool) {
+        let Some((at, _)) = self.next_due() else { return };
+        self.now = self.now.max(at);
+        for round in 0.. {
+            let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.now) else { break };
+            // Each of the seven once, but for the state's own: handshake or grace, then parting without linger.
+            assert!(round < 9, "{due:?} at {at:?} is due for ever: {:?}", self.life);
+            self.on_due(at, due, owing);
+        }
+    }
+
+    /// As `reactor/clock.rs` does.
+    fn on_due(&mut self, at: Instant, due: Due, owing: bool) {
+        let Parting { frozen: rung, .. } = self.policy.parting;
+        let leave = |reason| Input::Leave { reason, detector: Detector::Timer, told: !owing };
+        let give_up = |reason| Input::GiveUp { reason, detector: Detector::Timer, rung, owing };
+        let heartbeat = self.policy.liveness.heartbeat;
+        match due {
+            Due::Deadline => match self.life.state() {
+                State::Handshaking => self.apply(leave(Reason::ProtocolHandshakeTimeout)),
+                State::Suspect { since, .. } => {
+                    assert!(self.now.since(since) >= heartbeat.grace.min(Duration::from_millis(10)));
+                    self.apply(give_up(Reason::StuckFrozen));
+                }
+                State::PeerClosed { .. } | State::Parting { .. } => {
+                    self.apply(Input::Expired { owing });
+                    assert!(matches!(self.life.state(), State::Closed { .. }), "a deadline ends it");
+                }
+                State::Open | State::Closed { .. } => panic!("no deadline of its own"),
+            },
+            Due::Ping => {
+                assert!(heartbeat.style.server_pings(), "nobody asked for pings");
+                self.clocks.pinged = self.now;
+            }
+            Due::Doubt => {
+                assert_ne!(heartbeat.style, HeartbeatStyle::Off, "silence is no evidence");
+                assert_eq!(at, self.life.heard() + heartbeat.timeout);
+                self.apply(Input::Doubted {
+                    detector: Detector::Heartbeat,
+                    grace: heartbeat.grace,
+                    notsent_bytes: 0,
+                });
+            }
+            Due::Idle => self.apply(leave(Reason::LocalIdle)),
+            Due::OobProbe => self.clocks.oob_sent = self.now,
+            Due::Slow => self.apply(give_up(Reason::SlowTime)),
+            Due::TcpInfo => self.clocks.info_asked = Some(self.now),
+        }
+    }
+
+    fn apply(&mut self, input: Input) {
+        let before = self.life.state();
+        let action = self.life.on(input, self.now, &self.policy.parting);
+        let after = self.life.state();
+        assert_step(before, input, after, action);
+        if let (None, Some(cause)) = (before.cause(), after.cause()) {
+            assert_eq!(after.since(), Some(self.now));
+            assert!(is_cause_of(input, cause), "{input:?} gave {cause:?}");
+        }
+        self.assert_deadline(before, input, after);
+        if let Action::Close(mode) = action {
+            self.closes += 1;
+            let end = self.life.end(mode, self.now, None);
+            assert_eq!(Some(Cause { reason: end.reason, detector: end.detector }), after.cause());
+            assert!(end.silence <= end.age, "{end:?}");
+        }
+        assert_eq!(self.closes, usize::from(matches!(after, State::Closed { .. })), "one ending, one End");
+    }
+
+    /// A deadline of an ending connection is never brought forward, and never put off for ever.
+    fn assert_deadline(&self, before: State, input: Input, after: State) {
+        let Some(since) = after.since() else { return };
+        let Some(at) = deadline(after) else { return };
+        let Parting { linger, linger_max, .. } = self.policy.parting;
+        if before.cause().is_some() {
+            assert!(Some(at) >= deadline(before), "{input:?} brought it forward: {before:?} {after:?}");
+        }
+        assert!(at <= since + linger_max, "it would be put off beyond linger_max: {after:?}");
+        assert!(at <= (self.now + linger).max(deadline(before).unwrap_or(at)), "{after:?}");
+        let wake = self.next_due().map(|(at, _)| at);
+        assert!(wake.is_some_and(|wake| wake <= at), "it would sleep past its deadline");
+    }
+
+    /// Ends it as an operator does. From here it takes one linger at most, and nothing is left to happen.
+    fn finish(mut self) {
+        self.apply(Input::Leave { reason: Reason::LocalKicked, detector: Detector::Operator, told: true });
+        (self.clocks.output_moved, self.clocks.info_asked) = (None, None);
+        if !matches!(self.life.state(), State::Closed { .. }) {
+            assert!(self.life.state().cause().is_some(), "who is told to leave is leaving");
+            self.wake(false);
+        }
+        assert!(matches!(self.life.state(), State::Closed { .. }), "{:?}", self.life);
+        assert_eq!(self.next_due(), None, "nothing is due once it is over");
+        assert!(!self.life.hear(self.now));
+        for kind in 0..KINDS {
+            self.apply(input(&mut Choices::new(&[kind])));
+        }
+        assert_eq!(self.closes, 1);
+    }
+}
+
+const KINDS: u8 = 10;
+
+fn input(choices: &mut Choices<'_>) -> Input {
+    match choices.byte() % KINDS {
+        0 => Input::Opened,
+        1 => Input::Heard,
+        2 => {
+            let detector = choices.pick(&[Detector::Heartbeat, Detector::HeartbeatChannel]);
+            Input::Doubted { detector, grace: timeout(choices), notsent_bytes: 0 }
+        }
+        3 => Input::PeerFin { midframe: choices.flag() },
+        4 => Input::Failed { reason: choices.pick(Reason::ALL), detector: choices.pick(Detector::ALL) },
+        5 => Input::Goodbye,
+        6 => Input::Leave {
+            reason: choices.pick(Reason::ALL),
+            detector: choices.pick(Detector::ALL),
+            told: choices.flag(),
+        },
+        7 => Input::GiveUp {
+            reason: choices.pick(Reason::ALL),
+            detector: choices.pick(Detector::ALL),
+            rung: choices.pick(RUNGS),
+            owing: choices.flag(),
+        },
+        8 => {
+            choices.pick(&[Input::Progress, Input::Flushed { probe: false }, Input::Flushed { probe: true }])
+        }
+        _ => Input::Expired { owing: choices.flag() },
+    }
+}
+
+/// What holds between one state and the next, whatever the input was.
+fn assert_step(before: State, input: Input, after: State, action: Action) {
+    let step = format!("{before:?} {input:?} {after:?} {action:?}");
+    let way = (before.index(), after.index());
+    let expected = match way {
+        (from, to) if from == to => action == Action::None,
+        (0, 1) => action == Action::None,
+        (1, 2) => action == Action::Probe,
+        (2, 1) => action == Action::Revive,
+        (0..=2, 3 | 4) | (4, 3) => action == Action::Flush,
+        (0..=4, 5) => matches!(action, Action::Close(_)),
+        _ => false,
+    };
+    assert!(expected, "no such way: {step}");
+    if let Action::Close(CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset) =
+        action
+    {
+        assert!(matches!(before, State::PeerClosed { .. }), "the peer's FIN was not read: {step}");
+    }
+    let (Some(first), Some(now)) = (before.cause(), after.cause()) else { return };
+    assert_eq!(before.since(), after.since(), "{step}");
+    // A reset can complete a bare FIN, and the answer to the probe is the probe's; nothing else is rewritten.
+    let was_fin = matches!(first.reason, Reason::PeerFin | Reason::PeerFinMidframe);
+    let completed = was_fin && now.reason == Reason::PeerResetAfterFin && way == (3, 5);
+    let probed = now == Cause { detector: Detector::EofProbe, ..first } && way == (3, 5);
+    assert!(now == first || completed || probed, "the first cause wins: {step}");
+}
+
+/// Whether `input` says what `cause` says.
+fn is_cause_of(input: Input, cause: Cause) -> bool {
+    match input {
+        Input::PeerFin { midframe: false } => cause.reason == Reason::PeerFin,
+        Input::PeerFin { midframe: true } => cause.reason == Reason::PeerFinMidframe,
+        Input::Goodbye => cause.reason == Reason::PeerGoodbye,
+        Input::Failed { reason, detector }
+        | Input::Leave { reason, detector, .. }
+        | Input::GiveUp { reason, detector, .. } => cause == Cause { reason, detector },
+        Input::Opened
+        | Input::Heard
+        | Input::Doubted { .. }
+        | Input::Progress
+        | Input::Flushed { .. }
+        | Input::Expired { .. } => false,
+    }
+}
+
+/// The deadline of an ending connection.
+fn deadline(state: State) -> Option<Instant> {
+    match state {
+        State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
+        State::Handshaking | State::Open | State::Suspect { .. } | State::Closed { .. } => None,
+    }
+}

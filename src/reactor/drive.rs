@@ -24,9 +24,8 @@ impl<K: Kernel> Reactor<K> {
         let hints = Self::listener_of(&self.listeners, conn).policy.liveness.readiness;
         let mut broken = readiness.error || readiness.write_closed;
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
-        let alone = (hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing);
         if broken
-            && alone
+            && ((hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing))
             && conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state != Evidence::CLOSE)
         {
             broken = false;

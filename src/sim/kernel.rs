@@ -63,8 +63,8 @@ impl SimKernel {
 
 const fn bits(interest: Interest) -> u8 {
     match interest {
-        Interest::Read => mask::IN | mask::RDHUP,
-        Interest::ReadWrite => mask::IN | mask::RDHUP | mask::OUT,
+        Interest::Read => mask::IN | mask::RDHUP | mask::PRI,
+        Interest::ReadWrite => mask::IN | mask::RDHUP | mask::PRI | mask::OUT,
     }
 }
 
@@ -113,6 +113,7 @@ impl Kernel for SimKernel {
             backlog: spec.backlog,
             options: spec.options,
             queue: VecDeque::new(),
+            closed: false,
             watch: Watch { token: token.0, interest: mask::IN, queued: false },
         });
         Ok(SimListener { stage: Rc::clone(&self.stage), index, address: spec.address.clone() })
@@ -312,7 +313,7 @@ impl Listener for SimListener {
         let truth = &mut world.conns[conn].truth;
         (truth.accepted, truth.last_read) = (Some(now), now);
         let peer = Peer::new(world.conns[conn].address);
-        Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), conn }, peer)
+        Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), conn, open: true }, peer)
     }
 
     fn queue(&self) -> Option<Queue> {
@@ -331,16 +332,37 @@ impl Listener for SimListener {
     }
 }
 
+impl Drop for SimListener {
+    fn drop(&mut self) {
+        // It is borrowed only while a panic goes through the world.
+        if let Ok(mut stage) = self.stage.try_borrow_mut() {
+            stage.world.close_listener(self.index);
+        }
+    }
+}
+
 /// A connected socket of the server.
 pub struct SimStream {
     stage: Rc<RefCell<Stage>>,
     conn: usize,
+    open: bool,
 }
 
 impl SimStream {
     /// Which connection it is.
     pub const fn conn(&self) -> usize {
         self.conn
+    }
+}
+
+impl Drop for SimStream {
+    /// The descriptor goes: a plain close.
+    fn drop(&mut self) {
+        if std::mem::take(&mut self.open)
+            && let Ok(mut stage) = self.stage.try_borrow_mut()
+        {
+            close(&mut stage.world, self.conn, CloseHow::Plain);
+        }
     }
 }
 
@@ -414,6 +436,9 @@ impl Stream for SimStream {
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
         let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();
+        if let Some(fault) = fault {
+            world.conns[conn].truth.failed.get_or_insert(fault);
+        }
         world.note(|| format!("c{conn} server SO_ERROR {fault:?}"));
         fault
     }
@@ -443,29 +468,32 @@ impl Stream for SimStream {
         stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 
-    fn close(self, how: CloseHow) {
-        let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
-        world.note(|| format!("c{conn} server close {how:?}"));
-        let leaked = world.canary == Some(Canary::LeakedDescriptor) && world.chance.chance(50_000);
-        world.conns[conn].watch = None;
-        if leaked {
-            return;
-        }
-        let how = match (world.canary, how) {
-            (Some(Canary::Linger2IsPlain), CloseHow::Linger2) => CloseHow::Plain,
-            (_, how) => how,
-        };
-        world.descriptors -= 1;
-        let plain = world.canary == Some(Canary::Linger2IsPlain);
-        let now = world.now;
-        let snapshot =
-            world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
-        world.conns[conn].truth.closed = Some((now, how));
-        world.conns[conn].truth.at_close = snapshot;
-        world.act(conn, Side::Server, |sock, now, out| {
-            sock.options.linger2 &= !plain;
-            sock.close(how, now, out);
-        });
+    fn close(mut self, how: CloseHow) {
+        self.open = false;
+        close(&mut self.stage.borrow_mut().world, self.conn, how);
     }
+}
+
+fn close(world: &mut World, conn: usize, how: CloseHow) {
+    world.note(|| format!("c{conn} server close {how:?}"));
+    let leaked = world.canary == Some(Canary::LeakedDescriptor) && world.chance.chance(50_000);
+    world.conns[conn].watch = None;
+    if leaked {
+        return;
+    }
+    let how = match (world.canary, how) {
+        (Some(Canary::Linger2IsPlain), CloseHow::Linger2) => CloseHow::Plain,
+        (_, how) => how,
+    };
+    world.descriptors -= 1;
+    let plain = world.canary == Some(Canary::Linger2IsPlain);
+    let now = world.now;
+    let snapshot =
+        world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
+    world.conns[conn].truth.closed = Some((now, how));
+    world.conns[conn].truth.at_close = snapshot;
+    world.act(conn, Side::Server, |sock, now, out| {
+        sock.options.linger2 &= !plain;
+        sock.close(how, now, out);
+    });
 }

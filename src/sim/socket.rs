@@ -1,7 +1,7 @@
 //! What a program sees of a connection through its descriptor: receiving, sending, closing, readiness, and
 //! the kernel's evidence. The order of the checks is the kernel's.
 
-use super::tcp::{Flags, Outbox, Sock, Tcp, reset};
+use super::tcp::{Flags, Outbox, Sock, Tcp, reset, wake};
 use super::timers::SECOND;
 use crate::end::Evidence;
 use crate::net::{CloseHow, Fault, Keepalive, Readiness, Received, Sent};
@@ -18,15 +18,17 @@ pub mod mask {
     pub const RDHUP: u8 = 8;
     /// `EPOLLHUP`.
     pub const HUP: u8 = 16;
+    /// `EPOLLPRI`.
+    pub const PRI: u8 = 32;
 }
 
-/// The flags that mio makes of a mask.
+/// The flags that mio makes of a mask, and `sys` of mio's.
 pub fn readiness(bits: u8) -> Readiness {
     let has = |bit| bits & bit != 0;
     Readiness {
-        readable: has(mask::IN),
+        readable: has(mask::IN) || has(mask::PRI),
         writable: has(mask::OUT),
-        read_closed: has(mask::HUP) || has(mask::IN) && has(mask::RDHUP),
+        read_closed: has(mask::HUP) || has(mask::PRI) || has(mask::IN) && has(mask::RDHUP),
         write_closed: has(mask::HUP) || has(mask::OUT) && has(mask::ERR) || bits == mask::ERR,
         error: has(mask::ERR),
     }
@@ -35,8 +37,11 @@ pub fn readiness(bits: u8) -> Readiness {
 impl Sock {
     /// Receives (`net/ipv4/tcp.c: tcp_recvmsg_locked`). May tell the peer that there is room again.
     pub fn recv(&mut self, buffer: &mut [u8], out: &mut Outbox) -> Received {
+        // It stops before an urgent byte, and the next one steps over it.
+        self.urgent_behind = self.urgent_behind.filter(|&before| before > 0);
         if !self.input.is_empty() {
-            let count = self.input.len().min(buffer.len());
+            let count = self.input.len().min(buffer.len()).min(self.urgent_behind.unwrap_or(usize::MAX));
+            self.urgent_behind = self.urgent_behind.map(|before| before - count);
             let (front, back) = self.input.as_slices();
             let first = front.len().min(count);
             buffer[..first].copy_from_slice(&front[..first]);
@@ -80,6 +85,21 @@ impl Sock {
         Sent::Bytes(count)
     }
 
+    /// An urgent byte has come (`net/ipv4/tcp_input.c: tcp_check_urg`). Of an older one nobody has passed, the
+    /// mark is lost: it is one of the stream.
+    pub(super) fn take_urgent(&mut self, seq: u64) -> u8 {
+        if seq != self.rcv_nxt || self.fin_seen {
+            return 0;
+        }
+        self.rcv_nxt += 1;
+        if let Some(before) = self.urgent_behind.filter(|&before| before > 0) {
+            self.input.insert(before, b'!');
+            self.urgent_strayed = true;
+        }
+        self.urgent_behind = Some(self.input.len());
+        wake::IN
+    }
+
     /// Sends one byte out of band (`MSG_OOB`).
     pub fn send_urgent(&mut self, now: u64, out: &mut Outbox) -> Sent {
         self.urgent.push_back(self.output_end());
@@ -112,7 +132,7 @@ impl Sock {
         if how == CloseHow::Linger2 {
             self.options.linger2 = true;
         }
-        let unread = !self.input.is_empty();
+        let unread = !self.input.is_empty() || self.urgent_behind.is_some();
         self.orphan = true;
         self.input.clear();
         match self.state {
@@ -163,7 +183,8 @@ impl Sock {
             (self.output.len() as u64).saturating_sub(self.in_flight())
         };
         Evidence {
-            tcp_state: self.state as u8,
+            // What waits is no socket of the program's any more (net/ipv4/tcp_minisocks.c: tcp_time_wait).
+            tcp_state: if self.state == Tcp::TimeWait { Tcp::Close } else { self.state } as u8,
             retransmits: u8::try_from(self.clocks.retransmits).unwrap_or(u8::MAX),
             probes: u8::try_from(self.clocks.probes).unwrap_or(u8::MAX),
             unacked: u32::try_from(in_flight).unwrap_or(u32::MAX),
@@ -190,7 +211,7 @@ impl Sock {
     /// `net/ipv4/tcp.c: tcp_poll`.
     pub fn poll(&mut self) -> u8 {
         let mut bits = 0;
-        if self.shut || matches!(self.state, Tcp::Close | Tcp::TimeWait) {
+        if self.shut || self.fin_seen && self.fin_queued || matches!(self.state, Tcp::Close | Tcp::TimeWait) {
             bits |= mask::HUP;
         }
         if self.shut || self.fin_seen {
@@ -203,6 +224,9 @@ impl Sock {
             bits |= mask::OUT;
         } else {
             self.nospace = true;
+        }
+        if self.urgent_behind.is_some() {
+            bits |= mask::PRI;
         }
         if self.error.is_some() {
             bits |= mask::ERR;

@@ -70,6 +70,9 @@ pub enum Flags {
     Rst,
 }
 
+/// Nobody listens there.
+const ECONNREFUSED: i32 = 111;
+
 /// Segments that want to leave.
 pub type Outbox = Vec<Segment>;
 
@@ -132,6 +135,10 @@ pub struct Sock {
     pub(super) fin_seen: bool,
     /// Nothing more can be sent or received (`sk_shutdown`).
     pub(super) shut: bool,
+    /// Bytes of the input before an urgent byte that was not passed yet (`urg_seq`).
+    pub(super) urgent_behind: Option<usize>,
+    /// An urgent byte has become one of the stream.
+    pub(super) urgent_strayed: bool,
     pub(super) error: Option<Fault>,
     pub(super) soft_error: Option<Fault>,
     /// No program has it any more.
@@ -163,6 +170,8 @@ impl Sock {
             input_max: sizes.input_max,
             window_told: 0,
             fin_seen: false,
+            urgent_behind: None,
+            urgent_strayed: false,
             shut: false,
             error: None,
             soft_error: None,
@@ -292,7 +301,7 @@ impl Sock {
         let (fault, death) = match self.state {
             Tcp::CloseWait => (Fault::BrokenPipe, Death::ResetAfterFin),
             Tcp::LastAck | Tcp::Closing => (Fault::Reset, Death::ResetAfterFin),
-            Tcp::SynSent => (Fault::Reset, Death::Refused),
+            Tcp::SynSent => (Fault::Other(ECONNREFUSED), Death::Refused),
             Tcp::TimeWait | Tcp::Close => {
                 self.state = Tcp::Close;
                 return 0;
@@ -336,7 +345,7 @@ impl Sock {
         }
         let wants_answer = !data.is_empty() || matches!(flags, Flags::Fin | Flags::Probe);
         if flags == Flags::Urgent {
-            self.rcv_nxt += u64::from(seq == self.rcv_nxt);
+            woken |= self.take_urgent(seq);
         } else {
             woken |= self.take_input(seq, &data, flags == Flags::Fin, now);
         }
@@ -374,14 +383,14 @@ impl Sock {
             woken |= wake::OUT;
         }
         if self.fin_acked() {
-            self.on_fin_acked(now, out);
+            woken |= self.on_fin_acked(now, out);
         } else {
             self.transmit(now, out);
         }
         woken
     }
 
-    fn on_fin_acked(&mut self, now: u64, out: &mut Outbox) {
+    fn on_fin_acked(&mut self, now: u64, out: &mut Outbox) -> u8 {
         match self.state {
             // net/ipv4/tcp_input.c: tcp_rcv_state_process, TCP_FIN_WAIT1.
             Tcp::FinWait1 if self.orphan && self.options.linger2 => {
@@ -402,8 +411,9 @@ impl Sock {
             | Tcp::FinWait2
             | Tcp::TimeWait
             | Tcp::Close
-            | Tcp::CloseWait => {}
+            | Tcp::CloseWait => return 0,
         }
+        if self.orphan { 0 } else { wake::ALL }
     }
 
     /// Enters `TIME_WAIT`.

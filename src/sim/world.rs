@@ -100,6 +100,7 @@ pub(super) struct Listening {
     pub(super) backlog: u32,
     pub(super) options: SocketOptions,
     pub(super) queue: VecDeque<usize>,
+    pub(super) closed: bool,
     pub(super) watch: Watch,
 }
 
@@ -366,6 +367,9 @@ impl World {
     fn on_syn(&mut self, conn: usize) {
         let now = self.now;
         let listener = &self.listeners[self.conns[conn].listener];
+        if listener.closed {
+            return self.send(conn, Side::Server, reset(0));
+        }
         if listener.queue.len() > listener.backlog as usize {
             self.drops.overflows += 1;
             self.drops.drops += 1;
@@ -388,6 +392,11 @@ impl World {
         let now = self.now;
         let index = self.conns[conn].listener;
         let listener = &mut self.listeners[index];
+        if listener.closed {
+            self.conns[conn].ends[Side::Server as usize] = None;
+            self.send(conn, Side::Server, reset(0));
+            return false;
+        }
         if listener.queue.len() > listener.backlog as usize {
             self.drops.overflows += 1;
             self.drops.drops += 1;
@@ -434,7 +443,7 @@ impl World {
     }
 
     /// Tells the program of an end.
-    fn wake(&mut self, conn: usize, side: Side, woken: u8) {
+    pub(super) fn wake(&mut self, conn: usize, side: Side, woken: u8) {
         if woken == 0 {
             return;
         }

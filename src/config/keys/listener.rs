@@ -222,8 +222,9 @@ pub(super) static SHARED: [Key; 30] = [
         default: Default::Same("off"),
         fits: Fits::Clients,
         doc: "How often a quiet connection is sent one out-of-band byte (MSG_OOB).",
-        why: "A client that reads urgent data in line finds a stray byte in its stream, and some firewalls \
-              clear the URG flag and so turn it into data. Keepalive does the same job unseen.",
+        why: "A client that reads urgent data in line, or has not read past the byte before, finds a stray \
+              byte in its stream, and some firewalls clear the URG flag and so turn it into data. Keepalive does \
+              the same job unseen.",
     },
     Key {
         name: "linger",

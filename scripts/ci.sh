@@ -28,6 +28,8 @@ msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
 metrics       120   promtool takes our metrics
 readme        300   commands of README.md that are marked <!-- ci -->
+sim           300   fresh seeds on the simulated kernel
+fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
 bench         600   system calls, instructions and memory against the C server, quick
 "
@@ -210,6 +212,16 @@ PYTHON
     done
 }
 
+step_sim() {
+    cargo build --locked --release || return 1
+    target/release/linger sim --seeds 5000
+}
+
+step_fuzz() {
+    scripts/fuzz.sh --seconds 5 | tee "$logs/fuzz.out" || return 1
+    ! grep -qi skipped "$logs/fuzz.out" || skip "cargo-fuzz cannot be had here"
+}
+
 step_wheel() {
     [ -f benches/wheel.rs ] || skip "there is no benches/wheel.rs"
     cargo bench --locked --bench wheel -- --quick
@@ -219,7 +231,7 @@ step_bench() {
     want cc gcc || skip "no C compiler"
     want strace strace || skip "strace is not installed"
     want valgrind valgrind || skip "valgrind is not installed"
-    scripts/bench.sh --quick --only syscalls,instructions,memory
+    scripts/bench.sh --quick --only syscalls,instructions,memory,idle,heartbeat
 }
 
 # ---- Running them -------------------------------------------------------------------------------------

@@ -201,7 +201,7 @@ fn kept_alive(client: &Client) -> bool {
 
 #[test]
 fn sighup_applies_what_can_be_applied() {
-    let plain = "heartbeat.timeout = '1h'\nkeepalive.enabled = false";
+    let plain = "heartbeat.style = 'client'\nheartbeat.timeout = '1h'\nkeepalive.enabled = false";
     let file = File::new("reload", &format!("[server]\nmax_connections = 1\n{}", listener(plain)));
     let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let old = served(&server);
@@ -210,7 +210,7 @@ fn sighup_applies_what_can_be_applied() {
     until("the stall", || server.events("accept_stalled").len() == 1);
 
     // A limit: whoever waits for room has it. Socket options: for those that come from now on.
-    let kept = "heartbeat.timeout = '1h'\nkeepalive.enabled = true";
+    let kept = "heartbeat.style = 'client'\nheartbeat.timeout = '1h'\nkeepalive.enabled = true";
     reload(&server, &file, &format!("[server]\nmax_connections = 9\n{}", listener(kept)));
     waiting.expect("+PONG\r\n");
     assert_eq!(server.metrics()["linger_connections_max"], 9.0);
@@ -220,7 +220,7 @@ fn sighup_applies_what_can_be_applied() {
     assert!(!kept_alive(&old) && kept_alive(&new));
 
     // A heartbeat: for everyone, those with a deadline an hour away included.
-    let quick = "heartbeat.timeout = '100ms'\nheartbeat.grace = '100ms'\nkeepalive.enabled = true";
+    let quick = "heartbeat.style = 'client'\nheartbeat.timeout = '100ms'\nheartbeat.grace = '100ms'\nkeepalive.enabled = true";
     reload(&server, &file, &format!("[server]\nmax_connections = 9\n{}", listener(quick)));
     let ends = server.wait_ends(3);
     assert!(ends.iter().all(|end| end["detector"] == "heartbeat"), "{ends:?}");

@@ -428,6 +428,9 @@ impl Stream for SimStream {
         let (world, conn) = (&mut stage.world, self.conn);
         let sent = world.act(conn, Side::Server, Sock::send_urgent);
         let sent = sent.unwrap_or(Sent::Failed(Fault::BrokenPipe));
+        if let Sent::Failed(fault) = sent {
+            world.conns[conn].truth.failed.get_or_insert(fault);
+        }
         world.note(|| format!("c{conn} server send_oob: {sent:?}"));
         sent
     }

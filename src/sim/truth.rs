@@ -322,9 +322,13 @@ impl Case<'_> {
         let round_trip = 2 * (host.latency + self.world.faults.jitter) + 20_000_000;
         let suspect_at = at.saturating_sub(grace + self.world.stalled(at, grace));
         let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
+        // While a probe is unanswered no other leaves before the listener's interval is over: one that an outage
+        // swallowed counts against a peer that is back.
+        let probed_in_vain = self.at_close().3.probes > 0;
         // The kernel sends no probe on a connection that was quiet for less than a second.
         let probed_after = 1_000_000_000;
         alive
+            && !probed_in_vain
             && !self.world.lossy
             && host.reachable_since + timeout < suspect_at
             && conn.truth.said.forgot.is_none()

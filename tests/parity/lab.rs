@@ -10,7 +10,7 @@ use linger::net::{
     Accepted, Address, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress,
     Readiness, Ready, Received, Sent, Stream as _, Token,
 };
-use linger::time::Duration;
+use linger::time::{Duration, Instant};
 use std::fmt;
 
 pub type StreamOf<L> = <<L as Lab>::Kernel as Kernel>::Stream;
@@ -84,11 +84,20 @@ pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line>
     let spec = ListenSpec { address, backlog: scenario.backlog, options: scenario.options };
     let listener = lab.kernel().listen(&spec, LISTENER).unwrap_or_else(|fatal| panic!("{fatal}"));
     let address = listener.address().clone();
-    let mut run = Run { lab, address, listener: Some(listener), connections: Vec::new(), took: None };
+    let mut run = Run {
+        lab,
+        address,
+        listener: Some(listener),
+        connections: Vec::new(),
+        moved: Instant::ZERO,
+        took: None,
+    };
     steps.iter().map(|&step| run.line(step)).collect()
 }
 
 const LISTENER: Token = Token(1000);
+
+const NOTHING: &str = "nothing";
 
 /// Rests at most this often in one step: only a failure goes on for longer.
 const RESTS_MAX: usize = 500;
@@ -106,12 +115,20 @@ struct Run<L: Lab> {
     address: Address,
     listener: Option<<L::Kernel as Kernel>::Listener>,
     connections: Vec<Connection<L>>,
+    /// When an end last did what starts a timer of the kernel's.
+    moved: Instant,
     took: Option<Duration>,
 }
 
 impl<L: Lab> Run<L> {
     fn line(&mut self, step: Step) -> Line {
         let outcome = self.perform(step);
+        if let Step::Connect
+        | Step::Client(_, Verb::Send(_) | Verb::Fill | Verb::Finish | Verb::Close(_))
+        | Step::Server(_, Verb::Send(_) | Verb::Fill | Verb::Finish | Verb::Close(_)) = step
+        {
+            self.moved = self.lab.kernel().now();
+        }
         if matches!(step, Step::Unplug(_) | Step::Plug(_)) {
             // When what was lost comes again is for timers to say, not for this step.
             return Line { text: format!("{step:?}"), took: None };
@@ -164,17 +181,16 @@ impl<L: Lab> Run<L> {
                 String::new()
             }
             Step::Wait(most) => {
-                let begun = self.lab.kernel().now();
                 let ready = self.poll(Duration::from_secs(most));
-                self.took = Some(self.lab.kernel().now().since(begun));
+                let took = self.lab.kernel().now().since(self.moved);
+                self.took = (ready != NOTHING).then_some(took);
                 ready
             }
             Step::WaitGone(number, most) => {
-                let begun = self.lab.kernel().now();
                 let mut passed = Duration::ZERO;
                 while self.lab.states(number)[1] != 7 && passed < Duration::from_secs(most) {
                     self.lab.pass(Duration::from_millis(50));
-                    passed = self.lab.kernel().now().since(begun);
+                    passed = self.lab.kernel().now().since(self.moved);
                 }
                 self.took = Some(passed);
                 String::new()
@@ -208,7 +224,7 @@ impl<L: Lab> Run<L> {
         self.lab.kernel().poll(Some(Duration::ZERO), &mut ready).unwrap_or_else(|fatal| panic!("{fatal}"));
         ready.sort_by_key(|ready| ready.token.0);
         let shown: Vec<_> = ready.iter().map(entry).collect();
-        if shown.is_empty() { "nothing".into() } else { shown.join(", ") }
+        if shown.is_empty() { NOTHING.into() } else { shown.join(", ") }
     }
 
     fn act(&mut self, number: usize, side: usize, verb: Verb) -> String {

@@ -9,7 +9,7 @@ use linger::sim::rng::Rng;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const SEEDS: std::ops::Range<u64> = 0..160;
+const SEEDS: std::ops::Range<u64> = 0..80;
 /// They mostly wait.
 const THREADS: usize = 8;
 const STEPS: usize = 14;

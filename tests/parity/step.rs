@@ -71,7 +71,8 @@ pub enum Step {
     Plug(usize),
     /// That many milliseconds pass.
     Pass(u64),
-    /// Until something is ready, at most that many seconds. The trace says after how many it was.
+    /// Until something is ready, at most that many seconds. The trace says how long that is after an end last did
+    /// something.
     Wait(u64),
     /// Until the server's end of a connection has left the table of sockets, at most that many seconds.
     WaitGone(usize, u64),

@@ -1,6 +1,6 @@
-//! Acts of a program that concern more than one socket, or wake its own poller: closing a listener, and
-//! shutting down one direction.
+//! How programs let go: shutting down one direction, closing a listener, closing a socket of the server's.
 
+use super::faults::Canary;
 use super::tcp::{Sock, wake};
 use super::world::{Side, Source, World};
 use crate::net::CloseHow;
@@ -22,5 +22,30 @@ impl World {
             self.act(conn, Side::Server, |sock, now, out| sock.close(CloseHow::Reset, now, out));
         }
         self.ready.retain(|source| *source != Source::Listener(index));
+    }
+
+    /// Closes a socket of the server's, unless a canary forbids.
+    pub(super) fn close_stream(&mut self, conn: usize, how: CloseHow) {
+        self.note(|| format!("c{conn} server close {how:?}"));
+        let leaked = self.canary == Some(Canary::LeakedDescriptor) && self.chance.chance(50_000);
+        self.conns[conn].watch = None;
+        if leaked {
+            return;
+        }
+        let how = match (self.canary, how) {
+            (Some(Canary::Linger2IsPlain), CloseHow::Linger2) => CloseHow::Plain,
+            (_, how) => how,
+        };
+        self.descriptors -= 1;
+        let plain = self.canary == Some(Canary::Linger2IsPlain);
+        let now = self.now;
+        let snapshot =
+            self.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
+        self.conns[conn].truth.closed = Some((now, how));
+        self.conns[conn].truth.at_close = snapshot;
+        self.act(conn, Side::Server, |sock, now, out| {
+            sock.options.linger2 &= !plain;
+            sock.close(how, now, out);
+        });
     }
 }

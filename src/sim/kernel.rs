@@ -361,7 +361,7 @@ impl Drop for SimStream {
         if std::mem::take(&mut self.open)
             && let Ok(mut stage) = self.stage.try_borrow_mut()
         {
-            close(&mut stage.world, self.conn, CloseHow::Plain);
+            stage.world.close_stream(self.conn, CloseHow::Plain);
         }
     }
 }
@@ -473,30 +473,6 @@ impl Stream for SimStream {
 
     fn close(mut self, how: CloseHow) {
         self.open = false;
-        close(&mut self.stage.borrow_mut().world, self.conn, how);
+        self.stage.borrow_mut().world.close_stream(self.conn, how);
     }
-}
-
-fn close(world: &mut World, conn: usize, how: CloseHow) {
-    world.note(|| format!("c{conn} server close {how:?}"));
-    let leaked = world.canary == Some(Canary::LeakedDescriptor) && world.chance.chance(50_000);
-    world.conns[conn].watch = None;
-    if leaked {
-        return;
-    }
-    let how = match (world.canary, how) {
-        (Some(Canary::Linger2IsPlain), CloseHow::Linger2) => CloseHow::Plain,
-        (_, how) => how,
-    };
-    world.descriptors -= 1;
-    let plain = world.canary == Some(Canary::Linger2IsPlain);
-    let now = world.now;
-    let snapshot =
-        world.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
-    world.conns[conn].truth.closed = Some((now, how));
-    world.conns[conn].truth.at_close = snapshot;
-    world.act(conn, Side::Server, |sock, now, out| {
-        sock.options.linger2 &= !plain;
-        sock.close(how, now, out);
-    });
 }

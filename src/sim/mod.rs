@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `tcp`, `timers`, `socket` | one end of a TCP connection as Linux keeps it, and as a program sees it |
 //! | `agenda`, `world` | time, hosts, paths, accept queues, readiness: all that happens is one queue of events |
-//! | `hangup` | shutting down, and closing a listener |
+//! | `hangup` | shutting down, closing a listener or a socket |
 //! | `kernel` | the traits, with the faults of single calls |
 //! | `faults` | what can go wrong, drawn as a swarm; the canaries |
 //! | `script`, `peer`, `fate` | client programs: what they are like, what they do, what befalls them |

@@ -5,7 +5,7 @@
 
 use crate::conn::State;
 use crate::end::{CloseMode, Detector, End, Reason};
-use crate::net::{ListenDrops, Queue};
+use crate::net::{HostCounters, Queue};
 use std::fmt::{self, Display, Write};
 
 /// What is counted since the start.
@@ -41,8 +41,8 @@ pub struct Counters {
     pub suspected: u64,
     /// Suspect connections that were heard of again.
     pub revived: u64,
-    /// The host's counts of full accept queues, when last looked at.
-    pub listen_drops: ListenDrops,
+    /// The host's counters, when last looked at.
+    pub host_counters: HostCounters,
     reasons: [u64; Reason::ALL.len()],
     detectors: [u64; Detector::ALL.len()],
     closes: [u64; CloseMode::ALL.len()],
@@ -66,7 +66,7 @@ impl Default for Counters {
             pings: 0,
             suspected: 0,
             revived: 0,
-            listen_drops: ListenDrops::default(),
+            host_counters: HostCounters::default(),
             reasons: [0; Reason::ALL.len()],
             detectors: [0; Detector::ALL.len()],
             closes: [0; CloseMode::ALL.len()],
@@ -293,12 +293,18 @@ fn listeners(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
     page.counter(
         "linger_host_listen_overflows_total",
         "The host's TcpExtListenOverflows: accept queues found full, of any program.",
-        counters.listen_drops.overflows,
+        counters.host_counters.overflows,
     );
     page.counter(
         "linger_host_listen_drops_total",
         "The host's TcpExtListenDrops: connection attempts dropped by listeners, of any program.",
-        counters.listen_drops.drops,
+        counters.host_counters.drops,
+    );
+    // Closing first is never needed, but two FINs may cross on the way: that is how one of these can be ours.
+    page.counter(
+        "linger_host_time_waits_total",
+        "The host's TcpExtTW and TcpExtTWKilled: sockets that went into TIME_WAIT, of any program.",
+        counters.host_counters.time_waits,
     );
 }
 

@@ -49,8 +49,8 @@ pub trait Kernel {
     /// The next signal that arrived, after [`Token::SIGNAL`] was ready.
     fn next_signal(&mut self) -> Option<Signal>;
 
-    /// The host's counts of connections that its accept queues could not take.
-    fn listen_drops(&mut self) -> Option<ListenDrops>;
+    /// The host's counters; `None` where it does not tell.
+    fn host_counters(&mut self) -> Option<HostCounters>;
 
     /// Gives up a descriptor kept in reserve, so that one accept can succeed under EMFILE; false if it is
     /// given up already.
@@ -358,13 +358,16 @@ pub struct Queue {
     pub limit: u32,
 }
 
-/// The host's counters of full accept queues (`/proc/net/netstat`, TcpExt), since boot.
+/// Counters of the host that concern us (`/proc/net/netstat`, TcpExt), since boot: of all programs in the
+/// network namespace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ListenDrops {
+pub struct HostCounters {
     /// `ListenOverflows`: the accept queue was full.
     pub overflows: u64,
     /// `ListenDrops`: the same, and every other reason to drop a SYN or the last ACK.
     pub drops: u64,
+    /// `TW` and `TWKilled`: sockets that went into TIME_WAIT.
+    pub time_waits: u64,
 }
 
 /// A signal, by what it asks for.

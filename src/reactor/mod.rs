@@ -158,7 +158,7 @@ impl<K: Kernel> Reactor<K> {
             .collect::<Result<Vec<_>, Fatal>>()?;
         let mut counters = Counters::default();
         // What the host counted before is not our doing.
-        counters.listen_drops = kernel.listen_drops().unwrap_or_default();
+        counters.host_counters = kernel.host_counters().unwrap_or_default();
         let connections_max =
             settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that

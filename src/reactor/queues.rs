@@ -46,8 +46,8 @@ impl<K: Kernel> Reactor<K> {
     /// How often the host found an accept queue full since the last look.
     fn overflows(&mut self) -> u64 {
         // Without a descriptor to read them with, the counters stay as they were.
-        let Some(drops) = self.kernel.listen_drops() else { return 0 };
-        let before = std::mem::replace(&mut self.counters.listen_drops, drops);
+        let Some(drops) = self.kernel.host_counters() else { return 0 };
+        let before = std::mem::replace(&mut self.counters.host_counters, drops);
         drops.overflows.saturating_sub(before.overflows)
     }
 

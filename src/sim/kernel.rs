@@ -10,7 +10,7 @@ use super::tcp::Sock;
 use super::world::{Listening, Side, Source, Watch, World};
 use crate::end::Evidence;
 use crate::net::{
-    Accepted, Address, CloseHow, Fatal, Fault, Interest, Keepalive, Kernel, ListenDrops, ListenSpec,
+    Accepted, Address, CloseHow, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel, ListenSpec,
     Listener, Peer, Queue, Readiness, Ready, Received, Resource, Sent, Signal, SocketOptions, Stream, Token,
 };
 use crate::table::Key;
@@ -153,7 +153,7 @@ impl Kernel for SimKernel {
         self.stage.borrow_mut().world.signals.pop_front()
     }
 
-    fn listen_drops(&mut self) -> Option<ListenDrops> {
+    fn host_counters(&mut self) -> Option<HostCounters> {
         Some(self.stage.borrow().world.drops)
     }
 

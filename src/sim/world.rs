@@ -11,7 +11,7 @@ use super::rng::Rng;
 use super::socket::mask;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, Tcp, reset, wake};
 use super::truth::Truth;
-use crate::net::{Fault, ListenDrops, Signal, SocketOptions};
+use crate::net::{Fault, HostCounters, Signal, SocketOptions};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -115,7 +115,7 @@ pub struct World {
     pub(super) ready: VecDeque<Source>,
     pub(super) signals: VecDeque<Signal>,
     pub(super) signal_ready: bool,
-    pub(super) drops: ListenDrops,
+    pub(super) drops: HostCounters,
     /// Descriptors of accepted connections.
     pub(super) descriptors: usize,
     pub(super) faults: Faults,
@@ -157,7 +157,7 @@ impl World {
             ready: VecDeque::new(),
             signals: VecDeque::new(),
             signal_ready: false,
-            drops: ListenDrops::default(),
+            drops: HostCounters::default(),
             descriptors: 0,
             lossy: faults.loss > 0,
             faults,

@@ -225,11 +225,11 @@ fn a_full_accept_queue_is_seen_and_counted() {
     let clients = [Client::connect(address).unwrap(), Client::connect(address).unwrap()];
     until("one over the limit waits", || listener.queue() == Some(Queue { length: 2, limit: 1 }));
 
-    let before = host::listen_drops().unwrap();
+    let before = host::host_counters().unwrap();
     // Its SYN is dropped, so this can only time out.
     let refused = Client::connect_timeout(&address, Duration::from_millis(20)).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::TimedOut);
-    let after = host::listen_drops().unwrap();
+    let after = host::host_counters().unwrap();
     assert!(after.overflows > before.overflows && after.drops > before.drops, "{before:?} {after:?}");
 
     let _ = accept(&mut listener);

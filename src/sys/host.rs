@@ -1,6 +1,6 @@
 //! Facts about the host, read from `/proc`.
 
-use crate::net::ListenDrops;
+use crate::net::HostCounters;
 use std::fs;
 
 /// The cap on every accept queue (`net.core.somaxconn`).
@@ -8,21 +8,24 @@ pub fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
-/// The host's counts of connections that accept queues could not take. They belong to the network
-/// namespace, not to this process.
-pub(super) fn listen_drops() -> Option<ListenDrops> {
-    parse_listen_drops(&fs::read_to_string("/proc/net/netstat").ok()?)
+/// The host's counters. They belong to the network namespace, not to this process.
+pub(super) fn host_counters() -> Option<HostCounters> {
+    parse(&fs::read_to_string("/proc/net/netstat").ok()?)
 }
 
 /// `/proc/net/netstat` has for each group a line of names and then a line of as many numbers.
-fn parse_listen_drops(netstat: &str) -> Option<ListenDrops> {
+fn parse(netstat: &str) -> Option<HostCounters> {
     let mut lines = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);
-    let value_of = |wanted: &str| {
+    let value_of = |wanted: &str| -> Option<u64> {
         let mut columns = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
         columns.find(|&(name, _)| name == wanted)?.1.parse().ok()
     };
-    Some(ListenDrops { overflows: value_of("ListenOverflows")?, drops: value_of("ListenDrops")? })
+    Some(HostCounters {
+        overflows: value_of("ListenOverflows")?,
+        drops: value_of("ListenDrops")?,
+        time_waits: value_of("TW")? + value_of("TWKilled")?,
+    })
 }
 
 #[cfg(test)]
@@ -31,17 +34,17 @@ mod tests {
 
     #[test]
     fn the_counters_are_found_by_name() {
-        let netstat = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TW\nTcpExt: 1 22 333 4\n\
+        let netstat = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TW TWKilled\nTcpExt: 1 22 333 4 5\n\
                        IpExt: InNoRoutes\nIpExt: 5\n";
-        assert_eq!(parse_listen_drops(netstat), Some(ListenDrops { overflows: 22, drops: 333 }));
-        assert_eq!(parse_listen_drops("IpExt: ListenDrops\nIpExt: 5\n"), None);
-        assert_eq!(parse_listen_drops("TcpExt: ListenDrops\nTcpExt: x\n"), None);
-        assert_eq!(parse_listen_drops(""), None);
+        assert_eq!(parse(netstat), Some(HostCounters { overflows: 22, drops: 333, time_waits: 9 }));
+        assert_eq!(parse("IpExt: ListenDrops\nIpExt: 5\n"), None);
+        assert_eq!(parse("TcpExt: ListenDrops\nTcpExt: x\n"), None);
+        assert_eq!(parse(""), None);
     }
 
     #[test]
     fn this_host_tells() {
-        assert!(listen_drops().is_some());
+        assert!(host_counters().is_some());
         assert!(somaxconn().is_some_and(|limit| limit > 0));
     }
 }

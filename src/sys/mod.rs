@@ -23,7 +23,7 @@ mod testing;
 pub use listener::Listener;
 pub use stream::Stream;
 
-use crate::net::{Fatal, Fault, Interest, Kernel, ListenDrops, ListenSpec, Readiness, Ready, Signal, Token};
+use crate::net::{Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Signal, Token};
 use crate::time::{Duration, Instant};
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -138,8 +138,8 @@ impl Kernel for Os {
         }
     }
 
-    fn listen_drops(&mut self) -> Option<ListenDrops> {
-        host::listen_drops()
+    fn host_counters(&mut self) -> Option<HostCounters> {
+        host::host_counters()
     }
 
     fn release_reserve(&mut self) -> bool {

@@ -30,9 +30,10 @@ pub(super) static SERVER: [Key; 3] = [
         kind: Kind::Period { min: TIMEOUT_MIN, max: HOUR, step: Step::Millisecond, words: &[] },
         default: Default::Same("1s"),
         fits: Fits::Everything,
-        doc: "How often the length of the accept queues is looked at.",
+        doc: "How often the accept queues are looked at while something keeps the server from emptying \
+              them; otherwise only /metrics looks.",
         why: "Clients in a full queue believe that they are connected; one call a listener and second is \
-              a small price to know.",
+              a small price to know, and an idle server pays none.",
     },
 ];
 

@@ -65,10 +65,10 @@ impl<K: Kernel> Reactor<K> {
                     budget = budget.saturating_sub(count);
                     // A stream socket that filled less than was offered has nothing more (epoll(7)), unless
                     // the peer's FIN is behind the data or its flags are not to be believed.
-                    if count < buffer.len()
+                    let drained = count < buffer.len()
                         && conn.reading == Reading::Ready
-                        && settings.policy.liveness.readiness
-                    {
+                        && settings.policy.liveness.readiness;
+                    if drained {
                         conn.reading = Reading::Drained;
                     }
                     conn.life.bytes_in += count as u64;
@@ -78,6 +78,9 @@ impl<K: Kernel> Reactor<K> {
                         self.apply(key, Input::Heard);
                     }
                     self.serve(key, protocol, &buffer[..count]);
+                    if drained {
+                        break;
+                    }
                 }
                 Received::WouldBlock => conn.reading = Reading::Drained,
                 Received::Interrupted => {}

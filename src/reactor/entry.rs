@@ -196,8 +196,8 @@ impl<S> Connection<S> {
     /// move, and any word of it counts. The bound keeps one that falls silent again and again from piling
     /// up frames behind the pause.
     pub(super) fn may_be_heard(&self) -> bool {
-        let held = self.io.as_ref().map_or(0, |io| io.input.len());
-        !self.paused || (self.withholds() && held < super::READ_BUFFER_BYTES)
+        let has_room = || self.io.as_ref().is_none_or(|io| io.input.len() < super::READ_BUFFER_BYTES);
+        !self.paused || (self.withholds() && has_room())
     }
 
     pub(super) fn resp(&self) -> Option<&Resp> {

@@ -75,10 +75,9 @@ pub fn goodbye(protocol: Protocol, version: resp::Version, reason: Reason, out: 
 /// A few bytes that a peer which has only half-closed can take without harm; one that has closed answers
 /// them by RST.
 pub const fn eof_probe(protocol: Protocol, version: resp::Version) -> &'static [u8] {
-    match (protocol, version) {
-        (Protocol::Resp, resp::Version::Resp2) => b"+PING\r\n",
-        (Protocol::Resp, resp::Version::Resp3) => b">1\r\n$9\r\nheartbeat\r\n",
-        (Protocol::Echo | Protocol::Http, _) => b"\n",
+    match protocol {
+        Protocol::Resp => resp::encode::server_ping(version),
+        Protocol::Echo | Protocol::Http => b"\n",
     }
 }
 

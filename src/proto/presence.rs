@@ -16,15 +16,6 @@
 use crate::end::{End, Evidence, tcp_state_name};
 use serde::Serialize;
 
-/// What the name of a presence channel begins with; the identity follows.
-pub const CHANNEL_PREFIX: &str = "$presence:";
-
-/// Appends the name of the presence channel of `identity`.
-pub fn channel(identity: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(CHANNEL_PREFIX.as_bytes());
-    out.extend_from_slice(identity.as_bytes());
-}
-
 /// Something that happened to an identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event<'a> {
@@ -167,12 +158,5 @@ mod tests {
         assert_eq!(text(Event::Revived), "revived");
         let end = end();
         assert_eq!(text(Event::Offline(Some(&end))), format!("offline {}", end_json(&end)));
-    }
-
-    #[test]
-    fn a_presence_channel_is_named_after_the_identity() {
-        let mut out = Vec::new();
-        channel("sensor-7", &mut out);
-        assert_eq!(out, b"$presence:sensor-7");
     }
 }

@@ -9,6 +9,14 @@ use crate::end::Reason;
 /// What a full server says before it parts, as Redis does; RESP2 and RESP3 alike.
 pub const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
+/// A heartbeat of ours, in each version.
+pub const fn server_ping(version: Version) -> &'static [u8] {
+    match version {
+        Version::Resp2 => b"+PING\r\n",
+        Version::Resp3 => b">1\r\n$9\r\nheartbeat\r\n",
+    }
+}
+
 /// What confirms that a subscription was made or given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Confirmation {
@@ -208,10 +216,7 @@ impl<'b> Reply<'b> {
 
     /// A heartbeat of ours, to those who asked for it: a push `heartbeat`, or the line `+PING`.
     pub fn server_ping(&mut self) {
-        self.out.extend_from_slice(match self.version {
-            Version::Resp2 => b"+PING\r\n",
-            Version::Resp3 => b">1\r\n$9\r\nheartbeat\r\n",
-        });
+        self.out.extend_from_slice(server_ping(self.version));
     }
 
     /// Our goodbye: a push `goodbye` with the reason, or an error line with the code `GOODBYE`.

@@ -13,6 +13,7 @@ mod facts;
 pub mod host;
 pub mod limits;
 pub mod listener;
+pub mod sock_diag;
 mod sockaddr;
 mod sockopt;
 pub mod stream;
@@ -21,6 +22,7 @@ mod tcp_info;
 mod testing;
 
 pub use listener::Listener;
+pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
 use crate::net::{Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Signal, Token};

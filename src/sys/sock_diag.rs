@@ -1,6 +1,6 @@
 //! The kernel's table of TCP sockets over netlink (`sock_diag(7)`, `net/ipv4/inet_diag.c`).
 //!
-//! A dump is read in slices: the kernel fills one message of at most [`SLICE_BYTES`], and goes on where it
+//! A dump is read in slices: the kernel fills one message of at most 16 KiB, and goes on where it
 //! stopped when that has been read. So one slice costs a bounded time, however many sockets there are. A dump
 //! is no snapshot: a socket may come, go or move between two slices, and then be missing or be there twice.
 

@@ -4,6 +4,8 @@
 //! The server looks for it in itself every `audit.interval` (`reactor/audit.rs`); `linger audit` looks at any
 //! server on the host.
 
+pub mod compare;
+
 use crate::end::named;
 
 named! {

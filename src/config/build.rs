@@ -8,7 +8,7 @@ use super::settings::{
 };
 use crate::conn::policy::{Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
 use crate::net::Keepalive;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -99,6 +99,7 @@ fn heartbeat(of: &Resolved) -> Heartbeat {
         timeout: of.period("heartbeat.timeout").unwrap_or(unused),
         grace: of.period("heartbeat.grace").unwrap_or(unused),
         interval: of.period("heartbeat.interval").unwrap_or(unused),
+        since: Instant::ZERO,
     }
 }
 

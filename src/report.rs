@@ -226,7 +226,9 @@ const fn meaning(anomaly: Anomaly) -> &'static str {
     match anomaly {
         Anomaly::QueueFull => "an accept queue is full",
         Anomaly::QueuedGhost => "in the accept queue, and their clients have already closed",
-        Anomaly::QueuedLong => "in the accept queue for more than an audit: their clients believe they are connected",
+        Anomaly::QueuedLong => {
+            "in the accept queue for more than an audit: their clients believe they are connected"
+        }
         Anomaly::Missing => "here, and the kernel has no such connections any more: their end was overlooked",
         Anomaly::Unknown => "on a listener's port, and held by another program",
         Anomaly::CloseWait => "closed by their clients, not ended here, and nothing of them moves",

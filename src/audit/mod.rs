@@ -5,6 +5,8 @@
 //! server on the host.
 
 pub mod compare;
+#[cfg(test)]
+mod tests;
 
 use crate::end::named;
 

@@ -4,11 +4,13 @@ use super::rng::Rng;
 use super::sockets::Faults;
 use super::truth::nanos;
 use crate::config::settings::{
-    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, Settings,
-    TurnSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
+    ServerSettings, Settings, TurnSettings,
 };
 use crate::conn::State;
-use crate::conn::policy::{Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use crate::net::{Address, Keepalive};
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
@@ -70,6 +72,19 @@ impl Plan {
                     .chance(800_000)
                     .then(|| rng.between(Duration::from_millis(100), Duration::from_secs(60))),
             };
+        }
+        // Where all other means are off, an audit has something to find.
+        if self.settings.audit.interval.is_some() && rng.chance(250_000) {
+            self.settings.audit.interval =
+                Some(rng.between(Duration::from_millis(500), Duration::from_secs(3)));
+            let listener = rng.index(self.settings.listeners.len());
+            let policy = &mut self.settings.listeners[listener].policy;
+            policy.bounds.slow_time = Duration::from_secs(600);
+            policy.bounds.idle_timeout = None;
+            let liveness = &mut policy.liveness;
+            (liveness.readiness, liveness.tcp_info_interval, liveness.probe_oob) = (false, None, None);
+            (liveness.heartbeat.style, liveness.keepalive, liveness.user_timeout) =
+                (HeartbeatStyle::Off, None, None);
         }
         let mut rate = |most: u64| {
             let on = rng.chance(500_000);

@@ -6,9 +6,10 @@
 //! programs and other network namespaces (`net/ipv4/inet_diag.c: inet_diag_dump_icsk`). Over 36,000 such
 //! sockets one call took 1.3 to 4 ms; over a million it would be a tenth of a second. Here nobody waits for it.
 
-use super::{errno, mio_token};
-use crate::net::{Families, Fatal, Progress, Rows, SocketQuery, SocketRow, Token};
+use super::errno;
+use crate::net::{Families, Fatal, Progress, Rows, SocketQuery, SocketRow};
 use crate::sys::SocketTable;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 /// Slices that wait for the loop: one to be taken, while the next is read.
@@ -27,17 +28,14 @@ pub(super) struct Dump {
 }
 
 impl Dump {
-    /// Starts to read. `registry`: whom to tell of rows, as readiness of [`Token::SOCKETS`].
+    /// Starts to read. `waker`: whom to tell of rows.
     pub(super) fn start(
-        registry: &mio::Registry,
+        waker: Arc<mio::Waker>,
         query: &SocketQuery,
         families: Families,
     ) -> Result<Self, Fatal> {
-        let failed = |what: &'static str| move |error| errno::fatal(what, errno::number(&error));
         // Here and not in the thread: what the kernel refuses is refused at once.
         let mut table = SocketTable::open()?;
-        let waker = mio::Waker::new(registry, mio_token(Token::SOCKETS))
-            .map_err(failed("be woken for the socket table"))?;
         let (sender, slices) = sync_channel(SLICES);
         let query = query.clone();
         let read = move || {
@@ -57,7 +55,9 @@ impl Dump {
             .name("linger-audit".to_owned())
             .stack_size(STACK_BYTES)
             .spawn(read)
-            .map_err(failed("start a thread to read the socket table"))?;
+            .map_err(|error| {
+                errno::fatal("start a thread to read the socket table", errno::number(&error))
+            })?;
         Ok(Self { slices })
     }
 

@@ -37,6 +37,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 /// Most readiness entries taken from the kernel in one poll (12 bytes each). What does not fit comes with
 /// the next one: epoll goes round its ready list.
@@ -49,6 +50,8 @@ pub struct Os {
     origin: std::time::Instant,
     signals: Option<Signals>,
     reserve: Option<limits::Reserve>,
+    /// Made with the first dump, and kept: an epoll set of mio's has one and no other.
+    waker: Option<Arc<mio::Waker>>,
     dump: Option<dump::Dump>,
 }
 
@@ -79,7 +82,15 @@ impl Os {
         let poll =
             mio::Poll::new().map_err(|error| errno::fatal("create an epoll set", errno::number(&error)))?;
         let events = mio::Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None, reserve: None, dump: None })
+        Ok(Self {
+            poll,
+            events,
+            origin: std::time::Instant::now(),
+            signals: None,
+            reserve: None,
+            waker: None,
+            dump: None,
+        })
     }
 }
 
@@ -160,7 +171,15 @@ impl Kernel for Os {
     }
 
     fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
-        self.dump = Some(dump::Dump::start(self.poll.registry(), query, families)?);
+        let waker = match &self.waker {
+            Some(waker) => Arc::clone(waker),
+            None => {
+                let waker = mio::Waker::new(self.poll.registry(), mio_token(Token::SOCKETS))
+                    .map_err(|error| errno::fatal("be woken by another thread", errno::number(&error)))?;
+                Arc::clone(self.waker.insert(Arc::new(waker)))
+            }
+        };
+        self.dump = Some(dump::Dump::start(waker, query, families)?);
         Ok(())
     }
 

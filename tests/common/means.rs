@@ -60,6 +60,9 @@ impl Means {
             &admin,
             "--set",
             "admin.allow_remote=true",
+            // Audits look on all the time; what they may end is theirs to say, listener by listener.
+            "--set",
+            "audit.interval=200ms",
         ];
         Self { server: Server::start_as(program, &arguments) }
     }

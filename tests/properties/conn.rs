@@ -3,7 +3,9 @@
 
 use super::Choices;
 use linger::conn::liveness::{Clocks, Due, next_due};
-use linger::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use linger::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use linger::conn::{Action, Cause, Input, Life, State};
 use linger::end::{CloseMode, Detector, Reason};
 use linger::time::{Duration, Instant};

@@ -356,7 +356,12 @@ fn listeners(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
 }
 
 fn audits(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
-    page.counter("linger_audits_total", "Audits of the kernel's sockets that came to their end.", counters.audits);
+    type Bytes = fn(&Tally) -> u64;
+    page.counter(
+        "linger_audits_total",
+        "Audits of the kernel's sockets that came to their end.",
+        counters.audits,
+    );
     page.counter(
         "linger_audits_failed_total",
         "Audits that the kernel did not answer.",
@@ -387,18 +392,13 @@ fn audits(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
             page.sample("linger_audit_sockets", &labels, tally.states[state]);
         }
     }
-    type Bytes = fn(&Tally) -> u64;
     let sums: [(&str, &str, Bytes); 2] = [
-        (
-            "linger_audit_unsent_bytes",
-            "Output in the kernel that peers have not acknowledged.",
-            |tally| tally.unsent_bytes,
-        ),
-        (
-            "linger_audit_unread_bytes",
-            "Input in the kernel that the server has not read.",
-            |tally| tally.unread_bytes,
-        ),
+        ("linger_audit_unsent_bytes", "Output in the kernel that peers have not acknowledged.", |tally| {
+            tally.unsent_bytes
+        }),
+        ("linger_audit_unread_bytes", "Input in the kernel that the server has not read.", |tally| {
+            tally.unread_bytes
+        }),
     ];
     for (name, help, bytes) in sums {
         page.head(name, "gauge", help);

@@ -208,7 +208,8 @@ impl Comparison {
             return;
         }
         let hasher = &self.hasher;
-        let rehash = |&slot: &u32| whose(slot).map_or(0, |member| hash(hasher, &member.peer, member.listener));
+        let rehash =
+            |&slot: &u32| whose(slot).map_or(0, |member| hash(hasher, &member.peer, member.listener));
         self.ours.insert_unique(hash(hasher, &member.peer, member.listener), slot, rehash);
     }
 
@@ -269,8 +270,9 @@ impl Comparison {
         whose: &impl Fn(u32) -> Option<Member>,
     ) -> Option<(u32, Member)> {
         let is_it = |&slot: &u32| {
-            self.old(slot, whose)
-                .is_some_and(|member| member.peer == *peer && member.listener == listener && !self.has_seen(slot))
+            self.old(slot, whose).is_some_and(|member| {
+                member.peer == *peer && member.listener == listener && !self.has_seen(slot)
+            })
         };
         let find = |is_it: &dyn Fn(&u32) -> bool| self.ours.find(hash(&self.hasher, peer, listener), is_it);
         // One that was seen is no stranger when its row comes again.

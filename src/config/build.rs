@@ -6,7 +6,9 @@ use super::settings::{
     AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
     ServerSettings, TurnSettings,
 };
-use crate::conn::policy::{Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use crate::net::Keepalive;
 use crate::time::{Duration, Instant};
 

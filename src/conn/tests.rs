@@ -1,7 +1,9 @@
 //! Every state against every input, held against one table; and the deadlines of each state.
 
 use super::liveness::{Clocks, Due, next_due, verdict};
-use super::policy::{Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use super::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use super::*;
 use crate::time::Duration;
 

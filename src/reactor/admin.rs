@@ -3,8 +3,8 @@
 use super::Reactor;
 use super::entry::Session;
 use super::posted::Effect;
-use crate::end::{Detector, Reason};
 use crate::audit::Anomaly;
+use crate::end::{Detector, Reason};
 use crate::metrics::{AuditGauges, Gauges, ListenerGauges, TCP_STATES, prometheus};
 use crate::net::{Address, Kernel};
 use crate::proto::http::{Method, Request, Response, Status};
@@ -196,14 +196,19 @@ impl<K: Kernel> Reactor<K> {
     fn audit(&self) -> Response<'static> {
         let Some(past) = self.audits.last() else {
             let interval = self.settings.audit.interval.map(|interval| interval.as_secs_f64());
-            return Response::json(Status::Ok, format!("{}\n", json!({ "age_s": null, "interval_s": interval })));
+            return Response::json(
+                Status::Ok,
+                format!("{}\n", json!({ "age_s": null, "interval_s": interval })),
+            );
         };
         let name = |listener: usize| self.listeners[listener].settings.name.as_str();
         let listeners: Vec<_> = (past.outcome.tallies.iter().enumerate())
             .filter(|(listener, _)| matches!(self.listeners[*listener].address, Address::Tcp { .. }))
             .map(|(listener, tally)| {
-                let states: serde_json::Map<_, _> =
-                    TCP_STATES.iter().map(|&(state, name)| (name.to_owned(), tally.states[state].into())).collect();
+                let states: serde_json::Map<_, _> = TCP_STATES
+                    .iter()
+                    .map(|&(state, name)| (name.to_owned(), tally.states[state].into()))
+                    .collect();
                 json!({
                     "listener": name(listener),
                     "states": states,

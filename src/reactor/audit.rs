@@ -324,9 +324,11 @@ impl<L: Listener> Slot<L> {
     /// Where the kernel shows its sockets, if it does. A listener that a drain has closed still has connections.
     fn place(&self) -> Option<Place> {
         match self.address {
-            Address::Tcp { socket, v6_only } => {
-                Some(Place { address: socket, v6_only, close_wait: self.settings.policy.liveness.audit.close_wait })
-            }
+            Address::Tcp { socket, v6_only } => Some(Place {
+                address: socket,
+                v6_only,
+                close_wait: self.settings.policy.liveness.audit.close_wait,
+            }),
             Address::Unix(_) => None,
         }
     }

@@ -4,11 +4,13 @@ use super::rng::Rng;
 use super::sockets::Faults;
 use super::truth::nanos;
 use crate::config::settings::{
-    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, Settings,
-    TurnSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
+    ServerSettings, Settings, TurnSettings,
 };
 use crate::conn::State;
-use crate::conn::policy::{Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use crate::net::{Address, Keepalive};
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;

@@ -245,9 +245,7 @@ impl Case<'_> {
             ),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
-            Reason::LocalKicked | Reason::ProtocolAuth => {
-                need(false, "nothing of that kind had happened")
-            }
+            Reason::LocalKicked | Reason::ProtocolAuth => need(false, "nothing of that kind had happened"),
         }
     }
 

@@ -51,6 +51,7 @@ fn row(state: u8, peer: &str, inode: u32) -> SocketRow {
         expires_ms: 0,
         retries: 0,
         evidence: None,
+        sent_ms: 0,
     }
 }
 

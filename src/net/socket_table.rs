@@ -88,6 +88,9 @@ pub struct SocketRow {
     pub retries: u8,
     /// `TCP_INFO`, where it was asked for and the socket is a whole one (no `TIME_WAIT`, no `SYN_RECV`).
     pub evidence: Option<Evidence>,
+    /// With the evidence: milliseconds since data was last sent, probes without data not counted. While the
+    /// peer's window is shut, that is how long it has been shut: only data that arrives can shut it.
+    pub sent_ms: u32,
 }
 
 impl SocketRow {

@@ -14,6 +14,7 @@ mod facts;
 pub mod host;
 pub mod limits;
 pub mod listener;
+pub mod owners;
 pub mod sock_diag;
 mod sockaddr;
 mod sockopt;

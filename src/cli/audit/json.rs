@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 pub(super) fn of(report: &Report<'_>) -> String {
     let arguments = report.arguments;
     let object = json!({
-        "findings": report.findings(),
-        "connections": report.connections(),
+        "findings_total": report.findings(),
+        "connections_total": report.connections(),
         "looks": 1 + u8::from(arguments.wait.is_some()),
         "wait_ms": arguments.wait.map(millis),
         "thresholds": {

@@ -46,6 +46,7 @@
 //! | [`timer`] | the hierarchical wheel: one deadline a connection |
 //! | [`table`] | connections by index and generation |
 //! | [`conn`] | one connection's life, pure |
+//! | [`audit`] | the kernel's table of sockets held against what a server believes, pure |
 //! | [`proto`] | wire protocols, pure: resp, http; echo needs no code |
 //! | [`hub`] | identities, topics, presence, pure: it answers who |
 //! | [`config`] | settings, and every mistake in them; its files are read from the edges only |
@@ -80,6 +81,7 @@
 //! so, `tests/close/` and `tests/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
 //! a host against them.
 
+pub mod audit;
 pub mod buf;
 pub mod cli;
 pub mod config;

@@ -30,18 +30,19 @@ const LAYERS: &[Layer] = &[
     layer("net", PURE, &["time", "end"]),
     layer("table", PURE, &["net"]),
     layer("conn", PURE, &["time", "end", "net"]),
+    layer("audit", PURE, &["time", "end", "net", "table"]),
     layer("hub", PURE, &["table", "net"]),
     // Settings are plain data; what reads them from files is only called from the edges.
     layer("config", PURE, &["time", "net", "conn"]),
     layer("proto", PURE, &["time", "end", "config"]),
-    layer("metrics", PURE, &["end", "net", "conn"]),
-    layer("report", PURE, &["time", "end", "table", "net", "config", "metrics"]),
+    layer("metrics", PURE, &["end", "net", "conn", "audit"]),
+    layer("report", PURE, &["time", "end", "table", "net", "config", "metrics", "audit"]),
     layer(
         "reactor",
         PURE,
         &[
-            "time", "end", "buf", "timer", "table", "conn", "proto", "hub", "net", "config", "metrics",
-            "report",
+            "time", "end", "buf", "timer", "table", "conn", "audit", "proto", "hub", "net", "config",
+            "metrics", "report",
         ],
     ),
     layer(
@@ -51,12 +52,11 @@ const LAYERS: &[Layer] = &[
     ),
     layer("sys", IMPURE, &["time", "end", "net"]),
     layer("logging", IMPURE, &["config"]),
-    layer("audit", IMPURE, &["time", "end", "net", "table", "sys"]),
     layer("load", IMPURE, &["time", "end", "net", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "proto", "sys", "load"]),
     layer("serve", IMPURE, &["time", "net", "config", "reactor", "sys", "logging", "report"]),
     layer("doctor", IMPURE, &["sys"]),
-    layer("cli", IMPURE, &["net", "config", "serve", "sim", "load", "lab", "doctor"]),
+    layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"]),
 ];
 
 /// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.

@@ -7,7 +7,7 @@ use super::settings::{
 };
 use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
 use crate::net::Keepalive;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -83,6 +83,7 @@ fn heartbeat(of: &Resolved) -> Heartbeat {
         timeout: of.period("heartbeat.timeout").unwrap_or(unused),
         grace: of.period("heartbeat.grace").unwrap_or(unused),
         interval: of.period("heartbeat.interval").unwrap_or(unused),
+        since: Instant::ZERO,
     }
 }
 

@@ -2,7 +2,7 @@
 //! bounds they live within. Plain values; the configuration fills them, one set a listener.
 
 use crate::net::Keepalive;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Everything a listener asks of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,6 +46,8 @@ pub struct Heartbeat {
     pub grace: Duration,
     /// Silence after which the server pings, for the styles in which it does.
     pub interval: Duration,
+    /// Since when it holds: silence from before nobody had promised to break.
+    pub since: Instant,
 }
 
 /// Who drives the heartbeat.

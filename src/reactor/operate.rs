@@ -150,7 +150,7 @@ impl<K: Kernel> Reactor<K> {
         let mut notes = Vec::new();
         for slot in &mut self.listeners {
             match new.listeners.iter().find(|new| new.name == slot.settings.name) {
-                Some(settings) => slot.adopt(settings, &mut notes),
+                Some(settings) => slot.adopt(settings, self.now, &mut notes),
                 None => notes.push(format!(
                     "listener {} is gone from the file and stays until a restart",
                     slot.settings.name
@@ -202,7 +202,7 @@ impl<K: Kernel> Reactor<K> {
 
 impl<L: Listener> Slot<L> {
     /// Takes over what a running listener can, and notes what it cannot.
-    fn adopt(&mut self, new: &ListenerSettings, notes: &mut Vec<String>) {
+    fn adopt(&mut self, new: &ListenerSettings, now: Instant, notes: &mut Vec<String>) {
         let old = &self.settings;
         if (new.protocol, &new.address, new.backlog) != (old.protocol, &old.address, old.backlog) {
             notes.push(format!("listener {}: protocol, address and backlog need a restart", new.name));
@@ -216,11 +216,18 @@ impl<L: Listener> Slot<L> {
                 new.name
             ));
         }
+        let before = old.policy.liveness.heartbeat;
         self.settings = ListenerSettings {
             protocol: old.protocol,
             address: old.address.clone(),
             backlog: old.backlog,
             ..new.clone()
         };
+        let heartbeat = &mut self.settings.policy.liveness.heartbeat;
+        heartbeat.since = before.since;
+        if *heartbeat != before {
+            // Who was silent before that has broken nothing.
+            heartbeat.since = now;
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::config::settings::{
 use crate::conn::State;
 use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
 use crate::net::{Address, Keepalive};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
 /// A run.
@@ -106,6 +106,7 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
                 timeout,
                 grace: rng.between(Duration::from_millis(100), Duration::from_secs(15)),
                 interval: timeout / 2,
+                since: Instant::ZERO,
             },
             keepalive,
             user_timeout,

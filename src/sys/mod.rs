@@ -18,6 +18,7 @@ pub mod limits;
 pub mod listener;
 #[cfg(test)]
 mod polling_facts;
+pub mod sock_diag;
 mod sockaddr;
 mod sockopt;
 pub mod stream;
@@ -26,6 +27,7 @@ mod tcp_info;
 mod testing;
 
 pub use listener::Listener;
+pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
 use crate::net::{Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Signal, Token};

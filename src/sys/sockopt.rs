@@ -52,6 +52,16 @@ pub(super) fn read_prefix<T: Plain + Default>(
     if result == 0 { Ok(value) } else { Err(errno::last()) }
 }
 
+/// A value out of bytes that the kernel wrote elsewhere: as many as there are, and no more than it has.
+#[expect(unsafe_code, reason = "see Plain")]
+pub(super) fn from_bytes<T: Plain + Default>(bytes: &[u8]) -> T {
+    let mut value = T::default();
+    let length = bytes.len().min(size_of::<T>());
+    // SAFETY: both have `length` bytes at least, they do not overlap, and any bytes are a `T`, which is `Plain`.
+    unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast(), length) };
+    value
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the options are a few hundred bytes at most")]
 const fn length_of<T>() -> socklen_t {
     size_of::<T>() as socklen_t

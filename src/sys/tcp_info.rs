@@ -24,6 +24,11 @@ fn read(fd: BorrowedFd<'_>) -> Option<TcpInfo> {
     sockopt::read(fd, libc::IPPROTO_TCP, libc::TCP_INFO).ok()
 }
 
+/// The same structure as netlink brings it, however long it is there (`INET_DIAG_INFO`).
+pub(super) fn from_bytes(bytes: &[u8]) -> Evidence {
+    sockopt::from_bytes::<TcpInfo>(bytes).evidence()
+}
+
 /// The first 232 bytes of `struct tcp_info` (`include/uapi/linux/tcp.h`). The structure has only ever grown
 /// at its end: an older kernel writes less, and what it leaves out stays zero.
 #[derive(Clone, Copy, Default)]

@@ -55,6 +55,7 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
                 timeout: heartbeat_timeout,
                 grace: timeout(choices),
                 interval: heartbeat_timeout / 2,
+                since: Instant::ZERO,
             },
             keepalive: None,
             user_timeout: None,

@@ -1,8 +1,8 @@
 //! The table of checks. Each is a name, a function of host and aim, and the test that shows what it rests on.
 //!
 //! A rule answers `None` where the value that it is named for cannot be read: what that means is said here,
-//! once. The rules stand by subject in [`descriptors`], [`queues`], [`memory`], [`timers`], [`ports`] and
-//! [`counters`].
+//! once. The rules stand by subject in `descriptors.rs`, `queues.rs`, `memory.rs`, `timers.rs`, `ports.rs` and
+//! `counters.rs`.
 
 mod counters;
 mod descriptors;

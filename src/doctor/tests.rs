@@ -421,6 +421,21 @@ fn this_host_is_read() {
 }
 
 #[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn a_connection_takes_no_more_than_is_reckoned() {
+    let slabs = fs::read_to_string("/proc/slabinfo").expect("root may");
+    let size_of = |name: &str| -> Option<u64> {
+        let mut lines = slabs.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        lines.find(|line| line[0] == name)?.get(3)?.parse().ok()
+    };
+    // A cache may be merged with another of its size, and then has no line.
+    let parts = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi"].map(size_of);
+    let sum: u64 = parts.iter().flatten().sum();
+    assert!(parts[0].is_some() && (2_000..=rules::memory::SLAB).contains(&sum), "{parts:?}");
+    assert!(size_of("tw_sock_TCP").is_none_or(|size| size == 256));
+}
+
+#[test]
 fn names_are_told_once() {
     let mut names: Vec<_> =
         CHECKS.iter().map(|check| check.name).chain(FOLKLORE.iter().map(|b| b.name)).collect();

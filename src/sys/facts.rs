@@ -276,6 +276,22 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
 }
 
 #[test]
+fn the_bounds_of_what_the_kernel_takes_for_keepalive() {
+    let (_client, server) = pair();
+    for (name, most) in
+        [(libc::TCP_KEEPIDLE, 32_767), (libc::TCP_KEEPINTVL, 32_767), (libc::TCP_KEEPCNT, 127)]
+    {
+        let set = |value| sockopt::set(server.as_fd(), libc::IPPROTO_TCP, name, value);
+        assert_eq!(
+            [set(0), set(1), set(most), set(most + 1)],
+            [Err(libc::EINVAL), Ok(()), Ok(()), Err(libc::EINVAL)]
+        );
+    }
+    let set = |value| sockopt::set(server.as_fd(), libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, value);
+    assert_eq!([set(i32::MAX), set(-1)], [Ok(()), Err(libc::EINVAL)]);
+}
+
+#[test]
 fn a_full_accept_queue_is_seen_and_counted() {
     let mut listener = Listener::open(&ListenSpec { backlog: 1, ..loopback() }).unwrap();
     let address = socket_of(&listener);

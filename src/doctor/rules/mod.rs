@@ -6,7 +6,7 @@
 
 mod counters;
 mod descriptors;
-mod memory;
+pub(super) mod memory;
 mod ports;
 mod queues;
 mod timers;

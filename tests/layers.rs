@@ -302,9 +302,9 @@ fn tests_that_are_named_exist() {
 #[test]
 fn every_fact_and_every_piece_of_folklore_names_a_test() {
     let page = include_str!("../src/sys/facts.md");
-    let rows = page
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| claim") && !line.starts_with("| ---"));
+    let rows = page.lines().filter(|line| {
+        line.starts_with("| ") && !line.ends_with("| test that shows it |") && !line.starts_with("| ---")
+    });
     let untested: Vec<_> = rows.filter(|row| tests_named_in(row).is_empty()).map(str::to_owned).collect();
     assert_none("facts without a test", &untested);
     let beliefs = linger::doctor::FOLKLORE.iter().filter(|belief| tests_named_in(belief.test).len() != 1);

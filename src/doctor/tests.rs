@@ -193,6 +193,14 @@ fn descriptors_are_counted_with_those_of_our_own() {
 }
 
 #[test]
+fn few_retries_lose_goodbyes_and_many_keep_orphans() {
+    for (value, part) in [("1", "never sent again"), ("2", "never sent again"), ("9", "for minutes")] {
+        let name = "net.ipv4.tcp_orphan_retries";
+        assert!(finding(&with(name, value), name).why.contains(part), "{value}");
+    }
+}
+
+#[test]
 fn half_open_connections_are_bounded_by_their_own_setting_only_without_cookies() {
     let host = with("net.ipv4.tcp_syncookies", "0");
     assert_eq!(finding(&host, "net.ipv4.tcp_syncookies").verdict, Verdict::Harm);

@@ -62,6 +62,7 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
             tcp_info_interval: timeout_or_off(choices),
             probe_after_eof: false,
             probe_oob: timeout_or_off(choices),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
         parting: Parting {
             linger,

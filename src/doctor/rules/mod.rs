@@ -60,11 +60,11 @@ impl Check {
         }
         let denied = host.sysctls.get(name) == Some(&Reading::Denied);
         let (verdict, why) = match self.absent {
-            _ if denied => (Verdict::Unknown, "it may not be read here: ask as root"),
-            Absent::Strange => (Verdict::Unknown, "this host does not show it"),
+            _ if denied => (Verdict::Unknown, "may not be read here: ask as root"),
+            Absent::Strange => (Verdict::Unknown, "not shown by this host"),
             Absent::Elsewhere => (
                 Verdict::Unknown,
-                "it is shown in the host's first network namespace only, and holds here too: ask there",
+                "shown in the host's first network namespace only, and in force here too: ask there",
             ),
             Absent::Fine(why) => (Verdict::Ok, why),
         };

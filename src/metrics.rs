@@ -356,6 +356,7 @@ fn listeners(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
 }
 
 fn audits(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
+    type Bytes = fn(&Tally) -> u64;
     page.counter(
         "linger_audits_total",
         "Audits of the kernel's sockets that came to their end.",
@@ -391,7 +392,6 @@ fn audits(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
             page.sample("linger_audit_sockets", &labels, tally.states[state]);
         }
     }
-    type Bytes = fn(&Tally) -> u64;
     let sums: [(&str, &str, Bytes); 2] = [
         ("linger_audit_unsent_bytes", "Output in the kernel that peers have not acknowledged.", |tally| {
             tally.unsent_bytes

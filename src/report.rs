@@ -233,11 +233,13 @@ const fn meaning(anomaly: Anomaly) -> &'static str {
         Anomaly::Unknown => "on a listener's port, and held by another program",
         Anomaly::CloseWait => "closed by their clients, not ended here, and nothing of them moves",
         Anomaly::Orphan => "closed here, and their clients do not take the rest",
+        Anomaly::FinWait2 => "closed here, and their clients do not close",
         Anomaly::TimeWait => "closed here first, so that the host keeps a TIME_WAIT",
         Anomaly::Unread => "input is not read for too long",
         Anomaly::Unacknowledged => "output is not acknowledged",
         Anomaly::ZeroWindow => "clients do not read their output",
         Anomaly::Unwatched => "idle, and no timer runs",
+        Anomaly::SynRecv => "handshakes are not finished",
     }
 }
 

@@ -4,10 +4,9 @@
 //! The server looks for it in itself every `audit.interval` (`reactor/audit.rs`); `linger audit` looks at any
 //! server on the host ([`survey`](mod@survey)), and says in sentences what it finds ([`words`]).
 
+pub mod compare;
 pub mod survey;
 pub mod words;
-
-pub mod compare;
 
 use crate::end::named;
 

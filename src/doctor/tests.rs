@@ -289,8 +289,10 @@ fn what_cannot_be_read_is_unknown_and_why_is_said() {
         };
         assert_eq!(found.verdict, expected, "{found:?}");
     }
-    let elsewhere = finding(&host, "net.ipv4.tcp_mem").why;
-    assert!(elsewhere.contains("first network namespace"), "{elsewhere}");
+    for name in ["net.core.netdev_max_backlog", "net.ipv4.tcp_max_orphans", "net.ipv4.tcp_mem"] {
+        let why = finding(&host, name).why;
+        assert!(why.contains("first network namespace"), "{name}: {why}");
+    }
     let mut host = healthy();
     host.sysctls.insert("net.netfilter.nf_conntrack_max".into(), Reading::Denied);
     let denied = finding(&host, "net.netfilter.nf_conntrack_max");

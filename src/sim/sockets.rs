@@ -125,6 +125,7 @@ impl World {
             expires_ms: 0,
             retries: 0,
             evidence: None,
+            sent_ms: 0,
         };
         let Faults { missed, twice, .. } = self.sockets.faults;
         if self.sockets.rng.chance(missed) {

@@ -76,8 +76,10 @@
 //!
 //! # What is known of the kernel
 //!
-//! Claims about Linux in these pages name the test that shows them. `src/sys/facts.rs` shows what single
-//! calls do; `tests/close/` and `tests/liveness*.rs` show what the server makes of it.
+//! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim
+//! by test. `src/sys/facts.rs` shows what single calls do, `tests/folklore/` what is said of them and is not
+//! so, `tests/close/` and `tests/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
+//! a host against them.
 
 pub mod audit;
 pub mod buf;

@@ -219,6 +219,8 @@ pub struct Evidence {
 impl Evidence {
     /// `TCP_CLOSE`: nothing is left of the connection.
     pub const CLOSE: u8 = 7;
+    /// `TCP_CLOSE_WAIT`: the peer has finished sending, and the program has not closed.
+    pub const CLOSE_WAIT: u8 = 8;
 }
 
 impl fmt::Display for Evidence {

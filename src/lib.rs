@@ -54,6 +54,7 @@
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
+//! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
@@ -83,6 +84,7 @@ pub mod buf;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod doctor;
 pub mod end;
 pub mod hub;
 pub mod logging;

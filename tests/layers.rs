@@ -55,7 +55,8 @@ const LAYERS: &[Layer] = &[
     layer("load", IMPURE, &["time", "end", "net", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "proto", "sys", "load"]),
     layer("serve", IMPURE, &["time", "net", "config", "reactor", "sys", "logging", "report"]),
-    layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "audit", "net", "sys"]),
+    layer("doctor", IMPURE, &["sys"]),
+    layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"]),
 ];
 
 /// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.

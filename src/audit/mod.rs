@@ -4,6 +4,7 @@
 //! The server looks for it in itself every `audit.interval` (`reactor/audit.rs`); `linger audit` looks at any
 //! server on the host ([`survey`](mod@survey)), and says in sentences what it finds ([`words`]).
 
+pub mod compare;
 pub mod survey;
 pub mod words;
 

@@ -6,6 +6,7 @@
 
 mod audit;
 mod console;
+mod doctor;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
@@ -63,6 +64,14 @@ enum Command {
     /// Every key with its default, what it takes, what it does, and why its default is what it is.
     #[command(after_help = "Example:\n  linger config > linger.toml")]
     Config,
+    /// Say what of this host would hurt a server with many connections
+    ///
+    /// Holds limits, sysctls, memory and counters of the host against a number of connections: what would
+    /// refuse, cut or lose them, what to set, and why; what is fine; and which tuning folklore does not help,
+    /// with a mark where this host was tuned by it. Changes nothing and needs no permission; what is hidden
+    /// from where it runs is said to be unknown. Exits with 0 if nothing would hurt, 1 if something would.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Arguments),
     /// Let the server live through simulated trouble, and check all it does
     ///
     /// Runs the real server on a simulated kernel, network and clients: hours pass in milliseconds, faults are drawn
@@ -183,6 +192,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve(arguments.sources()),
         Command::Check(arguments) => check(&arguments.sources()),
         Command::Config => print(config::template().as_bytes()),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Completions { shell } => {

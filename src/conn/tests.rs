@@ -1,7 +1,9 @@
 //! Every state against every input, held against one table; and the deadlines of each state.
 
 use super::liveness::{Clocks, Due, next_due, verdict};
-use super::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use super::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use super::*;
 use crate::time::Duration;
 
@@ -213,6 +215,7 @@ fn policy() -> Policy {
             tcp_info_interval: Some(Duration::from_secs(10)),
             probe_after_eof: false,
             probe_oob: Some(Duration::from_secs(20)),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
         parting: PARTING,
         bounds: Bounds {
@@ -232,6 +235,7 @@ const HEARTBEAT: Heartbeat = Heartbeat {
     timeout: Duration::from_secs(12),
     grace: Duration::from_secs(5),
     interval: Duration::from_secs(6),
+    since: Instant::ZERO,
 };
 
 const CLOCKS: Clocks =
@@ -249,6 +253,9 @@ fn an_open_connection_is_pinged_then_doubted_then_probed_then_idle() {
     assert_eq!(due(open(), HEARTBEAT, CLOCKS), Some((6, Due::Ping)));
     assert_eq!(due(open(), HEARTBEAT, pinged), Some((12, Due::Doubt)), "one ping a silence");
     assert_eq!(due(open(), off, CLOCKS), Some((20, Due::OobProbe)));
+    let agreed = Heartbeat { since: T0 + Duration::from_secs(3), ..HEARTBEAT };
+    assert_eq!(due(open(), agreed, CLOCKS), Some((9, Due::Ping)));
+    assert_eq!(due(open(), agreed, pinged), Some((15, Due::Doubt)));
     let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..CLOCKS };
     assert_eq!(due(open(), off, probed), Some((50, Due::Idle)));
     let client = Heartbeat { style: HeartbeatStyle::Client, ..HEARTBEAT };

@@ -70,16 +70,19 @@ const SURVEY_TURNS: u64 = 64;
 /// Runs the simulation of `seed`.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut rng = Rng::new(seed);
-    let plan = Plan::draw(&mut rng, options.duration);
+    let mut plan = Plan::draw(&mut rng, options.duration);
+    let table_faults = plan.draw_audits(&mut Rng::new(!seed));
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
     world.canary = options.canary;
+    world.sockets.faults = table_faults;
     world.trace = options.trace.then(Vec::new);
     let end = world.now() + nanos(plan.duration);
     world.horizon = end;
     world.note(|| format!("seed {seed}: {:?} with {} clients", plan.duration, plan.clients));
     let faults = world.faults.clone();
     world.note(|| format!("{faults:?}"));
+    world.note(|| format!("audits {:?} with {table_faults:?}", plan.settings.audit.interval));
     for listener in &plan.settings.listeners {
         world.note(|| format!("{listener:?}"));
     }
@@ -261,6 +264,7 @@ impl Run {
                 end: &end,
                 draining: self.draining,
                 connections_max: self.settings.server.connections_max,
+                audits: self.settings.audit.interval,
             };
             let verdict = case.judge();
             let now = stage.world.now();

@@ -7,6 +7,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
+mod dump;
 mod errno;
 #[cfg(test)]
 mod facts;
@@ -26,7 +27,10 @@ pub use listener::Listener;
 pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
-use crate::net::{Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Signal, Token};
+use crate::net::{
+    Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Rows, Signal,
+    SocketQuery, SocketRow, Token,
+};
 use crate::time::{Duration, Instant};
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -46,6 +50,7 @@ pub struct Os {
     origin: std::time::Instant,
     signals: Option<Signals>,
     reserve: Option<limits::Reserve>,
+    dump: Option<dump::Dump>,
 }
 
 impl Os {
@@ -75,7 +80,7 @@ impl Os {
         let poll =
             mio::Poll::new().map_err(|error| errno::fatal("create an epoll set", errno::number(&error)))?;
         let events = mio::Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None, reserve: None })
+        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None, reserve: None, dump: None })
     }
 }
 
@@ -153,6 +158,24 @@ impl Kernel for Os {
         if let Some(reserve) = &mut self.reserve {
             reserve.retake();
         }
+    }
+
+    fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
+        self.dump = Some(dump::Dump::start(self.poll.registry(), query, families)?);
+        Ok(())
+    }
+
+    fn read_sockets(&mut self, rows: &mut Vec<SocketRow>) -> Result<Rows, Fatal> {
+        let Some(dump) = &mut self.dump else { return Ok(Rows::Done) };
+        let read = dump.read(rows);
+        if !matches!(read, Ok(Rows::More | Rows::Later)) {
+            self.dump = None;
+        }
+        read
+    }
+
+    fn stop_sockets(&mut self) {
+        self.dump = None;
     }
 }
 

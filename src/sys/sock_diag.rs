@@ -7,7 +7,7 @@
 use super::errno;
 use super::tcp_info;
 use crate::end::Evidence;
-use crate::net::{Fatal, Progress, SocketQuery, SocketRow, SocketTimer};
+use crate::net::{Families, Fatal, Progress, SocketQuery, SocketRow, SocketTimer};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -95,10 +95,19 @@ impl SocketTable {
     /// # Errors
     /// When the kernel refuses the query.
     pub fn start(&mut self, query: &SocketQuery) -> Result<(), Fatal> {
+        self.start_for(query, Families::ALL)
+    }
+
+    /// Likewise, for some families only.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_for(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
         // Ends a dump that was not read to its end: the kernel runs one at a time for a socket.
         self.drain();
         self.requests.clear();
-        for family in [libc::AF_INET, libc::AF_INET6] {
+        let both = [(libc::AF_INET, families.ipv4), (libc::AF_INET6, families.ipv6)];
+        for (family, _) in both.into_iter().filter(|(_, wanted)| *wanted) {
             self.sequence += 1;
             self.requests.push_back(request(query, family, self.sequence));
         }

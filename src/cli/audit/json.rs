@@ -3,8 +3,8 @@
 use super::Report;
 use crate::audit::survey::{Case, Finding, STATES, Surveyed};
 use crate::sys::owners::Owner;
-use crate::time::Duration;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 pub(super) fn of(report: &Report<'_>) -> String {
     let arguments = report.arguments;

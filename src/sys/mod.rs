@@ -13,6 +13,7 @@ mod facts;
 pub mod host;
 pub mod limits;
 pub mod listener;
+pub mod process;
 pub mod sock_diag;
 mod sockaddr;
 mod sockopt;

@@ -55,6 +55,7 @@
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
 //! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
+//! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
@@ -89,6 +90,7 @@ pub mod conn;
 pub mod doctor;
 pub mod end;
 pub mod hub;
+pub mod lab;
 pub mod logging;
 pub mod metrics;
 pub mod net;

@@ -20,6 +20,7 @@ pub mod listener;
 pub mod owners;
 #[cfg(test)]
 mod polling_facts;
+pub mod process;
 pub mod sock_diag;
 mod sockaddr;
 mod sockopt;

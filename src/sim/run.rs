@@ -76,6 +76,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut world = World::new(faults, &mut rng);
     world.canary = options.canary;
     world.sockets.faults = table_faults;
+    world.sockets.walks_out = if plan.settings.audit.interval.is_some() { 500_000 } else { 0 };
     world.trace = options.trace.then(Vec::new);
     let end = world.now() + nanos(plan.duration);
     world.horizon = end;

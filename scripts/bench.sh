@@ -619,6 +619,8 @@ part_audit() {
         start_server "$linger serve --listen echo://127.0.0.1:{port} --admin unix:$work/admin.sock --log warn \
             --set audit.interval=$interval" || return 0
         if hold 64 'hello %d\r\n' true && await_quiet "$server_pid"; then
+            # The code of an audit, too, is paid once.
+            sleep 2
             audit_rss=$(rss_kb "$server_pid")
             hold "$held_wanted" 'hello %d\r\n' sample_audit "$interval" || audit_p99=failed
         fi

@@ -5,12 +5,13 @@
 //!
 //! # The turn
 //!
-//! Everything happens on one thread, in [`reactor::Reactor::turn`]:
+//! Everything happens on one thread, in [`reactor::Reactor::turn`] (but the kernel's table of sockets, which may be
+//! long, is read beside it while an audit lasts: `src/sys/dump.rs`):
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
 //!      ─▶ resume what a budget or a pause stopped ─▶ dispatch readiness ─▶ posted work
-//!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ next
+//!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ a step of an audit ─▶ next
 //! ```
 //!
 //! A turn serves everyone a little: accepts, bytes and work per connection, effects and expiries each have a

@@ -48,7 +48,10 @@ const LAYERS: &[Layer] = &[
     layer(
         "sim",
         PURE,
-        &["time", "end", "net", "conn", "proto", "hub", "table", "config", "metrics", "report", "reactor"],
+        &[
+            "time", "end", "net", "conn", "audit", "proto", "hub", "table", "config", "metrics", "report",
+            "reactor",
+        ],
     ),
     layer("sys", IMPURE, &["time", "end", "net"]),
     layer("logging", IMPURE, &["config"]),

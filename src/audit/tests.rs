@@ -21,6 +21,7 @@ fn at(seconds: u64) -> Instant {
     Instant::from_millis(seconds * 1000)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a comparison takes them")]
 fn place(listens: &str) -> Option<Place> {
     Some(Place { address: address(listens), v6_only: false, close_wait: Some(Duration::from_secs(60)) })
 }

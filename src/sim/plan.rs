@@ -78,7 +78,11 @@ impl Plan {
             self.settings.audit.interval =
                 Some(rng.between(Duration::from_millis(500), Duration::from_secs(3)));
             let listener = rng.index(self.settings.listeners.len());
-            let policy = &mut self.settings.listeners[listener].policy;
+            let listener = &mut self.settings.listeners[listener];
+            listener.send_buffer = Some(4096);
+            let policy = &mut listener.policy;
+            let bounds = &mut policy.bounds;
+            (bounds.output_low, bounds.output_high, bounds.output_max) = (256, 1024, 1 << 20);
             policy.bounds.slow_time = Duration::from_secs(600);
             policy.bounds.idle_timeout = None;
             let liveness = &mut policy.liveness;

@@ -10,6 +10,7 @@ use super::script::{Scale, Script};
 use super::tcp::{Sock, Tcp};
 use super::truth::{Case, nanos};
 use super::world::{Event, Side, World};
+use crate::audit::Anomaly;
 use crate::config::settings::Settings;
 use crate::conn::State;
 use crate::net::Signal;
@@ -76,6 +77,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut world = World::new(faults, &mut rng);
     world.canary = options.canary;
     world.sockets.faults = table_faults;
+    world.sockets.walks_out = if plan.settings.audit.interval.is_some() { 500_000 } else { 0 };
     world.trace = options.trace.then(Vec::new);
     let end = world.now() + nanos(plan.duration);
     world.horizon = end;
@@ -308,6 +310,9 @@ impl Run {
         let inspection = self.reactor.inspect();
         if let Some(what) = inspection.mistakes().pop() {
             return Err(self.fail(what));
+        }
+        if inspection.found(Anomaly::Unknown) > 0 {
+            return Err(self.fail("an audit took one of ours for another program's"));
         }
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;

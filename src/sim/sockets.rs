@@ -30,6 +30,8 @@ pub(super) struct Sockets {
     /// The next connection of the dump under way.
     next: Option<usize>,
     ports: Vec<u16>,
+    /// Chance that a client which does not read walks out without beginning to again.
+    pub(super) walks_out: u32,
     /// Connections whose row the last dump has left out.
     pub(super) missed: BTreeSet<usize>,
     rng: Rng,
@@ -43,10 +45,28 @@ impl Sockets {
             ready: false,
             next: None,
             ports: Vec::new(),
+            walks_out: 0,
             missed: BTreeSet::new(),
             rng,
         }
     }
+}
+
+impl Sockets {
+    /// Whether a client walks out on its output, and how.
+    pub(super) fn walks_out(&mut self) -> Option<Exit> {
+        let exit = self.rng.pick(&[Exit::Reset, Exit::Finish]);
+        self.rng.chance(self.walks_out).then_some(exit)
+    }
+}
+
+/// How a client leaves that does not read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Exit {
+    /// By a reset.
+    Reset,
+    /// It finishes sending, and goes on not reading for a while.
+    Finish,
 }
 
 impl SimKernel {

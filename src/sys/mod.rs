@@ -178,15 +178,13 @@ impl Kernel for Os {
     }
 
     fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
-        let waker = match &self.waker {
-            Some(waker) => Arc::clone(waker),
-            None => {
-                let waker = mio::Waker::new(self.poll.registry(), mio_token(Token::SOCKETS))
-                    .map_err(|error| errno::fatal("be woken by another thread", errno::number(&error)))?;
-                Arc::clone(self.waker.insert(Arc::new(waker)))
-            }
-        };
-        self.dump = Some(dump::Dump::start(waker, query, families)?);
+        if self.waker.is_none() {
+            let waker = mio::Waker::new(self.poll.registry(), mio_token(Token::SOCKETS))
+                .map_err(|error| errno::fatal("be woken by another thread", errno::number(&error)))?;
+            self.waker = Some(Arc::new(waker));
+        }
+        let waker = self.waker.as_ref().expect("it was made just now, if not before");
+        self.dump = Some(dump::Dump::start(Arc::clone(waker), query, families)?);
         Ok(())
     }
 

@@ -56,6 +56,7 @@
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
 //! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
+//! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
@@ -77,8 +78,10 @@
 //!
 //! # What is known of the kernel
 //!
-//! Claims about Linux in these pages name the test that shows them. `src/sys/facts.rs` shows what single
-//! calls do; `tests/close/` and `tests/liveness*.rs` show what the server makes of it.
+//! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim
+//! by test. `src/sys/facts.rs` shows what single calls do, `tests/folklore/` what is said of them and is not
+//! so, `tests/close/` and `tests/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
+//! a host against them.
 
 pub mod audit;
 pub mod buf;
@@ -88,6 +91,7 @@ pub mod conn;
 pub mod doctor;
 pub mod end;
 pub mod hub;
+pub mod lab;
 pub mod logging;
 pub mod metrics;
 pub mod net;

@@ -186,6 +186,11 @@ impl Case {
         STATES.iter().find(|&&(state, _)| state == self.row.state).map_or("unknown", |&(_, name)| name)
     }
 
+    /// Whether the program has read the end of file, and keeps the descriptor.
+    pub const fn is_read(&self) -> bool {
+        self.row.state == CLOSE_WAIT && !self.row.is_orphan() && self.row.unread == 0
+    }
+
     /// Bytes that have arrived and were not read; the FIN is none.
     pub fn unread(&self) -> u64 {
         unread(&self.row)
@@ -428,6 +433,12 @@ fn judged(
         listener.findings.push(finding);
     }
     listener.findings.sort_by_key(|finding| rank(finding.anomaly));
+    // Those that wait in a full queue for long are shown, once, where that is told.
+    let queued = |anomaly| matches!(anomaly, Anomaly::QueuedLong | Anomaly::QueuedGhost);
+    if listener.findings.iter().any(|finding| queued(finding.anomaly)) {
+        let full = listener.findings.iter_mut().filter(|finding| finding.anomaly == Anomaly::QueueFull);
+        full.for_each(|finding| finding.cases.clear());
+    }
     listener
 }
 

@@ -122,6 +122,9 @@ fn a_queue_is_full_with_one_more_than_its_limit() {
     assert_eq!(with(4), []);
     let full = with(5);
     assert_eq!((full[0].anomaly, full[0].connections, full[0].cases.len()), (Anomaly::QueueFull, 5, 1));
+    let long = vec![listener(SERVER, 5, 4), orphan(ESTABLISHED, 20_000)];
+    let long = survey(&Look::new(long), None, &thresholds()).remove(0).findings;
+    assert_eq!((long[0].cases.len(), long[1].cases.len()), (0, 1), "each is shown once");
     assert!(full[0].meaning.contains("5 connections wait in it, its limit is 4"), "{}", full[0].meaning);
 }
 

@@ -39,7 +39,7 @@ pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
         Anomaly::QueuedGhost => "The client has come, and gone again, before anybody accepted it: whoever accepts \
                                  it now serves a ghost."
             .to_owned(),
-        Anomaly::CloseWait => close_wait(all, some(|case| case.row.unread == 0), sum(Case::unread), {
+        Anomaly::CloseWait => close_wait(all, some(Case::is_read), sum(Case::unread), {
             some(|case| case.row.timer == SocketTimer::None)
         }),
         Anomaly::Unread => format!(
@@ -55,7 +55,7 @@ pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
         ),
         Anomaly::ZeroWindow => format!(
             "The peer's host answers, but its program does not read: its window is shut, and output ({}) waits here. The \
-             kernel waits as long as the peer's host answers, for days if need be.",
+             kernel waits as long as the peer's host answers.",
             bytes(sum(Case::undelivered)),
         ),
         Anomaly::Orphan => orphan(cases, sum(Case::undelivered)),
@@ -118,7 +118,7 @@ fn orphan(cases: &[Case], undelivered: u64) -> String {
     };
     format!(
         "The program has closed, and the kernel cannot deliver {owed}: {why}. It keeps the memory and tries on for \
-         a minute or two, then gives up by itself."
+         some minutes at most, then gives up by itself."
     )
 }
 

@@ -25,7 +25,7 @@ What is looked for, the worst first:
   unacknowledged  output that is sent again and again: the peer's host is gone
   zero_window     output that waits: the peer's program does not read
   orphan          closed by the program, and its output cannot be delivered
-  unwatched       idle (--idle), and no timer runs: nothing would notice that the peer's host is gone
+  unwatched       idle (--idle), and no timer runs: nothing notices if the peer's host is gone
   fin_wait2       ended by the program, and the peer does not close
   syn_recv        handshakes that clients do not finish (--handshakes)
   time_wait       the server closes first (--time-waits)
@@ -63,13 +63,16 @@ pub(super) struct Arguments {
     /// A connection that no timer watches counts after this silence
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     idle: Duration,
-    /// So many connections of one listener in `TIME_WAIT` count: 600 are ten a second
+    /// So many connections of one listener in TIME_WAIT count: 600 are ten a second
     #[arg(long, value_name = "NUMBER", default_value = "600")]
     time_waits: usize,
     /// So many handshakes of one listener that had to be repeated count
     #[arg(long, value_name = "NUMBER", default_value = "100")]
     handshakes: usize,
     /// Look twice, so far apart
+    ///
+    /// What is in the same state both times, and has not moved a byte, has lasted at least so long. It adds to
+    /// what the first look showed; --older-than stays what it is.
     #[arg(short, long, value_name = "DURATION", value_parser = duration)]
     wait: Option<Duration>,
     /// Most connections to show of one finding

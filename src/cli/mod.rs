@@ -7,6 +7,7 @@
 mod audit;
 mod console;
 mod doctor;
+mod lab;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
@@ -88,6 +89,17 @@ enum Command {
     #[command(after_help = "See 'linger audit --help' for examples and what is looked for.")]
     #[command(after_long_help = audit::HELP)]
     Audit(audit::Arguments),
+    /// Prove, on real servers, what is detected by which means, and how fast
+    ///
+    /// Builds networks of its own, of namespaces that end with it, and nothing is added to the one it is started in.
+    /// In each row real clients of a real server go in one way; in each column one means of detection is on alone,
+    /// in the last all together. A cell says how long it took; it is held against what is expected: reason,
+    /// detector, way of closing, time, and what is left on both sides. Needs root or user namespaces, and the
+    /// programs ip and nft. Exits with 1 if a cell is not as expected, with 2 if it cannot work here.
+    #[command(after_help = lab::EXAMPLES)]
+    Lab(lab::Arguments),
+    #[command(name = crate::lab::CLIENT_COMMAND, hide = true)]
+    LabClient,
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -195,6 +207,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
+        Command::LabClient => lab::client(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);

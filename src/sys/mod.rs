@@ -2,19 +2,25 @@
 //!
 //! [`Os`] stands behind the traits of [`net`](crate::net); nothing here decides anything about a
 //! connection. Read on in [`stream`] for receiving, sending and closing, in [`listener`] for accepting, in
-//! `facts` (tests) for what the kernel does at this level.
+//! [`facts`] for what the kernel does, and which test shows it.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
 mod dump;
 mod errno;
+#[cfg(not(test))]
+#[doc = include_str!("facts.md")]
+pub mod facts {}
 #[cfg(test)]
 mod facts;
 pub mod host;
 pub mod limits;
 pub mod listener;
 pub mod owners;
+#[cfg(test)]
+mod polling_facts;
+pub mod process;
 pub mod sock_diag;
 mod sockaddr;
 mod sockopt;
@@ -203,7 +209,7 @@ fn to_ready(event: &mio::event::Event) -> Ready {
             readable: event.is_readable(),
             writable: event.is_writable(),
             // Urgent data, too: a receive stops at its mark, so that a short one does not mean a drained
-            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/hostile.rs: urgent_data_hides_nothing).
+            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/hostile.rs: urgent_data_hides_nothing_behind_it).
             read_closed: event.is_read_closed() || event.is_priority(),
             write_closed: event.is_write_closed(),
             error: event.is_error(),

@@ -3,14 +3,14 @@
 use super::Report;
 use crate::audit::survey::{Case, Finding, STATES, Surveyed};
 use crate::sys::owners::Owner;
-use crate::time::Duration;
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 pub(super) fn of(report: &Report<'_>) -> String {
     let arguments = report.arguments;
     let object = json!({
-        "findings": report.findings(),
-        "connections": report.connections(),
+        "findings_total": report.findings(),
+        "connections_total": report.connections(),
         "looks": 1 + u8::from(arguments.wait.is_some()),
         "wait_ms": arguments.wait.map(millis),
         "thresholds": {

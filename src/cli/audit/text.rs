@@ -90,6 +90,9 @@ fn example(case: &Case, owner: Option<&Owner>) -> Vec<String> {
         let tries = u64::from(case.row.retries);
         remarks.push(format!("{tries} {} unanswered", plural(tries, "try", "tries")));
     }
+    if case.is_read() {
+        remarks.push("end of file read".to_owned());
+    }
     if let Some(left) = case.left() {
         remarks.push(format!("{} left", span(left)));
     }

@@ -295,8 +295,11 @@ impl State {
                 let cause = Cause { detector: Detector::EofProbe, ..end.cause };
                 Ending { cause, ..end }.closed(CloseMode::ProbeReset)
             }
-            // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted.
-            Input::Failed { detector, .. } if is_fin(end.cause.reason) => {
+            // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted. Another
+            // failure, such as a window that stays shut, only tells that it did not get there.
+            Input::Failed { reason: Reason::PeerReset | Reason::PeerResetAfterFin, detector }
+                if is_fin(end.cause.reason) =>
+            {
                 let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
                 Ending { cause, ..end }.closed(CloseMode::Reset)
             }

@@ -165,6 +165,14 @@ fn a_reset_does_not_take_the_place_of_a_cause_that_says_more() {
 }
 
 #[test]
+fn what_is_no_reset_does_not_make_one_of_a_fin() {
+    for reason in [Reason::StuckZeroWindow, Reason::LostUnacked, Reason::LocalAudit] {
+        let input = Input::Failed { reason, detector: Detector::UserTimeout };
+        assert_eq!(follows(peer_closed(Reason::PeerFin), input), "closed(peer.fin)+reset");
+    }
+}
+
+#[test]
 fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
     let late = T0 + PARTING.linger_max;
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, NOW, &PARTING);

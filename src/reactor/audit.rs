@@ -95,6 +95,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Breaks off: a server that goes away has nothing to learn.
+    #[cold]
     pub(super) fn stop_audits(&mut self) {
         self.house.audit = Instant::NEVER;
         self.kernel.stop_sockets();
@@ -104,6 +105,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Starts an audit, unless there is nothing that the kernel's table could tell of: it has no unix sockets.
+    #[cold]
     pub(super) fn begin_audit(&mut self) {
         let places: Vec<_> = self.listeners.iter().map(Slot::place).collect();
         let tcp = || places.iter().flatten();
@@ -132,6 +134,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Makes one step of the audit under way.
+    #[cold]
+    #[inline(never)]
     pub(super) fn audit_on(&mut self) {
         self.audits.due = false;
         let begun = self.kernel.now();

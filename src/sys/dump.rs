@@ -16,9 +16,6 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 const SLICES: usize = 1;
 /// Bytes of the thread's stack: it calls nothing deep.
 const STACK_BYTES: usize = 128 * 1024;
-/// How much the thread stands back behind the loop, should there be one processor for both (`setpriority(2)`).
-const NICE: i32 = 10;
-
 type Slice = Result<(Vec<SocketRow>, Progress), Fatal>;
 
 /// One reading under way. Dropping it ends the thread with the slice that it is at.
@@ -82,9 +79,11 @@ fn tell(sender: &SyncSender<Slice>, slice: Slice, waker: &mio::Waker) -> Result<
     waker.wake().map_err(|_| ())
 }
 
-/// The loop comes first.
-#[expect(unsafe_code, reason = "setpriority(2)")]
+/// The loop comes first, also where there is one processor for both: whoever wakes up takes it from a thread of this
+/// class at once (`sched(7)`, `SCHED_IDLE`). On a processor that is never idle the reading takes longer, and no more.
+#[expect(unsafe_code, reason = "sched_setscheduler(2)")]
 fn stand_back() {
-    // SAFETY: three numbers; 0 is the calling thread, as priorities are each thread's own on Linux.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    let parameter = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the kernel reads one `sched_param`; 0 is the calling thread.
+    unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
 }

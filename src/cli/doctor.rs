@@ -115,12 +115,7 @@ fn text(found: &Report, verbose: bool) -> String {
             "\nsysctl -w lasts until the next boot; the same lines in /etc/sysctl.d/*.conf outlast it.\n",
         );
     }
-    for (index, finding) in of(Verdict::Unknown).enumerate() {
-        if index == 0 {
-            text.push_str("\nHidden from here\n");
-        }
-        wrap(&mut text, 2, &format!("{}: {}", finding.name, finding.why));
-    }
+    hidden(&mut text, &of(Verdict::Unknown).collect::<Vec<_>>());
     fine(&mut text, &of(Verdict::Ok).collect::<Vec<_>>(), verbose);
     folklore(&mut text, &found.folklore, verbose);
     text
@@ -138,6 +133,20 @@ fn explain(text: &mut String, finding: &Finding, verbose: bool) {
     }
 }
 
+/// What cannot be read, by the reason.
+fn hidden(text: &mut String, findings: &[&Finding]) {
+    if !findings.is_empty() {
+        text.push_str("\nHidden from here\n");
+    }
+    let mut reasons: Vec<_> = findings.iter().map(|finding| finding.why.as_str()).collect();
+    reasons.sort_unstable();
+    reasons.dedup();
+    for reason in reasons {
+        let names = findings.iter().filter(|finding| finding.why == reason).map(|finding| finding.name);
+        wrap(text, 2, &format!("{}: {reason}", names.collect::<Vec<_>>().join(", ")));
+    }
+}
+
 fn fine(text: &mut String, findings: &[&Finding], verbose: bool) {
     text.push_str("\nFine\n");
     if verbose {
@@ -148,7 +157,7 @@ fn fine(text: &mut String, findings: &[&Finding], verbose: bool) {
     }
     let last = findings.len().saturating_sub(1);
     let entries = findings.iter().enumerate().map(|(index, finding)| {
-        let end = if index == last { "" } else { "," };
+        let end = if index == last { "" } else { ";" };
         match &finding.value {
             // The sections of sysctl's tree say nothing to a reader of a list.
             Some(value) => format!("{} = {value}{end}", short(finding.name)),

@@ -4,6 +4,7 @@
 //! flags of `serve` and `check` mean is for [`config`] to say, so that a flag, a URL and a
 //! line of the file are judged by the same rules and all their mistakes are told at once.
 
+mod audit;
 mod console;
 mod doctor;
 mod lab;
@@ -80,6 +81,14 @@ enum Command {
     /// permission. Exits with 1 if a run failed.
     #[command(after_help = sim::EXAMPLES)]
     Sim(sim::Arguments),
+    /// Look for what is wrong with the connections of any TCP server on this host
+    ///
+    /// Reads the kernel's own table of sockets: what no program has accepted, what none has closed or read, what
+    /// cannot be delivered, what nothing watches. The server needs to know nothing of it, and need not be linger.
+    /// Each finding is explained in a sentence, with what to do about it. It changes nothing.
+    #[command(after_help = "See 'linger audit --help' for examples and what is looked for.")]
+    #[command(after_long_help = audit::HELP)]
+    Audit(audit::Arguments),
     /// Prove, on real servers, what is detected by which means, and how fast
     ///
     /// Builds networks of its own, of namespaces that end with it, and nothing is added to the one it is started in.
@@ -197,6 +206,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Config => print(config::template().as_bytes()),
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabClient => lab::client(),
         Command::Completions { shell } => {

@@ -1,7 +1,9 @@
 //! Every state against every input, held against one table; and the deadlines of each state.
 
 use super::liveness::{Clocks, Due, next_due, verdict};
-use super::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use super::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use super::*;
 use crate::time::Duration;
 
@@ -213,6 +215,7 @@ fn policy() -> Policy {
             tcp_info_interval: Some(Duration::from_secs(10)),
             probe_after_eof: false,
             probe_oob: Some(Duration::from_secs(20)),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
         parting: PARTING,
         bounds: Bounds {

@@ -226,7 +226,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "readiness",
         claim: "poll says readable, so recv has something",
         fact: "it is a hint: by the time of recv there may be nothing",
-        test: "src/sys/facts_polling.rs: readiness_is_a_hint_and_no_proof",
+        test: "src/sys/polling_facts.rs: readiness_is_a_hint_and_no_proof",
         trace: none,
     },
 ];

@@ -193,6 +193,14 @@ fn descriptors_are_counted_with_those_of_our_own() {
 }
 
 #[test]
+fn few_retries_lose_goodbyes_and_many_keep_orphans() {
+    for (value, part) in [("1", "never sent again"), ("2", "never sent again"), ("9", "for minutes")] {
+        let name = "net.ipv4.tcp_orphan_retries";
+        assert!(finding(&with(name, value), name).why.contains(part), "{value}");
+    }
+}
+
+#[test]
 fn half_open_connections_are_bounded_by_their_own_setting_only_without_cookies() {
     let host = with("net.ipv4.tcp_syncookies", "0");
     assert_eq!(finding(&host, "net.ipv4.tcp_syncookies").verdict, Verdict::Harm);
@@ -281,8 +289,10 @@ fn what_cannot_be_read_is_unknown_and_why_is_said() {
         };
         assert_eq!(found.verdict, expected, "{found:?}");
     }
-    let elsewhere = finding(&host, "net.ipv4.tcp_mem").why;
-    assert!(elsewhere.contains("first network namespace"), "{elsewhere}");
+    for name in ["net.core.netdev_max_backlog", "net.ipv4.tcp_max_orphans", "net.ipv4.tcp_mem"] {
+        let why = finding(&host, name).why;
+        assert!(why.contains("first network namespace"), "{name}: {why}");
+    }
     let mut host = healthy();
     host.sysctls.insert("net.netfilter.nf_conntrack_max".into(), Reading::Denied);
     let denied = finding(&host, "net.netfilter.nf_conntrack_max");
@@ -418,6 +428,21 @@ fn this_host_is_read() {
         host.number("net.core.somaxconn", 0).is_some() && host.counters.contains_key("TcpExt.ListenDrops")
     );
     assert!(host.memory.contains_key("MemAvailable") && host.descriptors.1 > 0);
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn a_connection_takes_no_more_than_is_reckoned() {
+    let slabs = fs::read_to_string("/proc/slabinfo").expect("root may");
+    let size_of = |name: &str| -> Option<u64> {
+        let mut lines = slabs.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+        lines.find(|line| line[0] == name)?.get(3)?.parse().ok()
+    };
+    // A cache may be merged with another of its size, and then has no line.
+    let parts = ["TCP", "sock_inode_cache", "filp", "dentry", "eventpoll_epi"].map(size_of);
+    let sum: u64 = parts.iter().flatten().sum();
+    assert!(parts[0].is_some() && (2_000..=rules::memory::SLAB).contains(&sum), "{parts:?}");
+    assert!(size_of("tw_sock_TCP").is_none_or(|size| size == 256));
 }
 
 #[test]

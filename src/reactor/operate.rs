@@ -60,6 +60,7 @@ impl<K: Kernel> Reactor<K> {
             drain.at_once = true;
             return;
         }
+        self.stop_audits();
         for slot in &mut self.listeners {
             slot.gate.empty();
         }
@@ -167,7 +168,11 @@ impl<K: Kernel> Reactor<K> {
         }
         self.report.set_endings_per_second(new.log.endings_per_second);
         self.connections_max = new.server.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
+        let interval = (self.settings.audit.interval, new.audit.interval);
         self.settings = new;
+        if interval.0 != interval.1 {
+            self.arm_audit();
+        }
         self.reschedule_all();
         self.retry_accepts();
         report::reloaded(&notes);

@@ -1,11 +1,18 @@
 //! Facts about the host, read from `/proc`.
 
 use crate::net::HostCounters;
+use crate::time::Duration;
 use std::fs;
 
 /// The cap on every accept queue (`net.core.somaxconn`).
 pub fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+/// How long the kernel keeps a closed connection in `FIN_WAIT2` (`net.ipv4.tcp_fin_timeout`).
+pub fn fin_timeout() -> Option<Duration> {
+    let seconds = fs::read_to_string("/proc/sys/net/ipv4/tcp_fin_timeout").ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The host's counters. They belong to the network namespace, not to this process.
@@ -46,5 +53,6 @@ mod tests {
     fn this_host_tells() {
         assert!(host_counters().is_some());
         assert!(somaxconn().is_some_and(|limit| limit > 0));
+        assert!(fin_timeout().is_some_and(|time| !time.is_zero()));
     }
 }

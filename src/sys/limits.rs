@@ -135,4 +135,20 @@ mod tests {
             },
         );
     }
+
+    #[test]
+    fn accept_takes_a_descriptor_before_it_looks_whether_anyone_waits() {
+        in_child(
+            "sys::limits::tests::accept_takes_a_descriptor_before_it_looks_whether_anyone_waits",
+            || {
+                let mut os = Os::without_signals().unwrap();
+                let mut listener = os.listen(&testing::loopback(), Token(1)).unwrap();
+                assert!(matches!(listener.try_accept(), Accepted::WouldBlock));
+                assert!(set_rlimit(&libc::rlimit { rlim_cur: 64, rlim_max: 64 }));
+                let _hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+                // Nobody waits, and it is not that which it says (net/socket.c: __sys_accept4_file).
+                assert!(matches!(listener.try_accept(), Accepted::Exhausted(Resource::ProcessFiles)));
+            },
+        );
+    }
 }

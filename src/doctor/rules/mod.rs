@@ -1,12 +1,12 @@
 //! The table of checks. Each is a name, a function of host and aim, and the test that shows what it rests on.
 //!
 //! A rule answers `None` where the value that it is named for cannot be read: what that means is said here,
-//! once. The rules stand by subject in [`descriptors`], [`queues`], [`memory`], [`timers`], [`ports`] and
-//! [`counters`].
+//! once. The rules stand by subject in `descriptors.rs`, `queues.rs`, `memory.rs`, `timers.rs`, `ports.rs` and
+//! `counters.rs`.
 
 mod counters;
 mod descriptors;
-mod memory;
+pub(super) mod memory;
 mod ports;
 mod queues;
 mod timers;
@@ -60,11 +60,11 @@ impl Check {
         }
         let denied = host.sysctls.get(name) == Some(&Reading::Denied);
         let (verdict, why) = match self.absent {
-            _ if denied => (Verdict::Unknown, "it may not be read here: ask as root"),
-            Absent::Strange => (Verdict::Unknown, "this host does not show it"),
+            _ if denied => (Verdict::Unknown, "may not be read here: ask as root"),
+            Absent::Strange => (Verdict::Unknown, "not shown by this host"),
             Absent::Elsewhere => (
                 Verdict::Unknown,
-                "it is shown in the host's first network namespace only, and holds here too: ask there",
+                "shown in the host's first network namespace only, and in force here too: ask there",
             ),
             Absent::Fine(why) => (Verdict::Ok, why),
         };
@@ -99,12 +99,12 @@ pub const CHECKS: &[Check] = &[
     Check::new("net.ipv4.tcp_orphan_retries", timers::orphan_retries),
     Check::new("net.ipv4.tcp_retries2", timers::retries2),
     Check::new("net.ipv4.tcp_keepalive_time", timers::keepalive_time)
-        .shown_by("src/sys/facts_timers.rs: keepalive_with_the_defaults_of_the_host_is_hours_away"),
+        .shown_by("tests/folklore/detecting.rs: so_keepalive_alone_waits_for_two_hours"),
     Check::new("net.ipv4.tcp_keepalive_intvl", timers::keepalive_interval),
     Check::new("net.ipv4.tcp_keepalive_probes", timers::keepalive_probes),
     Check::new("net.ipv4.tcp_timestamps", timers::timestamps),
     Check::new("net.ipv4.ip_local_port_range", ports::range)
-        .shown_by("tests/folklore.rs: one_client_port_serves_two_connections_to_one_listener"),
+        .shown_by("tests/folklore/accepting.rs: one_client_port_serves_two_connections_to_one_listener"),
     Check::new("net.ipv4.ip_local_reserved_ports", ports::reserved),
     Check::new("net.ipv4.tcp_migrate_req", queues::migrate)
         .shown_by("src/sys/facts.rs: closing_a_listener_resets_what_waits_in_its_queue"),
@@ -116,7 +116,7 @@ pub const CHECKS: &[Check] = &[
     Check::new("TcpExt.TCPReqQFullDrop", counters::request_drops),
     Check::new("TcpExt.TW", counters::time_waits),
     Check::new("TcpExt.TCPTimeWaitOverflow", counters::time_wait_overflow)
-        .shown_by("tests/folklore.rs: a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early"),
+        .shown_by("tests/folklore/closing.rs: a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early"),
     Check::new("TcpExt.TCPAbortOnMemory", counters::aborted),
     Check::new("TcpExt.PruneCalled", counters::pruned),
 ];

@@ -75,6 +75,12 @@ struct Foreign {
     /// What a client says first, and what is answered; with \r \n \t \0 \\ \xNN
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     greet: Bytes,
+    /// What a client says every --beat-every milliseconds as long as it is well: its heartbeat
+    #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
+    beat: Bytes,
+    /// How often it says that
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 500, requires = "server")]
+    beat_every: u64,
     /// What a client says before it closes in an orderly way
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     goodbye: Bytes,
@@ -112,6 +118,8 @@ impl Foreign {
             name: self.name.clone().unwrap_or(name),
             port: self.port,
             greet: self.greet.0.clone(),
+            beat: (!self.beat.0.is_empty())
+                .then(|| (self.beat.0.clone(), Duration::from_millis(self.beat_every))),
             goodbye: self.goodbye.0.clone(),
             provoke: self.provoke.0.clone(),
             helper: [self.helper_greet.0.clone(), self.helper_provoke.0.clone()],

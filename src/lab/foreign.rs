@@ -31,6 +31,8 @@ pub struct Subject {
     pub port: u16,
     /// What a client says first, and what has to be answered with anything; nothing, and nothing is waited for.
     pub greet: Vec<u8>,
+    /// What a client says again and again as long as it is well, and how often: its heartbeat.
+    pub beat: Option<(Vec<u8>, Duration)>,
     /// What a client says before it closes; without it that row is not tried.
     pub goodbye: Vec<u8>,
     /// What makes the server send more than a small window takes, said by a client that does not read.
@@ -123,6 +125,9 @@ fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
     client.order(&format!("open {SLOT} {address} {buffer}"));
     let local = client.opened(SLOT)?;
     greet(&mut client, SLOT, &subject.greet)?;
+    if let Some((beat, every)) = &subject.beat {
+        client.order(&format!("beat {SLOT} {} {}", every.as_millis(), escape(beat)));
+    }
     if !subject.helper[0].is_empty() || !subject.helper[1].is_empty() {
         helper.order(&format!("open {SLOT} {address} 0"));
         helper.opened(SLOT)?;
@@ -339,6 +344,7 @@ mod tests {
             command: String::new(),
             port: 1,
             greet: Vec::new(),
+            beat: None,
             goodbye: Vec::new(),
             provoke: Vec::new(),
             helper: [Vec::new(), Vec::new()],

@@ -13,6 +13,7 @@ pub mod bytes;
 pub mod case;
 pub mod client;
 pub mod expect;
+pub mod foreign;
 pub mod hands;
 pub mod method;
 pub mod network;

@@ -8,6 +8,7 @@
 //! Neighbours are entered by hand: between real hosts there is a router, which always answers for its own address.
 //! Without it, a silent peer on the same wire would be found by ARP, as `lost.unreachable`, within seconds.
 
+use super::case::Case;
 use crate::net::Fatal;
 use crate::sys::process::{Namespace, spawn_in};
 use std::io::Write as _;
@@ -60,43 +61,49 @@ impl Network {
         Ok(network)
     }
 
-    /// The client's cable is pulled.
+    /// What a case does to the network, if it does anything.
     ///
     /// # Errors
-    /// When `ip` fails.
-    pub fn pull(&self) -> Result<(), Fatal> {
+    /// When `ip` or `nft` fails.
+    pub fn befall(&self, case: Case) -> Result<(), Fatal> {
+        if matches!(case, Case::Cable | Case::CableFlight) {
+            self.pull()?;
+        }
+        if matches!(case, Case::DropFromClient | Case::DropBoth) {
+            self.drop_from_client()?;
+        }
+        if matches!(case, Case::DropToClient | Case::DropBoth) {
+            self.drop_to_client()?;
+        }
+        if case == Case::NatReset {
+            self.drop_from_client_but_resets()?;
+            self.reset_to_server()?;
+        }
+        Ok(())
+    }
+
+    /// The client's cable is pulled.
+    fn pull(&self) -> Result<(), Fatal> {
         ip(&self.switch, "link set dev client down\n")
     }
 
     /// What the client sends is dropped before the server's host sees it.
-    ///
-    /// # Errors
-    /// When `nft` fails.
-    pub fn drop_from_client(&self) -> Result<(), Fatal> {
+    fn drop_from_client(&self) -> Result<(), Fatal> {
         nft(&self.server, "prerouting", &format!("iifname eth0 ip saddr {CLIENT} drop"))
     }
 
     /// What the server sends is dropped before the client's host sees it.
-    ///
-    /// # Errors
-    /// When `nft` fails.
-    pub fn drop_to_client(&self) -> Result<(), Fatal> {
+    fn drop_to_client(&self) -> Result<(), Fatal> {
         nft(&self.client, "prerouting", &format!("iifname eth0 ip saddr {SERVER} drop"))
     }
 
     /// Likewise, but for the resets that [`reset_to_server`](Self::reset_to_server) makes in its name.
-    ///
-    /// # Errors
-    /// When `nft` fails.
-    pub fn drop_from_client_but_resets(&self) -> Result<(), Fatal> {
+    fn drop_from_client_but_resets(&self) -> Result<(), Fatal> {
         nft(&self.server, "prerouting", &format!("iifname eth0 ip saddr {CLIENT} tcp flags & rst == 0 drop"))
     }
 
     /// What the server sends is answered by a reset, in the client's name.
-    ///
-    /// # Errors
-    /// When `nft` fails.
-    pub fn reset_to_server(&self) -> Result<(), Fatal> {
+    fn reset_to_server(&self) -> Result<(), Fatal> {
         nft(
             &self.client,
             "input",

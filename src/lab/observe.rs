@@ -60,6 +60,12 @@ impl Sight {
         self.client.iter().find(|row| row.local == client && row.remote == server)
     }
 
+    /// Whether somebody listens on a port of the server.
+    pub fn listens(&self, port: u16) -> bool {
+        const LISTEN: u8 = 10;
+        self.server.iter().any(|row| row.state == LISTEN && row.local.port() == port)
+    }
+
     /// The names of the states of both ends; nothing for an end that is gone.
     pub fn states(&self, server: SocketAddr, client: SocketAddr) -> [&'static str; 2] {
         let name = |row: Option<&SocketRow>| row.map_or("", |row| tcp_state_name(row.state));

@@ -174,11 +174,7 @@ fn try_play(
             None => Verdict::Unnoticed(heard_until.since(deed)),
         };
         let left = Left { server: watch.states[0], client: watch.states[1] };
-        let bounds = match expected {
-            Expected::Ended { when, .. } => Some(when.bounds(settings, quiet)),
-            Expected::Revived | Expected::Unnoticed(_) | Expected::NotApplicable => None,
-        };
-        let wrong = differences(&verdict, left, &expected, bounds);
+        let (bounds, wrong) = judge(&verdict, left, &expected, settings, quiet);
         Cell { case, method: seat.method, verdict, left, expected, bounds, wrong }
     });
     Ok(cells.collect())
@@ -197,11 +193,41 @@ fn is_decided(
         let settled = now.since(watch.since.max(at)) >= SETTLED;
         return settled || now.since(at) >= SETTLED_MAX;
     }
-    let patience = match expected {
+    now.since(deed) > patience(expected, settings, quiet)
+}
+
+/// How long to wait for an ending.
+fn patience(expected: Expected, settings: &Settings, quiet: Duration) -> Duration {
+    match expected {
         Expected::Ended { when, .. } => when.bounds(settings, quiet).1,
         Expected::Revived | Expected::Unnoticed(_) | Expected::NotApplicable => settings.horizon(),
-    };
-    now.since(deed) > patience
+        Expected::Either(all) => {
+            all.iter().map(|one| patience(*one, settings, quiet)).max().unwrap_or_default()
+        }
+    }
+}
+
+/// What is not as expected, and when the ending was expected.
+fn judge(
+    verdict: &Verdict,
+    left: Left,
+    expected: &Expected,
+    settings: &Settings,
+    quiet: Duration,
+) -> (Option<(Duration, Duration)>, Vec<String>) {
+    match expected {
+        Expected::Either(all) => {
+            let judged = all.iter().map(|one| judge(verdict, left, one, settings, quiet));
+            judged.min_by_key(|(_, wrong)| wrong.len()).unwrap_or_default()
+        }
+        Expected::Ended { when, .. } => {
+            let bounds = Some(when.bounds(settings, quiet));
+            (bounds, differences(verdict, left, expected, bounds))
+        }
+        Expected::Revived | Expected::Unnoticed(_) | Expected::NotApplicable => {
+            (None, differences(verdict, left, expected, None))
+        }
+    }
 }
 
 fn ended(latency: Duration, record: Value) -> Verdict {
@@ -282,6 +308,21 @@ mod tests {
     fn wrong(verdict: &Verdict, left: Left) -> Vec<String> {
         let expected = expected(Case::Close, Method::Base);
         differences(verdict, left, &expected, Some((Duration::ZERO, Duration::from_secs(1))))
+    }
+
+    #[test]
+    fn of_several_that_are_right_the_nearest_is_held_against() {
+        let settings = Settings::quick();
+        let expected = expected(Case::KillPaused, Method::Channel);
+        assert!(matches!(expected, Expected::Either(_)));
+        let gone = Left { server: "", client: "" };
+        let judge = |verdict: &Verdict| judge(verdict, gone, &expected, &settings, Duration::ZERO);
+        let reset = json!({"reason": "peer.reset", "detector": "recv_error", "close": "reset"});
+        assert_eq!(judge(&Verdict::Unnoticed(settings.horizon())), (None, Vec::new()));
+        let (bounds, wrong) = judge(&ended(Duration::ZERO, reset));
+        assert!(bounds.is_some() && wrong.is_empty(), "{wrong:?}");
+        assert_eq!(judge(&found("peer.fin", Duration::ZERO)).1.len(), 1, "not one of them");
+        assert_eq!(patience(expected, &settings, Duration::ZERO), settings.horizon());
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Settings {
             user_timeout: ms(89_000),
             heartbeat_timeout: ms(30_000),
             heartbeat_grace: ms(15_000),
-            heartbeat_interval: ms(15_000),
+            // Less than the half that is the default, so that an answer can be late and still within the grace.
+            heartbeat_interval: ms(10_000),
             beat: ms(10_000),
             oob: ms(30_000),
             tcp_info: ms(10_000),
@@ -91,12 +92,17 @@ impl Settings {
         slowest + slowest / 2
     }
 
-    /// After how long silence a late heartbeat still comes in time.
-    pub fn late(&self) -> Duration {
-        self.heartbeat_timeout + self.heartbeat_grace / 2
+    /// How long the last sign of life of a client that is well may lie back.
+    fn habit(&self) -> Duration {
+        self.beat.max(self.heartbeat_interval)
     }
 
-    /// After how long silence it comes too late, for a heartbeat channel as well.
+    /// When a late heartbeat comes, counted from when the next was due: beyond the timeout, and within the grace.
+    pub fn late(&self) -> Duration {
+        self.heartbeat_timeout + self.heartbeat_grace.saturating_sub(self.habit()) / 2
+    }
+
+    /// When it comes too late, for a heartbeat channel as well.
     pub fn too_late(&self) -> Duration {
         self.heartbeat_timeout + self.heartbeat_grace * 2 + self.heartbeat_grace / 2
     }
@@ -129,6 +135,8 @@ pub enum When {
     FirstPing,
     /// When the channel has ended by its own heartbeat, and then the grace is over.
     Channel,
+    /// Likewise, but the kernel may go on sending for a while what the network has not taken.
+    ChannelAfterRetries,
     /// When the channel's suspicion is answered by a reset, and the data connection's then.
     ChannelSuspicion,
     /// When the grace is over that the death of the channel has begun.
@@ -151,6 +159,7 @@ impl When {
     pub fn bounds(self, settings: &Settings, quiet: Duration) -> (Duration, Duration) {
         let s = settings;
         let heartbeat = s.heartbeat_timeout + s.heartbeat_grace;
+        let channel = heartbeat + s.heartbeat_grace;
         let second = Duration::from_secs(1);
         let (earliest, latest) = match self {
             Self::Now => (Duration::ZERO, Duration::ZERO),
@@ -171,9 +180,9 @@ impl When {
             Self::Suspicion => (Duration::ZERO, s.heartbeat_timeout + second),
             Self::Ping => (heartbeat.saturating_sub(s.heartbeat_interval.max(quiet)), heartbeat),
             Self::FirstPing => (Duration::ZERO, s.heartbeat_interval),
-            Self::Channel => {
-                let both = heartbeat + s.heartbeat_grace;
-                (both.saturating_sub(s.beat.max(quiet)), both)
+            Self::Channel => (channel.saturating_sub(s.beat.max(quiet)), channel),
+            Self::ChannelAfterRetries => {
+                (channel.saturating_sub(s.beat.max(quiet)), channel + s.beat * 3 + second)
             }
             Self::ChannelSuspicion => (Duration::ZERO, s.heartbeat_timeout + second * 2),
             Self::ChannelGrace => (s.heartbeat_grace, s.heartbeat_grace),
@@ -216,7 +225,7 @@ mod tests {
         for settings in [Settings::quick(), Settings::realistic()] {
             let (suspect, lost) =
                 (settings.heartbeat_timeout, settings.heartbeat_timeout + settings.heartbeat_grace);
-            assert!(suspect < settings.late() && settings.late() + settings.beat < lost);
+            assert!(suspect < settings.late() && settings.late() + settings.habit() < lost);
             assert!(settings.too_late() > lost + settings.heartbeat_grace);
         }
     }

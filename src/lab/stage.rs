@@ -291,20 +291,16 @@ impl Stage {
                 self.send_to_all(FLOOD_BYTES);
                 return Ok(frozen);
             }
-            Case::Cable => self.network.pull()?,
-            Case::CableFlight => {
-                self.network.pull()?;
-                self.send_to_all(1);
-            }
-            Case::DropFromClient => self.network.drop_from_client()?,
-            Case::DropToClient => self.network.drop_to_client()?,
-            Case::DropBoth => {
-                self.network.drop_from_client()?;
-                self.network.drop_to_client()?;
-            }
-            Case::NatReset => {
-                self.network.drop_from_client_but_resets()?;
-                self.network.reset_to_server()?;
+            Case::Cable
+            | Case::CableFlight
+            | Case::DropFromClient
+            | Case::DropToClient
+            | Case::DropBoth
+            | Case::NatReset => {
+                self.network.befall(self.case)?;
+                if self.case == Case::CableFlight {
+                    self.send_to_all(1);
+                }
             }
             Case::Reboot => {
                 let vanished = self.client_does(&format!("vanish {slots}"))?;

@@ -40,7 +40,7 @@ pub fn json(report: &Report) -> String {
 fn cell(cell: &Cell) -> Value {
     let mut value = json!({
         "method": cell.method.name(), "left": left(cell.left), "wrong": cell.wrong,
-        "expected": expected(cell),
+        "expected": expected(cell, &cell.expected),
     });
     let verdict = match &cell.verdict {
         Verdict::Ended { reason, detector, close, latency, record } => json!({
@@ -57,8 +57,8 @@ fn cell(cell: &Cell) -> Value {
     value
 }
 
-fn expected(cell: &Cell) -> Value {
-    match cell.expected {
+fn expected(cell: &Cell, one: &Expected) -> Value {
+    match *one {
         Expected::Ended { reason, detector, close, left: remains, .. } => json!({
             "verdict": "ended", "reason": reason.name(), "detector": detector.name(), "close": close.name(),
             "left": left(remains), "earliest_s": cell.bounds.map(|bounds| seconds(bounds.0)),
@@ -67,6 +67,9 @@ fn expected(cell: &Cell) -> Value {
         Expected::Revived => json!({"verdict": "revived"}),
         Expected::Unnoticed(remains) => json!({"verdict": "unnoticed", "left": left(remains)}),
         Expected::NotApplicable => json!({"verdict": "not_applicable"}),
+        Expected::Either(all) => {
+            json!({"either": all.iter().map(|one| expected(cell, one)).collect::<Vec<_>>()})
+        }
     }
 }
 

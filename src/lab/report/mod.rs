@@ -1,10 +1,15 @@
 //! The matrix, in the shapes in which it is told: for people, for programs, for a page and for a slide.
 
+pub mod foreign;
 mod json;
+mod markdown;
+mod svg;
 mod table;
 
 pub use json::json;
-pub use table::{details, table};
+pub use markdown::{BEGIN, END, between_marks, markdown};
+pub use svg::svg;
+pub use table::{details, mistakes, table};
 
 use super::row::{Cell, Outcome, Verdict};
 use super::run::Plan;

@@ -25,13 +25,8 @@ pub fn table(report: &Report) -> String {
     for &method in &plan.methods {
         let _ = writeln!(text, "{:>8}  {}", method.short(), method.title());
     }
-    for outcome in &report.outcomes {
-        if let Some(failure) = &outcome.failure {
-            let _ = writeln!(text, "FAILED {}: {failure}", outcome.case);
-        }
-    }
-    for cell in report.wrong() {
-        let _ = writeln!(text, "WRONG {} / {}: {}", cell.case, cell.method, cell.wrong.join("; "));
+    for line in mistakes(report) {
+        let _ = writeln!(text, "{line}");
     }
     let cells = report.outcomes.iter().flat_map(|outcome| &outcome.cells);
     let tried = cells.filter(|cell| cell.verdict != Verdict::NotApplicable).count();
@@ -44,6 +39,17 @@ pub fn table(report: &Report) -> String {
         report.kernel,
     );
     text
+}
+
+/// A line for each row that was not played, and each cell that is not as expected.
+pub fn mistakes(report: &Report) -> Vec<String> {
+    let failures = report.outcomes.iter().filter_map(|outcome| {
+        outcome.failure.as_ref().map(|failure| format!("FAILED {}: {failure}", outcome.case))
+    });
+    let wrong = report
+        .wrong()
+        .map(|cell| format!("WRONG {} / {}: {}", cell.case, cell.method, cell.wrong.join("; ")));
+    failures.chain(wrong).collect()
 }
 
 /// The reason that the last column of a row gives.

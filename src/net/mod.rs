@@ -134,8 +134,9 @@ pub struct Token(pub u64);
 impl Token {
     /// Signals.
     pub const SIGNAL: Self = Self(u64::MAX);
-    /// Rows of the kernel's table of sockets.
-    pub const SOCKETS: Self = Self(u64::MAX - 1);
+    /// Rows of the kernel's table of sockets: among those of listeners, of which there are never so many, so that
+    /// it costs connections nothing to be told from it.
+    pub const SOCKETS: Self = Self(u32::MAX as u64);
 }
 
 /// One entry of a poll: hints about one source.

@@ -307,11 +307,13 @@ const fn listener_token(index: usize) -> Token {
     Token(index as u64)
 }
 
+const SOCKETS: Key = Key::from_token(Token::SOCKETS);
+
 const fn source(token: Token) -> Source {
     let key = Key::from_token(token);
     match (token, key.generation) {
         (Token::SIGNAL, _) => Source::Signals,
-        (Token::SOCKETS, _) => Source::Sockets,
+        (_, 0) if key.index == SOCKETS.index => Source::Sockets,
         (_, 0) => Source::Listener(key.index as usize),
         (_, _) => Source::Connection(key),
     }

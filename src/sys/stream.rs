@@ -49,8 +49,19 @@ impl AsFd for Stream {
     }
 }
 
+/// Why nothing came. Apart from the receiving itself, which is so short that it needs no call.
+#[cold]
+fn not_received() -> Received {
+    match errno::last() {
+        libc::EAGAIN => Received::WouldBlock,
+        libc::EINTR => Received::Interrupted,
+        errno => Received::Failed(errno::fault(errno)),
+    }
+}
+
 impl Contract for Stream {
     #[expect(unsafe_code, reason = "recv(2)")]
+    #[inline]
     fn recv(&mut self, buffer: &mut [u8]) -> Received {
         debug_assert!(!buffer.is_empty(), "receiving into nothing would look like end of file");
         // SAFETY: the descriptor is open while `self` lives; the kernel writes within `buffer`.
@@ -58,11 +69,7 @@ impl Contract for Stream {
         match usize::try_from(result) {
             Ok(0) => Received::Eof,
             Ok(length) => Received::Bytes(length),
-            Err(_) => match errno::last() {
-                libc::EAGAIN => Received::WouldBlock,
-                libc::EINTR => Received::Interrupted,
-                errno => Received::Failed(errno::fault(errno)),
-            },
+            Err(_) => not_received(),
         }
     }
 

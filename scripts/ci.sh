@@ -22,6 +22,7 @@ docs          300   the documentation builds without a warning
 build         600   the release binary
 test          900   all tests
 namespace     900   the tests that need a network namespace of their own
+lab           300   linger lab --quick: every cell of the detection matrix is as expected
 sources       300   shell and Python sources; the layers (tests/layers.rs) are among the tests
 dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
@@ -103,6 +104,14 @@ step_namespace() {
         CARGO_NET_OFFLINE=true LINGER_TEST_NAMESPACE=1 cargo test --locked --tests -- --ignored --test-threads=1' |
         tee "$logs/namespace.out" || return 1
     grep -q '^test result: ok. [1-9]' "$logs/namespace.out" || skip "no test asks for a namespace of its own"
+}
+
+step_lab() {
+    can_unshare || unshare -Urn true 2>/dev/null || skip "network namespaces are not permitted here"
+    want ip iproute2 || skip "ip (iproute2) is not installed"
+    want nft nftables || skip "nft (nftables) is not installed"
+    cargo build --locked --release || return 1
+    target/release/linger lab --quick --details
 }
 
 step_sources() {

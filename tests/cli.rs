@@ -44,6 +44,7 @@ fn every_command_has_help_with_what_it_does() {
         ("config", "linger.toml"),
         ("doctor", "a million"),
         ("sim", "--seed 42"),
+        ("lab", "--quick"),
         ("audit", "close_wait"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),

@@ -152,7 +152,7 @@ fn case(name: &str) -> Result<Case, String> {
 }
 
 fn method(name: &str) -> Result<Method, String> {
-    let all = || Method::ALL.iter().copied().filter(|method| method.is_there());
+    let all = || Method::ALL.iter().copied();
     let names = || all().map(Method::name).collect::<Vec<_>>().join(", ");
     all()
         .find(|method| [method.name(), method.short()].contains(&name))
@@ -177,9 +177,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
-    let there: Vec<Method> = Method::ALL.iter().copied().filter(|method| method.is_there()).collect();
     let plan = Plan {
-        methods: chosen(&there, &arguments.method),
+        methods: chosen(Method::ALL, &arguments.method),
         jobs: arguments.jobs.unwrap_or(if arguments.quick { JOBS_QUICK } else { cases.len() }),
         settings: if arguments.quick { Settings::quick() } else { Settings::realistic() },
         cases,

@@ -64,8 +64,8 @@ use Detector::{
 use Expected::{Either, NotApplicable, Revived, Unnoticed};
 use Method as M;
 use Reason::{
-    LostHeartbeat, LostKeepalive, LostUnacked, PeerFin, PeerGoodbye, PeerReplaced, PeerReset, StuckFrozen,
-    StuckZeroWindow,
+    LocalAudit, LostHeartbeat, LostKeepalive, LostUnacked, PeerFin, PeerGoodbye, PeerReplaced, PeerReset,
+    StuckFrozen, StuckZeroWindow,
 };
 
 const fn left(server: &'static str, client: &'static str) -> Left {
@@ -156,6 +156,7 @@ const TABLE: &[Row] = &[
             (&[M::Readiness, M::All], ended(PeerReset, Readiness, Reset, When::Now, CLEAN)),
             (&[M::TcpInfo], ended(PeerReset, TcpInfo, Reset, When::TcpInfo, CLEAN)),
             (&[M::OobProbe], ended(PeerReset, OobProbe, Reset, When::FirstOob, CLEAN)),
+            (&[M::Audit], ended(LocalAudit, Detector::Audit, Reset, When::Audit, CLEAN)),
             // The channel is killed as well. Its end has the data connection read once more, unless the reset is there
             // already: then that passes for something it said.
             (&[M::Channel], Either(&[Unnoticed(CLEAN), RST])),

@@ -115,7 +115,7 @@ impl Subject {
 
 fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
     let network = Network::new()?;
-    let server = Server::start(&network.server, case, subject)?;
+    let mut server = Server::start(&network.server, case, subject)?;
     let mut tables = Tables::open(&network.server, &network.client)?;
     let address = SocketAddr::new(SERVER.parse().expect("an address"), subject.port);
     server.until_it_listens(&mut tables, address)?;
@@ -301,12 +301,20 @@ impl Server {
         Ok(Self { child, said, log })
     }
 
-    fn until_it_listens(&self, tables: &mut Tables, address: SocketAddr) -> Result<(), Fatal> {
-        until(tables, &format!("the server to listen on {address}"), |sight| sight.listens(address.port()))
-            .map_err(|Fatal { what, why }| Fatal {
-                what,
-                why: format!("{why}; it said: {}", self.log().concat().join("; ")),
-            })
+    fn until_it_listens(&mut self, tables: &mut Tables, address: SocketAddr) -> Result<(), Fatal> {
+        let deadline = monotonic() + PATIENCE;
+        while !tables.look()?.listens(address.port()) {
+            let over = self.child.try_wait().is_ok_and(|status| status.is_some());
+            if over || monotonic() > deadline {
+                // What it has said last may still be on its way.
+                rest(LOOK_LATER);
+                let why = if over { "it has ended" } else { "it does not" };
+                let why = format!("{why}; it said: {}", self.log().concat().join("; "));
+                return Err(Fatal { what: format!("wait for the server to listen on {address}"), why });
+            }
+            rest(LOOK);
+        }
+        Ok(())
     }
 
     /// All it has said so far, and all that its log says.

@@ -40,7 +40,7 @@ named! {
 
 /// Every means that can be switched, off; and no deadline that could end a connection in their place.
 const OFF: &str = "readiness=false&keepalive.enabled=false&user_timeout=off&heartbeat.style=off&tcp_info.interval=off&\
-     probe.after_eof=false&probe.oob=off&slow_time=1d&handshake_timeout=off&idle_timeout=off";
+     audit.end=off&probe.after_eof=false&probe.oob=off&slow_time=1d&handshake_timeout=off&idle_timeout=off";
 
 impl Method {
     /// A word for the head of a column.
@@ -83,11 +83,6 @@ impl Method {
         }
     }
 
-    /// Whether this server has it.
-    pub const fn is_there(self) -> bool {
-        !matches!(self, Self::Audit)
-    }
-
     /// Whether a connection of its own beats for the data connection.
     pub const fn has_channel(self) -> bool {
         matches!(self, Self::Channel | Self::All)
@@ -111,7 +106,8 @@ impl Method {
         let beat = format!("heartbeat.style=client&heartbeat.timeout={}", ms(s.heartbeat_timeout));
         let oob = format!("probe.oob={}", ms(s.oob));
         match self {
-            Self::Base | Self::TakeOver | Self::Audit | Self::Channel => String::new(),
+            Self::Base | Self::TakeOver | Self::Channel => String::new(),
+            Self::Audit => "audit.end=missing".into(),
             Self::Readiness => "readiness=true".into(),
             Self::TcpInfo => tcp_info,
             Self::Keepalive => keepalive,

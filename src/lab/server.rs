@@ -1,6 +1,7 @@
 //! A server of ours as a child process, and its log as it is written.
 
 use super::hands::{OURSELVES, PATIENCE};
+use super::settings::Settings;
 use crate::net::Fatal;
 use crate::sys::process::{Namespace, monotonic, spawn_in};
 use crate::time::Instant;
@@ -34,10 +35,12 @@ impl Server {
     ///
     /// # Errors
     /// When it does not; with what it said.
-    pub fn start(namespace: &Namespace, listeners: &[String]) -> Result<Self, Fatal> {
+    pub fn start(namespace: &Namespace, listeners: &[String], settings: &Settings) -> Result<Self, Fatal> {
         let mut command = Command::new(OURSELVES);
         command.args(["serve", "--log", "debug", "--log-format", "json", "--admin", "off"]);
         command.args(["--set", "log.endings_per_second=1000000"]);
+        // Audits look on all the time; what they may end is for each listener to say.
+        command.args(["--set", &format!("audit.interval={}ms", settings.audit.as_millis())]);
         command.args(listeners.iter().flat_map(|listener| ["--listen", listener]));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = spawn_in(namespace, &mut command)?;

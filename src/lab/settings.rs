@@ -26,6 +26,8 @@ pub struct Settings {
     pub oob: Duration,
     /// `tcp_info.interval`.
     pub tcp_info: Duration,
+    /// `audit.interval`.
+    pub audit: Duration,
     /// `linger`.
     pub linger: Duration,
     /// When the device comes back over another path, after the misdeed, for the means that waits for that.
@@ -53,6 +55,7 @@ impl Settings {
             beat: ms(300),
             oob: ms(1000),
             tcp_info: ms(500),
+            audit: ms(500),
             linger: ms(1000),
             comeback: ms(1000),
             slack: ms(2500),
@@ -73,6 +76,7 @@ impl Settings {
             beat: ms(10_000),
             oob: ms(30_000),
             tcp_info: ms(10_000),
+            audit: ms(60_000),
             linger: ms(5000),
             comeback: ms(10_000),
             slack: ms(5000),
@@ -87,7 +91,7 @@ impl Settings {
     /// How long the lab waits to see that nothing notices: half as long again as the slowest means takes.
     pub fn horizon(&self) -> Duration {
         let heartbeats = self.heartbeat_timeout + self.heartbeat_grace * 2;
-        let probes = self.oob * 2;
+        let probes = (self.oob * 2).max(self.audit * 2);
         let slowest = self.keepalive().max(self.user_timeout).max(heartbeats).max(probes);
         slowest + slowest / 2
     }
@@ -147,6 +151,8 @@ pub enum When {
     FirstOob,
     /// When the kernel is asked next.
     TcpInfo,
+    /// When the second audit has seen it.
+    Audit,
     /// When the device comes back.
     Comeback,
     /// When it comes back, and then `linger` is over.
@@ -189,6 +195,7 @@ impl When {
             Self::Oob => (s.oob, s.oob * 2),
             Self::FirstOob => (Duration::ZERO, s.oob),
             Self::TcpInfo => (Duration::ZERO, s.tcp_info),
+            Self::Audit => (s.audit, s.audit * 2),
             Self::Comeback => (s.comeback, s.comeback),
             Self::ComebackAndLinger => (s.comeback + s.linger, s.comeback + s.linger),
         };

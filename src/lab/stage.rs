@@ -75,7 +75,7 @@ impl Stage {
             methods.iter().map(|method| method.listener(SERVER, settings, case.parameters())).collect();
         listeners.push(listener("channels", SERVER, settings, &[&channel_parameters(settings)]));
         listeners.push(listener("helper", SERVER, settings, &[]));
-        let server = Server::start(&network.server, &listeners)?;
+        let server = Server::start(&network.server, &listeners, settings)?;
         let client = Hands::start(&network.client)?;
         let mut helper = Hands::start(&network.server)?;
         let tables = Tables::open(&network.server, &network.client)?;

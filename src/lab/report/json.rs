@@ -26,7 +26,7 @@ pub fn json(report: &Report) -> String {
         "keepalive_count": s.keepalive_count, "user_timeout_s": seconds(s.user_timeout),
         "heartbeat_timeout_s": seconds(s.heartbeat_timeout), "heartbeat_grace_s": seconds(s.heartbeat_grace),
         "heartbeat_interval_s": seconds(s.heartbeat_interval), "beat_s": seconds(s.beat),
-        "oob_s": seconds(s.oob), "tcp_info_s": seconds(s.tcp_info), "linger_s": seconds(s.linger),
+        "oob_s": seconds(s.oob), "audit_s": seconds(s.audit), "tcp_info_s": seconds(s.tcp_info), "linger_s": seconds(s.linger),
         "comeback_s": seconds(s.comeback), "slack_s": seconds(s.slack),
     });
     let whole = json!({

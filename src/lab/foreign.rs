@@ -136,6 +136,10 @@ fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
     until(&mut tables, "the server to accept", |sight| {
         sight.at_server(address, local).is_some_and(|row| !row.is_orphan())
     })?;
+    if let Some((_, every)) = subject.beat {
+        // Between two beats: one whose answer is under way would be data in flight.
+        rest(every / 2);
+    }
     if subject.provokes_itself(case) {
         client.order(&format!("deaf {SLOT}"));
         if subject.provoke.is_empty() {

@@ -46,12 +46,13 @@ impl Settings {
         Self {
             keepalive_idle: ms(1000),
             keepalive_interval: ms(1000),
-            keepalive_count: 3,
-            user_timeout: ms(3000),
+            // One more than the default, so that on a busy machine, too, a heartbeat comes well before it.
+            keepalive_count: 4,
+            user_timeout: ms(4000),
             heartbeat_timeout: ms(1000),
             // The kernel's keepalive timer, whose unit is the second, has time for the one probe.
             heartbeat_grace: ms(1500),
-            heartbeat_interval: ms(500),
+            heartbeat_interval: ms(600),
             beat: ms(300),
             oob: ms(1000),
             tcp_info: ms(500),
@@ -160,6 +161,21 @@ pub enum When {
 }
 
 impl When {
+    /// Whether it is a matter of luck when the means looks next.
+    pub const fn varies(self) -> bool {
+        matches!(
+            self,
+            Self::Suspicion
+                | Self::ChannelSuspicion
+                | Self::FirstPing
+                | Self::FirstOob
+                | Self::TcpInfo
+                | Self::Audit
+                | Self::HeartbeatAfterRetries
+                | Self::ChannelAfterRetries
+        )
+    }
+
     /// The earliest and the latest time. The kernel's and the server's timers run since the peer was last heard of,
     /// which may be as long as `quiet` before the misdeed.
     pub fn bounds(self, settings: &Settings, quiet: Duration) -> (Duration, Duration) {

@@ -24,6 +24,9 @@ const REBORN: u32 = 200;
 /// Slots of those who are in the way of others, in the helper.
 const BLOCKERS: u32 = 300;
 
+/// More than the kernel delays an acknowledgement (`TCP_DELACK_MIN`, 40 ms).
+const BETWEEN_BEATS: Duration = Duration::from_millis(150);
+
 /// Bytes of a message that shuts a small window, together with one more of them.
 const FLOOD_BYTES: usize = 60_000;
 
@@ -274,6 +277,8 @@ impl Stage {
     /// # Errors
     /// When it cannot be done.
     pub fn misdeed(&mut self) -> Result<Instant, Fatal> {
+        // Between two beats, and with the last one acknowledged: what follows does not depend on luck.
+        rest(self.settings.beat.min(BETWEEN_BEATS * 2) / 2);
         let slots = self.slots();
         let now = monotonic();
         match self.case {

@@ -1,9 +1,10 @@
 //! For a page: the matrix as a table whose text is the same from run to run, and its place between two marks.
 //!
-//! What is compared run by run must not wander: a latency that a timer makes is rounded to half a second, and one that
-//! only the machine makes is `now`.
+//! What is compared run by run must not wander: a latency that a timer makes is rounded to half a second, one that
+//! only the machine makes is `now`, and where it is luck when the means looks next, the latest time is told.
 
 use super::Report;
+use crate::lab::expect::Expected;
 use crate::lab::row::{Cell, Outcome, Verdict};
 use crate::time::Duration;
 use std::fmt::Write as _;
@@ -27,24 +28,33 @@ pub fn markdown(report: &Report) -> String {
     for outcome in &report.outcomes {
         let _ = write!(text, "| {} |", outcome.case.title());
         for cell in &outcome.cells {
-            let _ = write!(text, " {} |", word(cell));
+            let _ = write!(text, " {} |", word(cell, report.plan.settings.slack));
         }
         let _ = writeln!(text, " {} |", said(outcome));
     }
     let methods = report.plan.methods.iter();
     let legend: Vec<String> =
         methods.map(|method| format!("**{}** {}", method.short(), method.title())).collect();
-    let _ = writeln!(text, "\n{}.", legend.join("; "));
+    let _ = writeln!(
+        text,
+        "\n{}. A dash is not noticed; (–), noticed by luck; blank, not tried.",
+        legend.join("; ")
+    );
     text
 }
 
-fn word(cell: &Cell) -> String {
+fn word(cell: &Cell, slack: Duration) -> String {
     let mark = if cell.wrong.is_empty() { "" } else { "**!** " };
-    let word = match &cell.verdict {
-        Verdict::Ended { latency, .. } => rounded(*latency),
-        Verdict::Revived => "revived".into(),
-        Verdict::Unnoticed(_) => "–".into(),
-        Verdict::NotApplicable => String::new(),
+    let word = match (&cell.verdict, cell.expected, cell.bounds) {
+        // What decides is luck, and the page would say another thing each time.
+        (_, Expected::Either([Expected::Unnoticed(_), ..]), _) => "(–)".into(),
+        (Verdict::Ended { .. }, Expected::Ended { when, .. }, Some((_, latest))) if when.varies() => {
+            format!("≤ {}", rounded(latest.saturating_sub(slack)))
+        }
+        (Verdict::Ended { latency, .. }, _, _) => rounded(*latency),
+        (Verdict::Revived, _, _) => "revived".into(),
+        (Verdict::Unnoticed(_), _, _) => "–".into(),
+        (Verdict::NotApplicable, _, _) => String::new(),
     };
     format!("{mark}{word}")
 }

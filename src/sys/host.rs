@@ -8,6 +8,14 @@ pub fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
+/// How many ephemeral ports a source address has towards one destination (`net.ipv4.ip_local_port_range`).
+pub fn ephemeral_ports() -> Option<u32> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = range.split_ascii_whitespace().map_while(|bound| bound.parse::<u32>().ok());
+    let (low, high) = (bounds.next()?, bounds.next()?);
+    Some(high.saturating_sub(low) + 1)
+}
+
 /// The host's counters. They belong to the network namespace, not to this process.
 pub(super) fn host_counters() -> Option<HostCounters> {
     parse(&fs::read_to_string("/proc/net/netstat").ok()?)

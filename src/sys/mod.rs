@@ -7,6 +7,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
+pub mod connect;
 mod errno;
 #[cfg(test)]
 mod facts;
@@ -45,6 +46,8 @@ pub struct Os {
     origin: std::time::Instant,
     signals: Option<Signals>,
     reserve: Option<limits::Reserve>,
+    /// Entries of a poll by [`connect`]'s finer clock.
+    fine: Vec<libc::epoll_event>,
 }
 
 impl Os {
@@ -74,7 +77,14 @@ impl Os {
         let poll =
             mio::Poll::new().map_err(|error| errno::fatal("create an epoll set", errno::number(&error)))?;
         let events = mio::Events::with_capacity(EVENTS_MAX);
-        Ok(Self { poll, events, origin: std::time::Instant::now(), signals: None, reserve: None })
+        Ok(Self {
+            poll,
+            events,
+            origin: std::time::Instant::now(),
+            signals: None,
+            reserve: None,
+            fine: Vec::new(),
+        })
     }
 }
 

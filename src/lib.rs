@@ -54,6 +54,7 @@
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
+//! | [`load`] | a generator of load and faults, a client of this server and of others |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
@@ -85,6 +86,7 @@ pub mod config;
 pub mod conn;
 pub mod end;
 pub mod hub;
+pub mod load;
 pub mod logging;
 pub mod metrics;
 pub mod net;

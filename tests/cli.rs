@@ -43,6 +43,7 @@ fn every_command_has_help_with_what_it_does() {
         ("check", "every mistake"),
         ("config", "linger.toml"),
         ("sim", "--seed 42"),
+        ("load", "stuck.frozen"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),
     ] {

@@ -5,6 +5,7 @@
 //! line of the file are judged by the same rules and all their mistakes are told at once.
 
 mod console;
+mod load;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
@@ -70,6 +71,14 @@ enum Command {
     /// permission. Exits with 1 if a run failed.
     #[command(after_help = sim::EXAMPLES)]
     Sim(sim::Arguments),
+    /// Put a server under load, misbehave, and check what it says of it
+    ///
+    /// Plays very many clients of any server that speaks echo, RESP (Redis) or HTTP, measures latency without
+    /// leaving out what a stall held up, and on linger commits faults and holds every verdict of the server
+    /// against what really happened.
+    #[command(after_help = "See 'linger load --help' for open and closed loop, the faults, and examples.")]
+    #[command(after_long_help = format!("{}\n\n{}", load::HELP, load::AFTER))]
+    Load(Box<load::Arguments>),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -175,6 +184,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(arguments) => check(&arguments.sources()),
         Command::Config => print(config::template().as_bytes()),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);

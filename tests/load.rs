@@ -272,6 +272,42 @@ fn processes_add_up() {
 }
 
 #[test]
+fn clients_without_an_identity_are_counted() {
+    let server = server();
+    let admin = server.address("admin").to_string();
+    let arguments = [
+        "-c",
+        "20",
+        "--rate",
+        "200",
+        "-d",
+        "500ms",
+        "--admin",
+        &admin,
+        "--fault",
+        "fin=10%,rst=20%,half_close=10%,trickle=5%",
+        "--json",
+    ];
+    let output = load(&url(&server, "echo"), &arguments);
+    let run = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{run}");
+    let rows = run["endings"].as_array().expect("rows");
+    let counted =
+        |reason: &str| rows.iter().find(|row| row["reasons"][0] == reason).map(|row| &row["counted"]);
+    assert_eq!(counted("peer.fin"), Some(&16.into()), "4 that did wrong, and 12 at the end");
+    assert_eq!(counted("peer.reset"), Some(&4.into()));
+
+    // Somebody else's ending in the meantime is one too many.
+    let arguments =
+        ["-c", "2", "--rate", "20", "-d", "1s", "--admin", &admin, "--patience", "500ms", "--json"];
+    let child = start(&url(&server, "echo"), &arguments);
+    until("it is connected", || server.ended("peer.fin") > 0 && server.connections("echo").len() == 2);
+    drop(server.connect("echo"));
+    let output = child.wait_with_output().expect("the child can be waited for");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
 fn churn_replaces_connections_and_each_leaves_as_it_should() {
     let server = server();
     let arguments = ["-c", "10", "--rate", "100", "--churn", "100", "-d", "1s", "--identities", "--json"];

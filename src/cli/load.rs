@@ -6,7 +6,7 @@ use crate::load::plan::{Judge, Plan, Scheme, Target, parse_duration, parse_rate}
 use crate::load::report::{Finished, json, table};
 use crate::load::{self, procs};
 use clap::Args;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,7 +34,8 @@ Faults (--fault), each a share of the clients, spread over the time of the load;
 
   Each client has an identity (IDENT, as --identities), and the server is asked by subscribing to
   $presence:*. A wrong verdict is listed with the identity it is about; who does nothing wrong must
-  have no ending at all.";
+  have no ending at all. Where there are no identities (echo), --admin compares the server's counters
+  of endings before and after.";
 
 pub(super) const AFTER: &str = "\
 Examples:
@@ -99,10 +100,13 @@ pub(super) struct Arguments {
     /// How much later than due anything may come: a connection, the last answers, a verdict
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     patience: Duration,
+    /// Ask linger's admin interface there how many ended for which reason, instead of presence: for echo
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unjudged", "identities", "heartbeat"])]
+    admin: Option<SocketAddr>,
     /// Misbehave without asking the server for its verdicts: for servers that are not linger
     #[arg(long)]
     unjudged: bool,
-    /// Source addresses, taken in turn; on loopback more than 10,000 connections spread over 127.1.0.0/20 unasked
+    /// Source addresses, taken in turn; more than 10,000 to loopback spread over 127.1.0.0/20 unasked
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     source: Vec<IpAddr>,
     /// Processes that share the work; their figures are added up
@@ -138,7 +142,7 @@ impl Arguments {
             (target, mix) => return Err([target.err(), mix.err()].into_iter().flatten().collect()),
         };
         let resp = target.scheme == Scheme::Resp;
-        let judged_faults = !faults.is_empty() && !self.unjudged && resp;
+        let judged_faults = !faults.is_empty() && !self.unjudged && self.admin.is_none() && resp;
         let identities = self.identities || self.heartbeat.is_some() || judged_faults;
         let default_size = if target.scheme == Scheme::Echo { 64 } else { 0 };
         let mut plan = Plan {
@@ -153,7 +157,11 @@ impl Arguments {
             heartbeat: self.heartbeat,
             churn: self.churn.filter(|&rate| rate > 0.0),
             faults,
-            judge: if self.unjudged { Judge::Nobody } else { Judge::Presence },
+            judge: match self.admin {
+                _ if self.unjudged => Judge::Nobody,
+                Some(admin) => Judge::Admin(admin),
+                None => Judge::Presence,
+            },
             contract: Contract {
                 heartbeat: self.heartbeat.unwrap_or_default(),
                 grace: self.grace,

@@ -1,6 +1,6 @@
 //! What a run is to do: checked, with every mistake told before anything is started.
 
-use super::faults::{Contract, Mix};
+use super::faults::{Contract, Fault, Mix};
 use super::schedule::share;
 use crate::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -89,6 +89,8 @@ impl Target {
 pub enum Judge {
     /// Presence channels of the target itself: each client has an identity.
     Presence,
+    /// The admin interface at this address: its counters of endings, before and after.
+    Admin(SocketAddr),
     /// Nobody is asked.
     Nobody,
 }
@@ -180,6 +182,16 @@ impl Plan {
         );
         for fault in self.faults.faults() {
             wrong(
+                scheme == Scheme::Echo && matches!(fault, Fault::Garbage | Fault::FinMidframe),
+                format!("--fault {fault}: to echo everything is right, and no request has a middle"),
+            );
+            wrong(
+                fault.needs_heartbeat() && !self.identities && self.judge != Judge::Nobody,
+                format!(
+                    "--fault {fault} is noticed by a missing heartbeat, which only clients of resp promise"
+                ),
+            );
+            wrong(
                 fault.needs_heartbeat() && self.identities && self.heartbeat.is_none(),
                 format!("--fault {fault} is noticed by a missing heartbeat; add --heartbeat 5s"),
             );
@@ -191,8 +203,8 @@ impl Plan {
         wrong(
             !self.faults.is_empty() && self.judge == Judge::Presence && !self.identities,
             format!(
-                "--fault: who misbehaves on {} has no identity that the server could tell of; use resp://, or add \
-                 --unjudged to misbehave without asking",
+                "--fault: who misbehaves on {} has no identity that the server could tell of; use resp://, give its \
+                 admin interface by --admin, or misbehave without asking by --unjudged",
                 scheme.name()
             ),
         );
@@ -216,7 +228,10 @@ impl Plan {
     /// Chooses source addresses on loopback where one has too few ports; process `index` of `of` takes its own.
     pub fn spread_sources(&mut self, index: u32, of: u32) {
         let loopback = matches!(self.target.address.ip(), IpAddr::V4(ip) if ip.is_loopback());
-        let many = self.connections.saturating_mul(of) > PER_SOURCE || self.churn.is_some();
+        // A connection that is replaced keeps its port for as long as its TIME_WAIT lasts, a minute.
+        let kept = self.churn.unwrap_or(0.0) * f64::from(of) * self.duration.as_secs_f64().min(60.0);
+        let ports = f64::from(self.connections) * f64::from(of) + kept;
+        let many = ports > f64::from(PER_SOURCE);
         if !self.sources.is_empty() || !loopback || !many {
             return;
         }

@@ -204,6 +204,10 @@ pub struct Totals {
     pub churned: u64,
     /// Connections that the server closed as a matter of course (HTTP), and that were opened again.
     pub reopened: u64,
+    /// Misdeeds committed.
+    pub misdeeds: IndexMap<Fault, u64>,
+    /// Clients that were well when the run ended, and closed then.
+    pub left: u64,
     /// Heartbeats sent.
     pub beats: u64,
     /// Bytes sent.
@@ -245,6 +249,10 @@ impl Totals {
         self.churned += other.churned;
         self.reopened += other.reopened;
         self.beats += other.beats;
+        self.left += other.left;
+        for (&fault, &count) in &other.misdeeds {
+            *self.misdeeds.entry(fault).or_default() += count;
+        }
         self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;
         self.ramp_s = self.ramp_s.max(other.ramp_s);

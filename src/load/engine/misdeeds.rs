@@ -5,7 +5,7 @@ use super::Engine;
 use super::open::command;
 use crate::load::client::State;
 use crate::load::faults::Fault;
-use crate::net::{CloseHow, Connector};
+use crate::net::{CloseHow, Connector, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -17,6 +17,9 @@ const FLOOD_MAX: u32 = 256;
 const FLOOD_BYTES: usize = 32 * 1024;
 /// How often a flood goes on, and its client is heard.
 const FLOOD_STEP: Duration = Duration::from_millis(50);
+/// How often a host that is about to vanish looks whether the server has acknowledged all it sent; that takes up to
+/// a delayed acknowledgement, 40 ms as a rule.
+const QUIET_STEP: Duration = Duration::from_millis(5);
 /// The time between two bytes of a trickle; less if more were promised.
 const TRICKLE_STEP: Duration = Duration::from_millis(100);
 
@@ -74,12 +77,18 @@ impl<K: Connector> Engine<K> {
         let Some(fault) = client.fault else { return };
         let number = client.number;
         self.now = self.kernel.now();
-        if matches!(fault, Fault::Vanish | Fault::Reboot)
-            && let Err(refused) = self.kernel.go_deaf(&client.stream)
-        {
-            return self.skip(key, fault, format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
+        if matches!(fault, Fault::Vanish | Fault::Reboot) {
+            // What was sent and not acknowledged, the kernel would send again: a host that is gone does not.
+            if client.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
+                client.act_at = self.now + QUIET_STEP;
+                return self.arm(key);
+            }
+            if let Err(refused) = self.kernel.go_deaf(&client.stream) {
+                return self.skip(key, fault, format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
+            }
         }
         self.ledger.commit(number, fault, self.now);
+        *self.totals.misdeeds.entry(fault).or_default() += 1;
         match fault {
             Fault::Goodbye => self.leave_with(key, &command(&["QUIT".to_owned()])),
             Fault::Garbage => self.leave_with(key, b"*x\r\n"),

@@ -9,6 +9,7 @@ mod traffic;
 mod watch;
 
 use super::client::{Client, State};
+use super::faults::{Contract, Fault};
 use super::plan::{Judge, Plan};
 use super::proto::Wire;
 use super::schedule::Schedule;
@@ -266,8 +267,7 @@ impl<K: Connector> Engine<K> {
             Phase::Ready if !self.wait_for_go => self.enter(Phase::Loading, on),
             Phase::Loading if over => self.enter(Phase::Draining, on),
             Phase::Draining if over || self.in_flight == 0 => self.enter(Phase::Settling, on),
-            Phase::Settling => match self.ledger.wanted_until(&self.plan.contract).filter(|_| self.watches())
-            {
+            Phase::Settling => match self.verdicts_until() {
                 Some(until) if until > self.now => self.phase_ends = until,
                 Some(_) | None => self.enter(Phase::Done, on),
             },
@@ -277,6 +277,17 @@ impl<K: Connector> Engine<K> {
             | Phase::Loading
             | Phase::Draining
             | Phase::Done => {}
+        }
+    }
+
+    /// Until when the clients have to stay for the sake of verdicts that are not there yet.
+    fn verdicts_until(&self) -> Option<Instant> {
+        let contract = &self.plan.contract;
+        match self.plan.judge {
+            Judge::Presence if self.plan.identities => self.ledger.wanted_until(contract),
+            // Counters are looked at afterwards, with patience.
+            Judge::Admin(_) => self.ledger.wanted_until(&Contract { patience: Duration::ZERO, ..*contract }),
+            Judge::Presence | Judge::Nobody => None,
         }
     }
 
@@ -367,10 +378,10 @@ impl<K: Connector> Engine<K> {
         for key in keys {
             if let Some(client) = self.table.remove(key) {
                 // Those who took no part have no say in it either; and nothing of them may linger here.
-                let how = match client.state {
-                    State::Misbehaving | State::Connecting => CloseHow::Reset,
-                    State::Greeting | State::Up | State::Quieting | State::Leaving => CloseHow::Plain,
-                };
+                let well = matches!(client.state, State::Greeting | State::Up | State::Quieting)
+                    || client.fault == Some(Fault::Trickle);
+                let how = if well { CloseHow::Plain } else { CloseHow::Reset };
+                self.totals.left += u64::from(well);
                 client.stream.close(how);
             }
         }
@@ -400,6 +411,7 @@ impl<K: Connector> Engine<K> {
                     return self.connect_timed_out(key);
                 }
             }
+            State::Quieting if client.in_flight == 0 => return self.commit(key),
             State::Quieting | State::Leaving => {}
             State::Up => {
                 if self.now >= client.act_at {
@@ -418,8 +430,8 @@ impl<K: Connector> Engine<K> {
         let at = match client.state {
             State::Connecting | State::Greeting => client.since + self.plan.contract.patience,
             State::Up => client.act_at.min(self.beat_due(client)),
-            State::Misbehaving => client.act_at,
-            State::Quieting | State::Leaving => Instant::NEVER,
+            State::Quieting | State::Misbehaving => client.act_at,
+            State::Leaving => Instant::NEVER,
         };
         if at < Instant::NEVER {
             self.wheel.arm(key.index, at);

@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 const WINDOW: u32 = 128;
 /// How long after a connection could not be made the next is tried; doubled each time, up to a second.
 const RETRY: Duration = Duration::from_millis(10);
+/// How long after the server has closed on a client the next is tried.
+const REST: Duration = Duration::from_millis(100);
 /// Failures in a row that end a run in which nothing has ever come up.
 const HOPELESS: u32 = 8;
 
@@ -70,6 +72,11 @@ impl Opening {
 
     pub(super) fn again(&mut self) {
         self.fresh += 1;
+    }
+
+    /// Nobody is opened for a while.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.not_before = self.not_before.max(now + REST);
     }
 
     pub(super) fn come_back(&mut self, number: u32) {
@@ -214,15 +221,17 @@ impl<K: Connector> Engine<K> {
             ConnectError::Fault(Fault::TimedOut) => Trouble::ConnectTimeout,
             ConnectError::Fault(_) => Trouble::ConnectFailed,
         };
-        self.totals.troubles.add(trouble, 1, || words(error, &address));
+        // What ran out here does not come back by trying: those that were still to come do not.
+        let ran_out = matches!(error, ConnectError::NoPort | ConnectError::NoDescriptor);
+        let failed = 1 + if ran_out { u64::from(std::mem::take(&mut self.opening.fresh)) } else { 0 };
+        self.totals.troubles.add(trouble, failed, || words(error, &address));
         let opening = &mut self.opening;
         opening.failures += 1;
         opening.not_before = self.now + (RETRY * (1 << opening.failures.min(7))).min(Duration::from_secs(1));
         if self.totals.opened == 0 && opening.failures >= HOPELESS.min(self.plan.connections.max(2)) {
             return self.fail(format!("connect to {address}"), words(error, &address));
         }
-        // What ran out here does not come back by trying.
-        if !matches!(error, ConnectError::NoPort | ConnectError::NoDescriptor) {
+        if !ran_out {
             opening.come_back(number);
         }
     }

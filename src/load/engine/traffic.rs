@@ -15,7 +15,8 @@ struct Heard {
     greeted: Option<Result<(), String>>,
     refused: u64,
     refusal: Option<String>,
-    stray: bool,
+    /// It came although nothing was asked.
+    stray: Option<String>,
 }
 
 impl<K: Connector> Engine<K> {
@@ -91,7 +92,11 @@ impl<K: Connector> Engine<K> {
         let (in_flight, oldest) = (&mut client.in_flight, &mut client.oldest);
         let latencies = &mut self.interval.latency;
         let taken = self.wire.take(&mut client.session, bytes, |answer| match answer {
-            Answer::Expected | Answer::Refused(_) if *in_flight == 0 => heard.stray = true,
+            Answer::Expected if *in_flight == 0 => {
+                heard.stray = Some("the server answered more than it was asked".to_owned());
+            }
+            // How a full server, or one that does not like us, parts: not an answer.
+            Answer::Refused(text) if *in_flight == 0 => heard.stray = Some(excerpt(text)),
             Answer::Expected | Answer::Refused(_) => {
                 latencies.record(at.since(times[*oldest as usize]));
                 *oldest = if *oldest + 1 == pipeline { 0 } else { *oldest + 1 };
@@ -116,8 +121,8 @@ impl<K: Connector> Engine<K> {
     }
 
     fn after_answers(&mut self, key: Key, heard: Heard, at: Instant) {
-        if heard.stray {
-            return self.wrong_protocol(key, "the server answered more than it was asked");
+        if let Some(words) = heard.stray {
+            return self.wrong_protocol(key, &words);
         }
         if heard.refused > 0 {
             let refusal = || heard.refusal.unwrap_or_default();
@@ -132,6 +137,12 @@ impl<K: Connector> Engine<K> {
             None => {}
         }
         let Some(client) = self.table.get_mut(key) else { return };
+        // It is not worth asking again: the server closes, and says so beforehand.
+        if self.wire.closes(&client.session) && client.state == State::Up {
+            self.totals.reopened += 1;
+            self.open_another();
+            return self.forget(key, CloseHow::Plain);
+        }
         match client.state {
             State::Up if self.phase == Phase::Loading => {
                 if self.plan.rate.is_none() {
@@ -294,12 +305,13 @@ impl<K: Connector> Engine<K> {
                 let in_flight = client.in_flight;
                 if self.wire.closes(&client.session) || (self.is_http() && in_flight == 0) {
                     self.totals.reopened += 1;
+                    self.open_another();
                 } else {
                     let words =
                         || format!("closed by the server after {age:.1?}, {in_flight} requests under way");
                     self.totals.troubles.add(Trouble::Closed, 1, words);
+                    self.open_another_later();
                 }
-                self.reopen();
             }
         }
         self.forget(key, CloseHow::Plain);
@@ -316,7 +328,7 @@ impl<K: Connector> Engine<K> {
             State::Leaving | State::Misbehaving => {}
             State::Connecting | State::Greeting | State::Up | State::Quieting => {
                 self.totals.troubles.add(Trouble::Reset, 1, || format!("{fault:?} after {age:.1?}"));
-                self.reopen();
+                self.open_another_later();
             }
         }
         self.forget(key, CloseHow::Plain);
@@ -328,15 +340,21 @@ impl<K: Connector> Engine<K> {
             let target = &self.plan.target;
             return self.fail(format!("speak {} with {}", target.scheme.name(), target.address), broken);
         }
-        self.reopen();
+        self.open_another_later();
         self.forget(key, CloseHow::Plain);
     }
 
-    /// Another client takes the place of one that is lost, as long as there is a load.
-    pub(super) fn reopen(&mut self) {
+    /// Another client takes the place of one that is gone, as long as there is a load.
+    fn open_another(&mut self) {
         if matches!(self.phase, Phase::Ramping | Phase::Loading) {
             self.opening.again();
         }
+    }
+
+    /// Likewise, but not at once: a server that throws everybody out would only be stormed.
+    fn open_another_later(&mut self) {
+        self.open_another();
+        self.opening.rest(self.now);
     }
 
     fn is_http(&self) -> bool {

@@ -2,6 +2,7 @@
 //! `version` does.
 
 use super::{Finished, Point, micros, quantiles, rounded, warnings::Warning};
+use crate::load::counted::CountRow;
 use crate::load::stats::Latency;
 use crate::load::verdicts::Wrong;
 use indexmap::IndexMap;
@@ -30,6 +31,7 @@ struct Run<'a> {
     generator_cpu: f64,
     errors: Vec<Error<'a>>,
     verdicts: Option<Verdicts<'a>>,
+    endings: Option<&'a [CountRow]>,
     skipped: Vec<Skipped<'a>>,
     points: &'a [Point],
     warnings: &'a [Warning],
@@ -179,6 +181,7 @@ pub fn render(run: &Finished) -> String {
             rows: rows(run, verdicts),
             listed: &verdicts.wrong,
         }),
+        endings: run.counts.as_ref().map(|counts| counts.rows.as_slice()),
         skipped: totals
             .skipped
             .iter()

@@ -6,6 +6,7 @@ pub mod progress;
 pub mod table;
 pub mod warnings;
 
+use super::counted::Counts;
 use super::plan::Plan;
 use super::stats::{Interval, Latency, Totals};
 use super::verdicts::Verdicts;
@@ -67,6 +68,8 @@ pub struct Finished {
     pub totals: Totals,
     /// What the server said; none if it was not asked.
     pub verdicts: Option<Verdicts>,
+    /// What the server's counters say; none if they were not asked.
+    pub counts: Option<Counts>,
     /// Second by second.
     pub points: Vec<Point>,
     /// What stands in doubt.
@@ -76,7 +79,8 @@ pub struct Finished {
 impl Finished {
     /// Whether everything went as it should.
     pub fn is_fine(&self) -> bool {
-        let wrong = self.verdicts.as_ref().map_or(0, Verdicts::wrong_count);
+        let wrong = self.verdicts.as_ref().map_or(0, Verdicts::wrong_count)
+            + self.counts.as_ref().map_or(0, Counts::wrong);
         self.totals.troubles.total() == 0 && wrong == 0 && self.totals.skipped.is_empty()
     }
 

@@ -1,6 +1,7 @@
 //! The end of a run, for people.
 
 use super::{Finished, human, quantiles};
+use crate::load::counted::Counts;
 use crate::load::faults::Truth;
 use crate::load::verdicts::{Row, Verdicts};
 use std::fmt::Write as _;
@@ -18,6 +19,9 @@ pub fn render(run: &Finished) -> String {
     troubles(run, &mut out);
     if let Some(verdicts) = &run.verdicts {
         table(run, verdicts, &mut out);
+    }
+    if let Some(counts) = &run.counts {
+        counted(counts, &mut out);
     }
     for (fault, (count, why)) in &run.totals.skipped {
         let _ = writeln!(out, "skipped      {fault}: {count} clients could not: {why}");
@@ -135,6 +139,15 @@ fn table(run: &Finished, verdicts: &Verdicts, out: &mut String) {
     let more = verdicts.wrong_count().saturating_sub(verdicts.wrong.len().min(WRONG_MAX) as u64);
     if more > 0 {
         let _ = writeln!(out, "wrong        and {more} more (--json lists up to 200 a process)");
+    }
+}
+
+fn counted(counts: &Counts, out: &mut String) {
+    let _ = writeln!(out, "endings      {:>8}{:>8}  as the server counts them", "expected", "counted");
+    for row in &counts.rows {
+        let mark = if row.expected == row.counted { "" } else { "  wrong" };
+        let reasons = row.reasons.join(" or ");
+        let _ = writeln!(out, "             {:>8}{:>8}  {reasons}{mark}", row.expected, row.counted);
     }
 }
 

@@ -16,10 +16,10 @@ usage: scripts/bench.sh [OPTION]...
 Builds the C baseline and linger, measures both in turn, and prints a table with a verdict for each bar.
 
   --quick             fewer and shorter rounds: about 45 s instead of 4 min; figures are rougher
-  --only PART[,PART]  of: echo, churn, syscalls, instructions, memory, idle, heartbeat (default: all)
+  --only PART[,PART]  of: echo, churn, syscalls, instructions, memory, idle, heartbeat, audit (default: all)
   --strict            a missed bar on a timing ratio fails too (they are noisy: use a quiet machine)
-  --server CMD        the echo server to measure in all parts but the last two, which are about linger's
-                      own heartbeat; {port} stands for its port, on 127.0.0.1
+  --server CMD        the echo server to measure in all parts but the last three, which are about what
+                      only linger has; {port} stands for its port, on 127.0.0.1
                       (default: target/release/linger serve --listen echo://127.0.0.1:{port} ...)
   --resp-server CMD   the same for RESP; must answer `IDENT dev1` with a line
   --rounds N          rounds of the timed parts (15; quick 5)
@@ -41,7 +41,7 @@ HELP
 
 # ---- What is asked for -------------------------------------------------------------------------------
 
-readonly all_parts="echo churn syscalls instructions memory idle heartbeat"
+readonly all_parts="echo churn syscalls instructions memory idle heartbeat audit"
 readonly linger=$root/target/release/linger
 parts=$all_parts
 quick=no strict=no
@@ -605,6 +605,50 @@ part_heartbeat() {
     late=$(sed -n 's/.*reason=stuck.frozen.*silence_s=\([0-9.]*\).*/\1/p' "$work/server.log" | sort -n |
         awk '{ all[NR] = $1 } END { printf "%.1f", 1000 * (all[int(NR * 0.99)] - 5) }')
     soft_bar "heartbeat verdict, p99 lateness [ms]" "<= 11" "$late"
+}
+
+# ---- Audits --------------------------------------------------------------------------------------------
+
+# What audits of 18,000 connections, two in a second, take of the loop at once by the server's own measure; what
+# clients at full speed see of it; and what it holds of memory between two of them.
+part_audit() {
+    if ! command -v curl >/dev/null; then skip_part "audit" "curl is not installed"; return; fi
+    local interval without=0 with=0
+    for interval in 1d 500ms; do
+        audit_p99=failed audit_slice=failed counted=failed
+        start_server "$linger serve --listen echo://127.0.0.1:{port} --admin unix:$work/admin.sock --log warn \
+            --set audit.interval=$interval" || return 0
+        if hold 64 'hello %d\r\n' true && await_quiet "$server_pid"; then
+            # The code of an audit, too, is paid once.
+            sleep 2
+            audit_rss=$(rss_kb "$server_pid")
+            hold "$held_wanted" 'hello %d\r\n' sample_audit "$interval" || audit_p99=failed
+        fi
+        stop_server "$server_pid" "$tool_pid"
+        if [[ $audit_p99 == failed ]]; then fail_part audit "see above"; return; fi
+        if [[ $interval == 1d ]]; then without=$audit_p99; else with=$audit_p99; fi
+    done
+    soft_bar "audit of 18,000: longest slice [ms]" "<= 2" "$audit_slice"
+    info_row "echo p99 beside audits, without [us]" "" "$with" "$without" "$(calc "$with / $without")" ""
+    hard_row "idle memory between audits [B/conn.]" "<= 128" "$counted" "-"
+    notes+=("An audit of $held_wanted connections takes $audit_took ms from begin to end, while 50 others echo at full speed.")
+}
+
+audit_p99='' audit_slice='' audit_rss='' audit_took=''
+audit_metric() { curl -s --unix-socket "$work/admin.sock" http://localhost/metrics | awk -v name="$1" '$1 == name { print $2 }'; }
+
+sample_audit() {
+    local line
+    if [[ $1 != 1d ]]; then
+        sleep 2
+        counted=$(calc "1024 * ($(rss_kb "$server_pid") - $audit_rss) / $held_wanted" 1)
+    fi
+    line=$(load echo -p "$server_port" -c 50 -t 5) || return 0
+    audit_p99=$(field p99_us "$line")
+    if [[ $1 == 1d ]]; then return; fi
+    if (($(audit_metric linger_audits_total) < 5)); then audit_p99=failed; say "too few audits"; return; fi
+    audit_slice=$(calc "1000 * $(audit_metric linger_audit_slice_seconds_max)")
+    audit_took=$(calc "1000 * $(audit_metric linger_audit_seconds)" 0)
 }
 
 # ---- All of it -----------------------------------------------------------------------------------------

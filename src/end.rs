@@ -103,7 +103,7 @@ named! {
         LocalDrain = "local.drain",
         /// The server was full.
         LocalLimit = "local.limit",
-        /// The kernel's socket table and ours disagreed.
+        /// The kernel's socket table and ours disagreed: it had ended, or its peer had closed, and nothing else noticed.
         LocalAudit = "local.audit",
         /// An error of ours or of the system, not of the peer.
         LocalInternal = "local.internal",
@@ -165,7 +165,7 @@ named! {
         EofProbe = "eof_probe",
         /// The answer to an out-of-band byte.
         OobProbe = "oob_probe",
-        /// The comparison of the kernel's socket table with ours.
+        /// The comparison of the kernel's socket table with ours (`reactor/audit.rs`).
         Audit = "audit",
         /// A deadline of ours: handshake, idle, slow consumer.
         Timer = "timer",
@@ -219,6 +219,8 @@ pub struct Evidence {
 impl Evidence {
     /// `TCP_CLOSE`: nothing is left of the connection.
     pub const CLOSE: u8 = 7;
+    /// `TCP_CLOSE_WAIT`: the peer has finished sending, and the program has not closed.
+    pub const CLOSE_WAIT: u8 = 8;
 }
 
 impl fmt::Display for Evidence {

@@ -5,12 +5,13 @@
 //!
 //! # The turn
 //!
-//! Everything happens on one thread, in [`reactor::Reactor::turn`]:
+//! Everything happens on one thread, in [`reactor::Reactor::turn`] (but the kernel's table of sockets, which may be
+//! long, is read beside it while an audit lasts: `src/sys/dump.rs`):
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
 //!      ─▶ resume what a budget or a pause stopped ─▶ dispatch readiness ─▶ posted work
-//!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ next
+//!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ a step of an audit ─▶ next
 //! ```
 //!
 //! A turn serves everyone a little: accepts, bytes and work per connection, effects and expiries each have a
@@ -54,6 +55,8 @@
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
+//! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
+//! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
 //! | [`load`] | a generator of load and faults, a client of this server and of others |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
@@ -76,16 +79,20 @@
 //!
 //! # What is known of the kernel
 //!
-//! Claims about Linux in these pages name the test that shows them. `src/sys/facts.rs` shows what single
-//! calls do; `tests/close/` and `tests/liveness*.rs` show what the server makes of it.
+//! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim
+//! by test. `src/sys/facts.rs` shows what single calls do, `tests/folklore/` what is said of them and is not
+//! so, `tests/close/` and `tests/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
+//! a host against them.
 
 pub mod audit;
 pub mod buf;
 pub mod cli;
 pub mod config;
 pub mod conn;
+pub mod doctor;
 pub mod end;
 pub mod hub;
+pub mod lab;
 pub mod load;
 pub mod logging;
 pub mod metrics;

@@ -3,8 +3,10 @@
 //! Counting is an addition to an array; nothing is allocated and nothing is looked up by name until the
 //! metrics are asked for.
 
+use crate::audit::Anomaly;
+use crate::audit::compare::{Counts, Tally};
 use crate::conn::State;
-use crate::end::{CloseMode, Detector, End, Reason};
+use crate::end::{CloseMode, Detector, End, Reason, tcp_state_name};
 use crate::net::{HostCounters, Queue};
 use std::fmt::{self, Display, Write};
 
@@ -43,6 +45,11 @@ pub struct Counters {
     pub revived: u64,
     /// The host's counters, when last looked at.
     pub host_counters: HostCounters,
+    /// Audits that came to their end.
+    pub audits: u64,
+    /// Audits that the kernel did not answer.
+    pub audits_failed: u64,
+    anomalies: [u64; Anomaly::ALL.len()],
     reasons: [u64; Reason::ALL.len()],
     detectors: [u64; Detector::ALL.len()],
     closes: [u64; CloseMode::ALL.len()],
@@ -67,6 +74,9 @@ impl Default for Counters {
             suspected: 0,
             revived: 0,
             host_counters: HostCounters::default(),
+            audits: 0,
+            audits_failed: 0,
+            anomalies: [0; Anomaly::ALL.len()],
             reasons: [0; Reason::ALL.len()],
             detectors: [0; Detector::ALL.len()],
             closes: [0; CloseMode::ALL.len()],
@@ -81,6 +91,14 @@ impl Counters {
         self.detectors[end.detector as usize] += 1;
         self.closes[end.close as usize] += 1;
         self.bytes_undelivered += end.unsent_bytes;
+    }
+
+    /// Counts an audit, and what it has found that was not known before.
+    pub fn audited(&mut self, fresh: &Counts) {
+        self.audits += 1;
+        for (sum, count) in self.anomalies.iter_mut().zip(fresh) {
+            *sum += u64::from(*count);
+        }
     }
 
     /// Endings for `reason`.
@@ -129,6 +147,19 @@ pub struct ListenerGauges<'a> {
     pub stalled: bool,
 }
 
+/// What the last audit showed.
+#[derive(Clone, Debug)]
+pub struct AuditGauges<'a> {
+    /// How long ago it ended, in seconds.
+    pub age_seconds: f64,
+    /// How long it took.
+    pub seconds: f64,
+    /// The longest step of any audit.
+    pub step_seconds_max: f64,
+    /// The kernel's sockets, by listener.
+    pub tallies: &'a [Tally],
+}
+
 /// The connections there are, counted when somebody asks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Census {
@@ -155,11 +186,26 @@ pub struct Gauges<'a> {
     pub patterns: usize,
     /// The listeners.
     pub listeners: Vec<ListenerGauges<'a>>,
+    /// The last audit, if there was one.
+    pub audit: Option<AuditGauges<'a>>,
     /// Age of the server in seconds.
     pub uptime_seconds: f64,
     /// Whether the server is going away.
     pub draining: bool,
 }
+
+/// TCP states that a connection on a listener's port can be in.
+pub const TCP_STATES: [(usize, &str); 8] = {
+    let mut states = [(1, ""), (3, ""), (4, ""), (5, ""), (6, ""), (8, ""), (9, ""), (11, "")];
+    let mut index = 0;
+    while index < states.len() {
+        #[expect(clippy::cast_possible_truncation, reason = "the numbers above")]
+        let number = states[index].0 as u8;
+        states[index].1 = tcp_state_name(number);
+        index += 1;
+    }
+    states
+};
 
 /// The Prometheus text format, version 0.0.4.
 pub fn prometheus(counters: &Counters, gauges: &Gauges<'_>) -> String {
@@ -168,6 +214,7 @@ pub fn prometheus(counters: &Counters, gauges: &Gauges<'_>) -> String {
     endings(&mut page, counters);
     traffic(&mut page, counters, gauges);
     listeners(&mut page, counters, gauges);
+    audits(&mut page, counters, gauges);
     page.gauge("linger_uptime_seconds", "Time since the server started.", gauges.uptime_seconds);
     page.gauge(
         "linger_draining",
@@ -306,6 +353,59 @@ fn listeners(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
         "The host's TcpExtTW and TcpExtTWKilled: sockets that went into TIME_WAIT, of any program.",
         counters.host_counters.time_waits,
     );
+}
+
+fn audits(page: &mut Page, counters: &Counters, gauges: &Gauges<'_>) {
+    type Bytes = fn(&Tally) -> u64;
+    page.counter(
+        "linger_audits_total",
+        "Audits of the kernel's sockets that came to their end.",
+        counters.audits,
+    );
+    page.counter(
+        "linger_audits_failed_total",
+        "Audits that the kernel did not answer.",
+        counters.audits_failed,
+    );
+    page.head("linger_audit_anomalies_total", "counter", "What audits found wrong, each finding once.");
+    for &anomaly in Anomaly::ALL {
+        let count = counters.anomalies[anomaly as usize];
+        page.sample("linger_audit_anomalies_total", &[("kind", anomaly.name())], count);
+    }
+    let Some(audit) = &gauges.audit else { return };
+    page.gauge("linger_audit_age_seconds", "Time since the last audit.", audit.age_seconds);
+    page.gauge("linger_audit_seconds", "How long the last audit took, from begin to end.", audit.seconds);
+    page.gauge(
+        "linger_audit_slice_seconds_max",
+        "Longest time that the loop gave to an audit at once, since the start.",
+        audit.step_seconds_max,
+    );
+    let each = || gauges.listeners.iter().zip(audit.tallies).map(|(listener, tally)| (listener.name, tally));
+    page.head(
+        "linger_audit_sockets",
+        "gauge",
+        "The kernel's sockets on a listener's port at the last audit, by TCP state.",
+    );
+    for (listener, tally) in each() {
+        for (state, name) in TCP_STATES {
+            let labels = [("listener", listener), ("state", name)];
+            page.sample("linger_audit_sockets", &labels, tally.states[state]);
+        }
+    }
+    let sums: [(&str, &str, Bytes); 2] = [
+        ("linger_audit_unsent_bytes", "Output in the kernel that peers have not acknowledged.", |tally| {
+            tally.unsent_bytes
+        }),
+        ("linger_audit_unread_bytes", "Input in the kernel that the server has not read.", |tally| {
+            tally.unread_bytes
+        }),
+    ];
+    for (name, help, bytes) in sums {
+        page.head(name, "gauge", help);
+        for (listener, tally) in each() {
+            page.sample(name, &[("listener", listener)], bytes(tally));
+        }
+    }
 }
 
 struct Page {

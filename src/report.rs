@@ -4,6 +4,7 @@
 //! somebody's ordinary goodbye are told at debug, the others at info, and no more than so many a second:
 //! what is left out is counted, and the count is told.
 
+use crate::audit::Anomaly;
 use crate::config::settings::ListenerSettings;
 use crate::end::{Class, End, tcp_state_name};
 use crate::metrics::{Census, Counters};
@@ -202,6 +203,44 @@ pub fn queue_was_full(listener: &str, taken: u32, limit: u32, overflowed: u64) {
     let advice = "more came at once than the queue holds, or this process did not run for a while; the next ones got no \
                   answer: raise backlog and net.core.somaxconn";
     warn!(listener, length = taken, limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
+}
+
+/// An audit could not be made.
+pub fn audit_refused(fatal: &Fatal) {
+    let advice = "the server is well without it; audit.interval = \"off\" if this host never allows it";
+    warn!(cannot = fatal.what.as_str(), why = fatal.why.as_str(), advice; "audit_refused");
+}
+
+/// Audits find something wrong that was not there before.
+pub fn anomaly(anomaly: Anomaly, count: u32) {
+    warn!(kind = anomaly.name(), count, meaning = meaning(anomaly), advice = "GET /audit names them"; "audit_anomaly");
+}
+
+/// It is not there any more.
+pub fn anomaly_gone(anomaly: Anomaly, after: Duration) {
+    info!(kind = anomaly.name(), after_s = seconds(after); "audit_anomaly_gone");
+}
+
+/// What the server's own audit means by a finding.
+const fn meaning(anomaly: Anomaly) -> &'static str {
+    match anomaly {
+        Anomaly::QueueFull => "an accept queue is full",
+        Anomaly::QueuedGhost => "in the accept queue, and their clients have already closed",
+        Anomaly::QueuedLong => {
+            "in the accept queue for more than an audit: their clients believe they are connected"
+        }
+        Anomaly::Missing => "here, and the kernel has no such connections any more: their end was overlooked",
+        Anomaly::Unknown => "on a listener's port, and held by another program",
+        Anomaly::CloseWait => "closed by their clients, not ended here, and nothing of them moves",
+        Anomaly::Orphan => "closed here, and their clients do not take the rest",
+        Anomaly::FinWait2 => "closed here, and their clients do not close",
+        Anomaly::TimeWait => "closed here first, so that the host keeps a TIME_WAIT",
+        Anomaly::Unread => "input is not read for too long",
+        Anomaly::Unacknowledged => "output is not acknowledged",
+        Anomaly::ZeroWindow => "clients do not read their output",
+        Anomaly::Unwatched => "idle, and no timer runs",
+        Anomaly::SynRecv => "handshakes are not finished",
+    }
 }
 
 /// A socket call failed in a way that no reason is made for.

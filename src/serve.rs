@@ -15,6 +15,13 @@ use std::process::ExitCode;
 /// reserve, files being read.
 const DESCRIPTORS_OF_OUR_OWN: u64 = 24;
 
+/// Descriptors that a server with `settings` needs besides those of its clients.
+pub fn descriptors_besides(settings: &Settings) -> u64 {
+    DESCRIPTORS_OF_OUR_OWN
+        + settings.listeners.len() as u64
+        + u64::from(crate::reactor::admin_connections_max(settings))
+}
+
 /// Serves with `settings`; `sources` are where to read them again on SIGHUP.
 pub fn run(settings: Settings, sources: Sources) -> ExitCode {
     match try_run(settings, sources) {
@@ -30,9 +37,7 @@ fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
     logging::start(&settings.log)
         .map_err(|why| Fatal { what: format!("log with filter {:?}", settings.log.filter), why })?;
     let descriptors = limits::raise_descriptors();
-    let reserved = DESCRIPTORS_OF_OUR_OWN
-        + settings.listeners.len() as u64
-        + u64::from(crate::reactor::admin_connections_max(&settings));
+    let reserved = descriptors_besides(&settings);
     let for_clients = u32::try_from(descriptors.now.saturating_sub(reserved)).unwrap_or(u32::MAX);
     if for_clients == 0 {
         return Err(Fatal {

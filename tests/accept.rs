@@ -269,12 +269,6 @@ fn a_server_that_did_not_run_tells_afterwards_that_its_queue_was_full() {
     assert!(server.metrics()["linger_host_listen_overflows_total"] > overflows);
 }
 
-/// Closes by RST.
-fn reset(stream: TcpStream) {
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(stream);
-}
-
 #[test]
 fn a_connection_reset_in_the_queue_is_an_ending_like_others() {
     let server = start(&format!("{RESP}?max_connections=1"), &[]);
@@ -282,7 +276,7 @@ fn a_connection_reset_in_the_queue_is_an_ending_like_others() {
     let client = hopeful(&server, "resp");
     let from = client.stream.local_addr().unwrap();
     until("it to wait", || metric_of(&server, "linger_accept_queue_length", "resp") == 1.0);
-    reset(client.stream);
+    client.reset();
     drop(inside);
     let ends = server.wait_ends(2);
     assert_eq!(ends[1]["reason"], "peer.reset");

@@ -42,8 +42,10 @@ fn every_command_has_help_with_what_it_does() {
         ("serve", "Keys of a listener URL"),
         ("check", "every mistake"),
         ("config", "linger.toml"),
+        ("doctor", "a million"),
         ("sim", "--seed 42"),
         ("load", "stuck.frozen"),
+        ("audit", "close_wait"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),
     ] {
@@ -59,7 +61,9 @@ fn every_command_has_help_with_what_it_does() {
 
 #[test]
 fn a_usage_mistake_exits_2_and_says_so_on_standard_error() {
-    for arguments in [[].as_slice(), &["sevre"], &["check", "--nonsense"], &["man", "nonsense"]] {
+    for arguments in
+        [[].as_slice(), &["sevre"], &["check", "--nonsense"], &["man", "nonsense"], &["doctor", "-c", "0"]]
+    {
         let output = linger(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert_eq!(stdout(&output), "", "{arguments:?}");
@@ -142,4 +146,98 @@ fn completions_and_man_pages_are_made_of_the_same_definition() {
     assert!(stdout(&linger(&["man"])).contains("linger\\-serve(1)"));
     let page = stdout(&linger(&["man", "serve"]));
     assert!(page.contains(".TH linger-serve 1") && page.contains("max\\-connections"), "{page}");
+}
+
+/// A host's files below a directory of its own.
+struct Root(PathBuf);
+
+impl Root {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let path = std::env::temp_dir().join(format!("linger-cli-{}-{name}", std::process::id()));
+        for (file, text) in files {
+            let file = path.join(file);
+            std::fs::create_dir_all(file.parent().expect("it is below")).expect("a writable directory");
+            std::fs::write(file, text).expect("a writable directory");
+        }
+        Self(path)
+    }
+
+    fn doctor(&self, more: &[&str]) -> Output {
+        let root = self.0.to_str().expect("the temporary directory has a name in UTF-8");
+        linger(&[&["doctor", "--root", root, "-c", "9"], more].concat())
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn doctor_exits_0_where_nothing_hurts_and_1_where_something_does() {
+    let well = Root::new("well", &[("proc/sys/net/core/somaxconn", "4096\n")]);
+    let output = well.doctor(&[]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let said = stdout(&output);
+    assert!(
+        said.starts_with("This host, with 9 connections at once: nothing that can be seen would hurt.\n")
+    );
+    assert!(said.contains("\nHidden from here\n") && !said.contains("Would hurt"), "{said}");
+
+    let ill = Root::new(
+        "ill",
+        &[("proc/sys/net/core/somaxconn", "128\n"), ("proc/sys/net/ipv4/tcp_tw_reuse", "1\n")],
+    );
+    let output = ill.doctor(&[]);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), ""));
+    let said = stdout(&output);
+    assert!(said.contains("\nWould hurt\n  net.core.somaxconn = 128\n"), "{said}");
+    assert!(said.contains("\n        sysctl -w net.core.somaxconn=4096\n"), "{said}");
+    assert!(said.contains("\nFolklore\n! net.ipv4.tcp_tw_reuse = 1  (this host has it)\n"), "{said}");
+    assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+    assert!(
+        stdout(&ill.doctor(&["--verbose"]))
+            .contains("shown by src/sys/facts.rs: the_backlog_is_capped_by_the_host")
+    );
+}
+
+#[test]
+fn doctor_takes_backlogs_and_ports_of_a_configuration() {
+    let root = Root::new(
+        "configured",
+        &[
+            ("proc/sys/net/core/somaxconn", "128\n"),
+            ("proc/sys/net/ipv4/ip_local_port_range", "32768 60999\n"),
+            ("proc/sys/net/ipv4/ip_local_reserved_ports", "\n"),
+        ],
+    );
+    let file =
+        File::new("doctor", "[[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:40000'\nbacklog = 100\n");
+    let output = root.doctor(&["--config", file.path()]);
+    let said = stdout(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said.contains("ip_local_reserved_ports=40000") && !said.contains("somaxconn="), "{said}");
+    assert_eq!(root.doctor(&["--config", "/nonexistent.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn doctor_prints_json_of_a_stable_shape() {
+    let root = Root::new("json", &[("proc/sys/net/core/somaxconn", "128\n")]);
+    let output = root.doctor(&["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let keys =
+        |value: &serde_json::Value| value.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&report), ["connections", "findings", "folklore", "verdict", "version"]);
+    assert_eq!((&report["version"], &report["connections"]), (&1.into(), &9.into()));
+    assert_eq!(report["verdict"], "harm");
+    let findings = report["findings"].as_array().expect("an array");
+    assert_eq!(keys(&findings[0]), ["name", "set", "test", "value", "verdict", "why"]);
+    let found = findings.iter().find(|finding| finding["name"] == "net.core.somaxconn").expect("a finding");
+    assert_eq!((&found["value"], &found["verdict"]), (&"128".into(), &"harm".into()));
+    assert_eq!(found["set"], serde_json::json!(["sysctl -w net.core.somaxconn=4096"]));
+    let unseen = findings.iter().find(|finding| finding["name"] == "net.ipv4.tcp_mem").expect("a finding");
+    assert_eq!((&unseen["value"], &unseen["verdict"]), (&serde_json::Value::Null, &"unknown".into()));
+    assert_eq!(keys(&report["folklore"][0]), ["claim", "fact", "name", "set", "test", "value", "verdict"]);
 }

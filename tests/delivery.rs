@@ -18,7 +18,7 @@
 mod common;
 
 use common::{Client, Server, until, wait_for};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -36,11 +36,6 @@ fn connect_narrow(address: SocketAddr) -> Client {
     stream.set_read_timeout(Some(common::DEADLINE)).unwrap();
     stream.set_write_timeout(Some(common::DEADLINE)).unwrap();
     Client { stream }
-}
-
-/// Closes by RST.
-fn reset(client: Client) {
-    SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
 }
 
 /// Reads to the end, `chunk` bytes at a time with a rest in between: a client that is slow and not stuck.
@@ -479,7 +474,7 @@ fn what_was_published_before_a_reset_is_read_before_the_error() {
         // One after the other, so that what follows the first finds the reply to it unwelcome.
         client.send(format!("PUBLISH feed {round:04}a\r\n"));
         client.send(format!("PUBLISH feed {round:04}b\r\n"));
-        reset(client);
+        client.reset();
         for half in ["a", "b"] {
             subscriber.expect(message("feed", format!("{round:04}{half}").as_bytes()));
         }

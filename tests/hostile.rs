@@ -76,10 +76,6 @@ fn finish(mut client: Client) -> Vec<u8> {
     bytes
 }
 
-fn reset(client: Client) {
-    SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
-}
-
 #[test]
 fn what_is_no_frame_is_refused_by_name() {
     let server = start("");
@@ -194,7 +190,7 @@ fn clients_that_never_read_cost_no_more_than_their_bounds() {
     let grown = resident(&server).saturating_sub(before);
     assert!(grown < 64 * 1024, "{grown} KiB for 64 clients that do not read");
     println!("{grown} KiB for 64 clients that do not read");
-    clients.into_iter().for_each(reset);
+    clients.into_iter().for_each(Client::reset);
     assert_unharmed(&server);
 }
 
@@ -227,7 +223,7 @@ fn what_follows_a_request_to_close_is_not_kept() {
         stuff(&mut client, &vec![b'x'; 256 << 20]);
         let grown = resident(&server).saturating_sub(before);
         assert!(grown < 16 * 1024, "{grown} KiB kept after {first:?}");
-        reset(client);
+        client.reset();
     }
     for first in ["QUIT\r\n", "*x\r\n"] {
         let mut client = server.connect("resp");
@@ -235,7 +231,7 @@ fn what_follows_a_request_to_close_is_not_kept() {
         stuff(&mut client, &vec![b'x'; 256 << 20]);
         let grown = resident(&server).saturating_sub(before);
         assert!(grown < 16 * 1024, "{grown} KiB kept after {first:?}");
-        reset(client);
+        client.reset();
     }
     assert_unharmed(&server);
 }
@@ -266,7 +262,7 @@ fn half_open_floods_leave_nothing() {
     // Connected and gone before the server has looked; connected and silent; connected and cut short.
     for (number, mut client) in clients.into_iter().enumerate() {
         match number % 4 {
-            0 => reset(client),
+            0 => client.reset(),
             1 => drop(client),
             2 => client.send("*1\r\n$4"),
             _ => kept.push(client),
@@ -456,7 +452,7 @@ fn play(server: &Server, steps: &[Step]) {
                 _ => {}
             },
             Step::HalfClose(who) => drop(clients[*who].stream.shutdown(std::net::Shutdown::Write)),
-            Step::Reset(who) => reset(std::mem::replace(&mut clients[*who], fresh(*who))),
+            Step::Reset(who) => std::mem::replace(&mut clients[*who], fresh(*who)).reset(),
             Step::Close(who) => clients[*who] = fresh(*who),
             Step::Drain(who) => {
                 let mut buffer = [0; 16384];

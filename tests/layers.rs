@@ -48,14 +48,18 @@ const LAYERS: &[Layer] = &[
     layer(
         "sim",
         PURE,
-        &["time", "end", "net", "conn", "proto", "hub", "table", "config", "metrics", "report", "reactor"],
+        &[
+            "time", "end", "net", "conn", "audit", "proto", "hub", "table", "config", "metrics", "report",
+            "reactor",
+        ],
     ),
     layer("sys", IMPURE, &["time", "end", "net"]),
     layer("logging", IMPURE, &["config"]),
     layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "proto", "sys"]),
-    layer("lab", IMPURE, &["time", "end", "net", "proto", "sys", "load"]),
+    layer("lab", IMPURE, &["time", "end", "net", "sys"]),
     layer("serve", IMPURE, &["time", "net", "config", "reactor", "sys", "logging", "report"]),
-    layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "audit", "net", "sys"]),
+    layer("doctor", IMPURE, &["sys"]),
+    layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"]),
 ];
 
 /// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.
@@ -116,7 +120,8 @@ fn module_of(path: &str) -> &str {
 /// Whether a file is nothing but tests, by its name.
 fn is_test_file(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.ends_with("tests.rs") || ["model.rs", "facts.rs", "testing.rs"].contains(&name)
+    ["tests.rs", "facts.rs"].iter().any(|end| name.ends_with(end))
+        || ["model.rs", "testing.rs"].contains(&name)
 }
 
 /// The code of a file with its line numbers: no comments, and nothing from its tests on, which come last.
@@ -252,6 +257,64 @@ fn every_file_says_first_what_it_is() {
         .map(|(path, _)| path)
         .collect();
     assert_none("files that do not open with //!", &found);
+}
+
+/// Tests that a text names as `file: name`, the file below `src` or `tests`; a name may be on the next line of a
+/// comment.
+fn tests_named_in(text: &str) -> Vec<(String, String)> {
+    let flat: Vec<_> = text.lines().map(|line| line.trim().trim_start_matches(['/', '!'])).collect();
+    let flat = flat.join(" ");
+    let mut named = Vec::new();
+    for (at, _) in flat.match_indices(".rs: ") {
+        let start =
+            flat[..at].rfind(|c: char| !(c.is_alphanumeric() || "/_".contains(c))).map_or(0, |at| at + 1);
+        let file = &flat[start..at + 3];
+        let rest = flat[at + 5..].trim_start();
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        // One word of a sentence is no name.
+        if ["src/", "tests/"].iter().any(|root| file.starts_with(root)) && rest[..end].contains('_') {
+            named.push((file.to_owned(), rest[..end].to_owned()));
+        }
+    }
+    named
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = all_sources();
+    for page in ["README.md", "src/sys/facts.md"] {
+        texts.push((page.to_owned(), fs::read_to_string(root.join(page)).expect("a readable page")));
+    }
+    let (mut found, mut page, mut tables) = (Vec::new(), 0, 0);
+    for (path, text) in texts {
+        for (file, name) in tests_named_in(&text) {
+            page += usize::from(path == "src/sys/facts.md");
+            tables += usize::from(path.starts_with("src/doctor/"));
+            // Kinds of endings are functions, from which a macro makes the tests.
+            let tested = fs::read_to_string(root.join(&file)).unwrap_or_default();
+            if !tested.contains(&format!("fn {name}(")) {
+                found.push(format!("{path}: {file}: {name}"));
+            }
+        }
+    }
+    assert!(page > 60 && tables > 20, "the search finds nothing any more: {page}, {tables}");
+    assert_none("tests that are named and do not exist", &found);
+}
+
+#[test]
+fn every_fact_and_every_piece_of_folklore_names_a_test() {
+    let page = include_str!("../src/sys/facts.md");
+    let rows = page.lines().filter(|line| {
+        line.starts_with("| ") && !line.ends_with("| test that shows it |") && !line.starts_with("| ---")
+    });
+    let untested: Vec<_> = rows.filter(|row| tests_named_in(row).is_empty()).map(str::to_owned).collect();
+    assert_none("facts without a test", &untested);
+    let beliefs = linger::doctor::FOLKLORE.iter().filter(|belief| tests_named_in(belief.test).len() != 1);
+    assert_none("folklore without a test", &beliefs.map(|belief| belief.name.to_owned()).collect::<Vec<_>>());
+    let checks = linger::doctor::CHECKS.iter().filter_map(|check| Some((check.name, check.test?)));
+    let wrong = checks.filter(|(_, test)| tests_named_in(test).len() != 1);
+    assert_none("checks that name no test so", &wrong.map(|(name, _)| name.to_owned()).collect::<Vec<_>>());
 }
 
 #[test]

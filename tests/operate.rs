@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Client, DEADLINE, Server, until, wait_for};
+use common::{Client, DEADLINE, Server, pass, until, wait_for};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -224,6 +224,22 @@ fn sighup_applies_what_can_be_applied() {
     reload(&server, &file, &format!("[server]\nmax_connections = 9\n{}", listener(quick)));
     let ends = server.wait_ends(3);
     assert!(ends.iter().all(|end| end["detector"] == "heartbeat"), "{ends:?}");
+}
+
+#[test]
+fn a_heartbeat_that_sighup_turns_on_does_not_count_the_silence_before() {
+    let file = File::new("agreed", &listener("heartbeat.style = 'off'"));
+    let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
+    let _silent = served(&server);
+    let silent_for = Duration::from_millis(1500);
+    pass(silent_for);
+    let timeout = Duration::from_secs(1);
+    let on = "heartbeat.style = 'client'\nheartbeat.timeout = '1s'\nheartbeat.grace = '100ms'";
+    reload(&server, &file, &listener(on));
+    let end = server.wait_ends(1).remove(0);
+    assert_eq!(end["detector"], "heartbeat", "{end}");
+    let silence = end["silence_s"].as_f64().expect("seconds");
+    assert!(silence >= (silent_for + timeout).as_secs_f64(), "{silence} s: it was not given the time it has");
 }
 
 #[test]

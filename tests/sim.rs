@@ -40,6 +40,15 @@ fn fresh_seeds_find_nothing() {
 }
 
 #[test]
+fn audits_end_what_nothing_else_notices() {
+    for seed in [115, 121] {
+        let outcome = run(seed, &Options { trace: true, ..Options::default() });
+        let ended = |line: &&String| line.contains("END reason=local.audit detector=audit");
+        assert!(outcome.trace.iter().any(|line| ended(&line)), "seed {seed}");
+    }
+}
+
+#[test]
 fn a_seed_gives_the_same_run_again() {
     for seed in [1, 12, 93] {
         let options = Options { trace: true, ..Options::default() };

@@ -2,7 +2,14 @@
 //! sentence. Pure.
 //!
 //! The server looks for it in itself every `audit.interval` (`reactor/audit.rs`); `linger audit` looks at any
-//! server on the host.
+//! server on the host ([`survey`](mod@survey)), and says in sentences what it finds ([`words`]).
+
+pub mod compare;
+pub mod survey;
+pub mod words;
+
+#[cfg(test)]
+mod tests;
 
 use crate::end::named;
 
@@ -23,6 +30,8 @@ named! {
         CloseWait = "close_wait",
         /// Closed by the program, and the peer does not take what was still to be sent, or the FIN.
         Orphan = "orphan",
+        /// The program has closed or shut its side, the peer has taken all of it, and does not close.
+        FinWait2 = "fin_wait2",
         /// The program closed first: its host keeps the `TIME_WAIT`s.
         TimeWait = "time_wait",
         /// Input that the program has not read for too long.
@@ -33,5 +42,7 @@ named! {
         ZeroWindow = "zero_window",
         /// Idle, and no timer runs: if the peer's host is gone, nothing will ever notice.
         Unwatched = "unwatched",
+        /// Handshakes that the clients do not finish.
+        SynRecv = "syn_recv",
     }
 }

@@ -4,7 +4,10 @@
 //! flags of `serve` and `check` mean is for [`config`] to say, so that a flag, a URL and a
 //! line of the file are judged by the same rules and all their mistakes are told at once.
 
+mod audit;
 mod console;
+mod doctor;
+mod lab;
 mod load;
 mod sim;
 
@@ -63,6 +66,14 @@ enum Command {
     /// Every key with its default, what it takes, what it does, and why its default is what it is.
     #[command(after_help = "Example:\n  linger config > linger.toml")]
     Config,
+    /// Say what of this host would hurt a server with many connections
+    ///
+    /// Holds limits, sysctls, memory and counters of the host against a number of connections: what would
+    /// refuse, cut or lose them, what to set, and why; what is fine; and which tuning folklore does not help,
+    /// with a mark where this host was tuned by it. Changes nothing and needs no permission; what is hidden
+    /// from where it runs is said to be unknown. Exits with 0 if nothing would hurt, 1 if something would.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::Arguments),
     /// Let the server live through simulated trouble, and check all it does
     ///
     /// Runs the real server on a simulated kernel, network and clients: hours pass in milliseconds, faults are drawn
@@ -71,6 +82,25 @@ enum Command {
     /// permission. Exits with 1 if a run failed.
     #[command(after_help = sim::EXAMPLES)]
     Sim(sim::Arguments),
+    /// Look for what is wrong with the connections of any TCP server on this host
+    ///
+    /// Reads the kernel's own table of sockets: what no program has accepted, what none has closed or read, what
+    /// cannot be delivered, what nothing watches. The server needs to know nothing of it, and need not be linger.
+    /// Each finding is explained in a sentence, with what to do about it. It changes nothing.
+    #[command(after_help = "See 'linger audit --help' for examples and what is looked for.")]
+    #[command(after_long_help = audit::HELP)]
+    Audit(audit::Arguments),
+    /// Prove, on real servers, what is detected by which means, and how fast
+    ///
+    /// Builds networks of its own, of namespaces that end with it, and nothing is added to the one it is started in.
+    /// In each row real clients of a real server go in one way; in each column one means of detection is on alone,
+    /// in the last all together. A cell says how long it took; it is held against what is expected: reason,
+    /// detector, way of closing, time, and what is left on both sides. Needs root or user namespaces, and the
+    /// programs ip and nft. Exits with 1 if a cell is not as expected, with 2 if it cannot work here.
+    #[command(after_help = lab::EXAMPLES)]
+    Lab(lab::Arguments),
+    #[command(name = crate::lab::CLIENT_COMMAND, hide = true)]
+    LabClient,
     /// Put a server under load, misbehave, and check what it says of it
     ///
     /// Plays very many clients of any server that speaks echo, RESP (Redis) or HTTP, measures latency without
@@ -183,7 +213,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve(arguments.sources()),
         Command::Check(arguments) => check(&arguments.sources()),
         Command::Config => print(config::template().as_bytes()),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Sim(arguments) => sim::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Lab(arguments) => lab::run(&arguments),
+        Command::LabClient => lab::client(),
         Command::Load(arguments) => load::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -3,11 +3,14 @@
 
 use super::layer::Resolved;
 use super::settings::{
-    DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, TurnSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
+    ServerSettings, TurnSettings,
 };
-use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use crate::net::Keepalive;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -26,6 +29,11 @@ pub(super) fn turn(of: &Resolved) -> TurnSettings {
 /// The way out.
 pub(super) fn drain(of: &Resolved) -> DrainSettings {
     DrainSettings { spread: period(of, "spread"), timeout: period(of, "timeout") }
+}
+
+/// Audits.
+pub(super) fn audit(of: &Resolved) -> AuditSettings {
+    AuditSettings { interval: of.period("interval") }
 }
 
 /// Log lines.
@@ -66,7 +74,17 @@ fn liveness(of: &Resolved) -> Liveness {
         tcp_info_interval: of.period("tcp_info.interval"),
         probe_after_eof: of.flag("probe.after_eof"),
         probe_oob: of.period("probe.oob"),
+        audit: audit_of(of),
     }
+}
+
+fn audit_of(of: &Resolved) -> Audit {
+    let end = match of.word("audit.end") {
+        Some("all") => AuditEnd::All,
+        Some("missing") => AuditEnd::Missing,
+        _ => AuditEnd::Nothing,
+    };
+    Audit { end, close_wait: of.period("audit.close_wait") }
 }
 
 fn heartbeat(of: &Resolved) -> Heartbeat {
@@ -83,6 +101,7 @@ fn heartbeat(of: &Resolved) -> Heartbeat {
         timeout: of.period("heartbeat.timeout").unwrap_or(unused),
         grace: of.period("heartbeat.grace").unwrap_or(unused),
         interval: of.period("heartbeat.interval").unwrap_or(unused),
+        since: Instant::ZERO,
     }
 }
 

@@ -121,7 +121,7 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
     let layers_of = |of: Scope| -> Vec<&Layer> {
         layers.iter().filter(|(scope, _)| *scope == of).map(|(_, layer)| layer).collect()
     };
-    let singles = [Scope::Server, Scope::Turn, Scope::Drain, Scope::Log, Scope::Admin];
+    let singles = [Scope::Server, Scope::Turn, Scope::Drain, Scope::Audit, Scope::Log, Scope::Admin];
     let mut tables: Vec<Resolved> = singles
         .into_iter()
         .map(|scope| Resolved::new(scope, Protocol::Http, Place::Defaults, &layers_of(scope)))
@@ -263,6 +263,7 @@ fn settings_of(tables: &[Resolved]) -> Settings {
         turn: build::turn(of(Scope::Turn)),
         server: build::server(of(Scope::Server)),
         drain: build::drain(of(Scope::Drain)),
+        audit: build::audit(of(Scope::Audit)),
         log: build::log(of(Scope::Log)),
     }
 }

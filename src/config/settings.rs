@@ -16,6 +16,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// How the server goes away.
     pub drain: DrainSettings,
+    /// How the kernel's table of sockets is held against ours.
+    pub audit: AuditSettings,
     /// Log lines.
     pub log: LogSettings,
 }
@@ -127,6 +129,13 @@ pub struct DrainSettings {
     pub spread: Duration,
     /// When the server exits even if connections are left.
     pub timeout: Duration,
+}
+
+/// How the kernel's table of sockets is held against ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AuditSettings {
+    /// How often; `None`: never.
+    pub interval: Option<Duration>,
 }
 
 /// Log lines.

@@ -89,16 +89,22 @@ pub fn next_due(
 /// One ping a silence: after it, only an answer or the timeout.
 fn ping_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
     let unanswered = clocks.pinged > life.heard();
-    (heartbeat.style.server_pings() && !unanswered).then(|| life.heard() + heartbeat.interval)
+    (heartbeat.style.server_pings() && !unanswered)
+        .then(|| silent_since(life, heartbeat) + heartbeat.interval)
 }
 
 fn doubt_due(life: &Life, heartbeat: &Heartbeat) -> Option<Instant> {
     match heartbeat.style {
         HeartbeatStyle::Off => None,
         HeartbeatStyle::Client | HeartbeatStyle::Server | HeartbeatStyle::Both => {
-            Some(life.heard() + heartbeat.timeout)
+            Some(silent_since(life, heartbeat) + heartbeat.timeout)
         }
     }
+}
+
+/// Since when the peer has been silent although it was to be heard of.
+fn silent_since(life: &Life, heartbeat: &Heartbeat) -> Instant {
+    life.heard().max(heartbeat.since)
 }
 
 /// How coarse `tcpi_last_ack_recv` is: the kernel counts it in jiffies, of 10 ms at the longest (`CONFIG_HZ`).

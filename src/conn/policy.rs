@@ -2,7 +2,7 @@
 //! bounds they live within. Plain values; the configuration fills them, one set a listener.
 
 use crate::net::Keepalive;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Everything a listener asks of a connection.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +33,28 @@ pub struct Liveness {
     pub probe_after_eof: bool,
     /// How often a quiet connection is sent one out-of-band byte.
     pub probe_oob: Option<Duration>,
+    /// What the audit of the kernel's table of sockets ends.
+    pub audit: Audit,
+}
+
+/// What is done about what an audit finds wrong with a connection ([`audit`](crate::audit)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Audit {
+    /// Which findings end it.
+    pub end: AuditEnd,
+    /// How long a peer may have closed, and nothing moved, until that is a finding; `None`: for ever.
+    pub close_wait: Option<Duration>,
+}
+
+/// Findings of an audit that end their connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AuditEnd {
+    /// None: they are told and counted.
+    Nothing,
+    /// Those of which the kernel itself says that there is no connection any more.
+    Missing,
+    /// Likewise, and those whose peer has closed and takes nothing.
+    All,
 }
 
 /// The heartbeat contract of a listener. A client may make its own (`IDENT id BEAT seconds`).
@@ -46,6 +68,8 @@ pub struct Heartbeat {
     pub grace: Duration,
     /// Silence after which the server pings, for the styles in which it does.
     pub interval: Duration,
+    /// Since when it holds: silence from before nobody had promised to break.
+    pub since: Instant,
 }
 
 /// Who drives the heartbeat.

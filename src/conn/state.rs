@@ -213,9 +213,11 @@ impl State {
                 self.on_any_live(input, now, parting)
             }
             (Self::PeerClosed { cause, since, .. }, _) => {
-                on_peer_closed((self, cause, since), input, now, parting)
+                self.on_peer_closed(Ending { cause, since }, input, now, parting)
             }
-            (Self::Parting { cause, since, .. }, _) => on_parting((self, cause, since), input, now, parting),
+            (Self::Parting { cause, since, .. }, _) => {
+                self.on_parting(Ending { cause, since }, input, now, parting)
+            }
             (Self::Closed { .. }, _) => (self, Action::None),
         }
     }
@@ -252,77 +254,88 @@ impl State {
     }
 }
 
-/// The peer's FIN is here. Only the delivery of what we owe is still open.
-fn on_peer_closed(
-    (state, cause, since): (State, Cause, Instant),
-    input: Input,
-    now: Instant,
-    parting: &Parting,
-) -> (State, Action) {
-    match input {
-        // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
-        // only half-closed.
-        Input::Flushed { probe: false } | Input::Expired { owing: false } => {
-            (State::Closed { cause, since }, Action::Close(peer_first(cause.reason)))
-        }
-        // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same flush
-        // again and again must still come to an end.
-        Input::Progress | Input::Flushed { probe: true } => {
-            (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::None)
-        }
-        // A reset that answers the probe is what the probe is for; the reactor reports it as such.
-        Input::Failed { detector: Detector::EofProbe, .. } => {
-            let cause = Cause { detector: Detector::EofProbe, ..cause };
-            (State::Closed { cause, since }, Action::Close(CloseMode::ProbeReset))
-        }
-        // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted.
-        Input::Failed { detector, .. } if is_fin(cause.reason) => {
-            let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
-            (State::Closed { cause, since }, Action::Close(CloseMode::Reset))
-        }
-        Input::Failed { .. } => (State::Closed { cause, since }, Action::Close(CloseMode::Reset)),
-        Input::Expired { owing: true } => {
-            (State::Closed { cause, since }, Action::Close(parting.unreachable.into()))
-        }
-        Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
-        Input::Opened
-        | Input::Heard
-        | Input::Doubted { .. }
-        | Input::PeerFin { .. }
-        | Input::Goodbye
-        | Input::Leave { .. } => (state, Action::None),
+/// What was recorded when a connection began to end, and does not change any more.
+#[derive(Clone, Copy)]
+struct Ending {
+    cause: Cause,
+    since: Instant,
+}
+
+impl Ending {
+    const fn closed(self, how: CloseMode) -> (State, Action) {
+        (State::Closed { cause: self.cause, since: self.since }, Action::Close(how))
+    }
+
+    const fn peer_closed(self, deadline: Instant) -> State {
+        State::PeerClosed { cause: self.cause, since: self.since, deadline }
+    }
+
+    /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
+    fn extended(self, now: Instant, parting: &Parting) -> Instant {
+        (now + parting.linger).min(self.since + parting.linger_max)
     }
 }
 
-/// We want to end, and would like the peer to close first.
-fn on_parting(
-    (state, cause, since): (State, Cause, Instant),
-    input: Input,
-    now: Instant,
-    parting: &Parting,
-) -> (State, Action) {
-    match input {
-        Input::PeerFin { .. } => {
-            (State::PeerClosed { cause, since, deadline: extend(since, now, parting) }, Action::Flush)
+impl State {
+    /// The peer's FIN is here. Only the delivery of what we owe is still open.
+    fn on_peer_closed(self, end: Ending, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
+        match input {
+            // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
+            // only half-closed.
+            Input::Flushed { probe: false } | Input::Expired { owing: false } => {
+                end.closed(peer_first(end.cause.reason))
+            }
+            // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same
+            // flush again and again must still come to an end.
+            Input::Progress | Input::Flushed { probe: true } => {
+                (end.peer_closed(end.extended(now, parting)), Action::None)
+            }
+            // A reset that answers the probe is what the probe is for; the reactor reports it as such.
+            Input::Failed { detector: Detector::EofProbe, .. } => {
+                let cause = Cause { detector: Detector::EofProbe, ..end.cause };
+                Ending { cause, ..end }.closed(CloseMode::ProbeReset)
+            }
+            // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted. Another
+            // failure, such as a window that stays shut, only tells that it did not get there.
+            Input::Failed { reason: Reason::PeerReset | Reason::PeerResetAfterFin, detector }
+                if is_fin(end.cause.reason) =>
+            {
+                let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
+                Ending { cause, ..end }.closed(CloseMode::Reset)
+            }
+            Input::Failed { .. } => end.closed(CloseMode::Reset),
+            // Output that is still ours at the deadline made no progress: the peer will not read it.
+            Input::Expired { owing: true } => end.closed(parting.unreachable.into()),
+            Input::GiveUp { rung, .. } => end.closed(rung.into()),
+            Input::Opened
+            | Input::Heard
+            | Input::Doubted { .. }
+            | Input::PeerFin { .. }
+            | Input::Goodbye
+            | Input::Leave { .. } => (self, Action::None),
         }
-        Input::Failed { .. } => (State::Closed { cause, since }, Action::Close(CloseMode::Reset)),
-        Input::GiveUp { rung, .. } => (State::Closed { cause, since }, Action::Close(rung.into())),
-        Input::Progress => {
-            (State::Parting { cause, since, deadline: extend(since, now, parting) }, Action::None)
+    }
+
+    /// We want to end, and would like the peer to close first.
+    fn on_parting(self, end: Ending, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
+        match input {
+            Input::PeerFin { .. } => (end.peer_closed(end.extended(now, parting)), Action::Flush),
+            Input::Progress => {
+                let Ending { cause, since } = end;
+                (Self::Parting { cause, since, deadline: end.extended(now, parting) }, Action::None)
+            }
+            Input::Expired { owing: false } => end.closed(CloseMode::Linger2),
+            Input::Failed { .. } => end.closed(CloseMode::Reset),
+            // Output that is still ours at the deadline made no progress: the peer will not read it.
+            Input::Expired { owing: true } => end.closed(parting.unreachable.into()),
+            Input::GiveUp { rung, .. } => end.closed(rung.into()),
+            Input::Opened
+            | Input::Heard
+            | Input::Doubted { .. }
+            | Input::Goodbye
+            | Input::Leave { .. }
+            | Input::Flushed { .. } => (self, Action::None),
         }
-        // Output that is still ours at the deadline made no progress: the peer will not read it.
-        Input::Expired { owing: true } => {
-            (State::Closed { cause, since }, Action::Close(parting.unreachable.into()))
-        }
-        Input::Expired { owing: false } => {
-            (State::Closed { cause, since }, Action::Close(CloseMode::Linger2))
-        }
-        Input::Opened
-        | Input::Heard
-        | Input::Doubted { .. }
-        | Input::Goodbye
-        | Input::Leave { .. }
-        | Input::Flushed { .. } => (state, Action::None),
     }
 }
 
@@ -341,11 +354,6 @@ fn give_up(cause: Cause, rung: LastRung, owing: bool, now: Instant, parting: &Pa
             (State::Closed { cause, since: now }, Action::Close(rung.into()))
         }
     }
-}
-
-/// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
-fn extend(since: Instant, now: Instant, parting: &Parting) -> Instant {
-    (now + parting.linger).min(since + parting.linger_max)
 }
 
 const fn is_fin(reason: Reason) -> bool {

@@ -1,7 +1,9 @@
 //! Every state against every input, held against one table; and the deadlines of each state.
 
 use super::liveness::{Clocks, Due, next_due, verdict};
-use super::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use super::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use super::*;
 use crate::time::Duration;
 
@@ -163,6 +165,14 @@ fn a_reset_does_not_take_the_place_of_a_cause_that_says_more() {
 }
 
 #[test]
+fn what_is_no_reset_does_not_make_one_of_a_fin() {
+    for reason in [Reason::StuckZeroWindow, Reason::LostUnacked, Reason::LocalAudit] {
+        let input = Input::Failed { reason, detector: Detector::UserTimeout };
+        assert_eq!(follows(peer_closed(Reason::PeerFin), input), "closed(peer.fin)+reset");
+    }
+}
+
+#[test]
 fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
     let late = T0 + PARTING.linger_max;
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, NOW, &PARTING);
@@ -213,6 +223,7 @@ fn policy() -> Policy {
             tcp_info_interval: Some(Duration::from_secs(10)),
             probe_after_eof: false,
             probe_oob: Some(Duration::from_secs(20)),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
         parting: PARTING,
         bounds: Bounds {
@@ -232,6 +243,7 @@ const HEARTBEAT: Heartbeat = Heartbeat {
     timeout: Duration::from_secs(12),
     grace: Duration::from_secs(5),
     interval: Duration::from_secs(6),
+    since: Instant::ZERO,
 };
 
 const CLOCKS: Clocks =
@@ -249,6 +261,9 @@ fn an_open_connection_is_pinged_then_doubted_then_probed_then_idle() {
     assert_eq!(due(open(), HEARTBEAT, CLOCKS), Some((6, Due::Ping)));
     assert_eq!(due(open(), HEARTBEAT, pinged), Some((12, Due::Doubt)), "one ping a silence");
     assert_eq!(due(open(), off, CLOCKS), Some((20, Due::OobProbe)));
+    let agreed = Heartbeat { since: T0 + Duration::from_secs(3), ..HEARTBEAT };
+    assert_eq!(due(open(), agreed, CLOCKS), Some((9, Due::Ping)));
+    assert_eq!(due(open(), agreed, pinged), Some((15, Due::Doubt)));
     let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..CLOCKS };
     assert_eq!(due(open(), off, probed), Some((50, Due::Idle)));
     let client = Heartbeat { style: HeartbeatStyle::Client, ..HEARTBEAT };

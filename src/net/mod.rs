@@ -9,7 +9,7 @@ mod connector;
 mod socket_table;
 
 pub use connector::{ConnectError, Connector};
-pub use socket_table::{Progress, SocketQuery, SocketRow, SocketTimer, TcpStates};
+pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer, TcpStates};
 
 use crate::end::Evidence;
 use crate::time::{Duration, Instant};
@@ -24,7 +24,8 @@ pub trait Kernel {
     /// A connected socket.
     type Stream: Stream;
 
-    /// The time now. The reactor reads it once a turn, and again only for a verdict on silence.
+    /// The time now. The reactor reads it once a turn, and again only for a verdict on silence and to measure
+    /// what an audit costs.
     fn now(&mut self) -> Instant;
 
     /// Waits until something is ready, at most for `timeout` (`None`: until something is), and appends it
@@ -64,6 +65,22 @@ pub trait Kernel {
 
     /// Takes the reserve back, if a descriptor is free.
     fn retake_reserve(&mut self);
+
+    /// Asks for rows of the kernel's table of sockets; [`read_sockets`](Self::read_sockets) brings them, and
+    /// [`Token::SOCKETS`] is ready when there are some. An earlier question is forgotten.
+    ///
+    /// # Errors
+    /// When the kernel does not tell, or there is no descriptor to ask it through.
+    fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal>;
+
+    /// Appends the next rows, if they are there: about a hundred at a time. It does not wait for any.
+    ///
+    /// # Errors
+    /// When the kernel stops telling.
+    fn read_sockets(&mut self, rows: &mut Vec<SocketRow>) -> Result<Rows, Fatal>;
+
+    /// Forgets the question, and gives back what it held.
+    fn stop_sockets(&mut self);
 }
 
 /// A listening socket, non-blocking.
@@ -119,6 +136,8 @@ pub struct Token(pub u64);
 impl Token {
     /// Signals.
     pub const SIGNAL: Self = Self(u64::MAX);
+    /// Rows of the kernel's table of sockets.
+    pub const SOCKETS: Self = Self(u64::MAX - 1);
 }
 
 /// One entry of a poll: hints about one source.
@@ -314,7 +333,7 @@ impl fmt::Display for Address {
 
 /// Where a connection comes from, in 18 bytes without padding: a connection keeps it for its End record,
 /// because `getpeername` fails once the peer has reset.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Peer {
     ip: [u8; 16],
     port: [u8; 2],

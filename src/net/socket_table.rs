@@ -31,6 +31,21 @@ pub struct SocketQuery {
     pub evidence: bool,
 }
 
+/// Families of sockets. The kernel walks its whole table once for each that is wanted. The IPv4 clients of an IPv6
+/// listener are of its family (`net/ipv6/tcp_ipv6.c: tcp_v6_syn_recv_sock`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Families {
+    /// `AF_INET`.
+    pub ipv4: bool,
+    /// `AF_INET6`.
+    pub ipv6: bool,
+}
+
+impl Families {
+    /// Both.
+    pub const ALL: Self = Self { ipv4: true, ipv6: true };
+}
+
 /// The timer that runs on a socket (`idiag_timer`, `net/ipv4/inet_diag.c: inet_sk_diag_fill`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SocketTimer {
@@ -73,6 +88,9 @@ pub struct SocketRow {
     pub retries: u8,
     /// `TCP_INFO`, where it was asked for and the socket is a whole one (no `TIME_WAIT`, no `SYN_RECV`).
     pub evidence: Option<Evidence>,
+    /// With the evidence: milliseconds since data was last sent, probes without data not counted. While the
+    /// peer's window is shut, that is how long it has been shut: only data that arrives can shut it.
+    pub sent_ms: u32,
 }
 
 impl SocketRow {
@@ -87,6 +105,17 @@ impl SocketRow {
 pub enum Progress {
     /// There are more rows.
     More,
+    /// That was all.
+    Done,
+}
+
+/// What comes of asking for rows without waiting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rows {
+    /// Some were there, and there may be more.
+    More,
+    /// None are there yet.
+    Later,
     /// That was all.
     Done,
 }

@@ -3,9 +3,10 @@
 use super::Reactor;
 use super::entry::Session;
 use super::posted::Effect;
+use crate::audit::Anomaly;
 use crate::end::{Detector, Reason};
-use crate::metrics::{Gauges, ListenerGauges, prometheus};
-use crate::net::Kernel;
+use crate::metrics::{AuditGauges, Gauges, ListenerGauges, TCP_STATES, prometheus};
+use crate::net::{Address, Kernel};
 use crate::proto::http::{Method, Request, Response, Status};
 use crate::proto::resp;
 use crate::table::Key;
@@ -21,6 +22,7 @@ const INDEX: &str = "linger admin interface\n\n\
     GET  /healthz                  200 while the loop turns\n\
     GET  /readyz                   503 while draining or unable to accept\n\
     GET  /connections              JSON; ?listener= &state= &identity= &peer= &limit=\n\
+    GET  /audit                    JSON; the last audit of the kernel's sockets\n\
     POST /connections/{key}/end    ends one connection; the key is from the list\n";
 
 impl<K: Kernel> Reactor<K> {
@@ -77,8 +79,9 @@ impl<K: Kernel> Reactor<K> {
             (true, "/healthz") => Response::text(Status::Ok, "ok\n"),
             (true, "/readyz") => self.readiness(),
             (true, "/connections") => self.connections(request),
+            (true, "/audit") => self.audit(),
             (false, path) if path.starts_with("/connections/") => self.end_connection(path),
-            (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections") => {
+            (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
                 Response::text(Status::MethodNotAllowed, "this path is for reading: use GET\n")
             }
             (true, path) if path.starts_with("/connections/") => {
@@ -117,6 +120,12 @@ impl<K: Kernel> Reactor<K> {
             channels: hub.channels,
             patterns: hub.patterns,
             listeners: listeners.collect(),
+            audit: self.audits.last().map(|past| AuditGauges {
+                age_seconds: self.now.since(past.at).as_secs_f64(),
+                seconds: past.took.as_secs_f64(),
+                step_seconds_max: self.audits.step_max().as_secs_f64(),
+                tallies: &past.outcome.tallies,
+            }),
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.drain.is_some(),
         };
@@ -180,6 +189,62 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         let body = json!({ "matched": matched, "listed": listed.len(), "connections": listed });
+        Response::json(Status::Ok, format!("{body}\n"))
+    }
+
+    /// What the last audit found.
+    fn audit(&self) -> Response<'static> {
+        let Some(past) = self.audits.last() else {
+            let interval = self.settings.audit.interval.map(|interval| interval.as_secs_f64());
+            return Response::json(
+                Status::Ok,
+                format!("{}\n", json!({ "age_s": null, "interval_s": interval })),
+            );
+        };
+        let name = |listener: usize| self.listeners[listener].settings.name.as_str();
+        let listeners: Vec<_> = (past.outcome.tallies.iter().enumerate())
+            .filter(|(listener, _)| matches!(self.listeners[*listener].address, Address::Tcp { .. }))
+            .map(|(listener, tally)| {
+                let states: serde_json::Map<_, _> = TCP_STATES
+                    .iter()
+                    .map(|&(state, name)| (name.to_owned(), tally.states[state].into()))
+                    .collect();
+                json!({
+                    "listener": name(listener),
+                    "states": states,
+                    "unsent_bytes": tally.unsent_bytes,
+                    "unread_bytes": tally.unread_bytes,
+                })
+            })
+            .collect();
+        let anomalies: serde_json::Map<_, _> = Anomaly::ALL
+            .iter()
+            .map(|&anomaly| (anomaly.name().to_owned(), past.outcome.present[anomaly as usize].into()))
+            .collect();
+        let examples: Vec<_> = past
+            .outcome
+            .examples
+            .iter()
+            .map(|found| {
+                json!({
+                    "kind": found.anomaly.name(),
+                    "listener": name(found.listener),
+                    "peer": found.peer.to_string(),
+                    "key": found.key.map(|key| key.to_string()),
+                    "audits": found.audits,
+                })
+            })
+            .collect();
+        let body = json!({
+            "age_s": self.now.since(past.at).as_secs_f64(),
+            "interval_s": self.settings.audit.interval.map(|interval| interval.as_secs_f64()),
+            "took_s": past.took.as_secs_f64(),
+            "slice_max_s": self.audits.step_max().as_secs_f64(),
+            "sockets": past.outcome.rows,
+            "listeners": listeners,
+            "anomalies": anomalies,
+            "found": examples,
+        });
         Response::json(Status::Ok, format!("{body}\n"))
     }
 

@@ -6,6 +6,7 @@
 
 use super::posted::EFFECTS_HIGH;
 use super::{Reactor, accept::Gate};
+use crate::config::settings::Settings;
 use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
 use crate::end::{Detector, Reason};
@@ -29,6 +30,8 @@ pub(super) struct House {
     endings: Instant,
     /// When the next connections are drained, or the drain is over.
     pub(super) drain: Instant,
+    /// When the next audit begins.
+    pub(super) audit: Instant,
 }
 
 impl Default for House {
@@ -38,11 +41,18 @@ impl Default for House {
             queue_watch: Instant::NEVER,
             endings: Instant::NEVER,
             drain: Instant::NEVER,
+            audit: Instant::NEVER,
         }
     }
 }
 
 impl House {
+    /// Those of a server that starts now.
+    pub(super) fn first(now: Instant, settings: &Settings) -> Self {
+        let audit = settings.audit.interval.map_or(Instant::NEVER, |interval| now + interval);
+        Self { audit, ..Self::default() }
+    }
+
     pub(super) fn retry_accept_at(&mut self, at: Instant) {
         self.accept_retry = self.accept_retry.min(at);
     }
@@ -58,7 +68,7 @@ impl House {
     }
 
     fn next(&self) -> Instant {
-        self.accept_retry.min(self.queue_watch).min(self.endings).min(self.drain)
+        self.accept_retry.min(self.queue_watch).min(self.endings).min(self.drain).min(self.audit)
     }
 
     /// Takes a deadline that has passed.
@@ -74,7 +84,8 @@ impl House {
 impl<K: Kernel> Reactor<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
     pub(super) fn sleep(&self) -> Option<Duration> {
-        let work = !self.posted.is_empty()
+        let work = self.audits.due
+            || !self.posted.is_empty()
             || !self.resume.is_empty()
             || !self.flush.is_empty()
             || self.listeners.iter().any(|slot| slot.gate == Gate::Open);
@@ -135,6 +146,9 @@ impl<K: Kernel> Reactor<K> {
         }
         if House::take(&mut self.house.drain, now) {
             self.drain_some();
+        }
+        if House::take(&mut self.house.audit, now) {
+            self.begin_audit();
         }
     }
 

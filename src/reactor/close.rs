@@ -97,9 +97,9 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-/// The endings whose cause lies in the network or in a peer that stood still.
+/// The endings whose cause lies in the network, in a peer that stood still, or in what the kernel knew and we did not.
 const fn wants_evidence(reason: Reason) -> bool {
-    matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow)
+    matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow) || matches!(reason, Reason::LocalAudit)
 }
 
 /// The act behind the name.

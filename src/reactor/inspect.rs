@@ -5,6 +5,7 @@ use super::Reactor;
 use super::accept::Gate;
 use super::entry::Reading;
 use super::posted::Effect;
+use crate::audit::Anomaly;
 use crate::conn::{State, liveness};
 use crate::net::Kernel;
 pub use crate::report::Ended;
@@ -132,6 +133,11 @@ impl<K: Kernel> Inspection<'_, K> {
     /// Whether a listener would take a connection from its queue, had it an edge.
     pub fn accepts(&self, listener: usize) -> bool {
         matches!(self.0.listeners[listener].gate, Gate::Drained)
+    }
+
+    /// How many the last audit has found of a kind.
+    pub fn found(&self, anomaly: Anomaly) -> u32 {
+        self.0.audits.last().map_or(0, |past| past.outcome.present[anomaly as usize])
     }
 
     /// Identities that are held.

@@ -4,12 +4,14 @@
 //! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
 //! (the one close path), `suspect` (silence, doubt and what is done about it); then what the protocols ask for
-//! (`commands`, `pubsub`, `clients`, `admin`), what the operator does (`operate`) and is told unasked (`queues`).
+//! (`commands`, `pubsub`, `clients`, `admin`), what the operator does (`operate`) and is told unasked (`queues`,
+//! `audit`).
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
 //! see.
 
 mod accept;
 mod admin;
+mod audit;
 mod clients;
 mod clock;
 mod close;
@@ -34,6 +36,7 @@ use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
 use accept::Gate;
+use audit::Audits;
 use clock::House;
 use entry::Connection;
 use input::Pool;
@@ -83,6 +86,7 @@ pub struct Reactor<K: Kernel> {
     work: usize,
     pool: Pool,
     house: House,
+    audits: Audits,
     settings: Settings,
     /// Client connections that the process has descriptors for.
     descriptors_max: u32,
@@ -183,7 +187,8 @@ impl<K: Kernel> Reactor<K> {
             scratch: Scratch::default(),
             work: 0,
             pool: Pool::default(),
-            house: House::default(),
+            house: House::first(now, &settings),
+            audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
             descriptors_max,
             connections_max,
@@ -231,6 +236,10 @@ impl<K: Kernel> Reactor<K> {
         self.expire();
         // What effects and deadlines wrote, once per connection.
         self.flush_all();
+        // Behind what this turn brought: whoever is judged has had its say.
+        if self.audits.due {
+            self.audit_on();
+        }
         Ok(self.flow())
     }
 
@@ -240,6 +249,7 @@ impl<K: Kernel> Reactor<K> {
         for event in ready {
             match source(event.token) {
                 Source::Signals => self.take_signals(),
+                Source::Sockets => self.audits.due = true,
                 Source::Listener(index) => self.listeners[index].gate.on_edge(),
                 Source::Connection(_) => {}
             }
@@ -287,6 +297,7 @@ pub fn admin_connections_max(settings: &Settings) -> u32 {
 /// What a token stands for.
 enum Source {
     Signals,
+    Sockets,
     Listener(usize),
     Connection(Key),
 }
@@ -300,6 +311,7 @@ const fn source(token: Token) -> Source {
     let key = Key::from_token(token);
     match (token, key.generation) {
         (Token::SIGNAL, _) => Source::Signals,
+        (Token::SOCKETS, _) => Source::Sockets,
         (_, 0) => Source::Listener(key.index as usize),
         (_, _) => Source::Connection(key),
     }

@@ -60,6 +60,7 @@ impl<K: Kernel> Reactor<K> {
             drain.at_once = true;
             return;
         }
+        self.stop_audits();
         for slot in &mut self.listeners {
             slot.gate.empty();
         }
@@ -150,7 +151,7 @@ impl<K: Kernel> Reactor<K> {
         let mut notes = Vec::new();
         for slot in &mut self.listeners {
             match new.listeners.iter().find(|new| new.name == slot.settings.name) {
-                Some(settings) => slot.adopt(settings, &mut notes),
+                Some(settings) => slot.adopt(settings, self.now, &mut notes),
                 None => notes.push(format!(
                     "listener {} is gone from the file and stays until a restart",
                     slot.settings.name
@@ -167,7 +168,11 @@ impl<K: Kernel> Reactor<K> {
         }
         self.report.set_endings_per_second(new.log.endings_per_second);
         self.connections_max = new.server.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
+        let interval = (self.settings.audit.interval, new.audit.interval);
         self.settings = new;
+        if interval.0 != interval.1 {
+            self.arm_audit();
+        }
         self.reschedule_all();
         self.retry_accepts();
         report::reloaded(&notes);
@@ -202,7 +207,7 @@ impl<K: Kernel> Reactor<K> {
 
 impl<L: Listener> Slot<L> {
     /// Takes over what a running listener can, and notes what it cannot.
-    fn adopt(&mut self, new: &ListenerSettings, notes: &mut Vec<String>) {
+    fn adopt(&mut self, new: &ListenerSettings, now: Instant, notes: &mut Vec<String>) {
         let old = &self.settings;
         if (new.protocol, &new.address, new.backlog) != (old.protocol, &old.address, old.backlog) {
             notes.push(format!("listener {}: protocol, address and backlog need a restart", new.name));
@@ -216,11 +221,18 @@ impl<L: Listener> Slot<L> {
                 new.name
             ));
         }
+        let before = old.policy.liveness.heartbeat;
         self.settings = ListenerSettings {
             protocol: old.protocol,
             address: old.address.clone(),
             backlog: old.backlog,
             ..new.clone()
         };
+        let heartbeat = &mut self.settings.policy.liveness.heartbeat;
+        heartbeat.since = before.since;
+        if *heartbeat != before {
+            // Who was silent before that has broken nothing.
+            heartbeat.since = now;
+        }
     }
 }

@@ -5,6 +5,7 @@ use super::world::Side;
 use crate::net::Signal;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fmt::Display;
 
 /// What will happen.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub enum Event {
     Room(usize),
     /// A client program has something to do.
     Program(usize, u32),
+    /// Rows of the socket table can be read.
+    Sockets,
     /// A signal for the server.
     Signal(Signal),
 }
@@ -51,4 +54,10 @@ impl Agenda {
     pub(super) fn next(&self) -> Option<u64> {
         self.heap.peek().map(|Reverse((at, _, _))| *at)
     }
+}
+
+/// For people.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+pub(super) fn seconds(nanos: u64) -> impl Display {
+    nanos as f64 / 1e9
 }

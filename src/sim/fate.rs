@@ -2,6 +2,7 @@
 
 use super::peer::{CONNECT, END, Program, RECOVER};
 use super::script::Ending;
+use super::sockets::Exit;
 use super::world::{Side, World};
 use crate::config::settings::Protocol;
 use crate::net::CloseHow;
@@ -51,6 +52,10 @@ impl Program {
             }
             Ending::StopReading => {
                 self.reads = false;
+                if world.sockets.walks_out > 0 && self.script.protocol == Protocol::Echo {
+                    // More than its own kernel takes of the answer, and the server's.
+                    self.say_pattern(self.script.sizes.input_max + 12_000, world);
+                }
                 self.later(program, RECOVER, self.script.recovers, world);
             }
             Ending::Cut | Ending::Blip => {
@@ -90,6 +95,18 @@ impl Program {
     /// Its trouble is over.
     pub(super) fn recover(&mut self, program: usize, world: &mut World) {
         let Some(conn) = self.conn else { return };
+        if !self.reads && !self.finished {
+            match world.sockets.walks_out() {
+                None => {}
+                Some(Exit::Finish) if self.backlog.is_empty() => {
+                    world.note(|| format!("c{conn} client finishes and does not read"));
+                    self.finished = true;
+                    world.act(conn, Side::Client, super::tcp::Sock::finish);
+                    return self.later(program, RECOVER, self.script.recovers_max, world);
+                }
+                Some(Exit::Finish | Exit::Reset) => return self.close(CloseHow::Reset, world),
+            }
+        }
         world.note(|| format!("c{conn} client's trouble is over"));
         world.cut(self.host, false, false);
         (self.stopped, self.mute, self.reads) = (false, false, true);

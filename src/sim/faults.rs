@@ -114,11 +114,13 @@ pub enum Canary {
     ForgottenQueue,
     /// A reset looks like an orderly end.
     ResetLooksLikeFin,
+    /// The kernel's evidence says of a connection that a dump of the socket table has left out that it is closed.
+    ClosedEvidence,
 }
 
 impl Canary {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LostEdge,
         Self::Linger2IsPlain,
         Self::DeafEvidence,
@@ -127,6 +129,7 @@ impl Canary {
         Self::LeakedDescriptor,
         Self::ForgottenQueue,
         Self::ResetLooksLikeFin,
+        Self::ClosedEvidence,
     ];
 
     /// Its name on the command line.
@@ -140,6 +143,7 @@ impl Canary {
             Self::LeakedDescriptor => "leaked-descriptor",
             Self::ForgottenQueue => "forgotten-queue",
             Self::ResetLooksLikeFin => "reset-looks-like-fin",
+            Self::ClosedEvidence => "closed-evidence",
         }
     }
 }

@@ -10,8 +10,9 @@ use super::tcp::Sock;
 use super::world::{Listening, Side, Source, Watch, World};
 use crate::end::Evidence;
 use crate::net::{
-    Accepted, Address, CloseHow, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel, ListenSpec,
-    Listener, Peer, Queue, Readiness, Ready, Received, Resource, Sent, Signal, SocketOptions, Stream, Token,
+    Accepted, Address, CloseHow, Families, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel,
+    ListenSpec, Listener, Peer, Queue, Readiness, Ready, Received, Resource, Rows, Sent, Signal,
+    SocketOptions, SocketQuery, SocketRow, Stream, Token,
 };
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -50,7 +51,7 @@ impl Stage {
 /// The poller and the clock.
 #[derive(Clone)]
 pub struct SimKernel {
-    stage: Rc<RefCell<Stage>>,
+    pub(super) stage: Rc<RefCell<Stage>>,
     reserve: bool,
 }
 
@@ -109,6 +110,7 @@ impl Kernel for SimKernel {
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<SimListener, Fatal> {
         let mut stage = self.stage.borrow_mut();
         let index = stage.world.listeners.len();
+        stage.world.sockets.addresses.push(spec.address.clone());
         stage.world.listeners.push(Listening {
             backlog: spec.backlog,
             options: spec.options,
@@ -165,6 +167,18 @@ impl Kernel for SimKernel {
         let stage = self.stage.borrow();
         self.reserve |= stage.world.descriptors < stage.world.faults.descriptors_max;
     }
+
+    fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
+        self.start_dump(query, families)
+    }
+
+    fn read_sockets(&mut self, rows: &mut Vec<SocketRow>) -> Result<Rows, Fatal> {
+        self.read_dump(rows)
+    }
+
+    fn stop_sockets(&mut self) {
+        self.stop_dump();
+    }
 }
 
 impl Stage {
@@ -189,7 +203,7 @@ impl Stage {
 impl World {
     /// Whether a poll would return at once.
     pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.signal_ready
+        !self.ready.is_empty() || self.signal_ready || self.sockets.ready
     }
 
     /// `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` look at once.
@@ -203,11 +217,12 @@ impl World {
     }
 
     fn take_ready(&mut self, ready: &mut Vec<Ready>) {
-        if std::mem::take(&mut self.signal_ready) {
-            ready.push(Ready {
-                token: Token::SIGNAL,
-                readiness: Readiness { readable: true, ..Readiness::default() },
-            });
+        for (told, token) in
+            [(&mut self.signal_ready, Token::SIGNAL), (&mut self.sockets.ready, Token::SOCKETS)]
+        {
+            if std::mem::take(told) {
+                ready.push(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
+            }
         }
         while ready.len() < self.faults.batch_max {
             let Some(source) = self.ready.pop_front() else { break };
@@ -453,6 +468,9 @@ impl Stream for SimStream {
         let mut evidence = world.conns[conn].end(Side::Server)?.evidence(now);
         if world.canary == Some(Canary::DeafEvidence) {
             evidence.last_ack_recv_ms = evidence.last_ack_recv_ms.saturating_add(3_600_000);
+        }
+        if world.canary == Some(Canary::ClosedEvidence) && world.sockets.missed.contains(&conn) {
+            evidence.tcp_state = Evidence::CLOSE;
         }
         world.note(|| format!("c{conn} server TCP_INFO {evidence}"));
         Some(evidence)

@@ -38,6 +38,7 @@ pub mod rng;
 mod run;
 pub mod script;
 pub mod socket;
+pub mod sockets;
 pub mod tcp;
 mod timers;
 mod truth;

@@ -266,7 +266,7 @@ impl Program {
     }
 
     /// Sends bytes that can be told from those before and after them.
-    fn say_pattern(&mut self, size: usize, world: &mut World) {
+    pub(super) fn say_pattern(&mut self, size: usize, world: &mut World) {
         let Some(conn) = self.conn else { return };
         let from = world.conns[conn].truth.said.sent;
         let bytes: Vec<u8> = (from..from + size as u64).map(pattern).collect();

@@ -1,15 +1,18 @@
 //! The settings of a run, drawn by its seed: listeners with their policies, how many clients, how long.
 
 use super::rng::Rng;
+use super::sockets::Faults;
 use super::truth::nanos;
 use crate::config::settings::{
-    DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol, ServerSettings, Settings,
-    TurnSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
+    ServerSettings, Settings, TurnSettings,
 };
 use crate::conn::State;
-use crate::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use crate::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use crate::net::{Address, Keepalive};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
 /// A run.
@@ -38,6 +41,7 @@ impl Plan {
                 accept_retry: rng.between(Duration::from_millis(100), Duration::from_secs(2)),
                 queue_watch: Duration::from_secs(1),
             },
+            audit: AuditSettings { interval: None },
             drain: DrainSettings {
                 spread: rng.between(Duration::ZERO, Duration::from_secs(5)),
                 timeout: Duration::from_secs(20),
@@ -50,6 +54,48 @@ impl Plan {
             clients: rng.pick(&[1, 2, 4, 8, 16, 24, 48]),
             descriptors: 1024,
         }
+    }
+}
+
+impl Plan {
+    /// Draws audits, and what they end, from numbers of their own: the rest of a run's plan is as it was without.
+    pub(super) fn draw_audits(&mut self, rng: &mut Rng) -> Faults {
+        if rng.chance(500_000) {
+            let seldom = self.duration / 20;
+            self.settings.audit.interval =
+                Some(rng.between(Duration::from_millis(500), seldom.max(Duration::from_secs(2))));
+        }
+        for listener in &mut self.settings.listeners {
+            listener.policy.liveness.audit = Audit {
+                end: rng.pick(&[AuditEnd::Nothing, AuditEnd::Missing, AuditEnd::All]),
+                close_wait: rng
+                    .chance(800_000)
+                    .then(|| rng.between(Duration::from_millis(100), Duration::from_secs(60))),
+            };
+        }
+        // Where all other means are off, an audit has something to find.
+        if self.settings.audit.interval.is_some() && rng.chance(250_000) {
+            self.settings.audit.interval =
+                Some(rng.between(Duration::from_millis(500), Duration::from_secs(3)));
+            let listener = rng.index(self.settings.listeners.len());
+            let listener = &mut self.settings.listeners[listener];
+            listener.send_buffer = Some(4096);
+            let policy = &mut listener.policy;
+            let bounds = &mut policy.bounds;
+            (bounds.output_low, bounds.output_high, bounds.output_max) = (256, 1024, 1 << 20);
+            policy.bounds.slow_time = Duration::from_secs(600);
+            policy.bounds.idle_timeout = None;
+            let liveness = &mut policy.liveness;
+            (liveness.readiness, liveness.tcp_info_interval, liveness.probe_oob) = (false, None, None);
+            (liveness.heartbeat.style, liveness.keepalive, liveness.user_timeout) =
+                (HeartbeatStyle::Off, None, None);
+        }
+        let mut rate = |most: u64| {
+            let on = rng.chance(500_000);
+            let rate = u32::try_from(rng.within(1..most)).unwrap_or(0);
+            if on { rate } else { 0 }
+        };
+        Faults { missed: rate(300_000), twice: rate(300_000), refused: rate(50_000) }
     }
 }
 
@@ -106,6 +152,7 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
                 timeout,
                 grace: rng.between(Duration::from_millis(100), Duration::from_secs(15)),
                 interval: timeout / 2,
+                since: Instant::ZERO,
             },
             keepalive,
             user_timeout,
@@ -116,6 +163,7 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
             probe_oob: rng
                 .chance(150_000)
                 .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
         parting: Parting {
             linger: rng.between(Duration::ZERO, Duration::from_secs(6)),

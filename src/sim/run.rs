@@ -10,6 +10,7 @@ use super::script::{Scale, Script};
 use super::tcp::{Sock, Tcp};
 use super::truth::{Case, nanos};
 use super::world::{Event, Side, World};
+use crate::audit::Anomaly;
 use crate::config::settings::Settings;
 use crate::conn::State;
 use crate::net::Signal;
@@ -70,16 +71,20 @@ const SURVEY_TURNS: u64 = 64;
 /// Runs the simulation of `seed`.
 pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut rng = Rng::new(seed);
-    let plan = Plan::draw(&mut rng, options.duration);
+    let mut plan = Plan::draw(&mut rng, options.duration);
+    let table_faults = plan.draw_audits(&mut Rng::new(!seed));
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
     world.canary = options.canary;
+    world.sockets.faults = table_faults;
+    world.sockets.walks_out = if plan.settings.audit.interval.is_some() { 500_000 } else { 0 };
     world.trace = options.trace.then(Vec::new);
     let end = world.now() + nanos(plan.duration);
     world.horizon = end;
     world.note(|| format!("seed {seed}: {:?} with {} clients", plan.duration, plan.clients));
     let faults = world.faults.clone();
     world.note(|| format!("{faults:?}"));
+    world.note(|| format!("audits {:?} with {table_faults:?}", plan.settings.audit.interval));
     for listener in &plan.settings.listeners {
         world.note(|| format!("{listener:?}"));
     }
@@ -261,6 +266,7 @@ impl Run {
                 end: &end,
                 draining: self.draining,
                 connections_max: self.settings.server.connections_max,
+                audits: self.settings.audit.interval,
             };
             let verdict = case.judge();
             let now = stage.world.now();
@@ -304,6 +310,9 @@ impl Run {
         let inspection = self.reactor.inspect();
         if let Some(what) = inspection.mistakes().pop() {
             return Err(self.fail(what));
+        }
+        if inspection.found(Anomaly::Unknown) > 0 {
+            return Err(self.fail("an audit took one of ours for another program's"));
         }
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;

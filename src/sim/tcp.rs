@@ -193,6 +193,11 @@ impl Sock {
         self.death
     }
 
+    /// Bytes that a program has given away, and the peer has not acknowledged.
+    pub fn unacknowledged(&self) -> usize {
+        self.output.len()
+    }
+
     /// Bytes that no program has read yet.
     pub fn unread(&self) -> usize {
         self.input.len()

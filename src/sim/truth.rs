@@ -9,9 +9,10 @@ use super::peer::Said;
 use super::tcp::{Death, Sock, Tcp};
 use super::world::{Side, World};
 use crate::config::settings::{ListenerSettings, Protocol};
-use crate::conn::policy::HeartbeatStyle;
+use crate::conn::policy::{AuditEnd, HeartbeatStyle};
 use crate::end::{CloseMode, Detector, End, Evidence, Reason};
 use crate::net::{CloseHow, Fault, Received, Sent};
+use crate::time::Duration;
 
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
 #[derive(Debug, Default)]
@@ -95,6 +96,8 @@ pub(super) struct Case<'a> {
     pub draining: bool,
     /// Most connections of the whole server.
     pub connections_max: Option<u32>,
+    /// How often the socket table is held against the server's own.
+    pub audits: Option<Duration>,
 }
 
 impl Case<'_> {
@@ -241,10 +244,38 @@ impl Case<'_> {
                 "there was room",
             ),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
-            Reason::LocalKicked | Reason::LocalAudit | Reason::ProtocolAuth => {
-                need(false, "nothing of that kind had happened")
-            }
+            Reason::LocalAudit => self.audit_is_wrong(),
+            Reason::LocalKicked | Reason::ProtocolAuth => need(false, "nothing of that kind had happened"),
         }
+    }
+
+    /// An audit has ended it: it was dead, or closed by its peer and at rest, and had been for an audit at least.
+    fn audit_is_wrong(&self) -> Option<String> {
+        let audit = self.settings.policy.liveness.audit;
+        let (Some(interval), true) = (self.audits, audit.end != AuditEnd::Nothing) else {
+            return Some("nobody had asked for it".into());
+        };
+        let (at, state, ..) = self.at_close();
+        let truth = self.truth();
+        if let Some((died, _)) = self.server().and_then(Sock::death) {
+            let long = died + nanos(interval) <= at;
+            return (!long).then(|| "it had died since the audit before".into());
+        }
+        let (Some(patience), AuditEnd::All) = (audit.close_wait, audit.end) else {
+            return Some("it was not dead".into());
+        };
+        if !self.server().is_some_and(|sock| sock.fin_seen) || truth.eof {
+            return Some("its peer had not closed, or that was known".into());
+        }
+        if self.parted() {
+            return None;
+        }
+        if state != Tcp::CloseWait {
+            return Some(format!("it was in {state:?}"));
+        }
+        let rested = at.saturating_sub(truth.last_read.max(truth.last_write));
+        (rested < nanos(patience).max(nanos(interval)))
+            .then(|| format!("it had moved {:.3} s ago", super::world::seconds(rested)))
     }
 
     fn was_replaced(&self) -> bool {
@@ -377,7 +408,7 @@ impl Case<'_> {
 /// An ACK this young proves that no probe has gone unanswered: within a second of one the kernel sends none.
 const FRESH: u64 = 1_210_000_000;
 
-pub(super) fn nanos(duration: std::time::Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
 }
 

@@ -6,15 +6,16 @@
 
 use super::agenda::Agenda;
 pub use super::agenda::Event;
+pub(super) use super::agenda::seconds;
 use super::faults::{Canary, Faults};
 use super::rng::Rng;
 use super::socket::mask;
+use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, Tcp, reset, wake};
 use super::truth::Truth;
 use crate::net::{Fault, HostCounters, Signal, SocketOptions};
 use crate::time::Instant;
 use std::collections::VecDeque;
-use std::fmt::Display;
 use std::net::SocketAddr;
 
 /// Which end of a connection.
@@ -116,6 +117,7 @@ pub struct World {
     pub(super) signals: VecDeque<Signal>,
     pub(super) signal_ready: bool,
     pub(super) drops: HostCounters,
+    pub(super) sockets: Sockets,
     /// Descriptors of accepted connections.
     pub(super) descriptors: usize,
     pub(super) faults: Faults,
@@ -158,6 +160,8 @@ impl World {
             signals: VecDeque::new(),
             signal_ready: false,
             drops: HostCounters::default(),
+            // Of its own, so that runs without audits are the same as if there were none.
+            sockets: Sockets::new(Rng::new(0)),
             descriptors: 0,
             lossy: faults.loss > 0,
             faults,
@@ -229,6 +233,7 @@ impl World {
         match event {
             Event::Arrive(conn, side, segment) => self.arrive(conn, side, segment),
             Event::Timer(conn, side, at) => self.on_timer(conn, side, at),
+            Event::Sockets => self.sockets.ready = true,
             Event::Room(conn) => self.wake(conn, Side::Server, wake::OUT),
             Event::Program(program, tag) => return Some((program, tag)),
             Event::Signal(signal) => {
@@ -490,9 +495,3 @@ impl World {
 /// What a client sets: nothing.
 const PLAIN: SocketOptions =
     SocketOptions { nodelay: true, keepalive: None, user_timeout: None, linger2: false, send_buffer: None };
-
-/// For people.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-pub(super) fn seconds(nanos: u64) -> impl Display {
-    nanos as f64 / 1e9
-}

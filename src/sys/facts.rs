@@ -2,15 +2,18 @@
 //! and the taxonomy of ends rest. Where one of these fails, the design has to change.
 
 use super::testing::{Client, fill};
-use super::testing::{PLAIN, accept, loopback, option, pair, pair_with, recv, socket_of, states, until};
-use super::{Listener, Stream, host};
+use super::testing::{
+    PLAIN, accept, child, loopback, option, pair, pair_with, recv, socket_of, states, until,
+};
+use super::{Listener, Stream, host, sockopt, tcp_info};
 use crate::net::{
     CloseHow, Fault, Keepalive, ListenSpec, Listener as _, Queue, Received, Sent, SocketOptions, Stream as _,
 };
 use crate::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::ExitStatusExt;
 
 const TIME_WAIT: u8 = 6;
 const CLOSE_WAIT: u8 = 8;
@@ -134,6 +137,61 @@ fn bytes_sent_after_a_full_close_clear_the_time_wait_on_both_sides() {
     expect_nothing_left(ends);
 }
 
+#[test]
+fn tcp_info_says_close_where_the_host_says_time_wait() {
+    let (client, mut server) = pair();
+    let (here, there) = ends_of(&client);
+    let ours: Client = server.as_fd().try_clone_to_owned().unwrap().into();
+    ours.shutdown(Shutdown::Write).unwrap();
+    drop((ours, client));
+    assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
+    // The descriptor is open still; its socket is dead, and another one stands in the table for it.
+    until("TIME_WAIT in the host's table", || states(here, there) == [TIME_WAIT]);
+    assert_eq!(server.evidence().unwrap().tcp_state, 7);
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn a_socket_in_repair_closes_without_a_packet() {
+    let (client, server) = pair();
+    let (here, there) = ends_of(&client);
+    sockopt::set(server.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).expect("root may");
+    drop(server);
+    until("nothing is left here", || states(here, there).is_empty());
+    assert_eq!(states(there, here), [1], "and the peer has not heard of it");
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert_eq!((&client).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
+}
+
+#[test]
+fn a_send_without_nosignal_kills_a_process() {
+    let killed = child("sys::facts::a_send_without_nosignal_kills_a_process", || {
+        default_sigpipe();
+        let (client, mut server) = pair();
+        reset(client);
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset));
+        assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe), "ours says MSG_NOSIGNAL");
+        let plain = write(&server, b"x");
+        unreachable!("write answered {plain}");
+    });
+    if let Some(killed) = killed {
+        assert_eq!(killed.status.signal(), Some(libc::SIGPIPE), "{}", killed.status);
+    }
+}
+
+/// What a process has that does nothing about it; Rust's ignores it.
+#[expect(unsafe_code, reason = "signal(2)")]
+fn default_sigpipe() {
+    // SAFETY: the default action installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+#[expect(unsafe_code, reason = "write(2), which std never calls for a socket")]
+fn write(socket: &impl AsFd, bytes: &[u8]) -> isize {
+    // SAFETY: the descriptor is open while it is borrowed; the kernel reads `bytes` within its length.
+    unsafe { libc::write(socket.as_fd().as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) }
+}
+
 // Detecting.
 
 #[test]
@@ -218,6 +276,22 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
 }
 
 #[test]
+fn the_bounds_of_what_the_kernel_takes_for_keepalive() {
+    let (_client, server) = pair();
+    for (name, most) in
+        [(libc::TCP_KEEPIDLE, 32_767), (libc::TCP_KEEPINTVL, 32_767), (libc::TCP_KEEPCNT, 127)]
+    {
+        let set = |value| sockopt::set(server.as_fd(), libc::IPPROTO_TCP, name, value);
+        assert_eq!(
+            [set(0), set(1), set(most), set(most + 1)],
+            [Err(libc::EINVAL), Ok(()), Ok(()), Err(libc::EINVAL)]
+        );
+    }
+    let set = |value| sockopt::set(server.as_fd(), libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, value);
+    assert_eq!([set(i32::MAX), set(-1)], [Ok(()), Err(libc::EINVAL)]);
+}
+
+#[test]
 fn a_full_accept_queue_is_seen_and_counted() {
     let mut listener = Listener::open(&ListenSpec { backlog: 1, ..loopback() }).unwrap();
     let address = socket_of(&listener);
@@ -241,6 +315,26 @@ fn a_full_accept_queue_is_seen_and_counted() {
 fn the_backlog_is_capped_by_the_host() {
     let listener = Listener::open(&ListenSpec { backlog: u32::MAX, ..loopback() }).unwrap();
     assert_eq!(listener.queue().map(|queue| queue.limit), host::somaxconn());
+}
+
+#[test]
+fn a_listener_of_mio_has_a_queue_of_its_own_choice() {
+    let listener = mio::net::TcpListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let limit = tcp_info::queue(listener.as_fd()).unwrap().limit;
+    // 128 before mio 1.1, 1024 since; whichever, nobody asked us.
+    assert!([128, 1024].map(|limit| Some(limit).min(host::somaxconn())).contains(&Some(limit)), "{limit}");
+}
+
+#[test]
+fn a_deferred_accept_waits_for_the_first_byte() {
+    let mut listener = Listener::open(&loopback()).unwrap();
+    sockopt::set(listener.as_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30).unwrap();
+    let mut client = Client::connect(socket_of(&listener)).unwrap();
+    let (here, there) = ends_of(&client);
+    assert_eq!(states(there, here), [1], "connected, as it believes");
+    assert_eq!(listener.queue().unwrap().length, 0);
+    client.write_all(b"x").unwrap();
+    let _ = accept(&mut listener);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Facts about the host, read from `/proc`.
 
 use crate::net::HostCounters;
+use crate::time::Duration;
 use std::fs;
 
 /// The cap on every accept queue (`net.core.somaxconn`).
@@ -14,6 +15,12 @@ pub fn ephemeral_ports() -> Option<u32> {
     let mut bounds = range.split_ascii_whitespace().map_while(|bound| bound.parse::<u32>().ok());
     let (low, high) = (bounds.next()?, bounds.next()?);
     Some(high.saturating_sub(low) + 1)
+}
+
+/// How long the kernel keeps a closed connection in `FIN_WAIT2` (`net.ipv4.tcp_fin_timeout`).
+pub fn fin_timeout() -> Option<Duration> {
+    let seconds = fs::read_to_string("/proc/sys/net/ipv4/tcp_fin_timeout").ok()?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// The host's counters. They belong to the network namespace, not to this process.
@@ -54,5 +61,6 @@ mod tests {
     fn this_host_tells() {
         assert!(host_counters().is_some());
         assert!(somaxconn().is_some_and(|limit| limit > 0));
+        assert!(fin_timeout().is_some_and(|time| !time.is_zero()));
     }
 }

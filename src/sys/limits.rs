@@ -13,14 +13,28 @@ pub struct Descriptors {
     pub now: u64,
 }
 
+/// The bounds on descriptors, as they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// In force.
+    pub soft: u64,
+    /// As far as the process may raise it.
+    pub hard: u64,
+}
+
+/// Reads the bounds on descriptors, and changes nothing.
+pub fn descriptors() -> Bounds {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    rlimit(&mut limit);
+    Bounds { soft: limit.rlim_cur, hard: limit.rlim_max }
+}
+
 /// Raises the soft bound on descriptors to the hard one. The soft bound is often 1024, kept low for
 /// programs that call select(2); where raising fails, it stays.
 pub fn raise_descriptors() -> Descriptors {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    rlimit(&mut limit);
-    let before = limit.rlim_cur;
-    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-    let now = if set_rlimit(&raised) { raised.rlim_cur } else { before };
+    let Bounds { soft: before, hard } = descriptors();
+    let raised = libc::rlimit { rlim_cur: hard, rlim_max: hard };
+    let now = if set_rlimit(&raised) { hard } else { before };
     Descriptors { before, now }
 }
 
@@ -118,6 +132,22 @@ mod tests {
                 assert!(!reserve.retake());
                 drop(stream);
                 assert!(reserve.retake());
+            },
+        );
+    }
+
+    #[test]
+    fn accept_takes_a_descriptor_before_it_looks_whether_anyone_waits() {
+        in_child(
+            "sys::limits::tests::accept_takes_a_descriptor_before_it_looks_whether_anyone_waits",
+            || {
+                let mut os = Os::without_signals().unwrap();
+                let mut listener = os.listen(&testing::loopback(), Token(1)).unwrap();
+                assert!(matches!(listener.try_accept(), Accepted::WouldBlock));
+                assert!(set_rlimit(&libc::rlimit { rlim_cur: 64, rlim_max: 64 }));
+                let _hoard: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+                // Nobody waits, and it is not that which it says (net/socket.c: __sys_accept4_file).
+                assert!(matches!(listener.try_accept(), Accepted::Exhausted(Resource::ProcessFiles)));
             },
         );
     }

@@ -2,18 +2,26 @@
 //!
 //! [`Os`] stands behind the traits of [`net`](crate::net); nothing here decides anything about a
 //! connection. Read on in [`stream`] for receiving, sending and closing, in [`listener`] for accepting, in
-//! `facts` (tests) for what the kernel does at this level.
+//! [`facts`] for what the kernel does, and which test shows it.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
 pub mod connect;
+mod dump;
 mod errno;
+#[cfg(not(test))]
+#[doc = include_str!("facts.md")]
+pub mod facts {}
 #[cfg(test)]
 mod facts;
 pub mod host;
 pub mod limits;
 pub mod listener;
+pub mod owners;
+#[cfg(test)]
+mod polling_facts;
+pub mod process;
 pub mod sock_diag;
 mod sockaddr;
 mod sockopt;
@@ -26,7 +34,10 @@ pub use listener::Listener;
 pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
-use crate::net::{Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Signal, Token};
+use crate::net::{
+    Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Rows, Signal,
+    SocketQuery, SocketRow, Token,
+};
 use crate::time::{Duration, Instant};
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -34,6 +45,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
 
 /// Most readiness entries taken from the kernel in one poll (12 bytes each). What does not fit comes with
 /// the next one: epoll goes round its ready list.
@@ -48,6 +60,9 @@ pub struct Os {
     reserve: Option<limits::Reserve>,
     /// Entries of a poll by [`connect`]'s finer clock.
     fine: Vec<libc::epoll_event>,
+    /// Made with the first dump, and kept: an epoll set of mio's has one and no other.
+    waker: Option<Arc<mio::Waker>>,
+    dump: Option<dump::Dump>,
 }
 
 impl Os {
@@ -84,6 +99,8 @@ impl Os {
             signals: None,
             reserve: None,
             fine: Vec::new(),
+            waker: None,
+            dump: None,
         })
     }
 }
@@ -163,6 +180,30 @@ impl Kernel for Os {
             reserve.retake();
         }
     }
+
+    fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
+        if self.waker.is_none() {
+            let waker = mio::Waker::new(self.poll.registry(), mio_token(Token::SOCKETS))
+                .map_err(|error| errno::fatal("be woken by another thread", errno::number(&error)))?;
+            self.waker = Some(Arc::new(waker));
+        }
+        let waker = self.waker.as_ref().expect("it was made just now, if not before");
+        self.dump = Some(dump::Dump::start(Arc::clone(waker), query, families)?);
+        Ok(())
+    }
+
+    fn read_sockets(&mut self, rows: &mut Vec<SocketRow>) -> Result<Rows, Fatal> {
+        let Some(dump) = &mut self.dump else { return Ok(Rows::Done) };
+        let read = dump.read(rows);
+        if !matches!(read, Ok(Rows::More | Rows::Later)) {
+            self.dump = None;
+        }
+        read
+    }
+
+    fn stop_sockets(&mut self) {
+        self.dump = None;
+    }
 }
 
 fn to_ready(event: &mio::event::Event) -> Ready {
@@ -172,7 +213,7 @@ fn to_ready(event: &mio::event::Event) -> Ready {
             readable: event.is_readable(),
             writable: event.is_writable(),
             // Urgent data, too: a receive stops at its mark, so that a short one does not mean a drained
-            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/hostile.rs: urgent_data_hides_nothing).
+            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/hostile.rs: urgent_data_hides_nothing_behind_it).
             read_closed: event.is_read_closed() || event.is_priority(),
             write_closed: event.is_write_closed(),
             error: event.is_error(),

@@ -7,7 +7,7 @@
 use super::errno;
 use super::tcp_info;
 use crate::end::Evidence;
-use crate::net::{Fatal, Progress, SocketQuery, SocketRow, SocketTimer};
+use crate::net::{Families, Fatal, Progress, SocketQuery, SocketRow, SocketTimer};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -95,10 +95,19 @@ impl SocketTable {
     /// # Errors
     /// When the kernel refuses the query.
     pub fn start(&mut self, query: &SocketQuery) -> Result<(), Fatal> {
+        self.start_for(query, Families::ALL)
+    }
+
+    /// Likewise, for some families only.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_for(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
         // Ends a dump that was not read to its end: the kernel runs one at a time for a socket.
         self.drain();
         self.requests.clear();
-        for family in [libc::AF_INET, libc::AF_INET6] {
+        let both = [(libc::AF_INET, families.ipv4), (libc::AF_INET6, families.ipv6)];
+        for (family, _) in both.into_iter().filter(|(_, wanted)| *wanted) {
             self.sequence += 1;
             self.requests.push_back(request(query, family, self.sequence));
         }
@@ -232,6 +241,7 @@ fn row(message: &[u8]) -> Option<SocketRow> {
         let port = u16::from_be_bytes([fixed[port], fixed[port + 1]]);
         SocketAddr::new(ip_at(fixed, ip, family), port)
     };
+    let (evidence, sent_ms) = evidence(attributes).unzip();
     Some(SocketRow {
         state: fixed[1],
         timer: timer(fixed[2]),
@@ -244,11 +254,13 @@ fn row(message: &[u8]) -> Option<SocketRow> {
         unacknowledged: u32_at(fixed, 60),
         uid: u32_at(fixed, 64),
         inode: u32_at(fixed, 68),
-        evidence: evidence(attributes),
+        evidence,
+        sent_ms: sent_ms.unwrap_or(0),
     })
 }
 
-fn evidence(mut attributes: &[u8]) -> Option<Evidence> {
+/// `TCP_INFO` among the attributes, as [`tcp_info::from_bytes`] has it.
+fn evidence(mut attributes: &[u8]) -> Option<(Evidence, u32)> {
     while attributes.len() >= ATTRIBUTE_BYTES {
         let size = usize::from(u16_at(attributes, 0)).clamp(ATTRIBUTE_BYTES, attributes.len());
         if u16_at(attributes, 2) == INET_DIAG_INFO {
@@ -381,6 +393,11 @@ mod tests {
         let mut table = SocketTable::open().unwrap();
         let rows = rows_of(&mut table, &query);
         assert_eq!(rows.len(), 1);
+        // Probes of the shut window are no data: the time since the last of it only grows.
+        until("the window has been shut for a while, and probed", || {
+            let row = rows_of(&mut table, &query)[0];
+            row.timer == SocketTimer::WindowProbe && row.sent_ms > 700
+        });
         let seen = rows[0].evidence.expect("TCP_INFO");
         assert_eq!((seen.tcp_state, seen.snd_wnd), (1, 0));
         assert!(seen.notsent_bytes > 0 && rows[0].unacknowledged >= seen.notsent_bytes, "{:?}", rows[0]);
@@ -417,7 +434,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_no_row() {
         assert_eq!(row(&[0; ROW_BYTES - 1]), None);
-        assert_eq!(evidence(&[200, 0, 2, 0, 1]).map(|seen| seen.tcp_state), Some(1));
+        assert_eq!(evidence(&[200, 0, 2, 0, 1]).map(|(seen, _)| seen.tcp_state), Some(1));
         assert_eq!(evidence(&[0; 3]), None);
     }
 }

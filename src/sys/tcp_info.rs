@@ -24,9 +24,11 @@ fn read(fd: BorrowedFd<'_>) -> Option<TcpInfo> {
     sockopt::read(fd, libc::IPPROTO_TCP, libc::TCP_INFO).ok()
 }
 
-/// The same structure as netlink brings it, however long it is there (`INET_DIAG_INFO`).
-pub(super) fn from_bytes(bytes: &[u8]) -> Evidence {
-    sockopt::from_bytes::<TcpInfo>(bytes).evidence()
+/// The same structure as netlink brings it, however long it is there (`INET_DIAG_INFO`): the evidence, and the
+/// milliseconds since data was last sent.
+pub(super) fn from_bytes(bytes: &[u8]) -> (Evidence, u32) {
+    let info = sockopt::from_bytes::<TcpInfo>(bytes);
+    (info.evidence(), info.last_data_sent)
 }
 
 /// The first 232 bytes of `struct tcp_info` (`include/uapi/linux/tcp.h`). The structure has only ever grown
@@ -43,7 +45,8 @@ struct TcpInfo {
     unacked: u32,
     sacked: u32,
     _lost_to_fackets: [u32; 3],
-    _last_sent: [u32; 2],
+    last_data_sent: u32,
+    _last_ack_sent: u32,
     last_data_recv: u32,
     last_ack_recv: u32,
     _pmtu_to_total_retrans: [u32; 11],
@@ -57,6 +60,7 @@ struct TcpInfo {
 
 const _: () = {
     assert!(offset_of!(TcpInfo, unacked) == 24, "tcpi_unacked");
+    assert!(offset_of!(TcpInfo, last_data_sent) == 44, "tcpi_last_data_sent");
     assert!(offset_of!(TcpInfo, last_data_recv) == 52, "tcpi_last_data_recv");
     assert!(offset_of!(TcpInfo, last_ack_recv) == 56, "tcpi_last_ack_recv");
     assert!(offset_of!(TcpInfo, notsent_bytes) == 144, "tcpi_notsent_bytes");

@@ -10,7 +10,7 @@ use libc::c_int;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs, process};
 
@@ -120,18 +120,25 @@ pub(super) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Runs `body` in a process of its own: this test once more, alone. For what belongs to a process.
 pub(super) fn in_child(test: &str, body: impl FnOnce()) {
+    let Some(child) = child(test, body) else { return };
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success(), "{}\n{output}", child.status);
+    assert!(output.contains("1 passed"), "no test is called {test}");
+}
+
+/// Likewise, and says how that process ended; `None` in it.
+pub(super) fn child(test: &str, body: impl FnOnce()) -> Option<Output> {
     const MARK: &str = "LINGER_TEST_CHILD";
     if env::var_os(MARK).is_some() {
-        return body();
+        body();
+        return None;
     }
     let child = Command::new(env::current_exe().unwrap())
         .args([test, "--exact", "--test-threads=1"])
         .env(MARK, "1")
         .output()
         .unwrap();
-    let output = String::from_utf8_lossy(&child.stdout);
-    assert!(child.status.success(), "{}\n{output}", child.status);
-    assert!(output.contains("1 passed"), "no test is called {test}");
+    Some(child)
 }
 
 /// A directory for one test, removed after it.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 /// Every means that can be switched, off; and no deadline that could end a connection in their place.
 const OFF: &str = "readiness=false&keepalive.enabled=false&user_timeout=off&heartbeat.style=off&\
-     tcp_info.interval=off&probe.after_eof=false&probe.oob=off&slow_time=1d&handshake_timeout=off&idle_timeout=off";
+     tcp_info.interval=off&audit.end=off&probe.after_eof=false&probe.oob=off&slow_time=1d&handshake_timeout=off&idle_timeout=off";
 
 /// A listener with nothing but `means`, parameters of its URL, on.
 pub fn listener(protocol: &str, name: &str, host: &str, means: &str) -> String {
@@ -60,6 +60,9 @@ impl Means {
             &admin,
             "--set",
             "admin.allow_remote=true",
+            // Audits look on all the time; what they may end is theirs to say, listener by listener.
+            "--set",
+            "audit.interval=200ms",
         ];
         Self { server: Server::start_as(program, &arguments) }
     }

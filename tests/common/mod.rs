@@ -259,6 +259,11 @@ impl Client {
         self.stream.read_to_end(&mut bytes).map(|_| bytes)
     }
 
+    /// Closes by RST.
+    pub fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("SO_LINGER {1,0}");
+    }
+
     /// Says FIN, and keeps reading.
     pub fn half_close(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).expect("an open connection");

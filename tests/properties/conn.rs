@@ -3,7 +3,9 @@
 
 use super::Choices;
 use linger::conn::liveness::{Clocks, Due, next_due};
-use linger::conn::policy::{Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy};
+use linger::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
 use linger::conn::{Action, Cause, Input, Life, State};
 use linger::end::{CloseMode, Detector, Reason};
 use linger::time::{Duration, Instant};
@@ -55,12 +57,14 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
                 timeout: heartbeat_timeout,
                 grace: timeout(choices),
                 interval: heartbeat_timeout / 2,
+                since: Instant::ZERO,
             },
             keepalive: None,
             user_timeout: None,
             tcp_info_interval: timeout_or_off(choices),
             probe_after_eof: false,
             probe_oob: timeout_or_off(choices),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
         parting: Parting {
             linger,

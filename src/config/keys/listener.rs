@@ -54,7 +54,7 @@ pub(super) static OWN: [Key; 4] = [
 ];
 
 /// What listeners inherit from `[defaults]`.
-pub(super) static SHARED: [Key; 30] = [
+pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "backlog",
         kind: Kind::Count { min: 1, max: 1_000_000, words: &[] },
@@ -225,6 +225,28 @@ pub(super) static SHARED: [Key; 30] = [
         why: "A client that reads urgent data in line, or has not read past the byte before, finds a stray \
               byte in its stream, and some firewalls clear the URG flag and so turn it into data. Keepalive does \
               the same job unseen.",
+    },
+    Key {
+        name: "audit.end",
+        kind: Kind::Choice(&["off", "missing", "all"]),
+        default: Default::Same("missing"),
+        fits: Fits::Everything,
+        doc: "Which connections an audit ends, local.audit: \"missing\" those that the kernel has no connection \
+              for any more, \"all\" also those found by audit.close_wait, \"off\" none. All are counted and \
+              told.",
+        why: "What is missing is gone by the word of the socket itself, twice: nothing can be sent to it or \
+              come from it. A client that has closed and does not read may still mean to.",
+    },
+    Key {
+        name: "audit.close_wait",
+        kind: TIMEOUT_OR_OFF,
+        default: Default::Same("5m"),
+        fits: Fits::Everything,
+        doc: "For how long a client may have closed (CLOSE_WAIT) without a byte moving in either direction and \
+              without its connection being ended, until an audit finds that wrong. Found by the second audit \
+              that sees it, at the soonest.",
+        why: "A client may close its side and read what it is owed at leisure; but one that takes nothing for \
+              ten times slow_time is overlooked or not wanted.",
     },
     Key {
         name: "linger",

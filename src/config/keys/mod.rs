@@ -80,6 +80,8 @@ pub(super) enum Scope {
     Turn,
     /// `[drain]`
     Drain,
+    /// `[audit]`
+    Audit,
     /// `[log]`
     Log,
     /// `[admin]`
@@ -92,8 +94,16 @@ pub(super) enum Scope {
 
 impl Scope {
     /// All of them, in the order of the file.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Server, Self::Turn, Self::Drain, Self::Log, Self::Admin, Self::Defaults, Self::Listener];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Server,
+        Self::Turn,
+        Self::Drain,
+        Self::Audit,
+        Self::Log,
+        Self::Admin,
+        Self::Defaults,
+        Self::Listener,
+    ];
 
     /// The name of the table.
     pub(super) const fn name(self) -> &'static str {
@@ -101,6 +111,7 @@ impl Scope {
             Self::Server => "server",
             Self::Turn => "turn",
             Self::Drain => "drain",
+            Self::Audit => "audit",
             Self::Log => "log",
             Self::Admin => "admin",
             Self::Defaults => "defaults",
@@ -112,7 +123,13 @@ impl Scope {
     pub(super) fn heading(self) -> String {
         match self {
             Self::Listener => "[[listener]]".to_owned(),
-            Self::Server | Self::Turn | Self::Drain | Self::Log | Self::Admin | Self::Defaults => {
+            Self::Server
+            | Self::Turn
+            | Self::Drain
+            | Self::Audit
+            | Self::Log
+            | Self::Admin
+            | Self::Defaults => {
                 format!("[{}]", self.name())
             }
         }
@@ -127,6 +144,10 @@ impl Scope {
                  client at full speed, or a flood of new ones, cannot hold up the others."
             }
             Self::Drain => "How the server goes away after SIGTERM.",
+            Self::Audit => {
+                "The audit: the kernel's table of sockets on the listeners' ports is held against the \
+                 server's own. What it finds is told in the log, in /metrics and at /audit."
+            }
             Self::Log => "Log lines, on standard error.",
             Self::Admin => {
                 "The admin interface: /metrics, /healthz, /readyz and /connections over HTTP. Every key of \
@@ -150,6 +171,7 @@ impl Scope {
             Self::Server => (&process::SERVER, &[]),
             Self::Turn => (&process::TURN, &[]),
             Self::Drain => (&process::DRAIN, &[]),
+            Self::Audit => (&process::AUDIT, &[]),
             Self::Log => (&process::LOG, &[]),
             Self::Admin => (&process::ADMIN, &listener::SHARED),
             Self::Defaults => (&[], &listener::SHARED),
@@ -180,6 +202,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// Half of that, which is what a ping has when nobody says.
 const PING_MIN: Duration = Duration::from_millis(5);
+/// More audits than this would be one without an end.
+const AUDIT_MIN: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);

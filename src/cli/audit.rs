@@ -1,0 +1,271 @@
+//! `linger audit`: reads the kernel's table of sockets, has it judged ([`survey`](crate::audit::survey)),
+//! finds out whose sockets these are, and shows it. Read on in `text` and `json`.
+
+mod json;
+mod text;
+
+use super::{console, usage_mistake};
+use crate::audit::survey::{LISTEN, Look, Surveyed, Thresholds, survey};
+use crate::net::{Fatal, Progress, SocketQuery, SocketRow, TcpStates};
+use crate::sys::owners::{self, Owner, Owners};
+use crate::sys::{SocketTable, host, sock_diag};
+use clap::Args;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(super) const HELP: &str = "\
+What is looked for, the worst first:
+  queue_full      the accept queue has no room: clients are turned away
+  queued_long     connected, and nobody has accepted it
+  queued_ghost    nobody has accepted it, and its client has gone again
+  close_wait      the peer has closed and the program has not: a descriptor leak
+  unread          input that the program does not read
+  unacknowledged  output that is sent again and again: the peer's host is gone
+  zero_window     output that waits: the peer's program does not read
+  orphan          closed by the program, and its output cannot be delivered
+  unwatched       idle (--idle), and no timer runs: nothing notices if the peer's host is gone
+  fin_wait2       ended by the program, and the peer does not close
+  syn_recv        handshakes that clients do not finish (--handshakes)
+  time_wait       the server closes first (--time-waits)
+
+How long something lasts is a lower bound: the kernel notes of no state when it began. It is told from when
+data, acknowledgements and retransmissions were last seen, so that keepalive that is answered makes a
+close_wait look younger than it is. --wait looks twice, and what is the same then has lasted at least so long.
+
+Anybody may read the table. Whose the sockets of other users are, only root can see; else their uid is shown.
+
+Examples:
+  linger audit                             every listening TCP port
+  linger audit --port 6379 --port 443
+  linger audit --wait 10s --examples 20
+  linger audit --older-than 1m --idle 2h   a server whose clients may be quiet
+  linger audit --json | jq '.listeners[].findings[] | {anomaly, connections}'
+  linger audit --port 80 >/dev/null || echo 'something is wrong with port 80'
+
+Exit codes:
+  0  nothing was found
+  1  something was found
+  2  the command line has a mistake, nothing listens there, or the table cannot be read";
+
+/// Most listening ports that a mistaken `--port` is answered with.
+const NEAREST: usize = 8;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Look at who listens on this TCP port (repeatable); every listening port if none is given
+    #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    port: Vec<u16>,
+    /// What a healthy server shows for a moment, too, counts from this age on
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    older_than: Duration,
+    /// A connection that no timer watches counts after this silence
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    idle: Duration,
+    /// So many connections of one listener in TIME_WAIT count: 600 are ten a second
+    #[arg(long, value_name = "NUMBER", default_value = "600")]
+    time_waits: usize,
+    /// So many handshakes of one listener that had to be repeated count
+    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    handshakes: usize,
+    /// Look twice, so far apart
+    ///
+    /// What is in the same state both times, and has not moved a byte, has lasted at least so long. It adds to
+    /// what the first look showed; --older-than stays what it is.
+    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    wait: Option<Duration>,
+    /// Most connections to show of one finding
+    #[arg(short, long, value_name = "NUMBER", default_value = "3")]
+    examples: usize,
+    /// Look into the network namespace of this process, such as a container's (root only)
+    #[arg(long, value_name = "PID")]
+    netns: Option<u32>,
+    /// JSON, one object: its keys stay, new ones may come
+    #[arg(long)]
+    json: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let help = || "write a number and a unit, such as 500ms, 10s, 5m or 2h".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| help())?;
+    let millis = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(help()),
+    };
+    Ok(Duration::from_millis(number.saturating_mul(millis)))
+}
+
+/// All that is shown.
+struct Report<'a> {
+    arguments: &'a Arguments,
+    listeners: Vec<Surveyed>,
+    owners: Owners,
+    /// What looking took, without waiting.
+    took: Duration,
+}
+
+impl Report<'_> {
+    fn findings(&self) -> usize {
+        self.listeners.iter().map(|listener| listener.findings.len()).sum()
+    }
+
+    fn connections(&self) -> usize {
+        self.listeners.iter().map(Surveyed::connections).sum()
+    }
+
+    /// Who holds a socket, if somebody does and we may know.
+    fn owner(&self, row: &SocketRow) -> Option<&Owner> {
+        self.owners.by_inode.get(&row.inode)
+    }
+
+    /// Listeners whose program nobody has found.
+    fn nameless(&self) -> usize {
+        let nameless = |listener: &&Surveyed| listener.sockets.iter().all(|row| self.owner(row).is_none());
+        self.listeners.iter().filter(nameless).count()
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    let report = match look(arguments) {
+        Ok(report) => report,
+        Err(why) => {
+            console::err(format_args!("linger: audit: {why}"));
+            return usage_mistake();
+        }
+    };
+    let shown = if arguments.json { json::of(&report) } else { text::of(&report) };
+    if let Err(error) = console::out(shown.as_bytes()) {
+        console::err(format_args!("linger: audit: writing to standard output: {error}"));
+        return usage_mistake();
+    }
+    super::exit(report.findings() == 0)
+}
+
+fn look(arguments: &Arguments) -> Result<Report<'_>, String> {
+    let clock = crate::serve::clock();
+    let mut table = open(arguments.netns).map_err(|fatal| fatal.to_string())?;
+    let (first, at) = (read(&mut table, arguments)?, clock());
+    let (second, waited) = match arguments.wait {
+        None => (None, Duration::ZERO),
+        Some(time) => {
+            sleep(time);
+            // Before the second look is read, after the first one was: never longer than it was.
+            let waited = clock().saturating_sub(at);
+            (Some(read(&mut table, arguments)?), waited)
+        }
+    };
+    let thresholds = Thresholds {
+        older_than: arguments.older_than,
+        idle: arguments.idle,
+        time_waits: arguments.time_waits,
+        handshakes: arguments.handshakes,
+        fin_timeout: host::fin_timeout().unwrap_or(Duration::from_secs(60)),
+    };
+    let listeners = match &second {
+        None => survey(&first, None, &thresholds),
+        Some(second) => survey(second, Some((&first, waited)), &thresholds),
+    };
+    let owners = owners::find(&inodes(&listeners, arguments.examples));
+    Ok(Report { arguments, listeners, owners, took: clock().saturating_sub(waited) })
+}
+
+fn open(netns: Option<u32>) -> Result<SocketTable, Fatal> {
+    match netns {
+        None => SocketTable::open(),
+        Some(pid) => SocketTable::open_in(Path::new(&format!("/proc/{pid}/ns/net"))),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing else is served meanwhile")]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// The listeners that are meant, and their connections.
+fn read(table: &mut SocketTable, arguments: &Arguments) -> Result<Look, String> {
+    let listening = TcpStates(1 << LISTEN);
+    let mut rows = rows(table, &SocketQuery { ports: Vec::new(), states: listening, evidence: false })?;
+    let open: BTreeSet<u16> = rows.iter().map(|row| row.local.port()).collect();
+    let missing: Vec<u16> = arguments.port.iter().copied().filter(|port| !open.contains(port)).collect();
+    if open.is_empty() || !missing.is_empty() {
+        return Err(nothing_there(&missing, &rows));
+    }
+    rows.retain(|row| arguments.port.is_empty() || arguments.port.contains(&row.local.port()));
+    let mut ports: Vec<u16> = rows.iter().map(|row| row.local.port()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    if ports.len() > sock_diag::PORTS_MAX {
+        // Too many for a filter: all rows are read, and those of no listener left out.
+        ports.clear();
+    }
+    let others = TcpStates(TcpStates::ALL.0 & !listening.0);
+    rows.extend(self::rows(table, &SocketQuery { ports, states: others, evidence: true })?);
+    Ok(Look::new(rows))
+}
+
+fn rows(table: &mut SocketTable, query: &SocketQuery) -> Result<Vec<SocketRow>, String> {
+    let mut rows = Vec::new();
+    table.start(query).map_err(|fatal| fatal.to_string())?;
+    while table.read(&mut rows).map_err(|fatal| fatal.to_string())? == Progress::More {}
+    Ok(rows)
+}
+
+/// Says what listens instead.
+fn nothing_there(missing: &[u16], listeners: &[SocketRow]) -> String {
+    let Some(&wanted) = missing.first() else {
+        return "nothing listens on TCP in this network namespace; --netns PID looks into another".to_owned();
+    };
+    let ports: Vec<String> = missing.iter().map(u16::to_string).collect();
+    let mut near: Vec<&SocketRow> = listeners.iter().collect();
+    near.sort_by_key(|row| (row.local.port().abs_diff(wanted), row.local.port()));
+    near.dedup_by_key(|row| row.local.port());
+    let more = near.len().saturating_sub(NEAREST);
+    near.truncate(NEAREST);
+    let owners = owners::find(&near.iter().map(|row| row.inode).collect());
+    let near: Vec<String> = near
+        .iter()
+        .map(|row| match owners.by_inode.get(&row.inode) {
+            Some(owner) => format!("{} ({})", row.local.port(), owner.program),
+            None => row.local.port().to_string(),
+        })
+        .collect();
+    let near = match (near.is_empty(), more) {
+        (true, _) => "nothing does; --netns PID looks into another".to_owned(),
+        (false, 0) => format!("what listens, the nearest first: {}", near.join(", ")),
+        (false, more) => format!("what listens, the nearest first: {}, and {more} more", near.join(", ")),
+    };
+    format!("nothing listens on TCP port {} in this network namespace; {near}", ports.join(", "))
+}
+
+/// The sockets whose owners are shown.
+fn inodes(listeners: &[Surveyed], examples: usize) -> BTreeSet<u32> {
+    let mut inodes = BTreeSet::new();
+    for listener in listeners {
+        inodes.extend(listener.sockets.iter().map(|row| row.inode));
+        for finding in &listener.findings {
+            inodes.extend(finding.cases.iter().take(examples).map(|case| case.row.inode));
+        }
+    }
+    inodes.remove(&0);
+    inodes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        for wrong in ["10", "s", "", "10 s", "-1s", "1w"] {
+            assert!(duration(wrong).unwrap_err().contains("10s"), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What a host does to a server with many connections: limits that end them, settings that lose them, and the
+//! tuning folklore that does not help.
+//!
+//! [`Host`] is what can be read of a host, plain; [`CHECKS`] and [`FOLKLORE`] are two tables over it, of
+//! functions that know nothing else. Nothing here changes a host: each finding carries the command that would,
+//! and the name of the test that shows what it rests on. Read on in [`host`], then in [`rules`] by subject,
+//! then in [`folklore`].
+
+pub mod folklore;
+pub mod host;
+pub mod rules;
+#[cfg(test)]
+mod tests;
+
+pub use folklore::{Belief, FOLKLORE};
+pub use host::Host;
+pub use rules::{CHECKS, Check};
+
+use serde::Serialize;
+
+/// What the host is asked to carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aim {
+    /// Connections at once.
+    pub connections: u64,
+    /// Descriptors that the process needs besides.
+    pub descriptors_besides: u64,
+    /// The longest accept queue that a listener asks for.
+    pub backlog: u64,
+    /// Ports listened on.
+    pub ports: Vec<u16>,
+}
+
+/// What a value means for the aim; the worst last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It does not stand in the way.
+    Ok,
+    /// It cannot be read from here, so nothing is said of it.
+    Unknown,
+    /// It carries the aim, and another value would be better.
+    Advice,
+    /// Connections would be refused, cut or lost.
+    Harm,
+}
+
+/// What a rule makes of a value: a finding without its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    value: String,
+    verdict: Verdict,
+    set: Vec<String>,
+    why: String,
+}
+
+impl Judgement {
+    fn ok(value: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { value: value.into(), verdict: Verdict::Ok, set: Vec::new(), why: why.into() }
+    }
+
+    fn advice(value: impl Into<String>, set: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Advice, ..Self::harm(value, set, why) }
+    }
+
+    /// `set` is one command; empty where no command helps.
+    fn harm(value: impl Into<String>, set: impl Into<String>, why: impl Into<String>) -> Self {
+        let set: String = set.into();
+        let set = if set.is_empty() { Vec::new() } else { vec![set] };
+        Self { value: value.into(), verdict: Verdict::Harm, set, why: why.into() }
+    }
+
+    /// One more command of those that are needed together.
+    fn and(mut self, command: impl Into<String>) -> Self {
+        self.set.push(command.into());
+        self
+    }
+}
+
+/// One value of the host, judged. The names of the fields are the shape of `linger doctor --json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The sysctl, limit or counter, as it is called.
+    pub name: &'static str,
+    /// As it is now; `None` if it cannot be read.
+    pub value: Option<String>,
+    /// What that means.
+    pub verdict: Verdict,
+    /// What to run or to write, all of it, to have it otherwise.
+    pub set: Vec<String>,
+    /// The reason, in a sentence.
+    pub why: String,
+    /// The test that shows the kernel behave so, as `file: name`.
+    pub test: Option<&'static str>,
+}
+
+/// A piece of folklore, and whether this host has been tuned by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tale {
+    /// The setting it is about, or a name for it.
+    pub name: &'static str,
+    /// What is said.
+    pub claim: &'static str,
+    /// What is so.
+    pub fact: &'static str,
+    /// The test that shows it, as `file: name`.
+    pub test: &'static str,
+    /// What was found here, where there is something to find.
+    pub value: Option<String>,
+    /// `ok` if this host was not tuned so.
+    pub verdict: Verdict,
+    /// What undoes it.
+    pub set: Vec<String>,
+}
+
+/// All that there is to say of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Of this shape; another number when a field changes its meaning.
+    pub version: u32,
+    /// [`Aim::connections`].
+    pub connections: u64,
+    /// The worst of all verdicts.
+    pub verdict: Verdict,
+    /// In the order of [`CHECKS`].
+    pub findings: Vec<Finding>,
+    /// In the order of [`FOLKLORE`].
+    pub folklore: Vec<Tale>,
+}
+
+/// Holds a host against an aim.
+pub fn examine(host: &Host, aim: &Aim) -> Report {
+    let findings: Vec<_> = CHECKS.iter().map(|check| check.find(host, aim)).collect();
+    let folklore: Vec<_> = FOLKLORE.iter().map(|belief| belief.look(host)).collect();
+    let verdicts = findings.iter().map(|finding| finding.verdict);
+    let verdict = verdicts.chain(folklore.iter().map(|tale| tale.verdict)).max().unwrap_or(Verdict::Ok);
+    Report { version: 1, connections: aim.connections, verdict, findings, folklore }
+}
+
+/// A number for people: `1,048,576`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A size for people: `4.6 GiB`.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+pub fn size(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < units.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", units[unit]) }
+}

@@ -1,0 +1,122 @@
+//! The table of checks. Each is a name, a function of host and aim, and the test that shows what it rests on.
+//!
+//! A rule answers `None` where the value that it is named for cannot be read: what that means is said here,
+//! once. The rules stand by subject in `descriptors.rs`, `queues.rs`, `memory.rs`, `timers.rs`, `ports.rs` and
+//! `counters.rs`.
+
+mod counters;
+mod descriptors;
+pub(super) mod memory;
+mod ports;
+mod queues;
+mod timers;
+
+use super::host::Reading;
+use super::{Aim, Finding, Host, Judgement, Verdict};
+
+/// One rule.
+#[derive(Debug)]
+pub struct Check {
+    /// The sysctl, limit or counter.
+    pub name: &'static str,
+    judge: fn(&Host, &Aim) -> Option<Judgement>,
+    absent: Absent,
+    /// The test that shows the kernel behave so, as `file: name`.
+    pub test: Option<&'static str>,
+}
+
+/// What it means when there is no such value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Absent {
+    /// It would be there on any kernel that this runs on.
+    Strange,
+    /// The kernel shows it in the first network namespace only, and it holds in all of them.
+    Elsewhere,
+    /// What it bounds is not there, so nothing is bounded.
+    Fine(&'static str),
+}
+
+impl Check {
+    const fn new(name: &'static str, judge: fn(&Host, &Aim) -> Option<Judgement>) -> Self {
+        Self { name, judge, absent: Absent::Strange, test: None }
+    }
+
+    const fn elsewhere(self) -> Self {
+        Self { absent: Absent::Elsewhere, ..self }
+    }
+
+    const fn fine_without(self, why: &'static str) -> Self {
+        Self { absent: Absent::Fine(why), ..self }
+    }
+
+    const fn shown_by(self, test: &'static str) -> Self {
+        Self { test: Some(test), ..self }
+    }
+
+    pub(super) fn find(&self, host: &Host, aim: &Aim) -> Finding {
+        let Self { name, test, .. } = *self;
+        if let Some(Judgement { value, verdict, set, why }) = (self.judge)(host, aim) {
+            return Finding { name, value: Some(value), verdict, set, why, test };
+        }
+        let denied = host.sysctls.get(name) == Some(&Reading::Denied);
+        let (verdict, why) = match self.absent {
+            _ if denied => (Verdict::Unknown, "may not be read here: ask as root"),
+            Absent::Strange => (Verdict::Unknown, "not shown by this host"),
+            Absent::Elsewhere => (
+                Verdict::Unknown,
+                "shown in the host's first network namespace only, and in force here too: ask there",
+            ),
+            Absent::Fine(why) => (Verdict::Ok, why),
+        };
+        Finding { name, value: None, verdict, set: Vec::new(), why: why.to_owned(), test }
+    }
+}
+
+const NO_CONNTRACK: &str = "the kernel tracks no connections, so no table of theirs can fill up";
+
+/// Every rule, in the order of the report.
+pub const CHECKS: &[Check] = &[
+    Check::new("RLIMIT_NOFILE", descriptors::process)
+        .shown_by("src/sys/limits.rs: out_of_descriptors_accept_stalls_until_the_reserve_is_released"),
+    Check::new("fs.nr_open", descriptors::ceiling),
+    Check::new("fs.file-max", descriptors::host),
+    Check::new("fs.epoll.max_user_watches", descriptors::watches),
+    Check::new("net.core.somaxconn", queues::somaxconn)
+        .shown_by("src/sys/facts.rs: the_backlog_is_capped_by_the_host"),
+    Check::new("net.ipv4.tcp_syncookies", queues::syncookies),
+    Check::new("net.ipv4.tcp_max_syn_backlog", queues::syn_backlog),
+    Check::new("net.core.netdev_max_backlog", queues::netdev).elsewhere(),
+    Check::new("net.netfilter.nf_conntrack_max", queues::conntrack).fine_without(NO_CONNTRACK),
+    Check::new("net.netfilter.nf_conntrack_tcp_timeout_established", timers::conntrack)
+        .fine_without(NO_CONNTRACK),
+    Check::new("MemAvailable", memory::host),
+    Check::new("memory.max", memory::group)
+        .fine_without("no control group bounds the memory of this process"),
+    Check::new("net.ipv4.tcp_mem", memory::tcp_mem).elsewhere(),
+    Check::new("net.ipv4.tcp_rmem", memory::receive_buffer),
+    Check::new("net.ipv4.tcp_wmem", memory::send_buffer),
+    Check::new("net.ipv4.tcp_max_orphans", memory::orphans).elsewhere(),
+    Check::new("net.ipv4.tcp_orphan_retries", timers::orphan_retries),
+    Check::new("net.ipv4.tcp_retries2", timers::retries2),
+    Check::new("net.ipv4.tcp_keepalive_time", timers::keepalive_time)
+        .shown_by("tests/folklore/detecting.rs: so_keepalive_alone_waits_for_two_hours"),
+    Check::new("net.ipv4.tcp_keepalive_intvl", timers::keepalive_interval),
+    Check::new("net.ipv4.tcp_keepalive_probes", timers::keepalive_probes),
+    Check::new("net.ipv4.tcp_timestamps", timers::timestamps),
+    Check::new("net.ipv4.ip_local_port_range", ports::range)
+        .shown_by("tests/folklore/accepting.rs: one_client_port_serves_two_connections_to_one_listener"),
+    Check::new("net.ipv4.ip_local_reserved_ports", ports::reserved),
+    Check::new("net.ipv4.tcp_migrate_req", queues::migrate)
+        .shown_by("src/sys/facts.rs: closing_a_listener_resets_what_waits_in_its_queue"),
+    Check::new("net.ipv4.tcp_congestion_control", timers::congestion),
+    Check::new("TcpExt.ListenOverflows", counters::overflows)
+        .shown_by("src/sys/facts.rs: a_full_accept_queue_is_seen_and_counted"),
+    Check::new("TcpExt.ListenDrops", counters::listen_drops)
+        .shown_by("src/sys/facts.rs: a_full_accept_queue_is_seen_and_counted"),
+    Check::new("TcpExt.TCPReqQFullDrop", counters::request_drops),
+    Check::new("TcpExt.TW", counters::time_waits),
+    Check::new("TcpExt.TCPTimeWaitOverflow", counters::time_wait_overflow)
+        .shown_by("tests/folklore/closing.rs: a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early"),
+    Check::new("TcpExt.TCPAbortOnMemory", counters::aborted),
+    Check::new("TcpExt.PruneCalled", counters::pruned),
+];

@@ -1,0 +1,83 @@
+//! For programs: everything, in a shape that stays.
+
+use super::Report;
+use crate::lab::expect::{Expected, Left};
+use crate::lab::row::{Cell, Verdict};
+use crate::time::Duration;
+use serde_json::{Value, json};
+
+/// The version of the shape.
+const FORMAT: u32 = 1;
+
+/// The matrix as one JSON object.
+pub fn json(report: &Report) -> String {
+    let plan = &report.plan;
+    let rows = report.outcomes.iter().map(|outcome| {
+        json!({
+            "case": outcome.case.name(), "title": outcome.case.title(), "what": outcome.case.sentence(),
+            "failure": outcome.failure,
+            "cells": outcome.cells.iter().map(cell).collect::<Vec<_>>(),
+        })
+    });
+    let methods = plan.methods.iter().map(|method| json!({"method": method.name(), "title": method.title()}));
+    let s = &plan.settings;
+    let settings = json!({
+        "keepalive_idle_s": seconds(s.keepalive_idle), "keepalive_interval_s": seconds(s.keepalive_interval),
+        "keepalive_count": s.keepalive_count, "user_timeout_s": seconds(s.user_timeout),
+        "heartbeat_timeout_s": seconds(s.heartbeat_timeout), "heartbeat_grace_s": seconds(s.heartbeat_grace),
+        "heartbeat_interval_s": seconds(s.heartbeat_interval), "beat_s": seconds(s.beat),
+        "oob_s": seconds(s.oob), "tcp_info_s": seconds(s.tcp_info), "linger_s": seconds(s.linger),
+        "comeback_s": seconds(s.comeback), "slack_s": seconds(s.slack),
+    });
+    let whole = json!({
+        "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "kernel": report.kernel, "date": report.date,
+        "took_s": seconds(report.took), "right": report.is_right(), "settings": settings,
+        "methods": methods.collect::<Vec<_>>(), "rows": rows.collect::<Vec<_>>(),
+    });
+    format!("{whole:#}\n")
+}
+
+fn cell(cell: &Cell) -> Value {
+    let mut value = json!({
+        "method": cell.method.name(), "left": left(cell.left), "wrong": cell.wrong,
+        "expected": expected(cell, &cell.expected),
+    });
+    let verdict = match &cell.verdict {
+        Verdict::Ended { reason, detector, close, latency, record } => json!({
+            "verdict": "ended", "reason": reason, "detector": detector, "close": close,
+            "latency_s": seconds(*latency), "record": record,
+        }),
+        Verdict::Revived => json!({"verdict": "revived"}),
+        Verdict::Unnoticed(time) => json!({"verdict": "unnoticed", "waited_s": seconds(*time)}),
+        Verdict::NotApplicable => json!({"verdict": "not_applicable"}),
+    };
+    if let (Value::Object(whole), Value::Object(part)) = (&mut value, verdict) {
+        whole.extend(part);
+    }
+    value
+}
+
+fn expected(cell: &Cell, one: &Expected) -> Value {
+    match *one {
+        Expected::Ended { reason, detector, close, left: remains, .. } => json!({
+            "verdict": "ended", "reason": reason.name(), "detector": detector.name(), "close": close.name(),
+            "left": left(remains), "earliest_s": cell.bounds.map(|bounds| seconds(bounds.0)),
+            "latest_s": cell.bounds.map(|bounds| seconds(bounds.1)),
+        }),
+        Expected::Revived => json!({"verdict": "revived"}),
+        Expected::Unnoticed(remains) => json!({"verdict": "unnoticed", "left": left(remains)}),
+        Expected::NotApplicable => json!({"verdict": "not_applicable"}),
+        Expected::Either(all) => {
+            json!({"either": all.iter().map(|one| expected(cell, one)).collect::<Vec<_>>()})
+        }
+    }
+}
+
+fn left(left: Left) -> Value {
+    let state = |state: &'static str| if state.is_empty() { Value::Null } else { state.into() };
+    json!({"server": state(left.server), "client": state(left.client)})
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}

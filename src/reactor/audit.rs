@@ -1,0 +1,339 @@
+//! The audit of ourselves: now and then the kernel's table of sockets is held against our own. What is compared,
+//! and what comes of it, is in [`audit::compare`](crate::audit::compare); here it is driven, a bounded step a
+//! turn, so that others are served in between.
+//!
+//! The steps: an index of our connections is made; the kernel is asked, and reads beside the loop; its rows are
+//! taken as they come; the descriptors of connections that no row was seen of are asked; and what is found is
+//! told, counted, and where policy says so ended. What an audit needs is given back when it is over.
+
+use super::entry::Connection;
+use super::{Reactor, Slot};
+use crate::audit::Anomaly;
+use crate::audit::compare::{Comparison, Counts, Member, Memory, Outcome, Place};
+use crate::conn::Input;
+use crate::conn::policy::AuditEnd;
+use crate::end::{Detector, Evidence, Reason};
+use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, SocketRow, Stream, TcpStates};
+use crate::report;
+use crate::table::{Key, Table};
+use crate::time::{Duration, Instant};
+
+/// Slots that are put into the index, or looked through for what is missing, in one step.
+const SLOTS_PER_STEP: usize = 1024;
+/// Slots that a question to a descriptor counts for, or an ending.
+const CALL_SLOTS: usize = 32;
+
+/// Audits: what is kept of the last one, and the one that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Audits {
+    /// The next step can be made.
+    pub(super) due: bool,
+    running: Option<Box<Running>>,
+    /// What it found of ours that policy ends, and that is still to be ended.
+    ending: Vec<(Key, Anomaly)>,
+    memory: Memory,
+    /// The last one that came to its end.
+    last: Option<Box<Past>>,
+    /// Since when each kind has been there, audit after audit.
+    since: [Option<Instant>; Anomaly::ALL.len()],
+    /// It was said that the kernel does not tell.
+    refused: bool,
+    /// Longest step since the start.
+    step_max: Duration,
+}
+
+/// One that is over.
+#[derive(Debug)]
+pub(super) struct Past {
+    /// When.
+    pub(super) at: Instant,
+    /// How long it took.
+    pub(super) took: Duration,
+    /// What it found.
+    pub(super) outcome: Outcome,
+}
+
+/// One that is under way.
+#[derive(Debug)]
+struct Running {
+    comparison: Comparison,
+    query: SocketQuery,
+    families: Families,
+    slots: usize,
+    step: Step,
+}
+
+/// What is to be done next, in temporal order.
+#[derive(Debug)]
+enum Step {
+    /// Connections go into the index, from this slot on.
+    Index(usize),
+    /// The kernel's rows come in.
+    Rows(Vec<SocketRow>),
+    /// Connections that no row was seen of are looked for, from this slot on.
+    Unseen(usize),
+}
+
+impl Audits {
+    pub(super) const fn last(&self) -> Option<&Past> {
+        match &self.last {
+            Some(past) => Some(past),
+            None => None,
+        }
+    }
+
+    pub(super) const fn step_max(&self) -> Duration {
+        self.step_max
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Arms the next audit. Without an interval, or once the server goes away, there is none.
+    pub(super) fn arm_audit(&mut self) {
+        let interval = self.settings.audit.interval.filter(|_| self.drain.is_none());
+        self.house.audit = interval.map_or(Instant::NEVER, |interval| self.now + interval);
+    }
+
+    /// Breaks off: a server that goes away has nothing to learn.
+    #[cold]
+    pub(super) fn stop_audits(&mut self) {
+        self.house.audit = Instant::NEVER;
+        self.kernel.stop_sockets();
+        self.audits.due = false;
+        self.audits.running = None;
+        self.audits.ending = Vec::new();
+    }
+
+    /// Starts an audit, unless there is nothing that the kernel's table could tell of: it has no unix sockets.
+    #[cold]
+    pub(super) fn begin_audit(&mut self) {
+        let places: Vec<_> = self.listeners.iter().map(Slot::place).collect();
+        let tcp = || places.iter().flatten();
+        let mut ports: Vec<_> = tcp().map(|place| place.address.port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        if ports.is_empty() || self.audits.running.is_some() || !self.audits.ending.is_empty() {
+            return;
+        }
+        let families = Families {
+            ipv4: tcp().any(|place| place.address.is_ipv4()),
+            ipv6: tcp().any(|place| place.address.is_ipv6()),
+        };
+        // Our listeners would only show their queues, which are watched anyway.
+        let states = TcpStates(TcpStates::ALL.0 & !(1 << 10));
+        let slots = self.table.slots_used();
+        let before = std::mem::take(&mut self.audits.memory);
+        self.audits.running = Some(Box::new(Running {
+            comparison: Comparison::new(self.now, places, slots, self.table.len(), before),
+            query: SocketQuery { ports, states, evidence: false },
+            families,
+            slots,
+            step: Step::Index(0),
+        }));
+        self.audits.due = true;
+    }
+
+    /// Makes one step of the audit under way.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn audit_on(&mut self) {
+        self.audits.due = false;
+        let begun = self.kernel.now();
+        match self.audits.running.take() {
+            Some(running) => self.step(running),
+            None if self.audits.ending.is_empty() => return,
+            None => self.end_some(),
+        }
+        let took = self.kernel.now().since(begun);
+        self.audits.step_max = self.audits.step_max.max(took);
+    }
+
+    fn step(&mut self, mut running: Box<Running>) {
+        let slots = running.slots;
+        match &mut running.step {
+            Step::Index(next) if *next < slots => {
+                let end = slots.min(*next + SLOTS_PER_STEP);
+                for slot in *next..end {
+                    running.comparison.index(slot_number(slot), |slot| member(&self.table, slot));
+                }
+                *next = end;
+                self.post_audit(running);
+            }
+            Step::Index(_) => match self.kernel.start_sockets(&running.query, running.families) {
+                Ok(()) => {
+                    running.step = Step::Rows(Vec::new());
+                    // What it tells, it tells by readiness.
+                    self.audits.running = Some(running);
+                }
+                Err(fatal) => self.refuse_audit(*running, &fatal),
+            },
+            Step::Rows(rows) => match self.kernel.read_sockets(rows) {
+                Ok(progress) => {
+                    for row in rows.drain(..) {
+                        running.comparison.row(&row, self.now, |slot| member(&self.table, slot));
+                    }
+                    match progress {
+                        Rows::Later => self.audits.running = Some(running),
+                        Rows::More => self.post_audit(running),
+                        Rows::Done => {
+                            running.step = Step::Unseen(0);
+                            self.post_audit(running);
+                        }
+                    }
+                }
+                Err(fatal) => self.refuse_audit(*running, &fatal),
+            },
+            Step::Unseen(next) if *next < slots => {
+                let mut budget = SLOTS_PER_STEP;
+                while *next < slots && budget > 0 {
+                    let slot = slot_number(*next);
+                    *next += 1;
+                    budget -= 1;
+                    let Some(unseen) = running.comparison.is_unseen(slot, |slot| member(&self.table, slot))
+                    else {
+                        continue;
+                    };
+                    budget = budget.saturating_sub(CALL_SLOTS);
+                    if self.is_closed(unseen.key) {
+                        running.comparison.missing(&unseen);
+                    }
+                }
+                self.post_audit(running);
+            }
+            Step::Unseen(_) => self.conclude_audit(*running),
+        }
+    }
+
+    /// Ends the next of those that the audit has found wrong.
+    fn end_some(&mut self) {
+        for _ in 0..SLOTS_PER_STEP / CALL_SLOTS {
+            let Some((key, anomaly)) = self.audits.ending.pop() else { break };
+            self.end_audited(key, anomaly);
+        }
+        self.rest();
+    }
+
+    /// Until the next audit, or until the next turn if this one has something left to end.
+    fn rest(&mut self) {
+        if self.audits.ending.is_empty() {
+            self.arm_audit();
+        } else {
+            self.audits.due = true;
+        }
+    }
+
+    /// The next step is made next turn.
+    fn post_audit(&mut self, running: Box<Running>) {
+        self.audits.running = Some(running);
+        self.audits.due = true;
+    }
+
+    /// The kernel does not tell. That may pass: descriptors may be free again the next time.
+    fn refuse_audit(&mut self, running: Running, fatal: &crate::net::Fatal) {
+        self.kernel.stop_sockets();
+        self.audits.memory = running.comparison.abandon();
+        self.counters.audits_failed += 1;
+        if !std::mem::replace(&mut self.audits.refused, true) {
+            report::audit_refused(fatal);
+        }
+        self.arm_audit();
+    }
+
+    /// The word of a connection's own descriptor: the kernel has nothing left of it.
+    fn is_closed(&self, key: Key) -> bool {
+        let evidence = self.table.get(key).and_then(|conn| conn.stream.evidence());
+        evidence.is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE)
+    }
+
+    /// Tells what was found, and goes on to what is to be ended.
+    fn conclude_audit(&mut self, running: Running) {
+        let begun = running.comparison.begun();
+        let (mut outcome, memory) = running.comparison.conclude();
+        self.audits.memory = memory;
+        self.audits.refused = false;
+        self.counters.audited(&outcome.fresh);
+        self.tell_anomalies(&outcome.present);
+        let mut ending = std::mem::take(&mut outcome.ours);
+        ending.retain(|(key, anomaly)| self.ends(*key, *anomaly));
+        self.audits.last = Some(Box::new(Past { at: self.now, took: self.now.since(begun), outcome }));
+        self.audits.ending = ending;
+        self.rest();
+    }
+
+    /// Says of each kind when it has come, and when it has gone.
+    fn tell_anomalies(&mut self, present: &Counts) {
+        for &anomaly in Anomaly::ALL {
+            let count = present[anomaly as usize];
+            let since = &mut self.audits.since[anomaly as usize];
+            match (count, *since) {
+                (0, Some(begun)) => {
+                    *since = None;
+                    report::anomaly_gone(anomaly, self.now.since(begun));
+                }
+                (0, None) | (_, Some(_)) => {}
+                (_, None) => {
+                    *since = Some(self.now);
+                    report::anomaly(anomaly, count);
+                }
+            }
+        }
+    }
+
+    /// Whether policy ends a connection for what was found.
+    fn ends(&self, key: Key, anomaly: Anomaly) -> bool {
+        let Some(conn) = self.table.get(key) else { return false };
+        match Self::listener_of(&self.listeners, conn).policy.liveness.audit.end {
+            AuditEnd::Nothing => false,
+            AuditEnd::Missing => anomaly == Anomaly::Missing,
+            AuditEnd::All => true,
+        }
+    }
+
+    /// Ends a connection that an audit has found wrong, if it still is.
+    pub(super) fn end_audited(&mut self, key: Key, anomaly: Anomaly) {
+        let Some(conn) = self.table.get(key) else { return };
+        if anomaly == Anomaly::Missing {
+            return self.apply(key, Input::Failed { reason: Reason::LocalAudit, detector: Detector::Audit });
+        }
+        // One that is being read has its end of file before it.
+        if !conn.paused {
+            return self.read_once_more(key);
+        }
+        let waits = conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE_WAIT);
+        if waits && conn.life.state().cause().is_none() {
+            self.give_up(key, Reason::LocalAudit, Detector::Audit);
+        }
+    }
+}
+
+fn slot_number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("descriptors are fewer than 2^32")
+}
+
+/// What an audit is to know of the connection in `slot`.
+fn member<S>(table: &Table<Connection<S>>, slot: u32) -> Option<Member> {
+    let key = table.key_at(slot)?;
+    let conn = table.get(key)?;
+    Some(Member {
+        key,
+        peer: conn.peer,
+        listener: usize::from(conn.listener),
+        accepted: conn.life.accepted(),
+        ending: conn.life.state().cause().is_some(),
+        bytes: conn.life.bytes_in.wrapping_add(conn.life.bytes_out),
+    })
+}
+
+impl<L: Listener> Slot<L> {
+    /// Where the kernel shows its sockets, if it does. A listener that a drain has closed still has connections.
+    fn place(&self) -> Option<Place> {
+        match self.address {
+            Address::Tcp { socket, v6_only } => Some(Place {
+                address: socket,
+                v6_only,
+                close_wait: self.settings.policy.liveness.audit.close_wait,
+            }),
+            Address::Unix(_) => None,
+        }
+    }
+}

@@ -220,6 +220,8 @@ pub struct Totals {
     pub load_s: f64,
     /// CPU time used while they did.
     pub cpu_s: f64,
+    /// How long the generator was meanwhile ready to run, and had no processor.
+    pub waited_s: f64,
     /// How late requests went out although a connection was free: our own doing.
     pub lag: Latency,
     /// From connect to connected.
@@ -259,6 +261,7 @@ impl Totals {
         self.load_s = self.load_s.max(other.load_s);
         // A single one that is saturated is what matters, not the sum.
         self.cpu_s = self.cpu_s.max(other.cpu_s);
+        self.waited_s = self.waited_s.max(other.waited_s);
         self.lag.add(&other.lag);
         self.connect.add(&other.connect);
         self.request.add(&other.request);

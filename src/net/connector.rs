@@ -45,6 +45,9 @@ pub trait Connector: Kernel {
 
     /// CPU time that this process has used.
     fn cpu_time(&mut self) -> Duration;
+
+    /// How long this process was ready to run while others held the processors.
+    fn waited(&mut self) -> Duration;
 }
 
 /// Why connecting could not begin or did not succeed.

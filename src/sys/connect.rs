@@ -2,7 +2,7 @@
 
 use super::listener::{bind, connect, socket};
 use super::sockaddr::Name;
-use super::{Os, Stream, errno, sockopt};
+use super::{Os, Stream, errno, host, sockopt};
 use crate::net::{Address, ConnectError, Connector, Fatal, Fault, Interest, Kernel, Readiness, Ready, Token};
 use crate::time::{Duration, Instant};
 use libc::{c_int, c_long};
@@ -81,6 +81,10 @@ impl Connector for Os {
         // The kernel raises both to its own minimum (socket(7)).
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 1);
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 1);
+    }
+
+    fn waited(&mut self) -> Duration {
+        host::waited().unwrap_or_default()
     }
 
     #[expect(unsafe_code, reason = "clock_gettime(2)")]

@@ -127,6 +127,7 @@ pub struct Engine<K: Connector> {
     interval: Interval,
     interval_began: Instant,
     cpu_before: Duration,
+    waited_before: Duration,
     /// What the last turn found out that ends the run.
     failed: Option<Fatal>,
 }
@@ -168,6 +169,7 @@ impl<K: Connector> Engine<K> {
             interval: Interval::default(),
             interval_began: now,
             cpu_before: Duration::ZERO,
+            waited_before: Duration::ZERO,
             failed: None,
             kernel,
             plan,
@@ -325,6 +327,7 @@ impl<K: Connector> Engine<K> {
     fn begin_load(&mut self) {
         self.load_began = self.now;
         self.cpu_before = self.kernel.cpu_time();
+        self.waited_before = self.kernel.waited();
         let end = self.now + self.plan.duration;
         self.phase_ends = end;
         self.schedule = Schedule::new(self.now, self.plan.rate.unwrap_or(0.0), end);
@@ -340,6 +343,7 @@ impl<K: Connector> Engine<K> {
     fn end_load(&mut self) {
         self.totals.load_s = self.now.since(self.load_began).as_secs_f64();
         self.totals.cpu_s = self.kernel.cpu_time().saturating_sub(self.cpu_before).as_secs_f64();
+        self.totals.waited_s = self.kernel.waited().saturating_sub(self.waited_before).as_secs_f64();
         self.totals.overdue = self.schedule.overdue(self.now);
         self.opening.stop();
         self.phase_ends = self.now + self.plan.contract.patience;

@@ -9,6 +9,8 @@ use serde::Serialize;
 
 /// Above this share of a core the generator may be what is measured.
 const SATURATED: f64 = 0.9;
+/// Above this share of the time without a core, the host is what is measured.
+const BUSY: f64 = 0.05;
 /// A schedule kept to this is kept.
 const LAG: Duration = Duration::from_millis(2);
 /// Fewer answers than this make a p99 of a handful of samples.
@@ -87,6 +89,16 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
             "the generator used {:.0}% of a core: it may be the bottleneck, not the server; use --procs 2 or more, on \
              cores that the server does not use",
             cpu * 100.0
+        ),
+    );
+    let waited = if totals.load_s > 0.0 { totals.waited_s / totals.load_s } else { 0.0 };
+    warn(
+        sends && waited > BUSY,
+        "busy_host",
+        format!(
+            "the generator was ready to run and had no core for {:.0}% of the time: other programs hold them, perhaps \
+             the server itself, and that is in the latencies; give both cores of their own (taskset)",
+            waited * 100.0
         ),
     );
     let lag = totals.lag.quantile(0.99).unwrap_or_default();
@@ -204,6 +216,7 @@ mod tests {
         late.lag.record(Duration::from_millis(5));
         for (totals, kind) in [
             (Totals { cpu_s: 9.9, ..fine() }, "saturated"),
+            (Totals { waited_s: 1.0, ..fine() }, "busy_host"),
             (late, "behind_schedule"),
             (Totals { overdue: 7, ..fine() }, "overdue"),
             (Totals { load_s: 1.0, cpu_s: 0.1, ..fine() }, "short"),

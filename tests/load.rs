@@ -320,6 +320,23 @@ fn churn_replaces_connections_and_each_leaves_as_it_should() {
 }
 
 #[test]
+fn the_course_of_a_run_is_drawn() {
+    let server = server();
+    let file = std::env::temp_dir().join(format!("linger-load-{}.svg", std::process::id()));
+    let path = file.to_str().expect("the temporary directory has a name in UTF-8");
+    let arguments = ["-c", "10", "--rate", "200", "-d", "1200ms", "--fault", "fin=20%", "--svg", path];
+    let output = load(&url(&server, "resp"), &arguments);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let drawn = std::fs::read_to_string(&file).expect("it was written");
+    let _ = std::fs::remove_file(&file);
+    for part in ["<svg ", "latency", "p99", "misdeeds and verdicts", "</svg>"] {
+        assert!(drawn.contains(part), "{part}: {drawn}");
+    }
+    let nowhere = load(&url(&server, "resp"), &["--svg", "/no/such/directory/run.svg"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+}
+
+#[test]
 fn http_is_spoken_too() {
     let server = server();
     let url = format!("http://{}/healthz", server.address("admin"));

@@ -3,10 +3,11 @@
 use super::console;
 use crate::load::faults::{Contract, Mix};
 use crate::load::plan::{Judge, Plan, Scheme, Target, parse_duration, parse_rate};
-use crate::load::report::{Finished, json, table};
+use crate::load::report::{Finished, json, svg, table};
 use crate::load::{self, procs};
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -115,6 +116,9 @@ pub(super) struct Arguments {
     /// Print one JSON object instead of the table
     #[arg(long)]
     json: bool,
+    /// Draw latency, rate, connections and verdicts over time into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Print the JSON Schema of --json, and do nothing else
     #[arg(long)]
     schema: bool,
@@ -201,11 +205,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         procs::work(&plan, index, of);
         return ExitCode::SUCCESS;
     }
+    // Now, not after ten minutes of load.
+    if let Some(file) = &arguments.svg
+        && let Err(error) = std::fs::write(file, "")
+    {
+        console::err(format_args!("linger load: --svg: cannot write {}: {error}", file.display()));
+        return super::usage_mistake();
+    }
     // The same again for each process, and the identities of one run.
     let mut again: Vec<String> = std::env::args().skip(1).collect();
     again.extend(["--prefix".to_owned(), plan.prefix.clone()]);
     match load::run(plan, url.to_owned(), arguments.procs, &again) {
-        Ok(finished) => show(&finished, arguments.json),
+        Ok(finished) => show(&finished, arguments),
         Err(fatal) => {
             console::err(format_args!("linger load: cannot {}: {}", fatal.what, fatal.why));
             ExitCode::FAILURE
@@ -213,10 +224,18 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn show(finished: &Finished, as_json: bool) -> ExitCode {
-    let text = if as_json { json::render(finished) + "\n" } else { table::render(finished) };
+fn show(finished: &Finished, arguments: &Arguments) -> ExitCode {
+    let drawn = arguments.svg.as_ref().map_or(Ok(()), |file| std::fs::write(file, svg::render(finished)));
+    let text = if arguments.json { json::render(finished) + "\n" } else { table::render(finished) };
     match console::out(text.as_bytes()) {
-        Ok(()) => super::exit(finished.is_fine()),
-        Err(error) => super::failure(&error),
+        Ok(()) => {}
+        Err(error) => return super::failure(&error),
+    }
+    match (drawn, &arguments.svg) {
+        (Err(error), Some(file)) => {
+            console::err(format_args!("linger load: cannot write {}: {error}", file.display()));
+            ExitCode::FAILURE
+        }
+        (Ok(()) | Err(_), _) => super::exit(finished.is_fine()),
     }
 }

@@ -1,8 +1,9 @@
 //! What is shown of a run: to people while it goes on ([`progress`]) and when it is over ([`table`]), to programs
-//! ([`json`]), and what the generator doubts about itself ([`warnings`]).
+//! ([`json`]), as a picture ([`svg`]), and what the generator doubts about itself ([`warnings`]).
 
 pub mod json;
 pub mod progress;
+pub mod svg;
 pub mod table;
 pub mod warnings;
 

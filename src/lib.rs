@@ -57,6 +57,7 @@
 //! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
 //! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
 //! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
+//! | [`load`] | a generator of load and faults, a client of this server and of others |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
@@ -92,6 +93,7 @@ pub mod doctor;
 pub mod end;
 pub mod hub;
 pub mod lab;
+pub mod load;
 pub mod logging;
 pub mod metrics;
 pub mod net;

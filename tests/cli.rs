@@ -45,6 +45,7 @@ fn every_command_has_help_with_what_it_does() {
         ("doctor", "a million"),
         ("sim", "--seed 42"),
         ("lab", "--quick"),
+        ("load", "stuck.frozen"),
         ("audit", "close_wait"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),

@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer("sys", IMPURE, &["time", "end", "net"]),
     layer("logging", IMPURE, &["config"]),
-    layer("load", IMPURE, &["time", "end", "net", "proto", "sys"]),
+    layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "sys"]),
     layer("serve", IMPURE, &["time", "net", "config", "reactor", "sys", "logging", "report"]),
     layer("doctor", IMPURE, &["sys"]),

@@ -8,6 +8,7 @@ mod audit;
 mod console;
 mod doctor;
 mod lab;
+mod load;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
@@ -100,6 +101,14 @@ enum Command {
     Lab(lab::Arguments),
     #[command(name = crate::lab::CLIENT_COMMAND, hide = true)]
     LabClient,
+    /// Put a server under load, misbehave, and check what it says of it
+    ///
+    /// Plays very many clients of any server that speaks echo, RESP (Redis) or HTTP, measures latency without
+    /// leaving out what a stall held up, and on linger commits faults and holds every verdict of the server
+    /// against what really happened.
+    #[command(after_help = "See 'linger load --help' for open and closed loop, the faults, and examples.")]
+    #[command(after_long_help = format!("{}\n\n{}", load::HELP, load::AFTER))]
+    Load(Box<load::Arguments>),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -209,6 +218,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::LabClient => lab::client(),
+        Command::Load(arguments) => load::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);

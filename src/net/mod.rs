@@ -5,8 +5,10 @@
 //! traits. No `io::Error` passes this line: what the reactor must tell apart has a variant here, and the
 //! rest carries its errno for the log.
 
+mod connector;
 mod socket_table;
 
+pub use connector::{ConnectError, Connector};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer, TcpStates};
 
 use crate::end::Evidence;

@@ -9,6 +9,21 @@ pub fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
+/// How long the first thread of this process was ready to run while others held the processors
+/// (`Documentation/scheduler/sched-stats.rst`).
+pub fn waited() -> Option<Duration> {
+    let schedstat = fs::read_to_string("/proc/self/schedstat").ok()?;
+    schedstat.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+}
+
+/// How many ephemeral ports a source address has towards one destination (`net.ipv4.ip_local_port_range`).
+pub fn ephemeral_ports() -> Option<u32> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut bounds = range.split_ascii_whitespace().map_while(|bound| bound.parse::<u32>().ok());
+    let (low, high) = (bounds.next()?, bounds.next()?);
+    Some(high.saturating_sub(low) + 1)
+}
+
 /// How long the kernel keeps a closed connection in `FIN_WAIT2` (`net.ipv4.tcp_fin_timeout`).
 pub fn fin_timeout() -> Option<Duration> {
     let seconds = fs::read_to_string("/proc/sys/net/ipv4/tcp_fin_timeout").ok()?;
@@ -52,6 +67,8 @@ mod tests {
     #[test]
     fn this_host_tells() {
         assert!(host_counters().is_some());
+        assert!(waited().is_some());
+        assert!(ephemeral_ports().is_some_and(|ports| ports > 0));
         assert!(somaxconn().is_some_and(|limit| limit > 0));
         assert!(fin_timeout().is_some_and(|time| !time.is_zero()));
     }

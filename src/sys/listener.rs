@@ -235,7 +235,7 @@ fn set_options(fd: BorrowedFd<'_>, address: &Address, options: &SocketOptions) -
 }
 
 #[expect(unsafe_code, reason = "socket(2)")]
-fn socket(family: c_int) -> Result<OwnedFd, i32> {
+pub(super) fn socket(family: c_int) -> Result<OwnedFd, i32> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: three numbers.
     let fd = unsafe { libc::socket(family, kind, 0) };
@@ -247,7 +247,7 @@ fn socket(family: c_int) -> Result<OwnedFd, i32> {
 }
 
 #[expect(unsafe_code, reason = "bind(2)")]
-fn bind(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
+pub(super) fn bind(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
     let (raw, length) = name.raw();
     // SAFETY: the descriptor is open, and `name` outlives the call.
     let result = unsafe { libc::bind(fd.as_raw_fd(), raw, length) };
@@ -255,7 +255,7 @@ fn bind(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
 }
 
 #[expect(unsafe_code, reason = "connect(2)")]
-fn connect(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
+pub(super) fn connect(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
     let (raw, length) = name.raw();
     // SAFETY: the descriptor is open, and `name` outlives the call.
     let result = unsafe { libc::connect(fd.as_raw_fd(), raw, length) };

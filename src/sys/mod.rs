@@ -7,6 +7,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
+pub mod connect;
 mod dump;
 mod errno;
 #[cfg(not(test))]
@@ -57,6 +58,8 @@ pub struct Os {
     origin: std::time::Instant,
     signals: Option<Signals>,
     reserve: Option<limits::Reserve>,
+    /// Entries of a poll by [`connect`]'s finer clock.
+    fine: Vec<libc::epoll_event>,
     /// Made with the first dump, and kept: an epoll set of mio's has one and no other.
     waker: Option<Arc<mio::Waker>>,
     dump: Option<dump::Dump>,
@@ -95,6 +98,7 @@ impl Os {
             origin: std::time::Instant::now(),
             signals: None,
             reserve: None,
+            fine: Vec::new(),
             waker: None,
             dump: None,
         })

@@ -1,0 +1,241 @@
+//! `linger load`: reads what is asked, plays it, prints what came of it.
+
+use super::console;
+use crate::load::faults::{Contract, Mix};
+use crate::load::plan::{Judge, Plan, Scheme, Target, parse_duration, parse_rate};
+use crate::load::report::{Finished, json, svg, table};
+use crate::load::{self, procs};
+use clap::Args;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(super) const HELP: &str = "\
+Open and closed loop:
+  With --rate, requests have a schedule, and latency is counted from when a request was due, whether or
+  not the server let it go out: a server that stands still for 300 ms shows 300 ms. Without --rate, each
+  connection sends its next request when the answer to the last has come, as wrk does: that shows the
+  highest rate, but a stall counts once for each connection only, so do not quote its percentiles.
+  --rate with --closed keeps the rate as an upper bound and counts from the sending.
+
+Faults (--fault), each a share of the clients, spread over the time of the load; and what linger ought to say:
+  goodbye       QUIT, then close                           peer.goodbye
+  fin           close between two requests                 peer.fin
+  fin_midframe  close in the middle of one                 peer.fin_midframe
+  rst           reset                                      peer.reset
+  half_close    ask, FIN, read on: the answer is owed      peer.fin
+  freeze        no reading, no writing; the kernel ACKs    stuck.frozen         needs --heartbeat
+  vanish        nothing leaves the host, not even an ACK   lost.*               needs --heartbeat
+  slow_read     asks for much, reads nothing               slow.* or stuck.zero_window
+  trickle       sends a byte at a time                     no ending
+  reboot        vanish, and the identity comes back        peer.replaced
+  garbage       what is not the protocol                   protocol.malformed
+  late_beat     silent too long, back within the grace     suspect, revived     needs --heartbeat
+
+  Each client has an identity (IDENT, as --identities), and the server is asked by subscribing to
+  $presence:*. A wrong verdict is listed with the identity it is about; who does nothing wrong must
+  have no ending at all. Where there are no identities (echo), --admin compares the server's counters
+  of endings before and after.";
+
+pub(super) const AFTER: &str = "\
+Examples:
+  linger load resp://127.0.0.1:7000                            50 connections, as fast as it answers
+  linger load resp://127.0.0.1:6379 -c 100 -P 16               so for Redis
+  linger load http://127.0.0.1:8080/index.html -c 200          so for nginx
+  linger load echo://127.0.0.1:7007 -c 1000 --rate 20k         open loop: honest percentiles
+  linger load resp://127.0.0.1:7000 -c 10000 --identities --heartbeat 30s --rate 0 --duration 5m
+  linger load resp://127.0.0.1:7000 -c 500 --rate 2000 --heartbeat 2s \\
+      --fault fin=5%,rst=5%,freeze=5%,vanish=5%,reboot=5%,late_beat=5%
+
+Exit codes:
+  0  it went well
+  1  there were errors, or wrong verdicts
+  2  the command line has mistakes; nothing was started";
+
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub(super) struct Arguments {
+    /// What to load: echo://, resp:// (Redis, too) or http://, then HOST:PORT and for http a path
+    #[arg(required_unless_present = "schema")]
+    url: Option<String>,
+    /// Connections
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 50)]
+    connections: u32,
+    /// Requests a second, all connections together, as 5000 or 20k; 0 sends none
+    #[arg(short, long, value_name = "RATE", value_parser = parse_rate)]
+    rate: Option<f64>,
+    /// Count latency from when a request was sent, not from when it was due
+    #[arg(long)]
+    closed: bool,
+    /// How long requests go out, as 30s or 5m
+    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    duration: Duration,
+    /// Requests under way on a connection at once
+    #[arg(short = 'P', long, value_name = "NUMBER", default_value_t = 1)]
+    pipeline: u32,
+    /// Bytes of payload in a request; 64 for echo, none for resp (PING)
+    #[arg(short, long, value_name = "BYTES")]
+    size: Option<usize>,
+    /// Connections opened a second; without it, as fast as they are made
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    ramp: Option<f64>,
+    /// Connections replaced by new ones a second, while the load lasts
+    #[arg(long, value_name = "RATE", value_parser = parse_rate)]
+    churn: Option<f64>,
+    /// Each client says who it is (IDENT); resp on linger only
+    #[arg(long)]
+    identities: bool,
+    /// Each client promises to be heard this often (BEAT), and is; implies --identities
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    heartbeat: Option<Duration>,
+    /// Shares of the clients that misbehave, as fin=10%,rst=5% (repeatable)
+    #[arg(long, value_name = "MIX")]
+    fault: Vec<String>,
+    /// The server's heartbeat.grace: how long it waits for a silent client beyond --heartbeat
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
+    grace: Duration,
+    /// The server's `slow_time`: how long it bears a client that takes no output
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "30s")]
+    slow_time: Duration,
+    /// How much later than due anything may come: a connection, the last answers, a verdict
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    patience: Duration,
+    /// Ask linger's admin interface there how many ended for which reason, instead of presence: for echo
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unjudged", "identities", "heartbeat"])]
+    admin: Option<SocketAddr>,
+    /// Misbehave without asking the server for its verdicts: for servers that are not linger
+    #[arg(long)]
+    unjudged: bool,
+    /// Source addresses, taken in turn; more than 10,000 to loopback spread over 127.1.0.0/20 unasked
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    source: Vec<IpAddr>,
+    /// Processes that share the work; their figures are added up
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    procs: u32,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Draw latency, rate, connections and verdicts over time into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Print the JSON Schema of --json, and do nothing else
+    #[arg(long)]
+    schema: bool,
+    /// Play one part of a run: INDEX/OF
+    #[arg(long, hide = true, value_parser = parse_part)]
+    worker: Option<(u32, u32)>,
+    /// What identities begin with
+    #[arg(long, hide = true)]
+    prefix: Option<String>,
+}
+
+fn parse_part(text: &str) -> Result<(u32, u32), String> {
+    let (index, of) = text.split_once('/').ok_or("INDEX/OF")?;
+    match (index.parse(), of.parse()) {
+        (Ok(index), Ok(of)) if index < of => Ok((index, of)),
+        _ => Err("INDEX/OF".to_owned()),
+    }
+}
+
+impl Arguments {
+    fn plan(&self, url: &str) -> Result<Plan, Vec<String>> {
+        let mix = Mix::parse(&self.fault.join(",")).map_err(|why| format!("--fault: {why}"));
+        let (target, faults) = match (Target::parse(url), mix) {
+            (Ok(target), Ok(mix)) => (target, mix),
+            (target, mix) => return Err([target.err(), mix.err()].into_iter().flatten().collect()),
+        };
+        let resp = target.scheme == Scheme::Resp;
+        let judged_faults = !faults.is_empty() && !self.unjudged && self.admin.is_none() && resp;
+        let identities = self.identities || self.heartbeat.is_some() || judged_faults;
+        let default_size = if target.scheme == Scheme::Echo { 64 } else { 0 };
+        let mut plan = Plan {
+            connections: self.connections,
+            ramp: self.ramp.filter(|&rate| rate > 0.0),
+            rate: self.rate,
+            closed: self.closed,
+            size: self.size.unwrap_or(default_size),
+            pipeline: self.pipeline,
+            duration: self.duration,
+            identities,
+            heartbeat: self.heartbeat,
+            churn: self.churn.filter(|&rate| rate > 0.0),
+            faults,
+            judge: match self.admin {
+                _ if self.unjudged => Judge::Nobody,
+                Some(admin) => Judge::Admin(admin),
+                None => Judge::Presence,
+            },
+            contract: Contract {
+                heartbeat: self.heartbeat.unwrap_or_default(),
+                grace: self.grace,
+                slow_time: self.slow_time,
+                patience: self.patience,
+            },
+            sources: self.source.clone(),
+            prefix: self.prefix.clone().unwrap_or_else(|| format!("load-{}-", std::process::id())),
+            target,
+        };
+        let mistakes = plan.mistakes();
+        if mistakes.is_empty() {
+            let (index, of) = self.worker.unwrap_or((0, self.procs));
+            plan.spread_sources(index, of);
+            Ok(plan)
+        } else {
+            Err(mistakes)
+        }
+    }
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if arguments.schema {
+        return super::print(json::SCHEMA.as_bytes());
+    }
+    let url = arguments.url.as_deref().unwrap_or_default();
+    let plan = match arguments.plan(url) {
+        Ok(plan) => plan,
+        Err(mistakes) => {
+            for mistake in &mistakes {
+                console::err(format_args!("linger load: {mistake}"));
+            }
+            return super::usage_mistake();
+        }
+    };
+    if let Some((index, of)) = arguments.worker {
+        procs::work(&plan, index, of);
+        return ExitCode::SUCCESS;
+    }
+    // Now, not after ten minutes of load.
+    if let Some(file) = &arguments.svg
+        && let Err(error) = std::fs::write(file, "")
+    {
+        console::err(format_args!("linger load: --svg: cannot write {}: {error}", file.display()));
+        return super::usage_mistake();
+    }
+    // The same again for each process, and the identities of one run.
+    let mut again: Vec<String> = std::env::args().skip(1).collect();
+    again.extend(["--prefix".to_owned(), plan.prefix.clone()]);
+    match load::run(plan, url.to_owned(), arguments.procs, &again) {
+        Ok(finished) => show(&finished, arguments),
+        Err(fatal) => {
+            console::err(format_args!("linger load: cannot {}: {}", fatal.what, fatal.why));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(finished: &Finished, arguments: &Arguments) -> ExitCode {
+    let drawn = arguments.svg.as_ref().map_or(Ok(()), |file| std::fs::write(file, svg::render(finished)));
+    let text = if arguments.json { json::render(finished) + "\n" } else { table::render(finished) };
+    match console::out(text.as_bytes()) {
+        Ok(()) => {}
+        Err(error) => return super::failure(&error),
+    }
+    match (drawn, &arguments.svg) {
+        (Err(error), Some(file)) => {
+            console::err(format_args!("linger load: cannot write {}: {error}", file.display()));
+            ExitCode::FAILURE
+        }
+        (Ok(()) | Err(_), _) => super::exit(finished.is_fine()),
+    }
+}

@@ -1,0 +1,241 @@
+//! Committing faults: each the way that real clients do it, and nothing more, so that the server sees that
+//! fault and no other.
+
+use super::Engine;
+use super::open::command;
+use crate::load::client::State;
+use crate::load::faults::Fault;
+use crate::net::{CloseHow, Connector, Stream as _};
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+
+/// The part of the load's time in which faults begin.
+const WINDOW: (f64, f64) = (0.05, 0.8);
+/// Bytes that a client asks for that reads nothing: more than all buffers on the way hold once its own are small.
+const FLOOD_MAX: u32 = 256;
+/// The payload of each request of a flood.
+const FLOOD_BYTES: usize = 32 * 1024;
+/// How often a flood goes on, and its client is heard.
+const FLOOD_STEP: Duration = Duration::from_millis(50);
+/// How often a host that is about to vanish looks whether the server has acknowledged all it sent; that takes up to
+/// a delayed acknowledgement, 40 ms as a rule.
+const QUIET_STEP: Duration = Duration::from_millis(5);
+/// The time between two bytes of a trickle; less if more were promised.
+const TRICKLE_STEP: Duration = Duration::from_millis(100);
+
+impl<K: Connector> Engine<K> {
+    /// Draws who commits what, and spreads it over the time of the load.
+    pub(super) fn assign_faults(&mut self) {
+        if self.plan.faults.is_empty() {
+            return;
+        }
+        let up = |state| matches!(state, State::Up);
+        let keys: Vec<Key> =
+            self.table.iter().filter(|(_, client)| up(client.state)).map(|(key, _)| key).collect();
+        let drawn = self.plan.faults.draw(keys.len());
+        let all = drawn.iter().flatten().count();
+        let mut begun = 0;
+        for (key, fault) in keys.into_iter().zip(drawn) {
+            let (Some(fault), Some(client)) = (fault, self.table.get_mut(key)) else { continue };
+            client.fault = Some(fault);
+            client.act_at = self.now + self.plan.duration.mul_f64(place(begun, all));
+            begun += 1;
+            self.arm(key);
+        }
+    }
+
+    /// The time of its fault has come: it commits it as soon as its requests are answered.
+    pub(super) fn approach(&mut self, key: Key) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        client.state = State::Quieting;
+        client.act_at = Instant::NEVER;
+        self.up -= 1;
+        if client.in_flight == 0 {
+            self.commit(key);
+        }
+    }
+
+    /// Another client takes the place of this one: it leaves as well-behaved clients do.
+    pub(super) fn replace_one(&mut self) {
+        let slots = u32::try_from(self.table.slots_used()).unwrap_or(u32::MAX);
+        for _ in 0..slots {
+            self.churn_slot = if self.churn_slot + 1 >= slots { 0 } else { self.churn_slot + 1 };
+            let Some(key) = self.table.key_at(self.churn_slot) else { continue };
+            let Some(client) = self.table.get_mut(key) else { continue };
+            if client.state == State::Up && client.fault.is_none() && self.watcher != Some(key) {
+                client.fault = Some(if self.plan.identities { Fault::Goodbye } else { Fault::Fin });
+                self.totals.churned += 1;
+                self.opening.again();
+                return self.approach(key);
+            }
+        }
+    }
+
+    /// Commits its fault, now that nothing is under way.
+    pub(super) fn commit(&mut self, key: Key) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        let Some(fault) = client.fault else { return };
+        let number = client.number;
+        self.now = self.kernel.now();
+        if matches!(fault, Fault::Vanish | Fault::Reboot) {
+            // What was sent and not acknowledged, the kernel would send again: a host that is gone does not.
+            if client.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
+                client.act_at = self.now + QUIET_STEP;
+                return self.arm(key);
+            }
+            if let Err(refused) = self.kernel.go_deaf(&client.stream) {
+                return self.skip(key, fault, format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
+            }
+        }
+        self.ledger.commit(number, fault, self.now);
+        *self.totals.misdeeds.entry(fault).or_default() += 1;
+        match fault {
+            Fault::Goodbye => self.leave_with(key, &command(&["QUIT".to_owned()])),
+            Fault::Garbage => self.leave_with(key, b"*x\r\n"),
+            Fault::Fin => self.forget(key, CloseHow::Plain),
+            Fault::Rst => self.forget(key, CloseHow::Reset),
+            Fault::FinMidframe => {
+                let half = self.wire.requests(1);
+                let half = half[..half.len() / 2].to_vec();
+                self.say(key, &half);
+                self.forget(key, CloseHow::Plain);
+            }
+            Fault::HalfClose => self.half_close(key),
+            Fault::Reboot => self.reboot(key),
+            Fault::Freeze | Fault::Vanish => self.misbehave(key, Instant::NEVER),
+            Fault::Trickle => self.misbehave(key, self.now),
+            Fault::SlowRead => {
+                if let Some(client) = self.table.get(key) {
+                    self.kernel.narrow(&client.stream);
+                }
+                self.misbehave(key, self.now);
+            }
+            Fault::LateBeat => {
+                let spoke = self.table.get(key).map_or(self.now, |client| client.spoke);
+                self.misbehave(key, spoke + fault.late(&self.plan.contract));
+            }
+        }
+    }
+
+    /// A fault cannot be committed here: its client goes on as if nothing were.
+    fn skip(&mut self, key: Key, fault: Fault, why: String) {
+        self.totals.skipped.entry(fault).or_insert((0, why)).0 += 1;
+        self.recover(key);
+    }
+
+    fn recover(&mut self, key: Key) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        (client.state, client.act_at, client.oldest) = (State::Up, Instant::NEVER, 0);
+        self.up += 1;
+        self.arm(key);
+        self.offer(key);
+    }
+
+    fn misbehave(&mut self, key: Key, act_at: Instant) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        (client.state, client.act_at, client.oldest) = (State::Misbehaving, act_at, 0);
+        self.wheel.cancel(key.index);
+        self.arm(key);
+    }
+
+    /// Says its last words, and closes when the server has answered them.
+    fn leave_with(&mut self, key: Key, words: &[u8]) {
+        if let Some(client) = self.table.get_mut(key) {
+            client.state = State::Leaving;
+        }
+        self.say(key, words);
+    }
+
+    fn half_close(&mut self, key: Key) {
+        self.begin_request(key, self.now);
+        self.send_dispatched(key, self.now);
+        if let Some(client) = self.table.get_mut(key) {
+            client.state = State::Leaving;
+            self.kernel.half_close(&client.stream);
+        }
+    }
+
+    /// Its host falls silent, and a moment later is back with the same name.
+    fn reboot(&mut self, key: Key) {
+        let Some(client) = self.table.remove(key) else { return };
+        self.wheel.cancel(key.index);
+        self.graveyard.push(client.stream);
+        self.opening.come_back(client.number);
+    }
+
+    /// The next step of a fault that goes on.
+    pub(super) fn misbehave_on(&mut self, key: Key) {
+        let Some(client) = self.table.get(key) else { return };
+        match client.fault {
+            Some(Fault::Trickle) => {
+                let request = self.wire.requests(1);
+                let at = client.oldest as usize % request.len();
+                let byte = [request[at]];
+                let step = self.plan.heartbeat.map_or(TRICKLE_STEP, |beat| TRICKLE_STEP.min(beat / 4));
+                self.say(key, &byte);
+                self.again_at(key, self.now + step);
+            }
+            Some(Fault::SlowRead) => {
+                self.flood(key);
+                self.again_at(key, self.now + FLOOD_STEP);
+            }
+            Some(Fault::LateBeat) => {
+                self.say(key, b"*1\r\n$4\r\nBEAT\r\n");
+                self.recover(key);
+            }
+            // These do nothing any more.
+            Some(
+                Fault::Goodbye
+                | Fault::Fin
+                | Fault::FinMidframe
+                | Fault::Rst
+                | Fault::HalfClose
+                | Fault::Freeze
+                | Fault::Vanish
+                | Fault::Reboot
+                | Fault::Garbage,
+            )
+            | None => {}
+        }
+    }
+
+    fn again_at(&mut self, key: Key, at: Instant) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        client.oldest += 1;
+        client.act_at = at;
+        self.arm(key);
+    }
+
+    /// Asks for more, as long as the kernel takes it.
+    fn flood(&mut self, key: Key) {
+        if self.flood.is_empty() {
+            self.flood = self.flood_bytes();
+        }
+        let Some(client) = self.table.get_mut(key) else { return };
+        self.totals.bytes_out += client.flush();
+        if client.is_flushed() && client.oldest < FLOOD_MAX {
+            self.totals.bytes_out += client.transmit(&self.flood, self.now);
+        }
+    }
+
+    fn flood_bytes(&self) -> Vec<u8> {
+        match self.plan.target.scheme {
+            crate::load::plan::Scheme::Resp => command(&["PING".to_owned(), "x".repeat(FLOOD_BYTES)]),
+            crate::load::plan::Scheme::Echo => vec![b'x'; FLOOD_BYTES],
+            crate::load::plan::Scheme::Http => self.wire.requests(1).repeat(64),
+        }
+    }
+
+    /// Whether a client that misbehaves still reads.
+    pub(super) fn listens(&self, key: Key) -> bool {
+        let fault = self.table.get(key).and_then(|client| client.fault);
+        matches!(fault, Some(Fault::Trickle | Fault::LateBeat))
+    }
+}
+
+/// When fault `index` of `all` begins, as a part of the load's time.
+#[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^53")]
+fn place(index: usize, all: usize) -> f64 {
+    let (from, to) = WINDOW;
+    from + (to - from) * (index as f64 + 0.5) / all.max(1) as f64
+}

@@ -1,0 +1,147 @@
+//! What is shown of a run: to people while it goes on ([`progress`]) and when it is over ([`table`]), to programs
+//! ([`json`]), as a picture ([`svg`]), and what the generator doubts about itself ([`warnings`]).
+
+pub mod json;
+pub mod progress;
+pub mod svg;
+pub mod table;
+pub mod warnings;
+
+use super::counted::Counts;
+use super::plan::Plan;
+use super::stats::{Interval, Latency, Totals};
+use super::verdicts::Verdicts;
+use crate::time::Duration;
+use serde::Serialize;
+
+/// A second of the run, in the figures that are kept of it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Point {
+    /// When it ended, in seconds from the beginning.
+    pub at_s: f64,
+    /// Connections up.
+    pub up: u64,
+    /// Answers a second.
+    pub rate: f64,
+    /// Median latency in microseconds.
+    pub p50_us: Option<f64>,
+    /// 99th percentile.
+    pub p99_us: Option<f64>,
+    /// The longest.
+    pub max_us: Option<f64>,
+    /// What went wrong so far.
+    pub troubles: u64,
+    /// Misdeeds so far.
+    pub misdeeds: u64,
+    /// Of which so many were judged.
+    pub judged: u64,
+}
+
+impl Point {
+    /// Of an interval.
+    #[expect(clippy::cast_precision_loss, reason = "for people and plots")]
+    pub fn of(interval: &Interval) -> Self {
+        let latency = &interval.latency;
+        Self {
+            at_s: rounded(interval.at_s),
+            up: interval.up,
+            rate: (latency.count() as f64 / interval.seconds.max(1e-9)).round(),
+            p50_us: latency.quantile(0.5).map(micros),
+            p99_us: latency.quantile(0.99).map(micros),
+            max_us: latency.max().map(micros),
+            troubles: interval.troubles,
+            misdeeds: interval.misdeeds,
+            judged: interval.judged,
+        }
+    }
+}
+
+/// A run that is over, of one process or of many.
+#[derive(Debug)]
+pub struct Finished {
+    /// What was to be done, by all processes together.
+    pub plan: Plan,
+    /// The URL as it was given.
+    pub url: String,
+    /// Processes.
+    pub procs: u32,
+    /// What was measured.
+    pub totals: Totals,
+    /// What the server said; none if it was not asked.
+    pub verdicts: Option<Verdicts>,
+    /// What the server's counters say; none if they were not asked.
+    pub counts: Option<Counts>,
+    /// Second by second.
+    pub points: Vec<Point>,
+    /// What stands in doubt.
+    pub warnings: Vec<warnings::Warning>,
+}
+
+impl Finished {
+    /// Whether everything went as it should.
+    pub fn is_fine(&self) -> bool {
+        let wrong = self.verdicts.as_ref().map_or(0, Verdicts::wrong_count)
+            + self.counts.as_ref().map_or(0, Counts::wrong);
+        self.totals.troubles.total() == 0 && wrong == 0 && self.totals.skipped.is_empty()
+    }
+
+    /// Answers a second.
+    #[expect(clippy::cast_precision_loss, reason = "for people and plots")]
+    pub fn rate(&self) -> f64 {
+        // Those that came while the run drained are answers, too; what counts is the time they were asked in.
+        if self.totals.load_s > 0.0 { self.totals.answered as f64 / self.totals.load_s } else { 0.0 }
+    }
+}
+
+/// The quantiles that are told, with their names.
+pub const QUANTILES: [(&str, f64); 6] =
+    [("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+
+/// Microseconds, to a tenth.
+pub fn micros(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e7).round() / 10.0
+}
+
+/// Seconds, to a thousandth.
+pub fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}
+
+/// A length of time for people: three digits and a unit.
+pub fn human(duration: Option<Duration>) -> String {
+    let Some(duration) = duration else { return "-".to_owned() };
+    let nanos = duration.as_secs_f64() * 1e9;
+    let (value, unit) = match nanos {
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "us"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$}{unit}")
+}
+
+/// The quantiles of a latency, one after the other.
+pub fn quantiles(latency: &Latency) -> impl Iterator<Item = (&'static str, Option<Duration>)> {
+    QUANTILES.iter().map(|&(name, quantile)| (name, latency.quantile(quantile)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short_to_read() {
+        for (nanos, text) in [
+            (0, "0.00ns"),
+            (999, "999ns"),
+            (1_500, "1.50us"),
+            (12_340, "12.3us"),
+            (123_400_000, "123ms"),
+            (2_000_000_000, "2.00s"),
+        ] {
+            assert_eq!(human(Some(Duration::from_nanos(nanos))), text);
+        }
+        assert_eq!(human(None), "-");
+    }
+}

@@ -1,0 +1,163 @@
+//! The end of a run, for people.
+
+use super::{Finished, human, quantiles};
+use crate::load::counted::Counts;
+use crate::load::faults::Truth;
+use crate::load::verdicts::{Row, Verdicts};
+use std::fmt::Write as _;
+
+/// Wrong verdicts shown one by one.
+const WRONG_MAX: usize = 20;
+
+/// All of it.
+pub fn render(run: &Finished) -> String {
+    let mut out = String::new();
+    head(run, &mut out);
+    connections(run, &mut out);
+    requests(run, &mut out);
+    latency(run, &mut out);
+    troubles(run, &mut out);
+    if let Some(verdicts) = &run.verdicts {
+        table(run, verdicts, &mut out);
+    }
+    if let Some(counts) = &run.counts {
+        counted(counts, &mut out);
+    }
+    for (fault, (count, why)) in &run.totals.skipped {
+        let _ = writeln!(out, "skipped      {fault}: {count} clients could not: {why}");
+    }
+    for warning in &run.warnings {
+        let _ = writeln!(out, "warning: {}", warning.text);
+    }
+    out
+}
+
+fn head(run: &Finished, out: &mut String) {
+    let plan = &run.plan;
+    let schedule = match plan.rate {
+        Some(rate) if rate <= 0.0 => "no requests".to_owned(),
+        Some(rate) if plan.closed => format!("at most {rate:.0}/s, closed loop"),
+        Some(rate) => format!("{rate:.0}/s, open loop"),
+        None => "as fast as it answers, closed loop".to_owned(),
+    };
+    let procs = if run.procs > 1 { format!(", {} processes", run.procs) } else { String::new() };
+    let _ = writeln!(
+        out,
+        "{}  {} connections, pipeline {}, {schedule}, {:.1} s{procs}",
+        run.url, plan.connections, plan.pipeline, run.totals.load_s
+    );
+}
+
+fn connections(run: &Finished, out: &mut String) {
+    let totals = &run.totals;
+    let _ = write!(
+        out,
+        "connections  {} of {} up after {:.2} s; connect p50 {} p99 {} max {}",
+        totals.up,
+        totals.wanted,
+        totals.ramp_s,
+        human(totals.connect.quantile(0.5)),
+        human(totals.connect.quantile(0.99)),
+        human(totals.connect.max())
+    );
+    if totals.churned > 0 {
+        let _ = write!(out, "; {} replaced", totals.churned);
+    }
+    if totals.reopened > 0 {
+        let _ = write!(out, "; {} closed by the server as HTTP may, and opened again", totals.reopened);
+    }
+    out.push('\n');
+}
+
+fn requests(run: &Finished, out: &mut String) {
+    let totals = &run.totals;
+    let _ =
+        write!(out, "requests     {} sent, {} answered, {:.0}/s", totals.sent, totals.answered, run.rate());
+    for (count, what) in
+        [(totals.overdue, "due and never sent"), (totals.moot, "made moot"), (totals.beats, "heartbeats")]
+    {
+        if count > 0 {
+            let _ = write!(out, ", {count} {what}");
+        }
+    }
+    let _ = writeln!(out, "; {} out, {} in", bytes(totals.bytes_out), bytes(totals.bytes_in));
+}
+
+fn latency(run: &Finished, out: &mut String) {
+    let latency = &run.totals.request;
+    if latency.count() == 0 {
+        return;
+    }
+    out.push_str("latency     ");
+    for (name, value) in quantiles(latency) {
+        let _ = write!(out, " {name} {}", human(value));
+    }
+    let _ = writeln!(out, " max {}", human(latency.max()));
+    let counted = if run.plan.rate.is_some() && !run.plan.closed {
+        "from when each request was due, so a stall counts for all it held up"
+    } else {
+        "from when each request was sent: a stall counts once for each connection (see --rate)"
+    };
+    let _ = writeln!(out, "             counted {counted}");
+}
+
+fn troubles(run: &Finished, out: &mut String) {
+    for (trouble, count, words) in run.totals.troubles.iter() {
+        let _ = writeln!(out, "error        {count} x {trouble}, first: {words}");
+    }
+}
+
+fn table(run: &Finished, verdicts: &Verdicts, out: &mut String) {
+    let detection = |fault| run.totals.detection.get(fault);
+    let _ = writeln!(out, "verdicts     {:<13}{:>8}{:>8}  said by the server", "", "clients", "wrong");
+    let mut line = |name: &str, row: &Row, told: String| {
+        let said: Vec<_> = row.said.iter().map(|(said, count)| format!("{said} {count}")).collect();
+        let _ = writeln!(
+            out,
+            "             {name:<13}{:>8}{:>8}  {}{told}",
+            row.clients,
+            row.wrong(),
+            said.join(", ")
+        );
+    };
+    for (fault, row) in &verdicts.rows {
+        let told = detection(fault).map_or_else(String::new, |latency| {
+            format!("  (after p50 {} max {})", human(latency.quantile(0.5)), human(latency.max()))
+        });
+        let stays = if fault.truth() == Truth::Stays { "  (must stay)" } else { "" };
+        line(fault.name(), row, told + stays);
+    }
+    line("healthy", &verdicts.healthy, String::new());
+    for wrong in verdicts.wrong.iter().take(WRONG_MAX) {
+        let did = wrong.fault.map_or("nothing wrong", crate::load::faults::Fault::name);
+        let _ = writeln!(
+            out,
+            "wrong        {} did {did}: the server said {}, expected {}",
+            wrong.identity, wrong.said, wrong.expected
+        );
+    }
+    let more = verdicts.wrong_count().saturating_sub(verdicts.wrong.len().min(WRONG_MAX) as u64);
+    if more > 0 {
+        let _ = writeln!(out, "wrong        and {more} more (--json lists up to 200 a process)");
+    }
+}
+
+fn counted(counts: &Counts, out: &mut String) {
+    let _ = writeln!(out, "endings      {:>8}{:>8}  as the server counts them", "expected", "counted");
+    for row in &counts.rows {
+        let mark = if row.expected == row.counted { "" } else { "  wrong" };
+        let reasons = row.reasons.join(" or ");
+        let _ = writeln!(out, "             {:>8}{:>8}  {reasons}{mark}", row.expected, row.counted);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn bytes(count: u64) -> String {
+    let value = count as f64;
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", value / 1e6),
+        _ => format!("{:.2} GB", value / 1e9),
+    }
+}

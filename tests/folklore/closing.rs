@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 /// A connection whose server has closed first: the addresses of its `TIME_WAIT`.
 fn closed_by_the_server(listener: &TcpListener) -> (SocketAddr, SocketAddr) {
-    let (mut client, server, here, there) = pair_of(listener);
+    // Nobody else takes a port of this address, once it is free again.
+    let mut client = connect_from(([127, 0, 77, 1], 0).into(), listener.local_addr().unwrap()).unwrap();
+    let (server, there) = listener.accept().unwrap();
+    let here = server.local_addr().unwrap();
     drop(server);
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
     (here, there)

@@ -3,7 +3,7 @@
 use crate::common::{pass, until};
 use crate::host::{
     CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, Rule, Sysctl, TIME_WAIT, Timer, address, connect_from, count,
-    counter, fill, pair, pair_of, reset, row, rows,
+    counter, fill, listener_alone, pair, pair_of, reset, row,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -12,10 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A connection whose server has closed first: the addresses of its `TIME_WAIT`.
 fn closed_by_the_server(listener: &TcpListener) -> (SocketAddr, SocketAddr) {
-    // Nobody else takes a port of this address, once it is free again.
-    let mut client = connect_from(([127, 0, 77, 1], 0).into(), listener.local_addr().unwrap()).unwrap();
-    let (server, there) = listener.accept().unwrap();
-    let here = server.local_addr().unwrap();
+    let (mut client, server, here, there) = pair_of(listener);
     drop(server);
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
     (here, there)
@@ -23,7 +20,7 @@ fn closed_by_the_server(listener: &TcpListener) -> (SocketAddr, SocketAddr) {
 
 fn until_time_wait((here, there): (SocketAddr, SocketAddr)) {
     until("TIME_WAIT here", || row(here, there).is_some_and(|row| row.state == TIME_WAIT));
-    until("nothing there", || rows(there, here).is_empty());
+    until("nothing there", || row(there, here).is_none());
 }
 
 #[test]
@@ -34,7 +31,7 @@ fn tcp_tw_recycle_is_gone() {
 
 #[test]
 fn a_time_wait_lasts_sixty_seconds() {
-    let ends = closed_by_the_server(&TcpListener::bind("127.0.0.1:0").unwrap());
+    let ends = closed_by_the_server(&listener_alone());
     until_time_wait(ends);
     let row = row(ends.0, ends.1).unwrap();
     assert_eq!(row.timer, Timer::TimeWait);
@@ -46,7 +43,7 @@ fn a_time_wait_lasts_sixty_seconds() {
 fn tcp_tw_reuse_spares_a_server_nothing() {
     for reuse in ["0", "1"] {
         let _sysctl = Sysctl::set("net.ipv4.tcp_tw_reuse", reuse);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = listener_alone();
         for _ in 0..50 {
             until_time_wait(closed_by_the_server(&listener));
         }
@@ -61,7 +58,7 @@ fn tcp_tw_reuse_spares_a_server_nothing() {
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early() {
     let _sysctl = Sysctl::set("net.ipv4.tcp_max_tw_buckets", "0");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listener_alone();
     let before = counter("TCPTimeWaitOverflow");
     let (mut client, mut server, here, there) = pair_of(&listener);
     server.shutdown(Shutdown::Write).unwrap();
@@ -72,11 +69,11 @@ fn a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early() {
     assert_eq!(server.read(&mut [0; 8]).unwrap(), 0);
     drop(server);
     until("it is counted", || counter("TCPTimeWaitOverflow") == before + 1);
-    assert!(rows(here, there).is_empty(), "no TIME_WAIT");
+    assert!(row(here, there).is_none(), "no TIME_WAIT");
     drop(lost);
     // What TIME_WAIT is for: to answer this client, whose FIN comes again. Now it is answered by a reset.
     let resets = sent_resets();
-    until("the FIN has come again", || sent_resets() > resets && rows(there, here).is_empty());
+    until("the FIN has come again", || sent_resets() > resets && row(there, here).is_none());
 }
 
 /// `Tcp: OutRsts` of `/proc/net/snmp`.
@@ -92,7 +89,7 @@ fn sent_resets() -> u64 {
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn tcp_fin_timeout_bounds_orphans_in_fin_wait2_and_nothing_else() {
     let _sysctl = Sysctl::set("net.ipv4.tcp_fin_timeout", "2");
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listener_alone();
     let time_wait = closed_by_the_server(&listener);
     until_time_wait(time_wait);
     let open = pair_of(&listener);
@@ -102,7 +99,7 @@ fn tcp_fin_timeout_bounds_orphans_in_fin_wait2_and_nothing_else() {
     until("the orphan in FIN_WAIT2", || row(here, there).is_some_and(|row| row.state == FIN_WAIT2));
     let bound = row(here, there).unwrap().seconds;
     assert!(bound <= 2.0, "{bound}");
-    until("the orphan is gone", || rows(here, there).is_empty());
+    until("the orphan is gone", || row(here, there).is_none());
     pass(Duration::from_secs(3));
     let open = row(open.2, open.3).unwrap();
     assert_eq!((open.state, open.timer), (FIN_WAIT2, Timer::None), "the one with its descriptor open");
@@ -199,19 +196,24 @@ fn bind(to: SocketAddr, reuse: bool) -> std::io::Result<Socket> {
 fn so_reuseaddr_binds_beside_a_time_wait_and_not_beside_a_listener() {
     let in_use =
         |result: std::io::Result<Socket>| assert_eq!(result.unwrap_err().kind(), ErrorKind::AddrInUse);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listener_alone();
     let ends = closed_by_the_server(&listener);
     until_time_wait(ends);
     in_use(bind(ends.0, true));
     drop(listener);
     in_use(bind(ends.0, false));
-    let _again = bind(ends.0, true).unwrap();
+    // A child of another test has a copy of the listener until its exec.
+    let mut again = None;
+    until("it binds", || {
+        again = bind(ends.0, true).ok();
+        again.is_some()
+    });
     assert_eq!(row(ends.0, ends.1).map(|row| row.state), Some(TIME_WAIT), "it stays");
 }
 
 #[test]
 fn a_new_syn_reopens_a_pair_in_time_wait() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listener_alone();
     let ends = closed_by_the_server(&listener);
     until_time_wait(ends);
     let mut client = connect_from(ends.1, ends.0).unwrap();
@@ -239,13 +241,13 @@ fn fins_that_cross_leave_a_time_wait_on_both_sides() {
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn an_orphan_towards_a_silent_peer_lives_until_its_user_timeout() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listener_alone();
     let [with, without] = [(); 2].map(|()| pair_of(&listener));
     SockRef::from(&with.1).set_tcp_user_timeout(Some(Duration::from_secs(2))).unwrap();
     let _unplugged = Rule::input(&format!("tcp dport {{ {}, {} }} drop", with.3.port(), without.3.port()));
     let begun = Instant::now();
     drop((with.1, without.1));
-    until("the one with a user timeout is gone", || rows(with.2, with.3).is_empty());
+    until("the one with a user timeout is gone", || row(with.2, with.3).is_none());
     let elapsed = begun.elapsed();
     assert!((2..20).contains(&elapsed.as_secs()), "{elapsed:?}");
     // The other goes on for about 107 s: tcp_orphan_retries, 8, each twice as long after the last.
@@ -280,7 +282,7 @@ fn a_child_that_connects() {
 /// Kills a child that holds a connection, and gives how much the other side then receives before the end of
 /// file.
 fn killed(answer: &[u8], linger: &str, full: bool) -> std::io::Result<usize> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = listener_alone();
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command
         .args(["closing::a_child_that_connects", "--exact", "--ignored"])

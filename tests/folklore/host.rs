@@ -2,8 +2,9 @@
 
 use crate::common::{in_own_namespace, until};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
 pub const ESTABLISHED: u8 = 1;
@@ -32,20 +33,13 @@ pub struct Row {
     pub seconds: f64,
 }
 
-/// The sockets on `local` whose peer is `remote`.
-pub fn rows(local: SocketAddr, remote: SocketAddr) -> Vec<Row> {
-    table()
-        .into_iter()
-        .filter(|(ours, theirs, _)| (*ours, *theirs) == (local, remote))
-        .map(|row| row.2)
-        .collect()
-}
-
-/// The only one of them.
+/// The socket on `local` whose peer is `remote`.
 pub fn row(local: SocketAddr, remote: SocketAddr) -> Option<Row> {
-    let rows = rows(local, remote);
-    assert!(rows.len() < 2, "{rows:?}");
-    rows.first().copied()
+    // The table moves while it is read: a socket can be in it twice, of which the later is the newer, and one
+    // can be left out.
+    let found = (0..2)
+        .find_map(|_| table().into_iter().rfind(|(ours, theirs, _)| (*ours, *theirs) == (local, remote)));
+    found.map(|(_, _, row)| row)
 }
 
 /// How many sockets on `local` are in `state`.
@@ -82,13 +76,23 @@ fn parse(line: &str) -> Option<(SocketAddr, SocketAddr, Row)> {
 
 /// A client and the server's end of its connection; then their addresses, the server's first.
 pub fn pair() -> (TcpStream, TcpStream, SocketAddr, SocketAddr) {
-    pair_of(&TcpListener::bind("127.0.0.1:0").unwrap())
+    pair_of(&listener_alone())
+}
+
+/// One on an address where no other test takes a port that has become free.
+pub fn listener_alone() -> TcpListener {
+    static NETWORK: AtomicU8 = AtomicU8::new(0);
+    TcpListener::bind(SocketAddr::from(([127, 77, NETWORK.fetch_add(1, Relaxed), 1], 0))).unwrap()
 }
 
 pub fn pair_of(listener: &TcpListener) -> (TcpStream, TcpStream, SocketAddr, SocketAddr) {
-    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let here = listener.local_addr().unwrap();
+    // From the address beside it, for the same reason.
+    let SocketAddr::V4(v4) = here else { unreachable!("listeners here have IPv4 addresses") };
+    let beside = Ipv4Addr::from_bits(v4.ip().to_bits() + 1);
+    let client = connect_from(SocketAddr::from((beside, 0)), here).unwrap();
     let (server, there) = listener.accept().unwrap();
-    (client, server, listener.local_addr().unwrap(), there)
+    (client, server, here, there)
 }
 
 /// A listener with a queue of its own length.

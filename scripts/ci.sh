@@ -23,6 +23,7 @@ build         600   the release binary
 test          900   all tests
 namespace     900   the tests that need a network namespace of their own
 lab           300   linger lab --quick: every cell of the detection matrix is as expected
+others        300   the same rows of the matrix can be played on nginx, HAProxy, mosquitto and Redis
 sources       300   shell and Python sources; the layers (tests/layers.rs) are among the tests
 dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
@@ -112,6 +113,21 @@ step_lab() {
     want nft nftables || skip "nft (nftables) is not installed"
     cargo build --locked --release || return 1
     target/release/linger lab --quick --details
+}
+
+step_others() {
+    can_unshare || skip "network namespaces are not permitted here"
+    want python3 python3 || skip "python3 is not installed"
+    want ip iproute2 || skip "ip (iproute2) is not installed"
+    want nft nftables || skip "nft (nftables) is not installed"
+    local package missing=''
+    for package in nginx haproxy mosquitto redis-server; do
+        # Debian has daemons where a plain user does not look.
+        PATH=$PATH:/usr/sbin want "$package" "$package" || missing+=" $package"
+    done
+    cargo build --locked --release || return 1
+    PATH=$PATH:/usr/sbin scripts/side-by-side/compare.py || return 1
+    [ -z "$missing" ] || skip "not installed:$missing; the others are in order"
 }
 
 step_sources() {

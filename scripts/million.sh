@@ -1,0 +1,307 @@
+#!/usr/bin/env bash
+# A million connections on one machine: `scripts/million.sh --help` says how to use it.
+#
+# Read next: `main` at the end; `hold` is the experiment, the same in many processes and in one.
+set -euo pipefail
+
+self=$(readlink -f "${BASH_SOURCE[0]}")
+root=$(dirname "$(dirname "$self")")
+readonly self root linger=$root/target/release/linger
+# Of one process: descriptors that are nobody's connection, and room for an uneven share.
+readonly spare=2000
+
+usage() {
+    cat <<'HELP'
+usage: scripts/million.sh [OPTION]...
+
+Opens a million connections over loopback, lets a heartbeat run on each of them, makes 1 % of the clients vanish
+without a packet, and shows that all of these and only these are reported lost, in time; with the memory and the
+processor time that it took. Where a process may not open as many descriptors, many workers share the port
+(`linger serve --workers`), and many processes play the clients (`linger load --procs`).
+
+  -c, --connections N   how many (1000000)
+  --heartbeat T         how often each client is heard, in seconds (60)
+  --vanish PERCENT      who vanishes (1)
+  --duration T          how long all are held, in seconds; who vanishes does so meanwhile (120)
+  --ramp RATE           connections opened a second (20000)
+  --workers N           server processes (as many as RLIMIT_NOFILE asks for)
+  --procs N             client processes (likewise)
+  --one-process         one server process, one client process. Where RLIMIT_NOFILE does not allow it, in a guest:
+                        User-Mode Linux (Debian: user-mode-linux), which is some 30 times slower and has an older
+                        kernel, so it shows that it works and what memory it takes, not how fast it is. There, the
+                        defaults are --heartbeat 300 --duration 600 --ramp 5000.
+  --quick               20,000 connections in two processes on each side, --heartbeat 3 --duration 6
+  --keep DIR            keep the logs and the result of `linger load --json` there
+  --help
+
+Exit status: 0 all held, and all verdicts were right; 1 not so; 2 usage, or something is missing.
+Takes about 7 KB of memory for each connection, both ends together: 7 GB for a million.
+HELP
+}
+
+die() {
+    echo "million: $*" >&2
+    exit 2
+}
+
+say() { echo "million: $*" >&2; }
+
+# ---- What is asked for --------------------------------------------------------------------------------
+
+connections=1000000 heartbeat='' vanish=1 duration='' ramp='' workers='' procs=''
+one=no inside=no keep=''
+
+# number NAME VALUE: a whole number above zero, or an end.
+number() {
+    [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || die "$1 takes a whole number above 0, not \"$2\""
+}
+
+parse() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+            -h | --help) usage; exit 0 ;;
+            --one-process) one=yes; shift; continue ;;
+            --inside) inside=yes; shift; continue ;;
+            --quick)
+                connections=20000 heartbeat=3 duration=6 workers=2 procs=2
+                shift
+                continue
+                ;;
+            -c | --connections | --heartbeat | --vanish | --duration | --ramp | --workers | --procs | --keep) ;;
+            *) die "unknown option $1; --help lists them" ;;
+        esac
+        [ $# -ge 2 ] || die "$1 needs a value"
+        case $1 in
+            -c | --connections) number "$1" "$2"; connections=$2 ;;
+            --heartbeat) number "$1" "$2"; heartbeat=$2 ;;
+            --vanish)
+                [[ $2 =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--vanish takes a percentage such as 1 or 0.5, not \"$2\""
+                vanish=$2
+                ;;
+            --duration) number "$1" "$2"; duration=$2 ;;
+            --ramp) number "$1" "$2"; ramp=$2 ;;
+            --workers) number "$1" "$2"; workers=$2 ;;
+            --procs) number "$1" "$2"; procs=$2 ;;
+            --keep) mkdir -p "$2" || die "cannot make $2"; keep=$(readlink -f "$2") ;;
+        esac
+        shift 2
+    done
+}
+
+# Fills in what was left open. Sets `guest`: whether this machine does not allow it.
+settle() {
+    local limit
+    limit=$(ulimit -Hn)
+    [ "$limit" != unlimited ] || limit=1000000000
+    guest=no
+    if [ "$one" == yes ]; then
+        workers=1 procs=1
+        [ "$inside" == yes ] || [ "$limit" -ge $((connections + spare)) ] || guest=yes
+    else
+        [ "$limit" -ge $((2 * spare)) ] || die "RLIMIT_NOFILE is $limit: raise the hard limit (ulimit -Hn)"
+        : "${workers:=$(((connections + limit - spare - 1) / (limit - spare)))}"
+        : "${procs:=$workers}"
+    fi
+    if [ "$guest" == yes ] || [ "$inside" == yes ]; then
+        : "${heartbeat:=300}" "${duration:=600}" "${ramp:=5000}"
+    else
+        : "${heartbeat:=60}" "${duration:=120}" "${ramp:=20000}"
+    fi
+}
+
+# ---- The experiment -----------------------------------------------------------------------------------
+
+readonly grace=15 port=7000 admin=127.0.0.1:7070
+server='' load=''
+
+stop() {
+    local pid
+    for pid in $load $server; do
+        kill "$pid" 2>/dev/null || true
+    done
+    wait
+}
+
+# Process ids of the server: it and its workers.
+serving() { echo "$server"; pgrep -P "$server" || true; }
+
+# Clock ticks that the server's processes have had, user and system.
+cpu_ticks() {
+    local pid sum=0 stat
+    for pid in $(serving); do
+        stat=$(<"/proc/$pid/stat") || continue
+        # After the name, which may hold spaces: utime and stime are then fields 12 and 13.
+        read -ra stat <<<"${stat##*) }"
+        sum=$((sum + stat[11] + stat[12]))
+    done
+    echo "$sum"
+}
+
+# Kibibytes of the server's own memory: not of the program's file.
+server_kib() {
+    local pid
+    for pid in $(serving); do
+        cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
+    done | awk '$1 == "Anonymous:" { sum += $2 } END { print sum + 0 }'
+}
+
+available_kib() { awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo; }
+
+# Connections in this network namespace that both ends hold.
+established() { awk '$1 == "Tcp:" && $2 ~ /^[0-9]/ { print int($10 / 2) }' /proc/net/snmp; }
+
+# metric REGEX: the sum of the samples that match it.
+metric() { curl -sf "http://$admin/metrics" | awk -v re="$1" '$0 ~ re { sum += $NF } END { printf "%d\n", sum }'; }
+
+start_server() {
+    # shellcheck disable=SC2086 # one argument for each word
+    "$linger" serve ${1:+--workers $1} --admin "$admin" --log warn,linger=warn \
+        --listen "resp://127.0.0.1:$port?heartbeat.grace=${grace}s" >"$keep/serve.out" 2>"$keep/serve.log" &
+    server=$!
+    for _ in $(seq 300); do
+        ! curl -sf "http://$admin/readyz" >/dev/null || return 0
+        kill -0 "$server" 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -5 "$keep/serve.log" >&2
+    die "the server did not start"
+}
+
+start_load() {
+    "$linger" load "resp://127.0.0.1:$port" -c "$connections" --procs "$procs" --ramp "$ramp" --rate 0 \
+        --heartbeat "${heartbeat}s" --grace "${grace}s" --fault "vanish=$vanish%" --duration "${duration}s" \
+        --patience "$((heartbeat + 60))s" >"$keep/load.out" 2>"$keep/load.log" &
+    load=$!
+}
+
+# Waits until all are up, and says how it goes.
+until_up() {
+    local begun=$SECONDS now shown=0
+    while :; do
+        now=$(established)
+        [ "$now" -lt "$connections" ] || break
+        kill -0 "$load" 2>/dev/null || return 1
+        if [ $((SECONDS - shown)) -ge 10 ]; then
+            say "$now up after $((SECONDS - begun)) s"
+            shown=$SECONDS
+        fi
+        sleep 0.5
+    done
+    up_after=$((SECONDS - begun))
+}
+
+grouped() { awk -v n="$1" 'BEGIN { s = sprintf("%d", n); while (s ~ /[0-9]{4}/ && sub(/[0-9]{3}($|,)/, ",&", s)) {} print s }'; }
+
+hold() {
+    local free_before kib_before ticks begun held free_after kib_after status=0
+    start_server "$([ "$workers" -eq 1 ] || echo "$workers")"
+    free_before=$(available_kib) kib_before=$(server_kib)
+    say "$connections connections, $workers server processes, $procs client processes"
+    start_load
+    if ! until_up; then
+        cat "$keep/load.out" "$keep/load.log" >&2
+        die "the load ended before all were up"
+    fi
+    say "all up after $up_after s; ${duration} s with heartbeats, and what the server says of who vanishes"
+    free_after=$(available_kib) kib_after=$(server_kib)
+    begun=$(date +%s%N) ticks=$(cpu_ticks)
+    # Not to its end, when all are closed.
+    sleep "$((duration * 9 / 10))"
+    ticks=$(($(cpu_ticks) - ticks)) begun=$((($(date +%s%N) - begun) / 1000000)) held=$(established)
+    wait "$load" || status=$?
+    load=''
+    cat "$keep/load.out"
+    echo
+    printf '%-34s %s\n' \
+        "held at once" "$held, $(awk -v v="$vanish" -v n="$connections" 'BEGIN { printf "%d", n * v / 100 }') of them to vanish" \
+        "server memory, each" "$(((kib_after - kib_before) * 1024 / connections)) B" \
+        "all memory, both ends, each" "$(((free_before - free_after) * 1024 / connections)) B, the kernel's included" \
+        "server processor time, all held" "$(awk -v t="$ticks" -v ms="$begun" -v hz="$(getconf CLK_TCK)" \
+            'BEGIN { printf "%.1f %% of one core", t / hz / ms * 100000 }'), a heartbeat every $heartbeat s on each" \
+        "lost, by the server's own count" "$(metric '^linger_ends_total\{class="lost"')"
+    return "$status"
+}
+
+# ---- Where it runs ------------------------------------------------------------------------------------
+
+# In a guest whose root may raise the limits.
+in_guest() {
+    command -v linux.uml >/dev/null || die "$connections descriptors need a hard RLIMIT_NOFILE above" \
+        "$((connections + spare)), or User-Mode Linux to have it in: apt-get install user-mode-linux"
+    local mebibytes=$((1024 + connections * 10 / 1024))
+    say "RLIMIT_NOFILE is $(ulimit -Hn) here: a User-Mode Linux guest with $mebibytes MiB"
+    # The kernel has words of its own for its first process, so ours are in a file.
+    printf '#!/bin/bash\nexec "%s" --inside --one-process --keep "%s" -c %s --vanish %s --heartbeat %s --duration %s --ramp %s\n' \
+        "$self" "$keep" "$connections" "$vanish" "$heartbeat" "$duration" "$ramp" >"$keep/init"
+    chmod +x "$keep/init"
+    # Its memory is a file below TMPDIR; its disk is this host's, of which it only writes to $keep.
+    TMPDIR=/dev/shm linux.uml mem="${mebibytes}M" root=/dev/root rootfstype=hostfs rw quiet con=null con0=fd:0,fd:1 \
+        init="$keep/init" </dev/null >"$keep/guest.log" 2>&1 &
+    local guest=$! shown=0 lines
+    trap 'kill "$guest" 2>/dev/null; wait' EXIT
+    while kill -0 "$guest" 2>/dev/null; do
+        sleep 1
+        lines=$(grep -ac '^million: ' "$keep/guest.log" || true)
+        grep -a '^million: ' "$keep/guest.log" | tail -n "+$((shown + 1))" >&2 || true
+        shown=$lines
+    done
+    [ -s "$keep/status" ] || { tail -20 "$keep/guest.log" >&2; die "the guest ended early"; }
+    cat "$keep/result"
+    return "$(<"$keep/status")"
+}
+
+# We are the guest's first process.
+be_guest() {
+    export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    mount -t proc proc /proc
+    mount -t sysfs sys /sys
+    ip link set lo up
+    echo $((connections + 2 * spare)) >/proc/sys/fs/nr_open
+    echo $((4 * connections)) >/proc/sys/fs/file-max
+    # As `linger doctor` has it: a page each way of each. What is above the top is dropped on arrival.
+    echo "$((2 * connections)) $((3 * connections)) $((4 * connections))" >/proc/sys/net/ipv4/tcp_mem
+    ulimit -n $((connections + spare))
+    local status=0
+    (hold) >"$keep/result" || status=$?
+    echo "$status" >"$keep/status"
+    sync
+    echo o >/proc/sysrq-trigger
+    sleep 60
+}
+
+main() {
+    parse "$@"
+    settle
+    if [ "$inside" == yes ] && [ "$$" -eq 1 ]; then
+        be_guest
+    fi
+    [ -x "$linger" ] || cargo build --locked --release --manifest-path "$root/Cargo.toml" || die "it does not build"
+    local tool
+    for tool in curl awk pgrep; do
+        command -v "$tool" >/dev/null || die "$tool is not installed"
+    done
+    # Ports, counts and what is left are then nobody else's; it ends with the last process in it.
+    if [ -z "${LINGER_MILLION_ISOLATED:-}" ] && unshare -n true 2>/dev/null; then
+        LINGER_MILLION_ISOLATED=1 exec unshare -n "$self" "$@"
+    fi
+    [ -z "${LINGER_MILLION_ISOLATED:-}" ] || ip link set lo up
+    local mebibytes=$((connections * 7 / 1024 + 256))
+    [ $(($(available_kib) / 1024)) -ge "$mebibytes" ] ||
+        die "$connections connections take about $mebibytes MiB, and $(($(available_kib) / 1024)) MiB are available"
+    if [ -z "$keep" ]; then
+        keep=$(mktemp -d)
+        trap 'stop; rm -rf "$keep"' EXIT
+    else
+        trap stop EXIT
+    fi
+    trap 'exit 130' INT TERM HUP
+    rm -f "$keep/status" "$keep/result"
+    if [ "$guest" == yes ]; then
+        in_guest
+    else
+        ulimit -n "$(ulimit -Hn)"
+        hold
+    fi
+}
+
+main "$@"

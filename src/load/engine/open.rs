@@ -11,8 +11,10 @@ use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 
-/// Handshakes under way when no rate is asked for: far below the accept queue of any server.
+/// Clients on their way up at once when no rate is asked for: far below the accept queue of any server.
 const WINDOW: u32 = 128;
+/// The same on a ramp: what falls behind it goes on more slowly, instead of starving those who are half up.
+const RAMP_WINDOW: u32 = 1024;
 /// How long after a connection could not be made the next is tried; doubled each time, up to a second.
 const RETRY: Duration = Duration::from_millis(10);
 /// How long after the server has closed on a client the next is tried.
@@ -102,11 +104,11 @@ impl<K: Connector> Engine<K> {
         if opening.waiting() == 0 || self.phase == Phase::Watching {
             return None;
         }
-        let at = match opening.ramp.filter(|_| self.phase == Phase::Ramping) {
-            Some(ramp) => ramp.next(),
-            None => (opening.connecting < WINDOW).then_some(self.now),
+        let (at, window) = match opening.ramp.filter(|_| self.phase == Phase::Ramping) {
+            Some(ramp) => (ramp.next()?, RAMP_WINDOW),
+            None => (self.now, WINDOW),
         };
-        at.map(|at| at.max(opening.not_before))
+        (opening.connecting < window).then(|| at.max(opening.not_before))
     }
 
     pub(super) fn open_some(&mut self) {

@@ -17,6 +17,8 @@ const LAG: Duration = Duration::from_millis(2);
 const ANSWERS_MIN: u64 = 1000;
 /// Shorter runs are mostly their own beginning.
 const SECONDS_MIN: f64 = 2.0;
+/// A ramp that takes this much longer than asked for was not kept.
+const RAMP_SLACK: f64 = 1.1;
 
 /// A doubt.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -150,6 +152,16 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
         "ephemeral ports ran out; give more source addresses by --source, or widen net.ipv4.ip_local_port_range"
             .to_owned(),
     );
+    let ramp_s = plan.ramp.map_or(f64::INFINITY, |rate| f64::from(plan.connections) / rate);
+    warn(
+        totals.ramp_s > ramp_s * RAMP_SLACK + SECONDS_MIN && !totals.interrupted,
+        "ramp_behind",
+        format!(
+            "connecting took {:.0} s instead of {ramp_s:.0}: generator or server could not keep {}/s",
+            totals.ramp_s,
+            plan.ramp.unwrap_or(0.0)
+        ),
+    );
     warn(
         totals.interrupted,
         "interrupted",
@@ -212,6 +224,9 @@ mod tests {
             totals
         };
         assert_eq!(after(&plan(), &fine()), []);
+        let ramp = Plan { ramp: Some(100.0), ..plan() };
+        assert_eq!(after(&ramp, &Totals { ramp_s: 12.0, ..fine() }), []);
+        assert_eq!(kinds(&after(&ramp, &Totals { ramp_s: 14.0, ..fine() })), ["ramp_behind"]);
         let mut late = fine();
         late.lag.record(Duration::from_millis(5));
         for (totals, kind) in [

@@ -261,6 +261,9 @@ be_guest() {
     # As `linger doctor` has it: a page each way of each. What is above the top is dropped on arrival.
     echo "$((2 * connections)) $((3 * connections)) $((4 * connections))" >/proc/sys/net/ipv4/tcp_mem
     ulimit -n $((connections + spare))
+    # Keepalive timers of a minute fire together, seconds' worth at once (the kernel's wheel is coarse there), and
+    # loopback drops what is above this.
+    echo "$connections" >/proc/sys/net/core/netdev_max_backlog
     local status=0
     (hold) >"$keep/result" || status=$?
     echo "$status" >"$keep/status"

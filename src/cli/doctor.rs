@@ -1,6 +1,6 @@
 //! `linger doctor`: asks the host, and prints the report for people or for programs.
 
-use super::{console, failure, report};
+use super::{console, failure, report, usage_mistake};
 use crate::config::settings::Settings;
 use crate::config::{self, Sources};
 use crate::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine, grouped};
@@ -58,6 +58,11 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Ok(settings) => settings,
         Err(mistakes) => return report(&mistakes),
     };
+    // Where there is nothing to see, nothing would ever hurt: that is a mistake in the path, and no good news.
+    if !arguments.root.join("proc/sys").is_dir() {
+        console::err(format_args!("linger doctor: there is no proc/sys in {}", arguments.root.display()));
+        return usage_mistake();
+    }
     let host = Host::read(&arguments.root);
     let found = examine(&host, &aim(arguments.connections, &settings, host.descriptors.1));
     let text = if arguments.json { json(&found) } else { text(&found, arguments.verbose) };

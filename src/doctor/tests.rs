@@ -345,6 +345,26 @@ fn folklore_in_a_file_is_flagged_with_the_file() {
     assert_eq!(found.set, ["take it out of /etc/sysctl.d/99-tuning.conf"]);
 }
 
+#[test]
+fn whatever_a_host_says_something_is_made_of_it() {
+    let most = u64::MAX;
+    let huge = format!("{most} {most} {most}");
+    let least = i64::MIN.to_string();
+    for text in ["", "x", "0", "0 0 0", "-1", &huge, &format!("0 {most}"), &least] {
+        for (number, connections) in [(0, 1), (most, 1_000_000_000)] {
+            let mut host = healthy();
+            host.sysctls.values_mut().for_each(|value| *value = Reading::Value(text.to_owned()));
+            for map in [&mut host.counters, &mut host.sockets, &mut host.memory] {
+                map.values_mut().for_each(|value| *value = number);
+            }
+            (host.descriptors, host.memory_bound, host.backlog_drops) =
+                ((number, number), Some(number), Some(number));
+            let report = examine(&host, &Aim { connections, ..aim() });
+            assert_eq!(report.findings.len(), CHECKS.len(), "{text}");
+        }
+    }
+}
+
 /// A directory for one test, removed after it.
 struct Root(PathBuf);
 

@@ -57,8 +57,11 @@ pub(super) fn tcp_mem(host: &Host, aim: &Aim) -> Option<Judgement> {
     // An idle connection takes none of it; a queue takes whole pages.
     let wanted = aim.connections.saturating_mul(2).saturating_add(used);
     let value = format!("{low} {pressure} {max} pages, {used} in use");
-    let set =
-        format!("sysctl -w net.ipv4.tcp_mem=\"{wanted} {} {}\"", wanted / 3 * 4, wanted.saturating_mul(2));
+    let set = format!(
+        "sysctl -w net.ipv4.tcp_mem=\"{wanted} {} {}\"",
+        (wanted / 3).saturating_mul(4),
+        wanted.saturating_mul(2)
+    );
     Some(if wanted > max {
         let why = format!(
             "with one page queued each way, {} connections need {} pages: over the top, sends fail and orphans are cut",

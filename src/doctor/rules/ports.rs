@@ -10,7 +10,7 @@ fn ephemeral(host: &Host) -> Option<RangeInclusive<u64>> {
 
 pub(super) fn range(host: &Host, aim: &Aim) -> Option<Judgement> {
     let range = ephemeral(host)?;
-    let ports = (range.end() + 1).saturating_sub(*range.start());
+    let ports = range.end().saturating_add(1).saturating_sub(*range.start());
     let value = format!("{} {}", range.start(), range.end());
     Some(if ports < aim.connections {
         let why = format!(

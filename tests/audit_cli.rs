@@ -153,6 +153,9 @@ fn keepalive_makes_a_close_wait_look_young_and_a_second_look_does_not_mind() {
         said["findings"].get(0).cloned()
     });
     assert_eq!(finding["anomaly"], "close_wait");
+    // It has lasted that long by now, and one look does not see it.
+    let said = server.audit(&["--older-than", "2s"]);
+    assert_eq!(said["findings"], serde_json::json!([]), "{said}");
 }
 
 #[test]

@@ -223,6 +223,14 @@ fn doctor_takes_backlogs_and_ports_of_a_configuration() {
 }
 
 #[test]
+fn doctor_says_nothing_good_of_a_root_without_a_host() {
+    let root = Root::new("hostless", &[("etc/sysctl.conf", "")]);
+    let output = root.doctor(&[]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(2), ""));
+    assert!(stderr(&output).contains("no proc/sys"), "{}", stderr(&output));
+}
+
+#[test]
 fn doctor_prints_json_of_a_stable_shape() {
     let root = Root::new("json", &[("proc/sys/net/core/somaxconn", "128\n")]);
     let output = root.doctor(&["--json"]);

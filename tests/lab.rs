@@ -40,6 +40,22 @@ fn what_is_not_there_is_told_with_what_is() {
 }
 
 #[test]
+fn what_could_not_be_told_is_not_tried() {
+    let into = ["--quick", "--into", "Cargo.toml"];
+    for (arguments, part) in [
+        (&into[..], "--format markdown"),
+        (&["--quick", "--into", "Cargo.toml", "--format", "markdown"], "has no lines"),
+        (&["--quick", "--into", "nonexistent.md", "--format", "markdown"], "nonexistent.md"),
+        (&["--server", "true", "--format", "svg"], "a table, and json"),
+        (&["--server", "true", "--into", "README.md"], "our own matrix"),
+    ] {
+        let output = lab(arguments).output().unwrap();
+        assert_eq!((output.status.code(), words(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
+        assert!(words(&output.stderr).contains(part), "{}", words(&output.stderr));
+    }
+}
+
+#[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn some_cells_are_as_expected() {
     let output = played(&[

@@ -58,7 +58,7 @@ const LAYERS: &[Layer] = &[
     layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "sys"]),
     layer("serve", IMPURE, &["time", "net", "config", "reactor", "sys", "logging", "report"]),
-    layer("doctor", IMPURE, &["sys"]),
+    layer("doctor", IMPURE, &["sys", "audit"]),
     layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"]),
 ];
 

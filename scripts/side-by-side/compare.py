@@ -24,6 +24,8 @@ LINGER = HERE.parent.parent / "target/release/linger"
 PATIENCE_S = 10
 # More than all buffers on the way take: what is sent to a client that does not read stays with the server.
 BIG_BYTES = 1_000_000
+# Between these the table stands in a page.
+BEGIN, END = "<!-- others -->\n", "<!-- /others -->"
 CASES = {
     "close": "closes",
     "half-close": "half-closes, reads on",
@@ -164,6 +166,10 @@ def main():
     parser.add_argument("--only", metavar="NAME", action="append", help="only this server (repeatable)")
     parser.add_argument("--details", action="store_true", help="what each server's log said")
     arguments = parser.parse_args()
+    # Before the minutes that it takes.
+    page = pathlib.Path(arguments.into).read_text() if arguments.into else f"{BEGIN}{END}"
+    if BEGIN not in page or END not in page.split(BEGIN, 1)[1]:
+        sys.exit(f"compare: {arguments.into} has no lines {BEGIN.strip()} and {END}")
     results = []
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
@@ -184,10 +190,9 @@ def main():
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n")
     if arguments.into:
-        page = pathlib.Path(arguments.into)
-        before, rest = page.read_text().split("<!-- others -->\n", 1)
-        _, after = rest.split("<!-- /others -->", 1)
-        page.write_text(f"{before}<!-- others -->\n\n{table}\n\n<!-- /others -->{after}")
+        before, rest = page.split(BEGIN, 1)
+        _, after = rest.split(END, 1)
+        pathlib.Path(arguments.into).write_text(f"{before}{BEGIN}\n{table}\n\n{END}{after}")
     # A row that could not be played shows nothing.
     return any(row["verdict"] == "failed" for result in results for row in result["rows"])
 

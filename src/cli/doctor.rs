@@ -1,9 +1,10 @@
 //! `linger doctor`: asks the host, and prints the report for people or for programs.
 
-use super::{console, failure, report};
+use super::{console, failure, report, usage_mistake};
+use crate::audit::words::number;
 use crate::config::settings::Settings;
 use crate::config::{self, Sources};
-use crate::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine, grouped};
+use crate::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine};
 use crate::net::Address;
 use clap::Args;
 use std::fmt::Write as _;
@@ -58,6 +59,11 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Ok(settings) => settings,
         Err(mistakes) => return report(&mistakes),
     };
+    // Where there is nothing to see, nothing would ever hurt: that is a mistake in the path, and no good news.
+    if !arguments.root.join("proc/sys").is_dir() {
+        console::err(format_args!("linger doctor: there is no proc/sys in {}", arguments.root.display()));
+        return usage_mistake();
+    }
     let host = Host::read(&arguments.root);
     let found = examine(&host, &aim(arguments.connections, &settings, host.descriptors.1));
     let text = if arguments.json { json(&found) } else { text(&found, arguments.verbose) };
@@ -93,7 +99,7 @@ fn json(found: &Report) -> String {
 
 /// What hurts, what could be better, what is hidden, what is fine; then what is said and is not so.
 fn text(found: &Report, verbose: bool) -> String {
-    let mut text = format!("This host, with {} connections at once:", grouped(found.connections));
+    let mut text = format!("This host, with {} connections at once:", number(found.connections));
     let of = |verdict| found.findings.iter().filter(move |finding: &&Finding| finding.verdict == verdict);
     text.push_str(match found.verdict {
         Verdict::Harm => " something would hurt.\n",

@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NUMBER")]
     jobs: Option<usize>,
     /// Write markdown into this page, between the lines <!-- lab --> and <!-- /lab -->
-    #[arg(long, value_name = "FILE", requires = "format")]
+    #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
     #[command(flatten)]
     foreign: Foreign,
@@ -164,9 +164,25 @@ fn chosen<T: Copy + PartialEq>(all: &[T], asked: &[T]) -> Vec<T> {
     all.iter().copied().filter(|one| asked.is_empty() || asked.contains(one)).collect()
 }
 
+/// Whether the result can be told as it was asked for. Before anything is tried: it takes minutes.
+fn can_be_told(arguments: &Arguments) -> Result<(), String> {
+    let foreign = arguments.foreign.server.is_some();
+    match &arguments.into {
+        _ if foreign && !matches!(arguments.format, Format::Table | Format::Json) => {
+            Err("of another server there is a table, and json".into())
+        }
+        Some(_) if foreign || arguments.format != Format::Markdown => {
+            Err("--into writes our own matrix, by --format markdown".into())
+        }
+        Some(page) => written_into(page, "").map(|_| ()),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    if let Err(fatal) = crate::lab::enter() {
-        console::err(format_args!("linger lab: {fatal}"));
+    let ready = can_be_told(arguments);
+    if let Err(why) = ready.and_then(|()| crate::lab::enter().map_err(|fatal| fatal.to_string())) {
+        console::err(format_args!("linger lab: {why}"));
         return super::usage_mistake();
     }
     let cases = chosen(Case::ALL, &arguments.case);
@@ -208,7 +224,9 @@ fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
         }
     }
     let told = match &arguments.into {
-        Some(page) => write_into(page, &text),
+        Some(page) => written_into(page, &text).and_then(|new| {
+            std::fs::write(page, new).map_err(|error| format!("{}: {error}", page.display()))
+        }),
         None => console::out(text.as_bytes()).map_err(|error| format!("writing to standard output: {error}")),
     };
     exit(told, report.is_right())
@@ -224,21 +242,17 @@ fn run_foreign(arguments: &Arguments, cases: &[Case], subject: &Subject) -> Exit
         Format::Json => {
             report::foreign::json(subject, &rows, &crate::lab::kernel(), &crate::sys::process::today())
         }
-        Format::Svg | Format::Markdown => {
-            console::err("linger lab: of another server there is a table, and json");
-            return super::usage_mistake();
-        }
+        Format::Svg | Format::Markdown => unreachable!("can_be_told has refused it"),
     };
     let told = console::out(text.as_bytes()).map_err(|error| format!("writing to standard output: {error}"));
     exit(told, rows.iter().all(|row| !matches!(row.finding, Finding::Failed(_))))
 }
 
-fn write_into(page: &Path, text: &str) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: {error}", page.display());
-    let old = std::fs::read_to_string(page).map_err(failed)?;
-    let new = report::between_marks(&old, text)
-        .ok_or_else(|| format!("{} has no lines {} and {}", page.display(), report::BEGIN, report::END))?;
-    std::fs::write(page, new).map_err(failed)
+/// The page with `text` between its marks.
+fn written_into(page: &Path, text: &str) -> Result<String, String> {
+    let old = std::fs::read_to_string(page).map_err(|error| format!("{}: {error}", page.display()))?;
+    report::between_marks(&old, text)
+        .ok_or_else(|| format!("{} has no lines {} and {}", page.display(), report::BEGIN, report::END))
 }
 
 fn exit(told: Result<(), String>, right: bool) -> ExitCode {

@@ -70,7 +70,7 @@ fn tw_buckets(host: &Host, name: &str) -> Trace {
     // Half of the hash table's entries (net/ipv4/tcp_ipv4.c: tcp_sk_init); negative where it is shared.
     let entries = host.sysctl("net.ipv4.tcp_ehash_entries").and_then(|text| text.parse::<i64>().ok());
     // Before Linux 6.1 the table's size is not told; no host that is a server has a smaller one.
-    let usual = entries.map_or(4_096, |entries| entries.abs() / 2);
+    let usual = entries.map_or(4_096, |entries| entries.saturating_abs() / 2);
     of_sysctl(host, name, Verdict::Advice, |value| (value < usual).then_some(usual))
 }
 

@@ -136,29 +136,3 @@ pub fn examine(host: &Host, aim: &Aim) -> Report {
     let verdict = verdicts.chain(folklore.iter().map(|tale| tale.verdict)).max().unwrap_or(Verdict::Ok);
     Report { version: 1, connections: aim.connections, verdict, findings, folklore }
 }
-
-/// A number for people: `1,048,576`.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A size for people: `4.6 GiB`.
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-pub fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut amount = bytes as f64;
-    let mut unit = 0;
-    while amount >= 1024.0 && unit + 1 < units.len() {
-        amount /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{bytes} B") } else { format!("{amount:.1} {}", units[unit]) }
-}

@@ -345,6 +345,30 @@ fn folklore_in_a_file_is_flagged_with_the_file() {
     assert_eq!(found.set, ["take it out of /etc/sysctl.d/99-tuning.conf"]);
 }
 
+#[test]
+fn whatever_a_host_says_something_is_made_of_it() {
+    let most = u64::MAX;
+    let huge = format!("{most} {most} {most}");
+    let least = i64::MIN.to_string();
+    for text in ["", "x", "0", "0 0 0", "-1", &huge, &format!("0 {most}"), &least] {
+        for (number, connections) in [(0, 1), (most, 1_000_000_000)] {
+            let mut host = healthy();
+            for value in host.sysctls.values_mut() {
+                *value = Reading::Value(text.to_owned());
+            }
+            for map in [&mut host.counters, &mut host.sockets, &mut host.memory] {
+                for value in map.values_mut() {
+                    *value = number;
+                }
+            }
+            (host.descriptors, host.memory_bound, host.backlog_drops) =
+                ((number, number), Some(number), Some(number));
+            let report = examine(&host, &Aim { connections, ..aim() });
+            assert_eq!(report.findings.len(), CHECKS.len(), "{text}");
+        }
+    }
+}
+
 /// A directory for one test, removed after it.
 struct Root(PathBuf);
 
@@ -453,14 +477,4 @@ fn names_are_told_once() {
     let all = names.len();
     names.dedup();
     assert_eq!(names.len(), all);
-}
-
-#[test]
-fn numbers_and_sizes_for_people() {
-    for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_048_576, "1,048,576")] {
-        assert_eq!(grouped(number), text);
-    }
-    for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB")] {
-        assert_eq!(size(bytes), text);
-    }
 }

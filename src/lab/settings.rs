@@ -224,6 +224,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_page_names_the_times_of_its_matrix() {
+        let s = Settings::quick();
+        let of = Duration::as_secs_f64;
+        let times = format!(
+            "(keepalive {} + {} × {}, user timeout {}, heartbeat {} + {})",
+            of(&s.keepalive_idle),
+            s.keepalive_count,
+            of(&s.keepalive_interval),
+            of(&s.user_timeout),
+            of(&s.heartbeat_timeout),
+            of(&s.heartbeat_grace)
+        );
+        let page = include_str!("../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            page.contains(&times),
+            "README.md does not say {times}: was its matrix made with other times?"
+        );
+    }
+
+    #[test]
     fn nothing_that_notices_is_later_than_the_lab_waits() {
         for settings in [Settings::quick(), Settings::realistic()] {
             for when in

@@ -67,7 +67,10 @@ impl Dump {
             }
             Ok(Err(fatal)) => Err(fatal),
             Err(TryRecvError::Empty) => Ok(Rows::Later),
-            Err(TryRecvError::Disconnected) => Ok(Rows::Done),
+            // It says when it is done: whatever it has not told now, nobody will.
+            Err(TryRecvError::Disconnected) => {
+                Err(Fatal { what: "read the socket table".into(), why: "the thread has broken off".into() })
+            }
         }
     }
 }
@@ -86,4 +89,20 @@ fn stand_back() {
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: the kernel reads one `sched_param`; 0 is the calling thread.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const parameter) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_that_breaks_off_is_not_taken_for_a_whole_one() {
+        let (sender, slices) = sync_channel(SLICES);
+        let mut dump = Dump { slices };
+        sender.send(Ok((Vec::new(), Progress::More))).expect("there is room");
+        assert_eq!(dump.read(&mut Vec::new()).expect("a slice"), Rows::More);
+        assert_eq!(dump.read(&mut Vec::new()).expect("none yet"), Rows::Later);
+        drop(sender);
+        assert!(dump.read(&mut Vec::new()).is_err());
+    }
 }

@@ -22,3 +22,4 @@ mod closing;
 mod common;
 mod detecting;
 mod host;
+mod limits;

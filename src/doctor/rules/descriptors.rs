@@ -1,6 +1,7 @@
 //! Descriptors: one a connection, bounded for the process, for a bound, and for the host.
 
-use super::super::{Aim, Host, Judgement, grouped};
+use super::super::{Aim, Host, Judgement};
+use crate::audit::words::number;
 
 /// All that the process will open.
 fn needed(aim: &Aim) -> u64 {
@@ -19,8 +20,8 @@ pub(super) fn process(host: &Host, aim: &Aim) -> Option<Judgement> {
     if hard < needed {
         let why = format!(
             "{} connections take {} descriptors; beyond the hard limit they wait in the accept queue, unserved",
-            grouped(aim.connections),
-            grouped(needed)
+            number(aim.connections),
+            number(needed)
         );
         // A shell of root may raise its own; a service has it from its unit.
         let judgement = Judgement::harm(value, format!("ulimit -n {needed}"), why);
@@ -53,7 +54,7 @@ pub(super) fn host(host: &Host, aim: &Aim) -> Option<Judgement> {
     Some(if bound_on_all < needed {
         let why = format!(
             "{} are open already, and each connection is one more: accept fails with ENFILE for everyone",
-            grouped(open)
+            number(open)
         );
         Judgement::harm(value, format!("sysctl -w fs.file-max={}", needed.saturating_mul(2)), why)
     } else {

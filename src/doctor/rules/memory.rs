@@ -1,6 +1,7 @@
 //! Memory: what a connection takes of the host's, of its control group's and of the kernel's own bounds.
 
-use super::super::{Aim, Host, Judgement, grouped, size};
+use super::super::{Aim, Host, Judgement};
+use crate::audit::words::{bytes, number};
 
 /// An idle connection in the kernel, with its inode, file, dentry and epoll item: measured, 1,000,000 held;
 /// `src/doctor/tests.rs: a_connection_takes_no_more_than_is_reckoned` has its parts.
@@ -23,20 +24,21 @@ fn busy(aim: &Aim) -> u64 {
 }
 
 fn against(available: u64, of: &str, set: &str, aim: &Aim) -> Judgement {
-    let (idle, busy, value) = (idle(aim), busy(aim), size(available));
+    let (idle, busy, value) = (idle(aim), busy(aim), bytes(available));
     if idle > available {
         let why =
-            format!("that many connections take {} before one byte is sent, more than {of}", size(idle));
+            format!("that many connections take {} before one byte is sent, more than {of}", bytes(idle));
         Judgement::harm(value, set, why)
     } else if busy > available {
         let why = format!(
             "idle, that many connections take {}; with a page queued each way {}, more than {of}",
-            size(idle),
-            size(busy)
+            bytes(idle),
+            bytes(busy)
         );
         Judgement::advice(value, set, why)
     } else {
-        let why = format!("that many connections take {}, and {} while all are busy", size(idle), size(busy));
+        let why =
+            format!("that many connections take {}, and {} while all are busy", bytes(idle), bytes(busy));
         Judgement::ok(value, why)
     }
 }
@@ -57,19 +59,22 @@ pub(super) fn tcp_mem(host: &Host, aim: &Aim) -> Option<Judgement> {
     // An idle connection takes none of it; a queue takes whole pages.
     let wanted = aim.connections.saturating_mul(2).saturating_add(used);
     let value = format!("{low} {pressure} {max} pages, {used} in use");
-    let set =
-        format!("sysctl -w net.ipv4.tcp_mem=\"{wanted} {} {}\"", wanted / 3 * 4, wanted.saturating_mul(2));
+    let set = format!(
+        "sysctl -w net.ipv4.tcp_mem=\"{wanted} {} {}\"",
+        (wanted / 3).saturating_mul(4),
+        wanted.saturating_mul(2)
+    );
     Some(if wanted > max {
         let why = format!(
             "with one page queued each way, {} connections need {} pages: over the top, sends fail and orphans are cut",
-            grouped(aim.connections),
-            grouped(wanted)
+            number(aim.connections),
+            number(wanted)
         );
         Judgement::harm(value, set, why)
     } else if used > pressure || wanted > pressure {
         let why = format!(
             "with one page queued each way it is {} pages: under pressure, windows shrink for everyone",
-            grouped(wanted)
+            number(wanted)
         );
         Judgement::advice(value, set, why)
     } else {
@@ -88,7 +93,7 @@ fn buffer(host: &Host, name: &str, usual: &str, which: &str) -> Option<Judgement
         let why = format!(
             "the middle one is where each {which} starts: {} may pile up for a single client, and buffers grow by \
              themselves where it pays",
-            size(default)
+            bytes(default)
         );
         Judgement::advice(value, set, why)
     } else {

@@ -1,6 +1,7 @@
 //! Ports: a server needs one, whoever connects to it needs one each.
 
-use super::super::{Aim, Host, Judgement, grouped};
+use super::super::{Aim, Host, Judgement};
+use crate::audit::words::number;
 use std::ops::RangeInclusive;
 
 fn ephemeral(host: &Host) -> Option<RangeInclusive<u64>> {
@@ -10,13 +11,13 @@ fn ephemeral(host: &Host) -> Option<RangeInclusive<u64>> {
 
 pub(super) fn range(host: &Host, aim: &Aim) -> Option<Judgement> {
     let range = ephemeral(host)?;
-    let ports = (range.end() + 1).saturating_sub(*range.start());
+    let ports = range.end().saturating_add(1).saturating_sub(*range.start());
     let value = format!("{} {}", range.start(), range.end());
     Some(if ports < aim.connections {
         let why = format!(
             "a load generator here opens {} connections to one address; clients elsewhere and the server do not mind. \
              More sources, or more addresses to connect to, help without limit",
-            grouped(ports)
+            number(ports)
         );
         Judgement::advice(value, "sysctl -w net.ipv4.ip_local_port_range=\"10000 65535\"", why)
     } else {

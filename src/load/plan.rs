@@ -130,6 +130,8 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// What identities begin with.
     pub prefix: String,
+    /// The server's process, if its CPU time is asked for.
+    pub server: Option<u32>,
 }
 
 /// Source addresses used for a target on loopback, when one would not do.

@@ -83,6 +83,10 @@ impl Connector for Os {
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 1);
     }
 
+    fn cpu_time_of(&mut self, pid: u32) -> Option<Duration> {
+        host::cpu_time_of(pid)
+    }
+
     fn waited(&mut self) -> Duration {
         host::waited().unwrap_or_default()
     }

@@ -72,7 +72,7 @@ def arguments():
     add("--only", metavar="PART,...", type=list_of(PARTS, "part"), default=PARTS, help="these parts")
     add("--servers", metavar="NAME,...", type=list_of(names, "server"), default=names,
         help=f"these, of {', '.join(names)}; linger is always among them")
-    add("--rounds", metavar="N", type=number(1, 99, int), help="rounds of what is timed (7; quick 3)")
+    add("--rounds", metavar="N", type=number(1, 99, int), help="rounds of what is timed (5; quick 3)")
     add("--seconds", metavar="T", type=number(0.1, 60, float), help="length of one timed run (1; quick 0.4)")
     add("--cpus", metavar="LOAD,SERVER", type=cpus, help="where the generator and the servers run (0,1)")
     add("--page", metavar="FILE", type=pathlib.Path,
@@ -92,7 +92,7 @@ def arguments():
 def complete(settings):
     """Fills in what follows from what was asked."""
     quick = settings.quick
-    settings.rounds = settings.rounds or (3 if quick else 7)
+    settings.rounds = settings.rounds or (3 if quick else 5)
     settings.seconds = settings.seconds or (0.4 if quick else 1.0)
     settings.connections = [50, 1000] if quick else [50, 1000, 10_000]
     settings.pipelines = [1, 16]

@@ -184,10 +184,12 @@ class Running:
         answer = b""
         with socket.create_connection(("127.0.0.1", self.port), 2) as client:
             client.sendall(ask.encode("latin-1").decode("unicode_escape").encode("latin-1"))
-            client.settimeout(0.3)
+            # The first byte may take its time, under valgrind.
+            client.settimeout(10)
             try:
                 while piece := client.recv(65536):
                     answer += piece
+                    client.settimeout(0.3)
             except TimeoutError:
                 pass
         if not answer:

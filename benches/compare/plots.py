@@ -34,8 +34,8 @@ def steps(top):
 
 def bars(title, subtitle, groups, unit=""):
     """Groups of bars from 0. `groups`: (label, [(name, middle, low, high, mark)]); 1 has a line of its own."""
-    values = [bar[3] for _, found in groups for bar in found]
-    top = max(values, default=1) * 1.05
+    values = [max(bar[1], bar[3]) for _, found in groups for bar in found]
+    top = max([*values, 1e-9]) * 1.05
     place = lambda value: LEFT + (WIDTH - LEFT - RIGHT) * min(value, top) / top
     parts, y = [], TOP + 14
     body = sum(len(found) * BAR + GAP for _, found in groups)

@@ -4,6 +4,10 @@ import statistics
 
 # Ratios nearer to 1 than this are called a draw, whatever the rounds say.
 DRAW = 0.02
+# A round in which generator or server waited longer for a cpu that others held is not counted,
+DISTURBED = 0.10
+# unless fewer than these would be left; then nobody is said to win.
+ROUNDS_MIN = 3
 
 
 def median(values):
@@ -20,9 +24,10 @@ def quartiles(values):
 class Ratio:
     """linger's figure divided by another's, round by round."""
 
-    def __init__(self, ours, theirs, more_is_better):
+    def __init__(self, ours, theirs, more_is_better, disturbed=False):
         self.values = [a / b for a, b in zip(ours, theirs) if a is not None and b]
         self.more_is_better = more_is_better
+        self.disturbed = disturbed
 
     def __bool__(self):
         return bool(self.values)
@@ -37,8 +42,11 @@ class Ratio:
 
     @property
     def verdict(self):
-        """`wins`, `loses`, or `even`: half of the rounds on both sides of 1 is no difference."""
+        """`wins`, `loses`, or `even`: half of the rounds on both sides of 1 is no difference. `unjudged`: others held
+        the cpus."""
         low, high = self.spread
+        if self.disturbed:
+            return "unjudged"
         if abs(self.middle - 1) < DRAW or low <= 1 <= high:
             return "even"
         return "wins" if (self.middle > 1) == self.more_is_better else "loses"
@@ -51,7 +59,7 @@ class Ratio:
     def text(self):
         low, high = self.spread
         spread = f" ({low:.2f}–{high:.2f})" if len(self.values) > 1 else ""
-        mark = {"wins": "", "loses": "**loses** ", "even": ""}[self.verdict]
+        mark = {"wins": "", "loses": "**loses** ", "even": "", "unjudged": "~ "}[self.verdict]
         return f"{mark}{self.middle:.2f}{spread}"
 
 
@@ -61,12 +69,13 @@ def verdict_sentence(cells, what):
     if not cells:
         return f"{what}: nothing could be measured."
     words = []
-    for verdict, verb in ("wins", "is ahead"), ("even", "is even"), ("loses", "is behind"):
+    verbs = {"wins": "is ahead", "even": "is even", "loses": "is behind", "unjudged": "is not judged (others held the cpus)"}
+    for verdict, verb in verbs.items():
         of = [(ratio.factor, where) for where, ratio in cells if ratio.verdict == verdict]
         if not of:
             continue
         factor, where = max(of) if verdict == "wins" else min(of)
-        extreme = "" if verdict == "even" else f" ({'at best' if verdict == 'wins' else 'at worst'} by {by(factor)}: {where})"
+        extreme = "" if verdict in ("even", "unjudged") else f" ({'at best' if verdict == 'wins' else 'at worst'} by {by(factor)}: {where})"
         words.append(f"{verb} in {len(of)} of {len(cells)}{extreme}")
     return f"{what}: linger {', '.join(words)}."
 
@@ -93,4 +102,9 @@ def by_round(samples, field):
 def ratio(ours, theirs, field, more_is_better):
     mine, other = by_round(ours, field), by_round(theirs, field)
     rounds = sorted(set(mine) & set(other))
-    return Ratio([mine[r] for r in rounds], [other[r] for r in rounds], more_is_better)
+    # CPU time does not count the waiting.
+    rough = {sample["round"] for sample in [*ours, *theirs] if sample["disturbed"] > DISTURBED and field != "server_us"}
+    kept = [r for r in rounds if r not in rough]
+    disturbed = len(kept) < min(ROUNDS_MIN, len(rounds))
+    rounds = rounds if disturbed else kept
+    return Ratio([mine[r] for r in rounds], [other[r] for r in rounds], more_is_better, disturbed)

@@ -140,17 +140,19 @@ class Running:
         return f"{work.scheme}://127.0.0.1:{self.port}{work.path}"
 
     def cpu_ns(self):
-        """CPU time of all its threads. The kernel keeps it to the nanosecond; utime and stime are its parts in ticks."""
-        total = 0
+        """CPU time of all its threads, and how long they were ready to run while others held their cpu. The kernel
+        keeps both to the nanosecond; where it does not, there are utime and stime in ticks, and no waiting known."""
+        ran = waited = 0
         for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
             try:
-                total += int((task / "schedstat").read_text().split()[0])
+                words = (task / "schedstat").read_text().split()
+                ran, waited = ran + int(words[0]), waited + int(words[1])
             except (OSError, IndexError):
                 continue
-        if total == 0:
+        if ran == 0:
             fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-            total = (int(fields[11]) + int(fields[12])) * 10**9 // os.sysconf("SC_CLK_TCK")
-        return total
+            ran = (int(fields[11]) + int(fields[12])) * 10**9 // os.sysconf("SC_CLK_TCK")
+        return ran, waited
 
     def rss_kb(self):
         """Resident memory, by counting pages: VmRSS is kept per cpu and can be behind."""

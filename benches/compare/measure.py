@@ -37,18 +37,22 @@ class Bench:
         return [servers for servers in by_work.values() if len(servers) > 1]
 
     def load(self, running, connections, *arguments, seconds):
-        """One run of `linger load`; what it says in JSON."""
+        """One run of `linger load`; what it says in JSON, and the share of the time for which the server waited for a
+        cpu that was its own."""
+        before, began = running.cpu_ns(), time.monotonic()
         command = pinned(self.settings.load_cpu) + [
             str(LINGER), "load", running.url, "-c", str(connections), "-d", f"{int(seconds * 1000)}ms", "--json",
             "--server-pid", str(running.pid), *map(str, arguments),
         ]
         code, out, err = run(command, seconds + 60)
+        waited = (running.cpu_ns()[1] - before[1]) / 1e9 / (time.monotonic() - began)
         if code != 0 and not out:
             raise Failed(err.strip().splitlines()[-1] if err.strip() else f"linger load: exit status {code}")
         result = json.loads(out)
         if result["errors"]:
             first = result["errors"][0]
             raise Failed(f"{first['count']} x {first['kind']}: {first['first']}")
+        result["server_waited"] = waited
         return result
 
     def c_load(self, running, mode, *arguments, seconds=120):
@@ -93,6 +97,7 @@ def sample_of(result):
         "server_cpu": result["server_cpu"],
         "generator_cpu": result["generator_cpu"],
         "lag_us": result["generator_lag_us"]["p99"],
+        "disturbed": max(result["generator_waited"], result["server_waited"]),
         **{name: latency[name] for name in ("p50", "p75", "p90", "p99", "p99.9", "p99.99", "max")},
     }
 
@@ -192,11 +197,13 @@ def churn_once(bench, running, number, first, arguments, ask):
     waits, before = running.time_waits(), running.cpu_ns()
     said = bench.c_load(running, "churn", *arguments, "-t", bench.settings.seconds)
     running.await_quiet()
-    used, lives = running.cpu_ns() - before, int(said["lives"])
+    used, waited = (after - then for after, then in zip(running.cpu_ns(), before))
+    lives, seconds = int(said["lives"]), float(said["seconds"])
     left = [after - before for after, before in zip(running.time_waits(), waits)]
     bench.add(
         "churn", server=running.server.key, round=number, first=first, lives=lives, rate=float(said["rate"]),
-        server_us=used / lives / 1000, server_cpu=used / 1e9 / float(said["seconds"]),
+        server_us=used / lives / 1000, server_cpu=used / 1e9 / seconds,
+        disturbed=max(waited / 1e9, float(said["waited"])) / seconds,
         on_server=left[0], on_clients=left[1],
     )
 

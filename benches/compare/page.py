@@ -1,7 +1,7 @@
 """The page: tables of ratios with who wins, computed from the samples, and plots beside them."""
 
 import plots
-from figures import Ratio, by_round, group, median, ratio, verdict_sentence
+from figures import DISTURBED, Ratio, by_round, group, median, ratio, verdict_sentence
 
 OURS = "linger"
 # A generator above this share of its cpu may be what is measured, where the server has some of its own left.
@@ -67,8 +67,9 @@ def head(data):
         "of the rounds.",
         "**How to read the ratios: linger's figure divided by the other's.** For rates and lives more than 1 is better for "
         "linger; for times, memory, system calls and instructions less than 1 is. Where linger **loses** it says so: the "
-        "middle half of the rounds lies on the wrong side of 1, and the median by more than 2 %. Absolute numbers are "
-        "context only: machines differ, and this one is not quiet.",
+        "middle half of the rounds lies on the wrong side of 1, and the median by more than 2 %. A round in which generator "
+        "or server waited for a cpu that others held for over 10 % of the time is left out; ~ marks what has too few others, "
+        "and nobody wins there (CPU time does not count the waiting, and is always judged). Absolute numbers are context only: machines differ, and this one may not be quiet.",
         table(["", ""], [
             ["date", data["date"]],
             ["machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"],
@@ -115,11 +116,15 @@ def rates(data, pictures):
         if not (ours_bound or their_bound):
             by_rate.append((where, rate))
         by_cpu.append((where, cpu))
-        bars.append((name, work, connections, pipeline, cpu))
+        bars.append((name, work, connections, pipeline, rate, cpu))
         rows.append([SCENES[work], name, f"{connections:,}", str(pipeline), mark + rate.text(), cpu.text(),
                      *(short(median(list(by_round(s, "rate").values())) / 1000) for s in (mine, theirs)),
                      *(short(median(list(by_round(s, "server_us").values()))) for s in (mine, theirs))])
-    pictures["server-cpu.svg"] = cpu_picture(bars)
+    below = "work, connections × pipeline; whiskers: the middle half of the rounds"
+    pictures["rate.svg"] = ratio_picture("Requests a second: linger divided by the other",
+                                         f"above 1 linger is faster; {below}", [(*bar[:4], bar[4]) for bar in bars])
+    pictures["server-cpu.svg"] = ratio_picture("Server CPU time per request: linger divided by the other",
+                                               f"below 1 linger needs less; {below}", [(*bar[:4], bar[5]) for bar in bars])
     note = ("\n\n≥, ≤ and ? mark rates at which the generator had no time left while the server had: at least so much, at "
             "most so much, or no telling. They are left out of the sentence on rates; the CPU time of the server "
             "is not touched by it." if doubtful else "")
@@ -131,20 +136,19 @@ def rates(data, pictures):
         "- " + verdict_sentence(by_rate, "Rate") + "\n- " + verdict_sentence(by_cpu, "Server CPU per request"),
         table(["work", "against", "connections", "pipeline", "rate, ratio", "server CPU per request, ratio",
                "linger k/s", "other k/s", "linger µs", "other µs"], rows) + note,
+        "![Requests a second of linger, divided by the other's](plots/rate.svg)",
         "![Server CPU time of linger for a request, divided by the other's](plots/server-cpu.svg)",
     ])
 
 
-def cpu_picture(bars):
+def ratio_picture(title, subtitle, bars):
     groups = {}
+    marks = {"wins": "", "even": " (even)", "loses": " (linger loses)", "unjudged": " (not judged)"}
     for name, work, connections, pipeline, found in bars:
         low, high = found.spread
-        mark = {"wins": "", "even": " (even)", "loses": " (linger loses)"}[found.verdict]
         label = f"{work} {connections:,} × {pipeline}"
-        groups.setdefault(label, []).append((name, found.middle, low, high, mark))
-    return plots.bars("Server CPU time per request: linger divided by the other",
-                      "below 1 linger needs less; work, connections × pipeline; whiskers: the middle half of the rounds",
-                      list(groups.items()))
+        groups.setdefault(label, []).append((name, found.middle, low, high, marks[found.verdict]))
+    return plots.bars(title, subtitle, list(groups.items()))
 
 
 # ---- Latencies ---------------------------------------------------------------------------------------------
@@ -334,6 +338,10 @@ def doubts(data):
         lines.append(f"- {part}, {server}: could not be measured {len(times)} times: {why}")
     if not data.get("network"):
         lines.append("- no network namespace of its own was permitted: TIME_WAIT of other programs may be counted")
+    timed = [s for part in ("rates", "latencies", "churn") for s in data.get(part, [])]
+    rough = sum(s["disturbed"] > DISTURBED for s in timed)
+    if rough:
+        lines.append(f"- in {rough} of {len(timed)} timed runs another process held a cpu for over {DISTURBED:.0%} of the time")
     lagging = [s for s in data.get("latencies", []) if s["lag_us"] and s["lag_us"] > 2000]
     if lagging:
         lines.append(f"- in {len(lagging)} of {len(data['latencies'])} latency runs the generator itself was over 2 ms late "

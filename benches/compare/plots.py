@@ -6,6 +6,8 @@ from html import escape
 WIDTH, LEFT, RIGHT, TOP, BAR, GAP = 760, 150, 120, 66, 18, 12
 COLOURS = {"linger": "#1e6f9f", "C": "#7f8c8d", "Redis": "#b03a2e", "nginx": "#1e8449", "HAProxy": "#b7791f",
            "mosquitto": "#7d3c98"}
+# Words stay readable over a line.
+HALO = ' paint-order="stroke" stroke="white" stroke-width="3"'
 TEXT, GRID, FAINT = "#222", "#ddd", "#666"
 
 
@@ -55,7 +57,8 @@ def bars(title, subtitle, groups, unit=""):
                 parts += [line(place(low), centre, place(high), centre, "#111", 1.4),
                           line(place(low), centre - 3, place(low), centre + 3, "#111", 1.4),
                           line(place(high), centre - 3, place(high), centre + 3, "#111", 1.4)]
-            parts.append(text(max(place(high), LEFT + width) + 6, centre + 4, f"{middle:.2f}{unit} {name}{mark}", colour=colour))
+            parts.append(text(max(place(high), LEFT + width) + 6, centre + 4, f"{middle:.2f}{unit} {name}{mark}",
+                              colour=colour, extra=HALO))
             y += BAR
         y += GAP
     return picture(title, subtitle, y + 14, parts)
@@ -74,11 +77,11 @@ def curves(title, subtitle, panels):
     low, high = math.floor(low * 2) / 2, max(math.ceil(high * 2) / 2, low + 0.5)
     across = lambda part: LEFT + (WIDTH - LEFT - RIGHT) * (-math.log10(1 - part) + math.log10(0.5)) / (
         math.log10(0.5) - math.log10(0.0001))
-    parts, top = [], TOP + 14
+    parts, top = [], TOP + 24
     for label, lines in panels:
         bottom = top + PANEL
         down = lambda us, bottom=bottom: bottom - PANEL * (math.log10(us) - low) / (high - low)
-        parts.append(text(20, top + 4, label, extra=' font-weight="bold"'))
+        parts.append(text(LEFT, top - 10, label, extra=' font-weight="bold"'))
         for exponent in range(math.ceil(low), math.floor(high) + 1):
             for factor in (1, 3):
                 us = factor * 10**exponent
@@ -95,8 +98,8 @@ def curves(title, subtitle, panels):
             if points:
                 ends.append((points[-1][1], name, colour))
         parts += names_beside(ends)
-        top = bottom + 44
-    return picture(title, subtitle, top, parts)
+        top = bottom + 60
+    return picture(title, subtitle, top - 24, parts)
 
 
 def names_beside(ends):

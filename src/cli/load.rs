@@ -61,10 +61,10 @@ pub(super) struct Arguments {
     #[arg(required_unless_present = "schema")]
     url: Option<String>,
     /// Connections
-    #[arg(short, long, value_name = "NUMBER", default_value_t = 50)]
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 50, allow_negative_numbers = true)]
     connections: u32,
     /// Requests a second, all connections together, as 5000 or 20k; 0 sends none
-    #[arg(short, long, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(short, long, value_name = "RATE", value_parser = parse_rate, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Count latency from when a request was sent, not from when it was due
     #[arg(long)]

@@ -58,8 +58,9 @@ pub trait Connector: Kernel {
 pub enum ConnectError {
     /// ECONNREFUSED: nobody listens there.
     Refused,
-    /// EADDRNOTAVAIL, EADDRINUSE: no port is left for this source and destination, or the source address is
-    /// not ours.
+    /// The source address is none of this host's.
+    NotOurs,
+    /// EADDRNOTAVAIL, EADDRINUSE: no port is left for this source and destination.
     NoPort,
     /// EMFILE, ENFILE.
     NoDescriptor,

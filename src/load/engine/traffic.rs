@@ -320,8 +320,10 @@ impl<K: Connector> Engine<K> {
                     self.totals.reopened += 1;
                     self.open_another();
                 } else {
-                    let words =
-                        || format!("closed by the server after {age:.1?}, {in_flight} requests under way");
+                    let doubt = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
+                    let words = || {
+                        format!("closed by the server after {age:.1?}, {in_flight} requests under way{doubt}")
+                    };
                     self.totals.troubles.add(Trouble::Closed, 1, words);
                     self.open_another_later();
                 }

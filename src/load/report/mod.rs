@@ -92,6 +92,11 @@ impl Finished {
         if self.totals.load_s > 0.0 { self.totals.in_time as f64 / self.totals.load_s } else { 0.0 }
     }
 
+    /// The share of the time for which the generator was ready to run, and others held the cores.
+    pub fn waited(&self) -> f64 {
+        if self.totals.load_s > 0.0 { self.totals.waited_s / self.totals.load_s } else { 0.0 }
+    }
+
     /// Cores that the server used, if it was asked for.
     pub fn server_cpu(&self) -> Option<f64> {
         self.totals.server_cpu_s.filter(|_| self.totals.load_s > 0.0).map(|cpu| cpu / self.totals.load_s)

@@ -28,7 +28,7 @@ do the same work, and writes benches/RESULTS.md with ratios and plots (quick: ta
                       (default: target/release/linger serve --listen echo://127.0.0.1:{port} ...)
   --resp-server CMD   the same for RESP; must answer `IDENT dev1` with a line
   --rounds N          rounds of the timed parts (15; quick 5; others: 5; quick 3)
-  --seconds T         length of one timed measurement (1; quick 0.5; others: 1; quick 0.4)
+  --seconds T         length of one timed measurement (1; quick 0.5; others: 1; quick 0.3)
   --cpus LOAD,SERVER  where the load generator and the servers are pinned (0,1)
   --keep DIR          keep the raw counts there: strace and callgrind output, samples of each round
   --help

@@ -73,7 +73,7 @@ def arguments():
     add("--servers", metavar="NAME,...", type=list_of(names, "server"), default=names,
         help=f"these, of {', '.join(names)}; linger is always among them")
     add("--rounds", metavar="N", type=number(1, 99, int), help="rounds of what is timed (5; quick 3)")
-    add("--seconds", metavar="T", type=number(0.1, 60, float), help="length of one timed run (1; quick 0.4)")
+    add("--seconds", metavar="T", type=number(0.1, 60, float), help="length of one timed run (1; quick 0.3)")
     add("--cpus", metavar="LOAD,SERVER", type=cpus, help="where the generator and the servers run (0,1)")
     add("--page", metavar="FILE", type=pathlib.Path,
         help="what to write, with plots/ beside it (benches/RESULTS.md; quick, or not all: target/bench/RESULTS.md)")
@@ -93,11 +93,11 @@ def complete(settings):
     """Fills in what follows from what was asked."""
     quick = settings.quick
     settings.rounds = settings.rounds or (3 if quick else 5)
-    settings.seconds = settings.seconds or (0.4 if quick else 1.0)
+    settings.seconds = settings.seconds or (0.3 if quick else 1.0)
     settings.connections = [50, 1000] if quick else [50, 1000, 10_000]
     settings.pipelines = [1, 16]
     settings.held = 2000 if quick else 10_000
-    settings.count_seconds = (0.3, 0.9) if quick else (0.5, 2.0)
+    settings.count_seconds = (0.2, 0.7) if quick else (0.5, 2.0)
     settings.count_lives = (100, 600) if quick else (500, 3000)
     everything = not quick and settings.only == PARTS and len(settings.servers) == len({s.name for s in SERVERS})
     settings.page = settings.page or (ROOT / ("benches" if everything else "target/bench") / "RESULTS.md")
@@ -113,6 +113,21 @@ def choose_cpus():
     return ours[0], ours[1]
 
 
+def again(settings):
+    """The command that measures the same again."""
+    words = ["--quick"] if settings.quick else []
+    words += ["--rounds", str(settings.rounds), "--seconds", f"{settings.seconds:g}"]
+    if settings.cpus:
+        words += ["--cpus", ",".join(map(str, settings.cpus))]
+    program = "scripts/bench.sh --only others"
+    # These the script does not pass on.
+    for name, all_of in ("only", PARTS), ("servers", sorted({server.name for server in SERVERS})):
+        if getattr(settings, name) != all_of:
+            program = "python3 benches/compare"
+            words += [f"--{name}", ",".join(getattr(settings, name))]
+    return " ".join([program, *words])
+
+
 def measured(settings):
     for program in LINGER, BASELINE, measure.C_LOAD:
         if not program.exists():
@@ -122,7 +137,7 @@ def measured(settings):
     here = [server for server in wanted if server.is_here()]
     data = {
         "date": datetime.date.today().isoformat(),
-        "command": "scripts/bench.sh --only others" + (" --quick" if settings.quick else ""),
+        "command": again(settings),
         "settings": {name: value for name, value in vars(settings).items()
                      if isinstance(value, (int, float, list, tuple, str, bool))},
         "machine": host.describe(),

@@ -199,7 +199,7 @@ def churn_once(bench, running, number, first, arguments, ask):
     running.await_quiet()
     used, waited = (after - then for after, then in zip(running.cpu_ns(), before))
     lives, seconds = int(said["lives"]), float(said["seconds"])
-    left = [after - before for after, before in zip(running.time_waits(), waits)]
+    left = [max(0, after - before) for after, before in zip(running.time_waits(), waits)]
     bench.add(
         "churn", server=running.server.key, round=number, first=first, lives=lives, rate=float(said["rate"]),
         server_us=used / lives / 1000, server_cpu=used / 1e9 / seconds,

@@ -138,6 +138,8 @@ persistence false
 log_dest none
 connection_messages false
 set_tcp_nodelay true
+# Who started it: another could not write what callgrind counts.
+user root
 """
 
 # linger first in each work: it is what the others are divided by.

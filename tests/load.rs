@@ -337,6 +337,17 @@ fn the_course_of_a_run_is_drawn() {
 }
 
 #[test]
+fn the_servers_cpu_time_is_told_for_each_request() {
+    let server = server();
+    let pid = server.pid().to_string();
+    let output = load(&url(&server, "resp"), &["-c", "5", "-d", "300ms", "--server-pid", &pid, "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let run = json(&output);
+    assert!((0.1..1000.0).contains(&micros(&run, "/server_us_per_request")), "{run}");
+    assert!(micros(&run, "/server_cpu") > 0.0, "{run}");
+}
+
+#[test]
 fn http_is_spoken_too() {
     let server = server();
     let url = format!("http://{}/healthz", server.address("admin"));
@@ -364,6 +375,10 @@ fn what_makes_no_sense_is_told_in_a_sentence() {
         ("resp://127.0.0.1:1", &["--fault", "freeze=5%"], 2, "--heartbeat"),
         ("resp://127.0.0.1:1", &["--fault", "frieze=5%"], 2, "is not a fault"),
         ("resp://127.0.0.1:1", &["--rate", "fast"], 2, "20k"),
+        ("resp://127.0.0.1:1", &["--rate", "-1"], 2, "20k"),
+        ("resp://127.0.0.1:1", &["-d", "0s"], 2, "--duration 0s"),
+        ("resp://127.0.0.1:1", &["--source", "192.0.2.1"], 1, "no address of this host"),
+        ("resp://127.0.0.1:1", &["--server-pid", "4194305"], 2, "no process 4194305"),
     ] {
         let output = load(url, arguments);
         let said = String::from_utf8_lossy(&output.stderr);

@@ -38,8 +38,8 @@ static const uint64_t SECOND_NS = 1000000000;
 
 static const char USAGE[] =
     "usage: load echo  -p PORT [-c CONNECTIONS] [-s BYTES] [-P PIPELINE] (-t SECONDS [-w WARM_UP] | -n REQUESTS)\n"
-    "       load churn -p PORT [-c IN_FLIGHT] [-s BYTES] (-t SECONDS | -n LIVES)\n"
-    "       load hold  -p PORT [-c CONNECTIONS] [-l LINE]\n"
+    "       load churn -p PORT [-c IN_FLIGHT] [-s BYTES | -l LINE -a BYTES] [-e] (-t SECONDS | -n LIVES)\n"
+    "       load hold  -p PORT [-c CONNECTIONS] [-l LINE [-a BYTES]]\n"
     "\n"
     "  echo   keeps PIPELINE messages under way on each connection and times every answer\n"
     "  churn  repeats connect, one request, its answer, close; IN_FLIGHT of them at a time\n"
@@ -47,7 +47,9 @@ static const char USAGE[] =
     "\n"
     "  -p PORT      where the server listens, on 127.0.0.1\n"
     "  -l LINE      sent once per connection, which must answer with a line; %d is the number of the\n"
-    "               connection, \\r and \\n are understood: 'IDENT dev%d\\r\\n'\n"
+    "               connection, \\r, \\n and \\xHH are understood: 'IDENT dev%d\\r\\n'\n"
+    "  -a BYTES     how long the answer to it is, where that is not a line\n"
+    "  -e           churn: the server closes first, after its answer; without it the client does\n"
     "  -d SECONDS   overall deadline (the time asked for plus 30; 120 where a count was asked for; 600 for hold)\n"
     "Exit status: 0 done, 1 an error, 2 usage, 3 the deadline passed.\n";
 
@@ -57,14 +59,16 @@ struct connection {
     uint32_t oldest;    /* echo: place in `sent_at` of the oldest of them */
     uint64_t unsent;    /* bytes of them the kernel has not taken yet */
     uint64_t sent, got; /* bytes in this life: their remainder is the place in the pattern */
+    bool ended;         /* churn: the server has closed, as it was to */
     uint64_t *sent_at;  /* ring of `pipeline` instants */
 };
 
 static struct {
     uint32_t connections, bytes, pipeline;
     double seconds, warm_up_seconds, deadline_seconds;
-    uint64_t total;
+    uint64_t total, answer;
     const char *line;
+    bool server_closes;
 } want = {.connections = 50, .bytes = 64, .pipeline = 1, .warm_up_seconds = 0.5};
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
@@ -183,8 +187,8 @@ static int connect_now(void)
     return fd;
 }
 
-/* Receives what is there; 0 means nothing for now. The answer must be the pattern: a server that loses
- * or mixes up bytes is not being measured, it is broken. */
+/* Receives what is there; 0 means nothing for now. An echo must be the pattern: a server that loses or
+ * mixes up bytes is not being measured, it is broken. */
 static size_t receive(struct connection *c, uint64_t expected)
 {
     ssize_t got = recv(c->fd, buffer, sizeof buffer, MSG_DONTWAIT);
@@ -192,9 +196,12 @@ static size_t receive(struct connection *c, uint64_t expected)
         return 0;
     if (got < 0)
         fail(1, "recv: %s", strerror(errno));
+    if (got == 0 && want.server_closes && expected == 0)
+        return c->ended = true, 0;
     if (got == 0)
         fail(1, "the server closed a connection that waits for an answer");
-    if ((uint64_t)got > expected || memcmp(buffer, pattern + c->got % want.bytes, (size_t)got) != 0)
+    bool same = want.line || memcmp(buffer, pattern + c->got % want.bytes, (size_t)got) == 0;
+    if ((uint64_t)got > expected || !same)
         fail(1, "the server answered more than it was sent, or other bytes");
     c->got += (uint64_t)got;
     return (size_t)got;
@@ -302,20 +309,42 @@ static void churn_begin(struct connection *c, uint32_t index)
 static void churn_ready(struct connection *c, uint32_t index)
 {
     send_unsent(c); /* which also reports a connect that failed */
-    while (c->got < c->sent && receive(c, c->sent - c->got) > 0)
+    while (c->got < want.answer && receive(c, want.answer - c->got) > 0)
         ;
-    if (c->got < want.bytes)
+    if (c->got < want.answer || (want.server_closes && (receive(c, 0), !c->ended)))
         return;
-    /* The client closes first: its own host keeps the TIME_WAIT, which is why the sources are many. */
+    /* If the client closes first, its own host keeps the TIME_WAIT, which is why the sources are many. */
     close(c->fd);
     completed++;
     if (may_begin(now()))
         churn_begin(c, index);
 }
 
+/* Writes the line of connection `number` to the shared buffer. Returns its length. */
+static size_t expand_line(uint32_t number)
+{
+    size_t length = 0;
+    for (const char *at = want.line; *at && length < 1024; at++) {
+        if (at[0] == '%' && at[1] == 'd')
+            length += (size_t)sprintf(buffer + length, "%u", number), at++;
+        else if (at[0] == '\\' && at[1] == 'x' && sscanf(at + 2, "%2hhx", (unsigned char *)buffer + length) == 1)
+            length++, at += 3;
+        else if (at[0] == '\\' && (at[1] == 'r' || at[1] == 'n'))
+            buffer[length++] = *++at == 'r' ? '\r' : '\n';
+        else
+            buffer[length++] = *at;
+    }
+    return length;
+}
+
 static void run_churn(struct connection *connections)
 {
     static struct epoll_event ready[EVENTS_PER_WAIT];
+    if (want.line) {
+        want.bytes = (uint32_t)expand_line(0);
+        memcpy(pattern = allocate(want.bytes, 1), buffer, want.bytes);
+    }
+    want.answer = want.answer ? want.answer : want.bytes;
     uint64_t began = now();
     stop_at = began + (uint64_t)(want.seconds * 1e9);
     for (uint32_t i = 0; i < want.connections && may_begin(began); i++)
@@ -330,29 +359,17 @@ static void run_churn(struct connection *connections)
            completed, seconds, waited_seconds(), (double)completed / seconds);
 }
 
-/* Writes the line of connection `number` to the shared buffer. Returns its length. */
-static size_t expand_line(uint32_t number)
+/* An answer to the line: as many bytes as it is to have, or a line. */
+static void await_answer(int fd)
 {
-    size_t length = 0;
-    for (const char *at = want.line; *at && length < 1024; at++) {
-        if (at[0] == '%' && at[1] == 'd')
-            length += (size_t)sprintf(buffer + length, "%u", number), at++;
-        else if (at[0] == '\\' && (at[1] == 'r' || at[1] == 'n'))
-            buffer[length++] = *++at == 'r' ? '\r' : '\n';
-        else
-            buffer[length++] = *at;
-    }
-    return length;
-}
-
-static void await_line(int fd)
-{
+    uint64_t all = 0;
     ssize_t got;
     do {
         got = recv(fd, buffer, sizeof buffer, 0); /* bounded by SO_RCVTIMEO */
         if (got <= 0)
-            fail(got < 0 && errno == EAGAIN ? 3 : 1, "no answer line: %s", got < 0 ? strerror(errno) : "end of file");
-    } while (buffer[got - 1] != '\n');
+            fail(got < 0 && errno == EAGAIN ? 3 : 1, "no answer: %s", got < 0 ? strerror(errno) : "end of file");
+        all += (uint64_t)got;
+    } while (want.answer ? all < want.answer : buffer[got - 1] != '\n');
     completed++;
 }
 
@@ -380,7 +397,7 @@ static void run_hold(struct connection *connections)
         opened++;
         /* An answer also shows that the server accepted: a connection in its queue would not count. */
         while (want.line && answered < opened && (opened - answered == HOLD_WINDOW || opened == want.connections))
-            await_line(connections[answered++].fd);
+            await_answer(connections[answered++].fd);
     }
     printf("held=%u\n", opened);
     fflush(stdout);
@@ -400,8 +417,10 @@ static void run_hold(struct connection *connections)
 static void parse(int argc, char **argv)
 {
     int option;
-    while ((option = getopt(argc, argv, "c:d:l:n:p:P:s:t:w:h")) != -1) {
+    while ((option = getopt(argc, argv, "a:c:d:el:n:p:P:s:t:w:h")) != -1) {
         switch (option) {
+        case 'a': want.answer = strtoull(optarg, NULL, 10); break;
+        case 'e': want.server_closes = true; break;
         case 'c': want.connections = (uint32_t)atoi(optarg); break;
         case 'd': want.deadline_seconds = atof(optarg); break;
         case 'l': want.line = optarg; break;

@@ -5,6 +5,7 @@ use crate::load::faults::{Contract, Mix};
 use crate::load::plan::{Judge, Plan, Scheme, Target, parse_duration, parse_rate};
 use crate::load::report::{Finished, json, svg, table};
 use crate::load::{self, procs};
+use crate::sys::host;
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -60,10 +61,10 @@ pub(super) struct Arguments {
     #[arg(required_unless_present = "schema")]
     url: Option<String>,
     /// Connections
-    #[arg(short, long, value_name = "NUMBER", default_value_t = 50)]
+    #[arg(short, long, value_name = "NUMBER", default_value_t = 50, allow_negative_numbers = true)]
     connections: u32,
     /// Requests a second, all connections together, as 5000 or 20k; 0 sends none
-    #[arg(short, long, value_name = "RATE", value_parser = parse_rate)]
+    #[arg(short, long, value_name = "RATE", value_parser = parse_rate, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// Count latency from when a request was sent, not from when it was due
     #[arg(long)]
@@ -107,6 +108,9 @@ pub(super) struct Arguments {
     /// Misbehave without asking the server for its verdicts: for servers that are not linger
     #[arg(long)]
     unjudged: bool,
+    /// The server's process, if it is on this host: tells how much CPU time it uses for a request
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
     /// Source addresses, taken in turn; more than 10,000 to loopback spread over 127.1.0.0/20 unasked
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     source: Vec<IpAddr>,
@@ -173,6 +177,7 @@ impl Arguments {
                 patience: self.patience,
             },
             sources: self.source.clone(),
+            server: self.server_pid,
             prefix: self.prefix.clone().unwrap_or_else(|| format!("load-{}-", std::process::id())),
             target,
         };
@@ -206,6 +211,12 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Now, not after ten minutes of load.
+    if let Some(pid) = arguments.server_pid
+        && host::cpu_time_of(pid).is_none()
+    {
+        console::err(format_args!("linger load: --server-pid: there is no process {pid} on this host"));
+        return super::usage_mistake();
+    }
     if let Some(file) = &arguments.svg
         && let Err(error) = std::fs::write(file, "")
     {

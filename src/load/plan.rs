@@ -130,6 +130,8 @@ pub struct Plan {
     pub sources: Vec<IpAddr>,
     /// What identities begin with.
     pub prefix: String,
+    /// The server's process, if its CPU time is asked for.
+    pub server: Option<u32>,
 }
 
 /// Source addresses used for a target on loopback, when one would not do.
@@ -149,6 +151,10 @@ impl Plan {
         };
         wrong(self.connections == 0, "-c 0: at least one connection is needed".to_owned());
         wrong(self.pipeline == 0, "--pipeline 0: at least one request must be under way".to_owned());
+        wrong(
+            self.duration.is_zero(),
+            "--duration 0s: there must be time to send something, as 10s".to_owned(),
+        );
         let bytes = (self.size.max(1) as u64).saturating_mul(u64::from(self.pipeline));
         wrong(
             bytes > 1 << 20,

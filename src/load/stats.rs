@@ -198,6 +198,8 @@ pub struct Totals {
     pub sent: u64,
     /// Requests answered.
     pub answered: u64,
+    /// Of these, before the load was over.
+    pub in_time: u64,
     /// Requests that a misdeed made moot.
     pub moot: u64,
     /// Connections replaced as `--churn` asked.
@@ -220,6 +222,8 @@ pub struct Totals {
     pub load_s: f64,
     /// CPU time used while they did.
     pub cpu_s: f64,
+    /// CPU time that the server used meanwhile, if it was asked for.
+    pub server_cpu_s: Option<f64>,
     /// How long the generator was meanwhile ready to run, and had no processor.
     pub waited_s: f64,
     /// How late requests went out although a connection was free: our own doing.
@@ -247,6 +251,7 @@ impl Totals {
         self.overdue += other.overdue;
         self.sent += other.sent;
         self.answered += other.answered;
+        self.in_time += other.in_time;
         self.moot += other.moot;
         self.churned += other.churned;
         self.reopened += other.reopened;
@@ -262,6 +267,8 @@ impl Totals {
         // A single one that is saturated is what matters, not the sum.
         self.cpu_s = self.cpu_s.max(other.cpu_s);
         self.waited_s = self.waited_s.max(other.waited_s);
+        // All have looked at the same server, over the same time.
+        self.server_cpu_s = self.server_cpu_s.into_iter().chain(other.server_cpu_s).reduce(f64::max);
         self.lag.add(&other.lag);
         self.connect.add(&other.connect);
         self.request.add(&other.request);

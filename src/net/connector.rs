@@ -46,6 +46,9 @@ pub trait Connector: Kernel {
     /// CPU time that this process has used.
     fn cpu_time(&mut self) -> Duration;
 
+    /// CPU time that another process has used; none if it is gone.
+    fn cpu_time_of(&mut self, pid: u32) -> Option<Duration>;
+
     /// How long this process was ready to run while others held the processors.
     fn waited(&mut self) -> Duration;
 }
@@ -55,8 +58,9 @@ pub trait Connector: Kernel {
 pub enum ConnectError {
     /// ECONNREFUSED: nobody listens there.
     Refused,
-    /// EADDRNOTAVAIL, EADDRINUSE: no port is left for this source and destination, or the source address is
-    /// not ours.
+    /// The source address is none of this host's.
+    NotOurs,
+    /// EADDRNOTAVAIL, EADDRINUSE: no port is left for this source and destination.
     NoPort,
     /// EMFILE, ENFILE.
     NoDescriptor,

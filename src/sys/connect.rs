@@ -35,7 +35,11 @@ impl Connector for Os {
         let _ = sockopt::set(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
         if let Some(ip) = from {
             let _ = sockopt::set(fd.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-            bind(&fd, &name(SocketAddr::new(ip, 0))).map_err(refusal)?;
+            bind(&fd, &name(SocketAddr::new(ip, 0))).map_err(|errno| match errno {
+                // The port is not chosen yet: it is the address that is not available.
+                libc::EADDRNOTAVAIL => ConnectError::NotOurs,
+                other => refusal(other),
+            })?;
         }
         match connect(&fd, &to) {
             Ok(()) | Err(libc::EINPROGRESS) => {}
@@ -81,6 +85,10 @@ impl Connector for Os {
         // The kernel raises both to its own minimum (socket(7)).
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 1);
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 1);
+    }
+
+    fn cpu_time_of(&mut self, pid: u32) -> Option<Duration> {
+        host::cpu_time_of(pid)
     }
 
     fn waited(&mut self) -> Duration {
@@ -242,7 +250,7 @@ mod tests {
         });
         assert_eq!(client.take_error().map(ConnectError::from), Some(ConnectError::Refused));
         let elsewhere = os.connect(Some("192.0.2.1".parse().unwrap()), closed, Token(8));
-        assert!(matches!(elsewhere, Err(ConnectError::NoPort)));
+        assert!(matches!(elsewhere, Err(ConnectError::NotOurs)));
     }
 
     #[test]

@@ -16,6 +16,18 @@ pub fn waited() -> Option<Duration> {
     schedstat.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
 }
 
+/// CPU time that all threads of a process have used; none if there is no such process.
+pub fn cpu_time_of(pid: u32) -> Option<Duration> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let of_thread = |path: std::path::PathBuf| -> Option<u64> {
+        let schedstat = fs::read_to_string(path.join("schedstat")).ok()?;
+        schedstat.split_ascii_whitespace().next()?.parse().ok()
+    };
+    // A thread may end while they are walked.
+    let nanos = threads.flatten().filter_map(|thread| of_thread(thread.path())).sum();
+    Some(Duration::from_nanos(nanos))
+}
+
 /// How many ephemeral ports a source address has towards one destination (`net.ipv4.ip_local_port_range`).
 pub fn ephemeral_ports() -> Option<u32> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
@@ -68,6 +80,8 @@ mod tests {
     fn this_host_tells() {
         assert!(host_counters().is_some());
         assert!(waited().is_some());
+        assert!(cpu_time_of(std::process::id()).is_some_and(|time| !time.is_zero()));
+        assert_eq!(cpu_time_of(u32::MAX), None);
         assert!(ephemeral_ports().is_some_and(|ports| ports > 0));
         assert!(somaxconn().is_some_and(|limit| limit > 0));
         assert!(fin_timeout().is_some_and(|time| !time.is_zero()));

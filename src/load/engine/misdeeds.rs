@@ -225,12 +225,11 @@ impl<K: Connector> Engine<K> {
             crate::load::plan::Scheme::Http => self.wire.requests(1).repeat(64),
         }
     }
+}
 
-    /// Whether a client that misbehaves still reads.
-    pub(super) fn listens(&self, key: Key) -> bool {
-        let fault = self.table.get(key).and_then(|client| client.fault);
-        matches!(fault, Some(Fault::Trickle | Fault::LateBeat))
-    }
+/// Whether a client that misbehaves so still reads.
+pub(super) const fn listens(fault: Option<Fault>) -> bool {
+    matches!(fault, Some(Fault::Trickle | Fault::LateBeat))
 }
 
 /// When fault `index` of `all` begins, as a part of the load's time.

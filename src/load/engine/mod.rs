@@ -128,6 +128,7 @@ pub struct Engine<K: Connector> {
     interval_began: Instant,
     cpu_before: Duration,
     waited_before: Duration,
+    server_before: Option<Duration>,
     /// What the last turn found out that ends the run.
     failed: Option<Fatal>,
 }
@@ -170,6 +171,7 @@ impl<K: Connector> Engine<K> {
             interval_began: now,
             cpu_before: Duration::ZERO,
             waited_before: Duration::ZERO,
+            server_before: None,
             failed: None,
             kernel,
             plan,
@@ -328,6 +330,7 @@ impl<K: Connector> Engine<K> {
         self.load_began = self.now;
         self.cpu_before = self.kernel.cpu_time();
         self.waited_before = self.kernel.waited();
+        self.server_before = self.server_cpu();
         let end = self.now + self.plan.duration;
         self.phase_ends = end;
         self.schedule = Schedule::new(self.now, self.plan.rate.unwrap_or(0.0), end);
@@ -344,9 +347,18 @@ impl<K: Connector> Engine<K> {
         self.totals.load_s = self.now.since(self.load_began).as_secs_f64();
         self.totals.cpu_s = self.kernel.cpu_time().saturating_sub(self.cpu_before).as_secs_f64();
         self.totals.waited_s = self.kernel.waited().saturating_sub(self.waited_before).as_secs_f64();
+        self.totals.in_time = self.totals.answered;
+        self.totals.server_cpu_s = self
+            .server_cpu()
+            .zip(self.server_before)
+            .map(|(now, before)| now.saturating_sub(before).as_secs_f64());
         self.totals.overdue = self.schedule.overdue(self.now);
         self.opening.stop();
         self.phase_ends = self.now + self.plan.contract.patience;
+    }
+
+    fn server_cpu(&mut self) -> Option<Duration> {
+        self.plan.server.and_then(|pid| self.kernel.cpu_time_of(pid))
     }
 
     fn tell_interval(&mut self, on: Tell<'_>) {

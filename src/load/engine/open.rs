@@ -221,8 +221,11 @@ impl<K: Connector> Engine<K> {
             ConnectError::NoPort => Trouble::NoPort,
             ConnectError::NoDescriptor => Trouble::NoDescriptor,
             ConnectError::Fault(Fault::TimedOut) => Trouble::ConnectTimeout,
-            ConnectError::Fault(_) => Trouble::ConnectFailed,
+            ConnectError::NotOurs | ConnectError::Fault(_) => Trouble::ConnectFailed,
         };
+        if error == ConnectError::NotOurs {
+            return self.fail(format!("connect to {address}"), words(error, &address));
+        }
         // What ran out here does not come back by trying: those that were still to come do not.
         let ran_out = matches!(error, ConnectError::NoPort | ConnectError::NoDescriptor);
         let failed = 1 + if ran_out { u64::from(std::mem::take(&mut self.opening.fresh)) } else { 0 };
@@ -273,6 +276,9 @@ where
 fn words(error: ConnectError, address: &str) -> String {
     match error {
         ConnectError::Refused => format!("connection refused: nothing listens on {address}"),
+        ConnectError::NotOurs => {
+            "one of --source is no address of this host (ip address shows those that are)".to_owned()
+        }
         ConnectError::NoPort => {
             "no ephemeral port is left: spread over more source addresses by --source, or widen \
                                  net.ipv4.ip_local_port_range"

@@ -1,6 +1,6 @@
 //! Requests and their answers.
 
-use super::{Engine, Phase};
+use super::{Engine, Phase, misdeeds};
 use crate::load::client::State;
 use crate::load::faults::Fault;
 use crate::load::proto::Answer;
@@ -23,21 +23,20 @@ impl<K: Connector> Engine<K> {
     /// What the poller said about a client. Hints only: the calls that follow decide.
     pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
         let Some(client) = self.table.get_mut(key) else { return };
-        if client.state == State::Connecting {
-            let over = readiness.writable || readiness.error || readiness.write_closed;
-            // The edge of what came with the handshake is this one, too.
-            if !over || !self.connected(key) {
-                return;
+        match client.state {
+            State::Connecting => {
+                let over = readiness.writable || readiness.error || readiness.write_closed;
+                // The edge of what came with the handshake is this one, too.
+                if !over || !self.connected(key) {
+                    return;
+                }
             }
-        }
-        let Some(client) = self.table.get_mut(key) else { return };
-        if client.state == State::Misbehaving && !self.listens(key) {
-            return;
-        }
-        if readiness.writable
-            && let Some(client) = self.table.get_mut(key)
-        {
-            self.totals.bytes_out += client.flush();
+            State::Misbehaving if !misdeeds::listens(client.fault) => return,
+            State::Greeting | State::Up | State::Quieting | State::Misbehaving | State::Leaving => {
+                if readiness.writable && !client.is_flushed() {
+                    self.totals.bytes_out += client.flush();
+                }
+            }
         }
         if readiness.readable || readiness.read_closed || readiness.error {
             self.read(key, readiness.read_closed || readiness.error);
@@ -186,11 +185,25 @@ impl<K: Connector> Engine<K> {
     /// As many requests as there is room for: the closed loop.
     fn send_more(&mut self, key: Key, at: Instant) {
         let Some(client) = self.table.get_mut(key) else { return };
-        let count = self.plan.pipeline - client.in_flight;
-        for _ in 0..count {
-            self.begin_request(key, at);
+        let pipeline = self.plan.pipeline;
+        let count = pipeline - client.in_flight;
+        if count == 0 {
+            return;
         }
-        self.send_dispatched(key, at);
+        let first = key.index as usize * pipeline as usize;
+        let ring = &mut self.times[first..first + pipeline as usize];
+        let mut place = (client.oldest + client.in_flight) as usize;
+        for _ in 0..count {
+            // No remainder: a division for each request would be felt.
+            place = if place >= ring.len() { place - ring.len() } else { place };
+            ring[place] = at;
+            place += 1;
+        }
+        client.in_flight = pipeline;
+        self.in_flight += u64::from(count);
+        self.totals.sent += u64::from(count);
+        self.interval.sent += u64::from(count);
+        self.totals.bytes_out += client.transmit(self.wire.requests(count), at);
     }
 
     /// Gives a client a request that counts from `at`.
@@ -307,8 +320,10 @@ impl<K: Connector> Engine<K> {
                     self.totals.reopened += 1;
                     self.open_another();
                 } else {
-                    let words =
-                        || format!("closed by the server after {age:.1?}, {in_flight} requests under way");
+                    let doubt = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
+                    let words = || {
+                        format!("closed by the server after {age:.1?}, {in_flight} requests under way{doubt}")
+                    };
                     self.totals.troubles.add(Trouble::Closed, 1, words);
                     self.open_another_later();
                 }

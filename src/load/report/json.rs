@@ -29,6 +29,9 @@ struct Run<'a> {
     latency_from: &'static str,
     generator_lag_us: Quantiles,
     generator_cpu: f64,
+    generator_waited: f64,
+    server_cpu: Option<f64>,
+    server_us_per_request: Option<f64>,
     errors: Vec<Error<'a>>,
     verdicts: Option<Verdicts<'a>>,
     endings: Option<&'a [CountRow]>,
@@ -171,6 +174,9 @@ pub fn render(run: &Finished) -> String {
         latency_from: if plan.rate.is_some() && !plan.closed { "schedule" } else { "send" },
         generator_lag_us: Quantiles::of(Some(&totals.lag)),
         generator_cpu: rounded(if totals.load_s > 0.0 { totals.cpu_s / totals.load_s } else { 0.0 }),
+        generator_waited: rounded(run.waited()),
+        server_cpu: run.server_cpu().map(rounded),
+        server_us_per_request: run.server_us().map(rounded),
         errors: totals
             .troubles
             .iter()

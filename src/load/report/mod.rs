@@ -85,11 +85,28 @@ impl Finished {
         self.totals.troubles.total() == 0 && wrong == 0 && self.totals.skipped.is_empty()
     }
 
-    /// Answers a second.
+    /// Answers a second. Those that came while the run drained do not count: in a closed loop they are as many as
+    /// may be under way at once.
     #[expect(clippy::cast_precision_loss, reason = "for people and plots")]
     pub fn rate(&self) -> f64 {
-        // Those that came while the run drained are answers, too; what counts is the time they were asked in.
-        if self.totals.load_s > 0.0 { self.totals.answered as f64 / self.totals.load_s } else { 0.0 }
+        if self.totals.load_s > 0.0 { self.totals.in_time as f64 / self.totals.load_s } else { 0.0 }
+    }
+
+    /// The share of the time for which the generator was ready to run, and others held the cores.
+    pub fn waited(&self) -> f64 {
+        if self.totals.load_s > 0.0 { self.totals.waited_s / self.totals.load_s } else { 0.0 }
+    }
+
+    /// Cores that the server used, if it was asked for.
+    pub fn server_cpu(&self) -> Option<f64> {
+        self.totals.server_cpu_s.filter(|_| self.totals.load_s > 0.0).map(|cpu| cpu / self.totals.load_s)
+    }
+
+    /// CPU time of the server for each answer, in microseconds, if it was asked for.
+    #[expect(clippy::cast_precision_loss, reason = "for people and plots")]
+    pub fn server_us(&self) -> Option<f64> {
+        let seconds = self.totals.server_cpu_s.filter(|_| self.totals.in_time > 0)?;
+        Some(1e6 * seconds / self.totals.in_time as f64)
     }
 }
 

@@ -16,6 +16,7 @@ pub fn render(run: &Finished) -> String {
     connections(run, &mut out);
     requests(run, &mut out);
     latency(run, &mut out);
+    server(run, &mut out);
     troubles(run, &mut out);
     if let Some(verdicts) = &run.verdicts {
         table(run, verdicts, &mut out);
@@ -99,6 +100,15 @@ fn latency(run: &Finished, out: &mut String) {
         "from when each request was sent: a stall counts once for each connection (see --rate)"
     };
     let _ = writeln!(out, "             counted {counted}");
+}
+
+fn server(run: &Finished, out: &mut String) {
+    let Some(cpu) = run.server_cpu() else { return };
+    let _ = write!(out, "server       {:.0}% of a core", cpu * 100.0);
+    if let Some(micros) = run.server_us() {
+        let _ = write!(out, ", {micros:.2}us of CPU time a request");
+    }
+    out.push('\n');
 }
 
 fn troubles(run: &Finished, out: &mut String) {

@@ -199,6 +199,7 @@ mod tests {
             },
             sources: Vec::new(),
             prefix: "load-".to_owned(),
+            server: None,
         }
     }
 

@@ -36,3 +36,14 @@ fn a_library_in_resp2_meets_the_end_of_file_and_nothing_before_it() {
     assert_eq!(said, "");
     assert_eq!(end["close"], "linger2");
 }
+
+#[test]
+fn who_says_goodbye_and_waits_for_our_end_of_file_has_it_soon() {
+    let server = Server::start(&["--listen", "resp://127.0.0.1:0?linger=1h"]);
+    let mut client = server.connect("resp");
+    client.send("QUIT\r\n");
+    client.expect("+OK\r\n");
+    assert_eq!(client.read_to_end().expect("an end of file"), b"");
+    let end = &server.wait_ends(1)[0];
+    assert_eq!((&end["reason"], &end["close"]), (&Value::from("peer.goodbye"), &Value::from("linger2")));
+}

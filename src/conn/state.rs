@@ -19,6 +19,10 @@ use super::policy::{LastRung, Parting};
 use crate::end::{CloseMode, Detector, Reason};
 use crate::time::{Duration, Instant};
 
+/// How long we wait for the FIN of a client that has said goodbye itself and is owed nothing; its own end of file
+/// then comes from us. Some round trips, and not long for a person who typed `QUIT`.
+const AFTER_GOODBYE: Duration = Duration::from_millis(500);
+
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -324,6 +328,11 @@ impl State {
                 let Ending { cause, since } = end;
                 (Self::Parting { cause, since, deadline: end.extended(now, parting) }, Action::None)
             }
+            // It has said goodbye and has its answer: most close on that, and who waits for our end of file, as
+            // others give it at once, need not wait long.
+            Input::Flushed { .. } if end.cause.reason == Reason::PeerGoodbye => {
+                (self.by(now + AFTER_GOODBYE), Action::None)
+            }
             Input::Expired { owing: false } => end.closed(CloseMode::Linger2),
             Input::Failed { .. } => end.closed(CloseMode::Reset),
             // Output that is still ours at the deadline made no progress: the peer will not read it.
@@ -335,6 +344,18 @@ impl State {
             | Input::Goodbye
             | Input::Leave { .. }
             | Input::Flushed { .. } => (self, Action::None),
+        }
+    }
+}
+
+impl State {
+    /// The same, with a deadline no later than `latest`.
+    fn by(self, latest: Instant) -> Self {
+        match self {
+            Self::Parting { cause, since, deadline } => {
+                Self::Parting { cause, since, deadline: deadline.min(latest) }
+            }
+            other => other,
         }
     }
 }

@@ -198,6 +198,24 @@ fn a_peer_that_was_told_nothing_is_not_waited_for() {
 }
 
 #[test]
+fn who_has_said_goodbye_and_has_its_answer_is_not_waited_for_long() {
+    let deadline = |reason, now: Instant, from: State| {
+        let (state, _) = from.on(Input::Flushed { probe: false }, now, &PARTING);
+        let State::Parting { deadline, cause, .. } = state else { panic!("still parting") };
+        assert_eq!(cause.reason, reason);
+        (state, deadline)
+    };
+    let half_a_second = Duration::from_millis(500);
+    let (asked, _) = open().on(Input::Goodbye, T0, &PARTING);
+    let (flushed, first) = deadline(Reason::PeerGoodbye, T0, asked);
+    assert_eq!(first, T0 + half_a_second);
+    let (_, second) = deadline(Reason::PeerGoodbye, T0 + half_a_second / 2, flushed);
+    assert_eq!(second, first, "what it sends meanwhile does not put that off");
+    let (_, ours) = deadline(Reason::LocalIdle, T0, parting(Reason::LocalIdle));
+    assert_eq!(ours, NOW, "who is told by us has the time of `linger`");
+}
+
+#[test]
 fn the_silence_of_an_end_is_that_of_the_moment_it_was_noticed() {
     let mut life = Life::new(State::Open, T0);
     assert!(!life.hear(T0 + Duration::from_secs(1)));

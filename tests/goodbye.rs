@@ -39,7 +39,7 @@ fn a_library_in_resp2_meets_the_end_of_file_and_nothing_before_it() {
 
 #[test]
 fn who_says_goodbye_and_waits_for_our_end_of_file_has_it_soon() {
-    let server = Server::start(&["--listen", "resp://127.0.0.1:0?linger=1h"]);
+    let server = Server::start(&["--listen", "resp://127.0.0.1:0?linger=60s"]);
     let mut client = server.connect("resp");
     client.send("QUIT\r\n");
     client.expect("+OK\r\n");

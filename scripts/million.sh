@@ -190,18 +190,8 @@ until_up() {
     up_after=$((SECONDS - begun))
 }
 
-# Sets `lost` to what the server has counted, while the load waits for verdicts: not when it closes, as a host that
-# closes so many sockets at once gives some of them up without a packet (net.ipv4.tcp_max_orphans).
-count_the_lost() {
-    lost=0
-    while kill -0 "$load" 2>/dev/null; do
-        [ "$(established)" -lt $((connections * 9 / 10)) ] || lost=$(metric '^linger_ends_total\{class="lost"')
-        sleep 1
-    done
-}
-
 hold() {
-    local free_before kib_before ticks begun held free_after kib_after status=0
+    local free_before kib_before ticks begun held free_after kib_after lost status=0
     start_server "$([ "$workers" -eq 1 ] || echo "$workers")"
     free_before=$(available_kib) kib_before=$(server_kib)
     say "$connections connections, $workers server processes, $procs client processes"
@@ -216,9 +206,10 @@ hold() {
     # Not to its end, when all are closed.
     sleep "$((duration * 9 / 10))"
     ticks=$(($(cpu_ticks) - ticks)) begun=$((($(date +%s%N) - begun) / 1000000)) held=$(established)
-    count_the_lost
     wait "$load" || status=$?
-    load=''
+    # At once: a host that closes so many sockets gives some of them up without a packet (tcp_max_orphans), and a
+    # minute later these are lost, too.
+    load='' lost=$(metric '^linger_ends_total\{class="lost"')
     cat "$keep/load.out"
     echo
     printf '%-34s %s\n' \

@@ -91,6 +91,7 @@ pub mod config;
 pub mod conn;
 pub mod doctor;
 pub mod end;
+pub mod fellows;
 pub mod hub;
 pub mod lab;
 pub mod load;
@@ -102,6 +103,8 @@ pub mod reactor;
 pub mod report;
 pub mod serve;
 pub mod sim;
+pub mod supervisor;
+
 pub mod sys;
 pub mod table;
 pub mod time;

@@ -55,7 +55,7 @@
 //! | [`buf`] | bytes that wait |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
 //! | [`fellows`] | what workers and their supervisor say to each other, pure |
-| [`timer`] | the hierarchical wheel: one deadline a connection |
+//! | [`timer`] | the hierarchical wheel: one deadline a connection |
 //! | [`table`] | connections by index and generation |
 //! | [`conn`] | one connection's life, pure |
 //! | [`audit`] | the kernel's table of sockets held against what a server believes, pure |
@@ -70,7 +70,7 @@
 //! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
 //! | [`load`] | a generator of load and faults, a client of this server and of others |
 //! | [`supervisor`] | several workers: starts them, starts anew what dies, answers for all, settles who holds an identity |
-| [`logging`], [`serve`], [`cli`] | the edges |
+//! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
 //!

@@ -255,10 +255,8 @@ impl Comparison {
                 None if !self.stranger(row, listener, false) => return,
                 None => {}
             }
-        } else if self.fellows == Some(false) {
-            return;
-        } else if matches!(row.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT)
-            && !self.stranger(row, listener, true)
+        } else if self.fellows == Some(false)
+            || matches!(row.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT) && !self.stranger(row, listener, true)
         {
             return;
         }

@@ -325,7 +325,7 @@ impl<K: Kernel> Reactor<K> {
         let refuses = self.fellows.as_ref().is_some_and(|fellows| !fellows.keeps_up());
         if refuses {
             self.reply(key, replies, |reply| {
-                reply.error("ERR the supervisor does not keep up; come back later")
+                reply.error("ERR the supervisor does not keep up; come back later");
             });
         }
         refuses

@@ -149,8 +149,8 @@ mod tests {
 
     const ID: &[u8] = b"dev";
 
-    fn lost(worker: usize, number: u64, to: usize) -> Option<Order> {
-        Some(Order::Lost { worker, seat: Seat::Holder, number, id: ID.to_vec(), to })
+    fn lost(worker: usize, number: u64, to: usize) -> Order {
+        Order::Lost { worker, seat: Seat::Holder, number, id: ID.to_vec(), to }
     }
 
     fn claim(of: &mut Identities, worker: usize, number: u64) -> Option<Order> {
@@ -161,10 +161,10 @@ mod tests {
     fn the_last_claim_wins_and_the_one_before_is_told_by_its_number() {
         let mut all = Identities::default();
         assert_eq!(claim(&mut all, 0, 1), None);
-        assert_eq!(claim(&mut all, 1, 1), lost(0, 1, 1));
+        assert_eq!(claim(&mut all, 1, 1), Some(lost(0, 1, 1)));
         // Its worker settles it.
         assert_eq!(claim(&mut all, 1, 2), None);
-        assert_eq!(claim(&mut all, 0, 2), lost(1, 2, 0));
+        assert_eq!(claim(&mut all, 0, 2), Some(lost(1, 2, 0)));
         assert_eq!((all.held(), all.moved()), (1, 2));
     }
 
@@ -349,7 +349,7 @@ mod tests {
                 let at = newest.0;
                 prop_assert_eq!(world.lives[&newest], world.workers[at].held == Some(newest.1));
                 if world.lives[&newest] {
-                    prop_assert_eq!(holders, vec![at]);
+                    prop_assert_eq!(&holders, &vec![at]);
                 }
             }
             // Whoever believes to hold it is whom the supervisor has.

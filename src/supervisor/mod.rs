@@ -26,7 +26,6 @@ use crate::time::{Duration, Instant};
 use desk::{CLIENTS, ClientId, Desk};
 use identities::{Identities, Order};
 use questions::{Own, Questions};
-use std::rc::Rc;
 use worker::{Life, Worker};
 
 /// Tokens of workers are above this, in the order of their places; below it is the admin interface.
@@ -93,7 +92,7 @@ impl Supervisor {
         let mut os = Os::for_supervisor()?;
         let now = os.now();
         let count = plan.workers as usize;
-        let mut theirs: Vec<Vec<Rc<Listener>>> = vec![Vec::new(); count];
+        let mut theirs: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for settings in plan.settings.listeners.iter().filter(|listener| listener.protocol.serves_clients()) {
             let shares = Listener::open_shared(&settings.listen_spec(), count)?;
@@ -170,7 +169,7 @@ impl Supervisor {
 
     fn note(&mut self, event: Ready) {
         match event.token.0 {
-            token if event.token == Token::SIGNAL || token < ADMIN.0 => {}
+            _ if event.token == Token::SIGNAL => {}
             token if token == ADMIN.0 => self.desk.on_edge(),
             token if token >= CLIENTS => {
                 self.touched.push(u32::try_from(token - CLIENTS).expect("tokens of clients have 32 bits"));
@@ -306,7 +305,9 @@ impl Supervisor {
                 None
             }
         };
-        order.into_iter().for_each(|order| self.give(order));
+        if let Some(order) = order {
+            self.give(order);
+        }
     }
 
     fn give(&mut self, order: Order) {

@@ -8,6 +8,7 @@ use crate::fellows::{Answer, Question};
 use crate::proto::http::{Method, Request, Response, Status};
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
+use std::fmt::Write as _;
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -192,7 +193,9 @@ impl Open {
                 (0..workers.len()).filter(missing).collect()
             }
         };
-        silent.iter().for_each(|&place| workers[place].unanswered += 1);
+        for &place in &silent {
+            workers[place].unanswered += 1;
+        }
         let numbers: Vec<_> = silent.iter().map(|&place| workers[place].number).collect();
         // A request that is refused is refused by all of them alike.
         let refusal = self.answers.iter().find(|(_, answer)| {
@@ -220,11 +223,13 @@ impl Open {
 }
 
 fn readiness(answers: &[(usize, Answer)], workers: &[Worker], silent: &[u32], own: Own) -> Response<'static> {
-    let refusals = answers.iter().filter(|(_, answer)| answer.status != 200);
-    let mut text: String = refusals
-        .map(|(place, answer)| format!("worker {}: {}", workers[*place].number, answer.body))
-        .collect();
-    text.extend(silent.iter().map(|number| format!("worker {number}: does not answer\n")));
+    let mut text = String::new();
+    for (place, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
+        let _ = write!(text, "worker {}: {}", workers[*place].number, answer.body);
+    }
+    for number in silent {
+        let _ = writeln!(text, "worker {number}: does not answer");
+    }
     match (own.draining, text.is_empty()) {
         (true, _) => Response::text(Status::Unavailable, "draining\n"),
         (false, true) => Response::text(Status::Ok, "ready\n"),

@@ -6,7 +6,6 @@ use crate::net::{Fatal, Interest, Kernel as _, Token};
 use crate::sys::{Listener, Os, Stream, worker};
 use crate::time::{Duration, Instant};
 use std::process::{Child, ExitStatus};
-use std::rc::Rc;
 
 /// How long a place stays empty after a worker has ended: doubled each time, up to the second, and from the first
 /// again once one has lived for a while.
@@ -23,7 +22,7 @@ pub(super) struct Worker {
     /// From 1.
     pub(super) number: u32,
     /// Its listening sockets. Kept open here, so that who waits in their queues waits for its successor.
-    pub(super) listeners: Vec<Rc<Listener>>,
+    pub(super) listeners: Vec<Listener>,
     pub(super) life: Life,
     pub(super) ledger: Ledger,
     /// Times that one was started in the place of another.
@@ -59,7 +58,7 @@ pub(super) struct Process {
 }
 
 impl Worker {
-    pub(super) fn new(number: u32, listeners: Vec<Rc<Listener>>) -> Self {
+    pub(super) fn new(number: u32, listeners: Vec<Listener>) -> Self {
         Self {
             number,
             listeners,
@@ -88,7 +87,9 @@ impl Worker {
         let pid = child.id();
         let watched = os.watch(&stream, token, Interest::ReadWrite);
         let mut channel = Channel::new(stream);
-        first.iter().for_each(|message| channel.send(message));
+        for message in first {
+            channel.send(message);
+        }
         // One that cannot be heard is no worker: it sees its channel end, and ends.
         let channel = watched.is_ok().then_some(channel);
         let kill = if channel.is_some() { Instant::NEVER } else { now };
@@ -116,12 +117,10 @@ impl Worker {
     pub(super) fn receive(&mut self, now: Instant) {
         let Some(process) = self.process() else { return };
         let Some(channel) = process.channel.as_mut().filter(|_| process.ready) else { return };
-        match channel.receive() {
-            Ok(more) => process.ready = more == More::Maybe,
-            Err(Broken) => {
-                process.ready = false;
-                process.kill = process.kill.min(now + LAST_CALL);
-            }
+        let more = channel.receive();
+        process.ready = more == Ok(More::Maybe);
+        if more == Err(Broken) {
+            process.kill = process.kill.min(now + LAST_CALL);
         }
     }
 

@@ -15,7 +15,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// A listening, non-blocking socket, with the file of a unix one.
 ///
@@ -40,25 +39,21 @@ impl Listener {
         Self::open_with(spec, false)
     }
 
-    /// Opens `count` listeners on one address, of which each gets its share of the clients (`SO_REUSEPORT`); also on
-    /// port 0, where the kernel chooses once. A unix socket has no shares: it is opened once, and is in the answer
-    /// `count` times.
+    /// Opens `count` listeners on one address of TCP, of which each gets its share of the clients (`SO_REUSEPORT`); also
+    /// on port 0, where the kernel chooses once.
     ///
     /// # Errors
     /// As [`open`](Self::open); also where another process of this user shares its port so readily, as a second
     /// server like this one would.
-    pub fn open_shared(spec: &ListenSpec, count: usize) -> Result<Vec<Rc<Self>>, Fatal> {
-        if matches!(spec.address, Address::Unix(_)) {
-            return Ok(vec![Rc::new(Self::open(spec)?); count]);
-        }
+    pub fn open_shared(spec: &ListenSpec, count: usize) -> Result<Vec<Self>, Fatal> {
         // Whoever listens there without having been started by us is found by a socket that does not share.
         drop(Self::open_with(&ListenSpec { backlog: 1, ..spec.clone() }, false)?);
         let mut spec = spec.clone();
-        let mut all: Vec<Rc<Self>> = Vec::with_capacity(count);
+        let mut all = Vec::with_capacity(count);
         for _ in 0..count {
             let one = Self::open_with(&spec, true)?;
             spec.address = one.address.clone();
-            all.push(Rc::new(one));
+            all.push(one);
         }
         Ok(all)
     }

@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::rc::Rc;
 
 /// The flag of `serve` that makes it a worker; what follows it is a [`Handed`].
 pub const FLAG: &str = "--as-worker";
@@ -75,7 +74,7 @@ pub struct Hand {
 /// # Errors
 /// When there is no descriptor, process or memory for it.
 #[expect(unsafe_code, reason = "pre_exec")]
-pub fn start(number: u32, of: u32, listeners: &[Rc<Listener>]) -> Result<(Child, Stream), Fatal> {
+pub fn start(number: u32, of: u32, listeners: &[Listener]) -> Result<(Child, Stream), Fatal> {
     let what = || format!("start worker {number}");
     let failed = |error: std::io::Error| errno::fatal(what(), errno::number(&error));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;

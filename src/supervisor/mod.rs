@@ -8,7 +8,8 @@
 //! connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
-//! worker that dies waits for its successor, and is not reset.
+//! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:
+//! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
 
 mod desk;
 mod identities;

@@ -1,7 +1,7 @@
 //! Signals and settings reach all workers, each once; mistakes are told once.
 
 use crate::common::{Client, Server, until, wait_for};
-use crate::crowd::{Directory, GOODBYE, RESP, all_serve, linger, one_of_each, pids, signal, start};
+use crate::crowd::{Directory, GOODBYE, RESP, all_serve, linger, one_of_each, pids, signal, start, state};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -42,6 +42,21 @@ fn a_second_signal_ends_all_workers_at_once() {
         assert_eq!(client.read_to_end().unwrap(), GOODBYE.as_bytes());
     }
     assert_eq!(server.events("drain_cut_short").len(), 2);
+}
+
+#[test]
+fn a_worker_that_stands_still_does_not_keep_the_server_from_ending() {
+    let mut server = start(2, RESP, &["drain.spread=0s"]);
+    let stuck = pids(&server)[&2];
+    signal(stuck, "STOP");
+    server.signal("TERM");
+    until("the drain of the other", || server.events("worker_ended").len() == 1);
+    server.signal("TERM");
+    assert_eq!(server.wait_exit(), Some(1), "not all has gone well");
+    until("its end", || server.events("worker_ended").len() == 2);
+    let last = &server.events("worker_ended")[1];
+    assert!(last["worker"] == 2 && last["status"].as_str().unwrap().contains("SIGKILL"), "{last}");
+    assert_eq!(state(stuck), None);
 }
 
 #[test]

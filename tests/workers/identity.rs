@@ -19,7 +19,8 @@ fn an_identity_moves_from_worker_to_worker_and_is_never_held_twice() {
         if let Some((before, mut older)) = holder.take() {
             moves += usize::from(before != its);
             replaced += 1;
-            assert_eq!(older.read_to_end().unwrap(), b"-GOODBYE peer.replaced\r\n");
+            older.expect("-GOODBYE peer.replaced\r\n");
+            drop(older);
         }
         newer.ask("PING", "+PONG\r\n");
         until("one to hold it", || {

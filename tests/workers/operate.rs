@@ -118,7 +118,7 @@ fn a_reload_reaches_all_workers_and_those_to_come() {
     assert_eq!(notes.len(), 1, "{notes:?}");
     assert_eq!(notes[0]["note"], "the number of workers needs a restart");
     for mut client in clients {
-        assert_eq!(client.read_to_end().unwrap(), b"-GOODBYE local.idle\r\n");
+        client.expect("-GOODBYE local.idle\r\n");
     }
     // A successor has what was last sound, even when the file is not any more.
     std::fs::write(&file, "nonsense").unwrap();
@@ -134,7 +134,7 @@ fn a_reload_reaches_all_workers_and_those_to_come() {
         let answer: Value = serde_json::from_str(&body).unwrap();
         (answer["connections"][0]["worker"] == 1).then_some(client)
     });
-    assert_eq!(client.read_to_end().unwrap(), b"-GOODBYE local.idle\r\n");
+    client.expect("-GOODBYE local.idle\r\n");
     assert_eq!(server.events("reload_refused").len(), 1);
 }
 

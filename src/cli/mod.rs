@@ -156,9 +156,9 @@ struct ConfigArgs {
     ///
     /// From 2 on, a supervisor starts single-threaded workers on the same ports, starts anew what dies, and answers
     /// for all of them at the admin interface. An identity is held by one connection, whichever worker has it, and
-    /// BEATFOR reaches it there. What does not cross workers: SUBSCRIBE, PUBLISH and presence events stay within one
-    /// worker; SEND and STATE of an identity that is not there are answered with an error; WHO, CLIENT and INFO know
-    /// one worker only.
+    /// BEATFOR reaches it there; PUBLISH and presence events reach the subscribers of all workers. What does not
+    /// cross: SEND and STATE of an identity that another worker's client holds are answered with an error; WHO,
+    /// PUBSUB, CLIENT and INFO know one worker only.
     #[arg(long, value_name = "NUMBER")]
     workers: Option<String>,
     /// Set any other key, as in drain.timeout=10s (repeatable)

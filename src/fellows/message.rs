@@ -64,6 +64,22 @@ pub enum ToSupervisor {
         /// The identity.
         id: Vec<u8>,
     },
+    /// Something happened to an identity that this worker claimed.
+    Presence {
+        /// The claim.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+        /// The message for those who listen.
+        payload: Vec<u8>,
+    },
+    /// One of its clients has published something.
+    Publish {
+        /// On which channel.
+        channel: Vec<u8>,
+        /// What.
+        payload: Vec<u8>,
+    },
     /// An answer.
     Answer(Answer),
 }
@@ -106,6 +122,20 @@ pub enum ToWorker {
         /// The identity.
         id: Vec<u8>,
     },
+    /// Something happened to an identity of another worker.
+    Presence {
+        /// The identity.
+        id: Vec<u8>,
+        /// The message for those who listen.
+        payload: Vec<u8>,
+    },
+    /// A client of another worker has published something.
+    Publish {
+        /// On which channel.
+        channel: Vec<u8>,
+        /// What.
+        payload: Vec<u8>,
+    },
     /// A question.
     Ask(Question),
 }
@@ -133,6 +163,15 @@ impl Message for ToSupervisor {
             Self::Claim { seat, number, id } => seat_message(out, 1, *seat, *number, id),
             Self::Release { seat, number, id } => seat_message(out, 2, *seat, *number, id),
             Self::Beat { number, id } => seat_message(out, 3, Seat::Channel, *number, id),
+            Self::Presence { number, id, payload } => {
+                seat_message(out, 5, Seat::Holder, *number, id);
+                put_bytes(out, payload);
+            }
+            Self::Publish { channel, payload } => {
+                out.push(6);
+                put_bytes(out, channel);
+                put_bytes(out, payload);
+            }
             Self::Answer(Answer { number, status, body }) => {
                 out.push(4);
                 put_number(out, *number);
@@ -157,6 +196,11 @@ impl Message for ToSupervisor {
                 status: u16::try_from(fields.number()?).map_err(|_| Malformed)?,
                 body: fields.text()?,
             }),
+            5 => {
+                fields.seat()?;
+                Self::Presence { number: fields.number()?, id: fields.bytes()?, payload: fields.bytes()? }
+            }
+            6 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
             _ => return Err(Malformed),
         };
         fields.end(message)
@@ -187,6 +231,16 @@ impl Message for ToWorker {
             Self::Doubted { id } => {
                 out.push(6);
                 put_bytes(out, id);
+            }
+            Self::Presence { id, payload } => {
+                out.push(8);
+                put_bytes(out, id);
+                put_bytes(out, payload);
+            }
+            Self::Publish { channel, payload } => {
+                out.push(9);
+                put_bytes(out, channel);
+                put_bytes(out, payload);
             }
             Self::Ask(Question { number, act, path, query }) => {
                 out.push(7);
@@ -226,6 +280,8 @@ impl Message for ToWorker {
                         .map(|_| Ok((fields.text()?, fields.text()?)))
                         .collect::<Result<_, Malformed>>()?,
                 }),
+                8 => Self::Presence { id: fields.bytes()?, payload: fields.bytes()? },
+                9 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
                 _ => return Err(Malformed),
             };
         fields.end(message)
@@ -322,6 +378,8 @@ mod tests {
             ToWorker::Lost { seat: Seat::Channel, number: 7, id: id.clone(), to: 3 },
             ToWorker::Vouched { id: id.clone() },
             ToWorker::Doubted { id: Vec::new() },
+            ToWorker::Presence { id: id.clone(), payload: b"online".to_vec() },
+            ToWorker::Publish { channel: id.clone(), payload: vec![0; 1000] },
             ToWorker::Ask(question),
         ] {
             returns(&message);
@@ -330,7 +388,9 @@ mod tests {
             ToSupervisor::Ready,
             ToSupervisor::Claim { seat: Seat::Holder, number: 1, id: id.clone() },
             ToSupervisor::Release { seat: Seat::Channel, number: 2, id: id.clone() },
-            ToSupervisor::Beat { number: 3, id },
+            ToSupervisor::Beat { number: 3, id: id.clone() },
+            ToSupervisor::Presence { number: 4, id: id.clone(), payload: b"suspect".to_vec() },
+            ToSupervisor::Publish { channel: id, payload: Vec::new() },
             ToSupervisor::Answer(Answer { number: 4, status: 200, body: "ok\n".to_owned() }),
         ] {
             returns(&message);

@@ -11,9 +11,10 @@ mod message;
 pub use channel::{Broken, Channel, More};
 pub use message::{Answer, Malformed, Message, Question, Seat, ToSupervisor, ToWorker};
 
-/// Output to the supervisor, in bytes, over which a worker takes no new identities: it does not keep up. Everything
-/// else that a worker tells unasked is bounded by the identities that it has taken.
+/// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not
+/// keep up. What a worker tells all the same is bounded by the identities that it has taken.
 pub const CLAIMS_HIGH: usize = 4 * 1024 * 1024;
 
-/// Output to a worker, in bytes, over which beats are not relayed to it: it stands still, and judges nobody.
-pub const BEATS_HIGH: usize = 1024 * 1024;
+/// Output to a worker, in bytes, over which nothing of the others' is relayed to it: it stands still. What it must be
+/// told all the same is bounded by the identities that it has taken.
+pub const RELAYS_HIGH: usize = 16 * 1024 * 1024;

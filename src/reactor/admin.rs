@@ -128,6 +128,7 @@ impl<K: Kernel> Reactor<K> {
             }),
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.drain.is_some(),
+            relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
         };
         prometheus(&self.counters, &gauges)
     }

@@ -89,7 +89,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, end: Option<&End>) {
         let left = self.hub.leave(membership, key);
         if let Some(fellows) = &mut self.fellows {
-            left.identity.iter().for_each(|id| fellows.on_left(key, id));
+            left.identity.iter().for_each(|id| fellows.on_left(key, id, end));
             fellows.on_stopped(key);
         }
         if let Some(id) = left.identity {

@@ -320,8 +320,8 @@ impl<K: Kernel> Reactor<K> {
         reply_ok(replies);
     }
 
-    /// Whether nothing more is to be claimed, because the supervisor does not keep up; says so.
-    fn refuses_claims(&self, key: Key, replies: &mut Vec<u8>) -> bool {
+    /// Whether nothing more is to be claimed or published, because the supervisor does not keep up; says so.
+    pub(super) fn refuses_claims(&self, key: Key, replies: &mut Vec<u8>) -> bool {
         let refuses = self.fellows.as_ref().is_some_and(|fellows| !fellows.keeps_up());
         if refuses {
             self.reply(key, replies, |reply| {

@@ -6,12 +6,13 @@
 //! finds nothing. Who wins is for `supervisor/identities.rs` to say.
 
 use super::Reactor;
-use super::posted::{Effect, Event};
-use crate::end::{Detector, Reason};
+use super::posted::Effect;
+use crate::end::{Detector, End, Reason};
 use crate::fellows::{Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker};
-use crate::hub::{Identified, Name, Vouched};
+use crate::hub::{Identified, Name, Vouched, presence_channel};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::proto::http::{Method, Request};
+use crate::proto::presence;
 use crate::report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(super) struct Fellows<S> {
     held: IndexMap<Key, u64>,
     /// Likewise, to beating for one.
     beating: IndexMap<Key, Beating>,
+    /// Presence events that were not passed on, because the supervisor does not keep up.
+    dropped: u64,
 }
 
 /// A connection that beats for an identity.
@@ -87,7 +90,7 @@ impl<S: Stream> Fellows<S> {
             return;
         }
         if let Some(left) = &identified.left {
-            self.on_left(key, left);
+            self.on_left(key, left, None);
         }
         // The newer claim of the same worker says it all.
         if let Some(older) = identified.replaced {
@@ -98,10 +101,35 @@ impl<S: Stream> Fellows<S> {
     }
 
     /// A connection gave up its identity, or ended.
-    pub(super) fn on_left(&mut self, key: Key, id: &[u8]) {
-        if let Some(number) = self.held.swap_remove(&key) {
-            self.release(Seat::Holder, number, id);
+    pub(super) fn on_left(&mut self, key: Key, id: &[u8], end: Option<&End>) {
+        let Some(number) = self.held.swap_remove(&key) else { return };
+        let mut payload = Vec::new();
+        presence::Event::Offline(end).write(&mut payload);
+        // Before the claim is given up: what is told of one that is not in force is not passed on.
+        self.channel.send(&ToSupervisor::Presence { number, id: id.to_vec(), payload });
+        self.release(Seat::Holder, number, id);
+    }
+
+    /// Something happened to an identity that connection `key` holds here. That it is offline was told when it left.
+    pub(super) fn on_presence(&mut self, key: Key, id: &[u8], payload: &[u8]) {
+        let Some(&number) = self.held.get(&key) else { return };
+        if self.keeps_up() {
+            let (id, payload) = (id.to_vec(), payload.to_vec());
+            self.channel.send(&ToSupervisor::Presence { number, id, payload });
+        } else {
+            self.dropped += 1;
         }
+    }
+
+    /// A client here has published something.
+    pub(super) fn on_published(&mut self, channel: &[u8], payload: &[u8]) {
+        let (channel, payload) = (channel.to_vec(), payload.to_vec());
+        self.channel.send(&ToSupervisor::Publish { channel, payload });
+    }
+
+    /// Presence events that did not go to the others.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// A connection beats for an identity from now on.
@@ -143,7 +171,7 @@ impl<K: Kernel> Reactor<K> {
     /// [`Token::FELLOWS`](crate::net::Token::FELLOWS) already, and may hold messages that nobody has taken.
     pub fn join(&mut self, channel: Channel<K::Stream, ToWorker, ToSupervisor>, number: u32, of: u32) {
         let (held, beating) = (IndexMap::new(), IndexMap::new());
-        let mut fellows = Fellows { channel, ready: true, number, of, claims: 0, held, beating };
+        let mut fellows = Fellows { channel, ready: true, number, of, claims: 0, held, beating, dropped: 0 };
         fellows.channel.send(&ToSupervisor::Ready);
         self.fellows = Some(Box::new(fellows));
     }
@@ -193,6 +221,12 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Doubted { id } => {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
+            ToWorker::Presence { id, payload } => {
+                self.posted.push_back(Effect::Publish { channel: presence_channel(&id), payload });
+            }
+            ToWorker::Publish { channel, payload } => {
+                self.posted.push_back(Effect::Publish { channel, payload });
+            }
             ToWorker::Ask(question) => self.answer_fellow(question),
         }
     }
@@ -211,8 +245,6 @@ impl<K: Kernel> Reactor<K> {
             reason: Reason::PeerReplaced,
             detector: Detector::Protocol,
         });
-        // Those who listen here hear nothing of the other worker's.
-        self.posted.push_back(Effect::Presence { id: Name::new(id), event: Event::Offline(None) });
     }
 
     /// Another connection elsewhere beats for the identity from now on.

@@ -43,6 +43,15 @@ pub(super) enum Order {
     },
 }
 
+/// What follows from the end of a worker.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Gone {
+    /// Whom to tell what.
+    pub(super) orders: Vec<Order>,
+    /// Identities that it held.
+    pub(super) offline: Vec<Vec<u8>>,
+}
+
 /// A claim in force.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Claim {
@@ -108,12 +117,13 @@ impl Identities {
     }
 
     /// Worker `worker` has ended, and all its connections with it.
-    pub(super) fn gone(&mut self, worker: usize) -> Vec<Order> {
-        let mut orders = Vec::new();
+    pub(super) fn gone(&mut self, worker: usize) -> Gone {
+        let Gone { mut orders, mut offline } = Gone::default();
         let its = |claim: &Option<Claim>| claim.is_some_and(|claim| claim.worker == worker);
         self.seats.retain(|id, seats| {
             if its(&seats.holder) {
                 seats.holder = None;
+                offline.push(id.clone());
             }
             if its(&seats.channel) {
                 seats.channel = None;
@@ -121,7 +131,12 @@ impl Identities {
             }
             *seats != Seats::default()
         });
-        orders
+        Gone { orders, offline }
+    }
+
+    /// Whether worker `worker` holds an identity by that claim.
+    pub(super) fn is_held(&self, worker: usize, number: u64, id: &[u8]) -> bool {
+        self.seats.get(id).is_some_and(|seats| seats.holder == Some(Claim { worker, number }))
     }
 
     /// Identities that are held.
@@ -185,9 +200,12 @@ mod tests {
         claim(&mut all, 0, 1);
         all.claim(1, Seat::Holder, 1, b"other".to_vec());
         all.claim(1, Seat::Channel, 2, ID.to_vec());
-        assert_eq!(all.gone(1), [Order::Doubted { worker: 0, id: ID.to_vec() }]);
+        let gone = all.gone(1);
+        assert_eq!(gone.orders, [Order::Doubted { worker: 0, id: ID.to_vec() }]);
+        assert_eq!(gone.offline, [b"other".to_vec()]);
+        assert!(all.is_held(0, 1, ID) && !all.is_held(0, 2, ID) && !all.is_held(1, 1, b"other"));
         assert_eq!((all.held(), all.seats.len()), (1, 1));
-        assert_eq!(all.gone(0), []);
+        assert_eq!(all.gone(0), Gone { orders: vec![], offline: vec![ID.to_vec()] });
         assert!(all.seats.is_empty());
     }
 
@@ -298,7 +316,7 @@ mod tests {
                     // Numbers go on here, so that the lives of connections can be told apart.
                     let claims = self.workers[at].claims;
                     self.workers[at] = Worker { claims, ..Worker::default() };
-                    assert_eq!(self.all.gone(at), []);
+                    assert_eq!(self.all.gone(at).orders, []);
                 }
                 Step::Up(at) => {
                     let Some((claims, number)) = self.workers[at].up.pop_front() else { return };

@@ -88,7 +88,7 @@ impl Page {
     }
 
     /// The value of a series without labels, or the sum of those with some.
-    fn sum(&self, name: &str) -> f64 {
+    pub(super) fn sum(&self, name: &str) -> f64 {
         self.0.get(name).map_or(0.0, |family| family.series.values().sum())
     }
 

@@ -21,6 +21,7 @@ use crate::config::settings::{ListenerSettings, Settings};
 use crate::config::{self, Mistake, Sources};
 use crate::fellows::{ToSupervisor, ToWorker};
 use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
+use crate::proto::presence;
 use crate::report;
 use crate::sys::{Listener, Os};
 use crate::time::{Duration, Instant};
@@ -80,6 +81,8 @@ pub struct Supervisor {
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
     questions: Questions,
+    /// Messages of one worker that another one, standing still, was not told.
+    dropped: u64,
     /// A worker did not end well although it was asked to.
     failed: bool,
 }
@@ -114,6 +117,7 @@ impl Supervisor {
             desk,
             touched: Vec::new(),
             questions: Questions::default(),
+            dropped: 0,
             failed: false,
             os,
             plan,
@@ -301,6 +305,17 @@ impl Supervisor {
             ToSupervisor::Claim { seat, number, id } => self.identities.claim(place, seat, number, id),
             ToSupervisor::Release { seat, number, id } => self.identities.release(place, seat, number, id),
             ToSupervisor::Beat { number, id } => self.identities.beat(place, number, id),
+            ToSupervisor::Presence { number, id, payload } => {
+                // One that was taken over is not offline.
+                if self.identities.is_held(place, number, &id) {
+                    self.relay(place, &ToWorker::Presence { id, payload });
+                }
+                None
+            }
+            ToSupervisor::Publish { channel, payload } => {
+                self.relay(place, &ToWorker::Publish { channel, payload });
+                None
+            }
             ToSupervisor::Answer(answer) => {
                 self.questions.on_answer(place, answer);
                 None
@@ -312,14 +327,26 @@ impl Supervisor {
     }
 
     fn give(&mut self, order: Order) {
-        let (place, message) = match order {
+        match order {
             Order::Lost { worker, seat, number, id, to } => {
-                (worker, ToWorker::Lost { seat, number, id, to: self.workers[to].number })
+                let to = self.workers[to].number;
+                self.workers[worker].tell(&ToWorker::Lost { seat, number, id, to });
             }
-            Order::Vouched { worker, id } => (worker, ToWorker::Vouched { id }),
-            Order::Doubted { worker, id } => (worker, ToWorker::Doubted { id }),
-        };
-        self.workers[place].tell(&message);
+            // A beat that cannot be delivered is worth nothing later.
+            Order::Vouched { worker, id } => {
+                self.workers[worker].relay(&ToWorker::Vouched { id });
+            }
+            Order::Doubted { worker, id } => {
+                self.workers[worker].tell(&ToWorker::Doubted { id });
+            }
+        }
+    }
+
+    /// Lets all but one know.
+    fn relay(&mut self, from: usize, message: &ToWorker) {
+        for (_, worker) in self.workers.iter_mut().enumerate().filter(|(place, _)| *place != from) {
+            self.dropped += u64::from(!worker.relay(message));
+        }
     }
 
     /// Takes in those that have ended, so that none is left as a zombie.
@@ -335,8 +362,14 @@ impl Supervisor {
                 self.failed |= !status.success();
             }
             self.questions.on_gone(place);
-            for order in self.identities.gone(place) {
+            let gone = self.identities.gone(place);
+            for order in gone.orders {
                 self.give(order);
+            }
+            let mut payload = Vec::new();
+            presence::Event::Offline(None).write(&mut payload);
+            for id in gone.offline {
+                self.relay(place, &ToWorker::Presence { id, payload: payload.clone() });
             }
             self.all_failed(&status.to_string())?;
         }
@@ -362,6 +395,7 @@ impl Supervisor {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.phase == Phase::Draining,
             identities_moved: self.identities.moved(),
+            dropped: self.dropped,
         };
         for (id, response) in self.questions.conclude(&mut self.workers, own, self.now) {
             self.desk.answer(id, &response);

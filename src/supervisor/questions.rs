@@ -60,6 +60,7 @@ pub(super) struct Own {
     pub(super) uptime_seconds: f64,
     pub(super) draining: bool,
     pub(super) identities_moved: u64,
+    pub(super) dropped: u64,
 }
 
 impl Questions {
@@ -252,6 +253,9 @@ fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> Str
     let help = "Identities that went from a client of one worker to a client of another.";
     let moved = number(own.identities_moved);
     page.put("linger_identities_moved_total", "counter", help, "", moved);
+    let help = "Messages and presence events that did not reach a worker, because somebody did not keep up.";
+    let dropped = page.sum("linger_relays_dropped_total") + number(own.dropped);
+    page.put("linger_relays_dropped_total", "counter", help, "", dropped);
     for (place, worker) in workers.iter().enumerate() {
         let labels = format!("{{worker=\"{}\"}}", worker.number);
         let up = f64::from(u8::from(answer_of(place).is_some()));

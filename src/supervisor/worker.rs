@@ -1,7 +1,7 @@
 //! One worker: the process, the channel to it, and when it is started anew.
 
 use super::merge::Ledger;
-use crate::fellows::{BEATS_HIGH, Broken, Channel, More, Question, ToSupervisor, ToWorker};
+use crate::fellows::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
 use crate::net::{Fatal, Interest, Kernel as _, Token};
 use crate::sys::{Listener, Os, Stream, worker};
 use crate::time::{Duration, Instant};
@@ -139,12 +139,19 @@ impl Worker {
     pub(super) fn tell(&mut self, message: &ToWorker) -> bool {
         let channel = self.process().and_then(|process| process.channel.as_mut());
         let Some(channel) = channel else { return false };
-        // A beat that cannot be delivered is worth nothing later.
-        let beat = matches!(message, ToWorker::Vouched { .. });
-        if !(beat && channel.owed() > BEATS_HIGH) {
+        channel.send(message);
+        true
+    }
+
+    /// Relays something that others have said, if it runs; false if it stands still, and will never hear of it.
+    pub(super) fn relay(&mut self, message: &ToWorker) -> bool {
+        let channel = self.process().and_then(|process| process.channel.as_mut());
+        let Some(channel) = channel else { return true };
+        let keeps_up = channel.owed() < RELAYS_HIGH;
+        if keeps_up {
             channel.send(message);
         }
-        true
+        keeps_up
     }
 
     /// Asks it something; false if it cannot answer.

@@ -4,6 +4,7 @@ use crate::common::{Client, pass, until};
 use crate::crowd::{RESP, all_serve, one_of_each, pids, signal, start, worker_of};
 use serde_json::Value;
 use std::io::Read;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -49,30 +50,36 @@ fn an_identity_moves_from_worker_to_worker_and_is_never_held_twice() {
 
 #[test]
 fn claims_that_race_leave_one_holder() {
-    let server = start(3, RESP, &[]);
+    const AT_ONCE: usize = 8;
+    let server = start(3, &format!("{RESP}?linger=50ms"), &[]);
     let address = server.address("resp");
-    let claimers = (0..6).map(|_| {
-        std::thread::spawn(move || {
-            let mut won = None;
-            for _ in 0..20 {
-                let mut client = Client::connect(address);
-                client.ask("IDENT dev", "+OK\r\n");
-                won = Some(client);
-            }
-            won
-        })
-    });
-    let last: Vec<_> =
-        claimers.collect::<Vec<_>>().into_iter().filter_map(|one| one.join().unwrap()).collect();
-    until("the others to be replaced", || server.connections("resp").len() == 1);
-    let rows = server.connections("resp");
-    assert_eq!(rows[0]["id"], "dev", "{rows:?}");
-    // The one that is left is well.
-    let peer = rows[0]["peer"].as_str().unwrap().to_owned();
-    let mut survivors: Vec<_> =
-        last.into_iter().filter(|client| client.stream.local_addr().unwrap().to_string() == peer).collect();
-    assert_eq!(survivors.len(), 1, "it is among those that nobody closed");
-    survivors[0].ask("PING", "+PONG\r\n");
+    let mut left: Option<Client> = None;
+    for round in 1..=10 {
+        let barrier = Arc::new(Barrier::new(AT_ONCE));
+        let claimers: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                std::thread::spawn(move || {
+                    let mut client = Client::connect(address);
+                    client.ask("PING", "+PONG\r\n");
+                    barrier.wait();
+                    client.ask("IDENT dev", "+OK\r\n");
+                    client
+                })
+            })
+            .collect();
+        let mut all: Vec<_> = claimers.into_iter().map(|one| one.join().unwrap()).collect();
+        all.extend(left.take());
+        until("the others to be replaced", || server.connections("resp").len() == 1);
+        let rows = server.connections("resp");
+        assert_eq!((rows.len(), &rows[0]["id"]), (1, &"dev".into()), "{rows:?}");
+        let is_it = |client: &Client| client.stream.local_addr().unwrap().to_string() == rows[0]["peer"];
+        let mut it = all.into_iter().find(is_it).expect("it is among those that claimed");
+        it.ask("PING", "+PONG\r\n");
+        left = Some(it);
+        let replaced = (round * AT_ONCE - 1) as u64;
+        assert_eq!(server.ended("peer.replaced"), replaced, "each but the last, once");
+    }
 }
 
 #[test]
@@ -117,4 +124,60 @@ fn what_cannot_cross_workers_is_refused_rather_than_lost() {
     }
     holder.ask("STATE dev", "+online\r\n");
     holder.ask("SEND dev hello", ":1\r\n");
+}
+
+#[test]
+fn those_who_listen_hear_of_the_clients_of_all_workers() {
+    let server = start(2, RESP, &[]);
+    let mut listeners = one_of_each(&server);
+    for client in &mut listeners {
+        client.ask("PSUBSCRIBE *", "*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n");
+    }
+    let mut both = |channel: &str, payload: &str| {
+        let lengths = (channel.len(), payload.len());
+        let message = format!(
+            "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n${}\r\n{channel}\r\n${}\r\n{payload}\r\n",
+            lengths.0, lengths.1
+        );
+        for client in &mut listeners {
+            client.expect(&message);
+        }
+    };
+    let [mut one, mut two] = one_of_each(&server);
+    // In the order of who publishes, to each of them once; those of its own worker are counted.
+    for number in 0..100 {
+        one.ask(&format!("PUBLISH news {number}"), ":1\r\n");
+    }
+    for number in 0..100 {
+        both("news", &number.to_string());
+    }
+    one.ask("IDENT dev", "+OK\r\n");
+    both("$presence:dev", "online");
+    two.ask("IDENT dev", "+OK\r\n");
+    // It never left: a take-over is one more of these, as in one process, and nothing else.
+    both("$presence:dev", "online");
+    one.expect("-GOODBYE peer.replaced\r\n");
+    two.ask("IDENT other", "+OK\r\n");
+    both("$presence:dev", "offline null");
+    both("$presence:other", "online");
+    // A worker that dies tells nobody; the supervisor does.
+    let [_, mut left] = {
+        signal(pids(&server)[&1], "KILL");
+        all_serve(&server, 2);
+        one_of_each(&server)
+    };
+    let [mut first, mut second] = listeners;
+    assert!(first.read_to_end().map_or(true, |said| said.is_empty()));
+    left.ask("PUBLISH news still", ":1\r\n");
+    second.expect("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$4\r\nnews\r\n$5\r\nstill\r\n");
+    let [mut dying, _] = one_of_each(&server);
+    dying.ask("IDENT gone", "+OK\r\n");
+    let message = |payload: &str| {
+        let length = payload.len();
+        format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$14\r\n$presence:gone\r\n${length}\r\n{payload}\r\n")
+    };
+    second.expect(message("online"));
+    signal(pids(&server)[&1], "KILL");
+    second.expect(message("offline null"));
+    assert_eq!(server.metrics()["linger_relays_dropped_total"], 0.0);
 }

@@ -6,7 +6,7 @@
 //! finds nothing. Who wins is for `supervisor/identities.rs` to say.
 
 use super::Reactor;
-use super::posted::Effect;
+use super::posted::{Effect, Relayed};
 use crate::end::{Detector, End, Reason};
 use crate::fellows::{Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker};
 use crate::hub::{Identified, Name, Vouched, presence_channel};
@@ -222,13 +222,15 @@ impl<K: Kernel> Reactor<K> {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
             ToWorker::Presence { id, payload } => {
-                self.posted.push_back(Effect::Publish { channel: presence_channel(&id), payload });
+                self.relay(Relayed { channel: presence_channel(&id), payload });
             }
-            ToWorker::Publish { channel, payload } => {
-                self.posted.push_back(Effect::Publish { channel, payload });
-            }
+            ToWorker::Publish { channel, payload } => self.relay(Relayed { channel, payload }),
             ToWorker::Ask(question) => self.answer_fellow(question),
         }
+    }
+
+    fn relay(&mut self, relayed: Relayed) {
+        self.posted.push_back(Effect::Relay(Box::new(relayed)));
     }
 
     /// A later claim to the identity was made elsewhere.

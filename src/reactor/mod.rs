@@ -44,7 +44,7 @@ use fellows::Fellows;
 use input::Pool;
 pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload};
-use posted::Effect;
+use posted::{EFFECTS_HIGH, Effect};
 use std::collections::VecDeque;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
@@ -235,8 +235,9 @@ impl<K: Kernel> Reactor<K> {
             self.dispatch(event);
         }
         self.ready = ready;
-        // Before effects: what others said has some, too.
-        if self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready()) {
+        // Before effects: what others said has some, too. Where too many wait already, so does that.
+        if self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready()) && self.posted.len() < EFFECTS_HIGH
+        {
             self.hear_fellows()?;
         }
         // After I/O, so that effects of what was read now are seen now.

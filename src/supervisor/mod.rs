@@ -34,8 +34,6 @@ use worker::{Life, Worker};
 const WORKERS: u64 = 1 << 32;
 const ADMIN: Token = Token(0);
 
-/// Messages taken from one worker before the others have their turn.
-const MESSAGES_PER_TURN: usize = 4096;
 /// How much longer than its drain a worker may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How long a worker may take that was told to end at once.
@@ -282,15 +280,8 @@ impl Supervisor {
     fn hear_workers(&mut self) {
         for place in 0..self.workers.len() {
             self.workers[place].receive(self.now);
-            for taken in 0.. {
-                if taken == MESSAGES_PER_TURN {
-                    // What is left may be all there is: no edge would tell of it.
-                    if let Some(process) = self.workers[place].process() {
-                        process.ready = true;
-                    }
-                    break;
-                }
-                let Some(message) = self.workers[place].next_message() else { break };
+            // All that was received, which is bounded: left over, it would pile up.
+            while let Some(message) = self.workers[place].next_message() {
                 self.on_told(place, message);
             }
         }

@@ -1,10 +1,11 @@
 //! What the tests of workers share: a server with some, its processes, and clients of which one knows whose they are.
 
-use crate::common::{Client, Server, until};
+use crate::common::{Client, DEADLINE, Server, pass, until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 pub(crate) const RESP: &str = "resp://127.0.0.1:0";
 pub(crate) const GOODBYE: &str = "-GOODBYE local.drain\r\n";
@@ -93,11 +94,21 @@ impl Drop for Directory {
     }
 }
 
+/// Exit code and log of a server that is not to start, within a bound.
 pub(crate) fn linger(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_linger"))
+    let mut child = Command::new(env!("CARGO_BIN_EXE_linger"))
         .arg("serve")
         .args(arguments)
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("the binary runs");
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < DEADLINE {
+        pass(Duration::from_millis(2));
+    }
+    // Nothing, if it has ended.
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }

@@ -94,15 +94,15 @@ impl Drop for Directory {
     }
 }
 
-/// Exit code and log of a server that is not to start, within a bound.
+/// Exit code and log of a server that is not to start.
 pub(crate) fn linger(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_linger"))
-        .arg("serve")
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
+    ended(Command::new(env!("CARGO_BIN_EXE_linger")).arg("serve").args(arguments))
+}
+
+/// Exit code and log of a program that ends by itself, and is ended otherwise.
+pub(crate) fn ended(command: &mut Command) -> (Option<i32>, String) {
+    let piped = command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("the program runs");
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() && begun.elapsed() < DEADLINE {
         pass(Duration::from_millis(2));

@@ -5,7 +5,7 @@
 //!
 //! # The turn
 //!
-//! Everything happens on one thread, in [`reactor::Reactor::turn`] (but the kernel's table of sockets, which may be
+//! Everything that concerns a client happens on one thread, in [`reactor::Reactor::turn`] (but the kernel's table of sockets, which may be
 //! long, is read beside it while an audit lasts: `src/sys/dump.rs`):
 //!
 //! ```text
@@ -34,6 +34,16 @@
 //! silence, bytes, and the kernel's evidence. It is made in one function (`reactor/close.rs`), the only one
 //! that closes a socket, and log, metrics, presence and the admin interface all read it.
 //!
+//! # Several workers
+//!
+//! One process is the rule: one thread, and everybody reaches everybody. `--workers 2` makes the process a
+//! [`supervisor`] that serves no client. It opens the listening sockets, one for each worker (`SO_REUSEPORT`), starts
+//! itself anew as each of them, and keeps the sockets open, so that who waits to be accepted outlives a worker. A
+//! worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/fellows.rs`): it tells of each
+//! identity that a client takes or leaves, is told when a later claim was made elsewhere, and answers questions of the
+//! admin interface. The channel keeps its order, and that is all that take-over needs: `src/supervisor/identities.rs`
+//! has the argument, and the test of it.
+//!
 //! # The layers
 //!
 //! Arrows point upwards only; `tests/layers.rs` holds the source to it.
@@ -44,6 +54,7 @@
 //! | [`end`] | why a connection ended: the closed taxonomy and the record |
 //! | [`buf`] | bytes that wait |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
+//! | [`fellows`] | what workers and their supervisor say to each other, pure |
 //! | [`timer`] | the hierarchical wheel: one deadline a connection |
 //! | [`table`] | connections by index and generation |
 //! | [`conn`] | one connection's life, pure |
@@ -58,6 +69,7 @@
 //! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
 //! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
 //! | [`load`] | a generator of load and faults, a client of this server and of others |
+//! | [`supervisor`] | several workers: starts them, starts anew what dies, answers for all, settles who holds an identity |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
 //!
 //! # Contracts
@@ -91,6 +103,7 @@ pub mod config;
 pub mod conn;
 pub mod doctor;
 pub mod end;
+pub mod fellows;
 pub mod hub;
 pub mod lab;
 pub mod load;
@@ -102,6 +115,8 @@ pub mod reactor;
 pub mod report;
 pub mod serve;
 pub mod sim;
+pub mod supervisor;
+
 pub mod sys;
 pub mod table;
 pub mod time;

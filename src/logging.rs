@@ -6,23 +6,26 @@ use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
 use std::io::{self, Write};
 
-/// Starts logging to standard error.
+/// Starts logging to standard error. `worker`: the number of this one among several, which its lines then have.
 ///
 /// # Errors
 /// When the filter cannot be read; says what is wrong with it.
-pub fn start(settings: &LogSettings) -> Result<(), String> {
+pub fn start(settings: &LogSettings, worker: Option<u32>) -> Result<(), String> {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(&settings.filter);
     match settings.format {
-        LogFormat::Text => builder.format(text),
-        LogFormat::Json => builder.format(json),
+        LogFormat::Text => builder.format(move |out, record| text(out, record, worker)),
+        LogFormat::Json => builder.format(move |out, record| json(out, record, worker)),
     };
     builder.try_init().map_err(|error| error.to_string())
 }
 
-fn text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+fn text(out: &mut Formatter, record: &Record<'_>, worker: Option<u32>) -> io::Result<()> {
     let timestamp = out.timestamp_millis();
     write!(out, "{timestamp} {:<5} {}", record.level(), record.args())?;
+    if let Some(worker) = worker {
+        write!(out, " worker={worker}")?;
+    }
     let mut line = Line { out, failed: Ok(()) };
     // The visitor only stops early when writing has failed, and that is kept in the line.
     let _ = record.key_values().visit(&mut line);
@@ -45,11 +48,14 @@ impl<'kvs> VisitSource<'kvs> for Line<'_> {
     }
 }
 
-fn json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
+fn json(out: &mut Formatter, record: &Record<'_>, worker: Option<u32>) -> io::Result<()> {
     let mut object = Object(serde_json::Map::new());
     object.0.insert("time".into(), out.timestamp_millis().to_string().into());
     object.0.insert("level".into(), record.level().as_str().into());
     object.0.insert("event".into(), record.args().to_string().into());
+    if let Some(worker) = worker {
+        object.0.insert("worker".into(), worker.into());
+    }
     record.key_values().visit(&mut object).map_err(io::Error::other)?;
     writeln!(out, "{}", serde_json::Value::Object(object.0))
 }

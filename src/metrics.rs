@@ -192,6 +192,8 @@ pub struct Gauges<'a> {
     pub uptime_seconds: f64,
     /// Whether the server is going away.
     pub draining: bool,
+    /// Of a worker among others, what it did not pass on to them.
+    pub relays_dropped: Option<u64>,
 }
 
 /// TCP states that a connection on a listener's port can be in.
@@ -221,6 +223,13 @@ pub fn prometheus(counters: &Counters, gauges: &Gauges<'_>) -> String {
         "1 while the server drains: it says goodbye and accepts no clients.",
         u8::from(gauges.draining),
     );
+    if let Some(dropped) = gauges.relays_dropped {
+        page.counter(
+            "linger_relays_dropped_total",
+            "Presence events not passed on to other workers.",
+            dropped,
+        );
+    }
     page.counter("linger_loop_turns_total", "Turns of the event loop.", counters.turns);
     page.text
 }

@@ -253,6 +253,11 @@ pub fn replaced(identity: &str, older: Key, newer: Key) {
     debug!(identity, older:% = older, newer:% = newer; "identity_replaced");
 }
 
+/// An identity was taken over by a connection of another worker.
+pub fn replaced_elsewhere(identity: &str, older: Key, worker: u32) {
+    debug!(identity, older:% = older, newer_worker = worker; "identity_replaced");
+}
+
 /// A protocol error, as it was told to the peer.
 pub fn protocol_error(key: Key, text: &str) {
     debug!(key:% = key, text; "protocol_error");
@@ -292,6 +297,43 @@ pub fn reloaded(notes: &[String]) {
         warn!(note = note.as_str(); "reload_note");
     }
     info!(notes = notes.len(); "reloaded");
+}
+
+/// A worker's process was started.
+pub fn worker_started(number: u32, pid: u32, restarts: u64) {
+    info!(worker = number, pid, restarts; "worker_started");
+}
+
+/// A worker's process could not be started.
+pub fn worker_not_started(number: u32, fatal: &Fatal, pause: Duration) {
+    error!(worker = number, cannot = fatal.what.as_str(), why = fatal.why.as_str(), again_in_s = seconds(pause); "worker_not_started");
+}
+
+/// A worker's process has ended: how, and when another takes its place, if one does.
+pub fn worker_ended(number: u32, status: &str, lived: Duration, pause: Option<Duration>) {
+    match pause {
+        Some(pause) => {
+            let advice =
+                "its clients have lost their connections; who waited to be accepted waits for its successor";
+            warn!(worker = number, status, lived_s = seconds(lived), again_in_s = seconds(pause), advice; "worker_ended");
+        }
+        None => info!(worker = number, status, lived_s = seconds(lived); "worker_ended"),
+    }
+}
+
+/// All workers are told to part from their clients.
+pub fn workers_drain(workers: usize, at_once: bool) {
+    info!(workers, at_once; "workers_drain");
+}
+
+/// All workers have ended, as they were asked to.
+pub fn all_drained(workers: usize, uptime: Duration) {
+    info!(workers, uptime_s = seconds(uptime); "workers_stopped");
+}
+
+/// The state of a server with workers, on SIGUSR1; each of them tells its own.
+pub fn workers_state(workers: usize, identities: usize, moved: u64) {
+    info!(workers, identities, identities_moved = moved; "workers_state");
 }
 
 /// The state of the whole server, on SIGUSR1.

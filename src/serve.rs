@@ -1,11 +1,15 @@
-//! `linger serve`: puts settings, kernel and reactor together, and tells a person what there is to try.
+//! `linger serve`: puts settings, kernel and reactor together, alone or as one of several workers, and tells a person
+//! what there is to try.
 
-use crate::config::settings::{Protocol, Settings};
-use crate::config::{Mistake, Sources, load};
-use crate::net::{Address, Fatal};
-use crate::reactor::Reactor;
+use crate::config::settings::{ListenerSettings, Protocol, Settings};
+use crate::config::{Mistake, Sources, load, resolve_read};
+use crate::fellows::{Channel, More, ToSupervisor, ToWorker};
+use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
+use crate::reactor::{Reactor, Reload};
+use crate::supervisor::{Plan, Supervisor};
 pub use crate::sys::clock;
-use crate::sys::{Os, limits};
+use crate::sys::worker::{self, Handed};
+use crate::sys::{Os, Stream, limits};
 use crate::{logging, report};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,10 +26,27 @@ pub fn descriptors_besides(settings: &Settings) -> u64 {
         + u64::from(crate::reactor::admin_connections_max(settings))
 }
 
-/// Serves with `settings`; `sources` are where to read them again on SIGHUP.
-pub fn run(settings: Settings, sources: Sources) -> ExitCode {
-    match try_run(settings, sources) {
-        Ok(()) => ExitCode::SUCCESS,
+/// Serves with `settings`; `sources` are where to read them again on SIGHUP, and `file` is the text of the file that
+/// they were read from.
+pub fn run(settings: Settings, sources: Sources, file: String) -> ExitCode {
+    let workers = settings.server.workers.unwrap_or_else(worker::processors);
+    let outcome = if workers > 1 {
+        try_supervise(Plan { settings, sources, file, workers })
+    } else {
+        try_run(settings, sources).map(|()| true)
+    };
+    exit_code(outcome)
+}
+
+/// Serves as a worker, with what its supervisor has opened and says.
+pub fn work(handed: &Handed, sources: Sources) -> ExitCode {
+    exit_code(try_work(handed, sources).map(|()| true))
+}
+
+fn exit_code(outcome: Result<bool, Fatal>) -> ExitCode {
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(fatal) => {
             report::fatal(&fatal);
             ExitCode::FAILURE
@@ -34,10 +55,78 @@ pub fn run(settings: Settings, sources: Sources) -> ExitCode {
 }
 
 fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
-    logging::start(&settings.log)
-        .map_err(|why| Fatal { what: format!("log with filter {:?}", settings.log.filter), why })?;
+    start_logging(&settings, None)?;
+    let (descriptors, for_clients) = descriptors_for(&settings)?;
+    let mut reactor = Reactor::new(Os::new()?, settings, for_clients, reload_from(sources, |_| {}))?;
+    let addresses: Vec<_> = reactor.addresses().collect();
+    greet(&addresses, &clients_at_once(reactor.connections_max()), descriptors);
+    reactor.run()?;
+    Ok(())
+}
+
+fn try_supervise(plan: Plan) -> Result<bool, Fatal> {
+    start_logging(&plan.settings, None)?;
+    // Before they are started: they inherit it.
+    let (descriptors, for_clients) = descriptors_for(&plan.settings)?;
+    let own = plan.settings.server.connections_max;
+    let clients = clients_at_once(own.map_or(for_clients, |own| own.min(for_clients)));
+    let limits = format!("{clients} for each of {} workers", plan.workers);
+    let supervisor = Supervisor::new(plan)?;
+    supervisor.run(|supervisor| {
+        let addresses: Vec<_> = supervisor.addresses().collect();
+        greet(&addresses, &limits, descriptors);
+    })
+}
+
+fn try_work(handed: &Handed, sources: Sources) -> Result<(), Fatal> {
+    let hand = worker::take(handed)?;
+    let mut os = Os::for_worker(hand.listeners)?;
+    let mut channel = Channel::new(hand.channel);
+    let refused = |_| Fatal { what: "watch the supervisor".to_owned(), why: "out of memory".to_owned() };
+    os.watch(channel.stream(), Token::FELLOWS, Interest::ReadWrite).map_err(refused)?;
+    let file = first_words(&mut os, &mut channel)?;
+    let mut reload = reload_from(sources, as_worker);
+    // It was sound when the supervisor read it.
+    let settings =
+        reload(Some(&file)).map_err(|why| Fatal { what: "read the configuration".to_owned(), why })?;
+    start_logging(&settings, Some(handed.number))?;
+    let (_, for_clients) = descriptors_for(&settings)?;
+    let mut reactor = Reactor::new(os, settings, for_clients, reload)?;
+    reactor.join(channel, handed.number, handed.of);
+    reactor.run()?;
+    Ok(())
+}
+
+/// Waits for what a supervisor says first.
+fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor>) -> Result<String, Fatal> {
+    let gone = || Fatal { what: "hear of the supervisor".to_owned(), why: "it is gone".to_owned() };
+    loop {
+        let heard = channel.receive();
+        match channel.next_message() {
+            Ok(Some(ToWorker::Start { file })) => return Ok(file),
+            Ok(None) if heard == Ok(More::Maybe) => {}
+            Ok(None) if heard.is_ok() => os.poll(None, &mut Vec::new())?,
+            Ok(_) | Err(_) => return Err(gone()),
+        }
+    }
+}
+
+/// Of the settings of a server, what is for one of its workers: the admin interface is the supervisor's, and so is
+/// how many workers there are.
+fn as_worker(settings: &mut Settings) {
+    settings.listeners.retain(|listener| listener.protocol.serves_clients());
+    settings.server.workers = Some(1);
+}
+
+fn start_logging(settings: &Settings, worker: Option<u32>) -> Result<(), Fatal> {
+    logging::start(&settings.log, worker)
+        .map_err(|why| Fatal { what: format!("log with filter {:?}", settings.log.filter), why })
+}
+
+/// Raises the bound on descriptors, and tells how many are for clients.
+fn descriptors_for(settings: &Settings) -> Result<(limits::Descriptors, u32), Fatal> {
     let descriptors = limits::raise_descriptors();
-    let reserved = descriptors_besides(&settings);
+    let reserved = descriptors_besides(settings);
     let for_clients = u32::try_from(descriptors.now.saturating_sub(reserved)).unwrap_or(u32::MAX);
     if for_clients == 0 {
         return Err(Fatal {
@@ -48,25 +137,46 @@ fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
             ),
         });
     }
-    let reload = Box::new(move || {
-        load(&sources)
-            .map_err(|mistakes| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n"))
-    });
-    let mut reactor = Reactor::new(Os::new()?, settings, for_clients, reload)?;
-    for (settings, address) in reactor.addresses() {
-        report::listening(settings, address);
-    }
-    let greeting = greeting(&reactor, descriptors);
-    // A closed standard output is no reason not to serve.
-    let _ = std::io::stdout().write_all(greeting.as_bytes());
-    reactor.run()?;
-    Ok(())
+    Ok((descriptors, for_clients))
 }
 
-fn greeting(reactor: &Reactor<Os>, descriptors: limits::Descriptors) -> String {
+/// Reads the configuration again: the file, unless its text is there already. `keep` takes out of it what is not for
+/// this process.
+fn reload_from(sources: Sources, keep: fn(&mut Settings)) -> Reload {
+    Box::new(move |file| {
+        let read = match file {
+            Some(file) => resolve_read(&sources, file).map(|effective| effective.settings),
+            None => load(&sources),
+        };
+        let all =
+            |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+        let mut settings = read.map_err(all)?;
+        keep(&mut settings);
+        Ok(settings)
+    })
+}
+
+fn clients_at_once(count: u32) -> String {
+    format!("{count} client connections at once")
+}
+
+/// Says what is open, in the log and to whoever started the server.
+fn greet(addresses: &[(&ListenerSettings, &Address)], clients: &str, descriptors: limits::Descriptors) {
+    for (settings, address) in addresses {
+        report::listening(settings, address);
+    }
+    // A closed standard output is no reason not to serve.
+    let _ = std::io::stdout().write_all(greeting(addresses, clients, descriptors).as_bytes());
+}
+
+fn greeting(
+    addresses: &[(&ListenerSettings, &Address)],
+    clients: &str,
+    descriptors: limits::Descriptors,
+) -> String {
     let mut text = format!("linger {} (pid {}) listens on\n", env!("CARGO_PKG_VERSION"), std::process::id());
     let mut tries = String::new();
-    for (settings, address) in reactor.addresses() {
+    for (settings, address) in addresses {
         let _ = writeln!(text, "  {:<6} {address}", settings.name);
         for line in to_try(settings.protocol, address) {
             let _ = writeln!(tries, "  {line}");
@@ -79,9 +189,8 @@ fn greeting(reactor: &Reactor<Os>, descriptors: limits::Descriptors) -> String {
     };
     let _ = writeln!(
         text,
-        "limits: {} client connections at once (RLIMIT_NOFILE {}{raised})\ntry:\n{tries}stop: Ctrl-C or SIGTERM says \
+        "limits: {clients} (RLIMIT_NOFILE {}{raised})\ntry:\n{tries}stop: Ctrl-C or SIGTERM says \
          goodbye to everyone first, a second one ends at once",
-        reactor.connections_max(),
         descriptors.now,
     );
     text

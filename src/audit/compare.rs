@@ -143,6 +143,8 @@ pub struct Comparison {
     seen: Vec<u64>,
     before: Memory,
     after: Memory,
+    /// Other processes are rightly on our ports; whether this one judges what none of them holds yet.
+    fellows: Option<bool>,
     tallies: Vec<Tally>,
     rows: u64,
     present: Counts,
@@ -188,12 +190,21 @@ impl Comparison {
             seen: vec![0; slots.div_ceil(64)],
             before,
             after: Memory::default(),
+            fellows: None,
             rows: 0,
             present: Counts::default(),
             fresh: Counts::default(),
             examples: Vec::new(),
             ours_found: Vec::new(),
         }
+    }
+
+    /// Leaves out what fellows on the same ports hold, who have audits of their own. What no program holds is seen by
+    /// all of them, and looked at by the one whose `fellows` is true.
+    #[must_use]
+    pub const fn among_fellows(mut self, fellows: Option<bool>) -> Self {
+        self.fellows = fellows;
+        self
     }
 
     /// When it began.
@@ -238,12 +249,14 @@ impl Comparison {
                         self.close_wait(&member, row, now);
                     }
                 }
+                // A fellow's, or another program's, which cannot be told apart.
+                None if self.fellows.is_some() => return,
                 // Accepted since the audit began, or not by us.
                 None if !self.stranger(row, listener, false) => return,
                 None => {}
             }
-        } else if matches!(row.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT)
-            && !self.stranger(row, listener, true)
+        } else if self.fellows == Some(false)
+            || matches!(row.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT) && !self.stranger(row, listener, true)
         {
             return;
         }

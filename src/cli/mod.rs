@@ -12,6 +12,7 @@ mod load;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
+use crate::sys::worker::Handed;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -151,6 +152,15 @@ struct ConfigArgs {
     /// Most client connections at once
     #[arg(long, value_name = "NUMBER")]
     max_connections: Option<String>,
+    /// Serve with that many processes, or one a processor: NUMBER or auto
+    ///
+    /// From 2 on, a supervisor starts single-threaded workers on the same ports, starts anew what dies, and answers
+    /// for all of them at the admin interface. An identity is held by one connection, whichever worker has it, and
+    /// BEATFOR reaches it there; PUBLISH and presence events reach the subscribers of all workers. What does not
+    /// cross: SEND and STATE of an identity that another worker's client holds are answered with an error; WHO,
+    /// PUBSUB, CLIENT and INFO know one worker only.
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<String>,
     /// Set any other key, as in drain.timeout=10s (repeatable)
     ///
     /// TABLE.KEY=VALUE, for the tables server, turn, drain, log, admin and defaults; strings without
@@ -158,6 +168,9 @@ struct ConfigArgs {
     /// defaults, wherever each was given.
     #[arg(short, long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// What a worker is handed by its supervisor
+    #[arg(long, hide = true, value_parser = Handed::parse)]
+    as_worker: Option<Handed>,
 }
 
 impl ConfigArgs {
@@ -167,6 +180,7 @@ impl ConfigArgs {
             ("--log", "log.filter", self.log),
             ("--log-format", "log.format", self.log_format),
             ("--max-connections", "server.max_connections", self.max_connections),
+            ("--workers", "server.workers", self.workers),
         ];
         let named = named.into_iter().filter_map(|(flag, key, value)| {
             Some(Override { flag: flag.to_owned(), key: key.to_owned(), value: value? })
@@ -210,7 +224,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     match cli.command {
-        Command::Serve(arguments) => serve(arguments.sources()),
+        Command::Serve(mut arguments) => match arguments.as_worker.take() {
+            Some(handed) => crate::serve::work(&handed, arguments.sources()),
+            None => serve(arguments.sources()),
+        },
         Command::Check(arguments) => check(&arguments.sources()),
         Command::Config => print(config::template().as_bytes()),
         Command::Doctor(arguments) => doctor::run(arguments),
@@ -229,10 +246,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(sources: Sources) -> ExitCode {
-    match config::resolve(&sources) {
-        Ok(effective) => {
+    let read = config::read(&sources);
+    match read.and_then(|file| Ok((config::resolve_read(&sources, &file)?, file))) {
+        Ok((effective, file)) => {
             hints(&effective.hints);
-            crate::serve::run(effective.settings, sources)
+            crate::serve::run(effective.settings, sources, file)
         }
         Err(mistakes) => report(&mistakes),
     }

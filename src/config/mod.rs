@@ -86,23 +86,35 @@ pub fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
 /// # Errors
 /// As [`load`].
 pub fn resolve(sources: &Sources) -> Result<Effective, Vec<Mistake>> {
-    let Some(path) = &sources.file else { return resolve_text(sources, None) };
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => resolve_text(sources, Some((&name, &text))),
-        Err(error) => {
-            let unreadable = Mistake {
-                place: Place::Whole { path: name.into() },
-                key: String::new(),
-                wrong: format!("the file cannot be read: {error}"),
-                right: "`linger config` prints a file to start from".to_owned(),
-            };
-            // The flags may have mistakes of their own, to be mended in the same go.
-            let mut mistakes = vec![unreadable];
-            mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());
-            Err(mistakes)
-        }
-    }
+    resolve_read(sources, &read(sources)?)
+}
+
+/// Reads the file of the sources, if they name one; empty if they do not. What [`resolve_read`] takes.
+///
+/// # Errors
+/// That it cannot be read, and what the flags have wrong besides: to be mended in the same go.
+pub fn read(sources: &Sources) -> Result<String, Vec<Mistake>> {
+    let Some(path) = &sources.file else { return Ok(String::new()) };
+    std::fs::read_to_string(path).map_err(|error| {
+        let unreadable = Mistake {
+            place: Place::Whole { path: path.display().to_string().into() },
+            key: String::new(),
+            wrong: format!("the file cannot be read: {error}"),
+            right: "`linger config` prints a file to start from".to_owned(),
+        };
+        let mut mistakes = vec![unreadable];
+        mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());
+        mistakes
+    })
+}
+
+/// As [`resolve`], with the text that [`read`] gave, here or in another process.
+///
+/// # Errors
+/// As [`load`].
+pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Mistake>> {
+    let name = sources.file.as_ref().map(|path| path.display().to_string());
+    resolve_text(sources, name.as_deref().map(|name| (name, text)))
 }
 
 /// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources: all of

@@ -114,6 +114,8 @@ pub struct TurnSettings {
 /// What belongs to the whole process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ServerSettings {
+    /// Processes that serve the listeners; `None`: one a processor. With 1 there is no supervisor.
+    pub workers: Option<u32>,
     /// Most connections at once; `None`: derived from `RLIMIT_NOFILE`.
     pub connections_max: Option<u32>,
     /// How often a stalled accept is tried again without a close to prompt it.

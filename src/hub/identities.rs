@@ -139,6 +139,48 @@ impl Hub {
         Ok(Vouched { holder: holder.key(), replaced_channel: channel.key(), orphaned_holder })
     }
 
+    /// As [`vouch`](Self::vouch), for an identity that may be held elsewhere: it need not be known here.
+    pub fn vouch_for_any(
+        &mut self,
+        member: &mut Membership,
+        key: Key,
+        id: &[u8],
+    ) -> Result<Vouched, Refused> {
+        self.check_name(id)?;
+        // It stays, for it has a channel now.
+        self.identities.find_or_insert(id);
+        self.vouch(member, key, id)
+    }
+
+    /// Takes identity `id` from the connection that holds it: its holder is elsewhere now.
+    pub fn vacate(&mut self, id: &[u8]) {
+        let Some(slot) = self.identities.find(id) else { return };
+        let identity = self.identity_mut(slot);
+        if std::mem::replace(&mut identity.holder, Seat::EMPTY) == Seat::EMPTY {
+            return;
+        }
+        let unused = identity.channel == Seat::EMPTY;
+        self.held -= 1;
+        if unused {
+            self.identities.remove(slot);
+        }
+    }
+
+    /// Takes the heartbeat channel from identity `id`: it is elsewhere now.
+    pub fn vacate_channel(&mut self, id: &[u8]) {
+        let Some(slot) = self.identities.find(id) else { return };
+        let identity = self.identity_mut(slot);
+        identity.channel = Seat::EMPTY;
+        if identity.holder == Seat::EMPTY {
+            self.identities.remove(slot);
+        }
+    }
+
+    /// The heartbeat channel of identity `id`.
+    pub fn channel(&self, id: &[u8]) -> Option<Key> {
+        self.identities.get(id)?.channel.key()
+    }
+
     /// The connection that a beat on connection `key` keeps alive.
     pub fn vouched_holder(&self, member: &Membership, key: Key) -> Option<Key> {
         let entry = self.identities.at(member.vouches_for?)?;

@@ -139,6 +139,8 @@ impl Token {
     /// Rows of the kernel's table of sockets: among those of listeners, of which there are never so many, so that
     /// it costs connections nothing to be told from it.
     pub const SOCKETS: Self = Self(u32::MAX as u64);
+    /// The channel to a worker's supervisor, placed likewise.
+    pub const FELLOWS: Self = Self(u32::MAX as u64 - 1);
 }
 
 /// One entry of a poll: hints about one source.
@@ -405,6 +407,8 @@ pub enum Signal {
     Reload,
     /// SIGUSR1: log a summary of the state.
     Report,
+    /// SIGCHLD, where it was asked for: a child may have ended.
+    Child,
 }
 
 /// The loop cannot start or go on: what was tried, and the kernel's answer.

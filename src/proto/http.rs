@@ -101,6 +101,32 @@ pub enum Status {
 }
 
 impl Status {
+    const ALL: [Self; 13] = [
+        Self::Ok,
+        Self::Accepted,
+        Self::BadRequest,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::ContentTooLarge,
+        Self::HeaderTooLarge,
+        Self::Internal,
+        Self::NotImplemented,
+        Self::Unavailable,
+        Self::VersionNotSupported,
+    ];
+
+    /// The number.
+    pub fn code(self) -> u16 {
+        self.line()[..3].parse().expect("each line begins with its number")
+    }
+
+    /// The status of that number, if this server sends it.
+    pub fn from_code(code: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.code() == code)
+    }
+
     /// The number and its phrase.
     pub const fn line(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@
 //! | `online` | a connection has taken the identity |
 //! | `suspect` | its heartbeat is overdue; output to it is withheld |
 //! | `revived` | it was heard of again before the grace ran out |
-//! | `offline {...}` | its connection has ended, and why; `null` if it only took another identity |
+//! | `offline {...}` | its connection has ended, and why; `null` if it only took another identity, or if its worker died |
 //!
 //! A take-over is one more `online`: the old connection ends `peer.replaced`, but the identity never left.
 

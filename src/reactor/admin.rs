@@ -67,7 +67,7 @@ impl<K: Kernel> Reactor<K> {
         self.replies = replies;
     }
 
-    fn respond(&mut self, request: &Request) -> Response<'static> {
+    pub(super) fn respond(&mut self, request: &Request) -> Response<'static> {
         // A web page can make a browser on this host send requests here; it cannot hide that it did.
         if request.origin.is_some() {
             return Response::text(Status::Forbidden, "requests from web pages are refused\n");
@@ -128,6 +128,7 @@ impl<K: Kernel> Reactor<K> {
             }),
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.drain.is_some(),
+            relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
         };
         prometheus(&self.counters, &gauges)
     }

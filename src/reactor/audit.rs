@@ -124,7 +124,8 @@ impl<K: Kernel> Reactor<K> {
         let slots = self.table.slots_used();
         let before = std::mem::take(&mut self.audits.memory);
         self.audits.running = Some(Box::new(Running {
-            comparison: Comparison::new(self.now, places, slots, self.table.len(), before),
+            comparison: Comparison::new(self.now, places, slots, self.table.len(), before)
+                .among_fellows(self.fellows.as_ref().map(|fellows| fellows.judges_queues())),
             query: SocketQuery { ports, states, evidence: false },
             families,
             slots,

@@ -85,6 +85,7 @@ impl<K: Kernel> Reactor<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
     pub(super) fn sleep(&self) -> Option<Duration> {
         let work = self.audits.due
+            || self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready())
             || !self.posted.is_empty()
             || !self.resume.is_empty()
             || !self.flush.is_empty()

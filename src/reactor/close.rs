@@ -88,6 +88,10 @@ impl<K: Kernel> Reactor<K> {
     /// What the others get to know of an ending.
     pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, end: Option<&End>) {
         let left = self.hub.leave(membership, key);
+        if let Some(fellows) = &mut self.fellows {
+            left.identity.iter().for_each(|id| fellows.on_left(key, id, end));
+            fellows.on_stopped(key);
+        }
         if let Some(id) = left.identity {
             self.posted.push_back(Effect::Presence { id, event: Event::Offline(end.copied().map(Box::new)) });
         }

@@ -123,6 +123,8 @@ impl<K: Kernel> Reactor<K> {
         let subscribed = resp.membership.subscriptions() > 0;
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
             self.posted.push_back(Effect::Vouch { key: holder });
+        } else if let Some(fellows) = &mut self.fellows {
+            fellows.on_beat(key, now);
         }
         let command = Command::parse(arguments).and_then(|command| {
             if subscribed && resp.version == Version::Resp2 {
@@ -180,10 +182,10 @@ impl<K: Kernel> Reactor<K> {
             Command::BeatFor(identity) => self.beat_for(key, identity, replies),
             Command::Send { identity, payload } => self.send_direct(key, identity, payload, replies),
             Command::Who(pattern) => self.who(key, pattern.unwrap_or(b"*"), replies),
-            Command::State(identity) => {
-                let state = self.hub.state(identity.as_str().as_bytes());
-                self.reply(key, replies, |reply| reply.simple(state.map_or("offline", |state| state.name())));
-            }
+            Command::State(identity) => match self.hub.state(identity.as_str().as_bytes()) {
+                Some(state) => self.reply(key, replies, |reply| reply.simple(state.name())),
+                None => self.reply_absent(key, replies, |reply| reply.simple("offline")),
+            },
             Command::Subscribe(names) => {
                 self.subscribe(key, names, Confirmation::Subscribe, Hub::subscribe, replies);
             }
@@ -262,6 +264,9 @@ impl<K: Kernel> Reactor<K> {
         server_ping: bool,
         replies: &mut Vec<u8>,
     ) {
+        if self.refuses_claims(key, replies) {
+            return;
+        }
         let (hub, table) = (&mut self.hub, &mut self.table);
         let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
         let identified = match hub.identify(&mut resp.membership, key, identity.as_str().as_bytes()) {
@@ -271,6 +276,9 @@ impl<K: Kernel> Reactor<K> {
         resp.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
         if server_ping || resp.rare.is_some() {
             resp.rare.get_or_insert_default().server_ping = server_ping;
+        }
+        if let Some(fellows) = &mut self.fellows {
+            fellows.on_identified(key, identity.as_str().as_bytes(), &identified);
         }
         if let Some(id) = identified.left {
             self.posted.push_back(Effect::Presence { id, event: Event::Offline(None) });
@@ -293,15 +301,42 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn beat_for(&mut self, key: Key, identity: Identity<'_>, replies: &mut Vec<u8>) {
-        let (hub, table) = (&mut self.hub, &mut self.table);
+        if self.refuses_claims(key, replies) {
+            return;
+        }
+        let (hub, table, id) = (&mut self.hub, &mut self.table, identity.as_str().as_bytes());
         let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
-        let vouched = match hub.vouch(&mut resp.membership, key, identity.as_str().as_bytes()) {
+        // One that nobody holds here may be held elsewhere.
+        let vouch = if self.fellows.is_some() { Hub::vouch_for_any } else { Hub::vouch };
+        let vouched = match vouch(hub, &mut resp.membership, key, id) {
             Ok(vouched) => vouched,
             Err(refused) => return self.reply_refused(key, refused, replies),
         };
+        if let Some(fellows) = &mut self.fellows {
+            fellows.on_vouched(key, id, vouched, self.now);
+        }
         self.posted.extend(vouched.holder.map(|key| Effect::Vouch { key }));
         self.posted.extend(vouched.orphaned_holder.map(|key| Effect::Doubt { key }));
         reply_ok(replies);
+    }
+
+    /// Whether nothing more is to be claimed or published, because the supervisor does not keep up; says so.
+    pub(super) fn refuses_claims(&self, key: Key, replies: &mut Vec<u8>) -> bool {
+        let refuses = self.fellows.as_ref().is_some_and(|fellows| !fellows.keeps_up());
+        if refuses {
+            self.reply(key, replies, |reply| {
+                reply.error("ERR the supervisor does not keep up; come back later");
+            });
+        }
+        refuses
+    }
+
+    /// Answers for an identity that nobody holds here: in one process nobody does, and `nobody` is what to say then.
+    fn reply_absent(&self, key: Key, replies: &mut Vec<u8>, nobody: impl FnOnce(&mut Reply<'_>)) {
+        match &self.fellows {
+            Some(fellows) => self.reply(key, replies, |reply| reply.error(&fellows.not_here())),
+            None => self.reply(key, replies, nobody),
+        }
     }
 
     pub(super) fn reply_refused(&self, key: Key, refused: Refused, replies: &mut Vec<u8>) {
@@ -310,7 +345,11 @@ impl<K: Kernel> Reactor<K> {
 
     fn send_direct(&mut self, key: Key, identity: Identity<'_>, payload: &[u8], replies: &mut Vec<u8>) {
         // One that is ending is sent nothing more: to count it would claim a delivery.
-        let holder = self.hub.holder(identity.as_str().as_bytes()).filter(|&to| !self.is_ending(to));
+        let holder = self.hub.holder(identity.as_str().as_bytes());
+        if holder.is_none() {
+            return self.reply_absent(key, replies, |reply| reply.count(0));
+        }
+        let holder = holder.filter(|&to| !self.is_ending(to));
         let version =
             holder.and_then(|to| self.table.get(to)).and_then(|conn| conn.resp()).map(|resp| resp.version);
         if let (Some(to), Some(version)) = (holder, version) {

@@ -5,7 +5,7 @@
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
 //! (the one close path), `suspect` (silence, doubt and what is done about it); then what the protocols ask for
 //! (`commands`, `pubsub`, `clients`, `admin`), what the operator does (`operate`) and is told unasked (`queues`,
-//! `audit`).
+//! `audit`), and its part among other workers (`fellows`).
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
 //! see.
 
@@ -18,6 +18,7 @@ mod close;
 mod commands;
 mod drive;
 mod entry;
+mod fellows;
 mod input;
 mod inspect;
 mod operate;
@@ -39,10 +40,11 @@ use accept::Gate;
 use audit::Audits;
 use clock::House;
 use entry::Connection;
+use fellows::Fellows;
 use input::Pool;
 pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload};
-use posted::Effect;
+use posted::{EFFECTS_HIGH, Effect};
 use std::collections::VecDeque;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
@@ -100,6 +102,8 @@ pub struct Reactor<K: Kernel> {
     reload: Reload,
     counters: Counters,
     report: Report,
+    /// What it is among others; `None`: the only process of its server.
+    fellows: Option<Box<Fellows<K::Stream>>>,
 }
 
 /// A listener and what is known of its accept queue.
@@ -199,6 +203,7 @@ impl<K: Kernel> Reactor<K> {
             counters,
             kernel,
             settings,
+            fellows: None,
         })
     }
 
@@ -230,6 +235,11 @@ impl<K: Kernel> Reactor<K> {
             self.dispatch(event);
         }
         self.ready = ready;
+        // Before effects: what others said has some, too. Where too many wait already, so does that.
+        if self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready()) && self.posted.len() < EFFECTS_HIGH
+        {
+            self.hear_fellows()?;
+        }
         // After I/O, so that effects of what was read now are seen now.
         self.run_posted();
         // After I/O: a heartbeat received this turn must cancel its own timeout.
@@ -240,6 +250,8 @@ impl<K: Kernel> Reactor<K> {
         if self.audits.due {
             self.audit_on();
         }
+        // Last: everything above may have something to tell.
+        self.tell_fellows()?;
         Ok(self.flow())
     }
 
@@ -250,6 +262,7 @@ impl<K: Kernel> Reactor<K> {
             match source(event.token) {
                 Source::Signals => self.take_signals(),
                 Source::Sockets => self.audits.due = true,
+                Source::Fellows => self.note_fellows(),
                 Source::Listener(index) => self.listeners[index].gate.on_edge(),
                 Source::Connection(_) => {}
             }
@@ -298,6 +311,7 @@ pub fn admin_connections_max(settings: &Settings) -> u32 {
 enum Source {
     Signals,
     Sockets,
+    Fellows,
     Listener(usize),
     Connection(Key),
 }
@@ -308,12 +322,14 @@ const fn listener_token(index: usize) -> Token {
 }
 
 const SOCKETS: Key = Key::from_token(Token::SOCKETS);
+const FELLOWS: Key = Key::from_token(Token::FELLOWS);
 
 const fn source(token: Token) -> Source {
     let key = Key::from_token(token);
     match (token, key.generation) {
         (Token::SIGNAL, _) => Source::Signals,
         (_, 0) if key.index == SOCKETS.index => Source::Sockets,
+        (_, 0) if key.index == FELLOWS.index => Source::Fellows,
         (_, 0) => Source::Listener(key.index as usize),
         (_, _) => Source::Connection(key),
     }

@@ -10,8 +10,9 @@ use crate::report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
-/// Reads the configuration again: the new settings, or all that is wrong with them.
-pub type Reload = Box<dyn FnMut() -> Result<Settings, String>>;
+/// Reads the configuration again: the new settings, or all that is wrong with them. It is given the text of the file
+/// where somebody has read that already.
+pub type Reload = Box<dyn FnMut(Option<&str>) -> Result<Settings, String>>;
 
 /// Steps in which a drain is spread: more would only wake the loop more often.
 const DRAIN_STEPS: usize = 100;
@@ -43,11 +44,16 @@ pub struct Drained {
 impl<K: Kernel> Reactor<K> {
     pub(super) fn take_signals(&mut self) {
         while let Some(signal) = self.kernel.next_signal() {
-            match signal {
-                Signal::Terminate => self.begin_drain(),
-                Signal::Reload => self.reload_settings(),
-                Signal::Report => self.report_state(),
-            }
+            self.on_signal(signal);
+        }
+    }
+
+    pub(super) fn on_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Terminate => self.begin_drain(),
+            Signal::Reload => self.reload_settings(None),
+            Signal::Report => self.report_state(),
+            Signal::Child => {}
         }
     }
 
@@ -143,8 +149,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Applies what can be applied to a running server; says what cannot.
-    fn reload_settings(&mut self) {
-        let new = match (self.reload)() {
+    pub(super) fn reload_settings(&mut self, file: Option<&str>) {
+        let new = match (self.reload)(file) {
             Ok(new) => new,
             Err(mistakes) => return report::reload_refused(&mistakes),
         };
@@ -165,6 +171,9 @@ impl<K: Kernel> Reactor<K> {
         }
         if new.log != self.settings.log {
             notes.push("log filter and format need a restart".to_owned());
+        }
+        if new.server.workers != self.settings.server.workers {
+            notes.push("the number of workers needs a restart".to_owned());
         }
         self.report.set_endings_per_second(new.log.endings_per_second);
         self.connections_max = new.server.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);

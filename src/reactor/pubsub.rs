@@ -17,7 +17,13 @@ impl<K: Kernel> Reactor<K> {
                 reply.error("ERR channels $presence:* are the server's; clients may only subscribe");
             });
         }
+        if self.refuses_claims(key, replies) {
+            return;
+        }
         let receivers = self.publish(channel, payload);
+        if let Some(fellows) = &mut self.fellows {
+            fellows.on_published(channel, payload);
+        }
         self.reply(key, replies, |reply| reply.count(receivers));
     }
 

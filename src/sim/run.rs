@@ -91,7 +91,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let cast = cast(&mut rng, &plan, &mut world);
     let stage = Rc::new(RefCell::new(Stage { world, cast }));
     let kernel = SimKernel::new(Rc::clone(&stage));
-    let reload: crate::reactor::Reload = Box::new(|| Err("no file".into()));
+    let reload: crate::reactor::Reload = Box::new(|_| Err("no file".into()));
     let mut reactor = match Reactor::new(kernel, plan.settings.clone(), plan.descriptors, reload) {
         Ok(reactor) => reactor,
         Err(fatal) => unreachable!("the simulated kernel refuses no listener: {fatal}"),

@@ -36,6 +36,35 @@ impl Listener {
     /// # Errors
     /// What was asked for and what the kernel answered, in a sentence for the operator.
     pub fn open(spec: &ListenSpec) -> Result<Self, Fatal> {
+        Self::open_with(spec, false)
+    }
+
+    /// Opens `count` listeners on one address of TCP, of which each gets its share of the clients (`SO_REUSEPORT`); also
+    /// on port 0, where the kernel chooses once.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); also where another process of this user shares its port so readily, as a second
+    /// server like this one would.
+    pub fn open_shared(spec: &ListenSpec, count: usize) -> Result<Vec<Self>, Fatal> {
+        // Whoever listens there without having been started by us is found by a socket that does not share.
+        drop(Self::open_with(&ListenSpec { backlog: 1, ..spec.clone() }, false)?);
+        let mut spec = spec.clone();
+        let mut all = Vec::with_capacity(count);
+        for _ in 0..count {
+            let one = Self::open_with(&spec, true)?;
+            spec.address = one.address.clone();
+            all.push(one);
+        }
+        Ok(all)
+    }
+
+    /// Takes over a listening socket that another process has opened on `asked`, and keeps the file of.
+    pub(super) fn adopt(fd: OwnedFd, asked: &Address) -> Self {
+        let address = bound_address(&fd, asked);
+        Self { _file: None, fd, address }
+    }
+
+    fn open_with(spec: &ListenSpec, shared: bool) -> Result<Self, Fatal> {
         let what = || format!("listen on {}", spec.address);
         let refused = |errno| Fatal { what: what(), why: why(errno, &spec.address) };
         let Some(name) = Name::new(&spec.address) else {
@@ -51,6 +80,9 @@ impl Listener {
                 // A port whose old connections are in TIME_WAIT may be bound again at once.
                 let on = |level, name, value| sockopt::set(fd.as_fd(), level, name, value).map_err(refused);
                 on(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+                if shared {
+                    on(libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+                }
                 if socket.is_ipv6() {
                     on(libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, c_int::from(*v6_only))?;
                 }

@@ -29,6 +29,7 @@ pub mod stream;
 mod tcp_info;
 #[cfg(test)]
 mod testing;
+pub mod worker;
 
 pub use listener::Listener;
 pub use sock_diag::SocketTable;
@@ -41,10 +42,11 @@ use crate::net::{
 use crate::time::{Duration, Instant};
 use libc::c_int;
 use mio::unix::SourceFd;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
+use std::collections::VecDeque;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Most readiness entries taken from the kernel in one poll (12 bytes each). What does not fit comes with
@@ -63,6 +65,8 @@ pub struct Os {
     fine: Vec<libc::epoll_event>,
     /// Made with the first dump, and kept: an epoll set of mio's has one and no other.
     waker: Option<Arc<mio::Waker>>,
+    /// Listening sockets that were opened for this process, in the order in which it will ask for them.
+    handed: VecDeque<OwnedFd>,
     dump: Option<dump::Dump>,
 }
 
@@ -73,9 +77,34 @@ impl Os {
     /// # Errors
     /// When the kernel refuses an epoll set or a signal handler.
     pub fn new() -> Result<Self, Fatal> {
+        Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+    }
+
+    /// For the supervisor of workers: as [`new`](Self::new), and told of children that end.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_supervisor() -> Result<Self, Fatal> {
+        Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD])
+    }
+
+    /// For a worker, that was handed its listening sockets in the order of its settings. Its supervisor tells it
+    /// when to end and to read the configuration again; the signals for that reach both of them, from a terminal
+    /// or a service manager that means the whole group, and must not count twice.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_worker(handed: Vec<OwnedFd>) -> Result<Self, Fatal> {
+        worker::ignore_group_signals();
+        let mut os = Self::with_signals(&[SIGUSR1])?;
+        os.handed = handed.into();
+        Ok(os)
+    }
+
+    fn with_signals(numbers: &[c_int]) -> Result<Self, Fatal> {
         let mut os = Self::without_signals()?;
         let refused = |error: std::io::Error| errno::fatal("handle signals", errno::number(&error));
-        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(refused)?;
+        let mut signals = Signals::new(numbers).map_err(refused)?;
         let token = mio_token(Token::SIGNAL);
         os.poll.registry().register(&mut signals, token, mio::Interest::READABLE).map_err(refused)?;
         os.signals = Some(signals);
@@ -100,6 +129,7 @@ impl Os {
             reserve: None,
             fine: Vec::new(),
             waker: None,
+            handed: VecDeque::new(),
             dump: None,
         })
     }
@@ -145,7 +175,10 @@ impl Kernel for Os {
     }
 
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Listener, Fatal> {
-        let listener = Listener::open(spec)?;
+        let listener = match self.handed.pop_front() {
+            Some(fd) => Listener::adopt(fd, &spec.address),
+            None => Listener::open(spec)?,
+        };
         let mut source = SourceFd(&listener.as_fd().as_raw_fd());
         self.poll
             .registry()
@@ -172,6 +205,7 @@ impl Kernel for Os {
         match self.signals.as_mut()?.pending().next()? {
             SIGHUP => Some(Signal::Reload),
             SIGUSR1 => Some(Signal::Report),
+            SIGCHLD => Some(Signal::Child),
             // SIGTERM and SIGINT.
             _ => Some(Signal::Terminate),
         }

@@ -216,6 +216,8 @@ const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 /// `MAX_TCP_KEEPCNT` (include/net/tcp.h).
 const KEEPALIVE_COUNT_MAX: u64 = 127;
 const CONNECTIONS_MAX: u64 = 10_000_000;
+/// More than the processors of any host that one kernel runs on well.
+const WORKERS_MAX: u64 = 256;
 
 #[cfg(test)]
 mod tests {

@@ -2,18 +2,30 @@
 
 use super::{
     AUDIT_MIN, CONNECTIONS_MAX, DAY, Default, Fits, HOUR, Key, Kind, MILLISECOND, MINUTE, TIMEOUT_MIN,
+    WORKERS_MAX,
 };
 use crate::config::value::Step;
 use crate::time::Duration;
 
-pub(super) static SERVER: [Key; 3] = [
+pub(super) static SERVER: [Key; 4] = [
+    Key {
+        name: "workers",
+        kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
+        default: Default::Same("1"),
+        fits: Fits::Everything,
+        doc: "Processes that serve the listeners, each on one thread; \"auto\": as many as there are processors \
+              to run on. From 2 on, a supervisor starts them, starts anew what dies, and answers for all of \
+              them; README.md says what crosses from one worker to another, and what does not.",
+        why: "One thread serves more clients than most have, and in one process everybody reaches everybody.",
+    },
     Key {
         name: "max_connections",
         kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["auto"] },
         default: Default::Same("auto"),
         fits: Fits::Everything,
         doc: "Most client connections at once, on all listeners together. \"auto\" takes what the \
-              descriptor limit (RLIMIT_NOFILE, raised to its hard limit at start) leaves.",
+              descriptor limit (RLIMIT_NOFILE, raised to its hard limit at start) leaves. With several workers, \
+              of each of them.",
         why: "The descriptor limit is the bound the kernel enforces anyway; a smaller number is for hosts \
               that the server shares.",
     },

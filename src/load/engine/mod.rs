@@ -241,7 +241,7 @@ impl<K: Connector> Engine<K> {
         while let Some(signal) = self.kernel.next_signal() {
             match signal {
                 Signal::Report => self.wait_for_go = false,
-                Signal::Reload => {}
+                Signal::Reload | Signal::Child => {}
                 Signal::Terminate if self.totals.interrupted => self.enter(Phase::Done, on),
                 Signal::Terminate => {
                     self.totals.interrupted = true;

@@ -1,0 +1,407 @@
+//! The messages, and their bytes: a tag, then the fields. Numbers are little-endian, text has its length before it.
+//! Both ends are the same program, so that there are no versions; yet nothing here trusts a length.
+
+/// A seat of an identity: each is one connection's at most, over all workers.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Seat {
+    /// The connection that holds the identity.
+    Holder,
+    /// The connection that beats for it.
+    Channel,
+}
+
+/// A question to the admin interface of a worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Question {
+    /// Comes back with the answer.
+    pub number: u64,
+    /// Something is to be done, rather than told: POST.
+    pub act: bool,
+    /// The path, decoded.
+    pub path: String,
+    /// The query, decoded.
+    pub query: Vec<(String, String)>,
+}
+
+/// Its answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Of the question.
+    pub number: u64,
+    /// Status of HTTP.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+/// What a worker says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ToSupervisor {
+    /// It serves.
+    Ready,
+    /// One of its connections took a seat; `number` grows from one claim of this worker to the next.
+    Claim {
+        /// Which seat.
+        seat: Seat,
+        /// Which claim this is.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// It has given that up.
+    Release {
+        /// Which seat.
+        seat: Seat,
+        /// The claim.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// The holder of the seat [`Seat::Channel`] has beaten for the identity.
+    Beat {
+        /// The claim of the channel.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// Something happened to an identity that this worker claimed.
+    Presence {
+        /// The claim.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+        /// The message for those who listen.
+        payload: Vec<u8>,
+    },
+    /// One of its clients has published something.
+    Publish {
+        /// On which channel.
+        channel: Vec<u8>,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// An answer.
+    Answer(Answer),
+}
+
+/// What a worker is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ToWorker {
+    /// The first message: the configuration file as it was read at the start of the server, empty if there is none.
+    Start {
+        /// Its text.
+        file: String,
+    },
+    /// The file as it was read again.
+    Reload {
+        /// Its text.
+        file: String,
+    },
+    /// As SIGTERM.
+    Terminate,
+    /// As SIGUSR1.
+    Report,
+    /// The seat is another worker's now, by a later claim.
+    Lost {
+        /// Which seat.
+        seat: Seat,
+        /// The claim that came before.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+        /// The number of the worker that has it now.
+        to: u32,
+    },
+    /// Another worker's connection has beaten for the identity.
+    Vouched {
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// Another worker's connection that beat for the identity has ended.
+    Doubted {
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// Something happened to an identity of another worker.
+    Presence {
+        /// The identity.
+        id: Vec<u8>,
+        /// The message for those who listen.
+        payload: Vec<u8>,
+    },
+    /// A client of another worker has published something.
+    Publish {
+        /// On which channel.
+        channel: Vec<u8>,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// A question.
+    Ask(Question),
+}
+
+/// Bytes that are no message. The other end is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+/// What a [`Channel`](super::Channel) carries in one direction.
+pub trait Message: Sized {
+    /// Appends its bytes.
+    fn write(&self, out: &mut Vec<u8>);
+
+    /// Reads it back, from all of `bytes`.
+    ///
+    /// # Errors
+    /// When they are not the bytes of one message.
+    fn read(bytes: &[u8]) -> Result<Self, Malformed>;
+}
+
+impl Message for ToSupervisor {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Ready => out.push(0),
+            Self::Claim { seat, number, id } => seat_message(out, 1, *seat, *number, id),
+            Self::Release { seat, number, id } => seat_message(out, 2, *seat, *number, id),
+            Self::Beat { number, id } => seat_message(out, 3, Seat::Channel, *number, id),
+            Self::Presence { number, id, payload } => {
+                seat_message(out, 5, Seat::Holder, *number, id);
+                put_bytes(out, payload);
+            }
+            Self::Publish { channel, payload } => {
+                out.push(6);
+                put_bytes(out, channel);
+                put_bytes(out, payload);
+            }
+            Self::Answer(Answer { number, status, body }) => {
+                out.push(4);
+                put_number(out, *number);
+                put_number(out, u64::from(*status));
+                put_bytes(out, body.as_bytes());
+            }
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(bytes);
+        let message = match fields.tag()? {
+            0 => Self::Ready,
+            1 => Self::Claim { seat: fields.seat()?, number: fields.number()?, id: fields.bytes()? },
+            2 => Self::Release { seat: fields.seat()?, number: fields.number()?, id: fields.bytes()? },
+            3 => {
+                fields.seat()?;
+                Self::Beat { number: fields.number()?, id: fields.bytes()? }
+            }
+            4 => Self::Answer(Answer {
+                number: fields.number()?,
+                status: u16::try_from(fields.number()?).map_err(|_| Malformed)?,
+                body: fields.text()?,
+            }),
+            5 => {
+                fields.seat()?;
+                Self::Presence { number: fields.number()?, id: fields.bytes()?, payload: fields.bytes()? }
+            }
+            6 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
+            _ => return Err(Malformed),
+        };
+        fields.end(message)
+    }
+}
+
+impl Message for ToWorker {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Start { file } => {
+                out.push(0);
+                put_bytes(out, file.as_bytes());
+            }
+            Self::Reload { file } => {
+                out.push(1);
+                put_bytes(out, file.as_bytes());
+            }
+            Self::Terminate => out.push(2),
+            Self::Report => out.push(3),
+            Self::Lost { seat, number, id, to } => {
+                seat_message(out, 4, *seat, *number, id);
+                put_number(out, u64::from(*to));
+            }
+            Self::Vouched { id } => {
+                out.push(5);
+                put_bytes(out, id);
+            }
+            Self::Doubted { id } => {
+                out.push(6);
+                put_bytes(out, id);
+            }
+            Self::Presence { id, payload } => {
+                out.push(8);
+                put_bytes(out, id);
+                put_bytes(out, payload);
+            }
+            Self::Publish { channel, payload } => {
+                out.push(9);
+                put_bytes(out, channel);
+                put_bytes(out, payload);
+            }
+            Self::Ask(Question { number, act, path, query }) => {
+                out.push(7);
+                put_number(out, *number);
+                out.push(u8::from(*act));
+                put_bytes(out, path.as_bytes());
+                put_number(out, query.len() as u64);
+                for (name, value) in query {
+                    put_bytes(out, name.as_bytes());
+                    put_bytes(out, value.as_bytes());
+                }
+            }
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields(bytes);
+        let message =
+            match fields.tag()? {
+                0 => Self::Start { file: fields.text()? },
+                1 => Self::Reload { file: fields.text()? },
+                2 => Self::Terminate,
+                3 => Self::Report,
+                4 => Self::Lost {
+                    seat: fields.seat()?,
+                    number: fields.number()?,
+                    id: fields.bytes()?,
+                    to: u32::try_from(fields.number()?).map_err(|_| Malformed)?,
+                },
+                5 => Self::Vouched { id: fields.bytes()? },
+                6 => Self::Doubted { id: fields.bytes()? },
+                7 => Self::Ask(Question {
+                    number: fields.number()?,
+                    act: fields.tag()? != 0,
+                    path: fields.text()?,
+                    query: (0..fields.number()?)
+                        .map(|_| Ok((fields.text()?, fields.text()?)))
+                        .collect::<Result<_, Malformed>>()?,
+                }),
+                8 => Self::Presence { id: fields.bytes()?, payload: fields.bytes()? },
+                9 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
+                _ => return Err(Malformed),
+            };
+        fields.end(message)
+    }
+}
+
+fn seat_message(out: &mut Vec<u8>, tag: u8, seat: Seat, number: u64, id: &[u8]) {
+    out.push(tag);
+    out.push(seat as u8);
+    put_number(out, number);
+    put_bytes(out, id);
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_le_bytes());
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_number(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// What is left to be read of a message.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn tag(&mut self) -> Result<u8, Malformed> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn number(&mut self) -> Result<u64, Malformed> {
+        let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
+        let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
+        self.take(length).map(<[u8]>::to_vec)
+    }
+
+    fn text(&mut self) -> Result<String, Malformed> {
+        String::from_utf8(self.bytes()?).map_err(|_| Malformed)
+    }
+
+    fn seat(&mut self) -> Result<Seat, Malformed> {
+        match self.tag()? {
+            0 => Ok(Seat::Holder),
+            1 => Ok(Seat::Channel),
+            _ => Err(Malformed),
+        }
+    }
+
+    fn end<T>(self, message: T) -> Result<T, Malformed> {
+        if self.0.is_empty() { Ok(message) } else { Err(Malformed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::fmt::Debug;
+
+    fn returns<M: Message + PartialEq + Debug>(message: &M) {
+        let mut bytes = Vec::new();
+        message.write(&mut bytes);
+        assert_eq!(M::read(&bytes).as_ref(), Ok(message));
+        // Neither less nor more.
+        assert_eq!(M::read(&bytes[..bytes.len() - 1]), Err(Malformed));
+        bytes.push(0);
+        assert_eq!(M::read(&bytes), Err(Malformed));
+    }
+
+    #[test]
+    fn every_message_reads_back() {
+        let id = b"dev\0\xff".to_vec();
+        let question = Question {
+            number: u64::MAX,
+            act: true,
+            path: "/connections".to_owned(),
+            query: vec![("limit".to_owned(), "2".to_owned()), (String::new(), "ü".to_owned())],
+        };
+        for message in [
+            ToWorker::Start { file: "a = 1\n".to_owned() },
+            ToWorker::Reload { file: String::new() },
+            ToWorker::Terminate,
+            ToWorker::Report,
+            ToWorker::Lost { seat: Seat::Channel, number: 7, id: id.clone(), to: 3 },
+            ToWorker::Vouched { id: id.clone() },
+            ToWorker::Doubted { id: Vec::new() },
+            ToWorker::Presence { id: id.clone(), payload: b"online".to_vec() },
+            ToWorker::Publish { channel: id.clone(), payload: vec![0; 1000] },
+            ToWorker::Ask(question),
+        ] {
+            returns(&message);
+        }
+        for message in [
+            ToSupervisor::Ready,
+            ToSupervisor::Claim { seat: Seat::Holder, number: 1, id: id.clone() },
+            ToSupervisor::Release { seat: Seat::Channel, number: 2, id: id.clone() },
+            ToSupervisor::Beat { number: 3, id: id.clone() },
+            ToSupervisor::Presence { number: 4, id: id.clone(), payload: b"suspect".to_vec() },
+            ToSupervisor::Publish { channel: id, payload: Vec::new() },
+            ToSupervisor::Answer(Answer { number: 4, status: 200, body: "ok\n".to_owned() }),
+        ] {
+            returns(&message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_much(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = ToWorker::read(&bytes);
+            let _ = ToSupervisor::read(&bytes);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! A worker among others: what it tells its supervisor, and what it is told. The others are never seen from here,
+//! only what the supervisor makes of them; a server of one process has none of this, and pays a test a turn for it.
+//!
+//! Each seat of an identity that a connection takes is claimed under a number that no other claim of this worker
+//! has. What the supervisor says of a seat names the number, so that an order that crossed a newer claim on its way
+//! finds nothing. Who wins is for `supervisor/identities.rs` to say.
+
+use super::Reactor;
+use super::posted::{Effect, Relayed};
+use crate::end::{Detector, End, Reason};
+use crate::fellows::{Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker};
+use crate::hub::{Identified, Name, Vouched, presence_channel};
+use crate::net::{Fatal, Kernel, Signal, Stream};
+use crate::proto::http::{Method, Request};
+use crate::proto::presence;
+use crate::report;
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+use indexmap::IndexMap;
+
+/// Beats for a connection elsewhere are passed on no more often than this: a quarter of the shortest heartbeat that
+/// anybody would send through another connection.
+const BEATS_APART: Duration = Duration::from_millis(50);
+
+/// The supervisor's end is at the other side of this.
+type ToTheTop<S> = Channel<S, ToWorker, ToSupervisor>;
+
+/// What a worker knows of being one.
+pub(super) struct Fellows<S> {
+    channel: ToTheTop<S>,
+    /// Something may be there to be received.
+    ready: bool,
+    number: u32,
+    of: u32,
+    /// Claims made so far.
+    claims: u64,
+    /// The claims in force, by connection: to the identity that it holds.
+    held: IndexMap<Key, u64>,
+    /// Likewise, to beating for one.
+    beating: IndexMap<Key, Beating>,
+    /// Presence events that were not passed on, because the supervisor does not keep up.
+    dropped: u64,
+}
+
+/// A connection that beats for an identity.
+struct Beating {
+    claim: u64,
+    id: Name,
+    /// When a beat of it was last passed on.
+    passed_on: Instant,
+}
+
+impl<S: Stream> Fellows<S> {
+    /// Whether the supervisor keeps up with what it is told.
+    pub(super) fn keeps_up(&self) -> bool {
+        self.channel.owed() < CLAIMS_HIGH
+    }
+
+    /// Whether what is read of the accept queues, which all workers see, is this one's to judge.
+    pub(super) const fn judges_queues(&self) -> bool {
+        self.number == 1
+    }
+
+    /// Why an identity that nobody holds here is not answered for.
+    pub(super) fn not_here(&self) -> String {
+        let Self { number, of, .. } = self;
+        format!(
+            "ERR no client of this worker, {number} of {of}, holds that identity, and one of another cannot be asked \
+             from here; GET /connections?identity= asks all"
+        )
+    }
+
+    pub(super) const fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    fn claim(&mut self, seat: Seat, id: &[u8]) -> u64 {
+        self.claims += 1;
+        self.channel.send(&ToSupervisor::Claim { seat, number: self.claims, id: id.to_vec() });
+        self.claims
+    }
+
+    fn release(&mut self, seat: Seat, number: u64, id: &[u8]) {
+        self.channel.send(&ToSupervisor::Release { seat, number, id: id.to_vec() });
+    }
+
+    /// A connection took an identity here.
+    pub(super) fn on_identified(&mut self, key: Key, id: &[u8], identified: &Identified) {
+        if !identified.fresh {
+            return;
+        }
+        if let Some(left) = &identified.left {
+            self.on_left(key, left, None);
+        }
+        // The newer claim of the same worker says it all.
+        if let Some(older) = identified.replaced {
+            self.held.swap_remove(&older);
+        }
+        let claim = self.claim(Seat::Holder, id);
+        self.held.insert(key, claim);
+    }
+
+    /// A connection gave up its identity, or ended.
+    pub(super) fn on_left(&mut self, key: Key, id: &[u8], end: Option<&End>) {
+        let Some(number) = self.held.swap_remove(&key) else { return };
+        let mut payload = Vec::new();
+        presence::Event::Offline(end).write(&mut payload);
+        // Before the claim is given up: what is told of one that is not in force is not passed on.
+        self.channel.send(&ToSupervisor::Presence { number, id: id.to_vec(), payload });
+        self.release(Seat::Holder, number, id);
+    }
+
+    /// Something happened to an identity that connection `key` holds here. That it is offline was told when it left.
+    pub(super) fn on_presence(&mut self, key: Key, id: &[u8], payload: &[u8]) {
+        let Some(&number) = self.held.get(&key) else { return };
+        if self.keeps_up() {
+            let (id, payload) = (id.to_vec(), payload.to_vec());
+            self.channel.send(&ToSupervisor::Presence { number, id, payload });
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// A client here has published something.
+    pub(super) fn on_published(&mut self, channel: &[u8], payload: &[u8]) {
+        let (channel, payload) = (channel.to_vec(), payload.to_vec());
+        self.channel.send(&ToSupervisor::Publish { channel, payload });
+    }
+
+    /// Presence events that did not go to the others.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// A connection beats for an identity from now on.
+    pub(super) fn on_vouched(&mut self, key: Key, id: &[u8], vouched: Vouched, now: Instant) {
+        if self.beating.get(&key).is_some_and(|beating| *beating.id == *id) {
+            return;
+        }
+        self.on_stopped(key);
+        if let Some(older) = vouched.replaced_channel {
+            self.beating.swap_remove(&older);
+        }
+        let claim = self.claim(Seat::Channel, id);
+        self.beating.insert(key, Beating { claim, id: Name::new(id), passed_on: now });
+        self.channel.send(&ToSupervisor::Beat { number: claim, id: id.to_vec() });
+    }
+
+    /// A connection beats for nobody any more, or has ended.
+    pub(super) fn on_stopped(&mut self, key: Key) {
+        if let Some(Beating { claim, id, .. }) = self.beating.swap_remove(&key) {
+            self.release(Seat::Channel, claim, &id);
+        }
+    }
+
+    /// A connection said something, and may beat for one that is held elsewhere.
+    pub(super) fn on_beat(&mut self, key: Key, now: Instant) {
+        if self.beating.is_empty() {
+            return;
+        }
+        let Some(beating) = self.beating.get_mut(&key) else { return };
+        if now.since(beating.passed_on) >= BEATS_APART && self.channel.owed() < CLAIMS_HIGH {
+            beating.passed_on = now;
+            self.channel.send(&ToSupervisor::Beat { number: beating.claim, id: beating.id.to_vec() });
+        }
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Makes this server worker `number` of `of`, from 1. The channel's stream is watched as
+    /// [`Token::FELLOWS`](crate::net::Token::FELLOWS) already, and may hold messages that nobody has taken.
+    pub fn join(&mut self, channel: Channel<K::Stream, ToWorker, ToSupervisor>, number: u32, of: u32) {
+        let (held, beating) = (IndexMap::new(), IndexMap::new());
+        let mut fellows = Fellows { channel, ready: true, number, of, claims: 0, held, beating, dropped: 0 };
+        fellows.channel.send(&ToSupervisor::Ready);
+        self.fellows = Some(Box::new(fellows));
+    }
+
+    pub(super) fn note_fellows(&mut self) {
+        if let Some(fellows) = &mut self.fellows {
+            fellows.ready = true;
+        }
+    }
+
+    /// Takes what the supervisor says.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn hear_fellows(&mut self) -> Result<(), Fatal> {
+        let Some(fellows) = &mut self.fellows else { return Ok(()) };
+        fellows.ready = fellows.channel.receive().map_err(alone)? == More::Maybe;
+        while let Some(message) = self.next_told()? {
+            self.on_told(message);
+        }
+        Ok(())
+    }
+
+    fn next_told(&mut self) -> Result<Option<ToWorker>, Fatal> {
+        self.fellows.as_mut().map_or(Ok(None), |fellows| fellows.channel.next_message().map_err(alone))
+    }
+
+    /// Sends what this turn has to tell.
+    pub(super) fn tell_fellows(&mut self) -> Result<(), Fatal> {
+        match &mut self.fellows {
+            Some(fellows) if fellows.channel.owed() > 0 => fellows.channel.flush().map_err(alone),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn on_told(&mut self, message: ToWorker) {
+        match message {
+            // It was taken before there was a reactor; a second one says nothing new.
+            ToWorker::Start { .. } => {}
+            ToWorker::Reload { file } => self.reload_settings(Some(&file)),
+            ToWorker::Terminate => self.on_signal(Signal::Terminate),
+            ToWorker::Report => self.on_signal(Signal::Report),
+            ToWorker::Lost { seat: Seat::Holder, number, id, to } => self.lose_holder(number, &id, to),
+            ToWorker::Lost { seat: Seat::Channel, number, id, .. } => self.lose_channel(number, &id),
+            ToWorker::Vouched { id } => {
+                self.posted.extend(self.hub.holder(&id).map(|key| Effect::Vouch { key }));
+            }
+            ToWorker::Doubted { id } => {
+                self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
+            }
+            ToWorker::Presence { id, payload } => {
+                self.relay(Relayed { channel: presence_channel(&id), payload });
+            }
+            ToWorker::Publish { channel, payload } => self.relay(Relayed { channel, payload }),
+            ToWorker::Ask(question) => self.answer_fellow(question),
+        }
+    }
+
+    fn relay(&mut self, relayed: Relayed) {
+        self.posted.push_back(Effect::Relay(Box::new(relayed)));
+    }
+
+    /// A later claim to the identity was made elsewhere.
+    fn lose_holder(&mut self, number: u64, id: &[u8], to: u32) {
+        let Some(fellows) = &mut self.fellows else { return };
+        let Some(key) = self.hub.holder(id).filter(|key| fellows.held.get(key) == Some(&number)) else {
+            return;
+        };
+        fellows.held.swap_remove(&key);
+        self.hub.vacate(id);
+        report::replaced_elsewhere(&String::from_utf8_lossy(id), key, to);
+        self.posted.push_back(Effect::Leave {
+            key,
+            reason: Reason::PeerReplaced,
+            detector: Detector::Protocol,
+        });
+    }
+
+    /// Another connection elsewhere beats for the identity from now on.
+    fn lose_channel(&mut self, number: u64, id: &[u8]) {
+        let Some(fellows) = &mut self.fellows else { return };
+        let beats = |key: &Key| fellows.beating.get(key).is_some_and(|beating| beating.claim == number);
+        let Some(key) = self.hub.channel(id).filter(beats) else { return };
+        fellows.beating.swap_remove(&key);
+        self.hub.vacate_channel(id);
+    }
+
+    fn answer_fellow(&mut self, question: Question) {
+        let Question { number, act, path, query } = question;
+        let method = if act { Method::Post } else { Method::Get };
+        let request = Request { method, path, query, host: String::new(), origin: None, keep_alive: true };
+        let response = self.respond(&request);
+        let (status, body) = (response.status.code(), response.body.into_owned());
+        if let Some(fellows) = &mut self.fellows {
+            fellows.channel.send(&ToSupervisor::Answer(Answer { number, status, body }));
+        }
+    }
+}
+
+fn alone(_: Broken) -> Fatal {
+    Fatal { what: "hear of the supervisor".to_owned(), why: "it is gone".to_owned() }
+}

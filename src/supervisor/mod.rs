@@ -1,0 +1,416 @@
+//! The supervisor of several workers: a loop of its own, which serves no client. It opens every listening socket, one
+//! for each worker and address, starts the workers and starts anew what ends, passes on signals, settles which of
+//! them holds an identity, and answers the admin interface for all of them.
+//!
+//! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
+//! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
+//! loop; `worker` one of them; `identities` who wins; `questions` and `merge` one answer out of many; `desk` the
+//! connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
+//!
+//! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
+//! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:
+//! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
+
+mod desk;
+mod identities;
+mod merge;
+mod questions;
+mod worker;
+
+use crate::config::settings::{ListenerSettings, Settings};
+use crate::config::{self, Mistake, Sources};
+use crate::fellows::{ToSupervisor, ToWorker};
+use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
+use crate::proto::presence;
+use crate::report;
+use crate::sys::{Listener, Os};
+use crate::time::{Duration, Instant};
+use desk::{CLIENTS, ClientId, Desk};
+use identities::{Identities, Order};
+use questions::{Own, Questions};
+use worker::{Life, Worker};
+
+/// Tokens of workers are above this, in the order of their places; below it is the admin interface.
+const WORKERS: u64 = 1 << 32;
+const ADMIN: Token = Token(0);
+
+/// How much longer than its drain a worker may take to end.
+const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// How long a worker may take that was told to end at once.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// What is supervised.
+pub struct Plan {
+    /// In force: those of `file` and the flags.
+    pub settings: Settings,
+    /// Where they come from.
+    pub sources: Sources,
+    /// The text of the file.
+    pub file: String,
+    /// How many there are to be: two at least.
+    pub workers: u32,
+}
+
+/// How far a server with workers is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The first workers are being started.
+    Starting,
+    /// They have been.
+    Serving,
+    /// They part from their clients.
+    Draining,
+}
+
+/// The supervisor.
+pub struct Supervisor {
+    os: Os,
+    started: Instant,
+    now: Instant,
+    phase: Phase,
+    plan: Plan,
+    /// The file as it was last read without a mistake.
+    file: String,
+    /// What each address of the clients is, with the port that the kernel chose.
+    addresses: Vec<(ListenerSettings, Address)>,
+    workers: Vec<Worker>,
+    identities: Identities,
+    desk: Desk,
+    /// Connections of the admin interface that something happened on.
+    touched: Vec<ClientId>,
+    questions: Questions,
+    /// Messages of one worker that another one, standing still, was not told.
+    dropped: u64,
+    /// A worker did not end well although it was asked to.
+    failed: bool,
+}
+
+impl Supervisor {
+    /// Opens all listeners; starts nobody yet.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn new(plan: Plan) -> Result<Self, Fatal> {
+        let mut os = Os::for_supervisor()?;
+        let now = os.now();
+        let count = plan.workers as usize;
+        let mut theirs: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for settings in plan.settings.listeners.iter().filter(|listener| listener.protocol.serves_clients()) {
+            let shares = Listener::open_shared(&settings.listen_spec(), count)?;
+            addresses.push((settings.clone(), shares[0].address().clone()));
+            theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
+        }
+        let admin = plan.settings.listeners.iter().find(|listener| !listener.protocol.serves_clients());
+        let desk = Desk::open(&mut os, admin.cloned(), ADMIN)?;
+        let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
+        Ok(Self {
+            started: now,
+            now,
+            phase: Phase::Starting,
+            file: plan.file.clone(),
+            addresses,
+            workers,
+            identities: Identities::default(),
+            desk,
+            touched: Vec::new(),
+            questions: Questions::default(),
+            dropped: 0,
+            failed: false,
+            os,
+            plan,
+        })
+    }
+
+    /// What it listens on: the clients' addresses, then the admin interface's.
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &Address)> {
+        self.addresses.iter().map(|(settings, address)| (settings, address)).chain(self.desk.address())
+    }
+
+    /// Supervises until all workers have drained. `serving` is called once, when they serve. True if all went well.
+    ///
+    /// # Errors
+    /// When the loop cannot go on, or not one worker can be started.
+    pub fn run(mut self, serving: impl FnOnce(&Self)) -> Result<bool, Fatal> {
+        let mut serving = Some(serving);
+        let mut ready = Vec::new();
+        loop {
+            self.start_workers()?;
+            let timeout = self.sleep();
+            self.os.poll(timeout, &mut ready)?;
+            self.now = self.os.now();
+            for event in ready.drain(..) {
+                self.note(event);
+            }
+            self.take_signals();
+            self.hear_workers();
+            self.reap()?;
+            self.serve_desk();
+            self.workers.iter_mut().for_each(|worker| worker.flush(self.now));
+            if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
+                self.phase = Phase::Serving;
+                if let Some(serving) = serving.take() {
+                    serving(&self);
+                }
+            }
+            if self.workers.iter().all(|worker| matches!(worker.life, Life::Over)) {
+                report::all_drained(self.workers.len(), self.now.since(self.started));
+                return Ok(!self.failed);
+            }
+        }
+    }
+
+    fn sleep(&mut self) -> Option<Duration> {
+        let ready = |worker: &mut Worker| worker.process().is_some_and(|process| process.ready);
+        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let workers = self.workers.iter().map(Worker::next).min().unwrap_or(Instant::NEVER);
+        let next = workers.min(self.desk.next()).min(self.questions.next());
+        (next != Instant::NEVER).then(|| next.since(self.now))
+    }
+
+    fn note(&mut self, event: Ready) {
+        match event.token.0 {
+            _ if event.token == Token::SIGNAL => {}
+            token if token == ADMIN.0 => self.desk.on_edge(),
+            token if token >= CLIENTS => {
+                self.touched.push(u32::try_from(token - CLIENTS).expect("tokens of clients have 32 bits"));
+            }
+            token => {
+                let place = usize::try_from(token - WORKERS).expect("a place is a small number");
+                if let Some(process) = self.workers[place].process() {
+                    process.ready = true;
+                }
+            }
+        }
+    }
+
+    /// Starts those whose time has come. Where that is not possible, it is tried again later.
+    fn start_workers(&mut self) -> Result<(), Fatal> {
+        for place in 0..self.workers.len() {
+            let now = self.now;
+            let worker = &mut self.workers[place];
+            if !matches!(worker.life, Life::Resting { until } if until <= now) {
+                continue;
+            }
+            let mut first = vec![ToWorker::Start { file: self.plan.file.clone() }];
+            if self.file != self.plan.file {
+                first.push(ToWorker::Reload { file: self.file.clone() });
+            }
+            match worker.start(&mut self.os, self.plan.workers, token_of(place), now, &first) {
+                Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),
+                Err(fatal) => {
+                    let pause = worker.rest(Duration::ZERO, now);
+                    report::worker_not_started(worker.number, &fatal, pause);
+                    self.all_failed(&fatal.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.os.next_signal() {
+            match signal {
+                Signal::Terminate => self.drain(),
+                Signal::Reload => self.reload(),
+                Signal::Report => self.report(),
+                // Whoever has ended is looked for every turn.
+                Signal::Child => {}
+            }
+        }
+    }
+
+    /// Lets all workers part from their clients; the second time, at once.
+    fn drain(&mut self) {
+        let again = self.phase == Phase::Draining;
+        self.phase = Phase::Draining;
+        let drain = self.plan.settings.drain;
+        report::workers_drain(self.workers.len(), again);
+        let most = if again { AT_ONCE } else { drain.timeout + DRAIN_GRACE };
+        for worker in &mut self.workers {
+            // Before it empties its queues and closes them: closed here as well, they take nobody any more.
+            worker.listeners.clear();
+            worker.kill_at(self.now + most);
+            if !worker.tell(&ToWorker::Terminate) && matches!(worker.life, Life::Resting { .. }) {
+                worker.life = Life::Over;
+            }
+        }
+    }
+
+    /// Reads the configuration again, and hands it on where it is sound.
+    fn reload(&mut self) {
+        let read = config::read(&self.plan.sources)
+            .and_then(|file| Ok((config::resolve_read(&self.plan.sources, &file)?.settings, file)));
+        let (new, file) = match read {
+            Ok(read) => read,
+            Err(mistakes) => {
+                let all: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
+                return report::reload_refused(&all.join("\n"));
+            }
+        };
+        let admin = |settings: &Settings| {
+            settings.listeners.iter().find(|listener| !listener.protocol.serves_clients()).cloned()
+        };
+        let mut notes = Vec::new();
+        let (old_admin, new_admin) = (admin(&self.plan.settings), admin(&new));
+        if old_admin.as_ref().map(|own| &own.address) != new_admin.as_ref().map(|own| &own.address) {
+            notes.push("the address of the admin interface needs a restart".to_owned());
+        }
+        if new.server.workers != self.plan.settings.server.workers {
+            notes.push("the number of workers needs a restart".to_owned());
+        }
+        self.desk.adopt(new_admin.as_ref());
+        self.plan.settings.drain = new.drain;
+        self.file.clone_from(&file);
+        for worker in &mut self.workers {
+            worker.tell(&ToWorker::Reload { file: file.clone() });
+        }
+        report::reloaded(&notes);
+    }
+
+    fn report(&mut self) {
+        report::workers_state(self.workers.len(), self.identities.held(), self.identities.moved());
+        for worker in &mut self.workers {
+            worker.tell(&ToWorker::Report);
+        }
+    }
+
+    fn hear_workers(&mut self) {
+        for place in 0..self.workers.len() {
+            self.workers[place].receive(self.now);
+            // All that was received, which is bounded: left over, it would pile up.
+            while let Some(message) = self.workers[place].next_message() {
+                self.on_told(place, message);
+            }
+        }
+    }
+
+    fn on_told(&mut self, place: usize, message: ToSupervisor) {
+        let order = match message {
+            ToSupervisor::Ready => {
+                self.workers[place].on_serving();
+                None
+            }
+            ToSupervisor::Claim { seat, number, id } => self.identities.claim(place, seat, number, id),
+            ToSupervisor::Release { seat, number, id } => self.identities.release(place, seat, number, id),
+            ToSupervisor::Beat { number, id } => self.identities.beat(place, number, id),
+            ToSupervisor::Presence { number, id, payload } => {
+                // One that was taken over is not offline.
+                if self.identities.is_held(place, number, &id) {
+                    self.relay(place, &ToWorker::Presence { id, payload });
+                }
+                None
+            }
+            ToSupervisor::Publish { channel, payload } => {
+                self.relay(place, &ToWorker::Publish { channel, payload });
+                None
+            }
+            ToSupervisor::Answer(answer) => {
+                self.questions.on_answer(place, answer);
+                None
+            }
+        };
+        if let Some(order) = order {
+            self.give(order);
+        }
+    }
+
+    fn give(&mut self, order: Order) {
+        match order {
+            Order::Lost { worker, seat, number, id, to } => {
+                let to = self.workers[to].number;
+                self.workers[worker].tell(&ToWorker::Lost { seat, number, id, to });
+            }
+            // A beat that cannot be delivered is worth nothing later.
+            Order::Vouched { worker, id } => {
+                self.workers[worker].relay(&ToWorker::Vouched { id });
+            }
+            Order::Doubted { worker, id } => {
+                self.workers[worker].tell(&ToWorker::Doubted { id });
+            }
+        }
+    }
+
+    /// Lets all but one know.
+    fn relay(&mut self, from: usize, message: &ToWorker) {
+        for (_, worker) in self.workers.iter_mut().enumerate().filter(|(place, _)| *place != from) {
+            self.dropped += u64::from(!worker.relay(message));
+        }
+    }
+
+    /// Takes in those that have ended, so that none is left as a zombie.
+    fn reap(&mut self) -> Result<(), Fatal> {
+        for place in 0..self.workers.len() {
+            let Some((status, lived)) = self.workers[place].reap(self.now) else { continue };
+            let worker = &mut self.workers[place];
+            let pause = worker.rest(lived, self.now);
+            let draining = self.phase == Phase::Draining;
+            report::worker_ended(worker.number, &status.to_string(), lived, (!draining).then_some(pause));
+            if draining {
+                worker.life = Life::Over;
+                self.failed |= !status.success();
+            }
+            self.questions.on_gone(place);
+            let gone = self.identities.gone(place);
+            for order in gone.orders {
+                self.give(order);
+            }
+            let mut payload = Vec::new();
+            presence::Event::Offline(None).write(&mut payload);
+            for id in gone.offline {
+                self.relay(place, &ToWorker::Presence { id, payload: payload.clone() });
+            }
+            self.all_failed(&status.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Where not one worker has ever served and all have failed, the next try would be no better.
+    fn all_failed(&self, last: &str) -> Result<(), Fatal> {
+        let failed = self.workers.iter().all(|worker| worker.ends > 0);
+        if self.phase == Phase::Starting && failed {
+            let what = format!("start {} workers", self.workers.len());
+            return Err(Fatal { what, why: format!("all of them failed; the last: {last}") });
+        }
+        Ok(())
+    }
+
+    fn serve_desk(&mut self) {
+        self.desk.accept(&mut self.os, self.now);
+        for id in std::mem::take(&mut self.touched) {
+            self.serve_client(id);
+        }
+        let own = Own {
+            uptime_seconds: self.now.since(self.started).as_secs_f64(),
+            draining: self.phase == Phase::Draining,
+            identities_moved: self.identities.moved(),
+            dropped: self.dropped,
+        };
+        for (id, response) in self.questions.conclude(&mut self.workers, own, self.now) {
+            self.desk.answer(id, &response);
+            self.serve_client(id);
+        }
+        self.desk.expire(self.now);
+    }
+
+    /// Serves a connection of the admin interface until it waits for somebody.
+    fn serve_client(&mut self, id: ClientId) {
+        while let Some(request) = self.desk.serve(id, self.now) {
+            let Some(response) = self.questions.ask(id, &request, &mut self.workers, self.now) else {
+                return;
+            };
+            self.desk.answer(id, &response);
+        }
+    }
+}
+
+/// Whether a worker serves, or has at least shown that it does not.
+fn is_settled(worker: &Worker) -> bool {
+    matches!(worker.life, Life::Serving(_)) || worker.ends > 0
+}
+
+fn token_of(place: usize) -> Token {
+    Token(WORKERS + place as u64)
+}

@@ -1,0 +1,269 @@
+//! What is asked at the admin interface, and how it is answered for all workers: who is asked, how long is waited, and
+//! what is made of the answers. A worker that does not answer in time is named, and holds up nobody.
+
+use super::desk::ClientId;
+use super::merge;
+use super::worker::Worker;
+use crate::fellows::{Answer, Question};
+use crate::proto::http::{Method, Request, Response, Status};
+use crate::time::{Duration, Instant};
+use indexmap::IndexMap;
+use std::fmt::Write as _;
+
+/// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Questions at once: each may bring an answer of some megabytes from every worker.
+const QUESTIONS_MAX: usize = 16;
+/// Connections listed unless the query asks for another number: as in one process.
+const LIST_DEFAULT: usize = 1_000;
+
+const INDEX: &str = "linger admin interface, of a server with several workers\n\n\
+    GET  /metrics                  Prometheus text; the sum of all workers\n\
+    GET  /healthz                  200 while the supervisor runs\n\
+    GET  /readyz                   503 while a worker drains, cannot accept, or does not answer\n\
+    GET  /connections              JSON; of all workers; ?listener= &state= &identity= &peer= &limit=\n\
+    GET  /audit                    JSON; the last audit of each worker\n\
+    POST /connections/{key}/end    ends one connection; the key is from the list\n";
+
+/// What is to be made of the answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum About {
+    Metrics,
+    Readiness,
+    Connections {
+        limit: usize,
+    },
+    Audit,
+    /// One worker's answer is the answer.
+    One,
+}
+
+/// A question that is being answered.
+struct Open {
+    client: ClientId,
+    about: About,
+    asked: Vec<usize>,
+    answers: Vec<(usize, Answer)>,
+    deadline: Instant,
+}
+
+/// Questions, and those that are being answered.
+#[derive(Default)]
+pub(super) struct Questions {
+    open: IndexMap<u64, Open>,
+    last: u64,
+}
+
+/// What the supervisor itself has to tell.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Own {
+    pub(super) uptime_seconds: f64,
+    pub(super) draining: bool,
+    pub(super) identities_moved: u64,
+    pub(super) dropped: u64,
+}
+
+impl Questions {
+    /// Takes a request: asks the workers, or answers at once.
+    pub(super) fn ask(
+        &mut self,
+        client: ClientId,
+        request: &Request,
+        workers: &mut [Worker],
+        now: Instant,
+    ) -> Option<Response<'static>> {
+        let (about, whom, path) = match what(request, workers.len()) {
+            Ok(asked) => asked,
+            Err(response) => return Some(response),
+        };
+        if self.open.len() >= QUESTIONS_MAX {
+            let text = "too many questions at once; ask again\n";
+            return Some(Response::text(Status::Unavailable, text));
+        }
+        self.last += 1;
+        let question = Question {
+            number: self.last,
+            act: request.method == Method::Post,
+            path,
+            query: request.query.clone(),
+        };
+        let all = whom.map_or(0..workers.len(), |one| one..one + 1);
+        let asked: Vec<_> = all.filter(|&at| workers[at].ask(&question)).collect();
+        let deadline = now + ANSWER_WITHIN;
+        self.open.insert(self.last, Open { client, about, asked, answers: Vec::new(), deadline });
+        None
+    }
+
+    /// A worker answers.
+    pub(super) fn on_answer(&mut self, worker: usize, answer: Answer) {
+        // One that comes too late is an answer to nothing.
+        if let Some(open) = self.open.get_mut(&answer.number) {
+            open.answers.push((worker, answer));
+        }
+    }
+
+    /// A worker has ended, and answers no more.
+    pub(super) fn on_gone(&mut self, worker: usize) {
+        for open in self.open.values_mut() {
+            let answered = open.answers.iter().any(|(at, _)| *at == worker);
+            open.asked.retain(|at| *at != worker || answered);
+        }
+    }
+
+    /// When the next runs out of time.
+    pub(super) fn next(&self) -> Instant {
+        self.open.values().map(|open| open.deadline).min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Takes those that can be answered now, by their clients.
+    pub(super) fn conclude(
+        &mut self,
+        workers: &mut [Worker],
+        own: Own,
+        now: Instant,
+    ) -> Vec<(ClientId, Response<'static>)> {
+        let is_over = |open: &Open| open.answers.len() >= open.asked.len() || open.deadline <= now;
+        let over: Vec<_> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(n, _)| *n).collect();
+        over.into_iter()
+            .filter_map(|number| self.open.swap_remove(&number))
+            .map(|open| (open.client, open.respond(workers, own)))
+            .collect()
+    }
+}
+
+type Asked = (About, Option<usize>, String);
+
+/// What a request asks, and whom: all, or the worker at that place; or what to answer without asking anybody.
+fn what(request: &Request, workers: usize) -> Result<Asked, Response<'static>> {
+    if request.origin.is_some() {
+        return Err(Response::text(Status::Forbidden, "requests from web pages are refused\n"));
+    }
+    let reading = matches!(request.method, Method::Get | Method::Head);
+    let path = request.path.as_str();
+    let about = match (reading, path) {
+        (true, "/") => return Err(Response::text(Status::Ok, INDEX)),
+        (true, "/healthz") => return Err(Response::text(Status::Ok, "ok\n")),
+        (true, "/metrics") => About::Metrics,
+        (true, "/readyz") => About::Readiness,
+        (true, "/audit") => About::Audit,
+        (true, "/connections") => About::Connections {
+            // Each of the workers says what is wrong with another one.
+            limit: request
+                .query_value("limit")
+                .map_or(LIST_DEFAULT, |text| text.parse().unwrap_or(LIST_DEFAULT)),
+        },
+        (false, _) if path.starts_with("/connections/") => {
+            let (one, path) = one_of(path, workers)?;
+            return Ok((About::One, Some(one), path));
+        }
+        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
+            return Err(Response::text(Status::MethodNotAllowed, "this path is for reading: use GET\n"));
+        }
+        (true, _) if path.starts_with("/connections/") => {
+            let text = "ending a connection is an action: use POST\n";
+            return Err(Response::text(Status::MethodNotAllowed, text));
+        }
+        (_, path) => {
+            return Err(Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}")));
+        }
+    };
+    Ok((about, None, path.to_owned()))
+}
+
+/// The place of the worker that a path with a key is about, and the path as that worker knows it.
+fn one_of(path: &str, workers: usize) -> Result<(usize, String), Response<'static>> {
+    let rest = path.strip_prefix("/connections/").unwrap_or(path);
+    let found = rest.split_once('.').and_then(|(worker, rest)| {
+        let place = worker.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < workers)?;
+        Some((place, format!("/connections/{rest}")))
+    });
+    found.ok_or_else(|| {
+        let form = "it has the form 2.17-4711, the number of its worker first, as /connections lists it";
+        Response::text(Status::BadRequest, format!("{rest:?} names no connection of a worker: {form}\n"))
+    })
+}
+
+impl Open {
+    /// Makes one answer of what was answered.
+    fn respond(mut self, workers: &mut [Worker], own: Own) -> Response<'static> {
+        self.answers.sort_by_key(|(worker, _)| *worker);
+        let missing = |place: &usize| self.answers.iter().all(|(worker, _)| worker != place);
+        let silent: Vec<_> = match self.about {
+            About::One => self.asked.iter().copied().filter(missing).collect(),
+            About::Metrics | About::Readiness | About::Connections { .. } | About::Audit => {
+                (0..workers.len()).filter(missing).collect()
+            }
+        };
+        for &place in &silent {
+            workers[place].unanswered += 1;
+        }
+        let numbers: Vec<_> = silent.iter().map(|&place| workers[place].number).collect();
+        // A request that is refused is refused by all of them alike.
+        let refusal = self.answers.iter().find(|(_, answer)| {
+            answer.status >= 400 && self.about != About::Readiness || self.about == About::One
+        });
+        if let Some((_, answer)) = refusal {
+            let status = Status::from_code(answer.status).unwrap_or(Status::Internal);
+            return Response::text(status, answer.body.clone());
+        }
+        let bodies =
+            self.answers.iter().map(|(place, answer)| (workers[*place].number, answer.body.as_str()));
+        match self.about {
+            About::Metrics => Response::metrics(metrics(&self.answers, workers, own)),
+            About::Connections { limit } => {
+                Response::json(Status::Ok, merge::connections(limit, bodies, &numbers))
+            }
+            About::Audit => Response::json(Status::Ok, merge::audits(bodies, &numbers)),
+            About::Readiness => readiness(&self.answers, workers, &numbers, own),
+            About::One => {
+                let text = "that worker does not run, or does not answer\n";
+                Response::text(Status::Unavailable, text)
+            }
+        }
+    }
+}
+
+fn readiness(answers: &[(usize, Answer)], workers: &[Worker], silent: &[u32], own: Own) -> Response<'static> {
+    let mut text = String::new();
+    for (place, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
+        let _ = write!(text, "worker {}: {}", workers[*place].number, answer.body);
+    }
+    for number in silent {
+        let _ = writeln!(text, "worker {number}: does not answer");
+    }
+    match (own.draining, text.is_empty()) {
+        (true, _) => Response::text(Status::Unavailable, "draining\n"),
+        (false, true) => Response::text(Status::Ok, "ready\n"),
+        (false, false) => Response::text(Status::Unavailable, text),
+    }
+}
+
+fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts, far below 2^53")]
+    let number = |count: u64| count as f64;
+    let answer_of =
+        |place: usize| answers.iter().find(|(at, _)| *at == place).map(|(_, answer)| answer.body.as_str());
+    let all = workers.iter_mut().enumerate();
+    let mut page =
+        merge::metrics(all.map(|(place, worker)| (worker.number, &mut worker.ledger, answer_of(place))));
+    page.put("linger_uptime_seconds", "gauge", "Time since the server started.", "", own.uptime_seconds);
+    let help = "1 while the server drains: it says goodbye and accepts no clients.";
+    page.put("linger_draining", "gauge", help, "", f64::from(u8::from(own.draining)));
+    page.put("linger_workers", "gauge", "Workers that there are to be.", "", number(workers.len() as u64));
+    let help = "Identities that went from a client of one worker to a client of another.";
+    let moved = number(own.identities_moved);
+    page.put("linger_identities_moved_total", "counter", help, "", moved);
+    let help = "Messages and presence events that did not reach a worker, because somebody did not keep up.";
+    let dropped = page.sum("linger_relays_dropped_total") + number(own.dropped);
+    page.put("linger_relays_dropped_total", "counter", help, "", dropped);
+    for (place, worker) in workers.iter().enumerate() {
+        let labels = format!("{{worker=\"{}\"}}", worker.number);
+        let up = f64::from(u8::from(answer_of(place).is_some()));
+        page.put("linger_worker_up", "gauge", "1 if the worker answered this question in time.", &labels, up);
+        let help = "Times that the worker was started anew after it had ended.";
+        page.put("linger_worker_restarts_total", "counter", help, &labels, number(worker.restarts));
+        let help = "Questions of the admin interface that the worker did not answer in time.";
+        page.put("linger_worker_unanswered_total", "counter", help, &labels, number(worker.unanswered));
+    }
+    page.text()
+}

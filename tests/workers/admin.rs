@@ -1,0 +1,158 @@
+//! One admin interface for all workers: what adds up, what is named by its worker, and who does not answer.
+
+use crate::common::{Server, until};
+use crate::crowd::{Directory, RESP, all_serve, one_of_each, pids, served, signal, start, state};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[test]
+fn clients_are_spread_over_the_workers_and_told_of_together() {
+    let server = start(4, RESP, &[]);
+    let mut clients: Vec<_> = (0..64).map(|_| served(&server)).collect();
+    let rows = server.connections("resp");
+    assert_eq!(rows.len(), 64);
+    let workers: BTreeSet<_> = rows.iter().map(|row| row["worker"].as_u64().unwrap()).collect();
+    assert_eq!(workers, BTreeSet::from([1, 2, 3, 4]), "64 clients, and a worker without one");
+    let keys: BTreeSet<_> = rows.iter().map(|row| row["key"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(keys.len(), 64, "a key names one connection, over all workers");
+
+    let metrics = server.metrics();
+    assert_eq!(metrics["linger_connections{state=\"open\"}"], 64.0);
+    let by_worker: Vec<_> =
+        (1..=4).map(|number| metrics[&format!("linger_worker_connections{{worker=\"{number}\"}}")]).collect();
+    assert_eq!(by_worker.iter().sum::<f64>(), 64.0, "{by_worker:?}");
+    assert_eq!(metrics["linger_commands_total"], 64.0);
+    assert_eq!(metrics["linger_listener_connections{listener=\"resp\",protocol=\"resp\"}"], 64.0);
+    assert_eq!(metrics["linger_workers"], 4.0);
+
+    // A list is cut at its limit, whoever has the rows.
+    let (_, body) = server.admin("GET", "/connections?limit=3");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&answer["matched"], &answer["listed"]), (&64.into(), &3.into()));
+    // What is wrong with a request is said as one process says it.
+    assert!(server.admin("GET", "/connections?limit=x").0.contains("400"));
+    assert!(server.admin("POST", "/connections/17-1/end").0.contains("400"));
+    assert!(server.admin("POST", "/connections/5.17-1/end").0.contains("400"));
+    assert!(server.admin("GET", "/nowhere").0.contains("404"));
+
+    // A key of the list ends its connection, and no other.
+    let peer = clients[10].stream.local_addr().unwrap().to_string();
+    let row = rows.iter().find(|row| row["peer"] == *peer).unwrap();
+    let (status, _) = server.admin("POST", &format!("/connections/{}/end", row["key"].as_str().unwrap()));
+    assert!(status.contains("202"), "{status}");
+    clients[10].expect("-GOODBYE local.kicked\r\n");
+    drop(clients.remove(10));
+    until("it to be gone", || server.connections("resp").len() == 63);
+    for client in &mut clients {
+        client.ask("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
+fn the_merged_metrics_are_well_formed() {
+    let server = start(2, RESP, &["audit.interval=100ms"]);
+    let _clients = one_of_each(&server);
+    // It takes two of a worker to find something, and there are two of them.
+    until("some audits", || server.metrics()["linger_audits_total"] >= 12.0);
+    let (_, page) = server.admin("GET", "/metrics");
+    let mut heads = BTreeSet::new();
+    let mut series = BTreeSet::new();
+    let mut typed = String::new();
+    for line in page.lines() {
+        if let Some(head) = line.strip_prefix("# ") {
+            let mut words = head.split(' ');
+            let head = (words.next().unwrap(), words.next().unwrap());
+            assert!(heads.insert(head), "{head:?} twice");
+            if head.0 == "TYPE" {
+                head.1.clone_into(&mut typed);
+            }
+        } else {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            value.parse::<f64>().unwrap();
+            assert!(series.insert(name), "{name} twice");
+            assert_eq!(name.split('{').next().unwrap(), typed, "a sample stands below its type");
+        }
+    }
+    // The kernel's sockets are told of once each, by the worker that has them.
+    let metrics = server.metrics();
+    assert_eq!(metrics["linger_audit_anomalies_total{kind=\"unknown\"}"], 0.0);
+    assert_eq!(metrics["linger_audit_sockets{listener=\"resp\",state=\"ESTABLISHED\"}"], 2.0);
+    let (_, audit) = server.admin("GET", "/audit");
+    let audit: Value = serde_json::from_str(&audit).unwrap();
+    assert_eq!(audit["workers"].as_array().unwrap().len(), 2, "{audit}");
+    // With the judge, where there is one.
+    let Ok(mut promtool) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    else {
+        return eprintln!("without promtool");
+    };
+    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    let judged = promtool.wait_with_output().unwrap();
+    assert!(judged.status.success(), "{judged:?}");
+}
+
+#[test]
+fn a_worker_that_stands_still_is_named_and_holds_up_nobody() {
+    let server = start(2, RESP, &[]);
+    let mut clients = one_of_each(&server);
+    let before = server.metrics();
+    let stuck = pids(&server)[&2];
+    signal(stuck, "STOP");
+    until("it to stand still", || state(stuck) == Some('T'));
+    let begun = Instant::now();
+    let metrics = server.metrics();
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(metrics["linger_worker_up{worker=\"1\"}"], 1.0);
+    assert_eq!(metrics["linger_worker_up{worker=\"2\"}"], 0.0);
+    assert_eq!(metrics["linger_worker_unanswered_total{worker=\"2\"}"], 1.0);
+    let accepted = "linger_connections_accepted_total";
+    assert!(metrics[accepted] >= before[accepted], "a counter never falls");
+    assert_eq!(metrics["linger_connections{state=\"open\"}"], 1.0, "what it has now is not known");
+    let (_, body) = server.admin("GET", "/connections");
+    let answer: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&answer["unanswered_workers"], &answer["matched"]), (&serde_json::json!([2]), &1.into()));
+    let (status, body) = server.admin("GET", "/readyz");
+    assert!(status.contains("503") && body == "worker 2: does not answer\n", "{status} {body}");
+    assert!(server.admin("GET", "/healthz").0.contains("200"));
+    clients[0].ask("PING", "+PONG\r\n");
+    signal(stuck, "CONT");
+    all_serve(&server, 2);
+    clients[1].ask("PING", "+PONG\r\n");
+    assert_eq!(server.metrics()["linger_connections{state=\"open\"}"], 2.0);
+}
+
+#[test]
+fn the_admin_interface_of_all_workers_may_be_a_unix_socket() {
+    let directory = Directory::new("unix");
+    let path = directory.path("admin.sock");
+    let admin = format!("unix:{path}");
+    let mut server = Server::start(&["--workers", "2", "--listen", RESP, "--admin", &admin]);
+    let mut stream = UnixStream::connect(&path).unwrap();
+    // One connection may ask again and again, and all at once.
+    let request = "GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n";
+    let last = "GET /connections HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    stream.write_all(format!("{request}{request}{last}").as_bytes()).unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 3, "{answers}");
+    assert_eq!(answers.matches("ready\n").count(), 2, "{answers}");
+    assert!(answers.ends_with("\"matched\":0,\"unanswered_workers\":[]}\n"), "{answers}");
+    // What is no request is refused, and the connection with it.
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"nonsense\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    server.signal("TERM");
+    assert_eq!(server.wait_exit(), Some(0));
+    assert!(!Path::new(&path).exists(), "its file goes with it");
+}

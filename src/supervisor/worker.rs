@@ -14,8 +14,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// How long a worker whose channel is gone has to end by itself.
 const LAST_CALL: Duration = Duration::from_secs(5);
-/// Output to a worker, in bytes, over which it is asked nothing more: it stands still.
-const QUESTIONS_HIGH: usize = 256 * 1024;
+/// Output to a worker, in bytes, over which it is asked nothing more: it stands still. Above what is relayed, so that
+/// a burst of that is no reason not to ask.
+const QUESTIONS_HIGH: usize = RELAYS_HIGH + 1024 * 1024;
 
 /// A worker's place, and who is in it.
 pub(super) struct Worker {

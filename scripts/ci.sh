@@ -33,6 +33,8 @@ readme        300   commands of README.md that are marked <!-- ci -->
 sim           300   fresh seeds on the simulated kernel
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
+million       300   scripts/million.sh with 20,000 connections and two workers
+compare       300   the comparison with other servers can be made: one short round
 bench         600   system calls, instructions and memory against the C server, quick
 "
 
@@ -250,6 +252,24 @@ step_fuzz() {
 step_wheel() {
     [ -f benches/wheel.rs ] || skip "there is no benches/wheel.rs"
     cargo bench --locked --bench wheel -- --quick
+}
+
+step_million() {
+    want curl curl || skip "curl is not installed"
+    want pgrep procps || skip "pgrep (procps) is not installed"
+    local limit
+    limit=$(ulimit -Hn)
+    [ "$limit" == unlimited ] || [ "$limit" -ge 12000 ] || skip "RLIMIT_NOFILE is $limit here; 12,000 are needed"
+    cargo build --locked --release || return 1
+    scripts/million.sh --quick
+}
+
+step_compare() {
+    want python3 python3 || skip "python3 is not installed"
+    want cc gcc || skip "no C compiler"
+    can_unshare || skip "network namespaces are not permitted here"
+    cargo build --locked --release || return 1
+    PATH=$PATH:/usr/sbin scripts/bench.sh --quick --only others --rounds 1 --seconds 0.1
 }
 
 step_bench() {

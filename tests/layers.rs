@@ -58,7 +58,11 @@ const LAYERS: &[Layer] = &[
     layer("logging", IMPURE, &["config"]),
     layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "sys"]),
-    layer("supervisor", IMPURE, &["time", "buf", "net", "config", "proto", "report", "fellows", "sys"]),
+    layer(
+        "supervisor",
+        IMPURE,
+        &["time", "buf", "net", "hub", "config", "proto", "report", "fellows", "sys"],
+    ),
     layer(
         "serve",
         IMPURE,

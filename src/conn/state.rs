@@ -350,13 +350,11 @@ impl State {
 
 impl State {
     /// The same, with a deadline no later than `latest`.
-    fn by(self, latest: Instant) -> Self {
-        match self {
-            Self::Parting { cause, since, deadline } => {
-                Self::Parting { cause, since, deadline: deadline.min(latest) }
-            }
-            other => other,
+    fn by(mut self, latest: Instant) -> Self {
+        if let Self::Parting { deadline, .. } = &mut self {
+            *deadline = latest.min(*deadline);
         }
+        self
     }
 }
 

@@ -10,6 +10,15 @@ pub enum Seat {
     Channel,
 }
 
+/// What can be listened to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// A channel.
+    Channel(Vec<u8>),
+    /// All channels that match.
+    Pattern(Vec<u8>),
+}
+
 /// A question to the admin interface of a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
@@ -80,6 +89,10 @@ pub enum ToSupervisor {
         /// What.
         payload: Vec<u8>,
     },
+    /// The first of its clients listens to a topic.
+    Listens(Topic),
+    /// The last one has stopped.
+    Stopped(Topic),
     /// An answer.
     Answer(Answer),
 }
@@ -122,14 +135,7 @@ pub enum ToWorker {
         /// The identity.
         id: Vec<u8>,
     },
-    /// Something happened to an identity of another worker.
-    Presence {
-        /// The identity.
-        id: Vec<u8>,
-        /// The message for those who listen.
-        payload: Vec<u8>,
-    },
-    /// A client of another worker has published something.
+    /// A client of another worker has published something, or something happened to an identity there.
     Publish {
         /// On which channel.
         channel: Vec<u8>,
@@ -172,6 +178,8 @@ impl Message for ToSupervisor {
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
+            Self::Listens(topic) => topic_message(out, 7, topic),
+            Self::Stopped(topic) => topic_message(out, 8, topic),
             Self::Answer(Answer { number, status, body }) => {
                 out.push(4);
                 put_number(out, *number);
@@ -201,6 +209,8 @@ impl Message for ToSupervisor {
                 Self::Presence { number: fields.number()?, id: fields.bytes()?, payload: fields.bytes()? }
             }
             6 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
+            7 => Self::Listens(fields.topic()?),
+            8 => Self::Stopped(fields.topic()?),
             _ => return Err(Malformed),
         };
         fields.end(message)
@@ -232,13 +242,8 @@ impl Message for ToWorker {
                 out.push(6);
                 put_bytes(out, id);
             }
-            Self::Presence { id, payload } => {
-                out.push(8);
-                put_bytes(out, id);
-                put_bytes(out, payload);
-            }
             Self::Publish { channel, payload } => {
-                out.push(9);
+                out.push(8);
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
@@ -280,8 +285,7 @@ impl Message for ToWorker {
                         .map(|_| Ok((fields.text()?, fields.text()?)))
                         .collect::<Result<_, Malformed>>()?,
                 }),
-                8 => Self::Presence { id: fields.bytes()?, payload: fields.bytes()? },
-                9 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
+                8 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
                 _ => return Err(Malformed),
             };
         fields.end(message)
@@ -293,6 +297,15 @@ fn seat_message(out: &mut Vec<u8>, tag: u8, seat: Seat, number: u64, id: &[u8]) 
     out.push(seat as u8);
     put_number(out, number);
     put_bytes(out, id);
+}
+
+fn topic_message(out: &mut Vec<u8>, tag: u8, topic: &Topic) {
+    let (kind, name) = match topic {
+        Topic::Channel(name) => (0, name),
+        Topic::Pattern(name) => (1, name),
+    };
+    out.extend([tag, kind]);
+    put_bytes(out, name);
 }
 
 fn put_number(out: &mut Vec<u8>, number: u64) {
@@ -340,6 +353,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    fn topic(&mut self) -> Result<Topic, Malformed> {
+        match self.tag()? {
+            0 => self.bytes().map(Topic::Channel),
+            1 => self.bytes().map(Topic::Pattern),
+            _ => Err(Malformed),
+        }
+    }
+
     fn end<T>(self, message: T) -> Result<T, Malformed> {
         if self.0.is_empty() { Ok(message) } else { Err(Malformed) }
     }
@@ -378,7 +399,6 @@ mod tests {
             ToWorker::Lost { seat: Seat::Channel, number: 7, id: id.clone(), to: 3 },
             ToWorker::Vouched { id: id.clone() },
             ToWorker::Doubted { id: Vec::new() },
-            ToWorker::Presence { id: id.clone(), payload: b"online".to_vec() },
             ToWorker::Publish { channel: id.clone(), payload: vec![0; 1000] },
             ToWorker::Ask(question),
         ] {
@@ -390,7 +410,9 @@ mod tests {
             ToSupervisor::Release { seat: Seat::Channel, number: 2, id: id.clone() },
             ToSupervisor::Beat { number: 3, id: id.clone() },
             ToSupervisor::Presence { number: 4, id: id.clone(), payload: b"suspect".to_vec() },
-            ToSupervisor::Publish { channel: id, payload: Vec::new() },
+            ToSupervisor::Publish { channel: id.clone(), payload: Vec::new() },
+            ToSupervisor::Listens(Topic::Channel(id.clone())),
+            ToSupervisor::Stopped(Topic::Pattern(id)),
             ToSupervisor::Answer(Answer { number: 4, status: 200, body: "ok\n".to_owned() }),
         ] {
             returns(&message);

@@ -9,7 +9,7 @@ mod channel;
 mod message;
 
 pub use channel::{Broken, Channel, More};
-pub use message::{Answer, Malformed, Message, Question, Seat, ToSupervisor, ToWorker};
+pub use message::{Answer, Malformed, Message, Question, Seat, ToSupervisor, ToWorker, Topic};
 
 /// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not
 /// keep up. What a worker tells all the same is bounded by the identities that it has taken.

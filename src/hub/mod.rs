@@ -21,7 +21,7 @@ mod topics;
 
 pub use identities::{Identified, PRESENCE_PREFIX, Presence, Vouched, is_reserved, presence_channel};
 pub use name::Name;
-pub use topics::Recipient;
+pub use topics::{Change, Kind, Recipient};
 
 use crate::table::Key;
 use directory::{Directory, Slot};
@@ -117,6 +117,8 @@ pub struct Hub {
     patterns: Directory<Subscribers>,
     /// Over all channels and patterns.
     subscriptions: usize,
+    /// Topics that came and went; none where nobody asks.
+    changes: Option<Vec<Change>>,
 }
 
 impl Hub {

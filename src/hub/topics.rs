@@ -8,7 +8,7 @@
 
 use super::directory::{Directory, Entry, Slot};
 use super::glob;
-use super::{Hub, Membership, Refused};
+use super::{Hub, Membership, Name, Refused};
 use crate::table::Key;
 use indexmap::IndexSet;
 
@@ -94,10 +94,23 @@ pub(super) struct Subscriptions {
 }
 
 /// Channels or patterns: the same bookkeeping on the other half of everything.
-#[derive(Clone, Copy)]
-enum Kind {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// One channel.
     Channel,
+    /// All channels that match.
     Pattern,
+}
+
+/// A topic has got its first subscriber, or has lost its last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+    /// Whether somebody listens to it now.
+    pub listened: bool,
 }
 
 impl Subscriptions {
@@ -180,6 +193,22 @@ impl Hub {
         self.channels.get(channel).map_or(0, Subscribers::len)
     }
 
+    /// From now on, topics that come and go are noted for [`take_changes`](Self::take_changes).
+    pub fn note_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// The topics that have come and gone since it was last asked, in that order.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn note(&mut self, kind: Kind, name: &[u8], listened: bool) {
+        if let Some(changes) = &mut self.changes {
+            changes.push(Change { kind, name: Name::new(name), listened });
+        }
+    }
+
     fn add(&mut self, kind: Kind, member: &mut Membership, key: Key, name: &[u8]) -> Result<usize, Refused> {
         self.check_name(name)?;
         let count = member.subscriptions();
@@ -192,11 +221,15 @@ impl Hub {
         let topics = self.topics(kind);
         let slot = topics.find_or_insert(name);
         let topic = &mut topics.at_mut(slot).expect("the slot was just found").value;
+        let first = topic.len() == 0;
         if !topic.add(key) {
             return Ok(count);
         }
         member.subscriptions.get_or_insert_default().of(kind).push(slot);
         self.subscriptions += 1;
+        if first {
+            self.note(kind, name, true);
+        }
         Ok(count + 1)
     }
 
@@ -240,10 +273,11 @@ impl Hub {
         let was_there = value.remove(key);
         debug_assert!(was_there, "a membership lists only topics that list its connection");
         told(name);
-        if value.len() == 0 {
-            topics.remove(slot);
-        }
+        let gone = (value.len() == 0).then(|| topics.remove(slot).name);
         self.subscriptions -= 1;
+        if let Some(name) = gone {
+            self.note(kind, &name, false);
+        }
     }
 
     fn topics(&mut self, kind: Kind) -> &mut Directory<Subscribers> {
@@ -283,6 +317,24 @@ mod tests {
             [(B, None), (A, None), (B, Some(&b"new*"[..])), (A, Some(b"*"))]
         );
         assert_eq!(recipients(&hub, "x"), [(A, Some(&b"*"[..]))]);
+    }
+
+    #[test]
+    fn topics_are_noted_as_they_come_and_go_and_only_if_asked_for() {
+        let (mut hub, mut a, mut b) = (Hub::default(), Membership::default(), Membership::default());
+        hub.subscribe(&mut a, A, b"unasked").unwrap();
+        assert_eq!(hub.take_changes(), []);
+        hub.note_changes();
+        hub.subscribe(&mut a, A, b"news").unwrap();
+        hub.subscribe(&mut b, B, b"news").unwrap();
+        hub.psubscribe(&mut b, B, b"news").unwrap();
+        hub.unsubscribe(&mut a, A, b"news");
+        let _ = hub.leave(b, B);
+        let noted: Vec<_> =
+            hub.take_changes().into_iter().map(|change| (change.kind, change.listened)).collect();
+        let (channel, pattern) = (Kind::Channel, Kind::Pattern);
+        assert_eq!(noted, [(channel, true), (pattern, true), (channel, false), (pattern, false)]);
+        assert_eq!(hub.take_changes(), []);
     }
 
     #[test]

@@ -8,8 +8,10 @@
 use super::Reactor;
 use super::posted::{Effect, Relayed};
 use crate::end::{Detector, End, Reason};
-use crate::fellows::{Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker};
-use crate::hub::{Identified, Name, Vouched, presence_channel};
+use crate::fellows::{
+    Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker, Topic,
+};
+use crate::hub::{Change, Identified, Kind, Name, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::proto::http::{Method, Request};
 use crate::proto::presence;
@@ -174,6 +176,23 @@ impl<K: Kernel> Reactor<K> {
         let mut fellows = Fellows { channel, ready: true, number, of, claims: 0, held, beating, dropped: 0 };
         fellows.channel.send(&ToSupervisor::Ready);
         self.fellows = Some(Box::new(fellows));
+        self.hub.note_changes();
+    }
+
+    /// Tells which topics have listeners here, before a client has the answer that it listens: who then publishes
+    /// elsewhere is heard here.
+    pub(super) fn tell_topics(&mut self) {
+        let Some(fellows) = &mut self.fellows else { return };
+        for Change { kind, name, listened } in self.hub.take_changes() {
+            let topic = match kind {
+                Kind::Channel => Topic::Channel(name.to_vec()),
+                Kind::Pattern => Topic::Pattern(name.to_vec()),
+            };
+            let message = if listened { ToSupervisor::Listens(topic) } else { ToSupervisor::Stopped(topic) };
+            fellows.channel.send(&message);
+        }
+        // If it is gone, the end of this turn finds out.
+        let _ = fellows.channel.flush();
     }
 
     pub(super) fn note_fellows(&mut self) {
@@ -200,6 +219,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Sends what this turn has to tell.
     pub(super) fn tell_fellows(&mut self) -> Result<(), Fatal> {
+        self.tell_topics();
         match &mut self.fellows {
             Some(fellows) if fellows.channel.owed() > 0 => fellows.channel.flush().map_err(alone),
             Some(_) | None => Ok(()),
@@ -221,16 +241,11 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Doubted { id } => {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
-            ToWorker::Presence { id, payload } => {
-                self.relay(Relayed { channel: presence_channel(&id), payload });
+            ToWorker::Publish { channel, payload } => {
+                self.posted.push_back(Effect::Relay(Box::new(Relayed { channel, payload })));
             }
-            ToWorker::Publish { channel, payload } => self.relay(Relayed { channel, payload }),
             ToWorker::Ask(question) => self.answer_fellow(question),
         }
-    }
-
-    fn relay(&mut self, relayed: Relayed) {
-        self.posted.push_back(Effect::Relay(Box::new(relayed)));
     }
 
     /// A later claim to the identity was made elsewhere.

@@ -67,6 +67,9 @@ impl<K: Kernel> Reactor<K> {
         subscribe: Subscribe,
         replies: &mut Vec<u8>,
     ) {
+        if self.refuses_claims(key, replies) {
+            return;
+        }
         self.with_hub(key, replies, |hub, membership, reply| {
             for name in names.iter() {
                 match subscribe(hub, membership, key, name) {
@@ -75,6 +78,7 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
         });
+        self.tell_topics();
     }
 
     pub(super) fn unsubscribe(

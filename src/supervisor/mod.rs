@@ -4,7 +4,7 @@
 //!
 //! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
 //! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `worker` one of them; `identities` who wins; `questions` and `merge` one answer out of many; `desk` the
+//! loop; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of many; `desk` the
 //! connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
@@ -15,11 +15,13 @@ mod desk;
 mod identities;
 mod merge;
 mod questions;
+mod topics;
 mod worker;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::config::{self, Mistake, Sources};
 use crate::fellows::{ToSupervisor, ToWorker};
+use crate::hub::presence_channel;
 use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
 use crate::proto::presence;
 use crate::report;
@@ -28,6 +30,7 @@ use crate::time::{Duration, Instant};
 use desk::{CLIENTS, ClientId, Desk};
 use identities::{Identities, Order};
 use questions::{Own, Questions};
+use topics::Topics;
 use worker::{Life, Worker};
 
 /// Tokens of workers are above this, in the order of their places; below it is the admin interface.
@@ -49,6 +52,13 @@ pub struct Plan {
     pub file: String,
     /// How many there are to be: two at least.
     pub workers: u32,
+}
+
+/// What a client of a worker has published, or the worker of one.
+struct Published {
+    from: usize,
+    channel: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 /// How far a server with workers is.
@@ -75,6 +85,9 @@ pub struct Supervisor {
     addresses: Vec<(ListenerSettings, Address)>,
     workers: Vec<Worker>,
     identities: Identities,
+    topics: Topics,
+    /// To be passed on in the next turn.
+    published: Vec<Published>,
     desk: Desk,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
@@ -112,6 +125,8 @@ impl Supervisor {
             addresses,
             workers,
             identities: Identities::default(),
+            topics: Topics::default(),
+            published: Vec::new(),
             desk,
             touched: Vec::new(),
             questions: Questions::default(),
@@ -143,7 +158,9 @@ impl Supervisor {
                 self.note(event);
             }
             self.take_signals();
+            let published = std::mem::take(&mut self.published);
             self.hear_workers();
+            self.relay(published);
             self.reap()?;
             self.serve_desk();
             self.workers.iter_mut().for_each(|worker| worker.flush(self.now));
@@ -162,7 +179,7 @@ impl Supervisor {
 
     fn sleep(&mut self) -> Option<Duration> {
         let ready = |worker: &mut Worker| worker.process().is_some_and(|process| process.ready);
-        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() {
+        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || !self.published.is_empty() {
             return Some(Duration::ZERO);
         }
         let workers = self.workers.iter().map(Worker::next).min().unwrap_or(Instant::NEVER);
@@ -299,12 +316,20 @@ impl Supervisor {
             ToSupervisor::Presence { number, id, payload } => {
                 // One that was taken over is not offline.
                 if self.identities.is_held(place, number, &id) {
-                    self.relay(place, &ToWorker::Presence { id, payload });
+                    self.published.push(Published { from: place, channel: presence_channel(&id), payload });
                 }
                 None
             }
             ToSupervisor::Publish { channel, payload } => {
-                self.relay(place, &ToWorker::Publish { channel, payload });
+                self.published.push(Published { from: place, channel, payload });
+                None
+            }
+            ToSupervisor::Listens(topic) => {
+                self.topics.listens(place, topic);
+                None
+            }
+            ToSupervisor::Stopped(topic) => {
+                self.topics.stopped(place, topic);
                 None
             }
             ToSupervisor::Answer(answer) => {
@@ -333,10 +358,16 @@ impl Supervisor {
         }
     }
 
-    /// Lets all but one know.
-    fn relay(&mut self, from: usize, message: &ToWorker) {
-        for (_, worker) in self.workers.iter_mut().enumerate().filter(|(place, _)| *place != from) {
-            self.dropped += u64::from(!worker.relay(message));
+    /// Lets those others know who have somebody who listens. What is published waits for a turn before that: whoever
+    /// was told that it listens before this was published has been heard of by then.
+    fn relay(&mut self, published: Vec<Published>) {
+        let mut places = Vec::new();
+        for Published { from, channel, payload } in published {
+            self.topics.listeners(&channel, &mut places);
+            let message = ToWorker::Publish { channel, payload };
+            for &place in places.iter().filter(|&&place| place != from) {
+                self.dropped += u64::from(!self.workers[place].relay(&message));
+            }
         }
     }
 
@@ -357,11 +388,14 @@ impl Supervisor {
             for order in gone.orders {
                 self.give(order);
             }
+            self.topics.gone(place);
             let mut payload = Vec::new();
             presence::Event::Offline(None).write(&mut payload);
-            for id in gone.offline {
-                self.relay(place, &ToWorker::Presence { id, payload: payload.clone() });
-            }
+            self.published.extend(gone.offline.iter().map(|id| Published {
+                from: place,
+                channel: presence_channel(id),
+                payload: payload.clone(),
+            }));
             self.all_failed(&status.to_string())?;
         }
         Ok(())

@@ -127,6 +127,26 @@ fn what_cannot_cross_workers_is_refused_rather_than_lost() {
 }
 
 #[test]
+fn who_was_told_that_it_listens_hears_what_is_published_then() {
+    let server = start(2, RESP, &[]);
+    let [mut listener, mut other] = one_of_each(&server);
+    for number in 0..300 {
+        let channel = format!("channel-{number}");
+        let lengths = channel.len();
+        listener.ask(
+            &format!("SUBSCRIBE {channel}"),
+            &format!("*3\r\n$9\r\nsubscribe\r\n${lengths}\r\n{channel}\r\n:1\r\n"),
+        );
+        other.ask(&format!("PUBLISH {channel} now"), ":0\r\n");
+        listener.expect(format!("*3\r\n$7\r\nmessage\r\n${lengths}\r\n{channel}\r\n$3\r\nnow\r\n"));
+        listener.ask(
+            &format!("UNSUBSCRIBE {channel}"),
+            &format!("*3\r\n$11\r\nunsubscribe\r\n${lengths}\r\n{channel}\r\n:0\r\n"),
+        );
+    }
+}
+
+#[test]
 fn those_who_listen_hear_of_the_clients_of_all_workers() {
     let server = start(2, RESP, &[]);
     let mut listeners = one_of_each(&server);

@@ -29,7 +29,7 @@ processor time that it took. Where a process may not open as many descriptors, m
   --one-process         one server process, one client process. Where RLIMIT_NOFILE does not allow it, in a guest:
                         User-Mode Linux (Debian: user-mode-linux), which is some 30 times slower and has an older
                         kernel, so it shows that it works and what memory it takes, not how fast it is. There, the
-                        defaults are --heartbeat 300 --duration 600 --ramp 5000.
+                        defaults are --heartbeat 1200 --duration 200 --ramp 5000, and keepalive finds who vanished.
   --quick               20,000 connections in two processes on each side, --heartbeat 3 --duration 6
   --keep DIR            keep the logs and the result of `linger load --json` there
   --help
@@ -103,7 +103,7 @@ settle() {
         : "${procs:=$workers}"
     fi
     if [ "$guest" == yes ] || [ "$inside" == yes ]; then
-        : "${heartbeat:=300}" "${duration:=600}" "${ramp:=5000}"
+        : "${heartbeat:=1200}" "${duration:=200}" "${ramp:=5000}"
     else
         : "${heartbeat:=60}" "${duration:=120}" "${ramp:=20000}"
     fi

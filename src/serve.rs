@@ -26,10 +26,15 @@ pub fn descriptors_besides(settings: &Settings) -> u64 {
         + u64::from(crate::reactor::admin_connections_max(settings))
 }
 
+/// How many processes are to serve.
+pub fn workers(settings: &Settings) -> u32 {
+    settings.server.workers.unwrap_or_else(worker::processors)
+}
+
 /// Serves with `settings`; `sources` are where to read them again on SIGHUP, and `file` is the text of the file that
 /// they were read from.
 pub fn run(settings: Settings, sources: Sources, file: String) -> ExitCode {
-    let workers = settings.server.workers.unwrap_or_else(worker::processors);
+    let workers = workers(&settings);
     let outcome = if workers > 1 {
         try_supervise(Plan { settings, sources, file, workers })
     } else {

@@ -56,10 +56,11 @@ class Ratio:
         """How many times as good as the other's: above 1 is better for linger, whatever is measured."""
         return self.middle if self.more_is_better else 1 / self.middle
 
-    def text(self):
+    def text(self, bounded=False):
+        """`bounded`: the figure is only a bound, so that nobody can be said to lose."""
         low, high = self.spread
         spread = f" ({low:.2f}–{high:.2f})" if len(self.values) > 1 else ""
-        mark = {"wins": "", "loses": "**loses** ", "even": "", "unjudged": "~ "}[self.verdict]
+        mark = "" if bounded else {"wins": "", "loses": "**loses** ", "even": "", "unjudged": "~ "}[self.verdict]
         return f"{mark}{self.middle:.2f}{spread}"
 
 

@@ -73,7 +73,7 @@ def head(data):
         table(["", ""], [
             ["date", data["date"]],
             ["machine", f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB"],
-            ["kernel", f"{machine['kernel']}, {machine['congestion']}, loopback, load average before "
+            ["kernel", f"{machine['kernel'].split('-')[0]}, {machine['congestion']}, loopback, load average before "
                        f"{machine['load']:.1f}"],
             ["versions", versions],
         ]),
@@ -117,7 +117,7 @@ def rates(data, pictures):
             by_rate.append((where, rate))
         by_cpu.append((where, cpu))
         bars.append((name, work, connections, pipeline, rate, cpu))
-        rows.append([SCENES[work], name, f"{connections:,}", str(pipeline), mark + rate.text(), cpu.text(),
+        rows.append([SCENES[work], name, f"{connections:,}", str(pipeline), mark + rate.text(bool(mark)), cpu.text(),
                      *(short(median(list(by_round(s, "rate").values())) / 1000) for s in (mine, theirs)),
                      *(short(median(list(by_round(s, "server_us").values()))) for s in (mine, theirs))])
     below = "work, connections × pipeline; whiskers: the middle half of the rounds"

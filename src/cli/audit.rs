@@ -30,11 +30,13 @@ What is looked for, the worst first:
   syn_recv        handshakes that clients do not finish (--handshakes)
   time_wait       the server closes first (--time-waits)
 
-How long something lasts is a lower bound: the kernel notes of no state when it began. It is told from when
-data, acknowledgements and retransmissions were last seen, so that keepalive that is answered makes a
-close_wait look younger than it is. --wait looks twice, and what is the same then has lasted at least so long.
+How long something lasts is a lower bound: the kernel notes of no state when it began. It is
+told from when data, acknowledgements and retransmissions were last seen, so that keepalive
+that is answered makes a close_wait look younger than it is. --wait looks twice, and what is
+the same then has lasted at least so long.
 
-Anybody may read the table. Whose the sockets of other users are, only root can see; else their uid is shown.
+Anybody may read the table. Whose the sockets of other users are, only root can see; else their
+uid is shown.
 
 Examples:
   linger audit                             every listening TCP port

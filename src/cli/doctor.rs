@@ -83,8 +83,11 @@ fn aim(connections: Option<u64>, settings: &Settings, descriptors: u64) -> Aim {
     });
     // The admin interface has its own, and nobody comes to it in storms.
     let backlogs = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
+    let workers = u64::from(crate::serve::workers(settings));
+    let wanted = settings.server.connections_max.map(|each| u64::from(each) * workers);
     Aim {
-        connections: connections.or(settings.server.connections_max.map(u64::from)).unwrap_or(allowed),
+        connections: connections.or(wanted).unwrap_or(allowed * workers),
+        workers,
         descriptors_besides,
         backlog: backlogs.map(|listener| u64::from(listener.backlog)).max().unwrap_or(0),
         ports: ports.collect(),

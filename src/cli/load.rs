@@ -14,13 +14,15 @@ use std::time::Duration;
 
 pub(super) const HELP: &str = "\
 Open and closed loop:
-  With --rate, requests have a schedule, and latency is counted from when a request was due, whether or
-  not the server let it go out: a server that stands still for 300 ms shows 300 ms. Without --rate, each
-  connection sends its next request when the answer to the last has come, as wrk does: that shows the
-  highest rate, but a stall counts once for each connection only, so do not quote its percentiles.
+  With --rate, requests have a schedule, and latency is counted from when a request was due,
+  whether or not the server let it go out: a server that stands still for 300 ms shows 300 ms.
+  Without --rate, each connection sends its next request when the answer to the last has come, as
+  wrk does: that shows the highest rate, but a stall counts once for each connection only, so do
+  not quote its percentiles.
   --rate with --closed keeps the rate as an upper bound and counts from the sending.
 
-Faults (--fault), each a share of the clients, spread over the time of the load; and what linger ought to say:
+Faults (--fault), each a share of the clients, spread over the time of the load; and what linger
+ought to say:
   goodbye       QUIT, then close                           peer.goodbye
   fin           close between two requests                 peer.fin
   fin_midframe  close in the middle of one                 peer.fin_midframe
@@ -34,10 +36,10 @@ Faults (--fault), each a share of the clients, spread over the time of the load;
   garbage       what is not the protocol                   protocol.malformed
   late_beat     silent too long, back within the grace     suspect, revived     needs --heartbeat
 
-  Each client has an identity (IDENT, as --identities), and the server is asked by subscribing to
-  $presence:*. A wrong verdict is listed with the identity it is about; who does nothing wrong must
-  have no ending at all. Where there are no identities (echo), --admin compares the server's counters
-  of endings before and after.";
+  Each client has an identity (IDENT, as --identities), and the server is asked by subscribing
+  to $presence:*. A wrong verdict is listed with the identity it is about; who does nothing wrong
+  must have no ending at all. Where there are no identities (echo), --admin compares the server's
+  counters of endings before and after.";
 
 pub(super) const AFTER: &str = "\
 Examples:

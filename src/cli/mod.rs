@@ -267,7 +267,8 @@ fn check(sources: &Sources) -> ExitCode {
 }
 
 fn man(command: Option<&str>) -> ExitCode {
-    let mut root = Cli::command();
+    // Of each page's foot.
+    let mut root = Cli::command().propagate_version(true);
     root.build();
     let page = match command {
         None => Some(root.clone()),

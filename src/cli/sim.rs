@@ -9,7 +9,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   linger sim                       a thousand runs, of seeds 0 to 999
   linger sim --seeds 100000 --seed 5000
-  linger sim --seed 42 --seeds 1 --trace
+  linger sim --seed 42 --trace
   linger sim --canary lost-edge    a kernel with a broken rule: must fail";
 
 /// Most lines of a failing run that are shown without being asked for.
@@ -17,7 +17,7 @@ const LAST_LINES: usize = 40;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// How many runs, each with the next seed
+    /// How many runs, each with the next seed; 1000, or 1 where --seed is given
     #[arg(long, value_name = "NUMBER")]
     seeds: Option<u64>,
     /// The first seed; alone, the only one

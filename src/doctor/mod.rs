@@ -23,7 +23,9 @@ use serde::Serialize;
 pub struct Aim {
     /// Connections at once.
     pub connections: u64,
-    /// Descriptors that the process needs besides.
+    /// Processes that share them.
+    pub workers: u64,
+    /// Descriptors that a process needs besides.
     pub descriptors_besides: u64,
     /// The longest accept queue that a listener asks for.
     pub backlog: u64,

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn aim() -> Aim {
-    Aim { connections: 100_000, descriptors_besides: 100, backlog: 4096, ports: vec![7000, 7007] }
+    Aim { connections: 100_000, workers: 1, descriptors_besides: 100, backlog: 4096, ports: vec![7000, 7007] }
 }
 
 /// Values with which 100,000 connections are at home.
@@ -176,6 +176,17 @@ fn one_sick_value_is_the_only_finding_and_its_command_cures_it() {
         let cured = finding(&with(name, cure), name);
         // No range of ports has 100,000 in it: what helps there is said instead.
         assert!(cured.verdict == Verdict::Ok || name.ends_with("port_range"), "{cured:?}");
+    }
+}
+
+#[test]
+fn workers_share_the_descriptors_and_not_quite_evenly() {
+    let share = 25_000 + 25_000 / 16 + 100;
+    for (hard, verdict) in [(share, Verdict::Ok), (share - 1, Verdict::Harm)] {
+        let host = Host { descriptors: (1024, hard), ..healthy() };
+        let report = examine(&host, &Aim { workers: 4, ..aim() });
+        let found = report.findings.iter().find(|finding| finding.name == "RLIMIT_NOFILE").unwrap();
+        assert_eq!(found.verdict, verdict, "{found:?}");
     }
 }
 

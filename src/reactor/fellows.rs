@@ -67,8 +67,8 @@ impl<S: Stream> Fellows<S> {
     pub(super) fn not_here(&self) -> String {
         let Self { number, of, .. } = self;
         format!(
-            "ERR no client of this worker, {number} of {of}, holds that identity, and one of another cannot be asked \
-             from here; GET /connections?identity= asks all"
+            "ERR nobody holds that identity on worker {number} of {of}, which you are connected to, and others cannot \
+             be reached from here; GET /connections?identity= asks all"
         )
     }
 

@@ -120,7 +120,10 @@ fn what_cannot_cross_workers_is_refused_rather_than_lost() {
     for command in ["SEND dev hello", "STATE dev"] {
         other.send(format!("{command}\r\n"));
         let said = reads(&mut other);
-        assert!(said.starts_with("-ERR no client of this worker, 2 of 2, holds that identity"), "{said}");
+        assert!(
+            said.starts_with("-ERR nobody holds that identity on worker 2 of 2, which you are connected to"),
+            "{said}"
+        );
     }
     holder.ask("STATE dev", "+online\r\n");
     holder.ask("SEND dev hello", ":1\r\n");

@@ -3,9 +3,16 @@
 use super::super::{Aim, Host, Judgement};
 use crate::audit::words::number;
 
-/// All that the process will open.
+/// All that will be opened.
 fn needed(aim: &Aim) -> u64 {
-    aim.connections.saturating_add(aim.descriptors_besides)
+    aim.connections.saturating_add(aim.descriptors_besides.saturating_mul(aim.workers))
+}
+
+/// All that one process will open. The kernel deals connections to workers by a hash, which is not quite even.
+fn needed_each(aim: &Aim) -> u64 {
+    let share = aim.connections.div_ceil(aim.workers);
+    let uneven = if aim.workers > 1 { share / 16 } else { 0 };
+    share.saturating_add(uneven).saturating_add(aim.descriptors_besides)
 }
 
 fn bound(value: u64) -> String {
@@ -16,12 +23,17 @@ fn bound(value: u64) -> String {
 #[expect(clippy::unnecessary_wraps, reason = "a rule: this one's value can always be read")]
 pub(super) fn process(host: &Host, aim: &Aim) -> Option<Judgement> {
     let (soft, hard) = host.descriptors;
-    let (needed, value) = (needed(aim), format!("soft {}, hard {}", bound(soft), bound(hard)));
+    let (needed, value) = (needed_each(aim), format!("soft {}, hard {}", bound(soft), bound(hard)));
     if hard < needed {
         let why = format!(
-            "{} connections take {} descriptors; beyond the hard limit they wait in the accept queue, unserved",
+            "{} connections take {} descriptors{}; beyond the hard limit they wait in the accept queue, unserved",
             number(aim.connections),
-            number(needed)
+            number(needed),
+            if aim.workers > 1 {
+                " in each worker"
+            } else {
+                "; several workers (--workers) would share them"
+            }
         );
         // A shell of root may raise its own; a service has it from its unit.
         let judgement = Judgement::harm(value, format!("ulimit -n {needed}"), why);
@@ -37,7 +49,7 @@ pub(super) fn process(host: &Host, aim: &Aim) -> Option<Judgement> {
 
 pub(super) fn ceiling(host: &Host, aim: &Aim) -> Option<Judgement> {
     let value = host.number("fs.nr_open", 0)?;
-    let needed = needed(aim);
+    let needed = needed_each(aim);
     Some(if value < needed {
         let why = "no limit on descriptors of a process can be raised above it, not even by root";
         Judgement::harm(value.to_string(), format!("sysctl -w fs.nr_open={needed}"), why)

@@ -6,7 +6,7 @@
 //! finds nothing. Who wins is for `supervisor/identities.rs` to say.
 
 use super::Reactor;
-use super::posted::{Effect, Relayed};
+use super::posted::{EFFECTS_HIGH, Effect};
 use crate::end::{Detector, End, Reason};
 use crate::fellows::{
     Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker, Topic,
@@ -201,15 +201,24 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Takes what the supervisor says.
+    /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.
     #[cold]
     #[inline(never)]
     pub(super) fn hear_fellows(&mut self) -> Result<(), Fatal> {
-        let Some(fellows) = &mut self.fellows else { return Ok(()) };
-        fellows.ready = fellows.channel.receive().map_err(alone)? == More::Maybe;
-        while let Some(message) = self.next_told()? {
-            self.on_told(message);
+        let mut received = false;
+        while self.posted.len() < EFFECTS_HIGH {
+            if let Some(message) = self.next_told()? {
+                self.on_told(message);
+            } else if received {
+                return Ok(());
+            } else {
+                let Some(fellows) = &mut self.fellows else { return Ok(()) };
+                fellows.ready = fellows.channel.receive().map_err(alone)? == More::Maybe;
+                received = true;
+            }
         }
+        // What is left was received already: no edge will come for it.
+        self.note_fellows();
         Ok(())
     }
 
@@ -242,7 +251,7 @@ impl<K: Kernel> Reactor<K> {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
             ToWorker::Publish { channel, payload } => {
-                self.posted.push_back(Effect::Relay(Box::new(Relayed { channel, payload })));
+                self.publish(&channel, &payload);
             }
             ToWorker::Ask(question) => self.answer_fellow(question),
         }

@@ -125,7 +125,7 @@ impl<K: Kernel> Inspection<'_, K> {
             | Effect::Leave { key, .. }
             | Effect::Doubt { key }
             | Effect::Vouch { key } => gone(key),
-            Effect::Presence { .. } | Effect::Relay(_) => false,
+            Effect::Presence { .. } => false,
         });
         effects.count() + self.0.resume.iter().filter(|key| gone(key)).count()
     }

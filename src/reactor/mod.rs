@@ -44,7 +44,7 @@ use fellows::Fellows;
 use input::Pool;
 pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload};
-use posted::{EFFECTS_HIGH, Effect};
+use posted::Effect;
 use std::collections::VecDeque;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
@@ -235,13 +235,13 @@ impl<K: Kernel> Reactor<K> {
             self.dispatch(event);
         }
         self.ready = ready;
-        // Before effects: what others said has some, too. Where too many wait already, so does that.
-        if self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready()) && self.posted.len() < EFFECTS_HIGH
-        {
-            self.hear_fellows()?;
-        }
         // After I/O, so that effects of what was read now are seen now.
         self.run_posted();
+        // Behind all that happened here before it was heard.
+        if self.posted.is_empty() && self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready()) {
+            self.hear_fellows()?;
+            self.run_posted();
+        }
         // After I/O: a heartbeat received this turn must cancel its own timeout.
         self.expire();
         // What effects and deadlines wrote, once per connection.

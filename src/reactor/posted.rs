@@ -26,22 +26,12 @@ pub(super) enum Effect {
     Deliver { to: Key, frame: Rc<[u8]> },
     /// Something happened to an identity: those who watch it are told.
     Presence { id: Name, event: Event },
-    /// A client of another worker published something, or something happened to an identity there. Posted, so that it
-    /// comes behind what happened here before it was heard.
-    Relay(Box<Relayed>),
     /// We end it: a kick, a take-over.
     Leave { key: Key, reason: Reason, detector: Detector },
     /// Its heartbeat connection died.
     Doubt { key: Key },
     /// Its heartbeat connection vouched for it.
     Vouch { key: Key },
-}
-
-/// What is heard of another worker.
-#[derive(Debug)]
-pub(super) struct Relayed {
-    pub(super) channel: Vec<u8>,
-    pub(super) payload: Vec<u8>,
 }
 
 /// What can happen to an identity.
@@ -73,9 +63,6 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Effect::Leave { key, reason: Reason::PeerReplaced, .. } if self.is_current(key) => {}
                 Effect::Presence { id, event } => self.publish_presence(&id, &event),
-                Effect::Relay(relayed) => {
-                    self.publish(&relayed.channel, &relayed.payload);
-                }
                 Effect::Leave { key, reason, detector } => self.leave(key, reason, detector),
                 Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
                 Effect::Vouch { key } => self.hear(key),

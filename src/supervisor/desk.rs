@@ -48,7 +48,7 @@ struct Client {
     stage: Stage,
     /// Its end of file was read.
     ended: bool,
-    /// When a byte last moved.
+    /// When a request was last whole, or output moved: a byte now and then is no reason to stay.
     moved: Instant,
 }
 
@@ -166,7 +166,7 @@ impl Desk {
     fn close(&mut self, id: ClientId) {
         let Some(mut client) = self.clients.swap_remove(&id) else { return };
         // Unread input would turn the close into a reset, and take the answer along.
-        client.read(Instant::ZERO);
+        client.read();
         let how = match client.stage {
             // What it does not take for so long it will not take.
             _ if !client.output.is_empty() => CloseHow::Reset,
@@ -202,7 +202,7 @@ impl Client {
     }
 
     fn serve(&mut self, now: Instant) -> Option<Request> {
-        self.read(now);
+        self.read();
         self.flush(now);
         if !matches!(self.stage, Stage::Reading) || !self.output.is_empty() {
             return None;
@@ -213,6 +213,7 @@ impl Client {
         self.input.consume(used);
         match next {
             Ok(Some(request)) => {
+                self.moved = now;
                 self.stage = Stage::Asking(Box::new(request.clone()));
                 Some(request)
             }
@@ -228,14 +229,11 @@ impl Client {
         }
     }
 
-    fn read(&mut self, now: Instant) {
+    fn read(&mut self) {
         let mut buffer = [0; 4096];
         while !self.ended && self.input.len() < INPUT_MAX {
             match self.stream.recv(&mut buffer) {
-                Received::Bytes(length) => {
-                    self.moved = self.moved.max(now);
-                    self.input.push(&buffer[..length]);
-                }
+                Received::Bytes(length) => self.input.push(&buffer[..length]),
                 Received::WouldBlock => return,
                 Received::Interrupted => {}
                 Received::Eof => self.ended = true,

@@ -37,6 +37,8 @@ use worker::{Life, Worker};
 const WORKERS: u64 = 1 << 32;
 const ADMIN: Token = Token(0);
 
+/// Requests of one connection of the admin interface before the others have their turn.
+const REQUESTS_PER_TURN: usize = 16;
 /// How much longer than its drain a worker may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How long a worker may take that was told to end at once.
@@ -296,11 +298,15 @@ impl Supervisor {
 
     fn hear_workers(&mut self) {
         for place in 0..self.workers.len() {
-            self.workers[place].receive(self.now);
-            // All that was received, which is bounded: left over, it would pile up.
-            while let Some(message) = self.workers[place].next_message() {
-                self.on_told(place, message);
-            }
+            self.hear(place);
+        }
+    }
+
+    fn hear(&mut self, place: usize) {
+        self.workers[place].receive(self.now);
+        // All that was received, which is bounded: left over, it would pile up.
+        while let Some(message) = self.workers[place].next_message() {
+            self.on_told(place, message);
         }
     }
 
@@ -353,7 +359,8 @@ impl Supervisor {
                 self.workers[worker].relay(&ToWorker::Vouched { id });
             }
             Order::Doubted { worker, id } => {
-                self.workers[worker].tell(&ToWorker::Doubted { id });
+                // Who stands still has no use for it; the holder's own deadlines stay.
+                self.workers[worker].relay(&ToWorker::Doubted { id });
             }
         }
     }
@@ -375,6 +382,8 @@ impl Supervisor {
     fn reap(&mut self) -> Result<(), Fatal> {
         for place in 0..self.workers.len() {
             let Some((status, lived)) = self.workers[place].reap(self.now) else { continue };
+            // What it said last, since it was heard in this turn.
+            self.hear(place);
             let worker = &mut self.workers[place];
             let pause = worker.rest(lived, self.now);
             let draining = self.phase == Phase::Draining;
@@ -412,7 +421,6 @@ impl Supervisor {
     }
 
     fn serve_desk(&mut self) {
-        self.desk.accept(&mut self.os, self.now);
         for id in std::mem::take(&mut self.touched) {
             self.serve_client(id);
         }
@@ -427,16 +435,21 @@ impl Supervisor {
             self.serve_client(id);
         }
         self.desk.expire(self.now);
+        // Last: what was closed above has made room, and no edge tells of that.
+        self.desk.accept(&mut self.os, self.now);
     }
 
-    /// Serves a connection of the admin interface until it waits for somebody.
+    /// Serves a connection of the admin interface until it waits for somebody, or others have their turn.
     fn serve_client(&mut self, id: ClientId) {
-        while let Some(request) = self.desk.serve(id, self.now) {
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(request) = self.desk.serve(id, self.now) else { return };
             let Some(response) = self.questions.ask(id, &request, &mut self.workers, self.now) else {
                 return;
             };
             self.desk.answer(id, &response);
         }
+        // It may have more, and no edge will come for it: after the others.
+        self.touched.push(id);
     }
 }
 

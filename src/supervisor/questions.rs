@@ -89,7 +89,7 @@ impl Questions {
         };
         let all = whom.map_or(0..workers.len(), |one| one..one + 1);
         let asked: Vec<_> = all.filter(|&at| workers[at].ask(&question)).collect();
-        let deadline = now + ANSWER_WITHIN;
+        let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
         self.open.insert(self.last, Open { client, about, asked, answers: Vec::new(), deadline });
         None
     }
@@ -105,6 +105,10 @@ impl Questions {
     /// A worker has ended, and answers no more.
     pub(super) fn on_gone(&mut self, worker: usize) {
         for open in self.open.values_mut() {
+            // What it had counted is in the past of its ledger: told once more, it would count twice.
+            if open.about == About::Metrics {
+                open.answers.retain(|(at, _)| *at != worker);
+            }
             let answered = open.answers.iter().any(|(at, _)| *at == worker);
             open.asked.retain(|at| *at != worker || answered);
         }

@@ -93,9 +93,10 @@ impl Worker {
         }
         // One that cannot be heard is no worker: it sees its channel end, and ends.
         let channel = watched.is_ok().then_some(channel);
-        let kill = if channel.is_some() { Instant::NEVER } else { now };
+        let ready = channel.is_some();
+        let kill = if ready { Instant::NEVER } else { now };
         self.restarts += u64::from(self.ends > 0);
-        self.life = Life::Starting(Process { child, channel, since: now, ready: true, kill });
+        self.life = Life::Starting(Process { child, channel, since: now, ready, kill });
         Ok(pid)
     }
 
@@ -129,7 +130,7 @@ impl Worker {
         let process = self.process()?;
         let Ok(message) = process.channel.as_mut()?.next_message() else {
             // What it says makes no sense: it is not to be reasoned with.
-            process.channel = None;
+            (process.channel, process.ready) = (None, false);
             process.kill = Instant::ZERO;
             return None;
         };
@@ -199,6 +200,8 @@ impl Worker {
             process.kill = Instant::NEVER;
         }
         let status = process.child.try_wait().ok().flatten()?;
+        // It may have said something with its last breath.
+        process.ready = true;
         Some((status, now.since(process.since)))
     }
 

@@ -46,8 +46,9 @@ impl Listener {
     /// As [`open`](Self::open); also where another process of this user shares its port so readily, as a second
     /// server like this one would.
     pub fn open_shared(spec: &ListenSpec, count: usize) -> Result<Vec<Self>, Fatal> {
-        // Whoever listens there without having been started by us is found by a socket that does not share.
-        drop(Self::open_with(&ListenSpec { backlog: 1, ..spec.clone() }, false)?);
+        // Whoever listens there without having been started by us is found by a socket that does not share. It does
+        // not listen: a client that comes meanwhile is refused, and not accepted and reset.
+        drop(Self::bound(spec, false)?);
         let mut spec = spec.clone();
         let mut all = Vec::with_capacity(count);
         for _ in 0..count {
@@ -65,8 +66,17 @@ impl Listener {
     }
 
     fn open_with(spec: &ListenSpec, shared: bool) -> Result<Self, Fatal> {
+        let (fd, file) = Self::bound(spec, shared)?;
+        set_options(fd.as_fd(), &spec.address, &spec.options)?;
+        listen(&fd, spec.backlog).map_err(|errno| refused(errno, &spec.address))?;
+        let address = bound_address(&fd, &spec.address);
+        Ok(Self { _file: file, fd, address })
+    }
+
+    /// A socket that has the address and does not listen yet, and its file.
+    fn bound(spec: &ListenSpec, shared: bool) -> Result<(OwnedFd, Option<SocketFile>), Fatal> {
         let what = || format!("listen on {}", spec.address);
-        let refused = |errno| Fatal { what: what(), why: why(errno, &spec.address) };
+        let refused = |errno| refused(errno, &spec.address);
         let Some(name) = Name::new(&spec.address) else {
             return Err(Fatal {
                 what: what(),
@@ -94,10 +104,7 @@ impl Listener {
                 file = SocketFile::new(path);
             }
         }
-        set_options(fd.as_fd(), &spec.address, &spec.options)?;
-        listen(&fd, spec.backlog).map_err(refused)?;
-        let address = bound_address(&fd, &spec.address);
-        Ok(Self { _file: file, fd, address })
+        Ok((fd, file))
     }
 }
 
@@ -196,6 +203,10 @@ fn clear_stale(path: &Path, name: &Name) -> Result<(), String> {
             errno::text(errno)
         )),
     }
+}
+
+fn refused(errno: i32, address: &Address) -> Fatal {
+    Fatal { what: format!("listen on {address}"), why: why(errno, address) }
 }
 
 /// The kernel's answer in words, and what would help.

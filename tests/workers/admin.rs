@@ -156,3 +156,59 @@ fn the_admin_interface_of_all_workers_may_be_a_unix_socket() {
     assert_eq!(server.wait_exit(), Some(0));
     assert!(!Path::new(&path).exists(), "its file goes with it");
 }
+
+#[test]
+fn who_waits_for_a_place_at_the_admin_interface_has_it_when_one_is_free() {
+    let server = start(2, RESP, &["admin.max_connections=1"]);
+    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut first = server.connect("admin");
+    first.send(get);
+    first.expect("HTTP/1.1 200");
+    let mut second = server.connect("admin");
+    second.send(get);
+    drop(first);
+    second.expect("HTTP/1.1 200");
+}
+
+#[test]
+fn who_asks_without_end_does_not_deafen_the_supervisor() {
+    let mut server = start(2, RESP, &[]);
+    let stream = std::net::TcpStream::connect(server.address("admin")).unwrap();
+    let (mut input, mut output) = (stream.try_clone().unwrap(), stream);
+    let asks = std::thread::spawn(move || {
+        let requests = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+        while output.write_all(requests.as_bytes()).is_ok() {}
+    });
+    let reads = std::thread::spawn(move || {
+        let mut bytes = [0; 4096];
+        while input.read(&mut bytes).is_ok_and(|length| length > 0) {}
+    });
+    // Others have answers meanwhile, and so has a signal.
+    for _ in 0..3 {
+        assert_eq!(server.metrics()["linger_workers"], 2.0);
+    }
+    server.signal("TERM");
+    assert_eq!(server.wait_exit(), Some(0));
+    asks.join().unwrap();
+    reads.join().unwrap();
+}
+
+#[test]
+fn a_worker_that_dies_during_a_question_is_not_counted_twice() {
+    let server = start(3, RESP, &[]);
+    let _clients: Vec<_> = (0..30).map(|_| served(&server)).collect();
+    let pids = pids(&server);
+    let counted = |server: &Server| server.metrics()["linger_commands_total"];
+    let before = counted(&server);
+    signal(pids[&2], "STOP");
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| counted(&server));
+        // It has been asked, and the other has answered, once it runs out of time or its fellow is gone.
+        crate::common::pass(Duration::from_millis(300));
+        signal(pids[&1], "KILL");
+        assert!(asked.join().unwrap() <= before);
+    });
+    signal(pids[&2], "CONT");
+    all_serve(&server, 3);
+    assert_eq!(counted(&server), before);
+}

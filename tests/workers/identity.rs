@@ -1,7 +1,7 @@
 //! Who holds an identity, over all workers, and what reaches it there.
 
 use crate::common::{Client, pass, until};
-use crate::crowd::{RESP, all_serve, one_of_each, pids, signal, start, worker_of};
+use crate::crowd::{RESP, all_serve, one_of_each, pids, served, signal, start, worker_of};
 use serde_json::Value;
 use std::io::Read;
 use std::sync::{Arc, Barrier};
@@ -203,4 +203,53 @@ fn those_who_listen_hear_of_the_clients_of_all_workers() {
     signal(pids(&server)[&1], "KILL");
     second.expect(message("offline null"));
     assert_eq!(server.metrics()["linger_relays_dropped_total"], 0.0);
+}
+
+#[test]
+fn a_flood_of_messages_from_another_worker_takes_no_more_memory_than_its_subscribers_leave_unread() {
+    let server = start(2, RESP, &[]);
+    let [one, two] = one_of_each(&server);
+    let (mut publisher, listener) = (two, one);
+    let mut listeners = vec![listener];
+    until("100 clients of the first worker", || {
+        let client = served(&server);
+        if worker_of(&server, &client) == 1 {
+            listeners.push(client);
+        }
+        listeners.len() == 100
+    });
+    let (count, last) = (20_000, "*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$4\r\nlast\r\n");
+    for client in &mut listeners {
+        client.ask("SUBSCRIBE c", "*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+    }
+    let readers: Vec<_> = listeners
+        .into_iter()
+        .map(|mut client| {
+            std::thread::spawn(move || {
+                let (mut bytes, mut tail) = (vec![0; 65_536], Vec::new());
+                while !tail.ends_with(last.as_bytes()) {
+                    let length = client.stream.read(&mut bytes).unwrap();
+                    assert!(length > 0, "the server has closed");
+                    tail.extend_from_slice(&bytes[..length]);
+                    tail.drain(..tail.len().saturating_sub(last.len()));
+                }
+            })
+        })
+        .collect();
+    let peak = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pids(&server)[&1])).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let before = peak();
+    for _ in 0..count / 100 {
+        publisher.send("PUBLISH c x\r\n".repeat(100));
+        publisher.expect(":0\r\n".repeat(100));
+    }
+    publisher.ask("PUBLISH c last", ":0\r\n");
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    // 2 million deliveries: all at once they would be some 100 MB.
+    assert!(peak() - before < 32 * 1024, "{} KiB more", peak() - before);
 }

@@ -34,7 +34,7 @@ sim           300   fresh seeds on the simulated kernel
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
 million       300   scripts/million.sh with 20,000 connections and two workers
-compare       300   the comparison with other servers can be made: one short round
+compare       600   the comparison with other servers can be made: one short round
 bench         600   system calls, instructions and memory against the C server, quick
 "
 

@@ -29,14 +29,15 @@ processor time that it took. Where a process may not open as many descriptors, m
   --one-process         one server process, one client process. Where RLIMIT_NOFILE does not allow it, in a guest:
                         User-Mode Linux (Debian: user-mode-linux), which is some 30 times slower and has an older
                         kernel, so it shows that it works and what memory it takes, not how fast it is. There, the
-                        defaults are --heartbeat 1200 --duration 200 --ramp 5000, and keepalive finds who vanished.
+                        defaults are --heartbeat 1200 --duration 200 --ramp 5000, and keepalive, after ten minutes, finds who
+                        vanished.
   --quick               20,000 connections in two processes on each side, --heartbeat 3 --duration 6
   --keep DIR            keep the logs and the result of `linger load --json` there
   --help
 
 Exit status: 0 all held, and all verdicts were right; 1 not so; 2 usage, or something is missing.
 Takes about 7 KB of memory for each connection, both ends together: 7 GB for a million. That takes four minutes,
-and half an hour in a guest. Needs cargo, curl, awk, pgrep and ip.
+and the better part of an hour in a guest. Needs cargo, curl, awk, pgrep and ip.
 HELP
 }
 
@@ -159,9 +160,12 @@ established() { awk '$1 == "Tcp:" && $2 ~ /^[0-9]/ { print int($10 / 2) }' /proc
 metric() { curl -sf "http://$admin/metrics" | awk -v re="$1" '$0 ~ re { sum += $NF } END { printf "%d\n", sum }'; }
 
 start_server() {
+    # A guest has no time for a million keepalive probes a minute.
+    local listen="resp://127.0.0.1:$port?heartbeat.grace=${grace}s"
+    [ "$inside" == no ] || listen+="&keepalive.idle=10m"
     # shellcheck disable=SC2086 # one argument for each word
     "$linger" serve ${1:+--workers $1} --admin "$admin" --log warn,linger=warn \
-        --listen "resp://127.0.0.1:$port?heartbeat.grace=${grace}s" >"$keep/serve.out" 2>"$keep/serve.log" &
+        --listen "$listen" >"$keep/serve.out" 2>"$keep/serve.log" &
     server=$!
     for _ in $(seq 300); do
         ! curl -sf "http://$admin/readyz" >/dev/null || return 0

@@ -198,12 +198,16 @@ impl Run {
         assert_eq!(self.closes, usize::from(matches!(after, State::Closed { .. })), "one ending, one End");
     }
 
-    /// A deadline of an ending connection is never brought forward, and never put off for ever.
+    /// A deadline of an ending connection is never put off for ever, and brought forward only for who has said
+    /// goodbye and has all it is owed.
     fn assert_deadline(&self, before: State, input: Input, after: State) {
         let Some(since) = after.since() else { return };
         let Some(at) = deadline(after) else { return };
         let Parting { linger, linger_max, .. } = self.policy.parting;
-        if before.cause().is_some() {
+        let goodbye = before.cause().is_some_and(|cause| cause.reason == Reason::PeerGoodbye);
+        if goodbye && matches!((before, input), (State::Parting { .. }, Input::Flushed { .. })) {
+            assert!(Some(at) <= deadline(before), "{input:?} put it off: {before:?} {after:?}");
+        } else if before.cause().is_some() {
             assert!(Some(at) >= deadline(before), "{input:?} brought it forward: {before:?} {after:?}");
         }
         assert!(at <= since + linger_max, "it would be put off beyond linger_max: {after:?}");

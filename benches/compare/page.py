@@ -228,7 +228,7 @@ def churn(data, _pictures):
         "## Lives: connect, one exchange, close",
         "50 at a time, each server in a network namespace of its own. *Client*: the client closes after its answer. "
         "*Server*: it is asked to (`Connection: close`, `QUIT`, DISCONNECT). After `QUIT` the client closes when it has the "
-        "`+OK`; linger waits for that, up to its `linger` deadline, and Redis closes first. Whoever closes first keeps "
+        "`+OK`; linger waits half a second for that, and Redis closes first. Whoever closes first keeps "
         "the TIME_WAIT for a minute; linger's HTTP closes first and keeps none (`TCP_LINGER2 = -1`), and its clients are "
         "not left with one either.",
         "- " + verdict_sentence(by_rate, "Lives a second") + "\n- " + verdict_sentence(by_cpu, "Server CPU per life")

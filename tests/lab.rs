@@ -213,4 +213,8 @@ fn nothing_of_it_stays_however_it_ends() {
     // A server that starts others, and would outlive them.
     let foreign = ["--server", "sleep 1000 & sleep 1001", "--case", "freeze", "--case", "cable"];
     nothing_stays("KILL with a foreign server", &foreign, |child| signal(child, "KILL"));
+    // One that is not root any more, as most daemons.
+    let daemon = "exec setpriv --reuid=65534 --clear-groups sleep 1000";
+    let foreign = ["--server", daemon, "--case", "freeze", "--case", "cable"];
+    nothing_stays("KILL with a daemon", &foreign, |child| signal(child, "KILL"));
 }

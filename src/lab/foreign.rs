@@ -282,16 +282,11 @@ impl Server {
             let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
             (path, length)
         });
-        // It may start others, and all end with the first of a namespace of processes.
+        // It may start others, and all end with the first of a namespace of processes. That is a shell of ours: a
+        // server that gives up its privileges would lose the signal that ends it with us (prctl(2)).
         let mut command = Command::new("unshare");
-        command.args([
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            &format!("{} 2>&1", fill(&subject.command)),
-        ]);
+        command.args(["--pid", "--fork", "--kill-child", "sh", "-c", "sh -c \"$0\" 2>&1 & wait $!"]);
+        command.arg(fill(&subject.command));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = spawn_in(namespace, &mut command)?;
         let said = Arc::new(Mutex::new(Vec::new()));

@@ -98,6 +98,20 @@ const fn row(case: Case, always: Expected, but: &'static [(&'static [Method], Ex
     Row { case, always, but }
 }
 
+/// What finds it, and how, where nothing arrives in either direction and nothing is in flight.
+const UNREACHED: &[(&[Method], Expected)] = &[
+    (&[M::Keepalive], ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES)),
+    (
+        &[M::KeepaliveAndUserTimeout],
+        ended(LostKeepalive, TcpKeepalive, Reset, When::KeepaliveCut, CLIENT_BELIEVES),
+    ),
+    (&[M::Heartbeat, M::All], silent(Detector::Heartbeat, When::Heartbeat)),
+    (&[M::Ping], silent(Detector::Heartbeat, When::Ping)),
+    (&[M::Channel], silent(HeartbeatChannel, When::Channel)),
+    (&[M::OobProbe], ended(LostUnacked, OobProbe, Reset, When::Oob, CLIENT_BELIEVES)),
+    (&[M::TakeOver], REPLACED_UNREACHED),
+];
+
 const FIN: Expected = ended(PeerFin, ZeroRead, PeerFirst, When::Now, CLIENT_WAITS);
 const FIN_PROBED: Expected = ended(PeerFin, EofProbe, ProbeReset, When::Now, CLEAN);
 const RST: Expected = ended(PeerReset, RecvError, Reset, When::Now, CLEAN);
@@ -188,22 +202,7 @@ const TABLE: &[Row] = &[
             (&[M::TakeOver], ended(PeerReplaced, Protocol, Reset, When::ComebackAndLinger, CLEAN)),
         ],
     ),
-    row(
-        Case::Cable,
-        BOTH_BELIEVE,
-        &[
-            (&[M::Keepalive], ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES)),
-            (
-                &[M::KeepaliveAndUserTimeout],
-                ended(LostKeepalive, TcpKeepalive, Reset, When::KeepaliveCut, CLIENT_BELIEVES),
-            ),
-            (&[M::Heartbeat, M::All], silent(Detector::Heartbeat, When::Heartbeat)),
-            (&[M::Ping], silent(Detector::Heartbeat, When::Ping)),
-            (&[M::Channel], silent(HeartbeatChannel, When::Channel)),
-            (&[M::OobProbe], ended(LostUnacked, OobProbe, Reset, When::Oob, CLIENT_BELIEVES)),
-            (&[M::TakeOver], REPLACED_UNREACHED),
-        ],
-    ),
+    row(Case::Cable, BOTH_BELIEVE, UNREACHED),
     row(
         Case::CableFlight,
         // Keepalive rests while data is in flight.
@@ -263,22 +262,7 @@ const TABLE: &[Row] = &[
             (&[M::TakeOver], REPLACED_UNREACHED),
         ],
     ),
-    row(
-        Case::DropBoth,
-        BOTH_BELIEVE,
-        &[
-            (&[M::Keepalive], ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES)),
-            (
-                &[M::KeepaliveAndUserTimeout],
-                ended(LostKeepalive, TcpKeepalive, Reset, When::KeepaliveCut, CLIENT_BELIEVES),
-            ),
-            (&[M::Heartbeat, M::All], silent(Detector::Heartbeat, When::Heartbeat)),
-            (&[M::Ping], silent(Detector::Heartbeat, When::Ping)),
-            (&[M::Channel], silent(HeartbeatChannel, When::Channel)),
-            (&[M::OobProbe], ended(LostUnacked, OobProbe, Reset, When::Oob, CLIENT_BELIEVES)),
-            (&[M::TakeOver], REPLACED_UNREACHED),
-        ],
-    ),
+    row(Case::DropBoth, BOTH_BELIEVE, UNREACHED),
     row(
         Case::NatReset,
         BOTH_BELIEVE,

@@ -201,6 +201,48 @@ fn every_fault_is_named_by_the_server_for_what_it_was() {
     assert_eq!(server.stray_lines(), Vec::<String>::new());
 }
 
+/// Runs `--fault mix` on 40 clients that promise a heartbeat of 1 s, with a grace of 2 s.
+fn judged(server: &Server, mix: &str) -> Value {
+    let timing = ["--heartbeat", "1s", "--grace", "2s", "--slow-time", "1s", "--patience", "20s"];
+    let load_of = ["-c", "40", "--rate", "200", "-d", "2s", "-P", "3", "--fault", mix, "--json"];
+    let output = load(&url(server, "resp"), &[&load_of[..], &timing[..]].concat());
+    let run = json(&output);
+    assert_eq!(count(&run, "/verdicts/wrong"), 0, "{mix}: {}", run["verdicts"]);
+    assert_eq!(output.status.code(), Some(0), "{run}");
+    run
+}
+
+#[test]
+fn what_is_said_of_a_fault_depends_on_how_it_is_committed() {
+    let server = server();
+    let said = |run: &Value, row: u64| run["verdicts"]["rows"][row as usize]["said"].clone();
+    let of_four = |word: &str| serde_json::json!({ word: 4 });
+
+    // Back before anybody could have noticed, within the grace, and after it.
+    let mix = "freeze=10%:for=500ms,vanish=10%:for=2s,slow_read=10%:for=600ms,reboot=10%:after=5s";
+    let run = judged(&server, mix);
+    let expected = ["no ending", "revived", "no ending"].map(of_four);
+    assert_eq!([said(&run, 0), said(&run, 1), said(&run, 2)], expected, "{}", run["verdicts"]);
+    assert_eq!(server.ended("lost.heartbeat") + server.ended("lost.unacked"), 4, "those that came back late");
+    assert_eq!(server.ended("peer.replaced"), 0);
+
+    let run = judged(
+        &server,
+        "vanish=10%:for=500ms,freeze=10%:for=4s,reboot=10%:after=500ms,late_beat=10%:after=2500ms",
+    );
+    let expected = ["stuck.frozen", "no ending", "peer.replaced", "revived"].map(of_four);
+    assert_eq!([0, 1, 2, 3].map(|row| said(&run, row)), expected, "{}", run["verdicts"]);
+
+    // Of how much, and when.
+    let mix = "fin_midframe=10%:bytes=1,half_close=10%:requests=3,trickle=10%:every=20ms,garbage=10%:bytes=100000,\
+               rst=50%:at=0s";
+    let run = judged(&server, mix);
+    assert_eq!(run["plan"]["faults"][3]["parameters"]["bytes"], 100_000.0);
+    let points = run["points"].as_array().expect("points");
+    let first = points.iter().filter_map(|point| point["misdeeds"].as_u64()).find(|&misdeeds| misdeeds > 0);
+    assert!(first >= Some(20), "all who reset do so at once: {points:?}");
+}
+
 #[test]
 fn a_verdict_that_does_not_come_is_wrong_and_is_listed() {
     let server = Server::start(&[
@@ -374,6 +416,8 @@ fn what_makes_no_sense_is_told_in_a_sentence() {
         ("echo://127.0.0.1:1", &["--fault", "fin=5%"], 2, "--unjudged"),
         ("resp://127.0.0.1:1", &["--fault", "freeze=5%"], 2, "--heartbeat"),
         ("resp://127.0.0.1:1", &["--fault", "frieze=5%"], 2, "is not a fault"),
+        ("resp://127.0.0.1:1", &["--fault", "rst=5%:for=1s"], 2, "it takes at"),
+        ("resp://127.0.0.1:1", &["--fault", "rst=5%:at=1m"], 2, "after the load, which lasts 10s"),
         ("resp://127.0.0.1:1", &["--rate", "fast"], 2, "20k"),
         ("resp://127.0.0.1:1", &["--rate", "-1"], 2, "20k"),
         ("resp://127.0.0.1:1", &["-d", "0s"], 2, "--duration 0s"),

@@ -1,9 +1,11 @@
 //! `linger load`: reads what is asked, plays it, prints what came of it.
 
 use super::console;
-use crate::load::faults::{Contract, Mix};
-use crate::load::plan::{Judge, Plan, Scheme, Target, parse_duration, parse_rate};
+use crate::load::faults::Contract;
+use crate::load::mix::Mix;
+use crate::load::plan::{Judge, Plan, Scheme, Target};
 use crate::load::report::{Finished, json, svg, table};
+use crate::load::units::{parse_duration, parse_rate};
 use crate::load::{self, procs};
 use crate::sys::host;
 use clap::Args;
@@ -21,8 +23,8 @@ Open and closed loop:
   not quote its percentiles.
   --rate with --closed keeps the rate as an upper bound and counts from the sending.
 
-Faults (--fault), each a share of the clients, spread over the time of the load; and what linger
-ought to say:
+Faults (--fault), each a share of the clients, as freeze=5% or freeze=5%:for=20s:at=1m; and what
+linger ought to say:
   goodbye       QUIT, then close                           peer.goodbye
   fin           close between two requests                 peer.fin
   fin_midframe  close in the middle of one                 peer.fin_midframe
@@ -35,6 +37,17 @@ ought to say:
   reboot        vanish, and the identity comes back        peer.replaced
   garbage       what is not the protocol                   protocol.malformed
   late_beat     silent too long, back within the grace     suspect, revived     needs --heartbeat
+
+Their parameters, behind the share:
+  at=T          all: that long after the load began, all at once; else spread over its time
+  for=T         freeze, vanish, slow_read: then it is back. If that is within what it promised
+                (--heartbeat; --slow-time), nothing may be said of it; within the grace, suspect
+                and revived; later, it must have been ended. Else it never is
+  after=T       reboot: how long nothing is heard before it is back (no time); if the grace is over
+                by then, lost.*. late_beat: likewise (--heartbeat and half of the grace)
+  every=T       trickle: the time between two bytes (100ms)
+  bytes=N       fin_midframe: how many of the request (half). garbage: how many (4)
+  requests=N    half_close: how many answers are owed (1; at most --pipeline)
 
   Each client has an identity (IDENT, as --identities), and the server is asked by subscribing
   to $presence:*. A wrong verdict is listed with the identity it is about; who does nothing wrong
@@ -50,6 +63,7 @@ Examples:
   linger load resp://127.0.0.1:7000 -c 10000 --identities --heartbeat 30s --rate 0 --duration 5m
   linger load resp://127.0.0.1:7000 -c 500 --rate 2000 --heartbeat 2s \\
       --fault fin=5%,rst=5%,freeze=5%,vanish=5%,reboot=5%,late_beat=5%
+  linger load resp://127.0.0.1:7000 -c 500 --rate 0 --heartbeat 5s --fault rst=50%:at=3s,freeze=9%:for=9s
 
 Exit codes:
   0  it went well
@@ -92,7 +106,7 @@ pub(super) struct Arguments {
     /// Each client promises to be heard this often (BEAT), and is; implies --identities
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     heartbeat: Option<Duration>,
-    /// Shares of the clients that misbehave, as fin=10%,rst=5% (repeatable)
+    /// Shares of the clients that misbehave, as fin=10%,freeze=5%:for=20s (repeatable)
     #[arg(long, value_name = "MIX")]
     fault: Vec<String>,
     /// The server's heartbeat.grace: how long it waits for a silent client beyond --heartbeat

@@ -21,6 +21,8 @@ pub enum State {
     Quieting,
     /// It has committed its fault, and stays connected.
     Misbehaving,
+    /// It reads again what it had not taken for so long. It is heard in time, and asks for nothing more.
+    CatchingUp,
     /// It has said its last, and closes once the server has answered.
     Leaving,
 }
@@ -45,7 +47,7 @@ pub struct Client<S> {
     pub in_flight: u32,
     /// Place of the oldest of them in its ring of times. For who trickles: bytes of its request that are out.
     pub oldest: u32,
-    /// When it began to connect, or came up.
+    /// When it began to connect, or to misbehave.
     pub since: Instant,
     /// When it last sent anything.
     pub spoke: Instant,

@@ -5,6 +5,7 @@
 //! meanwhile counts, too.
 
 use super::faults::{Fault, Truth};
+use super::plan::Plan;
 use super::stats::Totals;
 use crate::end::Reason;
 use crate::net::Fatal;
@@ -64,12 +65,13 @@ impl Counter {
         Ok(counter)
     }
 
-    /// Looks until the counts are what they ought to be, but no longer than `patience`.
+    /// Looks until the counts are what they ought to be, but no longer than the plan has patience.
     ///
     /// # Errors
     /// When the admin interface does not answer.
     #[expect(clippy::disallowed_methods, reason = "the run is over: nobody waits but the one who asked")]
-    pub fn settle(&mut self, totals: &Totals, patience: Duration) -> Result<Counts, Fatal> {
+    pub fn settle(&mut self, totals: &Totals, plan: &Plan) -> Result<Counts, Fatal> {
+        let truth = |fault| plan.faults.truth(fault, &plan.contract);
         let elapsed = crate::sys::clock();
         loop {
             let now = self.look()?;
@@ -78,8 +80,8 @@ impl Counter {
                 let before = self.before.get(reason).copied().unwrap_or(0);
                 now.get(reason).copied().unwrap_or(0).saturating_sub(before + looks)
             };
-            let counts = compare(totals, ended);
-            if counts.wrong() == 0 || elapsed() >= patience {
+            let counts = compare(totals, truth, ended);
+            if counts.wrong() == 0 || elapsed() >= plan.contract.patience {
                 return Ok(counts);
             }
             std::thread::sleep(LOOK);
@@ -127,11 +129,11 @@ fn parse(page: &str) -> IndexMap<Reason, u64> {
 }
 
 /// What ought to have ended for which reasons, against what has.
-fn compare(totals: &Totals, ended: impl Fn(&Reason) -> u64) -> Counts {
+fn compare(totals: &Totals, truth: impl Fn(Fault) -> Truth, ended: impl Fn(&Reason) -> u64) -> Counts {
     let mut expected: IndexMap<&'static [Reason], u64> = IndexMap::new();
     expected.insert(&[Reason::PeerFin], totals.left);
     for (&fault, &count) in &totals.misdeeds {
-        if let Truth::Ends(reasons) = Fault::truth(fault) {
+        if let Truth::Ends(reasons) = truth(fault) {
             *expected.entry(reasons).or_default() += count;
         }
     }
@@ -157,6 +159,7 @@ fn names(reasons: &[Reason]) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::faults::{Contract, Manner};
 
     const PAGE: &str = "# HELP linger_ends_total Endings.\nlinger_ends_total{class=\"peer\",reason=\"peer.fin\"} 12\n\
                         linger_ends_total{class=\"slow\",reason=\"slow.time\"} 2\nlinger_turns_total 7\n";
@@ -175,6 +178,13 @@ mod tests {
 
     #[test]
     fn any_reason_of_a_group_will_do_and_an_unexpected_one_is_wrong() {
+        let contract = Contract {
+            heartbeat: Duration::ZERO,
+            grace: Duration::ZERO,
+            slow_time: Duration::ZERO,
+            patience: Duration::ZERO,
+        };
+        let truth = |fault: Fault| fault.truth(Manner::default(), &contract);
         let ends = |reset| {
             let table = [
                 (Reason::PeerFin, 12),
@@ -186,8 +196,8 @@ mod tests {
                 table.iter().find(|(other, _)| other == reason).map_or(0, |&(_, count)| count)
             }
         };
-        assert_eq!(compare(&totals(), ends(0)).wrong(), 0);
-        let counts = compare(&totals(), ends(4));
+        assert_eq!(compare(&totals(), truth, ends(0)).wrong(), 0);
+        let counts = compare(&totals(), truth, ends(4));
         assert_eq!(counts.wrong(), 4);
         assert_eq!(
             counts.rows.last().unwrap(),

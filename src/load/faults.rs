@@ -1,5 +1,5 @@
-//! What clients do wrong, one line each: how it is asked for, what the server ought to say of it, and how long
-//! that may take. This table is the documentation, the parser, and the truth that verdicts are held against.
+//! What clients do wrong: how it is asked for, what the server ought to say of it, and how long that may take.
+//! This is the truth that verdicts are held against; [`mix`](super::mix) says who does what.
 
 use crate::end::{Reason, named};
 use crate::time::Duration;
@@ -37,6 +37,36 @@ named! {
     }
 }
 
+named! {
+    /// What may be said of how a fault is committed.
+    Parameter {
+        /// Any fault: when, counted from where the load begins, and by all at once. Else they are spread.
+        At = "at",
+        /// For how long it is as if gone; then it is back.
+        For = "for",
+        /// How long it is not heard before it is back.
+        After = "after",
+        /// The time between two steps.
+        Every = "every",
+        /// How much is sent.
+        Bytes = "bytes",
+        /// How much is asked for.
+        Requests = "requests",
+    }
+}
+
+/// How a fault is committed, where it is not as usual. Each fault takes `at`, and at most one parameter more: a
+/// length of time or a count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Manner {
+    /// [`Parameter::At`].
+    pub at: Option<Duration>,
+    /// Its own parameter, if that is a length of time.
+    pub time: Option<Duration>,
+    /// Its own parameter, if that is a count.
+    pub count: Option<u32>,
+}
+
 /// What the server ought to say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Truth {
@@ -51,7 +81,7 @@ pub enum Truth {
 /// The promises on both sides, from which waiting times follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Contract {
-    /// Clients promise to be heard this often.
+    /// Clients promise to be heard this often; zero: they promise nothing.
     pub heartbeat: Duration,
     /// The server waits this much longer before it ends a silent one.
     pub grace: Duration,
@@ -61,23 +91,56 @@ pub struct Contract {
     pub patience: Duration,
 }
 
+/// Which means finds it first is the server's affair.
+const LOST: Truth = Truth::Ends(&[
+    Reason::LostHeartbeat,
+    Reason::LostUnacked,
+    Reason::LostKeepalive,
+    Reason::LostUnreachable,
+]);
+
+impl Contract {
+    /// When a silent client is ended, counted from its last word.
+    pub fn end(&self) -> Duration {
+        self.heartbeat + self.grace
+    }
+
+    /// What the server ought to say of a silence that is over after `length`; none: it has ended the client by then.
+    fn forgives(&self, length: Duration) -> Option<Truth> {
+        if self.heartbeat.is_zero() || length <= self.heartbeat {
+            Some(Truth::Stays)
+        } else {
+            (length <= self.end()).then_some(Truth::Revives)
+        }
+    }
+}
+
 impl Fault {
+    /// What it takes besides [`Parameter::At`].
+    pub const fn parameter(self) -> Option<Parameter> {
+        match self {
+            Self::Goodbye | Self::Fin | Self::Rst => None,
+            Self::FinMidframe | Self::Garbage => Some(Parameter::Bytes),
+            Self::HalfClose => Some(Parameter::Requests),
+            Self::Freeze | Self::Vanish | Self::SlowRead => Some(Parameter::For),
+            Self::Trickle => Some(Parameter::Every),
+            Self::Reboot | Self::LateBeat => Some(Parameter::After),
+        }
+    }
+
     /// What the server ought to say of it.
-    pub const fn truth(self) -> Truth {
+    pub fn truth(self, manner: Manner, contract: &Contract) -> Truth {
+        let forgiven = manner.time.and_then(|time| contract.forgives(time));
         match self {
             Self::Goodbye => Truth::Ends(&[Reason::PeerGoodbye]),
             Self::Fin | Self::HalfClose => Truth::Ends(&[Reason::PeerFin]),
             Self::FinMidframe => Truth::Ends(&[Reason::PeerFinMidframe]),
             Self::Rst => Truth::Ends(&[Reason::PeerReset]),
-            Self::Freeze => Truth::Ends(&[Reason::StuckFrozen]),
-            // Which means finds it first is the server's affair.
-            Self::Vanish => Truth::Ends(&[
-                Reason::LostHeartbeat,
-                Reason::LostUnacked,
-                Reason::LostKeepalive,
-                Reason::LostUnreachable,
-            ]),
+            Self::Freeze => forgiven.unwrap_or(Truth::Ends(&[Reason::StuckFrozen])),
+            Self::Vanish => forgiven.unwrap_or(LOST),
+            Self::SlowRead if manner.time.is_some_and(|time| time < contract.slow_time) => Truth::Stays,
             Self::SlowRead => Truth::Ends(&[Reason::SlowTime, Reason::SlowBytes, Reason::StuckZeroWindow]),
+            Self::Reboot if manner.time.is_some() && forgiven.is_none() => LOST,
             Self::Reboot => Truth::Ends(&[Reason::PeerReplaced]),
             Self::Garbage => Truth::Ends(&[Reason::ProtocolMalformed]),
             Self::Trickle => Truth::Stays,
@@ -86,8 +149,8 @@ impl Fault {
     }
 
     /// How long after the misdeed the server may take to say so.
-    pub fn due(self, contract: &Contract) -> Duration {
-        let Contract { heartbeat, grace, slow_time, patience } = *contract;
+    pub fn due(self, manner: Manner, contract: &Contract) -> Duration {
+        let ended = contract.end();
         let silence = match self {
             Self::Goodbye
             | Self::Fin
@@ -95,18 +158,31 @@ impl Fault {
             | Self::Rst
             | Self::HalfClose
             | Self::Trickle
-            | Self::Reboot
             | Self::Garbage => Duration::ZERO,
-            Self::Freeze | Self::Vanish => heartbeat + grace,
-            Self::SlowRead => slow_time + heartbeat + grace,
-            Self::LateBeat => self.late(contract),
+            Self::Freeze | Self::Vanish => manner.time.map_or(ended, |time| time.min(ended)),
+            Self::Reboot => manner.time.map_or(Duration::ZERO, |time| time.min(ended)),
+            Self::SlowRead => contract.slow_time + ended,
+            Self::LateBeat => self.silence(manner, contract).unwrap_or(ended),
         };
-        silence + patience
+        silence + contract.patience
     }
 
-    /// When a late beat comes, counted from the last one: halfway into the grace.
-    pub fn late(self, contract: &Contract) -> Duration {
-        contract.heartbeat + contract.grace / 2
+    /// For how long who is silent is so, counted from its last word; none: for ever.
+    pub fn silence(self, manner: Manner, contract: &Contract) -> Option<Duration> {
+        match self {
+            // Halfway into the grace.
+            Self::LateBeat => manner.time.or(Some(contract.heartbeat + contract.grace / 2)),
+            Self::Freeze | Self::Vanish => manner.time,
+            Self::Reboot => Some(manner.time.unwrap_or_default()),
+            Self::Goodbye
+            | Self::Fin
+            | Self::FinMidframe
+            | Self::Rst
+            | Self::HalfClose
+            | Self::SlowRead
+            | Self::Trickle
+            | Self::Garbage => None,
+        }
     }
 
     /// Whether it can be told only where the server expects to hear of its clients.
@@ -118,121 +194,58 @@ impl Fault {
     pub const fn needs_identity(self) -> bool {
         matches!(self, Self::Goodbye | Self::Reboot | Self::LateBeat)
     }
-
-    fn parse(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|fault| fault.name() == name)
-    }
-}
-
-/// How many of the clients commit which fault.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Mix(Vec<(Fault, f64)>);
-
-impl Mix {
-    /// Reads `fin=10%,rst=5%`.
-    ///
-    /// # Errors
-    /// What is wrong, and what would be right.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut mix = Self::default();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-            let (name, share) = part
-                .split_once('=')
-                .ok_or_else(|| format!("{part:?} has no share of the clients; write {part}=5%"))?;
-            let fault = Fault::parse(name).ok_or_else(|| {
-                let names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
-                format!("{name:?} is not a fault; they are {}", names.join(", "))
-            })?;
-            let percent: f64 = share.trim_end_matches('%').parse().unwrap_or(f64::NAN);
-            if !share.ends_with('%') || !(0.0..=100.0).contains(&percent) {
-                return Err(format!("{share:?} is not a share from 0% to 100%; write {name}=5%"));
-            }
-            if mix.0.iter().any(|&(other, _)| other == fault) {
-                return Err(format!("{name} is given twice"));
-            }
-            mix.0.push((fault, percent / 100.0));
-        }
-        let sum: f64 = mix.0.iter().map(|(_, share)| share).sum();
-        if sum > 1.000_001 {
-            return Err(format!("the shares add up to {:.1}%, which is more than everybody", sum * 100.0));
-        }
-        Ok(mix)
-    }
-
-    /// Whether nobody commits anything.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The faults in it.
-    pub fn faults(&self) -> impl Iterator<Item = Fault> {
-        self.0.iter().map(|&(fault, _)| fault)
-    }
-
-    /// One entry for each of `clients`: its fault or none, spread evenly among them. The same every time.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
-    #[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^53")]
-    pub fn draw(&self, clients: usize) -> Vec<Option<Fault>> {
-        let mut in_order = Vec::with_capacity(clients);
-        for &(fault, share) in &self.0 {
-            let count = (share * clients as f64).round() as usize;
-            in_order.extend(std::iter::repeat_n(Some(fault), count));
-        }
-        in_order.resize(clients, None);
-        let stride = (clients * 618 / 1000..clients).find(|stride| gcd(*stride, clients) == 1).unwrap_or(1);
-        (0..clients).map(|index| in_order[index * stride % clients]).collect()
-    }
-}
-
-const fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_mix_is_read_and_drawn_to_the_client() {
-        let mix = Mix::parse("fin=10%, rst=5.5%").unwrap();
-        let drawn = mix.draw(1000);
-        let count = |fault| drawn.iter().filter(|&&drawn| drawn == fault).count();
-        assert_eq!((count(Some(Fault::Fin)), count(Some(Fault::Rst)), count(None)), (100, 55, 845));
-        let first_half = drawn[..500].iter().filter(|fault| fault.is_some()).count();
-        assert!((60..96).contains(&first_half), "spread among them: {first_half} of 155");
-        assert_eq!(mix.draw(0), []);
-        assert_eq!(Mix::parse("rst=100%").unwrap().draw(1), [Some(Fault::Rst)]);
-        assert!(Mix::parse("").unwrap().is_empty());
-    }
+    const CONTRACT: Contract = Contract {
+        heartbeat: Duration::from_secs(10),
+        grace: Duration::from_secs(4),
+        slow_time: Duration::from_secs(30),
+        patience: Duration::from_secs(5),
+    };
 
-    #[test]
-    fn a_wrong_mix_is_told_with_what_would_be_right() {
-        for (text, part) in [
-            ("fin", "write fin=5%"),
-            ("fnn=5%", "they are goodbye, fin,"),
-            ("fin=5", "write fin=5%"),
-            ("fin=101%", "from 0% to 100%"),
-            ("fin=nan%", "from 0% to 100%"),
-            ("fin=60%,rst=60%", "120.0%"),
-            ("fin=1%,fin=1%", "twice"),
-        ] {
-            let said = Mix::parse(text).unwrap_err();
-            assert!(said.contains(part), "{text}: {said}");
-        }
+    /// As usual, but for so many seconds.
+    fn lasting(seconds: u64) -> Manner {
+        Manner { time: Some(Duration::from_secs(seconds)), ..Manner::default() }
     }
 
     #[test]
     fn silence_is_waited_for_as_long_as_the_contract_says() {
-        let seconds = Duration::from_secs;
-        let contract = Contract {
-            heartbeat: seconds(10),
-            grace: seconds(4),
-            slow_time: seconds(30),
-            patience: seconds(5),
-        };
-        assert_eq!(Fault::Fin.due(&contract), seconds(5));
-        assert_eq!(Fault::Freeze.due(&contract), seconds(19));
-        assert_eq!(Fault::LateBeat.due(&contract), seconds(17));
-        assert_eq!(Fault::SlowRead.due(&contract), seconds(49));
+        for (fault, manner, seconds) in [
+            (Fault::Fin, Manner::default(), 5),
+            (Fault::Freeze, Manner::default(), 19),
+            (Fault::Freeze, lasting(12), 17),
+            (Fault::Freeze, lasting(60), 19),
+            (Fault::Reboot, lasting(3), 8),
+            (Fault::LateBeat, Manner::default(), 17),
+            (Fault::LateBeat, lasting(11), 16),
+            (Fault::SlowRead, Manner::default(), 49),
+        ] {
+            let due = fault.due(manner, &CONTRACT);
+            assert_eq!(due, Duration::from_secs(seconds), "{fault} {manner:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_back_in_time_is_forgiven() {
+        let frozen = Truth::Ends(&[Reason::StuckFrozen]);
+        let replaced = Truth::Ends(&[Reason::PeerReplaced]);
+        for (fault, seconds, truth) in [
+            (Fault::Freeze, 9, Truth::Stays),
+            (Fault::Freeze, 12, Truth::Revives),
+            (Fault::Freeze, 15, frozen),
+            (Fault::Vanish, 12, Truth::Revives),
+            (Fault::Vanish, 15, LOST),
+            (Fault::Reboot, 12, replaced),
+            (Fault::Reboot, 15, LOST),
+            (Fault::SlowRead, 29, Truth::Stays),
+        ] {
+            assert_eq!(fault.truth(lasting(seconds), &CONTRACT), truth, "{fault} for {seconds} s");
+        }
+        let nothing_promised = Contract { heartbeat: Duration::ZERO, ..CONTRACT };
+        assert_eq!(Fault::Freeze.truth(lasting(99), &nothing_promised), Truth::Stays);
     }
 }

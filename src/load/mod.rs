@@ -17,12 +17,14 @@ pub mod client;
 pub mod counted;
 pub mod engine;
 pub mod faults;
+pub mod mix;
 pub mod plan;
 pub mod procs;
 pub mod proto;
 pub mod report;
 pub mod schedule;
 pub mod stats;
+pub mod units;
 pub mod verdicts;
 
 use crate::net::Fatal;
@@ -56,8 +58,7 @@ pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<
         if procs > 1 { procs::together(arguments, procs, &mut on) } else { procs::alone(&plan, &mut on) };
     progress.finish();
     let engine::Outcome { totals, verdicts } = outcome?;
-    let patience = plan.contract.patience;
-    let counts = counter.as_mut().map(|counter| counter.settle(&totals, patience)).transpose()?;
+    let counts = counter.as_mut().map(|counter| counter.settle(&totals, &plan)).transpose()?;
     doubts.extend(warnings::after(&plan, &totals));
     Ok(Finished { plan, url, procs, totals, verdicts, counts, points, warnings: doubts })
 }

@@ -1,6 +1,8 @@
 //! What a run is to do: checked, with every mistake told before anything is started.
 
-use super::faults::{Contract, Fault, Mix};
+use super::faults::{Contract, Fault};
+use super::mix::{Limits, Mix};
+use super::proto::Wire;
 use super::schedule::share;
 use crate::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
@@ -186,7 +188,7 @@ impl Plan {
             self.judge == Judge::Nobody && self.closed && self.rate == Some(0.0),
             "--rate 0 sends nothing, so --closed means nothing".to_owned(),
         );
-        for fault in self.faults.faults() {
+        for fault in self.faults.shares().iter().map(|share| share.fault) {
             wrong(
                 scheme == Scheme::Echo && matches!(fault, Fault::Garbage | Fault::FinMidframe),
                 format!("--fault {fault}: to echo everything is right, and no request has a middle"),
@@ -214,6 +216,12 @@ impl Plan {
                 scheme.name()
             ),
         );
+        mistakes.extend(self.faults.mistakes(&Limits {
+            contract: &self.contract,
+            duration: self.duration,
+            request_bytes: Wire::new(&self.target, self.size, 1).requests(1).len(),
+            pipeline: self.pipeline,
+        }));
         mistakes
     }
 
@@ -247,47 +255,6 @@ impl Plan {
     }
 }
 
-/// A length of time, as `500ms`, `1.5s`, `2m` or `1h`.
-///
-/// # Errors
-/// What would be right.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("write a number and a unit, as 500ms, 10s, 2m or 1h".to_owned()),
-    };
-    digits
-        .parse::<f64>()
-        .ok()
-        .filter(|number| *number >= 0.0)
-        .and_then(|number| Duration::try_from_secs_f64(number * unit).ok())
-        .filter(|duration| *duration <= Duration::from_secs(30 * 86_400))
-        .ok_or_else(|| "write a number and a unit, as 500ms, 10s, 2m or 1h; 30 days at most".to_owned())
-}
-
-/// A rate, as `5000`, `20k` or `1.5M`, of whatever a second; a `/s` behind it is allowed.
-///
-/// # Errors
-/// What would be right.
-pub fn parse_rate(text: &str) -> Result<f64, String> {
-    let number = text.trim_end_matches("/s");
-    let (number, unit) = match number.as_bytes().last() {
-        Some(b'k' | b'K') => (&number[..number.len() - 1], 1e3),
-        Some(b'M') => (&number[..number.len() - 1], 1e6),
-        Some(_) | None => (number, 1.0),
-    };
-    number
-        .parse::<f64>()
-        .ok()
-        .map(|number| number * unit)
-        .filter(|rate| (0.0..=1e9).contains(rate))
-        .ok_or_else(|| "write a number a second, as 500, 20k or 1.5M".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,17 +278,5 @@ mod tests {
             let said = Target::parse(url).unwrap_err();
             assert!(said.contains(part), "{url}: {said}");
         }
-    }
-
-    #[test]
-    fn numbers_have_units() {
-        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(
-            parse_duration("5").is_err() && parse_duration("-1s").is_err() && parse_duration("s").is_err()
-        );
-        assert_eq!(parse_rate("20k"), Ok(20_000.0));
-        assert_eq!(parse_rate("1.5M/s"), Ok(1_500_000.0));
-        assert!(parse_rate("-1").is_err() && parse_rate("k").is_err() && parse_rate("").is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! fit is listed by the identity that it was about.
 
 use super::faults::{Contract, Fault, Truth};
+use super::mix::Mix;
 use crate::end::Reason;
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
@@ -17,10 +18,13 @@ pub const PRESENCE: &str = "$presence:";
 const LISTED_MAX: usize = 200;
 
 /// The records of one process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
     /// What identities begin with; the number follows.
     prefix: String,
+    /// How each fault is committed.
+    mix: Mix,
+    contract: Contract,
     records: Vec<Record>,
     misdeeds: u64,
     judged: u64,
@@ -49,8 +53,13 @@ enum Event {
 
 impl Ledger {
     /// No clients yet; their identities will begin with `prefix`.
-    pub fn new(prefix: String) -> Self {
-        Self { prefix, ..Self::default() }
+    pub const fn new(prefix: String, mix: Mix, contract: Contract) -> Self {
+        Self { prefix, mix, contract, records: Vec::new(), misdeeds: 0, judged: 0, suspects: 0 }
+    }
+
+    /// What the server ought to say of a fault.
+    fn truth(&self, fault: Fault) -> Truth {
+        self.mix.truth(fault, &self.contract)
     }
 
     /// One more client: its number.
@@ -88,7 +97,7 @@ impl Ledger {
             Event::Offline(reason) => record.ended = Some(reason),
         }
         let (fault, at) = record.misdeed.filter(|_| !record.judged)?;
-        let verdict = match (event, fault.truth()) {
+        let verdict = match (event, self.mix.truth(fault, &self.contract)) {
             (Event::Offline(_), _) | (Event::Revived, Truth::Revives) => true,
             (Event::Online, Truth::Ends(_)) => fault == Fault::Reboot && record.online > 1,
             (Event::Online | Event::Suspect | Event::Revived, _) => false,
@@ -101,12 +110,13 @@ impl Ledger {
         Some((fault, now.since(at)))
     }
 
-    /// Until when verdicts may still come that are wanted; none if all are there.
-    pub fn wanted_until(&self, contract: &Contract) -> Option<Instant> {
+    /// Until when verdicts may still come that are wanted, with `patience` on top; none if all are there.
+    pub fn wanted_until(&self, patience: Duration) -> Option<Instant> {
+        let contract = Contract { patience, ..self.contract };
         let open = self.records.iter().filter(|record| !record.judged);
         open.filter_map(|record| record.misdeed)
-            .filter(|(fault, _)| fault.truth() != Truth::Stays)
-            .map(|(fault, at)| at + fault.due(contract))
+            .filter(|&(fault, _)| self.truth(fault) != Truth::Stays)
+            .map(|(fault, at)| at + self.mix.due(fault, &contract))
             .max()
     }
 
@@ -120,7 +130,8 @@ impl Ledger {
         let mut verdicts = Verdicts { suspects: self.suspects, ..Verdicts::default() };
         for (number, record) in (0..).zip(&self.records) {
             let said = record.said();
-            let (expected, right) = record.expected();
+            let truth = record.misdeed.map_or(Truth::Stays, |(fault, _)| self.truth(fault));
+            let (expected, right) = record.held_against(truth);
             match record.misdeed {
                 Some((fault, _)) => verdicts.rows.entry(fault).or_default().add(&said, right),
                 None => verdicts.healthy.add(&said, right),
@@ -148,11 +159,8 @@ impl Record {
     }
 
     /// What it ought to have said, and whether it did.
-    fn expected(&self) -> (String, bool) {
-        let Some((fault, _)) = self.misdeed else {
-            return ("no ending".to_owned(), self.ended.is_none());
-        };
-        match fault.truth() {
+    fn held_against(&self, truth: Truth) -> (String, bool) {
+        match truth {
             Truth::Stays => ("no ending".to_owned(), self.ended.is_none()),
             Truth::Revives => ("revived".to_owned(), self.ended.is_none() && self.revived),
             Truth::Ends(reasons) => {
@@ -290,7 +298,7 @@ mod tests {
 
     /// A ledger of clients that committed `faults` at 1 s, all of them online before.
     fn ledger(faults: &[Option<Fault>]) -> Ledger {
-        let mut ledger = Ledger::new("run-".to_owned());
+        let mut ledger = Ledger::new("run-".to_owned(), Mix::default(), CONTRACT);
         for fault in faults {
             let number = ledger.add();
             ledger.hear(channel(number).as_bytes(), b"online", ms(0));
@@ -312,10 +320,10 @@ mod tests {
     #[test]
     fn the_right_reason_is_right_and_timed() {
         let mut ledger = ledger(&[Some(Fault::Fin), None]);
-        assert_eq!(ledger.wanted_until(&CONTRACT), Some(ms(2000)));
+        assert_eq!(ledger.wanted_until(CONTRACT.patience), Some(ms(2000)));
         let verdict = hear(&mut ledger, 0, "offline {\"reason\":\"peer.fin\",\"class\":\"peer\"}", 1250);
         assert_eq!(verdict, Some((Fault::Fin, Duration::from_millis(250))));
-        assert_eq!(ledger.wanted_until(&CONTRACT), None);
+        assert_eq!(ledger.wanted_until(CONTRACT.patience), None);
         let verdicts = ledger.verdicts();
         assert_eq!(
             (verdicts.wrong_count(), verdicts.rows[&Fault::Fin].right, verdicts.healthy.right),
@@ -328,7 +336,7 @@ mod tests {
         let mut ledger = ledger(&[Some(Fault::Rst), Some(Fault::Freeze), None]);
         hear(&mut ledger, 0, "offline {\"reason\":\"peer.fin\"}", 1100);
         hear(&mut ledger, 2, "offline {\"reason\":\"local.idle\"}", 1200);
-        assert_eq!(ledger.wanted_until(&CONTRACT), Some(ms(8000)), "the frozen one: 2 s + 4 s + 1 s");
+        assert_eq!(ledger.wanted_until(CONTRACT.patience), Some(ms(8000)), "the frozen one: 2 s + 4 s + 1 s");
         let verdicts = ledger.verdicts();
         let said: Vec<_> = verdicts
             .wrong

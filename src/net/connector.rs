@@ -40,6 +40,9 @@ pub trait Connector: Kernel {
     /// When the kernel does not allow it.
     fn go_deaf(&mut self, stream: &Self::Stream) -> Result<(), Fault>;
 
+    /// Undoes [`go_deaf`](Self::go_deaf): the host is back, and knows nothing of what it missed.
+    fn hear_again(&mut self, stream: &Self::Stream);
+
     /// Gives a stream the smallest buffers there are.
     fn narrow(&mut self, stream: &Self::Stream);
 

@@ -73,12 +73,17 @@ impl Connector for Os {
     }
 
     /// A filter on the socket that keeps nothing (`net/ipv4/tcp_ipv4.c: tcp_v4_rcv` drops the packet before it
-    /// looks at it). Needs no privilege; test `a_deaf_socket_answers_nothing`.
+    /// looks at it). Needs no privilege; test `a_deaf_socket_answers_nothing_until_it_hears_again`.
     fn go_deaf(&mut self, stream: &Stream) -> Result<(), Fault> {
         let mut program = [DROP_ALL];
         let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
         sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, Filter(filter))
             .map_err(errno::fault)
+    }
+
+    fn hear_again(&mut self, stream: &Stream) {
+        // ENOENT: it was not deaf.
+        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0);
     }
 
     fn narrow(&mut self, stream: &Stream) {
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deaf_socket_answers_nothing() {
+    fn a_deaf_socket_answers_nothing_until_it_hears_again() {
         let mut os = Os::without_signals().unwrap();
         let mut listener = Listener::open(&testing::loopback()).unwrap();
         let (client, mut server, _) = connected(&mut os, &mut listener, None);
@@ -263,6 +268,8 @@ mod tests {
         // Any kernel that hears would have acknowledged long before the first retransmission.
         until("a retransmission", || server.evidence().is_some_and(|evidence| evidence.retransmits > 0));
         assert_eq!(server.evidence().unwrap().unacked, 1);
+        os.hear_again(&client);
+        until("an acknowledgement", || server.evidence().is_some_and(|evidence| evidence.unacked == 0));
         client.close(CloseHow::Reset);
         assert!(matches!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset)));
     }

@@ -4,7 +4,7 @@
 use super::Engine;
 use super::open::command;
 use crate::load::client::State;
-use crate::load::faults::Fault;
+use crate::load::faults::{Fault, Truth};
 use crate::net::{CloseHow, Connector, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -37,11 +37,17 @@ impl<K: Connector> Engine<K> {
         let mut begun = 0;
         for (key, fault) in keys.into_iter().zip(drawn) {
             let (Some(fault), Some(client)) = (fault, self.table.get_mut(key)) else { continue };
+            let spread = self.plan.duration.mul_f64(place(begun, all));
             client.fault = Some(fault);
-            client.act_at = self.now + self.plan.duration.mul_f64(place(begun, all));
+            client.act_at = self.now + self.plan.faults.manner(fault).at.unwrap_or(spread);
             begun += 1;
             self.arm(key);
         }
+    }
+
+    /// Whether the server ought to end who commits it.
+    pub(super) fn ends(&self, fault: Fault) -> bool {
+        matches!(self.plan.faults.truth(fault, &self.plan.contract), Truth::Ends(_))
     }
 
     /// The time of its fault has come: it commits it as soon as its requests are answered.
@@ -50,6 +56,13 @@ impl<K: Connector> Engine<K> {
         client.state = State::Quieting;
         client.act_at = Instant::NEVER;
         self.up -= 1;
+        let fault = client.fault;
+        // A silence whose length was asked for begins now, and not with whatever it said last.
+        let timed = fault.is_some_and(|fault| self.plan.faults.manner(fault).time.is_some());
+        if timed && self.plan.heartbeat.is_some() {
+            self.beat(key);
+        }
+        let Some(client) = self.table.get(key) else { return };
         if client.in_flight == 0 {
             self.commit(key);
         }
@@ -75,7 +88,8 @@ impl<K: Connector> Engine<K> {
     pub(super) fn commit(&mut self, key: Key) {
         let Some(client) = self.table.get_mut(key) else { return };
         let Some(fault) = client.fault else { return };
-        let number = client.number;
+        let (number, spoke) = (client.number, client.spoke);
+        let manner = self.plan.faults.manner(fault);
         self.now = self.kernel.now();
         if matches!(fault, Fault::Vanish | Fault::Reboot) {
             // What was sent and not acknowledged, the kernel would send again: a host that is gone does not.
@@ -91,28 +105,31 @@ impl<K: Connector> Engine<K> {
         *self.totals.misdeeds.entry(fault).or_default() += 1;
         match fault {
             Fault::Goodbye => self.leave_with(key, &command(&["QUIT".to_owned()])),
-            Fault::Garbage => self.leave_with(key, b"*x\r\n"),
+            Fault::Garbage => self.leave_with(key, &garbage(manner.count)),
             Fault::Fin => self.forget(key, CloseHow::Plain),
             Fault::Rst => self.forget(key, CloseHow::Reset),
             Fault::FinMidframe => {
-                let half = self.wire.requests(1);
-                let half = half[..half.len() / 2].to_vec();
-                self.say(key, &half);
+                let request = self.wire.requests(1);
+                let out = manner.count.map_or(request.len() / 2, |count| count as usize);
+                let begun = request[..out].to_vec();
+                self.say(key, &begun);
                 self.forget(key, CloseHow::Plain);
             }
-            Fault::HalfClose => self.half_close(key),
-            Fault::Reboot => self.reboot(key),
-            Fault::Freeze | Fault::Vanish => self.misbehave(key, Instant::NEVER),
+            Fault::HalfClose => self.half_close(key, manner.count.unwrap_or(1)),
+            Fault::Freeze | Fault::Vanish | Fault::Reboot | Fault::LateBeat => {
+                let silence = fault.silence(manner, &self.plan.contract);
+                let back_at = silence.map_or(Instant::NEVER, |silence| spoke + silence);
+                self.misbehave(key, back_at);
+                if back_at <= self.now {
+                    self.misbehave_on(key);
+                }
+            }
             Fault::Trickle => self.misbehave(key, self.now),
             Fault::SlowRead => {
                 if let Some(client) = self.table.get(key) {
                     self.kernel.narrow(&client.stream);
                 }
                 self.misbehave(key, self.now);
-            }
-            Fault::LateBeat => {
-                let spoke = self.table.get(key).map_or(self.now, |client| client.spoke);
-                self.misbehave(key, spoke + fault.late(&self.plan.contract));
             }
         }
     }
@@ -134,6 +151,7 @@ impl<K: Connector> Engine<K> {
     fn misbehave(&mut self, key: Key, act_at: Instant) {
         let Some(client) = self.table.get_mut(key) else { return };
         (client.state, client.act_at, client.oldest) = (State::Misbehaving, act_at, 0);
+        client.since = self.now;
         self.wheel.cancel(key.index);
         self.arm(key);
     }
@@ -146,8 +164,10 @@ impl<K: Connector> Engine<K> {
         self.say(key, words);
     }
 
-    fn half_close(&mut self, key: Key) {
-        self.begin_request(key, self.now);
+    fn half_close(&mut self, key: Key, requests: u32) {
+        for _ in 0..requests {
+            self.begin_request(key, self.now);
+        }
         self.send_dispatched(key, self.now);
         if let Some(client) = self.table.get_mut(key) {
             client.state = State::Leaving;
@@ -155,7 +175,7 @@ impl<K: Connector> Engine<K> {
         }
     }
 
-    /// Its host falls silent, and a moment later is back with the same name.
+    /// Its host has been silent, and is back with the same name.
     fn reboot(&mut self, key: Key) {
         let Some(client) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
@@ -166,37 +186,65 @@ impl<K: Connector> Engine<K> {
     /// The next step of a fault that goes on.
     pub(super) fn misbehave_on(&mut self, key: Key) {
         let Some(client) = self.table.get(key) else { return };
-        match client.fault {
-            Some(Fault::Trickle) => {
+        let Some(fault) = client.fault else { return };
+        let (steps, since) = (client.oldest, client.since);
+        let manner = self.plan.faults.manner(fault);
+        match fault {
+            Fault::Trickle => {
                 let request = self.wire.requests(1);
-                let at = client.oldest as usize % request.len();
-                let byte = [request[at]];
-                let step = self.plan.heartbeat.map_or(TRICKLE_STEP, |beat| TRICKLE_STEP.min(beat / 4));
+                let byte = [request[steps as usize % request.len()]];
+                let usual = self.plan.heartbeat.map_or(TRICKLE_STEP, |beat| TRICKLE_STEP.min(beat / 4));
                 self.say(key, &byte);
-                self.again_at(key, self.now + step);
+                self.again_at(key, self.now + manner.time.unwrap_or(usual));
             }
-            Some(Fault::SlowRead) => {
+            Fault::SlowRead if manner.time.is_some_and(|time| since + time <= self.now) => self.come_to(key),
+            Fault::SlowRead => {
                 self.flood(key);
-                self.again_at(key, self.now + FLOOD_STEP);
+                let over = manner.time.map_or(Instant::NEVER, |time| since + time);
+                self.again_at(key, over.min(self.now + FLOOD_STEP));
             }
-            Some(Fault::LateBeat) => {
-                self.say(key, b"*1\r\n$4\r\nBEAT\r\n");
-                self.recover(key);
-            }
+            Fault::Freeze | Fault::Vanish | Fault::LateBeat => self.come_to(key),
+            Fault::Reboot => self.reboot(key),
             // These do nothing any more.
-            Some(
-                Fault::Goodbye
-                | Fault::Fin
-                | Fault::FinMidframe
-                | Fault::Rst
-                | Fault::HalfClose
-                | Fault::Freeze
-                | Fault::Vanish
-                | Fault::Reboot
-                | Fault::Garbage,
-            )
-            | None => {}
+            Fault::Goodbye
+            | Fault::Fin
+            | Fault::FinMidframe
+            | Fault::Rst
+            | Fault::HalfClose
+            | Fault::Garbage => {}
         }
+    }
+
+    /// It is back: heard again, and it takes what came meanwhile.
+    fn come_to(&mut self, key: Key) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        let Some(fault) = client.fault else { return };
+        if fault == Fault::Vanish {
+            self.kernel.hear_again(&client.stream);
+        }
+        if self.plan.heartbeat.is_some() {
+            self.beat(key);
+        }
+        if let Some(client) = self.table.get_mut(key) {
+            self.totals.bytes_out += client.flush();
+        }
+        if self.ends(fault) {
+            // The server has ended it, and the first that it hears will tell it so.
+            self.resume(key, State::Leaving);
+        } else if fault == Fault::SlowRead {
+            self.resume(key, State::CatchingUp);
+        } else {
+            self.recover(key);
+        }
+        // The edge of what came meanwhile has passed.
+        self.read(key, true);
+    }
+
+    fn resume(&mut self, key: Key, state: State) {
+        if let Some(client) = self.table.get_mut(key) {
+            (client.state, client.act_at) = (state, Instant::NEVER);
+        }
+        self.arm(key);
     }
 
     fn again_at(&mut self, key: Key, at: Instant) {
@@ -225,6 +273,14 @@ impl<K: Connector> Engine<K> {
             crate::load::plan::Scheme::Http => self.wire.requests(1).repeat(64),
         }
     }
+}
+
+/// What is no protocol, so many bytes of it.
+fn garbage(bytes: Option<u32>) -> Vec<u8> {
+    let mut garbage = b"*x\r\n".to_vec();
+    // All the bytes there are, in turn.
+    garbage.extend((u8::MIN..=u8::MAX).cycle().take(bytes.unwrap_or(0).saturating_sub(4) as usize));
+    garbage
 }
 
 /// Whether a client that misbehaves so still reads.

@@ -9,7 +9,6 @@ mod traffic;
 mod watch;
 
 use super::client::{Client, State};
-use super::faults::{Contract, Fault};
 use super::plan::{Judge, Plan};
 use super::proto::Wire;
 use super::schedule::Schedule;
@@ -163,7 +162,7 @@ impl<K: Connector> Engine<K> {
             up: 0,
             in_flight: 0,
             watcher: None,
-            ledger: Ledger::new(plan.prefix.clone()),
+            ledger: Ledger::new(plan.prefix.clone(), plan.faults.clone(), plan.contract),
             graveyard: Vec::new(),
             flood: Vec::new(),
             totals: Totals { wanted: u64::from(plan.connections), ..Totals::default() },
@@ -286,11 +285,10 @@ impl<K: Connector> Engine<K> {
 
     /// Until when the clients have to stay for the sake of verdicts that are not there yet.
     fn verdicts_until(&self) -> Option<Instant> {
-        let contract = &self.plan.contract;
         match self.plan.judge {
-            Judge::Presence if self.plan.identities => self.ledger.wanted_until(contract),
+            Judge::Presence if self.plan.identities => self.ledger.wanted_until(self.plan.contract.patience),
             // Counters are looked at afterwards, with patience.
-            Judge::Admin(_) => self.ledger.wanted_until(&Contract { patience: Duration::ZERO, ..*contract }),
+            Judge::Admin(_) => self.ledger.wanted_until(Duration::ZERO),
             Judge::Presence | Judge::Nobody => None,
         }
     }
@@ -395,7 +393,7 @@ impl<K: Connector> Engine<K> {
             if let Some(client) = self.table.remove(key) {
                 // Those who took no part have no say in it either; and nothing of them may linger here.
                 let well = matches!(client.state, State::Greeting | State::Up | State::Quieting)
-                    || client.fault == Some(Fault::Trickle);
+                    || client.fault.is_some_and(|fault| !self.ends(fault));
                 let how = if well { CloseHow::Plain } else { CloseHow::Reset };
                 self.totals.left += u64::from(well);
                 client.stream.close(how);
@@ -435,6 +433,7 @@ impl<K: Connector> Engine<K> {
                 }
                 self.beat_if_due(key);
             }
+            State::CatchingUp => self.beat_if_due(key),
             State::Misbehaving => return self.misbehave_on(key),
         }
         self.arm(key);
@@ -446,6 +445,7 @@ impl<K: Connector> Engine<K> {
         let at = match client.state {
             State::Connecting | State::Greeting => client.since + self.plan.contract.patience,
             State::Up => client.act_at.min(self.beat_due(client)),
+            State::CatchingUp => self.beat_due(client),
             State::Quieting | State::Misbehaving => client.act_at,
             State::Leaving => Instant::NEVER,
         };

@@ -248,7 +248,7 @@ impl<K: Connector> Engine<K> {
         match client.state {
             State::Connecting | State::Greeting => self.opening.connecting -= 1,
             State::Up => self.up -= 1,
-            State::Quieting | State::Misbehaving | State::Leaving => {}
+            State::Quieting | State::Misbehaving | State::CatchingUp | State::Leaving => {}
         }
         self.in_flight -= u64::from(client.in_flight);
         self.totals.moot += u64::from(client.in_flight);

@@ -32,7 +32,12 @@ impl<K: Connector> Engine<K> {
                 }
             }
             State::Misbehaving if !misdeeds::listens(client.fault) => return,
-            State::Greeting | State::Up | State::Quieting | State::Misbehaving | State::Leaving => {
+            State::Greeting
+            | State::Up
+            | State::Quieting
+            | State::Misbehaving
+            | State::CatchingUp
+            | State::Leaving => {
                 if readiness.writable && !client.is_flushed() {
                     self.totals.bytes_out += client.flush();
                 }
@@ -43,7 +48,7 @@ impl<K: Connector> Engine<K> {
         }
     }
 
-    fn read(&mut self, key: Key, to_the_end: bool) {
+    pub(super) fn read(&mut self, key: Key, to_the_end: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(client) = self.table.get_mut(key) {
             match client.stream.recv(&mut buffer) {
@@ -81,7 +86,7 @@ impl<K: Connector> Engine<K> {
             | (State::Connecting | State::Greeting | State::Up | State::Quieting, _) => {}
             // Its answer: a goodbye, or what it thinks of garbage.
             (State::Leaving, _) => return self.forget(key, CloseHow::Plain),
-            (State::Misbehaving, _) => return,
+            (State::Misbehaving | State::CatchingUp, _) => return,
         }
         let mut heard = Heard::default();
         let pipeline = self.plan.pipeline;
@@ -156,6 +161,7 @@ impl<K: Connector> Engine<K> {
             | State::Up
             | State::Quieting
             | State::Misbehaving
+            | State::CatchingUp
             | State::Leaving => {}
         }
     }
@@ -286,9 +292,13 @@ impl<K: Connector> Engine<K> {
     pub(super) fn beat_if_due(&mut self, key: Key) {
         let Some(client) = self.table.get(key) else { return };
         if self.now >= self.beat_due(client) {
-            self.say(key, b"*1\r\n$4\r\nBEAT\r\n");
+            self.beat(key);
             self.totals.beats += 1;
         }
+    }
+
+    pub(super) fn beat(&mut self, key: Key) {
+        self.say(key, b"*1\r\n$4\r\nBEAT\r\n");
     }
 
     fn on_eof(&mut self, key: Key) {
@@ -313,7 +323,7 @@ impl<K: Connector> Engine<K> {
                     || "the server closed on a half-closed client without the answer it owed".to_owned();
                 self.totals.troubles.add(Trouble::OwedLost, 1, words);
             }
-            (State::Leaving | State::Misbehaving, _) => {}
+            (State::Leaving | State::Misbehaving | State::CatchingUp, _) => {}
             (State::Connecting | State::Greeting | State::Up | State::Quieting, _) => {
                 let in_flight = client.in_flight;
                 if self.wire.closes(&client.session) || (self.is_http() && in_flight == 0) {
@@ -340,7 +350,7 @@ impl<K: Connector> Engine<K> {
         let Some(client) = self.table.get(key) else { return };
         let age = self.now.since(client.since);
         match client.state {
-            State::Leaving | State::Misbehaving => {}
+            State::Leaving | State::Misbehaving | State::CatchingUp => {}
             State::Connecting | State::Greeting | State::Up | State::Quieting => {
                 self.totals.troubles.add(Trouble::Reset, 1, || format!("{fault:?} after {age:.1?}"));
                 self.open_another_later();

@@ -3,6 +3,7 @@
 
 use super::{Finished, Point, micros, quantiles, rounded, warnings::Warning};
 use crate::load::counted::CountRow;
+use crate::load::mix::Share;
 use crate::load::stats::Latency;
 use crate::load::verdicts::Wrong;
 use indexmap::IndexMap;
@@ -50,6 +51,15 @@ struct Asked {
     duration_s: f64,
     heartbeat_s: Option<f64>,
     churn: Option<f64>,
+    faults: Vec<AskedFault>,
+}
+
+#[derive(Serialize)]
+struct AskedFault {
+    fault: &'static str,
+    share: f64,
+    /// Lengths of time in seconds, counts as they are.
+    parameters: IndexMap<&'static str, f64>,
 }
 
 #[derive(Serialize)]
@@ -149,6 +159,7 @@ pub fn render(run: &Finished) -> String {
             duration_s: seconds(plan.duration),
             heartbeat_s: plan.heartbeat.map(seconds),
             churn: plan.churn,
+            faults: plan.faults.shares().iter().map(asked).collect(),
         },
         connections: Connections {
             wanted: totals.wanted,
@@ -197,6 +208,14 @@ pub fn render(run: &Finished) -> String {
         warnings: &run.warnings,
     };
     serde_json::to_string(&run).expect("numbers and text are JSON")
+}
+
+fn asked(share: &Share) -> AskedFault {
+    AskedFault {
+        fault: share.fault.name(),
+        share: rounded(share.of_all),
+        parameters: share.parameters().map(|(parameter, value)| (parameter.name(), value)).collect(),
+    }
 }
 
 fn rows<'a>(run: &Finished, verdicts: &'a crate::load::verdicts::Verdicts) -> Vec<VerdictRow<'a>> {

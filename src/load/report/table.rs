@@ -134,7 +134,8 @@ fn table(run: &Finished, verdicts: &Verdicts, out: &mut String) {
         let told = detection(fault).map_or_else(String::new, |latency| {
             format!("  (after p50 {} max {})", human(latency.quantile(0.5)), human(latency.max()))
         });
-        let stays = if fault.truth() == Truth::Stays { "  (must stay)" } else { "" };
+        let truth = run.plan.faults.truth(*fault, &run.plan.contract);
+        let stays = if truth == Truth::Stays { "  (must stay)" } else { "" };
         line(fault.name(), row, told + stays);
     }
     line("healthy", &verdicts.healthy, String::new());

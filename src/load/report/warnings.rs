@@ -173,7 +173,8 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::faults::{Contract, Mix};
+    use crate::load::faults::Contract;
+    use crate::load::mix::Mix;
     use crate::load::plan::{Judge, Target};
 
     pub(crate) fn plan() -> Plan {

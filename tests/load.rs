@@ -215,7 +215,7 @@ fn judged(server: &Server, mix: &str) -> Value {
 #[test]
 fn what_is_said_of_a_fault_depends_on_how_it_is_committed() {
     let server = server();
-    let said = |run: &Value, row: u64| run["verdicts"]["rows"][row as usize]["said"].clone();
+    let said = |run: &Value, row: usize| run["verdicts"]["rows"][row]["said"].clone();
     let of_four = |word: &str| serde_json::json!({ word: 4 });
 
     // Back before anybody could have noticed, within the grace, and after it.

@@ -8,7 +8,7 @@
 
 mod common;
 
-use common::{Client, DEADLINE, Server, pass, until, wait_for};
+use common::{Client, DEADLINE, Server, in_state, pass, tcp_states, until, wait_for};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::path::PathBuf;
@@ -240,6 +240,22 @@ fn a_heartbeat_that_sighup_turns_on_does_not_count_the_silence_before() {
     assert_eq!(end["detector"], "heartbeat", "{end}");
     let silence = end["silence_s"].as_f64().expect("seconds");
     assert!(silence >= (silent_for + timeout).as_secs_f64(), "{silence} s: it was not given the time it has");
+}
+
+#[test]
+fn connections_that_are_older_than_linger2_leave_no_time_wait_either() {
+    let file = File::new("older", &listener("linger2 = false"));
+    let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
+    let mut old = served(&server);
+    reload(&server, &file, &listener("linger2 = true"));
+    old.send("QUIT\r\n");
+    assert_eq!(old.read_to_end().expect("an end of file"), b"+OK\r\n", "the server closes first");
+    drop(old);
+    let port = server.address("resp").port();
+    until("the connection to be over", || {
+        tcp_states(port).keys().all(|state| ["LISTEN", "TIME_WAIT"].contains(state))
+    });
+    assert_eq!(in_state(port, "TIME_WAIT"), 0, "{:?}", tcp_states(port));
 }
 
 #[test]

@@ -266,9 +266,9 @@ impl Resource {
 /// How a socket is closed: the act behind [`CloseMode`](crate::end::CloseMode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseHow {
-    /// `close`, nothing else: the peer's FIN or RST is already here.
+    /// `close`, nothing else: the peer's FIN or RST is already here, or `TCP_LINGER2 = -1` was inherited.
     Plain,
-    /// `TCP_LINGER2 = -1` unless inherited, then `close`.
+    /// `TCP_LINGER2 = -1`, then `close`.
     Linger2,
     /// `SO_LINGER {1,0}`, then `close`.
     Reset,

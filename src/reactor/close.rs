@@ -66,6 +66,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let index = usize::from(conn.listener);
         let slot = &mut self.listeners[index];
+        let act = act(mode, slot.linger2_inherited);
         slot.connections -= 1;
         if slot.settings.protocol.serves_clients() {
             self.clients -= 1;
@@ -79,7 +80,7 @@ impl<K: Kernel> Reactor<K> {
             self.leave_hub(key, membership, Some(&end));
         }
         conn.drop_io(&mut self.pool);
-        conn.stream.close(how(mode));
+        conn.stream.close(act);
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();
         self.retry_accepts();
@@ -106,10 +107,11 @@ const fn wants_evidence(reason: Reason) -> bool {
     matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow) || matches!(reason, Reason::LocalAudit)
 }
 
-/// The act behind the name.
-const fn how(mode: CloseMode) -> CloseHow {
+/// The act behind the name. What the socket inherited need not be asked for again.
+const fn act(mode: CloseMode, linger2_inherited: bool) -> CloseHow {
     match mode {
         CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset => CloseHow::Plain,
+        CloseMode::Linger2 if linger2_inherited => CloseHow::Plain,
         CloseMode::Linger2 => CloseHow::Linger2,
         CloseMode::Reset => CloseHow::Reset,
     }

@@ -113,6 +113,8 @@ struct Slot<L> {
     /// What it is or was bound to.
     address: Address,
     settings: ListenerSettings,
+    /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
+    linger2_inherited: bool,
     gate: Gate,
     /// Since when its queue could not be emptied.
     stalled_since: Option<Instant>,
@@ -156,6 +158,7 @@ impl<K: Kernel> Reactor<K> {
                     queue_limit: listener.queue().map(|queue| queue.limit),
                     listener: Some(listener),
                     settings: settings.clone(),
+                    linger2_inherited: settings.policy.parting.linger2,
                     gate: Gate::Open,
                     stalled_since: None,
                     queue_warned: false,

@@ -230,6 +230,7 @@ impl<L: Listener> Slot<L> {
                 new.name
             ));
         }
+        self.linger2_inherited &= new.policy.parting.linger2;
         let before = old.policy.liveness.heartbeat;
         self.settings = ListenerSettings {
             protocol: old.protocol,

@@ -127,8 +127,6 @@ impl Contract for Stream {
             // Our FIN goes out after everything queued; its acknowledgement ends the socket here, and is
             // answered by a reset, which a Linux peer that has the FIN does not see as an error of recv
             // (test `a_linger2_close_is_a_fin_and_once_that_is_acknowledged_a_reset`).
-            // Where the listener has it this is inherited and the call changes nothing; there is no room
-            // here to remember that, and this rung is not the common one.
             CloseHow::Linger2 => self.try_set(libc::IPPROTO_TCP, libc::TCP_LINGER2, -1),
             CloseHow::Reset => {
                 let abort = libc::linger { l_onoff: 1, l_linger: 0 };

@@ -118,13 +118,18 @@ def rates(bench):
 def rate_round(bench, up, number, connections, pipeline):
     # So many connections take long to be served once each.
     seconds = bench.settings.seconds * (2 if connections >= 10_000 else 1)
-    for server in in_turn(list(up), number):
-        where = {"round": number, "connections": connections, "pipeline": pipeline}
+    where = {"round": number, "connections": connections, "pipeline": pipeline}
+    measure_each(bench, up, "rates", where, ["-P", pipeline], seconds)
+
+
+def measure_each(bench, up, table, where, options, seconds):
+    """One round: each server in its turn under the same load, into a table."""
+    for server in in_turn(list(up), where["round"]):
         try:
-            result = bench.load(up[server], connections, "-P", pipeline, seconds=seconds)
-            bench.add("rates", server=server.key, **where, **sample_of(result))
+            result = bench.load(up[server], where["connections"], *options, seconds=seconds)
+            bench.add(table, server=server.key, **where, **sample_of(result))
         except Failed as why:
-            bench.failed("rates", server, why, **where)
+            bench.failed(table, server, why, **where)
         up[server].await_quiet()
 
 
@@ -155,14 +160,8 @@ def schedule_of(bench, up, connections):
 
 
 def latency_round(bench, up, number, connections, rate):
-    for server in in_turn(list(up), number):
-        where = {"round": number, "connections": connections, "schedule": rate}
-        try:
-            result = bench.load(up[server], connections, "--rate", rate, seconds=bench.settings.seconds * 1.5)
-            bench.add("latencies", server=server.key, **where, **sample_of(result))
-        except Failed as why:
-            bench.failed("latencies", server, why, **where)
-        up[server].await_quiet()
+    where = {"round": number, "connections": connections, "schedule": rate}
+    measure_each(bench, up, "latencies", where, ["--rate", rate], bench.settings.seconds * 1.5)
 
 
 # ---- Lives: connect, one exchange, close ----------------------------------------------------------------

@@ -17,8 +17,8 @@ use crate::end::{End, Evidence, tcp_state_name};
 use serde::Serialize;
 
 /// Something that happened to an identity.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Event<'a> {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
     /// A connection has taken the identity.
     Online,
     /// Its heartbeat is overdue.
@@ -26,12 +26,17 @@ pub enum Event<'a> {
     /// It was heard of again.
     Revived,
     /// Its connection has ended, or has taken another identity (`None`).
-    Offline(Option<&'a End>),
+    Offline(Option<Box<End>>),
 }
 
-impl Event<'_> {
+impl Event {
+    /// Its connection has ended, or has taken another identity.
+    pub fn offline(end: Option<&End>) -> Self {
+        Self::Offline(end.copied().map(Box::new))
+    }
+
     /// Appends the message.
-    pub fn write(self, out: &mut Vec<u8>) {
+    pub fn write(&self, out: &mut Vec<u8>) {
         let word: &str = match self {
             Self::Online => "online",
             Self::Suspect => "suspect",
@@ -40,7 +45,7 @@ impl Event<'_> {
         };
         out.extend_from_slice(word.as_bytes());
         if let Self::Offline(end) = self {
-            out.extend_from_slice(end.map_or_else(|| "null".to_owned(), end_json).as_bytes());
+            out.extend_from_slice(end.as_deref().map_or_else(|| "null".to_owned(), end_json).as_bytes());
         }
     }
 }
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn only_offline_carries_the_record() {
-        let text = |event: Event<'_>| {
+        let text = |event: Event| {
             let mut out = Vec::new();
             event.write(&mut out);
             String::from_utf8(out).unwrap()
@@ -157,6 +162,6 @@ mod tests {
         assert_eq!(text(Event::Suspect), "suspect");
         assert_eq!(text(Event::Revived), "revived");
         let end = end();
-        assert_eq!(text(Event::Offline(Some(&end))), format!("offline {}", end_json(&end)));
+        assert_eq!(text(Event::offline(Some(&end))), format!("offline {}", end_json(&end)));
     }
 }

@@ -3,13 +3,13 @@
 
 use super::Reactor;
 use super::entry::Resp;
-use super::posted::{Effect, Event};
+use super::posted::Effect;
 use crate::conn::Input;
 use crate::conn::policy::LastRung;
 use crate::end::{Class, CloseMode, Detector, End, Reason};
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
-use crate::proto;
+use crate::proto::{self, presence::Event};
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
@@ -94,7 +94,7 @@ impl<K: Kernel> Reactor<K> {
             fellows.on_stopped(key);
         }
         if let Some(id) = left.identity {
-            self.posted.push_back(Effect::Presence { id, event: Event::Offline(end.copied().map(Box::new)) });
+            self.posted.push_back(Effect::Presence { id, event: Event::offline(end) });
         }
         if let Some(holder) = left.orphaned_holder {
             self.posted.push_back(Effect::Doubt { key: holder });

@@ -6,13 +6,14 @@
 
 use super::Reactor;
 use super::entry::{Connection, Resp};
-use super::posted::{EFFECTS_HIGH, Effect, Event};
+use super::posted::{EFFECTS_HIGH, Effect};
 use crate::conn::Input;
 use crate::conn::State;
 use crate::end::{Class, Detector, Reason};
 use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
 use crate::proto::ProtocolError;
+use crate::proto::presence::Event;
 use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
 use crate::report;
 use crate::table::Key;

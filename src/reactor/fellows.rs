@@ -106,7 +106,7 @@ impl<S: Stream> Fellows<S> {
     pub(super) fn on_left(&mut self, key: Key, id: &[u8], end: Option<&End>) {
         let Some(number) = self.held.swap_remove(&key) else { return };
         let mut payload = Vec::new();
-        presence::Event::Offline(end).write(&mut payload);
+        presence::Event::offline(end).write(&mut payload);
         // Before the claim is given up: what is told of one that is not in force is not passed on.
         self.channel.send(&ToSupervisor::Presence { number, id: id.to_vec(), payload });
         self.release(Seat::Holder, number, id);

@@ -3,10 +3,10 @@
 
 use super::Reactor;
 use super::entry::Session;
-use crate::end::{Detector, End, Reason};
+use crate::end::{Detector, Reason};
 use crate::hub::{Name, presence_channel};
 use crate::net::Kernel;
-use crate::proto::presence;
+use crate::proto::presence::Event;
 use crate::proto::resp::{Reply, Version};
 use crate::table::Key;
 use std::rc::Rc;
@@ -32,19 +32,6 @@ pub(super) enum Effect {
     Doubt { key: Key },
     /// Its heartbeat connection vouched for it.
     Vouch { key: Key },
-}
-
-/// What can happen to an identity.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// A connection took it.
-    Online,
-    /// Its connection fell silent.
-    Suspect,
-    /// Its connection was heard of again.
-    Revived,
-    /// Its connection ended, or took another identity.
-    Offline(Option<Box<End>>),
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -139,13 +126,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn publish_presence(&mut self, id: &Name, event: &Event) {
         let mut payload = Vec::new();
-        match event {
-            Event::Online => presence::Event::Online,
-            Event::Suspect => presence::Event::Suspect,
-            Event::Revived => presence::Event::Revived,
-            Event::Offline(end) => presence::Event::Offline(end.as_deref()),
-        }
-        .write(&mut payload);
+        event.write(&mut payload);
         self.publish(&presence_channel(id), &payload);
         if let Some(fellows) = &mut self.fellows
             && let Some(holder) = self.hub.holder(id).filter(|_| !matches!(event, Event::Offline(_)))

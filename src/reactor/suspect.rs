@@ -3,11 +3,12 @@
 
 use super::Reactor;
 use super::entry::Session;
-use super::posted::{Effect, Event};
+use super::posted::Effect;
 use crate::conn::Input;
 use crate::end::{Detector, Evidence, Reason};
 use crate::hub::{Name, Presence};
 use crate::net::{Kernel, Sent, Stream};
+use crate::proto::presence::Event;
 use crate::proto::resp::Reply;
 use crate::table::Key;
 

@@ -1,7 +1,7 @@
 //! The admin interface: requests in, answers from the table and the counters out.
 
 use super::Reactor;
-use super::entry::Session;
+use super::entry::{Connection, Session};
 use super::posted::Effect;
 use crate::audit::Anomaly;
 use crate::end::{Detector, Reason};
@@ -135,62 +135,55 @@ impl<K: Kernel> Reactor<K> {
 
     /// The connections that pass the filters of the query.
     fn connections(&self, request: &Request) -> Response<'static> {
-        let limit = match request.query_value("limit").map(str::parse::<usize>) {
-            None => LIST_DEFAULT,
-            Some(Ok(limit)) if limit <= LIST_MAX => limit,
-            Some(_) => {
-                return Response::text(
-                    Status::BadRequest,
-                    format!("limit must be a number up to {LIST_MAX}\n"),
-                );
-            }
+        let limit = match list_limit(request) {
+            Ok(limit) => limit,
+            Err(why) => return Response::text(Status::BadRequest, why),
         };
-        let known = ["limit", "listener", "state", "identity", "peer"];
-        if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            return Response::text(
-                Status::BadRequest,
-                format!("unknown parameter {unknown}: known are {}\n", known.join(", ")),
-            );
-        }
-        let is = |name: &str, value: &str| request.query_value(name).is_none_or(|wanted| wanted == value);
         let mut listed = Vec::new();
         let mut matched = 0usize;
         for (key, conn) in self.table.iter() {
-            let listener = &self.listeners[usize::from(conn.listener)].settings.name;
-            let identity = conn
-                .resp()
-                .and_then(|resp| self.hub.identity_of(&resp.membership, key))
-                .map(|id| String::from_utf8_lossy(id).into_owned());
-            let peer = conn.peer.address();
-            let from = |wanted: &str| {
-                peer.is_some_and(|peer| peer.to_string() == wanted || peer.ip().to_string() == wanted)
-            };
-            let passes = is("listener", listener)
-                && is("state", conn.life.state().name())
-                && is("identity", identity.as_deref().unwrap_or_default())
-                && request.query_value("peer").is_none_or(from);
-            if !passes {
+            let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+            let identity = identity.map(String::from_utf8_lossy);
+            if !self.is_wanted(request, conn, identity.as_deref()) {
                 continue;
             }
             matched += 1;
             if listed.len() < limit {
-                listed.push(json!({
-                    "key": key.to_string(),
-                    "id": identity,
-                    "peer": conn.peer.to_string(),
-                    "listener": listener,
-                    "state": conn.life.state().name(),
-                    "age_s": self.now.since(conn.life.accepted()).as_secs_f64(),
-                    "silence_s": self.now.since(conn.life.heard()).as_secs_f64(),
-                    "bytes_in": conn.life.bytes_in,
-                    "bytes_out": conn.life.bytes_out,
-                    "queue_bytes": conn.owed(),
-                    "reading_paused": conn.paused,
-                }));
+                listed.push(self.listed(key, conn, identity.as_deref()));
             }
         }
         let body = json!({ "matched": matched, "listed": listed.len(), "connections": listed });
         Response::json(Status::Ok, format!("{body}\n"))
+    }
+
+    /// Whether a connection passes the filters of a request for the list.
+    fn is_wanted(&self, request: &Request, conn: &Connection<K::Stream>, identity: Option<&str>) -> bool {
+        let is = |name: &str, value: &str| request.query_value(name).is_none_or(|wanted| wanted == value);
+        let peer = conn.peer.address();
+        let from = |wanted: &str| {
+            peer.is_some_and(|peer| peer.to_string() == wanted || peer.ip().to_string() == wanted)
+        };
+        is("listener", &Self::listener_of(&self.listeners, conn).name)
+            && is("state", conn.life.state().name())
+            && is("identity", identity.unwrap_or_default())
+            && request.query_value("peer").is_none_or(from)
+    }
+
+    /// A row of the list.
+    fn listed(&self, key: Key, conn: &Connection<K::Stream>, identity: Option<&str>) -> serde_json::Value {
+        json!({
+            "key": key.to_string(),
+            "id": identity,
+            "peer": conn.peer.to_string(),
+            "listener": Self::listener_of(&self.listeners, conn).name,
+            "state": conn.life.state().name(),
+            "age_s": self.now.since(conn.life.accepted()).as_secs_f64(),
+            "silence_s": self.now.since(conn.life.heard()).as_secs_f64(),
+            "bytes_in": conn.life.bytes_in,
+            "bytes_out": conn.life.bytes_out,
+            "queue_bytes": conn.owed(),
+            "reading_paused": conn.paused,
+        })
     }
 
     /// What the last audit found.
@@ -269,5 +262,21 @@ impl<K: Kernel> Reactor<K> {
             detector: Detector::Operator,
         });
         Response::text(Status::Accepted, format!("connection {key} is being ended\n"))
+    }
+}
+
+/// How many connections a request wants listed.
+///
+/// # Errors
+/// What of its query is not understood.
+fn list_limit(request: &Request) -> Result<usize, String> {
+    let known = ["limit", "listener", "state", "identity", "peer"];
+    if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        return Err(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
+    }
+    match request.query_value("limit").map(str::parse) {
+        None => Ok(LIST_DEFAULT),
+        Some(Ok(limit)) if limit <= LIST_MAX => Ok(limit),
+        Some(_) => Err(format!("limit must be a number up to {LIST_MAX}\n")),
     }
 }

@@ -128,6 +128,21 @@ struct Slot<L> {
 }
 
 impl<L: Listener> Slot<L> {
+    fn new(listener: L, settings: ListenerSettings) -> Self {
+        Self {
+            address: listener.address().clone(),
+            queue_limit: listener.queue().map(|queue| queue.limit),
+            listener: Some(listener),
+            linger2_inherited: settings.policy.parting.linger2,
+            settings,
+            gate: Gate::Open,
+            stalled_since: None,
+            queue_warned: false,
+            looked: None,
+            connections: 0,
+        }
+    }
+
     /// Its accept queue, where there is one and the kernel tells.
     fn queue(&self) -> Option<Queue> {
         self.listener.as_ref().and_then(Listener::queue)
@@ -153,18 +168,7 @@ impl<K: Kernel> Reactor<K> {
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                Ok(Slot {
-                    address: listener.address().clone(),
-                    queue_limit: listener.queue().map(|queue| queue.limit),
-                    listener: Some(listener),
-                    settings: settings.clone(),
-                    linger2_inherited: settings.policy.parting.linger2,
-                    gate: Gate::Open,
-                    stalled_since: None,
-                    queue_warned: false,
-                    looked: None,
-                    connections: 0,
-                })
+                Ok(Slot::new(listener, settings.clone()))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
         let mut counters = Counters::default();

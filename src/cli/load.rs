@@ -39,14 +39,15 @@ linger ought to say:
   late_beat     silent too long, back within the grace     suspect, revived     needs --heartbeat
 
 Their parameters, behind the share:
-  at=T          all: that long after the load began, all at once; else spread over its time
-  for=T         freeze, vanish, slow_read: then it is back. If that is within what it promised
-                (--heartbeat; --slow-time), nothing may be said of it; within the grace, suspect
-                and revived; later, it must have been ended. Else it never is
-  after=T       reboot: how long nothing is heard before it is back (no time); if the grace is over
-                by then, lost.*. late_beat: likewise (--heartbeat and half of the grace)
+  at=T          all: so long after the load began, all at one moment; without it they are spread
+  for=T         freeze, vanish: the silence ends after T. Within --heartbeat it must go unnoticed,
+                within --grace be suspected and forgiven; if it was longer, the client must have
+                been ended. Without it, it never ends
+                slow_read: it reads on after T; before --slow-time is over, it must stay
+                reboot: it comes back after T, not at once; lost.* if the grace was over
+                late_beat: it is heard again after T, not halfway into the grace
   every=T       trickle: the time between two bytes (100ms)
-  bytes=N       fin_midframe: how many of the request (half). garbage: how many (4)
+  bytes=N       fin_midframe: how many of the request are out (half). garbage: how many (4)
   requests=N    half_close: how many answers are owed (1; at most --pipeline)
 
   Each client has an identity (IDENT, as --identities), and the server is asked by subscribing
@@ -63,7 +64,8 @@ Examples:
   linger load resp://127.0.0.1:7000 -c 10000 --identities --heartbeat 30s --rate 0 --duration 5m
   linger load resp://127.0.0.1:7000 -c 500 --rate 2000 --heartbeat 2s \\
       --fault fin=5%,rst=5%,freeze=5%,vanish=5%,reboot=5%,late_beat=5%
-  linger load resp://127.0.0.1:7000 -c 500 --rate 0 --heartbeat 5s --fault rst=50%:at=3s,freeze=9%:for=9s
+  linger load resp://127.0.0.1:7000 -c 500 --rate 0 --heartbeat 5s \\
+      --fault rst=50%:at=3s,freeze=9%:for=9s
 
 Exit codes:
   0  it went well
@@ -160,7 +162,11 @@ fn parse_part(text: &str) -> Result<(u32, u32), String> {
 
 impl Arguments {
     fn plan(&self, url: &str) -> Result<Plan, Vec<String>> {
-        let mix = Mix::parse(&self.fault.join(",")).map_err(|why| format!("--fault: {why}"));
+        let mix = match self.fault.join(",") {
+            nothing if nothing.is_empty() && !self.fault.is_empty() => Err("nothing is given".to_owned()),
+            given => Mix::parse(&given),
+        };
+        let mix = mix.map_err(|why| format!("--fault: {why}"));
         let (target, faults) = match (Target::parse(url), mix) {
             (Ok(target), Ok(mix)) => (target, mix),
             (target, mix) => return Err([target.err(), mix.err()].into_iter().flatten().collect()),

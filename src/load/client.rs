@@ -45,7 +45,7 @@ pub struct Client<S> {
     pub dispatched: u32,
     /// Requests without an answer.
     pub in_flight: u32,
-    /// Place of the oldest of them in its ring of times. For who trickles: bytes of its request that are out.
+    /// Place of the oldest of them in its ring of times. Of a fault that goes on: its steps so far.
     pub oldest: u32,
     /// When it began to connect, or to misbehave.
     pub since: Instant,

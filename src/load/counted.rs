@@ -71,7 +71,7 @@ impl Counter {
     /// When the admin interface does not answer.
     #[expect(clippy::disallowed_methods, reason = "the run is over: nobody waits but the one who asked")]
     pub fn settle(&mut self, totals: &Totals, plan: &Plan) -> Result<Counts, Fatal> {
-        let truth = |fault| plan.faults.truth(fault, &plan.contract);
+        let truth = |fault| plan.truth(Some(fault));
         let elapsed = crate::sys::clock();
         loop {
             let now = self.look()?;
@@ -132,6 +132,9 @@ fn parse(page: &str) -> IndexMap<Reason, u64> {
 fn compare(totals: &Totals, truth: impl Fn(Fault) -> Truth, ended: impl Fn(&Reason) -> u64) -> Counts {
     let mut expected: IndexMap<&'static [Reason], u64> = IndexMap::new();
     expected.insert(&[Reason::PeerFin], totals.left);
+    if totals.left_unread > 0 {
+        expected.insert(&[Reason::PeerReset], totals.left_unread);
+    }
     for (&fault, &count) in &totals.misdeeds {
         if let Truth::Ends(reasons) = truth(fault) {
             *expected.entry(reasons).or_default() += count;

@@ -4,6 +4,7 @@
 use crate::end::{Reason, named};
 use crate::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 named! {
     /// A misdeed, or an ordinary leaving, of one client.
@@ -28,7 +29,7 @@ named! {
         SlowRead = "slow_read",
         /// Sends its requests a byte at a time.
         Trickle = "trickle",
-        /// Vanishes, and comes back with the same identity while its old connection still looks well.
+        /// Vanishes, and comes back with the same identity; as a rule while its old connection still looks well.
         Reboot = "reboot",
         /// Sends what is not the protocol.
         Garbage = "garbage",
@@ -42,10 +43,8 @@ named! {
     Parameter {
         /// Any fault: when, counted from where the load begins, and by all at once. Else they are spread.
         At = "at",
-        /// For how long it is as if gone; then it is back.
+        /// For how long; then it is back.
         For = "for",
-        /// How long it is not heard before it is back.
-        After = "after",
         /// The time between two steps.
         Every = "every",
         /// How much is sent.
@@ -55,16 +54,40 @@ named! {
     }
 }
 
-/// How a fault is committed, where it is not as usual. Each fault takes `at`, and at most one parameter more: a
-/// length of time or a count.
+/// How a fault is committed, where it is not as usual.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Manner {
     /// [`Parameter::At`].
     pub at: Option<Duration>,
-    /// Its own parameter, if that is a length of time.
-    pub time: Option<Duration>,
-    /// Its own parameter, if that is a count.
-    pub count: Option<u32>,
+    /// The one parameter more that it may have: [`Fault::parameter`].
+    pub own: Option<Own>,
+}
+
+/// What is said of a fault besides when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Own {
+    /// A length of time.
+    Time(Duration),
+    /// A number of bytes or requests.
+    Count(u32),
+}
+
+impl Manner {
+    /// Its own parameter, where that is a length of time.
+    pub const fn time(self) -> Option<Duration> {
+        match self.own {
+            Some(Own::Time(time)) => Some(time),
+            Some(Own::Count(_)) | None => None,
+        }
+    }
+
+    /// Its own parameter, where that is a count.
+    pub const fn count(self) -> Option<u32> {
+        match self.own {
+            Some(Own::Count(count)) => Some(count),
+            Some(Own::Time(_)) | None => None,
+        }
+    }
 }
 
 /// What the server ought to say.
@@ -74,8 +97,35 @@ pub enum Truth {
     Ends(&'static [Reason]),
     /// The connection stays.
     Stays,
+    /// The connection stays, and is not even suspect.
+    Unnoticed,
     /// The connection is suspect, then revived, and stays.
     Revives,
+}
+
+impl fmt::Display for Truth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ends(reasons) => {
+                let names: Vec<_> = reasons.iter().map(|reason| reason.name()).collect();
+                f.write_str(&names.join(" or "))
+            }
+            Self::Stays => f.write_str("no ending"),
+            Self::Unnoticed => f.write_str("no ending, never suspect"),
+            Self::Revives => f.write_str("revived"),
+        }
+    }
+}
+
+/// For how long nothing is heard of a client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silence {
+    /// It is never silent, or has said its last.
+    None,
+    /// So long, counted from its last word.
+    For(Duration),
+    /// It does not come back.
+    Forever,
 }
 
 /// The promises on both sides, from which waiting times follow.
@@ -91,6 +141,9 @@ pub struct Contract {
     pub patience: Duration,
 }
 
+/// Luck decides whether a server sees what happens this close to one of its deadlines before or after it.
+pub const EDGE: Duration = Duration::from_millis(100);
+
 /// Which means finds it first is the server's affair.
 const LOST: Truth = Truth::Ends(&[
     Reason::LostHeartbeat,
@@ -98,6 +151,9 @@ const LOST: Truth = Truth::Ends(&[
     Reason::LostKeepalive,
     Reason::LostUnreachable,
 ]);
+const FROZEN: Truth = Truth::Ends(&[Reason::StuckFrozen]);
+const REPLACED: Truth = Truth::Ends(&[Reason::PeerReplaced]);
+const SLOW: Truth = Truth::Ends(&[Reason::SlowTime, Reason::SlowBytes, Reason::StuckZeroWindow]);
 
 impl Contract {
     /// When a silent client is ended, counted from its last word.
@@ -105,10 +161,12 @@ impl Contract {
         self.heartbeat + self.grace
     }
 
-    /// What the server ought to say of a silence that is over after `length`; none: it has ended the client by then.
-    fn forgives(&self, length: Duration) -> Option<Truth> {
-        if self.heartbeat.is_zero() || length <= self.heartbeat {
+    /// What the server ought to say of a silence that was over after `length`; none: it has ended the client by then.
+    pub fn forgives(&self, length: Duration) -> Option<Truth> {
+        if self.heartbeat.is_zero() {
             Some(Truth::Stays)
+        } else if length <= self.heartbeat {
+            Some(Truth::Unnoticed)
         } else {
             (length <= self.end()).then_some(Truth::Revives)
         }
@@ -122,58 +180,21 @@ impl Fault {
             Self::Goodbye | Self::Fin | Self::Rst => None,
             Self::FinMidframe | Self::Garbage => Some(Parameter::Bytes),
             Self::HalfClose => Some(Parameter::Requests),
-            Self::Freeze | Self::Vanish | Self::SlowRead => Some(Parameter::For),
+            Self::Freeze | Self::Vanish | Self::SlowRead | Self::Reboot | Self::LateBeat => {
+                Some(Parameter::For)
+            }
             Self::Trickle => Some(Parameter::Every),
-            Self::Reboot | Self::LateBeat => Some(Parameter::After),
         }
     }
 
-    /// What the server ought to say of it.
-    pub fn truth(self, manner: Manner, contract: &Contract) -> Truth {
-        let forgiven = manner.time.and_then(|time| contract.forgives(time));
+    /// For how long nothing is heard of who commits it.
+    pub fn silence(self, manner: Manner, contract: &Contract) -> Silence {
+        let Contract { heartbeat, grace, .. } = *contract;
         match self {
-            Self::Goodbye => Truth::Ends(&[Reason::PeerGoodbye]),
-            Self::Fin | Self::HalfClose => Truth::Ends(&[Reason::PeerFin]),
-            Self::FinMidframe => Truth::Ends(&[Reason::PeerFinMidframe]),
-            Self::Rst => Truth::Ends(&[Reason::PeerReset]),
-            Self::Freeze => forgiven.unwrap_or(Truth::Ends(&[Reason::StuckFrozen])),
-            Self::Vanish => forgiven.unwrap_or(LOST),
-            Self::SlowRead if manner.time.is_some_and(|time| time < contract.slow_time) => Truth::Stays,
-            Self::SlowRead => Truth::Ends(&[Reason::SlowTime, Reason::SlowBytes, Reason::StuckZeroWindow]),
-            Self::Reboot if manner.time.is_some() && forgiven.is_none() => LOST,
-            Self::Reboot => Truth::Ends(&[Reason::PeerReplaced]),
-            Self::Garbage => Truth::Ends(&[Reason::ProtocolMalformed]),
-            Self::Trickle => Truth::Stays,
-            Self::LateBeat => Truth::Revives,
-        }
-    }
-
-    /// How long after the misdeed the server may take to say so.
-    pub fn due(self, manner: Manner, contract: &Contract) -> Duration {
-        let ended = contract.end();
-        let silence = match self {
-            Self::Goodbye
-            | Self::Fin
-            | Self::FinMidframe
-            | Self::Rst
-            | Self::HalfClose
-            | Self::Trickle
-            | Self::Garbage => Duration::ZERO,
-            Self::Freeze | Self::Vanish => manner.time.map_or(ended, |time| time.min(ended)),
-            Self::Reboot => manner.time.map_or(Duration::ZERO, |time| time.min(ended)),
-            Self::SlowRead => contract.slow_time + ended,
-            Self::LateBeat => self.silence(manner, contract).unwrap_or(ended),
-        };
-        silence + contract.patience
-    }
-
-    /// For how long who is silent is so, counted from its last word; none: for ever.
-    pub fn silence(self, manner: Manner, contract: &Contract) -> Option<Duration> {
-        match self {
-            // Halfway into the grace.
-            Self::LateBeat => manner.time.or(Some(contract.heartbeat + contract.grace / 2)),
-            Self::Freeze | Self::Vanish => manner.time,
-            Self::Reboot => Some(manner.time.unwrap_or_default()),
+            Self::Freeze | Self::Vanish => manner.time().map_or(Silence::Forever, Silence::For),
+            Self::Reboot => Silence::For(manner.time().unwrap_or_default()),
+            // As a rule, halfway into the grace.
+            Self::LateBeat => Silence::For(manner.time().unwrap_or(heartbeat + grace / 2)),
             Self::Goodbye
             | Self::Fin
             | Self::FinMidframe
@@ -181,8 +202,44 @@ impl Fault {
             | Self::HalfClose
             | Self::SlowRead
             | Self::Trickle
-            | Self::Garbage => None,
+            | Self::Garbage => Silence::None,
         }
+    }
+
+    /// What the server ought to say of it.
+    pub fn truth(self, manner: Manner, contract: &Contract) -> Truth {
+        let forgiven = match self.silence(manner, contract) {
+            Silence::For(length) => contract.forgives(length),
+            Silence::None | Silence::Forever => None,
+        };
+        match self {
+            Self::Goodbye => Truth::Ends(&[Reason::PeerGoodbye]),
+            Self::Fin | Self::HalfClose => Truth::Ends(&[Reason::PeerFin]),
+            Self::FinMidframe => Truth::Ends(&[Reason::PeerFinMidframe]),
+            Self::Rst => Truth::Ends(&[Reason::PeerReset]),
+            Self::Garbage => Truth::Ends(&[Reason::ProtocolMalformed]),
+            Self::Freeze | Self::LateBeat => forgiven.unwrap_or(FROZEN),
+            Self::Vanish => forgiven.unwrap_or(LOST),
+            Self::Reboot if forgiven.is_some() => REPLACED,
+            Self::Reboot => LOST,
+            Self::SlowRead if manner.time().is_some_and(|time| time < contract.slow_time) => Truth::Stays,
+            Self::SlowRead => SLOW,
+            Self::Trickle => Truth::Stays,
+        }
+    }
+
+    /// How long after the misdeed it is known what the server makes of it.
+    pub fn due(self, manner: Manner, contract: &Contract) -> Duration {
+        let ended = contract.end();
+        let silence = match self.silence(manner, contract) {
+            Silence::None if self == Self::SlowRead => contract.slow_time + ended,
+            Silence::None => Duration::ZERO,
+            Silence::For(length) => length.min(ended),
+            Silence::Forever => ended,
+        };
+        // What must not come is not waited for patiently.
+        let unnoticed = self.truth(manner, contract) == Truth::Unnoticed;
+        silence + if unnoticed { EDGE } else { contract.patience }
     }
 
     /// Whether it can be told only where the server expects to hear of its clients.
@@ -209,7 +266,7 @@ mod tests {
 
     /// As usual, but for so many seconds.
     fn lasting(seconds: u64) -> Manner {
-        Manner { time: Some(Duration::from_secs(seconds)), ..Manner::default() }
+        Manner { own: Some(Own::Time(Duration::from_secs(seconds))), ..Manner::default() }
     }
 
     #[test]
@@ -231,15 +288,13 @@ mod tests {
 
     #[test]
     fn who_is_back_in_time_is_forgiven() {
-        let frozen = Truth::Ends(&[Reason::StuckFrozen]);
-        let replaced = Truth::Ends(&[Reason::PeerReplaced]);
         for (fault, seconds, truth) in [
-            (Fault::Freeze, 9, Truth::Stays),
+            (Fault::Freeze, 9, Truth::Unnoticed),
             (Fault::Freeze, 12, Truth::Revives),
-            (Fault::Freeze, 15, frozen),
+            (Fault::Freeze, 15, FROZEN),
             (Fault::Vanish, 12, Truth::Revives),
             (Fault::Vanish, 15, LOST),
-            (Fault::Reboot, 12, replaced),
+            (Fault::Reboot, 12, REPLACED),
             (Fault::Reboot, 15, LOST),
             (Fault::SlowRead, 29, Truth::Stays),
         ] {

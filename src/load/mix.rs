@@ -1,11 +1,8 @@
 //! Which share of the clients commits which fault, and how: `fin=10%,freeze=5%:for=20s`.
 
-use super::faults::{Contract, Fault, Manner, Parameter, Truth};
+use super::faults::{Contract, EDGE, Fault, Manner, Own, Parameter, Silence, Truth};
 use super::units::parse_duration;
 use crate::time::Duration;
-
-/// Luck decides whether a server sees what happens this close to one of its deadlines before or after it.
-const EDGE: Duration = Duration::from_millis(100);
 
 /// Who misbehaves, and how.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -25,8 +22,8 @@ pub struct Share {
 /// What a mix must fit.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits<'a> {
-    /// The promises on both sides.
-    pub contract: &'a Contract,
+    /// The promises on both sides; none: nobody judges.
+    pub contract: Option<&'a Contract>,
     /// How long the load lasts.
     pub duration: Duration,
     /// Bytes of one request.
@@ -113,10 +110,10 @@ impl Share {
             let names: Vec<_> = Fault::ALL.iter().map(|fault| fault.name()).collect();
             format!("{name:?} is not a fault; they are {}", names.join(", "))
         })?;
-        let of_hundred: f64 = percent.trim_end_matches('%').parse().unwrap_or(f64::NAN);
-        if !percent.ends_with('%') || !(0.0..=100.0).contains(&of_hundred) {
+        let of_hundred = percent.strip_suffix('%').and_then(|number| number.parse().ok());
+        let Some(of_hundred) = of_hundred.filter(|of_hundred| (0.0..=100.0).contains(of_hundred)) else {
             return Err(format!("{percent:?} is not a share from 0% to 100%; write {name}=5%"));
-        }
+        };
         let mut share = Self { fault, of_all: of_hundred / 100.0, manner: Manner::default() };
         for word in words {
             share.take(word).map_err(|why| format!("{name}: {why}"))?;
@@ -134,18 +131,17 @@ impl Share {
         };
         let wrong = |why: String| format!("{name}={value}: {why}");
         let twice = match parameter {
-            Parameter::Bytes | Parameter::Requests => {
-                let count: u32 =
-                    value.parse().map_err(|_| wrong(format!("write a whole number, as {name}=8")))?;
-                self.manner.count.replace(count).is_some()
-            }
             Parameter::At => self.manner.at.replace(parse_duration(value).map_err(wrong)?).is_some(),
-            Parameter::For | Parameter::After | Parameter::Every => {
+            Parameter::For | Parameter::Every => {
                 let time = parse_duration(value).map_err(wrong)?;
                 if time.is_zero() {
                     return Err(wrong("it must last some time, as 500ms".to_owned()));
                 }
-                self.manner.time.replace(time).is_some()
+                self.manner.own.replace(Own::Time(time)).is_some()
+            }
+            Parameter::Bytes | Parameter::Requests => {
+                let count = value.parse().map_err(|_| wrong(format!("write a whole number, as {name}=8")))?;
+                self.manner.own.replace(Own::Count(count)).is_some()
             }
         };
         if twice { Err(format!("{name} is given twice")) } else { Ok(()) }
@@ -153,69 +149,73 @@ impl Share {
 
     /// What was said of how: lengths of time in seconds, counts as they are.
     pub fn parameters(&self) -> impl Iterator<Item = (Parameter, f64)> + use<> {
-        let Manner { at, time, count } = self.manner;
-        let value = time.map(|time| time.as_secs_f64()).or_else(|| count.map(f64::from));
+        let Manner { at, own } = self.manner;
+        let own = own.map(|own| match own {
+            Own::Time(time) => time.as_secs_f64(),
+            Own::Count(count) => f64::from(count),
+        });
         let at = at.map(|at| (Parameter::At, at.as_secs_f64()));
-        [at, self.fault.parameter().zip(value)].into_iter().flatten()
+        [at, self.fault.parameter().zip(own)].into_iter().flatten()
     }
 
     /// What cannot be, or could not be judged.
     fn mistakes(self, limits: &Limits<'_>) -> Vec<String> {
-        let Self { fault, manner: Manner { at, time, count }, .. } = self;
-        let late = at.filter(|&at| at >= limits.duration);
-        let late = late.map(|at| format!("at={at:?} is after the load, which lasts {:?}", limits.duration));
-        let own = time.and_then(|time| self.too_close(time, limits.contract));
-        let counted = count.and_then(|count| self.out_of_range(count, limits));
-        [late, own, counted].into_iter().flatten().map(|why| format!("--fault {fault}: {why}")).collect()
+        let at = self.manner.at.filter(|&at| at >= limits.duration);
+        let late = at.map(|at| format!("at={at:?} is after the load, which lasts {:?}", limits.duration));
+        let luck = limits.contract.and_then(|contract| self.luck(contract));
+        let counted = self.manner.count().and_then(|count| self.out_of_range(count, limits));
+        [late, luck, counted]
+            .into_iter()
+            .flatten()
+            .map(|why| format!("--fault {}: {why}", self.fault))
+            .collect()
     }
 
-    /// Why nobody could say what the server ought to make of `time`.
-    fn too_close(self, time: Duration, contract: &Contract) -> Option<String> {
-        let near = |edge: Duration| !edge.is_zero() && time + EDGE > edge && time < edge + EDGE;
+    /// Why nobody could say what the server ought to make of it.
+    fn luck(self, contract: &Contract) -> Option<String> {
         let Contract { heartbeat, slow_time, .. } = *contract;
-        let end = if heartbeat.is_zero() { Duration::ZERO } else { contract.end() };
-        let luck = || {
-            format!(
-                "{time:?} is so close to what the server bears that luck decides: it suspects after {heartbeat:?} \
-                 and ends after {end:?}; keep {EDGE:?} away"
-            )
-        };
-        match self.fault {
-            Fault::Freeze | Fault::Vanish => (near(heartbeat) || near(end)).then(luck),
-            Fault::Reboot => near(end).then(luck),
-            Fault::LateBeat => (time < heartbeat + EDGE || time + EDGE > end).then(|| {
-                format!(
-                    "after={time:?} is not late but within --grace: that is more than {heartbeat:?} and less than \
-                     {end:?}, by {EDGE:?} at least"
-                )
-            }),
-            Fault::SlowRead => (time + EDGE > slow_time && time < slow_time + end + EDGE).then(|| {
-                format!(
-                    "for={time:?}: less than --slow-time, {slow_time:?}, is forgiven, and what is longer by heartbeat \
-                     and grace, {:?}, is not; in between luck decides",
+        let end = contract.end();
+        match (self.fault, self.fault.silence(self.manner, contract), self.manner.time()) {
+            (fault, Silence::For(length), _) if !heartbeat.is_zero() => {
+                let near = |edge: Duration| length + EDGE > edge && length < edge + EDGE;
+                let early = length < heartbeat + EDGE || length + EDGE > end;
+                let close = near(end) || fault != Fault::Reboot && near(heartbeat);
+                if fault == Fault::LateBeat && early {
+                    Some(format!(
+                        "for={length:?} is not late but within --grace: that is more than {heartbeat:?} and less than \
+                         {end:?}, by {EDGE:?} at least"
+                    ))
+                } else {
+                    close.then(|| {
+                        format!(
+                            "for={length:?} is so close to what the server bears that luck decides: it suspects after \
+                             {heartbeat:?} and ends after {end:?}; keep {EDGE:?} away from both"
+                        )
+                    })
+                }
+            }
+            (Fault::SlowRead, _, Some(time)) if time + EDGE > slow_time && time < slow_time + end + EDGE => {
+                Some(format!(
+                    "for={time:?} is so close to what the server bears that luck decides: less than --slow-time, \
+                     {slow_time:?}, is forgiven, and more than {:?} never; keep {EDGE:?} away from both",
                     slow_time + end
-                )
-            }),
-            Fault::Trickle => (!heartbeat.is_zero() && time > heartbeat / 2).then(|| {
-                format!("every={time:?} is more seldom than half of --heartbeat, {:?}", heartbeat / 2)
-            }),
-            Fault::Goodbye
-            | Fault::Fin
-            | Fault::FinMidframe
-            | Fault::Rst
-            | Fault::HalfClose
-            | Fault::Garbage => None,
+                ))
+            }
+            (Fault::Trickle, _, Some(time)) if !heartbeat.is_zero() && time > heartbeat / 2 => {
+                Some(format!("every={time:?} is more seldom than half of --heartbeat, {:?}", heartbeat / 2))
+            }
+            (_, _, _) => None,
         }
     }
 
     fn out_of_range(self, count: u32, limits: &Limits<'_>) -> Option<String> {
-        let (name, range, what) = match self.fault {
+        let (name, least, most, why) = match self.fault {
             Fault::FinMidframe => {
                 let bytes = u32::try_from(limits.request_bytes).unwrap_or(u32::MAX);
-                ("bytes", 1..=bytes.saturating_sub(1), "a request has one more")
+                ("bytes", 1, bytes.saturating_sub(1), "not nothing, and not the whole request")
             }
-            Fault::HalfClose => ("requests", 1..=limits.pipeline, "more needs --pipeline"),
-            Fault::Garbage => ("bytes", 4..=1 << 20, "fewer could still become a request"),
+            Fault::HalfClose => ("requests", 1, limits.pipeline.max(1), "as many as --pipeline allows"),
+            Fault::Garbage => ("bytes", 4, 1 << 20, "fewer could still become a request"),
             Fault::Goodbye
             | Fault::Fin
             | Fault::Rst
@@ -226,8 +226,8 @@ impl Share {
             | Fault::Reboot
             | Fault::LateBeat => return None,
         };
-        (!range.contains(&count))
-            .then(|| format!("{name}={count}: it takes {} to {}; {what}", range.start(), range.end()))
+        let fits = (least..=most).contains(&count);
+        (!fits).then(|| format!("{name}={count}: it takes {least} to {most} ({why})"))
     }
 }
 
@@ -240,12 +240,12 @@ mod tests {
     use super::*;
 
     const LIMITS: Limits<'static> = Limits {
-        contract: &Contract {
+        contract: Some(&Contract {
             heartbeat: Duration::from_secs(10),
             grace: Duration::from_secs(4),
             slow_time: Duration::from_secs(30),
             patience: Duration::from_secs(5),
-        },
+        }),
         duration: Duration::from_secs(60),
         request_bytes: 14,
         pipeline: 4,
@@ -268,10 +268,10 @@ mod tests {
     fn each_fault_takes_its_parameters() {
         let mix = Mix::parse("freeze=5%:for=20s:at=500ms,fin=1%:at=0s,half_close=2%:requests=3").unwrap();
         let manner =
-            Manner { at: Some(Duration::from_millis(500)), time: Some(Duration::from_secs(20)), count: None };
+            Manner { at: Some(Duration::from_millis(500)), own: Some(Own::Time(Duration::from_secs(20))) };
         assert_eq!(mix.manner(Fault::Freeze), manner);
         assert_eq!(mix.manner(Fault::Fin).at, Some(Duration::ZERO));
-        assert_eq!(mix.manner(Fault::HalfClose).count, Some(3));
+        assert_eq!(mix.manner(Fault::HalfClose).count(), Some(3));
         assert_eq!(mix.manner(Fault::Rst), Manner::default());
         assert_eq!(mix.mistakes(&LIMITS).collect::<Vec<_>>(), [""; 0]);
     }
@@ -284,6 +284,7 @@ mod tests {
             ("fin=5", "write fin=5%"),
             ("fin=101%", "from 0% to 100%"),
             ("fin=nan%", "from 0% to 100%"),
+            ("fin=5%%", "from 0% to 100%"),
             ("fin=60%,rst=60%", "120.0%"),
             ("fin=1%,fin=1%", "twice"),
             ("fin=1%:for=1s", "it takes at"),
@@ -303,18 +304,27 @@ mod tests {
         for (text, part) in [
             ("fin=1%:at=60s", "after the load, which lasts 60s"),
             ("trickle=1%:every=6s", "half of --heartbeat, 5s"),
-            ("late_beat=1%:after=10s", "more than 10s and less than 14s"),
-            ("late_beat=1%:after=14s", "more than 10s and less than 14s"),
+            ("late_beat=1%:for=10s", "more than 10s and less than 14s"),
+            ("late_beat=1%:for=14s", "more than 10s and less than 14s"),
             ("freeze=1%:for=10.05s", "suspects after 10s"),
             ("vanish=1%:for=13.95s", "ends after 14s"),
-            ("reboot=1%:after=14s", "luck decides"),
-            ("slow_read=1%:for=31s", "longer by heartbeat and grace, 44s"),
-            ("fin_midframe=1%:bytes=14", "takes 1 to 13"),
-            ("half_close=1%:requests=5", "1 to 4; more needs --pipeline"),
+            ("reboot=1%:for=14s", "luck decides"),
+            ("slow_read=1%:for=31s", "more than 44s never"),
+            ("fin_midframe=1%:bytes=14", "takes 1 to 13 (not nothing, and not the whole request)"),
+            ("half_close=1%:requests=5", "takes 1 to 4 (as many as --pipeline allows)"),
             ("garbage=1%:bytes=3", "takes 4 to 1048576"),
         ] {
             let told: Vec<_> = Mix::parse(text).unwrap().mistakes(&LIMITS).collect();
             assert!(matches!(&told[..], [one] if one.contains(part)), "{text}: {told:?}");
         }
+        let unjudged = Limits { contract: None, ..LIMITS };
+        assert_eq!(Mix::parse("slow_read=1%:for=31s").unwrap().mistakes(&unjudged).count(), 0);
+        // As usual is not always possible either.
+        let no_grace = Contract { grace: Duration::ZERO, ..*LIMITS.contract.unwrap() };
+        let told: Vec<_> = Mix::parse("late_beat=1%")
+            .unwrap()
+            .mistakes(&Limits { contract: Some(&no_grace), ..LIMITS })
+            .collect();
+        assert!(told[0].contains("within --grace"), "{told:?}");
     }
 }

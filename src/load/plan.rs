@@ -1,6 +1,6 @@
 //! What a run is to do: checked, with every mistake told before anything is started.
 
-use super::faults::{Contract, Fault};
+use super::faults::{Contract, Fault, Truth};
 use super::mix::{Limits, Mix};
 use super::proto::Wire;
 use super::schedule::share;
@@ -217,12 +217,18 @@ impl Plan {
             ),
         );
         mistakes.extend(self.faults.mistakes(&Limits {
-            contract: &self.contract,
-            duration: self.duration,
-            request_bytes: Wire::new(&self.target, self.size, 1).requests(1).len(),
+            contract: (self.judge != Judge::Nobody).then_some(&self.contract),
+            // What is wrong with these was said above.
+            duration: if self.duration.is_zero() { Duration::MAX } else { self.duration },
+            request_bytes: Wire::new(&self.target, self.size.min(1 << 20), 1).requests(1).len(),
             pipeline: self.pipeline,
         }));
         mistakes
+    }
+
+    /// What the server ought to say of who commits `fault`, or nothing.
+    pub fn truth(&self, fault: Option<Fault>) -> Truth {
+        fault.map_or(Truth::Stays, |fault| self.faults.truth(fault, &self.contract))
     }
 
     /// The part of process `index` of `of`.

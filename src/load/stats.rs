@@ -210,6 +210,10 @@ pub struct Totals {
     pub misdeeds: IndexMap<Fault, u64>,
     /// Clients that were well when the run ended, and closed then.
     pub left: u64,
+    /// Clients that were well but for what they had not read yet, and reset their connections then.
+    pub left_unread: u64,
+    /// For a time every client was misbehaving, and none was there for the requests that were due.
+    pub nobody_well: bool,
     /// Heartbeats sent.
     pub beats: u64,
     /// Bytes sent.
@@ -257,6 +261,8 @@ impl Totals {
         self.reopened += other.reopened;
         self.beats += other.beats;
         self.left += other.left;
+        self.left_unread += other.left_unread;
+        self.nobody_well |= other.nobody_well;
         for (&fault, &count) in &other.misdeeds {
             *self.misdeeds.entry(fault).or_default() += count;
         }

@@ -36,10 +36,30 @@ pub struct Ledger {
 struct Record {
     misdeed: Option<(Fault, Instant)>,
     online: u32,
-    revived: bool,
+    doubt: Doubt,
     /// The last ending of its identity.
     ended: Option<Reason>,
-    judged: bool,
+    standing: Standing,
+}
+
+/// How far the server has ever doubted whether it is there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+enum Doubt {
+    #[default]
+    None,
+    Suspected,
+    Revived,
+}
+
+/// Where its case stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Standing {
+    /// The verdict is still to come, if one is wanted.
+    #[default]
+    Open,
+    Judged,
+    /// Its misdeed was not what it was to be: nothing that is said of it is right or wrong.
+    Excused,
 }
 
 /// A message on a presence channel.
@@ -84,6 +104,19 @@ impl Ledger {
         self.misdeeds += 1;
     }
 
+    /// Whether client `number` has committed something.
+    pub fn has_misdeed(&self, number: u32) -> bool {
+        self.records[number as usize].misdeed.is_some()
+    }
+
+    /// What client `number` did was not what it was to do.
+    pub fn excuse(&mut self, number: u32) {
+        let record = &mut self.records[number as usize];
+        self.misdeeds -= 1;
+        self.judged -= u64::from(record.standing == Standing::Judged);
+        record.standing = Standing::Excused;
+    }
+
     /// Takes a message of a presence channel: if it is the verdict on a misdeed, on which, and how long it took.
     pub fn hear(&mut self, channel: &[u8], payload: &[u8], now: Instant) -> Option<(Fault, Duration)> {
         let identity = str::from_utf8(channel).ok()?.strip_prefix(PRESENCE)?;
@@ -92,11 +125,14 @@ impl Ledger {
         let event = read(payload)?;
         match event {
             Event::Online => record.online += 1,
-            Event::Suspect => self.suspects += 1,
-            Event::Revived => record.revived = true,
+            Event::Suspect => {
+                record.doubt = record.doubt.max(Doubt::Suspected);
+                self.suspects += 1;
+            }
+            Event::Revived => record.doubt = Doubt::Revived,
             Event::Offline(reason) => record.ended = Some(reason),
         }
-        let (fault, at) = record.misdeed.filter(|_| !record.judged)?;
+        let (fault, at) = record.misdeed.filter(|_| record.standing == Standing::Open)?;
         let verdict = match (event, self.mix.truth(fault, &self.contract)) {
             (Event::Offline(_), _) | (Event::Revived, Truth::Revives) => true,
             (Event::Online, Truth::Ends(_)) => fault == Fault::Reboot && record.online > 1,
@@ -105,7 +141,7 @@ impl Ledger {
         if !verdict {
             return None;
         }
-        record.judged = true;
+        record.standing = Standing::Judged;
         self.judged += 1;
         Some((fault, now.since(at)))
     }
@@ -113,7 +149,7 @@ impl Ledger {
     /// Until when verdicts may still come that are wanted, with `patience` on top; none if all are there.
     pub fn wanted_until(&self, patience: Duration) -> Option<Instant> {
         let contract = Contract { patience, ..self.contract };
-        let open = self.records.iter().filter(|record| !record.judged);
+        let open = self.records.iter().filter(|record| record.standing == Standing::Open);
         open.filter_map(|record| record.misdeed)
             .filter(|&(fault, _)| self.truth(fault) != Truth::Stays)
             .map(|(fault, at)| at + self.mix.due(fault, &contract))
@@ -128,16 +164,18 @@ impl Ledger {
     /// The truth table.
     pub fn verdicts(&self) -> Verdicts {
         let mut verdicts = Verdicts { suspects: self.suspects, ..Verdicts::default() };
-        for (number, record) in (0..).zip(&self.records) {
+        let cases = (0..).zip(&self.records).filter(|(_, record)| record.standing != Standing::Excused);
+        for (number, record) in cases {
             let said = record.said();
             let truth = record.misdeed.map_or(Truth::Stays, |(fault, _)| self.truth(fault));
-            let (expected, right) = record.held_against(truth);
+            let right = record.is_right(truth);
             match record.misdeed {
                 Some((fault, _)) => verdicts.rows.entry(fault).or_default().add(&said, right),
                 None => verdicts.healthy.add(&said, right),
             }
             if !right {
                 let fault = record.misdeed.map(|(fault, _)| fault);
+                let expected = truth.to_string();
                 verdicts.list(Wrong { identity: self.identity(number), fault, expected, said });
             }
         }
@@ -153,21 +191,19 @@ impl Record {
         match self.ended {
             Some(reason) => reason.name().to_owned(),
             None if replaced => Reason::PeerReplaced.name().to_owned(),
-            None if self.revived => "revived".to_owned(),
+            None if self.doubt == Doubt::Revived => "revived".to_owned(),
+            None if self.doubt == Doubt::Suspected => "suspect".to_owned(),
             None => "no ending".to_owned(),
         }
     }
 
-    /// What it ought to have said, and whether it did.
-    fn held_against(&self, truth: Truth) -> (String, bool) {
+    /// Whether that is what it ought to have said.
+    fn is_right(&self, truth: Truth) -> bool {
         match truth {
-            Truth::Stays => ("no ending".to_owned(), self.ended.is_none()),
-            Truth::Revives => ("revived".to_owned(), self.ended.is_none() && self.revived),
-            Truth::Ends(reasons) => {
-                let names: Vec<_> = reasons.iter().map(|reason| reason.name()).collect();
-                let said = self.said();
-                (names.join(" or "), names.contains(&said.as_str()))
-            }
+            Truth::Ends(reasons) => reasons.iter().any(|reason| reason.name() == self.said()),
+            Truth::Stays => self.ended.is_none(),
+            Truth::Unnoticed => self.ended.is_none() && self.doubt == Doubt::None,
+            Truth::Revives => self.ended.is_none() && self.doubt == Doubt::Revived,
         }
     }
 }
@@ -375,6 +411,23 @@ mod tests {
         assert_eq!(verdicts.rows[&Fault::LateBeat].right, 1);
         assert_eq!(verdicts.rows[&Fault::Trickle].right, 1);
         assert_eq!((verdicts.wrong_count(), verdicts.suspects), (1, 1));
+    }
+
+    #[test]
+    fn who_is_back_in_time_may_not_even_be_suspect() {
+        let mut ledger = ledger(&[]);
+        ledger.mix = Mix::parse("freeze=10%:for=1s").unwrap();
+        for _ in 0..3 {
+            let number = ledger.add();
+            ledger.commit(number, Fault::Freeze, ms(1000));
+        }
+        assert_eq!(ledger.wanted_until(CONTRACT.patience), Some(ms(2100)), "until they are back");
+        hear(&mut ledger, 0, "suspect", 1900);
+        hear(&mut ledger, 1, "suspect", 1900);
+        ledger.excuse(1);
+        let verdicts = ledger.verdicts();
+        let row = &verdicts.rows[&Fault::Freeze];
+        assert_eq!((row.clients, row.right, verdicts.wrong[0].said.as_str()), (2, 1, "suspect"));
     }
 
     #[test]

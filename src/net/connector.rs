@@ -46,6 +46,9 @@ pub trait Connector: Kernel {
     /// Gives a stream the smallest buffers there are.
     fn narrow(&mut self, stream: &Self::Stream);
 
+    /// Undoes [`narrow`](Self::narrow).
+    fn widen(&mut self, stream: &Self::Stream);
+
     /// CPU time that this process has used.
     fn cpu_time(&mut self) -> Duration;
 

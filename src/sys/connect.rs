@@ -92,6 +92,12 @@ impl Connector for Os {
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 1);
     }
 
+    fn widen(&mut self, stream: &Stream) {
+        // The usual default (`net.core.rmem_default`); what was set once the kernel does not tune any more.
+        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 212_992);
+        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 212_992);
+    }
+
     fn cpu_time_of(&mut self, pid: u32) -> Option<Duration> {
         host::cpu_time_of(pid)
     }

@@ -3,8 +3,9 @@
 
 use super::Engine;
 use super::open::command;
-use crate::load::client::State;
-use crate::load::faults::{Fault, Truth};
+use crate::load::client::{Client, State};
+use crate::load::faults::{Fault, Manner, Own, Silence, Truth};
+use crate::load::plan::Scheme;
 use crate::net::{CloseHow, Connector, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -47,7 +48,28 @@ impl<K: Connector> Engine<K> {
 
     /// Whether the server ought to end who commits it.
     pub(super) fn ends(&self, fault: Fault) -> bool {
-        matches!(self.plan.faults.truth(fault, &self.plan.contract), Truth::Ends(_))
+        matches!(self.plan.truth(Some(fault)), Truth::Ends(_))
+    }
+
+    /// The load is over: who was about to misbehave does so now, unless all is to be over soon.
+    pub(super) fn begin_the_rest(&mut self) {
+        let pending = |client: &Client<K::Stream>| {
+            client.state == State::Up && client.fault.is_some() && client.act_at < Instant::NEVER
+        };
+        let keys: Vec<Key> =
+            self.table.iter().filter(|(_, client)| pending(client)).map(|(key, _)| key).collect();
+        for key in keys {
+            if !self.totals.interrupted {
+                self.approach(key);
+            } else if let Some(client) = self.table.get_mut(key) {
+                (client.fault, client.act_at) = (None, Instant::NEVER);
+            }
+        }
+    }
+
+    /// For how long nothing is heard of who commits it in this run.
+    fn silence(&self, fault: Fault) -> Silence {
+        fault.silence(self.plan.faults.manner(fault), &self.plan.contract)
     }
 
     /// The time of its fault has come: it commits it as soon as its requests are answered.
@@ -57,9 +79,10 @@ impl<K: Connector> Engine<K> {
         client.act_at = Instant::NEVER;
         self.up -= 1;
         let fault = client.fault;
-        // A silence whose length was asked for begins now, and not with whatever it said last.
-        let timed = fault.is_some_and(|fault| self.plan.faults.manner(fault).time.is_some());
-        if timed && self.plan.heartbeat.is_some() {
+        let silent = fault.is_some_and(|fault| self.silence(fault) != Silence::None);
+        let timed = fault.is_some_and(|fault| self.plan.faults.manner(fault).time().is_some());
+        if silent && timed && self.plan.heartbeat.is_some() {
+            // A silence whose length was asked for begins now, and not with whatever it said last.
             self.beat(key);
         }
         let Some(client) = self.table.get(key) else { return };
@@ -75,7 +98,9 @@ impl<K: Connector> Engine<K> {
             self.churn_slot = if self.churn_slot + 1 >= slots { 0 } else { self.churn_slot + 1 };
             let Some(key) = self.table.key_at(self.churn_slot) else { continue };
             let Some(client) = self.table.get_mut(key) else { continue };
-            if client.state == State::Up && client.fault.is_none() && self.watcher != Some(key) {
+            // Not who has come back after a misdeed: that is what it is judged by.
+            let free = client.state == State::Up && client.fault.is_none() && self.watcher != Some(key);
+            if free && !self.ledger.has_misdeed(client.number) {
                 client.fault = Some(if self.plan.identities { Fault::Goodbye } else { Fault::Fin });
                 self.totals.churned += 1;
                 self.opening.again();
@@ -98,27 +123,31 @@ impl<K: Connector> Engine<K> {
                 return self.arm(key);
             }
             if let Err(refused) = self.kernel.go_deaf(&client.stream) {
-                return self.skip(key, fault, format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
+                return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
             }
         }
         self.ledger.commit(number, fault, self.now);
         *self.totals.misdeeds.entry(fault).or_default() += 1;
         match fault {
             Fault::Goodbye => self.leave_with(key, &command(&["QUIT".to_owned()])),
-            Fault::Garbage => self.leave_with(key, &garbage(manner.count)),
+            Fault::Garbage => self.leave_with(key, &garbage(manner.count())),
             Fault::Fin => self.forget(key, CloseHow::Plain),
             Fault::Rst => self.forget(key, CloseHow::Reset),
             Fault::FinMidframe => {
                 let request = self.wire.requests(1);
-                let out = manner.count.map_or(request.len() / 2, |count| count as usize);
+                let out = manner.count().map_or(request.len() / 2, |count| count as usize);
                 let begun = request[..out].to_vec();
                 self.say(key, &begun);
                 self.forget(key, CloseHow::Plain);
             }
-            Fault::HalfClose => self.half_close(key, manner.count.unwrap_or(1)),
+            Fault::HalfClose => self.half_close(key, manner.count().unwrap_or(1)),
             Fault::Freeze | Fault::Vanish | Fault::Reboot | Fault::LateBeat => {
-                let silence = fault.silence(manner, &self.plan.contract);
-                let back_at = silence.map_or(Instant::NEVER, |silence| spoke + silence);
+                // Where nothing was promised, what it said last means nothing.
+                let from = if self.plan.heartbeat.is_some() { spoke } else { self.now };
+                let back_at = match self.silence(fault) {
+                    Silence::For(length) => from + length,
+                    Silence::None | Silence::Forever => Instant::NEVER,
+                };
                 self.misbehave(key, back_at);
                 if back_at <= self.now {
                     self.misbehave_on(key);
@@ -135,9 +164,14 @@ impl<K: Connector> Engine<K> {
     }
 
     /// A fault cannot be committed here: its client goes on as if nothing were.
-    fn skip(&mut self, key: Key, fault: Fault, why: String) {
-        self.totals.skipped.entry(fault).or_insert((0, why)).0 += 1;
+    fn skip(&mut self, key: Key, fault: Fault, why: &str) {
+        self.count_skipped(fault, why);
         self.recover(key);
+        self.offer(key);
+    }
+
+    fn count_skipped(&mut self, fault: Fault, why: &str) {
+        self.totals.skipped.entry(fault).or_insert_with(|| (0, why.to_owned())).0 += 1;
     }
 
     fn recover(&mut self, key: Key) {
@@ -145,7 +179,6 @@ impl<K: Connector> Engine<K> {
         (client.state, client.act_at, client.oldest) = (State::Up, Instant::NEVER, 0);
         self.up += 1;
         self.arm(key);
-        self.offer(key);
     }
 
     fn misbehave(&mut self, key: Key, act_at: Instant) {
@@ -187,7 +220,7 @@ impl<K: Connector> Engine<K> {
     pub(super) fn misbehave_on(&mut self, key: Key) {
         let Some(client) = self.table.get(key) else { return };
         let Some(fault) = client.fault else { return };
-        let (steps, since) = (client.oldest, client.since);
+        let (steps, since, spoke) = (client.oldest, client.since, client.spoke);
         let manner = self.plan.faults.manner(fault);
         match fault {
             Fault::Trickle => {
@@ -195,15 +228,18 @@ impl<K: Connector> Engine<K> {
                 let byte = [request[steps as usize % request.len()]];
                 let usual = self.plan.heartbeat.map_or(TRICKLE_STEP, |beat| TRICKLE_STEP.min(beat / 4));
                 self.say(key, &byte);
-                self.again_at(key, self.now + manner.time.unwrap_or(usual));
+                self.again_at(key, self.now + manner.time().unwrap_or(usual));
             }
-            Fault::SlowRead if manner.time.is_some_and(|time| since + time <= self.now) => self.come_to(key),
+            Fault::SlowRead if manner.time().is_some_and(|time| since + time <= self.now) => {
+                self.come_to(key);
+            }
             Fault::SlowRead => {
                 self.flood(key);
-                let over = manner.time.map_or(Instant::NEVER, |time| since + time);
+                let over = manner.time().map_or(Instant::NEVER, |time| since + time);
                 self.again_at(key, over.min(self.now + FLOOD_STEP));
             }
             Fault::Freeze | Fault::Vanish | Fault::LateBeat => self.come_to(key),
+            Fault::Reboot if self.was_late(fault, self.now.since(spoke)) => self.excuse(key, fault),
             Fault::Reboot => self.reboot(key),
             // These do nothing any more.
             Fault::Goodbye
@@ -217,18 +253,25 @@ impl<K: Connector> Engine<K> {
 
     /// It is back: heard again, and it takes what came meanwhile.
     fn come_to(&mut self, key: Key) {
-        let Some(client) = self.table.get_mut(key) else { return };
+        let Some(client) = self.table.get(key) else { return };
         let Some(fault) = client.fault else { return };
+        let mut last = client.spoke;
         if fault == Fault::Vanish {
             self.kernel.hear_again(&client.stream);
+        } else if fault == Fault::SlowRead {
+            self.kernel.widen(&client.stream);
+            last = client.since;
         }
+        let late = self.was_late(fault, self.now.since(last));
         if self.plan.heartbeat.is_some() {
             self.beat(key);
         }
         if let Some(client) = self.table.get_mut(key) {
             self.totals.bytes_out += client.flush();
         }
-        if self.ends(fault) {
+        if late {
+            self.excuse(key, fault);
+        } else if self.ends(fault) {
             // The server has ended it, and the first that it hears will tell it so.
             self.resume(key, State::Leaving);
         } else if fault == Fault::SlowRead {
@@ -236,8 +279,25 @@ impl<K: Connector> Engine<K> {
         } else {
             self.recover(key);
         }
-        // The edge of what came meanwhile has passed.
+        // The edge of what came meanwhile has passed; and an end that came is no answer to what it asks next.
         self.read(key, true);
+        self.offer(key);
+    }
+
+    /// Whether we were held up so long that the server ought to say something else of this than it was to.
+    fn was_late(&self, fault: Fault, lasted: Duration) -> bool {
+        let (manner, contract) = (self.plan.faults.manner(fault), &self.plan.contract);
+        let really = Manner { own: Some(Own::Time(lasted)), ..manner };
+        fault.truth(really, contract) != fault.truth(manner, contract)
+    }
+
+    /// It did not do what it was to do, through no fault of the server.
+    fn excuse(&mut self, key: Key, fault: Fault) {
+        let Some(client) = self.table.get(key) else { return };
+        self.ledger.excuse(client.number);
+        self.totals.misdeeds.entry(fault).and_modify(|count| *count -= 1);
+        self.count_skipped(fault, "the generator was held up, and it lasted longer than it was to");
+        self.resume(key, State::Leaving);
     }
 
     fn resume(&mut self, key: Key, state: State) {
@@ -268,9 +328,9 @@ impl<K: Connector> Engine<K> {
 
     fn flood_bytes(&self) -> Vec<u8> {
         match self.plan.target.scheme {
-            crate::load::plan::Scheme::Resp => command(&["PING".to_owned(), "x".repeat(FLOOD_BYTES)]),
-            crate::load::plan::Scheme::Echo => vec![b'x'; FLOOD_BYTES],
-            crate::load::plan::Scheme::Http => self.wire.requests(1).repeat(64),
+            Scheme::Resp => command(&["PING".to_owned(), "x".repeat(FLOOD_BYTES)]),
+            Scheme::Echo => vec![b'x'; FLOOD_BYTES],
+            Scheme::Http => self.wire.requests(1).repeat(64),
         }
     }
 }

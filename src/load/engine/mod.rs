@@ -9,6 +9,7 @@ mod traffic;
 mod watch;
 
 use super::client::{Client, State};
+use super::faults::Fault;
 use super::plan::{Judge, Plan};
 use super::proto::Wire;
 use super::schedule::Schedule;
@@ -264,7 +265,7 @@ impl<K: Connector> Engine<K> {
             }
             Phase::Ramping if self.opening.is_over() => self.enter(Phase::Ready, on),
             Phase::Ramping if over => {
-                self.opening.give_up();
+                self.opening.stop();
                 self.enter(Phase::Ready, on);
             }
             Phase::Ready if !self.wait_for_go => self.enter(Phase::Loading, on),
@@ -308,7 +309,10 @@ impl<K: Connector> Engine<K> {
                 self.heeded(on(News::Ready));
             }
             Phase::Loading => self.begin_load(),
-            Phase::Draining => self.end_load(),
+            Phase::Draining => {
+                self.end_load();
+                self.begin_the_rest();
+            }
             Phase::Settling => {
                 let words = || {
                     let doubt = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
@@ -391,16 +395,31 @@ impl<K: Connector> Engine<K> {
         let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
         for key in keys {
             if let Some(client) = self.table.remove(key) {
-                // Those who took no part have no say in it either; and nothing of them may linger here.
-                let well = matches!(client.state, State::Greeting | State::Up | State::Quieting)
-                    || client.fault.is_some_and(|fault| !self.ends(fault));
-                let how = if well { CloseHow::Plain } else { CloseHow::Reset };
-                self.totals.left += u64::from(well);
+                let how = self.last_close(&client);
                 client.stream.close(how);
             }
         }
         self.graveyard.drain(..).for_each(|stream| stream.close(CloseHow::Reset));
         Outcome { totals: self.totals, verdicts }
+    }
+
+    /// How a client parts that is still there when the run ends.
+    fn last_close(&mut self, client: &Client<K::Stream>) -> CloseHow {
+        let misbehaves = client.state == State::Misbehaving;
+        let stays = client.fault.is_some_and(|fault| !self.ends(fault));
+        let unread = misbehaves && client.fault == Some(Fault::SlowRead) || client.state == State::CatchingUp;
+        if stays && unread {
+            // A close with unread input is a reset, whatever was meant.
+            self.totals.left_unread += 1;
+            return CloseHow::Reset;
+        }
+        let well = matches!(client.state, State::Greeting | State::Up | State::Quieting);
+        if well || stays && misbehaves {
+            self.totals.left += 1;
+            return CloseHow::Plain;
+        }
+        // Those who took no part have no say in it either; and nothing of them may linger here.
+        CloseHow::Reset
     }
 
     /// Ends the run: it makes no sense.

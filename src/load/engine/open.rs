@@ -62,11 +62,6 @@ impl Opening {
         self.waiting() == 0 && self.connecting == 0
     }
 
-    /// Those that did not come up so far do not come up at all.
-    pub(super) fn give_up(&mut self) {
-        self.fresh = 0;
-    }
-
     /// Nobody is opened any more, but those who must come back.
     pub(super) fn stop(&mut self) {
         self.fresh = 0;

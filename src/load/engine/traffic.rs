@@ -249,6 +249,7 @@ impl<K: Connector> Engine<K> {
         while self.schedule.next().is_some_and(|at| at <= self.now) {
             let Some(key) = self.next_free() else {
                 self.blocked = true;
+                self.totals.nobody_well |= self.up == 0 && self.opening.is_over();
                 break;
             };
             let Some(due) = self.schedule.take(self.now) else { break };

@@ -3,6 +3,7 @@
 
 use super::{Finished, Point, micros, quantiles, rounded, warnings::Warning};
 use crate::load::counted::CountRow;
+use crate::load::faults::Fault;
 use crate::load::mix::Share;
 use crate::load::stats::Latency;
 use crate::load::verdicts::Wrong;
@@ -102,6 +103,8 @@ struct Verdicts<'a> {
 
 #[derive(Serialize)]
 struct VerdictRow<'a> {
+    /// What the server ought to have said of each.
+    expected: String,
     /// `null`: those who did nothing wrong.
     fault: Option<&'static str>,
     clients: u64,
@@ -223,7 +226,8 @@ fn rows<'a>(run: &Finished, verdicts: &'a crate::load::verdicts::Verdicts) -> Ve
     faulty
         .chain([(None, &verdicts.healthy)])
         .map(|(fault, row)| VerdictRow {
-            fault: fault.map(crate::load::faults::Fault::name),
+            fault: fault.map(Fault::name),
+            expected: run.plan.truth(fault).to_string(),
             clients: row.clients,
             wrong: row.wrong(),
             said: &row.said,

@@ -134,9 +134,13 @@ fn table(run: &Finished, verdicts: &Verdicts, out: &mut String) {
         let told = detection(fault).map_or_else(String::new, |latency| {
             format!("  (after p50 {} max {})", human(latency.quantile(0.5)), human(latency.max()))
         });
-        let truth = run.plan.faults.truth(*fault, &run.plan.contract);
-        let stays = if truth == Truth::Stays { "  (must stay)" } else { "" };
-        line(fault.name(), row, told + stays);
+        let must = match run.plan.truth(Some(*fault)) {
+            Truth::Stays => "  (must stay)",
+            Truth::Unnoticed => "  (must go unnoticed)",
+            Truth::Revives => "  (must be forgiven)",
+            Truth::Ends(_) => "",
+        };
+        line(fault.name(), row, told + must);
     }
     line("healthy", &verdicts.healthy, String::new());
     for wrong in verdicts.wrong.iter().take(WRONG_MAX) {

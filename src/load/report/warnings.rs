@@ -17,6 +17,8 @@ const LAG: Duration = Duration::from_millis(2);
 const ANSWERS_MIN: u64 = 1000;
 /// Shorter runs are mostly their own beginning.
 const SECONDS_MIN: f64 = 2.0;
+/// Fewer of the misdeeds than this share of those asked for, and their verdicts are in doubt.
+const FEW: f64 = 0.9;
 /// A ramp that takes this much longer than asked for was not kept.
 const RAMP_SLACK: f64 = 1.1;
 
@@ -74,17 +76,36 @@ pub fn before(plan: &Plan, procs: u32, host: Host) -> Vec<Warning> {
 }
 
 /// Doubts that a run left.
-#[expect(clippy::cast_precision_loss, reason = "shares, for people")]
 pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
-    let mut found = Vec::new();
-    let mut warn = |is: bool, kind: &'static str, text: String| {
+    let mut doubts = Doubts::default();
+    generator(plan, totals, &mut doubts);
+    schedule(plan, totals, &mut doubts);
+    clients(plan, totals, &mut doubts);
+    misdeeds(plan, totals, &mut doubts);
+    doubts.warn(
+        totals.interrupted,
+        "interrupted",
+        "the run was ended early; what is shown is what there was".to_owned(),
+    );
+    doubts.0
+}
+
+#[derive(Default)]
+struct Doubts(Vec<Warning>);
+
+impl Doubts {
+    fn warn(&mut self, is: bool, kind: &'static str, text: String) {
         if is {
-            found.push(Warning { kind, text });
+            self.0.push(Warning { kind, text });
         }
-    };
+    }
+}
+
+/// Whether it is the generator that was measured, or too little.
+fn generator(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
     let sends = plan.rate != Some(0.0);
     let cpu = if totals.load_s > 0.0 { totals.cpu_s / totals.load_s } else { 0.0 };
-    warn(
+    doubts.warn(
         sends && cpu > SATURATED,
         "saturated",
         format!(
@@ -94,7 +115,7 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
         ),
     );
     let waited = if totals.load_s > 0.0 { totals.waited_s / totals.load_s } else { 0.0 };
-    warn(
+    doubts.warn(
         sends && waited > BUSY,
         "busy_host",
         format!(
@@ -103,8 +124,29 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
             waited * 100.0
         ),
     );
+    doubts.warn(
+        sends && !totals.interrupted && totals.load_s > 0.0 && totals.load_s < SECONDS_MIN,
+        "short",
+        format!(
+            "the load lasted {:.1} s, which mostly shows how it begins; use --duration 10s or more",
+            totals.load_s
+        ),
+    );
+    doubts.warn(
+        sends && totals.answered > 0 && totals.answered < ANSWERS_MIN,
+        "few_answers",
+        format!(
+            "{} answers are too few for a p99; use a longer --duration or a higher rate",
+            totals.answered
+        ),
+    );
+}
+
+/// Whether requests went out when they were due.
+#[expect(clippy::cast_precision_loss, reason = "shares, for people")]
+fn schedule(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
     let lag = totals.lag.quantile(0.99).unwrap_or_default();
-    warn(
+    doubts.warn(
         lag > LAG,
         "behind_schedule",
         format!(
@@ -114,7 +156,7 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
         ),
     );
     let due = totals.sent + totals.overdue;
-    warn(
+    doubts.warn(
         totals.overdue > 0 && !totals.interrupted,
         "overdue",
         format!(
@@ -125,35 +167,30 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
             plan.rate.unwrap_or(0.0)
         ),
     );
-    warn(
-        sends && !totals.interrupted && totals.load_s > 0.0 && totals.load_s < SECONDS_MIN,
-        "short",
-        format!(
-            "the load lasted {:.1} s, which mostly shows how it begins; use --duration 10s or more",
-            totals.load_s
-        ),
+    doubts.warn(
+        totals.nobody_well,
+        "nobody_well",
+        "for a time no client was well: requests that were due then waited for one, and that is in the latencies; leave \
+         some clients out of --fault"
+            .to_owned(),
     );
-    warn(
-        sends && totals.answered > 0 && totals.answered < ANSWERS_MIN,
-        "few_answers",
-        format!(
-            "{} answers are too few for a p99; use a longer --duration or a higher rate",
-            totals.answered
-        ),
-    );
-    warn(
+}
+
+/// Whether all clients were there in time.
+fn clients(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
+    doubts.warn(
         totals.up < totals.wanted && totals.up > 0 && !totals.interrupted,
         "not_all_up",
         format!("{} of {} connections were up when the load began", totals.up, totals.wanted),
     );
-    warn(
+    doubts.warn(
         totals.troubles.count(Trouble::NoPort) > 0,
         "ports_ran_out",
         "ephemeral ports ran out; give more source addresses by --source, or widen net.ipv4.ip_local_port_range"
             .to_owned(),
     );
     let ramp_s = plan.ramp.map_or(f64::INFINITY, |rate| f64::from(plan.connections) / rate);
-    warn(
+    doubts.warn(
         totals.ramp_s > ramp_s * RAMP_SLACK + SECONDS_MIN && !totals.interrupted,
         "ramp_behind",
         format!(
@@ -162,18 +199,31 @@ pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
             plan.ramp.unwrap_or(0.0)
         ),
     );
-    warn(
-        totals.interrupted,
-        "interrupted",
-        "the run was ended early; what is shown is what there was".to_owned(),
-    );
-    found
+}
+
+/// Whether those who were to misbehave did.
+#[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^53")]
+fn misdeeds(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
+    for share in plan.faults.shares() {
+        // Each process rounds its own share.
+        let asked = share.of_all * totals.up as f64;
+        let skipped = totals.skipped.get(&share.fault).map_or(0, |&(clients, _)| clients);
+        let done = totals.misdeeds.get(&share.fault).copied().unwrap_or(0) + skipped;
+        doubts.warn(
+            asked > 0.0 && (done == 0 || (done as f64) < asked * FEW),
+            "few_misdeeds",
+            format!(
+                "{} was to be committed by {asked:.1} of {} clients, and was by {done}: its verdicts say little or nothing",
+                share.fault, totals.up
+            ),
+        );
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::faults::Contract;
+    use crate::load::faults::{Contract, Fault};
     use crate::load::mix::Mix;
     use crate::load::plan::{Judge, Target};
 
@@ -239,9 +289,15 @@ mod tests {
             (Totals { load_s: 1.0, cpu_s: 0.1, ..fine() }, "short"),
             (Totals { answered: 9, ..fine() }, "few_answers"),
             (Totals { up: 9, ..fine() }, "not_all_up"),
+            (Totals { nobody_well: true, ..fine() }, "nobody_well"),
             (Totals { interrupted: true, ..fine() }, "interrupted"),
         ] {
             assert_eq!(kinds(&after(&plan(), &totals)), [kind]);
         }
+
+        let half = Plan { faults: Mix::parse("rst=50%").unwrap(), ..plan() };
+        let done = |count| Totals { misdeeds: [(Fault::Rst, count)].into_iter().collect(), ..fine() };
+        assert_eq!(after(&half, &done(5)), []);
+        assert_eq!(kinds(&after(&half, &done(4))), ["few_misdeeds"]);
     }
 }

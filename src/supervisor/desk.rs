@@ -16,7 +16,8 @@ use indexmap::IndexMap;
 const CLIENTS_MAX: u32 = 64;
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
-/// How long a connection may be without a byte in either direction, unless the settings say another time.
+/// How long a connection may be idle unless the settings say another time: there is always one, since an answer that
+/// nobody takes waits for it as well.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long accepting rests when something ran out.
 const RETRY: Duration = Duration::from_secs(1);
@@ -48,12 +49,14 @@ struct Client {
     stage: Stage,
     /// Its end of file was read.
     ended: bool,
-    /// When a request was last whole, or output moved: a byte now and then is no reason to stay.
+    /// When it was accepted, a request was last whole, or output moved: a byte now and then is no reason to stay.
     moved: Instant,
 }
 
 /// Where a connection is, from request to request.
 enum Stage {
+    /// Its first request is read.
+    Opening,
     /// The next request is read.
     Reading,
     /// Its request is being answered.
@@ -95,13 +98,22 @@ impl Desk {
 
     /// When it is to be looked at, at the latest.
     pub(super) fn next(&self) -> Instant {
-        let idle = self.idle();
-        let oldest = self.clients.values().map(|client| client.deadline(idle)).min();
-        oldest.unwrap_or(Instant::NEVER).min(self.retry)
+        let earliest = self.clients.values().map(|client| self.deadline(client)).min();
+        earliest.unwrap_or(Instant::NEVER).min(self.retry)
     }
 
-    fn idle(&self) -> Duration {
-        self.settings.as_ref().and_then(|settings| settings.policy.bounds.idle_timeout).unwrap_or(IDLE)
+    /// When to close a connection on which nothing moves until then.
+    fn deadline(&self, client: &Client) -> Instant {
+        let bounds = self.settings.as_ref().map(|settings| &settings.policy.bounds);
+        let timeout = match client.stage {
+            Stage::Opening => bounds.and_then(|bounds| bounds.handshake_timeout),
+            // The workers have a deadline of their own.
+            Stage::Asking(_) => None,
+            Stage::Reading | Stage::Closing | Stage::Broken => {
+                Some(bounds.and_then(|bounds| bounds.idle_timeout).unwrap_or(IDLE))
+            }
+        };
+        timeout.map_or(Instant::NEVER, |timeout| client.moved + timeout)
     }
 
     /// Accepts whom there is room for.
@@ -155,9 +167,9 @@ impl Desk {
 
     /// Closes those on which nothing has moved for too long.
     pub(super) fn expire(&mut self, now: Instant) {
-        let idle = self.idle();
-        let due = |client: &Client| client.deadline(idle) <= now;
-        let late: Vec<_> = self.clients.iter().filter(|(_, client)| due(client)).map(|(id, _)| *id).collect();
+        let is_late = |client: &Client| self.deadline(client) <= now;
+        let late: Vec<_> =
+            self.clients.iter().filter(|(_, client)| is_late(client)).map(|(id, _)| *id).collect();
         for id in late {
             self.close(id);
         }
@@ -171,7 +183,9 @@ impl Desk {
             // What it does not take for so long it will not take.
             _ if !client.output.is_empty() => CloseHow::Reset,
             _ if client.ended => CloseHow::Plain,
-            Stage::Reading | Stage::Asking(_) | Stage::Closing | Stage::Broken => CloseHow::Linger2,
+            Stage::Opening | Stage::Reading | Stage::Asking(_) | Stage::Closing | Stage::Broken => {
+                CloseHow::Linger2
+            }
         };
         client.stream.close(how);
     }
@@ -181,22 +195,14 @@ impl Client {
     fn new(stream: Stream, now: Instant) -> Self {
         let (input, output) = (ByteQueue::default(), ByteQueue::default());
         let decoder = Decoder::default();
-        Self { stream, input, output, decoder, stage: Stage::Reading, ended: false, moved: now }
-    }
-
-    fn deadline(&self, idle: Duration) -> Instant {
-        match self.stage {
-            // The workers have a deadline of their own.
-            Stage::Asking(_) => Instant::NEVER,
-            Stage::Reading | Stage::Closing | Stage::Broken => self.moved + idle,
-        }
+        Self { stream, input, output, decoder, stage: Stage::Opening, ended: false, moved: now }
     }
 
     fn is_over(&self) -> bool {
         match self.stage {
             Stage::Broken => true,
             Stage::Closing => self.output.is_empty(),
-            Stage::Reading => self.ended && self.output.is_empty(),
+            Stage::Opening | Stage::Reading => self.ended && self.output.is_empty(),
             Stage::Asking(_) => false,
         }
     }
@@ -204,7 +210,7 @@ impl Client {
     fn serve(&mut self, now: Instant) -> Option<Request> {
         self.read();
         self.flush(now);
-        if !matches!(self.stage, Stage::Reading) || !self.output.is_empty() {
+        if !matches!(self.stage, Stage::Opening | Stage::Reading) || !self.output.is_empty() {
             return None;
         }
         let mut input = self.input.as_slice();

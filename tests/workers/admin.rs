@@ -158,6 +158,31 @@ fn the_admin_interface_of_all_workers_may_be_a_unix_socket() {
 }
 
 #[test]
+fn who_never_completes_a_first_request_at_the_admin_interface_is_ended() {
+    let settings = ["admin.handshake_timeout=500ms", "admin.idle_timeout=1h"];
+    let server = start(2, RESP, &settings);
+    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let well = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\nCache-Control: \
+                no-store\r\nConnection: keep-alive\r\n\r\nok\n";
+    let mut asks = server.connect("admin");
+    asks.send(get);
+    asks.expect(well);
+    let begun = Instant::now();
+    let (mut silent, mut trickles) = (server.connect("admin"), server.connect("admin"));
+    assert_eq!(silent.read_to_end().unwrap(), b"");
+    let ended = begun.elapsed();
+    assert!(ended >= Duration::from_millis(500), "{ended:?}");
+    // What it sends after that is answered with a reset.
+    until("the end of the one that trickles", || {
+        crate::common::pass(Duration::from_millis(20));
+        trickles.stream.write_all(b"G").is_err()
+    });
+    // After its first request a client is idle, and has the time that it has for that.
+    asks.send(get);
+    asks.expect(well);
+}
+
+#[test]
 fn who_waits_for_a_place_at_the_admin_interface_has_it_when_one_is_free() {
     let server = start(2, RESP, &["admin.max_connections=1"]);
     let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";

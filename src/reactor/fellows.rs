@@ -63,6 +63,11 @@ impl<S: Stream> Fellows<S> {
         self.number == 1
     }
 
+    /// The name of a connection among those of all workers.
+    pub(super) fn name_of(&self, key: Key) -> String {
+        format!("{}.{key}", self.number)
+    }
+
     /// Why an identity that nobody holds here is not answered for.
     pub(super) fn not_here(&self) -> String {
         let Self { number, of, .. } = self;

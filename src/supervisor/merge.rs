@@ -145,7 +145,7 @@ pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Op
     merged
 }
 
-/// The connections of all workers, at most `limit`: each row with its worker, which stands before its key too.
+/// The connections of all workers, at most `limit`: each row with its worker.
 pub(super) fn connections(
     limit: usize,
     answers: impl Iterator<Item = (u32, impl AsRef<str>)>,
@@ -160,7 +160,6 @@ pub(super) fn connections(
             if rows.len() == limit {
                 break;
             }
-            row["key"] = format!("{worker}.{}", row["key"].as_str().unwrap_or_default()).into();
             row["worker"] = worker.into();
             rows.push(row);
         }
@@ -230,9 +229,10 @@ mod tests {
 
     #[test]
     fn connections_name_their_worker() {
-        let body = r#"{"matched":3,"listed":2,"connections":[{"key":"0-1"},{"key":"1-2"}]}"#;
+        let one = r#"{"matched":3,"listed":2,"connections":[{"key":"1.0-1"},{"key":"1.1-2"}]}"#;
+        let four = r#"{"matched":3,"listed":2,"connections":[{"key":"4.0-1"},{"key":"4.1-2"}]}"#;
         let merged: Value =
-            serde_json::from_str(&connections(3, [(1, body), (4, body)].into_iter(), &[2])).unwrap();
+            serde_json::from_str(&connections(3, [(1, one), (4, four)].into_iter(), &[2])).unwrap();
         assert_eq!((&merged["matched"], &merged["listed"]), (&6.into(), &3.into()));
         assert_eq!(merged["connections"][2], json!({ "key": "4.0-1", "worker": 4 }));
         assert_eq!(merged["unanswered_workers"], json!([2]));

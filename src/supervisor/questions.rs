@@ -6,6 +6,7 @@ use super::merge;
 use super::worker::Worker;
 use crate::fellows::{Answer, Question};
 use crate::proto::http::{Method, Request, Response, Status};
+use crate::table::Key;
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
 use std::fmt::Write as _;
@@ -167,24 +168,29 @@ fn what(request: &Request, workers: usize) -> Result<Asked, Response<'static>> {
             let text = "ending a connection is an action: use POST\n";
             return Err(Response::text(Status::MethodNotAllowed, text));
         }
-        (_, path) => {
-            return Err(Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}")));
-        }
+        (_, path) => return Err(no_such(path)),
     };
     Ok((about, None, path.to_owned()))
 }
 
-/// The place of the worker that a path with a key is about, and the path as that worker knows it.
+/// The place of the worker that has the connection which is to be ended, and the path as that worker knows it.
 fn one_of(path: &str, workers: usize) -> Result<(usize, String), Response<'static>> {
-    let rest = path.strip_prefix("/connections/").unwrap_or(path);
-    let found = rest.split_once('.').and_then(|(worker, rest)| {
-        let place = worker.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < workers)?;
-        Some((place, format!("/connections/{rest}")))
+    let Some(name) = path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/end")) else {
+        return Err(no_such(path));
+    };
+    let found = name.split_once('.').and_then(|(number, key)| {
+        let place = number.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < workers)?;
+        let key: Key = key.parse().ok()?;
+        Some((place, format!("/connections/{key}/end")))
     });
     found.ok_or_else(|| {
         let form = "it has the form 2.17-4711, the number of its worker first, as /connections lists it";
-        Response::text(Status::BadRequest, format!("{rest:?} names no connection of a worker: {form}\n"))
+        Response::text(Status::BadRequest, format!("{name:?} names no connection of a worker: {form}\n"))
     })
+}
+
+fn no_such(path: &str) -> Response<'static> {
+    Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}"))
 }
 
 impl Open {

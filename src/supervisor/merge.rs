@@ -28,7 +28,7 @@ type Series = IndexMap<String, f64>;
 pub(super) struct Ledger {
     /// By those before it.
     past: Series,
-    /// When it last told.
+    /// By itself, when it last told.
     last: Series,
 }
 
@@ -77,13 +77,11 @@ impl Page {
         self.0.entry(name.to_owned()).or_default()
     }
 
-    /// Adds a sample; help and type are those of the first.
+    /// Puts a sample in the place of what is there, as are help and type.
     pub(super) fn put(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: f64) {
         let family = self.family(name);
-        if family.kind.is_empty() {
-            help.clone_into(&mut family.help);
-            kind.clone_into(&mut family.kind);
-        }
+        help.clone_into(&mut family.help);
+        kind.clone_into(&mut family.kind);
         family.series.insert(format!("{name}{labels}"), value);
     }
 
@@ -95,7 +93,10 @@ impl Page {
     /// As text.
     pub(super) fn text(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        for (name, Family { help, kind, series }) in &self.0 {
+        // What nobody answered for has no type: it is shown again when somebody does.
+        for (name, Family { help, kind, series }) in
+            self.0.iter().filter(|(_, family)| !family.kind.is_empty())
+        {
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
             for (series, value) in series {
                 // Whole numbers up to 2^53 are shown as such.
@@ -115,14 +116,15 @@ pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Op
         let page = page.map(Page::read);
         if let Some(page) = page {
             connections.push((number, page.sum("linger_connections")));
-            ledger.last.clear();
             for (name, family) in page.0 {
                 let Family { help, kind, series } = &family;
                 merged.family(&name).help.clone_from(help);
                 merged.family(&name).kind.clone_from(kind);
                 for (series, value) in series {
                     if counts(&name, &family) {
-                        ledger.last.insert(series.clone(), *value);
+                        // Of two questions at once, the later may have been answered first.
+                        let last = ledger.last.entry(series.clone()).or_default();
+                        *last = last.max(*value);
                         continue;
                     }
                     let sum = merged.family(&name).series.entry(series.clone()).or_default();
@@ -140,8 +142,6 @@ pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Op
         let help = "Connections of a worker, those in every state.";
         merged.put("linger_worker_connections", "gauge", help, &labels, value);
     }
-    // What nobody answered for has no type: it is shown again when somebody does.
-    merged.0.retain(|_, family| !family.kind.is_empty());
     merged
 }
 
@@ -225,6 +225,16 @@ mod tests {
         assert!(merged(&mut ledgers, [Some(ONE), Some(ONE)]).contains("a_total{x=\"3\"} 3\n"));
         let nobody = merged(&mut ledgers, [None, None]);
         assert!(!nobody.contains("linger_connections"), "{nobody}");
+    }
+
+    #[test]
+    fn an_answer_that_was_overtaken_does_not_take_a_counter_back() {
+        let mut ledgers = <[Ledger; 2]>::default();
+        let later = ONE.replace("a_total{x=\"3\"} 1", "a_total{x=\"3\"} 5");
+        merged(&mut ledgers, [Some(&later), None]);
+        assert!(merged(&mut ledgers, [Some(ONE), None]).contains("a_total{x=\"3\"} 5\n"));
+        ledgers[0].close();
+        assert!(merged(&mut ledgers, [Some(ONE), None]).contains("a_total{x=\"3\"} 6\n"));
     }
 
     #[test]

@@ -277,3 +277,25 @@ fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> Str
     }
     page.text()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_told_in_full_also_when_no_worker_answers() {
+        let mut workers = [Worker::new(1, Vec::new()), Worker::new(2, Vec::new())];
+        let own = Own { uptime_seconds: 1.0, draining: false, identities_moved: 0, dropped: 1 };
+        let body = "# HELP linger_relays_dropped_total D.\n# TYPE linger_relays_dropped_total counter\n\
+                    linger_relays_dropped_total 2\n";
+        let answer = Answer { number: 1, status: 200, body: body.to_owned() };
+        for answers in [vec![(0, answer)], Vec::new()] {
+            let page = metrics(&answers, &mut workers, own);
+            assert!(page.contains("\nlinger_relays_dropped_total 3\n"), "{} answers: {page}", answers.len());
+            assert!(
+                page.contains("# HELP linger_relays_dropped_total Messages and"),
+                "it is the sum's: {page}"
+            );
+        }
+    }
+}

@@ -427,6 +427,8 @@ impl Supervisor {
         let own = Own {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.phase == Phase::Draining,
+            channels: self.topics.channels(),
+            patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),
             dropped: self.dropped,
         };

@@ -60,6 +60,8 @@ pub(super) struct Questions {
 pub(super) struct Own {
     pub(super) uptime_seconds: f64,
     pub(super) draining: bool,
+    pub(super) channels: usize,
+    pub(super) patterns: usize,
     pub(super) identities_moved: u64,
     pub(super) dropped: u64,
 }
@@ -260,6 +262,11 @@ fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> Str
     let help = "1 while the server drains: it says goodbye and accepts no clients.";
     page.put("linger_draining", "gauge", help, "", f64::from(u8::from(own.draining)));
     page.put("linger_workers", "gauge", "Workers that there are to be.", "", number(workers.len() as u64));
+    // A topic may have subscribers in several workers, each of which counts it.
+    let channels = number(own.channels as u64);
+    page.put("linger_channels", "gauge", "Channels with a subscriber.", "", channels);
+    let patterns = number(own.patterns as u64);
+    page.put("linger_patterns", "gauge", "Patterns with a subscriber.", "", patterns);
     let help = "Identities that went from a client of one worker to a client of another.";
     let moved = number(own.identities_moved);
     page.put("linger_identities_moved_total", "counter", help, "", moved);
@@ -285,7 +292,14 @@ mod tests {
     #[test]
     fn what_was_dropped_is_told_in_full_also_when_no_worker_answers() {
         let mut workers = [Worker::new(1, Vec::new()), Worker::new(2, Vec::new())];
-        let own = Own { uptime_seconds: 1.0, draining: false, identities_moved: 0, dropped: 1 };
+        let own = Own {
+            uptime_seconds: 1.0,
+            draining: false,
+            channels: 0,
+            patterns: 0,
+            identities_moved: 0,
+            dropped: 1,
+        };
         let body = "# HELP linger_relays_dropped_total D.\n# TYPE linger_relays_dropped_total counter\n\
                     linger_relays_dropped_total 2\n";
         let answer = Answer { number: 1, status: 200, body: body.to_owned() };

@@ -16,8 +16,8 @@ use indexmap::IndexMap;
 const CLIENTS_MAX: u32 = 64;
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
-/// How long a connection may be idle unless the settings say another time: there is always one, since an answer that
-/// nobody takes waits for it as well.
+/// How long nothing may move on a connection unless the settings say another time. It is never off: nothing else ends a
+/// client that does not take its answer.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long accepting rests when something ran out.
 const RETRY: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ pub(super) struct Desk {
     clients: IndexMap<ClientId, Client>,
     last: ClientId,
     /// Somebody may wait in the accept queue.
-    open: bool,
+    ready: bool,
     /// When to try again to accept.
     retry: Instant,
 }
@@ -47,19 +47,19 @@ struct Client {
     output: ByteQueue,
     decoder: Decoder,
     stage: Stage,
-    /// Its end of file was read.
-    ended: bool,
+    /// Its end of file was read: it sends no more, and may still take what it has asked for.
+    eof: bool,
     /// When it was accepted, a request was last whole, or output moved: a byte now and then is no reason to stay.
     moved: Instant,
 }
 
 /// Where a connection is, from request to request.
 enum Stage {
-    /// Its first request is read.
+    /// Its first request is awaited.
     Opening,
-    /// The next request is read.
+    /// It takes its answer; once it has all of it, its next request is awaited.
     Reading,
-    /// Its request is being answered.
+    /// This request is being answered: what comes after it waits.
     Asking(Box<Request>),
     /// It is closed once its output is gone.
     Closing,
@@ -76,7 +76,7 @@ impl Desk {
         let listener =
             settings.as_ref().map(|settings| os.listen(&settings.listen_spec(), token)).transpose()?;
         let (clients, retry) = (IndexMap::new(), Instant::NEVER);
-        Ok(Self { listener, settings, clients, last: 0, open: true, retry })
+        Ok(Self { listener, settings, clients, last: 0, ready: true, retry })
     }
 
     /// What it listens on.
@@ -93,7 +93,7 @@ impl Desk {
     }
 
     pub(super) fn on_edge(&mut self) {
-        self.open = true;
+        self.ready = true;
     }
 
     /// When it is to be looked at, at the latest.
@@ -119,10 +119,10 @@ impl Desk {
     /// Accepts whom there is room for.
     pub(super) fn accept(&mut self, os: &mut Os, now: Instant) {
         if self.retry <= now {
-            (self.open, self.retry) = (true, Instant::NEVER);
+            (self.ready, self.retry) = (true, Instant::NEVER);
         }
         let max = self.settings.as_ref().and_then(|settings| settings.connections_max).unwrap_or(CLIENTS_MAX);
-        while self.open && self.clients.len() < max as usize {
+        while self.ready && self.clients.len() < max as usize {
             let Some(listener) = &mut self.listener else { return };
             match listener.try_accept() {
                 Accepted::Stream(stream, _) => {
@@ -133,10 +133,10 @@ impl Desk {
                         self.clients.insert(self.last, Client::new(stream, now));
                     }
                 }
-                Accepted::WouldBlock => self.open = false,
+                Accepted::WouldBlock => self.ready = false,
                 Accepted::Interrupted | Accepted::Aborted(_) => {}
                 Accepted::Exhausted(_) | Accepted::Failed(_) => {
-                    (self.open, self.retry) = (false, now + RETRY);
+                    (self.ready, self.retry) = (false, now + RETRY);
                 }
             }
         }
@@ -179,13 +179,13 @@ impl Desk {
         let Some(mut client) = self.clients.swap_remove(&id) else { return };
         // Unread input would turn the close into a reset, and take the answer along.
         client.read();
-        let how = match client.stage {
+        let how = if !client.output.is_empty() {
             // What it does not take for so long it will not take.
-            _ if !client.output.is_empty() => CloseHow::Reset,
-            _ if client.ended => CloseHow::Plain,
-            Stage::Opening | Stage::Reading | Stage::Asking(_) | Stage::Closing | Stage::Broken => {
-                CloseHow::Linger2
-            }
+            CloseHow::Reset
+        } else if client.eof {
+            CloseHow::Plain
+        } else {
+            CloseHow::Linger2
         };
         client.stream.close(how);
     }
@@ -195,18 +195,21 @@ impl Client {
     fn new(stream: Stream, now: Instant) -> Self {
         let (input, output) = (ByteQueue::default(), ByteQueue::default());
         let decoder = Decoder::default();
-        Self { stream, input, output, decoder, stage: Stage::Opening, ended: false, moved: now }
+        Self { stream, input, output, decoder, stage: Stage::Opening, eof: false, moved: now }
     }
 
+    /// Whether it has been served to its end. To be asked after [`serve`](Self::serve), which takes what whole requests
+    /// there are.
     fn is_over(&self) -> bool {
         match self.stage {
-            Stage::Broken => true,
-            Stage::Closing => self.output.is_empty(),
-            Stage::Opening | Stage::Reading => self.ended && self.output.is_empty(),
+            Stage::Opening | Stage::Reading => self.eof && self.output.is_empty(),
             Stage::Asking(_) => false,
+            Stage::Closing => self.output.is_empty(),
+            Stage::Broken => true,
         }
     }
 
+    /// Moves what can be moved. Gives its next request, if that is whole and the one before is done with.
     fn serve(&mut self, now: Instant) -> Option<Request> {
         self.read();
         self.flush(now);
@@ -237,14 +240,14 @@ impl Client {
 
     fn read(&mut self) {
         let mut buffer = [0; 4096];
-        while !self.ended && self.input.len() < INPUT_MAX {
+        while !self.eof && self.input.len() < INPUT_MAX {
             match self.stream.recv(&mut buffer) {
                 Received::Bytes(length) => self.input.push(&buffer[..length]),
                 Received::WouldBlock => return,
                 Received::Interrupted => {}
-                Received::Eof => self.ended = true,
+                Received::Eof => self.eof = true,
                 Received::Failed(_) => {
-                    self.ended = true;
+                    self.eof = true;
                     self.output.reset(0);
                     self.stage = Stage::Broken;
                 }

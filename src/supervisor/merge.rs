@@ -21,7 +21,28 @@ const LARGEST: &[&str] = &[
     "linger_uptime_seconds",
 ];
 
+/// Values, by a name with its labels.
 type Series = IndexMap<String, f64>;
+
+/// What one series of several workers becomes.
+enum Together {
+    /// The largest of those that are told.
+    Largest,
+    /// The sum of what is in their ledgers.
+    Counted,
+    /// The sum of those that are told.
+    Sum,
+}
+
+impl Together {
+    fn of(name: &str, kind: &str) -> Self {
+        match kind {
+            _ if LARGEST.contains(&name) => Self::Largest,
+            "counter" => Self::Counted,
+            _ => Self::Sum,
+        }
+    }
+}
 
 /// What one worker has counted.
 #[derive(Debug, Default)]
@@ -33,6 +54,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    /// The worker tells of one of its counters.
+    fn note(&mut self, series: String, value: f64) {
+        // Of two questions at once, the later may have been answered first.
+        let last = self.last.entry(series).or_default();
+        *last = last.max(value);
+    }
+
     /// The worker has ended: what it counted stays, as far as it was told.
     pub(super) fn close(&mut self) {
         for (series, value) in std::mem::take(&mut self.last) {
@@ -66,11 +94,36 @@ impl Page {
             } else if let Some((series, value)) = line.rsplit_once(' ')
                 && let Ok(value) = value.parse()
             {
-                let name = series.split('{').next().unwrap_or(series).to_owned();
-                page.family(&name).series.insert(series.to_owned(), value);
+                page.family(name_of(series)).series.insert(series.to_owned(), value);
             }
         }
         page
+    }
+
+    /// Takes in the page of one worker, but for what it has counted: that goes to its ledger.
+    fn take(&mut self, page: Self, ledger: &mut Ledger) {
+        for (name, Family { help, kind, series }) in page.0 {
+            let together = Together::of(&name, &kind);
+            let merged = self.family(&name);
+            (merged.help, merged.kind) = (help, kind);
+            for (series, value) in series {
+                match together {
+                    Together::Counted => ledger.note(series, value),
+                    Together::Largest => {
+                        let largest = merged.series.entry(series).or_default();
+                        *largest = largest.max(value);
+                    }
+                    Together::Sum => *merged.series.entry(series).or_default() += value,
+                }
+            }
+        }
+    }
+
+    /// Adds what was counted.
+    fn add(&mut self, counted: &Series) {
+        for (series, value) in counted {
+            *self.family(name_of(series)).series.entry(series.clone()).or_default() += value;
+        }
     }
 
     fn family(&mut self, name: &str) -> &mut Family {
@@ -94,9 +147,8 @@ impl Page {
     pub(super) fn text(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         // What nobody answered for has no type: it is shown again when somebody does.
-        for (name, Family { help, kind, series }) in
-            self.0.iter().filter(|(_, family)| !family.kind.is_empty())
-        {
+        let typed = self.0.iter().filter(|(_, family)| !family.kind.is_empty());
+        for (name, Family { help, kind, series }) in typed {
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
             for (series, value) in series {
                 // Whole numbers up to 2^53 are shown as such.
@@ -107,35 +159,23 @@ impl Page {
     }
 }
 
-/// The metrics of all workers: `pages` are theirs, where they answered. Each shows its connections besides.
+/// The name of a series, without its labels.
+fn name_of(series: &str) -> &str {
+    series.split('{').next().unwrap_or(series)
+}
+
+/// The metrics of all workers, each with its number, its ledger and, where it answered, its page. Of each its
+/// connections are shown besides.
 pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Option<&'a str>)>) -> Page {
     let mut merged = Page::default();
     let mut connections = Vec::new();
     for (number, ledger, page) in workers {
-        let counts = |name: &str, family: &Family| family.kind == "counter" && !LARGEST.contains(&name);
-        let page = page.map(Page::read);
-        if let Some(page) = page {
+        if let Some(page) = page.map(Page::read) {
             connections.push((number, page.sum("linger_connections")));
-            for (name, family) in page.0 {
-                let Family { help, kind, series } = &family;
-                merged.family(&name).help.clone_from(help);
-                merged.family(&name).kind.clone_from(kind);
-                for (series, value) in series {
-                    if counts(&name, &family) {
-                        // Of two questions at once, the later may have been answered first.
-                        let last = ledger.last.entry(series.clone()).or_default();
-                        *last = last.max(*value);
-                        continue;
-                    }
-                    let sum = merged.family(&name).series.entry(series.clone()).or_default();
-                    *sum = if LARGEST.contains(&name.as_str()) { sum.max(*value) } else { *sum + *value };
-                }
-            }
+            merged.take(page, ledger);
         }
-        for (series, value) in ledger.past.iter().chain(&ledger.last) {
-            let name = series.split('{').next().unwrap_or(series);
-            *merged.family(name).series.entry(series.clone()).or_default() += value;
-        }
+        merged.add(&ledger.past);
+        merged.add(&ledger.last);
     }
     for (number, value) in connections {
         let labels = format!("{{worker=\"{number}\"}}");

@@ -4,8 +4,8 @@
 //!
 //! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
 //! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of many; `desk` the
-//! connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
+//! loop; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of
+//! many; `desk` the connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
 //! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:

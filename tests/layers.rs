@@ -61,7 +61,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "supervisor",
         IMPURE,
-        &["time", "buf", "net", "hub", "config", "proto", "report", "fellows", "sys"],
+        &["time", "buf", "net", "table", "hub", "config", "proto", "report", "fellows", "sys"],
     ),
     layer(
         "serve",

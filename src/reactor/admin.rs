@@ -172,7 +172,7 @@ impl<K: Kernel> Reactor<K> {
     /// A row of the list.
     fn listed(&self, key: Key, conn: &Connection<K::Stream>, identity: Option<&str>) -> serde_json::Value {
         json!({
-            "key": key.to_string(),
+            "key": self.name_of(key),
             "id": identity,
             "peer": conn.peer.to_string(),
             "listener": Self::listener_of(&self.listeners, conn).name,
@@ -224,7 +224,7 @@ impl<K: Kernel> Reactor<K> {
                     "kind": found.anomaly.name(),
                     "listener": name(found.listener),
                     "peer": found.peer.to_string(),
-                    "key": found.key.map(|key| key.to_string()),
+                    "key": found.key.map(|key| self.name_of(key)),
                     "audits": found.audits,
                 })
             })
@@ -254,14 +254,20 @@ impl<K: Kernel> Reactor<K> {
             );
         };
         if self.table.get(key).is_none() {
-            return Response::text(Status::NotFound, format!("connection {key} is gone\n"));
+            let name = self.name_of(key);
+            return Response::text(Status::NotFound, format!("connection {name} is gone\n"));
         }
         self.posted.push_back(Effect::Leave {
             key,
             reason: Reason::LocalKicked,
             detector: Detector::Operator,
         });
-        Response::text(Status::Accepted, format!("connection {key} is being ended\n"))
+        Response::text(Status::Accepted, format!("connection {} is being ended\n", self.name_of(key)))
+    }
+
+    /// What the admin interface calls a connection: its key, with its worker before it if there are several.
+    fn name_of(&self, key: Key) -> String {
+        self.fellows.as_ref().map_or_else(|| key.to_string(), |fellows| fellows.name_of(key))
     }
 }
 

@@ -91,7 +91,7 @@ impl<K: Kernel> Reactor<K> {
         let left = self.hub.leave(membership, key);
         if let Some(fellows) = &mut self.fellows {
             left.identity.iter().for_each(|id| fellows.on_left(key, id, end));
-            fellows.on_stopped(key);
+            fellows.on_unvouched(key);
         }
         if let Some(id) = left.identity {
             self.posted.push_back(Effect::Presence { id, event: Event::offline(end) });

@@ -24,12 +24,12 @@ use indexmap::IndexMap;
 /// anybody would send through another connection.
 const BEATS_APART: Duration = Duration::from_millis(50);
 
-/// The supervisor's end is at the other side of this.
-type ToTheTop<S> = Channel<S, ToWorker, ToSupervisor>;
+/// The worker's end of the channel.
+type OurEnd<S> = Channel<S, ToWorker, ToSupervisor>;
 
 /// What a worker knows of being one.
 pub(super) struct Fellows<S> {
-    channel: ToTheTop<S>,
+    channel: OurEnd<S>,
     /// Something may be there to be received.
     ready: bool,
     number: u32,
@@ -61,6 +61,11 @@ impl<S: Stream> Fellows<S> {
     /// Whether what is read of the accept queues, which all workers see, is this one's to judge.
     pub(super) const fn judges_queues(&self) -> bool {
         self.number == 1
+    }
+
+    /// The name of a connection among those of all workers.
+    pub(super) fn name_of(&self, key: Key) -> String {
+        format!("{}.{key}", self.number)
     }
 
     /// Why an identity that nobody holds here is not answered for.
@@ -139,7 +144,7 @@ impl<S: Stream> Fellows<S> {
         if self.beating.get(&key).is_some_and(|beating| *beating.id == *id) {
             return;
         }
-        self.on_stopped(key);
+        self.on_unvouched(key);
         if let Some(older) = vouched.replaced_channel {
             self.beating.swap_remove(&older);
         }
@@ -149,7 +154,7 @@ impl<S: Stream> Fellows<S> {
     }
 
     /// A connection beats for nobody any more, or has ended.
-    pub(super) fn on_stopped(&mut self, key: Key) {
+    pub(super) fn on_unvouched(&mut self, key: Key) {
         if let Some(Beating { claim, id, .. }) = self.beating.swap_remove(&key) {
             self.release(Seat::Channel, claim, &id);
         }
@@ -160,8 +165,9 @@ impl<S: Stream> Fellows<S> {
         if self.beating.is_empty() {
             return;
         }
+        let keeps_up = self.keeps_up();
         let Some(beating) = self.beating.get_mut(&key) else { return };
-        if now.since(beating.passed_on) >= BEATS_APART && self.channel.owed() < CLAIMS_HIGH {
+        if keeps_up && now.since(beating.passed_on) >= BEATS_APART {
             beating.passed_on = now;
             self.channel.send(&ToSupervisor::Beat { number: beating.claim, id: beating.id.to_vec() });
         }
@@ -171,7 +177,7 @@ impl<S: Stream> Fellows<S> {
 impl<K: Kernel> Reactor<K> {
     /// Makes this server worker `number` of `of`, from 1. The channel's stream is watched as
     /// [`Token::FELLOWS`](crate::net::Token::FELLOWS) already, and may hold messages that nobody has taken.
-    pub fn join(&mut self, channel: Channel<K::Stream, ToWorker, ToSupervisor>, number: u32, of: u32) {
+    pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32) {
         let (held, beating) = (IndexMap::new(), IndexMap::new());
         let mut fellows = Fellows { channel, ready: true, number, of, claims: 0, held, beating, dropped: 0 };
         fellows.channel.send(&ToSupervisor::Ready);
@@ -195,6 +201,7 @@ impl<K: Kernel> Reactor<K> {
         let _ = fellows.channel.flush();
     }
 
+    /// Something may be there to be heard.
     pub(super) fn note_fellows(&mut self) {
         if let Some(fellows) = &mut self.fellows {
             fellows.ready = true;
@@ -212,6 +219,7 @@ impl<K: Kernel> Reactor<K> {
             } else if received {
                 return Ok(());
             } else {
+                // Once a turn, which bounds how much there is to be told.
                 let Some(fellows) = &mut self.fellows else { return Ok(()) };
                 fellows.ready = fellows.channel.receive().map_err(alone)? == More::Maybe;
                 received = true;
@@ -294,6 +302,7 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
+/// Nobody would start such a worker anew, or tell it to end.
 fn alone(_: Broken) -> Fatal {
     Fatal { what: "hear of the supervisor".to_owned(), why: "it is gone".to_owned() }
 }

@@ -16,7 +16,8 @@ use indexmap::IndexMap;
 const CLIENTS_MAX: u32 = 64;
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
-/// How long a connection may be without a byte in either direction, unless the settings say another time.
+/// How long nothing may move on a connection unless the settings say another time. It is never off: nothing else ends a
+/// client that does not take its answer.
 const IDLE: Duration = Duration::from_secs(60);
 /// How long accepting rests when something ran out.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ pub(super) struct Desk {
     clients: IndexMap<ClientId, Client>,
     last: ClientId,
     /// Somebody may wait in the accept queue.
-    open: bool,
+    ready: bool,
     /// When to try again to accept.
     retry: Instant,
 }
@@ -46,17 +47,19 @@ struct Client {
     output: ByteQueue,
     decoder: Decoder,
     stage: Stage,
-    /// Its end of file was read.
-    ended: bool,
-    /// When a request was last whole, or output moved: a byte now and then is no reason to stay.
+    /// Its end of file was read: it sends no more, and may still take what it has asked for.
+    eof: bool,
+    /// When it was accepted, a request was last whole, or output moved: a byte now and then is no reason to stay.
     moved: Instant,
 }
 
 /// Where a connection is, from request to request.
 enum Stage {
-    /// The next request is read.
+    /// Its first request is awaited.
+    Opening,
+    /// It takes its answer; once it has all of it, its next request is awaited.
     Reading,
-    /// Its request is being answered.
+    /// This request is being answered: what comes after it waits.
     Asking(Box<Request>),
     /// It is closed once its output is gone.
     Closing,
@@ -73,7 +76,7 @@ impl Desk {
         let listener =
             settings.as_ref().map(|settings| os.listen(&settings.listen_spec(), token)).transpose()?;
         let (clients, retry) = (IndexMap::new(), Instant::NEVER);
-        Ok(Self { listener, settings, clients, last: 0, open: true, retry })
+        Ok(Self { listener, settings, clients, last: 0, ready: true, retry })
     }
 
     /// What it listens on.
@@ -90,27 +93,36 @@ impl Desk {
     }
 
     pub(super) fn on_edge(&mut self) {
-        self.open = true;
+        self.ready = true;
     }
 
     /// When it is to be looked at, at the latest.
     pub(super) fn next(&self) -> Instant {
-        let idle = self.idle();
-        let oldest = self.clients.values().map(|client| client.deadline(idle)).min();
-        oldest.unwrap_or(Instant::NEVER).min(self.retry)
+        let earliest = self.clients.values().map(|client| self.deadline(client)).min();
+        earliest.unwrap_or(Instant::NEVER).min(self.retry)
     }
 
-    fn idle(&self) -> Duration {
-        self.settings.as_ref().and_then(|settings| settings.policy.bounds.idle_timeout).unwrap_or(IDLE)
+    /// When to close a connection on which nothing moves until then.
+    fn deadline(&self, client: &Client) -> Instant {
+        let bounds = self.settings.as_ref().map(|settings| &settings.policy.bounds);
+        let timeout = match client.stage {
+            Stage::Opening => bounds.and_then(|bounds| bounds.handshake_timeout),
+            // The workers have a deadline of their own.
+            Stage::Asking(_) => None,
+            Stage::Reading | Stage::Closing | Stage::Broken => {
+                Some(bounds.and_then(|bounds| bounds.idle_timeout).unwrap_or(IDLE))
+            }
+        };
+        timeout.map_or(Instant::NEVER, |timeout| client.moved + timeout)
     }
 
     /// Accepts whom there is room for.
     pub(super) fn accept(&mut self, os: &mut Os, now: Instant) {
         if self.retry <= now {
-            (self.open, self.retry) = (true, Instant::NEVER);
+            (self.ready, self.retry) = (true, Instant::NEVER);
         }
         let max = self.settings.as_ref().and_then(|settings| settings.connections_max).unwrap_or(CLIENTS_MAX);
-        while self.open && self.clients.len() < max as usize {
+        while self.ready && self.clients.len() < max as usize {
             let Some(listener) = &mut self.listener else { return };
             match listener.try_accept() {
                 Accepted::Stream(stream, _) => {
@@ -121,10 +133,10 @@ impl Desk {
                         self.clients.insert(self.last, Client::new(stream, now));
                     }
                 }
-                Accepted::WouldBlock => self.open = false,
+                Accepted::WouldBlock => self.ready = false,
                 Accepted::Interrupted | Accepted::Aborted(_) => {}
                 Accepted::Exhausted(_) | Accepted::Failed(_) => {
-                    (self.open, self.retry) = (false, now + RETRY);
+                    (self.ready, self.retry) = (false, now + RETRY);
                 }
             }
         }
@@ -155,9 +167,9 @@ impl Desk {
 
     /// Closes those on which nothing has moved for too long.
     pub(super) fn expire(&mut self, now: Instant) {
-        let idle = self.idle();
-        let due = |client: &Client| client.deadline(idle) <= now;
-        let late: Vec<_> = self.clients.iter().filter(|(_, client)| due(client)).map(|(id, _)| *id).collect();
+        let is_late = |client: &Client| self.deadline(client) <= now;
+        let late: Vec<_> =
+            self.clients.iter().filter(|(_, client)| is_late(client)).map(|(id, _)| *id).collect();
         for id in late {
             self.close(id);
         }
@@ -167,11 +179,13 @@ impl Desk {
         let Some(mut client) = self.clients.swap_remove(&id) else { return };
         // Unread input would turn the close into a reset, and take the answer along.
         client.read();
-        let how = match client.stage {
+        let how = if !client.output.is_empty() {
             // What it does not take for so long it will not take.
-            _ if !client.output.is_empty() => CloseHow::Reset,
-            _ if client.ended => CloseHow::Plain,
-            Stage::Reading | Stage::Asking(_) | Stage::Closing | Stage::Broken => CloseHow::Linger2,
+            CloseHow::Reset
+        } else if client.eof {
+            CloseHow::Plain
+        } else {
+            CloseHow::Linger2
         };
         client.stream.close(how);
     }
@@ -181,30 +195,25 @@ impl Client {
     fn new(stream: Stream, now: Instant) -> Self {
         let (input, output) = (ByteQueue::default(), ByteQueue::default());
         let decoder = Decoder::default();
-        Self { stream, input, output, decoder, stage: Stage::Reading, ended: false, moved: now }
+        Self { stream, input, output, decoder, stage: Stage::Opening, eof: false, moved: now }
     }
 
-    fn deadline(&self, idle: Duration) -> Instant {
-        match self.stage {
-            // The workers have a deadline of their own.
-            Stage::Asking(_) => Instant::NEVER,
-            Stage::Reading | Stage::Closing | Stage::Broken => self.moved + idle,
-        }
-    }
-
+    /// Whether it has been served to its end. To be asked after [`serve`](Self::serve), which takes what whole requests
+    /// there are.
     fn is_over(&self) -> bool {
         match self.stage {
-            Stage::Broken => true,
-            Stage::Closing => self.output.is_empty(),
-            Stage::Reading => self.ended && self.output.is_empty(),
+            Stage::Opening | Stage::Reading => self.eof && self.output.is_empty(),
             Stage::Asking(_) => false,
+            Stage::Closing => self.output.is_empty(),
+            Stage::Broken => true,
         }
     }
 
+    /// Moves what can be moved. Gives its next request, if that is whole and the one before is done with.
     fn serve(&mut self, now: Instant) -> Option<Request> {
         self.read();
         self.flush(now);
-        if !matches!(self.stage, Stage::Reading) || !self.output.is_empty() {
+        if !matches!(self.stage, Stage::Opening | Stage::Reading) || !self.output.is_empty() {
             return None;
         }
         let mut input = self.input.as_slice();
@@ -231,14 +240,14 @@ impl Client {
 
     fn read(&mut self) {
         let mut buffer = [0; 4096];
-        while !self.ended && self.input.len() < INPUT_MAX {
+        while !self.eof && self.input.len() < INPUT_MAX {
             match self.stream.recv(&mut buffer) {
                 Received::Bytes(length) => self.input.push(&buffer[..length]),
                 Received::WouldBlock => return,
                 Received::Interrupted => {}
-                Received::Eof => self.ended = true,
+                Received::Eof => self.eof = true,
                 Received::Failed(_) => {
-                    self.ended = true;
+                    self.eof = true;
                     self.output.reset(0);
                     self.stage = Stage::Broken;
                 }

@@ -21,18 +21,46 @@ const LARGEST: &[&str] = &[
     "linger_uptime_seconds",
 ];
 
+/// Values, by a name with its labels.
 type Series = IndexMap<String, f64>;
+
+/// What one series of several workers becomes.
+enum Together {
+    /// The largest of those that are told.
+    Largest,
+    /// The sum of what is in their ledgers.
+    Counted,
+    /// The sum of those that are told.
+    Sum,
+}
+
+impl Together {
+    fn of(name: &str, kind: &str) -> Self {
+        match kind {
+            _ if LARGEST.contains(&name) => Self::Largest,
+            "counter" => Self::Counted,
+            _ => Self::Sum,
+        }
+    }
+}
 
 /// What one worker has counted.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// By those before it.
     past: Series,
-    /// When it last told.
+    /// By itself, when it last told.
     last: Series,
 }
 
 impl Ledger {
+    /// The worker tells of one of its counters.
+    fn note(&mut self, series: String, value: f64) {
+        // Of two questions at once, the later may have been answered first.
+        let last = self.last.entry(series).or_default();
+        *last = last.max(value);
+    }
+
     /// The worker has ended: what it counted stays, as far as it was told.
     pub(super) fn close(&mut self) {
         for (series, value) in std::mem::take(&mut self.last) {
@@ -66,24 +94,47 @@ impl Page {
             } else if let Some((series, value)) = line.rsplit_once(' ')
                 && let Ok(value) = value.parse()
             {
-                let name = series.split('{').next().unwrap_or(series).to_owned();
-                page.family(&name).series.insert(series.to_owned(), value);
+                page.family(name_of(series)).series.insert(series.to_owned(), value);
             }
         }
         page
+    }
+
+    /// Takes in the page of one worker, but for what it has counted: that goes to its ledger.
+    fn take(&mut self, page: Self, ledger: &mut Ledger) {
+        for (name, Family { help, kind, series }) in page.0 {
+            let together = Together::of(&name, &kind);
+            let merged = self.family(&name);
+            (merged.help, merged.kind) = (help, kind);
+            for (series, value) in series {
+                match together {
+                    Together::Counted => ledger.note(series, value),
+                    Together::Largest => {
+                        let largest = merged.series.entry(series).or_default();
+                        *largest = largest.max(value);
+                    }
+                    Together::Sum => *merged.series.entry(series).or_default() += value,
+                }
+            }
+        }
+    }
+
+    /// Adds what was counted.
+    fn add(&mut self, counted: &Series) {
+        for (series, value) in counted {
+            *self.family(name_of(series)).series.entry(series.clone()).or_default() += value;
+        }
     }
 
     fn family(&mut self, name: &str) -> &mut Family {
         self.0.entry(name.to_owned()).or_default()
     }
 
-    /// Adds a sample; help and type are those of the first.
+    /// Puts a sample in the place of what is there, as are help and type.
     pub(super) fn put(&mut self, name: &str, kind: &str, help: &str, labels: &str, value: f64) {
         let family = self.family(name);
-        if family.kind.is_empty() {
-            help.clone_into(&mut family.help);
-            kind.clone_into(&mut family.kind);
-        }
+        help.clone_into(&mut family.help);
+        kind.clone_into(&mut family.kind);
         family.series.insert(format!("{name}{labels}"), value);
     }
 
@@ -95,7 +146,9 @@ impl Page {
     /// As text.
     pub(super) fn text(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        for (name, Family { help, kind, series }) in &self.0 {
+        // What nobody answered for has no type: it is shown again when somebody does.
+        let typed = self.0.iter().filter(|(_, family)| !family.kind.is_empty());
+        for (name, Family { help, kind, series }) in typed {
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
             for (series, value) in series {
                 // Whole numbers up to 2^53 are shown as such.
@@ -106,46 +159,33 @@ impl Page {
     }
 }
 
-/// The metrics of all workers: `pages` are theirs, where they answered. Each shows its connections besides.
+/// The name of a series, without its labels.
+fn name_of(series: &str) -> &str {
+    series.split('{').next().unwrap_or(series)
+}
+
+/// The metrics of all workers, each with its number, its ledger and, where it answered, its page. Of each its
+/// connections are shown besides.
 pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Option<&'a str>)>) -> Page {
     let mut merged = Page::default();
     let mut connections = Vec::new();
     for (number, ledger, page) in workers {
-        let counts = |name: &str, family: &Family| family.kind == "counter" && !LARGEST.contains(&name);
-        let page = page.map(Page::read);
-        if let Some(page) = page {
+        if let Some(page) = page.map(Page::read) {
             connections.push((number, page.sum("linger_connections")));
-            ledger.last.clear();
-            for (name, family) in page.0 {
-                let Family { help, kind, series } = &family;
-                merged.family(&name).help.clone_from(help);
-                merged.family(&name).kind.clone_from(kind);
-                for (series, value) in series {
-                    if counts(&name, &family) {
-                        ledger.last.insert(series.clone(), *value);
-                        continue;
-                    }
-                    let sum = merged.family(&name).series.entry(series.clone()).or_default();
-                    *sum = if LARGEST.contains(&name.as_str()) { sum.max(*value) } else { *sum + *value };
-                }
-            }
+            merged.take(page, ledger);
         }
-        for (series, value) in ledger.past.iter().chain(&ledger.last) {
-            let name = series.split('{').next().unwrap_or(series);
-            *merged.family(name).series.entry(series.clone()).or_default() += value;
-        }
+        merged.add(&ledger.past);
+        merged.add(&ledger.last);
     }
     for (number, value) in connections {
         let labels = format!("{{worker=\"{number}\"}}");
         let help = "Connections of a worker, those in every state.";
         merged.put("linger_worker_connections", "gauge", help, &labels, value);
     }
-    // What nobody answered for has no type: it is shown again when somebody does.
-    merged.0.retain(|_, family| !family.kind.is_empty());
     merged
 }
 
-/// The connections of all workers, at most `limit`: each row with its worker, which stands before its key too.
+/// The connections of all workers, at most `limit`: each row with its worker.
 pub(super) fn connections(
     limit: usize,
     answers: impl Iterator<Item = (u32, impl AsRef<str>)>,
@@ -160,7 +200,6 @@ pub(super) fn connections(
             if rows.len() == limit {
                 break;
             }
-            row["key"] = format!("{worker}.{}", row["key"].as_str().unwrap_or_default()).into();
             row["worker"] = worker.into();
             rows.push(row);
         }
@@ -229,10 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_was_overtaken_does_not_take_a_counter_back() {
+        let mut ledgers = <[Ledger; 2]>::default();
+        let later = ONE.replace("a_total{x=\"3\"} 1", "a_total{x=\"3\"} 5");
+        merged(&mut ledgers, [Some(&later), None]);
+        assert!(merged(&mut ledgers, [Some(ONE), None]).contains("a_total{x=\"3\"} 5\n"));
+        ledgers[0].close();
+        assert!(merged(&mut ledgers, [Some(ONE), None]).contains("a_total{x=\"3\"} 6\n"));
+    }
+
+    #[test]
     fn connections_name_their_worker() {
-        let body = r#"{"matched":3,"listed":2,"connections":[{"key":"0-1"},{"key":"1-2"}]}"#;
+        let one = r#"{"matched":3,"listed":2,"connections":[{"key":"1.0-1"},{"key":"1.1-2"}]}"#;
+        let four = r#"{"matched":3,"listed":2,"connections":[{"key":"4.0-1"},{"key":"4.1-2"}]}"#;
         let merged: Value =
-            serde_json::from_str(&connections(3, [(1, body), (4, body)].into_iter(), &[2])).unwrap();
+            serde_json::from_str(&connections(3, [(1, one), (4, four)].into_iter(), &[2])).unwrap();
         assert_eq!((&merged["matched"], &merged["listed"]), (&6.into(), &3.into()));
         assert_eq!(merged["connections"][2], json!({ "key": "4.0-1", "worker": 4 }));
         assert_eq!(merged["unanswered_workers"], json!([2]));

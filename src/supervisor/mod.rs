@@ -4,8 +4,8 @@
 //!
 //! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
 //! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of many; `desk` the
-//! connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
+//! loop; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of
+//! many; `desk` the connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
 //! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:
@@ -116,8 +116,7 @@ impl Supervisor {
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
-        let admin = plan.settings.listeners.iter().find(|listener| !listener.protocol.serves_clients());
-        let desk = Desk::open(&mut os, admin.cloned(), ADMIN)?;
+        let desk = Desk::open(&mut os, admin_of(&plan.settings).cloned(), ADMIN)?;
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
         Ok(Self {
             started: now,
@@ -149,36 +148,50 @@ impl Supervisor {
     /// # Errors
     /// When the loop cannot go on, or not one worker can be started.
     pub fn run(mut self, serving: impl FnOnce(&Self)) -> Result<bool, Fatal> {
-        let mut serving = Some(serving);
         let mut ready = Vec::new();
-        loop {
-            self.start_workers()?;
-            let timeout = self.sleep();
-            self.os.poll(timeout, &mut ready)?;
-            self.now = self.os.now();
-            for event in ready.drain(..) {
-                self.note(event);
-            }
-            self.take_signals();
-            let published = std::mem::take(&mut self.published);
-            self.hear_workers();
-            self.relay(published);
-            self.reap()?;
-            self.serve_desk();
-            self.workers.iter_mut().for_each(|worker| worker.flush(self.now));
-            if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
-                self.phase = Phase::Serving;
-                if let Some(serving) = serving.take() {
-                    serving(&self);
-                }
-            }
-            if self.workers.iter().all(|worker| matches!(worker.life, Life::Over)) {
-                report::all_drained(self.workers.len(), self.now.since(self.started));
-                return Ok(!self.failed);
-            }
+        while self.phase == Phase::Starting {
+            self.turn(&mut ready)?;
         }
+        if self.phase == Phase::Serving {
+            serving(&self);
+        }
+        while !self.workers.iter().all(|worker| matches!(worker.life, Life::Over)) {
+            self.turn(&mut ready)?;
+        }
+        report::all_drained(self.workers.len(), self.now.since(self.started));
+        Ok(!self.failed)
     }
 
+    /// One turn of the loop. `ready` is empty before and after.
+    fn turn(&mut self, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+        // Before it is said how long to sleep: who cannot be started is tried again some time.
+        self.start_workers()?;
+        let timeout = self.sleep();
+        self.os.poll(timeout, ready)?;
+        self.now = self.os.now();
+        for event in ready.drain(..) {
+            self.note(event);
+        }
+        self.take_signals();
+        // Set apart before anybody is heard, and relayed after all have been: whoever was told that it listens before
+        // this was published is known to listen by then.
+        let published = std::mem::take(&mut self.published);
+        self.hear_workers();
+        self.relay(published);
+        // Before the admin interface is served: nobody waits for the answer of one that has ended.
+        self.reap()?;
+        self.serve_desk();
+        // After all that has something to tell them.
+        for worker in &mut self.workers {
+            worker.flush(self.now);
+        }
+        if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
+            self.phase = Phase::Serving;
+        }
+        Ok(())
+    }
+
+    /// How long to sleep if nothing happens; `None`: for ever.
     fn sleep(&mut self) -> Option<Duration> {
         let ready = |worker: &mut Worker| worker.process().is_some_and(|process| process.ready);
         if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || !self.published.is_empty() {
@@ -269,18 +282,15 @@ impl Supervisor {
                 return report::reload_refused(&all.join("\n"));
             }
         };
-        let admin = |settings: &Settings| {
-            settings.listeners.iter().find(|listener| !listener.protocol.serves_clients()).cloned()
-        };
         let mut notes = Vec::new();
-        let (old_admin, new_admin) = (admin(&self.plan.settings), admin(&new));
-        if old_admin.as_ref().map(|own| &own.address) != new_admin.as_ref().map(|own| &own.address) {
+        let (old_admin, new_admin) = (admin_of(&self.plan.settings), admin_of(&new));
+        if old_admin.map(|own| &own.address) != new_admin.map(|own| &own.address) {
             notes.push("the address of the admin interface needs a restart".to_owned());
         }
         if new.server.workers != self.plan.settings.server.workers {
             notes.push("the number of workers needs a restart".to_owned());
         }
-        self.desk.adopt(new_admin.as_ref());
+        self.desk.adopt(new_admin);
         self.plan.settings.drain = new.drain;
         self.file.clone_from(&file);
         for worker in &mut self.workers {
@@ -312,10 +322,7 @@ impl Supervisor {
 
     fn on_told(&mut self, place: usize, message: ToSupervisor) {
         let order = match message {
-            ToSupervisor::Ready => {
-                self.workers[place].on_serving();
-                None
-            }
+            ToSupervisor::Ready => return self.workers[place].on_serving(),
             ToSupervisor::Claim { seat, number, id } => self.identities.claim(place, seat, number, id),
             ToSupervisor::Release { seat, number, id } => self.identities.release(place, seat, number, id),
             ToSupervisor::Beat { number, id } => self.identities.beat(place, number, id),
@@ -324,24 +331,14 @@ impl Supervisor {
                 if self.identities.is_held(place, number, &id) {
                     self.published.push(Published { from: place, channel: presence_channel(&id), payload });
                 }
-                None
+                return;
             }
             ToSupervisor::Publish { channel, payload } => {
-                self.published.push(Published { from: place, channel, payload });
-                None
+                return self.published.push(Published { from: place, channel, payload });
             }
-            ToSupervisor::Listens(topic) => {
-                self.topics.listens(place, topic);
-                None
-            }
-            ToSupervisor::Stopped(topic) => {
-                self.topics.stopped(place, topic);
-                None
-            }
-            ToSupervisor::Answer(answer) => {
-                self.questions.on_answer(place, answer);
-                None
-            }
+            ToSupervisor::Listens(topic) => return self.topics.listens(place, topic),
+            ToSupervisor::Stopped(topic) => return self.topics.stopped(place, topic),
+            ToSupervisor::Answer(answer) => return self.questions.on_answer(place, answer),
         };
         if let Some(order) = order {
             self.give(order);
@@ -365,8 +362,7 @@ impl Supervisor {
         }
     }
 
-    /// Lets those others know who have somebody who listens. What is published waits for a turn before that: whoever
-    /// was told that it listens before this was published has been heard of by then.
+    /// Lets those others know who have somebody who listens.
     fn relay(&mut self, published: Vec<Published>) {
         let mut places = Vec::new();
         for Published { from, channel, payload } in published {
@@ -427,6 +423,8 @@ impl Supervisor {
         let own = Own {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.phase == Phase::Draining,
+            channels: self.topics.channels(),
+            patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),
             dropped: self.dropped,
         };
@@ -451,6 +449,11 @@ impl Supervisor {
         // It may have more, and no edge will come for it: after the others.
         self.touched.push(id);
     }
+}
+
+/// The admin interface, if there is one.
+fn admin_of(settings: &Settings) -> Option<&ListenerSettings> {
+    settings.listeners.iter().find(|listener| !listener.protocol.serves_clients())
 }
 
 /// Whether a worker serves, or has at least shown that it does not.

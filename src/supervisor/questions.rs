@@ -6,6 +6,7 @@ use super::merge;
 use super::worker::Worker;
 use crate::fellows::{Answer, Question};
 use crate::proto::http::{Method, Request, Response, Status};
+use crate::table::Key;
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
 use std::fmt::Write as _;
@@ -59,6 +60,8 @@ pub(super) struct Questions {
 pub(super) struct Own {
     pub(super) uptime_seconds: f64,
     pub(super) draining: bool,
+    pub(super) channels: usize,
+    pub(super) patterns: usize,
     pub(super) identities_moved: u64,
     pub(super) dropped: u64,
 }
@@ -72,9 +75,10 @@ impl Questions {
         workers: &mut [Worker],
         now: Instant,
     ) -> Option<Response<'static>> {
-        let (about, whom, path) = match what(request, workers.len()) {
-            Ok(asked) => asked,
-            Err(response) => return Some(response),
+        let (about, places, path) = match route(request, workers.len()) {
+            Route::Here(response) => return Some(response),
+            Route::All(about) => (about, 0..workers.len(), request.path.clone()),
+            Route::One { place, key } => (About::One, place..place + 1, format!("/connections/{key}/end")),
         };
         if self.open.len() >= QUESTIONS_MAX {
             let text = "too many questions at once; ask again\n";
@@ -87,8 +91,7 @@ impl Questions {
             path,
             query: request.query.clone(),
         };
-        let all = whom.map_or(0..workers.len(), |one| one..one + 1);
-        let asked: Vec<_> = all.filter(|&at| workers[at].ask(&question)).collect();
+        let asked: Vec<_> = places.filter(|&place| workers[place].ask(&question)).collect();
         let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
         self.open.insert(self.last, Open { client, about, asked, answers: Vec::new(), deadline });
         None
@@ -135,56 +138,66 @@ impl Questions {
     }
 }
 
-type Asked = (About, Option<usize>, String);
-
-/// What a request asks, and whom: all, or the worker at that place; or what to answer without asking anybody.
-fn what(request: &Request, workers: usize) -> Result<Asked, Response<'static>> {
-    if request.origin.is_some() {
-        return Err(Response::text(Status::Forbidden, "requests from web pages are refused\n"));
-    }
-    let reading = matches!(request.method, Method::Get | Method::Head);
-    let path = request.path.as_str();
-    let about = match (reading, path) {
-        (true, "/") => return Err(Response::text(Status::Ok, INDEX)),
-        (true, "/healthz") => return Err(Response::text(Status::Ok, "ok\n")),
-        (true, "/metrics") => About::Metrics,
-        (true, "/readyz") => About::Readiness,
-        (true, "/audit") => About::Audit,
-        (true, "/connections") => About::Connections {
-            // Each of the workers says what is wrong with another one.
-            limit: request
-                .query_value("limit")
-                .map_or(LIST_DEFAULT, |text| text.parse().unwrap_or(LIST_DEFAULT)),
-        },
-        (false, _) if path.starts_with("/connections/") => {
-            let (one, path) = one_of(path, workers)?;
-            return Ok((About::One, Some(one), path));
-        }
-        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
-            return Err(Response::text(Status::MethodNotAllowed, "this path is for reading: use GET\n"));
-        }
-        (true, _) if path.starts_with("/connections/") => {
-            let text = "ending a connection is an action: use POST\n";
-            return Err(Response::text(Status::MethodNotAllowed, text));
-        }
-        (_, path) => {
-            return Err(Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}")));
-        }
-    };
-    Ok((about, None, path.to_owned()))
+/// Where a request is answered.
+enum Route {
+    /// Here, at once.
+    Here(Response<'static>),
+    /// By all workers together.
+    All(About),
+    /// By the worker at that place, which is to end a connection.
+    One { place: usize, key: Key },
 }
 
-/// The place of the worker that a path with a key is about, and the path as that worker knows it.
-fn one_of(path: &str, workers: usize) -> Result<(usize, String), Response<'static>> {
-    let rest = path.strip_prefix("/connections/").unwrap_or(path);
-    let found = rest.split_once('.').and_then(|(worker, rest)| {
-        let place = worker.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < workers)?;
-        Some((place, format!("/connections/{rest}")))
-    });
-    found.ok_or_else(|| {
+fn route(request: &Request, workers: usize) -> Route {
+    let here = |status, text: &'static str| Route::Here(Response::text(status, text));
+    if request.origin.is_some() {
+        return here(Status::Forbidden, "requests from web pages are refused\n");
+    }
+    let reading = matches!(request.method, Method::Get | Method::Head);
+    match (reading, request.path.as_str()) {
+        (true, "/") => here(Status::Ok, INDEX),
+        (true, "/healthz") => here(Status::Ok, "ok\n"),
+        (true, "/metrics") => Route::All(About::Metrics),
+        (true, "/readyz") => Route::All(About::Readiness),
+        (true, "/audit") => Route::All(About::Audit),
+        (true, "/connections") => Route::All(About::Connections { limit: limit(request) }),
+        (false, path) if path.starts_with("/connections/") => route_end(path, workers),
+        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
+            here(Status::MethodNotAllowed, "this path is for reading: use GET\n")
+        }
+        (true, path) if path.starts_with("/connections/") => {
+            here(Status::MethodNotAllowed, "ending a connection is an action: use POST\n")
+        }
+        (_, path) => Route::Here(no_such(path)),
+    }
+}
+
+/// Connections to be listed. What is wrong with the number, each of the workers says.
+fn limit(request: &Request) -> usize {
+    request.query_value("limit").and_then(|text| text.parse().ok()).unwrap_or(LIST_DEFAULT)
+}
+
+fn route_end(path: &str, workers: usize) -> Route {
+    let Some(name) = path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/end")) else {
+        return Route::Here(no_such(path));
+    };
+    let Some((place, key)) = connection_named(name, workers) else {
         let form = "it has the form 2.17-4711, the number of its worker first, as /connections lists it";
-        Response::text(Status::BadRequest, format!("{rest:?} names no connection of a worker: {form}\n"))
-    })
+        let text = format!("{name:?} names no connection of a worker: {form}\n");
+        return Route::Here(Response::text(Status::BadRequest, text));
+    };
+    Route::One { place, key }
+}
+
+/// The place of the worker that has the connection of that name, and its key there.
+fn connection_named(name: &str, workers: usize) -> Option<(usize, Key)> {
+    let (number, key) = name.split_once('.')?;
+    let place = number.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < workers)?;
+    Some((place, key.parse().ok()?))
+}
+
+fn no_such(path: &str) -> Response<'static> {
+    Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}"))
 }
 
 impl Open {
@@ -202,11 +215,14 @@ impl Open {
             workers[place].unanswered += 1;
         }
         let numbers: Vec<_> = silent.iter().map(|&place| workers[place].number).collect();
-        // A request that is refused is refused by all of them alike.
-        let refusal = self.answers.iter().find(|(_, answer)| {
-            answer.status >= 400 && self.about != About::Readiness || self.about == About::One
-        });
-        if let Some((_, answer)) = refusal {
+        let is_final = |answer: &Answer| match self.about {
+            About::One => true,
+            // That one is not ready is no refusal.
+            About::Readiness => false,
+            // What is refused is refused by all of them alike.
+            About::Metrics | About::Connections { .. } | About::Audit => answer.status >= 400,
+        };
+        if let Some((_, answer)) = self.answers.iter().find(|(_, answer)| is_final(answer)) {
             let status = Status::from_code(answer.status).unwrap_or(Status::Internal);
             return Response::text(status, answer.body.clone());
         }
@@ -254,6 +270,11 @@ fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> Str
     let help = "1 while the server drains: it says goodbye and accepts no clients.";
     page.put("linger_draining", "gauge", help, "", f64::from(u8::from(own.draining)));
     page.put("linger_workers", "gauge", "Workers that there are to be.", "", number(workers.len() as u64));
+    // A topic may have subscribers in several workers, each of which counts it.
+    let channels = number(own.channels as u64);
+    page.put("linger_channels", "gauge", "Channels with a subscriber.", "", channels);
+    let patterns = number(own.patterns as u64);
+    page.put("linger_patterns", "gauge", "Patterns with a subscriber.", "", patterns);
     let help = "Identities that went from a client of one worker to a client of another.";
     let moved = number(own.identities_moved);
     page.put("linger_identities_moved_total", "counter", help, "", moved);
@@ -270,4 +291,33 @@ fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> Str
         page.put("linger_worker_unanswered_total", "counter", help, &labels, number(worker.unanswered));
     }
     page.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_dropped_is_told_in_full_also_when_no_worker_answers() {
+        let mut workers = [Worker::new(1, Vec::new()), Worker::new(2, Vec::new())];
+        let own = Own {
+            uptime_seconds: 1.0,
+            draining: false,
+            channels: 0,
+            patterns: 0,
+            identities_moved: 0,
+            dropped: 1,
+        };
+        let body = "# HELP linger_relays_dropped_total D.\n# TYPE linger_relays_dropped_total counter\n\
+                    linger_relays_dropped_total 2\n";
+        let answer = Answer { number: 1, status: 200, body: body.to_owned() };
+        for answers in [vec![(0, answer)], Vec::new()] {
+            let page = metrics(&answers, &mut workers, own);
+            assert!(page.contains("\nlinger_relays_dropped_total 3\n"), "{} answers: {page}", answers.len());
+            assert!(
+                page.contains("# HELP linger_relays_dropped_total Messages and"),
+                "it is the sum's: {page}"
+            );
+        }
+    }
 }

@@ -57,6 +57,16 @@ impl Topics {
         }
     }
 
+    /// Channels that are listened to, each counted once.
+    pub(super) fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Likewise, patterns.
+    pub(super) fn patterns(&self) -> usize {
+        self.patterns.len()
+    }
+
     fn of(&mut self, topic: Topic) -> (&mut IndexMap<Vec<u8>, Vec<usize>>, Vec<u8>) {
         match topic {
             Topic::Channel(name) => (&mut self.channels, name),
@@ -108,9 +118,10 @@ mod tests {
         topics.stopped(1, pattern("never"));
         topics.gone(0);
         assert_eq!(listeners(&topics, "news"), [1, 2]);
+        assert_eq!((topics.channels(), topics.patterns()), (1, 1));
         assert_eq!(listeners(&topics, "x"), [2]);
         topics.gone(2);
         topics.stopped(1, channel("news"));
-        assert_eq!((topics.channels.len(), topics.patterns.len()), (0, 0));
+        assert_eq!((topics.channels(), topics.patterns()), (0, 0));
     }
 }

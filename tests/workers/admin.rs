@@ -36,18 +36,32 @@ fn clients_are_spread_over_the_workers_and_told_of_together() {
     assert_eq!((&answer["matched"], &answer["listed"]), (&64.into(), &3.into()));
     // What is wrong with a request is said as one process says it.
     assert!(server.admin("GET", "/connections?limit=x").0.contains("400"));
-    assert!(server.admin("POST", "/connections/17-1/end").0.contains("400"));
-    assert!(server.admin("POST", "/connections/5.17-1/end").0.contains("400"));
+    for name in ["17-1", "5.17-1", "1.x"] {
+        let (status, body) = server.admin("POST", &format!("/connections/{name}/end"));
+        assert!(status.contains("400"), "{name}: {status}");
+        assert!(
+            body.contains(&format!("{name:?} names no connection")) && body.contains("2.17-4711"),
+            "{body}"
+        );
+    }
+    let (status, body) = server.admin("POST", "/connections/1.17-1/stop");
+    assert!(status.contains("404") && body.contains("a server with several workers"), "{status} {body}");
     assert!(server.admin("GET", "/nowhere").0.contains("404"));
 
     // A key of the list ends its connection, and no other.
     let peer = clients[10].stream.local_addr().unwrap().to_string();
     let row = rows.iter().find(|row| row["peer"] == *peer).unwrap();
-    let (status, _) = server.admin("POST", &format!("/connections/{}/end", row["key"].as_str().unwrap()));
+    let key = row["key"].as_str().unwrap();
+    let end = || server.admin("POST", &format!("/connections/{key}/end"));
+    let (status, body) = end();
     assert!(status.contains("202"), "{status}");
+    assert_eq!(body, format!("connection {key} is being ended\n"), "by the key that was asked for");
     clients[10].expect("-GOODBYE local.kicked\r\n");
     drop(clients.remove(10));
     until("it to be gone", || server.connections("resp").len() == 63);
+    let (status, body) = end();
+    assert!(status.contains("404"), "{status}");
+    assert_eq!(body, format!("connection {key} is gone\n"));
     for client in &mut clients {
         client.ask("PING", "+PONG\r\n");
     }
@@ -97,6 +111,27 @@ fn the_merged_metrics_are_well_formed() {
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let judged = promtool.wait_with_output().unwrap();
     assert!(judged.status.success(), "{judged:?}");
+}
+
+#[test]
+fn an_audit_names_a_connection_as_the_list_does() {
+    // Nothing else is to end one that has closed and takes nothing, and the audit only tells of it.
+    let listen = "echo://127.0.0.1:0?send_buffer=64KiB&output_high=4KiB&output_low=1KiB&readiness=false&\
+                  tcp_info.interval=off&audit.end=off&audit.close_wait=200ms";
+    let server = start(2, listen, &["audit.interval=100ms"]);
+    let mut client = server.connect("echo");
+    until("reading is paused", || {
+        client.send([b'x'; 8 * 1024]);
+        server.metrics()["linger_connections_paused"] == 1.0
+    });
+    client.half_close();
+    let key = server.connections("echo")[0]["key"].clone();
+    until("the audit that finds it", || {
+        let (_, body) = server.admin("GET", "/audit");
+        let audit: Value = serde_json::from_str(&body).unwrap();
+        let mut found = audit["workers"].as_array().unwrap().iter().filter_map(|its| its["found"].as_array());
+        found.any(|rows| rows.iter().any(|row| row["kind"] == "close_wait" && row["key"] == key))
+    });
 }
 
 #[test]
@@ -155,6 +190,31 @@ fn the_admin_interface_of_all_workers_may_be_a_unix_socket() {
     server.signal("TERM");
     assert_eq!(server.wait_exit(), Some(0));
     assert!(!Path::new(&path).exists(), "its file goes with it");
+}
+
+#[test]
+fn who_never_completes_a_first_request_at_the_admin_interface_is_ended() {
+    let settings = ["admin.handshake_timeout=500ms", "admin.idle_timeout=1h"];
+    let server = start(2, RESP, &settings);
+    let get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let well = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\nCache-Control: \
+                no-store\r\nConnection: keep-alive\r\n\r\nok\n";
+    let mut asks = server.connect("admin");
+    asks.send(get);
+    asks.expect(well);
+    let begun = Instant::now();
+    let (mut silent, mut trickles) = (server.connect("admin"), server.connect("admin"));
+    assert_eq!(silent.read_to_end().unwrap(), b"");
+    let ended = begun.elapsed();
+    assert!(ended >= Duration::from_millis(500), "{ended:?}");
+    // What it sends after that is answered with a reset.
+    until("the end of the one that trickles", || {
+        crate::common::pass(Duration::from_millis(20));
+        trickles.stream.write_all(b"G").is_err()
+    });
+    // After its first request a client is idle, and has the time that it has for that.
+    asks.send(get);
+    asks.expect(well);
 }
 
 #[test]

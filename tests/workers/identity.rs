@@ -206,6 +206,27 @@ fn those_who_listen_hear_of_the_clients_of_all_workers() {
 }
 
 #[test]
+fn a_topic_that_several_workers_listen_to_is_counted_once() {
+    let server = start(2, RESP, &[]);
+    let mut clients = one_of_each(&server);
+    for client in &mut clients {
+        client.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+        client.ask("PSUBSCRIBE n*", "*3\r\n$10\r\npsubscribe\r\n$2\r\nn*\r\n:2\r\n");
+    }
+    let [mut one, mut two] = clients;
+    one.ask("SUBSCRIBE own", "*3\r\n$9\r\nsubscribe\r\n$3\r\nown\r\n:3\r\n");
+    let counted = || {
+        let metrics = server.metrics();
+        (metrics["linger_channels"], metrics["linger_patterns"])
+    };
+    assert_eq!(counted(), (2.0, 1.0));
+    two.ask("UNSUBSCRIBE news", "*3\r\n$11\r\nunsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    assert_eq!(counted(), (2.0, 1.0), "the other worker still listens");
+    drop(one);
+    until("its topics to be forgotten", || counted() == (0.0, 1.0));
+}
+
+#[test]
 fn a_flood_of_messages_from_another_worker_takes_no_more_memory_than_its_subscribers_leave_unread() {
     let server = start(2, RESP, &[]);
     let [one, two] = one_of_each(&server);

@@ -126,6 +126,17 @@ fn its_counts_are_the_servers_counts() {
     assert_eq!(server.stray_lines(), Vec::<String>::new());
 }
 
+#[test]
+fn spinning_keeps_the_same_schedule() {
+    let server = server();
+    let output =
+        load(&url(&server, "echo"), &["-c", "5", "--rate", "1000", "--spin", "-d", "500ms", "--json"]);
+    let run = json(&output);
+    assert_eq!(output.status.code(), Some(0), "{run}");
+    assert_eq!(count(&run, "/requests/sent") + count(&run, "/requests/overdue"), 500, "{run}");
+    assert_eq!(count(&run, "/requests/answered"), count(&run, "/requests/sent"), "{run}");
+}
+
 /// A run of 1.5 s in which the server is stopped for 400 ms.
 fn stalled(arguments: &[&str]) -> Value {
     let server = server();
@@ -501,6 +512,7 @@ fn what_makes_no_sense_is_told_in_a_sentence() {
         ("resp://127.0.0.1:1", &["--fault", "frieze=5%"], 2, "is not a fault"),
         ("resp://127.0.0.1:1", &["--fault", "rst=5%:for=1s"], 2, "it takes at"),
         ("resp://127.0.0.1:1", &["--fault", "rst=5%:at=1m"], 2, "after the load, which lasts 10s"),
+        ("resp://127.0.0.1:1", &["--spin"], 2, "which only --rate gives it"),
         ("resp://127.0.0.1:1", &["--fault", ""], 2, "nothing is given"),
         ("echo://127.0.0.1:1", &["--size", "9999999999999999999"], 2, "at most 1 MiB"),
         ("resp://127.0.0.1:1", &["--rate", "fast"], 2, "20k"),

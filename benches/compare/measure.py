@@ -161,7 +161,7 @@ def schedule_of(bench, up, connections):
 
 def latency_round(bench, up, number, connections, rate):
     where = {"round": number, "connections": connections, "schedule": rate}
-    measure_each(bench, up, "latencies", where, ["--rate", rate], bench.settings.seconds * 1.5)
+    measure_each(bench, up, "latencies", where, ["--rate", rate, "--spin"], bench.settings.seconds * 3)
 
 
 # ---- Lives: connect, one exchange, close ----------------------------------------------------------------

@@ -178,7 +178,8 @@ def latencies(data, pictures):
     pictures_of_latency(cells, pictures)
     shown = ["## Latency", "Open loop: requests have a schedule, and latency counts from when each was *due*, so a stall is "
              "charged for all it held up. The schedule is the same for all that do the same work: half of what the slowest "
-             "of them could do in the closed loop.",
+             "of them could do in the closed loop. The generator waits for the time of a request without sleeping "
+             "(`--spin`), so what waking it up takes is not in the figures.",
              "\n".join("- " + verdict_sentence(verdicts[quantile], quantile) for quantile in SHOWN),
              table(["work", "against", "connections", "schedule", *(f"{quantile}, ratio" for quantile in SHOWN),
                     "µs, linger · other: " + " / ".join(SHOWN)], rows)]

@@ -110,6 +110,8 @@ pub struct Plan {
     pub rate: Option<f64>,
     /// Latency is counted from when a request went out, whatever the schedule says.
     pub closed: bool,
+    /// Requests that are due soon are waited for without sleeping.
+    pub spin: bool,
     /// Bytes of payload in a request.
     pub size: usize,
     /// Requests under way on a connection.
@@ -187,6 +189,10 @@ impl Plan {
         wrong(
             self.judge == Judge::Nobody && self.closed && self.rate == Some(0.0),
             "--rate 0 sends nothing, so --closed means nothing".to_owned(),
+        );
+        wrong(
+            self.spin && self.rate.is_none_or(|rate| rate == 0.0),
+            "--spin waits for the time of the next request, which only --rate gives it".to_owned(),
         );
         for fault in self.faults.shares().iter().map(|share| share.fault) {
             wrong(

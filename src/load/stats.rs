@@ -224,7 +224,7 @@ pub struct Totals {
     pub ramp_s: f64,
     /// How long requests went out, in seconds.
     pub load_s: f64,
-    /// CPU time used while they did.
+    /// CPU time used while they did; not that of waiting without sleep.
     pub cpu_s: f64,
     /// CPU time that the server used meanwhile, if it was asked for.
     pub server_cpu_s: Option<f64>,

@@ -253,6 +253,7 @@ impl<K: Connector> Engine<K> {
                 break;
             };
             let Some(due) = self.schedule.take(self.now) else { break };
+            self.idle_since = None;
             if due >= self.unblocked {
                 self.totals.lag.record(self.now.since(due));
             }

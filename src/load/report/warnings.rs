@@ -234,6 +234,7 @@ mod tests {
             ramp: None,
             rate: Some(1000.0),
             closed: false,
+            spin: false,
             size: 64,
             pipeline: 1,
             duration: Duration::from_secs(10),

@@ -34,6 +34,8 @@ pub struct Counter {
 pub struct Counts {
     /// One for each reason, or group of reasons of which any will do.
     pub rows: Vec<CountRow>,
+    /// Endings that may have any reason.
+    pub free: u64,
 }
 
 /// One reason, or those of which any will do.
@@ -50,7 +52,9 @@ pub struct CountRow {
 impl Counts {
     /// How many endings are too many, or missing.
     pub fn wrong(&self) -> u64 {
-        self.rows.iter().map(|row| row.expected.abs_diff(row.counted)).sum()
+        let missing: u64 = self.rows.iter().map(|row| row.expected.saturating_sub(row.counted)).sum();
+        let surplus: u64 = self.rows.iter().map(|row| row.counted.saturating_sub(row.expected)).sum();
+        missing + surplus.saturating_sub(self.free)
     }
 }
 
@@ -152,7 +156,7 @@ fn compare(totals: &Totals, truth: impl Fn(Fault) -> Truth, ended: impl Fn(&Reas
             rows.push(CountRow { reasons: names(&[*reason]), expected: 0, counted });
         }
     }
-    Counts { rows }
+    Counts { rows, free: totals.excused }
 }
 
 fn names(reasons: &[Reason]) -> Vec<&'static str> {
@@ -200,6 +204,8 @@ mod tests {
             }
         };
         assert_eq!(compare(&totals(), truth, ends(0)).wrong(), 0);
+        let held_up = Totals { excused: 3, ..totals() };
+        assert_eq!(compare(&held_up, truth, ends(4)).wrong(), 1);
         let counts = compare(&totals(), truth, ends(4));
         assert_eq!(counts.wrong(), 4);
         assert_eq!(

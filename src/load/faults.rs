@@ -237,9 +237,14 @@ impl Fault {
             Silence::For(length) => length.min(ended),
             Silence::Forever => ended,
         };
-        // What must not come is not waited for patiently.
-        let unnoticed = self.truth(manner, contract) == Truth::Unnoticed;
-        silence + if unnoticed { EDGE } else { contract.patience }
+        match (self.truth(manner, contract), self.parameter()) {
+            (Truth::Ends(_) | Truth::Revives, _) => silence + contract.patience,
+            // What must not come is waited for only as long as it lasts.
+            (Truth::Stays | Truth::Unnoticed, Some(Parameter::For)) => {
+                manner.time().unwrap_or_default() + EDGE
+            }
+            (Truth::Stays | Truth::Unnoticed, _) => Duration::ZERO,
+        }
     }
 
     /// Whether it can be told only where the server expects to hear of its clients.
@@ -280,10 +285,14 @@ mod tests {
             (Fault::LateBeat, Manner::default(), 17),
             (Fault::LateBeat, lasting(11), 16),
             (Fault::SlowRead, Manner::default(), 49),
+            (Fault::Trickle, Manner::default(), 0),
         ] {
             let due = fault.due(manner, &CONTRACT);
             assert_eq!(due, Duration::from_secs(seconds), "{fault} {manner:?}");
         }
+        // Until it is over, where nothing is to come of it.
+        assert_eq!(Fault::SlowRead.due(lasting(20), &CONTRACT), Duration::from_secs(20) + EDGE);
+        assert_eq!(Fault::Vanish.due(lasting(9), &CONTRACT), Duration::from_secs(9) + EDGE);
     }
 
     #[test]

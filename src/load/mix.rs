@@ -1,6 +1,7 @@
 //! Which share of the clients commits which fault, and how: `fin=10%,freeze=5%:for=20s`.
 
 use super::faults::{Contract, EDGE, Fault, Manner, Own, Parameter, Silence, Truth};
+use super::schedule::share;
 use super::units::parse_duration;
 use crate::time::Duration;
 
@@ -81,6 +82,22 @@ impl Mix {
     /// What cannot be: one sentence each.
     pub fn mistakes(&self, limits: &Limits<'_>) -> impl Iterator<Item = String> {
         self.0.iter().flat_map(|share| share.mistakes(limits))
+    }
+
+    /// What process `index` of `of` does of it: all of them together do it to the client.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a count")]
+    pub fn part(&self, clients: u32, index: u32, of: u32) -> Self {
+        let own = f64::from(share(clients, index, of).max(1));
+        let mut before = 0;
+        let parts = self.0.iter().map(|part| {
+            let count = (part.of_all * f64::from(clients)).round() as u32;
+            // One after the other, whoever it is that misbehaves.
+            let mine = (before..before + count).filter(|place| place % of == index).count();
+            before += count;
+            Share { of_all: f64::from(u32::try_from(mine).unwrap_or(u32::MAX)) / own, ..*part }
+        });
+        Self(parts.collect())
     }
 
     /// One entry for each of `clients`: its fault or none, spread evenly among them. The same every time.
@@ -262,6 +279,25 @@ mod tests {
         assert_eq!(mix.draw(0), []);
         assert_eq!(Mix::parse("rst=100%").unwrap().draw(1), [Some(Fault::Rst)]);
         assert!(Mix::parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn processes_share_it_to_the_client() {
+        for (text, clients, of) in
+            [("fin=20%,rst=20%,vanish=60%", 20, 3), ("fin=10%,rst=10%", 9, 4), ("fin=1%", 7, 2)]
+        {
+            let whole = Mix::parse(text).unwrap();
+            let drawn = |mix: &Mix, clients: u32| -> Vec<Fault> {
+                let mut drawn: Vec<_> = mix.draw(clients as usize).into_iter().flatten().collect();
+                drawn.sort();
+                drawn
+            };
+            let parts =
+                (0..of).map(|index| drawn(&whole.part(clients, index, of), share(clients, index, of)));
+            let mut together: Vec<_> = parts.flatten().collect();
+            together.sort();
+            assert_eq!(together, drawn(&whole, clients), "{text} by {clients} clients of {of} processes");
+        }
     }
 
     #[test]

@@ -58,7 +58,10 @@ pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<
         if procs > 1 { procs::together(arguments, procs, &mut on) } else { procs::alone(&plan, &mut on) };
     progress.finish();
     let engine::Outcome { totals, verdicts } = outcome?;
-    let counts = counter.as_mut().map(|counter| counter.settle(&totals, &plan)).transpose()?;
+    let counts = match &mut counter {
+        Some(counter) if !totals.cut => Some(counter.settle(&totals, &plan)?),
+        Some(_) | None => None,
+    };
     doubts.extend(warnings::after(&plan, &totals));
     Ok(Finished { plan, url, procs, totals, verdicts, counts, points, warnings: doubts })
 }

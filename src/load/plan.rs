@@ -246,6 +246,7 @@ impl Plan {
             ramp: each(self.ramp),
             rate: each(self.rate),
             churn: each(self.churn),
+            faults: self.faults.part(self.connections, index, of),
             prefix: format!("{}{index}-", self.prefix),
             ..self.clone()
         }

@@ -242,6 +242,10 @@ pub struct Totals {
     pub troubles: Troubles,
     /// It was ended early, by a signal.
     pub interrupted: bool,
+    /// It was ended at once, by a second one: verdicts were not waited for.
+    pub cut: bool,
+    /// Misdeeds that were not what they were to be, because the generator was held up: `skipped` has them, too.
+    pub excused: u64,
     /// Faults that could not be committed, and why.
     pub skipped: IndexMap<Fault, (u64, String)>,
 }
@@ -283,6 +287,8 @@ impl Totals {
         }
         self.troubles.merge(&other.troubles);
         self.interrupted |= other.interrupted;
+        self.cut |= other.cut;
+        self.excused += other.excused;
         for (&fault, (count, why)) in &other.skipped {
             self.skipped.entry(fault).or_insert_with(|| (0, why.clone())).0 += count;
         }

@@ -150,10 +150,7 @@ impl Ledger {
     pub fn wanted_until(&self, patience: Duration) -> Option<Instant> {
         let contract = Contract { patience, ..self.contract };
         let open = self.records.iter().filter(|record| record.standing == Standing::Open);
-        open.filter_map(|record| record.misdeed)
-            .filter(|&(fault, _)| self.truth(fault) != Truth::Stays)
-            .map(|(fault, at)| at + self.mix.due(fault, &contract))
-            .max()
+        open.filter_map(|record| record.misdeed).map(|(fault, at)| at + self.mix.due(fault, &contract)).max()
     }
 
     /// Misdeeds committed, and how many of them were judged.
@@ -161,14 +158,19 @@ impl Ledger {
         (self.misdeeds, self.judged)
     }
 
-    /// The truth table.
-    pub fn verdicts(&self) -> Verdicts {
+    /// The truth table, as far as verdicts are due at `now`.
+    pub fn verdicts(&self, now: Instant) -> Verdicts {
         let mut verdicts = Verdicts { suspects: self.suspects, ..Verdicts::default() };
         let cases = (0..).zip(&self.records).filter(|(_, record)| record.standing != Standing::Excused);
         for (number, record) in cases {
             let said = record.said();
             let truth = record.misdeed.map_or(Truth::Stays, |(fault, _)| self.truth(fault));
             let right = record.is_right(truth);
+            let due = record.misdeed.map(|(fault, at)| at + self.mix.due(fault, &self.contract));
+            if record.standing == Standing::Open && !right && due.is_some_and(|due| due > now) {
+                // It may still come.
+                continue;
+            }
             match record.misdeed {
                 Some((fault, _)) => verdicts.rows.entry(fault).or_default().add(&said, right),
                 None => verdicts.healthy.add(&said, right),
@@ -360,7 +362,7 @@ mod tests {
         let verdict = hear(&mut ledger, 0, "offline {\"reason\":\"peer.fin\",\"class\":\"peer\"}", 1250);
         assert_eq!(verdict, Some((Fault::Fin, Duration::from_millis(250))));
         assert_eq!(ledger.wanted_until(CONTRACT.patience), None);
-        let verdicts = ledger.verdicts();
+        let verdicts = ledger.verdicts(Instant::NEVER);
         assert_eq!(
             (verdicts.wrong_count(), verdicts.rows[&Fault::Fin].right, verdicts.healthy.right),
             (0, 1, 1)
@@ -373,7 +375,8 @@ mod tests {
         hear(&mut ledger, 0, "offline {\"reason\":\"peer.fin\"}", 1100);
         hear(&mut ledger, 2, "offline {\"reason\":\"local.idle\"}", 1200);
         assert_eq!(ledger.wanted_until(CONTRACT.patience), Some(ms(8000)), "the frozen one: 2 s + 4 s + 1 s");
-        let verdicts = ledger.verdicts();
+        assert_eq!(ledger.verdicts(ms(7999)).wrong_count(), 2, "it may still come");
+        let verdicts = ledger.verdicts(Instant::NEVER);
         let said: Vec<_> = verdicts
             .wrong
             .iter()
@@ -395,7 +398,7 @@ mod tests {
         let mut ledger = ledger(&[Some(Fault::Reboot), Some(Fault::Reboot)]);
         assert!(hear(&mut ledger, 0, "online", 1500).is_some());
         hear(&mut ledger, 1, "offline {\"reason\":\"lost.heartbeat\"}", 1500);
-        let row = &ledger.verdicts().rows[&Fault::Reboot];
+        let row = &ledger.verdicts(Instant::NEVER).rows[&Fault::Reboot];
         assert_eq!(
             (row.clients, row.right, row.said["peer.replaced"], row.said["lost.heartbeat"]),
             (2, 1, 1, 1)
@@ -407,7 +410,7 @@ mod tests {
         let mut ledger = ledger(&[Some(Fault::LateBeat), Some(Fault::LateBeat), Some(Fault::Trickle)]);
         assert_eq!(hear(&mut ledger, 0, "suspect", 3000), None);
         assert!(hear(&mut ledger, 0, "revived", 4000).is_some());
-        let verdicts = ledger.verdicts();
+        let verdicts = ledger.verdicts(Instant::NEVER);
         assert_eq!(verdicts.rows[&Fault::LateBeat].right, 1);
         assert_eq!(verdicts.rows[&Fault::Trickle].right, 1);
         assert_eq!((verdicts.wrong_count(), verdicts.suspects), (1, 1));
@@ -425,7 +428,7 @@ mod tests {
         hear(&mut ledger, 0, "suspect", 1900);
         hear(&mut ledger, 1, "suspect", 1900);
         ledger.excuse(1);
-        let verdicts = ledger.verdicts();
+        let verdicts = ledger.verdicts(Instant::NEVER);
         let row = &verdicts.rows[&Fault::Freeze];
         assert_eq!((row.clients, row.right, verdicts.wrong[0].said.as_str()), (2, 1, "suspect"));
     }
@@ -452,8 +455,8 @@ mod tests {
 
     #[test]
     fn tables_of_several_processes_add_up() {
-        let mut one = ledger(&[Some(Fault::Fin), None]).verdicts();
-        one.merge(ledger(&[Some(Fault::Fin), None, None]).verdicts());
+        let mut one = ledger(&[Some(Fault::Fin), None]).verdicts(Instant::NEVER);
+        one.merge(ledger(&[Some(Fault::Fin), None, None]).verdicts(Instant::NEVER));
         assert_eq!((one.rows[&Fault::Fin].clients, one.healthy.clients, one.wrong.len()), (2, 3, 2));
     }
 }

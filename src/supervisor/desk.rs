@@ -105,13 +105,12 @@ impl Desk {
     /// When to close a connection on which nothing moves until then.
     fn deadline(&self, client: &Client) -> Instant {
         let bounds = self.settings.as_ref().map(|settings| &settings.policy.bounds);
+        let idle = bounds.and_then(|bounds| bounds.idle_timeout).unwrap_or(IDLE);
         let timeout = match client.stage {
-            Stage::Opening => bounds.and_then(|bounds| bounds.handshake_timeout),
+            Stage::Opening => bounds.and_then(|bounds| bounds.handshake_timeout).or(Some(idle)),
             // The workers have a deadline of their own.
             Stage::Asking(_) => None,
-            Stage::Reading | Stage::Closing | Stage::Broken => {
-                Some(bounds.and_then(|bounds| bounds.idle_timeout).unwrap_or(IDLE))
-            }
+            Stage::Reading | Stage::Closing | Stage::Broken => Some(idle),
         };
         timeout.map_or(Instant::NEVER, |timeout| client.moved + timeout)
     }

@@ -193,7 +193,9 @@ fn route_end(path: &str, workers: usize) -> Route {
 fn connection_named(name: &str, workers: usize) -> Option<(usize, Key)> {
     let (number, key) = name.split_once('.')?;
     let place = number.parse::<usize>().ok()?.checked_sub(1).filter(|place| *place < workers)?;
-    Some((place, key.parse().ok()?))
+    let key: Key = key.parse().ok()?;
+    // As it is listed, and in no other way.
+    (name == format!("{}.{key}", place + 1)).then_some((place, key))
 }
 
 fn no_such(path: &str) -> Response<'static> {

@@ -151,7 +151,7 @@ fn a_linger_on_the_listener_is_inherited_too() {
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn more_connections_than_there_are_client_ports() {
-    let _sysctl = Sysctl::set("net.ipv4.ip_local_port_range", "40000 40003");
+    let _sysctl = Sysctl::set("net.ipv4.ip_local_port_range", "20010 20013");
     let to = SocketAddr::from(([127, 0, 0, 1], 7000));
     let server = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     server.bind(&address(to)).unwrap();

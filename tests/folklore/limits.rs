@@ -210,7 +210,8 @@ fn tcp_orphan_retries_of_one_gives_a_closed_socket_up_at_once() {
 fn a_connection_going_out_holds_a_servers_port_unless_that_is_reserved() {
     let other = listener_alone();
     let to = other.local_addr().unwrap();
-    let _range = Sysctl::set("net.ipv4.ip_local_port_range", "40000 40001");
+    // Where no other test has ever had a connection whose TIME_WAIT would hold the port.
+    let _range = Sysctl::set("net.ipv4.ip_local_port_range", "20000 20001");
     let server = |port: u16| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
@@ -218,11 +219,11 @@ fn a_connection_going_out_holds_a_servers_port_unless_that_is_reserved() {
     };
     let out = || TcpStream::connect(to);
     let held = [out().unwrap(), out().unwrap()];
-    assert_eq!(server(40_000).unwrap_err().kind(), ErrorKind::AddrInUse);
+    assert_eq!(server(20_000).unwrap_err().kind(), ErrorKind::AddrInUse);
     held.into_iter().for_each(reset);
-    let _reserved = Sysctl::set("net.ipv4.ip_local_reserved_ports", "40000");
+    let _reserved = Sysctl::set("net.ipv4.ip_local_reserved_ports", "20000");
     let _clients: Vec<_> = (0..4).map_while(|_| out().ok()).collect();
-    server(40_000).unwrap();
+    server(20_000).unwrap();
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn clients_are_spread_over_the_workers_and_told_of_together() {
     assert_eq!((&answer["matched"], &answer["listed"]), (&64.into(), &3.into()));
     // What is wrong with a request is said as one process says it.
     assert!(server.admin("GET", "/connections?limit=x").0.contains("400"));
-    for name in ["17-1", "5.17-1", "1.x"] {
+    for name in ["+1.0-1", "01.0-1", "1.0-+1", "17-1", "5.17-1", "1.x"] {
         let (status, body) = server.admin("POST", &format!("/connections/{name}/end"));
         assert!(status.contains("400"), "{name}: {status}");
         assert!(
@@ -215,6 +215,14 @@ fn who_never_completes_a_first_request_at_the_admin_interface_is_ended() {
     // After its first request a client is idle, and has the time that it has for that.
     asks.send(get);
     asks.expect(well);
+}
+
+#[test]
+fn who_never_says_anything_is_ended_as_idle_where_there_is_no_handshake_timeout() {
+    let server = start(2, RESP, &["admin.handshake_timeout=off", "admin.idle_timeout=500ms"]);
+    let begun = Instant::now();
+    assert_eq!(server.connect("admin").read_to_end().unwrap(), b"");
+    assert!(begun.elapsed() >= Duration::from_millis(500), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::Engine;
 use super::open::command;
 use crate::load::client::{Client, State};
 use crate::load::faults::{Fault, Manner, Own, Silence, Truth};
-use crate::load::plan::Scheme;
+use crate::load::plan::{Judge, Scheme};
 use crate::net::{CloseHow, Connector, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -78,6 +78,7 @@ impl<K: Connector> Engine<K> {
         client.state = State::Quieting;
         client.act_at = Instant::NEVER;
         self.up -= 1;
+        self.quieting += 1;
         let fault = client.fault;
         let silent = fault.is_some_and(|fault| self.silence(fault) != Silence::None);
         let timed = fault.is_some_and(|fault| self.plan.faults.manner(fault).time().is_some());
@@ -122,9 +123,13 @@ impl<K: Connector> Engine<K> {
                 client.act_at = self.now + QUIET_STEP;
                 return self.arm(key);
             }
-            if let Err(refused) = self.kernel.go_deaf(&client.stream) {
-                return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
-            }
+        }
+        client.state = State::Misbehaving;
+        self.quieting -= 1;
+        if matches!(fault, Fault::Vanish | Fault::Reboot)
+            && let Err(refused) = self.kernel.go_deaf(&client.stream)
+        {
+            return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
         }
         self.ledger.commit(number, fault, self.now);
         *self.totals.misdeeds.entry(fault).or_default() += 1;
@@ -286,6 +291,9 @@ impl<K: Connector> Engine<K> {
 
     /// Whether we were held up so long that the server ought to say something else of this than it was to.
     fn was_late(&self, fault: Fault, lasted: Duration) -> bool {
+        if self.plan.judge == Judge::Nobody {
+            return false;
+        }
         let (manner, contract) = (self.plan.faults.manner(fault), &self.plan.contract);
         let really = Manner { own: Some(Own::Time(lasted)), ..manner };
         fault.truth(really, contract) != fault.truth(manner, contract)
@@ -296,6 +304,7 @@ impl<K: Connector> Engine<K> {
         let Some(client) = self.table.get(key) else { return };
         self.ledger.excuse(client.number);
         self.totals.misdeeds.entry(fault).and_modify(|count| *count -= 1);
+        self.totals.excused += 1;
         self.count_skipped(fault, "the generator was held up, and it lasted longer than it was to");
         self.resume(key, State::Leaving);
     }

@@ -1,24 +1,25 @@
 //! The loop of the generator: one thread, one poll, every client; no allocation on the path of a request.
 //!
-//! The turn stands in `Engine::turn`, the course of a run in [`Phase`]. `open` makes connections, `traffic`
-//! sends requests and takes answers, `misdeeds` commits faults, `watch` hears what the server says of it all.
+//! The turn stands in `Engine::turn`. `course` has the phases of a run; `open` makes connections, `traffic` sends
+//! requests and takes answers, `misdeeds` commits faults, `watch` hears what the server says of it all.
 
+mod course;
 mod misdeeds;
 mod open;
 mod traffic;
 mod watch;
 
 use super::client::{Client, State};
-use super::faults::Fault;
 use super::plan::{Judge, Plan};
 use super::proto::Wire;
 use super::schedule::Schedule;
-use super::stats::{Interval, Totals, Trouble};
+use super::stats::{Interval, Totals};
 use super::verdicts::{Ledger, Verdicts};
-use crate::net::{CloseHow, Connector, Fatal, Ready, Signal, Stream as _, Token};
+use crate::net::{Connector, Fatal, Ready, Token};
 use crate::table::{Key, Table};
 use crate::time::{Duration, Instant};
 use crate::timer::Wheel;
+pub use course::Phase;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -29,40 +30,6 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const SPIN: Duration = Duration::from_micros(100);
 /// How often the course of the run is told.
 const INTERVAL: Duration = Duration::from_secs(1);
-
-/// Where in the run the engine is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub enum Phase {
-    /// The connection that hears the verdicts is being made. It comes first, so that nothing is missed.
-    Watching,
-    /// Connections are being made.
-    Ramping,
-    /// All are up; others of the same run may not be there yet.
-    Ready,
-    /// Requests go out.
-    Loading,
-    /// None goes out any more; answers are waited for.
-    Draining,
-    /// Verdicts are waited for.
-    Settling,
-    /// The run is over.
-    Done,
-}
-
-impl Phase {
-    /// For people.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Watching => "subscribing",
-            Self::Ramping => "connecting",
-            Self::Ready => "ready",
-            Self::Loading => "loading",
-            Self::Draining => "draining",
-            Self::Settling => "waiting for verdicts",
-            Self::Done => "done",
-        }
-    }
-}
 
 /// Who is told along the way; false: nobody listens any more, and the run is over.
 pub type Tell<'a> = &'a mut dyn FnMut(News) -> bool;
@@ -119,6 +86,8 @@ pub struct Engine<K: Connector> {
     churn_slot: u32,
     /// Clients up.
     up: u64,
+    /// Clients that are about to commit their faults.
+    quieting: u64,
     /// Requests under way.
     in_flight: u64,
     watcher: Option<Key>,
@@ -168,6 +137,7 @@ impl<K: Connector> Engine<K> {
             churn: Schedule::new(now, 0.0, now),
             churn_slot: 0,
             up: 0,
+            quieting: 0,
             in_flight: 0,
             watcher: None,
             ledger: Ledger::new(plan.prefix.clone(), plan.faults.clone(), plan.contract),
@@ -243,8 +213,12 @@ impl<K: Connector> Engine<K> {
 
     /// Whether the next request is so near that it is waited for without sleeping.
     fn spins(&self) -> bool {
-        let soon = |at: Instant| at < self.now + SPIN;
-        self.plan.spin && self.phase == Phase::Loading && self.schedule.next().is_some_and(soon)
+        self.plan.spin && self.next_send().is_some_and(|at| at < self.now + SPIN)
+    }
+
+    /// When the next request is due, if there is a client for it.
+    fn next_send(&self) -> Option<Instant> {
+        self.schedule.next().filter(|_| self.phase == Phase::Loading && !self.free.is_empty())
     }
 
     /// Until when there is nothing to do but to hear.
@@ -254,196 +228,11 @@ impl<K: Connector> Engine<K> {
         consider(self.wheel.next_deadline());
         consider(self.next_open());
         if self.phase == Phase::Loading {
-            consider(self.schedule.next().filter(|_| !self.free.is_empty()));
+            let early = if self.plan.spin { SPIN } else { Duration::ZERO };
+            consider(self.next_send().map(|at| at.before(early)));
             consider(self.churn.next());
         }
         deadline
-    }
-
-    fn take_signals(&mut self, on: Tell<'_>) {
-        while let Some(signal) = self.kernel.next_signal() {
-            match signal {
-                Signal::Report => self.wait_for_go = false,
-                Signal::Reload | Signal::Child => {}
-                Signal::Terminate if self.totals.interrupted => self.enter(Phase::Done, on),
-                Signal::Terminate => {
-                    self.totals.interrupted = true;
-                    match self.phase {
-                        Phase::Loading => self.phase_ends = self.now,
-                        Phase::Watching | Phase::Ramping | Phase::Ready => self.enter(Phase::Done, on),
-                        Phase::Draining | Phase::Settling | Phase::Done => {}
-                    }
-                }
-            }
-        }
-    }
-
-    /// Goes on to the next phase, if this one is over.
-    fn step(&mut self, on: Tell<'_>) {
-        let over = self.now >= self.phase_ends;
-        match self.phase {
-            Phase::Watching if over => {
-                let why = "no answer to PSUBSCRIBE; is this linger's resp listener?";
-                self.fail("subscribe to presence", why);
-            }
-            Phase::Ramping if self.opening.is_over() => self.enter(Phase::Ready, on),
-            Phase::Ramping if over => {
-                self.opening.stop();
-                self.enter(Phase::Ready, on);
-            }
-            Phase::Ready if !self.wait_for_go => self.enter(Phase::Loading, on),
-            Phase::Loading if over => self.enter(Phase::Draining, on),
-            Phase::Draining if over || self.in_flight == 0 => self.enter(Phase::Settling, on),
-            Phase::Settling => match self.verdicts_until() {
-                Some(until) if until > self.now => self.phase_ends = until,
-                Some(_) | None => self.enter(Phase::Done, on),
-            },
-            Phase::Watching
-            | Phase::Ramping
-            | Phase::Ready
-            | Phase::Loading
-            | Phase::Draining
-            | Phase::Done => {}
-        }
-    }
-
-    /// Until when the clients have to stay for the sake of verdicts that are not there yet.
-    fn verdicts_until(&self) -> Option<Instant> {
-        match self.plan.judge {
-            Judge::Presence if self.plan.identities => self.ledger.wanted_until(self.plan.contract.patience),
-            // Counters are looked at afterwards, with patience.
-            Judge::Admin(_) => self.ledger.wanted_until(Duration::ZERO),
-            Judge::Presence | Judge::Nobody => None,
-        }
-    }
-
-    fn enter(&mut self, phase: Phase, on: Tell<'_>) {
-        self.phase = phase;
-        self.phase_ends = Instant::NEVER;
-        match phase {
-            Phase::Watching => {}
-            Phase::Ramping => {
-                self.opening.begin(&self.plan, self.now);
-                self.phase_ends = self.opening.patience_ends(&self.plan);
-            }
-            Phase::Ready => {
-                self.totals.ramp_s = self.now.since(self.began).as_secs_f64();
-                self.totals.up = self.up;
-                self.heeded(on(News::Ready));
-            }
-            Phase::Loading => self.begin_load(),
-            Phase::Draining => {
-                self.end_load();
-                self.begin_the_rest();
-            }
-            Phase::Settling => {
-                let words = || {
-                    let doubt = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
-                    format!("{} requests had no answer when the run ended{doubt}", self.in_flight)
-                };
-                self.totals.troubles.add(Trouble::Unanswered, self.in_flight, words);
-            }
-            Phase::Done => self.tell_interval(on),
-        }
-        // Some phases are over as they begin.
-        if phase != Phase::Done {
-            self.step(on);
-        }
-    }
-
-    fn begin_load(&mut self) {
-        self.load_began = self.now;
-        self.cpu_before = self.kernel.cpu_time();
-        self.waited_before = self.kernel.waited();
-        self.server_before = self.server_cpu();
-        let end = self.now + self.plan.duration;
-        self.phase_ends = end;
-        self.schedule = Schedule::new(self.now, self.plan.rate.unwrap_or(0.0), end);
-        self.churn = Schedule::new(self.now, self.plan.churn.unwrap_or(0.0), end);
-        self.unblocked = self.now;
-        self.assign_faults();
-        let clients: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
-        for key in clients {
-            self.offer(key);
-        }
-    }
-
-    fn end_load(&mut self) {
-        self.totals.load_s = self.now.since(self.load_began).as_secs_f64();
-        let worked = self.kernel.cpu_time().saturating_sub(self.cpu_before).saturating_sub(self.spun);
-        self.totals.cpu_s = worked.as_secs_f64();
-        self.totals.waited_s = self.kernel.waited().saturating_sub(self.waited_before).as_secs_f64();
-        self.totals.in_time = self.totals.answered;
-        self.totals.server_cpu_s = self
-            .server_cpu()
-            .zip(self.server_before)
-            .map(|(now, before)| now.saturating_sub(before).as_secs_f64());
-        self.totals.overdue = self.schedule.overdue(self.now);
-        self.opening.stop();
-        self.phase_ends = self.now + self.plan.contract.patience;
-    }
-
-    fn server_cpu(&mut self) -> Option<Duration> {
-        self.plan.server.and_then(|pid| self.kernel.cpu_time_of(pid))
-    }
-
-    fn tell_interval(&mut self, on: Tell<'_>) {
-        let (misdeeds, judged) = self.ledger.progress();
-        self.totals.request.add(&self.interval.latency);
-        let interval = Interval {
-            at_s: self.now.since(self.began).as_secs_f64(),
-            seconds: self.now.since(self.interval_began).as_secs_f64(),
-            up: self.up,
-            troubles: self.totals.troubles.total(),
-            misdeeds,
-            judged,
-            ..std::mem::take(&mut self.interval)
-        };
-        self.interval_began = self.now;
-        let phase = self.phase;
-        self.heeded(on(News::Interval(phase, Box::new(interval))));
-    }
-
-    fn heeded(&mut self, listened: bool) {
-        if !listened {
-            self.phase = Phase::Done;
-        }
-    }
-
-    /// Parts from everybody. What the server says from now on is not held against it.
-    fn finish(mut self) -> Outcome {
-        if self.totals.load_s == 0.0 && self.load_began < self.now {
-            self.end_load();
-        }
-        let verdicts = self.watches().then(|| self.ledger.verdicts());
-        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            if let Some(client) = self.table.remove(key) {
-                let how = self.last_close(&client);
-                client.stream.close(how);
-            }
-        }
-        self.graveyard.drain(..).for_each(|stream| stream.close(CloseHow::Reset));
-        Outcome { totals: self.totals, verdicts }
-    }
-
-    /// How a client parts that is still there when the run ends.
-    fn last_close(&mut self, client: &Client<K::Stream>) -> CloseHow {
-        let misbehaves = client.state == State::Misbehaving;
-        let stays = client.fault.is_some_and(|fault| !self.ends(fault));
-        let unread = misbehaves && client.fault == Some(Fault::SlowRead) || client.state == State::CatchingUp;
-        if stays && unread {
-            // A close with unread input is a reset, whatever was meant.
-            self.totals.left_unread += 1;
-            return CloseHow::Reset;
-        }
-        let well = matches!(client.state, State::Greeting | State::Up | State::Quieting);
-        if well || stays && misbehaves {
-            self.totals.left += 1;
-            return CloseHow::Plain;
-        }
-        // Those who took no part have no say in it either; and nothing of them may linger here.
-        CloseHow::Reset
     }
 
     /// Ends the run: it makes no sense.
@@ -454,6 +243,7 @@ impl<K: Connector> Engine<K> {
     /// Deadlines of single clients.
     fn expire(&mut self) {
         while let Some(index) = self.wheel.expire(self.now) {
+            self.idle_since = None;
             if let Some(key) = self.table.key_at(index) {
                 self.on_deadline(key);
             }

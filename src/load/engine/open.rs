@@ -126,6 +126,7 @@ impl<K: Connector> Engine<K> {
         let sources = &self.plan.sources;
         let from = (!sources.is_empty()).then(|| sources[self.opening.next_source % sources.len()]);
         self.opening.next_source += 1;
+        self.idle_since = None;
         let key = self.table.next_key();
         let now = self.kernel.now();
         let stream = self.kernel.connect(from, self.plan.target.address, key.token())?;
@@ -243,7 +244,8 @@ impl<K: Connector> Engine<K> {
         match client.state {
             State::Connecting | State::Greeting => self.opening.connecting -= 1,
             State::Up => self.up -= 1,
-            State::Quieting | State::Misbehaving | State::CatchingUp | State::Leaving => {}
+            State::Quieting => self.quieting -= 1,
+            State::Misbehaving | State::CatchingUp | State::Leaving => {}
         }
         self.in_flight -= u64::from(client.in_flight);
         self.totals.moot += u64::from(client.in_flight);

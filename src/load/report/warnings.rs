@@ -157,7 +157,7 @@ fn schedule(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
     );
     let due = totals.sent + totals.overdue;
     doubts.warn(
-        totals.overdue > 0 && !totals.interrupted,
+        totals.overdue > 0 && !totals.interrupted && !totals.nobody_well,
         "overdue",
         format!(
             "{} of {due} requests were due and never sent ({:.1}%): every connection waited for an answer; the true \
@@ -205,15 +205,15 @@ fn clients(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
 #[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^53")]
 fn misdeeds(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
     for share in plan.faults.shares() {
-        // Each process rounds its own share.
         let asked = share.of_all * totals.up as f64;
         let skipped = totals.skipped.get(&share.fault).map_or(0, |&(clients, _)| clients);
         let done = totals.misdeeds.get(&share.fault).copied().unwrap_or(0) + skipped;
         doubts.warn(
-            asked > 0.0 && (done == 0 || (done as f64) < asked * FEW),
+            asked > 0.0 && !totals.interrupted && (done == 0 || (done as f64) < asked.round() * FEW),
             "few_misdeeds",
             format!(
-                "{} was to be committed by {asked:.1} of {} clients, and was by {done}: its verdicts say little or nothing",
+                "{} was to be committed by {asked:.1} of {} clients, and was by {done}: its verdicts say little or \
+                 nothing",
                 share.fault, totals.up
             ),
         );

@@ -27,7 +27,7 @@ processor time that it took. Where a process may not open as many descriptors, m
   --workers N           server processes (as many as RLIMIT_NOFILE asks for)
   --procs N             client processes (likewise)
   --one-process         one server process, one client process. Where RLIMIT_NOFILE does not allow it, in a guest:
-                        User-Mode Linux (Debian: user-mode-linux), which is some 30 times slower and has an older
+                        User-Mode Linux (Debian: user-mode-linux), which is several times slower and has an older
                         kernel, so it shows that it works and what memory it takes, not how fast it is. There, the
                         defaults are --heartbeat 1200 --duration 200 --ramp 5000, and keepalive, after ten minutes, finds who
                         vanished.
@@ -302,8 +302,7 @@ main() {
         LINGER_MILLION_ISOLATED=1 exec unshare -n "$self" "$@"
     fi
     [ -z "${LINGER_MILLION_ISOLATED:-}" ] || ip link set lo up
-    # For a guest twice what they take: while all close at once, what is freed is not yet to be had (RCU), and a host
-    # without memory kills the server.
+    # For a guest twice what they take: with half as much again its kernel killed the server while all closed at once.
     local mebibytes=$((connections * 7 / 1024 + 256))
     [ "$guest" == no ] || mebibytes=$((mebibytes * 2 + 512))
     [ $(($(available_kib) / 1024)) -ge "$mebibytes" ] ||

@@ -66,7 +66,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let index = usize::from(conn.listener);
         let slot = &mut self.listeners[index];
-        let act = act(mode, slot.linger2_inherited);
+        let how = act(mode, slot.linger2_inherited);
         slot.connections -= 1;
         if slot.settings.protocol.serves_clients() {
             self.clients -= 1;
@@ -80,7 +80,7 @@ impl<K: Kernel> Reactor<K> {
             self.leave_hub(key, membership, Some(&end));
         }
         conn.drop_io(&mut self.pool);
-        conn.stream.close(act);
+        conn.stream.close(how);
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();
         self.retry_accepts();

@@ -87,15 +87,13 @@ impl Connector for Os {
     }
 
     fn narrow(&mut self, stream: &Stream) {
-        // The kernel raises both to its own minimum (socket(7)).
-        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 1);
-        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 1);
+        // The kernel raises it to its own minimum (socket(7)).
+        set_buffers(stream, 1);
     }
 
     fn widen(&mut self, stream: &Stream) {
         // The usual default (`net.core.rmem_default`); what was set once the kernel does not tune any more.
-        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUF, 212_992);
-        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, 212_992);
+        set_buffers(stream, 212_992);
     }
 
     fn cpu_time_of(&mut self, pid: u32) -> Option<Duration> {
@@ -112,6 +110,13 @@ impl Connector for Os {
         // SAFETY: the kernel writes one `timespec` where one is.
         unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
         Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}
+
+/// Asks for so many bytes in each direction.
+fn set_buffers(stream: &Stream, bytes: c_int) {
+    for option in [libc::SO_RCVBUF, libc::SO_SNDBUF] {
+        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, option, bytes);
     }
 }
 

@@ -2,9 +2,8 @@
 //! against that.
 
 use crate::common::{Server, pass, until};
-use crate::{count, json, load, server, start, url};
+use crate::{count, interrupt, json, load, server, start, url};
 use serde_json::Value;
-use std::process::{Child, Command};
 use std::time::Duration;
 
 const MIX: &str = "goodbye=5%,fin=5%,fin_midframe=5%,rst=5%,half_close=5%,freeze=5%,vanish=5%,slow_read=5%,\
@@ -161,11 +160,6 @@ fn what_is_not_due_when_it_is_cut_short_is_not_held_against_the_server() {
     let run = json(&child.wait_with_output().expect("the child can be waited for"));
     assert_eq!((&run["interrupted"], count(&run, "/verdicts/wrong")), (&Value::from(true), 0), "{run}");
     assert_eq!(said(&run), [("rst".to_owned(), serde_json::json!({"peer.reset": 1}))]);
-}
-
-fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(sent.is_ok_and(|status| status.success()));
 }
 
 #[test]

@@ -40,6 +40,12 @@ fn load(url: &str, arguments: &[&str]) -> Output {
     start(url, arguments).wait_with_output().expect("the child can be waited for")
 }
 
+/// As Ctrl-C does.
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()));
+}
+
 /// What it prints for programs, checked against the schema.
 fn json(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
@@ -184,8 +190,7 @@ fn ctrl_c_ends_it_early_with_what_there_is() {
         let arguments = ["-c", "4", "--rate", "1000", "-d", "10m", "--procs", procs, "--json"];
         let child = start(&url(&server, "resp"), &arguments);
         until("requests are answered", || server.metrics()["linger_commands_total"] > before + 100.0);
-        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()));
+        interrupt(&child);
         let run = json(&child.wait_with_output().expect("the child can be waited for"));
         assert_eq!(run["interrupted"], true);
         assert!(count(&run, "/requests/answered") > 100, "{run}");

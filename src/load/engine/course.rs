@@ -7,7 +7,6 @@ use crate::load::plan::Judge;
 use crate::load::schedule::Schedule;
 use crate::load::stats::{Interval, Trouble};
 use crate::net::{CloseHow, Connector, Signal, Stream as _};
-use crate::table::Key;
 use crate::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
@@ -153,8 +152,7 @@ impl<K: Connector> Engine<K> {
         self.churn = Schedule::new(self.now, self.plan.churn.unwrap_or(0.0), end);
         self.unblocked = self.now;
         self.assign_faults();
-        let clients: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
-        for key in clients {
+        for key in self.keys(|_| true) {
             self.offer(key);
         }
     }
@@ -209,8 +207,7 @@ impl<K: Connector> Engine<K> {
             self.end_load();
         }
         let verdicts = self.watches().then(|| self.ledger.verdicts(self.now));
-        let keys: Vec<Key> = self.table.iter().map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.keys(|_| true) {
             if let Some(client) = self.table.remove(key) {
                 let how = self.last_close(&client);
                 client.stream.close(how);

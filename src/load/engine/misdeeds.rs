@@ -3,7 +3,7 @@
 
 use super::Engine;
 use super::open::command;
-use crate::load::client::{Client, State};
+use crate::load::client::State;
 use crate::load::faults::{Fault, Manner, Own, Silence, Truth};
 use crate::load::plan::{Judge, Scheme};
 use crate::net::{CloseHow, Connector, Stream as _};
@@ -30,9 +30,7 @@ impl<K: Connector> Engine<K> {
         if self.plan.faults.is_empty() {
             return;
         }
-        let up = |state| matches!(state, State::Up);
-        let keys: Vec<Key> =
-            self.table.iter().filter(|(_, client)| up(client.state)).map(|(key, _)| key).collect();
+        let keys = self.keys(|client| client.state == State::Up);
         let drawn = self.plan.faults.draw(keys.len());
         let all = drawn.iter().flatten().count();
         let mut begun = 0;
@@ -53,12 +51,7 @@ impl<K: Connector> Engine<K> {
 
     /// The load is over: who was about to misbehave does so now, unless all is to be over soon.
     pub(super) fn begin_the_rest(&mut self) {
-        let pending = |client: &Client<K::Stream>| {
-            client.state == State::Up && client.fault.is_some() && client.act_at < Instant::NEVER
-        };
-        let keys: Vec<Key> =
-            self.table.iter().filter(|(_, client)| pending(client)).map(|(key, _)| key).collect();
-        for key in keys {
+        for key in self.keys(|client| client.state == State::Up && client.act_at < Instant::NEVER) {
             if !self.totals.interrupted {
                 self.approach(key);
             } else if let Some(client) = self.table.get_mut(key) {
@@ -75,19 +68,18 @@ impl<K: Connector> Engine<K> {
     /// The time of its fault has come: it commits it as soon as its requests are answered.
     pub(super) fn approach(&mut self, key: Key) {
         let Some(client) = self.table.get_mut(key) else { return };
+        let Some(fault) = client.fault else { return };
         client.state = State::Quieting;
         client.act_at = Instant::NEVER;
         self.up -= 1;
         self.quieting += 1;
-        let fault = client.fault;
-        let silent = fault.is_some_and(|fault| self.silence(fault) != Silence::None);
-        let timed = fault.is_some_and(|fault| self.plan.faults.manner(fault).time().is_some());
-        if silent && timed && self.plan.heartbeat.is_some() {
+        let answered = client.in_flight == 0;
+        let timed = self.plan.faults.manner(fault).time().is_some();
+        if timed && self.silence(fault) != Silence::None && self.plan.heartbeat.is_some() {
             // A silence whose length was asked for begins now, and not with whatever it said last.
             self.beat(key);
         }
-        let Some(client) = self.table.get(key) else { return };
-        if client.in_flight == 0 {
+        if answered {
             self.commit(key);
         }
     }
@@ -117,18 +109,15 @@ impl<K: Connector> Engine<K> {
         let (number, spoke) = (client.number, client.spoke);
         let manner = self.plan.faults.manner(fault);
         self.now = self.kernel.now();
-        if matches!(fault, Fault::Vanish | Fault::Reboot) {
-            // What was sent and not acknowledged, the kernel would send again: a host that is gone does not.
-            if client.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
-                client.act_at = self.now + QUIET_STEP;
-                return self.arm(key);
-            }
+        let goes_deaf = matches!(fault, Fault::Vanish | Fault::Reboot);
+        // What was sent and not acknowledged, the kernel would send again: a host that is gone does not.
+        if goes_deaf && client.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
+            client.act_at = self.now + QUIET_STEP;
+            return self.arm(key);
         }
         client.state = State::Misbehaving;
         self.quieting -= 1;
-        if matches!(fault, Fault::Vanish | Fault::Reboot)
-            && let Err(refused) = self.kernel.go_deaf(&client.stream)
-        {
+        if goes_deaf && let Err(refused) = self.kernel.go_deaf(&client.stream) {
             return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
         }
         self.ledger.commit(number, fault, self.now);

@@ -180,16 +180,12 @@ impl<K: Connector> Engine<K> {
 
     fn turn(&mut self, on: Tell<'_>) -> Result<(), Fatal> {
         let mut ready = std::mem::take(&mut self.ready);
-        if self.spins() {
-            let before = self.kernel.now();
-            self.spun += self.idle_since.map_or(Duration::ZERO, |since| before.since(since));
-            self.kernel.poll_until(before, &mut ready)?;
-            self.idle_since = ready.is_empty().then_some(before);
-        } else {
-            let deadline = self.deadline();
-            self.kernel.poll_until(deadline, &mut ready)?;
-            self.idle_since = None;
-        }
+        let deadline = self.deadline();
+        let before = if self.plan.spin { self.kernel.now() } else { self.now };
+        self.spun += self.idle_since.map_or(Duration::ZERO, |since| before.since(since));
+        self.kernel.poll_until(deadline, &mut ready)?;
+        let spins = self.plan.spin && deadline <= before;
+        self.idle_since = (spins && ready.is_empty()).then_some(before);
         self.now = self.kernel.now();
         for event in ready.drain(..) {
             if event.token == Token::SIGNAL {
@@ -211,11 +207,6 @@ impl<K: Connector> Engine<K> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// Whether the next request is so near that it is waited for without sleeping.
-    fn spins(&self) -> bool {
-        self.plan.spin && self.next_send().is_some_and(|at| at < self.now + SPIN)
-    }
-
     /// When the next request is due, if there is a client for it.
     fn next_send(&self) -> Option<Instant> {
         self.schedule.next().filter(|_| self.phase == Phase::Loading && !self.free.is_empty())
@@ -233,6 +224,11 @@ impl<K: Connector> Engine<K> {
             consider(self.churn.next());
         }
         deadline
+    }
+
+    /// The clients that are so.
+    fn keys(&self, wanted: impl Fn(&Client<K::Stream>) -> bool) -> Vec<Key> {
+        self.table.iter().filter(|(_, client)| wanted(client)).map(|(key, _)| key).collect()
     }
 
     /// Ends the run: it makes no sense.

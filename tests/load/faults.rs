@@ -107,9 +107,13 @@ fn a_fault_is_committed_when_and_of_as_much_as_was_asked() {
     let first = points.iter().filter_map(|point| point["misdeeds"].as_u64()).find(|&misdeeds| misdeeds > 0);
     assert_eq!(first, Some(20), "all at one moment: {points:?}");
 
-    // As late as can be, and still.
+    // As late as can be, and still; also who has to wait for an acknowledgement first.
     let run = judged(&server, "rst=10%:at=1999.9ms,vanish=10%:for=2s:at=1999.9ms");
     assert_eq!(said(&run), [four("rst", "peer.reset"), four("vanish", "revived")]);
+    let arguments = ["-c", "8", "--rate", "0", "-d", "500ms", "--heartbeat", "20s", "--json"];
+    let late = ["--fault", "vanish=50%:for=1s:at=499.9ms"];
+    let run = json(&load(&url(&server, "resp"), &[&arguments[..], &late].concat()));
+    assert_eq!(said(&run), [four("vanish", "no ending")]);
 
     let run = judged(&server, "half_close=10%:requests=3,fin_midframe=10%:bytes=1,garbage=10%:bytes=100000");
     assert_eq!((count(&run, "/requests/sent"), count(&run, "/requests/answered")), (12, 12));

@@ -128,6 +128,15 @@ fn a_fault_is_committed_when_and_of_as_much_as_was_asked() {
 }
 
 #[test]
+fn several_processes_commit_what_was_asked_of_all() {
+    let server = server();
+    // A fifth of each process's seven or six would be one, and three in all.
+    let arguments = ["-c", "20", "--procs", "3", "--rate", "0", "-d", "500ms", "--fault", "rst=20%,fin=20%"];
+    let run = json(&load(&url(&server, "resp"), &[&arguments[..], &["--json"]].concat()));
+    assert_eq!(said(&run), [four("fin", "peer.fin"), four("rst", "peer.reset")]);
+}
+
+#[test]
 fn who_does_not_misbehave_after_all_is_told() {
     let server = server();
     let kinds = |run: &Value| -> Vec<String> {

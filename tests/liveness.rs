@@ -121,6 +121,15 @@ fn tcp_info_finds_a_reset_while_reading_is_paused() {
     means.found(since, ["peer.reset", "tcp_info", "reset"]);
 }
 
+#[test]
+fn a_heartbeat_finds_a_reset_behind_what_waits_to_be_read() {
+    let means = Means::start("echo", SMALL, "heartbeat.style=client&heartbeat.timeout=1s");
+    let clients = paused(&means);
+    let since = now();
+    drop(clients);
+    means.found(since, ["peer.reset", "tcp_info", "reset"]);
+}
+
 // Kernel timers; what they find is told by recv, so reading must not be paused.
 
 #[test]

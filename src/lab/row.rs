@@ -313,16 +313,21 @@ mod tests {
     #[test]
     fn of_several_that_are_right_the_nearest_is_held_against() {
         let settings = Settings::quick();
-        let expected = expected(Case::KillPaused, Method::Channel);
+        let expected = expected(Case::KillPaused, Method::Ping);
         assert!(matches!(expected, Expected::Either(_)));
         let gone = Left { server: "", client: "" };
         let judge = |verdict: &Verdict| judge(verdict, gone, &expected, &settings, Duration::ZERO);
-        let reset = json!({"reason": "peer.reset", "detector": "recv_error", "close": "reset"});
-        assert_eq!(judge(&Verdict::Unnoticed(settings.horizon())), (None, Vec::new()));
-        let (bounds, wrong) = judge(&ended(Duration::ZERO, reset));
-        assert!(bounds.is_some() && wrong.is_empty(), "{wrong:?}");
-        assert_eq!(judge(&found("peer.fin", Duration::ZERO)).1.len(), 1, "not one of them");
-        assert_eq!(patience(expected, &settings, Duration::ZERO), settings.horizon());
+        let reset = |detector, after| {
+            ended(after, json!({"reason": "peer.reset", "detector": detector, "close": "reset"}))
+        };
+        let last = settings.heartbeat_timeout + settings.slack;
+        for (detector, latest) in [("recv_error", settings.slack), ("tcp_info", last)] {
+            assert_eq!(judge(&reset(detector, latest)), (Some((Duration::ZERO, latest)), Vec::new()));
+        }
+        assert_eq!(judge(&reset("recv_error", last)).1.len(), 1, "too late for that");
+        assert_eq!(judge(&found("peer.fin", Duration::ZERO)).1.len(), 3, "neither of them");
+        assert_eq!(judge(&Verdict::Unnoticed(last)).1.len(), 1);
+        assert_eq!(patience(expected, &settings, Duration::ZERO), last);
     }
 
     #[test]

@@ -136,6 +136,8 @@ pub enum When {
     Suspicion,
     /// Heartbeat timeout and grace after the last answer to a ping.
     Ping,
+    /// When the next beat is missed.
+    MissedBeat,
     /// With the next ping, which is answered by a reset.
     FirstPing,
     /// When the channel has ended by its own heartbeat, and then the grace is over.
@@ -167,6 +169,7 @@ impl When {
             self,
             Self::Suspicion
                 | Self::ChannelSuspicion
+                | Self::MissedBeat
                 | Self::FirstPing
                 | Self::FirstOob
                 | Self::TcpInfo
@@ -201,6 +204,7 @@ impl When {
             // its delayed acknowledgement is answered before that.
             Self::Suspicion => (Duration::ZERO, s.heartbeat_timeout + second),
             Self::Ping => (heartbeat.saturating_sub(s.heartbeat_interval.max(quiet)), heartbeat),
+            Self::MissedBeat => (Duration::ZERO, s.heartbeat_timeout),
             Self::FirstPing => (Duration::ZERO, s.heartbeat_interval),
             Self::Channel => (channel.saturating_sub(s.beat.max(quiet)), channel),
             Self::ChannelAfterRetries => {

@@ -27,6 +27,10 @@ const BLOCKERS: u32 = 300;
 /// More than the kernel delays an acknowledgement (`TCP_DELACK_MIN`, 40 ms).
 const BETWEEN_BEATS: Duration = Duration::from_millis(150);
 
+/// How much earlier than it was a peer may be said to have been heard: the kernel counts in jiffies, of 10 ms at the
+/// longest (`CONFIG_HZ`), and a server in turns of its loop.
+const COARSE: Duration = Duration::from_millis(10);
+
 /// Bytes of a message that shuts a small window, together with one more of them.
 const FLOOD_BYTES: usize = 60_000;
 
@@ -119,9 +123,9 @@ impl Stage {
         Ok(stage)
     }
 
-    /// How quiet the connections may have been before `deed`.
+    /// How quiet the connections may have been before `deed`, by whatever counts.
     pub fn quiet(&self, deed: Instant) -> Duration {
-        deed.since(self.quiet_since)
+        deed.since(self.quiet_since) + COARSE
     }
 
     /// Both tables, now.

@@ -17,9 +17,13 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
-        // pause waits for, is for `slow_time` to say.
+        // pause waits for, is for `slow_time` to say. But its last word may have been a reset.
         if conn.paused && conn.reading.pending() {
-            return self.hear(key);
+            return if is_gone(&conn.stream) {
+                self.take_error(key, Detector::TcpInfo)
+            } else {
+                self.hear(key)
+            };
         }
         let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
         let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
@@ -95,7 +99,7 @@ impl<K: Kernel> Reactor<K> {
         if let Some(io) = &mut conn.io {
             io.info_asked = now;
         }
-        if conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE) {
+        if is_gone(&conn.stream) {
             self.take_error(key, Detector::TcpInfo);
         }
     }
@@ -109,4 +113,9 @@ impl<K: Kernel> Reactor<K> {
             self.posted.push_back(Effect::Presence { id: Name::new(id), event });
         }
     }
+}
+
+/// Whether the kernel has discarded the connection, which nobody reads.
+fn is_gone(stream: &impl Stream) -> bool {
+    stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE)
 }

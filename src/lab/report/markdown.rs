@@ -6,6 +6,7 @@
 use super::Report;
 use crate::lab::expect::Expected;
 use crate::lab::row::{Cell, Outcome, Verdict};
+use crate::lab::settings::Settings;
 use crate::time::Duration;
 use std::fmt::Write as _;
 
@@ -28,33 +29,33 @@ pub fn markdown(report: &Report) -> String {
     for outcome in &report.outcomes {
         let _ = write!(text, "| {} |", outcome.case.title());
         for cell in &outcome.cells {
-            let _ = write!(text, " {} |", word(cell, report.plan.settings.slack));
+            let _ = write!(text, " {} |", word(cell, &report.plan.settings));
         }
         let _ = writeln!(text, " {} |", said(outcome));
     }
     let methods = report.plan.methods.iter();
     let legend: Vec<String> =
         methods.map(|method| format!("**{}** {}", method.short(), method.title())).collect();
-    let _ = writeln!(
-        text,
-        "\n{}. A dash is not noticed; (–), noticed by luck; blank, not tried.",
-        legend.join("; ")
-    );
+    let _ = writeln!(text, "\n{}. A dash is not noticed; blank, not tried.", legend.join("; "));
     text
 }
 
-fn word(cell: &Cell, slack: Duration) -> String {
+fn word(cell: &Cell, settings: &Settings) -> String {
     let mark = if cell.wrong.is_empty() { "" } else { "**!** " };
-    let word = match (&cell.verdict, cell.expected, cell.bounds) {
-        // What decides is luck, and the page would say another thing each time.
-        (_, Expected::Either([Expected::Unnoticed(_), ..]), _) => "(–)".into(),
-        (Verdict::Ended { .. }, Expected::Ended { when, .. }, Some((_, latest))) if when.varies() => {
-            format!("≤ {}", rounded(latest.saturating_sub(slack)))
+    // Of several that are right, the first speaks for the cell: the page would say another thing each time.
+    let expected = match cell.expected {
+        Expected::Either([first, ..]) => *first,
+        expected => expected,
+    };
+    let word = match (&cell.verdict, expected) {
+        (Verdict::Ended { .. }, Expected::Ended { when, .. }) if when.varies() => {
+            let (_, latest) = when.bounds(settings, Duration::ZERO);
+            format!("≤ {}", rounded(latest.saturating_sub(settings.slack)))
         }
-        (Verdict::Ended { latency, .. }, _, _) => rounded(*latency),
-        (Verdict::Revived, _, _) => "revived".into(),
-        (Verdict::Unnoticed(_), _, _) => "–".into(),
-        (Verdict::NotApplicable, _, _) => String::new(),
+        (Verdict::Ended { latency, .. }, _) => rounded(*latency),
+        (Verdict::Revived, _) => "revived".into(),
+        (Verdict::Unnoticed(_), _) => "–".into(),
+        (Verdict::NotApplicable, _) => String::new(),
     };
     format!("{mark}{word}")
 }

@@ -46,9 +46,13 @@ pub fn mistakes(report: &Report) -> Vec<String> {
     let failures = report.outcomes.iter().filter_map(|outcome| {
         outcome.failure.as_ref().map(|failure| format!("FAILED {}: {failure}", outcome.case))
     });
-    let wrong = report
-        .wrong()
-        .map(|cell| format!("WRONG {} / {}: {}", cell.case, cell.method, cell.wrong.join("; ")));
+    let wrong = report.wrong().map(|cell| {
+        let record = match &cell.verdict {
+            Verdict::Ended { record, .. } => format!("; its record: {record}"),
+            _ => String::new(),
+        };
+        format!("WRONG {} / {}: {}{record}", cell.case, cell.method, cell.wrong.join("; "))
+    });
     failures.chain(wrong).collect()
 }
 

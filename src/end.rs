@@ -151,7 +151,7 @@ named! {
         SendError = "send_error",
         /// A readiness flag (EPOLLERR, EPOLLHUP, EPOLLRDHUP) while reading was paused.
         Readiness = "readiness",
-        /// `TCP_INFO` showed a state other than ESTABLISHED while reading was paused.
+        /// `TCP_INFO` showed, while reading was paused, that the kernel has discarded the connection.
         TcpInfo = "tcp_info",
         /// The kernel's keepalive timer (`SO_KEEPALIVE`).
         TcpKeepalive = "tcp_keepalive",

@@ -250,13 +250,16 @@ fn what_the_kernel_holds_at_the_linger_deadline_is_delivered() {
     assert_same(&read_at_ease(&mut subscriber), &expected);
 }
 
-/// The kernel says that there is room only when a third of its buffer is free (`sk_stream_is_writeable`); at
-/// this pace that takes several linger deadlines. Such a client reads, so it is not given up.
+/// The pace, for each 8 KiB, of a client that is slower than the edges of the kernel. That says that there is room only
+/// when a third of its buffer is free (`sk_stream_is_writeable`), which then takes twice the deadlines below.
+const SLOWLY: Duration = Duration::from_millis(16);
+
+/// Such a client reads, so it is not given up.
 #[test]
 fn a_client_slower_than_the_edges_of_the_kernel_is_not_given_up() {
-    let mut owed = owed("&linger=250ms", &[]);
+    let mut owed = owed("&linger=750ms", &[]);
     kick(&owed.server, &connection(&owed.server, "resp", of_dev));
-    let got = read_slowly(&mut owed.subscriber, 8 * 1024, Duration::from_millis(6));
+    let got = read_slowly(&mut owed.subscriber, 8 * 1024, SLOWLY);
     owed.compare(&got, "-GOODBYE local.kicked\r\n");
     owed.expect_end("local.kicked", "linger2");
 }
@@ -264,12 +267,12 @@ fn a_client_slower_than_the_edges_of_the_kernel_is_not_given_up() {
 /// The same for the bound on slow consumers.
 #[test]
 fn a_subscriber_slower_than_the_edges_of_the_kernel_is_not_slow() {
-    let mut owed = owed("&slow_time=250ms", &[]);
+    let mut owed = owed("&slow_time=750ms", &[]);
     let total = owed.expected.len();
     let mut got = vec![0; total];
     for chunk in got.chunks_mut(8 * 1024) {
         owed.subscriber.stream.read_exact(chunk).expect("it is not given up");
-        std::thread::sleep(Duration::from_millis(6));
+        std::thread::sleep(SLOWLY);
     }
     assert_same(&got, &owed.expected);
     assert_eq!(owed.server.ended("slow.time"), 0);

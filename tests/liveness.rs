@@ -9,6 +9,7 @@ mod means;
 
 use common::{now, until};
 use means::{Means, arrived, flood, leave_unread};
+use std::fmt::Write as _;
 
 /// A listener whose output is soon more than the kernel takes.
 const SMALL: &str = "send_buffer=64KiB&output_high=4KiB&output_low=1KiB";
@@ -50,6 +51,27 @@ fn send_finds_a_reset_and_what_came_before_it_still_counts() {
     means.server.signal("CONT");
     let end = means.found(since, ["peer.reset", "send_error", "reset"]);
     assert_eq!(end["bytes_in"], 11);
+}
+
+#[test]
+fn what_was_published_before_a_reset_is_read_before_the_error() {
+    const ROUNDS: usize = 200;
+    let means = Means::start("resp", "", "");
+    let (mut subscriber, mut published) = (means.helper(), String::new());
+    subscriber.ask("SUBSCRIBE feed", "*3\r\n$9\r\nsubscribe\r\n$4\r\nfeed\r\n:1\r\n");
+    for round in 0..ROUNDS {
+        let mut client = means.server.connect("with");
+        // One after the other, so that what follows the first finds the reply to it unwelcome.
+        for half in ["a", "b"] {
+            client.send(format!("PUBLISH feed {round:04}{half}\r\n"));
+            write!(published, "*3\r\n$7\r\nmessage\r\n$4\r\nfeed\r\n$5\r\n{round:04}{half}\r\n").unwrap();
+        }
+        client.reset();
+    }
+    subscriber.expect(published);
+    until("their ends", || means.ends_of("with").len() == ROUNDS);
+    let ended = |reason| means.server.ended(reason);
+    assert_eq!(ended("peer.reset") + ended("peer.reset_after_fin"), ROUNDS as u64);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl<K: Kernel> Reactor<K> {
         }
         conn.reading = conn.reading.on_edge(readiness, hints, conn.paused);
         match conn.reading {
-            Reading::Failing => self.read_to_the_error(key),
+            Reading::Failing(detector) => self.read_to_the_error(key, detector),
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
             Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
@@ -90,11 +90,7 @@ impl<K: Kernel> Reactor<K> {
                     break;
                 }
                 Received::Failed(fault) => {
-                    let detector = if conn.reading == Reading::Failing {
-                        Detector::Readiness
-                    } else {
-                        Detector::RecvError
-                    };
+                    let detector = conn.reading.failing().unwrap_or(Detector::RecvError);
                     conn.reading = Reading::Ended;
                     self.fail(key, fault, detector);
                 }
@@ -125,10 +121,10 @@ impl<K: Kernel> Reactor<K> {
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
     fn on_eof(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let failing = conn.reading == Reading::Failing;
+        let failing = conn.reading.failing();
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
-        if !failing
+        if failing.is_none()
             && conn.paused
             && conn.withholds()
             && conn.io.as_ref().is_some_and(|io| !io.input.is_empty())
@@ -137,10 +133,10 @@ impl<K: Kernel> Reactor<K> {
             return self.hear(key);
         }
         conn.reading = Reading::Ended;
-        match conn.io.as_mut().and_then(|io| io.broken.take()) {
-            Some(fault) => self.fail(key, fault, Detector::SendError),
-            None if failing => self.take_error(key, Detector::Readiness),
-            None => {
+        match (failing, conn.io.as_mut().and_then(|io| io.broken.take())) {
+            (Some(detector), Some(fault)) => self.fail(key, fault, detector),
+            (Some(detector), None) => self.take_error(key, detector),
+            (None, _) => {
                 let midframe = conn.io.as_ref().is_some_and(|io| !io.input.is_empty());
                 self.apply(key, Input::PeerFin { midframe });
             }
@@ -148,9 +144,14 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// The connection is broken: output has no taker any more, but what the peer sent before still counts.
-    fn read_to_the_error(&mut self, key: Key) {
+    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        conn.reading = Reading::Failing;
+        if matches!(conn.reading, Reading::Ended | Reading::Probing) {
+            return self.take_error(key, detector);
+        }
+        if conn.reading.failing().is_none() {
+            conn.reading = Reading::Failing(detector);
+        }
         if let Some(io) = &mut conn.io {
             self.counters.bytes_undelivered += io.output.len() as u64;
             io.output.consume(io.output.len());
@@ -222,7 +223,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         // Output over its bound was not kept: the peer would take what follows for what is missing.
         let gapped = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
-        if conn.reading == Reading::Failing || gapped {
+        if conn.reading.failing().is_some() || gapped {
             self.counters.bytes_undelivered += bytes.len() as u64;
             return;
         }
@@ -242,7 +243,7 @@ impl<K: Kernel> Reactor<K> {
                     }
                     Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
                     Sent::Interrupted => {}
-                    Sent::Failed(fault) => return self.fail_to_send(key, fault),
+                    Sent::Failed(fault) => return self.fail_to_send(key, fault, Detector::SendError),
                 }
             }
         }
@@ -254,14 +255,14 @@ impl<K: Kernel> Reactor<K> {
 
     /// A send failed, and that was the only time the kernel says why (the next receive would show a false
     /// end of file). What the peer sent before it went still counts: it is read first.
-    fn fail_to_send(&mut self, key: Key, fault: Fault) {
+    pub(super) fn fail_to_send(&mut self, key: Key, fault: Fault, detector: Detector) {
         let Some(conn) = self.table.get_mut(key) else { return };
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
-            return self.fail(key, fault, Detector::SendError);
+            return self.fail(key, fault, detector);
         }
         // The first error tells; the next send, of what others had posted meanwhile, is only refused.
         conn.io_mut(&mut self.pool).broken.get_or_insert(fault);
-        self.read_to_the_error(key);
+        self.read_to_the_error(key, detector);
     }
 
     /// Keeps output for later, within the bound; pauses reading above the high watermark.
@@ -319,7 +320,7 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
                 Sent::Interrupted => {}
-                Sent::Failed(fault) => return self.fail_to_send(key, fault),
+                Sent::Failed(fault) => return self.fail_to_send(key, fault, Detector::SendError),
             }
         }
         let owed = conn.owed();

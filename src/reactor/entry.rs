@@ -6,6 +6,7 @@ use crate::buf::ByteQueue;
 use crate::conn::liveness::Clocks;
 use crate::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::conn::{Life, State};
+use crate::end::Detector;
 use crate::hub::Membership;
 use crate::net::{Fault, Interest, Peer, Readiness};
 use crate::proto::{http, resp};
@@ -50,8 +51,8 @@ pub(super) enum Reading {
     Ready,
     /// Likewise, and the peer's FIN is behind the data: read until end of file, no edge will come again.
     Closing,
-    /// An error or hang-up was flagged while reading was paused: read what is left, then the error.
-    Failing,
+    /// The connection is broken, as this has told: read what is left, then the error.
+    Failing(Detector),
     /// End of file or an error was read.
     Ended,
     /// End of file was read and answered with a probe.
@@ -64,16 +65,28 @@ impl Reading {
         let broken = readiness.error || readiness.write_closed;
         let closing = readiness.read_closed || broken;
         match self {
-            Self::Drained | Self::Ready | Self::Closing if hints && paused && broken => Self::Failing,
+            Self::Drained | Self::Ready | Self::Closing if hints && paused && broken => {
+                Self::Failing(Detector::Readiness)
+            }
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
             Self::Drained if readiness.readable || closing => Self::Ready,
-            Self::Drained | Self::Ready | Self::Closing | Self::Failing | Self::Ended | Self::Probing => self,
+            Self::Drained | Self::Ready | Self::Closing | Self::Failing(_) | Self::Ended | Self::Probing => {
+                self
+            }
+        }
+    }
+
+    /// What has told that the connection is broken, if something has.
+    pub(super) const fn failing(self) -> Option<Detector> {
+        match self {
+            Self::Failing(detector) => Some(detector),
+            Self::Drained | Self::Ready | Self::Closing | Self::Ended | Self::Probing => None,
         }
     }
 
     /// Whether a receive may yield something.
     pub(super) const fn pending(self) -> bool {
-        matches!(self, Self::Ready | Self::Closing | Self::Failing)
+        matches!(self, Self::Ready | Self::Closing | Self::Failing(_))
     }
 }
 

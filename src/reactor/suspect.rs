@@ -19,11 +19,12 @@ impl<K: Kernel> Reactor<K> {
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
         // pause waits for, is for `slow_time` to say. But its last word may have been a reset.
         if conn.paused && conn.reading.pending() {
-            return if is_gone(&conn.stream) {
-                self.take_error(key, Detector::TcpInfo)
+            if is_gone(&conn.stream) {
+                self.read_to_the_error(key, Detector::TcpInfo);
             } else {
-                self.hear(key)
-            };
+                self.hear(key);
+            }
+            return;
         }
         let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
         let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
@@ -88,7 +89,7 @@ impl<K: Kernel> Reactor<K> {
         }
         conn.io_mut(&mut self.pool).oob_sent = now;
         if let Sent::Failed(fault) = conn.stream.send_oob(0) {
-            self.fail(key, fault, Detector::OobProbe);
+            self.fail_to_send(key, fault, Detector::OobProbe);
         }
     }
 
@@ -100,7 +101,7 @@ impl<K: Kernel> Reactor<K> {
             io.info_asked = now;
         }
         if is_gone(&conn.stream) {
-            self.take_error(key, Detector::TcpInfo);
+            self.read_to_the_error(key, Detector::TcpInfo);
         }
     }
 

@@ -42,13 +42,9 @@ pub fn markdown(report: &Report) -> String {
 
 fn word(cell: &Cell, settings: &Settings) -> String {
     let mark = if cell.wrong.is_empty() { "" } else { "**!** " };
-    // Of several that are right, the first speaks for the cell: the page would say another thing each time.
-    let expected = match cell.expected {
-        Expected::Either([first, ..]) => *first,
-        expected => expected,
-    };
-    let word = match (&cell.verdict, expected) {
-        (Verdict::Ended { .. }, Expected::Ended { when, .. }) if when.varies() => {
+    // Of several that are right always the same: else the page would say another thing each time.
+    let word = match (&cell.verdict, cell.expected.alternatives().first()) {
+        (Verdict::Ended { .. }, Some(Expected::Ended { when, .. })) if when.varies() => {
             let (_, latest) = when.bounds(settings, Duration::ZERO);
             format!("≤ {}", rounded(latest.saturating_sub(settings.slack)))
         }

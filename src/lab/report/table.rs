@@ -49,7 +49,7 @@ pub fn mistakes(report: &Report) -> Vec<String> {
     let wrong = report.wrong().map(|cell| {
         let record = match &cell.verdict {
             Verdict::Ended { record, .. } => format!("; its record: {record}"),
-            _ => String::new(),
+            Verdict::Revived | Verdict::Unnoticed(_) | Verdict::NotApplicable => String::new(),
         };
         format!("WRONG {} / {}: {}{record}", cell.case, cell.method, cell.wrong.join("; "))
     });

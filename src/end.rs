@@ -221,6 +221,11 @@ impl Evidence {
     pub const CLOSE: u8 = 7;
     /// `TCP_CLOSE_WAIT`: the peer has finished sending, and the program has not closed.
     pub const CLOSE_WAIT: u8 = 8;
+
+    /// Whether the kernel has discarded the connection, be that read already or not.
+    pub const fn is_closed(&self) -> bool {
+        self.tcp_state == Self::CLOSE
+    }
 }
 
 impl fmt::Display for Evidence {

@@ -415,8 +415,7 @@ fn a_pause_of_ours_is_no_silence_of_the_client() {
     // Still over the watermark, and not a byte has been read of what is owed.
     owed.subscriber.send("BEAT\r\n");
     until("revival", || owed.server.metrics()["linger_revived_total"] >= 1.0);
-    let total = owed.expected.len();
-    let reader = owed.subscriber.stream.try_clone().unwrap();
+    let (reader, total) = (owed.subscriber.stream.try_clone().unwrap(), owed.expected.len());
     let reader = std::thread::spawn(move || read_owed(&reader, total, Duration::from_millis(6)));
     let mut beats = 0;
     while !reader.is_finished() {
@@ -426,8 +425,7 @@ fn a_pause_of_ours_is_no_silence_of_the_client() {
     }
     assert_same(&reader.join().unwrap(), &owed.expected);
     assert!(beats > 20, "{beats}: longer than timeout and grace together");
-    let dev = connection(&owed.server, "resp", of_dev);
-    assert_eq!(dev["state"], "open");
+    assert_eq!(connection(&owed.server, "resp", of_dev)["state"], "open");
 }
 
 #[test]
@@ -473,8 +471,8 @@ fn last_words_before_a_reset_are_heard_in_spite_of_a_pause() {
         ("readiness=true", ["readiness"].as_slice()),
         ("readiness=false&tcp_info.interval=200ms", &["tcp_info"]),
         ("readiness=false&tcp_info.interval=off&probe.oob=200ms", &["oob_probe"]),
-        // If it was suspect before it spoke, it was read.
-        ("readiness=false&tcp_info.interval=off&heartbeat=2s", &["tcp_info", "recv_error"]),
+        // If it was suspect when it spoke, that has revived it, and what was withheld has met the reset.
+        ("readiness=false&tcp_info.interval=off&heartbeat=2s", &["tcp_info", "send_error"]),
     ] {
         let mut owed = owed(&format!("&{means}"), &[]);
         owed.subscriber.send("PUBLISH news last\r\n");
@@ -483,5 +481,20 @@ fn last_words_before_a_reset_are_heard_in_spite_of_a_pause() {
         assert_eq!(end["reason"], "peer.reset", "{end}");
         assert!(detectors.contains(&end["detector"].as_str().unwrap_or_default()), "{means}: {end}");
         assert_eq!(end["messages_in"], 3, "{means}: IDENT, SUBSCRIBE and PUBLISH; {end}");
+        assert!(end["unsent_bytes"].as_u64() >= Some(MIB / 2), "{means}: {end}");
     }
+}
+
+/// More of them than are served in one go.
+#[test]
+fn all_that_a_suspect_said_before_a_reset_counts() {
+    let mut owed = owed("&readiness=true&tcp_info.interval=off&heartbeat=500ms&heartbeat.grace=60s", &[]);
+    let until_suspect =
+        |server| until("suspicion", || connection(server, "resp", of_dev)["state"] == "suspect");
+    until_suspect(&owed.server);
+    owed.subscriber.send("PING\r\n".repeat(6000));
+    until("revival", || owed.server.metrics()["linger_revived_total"] >= 1.0);
+    until_suspect(&owed.server);
+    owed.subscriber.reset();
+    assert_eq!(end_of_dev(&owed.server)["messages_in"], 6002);
 }

@@ -56,7 +56,7 @@ fn send_finds_a_reset_and_what_came_before_it_still_counts() {
 #[test]
 fn what_was_published_before_a_reset_is_read_before_the_error() {
     const ROUNDS: usize = 200;
-    let means = Means::start("resp", "", "");
+    let means = Means::start("resp", "", "readiness=true");
     let (mut subscriber, mut published) = (means.helper(), String::new());
     subscriber.ask("SUBSCRIBE feed", "*3\r\n$9\r\nsubscribe\r\n$4\r\nfeed\r\n:1\r\n");
     for round in 0..ROUNDS {

@@ -211,7 +211,7 @@ fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
         date: crate::sys::process::today(),
     };
     let text = match arguments.format {
-        Format::Table if arguments.details => report::details(&report) + "\n" + &report::table(&report),
+        Format::Table if arguments.details => report::details(&report) + &report::table(&report),
         Format::Table => report::table(&report),
         Format::Json => report::json(&report),
         Format::Svg => report::svg(&report),

@@ -57,6 +57,8 @@ pub struct Cell {
     pub expected: Expected,
     /// When the record was expected, at the earliest and at the latest.
     pub bounds: Option<(Duration, Duration)>,
+    /// How quiet the connection may have been before the misdeed.
+    pub quiet: Duration,
     /// What is not as expected; nothing if all is.
     pub wrong: Vec<String>,
 }
@@ -101,6 +103,7 @@ pub fn play(case: Case, methods: &[Method], settings: &Settings, decided: &dyn F
         left: Left { server: "", client: "" },
         expected: Expected::NotApplicable,
         bounds: None,
+        quiet: Duration::ZERO,
         wrong: Vec::new(),
     };
     if failure.is_none() {
@@ -175,7 +178,7 @@ fn try_play(
         };
         let left = Left { server: watch.states[0], client: watch.states[1] };
         let (bounds, wrong) = judge(&verdict, left, &expected, settings, quiet);
-        Cell { case, method: seat.method, verdict, left, expected, bounds, wrong }
+        Cell { case, method: seat.method, verdict, left, expected, bounds, quiet, wrong }
     });
     Ok(cells.collect())
 }

@@ -243,7 +243,7 @@ impl<K: Kernel> Reactor<K> {
     /// The word of a connection's own descriptor: the kernel has nothing left of it.
     fn is_closed(&self, key: Key) -> bool {
         let evidence = self.table.get(key).and_then(|conn| conn.stream.evidence());
-        evidence.is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE)
+        evidence.is_some_and(|evidence| evidence.is_closed())
     }
 
     /// Tells what was found, and goes on to what is to be ended.

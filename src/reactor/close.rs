@@ -60,7 +60,7 @@ impl<K: Kernel> Reactor<K> {
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let evidence = wants_evidence(reason).then(|| conn.stream.evidence()).flatten();
         let mut end = conn.life.end(mode, self.now, evidence);
-        end.unsent_bytes = conn.owed() as u64;
+        end.unsent_bytes = conn.owed() as u64 + conn.io.as_ref().map_or(0, |io| io.lost);
         if let Some(resp) = conn.resp() {
             (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
         }

@@ -31,11 +31,15 @@ impl<K: Kernel> Reactor<K> {
             broken = false;
             (readiness.error, readiness.write_closed) = (false, false);
         }
-        conn.reading = conn.reading.on_edge(readiness, hints, conn.paused);
+        conn.reading = conn.reading.on_edge(readiness, hints);
         match conn.reading {
-            Reading::Failing(detector) => self.read_to_the_error(key, detector),
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
+            Reading::Drained | Reading::Ready | Reading::Closing if broken && hints && conn.paused => {
+                self.read_to_the_error(key, Detector::Readiness, None);
+            }
+            // It is on its way there.
+            Reading::Failing(_) => {}
             Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
                 // A broken socket is flagged writable as well, for sending would not block: no more than a
                 // hint, as the other flags of it.
@@ -82,15 +86,18 @@ impl<K: Kernel> Reactor<K> {
                         break;
                     }
                 }
-                Received::WouldBlock => conn.reading = Reading::Drained,
+                Received::WouldBlock if conn.reading.broken_by().is_none() => {
+                    conn.reading = Reading::Drained;
+                }
                 Received::Interrupted => {}
-                Received::Eof => self.on_eof(key),
+                // Behind the last words of a broken connection there is nothing, however that is said.
+                Received::Eof | Received::WouldBlock => self.on_eof(key),
                 Received::Failed(Fault::Memory) => {
                     self.post_resume(key);
                     break;
                 }
                 Received::Failed(fault) => {
-                    let detector = conn.reading.failing().unwrap_or(Detector::RecvError);
+                    let detector = conn.reading.broken_by().unwrap_or(Detector::RecvError);
                     conn.reading = Reading::Ended;
                     self.fail(key, fault, detector);
                 }
@@ -121,10 +128,10 @@ impl<K: Kernel> Reactor<K> {
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
     fn on_eof(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let failing = conn.reading.failing();
+        let broken_by = conn.reading.broken_by();
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
-        if failing.is_none()
+        if broken_by.is_none()
             && conn.paused
             && conn.withholds()
             && conn.io.as_ref().is_some_and(|io| !io.input.is_empty())
@@ -133,7 +140,8 @@ impl<K: Kernel> Reactor<K> {
             return self.hear(key);
         }
         conn.reading = Reading::Ended;
-        match (failing, conn.io.as_mut().and_then(|io| io.broken.take())) {
+        let told = conn.io.as_mut().and_then(|io| io.broken.take());
+        match (broken_by, told) {
             (Some(detector), Some(fault)) => self.fail(key, fault, detector),
             (Some(detector), None) => self.take_error(key, detector),
             (None, _) => {
@@ -143,23 +151,29 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The connection is broken: output has no taker any more, but what the peer sent before still counts.
-    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector) {
+    /// The connection is broken: output has no taker any more, but what the peer sent before still counts, and is
+    /// read first. `told` is how a send failed: the only time the kernel says why (the next receive would show a
+    /// false end of file).
+    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, told: Option<Fault>) {
         let Some(conn) = self.table.get_mut(key) else { return };
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
-            return self.take_error(key, detector);
+            return match told {
+                Some(fault) => self.fail(key, fault, detector),
+                None => self.take_error(key, detector),
+            };
         }
-        if conn.reading.failing().is_none() {
+        if conn.reading.broken_by().is_none() {
             conn.reading = Reading::Failing(detector);
         }
-        if let Some(io) = &mut conn.io {
-            self.counters.bytes_undelivered += io.output.len() as u64;
-            io.output.consume(io.output.len());
-        }
+        let io = conn.io_mut(&mut self.pool);
+        // The first error tells; the next send, of what others had posted meanwhile, is only refused.
+        io.broken = io.broken.or(told);
+        io.lost += io.output.len() as u64;
+        io.output.consume(io.output.len());
         self.post_resume(key);
     }
 
-    /// The flags say that there is an error, and no read will tell it.
+    /// There is an error, and no read will tell it.
     pub(super) fn take_error(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let fault = conn.stream.take_error().unwrap_or(Fault::BrokenPipe);
@@ -189,7 +203,7 @@ impl<K: Kernel> Reactor<K> {
                 (Reason::LocalInternal, None)
             }
         };
-        let asked = matches!(detector, Detector::EofProbe | Detector::TcpInfo);
+        let asked = matches!(detector, Detector::EofProbe | Detector::TcpInfo | Detector::OobProbe);
         let detector = match kernel_timer {
             _ if asked => detector,
             _ if probing => Detector::OobProbe,
@@ -223,9 +237,12 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         // Output over its bound was not kept: the peer would take what follows for what is missing.
         let gapped = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
-        if conn.reading.failing().is_some() || gapped {
+        if gapped {
             self.counters.bytes_undelivered += bytes.len() as u64;
             return;
+        }
+        if conn.reading.broken_by().is_some() {
+            return self.owe(key, bytes);
         }
         let mut rest = bytes;
         if conn.owed() == 0 && !conn.withholds() {
@@ -243,7 +260,9 @@ impl<K: Kernel> Reactor<K> {
                     }
                     Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
                     Sent::Interrupted => {}
-                    Sent::Failed(fault) => return self.fail_to_send(key, fault, Detector::SendError),
+                    Sent::Failed(fault) => {
+                        return self.read_to_the_error(key, Detector::SendError, Some(fault));
+                    }
                 }
             }
         }
@@ -253,25 +272,19 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// A send failed, and that was the only time the kernel says why (the next receive would show a false
-    /// end of file). What the peer sent before it went still counts: it is read first.
-    pub(super) fn fail_to_send(&mut self, key: Key, fault: Fault, detector: Detector) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        if matches!(conn.reading, Reading::Ended | Reading::Probing) {
-            return self.fail(key, fault, detector);
-        }
-        // The first error tells; the next send, of what others had posted meanwhile, is only refused.
-        conn.io_mut(&mut self.pool).broken.get_or_insert(fault);
-        self.read_to_the_error(key, detector);
-    }
-
-    /// Keeps output for later, within the bound; pauses reading above the high watermark.
+    /// Keeps output for later, within the bound, unless it has no taker any more; pauses reading above the high
+    /// watermark.
     pub(super) fn owe(&mut self, key: Key, bytes: &[u8]) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
         let (high, max) = (bounds.output_high, bounds.output_max);
+        let broken = conn.reading.broken_by().is_some();
         let io = conn.io_mut(&mut self.pool);
+        if broken {
+            io.lost += bytes.len() as u64;
+            return;
+        }
         let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
         if owed > max {
@@ -320,7 +333,9 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
                 Sent::Interrupted => {}
-                Sent::Failed(fault) => return self.fail_to_send(key, fault, Detector::SendError),
+                Sent::Failed(fault) => {
+                    return self.read_to_the_error(key, Detector::SendError, Some(fault));
+                }
             }
         }
         let owed = conn.owed();

@@ -51,7 +51,7 @@ pub(super) enum Reading {
     Ready,
     /// Likewise, and the peer's FIN is behind the data: read until end of file, no edge will come again.
     Closing,
-    /// The connection is broken, as this has told: read what is left, then the error.
+    /// The connection is broken, as this was the first to tell: read what is left, then the error.
     Failing(Detector),
     /// End of file or an error was read.
     Ended,
@@ -61,13 +61,10 @@ pub(super) enum Reading {
 
 impl Reading {
     /// What a fresh edge makes of it. `hints`: whether flags other than readable are taken into account.
-    pub(super) fn on_edge(self, readiness: Readiness, hints: bool, paused: bool) -> Self {
+    pub(super) const fn on_edge(self, readiness: Readiness, hints: bool) -> Self {
         let broken = readiness.error || readiness.write_closed;
         let closing = readiness.read_closed || broken;
         match self {
-            Self::Drained | Self::Ready | Self::Closing if hints && paused && broken => {
-                Self::Failing(Detector::Readiness)
-            }
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
             Self::Drained if readiness.readable || closing => Self::Ready,
             Self::Drained | Self::Ready | Self::Closing | Self::Failing(_) | Self::Ended | Self::Probing => {
@@ -77,7 +74,7 @@ impl Reading {
     }
 
     /// What has told that the connection is broken, if something has.
-    pub(super) const fn failing(self) -> Option<Detector> {
+    pub(super) const fn broken_by(self) -> Option<Detector> {
         match self {
             Self::Failing(detector) => Some(detector),
             Self::Drained | Self::Ready | Self::Closing | Self::Ended | Self::Probing => None,
@@ -108,6 +105,8 @@ pub(super) struct Io {
     pub(super) oob_sent: Instant,
     /// How a send failed, while what the peer sent before is still being read.
     pub(super) broken: Option<Fault>,
+    /// Bytes of output that had no taker any more when the connection broke.
+    pub(super) lost: u64,
 }
 
 impl Io {
@@ -117,6 +116,7 @@ impl Io {
             && self.output.is_empty()
             && self.oob_sent == Instant::ZERO
             && self.broken.is_none()
+            && self.lost == 0
     }
 
     /// Makes it as good as new, keeping a little memory for its next user.
@@ -210,7 +210,9 @@ impl<S> Connection<S> {
     /// up frames behind the pause.
     pub(super) fn may_be_heard(&self) -> bool {
         let has_room = || self.io.as_ref().is_none_or(|io| io.input.len() < super::READ_BUFFER_BYTES);
-        !self.paused || (self.withholds() && has_room())
+        // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
+        let heard_anyway = self.withholds() && self.reading.broken_by().is_none();
+        !self.paused || (heard_anyway && has_room())
     }
 
     pub(super) fn resp(&self) -> Option<&Resp> {

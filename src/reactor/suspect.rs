@@ -7,20 +7,20 @@ use super::posted::Effect;
 use crate::conn::Input;
 use crate::end::{Detector, Evidence, Reason};
 use crate::hub::{Name, Presence};
-use crate::net::{Kernel, Sent, Stream};
+use crate::net::{Fault, Kernel, Sent, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::Reply;
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
-    /// Makes a connection suspect; the grace is its listener's.
+    /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is its listener's.
     pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
         // pause waits for, is for `slow_time` to say. But its last word may have been a reset.
         if conn.paused && conn.reading.pending() {
-            if is_gone(&conn.stream) {
-                self.read_to_the_error(key, Detector::TcpInfo);
+            if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
+                self.read_to_the_error(key, Detector::TcpInfo, None);
             } else {
                 self.hear(key);
             }
@@ -39,7 +39,7 @@ impl<K: Kernel> Reactor<K> {
         self.announce(key, Presence::Suspect, Event::Suspect);
     }
 
-    /// Another connection vouched for this one.
+    /// There was a sign of life of this connection, if not a byte from its socket.
     pub(super) fn hear(&mut self, key: Key) {
         if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
             self.apply(key, Input::Heard);
@@ -88,8 +88,10 @@ impl<K: Kernel> Reactor<K> {
             return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
         }
         conn.io_mut(&mut self.pool).oob_sent = now;
-        if let Sent::Failed(fault) = conn.stream.send_oob(0) {
-            self.fail_to_send(key, fault, Detector::OobProbe);
+        match conn.stream.send_oob(0) {
+            // The next one will tell.
+            Sent::Bytes(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
+            Sent::Failed(fault) => self.read_to_the_error(key, Detector::OobProbe, Some(fault)),
         }
     }
 
@@ -100,8 +102,8 @@ impl<K: Kernel> Reactor<K> {
         if let Some(io) = &mut conn.io {
             io.info_asked = now;
         }
-        if is_gone(&conn.stream) {
-            self.read_to_the_error(key, Detector::TcpInfo);
+        if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
+            self.read_to_the_error(key, Detector::TcpInfo, None);
         }
     }
 
@@ -114,9 +116,4 @@ impl<K: Kernel> Reactor<K> {
             self.posted.push_back(Effect::Presence { id: Name::new(id), event });
         }
     }
-}
-
-/// Whether the kernel has discarded the connection, which nobody reads.
-fn is_gone(stream: &impl Stream) -> bool {
-    stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE)
 }

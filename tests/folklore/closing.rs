@@ -71,6 +71,7 @@ fn a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early() {
     let (mut client, mut server, here, there) = pair_of(&listener);
     server.shutdown(Shutdown::Write).unwrap();
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    let resets = sent_resets();
     // The client's FIN is answered, and that answer is lost.
     let lost = Rule::input(&format!("tcp dport {} tcp flags ack drop", there.port()));
     drop(client);
@@ -80,7 +81,6 @@ fn a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early() {
     assert!(row(here, there).is_none(), "no TIME_WAIT");
     drop(lost);
     // What TIME_WAIT is for: to answer this client, whose FIN comes again. Now it is answered by a reset.
-    let resets = sent_resets();
     until("the FIN has come again", || sent_resets() > resets && row(there, here).is_none());
 }
 

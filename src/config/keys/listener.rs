@@ -205,7 +205,7 @@ pub(super) static SHARED: [Key; 32] = [
         fits: Fits::Everything,
         doc: "How often the kernel is asked for a connection's state while reading from it is paused.",
         why: "Only connections under backpressure are asked, so it costs nothing else; ten seconds is soon \
-              enough for a client that would not read anyway. A heartbeat that is due asks, too.",
+              enough for a client that would not read anyway. A heartbeat that is due asks, also where this is off.",
     },
     Key {
         name: "probe.after_eof",

@@ -3,6 +3,7 @@
 use super::Report;
 use crate::lab::expect::{Expected, Left};
 use crate::lab::row::{Cell, Verdict};
+use crate::lab::settings::Settings;
 use crate::time::Duration;
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ pub fn json(report: &Report) -> String {
         json!({
             "case": outcome.case.name(), "title": outcome.case.title(), "what": outcome.case.sentence(),
             "failure": outcome.failure,
-            "cells": outcome.cells.iter().map(cell).collect::<Vec<_>>(),
+            "cells": outcome.cells.iter().map(|one| cell(one, &plan.settings)).collect::<Vec<_>>(),
         })
     });
     let methods = plan.methods.iter().map(|method| json!({"method": method.name(), "title": method.title()}));
@@ -37,10 +38,10 @@ pub fn json(report: &Report) -> String {
     format!("{whole:#}\n")
 }
 
-fn cell(cell: &Cell) -> Value {
+fn cell(cell: &Cell, settings: &Settings) -> Value {
     let mut value = json!({
         "method": cell.method.name(), "left": left(cell.left), "wrong": cell.wrong,
-        "expected": expected(cell, &cell.expected),
+        "expected": expected(&cell.expected, settings, cell.quiet),
     });
     let verdict = match &cell.verdict {
         Verdict::Ended { reason, detector, close, latency, record } => json!({
@@ -57,18 +58,20 @@ fn cell(cell: &Cell) -> Value {
     value
 }
 
-fn expected(cell: &Cell, one: &Expected) -> Value {
-    match *one {
-        Expected::Ended { reason, detector, close, left: remains, .. } => json!({
-            "verdict": "ended", "reason": reason.name(), "detector": detector.name(), "close": close.name(),
-            "left": left(remains), "earliest_s": cell.bounds.map(|bounds| seconds(bounds.0)),
-            "latest_s": cell.bounds.map(|bounds| seconds(bounds.1)),
-        }),
+fn expected(expected: &Expected, settings: &Settings, quiet: Duration) -> Value {
+    match *expected {
+        Expected::Ended { reason, detector, close, when, left: remains } => {
+            let (earliest, latest) = when.bounds(settings, quiet);
+            json!({
+                "verdict": "ended", "reason": reason.name(), "detector": detector.name(), "close": close.name(),
+                "left": left(remains), "earliest_s": seconds(earliest), "latest_s": seconds(latest),
+            })
+        }
         Expected::Revived => json!({"verdict": "revived"}),
         Expected::Unnoticed(remains) => json!({"verdict": "unnoticed", "left": left(remains)}),
         Expected::NotApplicable => json!({"verdict": "not_applicable"}),
         Expected::Either(all) => {
-            json!({"either": all.iter().map(|one| expected(cell, one)).collect::<Vec<_>>()})
+            json!({"either": all.iter().map(|one| self::expected(one, settings, quiet)).collect::<Vec<_>>()})
         }
     }
 }

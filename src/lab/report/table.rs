@@ -69,11 +69,11 @@ fn said(outcome: &Outcome) -> String {
 pub fn details(report: &Report) -> String {
     let mut text = String::new();
     for outcome in &report.outcomes {
-        let _ =
-            writeln!(text, "\n{} ({})\n  {}", outcome.case.title(), outcome.case, outcome.case.sentence());
+        let _ = writeln!(text, "{} ({})\n  {}", outcome.case.title(), outcome.case, outcome.case.sentence());
         for cell in outcome.cells.iter().filter(|cell| cell.verdict != Verdict::NotApplicable) {
             let _ = writeln!(text, "  {:24} {}", cell.method.name(), detail(cell));
         }
+        text.push('\n');
     }
     text
 }

@@ -158,8 +158,9 @@ impl Server {
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
         write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
             .expect("the request goes out");
-        // Closing first, so that the server does not wait for that; it answers a half-closed client all the same.
-        stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
+        // Closing first, so that the server does not wait for that; it answers a half-closed client all the same. If it was
+        // quicker, and has cut its end (ENOTCONN), the answer is here.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("the answer is text");
         let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");

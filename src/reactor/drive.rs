@@ -39,7 +39,7 @@ impl<K: Kernel> Reactor<K> {
                 self.read_to_the_error(key, Detector::Readiness, None);
             }
             // It is on its way there.
-            Reading::Failing(_) => {}
+            Reading::Failing => {}
             Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
                 // A broken socket is flagged writable as well, for sending would not block: no more than a
                 // hint, as the other flags of it.
@@ -86,7 +86,7 @@ impl<K: Kernel> Reactor<K> {
                         break;
                     }
                 }
-                Received::WouldBlock if conn.reading.broken_by().is_none() => {
+                Received::WouldBlock if conn.reading != Reading::Failing => {
                     conn.reading = Reading::Drained;
                 }
                 Received::Interrupted => {}
@@ -97,7 +97,8 @@ impl<K: Kernel> Reactor<K> {
                     break;
                 }
                 Received::Failed(fault) => {
-                    let detector = conn.reading.broken_by().unwrap_or(Detector::RecvError);
+                    let detector =
+                        conn.io.as_ref().and_then(|io| io.broken_by).unwrap_or(Detector::RecvError);
                     conn.reading = Reading::Ended;
                     self.fail(key, fault, detector);
                 }
@@ -128,7 +129,7 @@ impl<K: Kernel> Reactor<K> {
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
     fn on_eof(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let broken_by = conn.reading.broken_by();
+        let broken_by = conn.io.as_ref().and_then(|io| io.broken_by);
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
         if broken_by.is_none()
@@ -154,6 +155,7 @@ impl<K: Kernel> Reactor<K> {
     /// The connection is broken: output has no taker any more, but what the peer sent before still counts, and is
     /// read first. `told` is how a send failed: the only time the kernel says why (the next receive would show a
     /// false end of file).
+    #[cold]
     pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, told: Option<Fault>) {
         let Some(conn) = self.table.get_mut(key) else { return };
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
@@ -162,10 +164,9 @@ impl<K: Kernel> Reactor<K> {
                 None => self.take_error(key, detector),
             };
         }
-        if conn.reading.broken_by().is_none() {
-            conn.reading = Reading::Failing(detector);
-        }
+        conn.reading = Reading::Failing;
         let io = conn.io_mut(&mut self.pool);
+        io.broken_by.get_or_insert(detector);
         // The first error tells; the next send, of what others had posted meanwhile, is only refused.
         io.broken = io.broken.or(told);
         io.lost += io.output.len() as u64;
@@ -241,7 +242,7 @@ impl<K: Kernel> Reactor<K> {
             self.counters.bytes_undelivered += bytes.len() as u64;
             return;
         }
-        if conn.reading.broken_by().is_some() {
+        if conn.reading == Reading::Failing {
             return self.owe(key, bytes);
         }
         let mut rest = bytes;
@@ -279,7 +280,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
         let (high, max) = (bounds.output_high, bounds.output_max);
-        let broken = conn.reading.broken_by().is_some();
+        let broken = conn.reading == Reading::Failing;
         let io = conn.io_mut(&mut self.pool);
         if broken {
             io.lost += bytes.len() as u64;

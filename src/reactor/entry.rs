@@ -51,8 +51,8 @@ pub(super) enum Reading {
     Ready,
     /// Likewise, and the peer's FIN is behind the data: read until end of file, no edge will come again.
     Closing,
-    /// The connection is broken, as this was the first to tell: read what is left, then the error.
-    Failing(Detector),
+    /// The connection is broken: read what is left, then the error.
+    Failing,
     /// End of file or an error was read.
     Ended,
     /// End of file was read and answered with a probe.
@@ -67,23 +67,13 @@ impl Reading {
         match self {
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
             Self::Drained if readiness.readable || closing => Self::Ready,
-            Self::Drained | Self::Ready | Self::Closing | Self::Failing(_) | Self::Ended | Self::Probing => {
-                self
-            }
-        }
-    }
-
-    /// What has told that the connection is broken, if something has.
-    pub(super) const fn broken_by(self) -> Option<Detector> {
-        match self {
-            Self::Failing(detector) => Some(detector),
-            Self::Drained | Self::Ready | Self::Closing | Self::Ended | Self::Probing => None,
+            Self::Drained | Self::Ready | Self::Closing | Self::Failing | Self::Ended | Self::Probing => self,
         }
     }
 
     /// Whether a receive may yield something.
     pub(super) const fn pending(self) -> bool {
-        matches!(self, Self::Ready | Self::Closing | Self::Failing(_))
+        matches!(self, Self::Ready | Self::Closing | Self::Failing)
     }
 }
 
@@ -105,6 +95,8 @@ pub(super) struct Io {
     pub(super) oob_sent: Instant,
     /// How a send failed, while what the peer sent before is still being read.
     pub(super) broken: Option<Fault>,
+    /// What was the first to tell that the connection is broken.
+    pub(super) broken_by: Option<Detector>,
     /// Bytes of output that had no taker any more when the connection broke.
     pub(super) lost: u64,
 }
@@ -116,6 +108,7 @@ impl Io {
             && self.output.is_empty()
             && self.oob_sent == Instant::ZERO
             && self.broken.is_none()
+            && self.broken_by.is_none()
             && self.lost == 0
     }
 
@@ -211,7 +204,7 @@ impl<S> Connection<S> {
     pub(super) fn may_be_heard(&self) -> bool {
         let has_room = || self.io.as_ref().is_none_or(|io| io.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
-        let heard_anyway = self.withholds() && self.reading.broken_by().is_none();
+        let heard_anyway = self.withholds() && self.reading != Reading::Failing;
         !self.paused || (heard_anyway && has_room())
     }
 

@@ -59,6 +59,9 @@ pub trait Kernel {
     /// The host's counters; `None` where it does not tell.
     fn host_counters(&mut self) -> Option<HostCounters>;
 
+    /// What this process uses; `None` where the host does not tell.
+    fn usage(&mut self) -> Option<Usage>;
+
     /// Gives up a descriptor kept in reserve, so that one accept can succeed under EMFILE; false if it is
     /// given up already.
     fn release_reserve(&mut self) -> bool;
@@ -396,6 +399,17 @@ pub struct HostCounters {
     pub drops: u64,
     /// `TW` and `TWKilled`: sockets that went into TIME_WAIT.
     pub time_waits: u64,
+}
+
+/// What a process uses of its host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Usage {
+    /// Memory that is resident now, in bytes.
+    pub resident_bytes: u64,
+    /// CPU time in user space.
+    pub cpu_user: Duration,
+    /// CPU time in the kernel.
+    pub cpu_system: Duration,
 }
 
 /// A signal, by what it asks for.

@@ -1,4 +1,4 @@
-//! `CLIENT` and `INFO`: what one connection may know of the others and of the server, and how it ends them.
+//! `CLIENT`: what one connection may know of the others, and how it ends them.
 
 use super::Reactor;
 use super::commands::reply_ok;
@@ -6,10 +6,10 @@ use super::entry::Connection;
 use super::posted::Effect;
 use crate::end::{Detector, Reason};
 use crate::net::{Address, Kernel};
+use crate::proto::resp::Version;
 use crate::proto::resp::client::{
     ClientCommand, ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT,
 };
-use crate::proto::resp::{Arguments, Version};
 use crate::table::Key;
 use std::fmt::Write;
 
@@ -132,63 +132,6 @@ impl<K: Kernel> Reactor<K> {
             );
         }
         lines
-    }
-
-    /// `INFO`: sections of `field:value`, as Redis lays them out.
-    pub(super) fn info(&self, key: Key, sections: Arguments<'_>, replies: &mut Vec<u8>) {
-        let everything = sections.is_empty()
-            || sections.iter().any(|name| {
-                [&b"all"[..], b"default", b"everything"].iter().any(|all| name.eq_ignore_ascii_case(all))
-            });
-        let wanted = |section: &str| {
-            everything || sections.iter().any(|name| name.eq_ignore_ascii_case(section.as_bytes()))
-        };
-        let gauges = self.hub.gauges();
-        let counters = &self.counters;
-        let mut text = String::new();
-        let mut section = |name: &str, fields: &[(&str, String)]| {
-            if wanted(name) {
-                let blank = if text.is_empty() { "" } else { "\r\n" };
-                let _ = write!(text, "{blank}# {name}\r\n");
-                for (field, value) in fields {
-                    let _ = write!(text, "{field}:{value}\r\n");
-                }
-            }
-        };
-        section(
-            "Server",
-            &[
-                ("server_name", env!("CARGO_PKG_NAME").to_owned()),
-                ("linger_version", env!("CARGO_PKG_VERSION").to_owned()),
-                ("redis_mode", "standalone".to_owned()),
-                ("process_id", std::process::id().to_string()),
-                ("uptime_in_seconds", self.now.since(self.started).as_secs().to_string()),
-            ],
-        );
-        section(
-            "Clients",
-            &[
-                ("connected_clients", self.clients.to_string()),
-                ("maxclients", self.connections_max.to_string()),
-                ("pubsub_clients_subscriptions", gauges.subscriptions.to_string()),
-                ("identities", gauges.identities.to_string()),
-            ],
-        );
-        section(
-            "Stats",
-            &[
-                ("total_connections_received", counters.accepted.to_string()),
-                ("total_connections_ended", counters.ends_total().to_string()),
-                ("total_commands_processed", counters.commands.to_string()),
-                ("total_net_input_bytes", counters.bytes_in.to_string()),
-                ("total_net_output_bytes", counters.bytes_out.to_string()),
-                ("rejected_connections", counters.shed.to_string()),
-                ("pubsub_channels", gauges.channels.to_string()),
-                ("pubsub_patterns", gauges.patterns.to_string()),
-                ("endings", counters.reasons().to_string()),
-            ],
-        );
-        self.reply(key, replies, |reply| reply.verbatim(&text));
     }
 }
 

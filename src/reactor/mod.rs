@@ -4,7 +4,7 @@
 //! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
 //! (the one close path), `suspect` (silence, doubt and what is done about it); then what the protocols ask for
-//! (`commands`, `pubsub`, `clients`, `admin`), what the operator does (`operate`) and is told unasked (`queues`,
+//! (`commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does (`operate`) and is told unasked (`queues`,
 //! `audit`), and its part among other workers (`fellows`).
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
 //! see.
@@ -19,6 +19,7 @@ mod commands;
 mod drive;
 mod entry;
 mod fellows;
+mod info;
 mod input;
 mod inspect;
 mod operate;

@@ -12,7 +12,7 @@ use crate::end::Evidence;
 use crate::net::{
     Accepted, Address, CloseHow, Families, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel,
     ListenSpec, Listener, Peer, Queue, Readiness, Ready, Received, Resource, Rows, Sent, Signal,
-    SocketOptions, SocketQuery, SocketRow, Stream, Token,
+    SocketOptions, SocketQuery, SocketRow, Stream, Token, Usage,
 };
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -157,6 +157,10 @@ impl Kernel for SimKernel {
 
     fn host_counters(&mut self) -> Option<HostCounters> {
         Some(self.stage.borrow().world.drops)
+    }
+
+    fn usage(&mut self) -> Option<Usage> {
+        None
     }
 
     fn release_reserve(&mut self) -> bool {

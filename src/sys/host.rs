@@ -1,6 +1,6 @@
 //! Facts about the host, read from `/proc`.
 
-use crate::net::HostCounters;
+use crate::net::{HostCounters, Usage};
 use crate::time::Duration;
 use std::fs;
 
@@ -42,6 +42,29 @@ pub fn fin_timeout() -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
+/// What this process uses. Nothing is walked for it, however large the process is (`fs/proc/task_mmu.c: task_statm`).
+#[expect(unsafe_code, reason = "getrusage(2), sysconf(3)")]
+pub(super) fn usage() -> Option<Usage> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    // SAFETY: a number in, a number out.
+    let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    // SAFETY: all zeros is a value of a structure of numbers.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `rusage` where one is.
+    if unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) } != 0 {
+        return None;
+    }
+    let cpu = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.cast_unsigned()) + Duration::from_micros(time.tv_usec.cast_unsigned())
+    };
+    Some(Usage {
+        resident_bytes: pages * page_bytes,
+        cpu_user: cpu(usage.ru_utime),
+        cpu_system: cpu(usage.ru_stime),
+    })
+}
+
 /// The host's counters. They belong to the network namespace, not to this process.
 pub(super) fn host_counters() -> Option<HostCounters> {
     parse(&fs::read_to_string("/proc/net/netstat").ok()?)
@@ -80,6 +103,8 @@ mod tests {
     fn this_host_tells() {
         assert!(host_counters().is_some());
         assert!(waited().is_some());
+        let usage = usage().expect("a process uses something");
+        assert!(usage.resident_bytes > 100_000, "{usage:?}");
         assert!(cpu_time_of(std::process::id()).is_some_and(|time| !time.is_zero()));
         assert_eq!(cpu_time_of(u32::MAX), None);
         assert!(ephemeral_ports().is_some_and(|ports| ports > 0));

@@ -37,7 +37,7 @@ pub use stream::Stream;
 
 use crate::net::{
     Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Rows, Signal,
-    SocketQuery, SocketRow, Token,
+    SocketQuery, SocketRow, Token, Usage,
 };
 use crate::time::{Duration, Instant};
 use libc::c_int;
@@ -213,6 +213,10 @@ impl Kernel for Os {
 
     fn host_counters(&mut self) -> Option<HostCounters> {
         host::host_counters()
+    }
+
+    fn usage(&mut self) -> Option<Usage> {
+        host::usage()
     }
 
     fn release_reserve(&mut self) -> bool {

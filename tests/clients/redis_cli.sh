@@ -38,6 +38,9 @@ for version in 2 3; do
     lines=$(for i in $(seq 500); do echo "ECHO $i"; done | cli "-$version" | cksum)
     same "-$version many from a pipe" "$(seq 500 | cksum)" "$lines"
 done
+stat=$(timeout 20 stdbuf -oL redis-cli -p "$port" --stat -i 0.1 2>&1 | head -4)
+has "--stat" '^0 +[0-9.]+[KMG] +[0-9]+ +0 +[0-9]+' "$stat"
+same "--stat has no field missing" 0 "$(grep -c -- '-9223372036854775808' <<<"$stat")"
 has "HELLO in RESP3" '"proto" => \(integer\) 3' "$(cli -3 --no-raw HELLO)"
 # shellcheck disable=SC2016  # the dollars are the protocol's
 same "raw protocol by --pipe" "errors: 0, replies: 3" "$(

@@ -258,6 +258,7 @@ def health_checks(protocol):
 def what_a_library_asks_for(protocol):
     r = client(protocol)
     assert r.info()["linger_version"] and r.info("clients")["connected_clients"] >= 1
+    assert r.info()["redis_version"] >= "7.2" and r.info("memory")["used_memory"] > 100_000
     assert r.command_count() > 10 and "subscribe" in r.command_list()
     assert r.command()["ping"]["arity"] == -1
     assert r.config_get("save") == {"save": ""}

@@ -24,6 +24,13 @@ Open and closed loop:
   --spin takes a core for the generator alone and sharpens what --rate measures.
   --rate with --closed keeps the rate as an upper bound and counts from the sending.
 
+HTTP:
+  An answer counts when all of it is there: by Content-Length, by chunks, or by the end of a connection
+  whose response told no length. Where that end comes earlier, the answer is truncated, an error.
+  Behind an answer with Connection: close the next request goes out on a new connection: it counts as
+  reopened, and connecting is in the connect times, not in the latencies (with --rate, they count from
+  when a request was due, so waiting for a connection is in them).
+
 Faults (--fault), each a share of the clients, as freeze=5% or freeze=5%:for=20s:at=1m; and what
 linger ought to say:
   goodbye       QUIT, then close                           peer.goodbye

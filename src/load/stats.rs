@@ -109,6 +109,8 @@ crate::end::named! {
         WrongProtocol = "wrong_protocol",
         /// No answer came before the end.
         Unanswered = "unanswered",
+        /// The server closed in the middle of an answer.
+        Truncated = "truncated",
         /// A client that had only half closed was not sent what it was owed.
         OwedLost = "owed_lost",
     }
@@ -200,11 +202,12 @@ pub struct Totals {
     pub answered: u64,
     /// Of these, before the load was over.
     pub in_time: u64,
-    /// Requests that a misdeed made moot.
+    /// Requests without an answer because their connection was gone: by a misdeed, with an error that is told, or behind
+    /// the last answer of a server that closes (HTTP).
     pub moot: u64,
     /// Connections replaced as `--churn` asked.
     pub churned: u64,
-    /// Connections that the server closed as a matter of course (HTTP), and that were opened again.
+    /// Connections that the server closed behind an answer, as HTTP may, and that were opened again.
     pub reopened: u64,
     /// Misdeeds committed.
     pub misdeeds: IndexMap<Fault, u64>,

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod faults;
+mod http;
 
 use common::{Server, until};
 use serde_json::Value;

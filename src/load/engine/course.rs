@@ -132,6 +132,13 @@ impl<K: Connector> Engine<K> {
                     format!("{} requests had no answer when the run ended{doubt}", self.in_flight)
                 };
                 self.totals.troubles.add(Trouble::Unanswered, self.in_flight, words);
+                // However it came about: a load that was never answered did not go well.
+                let totals = &mut self.totals;
+                if totals.answered == 0 && totals.troubles.total() == 0 && totals.misdeeds.is_empty() {
+                    let sent = totals.sent;
+                    let words = || format!("none of {sent} requests was answered");
+                    totals.troubles.add(Trouble::Unanswered, sent, words);
+                }
             }
             Phase::Done => self.tell_interval(on),
         }

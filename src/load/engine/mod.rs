@@ -15,7 +15,7 @@ use super::proto::Wire;
 use super::schedule::Schedule;
 use super::stats::{Interval, Totals};
 use super::verdicts::{Ledger, Verdicts};
-use crate::net::{Connector, Fatal, Ready, Token};
+use crate::net::{CloseHow, Connector, Fatal, Ready, Token};
 use crate::table::{Key, Table};
 use crate::time::{Duration, Instant};
 use crate::timer::Wheel;
@@ -255,6 +255,7 @@ impl<K: Connector> Engine<K> {
                 }
             }
             State::Quieting if client.in_flight == 0 => return self.commit(key),
+            State::Leaving if self.now >= client.act_at => return self.forget(key, CloseHow::Plain),
             State::Quieting | State::Leaving => {}
             State::Up => {
                 if self.now >= client.act_at {
@@ -275,8 +276,7 @@ impl<K: Connector> Engine<K> {
             State::Connecting | State::Greeting => client.since + self.plan.contract.patience,
             State::Up => client.act_at.min(self.beat_due(client)),
             State::CatchingUp => self.beat_due(client),
-            State::Quieting | State::Misbehaving => client.act_at,
-            State::Leaving => Instant::NEVER,
+            State::Quieting | State::Misbehaving | State::Leaving => client.act_at,
         };
         if at < Instant::NEVER {
             self.wheel.arm(key.index, at);

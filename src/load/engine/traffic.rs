@@ -7,7 +7,10 @@ use crate::load::proto::Answer;
 use crate::load::stats::Trouble;
 use crate::net::{CloseHow, Connector, Fault as Failure, Readiness, Received, Stream as _};
 use crate::table::Key;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// How long a server that says it closes is waited for, before we do.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the answers in one receive amounted to, beyond those that were as expected.
 #[derive(Default)]
@@ -141,11 +144,9 @@ impl<K: Connector> Engine<K> {
             None => {}
         }
         let Some(client) = self.table.get_mut(key) else { return };
-        // It is not worth asking again: the server closes, and says so beforehand.
+        // It is not worth asking again: the server closes, and has said so.
         if self.wire.closes(&client.session) && client.state == State::Up {
-            self.totals.reopened += 1;
-            self.open_another();
-            return self.forget(key, CloseHow::Plain);
+            return self.make_way(key);
         }
         match client.state {
             State::Up if self.phase == Phase::Loading => {
@@ -164,6 +165,20 @@ impl<K: Connector> Engine<K> {
             | State::CatchingUp
             | State::Leaving => {}
         }
+    }
+
+    /// Its server closes behind the answer it gave. Another takes its place at once; this one waits for the end of file,
+    /// for who closes first keeps the TIME_WAIT, and the ports here are few.
+    fn make_way(&mut self, key: Key) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        (client.state, client.act_at) = (State::Leaving, self.now + CLOSE_PATIENCE);
+        let moot = u64::from(std::mem::take(&mut client.in_flight));
+        self.in_flight -= moot;
+        self.totals.moot += moot;
+        self.up -= 1;
+        self.totals.reopened += 1;
+        self.arm(key);
+        self.open_another();
     }
 
     /// A client that came up, or found its way back, takes part in the load.
@@ -308,9 +323,13 @@ impl<K: Connector> Engine<K> {
             return self.fail("hear the verdicts", "the server closed the connection that asks for them");
         }
         let Some(client) = self.table.get_mut(key) else { return };
-        let mut ended = 0;
-        self.wire.end(&mut client.session, |_| ended += u32::from(client.in_flight > 0));
-        if ended > 0 {
+        let mut refused = 0;
+        let mut answered = 0;
+        let end = self.wire.end(&mut client.session, |answer| {
+            answered = client.in_flight.min(1);
+            refused = if matches!(answer, Answer::Refused(_)) { answered } else { 0 };
+        });
+        if answered > 0 {
             let first = key.index as usize * self.plan.pipeline as usize;
             let since = self.times[first + client.oldest as usize];
             self.interval.latency.record(self.kernel.now().since(since));
@@ -318,6 +337,8 @@ impl<K: Connector> Engine<K> {
             self.in_flight -= 1;
             self.totals.answered += 1;
         }
+        let refusal = || "an HTTP status of 400 or more".to_owned();
+        self.totals.troubles.add(Trouble::ErrorAnswer, refused.into(), refusal);
         let age = self.now.since(client.since);
         match (client.state, client.fault) {
             (State::Leaving, Some(Fault::HalfClose)) if client.in_flight > 0 => {
@@ -326,6 +347,15 @@ impl<K: Connector> Engine<K> {
                 self.totals.troubles.add(Trouble::OwedLost, 1, words);
             }
             (State::Leaving | State::Misbehaving | State::CatchingUp, _) => {}
+            (State::Connecting | State::Greeting | State::Up | State::Quieting, _) if end.is_err() => {
+                // It is told as an error, not as a request that came to nothing.
+                let cut = client.in_flight.min(1);
+                client.in_flight -= cut;
+                self.in_flight -= u64::from(cut);
+                let words = || format!("{}, after {age:.1?}", end.err().unwrap_or_default());
+                self.totals.troubles.add(Trouble::Truncated, 1, words);
+                self.open_another_later();
+            }
             (State::Connecting | State::Greeting | State::Up | State::Quieting, _) => {
                 let in_flight = client.in_flight;
                 if self.wire.closes(&client.session) || (self.is_http() && in_flight == 0) {

@@ -95,35 +95,73 @@ fn read_head(place: &mut Place, head: &mut Head, bytes: &[u8]) -> Step {
         Err(_) => return Step::Broken,
     };
     let status = response.code.unwrap_or(0);
-    *head = Head { status, closes: response.version == Some(0) };
-    let mut length = None;
-    let mut chunked = false;
-    for header in response.headers.iter() {
-        let value = str::from_utf8(header.value).unwrap_or_default().trim();
-        if header.name.eq_ignore_ascii_case("content-length") {
-            length = value.parse::<u64>().ok();
-        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            chunked = value.eq_ignore_ascii_case("chunked");
-        } else if header.name.eq_ignore_ascii_case("connection") {
-            head.closes = value.eq_ignore_ascii_case("close");
-        }
-    }
-    // Interim responses (RFC 9110 15.2) are not the answer.
+    // Interim responses (RFC 9110 15.2) are not the answer. 101 is one that nobody asked for: what follows is not HTTP.
     if (100..200).contains(&status) {
-        return Step::On(used);
+        return if status == 101 { Step::Broken } else { Step::On(used) };
     }
-    match (chunked, length) {
-        (true, _) => *place = Place::ChunkSize,
-        // RFC 9110 15.3.5, 15.4.5: these have no body.
+    let Some(framing) = Framing::of(&response) else { return Step::Broken };
+    *head = Head { status, closes: framing.closes };
+    match framing.body {
+        // RFC 9110 15.3.5, 15.4.5: these have no body, whatever is said of one.
         _ if status == 204 || status == 304 => return Step::Done(used),
-        (false, Some(0)) => return Step::Done(used),
-        (false, Some(length)) => *place = Place::Body(length),
-        (false, None) => {
+        Body::Length(0) => return Step::Done(used),
+        Body::Length(length) => *place = Place::Body(length),
+        Body::Chunked => *place = Place::ChunkSize,
+        Body::UntilClose => {
             head.closes = true;
             *place = Place::UntilClose;
         }
     }
     Step::On(used)
+}
+
+/// Where a body ends.
+enum Body {
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// What the headers say about body and connection.
+struct Framing {
+    body: Body,
+    closes: bool,
+}
+
+impl Framing {
+    /// None where the headers contradict each other: nobody could tell where the response ends.
+    fn of(response: &httparse::Response<'_, '_>) -> Option<Self> {
+        let (mut length, mut coding) = (None, None);
+        let (mut close, mut keep_alive) = (false, false);
+        for header in response.headers.iter() {
+            let value = str::from_utf8(header.value).unwrap_or_default();
+            let is = |name: &str| header.name.eq_ignore_ascii_case(name);
+            let words = || value.split(',').map(str::trim);
+            if is("content-length") {
+                // RFC 9112 6.3: the same number again is one number, anything else is an error.
+                for word in words() {
+                    let number: u64 = word.parse().ok()?;
+                    if length.is_some_and(|other| other != number) {
+                        return None;
+                    }
+                    length = Some(number);
+                }
+            } else if is("transfer-encoding") {
+                coding = words().next_back();
+            } else if is("connection") {
+                close |= words().any(|word| word.eq_ignore_ascii_case("close"));
+                keep_alive |= words().any(|word| word.eq_ignore_ascii_case("keep-alive"));
+            }
+        }
+        let body = match (coding, length) {
+            (Some(last), _) if last.eq_ignore_ascii_case("chunked") => Body::Chunked,
+            (None, Some(length)) => Body::Length(length),
+            (Some(_) | None, _) => Body::UntilClose,
+        };
+        // RFC 9112 9.3: HTTP/1.0 closes unless it says otherwise.
+        let closes = close || (response.version == Some(0) && !keep_alive);
+        Some(Self { body, closes })
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +209,46 @@ mod tests {
     fn a_body_without_a_length_ends_with_the_connection() {
         let (done, head, place) = feed(b"HTTP/1.0 200 OK\r\n\r\nand so on", 4).unwrap();
         assert_eq!((done, head.closes, place), (0, true, Place::UntilClose));
+    }
+
+    #[test]
+    fn a_response_without_a_body_ends_with_its_head_whatever_it_says() {
+        for status in ["204 No Content", "304 Not Modified"] {
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n");
+            let (done, _, place) = feed(head.as_bytes(), 9).unwrap();
+            assert_eq!((done, place), (1, Place::Head));
+        }
+    }
+
+    #[test]
+    fn who_closes_says_so() {
+        for (version, header, closes) in [
+            ("1.1", "X: y", false),
+            ("1.1", "Connection: close", true),
+            ("1.1", "Connection: Upgrade, Close", true),
+            ("1.1", "Connection: keep-alive", false),
+            ("1.0", "X: y", true),
+            ("1.0", "Connection: Keep-Alive", false),
+        ] {
+            let response = format!("HTTP/{version} 200 OK\r\nContent-Length: 0\r\n{header}\r\n\r\n");
+            let (done, head, _) = feed(response.as_bytes(), 100).unwrap();
+            assert_eq!((done, head.closes), (1, closes), "HTTP/{version} {header}");
+        }
+    }
+
+    #[test]
+    fn a_response_whose_end_nobody_can_tell_is_broken() {
+        for headers in
+            ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: 5, 6", "Content-Length: five"]
+        {
+            let response = format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\nhello");
+            assert_eq!(feed(response.as_bytes(), 100), None, "{headers}");
+        }
+        assert_eq!(feed(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", 100), None);
+        // A coding that is not the last one tells no length.
+        let gzip = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: gzip\r\n\r\nhello";
+        assert_eq!(feed(gzip, 100).unwrap().2, Place::UntilClose);
     }
 
     #[test]

@@ -115,16 +115,22 @@ impl Wire {
     }
 
     /// The end of file: it may end an answer, too.
-    pub fn end(&self, session: &mut Session, mut on: impl FnMut(Answer<'_>)) {
+    ///
+    /// # Errors
+    /// When it comes in the middle of one.
+    pub fn end(&self, session: &mut Session, mut on: impl FnMut(Answer<'_>)) -> Result<(), Broken> {
         if session.place == Place::UntilClose {
             session.place = Place::Head;
             on(verdict(session.head));
         }
+        let begun = session.place != Place::Head || session.held.is_some() || session.matched > 0;
+        if begun { Err("the server closed in the middle of an answer") } else { Ok(()) }
     }
 
-    /// Whether the server said that it closes after the last answer, as a matter of course.
-    pub const fn closes(&self, session: &Session) -> bool {
-        matches!(self.scheme, Scheme::Http) && session.head.closes
+    /// Whether the server said that it closes after the answer that has just ended, as a matter of course.
+    pub fn closes(&self, session: &Session) -> bool {
+        // The head comes before the body: while that is under way, the answer is not there yet.
+        self.scheme == Scheme::Http && session.place == Place::Head && session.head.closes
     }
 
     /// Passes over expected answers; what is left of the input.
@@ -323,7 +329,7 @@ mod tests {
                 });
             })?;
         }
-        wire.end(&mut session, |_| heard.push("ended".to_owned()));
+        wire.end(&mut session, |_| heard.push("ended".to_owned()))?;
         Ok(heard)
     }
 
@@ -365,6 +371,37 @@ mod tests {
         }
         let until_close = b"HTTP/1.0 200 OK\r\n\r\nhi";
         assert_eq!(heard(&mut http, Expecting::Answers, until_close, 5).unwrap(), ["ended"]);
+    }
+
+    #[test]
+    fn an_end_in_the_middle_of_an_answer_is_told() {
+        let body = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhell";
+        let chunks = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+        for (scheme, bytes) in [
+            (Scheme::Http, body),
+            (Scheme::Http, chunks),
+            (Scheme::Http, "HTTP/1.1 200"),
+            (Scheme::Resp, "+PO"),
+            (Scheme::Resp, "$7\r\nabc"),
+            (Scheme::Echo, "abc"),
+        ] {
+            for size in 1..=bytes.len() {
+                let heard = heard(&mut wire(scheme, 30), Expecting::Answers, bytes.as_bytes(), size);
+                assert!(heard.as_ref().is_err_and(|why| why.contains("middle")), "{bytes:?}: {heard:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_server_closes_behind_its_answer_not_before() {
+        let mut wire = wire(Scheme::Http, 0);
+        let mut session = Session::default();
+        let (head, body) = ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n", "hi");
+        wire.take(&mut session, head.as_bytes(), |_| panic!("nothing is answered yet")).unwrap();
+        assert!(!wire.closes(&session));
+        let mut answers = 0;
+        wire.take(&mut session, body.as_bytes(), |_| answers += 1).unwrap();
+        assert!(wire.closes(&session) && answers == 1);
     }
 
     #[test]

@@ -37,6 +37,7 @@ struct Run<'a> {
     errors: Vec<Error<'a>>,
     verdicts: Option<Verdicts<'a>>,
     endings: Option<&'a [CountRow]>,
+    committed: Vec<Committed>,
     skipped: Vec<Skipped<'a>>,
     points: &'a [Point],
     warnings: &'a [Warning],
@@ -111,6 +112,12 @@ struct VerdictRow<'a> {
     wrong: u64,
     said: &'a IndexMap<String, u64>,
     detection_us: Quantiles,
+}
+
+#[derive(Serialize)]
+struct Committed {
+    fault: &'static str,
+    clients: u64,
 }
 
 #[derive(Serialize)]
@@ -202,6 +209,10 @@ pub fn render(run: &Finished) -> String {
             listed: &verdicts.wrong,
         }),
         endings: run.counts.as_ref().map(|counts| counts.rows.as_slice()),
+        committed: run
+            .committed()
+            .map(|(fault, clients)| Committed { fault: fault.name(), clients })
+            .collect(),
         skipped: totals
             .skipped
             .iter()

@@ -8,6 +8,7 @@ pub mod table;
 pub mod warnings;
 
 use super::counted::Counts;
+use super::faults::Fault;
 use super::plan::Plan;
 use super::stats::{Interval, Latency, Totals};
 use super::verdicts::Verdicts;
@@ -83,6 +84,18 @@ impl Finished {
         let wrong = self.verdicts.as_ref().map_or(0, Verdicts::wrong_count)
             + self.counts.as_ref().map_or(0, Counts::wrong);
         self.totals.troubles.total() == 0 && wrong == 0 && self.totals.skipped.is_empty()
+    }
+
+    /// The faults that were asked for, and how many clients committed each.
+    pub fn committed(&self) -> impl Iterator<Item = (Fault, u64)> {
+        let (plan, totals) = (&self.plan, &self.totals);
+        // Who makes way for another parts as one of these faults does, and is none of them.
+        let of_churn = if plan.identities { Fault::Goodbye } else { Fault::Fin };
+        plan.faults.shares().iter().map(move |share| {
+            let all = totals.misdeeds.get(&share.fault).copied().unwrap_or(0);
+            let churned = if share.fault == of_churn { totals.churned } else { 0 };
+            (share.fault, all.saturating_sub(churned))
+        })
     }
 
     /// Answers a second. Those that came while the run drained do not count: in a closed loop they are as many as

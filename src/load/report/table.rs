@@ -24,6 +24,9 @@ pub fn render(run: &Finished) -> String {
     if let Some(counts) = &run.counts {
         counted(counts, &mut out);
     }
+    if run.verdicts.is_none() {
+        committed(run, &mut out);
+    }
     for (fault, (count, why)) in &run.totals.skipped {
         let _ = writeln!(out, "skipped      {fault}: {count} clients could not: {why}");
     }
@@ -65,7 +68,11 @@ fn connections(run: &Finished, out: &mut String) {
         let _ = write!(out, "; {} replaced", totals.churned);
     }
     if totals.reopened > 0 {
-        let _ = write!(out, "; {} closed by the server as HTTP may, and opened again", totals.reopened);
+        let _ = write!(
+            out,
+            "; {} closed by the server behind an answer, as HTTP may, and opened again",
+            totals.reopened
+        );
     }
     out.push('\n');
 }
@@ -163,6 +170,16 @@ fn counted(counts: &Counts, out: &mut String) {
         let mark = if row.expected == row.counted { "" } else { "  wrong" };
         let reasons = row.reasons.join(" or ");
         let _ = writeln!(out, "             {:>8}{:>8}  {reasons}{mark}", row.expected, row.counted);
+    }
+}
+
+/// Where nobody tells what the server made of them, at least what there was.
+fn committed(run: &Finished, out: &mut String) {
+    let told: Vec<_> = run.committed().map(|(fault, clients)| format!("{fault} {clients}")).collect();
+    if !told.is_empty() {
+        let unjudged =
+            if run.counts.is_none() { "; nobody was asked what the server made of it" } else { "" };
+        let _ = writeln!(out, "faults       {} committed{unjudged}", told.join(", "));
     }
 }
 

@@ -189,6 +189,15 @@ fn clients(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
         "ephemeral ports ran out; give more source addresses by --source, or widen net.ipv4.ip_local_port_range"
             .to_owned(),
     );
+    doubts.warn(
+        plan.pipeline > 1 && totals.reopened > 0 && totals.moot > 0,
+        "closed_behind_answers",
+        format!(
+            "the server closed {} connections behind an answer, and what was under way behind it was never answered; \
+             use --pipeline 1 for a server without keep-alive",
+            totals.reopened
+        ),
+    );
     let ramp_s = plan.ramp.map_or(f64::INFINITY, |rate| f64::from(plan.connections) / rate);
     doubts.warn(
         totals.ramp_s > ramp_s * RAMP_SLACK + SECONDS_MIN && !totals.interrupted,
@@ -290,10 +299,11 @@ mod tests {
             (Totals { load_s: 1.0, cpu_s: 0.1, ..fine() }, "short"),
             (Totals { answered: 9, ..fine() }, "few_answers"),
             (Totals { up: 9, ..fine() }, "not_all_up"),
+            (Totals { reopened: 9, moot: 9, ..fine() }, "closed_behind_answers"),
             (Totals { nobody_well: true, ..fine() }, "nobody_well"),
             (Totals { interrupted: true, ..fine() }, "interrupted"),
         ] {
-            assert_eq!(kinds(&after(&plan(), &totals)), [kind]);
+            assert_eq!(kinds(&after(&Plan { pipeline: 2, ..plan() }, &totals)), [kind]);
         }
 
         let half = Plan { faults: Mix::parse("rst=50%").unwrap(), ..plan() };

@@ -18,6 +18,9 @@
 //! budget, and what is over it makes the next poll not wait. Nothing else makes it not wait: an idle server
 //! sleeps until its next deadline, which the wheel knows exactly.
 //!
+//! Silence is judged up to where the loop has looked, not up to now ([`timer::attention`]): a deadline that passed while
+//! the loop stood still, or behind a poll that brought only a part, waits for a turn that has read what came before it.
+//!
 //! # The life of a connection
 //!
 //! [`conn::state`] is the heart. Six states in temporal order, and one table of what follows from what:
@@ -55,7 +58,7 @@
 //! | [`buf`] | bytes that wait |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
 //! | [`fellows`] | what workers and their supervisor say to each other, pure |
-//! | [`timer`] | the hierarchical wheel: one deadline a connection |
+//! | [`timer`] | the hierarchical wheel: one deadline a connection; up to when deadlines may be judged |
 //! | [`table`] | connections by index and generation |
 //! | [`conn`] | one connection's life, pure |
 //! | [`audit`] | the kernel's table of sockets held against what a server believes, pure |

@@ -110,7 +110,7 @@ fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor
         match channel.next_message() {
             Ok(Some(ToWorker::Start { file })) => return Ok(file),
             Ok(None) if heard == Ok(More::Maybe) => {}
-            Ok(None) if heard.is_ok() => os.poll(None, &mut Vec::new())?,
+            Ok(None) if heard.is_ok() => drop(os.poll(None, &mut Vec::new())?),
             Ok(_) | Err(_) => return Err(gone()),
         }
     }

@@ -25,12 +25,12 @@ const LAYERS: &[Layer] = &[
     layer("time", PURE, &[]),
     layer("end", PURE, &["time"]),
     layer("buf", PURE, &[]),
-    layer("timer", PURE, &["time"]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
     layer("net", PURE, &["time", "end"]),
+    layer("timer", PURE, &["time", "net"]),
     layer("table", PURE, &["net"]),
     layer("fellows", PURE, &["buf", "net"]),
-    layer("conn", PURE, &["time", "end", "net"]),
+    layer("conn", PURE, &["time", "end", "net", "timer"]),
     layer("audit", PURE, &["time", "end", "net", "table"]),
     layer("hub", PURE, &["table", "net"]),
     // Settings are plain data; what reads them from files is only called from the edges.

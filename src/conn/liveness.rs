@@ -7,7 +7,8 @@
 use super::policy::{Heartbeat, HeartbeatStyle, Policy};
 use super::{Life, State};
 use crate::end::{Evidence, Reason};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+use crate::timer::attention::Standstill;
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +42,8 @@ pub struct Clocks {
     pub output_moved: Option<Instant>,
     /// When `TCP_INFO` was last asked; `None` while the connection is being read.
     pub info_asked: Option<Instant>,
+    /// When the server itself stood still.
+    pub standstill: Standstill,
 }
 
 /// The earliest deadline of a connection and what is due then; `None`: it may sleep for ever.
@@ -52,12 +55,14 @@ pub fn next_due(
     heartbeat: &Heartbeat,
     clocks: &Clocks,
 ) -> Option<(Instant, Due)> {
+    let patient = |since: Instant, timeout: Duration| clocks.standstill.defer(since, since + timeout);
     let deadline = match life.state() {
-        State::Handshaking => policy.bounds.handshake_timeout.map(|timeout| life.accepted() + timeout),
+        State::Handshaking => {
+            policy.bounds.handshake_timeout.map(|timeout| patient(life.accepted(), timeout))
+        }
         State::Open => None,
-        State::Suspect { deadline, .. }
-        | State::PeerClosed { deadline, .. }
-        | State::Parting { deadline, .. } => Some(deadline),
+        State::Suspect { deadline, since, .. } => Some(clocks.standstill.defer(since, deadline)),
+        State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
         State::Closed { .. } => return None,
     };
     let mut next = deadline.map(|at| (at, Due::Deadline));
@@ -71,14 +76,14 @@ pub fn next_due(
     let ending = life.state().cause().is_some();
     if matches!(life.state(), State::Open) {
         consider(ping_due(life, heartbeat, clocks), Due::Ping);
-        consider(doubt_due(life, heartbeat), Due::Doubt);
-        consider(policy.bounds.idle_timeout.map(|timeout| clocks.used + timeout), Due::Idle);
+        consider(doubt_due(life, heartbeat, clocks), Due::Doubt);
+        consider(policy.bounds.idle_timeout.map(|timeout| patient(clocks.used, timeout)), Due::Idle);
         let quiet_since = clocks.oob_sent.max(life.heard());
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
     // What a suspect peer is not sent, it cannot be slow to take.
     if !ending && !matches!(life.state(), State::Suspect { .. }) {
-        consider(clocks.output_moved.map(|at| at + policy.bounds.slow_time), Due::Slow);
+        consider(clocks.output_moved.map(|moved| patient(moved, policy.bounds.slow_time)), Due::Slow);
     }
     if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {
         consider(Some(asked + interval), Due::TcpInfo);
@@ -88,17 +93,25 @@ pub fn next_due(
 
 /// One ping a silence: after it, only an answer or the timeout.
 fn ping_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
-    let unanswered = clocks.pinged > life.heard();
-    (heartbeat.style.server_pings() && !unanswered)
+    (heartbeat.style.server_pings() && !pinged(life, clocks))
         .then(|| silent_since(life, heartbeat) + heartbeat.interval)
 }
 
-fn doubt_due(life: &Life, heartbeat: &Heartbeat) -> Option<Instant> {
+/// A ping of ours is not answered yet.
+fn pinged(life: &Life, clocks: &Clocks) -> bool {
+    clocks.pinged > life.heard()
+}
+
+fn doubt_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
+    let since = silent_since(life, heartbeat);
+    let silent = clocks.standstill.defer(since, since + heartbeat.timeout);
     match heartbeat.style {
         HeartbeatStyle::Off => None,
-        HeartbeatStyle::Client | HeartbeatStyle::Server | HeartbeatStyle::Both => {
-            Some(silent_since(life, heartbeat) + heartbeat.timeout)
+        // A ping that left late has as long for its answer as one that left in time.
+        HeartbeatStyle::Server | HeartbeatStyle::Both if pinged(life, clocks) => {
+            Some(silent.max(clocks.pinged + heartbeat.timeout.saturating_sub(heartbeat.interval)))
         }
+        HeartbeatStyle::Client | HeartbeatStyle::Server | HeartbeatStyle::Both => Some(silent),
     }
 }
 

@@ -5,7 +5,9 @@ use super::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
 use super::*;
+use crate::net::Polled;
 use crate::time::Duration;
+use crate::timer::attention::{Attention, Standstill};
 
 const T0: Instant = Instant::from_millis(1_000);
 const NOW: Instant = Instant::from_millis(9_000);
@@ -264,8 +266,14 @@ const HEARTBEAT: Heartbeat = Heartbeat {
     since: Instant::ZERO,
 };
 
-const CLOCKS: Clocks =
-    Clocks { used: T0, pinged: Instant::ZERO, oob_sent: Instant::ZERO, output_moved: None, info_asked: None };
+const CLOCKS: Clocks = Clocks {
+    used: T0,
+    pinged: Instant::ZERO,
+    oob_sent: Instant::ZERO,
+    output_moved: None,
+    info_asked: None,
+    standstill: Standstill::NEVER,
+};
 
 fn due(state: State, heartbeat: Heartbeat, clocks: Clocks) -> Option<(u64, Due)> {
     next_due(&Life::new(state, T0), &policy(), &heartbeat, &clocks)
@@ -286,6 +294,41 @@ fn an_open_connection_is_pinged_then_doubted_then_probed_then_idle() {
     assert_eq!(due(open(), off, probed), Some((50, Due::Idle)));
     let client = Heartbeat { style: HeartbeatStyle::Client, ..HEARTBEAT };
     assert_eq!(due(open(), client, CLOCKS), Some((12, Due::Doubt)), "the server stays silent");
+}
+
+#[test]
+fn a_ping_that_left_late_has_as_long_for_its_answer() {
+    let late = Clocks { pinged: T0 + Duration::from_secs(30), ..CLOCKS };
+    let heartbeat = Heartbeat { interval: Duration::from_secs(8), ..HEARTBEAT };
+    let policy = Policy { liveness: Liveness { probe_oob: None, ..policy().liveness }, ..policy() };
+    let due = next_due(&Life::new(open(), T0), &policy, &heartbeat, &late);
+    assert_eq!(due, Some((T0 + Duration::from_secs(34), Due::Doubt)));
+}
+
+#[test]
+fn a_server_that_stood_still_judges_no_silence_from_before_for_as_long() {
+    // 40 s, to the second 60.
+    let mut attention = Attention::new(T0);
+    let woke = T0 + Duration::from_secs(60);
+    attention.on_poll(T0 + Duration::from_secs(20), woke, Some(Duration::ZERO), Polled::All, 1);
+    let clocks = Clocks { standstill: attention.standstill(), ..CLOCKS };
+    let client = Heartbeat { style: HeartbeatStyle::Client, ..HEARTBEAT };
+    let patient = |state, policy: Policy| {
+        let due = next_due(&Life::new(state, T0), &policy, &client, &clocks);
+        due.map(|(at, due)| (at.since(T0).as_secs(), due))
+    };
+    let quiet = Policy { liveness: Liveness { probe_oob: None, ..policy().liveness }, ..policy() };
+    let heartbeat_off =
+        |policy: Policy| Policy { bounds: Bounds { idle_timeout: None, ..policy.bounds }, ..policy };
+    assert_eq!(
+        patient(open(), heartbeat_off(quiet.clone())),
+        Some((100, Due::Doubt)),
+        "12, were it attentive"
+    );
+    assert_eq!(patient(handshaking(), quiet.clone()), Some((100, Due::Deadline)));
+    assert_eq!(patient(suspect(), quiet.clone()), Some((100, Due::Deadline)));
+    let parting = patient(parting(Reason::LocalIdle), quiet);
+    assert_eq!(parting, Some((8, Due::Deadline)), "what was decided before goes on");
 }
 
 #[test]

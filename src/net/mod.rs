@@ -29,11 +29,11 @@ pub trait Kernel {
     fn now(&mut self) -> Instant;
 
     /// Waits until something is ready, at most for `timeout` (`None`: until something is), and appends it
-    /// to `ready`. A wait that a signal interrupts returns nothing. Spurious entries are allowed.
+    /// to `ready`. A wait that a signal interrupts brings nothing. Spurious entries are allowed.
     ///
     /// # Errors
     /// When the poller itself has failed; the loop cannot go on.
-    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Fatal>;
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal>;
 
     /// Opens a listener and watches it under `token`.
     ///
@@ -153,6 +153,15 @@ pub struct Ready {
     pub token: Token,
     /// What it may be ready for.
     pub readiness: Readiness,
+}
+
+/// How much of what was ready a poll has brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Polled {
+    /// Everything that was ready when it began, at least.
+    All,
+    /// So many entries, and there may be more: they were as many as fit, or a signal came first.
+    Part(usize),
 }
 
 /// Readiness flags, as epoll reports them (`epoll_ctl(2)`). Hints only: the call that follows decides.

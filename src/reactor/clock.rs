@@ -4,6 +4,7 @@
 //! [`next_due`] knows. Entries are re-armed lazily: hearing from a peer changes nothing here, the entry
 //! expires at its old time and is armed anew.
 
+use super::entry::Connection;
 use super::posted::EFFECTS_HIGH;
 use super::{Reactor, accept::Gate};
 use crate::config::settings::Settings;
@@ -108,20 +109,23 @@ impl<K: Kernel> Reactor<K> {
     fn next_due(&self, key: Key) -> Option<(Instant, Due)> {
         let conn = self.table.get(key)?;
         let policy = &Self::listener_of(&self.listeners, conn).policy;
-        next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &conn.clocks())
+        let clocks = conn.clocks(self.attention.standstill());
+        next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
     }
 
-    /// Acts on deadlines that have passed; more of them than a turn can bear are left for the next.
+    /// Acts on deadlines that had passed by the time up to which everything has been read; more of them than a turn
+    /// can bear are left for the next.
     pub(super) fn expire(&mut self) {
+        let horizon = self.attention.horizon();
         for _ in 0..EXPIRIES_PER_TURN {
             // Endings make effects for those who watch: when too many wait already, the rest is for later.
             if self.posted.len() >= EFFECTS_HIGH {
                 break;
             }
-            let Some(index) = self.wheel.expire(self.now) else { break };
+            let Some(index) = self.wheel.expire(horizon) else { break };
             let Some(key) = self.table.key_at(index) else { continue };
             match self.next_due(key) {
-                Some((at, due)) if at <= self.now => {
+                Some((at, due)) if at <= horizon => {
                     self.on_due(key, due);
                     self.schedule(key);
                 }
@@ -157,9 +161,10 @@ impl<K: Kernel> Reactor<K> {
         match due {
             Due::Deadline => self.on_deadline(key),
             Due::Ping => self.ping(key),
-            Due::Doubt => self.doubt(key, Detector::Heartbeat),
-            Due::Idle => self.leave(key, Reason::LocalIdle, Detector::Timer),
-            Due::OobProbe => self.probe_oob(key),
+            Due::Doubt if self.is_silent(key, due) => self.doubt(key, Detector::Heartbeat),
+            Due::Idle if self.is_silent(key, due) => self.leave(key, Reason::LocalIdle, Detector::Timer),
+            Due::OobProbe if self.is_silent(key, due) => self.probe_oob(key),
+            Due::Doubt | Due::Idle | Due::OobProbe => {}
             Due::Slow => {
                 self.flush(key);
                 if self.is_due(key, Due::Slow) {
@@ -175,15 +180,23 @@ impl<K: Kernel> Reactor<K> {
     /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
     /// Another deadline that has passed as well is not this one's verdict.
     fn is_due(&self, key: Key, due: Due) -> bool {
-        self.next_due(key).is_some_and(|(at, next)| at <= self.now && next == due)
+        self.next_due(key).is_some_and(|(at, next)| at <= self.attention.horizon() && next == due)
+    }
+
+    /// Whether a deadline that silence has brought still has passed after one more look at the socket: what came in
+    /// since this turn's poll counts, and what a budget has left unread.
+    fn is_silent(&mut self, key: Key, due: Due) -> bool {
+        self.read_once_more(key);
+        // What still cannot be read, for want of memory, is no silence.
+        let unread = |conn: &Connection<K::Stream>| conn.reading.pending() && !conn.paused;
+        self.is_due(key, due) && !self.table.get(key).is_some_and(unread)
     }
 
     /// The state's own deadline has passed.
     fn on_deadline(&mut self, key: Key) {
-        // What came in since this turn's poll still counts: it revives a suspect. And a socket that is closed
-        // with unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
-        self.read_once_more(key);
-        if !self.is_due(key, Due::Deadline) {
+        // What is unread revives a suspect. And a socket that is closed with unread input resets its peer
+        // (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
+        if !self.is_silent(key, Due::Deadline) {
             return;
         }
         let Some(conn) = self.table.get_mut(key) else { return };

@@ -107,14 +107,15 @@ impl<K: Kernel> Reactor<K> {
         self.read_buffer = buffer;
     }
 
-    /// Reads without an edge: no harm if there is nothing.
+    /// Reads without an edge, or before its turn: no harm if there is nothing.
     pub(super) fn read_once_more(&mut self, key: Key) {
-        if let Some(conn) = self.table.get_mut(key)
-            && conn.reading == Reading::Drained
-        {
-            conn.reading = Reading::Ready;
-            self.read(key);
+        let Some(conn) = self.table.get_mut(key) else { return };
+        match conn.reading {
+            Reading::Drained => conn.reading = Reading::Ready,
+            Reading::Ready | Reading::Closing => {}
+            Reading::Failing | Reading::Ended | Reading::Probing => return,
         }
+        self.read(key);
     }
 
     /// Hands received bytes to the protocol.

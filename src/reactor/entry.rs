@@ -12,6 +12,7 @@ use crate::net::{Fault, Interest, Peer, Readiness};
 use crate::proto::{http, resp};
 use crate::table::Occupant;
 use crate::time::{Duration, Instant};
+use crate::timer::attention::Standstill;
 
 /// One connection.
 pub(super) struct Connection<S> {
@@ -248,7 +249,7 @@ impl<S> Connection<S> {
     }
 
     /// The times that its deadlines are counted from.
-    pub(super) fn clocks(&self) -> Clocks {
+    pub(super) fn clocks(&self, standstill: Standstill) -> Clocks {
         let io = self.io.as_ref();
         let resp = self.resp();
         Clocks {
@@ -257,6 +258,7 @@ impl<S> Connection<S> {
             oob_sent: io.map_or(Instant::ZERO, |io| io.oob_sent),
             output_moved: io.filter(|io| !io.output.is_empty()).map(|io| io.output_moved),
             info_asked: io.filter(|_| self.paused).map(|io| io.info_asked),
+            standstill,
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::report::Report;
 use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
+use crate::timer::attention::Attention;
 use accept::Gate;
 use audit::Audits;
 use clock::House;
@@ -73,6 +74,8 @@ pub struct Reactor<K: Kernel> {
     ready: Vec<Ready>,
     table: Table<Connection<K::Stream>>,
     wheel: Wheel,
+    /// Up to when silence may be judged.
+    attention: Attention,
     listeners: Vec<Slot<K::Listener>>,
     hub: Hub,
     /// Effects on connections other than the one that is being driven.
@@ -189,6 +192,7 @@ impl<K: Kernel> Reactor<K> {
             ready: Vec::with_capacity(1024),
             table: Table::with_capacity(slots),
             wheel: Wheel::new(now, slots),
+            attention: Attention::new(now),
             listeners,
             hub: Hub::default(),
             posted: VecDeque::new(),
@@ -231,8 +235,9 @@ impl<K: Kernel> Reactor<K> {
     pub fn turn(&mut self) -> Result<Flow, Fatal> {
         let timeout = self.sleep();
         let mut ready = std::mem::take(&mut self.ready);
-        self.kernel.poll(timeout, &mut ready)?;
-        self.now = self.kernel.now();
+        let brought = self.kernel.poll(timeout, &mut ready)?;
+        let before = std::mem::replace(&mut self.now, self.kernel.now());
+        self.attention.on_poll(before, self.now, timeout, brought, self.sources());
 
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
@@ -250,7 +255,8 @@ impl<K: Kernel> Reactor<K> {
             self.hear_fellows()?;
             self.run_posted();
         }
-        // After I/O: a heartbeat received this turn must cancel its own timeout.
+        // After I/O: a heartbeat received this turn must cancel its own timeout. What a poll has not brought yet
+        // is for the next turn, and so is what it may cancel.
         self.expire();
         // What effects and deadlines wrote, once per connection.
         self.flush_all();
@@ -261,6 +267,13 @@ impl<K: Kernel> Reactor<K> {
         // Last: everything above may have something to tell.
         self.tell_fellows()?;
         Ok(self.flow())
+    }
+
+    /// How many sources are watched at most.
+    fn sources(&self) -> usize {
+        /// Signals, the table of sockets, the supervisor.
+        const OTHERS: usize = 3;
+        self.table.len() + self.listeners.len() + OTHERS
     }
 
     /// Listeners and signals: only noted here, handled in their own steps.

@@ -5,14 +5,14 @@
 
 use super::faults::Canary;
 use super::peer::Cast;
-use super::socket::{mask, readiness};
+use super::socket::mask;
 use super::tcp::Sock;
 use super::world::{Listening, Side, Source, Watch, World};
 use crate::end::Evidence;
 use crate::net::{
     Accepted, Address, CloseHow, Families, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel,
-    ListenSpec, Listener, Peer, Queue, Readiness, Ready, Received, Resource, Rows, Sent, Signal,
-    SocketOptions, SocketQuery, SocketRow, Stream, Token, Usage,
+    ListenSpec, Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent, Signal, SocketOptions,
+    SocketQuery, SocketRow, Stream, Token, Usage,
 };
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -81,30 +81,8 @@ impl Kernel for SimKernel {
         stage.world.instant()
     }
 
-    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
-        let mut stage = self.stage.borrow_mut();
-        let stage = &mut *stage;
-        let now = stage.world.now;
-        stage.world.turns += 1;
-        let mut wait = timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
-        if let (Some(wait), Some(Canary::SleepsTooLong)) = (&mut wait, stage.world.canary) {
-            *wait += *wait / 2;
-        }
-        // Rounded up to whole milliseconds, as epoll_wait(2) takes it.
-        let until = wait
-            .map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
-        let interrupted =
-            timeout != Some(Duration::ZERO) && stage.world.chance.chance(stage.world.faults.poll_interrupted);
-        if !interrupted {
-            stage.advance(until.min(stage.world.horizon), World::is_ready);
-        }
-        // Waking up takes time, in which more may arrive.
-        let passes = stage.world.chance.within(1_000..50_000);
-        let wakes = stage.world.now + passes;
-        stage.advance(wakes, |_| false);
-        stage.world.take_ready(ready);
-        stage.stall();
-        Ok(())
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
+        Ok(self.stage.borrow_mut().poll(timeout, ready))
     }
 
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<SimListener, Fatal> {
@@ -182,108 +160,6 @@ impl Kernel for SimKernel {
 
     fn stop_sockets(&mut self) {
         self.stop_dump();
-    }
-}
-
-impl Stage {
-    /// The loop is kept from its work, after the kernel has answered: what it was told grows old.
-    fn stall(&mut self) {
-        let world = &mut self.world;
-        for (chance, most) in
-            [(world.faults.stall, world.faults.stall_max), (world.faults.leap, world.faults.leap_max)]
-        {
-            if world.chance.chance(chance) {
-                let stall = world.chance.between(Duration::ZERO, most);
-                world.note(|| format!("the loop stands still for {stall:?}"));
-                let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
-                world.stalls.push((world.now, world.now + stall));
-                let until = world.now + stall;
-                return self.advance(until, |_| false);
-            }
-        }
-    }
-}
-
-impl World {
-    /// Whether a poll would return at once.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.signal_ready || self.sockets.ready
-    }
-
-    /// `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` look at once.
-    fn queue_if_ready(&mut self, conn: usize) {
-        let connection = &mut self.conns[conn];
-        let interest = connection.watch.map_or(0, |watch| watch.interest);
-        let found = connection.ends[Side::Server as usize].as_mut().map_or(0, Sock::poll);
-        if found & (interest | mask::ERR | mask::HUP) != 0 {
-            self.queue_source(Source::Conn(conn));
-        }
-    }
-
-    fn take_ready(&mut self, ready: &mut Vec<Ready>) {
-        for (told, token) in
-            [(&mut self.signal_ready, Token::SIGNAL), (&mut self.sockets.ready, Token::SOCKETS)]
-        {
-            if std::mem::take(told) {
-                ready.push(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
-            }
-        }
-        while ready.len() < self.faults.batch_max {
-            let Some(source) = self.ready.pop_front() else { break };
-            ready.extend(self.look(source));
-        }
-        self.add_noise(ready);
-        if self.faults.shuffle {
-            self.chance.shuffle(ready);
-        }
-    }
-
-    /// What is true of a source in the ready list by the time it is handed out; it leaves the list.
-    fn look(&mut self, source: Source) -> Option<Ready> {
-        let (watch, found) = match source {
-            Source::Listener(index) => {
-                let Listening { watch, queue, .. } = &mut self.listeners[index];
-                watch.queued = false;
-                (*watch, if queue.is_empty() { 0 } else { mask::IN })
-            }
-            Source::Conn(index) => {
-                let connection = &mut self.conns[index];
-                let watch = connection.watch.as_mut()?;
-                watch.queued = false;
-                (*watch, connection.ends[Side::Server as usize].as_mut().map_or(0, Sock::poll))
-            }
-        };
-        let found = found & (watch.interest | mask::ERR | mask::HUP);
-        if self.canary == Some(Canary::LostEdge)
-            && matches!(source, Source::Conn(_))
-            && self.chance.chance(20_000)
-        {
-            return None;
-        }
-        (found != 0).then(|| Ready { token: Token(watch.token), readiness: readiness(found) })
-    }
-
-    /// Events that nobody caused: of a connection that is there, or of one that was.
-    fn add_noise(&mut self, ready: &mut Vec<Ready>) {
-        if self.conns.is_empty() {
-            return;
-        }
-        for (chance, alive) in [(self.faults.spurious, true), (self.faults.stale, false)] {
-            if !self.chance.chance(chance) {
-                continue;
-            }
-            let conn = self.chance.index(self.conns.len());
-            let is_watched = self.conns[conn].watch.is_some();
-            if let Some(token) = self.conns[conn].truth.token
-                && is_watched == alive
-            {
-                let all = if self.faults.wild { 32 } else { 4 };
-                let bits = 1 + u8::try_from(self.chance.index(all - 1)).expect("five bits");
-                let readiness = readiness(bits);
-                self.note(|| format!("c{conn} spurious {readiness:?}"));
-                ready.push(Ready { token: Token(token), readiness });
-            }
-        }
     }
 }
 

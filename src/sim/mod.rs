@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `tcp`, `timers`, `socket` | one end of a TCP connection as Linux keeps it, and as a program sees it |
 //! | `agenda`, `world` | time, hosts, paths, accept queues, readiness: all that happens is one queue of events |
+//! | `epoll` | what a poll brings, and what keeps the loop from looking at it |
 //! | `hangup` | shutting down, closing a listener or a socket |
 //! | `kernel` | the traits, with the faults of single calls |
 //! | `faults` | what can go wrong, drawn as a swarm; the canaries |
@@ -28,6 +29,7 @@
 //! SYN cookies, the server's own crash, unix sockets. A clock that goes back: `CLOCK_MONOTONIC` does not.
 
 mod agenda;
+mod epoll;
 mod fate;
 pub mod faults;
 mod hangup;

@@ -13,6 +13,7 @@ use super::world::{Event, Side, World};
 use crate::audit::Anomaly;
 use crate::config::settings::Settings;
 use crate::conn::State;
+use crate::end::Reason;
 use crate::net::Signal;
 use crate::reactor::{Ended, Flow, Glance, Reactor};
 use crate::table::Key;
@@ -242,14 +243,43 @@ impl Run {
 
     /// One turn, and what must hold after it.
     fn turn(&mut self) -> Result<Flow, Failure> {
+        let began = self.stage.borrow().world.instant();
         let flow = self.reactor.turn().map_err(|fatal| self.fail(fatal.to_string()))?;
         self.turns += 1;
+        self.judge_silence(began)?;
         self.judge_ends()?;
         self.check_turn()?;
         if self.turns.is_multiple_of(SURVEY_TURNS) {
             self.survey()?;
         }
         Ok(flow)
+    }
+
+    /// Nobody is taken for silent while what it sent lies unread, whatever kept the loop. Of the turn that began at
+    /// `began`: nothing has arrived since its poll.
+    fn judge_silence(&self, began: Instant) -> Result<(), Failure> {
+        for glance in self.reactor.inspect().glances() {
+            let judged = match glance.state {
+                State::Suspect { since, .. } => since > began,
+                State::Parting { cause, since, .. } => {
+                    let silent = matches!(cause.reason, Reason::LocalIdle | Reason::ProtocolHandshakeTimeout);
+                    silent && since > began
+                }
+                State::Handshaking | State::Open | State::PeerClosed { .. } | State::Closed { .. } => false,
+            };
+            if !judged {
+                continue;
+            }
+            let stage = self.stage.borrow();
+            let conn = stage.world.conn_of(glance.key);
+            let unread = stage.world.conn(conn).end(Side::Server).map_or(0, Sock::unread);
+            if unread > 0 {
+                return Err(
+                    self.fail(format!("c{conn} was taken for silent with {unread} bytes unread: {glance:?}"))
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Every account that the server gave is held against the truth.

@@ -315,9 +315,9 @@ impl Case<'_> {
         if silence < timeout + grace && !parted {
             return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
         }
-        // Late by no more than a tick, the wake-up, and what kept the loop.
+        // Late by no more than a tick, the wake-up, and what kept the loop; which then waits as long again.
         let late = silence.saturating_sub(timeout + grace);
-        let excuse = 20_000_000 + self.world.stalled(at, silence);
+        let excuse = 20_000_000 + 2 * self.world.stalled(at, silence);
         let by_silence = self.end.detector == Detector::Heartbeat && self.death().is_none();
         if by_silence && !parted && !self.world.conn(self.conn).truth.revived && late > excuse {
             return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
@@ -336,7 +336,7 @@ impl Case<'_> {
             }
             return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
-        let fresh = (grace + slack + 2_000_000 + self.world.stalled(at, grace)).max(FRESH);
+        let fresh = (grace + slack + 2_000_000 + 2 * self.world.stalled(at, silence)).max(FRESH);
         // Between two probes of the window nothing is to be answered.
         let between = evidence.notsent_bytes > 0 && evidence.probes == 0;
         if !parted && answered_ago > fresh && !between {
@@ -351,7 +351,8 @@ impl Case<'_> {
         let conn = self.world.conn(self.conn);
         let host = &self.world.hosts[conn.host];
         let round_trip = 2 * (host.latency + self.world.faults.jitter) + 20_000_000;
-        let suspect_at = at.saturating_sub(grace + self.world.stalled(at, grace));
+        let silence = at.saturating_sub(self.truth().last_read);
+        let suspect_at = at.saturating_sub(grace + 2 * self.world.stalled(at, silence));
         let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
         // While a probe is unanswered no other leaves before the listener's interval is over: one that an outage
         // swallowed counts against a peer that is back.

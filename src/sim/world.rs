@@ -476,20 +476,6 @@ impl World {
             self.schedule(self.now + thinks, Event::Program(program, super::peer::LOOK));
         }
     }
-
-    /// Puts a source into the ready list, unless it is there.
-    pub(super) fn queue_source(&mut self, source: Source) {
-        let watch = match source {
-            Source::Listener(index) => &mut self.listeners[index].watch,
-            Source::Conn(index) => match &mut self.conns[index].watch {
-                Some(watch) => watch,
-                None => return,
-            },
-        };
-        if !std::mem::replace(&mut watch.queued, true) {
-            self.ready.push_back(source);
-        }
-    }
 }
 
 /// What a client sets: nothing.

@@ -61,7 +61,7 @@ impl Connector for Os {
             }
             Err(libc::EINTR) => Ok(()),
             // Before Linux 5.11: whole milliseconds must do.
-            Err(libc::ENOSYS) => self.poll(Some(timeout), ready),
+            Err(libc::ENOSYS) => self.poll(Some(timeout), ready).map(|_| ()),
             Err(errno) => Err(errno::fatal("wait for readiness", errno)),
         }
     }

@@ -36,8 +36,8 @@ pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
 use crate::net::{
-    Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Readiness, Ready, Rows, Signal,
-    SocketQuery, SocketRow, Token, Usage,
+    Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Polled, Readiness, Ready, Rows,
+    Signal, SocketQuery, SocketRow, Token, Usage,
 };
 use crate::time::{Duration, Instant};
 use libc::c_int;
@@ -163,13 +163,15 @@ impl Kernel for Os {
     }
 
     /// The timeout is rounded up to whole milliseconds, so that a deadline has passed when its poll ends.
-    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {
+                let before = ready.len();
                 ready.extend(self.events.iter().map(to_ready));
-                Ok(())
+                let count = ready.len() - before;
+                Ok(if count < EVENTS_MAX { Polled::All } else { Polled::Part(count) })
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Ok(Polled::Part(0)),
             Err(error) => Err(errno::fatal("wait for readiness", errno::number(&error))),
         }
     }

@@ -18,6 +18,7 @@
 //!
 //! Read next: `slots.rs`, the lists; then `tests/properties/wheel.rs`, the wheel held against a `BTreeMap`.
 
+pub mod attention;
 mod slots;
 #[cfg(test)]
 mod tests;

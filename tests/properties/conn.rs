@@ -8,7 +8,9 @@ use linger::conn::policy::{
 };
 use linger::conn::{Action, Cause, Input, Life, State};
 use linger::end::{CloseMode, Detector, Reason};
+use linger::net::Polled;
 use linger::time::{Duration, Instant};
+use linger::timer::attention::{Attention, Standstill};
 
 /// Lives through what `bytes` say, waking when it is due as the reactor does, then is told to go.
 pub(crate) fn holds(bytes: &[u8]) {
@@ -89,6 +91,7 @@ struct Run {
     life: Life,
     policy: Policy,
     clocks: Clocks,
+    attention: Attention,
     now: Instant,
     closes: usize,
 }
@@ -103,13 +106,22 @@ impl Run {
             oob_sent: Instant::ZERO,
             output_moved: None,
             info_asked: None,
+            standstill: Standstill::NEVER,
         };
-        Self { life: Life::new(state, now), policy, clocks, now, closes: 0 }
+        let attention = Attention::new(now);
+        Self { life: Life::new(state, now), policy, clocks, attention, now, closes: 0 }
     }
 
     fn step(&mut self, choices: &mut Choices<'_>) {
         match choices.byte() % 8 {
-            0 => self.now = (self.now + Duration::from_micros(choices.magnitude())).min(LATEST),
+            0 => {
+                let before = self.now;
+                self.now = (self.now + Duration::from_micros(choices.magnitude())).min(LATEST);
+                // Asleep, or standing still.
+                let timeout = choices.flag().then_some(Duration::ZERO);
+                self.attention.on_poll(before, self.now, timeout, Polled::All, 1);
+                self.clocks.standstill = self.attention.standstill();
+            }
             1 => self.wake(choices.flag()),
             2 => {
                 if self.life.hear(self.now) {
@@ -165,7 +177,11 @@ impl Run {
             }
             Due::Doubt => {
                 assert_ne!(heartbeat.style, HeartbeatStyle::Off, "silence is no evidence");
-                assert_eq!(at, self.life.heard() + heartbeat.timeout);
+                let silent = self.life.heard() + heartbeat.timeout;
+                assert!(at >= self.clocks.standstill.defer(self.life.heard(), silent), "{at:?}");
+                if heartbeat.style.server_pings() && self.clocks.pinged > self.life.heard() {
+                    assert!(at.since(self.clocks.pinged) >= heartbeat.timeout - heartbeat.interval);
+                }
                 self.apply(Input::Doubted {
                     detector: Detector::Heartbeat,
                     grace: heartbeat.grace,

@@ -1,0 +1,173 @@
+"""One attack: who takes part, in which order, and what came of it."""
+
+import contextlib
+import os
+import pathlib
+import subprocess
+import time
+from dataclasses import dataclass, field
+
+from attacks import ATTACKS, Target
+from healthy import healthy
+from procs import LIBC, PR_SET_PDEATHSIG, Child, Failed, renice
+from server import BOUND_METRIC, Server, false_verdicts
+
+SETUP_SECONDS_MAX = 90
+# After its time an attack may still wait for an answer that does not come.
+PATIENCE = 1
+# Everybody leaves at once when an attack is over.
+AFTERMATH = 0.5
+CLONE_NEWNET = 0x40000000
+
+
+@dataclass
+class Outcome:
+    """What was seen of one attack."""
+
+    name: str
+    quiet: dict = field(default_factory=dict)
+    attacked: dict = field(default_factory=dict)
+    aftermath: dict = field(default_factory=dict)
+    # Of the server: resident bytes before, at most, and when the attackers had left; the documented bound on buffers.
+    before: int = 0
+    peak: int = 0
+    after: int = 0
+    bound: int = 0
+    endings: list = field(default_factory=list)
+    newcomer_max: float = 0
+    server_waited: float = 0
+    # By the kernel, for want of room between the ends: each costs somebody a retransmission, 200 ms.
+    dropped: int = 0
+    server_busy: float = 0
+    told: list = field(default_factory=list)
+    failure: str = ""
+
+
+def packets_dropped():
+    """Of all cpus: the second of the hexadecimal columns."""
+    try:
+        rows = pathlib.Path("/proc/net/softnet_stat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(row.split()[1], 16) for row in rows)
+
+
+class Prober:
+    """The prober's process, whose answers are of the time since the last question."""
+
+    def __init__(self, program, port, cpu):
+        def settle():
+            LIBC.prctl(PR_SET_PDEATHSIG, 9)
+            if cpu is not None:
+                os.sched_setaffinity(0, {cpu})
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+            except PermissionError:
+                renice(-20)
+
+        self.process = subprocess.Popen(
+            [program, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=settle)
+
+    def ask(self):
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise Failed("the prober has ended")
+        return {key: int(value) for key, _, value in (word.partition("=") for word in line.split())}
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        for pipe in self.process.stdin, self.process.stdout:
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def fresh_network():
+    """Goes to a network namespace of its own, where that is permitted: what is started from now on is in it."""
+    if LIBC.unshare(CLONE_NEWNET) == 0:
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
+
+
+def play(name, attacks, settings):
+    """Plays them, all at once if there are several, against a fresh server."""
+    outcome = Outcome(name)
+    fresh_network()
+    try:
+        with Server(settings.linger, settings.server_cpu) as server, contextlib.ExitStack() as stack:
+            try:
+                act(server, attacks, settings, outcome, stack)
+            except Failed as why:
+                outcome.failure = str(why) if server.alive() else f"the server ended: {server.said().strip()[-200:]}"
+    except Failed as why:
+        outcome.failure = str(why)
+    return outcome
+
+
+def act(server, attacks, settings, outcome, stack):
+    def child(function, *arguments, priority):
+        started = Child(function, *arguments, cpu=settings.load_cpu, priority=priority)
+        stack.callback(started.stop)
+        return started
+
+    target = Target(server.port, server.admin, settings.seconds)
+    attackers = []
+    for name in attacks:
+        attackers.append(child(ATTACKS[name], target, priority=0))
+        attackers[-1].await_ready(SETUP_SECONDS_MAX)
+    neighbours = child(healthy, server.port, priority=-10)
+    neighbours.await_ready(20)
+    neighbours.go()
+    prober = Prober(settings.prober, server.port, settings.load_cpu)
+    stack.callback(prober.stop)
+    time.sleep(0.2)
+    prober.ask()
+    time.sleep(settings.quiet_seconds)
+    outcome.quiet = prober.ask()
+    outcome.before = server.memory("VmRSS")
+    server.forget_peak()
+    ran, waited = server.cpu_ns()
+    dropped = packets_dropped()
+    began = time.monotonic()
+    for attacker in attackers:
+        attacker.go()
+    for attacker in attackers:
+        left = began + settings.seconds + PATIENCE - time.monotonic()
+        result = attacker.result(max(left, 0.05)) or {"told": "not done in time"}
+        outcome.told.append(result.get("told", ""))
+        outcome.endings += result.get("endings", [])
+    outcome.attacked = prober.ask()
+    now_ran, now_waited = server.cpu_ns()
+    passed = 1e9 * (time.monotonic() - began)
+    outcome.server_busy, outcome.server_waited = (now_ran - ran) / passed, (now_waited - waited) / passed
+    outcome.dropped = packets_dropped() - dropped
+    for attacker in attackers:
+        attacker.stop()
+    aftermath(server, neighbours, prober, outcome)
+
+
+def aftermath(server, neighbours, prober, outcome):
+    time.sleep(AFTERMATH)
+    outcome.aftermath = prober.ask()
+    outcome.peak, outcome.after = server.memory("VmHWM"), server.memory("VmRSS")
+    neighbours.go()
+    told = neighbours.result(5)
+    if told is None:
+        outcome.endings.append("the healthy clients did not come to their end")
+    else:
+        outcome.endings += told["endings"]
+        outcome.newcomer_max = told["wait_max"]
+    metrics = server.metrics()
+    if metrics is None:
+        outcome.endings.append("/metrics did not answer")
+    else:
+        outcome.endings += false_verdicts(metrics)
+        outcome.bound = int(metrics.get(BOUND_METRIC, 0))
+    if outcome.attacked["gone"] or outcome.aftermath["gone"]:
+        outcome.endings.append("the prober was ended")
+    if not server.alive():
+        raise Failed("it died")

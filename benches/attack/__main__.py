@@ -67,10 +67,9 @@ def tried(name, settings):
     attacks = list(ATTACKS) if name == ALL else [name]
     for number in range(1, TRIES_MAX + 1):
         outcome = play(name, attacks, settings)
-        doubts = report.doubts(outcome)
-        if not report.broken(outcome) or not doubts:
+        if not report.broken(outcome) or not report.explained(outcome):
             break
-        say(f"{name}: try {number} of {TRIES_MAX} is in doubt: {'; '.join(doubts)}")
+        say(f"{name}: try {number} of {TRIES_MAX} is in doubt: {'; '.join(report.doubts(outcome))}")
     return outcome
 
 

@@ -7,14 +7,16 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 
-from attacks import ATTACKS, Target
+from attacks import ATTACKS, SET_UP_LAST, Target
 from healthy import healthy
-from procs import LIBC, PR_SET_PDEATHSIG, Child, Failed, renice
+from procs import LIBC, PR_SET_PDEATHSIG, Child, Failed, run_at_once
 from server import BOUND_METRIC, Server, false_verdicts
 
 SETUP_SECONDS_MAX = 90
 # After its time an attack may still wait for an answer that does not come.
 PATIENCE = 1
+# Of the connections of each, when they are played together: as many as the server has descriptors for.
+SHARE_OF_MANY = 0.5
 # Everybody leaves at once when an attack is over.
 AFTERMATH = 0.5
 CLONE_NEWNET = 0x40000000
@@ -38,6 +40,7 @@ class Outcome:
     server_waited: float = 0
     # By the kernel, for want of room between the ends: each costs somebody a retransmission, 200 ms.
     dropped: int = 0
+    seconds: float = 0
     server_busy: float = 0
     told: list = field(default_factory=list)
     failure: str = ""
@@ -60,10 +63,7 @@ class Prober:
             LIBC.prctl(PR_SET_PDEATHSIG, 9)
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
-            try:
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
-            except PermissionError:
-                renice(-20)
+            run_at_once()
 
         self.process = subprocess.Popen(
             [program, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=settle)
@@ -109,17 +109,18 @@ def play(name, attacks, settings):
 
 
 def act(server, attacks, settings, outcome, stack):
-    def child(function, *arguments, priority):
-        started = Child(function, *arguments, cpu=settings.load_cpu, priority=priority)
+    def child(function, *arguments, settle=None):
+        started = Child(function, *arguments, cpu=settings.load_cpu, settle=settle)
         stack.callback(started.stop)
         return started
 
-    target = Target(server.port, server.admin, settings.seconds)
+    share = 1 if len(attacks) == 1 else SHARE_OF_MANY
+    target = Target(server.port, server.admin, settings.seconds, share)
     attackers = []
-    for name in attacks:
-        attackers.append(child(ATTACKS[name], target, priority=0))
+    for name in sorted(attacks, key=lambda name: name in SET_UP_LAST):
+        attackers.append(child(ATTACKS[name], target))
         attackers[-1].await_ready(SETUP_SECONDS_MAX)
-    neighbours = child(healthy, server.port, priority=-10)
+    neighbours = child(healthy, server.port, settle=run_at_once)
     neighbours.await_ready(20)
     neighbours.go()
     prober = Prober(settings.prober, server.port, settings.load_cpu)
@@ -142,8 +143,9 @@ def act(server, attacks, settings, outcome, stack):
         outcome.endings += result.get("endings", [])
     outcome.attacked = prober.ask()
     now_ran, now_waited = server.cpu_ns()
-    passed = 1e9 * (time.monotonic() - began)
-    outcome.server_busy, outcome.server_waited = (now_ran - ran) / passed, (now_waited - waited) / passed
+    outcome.seconds = time.monotonic() - began
+    outcome.server_busy, outcome.server_waited = (
+        (now - then) / 1e9 / outcome.seconds for now, then in ((now_ran, ran), (now_waited, waited)))
     outcome.dropped = packets_dropped() - dropped
     for attacker in attackers:
         attacker.stop()

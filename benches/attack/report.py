@@ -5,13 +5,16 @@ P99_MS, LONGEST_MS = 10, 50
 MEMORY_SLACK = 64 << 20
 # Who waits this long before the attack, or for this share of it for a cpu that others hold, is on a noisy machine.
 NOISE = 0.1
+# A wait this many times as long as the longest before the attack is not the machine's any more.
+PROPORTION = 10
+RETRANSMISSION_US = 400_000
 HELD, BROKEN, NOISY = "held", "BROKEN", "noise"
 
 BARS = f"""\
   p99 of the prober <= {P99_MS} ms, its longest wait <= {LONGEST_MS} ms; no healthy client ended or suspect; resident
   memory grows by no more than the bound on buffers and {MEMORY_SLACK >> 20} MiB (printed only where the server has no
   such bound). Where the prober before the attack is over a tenth of a bar, or others held the server's cpu for over a
-  tenth of the time, waits are tried again, and a bar on them that still breaks is called noise.
+  tenth of the time, waits in proportion to that are tried again, and a bar that they still break is called noise.
 """
 
 
@@ -44,7 +47,7 @@ def broken(outcome):
 
 
 def doubts(outcome):
-    """Why waits may be the machine's."""
+    """Signs that others have used the machine meanwhile."""
     if outcome.failure:
         return []
     quiet, found = outcome.quiet, []
@@ -57,10 +60,20 @@ def doubts(outcome):
     return found
 
 
+def explained(outcome):
+    """Whether the waits may be those others' doing: they are not out of all proportion."""
+    if outcome.failure or not doubts(outcome):
+        return False
+    seen, quiet = outcome.attacked, outcome.quiet
+    by_others = 1e6 * outcome.server_waited * outcome.seconds + (RETRANSMISSION_US if outcome.dropped else 0)
+    return all(seen[what] <= max(bar * 1000, PROPORTION * quiet[what]) + by_others
+               for what, bar in (("p99_us", P99_MS), ("max_us", LONGEST_MS)))
+
+
 def verdict(outcome):
     if not broken(outcome):
         return HELD
-    return NOISY if doubts(outcome) and not outcome.failure and not harmed(outcome) else BROKEN
+    return NOISY if explained(outcome) and not harmed(outcome) else BROKEN
 
 
 def ms(micros):

@@ -1,5 +1,6 @@
 """The server under attack, in a process of its own, and what the kernel and its metrics say of it."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -8,7 +9,7 @@ import time
 import urllib.request
 
 from healthy import GRACE, HANDSHAKE
-from procs import LIBC, PR_SET_PDEATHSIG, Failed, renice
+from procs import LIBC, PR_SET_PDEATHSIG, Failed, prefer
 
 # What it may buffer in all, where that can be set: small beside what the attacks ask for.
 BUFFERED_MAX = "256MiB"
@@ -49,11 +50,9 @@ class Server:
         return self
 
     def _settle(self):
-        import os
-
         LIBC.prctl(PR_SET_PDEATHSIG, 9)
-        # Other programs on its cpu are not its doing: on an idle machine this changes nothing.
-        renice(-20)
+        # Other programs on its cpu are not its doing.
+        prefer(-20)
         if self.cpu is not None:
             os.sched_setaffinity(0, {self.cpu})
 

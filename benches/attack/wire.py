@@ -14,9 +14,14 @@ def array(*words):
     return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
 
 
-def connect(port):
-    client = socket.create_connection(("127.0.0.1", port), PATIENCE)
+def connect(port, room=None):
+    """`room`: of the kernel, for what is not read; without it as much as it likes."""
+    client = socket.socket()
+    client.settimeout(PATIENCE)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if room:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    client.connect(("127.0.0.1", port))
     return client
 
 
@@ -95,11 +100,11 @@ def largest(port, sizes, command):
 class Crowd:
     """Many connections that say `hello(number)`, and whose answers are read and thrown away."""
 
-    def __init__(self, port, count, hello):
+    def __init__(self, port, count, hello, room=None):
         self.epoll = select.epoll()
         self.sockets, self.silent, self.bytes = {}, set(), 0
         for number in range(count):
-            client = connect(port)
+            client = connect(port, room)
             client.sendall(hello(number))
             client.setblocking(False)
             self.sockets[client.fileno()] = client

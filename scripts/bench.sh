@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures linger against a minimal single-thread C epoll echo server, both driven by the same load
-# generator (benches/baseline/), with a bar for each figure; and beside other people's servers
-# (benches/compare/), without. Everything runs on the loopback addresses, bounded in count and in time;
+# generator (benches/baseline/), with a bar for each figure; under attack (benches/attack/), with bars on
+# what others see of it; and beside other people's servers (benches/compare/), without. Everything runs on the loopback addresses, bounded in count and in time;
 # all that is started is stopped. `scripts/bench.sh --help` says how to use it.
 #
 # Read next: `main` at the end; scripts/bench/parts.sh, whose part_* functions are the blocks of the table.
@@ -14,16 +14,19 @@ usage() {
     cat <<'HELP'
 usage: scripts/bench.sh [OPTION]...
 
-Builds the C baseline and linger, measures both in turn, and prints a table with a verdict for each bar. The part
-"others" measures linger beside Redis, nginx, HAProxy, mosquitto and the baseline, as far as they are installed and can
-do the same work, and writes benches/RESULTS.md with ratios and plots (quick: target/bench/RESULTS.md); it has no bars.
-`python3 benches/compare --help` says what more it can do.
+Builds the C baseline and linger, measures both in turn, and prints a table with a verdict for each bar. Two parts
+print something of their own: "attack" plays attacks on linger and measures what its other clients see meanwhile
+(`python3 benches/attack --help` lists them, with the bars); "others" measures linger beside Redis, nginx, HAProxy,
+mosquitto and the baseline, as far as they are installed and can do the same work, and writes benches/RESULTS.md with
+ratios and plots (quick: target/bench/RESULTS.md), without bars (`python3 benches/compare --help` says what more it can
+do).
 
   --quick             fewer and shorter rounds: about 5 min instead of 25; figures are rougher
-  --only PART[,PART]  of: echo, churn, syscalls, instructions, memory, idle, heartbeat, audit, others
-                      (default: all)
+  --only PART[,PART]  of: echo, churn, syscalls, instructions, memory, idle, heartbeat, audit, attack,
+                      others (default: all)
+  --attack NAME,...   these of the attacks
   --strict            a missed bar on a timing ratio fails too (they are noisy: use a quiet machine)
-  --server CMD        the echo server to measure in all parts but the last four, which are about what
+  --server CMD        the echo server to measure in all parts but the last five, which are about what
                       only linger has, and about others; {port} stands for its port, on 127.0.0.1
                       (default: target/release/linger serve --listen echo://127.0.0.1:{port} ...)
   --resp-server CMD   the same for RESP; must answer `IDENT dev1` with a line
@@ -46,7 +49,7 @@ HELP
 
 # ---- What is asked for -------------------------------------------------------------------------------
 
-readonly all_parts="echo churn syscalls instructions memory idle heartbeat audit others"
+readonly all_parts="echo churn syscalls instructions memory idle heartbeat audit attack others"
 readonly linger=$root/target/release/linger
 parts=$all_parts
 quick=no strict=no
@@ -56,7 +59,7 @@ server="$linger serve --listen echo://127.0.0.1:{port} --admin off --log off"
 resp_server="$linger serve --listen resp://127.0.0.1:{port} --admin off --log off"
 readonly baseline="$bin/echo 127.0.0.1 {port}"
 build_linger=no server_given=no resp_given=no
-others=()
+others=() attacks=()
 
 # shellcheck source=scripts/bench/host.sh
 source "$root/scripts/bench/host.sh"
@@ -76,17 +79,18 @@ parse_arguments() {
             --help | -h) usage; exit 0 ;;
             --quick) quick=yes; shift; continue ;;
             --strict) strict=yes; shift; continue ;;
-            --only | --server | --resp-server | --rounds | --seconds | --cpus | --keep)
+            --only | --attack | --server | --resp-server | --rounds | --seconds | --cpus | --keep)
                 (($# > 1)) || die "$1 needs a value" ;;
             *) die "unknown option $1; see --help" ;;
         esac
         case $1 in
             --only) parts=${2//,/ } ;;
+            --attack) attacks+=(--attack "$2") ;;
             --server) server=$2 server_given=yes ;;
             --resp-server) resp_server=$2 resp_given=yes ;;
             --rounds) rounds=$2 ;;
             --seconds) seconds=$2 ;;
-            --cpus) load_cpu=${2%,*} server_cpu=${2#*,} others+=(--cpus "$2") ;;
+            --cpus) load_cpu=${2%,*} server_cpu=${2#*,} others+=(--cpus "$2") attacks+=(--cpus "$2") ;;
             --keep) keep=$2 ;;
         esac
         shift 2
@@ -98,7 +102,7 @@ parse_arguments() {
     if [[ -n $rounds ]]; then others+=(--rounds "$rounds"); fi
     if [[ -n $seconds ]]; then others+=(--seconds "$seconds"); fi
     if [[ $quick == yes ]]; then
-        others+=(--quick)
+        others+=(--quick) attacks+=(--quick)
         : "${rounds:=5}" "${seconds:=0.5}"
         requests=(1000 6000) lives=(500 3000)
     else
@@ -108,7 +112,7 @@ parse_arguments() {
     [[ $rounds =~ ^[1-9][0-9]?$ ]] || die "--rounds is a number from 1 to 99"
     [[ $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--seconds is a number"
     # linger is built when one of its own commands will be run.
-    if wants others || [[ $server_given == no ]] || { [[ $resp_given == no ]] && wants memory; }; then build_linger=yes; fi
+    if wants others || wants attack || [[ $server_given == no ]] || { [[ $resp_given == no ]] && wants memory; }; then build_linger=yes; fi
 }
 
 wants() { [[ " $parts " == *" $1 "* ]]; }

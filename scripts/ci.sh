@@ -34,6 +34,7 @@ sim           300   fresh seeds on the simulated kernel
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
 million       300   scripts/million.sh with 20,000 connections and two workers
+attack        300   no attack holds up other clients, ends them, or takes memory without bound, quick
 bench         600   system calls, instructions and memory against the C server, quick
 compare       300   the comparison with other servers can be made: some of it, one short round
 "
@@ -262,6 +263,16 @@ step_million() {
     [ "$limit" == unlimited ] || [ "$limit" -ge 12000 ] || skip "RLIMIT_NOFILE is $limit here; 12,000 are needed"
     cargo build --locked --release || return 1
     scripts/million.sh --quick
+}
+
+step_attack() {
+    want python3 python3 || skip "python3 is not installed"
+    want cc gcc || skip "no C compiler"
+    local limit
+    limit=$(ulimit -Hn)
+    [ "$limit" == unlimited ] || [ "$limit" -ge 20000 ] || skip "RLIMIT_NOFILE is $limit here; 20,000 are needed"
+    cargo build --locked --release || return 1
+    scripts/bench.sh --quick --only attack
 }
 
 step_bench() {

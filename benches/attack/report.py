@@ -61,8 +61,8 @@ def doubts(outcome):
 
 
 def explained(outcome):
-    """Whether the waits may be those others' doing: they are not out of all proportion."""
-    if outcome.failure or not doubts(outcome):
+    """Whether the broken bars may be those others' doing: there are waits, and not out of all proportion."""
+    if outcome.failure or not doubts(outcome) or not slow(outcome):
         return False
     seen, quiet = outcome.attacked, outcome.quiet
     by_others = 1e6 * outcome.server_waited * outcome.seconds + (RETRANSMISSION_US if outcome.dropped else 0)

@@ -352,18 +352,36 @@ sample_audit() {
     audit_took=$(calc "1000 * $(audit_metric linger_audit_seconds)" 0)
 }
 
-# ---- Others --------------------------------------------------------------------------------------------
+# ---- Programs of their own ---------------------------------------------------------------------------------
 
-part_others() {
-    local pid status=0
-    if ! command -v python3 >/dev/null; then skip_part "others" "python3 is not installed"; return; fi
-    if [[ -n $keep ]]; then others+=(--json "$work/others.json"); fi
-    python3 -B "$root/benches/compare" "${others[@]}" &
+# run_program COMMAND...: leaves its exit status in `ended`.
+ended=0
+run_program() {
+    local pid
+    "$@" &
     pid=$!
     running[$pid]=1
-    wait "$pid" || status=$?
+    ended=0
+    wait "$pid" || ended=$?
     unset "running[$pid]"
-    case $status in
+}
+
+part_attack() {
+    if ! command -v python3 >/dev/null; then skip_part "attack" "python3 is not installed"; return; fi
+    if [[ -n $keep ]]; then attacks+=(--json "$work/attack.json"); fi
+    run_program python3 -B "$root/benches/attack" --linger "$linger" "${attacks[@]}"
+    case $ended in
+        0) notes+=("Under attack: all bars held; see the table before this one.") ;;
+        1) fail_part "attack" "bars were broken; see the table before this one" ;;
+        *) fail_part "attack" "see above" ;;
+    esac
+}
+
+part_others() {
+    if ! command -v python3 >/dev/null; then skip_part "others" "python3 is not installed"; return; fi
+    if [[ -n $keep ]]; then others+=(--json "$work/others.json"); fi
+    run_program python3 -B "$root/benches/compare" "${others[@]}"
+    case $ended in
         0) notes+=("Beside other servers: see the page that the part others wrote.") ;;
         1) fail_part "others" "something could not be measured; the page says what" ;;
         *) fail_part "others" "see above" ;;

@@ -55,6 +55,7 @@ pub struct Host {
 const MORE_SYSCTLS: &[&str] = &[
     "fs.file-nr",
     "net.netfilter.nf_conntrack_count",
+    "net.ipv4.tcp_ehash_entries",
     "net.ipv4.tcp_keepalive_time",
     "net.ipv4.tcp_max_tw_buckets",
     "net.ipv4.tcp_syncookies",
@@ -65,20 +66,23 @@ const MORE_SYSCTLS: &[&str] = &[
 const SYSCTL_DIRECTORIES: &[&str] =
     &["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d"];
 
+/// The sysctls that are read: those that rules and folklore are named for, and the others that they look at.
+pub fn sysctl_names() -> impl Iterator<Item = &'static str> {
+    let names = CHECKS.iter().map(|check| check.name).chain(FOLKLORE.iter().map(|belief| belief.name));
+    names
+        .chain(MORE_SYSCTLS.iter().copied())
+        .filter(|name| ["fs.", "net."].iter().any(|group| name.starts_with(group)))
+}
+
 impl Host {
     /// Reads the host whose file system begins at `root`; the bounds are this process's.
     pub fn read(root: &Path) -> Self {
         let proc = root.join("proc");
         let text = |path: &str| fs::read_to_string(proc.join(path)).unwrap_or_default();
-        let names = CHECKS.iter().map(|check| check.name).chain(FOLKLORE.iter().map(|belief| belief.name));
         let bounds = limits::descriptors();
         Self {
             descriptors: (bounds.soft, bounds.hard),
-            sysctls: names
-                .chain(MORE_SYSCTLS.iter().copied())
-                .filter(|name| ["fs.", "net."].iter().any(|group| name.starts_with(group)))
-                .map(|name| (name.to_owned(), sysctl(&proc, name)))
-                .collect(),
+            sysctls: sysctl_names().map(|name| (name.to_owned(), sysctl(&proc, name))).collect(),
             counters: counters(&text("net/netstat")),
             sockets: sockets(&text("net/sockstat")),
             memory: memory(&text("meminfo")),
@@ -90,6 +94,7 @@ impl Host {
 
     /// A sysctl as it stands.
     pub fn sysctl(&self, name: &str) -> Option<&str> {
+        debug_assert!(sysctl_names().any(|read| read == name), "{name} is looked at and never read");
         match self.sysctls.get(name)? {
             Reading::Value(value) => Some(value),
             Reading::Absent | Reading::Denied => None,
@@ -154,15 +159,32 @@ fn memory(meminfo: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// The least `memory.max` of the group and of those that it is in (cgroup v2). Sockets are charged to it.
+/// The least bound of the control groups that this process is in: in version 2 `memory.max`, in version 1 what the
+/// hierarchy of the memory controller has. Sockets are charged to it.
 fn memory_bound(root: &Path, membership: &str) -> Option<u64> {
-    let path = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let group = Path::new(path.trim()).strip_prefix("/").ok()?;
-    let bound = |group: &Path| {
-        let file = root.join("sys/fs/cgroup").join(group).join("memory.max");
-        fs::read_to_string(file).ok()?.trim().parse().ok()
-    };
-    group.ancestors().filter_map(bound).min()
+    let bounds = membership.lines().filter_map(|line| {
+        // `ID:CONTROLLERS:PATH` (cgroups(7)); version 2 has the ID 0 and names no controllers.
+        let mut fields = line.splitn(3, ':');
+        let (id, controllers, group) = (fields.next()?, fields.next()?, fields.next()?);
+        if id == "0" {
+            least(&root.join("sys/fs/cgroup"), group, "memory.max")
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            least(&root.join("sys/fs/cgroup/memory"), group, "memory.limit_in_bytes")
+        } else {
+            None
+        }
+    });
+    bounds.min()
+}
+
+/// The least number that a group and those that it is in have in `file`. In a container the path may be the host's, and
+/// only the top of the hierarchy is there.
+fn least(hierarchy: &Path, group: &str, file: &str) -> Option<u64> {
+    /// Version 1 says "none" by the largest count of whole pages (`mm/page_counter.c: PAGE_COUNTER_MAX`).
+    const UNBOUNDED: u64 = 1 << 62;
+    let group = Path::new(group.trim()).strip_prefix("/").ok()?;
+    let bound = |group: &Path| fs::read_to_string(hierarchy.join(group).join(file)).ok()?.trim().parse().ok();
+    group.ancestors().filter_map(bound).filter(|&bound: &u64| bound < UNBOUNDED).min()
 }
 
 /// A line a processor, hexadecimal; the second column counts what a full queue dropped.

@@ -8,6 +8,8 @@
 
 pub mod folklore;
 pub mod host;
+#[cfg(test)]
+mod reading_tests;
 pub mod rules;
 #[cfg(test)]
 mod tests;

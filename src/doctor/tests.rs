@@ -3,14 +3,13 @@
 use super::host::{Reading, Tuning};
 use super::*;
 use std::fs;
-use std::path::{Path, PathBuf};
 
-fn aim() -> Aim {
+pub(super) fn aim() -> Aim {
     Aim { connections: 100_000, workers: 1, descriptors_besides: 100, backlog: 4096, ports: vec![7000, 7007] }
 }
 
 /// Values with which 100,000 connections are at home.
-const HEALTHY: &[(&str, &str)] = &[
+pub(super) const HEALTHY: &[(&str, &str)] = &[
     ("fs.nr_open", "1048576"),
     ("fs.file-max", "9223372036854775807"),
     ("fs.file-nr", "600 0 9223372036854775807"),
@@ -43,7 +42,7 @@ const HEALTHY: &[(&str, &str)] = &[
     ("net.netfilter.nf_conntrack_tcp_timeout_established", "432000"),
 ];
 
-const COUNTERS: &[&str] = &[
+pub(super) const COUNTERS: &[&str] = &[
     "ListenOverflows",
     "ListenDrops",
     "TCPReqQFullDrop",
@@ -53,7 +52,7 @@ const COUNTERS: &[&str] = &[
     "PruneCalled",
 ];
 
-fn healthy() -> Host {
+pub(super) fn healthy() -> Host {
     let values = |names: &[&str], value| names.iter().map(|name| ((*name).to_owned(), value)).collect();
     Host {
         descriptors: (1024, 524_288),
@@ -378,91 +377,6 @@ fn whatever_a_host_says_something_is_made_of_it() {
             assert_eq!(report.findings.len(), CHECKS.len(), "{text}");
         }
     }
-}
-
-/// A directory for one test, removed after it.
-struct Root(PathBuf);
-
-impl Root {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("linger-doctor-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        let path = self.0.join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[test]
-fn a_host_is_read_from_its_root() {
-    let root = Root::new("read");
-    for (name, value) in HEALTHY {
-        root.write(
-            &format!("proc/sys/{}", name.replace('.', "/")),
-            &format!("{}\n", value.replace(' ', "\t")),
-        );
-    }
-    let zeros = COUNTERS.iter().map(|_| "0").collect::<Vec<_>>().join(" ");
-    root.write(
-        "proc/net/netstat",
-        &format!("TcpExt: {}\nTcpExt: {zeros}\nIpExt: InNoRoutes\nIpExt: 9\n", COUNTERS.join(" ")),
-    );
-    root.write("proc/net/sockstat", "sockets: used 14\nTCP: inuse 1 orphan 3 tw 3 alloc 1 mem 3\n");
-    root.write("proc/net/softnet_stat", "000000ff 00000000 0\n000000ff 0000000a 0\n");
-    root.write("proc/meminfo", "MemTotal:       16777216 kB\nMemAvailable:   16777216 kB\n");
-    root.write("proc/self/cgroup", "1:name=systemd:/x\n0::/system.slice/linger.service\n");
-    root.write("sys/fs/cgroup/system.slice/linger.service/memory.max", "max\n");
-    root.write("sys/fs/cgroup/system.slice/memory.max", "9000000000\n");
-    root.write(
-        "etc/sysctl.conf",
-        "# net.ipv4.tcp_tw_recycle = 1\n;a=b\n -net/ipv4/tcp_tw_reuse = 1 \nnonsense\n",
-    );
-    root.write("etc/sysctl.d/b.conf", "vm.swappiness=1\n");
-    root.write("etc/sysctl.d/README", "c.d = 1\n");
-
-    let host = Host::read(&root.0);
-    let mut expected = healthy();
-    expected.sysctls.insert("net.ipv4.tcp_tw_recycle".into(), Reading::Absent);
-    assert_eq!(
-        host.sysctls.iter().filter(|(name, value)| expected.sysctls.get(*name) != Some(value)).count(),
-        0
-    );
-    assert_eq!(host.counters.len(), COUNTERS.len() + 1);
-    assert_eq!((host.counters["IpExt.InNoRoutes"], host.sockets["TCP.orphan"]), (9, 3));
-    assert_eq!((host.memory["MemAvailable"], host.backlog_drops), (16 << 30, Some(10)));
-    assert_eq!(host.memory_bound, Some(9_000_000_000));
-    let tunings: Vec<_> = host.tunings.iter().map(|t| (&*t.file, &*t.key, &*t.value)).collect();
-    assert_eq!(
-        tunings,
-        [("/etc/sysctl.conf", "net.ipv4.tcp_tw_reuse", "1"), ("/etc/sysctl.d/b.conf", "vm.swappiness", "1")]
-    );
-}
-
-#[test]
-fn a_root_with_nothing_in_it_is_read_as_that() {
-    let root = Root::new("empty");
-    let host = Host::read(&root.0);
-    assert!(host.sysctls.values().all(|reading| *reading == Reading::Absent));
-    assert_eq!((host.memory_bound, host.backlog_drops, host.tunings.len()), (None, None, 0));
-}
-
-#[test]
-fn this_host_is_read() {
-    let host = Host::read(Path::new("/"));
-    assert!(
-        host.number("net.core.somaxconn", 0).is_some() && host.counters.contains_key("TcpExt.ListenDrops")
-    );
-    assert!(host.memory.contains_key("MemAvailable") && host.descriptors.1 > 0);
 }
 
 #[test]

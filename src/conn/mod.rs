@@ -2,8 +2,10 @@
 //! ([`Life::on`]), and it answers what to do; [`liveness`] says which of its deadlines comes next.
 //!
 //! Read [`state`] first (the states in temporal order and the transition table), then [`liveness`] (silence,
-//! suspicion, verdicts), then [`policy`] (what a listener can ask for).
+//! suspicion, verdicts), [`delivery`] (whether anybody takes our last words), then [`policy`] (what a listener
+//! can ask for).
 
+pub mod delivery;
 pub mod liveness;
 pub mod policy;
 pub mod state;

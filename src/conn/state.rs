@@ -23,6 +23,9 @@ use crate::time::{Duration, Instant};
 /// then comes from us. Some round trips, and not long for a person who typed `QUIT`.
 const AFTER_GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long until we look again whether the kernel's output is acknowledged: about as long as a retransmission.
+const UNTIL_CLEAR: Duration = Duration::from_millis(500);
+
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
@@ -139,6 +142,8 @@ pub enum Input {
         /// Whether to wait for the answer to a probe.
         probe: bool,
     },
+    /// The kernel holds output of which nobody can tell yet whether it will be acknowledged.
+    Unclear,
     /// The state's own deadline has passed.
     Expired {
         /// Whether we still hold output that the kernel had no room for.
@@ -253,6 +258,7 @@ impl State {
             | Input::Doubted { .. }
             | Input::Progress
             | Input::Flushed { .. }
+            | Input::Unclear
             | Input::Expired { .. } => (self, Action::None),
         }
     }
@@ -316,6 +322,7 @@ impl State {
             | Input::Doubted { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
+            | Input::Unclear
             | Input::Leave { .. } => (self, Action::None),
         }
     }
@@ -333,7 +340,12 @@ impl State {
             Input::Flushed { .. } if end.cause.reason == Reason::PeerGoodbye => {
                 (self.by(now + AFTER_GOODBYE), Action::None)
             }
-            Input::Expired { owing: false } => end.closed(CloseMode::Linger2),
+            // Closed now, it might be left to retransmit to nobody.
+            Input::Unclear if now < end.since + parting.linger_max => {
+                let Ending { cause, since } = end;
+                (Self::Parting { cause, since, deadline: now + UNTIL_CLEAR }, Action::None)
+            }
+            Input::Expired { owing: false } | Input::Unclear => end.closed(CloseMode::Linger2),
             Input::Failed { .. } => end.closed(CloseMode::Reset),
             // Output that is still ours at the deadline made no progress: the peer will not read it.
             Input::Expired { owing: true } => end.closed(parting.unreachable.into()),

@@ -104,6 +104,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("progress", Input::Progress),
         ("flushed", Input::Flushed { probe: false }),
         ("flushed_probe", Input::Flushed { probe: true }),
+        ("unclear", Input::Unclear),
         ("expired", Input::Expired { owing: false }),
         ("expired_owing", Input::Expired { owing: true }),
     ];
@@ -138,6 +139,7 @@ give_up_linger2_owing parting(stuck.frozen)+flush parting(stuck.frozen)+flush pa
 progress              = = = peer_closed(peer.fin) parting(local.idle) =
 flushed               = = = closed(peer.fin)+peer_first = =
 flushed_probe         = = = peer_closed(peer.fin) = =
+unclear               = = = = parting(local.idle) =
 expired               = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 =
 expired_owing         = = = closed(peer.fin)+reset closed(local.idle)+reset =
 ";
@@ -184,6 +186,17 @@ fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
     );
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, late, &PARTING);
     assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: late });
+}
+
+#[test]
+fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
+    let half_a_second = Duration::from_millis(500);
+    let (state, action) = parting(Reason::LocalIdle).on(Input::Unclear, NOW, &PARTING);
+    let deadline = NOW + half_a_second;
+    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline });
+    assert_eq!(action, Action::None);
+    let (_, action) = parting(Reason::LocalIdle).on(Input::Unclear, T0 + PARTING.linger_max, &PARTING);
+    assert_eq!(action, Action::Close(CloseMode::Linger2));
 }
 
 #[test]

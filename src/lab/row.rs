@@ -193,7 +193,9 @@ fn is_decided(
     now: Instant,
 ) -> bool {
     if let Some((at, _)) = watch.end {
-        let settled = now.since(watch.since.max(at)) >= SETTLED;
+        // What the server has closed and its peer has not acknowledged is not going to stay like that.
+        let orphan = matches!(watch.states[0], "FIN_WAIT1" | "CLOSING" | "LAST_ACK");
+        let settled = now.since(watch.since.max(at)) >= SETTLED && !orphan;
         return settled || now.since(at) >= SETTLED_MAX;
     }
     now.since(deed) > patience(expected, settings, quiet)

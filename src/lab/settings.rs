@@ -160,6 +160,8 @@ pub enum When {
     Comeback,
     /// When it comes back, and then `linger` is over.
     ComebackAndLinger,
+    /// When it comes back, then `linger` is over, and the goodbye was retransmitted often enough to be sure.
+    ComebackAndSilence,
 }
 
 impl When {
@@ -176,6 +178,7 @@ impl When {
                 | Self::Audit
                 | Self::HeartbeatAfterRetries
                 | Self::ChannelAfterRetries
+                | Self::ComebackAndSilence
         )
     }
 
@@ -218,6 +221,7 @@ impl When {
             Self::Audit => (s.audit, s.audit * 2),
             Self::Comeback => (s.comeback, s.comeback),
             Self::ComebackAndLinger => (s.comeback + s.linger, s.comeback + s.linger),
+            Self::ComebackAndSilence => (s.comeback + s.linger, s.comeback + s.linger.max(second * 2)),
         };
         (earliest, latest + s.slack)
     }
@@ -251,7 +255,7 @@ mod tests {
     fn nothing_that_notices_is_later_than_the_lab_waits() {
         for settings in [Settings::quick(), Settings::realistic()] {
             for when in
-                [When::Keepalive, When::UserTimeout, When::Channel, When::Oob, When::ComebackAndLinger]
+                [When::Keepalive, When::UserTimeout, When::Channel, When::Oob, When::ComebackAndSilence]
             {
                 let (earliest, latest) = when.bounds(&settings, Duration::ZERO);
                 assert!(earliest <= latest && latest <= settings.horizon() + settings.slack, "{when:?}");

@@ -128,6 +128,9 @@ pub trait Stream {
     /// Undoes [`probe_peer`](Self::probe_peer): keepalive as the listener has it.
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>);
 
+    /// How long what is sent may stay unacknowledged from now on (`TCP_USER_TIMEOUT`), a FIN included.
+    fn set_user_timeout(&mut self, timeout: Duration);
+
     /// Closes the socket in the given way.
     fn close(self, how: CloseHow);
 }

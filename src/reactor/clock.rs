@@ -8,6 +8,7 @@ use super::entry::Connection;
 use super::posted::EFFECTS_HIGH;
 use super::{Reactor, accept::Gate};
 use crate::config::settings::Settings;
+use crate::conn::delivery::{Delivery, delivery};
 use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
 use crate::end::{Detector, Reason};
@@ -192,6 +193,13 @@ impl<K: Kernel> Reactor<K> {
         self.is_due(key, due) && !self.table.get(key).is_some_and(unread)
     }
 
+    /// Whether it cannot be told yet that a peer which has not closed will acknowledge what it was sent.
+    fn is_unclear(&self, key: Key) -> bool {
+        let parting = |conn: &&Connection<K::Stream>| matches!(conn.life.state(), State::Parting { .. });
+        let evidence = self.table.get(key).filter(parting).and_then(|conn| conn.stream.evidence());
+        evidence.is_some_and(|evidence| delivery(&evidence) == Delivery::Unclear)
+    }
+
     /// The state's own deadline has passed.
     fn on_deadline(&mut self, key: Key) {
         // What is unread revives a suspect. And a socket that is closed with unread input resets its peer
@@ -218,6 +226,9 @@ impl<K: Kernel> Reactor<K> {
                     }
                 }
                 let owing = self.table.get(key).is_some_and(|conn| conn.owed() > 0);
+                if !owing && self.is_unclear(key) {
+                    return self.apply(key, Input::Unclear);
+                }
                 self.apply(key, Input::Expired { owing });
             }
             State::Open | State::Closed { .. } => {}

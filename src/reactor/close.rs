@@ -5,8 +5,9 @@ use super::Reactor;
 use super::entry::Resp;
 use super::posted::Effect;
 use crate::conn::Input;
-use crate::conn::policy::LastRung;
-use crate::end::{Class, CloseMode, Detector, End, Reason};
+use crate::conn::delivery::{Delivery, delivery, fin_timeout};
+use crate::conn::policy::{LastRung, Policy};
+use crate::end::{Class, CloseMode, Detector, End, Evidence, Reason};
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto::{self, presence::Event};
@@ -58,7 +59,12 @@ impl<K: Kernel> Reactor<K> {
         let Some(mut conn) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
-        let evidence = wants_evidence(reason).then(|| conn.stream.evidence()).flatten();
+        let policy = &self.listeners[usize::from(conn.listener)].settings.policy;
+        let asked =
+            (wants_evidence(reason) || mode == CloseMode::Linger2).then(|| conn.stream.evidence()).flatten();
+        let wanted = mode;
+        let mode = last_rung(&mut conn.stream, mode, asked.as_ref(), policy);
+        let evidence = asked.filter(|_| wants_evidence(reason) || mode != wanted);
         let mut end = conn.life.end(mode, self.now, evidence);
         end.unsent_bytes = conn.owed() as u64 + conn.io.as_ref().map_or(0, |io| io.lost);
         if let Some(resp) = conn.resp() {
@@ -105,6 +111,24 @@ impl<K: Kernel> Reactor<K> {
 /// The endings whose cause lies in the network, in a peer that stood still, or in what the kernel knew and we did not.
 const fn wants_evidence(reason: Reason) -> bool {
     matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow) || matches!(reason, Reason::LocalAudit)
+}
+
+/// How a socket is closed whose peer has not closed, once the kernel was asked. A peer that acknowledges nothing is not
+/// waited for; for any other, the FIN has its time.
+fn last_rung(
+    stream: &mut impl Stream,
+    mode: CloseMode,
+    evidence: Option<&Evidence>,
+    policy: &Policy,
+) -> CloseMode {
+    let (CloseMode::Linger2, Some(evidence)) = (mode, evidence) else { return mode };
+    if delivery(evidence) == Delivery::Unanswered {
+        return policy.parting.unreachable.into();
+    }
+    if let Some(timeout) = fin_timeout(evidence, policy.parting.linger, policy.liveness.user_timeout) {
+        stream.set_user_timeout(timeout);
+    }
+    mode
 }
 
 /// The act behind the name. What the socket inherited need not be asked for again.

@@ -167,13 +167,12 @@ impl Resp {
         }
     }
 
-    /// Whether the client can tell our goodbye from a reply. In RESP2 a library cannot: it takes the line
-    /// for the reply to the command that it has in flight, and each later reply for the one before; without
-    /// a command in flight, node-redis 4 dies of it. An end of file is what all of them understand.
+    /// Whether the client knows words of ours that nobody asked for. A library of Redis does not. In RESP2 it
+    /// takes our goodbye for the reply to the command that it has in flight, and each later reply for the one
+    /// before; without a command in flight, node-redis 4 dies of it. In RESP3 redis-py 5 and 8 fail on a push
+    /// that they have no name for. An end of file is what all of them understand.
     pub(super) fn knows_goodbye(&self) -> bool {
-        self.version == resp::Version::Resp3
-            || self.typed
-            || self.rare.as_ref().is_some_and(|rare| rare.server_ping)
+        self.typed || self.rare.as_ref().is_some_and(|rare| rare.server_ping)
     }
 }
 

@@ -369,6 +369,12 @@ impl Stream for SimStream {
         stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 
+    fn set_user_timeout(&mut self, timeout: Duration) {
+        let world = &mut self.stage.borrow_mut().world;
+        world.note(|| format!("c{} server sets its user timeout to {timeout:?}", self.conn));
+        world.act(self.conn, Side::Server, |sock, _, _| sock.options.user_timeout = Some(timeout));
+    }
+
     fn close(mut self, how: CloseHow) {
         self.open = false;
         self.stage.borrow_mut().world.close_stream(self.conn, how);

@@ -104,6 +104,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         settings: plan.settings,
         turns: 0,
         draining: false,
+        orphans: Vec::new(),
         outcome: Outcome::default(),
     };
     let failure = run.live(end).err();
@@ -138,6 +139,8 @@ struct Run {
     settings: Settings,
     turns: u64,
     draining: bool,
+    /// Connections that the server has closed first, and how long its ends may outlive that.
+    orphans: Vec<(usize, u64)>,
     outcome: Outcome,
 }
 
@@ -299,6 +302,7 @@ impl Run {
                 audits: self.settings.audit.interval,
             };
             let verdict = case.judge();
+            self.orphans.extend(case.orphan_time().map(|time| (conn, time)));
             let now = stage.world.now();
             let conn = &mut stage.world.conns[conn];
             conn.truth.ended = true;
@@ -336,7 +340,8 @@ impl Run {
     }
 
     /// Looks at everyone: now and then, as it takes long.
-    fn survey(&self) -> Result<(), Failure> {
+    fn survey(&mut self) -> Result<(), Failure> {
+        self.survey_orphans()?;
         let inspection = self.reactor.inspect();
         if let Some(what) = inspection.mistakes().pop() {
             return Err(self.fail(what));
@@ -377,6 +382,21 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// What the server ends leaves nothing on the server, soon.
+    fn survey_orphans(&mut self) -> Result<(), Failure> {
+        let stage = self.stage.borrow();
+        let world = &stage.world;
+        let is_there =
+            |conn: usize| world.conn(conn).end(Side::Server).is_some_and(|sock| sock.state() != Tcp::Close);
+        self.orphans.retain(|&(conn, _)| is_there(conn));
+        match self.orphans.iter().find(|&&(conn, time)| world.is_overdue(conn, time)) {
+            Some((conn, _)) => {
+                Err(self.fail(format!("c{conn} was ended long ago, and its socket is still there")))
+            }
+            None => Ok(()),
+        }
     }
 
     fn report(mut self, failure: Option<Failure>) -> Outcome {

@@ -9,7 +9,8 @@ use super::peer::Said;
 use super::tcp::{Death, Sock, Tcp};
 use super::world::{Side, World};
 use crate::config::settings::{ListenerSettings, Protocol};
-use crate::conn::policy::{AuditEnd, HeartbeatStyle};
+use crate::conn::delivery::{Delivery, delivery};
+use crate::conn::policy::{AuditEnd, HeartbeatStyle, LastRung};
 use crate::end::{CloseMode, Detector, End, Evidence, Reason};
 use crate::net::{CloseHow, Fault, Received, Sent};
 use crate::time::Duration;
@@ -133,10 +134,30 @@ impl Case<'_> {
         {
             return wrong("the peer had not closed");
         }
+        let unanswered = delivery(&self.at_close().3) == Delivery::Unanswered;
+        if unanswered && self.end.close == CloseMode::Linger2 && self.resets_the_unreachable() {
+            return wrong("its kernel acknowledged nothing any more");
+        }
         match self.reason_is_wrong() {
             Some(what) => wrong(&what),
             None => self.judge_delivery(),
         }
+    }
+
+    fn resets_the_unreachable(&self) -> bool {
+        self.settings.policy.parting.unreachable == LastRung::Reset
+    }
+
+    /// How long the server's end may stay after its close without a word of its peer's kernel; `None`: as long as the
+    /// peer has no room for what it holds.
+    pub(super) fn orphan_time(&self) -> Option<u64> {
+        let (.., evidence) = self.at_close();
+        let fits = evidence.notsent_bytes == 0 && evidence.snd_wnd > 0;
+        let bounded = fits && self.resets_the_unreachable() && self.end.close == CloseMode::Linger2;
+        let linger = nanos(self.settings.policy.parting.linger).max(1_000_000_000);
+        // The kernel looks when it retransmits, and it may have waited for that already.
+        let retransmission = 8 * self.world.conn(self.conn).sizes.rto;
+        bounded.then_some(linger + retransmission)
     }
 
     fn truth(&self) -> &Truth {
@@ -414,6 +435,16 @@ pub(super) fn nanos(duration: Duration) -> u64 {
 }
 
 impl World {
+    /// Whether the server's end of a connection is there longer than it may be.
+    pub(super) fn is_overdue(&self, conn: usize, orphan_time: u64) -> bool {
+        let conn = self.conn(conn);
+        let closed = conn.truth.closed.map_or(0, |(at, _)| at);
+        conn.end(Side::Server).is_some_and(|sock| {
+            let waits = !matches!(sock.state(), Tcp::Close | Tcp::TimeWait);
+            waits && self.now() > sock.clocks.last_ack.max(closed) + orphan_time
+        })
+    }
+
     /// How long the times were in all that the loop stood still, of those that reach into `window` before
     /// `at`.
     pub(super) fn stalled(&self, at: u64, window: u64) -> u64 {

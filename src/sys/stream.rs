@@ -4,6 +4,7 @@
 use super::{errno, sockopt, tcp_info, whole_seconds};
 use crate::end::Evidence;
 use crate::net::{CloseHow, Fault, Keepalive, Received, Sent, Stream as Contract};
+use crate::time::Duration;
 use libc::c_int;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -119,6 +120,11 @@ impl Contract for Stream {
             // The idle time of 1 stays, and means nothing while keepalive is off.
             None => self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 0),
         }
+    }
+
+    fn set_user_timeout(&mut self, timeout: Duration) {
+        let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
+        self.try_set(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis);
     }
 
     fn close(self, how: CloseHow) {

@@ -108,8 +108,7 @@ def kill_and_reconnect(protocol):
     r, other = client(protocol, port=QUICK_PORT), client(protocol, port=QUICK_PORT, client_name="victim")
     before = other.client_id()
     assert r.client_kill_filter(_id=before) == 1
-    # Until the linger deadline what a client says still counts, and in RESP3 it need not heed our goodbye.
-    time.sleep(1)
+    # An end of file and no word before it, so that the library comes back by itself.
     after = until("a new connection", lambda: retried(other))
     assert after != before and other.client_getname() == "victim"
     refused(lambda: r.client_kill("1.2.3.4:5"), "No such client")
@@ -186,6 +185,28 @@ def identities(protocol):
     until("revival", lambda: r.execute_command("STATE", "py-1") == "online")
     dev.close()
     until("the end", lambda: r.execute_command("STATE", "py-1") == "offline")
+
+
+def a_subscriber_that_is_killed(protocol):
+    r = client(protocol)
+    p = client(protocol, client_name=f"listener{protocol}").pubsub()
+    p.subscribe("killed")
+    assert message(p)["type"] == "subscribe"
+    listener = next(c for c in r.client_list() if c["name"] == f"listener{protocol}")
+    assert r.client_kill_filter(_id=listener["id"]) == 1
+    # It meets an end of file, comes back and subscribes again: no word of ours is in its way.
+    until("a new subscription", lambda: retried_message(p))
+    assert r.publish("killed", "x") == 1
+    assert message(p, "message")["data"] == "x"
+    p.close()
+
+
+def retried_message(p):
+    try:
+        got = p.get_message(timeout=0.2)
+    except redis.ConnectionError:
+        return None
+    return got and got["type"] == "subscribe"
 
 
 def direct_messages(protocol):

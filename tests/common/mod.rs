@@ -248,6 +248,18 @@ impl Client {
         assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected));
     }
 
+    /// Reads until what came ends in `expected`.
+    pub fn expect_until(&mut self, expected: &str) {
+        let mut got = Vec::new();
+        while !got.ends_with(expected.as_bytes()) {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).unwrap_or_else(|error| {
+                panic!("{error} where {expected:?} was due, after {:?}", String::from_utf8_lossy(&got))
+            });
+            got.push(byte[0]);
+        }
+    }
+
     /// Sends a command line and compares the answer.
     pub fn ask(&mut self, line: &str, expected: &str) {
         self.send(format!("{line}\r\n"));

@@ -10,7 +10,7 @@
     reason = "each test binary includes this file and uses its own part of it"
 )]
 
-use crate::common::in_own_namespace;
+use crate::common::{Server, in_own_namespace};
 use crate::means::Means;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -61,7 +61,27 @@ impl Network {
         Means::start_by(&program, &self.host(), protocol, setting, means)
     }
 
-    fn host(&self) -> String {
+    /// A server in its namespace, with these arguments.
+    pub fn serve(&self, arguments: &[&str]) -> Server {
+        let namespace = format!("--net=/proc/{}/ns/net", self.holder.id());
+        Server::start_as(&["nsenter", &namespace, env!("CARGO_BIN_EXE_linger")], arguments)
+    }
+
+    /// Sockets of its namespace, in any state, whose port is that of a listener of the server's.
+    pub fn sockets(&self, port: u16) -> usize {
+        let namespace = format!("--net=/proc/{}/ns/net", self.holder.id());
+        let output = Command::new("nsenter").args([&namespace, "cat", "/proc/self/net/tcp"]).output();
+        let table = String::from_utf8(output.expect("nsenter runs").stdout).expect("text");
+        let local = format!(":{port:04X}");
+        table
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .filter(|end| end.ends_with(&local))
+            .count()
+    }
+
+    /// The address of the server's namespace.
+    pub fn host(&self) -> String {
         format!("10.77.{}.2", self.number)
     }
 

@@ -259,6 +259,11 @@ impl<L: Lab> Run<L> {
                 }
                 String::new()
             }
+            Verb::UserTimeout(seconds) => {
+                let server = connection.server.as_mut().expect("it is accepted");
+                server.set_user_timeout(Duration::from_secs(seconds));
+                String::new()
+            }
             Verb::Close(how) => {
                 if side == 0 {
                     connection.client.take().expect("it is open").close(how);

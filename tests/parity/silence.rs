@@ -3,7 +3,7 @@
 
 use crate::scenarios;
 use crate::step::Step::{Plug, Unplug, Wait, WaitGone};
-use crate::step::Verb::{Drain, Error, Fill, Finish, Recv, Send};
+use crate::step::Verb::{Drain, Error, Fill, Finish, Recv, Send, UserTimeout};
 use crate::step::{ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, Step, client, server, watched};
 
 scenarios! {
@@ -43,6 +43,15 @@ scenarios! {
     #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
     a_linger2_orphan_lives_as_long_as_its_user_timeout with watched(false, Some(2)) => [
         CONNECT, ACCEPT, Unplug(0), server(Send(10)), server(LINGER2), WaitGone(0, 20), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_user_timeout_set_at_the_close_bounds_a_fin => [
+        CONNECT, ACCEPT, Unplug(0), server(UserTimeout(2)), server(LINGER2), WaitGone(0, 20), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_user_timeout_set_at_the_close_bounds_what_is_in_flight with watched(false, Some(60)) => [
+        CONNECT, ACCEPT, Unplug(0), server(Send(10)), Step::Pass(2000), INFO, server(UserTimeout(1)), server(LINGER2),
+        WaitGone(0, 20), Plug(0),
     ];
     #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
     a_reset_leaves_nothing_even_to_the_unreachable => [

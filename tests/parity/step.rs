@@ -95,6 +95,8 @@ pub enum Verb {
     Finish,
     /// `SO_ERROR`.
     Error,
+    /// `TCP_USER_TIMEOUT`, in seconds. The server does this before a close.
+    UserTimeout(u64),
     /// Closes.
     Close(CloseHow),
     /// The descriptor goes, as when a process is killed.

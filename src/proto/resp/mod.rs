@@ -109,9 +109,9 @@
 //! payload; presence on [`$presence:<id>`](crate::proto::presence); pings; and when the server ends the
 //! connection, its goodbye: in RESP3 the push `goodbye`, reason, in RESP2 the line `-GOODBYE reason`. In
 //! RESP2 nothing marks these as unasked: a client that is to be sent direct messages or pings in between
-//! its own requests does better with RESP3. The goodbye of RESP2 therefore goes only to a client whose last
-//! command was typed, as a line, or which asked for pings by `SERVERPING`; libraries, which send arrays, get
-//! an end of file at once.
+//! its own requests does better with RESP3. Pings and the goodbye are words of ours that no library of Redis
+//! knows. So the goodbye goes only to a client whose last command was typed, as a line, or which asked for
+//! pings by `SERVERPING`; libraries, which send arrays, get an end of file at once, in RESP2 and RESP3 alike.
 
 mod answer;
 pub mod client;

@@ -370,9 +370,10 @@ impl Stream for SimStream {
     }
 
     fn set_user_timeout(&mut self, timeout: Duration) {
-        let world = &mut self.stage.borrow_mut().world;
-        world.note(|| format!("c{} server sets its user timeout to {timeout:?}", self.conn));
-        world.act(self.conn, Side::Server, |sock, _, _| sock.options.user_timeout = Some(timeout));
+        self.stage
+            .borrow_mut()
+            .world
+            .act(self.conn, Side::Server, |sock, _, _| sock.set_user_timeout(timeout));
     }
 
     fn close(mut self, how: CloseHow) {

@@ -5,6 +5,7 @@
 
 use super::tcp::{Death, Flags, Outbox, Sock, Tcp, reset, wake};
 use crate::net::Fault;
+use crate::time::Duration;
 
 /// Nanoseconds in a second.
 pub(super) const SECOND: u64 = 1_000_000_000;
@@ -110,6 +111,11 @@ impl Sock {
 
     fn user_timeout(&self) -> Option<u64> {
         self.options.user_timeout.map(|timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// `TCP_USER_TIMEOUT`, from now on: a timer that is armed is not armed anew.
+    pub(super) const fn set_user_timeout(&mut self, timeout: Duration) {
+        self.options.user_timeout = Some(timeout);
     }
 
     /// After anything that may have changed what is in flight or waits for the window.

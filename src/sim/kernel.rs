@@ -370,10 +370,8 @@ impl Stream for SimStream {
     }
 
     fn set_user_timeout(&mut self, timeout: Duration) {
-        self.stage
-            .borrow_mut()
-            .world
-            .act(self.conn, Side::Server, |sock, _, _| sock.set_user_timeout(timeout));
+        let mut stage = self.stage.borrow_mut();
+        stage.world.act(self.conn, Side::Server, |sock, _, _| sock.set_user_timeout(timeout));
     }
 
     fn close(mut self, how: CloseHow) {

@@ -302,6 +302,6 @@ impl Sock {
 }
 
 /// As the options take it: whole seconds, rounded up, at least 1.
-fn seconds(duration: std::time::Duration) -> u64 {
+fn seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1) * SECOND
 }

@@ -6,6 +6,7 @@
 
 use crate::time::Duration;
 use std::fmt;
+use std::sync::Arc;
 
 /// Declares a closed enum of named values together with everything that must stay in step with it: the
 /// list of all of them (for metrics indexed by variant) and the name each goes by in public.
@@ -173,7 +174,9 @@ named! {
         Protocol = "protocol",
         /// A bound or a decision of the server: output bound, connection limit, drain.
         Policy = "policy",
-        /// A person or a program through the admin interface or `CLIENT KILL`.
+        /// Another client: `CLIENT KILL`.
+        Client = "client",
+        /// A person or a program through the admin interface.
         Operator = "operator",
     }
 }
@@ -264,8 +267,20 @@ pub const fn tcp_state_name(state: u8) -> &'static str {
     }
 }
 
+/// Who brought an ending about, where it was somebody else's connection: the newer one of the same identity, a client that
+/// killed it, the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct By {
+    /// The key of that connection, with its worker before it if there are several.
+    pub key: String,
+    /// Where it comes from.
+    pub peer: String,
+    /// The identity that it holds, if it holds one; no longer than an identity may be.
+    pub identity: Option<String>,
+}
+
 /// The record of one ending. There is exactly one for each accepted connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
     /// Why.
     pub reason: Reason,
@@ -289,6 +304,8 @@ pub struct End {
     pub unsent_bytes: u64,
     /// The kernel's view, where it was asked.
     pub evidence: Option<Evidence>,
+    /// Who brought it about: of `peer.replaced` and `local.kicked`.
+    pub by: Option<Arc<By>>,
 }
 
 impl fmt::Display for End {

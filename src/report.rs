@@ -6,7 +6,7 @@
 
 use crate::audit::Anomaly;
 use crate::config::settings::ListenerSettings;
-use crate::end::{Class, End, tcp_state_name};
+use crate::end::{By, Class, End, tcp_state_name};
 use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
@@ -68,7 +68,7 @@ impl Report {
         now: Instant,
     ) {
         if let Some(journal) = &mut self.journal {
-            journal.push(Ended { key, peer: *peer, end: *end });
+            journal.push(Ended { key, peer: *peer, end: end.clone() });
         }
         let level = if end.reason.class() == Class::Peer { Level::Debug } else { Level::Info };
         if !log_enabled!(target: "linger::end", level) || !self.may_write(now) {
@@ -89,14 +89,25 @@ impl Report {
                 )
             };
         }
-        match end.evidence {
-            Some(evidence) => line!(
-                , tcp_state = tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
-                probes = evidence.probes, unacked = evidence.unacked,
-                last_ack_recv_ms = evidence.last_ack_recv_ms, last_data_recv_ms = evidence.last_data_recv_ms,
-                snd_wnd = evidence.snd_wnd, notsent_bytes = evidence.notsent_bytes
-            ),
-            None => line!(),
+        macro_rules! line_with {
+            ($($by:tt)*) => {
+                match end.evidence {
+                    Some(evidence) => line!(
+                        , tcp_state = tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
+                        probes = evidence.probes, unacked = evidence.unacked,
+                        last_ack_recv_ms = evidence.last_ack_recv_ms, last_data_recv_ms = evidence.last_data_recv_ms,
+                        snd_wnd = evidence.snd_wnd, notsent_bytes = evidence.notsent_bytes $($by)*
+                    ),
+                    None => line!($($by)*),
+                }
+            };
+        }
+        match &end.by {
+            Some(by) => {
+                let identity = by.identity.as_deref().unwrap_or_default();
+                line_with!(, by_key = by.key.as_str(), by_peer = by.peer.as_str(), by_identity = identity);
+            }
+            None => line_with!(),
         }
     }
 
@@ -249,13 +260,8 @@ pub fn unforeseen(key: Key, errno: i32) {
 }
 
 /// An identity was taken over by a newer connection.
-pub fn replaced(identity: &str, older: Key, newer: Key) {
-    debug!(identity, older:% = older, newer:% = newer; "identity_replaced");
-}
-
-/// An identity was taken over by a connection of another worker.
-pub fn replaced_elsewhere(identity: &str, older: Key, worker: u32) {
-    debug!(identity, older:% = older, newer_worker = worker; "identity_replaced");
+pub fn replaced(identity: &str, older: Key, newer: &By) {
+    debug!(identity, older:% = older, newer = newer.key.as_str(), peer = newer.peer.as_str(); "identity_replaced");
 }
 
 /// A protocol error, as it was told to the peer.

@@ -386,6 +386,8 @@ fn command() -> impl Strategy<Value = Vec<u8>> {
         "IDENT a BEAT 1 SERVERPING",
         "BEAT",
         "BEATFOR a",
+        "BEATFOR a t",
+        "IDENT a CHANNEL t",
         "BEATFOR b",
         "SEND a x",
         "SEND b x",

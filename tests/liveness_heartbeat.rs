@@ -288,9 +288,9 @@ fn a_client_makes_its_own_contract() {
 /// A silent data connection, which promised a beat a second, and the channel that beats for it.
 fn vouched(means: &Means) -> (Client, Client) {
     let mut dev = means.server.connect("with");
-    dev.ask("IDENT dev BEAT 1", "+OK\r\n");
+    dev.ask("IDENT dev BEAT 1 CHANNEL t0ken", "+OK\r\n");
     let mut channel = means.helper();
-    channel.ask("BEATFOR dev", "+OK\r\n");
+    channel.ask("BEATFOR dev t0ken", "+OK\r\n");
     let since = now();
     while since.elapsed() < Duration::from_secs(4) {
         channel.send("BEAT\r\n");

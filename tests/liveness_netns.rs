@@ -208,9 +208,9 @@ fn a_lost_channel_is_found_by_its_own_listener_and_then_doubts_the_data_connecti
     let means =
         network.start("resp", "heartbeat.grace=1500ms", "heartbeat.style=client&heartbeat.timeout=1s");
     let mut data = means.server.connect("without");
-    data.ask("IDENT dev", "+OK\r\n");
+    data.ask("IDENT dev CHANNEL t0ken", "+OK\r\n");
     let mut channel = means.server.connect("with");
-    channel.ask("BEATFOR dev", "+OK\r\n");
+    channel.ask("BEATFOR dev t0ken", "+OK\r\n");
     network.unplug(&both(&means));
     let end = means.end_of("with");
     assert_eq!([&end["reason"], &end["detector"]], ["lost.heartbeat", "heartbeat"]);

@@ -96,6 +96,7 @@ impl Life {
             messages_out: 0,
             unsent_bytes: 0,
             evidence,
+            by: None,
         }
     }
 }

@@ -56,8 +56,23 @@ pub enum ToSupervisor {
         number: u64,
         /// The identity.
         id: Vec<u8>,
+        /// What a holder and its heartbeat channel know each other by; empty: nothing.
+        token: Vec<u8>,
+        /// The connection, as the admin interface names it.
+        key: String,
+        /// Where it comes from.
+        peer: String,
     },
-    /// It has given that up.
+    /// The holder by that claim has agreed to another heartbeat channel.
+    Consent {
+        /// The claim.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+        /// As in a claim.
+        token: Vec<u8>,
+    },
+    /// A claim is over. There is one for every claim of a holder, also for one that was taken over.
     Release {
         /// Which seat.
         seat: Seat,
@@ -65,6 +80,8 @@ pub enum ToSupervisor {
         number: u64,
         /// The identity.
         id: Vec<u8>,
+        /// Of a holder, the record of its connection, or `null`: what those who listen are told.
+        record: Vec<u8>,
     },
     /// The holder of the seat [`Seat::Channel`] has beaten for the identity.
     Beat {
@@ -122,8 +139,10 @@ pub enum ToWorker {
         number: u64,
         /// The identity.
         id: Vec<u8>,
-        /// The number of the worker that has it now.
-        to: u32,
+        /// The connection that has it now, as the admin interface names it.
+        key: String,
+        /// Where that comes from.
+        peer: String,
     },
     /// Another worker's connection has beaten for the identity.
     Vouched {
@@ -166,8 +185,20 @@ impl Message for ToSupervisor {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ready => out.push(0),
-            Self::Claim { seat, number, id } => seat_message(out, 1, *seat, *number, id),
-            Self::Release { seat, number, id } => seat_message(out, 2, *seat, *number, id),
+            Self::Claim { seat, number, id, token, key, peer } => {
+                seat_message(out, 1, *seat, *number, id);
+                put_bytes(out, token);
+                put_bytes(out, key.as_bytes());
+                put_bytes(out, peer.as_bytes());
+            }
+            Self::Release { seat, number, id, record } => {
+                seat_message(out, 2, *seat, *number, id);
+                put_bytes(out, record);
+            }
+            Self::Consent { number, id, token } => {
+                seat_message(out, 9, Seat::Holder, *number, id);
+                put_bytes(out, token);
+            }
             Self::Beat { number, id } => seat_message(out, 3, Seat::Channel, *number, id),
             Self::Presence { number, id, payload } => {
                 seat_message(out, 5, Seat::Holder, *number, id);
@@ -193,8 +224,24 @@ impl Message for ToSupervisor {
         let mut fields = Fields(bytes);
         let message = match fields.tag()? {
             0 => Self::Ready,
-            1 => Self::Claim { seat: fields.seat()?, number: fields.number()?, id: fields.bytes()? },
-            2 => Self::Release { seat: fields.seat()?, number: fields.number()?, id: fields.bytes()? },
+            1 => Self::Claim {
+                seat: fields.seat()?,
+                number: fields.number()?,
+                id: fields.bytes()?,
+                token: fields.bytes()?,
+                key: fields.text()?,
+                peer: fields.text()?,
+            },
+            2 => Self::Release {
+                seat: fields.seat()?,
+                number: fields.number()?,
+                id: fields.bytes()?,
+                record: fields.bytes()?,
+            },
+            9 => {
+                fields.seat()?;
+                Self::Consent { number: fields.number()?, id: fields.bytes()?, token: fields.bytes()? }
+            }
             3 => {
                 fields.seat()?;
                 Self::Beat { number: fields.number()?, id: fields.bytes()? }
@@ -230,9 +277,10 @@ impl Message for ToWorker {
             }
             Self::Terminate => out.push(2),
             Self::Report => out.push(3),
-            Self::Lost { seat, number, id, to } => {
+            Self::Lost { seat, number, id, key, peer } => {
                 seat_message(out, 4, *seat, *number, id);
-                put_number(out, u64::from(*to));
+                put_bytes(out, key.as_bytes());
+                put_bytes(out, peer.as_bytes());
             }
             Self::Vouched { id } => {
                 out.push(5);
@@ -273,7 +321,8 @@ impl Message for ToWorker {
                     seat: fields.seat()?,
                     number: fields.number()?,
                     id: fields.bytes()?,
-                    to: u32::try_from(fields.number()?).map_err(|_| Malformed)?,
+                    key: fields.text()?,
+                    peer: fields.text()?,
                 },
                 5 => Self::Vouched { id: fields.bytes()? },
                 6 => Self::Doubted { id: fields.bytes()? },
@@ -396,7 +445,13 @@ mod tests {
             ToWorker::Reload { file: String::new() },
             ToWorker::Terminate,
             ToWorker::Report,
-            ToWorker::Lost { seat: Seat::Channel, number: 7, id: id.clone(), to: 3 },
+            ToWorker::Lost {
+                seat: Seat::Channel,
+                number: 7,
+                id: id.clone(),
+                key: "3.1-2".to_owned(),
+                peer: "unix".to_owned(),
+            },
             ToWorker::Vouched { id: id.clone() },
             ToWorker::Doubted { id: Vec::new() },
             ToWorker::Publish { channel: id.clone(), payload: vec![0; 1000] },
@@ -406,8 +461,21 @@ mod tests {
         }
         for message in [
             ToSupervisor::Ready,
-            ToSupervisor::Claim { seat: Seat::Holder, number: 1, id: id.clone() },
-            ToSupervisor::Release { seat: Seat::Channel, number: 2, id: id.clone() },
+            ToSupervisor::Claim {
+                seat: Seat::Holder,
+                number: 1,
+                id: id.clone(),
+                token: b"t".to_vec(),
+                key: "1.1-1".to_owned(),
+                peer: "127.0.0.1:1".to_owned(),
+            },
+            ToSupervisor::Consent { number: 1, id: id.clone(), token: Vec::new() },
+            ToSupervisor::Release {
+                seat: Seat::Channel,
+                number: 2,
+                id: id.clone(),
+                record: b"null".to_vec(),
+            },
             ToSupervisor::Beat { number: 3, id: id.clone() },
             ToSupervisor::Presence { number: 4, id: id.clone(), payload: b"suspect".to_vec() },
             ToSupervisor::Publish { channel: id.clone(), payload: Vec::new() },

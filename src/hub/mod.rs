@@ -1,5 +1,5 @@
 //! The hub: who is who, who listens to what, and who is told. Identities, take-over, heartbeat channels and
-//! presence in `identities`; channels, patterns and routing in `topics`.
+//! presence in `identities`; who may beat for whom in `agreement`; channels, patterns and routing in `topics`.
 //!
 //! It answers *who*: always in [`Key`]s, never by touching a connection. The reactor posts what follows from
 //! an answer (deliveries, endings, presence events), so nothing happens inside another connection's turn.
@@ -13,12 +13,14 @@
 //! on nothing but the calls made, so that a run can be replayed. Names come from peers and are bounded by
 //! [`Limits`]. Read on in `directory`, the one container under all of it.
 
+mod agreement;
 mod directory;
 pub mod glob;
 mod identities;
 mod name;
 mod topics;
 
+pub use agreement::{Agreement, agreement, may_beat};
 pub use identities::{Identified, PRESENCE_PREFIX, Presence, Vouched, is_reserved, presence_channel};
 pub use name::Name;
 pub use topics::{Change, Kind, Recipient};
@@ -55,6 +57,8 @@ pub enum Refused {
     TooManySubscriptions,
     /// No connection holds or vouches for that identity.
     UnknownIdentity,
+    /// The holder has agreed to another heartbeat channel, or to none that names this token.
+    NotAgreed,
 }
 
 impl fmt::Display for Refused {
@@ -63,6 +67,9 @@ impl fmt::Display for Refused {
             Self::NameTooLong => "name too long",
             Self::TooManySubscriptions => "too many subscriptions",
             Self::UnknownIdentity => "no such identity",
+            Self::NotAgreed => {
+                "not agreed: the other connection says IDENT id CHANNEL token, this one BEATFOR id token"
+            }
         })
     }
 }

@@ -14,6 +14,8 @@ use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
 const BEAT: &str = "BEAT\\r\\n";
+/// What a connection and its heartbeat channel know each other by.
+const TOKEN: &str = "t0ken";
 /// The helper's connections: one that watches presence, one that commands, and one that takes over.
 const WATCHER: u32 = 0;
 const COMMANDER: u32 = 1;
@@ -172,7 +174,8 @@ impl Stage {
         self.quiet_since = monotonic();
         for seat in &self.seats {
             let pinged = if seat.method == Method::Ping { " SERVERPING" } else { "" };
-            let ident = format!("IDENT {}{pinged}\r\n", seat.identity());
+            let agreed = if seat.method.has_channel() { format!(" CHANNEL {TOKEN}") } else { String::new() };
+            let ident = format!("IDENT {}{pinged}{agreed}\r\n", seat.identity());
             self.client.order(&format!("ask {} {}", seat.slot, escape(ident.as_bytes())));
         }
         for seat in &self.seats {
@@ -181,7 +184,7 @@ impl Stage {
         for seat in self.seats.iter().filter(|seat| seat.method.has_channel()) {
             let slot = CHANNELS + seat.slot;
             self.client.order(&format!("open {slot} {channels} 0"));
-            let vouch = format!("BEATFOR {}\r\n", seat.identity());
+            let vouch = format!("BEATFOR {} {TOKEN}\r\n", seat.identity());
             self.client.order(&format!("ask {slot} {}", escape(vouch.as_bytes())));
             self.client.answered(slot)?;
         }

@@ -7,13 +7,15 @@
 //! | message | when |
 //! | --- | --- |
 //! | `online` | a connection has taken the identity |
+//! | `replaced {...}` | a newer connection has taken it, which `online` follows; the record of the older one as it was then |
 //! | `suspect` | its heartbeat is overdue; output to it is withheld |
 //! | `revived` | it was heard of again before the grace ran out |
 //! | `offline {...}` | its connection has ended, and why; `null` if it only took another identity, or if its worker died |
 //!
-//! A take-over is one more `online`: the old connection ends `peer.replaced`, but the identity never left.
+//! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
+//! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
-use crate::end::{End, Evidence, tcp_state_name};
+use crate::end::{By, End, Evidence, tcp_state_name};
 use serde::Serialize;
 
 /// Something that happened to an identity.
@@ -21,6 +23,8 @@ use serde::Serialize;
 pub enum Event {
     /// A connection has taken the identity.
     Online,
+    /// A newer connection has taken it: the record of the older one, made by [`end_json`] or [`ending_json`].
+    Replaced(Option<String>),
     /// Its heartbeat is overdue.
     Suspect,
     /// It was heard of again.
@@ -32,20 +36,23 @@ pub enum Event {
 impl Event {
     /// Its connection has ended, or has taken another identity.
     pub fn offline(end: Option<&End>) -> Self {
-        Self::Offline(end.copied().map(Box::new))
+        Self::Offline(end.cloned().map(Box::new))
     }
 
     /// Appends the message.
     pub fn write(&self, out: &mut Vec<u8>) {
         let word: &str = match self {
             Self::Online => "online",
+            Self::Replaced(_) => "replaced ",
             Self::Suspect => "suspect",
             Self::Revived => "revived",
             Self::Offline(_) => "offline ",
         };
         out.extend_from_slice(word.as_bytes());
-        if let Self::Offline(end) = self {
-            out.extend_from_slice(end.as_deref().map_or_else(|| "null".to_owned(), end_json).as_bytes());
+        match self {
+            Self::Offline(end) => out.extend_from_slice(record(end.as_deref()).as_bytes()),
+            Self::Replaced(record) => out.extend_from_slice(record.as_deref().unwrap_or("null").as_bytes()),
+            Self::Online | Self::Suspect | Self::Revived => {}
         }
     }
 }
@@ -53,11 +60,25 @@ impl Event {
 /// The record of an ending as one JSON object in one line. Seconds have three decimals at most; `evidence`
 /// is `null` where the kernel was not asked.
 pub fn end_json(end: &End) -> String {
+    json(end, Some(end.close.name()))
+}
+
+/// Likewise, of a connection that is still being closed.
+pub fn ending_json(end: &End) -> String {
+    json(end, None)
+}
+
+/// The record, or `null`.
+pub fn record(end: Option<&End>) -> String {
+    end.map_or_else(|| "null".to_owned(), end_json)
+}
+
+fn json(end: &End, close: Option<&'static str>) -> String {
     let record = EndJson {
         reason: end.reason.name(),
         class: end.reason.class().name(),
         detector: end.detector.name(),
-        close: end.close.name(),
+        close,
         silence_s: seconds(end.silence),
         age_s: seconds(end.age),
         bytes_in: end.bytes_in,
@@ -66,16 +87,17 @@ pub fn end_json(end: &End) -> String {
         messages_out: end.messages_out,
         unsent_bytes: end.unsent_bytes,
         evidence: end.evidence.map(EvidenceJson::from),
+        by: end.by.as_deref().map(ByJson::from),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
 }
 
 #[derive(Serialize)]
-struct EndJson {
+struct EndJson<'a> {
     reason: &'static str,
     class: &'static str,
     detector: &'static str,
-    close: &'static str,
+    close: Option<&'static str>,
     silence_s: f64,
     age_s: f64,
     bytes_in: u64,
@@ -84,6 +106,20 @@ struct EndJson {
     messages_out: u64,
     unsent_bytes: u64,
     evidence: Option<EvidenceJson>,
+    by: Option<ByJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ByJson<'a> {
+    key: &'a str,
+    peer: &'a str,
+    identity: Option<&'a str>,
+}
+
+impl<'a> From<&'a By> for ByJson<'a> {
+    fn from(by: &'a By) -> Self {
+        Self { key: &by.key, peer: &by.peer, identity: by.identity.as_deref() }
+    }
 }
 
 #[derive(Serialize)]
@@ -136,6 +172,7 @@ mod tests {
             messages_out: 4,
             unsent_bytes: 5,
             evidence: Some(Evidence { tcp_state: 1, snd_wnd: 65_535, ..Evidence::default() }),
+            by: None,
         }
     }
 
@@ -145,20 +182,27 @@ mod tests {
             r#"{"reason":"stuck.frozen","class":"stuck","detector":"heartbeat","close":"linger2","#,
             r#""silence_s":30.0,"age_s":61.25,"bytes_in":1,"bytes_out":2,"messages_in":3,"messages_out":4,"#,
             r#""unsent_bytes":5,"evidence":{"tcp_state":"ESTABLISHED","retransmits":0,"probes":0,"unacked":0,"#,
-            r#""last_ack_recv_ms":0,"last_data_recv_ms":0,"snd_wnd":65535,"notsent_bytes":0}}"#
+            r#""last_ack_recv_ms":0,"last_data_recv_ms":0,"snd_wnd":65535,"notsent_bytes":0},"by":null}"#
         );
         assert_eq!(end_json(&end()), expected);
-        assert!(end_json(&End { evidence: None, ..end() }).ends_with(r#""evidence":null}"#));
+        let by =
+            By { key: "2.1-7".to_owned(), peer: "127.0.0.1:9".to_owned(), identity: Some("a".to_owned()) };
+        let kicked = End { evidence: None, by: Some(by.into()), ..end() };
+        let tail = r#""evidence":null,"by":{"key":"2.1-7","peer":"127.0.0.1:9","identity":"a"}}"#;
+        assert!(end_json(&kicked).ends_with(tail));
+        assert!(ending_json(&kicked).contains(r#""close":null,"#));
     }
 
     #[test]
-    fn only_offline_carries_the_record() {
+    fn only_offline_and_replaced_carry_a_record() {
         let text = |event: Event| {
             let mut out = Vec::new();
             event.write(&mut out);
             String::from_utf8(out).unwrap()
         };
         assert_eq!(text(Event::Online), "online");
+        assert_eq!(text(Event::Replaced(None)), "replaced null");
+        assert_eq!(text(Event::Replaced(Some("{}".to_owned()))), "replaced {}");
         assert_eq!(text(Event::Suspect), "suspect");
         assert_eq!(text(Event::Revived), "revived");
         let end = end();

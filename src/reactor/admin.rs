@@ -40,7 +40,7 @@ impl<K: Kernel> Reactor<K> {
             match decoder.next_request(&mut input) {
                 Ok(Some(request)) => {
                     self.apply(key, crate::conn::Input::Opened);
-                    self.respond(&request).write(&request, &mut replies);
+                    self.respond(&request, Some(key)).write(&request, &mut replies);
                     self.write(key, &replies);
                     replies.clear();
                     if !request.keep_alive {
@@ -67,7 +67,8 @@ impl<K: Kernel> Reactor<K> {
         self.replies = replies;
     }
 
-    pub(super) fn respond(&mut self, request: &Request) -> Response<'static> {
+    /// `asks`: the connection that the request came on, if it is one of ours.
+    pub(super) fn respond(&mut self, request: &Request, asks: Option<Key>) -> Response<'static> {
         // A web page can make a browser on this host send requests here; it cannot hide that it did.
         if request.origin.is_some() {
             return Response::text(Status::Forbidden, "requests from web pages are refused\n");
@@ -80,7 +81,7 @@ impl<K: Kernel> Reactor<K> {
             (true, "/readyz") => self.readiness(),
             (true, "/connections") => self.connections(request),
             (true, "/audit") => self.audit(),
-            (false, path) if path.starts_with("/connections/") => self.end_connection(path),
+            (false, path) if path.starts_with("/connections/") => self.end_connection(path, asks),
             (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
                 Response::text(Status::MethodNotAllowed, "this path is for reading: use GET\n")
             }
@@ -243,7 +244,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Posts the ending of one connection. A key whose generation is gone ends nobody.
-    fn end_connection(&mut self, path: &str) -> Response<'static> {
+    fn end_connection(&mut self, path: &str, asks: Option<Key>) -> Response<'static> {
         let Some(text) = path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/end")) else {
             return Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}"));
         };
@@ -261,12 +262,13 @@ impl<K: Kernel> Reactor<K> {
             key,
             reason: Reason::LocalKicked,
             detector: Detector::Operator,
+            by: asks.and_then(|asks| self.by(asks)),
         });
         Response::text(Status::Accepted, format!("connection {} is being ended\n", self.name_of(key)))
     }
 
     /// What the admin interface calls a connection: its key, with its worker before it if there are several.
-    fn name_of(&self, key: Key) -> String {
+    pub(super) fn name_of(&self, key: Key) -> String {
         self.fellows.as_ref().map_or_else(|| key.to_string(), |fellows| fellows.name_of(key))
     }
 }

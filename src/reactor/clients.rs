@@ -72,6 +72,7 @@ impl<K: Kernel> Reactor<K> {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
         };
+        let by = self.by(key);
         let before = self.posted.len();
         for (candidate, conn) in self.table.iter().filter(|(_, conn)| conn.resp().is_some()) {
             let wanted = filter.id.is_none_or(|id| id == u64::from(candidate.generation))
@@ -83,7 +84,8 @@ impl<K: Kernel> Reactor<K> {
                 self.posted.push_back(Effect::Leave {
                     key: candidate,
                     reason: Reason::LocalKicked,
-                    detector: Detector::Operator,
+                    detector: Detector::Client,
+                    by: by.clone(),
                 });
             }
         }

@@ -10,7 +10,8 @@ use crate::conn::policy::{LastRung, Policy};
 use crate::end::{Class, CloseMode, Detector, End, Evidence, Reason};
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
-use crate::proto::{self, presence::Event};
+use crate::proto;
+use crate::proto::presence::{self, Event};
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
@@ -65,11 +66,8 @@ impl<K: Kernel> Reactor<K> {
         let wanted = mode;
         let mode = last_rung(&mut conn.stream, mode, asked.as_ref(), policy);
         let evidence = asked.filter(|_| wants_evidence(reason) || mode != wanted);
-        let mut end = conn.life.end(mode, self.now, evidence);
-        end.unsent_bytes = conn.owed() as u64 + conn.io.as_ref().map_or(0, |io| io.lost);
-        if let Some(resp) = conn.resp() {
-            (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
-        }
+        let mut end = conn.record(mode, self.now, evidence);
+        let replaced = self.initiators.on_closed(key, &mut end);
         let index = usize::from(conn.listener);
         let slot = &mut self.listeners[index];
         let how = act(mode, slot.linger2_inherited);
@@ -78,12 +76,14 @@ impl<K: Kernel> Reactor<K> {
             self.clients -= 1;
         }
         self.counters.ended(&end);
-        let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        let held = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         self.house.tell_endings(&self.report);
+        let token: Box<[u8]> = conn.beats_with().into();
         if let Some(resp) = conn.resp_mut() {
             let membership = std::mem::take(&mut resp.membership);
-            self.leave_hub(key, membership, Some(&end));
+            self.leave_hub(key, membership, &token, Some(&end));
         }
         conn.drop_io(&mut self.pool);
         conn.stream.close(how);
@@ -92,19 +92,17 @@ impl<K: Kernel> Reactor<K> {
         self.retry_accepts();
     }
 
-    /// What the others get to know of an ending.
-    pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, end: Option<&End>) {
+    /// What the others get to know of an ending. `token`: what the connection named when it began to beat for another.
+    pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, token: &[u8], end: Option<&End>) {
         let left = self.hub.leave(membership, key);
         if let Some(fellows) = &mut self.fellows {
-            left.identity.iter().for_each(|id| fellows.on_left(key, id, end));
+            left.identity.iter().for_each(|id| fellows.on_left(key, id, &presence::record(end)));
             fellows.on_unvouched(key);
         }
         if let Some(id) = left.identity {
             self.posted.push_back(Effect::Presence { id, event: Event::offline(end) });
         }
-        if let Some(holder) = left.orphaned_holder {
-            self.posted.push_back(Effect::Doubt { key: holder });
-        }
+        self.orphan(left.orphaned_holder, token);
     }
 }
 

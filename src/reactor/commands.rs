@@ -123,10 +123,11 @@ impl<K: Kernel> Reactor<K> {
         resp.typed = typed;
         let subscribed = resp.membership.subscriptions() > 0;
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
-            self.posted.push_back(Effect::Vouch { key: holder });
+            self.relay_heartbeat(key, holder);
         } else if let Some(fellows) = &mut self.fellows {
             fellows.on_beat(key, now);
         }
+        let Some(resp) = self.table.get_mut(key).and_then(Connection::resp_mut) else { return };
         let command = Command::parse(arguments).and_then(|command| {
             if subscribed && resp.version == Version::Resp2 {
                 command.allowed_while_subscribed()?;
@@ -162,7 +163,7 @@ impl<K: Kernel> Reactor<K> {
             self.work += self.hub.gauges().patterns;
         }
         // What the peer says still counts, but who was replaced must not take the identity back.
-        if matches!(command, Command::Ident { .. } | Command::BeatFor(_)) && self.is_ending(key) {
+        if matches!(command, Command::Ident { .. } | Command::BeatFor { .. }) && self.is_ending(key) {
             return self.reply(key, replies, |reply| {
                 reply.error("ERR this connection is being ended; come back on another");
             });
@@ -177,10 +178,10 @@ impl<K: Kernel> Reactor<K> {
             Command::Reset => self.reset_session(key, replies),
             Command::Hello { version, name } => self.hello(key, version, name, replies),
             Command::Client(command) => self.client(key, command, replies),
-            Command::Ident { identity, beat, server_ping } => {
-                self.identify(key, identity, beat, server_ping, replies);
+            Command::Ident { identity, beat, server_ping, token } => {
+                self.identify(key, identity, beat, (server_ping, token), replies);
             }
-            Command::BeatFor(identity) => self.beat_for(key, identity, replies),
+            Command::BeatFor { identity, token } => self.beat_for(key, identity, token, replies),
             Command::Send { identity, payload } => self.send_direct(key, identity, payload, replies),
             Command::Who(pattern) => self.who(key, pattern.unwrap_or(b"*"), replies),
             Command::State(identity) => match self.hub.state(identity.as_str().as_bytes()) {
@@ -246,11 +247,12 @@ impl<K: Kernel> Reactor<K> {
 
     fn reset_session(&mut self, key: Key, replies: &mut Vec<u8>) {
         let now = self.now;
+        let token: Box<[u8]> = self.table.get(key).map_or(&[][..], Connection::beats_with).into();
         let Some(resp) = self.resp_of(key) else { return };
         let membership = std::mem::take(&mut resp.membership);
         let Resp { messages_in, messages_out, typed, .. } = *resp;
         *resp = Resp { messages_in, messages_out, typed, ..Resp::new(now) };
-        self.leave_hub(key, membership, None);
+        self.leave_hub(key, membership, &token, None);
         // The listener's contract may be stricter than the one that the wheel is armed for.
         self.schedule(key);
         self.reply(key, replies, |reply| reply.simple("RESET"));
@@ -262,7 +264,7 @@ impl<K: Kernel> Reactor<K> {
         key: Key,
         identity: Identity<'_>,
         beat: Option<Duration>,
-        server_ping: bool,
+        (server_ping, token): (bool, &[u8]),
         replies: &mut Vec<u8>,
     ) {
         if self.refuses_claims(key, replies) {
@@ -275,22 +277,18 @@ impl<K: Kernel> Reactor<K> {
             Err(refused) => return self.reply_refused(key, refused, replies),
         };
         resp.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
-        if server_ping || resp.rare.is_some() {
-            resp.rare.get_or_insert_default().server_ping = server_ping;
+        if server_ping || !token.is_empty() || resp.rare.is_some() {
+            let rare = resp.rare.get_or_insert_default();
+            (rare.server_ping, rare.consent) = (server_ping, token.into());
         }
-        if let Some(fellows) = &mut self.fellows {
-            fellows.on_identified(key, identity.as_str().as_bytes(), &identified);
-        }
+        self.claim_identity(key, identity.as_str().as_bytes(), &identified);
         if let Some(id) = identified.left {
             self.posted.push_back(Effect::Presence { id, event: Event::Offline(None) });
         }
-        if let Some(older) = identified.replaced {
-            report::replaced(identity.as_str(), older, key);
-            self.posted.push_back(Effect::Leave {
-                key: older,
-                reason: Reason::PeerReplaced,
-                detector: Detector::Protocol,
-            });
+        if let Some(older) = identified.replaced
+            && let Some(by) = self.by(key)
+        {
+            self.post_replaced(older, identity.as_str().as_bytes(), by);
         }
         if identified.fresh {
             let id = Name::new(identity.as_str().as_bytes());
@@ -301,11 +299,16 @@ impl<K: Kernel> Reactor<K> {
         reply_ok(replies);
     }
 
-    fn beat_for(&mut self, key: Key, identity: Identity<'_>, replies: &mut Vec<u8>) {
+    fn beat_for(&mut self, key: Key, identity: Identity<'_>, token: &[u8], replies: &mut Vec<u8>) {
         if self.refuses_claims(key, replies) {
             return;
         }
-        let (hub, table, id) = (&mut self.hub, &mut self.table, identity.as_str().as_bytes());
+        let id = identity.as_str().as_bytes();
+        if !self.may_beat(key, id, token) {
+            return self.reply_refused(key, Refused::NotAgreed, replies);
+        }
+        let before: Box<[u8]> = self.table.get(key).map_or(&[][..], Connection::beats_with).into();
+        let (hub, table) = (&mut self.hub, &mut self.table);
         let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
         // One that nobody holds here may be held elsewhere.
         let vouch = if self.fellows.is_some() { Hub::vouch_for_any } else { Hub::vouch };
@@ -313,11 +316,14 @@ impl<K: Kernel> Reactor<K> {
             Ok(vouched) => vouched,
             Err(refused) => return self.reply_refused(key, refused, replies),
         };
+        if !token.is_empty() || resp.rare.is_some() {
+            resp.rare.get_or_insert_default().beats_with = token.into();
+        }
         if let Some(fellows) = &mut self.fellows {
-            fellows.on_vouched(key, id, vouched, self.now);
+            fellows.on_vouched(key, id, token, vouched, self.now);
         }
         self.posted.extend(vouched.holder.map(|key| Effect::Vouch { key }));
-        self.posted.extend(vouched.orphaned_holder.map(|key| Effect::Doubt { key }));
+        self.orphan(vouched.orphaned_holder, &before);
         reply_ok(replies);
     }
 

@@ -185,6 +185,10 @@ pub(super) struct Rare {
     pub(super) server_ping: bool,
     /// When it was last sent one.
     pub(super) pinged: Instant,
+    /// The heartbeat channel that it has agreed to names this; empty: it has agreed to none.
+    pub(super) consent: Box<[u8]>,
+    /// What it named when it began to beat for another connection.
+    pub(super) beats_with: Box<[u8]>,
 }
 
 impl<S> Connection<S> {
@@ -220,6 +224,20 @@ impl<S> Connection<S> {
             Some(Session::Resp(resp)) => Some(resp),
             Some(Session::Http(_)) | None => None,
         }
+    }
+
+    /// What it and its heartbeat channel know each other by, if it holds an identity; empty: nothing.
+    pub(super) fn consent(&self) -> &[u8] {
+        self.rare().map_or(&[], |rare| &rare.consent)
+    }
+
+    /// Likewise, if it is such a channel.
+    pub(super) fn beats_with(&self) -> &[u8] {
+        self.rare().map_or(&[], |rare| &rare.beats_with)
+    }
+
+    fn rare(&self) -> Option<&Rare> {
+        self.resp().and_then(|resp| resp.rare.as_deref())
     }
 
     /// What replies are written in; of no meaning where the protocol has no versions.

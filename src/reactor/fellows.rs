@@ -3,26 +3,29 @@
 //!
 //! Each seat of an identity that a connection takes is claimed under a number that no other claim of this worker
 //! has. What the supervisor says of a seat names the number, so that an order that crossed a newer claim on its way
-//! finds nothing. Who wins is for `supervisor/identities.rs` to say.
+//! finds nothing. Who wins is for `supervisor/identities.rs` to say; and nobody here is told that an identity has come
+//! or gone before the supervisor has said so, which alone knows in which order that was.
 
 use super::Reactor;
 use super::posted::{EFFECTS_HIGH, Effect};
-use crate::end::{Detector, End, Reason};
+use crate::end::By;
 use crate::fellows::{
     Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker, Topic,
 };
-use crate::hub::{Change, Identified, Kind, Name, Vouched};
+use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::proto::http::{Method, Request};
-use crate::proto::presence;
-use crate::report;
+use crate::proto::presence::Event;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 /// Beats for a connection elsewhere are passed on no more often than this: a quarter of the shortest heartbeat that
 /// anybody would send through another connection.
 const BEATS_APART: Duration = Duration::from_millis(50);
+
+/// Holders of which the supervisor is told in a turn, after it had not kept up.
+const CATCH_UP: usize = 1024;
 
 /// The worker's end of the channel.
 type OurEnd<S> = Channel<S, ToWorker, ToSupervisor>;
@@ -36,18 +39,28 @@ pub(super) struct Fellows<S> {
     of: u32,
     /// Claims made so far.
     claims: u64,
-    /// The claims in force, by connection: to the identity that it holds.
-    held: IndexMap<Key, u64>,
+    /// The claims that are not over, by connection: to the identity that it holds, or has just lost to another one here.
+    held: IndexMap<Key, Held>,
     /// Likewise, to beating for one.
     beating: IndexMap<Key, Beating>,
-    /// Presence events that were not passed on, because the supervisor does not keep up.
+    /// Holders of which the supervisor is to be told how they are, once it keeps up.
+    behind: IndexSet<Key>,
+    /// Presence events that were not passed on, because a later one came before the supervisor kept up.
     dropped: u64,
+}
+
+/// A connection that holds an identity.
+struct Held {
+    claim: u64,
+    /// What its heartbeat channel has to name, as the supervisor was told.
+    token: Box<[u8]>,
 }
 
 /// A connection that beats for an identity.
 struct Beating {
     claim: u64,
     id: Name,
+    token: Box<[u8]>,
     /// When a beat of it was last passed on.
     passed_on: Instant,
 }
@@ -81,50 +94,50 @@ impl<S: Stream> Fellows<S> {
         self.ready
     }
 
-    fn claim(&mut self, seat: Seat, id: &[u8]) -> u64 {
+    fn claim(&mut self, seat: Seat, id: &[u8], token: &[u8], (key, peer): (String, String)) -> u64 {
         self.claims += 1;
-        self.channel.send(&ToSupervisor::Claim { seat, number: self.claims, id: id.to_vec() });
+        let (id, token) = (id.to_vec(), token.to_vec());
+        self.channel.send(&ToSupervisor::Claim { seat, number: self.claims, id, token, key, peer });
         self.claims
     }
 
-    fn release(&mut self, seat: Seat, number: u64, id: &[u8]) {
-        self.channel.send(&ToSupervisor::Release { seat, number, id: id.to_vec() });
+    fn release(&mut self, seat: Seat, number: u64, id: &[u8], record: &str) {
+        let (id, record) = (id.to_vec(), record.as_bytes().to_vec());
+        self.channel.send(&ToSupervisor::Release { seat, number, id, record });
     }
 
-    /// A connection took an identity here.
-    pub(super) fn on_identified(&mut self, key: Key, id: &[u8], identified: &Identified) {
-        if !identified.fresh {
-            return;
-        }
+    /// A connection took an identity here, and agrees to a heartbeat channel that names `token`.
+    fn on_identified(&mut self, key: Key, id: &[u8], token: &[u8], peer: String, identified: &Identified) {
         if let Some(left) = &identified.left {
-            self.on_left(key, left, None);
+            self.on_left(key, left, "null");
         }
-        // The newer claim of the same worker says it all.
-        if let Some(older) = identified.replaced {
-            self.held.swap_remove(&older);
+        if identified.fresh {
+            let name = (self.name_of(key), peer);
+            let claim = self.claim(Seat::Holder, id, token, name);
+            self.held.insert(key, Held { claim, token: token.into() });
+        } else if let Some(held) = self.held.get_mut(&key).filter(|held| *held.token != *token) {
+            held.token = token.into();
+            let (number, id, token) = (held.claim, id.to_vec(), token.to_vec());
+            self.channel.send(&ToSupervisor::Consent { number, id, token });
         }
-        let claim = self.claim(Seat::Holder, id);
-        self.held.insert(key, claim);
     }
 
-    /// A connection gave up its identity, or ended.
-    pub(super) fn on_left(&mut self, key: Key, id: &[u8], end: Option<&End>) {
-        let Some(number) = self.held.swap_remove(&key) else { return };
-        let mut payload = Vec::new();
-        presence::Event::offline(end).write(&mut payload);
-        // Before the claim is given up: what is told of one that is not in force is not passed on.
-        self.channel.send(&ToSupervisor::Presence { number, id: id.to_vec(), payload });
-        self.release(Seat::Holder, number, id);
+    /// A connection gave up its identity, lost it to another one, or ended.
+    pub(super) fn on_left(&mut self, key: Key, id: &[u8], record: &str) {
+        let Some(held) = self.held.swap_remove(&key) else { return };
+        self.behind.swap_remove(&key);
+        self.release(Seat::Holder, held.claim, id, record);
     }
 
-    /// Something happened to an identity that connection `key` holds here. That it is offline was told when it left.
-    pub(super) fn on_presence(&mut self, key: Key, id: &[u8], payload: &[u8]) {
-        let Some(&number) = self.held.get(&key) else { return };
+    /// The holder of an identity here is suspect, or was heard of again.
+    fn on_presence(&mut self, key: Key, id: &[u8], event: &Event) {
+        let Some(held) = self.held.get(&key) else { return };
         if self.keeps_up() {
-            let (id, payload) = (id.to_vec(), payload.to_vec());
-            self.channel.send(&ToSupervisor::Presence { number, id, payload });
+            let mut payload = Vec::new();
+            event.write(&mut payload);
+            self.channel.send(&ToSupervisor::Presence { number: held.claim, id: id.to_vec(), payload });
         } else {
-            self.dropped += 1;
+            self.dropped += u64::from(!self.behind.insert(key));
         }
     }
 
@@ -134,29 +147,31 @@ impl<S: Stream> Fellows<S> {
         self.channel.send(&ToSupervisor::Publish { channel, payload });
     }
 
-    /// Presence events that did not go to the others.
+    /// Presence events that nobody was told.
     pub(super) const fn dropped(&self) -> u64 {
         self.dropped
     }
 
     /// A connection beats for an identity from now on.
-    pub(super) fn on_vouched(&mut self, key: Key, id: &[u8], vouched: Vouched, now: Instant) {
-        if self.beating.get(&key).is_some_and(|beating| *beating.id == *id) {
+    pub(super) fn on_vouched(&mut self, key: Key, id: &[u8], token: &[u8], vouched: Vouched, now: Instant) {
+        let is_known = |beating: &Beating| *beating.id == *id && *beating.token == *token;
+        if self.beating.get(&key).is_some_and(is_known) {
             return;
         }
         self.on_unvouched(key);
         if let Some(older) = vouched.replaced_channel {
             self.beating.swap_remove(&older);
         }
-        let claim = self.claim(Seat::Channel, id);
-        self.beating.insert(key, Beating { claim, id: Name::new(id), passed_on: now });
+        let claim = self.claim(Seat::Channel, id, token, Default::default());
+        let beating = Beating { claim, id: Name::new(id), token: token.into(), passed_on: now };
+        self.beating.insert(key, beating);
         self.channel.send(&ToSupervisor::Beat { number: claim, id: id.to_vec() });
     }
 
     /// A connection beats for nobody any more, or has ended.
     pub(super) fn on_unvouched(&mut self, key: Key) {
         if let Some(Beating { claim, id, .. }) = self.beating.swap_remove(&key) {
-            self.release(Seat::Channel, claim, &id);
+            self.release(Seat::Channel, claim, &id, "");
         }
     }
 
@@ -178,8 +193,9 @@ impl<K: Kernel> Reactor<K> {
     /// Makes this server worker `number` of `of`, from 1. The channel's stream is watched as
     /// [`Token::FELLOWS`](crate::net::Token::FELLOWS) already, and may hold messages that nobody has taken.
     pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32) {
-        let (held, beating) = (IndexMap::new(), IndexMap::new());
-        let mut fellows = Fellows { channel, ready: true, number, of, claims: 0, held, beating, dropped: 0 };
+        let (held, beating, behind) = (IndexMap::new(), IndexMap::new(), IndexSet::new());
+        let mut fellows =
+            Fellows { channel, ready: true, number, of, claims: 0, held, beating, behind, dropped: 0 };
         fellows.channel.send(&ToSupervisor::Ready);
         self.fellows = Some(Box::new(fellows));
         self.hub.note_changes();
@@ -237,10 +253,43 @@ impl<K: Kernel> Reactor<K> {
     /// Sends what this turn has to tell.
     pub(super) fn tell_fellows(&mut self) -> Result<(), Fatal> {
         self.tell_topics();
+        self.catch_up();
         match &mut self.fellows {
             Some(fellows) if fellows.channel.owed() > 0 => fellows.channel.flush().map_err(alone),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.
+    fn catch_up(&mut self) {
+        let Self { fellows: Some(fellows), hub, table, .. } = self else { return };
+        for _ in 0..CATCH_UP {
+            let Some(key) = fellows.keeps_up().then(|| fellows.behind.pop()).flatten() else { return };
+            let resp = table.get(key).and_then(|conn| conn.resp());
+            let Some(id) = resp.and_then(|resp| hub.identity_of(&resp.membership, key)) else { continue };
+            let event = match hub.state(id) {
+                Some(Presence::Suspect) => Event::Suspect,
+                Some(Presence::Online) | None => Event::Revived,
+            };
+            fellows.on_presence(key, id, &event);
+        }
+        // The others are for the next turn.
+        fellows.ready = true;
+    }
+
+    /// Something happened to an identity. That it was taken or given up, the supervisor knows from the claims.
+    pub(super) fn tell_presence(&mut self, id: &Name, event: &Event) {
+        let (Some(fellows), Some(holder)) = (&mut self.fellows, self.hub.holder(id)) else { return };
+        if matches!(event, Event::Suspect | Event::Revived) {
+            fellows.on_presence(holder, id, event);
+        }
+    }
+
+    /// A connection has taken an identity, or has said so again.
+    pub(super) fn claim_identity(&mut self, key: Key, id: &[u8], identified: &Identified) {
+        let Some(fellows) = &mut self.fellows else { return };
+        let Some(conn) = self.table.get(key) else { return };
+        fellows.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
     }
 
     fn on_told(&mut self, message: ToWorker) {
@@ -250,7 +299,10 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Reload { file } => self.reload_settings(Some(&file)),
             ToWorker::Terminate => self.on_signal(Signal::Terminate),
             ToWorker::Report => self.on_signal(Signal::Report),
-            ToWorker::Lost { seat: Seat::Holder, number, id, to } => self.lose_holder(number, &id, to),
+            ToWorker::Lost { seat: Seat::Holder, number, id, key, peer } => {
+                let identity = Some(String::from_utf8_lossy(&id).into_owned());
+                self.lose_holder(number, &id, By { key, peer, identity });
+            }
             ToWorker::Lost { seat: Seat::Channel, number, id, .. } => self.lose_channel(number, &id),
             ToWorker::Vouched { id } => {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Vouch { key }));
@@ -266,19 +318,12 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// A later claim to the identity was made elsewhere.
-    fn lose_holder(&mut self, number: u64, id: &[u8], to: u32) {
+    fn lose_holder(&mut self, number: u64, id: &[u8], by: By) {
         let Some(fellows) = &mut self.fellows else { return };
-        let Some(key) = self.hub.holder(id).filter(|key| fellows.held.get(key) == Some(&number)) else {
-            return;
-        };
-        fellows.held.swap_remove(&key);
+        let has_it = |key: &Key| fellows.held.get(key).is_some_and(|held| held.claim == number);
+        let Some(key) = self.hub.holder(id).filter(has_it) else { return };
         self.hub.vacate(id);
-        report::replaced_elsewhere(&String::from_utf8_lossy(id), key, to);
-        self.posted.push_back(Effect::Leave {
-            key,
-            reason: Reason::PeerReplaced,
-            detector: Detector::Protocol,
-        });
+        self.post_replaced(key, id, by.into());
     }
 
     /// Another connection elsewhere beats for the identity from now on.
@@ -294,7 +339,7 @@ impl<K: Kernel> Reactor<K> {
         let Question { number, act, path, query } = question;
         let method = if act { Method::Post } else { Method::Get };
         let request = Request { method, path, query, host: String::new(), origin: None, keep_alive: true };
-        let response = self.respond(&request);
+        let response = self.respond(&request, None);
         let (status, body) = (response.status.code(), response.body.into_owned());
         if let Some(fellows) = &mut self.fellows {
             fellows.channel.send(&ToSupervisor::Answer(Answer { number, status, body }));

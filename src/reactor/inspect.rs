@@ -115,6 +115,7 @@ impl<K: Kernel> Inspection<'_, K> {
                 reactor.table.len()
             ));
         }
+        mistakes.extend(reactor.forgotten_initiators());
         mistakes
     }
 
@@ -124,6 +125,7 @@ impl<K: Kernel> Inspection<'_, K> {
         let effects = self.0.posted.iter().filter(|effect| match effect {
             Effect::Deliver { to: key, .. }
             | Effect::Leave { key, .. }
+            | Effect::Replaced { key, .. }
             | Effect::Doubt { key }
             | Effect::Vouch { key } => gone(key),
             Effect::Presence { .. } => false,

@@ -3,9 +3,9 @@
 //!
 //! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
-//! (the one close path), `suspect` (silence, doubt and what is done about it); then what the protocols ask for
-//! (`commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does (`operate`) and is told unasked (`queues`,
-//! `audit`), and its part among other workers (`fellows`).
+//! (the one close path), `initiators` (who made another end), `suspect` (silence, doubt and what is done about it); then
+//! what the protocols ask for (`commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does (`operate`) and
+//! is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
 //! see.
 
@@ -20,6 +20,7 @@ mod drive;
 mod entry;
 mod fellows;
 mod info;
+mod initiators;
 mod input;
 mod inspect;
 mod operate;
@@ -43,6 +44,7 @@ use audit::Audits;
 use clock::House;
 use entry::Connection;
 use fellows::Fellows;
+use initiators::Initiators;
 use input::Pool;
 pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload};
@@ -78,6 +80,8 @@ pub struct Reactor<K: Kernel> {
     attention: Attention,
     listeners: Vec<Slot<K::Listener>>,
     hub: Hub,
+    /// Who ends connections that are not closed yet.
+    initiators: Initiators,
     /// Effects on connections other than the one that is being driven.
     posted: VecDeque<Effect>,
     /// Connections with input or frames left over when their budget ran out.
@@ -195,6 +199,7 @@ impl<K: Kernel> Reactor<K> {
             attention: Attention::new(now),
             listeners,
             hub: Hub::default(),
+            initiators: Initiators::default(),
             posted: VecDeque::new(),
             resume: VecDeque::new(),
             flush: VecDeque::new(),

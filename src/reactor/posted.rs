@@ -3,13 +3,14 @@
 
 use super::Reactor;
 use super::entry::Session;
-use crate::end::{Detector, Reason};
+use crate::end::{By, Detector, Reason};
 use crate::hub::{Name, presence_channel};
 use crate::net::Kernel;
 use crate::proto::presence::Event;
 use crate::proto::resp::{Reply, Version};
 use crate::table::Key;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Effects performed in one turn; the rest makes the next poll not wait.
 const EFFECTS_PER_TURN: usize = 100_000;
@@ -26,8 +27,10 @@ pub(super) enum Effect {
     Deliver { to: Key, frame: Rc<[u8]> },
     /// Something happened to an identity: those who watch it are told.
     Presence { id: Name, event: Event },
-    /// We end it: a kick, a take-over.
-    Leave { key: Key, reason: Reason, detector: Detector },
+    /// It is ended on behalf of another connection, if that is known: a kick.
+    Leave { key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>> },
+    /// A newer connection has taken its identity: it is ended, and those who watch the identity are told.
+    Replaced { key: Key, id: Name, by: Arc<By> },
     /// Its heartbeat connection died.
     Doubt { key: Key },
     /// Its heartbeat connection vouched for it.
@@ -48,9 +51,9 @@ impl<K: Kernel> Reactor<K> {
                         fresh = 0;
                     }
                 }
-                Effect::Leave { key, reason: Reason::PeerReplaced, .. } if self.is_current(key) => {}
                 Effect::Presence { id, event } => self.publish_presence(&id, &event),
-                Effect::Leave { key, reason, detector } => self.leave(key, reason, detector),
+                Effect::Leave { key, reason, detector, by } => self.leave_by(key, reason, detector, by),
+                Effect::Replaced { key, id, by } => self.replace(key, &id, by),
                 Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
                 Effect::Vouch { key } => self.hear(key),
             }
@@ -58,7 +61,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Whether it holds an identity: it may have taken one again since it was replaced.
-    fn is_current(&self, key: Key) -> bool {
+    pub(super) fn is_current(&self, key: Key) -> bool {
         let resp = self.table.get(key).and_then(|conn| conn.resp());
         resp.is_some_and(|resp| self.hub.is_current(&resp.membership, key))
     }
@@ -124,15 +127,14 @@ impl<K: Kernel> Reactor<K> {
         })
     }
 
-    fn publish_presence(&mut self, id: &Name, event: &Event) {
+    /// Tells those who watch an identity; among other workers, by way of the supervisor, which alone knows what came first.
+    pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
+        if self.fellows.is_some() {
+            return self.tell_presence(id, event);
+        }
         let mut payload = Vec::new();
         event.write(&mut payload);
         self.publish(&presence_channel(id), &payload);
-        if let Some(fellows) = &mut self.fellows
-            && let Some(holder) = self.hub.holder(id).filter(|_| !matches!(event, Event::Offline(_)))
-        {
-            fellows.on_presence(holder, id, &payload);
-        }
     }
 }
 

@@ -2,11 +2,11 @@
 //! due stands in [`liveness`](crate::conn::liveness); the verdict, in `clock`.
 
 use super::Reactor;
-use super::entry::Session;
+use super::entry::{Connection, Session};
 use super::posted::Effect;
 use crate::conn::Input;
 use crate::end::{Detector, Evidence, Reason};
-use crate::hub::{Name, Presence};
+use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Fault, Kernel, Sent, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::Reply;
@@ -44,6 +44,34 @@ impl<K: Kernel> Reactor<K> {
         if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
             self.apply(key, Input::Heard);
         }
+    }
+
+    /// Whether connection `key` may become the heartbeat channel of identity `id`, as far as this worker knows.
+    pub(super) fn may_beat(&self, key: Key, id: &[u8], token: &[u8]) -> bool {
+        let conn = |key: Option<Key>| key.and_then(|key| self.table.get(key));
+        let holder = conn(self.hub.holder(id)).map(Connection::consent);
+        let present =
+            conn(self.hub.channel(id).filter(|channel| *channel != key)).map(Connection::beats_with);
+        may_beat(holder, present, token)
+    }
+
+    /// A heartbeat channel was heard: so is the holder that has not agreed to another one.
+    pub(super) fn relay_heartbeat(&mut self, channel: Key, holder: Key) {
+        let token = self.table.get(channel).map_or(&[][..], Connection::beats_with);
+        if self.agreement_with(holder, token) != Agreement::Foreign {
+            self.posted.push_back(Effect::Vouch { key: holder });
+        }
+    }
+
+    /// A heartbeat channel that named `token` beats for its holder no more: one that has agreed to it is suspect.
+    pub(super) fn orphan(&mut self, holder: Option<Key>, token: &[u8]) {
+        if let Some(key) = holder.filter(|key| self.agreement_with(*key, token) == Agreement::Agreed) {
+            self.posted.push_back(Effect::Doubt { key });
+        }
+    }
+
+    fn agreement_with(&self, holder: Key, token: &[u8]) -> Agreement {
+        self.table.get(holder).map_or(Agreement::Foreign, |conn| agreement(conn.consent(), token))
     }
 
     /// It was heard of again: what was withheld goes out.

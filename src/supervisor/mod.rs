@@ -4,7 +4,7 @@
 //!
 //! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
 //! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of
+//! loop; `hear` what workers say; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of
 //! many; `desk` the connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
@@ -12,6 +12,7 @@
 //! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
 
 mod desk;
+mod hear;
 mod identities;
 mod merge;
 mod questions;
@@ -20,15 +21,14 @@ mod worker;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::config::{self, Mistake, Sources};
-use crate::fellows::{ToSupervisor, ToWorker};
-use crate::hub::presence_channel;
+use crate::fellows::ToWorker;
 use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
-use crate::proto::presence;
 use crate::report;
 use crate::sys::{Listener, Os};
 use crate::time::{Duration, Instant};
 use desk::{CLIENTS, ClientId, Desk};
-use identities::{Identities, Order};
+use hear::Relays;
+use identities::Identities;
 use questions::{Own, Questions};
 use topics::Topics;
 use worker::{Life, Worker};
@@ -54,13 +54,6 @@ pub struct Plan {
     pub file: String,
     /// How many there are to be: two at least.
     pub workers: u32,
-}
-
-/// What a client of a worker has published, or the worker of one.
-struct Published {
-    from: usize,
-    channel: Vec<u8>,
-    payload: Vec<u8>,
 }
 
 /// How far a server with workers is.
@@ -89,13 +82,11 @@ pub struct Supervisor {
     identities: Identities,
     topics: Topics,
     /// To be passed on in the next turn.
-    published: Vec<Published>,
+    relays: Relays,
     desk: Desk,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
     questions: Questions,
-    /// Messages of one worker that another one, standing still, was not told.
-    dropped: u64,
     /// A worker did not end well although it was asked to.
     failed: bool,
 }
@@ -127,11 +118,10 @@ impl Supervisor {
             workers,
             identities: Identities::default(),
             topics: Topics::default(),
-            published: Vec::new(),
+            relays: Relays::default(),
             desk,
             touched: Vec::new(),
             questions: Questions::default(),
-            dropped: 0,
             failed: false,
             os,
             plan,
@@ -173,11 +163,12 @@ impl Supervisor {
             self.note(event);
         }
         self.take_signals();
-        // Set apart before anybody is heard, and relayed after all have been: whoever was told that it listens before
-        // this was published is known to listen by then.
-        let published = std::mem::take(&mut self.published);
+        // Counted before anybody is heard, and relayed after all have been: whoever was told that it listens before this
+        // was published is known to listen by then.
+        let due = self.relays.due();
         self.hear_workers();
-        self.relay(published);
+        self.obey();
+        self.relay(due);
         // Before the admin interface is served: nobody waits for the answer of one that has ended.
         self.reap()?;
         self.serve_desk();
@@ -193,12 +184,14 @@ impl Supervisor {
 
     /// How long to sleep if nothing happens; `None`: for ever.
     fn sleep(&mut self) -> Option<Duration> {
-        let ready = |worker: &mut Worker| worker.process().is_some_and(|process| process.ready);
-        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || !self.published.is_empty() {
+        let ready =
+            |worker: &mut Worker| worker.has_more || worker.process().is_some_and(|process| process.ready);
+        let orders = self.identities.has_orders() || !self.relays.is_empty();
+        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || orders {
             return Some(Duration::ZERO);
         }
         let workers = self.workers.iter().map(Worker::next).min().unwrap_or(Instant::NEVER);
-        let next = workers.min(self.desk.next()).min(self.questions.next());
+        let next = workers.min(self.desk.next()).min(self.questions.next()).min(self.identities.next());
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -306,80 +299,13 @@ impl Supervisor {
         }
     }
 
-    fn hear_workers(&mut self) {
-        for place in 0..self.workers.len() {
-            self.hear(place);
-        }
-    }
-
-    fn hear(&mut self, place: usize) {
-        self.workers[place].receive(self.now);
-        // All that was received, which is bounded: left over, it would pile up.
-        while let Some(message) = self.workers[place].next_message() {
-            self.on_told(place, message);
-        }
-    }
-
-    fn on_told(&mut self, place: usize, message: ToSupervisor) {
-        let order = match message {
-            ToSupervisor::Ready => return self.workers[place].on_serving(),
-            ToSupervisor::Claim { seat, number, id } => self.identities.claim(place, seat, number, id),
-            ToSupervisor::Release { seat, number, id } => self.identities.release(place, seat, number, id),
-            ToSupervisor::Beat { number, id } => self.identities.beat(place, number, id),
-            ToSupervisor::Presence { number, id, payload } => {
-                // One that was taken over is not offline.
-                if self.identities.is_held(place, number, &id) {
-                    self.published.push(Published { from: place, channel: presence_channel(&id), payload });
-                }
-                return;
-            }
-            ToSupervisor::Publish { channel, payload } => {
-                return self.published.push(Published { from: place, channel, payload });
-            }
-            ToSupervisor::Listens(topic) => return self.topics.listens(place, topic),
-            ToSupervisor::Stopped(topic) => return self.topics.stopped(place, topic),
-            ToSupervisor::Answer(answer) => return self.questions.on_answer(place, answer),
-        };
-        if let Some(order) = order {
-            self.give(order);
-        }
-    }
-
-    fn give(&mut self, order: Order) {
-        match order {
-            Order::Lost { worker, seat, number, id, to } => {
-                let to = self.workers[to].number;
-                self.workers[worker].tell(&ToWorker::Lost { seat, number, id, to });
-            }
-            // A beat that cannot be delivered is worth nothing later.
-            Order::Vouched { worker, id } => {
-                self.workers[worker].relay(&ToWorker::Vouched { id });
-            }
-            Order::Doubted { worker, id } => {
-                // Who stands still has no use for it; the holder's own deadlines stay.
-                self.workers[worker].relay(&ToWorker::Doubted { id });
-            }
-        }
-    }
-
-    /// Lets those others know who have somebody who listens.
-    fn relay(&mut self, published: Vec<Published>) {
-        let mut places = Vec::new();
-        for Published { from, channel, payload } in published {
-            self.topics.listeners(&channel, &mut places);
-            let message = ToWorker::Publish { channel, payload };
-            for &place in places.iter().filter(|&&place| place != from) {
-                self.dropped += u64::from(!self.workers[place].relay(&message));
-            }
-        }
-    }
-
     /// Takes in those that have ended, so that none is left as a zombie.
     fn reap(&mut self) -> Result<(), Fatal> {
         for place in 0..self.workers.len() {
             let Some((status, lived)) = self.workers[place].reap(self.now) else { continue };
-            // What it said last, since it was heard in this turn.
-            self.hear(place);
+            // What it said last, since it was heard in this turn: what is left of that, then what came since.
+            self.hear(place, usize::MAX);
+            self.hear(place, usize::MAX);
             let worker = &mut self.workers[place];
             let pause = worker.rest(lived, self.now);
             let draining = self.phase == Phase::Draining;
@@ -389,18 +315,8 @@ impl Supervisor {
                 self.failed |= !status.success();
             }
             self.questions.on_gone(place);
-            let gone = self.identities.gone(place);
-            for order in gone.orders {
-                self.give(order);
-            }
+            self.identities.gone(place);
             self.topics.gone(place);
-            let mut payload = Vec::new();
-            presence::Event::Offline(None).write(&mut payload);
-            self.published.extend(gone.offline.iter().map(|id| Published {
-                from: place,
-                channel: presence_channel(id),
-                payload: payload.clone(),
-            }));
             self.all_failed(&status.to_string())?;
         }
         Ok(())
@@ -426,7 +342,7 @@ impl Supervisor {
             channels: self.topics.channels(),
             patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),
-            dropped: self.dropped,
+            dropped: self.relays.dropped,
         };
         for (id, response) in self.questions.conclude(&mut self.workers, own, self.now) {
             self.desk.answer(id, &response);

@@ -32,6 +32,8 @@ pub(super) struct Worker {
     pub(super) ends: u64,
     /// Questions that were not answered in time.
     pub(super) unanswered: u64,
+    /// Received, and not taken yet.
+    pub(super) has_more: bool,
     backoff: Duration,
 }
 
@@ -68,6 +70,7 @@ impl Worker {
             restarts: 0,
             ends: 0,
             unanswered: 0,
+            has_more: false,
             backoff: BACKOFF,
         }
     }
@@ -213,6 +216,7 @@ impl Worker {
         let pause = self.backoff;
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         self.ends += 1;
+        self.has_more = false;
         self.ledger.close();
         self.life = Life::Resting { until: now + pause };
         pause

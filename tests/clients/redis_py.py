@@ -171,14 +171,15 @@ def a_thread_that_listens(protocol):
 def identities(protocol):
     r, dev = client(protocol), client(protocol, single_connection_client=True)
     assert r.execute_command("STATE", "py-1") == "offline"
-    assert dev.execute_command("IDENT", "py-1", "BEAT", "30") == "OK"
+    assert dev.execute_command("IDENT", "py-1", "BEAT", "30", "CHANNEL", "t0ken") == "OK"
     assert r.execute_command("WHO", "py-*") == ["py-1"]
     assert r.execute_command("STATE", "py-1") == "online"
     assert r.execute_command("SEND", "py-none", "x") == 0
     refused(lambda: dev.execute_command("IDENT", "a b"), "invalid identity")
     refused(lambda: dev.execute_command("IDENT", "py-1", "BEAT", "x"), "BEAT takes seconds")
     channel = client(protocol, single_connection_client=True)
-    assert channel.execute_command("BEATFOR", "py-1") == "OK"
+    refused(lambda: channel.execute_command("BEATFOR", "py-1"), "not agreed")
+    assert channel.execute_command("BEATFOR", "py-1", "t0ken") == "OK"
     channel.close()
     until("suspicion", lambda: r.execute_command("STATE", "py-1") == "suspect")
     dev.ping()
@@ -234,6 +235,8 @@ def presence(protocol):
     assert (got["channel"], got["data"]) == ("$presence:py-p1", "online")
     newer = client(protocol, single_connection_client=True)
     newer.execute_command("IDENT", "py-p1")
+    word, _, record = message(p, "pmessage")["data"].partition(" ")
+    assert word == "replaced" and json.loads(record)["by"]["identity"] == "py-p1", record
     assert message(p, "pmessage")["data"] == "online", "somebody else is py-p1 now"
     newer.execute_command("QUIT")
     newer.close()

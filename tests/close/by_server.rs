@@ -92,8 +92,8 @@ pub fn a_client_is_killed_by_another(place: Place) {
     stage.assert_ended(&and(
         ends(2, "peer.fin", "zero_read", "peer_first"),
         and(
-            ends(third, "local.kicked", "operator", "peer_first_after_goodbye"),
-            ends(2 * third, "local.kicked", "operator", "linger2"),
+            ends(third, "local.kicked", "client", "peer_first_after_goodbye"),
+            ends(2 * third, "local.kicked", "client", "linger2"),
         ),
     ));
 }

@@ -41,7 +41,7 @@ pub fn answer(command: &Command<'_>, subscribed: bool, reply: &mut Reply<'_>) ->
         )
         | Command::Ident { .. }
         | Command::Beat
-        | Command::BeatFor(_)
+        | Command::BeatFor { .. }
         | Command::Send { .. }
         | Command::Who(_)
         | Command::State(_)

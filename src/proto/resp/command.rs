@@ -11,6 +11,9 @@ use std::borrow::Cow;
 /// Longest identity, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 128;
 
+/// Longest token of a heartbeat channel, in bytes: it is kept as long as the connection, and told to other workers.
+pub const TOKEN_BYTES_MAX: usize = 64;
+
 /// Shortest heartbeat that may be agreed on: what a timer wheel and a bad network can still tell apart.
 pub const BEAT_MIN: Duration = Duration::from_millis(100);
 
@@ -72,7 +75,7 @@ pub enum Command<'a> {
     Select,
     /// `CLIENT ...`.
     Client(ClientCommand<'a>),
-    /// `IDENT id [BEAT seconds] [SERVERPING]`.
+    /// `IDENT id [BEAT seconds] [SERVERPING] [CHANNEL token]`.
     Ident {
         /// Who.
         identity: Identity<'a>,
@@ -80,11 +83,18 @@ pub enum Command<'a> {
         beat: Option<Duration>,
         /// Whether it asks to be pinged.
         server_ping: bool,
+        /// The heartbeat channel that it agrees to be judged by names this; empty: none does.
+        token: &'a [u8],
     },
     /// `BEAT`. There is no reply.
     Beat,
-    /// `BEATFOR id`.
-    BeatFor(Identity<'a>),
+    /// `BEATFOR id [token]`.
+    BeatFor {
+        /// For whom.
+        identity: Identity<'a>,
+        /// What its holder has agreed to; empty if none is named.
+        token: &'a [u8],
+    },
     /// `SEND id message`.
     Send {
         /// To whom.
@@ -166,7 +176,10 @@ impl<'a> Command<'a> {
             Verb::Client => Self::Client(ClientCommand::parse(arguments)?),
             Verb::Ident => ident(arguments)?,
             Verb::Beat => Self::Beat,
-            Verb::BeatFor => Self::BeatFor(identity(argument(1))?),
+            Verb::BeatFor => {
+                let token = arguments.get(2).map(token).transpose()?.unwrap_or_default();
+                Self::BeatFor { identity: identity(argument(1))?, token }
+            }
             Verb::Send => Self::Send { identity: identity(argument(1))?, payload: argument(2) },
             Verb::Who => Self::Who(arguments.get(1)),
             Verb::State => Self::State(identity(argument(1))?),
@@ -196,7 +209,7 @@ impl<'a> Command<'a> {
             Self::Client(_) => Verb::Client,
             Self::Ident { .. } => Verb::Ident,
             Self::Beat => Verb::Beat,
-            Self::BeatFor(_) => Verb::BeatFor,
+            Self::BeatFor { .. } => Verb::BeatFor,
             Self::Send { .. } => Verb::Send,
             Self::Who(_) => Verb::Who,
             Self::State(_) => Verb::State,
@@ -310,12 +323,15 @@ fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
     let identity = identity(arguments.get(1).unwrap_or_default())?;
     let mut beat = None;
     let mut server_ping = false;
+    let mut agreed: &[u8] = &[];
     let mut options = arguments.skip(2).iter();
     while let Some(option) = options.next() {
         if option.eq_ignore_ascii_case(b"BEAT") && options.len() >= 1 {
             beat = Some(seconds(options.next().unwrap_or_default())?);
         } else if option.eq_ignore_ascii_case(b"SERVERPING") {
             server_ping = true;
+        } else if option.eq_ignore_ascii_case(b"CHANNEL") && options.len() >= 1 {
+            agreed = token(options.next().unwrap_or_default())?;
         } else {
             return Err(format!(
                 "ERR syntax error in IDENT option '{}': {}",
@@ -325,7 +341,7 @@ fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
             .into());
         }
     }
-    Ok(Command::Ident { identity, beat, server_ping })
+    Ok(Command::Ident { identity, beat, server_ping, token: agreed })
 }
 
 fn pubsub(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
@@ -371,6 +387,15 @@ fn identity(bytes: &[u8]) -> Result<Identity<'_>, Refusal> {
     Identity::new(bytes).ok_or_else(|| {
         "ERR invalid identity: 1 to 128 bytes of UTF-8 without blanks and control characters".into()
     })
+}
+
+/// Checks what a holder and its heartbeat channel know each other by.
+fn token(bytes: &[u8]) -> Result<&[u8], Refusal> {
+    if (1..=TOKEN_BYTES_MAX).contains(&bytes.len()) {
+        Ok(bytes)
+    } else {
+        Err(format!("ERR the token of a heartbeat channel has 1 to {TOKEN_BYTES_MAX} bytes").into())
+    }
 }
 
 /// Checks a name for `CLIENT SETNAME`; an empty one takes the name away.

@@ -44,7 +44,8 @@ fn commands_are_parsed_whole() {
     parses("AUTH default x", &Command::Auth);
     parses("SELECT 0", &Command::Select);
     parses("BEAT", &Command::Beat);
-    parses("BEATFOR a", &Command::BeatFor(id("a")));
+    parses("BEATFOR a", &Command::BeatFor { identity: id("a"), token: b"" });
+    parses("BEATFOR a s3cret", &Command::BeatFor { identity: id("a"), token: b"s3cret" });
     parses("SEND a \"x y\"", &Command::Send { identity: id("a"), payload: b"x y" });
     parses("WHO", &Command::Who(None));
     parses("WHO a*", &Command::Who(Some(b"a*")));
@@ -58,15 +59,24 @@ fn commands_are_parsed_whole() {
 
 #[test]
 fn ident_makes_a_heartbeat_contract() {
-    let plain = Command::Ident { identity: id("a"), beat: None, server_ping: false };
+    let plain = Command::Ident { identity: id("a"), beat: None, server_ping: false, token: b"" };
     parses("IDENT a", &plain);
     let beat = Some(Duration::from_millis(2_500));
-    parses("IDENT a BEAT 2.5", &Command::Ident { identity: id("a"), beat, server_ping: false });
-    parses("ident a serverping beat 2.5", &Command::Ident { identity: id("a"), beat, server_ping: true });
+    parses("IDENT a BEAT 2.5", &Command::Ident { identity: id("a"), beat, server_ping: false, token: b"" });
+    parses(
+        "ident a serverping beat 2.5",
+        &Command::Ident { identity: id("a"), beat, server_ping: true, token: b"" },
+    );
     for seconds in ["0", "0.01", "86401", "x", "-1", "1e3", "inf", "NaN", ".", "''"] {
         refused(&format!("IDENT a BEAT {seconds}"), "ERR BEAT takes seconds, from 0.1 to 86400");
     }
-    let usage = "Usage: IDENT id [BEAT seconds] [SERVERPING]";
+    let agreed = Command::Ident { identity: id("a"), beat, server_ping: false, token: b"t" };
+    parses("IDENT a CHANNEL t BEAT 2.5", &agreed);
+    let bounds = "ERR the token of a heartbeat channel has 1 to 64 bytes";
+    refused(&format!("IDENT a CHANNEL {}", "t".repeat(65)), bounds);
+    refused("BEATFOR a ''", bounds);
+    let usage = "Usage: IDENT id [BEAT seconds] [SERVERPING] [CHANNEL token]";
+    refused("IDENT a CHANNEL", &format!("ERR syntax error in IDENT option 'CHANNEL': {usage}"));
     refused("IDENT a BEAT", &format!("ERR syntax error in IDENT option 'BEAT': {usage}"));
     refused("IDENT a FOO", &format!("ERR syntax error in IDENT option 'FOO': {usage}"));
 }

@@ -76,9 +76,9 @@
 //! | `SELECT 0` | `+OK` |
 //! | `CLIENT SETNAME\|GETNAME\|ID\|INFO\|LIST\|KILL` | as Redis; see `CLIENT HELP` |
 //! | `CLIENT SETINFO\|NO-EVICT\|NO-TOUCH`, `TRACKING OFF`, `REPLY ON` | `+OK`, without effect |
-//! | `IDENT id [BEAT seconds] [SERVERPING]` | `+OK` |
+//! | `IDENT id [BEAT seconds] [SERVERPING] [CHANNEL token]` | `+OK` |
 //! | `BEAT` | none |
-//! | `BEATFOR id` | `+OK` |
+//! | `BEATFOR id [token]` | `+OK` |
 //! | `SEND id message` | `:1` if somebody is there to take it, else `:0` |
 //! | `WHO [pattern]` | array of identities |
 //! | `STATE id` | `+online`, `+suspect` or `+offline` |
@@ -100,8 +100,10 @@
 //! RESP3 by the push `heartbeat`, in RESP2 by the line `+PING`. Any answer will do, and `BEAT` is the one
 //! that draws none in turn. Who has not asked for pings is never sent any.
 //!
-//! `BEATFOR id` on a second connection keeps the first one alive while it is silent. When that second
-//! connection ends, the first becomes suspect at once.
+//! `BEATFOR id token` on a second connection keeps the first one alive while it is silent, and when that second
+//! connection ends, the first becomes suspect at once: if the first has agreed to that by `IDENT id CHANNEL token`,
+//! of 1 to 64 bytes that only the two of them know. No other connection can beat for it then, or take the place of
+//! that one. Whoever has named no token is kept alive by any `BEATFOR id`, and its end says nothing of them.
 //!
 //! # What comes unasked
 //!

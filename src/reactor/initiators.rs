@@ -1,0 +1,137 @@
+//! Endings that another connection brings about: who that was stands in the record, and who watches an identity that a
+//! newer connection has taken is told of the older one, before it is told that the newer one is there.
+//!
+//! Between the take-over and the effect that ends it, the older connection may close by itself. What it has lost, and
+//! its record, are kept here until then.
+
+use super::Reactor;
+use super::entry::Connection;
+use super::posted::Effect;
+use crate::end::{By, CloseMode, Detector, End, Evidence, Reason};
+use crate::hub::Name;
+use crate::net::Kernel;
+use crate::proto::presence::{self, Event};
+use crate::report;
+use crate::table::Key;
+use crate::time::Instant;
+use indexmap::IndexMap;
+use std::sync::Arc;
+
+/// By whom connections are ended that are not closed yet. Of each of these there is one entry, and of no other.
+#[derive(Default)]
+pub(super) struct Initiators {
+    entries: IndexMap<Key, Entry>,
+}
+
+/// What is kept of one connection.
+#[derive(Default)]
+struct Entry {
+    by: Option<Arc<By>>,
+    /// The identity that a newer connection has taken from it.
+    lost: Option<Name>,
+    /// Its take-over waits among the effects.
+    posted: bool,
+    /// Its record, if it has closed before that.
+    end: Option<Box<End>>,
+}
+
+impl Initiators {
+    /// A connection has closed: says in its record who brought that about. Gives the identity that it had lost.
+    pub(super) fn on_closed(&mut self, key: Key, end: &mut End) -> Option<Name> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let entry = self.entries.get_mut(&key)?;
+        end.by.clone_from(&entry.by);
+        if entry.posted {
+            entry.end = Some(Box::new(end.clone()));
+            return entry.lost.clone();
+        }
+        self.entries.swap_remove(&key)?.lost
+    }
+}
+
+impl<S> Connection<S> {
+    /// The record of its end, as far as that is known now.
+    pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
+        let mut end = self.life.end(mode, now, evidence);
+        end.unsent_bytes = self.owed() as u64 + self.io.as_ref().map_or(0, |io| io.lost);
+        if let Some(resp) = self.resp() {
+            (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
+        }
+        end
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// What the record of another's ending says of connection `key`.
+    pub(super) fn by(&self, key: Key) -> Option<Arc<By>> {
+        let conn = self.table.get(key)?;
+        let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        Some(Arc::new(By {
+            key: self.name_of(key),
+            peer: conn.peer.to_string(),
+            identity: identity.map(|id| String::from_utf8_lossy(id).into_owned()),
+        }))
+    }
+
+    /// Ends a connection on behalf of another one, unless it is ending already.
+    pub(super) fn leave_by(&mut self, key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>>) {
+        if self.table.get(key).is_none_or(|conn| conn.life.state().cause().is_some()) {
+            return;
+        }
+        if by.is_some() {
+            self.initiators.entries.entry(key).or_default().by = by;
+        }
+        self.leave(key, reason, detector);
+    }
+
+    /// A newer connection, here or at another worker, has taken identity `id` from connection `key`.
+    pub(super) fn post_replaced(&mut self, key: Key, id: &[u8], by: Arc<By>) {
+        report::replaced(&String::from_utf8_lossy(id), key, &by);
+        let id = Name::new(id);
+        let entry = self.initiators.entries.entry(key).or_default();
+        (entry.lost, entry.posted) = (Some(id.clone()), true);
+        self.posted.push_back(Effect::Replaced { key, id, by });
+    }
+
+    /// Ends a connection whose identity was taken, and tells of it.
+    pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
+        // It has taken another one since, and goes on.
+        if self.is_current(key) {
+            let entry = self.initiators.entries.entry(key).or_default();
+            (entry.lost, entry.posted) = (None, false);
+            return self.tell_replaced(key, id, None);
+        }
+        self.leave_by(key, Reason::PeerReplaced, Detector::Protocol, Some(by));
+        let entry = self.initiators.entries.entry(key).or_default();
+        entry.posted = false;
+        let (closed, by) = (entry.end.take(), entry.by.clone());
+        let record = match (closed, self.table.get(key)) {
+            (Some(end), _) => Some(presence::end_json(&end)),
+            (None, Some(conn)) => {
+                let end = End { by, ..conn.record(CloseMode::Linger2, self.now, None) };
+                Some(presence::ending_json(&end))
+            }
+            (None, None) => None,
+        };
+        if self.table.get(key).is_none() {
+            self.initiators.entries.swap_remove(&key);
+        }
+        self.tell_replaced(key, id, record);
+    }
+
+    /// For tests: who is kept here for nothing.
+    pub(super) fn forgotten_initiators(&self) -> Option<String> {
+        let kept = self.initiators.entries.iter();
+        let forgotten = kept.filter(|(key, entry)| self.table.get(**key).is_none() && !entry.posted).count();
+        (forgotten > 0).then(|| format!("{forgotten} entries of initiators are of nobody"))
+    }
+
+    fn tell_replaced(&mut self, key: Key, id: &Name, record: Option<String>) {
+        match &mut self.fellows {
+            Some(fellows) => fellows.on_left(key, id, record.as_deref().unwrap_or("null")),
+            None => self.publish_presence(id, &Event::Replaced(record)),
+        }
+    }
+}

@@ -1,7 +1,7 @@
 """Attacks a server of linger in every way that once held up others, and measures what others see meanwhile.
 
 Each attack is played against a fresh `linger serve` in a network of its own, beside a prober that says PING every
-20 ms and healthy clients that must come to no harm; then all of them together. All is bounded in count and in time.
+20 ms (quick: 10) and healthy clients that must come to no harm; then all of them together. All is bounded in count and in time.
 """
 
 import argparse
@@ -14,12 +14,15 @@ import subprocess
 import sys
 from dataclasses import asdict
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Processes and networks are handled as they are there.
+sys.path.append(str(ROOT / "benches/compare"))
+
 import report
 from attacks import ATTACKS
 from play import play
 from procs import say
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 ALL = "all"
 TRIES_MAX = 3
 
@@ -33,7 +36,7 @@ def arguments():
     add("--attack", metavar="NAME,...", default=",".join([*ATTACKS, ALL]), help="these (default: every one)")
     add("--linger", metavar="FILE", type=pathlib.Path, default=ROOT / "target/release/linger",
         help="the program to attack (target/release/linger)")
-    add("--quick", action="store_true", help="3 s each instead of 10")
+    add("--quick", action="store_true", help="2 s each instead of 10")
     add("--seconds", metavar="T", type=float, help="how long each attack lasts")
     add("--cpus", metavar="LOAD,SERVER", help="where the load and the server run (0,1)")
     add("--json", metavar="FILE", type=pathlib.Path, help="keep what was seen there")
@@ -49,7 +52,9 @@ def arguments():
 
 def complete(settings):
     """Fills in what follows from what was asked."""
-    settings.seconds = settings.seconds or (3 if settings.quick else 10)
+    settings.seconds = settings.seconds or (2 if settings.quick else 10)
+    # Few seconds have more samples each, or their p99 would be the longest of all.
+    settings.interval_ms = 10 if settings.quick else 20
     settings.quiet_seconds = 1 if settings.quick else 2
     ours = sorted(os.sched_getaffinity(0))
     load, server = map(int, settings.cpus.split(",")) if settings.cpus else (ours[0], ours[-1])

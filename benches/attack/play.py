@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from attacks import ATTACKS, SET_UP_LAST, Target
 from healthy import healthy
-from procs import LIBC, PR_SET_PDEATHSIG, Child, Failed, run_at_once
+from host import Failed, die_with_parent, fresh_network
+from procs import Child, run_at_once
 from server import BOUND_METRIC, Server, false_verdicts
 
 SETUP_SECONDS_MAX = 90
@@ -19,7 +20,6 @@ PATIENCE = 1
 SHARE_OF_MANY = 0.5
 # Everybody leaves at once when an attack is over.
 AFTERMATH = 0.5
-CLONE_NEWNET = 0x40000000
 
 
 @dataclass
@@ -58,15 +58,15 @@ def packets_dropped():
 class Prober:
     """The prober's process, whose answers are of the time since the last question."""
 
-    def __init__(self, program, port, cpu):
+    def __init__(self, program, port, interval, cpu):
         def settle():
-            LIBC.prctl(PR_SET_PDEATHSIG, 9)
+            die_with_parent()
             if cpu is not None:
                 os.sched_setaffinity(0, {cpu})
             run_at_once()
 
         self.process = subprocess.Popen(
-            [program, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=settle)
+            [program, str(port), str(interval)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=settle)
 
     def ask(self):
         try:
@@ -85,12 +85,6 @@ class Prober:
         for pipe in self.process.stdin, self.process.stdout:
             with contextlib.suppress(OSError):
                 pipe.close()
-
-
-def fresh_network():
-    """Goes to a network namespace of its own, where that is permitted: what is started from now on is in it."""
-    if LIBC.unshare(CLONE_NEWNET) == 0:
-        subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
 
 
 def play(name, attacks, settings):
@@ -123,7 +117,7 @@ def act(server, attacks, settings, outcome, stack):
     neighbours = child(healthy, server.port, settle=run_at_once)
     neighbours.await_ready(20)
     neighbours.go()
-    prober = Prober(settings.prober, server.port, settings.load_cpu)
+    prober = Prober(settings.prober, server.port, settings.interval_ms, settings.load_cpu)
     stack.callback(prober.stop)
     time.sleep(0.2)
     prober.ask()

@@ -1,46 +1,22 @@
 """Processes of our own that play a part: each is forked, told when to begin, and ends by itself, at the latest with its
 parent. What it found comes back as JSON."""
 
-import contextlib
-import ctypes
 import json
 import os
-import pathlib
-import platform
 import select
 import signal
-import struct
 import sys
 import time
 import traceback
 
-LIBC = ctypes.CDLL(None, use_errno=True)
-PR_SET_PDEATHSIG = 1
-# sched_setattr(2), for which there is no function; the shortest slice that it takes.
-SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
-SLICE_NS = 100_000
+from host import LIBC, PR_SET_PDEATHSIG, Failed, prefer
+
 # Nothing here runs for longer, whatever happens.
 LIFE_SECONDS_MAX = 180
 
 
-class Failed(Exception):
-    """Something could not be set up or measured."""
-
-
 def say(text):
     print(f"attack: {text}", file=sys.stderr, flush=True)
-
-
-def prefer(priority):
-    """Takes precedence of whatever else runs here, as far as it is permitted: on an idle machine it changes nothing.
-    Within a session of its own, since the scheduler weighs sessions (sched(7), autogroup) before processes."""
-    with contextlib.suppress(OSError):
-        os.setsid()
-        os.setpriority(os.PRIO_PROCESS, 0, priority)
-        pathlib.Path("/proc/self/autogroup").write_text(str(priority))
-        # And a slice so short that it need not wait for the end of another's.
-        if number := SCHED_SETATTR.get(platform.machine()):
-            LIBC.syscall(number, 0, struct.pack("=IIQiIQQQ", 48, 0, 0, priority, 0, SLICE_NS, 0, 0), 0)
 
 
 def run_at_once():
@@ -48,7 +24,7 @@ def run_at_once():
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
     except PermissionError:
-        prefer(-20)
+        prefer(0)
 
 
 class Link:

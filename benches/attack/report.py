@@ -113,7 +113,7 @@ def table(outcomes):
     bounds = {mb(outcome.bound) for outcome in outcomes if outcome.bound}
     return "\n".join([
         "", *lines, "",
-        f"Waits in ms, of a PING every 20 ms; bars: p99 {P99_MS}, longest {LONGEST_MS}. `after`: the longest while all "
+        f"Waits in ms, of PING on a schedule; bars: p99 {P99_MS}, longest {LONGEST_MS}. `after`: the longest while all "
         "attackers leave at once; `newcomer`: of healthy clients, by their own clock.",
         "Memory: resident before the attack, at most, and half a second after it; "
         + (f"bound on buffers: {', '.join(sorted(bounds))} MB." if bounds else "the server knows no bound on buffers."),

@@ -9,7 +9,7 @@ import time
 import urllib.request
 
 from healthy import GRACE, HANDSHAKE
-from procs import LIBC, PR_SET_PDEATHSIG, Failed, prefer
+from host import Failed, die_with_parent, prefer
 
 # What it may buffer in all, where that can be set: small beside what the attacks ask for.
 BUFFERED_MAX = "256MiB"
@@ -50,9 +50,9 @@ class Server:
         return self
 
     def _settle(self):
-        LIBC.prctl(PR_SET_PDEATHSIG, 9)
+        die_with_parent()
         # Other programs on its cpu are not its doing.
-        prefer(-20)
+        prefer(0)
         if self.cpu is not None:
             os.sched_setaffinity(0, {self.cpu})
 

@@ -10,7 +10,11 @@ parts:
   latencies  percentiles in an open loop: the same schedule for all, half of what the slowest can do
   churn      lives of a connection that the client ends, and that the server ends; TIME_WAIT left on either side
   memory     resident memory of a connection that is idle
+  fanout     messages from one publisher to many subscribers, beside Redis, with bars; alone it puts its section into
+             the page and leaves the others as they are
   counts     system calls (strace) and user-space instructions (callgrind) of a request and of a life
+
+Exit status: 0 done, 1 something could not be measured (the page says what), 2 usage, 3 a bar was missed.
 """
 
 import argparse
@@ -22,12 +26,14 @@ import re
 import signal
 import sys
 
+import fanout
 import host
 import measure
 import page
 from servers import BASELINE, LINGER, ROOT, SERVERS
 
-PARTS = ["rates", "latencies", "churn", "memory", "counts"]
+PARTS = ["rates", "latencies", "churn", "memory", "fanout", "counts"]
+FANOUT = ["fanout"]
 
 
 def list_of(names, what):
@@ -100,7 +106,9 @@ def complete(settings):
     settings.count_seconds = (0.2, 0.7) if quick else (0.5, 2.0)
     settings.count_lives = (100, 600) if quick else (500, 3000)
     everything = not quick and settings.only == PARTS and len(settings.servers) == len({s.name for s in SERVERS})
-    settings.page = settings.page or (ROOT / ("benches" if everything else "target/bench") / "RESULTS.md")
+    fanout_alone = not quick and settings.only == FANOUT and "Redis" in settings.servers
+    settings.page = settings.page or (
+        ROOT / ("benches" if everything or fanout_alone else "target/bench") / "RESULTS.md")
     load, server = settings.cpus or choose_cpus()
     settings.load_cpu, settings.server_cpu = load, server
 
@@ -119,6 +127,8 @@ def again(settings):
     words += ["--rounds", str(settings.rounds), "--seconds", f"{settings.seconds:g}"]
     if settings.cpus:
         words += ["--cpus", ",".join(map(str, settings.cpus))]
+    if settings.only == FANOUT:
+        return " ".join(["scripts/bench.sh --only fanout", *words])
     program = "scripts/bench.sh --only others"
     # These the script does not pass on.
     for name, all_of in ("only", PARTS), ("servers", sorted({server.name for server in SERVERS})):
@@ -153,7 +163,7 @@ def measured(settings):
     for part in PARTS:
         if part in settings.only:
             host.say(f"part: {part}")
-            getattr(measure, part)(bench)
+            getattr(fanout if part in FANOUT else measure, part)(bench)
     return data
 
 
@@ -171,9 +181,15 @@ def main():
         host.stop_all()
     if settings.json:
         settings.json.write_text(json.dumps(data, indent=1) + "\n")
-    page.write(data, settings.page)
+    if settings.only == FANOUT and settings.page.exists():
+        page.put(fanout.section(data), settings.page)
+    else:
+        page.write(data, settings.page, fanout.section)
     host.say(f"written: {settings.page}")
-    return 1 if data.get("failures") else 0
+    missed = fanout.missed(data)
+    for bar in missed:
+        host.say(f"fanout: missed: {bar}")
+    return 1 if data.get("failures") else 3 if missed else 0
 
 
 if __name__ == "__main__":

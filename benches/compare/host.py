@@ -4,12 +4,14 @@ what the kernel says of them."""
 import ctypes
 import os
 import pathlib
+import platform
 import random
 import re
 import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,9 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 CLONE_NEWUSER, CLONE_NEWNET, PR_SET_PDEATHSIG = 0x10000000, 0x40000000, 1
+# sched_setattr(2), for which there is no function; the shortest slice that it takes.
+SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+SLICE_NS = 100_000
 # Everything started and not yet seen to end.
 RUNNING = []
 
@@ -49,6 +54,21 @@ def raise_descriptors():
 
 def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Of its own, for `prefer`.
+    os.setsid()
+
+
+def prefer(pid):
+    """Gives a process in a session of its own (0: this one) precedence of what else runs here, where that is permitted. The scheduler
+    weighs sessions (sched(7), autogroup) before the processes in them."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, pid, -20)
+        pathlib.Path(f"/proc/{pid or 'self'}/autogroup").write_text("-20")
+    except OSError:
+        return
+    # And a slice so short that it need not wait for the end of another's.
+    if number := SCHED_SETATTR.get(platform.machine()):
+        LIBC.syscall(number, pid, struct.pack("=IIQiIQQQ", 48, 0, 0, -20, 0, SLICE_NS, 0, 0), 0)
 
 
 def pinned(cpu):

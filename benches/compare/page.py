@@ -4,6 +4,8 @@ import plots
 from figures import DISTURBED, Ratio, by_round, group, median, ratio, verdict_sentence
 
 OURS = "linger"
+# The last section.
+DOUBTS = "## What is in doubt"
 # A generator above this share of its cpu may be what is measured, where the server has some of its own left.
 SATURATED = 0.9
 # What is divided by what: mosquitto has no counterpart of its kind here.
@@ -11,10 +13,11 @@ AGAINST = {"echo": "echo", "resp": "resp", "http": "http", "mqtt": "resp"}
 SCENES = {"echo": "echo, 64 bytes", "resp": "RESP, PING", "http": "HTTP, GET of `ok`", "mqtt": "MQTT, CONNECT"}
 
 
-def write(data, path):
+def write(data, path, *more):
+    """`more`: sections of others."""
     pages = [head(data)]
     pictures = {}
-    for section in rates, latencies, churn, memory, counts:
+    for section in rates, latencies, churn, memory, *more, counts:
         found = section(data, pictures)
         if found:
             pages.append(found)
@@ -24,6 +27,18 @@ def write(data, path):
     for name, picture in pictures.items():
         (directory / name).write_text(picture)
     path.write_text("\n\n".join(pages) + "\n")
+
+
+def put(section, path):
+    """Puts a section into a page that is there, in place of the one with its title."""
+    if section is None:
+        return
+    text, title = path.read_text(), section.partition("\n")[0]
+    begin = text.find(f"\n{title}\n") + 1
+    end = text.find("\n## ", begin) + 1 if begin else 0
+    if not begin:
+        begin = end = text.index(DOUBTS)
+    path.write_text(text[:begin] + section + "\n\n" + text[end:])
 
 
 def table(header, rows):
@@ -350,4 +365,4 @@ def doubts(data):
     settings = data["settings"]
     lines.append(f"- client and server share a machine, and the loopback device; over a network, what a request costs "
                  f"in the kernel is different. A run of {settings['seconds']:g} s says nothing about hours.")
-    return "## What is in doubt\n\n" + "\n".join(lines)
+    return DOUBTS + "\n\n" + "\n".join(lines)

@@ -377,13 +377,24 @@ part_attack() {
     esac
 }
 
-part_others() {
-    if ! command -v python3 >/dev/null; then skip_part "others" "python3 is not installed"; return; fi
-    if [[ -n $keep ]]; then others+=(--json "$work/others.json"); fi
-    run_program python3 -B "$root/benches/compare" "${others[@]}"
+part_others() { compare "others"; }
+
+part_fanout() {
+    # It is among the others.
+    if ! wants others; then compare "fanout" --only fanout; fi
+}
+
+# compare PART [OPTION...]
+compare() {
+    local part=$1
+    shift
+    if ! command -v python3 >/dev/null; then skip_part "$part" "python3 is not installed"; return; fi
+    if [[ -n $keep ]]; then set -- "$@" --json "$work/$part.json"; fi
+    run_program python3 -B "$root/benches/compare" "${others[@]}" "$@"
     case $ended in
-        0) notes+=("Beside other servers: see the page that the part others wrote.") ;;
-        1) fail_part "others" "something could not be measured; the page says what" ;;
-        *) fail_part "others" "see above" ;;
+        0) notes+=("Beside other servers: see the page that the part $part wrote.") ;;
+        1) fail_part "$part" "something could not be measured; the page says what" ;;
+        3) fail_part "$part" "fan-out misses bars; see above, and the page" ;;
+        *) fail_part "$part" "see above" ;;
     esac
 }

@@ -1,7 +1,8 @@
 """Attacks a server of linger in every way that once held up others, and measures what others see meanwhile.
 
 Each attack is played against a fresh `linger serve` in a network of its own, beside a prober that says PING every
-20 ms (quick: 10) and healthy clients that must come to no harm; then all of them together. All is bounded in count and in time.
+20 ms (quick: 10) and healthy clients that must come to no harm; then all of them together. All is bounded in count and
+in time.
 """
 
 import argparse

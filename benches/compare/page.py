@@ -354,7 +354,7 @@ def doubts(data):
         lines.append(f"- {part}, {server}: could not be measured {len(times)} times: {why}")
     if not data.get("network"):
         lines.append("- no network namespace of its own was permitted: TIME_WAIT of other programs may be counted")
-    timed = [s for part in ("rates", "latencies", "churn") for s in data.get(part, [])]
+    timed = [s for part in ("rates", "latencies", "churn", "fanout") for s in data.get(part, [])]
     rough = sum(s["disturbed"] > DISTURBED for s in timed)
     if rough:
         lines.append(f"- in {rough} of {len(timed)} timed runs another process held a cpu for over {DISTURBED:.0%} of the time")

@@ -342,8 +342,8 @@ impl State {
             }
             // Closed now, it might be left to retransmit to nobody.
             Input::Unclear if now < end.since + parting.linger_max => {
-                let Ending { cause, since } = end;
-                (Self::Parting { cause, since, deadline: now + UNTIL_CLEAR }, Action::None)
+                let again = (now + UNTIL_CLEAR).min(end.since + parting.linger_max);
+                (self.not_before(again), Action::None)
             }
             Input::Expired { owing: false } | Input::Unclear => end.closed(CloseMode::Linger2),
             Input::Failed { .. } => end.closed(CloseMode::Reset),
@@ -361,6 +361,14 @@ impl State {
 }
 
 impl State {
+    /// The same, with a deadline no earlier than `earliest`.
+    fn not_before(mut self, earliest: Instant) -> Self {
+        if let Self::Parting { deadline, .. } = &mut self {
+            *deadline = earliest.max(*deadline);
+        }
+        self
+    }
+
     /// The same, with a deadline no later than `latest`.
     fn by(mut self, latest: Instant) -> Self {
         if let Self::Parting { deadline, .. } = &mut self {
@@ -373,7 +381,10 @@ impl State {
 /// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
 /// moves only while output is under way.
 fn begin_parting(cause: Cause, told: bool, now: Instant, parting: &Parting) -> (State, Action) {
-    let deadline = if told { now + parting.linger } else { now };
+    // Who finds no place has time to read that and close, and no more: its descriptor is set aside for others like it.
+    let full = cause.reason == Reason::LocalLimit;
+    let patience = if full { parting.linger.min(AFTER_GOODBYE) } else { parting.linger };
+    let deadline = if told { now + patience } else { now };
     (State::Parting { cause, since: now, deadline }, Action::Flush)
 }
 

@@ -227,7 +227,9 @@ impl Run {
             assert!(Some(at) >= deadline(before), "{input:?} brought it forward: {before:?} {after:?}");
         }
         assert!(at <= since + linger_max, "it would be put off beyond linger_max: {after:?}");
-        assert!(at <= (self.now + linger).max(deadline(before).unwrap_or(at)), "{after:?}");
+        // Half a second at a time, as long as it is unclear.
+        let patience = if input == Input::Unclear { Duration::from_millis(500) } else { linger };
+        assert!(at <= (self.now + patience).max(deadline(before).unwrap_or(at)), "{after:?}");
         let wake = self.next_due().map(|(at, _)| at);
         assert!(wake.is_some_and(|wake| wake <= at), "it would sleep past its deadline");
     }
@@ -274,9 +276,12 @@ fn input(choices: &mut Choices<'_>) -> Input {
             rung: choices.pick(RUNGS),
             owing: choices.flag(),
         },
-        8 => {
-            choices.pick(&[Input::Progress, Input::Flushed { probe: false }, Input::Flushed { probe: true }])
-        }
+        8 => choices.pick(&[
+            Input::Progress,
+            Input::Flushed { probe: false },
+            Input::Flushed { probe: true },
+            Input::Unclear,
+        ]),
         _ => Input::Expired { owing: choices.flag() },
     }
 }
@@ -322,6 +327,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         | Input::Heard
         | Input::Doubted { .. }
         | Input::Progress
+        | Input::Unclear
         | Input::Flushed { .. }
         | Input::Expired { .. } => false,
     }

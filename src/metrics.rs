@@ -25,6 +25,8 @@ pub struct Counters {
     pub shed: u64,
     /// Readiness of connections that were gone.
     pub stale_events: u64,
+    /// Connections of the admin interface that made way for others.
+    pub admin_made_way: u64,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes the kernel took.
@@ -64,6 +66,7 @@ impl Default for Counters {
             accept_stalls: 0,
             shed: 0,
             stale_events: 0,
+            admin_made_way: 0,
             bytes_in: 0,
             bytes_out: 0,
             bytes_undelivered: 0,

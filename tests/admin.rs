@@ -8,11 +8,10 @@
 
 mod common;
 
-use common::{DEADLINE, Server};
+use common::http::Http;
+use common::{Server, manners, until};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::io::Write;
 use std::process::{Command, Stdio};
 
 fn start() -> Server {
@@ -24,51 +23,6 @@ fn start() -> Server {
         "--admin",
         "127.0.0.1:0",
     ])
-}
-
-/// A keep-alive connection.
-struct Http<S: Read + Write>(BufReader<S>);
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Http<TcpStream> {
-    fn connect(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address("admin")).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Self(BufReader::new(stream))
-    }
-}
-
-impl<S: Read + Write> Http<S> {
-    fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Reads one answer. `bodiless`: to HEAD.
-    fn answer(&mut self, bodiless: bool) -> Answer {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            assert_ne!(self.0.read_line(&mut head).unwrap(), 0, "end of file in the head: {head:?}");
-        }
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
-        let mut body = vec![0; if bodiless { 0 } else { length.parse().unwrap() }];
-        self.0.read_exact(&mut body).unwrap();
-        Answer { status, head, body: String::from_utf8(body).unwrap() }
-    }
-
-    fn ask(&mut self, method: &str, path: &str) -> Answer {
-        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n"));
-        self.answer(method == "HEAD")
-    }
-
-    fn ended(&mut self) -> bool {
-        self.0.read(&mut [0]).unwrap() == 0
-    }
 }
 
 #[test]
@@ -237,18 +191,18 @@ fn http_as_clients_speak_it() {
     assert!(wrong.head.contains("Allow: ") && wrong.body.contains("use GET"));
 
     // Pipelined, and the last one in pieces.
-    let one = "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n";
-    http.send(&format!("{one}HEAD /readyz HTTP/1.1\r\nHost: test\r\n\r\n{}", &one[..10]));
+    let one = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    http.send(&format!("{one}HEAD /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n{}", &one[..10]));
     assert_eq!(http.answer(false).body, "ok\n");
     assert_eq!(http.answer(true).status, 200);
     http.send(&one[10..]);
     assert_eq!(http.answer(false).body, "ok\n");
 
     // A web page can make a browser send this; it cannot leave out its origin.
-    http.send("POST /connections/0-1/end HTTP/1.1\r\nHost: test\r\nOrigin: http://evil.example\r\n\r\n");
+    http.send("POST /connections/0-1/end HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n");
     assert_eq!(http.answer(false).status, 403);
 
-    let last = "GET /healthz HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let last = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     http.send(last);
     let answer = http.answer(false);
     assert!(answer.head.contains("Connection: close\r\n"));
@@ -263,7 +217,7 @@ fn http_as_clients_speak_it() {
     for (request, status) in [
         ("NONSENSE\r\n\r\n", 400),
         ("GET /healthz HTTP/1.1\r\n\r\n", 400),
-        ("DELETE /connections HTTP/1.1\r\nHost: test\r\n\r\n", 405),
+        ("DELETE /connections HTTP/1.1\r\nHost: localhost\r\n\r\n", 405),
     ] {
         let mut http = Http::connect(&server);
         http.send(request);
@@ -282,9 +236,7 @@ fn on_a_unix_socket() {
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     let admin = format!("unix:{}", path.display());
     let mut server = Server::start(&["--listen", "resp://127.0.0.1:0", "--admin", &admin]);
-    let stream = UnixStream::connect(&path).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let mut http = Http(BufReader::new(stream));
+    let mut http = Http::connect_unix(&path);
     assert_eq!(http.ask("GET", "/readyz").body, "ready\n");
     let list: Value = serde_json::from_str(&http.ask("GET", "/connections").body).unwrap();
     assert_eq!(list["connections"][0]["peer"], "unix");
@@ -292,4 +244,72 @@ fn on_a_unix_socket() {
     server.signal("TERM");
     assert_eq!(server.wait_exit(), Some(0));
     assert!(!path.exists(), "its file goes with it");
+}
+
+#[test]
+fn foreign_names_are_refused() {
+    let server = Server::start(&[
+        "--listen",
+        "echo://127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--set",
+        "admin.hosts=linger.example, ops",
+    ]);
+    manners::foreign_names_are_refused(&server, "linger.example");
+}
+
+#[test]
+fn who_waits_to_send_a_body_is_answered() {
+    manners::who_waits_to_send_a_body_is_answered(&start());
+}
+
+#[test]
+fn a_refused_body_is_drained() {
+    manners::a_refused_body_is_drained(&start());
+}
+
+#[test]
+fn head_produces_no_body() {
+    manners::head_produces_no_body(&start());
+}
+
+fn with_places(places: u32) -> Server {
+    let places = format!("admin.max_connections={places}");
+    let listen = ["--listen", "echo://127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    Server::start(&[&listen[..], &["--set", &places, "--set", "admin.send_buffer=8KiB"]].concat())
+}
+
+#[test]
+fn who_is_idle_makes_way() {
+    let server = with_places(4);
+    manners::who_is_idle_makes_way(&server);
+    let end = &server.ends()[0];
+    assert_eq!((&end["reason"], &end["detector"]), (&"local.limit".into(), &"policy".into()));
+}
+
+#[test]
+fn the_busy_do_not_hide_whether_it_is_well() {
+    manners::the_busy_do_not_hide_whether_it_is_well(&with_places(2));
+}
+
+#[test]
+fn a_long_list_waits_for_its_reader() {
+    let server = start();
+    let _clients: Vec<_> = (0..500).map(|_| server.connect("echo")).collect();
+    until("all of them to be accepted", || server.connections("echo").len() == 500);
+    manners::a_long_list_waits_for_its_reader(&server, 500);
+}
+
+#[test]
+fn the_permissions_of_a_unix_socket_are_a_setting() {
+    use std::os::unix::fs::PermissionsExt;
+    for (set, mode) in [(None, 0o660), (Some("admin.socket_mode=0600"), 0o600)] {
+        let path = std::env::temp_dir().join(format!("linger-mode-{}-{mode:o}.sock", std::process::id()));
+        let admin = format!("unix:{}", path.display());
+        let mut arguments = vec!["--listen", "resp://127.0.0.1:0", "--admin", &admin];
+        arguments.extend(set.iter().flat_map(|set| ["--set", set]));
+        let _server = Server::start(&arguments);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
+    }
 }

@@ -127,6 +127,24 @@ fn one_at_full_speed_does_not_hold_up_the_others() {
 }
 
 #[test]
+fn who_asks_at_the_admin_interface_does_not_hold_up_the_clients() {
+    let server = start(&[]);
+    for request in
+        ["HEAD /connections", "GET /connections?limit=10000", "GET /metrics", "GET /connections?peer=1.2.3.4"]
+    {
+        let bytes = format!("{request} HTTP/1.1\r\nHost: localhost\r\n\r\n").repeat(1_000).into_bytes();
+        assert_fair(&server, request, BOUND, |stop, begun| {
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..6).map(|_| server.connect("admin")).collect();
+                for client in all {
+                    scope.spawn(|| full_speed(client, &bytes, stop, begun));
+                }
+            });
+        });
+    }
+}
+
+#[test]
 fn one_that_does_not_read_does_not_hold_up_the_others() {
     let server = start(&[]);
     let bytes = "PING\r\n".repeat(700_000).into_bytes();

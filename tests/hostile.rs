@@ -119,8 +119,8 @@ fn protocols_at_the_wrong_door_and_garbage_for_the_admin() {
     let garbage: [&[u8]; 9] = [
         b"*1\r\n$4\r\nPING\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"GET /connections?limit=999999999999999999999 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"POST /connections/4294967295-4294967295/end HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /connections?limit=999999999999999999999 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /connections/4294967295-4294967295/end HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /connections/%00%ff/end HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n",
         b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
         b"\0\0\0\0\r\n\r\n",

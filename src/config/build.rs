@@ -3,13 +3,13 @@
 
 use super::layer::Resolved;
 use super::settings::{
-    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
-    ServerSettings, TurnSettings,
+    Access, AuditSettings, DrainSettings, Hosts, ListenerSettings, LogFormat, LogSettings, Overload,
+    Protocol, ServerSettings, TurnSettings,
 };
 use crate::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
-use crate::net::Keepalive;
+use crate::net::{Address, Keepalive};
 use crate::time::{Duration, Instant};
 
 /// The whole process.
@@ -58,7 +58,21 @@ pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
         nodelay: of.flag("nodelay"),
         send_buffer: of.size("send_buffer").map(|bytes| u32::try_from(bytes).expect(RANGE)),
         policy: Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) },
+        access: access(of),
     })
+}
+
+fn access(of: &Resolved) -> Access {
+    let hosts = match (of.word("hosts"), of.address()) {
+        // No browser connects to a unix socket.
+        (Some("any"), _) | (_, Some(Address::Unix(_))) => Hosts::Any,
+        _ => {
+            let names = of.text("hosts").unwrap_or_default();
+            Hosts::Named(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        }
+    };
+    let socket_mode = of.mode("socket_mode").unwrap_or(Access::default().socket_mode);
+    Access { hosts, socket_mode }
 }
 
 fn liveness(of: &Resolved) -> Liveness {

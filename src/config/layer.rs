@@ -274,6 +274,11 @@ impl Resolved {
         if let Some(Value::Text(text)) = self.value(name) { Some(text) } else { None }
     }
 
+    /// The key's permissions, if it has some.
+    pub(super) fn mode(&self, name: &str) -> Option<u32> {
+        if let Some(Value::Mode(mode)) = self.value(name) { Some(*mode) } else { None }
+    }
+
     /// Where the table listens, if it does.
     pub(super) fn address(&self) -> Option<Address> {
         match self.value("address") {

@@ -6,6 +6,7 @@
 //! writes single values; `file` and `url` make layers of what they find, `layer` lays them over each
 //! other; `rules` hold values against each other; `build` makes settings; `print` shows them.
 
+mod access;
 mod build;
 mod file;
 mod keys;

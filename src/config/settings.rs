@@ -43,6 +43,33 @@ pub struct ListenerSettings {
     pub send_buffer: Option<u32>,
     /// Life, parting and bounds of its connections.
     pub policy: Policy,
+    /// Who may use it, where it is the admin interface.
+    pub access: Access,
+}
+
+/// Who may use the admin interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Access {
+    /// Names in a request's Host header that are answered.
+    pub hosts: Hosts,
+    /// Permissions of the file of a unix socket.
+    pub socket_mode: u32,
+}
+
+/// Names that the admin interface answers to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hosts {
+    /// Every name.
+    Any,
+    /// These, in small letters, and localhost and IP addresses.
+    Named(Vec<String>),
+}
+
+impl Default for Access {
+    /// Of a listener that is not the admin interface: nothing reads it.
+    fn default() -> Self {
+        Self { hosts: Hosts::Named(Vec::new()), socket_mode: 0o660 }
+    }
 }
 
 impl ListenerSettings {
@@ -59,7 +86,12 @@ impl ListenerSettings {
 
     /// What to ask of the kernel.
     pub fn listen_spec(&self) -> ListenSpec {
-        ListenSpec { address: self.address.clone(), backlog: self.backlog, options: self.socket_options() }
+        ListenSpec {
+            address: self.address.clone(),
+            backlog: self.backlog,
+            options: self.socket_options(),
+            socket_mode: self.access.socket_mode,
+        }
     }
 }
 

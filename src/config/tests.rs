@@ -143,6 +143,7 @@ fn other_than_default(scope: Scope, key: &Key) -> Value {
         }
         (Value::Word(_), _) => Value::Text("other".to_owned()),
         (Value::Text(_), _) => Value::Text("debug".to_owned()),
+        (Value::Mode(mode), _) => Value::Mode(mode ^ 0o6),
         (Value::Address(_), kind) => kind.read(Raw::Bare("127.0.0.1:7999")).unwrap(),
     }
 }

@@ -4,6 +4,7 @@
 //! it or says what is wrong. `Display` of a value is TOML again, and reads back as the same value.
 //! Next: [`keys`](super::keys), which gives every key its kind.
 
+use super::access;
 use super::mistake::nearest;
 use crate::net::Address;
 use crate::time::Duration;
@@ -26,6 +27,8 @@ pub(super) enum Value {
     Word(&'static str),
     /// A name or a log filter.
     Text(String),
+    /// Permissions of a file.
+    Mode(u32),
     /// Where to listen; `v6_only` has its own key.
     Address(Address),
 }
@@ -62,6 +65,10 @@ pub(super) enum Kind {
     Name,
     /// A log filter.
     Filter,
+    /// Names of hosts, or a word.
+    Hosts,
+    /// Permissions of a file, as chmod(1) takes them.
+    Mode,
     /// An IP address and a port.
     Address,
     /// The same, or a unix socket, or `off`.
@@ -103,6 +110,8 @@ impl Kind {
             }
             Self::Name => word(raw, &["auto"]).map_or_else(|| read_name(raw), Ok),
             Self::Filter => read_filter(raw),
+            Self::Hosts => word(raw, access::HOSTS_WORDS).map_or_else(|| access::read_hosts(raw), Ok),
+            Self::Mode => access::read_mode(raw),
             Self::Address => read_address(raw, false),
             Self::AdminAddress => word(raw, &["off"]).map_or_else(|| read_address(raw, true), Ok),
         };
@@ -128,6 +137,8 @@ impl Kind {
             Self::Filter => "a level (off, error, warn, info, debug, trace), or target=level, separated by \
                              commas, as \"info,linger=debug\""
                 .to_owned(),
+            Self::Hosts => or_words(access::HOSTS_EXPECTED.to_owned(), access::HOSTS_WORDS),
+            Self::Mode => access::MODE_EXPECTED.to_owned(),
             Self::Address => "an IP address and a port, as \"127.0.0.1:7000\", \"0.0.0.0:7000\" for all of \
                               IPv4, or \"[::]:7000\" for IPv6 and IPv4"
                 .to_owned(),
@@ -155,6 +166,7 @@ impl fmt::Display for Value {
                 }
             }
             Self::Word(word) => write!(f, "\"{word}\""),
+            Self::Mode(mode) => write!(f, "\"{mode:04o}\""),
             Self::Text(text) => write!(f, "{}", toml::Value::from(text.as_str())),
             Self::Address(address) => write!(f, "{}", toml::Value::from(address.to_string())),
         }
@@ -195,7 +207,7 @@ fn or_words(range: String, words: &[&str]) -> String {
 }
 
 /// The text of something written as text.
-fn text(raw: Raw<'_>) -> Option<&str> {
+pub(super) fn text(raw: Raw<'_>) -> Option<&str> {
     match raw {
         Raw::Bare(text) | Raw::Text(text) => Some(text),
         Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => None,

@@ -1,6 +1,8 @@
 //! The messages, and their bytes: a tag, then the fields. Numbers are little-endian, text has its length before it.
 //! Both ends are the same program, so that there are no versions; yet nothing here trusts a length.
 
+use super::question::{Answer, Question};
+
 /// A seat of an identity: each is one connection's at most, over all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Seat {
@@ -17,30 +19,6 @@ pub enum Topic {
     Channel(Vec<u8>),
     /// All channels that match.
     Pattern(Vec<u8>),
-}
-
-/// A question to the admin interface of a worker.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Question {
-    /// Comes back with the answer.
-    pub number: u64,
-    /// Something is to be done, rather than told: POST.
-    pub act: bool,
-    /// The path, decoded.
-    pub path: String,
-    /// The query, decoded.
-    pub query: Vec<(String, String)>,
-}
-
-/// Its answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Answer {
-    /// Of the question.
-    pub number: u64,
-    /// Status of HTTP.
-    pub status: u16,
-    /// The body.
-    pub body: String,
 }
 
 /// What a worker says.
@@ -211,11 +189,9 @@ impl Message for ToSupervisor {
             }
             Self::Listens(topic) => topic_message(out, 7, topic),
             Self::Stopped(topic) => topic_message(out, 8, topic),
-            Self::Answer(Answer { number, status, body }) => {
+            Self::Answer(answer) => {
                 out.push(4);
-                put_number(out, *number);
-                put_number(out, u64::from(*status));
-                put_bytes(out, body.as_bytes());
+                answer.write(out);
             }
         }
     }
@@ -246,11 +222,7 @@ impl Message for ToSupervisor {
                 fields.seat()?;
                 Self::Beat { number: fields.number()?, id: fields.bytes()? }
             }
-            4 => Self::Answer(Answer {
-                number: fields.number()?,
-                status: u16::try_from(fields.number()?).map_err(|_| Malformed)?,
-                body: fields.text()?,
-            }),
+            4 => Self::Answer(Answer::read(&mut fields)?),
             5 => {
                 fields.seat()?;
                 Self::Presence { number: fields.number()?, id: fields.bytes()?, payload: fields.bytes()? }
@@ -295,48 +267,33 @@ impl Message for ToWorker {
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
-            Self::Ask(Question { number, act, path, query }) => {
+            Self::Ask(question) => {
                 out.push(7);
-                put_number(out, *number);
-                out.push(u8::from(*act));
-                put_bytes(out, path.as_bytes());
-                put_number(out, query.len() as u64);
-                for (name, value) in query {
-                    put_bytes(out, name.as_bytes());
-                    put_bytes(out, value.as_bytes());
-                }
+                question.write(out);
             }
         }
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(bytes);
-        let message =
-            match fields.tag()? {
-                0 => Self::Start { file: fields.text()? },
-                1 => Self::Reload { file: fields.text()? },
-                2 => Self::Terminate,
-                3 => Self::Report,
-                4 => Self::Lost {
-                    seat: fields.seat()?,
-                    number: fields.number()?,
-                    id: fields.bytes()?,
-                    key: fields.text()?,
-                    peer: fields.text()?,
-                },
-                5 => Self::Vouched { id: fields.bytes()? },
-                6 => Self::Doubted { id: fields.bytes()? },
-                7 => Self::Ask(Question {
-                    number: fields.number()?,
-                    act: fields.tag()? != 0,
-                    path: fields.text()?,
-                    query: (0..fields.number()?)
-                        .map(|_| Ok((fields.text()?, fields.text()?)))
-                        .collect::<Result<_, Malformed>>()?,
-                }),
-                8 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
-                _ => return Err(Malformed),
-            };
+        let message = match fields.tag()? {
+            0 => Self::Start { file: fields.text()? },
+            1 => Self::Reload { file: fields.text()? },
+            2 => Self::Terminate,
+            3 => Self::Report,
+            4 => Self::Lost {
+                seat: fields.seat()?,
+                number: fields.number()?,
+                id: fields.bytes()?,
+                key: fields.text()?,
+                peer: fields.text()?,
+            },
+            5 => Self::Vouched { id: fields.bytes()? },
+            6 => Self::Doubted { id: fields.bytes()? },
+            7 => Self::Ask(Question::read(&mut fields)?),
+            8 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
+            _ => return Err(Malformed),
+        };
         fields.end(message)
     }
 }
@@ -357,17 +314,17 @@ fn topic_message(out: &mut Vec<u8>, tag: u8, topic: &Topic) {
     put_bytes(out, name);
 }
 
-fn put_number(out: &mut Vec<u8>, number: u64) {
+pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(&number.to_le_bytes());
 }
 
-fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// What is left to be read of a message.
-struct Fields<'a>(&'a [u8]);
+pub(super) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
     fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
@@ -376,13 +333,17 @@ impl<'a> Fields<'a> {
         Ok(taken)
     }
 
-    fn tag(&mut self) -> Result<u8, Malformed> {
+    pub(super) fn tag(&mut self) -> Result<u8, Malformed> {
         self.take(1).map(|bytes| bytes[0])
     }
 
-    fn number(&mut self) -> Result<u64, Malformed> {
+    pub(super) fn number(&mut self) -> Result<u64, Malformed> {
         let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
         Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(super) fn small(&mut self) -> Result<u32, Malformed> {
+        u32::try_from(self.number()?).map_err(|_| Malformed)
     }
 
     fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
@@ -390,7 +351,7 @@ impl<'a> Fields<'a> {
         self.take(length).map(<[u8]>::to_vec)
     }
 
-    fn text(&mut self) -> Result<String, Malformed> {
+    pub(super) fn text(&mut self) -> Result<String, Malformed> {
         String::from_utf8(self.bytes()?).map_err(|_| Malformed)
     }
 
@@ -416,12 +377,12 @@ impl<'a> Fields<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::fmt::Debug;
 
-    fn returns<M: Message + PartialEq + Debug>(message: &M) {
+    pub(in crate::fellows) fn returns<M: Message + PartialEq + Debug>(message: &M) {
         let mut bytes = Vec::new();
         message.write(&mut bytes);
         assert_eq!(M::read(&bytes).as_ref(), Ok(message));
@@ -434,12 +395,6 @@ mod tests {
     #[test]
     fn every_message_reads_back() {
         let id = b"dev\0\xff".to_vec();
-        let question = Question {
-            number: u64::MAX,
-            act: true,
-            path: "/connections".to_owned(),
-            query: vec![("limit".to_owned(), "2".to_owned()), (String::new(), "ü".to_owned())],
-        };
         for message in [
             ToWorker::Start { file: "a = 1\n".to_owned() },
             ToWorker::Reload { file: String::new() },
@@ -455,7 +410,6 @@ mod tests {
             ToWorker::Vouched { id: id.clone() },
             ToWorker::Doubted { id: Vec::new() },
             ToWorker::Publish { channel: id.clone(), payload: vec![0; 1000] },
-            ToWorker::Ask(question),
         ] {
             returns(&message);
         }
@@ -481,7 +435,6 @@ mod tests {
             ToSupervisor::Publish { channel: id.clone(), payload: Vec::new() },
             ToSupervisor::Listens(Topic::Channel(id.clone())),
             ToSupervisor::Stopped(Topic::Pattern(id)),
-            ToSupervisor::Answer(Answer { number: 4, status: 200, body: "ok\n".to_owned() }),
         ] {
             returns(&message);
         }

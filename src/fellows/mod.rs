@@ -7,9 +7,11 @@
 
 mod channel;
 mod message;
+mod question;
 
 pub use channel::{Broken, Channel, More};
-pub use message::{Answer, Malformed, Message, Question, Seat, ToSupervisor, ToWorker, Topic};
+pub use message::{Malformed, Message, Seat, ToSupervisor, ToWorker, Topic};
+pub use question::{Answer, Part, Question};
 
 /// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not
 /// keep up. What a worker tells all the same is bounded by the identities that it has taken.

@@ -324,6 +324,8 @@ pub struct ListenSpec {
     pub backlog: u32,
     /// Inherited options.
     pub options: SocketOptions,
+    /// Permissions of the file of a unix socket.
+    pub socket_mode: u32,
 }
 
 /// A place to listen on.

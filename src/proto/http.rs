@@ -1,6 +1,6 @@
 //! HTTP/1.1 for the admin listener (RFC 9110, RFC 9112): requests with small heads and bodies that nobody
-//! reads, responses of known length. Pipelining and keep-alive work; chunked bodies, `Expect` and upgrades
-//! are not offered. The head is parsed by httparse, once, when its blank line has come.
+//! reads; `response` has what is answered, whole or in pieces. Pipelining and keep-alive work; request bodies in
+//! chunks and upgrades are not offered. The head is parsed by httparse, once, when its blank line has come.
 //!
 //! A [`Request`] is handed out when its head is whole; a body that follows is passed over as it arrives, so
 //! what has to be kept of a partial request is never more than [`HEAD_BYTES_MAX`].
@@ -20,9 +20,11 @@
 //! Response::text(Status::Ok, "alive\n").write(&request, &mut out);
 //! ```
 
+mod response;
+
+pub use response::{CONTINUE, Framing, Response};
+
 use super::ProtocolError;
-use std::borrow::Cow;
-use std::io::Write;
 
 /// Longest request line and headers together, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -53,13 +55,18 @@ pub struct Request {
     pub path: String,
     /// The query, decoded, in order.
     pub query: Vec<(String, String)>,
-    /// The `Host` header; empty only in HTTP/1.0.
+    /// The host that it is for, with its port: of the `Host` header, or of the target where that is a whole URL (RFC
+    /// 9112 3.2.2). Empty only in HTTP/1.0.
     pub host: String,
     /// The `Origin` header. A browser sends it with what a web page makes it POST: an admin listener on
     /// loopback has reason to refuse those.
     pub origin: Option<String>,
     /// Whether the connection goes on after the response.
     pub keep_alive: bool,
+    /// It is HTTP/1.1: a response may come in chunks.
+    pub chunks: bool,
+    /// The client waits for [`CONTINUE`], or for the response, before it sends the body (RFC 9110 10.1.1).
+    pub expects_continue: bool,
 }
 
 impl Request {
@@ -88,6 +95,10 @@ pub enum Status {
     Conflict,
     /// 413.
     ContentTooLarge,
+    /// 417.
+    ExpectationFailed,
+    /// 421: the host that it names is not this one.
+    Misdirected,
     /// 431.
     HeaderTooLarge,
     /// 500.
@@ -101,7 +112,7 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Ok,
         Self::Accepted,
         Self::BadRequest,
@@ -110,6 +121,8 @@ impl Status {
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::ContentTooLarge,
+        Self::ExpectationFailed,
+        Self::Misdirected,
         Self::HeaderTooLarge,
         Self::Internal,
         Self::NotImplemented,
@@ -138,6 +151,8 @@ impl Status {
             Self::MethodNotAllowed => "405 Method Not Allowed",
             Self::Conflict => "409 Conflict",
             Self::ContentTooLarge => "413 Content Too Large",
+            Self::ExpectationFailed => "417 Expectation Failed",
+            Self::Misdirected => "421 Misdirected Request",
             Self::HeaderTooLarge => "431 Request Header Fields Too Large",
             Self::Internal => "500 Internal Server Error",
             Self::NotImplemented => "501 Not Implemented",
@@ -159,20 +174,22 @@ pub struct Rejected {
 impl Rejected {
     /// Appends the response.
     pub fn write(&self, out: &mut Vec<u8>) {
-        Response::text(self.status, format!("{}\n", self.text)).write_as(Method::Get, false, out);
+        Response::text(self.status, format!("{}\n", self.text)).write_last(out);
     }
 
     /// The same for the End record.
     pub fn protocol_error(&self) -> ProtocolError {
         match self.status {
             Status::ContentTooLarge | Status::HeaderTooLarge => ProtocolError::oversized(self.text),
-            Status::MethodNotAllowed | Status::NotImplemented | Status::VersionNotSupported => {
-                ProtocolError::unsupported(self.text)
-            }
+            Status::MethodNotAllowed
+            | Status::ExpectationFailed
+            | Status::NotImplemented
+            | Status::VersionNotSupported => ProtocolError::unsupported(self.text),
             Status::Ok
             | Status::Accepted
             | Status::BadRequest
             | Status::Forbidden
+            | Status::Misdirected
             | Status::NotFound
             | Status::Conflict
             | Status::Internal
@@ -230,6 +247,11 @@ impl Decoder {
         Ok(Some(request))
     }
 
+    /// Bytes of a body that are still to be passed over.
+    pub const fn body_left(&self) -> usize {
+        self.body as usize
+    }
+
     /// Whether bytes of a body are still to come: an end of file now is in the middle of a request.
     pub const fn is_in_body(&self) -> bool {
         self.body > 0
@@ -280,14 +302,17 @@ fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
     if fields.host.is_none() && version_1_1 {
         return Err(bad("HTTP/1.1 needs a Host header"));
     }
-    let (path, query) = target(parsed.path.unwrap_or_default())?;
+    let (authority, path, query) = target(parsed.path.unwrap_or_default())?;
     let request = Request {
         method,
         path,
         query,
-        host: fields.host.unwrap_or_default(),
+        host: authority.map_or(fields.host.unwrap_or_default(), str::to_owned),
         origin: fields.origin,
         keep_alive: !fields.close && (version_1_1 || fields.keep_alive),
+        chunks: version_1_1,
+        // RFC 9110 10.1.1: of an older client it is to be ignored.
+        expects_continue: version_1_1 && fields.expects_continue,
     };
     Ok((request, fields.body.unwrap_or_default()))
 }
@@ -299,6 +324,7 @@ struct Fields {
     origin: Option<String>,
     close: bool,
     keep_alive: bool,
+    expects_continue: bool,
     body: Option<u32>,
 }
 
@@ -324,6 +350,11 @@ impl Fields {
                 }
             } else if is("Origin") {
                 fields.origin = Some(text());
+            } else if is("Expect") {
+                if !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(rejected(Status::ExpectationFailed, "want no Expect but 100-continue"));
+                }
+                fields.expects_continue = true;
             } else if is("Connection") {
                 for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
                     fields.close |= option.eq_ignore_ascii_case(b"close");
@@ -349,12 +380,15 @@ fn content_length(value: &[u8]) -> Result<u32, Rejected> {
 
 type Query = Vec<(String, String)>;
 
-/// Path and query of a request target in origin form, or in absolute form as a proxy sends it.
-fn target(target: &str) -> Result<(String, Query), Rejected> {
+/// Path and query of a request target in origin form, or in absolute form as a proxy sends it, with the host of that.
+fn target(target: &str) -> Result<(Option<&str>, String, Query), Rejected> {
     let scheme = target.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("http://"));
-    let target = match scheme {
-        Some(_) => target[7..].find('/').map_or("/", |slash| &target[7 + slash..]),
-        None => target,
+    let (authority, target) = match scheme.map(|_| &target[7..]) {
+        Some(rest) => match rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())) {
+            (authority, path) if path.starts_with('/') => (Some(authority), path),
+            (authority, _) => (Some(authority), "/"),
+        },
+        None => (None, target),
     };
     if !target.starts_with('/') {
         return Err(bad("want a path that begins with /"));
@@ -365,7 +399,7 @@ fn target(target: &str) -> Result<(String, Query), Rejected> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         Ok((decoded(&key.replace('+', " "))?, decoded(&value.replace('+', " "))?))
     });
-    Ok((decoded(path)?, pairs.collect::<Result<_, Rejected>>()?))
+    Ok((authority, decoded(path)?, pairs.collect::<Result<_, Rejected>>()?))
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -381,63 +415,6 @@ fn percent_decoded(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
-}
-
-/// A response of known length.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Response<'a> {
-    /// How it went.
-    pub status: Status,
-    /// What the body is.
-    pub content_type: &'static str,
-    /// The body.
-    pub body: Cow<'a, str>,
-}
-
-impl<'a> Response<'a> {
-    /// A text for people.
-    pub fn text(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
-    }
-
-    /// JSON.
-    pub fn json(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
-        Self { status, content_type: "application/json", body: body.into() }
-    }
-
-    /// Metrics in the text format of Prometheus.
-    pub fn metrics(body: impl Into<Cow<'a, str>>) -> Self {
-        Self {
-            status: Status::Ok,
-            content_type: "text/plain; version=0.0.4; charset=utf-8",
-            body: body.into(),
-        }
-    }
-
-    /// Appends the response to `request`. Whether the connection goes on is as the request has it: set
-    /// `keep_alive` to false first to end it.
-    pub fn write(&self, request: &Request, out: &mut Vec<u8>) {
-        self.write_as(request.method, request.keep_alive, out);
-    }
-
-    fn write_as(&self, method: Method, keep_alive: bool, out: &mut Vec<u8>) {
-        // RFC 9110 15.5.6: a 405 must name what is allowed.
-        let allow = if self.status == Status::MethodNotAllowed { "Allow: GET, HEAD, POST\r\n" } else { "" };
-        write!(
-            out,
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n{allow}Connection: \
-             {}\r\n\r\n",
-            self.status.line(),
-            self.content_type,
-            self.body.len(),
-            if keep_alive { "keep-alive" } else { "close" }
-        )
-        .expect("a vector takes all");
-        // RFC 9110 9.3.2: the length is told, the body is not sent.
-        if method != Method::Head {
-            out.extend_from_slice(self.body.as_bytes());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -60,6 +60,8 @@ fn a_request_is_taken_apart() {
         host: "localhost:7070".to_owned(),
         origin: Some("http://evil.example".to_owned()),
         keep_alive: true,
+        chunks: true,
+        expects_continue: false,
     };
     let text = "\r\nPOST /connections/7%2d1/end?a+b=c%26d&&e HTTP/1.1\r\nhost: localhost:7070\r\n\
                 Origin: http://evil.example\r\n\r\n";
@@ -132,6 +134,37 @@ fn responses_tell_their_length_and_whether_the_connection_goes_on() {
     let last = Request { keep_alive: false, ..get("/") };
     assert_eq!(written(&last), format!("{head}close\r\n\r\nalive\n"));
     assert_eq!(written(&Request { method: Method::Head, ..get("/") }), format!("{head}keep-alive\r\n\r\n"));
+}
+
+#[test]
+fn a_body_of_unknown_length_comes_in_chunks_or_until_the_end() {
+    let written = |request: &Request| {
+        let mut out = Vec::new();
+        let framing = Response::text(Status::Ok, "").write_head(request, &mut out);
+        for piece in ["alive, ", "", "and well\n"] {
+            framing.write(piece.as_bytes(), &mut out);
+        }
+        framing.finish(&mut out);
+        (framing.keeps_alive(request), String::from_utf8(out).unwrap())
+    };
+    let (keeps_alive, text) = written(&get("/"));
+    assert!(keeps_alive && text.contains("\r\nTransfer-Encoding: chunked\r\n"), "{text}");
+    assert!(text.ends_with("\r\n\r\n7\r\nalive, \r\n9\r\nand well\n\r\n0\r\n\r\n"), "{text}");
+    let (keeps_alive, text) = written(&one("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+    assert!(!keeps_alive && text.contains("\r\nConnection: close\r\n"), "{text}");
+    assert!(!text.contains("Length") && text.ends_with("\r\n\r\nalive, and well\n"), "{text}");
+}
+
+#[test]
+fn a_client_may_wait_before_it_sends_a_body() {
+    let waits = |version: &str, value: &str| {
+        one(&format!("POST / HTTP/{version}\r\nHost: a\r\nExpect: {value}\r\nContent-Length: 2\r\n\r\n{{}}"))
+            .expects_continue
+    };
+    assert!(waits("1.1", "100-Continue"));
+    assert!(!waits("1.0", "100-continue"));
+    assert!(!get("/").expects_continue);
+    assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n"), Status::ExpectationFailed);
 }
 
 #[test]

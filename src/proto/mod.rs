@@ -5,7 +5,7 @@
 //! | --- | --- | --- |
 //! | echo | none | bytes back; there is nothing to decode, so its whole contract stands below |
 //! | resp | [`resp`] | our commands in the wire format of Redis |
-//! | http | [`http`] | the admin interface |
+//! | http | [`http`], and [`admin`] for what is asked | the admin interface |
 //!
 //! [`presence`] is the text that all of them share about endings: the [`End`](crate::end::End) record as
 //! JSON, and the events on presence channels.
@@ -25,6 +25,7 @@
 //!   window; it resumes below `output_low`. One receive may lie between the two, nothing more: an echo
 //!   connection whose client does not read holds a bounded amount and delays nobody else.
 
+pub mod admin;
 pub mod http;
 pub mod presence;
 pub mod resp;

@@ -4,13 +4,13 @@
 //! known of the queue: [`Gate::Open`] is tried every turn until the kernel says it is empty; a gate that
 //! stands still for want of descriptors is tried again after each close and on a timer.
 
+use super::admin::{Http, with_reserve};
 use super::entry::{Connection, Reading, Resp, Session};
 use super::{Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
-use crate::proto::http;
 use crate::report::{self, Stall};
 
 /// What is known of an accept queue.
@@ -66,11 +66,13 @@ impl<K: Kernel> Reactor<K> {
         for taken in 0..self.settings.turn.accepts {
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
-                return if self.nobody_waits(index) {
-                    self.drained(index, taken);
-                } else {
-                    self.stall(index, Stall::Full { limit: self.limit_of(&self.listeners[index]) });
-                };
+                if self.nobody_waits(index) {
+                    return self.drained(index, taken);
+                }
+                if !self.make_way(index) {
+                    let limit = self.limit_of(&self.listeners[index]);
+                    return self.stall(index, Stall::Full { limit });
+                }
             }
             let Some(listener) = &mut self.listeners[index].listener else { return };
             match listener.try_accept() {
@@ -146,10 +148,14 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The first listener that would not serve a newcomer now, and why.
+    /// The first listener that would not serve a new client now, and why.
     pub(super) fn unready(&self) -> Option<(&str, String)> {
         (0..self.listeners.len()).find_map(|index| {
             let slot = &self.listeners[index];
+            // Whoever asks for this at the admin interface has been let in there.
+            if !slot.settings.protocol.serves_clients() {
+                return None;
+            }
             let why = match slot.gate {
                 _ if self.is_full(index) => Stall::Full { limit: self.limit_of(slot) }.to_string(),
                 Gate::Stalled(stall) => stall.to_string(),
@@ -164,9 +170,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// Most connections that a listener may hold.
     fn limit_of(&self, slot: &Slot<K::Listener>) -> u32 {
-        let whole =
-            if slot.settings.protocol.serves_clients() { self.connections_max } else { self.admin_max };
-        slot.settings.connections_max.map_or(whole, |own| own.min(whole))
+        let own = slot.settings.connections_max;
+        if slot.settings.protocol.serves_clients() {
+            own.map_or(self.connections_max, |own| own.min(self.connections_max))
+        } else {
+            with_reserve(own).min(self.admin_max)
+        }
     }
 
     fn is_full(&self, index: usize) -> bool {
@@ -193,10 +202,11 @@ impl<K: Kernel> Reactor<K> {
             Some(_) => State::Handshaking,
             None => State::Open,
         };
-        let (state, session) = match slot.settings.protocol {
+        let protocol = slot.settings.protocol;
+        let (state, session) = match protocol {
             Protocol::Echo => (State::Open, None),
             Protocol::Resp => (opening, Some(Session::Resp(Resp::new(self.now)))),
-            Protocol::Http => (opening, Some(Session::Http(http::Decoder::default()))),
+            Protocol::Http => (opening, Some(Session::Http(Http::new(self.now)))),
         };
         if slot.settings.protocol.serves_clients() {
             self.clients += 1;
@@ -218,6 +228,9 @@ impl<K: Kernel> Reactor<K> {
                 session: session.map(Box::new),
             },
         );
+        if protocol == Protocol::Http {
+            self.on_admin_opened(key, index);
+        }
         if let Err(fault) = watched {
             return self.fail(key, fault, Detector::Policy);
         }

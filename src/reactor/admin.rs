@@ -1,21 +1,43 @@
-//! The admin interface: requests in, answers from the table and the counters out.
+//! The admin interface: requests in, answers out, and the clients do not wait for either.
+//!
+//! Who has asked waits in one queue: connections with a request or with an answer that is not finished, and questions
+//! of the supervisor. Each turn does a bounded amount of work for all of them together, a share for each before the
+//! next has its turn. What is over that waits as a cursor ([`Page`]) and goes on next turn; so does an answer that its
+//! reader does not take. A connection is not read while it has a request: its socket holds what it asks next.
+//!
+//! `page` produces the long answers, `places` has who makes way when all places are taken.
+
+mod page;
+mod places;
 
 use super::Reactor;
-use super::entry::{Connection, Session};
 use super::posted::Effect;
 use crate::audit::Anomaly;
+use crate::config::settings::Hosts;
+use crate::conn::Input;
 use crate::end::{Detector, Reason};
-use crate::metrics::{AuditGauges, Gauges, ListenerGauges, TCP_STATES, prometheus};
-use crate::net::{Address, Kernel};
-use crate::proto::http::{Method, Request, Response, Status};
+use crate::fellows::{Answer, Part, Question, ToSupervisor};
+use crate::metrics::TCP_STATES;
+use crate::net::Kernel;
+use crate::proto::admin::{Route, crowded, route};
+use crate::proto::http::{self, CONTINUE, Decoder, Framing, Method, Request, Response, Status};
 use crate::proto::resp;
 use crate::table::Key;
+use crate::time::Instant;
+use indexmap::IndexSet;
+use page::Page;
+pub use places::admin_connections_max;
+pub(super) use places::with_reserve;
 use serde_json::json;
+use std::collections::VecDeque;
 
-/// Connections listed unless the query asks for another number, and at most: the list is made in one turn,
-/// and nobody else is served meanwhile.
-const LIST_DEFAULT: usize = 1_000;
-const LIST_MAX: usize = 10_000;
+/// Work done in one turn for all who ask together, in bytes of answers; what costs anything else is put in bytes that
+/// cost as much. It takes less than half a millisecond.
+const WORK_PER_TURN: usize = 64 * 1024;
+/// Work done for one of them before the next has its turn.
+const SHARE: usize = 16 * 1024;
+/// To understand a request, and to send what answers it.
+const REQUEST_WORK: usize = 512;
 
 const INDEX: &str = "linger admin interface\n\n\
     GET  /metrics                  Prometheus text\n\
@@ -25,71 +47,334 @@ const INDEX: &str = "linger admin interface\n\n\
     GET  /audit                    JSON; the last audit of the kernel's sockets\n\
     POST /connections/{key}/end    ends one connection; the key is from the list\n";
 
+/// Who uses the interface.
+#[derive(Default)]
+pub(super) struct Admin {
+    /// Those who have asked and are not answered yet, each once.
+    queue: VecDeque<Asker>,
+    /// The connections of the interface.
+    open: IndexSet<Key>,
+}
+
+/// One who has asked.
+enum Asker {
+    Connection(Key),
+    Supervisor(Box<Job>),
+}
+
+/// A question of the supervisor.
+struct Job {
+    question: Question,
+    /// What is being produced for it, once that has begun.
+    page: Option<Page>,
+}
+
+/// What the interface remembers of one connection.
+pub(super) struct Http {
+    decoder: Decoder,
+    stage: Stage,
+    /// It is in the queue.
+    queued: bool,
+    /// When it was accepted, or had its last answer.
+    used: Instant,
+    /// It has a place only until it was answered once: all others are taken.
+    reserve: bool,
+}
+
+/// Where a connection is, from request to request.
+enum Stage {
+    /// It has not asked for anything that it has not got.
+    Idle,
+    /// Its input may have a whole request.
+    Asking,
+    /// It is being answered; the next request waits.
+    Taking(Box<Reply>),
+}
+
+/// An answer that is produced as it is taken.
+struct Reply {
+    request: Request,
+    page: Page,
+    /// `None`: not even its head was written.
+    framing: Option<Framing>,
+}
+
+/// What follows for a connection from what was done for it.
+enum Then {
+    GoOn(Stage),
+    /// It is parted from. `told`: it may still be sending, and has to have what it was told before its socket goes.
+    Part {
+        reason: Reason,
+        told: bool,
+    },
+}
+
+impl Http {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { decoder: Decoder::default(), stage: Stage::Idle, queued: false, used: now, reserve: false }
+    }
+
+    /// Whether nothing that it has asked for is outstanding.
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
+    pub(super) const fn is_queued(&self) -> bool {
+        self.queued
+    }
+}
+
+impl Admin {
+    /// Those who wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// A question of the supervisor.
+    pub(super) fn ask(&mut self, question: Question) {
+        self.queue.push_back(Asker::Supervisor(Box::new(Job { question, page: None })));
+    }
+}
+
 impl<K: Kernel> Reactor<K> {
-    /// Serves requests; the rest of a partial one is kept.
+    /// Takes what was received, or goes on where output was in the way: both wait for their turn.
     pub(super) fn serve_http(&mut self, key: Key, fresh: &[u8]) {
         let mut held = self.take_queue(key);
         held.push(fresh);
-        let mut replies = std::mem::take(&mut self.replies);
-        let mut input = held.as_slice();
-        while let Some(conn) = self.table.get_mut(key)
-            && conn.life.state().cause().is_none()
-            && !conn.paused
+        self.keep_input(key, held, resp::Decoder::default());
+        let Some(http) = self.http(key) else { return };
+        if http.is_idle() {
+            http.stage = Stage::Asking;
+        }
+        self.queue_asker(key);
+    }
+
+    fn http(&mut self, key: Key) -> Option<&mut Http> {
+        self.table.get_mut(key).and_then(|conn| conn.http_mut())
+    }
+
+    fn queue_asker(&mut self, key: Key) {
+        if let Some(http) = self.http(key)
+            && !http.queued
         {
-            let Some(Session::Http(decoder)) = conn.session.as_deref_mut() else { break };
-            match decoder.next_request(&mut input) {
-                Ok(Some(request)) => {
-                    self.apply(key, crate::conn::Input::Opened);
-                    self.respond(&request, Some(key)).write(&request, &mut replies);
-                    self.write(key, &replies);
-                    replies.clear();
-                    if !request.keep_alive {
-                        // RFC 9112 9.6: after the last response it is the server that closes, and a client of
-                        // HTTP/1.0 may read until it does. Only output that has not left yet is waited for.
-                        let owing = self.table.get(key).is_some_and(|conn| conn.owed() > 0);
-                        self.part(key, Reason::PeerGoodbye, Detector::Protocol, owing);
-                    }
+            http.queued = true;
+            self.admin.queue.push_back(Asker::Connection(key));
+        }
+    }
+
+    /// Serves those who have asked, as far as a turn allows.
+    pub(super) fn serve_admin(&mut self) {
+        let mut left = WORK_PER_TURN;
+        while left > 0
+            && let Some(asker) = self.admin.queue.pop_front()
+        {
+            let share = left.min(SHARE);
+            let work = match asker {
+                Asker::Connection(key) => self.serve_asker(key, share),
+                Asker::Supervisor(job) => self.serve_job(job, share),
+            };
+            left = left.saturating_sub(work);
+        }
+    }
+
+    /// Serves a connection until it has all it asked for, its share of the turn is spent, or it has to take output
+    /// first. Gives the work.
+    fn serve_asker(&mut self, key: Key, share: usize) -> usize {
+        let Some(conn) = self.table.get_mut(key) else { return 0 };
+        let (over, paused) = (conn.life.state().cause().is_some(), conn.paused);
+        let Some(http) = conn.http_mut() else { return 0 };
+        http.queued = false;
+        if over {
+            // What it still has asked for is nobody's; its end of file is to be read.
+            http.stage = Stage::Idle;
+            self.forget_input(key);
+            self.post_resume(key);
+            return 0;
+        }
+        if paused {
+            return 0;
+        }
+        let (mut decoder, reserve) = (http.decoder, http.reserve);
+        let mut then = Then::GoOn(std::mem::replace(&mut http.stage, Stage::Idle));
+        let mut held = self.take_queue(key);
+        let mut out = std::mem::take(&mut self.replies);
+        let mut work = 0;
+        while work < share
+            && let Then::GoOn(stage @ (Stage::Asking | Stage::Taking(_))) = then
+        {
+            then = match stage {
+                Stage::Idle => Then::GoOn(Stage::Idle),
+                Stage::Taking(reply) => self.go_on(key, reply, share - work, &mut work, &mut out),
+                Stage::Asking => {
+                    work += REQUEST_WORK;
+                    let mut input = held.as_slice();
+                    let next = decoder.next_request(&mut input);
+                    let used = held.len() - input.len();
+                    held.consume(used);
+                    let more_of_it = decoder.body_left() > held.len();
+                    self.on_request(key, next, more_of_it, reserve, &mut work, &mut out)
                 }
-                Ok(None) => break,
-                Err(rejected) => {
-                    rejected.write(&mut replies);
-                    self.write(key, &replies);
-                    replies.clear();
-                    self.part(key, rejected.protocol_error().reason, Detector::Protocol, true);
+            };
+        }
+        if matches!(then, Then::Part { .. }) {
+            // What follows the last request is nobody's; kept, it would grow until the deadline.
+            held.consume(held.len());
+        }
+        self.keep_input(key, held, resp::Decoder::default());
+        self.write(key, &out);
+        out.clear();
+        self.replies = out;
+        self.after_serving(key, decoder, then);
+        work
+    }
+
+    /// Puts away what a connection is to go on with, and sees to it that it does.
+    fn after_serving(&mut self, key: Key, decoder: Decoder, then: Then) {
+        let now = self.now;
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let (owing, paused, unread) = (conn.owed() > 0, conn.paused, conn.reading.pending());
+        let Some(http) = conn.http_mut() else { return };
+        http.decoder = decoder;
+        match then {
+            // RFC 9112 9.6: after the last response it is the server that closes, and a client of HTTP/1.0 may read
+            // until it does. Only what has not arrived yet is waited for.
+            Then::Part { reason, told } => self.part(key, reason, Detector::Protocol, owing || told),
+            Then::GoOn(Stage::Idle) => {
+                http.used = now;
+                if unread && !paused {
+                    self.post_resume(key);
+                }
+            }
+            Then::GoOn(stage) => {
+                http.stage = stage;
+                if !paused {
+                    self.queue_asker(key);
                 }
             }
         }
-        // What follows the last request is nobody's; kept, it would grow until the deadline.
-        let over = self.table.get(key).is_none_or(|conn| conn.life.state().cause().is_some());
-        let rest = if over { 0 } else { input.len() };
-        held.consume(held.len() - rest);
-        self.keep_input(key, held, resp::Decoder::default());
-        self.replies = replies;
+    }
+
+    fn on_request(
+        &mut self,
+        key: Key,
+        next: Result<Option<Request>, http::Rejected>,
+        more_of_it: bool,
+        reserve: bool,
+        work: &mut usize,
+        out: &mut Vec<u8>,
+    ) -> Then {
+        let mut request = match next {
+            Ok(Some(request)) => request,
+            Ok(None) => return Then::GoOn(Stage::Idle),
+            Err(rejected) => {
+                rejected.write(out);
+                return Then::Part { reason: rejected.protocol_error().reason, told: true };
+            }
+        };
+        self.apply(key, Input::Opened);
+        let listener = self.table.get(key).map(|conn| Self::listener_of(&self.listeners, conn));
+        let routed = listener.map_or(Ok(Route::Index), |own| route(&request, &own.access.hosts, INDEX));
+        let routed =
+            routed.and_then(|route| if reserve && !route.is_vital() { Err(crowded()) } else { Ok(route) });
+        request.keep_alive &= !reserve;
+        let told = more_of_it || request.expects_continue;
+        let response = match routed {
+            Ok(route) => {
+                if request.expects_continue {
+                    out.extend_from_slice(CONTINUE);
+                }
+                match self.begin(route, Some(key)) {
+                    Begun::Whole(response) => response,
+                    Begun::Page(page) if request.method == Method::Get => {
+                        let reply = Reply { request, page, framing: None };
+                        return Then::GoOn(Stage::Taking(Box::new(reply)));
+                    }
+                    // Nothing is produced to learn how long it would be.
+                    Begun::Page(page) => {
+                        let framing = page.head().write_head(&request, out);
+                        return after(framing.keeps_alive(&request), told);
+                    }
+                }
+            }
+            Err(refused) => {
+                // Refused before it was sent, a body may follow or not: nobody can tell where the next request begins.
+                request.keep_alive &= !request.expects_continue;
+                refused
+            }
+        };
+        response.write(&request, out);
+        *work += response.body.len();
+        after(request.keep_alive, told)
+    }
+
+    /// Produces more of an answer.
+    fn go_on(
+        &mut self,
+        key: Key,
+        mut reply: Box<Reply>,
+        share: usize,
+        work: &mut usize,
+        out: &mut Vec<u8>,
+    ) -> Then {
+        // Nobody takes the rest of it; what else was asked is still to be done.
+        if self.table.get(key).is_none_or(|conn| conn.is_failing()) {
+            return Then::GoOn(Stage::Asking);
+        }
+        let mut piece = String::new();
+        let done = self.produce(&mut reply.page, share, work, &mut piece);
+        let keep_alive = reply.write(piece, done, out);
+        if done { after(keep_alive, false) } else { Then::GoOn(Stage::Taking(reply)) }
     }
 
     /// `asks`: the connection that the request came on, if it is one of ours.
-    pub(super) fn respond(&mut self, request: &Request, asks: Option<Key>) -> Response<'static> {
-        // A web page can make a browser on this host send requests here; it cannot hide that it did.
-        if request.origin.is_some() {
-            return Response::text(Status::Forbidden, "requests from web pages are refused\n");
-        }
-        let reading = matches!(request.method, Method::Get | Method::Head);
-        match (reading, request.path.as_str()) {
-            (true, "/") => Response::text(Status::Ok, INDEX),
-            (true, "/metrics") => Response::metrics(self.metrics()),
-            (true, "/healthz") => Response::text(Status::Ok, "ok\n"),
-            (true, "/readyz") => self.readiness(),
-            (true, "/connections") => self.connections(request),
-            (true, "/audit") => self.audit(),
-            (false, path) if path.starts_with("/connections/") => self.end_connection(path, asks),
-            (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
-                Response::text(Status::MethodNotAllowed, "this path is for reading: use GET\n")
+    fn begin(&mut self, route: Route, asks: Option<Key>) -> Begun {
+        Begun::Whole(match route {
+            Route::Index => Response::text(Status::Ok, INDEX),
+            Route::Health => Response::text(Status::Ok, "ok\n"),
+            Route::Ready => self.readiness(),
+            Route::Audit => self.audit(),
+            Route::End(name) => self.end_connection(&name, asks),
+            Route::Metrics => return Begun::Page(Page::metrics()),
+            Route::Connections(query) => return Begun::Page(Page::list(query)),
+        })
+    }
+
+    /// Answers the supervisor: a page of a list, or as much as its share of the turn allows of anything else.
+    fn serve_job(&mut self, mut job: Box<Job>, share: usize) -> usize {
+        let mut work = REQUEST_WORK;
+        let page = match job.page.take() {
+            Some(page) => Ok(page),
+            None => match route(&request_of(&job.question), &Hosts::Any, INDEX) {
+                Ok(Route::Connections(query)) => Ok(Page::rows(query, job.question.from, job.question.rows)),
+                Ok(route) => match self.begin(route, None) {
+                    Begun::Page(page) => Ok(page),
+                    Begun::Whole(response) => Err(response),
+                },
+                Err(refused) => Err(refused),
+            },
+        };
+        let number = job.question.number;
+        let answer = match page {
+            Ok(mut page) => {
+                let mut body = String::new();
+                let done = self.produce(&mut page, share, &mut work, &mut body);
+                let part = page.part(done);
+                if part == Part::More {
+                    job.page = Some(page);
+                    self.admin.queue.push_back(Asker::Supervisor(job));
+                }
+                Answer { number, status: Status::Ok.code(), body, part }
             }
-            (true, path) if path.starts_with("/connections/") => {
-                Response::text(Status::MethodNotAllowed, "ending a connection is an action: use POST\n")
+            Err(response) => {
+                work += response.body.len();
+                let (status, body) = (response.status.code(), response.body.into_owned());
+                Answer { number, status, body, part: Part::Last }
             }
-            (_, path) => Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}")),
+        };
+        if let Some(fellows) = &mut self.fellows {
+            fellows.tell(&ToSupervisor::Answer(answer));
         }
+        work
     }
 
     fn readiness(&self) -> Response<'static> {
@@ -104,155 +389,12 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    fn metrics(&mut self) -> String {
-        self.watch_queues();
-        let hub = self.hub.gauges();
-        let listeners = self.listeners.iter().map(|slot| ListenerGauges {
-            name: &slot.settings.name,
-            protocol: slot.settings.protocol.name(),
-            connections: slot.connections,
-            queue: slot.queue(),
-            stalled: slot.stalled_since.is_some(),
-        });
-        let gauges = Gauges {
-            census: self.census(),
-            connections_max: self.connections_max,
-            identities: hub.identities,
-            channels: hub.channels,
-            patterns: hub.patterns,
-            listeners: listeners.collect(),
-            audit: self.audits.last().map(|past| AuditGauges {
-                age_seconds: self.now.since(past.at).as_secs_f64(),
-                seconds: past.took.as_secs_f64(),
-                step_seconds_max: self.audits.step_max().as_secs_f64(),
-                tallies: &past.outcome.tallies,
-            }),
-            uptime_seconds: self.now.since(self.started).as_secs_f64(),
-            draining: self.drain.is_some(),
-            relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
-        };
-        prometheus(&self.counters, &gauges)
-    }
-
-    /// The connections that pass the filters of the query.
-    fn connections(&self, request: &Request) -> Response<'static> {
-        let limit = match list_limit(request) {
-            Ok(limit) => limit,
-            Err(why) => return Response::text(Status::BadRequest, why),
-        };
-        let mut listed = Vec::new();
-        let mut matched = 0usize;
-        for (key, conn) in self.table.iter() {
-            let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
-            let identity = identity.map(String::from_utf8_lossy);
-            if !self.is_wanted(request, conn, identity.as_deref()) {
-                continue;
-            }
-            matched += 1;
-            if listed.len() < limit {
-                listed.push(self.listed(key, conn, identity.as_deref()));
-            }
-        }
-        let body = json!({ "matched": matched, "listed": listed.len(), "connections": listed });
-        Response::json(Status::Ok, format!("{body}\n"))
-    }
-
-    /// Whether a connection passes the filters of a request for the list.
-    fn is_wanted(&self, request: &Request, conn: &Connection<K::Stream>, identity: Option<&str>) -> bool {
-        let is = |name: &str, value: &str| request.query_value(name).is_none_or(|wanted| wanted == value);
-        let peer = conn.peer.address();
-        let from = |wanted: &str| {
-            peer.is_some_and(|peer| peer.to_string() == wanted || peer.ip().to_string() == wanted)
-        };
-        is("listener", &Self::listener_of(&self.listeners, conn).name)
-            && is("state", conn.life.state().name())
-            && is("identity", identity.unwrap_or_default())
-            && request.query_value("peer").is_none_or(from)
-    }
-
-    /// A row of the list.
-    fn listed(&self, key: Key, conn: &Connection<K::Stream>, identity: Option<&str>) -> serde_json::Value {
-        json!({
-            "key": self.name_of(key),
-            "id": identity,
-            "peer": conn.peer.to_string(),
-            "listener": Self::listener_of(&self.listeners, conn).name,
-            "state": conn.life.state().name(),
-            "age_s": self.now.since(conn.life.accepted()).as_secs_f64(),
-            "silence_s": self.now.since(conn.life.heard()).as_secs_f64(),
-            "bytes_in": conn.life.bytes_in,
-            "bytes_out": conn.life.bytes_out,
-            "queue_bytes": conn.owed(),
-            "reading_paused": conn.paused,
-        })
-    }
-
-    /// What the last audit found.
-    fn audit(&self) -> Response<'static> {
-        let Some(past) = self.audits.last() else {
-            let interval = self.settings.audit.interval.map(|interval| interval.as_secs_f64());
-            return Response::json(
-                Status::Ok,
-                format!("{}\n", json!({ "age_s": null, "interval_s": interval })),
-            );
-        };
-        let name = |listener: usize| self.listeners[listener].settings.name.as_str();
-        let listeners: Vec<_> = (past.outcome.tallies.iter().enumerate())
-            .filter(|(listener, _)| matches!(self.listeners[*listener].address, Address::Tcp { .. }))
-            .map(|(listener, tally)| {
-                let states: serde_json::Map<_, _> = TCP_STATES
-                    .iter()
-                    .map(|&(state, name)| (name.to_owned(), tally.states[state].into()))
-                    .collect();
-                json!({
-                    "listener": name(listener),
-                    "states": states,
-                    "unsent_bytes": tally.unsent_bytes,
-                    "unread_bytes": tally.unread_bytes,
-                })
-            })
-            .collect();
-        let anomalies: serde_json::Map<_, _> = Anomaly::ALL
-            .iter()
-            .map(|&anomaly| (anomaly.name().to_owned(), past.outcome.present[anomaly as usize].into()))
-            .collect();
-        let examples: Vec<_> = past
-            .outcome
-            .examples
-            .iter()
-            .map(|found| {
-                json!({
-                    "kind": found.anomaly.name(),
-                    "listener": name(found.listener),
-                    "peer": found.peer.to_string(),
-                    "key": found.key.map(|key| self.name_of(key)),
-                    "audits": found.audits,
-                })
-            })
-            .collect();
-        let body = json!({
-            "age_s": self.now.since(past.at).as_secs_f64(),
-            "interval_s": self.settings.audit.interval.map(|interval| interval.as_secs_f64()),
-            "took_s": past.took.as_secs_f64(),
-            "slice_max_s": self.audits.step_max().as_secs_f64(),
-            "sockets": past.outcome.rows,
-            "listeners": listeners,
-            "anomalies": anomalies,
-            "found": examples,
-        });
-        Response::json(Status::Ok, format!("{body}\n"))
-    }
-
     /// Posts the ending of one connection. A key whose generation is gone ends nobody.
-    fn end_connection(&mut self, path: &str, asks: Option<Key>) -> Response<'static> {
-        let Some(text) = path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/end")) else {
-            return Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}"));
-        };
-        let Ok(key) = text.parse::<Key>() else {
-            return Response::text(
-                Status::BadRequest,
-                format!("{text:?} is not a key: it has the form 17-4711, as /connections lists it\n"),
-            );
+    /// `asks`: the connection that the request came on, if it is one of ours.
+    fn end_connection(&mut self, name: &str, asks: Option<Key>) -> Response<'static> {
+        let Ok(key) = name.parse::<Key>() else {
+            let text = format!("{name:?} is not a key: it has the form 17-4711, as /connections lists it\n");
+            return Response::text(Status::BadRequest, text);
         };
         if self.table.get(key).is_none() {
             let name = self.name_of(key);
@@ -273,18 +415,50 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-/// How many connections a request wants listed.
-///
-/// # Errors
-/// What of its query is not understood.
-fn list_limit(request: &Request) -> Result<usize, String> {
-    let known = ["limit", "listener", "state", "identity", "peer"];
-    if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-        return Err(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
+/// A question as the request that it came from.
+fn request_of(question: &Question) -> Request {
+    Request {
+        method: if question.act { Method::Post } else { Method::Get },
+        path: question.path.clone(),
+        query: question.query.clone(),
+        host: String::new(),
+        origin: None,
+        keep_alive: true,
+        chunks: true,
+        expects_continue: false,
     }
-    match request.query_value("limit").map(str::parse) {
-        None => Ok(LIST_DEFAULT),
-        Some(Ok(limit)) if limit <= LIST_MAX => Ok(limit),
-        Some(_) => Err(format!("limit must be a number up to {LIST_MAX}\n")),
+}
+
+/// How an answer begins.
+enum Begun {
+    Whole(Response<'static>),
+    Page(Page),
+}
+
+/// What follows an answer.
+const fn after(keep_alive: bool, told: bool) -> Then {
+    if keep_alive { Then::GoOn(Stage::Asking) } else { Then::Part { reason: Reason::PeerGoodbye, told } }
+}
+
+impl Reply {
+    /// Appends a piece; `done`: the last. Whether the connection goes on after it.
+    fn write(&mut self, piece: String, done: bool, out: &mut Vec<u8>) -> bool {
+        let head = self.page.head();
+        match self.framing {
+            // It is whole: its length is known.
+            None if done => {
+                Response { body: piece.into(), ..head }.write(&self.request, out);
+                self.request.keep_alive
+            }
+            framing => {
+                let framing = framing.unwrap_or_else(|| head.write_head(&self.request, out));
+                self.framing = Some(framing);
+                framing.write(piece.as_bytes(), out);
+                if done {
+                    framing.finish(out);
+                }
+                framing.keeps_alive(&self.request)
+            }
+        }
     }
 }

@@ -91,6 +91,7 @@ impl<K: Kernel> Reactor<K> {
             || !self.posted.is_empty()
             || !self.resume.is_empty()
             || !self.flush.is_empty()
+            || self.admin.waiting() > 0
             || self.listeners.iter().any(|slot| slot.gate == Gate::Open);
         if work {
             return Some(Duration::ZERO);

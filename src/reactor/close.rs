@@ -74,6 +74,8 @@ impl<K: Kernel> Reactor<K> {
         slot.connections -= 1;
         if slot.settings.protocol.serves_clients() {
             self.clients -= 1;
+        } else {
+            self.admin.on_closed(key);
         }
         self.counters.ended(&end);
         let held = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));

@@ -399,7 +399,7 @@ impl<K: Kernel> Reactor<K> {
             let Some(conn) = self.table.get_mut(key) else { continue };
             conn.resume_posted = false;
             conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
-            if !conn.paused && conn.io.as_ref().is_some_and(|io| !io.input.is_empty()) {
+            if !conn.paused && conn.has_work() {
                 let protocol = Self::listener_of(&self.listeners, conn).protocol;
                 self.serve(key, protocol, &[]);
             }

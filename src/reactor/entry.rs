@@ -2,6 +2,7 @@
 //!
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
+use super::admin::Http;
 use crate::buf::ByteQueue;
 use crate::conn::liveness::Clocks;
 use crate::conn::policy::{Heartbeat, HeartbeatStyle};
@@ -9,7 +10,7 @@ use crate::conn::{Life, State};
 use crate::end::Detector;
 use crate::hub::Membership;
 use crate::net::{Fault, Interest, Peer, Readiness};
-use crate::proto::{http, resp};
+use crate::proto::resp;
 use crate::table::Occupant;
 use crate::time::{Duration, Instant};
 use crate::timer::attention::Standstill;
@@ -131,7 +132,7 @@ pub(super) enum Session {
     /// Commands.
     Resp(Resp),
     /// The admin interface.
-    Http(http::Decoder),
+    Http(Http),
 }
 
 /// A session of the command protocol.
@@ -205,11 +206,41 @@ impl<S> Connection<S> {
     /// Whether it is to be read: not while output has to move first; but that of a suspect peer does not
     /// move, and any word of it counts. The bound keeps one that falls silent again and again from piling
     /// up frames behind the pause.
+    ///
+    /// Nor while it is being answered at the admin interface: what it asks next, and its end of file, are behind that.
     pub(super) fn may_be_heard(&self) -> bool {
+        if self.http().is_some_and(|http| !http.is_idle()) {
+            return false;
+        }
         let has_room = || self.io.as_ref().is_none_or(|io| io.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
         let heard_anyway = self.withholds() && self.reading != Reading::Failing;
         !self.paused || (heard_anyway && has_room())
+    }
+
+    /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.
+    pub(super) fn has_work(&self) -> bool {
+        self.io.as_ref().is_some_and(|io| !io.input.is_empty())
+            || self.http().is_some_and(|http| !http.is_idle())
+    }
+
+    /// Whether it is broken, and only what the peer sent before is still read.
+    pub(super) fn is_failing(&self) -> bool {
+        self.reading == Reading::Failing
+    }
+
+    pub(super) fn http(&self) -> Option<&Http> {
+        match self.session.as_deref() {
+            Some(Session::Http(http)) => Some(http),
+            Some(Session::Resp(_)) | None => None,
+        }
+    }
+
+    pub(super) fn http_mut(&mut self) -> Option<&mut Http> {
+        match self.session.as_deref_mut() {
+            Some(Session::Http(http)) => Some(http),
+            Some(Session::Resp(_)) | None => None,
+        }
     }
 
     pub(super) fn resp(&self) -> Option<&Resp> {

@@ -9,12 +9,9 @@
 use super::Reactor;
 use super::posted::{EFFECTS_HIGH, Effect};
 use crate::end::By;
-use crate::fellows::{
-    Answer, Broken, CLAIMS_HIGH, Channel, More, Question, Seat, ToSupervisor, ToWorker, Topic,
-};
+use crate::fellows::{Broken, CLAIMS_HIGH, Channel, More, Seat, ToSupervisor, ToWorker, Topic};
 use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
-use crate::proto::http::{Method, Request};
 use crate::proto::presence::Event;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -74,6 +71,16 @@ impl<S: Stream> Fellows<S> {
     /// Whether what is read of the accept queues, which all workers see, is this one's to judge.
     pub(super) const fn judges_queues(&self) -> bool {
         self.number == 1
+    }
+
+    /// From 1.
+    pub(super) const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Tells the supervisor something, with what else this turn has to tell.
+    pub(super) fn tell(&mut self, message: &ToSupervisor) {
+        self.channel.send(message);
     }
 
     /// The name of a connection among those of all workers.
@@ -313,7 +320,7 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Publish { channel, payload } => {
                 self.publish(&channel, &payload);
             }
-            ToWorker::Ask(question) => self.answer_fellow(question),
+            ToWorker::Ask(question) => self.admin.ask(question),
         }
     }
 
@@ -333,17 +340,6 @@ impl<K: Kernel> Reactor<K> {
         let Some(key) = self.hub.channel(id).filter(beats) else { return };
         fellows.beating.swap_remove(&key);
         self.hub.vacate_channel(id);
-    }
-
-    fn answer_fellow(&mut self, question: Question) {
-        let Question { number, act, path, query } = question;
-        let method = if act { Method::Post } else { Method::Get };
-        let request = Request { method, path, query, host: String::new(), origin: None, keep_alive: true };
-        let response = self.respond(&request, None);
-        let (status, body) = (response.status.code(), response.body.into_owned());
-        if let Some(fellows) = &mut self.fellows {
-            fellows.channel.send(&ToSupervisor::Answer(Answer { number, status, body }));
-        }
     }
 }
 

@@ -46,7 +46,7 @@ impl<K: Kernel> Inspection<'_, K> {
 
     /// Effects, continuations and flushes that wait for the next turn.
     pub fn posted(&self) -> usize {
-        self.0.posted.len() + self.0.resume.len() + self.0.flush.len()
+        self.0.posted.len() + self.0.resume.len() + self.0.flush.len() + self.0.admin.waiting()
     }
 
     /// Connections.
@@ -107,6 +107,12 @@ impl<K: Kernel> Inspection<'_, K> {
         let queued = reactor.resume.iter().filter(|key| reactor.table.get(**key).is_some()).count();
         if marked != queued {
             mistakes.push(format!("{marked} connections say that they are posted, {queued} are"));
+        }
+        for (key, conn) in reactor.table.iter() {
+            let stranded = conn.http().is_some_and(|http| !http.is_idle() && !http.is_queued());
+            if stranded && !conn.paused && !conn.resume_posted {
+                mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
+            }
         }
         let of_listeners: u32 = reactor.listeners.iter().map(|slot| slot.connections).sum();
         if of_listeners as usize != reactor.table.len() {

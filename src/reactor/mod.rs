@@ -40,6 +40,8 @@ use crate::time::Instant;
 use crate::timer::Wheel;
 use crate::timer::attention::Attention;
 use accept::Gate;
+use admin::Admin;
+pub use admin::admin_connections_max;
 use audit::Audits;
 use clock::House;
 use entry::Connection;
@@ -88,6 +90,8 @@ pub struct Reactor<K: Kernel> {
     resume: VecDeque<Key>,
     /// Connections that were given output by others.
     flush: VecDeque<Key>,
+    /// Those who have asked at the admin interface.
+    admin: Admin,
     read_buffer: Box<[u8]>,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
@@ -203,6 +207,7 @@ impl<K: Kernel> Reactor<K> {
             posted: VecDeque::new(),
             resume: VecDeque::new(),
             flush: VecDeque::new(),
+            admin: Admin::default(),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
             scratch: Scratch::default(),
@@ -253,6 +258,8 @@ impl<K: Kernel> Reactor<K> {
             self.dispatch(event);
         }
         self.ready = ready;
+        // A bounded share of the turn, whoever asks for whatever there.
+        self.serve_admin();
         // After I/O, so that effects of what was read now are seen now.
         self.run_posted();
         // Behind all that happened here before it was heard.
@@ -323,14 +330,6 @@ impl<K: Kernel> Reactor<K> {
     pub const fn connections_max(&self) -> u32 {
         self.connections_max
     }
-}
-
-/// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
-pub fn admin_connections_max(settings: &Settings) -> u32 {
-    /// For `max_connections = "auto"`.
-    const AUTO: u32 = 64;
-    let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
-    admin.map(|listener| listener.connections_max.unwrap_or(AUTO)).sum()
 }
 
 /// What a token stands for.

@@ -1,6 +1,7 @@
 //! What the operator does to a running server: drain it, reload it, ask how it is.
 
 use super::accept::Gate;
+use super::entry::Connection;
 use super::{Flow, Reactor, Slot};
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::end::{Detector, Reason};
@@ -199,11 +200,16 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn census(&self) -> Census {
         let mut census = Census::default();
         for (_, conn) in self.table.iter() {
-            census.states[conn.life.state().index()] += 1;
-            census.owed_bytes += conn.owed();
-            census.paused += usize::from(conn.paused);
+            Self::count(conn, &mut census);
         }
         census
+    }
+
+    /// Counts one connection.
+    pub(super) fn count(conn: &Connection<K::Stream>, census: &mut Census) {
+        census.states[conn.life.state().index()] += 1;
+        census.owed_bytes += conn.owed();
+        census.paused += usize::from(conn.paused);
     }
 
     fn report_state(&self) {

@@ -4,7 +4,7 @@ use super::rng::Rng;
 use super::sockets::Faults;
 use super::truth::nanos;
 use crate::config::settings::{
-    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
+    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
     ServerSettings, Settings, TurnSettings,
 };
 use crate::conn::State;
@@ -123,6 +123,7 @@ fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings
         nodelay: true,
         send_buffer: if rng.chance(300_000) { Some(rng.pick(&[4096, 65_536])) } else { None },
         policy: policy(rng, protocol, duration),
+        access: Access::default(),
     }
 }
 

@@ -1,24 +1,26 @@
 //! The admin interface's connections: requests in, responses out, one at a time for each. Whoever asks waits for the
 //! workers without holding up anybody else; what the answer is stands in `questions`.
+//!
+//! When all places are taken, the connection that has been idle for longest makes way, and where none is idle a few
+//! places in reserve answer who asks whether the server is well: as in one process (`reactor/admin/places.rs`).
 
-use crate::buf::ByteQueue;
-use crate::config::settings::ListenerSettings;
-use crate::net::{
-    Accepted, Address, CloseHow, Fatal, Interest, Kernel as _, Listener as _, Received, Sent, Stream as _,
-    Token,
-};
-use crate::proto::http::{Decoder, Request, Response};
-use crate::sys::{Listener, Os, Stream};
+use super::client::Client;
+pub(super) use super::client::Served;
+use crate::config::settings::{Hosts, ListenerSettings};
+use crate::net::{Accepted, Address, Fatal, Interest, Kernel as _, Listener as _, Token};
+use crate::proto::http::Response;
+use crate::sys::{Listener, Os};
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
 
-/// Connections at once unless the settings say another number: each may have an answer of some megabytes.
+/// Connections at once unless the settings say another number, and those in reserve.
 const CLIENTS_MAX: u32 = 64;
-/// Received and not used of one connection, in bytes.
-const INPUT_MAX: usize = 128 * 1024;
+const RESERVE: usize = 4;
 /// How long nothing may move on a connection unless the settings say another time. It is never off: nothing else ends a
 /// client that does not take its answer.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a client that was refused may go on sending what it has begun to send, unless the settings say another time.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long accepting rests when something ran out.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -40,33 +42,6 @@ pub(super) struct Desk {
     retry: Instant,
 }
 
-/// One connection.
-struct Client {
-    stream: Stream,
-    input: ByteQueue,
-    output: ByteQueue,
-    decoder: Decoder,
-    stage: Stage,
-    /// Its end of file was read: it sends no more, and may still take what it has asked for.
-    eof: bool,
-    /// When it was accepted, a request was last whole, or output moved: a byte now and then is no reason to stay.
-    moved: Instant,
-}
-
-/// Where a connection is, from request to request.
-enum Stage {
-    /// Its first request is awaited.
-    Opening,
-    /// It takes its answer; once it has all of it, its next request is awaited.
-    Reading,
-    /// This request is being answered: what comes after it waits.
-    Asking(Box<Request>),
-    /// It is closed once its output is gone.
-    Closing,
-    /// It does not work any more.
-    Broken,
-}
-
 impl Desk {
     /// Opens the admin interface, if there is one.
     ///
@@ -84,11 +59,17 @@ impl Desk {
         self.settings.as_ref().zip(self.listener.as_ref().map(Listener::address))
     }
 
+    /// The names that it answers to.
+    pub(super) fn hosts(&self) -> &Hosts {
+        self.settings.as_ref().map_or(&Hosts::Any, |settings| &settings.access.hosts)
+    }
+
     /// Takes what may change while it runs.
     pub(super) fn adopt(&mut self, new: Option<&ListenerSettings>) {
         if let (Some(own), Some(new)) = (&mut self.settings, new) {
             own.policy.clone_from(&new.policy);
             own.connections_max = new.connections_max;
+            own.access.hosts.clone_from(&new.access.hosts);
         }
     }
 
@@ -104,25 +85,34 @@ impl Desk {
 
     /// When to close a connection on which nothing moves until then.
     fn deadline(&self, client: &Client) -> Instant {
-        let bounds = self.settings.as_ref().map(|settings| &settings.policy.bounds);
-        let idle = bounds.and_then(|bounds| bounds.idle_timeout).unwrap_or(IDLE);
-        let timeout = match client.stage {
-            Stage::Opening => bounds.and_then(|bounds| bounds.handshake_timeout).or(Some(idle)),
-            // The workers have a deadline of their own.
-            Stage::Asking(_) => None,
-            Stage::Reading | Stage::Closing | Stage::Broken => Some(idle),
-        };
-        timeout.map_or(Instant::NEVER, |timeout| client.moved + timeout)
+        let policy = self.settings.as_ref().map(|settings| &settings.policy);
+        let idle = policy.and_then(|policy| policy.bounds.idle_timeout).unwrap_or(IDLE);
+        let opening = policy.and_then(|policy| policy.bounds.handshake_timeout).unwrap_or(idle);
+        client.deadline(opening, idle, policy.map_or(LINGER, |policy| policy.parting.linger))
     }
 
-    /// Accepts whom there is room for.
-    pub(super) fn accept(&mut self, os: &mut Os, now: Instant) {
+    /// Accepts whom there is room for. Gives those that have asked something while another was looked for that makes
+    /// way: no edge tells of that any more.
+    pub(super) fn accept(&mut self, os: &mut Os, now: Instant) -> Vec<ClientId> {
+        let mut asked = Vec::new();
         if self.retry <= now {
             (self.ready, self.retry) = (true, Instant::NEVER);
         }
-        let max = self.settings.as_ref().and_then(|settings| settings.connections_max).unwrap_or(CLIENTS_MAX);
-        while self.ready && self.clients.len() < max as usize {
-            let Some(listener) = &mut self.listener else { return };
+        let own = self.settings.as_ref().and_then(|settings| settings.connections_max);
+        let places = own.unwrap_or(CLIENTS_MAX) as usize;
+        while self.ready {
+            let Some(listener) = &mut self.listener else { return asked };
+            if self.clients.len() >= places + RESERVE {
+                // One that comes after this look brings an edge of its own.
+                if listener.queue().is_some_and(|queue| queue.length == 0) {
+                    self.ready = false;
+                    return asked;
+                }
+                if !self.end_longest_idle(None, &mut asked) {
+                    return asked;
+                }
+                continue;
+            }
             match listener.try_accept() {
                 Accepted::Stream(stream, _) => {
                     self.last = self.last.wrapping_add(1);
@@ -130,6 +120,9 @@ impl Desk {
                     // Where the kernel does not watch it, it is closed again.
                     if os.watch(&stream, token, Interest::ReadWrite).is_ok() {
                         self.clients.insert(self.last, Client::new(stream, now));
+                        let crowded = self.clients.len() > places;
+                        let reserve = crowded && !self.end_longest_idle(Some(self.last), &mut asked);
+                        self.clients[&self.last].reserve = reserve;
                     }
                 }
                 Accepted::WouldBlock => self.ready = false,
@@ -139,28 +132,61 @@ impl Desk {
                 }
             }
         }
+        asked
+    }
+
+    /// Closes the connection that has been idle for longest, but not that of `newcomer`.
+    fn end_longest_idle(&mut self, newcomer: Option<ClientId>, asked: &mut Vec<ClientId>) -> bool {
+        loop {
+            let others =
+                self.clients.iter().filter(|(id, client)| Some(**id) != newcomer && client.is_idle());
+            let others = others.filter(|(id, _)| !asked.contains(id));
+            let Some((&id, _)) = others.min_by_key(|(_, client)| client.moved()) else { return false };
+            if self.clients[&id].has_asked() {
+                asked.push(id);
+            } else {
+                self.close(id);
+                return true;
+            }
+        }
     }
 
     /// Moves what can be moved on a connection. Gives its next request, if it has one now.
-    pub(super) fn serve(&mut self, id: ClientId, now: Instant) -> Option<Request> {
-        let client = self.clients.get_mut(&id)?;
-        let request = client.serve(now);
+    pub(super) fn serve(&mut self, id: ClientId, now: Instant) -> Served {
+        let Some(client) = self.clients.get_mut(&id) else { return Served::All };
+        let served = client.serve(now);
         if client.is_over() {
             self.close(id);
         }
-        request
+        served
+    }
+
+    /// Whether only questions about the server's health are answered on a connection.
+    pub(super) fn is_reserve(&self, id: ClientId) -> bool {
+        self.clients.get(&id).is_some_and(|client| client.reserve)
     }
 
     /// Answers the request of a connection, if it is still there. The caller serves it on.
-    pub(super) fn answer(&mut self, id: ClientId, response: &Response<'_>) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
-        if let Stage::Asking(request) = std::mem::replace(&mut client.stage, Stage::Reading) {
-            let mut bytes = Vec::new();
-            response.write(&request, &mut bytes);
-            client.output.push(&bytes);
-            if !request.keep_alive {
-                client.stage = Stage::Closing;
-            }
+    pub(super) fn answer(&mut self, id: ClientId, response: &Response<'_>, refused: bool) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.answer(response, refused);
+        }
+    }
+
+    /// Whether a connection takes more of its answer now; `None` if it is gone.
+    pub(super) fn has_room(&self, id: ClientId) -> Option<bool> {
+        self.clients.get(&id).map(Client::has_room)
+    }
+
+    /// Output that waits for a connection, in bytes.
+    pub(super) fn owed(&self, id: ClientId) -> usize {
+        self.clients.get(&id).map_or(0, Client::owed)
+    }
+
+    /// A piece of the answer to the request of a connection; `head` has what is before the first. The caller serves it on.
+    pub(super) fn piece(&mut self, id: ClientId, head: &Response<'_>, piece: &str, done: bool) {
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.piece(head, piece, done);
         }
     }
 
@@ -175,99 +201,8 @@ impl Desk {
     }
 
     fn close(&mut self, id: ClientId) {
-        let Some(mut client) = self.clients.swap_remove(&id) else { return };
-        // Unread input would turn the close into a reset, and take the answer along.
-        client.read();
-        let how = if !client.output.is_empty() {
-            // What it does not take for so long it will not take.
-            CloseHow::Reset
-        } else if client.eof {
-            CloseHow::Plain
-        } else {
-            CloseHow::Linger2
-        };
-        client.stream.close(how);
-    }
-}
-
-impl Client {
-    fn new(stream: Stream, now: Instant) -> Self {
-        let (input, output) = (ByteQueue::default(), ByteQueue::default());
-        let decoder = Decoder::default();
-        Self { stream, input, output, decoder, stage: Stage::Opening, eof: false, moved: now }
-    }
-
-    /// Whether it has been served to its end. To be asked after [`serve`](Self::serve), which takes what whole requests
-    /// there are.
-    fn is_over(&self) -> bool {
-        match self.stage {
-            Stage::Opening | Stage::Reading => self.eof && self.output.is_empty(),
-            Stage::Asking(_) => false,
-            Stage::Closing => self.output.is_empty(),
-            Stage::Broken => true,
-        }
-    }
-
-    /// Moves what can be moved. Gives its next request, if that is whole and the one before is done with.
-    fn serve(&mut self, now: Instant) -> Option<Request> {
-        self.read();
-        self.flush(now);
-        if !matches!(self.stage, Stage::Opening | Stage::Reading) || !self.output.is_empty() {
-            return None;
-        }
-        let mut input = self.input.as_slice();
-        let next = self.decoder.next_request(&mut input);
-        let used = self.input.len() - input.len();
-        self.input.consume(used);
-        match next {
-            Ok(Some(request)) => {
-                self.moved = now;
-                self.stage = Stage::Asking(Box::new(request.clone()));
-                Some(request)
-            }
-            Ok(None) => None,
-            Err(rejected) => {
-                let mut bytes = Vec::new();
-                rejected.write(&mut bytes);
-                self.output.push(&bytes);
-                self.stage = Stage::Closing;
-                self.flush(now);
-                None
-            }
-        }
-    }
-
-    fn read(&mut self) {
-        let mut buffer = [0; 4096];
-        while !self.eof && self.input.len() < INPUT_MAX {
-            match self.stream.recv(&mut buffer) {
-                Received::Bytes(length) => self.input.push(&buffer[..length]),
-                Received::WouldBlock => return,
-                Received::Interrupted => {}
-                Received::Eof => self.eof = true,
-                Received::Failed(_) => {
-                    self.eof = true;
-                    self.output.reset(0);
-                    self.stage = Stage::Broken;
-                }
-            }
-        }
-    }
-
-    fn flush(&mut self, now: Instant) {
-        while !self.output.is_empty() {
-            match self.stream.send(self.output.as_slice()) {
-                Sent::Bytes(length) => {
-                    self.moved = now;
-                    self.output.consume(length);
-                }
-                Sent::WouldBlock => return,
-                Sent::Interrupted => {}
-                Sent::Failed(_) => {
-                    self.output.reset(0);
-                    self.stage = Stage::Broken;
-                }
-            }
+        if let Some(client) = self.clients.swap_remove(&id) {
+            client.close();
         }
     }
 }

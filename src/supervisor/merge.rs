@@ -21,6 +21,9 @@ const LARGEST: &[&str] = &[
     "linger_uptime_seconds",
 ];
 
+/// Of a page that is written piece by piece, about so much at once.
+const PIECE_BYTES: usize = 16 * 1024;
+
 /// Values, by a name with its labels.
 type Series = IndexMap<String, f64>;
 
@@ -38,7 +41,7 @@ impl Together {
     fn of(name: &str, kind: &str) -> Self {
         match kind {
             _ if LARGEST.contains(&name) => Self::Largest,
-            "counter" => Self::Counted,
+            "counter" | "histogram" => Self::Counted,
             _ => Self::Sum,
         }
     }
@@ -81,23 +84,22 @@ struct Family {
 pub(super) struct Page(IndexMap<String, Family>);
 
 impl Page {
-    /// Reads a page that a worker wrote; what is not understood is left out.
-    fn read(text: &str) -> Self {
-        let mut page = Self::default();
+    /// Reads what a worker wrote, lines of a page; what is not understood is left out.
+    pub(super) fn read(&mut self, text: &str) {
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
-                help.clone_into(&mut page.family(name).help);
+                help.clone_into(&mut self.family(name).help);
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').unwrap_or((rest, ""));
-                kind.clone_into(&mut page.family(name).kind);
+                kind.clone_into(&mut self.family(name).kind);
             } else if let Some((series, value)) = line.rsplit_once(' ')
                 && let Ok(value) = value.parse()
             {
-                page.family(name_of(series)).series.insert(series.to_owned(), value);
+                let name = self.name_of(series).to_owned();
+                self.family(&name).series.insert(series.to_owned(), value);
             }
         }
-        page
     }
 
     /// Takes in the page of one worker, but for what it has counted: that goes to its ledger.
@@ -122,8 +124,18 @@ impl Page {
     /// Adds what was counted.
     fn add(&mut self, counted: &Series) {
         for (series, value) in counted {
-            *self.family(name_of(series)).series.entry(series.clone()).or_default() += value;
+            let name = self.name_of(series).to_owned();
+            *self.family(&name).series.entry(series.clone()).or_default() += value;
         }
+    }
+
+    /// The name of the family of a series: without its labels, and for the parts of a histogram without what tells them
+    /// apart.
+    fn name_of<'a>(&self, series: &'a str) -> &'a str {
+        let name = series.split('{').next().unwrap_or(series);
+        let whole = ["_bucket", "_sum", "_count"].into_iter().find_map(|part| name.strip_suffix(part));
+        let of_histogram = |name: &&str| self.0.get(*name).is_some_and(|family| family.kind == "histogram");
+        whole.filter(of_histogram).unwrap_or(name)
     }
 
     fn family(&mut self, name: &str) -> &mut Family {
@@ -143,34 +155,55 @@ impl Page {
         self.0.get(name).map_or(0.0, |family| family.series.values().sum())
     }
 
-    /// As text.
-    pub(super) fn text(&self) -> String {
-        let mut text = String::with_capacity(16 * 1024);
+    /// As text, from the first line on.
+    pub(super) fn into_text(self) -> Text {
         // What nobody answered for has no type: it is shown again when somebody does.
-        let typed = self.0.iter().filter(|(_, family)| !family.kind.is_empty());
-        for (name, Family { help, kind, series }) in typed {
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-            for (series, value) in series {
-                // Whole numbers up to 2^53 are shown as such.
-                let _ = writeln!(text, "{series} {value}");
-            }
-        }
-        text
+        let typed = self.0.into_iter().filter(|(_, family)| !family.kind.is_empty());
+        Text { families: typed.collect::<Vec<_>>().into_iter(), series: Series::default().into_iter() }
+    }
+
+    /// All of it as text.
+    #[cfg(test)]
+    pub(super) fn text(self) -> String {
+        let (mut all, mut text) = (String::new(), self.into_text());
+        while !text.write(&mut all) {}
+        all
     }
 }
 
-/// The name of a series, without its labels.
-fn name_of(series: &str) -> &str {
-    series.split('{').next().unwrap_or(series)
+/// A page that is written piece by piece.
+pub(super) struct Text {
+    families: std::vec::IntoIter<(String, Family)>,
+    /// What is left of the one that was begun.
+    series: indexmap::map::IntoIter<String, f64>,
+}
+
+impl Text {
+    /// Appends a piece; true if it was the last.
+    pub(super) fn write(&mut self, out: &mut String) -> bool {
+        let begun = out.len();
+        while out.len() - begun < PIECE_BYTES {
+            if let Some((series, value)) = self.series.next() {
+                // Whole numbers up to 2^53 are shown as such.
+                let _ = writeln!(out, "{series} {value}");
+            } else if let Some((name, Family { help, kind, series })) = self.families.next() {
+                let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+                self.series = series.into_iter();
+            } else {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 /// The metrics of all workers, each with its number, its ledger and, where it answered, its page. Of each its
 /// connections are shown besides.
-pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Option<&'a str>)>) -> Page {
+pub(super) fn metrics(workers: Vec<(u32, &mut Ledger, Option<Page>)>) -> Page {
     let mut merged = Page::default();
     let mut connections = Vec::new();
     for (number, ledger, page) in workers {
-        if let Some(page) = page.map(Page::read) {
+        if let Some(page) = page {
             connections.push((number, page.sum("linger_connections")));
             merged.take(page, ledger);
         }
@@ -183,31 +216,6 @@ pub(super) fn metrics<'a>(workers: impl Iterator<Item = (u32, &'a mut Ledger, Op
         merged.put("linger_worker_connections", "gauge", help, &labels, value);
     }
     merged
-}
-
-/// The connections of all workers, at most `limit`: each row with its worker.
-pub(super) fn connections(
-    limit: usize,
-    answers: impl Iterator<Item = (u32, impl AsRef<str>)>,
-    unanswered: &[u32],
-) -> String {
-    let (mut matched, mut rows) = (0, Vec::new());
-    for (worker, body) in answers {
-        let Ok(mut answer) = serde_json::from_str::<Value>(body.as_ref()) else { continue };
-        matched += answer["matched"].as_u64().unwrap_or(0);
-        let Value::Array(its) = answer["connections"].take() else { continue };
-        for mut row in its {
-            if rows.len() == limit {
-                break;
-            }
-            row["worker"] = worker.into();
-            rows.push(row);
-        }
-    }
-    let body = json!({
-        "matched": matched, "listed": rows.len(), "unanswered_workers": unanswered, "connections": rows,
-    });
-    format!("{body}\n")
 }
 
 /// The audits of all workers, side by side.
@@ -231,8 +239,15 @@ mod tests {
                        # HELP linger_draining D.\n# TYPE linger_draining gauge\nlinger_draining 1\n";
 
     fn merged(ledgers: &mut [Ledger; 2], pages: [Option<&str>; 2]) -> String {
-        metrics(ledgers.iter_mut().zip(pages).zip(1..).map(|((ledger, page), number)| (number, ledger, page)))
-            .text()
+        let pages = pages.map(|text| {
+            text.map(|text| {
+                let mut page = Page::default();
+                page.read(text);
+                page
+            })
+        });
+        let each = ledgers.iter_mut().zip(pages).zip(1..);
+        metrics(each.map(|((ledger, page), number)| (number, ledger, page)).collect()).text()
     }
 
     #[test]
@@ -275,16 +290,5 @@ mod tests {
         assert!(merged(&mut ledgers, [Some(ONE), None]).contains("a_total{x=\"3\"} 5\n"));
         ledgers[0].close();
         assert!(merged(&mut ledgers, [Some(ONE), None]).contains("a_total{x=\"3\"} 6\n"));
-    }
-
-    #[test]
-    fn connections_name_their_worker() {
-        let one = r#"{"matched":3,"listed":2,"connections":[{"key":"1.0-1"},{"key":"1.1-2"}]}"#;
-        let four = r#"{"matched":3,"listed":2,"connections":[{"key":"4.0-1"},{"key":"4.1-2"}]}"#;
-        let merged: Value =
-            serde_json::from_str(&connections(3, [(1, one), (4, four)].into_iter(), &[2])).unwrap();
-        assert_eq!((&merged["matched"], &merged["listed"]), (&6.into(), &3.into()));
-        assert_eq!(merged["connections"][2], json!({ "key": "4.0-1", "worker": 4 }));
-        assert_eq!(merged["unanswered_workers"], json!([2]));
     }
 }

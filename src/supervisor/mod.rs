@@ -4,16 +4,19 @@
 //!
 //! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
 //! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `hear` what workers say; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and `merge` one answer out of
-//! many; `desk` the connections of the admin interface. A worker's side of it all is `reactor/fellows.rs`.
+//! loop; `hear` what workers say; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and
+//! `merge` one answer out of many, `lists` one that is long; `desk` the connections of the admin interface, `client`
+//! one of them. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
 //! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:
 //! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
 
+mod client;
 mod desk;
 mod hear;
 mod identities;
+mod lists;
 mod merge;
 mod questions;
 mod topics;
@@ -26,7 +29,7 @@ use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Toke
 use crate::report;
 use crate::sys::{Listener, Os};
 use crate::time::{Duration, Instant};
-use desk::{CLIENTS, ClientId, Desk};
+use desk::{CLIENTS, ClientId, Desk, Served};
 use hear::Relays;
 use identities::Identities;
 use questions::{Own, Questions};
@@ -37,8 +40,9 @@ use worker::{Life, Worker};
 const WORKERS: u64 = 1 << 32;
 const ADMIN: Token = Token(0);
 
-/// Requests of one connection of the admin interface before the others have their turn.
-const REQUESTS_PER_TURN: usize = 16;
+/// Requests of one connection of the admin interface before the others have their turn, and of all in one turn.
+const REQUESTS_AT_ONCE: usize = 16;
+const REQUESTS_PER_TURN: usize = 128;
 /// How much longer than its drain a worker may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(10);
 /// How long a worker may take that was told to end at once.
@@ -333,8 +337,13 @@ impl Supervisor {
     }
 
     fn serve_desk(&mut self) {
+        let mut left = REQUESTS_PER_TURN;
         for id in std::mem::take(&mut self.touched) {
-            self.serve_client(id);
+            if left == 0 {
+                self.touched.push(id);
+            } else {
+                left -= self.serve_client(id, left.min(REQUESTS_AT_ONCE));
+            }
         }
         let own = Own {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
@@ -344,26 +353,33 @@ impl Supervisor {
             identities_moved: self.identities.moved(),
             dropped: self.relays.dropped,
         };
-        for (id, response) in self.questions.conclude(&mut self.workers, own, self.now) {
-            self.desk.answer(id, &response);
-            self.serve_client(id);
-        }
+        // What each of them takes now makes room for more, and no edge may come for that.
+        self.touched.extend(self.questions.advance(&mut self.workers, &mut self.desk, own, self.now));
         self.desk.expire(self.now);
         // Last: what was closed above has made room, and no edge tells of that.
-        self.desk.accept(&mut self.os, self.now);
+        self.touched.extend(self.desk.accept(&mut self.os, self.now));
     }
 
-    /// Serves a connection of the admin interface until it waits for somebody, or others have their turn.
-    fn serve_client(&mut self, id: ClientId) {
-        for _ in 0..REQUESTS_PER_TURN {
-            let Some(request) = self.desk.serve(id, self.now) else { return };
-            let Some(response) = self.questions.ask(id, &request, &mut self.workers, self.now) else {
-                return;
-            };
-            self.desk.answer(id, &response);
+    /// Serves a connection of the admin interface until it waits for somebody, or others have their turn. Gives how many
+    /// requests it had.
+    fn serve_client(&mut self, id: ClientId, most: usize) -> usize {
+        for served in 0..most {
+            match self.desk.serve(id, self.now) {
+                Served::All => return served,
+                Served::More => {
+                    self.touched.push(id);
+                    return served;
+                }
+                Served::Request(request) => {
+                    if !self.questions.ask(id, &request, &mut self.workers, &mut self.desk, self.now) {
+                        return served + 1;
+                    }
+                }
+            }
         }
         // It may have more, and no edge will come for it: after the others.
         self.touched.push(id);
+        most
     }
 }
 

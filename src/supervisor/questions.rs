@@ -1,10 +1,12 @@
 //! What is asked at the admin interface, and how it is answered for all workers: who is asked, how long is waited, and
 //! what is made of the answers. A worker that does not answer in time is named, and holds up nobody.
 
-use super::desk::ClientId;
+use super::desk::{ClientId, Desk};
+use super::lists::{List, Progress};
 use super::merge;
 use super::worker::Worker;
-use crate::fellows::{Answer, Question};
+use crate::fellows::{Answer, Part, Question};
+use crate::proto::admin::{self, Route};
 use crate::proto::http::{Method, Request, Response, Status};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
@@ -12,11 +14,9 @@ use indexmap::IndexMap;
 use std::fmt::Write as _;
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
-const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Questions at once: each may bring an answer of some megabytes from every worker.
 const QUESTIONS_MAX: usize = 16;
-/// Connections listed unless the query asks for another number: as in one process.
-const LIST_DEFAULT: usize = 1_000;
 
 const INDEX: &str = "linger admin interface, of a server with several workers\n\n\
     GET  /metrics                  Prometheus text; the sum of all workers\n\
@@ -31,21 +31,38 @@ const INDEX: &str = "linger admin interface, of a server with several workers\n\
 enum About {
     Metrics,
     Readiness,
-    Connections {
-        limit: usize,
-    },
     Audit,
     /// One worker's answer is the answer.
     One,
 }
 
 /// A question that is being answered.
-struct Open {
+enum Open {
+    /// Its workers have not all answered.
+    Gathering(Gathering),
+    /// Metrics of all that have, as their reader takes them.
+    Printing { client: ClientId, text: merge::Text },
+    /// Connections, as their reader takes them.
+    Listing(List),
+}
+
+/// The answers to a question.
+struct Gathering {
     client: ClientId,
     about: About,
     asked: Vec<usize>,
-    answers: Vec<(usize, Answer)>,
+    answers: IndexMap<usize, Gathered>,
     deadline: Instant,
+}
+
+/// A worker's answer, as far as it is here.
+#[derive(Default)]
+struct Gathered {
+    status: u16,
+    body: String,
+    /// In its place, if it is about metrics.
+    page: merge::Page,
+    whole: bool,
 }
 
 /// Questions, and those that are being answered.
@@ -67,126 +84,147 @@ pub(super) struct Own {
 }
 
 impl Questions {
-    /// Takes a request: asks the workers, or answers at once.
+    /// Takes a request: asks the workers, or answers at once. True in the second case.
     pub(super) fn ask(
         &mut self,
         client: ClientId,
         request: &Request,
         workers: &mut [Worker],
+        desk: &mut Desk,
         now: Instant,
-    ) -> Option<Response<'static>> {
-        let (about, places, path) = match route(request, workers.len()) {
-            Route::Here(response) => return Some(response),
-            Route::All(about) => (about, 0..workers.len(), request.path.clone()),
-            Route::One { place, key } => (About::One, place..place + 1, format!("/connections/{key}/end")),
+    ) -> bool {
+        let routed = admin::route(request, desk.hosts(), INDEX);
+        let routed = routed.and_then(|route| {
+            if desk.is_reserve(client) && !route.is_vital() { Err(admin::crowded()) } else { Ok(route) }
+        });
+        let route = match routed.and_then(|route| self.with_room(route)) {
+            Ok(route) => route,
+            Err(refused) => {
+                desk.answer(client, &refused, true);
+                return true;
+            }
         };
-        if self.open.len() >= QUESTIONS_MAX {
-            let text = "too many questions at once; ask again\n";
-            return Some(Response::text(Status::Unavailable, text));
+        // Nothing is asked of the workers to learn how long it would be.
+        if request.method == Method::Head
+            && let Some(head) = head_of(&route)
+        {
+            desk.piece(client, &head, "", true);
+            return true;
         }
-        self.last += 1;
-        let question = Question {
-            number: self.last,
-            act: request.method == Method::Post,
-            path,
-            query: request.query.clone(),
+        let mut path = request.path.clone();
+        let (about, places) = match route {
+            Route::Index => return answered(desk, client, &Response::text(Status::Ok, INDEX)),
+            Route::Health => return answered(desk, client, &Response::text(Status::Ok, "ok\n")),
+            Route::Connections(query) => {
+                let question = self.question(request, path);
+                let list = List::new(client, question, query.limit, workers, now + ANSWER_WITHIN);
+                self.open.insert(self.last, Open::Listing(list));
+                return false;
+            }
+            Route::End(name) => match connection_named(&name, workers.len()) {
+                Some((place, key)) => {
+                    path = format!("/connections/{key}/end");
+                    (About::One, place..place + 1)
+                }
+                None => return answered(desk, client, &no_connection(&name)),
+            },
+            Route::Ready => (About::Readiness, 0..workers.len()),
+            Route::Metrics => (About::Metrics, 0..workers.len()),
+            Route::Audit => (About::Audit, 0..workers.len()),
         };
+        let question = self.question(request, path);
         let asked: Vec<_> = places.filter(|&place| workers[place].ask(&question)).collect();
         let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
-        self.open.insert(self.last, Open { client, about, asked, answers: Vec::new(), deadline });
-        None
+        let gathering = Gathering { client, about, asked, answers: IndexMap::new(), deadline };
+        self.open.insert(self.last, Open::Gathering(gathering));
+        false
+    }
+
+    /// Refuses what there is no room for. Whether the server is well is answered in any case.
+    fn with_room(&self, route: Route) -> Result<Route, Response<'static>> {
+        let asks_workers = !matches!(route, Route::Index) && !route.is_vital();
+        let busy = self.open.values().filter(|open| open.awaits_workers()).count();
+        if asks_workers && busy >= QUESTIONS_MAX {
+            let text = "too many questions at once; ask again\n";
+            return Err(Response::text(Status::Unavailable, text));
+        }
+        Ok(route)
+    }
+
+    /// The next question.
+    fn question(&mut self, request: &Request, path: String) -> Question {
+        self.last += 1;
+        let (act, query) = (request.method == Method::Post, request.query.clone());
+        Question { number: self.last, act, path, query, from: 0, rows: 0 }
     }
 
     /// A worker answers.
     pub(super) fn on_answer(&mut self, worker: usize, answer: Answer) {
-        // One that comes too late is an answer to nothing.
-        if let Some(open) = self.open.get_mut(&answer.number) {
-            open.answers.push((worker, answer));
+        match self.open.get_mut(&answer.number) {
+            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, answer),
+            Some(Open::Listing(list)) => list.on_answer(worker, answer),
+            // One that comes too late is an answer to nothing.
+            Some(Open::Printing { .. }) | None => {}
         }
     }
 
     /// A worker has ended, and answers no more.
     pub(super) fn on_gone(&mut self, worker: usize) {
         for open in self.open.values_mut() {
-            // What it had counted is in the past of its ledger: told once more, it would count twice.
-            if open.about == About::Metrics {
-                open.answers.retain(|(at, _)| *at != worker);
+            match open {
+                Open::Gathering(gathering) => gathering.on_gone(worker),
+                Open::Listing(list) => list.on_gone(worker),
+                Open::Printing { .. } => {}
             }
-            let answered = open.answers.iter().any(|(at, _)| *at == worker);
-            open.asked.retain(|at| *at != worker || answered);
         }
     }
 
     /// When the next runs out of time.
     pub(super) fn next(&self) -> Instant {
-        self.open.values().map(|open| open.deadline).min().unwrap_or(Instant::NEVER)
+        let deadlines = self.open.values().map(|open| match open {
+            Open::Gathering(gathering) => gathering.deadline,
+            Open::Listing(list) => list.deadline(),
+            Open::Printing { .. } => Instant::NEVER,
+        });
+        deadlines.min().unwrap_or(Instant::NEVER)
     }
 
-    /// Takes those that can be answered now, by their clients.
-    pub(super) fn conclude(
+    /// Goes on with all that are being answered, as far as workers have answered and readers take it. Gives the clients
+    /// that have something to take.
+    pub(super) fn advance(
         &mut self,
         workers: &mut [Worker],
+        desk: &mut Desk,
         own: Own,
         now: Instant,
-    ) -> Vec<(ClientId, Response<'static>)> {
-        let is_over = |open: &Open| open.answers.len() >= open.asked.len() || open.deadline <= now;
-        let over: Vec<_> = self.open.iter().filter(|(_, open)| is_over(open)).map(|(n, _)| *n).collect();
-        over.into_iter()
-            .filter_map(|number| self.open.swap_remove(&number))
-            .map(|open| (open.client, open.respond(workers, own)))
-            .collect()
-    }
-}
-
-/// Where a request is answered.
-enum Route {
-    /// Here, at once.
-    Here(Response<'static>),
-    /// By all workers together.
-    All(About),
-    /// By the worker at that place, which is to end a connection.
-    One { place: usize, key: Key },
-}
-
-fn route(request: &Request, workers: usize) -> Route {
-    let here = |status, text: &'static str| Route::Here(Response::text(status, text));
-    if request.origin.is_some() {
-        return here(Status::Forbidden, "requests from web pages are refused\n");
-    }
-    let reading = matches!(request.method, Method::Get | Method::Head);
-    match (reading, request.path.as_str()) {
-        (true, "/") => here(Status::Ok, INDEX),
-        (true, "/healthz") => here(Status::Ok, "ok\n"),
-        (true, "/metrics") => Route::All(About::Metrics),
-        (true, "/readyz") => Route::All(About::Readiness),
-        (true, "/audit") => Route::All(About::Audit),
-        (true, "/connections") => Route::All(About::Connections { limit: limit(request) }),
-        (false, path) if path.starts_with("/connections/") => route_end(path, workers),
-        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
-            here(Status::MethodNotAllowed, "this path is for reading: use GET\n")
+    ) -> Vec<ClientId> {
+        let mut served = Vec::new();
+        for (number, open) in std::mem::take(&mut self.open) {
+            let client = open.client();
+            let before = desk.owed(client);
+            if let Some(open) = open.advance(workers, desk, own, now) {
+                self.open.insert(number, open);
+            }
+            if desk.owed(client) != before {
+                served.push(client);
+            }
         }
-        (true, path) if path.starts_with("/connections/") => {
-            here(Status::MethodNotAllowed, "ending a connection is an action: use POST\n")
-        }
-        (_, path) => Route::Here(no_such(path)),
+        served
     }
 }
 
-/// Connections to be listed. What is wrong with the number, each of the workers says.
-fn limit(request: &Request) -> usize {
-    request.query_value("limit").and_then(|text| text.parse().ok()).unwrap_or(LIST_DEFAULT)
+fn answered(desk: &mut Desk, client: ClientId, response: &Response<'_>) -> bool {
+    desk.answer(client, response, false);
+    true
 }
 
-fn route_end(path: &str, workers: usize) -> Route {
-    let Some(name) = path.strip_prefix("/connections/").and_then(|rest| rest.strip_suffix("/end")) else {
-        return Route::Here(no_such(path));
-    };
-    let Some((place, key)) = connection_named(name, workers) else {
-        let form = "it has the form 2.17-4711, the number of its worker first, as /connections lists it";
-        let text = format!("{name:?} names no connection of a worker: {form}\n");
-        return Route::Here(Response::text(Status::BadRequest, text));
-    };
-    Route::One { place, key }
+/// The head of what is produced as it is taken.
+fn head_of(route: &Route) -> Option<Response<'static>> {
+    match route {
+        Route::Metrics => Some(Response::metrics("")),
+        Route::Connections(_) => Some(Response::json(Status::Ok, "")),
+        Route::Index | Route::Health | Route::Ready | Route::Audit | Route::End(_) => None,
+    }
 }
 
 /// The place of the worker that has the connection of that name, and its key there.
@@ -198,54 +236,134 @@ fn connection_named(name: &str, workers: usize) -> Option<(usize, Key)> {
     (name == format!("{}.{key}", place + 1)).then_some((place, key))
 }
 
-fn no_such(path: &str) -> Response<'static> {
-    Response::text(Status::NotFound, format!("no such path: {path}\n\n{INDEX}"))
+fn no_connection(name: &str) -> Response<'static> {
+    let form = "it has the form 2.17-4711, the number of its worker first, as /connections lists it";
+    let text = format!("{name:?} names no connection of a worker: {form}\n");
+    Response::text(Status::BadRequest, text)
 }
 
 impl Open {
-    /// Makes one answer of what was answered.
-    fn respond(mut self, workers: &mut [Worker], own: Own) -> Response<'static> {
-        self.answers.sort_by_key(|(worker, _)| *worker);
-        let missing = |place: &usize| self.answers.iter().all(|(worker, _)| worker != place);
+    const fn client(&self) -> ClientId {
+        match self {
+            Self::Gathering(gathering) => gathering.client,
+            Self::Printing { client, .. } => *client,
+            Self::Listing(list) => list.client,
+        }
+    }
+
+    /// Whether a worker owes it something.
+    const fn awaits_workers(&self) -> bool {
+        match self {
+            Self::Gathering(_) => true,
+            Self::Listing(list) => list.awaits_worker(),
+            Self::Printing { .. } => false,
+        }
+    }
+
+    /// Goes on; `None` once it is finished.
+    fn advance(self, workers: &mut [Worker], desk: &mut Desk, own: Own, now: Instant) -> Option<Self> {
+        match self {
+            Self::Gathering(gathering) if gathering.is_over(now) => {
+                let client = gathering.client;
+                let printing = match gathering.respond(workers, own) {
+                    Ok(response) => {
+                        desk.answer(client, &response, false);
+                        return None;
+                    }
+                    Err(page) => Self::Printing { client, text: page.into_text() },
+                };
+                printing.advance(workers, desk, own, now)
+            }
+            Self::Printing { client, mut text } => {
+                if !desk.has_room(client)? {
+                    return Some(Self::Printing { client, text });
+                }
+                let mut piece = String::new();
+                let done = text.write(&mut piece);
+                desk.piece(client, &Response::metrics(""), &piece, done);
+                (!done).then_some(Self::Printing { client, text })
+            }
+            Self::Listing(mut list) => {
+                (list.advance(workers, desk, now) != Progress::Over).then_some(Self::Listing(list))
+            }
+            Self::Gathering(_) => Some(self),
+        }
+    }
+}
+
+impl Gathering {
+    fn on_answer(&mut self, worker: usize, answer: Answer) {
+        let gathered = self.answers.entry(worker).or_default();
+        gathered.status = answer.status;
+        gathered.whole = answer.part != Part::More;
+        // A refusal is a text, whatever was asked.
+        if self.about == About::Metrics && answer.status == Status::Ok.code() {
+            gathered.page.read(&answer.body);
+        } else {
+            gathered.body.push_str(&answer.body);
+        }
+    }
+
+    fn on_gone(&mut self, worker: usize) {
+        let whole = self.answers.get(&worker).is_some_and(|answer| answer.whole);
+        // What it had counted is in the past of its ledger: told once more, it would count twice.
+        if self.about == About::Metrics || !whole {
+            self.answers.shift_remove(&worker);
+        }
+        self.asked.retain(|at| *at != worker || self.answers.contains_key(&worker));
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let whole = self.answers.values().filter(|answer| answer.whole).count();
+        whole >= self.asked.len() || self.deadline <= now
+    }
+
+    /// Makes one answer of what was answered, or a page of metrics.
+    fn respond(mut self, workers: &mut [Worker], own: Own) -> Result<Response<'static>, merge::Page> {
+        self.answers.retain(|_, answer| answer.whole);
+        self.answers.sort_keys();
+        let missing = |place: &usize| !self.answers.contains_key(place);
         let silent: Vec<_> = match self.about {
             About::One => self.asked.iter().copied().filter(missing).collect(),
-            About::Metrics | About::Readiness | About::Connections { .. } | About::Audit => {
-                (0..workers.len()).filter(missing).collect()
-            }
+            About::Metrics | About::Readiness | About::Audit => (0..workers.len()).filter(missing).collect(),
         };
         for &place in &silent {
             workers[place].unanswered += 1;
         }
         let numbers: Vec<_> = silent.iter().map(|&place| workers[place].number).collect();
-        let is_final = |answer: &Answer| match self.about {
+        let is_final = |answer: &Gathered| match self.about {
             About::One => true,
             // That one is not ready is no refusal.
             About::Readiness => false,
             // What is refused is refused by all of them alike.
-            About::Metrics | About::Connections { .. } | About::Audit => answer.status >= 400,
+            About::Metrics | About::Audit => answer.status >= 400,
         };
-        if let Some((_, answer)) = self.answers.iter().find(|(_, answer)| is_final(answer)) {
+        if let Some(answer) = self.answers.values().find(|answer| is_final(answer)) {
             let status = Status::from_code(answer.status).unwrap_or(Status::Internal);
-            return Response::text(status, answer.body.clone());
+            return Ok(Response::text(status, answer.body.clone()));
         }
-        let bodies =
-            self.answers.iter().map(|(place, answer)| (workers[*place].number, answer.body.as_str()));
         match self.about {
-            About::Metrics => Response::metrics(metrics(&self.answers, workers, own)),
-            About::Connections { limit } => {
-                Response::json(Status::Ok, merge::connections(limit, bodies, &numbers))
+            About::Metrics => Err(metrics(self.answers, workers, own)),
+            About::Audit => {
+                let bodies = self.answers.iter();
+                let bodies = bodies.map(|(place, answer)| (workers[*place].number, answer.body.as_str()));
+                Ok(Response::json(Status::Ok, merge::audits(bodies, &numbers)))
             }
-            About::Audit => Response::json(Status::Ok, merge::audits(bodies, &numbers)),
-            About::Readiness => readiness(&self.answers, workers, &numbers, own),
+            About::Readiness => Ok(readiness(&self.answers, workers, &numbers, own)),
             About::One => {
                 let text = "that worker does not run, or does not answer\n";
-                Response::text(Status::Unavailable, text)
+                Ok(Response::text(Status::Unavailable, text))
             }
         }
     }
 }
 
-fn readiness(answers: &[(usize, Answer)], workers: &[Worker], silent: &[u32], own: Own) -> Response<'static> {
+fn readiness(
+    answers: &IndexMap<usize, Gathered>,
+    workers: &[Worker],
+    silent: &[u32],
+    own: Own,
+) -> Response<'static> {
     let mut text = String::new();
     for (place, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
         let _ = write!(text, "worker {}: {}", workers[*place].number, answer.body);
@@ -260,14 +378,16 @@ fn readiness(answers: &[(usize, Answer)], workers: &[Worker], silent: &[u32], ow
     }
 }
 
-fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> String {
+fn metrics(mut answers: IndexMap<usize, Gathered>, workers: &mut [Worker], own: Own) -> merge::Page {
     #[expect(clippy::cast_precision_loss, reason = "counts, far below 2^53")]
     let number = |count: u64| count as f64;
-    let answer_of =
-        |place: usize| answers.iter().find(|(at, _)| *at == place).map(|(_, answer)| answer.body.as_str());
+    let up: Vec<_> = (0..workers.len()).map(|place| answers.contains_key(&place)).collect();
     let all = workers.iter_mut().enumerate();
-    let mut page =
-        merge::metrics(all.map(|(place, worker)| (worker.number, &mut worker.ledger, answer_of(place))));
+    let all = all.map(|(place, worker)| {
+        let told = answers.swap_remove(&place).map(|answer| answer.page);
+        (worker.number, &mut worker.ledger, told)
+    });
+    let mut page = merge::metrics(all.collect());
     page.put("linger_uptime_seconds", "gauge", "Time since the server started.", "", own.uptime_seconds);
     let help = "1 while the server drains: it says goodbye and accepts no clients.";
     page.put("linger_draining", "gauge", help, "", f64::from(u8::from(own.draining)));
@@ -283,16 +403,16 @@ fn metrics(answers: &[(usize, Answer)], workers: &mut [Worker], own: Own) -> Str
     let help = "Messages and presence events that did not reach a worker, because somebody did not keep up.";
     let dropped = page.sum("linger_relays_dropped_total") + number(own.dropped);
     page.put("linger_relays_dropped_total", "counter", help, "", dropped);
-    for (place, worker) in workers.iter().enumerate() {
+    for (worker, up) in workers.iter().zip(up) {
         let labels = format!("{{worker=\"{}\"}}", worker.number);
-        let up = f64::from(u8::from(answer_of(place).is_some()));
+        let up = f64::from(u8::from(up));
         page.put("linger_worker_up", "gauge", "1 if the worker answered this question in time.", &labels, up);
         let help = "Times that the worker was started anew after it had ended.";
         page.put("linger_worker_restarts_total", "counter", help, &labels, number(worker.restarts));
         let help = "Questions of the admin interface that the worker did not answer in time.";
         page.put("linger_worker_unanswered_total", "counter", help, &labels, number(worker.unanswered));
     }
-    page.text()
+    page
 }
 
 #[cfg(test)]
@@ -312,10 +432,13 @@ mod tests {
         };
         let body = "# HELP linger_relays_dropped_total D.\n# TYPE linger_relays_dropped_total counter\n\
                     linger_relays_dropped_total 2\n";
-        let answer = Answer { number: 1, status: 200, body: body.to_owned() };
-        for answers in [vec![(0, answer)], Vec::new()] {
-            let page = metrics(&answers, &mut workers, own);
-            assert!(page.contains("\nlinger_relays_dropped_total 3\n"), "{} answers: {page}", answers.len());
+        let mut page = merge::Page::default();
+        page.read(body);
+        let answer = Gathered { status: 200, page, whole: true, ..Gathered::default() };
+        for answers in [IndexMap::from([(0, answer)]), IndexMap::new()] {
+            let answered = answers.len();
+            let page = metrics(answers, &mut workers, own).text();
+            assert!(page.contains("\nlinger_relays_dropped_total 3\n"), "{answered} answers: {page}");
             assert!(
                 page.contains("# HELP linger_relays_dropped_total Messages and"),
                 "it is the sum's: {page}"

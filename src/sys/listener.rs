@@ -13,7 +13,7 @@ use libc::c_int;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A listening, non-blocking socket, with the file of a unix one.
@@ -102,6 +102,10 @@ impl Listener {
                 clear_stale(path, &name).map_err(|why| Fatal { what: what(), why })?;
                 bind(&fd, &name).map_err(refused)?;
                 file = SocketFile::new(path);
+                // Before it listens: until then nobody can connect, whatever the umask has allowed.
+                let mode = fs::Permissions::from_mode(spec.socket_mode);
+                fs::set_permissions(path, mode)
+                    .map_err(|error| Fatal { what: what(), why: format!("its permissions: {error}") })?;
             }
         }
         Ok((fd, file))
@@ -420,6 +424,17 @@ mod tests {
         assert!(why.starts_with("another process listens there"), "{why}");
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_file_has_the_permissions_that_were_asked_for() {
+        let directory = Directory::new();
+        for socket_mode in [0o600, 0o660, 0o666] {
+            let path = directory.path("s");
+            let _listener =
+                Listener::open(&ListenSpec { socket_mode, ..testing::unix(path.clone()) }).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, socket_mode);
+        }
     }
 
     #[test]

@@ -28,11 +28,11 @@ pub(super) fn loopback() -> ListenSpec {
 
 pub(super) fn tcp(socket: &str) -> ListenSpec {
     let address = Address::Tcp { socket: socket.parse().unwrap(), v6_only: false };
-    ListenSpec { address, backlog: 128, options: PLAIN }
+    ListenSpec { address, backlog: 128, options: PLAIN, socket_mode: 0o660 }
 }
 
 pub(super) fn unix(path: PathBuf) -> ListenSpec {
-    ListenSpec { address: Address::Unix(path), backlog: 128, options: PLAIN }
+    ListenSpec { address: Address::Unix(path), backlog: 128, options: PLAIN, socket_mode: 0o660 }
 }
 
 pub(super) fn socket_of(listener: &Listener) -> SocketAddr {

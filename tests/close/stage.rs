@@ -1,6 +1,7 @@
 //! What every kind of ending is played on: a server, crowds of clients, and the three questions asked when
 //! all have ended: is every record right, is the kernel's table empty, is nothing leaked.
 
+use crate::common::http::Http;
 use crate::common::{DEADLINE, Server, wait_for};
 use linger::end::tcp_state_name;
 use serde_json::Value;
@@ -148,7 +149,7 @@ impl Stage {
     }
 
     pub fn admin(&self) -> Admin {
-        Admin(BufReader::new(connect(self.server.address("admin"))))
+        Admin(Http(BufReader::new(connect(self.server.address("admin")))))
     }
 
     /// Waits until all clients have ended, and asserts that these are their End records, that the metrics
@@ -372,29 +373,12 @@ impl Crowd {
 }
 
 /// A keep-alive connection to the admin interface: a test may have thousands of requests.
-pub struct Admin(BufReader<TcpStream>);
+pub struct Admin(Http<TcpStream>);
 
 impl Admin {
     pub fn ask(&mut self, method: &str, path: &str) -> (String, String) {
-        // In one call: the second piece of a request would wait for the first one's delayed ACK.
-        let request = format!("{method} {path} HTTP/1.1\r\nHost: test\r\n\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).expect("the request goes out");
-        let (mut status, mut length) = (String::new(), 0);
-        self.0.read_line(&mut status).expect("a status line");
-        loop {
-            let mut line = String::new();
-            self.0.read_line(&mut line).expect("a header line");
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.parse().expect("a length");
-                }
-                Some(_) => {}
-                None => break,
-            }
-        }
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body).expect("the whole body");
-        (status.trim_end().to_owned(), String::from_utf8(body).expect("text"))
+        let answer = self.0.ask(method, path);
+        (answer.head.lines().next().unwrap_or_default().to_owned(), answer.body)
     }
 
     pub fn metrics(&mut self) -> BTreeMap<String, f64> {

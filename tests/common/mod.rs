@@ -11,6 +11,9 @@
 #![expect(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
+pub mod http;
+pub mod manners;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -152,12 +155,11 @@ impl Server {
         Client::connect(self.address(listener))
     }
 
-    /// One request to the admin interface: status line and body.
+    /// One request to the admin interface: status line and body. Of HTTP/1.0, so that the body has no chunks.
     pub fn admin(&self, method: &str, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address("admin")).expect("the admin interface answers");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
-            .expect("the request goes out");
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("the request goes out");
         // Closing first, so that the server does not wait for that; it answers a half-closed client all the same. If it was
         // quicker, and has cut its end (ENOTCONN), the answer is here.
         let _ = stream.shutdown(std::net::Shutdown::Write);

@@ -81,7 +81,8 @@ impl fmt::Display for Line {
 /// Runs `steps`; the trace has a line a step.
 pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line> {
     let address = lab.address();
-    let spec = ListenSpec { address, backlog: scenario.backlog, options: scenario.options };
+    let spec =
+        ListenSpec { address, backlog: scenario.backlog, options: scenario.options, socket_mode: 0o660 };
     let listener = lab.kernel().listen(&spec, LISTENER).unwrap_or_else(|fatal| panic!("{fatal}"));
     let address = listener.address().clone();
     let mut run = Run {

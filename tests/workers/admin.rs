@@ -1,6 +1,6 @@
 //! One admin interface for all workers: what adds up, what is named by its worker, and who does not answer.
 
-use crate::common::{Server, until};
+use crate::common::{Server, manners, until};
 use crate::crowd::{Directory, RESP, all_serve, one_of_each, pids, served, signal, start, state};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -173,8 +173,8 @@ fn the_admin_interface_of_all_workers_may_be_a_unix_socket() {
     let mut server = Server::start(&["--workers", "2", "--listen", RESP, "--admin", &admin]);
     let mut stream = UnixStream::connect(&path).unwrap();
     // One connection may ask again and again, and all at once.
-    let request = "GET /readyz HTTP/1.1\r\nHost: test\r\n\r\n";
-    let last = "GET /connections HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let last = "GET /connections HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(format!("{request}{request}{last}").as_bytes()).unwrap();
     let mut answers = String::new();
     stream.read_to_string(&mut answers).unwrap();
@@ -279,4 +279,49 @@ fn a_worker_that_dies_during_a_question_is_not_counted_twice() {
     signal(pids[&2], "CONT");
     all_serve(&server, 3);
     assert_eq!(counted(&server), before);
+}
+
+#[test]
+fn foreign_names_are_refused_for_all_workers() {
+    manners::foreign_names_are_refused(&start(2, RESP, &["admin.hosts=linger.example"]), "linger.example");
+}
+
+#[test]
+fn the_supervisor_answers_who_waits_to_send_a_body() {
+    manners::who_waits_to_send_a_body_is_answered(&start(2, RESP, &[]));
+}
+
+#[test]
+fn the_supervisor_drains_a_refused_body() {
+    manners::a_refused_body_is_drained(&start(2, RESP, &[]));
+}
+
+#[test]
+fn head_asks_nothing_of_the_workers() {
+    manners::head_produces_no_body(&start(2, RESP, &[]));
+}
+
+#[test]
+fn who_is_idle_makes_way_at_the_supervisor() {
+    manners::who_is_idle_makes_way(&start(2, RESP, &["admin.max_connections=4"]));
+}
+
+#[test]
+fn the_busy_do_not_hide_whether_the_workers_are_well() {
+    let settings = ["admin.max_connections=2", "admin.send_buffer=8KiB"];
+    manners::the_busy_do_not_hide_whether_it_is_well(&start(2, RESP, &settings));
+}
+
+#[test]
+fn a_long_list_of_all_workers_waits_for_its_reader() {
+    let server = start(3, "echo://127.0.0.1:0", &[]);
+    let _clients: Vec<_> = (0..500).map(|_| server.connect("echo")).collect();
+    until("all of them to be accepted", || server.connections("echo").len() == 500);
+    manners::a_long_list_waits_for_its_reader(&server, 500);
+    // A limit is kept to the row, wherever a page ends.
+    for limit in [1, 7, 250, 499] {
+        let (_, body) = server.admin("GET", &format!("/connections?limit={limit}"));
+        let list: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&list["matched"], list["connections"].as_array().unwrap().len()), (&500.into(), limit));
+    }
 }

@@ -133,7 +133,7 @@ pub(super) static LOG: [Key; 3] = [
     },
 ];
 
-pub(super) static ADMIN: [Key; 2] = [
+pub(super) static ADMIN: [Key; 4] = [
     Key {
         name: "address",
         kind: Kind::AdminAddress,
@@ -150,5 +150,23 @@ pub(super) static ADMIN: [Key; 2] = [
         fits: Fits::Everything,
         doc: "Whether the admin interface may listen on an address that other hosts can reach.",
         why: "A slip in the address must not open it to the network; say it twice if you mean it.",
+    },
+    Key {
+        name: "hosts",
+        kind: Kind::Hosts,
+        default: Default::Same("none"),
+        fits: Fits::Everything,
+        doc: "Names in the Host header that are answered besides IP addresses and localhost, separated by commas; \
+              \"any\" answers all. A unix socket answers all anyway.",
+        why: "A web page whose name is made to resolve to this host has a browser send requests here (DNS \
+              rebinding). The name it uses is what gives it away.",
+    },
+    Key {
+        name: "socket_mode",
+        kind: Kind::Mode,
+        default: Default::Same("0660"),
+        fits: Fits::Everything,
+        doc: "Permissions of the unix socket's file. Who may write to it may use the interface.",
+        why: "The server's user and group are the operators; other users of the host are not.",
     },
 ];

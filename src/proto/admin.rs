@@ -1,0 +1,263 @@
+//! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain. One
+//! process and the supervisor of several read requests by this; what they answer is theirs.
+
+use super::http::{Method, Request, Response, Status};
+use crate::config::settings::Hosts;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Connections listed unless the query asks for another number, and at most.
+const LIST_DEFAULT: usize = 1_000;
+const LIST_MAX: usize = 10_000;
+
+/// What a request is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// What there is to ask.
+    Index,
+    /// Whether the server runs.
+    Health,
+    /// Whether it serves newcomers.
+    Ready,
+    /// The metrics.
+    Metrics,
+    /// What the last audit found.
+    Audit,
+    /// A list of connections.
+    Connections(ListQuery),
+    /// A connection of that name is to be ended.
+    End(String),
+}
+
+impl Route {
+    /// Whether it is answered also where all places are taken: whoever supervises the server must not take it for
+    /// dead because others ask much.
+    pub const fn is_vital(&self) -> bool {
+        matches!(self, Self::Health | Self::Ready)
+    }
+}
+
+/// Understands a request. `index` is what a path that is not there is answered with.
+///
+/// # Errors
+/// The answer to a request that is refused.
+pub fn route(request: &Request, hosts: &Hosts, index: &str) -> Result<Route, Response<'static>> {
+    // A web page can make a browser on this host send requests here. What it cannot do is hide its own origin, or,
+    // where it has its name resolve to this host, use another name for that.
+    if !answers_to(hosts, &request.host) {
+        let text = format!(
+            "this is not {:?}: use an IP address, localhost or a name of admin.hosts\n",
+            request.host
+        );
+        return Err(Response::text(Status::Misdirected, text));
+    }
+    if request.origin.is_some() {
+        return Err(Response::text(Status::Forbidden, "requests from web pages are refused\n"));
+    }
+    let not_allowed = |text: &'static str| Err(Response::text(Status::MethodNotAllowed, text));
+    let reading = matches!(request.method, Method::Get | Method::Head);
+    match (reading, request.path.as_str()) {
+        (true, "/") => Ok(Route::Index),
+        (true, "/healthz") => Ok(Route::Health),
+        (true, "/readyz") => Ok(Route::Ready),
+        (true, "/metrics") => Ok(Route::Metrics),
+        (true, "/audit") => Ok(Route::Audit),
+        (true, "/connections") => ListQuery::read(request).map(Route::Connections),
+        (false, path) if path.starts_with("/connections/") => match end_of(path) {
+            Some(name) => Ok(Route::End(name.to_owned())),
+            None => Err(no_such(path, index)),
+        },
+        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
+            not_allowed("this path is for reading: use GET\n")
+        }
+        (true, path) if path.starts_with("/connections/") => {
+            not_allowed("ending a connection is an action: use POST\n")
+        }
+        (_, path) => Err(no_such(path, index)),
+    }
+}
+
+/// The connection that a path wants ended.
+fn end_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/connections/")?.strip_suffix("/end")
+}
+
+fn no_such(path: &str, index: &str) -> Response<'static> {
+    Response::text(Status::NotFound, format!("no such path: {path}\n\n{index}"))
+}
+
+/// What is answered where all places are taken, to everything but [`Route::is_vital`].
+pub fn crowded() -> Response<'static> {
+    let text =
+        "all connections of this interface are busy, and only /healthz and /readyz are answered; ask again\n";
+    Response::text(Status::Unavailable, text)
+}
+
+/// Whether a request for `host` is meant for us. An address cannot be made to resolve to another one.
+fn answers_to(hosts: &Hosts, host: &str) -> bool {
+    let Hosts::Named(names) = hosts else { return true };
+    // Only HTTP/1.0 has none, which no browser speaks.
+    if host.is_empty() {
+        return true;
+    }
+    if let Some(rest) = host.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else { return false };
+        return address.parse::<Ipv6Addr>().is_ok()
+            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
+    }
+    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is = |own: &str| own.eq_ignore_ascii_case(name);
+    matches!(name.parse(), Ok(IpAddr::V4(_))) || is("localhost") || names.iter().any(|own| is(own))
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Which connections are to be listed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListQuery {
+    /// At most so many.
+    pub limit: usize,
+    listener: Option<String>,
+    state: Option<String>,
+    identity: Option<String>,
+    peer: Option<PeerFilter>,
+}
+
+/// Whose connections are to be listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum PeerFilter {
+    Host(IpAddr),
+    Socket(SocketAddr),
+    /// It is no address, and nobody has it.
+    Nobody,
+}
+
+impl ListQuery {
+    fn read(request: &Request) -> Result<Self, Response<'static>> {
+        let known = ["limit", "listener", "state", "identity", "peer"];
+        let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
+        if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            return wrong(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
+        }
+        let limit = match request.query_value("limit").map(str::parse) {
+            None => LIST_DEFAULT,
+            Some(Ok(limit)) if limit <= LIST_MAX => limit,
+            Some(_) => return wrong(format!("limit must be a number up to {LIST_MAX}\n")),
+        };
+        let text = |name| request.query_value(name).map(str::to_owned);
+        let peer = request.query_value("peer").map(|peer| match (peer.parse(), peer.parse()) {
+            (Ok(host), _) => PeerFilter::Host(host),
+            (_, Ok(socket)) => PeerFilter::Socket(socket),
+            (Err(_), Err(_)) => PeerFilter::Nobody,
+        });
+        Ok(Self { limit, listener: text("listener"), state: text("state"), identity: text("identity"), peer })
+    }
+
+    /// Whether a connection is to be listed. What is cheap to know stands first.
+    pub fn wants(&self, listener: &str, state: &str, peer: Option<SocketAddr>) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        is(&self.listener, listener)
+            && is(&self.state, state)
+            && match self.peer {
+                None => true,
+                Some(PeerFilter::Host(host)) => peer.is_some_and(|peer| peer.ip() == host),
+                Some(PeerFilter::Socket(socket)) => peer == Some(socket),
+                Some(PeerFilter::Nobody) => false,
+            }
+    }
+
+    /// Whether a connection with that identity, or with none, is to be listed.
+    pub fn wants_identity(&self, identity: Option<&[u8]>) -> bool {
+        let Some(wanted) = &self.identity else { return true };
+        String::from_utf8_lossy(identity.unwrap_or_default()) == *wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::http::Decoder;
+
+    fn asked(method: &str, path: &str, host: &str) -> Request {
+        let text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        Decoder::default().next_request(&mut text.as_bytes()).unwrap().unwrap()
+    }
+
+    fn answers(hosts: &Hosts, host: &str) -> bool {
+        match route(&asked("GET", "/healthz", host), hosts, "") {
+            Ok(route) => route == Route::Health,
+            Err(refused) => {
+                assert_eq!(refused.status, Status::Misdirected);
+                assert!(refused.body.contains("admin.hosts"), "{}", refused.body);
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_was_not_given_to_it_is_not_answered() {
+        let none = Hosts::Named(Vec::new());
+        for ours in [
+            "localhost",
+            "localhost:7070",
+            "LocalHost.",
+            "127.0.0.1",
+            "127.0.0.1:7070",
+            "192.0.2.7:80",
+            "[::1]",
+            "[::1]:7070",
+            "[fe80::1]:1",
+        ] {
+            assert!(answers(&none, ours), "{ours}");
+        }
+        for foreign in [
+            "evil.example",
+            "evil.example:7070",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "[::1].evil:1",
+            "[evil]",
+            "::1",
+            "127.0.0.1:x",
+            "0x7f.1",
+            "a@127.0.0.1",
+        ] {
+            assert!(!answers(&none, foreign), "{foreign}");
+            assert!(answers(&Hosts::Any, foreign), "{foreign}");
+        }
+        let named = Hosts::Named(vec!["linger.example".to_owned()]);
+        assert!(answers(&named, "Linger.Example:7070") && answers(&named, "localhost"));
+        assert!(!answers(&named, "example"));
+    }
+
+    #[test]
+    fn a_request_by_way_of_a_proxy_is_for_the_host_of_its_url() {
+        let none = Hosts::Named(Vec::new());
+        let refused =
+            route(&asked("GET", "http://evil.example/healthz", "localhost"), &none, "").unwrap_err();
+        assert_eq!(refused.status, Status::Misdirected);
+        assert_eq!(route(&asked("GET", "http://localhost:1/healthz", "evil"), &none, ""), Ok(Route::Health));
+    }
+
+    #[test]
+    fn a_list_is_filtered_by_all_that_is_asked() {
+        let query = |text: &str| match route(
+            &asked("GET", &format!("/connections?{text}"), "localhost"),
+            &Hosts::Any,
+            "",
+        ) {
+            Ok(Route::Connections(query)) => query,
+            other => panic!("{other:?}"),
+        };
+        let peer: SocketAddr = "192.0.2.7:80".parse().unwrap();
+        assert!(query("").wants("resp", "open", None) && query("").wants_identity(None));
+        assert!(query("peer=192.0.2.7").wants("resp", "open", Some(peer)));
+        assert!(query("peer=192.0.2.7:80&state=open").wants("resp", "open", Some(peer)));
+        for text in ["peer=192.0.2.8", "peer=192.0.2.7:81", "peer=x", "state=suspect", "listener=echo"] {
+            assert!(!query(text).wants("resp", "open", Some(peer)), "{text}");
+        }
+        assert!(query("identity=a").wants_identity(Some(b"a")) && !query("identity=a").wants_identity(None));
+    }
+}

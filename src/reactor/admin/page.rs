@@ -1,0 +1,285 @@
+//! Long answers, as cursors: the list of connections goes on from a slot of the table, the metrics from a step of their
+//! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
+
+use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
+use crate::fellows::Part;
+use crate::metrics::{AuditGauges, Census, Gauges, ListenerGauges, prometheus};
+use crate::net::Address;
+use crate::proto::admin::ListQuery;
+use crate::reactor::entry::Connection;
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// To look at a connection, in bytes that cost as much to write.
+const LOOK_WORK: usize = 16;
+
+/// An answer that is being produced.
+pub(super) enum Page {
+    List(List),
+    Metrics(Metrics),
+}
+
+/// A list of connections.
+pub(super) struct List {
+    query: ListQuery,
+    /// The next slot of the table.
+    slot: u32,
+    matched: usize,
+    listed: usize,
+    /// Rows only, for a supervisor that makes a list of them.
+    rows_only: bool,
+}
+
+/// The metrics.
+#[derive(Default)]
+pub(super) struct Metrics {
+    /// The next slot of the table to be counted.
+    slot: u32,
+    census: Census,
+    text: Option<String>,
+    written: usize,
+}
+
+/// A row of a list, in the order of its keys.
+#[derive(Serialize)]
+struct Row<'a> {
+    age_s: f64,
+    bytes_in: u64,
+    bytes_out: u64,
+    id: Option<&'a str>,
+    key: String,
+    listener: &'a str,
+    peer: String,
+    queue_bytes: usize,
+    reading_paused: bool,
+    silence_s: f64,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<u32>,
+}
+
+impl Page {
+    pub(super) const fn list(query: ListQuery) -> Self {
+        Self::List(List { query, slot: 0, matched: 0, listed: 0, rows_only: false })
+    }
+
+    /// A page of rows: from that slot on, and so many at most.
+    pub(super) fn rows(mut query: ListQuery, from: u32, rows: u32) -> Self {
+        query.limit = query.limit.min(rows as usize);
+        Self::List(List { query, slot: from, matched: 0, listed: 0, rows_only: true })
+    }
+
+    pub(super) fn metrics() -> Self {
+        Self::Metrics(Metrics::default())
+    }
+
+    /// The response but for its body.
+    pub(super) fn head(&self) -> Response<'static> {
+        match self {
+            Self::List(_) => Response::json(Status::Ok, ""),
+            Self::Metrics(_) => Response::metrics(""),
+        }
+    }
+
+    /// What the supervisor is told of a piece. It asks for each page of a list.
+    pub(super) const fn part(&self, done: bool) -> Part {
+        match self {
+            Self::List(list) => Part::Rows {
+                matched: list.matched as u64,
+                listed: list.listed as u64,
+                next: if done { None } else { Some(list.slot) },
+            },
+            Self::Metrics(_) if done => Part::Last,
+            Self::Metrics(_) => Part::More,
+        }
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Goes on with an answer, up to its share of work; true once it is finished.
+    pub(super) fn produce(
+        &mut self,
+        page: &mut Page,
+        share: usize,
+        work: &mut usize,
+        out: &mut String,
+    ) -> bool {
+        match page {
+            Page::List(list) => self.list_on(list, share, work, out),
+            Page::Metrics(metrics) => self.metrics_on(metrics, share, work, out),
+        }
+    }
+
+    fn list_on(&self, list: &mut List, share: usize, work: &mut usize, out: &mut String) -> bool {
+        if list.slot == 0 && !list.rows_only {
+            out.push_str("{\"connections\":[");
+        }
+        let mut spent = 0;
+        while (list.slot as usize) < self.table.slots_used() {
+            if spent + out.len() >= share {
+                *work += spent + out.len();
+                return false;
+            }
+            spent += LOOK_WORK;
+            let slot = list.slot;
+            list.slot += 1;
+            if let Some((key, conn)) =
+                self.table.key_at(slot).and_then(|key| Some((key, self.table.get(key)?)))
+            {
+                self.list_one(list, key, conn, out);
+            }
+        }
+        if !list.rows_only {
+            let _ = writeln!(out, "],\"listed\":{},\"matched\":{}}}", list.listed, list.matched);
+        }
+        *work += spent + out.len();
+        true
+    }
+
+    /// Adds a connection to the list, if it passes the filters.
+    fn list_one(&self, list: &mut List, key: Key, conn: &Connection<K::Stream>, out: &mut String) {
+        let listener = &Self::listener_of(&self.listeners, conn).name;
+        let state = conn.life.state().name();
+        if !list.query.wants(listener, state, conn.peer.address()) {
+            return;
+        }
+        let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        if !list.query.wants_identity(identity) {
+            return;
+        }
+        list.matched += 1;
+        if list.listed == list.query.limit {
+            return;
+        }
+        if list.listed > 0 {
+            out.push(if list.rows_only { '\n' } else { ',' });
+        }
+        list.listed += 1;
+        let identity = identity.map(String::from_utf8_lossy);
+        let row = Row {
+            age_s: self.now.since(conn.life.accepted()).as_secs_f64(),
+            bytes_in: conn.life.bytes_in,
+            bytes_out: conn.life.bytes_out,
+            id: identity.as_deref(),
+            key: self.name_of(key),
+            listener,
+            peer: conn.peer.to_string(),
+            queue_bytes: conn.owed(),
+            reading_paused: conn.paused,
+            silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
+            state,
+            worker: self.fellows.as_ref().map(|fellows| fellows.number()),
+        };
+        out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));
+    }
+
+    fn metrics_on(&mut self, page: &mut Metrics, share: usize, work: &mut usize, out: &mut String) -> bool {
+        let mut spent = 0;
+        while (page.slot as usize) < self.table.slots_used() {
+            if spent >= share {
+                *work += spent;
+                return false;
+            }
+            spent += LOOK_WORK;
+            if let Some(conn) = self.table.key_at(page.slot).and_then(|key| self.table.get(key)) {
+                Self::count(conn, &mut page.census);
+            }
+            page.slot += 1;
+        }
+        let text = match page.text.take() {
+            Some(text) => text,
+            None => self.metrics(page.census),
+        };
+        let end = text.len().min(page.written + share);
+        out.push_str(&text[page.written..end]);
+        (page.written, page.text) = (end, Some(text));
+        *work += spent + out.len();
+        page.text.as_ref().is_some_and(|text| text.len() == end)
+    }
+
+    fn metrics(&mut self, census: Census) -> String {
+        self.watch_queues();
+        let hub = self.hub.gauges();
+        let listeners = self.listeners.iter().map(|slot| ListenerGauges {
+            name: &slot.settings.name,
+            protocol: slot.settings.protocol.name(),
+            connections: slot.connections,
+            queue: slot.queue(),
+            stalled: slot.stalled_since.is_some(),
+        });
+        let gauges = Gauges {
+            census,
+            connections_max: self.connections_max,
+            identities: hub.identities,
+            channels: hub.channels,
+            patterns: hub.patterns,
+            listeners: listeners.collect(),
+            audit: self.audits.last().map(|past| AuditGauges {
+                age_seconds: self.now.since(past.at).as_secs_f64(),
+                seconds: past.took.as_secs_f64(),
+                step_seconds_max: self.audits.step_max().as_secs_f64(),
+                tallies: &past.outcome.tallies,
+            }),
+            uptime_seconds: self.now.since(self.started).as_secs_f64(),
+            draining: self.drain.is_some(),
+            relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
+        };
+        prometheus(&self.counters, &gauges)
+    }
+
+    /// What the last audit found.
+    pub(super) fn audit(&self) -> Response<'static> {
+        let Some(past) = self.audits.last() else {
+            let interval = self.settings.audit.interval.map(|interval| interval.as_secs_f64());
+            return Response::json(
+                Status::Ok,
+                format!("{}\n", json!({ "age_s": null, "interval_s": interval })),
+            );
+        };
+        let name = |listener: usize| self.listeners[listener].settings.name.as_str();
+        let listeners: Vec<_> = (past.outcome.tallies.iter().enumerate())
+            .filter(|(listener, _)| matches!(self.listeners[*listener].address, Address::Tcp { .. }))
+            .map(|(listener, tally)| {
+                let states: serde_json::Map<_, _> = TCP_STATES
+                    .iter()
+                    .map(|&(state, name)| (name.to_owned(), tally.states[state].into()))
+                    .collect();
+                json!({
+                    "listener": name(listener),
+                    "states": states,
+                    "unsent_bytes": tally.unsent_bytes,
+                    "unread_bytes": tally.unread_bytes,
+                })
+            })
+            .collect();
+        let anomalies: serde_json::Map<_, _> = Anomaly::ALL
+            .iter()
+            .map(|&anomaly| (anomaly.name().to_owned(), past.outcome.present[anomaly as usize].into()))
+            .collect();
+        let examples: Vec<_> = past
+            .outcome
+            .examples
+            .iter()
+            .map(|found| {
+                json!({
+                    "kind": found.anomaly.name(),
+                    "listener": name(found.listener),
+                    "peer": found.peer.to_string(),
+                    "key": found.key.map(|key| self.name_of(key)),
+                    "audits": found.audits,
+                })
+            })
+            .collect();
+        let body = json!({
+            "age_s": self.now.since(past.at).as_secs_f64(),
+            "interval_s": self.settings.audit.interval.map(|interval| interval.as_secs_f64()),
+            "took_s": past.took.as_secs_f64(),
+            "slice_max_s": self.audits.step_max().as_secs_f64(),
+            "sockets": past.outcome.rows,
+            "listeners": listeners,
+            "anomalies": anomalies,
+            "found": examples,
+        });
+        Response::json(Status::Ok, format!("{body}\n"))
+    }
+}

@@ -1,0 +1,80 @@
+//! Places at the admin interface: whose connection makes way for a newcomer, and what is kept for those who only ask
+//! whether the server is well.
+//!
+//! When all places are taken, the connection that has been idle for longest is closed. Where none is idle, a newcomer
+//! has one of a few places in reserve, and is answered once: whoever supervises the server must not take it for dead
+//! because others ask much. An answer of another kind would let those in reserve become busy as well.
+
+use super::{Admin, Reactor};
+use crate::config::settings::{Protocol, Settings};
+use crate::end::{Detector, Reason};
+use crate::net::Kernel;
+use crate::table::Key;
+
+/// Connections of an admin listener that names no number.
+const PLACES: u32 = 64;
+/// Places beyond those. A supervisor of processes and a balancer of load each ask one question at a time.
+const RESERVE: u32 = 4;
+
+/// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
+pub fn admin_connections_max(settings: &Settings) -> u32 {
+    let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
+    admin.map(|listener| with_reserve(listener.connections_max)).sum()
+}
+
+/// Connections of an admin listener at most, those in reserve included.
+pub(in crate::reactor) fn with_reserve(connections_max: Option<u32>) -> u32 {
+    connections_max.unwrap_or(PLACES).saturating_add(RESERVE)
+}
+
+impl Admin {
+    /// A connection of the interface was closed.
+    pub(in crate::reactor) fn on_closed(&mut self, key: Key) {
+        self.open.swap_remove(&key);
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// A connection of the interface was accepted: another makes way for it, or it is in reserve.
+    pub(in crate::reactor) fn on_admin_opened(&mut self, key: Key, listener: usize) {
+        self.admin.open.insert(key);
+        let slot = &self.listeners[listener];
+        let crowded = slot.connections > slot.settings.connections_max.unwrap_or(PLACES);
+        if crowded
+            && !self.end_longest_idle(Some(key))
+            && let Some(http) = self.http(key)
+        {
+            http.reserve = true;
+        }
+    }
+
+    /// Makes room at an admin listener where even the reserve is taken; false if nobody there is idle.
+    pub(in crate::reactor) fn make_way(&mut self, listener: usize) -> bool {
+        self.listeners[listener].settings.protocol == Protocol::Http && self.end_longest_idle(None)
+    }
+
+    /// Closes the connection that has been idle for longest, but not that of `newcomer`.
+    fn end_longest_idle(&mut self, newcomer: Option<Key>) -> bool {
+        while let Some(key) = self.longest_idle(newcomer) {
+            // It may have asked just now. Closed with unread input, it would be reset besides.
+            self.read_once_more(key);
+            if self.is_idle(key) {
+                self.counters.admin_made_way += 1;
+                self.cut(key, Reason::LocalLimit, Detector::Policy);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn longest_idle(&self, newcomer: Option<Key>) -> Option<Key> {
+        let idle = self.admin.open.iter().copied().filter(|key| Some(*key) != newcomer && self.is_idle(*key));
+        idle.min_by_key(|key| self.table.get(*key).and_then(|conn| conn.http()).map(|http| http.used))
+    }
+
+    fn is_idle(&self, key: Key) -> bool {
+        let Some(conn) = self.table.get(key) else { return false };
+        let idle = conn.http().is_some_and(super::Http::is_idle);
+        idle && conn.owed() == 0 && conn.life.state().cause().is_none()
+    }
+}

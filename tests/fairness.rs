@@ -45,7 +45,7 @@ fn assert_fair(
     server: &Server,
     name: &str,
     bound: Duration,
-    bully: impl Fn(&AtomicBool, &dyn Fn()) + Send + Sync,
+    bully: impl Fn(&AtomicBool, &(dyn Fn() + Sync)) + Send + Sync,
 ) {
     let mut others: Vec<_> = (0..OTHERS).map(|_| server.connect("resp")).collect();
     let alone = latencies(&mut others, b"PING\r\n", b"+PONG\r\n");

@@ -11,6 +11,7 @@ mod page;
 mod places;
 
 use super::Reactor;
+use super::entry::Connection;
 use super::posted::Effect;
 use crate::audit::Anomaly;
 use crate::config::settings::Hosts;
@@ -317,7 +318,7 @@ impl<K: Kernel> Reactor<K> {
         out: &mut Vec<u8>,
     ) -> Then {
         // Nobody takes the rest of it; what else was asked is still to be done.
-        if self.table.get(key).is_none_or(|conn| conn.is_failing()) {
+        if self.table.get(key).is_none_or(Connection::is_failing) {
             return Then::GoOn(Stage::Asking);
         }
         let mut piece = String::new();

@@ -43,7 +43,7 @@ enum Open {
     /// Metrics of all that have, as their reader takes them.
     Printing { client: ClientId, text: merge::Text },
     /// Connections, as their reader takes them.
-    Listing(List),
+    Listing(Box<List>),
 }
 
 /// The answers to a question.
@@ -118,7 +118,7 @@ impl Questions {
             Route::Connections(query) => {
                 let question = self.question(request, path);
                 let list = List::new(client, question, query.limit, workers, now + ANSWER_WITHIN);
-                self.open.insert(self.last, Open::Listing(list));
+                self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
             Route::End(name) => match connection_named(&name, workers.len()) {
@@ -161,7 +161,7 @@ impl Questions {
     /// A worker answers.
     pub(super) fn on_answer(&mut self, worker: usize, answer: Answer) {
         match self.open.get_mut(&answer.number) {
-            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, answer),
+            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, &answer),
             Some(Open::Listing(list)) => list.on_answer(worker, answer),
             // One that comes too late is an answer to nothing.
             Some(Open::Printing { .. }) | None => {}
@@ -292,7 +292,7 @@ impl Open {
 }
 
 impl Gathering {
-    fn on_answer(&mut self, worker: usize, answer: Answer) {
+    fn on_answer(&mut self, worker: usize, answer: &Answer) {
         let gathered = self.answers.entry(worker).or_default();
         gathered.status = answer.status;
         gathered.whole = answer.part != Part::More;

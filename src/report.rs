@@ -327,6 +327,29 @@ pub fn worker_ended(number: u32, status: &str, lived: Duration, pause: Option<Du
     }
 }
 
+/// A worker's loop does not turn.
+pub fn worker_stalled(number: u32, silence: Duration, patience: Option<Duration>) {
+    let ended_after = patience.map_or_else(|| "never".to_owned(), |patience| format!("{patience:?}"));
+    let advice =
+        "newcomers are given to the other workers; whether it is stopped, traced, or busy, ps and /proc tell";
+    warn!(worker = number, silence_s = seconds(silence), ended_after, advice; "worker_stalled");
+}
+
+/// It turns again.
+pub fn worker_resumed(number: u32, after: Duration) {
+    info!(worker = number, after_s = seconds(after); "worker_resumed");
+}
+
+/// It has stood still for longer than `server.stall_timeout`, and is killed.
+pub fn worker_given_up(number: u32, after: Duration) {
+    warn!(worker = number, after_s = seconds(after), advice = "server.stall_timeout sets how long that may last"; "worker_given_up");
+}
+
+/// The kernel does not let newcomers be given to some workers alone.
+pub fn not_steered(errno: i32) {
+    warn!(error:% = std::io::Error::from_raw_os_error(errno), advice = "newcomers may wait for a worker that stands still"; "newcomers_not_steered");
+}
+
 /// All workers are told to part from their clients.
 pub fn workers_drain(workers: usize, at_once: bool) {
     info!(workers, at_once; "workers_drain");

@@ -16,6 +16,7 @@ use crate::time::{Duration, Instant};
 pub(super) fn server(of: &Resolved) -> ServerSettings {
     ServerSettings {
         workers: count_or_word(of, "workers"),
+        stall_timeout: of.period("stall_timeout"),
         connections_max: count_or_word(of, "max_connections"),
         accept_retry: period(of, "accept_retry"),
         queue_watch: period(of, "queue_watch"),

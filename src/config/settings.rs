@@ -148,6 +148,8 @@ pub struct TurnSettings {
 pub struct ServerSettings {
     /// Processes that serve the listeners; `None`: one a processor. With 1 there is no supervisor.
     pub workers: Option<u32>,
+    /// How long the loop of a worker may stand still before it is ended; `None`: for ever.
+    pub stall_timeout: Option<Duration>,
     /// Most connections at once; `None`: derived from `RLIMIT_NOFILE`.
     pub connections_max: Option<u32>,
     /// How often a stalled accept is tried again without a close to prompt it.

@@ -90,6 +90,8 @@ pub enum ToSupervisor {
     Stopped(Topic),
     /// An answer.
     Answer(Answer),
+    /// Its loop turns.
+    Alive,
 }
 
 /// What a worker is told.
@@ -141,6 +143,8 @@ pub enum ToWorker {
     },
     /// A question.
     Ask(Question),
+    /// Nothing was heard of it for a while: it is to say that its loop turns.
+    AskAlive,
 }
 
 /// Bytes that are no message. The other end is broken.
@@ -187,6 +191,7 @@ impl Message for ToSupervisor {
                 put_bytes(out, channel);
                 put_bytes(out, payload);
             }
+            Self::Alive => out.push(10),
             Self::Listens(topic) => topic_message(out, 7, topic),
             Self::Stopped(topic) => topic_message(out, 8, topic),
             Self::Answer(answer) => {
@@ -230,6 +235,7 @@ impl Message for ToSupervisor {
             6 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
             7 => Self::Listens(fields.topic()?),
             8 => Self::Stopped(fields.topic()?),
+            10 => Self::Alive,
             _ => return Err(Malformed),
         };
         fields.end(message)
@@ -249,6 +255,7 @@ impl Message for ToWorker {
             }
             Self::Terminate => out.push(2),
             Self::Report => out.push(3),
+            Self::AskAlive => out.push(9),
             Self::Lost { seat, number, id, key, peer } => {
                 seat_message(out, 4, *seat, *number, id);
                 put_bytes(out, key.as_bytes());
@@ -292,6 +299,7 @@ impl Message for ToWorker {
             6 => Self::Doubted { id: fields.bytes()? },
             7 => Self::Ask(Question::read(&mut fields)?),
             8 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
+            9 => Self::AskAlive,
             _ => return Err(Malformed),
         };
         fields.end(message)
@@ -400,6 +408,7 @@ pub(super) mod tests {
             ToWorker::Reload { file: String::new() },
             ToWorker::Terminate,
             ToWorker::Report,
+            ToWorker::AskAlive,
             ToWorker::Lost {
                 seat: Seat::Channel,
                 number: 7,
@@ -415,6 +424,7 @@ pub(super) mod tests {
         }
         for message in [
             ToSupervisor::Ready,
+            ToSupervisor::Alive,
             ToSupervisor::Claim {
                 seat: Seat::Holder,
                 number: 1,

@@ -21,8 +21,14 @@ use indexmap::{IndexMap, IndexSet};
 /// anybody would send through another connection.
 const BEATS_APART: Duration = Duration::from_millis(50);
 
+/// Work on what the supervisor says in a turn: a message is 1, and one that is matched as much more as there are patterns.
+const HEARD_PER_TURN: usize = 4096;
+
 /// Holders of which the supervisor is told in a turn, after it had not kept up.
 const CATCH_UP: usize = 1024;
+
+/// How often a worker that does not come to hear its supervisor says by itself that its loop turns.
+const ALIVE_APART: Duration = Duration::from_millis(500);
 
 /// The worker's end of the channel.
 type OurEnd<S> = Channel<S, ToWorker, ToSupervisor>;
@@ -32,6 +38,8 @@ pub(super) struct Fellows<S> {
     channel: OurEnd<S>,
     /// Something may be there to be received.
     ready: bool,
+    /// When it was last said that the loop turns.
+    said_alive: Instant,
     number: u32,
     of: u32,
     /// Claims made so far.
@@ -201,8 +209,18 @@ impl<K: Kernel> Reactor<K> {
     /// [`Token::FELLOWS`](crate::net::Token::FELLOWS) already, and may hold messages that nobody has taken.
     pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32) {
         let (held, beating, behind) = (IndexMap::new(), IndexMap::new(), IndexSet::new());
-        let mut fellows =
-            Fellows { channel, ready: true, number, of, claims: 0, held, beating, behind, dropped: 0 };
+        let mut fellows = Fellows {
+            channel,
+            ready: true,
+            said_alive: self.now,
+            number,
+            of,
+            claims: 0,
+            held,
+            beating,
+            behind,
+            dropped: 0,
+        };
         fellows.channel.send(&ToSupervisor::Ready);
         self.fellows = Some(Box::new(fellows));
         self.hub.note_changes();
@@ -236,8 +254,12 @@ impl<K: Kernel> Reactor<K> {
     #[inline(never)]
     pub(super) fn hear_fellows(&mut self) -> Result<(), Fatal> {
         let mut received = false;
-        while self.posted.len() < EFFECTS_HIGH {
+        let mut work = 0;
+        while self.posted.len() < EFFECTS_HIGH && work < HEARD_PER_TURN {
             if let Some(message) = self.next_told()? {
+                // What is published elsewhere is matched here, and finding nobody leaves no effect behind.
+                let patterns = self.hub.gauges().patterns;
+                work += if matches!(message, ToWorker::Publish { .. }) { 1 + patterns } else { 1 };
                 self.on_told(message);
             } else if received {
                 return Ok(());
@@ -261,6 +283,14 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn tell_fellows(&mut self) -> Result<(), Fatal> {
         self.tell_topics();
         self.catch_up();
+        // What the supervisor asks may lie unread behind the work that there is here.
+        if self
+            .fellows
+            .as_ref()
+            .is_some_and(|fellows| fellows.ready && self.now.since(fellows.said_alive) >= ALIVE_APART)
+        {
+            self.say_alive();
+        }
         match &mut self.fellows {
             Some(fellows) if fellows.channel.owed() > 0 => fellows.channel.flush().map_err(alone),
             Some(_) | None => Ok(()),
@@ -299,6 +329,13 @@ impl<K: Kernel> Reactor<K> {
         fellows.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
     }
 
+    fn say_alive(&mut self) {
+        if let Some(fellows) = &mut self.fellows {
+            fellows.said_alive = self.now;
+            fellows.channel.send(&ToSupervisor::Alive);
+        }
+    }
+
     fn on_told(&mut self, message: ToWorker) {
         match message {
             // It was taken before there was a reactor; a second one says nothing new.
@@ -321,6 +358,7 @@ impl<K: Kernel> Reactor<K> {
                 self.publish(&channel, &payload);
             }
             ToWorker::Ask(question) => self.admin.ask(question),
+            ToWorker::AskAlive => self.say_alive(),
         }
     }
 

@@ -37,6 +37,7 @@ impl Plan {
                 read_bytes: rng.pick(&[1024, 16_384, 262_144]),
             },
             server: ServerSettings {
+                stall_timeout: None,
                 workers: Some(1),
                 connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 3, 8])) } else { None },
                 accept_retry: rng.between(Duration::from_millis(100), Duration::from_secs(2)),

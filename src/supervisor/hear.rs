@@ -7,6 +7,7 @@ use super::Supervisor;
 use super::identities::{Claim, Claimant, Order};
 use crate::fellows::{Seat, ToSupervisor, ToWorker};
 use crate::hub::presence_channel;
+use crate::report;
 use std::collections::VecDeque;
 
 /// Messages of all workers that are taken in a turn: a few milliseconds. Each has its share of them.
@@ -65,8 +66,12 @@ impl Supervisor {
     }
 
     fn on_told(&mut self, place: usize, message: ToSupervisor) {
+        if let Some(since) = self.workers[place].on_sign(self.now) {
+            report::worker_resumed(self.workers[place].number, self.now.since(since));
+        }
         match message {
-            ToSupervisor::Ready => self.workers[place].on_serving(),
+            ToSupervisor::Alive => {}
+            ToSupervisor::Ready => self.workers[place].on_serving(self.now),
             ToSupervisor::Claim { seat, number, id, token, key, peer } => {
                 let claim = Claim { worker: place, number, id, token, by: Claimant { key, peer } };
                 match seat {

@@ -4,9 +4,9 @@
 //!
 //! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
 //! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `hear` what workers say; `worker` one of them; `identities` who wins; `topics` who listens; `questions` and
-//! `merge` one answer out of many, `lists` one that is long; `desk` the connections of the admin interface, `client`
-//! one of them. A worker's side of it all is `reactor/fellows.rs`.
+//! loop; `hear` what workers say; `worker` one of them; `pulse` and `stall` whether it moves; `identities` who wins;
+//! `topics` who listens; `questions` and `merge` one answer out of many, `lists` one that is long; `desk` the connections
+//! of the admin interface, `client` one of them. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
 //! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:
@@ -18,7 +18,9 @@ mod hear;
 mod identities;
 mod lists;
 mod merge;
+mod pulse;
 mod questions;
+mod stall;
 mod topics;
 mod worker;
 
@@ -87,6 +89,8 @@ pub struct Supervisor {
     topics: Topics,
     /// To be passed on in the next turn.
     relays: Relays,
+    /// The places of the workers that are given newcomers, if that is not all of them.
+    steered: Vec<usize>,
     desk: Desk,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
@@ -123,6 +127,7 @@ impl Supervisor {
             identities: Identities::default(),
             topics: Topics::default(),
             relays: Relays::default(),
+            steered: Vec::new(),
             desk,
             touched: Vec::new(),
             questions: Questions::default(),
@@ -161,8 +166,10 @@ impl Supervisor {
         // Before it is said how long to sleep: who cannot be started is tried again some time.
         self.start_workers()?;
         let timeout = self.sleep();
+        let due = timeout.map_or(Instant::NEVER, |timeout| self.now + timeout);
         self.os.poll(timeout, ready)?;
         self.now = self.os.now();
+        self.make_up_for_lateness(due);
         for event in ready.drain(..) {
             self.note(event);
         }
@@ -173,6 +180,8 @@ impl Supervisor {
         self.hear_workers();
         self.obey();
         self.relay(due);
+        // Behind what they have said: who was heard of stands not still.
+        self.watch_workers();
         // Before the admin interface is served: nobody waits for the answer of one that has ended.
         self.reap()?;
         self.serve_desk();
@@ -194,7 +203,8 @@ impl Supervisor {
         if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || orders {
             return Some(Duration::ZERO);
         }
-        let workers = self.workers.iter().map(Worker::next).min().unwrap_or(Instant::NEVER);
+        let patience = self.plan.settings.server.stall_timeout;
+        let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
         let next = workers.min(self.desk.next()).min(self.questions.next()).min(self.identities.next());
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
@@ -289,6 +299,7 @@ impl Supervisor {
         }
         self.desk.adopt(new_admin);
         self.plan.settings.drain = new.drain;
+        self.plan.settings.server.stall_timeout = new.server.stall_timeout;
         self.file.clone_from(&file);
         for worker in &mut self.workers {
             worker.tell(&ToWorker::Reload { file: file.clone() });

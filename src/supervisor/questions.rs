@@ -409,6 +409,11 @@ fn metrics(mut answers: IndexMap<usize, Gathered>, workers: &mut [Worker], own: 
         page.put("linger_worker_up", "gauge", "1 if the worker answered this question in time.", &labels, up);
         let help = "Times that the worker was started anew after it had ended.";
         page.put("linger_worker_restarts_total", "counter", help, &labels, number(worker.restarts));
+        let help = "1 while the loop of the worker does not turn.";
+        let stalled = f64::from(u8::from(worker.is_stalled()));
+        page.put("linger_worker_stalled", "gauge", help, &labels, stalled);
+        let help = "Times that the loop of the worker was found standing still.";
+        page.put("linger_worker_stalls_total", "counter", help, &labels, number(worker.stalls));
         let help = "Questions of the admin interface that the worker did not answer in time.";
         page.put("linger_worker_unanswered_total", "counter", help, &labels, number(worker.unanswered));
     }

@@ -1,6 +1,7 @@
 //! One worker: the process, the channel to it, and when it is started anew.
 
 use super::merge::Ledger;
+use super::pulse::{Pulse, Step};
 use crate::fellows::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
 use crate::net::{Fatal, Interest, Kernel as _, Token};
 use crate::sys::{Listener, Os, Stream, worker};
@@ -34,6 +35,8 @@ pub(super) struct Worker {
     pub(super) unanswered: u64,
     /// Received, and not taken yet.
     pub(super) has_more: bool,
+    /// Times that one was found standing still.
+    pub(super) stalls: u64,
     backoff: Duration,
 }
 
@@ -58,6 +61,9 @@ pub(super) struct Process {
     pub(super) ready: bool,
     /// When it is killed, if it has not ended by itself.
     kill: Instant,
+    pulse: Pulse,
+    /// Its end of the channel took less than there was.
+    blocked: bool,
 }
 
 impl Worker {
@@ -71,6 +77,7 @@ impl Worker {
             ends: 0,
             unanswered: 0,
             has_more: false,
+            stalls: 0,
             backoff: BACKOFF,
         }
     }
@@ -99,7 +106,9 @@ impl Worker {
         let ready = channel.is_some();
         let kill = if ready { Instant::NEVER } else { now };
         self.restarts += u64::from(self.ends > 0);
-        self.life = Life::Starting(Process { child, channel, since: now, ready, kill });
+        let pulse = Pulse::new(now);
+        self.life =
+            Life::Starting(Process { child, channel, since: now, ready, kill, pulse, blocked: false });
         Ok(pid)
     }
 
@@ -111,9 +120,9 @@ impl Worker {
     }
 
     /// Its process has said that it serves.
-    pub(super) fn on_serving(&mut self) {
+    pub(super) fn on_serving(&mut self, now: Instant) {
         self.life = match std::mem::replace(&mut self.life, Life::Over) {
-            Life::Starting(process) => Life::Serving(process),
+            Life::Starting(process) => Life::Serving(Process { pulse: Pulse::new(now), ..process }),
             life @ (Life::Resting { .. } | Life::Serving(_) | Life::Over) => life,
         };
     }
@@ -173,9 +182,56 @@ impl Worker {
     pub(super) fn flush(&mut self, now: Instant) {
         let Some(process) = self.process() else { return };
         let Some(channel) = process.channel.as_mut().filter(|channel| channel.owed() > 0) else { return };
+        let owed = channel.owed();
         if channel.flush().is_err() {
             process.kill = process.kill.min(now + LAST_CALL);
         }
+        // Where the kernel's buffer was full, room in it is a sign that somebody reads.
+        let moved = process.blocked && channel.owed() < owed;
+        process.blocked = channel.owed() > 0;
+        if moved && !process.pulse.is_stalled() {
+            process.pulse.on_sign(now);
+        }
+    }
+
+    /// It was heard of. Gives since when it had stood still, if that is over now.
+    pub(super) const fn on_sign(&mut self, now: Instant) -> Option<Instant> {
+        match self.process() {
+            Some(process) => process.pulse.on_sign(now),
+            None => None,
+        }
+    }
+
+    /// It could not have been heard until now.
+    pub(super) const fn restart_pulse(&mut self, now: Instant) {
+        if let Some(process) = self.process() {
+            process.pulse.restart(now);
+        }
+    }
+
+    /// What is to be done about its signs of life; it is asked for one here.
+    pub(super) fn take_pulse(&mut self, now: Instant, patience: Option<Duration>) -> Step {
+        let Life::Serving(process) = &mut self.life else { return Step::Wait };
+        let step = process.pulse.step(now, patience);
+        match step {
+            Step::Ask => {
+                self.tell(&ToWorker::AskAlive);
+            }
+            Step::Stalled(_) => self.stalls += 1,
+            Step::End(_) => process.kill = now,
+            Step::Wait => {}
+        }
+        step
+    }
+
+    /// Whether it stands still.
+    pub(super) const fn is_stalled(&self) -> bool {
+        matches!(&self.life, Life::Serving(process) if process.pulse.is_stalled())
+    }
+
+    /// Whether newcomers are answered by it.
+    pub(super) const fn answers(&self) -> bool {
+        matches!(self.life, Life::Serving(_)) && !self.is_stalled()
     }
 
     /// Lets it live until then at most.
@@ -186,10 +242,11 @@ impl Worker {
     }
 
     /// When it is to be looked at.
-    pub(super) fn next(&self) -> Instant {
+    pub(super) fn next(&self, patience: Option<Duration>) -> Instant {
         match &self.life {
             Life::Resting { until } => *until,
-            Life::Starting(process) | Life::Serving(process) => process.kill,
+            Life::Starting(process) => process.kill,
+            Life::Serving(process) => process.kill.min(process.pulse.next(patience)),
             Life::Over => Instant::NEVER,
         }
     }

@@ -25,6 +25,7 @@ pub mod process;
 pub mod sock_diag;
 mod sockaddr;
 mod sockopt;
+mod steer;
 pub mod stream;
 mod tcp_info;
 #[cfg(test)]

@@ -325,3 +325,34 @@ fn a_long_list_of_all_workers_waits_for_its_reader() {
         assert_eq!((&list["matched"], list["connections"].as_array().unwrap().len()), (&500.into(), limit));
     }
 }
+
+#[test]
+fn many_patterns_and_a_storm_of_presence_events_do_not_hold_up_the_supervisor() {
+    let server = start(2, RESP, &[]);
+    let [mut listener, mut storm] = one_of_each(&server);
+    // Each is held against every event, and matches none.
+    let names: Vec<_> = (0..1000).map(|number| format!("$presence:*{}b{number}", "a".repeat(60))).collect();
+    for names in names.chunks(100) {
+        listener.send(format!("PSUBSCRIBE {}\r\n", names.join(" ")));
+    }
+    until("all of them to be known", || server.metrics()["linger_patterns"] == 1000.0);
+    let drains = std::thread::spawn({
+        let mut stream = storm.stream.try_clone().unwrap();
+        move || {
+            let mut bytes = [0; 4096];
+            while stream.read(&mut bytes).is_ok_and(|length| length > 0) {}
+        }
+    });
+    let long = "a".repeat(100);
+    let idents: String = (0..2000).map(|number| format!("IDENT {long}{number}\r\n")).collect();
+    storm.send(idents);
+    for _ in 0..20 {
+        let begun = Instant::now();
+        assert!(server.admin("GET", "/healthz").0.contains("200"));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        crate::common::pass(Duration::from_millis(50));
+    }
+    // The others may go on with it as long as they like.
+    drop((listener, server, storm));
+    drains.join().unwrap();
+}

@@ -15,3 +15,4 @@ mod crowd;
 mod death;
 mod identity;
 mod operate;
+mod stall;

@@ -7,7 +7,10 @@ use super::{
 use crate::config::value::Step;
 use crate::time::Duration;
 
-pub(super) static SERVER: [Key; 4] = [
+/// A worker is found standing still after three seconds at the earliest.
+const STALL_MIN: Duration = Duration::from_secs(3);
+
+pub(super) static SERVER: [Key; 5] = [
     Key {
         name: "workers",
         kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
@@ -17,6 +20,17 @@ pub(super) static SERVER: [Key; 4] = [
               to run on. From 2 on, a supervisor starts them, starts anew what dies, and answers for all of \
               them; README.md says what crosses from one worker to another, and what does not.",
         why: "One thread serves more clients than most have, and in one process everybody reaches everybody.",
+    },
+    Key {
+        name: "stall_timeout",
+        kind: Kind::Period { min: STALL_MIN, max: DAY, step: Step::Millisecond, words: &["off"] },
+        default: Default::Same("30s"),
+        fits: Fits::Everything,
+        doc: "How long the loop of a worker may stand still before the worker is killed and another takes its \
+              place; \"off\": for ever. That it stands still is said after about 3 s, and newcomers are given to \
+              the others from then on.",
+        why: "Its clients are not served, and those in its accept queue wait for nothing; but it may come back, \
+              and a restart is the loss of all of them. \"off\" is for a debugger.",
     },
     Key {
         name: "max_connections",

@@ -307,8 +307,8 @@ def ask_admin(link, target):
     return {"pages": pages}
 
 
-# Presence is said to whoever listens for it: those come last, or they would hear of all the others being set up.
-SET_UP_LAST = ["silent", "presence"]
+# Who holds patterns comes last, or would be asked of all that the others set up; presence at the very end.
+SET_UP_LAST = ["glob-64", "glob-1024", "silent", "presence"]
 # By the names that the command line takes, in the order of the report.
 ATTACKS = {
     "flood": flood,

@@ -11,7 +11,7 @@ from attacks import ATTACKS, SET_UP_LAST, Target
 from healthy import healthy
 from host import Failed, die_with_parent, fresh_network
 from procs import Child, run_at_once
-from server import BOUND_METRIC, Server, false_verdicts
+from server import Server, false_verdicts
 
 SETUP_SECONDS_MAX = 90
 # After its time an attack may still wait for an answer that does not come.
@@ -38,6 +38,8 @@ class Outcome:
     endings: list = field(default_factory=list)
     newcomer_max: float = 0
     server_waited: float = 0
+    # Seconds that the machine below this one took of its cpu.
+    stolen: float = 0
     # By the kernel, for want of room between the ends: each costs somebody a retransmission, 200 ms.
     dropped: int = 0
     seconds: float = 0
@@ -53,6 +55,15 @@ def packets_dropped():
     except OSError:
         return 0
     return sum(int(row.split()[1], 16) for row in rows)
+
+
+def stolen(cpu):
+    """Seconds that a virtual machine did not get of a cpu."""
+    for row in pathlib.Path("/proc/stat").read_text().splitlines():
+        words = row.split()
+        if words[0] == ("cpu" if cpu is None else f"cpu{cpu}") and len(words) > 8:
+            return int(words[8]) / os.sysconf("SC_CLK_TCK")
+    return 0
 
 
 class Prober:
@@ -111,7 +122,7 @@ def act(server, attacks, settings, outcome, stack):
     share = 1 if len(attacks) == 1 else SHARE_OF_MANY
     target = Target(server.port, server.admin, settings.seconds, share)
     attackers = []
-    for name in sorted(attacks, key=lambda name: name in SET_UP_LAST):
+    for name in sorted(attacks, key=lambda name: SET_UP_LAST.index(name) if name in SET_UP_LAST else -1):
         attackers.append(child(ATTACKS[name], target))
         attackers[-1].await_ready(SETUP_SECONDS_MAX)
     neighbours = child(healthy, server.port, settle=run_at_once)
@@ -126,7 +137,7 @@ def act(server, attacks, settings, outcome, stack):
     outcome.before = server.memory("VmRSS")
     server.forget_peak()
     ran, waited = server.cpu_ns()
-    dropped = packets_dropped()
+    dropped, taken = packets_dropped(), stolen(settings.server_cpu)
     began = time.monotonic()
     for attacker in attackers:
         attacker.go()
@@ -140,7 +151,7 @@ def act(server, attacks, settings, outcome, stack):
     outcome.seconds = time.monotonic() - began
     outcome.server_busy, outcome.server_waited = (
         (now - then) / 1e9 / outcome.seconds for now, then in ((now_ran, ran), (now_waited, waited)))
-    outcome.dropped = packets_dropped() - dropped
+    outcome.dropped, outcome.stolen = packets_dropped() - dropped, stolen(settings.server_cpu) - taken
     for attacker in attackers:
         attacker.stop()
     aftermath(server, neighbours, prober, outcome)
@@ -149,6 +160,7 @@ def act(server, attacks, settings, outcome, stack):
 def aftermath(server, neighbours, prober, outcome):
     time.sleep(AFTERMATH)
     outcome.aftermath = prober.ask()
+    outcome.bound = server.bound
     outcome.peak, outcome.after = server.memory("VmHWM"), server.memory("VmRSS")
     neighbours.go()
     told = neighbours.result(5)
@@ -162,7 +174,6 @@ def aftermath(server, neighbours, prober, outcome):
         outcome.endings.append("/metrics did not answer")
     else:
         outcome.endings += false_verdicts(metrics)
-        outcome.bound = int(metrics.get(BOUND_METRIC, 0))
     if outcome.attacked["gone"] or outcome.aftermath["gone"]:
         outcome.endings.append("the prober was ended")
     if not server.alive():

@@ -12,22 +12,15 @@ from healthy import GRACE, HANDSHAKE
 from host import Failed, die_with_parent, prefer
 
 # What it may buffer in all, where that can be set: small beside what the attacks ask for.
-BUFFERED_MAX = "256MiB"
-BOUND_METRIC = "linger_buffered_bytes_max"
+MEMORY_MAX_MIB = 256
 # No client that does nothing wrong ends like this, and no attacker need to.
 FALSE_VERDICTS = r'linger_ends_total\{.*reason="(?:frozen|heartbeat|handshake_timeout|keepalive|unacked|internal)"\}'
 
 
-def bound_key(program):
-    """The setting that bounds all buffered bytes, as TABLE.KEY; none: it has none."""
+def knows_bound(program):
+    """Whether the bytes that it buffers in all can be bounded."""
     listing = subprocess.run([program, "config"], capture_output=True, text=True, check=False).stdout
-    table = ""
-    for line in listing.splitlines():
-        if found := re.fullmatch(r"\[+([\w.]+)\]+", line):
-            table = found[1]
-        elif found := re.match(r"(memory_max|buffered_bytes_max|buffered_max)\s*=", line):
-            return f"{table}.{found[1]}"
-    return None
+    return re.search(r"^memory_max\b", listing, re.M) is not None
 
 
 class Server:
@@ -41,8 +34,10 @@ class Server:
             self.program, "serve", "--log", "off", "--admin", "127.0.0.1:0",
             "--listen", f"resp://127.0.0.1:0?heartbeat.grace={GRACE}&handshake_timeout={HANDSHAKE}",
         ]
-        if key := bound_key(self.program):
-            command += ["--set", f"{key}={BUFFERED_MAX}"]
+        self.bound = 0
+        if knows_bound(self.program):
+            command += ["--set", f"server.memory_max={MEMORY_MAX_MIB}MiB"]
+            self.bound = MEMORY_MAX_MIB << 20
         self.words = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.words, stderr=self.words, preexec_fn=self._settle)

@@ -41,7 +41,7 @@ def greeted(port):
 
 
 def crowd(target, count, hello):
-    """A process that holds `count` connections and reads; it ends with whoever asks for it."""
+    """A process that holds `count` connections and reads; it ends with the one that asks for it."""
 
     def read(link, port):
         people = Crowd(port, count, hello)
@@ -51,7 +51,6 @@ def crowd(target, count, hello):
     child = Child(read, target.port)
     child.await_ready(60)
     child.go()
-    return child
 
 
 def stubborn(size, number):
@@ -104,23 +103,21 @@ def ask_until(until, port, *commands):
 
 def flood(link, target):
     """20 subscribers that read, one client that streams PUBLISH without waiting for replies"""
-    readers = crowd(target, 20, lambda _: array("SUBSCRIBE", "x"))
+    crowd(target, 20, lambda _: array("SUBSCRIBE", "x"))
     publisher = greeted(target.port).socket
     link.ready()
     times = pump(publisher, array("PUBLISH", "x", "y") * 500, target.until())
-    readers.stop()
     return {"told": f"{500 * times:,} published"}
 
 
 def globs(link, target, count):
     size = largest(target.port, [512, 256, 128], lambda size: ("PSUBSCRIBE", stubborn(size, 0)))
     name = largest(target.port, NAME_SIZES, lambda size: ("PUBLISH", b"a" * size, "y"))
-    holder = subscribed(target.port, "PSUBSCRIBE", [stubborn(size, number) for number in range(count)])
+    link.hold(subscribed(target.port, "PSUBSCRIBE", [stubborn(size, number) for number in range(count)]))
     link.ready()
     # The longest name that is accepted, and one that may be refused.
     names = [b"a" * name, b"a" * NAME_SIZES[0]]
     answers, refusals = ask_until(target.until(), target.port, *(("PUBLISH", text, "y") for text in names))
-    holder.socket.close()
     return {"told": f"patterns of {size} B, names of {name:,} B: {answers:,} answered, {refusals:,} refused"}
 
 
@@ -156,12 +153,11 @@ def expand(link, target):
 def unread(link, target):
     """200 messages of 32 KB to 1,000 subscribers that do not read"""
     # Little room in the kernel, or most of it would wait there.
-    people = Crowd(target.port, target.many(1000), lambda _: array("SUBSCRIBE", "mute"), room=4096)
+    link.hold(Crowd(target.port, target.many(1000), lambda _: array("SUBSCRIBE", "mute"), room=4096))
     publisher = greeted(target.port).socket
     link.ready()
     until = target.until()
     times = pump(publisher, array("PUBLISH", "mute", b"z" * 32_768), until, 200)
-    people.close()
     return {"told": f"{times} published"}
 
 
@@ -170,12 +166,11 @@ def unread(link, target):
 
 def presence(link, target):
     """4,000 readers of $presence:*, one client pipelines 5,000 IDENT"""
-    readers = [crowd(target, target.many(2000), lambda _: array("PSUBSCRIBE", "$presence:*")) for _ in range(2)]
+    for _ in range(2):
+        crowd(target, target.many(2000), lambda _: array("PSUBSCRIBE", "$presence:*"))
     many = greeted(target.port).socket
     link.ready()
     pump(many, b"".join(array("IDENT", f"many{number}") for number in range(5000)), target.until(), 1)
-    for reader in readers:
-        reader.stop()
     return {}
 
 
@@ -183,7 +178,7 @@ def silent(link, target):
     """one silent client with 1,024 patterns of 512 B on presence while 1,500 devices come and go"""
     size = largest(target.port, [512, 256, 128], lambda size: ("PSUBSCRIBE", b"$presence:" + stubborn(size - 10, 0)))
     patterns = [b"$presence:" + stubborn(size - 10, number) for number in range(1024)]
-    holder = subscribed(target.port, "PSUBSCRIBE", patterns)
+    link.hold(subscribed(target.port, "PSUBSCRIBE", patterns))
     link.ready()
     until, came = target.until(), 0
     # Together 1,500 each time, some of them gone before they were answered.
@@ -198,7 +193,6 @@ def silent(link, target):
                 break
         for device in devices:
             device.close()
-    holder.socket.close()
     return {"told": f"{came:,} came, patterns of {size} B"}
 
 
@@ -209,15 +203,12 @@ def search(link, target):
     """WHO and PUBSUB CHANNELS with the longest patterns"""
     name = largest(target.port, NAME_SIZES, lambda size: ("SUBSCRIBE", b"a" * size))
     size = largest(target.port, PATTERN_SIZES, lambda size: ("WHO", stubborn(size, 0)))
-    devices = Crowd(target.port, target.many(2000), lambda number: array("IDENT", b"a" * 120 + b"%06d" % number))
-    holders = named(target.port, [b"a" * (name - 6) + b"%06d" % number for number in range(10_000)])
+    link.hold(Crowd(target.port, target.many(2000), lambda number: array("IDENT", b"a" * 120 + b"%06d" % number)))
+    link.hold(named(target.port, [b"a" * (name - 6) + b"%06d" % number for number in range(10_000)]))
     link.ready()
     patterns = [stubborn(of, 0) for of in (size, PATTERN_SIZES[0])] + [b"*a" * (size // 2 - 1) + b"b"]
     asked = [ask for pattern in patterns for ask in (("WHO", pattern), ("PUBSUB", "CHANNELS", pattern))]
     answers, refusals = ask_until(target.until(), target.port, *asked)
-    for holder in holders:
-        holder.socket.close()
-    devices.close()
     return {"told": f"names of {name:,} B, patterns of {size:,} B: {answers:,} answered, {refusals:,} refused"}
 
 
@@ -225,7 +216,7 @@ def channels(link, target):
     """PUBSUB CHANNELS with 8 MB of names; its asker is healthy"""
     size = largest(target.port, NAME_SIZES[5:], lambda size: ("SUBSCRIBE", b"n" * size))
     names = [b"n" * (size - 8) + b"%08d" % number for number in range(8_000_000 // size)]
-    holders = named(target.port, names)
+    link.hold(named(target.port, names))
     asker = greeted(target.port)
     link.ready()
     until, lists, refusals, endings = target.until(), 0, 0, []
@@ -242,26 +233,23 @@ def channels(link, target):
         pass
     except ConnectionError:
         endings.append("who asked for PUBSUB CHANNELS was ended")
-    for holder in holders:
-        holder.socket.close()
     return {"told": f"names of {size:,} B: {lists} lists, {refusals} refused", "endings": endings}
 
 
 def client_list(link, target):
     """8,000 clients, 100 of them pipeline CLIENT LIST"""
-    people = [crowd(target, target.many(3950), lambda _: array("PING")) for _ in range(2)]
-    askers = Crowd(target.port, 100, lambda _: array("PING"))
+    for _ in range(2):
+        crowd(target, target.many(3950), lambda _: array("PING"))
+    askers = link.hold(Crowd(target.port, 100, lambda _: array("PING")))
     link.ready()
     askers.send_all(array("CLIENT", "LIST") * 200)
     askers.read_until(target.until())
-    for child in people:
-        child.stop()
     return {"told": f"{askers.bytes / 1e6:,.0f} MB of rows"}
 
 
 def list_ids(link, target):
     """CLIENT LIST ID with 5,200 ids, 20 pipelined, of 5,200 clients and of none"""
-    people = [greeted(target.port) for _ in range(target.many(5200))]
+    people = link.hold([greeted(target.port) for _ in range(target.many(5200))])
     ids = [one.ask("CLIENT", "ID") for one in people]
     asker = greeted(target.port).socket
     link.ready()
@@ -272,16 +260,15 @@ def list_ids(link, target):
 
 def admin_head(link, target):
     """one admin connection pipelines HEAD /connections, of 5,000"""
-    people = crowd(target, target.many(5000), lambda _: array("PING"))
+    crowd(target, target.many(5000), lambda _: array("PING"))
     link.ready()
     times = pump(connect(target.admin), b"HEAD /connections HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100, target.until())
-    people.stop()
     return {"told": f"{100 * times} asked"}
 
 
 def admin_six(link, target):
     """six admin clients ask for /connections, of 5,000, back to back"""
-    people = crowd(target, target.many(5000), lambda _: array("PING"))
+    crowd(target, target.many(5000), lambda _: array("PING"))
     askers = [Child(ask_admin, target) for _ in range(6)]
     for asker in askers:
         asker.await_ready(10)
@@ -289,8 +276,6 @@ def admin_six(link, target):
     for asker in askers:
         asker.go()
     told = [asker.result(target.seconds + 10) or {"pages": 0} for asker in askers]
-    for child in [*askers, people]:
-        child.stop()
     return {"told": f"{sum(one['pages'] for one in told)} pages"}
 
 

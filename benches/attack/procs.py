@@ -31,7 +31,12 @@ class Link:
     """A child's line to its parent."""
 
     def __init__(self, up, down):
-        self.up, self.down = up, down
+        self.up, self.down, self.held = up, down, []
+
+    def hold(self, what):
+        """Keeps it for as long as this process lives: connections stay open when the attack is over."""
+        self.held.append(what)
+        return what
 
     def ready(self):
         """Tells that all is set up, and waits for the beginning."""

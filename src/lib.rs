@@ -5,8 +5,9 @@
 //!
 //! # The turn
 //!
-//! Everything that concerns a client happens on one thread, in [`reactor::Reactor::turn`] (but the kernel's table of sockets, which may be
-//! long, is read beside it while an audit lasts: `src/sys/dump.rs`):
+//! Everything that concerns a client happens on one thread, in [`reactor::Reactor::turn`]. What may take long is done beside
+//! it: the kernel's table of sockets is read while an audit lasts (`src/sys/dump.rs`), the configuration is read again
+//! (`src/sys/aside.rs`), and the log is written (`src/logging/queue.rs`). The turn:
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)

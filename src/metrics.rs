@@ -195,6 +195,8 @@ pub struct Gauges<'a> {
     pub uptime_seconds: f64,
     /// Whether the server is going away.
     pub draining: bool,
+    /// Lines of the log that were lost.
+    pub log_lines_dropped: u64,
     /// Of a worker among others, what it did not pass on to them.
     pub relays_dropped: Option<u64>,
 }
@@ -233,6 +235,11 @@ pub fn prometheus(counters: &Counters, gauges: &Gauges<'_>) -> String {
             dropped,
         );
     }
+    page.counter(
+        "linger_log_lines_dropped_total",
+        "Lines of the log that were lost because nobody took them.",
+        gauges.log_lines_dropped,
+    );
     page.counter("linger_loop_turns_total", "Turns of the event loop.", counters.turns);
     page.text
 }

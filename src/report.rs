@@ -1,27 +1,27 @@
 //! What the server says: every log line stands here, as one event with named fields.
 //!
 //! Lines are written through `log` with key-value pairs; `logging` gives them their shape. Endings that are
-//! somebody's ordinary goodbye are told at debug, the others at info, and no more than so many a second:
-//! what is left out is counted, and the count is told.
+//! somebody's ordinary goodbye are told at debug, the others at info. Of each kind of line that a client can cause
+//! there are no more than so many a second ([`limits`]): they are functions of [`Report`], and the rest are not.
+
+mod limits;
 
 use crate::audit::Anomaly;
 use crate::config::settings::ListenerSettings;
-use crate::end::{By, Class, End, tcp_state_name};
+use crate::end::{By, End, Reason, tcp_state_name};
 use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
+use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
 use std::fmt;
-use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The rate limiter of ending lines.
+/// What is said of clients and because of them.
 #[derive(Debug)]
 pub struct Report {
-    per_second: u32,
-    second: Instant,
-    written: u32,
-    left_out: u64,
+    limits: Limits,
     journal: Option<Vec<Ended>>,
 }
 
@@ -37,14 +37,14 @@ pub struct Ended {
 }
 
 impl Report {
-    /// Writes at most `per_second` ending lines a second.
+    /// Writes at most `per_second` lines of each kind about connections in a second.
     pub const fn new(per_second: u32) -> Self {
-        Self { per_second, second: Instant::ZERO, written: 0, left_out: 0, journal: None }
+        Self { limits: Limits::new(per_second), journal: None }
     }
 
     /// Changes the limit.
     pub const fn set_endings_per_second(&mut self, per_second: u32) {
-        self.per_second = per_second;
+        self.limits.set_per_second(per_second);
     }
 
     /// Keeps every record from now on, for [`take_journal`](Self::take_journal).
@@ -70,8 +70,8 @@ impl Report {
         if let Some(journal) = &mut self.journal {
             journal.push(Ended { key, peer: *peer, end: end.clone() });
         }
-        let level = if end.reason.class() == Class::Peer { Level::Debug } else { Level::Info };
-        if !log_enabled!(target: "linger::end", level) || !self.may_write(now) {
+        let level = if is_orderly(end) { Level::Debug } else { Level::Info };
+        if !log_enabled!(target: "linger::end", level) || !self.limits.admit(Kind::Ended, now) {
             return;
         }
         let identity = identity.map(String::from_utf8_lossy).unwrap_or_default();
@@ -111,48 +111,130 @@ impl Report {
         }
     }
 
-    fn may_write(&mut self, now: Instant) -> bool {
-        if now.since(self.second) >= Duration::from_secs(1) {
-            self.summarize(now);
+    /// A connection was accepted.
+    pub fn opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
+        if log_enabled!(target: "linger::open", Level::Debug) && self.limits.admit(Kind::Opened, now) {
+            debug!(target: "linger::open", key:% = key, peer:% = peer, listener; "open");
         }
-        let within = self.written < self.per_second;
-        if within {
-            self.written += 1;
-        } else {
-            self.left_out += 1;
-        }
-        within
     }
 
-    /// When to say how many lines were left out; `None` if none were.
-    pub fn summary_due(&self) -> Option<Instant> {
-        (self.left_out > 0).then(|| self.second + Duration::from_secs(1))
+    /// Accepting stands still.
+    pub fn accept_stalled(&mut self, listener: &str, stall: Stall, now: Instant) {
+        if self.limits.admit(Kind::AcceptStalled, now) {
+            warn!(listener, why:% = stall; "accept_stalled");
+        }
+    }
+
+    /// It goes on. `stalls`: how often it stood still in that time.
+    pub fn accept_resumed(&mut self, listener: &str, after: Duration, stalls: u64, now: Instant) {
+        if self.limits.admit(Kind::AcceptResumed, now) {
+            info!(listener, after_s = seconds(after), stalls; "accept_resumed");
+        }
+    }
+
+    /// An accept queue fills.
+    pub fn queue_fills(&mut self, listener: &str, queue: Queue, full: bool, overflowed: u64, now: Instant) {
+        let advice = if full {
+            "clients in it believe that they are connected and are not served, the next ones get no answer: raise \
+             max_connections and RLIMIT_NOFILE, backlog and net.core.somaxconn, or run more servers"
+        } else {
+            "clients in it believe that they are connected and are not served yet"
+        };
+        if self.limits.admit(Kind::QueueFills, now) {
+            warn!(listener, length = queue.length, limit = queue.limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
+        }
+    }
+
+    /// An accept queue was full while nobody took from it, and has just been emptied.
+    pub fn queue_was_full(&mut self, listener: &str, taken: u32, limit: u32, overflowed: u64, now: Instant) {
+        let advice = "more came at once than the queue holds, or this process did not run for a while; the next ones got \
+                      no answer: raise backlog and net.core.somaxconn";
+        if self.limits.admit(Kind::QueueFills, now) {
+            warn!(listener, length = taken, limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
+        }
+    }
+
+    /// Audits find something wrong that was not there before.
+    pub fn anomaly(&mut self, anomaly: Anomaly, count: u32, now: Instant) {
+        if self.limits.admit(Kind::AuditAnomaly, now) {
+            warn!(kind = anomaly.name(), count, meaning = meaning(anomaly), advice = "GET /audit names them"; "audit_anomaly");
+        }
+    }
+
+    /// It is not there any more.
+    pub fn anomaly_gone(&mut self, anomaly: Anomaly, after: Duration, now: Instant) {
+        if self.limits.admit(Kind::AuditAnomaly, now) {
+            info!(kind = anomaly.name(), after_s = seconds(after); "audit_anomaly_gone");
+        }
+    }
+
+    /// A socket call failed in a way that no reason is made for.
+    pub fn unforeseen(&mut self, key: Key, errno: i32, now: Instant) {
+        if self.limits.admit(Kind::UnforeseenError, now) {
+            warn!(key:% = key, errno, error:% = std::io::Error::from_raw_os_error(errno); "unforeseen_socket_error");
+        }
+    }
+
+    /// An identity was taken over by a newer connection.
+    pub fn replaced(&mut self, identity: &str, older: Key, newer: &By, now: Instant) {
+        if log_enabled!(Level::Debug) && self.limits.admit(Kind::IdentityReplaced, now) {
+            debug!(identity, older:% = older, newer = newer.key.as_str(), peer = newer.peer.as_str(); "identity_replaced");
+        }
+    }
+
+    /// A protocol error, as it was told to the peer.
+    pub fn protocol_error(&mut self, key: Key, text: &str, now: Instant) {
+        if log_enabled!(Level::Debug) && self.limits.admit(Kind::ProtocolError, now) {
+            debug!(key:% = key, text; "protocol_error");
+        }
+    }
+
+    /// When to say how many lines were left out; [`Instant::NEVER`] if none were.
+    pub fn summary_due(&self) -> Instant {
+        self.limits.summary_due()
     }
 
     /// Says how many lines were left out, and starts the next second.
     pub fn summarize(&mut self, now: Instant) {
-        if self.left_out > 0 {
-            info!(
-                target: "linger::end", count = self.left_out,
-                advice = "all are in the metrics; log.endings_per_second sets the limit"; "endings_not_logged"
-            );
-        }
-        (self.second, self.written, self.left_out) = (now, 0, 0);
+        self.limits.summarize(now);
     }
+}
+
+/// What a client does that closes its connection as it should: no news. An end of file behind which output was lost is
+/// some.
+fn is_orderly(end: &End) -> bool {
+    end.reason == Reason::PeerGoodbye || (end.reason == Reason::PeerFin && end.unsent_bytes == 0)
+}
+
+/// Lines of the log that were lost on their way out, since the start of this process.
+static LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts lines that are lost because the log's reader does not keep up.
+pub fn count_lines_dropped(lines: u64) {
+    LINES_DROPPED.fetch_add(lines, Ordering::Relaxed);
+}
+
+/// How many that were.
+pub fn lines_dropped_total() -> u64 {
+    LINES_DROPPED.load(Ordering::Relaxed)
+}
+
+/// The reader of the log keeps up again.
+pub fn lines_dropped(lines: u64) {
+    let advice =
+        "whoever reads standard error did not keep up, or it could not be written to; nobody waits for that";
+    warn!(lines, advice; "log_lines_dropped");
 }
 
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
-/// The server cannot start or go on. One line: in the log if it takes errors, else in plain words, because
-/// whoever started the server must see why it stopped.
-pub fn fatal(fatal: &Fatal) {
-    if log_enabled!(Level::Error) {
-        error!(cannot = fatal.what.as_str(), why = fatal.why.as_str(); "fatal");
-    } else {
-        let _ = writeln!(std::io::stderr(), "linger: cannot {fatal}");
-    }
+/// The server cannot start or go on. False if the log takes no errors: whoever started the server must see all the same
+/// why it stopped.
+pub fn fatal(fatal: &Fatal) -> bool {
+    error!(cannot = fatal.what.as_str(), why = fatal.why.as_str(); "fatal");
+    log_enabled!(Level::Error)
 }
 
 /// A listener is open.
@@ -188,48 +270,10 @@ impl fmt::Display for Stall {
     }
 }
 
-/// Accepting stands still.
-pub fn accept_stalled(listener: &str, stall: Stall) {
-    warn!(listener, why:% = stall; "accept_stalled");
-}
-
-/// It goes on.
-pub fn accept_resumed(listener: &str, after: Duration) {
-    info!(listener, after_s = seconds(after); "accept_resumed");
-}
-
-/// An accept queue fills.
-pub fn queue_fills(listener: &str, queue: Queue, full: bool, overflowed: u64) {
-    let advice = if full {
-        "clients in it believe that they are connected and are not served, the next ones get no answer: raise \
-         max_connections and RLIMIT_NOFILE, backlog and net.core.somaxconn, or run more servers"
-    } else {
-        "clients in it believe that they are connected and are not served yet"
-    };
-    warn!(listener, length = queue.length, limit = queue.limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
-}
-
-/// An accept queue was full while nobody took from it, and has just been emptied.
-pub fn queue_was_full(listener: &str, taken: u32, limit: u32, overflowed: u64) {
-    let advice = "more came at once than the queue holds, or this process did not run for a while; the next ones got no \
-                  answer: raise backlog and net.core.somaxconn";
-    warn!(listener, length = taken, limit, overflowed_since_last_look = overflowed, advice; "accept_queue_fills");
-}
-
 /// An audit could not be made.
 pub fn audit_refused(fatal: &Fatal) {
     let advice = "the server is well without it; audit.interval = \"off\" if this host never allows it";
     warn!(cannot = fatal.what.as_str(), why = fatal.why.as_str(), advice; "audit_refused");
-}
-
-/// Audits find something wrong that was not there before.
-pub fn anomaly(anomaly: Anomaly, count: u32) {
-    warn!(kind = anomaly.name(), count, meaning = meaning(anomaly), advice = "GET /audit names them"; "audit_anomaly");
-}
-
-/// It is not there any more.
-pub fn anomaly_gone(anomaly: Anomaly, after: Duration) {
-    info!(kind = anomaly.name(), after_s = seconds(after); "audit_anomaly_gone");
 }
 
 /// What the server's own audit means by a finding.
@@ -254,21 +298,6 @@ const fn meaning(anomaly: Anomaly) -> &'static str {
     }
 }
 
-/// A socket call failed in a way that no reason is made for.
-pub fn unforeseen(key: Key, errno: i32) {
-    warn!(key:% = key, errno, error:% = std::io::Error::from_raw_os_error(errno); "unforeseen_socket_error");
-}
-
-/// An identity was taken over by a newer connection.
-pub fn replaced(identity: &str, older: Key, newer: &By) {
-    debug!(identity, older:% = older, newer = newer.key.as_str(), peer = newer.peer.as_str(); "identity_replaced");
-}
-
-/// A protocol error, as it was told to the peer.
-pub fn protocol_error(key: Key, text: &str) {
-    debug!(key:% = key, text; "protocol_error");
-}
-
 /// The drain begins.
 pub fn drain_begun(connections: u32, spread: Duration, timeout: Duration) {
     info!(
@@ -288,6 +317,11 @@ pub fn stopped(counters: &Counters, left: u32, uptime: Duration) {
         uptime_s = seconds(uptime), accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left,
         reasons:% = counters.reasons(); "stopped"
     );
+}
+
+/// The configuration is to be read again, and the last time is not over.
+pub fn reload_waits() {
+    info!(advice = "it is read again after that; the disk is slow, or hangs"; "reload_waits");
 }
 
 /// The configuration was read again and refused.

@@ -2,22 +2,28 @@
 //! what there is to try.
 
 use crate::config::settings::{ListenerSettings, Protocol, Settings};
-use crate::config::{Mistake, Sources, load, resolve_read};
+use crate::config::{Effective, Mistake, Sources, load, resolve_read};
 use crate::fellows::{Channel, More, ToSupervisor, ToWorker};
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
-use crate::reactor::{Reactor, Reload};
-use crate::supervisor::{Plan, Supervisor};
+use crate::reactor::{Reactor, Reload, Requested};
+use crate::supervisor::{Drained, Plan, Supervisor};
 pub use crate::sys::clock;
+use crate::sys::file::read_regular;
 use crate::sys::worker::{self, Handed};
-use crate::sys::{Os, Stream, limits};
+use crate::sys::{Aside, Os, Stream, limits};
+use crate::time::Duration;
 use crate::{logging, report};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// Descriptors that are nobody's connection: standard streams, the poller and its relatives, signals, the
 /// reserve, files being read.
 const DESCRIPTORS_OF_OUR_OWN: u64 = 24;
+
+/// How long the end of a server waits for a reader of its greeting: it has had the server's life for that.
+const GREETING_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Descriptors that a server with `settings` needs besides those of its clients.
 pub fn descriptors_besides(settings: &Settings) -> u64 {
@@ -31,75 +37,99 @@ pub fn workers(settings: &Settings) -> u32 {
     settings.server.workers.unwrap_or_else(worker::processors)
 }
 
-/// Serves with `settings`; `sources` are where to read them again on SIGHUP, and `file` is the text of the file that
-/// they were read from.
-pub fn run(settings: Settings, sources: Sources, file: String) -> ExitCode {
+/// Serves with what `sources` amount to, which are read again on SIGHUP; `file` is the text of the file among them.
+pub fn run(effective: Effective, sources: Sources, file: String) -> ExitCode {
+    let Effective { settings, hints, .. } = effective;
     let workers = workers(&settings);
-    let outcome = if workers > 1 {
-        try_supervise(Plan { settings, sources, file, workers })
-    } else {
-        try_run(settings, sources).map(|()| true)
-    };
-    exit_code(outcome)
+    live(|| {
+        start_logging(&settings, None)?;
+        for hint in &hints {
+            logging::say(format_args!("hint: {hint}"));
+        }
+        if workers > 1 {
+            try_supervise(Plan { settings, sources, file, workers })
+        } else {
+            try_run(settings, sources)
+        }
+    })
 }
 
 /// Serves as a worker, with what its supervisor has opened and says.
 pub fn work(handed: &Handed, sources: Sources) -> ExitCode {
-    exit_code(try_work(handed, sources).map(|()| true))
+    live(|| try_work(handed, sources))
 }
 
-fn exit_code(outcome: Result<bool, Fatal>) -> ExitCode {
-    match outcome {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+/// Lives through the life of a server, and says how it ended. All lines of the log are out then, unless nobody takes
+/// them.
+fn live(life: impl FnOnce() -> Result<Drained, Fatal>) -> ExitCode {
+    let mut last = LastLines { spare: Duration::ZERO };
+    match life() {
+        Ok(Drained { well, spare }) => {
+            last.spare = spare;
+            if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
         Err(fatal) => {
-            report::fatal(&fatal);
+            if !report::fatal(&fatal) {
+                logging::say(format_args!("linger: cannot {fatal}"));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn try_run(settings: Settings, sources: Sources) -> Result<(), Fatal> {
-    start_logging(&settings, None)?;
-    let (descriptors, for_clients) = descriptors_for(&settings)?;
-    let mut reactor = Reactor::new(Os::new()?, settings, for_clients, reload_from(sources, |_| {}))?;
-    let addresses: Vec<_> = reactor.addresses().collect();
-    greet(&addresses, &clients_at_once(reactor.connections_max()), descriptors);
-    reactor.run()?;
-    Ok(())
+/// Waits for the log's writer when it is dropped: a panic has lines, too.
+struct LastLines {
+    spare: Duration,
 }
 
-fn try_supervise(plan: Plan) -> Result<bool, Fatal> {
-    start_logging(&plan.settings, None)?;
+impl Drop for LastLines {
+    fn drop(&mut self) {
+        logging::finish(self.spare);
+    }
+}
+
+fn try_run(settings: Settings, sources: Sources) -> Result<Drained, Fatal> {
+    let (descriptors, for_clients) = descriptors_for(&settings)?;
+    let mut os = Os::new()?;
+    let reload = Reread::new(&mut os, sources, |_| {})?;
+    let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
+    let addresses: Vec<_> = reactor.addresses().collect();
+    let _greeting = greet(&addresses, &clients_at_once(reactor.connections_max()), descriptors);
+    let spare = reactor.run()?.spare;
+    Ok(Drained { well: true, spare })
+}
+
+fn try_supervise(plan: Plan) -> Result<Drained, Fatal> {
     // Before they are started: they inherit it.
     let (descriptors, for_clients) = descriptors_for(&plan.settings)?;
     let own = plan.settings.server.connections_max;
     let clients = clients_at_once(own.map_or(for_clients, |own| own.min(for_clients)));
     let limits = format!("{clients} for each of {} workers", plan.workers);
     let supervisor = Supervisor::new(plan)?;
+    let mut greeting = None;
     supervisor.run(|supervisor| {
         let addresses: Vec<_> = supervisor.addresses().collect();
-        greet(&addresses, &limits, descriptors);
+        greeting = Some(greet(&addresses, &limits, descriptors));
     })
 }
 
-fn try_work(handed: &Handed, sources: Sources) -> Result<(), Fatal> {
+fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
     let hand = worker::take(handed)?;
     let mut os = Os::for_worker(hand.listeners)?;
     let mut channel = Channel::new(hand.channel);
     let refused = |_| Fatal { what: "watch the supervisor".to_owned(), why: "out of memory".to_owned() };
     os.watch(channel.stream(), Token::FELLOWS, Interest::ReadWrite).map_err(refused)?;
     let file = first_words(&mut os, &mut channel)?;
-    let mut reload = reload_from(sources, as_worker);
     // It was sound when the supervisor read it.
-    let settings =
-        reload(Some(&file)).map_err(|why| Fatal { what: "read the configuration".to_owned(), why })?;
+    let settings = read_settings(&sources, Some(&file), as_worker)
+        .map_err(|why| Fatal { what: "read the configuration".to_owned(), why })?;
     start_logging(&settings, Some(handed.number))?;
     let (_, for_clients) = descriptors_for(&settings)?;
-    let mut reactor = Reactor::new(os, settings, for_clients, reload)?;
+    let reload = Reread::new(&mut os, sources, as_worker)?;
+    let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
     reactor.join(channel, handed.number, handed.of);
-    reactor.run()?;
-    Ok(())
+    let spare = reactor.run()?.spare;
+    Ok(Drained { well: true, spare })
 }
 
 /// Waits for what a supervisor says first.
@@ -145,33 +175,81 @@ fn descriptors_for(settings: &Settings) -> Result<(limits::Descriptors, u32), Fa
     Ok((descriptors, for_clients))
 }
 
-/// Reads the configuration again: the file, unless its text is there already. `keep` takes out of it what is not for
-/// this process.
-fn reload_from(sources: Sources, keep: fn(&mut Settings)) -> Reload {
-    Box::new(move |file| {
-        let read = match file {
-            Some(file) => resolve_read(&sources, file).map(|effective| effective.settings),
-            None => load(&sources),
-        };
-        let all =
-            |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
-        let mut settings = read.map_err(all)?;
-        keep(&mut settings);
-        Ok(settings)
-    })
+/// Takes out of the settings what is not for this process.
+type Keep = fn(&mut Settings);
+
+/// Reads the configuration: the file, unless its text is there already.
+fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Settings, String> {
+    let read = match file {
+        Some(file) => resolve_read(sources, file).map(|effective| effective.settings),
+        None => load(sources, read_regular),
+    };
+    let all = |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+    let mut settings = read.map_err(all)?;
+    keep(&mut settings);
+    Ok(settings)
+}
+
+/// Reads the configuration again, in a thread beside the loop.
+struct Reread(Aside<Option<String>, Result<Settings, String>>);
+
+impl Reread {
+    fn new(os: &mut Os, sources: Sources, keep: Keep) -> Result<Self, Fatal> {
+        let read = move |file: Option<String>| read_settings(&sources, file.as_deref(), keep);
+        os.aside("linger-reload", read).map(Self)
+    }
+}
+
+impl Reload for Reread {
+    fn request(&mut self, file: Option<String>) -> Requested {
+        if self.0.request(file) { Requested::Begun } else { Requested::Waits }
+    }
+
+    fn take(&mut self) -> Option<Result<Settings, String>> {
+        let done = self.0.take()?;
+        Some(done.unwrap_or_else(|fatal| Err(format!("cannot {fatal}"))))
+    }
 }
 
 fn clients_at_once(count: u32) -> String {
     format!("{count} client connections at once")
 }
 
+/// A greeting on its way to standard output, by a thread of its own: a pipe that nobody reads takes no more, some time.
+/// Dropped, it is waited for a little.
+struct Greeting(Option<Receiver<()>>);
+
+impl Greeting {
+    fn start(text: String) -> Self {
+        let (sender, written) = sync_channel(1);
+        let write = move || {
+            // A closed standard output is no reason not to serve.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            let _ = sender.send(());
+        };
+        let started = std::thread::Builder::new().name("linger-greeting".to_owned()).spawn(write);
+        Self(started.is_ok().then_some(written))
+    }
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        if let Some(written) = &self.0 {
+            let _ = written.recv_timeout(GREETING_PATIENCE);
+        }
+    }
+}
+
 /// Says what is open, in the log and to whoever started the server.
-fn greet(addresses: &[(&ListenerSettings, &Address)], clients: &str, descriptors: limits::Descriptors) {
+fn greet(
+    addresses: &[(&ListenerSettings, &Address)],
+    clients: &str,
+    descriptors: limits::Descriptors,
+) -> Greeting {
     for (settings, address) in addresses {
         report::listening(settings, address);
     }
-    // A closed standard output is no reason not to serve.
-    let _ = std::io::stdout().write_all(greeting(addresses, clients, descriptors).as_bytes());
+    Greeting::start(greeting(addresses, clients, descriptors))
 }
 
 fn greeting(

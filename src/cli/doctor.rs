@@ -6,6 +6,7 @@ use crate::config::settings::Settings;
 use crate::config::{self, Sources};
 use crate::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine};
 use crate::net::Address;
+use crate::sys::file::read_regular;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     let sources = Sources { file: arguments.config, listen: Vec::new(), overrides: Vec::new() };
-    let settings = match config::load(&sources) {
+    let settings = match config::load(&sources, read_regular) {
         Ok(settings) => settings,
         Err(mistakes) => return report(&mistakes),
     };

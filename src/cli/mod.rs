@@ -12,6 +12,7 @@ mod load;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
+use crate::sys::file::read_regular;
 use crate::sys::worker::Handed;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -246,18 +247,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve(sources: Sources) -> ExitCode {
-    let read = config::read(&sources);
+    let read = config::read(&sources, read_regular);
     match read.and_then(|file| Ok((config::resolve_read(&sources, &file)?, file))) {
-        Ok((effective, file)) => {
-            hints(&effective.hints);
-            crate::serve::run(effective.settings, sources, file)
-        }
+        Ok((effective, file)) => crate::serve::run(effective, sources, file),
         Err(mistakes) => report(&mistakes),
     }
 }
 
 fn check(sources: &Sources) -> ExitCode {
-    match config::resolve(sources) {
+    match config::resolve(sources, read_regular) {
         Ok(effective) => {
             hints(&effective.hints);
             print(effective.to_string().as_bytes())
@@ -342,7 +340,7 @@ mod tests {
                     drain.timeout=10s --listen echo://127.0.0.1:1";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Check(arguments) = cli.command else { panic!("not check") };
-        let settings = config::load(&arguments.sources()).unwrap();
+        let settings = config::load(&arguments.sources(), read_regular).unwrap();
         assert_eq!(settings.listeners.len(), 1);
         assert_eq!(settings.log.filter, "debug");
         assert_eq!(settings.server.connections_max, Some(9));

@@ -1,8 +1,8 @@
 //! Everything from the command line and the TOML file to [`Settings`]: defaults, what
 //! the file says over them, what flags say over that, and every mistake at once.
 //!
-//! Nothing is opened or started here, and nothing but the file is read, so that [`load`] can be called
-//! again while the server runs. In reading order: `keys` is the table of every key; `value` reads and
+//! Nothing is opened or started here; the file is read by a function that the caller brings, so that [`load`] can be
+//! called again while the server runs. In reading order: `keys` is the table of every key; `value` reads and
 //! writes single values; `file` and `url` make layers of what they find, `layer` lays them over each
 //! other; `rules` hold values against each other; `build` makes settings; `print` shows them.
 
@@ -28,12 +28,18 @@ use layer::{Layer, Resolved};
 use rules::Findings;
 use settings::{Protocol, Settings};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use value::{Raw, Value};
 
 /// The listeners that are served when nobody names one.
 const BUILTIN_LISTENERS: [(Protocol, &str); 2] =
     [(Protocol::Echo, "echo://127.0.0.1:7007"), (Protocol::Resp, "resp://127.0.0.1:7000")];
+
+/// Most bytes of the file: some hundred times what the longest has. Workers are sent it as one message.
+pub const FILE_BYTES_MAX: usize = 1 << 20;
+
+/// Reads the text of a file of at most so many bytes, or says what is wrong with it.
+pub type ReadFile = fn(&Path, usize) -> Result<String, String>;
 
 /// Where settings come from: kept by the server, so that it can read them again.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -78,30 +84,33 @@ impl fmt::Display for Effective {
 ///
 /// # Errors
 /// All mistakes, in the order of the file and then of the flags.
-pub fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
-    resolve(sources).map(|effective| effective.settings)
+pub fn load(sources: &Sources, read_file: ReadFile) -> Result<Settings, Vec<Mistake>> {
+    resolve(sources, read_file).map(|effective| effective.settings)
 }
 
 /// Reads the sources into settings, and keeps where each came from.
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve(sources: &Sources) -> Result<Effective, Vec<Mistake>> {
-    resolve_read(sources, &read(sources)?)
+pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<Mistake>> {
+    resolve_read(sources, &read(sources, read_file)?)
 }
 
 /// Reads the file of the sources, if they name one; empty if they do not. What [`resolve_read`] takes.
 ///
 /// # Errors
 /// That it cannot be read, and what the flags have wrong besides: to be mended in the same go.
-pub fn read(sources: &Sources) -> Result<String, Vec<Mistake>> {
+pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Mistake>> {
     let Some(path) = &sources.file else { return Ok(String::new()) };
-    std::fs::read_to_string(path).map_err(|error| {
+    read_file(path, FILE_BYTES_MAX).map_err(|wrong| {
         let unreadable = Mistake {
             place: Place::Whole { path: path.display().to_string().into() },
             key: String::new(),
-            wrong: format!("the file cannot be read: {error}"),
-            right: "`linger config` prints a file to start from".to_owned(),
+            wrong,
+            right: format!(
+                "name a regular file of at most {} KiB; `linger config` prints one to start from",
+                FILE_BYTES_MAX / 1024
+            ),
         };
         let mut mistakes = vec![unreadable];
         mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());

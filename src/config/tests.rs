@@ -23,8 +23,12 @@ fn from_url(url: &str) -> Result<Effective, Vec<Mistake>> {
     resolve_text(&Sources { listen: vec![url.to_owned()], ..Sources::default() }, None)
 }
 
+fn no_file(_: &Path, _: usize) -> Result<String, String> {
+    Err("the file cannot be read: there is none".to_owned())
+}
+
 fn defaults() -> Settings {
-    load(&Sources::default()).expect("the defaults are sound")
+    load(&Sources::default(), no_file).expect("the defaults are sound")
 }
 
 #[test]
@@ -354,7 +358,7 @@ fn a_file_that_cannot_be_read_does_not_hide_the_mistakes_of_flags() {
         listen: vec!["echo://x".to_owned()],
         ..Sources::default()
     };
-    let mistakes = said(resolve(&sources));
+    let mistakes = said(resolve(&sources, no_file));
     assert_eq!(mistakes.len(), 2, "{mistakes:#?}");
     assert!(mistakes[0].starts_with("/nonexistent/linger.toml: the file cannot be read"), "{mistakes:#?}");
 }

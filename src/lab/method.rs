@@ -176,7 +176,7 @@ mod tests {
             for &method in Method::ALL {
                 let url = method.listener("127.0.0.1", &settings, "send_buffer=16KiB");
                 let sources = crate::config::Sources { listen: vec![url.clone()], ..Default::default() };
-                assert!(crate::config::load(&sources).is_ok(), "{url}");
+                assert!(crate::config::load(&sources, crate::sys::file::read_regular).is_ok(), "{url}");
                 let (_, parameters) = url.split_once('?').unwrap();
                 let mut keys: Vec<&str> = parameters.split('&').filter_map(|p| p.split('=').next()).collect();
                 let count = keys.len();

@@ -70,7 +70,7 @@ pub trait Kernel {
     fn retake_reserve(&mut self);
 
     /// Asks for rows of the kernel's table of sockets; [`read_sockets`](Self::read_sockets) brings them, and
-    /// [`Token::SOCKETS`] is ready when there are some. An earlier question is forgotten.
+    /// [`Token::ASIDE`] is ready when there are some. An earlier question is forgotten.
     ///
     /// # Errors
     /// When the kernel does not tell, or there is no descriptor to ask it through.
@@ -142,9 +142,9 @@ pub struct Token(pub u64);
 impl Token {
     /// Signals.
     pub const SIGNAL: Self = Self(u64::MAX);
-    /// Rows of the kernel's table of sockets: among those of listeners, of which there are never so many, so that
-    /// it costs connections nothing to be told from it.
-    pub const SOCKETS: Self = Self(u32::MAX as u64);
+    /// What threads beside the loop have brought, such as rows of the kernel's table of sockets: among those of
+    /// listeners, of which there are never so many, so that it costs connections nothing to be told from it.
+    pub const ASIDE: Self = Self(u32::MAX as u64);
     /// The channel to a worker's supervisor, placed likewise.
     pub const FELLOWS: Self = Self(u32::MAX as u64 - 1);
 }

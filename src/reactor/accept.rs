@@ -11,7 +11,21 @@ use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
-use crate::report::{self, Stall};
+use crate::report::Stall;
+use crate::time::{Duration, Instant};
+
+/// How long accepting must have gone on before it is said so: a full server stands still and goes on with each client
+/// that leaves, and that is one stall to whoever reads of it.
+const RESUMED_FOR: Duration = Duration::from_secs(1);
+
+/// Stalls that follow each other closely, from the first: told as one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stalls {
+    since: Instant,
+    count: u64,
+    /// Since when accepting goes on; [`Instant::NEVER`] while it does not.
+    resumed: Instant,
+}
 
 /// What is known of an accept queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,7 +121,7 @@ impl<K: Kernel> Reactor<K> {
             && self.kernel.release_reserve()
     }
 
-    /// Stops accepting until something is freed. Said once, when it begins.
+    /// Stops accepting until something is freed. Said once, when it begins, however often it goes on for a moment.
     fn stall(&mut self, index: usize, stall: Stall) {
         self.house.retry_accept_at(self.now + self.settings.server.accept_retry);
         let slot = &mut self.listeners[index];
@@ -115,7 +129,13 @@ impl<K: Kernel> Reactor<K> {
         if slot.stalled_since.is_none() {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
-            report::accept_stalled(&slot.settings.name, stall);
+            if let Some(stalls) = &mut slot.stalls {
+                stalls.count += 1;
+                stalls.resumed = Instant::NEVER;
+                return self.watch_on();
+            }
+            slot.stalls = Some(Stalls { since: self.now, count: 1, resumed: Instant::NEVER });
+            self.report.accept_stalled(&slot.settings.name, stall, self.now);
             // From here on it is looked at by the clock, as long as it stands still.
             self.watch_queues();
         }
@@ -127,14 +147,30 @@ impl<K: Kernel> Reactor<K> {
         self.kernel.retake_reserve();
         let slot = &mut self.listeners[index];
         slot.gate = Gate::Drained;
-        if let Some(since) = slot.stalled_since.take() {
-            report::accept_resumed(&slot.settings.name, self.now.since(since));
+        if slot.stalled_since.take().is_some()
+            && let Some(stalls) = &mut slot.stalls
+        {
+            stalls.resumed = self.now;
+            self.house.tell_resumed_at(self.now + RESUMED_FOR);
         }
         if taken > 0 {
             self.was_it_full(index, taken);
         }
         if self.drain.is_some() {
             self.shut(index);
+        }
+    }
+
+    /// Says of those listeners that accept again that they do, if they have for long enough.
+    pub(super) fn tell_resumed(&mut self) {
+        for slot in &mut self.listeners {
+            let Some(Stalls { since, count, resumed }) = slot.stalls else { continue };
+            if resumed + RESUMED_FOR <= self.now {
+                slot.stalls = None;
+                self.report.accept_resumed(&slot.settings.name, resumed.since(since), count, self.now);
+            } else if resumed != Instant::NEVER {
+                self.house.tell_resumed_at(resumed + RESUMED_FOR);
+            }
         }
     }
 
@@ -196,6 +232,7 @@ impl<K: Kernel> Reactor<K> {
         let slot = &mut self.listeners[index];
         slot.connections += 1;
         self.counters.accepted += 1;
+        self.report.opened(key, &peer, &slot.settings.name, self.now);
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.
         let opening = match slot.settings.policy.bounds.handshake_timeout {

@@ -269,12 +269,12 @@ impl<K: Kernel> Reactor<K> {
             match (count, *since) {
                 (0, Some(begun)) => {
                     *since = None;
-                    report::anomaly_gone(anomaly, self.now.since(begun));
+                    self.report.anomaly_gone(anomaly, self.now.since(begun), self.now);
                 }
                 (0, None) | (_, Some(_)) => {}
                 (_, None) => {
                     *since = Some(self.now);
-                    report::anomaly(anomaly, count);
+                    self.report.anomaly(anomaly, count, self.now);
                 }
             }
         }

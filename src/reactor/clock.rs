@@ -13,7 +13,6 @@ use crate::conn::liveness::{Due, next_due, verdict};
 use crate::conn::{Input, State};
 use crate::end::{Detector, Reason};
 use crate::net::{Kernel, Stream};
-use crate::report::Report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -28,8 +27,8 @@ pub(super) struct House {
     accept_retry: Instant,
     /// When to look at the accept queues.
     queue_watch: Instant,
-    /// When to say how many ending lines were left out.
-    endings: Instant,
+    /// When to say that accepting goes on.
+    resumed: Instant,
     /// When the next connections are drained, or the drain is over.
     pub(super) drain: Instant,
     /// When the next audit begins.
@@ -41,7 +40,7 @@ impl Default for House {
         Self {
             accept_retry: Instant::NEVER,
             queue_watch: Instant::NEVER,
-            endings: Instant::NEVER,
+            resumed: Instant::NEVER,
             drain: Instant::NEVER,
             audit: Instant::NEVER,
         }
@@ -63,14 +62,12 @@ impl House {
         self.queue_watch = self.queue_watch.min(at);
     }
 
-    pub(super) fn tell_endings(&mut self, report: &Report) {
-        if let Some(at) = report.summary_due() {
-            self.endings = at;
-        }
+    pub(super) fn tell_resumed_at(&mut self, at: Instant) {
+        self.resumed = self.resumed.min(at);
     }
 
     fn next(&self) -> Instant {
-        self.accept_retry.min(self.queue_watch).min(self.endings).min(self.drain).min(self.audit)
+        self.accept_retry.min(self.queue_watch).min(self.resumed).min(self.drain).min(self.audit)
     }
 
     /// Takes a deadline that has passed.
@@ -96,7 +93,8 @@ impl<K: Kernel> Reactor<K> {
         if work {
             return Some(Duration::ZERO);
         }
-        let next = self.wheel.next_deadline().map_or(self.house.next(), |at| at.min(self.house.next()));
+        let house = self.house.next().min(self.report.summary_due());
+        let next = self.wheel.next_deadline().map_or(house, |at| at.min(house));
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -138,6 +136,9 @@ impl<K: Kernel> Reactor<K> {
         if self.house.next() <= self.now {
             self.keep_house();
         }
+        if self.report.summary_due() <= self.now {
+            self.report.summarize(self.now);
+        }
     }
 
     fn keep_house(&mut self) {
@@ -148,8 +149,8 @@ impl<K: Kernel> Reactor<K> {
         if House::take(&mut self.house.queue_watch, now) {
             self.watch_queues();
         }
-        if House::take(&mut self.house.endings, now) {
-            self.report.summarize(now);
+        if House::take(&mut self.house.resumed, now) {
+            self.tell_resumed();
         }
         if House::take(&mut self.house.drain, now) {
             self.drain_some();

@@ -81,7 +81,6 @@ impl<K: Kernel> Reactor<K> {
         let held = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
         let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
-        self.house.tell_endings(&self.report);
         let token: Box<[u8]> = conn.beats_with().into();
         if let Some(resp) = conn.resp_mut() {
             let membership = std::mem::take(&mut resp.membership);

@@ -15,7 +15,6 @@ use crate::net::Kernel;
 use crate::proto::ProtocolError;
 use crate::proto::presence::Event;
 use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
-use crate::report;
 use crate::table::Key;
 use crate::time::Duration;
 
@@ -377,7 +376,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// The peer broke the protocol: it is told, and parted from.
     fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
-        report::protocol_error(key, &error.text);
+        self.report.protocol_error(key, &error.text, self.now);
         self.reply(key, replies, |reply| reply.protocol_error(&error.text));
         self.write(key, replies);
         replies.clear();

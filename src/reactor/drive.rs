@@ -11,7 +11,6 @@ use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
-use crate::report;
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
@@ -201,7 +200,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Fault::Memory => (Reason::LocalInternal, None),
             Fault::Other(errno) => {
-                report::unforeseen(key, errno);
+                self.report.unforeseen(key, errno, self.now);
                 (Reason::LocalInternal, None)
             }
         };

@@ -340,7 +340,7 @@ impl<K: Kernel> Reactor<K> {
         match message {
             // It was taken before there was a reactor; a second one says nothing new.
             ToWorker::Start { .. } => {}
-            ToWorker::Reload { file } => self.reload_settings(Some(&file)),
+            ToWorker::Reload { file } => self.request_settings(Some(file)),
             ToWorker::Terminate => self.on_signal(Signal::Terminate),
             ToWorker::Report => self.on_signal(Signal::Report),
             ToWorker::Lost { seat: Seat::Holder, number, id, key, peer } => {

@@ -11,7 +11,6 @@ use crate::end::{By, CloseMode, Detector, End, Evidence, Reason};
 use crate::hub::Name;
 use crate::net::Kernel;
 use crate::proto::presence::{self, Event};
-use crate::report;
 use crate::table::Key;
 use crate::time::Instant;
 use indexmap::IndexMap;
@@ -88,7 +87,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// A newer connection, here or at another worker, has taken identity `id` from connection `key`.
     pub(super) fn post_replaced(&mut self, key: Key, id: &[u8], by: Arc<By>) {
-        report::replaced(&String::from_utf8_lossy(id), key, &by);
+        self.report.replaced(&String::from_utf8_lossy(id), key, &by, self.now);
         let id = Name::new(id);
         let entry = self.initiators.entries.entry(key).or_default();
         (entry.lost, entry.posted) = (Some(id.clone()), true);

@@ -39,7 +39,7 @@ use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
 use crate::timer::attention::Attention;
-use accept::Gate;
+use accept::{Gate, Stalls};
 use admin::Admin;
 pub use admin::admin_connections_max;
 use audit::Audits;
@@ -49,7 +49,7 @@ use fellows::Fellows;
 use initiators::Initiators;
 use input::Pool;
 pub use inspect::{Ended, Glance, Inspection};
-pub use operate::{Drained, Reload};
+pub use operate::{Drained, Reload, Requested};
 use posted::Effect;
 use std::collections::VecDeque;
 
@@ -111,7 +111,7 @@ pub struct Reactor<K: Kernel> {
     /// Client connections now; those of the admin interface are not counted.
     clients: u32,
     drain: Option<operate::Drain>,
-    reload: Reload,
+    reload: Box<dyn Reload>,
     counters: Counters,
     report: Report,
     /// What it is among others; `None`: the only process of its server.
@@ -130,6 +130,8 @@ struct Slot<L> {
     gate: Gate,
     /// Since when its queue could not be emptied.
     stalled_since: Option<Instant>,
+    /// What was said of that, and is not said to be over.
+    stalls: Option<Stalls>,
     /// A filling queue was warned of and has not emptied since.
     queue_warned: bool,
     /// The limit of its queue, as the kernel has it.
@@ -149,6 +151,7 @@ impl<L: Listener> Slot<L> {
             settings,
             gate: Gate::Open,
             stalled_since: None,
+            stalls: None,
             queue_warned: false,
             looked: None,
             connections: 0,
@@ -171,7 +174,7 @@ impl<K: Kernel> Reactor<K> {
         mut kernel: K,
         settings: Settings,
         descriptors_max: u32,
-        reload: Reload,
+        reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
         let now = kernel.now();
         let listeners = settings
@@ -294,7 +297,10 @@ impl<K: Kernel> Reactor<K> {
         for event in ready {
             match source(event.token) {
                 Source::Signals => self.take_signals(),
-                Source::Sockets => self.audits.due = true,
+                Source::Aside => {
+                    self.audits.due = true;
+                    self.take_settings();
+                }
                 Source::Fellows => self.note_fellows(),
                 Source::Listener(index) => self.listeners[index].gate.on_edge(),
                 Source::Connection(_) => {}
@@ -335,7 +341,7 @@ impl<K: Kernel> Reactor<K> {
 /// What a token stands for.
 enum Source {
     Signals,
-    Sockets,
+    Aside,
     Fellows,
     Listener(usize),
     Connection(Key),
@@ -346,14 +352,14 @@ const fn listener_token(index: usize) -> Token {
     Token(index as u64)
 }
 
-const SOCKETS: Key = Key::from_token(Token::SOCKETS);
+const ASIDE: Key = Key::from_token(Token::ASIDE);
 const FELLOWS: Key = Key::from_token(Token::FELLOWS);
 
 const fn source(token: Token) -> Source {
     let key = Key::from_token(token);
     match (token, key.generation) {
         (Token::SIGNAL, _) => Source::Signals,
-        (_, 0) if key.index == SOCKETS.index => Source::Sockets,
+        (_, 0) if key.index == ASIDE.index => Source::Aside,
         (_, 0) if key.index == FELLOWS.index => Source::Fellows,
         (_, 0) => Source::Listener(key.index as usize),
         (_, _) => Source::Connection(key),

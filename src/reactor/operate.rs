@@ -11,9 +11,25 @@ use crate::report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
-/// Reads the configuration again: the new settings, or all that is wrong with them. It is given the text of the file
-/// where somebody has read that already.
-pub type Reload = Box<dyn FnMut(Option<&str>) -> Result<Settings, String>>;
+/// Reads the configuration again, beside the loop: a disk may hang, and a long file takes its time.
+pub trait Reload {
+    /// Begins to. `file`: its text, where somebody has read that already. While an earlier request is under way, it is
+    /// remembered, and follows it.
+    fn request(&mut self, file: Option<String>) -> Requested;
+
+    /// What has come of it, once it is there: the new settings, or all that is wrong with them. To be asked for after
+    /// each [`request`](Self::request), and when [`Token::ASIDE`](crate::net::Token::ASIDE) is ready.
+    fn take(&mut self) -> Option<Result<Settings, String>>;
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Requested {
+    /// It is under way, or done.
+    Begun,
+    /// Its time comes after the earlier one.
+    Waits,
+}
 
 /// Steps in which a drain is spread: more would only wake the loop more often.
 const DRAIN_STEPS: usize = 100;
@@ -40,6 +56,8 @@ pub struct Drained {
     pub accepted: u64,
     /// Clients that had not parted in time and were closed on.
     pub left: u32,
+    /// What was left of the time for the drain.
+    pub spare: Duration,
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -52,7 +70,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn on_signal(&mut self, signal: Signal) {
         match signal {
             Signal::Terminate => self.begin_drain(),
-            Signal::Reload => self.reload_settings(None),
+            Signal::Reload => self.request_settings(None),
             Signal::Report => self.report_state(),
             Signal::Child => {}
         }
@@ -146,15 +164,30 @@ impl<K: Kernel> Reactor<K> {
         }
         self.report.summarize(self.now);
         report::stopped(&self.counters, clients, self.now.since(self.started));
-        Drained { accepted: self.counters.accepted, left: clients }
+        let spare = self.drain.as_ref().filter(|drain| !drain.at_once);
+        let spare = spare.map_or(Duration::ZERO, |drain| drain.deadline.since(self.now));
+        Drained { accepted: self.counters.accepted, left: clients, spare }
+    }
+
+    /// Has the configuration read again. `file`: its text, where it was read already.
+    pub(super) fn request_settings(&mut self, file: Option<String>) {
+        if self.reload.request(file) == Requested::Waits {
+            report::reload_waits();
+        }
+        self.take_settings();
+    }
+
+    /// Takes the configuration that was read again, if it was.
+    pub(super) fn take_settings(&mut self) {
+        match self.reload.take() {
+            Some(Ok(new)) => self.apply_settings(new),
+            Some(Err(mistakes)) => report::reload_refused(&mistakes),
+            None => {}
+        }
     }
 
     /// Applies what can be applied to a running server; says what cannot.
-    pub(super) fn reload_settings(&mut self, file: Option<&str>) {
-        let new = match (self.reload)(file) {
-            Ok(new) => new,
-            Err(mistakes) => return report::reload_refused(&mistakes),
-        };
+    fn apply_settings(&mut self, new: Settings) {
         let mut notes = Vec::new();
         for slot in &mut self.listeners {
             match new.listeners.iter().find(|new| new.name == slot.settings.name) {

@@ -5,7 +5,6 @@
 
 use super::Reactor;
 use crate::net::Kernel;
-use crate::report;
 
 impl<K: Kernel> Reactor<K> {
     /// Looks at the accept queues: a client that waits in one is ESTABLISHED, or believes to be. Armed only
@@ -17,7 +16,7 @@ impl<K: Kernel> Reactor<K> {
             let full = queue.length > queue.limit;
             let filling = queue.length > queue.limit / 2;
             if filling && !slot.queue_warned {
-                report::queue_fills(&slot.settings.name, queue, full, overflowed);
+                self.report.queue_fills(&slot.settings.name, queue, full, overflowed, self.now);
             }
             slot.queue_warned = filling;
         }
@@ -38,7 +37,7 @@ impl<K: Kernel> Reactor<K> {
         let slot = &mut self.listeners[index];
         if overflowed > 0 && !slot.queue_warned {
             slot.queue_warned = true;
-            report::queue_was_full(&slot.settings.name, taken, limit, overflowed);
+            self.report.queue_was_full(&slot.settings.name, taken, limit, overflowed, self.now);
             self.watch_on();
         }
     }
@@ -51,7 +50,7 @@ impl<K: Kernel> Reactor<K> {
         drops.overflows.saturating_sub(before.overflows)
     }
 
-    fn watch_on(&mut self) {
+    pub(super) fn watch_on(&mut self) {
         if self.listeners.iter().any(|slot| slot.gate.is_stalled() || slot.queue_warned) {
             self.house.watch_queue_at(self.now + self.settings.server.queue_watch);
         }

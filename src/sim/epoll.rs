@@ -92,7 +92,7 @@ impl World {
 
     fn take_ready(&mut self, ready: &mut Vec<Ready>) -> Polled {
         for (told, token) in
-            [(&mut self.signal_ready, Token::SIGNAL), (&mut self.sockets.ready, Token::SOCKETS)]
+            [(&mut self.signal_ready, Token::SIGNAL), (&mut self.sockets.ready, Token::ASIDE)]
         {
             if std::mem::take(told) {
                 ready.push(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });

@@ -15,7 +15,7 @@ use crate::config::settings::Settings;
 use crate::conn::State;
 use crate::end::Reason;
 use crate::net::Signal;
-use crate::reactor::{Ended, Flow, Glance, Reactor};
+use crate::reactor::{Ended, Flow, Glance, Reactor, Reload, Requested};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::cell::RefCell;
@@ -92,7 +92,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let cast = cast(&mut rng, &plan, &mut world);
     let stage = Rc::new(RefCell::new(Stage { world, cast }));
     let kernel = SimKernel::new(Rc::clone(&stage));
-    let reload: crate::reactor::Reload = Box::new(|_| Err("no file".into()));
+    let reload = Box::new(NoFile::default());
     let mut reactor = match Reactor::new(kernel, plan.settings.clone(), plan.descriptors, reload) {
         Ok(reactor) => reactor,
         Err(fatal) => unreachable!("the simulated kernel refuses no listener: {fatal}"),
@@ -109,6 +109,23 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     };
     let failure = run.live(end).err();
     run.report(failure)
+}
+
+/// A configuration that cannot be read again, and is not read in vain.
+#[derive(Default)]
+struct NoFile {
+    requested: bool,
+}
+
+impl Reload for NoFile {
+    fn request(&mut self, _file: Option<String>) -> Requested {
+        self.requested = true;
+        Requested::Begun
+    }
+
+    fn take(&mut self) -> Option<Result<Settings, String>> {
+        std::mem::take(&mut self.requested).then(|| Err("no file".into()))
+    }
 }
 
 /// The clients.

@@ -20,21 +20,23 @@ mod lists;
 mod merge;
 mod pulse;
 mod questions;
+mod reload;
 mod stall;
 mod topics;
 mod worker;
 
+use crate::config::Sources;
 use crate::config::settings::{ListenerSettings, Settings};
-use crate::config::{self, Mistake, Sources};
 use crate::fellows::ToWorker;
 use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
 use crate::report;
-use crate::sys::{Listener, Os};
+use crate::sys::{Aside, Listener, Os};
 use crate::time::{Duration, Instant};
 use desk::{CLIENTS, ClientId, Desk, Served};
 use hear::Relays;
 use identities::Identities;
 use questions::{Own, Questions};
+use reload::{Reread, reread};
 use topics::Topics;
 use worker::{Life, Worker};
 
@@ -45,8 +47,9 @@ const ADMIN: Token = Token(0);
 /// Requests of one connection of the admin interface before the others have their turn, and of all in one turn.
 const REQUESTS_AT_ONCE: usize = 16;
 const REQUESTS_PER_TURN: usize = 128;
-/// How much longer than its drain a worker may take to end.
-const DRAIN_GRACE: Duration = Duration::from_secs(10);
+/// How much longer than its drain a worker may take to end. With what the end of the log may take here and there, that
+/// makes less than a second.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// How long a worker may take that was told to end at once.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -60,6 +63,15 @@ pub struct Plan {
     pub file: String,
     /// How many there are to be: two at least.
     pub workers: u32,
+}
+
+/// How the life of a server ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drained {
+    /// All went well.
+    pub well: bool,
+    /// What was left of the time for the drain.
+    pub spare: Duration,
 }
 
 /// How far a server with workers is.
@@ -82,6 +94,10 @@ pub struct Supervisor {
     plan: Plan,
     /// The file as it was last read without a mistake.
     file: String,
+    /// Reads it again.
+    reload: Aside<(), Reread>,
+    /// When the drain is over.
+    drained: Instant,
     /// What each address of the clients is, with the port that the kernel chose.
     addresses: Vec<(ListenerSettings, Address)>,
     workers: Vec<Worker>,
@@ -115,6 +131,8 @@ impl Supervisor {
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
+        let sources = plan.sources.clone();
+        let reload = os.aside("linger-reload", move |()| reread(&sources))?;
         let desk = Desk::open(&mut os, admin_of(&plan.settings).cloned(), ADMIN)?;
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
         Ok(Self {
@@ -122,6 +140,8 @@ impl Supervisor {
             now,
             phase: Phase::Starting,
             file: plan.file.clone(),
+            reload,
+            drained: Instant::ZERO,
             addresses,
             workers,
             identities: Identities::default(),
@@ -142,11 +162,11 @@ impl Supervisor {
         self.addresses.iter().map(|(settings, address)| (settings, address)).chain(self.desk.address())
     }
 
-    /// Supervises until all workers have drained. `serving` is called once, when they serve. True if all went well.
+    /// Supervises until all workers have drained. `serving` is called once, when they serve.
     ///
     /// # Errors
     /// When the loop cannot go on, or not one worker can be started.
-    pub fn run(mut self, serving: impl FnOnce(&Self)) -> Result<bool, Fatal> {
+    pub fn run(mut self, serving: impl FnOnce(&Self)) -> Result<Drained, Fatal> {
         let mut ready = Vec::new();
         while self.phase == Phase::Starting {
             self.turn(&mut ready)?;
@@ -158,7 +178,7 @@ impl Supervisor {
             self.turn(&mut ready)?;
         }
         report::all_drained(self.workers.len(), self.now.since(self.started));
-        Ok(!self.failed)
+        Ok(Drained { well: !self.failed, spare: self.drained.since(self.now) })
     }
 
     /// One turn of the loop. `ready` is empty before and after.
@@ -212,6 +232,7 @@ impl Supervisor {
     fn note(&mut self, event: Ready) {
         match event.token.0 {
             _ if event.token == Token::SIGNAL => {}
+            _ if event.token == Token::ASIDE => self.take_settings(),
             token if token == ADMIN.0 => self.desk.on_edge(),
             token if token >= CLIENTS => {
                 self.touched.push(u32::try_from(token - CLIENTS).expect("tokens of clients have 32 bits"));
@@ -253,7 +274,7 @@ impl Supervisor {
         while let Some(signal) = self.os.next_signal() {
             match signal {
                 Signal::Terminate => self.drain(),
-                Signal::Reload => self.reload(),
+                Signal::Reload => self.request_settings(),
                 Signal::Report => self.report(),
                 // Whoever has ended is looked for every turn.
                 Signal::Child => {}
@@ -268,6 +289,7 @@ impl Supervisor {
         let drain = self.plan.settings.drain;
         report::workers_drain(self.workers.len(), again);
         let most = if again { AT_ONCE } else { drain.timeout + DRAIN_GRACE };
+        self.drained = if again { self.now } else { self.now + drain.timeout };
         for worker in &mut self.workers {
             // Before it empties its queues and closes them: closed here as well, they take nobody any more.
             worker.listeners.clear();
@@ -276,35 +298,6 @@ impl Supervisor {
                 worker.life = Life::Over;
             }
         }
-    }
-
-    /// Reads the configuration again, and hands it on where it is sound.
-    fn reload(&mut self) {
-        let read = config::read(&self.plan.sources)
-            .and_then(|file| Ok((config::resolve_read(&self.plan.sources, &file)?.settings, file)));
-        let (new, file) = match read {
-            Ok(read) => read,
-            Err(mistakes) => {
-                let all: Vec<_> = mistakes.iter().map(Mistake::to_string).collect();
-                return report::reload_refused(&all.join("\n"));
-            }
-        };
-        let mut notes = Vec::new();
-        let (old_admin, new_admin) = (admin_of(&self.plan.settings), admin_of(&new));
-        if old_admin.map(|own| &own.address) != new_admin.map(|own| &own.address) {
-            notes.push("the address of the admin interface needs a restart".to_owned());
-        }
-        if new.server.workers != self.plan.settings.server.workers {
-            notes.push("the number of workers needs a restart".to_owned());
-        }
-        self.desk.adopt(new_admin);
-        self.plan.settings.drain = new.drain;
-        self.plan.settings.server.stall_timeout = new.server.stall_timeout;
-        self.file.clone_from(&file);
-        for worker in &mut self.workers {
-            worker.tell(&ToWorker::Reload { file: file.clone() });
-        }
-        report::reloaded(&notes);
     }
 
     fn report(&mut self) {

@@ -8,6 +8,7 @@ use super::worker::Worker;
 use crate::fellows::{Answer, Part, Question};
 use crate::proto::admin::{self, Route};
 use crate::proto::http::{Method, Request, Response, Status};
+use crate::report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
@@ -403,6 +404,9 @@ fn metrics(mut answers: IndexMap<usize, Gathered>, workers: &mut [Worker], own: 
     let help = "Messages and presence events that did not reach a worker, because somebody did not keep up.";
     let dropped = page.sum("linger_relays_dropped_total") + number(own.dropped);
     page.put("linger_relays_dropped_total", "counter", help, "", dropped);
+    let help = "Lines of the log of any process that were lost because nobody took them.";
+    let dropped = page.sum("linger_log_lines_dropped_total") + number(report::lines_dropped_total());
+    page.put("linger_log_lines_dropped_total", "counter", help, "", dropped);
     for (worker, up) in workers.iter().zip(up) {
         let labels = format!("{{worker=\"{}\"}}", worker.number);
         let up = f64::from(u8::from(up));

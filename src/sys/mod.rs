@@ -7,6 +7,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
+pub mod aside;
 pub mod connect;
 mod dump;
 mod errno;
@@ -15,6 +16,7 @@ mod errno;
 pub mod facts {}
 #[cfg(test)]
 mod facts;
+pub mod file;
 pub mod host;
 pub mod limits;
 pub mod listener;
@@ -32,6 +34,7 @@ mod tcp_info;
 mod testing;
 pub mod worker;
 
+pub use aside::Aside;
 pub use listener::Listener;
 pub use sock_diag::SocketTable;
 pub use stream::Stream;
@@ -64,7 +67,7 @@ pub struct Os {
     reserve: Option<limits::Reserve>,
     /// Entries of a poll by [`connect`]'s finer clock.
     fine: Vec<libc::epoll_event>,
-    /// Made with the first dump, and kept: an epoll set of mio's has one and no other.
+    /// Made when the first thread beside the loop needs it, and kept: an epoll set of mio's has one and no other.
     waker: Option<Arc<mio::Waker>>,
     /// Listening sockets that were opened for this process, in the order in which it will ask for them.
     handed: VecDeque<OwnedFd>,
@@ -133,6 +136,29 @@ impl Os {
             handed: VecDeque::new(),
             dump: None,
         })
+    }
+}
+
+impl Os {
+    /// A kind of work for threads beside the loop, called `name`.
+    ///
+    /// # Errors
+    /// When there is no descriptor to be woken by.
+    pub fn aside<In: Send + 'static, Out: Send + 'static>(
+        &mut self,
+        name: &'static str,
+        work: impl Fn(In) -> Out + Send + Sync + 'static,
+    ) -> Result<Aside<In, Out>, Fatal> {
+        Ok(Aside::new(name, self.waker()?, work))
+    }
+
+    fn waker(&mut self) -> Result<Arc<mio::Waker>, Fatal> {
+        if self.waker.is_none() {
+            let waker = mio::Waker::new(self.poll.registry(), mio_token(Token::ASIDE))
+                .map_err(|error| errno::fatal("be woken by another thread", errno::number(&error)))?;
+            self.waker = Some(Arc::new(waker));
+        }
+        Ok(Arc::clone(self.waker.as_ref().expect("it was made just now, if not before")))
     }
 }
 
@@ -233,13 +259,7 @@ impl Kernel for Os {
     }
 
     fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
-        if self.waker.is_none() {
-            let waker = mio::Waker::new(self.poll.registry(), mio_token(Token::SOCKETS))
-                .map_err(|error| errno::fatal("be woken by another thread", errno::number(&error)))?;
-            self.waker = Some(Arc::new(waker));
-        }
-        let waker = self.waker.as_ref().expect("it was made just now, if not before");
-        self.dump = Some(dump::Dump::start(Arc::clone(waker), query, families)?);
+        self.dump = Some(dump::Dump::start(self.waker()?, query, families)?);
         Ok(())
     }
 

@@ -125,8 +125,9 @@ pub(super) static LOG: [Key; 3] = [
         default: Default::Same("info"),
         fits: Fits::Everything,
         doc: "What is logged: a level, or target=level, separated by commas.",
-        why: "At info, orderly goodbyes are silent and every other ending is a line: what an operator asks \
-              about later.",
+        why: "At info, clients that close as they should (peer.goodbye, peer.fin) are silent and every other ending \
+              is a line: what an operator asks about later. At debug, every connection has a line when it opens and \
+              one when it ends.",
     },
     Key {
         name: "format",
@@ -141,8 +142,9 @@ pub(super) static LOG: [Key; 3] = [
         kind: Kind::Count { min: 0, max: 1_000_000, words: &[] },
         default: Default::Same("100"),
         fits: Fits::Everything,
-        doc: "Most lines about endings in a second; the rest are counted and summed up in one line. The \
-              metrics count every ending either way.",
+        doc: "Most lines about endings in a second, and of each other kind that a connection can cause; the rest are \
+              counted and summed up in one line a second (lines_not_logged). The metrics count every ending either \
+              way.",
         why: "A network that drops 100,000 clients at once says so in a few lines instead of 20 MB of log.",
     },
 ];

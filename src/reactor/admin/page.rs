@@ -7,6 +7,7 @@ use crate::metrics::{AuditGauges, Census, Gauges, ListenerGauges, prometheus};
 use crate::net::Address;
 use crate::proto::admin::ListQuery;
 use crate::reactor::entry::Connection;
+use crate::report;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -222,6 +223,7 @@ impl<K: Kernel> Reactor<K> {
             }),
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.drain.is_some(),
+            log_lines_dropped: report::lines_dropped_total(),
             relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
         };
         prometheus(&self.counters, &gauges)

@@ -14,7 +14,8 @@ from host import Failed, die_with_parent, prefer
 # What it may buffer in all, where that can be set: small beside what the attacks ask for.
 MEMORY_MAX_MIB = 256
 # No client that does nothing wrong ends like this, and no attacker need to.
-FALSE_VERDICTS = r'linger_ends_total\{.*reason="(?:frozen|heartbeat|handshake_timeout|keepalive|unacked|internal)"\}'
+FALSE_VERDICTS = re.compile(
+    r'linger_ends_total\{.*reason="((?:stuck|lost)\.\w+|protocol\.handshake_timeout|local\.(?:idle|audit|internal))"')
 
 
 def knows_bound(program):
@@ -116,7 +117,7 @@ class Server:
 
 def false_verdicts(metrics):
     """What the server says of clients that did nothing to deserve it."""
-    found = [f"{count:.0f} x {re.search(r'reason=.([a-z_]+)', name)[1]}"
-             for name, count in metrics.items() if count and re.match(FALSE_VERDICTS, name)]
-    suspected = metrics.get("linger_suspected_total", 0)
+    found = [f"{count:.0f} x {verdict[1]}" for name, count in metrics.items()
+             if count and (verdict := FALSE_VERDICTS.match(name))]
+    suspected = sum(count for name, count in metrics.items() if name.partition("{")[0] == "linger_suspected_total")
     return found + ([f"{suspected:.0f} suspected"] if suspected else [])

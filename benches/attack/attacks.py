@@ -171,7 +171,7 @@ def presence(link, target):
     many = greeted(target.port).socket
     link.ready()
     idents = b"".join(array("IDENT", f"many{number}") for number in range(5000))
-    return {"told": f"{5000 * pump(many, idents, target.until())} told"}
+    return {"told": f"{5000 * pump(many, idents, target.until()):,} sent"}
 
 
 def silent(link, target):

@@ -56,7 +56,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer("sys", IMPURE, &["time", "end", "net"]),
     layer("logging", IMPURE, &["time", "config", "report", "sys"]),
-    layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "proto", "sys"]),
+    layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "sys"]),
     layer(
         "supervisor",

@@ -261,6 +261,24 @@ fn who_did_not_ask_is_never_pinged() {
     }
 }
 
+/// Timeout and grace of the only client, and who has asked for them.
+fn contract(means: &Means) -> (f64, f64, String) {
+    let heartbeat = &means.server.connections("with")[0]["heartbeat"];
+    let number = |key: &str| heartbeat[key].as_f64().unwrap_or_else(|| panic!("{key} in {heartbeat}"));
+    (number("timeout_s"), number("grace_s"), heartbeat["of"].as_str().expect("a word").to_owned())
+}
+
+#[test]
+fn the_contract_in_force_is_listed_with_whose_it_is() {
+    let means = Means::start("resp", "", PATIENT);
+    let _plain = means.server.connect("with");
+    until("the connection", || means.server.connections("with").len() == 1);
+    assert_eq!(contract(&means), (1.0, 30.0, "listener".into()));
+    let _unwatched = means.server.connect("without");
+    until("the other", || means.server.connections("without").len() == 1);
+    assert!(means.server.connections("without")[0]["heartbeat"].is_null());
+}
+
 #[test]
 fn a_client_makes_its_own_contract() {
     // Stricter than the listener's, and where the listener has none at all.
@@ -271,13 +289,15 @@ fn a_client_makes_its_own_contract() {
         let means = Means::start("resp", "", listeners);
         let mut dev = means.server.connect("with");
         dev.ask("IDENT dev BEAT 1", "+OK\r\n");
+        assert_eq!(contract(&means), (1.0, 0.5, "client".into()), "the grace is in proportion");
         let end = means.found(now(), FROZEN);
-        assert!((2.5..5.0).contains(&end["silence_s"].as_f64().expect("a number")), "{end}");
+        assert!((1.5..4.0).contains(&end["silence_s"].as_f64().expect("a number")), "{end}");
     }
     // More patient than the listener's.
     let means = Means::start("resp", "", CLIENT);
     let mut dev = means.server.connect("with");
     dev.ask("IDENT dev BEAT 3600", "+OK\r\n");
+    assert_eq!(contract(&means), (3600.0, 1.5, "client".into()), "the listener's grace is the most there is");
     let mut other = means.server.connect("with");
     other.ask("IDENT other", "+OK\r\n");
     let end = means.found(now(), FROZEN);
@@ -285,14 +305,14 @@ fn a_client_makes_its_own_contract() {
     assert_eq!(state(&mut means.helper(), "dev"), "+online");
 }
 
-/// A silent data connection, which promised a beat a second, and the channel that beats for it.
+/// A silent data connection, which promised a beat every three seconds, and the channel that beats for it.
 fn vouched(means: &Means) -> (Client, Client) {
     let mut dev = means.server.connect("with");
-    dev.ask("IDENT dev BEAT 1 CHANNEL t0ken", "+OK\r\n");
+    dev.ask("IDENT dev BEAT 3 CHANNEL t0ken", "+OK\r\n");
     let mut channel = means.helper();
     channel.ask("BEATFOR dev t0ken", "+OK\r\n");
     let since = now();
-    while since.elapsed() < Duration::from_secs(4) {
+    while since.elapsed() < Duration::from_secs(6) {
         channel.send("BEAT\r\n");
         pass(Duration::from_millis(200));
     }

@@ -245,3 +245,39 @@ fn an_out_of_band_probe_that_is_not_acknowledged_finds_a_peer_that_is_gone() {
     assert!(number(&end, "unacked") > 0, "{end}");
     assert!(since.elapsed() < Duration::from_secs(10), "two intervals");
 }
+
+/// `TcpExtTCPKeepAlive` of the network that the server lives in: probes sent.
+fn probes_sent(means: &Means) -> u64 {
+    let path = format!("/proc/{}/net/netstat", means.server.pid());
+    let text = std::fs::read_to_string(path).expect("the table of counters is readable");
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: ")).map(str::split_whitespace);
+    let (names, values) = (lines.next().expect("a line of names"), lines.next().expect("and one of values"));
+    let (_, value) = names.zip(values).find(|(name, _)| *name == "TCPKeepAlive").expect("it is counted");
+    value.parse().expect("a number")
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn a_user_timeout_of_auto_lets_all_probes_go_unanswered_and_bounds_what_is_in_flight() {
+    let network = Network::new();
+    let means = network.start("resp", "", &format!("{KEEPALIVE}&user_timeout=auto"));
+    let (mut with, _without, mut helper) = identified(&means);
+    with.ask("PING", "+PONG\r\n");
+    let before = probes_sent(&means);
+    network.unplug(&both(&means));
+    let end = means.found(now(), ["lost.keepalive", "tcp_keepalive", "reset"]);
+    assert_eq!(probes_sent(&means) - before, 3, "{end}");
+    network.plug();
+
+    let mut with = means.server.connect("with");
+    with.ask("IDENT with", "+OK\r\n");
+    network.unplug(&both(&means));
+    helper.ask("SEND with x", ":1\r\n");
+    let since = now();
+    until("the verdict on what is in flight", || means.ends_of("with").len() == 2);
+    assert_eq!(means.ends_of("with")[1]["reason"], "lost.unacked");
+    assert!(
+        since.elapsed() < Duration::from_secs(15),
+        "without it the kernel retransmits for a quarter of an hour"
+    );
+}

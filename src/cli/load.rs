@@ -123,7 +123,7 @@ pub(super) struct Arguments {
     /// Shares of the clients that misbehave, as fin=10%,freeze=5%:for=20s (repeatable)
     #[arg(long, value_name = "MIX")]
     fault: Vec<String>,
-    /// The server's heartbeat.grace: how long it waits for a silent client beyond --heartbeat
+    /// The server's heartbeat.grace: how long it waits for a silent client beyond --heartbeat, half of that at most
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "15s")]
     grace: Duration,
     /// The server's `slow_time`: how long it bears a client that takes no output
@@ -207,7 +207,7 @@ impl Arguments {
             },
             contract: Contract {
                 heartbeat: self.heartbeat.unwrap_or_default(),
-                grace: self.grace,
+                grace: Contract::grace_for(self.heartbeat.unwrap_or_default(), self.grace),
                 slow_time: self.slow_time,
                 patience: self.patience,
             },

@@ -181,10 +181,13 @@ impl Resolved {
     fn derive(&mut self) {
         if self.is_word("user_timeout", "auto") {
             let value = match self.keepalive_span() {
-                // The kernel compares elapsed time with this at each probe: at the exact sum the comparison
-                // can fail by a tick and the verdict would wait for one probe more.
+                // With it set, the kernel compares the quiet time with this when it is time for a probe, and counts
+                // none (net/ipv4/tcp_timer.c: tcp_keepalive_timer). So it lies between the last probe and the end of
+                // the wait for its answer: a timer that is late by less than the margin changes nothing.
                 Some(span) => {
-                    Value::Period(span.saturating_sub(Duration::from_secs(1)).min(USER_TIMEOUT_MAX))
+                    let interval = self.period("keepalive.interval").unwrap_or_default();
+                    let margin = Duration::from_secs(1).min(interval / 2);
+                    Value::Period(span.saturating_sub(margin).min(USER_TIMEOUT_MAX))
                 }
                 None => Value::Word("off"),
             };

@@ -121,26 +121,26 @@ impl Findings {
             return;
         }
         let user_timeout = of.period("user_timeout");
-        if let (Some(user), Some(idle), Some(span)) = (user_timeout, of.keepalive_idle(), of.keepalive_span())
+        if let (Some(user), Some(idle), Some(span), Some(interval)) =
+            (user_timeout, of.keepalive_idle(), of.keepalive_span(), of.period("keepalive.interval"))
         {
-            let first = idle.saturating_add(of.period("keepalive.interval").unwrap_or_default());
-            let sums = [&Value::Period(first), &Value::Period(span)].map(ToString::to_string);
-            if user <= first && span > first {
+            // The last probe leaves then.
+            let last = span.saturating_sub(interval);
+            let shown = Value::Period(user);
+            if user <= last && last > idle {
                 self.hint(of, &KEYS, || {
-                    let wrong = format!(
-                        "{} is not above keepalive idle + interval, {}",
-                        Value::Period(user),
-                        sums[0]
-                    );
-                    (wrong, "a single lost probe ends a quiet connection; \"auto\" waits for all".to_owned())
+                    let waited = user.saturating_sub(idle).as_millis().div_ceil(interval.as_millis()).max(1);
+                    let probes = if waited == 1 { "1 probe".to_owned() } else { format!("{waited} probes") };
+                    let last = Value::Period(last);
+                    (
+                        format!("{shown} is not above keepalive idle + interval x (count - 1), {last}"),
+                        format!("a quiet connection is ended after {probes}; \"auto\" waits for all"),
+                    )
                 });
             } else if user > span {
                 self.hint(of, &KEYS, || {
-                    let wrong = format!(
-                        "{} is above keepalive idle + interval x count, {}",
-                        Value::Period(user),
-                        sums[1]
-                    );
+                    let span = Value::Period(span);
+                    let wrong = format!("{shown} is above keepalive idle + interval x count, {span}");
                     (wrong, "the kernel then ignores the count and a dead client is found later".to_owned())
                 });
             }

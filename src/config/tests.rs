@@ -249,7 +249,8 @@ fn a_remote_admin_address_must_be_allowed_and_loopback_need_not() {
 fn what_is_doubtful_is_a_hint_and_no_mistake() {
     let listener = "[[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:7000'\n";
     for (text, part) in [
-        ("user_timeout = '20s'", "not above keepalive idle + interval, \"70s\""),
+        ("user_timeout = '20s'", "not above keepalive idle + interval x (count - 1), \"80s\""),
+        ("user_timeout = '80s'", "not above keepalive idle + interval x (count - 1), \"80s\""),
         ("user_timeout = '5m'", "above keepalive idle + interval x count, \"90s\""),
         ("keepalive.enabled = false", "no keepalive, user timeout, heartbeat or idle timeout"),
         ("max_connections = 9\n[server]\nmax_connections = 8", "above server.max_connections, 8"),
@@ -258,6 +259,28 @@ fn what_is_doubtful_is_a_hint_and_no_mistake() {
         let hints = from_file(&format!("{listener}{text}")).unwrap().hints;
         assert_eq!(hints.len(), 1, "{hints:#?}");
         assert!(hints[0].wrong.contains(part), "{hints:#?}");
+    }
+}
+
+#[test]
+fn the_user_timeout_lies_between_the_last_probe_and_the_end_of_the_wait_for_its_answer() {
+    let listener = "[[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:7000'\n";
+    for (idle, interval, count, millis) in
+        [(1, 1, 3, 3500), (1, 1, 1, 1500), (60, 10, 3, 89_000), (5, 2, 4, 12_000)]
+    {
+        let keepalive =
+            format!("keepalive = {{ idle = '{idle}s', interval = '{interval}s', count = {count} }}");
+        let effective = from_file(&format!("{listener}{keepalive}")).unwrap();
+        assert!(effective.hints.is_empty(), "{keepalive}: {:?}", effective.hints);
+        let timeout = effective.settings.listeners[0].policy.liveness.user_timeout;
+        assert_eq!(timeout, Some(Duration::from_millis(millis)), "{keepalive}");
+    }
+    for (timeout, after) in [(3000, "after 2 probes"), (1500, "after 1 probe;"), (500, "after 1 probe;")] {
+        let text = format!(
+            "keepalive = {{ idle = '1s', interval = '1s', count = 3 }}\nuser_timeout = '{timeout}ms'"
+        );
+        let hints = from_file(&format!("{listener}{text}")).unwrap().hints;
+        assert!(hints.len() == 1 && hints[0].right.contains(after), "{timeout}: {hints:?}");
     }
 }
 

@@ -32,7 +32,7 @@ pub enum Due {
 /// When the things happened that deadlines are counted from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Clocks {
-    /// The last message that was not a heartbeat.
+    /// The last message in either direction that was not a heartbeat.
     pub used: Instant,
     /// The last ping of ours.
     pub pinged: Instant,
@@ -77,7 +77,9 @@ pub fn next_due(
     if matches!(life.state(), State::Open) {
         consider(ping_due(life, heartbeat, clocks), Due::Ping);
         consider(doubt_due(life, heartbeat, clocks), Due::Doubt);
-        consider(policy.bounds.idle_timeout.map(|timeout| patient(clocks.used, timeout)), Due::Idle);
+        // A peer that is to take output is not left alone: whether it does is for `slow_time` to say.
+        let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
+        consider(idle_timeout.map(|timeout| patient(clocks.used, timeout)), Due::Idle);
         let quiet_since = clocks.oob_sent.max(life.heard());
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }

@@ -72,6 +72,24 @@ pub struct Heartbeat {
     pub since: Instant,
 }
 
+/// No verdict comes sooner than this after the last word: the kernel sends no probe on a connection that was quiet
+/// for less than a second, and its answer is what tells a program that is stuck from a host that is gone.
+const SOONEST_VERDICT: Duration = Duration::from_millis(1500);
+
+impl Heartbeat {
+    /// The contract of a client that promises for itself to be heard of within `timeout`. Its grace is in proportion,
+    /// half of that as in MQTT (MQTT-3.1.2-22), and never more than the listener's.
+    #[must_use]
+    pub fn of_client(self, timeout: Duration) -> Self {
+        Self { timeout, grace: grace_of_client(timeout, self.grace), interval: timeout / 2, ..self }
+    }
+}
+
+/// The grace that goes with a client's own `timeout`, where the listener's is `most`.
+pub fn grace_of_client(timeout: Duration, most: Duration) -> Duration {
+    (timeout / 2).max(SOONEST_VERDICT.saturating_sub(timeout)).min(most)
+}
+
 /// Who drives the heartbeat.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeartbeatStyle {

@@ -105,10 +105,9 @@ const fn row(case: Case, always: Expected, but: &'static [(&'static [Method], Ex
 
 /// What finds it, and how, where nothing arrives in either direction and nothing is in flight.
 const UNREACHED: &[(&[Method], Expected)] = &[
-    (&[M::Keepalive], ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES)),
     (
-        &[M::KeepaliveAndUserTimeout],
-        ended(LostKeepalive, TcpKeepalive, Reset, When::KeepaliveCut, CLIENT_BELIEVES),
+        &[M::Keepalive, M::KeepaliveAndUserTimeout],
+        ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES),
     ),
     (&[M::Heartbeat, M::All], silent(Detector::Heartbeat, When::Heartbeat)),
     (&[M::Ping], silent(Detector::Heartbeat, When::Ping)),
@@ -239,10 +238,9 @@ const TABLE: &[Row] = &[
         BOTH_BELIEVE,
         &[
             // What the server says last still arrives: its reset tells the client.
-            (&[M::Keepalive], ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLEAN)),
             (
-                &[M::KeepaliveAndUserTimeout],
-                ended(LostKeepalive, TcpKeepalive, Reset, When::KeepaliveCut, CLEAN),
+                &[M::Keepalive, M::KeepaliveAndUserTimeout],
+                ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLEAN),
             ),
             (
                 &[M::Heartbeat, M::All],
@@ -258,10 +256,9 @@ const TABLE: &[Row] = &[
         Case::DropToClient,
         BOTH_BELIEVE,
         &[
-            (&[M::Keepalive], ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES)),
             (
-                &[M::KeepaliveAndUserTimeout],
-                ended(LostKeepalive, TcpKeepalive, Reset, When::KeepaliveCut, CLIENT_BELIEVES),
+                &[M::Keepalive, M::KeepaliveAndUserTimeout],
+                ended(LostKeepalive, TcpKeepalive, Reset, When::Keepalive, CLIENT_BELIEVES),
             ),
             // Its beats still come, until its kernel retransmits the first, whose acknowledgement does not.
             // A retransmission within the grace passes for life.

@@ -114,7 +114,8 @@ impl Method {
             Self::UserTimeout => user_timeout,
             Self::KeepaliveAndUserTimeout => {
                 // Just under keepalive's sum, as the default has it.
-                let just_under = s.keepalive().saturating_sub(Duration::from_secs(1));
+                let margin = Duration::from_secs(1).min(s.keepalive_interval / 2);
+                let just_under = s.keepalive().saturating_sub(margin);
                 format!("{keepalive}&user_timeout={}", ms(just_under))
             }
             Self::Heartbeat => beat,

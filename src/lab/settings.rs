@@ -122,8 +122,6 @@ pub enum When {
     Linger,
     /// When keepalive gives up.
     Keepalive,
-    /// When it gives up before its count, for the user timeout is over.
-    KeepaliveCut,
     /// With the first keepalive probe, which is answered by a reset.
     FirstProbe,
     /// When the user timeout is over.
@@ -193,7 +191,6 @@ impl When {
             Self::Now => (Duration::ZERO, Duration::ZERO),
             Self::Linger => (s.linger, s.linger),
             Self::Keepalive => (s.keepalive().saturating_sub(quiet), s.keepalive()),
-            Self::KeepaliveCut => (s.user_timeout.saturating_sub(quiet), s.keepalive()),
             Self::FirstProbe => (s.keepalive_idle.saturating_sub(quiet), s.keepalive_idle),
             // The kernel looks when it retransmits, at growing intervals, of which it shortens the last.
             Self::UserTimeout => {

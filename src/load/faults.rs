@@ -1,6 +1,7 @@
 //! What clients do wrong: how it is asked for, what the server ought to say of it, and how long that may take.
 //! This is the truth that verdicts are held against; [`mix`](super::mix) says who does what.
 
+use crate::conn::policy::grace_of_client;
 use crate::end::{Reason, named};
 use crate::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,11 @@ const REPLACED: Truth = Truth::Ends(&[Reason::PeerReplaced]);
 const SLOW: Truth = Truth::Ends(&[Reason::SlowTime, Reason::SlowBytes, Reason::StuckZeroWindow]);
 
 impl Contract {
+    /// The grace that a server with `most` of it gives a client that promises `heartbeat`.
+    pub fn grace_for(heartbeat: Duration, most: Duration) -> Duration {
+        if heartbeat.is_zero() { most } else { grace_of_client(heartbeat, most) }
+    }
+
     /// When a silent client is ended, counted from its last word.
     pub fn end(&self) -> Duration {
         self.heartbeat + self.grace

@@ -165,7 +165,7 @@ impl<K: Kernel> Reactor<K> {
             Due::Deadline => self.on_deadline(key),
             Due::Ping => self.ping(key),
             Due::Doubt if self.is_silent(key, due) => self.doubt(key, Detector::Heartbeat),
-            Due::Idle if self.is_silent(key, due) => self.leave(key, Reason::LocalIdle, Detector::Timer),
+            Due::Idle if self.is_silent(key, due) => self.leave_unused(key),
             Due::OobProbe if self.is_silent(key, due) => self.probe_oob(key),
             Due::Doubt | Due::Idle | Due::OobProbe => {}
             Due::Slow => {
@@ -200,6 +200,17 @@ impl<K: Kernel> Reactor<K> {
         let parting = |conn: &&Connection<K::Stream>| matches!(conn.life.state(), State::Parting { .. });
         let evidence = self.table.get(key).filter(parting).and_then(|conn| conn.stream.evidence());
         evidence.is_some_and(|evidence| delivery(&evidence) == Delivery::Unclear)
+    }
+
+    /// Ends an unused connection, unless frames of it that were not served yet tell otherwise.
+    fn leave_unused(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if let Some(last) = conn.last_of_waiting_frames(self.now) {
+            conn.mark_used(last);
+        }
+        if self.is_due(key, Due::Idle) {
+            self.leave(key, Reason::LocalIdle, Detector::Timer);
+        }
     }
 
     /// The state's own deadline has passed.

@@ -341,8 +341,16 @@ impl<K: Kernel> Reactor<K> {
         }
         let owed = conn.owed();
         let ending = conn.life.state().cause().is_some();
-        if owed == 0 {
-            conn.release_io(&mut self.pool);
+        let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
+        let remembered = !moved || !watches_use || conn.mark_used(self.now);
+        match &mut conn.io {
+            // Its `output_moved` is all that tells of this use.
+            Some(io) if owed == 0 && !remembered => io.output.reset(0),
+            Some(_) if owed == 0 => conn.release_io(&mut self.pool),
+            Some(_) | None => {}
+        }
+        if moved && owed == 0 && watches_use {
+            self.schedule(key);
         }
         if moved && ending {
             self.apply(key, Input::Progress);

@@ -283,8 +283,7 @@ impl<S> Connection<S> {
         });
         let mut contract = *listener;
         if beat_ms > 0 {
-            contract.timeout = Duration::from_millis(beat_ms.into());
-            contract.interval = contract.timeout / 2;
+            contract = contract.of_client(Duration::from_millis(beat_ms.into()));
         }
         contract.style = match (listener.style, beat_ms > 0, server_ping) {
             // Who asks to be pinged is, whatever the listener does for the others.
@@ -296,12 +295,27 @@ impl<S> Connection<S> {
         contract
     }
 
+    /// Notes that it was in use at `at`; false where no session remembers that.
+    pub(super) fn mark_used(&mut self, at: Instant) -> bool {
+        let Some(resp) = self.resp_mut() else { return false };
+        resp.used = resp.used.max(at);
+        true
+    }
+
+    /// When frames of it that wait for their turn, or one that is not whole yet, were last added to; none: there are
+    /// no such.
+    pub(super) fn last_of_waiting_frames(&self, now: Instant) -> Option<Instant> {
+        let waits = self.io.as_ref().is_some_and(|io| !io.input.is_empty());
+        if self.paused { Some(now) } else { waits.then(|| self.life.heard()) }
+    }
+
     /// The times that its deadlines are counted from.
     pub(super) fn clocks(&self, standstill: Standstill) -> Clocks {
         let io = self.io.as_ref();
         let resp = self.resp();
+        let used = resp.map_or(self.life.heard(), |resp| resp.used);
         Clocks {
-            used: resp.map_or(self.life.heard(), |resp| resp.used),
+            used: io.map_or(used, |io| used.max(io.output_moved)),
             pinged: resp.and_then(|resp| resp.rare.as_ref()).map_or(Instant::ZERO, |rare| rare.pinged),
             oob_sent: io.map_or(Instant::ZERO, |io| io.oob_sent),
             output_moved: io.filter(|io| !io.output.is_empty()).map(|io| io.output_moved),

@@ -13,7 +13,7 @@ use crate::proto::resp::Reply;
 use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
-    /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is its listener's.
+    /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is that of its contract.
     pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
@@ -26,7 +26,8 @@ impl<K: Kernel> Reactor<K> {
             }
             return;
         }
-        let grace = Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat.grace;
+        let listener = &Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat;
+        let grace = conn.heartbeat(listener).grace;
         let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
         self.apply(key, Input::Doubted { detector, grace, notsent_bytes });
     }

@@ -24,7 +24,8 @@ impl Stage {
         // Only a wait can be interrupted: what is ready at once is brought, whatever signal is pending.
         let interrupted = timeout != Some(Duration::ZERO)
             && !world.is_ready()
-            && world.chance.chance(world.faults.poll_interrupted);
+            && (std::mem::take(&mut world.interrupt_next)
+                || world.chance.chance(world.faults.poll_interrupted));
         if interrupted {
             // What came while the process was stopped is not told: the kernel had looked before.
             self.stop();

@@ -257,7 +257,12 @@ impl Case<'_> {
             }
             Reason::LocalIdle => {
                 let timeout = self.settings.policy.bounds.idle_timeout;
-                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left")
+                // What an echo client sends is used at once, and it is sent nothing else.
+                let unused = match self.settings.protocol {
+                    Protocol::Echo => self.end.silence,
+                    Protocol::Resp | Protocol::Http => self.end.age,
+                };
+                need(timeout.is_some_and(|timeout| unused >= timeout), "it had time left")
             }
             Reason::LocalDrain => need(self.draining, "nobody had asked the server to go"),
             Reason::LocalLimit => need(
@@ -311,16 +316,20 @@ impl Case<'_> {
             && others().any(|(_, other)| newer(other))
     }
 
-    /// The heartbeat contract in force, in nanoseconds.
-    fn heartbeat_timeout(&self) -> Option<u64> {
+    /// The heartbeat contract in force: timeout and grace, in nanoseconds.
+    fn contract(&self) -> Option<(u64, u64)> {
         let said = self.said();
+        let listener = &self.settings.policy.liveness.heartbeat;
         if let Some(beat) = said.beat.filter(|_| self.truth().has_read(said.ident)) {
             // Contracts are kept in milliseconds.
-            return Some(nanos(beat) / 1_000_000 * 1_000_000);
+            let timeout = nanos(beat) / 1_000_000 * 1_000_000;
+            let least = 1_500_000_000_u64.saturating_sub(timeout);
+            return Some((timeout, (timeout / 2).max(least).min(nanos(listener.grace))));
         }
-        let listener = &self.settings.policy.liveness.heartbeat;
         match listener.style {
-            HeartbeatStyle::Client | HeartbeatStyle::Both => Some(nanos(listener.timeout)),
+            HeartbeatStyle::Client | HeartbeatStyle::Both => {
+                Some((nanos(listener.timeout), nanos(listener.grace)))
+            }
             HeartbeatStyle::Off | HeartbeatStyle::Server => None,
         }
     }
@@ -328,8 +337,7 @@ impl Case<'_> {
     /// A verdict after silence: it must have been silent for that long, nothing of its may lie unread, and
     /// whether its kernel answered must be as the verdict says.
     fn silence_is_wrong(&self) -> Option<String> {
-        let Some(timeout) = self.heartbeat_timeout() else { return Some("no heartbeat was agreed".into()) };
-        let grace = nanos(self.settings.policy.liveness.heartbeat.grace);
+        let Some((timeout, grace)) = self.contract() else { return Some("no heartbeat was agreed".into()) };
         let (at, _, unread, evidence) = self.at_close();
         let silence = at.saturating_sub(self.truth().last_read);
         let parted = self.parted();

@@ -130,6 +130,8 @@ pub struct World {
     pub(super) events_done: u64,
     /// Polls so far.
     pub(super) turns: u64,
+    /// A signal is on its way.
+    pub(super) interrupt_next: bool,
     /// No poll sleeps beyond this.
     pub(super) horizon: u64,
     /// When the loop stood still: from, until.
@@ -172,6 +174,7 @@ impl World {
             trace: None,
             events_done: 0,
             turns: 0,
+            interrupt_next: false,
             horizon: u64::MAX,
             stalls: Vec::new(),
             accepted: 0,
@@ -307,6 +310,11 @@ impl World {
         for conn in self.conns.iter_mut().filter(|conn| conn.host == host) {
             conn.ends[Side::Client as usize] = None;
         }
+    }
+
+    /// The next poll that is to wait is interrupted by a signal.
+    pub const fn interrupt_next(&mut self) {
+        self.interrupt_next = true;
     }
 
     fn send(&mut self, conn: usize, from: Side, segment: Segment) {

@@ -2,13 +2,19 @@
 
 use crate::scenarios;
 use crate::step::Verb::{Drain, Fill, Finish, Recv, Send};
-use crate::step::{ACCEPT, CONNECT, PLAIN, POLL, RESET, Step, client, server};
+use crate::step::{ACCEPT, CONNECT, PLAIN, POLL, RESET, Step, backlog, client, server};
 use linger::net::Interest::{Read, ReadWrite};
 
 const WATCH_BOTH: Step = Step::Rewatch(0, ReadWrite);
 const WATCH_INPUT: Step = Step::Rewatch(0, Read);
 
 scenarios! {
+    a_poll_that_is_full_leaves_the_rest_for_the_next with backlog(2000) => [
+        Step::Crowd(1100), Step::PollOnce, Step::PollOnce, Step::PollOnce,
+    ];
+    an_interrupted_poll_brings_nothing => [
+        CONNECT, ACCEPT, POLL, Step::Interrupt, client(Send(10)), Step::PollOnce, Step::PollOnce,
+    ];
     an_idle_connection_says_nothing => [CONNECT, POLL, ACCEPT, POLL, POLL];
     what_was_there_before_watching => [CONNECT, client(Send(10)), ACCEPT, POLL, POLL, server(Recv(64)), POLL];
     input_is_said_once => [CONNECT, ACCEPT, client(Send(10)), POLL, POLL, client(Send(10)), POLL, POLL];

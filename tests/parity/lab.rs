@@ -11,6 +11,7 @@ use linger::net::{
     Readiness, Ready, Received, Sent, Stream as _, Token,
 };
 use linger::time::{Duration, Instant};
+use std::collections::BTreeSet;
 use std::fmt;
 
 pub type StreamOf<L> = <<L as Lab>::Kernel as Kernel>::Stream;
@@ -48,6 +49,8 @@ pub trait Lab {
     fn states(&mut self, connection: usize) -> [u8; 2];
     /// Pulls a client's cable, or plugs it in.
     fn plug(&mut self, connection: usize, plugged: bool);
+    /// The next poll, which is to wait, is interrupted by a signal.
+    fn interrupt(&mut self);
 }
 
 /// What a step gave.
@@ -92,6 +95,7 @@ pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line>
         connections: Vec::new(),
         moved: Instant::ZERO,
         took: None,
+        brought: BTreeSet::new(),
     };
     steps.iter().map(|&step| run.line(step)).collect()
 }
@@ -99,6 +103,9 @@ pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line>
 const LISTENER: Token = Token(1000);
 
 const NOTHING: &str = "nothing";
+
+/// More connections than this are a crowd, whose states are not told.
+const CROWD: usize = 8;
 
 /// Rests at most this often in one step: only a failure goes on for longer.
 const RESTS_MAX: usize = 500;
@@ -119,6 +126,8 @@ struct Run<L: Lab> {
     /// When an end last did what starts a timer of the kernel's.
     moved: Instant,
     took: Option<Duration>,
+    /// What [`Step::PollOnce`] has brought so far.
+    brought: BTreeSet<u64>,
 }
 
 impl<L: Lab> Run<L> {
@@ -135,10 +144,11 @@ impl<L: Lab> Run<L> {
             return Line { text: format!("{step:?}"), took: None };
         }
         self.lab.settle();
-        let name = |state| tcp_state_name(state);
-        let states = (0..self.connections.len()).map(|connection| {
-            let [client, server] = self.lab.states(connection);
-            format!("{}/{}", name(client), name(server))
+        // Looking at each of a crowd takes long, and says little.
+        let shown = if self.connections.len() <= CROWD { self.connections.len() } else { 0 };
+        let states = (0..shown).map(|connection| {
+            let [client, server] = self.lab.states(connection).map(tcp_state_name);
+            format!("{client}/{server}")
         });
         let states: Vec<_> = states.collect();
         let text = format!("{step:?}: {outcome} [{}]", states.join(", "));
@@ -164,6 +174,21 @@ impl<L: Lab> Run<L> {
             Step::Info(number) => {
                 let stream = self.connections[number].server.as_ref().expect("it is accepted");
                 stream.evidence().as_ref().map_or("none".into(), evidence)
+            }
+            Step::Crowd(count) => self.crowd(count),
+            Step::PollOnce => {
+                let mut ready = Vec::new();
+                let polled = self.lab.kernel().poll(Some(Duration::ZERO), &mut ready);
+                let polled = polled.unwrap_or_else(|fatal| panic!("{fatal}"));
+                let fresh = ready.iter().filter(|ready| self.brought.insert(ready.token.0)).count();
+                format!("{polled:?}, {} entries, {fresh} for the first time", ready.len())
+            }
+            Step::Interrupt => {
+                self.lab.interrupt();
+                let mut ready = Vec::new();
+                let polled = self.lab.kernel().poll(Some(Duration::from_secs(60)), &mut ready);
+                let polled = polled.unwrap_or_else(|fatal| panic!("{fatal}"));
+                format!("{polled:?}, {} entries", ready.len())
             }
             Step::CloseListener => {
                 self.listener = None;
@@ -214,6 +239,28 @@ impl<L: Lab> Run<L> {
             Accepted::Exhausted(resource) => format!("Exhausted({resource:?})"),
             Accepted::Failed(errno) => format!("Failed({errno})"),
         }
+    }
+
+    fn crowd(&mut self, count: usize) -> String {
+        let first = self.connections.len();
+        for _ in 0..count {
+            self.perform(Step::Connect);
+        }
+        self.lab.settle();
+        for _ in 0..count {
+            self.accept();
+        }
+        // The listener's own edges are not what is counted.
+        self.lab
+            .kernel()
+            .poll(Some(Duration::ZERO), &mut Vec::new())
+            .unwrap_or_else(|fatal| panic!("{fatal}"));
+        for number in first..first + count {
+            self.act(number, 0, Verb::Send(1));
+        }
+        let accepted =
+            self.connections[first..].iter().filter(|connection| connection.server.is_some()).count();
+        format!("{accepted} accepted")
     }
 
     /// What is ready within `timeout`, once everything has come to rest.

@@ -11,6 +11,8 @@ use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -174,6 +176,20 @@ impl Lab for Real {
         let status = Command::new("sh").args(["-c", &script]).status().expect("the shell runs");
         assert!(status.success(), "{script}");
         self.unplugged = !plugged;
+    }
+
+    /// A signal for this thread, some time from now.
+    fn interrupt(&mut self) {
+        let arrived = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGUSR2, arrived).expect("SIGUSR2 can be handled");
+        let thread = fs::read_link("/proc/thread-self").expect("the name of this thread");
+        let thread =
+            thread.file_name().and_then(|name| name.to_str()).expect("it ends with a number").to_owned();
+        std::thread::spawn(move || {
+            sleep(Duration::from_millis(200));
+            let sent = Command::new("kill").args(["-USR2", &thread]).status();
+            assert!(sent.is_ok_and(|status| status.success()), "kill");
+        });
     }
 }
 

@@ -4,7 +4,10 @@
 use crate::scenarios;
 use crate::step::Step::{Plug, Unplug, Wait, WaitGone};
 use crate::step::Verb::{Drain, Error, Fill, Finish, Recv, Send, UserTimeout};
-use crate::step::{ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, Step, client, server, watched};
+use crate::step::{
+    ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, Step, client, server, watched, watched_for,
+};
+use std::time::Duration;
 
 scenarios! {
     #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
@@ -30,6 +33,11 @@ scenarios! {
     ];
     #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
     a_user_timeout_replaces_the_count_of_keepalive with watched(true, Some(4)) => [
+        CONNECT, ACCEPT, POLL, Unplug(0), Wait(10), INFO, server(Recv(64)), server(PLAIN), Plug(0),
+    ];
+    #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+    a_user_timeout_just_under_the_sum_waits_for_every_probe
+        with watched_for(true, Some(Duration::from_millis(3500))) => [
         CONNECT, ACCEPT, POLL, Unplug(0), Wait(10), INFO, server(Recv(64)), server(PLAIN), Plug(0),
     ];
     #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]

@@ -83,6 +83,10 @@ impl Lab for Simulated {
     fn plug(&mut self, connection: usize, plugged: bool) {
         self.stage.borrow_mut().world.cut(connection, !plugged, false);
     }
+
+    fn interrupt(&mut self) {
+        self.stage.borrow_mut().world.interrupt_next();
+    }
 }
 
 /// A client's end in the simulation: what its program would call.

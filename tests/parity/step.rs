@@ -37,9 +37,13 @@ pub fn backlog(backlog: u32) -> Scenario {
 
 /// Keepalive after a second, every second, three times; and a user timeout in seconds.
 pub fn watched(keepalive: bool, user_timeout: Option<u64>) -> Scenario {
+    watched_for(keepalive, user_timeout.map(Duration::from_secs))
+}
+
+/// Likewise, with a user timeout of any length.
+pub fn watched_for(keepalive: bool, user_timeout: Option<Duration>) -> Scenario {
     let second = Duration::from_secs(1);
     let keepalive = keepalive.then_some(Keepalive { idle: second, interval: second, count: 3 });
-    let user_timeout = user_timeout.map(Duration::from_secs);
     let plain = Scenario::default();
     Scenario { options: SocketOptions { keepalive, user_timeout, ..plain.options }, ..plain }
 }
@@ -63,6 +67,13 @@ pub enum Step {
     Rewatch(usize, Interest),
     /// `TCP_INFO` of the server's end.
     Info(usize),
+    /// So many clients connect, are accepted, and send a byte each.
+    Crowd(usize),
+    /// One poll that does not wait: whether it brought everything, how many entries, and how many of them for the
+    /// first time.
+    PollOnce,
+    /// One poll that a signal interrupts: what it brought.
+    Interrupt,
     /// The listener is closed.
     CloseListener,
     /// The cable of a client is pulled.

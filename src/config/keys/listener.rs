@@ -125,7 +125,9 @@ pub(super) static SHARED: [Key; 32] = [
         kind: Kind::Period { min: TIMEOUT_MIN, max: DAY, step: Step::Millisecond, words: &[] },
         default: Default::Same("15s"),
         fits: Fits::Clients,
-        doc: "How long a suspect connection has to be heard of again before it is ended.",
+        doc: "How long a suspect connection has to be heard of again before it is ended. Where a client has made \
+              its own contract (IDENT id BEAT seconds) it has half of that, but no less than makes 1.5 s of both, \
+              and no more than this.",
         why: "At a retransmission timeout of one second, TCP sends a lost beat again after 1, 3, 7 and 15 \
               seconds: room for four tries.",
     },
@@ -183,11 +185,12 @@ pub(super) static SHARED: [Key; 32] = [
         default: Default::Same("auto"),
         fits: Fits::Everything,
         doc: "TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. \"auto\" is keepalive.idle + \
-              keepalive.interval x keepalive.count less one second, and off without keepalive.",
+              keepalive.interval x keepalive.count, less one second or half an interval, whichever is less; off \
+              without keepalive.",
         why: "Keepalive rests while data is in flight, so without this a vanished client that we owe data \
-              is kept for about 15 minutes. Just under, because with it set the kernel compares elapsed \
-              time at each probe instead of counting: at the exact sum that comparison can fail by a \
-              tick, and the verdict would come a whole interval late.",
+              is kept for about 15 minutes. With it set the kernel compares elapsed time at each probe instead of \
+              counting them: \"auto\" lies between the last probe and the end of the wait for its answer, so that \
+              all of keepalive.count are sent and none is waited for twice.",
     },
     Key {
         name: "readiness",
@@ -351,7 +354,9 @@ pub(super) static SHARED: [Key; 32] = [
         kind: TIMEOUT_OR_OFF,
         default: Default::By { echo: "off", resp: "off", http: "60s" },
         fits: Fits::Everything,
-        doc: "How long a live connection may be unused before it is ended, local.idle.",
+        doc: "How long a live connection may be unused before it is ended, local.idle. Use is what a client sends, \
+              heartbeats and PING excepted, and what it is sent, our pings and the answers to its own excepted: a \
+              subscriber that receives messages is in use. While output waits for a client, slow_time watches it.",
         why: "Staying connected is what clients are here for. Scrapers come back every 15 to 30 seconds and \
               keep their connection.",
     },

@@ -2,6 +2,7 @@
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
 use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
+use crate::conn::policy::HeartbeatStyle;
 use crate::fellows::Part;
 use crate::metrics::{AuditGauges, Census, Gauges, ListenerGauges, prometheus};
 use crate::net::Address;
@@ -47,6 +48,7 @@ struct Row<'a> {
     age_s: f64,
     bytes_in: u64,
     bytes_out: u64,
+    heartbeat: Option<Contract>,
     id: Option<&'a str>,
     key: String,
     listener: &'a str,
@@ -57,6 +59,15 @@ struct Row<'a> {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<u32>,
+}
+
+/// The heartbeat contract in force.
+#[derive(Serialize)]
+struct Contract {
+    grace_s: f64,
+    /// Whose it is.
+    of: &'static str,
+    timeout_s: f64,
 }
 
 impl Page {
@@ -161,6 +172,7 @@ impl<K: Kernel> Reactor<K> {
             age_s: self.now.since(conn.life.accepted()).as_secs_f64(),
             bytes_in: conn.life.bytes_in,
             bytes_out: conn.life.bytes_out,
+            heartbeat: self.contract(conn),
             id: identity.as_deref(),
             key: self.name_of(key),
             listener,
@@ -172,6 +184,17 @@ impl<K: Kernel> Reactor<K> {
             worker: self.fellows.as_ref().map(|fellows| fellows.number()),
         };
         out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));
+    }
+
+    /// What is agreed with a connection about its silence; none: nothing is.
+    fn contract(&self, conn: &Connection<K::Stream>) -> Option<Contract> {
+        let contract = conn.heartbeat(&Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat);
+        let own = conn.resp().is_some_and(|resp| resp.beat_ms > 0);
+        (contract.style != HeartbeatStyle::Off).then(|| Contract {
+            grace_s: contract.grace.as_secs_f64(),
+            of: if own { "client" } else { "listener" },
+            timeout_s: contract.timeout.as_secs_f64(),
+        })
     }
 
     fn metrics_on(&mut self, page: &mut Metrics, share: usize, work: &mut usize, out: &mut String) -> bool {

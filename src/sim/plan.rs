@@ -141,7 +141,10 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
     let keepalive = rng.chance(600_000).then_some(keepalive);
     let user_timeout = match (keepalive, rng.index(3)) {
         (_, 0) => None,
-        (Some(k), 1) => Some(k.idle + k.interval * k.count - (k.interval / 2).min(Duration::from_secs(1))),
+        (Some(k), 1) => {
+            let margin = (k.interval / 2).min(Duration::from_secs(1));
+            Some((k.idle + k.interval * k.count).saturating_sub(margin))
+        }
         _ => Some(rng.between(Duration::from_secs(1), Duration::from_secs(60))),
     };
     let high = rng.pick(&[1024, 8192, 65_536]);

@@ -190,7 +190,7 @@ impl<K: Kernel> Reactor<K> {
     fn contract(&self, conn: &Connection<K::Stream>) -> Option<Contract> {
         let contract = conn.heartbeat(&Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat);
         let own = conn.resp().is_some_and(|resp| resp.beat_ms > 0);
-        (contract.style != HeartbeatStyle::Off).then(|| Contract {
+        (contract.style != HeartbeatStyle::Off).then_some(Contract {
             grace_s: contract.grace.as_secs_f64(),
             of: if own { "client" } else { "listener" },
             timeout_s: contract.timeout.as_secs_f64(),

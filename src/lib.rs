@@ -55,6 +55,7 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`time`] | instants; no clock |
+//! | [`units`] | lengths of time, sizes and rates as people write them |
 //! | [`end`] | why a connection ended: the closed taxonomy and the record |
 //! | [`buf`] | bytes that wait |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
@@ -125,3 +126,4 @@ pub mod sys;
 pub mod table;
 pub mod time;
 pub mod timer;
+pub mod units;

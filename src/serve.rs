@@ -90,7 +90,7 @@ impl Drop for LastLines {
 
 fn try_run(settings: Settings, sources: Sources) -> Result<Drained, Fatal> {
     let (descriptors, for_clients) = descriptors_for(&settings)?;
-    let mut os = Os::new()?;
+    let mut os = Os::for_server()?;
     let reload = Reread::new(&mut os, sources, |_| {})?;
     let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
     let addresses: Vec<_> = reactor.addresses().collect();
@@ -286,8 +286,8 @@ fn to_try(protocol: Protocol, address: &Address) -> Vec<String> {
             vec![format!("curl --unix-socket {} http://linger/metrics", path.display())]
         }
         (_, Address::Unix(path)) => vec![format!("nc -U {}", path.display())],
-        (protocol, Address::Tcp { socket, .. }) => {
-            let (host, port) = (reachable(*socket), socket.port());
+        (protocol, Address::Tcp { socket, interface, .. }) => {
+            let (host, port) = (host(*socket, interface.as_deref()), socket.port());
             match protocol {
                 Protocol::Echo => vec![format!("printf hello | nc -N {host} {port}")],
                 Protocol::Resp => vec![
@@ -295,10 +295,20 @@ fn to_try(protocol: Protocol, address: &Address) -> Vec<String> {
                     format!("redis-cli -h {host} -p {port}"),
                 ],
                 Protocol::Http => {
-                    vec![format!("curl http://{}/connections", std::net::SocketAddr::new(host, port))]
+                    let host = if host.contains(':') { format!("[{host}]") } else { host };
+                    vec![format!("curl http://{}:{port}/connections", host.replace('%', "%25"))]
                 }
             }
         }
+    }
+}
+
+/// The host of an address, as a client on this host names it: a scope belongs to it.
+fn host(socket: std::net::SocketAddr, interface: Option<&str>) -> String {
+    match (socket, interface) {
+        (_, Some(name)) => format!("{}%{name}", socket.ip()),
+        (std::net::SocketAddr::V6(v6), None) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        (_, None) => reachable(socket).to_string(),
     }
 }
 

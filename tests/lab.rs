@@ -113,7 +113,7 @@ fn any_server_can_be_looked_at_from_outside() {
         "--case",
         "goodbye",
         "--patience",
-        "1",
+        "1s",
         "--format",
         "json",
     ]);

@@ -23,6 +23,7 @@ const IMPURE: bool = false;
 
 const LAYERS: &[Layer] = &[
     layer("time", PURE, &[]),
+    layer("units", PURE, &["time"]),
     layer("end", PURE, &["time"]),
     layer("buf", PURE, &[]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
@@ -34,7 +35,7 @@ const LAYERS: &[Layer] = &[
     layer("audit", PURE, &["time", "end", "net", "table"]),
     layer("hub", PURE, &["table", "net"]),
     // Settings are plain data; what reads them from files is only called from the edges.
-    layer("config", PURE, &["time", "net", "conn"]),
+    layer("config", PURE, &["time", "units", "net", "conn"]),
     layer("proto", PURE, &["time", "end", "config"]),
     layer("metrics", PURE, &["end", "net", "conn", "audit"]),
     layer("report", PURE, &["time", "end", "table", "net", "config", "metrics", "audit"]),
@@ -56,7 +57,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer("sys", IMPURE, &["time", "end", "net"]),
     layer("logging", IMPURE, &["time", "config", "report", "sys"]),
-    layer("load", IMPURE, &["time", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"]),
+    layer("load", IMPURE, &["time", "units", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"]),
     layer("lab", IMPURE, &["time", "end", "net", "sys"]),
     layer(
         "supervisor",
@@ -69,7 +70,11 @@ const LAYERS: &[Layer] = &[
         &["time", "net", "config", "reactor", "sys", "logging", "report", "fellows", "supervisor"],
     ),
     layer("doctor", IMPURE, &["sys", "audit"]),
-    layer("cli", IMPURE, &["config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"]),
+    layer(
+        "cli",
+        IMPURE,
+        &["units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
+    ),
 ];
 
 /// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.

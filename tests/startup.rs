@@ -293,3 +293,85 @@ fn ipv6_alone_and_together_with_ipv4() {
     let (greeting, _) = server.finish();
     assert!(greeting.contains(&format!("nc -N ::1 {six}")), "{greeting}");
 }
+
+#[test]
+fn an_address_of_one_interface_is_listened_on_and_printed_back() {
+    // What interfaces there are is read as the socket is opened: this one is nowhere, and the address is sound.
+    let url = "resp://[fe80::1%nosuch0]:7000";
+    let checked =
+        Command::new(env!("CARGO_BIN_EXE_linger")).args(["check", "--listen", url]).output().unwrap();
+    assert!(text(&checked.stdout).contains("\naddress = \"[fe80::1%nosuch0]:7000\""), "{checked:?}");
+    let output = linger(&["--admin", "off", "--listen", url]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("[fe80::1%nosuch0]:7000") && said.contains("no interface of this host is called"),
+        "{said}"
+    );
+    let bare = linger(&["--admin", "off", "--listen", "resp://[fe80::1]:7000"]);
+    assert_eq!(bare.status.code(), Some(2));
+    assert!(text(&bare.stderr).contains("does not say on which interface"), "{bare:?}");
+
+    let script = "ip link set lo up && ip -6 address add fe80::1/64 dev lo nodad && exec \"$0\" \"$@\"";
+    let possible = Command::new("unshare").args(["-n", "true"]).status().is_ok_and(|status| status.success());
+    if !possible {
+        eprintln!("skipped: no network namespace can be made here");
+        return;
+    }
+    for interface in ["lo", "1"] {
+        let program = ["unshare", "-n", "sh", "-c", script, env!("CARGO_BIN_EXE_linger")];
+        let url = format!("resp://[fe80::1%{interface}]:0");
+        let server = common::Server::start_as(&program, &["--listen", &url, "--admin", "off"]);
+        let listening = server.events("listening");
+        let address = listening[0]["address"].as_str().expect("an address");
+        assert!(address.starts_with(&format!("[fe80::1%{interface}]:")), "{address}");
+        let pid = server.pid().to_string();
+        for interface in ["lo", "1"] {
+            let port = address.rsplit_once(':').expect("a port").1;
+            let target = format!("resp://[fe80::1%{interface}]:{port}");
+            let loaded = Command::new("nsenter")
+                .args([
+                    "-t",
+                    &pid,
+                    "-n",
+                    env!("CARGO_BIN_EXE_linger"),
+                    "load",
+                    &target,
+                    "-c",
+                    "2",
+                    "-d",
+                    "100ms",
+                ])
+                .output()
+                .unwrap();
+            assert_eq!(loaded.status.code(), Some(0), "{target}: {loaded:?}");
+        }
+    }
+}
+
+#[test]
+fn as_many_listeners_as_can_be_told_apart_and_no_more() {
+    let url = |number: usize| format!("echo://127.0.0.1:0?name=n{number}");
+    let flags = |count: usize| {
+        (1..=count).flat_map(|number| ["--listen".to_owned(), url(number)]).collect::<Vec<_>>()
+    };
+    // With the admin interface it is one too many: said before any socket is opened.
+    for command in ["check", "serve"] {
+        let mut too_many = Command::new(env!("CARGO_BIN_EXE_linger"));
+        let output =
+            too_many.arg(command).args(["--admin", "127.0.0.1:0"]).args(flags(256)).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        let said = text(&output.stderr);
+        assert!(said.contains("n256") && said.contains("one of 257 listeners"), "{said}");
+    }
+    let flags = flags(255);
+    let mut arguments = vec!["--admin", "127.0.0.1:0"];
+    arguments.extend(flags.iter().map(String::as_str));
+    let server = common::Server::start(&arguments);
+    let mut last = server.connect("n255");
+    last.send("hello");
+    last.half_close();
+    assert_eq!(last.read_to_end().unwrap(), b"hello");
+    // The admin interface is the last of all.
+    assert!(!server.metrics().is_empty());
+}

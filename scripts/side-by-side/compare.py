@@ -115,7 +115,7 @@ def servers(directory):
 
 
 def play(name, says, arguments):
-    command = [LINGER, "lab", "--format", "json", "--name", name, "--patience", str(PATIENCE_S)]
+    command = [LINGER, "lab", "--format", "json", "--name", name, "--patience", f"{PATIENCE_S}s"]
     for case in CASES:
         command += ["--case", case]
     done = subprocess.run(command + arguments, stdout=subprocess.PIPE, check=False)

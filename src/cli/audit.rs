@@ -9,6 +9,7 @@ use crate::audit::survey::{LISTEN, Look, Surveyed, Thresholds, survey};
 use crate::net::{Fatal, Progress, SocketQuery, SocketRow, TcpStates};
 use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
+use crate::units::parse_duration;
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -60,10 +61,10 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Vec<u16>,
     /// What a healthy server shows for a moment, too, counts from this age on
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     older_than: Duration,
     /// A connection that no timer watches counts after this silence
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     idle: Duration,
     /// So many connections of one listener in TIME_WAIT count: 600 are ten a second
     #[arg(long, value_name = "NUMBER", default_value = "600")]
@@ -75,7 +76,7 @@ pub(super) struct Arguments {
     ///
     /// What is in the same state both times, and has not moved a byte, has lasted at least so long. It adds to
     /// what the first look showed; --older-than stays what it is.
-    #[arg(short, long, value_name = "DURATION", value_parser = duration)]
+    #[arg(short, long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
     /// Most connections to show of one finding
     #[arg(short, long, value_name = "NUMBER", default_value = "3")]
@@ -86,21 +87,6 @@ pub(super) struct Arguments {
     /// JSON, one object: its keys stay, new ones may come
     #[arg(long)]
     json: bool,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let help = || "write a number and a unit, such as 500ms, 10s, 5m or 2h".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| help())?;
-    let millis = match &text[digits.len()..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(help()),
-    };
-    Ok(Duration::from_millis(number.saturating_mul(millis)))
 }
 
 /// All that is shown.
@@ -256,18 +242,4 @@ fn inodes(listeners: &[Surveyed], examples: usize) -> BTreeSet<u32> {
     }
     inodes.remove(&0);
     inodes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
-        for wrong in ["10", "s", "", "10 s", "-1s", "1w"] {
-            assert!(duration(wrong).unwrap_err().contains("10s"), "{wrong}");
-        }
-    }
 }

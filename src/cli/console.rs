@@ -6,8 +6,12 @@ use std::io::{self, Write};
 /// Writes to standard output. Whether it arrived; a reader that has left (`linger config | head`) is no
 /// failure.
 pub(super) fn out(text: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+    arrived(io::stdout().lock().write_all(text))
+}
+
+/// Whether what was written to standard output has arrived, with what is still buffered.
+pub(super) fn arrived(written: io::Result<()>) -> io::Result<()> {
+    match written.and_then(|()| io::stdout().flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }

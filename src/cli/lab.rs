@@ -8,6 +8,7 @@ use crate::lab::method::Method;
 use crate::lab::report::{self, Report};
 use crate::lab::run::{self, Plan, Step};
 use crate::lab::settings::Settings;
+use crate::units::parse_some_time;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -75,12 +76,12 @@ struct Foreign {
     /// What a client says first, and what is answered; with \r \n \t \0 \\ \xNN
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     greet: Bytes,
-    /// What a client says every --beat-every milliseconds as long as it is well: its heartbeat
+    /// What a client says every --beat-every as long as it is well: its heartbeat
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     beat: Bytes,
     /// How often it says that
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 500, requires = "server")]
-    beat_every: u64,
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = parse_some_time, requires = "server")]
+    beat_every: Duration,
     /// What a client says before it closes in an orderly way
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     goodbye: Bytes,
@@ -96,9 +97,9 @@ struct Foreign {
     /// A log that it writes beside its standard output and standard error; {case} is filled in
     #[arg(long, value_name = "FILE", requires = "server")]
     log: Option<String>,
-    /// How many seconds to wait for it to notice
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "server")]
-    patience: u64,
+    /// How long to wait for it to notice
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_some_time, requires = "server")]
+    patience: Duration,
 }
 
 /// Bytes that were written as a word.
@@ -118,13 +119,12 @@ impl Foreign {
             name: self.name.clone().unwrap_or(name),
             port: self.port,
             greet: self.greet.0.clone(),
-            beat: (!self.beat.0.is_empty())
-                .then(|| (self.beat.0.clone(), Duration::from_millis(self.beat_every))),
+            beat: (!self.beat.0.is_empty()).then(|| (self.beat.0.clone(), self.beat_every)),
             goodbye: self.goodbye.0.clone(),
             provoke: self.provoke.0.clone(),
             helper: [self.helper_greet.0.clone(), self.helper_provoke.0.clone()],
             log: self.log.clone(),
-            patience: Duration::from_secs(self.patience),
+            patience: self.patience,
             command,
         })
     }

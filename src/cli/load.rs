@@ -3,11 +3,11 @@
 use super::console;
 use crate::load::faults::Contract;
 use crate::load::mix::Mix;
-use crate::load::plan::{Judge, Plan, Scheme, Target};
+use crate::load::plan::{self, Judge, Plan, Scheme, Target};
 use crate::load::report::{Finished, json, svg, table};
-use crate::load::units::{parse_duration, parse_rate};
 use crate::load::{self, procs};
 use crate::sys::host;
+use crate::units::{parse_duration, parse_rate, parse_size, parse_some_time};
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -100,13 +100,13 @@ pub(super) struct Arguments {
     #[arg(long)]
     spin: bool,
     /// How long requests go out, as 30s or 5m
-    #[arg(short, long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_some_time, default_value = "10s")]
     duration: Duration,
     /// Requests under way on a connection at once
     #[arg(short = 'P', long, value_name = "NUMBER", default_value_t = 1)]
     pipeline: u32,
     /// Bytes of payload in a request; 64 for echo, none for resp (PING)
-    #[arg(short, long, value_name = "BYTES")]
+    #[arg(short, long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     size: Option<usize>,
     /// Connections opened a second; without it, as fast as they are made
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
@@ -133,7 +133,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     patience: Duration,
     /// Ask linger's admin interface there how many ended for which reason, instead of presence: for echo
-    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["unjudged", "identities", "heartbeat"])]
+    #[arg(long, value_name = "ADDRESS", value_parser = plan::resolve)]
+    #[arg(conflicts_with_all = ["unjudged", "identities", "heartbeat"])]
     admin: Option<SocketAddr>,
     /// Misbehave without asking the server for its verdicts: for servers that are not linger
     #[arg(long)]
@@ -156,23 +157,40 @@ pub(super) struct Arguments {
     /// Print the JSON Schema of --json, and do nothing else
     #[arg(long)]
     schema: bool,
-    /// Play one part of a run: INDEX/OF
-    #[arg(long, hide = true, value_parser = parse_part)]
-    worker: Option<(u32, u32)>,
-    /// What identities begin with
-    #[arg(long, hide = true)]
-    prefix: Option<String>,
+    /// What the first of several processes has said to this one
+    #[arg(skip)]
+    part: Option<Part>,
 }
 
-fn parse_part(text: &str) -> Result<(u32, u32), String> {
-    let (index, of) = text.split_once('/').ok_or("INDEX/OF")?;
-    match (index.parse(), of.parse()) {
-        (Ok(index), Ok(of)) if index < of => Ok((index, of)),
-        _ => Err("INDEX/OF".to_owned()),
+/// Part `index` of `of` of a run, as the first process says it behind [`procs::PART`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Part {
+    index: u32,
+    of: u32,
+    /// What its identities begin with.
+    prefix: String,
+}
+
+impl Part {
+    /// Reads `INDEX/OF/PREFIX`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut words = text.splitn(3, '/');
+        let (index, of) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        (index < of).then_some(Self { index, of, prefix: words.next()?.to_owned() })
     }
 }
 
+fn size(text: &str) -> Result<usize, String> {
+    usize::try_from(parse_size(text)?).map_err(|_| "is out of range".to_owned())
+}
+
 impl Arguments {
+    /// Of one process of several.
+    pub(super) fn of_part(mut self, part: Option<Part>) -> Self {
+        self.part = part;
+        self
+    }
+
     fn plan(&self, url: &str) -> Result<Plan, Vec<String>> {
         let mix = match self.fault.join(",") {
             nothing if nothing.is_empty() && !self.fault.is_empty() => Err("nothing is given".to_owned()),
@@ -213,12 +231,15 @@ impl Arguments {
             },
             sources: self.source.clone(),
             server: self.server_pid,
-            prefix: self.prefix.clone().unwrap_or_else(|| format!("load-{}-", std::process::id())),
+            prefix: match &self.part {
+                Some(part) => part.prefix.clone(),
+                None => format!("load-{}-", std::process::id()),
+            },
             target,
         };
         let mistakes = plan.mistakes();
         if mistakes.is_empty() {
-            let (index, of) = self.worker.unwrap_or((0, self.procs));
+            let (index, of) = self.part.as_ref().map_or((0, self.procs), |part| (part.index, part.of));
             plan.spread_sources(index, of);
             Ok(plan)
         } else {
@@ -241,8 +262,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             return super::usage_mistake();
         }
     };
-    if let Some((index, of)) = arguments.worker {
-        procs::work(&plan, index, of);
+    if let Some(part) = &arguments.part {
+        procs::work(&plan, part.index, part.of);
         return ExitCode::SUCCESS;
     }
     // Now, not after ten minutes of load.
@@ -258,9 +279,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         console::err(format_args!("linger load: --svg: cannot write {}: {error}", file.display()));
         return super::usage_mistake();
     }
-    // The same again for each process, and the identities of one run.
-    let mut again: Vec<String> = std::env::args().skip(1).collect();
-    again.extend(["--prefix".to_owned(), plan.prefix.clone()]);
+    // The same again for each process.
+    let again: Vec<String> = std::env::args().skip(1).collect();
     match load::run(plan, url.to_owned(), arguments.procs, &again) {
         Ok(finished) => show(&finished, arguments),
         Err(fatal) => {

@@ -12,8 +12,9 @@ mod load;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
+use crate::load::procs;
 use crate::sys::file::read_regular;
-use crate::sys::worker::Handed;
+use crate::sys::worker::{self, Handed};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -101,8 +102,6 @@ enum Command {
     /// programs ip and nft. Exits with 1 if a cell is not as expected, with 2 if it cannot work here.
     #[command(after_help = lab::EXAMPLES)]
     Lab(lab::Arguments),
-    #[command(name = crate::lab::CLIENT_COMMAND, hide = true)]
-    LabClient,
     /// Put a server under load, misbehave, and check what it says of it
     ///
     /// Plays very many clients of any server that speaks echo, RESP (Redis) or HTTP, measures latency without
@@ -169,9 +168,6 @@ struct ConfigArgs {
     /// defaults, wherever each was given.
     #[arg(short, long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// What a worker is handed by its supervisor
-    #[arg(long, hide = true, value_parser = Handed::parse)]
-    as_worker: Option<Handed>,
 }
 
 impl ConfigArgs {
@@ -214,19 +210,32 @@ Examples:
     )
 }
 
+/// What one process of linger says to another that it starts. It stands last, and is taken off before the command line
+/// is read: no help, completion or suggestion knows of it.
+fn take_last(arguments: &mut Vec<OsString>, flag: &str) -> Option<String> {
+    let place = arguments.len().checked_sub(2).filter(|&place| arguments[place] == flag)?;
+    arguments.drain(place..).next_back()?.into_string().ok()
+}
+
 /// Runs the command that `arguments` ask for; the first is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    if arguments.get(1).is_some_and(|command| command == crate::lab::CLIENT_COMMAND) {
+        return lab::client();
+    }
+    let handed = take_last(&mut arguments, worker::FLAG).map(|text| Handed::parse(&text));
+    let part = take_last(&mut arguments, procs::PART);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(message) => {
-            // Help and version come this way too; clap sends each to the right stream.
-            let failed = message.print().is_err() && !message.use_stderr();
-            return if message.use_stderr() { usage_mistake() } else { exit(!failed) };
-        }
+        Err(message) => return tell(&message),
     };
     match cli.command {
-        Command::Serve(mut arguments) => match arguments.as_worker.take() {
-            Some(handed) => crate::serve::work(&handed, arguments.sources()),
+        Command::Serve(arguments) => match handed {
+            Some(Ok(handed)) => crate::serve::work(&handed, arguments.sources()),
+            Some(Err(why)) => {
+                console::err(format_args!("linger: {}: {why}", worker::FLAG));
+                usage_mistake()
+            }
             None => serve(arguments.sources()),
         },
         Command::Check(arguments) => check(&arguments.sources()),
@@ -235,14 +244,27 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Sim(arguments) => sim::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Lab(arguments) => lab::run(&arguments),
-        Command::LabClient => lab::client(),
-        Command::Load(arguments) => load::run(&arguments),
+        Command::Load(arguments) => {
+            load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);
             print(&script)
         }
         Command::Man { command } => man(command.as_deref()),
+    }
+}
+
+/// What the parser of the command line has to say: help and the version, to standard output, or a mistake.
+fn tell(message: &clap::Error) -> ExitCode {
+    let told = message.print();
+    if message.use_stderr() {
+        return usage_mistake();
+    }
+    match console::arrived(told) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure(&error),
     }
 }
 
@@ -270,10 +292,11 @@ fn man(command: Option<&str>) -> ExitCode {
     root.build();
     let page = match command {
         None => Some(root.clone()),
-        Some(name) => root.find_subcommand(name).cloned(),
+        Some(name) => root.find_subcommand(name).filter(|command| !command.is_hide_set()).cloned(),
     };
     let Some(page) = page else {
-        let names: Vec<&str> = root.get_subcommands().map(clap::Command::get_name).collect();
+        let shown = root.get_subcommands().filter(|command| !command.is_hide_set());
+        let names: Vec<&str> = shown.map(clap::Command::get_name).collect();
         console::err(format_args!(
             "linger: man: {} is not a command; they are {}",
             command.unwrap_or_default(),

@@ -2,6 +2,7 @@
 
 use super::console;
 use crate::sim::{self, Canary, Options, Outcome};
+use crate::units::{duration_text, parse_some_time};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     trace: bool,
     /// Simulated time of each run, such as 10m; drawn by the seed if not given
-    #[arg(long, value_name = "DURATION", value_parser = period)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_some_time)]
     duration: Option<std::time::Duration>,
     /// Break one rule of the simulated kernel, to see that the checks notice
     #[arg(long, value_name = "RULE", value_parser = canary)]
@@ -35,18 +36,6 @@ pub(super) struct Arguments {
     /// Go on after a failure, and print one line for each
     #[arg(long)]
     keep_going: bool,
-}
-
-fn period(text: &str) -> Result<std::time::Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().map_err(|_| "write a number and a unit, such as 90s, 10m or 2h")?;
-    let seconds = match &text[digits.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("write a number and a unit, such as 90s, 10m or 2h".into()),
-    };
-    Ok(std::time::Duration::from_secs(number.saturating_mul(seconds).max(1)))
 }
 
 fn canary(name: &str) -> Result<Canary, String> {
@@ -94,8 +83,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         if arguments.trace {
             let mut text = outcome.trace.join("\n");
             text.push('\n');
-            if console::out(text.as_bytes()).is_err() {
-                return ExitCode::FAILURE;
+            if let Err(error) = console::out(text.as_bytes()) {
+                return super::failure(&error);
             }
         }
         if let Some(failure) = &outcome.failure {
@@ -106,8 +95,10 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             }
         }
     }
-    summarize(&sums, clock().as_secs_f64());
-    if sums.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    match summarize(&sums, clock().as_secs_f64()) {
+        Ok(()) => super::exit(sums.failed == 0),
+        Err(error) => super::failure(&error),
+    }
 }
 
 /// The same run again, with its last lines.
@@ -120,13 +111,15 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
         }
     }
     let canary = arguments.canary.map(|canary| format!(" --canary {}", canary.name())).unwrap_or_default();
-    let duration =
-        arguments.duration.map(|duration| format!(" --duration {}s", duration.as_secs())).unwrap_or_default();
+    let duration = arguments
+        .duration
+        .map(|duration| format!(" --duration {}", duration_text(duration)))
+        .unwrap_or_default();
     console::err(format_args!("all of it: linger sim --seed {seed} --trace{duration}{canary}"));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-fn summarize(sums: &Sums, seconds: f64) {
+fn summarize(sums: &Sums, seconds: f64) -> std::io::Result<()> {
     let seconds = seconds.max(1e-9);
     let text = format!(
         "{} runs, {} failed: {:.1} h simulated, {} connections lived {:.1} h; {} turns, {} events, {} crossed \
@@ -142,6 +135,5 @@ fn summarize(sums: &Sums, seconds: f64) {
         sums.runs as f64 / seconds,
         sums.connection_hours / seconds,
     );
-    // A reader that has left is no failure.
-    let _ = console::out(text.as_bytes());
+    console::out(text.as_bytes())
 }

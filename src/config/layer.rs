@@ -285,9 +285,11 @@ impl Resolved {
     /// Where the table listens, if it does.
     pub(super) fn address(&self) -> Option<Address> {
         match self.value("address") {
-            Some(Value::Address(Address::Tcp { socket, .. })) => {
-                Some(Address::Tcp { socket: *socket, v6_only: self.flag("v6_only") })
-            }
+            Some(Value::Address(Address::Tcp { socket, interface, .. })) => Some(Address::Tcp {
+                socket: *socket,
+                v6_only: self.flag("v6_only"),
+                interface: interface.clone(),
+            }),
             Some(Value::Address(unix @ Address::Unix(_))) => Some(unix.clone()),
             _ => None,
         }

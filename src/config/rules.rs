@@ -6,7 +6,7 @@
 use super::keys::Scope;
 use super::layer::Resolved;
 use super::mistake::{Mistake, Place};
-use super::settings::Protocol;
+use super::settings::{LISTENERS_MAX, Protocol};
 use super::value::Value;
 use crate::net::Address;
 use crate::time::Duration;
@@ -38,6 +38,7 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
         findings.kernel(table);
         findings.address(table);
     }
+    findings.count(&serving);
     findings.names(&serving);
     findings.addresses(&serving);
     if let Some(drain) = of(Scope::Drain) {
@@ -156,7 +157,7 @@ impl Findings {
     }
 
     fn address(&mut self, of: &Resolved) {
-        let Some(Address::Tcp { socket, v6_only }) = of.address() else { return };
+        let Some(Address::Tcp { socket, v6_only, .. }) = of.address() else { return };
         if v6_only && socket.is_ipv4() && of.sound(&["address", "v6_only"]) {
             self.mistake(of, &["v6_only", "address"], || {
                 (format!("{socket} is IPv4"), "leave v6_only out, or listen on [::]".to_owned())
@@ -169,6 +170,21 @@ impl Findings {
                     "{socket} can be reached from other hosts, and the admin interface has no password"
                 );
                 (wrong, "use 127.0.0.1 or unix:PATH, or set admin.allow_remote = true".to_owned())
+            });
+        }
+    }
+
+    fn count(&mut self, serving: &[&Resolved]) {
+        // The first that is too many, and of the clients' rather than the operator's.
+        let clients = serving.iter().filter(|table| table.scope == Scope::Listener);
+        let operators = serving.len() - clients.clone().count();
+        if let Some(table) = clients.clone().nth(LISTENERS_MAX - operators) {
+            self.mistake(table, &["address"], || {
+                let wrong = format!("is one of {} listeners, the admin interface included", serving.len());
+                (
+                    wrong,
+                    format!("at most {LISTENERS_MAX} are served; a listener can serve any number of clients"),
+                )
             });
         }
     }
@@ -273,13 +289,31 @@ pub(super) fn name(of: &Resolved) -> &str {
 fn overlap(a: &Address, b: &Address) -> bool {
     match (a, b) {
         (Address::Unix(a), Address::Unix(b)) => a == b,
-        (Address::Tcp { socket: a, v6_only: a_only }, Address::Tcp { socket: b, v6_only: b_only }) => {
+        (
+            Address::Tcp { socket: a, v6_only: a_only, interface: a_interface },
+            Address::Tcp { socket: b, v6_only: b_only, interface: b_interface },
+        ) => {
             // Port 0 is a different port each time.
             a.port() == b.port()
                 && a.port() != 0
+                && !differ(a_interface.as_ref(), b_interface.as_ref())
+                && !differ(scope(*a), scope(*b))
                 && (covers(*a, *a_only, b.ip()) || covers(*b, *b_only, a.ip()))
         }
         (Address::Unix(_), Address::Tcp { .. }) | (Address::Tcp { .. }, Address::Unix(_)) => false,
+    }
+}
+
+/// Whether both say an interface, and not the same.
+fn differ<T: PartialEq>(a: Option<T>, b: Option<T>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| a != b)
+}
+
+/// The number of the interface that an address is of, if it says one.
+fn scope(address: SocketAddr) -> Option<u32> {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() > 0 => Some(v6.scope_id()),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => None,
     }
 }
 
@@ -296,7 +330,8 @@ mod tests {
     use super::*;
 
     fn tcp(text: &str, v6_only: bool) -> Address {
-        Address::Tcp { socket: text.parse().unwrap(), v6_only }
+        let Some(Address::Tcp { socket, interface, .. }) = Address::parse_tcp(text) else { panic!("{text}") };
+        Address::Tcp { socket, v6_only, interface }
     }
 
     #[test]
@@ -310,6 +345,10 @@ mod tests {
             (tcp("[::]:1", true), tcp("0.0.0.0:1", false), false),
             (tcp("[::]:1", true), tcp("[::1]:1", false), true),
             (tcp("127.0.0.1:0", false), tcp("127.0.0.1:0", false), false),
+            (tcp("[fe80::1%a]:1", false), tcp("[fe80::1%b]:1", false), false),
+            (tcp("[fe80::1%1]:1", false), tcp("[fe80::1%2]:1", false), false),
+            (tcp("[fe80::1%a]:1", false), tcp("[fe80::1%a]:1", false), true),
+            (tcp("[::]:1", false), tcp("[fe80::1%a]:1", false), true),
             (Address::Unix("/a".into()), Address::Unix("/a".into()), true),
             (Address::Unix("/a".into()), tcp("127.0.0.1:1", false), false),
         ] {

@@ -5,6 +5,9 @@ use crate::conn::policy::Policy;
 use crate::net::{Address, ListenSpec, SocketOptions};
 use crate::time::Duration;
 
+/// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
+pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
+
 /// A whole server.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {

@@ -8,8 +8,9 @@ use super::access;
 use super::mistake::nearest;
 use crate::net::Address;
 use crate::time::Duration;
+use crate::units;
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// A value of some key, sound by itself.
@@ -154,17 +155,11 @@ impl fmt::Display for Value {
         match self {
             Self::Flag(flag) => write!(f, "{flag}"),
             Self::Count(count) => write!(f, "{count}"),
-            Self::Size(bytes) => match SIZES.iter().find(|(_, unit)| *bytes > 0 && bytes % unit == 0) {
-                Some((name, unit)) => write!(f, "\"{}{name}\"", bytes / unit),
-                None => write!(f, "{bytes}"),
+            Self::Size(bytes) => match units::size_text(*bytes) {
+                (text, true) => write!(f, "\"{text}\""),
+                (digits, false) => f.write_str(&digits),
             },
-            Self::Period(period) => {
-                let ms = period.as_millis();
-                match PERIODS.iter().find(|(_, unit)| ms > 0 && ms.is_multiple_of(u128::from(*unit))) {
-                    Some((name, unit)) => write!(f, "\"{}{name}\"", ms / u128::from(*unit)),
-                    None => write!(f, "\"0s\""),
-                }
-            }
+            Self::Period(period) => write!(f, "\"{}\"", units::duration_text(*period)),
             Self::Word(word) => write!(f, "\"{word}\""),
             Self::Mode(mode) => write!(f, "\"{mode:04o}\""),
             Self::Text(text) => write!(f, "{}", toml::Value::from(text.as_str())),
@@ -184,13 +179,6 @@ impl fmt::Display for Raw<'_> {
         }
     }
 }
-
-/// Bytes of each unit, largest first. Only powers of 1024: `KB` means 1000 to some and 1024 to others.
-const SIZES: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-
-/// Milliseconds of each unit, largest first.
-const PERIODS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// `"a", "b" or "c"`.
 fn alternatives(words: &[&str]) -> String {
@@ -262,71 +250,30 @@ fn within(number: i128, min: u64, max: u64) -> Option<u64> {
 }
 
 fn read_size(raw: Raw<'_>, min: u64, max: u64) -> Result<u64, String> {
-    let bytes = match integer(raw) {
-        Some(bytes) => bytes,
-        None => sized(raw)?,
+    let bytes = match (integer(raw), text(raw)) {
+        (Some(bytes), _) => bytes,
+        (None, Some(text)) => units::parse_size(text).map_err(|why| format!("{raw} {why}"))?.into(),
+        (None, None) => return Err(format!("{raw} is not a size")),
     };
     within(bytes, min, max).ok_or_else(|| format!("{raw} is out of range"))
 }
 
-/// The bytes of a text such as `64KiB`.
-fn sized(raw: Raw<'_>) -> Result<i128, String> {
-    let text = text(raw).ok_or_else(|| format!("{raw} is not a size"))?;
-    let (digits, unit) = split_unit(text);
-    let number: i128 = digits.parse().map_err(|_| format!("{raw} is not a size"))?;
-    if matches!(unit, "" | "B") {
-        return Ok(number);
-    }
-    let known = SIZES
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(|| format!("{raw} has the unit {unit:?}; known are B, KiB (1024 bytes), MiB and GiB"))?;
-    Ok(number.saturating_mul(i128::from(known.1)))
-}
-
 fn read_period(raw: Raw<'_>, min: Duration, max: Duration, step: Step) -> Result<Duration, String> {
-    if integer(raw).is_some_and(|number| number != 0) {
-        return Err(format!("{raw} has no unit; known are ms, s, m, h and d"));
-    }
     let text = match raw {
-        Raw::Integer(..) => "0s",
+        Raw::Integer(..) if integer(raw) == Some(0) => "0",
+        // It lacks a unit: that is what is said of its digits.
+        Raw::Integer(..) => "1",
         Raw::Bare(text) | Raw::Text(text) => text,
         Raw::Flag(_) | Raw::Other(_) => return Err(format!("{raw} is not a duration")),
     };
-    let millis = if text == "0" { 0 } else { millis(text).map_err(|why| format!("{raw} {why}"))? };
-    let period = Duration::from_millis(millis);
-    if step == Step::Second && !millis.is_multiple_of(1_000) {
+    let period = units::parse_duration(text).map_err(|why| format!("{raw} {why}"))?;
+    if step == Step::Second && period.subsec_nanos() > 0 {
         return Err(format!("{raw} is not in whole seconds, and the kernel counts in those"));
     }
     if !(min..=max).contains(&period) {
         return Err(format!("{raw} is out of range"));
     }
     Ok(period)
-}
-
-/// The milliseconds of a text such as `30s` or `1m30s`.
-fn millis(mut text: &str) -> Result<u64, String> {
-    let mut total: u64 = 0;
-    loop {
-        let (digits, rest) = split_unit(text);
-        let unit_end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (unit, rest) = rest.split_at(unit_end);
-        let number: u64 = digits.parse().map_err(|_| "is not a duration".to_owned())?;
-        let (_, millis) = PERIODS.iter().find(|(name, _)| *name == unit).ok_or_else(|| match unit {
-            "" => "has no unit; known are ms, s, m, h and d".to_owned(),
-            _ => format!("has the unit {unit:?}; known are ms, s, m, h and d"),
-        })?;
-        total = total.saturating_add(number.saturating_mul(*millis));
-        if rest.is_empty() {
-            return Ok(total);
-        }
-        text = rest;
-    }
-}
-
-/// The digits that a text begins with, and what follows them.
-fn split_unit(text: &str) -> (&str, &str) {
-    text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()))
 }
 
 fn read_name(raw: Raw<'_>) -> Result<Value, String> {
@@ -372,10 +319,13 @@ fn read_address(raw: Raw<'_>, unix: bool) -> Result<Value, String> {
             (true, path) => Ok(Value::Address(Address::Unix(PathBuf::from(path)))),
         };
     }
-    match text.parse::<SocketAddr>() {
-        Ok(socket) => Ok(Value::Address(Address::Tcp { socket, v6_only: false })),
-        Err(_) => Err(format!("{raw} {}", why_no_address(text))),
+    let address = Address::parse_tcp(text).ok_or_else(|| format!("{raw} {}", why_no_address(text)))?;
+    if address.lacks_interface() {
+        return Err(format!(
+            "{raw} is link-local and does not say on which interface, as [fe80::1%eth0]:7000 does"
+        ));
     }
+    Ok(Value::Address(address))
 }
 
 fn why_no_address(text: &str) -> &'static str {
@@ -386,6 +336,8 @@ fn why_no_address(text: &str) -> &'static str {
         "has no port"
     } else if text.starts_with(':') {
         "has no address before its port"
+    } else if host.contains('%') && host.ends_with(']') {
+        "has no usable interface behind its %, or no usable port"
     } else if host.parse::<Ipv4Addr>().is_ok() || host.ends_with(']') {
         "has no usable port; ports are 0 to 65535"
     } else if host == "localhost" {
@@ -466,11 +418,20 @@ mod tests {
             ("localhost:7000", "it is 127.0.0.1"),
             ("127.0.0.1:70000", "0 to 65535"),
             ("::1:7000", "without its brackets"),
+            ("[fe80::1]:7000", "on which interface"),
+            ("[fe80::1%]:7000", "no usable interface"),
+            ("[fe80::1%a/b]:7000", "no usable interface"),
+            ("[fe80::1%an-interface-so-long]:7000", "no usable interface"),
+            ("[fe80::1%eth0]", "has no port"),
             ("unix:/tmp/x", "only the admin interface"),
             ("example", "is not an IP address"),
         ] {
             let said = wrong(Kind::Address, Raw::Text(text));
             assert!(said.contains(why), "{text}: {said}");
+        }
+        for text in ["[fe80::1%eth0]:7000", "[fe80::1%7]:7000", "[::1]:7000"] {
+            let read = Kind::Address.read(Raw::Text(text)).map(|value| value.to_string());
+            assert_eq!(read, Ok(format!("\"{text}\"")));
         }
         assert!(Kind::AdminAddress.read(Raw::Bare("unix:/run/linger.sock")).is_ok());
         assert_eq!(Kind::AdminAddress.read(Raw::Bare("off")), Ok(Value::Word("off")));

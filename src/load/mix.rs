@@ -2,8 +2,8 @@
 
 use super::faults::{Contract, EDGE, Fault, Manner, Own, Parameter, Silence, Truth};
 use super::schedule::share;
-use super::units::parse_duration;
 use crate::time::Duration;
+use crate::units::{parse_duration, parse_size, parse_some_time};
 
 /// Who misbehaves, and how.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -146,18 +146,22 @@ impl Share {
             let names: Vec<_> = taken.iter().map(|parameter| parameter.name()).collect();
             return Err(format!("{name:?} is none of its parameters; it takes {}", names.join(" and ")));
         };
-        let wrong = |why: String| format!("{name}={value}: {why}");
+        let wrong = |why: String| format!("{name}: {value:?} {why}");
         let twice = match parameter {
             Parameter::At => self.manner.at.replace(parse_duration(value).map_err(wrong)?).is_some(),
             Parameter::For | Parameter::Every => {
-                let time = parse_duration(value).map_err(wrong)?;
-                if time.is_zero() {
-                    return Err(wrong("it must last some time, as 500ms".to_owned()));
-                }
+                let time = parse_some_time(value).map_err(wrong)?;
                 self.manner.own.replace(Own::Time(time)).is_some()
             }
-            Parameter::Bytes | Parameter::Requests => {
-                let count = value.parse().map_err(|_| wrong(format!("write a whole number, as {name}=8")))?;
+            Parameter::Bytes => {
+                let bytes = parse_size(value).map_err(wrong)?;
+                let bytes = u32::try_from(bytes).map_err(|_| wrong("is out of range".to_owned()))?;
+                self.manner.own.replace(Own::Count(bytes)).is_some()
+            }
+            Parameter::Requests => {
+                let count = value
+                    .parse()
+                    .map_err(|_| wrong(format!("is not a whole number; write for example {name}=8")))?;
                 self.manner.own.replace(Own::Count(count)).is_some()
             }
         };
@@ -325,10 +329,11 @@ mod tests {
             ("fin=1%,fin=1%", "twice"),
             ("fin=1%:for=1s", "it takes at"),
             ("freeze=1%:every=1s", "it takes at and for"),
-            ("freeze=1%:for", "a number and a unit"),
-            ("freeze=1%:for=0s", "must last some time"),
+            ("freeze=1%:for", "is not a duration"),
+            ("freeze=1%:for=0s", "lasts no time"),
             ("freeze=1%:for=1s:for=2s", "for is given twice"),
-            ("garbage=1%:bytes=many", "write a whole number, as bytes=8"),
+            ("garbage=1%:bytes=many", "is not a size"),
+            ("half_close=1%:requests=many", "write for example requests=8"),
         ] {
             let said = Mix::parse(text).unwrap_err();
             assert!(said.contains(part), "{text}: {said}");

@@ -24,7 +24,6 @@ pub mod proto;
 pub mod report;
 pub mod schedule;
 pub mod stats;
-pub mod units;
 pub mod verdicts;
 
 use crate::net::Fatal;
@@ -54,8 +53,11 @@ pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<
         points.push(Point::of(interval));
         progress.on_interval(phase, interval);
     };
-    let outcome =
-        if procs > 1 { procs::together(arguments, procs, &mut on) } else { procs::alone(&plan, &mut on) };
+    let outcome = if procs > 1 {
+        procs::together(arguments, &plan.prefix, procs, &mut on)
+    } else {
+        procs::alone(&plan, &mut on)
+    };
     progress.finish();
     let engine::Outcome { totals, verdicts } = outcome?;
     let counts = match &mut counter {

@@ -4,8 +4,10 @@ use super::faults::{Contract, Fault, Truth};
 use super::mix::{Limits, Mix};
 use super::proto::Wire;
 use super::schedule::share;
+use crate::net::Address;
+use crate::sys::host;
 use crate::time::Duration;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// The protocol to speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,11 +80,31 @@ impl Target {
             }
             Scheme::Echo | Scheme::Resp | Scheme::Http => authority.to_owned(),
         };
-        let mut addresses = with_port
-            .to_socket_addrs()
-            .map_err(|error| format!("{authority:?} cannot be resolved: {error}"))?;
-        let address = addresses.next().ok_or_else(|| format!("{authority:?} has no address"))?;
+        let address = resolve(&with_port)?;
         Ok(Self { scheme, address, authority: authority.to_owned(), path })
+    }
+}
+
+/// The address of `HOST:PORT`: a name, or an address with or without the interface that it is of.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn resolve(text: &str) -> Result<SocketAddr, String> {
+    let Some(Address::Tcp { socket, interface, .. }) = Address::parse_tcp(text) else {
+        let mut addresses =
+            text.to_socket_addrs().map_err(|error| format!("{text:?} cannot be resolved: {error}"))?;
+        return addresses.next().ok_or_else(|| format!("{text:?} has no address"));
+    };
+    match (socket, interface) {
+        (SocketAddr::V6(v6), Some(name)) => {
+            let scope = host::interface(&name).ok_or_else(|| {
+                format!(
+                    "{text:?}: no interface of this host is called {name:?}, `ip link` lists those it has"
+                )
+            })?;
+            Ok(SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into())
+        }
+        _ => Ok(socket),
     }
 }
 
@@ -143,6 +165,11 @@ const LOOPBACK_SOURCES: u32 = 4096;
 /// As many connections as leave one source address at ease: under half of the usual ephemeral range.
 const PER_SOURCE: u32 = 10_000;
 
+/// Clients of a run, of all processes together: the server has the same bound.
+const CONNECTIONS_MAX: u32 = 10_000_000;
+/// Requests under way at once for which there is room: the time of each is kept, 8 bytes.
+const UNDER_WAY_MAX: u64 = 100_000_000;
+
 impl Plan {
     /// Everything that contradicts itself.
     pub fn mistakes(&self) -> Vec<String> {
@@ -156,8 +183,13 @@ impl Plan {
         wrong(self.connections == 0, "-c 0: at least one connection is needed".to_owned());
         wrong(self.pipeline == 0, "--pipeline 0: at least one request must be under way".to_owned());
         wrong(
-            self.duration.is_zero(),
-            "--duration 0s: there must be time to send something, as 10s".to_owned(),
+            self.connections > CONNECTIONS_MAX,
+            format!("-c {}: at most {CONNECTIONS_MAX} can be played", self.connections),
+        );
+        let under_way = u64::from(self.connections) * u64::from(self.pipeline.max(1));
+        wrong(
+            under_way > UNDER_WAY_MAX,
+            format!("-c x --pipeline is {under_way} requests; at most {UNDER_WAY_MAX} may be under way"),
         );
         let bytes = (self.size.max(1) as u64).saturating_mul(u64::from(self.pipeline));
         wrong(
@@ -224,8 +256,7 @@ impl Plan {
         );
         mistakes.extend(self.faults.mistakes(&Limits {
             contract: (self.judge != Judge::Nobody).then_some(&self.contract),
-            // What is wrong with these was said above.
-            duration: if self.duration.is_zero() { Duration::MAX } else { self.duration },
+            duration: self.duration,
             request_bytes: Wire::new(&self.target, self.size.min(1 << 20), 1).requests(1).len(),
             pipeline: self.pipeline,
         }));

@@ -15,6 +15,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 
+/// What makes a process play one part of a run; `INDEX/OF/PREFIX` follows it, and nothing else.
+pub const PART: &str = "--as-part";
+
 /// How often the first process looks for a signal while it listens to the others.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -81,7 +84,7 @@ struct Crew {
 
 impl Crew {
     /// Starts this program `procs` times with `arguments`, and its part of the run.
-    fn start(arguments: &[String], procs: u32) -> Result<Self, Fatal> {
+    fn start(arguments: &[String], prefix: &str, procs: u32) -> Result<Self, Fatal> {
         let cannot =
             |why: std::io::Error| Fatal { what: format!("start {procs} processes"), why: why.to_string() };
         let program = std::env::current_exe().map_err(cannot)?;
@@ -90,7 +93,7 @@ impl Crew {
         for index in 0..procs {
             let mut child = Command::new(&program)
                 .args(arguments)
-                .args(["--worker", &format!("{index}/{procs}")])
+                .args([PART, &format!("{index}/{procs}/{prefix}")])
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 // Ctrl-C is for the first process to pass on, once.
@@ -140,11 +143,12 @@ struct Heard {
 /// Plays the run in `procs` processes, and adds up what they say.
 pub(super) fn together(
     arguments: &[String],
+    prefix: &str,
     procs: u32,
     on: &mut dyn FnMut(Phase, &Interval),
 ) -> Result<Outcome, Fatal> {
     let mut signals = Os::new()?;
-    let crew = Crew::start(arguments, procs)?;
+    let crew = Crew::start(arguments, prefix, procs)?;
     let all = crew.children.len();
     let mut heard =
         Heard { ready: 0, intervals: vec![VecDeque::new(); all], done: (0..all).map(|_| None).collect() };

@@ -5,6 +5,7 @@
 //! traits. No `io::Error` passes this line: what the reactor must tell apart has a variant here, and the
 //! rest carries its errno for the log.
 
+mod address;
 mod connector;
 mod socket_table;
 
@@ -337,6 +338,9 @@ pub enum Address {
         socket: SocketAddr,
         /// `IPV6_V6ONLY`.
         v6_only: bool,
+        /// The interface that a link-local address is of, where it was said by name. Its number is looked up as the
+        /// socket is opened: interfaces come and go.
+        interface: Option<Box<str>>,
     },
     /// A unix stream socket.
     Unix(PathBuf),
@@ -345,7 +349,10 @@ pub enum Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { socket, .. } => write!(f, "{socket}"),
+            Self::Tcp { socket, interface: Some(name), .. } => {
+                write!(f, "[{}%{name}]:{}", socket.ip(), socket.port())
+            }
+            Self::Tcp { socket, interface: None, .. } => write!(f, "{socket}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -255,7 +255,7 @@ impl<K: Kernel> Reactor<K> {
                 generation: key.generation,
                 life: Life::new(state, self.now),
                 peer,
-                listener: u8::try_from(index).expect("the configuration allows at most 64 listeners"),
+                listener: u8::try_from(index).expect("LISTENERS_MAX is what a byte can tell apart"),
                 reading: Reading::Drained,
                 interest: Interest::Read,
                 paused: false,

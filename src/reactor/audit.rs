@@ -17,6 +17,7 @@ use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, SocketR
 use crate::report;
 use crate::table::{Key, Table};
 use crate::time::{Duration, Instant};
+use std::net::SocketAddr;
 
 /// Slots that are put into the index, or looked through for what is missing, in one step.
 const SLOTS_PER_STEP: usize = 1024;
@@ -329,8 +330,9 @@ impl<L: Listener> Slot<L> {
     /// Where the kernel shows its sockets, if it does. A listener that a drain has closed still has connections.
     fn place(&self) -> Option<Place> {
         match self.address {
-            Address::Tcp { socket, v6_only } => Some(Place {
-                address: socket,
+            Address::Tcp { socket, v6_only, .. } => Some(Place {
+                // The kernel's table tells no scope.
+                address: SocketAddr::new(socket.ip(), socket.port()),
                 v6_only,
                 close_wait: self.settings.policy.liveness.audit.close_wait,
             }),

@@ -117,7 +117,11 @@ fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings
     ListenerSettings {
         name: format!("{}{index}", protocol.name()),
         protocol,
-        address: Address::Tcp { socket: SocketAddr::from(([127, 0, 0, 1], port)), v6_only: false },
+        address: Address::Tcp {
+            socket: SocketAddr::from(([127, 0, 0, 1], port)),
+            v6_only: false,
+            interface: None,
+        },
         backlog: rng.pick(&[1, 2, 16, 128]),
         connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 2, 5, 10])) } else { None },
         overload: rng.pick(&[Overload::Queue, Overload::Shed]),

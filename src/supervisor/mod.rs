@@ -30,7 +30,7 @@ use crate::config::settings::{ListenerSettings, Settings};
 use crate::fellows::ToWorker;
 use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
 use crate::report;
-use crate::sys::{Aside, Listener, Os};
+use crate::sys::{Aside, Listener, Os, process};
 use crate::time::{Duration, Instant};
 use desk::{CLIENTS, ClientId, Desk, Served};
 use hear::Relays;
@@ -327,6 +327,9 @@ impl Supervisor {
             self.topics.gone(place);
             self.all_failed(&status.to_string())?;
         }
+        // As the first process of a container, or in the place of a shell, it has children that it never started.
+        let workers = &self.workers;
+        process::reap(|pid| workers.iter().any(|worker| worker.pid() == Some(pid)));
         Ok(())
     }
 

@@ -112,6 +112,14 @@ impl Worker {
         Ok(pid)
     }
 
+    /// Its process, if it has one that was not waited for.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.life {
+            Life::Starting(process) | Life::Serving(process) => Some(process.child.id()),
+            Life::Resting { .. } | Life::Over => None,
+        }
+    }
+
     pub(super) const fn process(&mut self) -> Option<&mut Process> {
         match &mut self.life {
             Life::Starting(process) | Life::Serving(process) => Some(process),

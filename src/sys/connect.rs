@@ -27,7 +27,8 @@ impl Connector for Os {
         token: Token,
     ) -> Result<Stream, ConnectError> {
         let name = |socket| {
-            Name::new(&Address::Tcp { socket, v6_only: false }).expect("an internet address always fits")
+            Name::new(&Address::Tcp { socket, v6_only: false, interface: None })
+                .expect("an internet address always fits")
         };
         let to = name(to);
         let fd = socket(to.family()).map_err(refusal)?;

@@ -2,11 +2,21 @@
 
 use crate::net::{HostCounters, Usage};
 use crate::time::Duration;
+use std::ffi::CString;
 use std::fs;
 
 /// The cap on every accept queue (`net.core.somaxconn`).
 pub fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+/// The number of an interface in the network namespace of this process.
+#[expect(unsafe_code, reason = "if_nametoindex(3)")]
+pub fn interface(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a string that ends with a zero and outlives the call.
+    let number = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    (number > 0).then_some(number)
 }
 
 /// How long the first thread of this process was ready to run while others held the processors

@@ -6,12 +6,12 @@
 
 use super::sockaddr::{Answer, Name};
 use super::stream::Stream;
-use super::{errno, sockopt, tcp_info, whole_seconds};
+use super::{errno, host, sockopt, tcp_info, whole_seconds};
 use crate::net::{Accepted, Address, Fatal, ListenSpec, Listener as Contract, Peer, Queue, SocketOptions};
 use crate::time::Duration;
 use libc::c_int;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -77,7 +77,8 @@ impl Listener {
     fn bound(spec: &ListenSpec, shared: bool) -> Result<(OwnedFd, Option<SocketFile>), Fatal> {
         let what = || format!("listen on {}", spec.address);
         let refused = |errno| refused(errno, &spec.address);
-        let Some(name) = Name::new(&spec.address) else {
+        let address = with_scope(&spec.address)?;
+        let Some(name) = Name::new(&address) else {
             return Err(Fatal {
                 what: what(),
                 why: "the path of a unix socket has 1 to 107 bytes".to_owned(),
@@ -86,7 +87,7 @@ impl Listener {
         let fd = socket(name.family()).map_err(refused)?;
         let mut file = None;
         match &spec.address {
-            Address::Tcp { socket, v6_only } => {
+            Address::Tcp { socket, v6_only, .. } => {
                 // A port whose old connections are in TIME_WAIT may be bound again at once.
                 let on = |level, name, value| sockopt::set(fd.as_fd(), level, name, value).map_err(refused);
                 on(libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
@@ -209,6 +210,21 @@ fn clear_stale(path: &Path, name: &Name) -> Result<(), String> {
     }
 }
 
+/// The address with the number of the interface that it names.
+fn with_scope(address: &Address) -> Result<Address, Fatal> {
+    match address {
+        Address::Tcp { socket: SocketAddr::V6(v6), v6_only, interface: Some(name) } => {
+            let scope = host::interface(name).ok_or_else(|| Fatal {
+                what: format!("listen on {address}"),
+                why: format!("no interface of this host is called {name:?}, `ip link` lists those it has"),
+            })?;
+            let socket = SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into();
+            Ok(Address::Tcp { socket, v6_only: *v6_only, interface: Some(name.clone()) })
+        }
+        Address::Tcp { .. } | Address::Unix(_) => Ok(address.clone()),
+    }
+}
+
 fn refused(errno: i32, address: &Address) -> Fatal {
     Fatal { what: format!("listen on {address}"), why: why(errno, address) }
 }
@@ -216,7 +232,7 @@ fn refused(errno: i32, address: &Address) -> Fatal {
 /// The kernel's answer in words, and what would help.
 fn why(errno: i32, address: &Address) -> String {
     let advice = match (errno, address) {
-        (libc::EADDRINUSE, Address::Tcp { socket, v6_only }) => {
+        (libc::EADDRINUSE, Address::Tcp { socket, v6_only, .. }) => {
             let both = if socket.is_ipv6() && socket.ip().is_unspecified() && !v6_only {
                 "; [::] takes the IPv4 port as well unless it is v6-only"
             } else {
@@ -320,9 +336,11 @@ fn listen(fd: &OwnedFd, backlog: u32) -> Result<(), i32> {
 /// The address asked for, with the port that the kernel chose.
 fn bound_address(fd: &OwnedFd, asked: &Address) -> Address {
     match asked {
-        Address::Tcp { socket, v6_only } => {
-            Address::Tcp { socket: local_name(fd).unwrap_or(*socket), v6_only: *v6_only }
-        }
+        Address::Tcp { socket, v6_only, interface } => Address::Tcp {
+            socket: local_name(fd).unwrap_or(*socket),
+            v6_only: *v6_only,
+            interface: interface.clone(),
+        },
         Address::Unix(path) => Address::Unix(path.clone()),
     }
 }
@@ -366,7 +384,7 @@ mod tests {
         let (_, peer) = accept(&mut both);
         assert_eq!(peer.address(), Some(six.local_addr().unwrap()));
 
-        let address = Address::Tcp { socket: "[::]:0".parse().unwrap(), v6_only: true };
+        let address = Address::Tcp { socket: "[::]:0".parse().unwrap(), v6_only: true, interface: None };
         let only = Listener::open(&ListenSpec { address, ..testing::loopback() }).unwrap();
         assert!(Client::connect(("127.0.0.1", testing::socket_of(&only).port())).is_err());
     }

@@ -71,17 +71,32 @@ pub struct Os {
     waker: Option<Arc<mio::Waker>>,
     /// Listening sockets that were opened for this process, in the order in which it will ask for them.
     handed: VecDeque<OwnedFd>,
+    /// Children that end are nobody's but ours to wait for, and we have started none.
+    reaps: bool,
     dump: Option<dump::Dump>,
 }
 
 impl Os {
-    /// For the server: SIGTERM, SIGINT, SIGHUP and SIGUSR1 become readiness of [`Token::SIGNAL`], SIGPIPE
+    /// For what a person starts and ends: SIGTERM, SIGINT, SIGHUP and SIGUSR1 become readiness of [`Token::SIGNAL`], SIGPIPE
     /// is ignored, and a descriptor is kept in reserve.
     ///
     /// # Errors
     /// When the kernel refuses an epoll set or a signal handler.
     pub fn new() -> Result<Self, Fatal> {
         Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1])
+    }
+
+    /// For a server alone: as [`new`](Self::new), and no zombie stays. It starts no process, but as the first one of a
+    /// container every orphan becomes its child, and where a shell was replaced by it, so do the shell's children.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn for_server() -> Result<Self, Fatal> {
+        let mut os = Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD])?;
+        os.reaps = true;
+        // Those that ended before anybody listened.
+        process::reap(|_| false);
+        Ok(os)
     }
 
     /// For the supervisor of workers: as [`new`](Self::new), and told of children that end.
@@ -134,6 +149,7 @@ impl Os {
             fine: Vec::new(),
             waker: None,
             handed: VecDeque::new(),
+            reaps: false,
             dump: None,
         })
     }
@@ -234,7 +250,12 @@ impl Kernel for Os {
         match self.signals.as_mut()?.pending().next()? {
             SIGHUP => Some(Signal::Reload),
             SIGUSR1 => Some(Signal::Report),
-            SIGCHLD => Some(Signal::Child),
+            SIGCHLD => {
+                if self.reaps {
+                    process::reap(|_| false);
+                }
+                Some(Signal::Child)
+            }
             // SIGTERM and SIGINT.
             _ => Some(Signal::Terminate),
         }

@@ -22,6 +22,26 @@ pub fn monotonic() -> Instant {
     Instant::from_nanos(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
 }
 
+/// Waits for the children that have ended, but for those that are `ours`: their owners ask for them. It stops at the
+/// first of ours, which the kernel names again and again until it was waited for.
+#[expect(unsafe_code, reason = "waitid(2), waitpid(2)")]
+pub fn reap(ours: impl Fn(u32) -> bool) {
+    loop {
+        // SAFETY: all zeros is a value of a structure of numbers.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let ended = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: the kernel writes one `siginfo_t` where one is.
+        let found = unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, ended) } == 0;
+        // SAFETY: of waitid, the kernel fills in the member that this reads; where it found nobody, it is zero.
+        let pid = unsafe { info.si_pid() };
+        if !found || pid == 0 || ours(pid.cast_unsigned()) {
+            return;
+        }
+        // SAFETY: a null pointer says that its status is not asked for.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+    }
+}
+
 /// The day by the host's clock, in UTC, as `2026-11-20`.
 #[expect(clippy::disallowed_methods, reason = "the real clock")]
 pub fn today() -> String {
@@ -182,7 +202,8 @@ pub fn connect(to: SocketAddr, receive_buffer: Option<u32>) -> Result<(Stream, S
 
 #[expect(unsafe_code, reason = "connect(2)")]
 fn connect_socket(fd: BorrowedFd<'_>, to: SocketAddr) -> Result<(), i32> {
-    let name = Name::new(&Address::Tcp { socket: to, v6_only: false }).ok_or(libc::EINVAL)?;
+    let name =
+        Name::new(&Address::Tcp { socket: to, v6_only: false, interface: None }).ok_or(libc::EINVAL)?;
     let (address, length) = name.raw();
     // SAFETY: the descriptor is open while it is borrowed; the kernel reads the address, which is as long as that,
     // and keeps no pointer.

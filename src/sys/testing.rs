@@ -27,7 +27,7 @@ pub(super) fn loopback() -> ListenSpec {
 }
 
 pub(super) fn tcp(socket: &str) -> ListenSpec {
-    let address = Address::Tcp { socket: socket.parse().unwrap(), v6_only: false };
+    let address = Address::Tcp { socket: socket.parse().unwrap(), v6_only: false, interface: None };
     ListenSpec { address, backlog: 128, options: PLAIN, socket_mode: 0o660 }
 }
 

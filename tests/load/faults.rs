@@ -108,10 +108,10 @@ fn a_fault_is_committed_when_and_of_as_much_as_was_asked() {
     assert_eq!(first, Some(20), "all at one moment: {points:?}");
 
     // As late as can be, and still; also who has to wait for an acknowledgement first.
-    let run = judged(&server, "rst=10%:at=1999.9ms,vanish=10%:for=2s:at=1999.9ms");
+    let run = judged(&server, "rst=10%:at=1999ms,vanish=10%:for=2s:at=1999ms");
     assert_eq!(said(&run), [four("rst", "peer.reset"), four("vanish", "revived")]);
     let arguments = ["-c", "8", "--rate", "0", "-d", "500ms", "--heartbeat", "20s", "--json"];
-    let late = ["--fault", "vanish=50%:for=1s:at=499.9ms"];
+    let late = ["--fault", "vanish=50%:for=1s:at=499ms"];
     let run = json(&load(&url(&server, "resp"), &[&arguments[..], &late].concat()));
     assert_eq!(said(&run), [four("vanish", "no ending")]);
 

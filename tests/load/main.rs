@@ -290,7 +290,11 @@ fn what_makes_no_sense_is_told_in_a_sentence() {
         ("echo://127.0.0.1:1", &["--size", "9999999999999999999"], 2, "at most 1 MiB"),
         ("resp://127.0.0.1:1", &["--rate", "fast"], 2, "20k"),
         ("resp://127.0.0.1:1", &["--rate", "-1"], 2, "20k"),
-        ("resp://127.0.0.1:1", &["-d", "0s"], 2, "--duration 0s"),
+        ("resp://127.0.0.1:1", &["-d", "0s"], 2, "lasts no time"),
+        ("resp://127.0.0.1:1", &["-d", "5"], 2, "has no unit; known are ms, s, m, h and d"),
+        ("resp://127.0.0.1:1", &["-c", "20000000"], 2, "at most 10000000"),
+        ("resp://127.0.0.1:1", &["-c", "100000", "-P", "100000"], 2, "at most 100000000 may be under way"),
+        ("resp://[fe80::1%nosuch0]:1", &[], 2, "no interface of this host is called"),
         ("resp://127.0.0.1:1", &["--source", "192.0.2.1"], 1, "no address of this host"),
         ("resp://127.0.0.1:1", &["--server-pid", "4194305"], 2, "no process 4194305"),
     ] {

@@ -98,7 +98,7 @@ impl Lab for Real {
     }
 
     fn address(&self) -> Address {
-        Address::Tcp { socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), v6_only: false }
+        Address::Tcp { socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), v6_only: false, interface: None }
     }
 
     fn connect(&mut self, to: &Address) -> RealPeer {

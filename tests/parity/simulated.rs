@@ -45,7 +45,11 @@ impl Lab for Simulated {
     }
 
     fn address(&self) -> Address {
-        Address::Tcp { socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)), v6_only: false }
+        Address::Tcp {
+            socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            v6_only: false,
+            interface: None,
+        }
     }
 
     fn connect(&mut self, _: &Address) -> SimPeer {

@@ -79,9 +79,14 @@ impl Wire {
             Scheme::Resp => ([b"*2\r\n$4\r\nPING\r\n", bulk(&payload).as_slice()].concat(), bulk(&payload)),
             Scheme::Http => {
                 let agent = concat!("linger-load/", env!("CARGO_PKG_VERSION"));
+                // RFC 6874 1: the interface is an affair of this host.
+                let host = match target.authority.split_once('%') {
+                    Some((ip, rest)) => format!("{ip}{}", &rest[rest.find(']').unwrap_or(rest.len())..]),
+                    None => target.authority.clone(),
+                };
                 let head = format!(
-                    "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n\r\n",
-                    target.path, target.authority
+                    "GET {} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n\r\n",
+                    target.path
                 );
                 (head.into_bytes(), Vec::new())
             }
@@ -363,6 +368,10 @@ mod tests {
         let three = echo.requests(3).to_vec();
         assert_eq!(heard(&mut echo, Expecting::Answers, &three, 7).unwrap(), ["expected"; 3]);
         assert!(heard(&mut echo, Expecting::Answers, b"abd", 3).is_err());
+        let address = "[fe80::1%1]:80".parse().unwrap();
+        let (authority, path) = ("[fe80::1%eth0]:80".to_owned(), "/".to_owned());
+        let scoped = Wire::new(&Target { scheme: Scheme::Http, address, authority, path }, 0, 1);
+        assert!(scoped.requests(1).starts_with(b"GET / HTTP/1.1\r\nHost: [fe80::1]:80\r\n"));
         let mut http = wire(Scheme::Http, 0);
         assert!(http.requests(1).starts_with(b"GET /x HTTP/1.1\r\nHost: h:1\r\n"));
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";

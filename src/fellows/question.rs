@@ -13,6 +13,8 @@ pub struct Question {
     pub path: String,
     /// The query, decoded.
     pub query: Vec<(String, String)>,
+    /// Where it comes from: the peer at the supervisor's admin interface.
+    pub peer: String,
     /// Of a list: the slot of the worker's table from which to go on.
     pub from: u32,
     /// Of a list: how many rows are wanted at most.
@@ -60,6 +62,7 @@ impl Question {
             put_bytes(out, name.as_bytes());
             put_bytes(out, value.as_bytes());
         }
+        put_bytes(out, self.peer.as_bytes());
         put_number(out, u64::from(self.from));
         put_number(out, u64::from(self.rows));
     }
@@ -72,6 +75,7 @@ impl Question {
             query: (0..fields.number()?)
                 .map(|_| Ok((fields.text()?, fields.text()?)))
                 .collect::<Result<_, Malformed>>()?,
+            peer: fields.text()?,
             from: fields.small()?,
             rows: fields.small()?,
         })
@@ -140,6 +144,7 @@ mod tests {
             act: true,
             path: "/connections".to_owned(),
             query: vec![("limit".to_owned(), "2".to_owned()), (String::new(), "ü".to_owned())],
+            peer: "127.0.0.1:9".to_owned(),
             from: 7,
             rows: u32::MAX,
         }));

@@ -16,7 +16,7 @@ use super::posted::Effect;
 use crate::audit::Anomaly;
 use crate::config::settings::Hosts;
 use crate::conn::Input;
-use crate::end::{Detector, Reason};
+use crate::end::{By, Detector, Reason};
 use crate::fellows::{Answer, Part, Question, ToSupervisor};
 use crate::metrics::TCP_STATES;
 use crate::net::Kernel;
@@ -31,6 +31,7 @@ pub use places::admin_connections_max;
 pub(super) use places::with_reserve;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Work done in one turn for all who ask together, in bytes of answers; what costs anything else is put in bytes that
 /// cost as much. It takes less than half a millisecond.
@@ -135,6 +136,20 @@ impl Admin {
     pub(super) fn ask(&mut self, question: Question) {
         self.queue.push_back(Asker::Supervisor(Box::new(Job { question, page: None })));
     }
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+enum Asks<'a> {
+    /// A connection of this process.
+    Here(Key),
+    /// One of the supervisor's, from this peer.
+    Above(&'a str),
+}
+
+/// What the record of an ending says of a connection of the supervisor's admin interface.
+fn of_the_supervisor(peer: &str) -> Arc<By> {
+    Arc::new(By { key: "supervisor".to_owned(), peer: peer.to_owned(), identity: None })
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -284,7 +299,7 @@ impl<K: Kernel> Reactor<K> {
                 if request.expects_continue {
                     out.extend_from_slice(CONTINUE);
                 }
-                match self.begin(route, Some(key)) {
+                match self.begin(route, Asks::Here(key)) {
                     Begun::Whole(response) => response,
                     Begun::Page(page) if request.method == Method::Get => {
                         let reply = Reply { request, page, framing: None };
@@ -327,8 +342,7 @@ impl<K: Kernel> Reactor<K> {
         if done { after(keep_alive, false) } else { Then::GoOn(Stage::Taking(reply)) }
     }
 
-    /// `asks`: the connection that the request came on, if it is one of ours.
-    fn begin(&mut self, route: Route, asks: Option<Key>) -> Begun {
+    fn begin(&mut self, route: Route, asks: Asks<'_>) -> Begun {
         Begun::Whole(match route {
             Route::Index => Response::text(Status::Ok, INDEX),
             Route::Health => Response::text(Status::Ok, "ok\n"),
@@ -347,7 +361,7 @@ impl<K: Kernel> Reactor<K> {
             Some(page) => Ok(page),
             None => match route(&request_of(&job.question), &Hosts::Any, INDEX) {
                 Ok(Route::Connections(query)) => Ok(Page::rows(query, job.question.from, job.question.rows)),
-                Ok(route) => match self.begin(route, None) {
+                Ok(route) => match self.begin(route, Asks::Above(&job.question.peer)) {
                     Begun::Page(page) => Ok(page),
                     Begun::Whole(response) => Err(response),
                 },
@@ -391,8 +405,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Posts the ending of one connection. A key whose generation is gone ends nobody.
-    /// `asks`: the connection that the request came on, if it is one of ours.
-    fn end_connection(&mut self, name: &str, asks: Option<Key>) -> Response<'static> {
+    fn end_connection(&mut self, name: &str, asks: Asks<'_>) -> Response<'static> {
         let Ok(key) = name.parse::<Key>() else {
             let text = format!("{name:?} is not a key: it has the form 17-4711, as /connections lists it\n");
             return Response::text(Status::BadRequest, text);
@@ -405,7 +418,10 @@ impl<K: Kernel> Reactor<K> {
             key,
             reason: Reason::LocalKicked,
             detector: Detector::Operator,
-            by: asks.and_then(|asks| self.by(asks)),
+            by: match asks {
+                Asks::Here(key) => self.by(key),
+                Asks::Above(peer) => Some(of_the_supervisor(peer)),
+            },
         });
         Response::text(Status::Accepted, format!("connection {} is being ended\n", self.name_of(key)))
     }

@@ -43,6 +43,10 @@ pub struct Said {
     pub(super) ident: Option<u64>,
     /// The heartbeat that it promised in it.
     pub(super) beat: Option<Duration>,
+    /// The identity that it began to beat for, without anybody having agreed to that.
+    pub(super) beats_for: Option<usize>,
+    /// The end of the frame that did.
+    pub(super) beat_for: Option<u64>,
     /// When its host forgot the connection.
     pub(super) forgot: Option<u64>,
     /// It gave up within a frame, or between two that it had said at once: who knows.
@@ -200,9 +204,25 @@ impl Program {
                 (said.identity, said.ident, said.beat) = (Some(identity), Some(said.whole), self.script.beat);
             }
         }
+        if self.script.identity.is_none() && self.host.is_multiple_of(2) {
+            self.beat_for_a_stranger(world);
+        }
         for channel in 0..self.script.channels {
             let frame = format!("SUBSCRIBE ch{channel} $presence:id{channel}\r\n");
             self.say(frame.as_bytes(), b"", world);
+        }
+    }
+
+    /// Speaks for somebody who may be there or not, and has not agreed to it: nothing that it does may be held against
+    /// them.
+    fn beat_for_a_stranger(&mut self, world: &mut World) {
+        let identity = (self.host + self.session as usize) % 5;
+        // Whether that one is there decides what is answered.
+        self.checks = false;
+        self.say(format!("BEATFOR id{identity}\r\n").as_bytes(), b"", world);
+        if let Some(conn) = self.conn {
+            let said = &mut world.conns[conn].truth.said;
+            (said.beats_for, said.beat_for) = (Some(identity), Some(said.whole));
         }
     }
 

@@ -316,6 +316,17 @@ impl Case<'_> {
             && others().any(|(_, other)| newer(other))
     }
 
+    /// Whether somebody else kept it alive for a while: it was heard by more than what it said itself.
+    fn was_spoken_for(&self) -> bool {
+        let speaks = |other: &super::world::Conn| {
+            let said = &other.truth.said;
+            said.beats_for.is_some()
+                && said.beats_for == self.said().identity
+                && other.truth.has_read(said.beat_for)
+        };
+        self.world.conns.iter().any(speaks)
+    }
+
     /// The heartbeat contract in force: timeout and grace, in nanoseconds.
     fn contract(&self) -> Option<(u64, u64)> {
         let said = self.said();
@@ -337,6 +348,9 @@ impl Case<'_> {
     /// A verdict after silence: it must have been silent for that long, nothing of its may lie unread, and
     /// whether its kernel answered must be as the verdict says.
     fn silence_is_wrong(&self) -> Option<String> {
+        if self.end.detector == Detector::HeartbeatChannel {
+            return Some("it had agreed to no heartbeat channel".into());
+        }
         let Some((timeout, grace)) = self.contract() else { return Some("no heartbeat was agreed".into()) };
         let (at, _, unread, evidence) = self.at_close();
         let silence = at.saturating_sub(self.truth().last_read);
@@ -348,7 +362,12 @@ impl Case<'_> {
         let late = silence.saturating_sub(timeout + grace);
         let excuse = 20_000_000 + 2 * self.world.stalled(at, silence);
         let by_silence = self.end.detector == Detector::Heartbeat && self.death().is_none();
-        if by_silence && !parted && !self.world.conn(self.conn).truth.revived && late > excuse {
+        if by_silence
+            && !parted
+            && !self.was_spoken_for()
+            && !self.world.conn(self.conn).truth.revived
+            && late > excuse
+        {
             return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
         }
         if u64::try_from(self.end.silence.as_nanos()).unwrap_or(0) < timeout + grace {

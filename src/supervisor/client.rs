@@ -1,7 +1,7 @@
 //! One connection of the supervisor's admin interface: its bytes, and where it is from request to request.
 
 use crate::buf::ByteQueue;
-use crate::net::{CloseHow, Received, Sent, Stream as _};
+use crate::net::{CloseHow, Peer, Received, Sent, Stream as _};
 use crate::proto::http::{CONTINUE, Decoder, Framing, Method, Request, Response};
 use crate::sys::Stream;
 use crate::time::{Duration, Instant};
@@ -17,6 +17,8 @@ const READS_PER_TURN: usize = 64;
 /// One connection.
 pub(super) struct Client {
     stream: Stream,
+    /// Where it comes from.
+    pub(super) peer: Peer,
     input: ByteQueue,
     output: ByteQueue,
     decoder: Decoder,
@@ -57,9 +59,10 @@ pub(super) enum Served {
 }
 
 impl Client {
-    pub(super) fn new(stream: Stream, now: Instant) -> Self {
+    pub(super) fn new(stream: Stream, peer: Peer, now: Instant) -> Self {
         Self {
             stream,
+            peer,
             input: ByteQueue::default(),
             output: ByteQueue::default(),
             decoder: Decoder::default(),

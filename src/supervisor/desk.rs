@@ -114,12 +114,12 @@ impl Desk {
                 continue;
             }
             match listener.try_accept() {
-                Accepted::Stream(stream, _) => {
+                Accepted::Stream(stream, peer) => {
                     self.last = self.last.wrapping_add(1);
                     let token = Token(CLIENTS | u64::from(self.last));
                     // Where the kernel does not watch it, it is closed again.
                     if os.watch(&stream, token, Interest::ReadWrite).is_ok() {
-                        self.clients.insert(self.last, Client::new(stream, now));
+                        self.clients.insert(self.last, Client::new(stream, peer, now));
                         let crowded = self.clients.len() > places;
                         let reserve = crowded && !self.end_longest_idle(Some(self.last), &mut asked);
                         self.clients[&self.last].reserve = reserve;
@@ -164,6 +164,11 @@ impl Desk {
     /// Whether only questions about the server's health are answered on a connection.
     pub(super) fn is_reserve(&self, id: ClientId) -> bool {
         self.clients.get(&id).is_some_and(|client| client.reserve)
+    }
+
+    /// Where a connection comes from.
+    pub(super) fn peer(&self, id: ClientId) -> String {
+        self.clients.get(&id).map(|client| client.peer.to_string()).unwrap_or_default()
     }
 
     /// Answers the request of a connection, if it is still there. The caller serves it on.

@@ -6,7 +6,7 @@
 use super::Supervisor;
 use super::identities::{Claim, Claimant, Order};
 use crate::fellows::{Seat, ToSupervisor, ToWorker};
-use crate::hub::presence_channel;
+use crate::hub::{PRESENCE_PREFIX, presence_channel};
 use crate::report;
 use std::collections::VecDeque;
 
@@ -16,6 +16,9 @@ const HEARD_PER_TURN: usize = 8192;
 /// end of a worker makes more.
 const ORDERS_PER_TURN: usize = 2 * HEARD_PER_TURN;
 const RELAYS_PER_TURN: usize = 2 * HEARD_PER_TURN;
+
+/// Identities of which a worker that was behind is told in a turn.
+const CAUGHT_UP_PER_TURN: usize = 1024;
 
 /// What a client of a worker has published, or what happened to an identity.
 pub(super) struct Published {
@@ -132,6 +135,20 @@ impl Supervisor {
         }
     }
 
+    /// Tells workers that keep up again how those identities are of which they have missed something.
+    pub(super) fn catch_up(&mut self) {
+        for worker in &mut self.workers {
+            for _ in 0..CAUGHT_UP_PER_TURN {
+                let Some(id) = worker.next_missed() else { break };
+                // What is still to be announced will be relayed.
+                if let Some(word) = self.identities.last_word(&id) {
+                    let (channel, payload) = (presence_channel(&id), word.into());
+                    worker.relay(&ToWorker::Publish { channel, payload });
+                }
+            }
+        }
+    }
+
     /// Lets those know who may have somebody who listens.
     pub(super) fn relay(&mut self, most: usize) {
         let mut places = Vec::new();
@@ -139,7 +156,14 @@ impl Supervisor {
             self.topics.listeners(&channel, &mut places);
             let message = ToWorker::Publish { channel, payload };
             for &place in places.iter().filter(|&&place| Some(place) != from) {
-                self.relays.dropped += u64::from(!self.workers[place].relay(&message));
+                if self.workers[place].relay(&message) {
+                    continue;
+                }
+                self.relays.dropped += 1;
+                // Of an identity, the last word at least is told later.
+                if let (None, ToWorker::Publish { channel, .. }) = (from, &message) {
+                    self.workers[place].missed.insert(channel[PRESENCE_PREFIX.len()..].to_vec());
+                }
             }
         }
         if self.relays.waiting.is_empty() && self.relays.waiting.capacity() > ORDERS_PER_TURN {

@@ -89,6 +89,8 @@ struct Seated {
     worker: usize,
     number: u64,
     token: Box<[u8]>,
+    /// Of a holder: what was last said of it, if that is neither that it came nor that it is well again.
+    suspect: bool,
 }
 
 impl Seated {
@@ -146,7 +148,7 @@ impl Identities {
     pub(super) fn hold(&mut self, claim: Claim, now: Instant) {
         let Claim { worker, number, id, token, by } = claim;
         let seats = self.seats.entry(id.clone()).or_default();
-        let before = seats.holder.replace(Seated { worker, number, token: token.into() });
+        let before = seats.holder.replace(Seated { worker, number, token: token.into(), suspect: false });
         match before {
             None => self.held += 1,
             Some(lost) => {
@@ -181,7 +183,7 @@ impl Identities {
         let seats = self.seats.entry(id.clone()).or_default();
         let token_of = |seated: &Option<Seated>| seated.as_ref().map(|seated| seated.token.clone());
         let (holder, present) = (token_of(&seats.holder), token_of(&seats.channel));
-        let mut lost = Some(Seated { worker, number, token: token.clone().into() });
+        let mut lost = Some(Seated { worker, number, token: token.clone().into(), suspect: false });
         if may_beat(holder.as_deref(), present.as_deref(), &token) {
             lost = std::mem::replace(&mut seats.channel, lost).filter(|before| before.worker != worker);
         } else if seats.is_empty() {
@@ -239,10 +241,23 @@ impl Identities {
     /// Something happened to an identity that worker `worker` holds by that claim. Of one that was taken over, nobody is
     /// told any more.
     pub(super) fn happened(&mut self, worker: usize, number: u64, id: Vec<u8>, payload: Vec<u8>) {
-        let holder = self.seats.get(&id).and_then(|seats| seats.holder.as_ref());
-        if holder.is_some_and(|holder| holder.is(worker, number)) {
+        let holder = self.seats.get_mut(&id).and_then(|seats| seats.holder.as_mut());
+        if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
+            holder.suspect = payload == b"suspect";
             self.announce(id, payload);
         }
+    }
+
+    /// What would be announced of an identity last, if nothing of it waits.
+    pub(super) fn last_word(&self, id: &[u8]) -> Option<&'static [u8]> {
+        if self.waiting.contains_key(id) {
+            return None;
+        }
+        Some(match self.seats.get(id).and_then(|seats| seats.holder.as_ref()) {
+            Some(holder) if holder.suspect => b"suspect",
+            Some(_) => b"online",
+            None => b"offline null",
+        })
     }
 
     /// Worker `worker` has ended, and all its connections with it.

@@ -36,8 +36,10 @@ fn the_last_claim_wins_and_nobody_hears_of_it_before_the_record_of_the_one_befor
     all.happened(1, 1, ID.to_vec(), b"suspect".to_vec());
     all.happened(0, 1, ID.to_vec(), b"suspect".to_vec());
     assert_eq!(orders(&mut all), [], "the newer waits, the older is not asked any more");
+    assert_eq!(all.last_word(ID), None, "it is still to be said");
     all.release(0, 1, ID.to_vec(), b"{1}");
     assert_eq!(orders(&mut all), [announce("replaced {1}"), announce("online"), announce("suspect")]);
+    assert_eq!(all.last_word(ID), Some(&b"suspect"[..]));
     // Its worker settles it, and tells of it.
     all.hold(claim(1, 2, ""), NOW);
     all.release(1, 1, ID.to_vec(), b"{2}");
@@ -46,6 +48,7 @@ fn the_last_claim_wins_and_nobody_hears_of_it_before_the_record_of_the_one_befor
     all.release(1, 2, ID.to_vec(), b"{3}");
     assert_eq!(orders(&mut all), [announce("offline {3}")]);
     assert!(all.seats.is_empty() && all.waiting.is_empty());
+    assert_eq!(all.last_word(ID), Some(&b"offline null"[..]));
 }
 
 #[test]

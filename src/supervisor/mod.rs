@@ -200,6 +200,7 @@ impl Supervisor {
         self.hear_workers();
         self.obey();
         self.relay(due);
+        self.catch_up();
         // Behind what they have said: who was heard of stands not still.
         self.watch_workers();
         // Before the admin interface is served: nobody waits for the answer of one that has ended.
@@ -217,8 +218,9 @@ impl Supervisor {
 
     /// How long to sleep if nothing happens; `None`: for ever.
     fn sleep(&mut self) -> Option<Duration> {
-        let ready =
-            |worker: &mut Worker| worker.has_more || worker.process().is_some_and(|process| process.ready);
+        let ready = |worker: &mut Worker| {
+            worker.has_more || worker.may_catch_up() || worker.process().is_some_and(|process| process.ready)
+        };
         let orders = self.identities.has_orders() || !self.relays.is_empty();
         if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || orders {
             return Some(Duration::ZERO);

@@ -117,7 +117,7 @@ impl Questions {
             Route::Index => return answered(desk, client, &Response::text(Status::Ok, INDEX)),
             Route::Health => return answered(desk, client, &Response::text(Status::Ok, "ok\n")),
             Route::Connections(query) => {
-                let question = self.question(request, path);
+                let question = self.question(request, path, desk.peer(client));
                 let list = List::new(client, question, query.limit, workers, now + ANSWER_WITHIN);
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
@@ -133,7 +133,7 @@ impl Questions {
             Route::Metrics => (About::Metrics, 0..workers.len()),
             Route::Audit => (About::Audit, 0..workers.len()),
         };
-        let question = self.question(request, path);
+        let question = self.question(request, path, desk.peer(client));
         let asked: Vec<_> = places.filter(|&place| workers[place].ask(&question)).collect();
         let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
         let gathering = Gathering { client, about, asked, answers: IndexMap::new(), deadline };
@@ -153,10 +153,10 @@ impl Questions {
     }
 
     /// The next question.
-    fn question(&mut self, request: &Request, path: String) -> Question {
+    fn question(&mut self, request: &Request, path: String, peer: String) -> Question {
         self.last += 1;
         let (act, query) = (request.method == Method::Post, request.query.clone());
-        Question { number: self.last, act, path, query, from: 0, rows: 0 }
+        Question { number: self.last, act, path, query, peer, from: 0, rows: 0 }
     }
 
     /// A worker answers.

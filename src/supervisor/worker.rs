@@ -6,6 +6,7 @@ use crate::fellows::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor,
 use crate::net::{Fatal, Interest, Kernel as _, Token};
 use crate::sys::{Listener, Os, Stream, worker};
 use crate::time::{Duration, Instant};
+use indexmap::IndexSet;
 use std::process::{Child, ExitStatus};
 
 /// How long a place stays empty after a worker has ended: doubled each time, up to the second, and from the first
@@ -35,6 +36,8 @@ pub(super) struct Worker {
     pub(super) unanswered: u64,
     /// Received, and not taken yet.
     pub(super) has_more: bool,
+    /// Identities of which it was not told what happened last, because it did not keep up.
+    pub(super) missed: IndexSet<Vec<u8>>,
     /// Times that one was found standing still.
     pub(super) stalls: u64,
     backoff: Duration,
@@ -77,6 +80,7 @@ impl Worker {
             ends: 0,
             unanswered: 0,
             has_more: false,
+            missed: IndexSet::new(),
             stalls: 0,
             backoff: BACKOFF,
         }
@@ -174,6 +178,26 @@ impl Worker {
             channel.send(message);
         }
         keeps_up
+    }
+
+    /// An identity that it is to be told of, once it keeps up again.
+    pub(super) fn next_missed(&mut self) -> Option<Vec<u8>> {
+        if self.is_behind() { None } else { self.missed.pop() }
+    }
+
+    /// Whether something is left for [`next_missed`](Self::next_missed) now.
+    pub(super) fn may_catch_up(&self) -> bool {
+        !self.missed.is_empty() && !self.is_behind()
+    }
+
+    /// Whether it has not taken most of what was relayed to it.
+    fn is_behind(&self) -> bool {
+        match &self.life {
+            Life::Starting(process) | Life::Serving(process) => {
+                process.channel.as_ref().is_some_and(|channel| channel.owed() > RELAYS_HIGH / 2)
+            }
+            Life::Resting { .. } | Life::Over => false,
+        }
     }
 
     /// Asks it something; false if it cannot answer.
@@ -282,6 +306,7 @@ impl Worker {
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         self.ends += 1;
         self.has_more = false;
+        self.missed = IndexSet::new();
         self.ledger.close();
         self.life = Life::Resting { until: now + pause };
         pause

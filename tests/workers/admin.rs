@@ -59,6 +59,9 @@ fn clients_are_spread_over_the_workers_and_told_of_together() {
     clients[10].expect("-GOODBYE local.kicked\r\n");
     drop(clients.remove(10));
     until("it to be gone", || server.connections("resp").len() == 63);
+    let kicked = server.ends().into_iter().find(|end| end["reason"] == "local.kicked").unwrap();
+    assert_eq!((&kicked["detector"], &kicked["by_key"]), (&"operator".into(), &"supervisor".into()));
+    assert!(kicked["by_peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{kicked}");
     let (status, body) = end();
     assert!(status.contains("404"), "{status}");
     assert_eq!(body, format!("connection {key} is gone\n"));

@@ -67,3 +67,35 @@ fn a_supervisor_that_stood_still_itself_condemns_nobody() {
     }
     assert!(server.events("worker_given_up").is_empty() && server.events("worker_ended").is_empty());
 }
+
+#[test]
+fn a_worker_that_was_behind_is_told_the_last_word_on_every_identity() {
+    let server = start(2, RESP, &[]);
+    let [mut busy, mut listener] = one_of_each(&server);
+    listener.ask("PSUBSCRIBE $presence:*", "*3\r\n$10\r\npsubscribe\r\n$11\r\n$presence:*\r\n:1\r\n");
+    let stuck = pids(&server)[&2];
+    signal(stuck, "STOP");
+    until("it to stand still", || state(stuck) == Some('T'));
+    // More than is kept for a worker that does not take it, and what matters last.
+    let long = "x".repeat(110);
+    for round in 0..200 {
+        let idents: String = (0..100).map(|number| format!("IDENT {long}{round}-{number}\r\n")).collect();
+        busy.send(idents);
+        busy.expect("+OK\r\n".repeat(100));
+    }
+    busy.ask("IDENT dev", "+OK\r\n");
+    until("something to be dropped", || server.metrics()["linger_relays_dropped_total"] > 0.0);
+    signal(stuck, "CONT");
+    let heard = std::thread::spawn(move || {
+        let wanted = "$13\r\n$presence:dev\r\n$6\r\nonline\r\n";
+        let (mut bytes, mut tail) = (vec![0; 65_536], Vec::new());
+        while !tail.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+            tail.drain(..tail.len().saturating_sub(wanted.len()));
+            let length = std::io::Read::read(&mut listener.stream, &mut bytes).unwrap();
+            assert!(length > 0, "the server has closed");
+            tail.extend_from_slice(&bytes[..length]);
+        }
+    });
+    until("the last word", || heard.is_finished());
+    heard.join().unwrap();
+}

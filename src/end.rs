@@ -182,6 +182,26 @@ named! {
 }
 
 named! {
+    /// What a client's first bytes were of, where that is not what its listener speaks.
+    Foreign {
+        /// TLS: its handshake.
+        Tls = "tls",
+        /// An HTTP request.
+        Http = "http",
+        /// CONNECT of MQTT.
+        Mqtt = "mqtt",
+        /// The header of the PROXY protocol, as text.
+        ProxyV1 = "proxy_v1",
+        /// The header of the PROXY protocol, binary.
+        ProxyV2 = "proxy_v2",
+        /// The banner of SSH.
+        Ssh = "ssh",
+        /// A command of Redis.
+        Resp = "resp",
+    }
+}
+
+named! {
     /// How the socket was let go: the rung of the closing ladder.
     CloseMode {
         /// The peer's FIN had been read: plain `close`, the peer keeps the TIME_WAIT.
@@ -306,6 +326,8 @@ pub struct End {
     pub evidence: Option<Evidence>,
     /// Who brought it about: of `peer.replaced` and `local.kicked`.
     pub by: Option<Arc<By>>,
+    /// What it spoke instead of the protocol of its listener: of `protocol.unsupported`.
+    pub spoke: Option<Foreign>,
 }
 
 impl fmt::Display for End {
@@ -325,6 +347,7 @@ impl fmt::Display for End {
             self.messages_out,
             self.unsent_bytes
         )?;
+        self.spoke.map_or(Ok(()), |spoke| write!(f, " spoke={spoke}"))?;
         self.evidence.map_or(Ok(()), |evidence| write!(f, " {evidence}"))
     }
 }

@@ -8,7 +8,7 @@ mod limits;
 
 use crate::audit::Anomaly;
 use crate::config::settings::ListenerSettings;
-use crate::end::{By, End, Reason, tcp_state_name};
+use crate::end::{By, End, Foreign, Reason, tcp_state_name};
 use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
@@ -107,7 +107,10 @@ impl Report {
                 let identity = by.identity.as_deref().unwrap_or_default();
                 line_with!(, by_key = by.key.as_str(), by_peer = by.peer.as_str(), by_identity = identity);
             }
-            None => line_with!(),
+            None => match end.spoke {
+                Some(spoke) => line_with!(, spoke = spoke.name()),
+                None => line_with!(),
+            },
         }
     }
 
@@ -296,6 +299,14 @@ const fn meaning(anomaly: Anomaly) -> &'static str {
         Anomaly::Unwatched => "idle, and no timer runs",
         Anomaly::SynRecv => "handshakes are not finished",
     }
+}
+
+/// A client of a listener speaks another protocol. Said once for each of both.
+pub fn foreign(listener: &str, peer: &Peer, spoke: Foreign) {
+    info!(
+        listener, peer:% = peer, spoke = spoke.name(), advice = spoke.advice();
+        "foreign_protocol"
+    );
 }
 
 /// The drain begins.

@@ -54,6 +54,27 @@ fn who_asked_for_our_words_is_told_in_resp3_too() {
 }
 
 #[test]
+fn who_is_being_ended_is_not_there_any_more() {
+    let server = Server::start(&["--listen", "resp://127.0.0.1:0?linger=60s", "--admin", "127.0.0.1:0"]);
+    let mut device = server.connect("resp");
+    device.ask("IDENT dev", "+OK\r\n");
+    let mut other = server.connect("resp");
+    other.ask("STATE dev", "+online\r\n");
+    other.ask("CLIENT KILL TYPE normal", ":1\r\n");
+    device.expect("-GOODBYE local.kicked\r\n");
+    // It has a minute to close.
+    other.ask("STATE dev", "+offline\r\n");
+    other.ask("WHO", "*0\r\n");
+    other.ask("SEND dev x", ":0\r\n");
+    other.ask("CLIENT KILL TYPE normal", ":0\r\n");
+    let mut back = server.connect("resp");
+    back.ask("IDENT dev", "+OK\r\n");
+    drop(device);
+    server.wait_ends(1);
+    other.ask("STATE dev", "+online\r\n");
+}
+
+#[test]
 fn who_says_goodbye_and_waits_for_our_end_of_file_has_it_soon() {
     let server = Server::start(&["--listen", "resp://127.0.0.1:0?linger=60s"]);
     let mut client = server.connect("resp");

@@ -97,6 +97,7 @@ impl Life {
             unsent_bytes: 0,
             evidence,
             by: None,
+            spoke: None,
         }
     }
 }

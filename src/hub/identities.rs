@@ -36,6 +36,8 @@ pub enum Presence {
     Online,
     /// It has been silent for longer than it said it would be, or its heartbeat channel died.
     Suspect,
+    /// Its connection is ending: nothing reaches it any more, and its record is still to come.
+    Ending,
 }
 
 impl Presence {
@@ -44,6 +46,7 @@ impl Presence {
         match self {
             Self::Online => "online",
             Self::Suspect => "suspect",
+            Self::Ending => "offline",
         }
     }
 }
@@ -103,6 +106,13 @@ pub(super) struct Identity {
 }
 
 const _: () = assert!(size_of::<Entry<Identity>>() <= 48);
+
+impl Identity {
+    /// Whether somebody holds it who is not about to go.
+    fn is_there(&self) -> bool {
+        self.holder != Seat::EMPTY && self.presence != Presence::Ending
+    }
+}
 
 impl Hub {
     /// Connection `key` claims identity `id`. It gets it, whoever held it, and gives up the one it had.
@@ -216,16 +226,16 @@ impl Hub {
 
     /// How identity `id` is doing; none means offline, or never heard of.
     pub fn state(&self, id: &[u8]) -> Option<Presence> {
-        let identity = self.identities.get(id)?;
-        identity.holder.key().map(|_| identity.presence)
+        self.identities.get(id).filter(|identity| identity.is_there()).map(|identity| identity.presence)
     }
 
     /// The identities matched by `pattern` that are held, with their holders.
     pub fn who<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = (&'a [u8], Key, Presence)> {
+        let there = |entry: &&'a Entry<Identity>| entry.value.is_there();
         let held = |entry: &'a Entry<Identity>| {
             Some((&*entry.name, entry.value.holder.key()?, entry.value.presence))
         };
-        self.identities.iter().filter_map(held).filter(|(id, ..)| glob::matches(pattern, id))
+        self.identities.iter().filter(there).filter_map(held).filter(|(id, ..)| glob::matches(pattern, id))
     }
 
     /// Gives up the identity that `key` holds, if it holds one. Returns what is offline now.

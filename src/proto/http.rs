@@ -25,6 +25,9 @@ mod response;
 pub use response::{CONTINUE, Framing, Response};
 
 use super::ProtocolError;
+use super::first_bytes::{self, Look};
+use crate::config::settings::Protocol;
+use crate::end::Foreign;
 
 /// Longest request line and headers together, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -169,9 +172,14 @@ pub struct Rejected {
     pub status: Status,
     /// Why, in a sentence.
     pub text: &'static str,
+    /// What it is instead of a request.
+    pub spoke: Option<Foreign>,
 }
 
 impl Rejected {
+    /// To who finds all places taken.
+    pub const FULL: Self = rejected(Status::Unavailable, "all places are taken: come back later");
+
     /// Appends the response.
     pub fn write(&self, out: &mut Vec<u8>) {
         Response::text(self.status, format!("{}\n", self.text)).write_last(out);
@@ -179,6 +187,9 @@ impl Rejected {
 
     /// The same for the End record.
     pub fn protocol_error(&self) -> ProtocolError {
+        if let Some(spoke) = self.spoke {
+            return ProtocolError::foreign(spoke);
+        }
         match self.status {
             Status::ContentTooLarge | Status::HeaderTooLarge => ProtocolError::oversized(self.text),
             Status::MethodNotAllowed
@@ -199,7 +210,7 @@ impl Rejected {
 }
 
 const fn rejected(status: Status, text: &'static str) -> Rejected {
-    Rejected { status, text }
+    Rejected { status, text, spoke: None }
 }
 
 const fn bad(text: &'static str) -> Rejected {
@@ -213,6 +224,8 @@ pub struct Decoder {
     scanned: u32,
     /// Bytes of a body still to be passed over.
     body: u32,
+    /// There was a request: what follows is one, too.
+    begun: bool,
 }
 
 impl Decoder {
@@ -227,6 +240,15 @@ impl Decoder {
         let passed = input.len().min(self.body as usize);
         self.body -= u32::try_from(passed).expect("at most self.body");
         *input = &input[passed..];
+        if !self.begun {
+            match first_bytes::look(Protocol::Http, input) {
+                Look::Expected => {}
+                Look::Unclear => return Ok(None),
+                Look::Foreign(spoke) => {
+                    return Err(Rejected { spoke: Some(spoke), ..bad("this is no HTTP request") });
+                }
+            }
+        }
         if self.scanned == 0 {
             // RFC 9112 2.2: empty lines before a request are to be ignored. Not between CR and LF: nothing
             // else may follow a CR, so a lone one is as good as an empty line.
@@ -243,7 +265,7 @@ impl Decoder {
         };
         let (request, body) = parse(&window[..length])?;
         *input = &input[length..];
-        *self = Self { scanned: 0, body };
+        *self = Self { scanned: 0, body, begun: true };
         Ok(Some(request))
     }
 

@@ -7,6 +7,8 @@
 //! | resp | [`resp`] | our commands in the wire format of Redis |
 //! | http | [`http`], and [`admin`] for what is asked | the admin interface |
 //!
+//! [`first_bytes`] knows the beginnings of what is none of these.
+//!
 //! [`presence`] is the text that all of them share about endings: the [`End`](crate::end::End) record as
 //! JSON, and the events on presence channels.
 //!
@@ -26,12 +28,13 @@
 //!   connection whose client does not read holds a bounded amount and delays nobody else.
 
 pub mod admin;
+pub mod first_bytes;
 pub mod http;
 pub mod presence;
 pub mod resp;
 
 use crate::config::settings::Protocol;
-use crate::end::Reason;
+use crate::end::{Foreign, Reason};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -43,22 +46,30 @@ pub struct ProtocolError {
     pub reason: Reason,
     /// What to tell the peer, and the log.
     pub text: Cow<'static, str>,
+    /// What it spoke instead.
+    pub spoke: Option<Foreign>,
 }
 
 impl ProtocolError {
     /// The bytes are not in the grammar.
     pub(crate) fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason::ProtocolMalformed, text: text.into() }
+        Self { reason: Reason::ProtocolMalformed, text: text.into(), spoke: None }
     }
 
     /// The bytes may be in the grammar, but are over a bound.
     pub(crate) fn oversized(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason::ProtocolOversized, text: text.into() }
+        Self { reason: Reason::ProtocolOversized, text: text.into(), spoke: None }
+    }
+
+    /// The bytes are of another protocol.
+    pub(crate) fn foreign(spoke: Foreign) -> Self {
+        let text = format!("Protocol error: {} is not spoken here", spoke.title());
+        Self { spoke: Some(spoke), ..Self::unsupported(text) }
     }
 
     /// The bytes belong to something that is not offered.
     pub(crate) fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason::ProtocolUnsupported, text: text.into() }
+        Self { reason: Reason::ProtocolUnsupported, text: text.into(), spoke: None }
     }
 }
 
@@ -68,6 +79,7 @@ pub fn goodbye(protocol: Protocol, version: resp::Version, reason: Reason, out: 
     match (protocol, reason) {
         (Protocol::Resp, Reason::LocalLimit) => out.extend_from_slice(resp::encode::FULL),
         (Protocol::Resp, _) => resp::Reply::new(out, version).goodbye(reason),
+        (Protocol::Http, Reason::LocalLimit) => http::Rejected::FULL.write(out),
         // A response belongs to a request, and an echo to its bytes: neither has a place for more.
         (Protocol::Http | Protocol::Echo, _) => {}
     }

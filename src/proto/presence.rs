@@ -15,7 +15,7 @@
 //! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
-use crate::end::{By, End, Evidence, tcp_state_name};
+use crate::end::{By, End, Evidence, Foreign, tcp_state_name};
 use serde::Serialize;
 
 /// Something that happened to an identity.
@@ -88,6 +88,7 @@ fn json(end: &End, close: Option<&'static str>) -> String {
         unsent_bytes: end.unsent_bytes,
         evidence: end.evidence.map(EvidenceJson::from),
         by: end.by.as_deref().map(ByJson::from),
+        spoke: end.spoke.map(Foreign::name),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
 }
@@ -107,6 +108,8 @@ struct EndJson<'a> {
     unsent_bytes: u64,
     evidence: Option<EvidenceJson>,
     by: Option<ByJson<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spoke: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -173,6 +176,7 @@ mod tests {
             unsent_bytes: 5,
             evidence: Some(Evidence { tcp_state: 1, snd_wnd: 65_535, ..Evidence::default() }),
             by: None,
+            spoke: None,
         }
     }
 

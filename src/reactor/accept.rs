@@ -6,10 +6,11 @@
 
 use super::admin::{Http, with_reserve};
 use super::entry::{Connection, Reading, Resp, Session};
+use super::unserved::Newcomer;
 use super::{Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
-use crate::end::{Detector, Reason};
+use crate::end::Detector;
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
 use crate::report::Stall;
 use crate::time::{Duration, Instant};
@@ -214,7 +215,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    fn is_full(&self, index: usize) -> bool {
+    pub(super) fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
         // A draining server lets in what waits, only to tell it: nobody else will come.
         if self.drain.is_some() && slot.settings.protocol.serves_clients() {
@@ -226,11 +227,14 @@ impl<K: Kernel> Reactor<K> {
 
     /// Gives an accepted connection its slot, and watches it.
     fn admit(&mut self, index: usize, stream: K::Stream, peer: Peer) {
-        let shed = self.is_full(index);
+        let mut newcomer = self.newcomer(index);
         let key = self.table.next_key();
         let watched = self.kernel.watch(&stream, key.token(), Interest::Read);
-        let slot = &mut self.listeners[index];
-        slot.connections += 1;
+        if newcomer == Newcomer::Refused && watched.is_err() {
+            newcomer = Newcomer::Reset;
+        }
+        self.count_in(index, newcomer);
+        let slot = &self.listeners[index];
         self.counters.accepted += 1;
         self.report.opened(key, &peer, &slot.settings.name, self.now);
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
@@ -241,13 +245,11 @@ impl<K: Kernel> Reactor<K> {
         };
         let protocol = slot.settings.protocol;
         let (state, session) = match protocol {
+            _ if newcomer != Newcomer::Served => (State::Open, Some(Session::Refused)),
             Protocol::Echo => (State::Open, None),
             Protocol::Resp => (opening, Some(Session::Resp(Resp::new(self.now)))),
             Protocol::Http => (opening, Some(Session::Http(Http::new(self.now)))),
         };
-        if slot.settings.protocol.serves_clients() {
-            self.clients += 1;
-        }
         self.table.insert(
             key,
             Connection {
@@ -265,15 +267,14 @@ impl<K: Kernel> Reactor<K> {
                 session: session.map(Box::new),
             },
         );
+        if newcomer != Newcomer::Served {
+            return self.refuse_newcomer(key, newcomer == Newcomer::Refused);
+        }
         if protocol == Protocol::Http {
             self.on_admin_opened(key, index);
         }
         if let Err(fault) = watched {
             return self.fail(key, fault, Detector::Policy);
-        }
-        if shed {
-            self.counters.shed += 1;
-            return self.leave(key, Reason::LocalLimit, Detector::Policy);
         }
         self.schedule(key);
         self.drain_late(key);

@@ -155,6 +155,9 @@ fn of_the_supervisor(peer: &str) -> Arc<By> {
 impl<K: Kernel> Reactor<K> {
     /// Takes what was received, or goes on where output was in the way: both wait for their turn.
     pub(super) fn serve_http(&mut self, key: Key, fresh: &[u8]) {
+        if self.http(key).is_none() {
+            return;
+        }
         let mut held = self.take_queue(key);
         held.push(fresh);
         self.keep_input(key, held, resp::Decoder::default());
@@ -284,7 +287,9 @@ impl<K: Kernel> Reactor<K> {
             Ok(None) => return Then::GoOn(Stage::Idle),
             Err(rejected) => {
                 rejected.write(out);
-                return Then::Part { reason: rejected.protocol_error().reason, told: true };
+                let error = rejected.protocol_error();
+                self.note_foreign(key, &error);
+                return Then::Part { reason: error.reason, told: true };
             }
         };
         self.apply(key, Input::Opened);

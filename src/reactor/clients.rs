@@ -74,7 +74,9 @@ impl<K: Kernel> Reactor<K> {
         };
         let by = self.by(key);
         let before = self.posted.len();
-        for (candidate, conn) in self.table.iter().filter(|(_, conn)| conn.resp().is_some()) {
+        for (candidate, conn) in
+            self.table.iter().filter(|(_, conn)| conn.resp().is_some() && conn.life.state().cause().is_none())
+        {
             let wanted = filter.id.is_none_or(|id| id == u64::from(candidate.generation))
                 && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
                 && filter.local.is_none_or(|address| local(conn) == Some(address))

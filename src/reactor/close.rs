@@ -69,12 +69,10 @@ impl<K: Kernel> Reactor<K> {
         let mut end = conn.record(mode, self.now, evidence);
         let replaced = self.initiators.on_closed(key, &mut end);
         let index = usize::from(conn.listener);
-        let slot = &mut self.listeners[index];
+        self.count_out(index, conn.is_refused());
+        let slot = &self.listeners[index];
         let how = act(mode, slot.linger2_inherited);
-        slot.connections -= 1;
-        if slot.settings.protocol.serves_clients() {
-            self.clients -= 1;
-        } else {
+        if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
         self.counters.ended(&end);

@@ -7,12 +7,14 @@
 use super::Reactor;
 use super::entry::{Connection, Resp};
 use super::posted::{EFFECTS_HIGH, Effect};
+use crate::config::settings::Protocol;
 use crate::conn::Input;
 use crate::conn::State;
 use crate::end::{Class, Detector, Reason};
 use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
 use crate::proto::ProtocolError;
+use crate::proto::first_bytes::{self, Look};
 use crate::proto::presence::Event;
 use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
 use crate::table::Key;
@@ -99,6 +101,13 @@ impl<K: Kernel> Reactor<K> {
                 None => break Halt::Over,
             }
             let typed = input.first() != Some(&b'*');
+            if typed && !input.is_empty() && self.is_new(key) {
+                match first_bytes::look(Protocol::Resp, input) {
+                    Look::Expected => {}
+                    Look::Unclear => break Halt::Served,
+                    Look::Foreign(spoke) => break Halt::Broken(ProtocolError::foreign(spoke)),
+                }
+            }
             match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
                 Ok(Some(arguments)) => self.execute(key, arguments, typed, replies),
                 Ok(None) => break Halt::Served,
@@ -216,6 +225,11 @@ impl<K: Kernel> Reactor<K> {
             | Command::Help
             | Command::ConfigGet(_) => {}
         }
+    }
+
+    /// Whether nothing that a connection said was understood yet.
+    fn is_new(&self, key: Key) -> bool {
+        self.table.get(key).and_then(Connection::resp).is_some_and(|resp| resp.messages_in == 0)
     }
 
     /// Whether a cause of its ending is recorded.
@@ -377,6 +391,7 @@ impl<K: Kernel> Reactor<K> {
     /// The peer broke the protocol: it is told, and parted from.
     fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
         self.report.protocol_error(key, &error.text, self.now);
+        self.note_foreign(key, error);
         self.reply(key, replies, |reply| reply.protocol_error(&error.text));
         self.write(key, replies);
         replies.clear();
@@ -390,9 +405,11 @@ pub(super) fn reply_ok(replies: &mut Vec<u8>) {
     Reply::new(replies, Version::default()).ok();
 }
 
-/// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol.
+/// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol, nor if there
+/// was no place for it.
 fn listens(state: State) -> bool {
-    state
-        .cause()
-        .is_none_or(|cause| cause.reason != Reason::PeerGoodbye && cause.reason.class() != Class::Protocol)
+    state.cause().is_none_or(|cause| {
+        !matches!(cause.reason, Reason::PeerGoodbye | Reason::LocalLimit)
+            && cause.reason.class() != Class::Protocol
+    })
 }

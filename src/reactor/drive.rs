@@ -218,9 +218,9 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn apply(&mut self, key: Key, input: Input) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let parting = Self::listener_of(&self.listeners, conn).policy.parting;
-        let before = conn.life.state().index();
+        let before = conn.life.state();
         let action = conn.life.on(input, self.now, &parting);
-        let after = conn.life.state().index();
+        let after = conn.life.state();
         match action {
             Action::None => {}
             Action::Probe => self.probe_suspect(key),
@@ -228,8 +228,11 @@ impl<K: Kernel> Reactor<K> {
             Action::Flush => self.flush(key),
             Action::Close(mode) => return self.close(key, mode),
         }
-        if before != after {
+        if before.index() != after.index() {
             self.schedule(key);
+        }
+        if before.cause().is_none() && after.cause().is_some() {
+            self.note_ending(key);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::buf::ByteQueue;
 use crate::conn::liveness::Clocks;
 use crate::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::conn::{Life, State};
-use crate::end::Detector;
+use crate::end::{Detector, Foreign};
 use crate::hub::Membership;
 use crate::net::{Fault, Interest, Peer, Readiness};
 use crate::proto::resp;
@@ -101,6 +101,8 @@ pub(super) struct Io {
     pub(super) broken_by: Option<Detector>,
     /// Bytes of output that had no taker any more when the connection broke.
     pub(super) lost: u64,
+    /// What it spoke instead of the protocol of its listener.
+    pub(super) spoke: Option<Foreign>,
 }
 
 impl Io {
@@ -112,6 +114,7 @@ impl Io {
             && self.broken.is_none()
             && self.broken_by.is_none()
             && self.lost == 0
+            && self.spoke.is_none()
     }
 
     /// Makes it as good as new, keeping a little memory for its next user.
@@ -133,6 +136,8 @@ pub(super) enum Session {
     Resp(Resp),
     /// The admin interface.
     Http(Http),
+    /// All places were taken: it was told, and nothing that it says is understood.
+    Refused,
 }
 
 /// A session of the command protocol.
@@ -232,28 +237,33 @@ impl<S> Connection<S> {
     pub(super) fn http(&self) -> Option<&Http> {
         match self.session.as_deref() {
             Some(Session::Http(http)) => Some(http),
-            Some(Session::Resp(_)) | None => None,
+            Some(Session::Resp(_) | Session::Refused) | None => None,
         }
     }
 
     pub(super) fn http_mut(&mut self) -> Option<&mut Http> {
         match self.session.as_deref_mut() {
             Some(Session::Http(http)) => Some(http),
-            Some(Session::Resp(_)) | None => None,
+            Some(Session::Resp(_) | Session::Refused) | None => None,
         }
+    }
+
+    /// Whether it was let in only to be told that all places are taken: it has none, and is no client.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.session.as_deref(), Some(Session::Refused))
     }
 
     pub(super) fn resp(&self) -> Option<&Resp> {
         match self.session.as_deref() {
             Some(Session::Resp(resp)) => Some(resp),
-            Some(Session::Http(_)) | None => None,
+            Some(Session::Http(_) | Session::Refused) | None => None,
         }
     }
 
     pub(super) fn resp_mut(&mut self) -> Option<&mut Resp> {
         match self.session.as_deref_mut() {
             Some(Session::Resp(resp)) => Some(resp),
-            Some(Session::Http(_)) | None => None,
+            Some(Session::Http(_) | Session::Refused) | None => None,
         }
     }
 

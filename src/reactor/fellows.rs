@@ -306,7 +306,9 @@ impl<K: Kernel> Reactor<K> {
             let Some(id) = resp.and_then(|resp| hub.identity_of(&resp.membership, key)) else { continue };
             let event = match hub.state(id) {
                 Some(Presence::Suspect) => Event::Suspect,
-                Some(Presence::Online) | None => Event::Revived,
+                Some(Presence::Online) => Event::Revived,
+                // Its end is what comes next.
+                Some(Presence::Ending) | None => continue,
             };
             fellows.on_presence(key, id, &event);
         }

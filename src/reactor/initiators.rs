@@ -54,6 +54,7 @@ impl<S> Connection<S> {
     /// The record of its end, as far as that is known now.
     pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
         let mut end = self.life.end(mode, now, evidence);
+        end.spoke = self.io.as_ref().and_then(|io| io.spoke);
         end.unsent_bytes = self.owed() as u64 + self.io.as_ref().map_or(0, |io| io.lost);
         if let Some(resp) = self.resp() {
             (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);

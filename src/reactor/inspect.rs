@@ -115,7 +115,11 @@ impl<K: Kernel> Inspection<'_, K> {
             }
         }
         let of_listeners: u32 = reactor.listeners.iter().map(|slot| slot.connections).sum();
-        if of_listeners as usize != reactor.table.len() {
+        let refused = reactor.table.iter().filter(|(_, conn)| conn.is_refused()).count();
+        if refused != reactor.refused as usize {
+            mistakes.push(format!("{} are counted as refused, {refused} are", reactor.refused));
+        }
+        if of_listeners as usize + refused != reactor.table.len() {
             mistakes.push(format!(
                 "listeners count {of_listeners} connections, the table {}",
                 reactor.table.len()

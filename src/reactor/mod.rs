@@ -28,6 +28,7 @@ mod posted;
 mod pubsub;
 mod queues;
 mod suspect;
+mod unserved;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
@@ -52,6 +53,7 @@ pub use inspect::{Ended, Glance, Inspection};
 pub use operate::{Drained, Reload, Requested};
 use posted::Effect;
 use std::collections::VecDeque;
+pub use unserved::refused_max;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -110,6 +112,8 @@ pub struct Reactor<K: Kernel> {
     admin_max: u32,
     /// Client connections now; those of the admin interface are not counted.
     clients: u32,
+    /// Connections that were let in only to be told that all places are taken.
+    refused: u32,
     drain: Option<operate::Drain>,
     reload: Box<dyn Reload>,
     counters: Counters,
@@ -139,6 +143,8 @@ struct Slot<L> {
     /// When a queue that was found full was last held against the host's counters.
     looked: Option<Instant>,
     connections: u32,
+    /// Other protocols that clients of it spoke and that were said, a bit each.
+    foreign_told: u8,
 }
 
 impl<L: Listener> Slot<L> {
@@ -155,6 +161,7 @@ impl<L: Listener> Slot<L> {
             queue_warned: false,
             looked: None,
             connections: 0,
+            foreign_told: 0,
         }
     }
 
@@ -223,6 +230,7 @@ impl<K: Kernel> Reactor<K> {
             connections_max,
             admin_max,
             clients: 0,
+            refused: 0,
             drain: None,
             reload,
             counters,

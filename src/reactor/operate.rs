@@ -238,8 +238,11 @@ impl<K: Kernel> Reactor<K> {
         census
     }
 
-    /// Counts one connection.
+    /// Counts one connection, unless it has no place.
     pub(super) fn count(conn: &Connection<K::Stream>, census: &mut Census) {
+        if conn.is_refused() {
+            return;
+        }
         census.states[conn.life.state().index()] += 1;
         census.owed_bytes += conn.owed();
         census.paused += usize::from(conn.paused);

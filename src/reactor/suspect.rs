@@ -136,6 +136,13 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
+    /// It is about to go: whoever asks for its identity finds nobody, as whoever sends to it reaches nobody.
+    pub(super) fn note_ending(&mut self, key: Key) {
+        if let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) {
+            self.hub.set_presence(&resp.membership, key, Presence::Ending);
+        }
+    }
+
     /// Posts the presence event of a connection's identity, if it has one.
     fn announce(&mut self, key: Key, presence: Presence, event: Event) {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };

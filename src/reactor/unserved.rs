@@ -1,0 +1,95 @@
+//! Who connects and is not served: who finds all places taken, and who speaks something else.
+//!
+//! A newcomer to a full listener that sheds is told so in the protocol, is not understood, and has half a second to
+//! close. It takes no place: those are for clients. Only so many are told at a time; the others, and those whose
+//! protocol has no words for it, are reset at once.
+
+use super::Reactor;
+use crate::config::settings::{Overload, Protocol, Settings};
+use crate::conn::Input;
+use crate::conn::policy::LastRung;
+use crate::end::{Detector, Reason};
+use crate::net::Kernel;
+use crate::proto::ProtocolError;
+use crate::report;
+use crate::table::Key;
+
+/// Newcomers that are told at a time.
+const REFUSED_MAX: u32 = 32;
+
+/// What a newcomer is to a listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Newcomer {
+    /// A client: it has a place.
+    Served,
+    /// One too many, who is told.
+    Refused,
+    /// One too many, who is reset.
+    Reset,
+}
+
+/// Descriptors to set aside for newcomers that are refused.
+pub fn refused_max(settings: &Settings) -> u32 {
+    let sheds = settings.listeners.iter().any(|listener| listener.overload == Overload::Shed);
+    if sheds { REFUSED_MAX } else { 0 }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// What the next newcomer to a listener is.
+    pub(super) fn newcomer(&self, index: usize) -> Newcomer {
+        match self.listeners[index].settings.protocol {
+            _ if !self.is_full(index) => Newcomer::Served,
+            Protocol::Echo => Newcomer::Reset,
+            Protocol::Resp | Protocol::Http if self.refused >= REFUSED_MAX => Newcomer::Reset,
+            Protocol::Resp | Protocol::Http => Newcomer::Refused,
+        }
+    }
+
+    /// Counts one that takes a place, or one that has none.
+    pub(super) fn count_in(&mut self, index: usize, newcomer: Newcomer) {
+        let slot = &mut self.listeners[index];
+        match newcomer {
+            Newcomer::Served => {
+                slot.connections += 1;
+                self.clients += u32::from(slot.settings.protocol.serves_clients());
+            }
+            Newcomer::Refused | Newcomer::Reset => {
+                self.refused += 1;
+                self.counters.shed += 1;
+            }
+        }
+    }
+
+    /// Counts one out.
+    pub(super) fn count_out(&mut self, index: usize, refused: bool) {
+        let slot = &mut self.listeners[index];
+        if refused {
+            self.refused -= 1;
+        } else {
+            slot.connections -= 1;
+            self.clients -= u32::from(slot.settings.protocol.serves_clients());
+        }
+    }
+
+    /// Ends a connection that has no place. `told`: it can be told; else it is reset.
+    pub(super) fn refuse_newcomer(&mut self, key: Key, told: bool) {
+        let (reason, detector) = (Reason::LocalLimit, Detector::Policy);
+        if told {
+            self.leave(key, reason, detector);
+        } else {
+            self.apply(key, Input::GiveUp { reason, detector, rung: LastRung::Reset, owing: false });
+        }
+    }
+
+    /// Notes in the record what a client spoke, and says once what to configure.
+    pub(super) fn note_foreign(&mut self, key: Key, error: &ProtocolError) {
+        let (Some(spoke), Some(conn)) = (error.spoke, self.table.get_mut(key)) else { return };
+        conn.io_mut(&mut self.pool).spoke = Some(spoke);
+        let slot = &mut self.listeners[usize::from(conn.listener)];
+        let bit = 1 << spoke as u8;
+        if slot.foreign_told & bit == 0 {
+            slot.foreign_told |= bit;
+            report::foreign(&slot.settings.name, &conn.peer, spoke);
+        }
+    }
+}

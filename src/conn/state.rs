@@ -330,11 +330,10 @@ impl State {
     /// We want to end, and would like the peer to close first.
     fn on_parting(self, end: Ending, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
         match input {
-            Input::PeerFin { .. } => (end.peer_closed(end.extended(now, parting)), Action::Flush),
-            Input::Progress => {
-                let Ending { cause, since } = end;
-                (Self::Parting { cause, since, deadline: end.extended(now, parting) }, Action::None)
+            Input::PeerFin { .. } => {
+                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::Flush)
             }
+            Input::Progress => (self.not_before(end.extended(now, parting)), Action::None),
             // It has said goodbye and has its answer: most close on that, and who waits for our end of file, as
             // others give it at once, need not wait long.
             Input::Flushed { .. } if end.cause.reason == Reason::PeerGoodbye => {
@@ -361,6 +360,11 @@ impl State {
 }
 
 impl State {
+    /// The deadline of parting.
+    fn deadline_or(self, now: Instant) -> Instant {
+        if let Self::Parting { deadline, .. } = self { deadline } else { now }
+    }
+
     /// The same, with a deadline no earlier than `earliest`.
     fn not_before(mut self, earliest: Instant) -> Self {
         if let Self::Parting { deadline, .. } = &mut self {

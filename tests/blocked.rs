@@ -70,7 +70,7 @@ impl Raw {
     fn admin(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.addresses[1]).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -167,6 +167,20 @@ fn a_log_that_is_closed_does_not_keep_the_processor_busy() {
     let _ = child.kill();
     let _ = child.wait();
     assert!(spent < 20, "{spent} hundredths of a second in one second");
+}
+
+#[test]
+fn a_worker_that_stands_still_holds_up_the_end_no_longer_than_the_drain_may_last() {
+    let arguments = ["--workers", "2", "--listen", "resp://127.0.0.1:0", "--admin", "127.0.0.1:0"];
+    let drain = ["--set", "drain.spread=0s", "--set", "drain.timeout=1s"];
+    let mut server = Server::start(&[&arguments[..], &drain].concat());
+    let pid = server.events("worker_started")[0]["pid"].to_string();
+    assert!(Command::new("kill").args(["-STOP", &pid]).status().unwrap().success());
+    let begun = now();
+    server.signal("TERM");
+    assert_eq!(server.wait_exit(), Some(1), "not all has gone well");
+    // Within a second of it; the rest is for a machine that is busy.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 /// A pipe that takes no more.

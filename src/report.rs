@@ -325,7 +325,7 @@ pub fn drain_hurried(connections: u32) {
 /// The server is done.
 pub fn stopped(counters: &Counters, left: u32, uptime: Duration) {
     info!(
-        uptime_s = seconds(uptime), accepted = counters.accepted, ended = counters.ends_total(), cut_at_the_end = left,
+        uptime_s = seconds(uptime), accepted = counters.accepted(), ended = counters.ends_total(), cut_at_the_end = left,
         reasons:% = counters.reasons(); "stopped"
     );
 }
@@ -415,7 +415,7 @@ pub fn state(census: &Census, counters: &Counters) {
     let [handshaking, open, suspect, peer_closed, parting, _] = census.states;
     info!(
         handshaking, open, suspect, peer_closed, parting,
-        paused = census.paused, owed_bytes = census.owed_bytes, accepted = counters.accepted, ended = counters.ends_total(),
+        paused = census.paused, owed_bytes = census.owed_bytes, accepted = counters.accepted(), ended = counters.ends_total(),
         reasons:% = counters.reasons();
         "state"
     );

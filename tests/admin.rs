@@ -50,9 +50,27 @@ fn metrics_are_what_prometheus_expects_and_what_was_done() {
     is("linger_closes_total{mode=\"peer_first\"}", 2.0);
     is("linger_listener_connections{listener=\"resp\",protocol=\"resp\"}", 1.0);
     is("linger_listener_connections{listener=\"echo\",protocol=\"echo\"}", 0.0);
-    // The one that asks is being served as well.
-    is("linger_connections_accepted_total", 4.0);
-    is("linger_connections{state=\"open\"}", 2.0);
+    // Who asks is no client.
+    is("linger_connections_accepted_total", 3.0);
+    is("linger_connections{state=\"open\"}", 1.0);
+    is("linger_connection_lifetime_seconds_count{listener=\"echo\"}", 1.0);
+    is("linger_connection_lifetime_seconds_bucket{listener=\"echo\",le=\"+Inf\"}", 1.0);
+    is("linger_detection_silence_seconds_count{listener=\"resp\"}", 0.0);
+    is(&format!("linger_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);
+    is("linger_config_last_reload_successful", 1.0);
+    assert!(metrics["linger_turn_seconds_count"] > 0.0 && metrics["linger_turn_seconds_sum"] > 0.0);
+    let bytes = std::fs::read_to_string(format!("/proc/{}/statm", server.pid())).unwrap();
+    let pages: f64 = bytes.split(' ').nth(1).unwrap().parse().unwrap();
+    let resident = metrics["process_resident_memory_bytes"] / 4096.0;
+    assert!((resident / pages - 1.0).abs() < 0.2, "{resident} {pages}");
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
+    for at in ["process_start_time_seconds", "linger_config_last_reload_timestamp_seconds"] {
+        assert!((now - metrics[at]).abs() < 60.0, "{at}: {} at {now}", metrics[at]);
+    }
+    assert!(metrics["process_cpu_seconds_total"] > 0.0);
+    assert!(
+        metrics.get("process_open_fds").is_none_or(|open| *open > 3.0 && *open < metrics["process_max_fds"])
+    );
     is("linger_draining", 0.0);
     let (_, page) = server.admin("GET", "/metrics");
     promtool(&page);
@@ -312,4 +330,26 @@ fn the_permissions_of_a_unix_socket_are_a_setting() {
         let _server = Server::start(&arguments);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode);
     }
+}
+
+#[test]
+fn a_reload_tells_whether_the_configuration_was_sound() {
+    let path = std::env::temp_dir().join(format!("linger-reload-{}.toml", std::process::id()));
+    std::fs::write(&path, "").unwrap();
+    let config = path.to_str().unwrap();
+    for more in [&[][..], &["--workers", "2"]] {
+        let arguments = ["--config", config, "--listen", "echo://127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let server = Server::start(&[&arguments[..], more].concat());
+        let told = || server.metrics()["linger_config_last_reload_successful"];
+        let at = || server.metrics()["linger_config_last_reload_timestamp_seconds"];
+        let begun = at();
+        assert_eq!(told(), 1.0);
+        for (text, outcome) in [("nonsense", 0.0), ("", 1.0)] {
+            std::fs::write(&path, text).unwrap();
+            server.signal("HUP");
+            until("the reload to be told", || told() == outcome);
+        }
+        assert!(at() > begun, "{} {begun}", at());
+    }
+    std::fs::remove_file(&path).unwrap();
 }

@@ -121,16 +121,18 @@ fn get(admin: SocketAddr) -> std::io::Result<String> {
     Ok(page)
 }
 
-/// The lines `linger_ends_total{class="...",reason="..."} N`.
+/// The lines `linger_ends_total{listener="...",class="...",reason="..."} N`, added up by reason.
 fn parse(page: &str) -> IndexMap<Reason, u64> {
-    let lines = page.lines().filter_map(|line| line.strip_prefix("linger_ends_total{"));
-    let counts = lines.filter_map(|line| {
-        let (labels, value) = line.split_once("} ")?;
-        let name = labels.split_once("reason=\"")?.1.split('"').next()?;
-        let reason = Reason::ALL.iter().copied().find(|reason| reason.name() == name)?;
-        Some((reason, value.trim().parse().ok()?))
-    });
-    counts.collect()
+    let mut ends = IndexMap::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("linger_ends_total{")) {
+        let Some((labels, value)) = line.split_once("} ") else { continue };
+        let name = labels.split_once("reason=\"").and_then(|(_, rest)| rest.split('"').next());
+        let reason = Reason::ALL.iter().copied().find(|reason| Some(reason.name()) == name);
+        if let (Some(reason), Ok(count)) = (reason, value.trim().parse::<u64>()) {
+            *ends.entry(reason).or_default() += count;
+        }
+    }
+    ends
 }
 
 /// What ought to have ended for which reasons, against what has.

@@ -427,6 +427,16 @@ pub struct HostCounters {
 pub struct Usage {
     /// Memory that is resident now, in bytes.
     pub resident_bytes: u64,
+    /// Address space, in bytes.
+    pub virtual_bytes: u64,
+    /// Open descriptors; `None` where counting them would mean to walk them.
+    pub descriptors: Option<u64>,
+    /// Most descriptors that may be open.
+    pub descriptors_max: u64,
+    /// When the process started, since 1970.
+    pub started: Duration,
+    /// What time it is, since 1970.
+    pub unix_time: Duration,
     /// CPU time in user space.
     pub cpu_user: Duration,
     /// CPU time in the kernel.

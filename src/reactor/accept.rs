@@ -235,7 +235,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.count_in(index, newcomer);
         let slot = &self.listeners[index];
-        self.counters.accepted += 1;
+        self.counters.listeners[index].accepted += 1;
         self.report.opened(key, &peer, &slot.settings.name, self.now);
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.

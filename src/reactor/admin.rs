@@ -9,6 +9,8 @@
 
 mod page;
 mod places;
+#[cfg(test)]
+mod tests;
 
 use super::Reactor;
 use super::entry::Connection;

@@ -75,7 +75,7 @@ impl<K: Kernel> Reactor<K> {
         if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
-        self.counters.ended(&end);
+        self.counters.listeners[index].ended(&end);
         let held = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
         let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);

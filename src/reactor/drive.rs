@@ -75,7 +75,7 @@ impl<K: Kernel> Reactor<K> {
                         conn.reading = Reading::Drained;
                     }
                     conn.life.bytes_in += count as u64;
-                    self.counters.bytes_in += count as u64;
+                    self.counters.listeners[usize::from(conn.listener)].bytes_in += count as u64;
                     let protocol = settings.protocol;
                     if conn.life.hear(self.now) {
                         self.apply(key, Input::Heard);
@@ -242,7 +242,7 @@ impl<K: Kernel> Reactor<K> {
         // Output over its bound was not kept: the peer would take what follows for what is missing.
         let gapped = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
         if gapped {
-            self.counters.bytes_undelivered += bytes.len() as u64;
+            self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
             return;
         }
         if conn.reading == Reading::Failing {
@@ -254,7 +254,7 @@ impl<K: Kernel> Reactor<K> {
                 match conn.stream.send(rest) {
                     Sent::Bytes(count) => {
                         conn.life.bytes_out += count as u64;
-                        self.counters.bytes_out += count as u64;
+                        self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                         let short = count < rest.len();
                         rest = &rest[count..];
                         // A short send means a full buffer: asking again would only say EAGAIN.
@@ -292,7 +292,7 @@ impl<K: Kernel> Reactor<K> {
         let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
         if owed > max {
-            self.counters.bytes_undelivered += bytes.len() as u64;
+            self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
             return self.give_up(key, Reason::SlowBytes, Detector::Policy);
         }
         io.output.push(bytes);
@@ -330,7 +330,7 @@ impl<K: Kernel> Reactor<K> {
             match conn.stream.send(io.output.as_slice()) {
                 Sent::Bytes(count) => {
                     conn.life.bytes_out += count as u64;
-                    self.counters.bytes_out += count as u64;
+                    self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                     io.output.consume(count);
                     io.output_moved = self.now;
                     moved = true;

@@ -112,12 +112,12 @@ impl<K: Kernel> Reactor<K> {
         sections.section(
             "Stats",
             &[
-                ("total_connections_received", &counters.accepted),
+                ("total_connections_received", &counters.accepted()),
                 ("total_connections_ended", &counters.ends_total()),
                 ("total_commands_processed", &counters.commands),
-                ("total_net_input_bytes", &counters.bytes_in),
-                ("total_net_output_bytes", &counters.bytes_out),
-                ("rejected_connections", &counters.shed),
+                ("total_net_input_bytes", &counters.bytes_in()),
+                ("total_net_output_bytes", &counters.bytes_out()),
+                ("rejected_connections", &counters.shed()),
                 ("expired_keys", &0),
                 ("evicted_keys", &0),
                 ("keyspace_hits", &0),

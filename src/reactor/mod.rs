@@ -116,6 +116,7 @@ pub struct Reactor<K: Kernel> {
     refused: u32,
     drain: Option<operate::Drain>,
     reload: Box<dyn Reload>,
+    reloaded: operate::Reloaded,
     counters: Counters,
     report: Report,
     /// What it is among others; `None`: the only process of its server.
@@ -193,7 +194,8 @@ impl<K: Kernel> Reactor<K> {
                 Ok(Slot::new(listener, settings.clone()))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
-        let mut counters = Counters::default();
+        let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
+        let mut counters = Counters::new(for_clients);
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
         let connections_max =
@@ -233,6 +235,7 @@ impl<K: Kernel> Reactor<K> {
             refused: 0,
             drain: None,
             reload,
+            reloaded: operate::Reloaded { at: now, successful: true },
             counters,
             kernel,
             settings,
@@ -259,6 +262,9 @@ impl<K: Kernel> Reactor<K> {
         let brought = self.kernel.poll(timeout, &mut ready)?;
         let before = std::mem::replace(&mut self.now, self.kernel.now());
         self.attention.on_poll(before, self.now, timeout, brought, self.sources());
+
+        let small = ready.len() == 1;
+        let commands = self.counters.commands;
 
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
@@ -289,6 +295,11 @@ impl<K: Kernel> Reactor<K> {
         }
         // Last: everything above may have something to tell.
         self.tell_fellows()?;
+        // One echo costs little more than to read the clock for it.
+        if !small || self.counters.commands != commands {
+            let took = self.kernel.now().since(self.now);
+            self.counters.turn_times.add(took);
+        }
         Ok(self.flow())
     }
 

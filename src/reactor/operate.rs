@@ -31,6 +31,13 @@ pub enum Requested {
     Waits,
 }
 
+/// When the configuration was last read, and whether it was sound.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reloaded {
+    pub(super) at: Instant,
+    pub(super) successful: bool,
+}
+
 /// Steps in which a drain is spread: more would only wake the loop more often.
 const DRAIN_STEPS: usize = 100;
 
@@ -166,7 +173,7 @@ impl<K: Kernel> Reactor<K> {
         report::stopped(&self.counters, clients, self.now.since(self.started));
         let spare = self.drain.as_ref().filter(|drain| !drain.at_once);
         let spare = spare.map_or(Duration::ZERO, |drain| drain.deadline.since(self.now));
-        Drained { accepted: self.counters.accepted, left: clients, spare }
+        Drained { accepted: self.counters.accepted(), left: clients, spare }
     }
 
     /// Has the configuration read again. `file`: its text, where it was read already.
@@ -181,7 +188,10 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn take_settings(&mut self) {
         match self.reload.take() {
             Some(Ok(new)) => self.apply_settings(new),
-            Some(Err(mistakes)) => report::reload_refused(&mistakes),
+            Some(Err(mistakes)) => {
+                self.reloaded = Reloaded { at: self.now, successful: false };
+                report::reload_refused(&mistakes);
+            }
             None => {}
         }
     }
@@ -218,6 +228,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.reschedule_all();
         self.retry_accepts();
+        self.reloaded = Reloaded { at: self.now, successful: true };
         report::reloaded(&notes);
     }
 
@@ -232,7 +243,7 @@ impl<K: Kernel> Reactor<K> {
     /// Counts the connections, one by one: for people and scrapers, who ask seldom.
     pub(super) fn census(&self) -> Census {
         let mut census = Census::default();
-        for (_, conn) in self.table.iter() {
+        for (_, conn) in self.table.iter().filter(|(_, conn)| conn.http().is_none()) {
             Self::count(conn, &mut census);
         }
         census

@@ -40,6 +40,8 @@ pub(super) struct Desk {
     ready: bool,
     /// When to try again to accept.
     retry: Instant,
+    accepted: u64,
+    made_way: u64,
 }
 
 impl Desk {
@@ -51,12 +53,17 @@ impl Desk {
         let listener =
             settings.as_ref().map(|settings| os.listen(&settings.listen_spec(), token)).transpose()?;
         let (clients, retry) = (IndexMap::new(), Instant::NEVER);
-        Ok(Self { listener, settings, clients, last: 0, ready: true, retry })
+        Ok(Self { listener, settings, clients, last: 0, ready: true, retry, accepted: 0, made_way: 0 })
     }
 
     /// What it listens on.
     pub(super) fn address(&self) -> Option<(&ListenerSettings, &Address)> {
         self.settings.as_ref().zip(self.listener.as_ref().map(Listener::address))
+    }
+
+    /// Connections accepted, and those that made way for others.
+    pub(super) const fn counted(&self) -> (u64, u64) {
+        (self.accepted, self.made_way)
     }
 
     /// The names that it answers to.
@@ -116,6 +123,7 @@ impl Desk {
             match listener.try_accept() {
                 Accepted::Stream(stream, peer) => {
                     self.last = self.last.wrapping_add(1);
+                    self.accepted += 1;
                     let token = Token(CLIENTS | u64::from(self.last));
                     // Where the kernel does not watch it, it is closed again.
                     if os.watch(&stream, token, Interest::ReadWrite).is_ok() {
@@ -145,6 +153,7 @@ impl Desk {
             if self.clients[&id].has_asked() {
                 asked.push(id);
             } else {
+                self.made_way += 1;
                 self.close(id);
                 return true;
             }

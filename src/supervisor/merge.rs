@@ -14,11 +14,14 @@ const LARGEST: &[&str] = &[
     "linger_audit_age_seconds",
     "linger_audit_seconds",
     "linger_audit_slice_seconds_max",
+    "linger_build_info",
+    "linger_config_last_reload_timestamp_seconds",
     "linger_draining",
     "linger_host_listen_overflows_total",
     "linger_host_listen_drops_total",
     "linger_host_time_waits_total",
     "linger_uptime_seconds",
+    "process_start_time_seconds",
 ];
 
 /// Of a page that is written piece by piece, about so much at once.
@@ -280,6 +283,19 @@ mod tests {
         assert!(merged(&mut ledgers, [Some(ONE), Some(ONE)]).contains("a_total{x=\"3\"} 3\n"));
         let nobody = merged(&mut ledgers, [None, None]);
         assert!(!nobody.contains("linger_connections"), "{nobody}");
+    }
+
+    #[test]
+    fn histograms_add_up_by_bucket_and_outlive_their_worker() {
+        let page = "# HELP h_seconds H.\n# TYPE h_seconds histogram\nh_seconds_bucket{le=\"1\"} 2\n\
+                    h_seconds_bucket{le=\"+Inf\"} 3\nh_seconds_sum 4.5\nh_seconds_count 3\n";
+        let mut ledgers = <[Ledger; 2]>::default();
+        merged(&mut ledgers, [Some(page), Some(page)]);
+        ledgers[1].close();
+        let text = merged(&mut ledgers, [Some(page), Some(page)]);
+        let expected = "# HELP h_seconds H.\n# TYPE h_seconds histogram\nh_seconds_bucket{le=\"1\"} 6\n\
+                        h_seconds_bucket{le=\"+Inf\"} 9\nh_seconds_sum 13.5\nh_seconds_count 9\n";
+        assert!(text.starts_with(expected), "{text}");
     }
 
     #[test]

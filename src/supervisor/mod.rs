@@ -23,6 +23,7 @@ mod questions;
 mod reload;
 mod stall;
 mod topics;
+mod totals;
 mod worker;
 
 use crate::config::Sources;
@@ -35,9 +36,10 @@ use crate::time::{Duration, Instant};
 use desk::{CLIENTS, ClientId, Desk, Served};
 use hear::Relays;
 use identities::Identities;
-use questions::{Own, Questions};
+use questions::Questions;
 use reload::{Reread, reread};
 use topics::Topics;
+use totals::Own;
 use worker::{Life, Worker};
 
 /// Tokens of workers are above this, in the order of their places; below it is the admin interface.
@@ -111,6 +113,8 @@ pub struct Supervisor {
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
     questions: Questions,
+    /// Whether the configuration was sound when it was last read, and when that was.
+    reloaded: (bool, Instant),
     /// A worker did not end well although it was asked to.
     failed: bool,
 }
@@ -151,6 +155,7 @@ impl Supervisor {
             desk,
             touched: Vec::new(),
             questions: Questions::default(),
+            reloaded: (true, now),
             failed: false,
             os,
             plan,
@@ -361,6 +366,10 @@ impl Supervisor {
             patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),
             dropped: self.relays.dropped,
+            // Read from the host: not for nothing.
+            usage: self.questions.wants_usage(self.now).then(|| self.os.usage()).flatten(),
+            reload: (self.reloaded.0, self.now.since(self.reloaded.1)),
+            admin: self.desk.counted(),
         };
         // What each of them takes now makes room for more, and no edge may come for that.
         self.touched.extend(self.questions.advance(&mut self.workers, &mut self.desk, own, self.now));

@@ -4,11 +4,11 @@
 use super::desk::{ClientId, Desk};
 use super::lists::{List, Progress};
 use super::merge;
+use super::totals::{Own, metrics};
 use super::worker::Worker;
 use crate::fellows::{Answer, Part, Question};
 use crate::proto::admin::{self, Route};
 use crate::proto::http::{Method, Request, Response, Status};
-use crate::report;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use indexmap::IndexMap;
@@ -58,11 +58,11 @@ struct Gathering {
 
 /// A worker's answer, as far as it is here.
 #[derive(Default)]
-struct Gathered {
+pub(super) struct Gathered {
     status: u16,
     body: String,
     /// In its place, if it is about metrics.
-    page: merge::Page,
+    pub(super) page: merge::Page,
     whole: bool,
 }
 
@@ -71,17 +71,6 @@ struct Gathered {
 pub(super) struct Questions {
     open: IndexMap<u64, Open>,
     last: u64,
-}
-
-/// What the supervisor itself has to tell.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Own {
-    pub(super) uptime_seconds: f64,
-    pub(super) draining: bool,
-    pub(super) channels: usize,
-    pub(super) patterns: usize,
-    pub(super) identities_moved: u64,
-    pub(super) dropped: u64,
 }
 
 impl Questions {
@@ -188,6 +177,15 @@ impl Questions {
             Open::Printing { .. } => Instant::NEVER,
         });
         deadlines.min().unwrap_or(Instant::NEVER)
+    }
+
+    /// Whether metrics are to be told now.
+    pub(super) fn wants_usage(&self, now: Instant) -> bool {
+        let wants = |open: &Open| match open {
+            Open::Gathering(gathering) => gathering.about == About::Metrics && gathering.is_over(now),
+            Open::Printing { .. } | Open::Listing(_) => false,
+        };
+        self.open.values().any(wants)
     }
 
     /// Goes on with all that are being answered, as far as workers have answered and readers take it. Gives the clients
@@ -376,82 +374,5 @@ fn readiness(
         (true, _) => Response::text(Status::Unavailable, "draining\n"),
         (false, true) => Response::text(Status::Ok, "ready\n"),
         (false, false) => Response::text(Status::Unavailable, text),
-    }
-}
-
-fn metrics(mut answers: IndexMap<usize, Gathered>, workers: &mut [Worker], own: Own) -> merge::Page {
-    #[expect(clippy::cast_precision_loss, reason = "counts, far below 2^53")]
-    let number = |count: u64| count as f64;
-    let up: Vec<_> = (0..workers.len()).map(|place| answers.contains_key(&place)).collect();
-    let all = workers.iter_mut().enumerate();
-    let all = all.map(|(place, worker)| {
-        let told = answers.swap_remove(&place).map(|answer| answer.page);
-        (worker.number, &mut worker.ledger, told)
-    });
-    let mut page = merge::metrics(all.collect());
-    page.put("linger_uptime_seconds", "gauge", "Time since the server started.", "", own.uptime_seconds);
-    let help = "1 while the server drains: it says goodbye and accepts no clients.";
-    page.put("linger_draining", "gauge", help, "", f64::from(u8::from(own.draining)));
-    page.put("linger_workers", "gauge", "Workers that there are to be.", "", number(workers.len() as u64));
-    // A topic may have subscribers in several workers, each of which counts it.
-    let channels = number(own.channels as u64);
-    page.put("linger_channels", "gauge", "Channels with a subscriber.", "", channels);
-    let patterns = number(own.patterns as u64);
-    page.put("linger_patterns", "gauge", "Patterns with a subscriber.", "", patterns);
-    let help = "Identities that went from a client of one worker to a client of another.";
-    let moved = number(own.identities_moved);
-    page.put("linger_identities_moved_total", "counter", help, "", moved);
-    let help = "Messages and presence events that did not reach a worker, because somebody did not keep up.";
-    let dropped = page.sum("linger_relays_dropped_total") + number(own.dropped);
-    page.put("linger_relays_dropped_total", "counter", help, "", dropped);
-    let help = "Lines of the log of any process that were lost because nobody took them.";
-    let dropped = page.sum("linger_log_lines_dropped_total") + number(report::lines_dropped_total());
-    page.put("linger_log_lines_dropped_total", "counter", help, "", dropped);
-    for (worker, up) in workers.iter().zip(up) {
-        let labels = format!("{{worker=\"{}\"}}", worker.number);
-        let up = f64::from(u8::from(up));
-        page.put("linger_worker_up", "gauge", "1 if the worker answered this question in time.", &labels, up);
-        let help = "Times that the worker was started anew after it had ended.";
-        page.put("linger_worker_restarts_total", "counter", help, &labels, number(worker.restarts));
-        let help = "1 while the loop of the worker does not turn.";
-        let stalled = f64::from(u8::from(worker.is_stalled()));
-        page.put("linger_worker_stalled", "gauge", help, &labels, stalled);
-        let help = "Times that the loop of the worker was found standing still.";
-        page.put("linger_worker_stalls_total", "counter", help, &labels, number(worker.stalls));
-        let help = "Questions of the admin interface that the worker did not answer in time.";
-        page.put("linger_worker_unanswered_total", "counter", help, &labels, number(worker.unanswered));
-    }
-    page
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_dropped_is_told_in_full_also_when_no_worker_answers() {
-        let mut workers = [Worker::new(1, Vec::new()), Worker::new(2, Vec::new())];
-        let own = Own {
-            uptime_seconds: 1.0,
-            draining: false,
-            channels: 0,
-            patterns: 0,
-            identities_moved: 0,
-            dropped: 1,
-        };
-        let body = "# HELP linger_relays_dropped_total D.\n# TYPE linger_relays_dropped_total counter\n\
-                    linger_relays_dropped_total 2\n";
-        let mut page = merge::Page::default();
-        page.read(body);
-        let answer = Gathered { status: 200, page, whole: true, ..Gathered::default() };
-        for answers in [IndexMap::from([(0, answer)]), IndexMap::new()] {
-            let answered = answers.len();
-            let page = metrics(answers, &mut workers, own).text();
-            assert!(page.contains("\nlinger_relays_dropped_total 3\n"), "{answered} answers: {page}");
-            assert!(
-                page.contains("# HELP linger_relays_dropped_total Messages and"),
-                "it is the sum's: {page}"
-            );
-        }
     }
 }

@@ -31,10 +31,15 @@ impl Supervisor {
     pub(super) fn take_settings(&mut self) {
         match self.reload.take() {
             Some(Ok(Ok((new, file)))) => self.apply_settings(&new, file),
-            Some(Ok(Err(mistakes))) => report::reload_refused(&mistakes),
-            Some(Err(fatal)) => report::reload_refused(&format!("cannot {fatal}")),
+            Some(Ok(Err(mistakes))) => self.refuse(&mistakes),
+            Some(Err(fatal)) => self.refuse(&format!("cannot {fatal}")),
             None => {}
         }
+    }
+
+    fn refuse(&mut self, mistakes: &str) {
+        self.reloaded = (false, self.now);
+        report::reload_refused(mistakes);
     }
 
     /// Applies what concerns the supervisor, and hands the rest on.
@@ -54,6 +59,7 @@ impl Supervisor {
             worker.tell(&ToWorker::Reload { file: file.clone() });
         }
         self.file = file;
+        self.reloaded = (true, self.now);
         report::reloaded(&notes);
     }
 }

@@ -4,6 +4,8 @@ use crate::net::{HostCounters, Usage};
 use crate::time::Duration;
 use std::ffi::CString;
 use std::fs;
+use std::sync::OnceLock;
+use std::time::SystemTime;
 
 /// The cap on every accept queue (`net.core.somaxconn`).
 pub fn somaxconn() -> Option<u32> {
@@ -56,7 +58,8 @@ pub fn fin_timeout() -> Option<Duration> {
 #[expect(unsafe_code, reason = "getrusage(2), sysconf(3)")]
 pub(super) fn usage() -> Option<Usage> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let mut pages = statm.split_ascii_whitespace().map_while(|pages| pages.parse::<u64>().ok());
+    let (virtual_pages, resident_pages) = (pages.next()?, pages.next()?);
     // SAFETY: a number in, a number out.
     let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
     // SAFETY: all zeros is a value of a structure of numbers.
@@ -69,10 +72,35 @@ pub(super) fn usage() -> Option<Usage> {
         Duration::from_secs(time.tv_sec.cast_unsigned()) + Duration::from_micros(time.tv_usec.cast_unsigned())
     };
     Some(Usage {
-        resident_bytes: pages * page_bytes,
+        resident_bytes: resident_pages * page_bytes,
+        virtual_bytes: virtual_pages * page_bytes,
+        // Linux 6.2 and later tell their number so (fs/proc/fd.c: proc_fd_getattr), and 0 before that.
+        descriptors: fs::metadata("/proc/self/fd").ok().map(|of| of.len()).filter(|&count| count > 0),
+        descriptors_max: super::limits::descriptors().soft,
+        started: started()?,
+        unix_time: unix_time(),
         cpu_user: cpu(usage.ru_utime),
         cpu_system: cpu(usage.ru_stime),
     })
+}
+
+/// When this process was started, since 1970. Read once: the clock may be set meanwhile, and the start is what it was.
+fn started() -> Option<Duration> {
+    static STARTED: OnceLock<Option<Duration>> = OnceLock::new();
+    *STARTED.get_or_init(|| {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        // The name of the program, which may have blanks, ends with the last parenthesis; the state is field 3.
+        let ticks: u64 = stat.rsplit(')').next()?.split_ascii_whitespace().nth(19)?.parse().ok()?;
+        let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
+        // USER_HZ, which is 100 wherever Linux runs (include/asm-generic/param.h).
+        let age = Duration::from_secs_f64(uptime).saturating_sub(Duration::from_millis(ticks * 10));
+        Some(unix_time().saturating_sub(age))
+    })
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is sys, and what others compare with is this clock")]
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The host's counters. They belong to the network namespace, not to this process.
@@ -114,7 +142,10 @@ mod tests {
         assert!(host_counters().is_some());
         assert!(waited().is_some());
         let usage = usage().expect("a process uses something");
-        assert!(usage.resident_bytes > 100_000, "{usage:?}");
+        assert!(usage.resident_bytes > 100_000 && usage.virtual_bytes > usage.resident_bytes, "{usage:?}");
+        assert!(usage.descriptors.is_none_or(|open| open >= 3 && open <= usage.descriptors_max), "{usage:?}");
+        let age = usage.unix_time.saturating_sub(usage.started);
+        assert!(age < Duration::from_secs(3_600), "this test has not run for {age:?}");
         assert!(cpu_time_of(std::process::id()).is_some_and(|time| !time.is_zero()));
         assert_eq!(cpu_time_of(u32::MAX), None);
         assert!(ephemeral_ports().is_some_and(|ports| ports > 0));

@@ -172,11 +172,7 @@ impl Server {
     /// All metrics: name with labels, and value.
     pub fn metrics(&self) -> BTreeMap<String, f64> {
         let (_, page) = self.admin("GET", "/metrics");
-        page.lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| line.rsplit_once(' '))
-            .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
-            .collect()
+        metrics_of(&page)
     }
 
     /// How many connections have ended for `reason`.
@@ -216,6 +212,35 @@ impl Server {
             wait_for("the server to exit", || self.child.try_wait().expect("the child can be waited for"));
         status.code()
     }
+}
+
+/// Metrics by name and labels. What is told of the connections of each listener is added up over those for clients.
+pub fn metrics_of(page: &str) -> BTreeMap<String, f64> {
+    const BY_LISTENER: [&str; 8] = [
+        "linger_ends_total",
+        "linger_detections_total",
+        "linger_closes_total",
+        "linger_connections_accepted_total",
+        "linger_connections_shed_total",
+        "linger_received_bytes_total",
+        "linger_sent_bytes_total",
+        "linger_undelivered_bytes_total",
+    ];
+    let mut metrics = BTreeMap::new();
+    for line in page.lines().filter(|line| !line.starts_with('#')) {
+        let Some((series, value)) = line.rsplit_once(' ') else { continue };
+        let value: f64 = value.parse().expect("a number");
+        let by_listener = series.split_once("{listener=\"").filter(|(name, _)| BY_LISTENER.contains(name));
+        let Some((name, labels)) = by_listener else {
+            metrics.insert(series.to_owned(), value);
+            continue;
+        };
+        let (listener, others) = labels.split_once('"').expect("a label ends");
+        let others = others.trim_start_matches(',').trim_end_matches('}');
+        let sum = if others.is_empty() { name.to_owned() } else { format!("{name}{{{others}}}") };
+        *metrics.entry(sum).or_default() += if listener == "admin" { 0.0 } else { value };
+    }
+    metrics
 }
 
 impl Drop for Server {

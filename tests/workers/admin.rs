@@ -113,7 +113,7 @@ fn the_merged_metrics_are_well_formed() {
     };
     promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
     let judged = promtool.wait_with_output().unwrap();
-    assert!(judged.status.success(), "{judged:?}");
+    assert!(judged.status.success() && judged.stdout.is_empty(), "{judged:?}");
 }
 
 #[test]
@@ -358,4 +358,31 @@ fn many_patterns_and_a_storm_of_presence_events_do_not_hold_up_the_supervisor() 
     // The others may go on with it as long as they like.
     drop((listener, server, storm));
     drains.join().unwrap();
+}
+
+#[test]
+fn histograms_of_all_workers_add_up_and_never_fall() {
+    let server = start(2, RESP, &[]);
+    drop(one_of_each(&server));
+    let name = "linger_connection_lifetime_seconds";
+    let told = |part: &str| server.metrics()[&format!("{name}_{part}")];
+    let counted = |server: &Server| {
+        let metrics = server.metrics();
+        let count = metrics[&format!("{name}_count{{listener=\"resp\"}}")];
+        assert_eq!(count, metrics[&format!("{name}_bucket{{listener=\"resp\",le=\"+Inf\"}}")]);
+        let buckets = metrics.iter().filter(|(series, _)| series.starts_with(&format!("{name}_bucket")));
+        assert!(buckets.map(|(_, below)| *below).all(|below| below <= count));
+        count
+    };
+    until("all to have ended", || server.metrics()["linger_connections{state=\"open\"}"] == 0.0);
+    assert!(counted(&server) >= 2.0);
+    let before = counted(&server);
+    assert!(told("sum{listener=\"resp\"}") > 0.0);
+    signal(pids(&server)[&1], "KILL");
+    until("its successor", || server.metrics()["linger_worker_restarts_total{worker=\"1\"}"] == 1.0);
+    all_serve(&server, 2);
+    assert_eq!(counted(&server), before, "what the dead had counted stays");
+    let metrics = server.metrics();
+    assert!(metrics["process_resident_memory_bytes"] > 3.0 * 1_000_000.0, "of three processes");
+    assert!(metrics["linger_turn_seconds_count"] > 0.0);
 }

@@ -4,7 +4,7 @@
 use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
 use crate::conn::policy::HeartbeatStyle;
 use crate::fellows::Part;
-use crate::metrics::{AuditGauges, Census, Gauges, ListenerGauges, prometheus};
+use crate::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
 use crate::net::Address;
 use crate::proto::admin::ListQuery;
 use crate::reactor::entry::Connection;
@@ -14,6 +14,9 @@ use std::fmt::Write as _;
 
 /// To look at a connection, in bytes that cost as much to write.
 const LOOK_WORK: usize = 16;
+/// To read what the host and the kernel tell of the process, and of each listener.
+const SNAPSHOT_WORK: usize = 8 * 1024;
+const LISTENER_WORK: usize = 128;
 
 /// An answer that is being produced.
 pub(super) enum Page {
@@ -38,8 +41,7 @@ pub(super) struct Metrics {
     /// The next slot of the table to be counted.
     slot: u32,
     census: Census,
-    text: Option<String>,
-    written: usize,
+    page: Option<Box<metrics::Page>>,
 }
 
 /// A row of a list, in the order of its keys.
@@ -205,32 +207,38 @@ impl<K: Kernel> Reactor<K> {
                 return false;
             }
             spent += LOOK_WORK;
-            if let Some(conn) = self.table.key_at(page.slot).and_then(|key| self.table.get(key)) {
+            let conn = self.table.key_at(page.slot).and_then(|key| self.table.get(key));
+            // Whoever asks is no client.
+            if let Some(conn) = conn.filter(|conn| conn.http().is_none()) {
                 Self::count(conn, &mut page.census);
             }
             page.slot += 1;
         }
-        let text = match page.text.take() {
-            Some(text) => text,
-            None => self.metrics(page.census),
-        };
-        let end = text.len().min(page.written + share);
-        out.push_str(&text[page.written..end]);
-        (page.written, page.text) = (end, Some(text));
+        let census = page.census;
+        let text = page.page.get_or_insert_with(|| {
+            spent += SNAPSHOT_WORK + LISTENER_WORK * self.listeners.len();
+            Box::new(self.metrics(census))
+        });
+        let done = text.write(share.saturating_sub(spent), out);
         *work += spent + out.len();
-        page.text.as_ref().is_some_and(|text| text.len() == end)
+        done
     }
 
-    fn metrics(&mut self, census: Census) -> String {
+    /// What is to be told of this moment.
+    fn metrics(&mut self, census: Census) -> metrics::Page {
         self.watch_queues();
         let hub = self.hub.gauges();
-        let listeners = self.listeners.iter().map(|slot| ListenerGauges {
-            name: &slot.settings.name,
+        let audit = self.audits.last();
+        let listeners = self.listeners.iter().enumerate().map(|(index, slot)| ListenerGauges {
+            name: slot.settings.name.clone(),
             protocol: slot.settings.protocol.name(),
             connections: slot.connections,
             queue: slot.queue(),
             stalled: slot.stalled_since.is_some(),
+            tally: audit.map(|past| past.outcome.tallies[index]),
         });
+        let usage = self.kernel.usage();
+        let since_reload = self.now.since(self.reloaded.at);
         let gauges = Gauges {
             census,
             connections_max: self.connections_max,
@@ -238,18 +246,20 @@ impl<K: Kernel> Reactor<K> {
             channels: hub.channels,
             patterns: hub.patterns,
             listeners: listeners.collect(),
-            audit: self.audits.last().map(|past| AuditGauges {
+            audit: audit.map(|past| AuditGauges {
                 age_seconds: self.now.since(past.at).as_secs_f64(),
                 seconds: past.took.as_secs_f64(),
                 step_seconds_max: self.audits.step_max().as_secs_f64(),
-                tallies: &past.outcome.tallies,
             }),
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.drain.is_some(),
             log_lines_dropped: report::lines_dropped_total(),
             relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
+            usage,
+            reload_successful: self.reloaded.successful,
+            reload_seconds: usage.map(|usage| usage.unix_time.saturating_sub(since_reload).as_secs_f64()),
         };
-        prometheus(&self.counters, &gauges)
+        metrics::Page::new(self.counters.clone(), gauges)
     }
 
     /// What the last audit found.

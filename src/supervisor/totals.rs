@@ -129,7 +129,8 @@ mod tests {
                     linger_relays_dropped_total 2\n";
         let mut page = merge::Page::default();
         page.read(body);
-        let answer = Gathered { page, ..Gathered::default() };
+        let mut answer = Gathered::default();
+        answer.page = page;
         for answers in [IndexMap::from([(0, answer)]), IndexMap::new()] {
             let answered = answers.len();
             let page = metrics(answers, &mut workers, own).text();

@@ -37,7 +37,7 @@ const LAYERS: &[Layer] = &[
     // Settings are plain data; what reads them from files is only called from the edges.
     layer("config", PURE, &["time", "units", "net", "conn"]),
     layer("proto", PURE, &["time", "end", "config"]),
-    layer("metrics", PURE, &["end", "net", "conn", "audit"]),
+    layer("metrics", PURE, &["time", "end", "net", "conn", "audit"]),
     layer("report", PURE, &["time", "end", "table", "net", "config", "metrics", "audit"]),
     layer(
         "reactor",

@@ -55,7 +55,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Newcomer::Refused | Newcomer::Reset => {
                 self.refused += 1;
-                self.counters.shed += 1;
+                self.counters.listeners[index].shed += 1;
             }
         }
     }

@@ -158,22 +158,3 @@ fn many_requests_in_one_receive_are_served_over_several_turns() {
     }
     assert!(most < count / 4, "{most} of {count} in one turn");
 }
-
-#[test]
-fn an_answer_waits_for_its_reader() {
-    let mut scene = Scene::new();
-    scene.crowd(ECHO, 2_000);
-    let asker = scene.crowd(ADMIN, 1)[0];
-    scene.send(asker, &"GET /connections?limit=10000 HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(9));
-    let all: u64 = (0..500).map(|_| scene.turn()).sum();
-    // What both kernels hold, and what the server holds above its watermark.
-    assert!(all < 2 * 256 * 1024 + 64 * 1024 + 2 * 16 * 1024, "{all} bytes for nobody");
-    assert_eq!(scene.reactor.admin.waiting(), 0, "and nobody is in its turn for that");
-    let (mut text, mut turns) = (Vec::new(), 0);
-    while ended(&text, b"\r\n0\r\n\r\n") < 9 {
-        scene.turn();
-        text.extend(scene.recv(asker));
-        turns += 1;
-        assert!(turns < 100_000, "it comes to its end");
-    }
-}

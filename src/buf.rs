@@ -3,6 +3,9 @@
 //! An idle connection owns none. Bounds and watermarks belong to the connection's policy; the queue only
 //! counts.
 
+/// Memory that an empty queue keeps for what comes next, in bytes.
+const KEPT: usize = 64 * 1024;
+
 /// A byte queue in one piece of memory, so that all of it can be offered to the kernel in one call.
 #[derive(Debug, Default)]
 pub struct ByteQueue {
@@ -19,6 +22,11 @@ impl ByteQueue {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Memory that it holds, in bytes.
+    pub const fn capacity(&self) -> usize {
+        self.bytes.capacity()
     }
 
     /// What waits, oldest first.
@@ -45,8 +53,7 @@ impl ByteQueue {
         assert!(count <= self.len(), "consumed {count} of {} bytes", self.len());
         self.head += count;
         if self.is_empty() {
-            self.bytes.clear();
-            self.head = 0;
+            self.reset(KEPT);
         }
     }
 

@@ -157,6 +157,16 @@ impl Report {
         }
     }
 
+    /// Waiting bytes came near what they may take, and those who held most of them were ended.
+    pub fn memory_reclaimed(&mut self, ended: usize, waiting: [usize; 2], memory_max: usize, now: Instant) {
+        let advice =
+            "these clients do not read what they are sent; raise memory_max if the host has room for more";
+        let [before, after] = waiting;
+        if self.limits.admit(Kind::MemoryReclaimed, now) {
+            warn!(ended, waiting_bytes_before = before, waiting_bytes = after, memory_max, advice; "memory_reclaimed");
+        }
+    }
+
     /// Audits find something wrong that was not there before.
     pub fn anomaly(&mut self, anomaly: Anomaly, count: u32, now: Instant) {
         if self.limits.admit(Kind::AuditAnomaly, now) {

@@ -3,8 +3,6 @@
 //!
 //! `unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test ghosts_netns -- --ignored'`
 
-#![expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
-
 mod common;
 #[path = "common/means.rs"]
 mod means;

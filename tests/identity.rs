@@ -2,6 +2,9 @@
 //! the newer connection that takes the identity; a client or an operator that ends it. In one process; for several
 //! workers see `workers/identity.rs`.
 
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+#![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
+
 mod common;
 
 use common::{Client, Server, until};

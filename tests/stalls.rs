@@ -8,6 +8,7 @@
 mod common;
 
 use common::{Client, Server, until};
+use linger::config::settings::Settings;
 use linger::config::{Sources, load};
 use linger::conn::State;
 use linger::end::Class;
@@ -15,7 +16,7 @@ use linger::net::{
     Address, Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Polled, Ready, Rows, Signal,
     SocketQuery, SocketRow, Token, Usage,
 };
-use linger::reactor::{Glance, Reactor};
+use linger::reactor::{Glance, Reactor, Reload, Requested};
 use linger::sys::{Listener, Os, Stream};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -238,12 +239,29 @@ fn spin(millis: &AtomicU64) {
     }
 }
 
+/// Nobody asks this server to read its configuration again.
+struct NoFile;
+
+impl Reload for NoFile {
+    fn request(&mut self, _file: Option<String>) -> Requested {
+        Requested::Begun
+    }
+
+    fn take(&mut self) -> Option<Result<Settings, String>> {
+        None
+    }
+}
+
 impl Kernel for Busy {
     type Listener = Listener;
     type Stream = Stream;
 
     fn now(&mut self) -> linger::time::Instant {
         self.os.now()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        self.os.memory()
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
@@ -304,8 +322,8 @@ fn serve_busily(
 ) -> (usize, usize) {
     let listeners = LISTENERS.map(|url| url.replace("5s", "2s").replace("grace=2s", "grace=1s"));
     let sources = Sources { listen: listeners.to_vec(), ..Sources::default() };
-    let settings = load(&sources).expect("sound settings");
-    let reload: linger::reactor::Reload = Box::new(|_| Err("no file".into()));
+    let settings = load(&sources, linger::sys::file::read_regular).expect("sound settings");
+    let reload = Box::new(NoFile);
     let mut reactor = Reactor::new(kernel, settings, 10_000, reload).expect("it starts");
     let bound = reactor.addresses().map(|(settings, address)| match address {
         Address::Tcp { socket, .. } => (settings.name.clone(), *socket),

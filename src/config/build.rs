@@ -18,6 +18,7 @@ pub(super) fn server(of: &Resolved) -> ServerSettings {
         workers: count_or_word(of, "workers"),
         stall_timeout: of.period("stall_timeout"),
         connections_max: count_or_word(of, "max_connections"),
+        memory_max: of.size("memory_max"),
         accept_retry: period(of, "accept_retry"),
         queue_watch: period(of, "queue_watch"),
     }

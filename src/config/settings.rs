@@ -155,6 +155,8 @@ pub struct ServerSettings {
     pub stall_timeout: Option<Duration>,
     /// Most connections at once; `None`: derived from `RLIMIT_NOFILE`.
     pub connections_max: Option<u32>,
+    /// Most memory in bytes that wait to be sent or to be understood, all connections together; `None`: not bounded.
+    pub memory_max: Option<u64>,
     /// How often a stalled accept is tried again without a close to prompt it.
     pub accept_retry: Duration,
     /// How often the accept queues are looked at.

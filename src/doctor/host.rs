@@ -3,6 +3,7 @@
 
 use super::{CHECKS, FOLKLORE};
 use crate::sys::limits;
+use crate::sys::memory::{group_bound, meminfo};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
@@ -85,8 +86,8 @@ impl Host {
             sysctls: sysctl_names().map(|name| (name.to_owned(), sysctl(&proc, name))).collect(),
             counters: counters(&text("net/netstat")),
             sockets: sockets(&text("net/sockstat")),
-            memory: memory(&text("meminfo")),
-            memory_bound: memory_bound(root, &text("self/cgroup")),
+            memory: meminfo(&text("meminfo")),
+            memory_bound: group_bound(root, &text("self/cgroup")),
             backlog_drops: backlog_drops(&text("net/softnet_stat")),
             tunings: tunings(root),
         }
@@ -146,45 +147,6 @@ fn sockets(sockstat: &str) -> BTreeMap<String, u64> {
         }
     }
     found
-}
-
-/// `MemTotal:       24684084 kB`.
-fn memory(meminfo: &str) -> BTreeMap<String, u64> {
-    let lines = meminfo.lines().filter_map(|line| line.split_once(':'));
-    lines
-        .filter_map(|(name, rest)| {
-            let kib: u64 = rest.split_ascii_whitespace().next()?.parse().ok()?;
-            Some((name.to_owned(), kib.saturating_mul(1024)))
-        })
-        .collect()
-}
-
-/// The least bound of the control groups that this process is in: in version 2 `memory.max`, in version 1 what the
-/// hierarchy of the memory controller has. Sockets are charged to it.
-fn memory_bound(root: &Path, membership: &str) -> Option<u64> {
-    let bounds = membership.lines().filter_map(|line| {
-        // `ID:CONTROLLERS:PATH` (cgroups(7)); version 2 has the ID 0 and names no controllers.
-        let mut fields = line.splitn(3, ':');
-        let (id, controllers, group) = (fields.next()?, fields.next()?, fields.next()?);
-        if id == "0" {
-            least(&root.join("sys/fs/cgroup"), group, "memory.max")
-        } else if controllers.split(',').any(|controller| controller == "memory") {
-            least(&root.join("sys/fs/cgroup/memory"), group, "memory.limit_in_bytes")
-        } else {
-            None
-        }
-    });
-    bounds.min()
-}
-
-/// The least number that a group and those that it is in have in `file`. In a container the path may be the host's, and
-/// only the top of the hierarchy is there.
-fn least(hierarchy: &Path, group: &str, file: &str) -> Option<u64> {
-    /// Version 1 says "none" by the largest count of whole pages (`mm/page_counter.c: PAGE_COUNTER_MAX`).
-    const UNBOUNDED: u64 = 1 << 62;
-    let group = Path::new(group.trim()).strip_prefix("/").ok()?;
-    let bound = |group: &Path| fs::read_to_string(hierarchy.join(group).join(file)).ok()?.trim().parse().ok();
-    group.ancestors().filter_map(bound).filter(|&bound: &u64| bound < UNBOUNDED).min()
 }
 
 /// A line a processor, hexadecimal; the second column counts what a full queue dropped.

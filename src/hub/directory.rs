@@ -5,12 +5,15 @@
 //! otherwise choose colliding ones, so the hasher is keyed at random ([`RandomState`]); nothing ever
 //! iterates the hash table, so that a run can be replayed all the same.
 
+use super::glob;
 use super::name::Name;
+use super::topics::Visit;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as Place;
 use slab::Slab;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 
 /// Where a directory keeps one thing. It names that thing only as long as the thing is there; afterwards it
 /// may name another.
@@ -42,11 +45,13 @@ pub(super) struct Directory<T> {
     entries: Slab<Entry<T>>,
     by_name: HashTable<Slot>,
     hasher: RandomState,
+    /// One past the highest slot that was ever used.
+    slots_used: usize,
 }
 
 impl<T> Default for Directory<T> {
     fn default() -> Self {
-        Self { entries: Slab::new(), by_name: HashTable::new(), hasher: RandomState::new() }
+        Self { entries: Slab::new(), by_name: HashTable::new(), hasher: RandomState::new(), slots_used: 0 }
     }
 }
 
@@ -77,14 +82,16 @@ impl<T> Directory<T> {
     where
         T: Default,
     {
-        let Self { entries, by_name, hasher } = self;
+        let Self { entries, by_name, hasher, slots_used } = self;
         let hash = hasher.hash_one(name);
         let is_it = |slot: &Slot| *entries[slot.index()].name == *name;
         let rehash = |slot: &Slot| hasher.hash_one(&*entries[slot.index()].name);
         match by_name.entry(hash, is_it, rehash) {
             Place::Occupied(place) => *place.get(),
             Place::Vacant(place) => {
-                let slot = Slot::of(entries.insert(Entry { name: Name::new(name), value: T::default() }));
+                let index = entries.insert(Entry { name: Name::new(name), value: T::default() });
+                *slots_used = (*slots_used).max(index + 1);
+                let slot = Slot::of(index);
                 place.insert(slot);
                 slot
             }
@@ -104,6 +111,38 @@ impl<T> Directory<T> {
     /// How many things there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// What is in slot number `from` and in those behind it that were ever used, each with the number of the next: for
+    /// walks that stop and go on.
+    pub(super) fn slots_from(&self, from: usize) -> impl Iterator<Item = (usize, Option<&Entry<T>>)> {
+        (from..self.slots_used).map(|index| (index + 1, self.entries.get(index)))
+    }
+
+    /// The names that `pattern` matches, of the things that are wanted. Goes on at slot number `at`, and returns whether
+    /// that was the end of it.
+    pub(super) fn matched<'a>(
+        &'a self,
+        pattern: &[u8],
+        at: &mut usize,
+        wanted: impl Fn(&T) -> bool,
+        mut visit: impl FnMut(Visit<&'a [u8]>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        for (next, entry) in self.slots_from(*at) {
+            if let Some(Entry { name, value }) = entry
+                && wanted(value)
+            {
+                let (matched, steps) = glob::compare(pattern, name);
+                visit(Visit::Looked(steps))?;
+                if matched {
+                    visit(Visit::Found(name))?;
+                }
+            } else {
+                visit(Visit::Looked(1))?;
+            }
+            *at = next;
+        }
+        ControlFlow::Continue(())
     }
 
     /// All of them, in the order of their slots.

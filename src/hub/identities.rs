@@ -8,12 +8,12 @@
 //! An entry goes when it has neither holder nor channel.
 
 use super::directory::{Entry, Slot};
-use super::glob;
 use super::name::Name;
-use super::{Hub, Membership, Refused};
+use super::{Hub, Membership, Refused, Visit};
 use crate::net::Token;
 use crate::table::Key;
 use std::num::NonZeroU64;
+use std::ops::ControlFlow;
 
 /// Presence events of identity `id` are published on this followed by `id`.
 pub const PRESENCE_PREFIX: &[u8] = b"$presence:";
@@ -229,13 +229,20 @@ impl Hub {
         self.identities.get(id).filter(|identity| identity.is_there()).map(|identity| identity.presence)
     }
 
-    /// The identities matched by `pattern` that are held, with their holders.
-    pub fn who<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = (&'a [u8], Key, Presence)> {
-        let there = |entry: &&'a Entry<Identity>| entry.value.is_there();
-        let held = |entry: &'a Entry<Identity>| {
-            Some((&*entry.name, entry.value.holder.key()?, entry.value.presence))
-        };
-        self.identities.iter().filter(there).filter_map(held).filter(|(id, ..)| glob::matches(pattern, id))
+    /// The identities matched by `pattern` that are held, for `WHO`. Goes on at slot `at`, and returns whether that was
+    /// the end of it.
+    pub fn who<'a>(
+        &'a self,
+        pattern: &[u8],
+        at: &mut usize,
+        visit: impl FnMut(Visit<&'a [u8]>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.identities.matched(pattern, at, Identity::is_there, visit)
+    }
+
+    /// All identities that are held, with their holders.
+    pub fn held(&self) -> impl Iterator<Item = (&[u8], Key)> {
+        self.identities.iter().filter_map(|entry| Some((&*entry.name, entry.value.holder.key()?)))
     }
 
     /// Gives up the identity that `key` holds, if it holds one. Returns what is offline now.
@@ -396,7 +403,7 @@ mod tests {
 
         assert_eq!(hub.leave(new, NEW).identity, Some(Name::new(b"dev")));
         assert_eq!(hub.vouched_holder(&beats, BEATS), None);
-        assert_eq!((hub.state(b"dev"), hub.who(b"*").count()), (None, 0));
+        assert_eq!((hub.state(b"dev"), hub.held().count()), (None, 0));
         let back = hub.identify(&mut old, OLD, b"dev").unwrap();
         assert_eq!(back, Identified { fresh: true, channel: Some(BEATS), ..Identified::default() });
         assert_eq!(hub.vouched_holder(&beats, BEATS), Some(OLD));
@@ -467,9 +474,20 @@ mod tests {
             assert!(hub.identify(member, key, id.as_bytes()).unwrap().fresh);
         }
         assert!(hub.set_presence(&all[2], OTHER, Presence::Suspect));
-        let listed: Vec<_> = hub.who(b"b*").collect();
-        let (b1, b2): (&[u8], &[u8]) = (b"b1", b"b2");
-        assert_eq!(listed, [(b1, OLD, Presence::Online), (b2, OTHER, Presence::Suspect)]);
+        let (mut listed, mut at) = (Vec::new(), 0);
+        // A walk that is broken comes by the same name again.
+        for stop in [true, false] {
+            let _ = hub.who(b"b*", &mut at, |visit| match visit {
+                Visit::Found(_) if stop => ControlFlow::Break(()),
+                Visit::Found(name) => {
+                    listed.push(name);
+                    ControlFlow::Continue(())
+                }
+                Visit::Looked(_) => ControlFlow::Continue(()),
+            });
+        }
+        assert_eq!(listed, [&b"b1"[..], b"b2"]);
+        assert_eq!(hub.held().count(), 3);
     }
 
     #[test]

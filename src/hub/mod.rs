@@ -23,7 +23,7 @@ mod topics;
 pub use agreement::{Agreement, agreement, may_beat};
 pub use identities::{Identified, PRESENCE_PREFIX, Presence, Vouched, is_reserved, presence_channel};
 pub use name::Name;
-pub use topics::{Change, Kind, Recipient};
+pub use topics::{Change, Kind, Recipient, Route, Visit};
 
 use crate::table::Key;
 use directory::{Directory, Slot};
@@ -124,6 +124,8 @@ pub struct Hub {
     patterns: Directory<Subscribers>,
     /// Over all channels and patterns.
     subscriptions: usize,
+    /// The number of the last subscription that was made.
+    last_subscription: u64,
     /// Topics that came and went; none where nobody asks.
     changes: Option<Vec<Change>>,
 }
@@ -136,8 +138,8 @@ impl Hub {
 
     /// Takes connection `key` out of everything. The last call for any connection.
     pub fn leave(&mut self, mut member: Membership, key: Key) -> Left {
-        self.unsubscribe_all(&mut member, key, |_, _| {});
-        self.punsubscribe_all(&mut member, key, |_, _| {});
+        self.unsubscribe_all(&mut member, |_, _| {});
+        self.punsubscribe_all(&mut member, |_, _| {});
         // The identity first: a connection that vouched for itself orphans nobody.
         let identity = self.renounce(&mut member, key);
         let orphaned_holder = self.stop_vouching(&mut member, key);
@@ -159,7 +161,11 @@ impl Hub {
         self.limits = limits;
     }
 
-    fn check_name(&self, name: &[u8]) -> Result<(), Refused> {
+    /// Whether a peer may use `name` for anything.
+    ///
+    /// # Errors
+    /// [`Refused::NameTooLong`].
+    pub const fn check_name(&self, name: &[u8]) -> Result<(), Refused> {
         if name.len() > self.limits.name_bytes_max { Err(Refused::NameTooLong) } else { Ok(()) }
     }
 }

@@ -4,13 +4,18 @@
 //! [`Membership`], as the slot of the topic. A topic goes with its last subscriber, so the slots that a
 //! membership notes are always good.
 //!
+//! Each subscription has a number, later ones higher ones. So a message that takes several turns to reach everybody
+//! ([`Route`]) needs to remember only how far it has got: who comes meanwhile has a number that is too high, and who
+//! leaves meanwhile is not found any more.
+//!
 //! Publishing costs one look-up plus one match per distinct pattern, as in Redis.
 
 use super::directory::{Directory, Entry, Slot};
 use super::glob;
 use super::{Hub, Membership, Name, Refused};
 use crate::table::Key;
-use indexmap::IndexSet;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// One delivery of a published message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,76 +26,104 @@ pub struct Recipient<'a> {
     pub pattern: Option<&'a [u8]>,
 }
 
-/// The connections that listen to one topic, in the order in which they came until one leaves.
+/// What a walk over topics comes by, one at a time. The caller may break the walk at any of them; it comes by that one
+/// again when it goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Visit<T> {
+    /// Something was looked at; so many steps of about a nanosecond it took.
+    Looked(usize),
+    /// This is wanted.
+    Found(T),
+}
+
+/// How far a message has got on its way to those who listen. See [`Hub::publish`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// The first subscription that is too late for it.
+    until: u64,
+    /// The slot of the next pattern; none: it is still on its way to those who listen to the channel itself.
+    pattern: Option<usize>,
+    /// The last subscription to the topic it is at that it has been to.
+    last: u64,
+}
+
+/// The connections that listen to one topic, by the number of their subscription.
 #[derive(Debug, Default)]
 pub(super) enum Subscribers {
     /// None: for the moment between making a topic and adding to it, and between taking from it and removing it.
     #[default]
     Nobody,
     /// A device's own channel has one subscriber, and there may be one such channel per connection.
-    One(Key),
+    One(u64, Key),
     /// More than one, or there once were.
-    Many(Box<IndexSet<Key>>),
+    Many(BTreeMap<u64, Key>),
 }
 
-const _: () = assert!(size_of::<Entry<Subscribers>>() <= 40);
+const _: () = assert!(size_of::<Entry<Subscribers>>() <= 56);
 
 impl Subscribers {
-    /// Adds `key`. True if it is new.
-    fn add(&mut self, key: Key) -> bool {
+    /// Adds a subscription; its number is new.
+    fn add(&mut self, number: u64, key: Key) {
         match self {
-            Self::Nobody => {
-                *self = Self::One(key);
-                true
+            Self::Nobody => *self = Self::One(number, key),
+            Self::One(first, only) => {
+                *self = Self::Many(BTreeMap::from([(*first, *only), (number, key)]));
             }
-            Self::One(only) if *only == key => false,
-            Self::One(only) => {
-                *self = Self::Many(Box::new(IndexSet::from_iter([*only, key])));
-                true
-            }
-            Self::Many(keys) => keys.insert(key),
+            Self::Many(keys) => drop(keys.insert(number, key)),
         }
     }
 
-    /// Removes `key`. True if it was there.
-    fn remove(&mut self, key: Key) -> bool {
+    /// Removes a subscription. True if it was there.
+    fn remove(&mut self, number: u64) -> bool {
         match self {
             Self::Nobody => false,
-            Self::One(only) if *only != key => false,
-            Self::One(_) => {
+            Self::One(only, _) if *only != number => false,
+            Self::One(..) => {
                 *self = Self::Nobody;
                 true
             }
-            Self::Many(keys) => keys.swap_remove(&key),
+            Self::Many(keys) => keys.remove(&number).is_some(),
         }
     }
 
     fn len(&self) -> usize {
         match self {
             Self::Nobody => 0,
-            Self::One(_) => 1,
+            Self::One(..) => 1,
             Self::Many(keys) => keys.len(),
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = Key> {
+    /// Those with numbers above `last` and below `until`, in order.
+    fn between(&self, last: u64, until: u64) -> impl Iterator<Item = (u64, Key)> {
         let (one, many) = match self {
             Self::Nobody => (None, None),
-            Self::One(key) => (Some(*key), None),
-            Self::Many(keys) => (None, Some(keys.iter().copied())),
+            Self::One(number, key) => ((last < *number && *number < until).then_some((*number, *key)), None),
+            // A range that ends before it begins is a panic.
+            Self::Many(_) if last + 1 >= until => (None, None),
+            Self::Many(keys) => {
+                (None, Some(keys.range(last + 1..until).map(|(&number, &key)| (number, key))))
+            }
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
 }
 
-/// What one connection listens to: slots in order of subscription.
+/// One subscription of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Subscription {
+    topic: Slot,
+    number: u64,
+}
+
+/// What one connection listens to, in order of subscription.
 ///
-/// Leaving one topic searches the list, which is 4 KiB at the default limit; an index would cost every
+/// Leaving one topic searches the list, which is 16 KiB at the default limit; an index would cost every
 /// subscriber more than that costs the few who leave one by one.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    channels: Vec<Slot>,
-    patterns: Vec<Slot>,
+    channels: Vec<Subscription>,
+    patterns: Vec<Subscription>,
 }
 
 /// Channels or patterns: the same bookkeeping on the other half of everything.
@@ -114,11 +147,15 @@ pub struct Change {
 }
 
 impl Subscriptions {
-    fn of(&mut self, kind: Kind) -> &mut Vec<Slot> {
+    fn of(&mut self, kind: Kind) -> &mut Vec<Subscription> {
         match kind {
             Kind::Channel => &mut self.channels,
             Kind::Pattern => &mut self.patterns,
         }
+    }
+
+    fn position(&mut self, kind: Kind, topic: Slot) -> Option<usize> {
+        self.of(kind).iter().position(|subscription| subscription.topic == topic)
     }
 }
 
@@ -146,46 +183,69 @@ impl Hub {
         self.add(Kind::Pattern, member, key, pattern)
     }
 
-    /// Connection `key` listens to `channel` no more.
-    pub fn unsubscribe(&mut self, member: &mut Membership, key: Key, channel: &[u8]) -> usize {
-        self.remove(Kind::Channel, member, key, channel)
+    /// The member listens to `channel` no more.
+    pub fn unsubscribe(&mut self, member: &mut Membership, channel: &[u8]) -> usize {
+        self.remove(Kind::Channel, member, channel)
     }
 
-    /// Connection `key` listens to `pattern` no more.
-    pub fn punsubscribe(&mut self, member: &mut Membership, key: Key, pattern: &[u8]) -> usize {
-        self.remove(Kind::Pattern, member, key, pattern)
+    /// The member listens to `pattern` no more.
+    pub fn punsubscribe(&mut self, member: &mut Membership, pattern: &[u8]) -> usize {
+        self.remove(Kind::Pattern, member, pattern)
     }
 
-    /// Connection `key` listens to no channel any more. `each` gets, in order of subscription, the name of each
+    /// The member listens to no channel any more. `each` gets, in order of subscription, the name of each
     /// channel it listened to and how many channels and patterns were left after it.
-    pub fn unsubscribe_all(&mut self, member: &mut Membership, key: Key, each: impl FnMut(&[u8], usize)) {
-        self.remove_all(Kind::Channel, member, key, each);
+    pub fn unsubscribe_all(&mut self, member: &mut Membership, each: impl FnMut(&[u8], usize)) {
+        self.remove_all(Kind::Channel, member, each);
     }
 
-    /// Likewise for patterns.
-    pub fn punsubscribe_all(&mut self, member: &mut Membership, key: Key, each: impl FnMut(&[u8], usize)) {
-        self.remove_all(Kind::Pattern, member, key, each);
+    /// The member listens to no pattern any more; `each` as for channels.
+    pub fn punsubscribe_all(&mut self, member: &mut Membership, each: impl FnMut(&[u8], usize)) {
+        self.remove_all(Kind::Pattern, member, each);
     }
 
-    /// Names everyone who gets what is published on `channel`: its subscribers, then those of each pattern that
-    /// matches. Who listens in several ways is named several times, as in Redis. Returns how often `each` was called.
-    pub fn publish<'a>(&'a self, channel: &[u8], mut each: impl FnMut(Recipient<'a>)) -> usize {
-        let mut deliveries = 0;
-        if let Some(subscribers) = self.channels.get(channel) {
-            subscribers.iter().for_each(|key| each(Recipient { key, pattern: None }));
-            deliveries += subscribers.len();
+    /// The route of a message that is published now: to those who listen now.
+    pub const fn route(&self) -> Route {
+        Route { until: self.last_subscription + 1, pattern: None, last: 0 }
+    }
+
+    /// Names those who get what is published on `channel`: its subscribers, then those of each pattern that matches. Who
+    /// listens in several ways is named several times, as in Redis. Goes on where `route` says, and returns whether that
+    /// was the end of it.
+    pub fn publish<'a>(
+        &'a self,
+        channel: &[u8],
+        route: &mut Route,
+        mut visit: impl FnMut(Visit<Recipient<'a>>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if route.pattern.is_none() {
+            if let Some(subscribers) = self.channels.get(channel) {
+                name_all(subscribers, None, route, &mut visit)?;
+            }
+            (route.pattern, route.last) = (Some(0), 0);
         }
-        for Entry { name, value } in self.patterns.iter().filter(|entry| glob::matches(&entry.name, channel))
-        {
-            value.iter().for_each(|key| each(Recipient { key, pattern: Some(name) }));
-            deliveries += value.len();
+        for (next, entry) in self.patterns.slots_from(route.pattern.unwrap_or_default()) {
+            if let Some(Entry { name, value }) = entry {
+                let (matched, steps) = glob::compare(name, channel);
+                visit(Visit::Looked(steps))?;
+                if matched {
+                    name_all(value, Some(name), route, &mut visit)?;
+                }
+            }
+            (route.pattern, route.last) = (Some(next), 0);
         }
-        deliveries
+        ControlFlow::Continue(())
     }
 
-    /// The channels that have subscribers and that `pattern` matches, for `PUBSUB CHANNELS`.
-    pub fn channels<'a>(&'a self, pattern: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-        self.channels.iter().map(|entry| &*entry.name).filter(|name| glob::matches(pattern, name))
+    /// The channels that have subscribers and that `pattern` matches, for `PUBSUB CHANNELS`. Goes on at slot `at`, and
+    /// returns whether that was the end of it.
+    pub fn channels<'a>(
+        &'a self,
+        pattern: &[u8],
+        at: &mut usize,
+        visit: impl FnMut(Visit<&'a [u8]>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.channels.matched(pattern, at, |_| true, visit)
     }
 
     /// How many connections listen to `channel` itself, for `PUBSUB NUMSUB`.
@@ -212,68 +272,63 @@ impl Hub {
     fn add(&mut self, kind: Kind, member: &mut Membership, key: Key, name: &[u8]) -> Result<usize, Refused> {
         self.check_name(name)?;
         let count = member.subscriptions();
-        if count >= self.limits.subscriptions_max {
-            // At the limit it may still ask for what it has. A topic that nobody has is not made for asking.
-            let has = |slot| member.subscriptions.as_mut().is_some_and(|all| all.of(kind).contains(&slot));
-            let known = self.topics(kind).find(name).is_some_and(has);
-            return if known { Ok(count) } else { Err(Refused::TooManySubscriptions) };
-        }
-        let topics = self.topics(kind);
-        let slot = topics.find_or_insert(name);
-        let topic = &mut topics.at_mut(slot).expect("the slot was just found").value;
-        let first = topic.len() == 0;
-        if !topic.add(key) {
+        let known = self.topics(kind).find(name);
+        let has = |slot| member.subscriptions.as_mut().is_some_and(|all| all.position(kind, slot).is_some());
+        if known.is_some_and(has) {
             return Ok(count);
         }
-        member.subscriptions.get_or_insert_default().of(kind).push(slot);
+        // A topic that nobody has is not made for asking.
+        if count >= self.limits.subscriptions_max {
+            return Err(Refused::TooManySubscriptions);
+        }
+        self.last_subscription += 1;
+        let number = self.last_subscription;
+        let topics = self.topics(kind);
+        let topic = topics.find_or_insert(name);
+        topics.at_mut(topic).expect("the slot was just found").value.add(number, key);
+        member.subscriptions.get_or_insert_default().of(kind).push(Subscription { topic, number });
         self.subscriptions += 1;
-        if first {
+        if known.is_none() {
             self.note(kind, name, true);
         }
         Ok(count + 1)
     }
 
-    fn remove(&mut self, kind: Kind, member: &mut Membership, key: Key, name: &[u8]) -> usize {
+    fn remove(&mut self, kind: Kind, member: &mut Membership, name: &[u8]) -> usize {
         let found = self.topics(kind).find(name);
-        if let (Some(slot), Some(all)) = (found, member.subscriptions.as_mut()) {
-            let list = all.of(kind);
-            if let Some(at) = list.iter().position(|&other| other == slot) {
-                list.remove(at);
-                if list.is_empty() && member.subscriptions() == 0 {
-                    member.subscriptions = None;
-                }
-                self.forget(kind, slot, key, |_| {});
+        if let (Some(slot), Some(all)) = (found, member.subscriptions.as_mut())
+            && let Some(at) = all.position(kind, slot)
+        {
+            let subscription = all.of(kind).remove(at);
+            if member.subscriptions() == 0 {
+                member.subscriptions = None;
             }
+            self.forget(kind, subscription, |_| {});
         }
         member.subscriptions()
     }
 
-    fn remove_all(
-        &mut self,
-        kind: Kind,
-        member: &mut Membership,
-        key: Key,
-        mut each: impl FnMut(&[u8], usize),
-    ) {
+    fn remove_all(&mut self, kind: Kind, member: &mut Membership, mut each: impl FnMut(&[u8], usize)) {
         let Some(all) = member.subscriptions.as_mut() else { return };
-        let slots = std::mem::take(all.of(kind));
+        let gone = std::mem::take(all.of(kind));
         let others = member.subscriptions();
         if others == 0 {
             member.subscriptions = None;
         }
-        for (gone, &slot) in (1..).zip(&slots) {
-            self.forget(kind, slot, key, |name| each(name, others + slots.len() - gone));
+        for (left, &subscription) in (0..gone.len()).rev().zip(&gone) {
+            self.forget(kind, subscription, |name| each(name, others + left));
         }
     }
 
-    /// Takes `key` out of the topic in `slot`, and the topic away if that was the last. `told` gets its name.
-    fn forget(&mut self, kind: Kind, slot: Slot, key: Key, told: impl FnOnce(&[u8])) {
+    /// Takes a subscription out of its topic, and the topic away if that was the last. `named` gets its name.
+    fn forget(&mut self, kind: Kind, subscription: Subscription, named: impl FnOnce(&[u8])) {
         let topics = self.topics(kind);
-        let Entry { name, value } = topics.at_mut(slot).expect("a topic stays while it has subscribers");
-        let was_there = value.remove(key);
+        let Entry { name, value } =
+            topics.at_mut(subscription.topic).expect("a topic stays while it has subscribers");
+        let was_there = value.remove(subscription.number);
         debug_assert!(was_there, "a membership lists only topics that list its connection");
-        told(name);
-        let gone = (value.len() == 0).then(|| topics.remove(slot).name);
+        named(name);
+        let gone = (value.len() == 0).then(|| topics.remove(subscription.topic).name);
         self.subscriptions -= 1;
         if let Some(name) = gone {
             self.note(kind, &name, false);
@@ -288,134 +343,20 @@ impl Hub {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::{Gauges, Left, Limits, key};
-    use super::*;
-
-    const A: Key = key(0);
-    const B: Key = key(1);
-    const C: Key = key(2);
-
-    fn recipients<'a>(hub: &'a Hub, channel: &str) -> Vec<(Key, Option<&'a [u8]>)> {
-        let mut list = Vec::new();
-        let count = hub.publish(channel.as_bytes(), |to| list.push((to.key, to.pattern)));
-        assert_eq!(count, list.len());
-        list
+/// Names the subscribers of one topic that `route` has not been to.
+fn name_all<'a>(
+    subscribers: &Subscribers,
+    pattern: Option<&'a [u8]>,
+    route: &mut Route,
+    visit: &mut impl FnMut(Visit<Recipient<'a>>) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    for (number, key) in subscribers.between(route.last, route.until) {
+        visit(Visit::Found(Recipient { key, pattern }))?;
+        route.last = number;
     }
-
-    #[test]
-    fn channels_come_before_patterns_and_each_way_of_listening_delivers() {
-        let (mut hub, mut a, mut b) = (Hub::default(), Membership::default(), Membership::default());
-        assert_eq!(hub.psubscribe(&mut b, B, b"new*"), Ok(1));
-        assert_eq!(hub.psubscribe(&mut a, A, b"*"), Ok(1));
-        assert_eq!(hub.psubscribe(&mut a, A, b"old*"), Ok(2));
-        assert_eq!(hub.subscribe(&mut b, B, b"news"), Ok(2));
-        assert_eq!(hub.subscribe(&mut a, A, b"news"), Ok(3));
-        assert_eq!(
-            recipients(&hub, "news"),
-            [(B, None), (A, None), (B, Some(&b"new*"[..])), (A, Some(b"*"))]
-        );
-        assert_eq!(recipients(&hub, "x"), [(A, Some(&b"*"[..]))]);
-    }
-
-    #[test]
-    fn topics_are_noted_as_they_come_and_go_and_only_if_asked_for() {
-        let (mut hub, mut a, mut b) = (Hub::default(), Membership::default(), Membership::default());
-        hub.subscribe(&mut a, A, b"unasked").unwrap();
-        assert_eq!(hub.take_changes(), []);
-        hub.note_changes();
-        hub.subscribe(&mut a, A, b"news").unwrap();
-        hub.subscribe(&mut b, B, b"news").unwrap();
-        hub.psubscribe(&mut b, B, b"news").unwrap();
-        hub.unsubscribe(&mut a, A, b"news");
-        let _ = hub.leave(b, B);
-        let noted: Vec<_> =
-            hub.take_changes().into_iter().map(|change| (change.kind, change.listened)).collect();
-        let (channel, pattern) = (Kind::Channel, Kind::Pattern);
-        assert_eq!(noted, [(channel, true), (pattern, true), (channel, false), (pattern, false)]);
-        assert_eq!(hub.take_changes(), []);
-    }
-
-    #[test]
-    fn subscribing_twice_is_subscribing_once() {
-        let (mut hub, mut a) = (Hub::default(), Membership::default());
-        assert_eq!(hub.subscribe(&mut a, A, b"x"), Ok(1));
-        assert_eq!(hub.subscribe(&mut a, A, b"x"), Ok(1));
-        assert_eq!(hub.psubscribe(&mut a, A, b"x"), Ok(2), "a pattern of the same name is another thing");
-        assert_eq!(hub.psubscribe(&mut a, A, b"x"), Ok(2));
-        assert_eq!(hub.unsubscribe(&mut a, A, b"x"), 1);
-        assert_eq!(hub.unsubscribe(&mut a, A, b"x"), 1);
-        assert_eq!(recipients(&hub, "x"), [(A, Some(&b"x"[..]))]);
-    }
-
-    #[test]
-    fn leaving_everything_tells_the_names_in_order_of_subscription() {
-        let (mut hub, mut a) = (Hub::default(), Membership::default());
-        for name in ["c", "a", "b"] {
-            hub.subscribe(&mut a, A, name.as_bytes()).unwrap();
-        }
-        hub.psubscribe(&mut a, A, b"*").unwrap();
-        let mut told = Vec::new();
-        hub.unsubscribe_all(&mut a, A, |name, left| told.push((name.to_vec(), left)));
-        assert_eq!(told, [(b"c".to_vec(), 3), (b"a".to_vec(), 2), (b"b".to_vec(), 1)]);
-        hub.punsubscribe_all(&mut a, A, |name, left| told.push((name.to_vec(), left)));
-        assert_eq!(told[3..], [(b"*".to_vec(), 0)]);
-        assert!(a.subscriptions.is_none(), "a connection that listens to nothing keeps nothing");
-    }
-
-    #[test]
-    fn a_topic_goes_with_its_last_subscriber() {
-        let (mut hub, mut members) = (Hub::default(), <[Membership; 3]>::default());
-        for (member, key) in members.iter_mut().zip([A, B, C]) {
-            hub.subscribe(member, key, b"x").unwrap();
-            hub.psubscribe(member, key, b"x*").unwrap();
-        }
-        assert_eq!(hub.gauges(), Gauges { identities: 0, channels: 1, patterns: 1, subscriptions: 6 });
-        let [a, mut b, c] = members;
-        assert_eq!(hub.leave(a, A), Left::default());
-        assert_eq!((hub.unsubscribe(&mut b, B, b"x"), hub.subscribers(b"x")), (1, 1));
-        assert_eq!(hub.leave(c, C), Left::default());
-        assert_eq!((hub.channels(b"*").count(), hub.channels.len()), (0, 0));
-        assert_eq!(hub.punsubscribe(&mut b, B, b"x*"), 0);
-        assert_eq!(hub.gauges(), Gauges::default());
-    }
-
-    #[test]
-    fn the_number_of_subscriptions_is_bounded() {
-        let mut hub = Hub::new(Limits { subscriptions_max: 2, ..Limits::default() });
-        let (mut a, mut b) = (Membership::default(), Membership::default());
-        assert_eq!(hub.subscribe(&mut b, B, b"z"), Ok(1));
-        assert_eq!(hub.subscribe(&mut a, A, b"x"), Ok(1));
-        assert_eq!(hub.psubscribe(&mut a, A, b"y"), Ok(2));
-        assert_eq!(hub.subscribe(&mut a, A, b"new"), Err(Refused::TooManySubscriptions));
-        assert_eq!(hub.subscribe(&mut a, A, b"z"), Err(Refused::TooManySubscriptions));
-        assert_eq!(hub.subscribe(&mut a, A, b"x"), Ok(2), "it has that one");
-        assert_eq!(hub.channels.len(), 2, "a refusal makes no topic");
-        assert_eq!(hub.unsubscribe(&mut a, A, b"x"), 1);
-        assert_eq!(hub.subscribe(&mut a, A, b"z"), Ok(2));
-    }
-
-    #[test]
-    fn pubsub_channels_lists_what_matches() {
-        let (mut hub, mut a) = (Hub::default(), Membership::default());
-        for name in ["b.1", "a.1", "b.2"] {
-            hub.subscribe(&mut a, A, name.as_bytes()).unwrap();
-        }
-        assert_eq!(hub.channels(b"b.*").collect::<Vec<_>>(), [b"b.1", b"b.2"]);
-    }
-
-    #[test]
-    fn one_of_many_leaves_without_a_walk() {
-        let mut hub = Hub::default();
-        let mut members: Vec<Membership> = (0..20_000).map(|_| Membership::default()).collect();
-        for (index, member) in (0..).zip(&mut members) {
-            hub.subscribe(member, key(index), b"all").unwrap();
-        }
-        assert_eq!(hub.subscribers(b"all"), 20_000);
-        for (index, member) in (0..).zip(members) {
-            let _ = hub.leave(member, key(index));
-        }
-        assert_eq!(hub.gauges(), Gauges::default());
-    }
+    ControlFlow::Continue(())
 }
+
+#[cfg(test)]
+#[path = "topics_tests.rs"]
+mod tests;

@@ -164,6 +164,18 @@ pub(super) static FAMILIES: &[Family] = &[
         lines.add(&[], gauges.census.owed_bytes);
     }),
     all(
+        "linger_buffered_bytes",
+        "gauge",
+        "Memory in bytes that wait to be sent or understood, all connections together.",
+        |lines, _, gauges| lines.add(&[], gauges.buffered_bytes),
+    ),
+    all(
+        "linger_buffered_bytes_max",
+        "gauge",
+        "Most such memory (memory_max): near it, publishing is refused and those who hold most are ended.",
+        |lines, _, gauges| lines.add(&[], gauges.buffered_bytes_max),
+    ),
+    all(
         "linger_reading_pauses_total",
         "counter",
         "Times that reading was paused for output.",

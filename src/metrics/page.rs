@@ -42,6 +42,10 @@ pub struct Gauges {
     pub census: Census,
     /// Most client connections at once.
     pub connections_max: u32,
+    /// Memory in bytes that wait, all connections together.
+    pub buffered_bytes: usize,
+    /// Most such memory.
+    pub buffered_bytes_max: usize,
     /// Identities known to the hub.
     pub identities: usize,
     /// Channels with a subscriber.

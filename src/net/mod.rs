@@ -60,6 +60,9 @@ pub trait Kernel {
     /// The host's counters; `None` where it does not tell.
     fn host_counters(&mut self) -> Option<HostCounters>;
 
+    /// Memory that this process may have, in bytes; `None` where the host does not tell.
+    fn memory(&self) -> Option<u64>;
+
     /// What this process uses; `None` where the host does not tell.
     fn usage(&mut self) -> Option<Usage>;
 

@@ -7,6 +7,7 @@
 use super::admin::{Http, with_reserve};
 use super::entry::{Connection, Reading, Resp, Session};
 use super::unserved::Newcomer;
+use super::work::{self, cost};
 use super::{Reactor, Slot};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
@@ -78,7 +79,11 @@ impl<K: Kernel> Reactor<K> {
 
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
+        let share = self.work.after(work::ACCEPTED);
         for taken in 0..self.settings.turn.accepts {
+            if self.work.is_past(share) {
+                break;
+            }
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
                 if self.nobody_waits(index) {
@@ -236,6 +241,7 @@ impl<K: Kernel> Reactor<K> {
         self.count_in(index, newcomer);
         let slot = &self.listeners[index];
         self.counters.listeners[index].accepted += 1;
+        self.work.charge(cost::ACCEPT);
         self.report.opened(key, &peer, &slot.settings.name, self.now);
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.

@@ -5,7 +5,6 @@
 //! expires at its old time and is armed anew.
 
 use super::entry::Connection;
-use super::posted::EFFECTS_HIGH;
 use super::{Reactor, accept::Gate};
 use crate::config::settings::Settings;
 use crate::conn::delivery::{Delivery, delivery};
@@ -86,6 +85,8 @@ impl<K: Kernel> Reactor<K> {
         let work = self.audits.due
             || self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready())
             || !self.posted.is_empty()
+            || !self.publications.is_empty()
+            || self.memory_is_short()
             || !self.resume.is_empty()
             || !self.flush.is_empty()
             || self.admin.waiting() > 0
@@ -119,7 +120,7 @@ impl<K: Kernel> Reactor<K> {
         let horizon = self.attention.horizon();
         for _ in 0..EXPIRIES_PER_TURN {
             // Endings make effects for those who watch: when too many wait already, the rest is for later.
-            if self.posted.len() >= EFFECTS_HIGH {
+            if self.is_backlogged() {
                 break;
             }
             let Some(index) = self.wheel.expire(horizon) else { break };
@@ -190,8 +191,13 @@ impl<K: Kernel> Reactor<K> {
     /// since this turn's poll counts, and what a budget has left unread.
     fn is_silent(&mut self, key: Key, due: Due) -> bool {
         self.read_once_more(key);
-        // What still cannot be read, for want of memory, is no silence.
-        let unread = |conn: &Connection<K::Stream>| conn.reading.pending() && !conn.paused;
+        // What still cannot be read, for want of memory, is no silence. Nor is what waits for its turn no use.
+        let unread = |conn: &Connection<K::Stream>| match due {
+            Due::Idle => conn.reading.pending() || (conn.paused && conn.has_work()),
+            Due::Deadline | Due::Ping | Due::Doubt | Due::OobProbe | Due::Slow | Due::TcpInfo => {
+                conn.reading.pending() && !conn.paused
+            }
+        };
         self.is_due(key, due) && !self.table.get(key).is_some_and(unread)
     }
 

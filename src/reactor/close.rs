@@ -2,8 +2,10 @@
 //! on one that is not.
 
 use super::Reactor;
-use super::entry::Resp;
+use super::entry::{Connection, Resp};
 use super::posted::Effect;
+use super::tasks::Task;
+use super::work::cost;
 use crate::conn::Input;
 use crate::conn::delivery::{Delivery, delivery, fin_timeout};
 use crate::conn::policy::{LastRung, Policy};
@@ -59,6 +61,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn close(&mut self, key: Key, mode: CloseMode) {
         let Some(mut conn) = self.table.remove(key) else { return };
         self.wheel.cancel(key.index);
+        self.work.charge(cost::ENDING);
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let policy = &self.listeners[usize::from(conn.listener)].settings.policy;
         let asked =
@@ -84,11 +87,21 @@ impl<K: Kernel> Reactor<K> {
             let membership = std::mem::take(&mut resp.membership);
             self.leave_hub(key, membership, &token, Some(&end));
         }
+        self.adopt_task(&mut conn);
         conn.drop_io(&mut self.pool);
         conn.stream.close(how);
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();
         self.retry_accepts();
+    }
+
+    /// What a connection had published and not everybody has got is published all the same.
+    fn adopt_task(&mut self, conn: &mut Connection<K::Stream>) {
+        if let Some(task) = conn.io.as_mut().and_then(|io| io.task.take())
+            && let Task::Publish(publication) = *task
+        {
+            self.publications.push(publication);
+        }
     }
 
     /// What the others get to know of an ending. `token`: what the connection named when it began to beat for another.

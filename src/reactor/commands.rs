@@ -1,12 +1,15 @@
 //! The command protocol at work: frames into commands, commands into effects and replies.
 //!
 //! Replies are gathered in one buffer of the reactor's and sent in one call. A connection stops being
-//! served when its output waits, or when more effects are posted than the others can take in a turn; what it
+//! served when its output waits, when its share of work is used up, or until what it has posted is done; what it
 //! had already sent is kept and served when that is over.
 
 use super::Reactor;
 use super::entry::{Connection, Resp};
-use super::posted::{EFFECTS_HIGH, Effect};
+use super::lists::List;
+use super::posted::Effect;
+use super::tasks::Task;
+use super::work::cost;
 use crate::config::settings::Protocol;
 use crate::conn::Input;
 use crate::conn::State;
@@ -20,10 +23,6 @@ use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Re
 use crate::table::Key;
 use crate::time::Duration;
 
-/// Work done for one connection before the others have their turn: a command is 1, and one that looks at
-/// everybody as much more as there are. A few milliseconds; bytes alone do not bound it.
-const WORK_PER_SERVING: usize = 4096;
-
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;
 
@@ -31,8 +30,12 @@ const REPLIES_BYTES: usize = 32 * 1024;
 enum Halt {
     /// All that was received is served, but for a frame that is not whole.
     Served,
-    /// Output or posted work has to move first.
+    /// Output has to move first, or the others have their turn.
     Paused,
+    /// What it has posted has to be done first.
+    Posted,
+    /// The others have their turn before its command is done.
+    Unfinished(Box<Task>),
     /// What follows is not to be understood.
     Broken(ProtocolError),
     /// It wants nothing more, or is gone.
@@ -71,6 +74,8 @@ impl<K: Kernel> Reactor<K> {
                 self.pause(key);
                 self.post_resume(key);
             }
+            Halt::Posted => self.await_effects(key),
+            Halt::Unfinished(task) => self.keep_task(key, task),
             Halt::Broken(error) => self.refuse(key, &error, &mut replies),
             Halt::Over => self.forget_input(key),
         }
@@ -86,7 +91,6 @@ impl<K: Kernel> Reactor<K> {
         replies: &mut Vec<u8>,
     ) -> Halt {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let enough = self.work.saturating_add(WORK_PER_SERVING);
         let halt = loop {
             if replies.len() >= REPLIES_BYTES {
                 self.write(key, replies);
@@ -94,9 +98,7 @@ impl<K: Kernel> Reactor<K> {
             }
             match self.table.get(key) {
                 Some(conn) if !listens(conn.life.state()) => break Halt::Over,
-                Some(conn) if conn.paused || self.posted.len() >= EFFECTS_HIGH || self.work >= enough => {
-                    break Halt::Paused;
-                }
+                Some(conn) if conn.paused || self.work.is_over() => break Halt::Paused,
                 Some(_) => {}
                 None => break Halt::Over,
             }
@@ -108,8 +110,22 @@ impl<K: Kernel> Reactor<K> {
                     Look::Foreign(spoke) => break Halt::Broken(ProtocolError::foreign(spoke)),
                 }
             }
+            let before = (*input, *decoder);
             match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
-                Ok(Some(arguments)) => self.execute(key, arguments, typed, replies),
+                Ok(Some(arguments)) if makes_presence(arguments) && self.is_backlogged() => {
+                    (*input, *decoder) = before;
+                    break Halt::Paused;
+                }
+                Ok(Some(arguments)) => {
+                    let posted = self.posted.len();
+                    self.execute(key, arguments, typed, replies);
+                    if let Some(task) = self.unfinished.take() {
+                        break Halt::Unfinished(task);
+                    }
+                    if self.posted.len() > posted {
+                        break Halt::Posted;
+                    }
+                }
                 Ok(None) => break Halt::Served,
                 Err(error) => break Halt::Broken(error),
             }
@@ -120,7 +136,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
         self.counters.commands += 1;
-        self.work += 1;
+        self.work.charge(cost::COMMAND);
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         if conn.life.state() == State::Handshaking {
@@ -130,12 +146,6 @@ impl<K: Kernel> Reactor<K> {
         resp.messages_in += 1;
         resp.typed = typed;
         let subscribed = resp.membership.subscriptions() > 0;
-        if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
-            self.relay_heartbeat(key, holder);
-        } else if let Some(fellows) = &mut self.fellows {
-            fellows.on_beat(key, now);
-        }
-        let Some(resp) = self.table.get_mut(key).and_then(Connection::resp_mut) else { return };
         let command = Command::parse(arguments).and_then(|command| {
             if subscribed && resp.version == Version::Resp2 {
                 command.allowed_while_subscribed()?;
@@ -163,13 +173,6 @@ impl<K: Kernel> Reactor<K> {
 
     /// Commands that concern the server: its connections, its hub, its state.
     fn perform(&mut self, key: Key, command: Command<'_>, replies: &mut Vec<u8>) {
-        if matches!(command, Command::Client(_) | Command::Who(_) | Command::PubsubChannels(_)) {
-            self.work += self.table.len();
-        }
-        // Every pattern is held against the channel.
-        if matches!(command, Command::Publish { .. }) {
-            self.work += self.hub.gauges().patterns;
-        }
         // What the peer says still counts, but who was replaced must not take the identity back.
         if matches!(command, Command::Ident { .. } | Command::BeatFor { .. }) && self.is_ending(key) {
             return self.reply(key, replies, |reply| {
@@ -191,7 +194,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Command::BeatFor { identity, token } => self.beat_for(key, identity, token, replies),
             Command::Send { identity, payload } => self.send_direct(key, identity, payload, replies),
-            Command::Who(pattern) => self.who(key, pattern.unwrap_or(b"*"), replies),
+            Command::Who(pattern) => self.list_names(key, pattern, List::of_identities, replies),
             Command::State(identity) => match self.hub.state(identity.as_str().as_bytes()) {
                 Some(state) => self.reply(key, replies, |reply| reply.simple(state.name())),
                 None => self.reply_absent(key, replies, |reply| reply.simple("offline")),
@@ -209,7 +212,7 @@ impl<K: Kernel> Reactor<K> {
                 self.unsubscribe(key, names, Confirmation::Punsubscribe, Hub::punsubscribe, replies);
             }
             Command::Publish { channel, payload } => self.publish_from(key, channel, payload, replies),
-            Command::PubsubChannels(pattern) => self.channels(key, pattern.unwrap_or(b"*"), replies),
+            Command::PubsubChannels(pattern) => self.list_names(key, pattern, List::of_channels, replies),
             Command::PubsubNumsub(channels) => self.numsub(key, channels, replies),
             Command::PubsubNumpat => {
                 self.reply(key, replies, |reply| reply.count(self.hub.gauges().patterns));
@@ -364,28 +367,62 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn send_direct(&mut self, key: Key, identity: Identity<'_>, payload: &[u8], replies: &mut Vec<u8>) {
-        // One that is ending is sent nothing more: to count it would claim a delivery.
-        let holder = self.hub.holder(identity.as_str().as_bytes());
-        if holder.is_none() {
+        if self.refuses_for_memory(key, replies) {
+            return;
+        }
+        let Some(holder) = self.hub.holder(identity.as_str().as_bytes()) else {
             return self.reply_absent(key, replies, |reply| reply.count(0));
+        };
+        // Who sends to itself has the reply first, as it has asked first.
+        if holder == key && !self.is_ending(key) {
+            self.reply(key, replies, |reply| reply.count(1));
+            self.write(key, replies);
+            replies.clear();
+            self.send_to(key, |version| direct(version, identity, payload));
+            return;
         }
-        let holder = holder.filter(|&to| !self.is_ending(to));
-        let version =
-            holder.and_then(|to| self.table.get(to)).and_then(|conn| conn.resp()).map(|resp| resp.version);
-        if let (Some(to), Some(version)) = (holder, version) {
-            let mut frame = Vec::new();
-            Reply::new(&mut frame, version).direct(identity.as_str(), payload);
-            self.posted.push_back(Effect::Deliver { to, frame: frame.into() });
-        }
-        self.reply(key, replies, |reply| reply.count(usize::from(version.is_some())));
+        // One that is ending is sent nothing more: to count it would claim a delivery.
+        let sent = self.send_to(holder, |version| direct(version, identity, payload));
+        self.reply(key, replies, |reply| reply.count(usize::from(sent)));
     }
 
-    fn who(&self, key: Key, pattern: &[u8], replies: &mut Vec<u8>) {
-        let hub: &Hub = &self.hub;
-        self.reply(key, replies, |reply| {
-            reply.array(hub.who(pattern).count());
-            hub.who(pattern).for_each(|(id, _, _)| reply.bulk(id));
-        });
+    /// Lists the identities or channels that a pattern matches; all, without one.
+    fn list_names(
+        &mut self,
+        key: Key,
+        pattern: Option<&[u8]>,
+        list: impl FnOnce(&[u8]) -> List,
+        replies: &mut Vec<u8>,
+    ) {
+        let pattern = pattern.unwrap_or(b"*");
+        match self.hub.check_name(pattern) {
+            Ok(()) => self.begin_list(key, list(pattern), replies),
+            Err(refused) => self.reply_refused(key, refused, replies),
+        }
+    }
+
+    /// Begins a walk over everybody.
+    pub(super) fn begin_list(&mut self, key: Key, list: List, replies: &mut Vec<u8>) {
+        if !self.refuses_for_memory(key, replies) {
+            self.begin_task(key, Task::List(list), replies);
+        }
+    }
+
+    /// Whether nothing more is to be added to what waits, because there is no memory for it; says so.
+    pub(super) fn refuses_for_memory(&self, key: Key, replies: &mut Vec<u8>) -> bool {
+        let refuses = self.memory_is_short();
+        if refuses {
+            self.reply(key, replies, |reply| reply.error(Self::SHORT_OF_MEMORY));
+        }
+        refuses
+    }
+
+    /// Serves a connection no further until what it has posted is done.
+    fn await_effects(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.io_mut(&mut self.pool).awaits_effects = true;
+        self.pause(key);
+        self.posted.push_back(Effect::Resume { key });
     }
 
     /// The peer broke the protocol: it is told, and parted from.
@@ -398,6 +435,18 @@ impl<K: Kernel> Reactor<K> {
         self.forget_input(key);
         self.part(key, error.reason, Detector::Protocol, true);
     }
+}
+
+/// A direct message, encoded for one connection.
+fn direct(version: Version, identity: Identity<'_>, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    Reply::new(&mut frame, version).direct(identity.as_str(), payload);
+    frame
+}
+
+/// Whether a command makes presence events, for which there must be room.
+fn makes_presence(arguments: Arguments<'_>) -> bool {
+    arguments.get(0).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDENT"))
 }
 
 /// `+OK`, which is the same in every version.

@@ -6,12 +6,16 @@
 
 use super::Reactor;
 use super::entry::Reading;
+use super::work::{self, cost};
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
 use crate::table::Key;
+
+/// Bytes that one receive takes in a turn that is long already.
+const READ_BYTES_LEAST: usize = 4096;
 
 impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
@@ -30,7 +34,13 @@ impl<K: Kernel> Reactor<K> {
             broken = false;
             (readiness.error, readiness.write_closed) = (false, false);
         }
+        // All had been read: this has come since. It waits for our pause to end, but it has come.
+        let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
+        if spoke {
+            self.hear_paused(key);
+        }
+        let Some(conn) = self.table.get_mut(key) else { return };
         match conn.reading {
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
@@ -54,21 +64,23 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn read(&mut self, key: Key) {
         let mut buffer = std::mem::take(&mut self.read_buffer);
         let mut budget = self.settings.turn.read_bytes;
+        // In a long turn a little is read of everybody: those who have sent little have all of it read.
+        let window = if self.work.is_long() { READ_BYTES_LEAST } else { buffer.len() };
         while let Some(conn) = self.table.get_mut(key)
             && conn.reading.pending()
             && conn.may_be_heard()
         {
-            if budget == 0 {
+            if budget == 0 || self.work.is_over() {
                 self.post_resume(key);
                 break;
             }
-            match conn.stream.recv(&mut buffer) {
+            match conn.stream.recv(&mut buffer[..window]) {
                 Received::Bytes(count) => {
                     let settings = Self::listener_of(&self.listeners, conn);
                     budget = budget.saturating_sub(count);
                     // A stream socket that filled less than was offered has nothing more (epoll(7)), unless
                     // the peer's FIN is behind the data or its flags are not to be believed.
-                    let drained = count < buffer.len()
+                    let drained = count < window
                         && conn.reading == Reading::Ready
                         && settings.policy.liveness.readiness;
                     if drained {
@@ -77,6 +89,7 @@ impl<K: Kernel> Reactor<K> {
                     conn.life.bytes_in += count as u64;
                     self.counters.listeners[usize::from(conn.listener)].bytes_in += count as u64;
                     let protocol = settings.protocol;
+                    self.work.charge(cost::RECEIVE + cost::moved(count));
                     if conn.life.hear(self.now) {
                         self.apply(key, Input::Heard);
                     }
@@ -108,20 +121,27 @@ impl<K: Kernel> Reactor<K> {
 
     /// Reads without an edge, or before its turn: no harm if there is nothing.
     pub(super) fn read_once_more(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+        let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
         match conn.reading {
             Reading::Drained => conn.reading = Reading::Ready,
             Reading::Ready | Reading::Closing => {}
             Reading::Failing | Reading::Ended | Reading::Probing => return,
         }
+        self.work.begin_serving();
         self.read(key);
     }
 
     /// Hands received bytes to the protocol.
     fn serve(&mut self, key: Key, protocol: Protocol, bytes: &[u8]) {
         match protocol {
-            Protocol::Echo => self.write(key, bytes),
-            Protocol::Resp => self.serve_resp(key, bytes),
+            Protocol::Echo => {
+                self.work.charge(cost::SEND + cost::moved(bytes.len()));
+                self.write(key, bytes);
+            }
+            Protocol::Resp => {
+                self.hear_holder(key);
+                self.serve_resp(key, bytes);
+            }
             Protocol::Http => self.serve_http(key, bytes),
         }
     }
@@ -171,6 +191,7 @@ impl<K: Kernel> Reactor<K> {
         io.broken = io.broken.or(told);
         io.lost += io.output.len() as u64;
         io.output.consume(io.output.len());
+        self.pool.settle(io);
         self.post_resume(key);
     }
 
@@ -240,8 +261,8 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn write(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.table.get_mut(key) else { return };
         // Output over its bound was not kept: the peer would take what follows for what is missing.
-        let gapped = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
-        if gapped {
+        let ended = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
+        if ended || conn.is_gapped() {
             self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
             return;
         }
@@ -291,7 +312,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
-        if owed > max {
+        if owed > max + io.listed {
             self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
             return self.give_up(key, Reason::SlowBytes, Detector::Policy);
         }
@@ -299,6 +320,7 @@ impl<K: Kernel> Reactor<K> {
         if !waited {
             io.output_moved = now;
         }
+        self.pool.settle(io);
         if owed >= high && !conn.paused {
             self.pause(key);
         }
@@ -320,6 +342,9 @@ impl<K: Kernel> Reactor<K> {
     /// Sends what is owed, as far as the kernel takes it, and lets follow what waited for that.
     pub(super) fn flush(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
+        if let Some(io) = &mut conn.io {
+            self.pool.begin_flush(io);
+        }
         if conn.withholds() {
             return;
         }
@@ -329,6 +354,7 @@ impl<K: Kernel> Reactor<K> {
         {
             match conn.stream.send(io.output.as_slice()) {
                 Sent::Bytes(count) => {
+                    self.work.charge(cost::SEND + cost::moved(count));
                     conn.life.bytes_out += count as u64;
                     self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                     io.output.consume(count);
@@ -342,15 +368,18 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
         }
+        conn.note_listed();
         let owed = conn.owed();
         let ending = conn.life.state().cause().is_some();
         let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
         let remembered = !moved || !watches_use || conn.mark_used(self.now);
         match &mut conn.io {
             // Its `output_moved` is all that tells of this use.
-            Some(io) if owed == 0 && !remembered => io.output.reset(0),
-            Some(_) if owed == 0 => conn.release_io(&mut self.pool),
-            Some(_) | None => {}
+            Some(io) if owed == 0 && !remembered => {
+                io.output.reset(0);
+                self.pool.settle(io);
+            }
+            Some(_) | None => conn.release_io(&mut self.pool),
         }
         if moved && owed == 0 && watches_use {
             self.schedule(key);
@@ -361,7 +390,7 @@ impl<K: Kernel> Reactor<K> {
         if owed == 0 && ending {
             self.flushed(key);
         }
-        self.unpause(key, owed);
+        self.mind_watermarks(key, owed);
         if owed > 0 {
             self.await_room(key);
         }
@@ -384,15 +413,19 @@ impl<K: Kernel> Reactor<K> {
         self.schedule(key);
     }
 
-    /// Output has fallen to the low watermark: what had to wait for that goes on next turn.
-    fn unpause(&mut self, key: Key, owed: usize) {
+    /// Output has fallen to the low watermark: what had to wait for that goes on next turn. Or what others delivered has
+    /// risen to the high one.
+    fn mind_watermarks(&mut self, key: Key, owed: usize) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        if conn.paused && owed <= Self::listener_of(&self.listeners, conn).policy.bounds.output_low {
+        let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
+        if conn.paused && owed <= bounds.output_low {
             self.post_resume(key);
+        } else if !conn.paused && owed >= bounds.output_high {
+            self.pause(key);
         }
     }
 
-    /// Stops reading a connection until [`resume_all`](Self::resume_all) finds its output low.
+    /// Stops reading a connection until [`resume_some`](Self::resume_some) finds its output low.
     pub(super) fn pause(&mut self, key: Key) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
@@ -403,18 +436,39 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.
-    pub(super) fn resume_all(&mut self) {
+    /// Who is not reached in this turn is the first in the next.
+    pub(super) fn resume_some(&mut self) {
+        let share = self.work.after(work::RESUMED);
         for _ in 0..self.resume.len() {
-            let Some(key) = self.resume.pop_front() else { return };
-            let Some(conn) = self.table.get_mut(key) else { continue };
-            conn.resume_posted = false;
-            conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
-            if !conn.paused && conn.has_work() {
-                let protocol = Self::listener_of(&self.listeners, conn).protocol;
-                self.serve(key, protocol, &[]);
+            if self.work.is_past(share) {
+                return;
             }
-            self.read(key);
+            let Some(key) = self.resume.pop_front() else { return };
+            self.work.begin_serving();
+            self.resume(key);
         }
+    }
+
+    fn resume(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.resume_posted = false;
+        // Their end will post it.
+        if conn.awaits_effects() {
+            return;
+        }
+        conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
+        if !conn.paused {
+            self.resume_task(key);
+        }
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if !conn.paused && conn.has_work() {
+            match Self::listener_of(&self.listeners, conn).protocol {
+                Protocol::Echo => {}
+                Protocol::Resp => self.serve_resp(key, &[]),
+                Protocol::Http => self.serve_http(key, &[]),
+            }
+        }
+        self.read(key);
     }
 
     pub(super) fn post_resume(&mut self, key: Key) {

@@ -3,6 +3,7 @@
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
 use super::admin::Http;
+use super::tasks::Task;
 use crate::buf::ByteQueue;
 use crate::conn::liveness::Clocks;
 use crate::conn::policy::{Heartbeat, HeartbeatStyle};
@@ -103,6 +104,18 @@ pub(super) struct Io {
     pub(super) lost: u64,
     /// What it spoke instead of the protocol of its listener.
     pub(super) spoke: Option<Foreign>,
+    /// What is left of a command that takes longer than a turn.
+    pub(super) task: Option<Box<Task>>,
+    /// What it has posted is not done yet: its commands wait for that.
+    pub(super) awaits_effects: bool,
+    /// A message had no room in `output`: what follows would be taken for it.
+    pub(super) gapped: bool,
+    /// Bytes at the end of `output` that were delivered and not yet offered to the socket.
+    pub(super) unflushed: usize,
+    /// Bytes of `output` that belong to a list, and so do not count against the bound.
+    pub(super) listed: usize,
+    /// Memory that the pool has noted for this one.
+    pub(super) accounted: usize,
 }
 
 impl Io {
@@ -115,6 +128,17 @@ impl Io {
             && self.broken_by.is_none()
             && self.lost == 0
             && self.spoke.is_none()
+            && self.task.is_none()
+            && !self.awaits_effects
+            && !self.gapped
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>()
+            + self.input.capacity()
+            + self.output.capacity()
+            + self.task.as_ref().map_or(0, |task| task.memory())
     }
 
     /// Makes it as good as new, keeping a little memory for its next user.
@@ -201,6 +225,23 @@ impl<S> Connection<S> {
     /// Output that waits for the peer, in bytes.
     pub(super) fn owed(&self) -> usize {
         self.io.as_ref().map_or(0, |io| io.output.len())
+    }
+
+    /// Whether a message had no room in its output. It is being ended for that.
+    pub(super) fn is_gapped(&self) -> bool {
+        self.io.as_ref().is_some_and(|io| io.gapped)
+    }
+
+    /// Whether its commands wait for what it has posted.
+    pub(super) fn awaits_effects(&self) -> bool {
+        self.io.as_ref().is_some_and(|io| io.awaits_effects)
+    }
+
+    /// No more of a list than of output waits.
+    pub(super) fn note_listed(&mut self) {
+        if let Some(io) = &mut self.io {
+            io.listed = io.listed.min(io.output.len());
+        }
     }
 
     /// Output is withheld from a suspect peer: it would only pile up in the kernel, out of our reach.

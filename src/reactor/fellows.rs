@@ -6,8 +6,9 @@
 //! finds nothing. Who wins is for `supervisor/identities.rs` to say; and nobody here is told that an identity has come
 //! or gone before the supervisor has said so, which alone knows in which order that was.
 
-use super::Reactor;
-use super::posted::{EFFECTS_HIGH, Effect};
+use super::posted::Effect;
+use super::publish::Message;
+use super::{Reactor, memory};
 use crate::end::By;
 use crate::fellows::{Broken, CLAIMS_HIGH, Channel, More, Seat, ToSupervisor, ToWorker, Topic};
 use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
@@ -21,7 +22,7 @@ use indexmap::{IndexMap, IndexSet};
 /// anybody would send through another connection.
 const BEATS_APART: Duration = Duration::from_millis(50);
 
-/// Work on what the supervisor says in a turn: a message is 1, and one that is matched as much more as there are patterns.
+/// Messages of the supervisor that are taken in a turn. What they publish is matched later.
 const HEARD_PER_TURN: usize = 4096;
 
 /// Holders of which the supervisor is told in a turn, after it had not kept up.
@@ -224,6 +225,12 @@ impl<K: Kernel> Reactor<K> {
         fellows.channel.send(&ToSupervisor::Ready);
         self.fellows = Some(Box::new(fellows));
         self.hub.note_changes();
+        self.memory_max = memory::bound(&self.settings.server, self.kernel.memory(), of);
+    }
+
+    /// How many workers there are, with this one.
+    pub(super) fn workers(&self) -> u32 {
+        self.fellows.as_ref().map_or(1, |fellows| fellows.of)
     }
 
     /// Tells which topics have listeners here, before a client has the answer that it listens: who then publishes
@@ -254,12 +261,10 @@ impl<K: Kernel> Reactor<K> {
     #[inline(never)]
     pub(super) fn hear_fellows(&mut self) -> Result<(), Fatal> {
         let mut received = false;
-        let mut work = 0;
-        while self.posted.len() < EFFECTS_HIGH && work < HEARD_PER_TURN {
+        let mut heard = 0;
+        while !self.is_backlogged() && heard < HEARD_PER_TURN {
             if let Some(message) = self.next_told()? {
-                // What is published elsewhere is matched here, and finding nobody leaves no effect behind.
-                let patterns = self.hub.gauges().patterns;
-                work += if matches!(message, ToWorker::Publish { .. }) { 1 + patterns } else { 1 };
+                heard += 1;
                 self.on_told(message);
             } else if received {
                 return Ok(());
@@ -357,7 +362,7 @@ impl<K: Kernel> Reactor<K> {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
             ToWorker::Publish { channel, payload } => {
-                self.publish(&channel, &payload);
+                self.publish_later(Message { channel: &channel, payload: &payload });
             }
             ToWorker::Ask(question) => self.admin.ask(question),
             ToWorker::AskAlive => self.say_alive(),

@@ -4,6 +4,7 @@
 //! what tools read is in `tests/info.rs`.
 
 use super::Reactor;
+use super::work::cost;
 use crate::net::{Address, Kernel, Usage};
 use crate::proto::resp::Arguments;
 use crate::table::Key;
@@ -14,8 +15,8 @@ use std::fmt::{Display, Write};
 /// it to choose what to send. Who wants to know the server reads `server_name`, where Valkey tells it as well.
 const REDIS_VERSION: &str = "7.2.0";
 
-/// What one `INFO` costs, in commands: two system calls that read `/proc`, and a page of text.
-const WORK: usize = 64;
+/// What one `INFO` costs: two system calls that read `/proc`, and a page of text.
+const COST: usize = 64 * cost::COMMAND;
 
 /// Sections that were asked for, and their text.
 struct Sections<'a> {
@@ -49,7 +50,7 @@ impl<'a> Sections<'a> {
 impl<K: Kernel> Reactor<K> {
     /// `INFO`: sections of `field:value`.
     pub(super) fn info(&mut self, key: Key, asked: Arguments<'_>, replies: &mut Vec<u8>) {
-        self.work += WORK;
+        self.work.charge(COST);
         let usage = self.kernel.usage().unwrap_or_default();
         let mut sections = Sections::new(asked);
         self.info_server(key, &mut sections);

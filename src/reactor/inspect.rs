@@ -46,7 +46,9 @@ impl<K: Kernel> Inspection<'_, K> {
 
     /// Effects, continuations and flushes that wait for the next turn.
     pub fn posted(&self) -> usize {
-        self.0.posted.len() + self.0.resume.len() + self.0.flush.len() + self.0.admin.waiting()
+        let reactor = self.0;
+        let posted = reactor.posted.len() + reactor.publications.len() + reactor.admin.waiting();
+        posted + reactor.resume.len() + reactor.flush.len()
     }
 
     /// Connections.
@@ -88,7 +90,7 @@ impl<K: Kernel> Inspection<'_, K> {
                 mistakes.push(format!("slot {index} is free and has a timer"));
             }
         }
-        for (id, key, _) in reactor.hub.who(b"*") {
+        for (id, key) in reactor.hub.held() {
             if reactor.table.get(key).is_none() {
                 mistakes.push(format!("identity {} is held by {key}, which is gone", id.escape_ascii()));
             }
@@ -114,6 +116,18 @@ impl<K: Kernel> Inspection<'_, K> {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }
         }
+        let ios = || reactor.table.iter().filter_map(|(_, conn)| conn.io.as_ref());
+        let held: usize = ios().map(|io| io.memory()).sum();
+        if held != reactor.pool.held() {
+            mistakes.push(format!("connections hold {held} bytes, {} are noted", reactor.pool.held()));
+        }
+        let unflushed: usize = ios().map(|io| io.unflushed).sum();
+        if unflushed != reactor.pool.unflushed() {
+            mistakes.push(format!(
+                "{unflushed} bytes wait for the flush, {} are noted",
+                reactor.pool.unflushed()
+            ));
+        }
         let of_listeners: u32 = reactor.listeners.iter().map(|slot| slot.connections).sum();
         let refused = reactor.table.iter().filter(|(_, conn)| conn.is_refused()).count();
         if refused != reactor.refused as usize {
@@ -133,11 +147,12 @@ impl<K: Kernel> Inspection<'_, K> {
     pub fn posted_in_vain(&self) -> usize {
         let gone = |key: &Key| self.0.table.get(*key).is_none();
         let effects = self.0.posted.iter().filter(|effect| match effect {
-            Effect::Deliver { to: key, .. }
-            | Effect::Leave { key, .. }
+            Effect::Leave { key, .. }
             | Effect::Replaced { key, .. }
+            | Effect::Overflow { key }
             | Effect::Doubt { key }
-            | Effect::Vouch { key } => gone(key),
+            | Effect::Vouch { key }
+            | Effect::Resume { key } => gone(key),
             Effect::Presence { .. } => false,
         });
         effects.count() + self.0.resume.iter().filter(|key| gone(key)).count()

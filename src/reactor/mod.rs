@@ -23,12 +23,17 @@ mod info;
 mod initiators;
 mod input;
 mod inspect;
+mod lists;
+mod memory;
 mod operate;
 mod posted;
+mod publish;
 mod pubsub;
 mod queues;
 mod suspect;
+mod tasks;
 mod unserved;
+mod work;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
@@ -48,12 +53,16 @@ use clock::House;
 use entry::Connection;
 use fellows::Fellows;
 use initiators::Initiators;
-use input::Pool;
 pub use inspect::{Ended, Glance, Inspection};
+use memory::{Pool, Reclaim};
 pub use operate::{Drained, Reload, Requested};
 use posted::Effect;
+use publish::{Frames, Publications};
 use std::collections::VecDeque;
+use std::rc::Rc;
+use tasks::Task;
 pub use unserved::refused_max;
+use work::Work;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -94,13 +103,22 @@ pub struct Reactor<K: Kernel> {
     flush: VecDeque<Key>,
     /// Those who have asked at the admin interface.
     admin: Admin,
+    /// Messages that no connection waits for in particular.
+    publications: Publications,
+    /// What is left of the command that was just carried out.
+    unfinished: Option<Box<Task>>,
+    /// One is held for each list that is being made, and this one.
+    list_permits: Rc<()>,
     read_buffer: Box<[u8]>,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: Scratch,
-    /// Commands executed, weighted: see [`commands`].
-    work: usize,
+    frames: Frames,
+    work: Work,
     pool: Pool,
+    /// Most memory in waiting bytes, all connections together.
+    memory_max: usize,
+    reclaim: Option<Reclaim>,
     house: House,
     audits: Audits,
     settings: Settings,
@@ -220,11 +238,17 @@ impl<K: Kernel> Reactor<K> {
             resume: VecDeque::new(),
             flush: VecDeque::new(),
             admin: Admin::default(),
+            publications: Publications::default(),
+            unfinished: None,
+            list_permits: Rc::new(()),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
             replies: Vec::new(),
             scratch: Scratch::default(),
-            work: 0,
+            frames: Frames::default(),
+            work: Work::default(),
             pool: Pool::default(),
+            memory_max: memory::bound(&settings.server, kernel.memory(), 1),
+            reclaim: None,
             house: House::first(now, &settings),
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
@@ -262,6 +286,7 @@ impl<K: Kernel> Reactor<K> {
         let brought = self.kernel.poll(timeout, &mut ready)?;
         let before = std::mem::replace(&mut self.now, self.kernel.now());
         self.attention.on_poll(before, self.now, timeout, brought, self.sources());
+        self.work.begin_turn();
 
         let small = ready.len() == 1;
         let commands = self.counters.commands;
@@ -270,7 +295,7 @@ impl<K: Kernel> Reactor<K> {
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
         self.accept_all();
         // Before what is ready now: whose budget runs out below waits for the next turn.
-        self.resume_all();
+        self.resume_some();
         for event in ready.drain(..) {
             self.dispatch(event);
         }
@@ -284,11 +309,13 @@ impl<K: Kernel> Reactor<K> {
             self.hear_fellows()?;
             self.run_posted();
         }
+        self.publish_some();
         // After I/O: a heartbeat received this turn must cancel its own timeout. What a poll has not brought yet
         // is for the next turn, and so is what it may cancel.
         self.expire();
-        // What effects and deadlines wrote, once per connection.
-        self.flush_all();
+        // What was delivered, once per connection.
+        self.flush_some();
+        self.reclaim_memory();
         // Behind what this turn brought: whoever is judged has had its say.
         if self.audits.due {
             self.audit_on();
@@ -329,6 +356,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn dispatch(&mut self, event: Ready) {
         if let Source::Connection(key) = source(event.token) {
+            self.work.begin_serving();
             self.on_ready(key, event.readiness);
         }
     }

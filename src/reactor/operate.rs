@@ -2,7 +2,7 @@
 
 use super::accept::Gate;
 use super::entry::Connection;
-use super::{Flow, Reactor, Slot};
+use super::{Flow, Reactor, Slot, memory};
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::end::{Detector, Reason};
 use crate::metrics::Census;
@@ -221,6 +221,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.report.set_endings_per_second(new.log.endings_per_second);
         self.connections_max = new.server.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
+        self.memory_max = memory::bound(&new.server, self.kernel.memory(), self.workers());
         let interval = (self.settings.audit.interval, new.audit.interval);
         self.settings = new;
         if interval.0 != interval.1 {

@@ -2,13 +2,16 @@
 
 use super::Reactor;
 use super::entry::Resp;
+use super::publish::{Message, Publication};
+use super::tasks::Task;
+use super::work::cost;
 use crate::hub::{Hub, Membership, Refused, is_reserved};
 use crate::net::Kernel;
 use crate::proto::resp::{Arguments, Confirmation, Reply, Version};
 use crate::table::Key;
 
 type Subscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> Result<usize, Refused>;
-type Unsubscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> usize;
+type Unsubscribe = fn(&mut Hub, &mut Membership, &[u8]) -> usize;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn publish_from(&mut self, key: Key, channel: &[u8], payload: &[u8], replies: &mut Vec<u8>) {
@@ -17,24 +20,25 @@ impl<K: Kernel> Reactor<K> {
                 reply.error("ERR channels $presence:* are the server's; clients may only subscribe");
             });
         }
-        if self.refuses_claims(key, replies) {
+        if let Err(refused) = self.hub.check_name(channel) {
+            return self.reply_refused(key, refused, replies);
+        }
+        if self.refuses_claims(key, replies) || self.refuses_for_memory(key, replies) {
             return;
         }
-        let receivers = self.publish(channel, payload);
         if let Some(fellows) = &mut self.fellows {
             fellows.on_published(channel, payload);
         }
-        self.reply(key, replies, |reply| reply.count(receivers));
+        let (message, mut walk) = (Message { channel, payload }, self.walk());
+        if self.spread(message, &mut walk).is_continue() {
+            self.reply(key, replies, |reply| reply.count(walk.receivers));
+        } else {
+            self.unfinished = Some(Box::new(Task::Publish(Publication::new(message, walk))));
+        }
     }
 
-    pub(super) fn channels(&self, key: Key, pattern: &[u8], replies: &mut Vec<u8>) {
-        self.reply(key, replies, |reply| {
-            reply.array(self.hub.channels(pattern).count());
-            self.hub.channels(pattern).for_each(|channel| reply.bulk(channel));
-        });
-    }
-
-    pub(super) fn numsub(&self, key: Key, channels: Arguments<'_>, replies: &mut Vec<u8>) {
+    pub(super) fn numsub(&mut self, key: Key, channels: Arguments<'_>, replies: &mut Vec<u8>) {
+        self.work.charge(cost::NAME * channels.len());
         self.reply(key, replies, |reply| {
             reply.array(channels.len() * 2);
             for channel in channels.iter() {
@@ -70,6 +74,7 @@ impl<K: Kernel> Reactor<K> {
         if self.refuses_claims(key, replies) {
             return;
         }
+        self.work.charge(cost::NAME * names.len());
         self.with_hub(key, replies, |hub, membership, reply| {
             for name in names.iter() {
                 match subscribe(hub, membership, key, name) {
@@ -89,9 +94,11 @@ impl<K: Kernel> Reactor<K> {
         unsubscribe: Unsubscribe,
         replies: &mut Vec<u8>,
     ) {
+        let subscriptions = self.resp_of(key).map_or(0, |resp| resp.membership.subscriptions());
+        self.work.charge(cost::NAME * if names.is_empty() { subscriptions } else { names.len() });
         self.with_hub(key, replies, |hub, membership, reply| {
             for name in names.iter() {
-                let count = unsubscribe(hub, membership, key, name);
+                let count = unsubscribe(hub, membership, name);
                 reply.confirm(confirmation, Some(name), count);
             }
             if !names.is_empty() {
@@ -104,10 +111,10 @@ impl<K: Kernel> Reactor<K> {
             };
             match confirmation {
                 Confirmation::Punsubscribe | Confirmation::Psubscribe => {
-                    hub.punsubscribe_all(membership, key, &mut each);
+                    hub.punsubscribe_all(membership, &mut each);
                 }
                 Confirmation::Unsubscribe | Confirmation::Subscribe => {
-                    hub.unsubscribe_all(membership, key, &mut each);
+                    hub.unsubscribe_all(membership, &mut each);
                 }
             }
             if !any {

@@ -75,6 +75,25 @@ impl<K: Kernel> Reactor<K> {
         self.table.get(holder).map_or(Agreement::Foreign, |conn| agreement(conn.consent(), token))
     }
 
+    /// Something of a connection came that is not being read: it is heard of, and so is whoever it beats for.
+    pub(super) fn hear_paused(&mut self, key: Key) {
+        self.hear(key);
+        if self.table.get(key).is_some_and(|conn| conn.resp().is_some()) {
+            self.hear_holder(key);
+        }
+    }
+
+    /// Something of a connection came: whoever it beats for is heard of, too. When its commands are carried out does not
+    /// matter.
+    pub(super) fn hear_holder(&mut self, key: Key) {
+        let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
+        if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
+            self.relay_heartbeat(key, holder);
+        } else if let Some(fellows) = &mut self.fellows {
+            fellows.on_beat(key, self.now);
+        }
+    }
+
     /// It was heard of again: what was withheld goes out.
     pub(super) fn revive(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };

@@ -21,10 +21,11 @@ pub(super) enum Kind {
     AcceptResumed,
     QueueFills,
     AuditAnomaly,
+    MemoryReclaimed,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Opened,
         Self::ProtocolError,
         Self::UnforeseenError,
@@ -34,6 +35,7 @@ impl Kind {
         Self::AcceptResumed,
         Self::QueueFills,
         Self::AuditAnomaly,
+        Self::MemoryReclaimed,
     ];
 
     /// As its lines call it.
@@ -48,6 +50,7 @@ impl Kind {
             Self::AcceptResumed => "accept_resumed",
             Self::QueueFills => "accept_queue_fills",
             Self::AuditAnomaly => "audit_anomaly",
+            Self::MemoryReclaimed => "memory_reclaimed",
         }
     }
 
@@ -59,9 +62,11 @@ impl Kind {
             | Self::UnforeseenError
             | Self::IdentityReplaced
             | Self::Ended => per_second,
-            Self::AcceptStalled | Self::AcceptResumed | Self::QueueFills | Self::AuditAnomaly => {
-                STATES_PER_SECOND
-            }
+            Self::AcceptStalled
+            | Self::AcceptResumed
+            | Self::QueueFills
+            | Self::AuditAnomaly
+            | Self::MemoryReclaimed => STATES_PER_SECOND,
         }
     }
 }

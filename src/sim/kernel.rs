@@ -141,6 +141,10 @@ impl Kernel for SimKernel {
         None
     }
 
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
     fn release_reserve(&mut self) -> bool {
         std::mem::replace(&mut self.reserve, false)
     }

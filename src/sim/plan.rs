@@ -40,6 +40,7 @@ impl Plan {
                 stall_timeout: None,
                 workers: Some(1),
                 connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 3, 8])) } else { None },
+                memory_max: None,
                 accept_retry: rng.between(Duration::from_millis(100), Duration::from_secs(2)),
                 queue_watch: Duration::from_secs(1),
             },

@@ -168,6 +168,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "how long it takes is what is tested")]
     fn a_message_costs_the_same_whatever_is_listened_to() {
         let mut topics = Topics::default();
         for number in 0..50_000 {

@@ -70,11 +70,12 @@ impl<In: Send + 'static, Out: Send + 'static> Aside<In, Out> {
         let work = Arc::clone(&self.work);
         let wake = Wake(Arc::clone(&self.waker));
         let run = move || {
-            // Dropped last, and also when the work panics: whoever is woken finds what it has brought, or that it is gone.
+            // Dropped last, behind the sender, and also when the work panics: the loop that is woken finds what was
+            // brought, or that nothing will be.
             let _wake = wake;
+            let sender = sender;
             // Nobody may want it any more.
             let _ = sender.send(work(input));
-            drop(sender);
         };
         let started = std::thread::Builder::new().name(self.name.to_owned()).spawn(run);
         // The closure that could not be run is dropped, and has woken the loop.

@@ -20,6 +20,7 @@ pub mod file;
 pub mod host;
 pub mod limits;
 pub mod listener;
+pub mod memory;
 pub mod owners;
 #[cfg(test)]
 mod polling_facts;
@@ -267,6 +268,10 @@ impl Kernel for Os {
 
     fn usage(&mut self) -> Option<Usage> {
         host::usage()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        memory::available()
     }
 
     fn release_reserve(&mut self) -> bool {

@@ -1,5 +1,7 @@
 //! What the admin interface owes whoever asks, of one process and of several workers alike.
 
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
 use super::http::{Answer, Http};
 use super::{Server, until};
 use std::io::{Read, Write};

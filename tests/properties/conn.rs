@@ -180,7 +180,9 @@ impl Run {
                 let silent = self.life.heard() + heartbeat.timeout;
                 assert!(at >= self.clocks.standstill.defer(self.life.heard(), silent), "{at:?}");
                 if heartbeat.style.server_pings() && self.clocks.pinged > self.life.heard() {
-                    assert!(at.since(self.clocks.pinged) >= heartbeat.timeout - heartbeat.interval);
+                    assert!(
+                        at.since(self.clocks.pinged) >= heartbeat.timeout.saturating_sub(heartbeat.interval)
+                    );
                 }
                 self.apply(Input::Doubted {
                     detector: Detector::Heartbeat,

@@ -5,6 +5,9 @@
 #![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
 #![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
+#![allow(clippy::cast_precision_loss, reason = "metrics are small whole numbers")]
+#![allow(clippy::format_collect, reason = "a test need not save an allocation")]
+#![allow(clippy::needless_for_each, reason = "one line for one thing that all clients do")]
 #![allow(clippy::print_stderr, reason = "a part that is skipped is said")]
 
 #[path = "../common/mod.rs"]

@@ -13,7 +13,9 @@ fn newcomers_go_to_the_others_while_a_worker_stands_still_and_nobody_loses_a_pla
     until("it to stand still", || state(stuck) == Some('T'));
     // The kernel does not know, and goes on giving it its share.
     let mut early: Vec<_> = (0..20).map(|_| server.connect("resp")).collect();
-    early.iter_mut().for_each(|client| client.send("PING\r\n"));
+    for client in &mut early {
+        client.send("PING\r\n");
+    }
     let said = wait_for("it to be said", || server.events("worker_stalled").pop());
     assert_eq!((&said["worker"], &said["level"]), (&2.into(), &"WARN".into()));
     let mut newcomers: Vec<_> = (0..20).map(|_| served(&server)).collect();
@@ -42,7 +44,9 @@ fn a_worker_that_stands_still_for_too_long_is_ended_and_its_successor_serves_tho
     signal(stuck, "STOP");
     until("it to stand still", || state(stuck) == Some('T'));
     let mut waiting: Vec<_> = (0..20).map(|_| server.connect("resp")).collect();
-    waiting.iter_mut().for_each(|client| client.send("PING\r\n"));
+    for client in &mut waiting {
+        client.send("PING\r\n");
+    }
     until("the end of it", || server.events("worker_ended").len() == 1);
     assert_eq!(server.events("worker_given_up")[0]["worker"], 1);
     for client in &mut waiting {

@@ -10,7 +10,7 @@ use crate::time::Duration;
 /// A worker is found standing still after three seconds at the earliest.
 const STALL_MIN: Duration = Duration::from_secs(3);
 
-pub(super) static SERVER: [Key; 5] = [
+pub(super) static SERVER: [Key; 6] = [
     Key {
         name: "workers",
         kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
@@ -42,6 +42,17 @@ pub(super) static SERVER: [Key; 5] = [
               of each of them.",
         why: "The descriptor limit is the bound the kernel enforces anyway; a smaller number is for hosts \
               that the server shares.",
+    },
+    Key {
+        name: "memory_max",
+        kind: Kind::Size { min: 16 << 20, max: 1 << 40, words: &["auto"] },
+        default: Default::Same("auto"),
+        fits: Fits::Everything,
+        doc: "Most memory in bytes that wait to be sent or to be understood, of all connections together. Near it, \
+              PUBLISH, SEND and lists are refused (OOM), and those who hold most are ended, slow.bytes. \"auto\": a \
+              quarter of what the host or the control group has. With several workers, each has its part of it.",
+        why: "Thousands of readers that stand still, each within its own bound, would otherwise take the memory of \
+              the host; a quarter leaves the kernel's socket buffers as much again.",
     },
     Key {
         name: "accept_retry",

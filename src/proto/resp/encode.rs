@@ -136,13 +136,14 @@ impl<'b> Reply<'b> {
     }
 
     /// A text for people: verbatim, or bulk.
-    pub fn verbatim(&mut self, text: &str) {
+    pub fn verbatim(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
         match self.version {
-            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp2 => self.bulk(text),
             Version::Resp3 => {
                 self.header(b'=', text.len() + b"txt:".len());
                 self.out.extend_from_slice(b"txt:");
-                self.out.extend_from_slice(text.as_bytes());
+                self.out.extend_from_slice(text);
                 self.crlf();
             }
         }

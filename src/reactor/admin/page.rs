@@ -242,6 +242,8 @@ impl<K: Kernel> Reactor<K> {
         let gauges = Gauges {
             census,
             connections_max: self.connections_max,
+            buffered_bytes: self.pool.held(),
+            buffered_bytes_max: self.memory_max,
             identities: hub.identities,
             channels: hub.channels,
             patterns: hub.patterns,

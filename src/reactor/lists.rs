@@ -1,0 +1,285 @@
+//! Commands that walk over everybody: `WHO`, `PUBSUB CHANNELS`, `CLIENT LIST`, `CLIENT KILL`. A walk goes as far at a time
+//! as its share of work; its reply is made on the way, for the protocol wants its length first, and does not count as
+//! output that its reader is slow to take.
+
+use super::Reactor;
+use super::entry::Connection;
+use super::posted::Effect;
+use super::work::{Work, cost};
+use crate::end::{Detector, Reason};
+use crate::hub::Visit;
+use crate::net::{Address, Kernel};
+use crate::proto::resp::client::{ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT};
+use crate::proto::resp::{Reply, Version};
+use crate::table::Key;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+/// Lists that are made at once: each is held until its reader has taken it. Others wait for their turn.
+const LISTS_AT_ONCE: usize = 8;
+/// Waiting effects above which nobody is added to those who are to be ended.
+const KILLS_WAITING_MAX: usize = 10_000;
+
+/// A walk, and what it has found.
+#[derive(Debug)]
+pub(super) struct List {
+    subject: Subject,
+    /// The next slot.
+    at: usize,
+    found: usize,
+    /// The reply without its head.
+    body: Vec<u8>,
+    /// Held while the list is being made.
+    permit: Option<Rc<()>>,
+}
+
+/// What is walked over, and who is wanted.
+#[derive(Debug)]
+enum Subject {
+    Identities { pattern: Box<[u8]> },
+    Channels { pattern: Box<[u8]> },
+    Clients(Wanted),
+    Kill(KillFilter),
+}
+
+/// Whom `CLIENT LIST` describes.
+#[derive(Debug)]
+enum Wanted {
+    All,
+    Type(ClientType),
+    /// In ascending order.
+    Ids(Vec<u64>),
+}
+
+impl List {
+    fn new(subject: Subject) -> Self {
+        Self { subject, at: 0, found: 0, body: Vec::new(), permit: None }
+    }
+
+    /// `WHO pattern`.
+    pub(super) fn of_identities(pattern: &[u8]) -> Self {
+        Self::new(Subject::Identities { pattern: pattern.into() })
+    }
+
+    /// `PUBSUB CHANNELS pattern`.
+    pub(super) fn of_channels(pattern: &[u8]) -> Self {
+        Self::new(Subject::Channels { pattern: pattern.into() })
+    }
+
+    /// `CLIENT LIST`.
+    pub(super) fn of_clients(filter: ListFilter<'_>) -> Self {
+        Self::new(Subject::Clients(match filter {
+            ListFilter::All => Wanted::All,
+            ListFilter::Type(wanted) => Wanted::Type(wanted),
+            ListFilter::Ids(ids) => {
+                let mut ids: Vec<u64> = ids.iter().collect();
+                ids.sort_unstable();
+                Wanted::Ids(ids)
+            }
+        }))
+    }
+
+    /// `CLIENT KILL`.
+    pub(super) fn of_victims(filter: KillFilter) -> Self {
+        Self::new(Subject::Kill(filter))
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.body.capacity()
+    }
+}
+
+impl Wanted {
+    fn contains<S>(&self, key: Key, conn: &Connection<S>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Type(wanted) => client_type(conn) == *wanted,
+            Self::Ids(ids) => ids.binary_search(&u64::from(key.generation)).is_ok(),
+        }
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Goes on with a walk. Returns whether it is over.
+    pub(super) fn go_on_listing(&mut self, asker: Key, list: &mut List) -> ControlFlow<()> {
+        if list.permit.is_none() {
+            if Rc::strong_count(&self.list_permits) > LISTS_AT_ONCE {
+                return ControlFlow::Break(());
+            }
+            list.permit = Some(Rc::clone(&self.list_permits));
+        }
+        match &list.subject {
+            Subject::Identities { pattern } => {
+                let collect = collect(&mut self.work, &mut list.found, &mut list.body);
+                self.hub.who(pattern, &mut list.at, collect)
+            }
+            Subject::Channels { pattern } => {
+                let collect = collect(&mut self.work, &mut list.found, &mut list.body);
+                self.hub.channels(pattern, &mut list.at, collect)
+            }
+            Subject::Clients(wanted) => {
+                while let Some(key) = self.next_client(&mut list.at)? {
+                    if self.table.get(key).is_some_and(|conn| wanted.contains(key, conn)) {
+                        self.write_client(key, &mut list.body);
+                        self.work.charge(cost::ROW);
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+            Subject::Kill(filter) => {
+                let by = self.by(asker);
+                while let Some(key) = self.next_client(&mut list.at)? {
+                    if self.is_victim(filter, asker, key) {
+                        list.found += 1;
+                        let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, by.clone());
+                        self.posted.push_back(Effect::Leave { key, reason, detector, by });
+                    }
+                    if self.posted.len() >= KILLS_WAITING_MAX {
+                        return ControlFlow::Break(());
+                    }
+                }
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// The next connection of the command protocol that is not ending, at or behind slot `at`, which is moved past it. Breaks when the share
+    /// of work is used up.
+    fn next_client(&mut self, at: &mut usize) -> ControlFlow<(), Option<Key>> {
+        while *at < self.table.slots_used() {
+            if self.work.is_over() {
+                return ControlFlow::Break(());
+            }
+            self.work.charge(cost::LOOK);
+            let key = u32::try_from(*at).ok().and_then(|index| self.table.key_at(index));
+            *at += 1;
+            if let Some(key) = key
+                && let Some(conn) = self.table.get(key)
+                && conn.resp().is_some()
+                && conn.life.state().cause().is_none()
+            {
+                return ControlFlow::Continue(Some(key));
+            }
+        }
+        ControlFlow::Continue(None)
+    }
+
+    /// Whether `CLIENT KILL` by `asker` ends connection `key`. The one that asks may be among them; it gets its reply first,
+    /// because endings are posted.
+    fn is_victim(&self, filter: &KillFilter, asker: Key, key: Key) -> bool {
+        let Some(conn) = self.table.get(key) else { return false };
+        let local = match &self.listeners[usize::from(conn.listener)].address {
+            Address::Tcp { socket, .. } => Some(*socket),
+            Address::Unix(_) => None,
+        };
+        filter.id.is_none_or(|id| id == u64::from(key.generation))
+            && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
+            && filter.local.is_none_or(|address| local == Some(address))
+            && filter.client_type.is_none_or(|wanted| client_type(conn) == wanted)
+            && !(filter.skip_me && key == asker)
+    }
+
+    /// Replies with what a walk has found.
+    pub(super) fn finish_list(&mut self, key: Key, list: &mut List, replies: &mut Vec<u8>) {
+        let List { subject, found, body, .. } = list;
+        match subject {
+            Subject::Identities { .. } | Subject::Channels { .. } => {
+                self.reply(key, replies, |reply| reply.array(*found));
+                self.write_list(key, replies, body);
+            }
+            Subject::Clients(_) => {
+                let text = std::mem::take(body);
+                self.reply(key, body, |reply| reply.verbatim(&text));
+                self.write_list(key, replies, body);
+            }
+            Subject::Kill(filter) => self.reply(key, replies, |reply| match (filter.form, *found) {
+                (KillForm::Filter, _) => reply.count(*found),
+                (KillForm::Address, 0) => reply.error(NO_SUCH_CLIENT),
+                (KillForm::Address, _) => reply.ok(),
+            }),
+        }
+    }
+
+    /// Sends what replies there are, then a list.
+    fn write_list(&mut self, key: Key, replies: &mut Vec<u8>, body: &[u8]) {
+        self.write(key, replies);
+        replies.clear();
+        self.work.charge(cost::SEND + cost::copied(body.len()));
+        if let Some(conn) = self.table.get_mut(key) {
+            conn.io_mut(&mut self.pool).listed += body.len();
+        }
+        self.write(key, body);
+        if let Some(conn) = self.table.get_mut(key) {
+            conn.note_listed();
+            conn.release_io(&mut self.pool);
+        }
+    }
+
+    /// Appends one line about a connection, in the form of Redis' `CLIENT LIST`. Also the fields that mean nothing here:
+    /// client libraries read all numbers of Redis 6.2, and fail where one is missing.
+    pub(super) fn write_client(&self, key: Key, out: &mut Vec<u8>) {
+        let Some(conn) = self.table.get(key) else { return };
+        let Some(resp) = conn.resp() else { return };
+        let rare = resp.rare.as_deref();
+        let name = rare.map(|rare| String::from_utf8_lossy(&rare.name)).unwrap_or_default();
+        let identity =
+            self.hub.identity_of(&resp.membership, key).map(String::from_utf8_lossy).unwrap_or_default();
+        let version = match resp.version {
+            Version::Resp2 => 2,
+            Version::Resp3 => 3,
+        };
+        let input = conn.io.as_ref().map_or(0, |io| io.input.len());
+        let written = writeln!(
+            out,
+            "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 multi=-1 qbuf={} \
+             qbuf-free=0 argv-mem=0 obl=0 oll=0 omem={} tot-mem={} resp={version} user=default state={} \
+             identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
+            key.generation,
+            conn.peer,
+            &self.listeners[usize::from(conn.listener)].address,
+            self.now.since(conn.life.accepted()).as_secs(),
+            self.now.since(conn.life.heard()).as_secs(),
+            if resp.membership.subscriptions() > 0 { 'P' } else { 'N' },
+            resp.membership.subscriptions(),
+            input,
+            conn.owed(),
+            input + conn.owed(),
+            conn.life.state().name(),
+            conn.life.bytes_in,
+            conn.life.bytes_out,
+            resp.messages_in,
+        );
+        written.expect("memory takes what is written to it");
+    }
+}
+
+fn client_type<S>(conn: &Connection<S>) -> ClientType {
+    match conn.resp() {
+        Some(resp) if resp.membership.subscriptions() > 0 => ClientType::Pubsub,
+        Some(_) | None => ClientType::Normal,
+    }
+}
+
+/// Puts the names that a walk finds into a reply, as far as the share of work goes.
+fn collect<'a>(
+    work: &'a mut Work,
+    found: &'a mut usize,
+    body: &'a mut Vec<u8>,
+) -> impl FnMut(Visit<&[u8]>) -> ControlFlow<()> + 'a {
+    move |visit| {
+        if work.is_over() {
+            return ControlFlow::Break(());
+        }
+        match visit {
+            Visit::Looked(steps) => work.charge(cost::COMPARE + steps),
+            Visit::Found(name) => {
+                work.charge(cost::DELIVERY + cost::copied(name.len()));
+                *found += 1;
+                Reply::new(body, Version::default()).bulk(name);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

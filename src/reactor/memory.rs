@@ -1,0 +1,214 @@
+//! The memory of waiting bytes: who holds how much of it, where it comes from and goes back to, and what is done when all
+//! of it together is too much.
+//!
+//! The bound of one connection is for its listener's policy. This one is for the process: many connections within their
+//! bounds can still hold more than the host has.
+
+use super::Reactor;
+use super::entry::{Connection, Io, Reading};
+use super::work::cost;
+use crate::config::settings::ServerSettings;
+use crate::end::{Detector, Reason};
+use crate::net::Kernel;
+use crate::table::Key;
+use crate::time::{Duration, Instant};
+use std::ops::ControlFlow;
+
+/// Slots that are looked at in one turn for who holds most.
+const LOOKS_PER_TURN: usize = 4096;
+/// Output that has not moved for so long is taken by nobody.
+const STUCK: Duration = Duration::from_millis(500);
+/// How many are ended after one look at everybody, at most.
+const ENDED_MAX: usize = 64;
+
+/// The buffers of all connections: an account of them, and spare ones for the next in need, so that fan-out does not
+/// allocate.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "the boxes go to connections, which have no room for more than a pointer")]
+pub(super) struct Pool {
+    spare: Vec<Box<Io>>,
+    /// Memory in the spare ones, in bytes.
+    spare_bytes: usize,
+    /// Memory in those of connections, in bytes.
+    held: usize,
+    /// Delivered bytes that wait for the flush.
+    unflushed: usize,
+}
+
+impl Pool {
+    const SPARE_MAX: usize = 16_384;
+    const SPARE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+    fn take(&mut self) -> Box<Io> {
+        let mut io = self.spare.pop().inspect(|io| self.spare_bytes -= io.memory()).unwrap_or_default();
+        self.settle(&mut io);
+        io
+    }
+
+    fn give(&mut self, mut io: Box<Io>) {
+        self.unflushed -= io.unflushed;
+        self.held -= io.accounted;
+        io.reset();
+        if self.spare.len() < Self::SPARE_MAX && self.spare_bytes + io.memory() <= Self::SPARE_BYTES_MAX {
+            self.spare_bytes += io.memory();
+            self.spare.push(io);
+        }
+    }
+
+    /// Takes note of what the buffers of a connection hold now.
+    pub(super) fn settle(&mut self, io: &mut Io) {
+        let memory = io.memory();
+        self.held = self.held - io.accounted + memory;
+        io.accounted = memory;
+    }
+
+    /// Memory that connections hold, in bytes.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Delivered bytes that wait for the flush.
+    pub(super) const fn unflushed(&self) -> usize {
+        self.unflushed
+    }
+
+    /// Puts a message into a connection's output. Breaks if there is no room: what it gets from now on would have a gap.
+    pub(super) fn deliver<S>(
+        &mut self,
+        conn: &mut Connection<S>,
+        frame: &[u8],
+        output_max: usize,
+        now: Instant,
+    ) -> ControlFlow<()> {
+        let broken = conn.reading == Reading::Failing;
+        let io = conn.io_mut(self);
+        if broken {
+            io.lost += frame.len() as u64;
+            return ControlFlow::Continue(());
+        }
+        if io.output.len() + frame.len() > output_max + io.listed {
+            io.gapped = true;
+            return ControlFlow::Break(());
+        }
+        if io.output.is_empty() {
+            io.output_moved = now;
+        }
+        io.output.push(frame);
+        io.unflushed += frame.len();
+        self.unflushed += frame.len();
+        self.settle(io);
+        ControlFlow::Continue(())
+    }
+
+    /// The output of a connection is offered to its socket.
+    pub(super) fn begin_flush(&mut self, io: &mut Io) {
+        self.unflushed -= std::mem::take(&mut io.unflushed);
+    }
+}
+
+impl<S> Connection<S> {
+    /// Its buffers, from the pool if it has none.
+    pub(super) fn io_mut(&mut self, pool: &mut Pool) -> &mut Io {
+        self.io.get_or_insert_with(|| pool.take())
+    }
+
+    /// Gives the buffers back to the pool once nothing is in them.
+    pub(super) fn release_io(&mut self, pool: &mut Pool) {
+        match &mut self.io {
+            Some(io) if io.is_idle() => self.drop_io(pool),
+            Some(io) => pool.settle(io),
+            None => {}
+        }
+    }
+
+    /// Gives the buffers back to the pool, whatever is in them.
+    pub(super) fn drop_io(&mut self, pool: &mut Pool) {
+        if let Some(io) = self.io.take() {
+            pool.give(io);
+        }
+    }
+}
+
+/// A look at everybody, for who holds most, in steps.
+#[derive(Debug, Default)]
+pub(super) struct Reclaim {
+    /// The next slot.
+    at: usize,
+    /// Those who hold most so far, and before them those who take nothing.
+    most: Vec<(bool, usize, Key)>,
+}
+
+/// The bound of one of `workers`: its part of what is set, or of a quarter of the memory that there is. Without either
+/// there is none.
+pub(super) fn bound(settings: &ServerSettings, available: Option<u64>, workers: u32) -> usize {
+    let whole = settings.memory_max.or(available.map(|bytes| bytes / 4));
+    whole.map_or(usize::MAX, |bytes| usize::try_from(bytes / u64::from(workers.max(1))).unwrap_or(usize::MAX))
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Whether so much is held that nothing should be added which can be refused.
+    pub(super) const fn memory_is_short(&self) -> bool {
+        self.pool.held >= self.memory_max - self.memory_max / 8
+    }
+
+    /// What the refused are told.
+    pub(super) const SHORT_OF_MEMORY: &str =
+        "OOM the server holds as many waiting bytes as it may (memory_max); come back later";
+
+    /// While memory is short: looks for those who hold most, and ends them.
+    pub(super) fn reclaim_memory(&mut self) {
+        if !self.memory_is_short() {
+            self.reclaim = None;
+            return;
+        }
+        let used = self.table.slots_used();
+        let reclaim = self.reclaim.get_or_insert_default();
+        let end = used.min(reclaim.at + LOOKS_PER_TURN);
+        for index in reclaim.at..end {
+            let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
+            let Some(key) = self.table.key_at(index) else { continue };
+            if let Some(io) = self.table.get(key).and_then(|conn| conn.io.as_ref()) {
+                // Who is reading a long reply holds much, too, and is not who is to blame.
+                let stuck = self.now.since(io.output_moved) > STUCK && io.output.len() > io.accounted / 4;
+                reclaim.note((stuck, io.accounted, key));
+            }
+        }
+        self.work.charge(cost::LOOK * (end - reclaim.at));
+        reclaim.at = end;
+        if end == used {
+            self.end_who_hold_most();
+        }
+    }
+
+    fn end_who_hold_most(&mut self) {
+        let Some(Reclaim { mut most, .. }) = self.reclaim.take() else { return };
+        most.sort_unstable_by(|a, b| b.cmp(a));
+        let enough = self.memory_max - self.memory_max / 4;
+        let before = self.pool.held;
+        let mut ended = 0;
+        for (_, _, key) in most {
+            if self.pool.held <= enough {
+                break;
+            }
+            let Some(conn) = self.table.get(key) else { continue };
+            let owes_input = conn.io.as_ref().is_some_and(|io| io.input.len() > io.output.len());
+            let reason = if owes_input { Reason::LocalLimit } else { Reason::SlowBytes };
+            self.give_up(key, reason, Detector::Policy);
+            ended += 1;
+        }
+        self.report.memory_reclaimed(ended, [before, self.pool.held], self.memory_max, self.now);
+    }
+}
+
+impl Reclaim {
+    /// Keeps those who hold most.
+    fn note(&mut self, candidate: (bool, usize, Key)) {
+        if self.most.len() < ENDED_MAX {
+            return self.most.push(candidate);
+        }
+        let least = self.most.iter_mut().min().expect("it is full");
+        if *least < candidate {
+            *least = candidate;
+        }
+    }
+}

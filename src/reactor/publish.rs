@@ -1,0 +1,316 @@
+//! Publishing: one message, one walk over those who listen, as far at a time as its share of work goes.
+//!
+//! A message is put into the output of each subscriber, and that is all that happens to it here: it is sent in the flush
+//! at the end of the turn, together with what else has come by then. The walk stops while a subscriber, or all of them
+//! together, have more of that than the flush has taken. Whoever publishes then waits, and nobody else.
+//!
+//! Between messages of one client, and between presence events, the order is kept for everybody. Between messages of
+//! two clients it is kept where each is through with its walk in one go, as almost all are.
+
+use super::entry::Connection;
+use super::memory::Pool;
+use super::posted::Effect;
+use super::work::{self, Work, cost};
+use super::{Reactor, Slot};
+use crate::hub::{Hub, Name, Recipient, Route, Visit, presence_channel};
+use crate::metrics::Counters;
+use crate::net::Kernel;
+use crate::proto::presence::Event;
+use crate::proto::resp::{Reply, Version};
+use crate::table::{Key, Table};
+use crate::time::Instant;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// Delivered bytes that wait for the flush, of all connections together: more would only fill memory, as the flush
+/// sends what is there in one call either way.
+const UNFLUSHED_MAX: usize = 8 * 1024 * 1024;
+
+/// Above these, what would add to the publications that nobody waits for in particular has to wait.
+pub(super) const BACKLOG_MAX: usize = 10_000;
+const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What is published, and where.
+#[derive(Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub(super) channel: &'a [u8],
+    pub(super) payload: &'a [u8],
+}
+
+/// A message on its way to those who listen.
+#[derive(Debug)]
+pub(super) struct Publication {
+    channel: Box<[u8]>,
+    payload: Box<[u8]>,
+    walk: Walk,
+}
+
+/// How far a message has got.
+#[derive(Clone, Debug)]
+pub(super) struct Walk {
+    route: Route,
+    /// Who has got it.
+    pub(super) receivers: usize,
+}
+
+impl Publication {
+    pub(super) fn new(message: Message<'_>, walk: Walk) -> Self {
+        Self { channel: message.channel.into(), payload: message.payload.into(), walk }
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.channel.len() + self.payload.len()
+    }
+
+    pub(super) const fn receivers(&self) -> usize {
+        self.walk.receivers
+    }
+}
+
+/// Publications that no connection waits for: presence, what other workers relay, what a client that is gone had
+/// published. One after the other, so that each subscriber hears of an identity in the order of what happened.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    queue: VecDeque<Publication>,
+    bytes: usize,
+    /// How many have been put in, and how many are done.
+    begun: u64,
+    done: u64,
+    /// Connections that go on when so many are done, in that order.
+    waiting: VecDeque<(u64, Key)>,
+}
+
+impl Publications {
+    pub(super) fn push(&mut self, publication: Publication) {
+        self.bytes += publication.memory();
+        self.begun += 1;
+        self.queue.push_back(publication);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.waiting.is_empty()
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether there are so many that nobody should add to them.
+    pub(super) fn is_long(&self) -> bool {
+        self.queue.len() >= BACKLOG_MAX || self.bytes >= BACKLOG_BYTES_MAX
+    }
+
+    /// The first is done.
+    fn finish(&mut self, publication: &Publication) {
+        self.bytes -= publication.memory();
+        self.done += 1;
+        if self.queue.is_empty() {
+            self.queue.shrink_to(1024);
+        }
+    }
+
+    /// Lets a connection wait until all that is here now is done.
+    pub(super) fn wait(&mut self, key: Key) {
+        self.waiting.push_back((self.begun, key));
+    }
+
+    /// The next connection that need not wait any longer.
+    fn next_ready(&mut self) -> Option<Key> {
+        let (begun, key) = *self.waiting.front()?;
+        (begun <= self.done).then(|| {
+            self.waiting.pop_front();
+            key
+        })
+    }
+}
+
+/// One encoding of a message for each version of the protocol, made when first wanted: the one frame of all who get it.
+#[derive(Debug, Default)]
+pub(super) struct Frames([Vec<u8>; 2]);
+
+impl Frames {
+    /// Memory that is kept for the next message.
+    const KEPT: usize = 64 * 1024;
+
+    fn clear(&mut self) {
+        for frame in &mut self.0 {
+            frame.clear();
+            frame.shrink_to(Self::KEPT);
+        }
+    }
+
+    fn get(&mut self, version: Version, message: Message<'_>, pattern: Option<&[u8]>) -> &[u8] {
+        let frame = &mut self.0[version as usize];
+        if frame.is_empty() {
+            let mut reply = Reply::new(frame, version);
+            match pattern {
+                None => reply.message(message.channel, message.payload),
+                Some(pattern) => reply.pattern_message(pattern, message.channel, message.payload),
+            }
+        }
+        frame
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// The beginning of a walk to those who listen now.
+    pub(super) const fn walk(&self) -> Walk {
+        Walk { route: self.hub.route(), receivers: 0 }
+    }
+
+    /// Gives a message to those who listen, as far as the share of work goes. Returns whether all have it.
+    pub(super) fn spread(&mut self, message: Message<'_>, walk: &mut Walk) -> ControlFlow<()> {
+        let Walk { route, receivers } = walk;
+        let (hub, work, frames, mut outlets) = self.outlets();
+        let mut encoded_for: Option<&[u8]> = None;
+        frames.clear();
+        hub.publish(message.channel, route, |visit| {
+            if work.is_over() {
+                return ControlFlow::Break(());
+            }
+            let Recipient { key, pattern } = match visit {
+                Visit::Looked(steps) => {
+                    work.charge(cost::COMPARE + steps);
+                    return ControlFlow::Continue(());
+                }
+                Visit::Found(recipient) => recipient,
+            };
+            // Who listens by one pattern is named one after the other.
+            if pattern.map(<[u8]>::as_ptr) != encoded_for.map(<[u8]>::as_ptr) {
+                frames.clear();
+                encoded_for = pattern;
+            }
+            let Some(version) = outlets.version_of(key) else {
+                work.charge(cost::LOOK);
+                return ControlFlow::Continue(());
+            };
+            let frame = frames.get(version, message, pattern);
+            outlets.await_flush(key, frame.len())?;
+            work.charge(cost::DELIVERY + cost::copied(frame.len()));
+            outlets.deliver(key, frame);
+            *receivers += 1;
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Goes on with a publication. Returns whether all have it.
+    pub(super) fn go_on_publishing(&mut self, publication: &mut Publication) -> ControlFlow<()> {
+        // Those who do not read are being ended; until then every delivery would add to what they hold.
+        if self.memory_is_short() {
+            return ControlFlow::Break(());
+        }
+        let Publication { channel, payload, walk } = publication;
+        self.spread(Message { channel, payload }, walk)
+    }
+
+    /// Goes on with what nobody waits for in particular, and lets go on who waited for it.
+    pub(super) fn publish_some(&mut self) {
+        self.work.begin_share(work::PUBLISHED);
+        while let Some(mut publication) = self.publications.queue.pop_front() {
+            if self.go_on_publishing(&mut publication).is_break() {
+                self.publications.queue.push_front(publication);
+                break;
+            }
+            self.publications.finish(&publication);
+        }
+        while let Some(key) = self.publications.next_ready() {
+            if let Some(conn) = self.table.get_mut(key) {
+                conn.io_mut(&mut self.pool).awaits_effects = false;
+                self.post_resume(key);
+            }
+        }
+    }
+
+    /// Tells those who watch an identity; among other workers, by way of the supervisor, which alone knows what came first.
+    pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
+        if self.fellows.is_some() {
+            return self.tell_presence(id, event);
+        }
+        let mut payload = Vec::new();
+        event.write(&mut payload);
+        let channel = presence_channel(id);
+        self.publish_later(Message { channel: &channel, payload: &payload });
+    }
+
+    /// Publishes to those who listen now, behind all that was published so before.
+    pub(super) fn publish_later(&mut self, message: Message<'_>) {
+        self.publications.push(Publication::new(message, self.walk()));
+    }
+
+    /// Sends one message to one connection. False: it is being ended, and gets nothing more.
+    pub(super) fn send_to(&mut self, to: Key, frame: impl FnOnce(Version) -> Vec<u8>) -> bool {
+        let (_, work, _, mut outlets) = self.outlets();
+        let Some(version) = outlets.version_of(to) else { return false };
+        let frame = frame(version);
+        work.charge(cost::SEND + cost::moved(frame.len()));
+        outlets.deliver(to, &frame);
+        true
+    }
+
+    /// Who is named, what it may cost, what is written, and where to.
+    fn outlets(&mut self) -> (&Hub, &mut Work, &mut Frames, Outlets<'_, K>) {
+        let outlets = Outlets {
+            now: self.now,
+            table: &mut self.table,
+            listeners: &self.listeners,
+            pool: &mut self.pool,
+            flush: &mut self.flush,
+            posted: &mut self.posted,
+            counters: &mut self.counters,
+        };
+        (&self.hub, &mut self.work, &mut self.frames, outlets)
+    }
+}
+
+/// The parts of the reactor that a delivery needs.
+struct Outlets<'a, K: Kernel> {
+    now: Instant,
+    table: &'a mut Table<Connection<K::Stream>>,
+    listeners: &'a [Slot<K::Listener>],
+    pool: &'a mut Pool,
+    flush: &'a mut VecDeque<Key>,
+    posted: &'a mut VecDeque<Effect>,
+    counters: &'a mut Counters,
+}
+
+impl<K: Kernel> Outlets<'_, K> {
+    /// What a subscriber speaks; none if it is gone, or is being ended and gets nothing more.
+    fn version_of(&self, key: Key) -> Option<Version> {
+        let conn = self.table.get(key)?;
+        let takes = conn.life.state().cause().is_none() && !conn.is_gapped();
+        conn.resp().filter(|_| takes).map(|resp| resp.version)
+    }
+
+    /// Breaks where a delivery has to wait for the flush. A burst within one turn says nothing about its reader, who is
+    /// asked first.
+    fn await_flush(&self, key: Key, len: usize) -> ControlFlow<()> {
+        let Some(conn) = self.table.get(key) else { return ControlFlow::Continue(()) };
+        let high = Reactor::<K>::listener_of(self.listeners, conn).policy.bounds.output_high;
+        let crowded = conn.flush_posted && conn.owed() > 0 && conn.owed() + len > high;
+        if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
+
+    /// Puts a message into a connection's output; the flush sends it.
+    fn deliver(&mut self, to: Key, frame: &[u8]) {
+        let Some(conn) = self.table.get_mut(to) else { return };
+        let output_max = Reactor::<K>::listener_of(self.listeners, conn).policy.bounds.output_max;
+        if let Some(resp) = conn.resp_mut() {
+            resp.messages_out += 1;
+        }
+        self.counters.messages += 1;
+        let listener = usize::from(conn.listener);
+        if self.pool.deliver(conn, frame, output_max, self.now).is_break() {
+            self.counters.listeners[listener].bytes_undelivered += frame.len() as u64;
+            self.posted.push_back(Effect::Overflow { key: to });
+        } else if !conn.flush_posted {
+            conn.flush_posted = true;
+            self.flush.push_back(to);
+        }
+    }
+}

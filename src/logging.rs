@@ -1,5 +1,5 @@
 //! The log: the shape of its lines, `key=value` text or one JSON object a line, through `log` and `env_logger`; and the
-//! way out of them, by a writer of its own that nobody waits for ([`queue`]).
+//! way out of them, by a writer of its own that nobody waits for (`queue`).
 
 mod queue;
 

@@ -2,7 +2,7 @@
 //!
 //! Lines are written through `log` with key-value pairs; `logging` gives them their shape. Endings that are
 //! somebody's ordinary goodbye are told at debug, the others at info. Of each kind of line that a client can cause
-//! there are no more than so many a second ([`limits`]): they are functions of [`Report`], and the rest are not.
+//! there are no more than so many a second (`limits`): they are functions of [`Report`], and the rest are not.
 
 mod limits;
 

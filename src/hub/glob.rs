@@ -15,7 +15,7 @@
 //! itself. One difference: ranges compare bytes as unsigned, which in Redis depends on the processor.
 //!
 //! Peers choose both pattern and text, so the time is linear in the text: the plain walk gives up when it has gone back
-//! too often, and [`Automaton`] takes over, which reads every byte of the text once.
+//! too often, and an automaton takes over, which reads every byte of the text once.
 
 /// Steps of the plain walk for each byte of pattern and text, before the automaton takes over. Making that costs about
 /// as much; patterns that people write need one or two.

@@ -12,7 +12,12 @@ use crate::table::Key;
 impl<K: Kernel> Reactor<K> {
     pub(super) fn client(&mut self, key: Key, command: ClientCommand<'_>, replies: &mut Vec<u8>) {
         match command {
-            ClientCommand::SetName(name) => self.set_name(key, name, replies),
+            ClientCommand::SetName(name) => {
+                if let Some(resp) = self.resp_of(key) {
+                    resp.rare.get_or_insert_default().name = name.to_vec();
+                }
+                reply_ok(replies);
+            }
             ClientCommand::GetName => {
                 let resp = self.table.get(key).and_then(|conn| conn.resp());
                 match resp.and_then(|resp| resp.rare.as_ref()).filter(|rare| !rare.name.is_empty()) {
@@ -37,18 +42,6 @@ impl<K: Kernel> Reactor<K> {
             }
             // Answered from the protocol alone.
             ClientCommand::Accepted | ClientCommand::Help => {}
-        }
-    }
-
-    /// Gives a connection the name that `CLIENT LIST` shows.
-    fn set_name(&mut self, key: Key, name: &[u8], replies: &mut Vec<u8>) {
-        match (self.hub.check_name(name), self.resp_of(key)) {
-            (Err(refused), _) => self.reply_refused(key, refused, replies),
-            (Ok(()), Some(resp)) => {
-                resp.rare.get_or_insert_default().name = name.to_vec();
-                reply_ok(replies);
-            }
-            (Ok(()), None) => {}
         }
     }
 }

@@ -398,10 +398,10 @@ fn token(bytes: &[u8]) -> Result<&[u8], Refusal> {
     }
 }
 
-/// Checks a name for `CLIENT SETNAME`; an empty one takes the name away.
 /// Longest name of a connection: it is kept as long as the connection, and told in every `CLIENT LIST`.
 const CLIENT_NAME_BYTES_MAX: usize = 512;
 
+/// Checks a name for `CLIENT SETNAME`; an empty one takes the name away.
 pub(super) fn client_name(name: &[u8]) -> Result<&[u8], Refusal> {
     if name.len() > CLIENT_NAME_BYTES_MAX {
         Err(format!("ERR Client names cannot be longer than {CLIENT_NAME_BYTES_MAX} bytes").into())

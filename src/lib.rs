@@ -11,13 +11,13 @@
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
-//!      ─▶ resume what a budget or a pause stopped ─▶ dispatch readiness ─▶ posted work
+//!      ─▶ resume what a share or a pause stopped ─▶ dispatch readiness ─▶ effects ─▶ publications
 //!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ a step of an audit ─▶ next
 //! ```
 //!
-//! A turn serves everyone a little: accepts, bytes and work per connection, effects and expiries each have a
-//! budget, and what is over it makes the next poll not wait. Nothing else makes it not wait: an idle server
-//! sleeps until its next deadline, which the wheel knows exactly.
+//! A turn serves everyone a little: accepts, bytes, commands, effects, deliveries and expiries each have a share of
+//! work (`src/reactor/work.rs`), whoever asks is charged what it costs, and what is over a share makes the next poll not
+//! wait. Nothing else makes it not wait: an idle server sleeps until its next deadline, which the wheel knows exactly.
 //!
 //! Silence is judged up to where the loop has looked, not up to now ([`timer::attention`]): a deadline that passed while
 //! the loop stood still, or behind a poll that brought only a part, waits for a turn that has read what came before it.

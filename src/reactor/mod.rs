@@ -6,8 +6,9 @@
 //! (the one close path), `initiators` (who made another end), `suspect` (silence, doubt and what is done about it); then
 //! what the protocols ask for (`commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does (`operate`) and
 //! is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
-//! `entry` is what the table holds of a connection, `input` the bytes it holds back, `inspect` what a test may
-//! see.
+//! What all of that may cost is in `work`; what takes longer than a turn in `tasks`, with `publish` and `lists`.
+//! `entry` is what the table holds of a connection, `input` the bytes it holds back, `memory` what all of them hold,
+//! `inspect` what a test may see.
 
 mod accept;
 mod admin;

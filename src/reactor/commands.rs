@@ -338,7 +338,9 @@ impl<K: Kernel> Reactor<K> {
         if let Some(fellows) = &mut self.fellows {
             fellows.on_vouched(key, id, token, vouched, self.now);
         }
-        self.posted.extend(vouched.holder.map(|key| Effect::Vouch { key }));
+        if let Some(holder) = vouched.holder {
+            self.hear(holder);
+        }
         self.orphan(vouched.orphaned_holder, &before);
         reply_ok(replies);
     }

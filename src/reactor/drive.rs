@@ -94,6 +94,7 @@ impl<K: Kernel> Reactor<K> {
                         self.apply(key, Input::Heard);
                     }
                     self.serve(key, protocol, &buffer[..count]);
+                    self.reschedule_heard(key);
                     if drained {
                         break;
                     }
@@ -467,6 +468,7 @@ impl<K: Kernel> Reactor<K> {
                 Protocol::Resp => self.serve_resp(key, &[]),
                 Protocol::Http => self.serve_http(key, &[]),
             }
+            self.reschedule_heard(key);
         }
         self.read(key);
     }

@@ -356,7 +356,9 @@ impl<K: Kernel> Reactor<K> {
             }
             ToWorker::Lost { seat: Seat::Channel, number, id, .. } => self.lose_channel(number, &id),
             ToWorker::Vouched { id } => {
-                self.posted.extend(self.hub.holder(&id).map(|key| Effect::Vouch { key }));
+                if let Some(holder) = self.hub.holder(&id) {
+                    self.hear(holder);
+                }
             }
             ToWorker::Doubted { id } => {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));

@@ -151,7 +151,6 @@ impl<K: Kernel> Inspection<'_, K> {
             | Effect::Replaced { key, .. }
             | Effect::Overflow { key }
             | Effect::Doubt { key }
-            | Effect::Vouch { key }
             | Effect::Resume { key } => gone(key),
             Effect::Presence { .. } => false,
         });

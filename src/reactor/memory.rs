@@ -18,6 +18,10 @@ use std::ops::ControlFlow;
 const LOOKS_PER_TURN: usize = 4096;
 /// Output that has not moved for so long is taken by nobody.
 const STUCK: Duration = Duration::from_millis(500);
+/// When memory has been short for so long, and nobody is stuck, those who hold most are ended all the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Who holds less is not ended for want of memory, in bytes, unless many who hold so little fill it.
+const HELD_LEAST: usize = 64 * 1024;
 /// How many are ended after one look at everybody, at most.
 const ENDED_MAX: usize = 64;
 
@@ -130,8 +134,10 @@ impl<S> Connection<S> {
 }
 
 /// A look at everybody, for who holds most, in steps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reclaim {
+    /// Since when memory is short.
+    since: Instant,
     /// The next slot.
     at: usize,
     /// Those who hold most so far, and before them those who take nothing.
@@ -162,15 +168,19 @@ impl<K: Kernel> Reactor<K> {
             return;
         }
         let used = self.table.slots_used();
-        let reclaim = self.reclaim.get_or_insert_default();
+        let reclaim = self.reclaim.get_or_insert(Reclaim { since: self.now, at: 0, most: Vec::new() });
         let end = used.min(reclaim.at + LOOKS_PER_TURN);
+        let half_of_average = self.pool.held / (2 * self.table.len().max(1));
         for index in reclaim.at..end {
             let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
             let Some(key) = self.table.key_at(index) else { continue };
-            if let Some(io) = self.table.get(key).and_then(|conn| conn.io.as_ref()) {
+            if let Some(io) = self.table.get(key).and_then(|conn| conn.io.as_ref())
+                && io.accounted >= HELD_LEAST.min(half_of_average)
+            {
                 // Who is reading a long reply holds much, too, and is not who is to blame.
-                let stuck = self.now.since(io.output_moved) > STUCK && io.output.len() > io.accounted / 4;
-                reclaim.note((stuck, io.accounted, key));
+                let unread = !io.output.is_empty() && self.now.since(io.output_moved) > STUCK;
+                let unfinished = io.input.len() > io.accounted / 2;
+                reclaim.note((unread || unfinished, io.accounted, key));
             }
         }
         self.work.charge(cost::LOOK * (end - reclaim.at));
@@ -181,7 +191,13 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn end_who_hold_most(&mut self) {
-        let Some(Reclaim { mut most, .. }) = self.reclaim.take() else { return };
+        let Some(reclaim) = &mut self.reclaim else { return };
+        reclaim.at = 0;
+        let mut most = std::mem::take(&mut reclaim.most);
+        if self.now.since(reclaim.since) < PATIENCE {
+            // The others may be reading what they hold.
+            most.retain(|(stuck, ..)| *stuck);
+        }
         most.sort_unstable_by(|a, b| b.cmp(a));
         let enough = self.memory_max - self.memory_max / 4;
         let before = self.pool.held;
@@ -195,6 +211,9 @@ impl<K: Kernel> Reactor<K> {
             let reason = if owes_input { Reason::LocalLimit } else { Reason::SlowBytes };
             self.give_up(key, reason, Detector::Policy);
             ended += 1;
+        }
+        if ended == 0 {
+            return;
         }
         self.report.memory_reclaimed(ended, [before, self.pool.held], self.memory_max, self.now);
     }

@@ -24,8 +24,6 @@ pub(super) enum Effect {
     Overflow { key: Key },
     /// Its heartbeat connection died.
     Doubt { key: Key },
-    /// Its heartbeat connection vouched for it.
-    Vouch { key: Key },
     /// It goes on when all that was posted before is done.
     Resume { key: Key },
 }
@@ -48,7 +46,6 @@ impl<K: Kernel> Reactor<K> {
                     self.give_up(key, Reason::SlowBytes, Detector::Policy);
                 }
                 Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
-                Effect::Vouch { key } => self.hear(key),
                 Effect::Resume { key } => self.publications.wait(key),
             }
         }

@@ -45,6 +45,7 @@ impl<K: Kernel> Reactor<K> {
         if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
             self.apply(key, Input::Heard);
         }
+        self.reschedule_heard(key);
     }
 
     /// Whether connection `key` may become the heartbeat channel of identity `id`, as far as this worker knows.
@@ -60,7 +61,8 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn relay_heartbeat(&mut self, channel: Key, holder: Key) {
         let token = self.table.get(channel).map_or(&[][..], Connection::beats_with);
         if self.agreement_with(holder, token) != Agreement::Foreign {
-            self.posted.push_back(Effect::Vouch { key: holder });
+            // Not posted: a sign of life does not wait behind what others have posted.
+            self.hear(holder);
         }
     }
 

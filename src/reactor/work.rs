@@ -12,20 +12,20 @@
 //! still short. The clock is not asked, so that a run can be replayed.
 
 /// Work on accepting from one listener, in one turn.
-pub(super) const ACCEPTED: usize = 1_000_000;
+pub(super) const ACCEPTED: usize = 500_000;
 /// Work for those who have some left over, in one turn.
-pub(super) const RESUMED: usize = 1_000_000;
+pub(super) const RESUMED: usize = 500_000;
 /// Work on what nobody waits for in particular (presence, what other workers relay), in one turn.
-pub(super) const PUBLISHED: usize = 500_000;
+pub(super) const PUBLISHED: usize = 250_000;
 /// Work on sending what was delivered, in one turn.
-pub(super) const FLUSHED: usize = 1_000_000;
+pub(super) const FLUSHED: usize = 500_000;
 /// Work on effects, in one turn.
-pub(super) const EFFECTS: usize = 500_000;
+pub(super) const EFFECTS: usize = 250_000;
 
 /// Work of a turn above which even who has just sent something gets no more than the least.
-const TURN: usize = 2_500_000;
+const TURN: usize = 1_500_000;
 /// Work for one connection before the others have their turn.
-const SERVING: usize = 250_000;
+const SERVING: usize = 150_000;
 /// The same in a turn that is long already: enough for a short command.
 const SERVING_LEAST: usize = 6_000;
 

@@ -98,6 +98,12 @@ impl Attention {
         self.horizon
     }
 
+    /// Whether deadlines may be put off at `now`. Who is heard of then has one that is nearer than that of its silence
+    /// was: the one event that hearing is to a timer.
+    pub fn is_patient(&self, now: Instant) -> bool {
+        now < self.standstill.patient_until
+    }
+
     /// The last time that the loop stood still.
     pub const fn standstill(&self) -> Standstill {
         self.standstill

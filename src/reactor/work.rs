@@ -52,9 +52,10 @@ pub(super) mod cost {
     /// A connection that is described in a list.
     pub(in super::super) const ROW: usize = 2_000;
 
-    /// Bytes that are copied within the process.
+    /// Bytes that are copied within the process, into memory that it may have to be given first: a page fault for
+    /// every 4 KiB of it is most of the cost.
     pub(in super::super) const fn copied(bytes: usize) -> usize {
-        bytes / 8
+        bytes / 2
     }
 
     /// Bytes that go through the kernel.

@@ -81,7 +81,8 @@ impl<K: Kernel> Reactor<K> {
     fn accept_some(&mut self, index: usize) {
         let share = self.work.after(work::ACCEPTED);
         for taken in 0..self.settings.turn.accepts {
-            if self.work.is_past(share) {
+            // Who waits while the server drains is let in before anything else, or would be reset.
+            if self.work.is_past(share) && self.drain.is_none() {
                 break;
             }
             if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {

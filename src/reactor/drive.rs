@@ -15,7 +15,7 @@ use crate::proto;
 use crate::table::Key;
 
 /// Bytes that one receive takes in a turn that is long already.
-const READ_BYTES_LEAST: usize = 4096;
+const READ_BYTES_LEAST: usize = 16 * 1024;
 
 impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.

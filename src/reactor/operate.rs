@@ -155,7 +155,10 @@ impl<K: Kernel> Reactor<K> {
             .listeners
             .iter()
             .any(|slot| slot.settings.protocol.serves_clients() && slot.gate != Gate::Shut);
-        let done = (self.clients == 0 && !waiting) || drain.at_once || drain.deadline <= self.now;
+        // Also in a hurry, who waits is let in first: closing the listener would reset it.
+        let letting_in = self.listeners.iter().any(|slot| slot.gate == Gate::Open);
+        let hurried = drain.at_once && !letting_in;
+        let done = (self.clients == 0 && !waiting) || hurried || drain.deadline <= self.now;
         if done { Flow::Finished } else { Flow::Continue }
     }
 

@@ -27,7 +27,7 @@ const TURN: usize = 1_500_000;
 /// Work for one connection before the others have their turn.
 const SERVING: usize = 150_000;
 /// The same in a turn that is long already: enough for a short command.
-const SERVING_LEAST: usize = 6_000;
+const SERVING_LEAST: usize = 10_000;
 
 /// What things cost. A call of the kernel is by far the most.
 pub(super) mod cost {

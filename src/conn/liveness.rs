@@ -7,8 +7,7 @@
 use super::policy::{Heartbeat, HeartbeatStyle, Policy};
 use super::{Life, State};
 use crate::end::{Evidence, Reason};
-use crate::time::{Duration, Instant};
-use crate::timer::attention::Standstill;
+use crate::time::Instant;
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,8 +41,9 @@ pub struct Clocks {
     pub output_moved: Option<Instant>,
     /// When `TCP_INFO` was last asked; `None` while the connection is being read.
     pub info_asked: Option<Instant>,
-    /// When the server itself stood still.
-    pub standstill: Standstill,
+    /// Before this no silence is judged: the server itself stood still
+    /// ([`Attention`](crate::timer::attention::Attention)).
+    pub patient_until: Instant,
 }
 
 /// The earliest deadline of a connection and what is due then; `None`: it may sleep for ever.
@@ -55,13 +55,13 @@ pub fn next_due(
     heartbeat: &Heartbeat,
     clocks: &Clocks,
 ) -> Option<(Instant, Due)> {
-    let patient = |since: Instant, timeout: Duration| clocks.standstill.defer(since, since + timeout);
+    let patient = |at: Instant| at.max(clocks.patient_until);
     let deadline = match life.state() {
         State::Handshaking => {
-            policy.bounds.handshake_timeout.map(|timeout| patient(life.accepted(), timeout))
+            policy.bounds.handshake_timeout.map(|timeout| patient(life.accepted() + timeout))
         }
         State::Open => None,
-        State::Suspect { deadline, since, .. } => Some(clocks.standstill.defer(since, deadline)),
+        State::Suspect { deadline, .. } => Some(patient(deadline)),
         State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
         State::Closed { .. } => return None,
     };
@@ -79,13 +79,13 @@ pub fn next_due(
         consider(doubt_due(life, heartbeat, clocks), Due::Doubt);
         // A peer that is to take output is not left alone: whether it does is for `slow_time` to say.
         let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
-        consider(idle_timeout.map(|timeout| patient(clocks.used, timeout)), Due::Idle);
+        consider(idle_timeout.map(|timeout| patient(clocks.used + timeout)), Due::Idle);
         let quiet_since = clocks.oob_sent.max(life.heard());
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
     // What a suspect peer is not sent, it cannot be slow to take.
     if !ending && !matches!(life.state(), State::Suspect { .. }) {
-        consider(clocks.output_moved.map(|moved| patient(moved, policy.bounds.slow_time)), Due::Slow);
+        consider(clocks.output_moved.map(|moved| patient(moved + policy.bounds.slow_time)), Due::Slow);
     }
     if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {
         consider(Some(asked + interval), Due::TcpInfo);
@@ -105,8 +105,7 @@ fn pinged(life: &Life, clocks: &Clocks) -> bool {
 }
 
 fn doubt_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
-    let since = silent_since(life, heartbeat);
-    let silent = clocks.standstill.defer(since, since + heartbeat.timeout);
+    let silent = (silent_since(life, heartbeat) + heartbeat.timeout).max(clocks.patient_until);
     match heartbeat.style {
         HeartbeatStyle::Off => None,
         // A ping that left late has as long for its answer as one that left in time.

@@ -298,7 +298,7 @@ impl State {
             // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same
             // flush again and again must still come to an end.
             Input::Progress | Input::Flushed { probe: true } => {
-                (end.peer_closed(end.extended(now, parting)), Action::None)
+                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::None)
             }
             // A reset that answers the probe is what the probe is for; the reactor reports it as such.
             Input::Failed { detector: Detector::EofProbe, .. } => {
@@ -362,7 +362,10 @@ impl State {
 impl State {
     /// The deadline of parting.
     fn deadline_or(self, now: Instant) -> Instant {
-        if let Self::Parting { deadline, .. } = self { deadline } else { now }
+        match self {
+            Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } => deadline,
+            Self::Handshaking | Self::Open | Self::Suspect { .. } | Self::Closed { .. } => now,
+        }
     }
 
     /// The same, with a deadline no earlier than `earliest`.

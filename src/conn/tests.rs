@@ -7,7 +7,7 @@ use super::policy::{
 use super::*;
 use crate::net::Polled;
 use crate::time::Duration;
-use crate::timer::attention::{Attention, Standstill};
+use crate::timer::attention::Attention;
 
 const T0: Instant = Instant::from_millis(1_000);
 const NOW: Instant = Instant::from_millis(9_000);
@@ -285,7 +285,7 @@ const CLOCKS: Clocks = Clocks {
     oob_sent: Instant::ZERO,
     output_moved: None,
     info_asked: None,
-    standstill: Standstill::NEVER,
+    patient_until: Instant::ZERO,
 };
 
 fn due(state: State, heartbeat: Heartbeat, clocks: Clocks) -> Option<(u64, Due)> {
@@ -324,7 +324,7 @@ fn a_server_that_stood_still_judges_no_silence_from_before_for_as_long() {
     let mut attention = Attention::new(T0);
     let woke = T0 + Duration::from_secs(60);
     attention.on_poll(T0 + Duration::from_secs(20), woke, Some(Duration::ZERO), Polled::All, 1);
-    let clocks = Clocks { standstill: attention.standstill(), ..CLOCKS };
+    let clocks = Clocks { patient_until: attention.patient_until(), ..CLOCKS };
     let client = Heartbeat { style: HeartbeatStyle::Client, ..HEARTBEAT };
     let patient = |state, policy: Policy| {
         let due = next_due(&Life::new(state, T0), &policy, &client, &clocks);

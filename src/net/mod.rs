@@ -144,13 +144,15 @@ pub trait Stream {
 pub struct Token(pub u64);
 
 impl Token {
+    // All of these are among those of listeners, of which there are never so many, so that it costs connections nothing
+    // to be told from them.
+
     /// Signals.
-    pub const SIGNAL: Self = Self(u64::MAX);
-    /// What threads beside the loop have brought, such as rows of the kernel's table of sockets: among those of
-    /// listeners, of which there are never so many, so that it costs connections nothing to be told from it.
-    pub const ASIDE: Self = Self(u32::MAX as u64);
-    /// The channel to a worker's supervisor, placed likewise.
-    pub const FELLOWS: Self = Self(u32::MAX as u64 - 1);
+    pub const SIGNAL: Self = Self(u32::MAX as u64);
+    /// What threads beside the loop have brought, such as rows of the kernel's table of sockets.
+    pub const ASIDE: Self = Self(u32::MAX as u64 - 1);
+    /// The channel to a worker's supervisor.
+    pub const FELLOWS: Self = Self(u32::MAX as u64 - 2);
 }
 
 /// One entry of a poll: hints about one source.
@@ -186,6 +188,14 @@ pub struct Readiness {
     pub write_closed: bool,
     /// An error is pending (EPOLLERR).
     pub error: bool,
+}
+
+impl Readiness {
+    /// Whether it is no more than input.
+    #[inline]
+    pub const fn is_input(self) -> bool {
+        self.readable & !(self.writable | self.read_closed | self.write_closed | self.error)
+    }
 }
 
 /// What a stream is watched for.

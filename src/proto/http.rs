@@ -240,6 +240,12 @@ impl Decoder {
         let passed = input.len().min(self.body as usize);
         self.body -= u32::try_from(passed).expect("at most self.body");
         *input = &input[passed..];
+        if self.scanned == 0 {
+            // RFC 9112 2.2: empty lines before a request are to be ignored. Not between CR and LF: nothing
+            // else may follow a CR, so a lone one is as good as an empty line.
+            let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            *input = &input[blank..];
+        }
         if !self.begun {
             match first_bytes::look(Protocol::Http, input) {
                 Look::Expected => {}
@@ -248,12 +254,6 @@ impl Decoder {
                     return Err(Rejected { spoke: Some(spoke), ..bad("this is no HTTP request") });
                 }
             }
-        }
-        if self.scanned == 0 {
-            // RFC 9112 2.2: empty lines before a request are to be ignored. Not between CR and LF: nothing
-            // else may follow a CR, so a lone one is as good as an empty line.
-            let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            *input = &input[blank..];
         }
         let window = &input[..input.len().min(HEAD_BYTES_MAX)];
         let Some(length) = head_length(window, self.scanned as usize) else {

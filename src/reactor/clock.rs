@@ -107,18 +107,10 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// A connection was heard of or used. That is nothing to its timer, unless its deadline was put off.
-    #[inline]
-    pub(super) fn reschedule_heard(&mut self, key: Key) {
-        if self.attention.is_patient(self.now) {
-            self.schedule(key);
-        }
-    }
-
     fn next_due(&self, key: Key) -> Option<(Instant, Due)> {
         let conn = self.table.get(key)?;
         let policy = &Self::listener_of(&self.listeners, conn).policy;
-        let clocks = conn.clocks(self.attention.standstill());
+        let clocks = conn.clocks(self.attention.patient_until());
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
     }
 

@@ -4,9 +4,9 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::Reactor;
 use super::entry::Reading;
 use super::work::{self, cost};
+use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Evidence, Reason};
@@ -19,11 +19,21 @@ const READ_BYTES_LEAST: usize = 16 * 1024;
 
 impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
-    pub(super) fn on_ready(&mut self, key: Key, mut readiness: Readiness) {
+    pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
         let Some(conn) = self.table.get_mut(key) else {
             self.counters.stale_events += 1;
             return;
         };
+        // By far the most frequent: all of it had been read, and it has sent more.
+        if readiness.is_input() && conn.reading == Reading::Drained && conn.may_be_heard() {
+            conn.reading = Reading::Ready;
+            return self.read(key);
+        }
+        self.on_edge(key, readiness);
+    }
+
+    fn on_edge(&mut self, key: Key, mut readiness: Readiness) {
+        let Some(conn) = self.table.get_mut(key) else { return };
         let hints = Self::listener_of(&self.listeners, conn).policy.liveness.readiness;
         let mut broken = readiness.error || readiness.write_closed;
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
@@ -37,14 +47,14 @@ impl<K: Kernel> Reactor<K> {
         // All had been read: this has come since. It waits for our pause to end, but it has come.
         let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
+        let (reading, paused) = (conn.reading, conn.paused);
         if spoke {
             self.hear_paused(key);
         }
-        let Some(conn) = self.table.get_mut(key) else { return };
-        match conn.reading {
+        match reading {
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, Detector::SendError),
-            Reading::Drained | Reading::Ready | Reading::Closing if broken && hints && conn.paused => {
+            Reading::Drained | Reading::Ready | Reading::Closing if broken && hints && paused => {
                 self.read_to_the_error(key, Detector::Readiness, None);
             }
             // It is on its way there.
@@ -62,10 +72,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Reads until nothing is left, the budget is spent, or output has to move first.
     pub(super) fn read(&mut self, key: Key) {
-        let mut buffer = std::mem::take(&mut self.read_buffer);
         let mut budget = self.settings.turn.read_bytes;
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
-        let window = if self.work.is_long() { READ_BYTES_LEAST } else { buffer.len() };
+        let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while let Some(conn) = self.table.get_mut(key)
             && conn.reading.pending()
             && conn.may_be_heard()
@@ -74,9 +83,10 @@ impl<K: Kernel> Reactor<K> {
                 self.post_resume(key);
                 break;
             }
-            match conn.stream.recv(&mut buffer[..window]) {
+            match conn.stream.recv(&mut self.read_buffer[..window]) {
                 Received::Bytes(count) => {
-                    let settings = Self::listener_of(&self.listeners, conn);
+                    let listener = usize::from(conn.listener);
+                    let settings = &self.listeners[listener].settings;
                     budget = budget.saturating_sub(count);
                     // A stream socket that filled less than was offered has nothing more (epoll(7)), unless
                     // the peer's FIN is behind the data or its flags are not to be believed.
@@ -87,14 +97,13 @@ impl<K: Kernel> Reactor<K> {
                         conn.reading = Reading::Drained;
                     }
                     conn.life.bytes_in += count as u64;
-                    self.counters.listeners[usize::from(conn.listener)].bytes_in += count as u64;
+                    self.counters.listeners[listener].bytes_in += count as u64;
                     let protocol = settings.protocol;
                     self.work.charge(cost::RECEIVE + cost::moved(count));
                     if conn.life.hear(self.now) {
                         self.apply(key, Input::Heard);
                     }
-                    self.serve(key, protocol, &buffer[..count]);
-                    self.reschedule_heard(key);
+                    self.serve(key, protocol, count);
                     if drained {
                         break;
                     }
@@ -117,7 +126,6 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
         }
-        self.read_buffer = buffer;
     }
 
     /// Reads without an edge, or before its turn: no harm if there is nothing.
@@ -132,11 +140,13 @@ impl<K: Kernel> Reactor<K> {
         self.read(key);
     }
 
-    /// Hands received bytes to the protocol.
-    fn serve(&mut self, key: Key, protocol: Protocol, bytes: &[u8]) {
+    /// Hands the `count` bytes that were received to the protocol.
+    fn serve(&mut self, key: Key, protocol: Protocol, count: usize) {
+        let buffer = std::mem::take(&mut self.read_buffer);
+        let bytes = &buffer[..count];
         match protocol {
             Protocol::Echo => {
-                self.work.charge(cost::SEND + cost::moved(bytes.len()));
+                self.work.charge(cost::SEND + cost::moved(count));
                 self.write(key, bytes);
             }
             Protocol::Resp => {
@@ -145,6 +155,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Protocol::Http => self.serve_http(key, bytes),
         }
+        self.read_buffer = buffer;
     }
 
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
@@ -250,7 +261,8 @@ impl<K: Kernel> Reactor<K> {
             Action::Flush => self.flush(key),
             Action::Close(mode) => return self.close(key, mode),
         }
-        if before.index() != after.index() {
+        // Who has said goodbye is waited for less long once all is flushed.
+        if before.index() != after.index() || matches!(input, Input::Flushed { .. }) {
             self.schedule(key);
         }
         if before.cause().is_none() && after.cause().is_some() {
@@ -261,39 +273,43 @@ impl<K: Kernel> Reactor<K> {
     /// Sends `bytes`, or keeps what the kernel has no room for. Their order is kept.
     pub(super) fn write(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        // Output over its bound was not kept: the peer would take what follows for what is missing.
-        let ended = conn.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes);
-        if ended || conn.is_gapped() {
-            self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
-            return;
-        }
-        if conn.reading == Reading::Failing {
-            return self.owe(key, bytes);
-        }
-        let mut rest = bytes;
-        if conn.owed() == 0 && !conn.withholds() {
-            while !rest.is_empty() {
-                match conn.stream.send(rest) {
-                    Sent::Bytes(count) => {
-                        conn.life.bytes_out += count as u64;
-                        self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
-                        let short = count < rest.len();
-                        rest = &rest[count..];
-                        // A short send means a full buffer: asking again would only say EAGAIN.
-                        if short {
-                            break;
-                        }
-                    }
-                    Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
+        let mut sent = 0;
+        if conn.takes_output() && !bytes.is_empty() {
+            let outcome = loop {
+                match conn.stream.send(bytes) {
                     Sent::Interrupted => {}
-                    Sent::Failed(fault) => {
-                        return self.read_to_the_error(key, Detector::SendError, Some(fault));
-                    }
+                    outcome => break outcome,
+                }
+            };
+            match outcome {
+                Sent::Bytes(count) => {
+                    conn.life.bytes_out += count as u64;
+                    self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
+                    sent = count;
+                }
+                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
+                Sent::Failed(fault) => {
+                    return self.read_to_the_error(key, Detector::SendError, Some(fault));
                 }
             }
         }
-        if !rest.is_empty() {
-            self.owe(key, rest);
+        // A short send means a full buffer: asking again would only say EAGAIN.
+        if sent < bytes.len() {
+            self.keep(key, &bytes[sent..]);
+        }
+    }
+
+    /// Keeps output that the socket has not taken, for the time when it does.
+    fn keep(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        // Output over its bound was not kept: the peer would take what follows for what is missing.
+        if conn.is_gapped() {
+            self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
+            return;
+        }
+        let broken = conn.reading == Reading::Failing;
+        self.owe(key, bytes);
+        if !broken {
             self.await_room(key);
         }
     }
@@ -343,9 +359,13 @@ impl<K: Kernel> Reactor<K> {
     /// Sends what is owed, as far as the kernel takes it, and lets follow what waited for that.
     pub(super) fn flush(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        if let Some(io) = &mut conn.io {
-            self.pool.begin_flush(io);
-        }
+        let Some(io) = &mut conn.io else {
+            // Nothing is owed, and nothing waits for that.
+            return if conn.life.state().cause().is_some() {
+                self.flushed(key)
+            };
+        };
+        self.pool.begin_flush(io);
         if conn.withholds() {
             return;
         }
@@ -388,12 +408,11 @@ impl<K: Kernel> Reactor<K> {
         if moved && ending {
             self.apply(key, Input::Progress);
         }
-        if owed == 0 && ending {
-            self.flushed(key);
-        }
         self.mind_watermarks(key, owed);
         if owed > 0 {
             self.await_room(key);
+        } else if ending {
+            self.flushed(key);
         }
     }
 
@@ -411,7 +430,6 @@ impl<K: Kernel> Reactor<K> {
         }
         let probing = conn.reading == Reading::Probing;
         self.apply(key, Input::Flushed { probe: probing });
-        self.schedule(key);
     }
 
     /// Output has fallen to the low watermark: what had to wait for that goes on next turn. Or what others delivered has
@@ -462,13 +480,11 @@ impl<K: Kernel> Reactor<K> {
             self.resume_task(key);
         }
         let Some(conn) = self.table.get_mut(key) else { return };
-        if !conn.paused && conn.has_work() {
-            match Self::listener_of(&self.listeners, conn).protocol {
-                Protocol::Echo => {}
-                Protocol::Resp => self.serve_resp(key, &[]),
-                Protocol::Http => self.serve_http(key, &[]),
-            }
-            self.reschedule_heard(key);
+        match Self::listener_of(&self.listeners, conn).protocol {
+            _ if conn.paused => {}
+            Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
+            Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
+            Protocol::Echo | Protocol::Resp | Protocol::Http => conn.release_io(&mut self.pool),
         }
         self.read(key);
     }

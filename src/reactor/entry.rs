@@ -8,13 +8,12 @@ use crate::buf::ByteQueue;
 use crate::conn::liveness::Clocks;
 use crate::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::conn::{Life, State};
-use crate::end::{Detector, Foreign};
+use crate::end::{Detector, Foreign, Reason};
 use crate::hub::Membership;
 use crate::net::{Fault, Interest, Peer, Readiness};
 use crate::proto::resp;
 use crate::table::Occupant;
 use crate::time::{Duration, Instant};
-use crate::timer::attention::Standstill;
 
 /// One connection.
 pub(super) struct Connection<S> {
@@ -227,9 +226,21 @@ impl<S> Connection<S> {
         self.io.as_ref().map_or(0, |io| io.output.len())
     }
 
-    /// Whether a message had no room in its output. It is being ended for that.
+    /// Whether output of it had no room, and was not kept. It is being ended for that.
     pub(super) fn is_gapped(&self) -> bool {
         self.io.as_ref().is_some_and(|io| io.gapped)
+            || self.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
+    }
+
+    /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there.
+    pub(super) fn takes_output(&self) -> bool {
+        let first = self.io.as_ref().is_none_or(|io| io.output.is_empty() && !io.gapped);
+        let there = match self.life.state() {
+            State::Handshaking | State::Open => true,
+            State::Suspect { .. } => false,
+            State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => !self.is_gapped(),
+        };
+        first && there && self.reading != Reading::Failing
     }
 
     /// Whether its commands wait for what it has posted.
@@ -361,7 +372,7 @@ impl<S> Connection<S> {
     }
 
     /// The times that its deadlines are counted from.
-    pub(super) fn clocks(&self, standstill: Standstill) -> Clocks {
+    pub(super) fn clocks(&self, patient_until: Instant) -> Clocks {
         let io = self.io.as_ref();
         let resp = self.resp();
         let used = resp.map_or(self.life.heard(), |resp| resp.used);
@@ -371,7 +382,7 @@ impl<S> Connection<S> {
             oob_sent: io.map_or(Instant::ZERO, |io| io.oob_sent),
             output_moved: io.filter(|io| !io.output.is_empty()).map(|io| io.output_moved),
             info_asked: io.filter(|_| self.paused).map(|io| io.info_asked),
-            standstill,
+            patient_until,
         }
     }
 }

@@ -52,6 +52,7 @@ impl Initiators {
 
 impl<S> Connection<S> {
     /// The record of its end, as far as that is known now.
+    #[inline]
     pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
         let mut end = self.life.end(mode, now, evidence);
         end.spoke = self.io.as_ref().and_then(|io| io.spoke);

@@ -61,8 +61,8 @@ impl<K: Kernel> Inspection<'_, K> {
         let conn = self.0.table.get(key)?;
         let policy = &Reactor::<K>::listener_of(&self.0.listeners, conn).policy;
         let heartbeat = conn.heartbeat(&policy.liveness.heartbeat);
-        let due =
-            liveness::next_due(&conn.life, policy, &heartbeat, &conn.clocks(self.0.attention.standstill()));
+        let clocks = conn.clocks(self.0.attention.patient_until());
+        let due = liveness::next_due(&conn.life, policy, &heartbeat, &clocks);
         Some(Glance {
             key,
             listener: usize::from(conn.listener),

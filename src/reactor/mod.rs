@@ -400,16 +400,15 @@ const fn listener_token(index: usize) -> Token {
     Token(index as u64)
 }
 
-const ASIDE: Key = Key::from_token(Token::ASIDE);
-const FELLOWS: Key = Key::from_token(Token::FELLOWS);
-
 const fn source(token: Token) -> Source {
     let key = Key::from_token(token);
-    match (token, key.generation) {
-        (Token::SIGNAL, _) => Source::Signals,
-        (_, 0) if key.index == ASIDE.index => Source::Aside,
-        (_, 0) if key.index == FELLOWS.index => Source::Fellows,
-        (_, 0) => Source::Listener(key.index as usize),
-        (_, _) => Source::Connection(key),
+    if key.generation != 0 {
+        return Source::Connection(key);
+    }
+    match token {
+        Token::SIGNAL => Source::Signals,
+        Token::ASIDE => Source::Aside,
+        Token::FELLOWS => Source::Fellows,
+        Token(_) => Source::Listener(key.index as usize),
     }
 }

@@ -279,6 +279,11 @@ impl Run {
     /// `began`: nothing has arrived since its poll.
     fn judge_silence(&self, began: Instant) -> Result<(), Failure> {
         for glance in self.reactor.inspect().glances() {
+            if matches!(glance.state, State::Parting { .. }) {
+                let world = &mut self.stage.borrow_mut().world;
+                let conn = world.conn_of(glance.key);
+                world.conns[conn].truth.parting = true;
+            }
             let judged = match glance.state {
                 State::Suspect { since, .. } => since > began,
                 State::Parting { cause, since, .. } => {

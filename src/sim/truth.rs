@@ -42,6 +42,8 @@ pub(super) struct Truth {
     pub(super) ended: bool,
     /// Since which turn input has been waiting.
     pub(super) waiting_since: Option<u64>,
+    /// A turn has ended with it parting: what was done about it took longer than one.
+    pub(super) parting: bool,
     /// What the client did.
     pub(super) said: Said,
 }
@@ -179,7 +181,7 @@ impl Case<'_> {
     /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
     /// kernel knew at the close is not what it knew at the verdict.
     fn parted(&self) -> bool {
-        self.end.close != CloseMode::Reset || self.death().is_some()
+        self.truth().parting || self.end.close != CloseMode::Reset || self.death().is_some()
     }
 
     /// When it was closed, and what the kernel knew then.
@@ -392,7 +394,7 @@ impl Case<'_> {
             return Some("its kernel had not answered".into());
         }
         let open = evidence.snd_wnd > 0 && evidence.notsent_bytes == 0;
-        (self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
+        (!parted && self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
     }
 
     /// Whether a probe sent when it became suspect must have been answered in time.
@@ -474,9 +476,10 @@ impl World {
     }
 
     /// How long the times were in all that the loop stood still, of those that reach into `window` before
-    /// `at`.
+    /// `at`: themselves, or the patience that follows them for as long again.
     pub(super) fn stalled(&self, at: u64, window: u64) -> u64 {
         let from = at.saturating_sub(window);
-        self.stalls.iter().rev().take_while(|(_, end)| *end >= from).map(|(begin, end)| end - begin).sum()
+        let reaches = |(begin, end): &&(u64, u64)| end + (end - begin) >= from;
+        self.stalls.iter().filter(reaches).map(|(begin, end)| end - begin).sum()
     }
 }

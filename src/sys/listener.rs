@@ -12,7 +12,7 @@ use crate::time::Duration;
 use libc::c_int;
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV6};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -130,10 +130,13 @@ impl Contract for Listener {
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         // SAFETY: the descriptor is open while `self` lives; the kernel writes at most `length` bytes, which
         // `answer` has.
-        let fd = unsafe { libc::accept4(self.fd.as_raw_fd(), answer.raw(), &raw mut length, flags) };
-        if fd < 0 {
+        // By syscall(2) as streams are read, for the same reason.
+        let fd = unsafe {
+            libc::syscall(libc::SYS_accept4, self.fd.as_raw_fd(), answer.raw(), &raw mut length, flags)
+        };
+        let Some(fd) = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0) else {
             return errno::refused(errno::last());
-        }
+        };
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Accepted::Stream(Stream::new(fd), answer.internet().map_or(Peer::UNIX, Peer::new))

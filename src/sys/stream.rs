@@ -1,5 +1,8 @@
 //! A connected socket: four bytes, a descriptor and nothing else. TCP or unix alike: what only TCP has
 //! (`TCP_INFO`, keepalive, `TCP_LINGER2`) the kernel refuses on the other, and that changes nothing.
+//!
+//! Received and sent is by syscall(2): recv(3) and send(3) of the C library are cancellation points, which costs each of
+//! them 45 instructions in a process that has ever had a second thread (`nptl/cancellation.c`).
 
 use super::{errno, sockopt, tcp_info, whole_seconds};
 use crate::end::Evidence;
@@ -8,6 +11,7 @@ use crate::time::Duration;
 use libc::c_int;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null;
 
 /// A connected, non-blocking socket that nobody else has a descriptor of.
 #[derive(Debug)]
@@ -22,19 +26,25 @@ impl Stream {
         Self(fd)
     }
 
-    #[expect(unsafe_code, reason = "send(2)")]
+    #[expect(unsafe_code, reason = "sendto(2)")]
+    #[inline]
     fn send_with(&self, bytes: &[u8], flags: c_int) -> Sent {
         // SAFETY: the descriptor is open while `self` lives; the kernel reads `bytes` within its length.
         let result = unsafe {
-            libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags | libc::MSG_NOSIGNAL)
+            let flags = flags | libc::MSG_NOSIGNAL;
+            libc::syscall(
+                libc::SYS_sendto,
+                self.0.as_raw_fd(),
+                bytes.as_ptr(),
+                bytes.len(),
+                flags,
+                null::<u8>(),
+                0,
+            )
         };
         match usize::try_from(result) {
             Ok(length) => Sent::Bytes(length),
-            Err(_) => match errno::last() {
-                libc::EAGAIN => Sent::WouldBlock,
-                libc::EINTR => Sent::Interrupted,
-                errno => Sent::Failed(errno::fault(errno)),
-            },
+            Err(_) => not_sent(),
         }
     }
 
@@ -60,13 +70,26 @@ fn not_received() -> Received {
     }
 }
 
+/// Why nothing went, apart likewise.
+#[cold]
+fn not_sent() -> Sent {
+    match errno::last() {
+        libc::EAGAIN => Sent::WouldBlock,
+        libc::EINTR => Sent::Interrupted,
+        errno => Sent::Failed(errno::fault(errno)),
+    }
+}
+
 impl Contract for Stream {
-    #[expect(unsafe_code, reason = "recv(2)")]
+    #[expect(unsafe_code, reason = "recvfrom(2)")]
     #[inline]
     fn recv(&mut self, buffer: &mut [u8]) -> Received {
         debug_assert!(!buffer.is_empty(), "receiving into nothing would look like end of file");
         // SAFETY: the descriptor is open while `self` lives; the kernel writes within `buffer`.
-        let result = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+        let result = unsafe {
+            let (fd, nobody) = (self.0.as_raw_fd(), null::<u8>());
+            libc::syscall(libc::SYS_recvfrom, fd, buffer.as_mut_ptr(), buffer.len(), 0, nobody, nobody)
+        };
         match usize::try_from(result) {
             Ok(0) => Received::Eof,
             Ok(length) => Received::Bytes(length),
@@ -74,6 +97,7 @@ impl Contract for Stream {
         }
     }
 
+    #[inline]
     fn send(&mut self, bytes: &[u8]) -> Sent {
         self.send_with(bytes, 0)
     }

@@ -6,8 +6,9 @@
 //! brought everything.
 //!
 //! A loop that stood still was no good partner either: it asked nothing, and what was sent to it may be lost where the
-//! whole machine slept. For as long as it stood still it then takes nobody's silence for a fault that was silent before
-//! ([`Standstill`]).
+//! whole machine slept. For as long as it stood still it then takes nobody's silence for a fault
+//! ([`patient_until`](Attention::patient_until)): nobody's, so that a deadline still moves in one direction only when its
+//! peer is heard of.
 
 use crate::net::Polled;
 use crate::time::{Duration, Instant};
@@ -24,24 +25,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(60);
 pub struct Attention {
     horizon: Instant,
     round: Option<Round>,
-    standstill: Standstill,
-}
-
-/// When the loop last stood still, and until when it makes up for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standstill {
-    ended: Instant,
     patient_until: Instant,
-}
-
-impl Standstill {
-    /// There was none.
-    pub const NEVER: Self = Self { ended: Instant::ZERO, patient_until: Instant::ZERO };
-
-    /// The deadline of a silence that began at `since` and is due at `at`.
-    pub fn defer(self, since: Instant, at: Instant) -> Instant {
-        if since < self.ended { at.max(self.patient_until) } else { at }
-    }
 }
 
 /// Polls that have brought a part of what was ready when the first of them began.
@@ -55,7 +39,7 @@ struct Round {
 impl Attention {
     /// Of a loop that begins at `now`.
     pub const fn new(now: Instant) -> Self {
-        Self { horizon: now, round: None, standstill: Standstill::NEVER }
+        Self { horizon: now, round: None, patient_until: Instant::ZERO }
     }
 
     /// A poll that began after `before` has returned by `now`, and `brought` so much; it was to wait for `timeout` at
@@ -87,9 +71,8 @@ impl Attention {
         }
         let stood_still = now.since(before).saturating_sub(timeout.unwrap_or(Duration::MAX));
         // One that stands still again and again has its patience once in two times: silence must be judged at last.
-        if stood_still > STANDSTILL && before >= self.standstill.patient_until {
-            let patient_until = now + stood_still.min(PATIENCE_MAX);
-            self.standstill = Standstill { ended: now, patient_until };
+        if stood_still > STANDSTILL && before >= self.patient_until {
+            self.patient_until = now + stood_still.min(PATIENCE_MAX);
         }
     }
 
@@ -98,15 +81,9 @@ impl Attention {
         self.horizon
     }
 
-    /// Whether deadlines may be put off at `now`. Who is heard of then has one that is nearer than that of its silence
-    /// was: the one event that hearing is to a timer.
-    pub fn is_patient(&self, now: Instant) -> bool {
-        now < self.standstill.patient_until
-    }
-
-    /// The last time that the loop stood still.
-    pub const fn standstill(&self) -> Standstill {
-        self.standstill
+    /// Before this no silence is judged: the loop stood still, and makes up for it.
+    pub const fn patient_until(&self) -> Instant {
+        self.patient_until
     }
 }
 
@@ -156,26 +133,18 @@ mod tests {
     fn a_standstill_is_made_up_for() {
         let mut attention = Attention::new(ms(0));
         poll(&mut attention, 0, 1100, 1000, Polled::All);
-        assert_eq!(attention.standstill.patient_until, Instant::ZERO, "a little late is no standstill");
+        assert_eq!(attention.patient_until, Instant::ZERO, "a little late is no standstill");
         poll(&mut attention, 1100, 13_100, 2000, Polled::Part(0));
-        assert_eq!(
-            attention.standstill.patient_until,
-            ms(23_100),
-            "it was asleep for 2 s and stood still for 10 s"
-        );
-        let (before, after) = (ms(13_099), ms(13_100));
-        assert_eq!(attention.standstill().defer(before, ms(14_000)), ms(23_100));
-        assert_eq!(attention.standstill().defer(before, ms(30_000)), ms(30_000), "it had as long anyway");
-        assert_eq!(attention.standstill().defer(after, ms(14_000)), ms(14_000), "it was heard since");
+        assert_eq!(attention.patient_until, ms(23_100), "it was asleep for 2 s and stood still for 10 s");
         poll(&mut attention, 100_000, 4_000_000, 0, Polled::All);
-        assert_eq!(attention.standstill.patient_until, ms(4_060_000), "but not for another hour");
+        assert_eq!(attention.patient_until, ms(4_060_000), "but not for another hour");
     }
 
     #[test]
     fn a_sleep_without_an_end_is_no_standstill() {
         let mut attention = Attention::new(ms(0));
         attention.on_poll(ms(0), ms(3_600_000), None, Polled::All, 1);
-        assert_eq!(attention.standstill.patient_until, Instant::ZERO);
+        assert_eq!(attention.patient_until, Instant::ZERO);
     }
 
     #[test]
@@ -184,7 +153,7 @@ mod tests {
         let judges = (0..10).filter(|turn| {
             let begun = turn * 3000;
             poll(&mut attention, begun, begun + 3000, 0, Polled::All);
-            ms(begun + 3000) >= attention.standstill.patient_until
+            ms(begun + 3000) >= attention.patient_until
         });
         assert_eq!(judges.count(), 5);
     }

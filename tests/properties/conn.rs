@@ -10,7 +10,7 @@ use linger::conn::{Action, Cause, Input, Life, State};
 use linger::end::{CloseMode, Detector, Reason};
 use linger::net::Polled;
 use linger::time::{Duration, Instant};
-use linger::timer::attention::{Attention, Standstill};
+use linger::timer::attention::Attention;
 
 /// Lives through what `bytes` say, waking when it is due as the reactor does, then is told to go.
 pub(crate) fn holds(bytes: &[u8]) {
@@ -106,7 +106,7 @@ impl Run {
             oob_sent: Instant::ZERO,
             output_moved: None,
             info_asked: None,
-            standstill: Standstill::NEVER,
+            patient_until: Instant::ZERO,
         };
         let attention = Attention::new(now);
         Self { life: Life::new(state, now), policy, clocks, attention, now, closes: 0 }
@@ -120,7 +120,7 @@ impl Run {
                 // Asleep, or standing still.
                 let timeout = choices.flag().then_some(Duration::ZERO);
                 self.attention.on_poll(before, self.now, timeout, Polled::All, 1);
-                self.clocks.standstill = self.attention.standstill();
+                self.clocks.patient_until = self.attention.patient_until();
             }
             1 => self.wake(choices.flag()),
             2 => {
@@ -178,7 +178,7 @@ impl Run {
             Due::Doubt => {
                 assert_ne!(heartbeat.style, HeartbeatStyle::Off, "silence is no evidence");
                 let silent = self.life.heard() + heartbeat.timeout;
-                assert!(at >= self.clocks.standstill.defer(self.life.heard(), silent), "{at:?}");
+                assert!(at >= silent.max(self.clocks.patient_until), "{at:?}");
                 if heartbeat.style.server_pings() && self.clocks.pinged > self.life.heard() {
                     assert!(
                         at.since(self.clocks.pinged) >= heartbeat.timeout.saturating_sub(heartbeat.interval)

@@ -191,6 +191,11 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    /// Whether the peer has finished sending, or more is at its end.
+    pub const fn is_departure(self) -> bool {
+        self.read_closed || self.write_closed || self.error
+    }
+
     /// Whether it is no more than input.
     #[inline]
     pub const fn is_input(self) -> bool {

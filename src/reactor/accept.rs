@@ -85,7 +85,8 @@ impl<K: Kernel> Reactor<K> {
             if self.work.is_past(share) && self.drain.is_none() {
                 break;
             }
-            if self.is_full(index) && self.listeners[index].settings.overload == Overload::Queue {
+            let mut full = self.is_full(index);
+            if full && self.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
                 if self.nobody_waits(index) {
                     return self.drained(index, taken);
@@ -94,10 +95,14 @@ impl<K: Kernel> Reactor<K> {
                     let limit = self.limit_of(&self.listeners[index]);
                     return self.stall(index, Stall::Full { limit });
                 }
+                full = self.is_full(index);
             }
             let Some(listener) = &mut self.listeners[index].listener else { return };
             match listener.try_accept() {
-                Accepted::Stream(stream, peer) => self.admit(index, stream, peer),
+                Accepted::Stream(stream, peer) => {
+                    let newcomer = if full { self.one_too_many(index) } else { Newcomer::Served };
+                    self.admit(index, newcomer, stream, peer);
+                }
                 Accepted::WouldBlock => return self.drained(index, taken),
                 Accepted::Interrupted => {}
                 Accepted::Aborted(_) => self.counters.accept_aborted += 1,
@@ -232,8 +237,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Gives an accepted connection its slot, and watches it.
-    fn admit(&mut self, index: usize, stream: K::Stream, peer: Peer) {
-        let mut newcomer = self.newcomer(index);
+    fn admit(&mut self, index: usize, mut newcomer: Newcomer, stream: K::Stream, peer: Peer) {
         let key = self.table.next_key();
         let watched = self.kernel.watch(&stream, key.token(), Interest::Read);
         if newcomer == Newcomer::Refused && watched.is_err() {

@@ -5,6 +5,7 @@
 //! expires at its old time and is armed anew.
 
 use super::entry::Connection;
+use super::work;
 use super::{Reactor, accept::Gate};
 use crate::config::settings::Settings;
 use crate::conn::delivery::{Delivery, delivery};
@@ -118,9 +119,10 @@ impl<K: Kernel> Reactor<K> {
     /// can bear are left for the next.
     pub(super) fn expire(&mut self) {
         let horizon = self.attention.horizon();
+        let share = self.work.after(work::EXPIRED);
         for _ in 0..EXPIRIES_PER_TURN {
             // Endings make effects for those who watch: when too many wait already, the rest is for later.
-            if self.is_backlogged() {
+            if self.work.is_past(share) || self.is_backlogged() {
                 break;
             }
             let Some(index) = self.wheel.expire(horizon) else { break };

@@ -106,6 +106,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// What the others get to know of an ending. `token`: what the connection named when it began to beat for another.
     pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, token: &[u8], end: Option<&End>) {
+        self.work.charge(cost::UNSUBSCRIBE * membership.subscriptions());
         let left = self.hub.leave(membership, key);
         if let Some(fellows) = &mut self.fellows {
             left.identity.iter().for_each(|id| fellows.on_left(key, id, &presence::record(end)));

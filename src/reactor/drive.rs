@@ -48,6 +48,15 @@ impl<K: Kernel> Reactor<K> {
         let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
         let (reading, paused) = (conn.reading, conn.paused);
+        // Whoever leaves has time: in a long turn those who stay come first.
+        if self.work.is_long()
+            && readiness.is_departure()
+            && reading.pending()
+            && conn.may_be_heard()
+            && conn.owed() == 0
+        {
+            return self.post_resume(key);
+        }
         if spoke {
             self.hear_paused(key);
         }

@@ -64,8 +64,7 @@ pub(super) enum Reading {
 impl Reading {
     /// What a fresh edge makes of it. `hints`: whether flags other than readable are taken into account.
     pub(super) const fn on_edge(self, readiness: Readiness, hints: bool) -> Self {
-        let broken = readiness.error || readiness.write_closed;
-        let closing = readiness.read_closed || broken;
+        let closing = readiness.is_departure();
         match self {
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
             Self::Drained if readiness.readable || closing => Self::Ready,

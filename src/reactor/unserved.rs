@@ -35,10 +35,9 @@ pub fn refused_max(settings: &Settings) -> u32 {
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// What the next newcomer to a listener is.
-    pub(super) fn newcomer(&self, index: usize) -> Newcomer {
+    /// What the next newcomer to a listener is that is full.
+    pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
         match self.listeners[index].settings.protocol {
-            _ if !self.is_full(index) => Newcomer::Served,
             Protocol::Echo => Newcomer::Reset,
             Protocol::Resp | Protocol::Http if self.refused >= REFUSED_MAX => Newcomer::Reset,
             Protocol::Resp | Protocol::Http => Newcomer::Refused,

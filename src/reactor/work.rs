@@ -21,6 +21,8 @@ pub(super) const PUBLISHED: usize = 250_000;
 pub(super) const FLUSHED: usize = 500_000;
 /// Work on effects, in one turn.
 pub(super) const EFFECTS: usize = 250_000;
+/// Work on what deadlines have brought, in one turn.
+pub(super) const EXPIRED: usize = 1_000_000;
 
 /// Work of a turn above which even who has just sent something gets no more than the least.
 const TURN: usize = 1_500_000;
@@ -41,6 +43,8 @@ pub(super) mod cost {
     pub(in super::super) const SEND: usize = 10_000;
     /// An ending: a goodbye, a close, the record.
     pub(in super::super) const ENDING: usize = 25_000;
+    /// A subscription that is given up: its place is looked for, and others are moved.
+    pub(in super::super) const UNSUBSCRIBE: usize = 300;
     /// One name that is compared with a pattern, beside the steps of comparing.
     pub(in super::super) const COMPARE: usize = 10;
     /// One message that is put into the output of one connection, beside its bytes.

@@ -34,6 +34,15 @@ impl ByteQueue {
         &self.bytes[self.head..]
     }
 
+    /// Appends `bytes`, which become the queue's own memory if nothing waits before them.
+    pub fn append(&mut self, bytes: Vec<u8>) {
+        if self.is_empty() {
+            *self = Self { bytes, head: 0 };
+        } else {
+            self.push(&bytes);
+        }
+    }
+
     /// Appends `bytes`.
     pub fn push(&mut self, bytes: &[u8]) {
         // Moving is worth it once the dead part is the larger one: each byte is then moved at most once
@@ -74,14 +83,14 @@ mod tests {
     proptest! {
         #[test]
         fn behaves_as_a_deque(steps in prop::collection::vec((any::<bool>(), 0usize..5000), 0..200)) {
-            let (mut queue, mut model) = (ByteQueue::default(), VecDeque::new());
+            let (mut queue, mut model) = (ByteQueue::default(), VecDeque::<u8>::new());
             let mut counter = 0u8;
             for (push, amount) in steps {
                 if push {
                     let bytes: Vec<u8> =
                         (0..amount).map(|_| { counter = counter.wrapping_add(1); counter }).collect();
-                    queue.push(&bytes);
-                    model.extend(bytes);
+                    model.extend(&bytes);
+                    if counter % 2 == 0 { queue.push(&bytes) } else { queue.append(bytes) }
                 } else {
                     let amount = amount.min(model.len());
                     queue.consume(amount);

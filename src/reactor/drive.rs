@@ -5,7 +5,7 @@
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
 use super::entry::Reading;
-use super::work::{self, cost};
+use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
@@ -13,7 +13,10 @@ use crate::end::{Detector, Evidence, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
 use crate::table::Key;
+use std::borrow::Cow;
 
+/// Bytes of one connection that are sent before the others have their turn.
+const FLUSH_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that one receive takes in a turn that is long already.
 const READ_BYTES_LEAST: usize = 16 * 1024;
 
@@ -303,53 +306,46 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         // A short send means a full buffer: asking again would only say EAGAIN.
-        if sent < bytes.len() {
-            self.keep(key, &bytes[sent..]);
-        }
-    }
-
-    /// Keeps output that the socket has not taken, for the time when it does.
-    fn keep(&mut self, key: Key, bytes: &[u8]) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        // Output over its bound was not kept: the peer would take what follows for what is missing.
-        if conn.is_gapped() {
-            self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
-            return;
-        }
-        let broken = conn.reading == Reading::Failing;
-        self.owe(key, bytes);
-        if !broken {
+        if sent < bytes.len() && self.keep(key, bytes[sent..].into()) {
             self.await_room(key);
         }
     }
 
-    /// Keeps output for later, within the bound, unless it has no taker any more; pauses reading above the high
-    /// watermark.
-    pub(super) fn owe(&mut self, key: Key, bytes: &[u8]) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
-        let (high, max) = (bounds.output_high, bounds.output_max);
+    /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it waits now: not
+    /// if it has no taker any more.
+    pub(super) fn keep(&mut self, key: Key, bytes: Cow<'_, [u8]>) -> bool {
+        let Some(conn) = self.table.get_mut(key) else { return false };
+        let bounds = &self.listeners[usize::from(conn.listener)].settings.policy.bounds;
+        let undelivered = &mut self.counters.listeners[usize::from(conn.listener)].bytes_undelivered;
+        // Output over its bound was not kept: the peer would take what follows for what is missing.
+        if conn.is_gapped() {
+            *undelivered += bytes.len() as u64;
+            return false;
+        }
         let broken = conn.reading == Reading::Failing;
         let io = conn.io_mut(&mut self.pool);
         if broken {
             io.lost += bytes.len() as u64;
-            return;
+            return false;
         }
-        let waited = !io.output.is_empty();
         let owed = io.output.len() + bytes.len();
-        if owed > max + io.listed {
-            self.counters.listeners[usize::from(conn.listener)].bytes_undelivered += bytes.len() as u64;
-            return self.give_up(key, Reason::SlowBytes, Detector::Policy);
+        if owed > bounds.output_max + io.listed {
+            *undelivered += bytes.len() as u64;
+            self.give_up(key, Reason::SlowBytes, Detector::Policy);
+            return false;
         }
-        io.output.push(bytes);
-        if !waited {
-            io.output_moved = now;
+        if io.output.is_empty() {
+            io.output_moved = self.now;
+        }
+        match bytes {
+            Cow::Borrowed(bytes) => io.output.push(bytes),
+            Cow::Owned(bytes) => io.output.append(bytes),
         }
         self.pool.settle(io);
-        if owed >= high && !conn.paused {
+        if owed >= bounds.output_high && !conn.paused {
             self.pause(key);
         }
+        true
     }
 
     /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays
@@ -370,26 +366,33 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let Some(io) = &mut conn.io else {
             // Nothing is owed, and nothing waits for that.
-            return if conn.life.state().cause().is_some() {
-                self.flushed(key)
-            };
+            if conn.life.state().cause().is_some() {
+                self.flushed(key);
+            }
+            return;
         };
         self.pool.begin_flush(io);
         if conn.withholds() {
             return;
         }
-        let mut moved = false;
+        let mut room = FLUSH_BYTES_MAX;
         while let Some(io) = &mut conn.io
             && !io.output.is_empty()
+            && room > 0
         {
-            match conn.stream.send(io.output.as_slice()) {
+            let offered = &io.output.as_slice()[..io.output.len().min(room)];
+            match conn.stream.send(offered) {
                 Sent::Bytes(count) => {
                     self.work.charge(cost::SEND + cost::moved(count));
                     conn.life.bytes_out += count as u64;
                     self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
+                    let short = count < offered.len();
                     io.output.consume(count);
                     io.output_moved = self.now;
-                    moved = true;
+                    room -= count;
+                    if short {
+                        break;
+                    }
                 }
                 Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
                 Sent::Interrupted => {}
@@ -399,7 +402,7 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         conn.note_listed();
-        let owed = conn.owed();
+        let (owed, moved) = (conn.owed(), room < FLUSH_BYTES_MAX);
         let ending = conn.life.state().cause().is_some();
         let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
         let remembered = !moved || !watches_use || conn.mark_used(self.now);
@@ -418,7 +421,9 @@ impl<K: Kernel> Reactor<K> {
             self.apply(key, Input::Progress);
         }
         self.mind_watermarks(key, owed);
-        if owed > 0 {
+        if owed > 0 && room == 0 {
+            self.post_flush(key);
+        } else if owed > 0 {
             self.await_room(key);
         } else if ending {
             self.flushed(key);
@@ -461,49 +466,5 @@ impl<K: Kernel> Reactor<K> {
         conn.io_mut(&mut self.pool).info_asked = now;
         self.counters.pauses += 1;
         self.schedule(key);
-    }
-
-    /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.
-    /// Who is not reached in this turn is the first in the next.
-    pub(super) fn resume_some(&mut self) {
-        let share = self.work.after(work::RESUMED);
-        for _ in 0..self.resume.len() {
-            if self.work.is_past(share) {
-                return;
-            }
-            let Some(key) = self.resume.pop_front() else { return };
-            self.work.begin_serving();
-            self.resume(key);
-        }
-    }
-
-    fn resume(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        conn.resume_posted = false;
-        // Their end will post it.
-        if conn.awaits_effects() {
-            return;
-        }
-        conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
-        if !conn.paused {
-            self.resume_task(key);
-        }
-        let Some(conn) = self.table.get_mut(key) else { return };
-        match Self::listener_of(&self.listeners, conn).protocol {
-            _ if conn.paused => {}
-            Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
-            Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
-            Protocol::Echo | Protocol::Resp | Protocol::Http => conn.release_io(&mut self.pool),
-        }
-        self.read(key);
-    }
-
-    pub(super) fn post_resume(&mut self, key: Key) {
-        if let Some(conn) = self.table.get_mut(key)
-            && !conn.resume_posted
-        {
-            conn.resume_posted = true;
-            self.resume.push_back(key);
-        }
     }
 }

@@ -18,6 +18,8 @@ use std::rc::Rc;
 
 /// Lists that are made at once: each is held until its reader has taken it. Others wait for their turn.
 const LISTS_AT_ONCE: usize = 8;
+/// Bytes of a list that is a reply as any other.
+const SHORT_LIST: usize = 16 * 1024;
 /// Waiting effects above which nobody is added to those who are to be ended.
 const KILLS_WAITING_MAX: usize = 10_000;
 
@@ -184,14 +186,15 @@ impl<K: Kernel> Reactor<K> {
     /// Replies with what a walk has found.
     pub(super) fn finish_list(&mut self, key: Key, list: &mut List, replies: &mut Vec<u8>) {
         let List { subject, found, body, .. } = list;
+        let mut body = std::mem::take(body);
         match subject {
             Subject::Identities { .. } | Subject::Channels { .. } => {
                 self.reply(key, replies, |reply| reply.array(*found));
                 self.write_list(key, replies, body);
             }
             Subject::Clients(_) => {
-                let text = std::mem::take(body);
-                self.reply(key, body, |reply| reply.verbatim(&text));
+                self.reply(key, replies, |reply| reply.verbatim_header(body.len()));
+                self.reply(key, &mut body, |reply| reply.verbatim_end());
                 self.write_list(key, replies, body);
             }
             Subject::Kill(filter) => self.reply(key, replies, |reply| match (filter.form, *found) {
@@ -202,18 +205,19 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Sends what replies there are, then a list.
-    fn write_list(&mut self, key: Key, replies: &mut Vec<u8>, body: &[u8]) {
+    /// Puts a list behind what replies there are. A long one becomes output as it is, and is sent when others have had
+    /// their turn.
+    fn write_list(&mut self, key: Key, replies: &mut Vec<u8>, body: Vec<u8>) {
+        if body.len() <= SHORT_LIST {
+            return replies.extend_from_slice(&body);
+        }
         self.write(key, replies);
         replies.clear();
-        self.work.charge(cost::SEND + cost::copied(body.len()));
         if let Some(conn) = self.table.get_mut(key) {
             conn.io_mut(&mut self.pool).listed += body.len();
         }
-        self.write(key, body);
-        if let Some(conn) = self.table.get_mut(key) {
-            conn.note_listed();
-            conn.release_io(&mut self.pool);
+        if self.keep(key, body.into()) {
+            self.post_flush(key);
         }
     }
 

@@ -1,9 +1,11 @@
 //! Commands that take more than their share of a turn: what is left of one stays with its connection, whose further
-//! commands wait for it, and goes on in later turns.
+//! commands wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
 use super::lists::List;
 use super::publish::Publication;
+use super::work;
+use crate::config::settings::Protocol;
 use crate::net::Kernel;
 use crate::proto::resp::Reply;
 use crate::table::Key;
@@ -29,6 +31,50 @@ impl Task {
 }
 
 impl<K: Kernel> Reactor<K> {
+    /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.
+    /// Who is not reached in this turn is the first in the next.
+    pub(super) fn resume_some(&mut self) {
+        let share = self.work.after(work::RESUMED);
+        for _ in 0..self.resume.len() {
+            if self.work.is_past(share) {
+                return;
+            }
+            let Some(key) = self.resume.pop_front() else { return };
+            self.work.begin_serving();
+            self.resume(key);
+        }
+    }
+
+    fn resume(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        conn.resume_posted = false;
+        // Their end will post it.
+        if conn.awaits_effects() {
+            return;
+        }
+        conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
+        if !conn.paused {
+            self.resume_task(key);
+        }
+        let Some(conn) = self.table.get_mut(key) else { return };
+        match Self::listener_of(&self.listeners, conn).protocol {
+            _ if conn.paused => {}
+            Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
+            Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
+            Protocol::Echo | Protocol::Resp | Protocol::Http => conn.release_io(&mut self.pool),
+        }
+        self.read(key);
+    }
+
+    pub(super) fn post_resume(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key)
+            && !conn.resume_posted
+        {
+            conn.resume_posted = true;
+            self.resume.push_back(key);
+        }
+    }
+
     /// Begins a command that may take longer; what is left of it is in `unfinished` then.
     pub(super) fn begin_task(&mut self, key: Key, mut task: Task, replies: &mut Vec<u8>) {
         if self.advance_task(key, &mut task, replies).is_break() {

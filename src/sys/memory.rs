@@ -13,6 +13,23 @@ pub fn available() -> Option<u64> {
     total.into_iter().chain(bound).min()
 }
 
+/// Lets each large buffer have pages of its own, which go back to the kernel as soon as it is freed, and grow without
+/// being copied (mremap(2)). The C library does so only until the first of them was freed: from then on it takes them from
+/// its heap (mallopt(3), `M_MMAP_THRESHOLD`), where after a surge of output one small live piece keeps hundreds of
+/// megabytes.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "mallopt(3)")]
+pub(super) fn give_large_buffers_back() {
+    /// Bytes.
+    const LARGE: libc::c_int = 64 * 1024;
+    // SAFETY: an option of the allocator; it locks itself.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+}
+
+/// Other C libraries do so unasked.
+#[cfg(not(target_env = "gnu"))]
+pub(super) const fn give_large_buffers_back() {}
+
 /// What `/proc/meminfo` has, in bytes: `MemTotal:       24684084 kB`.
 pub fn meminfo(text: &str) -> BTreeMap<String, u64> {
     let lines = text.lines().filter_map(|line| line.split_once(':'));

@@ -130,6 +130,7 @@ impl Os {
         os.signals = Some(signals);
         os.reserve = Some(limits::Reserve::new()?);
         ignore_sigpipe();
+        memory::give_large_buffers_back();
         Ok(os)
     }
 

@@ -138,15 +138,25 @@ impl<'b> Reply<'b> {
     /// A text for people: verbatim, or bulk.
     pub fn verbatim(&mut self, text: impl AsRef<[u8]>) {
         let text = text.as_ref();
+        self.verbatim_header(text.len());
+        self.out.extend_from_slice(text);
+        self.verbatim_end();
+    }
+
+    /// What stands before such a text of `length` bytes, for one that is too long to be copied.
+    pub fn verbatim_header(&mut self, length: usize) {
         match self.version {
-            Version::Resp2 => self.bulk(text),
+            Version::Resp2 => self.header(b'$', length),
             Version::Resp3 => {
-                self.header(b'=', text.len() + b"txt:".len());
+                self.header(b'=', length + b"txt:".len());
                 self.out.extend_from_slice(b"txt:");
-                self.out.extend_from_slice(text);
-                self.crlf();
             }
         }
+    }
+
+    /// What stands behind it.
+    pub fn verbatim_end(&mut self) {
+        self.crlf();
     }
 
     /// The header of an array: `length` replies follow.

@@ -230,6 +230,8 @@ impl<K: Kernel> Reactor<K> {
         }
         let Some(conn) = self.table.get_mut(key) else { return };
         match conn.life.state() {
+            // What it has said waits for its turn.
+            State::Handshaking if conn.paused && conn.has_work() => {}
             State::Handshaking => {
                 self.leave(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }

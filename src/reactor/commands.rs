@@ -34,6 +34,8 @@ enum Halt {
     Paused,
     /// What it has posted has to be done first.
     Posted,
+    /// So much is posted that what it wants to add has to wait.
+    HeldBack,
     /// The others have their turn before its command is done.
     Unfinished(Box<Task>),
     /// What follows is not to be understood.
@@ -75,6 +77,7 @@ impl<K: Kernel> Reactor<K> {
                 self.post_resume(key);
             }
             Halt::Posted => self.await_effects(key),
+            Halt::HeldBack => self.await_room_for_effects(key),
             Halt::Unfinished(task) => self.keep_task(key, task),
             Halt::Broken(error) => self.refuse(key, &error, &mut replies),
             Halt::Over => self.forget_input(key),
@@ -114,7 +117,9 @@ impl<K: Kernel> Reactor<K> {
             match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
                 Ok(Some(arguments)) if makes_presence(arguments) && self.is_backlogged() => {
                     (*input, *decoder) = before;
-                    break Halt::Paused;
+                    // When it is carried out is our doing.
+                    self.open(key);
+                    break Halt::HeldBack;
                 }
                 Ok(Some(arguments)) => {
                     let posted = self.posted.len();
@@ -134,14 +139,18 @@ impl<K: Kernel> Reactor<K> {
         halt
     }
 
+    /// Its first command is there: the opening exchange is over.
+    fn open(&mut self, key: Key) {
+        if self.table.get(key).is_some_and(|conn| conn.life.state() == State::Handshaking) {
+            self.apply(key, Input::Opened);
+        }
+    }
+
     fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
         self.counters.commands += 1;
         self.work.charge(cost::COMMAND);
         let now = self.now;
-        let Some(conn) = self.table.get_mut(key) else { return };
-        if conn.life.state() == State::Handshaking {
-            self.apply(key, Input::Opened);
-        }
+        self.open(key);
         let Some(resp) = self.table.get_mut(key).and_then(Connection::resp_mut) else { return };
         resp.messages_in += 1;
         resp.typed = typed;
@@ -421,10 +430,20 @@ impl<K: Kernel> Reactor<K> {
 
     /// Serves a connection no further until what it has posted is done.
     fn await_effects(&mut self, key: Key) {
+        self.halt(key);
+        self.posted.push_back(Effect::Resume { key });
+    }
+
+    /// Likewise until there is room for what it wants to post.
+    fn await_room_for_effects(&mut self, key: Key) {
+        self.halt(key);
+        self.publications.hold_back(key);
+    }
+
+    fn halt(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.io_mut(&mut self.pool).awaits_effects = true;
         self.pause(key);
-        self.posted.push_back(Effect::Resume { key });
     }
 
     /// The peer broke the protocol: it is told, and parted from.

@@ -104,7 +104,7 @@ pub(super) struct Io {
     pub(super) spoke: Option<Foreign>,
     /// What is left of a command that takes longer than a turn.
     pub(super) task: Option<Box<Task>>,
-    /// What it has posted is not done yet: its commands wait for that.
+    /// Its commands wait for what was posted: for its own to be done, or for room to post more.
     pub(super) awaits_effects: bool,
     /// A message had no room in `output`: what follows would be taken for it.
     pub(super) gapped: bool,
@@ -242,7 +242,7 @@ impl<S> Connection<S> {
         first && there && self.reading != Reading::Failing
     }
 
-    /// Whether its commands wait for what it has posted.
+    /// Whether its commands wait for what was posted.
     pub(super) fn awaits_effects(&self) -> bool {
         self.io.as_ref().is_some_and(|io| io.awaits_effects)
     }

@@ -79,6 +79,8 @@ pub(super) struct Publications {
     done: u64,
     /// Connections that go on when so many are done, in that order.
     waiting: VecDeque<(u64, Key)>,
+    /// Connections that go on when there is room for more.
+    held_back: VecDeque<Key>,
 }
 
 impl Publications {
@@ -89,7 +91,7 @@ impl Publications {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.waiting.is_empty()
+        self.queue.is_empty() && self.waiting.is_empty() && self.held_back.is_empty()
     }
 
     /// How many wait.
@@ -114,6 +116,11 @@ impl Publications {
     /// Lets a connection wait until all that is here now is done.
     pub(super) fn wait(&mut self, key: Key) {
         self.waiting.push_back((self.begun, key));
+    }
+
+    /// Lets a connection wait until there is room for more.
+    pub(super) fn hold_back(&mut self, key: Key) {
+        self.held_back.push_back(key);
     }
 
     /// The next connection that need not wait any longer.
@@ -216,10 +223,25 @@ impl<K: Kernel> Reactor<K> {
             self.publications.finish(&publication);
         }
         while let Some(key) = self.publications.next_ready() {
-            if let Some(conn) = self.table.get_mut(key) {
-                conn.io_mut(&mut self.pool).awaits_effects = false;
-                self.post_resume(key);
-            }
+            self.go_on_with(key);
+        }
+        // They go on before newcomers are heard, so that whoever has waited gets what room there is.
+        let room = if self.is_backlogged() {
+            0
+        } else {
+            BACKLOG_MAX - self.posted.len().max(self.publications.len())
+        };
+        for _ in 0..room {
+            let Some(key) = self.publications.held_back.pop_front() else { break };
+            self.go_on_with(key);
+        }
+    }
+
+    /// Lets a connection go on with its commands.
+    fn go_on_with(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key) {
+            conn.io_mut(&mut self.pool).awaits_effects = false;
+            self.post_resume(key);
         }
     }
 

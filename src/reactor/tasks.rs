@@ -4,7 +4,7 @@
 use super::Reactor;
 use super::lists::List;
 use super::publish::Publication;
-use super::work;
+use super::work::{self, cost};
 use crate::config::settings::Protocol;
 use crate::net::Kernel;
 use crate::proto::resp::Reply;
@@ -41,6 +41,7 @@ impl<K: Kernel> Reactor<K> {
             }
             let Some(key) = self.resume.pop_front() else { return };
             self.work.begin_serving();
+            self.work.charge(cost::RESUME);
             self.resume(key);
         }
     }

@@ -51,6 +51,8 @@ pub(super) mod cost {
     pub(in super::super) const DELIVERY: usize = 150;
     /// A name among the arguments of one command.
     pub(in super::super) const NAME: usize = 100;
+    /// Going on with a connection, even if that comes to nothing.
+    pub(in super::super) const RESUME: usize = 300;
     /// A connection that is looked at.
     pub(in super::super) const LOOK: usize = 30;
     /// A connection that is described in a list.

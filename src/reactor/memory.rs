@@ -37,6 +37,8 @@ pub(super) struct Pool {
     held: usize,
     /// Delivered bytes that wait for the flush.
     unflushed: usize,
+    /// Deliveries wait for the flush, too.
+    pub(super) flush_awaited: bool,
 }
 
 impl Pool {
@@ -97,10 +99,13 @@ impl Pool {
         if io.output.is_empty() {
             io.output_moved = now;
         }
+        let before = io.output.capacity();
         io.output.push(frame);
         io.unflushed += frame.len();
         self.unflushed += frame.len();
-        self.settle(io);
+        if io.output.capacity() != before {
+            self.settle(io);
+        }
         ControlFlow::Continue(())
     }
 

@@ -12,9 +12,11 @@ use super::memory::Pool;
 use super::posted::Effect;
 use super::work::{self, Work, cost};
 use super::{Reactor, Slot};
+use crate::conn::policy::Bounds;
 use crate::hub::{Hub, Name, Recipient, Route, Visit, presence_channel};
 use crate::metrics::Counters;
-use crate::net::Kernel;
+use crate::metrics::ListenerCounters;
+use crate::net::{Kernel, Sent, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::{Reply, Version};
 use crate::table::{Key, Table};
@@ -24,7 +26,10 @@ use std::ops::ControlFlow;
 
 /// Delivered bytes that wait for the flush, of all connections together: more would only fill memory, as the flush
 /// sends what is there in one call either way.
-const UNFLUSHED_MAX: usize = 8 * 1024 * 1024;
+const UNFLUSHED_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of a frame that gains nothing by waiting for others: to copy it costs more than a call.
+const LARGE_FRAME: usize = 8 * 1024;
 
 /// Above these, what would add to the publications that nobody waits for in particular has to wait.
 pub(super) const BACKLOG_MAX: usize = 10_000;
@@ -189,14 +194,13 @@ impl<K: Kernel> Reactor<K> {
                 frames.clear();
                 encoded_for = pattern;
             }
-            let Some(version) = outlets.version_of(key) else {
+            let Some(mut outlet) = outlets.of(key) else {
                 work.charge(cost::LOOK);
                 return ControlFlow::Continue(());
             };
-            let frame = frames.get(version, message, pattern);
-            outlets.await_flush(key, frame.len())?;
-            work.charge(cost::DELIVERY + cost::copied(frame.len()));
-            outlets.deliver(key, frame);
+            let frame = frames.get(outlet.version, message, pattern);
+            outlet.await_flush(frame.len())?;
+            work.charge(outlet.deliver(frame));
             *receivers += 1;
             ControlFlow::Continue(())
         })
@@ -204,8 +208,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Goes on with a publication. Returns whether all have it.
     pub(super) fn go_on_publishing(&mut self, publication: &mut Publication) -> ControlFlow<()> {
-        // Those who do not read are being ended; until then every delivery would add to what they hold.
-        if self.memory_is_short() {
+        // Those who do not read are being ended; until then every delivery would add to what they hold. And what is
+        // delivered while the flush goes round would be sent in calls of its own.
+        if self.memory_is_short() || self.flush_round > 0 {
             return ControlFlow::Break(());
         }
         let Publication { channel, payload, walk } = publication;
@@ -264,10 +269,10 @@ impl<K: Kernel> Reactor<K> {
     /// Sends one message to one connection. False: it is being ended, and gets nothing more.
     pub(super) fn send_to(&mut self, to: Key, frame: impl FnOnce(Version) -> Vec<u8>) -> bool {
         let (_, work, _, mut outlets) = self.outlets();
-        let Some(version) = outlets.version_of(to) else { return false };
-        let frame = frame(version);
+        let Some(outlet) = outlets.of(to) else { return false };
+        let frame = frame(outlet.version);
         work.charge(cost::SEND + cost::moved(frame.len()));
-        outlets.deliver(to, &frame);
+        outlet.deliver(&frame);
         true
     }
 
@@ -292,47 +297,89 @@ struct Outlets<'a, K: Kernel> {
     table: &'a mut Table<Connection<K::Stream>>,
     listeners: &'a [Slot<K::Listener>],
     pool: &'a mut Pool,
-    flush: &'a mut VecDeque<Key>,
+    flush: &'a mut VecDeque<(Key, Instant)>,
     posted: &'a mut VecDeque<Effect>,
     counters: &'a mut Counters,
 }
 
 impl<K: Kernel> Outlets<'_, K> {
-    /// What a subscriber speaks; none if it is gone, or is being ended and gets nothing more.
-    fn version_of(&self, key: Key) -> Option<Version> {
-        let conn = self.table.get(key)?;
+    /// That of one connection; none if it is gone, or is being ended and gets nothing more.
+    fn of(&mut self, key: Key) -> Option<Outlet<'_, K::Stream>> {
+        let conn = self.table.get_mut(key)?;
         let takes = conn.life.state().cause().is_none() && !conn.is_gapped();
-        conn.resp().filter(|_| takes).map(|resp| resp.version)
+        let version = conn.resp().filter(|_| takes)?.version;
+        let listener = usize::from(conn.listener);
+        Some(Outlet {
+            key,
+            version,
+            bounds: &self.listeners[listener].settings.policy.bounds,
+            counters: &mut self.counters.listeners[listener],
+            messages: &mut self.counters.messages,
+            now: self.now,
+            conn,
+            pool: self.pool,
+            flush: self.flush,
+            posted: self.posted,
+        })
     }
+}
 
+/// Where messages for one connection go.
+struct Outlet<'a, S> {
+    key: Key,
+    version: Version,
+    now: Instant,
+    conn: &'a mut Connection<S>,
+    bounds: &'a Bounds,
+    counters: &'a mut ListenerCounters,
+    messages: &'a mut u64,
+    pool: &'a mut Pool,
+    flush: &'a mut VecDeque<(Key, Instant)>,
+    posted: &'a mut VecDeque<Effect>,
+}
+
+impl<S: Stream> Outlet<'_, S> {
     /// Breaks where a delivery has to wait for the flush. A burst within one turn says nothing about its reader, who is
     /// asked first.
-    fn await_flush(&self, key: Key, len: usize) -> ControlFlow<()> {
-        let Some(conn) = self.table.get(key) else { return ControlFlow::Continue(()) };
-        let high = Reactor::<K>::listener_of(self.listeners, conn).policy.bounds.output_high;
-        let crowded = conn.flush_posted && conn.owed() > 0 && conn.owed() + len > high;
+    fn await_flush(&mut self, len: usize) -> ControlFlow<()> {
+        let owed = self.conn.owed();
+        let crowded = self.conn.flush_posted && owed > 0 && owed + len > self.bounds.output_high;
         if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+            self.pool.flush_awaited = true;
+            return ControlFlow::Break(());
         }
+        ControlFlow::Continue(())
     }
 
-    /// Puts a message into a connection's output; the flush sends it.
-    fn deliver(&mut self, to: Key, frame: &[u8]) {
-        let Some(conn) = self.table.get_mut(to) else { return };
-        let output_max = Reactor::<K>::listener_of(self.listeners, conn).policy.bounds.output_max;
+    /// Delivers a message, and returns what that costs. It goes to the output, where others may join it before the flush
+    /// sends them; a large one goes to the socket at once, as far as there is room.
+    fn deliver(self, frame: &[u8]) -> usize {
+        let Self { key, conn, counters, .. } = self;
         if let Some(resp) = conn.resp_mut() {
             resp.messages_out += 1;
         }
-        self.counters.messages += 1;
-        let listener = usize::from(conn.listener);
-        if self.pool.deliver(conn, frame, output_max, self.now).is_break() {
-            self.counters.listeners[listener].bytes_undelivered += frame.len() as u64;
-            self.posted.push_back(Effect::Overflow { key: to });
+        *self.messages += 1;
+        let (mut rest, mut spent) = (frame, cost::DELIVERY);
+        if frame.len() >= LARGE_FRAME
+            && conn.takes_output()
+            // If it fails, the flush fails as well, and says why.
+            && let Sent::Bytes(count) = conn.stream.send(frame)
+        {
+            conn.life.bytes_out += count as u64;
+            counters.bytes_out += count as u64;
+            rest = &frame[count..];
+            spent += cost::SEND + cost::moved(count);
+        }
+        if rest.is_empty() {
+            return spent;
+        }
+        if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
+            counters.bytes_undelivered += rest.len() as u64;
+            self.posted.push_back(Effect::Overflow { key });
         } else if !conn.flush_posted {
             conn.flush_posted = true;
-            self.flush.push_back(to);
+            self.flush.push_back((key, self.now));
         }
+        spent + cost::copied(rest.len())
     }
 }

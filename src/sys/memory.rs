@@ -22,8 +22,13 @@ pub fn available() -> Option<u64> {
 pub(super) fn give_large_buffers_back() {
     /// Bytes.
     const LARGE: libc::c_int = 64 * 1024;
-    // SAFETY: an option of the allocator; it locks itself.
-    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    /// Bytes at the end of the heap that are kept for the next in need, or every message to many would fault them in anew.
+    const KEPT: libc::c_int = 32 * 1024 * 1024;
+    // SAFETY: options of the allocator; it locks itself.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+    }
 }
 
 /// Other C libraries do so unasked.

@@ -37,7 +37,7 @@ pub enum Visit<T> {
 }
 
 /// How far a message has got on its way to those who listen. See [`Hub::publish`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Route {
     /// The first subscription that is too late for it.
     until: u64,

@@ -2,9 +2,8 @@
 //! on one that is not.
 
 use super::Reactor;
-use super::entry::{Connection, Resp};
+use super::entry::Resp;
 use super::posted::Effect;
-use super::tasks::Task;
 use super::work::cost;
 use crate::conn::Input;
 use crate::conn::delivery::{Delivery, delivery, fin_timeout};
@@ -87,21 +86,14 @@ impl<K: Kernel> Reactor<K> {
             let membership = std::mem::take(&mut resp.membership);
             self.leave_hub(key, membership, &token, Some(&end));
         }
-        self.adopt_task(&mut conn);
+        if let Some(task) = conn.io.as_mut().and_then(|io| io.task.take()) {
+            self.adopt_task(*task);
+        }
         conn.drop_io(&mut self.pool);
         conn.stream.close(how);
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();
         self.retry_accepts();
-    }
-
-    /// What a connection had published and not everybody has got is published all the same.
-    fn adopt_task(&mut self, conn: &mut Connection<K::Stream>) {
-        if let Some(task) = conn.io.as_mut().and_then(|io| io.task.take())
-            && let Task::Publish(publication) = *task
-        {
-            self.publications.push(publication);
-        }
     }
 
     /// What the others get to know of an ending. `token`: what the connection named when it began to beat for another.

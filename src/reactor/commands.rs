@@ -1,8 +1,4 @@
-//! The command protocol at work: frames into commands, commands into effects and replies.
-//!
-//! Replies are gathered in one buffer of the reactor's and sent in one call. A connection stops being
-//! served when its output waits, when its share of work is used up, or until what it has posted is done; what it
-//! had already sent is kept and served when that is over.
+//! The commands that concern the server: its connections, its hub, its state; with their replies.
 
 use super::Reactor;
 use super::entry::{Connection, Resp};
@@ -10,143 +6,16 @@ use super::lists::List;
 use super::posted::Effect;
 use super::tasks::Task;
 use super::work::cost;
-use crate::config::settings::Protocol;
 use crate::conn::Input;
-use crate::conn::State;
-use crate::end::{Class, Detector, Reason};
 use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
-use crate::proto::ProtocolError;
-use crate::proto::first_bytes::{self, Look};
 use crate::proto::presence::Event;
-use crate::proto::resp::{Arguments, Command, Confirmation, Decoder, Identity, Reply, Version, answer};
+use crate::proto::resp::{Arguments, Command, Confirmation, Identity, Reply, Version, answer};
 use crate::table::Key;
 use crate::time::Duration;
 
-/// Replies gathered before they are offered to the socket.
-const REPLIES_BYTES: usize = 32 * 1024;
-
-/// Why serving a connection came to a halt.
-enum Halt {
-    /// All that was received is served, but for a frame that is not whole.
-    Served,
-    /// Output has to move first, or the others have their turn.
-    Paused,
-    /// What it has posted has to be done first.
-    Posted,
-    /// So much is posted that what it wants to add has to wait.
-    HeldBack,
-    /// The others have their turn before its command is done.
-    Unfinished(Box<Task>),
-    /// What follows is not to be understood.
-    Broken(ProtocolError),
-    /// It wants nothing more, or is gone.
-    Over,
-}
-
 impl<K: Kernel> Reactor<K> {
-    /// Serves what was received before and not used, then `fresh`.
-    pub(super) fn serve_resp(&mut self, key: Key, fresh: &[u8]) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let frame_bytes_max = Self::listener_of(&self.listeners, conn).policy.bounds.frame_bytes_max;
-        // Taken out while commands run: they may reach any connection, this one included.
-        let (mut held, mut decoder) =
-            conn.io.as_mut().map_or_else(Default::default, |io| (std::mem::take(&mut io.input), io.decoder));
-        let was_held = !held.is_empty();
-        if was_held {
-            held.push(fresh);
-        }
-        let mut input = if was_held { held.as_slice() } else { fresh };
-        let mut replies = std::mem::take(&mut self.replies);
-        let halt = self.serve_frames(key, &mut input, &mut decoder, frame_bytes_max, &mut replies);
-        self.write(key, &replies);
-        replies.clear();
-
-        let rest = input.len();
-        if was_held {
-            held.consume(held.len() - rest);
-        } else if rest > 0 {
-            held = self.take_queue(key);
-            held.push(&fresh[fresh.len() - rest..]);
-        }
-        self.keep_input(key, held, decoder);
-        match halt {
-            Halt::Served => {}
-            Halt::Paused => {
-                self.pause(key);
-                self.post_resume(key);
-            }
-            Halt::Posted => self.await_effects(key),
-            Halt::HeldBack => self.await_room_for_effects(key),
-            Halt::Unfinished(task) => self.keep_task(key, task),
-            Halt::Broken(error) => self.refuse(key, &error, &mut replies),
-            Halt::Over => self.forget_input(key),
-        }
-        self.replies = replies;
-    }
-
-    fn serve_frames(
-        &mut self,
-        key: Key,
-        input: &mut &[u8],
-        decoder: &mut Decoder,
-        frame_bytes_max: usize,
-        replies: &mut Vec<u8>,
-    ) -> Halt {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let halt = loop {
-            if replies.len() >= REPLIES_BYTES {
-                self.write(key, replies);
-                replies.clear();
-            }
-            match self.table.get(key) {
-                Some(conn) if !listens(conn.life.state()) => break Halt::Over,
-                Some(conn) if conn.paused || self.work.is_over() => break Halt::Paused,
-                Some(_) => {}
-                None => break Halt::Over,
-            }
-            let typed = input.first() != Some(&b'*');
-            if typed && !input.is_empty() && self.is_new(key) {
-                match first_bytes::look(Protocol::Resp, input) {
-                    Look::Expected => {}
-                    Look::Unclear => break Halt::Served,
-                    Look::Foreign(spoke) => break Halt::Broken(ProtocolError::foreign(spoke)),
-                }
-            }
-            let before = (*input, *decoder);
-            match decoder.next_frame(input, frame_bytes_max, &mut scratch) {
-                Ok(Some(arguments)) if makes_presence(arguments) && self.is_backlogged() => {
-                    (*input, *decoder) = before;
-                    // When it is carried out is our doing.
-                    self.open(key);
-                    break Halt::HeldBack;
-                }
-                Ok(Some(arguments)) => {
-                    let posted = self.posted.len();
-                    self.execute(key, arguments, typed, replies);
-                    if let Some(task) = self.unfinished.take() {
-                        break Halt::Unfinished(task);
-                    }
-                    if self.posted.len() > posted {
-                        break Halt::Posted;
-                    }
-                }
-                Ok(None) => break Halt::Served,
-                Err(error) => break Halt::Broken(error),
-            }
-        };
-        self.scratch = scratch;
-        halt
-    }
-
-    /// Its first command is there: the opening exchange is over.
-    fn open(&mut self, key: Key) {
-        if self.table.get(key).is_some_and(|conn| conn.life.state() == State::Handshaking) {
-            self.apply(key, Input::Opened);
-        }
-    }
-
-    fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
+    pub(super) fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
         self.counters.commands += 1;
         self.work.charge(cost::COMMAND);
         let now = self.now;
@@ -237,11 +106,6 @@ impl<K: Kernel> Reactor<K> {
             | Command::Help
             | Command::ConfigGet(_) => {}
         }
-    }
-
-    /// Whether nothing that a connection said was understood yet.
-    fn is_new(&self, key: Key) -> bool {
-        self.table.get(key).and_then(Connection::resp).is_some_and(|resp| resp.messages_in == 0)
     }
 
     /// Whether a cause of its ending is recorded.
@@ -427,35 +291,6 @@ impl<K: Kernel> Reactor<K> {
         }
         refuses
     }
-
-    /// Serves a connection no further until what it has posted is done.
-    fn await_effects(&mut self, key: Key) {
-        self.halt(key);
-        self.posted.push_back(Effect::Resume { key });
-    }
-
-    /// Likewise until there is room for what it wants to post.
-    fn await_room_for_effects(&mut self, key: Key) {
-        self.halt(key);
-        self.publications.hold_back(key);
-    }
-
-    fn halt(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        conn.io_mut(&mut self.pool).awaits_effects = true;
-        self.pause(key);
-    }
-
-    /// The peer broke the protocol: it is told, and parted from.
-    fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
-        self.report.protocol_error(key, &error.text, self.now);
-        self.note_foreign(key, error);
-        self.reply(key, replies, |reply| reply.protocol_error(&error.text));
-        self.write(key, replies);
-        replies.clear();
-        self.forget_input(key);
-        self.part(key, error.reason, Detector::Protocol, true);
-    }
 }
 
 /// A direct message, encoded for one connection.
@@ -465,21 +300,7 @@ fn direct(version: Version, identity: Identity<'_>, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Whether a command makes presence events, for which there must be room.
-fn makes_presence(arguments: Arguments<'_>) -> bool {
-    arguments.get(0).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDENT"))
-}
-
 /// `+OK`, which is the same in every version.
 pub(super) fn reply_ok(replies: &mut Vec<u8>) {
     Reply::new(replies, Version::default()).ok();
-}
-
-/// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol, nor if there
-/// was no place for it.
-fn listens(state: State) -> bool {
-    state.cause().is_none_or(|cause| {
-        !matches!(cause.reason, Reason::PeerGoodbye | Reason::LocalLimit)
-            && cause.reason.class() != Class::Protocol
-    })
 }

@@ -7,7 +7,6 @@
 //! or gone before the supervisor has said so, which alone knows in which order that was.
 
 use super::posted::Effect;
-use super::publish::Message;
 use super::{Reactor, memory};
 use crate::end::By;
 use crate::fellows::{Broken, CLAIMS_HIGH, Channel, More, Seat, ToSupervisor, ToWorker, Topic};
@@ -364,7 +363,7 @@ impl<K: Kernel> Reactor<K> {
                 self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
             ToWorker::Publish { channel, payload } => {
-                self.publish_later(Message { channel: &channel, payload: &payload });
+                self.publish_later(&channel, &payload);
             }
             ToWorker::Ask(question) => self.admin.ask(question),
             ToWorker::AskAlive => self.say_alive(),

@@ -4,7 +4,8 @@
 //! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
 //! (the one close path), `initiators` (who made another end), `suspect` (silence, doubt and what is done about it); then
-//! what the protocols ask for (`commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does (`operate`) and
+//! what the protocols ask for (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does
+//! (`operate`) and
 //! is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
 //! What all of that may cost is in `work`; what takes longer than a turn in `tasks`, with `publish` and `lists`.
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `memory` what all of them hold,
@@ -31,6 +32,7 @@ mod posted;
 mod publish;
 mod pubsub;
 mod queues;
+mod serving;
 mod suspect;
 mod tasks;
 mod unserved;
@@ -58,7 +60,7 @@ pub use inspect::{Ended, Glance, Inspection};
 use memory::{Pool, Reclaim};
 pub use operate::{Drained, Reload, Requested};
 use posted::Effect;
-use publish::{Frames, Publications};
+use publish::{Frames, Publication, Publications};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use tasks::Task;
@@ -108,6 +110,8 @@ pub struct Reactor<K: Kernel> {
     admin: Admin,
     /// Messages that no connection waits for in particular.
     publications: Publications,
+    /// Messages of the connection that is being driven, of which more may follow. Empty between connections.
+    gathered: Publication,
     /// What is left of the command that was just carried out.
     unfinished: Option<Box<Task>>,
     /// One is held for each list that is being made, and this one.
@@ -243,6 +247,7 @@ impl<K: Kernel> Reactor<K> {
             flush_round: 0,
             admin: Admin::default(),
             publications: Publications::default(),
+            gathered: Publication::default(),
             unfinished: None,
             list_permits: Rc::new(()),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),

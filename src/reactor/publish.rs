@@ -10,6 +10,7 @@
 use super::entry::Connection;
 use super::memory::Pool;
 use super::posted::Effect;
+use super::tasks::Task;
 use super::work::{self, Work, cost};
 use super::{Reactor, Slot};
 use crate::conn::policy::Bounds;
@@ -18,7 +19,7 @@ use crate::metrics::Counters;
 use crate::metrics::ListenerCounters;
 use crate::net::{Kernel, Sent, Stream};
 use crate::proto::presence::Event;
-use crate::proto::resp::{Reply, Version};
+use crate::proto::resp::{Arguments, Reply, Version};
 use crate::table::{Key, Table};
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -35,41 +36,71 @@ const LARGE_FRAME: usize = 8 * 1024;
 pub(super) const BACKLOG_MAX: usize = 10_000;
 const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What is published, and where.
-#[derive(Clone, Copy)]
-pub(super) struct Message<'a> {
-    pub(super) channel: &'a [u8],
-    pub(super) payload: &'a [u8],
-}
+/// Bytes of messages of one client that go together. More would only be a longer frame.
+const GATHERED_BYTES_MAX: usize = 16 * 1024;
 
-/// A message on its way to those who listen.
-#[derive(Debug)]
+/// Messages to one channel, one behind the other, on their way to those who listen: each of them gets all of them at once.
+#[derive(Debug, Default)]
 pub(super) struct Publication {
-    channel: Box<[u8]>,
-    payload: Box<[u8]>,
-    walk: Walk,
-}
-
-/// How far a message has got.
-#[derive(Clone, Debug)]
-pub(super) struct Walk {
+    channel: Vec<u8>,
+    payloads: Vec<u8>,
+    /// Where each payload ends.
+    ends: Vec<usize>,
     route: Route,
-    /// Who has got it.
-    pub(super) receivers: usize,
+    /// Who has got them.
+    receivers: usize,
 }
 
 impl Publication {
-    pub(super) fn new(message: Message<'_>, walk: Walk) -> Self {
-        Self { channel: message.channel.into(), payload: message.payload.into(), walk }
+    /// Of one message, to those who listen now.
+    fn new(channel: &[u8], payload: &[u8], route: Route) -> Self {
+        let mut publication = Self::default();
+        publication.add(channel, payload, || route);
+        publication
+    }
+
+    /// Adds a message, to the same channel as those before. `route`: where the first one begins.
+    fn add(&mut self, channel: &[u8], payload: &[u8], route: impl FnOnce() -> Route) {
+        if self.is_empty() {
+            self.channel.extend_from_slice(channel);
+            self.route = route();
+        }
+        debug_assert_eq!(self.channel, channel, "they go together");
+        self.payloads.extend_from_slice(payload);
+        self.ends.push(self.payloads.len());
+    }
+
+    /// Makes it as good as new, but for its memory.
+    fn clear(&mut self) {
+        self.channel.clear();
+        self.payloads.clear();
+        self.ends.clear();
+        self.receivers = 0;
+    }
+
+    /// Whether there is nothing to publish.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether a command is one more message that can go with these.
+    pub(super) fn joins(&self, arguments: Arguments<'_>) -> bool {
+        let is_publish = |verb: &[u8]| verb.eq_ignore_ascii_case(b"PUBLISH");
+        !self.is_empty()
+            && self.payloads.len() < GATHERED_BYTES_MAX
+            && arguments.len() == 3
+            && arguments.get(0).is_some_and(is_publish)
+            && arguments.get(1) == Some(&self.channel)
     }
 
     /// Memory that it holds, in bytes.
     pub(super) fn memory(&self) -> usize {
-        self.channel.len() + self.payload.len()
+        self.channel.len() + self.payloads.len() + size_of_val(self.ends.as_slice())
     }
 
-    pub(super) const fn receivers(&self) -> usize {
-        self.walk.receivers
+    /// Replies to the commands that it is of.
+    pub(super) fn reply(&self, reply: &mut Reply<'_>) {
+        self.ends.iter().for_each(|_| reply.count(self.receivers));
     }
 }
 
@@ -153,32 +184,63 @@ impl Frames {
         }
     }
 
-    fn get(&mut self, version: Version, message: Message<'_>, pattern: Option<&[u8]>) -> &[u8] {
+    fn get(&mut self, version: Version, messages: Messages<'_>, pattern: Option<&[u8]>) -> &[u8] {
         let frame = &mut self.0[version as usize];
         if frame.is_empty() {
             let mut reply = Reply::new(frame, version);
-            match pattern {
-                None => reply.message(message.channel, message.payload),
-                Some(pattern) => reply.pattern_message(pattern, message.channel, message.payload),
+            let mut begin = 0;
+            for &end in messages.ends {
+                let payload = &messages.payloads[begin..end];
+                match pattern {
+                    None => reply.message(messages.channel, payload),
+                    Some(pattern) => reply.pattern_message(pattern, messages.channel, payload),
+                }
+                begin = end;
             }
         }
         frame
     }
 }
 
+/// The messages of a publication.
+#[derive(Clone, Copy)]
+struct Messages<'a> {
+    channel: &'a [u8],
+    payloads: &'a [u8],
+    ends: &'a [usize],
+}
+
 impl<K: Kernel> Reactor<K> {
-    /// The beginning of a walk to those who listen now.
-    pub(super) const fn walk(&self) -> Walk {
-        Walk { route: self.hub.route(), receivers: 0 }
+    /// Takes a message of a client. It is published with those that follow it directly.
+    pub(super) fn gather(&mut self, channel: &[u8], payload: &[u8]) {
+        self.gathered.add(channel, payload, || self.hub.route());
     }
 
-    /// Gives a message to those who listen, as far as the share of work goes. Returns whether all have it.
-    pub(super) fn spread(&mut self, message: Message<'_>, walk: &mut Walk) -> ControlFlow<()> {
-        let Walk { route, receivers } = walk;
+    /// Publishes what was gathered, and replies; what is left of it is in `unfinished` then.
+    pub(super) fn publish_gathered(&mut self, key: Key, replies: &mut Vec<u8>) {
+        let mut publication = std::mem::take(&mut self.gathered);
+        if self.go_on_publishing(&mut publication).is_break() {
+            self.unfinished = Some(Box::new(Task::Publish(publication)));
+            return;
+        }
+        self.reply(key, replies, |reply| publication.reply(reply));
+        publication.clear();
+        self.gathered = publication;
+    }
+
+    /// Goes on with a publication, as far as the share of work goes. Returns whether all have it.
+    pub(super) fn go_on_publishing(&mut self, publication: &mut Publication) -> ControlFlow<()> {
+        // Those who do not read are being ended; until then every delivery would add to what they hold. And what is
+        // delivered while the flush goes round would be sent in calls of its own.
+        if self.memory_is_short() || self.flush_round > 0 {
+            return ControlFlow::Break(());
+        }
+        let Publication { channel, payloads, ends, route, receivers } = publication;
+        let messages = Messages { channel, payloads, ends };
         let (hub, work, frames, mut outlets) = self.outlets();
         let mut encoded_for: Option<&[u8]> = None;
         frames.clear();
-        hub.publish(message.channel, route, |visit| {
+        hub.publish(messages.channel, route, |visit| {
             if work.is_over() {
                 return ControlFlow::Break(());
             }
@@ -198,23 +260,12 @@ impl<K: Kernel> Reactor<K> {
                 work.charge(cost::LOOK);
                 return ControlFlow::Continue(());
             };
-            let frame = frames.get(outlet.version, message, pattern);
+            let frame = frames.get(outlet.version, messages, pattern);
             outlet.await_flush(frame.len())?;
-            work.charge(outlet.deliver(frame));
+            work.charge(outlet.deliver(frame, messages.ends.len()));
             *receivers += 1;
             ControlFlow::Continue(())
         })
-    }
-
-    /// Goes on with a publication. Returns whether all have it.
-    pub(super) fn go_on_publishing(&mut self, publication: &mut Publication) -> ControlFlow<()> {
-        // Those who do not read are being ended; until then every delivery would add to what they hold. And what is
-        // delivered while the flush goes round would be sent in calls of its own.
-        if self.memory_is_short() || self.flush_round > 0 {
-            return ControlFlow::Break(());
-        }
-        let Publication { channel, payload, walk } = publication;
-        self.spread(Message { channel, payload }, walk)
     }
 
     /// Goes on with what nobody waits for in particular, and lets go on who waited for it.
@@ -258,12 +309,12 @@ impl<K: Kernel> Reactor<K> {
         let mut payload = Vec::new();
         event.write(&mut payload);
         let channel = presence_channel(id);
-        self.publish_later(Message { channel: &channel, payload: &payload });
+        self.publish_later(&channel, &payload);
     }
 
     /// Publishes to those who listen now, behind all that was published so before.
-    pub(super) fn publish_later(&mut self, message: Message<'_>) {
-        self.publications.push(Publication::new(message, self.walk()));
+    pub(super) fn publish_later(&mut self, channel: &[u8], payload: &[u8]) {
+        self.publications.push(Publication::new(channel, payload, self.hub.route()));
     }
 
     /// Sends one message to one connection. False: it is being ended, and gets nothing more.
@@ -272,7 +323,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(outlet) = outlets.of(to) else { return false };
         let frame = frame(outlet.version);
         work.charge(cost::SEND + cost::moved(frame.len()));
-        outlet.deliver(&frame);
+        outlet.deliver(&frame, 1);
         true
     }
 
@@ -351,24 +402,24 @@ impl<S: Stream> Outlet<'_, S> {
         ControlFlow::Continue(())
     }
 
-    /// Delivers a message, and returns what that costs. It goes to the output, where others may join it before the flush
+    /// Delivers a frame of `count` messages, and returns what that costs. It goes to the output, where others may join it before the flush
     /// sends them; a large one goes to the socket at once, as far as there is room.
-    fn deliver(self, frame: &[u8]) -> usize {
+    fn deliver(self, frame: &[u8], count: usize) -> usize {
         let Self { key, conn, counters, .. } = self;
         if let Some(resp) = conn.resp_mut() {
-            resp.messages_out += 1;
+            resp.messages_out += count as u64;
         }
-        *self.messages += 1;
+        *self.messages += count as u64;
         let (mut rest, mut spent) = (frame, cost::DELIVERY);
         if frame.len() >= LARGE_FRAME
             && conn.takes_output()
             // If it fails, the flush fails as well, and says why.
-            && let Sent::Bytes(count) = conn.stream.send(frame)
+            && let Sent::Bytes(sent) = conn.stream.send(frame)
         {
-            conn.life.bytes_out += count as u64;
-            counters.bytes_out += count as u64;
-            rest = &frame[count..];
-            spent += cost::SEND + cost::moved(count);
+            conn.life.bytes_out += sent as u64;
+            counters.bytes_out += sent as u64;
+            rest = &frame[sent..];
+            spent += cost::SEND + cost::moved(sent);
         }
         if rest.is_empty() {
             return spent;

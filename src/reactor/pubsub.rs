@@ -2,8 +2,6 @@
 
 use super::Reactor;
 use super::entry::Resp;
-use super::publish::{Message, Publication};
-use super::tasks::Task;
 use super::work::cost;
 use crate::hub::{Hub, Membership, Refused, is_reserved};
 use crate::net::Kernel;
@@ -29,12 +27,7 @@ impl<K: Kernel> Reactor<K> {
         if let Some(fellows) = &mut self.fellows {
             fellows.on_published(channel, payload);
         }
-        let (message, mut walk) = (Message { channel, payload }, self.walk());
-        if self.spread(message, &mut walk).is_continue() {
-            self.reply(key, replies, |reply| reply.count(walk.receivers));
-        } else {
-            self.unfinished = Some(Box::new(Task::Publish(Publication::new(message, walk))));
-        }
+        self.gather(channel, payload);
     }
 
     pub(super) fn numsub(&mut self, key: Key, channels: Arguments<'_>, replies: &mut Vec<u8>) {

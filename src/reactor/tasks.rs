@@ -7,7 +7,6 @@ use super::publish::Publication;
 use super::work::{self, cost};
 use crate::config::settings::Protocol;
 use crate::net::Kernel;
-use crate::proto::resp::Reply;
 use crate::table::Key;
 use std::ops::ControlFlow;
 
@@ -100,7 +99,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Keeps what is left of a command until the others have had their turn.
     pub(super) fn keep_task(&mut self, key: Key, task: Box<Task>) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+        let Some(conn) = self.table.get_mut(key) else { return self.adopt_task(*task) };
         let io = conn.io_mut(&mut self.pool);
         io.task = Some(task);
         self.pool.settle(io);
@@ -108,12 +107,18 @@ impl<K: Kernel> Reactor<K> {
         self.post_resume(key);
     }
 
+    /// What a connection that is gone had published and not everybody has got is published all the same.
+    pub(super) fn adopt_task(&mut self, task: Task) {
+        if let Task::Publish(publication) = task {
+            self.publications.push(publication);
+        }
+    }
+
     fn advance_task(&mut self, key: Key, task: &mut Task, replies: &mut Vec<u8>) -> ControlFlow<()> {
         match task {
             Task::Publish(publication) => {
                 self.go_on_publishing(publication)?;
-                let receivers = publication.receivers();
-                self.reply(key, replies, |reply: &mut Reply<'_>| reply.count(receivers));
+                self.reply(key, replies, |reply| publication.reply(reply));
             }
             Task::List(list) => {
                 self.go_on_listing(key, list)?;

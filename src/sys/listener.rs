@@ -131,12 +131,9 @@ impl Contract for Listener {
         // SAFETY: the descriptor is open while `self` lives; the kernel writes at most `length` bytes, which
         // `answer` has.
         // By syscall(2) as streams are read, for the same reason.
-        let fd = unsafe {
-            libc::syscall(libc::SYS_accept4, self.fd.as_raw_fd(), answer.raw(), &raw mut length, flags)
-        };
-        let Some(fd) = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0) else {
-            return errno::refused(errno::last());
-        };
+        let fd = self.fd.as_raw_fd();
+        let fd = unsafe { libc::syscall(libc::SYS_accept4, fd, answer.raw(), &raw mut length, flags) };
+        let Ok(fd @ 0..) = RawFd::try_from(fd) else { return errno::refused(errno::last()) };
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Accepted::Stream(Stream::new(fd), answer.internet().map_or(Peer::UNIX, Peer::new))

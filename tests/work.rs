@@ -127,3 +127,59 @@ fn a_publish_that_takes_many_turns_reaches_everybody_once() {
     }
     publisher.expect(format!(":{READERS}\r\n").repeat(MESSAGES));
 }
+
+/// Those of one client to one channel that follow each other directly go together: nobody can tell.
+#[test]
+fn messages_that_go_together_are_told_and_answered_in_order() {
+    let server = start(&[]);
+    let mut reader = server.connect("resp");
+    reader.ask("SUBSCRIBE a", "*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    let mut all = server.connect("resp");
+    all.ask("PSUBSCRIBE *", "*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n");
+    let mut publisher = server.connect("resp");
+    let long = "x".repeat(600);
+    publisher.send(format!(
+        "PUBLISH a 1\r\nPUBLISH a 2\r\npublish a 3\r\nPUBLISH {long} 4\r\nPUBLISH b 5\r\nPUBLISH a 6\r\nPING\r\n\
+         PUBLISH a\r\nPUBLISH a 7\r\nPUBLISH $presence:a 8\r\nPUBLISH a 9\r\nQUIT\r\nPUBLISH a 10\r\n"
+    ));
+    publisher.expect(format!(
+        ":2\r\n:2\r\n:2\r\n{TOO_LONG}:1\r\n:2\r\n+PONG\r\n\
+         -ERR wrong number of arguments for 'publish' command\r\n:2\r\n\
+         -ERR channels $presence:* are the server's; clients may only subscribe\r\n:2\r\n+OK\r\n"
+    ));
+    assert_eq!(publisher.read_to_end().unwrap(), b"");
+    for payload in [1, 2, 3, 6, 7, 9] {
+        reader.expect(format!("*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\n{payload}\r\n"));
+    }
+    for (channel, payload) in [("a", 1), ("a", 2), ("a", 3), ("b", 5), ("a", 6), ("a", 7), ("a", 9)] {
+        all.expect(format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\n{channel}\r\n$1\r\n{payload}\r\n"));
+    }
+}
+
+/// The memory of a list becomes output as it is: what stands before and behind it is in its place all the same.
+#[test]
+fn replies_around_a_long_list_are_in_their_place() {
+    let server = start(&[]);
+    let mut clients: Vec<Client> = (0..200).map(|_| server.connect("resp")).collect();
+    for client in &mut clients {
+        client.ask("PING", "+PONG\r\n");
+    }
+    let mut asker = server.connect("resp");
+    asker.send("PING\r\nCLIENT LIST\r\nPING\r\n");
+    let mut reader = BufReader::new(&mut asker.stream);
+    let mut next = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(next(), "+PONG\r\n");
+    let length: usize = next().trim().trim_start_matches('$').parse().unwrap();
+    assert!(length > 16 * 1024, "it is long: {length}");
+    let mut rows = vec![0; length];
+    reader.read_exact(&mut rows).unwrap();
+    assert_eq!(rows.iter().filter(|&&byte| byte == b'\n').count(), 201);
+    let mut line = String::new();
+    reader.read_line(&mut line).unwrap();
+    reader.read_line(&mut line).unwrap();
+    assert_eq!(line, "\r\n+PONG\r\n");
+}

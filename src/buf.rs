@@ -90,7 +90,7 @@ mod tests {
                     let bytes: Vec<u8> =
                         (0..amount).map(|_| { counter = counter.wrapping_add(1); counter }).collect();
                     model.extend(&bytes);
-                    if counter % 2 == 0 { queue.push(&bytes) } else { queue.append(bytes) }
+                    if counter.is_multiple_of(2) { queue.push(&bytes) } else { queue.append(bytes) }
                 } else {
                     let amount = amount.min(model.len());
                     queue.consume(amount);

@@ -199,7 +199,8 @@ impl Readiness {
     /// Whether it is no more than input.
     #[inline]
     pub const fn is_input(self) -> bool {
-        self.readable & !(self.writable | self.read_closed | self.write_closed | self.error)
+        let more = self.writable | self.read_closed | self.write_closed | self.error;
+        self.readable && !more
     }
 }
 

@@ -290,7 +290,7 @@ impl<K: Kernel> Reactor<K> {
             let outcome = loop {
                 match conn.stream.send(bytes) {
                     Sent::Interrupted => {}
-                    outcome => break outcome,
+                    outcome @ (Sent::Bytes(_) | Sent::WouldBlock | Sent::Failed(_)) => break outcome,
                 }
             };
             match outcome {
@@ -405,10 +405,13 @@ impl<K: Kernel> Reactor<K> {
         let (owed, moved) = (conn.owed(), room < FLUSH_BYTES_MAX);
         let ending = conn.life.state().cause().is_some();
         let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
-        let remembered = !moved || !watches_use || conn.mark_used(self.now);
+        if moved {
+            conn.mark_used(self.now);
+        }
+        let remembers = !watches_use || conn.resp().is_some();
         match &mut conn.io {
             // Its `output_moved` is all that tells of this use.
-            Some(io) if owed == 0 && !remembered => {
+            Some(io) if owed == 0 && !remembers => {
                 io.output.reset(0);
                 self.pool.settle(io);
             }
@@ -434,7 +437,9 @@ impl<K: Kernel> Reactor<K> {
     fn flushed(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let listener = Self::listener_of(&self.listeners, conn);
-        let probe = conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof;
+        // Not where output is missing: the peer would take the probe for it.
+        let probe =
+            conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof && !conn.is_gapped();
         if probe {
             let bytes = proto::eof_probe(listener.protocol, conn.version());
             conn.reading = Reading::Probing;

@@ -356,11 +356,11 @@ impl<S> Connection<S> {
         contract
     }
 
-    /// Notes that it was in use at `at`; false where no session remembers that.
-    pub(super) fn mark_used(&mut self, at: Instant) -> bool {
-        let Some(resp) = self.resp_mut() else { return false };
-        resp.used = resp.used.max(at);
-        true
+    /// Notes that it was in use at `at`, where a session remembers that.
+    pub(super) fn mark_used(&mut self, at: Instant) {
+        if let Some(resp) = self.resp_mut() {
+            resp.used = resp.used.max(at);
+        }
     }
 
     /// When frames of it that wait for their turn, or one that is not whole yet, were last added to; none: there are

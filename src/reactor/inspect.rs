@@ -72,7 +72,8 @@ impl<K: Kernel> Inspection<'_, K> {
             posted: conn.resume_posted,
             held: conn.io.as_ref().map_or(0, |io| io.input.len()),
             owed: conn.owed(),
-            due: due.map(|(at, _)| (at, self.0.wheel.deadline(key.index))),
+            // A flush that is posted arms the timer for what it leaves.
+            due: due.filter(|_| !conn.flush_posted).map(|(at, _)| (at, self.0.wheel.deadline(key.index))),
         })
     }
 

@@ -194,7 +194,9 @@ impl<K: Kernel> Reactor<K> {
             }
             Subject::Clients(_) => {
                 self.reply(key, replies, |reply| reply.verbatim_header(body.len()));
-                self.reply(key, &mut body, |reply| reply.verbatim_end());
+                self.reply(key, &mut body, |reply| {
+                    reply.verbatim_end();
+                });
                 self.write_list(key, replies, body);
             }
             Subject::Kill(filter) => self.reply(key, replies, |reply| match (filter.form, *found) {

@@ -128,10 +128,10 @@ impl Contract for Listener {
         let mut answer = Answer::new();
         let mut length = Answer::LENGTH;
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        let fd = self.fd.as_raw_fd();
+        // By syscall(2) as streams are read, for the same reason.
         // SAFETY: the descriptor is open while `self` lives; the kernel writes at most `length` bytes, which
         // `answer` has.
-        // By syscall(2) as streams are read, for the same reason.
-        let fd = self.fd.as_raw_fd();
         let fd = unsafe { libc::syscall(libc::SYS_accept4, fd, answer.raw(), &raw mut length, flags) };
         let Ok(fd @ 0..) = RawFd::try_from(fd) else { return errno::refused(errno::last()) };
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.

@@ -24,10 +24,9 @@ pub(super) fn give_large_buffers_back() {
     const LARGE: libc::c_int = 64 * 1024;
     /// Bytes at the end of the heap that are kept for the next in need, or every message to many would fault them in anew.
     const KEPT: libc::c_int = 32 * 1024 * 1024;
-    // SAFETY: options of the allocator; it locks itself.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
+    for (option, bytes) in [(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, KEPT)] {
+        // SAFETY: an option of the allocator; it locks itself.
+        unsafe { libc::mallopt(option, bytes) };
     }
 }
 

@@ -37,8 +37,6 @@ pub(super) struct Pool {
     held: usize,
     /// Delivered bytes that wait for the flush.
     unflushed: usize,
-    /// Deliveries wait for the flush, too.
-    pub(super) flush_awaited: bool,
 }
 
 impl Pool {

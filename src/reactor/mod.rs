@@ -102,10 +102,8 @@ pub struct Reactor<K: Kernel> {
     posted: VecDeque<Effect>,
     /// Connections with input or frames left over when their budget ran out.
     resume: VecDeque<Key>,
-    /// Connections that were given output by others, and since when.
-    flush: VecDeque<(Key, Instant)>,
-    /// So many of them are still to be sent that before more is delivered.
-    flush_round: usize,
+    /// Connections that were given output by others.
+    flush: VecDeque<Key>,
     /// Those who have asked at the admin interface.
     admin: Admin,
     /// Messages that no connection waits for in particular.
@@ -244,7 +242,6 @@ impl<K: Kernel> Reactor<K> {
             posted: VecDeque::new(),
             resume: VecDeque::new(),
             flush: VecDeque::new(),
-            flush_round: 0,
             admin: Admin::default(),
             publications: Publications::default(),
             gathered: Publication::default(),
@@ -298,7 +295,7 @@ impl<K: Kernel> Reactor<K> {
         self.work.begin_turn();
 
         let small = ready.len() == 1;
-        let (commands, messages) = (self.counters.commands, self.counters.messages);
+        let commands = self.counters.commands;
 
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
@@ -323,7 +320,7 @@ impl<K: Kernel> Reactor<K> {
         // is for the next turn, and so is what it may cancel.
         self.expire();
         // What was delivered, once per connection.
-        self.flush_some(self.counters.messages != messages);
+        self.flush_some();
         self.reclaim_memory();
         // Behind what this turn brought: whoever is judged has had its say.
         if self.audits.due {

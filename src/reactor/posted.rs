@@ -9,13 +9,7 @@ use crate::hub::Name;
 use crate::net::Kernel;
 use crate::proto::presence::Event;
 use crate::table::Key;
-use crate::time::{Duration, Instant};
 use std::sync::Arc;
-
-/// How long messages gather while more are delivered, at least; and for each connection that has some, which is two times
-/// what it takes to send to it.
-const GATHERED_FOR: Duration = Duration::from_millis(10);
-const GATHERED_FOR_EACH: Duration = Duration::from_micros(20);
 
 /// What one connection, or the hub on its behalf, does to another.
 #[derive(Debug)]
@@ -76,31 +70,16 @@ impl<K: Kernel> Reactor<K> {
             && !conn.flush_posted
         {
             conn.flush_posted = true;
-            self.flush.push_back((key, self.now));
+            self.flush.push_back(key);
         }
     }
 
-    /// Sends what was delivered, once per connection; what is over the share waits for the next turn. `delivered`: whether
-    /// something was in this turn.
-    ///
-    /// To send is by far the most of a delivery. So while more is about to come, messages gather for a time; and what
-    /// comes while those who have some are gone round gathers for the next time.
-    pub(super) fn flush_some(&mut self, delivered: bool) {
-        let awaited = std::mem::take(&mut self.pool.flush_awaited);
-        if self.flush_round == 0 {
-            let more = !self.resume.is_empty() || !self.publications.is_empty();
-            let each = GATHERED_FOR_EACH * u32::try_from(self.flush.len()).unwrap_or(u32::MAX);
-            let time = GATHERED_FOR.max(each);
-            let young = |&(_, since): &(Key, Instant)| self.now.since(since) < time;
-            if delivered && more && !awaited && self.flush.front().is_some_and(young) {
-                return;
-            }
-            self.flush_round = self.flush.len();
-        }
+    /// Sends what was delivered, once per connection; what is over the share waits for the next turn, and more may be
+    /// delivered to it meanwhile.
+    pub(super) fn flush_some(&mut self) {
         let share = self.work.after(work::FLUSHED);
-        while self.flush_round > 0 && !self.work.is_past(share) {
-            let Some((key, _)) = self.flush.pop_front() else { break };
-            self.flush_round -= 1;
+        while !self.work.is_past(share) {
+            let Some(key) = self.flush.pop_front() else { break };
             let Some(conn) = self.table.get_mut(key) else { continue };
             conn.flush_posted = false;
             self.work.charge(cost::LOOK);

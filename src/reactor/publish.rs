@@ -27,7 +27,7 @@ use std::ops::ControlFlow;
 
 /// Delivered bytes that wait for the flush, of all connections together: more would only fill memory, as the flush
 /// sends what is there in one call either way.
-const UNFLUSHED_MAX: usize = 32 * 1024 * 1024;
+const UNFLUSHED_MAX: usize = 8 * 1024 * 1024;
 
 /// Bytes of a frame that gains nothing by waiting for others: to copy it costs more than a call.
 const LARGE_FRAME: usize = 8 * 1024;
@@ -230,9 +230,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// Goes on with a publication, as far as the share of work goes. Returns whether all have it.
     pub(super) fn go_on_publishing(&mut self, publication: &mut Publication) -> ControlFlow<()> {
-        // Those who do not read are being ended; until then every delivery would add to what they hold. And what is
-        // delivered while the flush goes round would be sent in calls of its own.
-        if self.memory_is_short() || self.flush_round > 0 {
+        // Those who do not read are being ended; until then every delivery would add to what they hold.
+        if self.memory_is_short() {
             return ControlFlow::Break(());
         }
         let Publication { channel, payloads, ends, route, receivers } = publication;
@@ -256,7 +255,7 @@ impl<K: Kernel> Reactor<K> {
                 frames.clear();
                 encoded_for = pattern;
             }
-            let Some(mut outlet) = outlets.of(key) else {
+            let Some(outlet) = outlets.of(key) else {
                 work.charge(cost::LOOK);
                 return ControlFlow::Continue(());
             };
@@ -348,7 +347,7 @@ struct Outlets<'a, K: Kernel> {
     table: &'a mut Table<Connection<K::Stream>>,
     listeners: &'a [Slot<K::Listener>],
     pool: &'a mut Pool,
-    flush: &'a mut VecDeque<(Key, Instant)>,
+    flush: &'a mut VecDeque<Key>,
     posted: &'a mut VecDeque<Effect>,
     counters: &'a mut Counters,
 }
@@ -385,18 +384,17 @@ struct Outlet<'a, S> {
     counters: &'a mut ListenerCounters,
     messages: &'a mut u64,
     pool: &'a mut Pool,
-    flush: &'a mut VecDeque<(Key, Instant)>,
+    flush: &'a mut VecDeque<Key>,
     posted: &'a mut VecDeque<Effect>,
 }
 
 impl<S: Stream> Outlet<'_, S> {
     /// Breaks where a delivery has to wait for the flush. A burst within one turn says nothing about its reader, who is
     /// asked first.
-    fn await_flush(&mut self, len: usize) -> ControlFlow<()> {
+    fn await_flush(&self, len: usize) -> ControlFlow<()> {
         let owed = self.conn.owed();
         let crowded = self.conn.flush_posted && owed > 0 && owed + len > self.bounds.output_high;
         if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
-            self.pool.flush_awaited = true;
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
@@ -429,7 +427,7 @@ impl<S: Stream> Outlet<'_, S> {
             self.posted.push_back(Effect::Overflow { key });
         } else if !conn.flush_posted {
             conn.flush_posted = true;
-            self.flush.push_back((key, self.now));
+            self.flush.push_back(key);
         }
         spent + cost::copied(rest.len())
     }

@@ -14,6 +14,7 @@ mod sim;
 use crate::config::{self, Mistake, Override, Sources};
 use crate::load::procs;
 use crate::sys::file::read_regular;
+use crate::sys::memory;
 use crate::sys::worker::{self, Handed};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -280,7 +281,14 @@ fn check(sources: &Sources) -> ExitCode {
     match config::resolve(sources, read_regular) {
         Ok(effective) => {
             hints(&effective.hints);
-            print(effective.to_string().as_bytes())
+            let mut text = effective.to_string();
+            let server = &effective.settings.server;
+            if let (None, Some(bytes)) = (server.memory_max, server.memory_max_of(memory::available())) {
+                let mib = bytes >> 20;
+                let note = "a quarter of what the host or a control group has";
+                text += &format!("\n# memory_max = \"auto\" is {mib}MiB here: {note}\n");
+            }
+            print(text.as_bytes())
         }
         Err(mistakes) => report(&mistakes),
     }

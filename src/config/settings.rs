@@ -155,12 +155,20 @@ pub struct ServerSettings {
     pub stall_timeout: Option<Duration>,
     /// Most connections at once; `None`: derived from `RLIMIT_NOFILE`.
     pub connections_max: Option<u32>,
-    /// Most memory in bytes that wait to be sent or to be understood, all connections together; `None`: not bounded.
+    /// Most memory in bytes that wait to be sent or to be understood, all connections together; `None`: see
+    /// [`memory_max_of`](Self::memory_max_of).
     pub memory_max: Option<u64>,
     /// How often a stalled accept is tried again without a close to prompt it.
     pub accept_retry: Duration,
     /// How often the accept queues are looked at.
     pub queue_watch: Duration,
+}
+
+impl ServerSettings {
+    /// The bound in force where a process may have `available` bytes of memory: what is set, or a quarter of that.
+    pub fn memory_max_of(&self, available: Option<u64>) -> Option<u64> {
+        self.memory_max.or(available.map(|bytes| bytes / 4))
+    }
 }
 
 /// How the server goes away.

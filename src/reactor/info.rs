@@ -55,7 +55,9 @@ impl<K: Kernel> Reactor<K> {
         let mut sections = Sections::new(asked);
         self.info_server(key, &mut sections);
         self.info_clients(&mut sections);
-        info_memory(&usage, &mut sections);
+        // 0 is how Redis says that there is none.
+        let bound = if self.memory_max == usize::MAX { 0 } else { self.memory_max };
+        info_memory(&usage, bound, &mut sections);
         self.info_stats(&mut sections);
         sections.section("Replication", &[("role", &"master"), ("connected_slaves", &0)]);
         sections.section(
@@ -132,13 +134,13 @@ impl<K: Kernel> Reactor<K> {
 }
 
 /// `Memory`, and `Persistence`, of which there is none.
-fn info_memory(usage: &Usage, sections: &mut Sections<'_>) {
+fn info_memory(usage: &Usage, bound: usize, sections: &mut Sections<'_>) {
     sections.section(
         "Memory",
         &[
             ("used_memory", &usage.resident_bytes),
             ("used_memory_rss", &usage.resident_bytes),
-            ("maxmemory", &0),
+            ("maxmemory", &bound),
             ("maxmemory_policy", &"noeviction"),
         ],
     );

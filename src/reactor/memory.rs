@@ -147,10 +147,9 @@ pub(super) struct Reclaim {
     most: Vec<(bool, usize, Key)>,
 }
 
-/// The bound of one of `workers`: its part of what is set, or of a quarter of the memory that there is. Without either
-/// there is none.
+/// The bound of one of `workers`: its part of that of the server, if there is one.
 pub(super) fn bound(settings: &ServerSettings, available: Option<u64>, workers: u32) -> usize {
-    let whole = settings.memory_max.or(available.map(|bytes| bytes / 4));
+    let whole = settings.memory_max_of(available);
     whole.map_or(usize::MAX, |bytes| usize::try_from(bytes / u64::from(workers.max(1))).unwrap_or(usize::MAX))
 }
 

@@ -281,14 +281,15 @@ fn check(sources: &Sources) -> ExitCode {
     match config::resolve(sources, read_regular) {
         Ok(effective) => {
             hints(&effective.hints);
-            let mut text = effective.to_string();
             let server = &effective.settings.server;
-            if let (None, Some(bytes)) = (server.memory_max, server.memory_max_of(memory::available())) {
-                let mib = bytes >> 20;
-                let note = "a quarter of what the host or a control group has";
-                text += &format!("\n# memory_max = \"auto\" is {mib}MiB here: {note}\n");
-            }
-            print(text.as_bytes())
+            let note = match (server.memory_max, server.memory_max_of(memory::available())) {
+                (None, Some(bytes)) => format!(
+                    "\n# memory_max = \"auto\" is {}MiB here: a quarter of what the host or a control group has\n",
+                    bytes >> 20
+                ),
+                _ => String::new(),
+            };
+            print(format!("{effective}{note}").as_bytes())
         }
         Err(mistakes) => report(&mistakes),
     }

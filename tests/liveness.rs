@@ -7,7 +7,7 @@ mod common;
 #[path = "common/means.rs"]
 mod means;
 
-use common::{now, until};
+use common::{in_flight, now, until};
 use means::{Means, arrived, flood, leave_unread};
 use std::fmt::Write as _;
 
@@ -66,6 +66,9 @@ fn what_was_published_before_a_reset_is_read_before_the_error() {
             client.send(format!("PUBLISH feed {round:04}{half}\r\n"));
             write!(published, "*3\r\n$7\r\nmessage\r\n$4\r\nfeed\r\n$5\r\n{round:04}{half}\r\n").unwrap();
         }
+        // What the client's kernel still holds goes with the reset.
+        let port = client.stream.local_addr().unwrap().port();
+        until("it has arrived", || in_flight("/proc/net/tcp", Some(port)) == 0);
         client.reset();
     }
     subscriber.expect(published);

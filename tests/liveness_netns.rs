@@ -9,7 +9,7 @@ mod means;
 #[path = "common/netns.rs"]
 mod netns;
 
-use common::{Client, now, pass, until};
+use common::{Client, in_flight, now, pass, until};
 use means::{Means, arrived, leave_unread};
 use netns::Network;
 use std::net::SocketAddr;
@@ -256,19 +256,6 @@ fn probes_sent(means: &Means) -> u64 {
     value.parse().expect("a number")
 }
 
-/// Bytes that were sent in the network that the server lives in and are not acknowledged yet: an acknowledgement may be
-/// delayed, and a plug that is pulled meanwhile leaves data in flight.
-fn in_flight(means: &Means) -> u64 {
-    let path = format!("/proc/{}/net/tcp", means.server.pid());
-    let text = std::fs::read_to_string(path).expect("the table of sockets is readable");
-    let established = |row: &&str| row.split_whitespace().nth(3) == Some("01");
-    let queued = |row: &str| {
-        let queues = row.split_whitespace().nth(4).expect("tx_queue:rx_queue");
-        u64::from_str_radix(&queues[..8], 16).expect("a number of bytes")
-    };
-    text.lines().filter(established).map(queued).sum()
-}
-
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn a_user_timeout_of_auto_lets_all_probes_go_unanswered_and_bounds_what_is_in_flight() {
@@ -276,7 +263,9 @@ fn a_user_timeout_of_auto_lets_all_probes_go_unanswered_and_bounds_what_is_in_fl
     let means = network.start("resp", "", &format!("{KEEPALIVE}&user_timeout=auto"));
     let (mut with, _without, mut helper) = identified(&means);
     with.ask("PING", "+PONG\r\n");
-    until("all that was sent is acknowledged", || in_flight(&means) == 0);
+    // An acknowledgement may be delayed, and a plug that is pulled meanwhile leaves data in flight.
+    let table = format!("/proc/{}/net/tcp", means.server.pid());
+    until("all that was sent is acknowledged", || in_flight(&table, None) == 0);
     let before = probes_sent(&means);
     network.unplug(&both(&means));
     let end = means.found(now(), ["lost.keepalive", "tcp_keepalive", "reset"]);

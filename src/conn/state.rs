@@ -360,7 +360,7 @@ impl State {
 }
 
 impl State {
-    /// The deadline of parting.
+    /// The deadline of an ending.
     fn deadline_or(self, now: Instant) -> Instant {
         match self {
             Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } => deadline,

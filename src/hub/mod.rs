@@ -161,6 +161,11 @@ impl Hub {
         self.limits = limits;
     }
 
+    /// The longest name that peers may use.
+    pub const fn name_bytes_max(&self) -> usize {
+        self.limits.name_bytes_max
+    }
+
     /// Whether a peer may use `name` for anything.
     ///
     /// # Errors

@@ -108,6 +108,15 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
+    /// A connection was heard of. Its deadlines have moved away, and its timer need not know; but where they were put off
+    /// for a standstill, its next ping is nearer.
+    #[inline]
+    pub(super) fn reschedule_heard(&mut self, key: Key) {
+        if self.now < self.attention.patient_until() {
+            self.schedule(key);
+        }
+    }
+
     fn next_due(&self, key: Key) -> Option<(Instant, Due)> {
         let conn = self.table.get(key)?;
         let policy = &Self::listener_of(&self.listeners, conn).policy;

@@ -218,9 +218,13 @@ impl<K: Kernel> Reactor<K> {
         reply_ok(replies);
     }
 
+    pub(super) fn supervisor_is_behind(&self) -> bool {
+        self.fellows.as_ref().is_some_and(|fellows| !fellows.keeps_up())
+    }
+
     /// Whether nothing more is to be claimed or published, because the supervisor does not keep up; says so.
     pub(super) fn refuses_claims(&self, key: Key, replies: &mut Vec<u8>) -> bool {
-        let refuses = self.fellows.as_ref().is_some_and(|fellows| !fellows.keeps_up());
+        let refuses = self.supervisor_is_behind();
         if refuses {
             self.reply(key, replies, |reply| {
                 reply.error("ERR the supervisor does not keep up; come back later");

@@ -4,7 +4,7 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::entry::Reading;
+use super::entry::{Connection, Reading};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
@@ -17,6 +17,8 @@ use std::borrow::Cow;
 
 /// Bytes of one connection that are sent before the others have their turn.
 const FLUSH_BYTES_MAX: usize = 256 * 1024;
+/// Waiting work above which departures no longer wait: they must not be fewer than those who come.
+const DEPARTURES_MAX: usize = 4096;
 /// Bytes that one receive takes in a turn that is long already.
 const READ_BYTES_LEAST: usize = 16 * 1024;
 
@@ -53,6 +55,7 @@ impl<K: Kernel> Reactor<K> {
         let (reading, paused) = (conn.reading, conn.paused);
         // Whoever leaves has time: in a long turn those who stay come first.
         if self.work.is_long()
+            && self.resume.len() < DEPARTURES_MAX
             && readiness.is_departure()
             && reading.pending()
             && conn.may_be_heard()
@@ -116,6 +119,7 @@ impl<K: Kernel> Reactor<K> {
                         self.apply(key, Input::Heard);
                     }
                     self.serve(key, protocol, count);
+                    self.reschedule_heard(key);
                     if drained {
                         break;
                     }
@@ -208,14 +212,7 @@ impl<K: Kernel> Reactor<K> {
                 None => self.take_error(key, detector),
             };
         }
-        conn.reading = Reading::Failing;
-        let io = conn.io_mut(&mut self.pool);
-        io.broken_by.get_or_insert(detector);
-        // The first error tells; the next send, of what others had posted meanwhile, is only refused.
-        io.broken = io.broken.or(told);
-        io.lost += io.output.len() as u64;
-        io.output.consume(io.output.len());
-        self.pool.settle(io);
+        conn.note_broken(&mut self.pool, detector, told);
         self.post_resume(key);
     }
 
@@ -361,7 +358,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Sends what is owed, as far as the kernel takes it, and lets follow what waited for that.
+    /// Sends what is owed, as far as the kernel takes it and others need not wait, and lets follow what waited for that.
     pub(super) fn flush(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let Some(io) = &mut conn.io else {
@@ -430,6 +427,16 @@ impl<K: Kernel> Reactor<K> {
             self.await_room(key);
         } else if ending {
             self.flushed(key);
+        }
+    }
+
+    /// Sends all that is owed, as far as the kernel takes it: nobody waits any more.
+    pub(super) fn flush_all(&mut self, key: Key) {
+        let owed = |reactor: &Self| reactor.table.get(key).map_or(0, Connection::owed);
+        let mut before = usize::MAX;
+        while (1..before).contains(&owed(self)) {
+            before = owed(self);
+            self.flush(key);
         }
     }
 

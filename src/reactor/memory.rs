@@ -9,7 +9,7 @@ use super::entry::{Connection, Io, Reading};
 use super::work::cost;
 use crate::config::settings::ServerSettings;
 use crate::end::{Detector, Reason};
-use crate::net::Kernel;
+use crate::net::{Fault, Kernel};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::ops::ControlFlow;
@@ -117,6 +117,18 @@ impl<S> Connection<S> {
     /// Its buffers, from the pool if it has none.
     pub(super) fn io_mut(&mut self, pool: &mut Pool) -> &mut Io {
         self.io.get_or_insert_with(|| pool.take())
+    }
+
+    /// It is broken, which `detector` was the first to tell: output has no taker any more.
+    pub(super) fn note_broken(&mut self, pool: &mut Pool, detector: Detector, told: Option<Fault>) {
+        self.reading = Reading::Failing;
+        let io = self.io_mut(pool);
+        io.broken_by.get_or_insert(detector);
+        // The first error tells; the next send, of what others had posted meanwhile, is only refused.
+        io.broken = io.broken.or(told);
+        io.lost += io.output.len() as u64;
+        io.output.consume(io.output.len());
+        pool.settle(io);
     }
 
     /// Gives the buffers back to the pool once nothing is in them.

@@ -124,6 +124,8 @@ pub struct Reactor<K: Kernel> {
     /// Most memory in waiting bytes, all connections together.
     memory_max: usize,
     reclaim: Option<Reclaim>,
+    /// The least `output_high` of all listeners.
+    least_output_high: usize,
     house: House,
     audits: Audits,
     settings: Settings,
@@ -236,6 +238,7 @@ impl<K: Kernel> Reactor<K> {
             table: Table::with_capacity(slots),
             wheel: Wheel::new(now, slots),
             attention: Attention::new(now),
+            least_output_high: least_output_high(&listeners),
             listeners,
             hub: Hub::default(),
             initiators: Initiators::default(),
@@ -319,7 +322,7 @@ impl<K: Kernel> Reactor<K> {
         // After I/O: a heartbeat received this turn must cancel its own timeout. What a poll has not brought yet
         // is for the next turn, and so is what it may cancel.
         self.expire();
-        // What was delivered, once per connection.
+        // What was delivered.
         self.flush_some();
         self.reclaim_memory();
         // Behind what this turn brought: whoever is judged has had its say.
@@ -389,6 +392,11 @@ impl<K: Kernel> Reactor<K> {
     pub const fn connections_max(&self) -> u32 {
         self.connections_max
     }
+}
+
+/// What fits the output of everybody without a pause.
+fn least_output_high<L>(listeners: &[Slot<L>]) -> usize {
+    listeners.iter().map(|slot| slot.settings.policy.bounds.output_high).min().unwrap_or(0)
 }
 
 /// What a token stands for.

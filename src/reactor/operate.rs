@@ -2,7 +2,7 @@
 
 use super::accept::Gate;
 use super::entry::Connection;
-use super::{Flow, Reactor, Slot, memory};
+use super::{Flow, Reactor, Slot, least_output_high, memory};
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::end::{Detector, Reason};
 use crate::metrics::Census;
@@ -170,6 +170,7 @@ impl<K: Kernel> Reactor<K> {
             self.leave(key, Reason::LocalDrain, Detector::Policy);
             // Unread input would turn the close into a reset, goodbye and all.
             self.read_once_more(key);
+            self.flush_all(key);
             self.cut(key, Reason::LocalDrain, Detector::Policy);
         }
         self.report.summarize(self.now);
@@ -227,6 +228,7 @@ impl<K: Kernel> Reactor<K> {
         self.memory_max = memory::bound(&new.server, self.kernel.memory(), self.workers());
         let interval = (self.settings.audit.interval, new.audit.interval);
         self.settings = new;
+        self.least_output_high = least_output_high(&self.listeners);
         if interval.0 != interval.1 {
             self.arm_audit();
         }

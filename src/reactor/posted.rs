@@ -74,8 +74,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Sends what was delivered, once per connection; what is over the share waits for the next turn, and more may be
-    /// delivered to it meanwhile.
+    /// Sends what was delivered; what is over the share waits for the next turn, and more may be delivered meanwhile.
     pub(super) fn flush_some(&mut self) {
         let share = self.work.after(work::FLUSHED);
         while !self.work.is_past(share) {

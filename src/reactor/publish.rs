@@ -1,8 +1,9 @@
-//! Publishing: one message, one walk over those who listen, as far at a time as its share of work goes.
+//! Publishing: one walk over those who listen, as far at a time as its share of work goes. Messages of one client to one
+//! channel that follow each other directly go together, in one walk and one frame.
 //!
-//! A message is put into the output of each subscriber, and that is all that happens to it here: it is sent in the flush
-//! at the end of the turn, together with what else has come by then. The walk stops while a subscriber, or all of them
-//! together, have more of that than the flush has taken. Whoever publishes then waits, and nobody else.
+//! A frame is put into the output of each subscriber, and sent in the flush at the end of the turn, together with what
+//! else has come by then; only a large one is offered to the socket at once. The walk stops while a subscriber, or all of
+//! them together, have more of that than the flush has taken. Whoever publishes then waits, and nobody else.
 //!
 //! Between messages of one client, and between presence events, the order is kept for everybody. Between messages of
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
@@ -14,10 +15,11 @@ use super::tasks::Task;
 use super::work::{self, Work, cost};
 use super::{Reactor, Slot};
 use crate::conn::policy::Bounds;
+use crate::end::Detector;
 use crate::hub::{Hub, Name, Recipient, Route, Visit, presence_channel};
 use crate::metrics::Counters;
 use crate::metrics::ListenerCounters;
-use crate::net::{Kernel, Sent, Stream};
+use crate::net::{Fault, Kernel, Sent, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::{Arguments, Reply, Version};
 use crate::table::{Key, Table};
@@ -36,8 +38,8 @@ const LARGE_FRAME: usize = 8 * 1024;
 pub(super) const BACKLOG_MAX: usize = 10_000;
 const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Bytes of messages of one client that go together. More would only be a longer frame.
-const GATHERED_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a frame beside channel, pattern and payload, at most.
+const FRAMING_BYTES: usize = 64;
 
 /// Messages to one channel, one behind the other, on their way to those who listen: each of them gets all of them at once.
 #[derive(Debug, Default)]
@@ -70,10 +72,11 @@ impl Publication {
         self.ends.push(self.payloads.len());
     }
 
-    /// Makes it as good as new, but for its memory.
+    /// Makes it as good as new, keeping a little memory for the next message.
     fn clear(&mut self) {
         self.channel.clear();
         self.payloads.clear();
+        self.payloads.shrink_to(Frames::KEPT);
         self.ends.clear();
         self.receivers = 0;
     }
@@ -83,11 +86,14 @@ impl Publication {
         self.ends.is_empty()
     }
 
-    /// Whether a command is one more message that can go with these.
-    pub(super) fn joins(&self, arguments: Arguments<'_>) -> bool {
+    /// Whether a command is one more message that can go with these, in a frame of `frame_max` bytes at most: one that fits
+    /// everybody's output, for nobody is to be ended because messages went together.
+    pub(super) fn joins(&self, arguments: Arguments<'_>, name_max: usize, frame_max: usize) -> bool {
         let is_publish = |verb: &[u8]| verb.eq_ignore_ascii_case(b"PUBLISH");
+        let beside = self.channel.len() + name_max + FRAMING_BYTES;
+        let payload = arguments.get(2).map_or(0, <[u8]>::len);
         !self.is_empty()
-            && self.payloads.len() < GATHERED_BYTES_MAX
+            && self.payloads.len() + payload + beside * (self.ends.len() + 1) <= frame_max
             && arguments.len() == 3
             && arguments.get(0).is_some_and(is_publish)
             && arguments.get(1) == Some(&self.channel)
@@ -216,8 +222,26 @@ impl<K: Kernel> Reactor<K> {
         self.gathered.add(channel, payload, || self.hub.route());
     }
 
+    /// Whether a command is one more message that can go with those that were gathered. One that would be refused does not:
+    /// the replies to those before it come first.
+    pub(super) fn joins_gathered(&self, arguments: Arguments<'_>) -> bool {
+        self.gathered.joins(arguments, self.hub.name_bytes_max(), self.least_output_high)
+            && !self.supervisor_is_behind()
+            && !self.memory_is_short()
+    }
+
     /// Publishes what was gathered, and replies; what is left of it is in `unfinished` then.
     pub(super) fn publish_gathered(&mut self, key: Key, replies: &mut Vec<u8>) {
+        // Who listens itself is told of what it publishes behind the replies to what it asked before.
+        if self
+            .table
+            .get(key)
+            .and_then(Connection::resp)
+            .is_some_and(|resp| resp.membership.subscriptions() > 0)
+        {
+            self.write(key, replies);
+            replies.clear();
+        }
         let mut publication = std::mem::take(&mut self.gathered);
         if self.go_on_publishing(&mut publication).is_break() {
             self.unfinished = Some(Box::new(Task::Publish(publication)));
@@ -334,6 +358,7 @@ impl<K: Kernel> Reactor<K> {
             listeners: &self.listeners,
             pool: &mut self.pool,
             flush: &mut self.flush,
+            resume: &mut self.resume,
             posted: &mut self.posted,
             counters: &mut self.counters,
         };
@@ -348,6 +373,7 @@ struct Outlets<'a, K: Kernel> {
     listeners: &'a [Slot<K::Listener>],
     pool: &'a mut Pool,
     flush: &'a mut VecDeque<Key>,
+    resume: &'a mut VecDeque<Key>,
     posted: &'a mut VecDeque<Effect>,
     counters: &'a mut Counters,
 }
@@ -369,6 +395,7 @@ impl<K: Kernel> Outlets<'_, K> {
             conn,
             pool: self.pool,
             flush: self.flush,
+            resume: self.resume,
             posted: self.posted,
         })
     }
@@ -385,6 +412,7 @@ struct Outlet<'a, S> {
     messages: &'a mut u64,
     pool: &'a mut Pool,
     flush: &'a mut VecDeque<Key>,
+    resume: &'a mut VecDeque<Key>,
     posted: &'a mut VecDeque<Effect>,
 }
 
@@ -408,19 +436,28 @@ impl<S: Stream> Outlet<'_, S> {
             resp.messages_out += count as u64;
         }
         *self.messages += count as u64;
-        let (mut rest, mut spent) = (frame, cost::DELIVERY);
-        if frame.len() >= LARGE_FRAME
-            && conn.takes_output()
-            // If it fails, the flush fails as well, and says why.
-            && let Sent::Bytes(sent) = conn.stream.send(frame)
-        {
-            conn.life.bytes_out += sent as u64;
-            counters.bytes_out += sent as u64;
-            rest = &frame[sent..];
-            spent += cost::SEND + cost::moved(sent);
+        let (mut rest, mut price) = (frame, cost::DELIVERY);
+        if frame.len() >= LARGE_FRAME && conn.takes_output() {
+            match conn.stream.send(frame) {
+                Sent::Bytes(sent) => {
+                    conn.life.bytes_out += sent as u64;
+                    counters.bytes_out += sent as u64;
+                    rest = &frame[sent..];
+                    price += cost::SEND + cost::moved(sent);
+                    conn.mark_used(self.now);
+                }
+                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
+                Sent::Failed(fault) => {
+                    conn.note_broken(self.pool, Detector::SendError, Some(fault));
+                    if !conn.resume_posted {
+                        conn.resume_posted = true;
+                        self.resume.push_back(key);
+                    }
+                }
+            }
         }
         if rest.is_empty() {
-            return spent;
+            return price;
         }
         if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
             counters.bytes_undelivered += rest.len() as u64;
@@ -429,6 +466,6 @@ impl<S: Stream> Outlet<'_, S> {
             conn.flush_posted = true;
             self.flush.push_back(key);
         }
-        spent + cost::copied(rest.len())
+        price + cost::copied(rest.len())
     }
 }

@@ -110,7 +110,7 @@ impl<K: Kernel> Reactor<K> {
             }
             let before = (*input, *decoder);
             let next = decoder.next_frame(input, frame_bytes_max, &mut scratch);
-            let joins = matches!(next, Ok(Some(arguments)) if self.gathered.joins(arguments));
+            let joins = matches!(next, Ok(Some(arguments)) if self.joins_gathered(arguments));
             if !joins && !self.gathered.is_empty() {
                 (*input, *decoder) = before;
                 match self.end_gathering(key, replies) {

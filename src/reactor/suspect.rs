@@ -45,6 +45,7 @@ impl<K: Kernel> Reactor<K> {
         if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
             self.apply(key, Input::Heard);
         }
+        self.reschedule_heard(key);
     }
 
     /// Whether connection `key` may become the heartbeat channel of identity `id`, as far as this worker knows.

@@ -58,12 +58,12 @@ impl<K: Kernel> Reactor<K> {
         }
         let Some(conn) = self.table.get_mut(key) else { return };
         match Self::listener_of(&self.listeners, conn).protocol {
-            // Its buffers may be all that remembers when it was used last.
-            Protocol::Echo => {}
             _ if conn.paused => {}
             Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
             Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
-            Protocol::Resp | Protocol::Http => conn.release_io(&mut self.pool),
+            Protocol::Resp => conn.release_io(&mut self.pool),
+            // Their buffers may be all that remembers when they were used last.
+            Protocol::Echo | Protocol::Http => {}
         }
         self.read(key);
     }

@@ -7,8 +7,8 @@
 //!
 //! A loop that stood still was no good partner either: it asked nothing, and what was sent to it may be lost where the
 //! whole machine slept. For as long as it stood still it then takes nobody's silence for a fault
-//! ([`patient_until`](Attention::patient_until)): nobody's, so that a deadline still moves in one direction only when its
-//! peer is heard of.
+//! ([`patient_until`](Attention::patient_until)): nobody's, so that the deadline of a silence still moves in one direction
+//! only when its peer is heard of.
 
 use crate::net::Polled;
 use crate::time::{Duration, Instant};

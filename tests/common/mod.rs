@@ -330,6 +330,19 @@ pub fn tcp_states(port: u16) -> BTreeMap<&'static str, usize> {
     states
 }
 
+/// Bytes that were sent and are not acknowledged yet, in a table such as `/proc/net/tcp`: from local port `port`, or from any.
+pub fn in_flight(table: &str, port: Option<u16>) -> u64 {
+    let text = std::fs::read_to_string(table).expect("the table of sockets is readable");
+    let rows = text.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
+    // `local` and `tx_queue:rx_queue`, in hexadecimal (proc_net_tcp.txt of the kernel).
+    let hex = |field: &str| u64::from_str_radix(field, 16).expect("a number");
+    let wanted = |row: &Vec<&str>| {
+        let of_port = row[1].rsplit(':').next().map(hex);
+        row[3] == "01" && port.is_none_or(|port| of_port == Some(port.into()))
+    };
+    rows.filter(wanted).map(|row| hex(&row[4][..8])).sum()
+}
+
 /// Sockets on the server's side in `state`.
 pub fn in_state(port: u16, state: &str) -> usize {
     tcp_states(port).get(state).copied().unwrap_or(0)

@@ -32,16 +32,24 @@ fn for_a_while(mut act: impl FnMut()) {
 #[test]
 fn a_subscriber_that_receives_messages_is_in_use() {
     let server = start("resp://127.0.0.1:0?name=resp");
-    let mut subscriber = server.connect("resp");
-    subscriber.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
+    // A large one goes to the socket at once, and not by way of the output.
+    let payloads = ["x".to_owned(), "x".repeat(20_000)];
+    let mut subscribers = [server.connect("resp"), server.connect("resp")];
+    for (number, subscriber) in subscribers.iter_mut().enumerate() {
+        let confirmation = format!("*3\r\n$9\r\nsubscribe\r\n$1\r\n{number}\r\n:1\r\n");
+        subscriber.ask(&format!("SUBSCRIBE {number}"), &confirmation);
+    }
     let mut publisher = server.connect("resp");
     for_a_while(|| {
-        publisher.ask("PUBLISH news x", ":1\r\n");
-        subscriber.expect("*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nx\r\n");
+        for (number, (subscriber, payload)) in subscribers.iter_mut().zip(&payloads).enumerate() {
+            publisher.ask(&format!("PUBLISH {number} {payload}"), ":1\r\n");
+            let length = payload.len();
+            subscriber.expect(format!("*3\r\n$7\r\nmessage\r\n$1\r\n{number}\r\n${length}\r\n{payload}\r\n"));
+        }
     });
     assert_eq!(idle(&server), 0);
     drop(publisher);
-    until("the subscriber to be ended once nothing comes any more", || idle(&server) == 1);
+    until("the subscribers to be ended once nothing comes any more", || idle(&server) == 2);
 }
 
 #[test]

@@ -183,23 +183,3 @@ fn replies_around_a_long_list_are_in_their_place() {
     reader.read_line(&mut line).unwrap();
     assert_eq!(line, "\r\n+PONG\r\n");
 }
-
-/// Nobody is ended because messages went together that fit its output one after the other.
-#[test]
-fn messages_go_together_only_as_far_as_they_fit_everybody() {
-    let bounds = ["defaults.output_low=0", "defaults.output_high=2KiB", "defaults.output_max=68KiB"];
-    let server = start(&bounds.map(|bound| ["--set", bound]).concat());
-    let mut reader = server.connect("resp");
-    // Each message names it, so that all of them together would be far longer than the commands were.
-    let pattern = format!("feed{}", "*".repeat(500));
-    reader.send(format!("PSUBSCRIBE {pattern}\r\n"));
-    reader.expect(format!("*3\r\n$10\r\npsubscribe\r\n$504\r\n{pattern}\r\n:1\r\n"));
-    let mut publisher = server.connect("resp");
-    let payloads: Vec<String> = (0..200).map(|number| format!("{number:0>200}")).collect();
-    publisher.send(payloads.iter().map(|payload| format!("PUBLISH feed {payload}\r\n")).collect::<String>());
-    publisher.expect(":1\r\n".repeat(200));
-    for payload in payloads {
-        let head = format!("*4\r\n$8\r\npmessage\r\n$504\r\n{pattern}\r\n$4\r\nfeed\r\n");
-        reader.expect(format!("{head}$200\r\n{payload}\r\n"));
-    }
-}

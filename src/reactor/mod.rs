@@ -7,7 +7,8 @@
 //! what the protocols ask for (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does
 //! (`operate`) and
 //! is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
-//! What all of that may cost is in `work`; what takes longer than a turn in `tasks`, with `publish` and `lists`.
+//! What all of that may cost is in `work`; what takes longer than a turn in `tasks`, with `publish` (of what is in
+//! `publication`) and `lists`.
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `memory` what all of them hold,
 //! `inspect` what a test may see.
 
@@ -29,6 +30,7 @@ mod lists;
 mod memory;
 mod operate;
 mod posted;
+mod publication;
 mod publish;
 mod pubsub;
 mod queues;
@@ -60,7 +62,7 @@ pub use inspect::{Ended, Glance, Inspection};
 use memory::{Pool, Reclaim};
 pub use operate::{Drained, Reload, Requested};
 use posted::Effect;
-use publish::{Frames, Publication, Publications};
+use publication::{Frames, Publication, Publications};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use tasks::Task;

@@ -2,7 +2,7 @@
 //! another one's callback. Whoever has posted some goes on when they are done.
 
 use super::Reactor;
-use super::publish::BACKLOG_MAX;
+use super::publication::BACKLOG_MAX;
 use super::work::{self, cost};
 use crate::end::{By, Detector, Reason};
 use crate::hub::Name;

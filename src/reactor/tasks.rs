@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use super::lists::List;
-use super::publish::Publication;
+use super::publication::Publication;
 use super::work::{self, cost};
 use crate::config::settings::Protocol;
 use crate::net::Kernel;

@@ -1,0 +1,229 @@
+//! What is published: messages on their way to those who listen, those that nobody waits for in particular, and their
+//! frames. How they get there is in `publish`.
+
+use crate::hub::Route;
+use crate::proto::resp::{Arguments, Reply, Version};
+use crate::table::Key;
+use std::collections::VecDeque;
+
+/// Above these, what would add to the publications that nobody waits for in particular has to wait.
+pub(super) const BACKLOG_MAX: usize = 10_000;
+const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a frame beside channel, pattern and payload, at most.
+const FRAMING_BYTES: usize = 64;
+
+/// Messages to one channel, one behind the other, on their way to those who listen: each of them gets all of them at once.
+#[derive(Debug, Default)]
+pub(super) struct Publication {
+    pub(super) channel: Vec<u8>,
+    pub(super) payloads: Vec<u8>,
+    /// Where each payload ends.
+    pub(super) ends: Vec<usize>,
+    pub(super) route: Route,
+    /// Who has got them.
+    pub(super) receivers: usize,
+}
+
+impl Publication {
+    /// Of one message, to those who listen now.
+    pub(super) fn new(channel: &[u8], payload: &[u8], route: Route) -> Self {
+        let mut publication = Self::default();
+        publication.add(channel, payload, || route);
+        publication
+    }
+
+    /// Adds a message, to the same channel as those before. `route`: where the first one begins.
+    pub(super) fn add(&mut self, channel: &[u8], payload: &[u8], route: impl FnOnce() -> Route) {
+        if self.is_empty() {
+            self.channel.extend_from_slice(channel);
+            self.route = route();
+        }
+        debug_assert_eq!(self.channel, channel, "they go together");
+        self.payloads.extend_from_slice(payload);
+        self.ends.push(self.payloads.len());
+    }
+
+    /// Makes it as good as new, keeping a little memory for the next message.
+    pub(super) fn clear(&mut self) {
+        self.channel.clear();
+        self.payloads.clear();
+        self.payloads.shrink_to(Frames::KEPT);
+        self.ends.clear();
+        self.receivers = 0;
+    }
+
+    /// Whether there is nothing to publish.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether a command is one more message that can go with these, in a frame of `frame_max` bytes at most: one that fits
+    /// everybody's output, for nobody is to be ended because messages went together.
+    pub(super) fn joins(&self, arguments: Arguments<'_>, name_max: usize, frame_max: usize) -> bool {
+        let is_publish = |verb: &[u8]| verb.eq_ignore_ascii_case(b"PUBLISH");
+        let beside = self.channel.len() + name_max + FRAMING_BYTES;
+        let payload = arguments.get(2).map_or(0, <[u8]>::len);
+        !self.is_empty()
+            && self.payloads.len() + payload + beside * (self.ends.len() + 1) <= frame_max
+            && arguments.len() == 3
+            && arguments.get(0).is_some_and(is_publish)
+            && arguments.get(1) == Some(&self.channel)
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.channel.len() + self.payloads.len() + size_of_val(self.ends.as_slice())
+    }
+
+    /// Replies to the commands that it is of.
+    pub(super) fn reply(&self, reply: &mut Reply<'_>) {
+        self.ends.iter().for_each(|_| reply.count(self.receivers));
+    }
+}
+
+/// Publications that no connection waits for: presence, what other workers relay, what a client that is gone had
+/// published. One after the other, so that each subscriber hears of an identity in the order of what happened.
+#[derive(Debug, Default)]
+pub(super) struct Publications {
+    pub(super) queue: VecDeque<Publication>,
+    bytes: usize,
+    /// How many have been put in, and how many are done.
+    begun: u64,
+    done: u64,
+    /// Connections that go on when so many are done, in that order.
+    waiting: VecDeque<(u64, Key)>,
+    /// Connections that go on when there is room for more.
+    pub(super) held_back: VecDeque<Key>,
+}
+
+impl Publications {
+    pub(super) fn push(&mut self, publication: Publication) {
+        self.bytes += publication.memory();
+        self.begun += 1;
+        self.queue.push_back(publication);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.waiting.is_empty() && self.held_back.is_empty()
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether there are so many that nobody should add to them.
+    pub(super) fn is_long(&self) -> bool {
+        self.queue.len() >= BACKLOG_MAX || self.bytes >= BACKLOG_BYTES_MAX
+    }
+
+    /// The first is done.
+    pub(super) fn finish(&mut self, publication: &Publication) {
+        self.bytes -= publication.memory();
+        self.done += 1;
+        if self.queue.is_empty() {
+            self.queue.shrink_to(1024);
+        }
+    }
+
+    /// Lets a connection wait until all that is here now is done.
+    pub(super) fn wait(&mut self, key: Key) {
+        self.waiting.push_back((self.begun, key));
+    }
+
+    /// Lets a connection wait until there is room for more.
+    pub(super) fn hold_back(&mut self, key: Key) {
+        self.held_back.push_back(key);
+    }
+
+    /// The next connection that need not wait any longer.
+    pub(super) fn next_ready(&mut self) -> Option<Key> {
+        let (begun, key) = *self.waiting.front()?;
+        (begun <= self.done).then(|| {
+            self.waiting.pop_front();
+            key
+        })
+    }
+}
+
+/// One encoding of a message for each version of the protocol, made when first wanted: the one frame of all who get it.
+#[derive(Debug, Default)]
+pub(super) struct Frames([Vec<u8>; 2]);
+
+impl Frames {
+    /// Memory that is kept for the next message.
+    const KEPT: usize = 64 * 1024;
+
+    pub(super) fn clear(&mut self) {
+        for frame in &mut self.0 {
+            frame.clear();
+            frame.shrink_to(Self::KEPT);
+        }
+    }
+
+    pub(super) fn get(&mut self, version: Version, messages: Messages<'_>, pattern: Option<&[u8]>) -> &[u8] {
+        let frame = &mut self.0[version as usize];
+        if frame.is_empty() {
+            let mut reply = Reply::new(frame, version);
+            let mut begin = 0;
+            for &end in messages.ends {
+                let payload = &messages.payloads[begin..end];
+                match pattern {
+                    None => reply.message(messages.channel, payload),
+                    Some(pattern) => reply.pattern_message(pattern, messages.channel, payload),
+                }
+                begin = end;
+            }
+        }
+        frame
+    }
+}
+
+/// The messages of a publication.
+#[derive(Clone, Copy)]
+pub(super) struct Messages<'a> {
+    pub(super) channel: &'a [u8],
+    pub(super) payloads: &'a [u8],
+    pub(super) ends: &'a [usize],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::resp::{Decoder, Scratch};
+
+    fn joins(publication: &Publication, command: &str, frame_max: usize) -> bool {
+        let (mut input, mut scratch) = (command.as_bytes(), Scratch::default());
+        let frame = Decoder::default().next_frame(&mut input, 4096, &mut scratch);
+        publication.joins(frame.expect("it is sound").expect("it is whole"), 512, frame_max)
+    }
+
+    #[test]
+    fn a_message_joins_those_before_it_if_all_of_them_fit_every_output() {
+        let mut publication = Publication::default();
+        assert!(!joins(&publication, "PUBLISH feed y\r\n", usize::MAX), "there is none to join");
+        publication.add(b"feed", b"xxx", Route::default);
+        // Two payloads, and beside each of them the channel, a pattern and the framing.
+        let frame = 3 + 1 + 2 * (4 + 512 + FRAMING_BYTES);
+        assert!(joins(&publication, "publish feed y\r\n", frame));
+        assert!(!joins(&publication, "publish feed y\r\n", frame - 1));
+        for other in ["PUBLISH other y\r\n", "PUBLISH feed\r\n", "PUBLISH feed y z\r\n", "ECHO feed y\r\n"] {
+            assert!(!joins(&publication, other, usize::MAX), "{other}");
+        }
+        publication.clear();
+        assert!(!joins(&publication, "PUBLISH feed y\r\n", usize::MAX));
+    }
+
+    #[test]
+    fn no_frame_is_longer_than_was_counted_on() {
+        let (channel, pattern) = ([b'c'; 512], [b'p'; 512]);
+        let payload = vec![b'x'; 100_000];
+        for version in [Version::Resp2, Version::Resp3] {
+            let mut frames = Frames::default();
+            let messages = Messages { channel: &channel, payloads: &payload, ends: &[payload.len()] };
+            let frame = frames.get(version, messages, Some(&pattern)).len();
+            assert!(frame <= channel.len() + pattern.len() + payload.len() + FRAMING_BYTES, "{frame}");
+        }
+    }
+}

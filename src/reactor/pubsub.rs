@@ -67,7 +67,7 @@ impl<K: Kernel> Reactor<K> {
         if self.refuses_claims(key, replies) {
             return;
         }
-        self.work.charge(cost::NAME * names.len());
+        self.work.charge(cost::SUBSCRIBE * names.len());
         self.with_hub(key, replies, |hub, membership, reply| {
             for name in names.iter() {
                 match subscribe(hub, membership, key, name) {

@@ -21,6 +21,9 @@ use crate::table::Key;
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;
 
+/// Arguments of a command that is carried out in a turn that is long already.
+const FEW_ARGUMENTS: usize = 64;
+
 /// Why serving a connection came to a halt.
 enum Halt {
     /// All that was received is served, but for a frame that is not whole.
@@ -119,6 +122,11 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
             match next {
+                Ok(Some(arguments)) if arguments.len() > FEW_ARGUMENTS && self.work.is_long() => {
+                    (*input, *decoder) = before;
+                    self.open(key);
+                    break Halt::Paused;
+                }
                 Ok(Some(arguments)) if makes_presence(arguments) && self.is_backlogged() => {
                     (*input, *decoder) = before;
                     // When it is carried out is our doing.

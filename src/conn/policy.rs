@@ -15,6 +15,16 @@ pub struct Policy {
     pub bounds: Bounds,
 }
 
+impl Policy {
+    /// Whether a connection that was just accepted has a deadline at all.
+    pub fn watches_newcomers(&self) -> bool {
+        self.bounds.handshake_timeout.is_some()
+            || self.bounds.idle_timeout.is_some()
+            || self.liveness.probe_oob.is_some()
+            || self.liveness.heartbeat.style != HeartbeatStyle::Off
+    }
+}
+
 /// The means of detection, each on or off.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Liveness {

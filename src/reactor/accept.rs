@@ -287,7 +287,9 @@ impl<K: Kernel> Reactor<K> {
         if let Err(fault) = watched {
             return self.fail(key, fault, Detector::Policy);
         }
-        self.schedule(key);
+        if self.listeners[index].settings.policy.watches_newcomers() {
+            self.schedule(key);
+        }
         self.drain_late(key);
     }
 

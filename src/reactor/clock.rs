@@ -58,6 +58,11 @@ impl House {
         self.accept_retry = self.accept_retry.min(at);
     }
 
+    /// Whether some listener is to be tried again.
+    pub(super) fn retries_accepts(&self) -> bool {
+        self.accept_retry != Instant::NEVER
+    }
+
     pub(super) fn watch_queue_at(&mut self, at: Instant) {
         self.queue_watch = self.queue_watch.min(at);
     }

@@ -93,7 +93,9 @@ impl<K: Kernel> Reactor<K> {
         conn.stream.close(how);
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();
-        self.retry_accepts();
+        if self.house.retries_accepts() {
+            self.retry_accepts();
+        }
     }
 
     /// What the others get to know of an ending. `token`: what the connection named when it began to beat for another.

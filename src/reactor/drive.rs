@@ -18,7 +18,7 @@ use std::borrow::Cow;
 /// Bytes of one connection that are sent before the others have their turn.
 const FLUSH_BYTES_MAX: usize = 256 * 1024;
 /// Waiting work above which departures no longer wait: they must not be fewer than those who come.
-const DEPARTURES_MAX: usize = 4096;
+const DEPARTURES_MAX: usize = 32 * 1024;
 /// Bytes that one receive takes in a turn that is long already.
 const READ_BYTES_LEAST: usize = 16 * 1024;
 

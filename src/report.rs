@@ -58,7 +58,6 @@ impl Report {
     }
 
     /// A connection has ended.
-    #[inline]
     pub fn ended(
         &mut self,
         key: Key,
@@ -72,22 +71,6 @@ impl Report {
             journal.push(Ended { key, peer: *peer, end: end.clone() });
         }
         let level = if is_orderly(end) { Level::Debug } else { Level::Info };
-        if level <= log::max_level() {
-            self.tell_ended(level, key, peer, listener, identity, end, now);
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what `ended` is given, and the level")]
-    fn tell_ended(
-        &mut self,
-        level: Level,
-        key: Key,
-        peer: &Peer,
-        listener: &str,
-        identity: Option<&[u8]>,
-        end: &End,
-        now: Instant,
-    ) {
         if !log_enabled!(target: "linger::end", level) || !self.limits.admit(Kind::Ended, now) {
             return;
         }
@@ -132,7 +115,6 @@ impl Report {
     }
 
     /// A connection was accepted.
-    #[inline]
     pub fn opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
         if log_enabled!(target: "linger::open", Level::Debug) && self.limits.admit(Kind::Opened, now) {
             debug!(target: "linger::open", key:% = key, peer:% = peer, listener; "open");

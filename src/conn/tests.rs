@@ -319,7 +319,7 @@ fn a_ping_that_left_late_has_as_long_for_its_answer() {
 }
 
 #[test]
-fn a_server_that_stood_still_judges_no_silence_from_before_for_as_long() {
+fn a_server_that_stood_still_judges_no_silence_for_as_long() {
     // 40 s, to the second 60.
     let mut attention = Attention::new(T0);
     let woke = T0 + Duration::from_secs(60);

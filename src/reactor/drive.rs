@@ -267,8 +267,6 @@ impl<K: Kernel> Reactor<K> {
             Action::None => {}
             Action::Probe => self.probe_suspect(key),
             Action::Revive => self.revive(key),
-            // Nothing is owed, and nothing waits for that.
-            Action::Flush if conn.io.is_none() => self.flushed(key),
             Action::Flush => self.flush(key),
             Action::Close(mode) => return self.close(key, mode),
         }

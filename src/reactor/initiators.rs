@@ -36,12 +36,10 @@ struct Entry {
 
 impl Initiators {
     /// A connection has closed: says in its record who brought that about. Gives the identity that it had lost.
-    #[inline]
     pub(super) fn on_closed(&mut self, key: Key, end: &mut End) -> Option<Name> {
-        if self.entries.is_empty() { None } else { self.take(key, end) }
-    }
-
-    fn take(&mut self, key: Key, end: &mut End) -> Option<Name> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let entry = self.entries.get_mut(&key)?;
         end.by.clone_from(&entry.by);
         if entry.posted {
@@ -54,7 +52,6 @@ impl Initiators {
 
 impl<S> Connection<S> {
     /// The record of its end, as far as that is known now.
-    #[inline]
     pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
         let mut end = self.life.end(mode, now, evidence);
         end.spoke = self.io.as_ref().and_then(|io| io.spoke);

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
-/// Lists that are made at once: each is held until its reader has taken it. Others wait for their turn.
+/// Lists that are made at once: each is held until it is whole. Others wait for their turn.
 const LISTS_AT_ONCE: usize = 8;
 /// Bytes of a list that is a reply as any other.
 const SHORT_LIST: usize = 16 * 1024;

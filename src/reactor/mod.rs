@@ -5,8 +5,7 @@
 //! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
 //! (the one close path), `initiators` (who made another end), `suspect` (silence, doubt and what is done about it); then
 //! what the protocols ask for (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does
-//! (`operate`) and
-//! is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
+//! (`operate`) and is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
 //! What all of that may cost is in `work`; what takes longer than a turn in `tasks`, with `publish` (of what is in
 //! `publication`) and `lists`.
 //! `entry` is what the table holds of a connection, `input` the bytes it holds back, `memory` what all of them hold,

@@ -246,8 +246,8 @@ impl<S: Stream> Outlet<'_, S> {
         ControlFlow::Continue(())
     }
 
-    /// Delivers a frame of `count` messages, and returns what that costs. It goes to the output, where others may join it before the flush
-    /// sends them; a large one goes to the socket at once, as far as there is room.
+    /// Delivers a frame of `count` messages, and returns what that costs. It goes to the output, where others may join it
+    /// before the flush sends them; a large one goes to the socket at once, as far as there is room.
     fn deliver(self, frame: &[u8], count: usize) -> usize {
         let Self { key, conn, counters, .. } = self;
         if let Some(resp) = conn.resp_mut() {

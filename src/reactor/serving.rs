@@ -122,18 +122,13 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
             match next {
-                Ok(Some(arguments)) if arguments.len() > FEW_ARGUMENTS && self.work.is_long() => {
-                    (*input, *decoder) = before;
-                    self.open(key);
-                    break Halt::Paused;
-                }
-                Ok(Some(arguments)) if makes_presence(arguments) && self.is_backlogged() => {
-                    (*input, *decoder) = before;
-                    // When it is carried out is our doing.
-                    self.open(key);
-                    break Halt::HeldBack;
-                }
                 Ok(Some(arguments)) => {
+                    if let Some(halt) = self.must_wait(arguments) {
+                        (*input, *decoder) = before;
+                        // When it is carried out is our doing.
+                        self.open(key);
+                        break halt;
+                    }
                     let posted = self.posted.len();
                     self.execute(key, arguments, typed, replies);
                     if let Some(task) = self.unfinished.take() {
@@ -149,6 +144,14 @@ impl<K: Kernel> Reactor<K> {
         };
         self.scratch = scratch;
         if self.gathered.is_empty() { halt } else { self.end_gathering(key, replies).unwrap_or(halt) }
+    }
+
+    /// What a command has to wait for, if it may not be carried out now.
+    fn must_wait(&self, arguments: Arguments<'_>) -> Option<Halt> {
+        if arguments.len() > FEW_ARGUMENTS && self.work.is_long() {
+            return Some(Halt::Paused);
+        }
+        (makes_presence(arguments) && self.is_backlogged()).then_some(Halt::HeldBack)
     }
 
     /// Publishes the messages that were gathered. Gives what the commands behind them have to wait for.

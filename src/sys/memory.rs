@@ -30,7 +30,7 @@ pub(super) fn give_large_buffers_back() {
     }
 }
 
-/// Other C libraries do so unasked.
+/// It is an option of the GNU C library's allocator.
 #[cfg(not(target_env = "gnu"))]
 pub(super) const fn give_large_buffers_back() {}
 

@@ -272,9 +272,7 @@ step_attack() {
     limit=$(ulimit -Hn)
     [ "$limit" == unlimited ] || [ "$limit" -ge 20000 ] || skip "RLIMIT_NOFILE is $limit here; 20,000 are needed"
     cargo build --locked --release || return 1
-    # One after the other. All at once is for a whole measurement, on a machine that has nothing else to do.
-    local each=flood,glob-64,glob-1024,search,silent,expand,presence,client-list,list-ids,admin-head,admin-six,unread,channels
-    scripts/bench.sh --quick --only attack --attack "$each"
+    scripts/bench.sh --quick --only attack
 }
 
 step_bench() {

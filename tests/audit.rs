@@ -162,13 +162,13 @@ fn an_audit_alone_finds_a_client_that_has_closed_and_takes_nothing() {
     assert!(means.ends_of("without").is_empty());
 }
 
-/// A connection that has `port` at this end and is not the server's.
-fn connected_on(port: u16, to: SocketAddr) -> Option<Socket> {
+/// A connection whose port at this end a listener may have as well.
+fn connected_and_sharing(to: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_reuse_address(true).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], port)).into()).ok()?;
-    socket.connect(&to.into()).ok()?;
-    Some(socket)
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    socket
 }
 
 #[test]
@@ -176,11 +176,8 @@ fn a_socket_of_another_program_on_a_listeners_port_is_unknown() {
     // Two may have one port if both allow it (SO_REUSEADDR) and, when the second comes, none listens.
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let to = other.local_addr().unwrap();
-    let port = {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.local_addr().unwrap().port()
-    };
-    let Some(held) = connected_on(port, to) else { panic!("the port was free") };
+    let held = connected_and_sharing(to);
+    let port = held.local_addr().unwrap().as_socket().unwrap().port();
     let server = start(&[&format!("echo://127.0.0.1:{port}")], &[]);
     until("it is found", || anomalies(&server, "unknown") == 1.0);
     drop(held);

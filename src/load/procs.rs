@@ -47,7 +47,10 @@ pub(super) fn alone(plan: &Plan, on: &mut dyn FnMut(Phase, &Interval)) -> Result
 }
 
 fn engine(plan: Plan, wait_for_go: bool) -> Result<Engine<Os>, Fatal> {
+    /// Those that are nobody's connection.
+    const OTHERS: u64 = 64;
     limits::raise_descriptors();
+    limits::reserve_descriptors(u64::from(plan.connections) + OTHERS);
     wake_on_time();
     Ok(Engine::new(Os::new()?, plan, wait_for_go))
 }

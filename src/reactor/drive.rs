@@ -161,10 +161,7 @@ impl<K: Kernel> Reactor<K> {
         let buffer = std::mem::take(&mut self.read_buffer);
         let bytes = &buffer[..count];
         match protocol {
-            Protocol::Echo => {
-                self.work.charge(cost::SEND + cost::moved(count));
-                self.write(key, bytes);
-            }
+            Protocol::Echo => self.write(key, bytes),
             Protocol::Resp => {
                 self.hear_holder(key);
                 self.serve_resp(key, bytes);
@@ -292,6 +289,7 @@ impl<K: Kernel> Reactor<K> {
             };
             match outcome {
                 Sent::Bytes(count) => {
+                    self.work.charge(cost::SEND + cost::moved(count));
                     conn.life.bytes_out += count as u64;
                     self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                     sent = count;

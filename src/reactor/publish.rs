@@ -112,7 +112,10 @@ impl<K: Kernel> Reactor<K> {
     /// Goes on with what nobody waits for in particular, and lets go on who waited for it.
     pub(super) fn publish_some(&mut self) {
         self.work.begin_share(work::PUBLISHED);
-        while let Some(mut publication) = self.publications.queue.pop_front() {
+        while !self.work.is_over()
+            && let Some(mut publication) = self.publications.queue.pop_front()
+        {
+            self.work.charge(cost::PUBLICATION);
             if self.go_on_publishing(&mut publication).is_break() {
                 self.publications.queue.push_front(publication);
                 break;

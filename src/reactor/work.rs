@@ -22,7 +22,7 @@ pub(super) const FLUSHED: usize = 500_000;
 /// Work on effects, in one turn.
 pub(super) const EFFECTS: usize = 250_000;
 /// Work on what deadlines have brought, in one turn.
-pub(super) const EXPIRED: usize = 1_000_000;
+pub(super) const EXPIRED: usize = 2_000_000;
 
 /// Work of a turn above which even who has just sent something gets no more than the least.
 const TURN: usize = 1_500_000;
@@ -49,6 +49,8 @@ pub(super) mod cost {
     pub(in super::super) const UNSUBSCRIBE: usize = 300;
     /// One name that is compared with a pattern, beside the steps of comparing.
     pub(in super::super) const COMPARE: usize = 10;
+    /// A publication that is taken up, even if nobody listens any more.
+    pub(in super::super) const PUBLICATION: usize = 500;
     /// One message that is put into the output of one connection, beside its bytes.
     pub(in super::super) const DELIVERY: usize = 150;
     /// A name among the arguments of one command.

@@ -3,6 +3,7 @@
 use super::errno;
 use crate::net::Fatal;
 use std::fs::File;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 /// The soft bound on descriptors (`RLIMIT_NOFILE`, getrlimit(2)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +37,28 @@ pub fn raise_descriptors() -> Descriptors {
     let raised = libc::rlimit { rlim_cur: hard, rlim_max: hard };
     let now = if set_rlimit(&raised) { hard } else { before };
     Descriptors { before, now }
+}
+
+/// Lets the process's table of descriptors have room for `count` now, as far as its bound allows.
+///
+/// The kernel doubles the table when a descriptor does not fit. In a process of more than one thread it first waits
+/// until all processors have passed through the scheduler (`fs/file.c: expand_fdtable`, `synchronize_rcu`): an accept
+/// takes 10 to 40 ms then, at 256 connections, at 512, and so on. An entry is 8 bytes of the kernel's memory.
+pub fn reserve_descriptors(count: u64) {
+    let last = count.min(descriptors().soft).saturating_sub(1);
+    if let (Ok(last), Ok(any)) = (RawFd::try_from(last), File::open("/dev/null")) {
+        // Where there is no memory for that, the table grows by need as it always did.
+        drop(duplicate(&any, last));
+    }
+}
+
+/// A second descriptor of `file`, the lowest free one that is not below `least`.
+#[expect(unsafe_code, reason = "fcntl(2), F_DUPFD_CLOEXEC")]
+fn duplicate(file: &File, least: RawFd) -> Option<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let found = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    // SAFETY: it is open, and nobody else's.
+    (found >= 0).then(|| unsafe { OwnedFd::from_raw_fd(found) })
 }
 
 #[expect(unsafe_code, reason = "getrlimit(2)")]
@@ -97,6 +120,30 @@ mod tests {
             assert!(set_rlimit(&libc::rlimit { rlim_cur: 64, rlim_max: hard }));
             assert_eq!(raise_descriptors(), Descriptors { before: 64, now: hard });
             assert_eq!(raise_descriptors(), Descriptors { before: hard, now: hard });
+        });
+    }
+
+    #[test]
+    fn descriptors_that_were_reserved_do_not_make_the_table_grow() {
+        /// Of the table of descriptors, in entries (`FDSize` in `/proc/self/status`).
+        fn size() -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+            size.trim().parse().unwrap()
+        }
+        in_child("sys::limits::tests::descriptors_that_were_reserved_do_not_make_the_table_grow", || {
+            let bound = raise_descriptors().now.min(1000);
+            let before = size();
+            assert!(before < bound, "{before}");
+            reserve_descriptors(bound);
+            let reserved = size();
+            assert!(reserved >= bound, "{reserved}");
+            let hoard: Vec<File> = (0..bound - 20).map(|_| File::open("/dev/null").unwrap()).collect();
+            assert_eq!(size(), reserved);
+            drop(hoard);
+            // More than the process may have is as much as it may have.
+            reserve_descriptors(u64::MAX);
+            assert!(size() >= reserved);
         });
     }
 

@@ -33,9 +33,13 @@ mod publication;
 mod publish;
 mod pubsub;
 mod queues;
+#[cfg(test)]
+mod scene_tests;
 mod serving;
 mod suspect;
 mod tasks;
+#[cfg(test)]
+mod tests;
 mod unserved;
 mod work;
 

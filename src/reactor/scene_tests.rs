@@ -1,0 +1,110 @@
+//! A server on the simulated kernel, and clients that do what a test tells them.
+
+use super::{Reactor, Reload, Requested};
+use crate::config::settings::Settings;
+use crate::config::{Override, Sources, resolve_text};
+use crate::net::{Received, Sent};
+use crate::sim::faults::Faults;
+use crate::sim::kernel::{SimKernel, Stage};
+use crate::sim::peer::Cast;
+use crate::sim::rng::Rng;
+use crate::sim::tcp::Sizes;
+use crate::sim::world::{Side, World};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+const SIZES: Sizes =
+    Sizes { output_max: 256 * 1024, input_max: 256 * 1024, segment_max: 16 * 1024, rto: 200_000_000 };
+/// The listeners, in the order of the settings.
+pub(super) const ECHO: usize = 0;
+pub(super) const RESP: usize = 1;
+pub(super) const ADMIN: usize = 2;
+
+/// A configuration that nobody reads again.
+struct NoFile;
+
+impl Reload for NoFile {
+    fn request(&mut self, _: Option<String>) -> Requested {
+        Requested::Begun
+    }
+
+    fn take(&mut self) -> Option<Result<Settings, String>> {
+        None
+    }
+}
+
+/// A server, and clients that do what a test tells them.
+pub(super) struct Scene {
+    stage: Rc<RefCell<Stage>>,
+    pub(super) reactor: Reactor<SimKernel>,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let overrides = [("admin.address", "127.0.0.1:7070"), ("audit.interval", "off")];
+        let overrides = overrides.map(|(key, value)| Override {
+            flag: "--set".to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        let listen = ["echo://127.0.0.1:7000", "resp://127.0.0.1:7001"].map(str::to_owned).to_vec();
+        let settings = resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None)
+            .unwrap()
+            .settings;
+        let world = World::new(Faults::none(), &mut Rng::new(1));
+        let stage = Rc::new(RefCell::new(Stage { world, cast: Cast::empty() }));
+        let kernel = SimKernel::new(Rc::clone(&stage));
+        let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoFile)).unwrap();
+        Self { stage, reactor }
+    }
+
+    fn connect(&mut self, listener: usize) -> usize {
+        let world = &mut self.stage.borrow_mut().world;
+        let host = world.add_host(20_000);
+        world.connect(host, listener, 0, SIZES)
+    }
+
+    /// Connects so many, and lets the server take them.
+    pub(super) fn crowd(&mut self, listener: usize, count: usize) -> Vec<usize> {
+        let all = (0..count).map(|_| self.connect(listener)).collect();
+        let before = self.reactor.table.len();
+        while self.reactor.table.len() < before + count {
+            self.reactor.turn().unwrap();
+        }
+        all
+    }
+
+    pub(super) fn send(&self, conn: usize, text: &str) {
+        let sent = self
+            .stage
+            .borrow_mut()
+            .world
+            .act(conn, Side::Client, |sock, now, out| sock.send(text.as_bytes(), now, out));
+        assert_eq!(sent, Some(Sent::Bytes(text.len())));
+    }
+
+    pub(super) fn recv(&self, conn: usize) -> Vec<u8> {
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+        let mut world = self.stage.borrow_mut();
+        while let Some(Received::Bytes(count)) =
+            world.world.act(conn, Side::Client, |sock, _, out| sock.recv(&mut buffer, out))
+        {
+            all.extend_from_slice(&buffer[..count]);
+        }
+        all
+    }
+
+    /// Bytes of answers that were produced so far.
+    fn produced(&self) -> u64 {
+        let owed: usize = self.reactor.table.iter().map(|(_, conn)| conn.owed()).sum();
+        self.reactor.counters.listeners[ADMIN].bytes_out + owed as u64
+    }
+
+    /// One turn; the bytes that it has produced.
+    pub(super) fn turn(&mut self) -> u64 {
+        let before = self.produced();
+        self.reactor.turn().unwrap();
+        assert_eq!(self.reactor.inspect().mistakes(), [""; 0]);
+        self.produced() - before
+    }
+}

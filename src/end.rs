@@ -4,38 +4,11 @@
 //! Nothing here decides anything; [`conn`](crate::conn) decides, and log, metrics, presence and the admin
 //! interface all read the same record.
 
+use crate::named::named;
+use crate::tcp::TcpSnapshot;
 use crate::time::Duration;
 use std::fmt;
 use std::sync::Arc;
-
-/// Declares a closed enum of named values together with everything that must stay in step with it: the
-/// list of all of them (for metrics indexed by variant) and the name each goes by in public.
-macro_rules! named {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-        #[repr(u8)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
-
-        impl $name {
-            /// Every value, in the order of declaration: `ALL[x as usize] == x`.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The name in log lines, metrics and JSON.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-    };
-}
-
-pub(crate) use named;
 
 named! {
     /// Whose doing an ending was: the part of a reason before the dot.
@@ -217,76 +190,6 @@ named! {
     }
 }
 
-/// What the kernel knew about the connection when it ended, from one `TCP_INFO` (tcp(7),
-/// `include/uapi/linux/tcp.h`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Evidence {
-    /// State of the socket, `TCP_ESTABLISHED` = 1 and so on (`include/net/tcp_states.h`).
-    pub tcp_state: u8,
-    /// Retransmission timeouts in a row without an acknowledgement.
-    pub retransmits: u8,
-    /// Unanswered zero-window or keepalive probes.
-    pub probes: u8,
-    /// Segments sent and not acknowledged.
-    pub unacked: u32,
-    /// Time since the peer's kernel last acknowledged anything, in milliseconds.
-    pub last_ack_recv_ms: u32,
-    /// Time since data last arrived, in milliseconds.
-    pub last_data_recv_ms: u32,
-    /// The peer's receive window, in bytes.
-    pub snd_wnd: u32,
-    /// Output that the kernel holds and has not sent yet, in bytes.
-    pub notsent_bytes: u32,
-}
-
-impl Evidence {
-    /// `TCP_CLOSE`: nothing is left of the connection.
-    pub const CLOSE: u8 = 7;
-    /// `TCP_CLOSE_WAIT`: the peer has finished sending, and the program has not closed.
-    pub const CLOSE_WAIT: u8 = 8;
-
-    /// Whether the kernel has discarded the connection, be that read already or not.
-    pub const fn is_closed(&self) -> bool {
-        self.tcp_state == Self::CLOSE
-    }
-}
-
-impl fmt::Display for Evidence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "tcp_state={} retransmits={} probes={} unacked={} last_ack_recv_ms={} \
-             last_data_recv_ms={} snd_wnd={} notsent_bytes={}",
-            tcp_state_name(self.tcp_state),
-            self.retransmits,
-            self.probes,
-            self.unacked,
-            self.last_ack_recv_ms,
-            self.last_data_recv_ms,
-            self.snd_wnd,
-            self.notsent_bytes
-        )
-    }
-}
-
-/// The name of a kernel TCP state number (`include/net/tcp_states.h`).
-pub const fn tcp_state_name(state: u8) -> &'static str {
-    match state {
-        1 => "ESTABLISHED",
-        2 => "SYN_SENT",
-        3 => "SYN_RECV",
-        4 => "FIN_WAIT1",
-        5 => "FIN_WAIT2",
-        6 => "TIME_WAIT",
-        7 => "CLOSE",
-        8 => "CLOSE_WAIT",
-        9 => "LAST_ACK",
-        10 => "LISTEN",
-        11 => "CLOSING",
-        _ => "UNKNOWN",
-    }
-}
-
 /// Who brought an ending about, where it was somebody else's connection: the newer one of the same identity, a client that
 /// killed it, the operator.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -323,7 +226,7 @@ pub struct End {
     /// Output that we still held and could not deliver, in bytes.
     pub unsent_bytes: u64,
     /// The kernel's view, where it was asked.
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<TcpSnapshot>,
     /// Who brought it about: of `peer.replaced` and `local.kicked`.
     pub by: Option<Arc<By>>,
     /// What it spoke instead of the protocol of its listener: of `protocol.unsupported`.

@@ -114,6 +114,7 @@ pub mod lab;
 pub mod load;
 pub mod logging;
 pub mod metrics;
+mod named;
 pub mod net;
 pub mod proto;
 pub mod reactor;
@@ -124,6 +125,7 @@ pub mod supervisor;
 
 pub mod sys;
 pub mod table;
+pub mod tcp;
 pub mod time;
 pub mod timer;
 pub mod units;

@@ -8,7 +8,7 @@ mod limits;
 
 use crate::audit::Anomaly;
 use crate::config::settings::ListenerSettings;
-use crate::end::{By, End, Foreign, Reason, tcp_state_name};
+use crate::end::{By, End, Foreign, Reason};
 use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
@@ -93,7 +93,7 @@ impl Report {
             ($($by:tt)*) => {
                 match end.evidence {
                     Some(evidence) => line!(
-                        , tcp_state = tcp_state_name(evidence.tcp_state), retransmits = evidence.retransmits,
+                        , tcp_state = evidence.state.name(), retransmits = evidence.retransmits,
                         probes = evidence.probes, unacked = evidence.unacked,
                         last_ack_recv_ms = evidence.last_ack_recv_ms, last_data_recv_ms = evidence.last_data_recv_ms,
                         snd_wnd = evidence.snd_wnd, notsent_bytes = evidence.notsent_bytes $($by)*

@@ -24,26 +24,28 @@ const IMPURE: bool = false;
 const LAYERS: &[Layer] = &[
     layer("time", PURE, &[]),
     layer("units", PURE, &["time"]),
-    layer("end", PURE, &["time"]),
+    layer("named", PURE, &[]),
+    layer("tcp", PURE, &["named"]),
+    layer("end", PURE, &["time", "named", "tcp"]),
     layer("buf", PURE, &[]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
-    layer("net", PURE, &["time", "end"]),
+    layer("net", PURE, &["tcp", "time", "end"]),
     layer("timer", PURE, &["time", "net"]),
     layer("table", PURE, &["net"]),
     layer("fellows", PURE, &["buf", "net"]),
-    layer("conn", PURE, &["time", "end", "net", "timer"]),
-    layer("audit", PURE, &["time", "end", "net", "table"]),
+    layer("conn", PURE, &["tcp", "time", "end", "net", "timer"]),
+    layer("audit", PURE, &["tcp", "time", "end", "net", "table"]),
     layer("hub", PURE, &["table", "net"]),
     // Settings are plain data; what reads them from files is only called from the edges.
     layer("config", PURE, &["time", "units", "net", "conn"]),
-    layer("proto", PURE, &["time", "end", "config"]),
-    layer("metrics", PURE, &["time", "end", "net", "conn", "audit"]),
+    layer("proto", PURE, &["tcp", "time", "end", "config"]),
+    layer("metrics", PURE, &["tcp", "time", "end", "net", "conn", "audit"]),
     layer("report", PURE, &["time", "end", "table", "net", "config", "metrics", "audit"]),
     layer(
         "reactor",
         PURE,
         &[
-            "time", "end", "buf", "timer", "table", "conn", "audit", "proto", "hub", "net", "config",
+            "tcp", "time", "end", "buf", "timer", "table", "conn", "audit", "proto", "hub", "net", "config",
             "metrics", "report", "fellows",
         ],
     ),
@@ -51,14 +53,18 @@ const LAYERS: &[Layer] = &[
         "sim",
         PURE,
         &[
-            "time", "end", "net", "conn", "audit", "proto", "hub", "table", "config", "metrics", "report",
-            "reactor",
+            "tcp", "time", "end", "net", "conn", "audit", "proto", "hub", "table", "config", "metrics",
+            "report", "reactor",
         ],
     ),
-    layer("sys", IMPURE, &["time", "end", "net"]),
+    layer("sys", IMPURE, &["tcp", "time", "end", "net"]),
     layer("logging", IMPURE, &["time", "config", "report", "sys"]),
-    layer("load", IMPURE, &["time", "units", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"]),
-    layer("lab", IMPURE, &["time", "end", "net", "sys"]),
+    layer(
+        "load",
+        IMPURE,
+        &["named", "time", "units", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"],
+    ),
+    layer("lab", IMPURE, &["tcp", "named", "time", "end", "net", "sys"]),
     layer(
         "supervisor",
         IMPURE,
@@ -73,7 +79,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "cli",
         IMPURE,
-        &["units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
+        &["tcp", "units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
     ),
 ];
 

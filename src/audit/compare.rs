@@ -11,6 +11,7 @@
 use super::Anomaly;
 use crate::net::{Peer, SocketRow};
 use crate::table::Key;
+use crate::tcp::TcpState;
 use crate::time::{Duration, Instant};
 use hashbrown::HashTable;
 use std::collections::BTreeMap;
@@ -22,13 +23,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const STRANGERS_MAX: usize = 4096;
 /// Findings that are told one by one.
 const EXAMPLES_MAX: usize = 100;
-
-/// Kernel TCP states that are told apart here (`include/net/tcp_states.h`).
-mod tcp {
-    pub(super) const ESTABLISHED: u8 = 1;
-    pub(super) const CLOSE_WAIT: u8 = 8;
-    pub(super) const LISTEN: u8 = 10;
-}
 
 /// Where a listener listens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +71,7 @@ pub struct Member {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     /// How many, by state.
-    pub states: [u32; 16],
+    pub states: [u32; TcpState::ALL.len()],
     /// Bytes written and not acknowledged by their peers.
     pub unsent_bytes: u64,
     /// Bytes received and not read.
@@ -233,7 +227,7 @@ impl Comparison {
     /// Holds a row of the kernel's table, read at `now`, against the index.
     pub fn row(&mut self, row: &SocketRow, now: Instant, whose: impl Fn(u32) -> Option<Member>) {
         let Some(listener) = self.listener_of(row.local) else { return };
-        if row.state == tcp::LISTEN {
+        if row.state == TcpState::Listen {
             return;
         }
         self.rows += 1;
@@ -245,7 +239,7 @@ impl Comparison {
                     if self.see(slot) {
                         return;
                     }
-                    if row.state == tcp::CLOSE_WAIT && !member.ending {
+                    if row.state == TcpState::CloseWait && !member.ending {
                         self.close_wait(&member, row, now);
                     }
                 }
@@ -256,12 +250,13 @@ impl Comparison {
                 None => {}
             }
         } else if self.fellows == Some(false)
-            || matches!(row.state, tcp::ESTABLISHED | tcp::CLOSE_WAIT) && !self.stranger(row, listener, true)
+            || matches!(row.state, TcpState::Established | TcpState::CloseWait)
+                && !self.stranger(row, listener, true)
         {
             return;
         }
         let tally = &mut self.tallies[listener];
-        if let Some(count) = tally.states.get_mut(usize::from(row.state)) {
+        if let Some(count) = tally.states.get_mut(row.state as usize) {
             *count += 1;
         }
         tally.unsent_bytes += u64::from(row.unacknowledged);
@@ -317,7 +312,7 @@ impl Comparison {
         let audits = before.map_or(1, |before| before.audits.saturating_add(1));
         self.after.strangers.insert(row.cookie, Stranger { queued, audits });
         let anomaly = match (queued, row.state) {
-            (true, tcp::CLOSE_WAIT) => Anomaly::QueuedGhost,
+            (true, TcpState::CloseWait) => Anomaly::QueuedGhost,
             (true, _) => Anomaly::QueuedLong,
             (false, _) => Anomaly::Unknown,
         };

@@ -11,7 +11,7 @@ pub mod words;
 #[cfg(test)]
 mod tests;
 
-use crate::end::named;
+use crate::named::named;
 
 named! {
     /// Something about a server's connections that its descriptors do not show, or that it has overlooked.

@@ -25,33 +25,22 @@
 
 use super::{Anomaly, words};
 use crate::net::{SocketRow, SocketTimer};
+use crate::tcp::TcpState;
 use crate::time::Duration;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The states that connections of a listener can be in, by number and by the name they have in the output.
-pub const STATES: [(u8, &str); 8] = [
-    (ESTABLISHED, "established"),
-    (CLOSE_WAIT, "close_wait"),
-    (FIN_WAIT1, "fin_wait1"),
-    (FIN_WAIT2, "fin_wait2"),
-    (LAST_ACK, "last_ack"),
-    (CLOSING, "closing"),
-    (TIME_WAIT, "time_wait"),
-    (SYN_RECV, "syn_recv"),
+/// The states that connections of a listener can be in.
+pub const STATES: [TcpState; 8] = [
+    TcpState::Established,
+    TcpState::CloseWait,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::LastAck,
+    TcpState::Closing,
+    TcpState::TimeWait,
+    TcpState::SynRecv,
 ];
-
-// include/net/tcp_states.h
-const ESTABLISHED: u8 = 1;
-const SYN_RECV: u8 = 3;
-const FIN_WAIT1: u8 = 4;
-const FIN_WAIT2: u8 = 5;
-const TIME_WAIT: u8 = 6;
-const CLOSE_WAIT: u8 = 8;
-const LAST_ACK: u8 = 9;
-/// `TCP_LISTEN`.
-pub const LISTEN: u8 = 10;
-const CLOSING: u8 = 11;
 
 /// `TCP_TIMEWAIT_LEN`: not a setting.
 const TIME_WAIT_LASTS: Duration = Duration::from_secs(60);
@@ -92,7 +81,7 @@ impl Look {
     /// read last is meant.
     pub fn new(rows: Vec<SocketRow>) -> Self {
         let (mut listeners, mut connections): (Vec<_>, Vec<_>) =
-            rows.into_iter().partition(|row| row.state == LISTEN);
+            rows.into_iter().partition(|row| row.state == TcpState::Listen);
         for rows in [&mut listeners, &mut connections] {
             rows.reverse();
             rows.sort_by_key(|row| row.cookie);
@@ -181,14 +170,9 @@ pub struct Case {
 }
 
 impl Case {
-    /// Its state, by the name it has in the output.
-    pub fn state(&self) -> &'static str {
-        STATES.iter().find(|&&(state, _)| state == self.row.state).map_or("unknown", |&(_, name)| name)
-    }
-
     /// Whether the program has read the end of file, and keeps the descriptor.
-    pub const fn is_read(&self) -> bool {
-        self.row.state == CLOSE_WAIT && !self.row.is_orphan() && self.row.unread == 0
+    pub fn is_read(&self) -> bool {
+        self.row.state == TcpState::CloseWait && !self.row.is_orphan() && self.row.unread == 0
     }
 
     /// Bytes that have arrived and were not read; the FIN is none.
@@ -210,10 +194,12 @@ impl Case {
         }
         let expires = Duration::from_millis(row.expires_ms.into());
         match (row.state, row.timer) {
-            (TIME_WAIT | FIN_WAIT2, SocketTimer::TimeWait) => Some(expires),
+            (TcpState::TimeWait | TcpState::FinWait2, SocketTimer::TimeWait) => Some(expires),
             // What is longer than a minute waits as a whole socket first (tcp.c: __tcp_close).
-            (FIN_WAIT2, SocketTimer::Keepalive) => Some(expires + TIME_WAIT_LASTS),
-            (FIN_WAIT1 | CLOSING | LAST_ACK, SocketTimer::Retransmit) if row.retries <= ORPHAN_RETRIES => {
+            (TcpState::FinWait2, SocketTimer::Keepalive) => Some(expires + TIME_WAIT_LASTS),
+            (TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck, SocketTimer::Retransmit)
+                if row.retries <= ORPHAN_RETRIES =>
+            {
                 let all = doubling(RTO_MS, ORPHAN_RETRIES + 1);
                 Some(expires + all.saturating_sub(doubling(RTO_MS, row.retries + 1)))
             }
@@ -224,11 +210,11 @@ impl Case {
 
 fn unread(row: &SocketRow) -> u64 {
     // The peer's FIN counts as a byte until it is read.
-    u64::from(if row.state == CLOSE_WAIT { row.unread.saturating_sub(1) } else { row.unread })
+    u64::from(if row.state == TcpState::CloseWait { row.unread.saturating_sub(1) } else { row.unread })
 }
 
 fn undelivered(row: &SocketRow) -> u64 {
-    let fin = matches!(row.state, FIN_WAIT1 | CLOSING | LAST_ACK);
+    let fin = matches!(row.state, TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck);
     u64::from(row.unacknowledged.saturating_sub(u32::from(fin)))
 }
 
@@ -254,7 +240,7 @@ pub fn survey(look: &Look, earlier: Option<(&Look, Duration)>, thresholds: &Thre
             continue;
         };
         let Some((listener, cases)) = listeners.get_mut(&address) else { continue };
-        if let Some(at) = STATES.iter().position(|&(state, _)| state == row.state) {
+        if let Some(at) = STATES.iter().position(|&state| state == row.state) {
             listener.states[at] += 1;
         }
         listener.unread += unread(row);
@@ -307,9 +293,9 @@ fn shown_by(row: &SocketRow, thresholds: &Thresholds) -> [Option<(Anomaly, Durat
         )
     });
     match (row.state, row.is_orphan()) {
-        (ESTABLISHED, true) => one(Anomaly::QueuedLong, heard.max(data)),
-        (CLOSE_WAIT, true) => one(Anomaly::QueuedGhost, heard),
-        (ESTABLISHED, false) => {
+        (TcpState::Established, true) => one(Anomaly::QueuedLong, heard.max(data)),
+        (TcpState::CloseWait, true) => one(Anomaly::QueuedGhost, heard),
+        (TcpState::Established, false) => {
             let (input, output) = ((row.unread > 0).then_some((Anomaly::Unread, data)), stalled(row));
             if input.is_none() && output.is_none() && row.timer == SocketTimer::None {
                 return one(Anomaly::Unwatched, heard.min(data));
@@ -317,16 +303,18 @@ fn shown_by(row: &SocketRow, thresholds: &Thresholds) -> [Option<(Anomaly, Durat
             [input, output]
         }
         // As long as there is something to send, not closing yet is right.
-        (CLOSE_WAIT, false) if row.unacknowledged == 0 => one(Anomaly::CloseWait, heard),
-        (FIN_WAIT2, false) => one(Anomaly::FinWait2, heard),
-        (FIN_WAIT2, true) => one(Anomaly::FinWait2, thresholds.fin_timeout.saturating_sub(expires)),
-        (FIN_WAIT1 | CLOSING | LAST_ACK, true) => {
+        (TcpState::CloseWait, false) if row.unacknowledged == 0 => one(Anomaly::CloseWait, heard),
+        (TcpState::FinWait2, false) => one(Anomaly::FinWait2, heard),
+        (TcpState::FinWait2, true) => one(Anomaly::FinWait2, thresholds.fin_timeout.saturating_sub(expires)),
+        (TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck, true) => {
             one(Anomaly::Orphan, stalled(row).map_or(Duration::ZERO, |(_, at_least)| at_least))
         }
-        (CLOSE_WAIT | FIN_WAIT1 | CLOSING | LAST_ACK, false) => [stalled(row), None],
-        (TIME_WAIT, _) => one(Anomaly::TimeWait, TIME_WAIT_LASTS.saturating_sub(expires)),
+        (TcpState::CloseWait | TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck, false) => {
+            [stalled(row), None]
+        }
+        (TcpState::TimeWait, _) => one(Anomaly::TimeWait, TIME_WAIT_LASTS.saturating_sub(expires)),
         // Only those that had to be repeated: the others are on their way.
-        (SYN_RECV, _) if row.retries > 0 => {
+        (TcpState::SynRecv, _) if row.retries > 0 => {
             one(Anomaly::SynRecv, doubling((HANDSHAKE_MS, RTO_MS.1), row.retries))
         }
         _ => [None, None],
@@ -367,7 +355,7 @@ fn since_earlier(
 }
 
 /// Whether what shows the same in two looks has done so all the time between.
-const fn cannot_have_left(anomaly: Anomaly, before: &SocketRow, now: &SocketRow) -> bool {
+fn cannot_have_left(anomaly: Anomaly, before: &SocketRow, now: &SocketRow) -> bool {
     match anomaly {
         // Whoever is accepted, closed, or answered does not come back to where he was.
         Anomaly::QueuedGhost

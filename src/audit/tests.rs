@@ -4,14 +4,11 @@ use super::Anomaly;
 use super::compare::{Comparison, Found, Member, Memory, Outcome, Place};
 use crate::net::{Peer, SocketRow, SocketTimer};
 use crate::table::Key;
+use crate::tcp::TcpState;
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
 const HERE: &str = "10.0.0.1:7000";
-const ESTABLISHED: u8 = 1;
-const FIN_WAIT1: u8 = 4;
-const TIME_WAIT: u8 = 6;
-const CLOSE_WAIT: u8 = 8;
 
 fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -38,7 +35,7 @@ fn ours(generation: u32, peer: &str) -> Member {
     }
 }
 
-fn row(state: u8, peer: &str, inode: u32) -> SocketRow {
+fn row(state: TcpState, peer: &str, inode: u32) -> SocketRow {
     SocketRow {
         state,
         local: address(HERE),
@@ -99,7 +96,7 @@ fn kinds(outcome: &Outcome) -> Vec<Anomaly> {
 #[test]
 fn what_both_know_is_well_and_nothing_is_kept_of_it() {
     let member = ours(1, "10.0.0.9:1001");
-    let row = SocketRow { unread: 3, unacknowledged: 5, ..row(ESTABLISHED, "10.0.0.9:1001", 77) };
+    let row = SocketRow { unread: 3, unacknowledged: 5, ..row(TcpState::Established, "10.0.0.9:1001", 77) };
     let (outcome, memory) = audit(60, &[place(HERE)], &[member], &[row], &[], Memory::default());
     assert_eq!(memory, Memory::default());
     assert_eq!((outcome.rows, outcome.examples.len()), (1, 0));
@@ -109,7 +106,7 @@ fn what_both_know_is_well_and_nothing_is_kept_of_it() {
 
 #[test]
 fn in_the_queue_for_two_audits_it_is_late_and_a_ghost_if_its_peer_has_gone() {
-    let rows = [row(ESTABLISHED, "10.0.0.9:1001", 0), row(CLOSE_WAIT, "10.0.0.9:1002", 0)];
+    let rows = [row(TcpState::Established, "10.0.0.9:1001", 0), row(TcpState::CloseWait, "10.0.0.9:1002", 0)];
     let outcome = twice(&[], &rows, &[]);
     assert_eq!(kinds(&outcome), [Anomaly::QueuedLong, Anomaly::QueuedGhost]);
     assert_eq!(outcome.fresh, outcome.present);
@@ -117,7 +114,7 @@ fn in_the_queue_for_two_audits_it_is_late_and_a_ghost_if_its_peer_has_gone() {
 
 #[test]
 fn a_finding_is_fresh_once() {
-    let rows = [row(ESTABLISHED, "10.0.0.9:1001", 0)];
+    let rows = [row(TcpState::Established, "10.0.0.9:1001", 0)];
     let places = [place(HERE)];
     let mut memory = Memory::default();
     let mut fresh = Vec::new();
@@ -134,13 +131,16 @@ fn a_finding_is_fresh_once() {
 
 #[test]
 fn what_another_program_holds_on_our_port_is_unknown() {
-    assert_eq!(kinds(&twice(&[], &[row(ESTABLISHED, "10.0.0.9:1001", 77)], &[])), [Anomaly::Unknown]);
+    assert_eq!(
+        kinds(&twice(&[], &[row(TcpState::Established, "10.0.0.9:1001", 77)], &[])),
+        [Anomaly::Unknown]
+    );
 }
 
 #[test]
 fn accepted_while_an_audit_runs_it_is_no_stranger() {
     let places = [place(HERE)];
-    let rows = |inode| [row(ESTABLISHED, "10.0.0.9:1001", inode)];
+    let rows = |inode| [row(TcpState::Established, "10.0.0.9:1001", inode)];
     // In the queue at the first; at the second it is taken out after that had begun, before its row was read.
     let (_, memory) = audit(60, &places, &[], &rows(0), &[], Memory::default());
     let new = Member { accepted: at(121), ..ours(1, "10.0.0.9:1001") };
@@ -171,7 +171,7 @@ fn missing_is_what_no_row_shows_and_its_own_socket_calls_closed_twice() {
 #[test]
 fn of_two_with_one_address_the_dead_one_is_missing_and_the_other_is_not() {
     let (dead, alive) = (ours(1, "10.0.0.9:1001"), ours(2, "10.0.0.9:1001"));
-    let rows = [row(ESTABLISHED, "10.0.0.9:1001", 77)];
+    let rows = [row(TcpState::Established, "10.0.0.9:1001", 77)];
     let places = [place(HERE)];
     let (_, memory) = audit(60, &places, &[dead, alive], &rows, &[1], Memory::default());
     let (outcome, _) = audit(120, &places, &[dead, alive], &rows, &[1], memory);
@@ -183,8 +183,8 @@ fn of_two_with_one_address_the_dead_one_is_missing_and_the_other_is_not() {
 #[test]
 fn a_row_that_comes_twice_counts_once() {
     let member = ours(1, "10.0.0.9:1001");
-    let mine = row(ESTABLISHED, "10.0.0.9:1001", 77);
-    let queued = row(ESTABLISHED, "10.0.0.9:1002", 0);
+    let mine = row(TcpState::Established, "10.0.0.9:1001", 77);
+    let queued = row(TcpState::Established, "10.0.0.9:1002", 0);
     let outcome = twice(&[member], &[mine, queued, mine, queued], &[]);
     assert_eq!(outcome.tallies[0].states[1], 2);
     assert_eq!(outcome.present[Anomaly::QueuedLong as usize], 1);
@@ -194,7 +194,7 @@ fn a_row_that_comes_twice_counts_once() {
 fn close_wait_is_one_once_nothing_has_moved_for_long_enough() {
     let places = [place(HERE)];
     let member = ours(1, "10.0.0.9:1001");
-    let row = SocketRow { unacknowledged: 500, ..row(CLOSE_WAIT, "10.0.0.9:1001", 77) };
+    let row = SocketRow { unacknowledged: 500, ..row(TcpState::CloseWait, "10.0.0.9:1001", 77) };
     let (_, memory) = audit(60, &places, &[member], &[row], &[], Memory::default());
     let (early, memory) = audit(119, &places, &[member], &[row], &[], memory);
     assert_eq!(early.ours, []);
@@ -214,12 +214,12 @@ fn close_wait_is_one_once_nothing_has_moved_for_long_enough() {
 #[test]
 fn close_wait_that_we_know_of_is_none() {
     let member = Member { ending: true, ..ours(1, "10.0.0.9:1001") };
-    assert_eq!(twice(&[member], &[row(CLOSE_WAIT, "10.0.0.9:1001", 77)], &[]).ours, []);
+    assert_eq!(twice(&[member], &[row(TcpState::CloseWait, "10.0.0.9:1001", 77)], &[]).ours, []);
 }
 
 #[test]
 fn what_we_have_closed_is_counted_by_state() {
-    let rows = [row(FIN_WAIT1, "10.0.0.9:1001", 0), row(TIME_WAIT, "10.0.0.9:1002", 0)];
+    let rows = [row(TcpState::FinWait1, "10.0.0.9:1001", 0), row(TcpState::TimeWait, "10.0.0.9:1002", 0)];
     let outcome = twice(&[], &rows, &[]);
     assert_eq!(kinds(&outcome), []);
     assert_eq!((outcome.tallies[0].states[4], outcome.tallies[0].states[6]), (1, 1));
@@ -248,7 +248,7 @@ fn a_row_belongs_to_the_listener_that_fits_best() {
         ("10.0.0.1:7004", Some(5)),
     ];
     for (local, expected) in rows {
-        let row = SocketRow { local: address(local), ..row(TIME_WAIT, "10.0.0.9:1001", 0) };
+        let row = SocketRow { local: address(local), ..row(TcpState::TimeWait, "10.0.0.9:1001", 0) };
         let (outcome, _) = audit(60, &places, &[], &[row], &[], Memory::default());
         let found = outcome.tallies.iter().position(|tally| tally.states[6] == 1);
         assert_eq!(found, expected, "{local}");
@@ -261,7 +261,7 @@ fn a_client_of_ipv4_on_an_ipv6_listener_is_found() {
     let row = SocketRow {
         local: address("[::ffff:10.0.0.1]:7000"),
         remote: address("[::ffff:10.0.0.9]:1001"),
-        ..row(ESTABLISHED, "10.0.0.9:1001", 77)
+        ..row(TcpState::Established, "10.0.0.9:1001", 77)
     };
     let (outcome, memory) = audit(60, &[place("[::]:7000")], &[member], &[row], &[1], Memory::default());
     assert_eq!((outcome.tallies[0].states[1], memory), (1, Memory::default()));
@@ -269,7 +269,7 @@ fn a_client_of_ipv4_on_an_ipv6_listener_is_found() {
 
 #[test]
 fn broken_off_it_leaves_what_the_audit_before_had_left() {
-    let rows = [row(ESTABLISHED, "10.0.0.9:1001", 0)];
+    let rows = [row(TcpState::Established, "10.0.0.9:1001", 0)];
     let places = [place(HERE)];
     let (_, memory) = audit(60, &places, &[], &rows, &[], Memory::default());
     let broken_off = Comparison::new(at(120), places.to_vec(), 0, 0, memory);
@@ -281,7 +281,7 @@ fn broken_off_it_leaves_what_the_audit_before_had_left() {
 #[test]
 fn strangers_without_number_are_counted_and_not_all_kept() {
     let rows: Vec<_> = (0..6000)
-        .map(|number| SocketRow { cookie: number, ..row(ESTABLISHED, "10.0.0.9:1001", 77) })
+        .map(|number| SocketRow { cookie: number, ..row(TcpState::Established, "10.0.0.9:1001", 77) })
         .collect();
     let outcome = twice(&[], &rows, &[]);
     assert_eq!(outcome.tallies[0].states[1], 6000);

@@ -5,10 +5,11 @@ mod json;
 mod text;
 
 use super::{console, usage_mistake};
-use crate::audit::survey::{LISTEN, Look, Surveyed, Thresholds, survey};
-use crate::net::{Fatal, Progress, SocketQuery, SocketRow, TcpStates};
+use crate::audit::survey::{Look, Surveyed, Thresholds, survey};
+use crate::net::{Fatal, Progress, SocketQuery, SocketRow};
 use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
+use crate::tcp::{TcpState, TcpStates};
 use crate::units::parse_duration;
 use clap::Args;
 use std::collections::BTreeSet;
@@ -175,9 +176,14 @@ fn sleep(time: Duration) {
     std::thread::sleep(time);
 }
 
+/// The name of a state in the output.
+fn lower(state: TcpState) -> String {
+    state.name().to_ascii_lowercase()
+}
+
 /// The listeners that are meant, and their connections.
 fn read(table: &mut SocketTable, arguments: &Arguments) -> Result<Look, String> {
-    let listening = TcpStates(1 << LISTEN);
+    let listening = TcpStates::only(TcpState::Listen);
     let mut rows = rows(table, &SocketQuery { ports: Vec::new(), states: listening, evidence: false })?;
     let open: BTreeSet<u16> = rows.iter().map(|row| row.local.port()).collect();
     let missing: Vec<u16> = arguments.port.iter().copied().filter(|port| !open.contains(port)).collect();
@@ -192,7 +198,7 @@ fn read(table: &mut SocketTable, arguments: &Arguments) -> Result<Look, String> 
         // Too many for a filter: all rows are read, and those of no listener left out.
         ports.clear();
     }
-    let others = TcpStates(TcpStates::ALL.0 & !listening.0);
+    let others = TcpStates::all_but(TcpState::Listen);
     rows.extend(self::rows(table, &SocketQuery { ports, states: others, evidence: true })?);
     Ok(Look::new(rows))
 }

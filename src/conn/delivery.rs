@@ -3,7 +3,7 @@
 //! A socket that is closed while its peer has not closed lives on until our FIN is acknowledged. A peer whose host
 //! is gone acknowledges nothing, and the kernel would retransmit for minutes. It is asked once, before the close.
 
-use crate::end::Evidence;
+use crate::tcp::TcpSnapshot;
 use crate::time::Duration;
 
 /// What stands between a close and a socket that is gone.
@@ -27,8 +27,8 @@ const UNANSWERED: u8 = 3;
 const FIN_MIN: Duration = Duration::from_secs(1);
 
 /// What `evidence` says about the delivery of what the kernel holds.
-pub const fn delivery(evidence: &Evidence) -> Delivery {
-    let Evidence { retransmits, probes, unacked, notsent_bytes, snd_wnd, .. } = *evidence;
+pub const fn delivery(evidence: &TcpSnapshot) -> Delivery {
+    let TcpSnapshot { retransmits, probes, unacked, notsent_bytes, snd_wnd, .. } = *evidence;
     if retransmits >= UNANSWERED || probes >= UNANSWERED {
         Delivery::Unanswered
     } else if unacked > 0 && (retransmits > 0 || notsent_bytes > 0) {
@@ -44,7 +44,7 @@ pub const fn delivery(evidence: &Evidence) -> Delivery {
 /// peer has to answer us anyhow. `None`: as long as before, because only a close under way is bounded. The bound
 /// (`TCP_USER_TIMEOUT`) would count the time that a window is shut as well, and take from a slow reader what it is owed.
 pub fn fin_timeout(
-    evidence: &Evidence,
+    evidence: &TcpSnapshot,
     linger: Duration,
     user_timeout: Option<Duration>,
 ) -> Option<Duration> {
@@ -56,9 +56,10 @@ pub fn fin_timeout(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::TcpState;
 
-    const IDLE: Evidence = Evidence {
-        tcp_state: 1,
+    const IDLE: TcpSnapshot = TcpSnapshot {
+        state: TcpState::Established,
         retransmits: 0,
         probes: 0,
         unacked: 0,
@@ -71,17 +72,17 @@ mod tests {
     #[test]
     fn a_peer_that_has_everything_or_will_have_is_under_way() {
         assert_eq!(delivery(&IDLE), Delivery::Underway);
-        assert_eq!(delivery(&Evidence { unacked: 3, ..IDLE }), Delivery::Underway);
+        assert_eq!(delivery(&TcpSnapshot { unacked: 3, ..IDLE }), Delivery::Underway);
     }
 
     #[test]
     fn a_reader_that_is_slow_is_never_taken_for_one_that_is_gone() {
-        let shut = Evidence { snd_wnd: 0, notsent_bytes: 9000, probes: 1, ..IDLE };
+        let shut = TcpSnapshot { snd_wnd: 0, notsent_bytes: 9000, probes: 1, ..IDLE };
         assert_eq!(delivery(&shut), Delivery::Held);
-        let narrow = Evidence { notsent_bytes: 9000, ..IDLE };
+        let narrow = TcpSnapshot { notsent_bytes: 9000, ..IDLE };
         assert_eq!(delivery(&narrow), Delivery::Held);
         // All of it has arrived, and there is no room for the FIN.
-        let full = Evidence { snd_wnd: 0, ..IDLE };
+        let full = TcpSnapshot { snd_wnd: 0, ..IDLE };
         assert_eq!(delivery(&full), Delivery::Held);
         for evidence in [shut, narrow, full] {
             assert_eq!(fin_timeout(&evidence, Duration::from_secs(5), None), None, "{evidence}");
@@ -90,14 +91,14 @@ mod tests {
 
     #[test]
     fn some_loss_is_unclear_and_more_of_it_is_an_answer() {
-        let lossy = |retransmits| delivery(&Evidence { retransmits, unacked: 1, ..IDLE });
+        let lossy = |retransmits| delivery(&TcpSnapshot { retransmits, unacked: 1, ..IDLE });
         assert_eq!(
             [lossy(1), lossy(2), lossy(3)],
             [Delivery::Unclear, Delivery::Unclear, Delivery::Unanswered]
         );
-        assert_eq!(delivery(&Evidence { unacked: 10, notsent_bytes: 9000, ..IDLE }), Delivery::Unclear);
+        assert_eq!(delivery(&TcpSnapshot { unacked: 10, notsent_bytes: 9000, ..IDLE }), Delivery::Unclear);
         assert_eq!(
-            delivery(&Evidence { snd_wnd: 0, notsent_bytes: 1, probes: 3, ..IDLE }),
+            delivery(&TcpSnapshot { snd_wnd: 0, notsent_bytes: 1, probes: 3, ..IDLE }),
             Delivery::Unanswered
         );
     }

@@ -6,7 +6,8 @@
 
 use super::policy::{Heartbeat, HeartbeatStyle, Policy};
 use super::{Life, State};
-use crate::end::{Evidence, Reason};
+use crate::end::Reason;
+use crate::tcp::TcpSnapshot;
 use crate::time::Instant;
 
 /// What is due.
@@ -136,7 +137,7 @@ const PROBE_MS: u128 = 1200;
 /// proves the host alive and the program stuck. A shut window says more, but only if the program has not read
 /// since: `notsent_bytes` is what the kernel held back at `since`, and nothing was added, as output is
 /// withheld. `None` (a unix socket) has a kernel that is ours.
-pub fn verdict(evidence: Option<Evidence>, since: Instant, notsent_bytes: u32, now: Instant) -> Reason {
+pub fn verdict(evidence: Option<TcpSnapshot>, since: Instant, notsent_bytes: u32, now: Instant) -> Reason {
     let Some(evidence) = evidence else { return Reason::StuckFrozen };
     let suspect_ms = now.since(since).as_millis();
     let answered = u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);

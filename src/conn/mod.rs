@@ -12,7 +12,8 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use crate::end::{CloseMode, Detector, End, Evidence, Reason};
+use crate::end::{CloseMode, Detector, End, Reason};
+use crate::tcp::TcpSnapshot;
 use crate::time::Instant;
 use policy::Parting;
 pub use state::{Action, Cause, Input, State};
@@ -81,7 +82,7 @@ impl Life {
     ///
     /// # Panics
     /// If no cause was recorded: the state machine closes nothing without one.
-    pub fn end(&self, close: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
+    pub fn end(&self, close: CloseMode, now: Instant, evidence: Option<TcpSnapshot>) -> End {
         let cause = self.state.cause().expect("a connection closes for a recorded cause");
         let since = self.state.since().unwrap_or(now);
         End {
@@ -104,18 +105,18 @@ impl Life {
 
 /// What ETIMEDOUT meant, from the kernel's evidence: one `TCP_INFO` after death still tells, but for `unacked`,
 /// which is 0 once the write queue has been emptied (`tests/liveness_netns.rs`).
-pub fn explain_timeout(evidence: Option<Evidence>) -> (Reason, Detector) {
+pub fn explain_timeout(evidence: Option<TcpSnapshot>) -> (Reason, Detector) {
     let Some(e) = evidence else { return (Reason::LostKeepalive, Detector::TcpKeepalive) };
     let shut = e.snd_wnd == 0 || e.notsent_bytes > 0;
     match e {
         // Output waited, nothing was on its way, and no probe of the window went unanswered. The window need
         // not be 0: less than a segment is as shut (RFC 9293 3.8.6.2.1).
-        Evidence { retransmits: 0, probes: 0, .. } if shut => {
+        TcpSnapshot { retransmits: 0, probes: 0, .. } if shut => {
             (Reason::StuckZeroWindow, Detector::UserTimeout)
         }
-        Evidence { retransmits: 0, unacked: 0, notsent_bytes: 0, .. } => {
+        TcpSnapshot { retransmits: 0, unacked: 0, notsent_bytes: 0, .. } => {
             (Reason::LostKeepalive, Detector::TcpKeepalive)
         }
-        Evidence { .. } => (Reason::LostUnacked, Detector::UserTimeout),
+        TcpSnapshot { .. } => (Reason::LostUnacked, Detector::UserTimeout),
     }
 }

@@ -6,6 +6,7 @@ use super::policy::{
 };
 use super::*;
 use crate::net::Polled;
+use crate::tcp::TcpSnapshot;
 use crate::time::Duration;
 use crate::timer::attention::Attention;
 
@@ -359,7 +360,7 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
 #[test]
 fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
     let evidence =
-        |last_ack_recv_ms, snd_wnd| Some(Evidence { last_ack_recv_ms, snd_wnd, ..Evidence::default() });
+        |last_ack_recv_ms, snd_wnd| Some(TcpSnapshot { last_ack_recv_ms, snd_wnd, ..TcpSnapshot::default() });
     // Suspect for eight seconds.
     assert_eq!(verdict(evidence(8_011, 100), T0, 0, NOW), Reason::LostHeartbeat);
     assert_eq!(
@@ -370,19 +371,19 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
     assert_eq!(verdict(evidence(60_000, 0), T0, 0, NOW), Reason::LostHeartbeat);
     assert_eq!(verdict(evidence(7_999, 100), T0, 0, NOW), Reason::StuckFrozen);
     assert_eq!(verdict(evidence(10, 0), T0, 0, NOW), Reason::StuckZeroWindow);
-    let narrow = Evidence { snd_wnd: 100, notsent_bytes: 5_000, ..Evidence::default() };
+    let narrow = TcpSnapshot { snd_wnd: 100, notsent_bytes: 5_000, ..TcpSnapshot::default() };
     assert_eq!(verdict(Some(narrow), T0, 0, NOW), Reason::StuckZeroWindow);
     assert_eq!(verdict(Some(narrow), T0, 5_000, NOW), Reason::StuckZeroWindow);
     assert_eq!(verdict(Some(narrow), T0, 5_001, NOW), Reason::StuckFrozen, "silent, but it reads");
-    let between_probes = Evidence { last_ack_recv_ms: 60_000, ..narrow };
+    let between_probes = TcpSnapshot { last_ack_recv_ms: 60_000, ..narrow };
     assert_eq!(verdict(Some(between_probes), T0, 0, NOW), Reason::StuckZeroWindow);
-    let probed = Evidence { probes: 1, ..between_probes };
+    let probed = TcpSnapshot { probes: 1, ..between_probes };
     assert_eq!(
         verdict(Some(probed), T0, 0, NOW),
         Reason::LostHeartbeat,
         "a probe of the window is unanswered"
     );
-    let on_its_way = Evidence { unacked: 1, ..narrow };
+    let on_its_way = TcpSnapshot { unacked: 1, ..narrow };
     assert_eq!(verdict(Some(on_its_way), T0, 0, NOW), Reason::StuckFrozen);
     let soon = T0 + Duration::from_millis(700);
     assert_eq!(verdict(evidence(1_200, 100), T0, 0, soon), Reason::StuckFrozen, "no probe was out for long");
@@ -394,7 +395,7 @@ fn silence_is_judged_by_what_the_peers_kernel_did_since_the_suspicion() {
 fn a_timeout_is_explained_by_what_was_in_flight() {
     let explained = |retransmits, probes, unacked, snd_wnd, notsent_bytes| {
         let evidence =
-            Evidence { retransmits, probes, unacked, snd_wnd, notsent_bytes, ..Evidence::default() };
+            TcpSnapshot { retransmits, probes, unacked, snd_wnd, notsent_bytes, ..TcpSnapshot::default() };
         explain_timeout(Some(evidence)).0
     };
     assert_eq!(explained(0, 3, 0, 65_000, 0), Reason::LostKeepalive);

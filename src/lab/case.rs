@@ -1,6 +1,6 @@
 //! The rows: each way a client can go, or seem to.
 
-use crate::end::named;
+use crate::named::named;
 
 named! {
     /// A way to go.

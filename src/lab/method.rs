@@ -1,7 +1,7 @@
 //! The columns: the means of detection, each alone on a listener of its own, and all of them together.
 
 use super::settings::Settings;
-use crate::end::named;
+use crate::named::named;
 use crate::time::Duration;
 
 named! {

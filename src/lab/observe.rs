@@ -1,10 +1,10 @@
 //! What is left of a connection, by the kernel's own tables of both hosts: seen from outside, the same way for any
 //! server.
 
-use crate::end::tcp_state_name;
-use crate::net::{Fatal, Progress, SocketQuery, SocketRow, TcpStates};
+use crate::net::{Fatal, Progress, SocketQuery, SocketRow};
 use crate::sys::SocketTable;
 use crate::sys::process::Namespace;
+use crate::tcp::{TcpState, TcpStates};
 use std::net::SocketAddr;
 
 /// The tables of both hosts.
@@ -62,13 +62,12 @@ impl Sight {
 
     /// Whether somebody listens on a port of the server.
     pub fn listens(&self, port: u16) -> bool {
-        const LISTEN: u8 = 10;
-        self.server.iter().any(|row| row.state == LISTEN && row.local.port() == port)
+        self.server.iter().any(|row| row.state == TcpState::Listen && row.local.port() == port)
     }
 
     /// The names of the states of both ends; nothing for an end that is gone.
     pub fn states(&self, server: SocketAddr, client: SocketAddr) -> [&'static str; 2] {
-        let name = |row: Option<&SocketRow>| row.map_or("", |row| tcp_state_name(row.state));
+        let name = |row: Option<&SocketRow>| row.map_or("", |row| row.state.name());
         [name(self.at_server(server, client)), name(self.at_client(server, client))]
     }
 }

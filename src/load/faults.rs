@@ -2,7 +2,8 @@
 //! This is the truth that verdicts are held against; [`mix`](super::mix) says who does what.
 
 use crate::conn::policy::grace_of_client;
-use crate::end::{Reason, named};
+use crate::end::Reason;
+use crate::named::named;
 use crate::time::Duration;
 use serde::{Deserialize, Serialize};
 use std::fmt;

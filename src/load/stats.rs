@@ -84,7 +84,7 @@ impl From<Vec<(u64, u64)>> for Latency {
     }
 }
 
-crate::end::named! {
+crate::named::named! {
     /// What went wrong, by kind.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]

@@ -4,20 +4,20 @@ use super::page::{Family, Lines, ListenerGauges, Of};
 use super::{Counters, Gauges, ListenerCounters};
 use crate::audit::Anomaly;
 use crate::conn::State;
-use crate::end::{CloseMode, Detector, Reason, tcp_state_name};
+use crate::end::{CloseMode, Detector, Reason};
+use crate::tcp::TcpState;
 
 /// TCP states that a connection on a listener's port can be in.
-pub const TCP_STATES: [(usize, &str); 8] = {
-    let mut states = [(1, ""), (3, ""), (4, ""), (5, ""), (6, ""), (8, ""), (9, ""), (11, "")];
-    let mut index = 0;
-    while index < states.len() {
-        #[expect(clippy::cast_possible_truncation, reason = "the numbers above")]
-        let number = states[index].0 as u8;
-        states[index].1 = tcp_state_name(number);
-        index += 1;
-    }
-    states
-};
+pub const TCP_STATES: [TcpState; 8] = [
+    TcpState::Established,
+    TcpState::SynRecv,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::TimeWait,
+    TcpState::CloseWait,
+    TcpState::LastAck,
+    TcpState::Closing,
+];
 
 const fn all(
     name: &'static str,
@@ -325,8 +325,11 @@ pub(super) static FAMILIES: &[Family] = &[
         "The kernel's sockets on a listener's port at the last audit, by TCP state.",
         |lines, _, gauges| {
             if let Some(tally) = &gauges.tally {
-                for (state, name) in TCP_STATES {
-                    lines.add(&[("listener", &gauges.name), ("state", name)], tally.states[state]);
+                for state in TCP_STATES {
+                    lines.add(
+                        &[("listener", &gauges.name), ("state", state.name())],
+                        tally.states[state as usize],
+                    );
                 }
             }
         },

@@ -10,9 +10,9 @@ mod connector;
 mod socket_table;
 
 pub use connector::{ConnectError, Connector};
-pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer, TcpStates};
+pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 
-use crate::end::Evidence;
+use crate::tcp::TcpSnapshot;
 use crate::time::{Duration, Instant};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -123,7 +123,7 @@ pub trait Stream {
     fn take_error(&mut self) -> Option<Fault>;
 
     /// What the kernel knows (`TCP_INFO`); `None` for a unix socket.
-    fn evidence(&self) -> Option<Evidence>;
+    fn evidence(&self) -> Option<TcpSnapshot>;
 
     /// Makes the kernel send a keepalive probe now, so that the peer's kernel shows whether it is there.
     /// Not one byte of it is seen by either program.

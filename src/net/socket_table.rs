@@ -3,22 +3,8 @@
 //! It is the one view on connections that does not pass through our descriptors: it shows the ones nobody has
 //! accepted, the ones we have closed and the kernel has not, and the state of all the others.
 
-use crate::end::Evidence;
+use crate::tcp::{TcpSnapshot, TcpState, TcpStates};
 use std::net::SocketAddr;
-
-/// A set of kernel TCP states (`include/net/tcp_states.h`): bit `n` for state `n`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TcpStates(pub u32);
-
-impl TcpStates {
-    /// All there are, listeners among them.
-    pub const ALL: Self = Self(0xfff);
-
-    /// Whether a state is among them.
-    pub const fn has(self, state: u8) -> bool {
-        state < 32 && self.0 & (1 << state) != 0
-    }
-}
 
 /// Which rows are wanted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,8 +50,8 @@ pub enum SocketTimer {
 /// One row of the kernel's table (`sock_diag(7)`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SocketRow {
-    /// Kernel TCP state (`include/net/tcp_states.h`).
-    pub state: u8,
+    /// Its state.
+    pub state: TcpState,
     /// Our end. IPv4 is shown as such, even on an IPv6 socket.
     pub local: SocketAddr,
     /// The peer's end; of a listener, nothing.
@@ -87,7 +73,7 @@ pub struct SocketRow {
     /// Retransmissions or probes of that timer so far, without an answer.
     pub retries: u8,
     /// `TCP_INFO`, where it was asked for and the socket is a whole one (no `TIME_WAIT`, no `SYN_RECV`).
-    pub evidence: Option<Evidence>,
+    pub evidence: Option<TcpSnapshot>,
     /// With the evidence: milliseconds since data was last sent, probes without data not counted. While the
     /// peer's window is shut, that is how long it has been shut: only data that arrives can shut it.
     pub sent_ms: u32,

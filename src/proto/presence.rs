@@ -15,7 +15,8 @@
 //! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
-use crate::end::{By, End, Evidence, Foreign, tcp_state_name};
+use crate::end::{By, End, Foreign};
+use crate::tcp::TcpSnapshot;
 use serde::Serialize;
 
 /// Something that happened to an identity.
@@ -137,10 +138,10 @@ struct EvidenceJson {
     notsent_bytes: u32,
 }
 
-impl From<Evidence> for EvidenceJson {
-    fn from(evidence: Evidence) -> Self {
+impl From<TcpSnapshot> for EvidenceJson {
+    fn from(evidence: TcpSnapshot) -> Self {
         Self {
-            tcp_state: tcp_state_name(evidence.tcp_state),
+            tcp_state: evidence.state.name(),
             retransmits: evidence.retransmits,
             probes: evidence.probes,
             unacked: evidence.unacked,
@@ -160,6 +161,7 @@ fn seconds(duration: crate::time::Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::end::{CloseMode, Detector, Reason};
+    use crate::tcp::TcpState;
     use crate::time::Duration;
 
     fn end() -> End {
@@ -174,7 +176,11 @@ mod tests {
             messages_in: 3,
             messages_out: 4,
             unsent_bytes: 5,
-            evidence: Some(Evidence { tcp_state: 1, snd_wnd: 65_535, ..Evidence::default() }),
+            evidence: Some(TcpSnapshot {
+                state: TcpState::Established,
+                snd_wnd: 65_535,
+                ..TcpSnapshot::default()
+            }),
             by: None,
             spoke: None,
         }

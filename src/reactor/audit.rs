@@ -12,10 +12,11 @@ use crate::audit::Anomaly;
 use crate::audit::compare::{Comparison, Counts, Member, Memory, Outcome, Place};
 use crate::conn::Input;
 use crate::conn::policy::AuditEnd;
-use crate::end::{Detector, Evidence, Reason};
-use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, SocketRow, Stream, TcpStates};
+use crate::end::{Detector, Reason};
+use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, SocketRow, Stream};
 use crate::report;
 use crate::table::{Key, Table};
+use crate::tcp::{TcpState, TcpStates};
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 
@@ -121,7 +122,7 @@ impl<K: Kernel> Reactor<K> {
             ipv6: tcp().any(|place| place.address.is_ipv6()),
         };
         // Our listeners would only show their queues, which are watched anyway.
-        let states = TcpStates(TcpStates::ALL.0 & !(1 << 10));
+        let states = TcpStates::all_but(TcpState::Listen);
         let slots = self.table.slots_used();
         let before = std::mem::take(&mut self.audits.memory);
         self.audits.running = Some(Box::new(Running {
@@ -301,7 +302,7 @@ impl<K: Kernel> Reactor<K> {
         if !conn.paused {
             return self.read_once_more(key);
         }
-        let waits = conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state == Evidence::CLOSE_WAIT);
+        let waits = conn.stream.evidence().is_some_and(|evidence| evidence.state == TcpState::CloseWait);
         if waits && conn.life.state().cause().is_none() {
             self.give_up(key, Reason::LocalAudit, Detector::Audit);
         }

@@ -8,12 +8,13 @@ use super::work::cost;
 use crate::conn::Input;
 use crate::conn::delivery::{Delivery, delivery, fin_timeout};
 use crate::conn::policy::{LastRung, Policy};
-use crate::end::{Class, CloseMode, Detector, End, Evidence, Reason};
+use crate::end::{Class, CloseMode, Detector, End, Reason};
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto;
 use crate::proto::presence::{self, Event};
 use crate::table::Key;
+use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
     /// Ends a connection whose peer is there to be told: says the protocol's goodbye, and parts.
@@ -123,7 +124,7 @@ const fn wants_evidence(reason: Reason) -> bool {
 fn last_rung(
     stream: &mut impl Stream,
     mode: CloseMode,
-    evidence: Option<&Evidence>,
+    evidence: Option<&TcpSnapshot>,
     policy: &Policy,
 ) -> CloseMode {
     let (CloseMode::Linger2, Some(evidence)) = (mode, evidence) else { return mode };

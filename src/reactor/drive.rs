@@ -9,10 +9,11 @@ use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
-use crate::end::{Detector, Evidence, Reason};
+use crate::end::{Detector, Reason};
 use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
 use crate::proto;
 use crate::table::Key;
+use crate::tcp::TcpState;
 use std::borrow::Cow;
 
 /// Bytes of one connection that are sent before the others have their turn.
@@ -44,7 +45,7 @@ impl<K: Kernel> Reactor<K> {
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
         if broken
             && ((hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing))
-            && conn.stream.evidence().is_some_and(|evidence| evidence.tcp_state != Evidence::CLOSE)
+            && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
         {
             broken = false;
             (readiness.error, readiness.write_closed) = (false, false);

@@ -7,11 +7,12 @@
 use super::Reactor;
 use super::entry::Connection;
 use super::posted::Effect;
-use crate::end::{By, CloseMode, Detector, End, Evidence, Reason};
+use crate::end::{By, CloseMode, Detector, End, Reason};
 use crate::hub::Name;
 use crate::net::Kernel;
 use crate::proto::presence::{self, Event};
 use crate::table::Key;
+use crate::tcp::TcpSnapshot;
 use crate::time::Instant;
 use indexmap::IndexMap;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ impl Initiators {
 
 impl<S> Connection<S> {
     /// The record of its end, as far as that is known now.
-    pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<Evidence>) -> End {
+    pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<TcpSnapshot>) -> End {
         let mut end = self.life.end(mode, now, evidence);
         end.spoke = self.io.as_ref().and_then(|io| io.spoke);
         end.unsent_bytes = self.owed() as u64 + self.io.as_ref().map_or(0, |io| io.lost);

@@ -5,12 +5,13 @@ use super::Reactor;
 use super::entry::{Connection, Session};
 use super::posted::Effect;
 use crate::conn::Input;
-use crate::end::{Detector, Evidence, Reason};
+use crate::end::{Detector, Reason};
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Fault, Kernel, Sent, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::Reply;
 use crate::table::Key;
+use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
     /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is that of its contract.
@@ -133,7 +134,7 @@ impl<K: Kernel> Reactor<K> {
         // Output may be on its way for another reason: lost is only who acknowledged nothing since.
         let quiet_ms = now.since(conn.io_mut(&mut self.pool).oob_sent).as_millis();
         let silent =
-            |evidence: Evidence| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
+            |evidence: TcpSnapshot| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
         if unanswered && conn.stream.evidence().is_some_and(silent) {
             return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
         }

@@ -8,13 +8,13 @@ use super::peer::Cast;
 use super::socket::mask;
 use super::tcp::Sock;
 use super::world::{Listening, Side, Source, Watch, World};
-use crate::end::Evidence;
 use crate::net::{
     Accepted, Address, CloseHow, Families, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel,
     ListenSpec, Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent, Signal, SocketOptions,
     SocketQuery, SocketRow, Stream, Token, Usage,
 };
 use crate::table::Key;
+use crate::tcp::{TcpSnapshot, TcpState};
 use crate::time::{Duration, Instant};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -345,7 +345,7 @@ impl Stream for SimStream {
         fault
     }
 
-    fn evidence(&self) -> Option<Evidence> {
+    fn evidence(&self) -> Option<TcpSnapshot> {
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
         let now = world.now;
@@ -354,7 +354,7 @@ impl Stream for SimStream {
             evidence.last_ack_recv_ms = evidence.last_ack_recv_ms.saturating_add(3_600_000);
         }
         if world.canary == Some(Canary::ClosedEvidence) && world.sockets.missed.contains(&conn) {
-            evidence.tcp_state = Evidence::CLOSE;
+            evidence.state = TcpState::Close;
         }
         world.note(|| format!("c{conn} server TCP_INFO {evidence}"));
         Some(evidence)

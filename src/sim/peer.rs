@@ -7,10 +7,11 @@
 use super::rng::Rng;
 use super::script::{Ending, Script};
 use super::socket::mask;
-use super::tcp::{Sizes, Tcp};
+use super::tcp::Sizes;
 use super::world::{Event, Side, World};
 use crate::config::settings::Protocol;
 use crate::net::{CloseHow, Received, Sent};
+use crate::tcp::TcpState;
 use crate::time::Duration;
 
 /// The socket has something to tell.
@@ -305,7 +306,7 @@ impl Program {
     fn flush(&mut self, world: &mut World) {
         let Some(conn) = self.conn else { return };
         if self.backlog.is_empty()
-            || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == Tcp::SynSent)
+            || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == TcpState::SynSent)
         {
             return;
         }

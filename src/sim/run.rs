@@ -7,7 +7,7 @@ use super::peer::Cast;
 use super::plan::{Plan, honest_interval, patience};
 use super::rng::Rng;
 use super::script::{Scale, Script};
-use super::tcp::{Sock, Tcp};
+use super::tcp::Sock;
 use super::truth::{Case, nanos};
 use super::world::{Event, Side, World};
 use crate::audit::Anomaly;
@@ -17,6 +17,7 @@ use crate::end::Reason;
 use crate::net::Signal;
 use crate::reactor::{Ended, Flow, Glance, Reactor, Reload, Requested};
 use crate::table::Key;
+use crate::tcp::TcpState;
 use crate::time::{Duration, Instant};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -211,7 +212,7 @@ impl Run {
             let stage = self.stage.borrow();
             let conn = stage.world.conn_of(glance.key);
             let connection = stage.world.conn(conn);
-            let gone = |sock: &Sock| matches!(sock.state(), Tcp::Close | Tcp::TimeWait);
+            let gone = |sock: &Sock| matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
             let nobody = connection.forgotten || connection.end(Side::Client).is_none_or(gone);
             let knows = patience(&self.settings.listeners[glance.listener].policy, glance.state).is_some();
             if !nobody || knows {
@@ -410,8 +411,9 @@ impl Run {
     fn survey_orphans(&mut self) -> Result<(), Failure> {
         let stage = self.stage.borrow();
         let world = &stage.world;
-        let is_there =
-            |conn: usize| world.conn(conn).end(Side::Server).is_some_and(|sock| sock.state() != Tcp::Close);
+        let is_there = |conn: usize| {
+            world.conn(conn).end(Side::Server).is_some_and(|sock| sock.state() != TcpState::Close)
+        };
         self.orphans.retain(|&(conn, _)| is_there(conn));
         match self.orphans.iter().find(|&&(conn, time)| world.is_overdue(conn, time)) {
             Some((conn, _)) => {

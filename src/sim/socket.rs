@@ -1,10 +1,10 @@
 //! What a program sees of a connection through its descriptor: receiving, sending, closing, readiness, and
 //! the kernel's evidence. The order of the checks is the kernel's.
 
-use super::tcp::{Flags, Outbox, Sock, Tcp, reset, wake};
+use super::tcp::{Flags, Outbox, Sock, reset, wake};
 use super::timers::SECOND;
-use crate::end::Evidence;
 use crate::net::{CloseHow, Fault, Keepalive, Readiness, Received, Sent};
+use crate::tcp::{TcpSnapshot, TcpState};
 
 /// The mask of `tcp_poll`, as bits of `epoll`.
 pub mod mask {
@@ -64,7 +64,7 @@ impl Sock {
     }
 
     const fn is_open(&self) -> bool {
-        matches!(self.state, Tcp::Established | Tcp::FinWait1 | Tcp::FinWait2)
+        matches!(self.state, TcpState::Established | TcpState::FinWait1 | TcpState::FinWait2)
     }
 
     /// Sends (`net/ipv4/tcp.c: tcp_sendmsg_locked`, `sk_stream_error`).
@@ -113,13 +113,20 @@ impl Sock {
     /// `shutdown(SHUT_WR)`.
     pub fn finish(&mut self, now: u64, out: &mut Outbox) {
         self.state = match self.state {
-            Tcp::Established | Tcp::SynRecv => Tcp::FinWait1,
-            Tcp::CloseWait => Tcp::LastAck,
-            Tcp::SynSent => {
+            TcpState::Established | TcpState::SynRecv => TcpState::FinWait1,
+            TcpState::CloseWait => TcpState::LastAck,
+            TcpState::SynSent => {
                 self.done();
                 return;
             }
-            Tcp::FinWait1 | Tcp::FinWait2 | Tcp::TimeWait | Tcp::Close | Tcp::LastAck | Tcp::Closing => {
+            TcpState::FinWait1
+            | TcpState::FinWait2
+            | TcpState::TimeWait
+            | TcpState::Close
+            | TcpState::LastAck
+            | TcpState::Closing
+            | TcpState::Listen
+            | TcpState::Unknown => {
                 return;
             }
         };
@@ -136,35 +143,37 @@ impl Sock {
         self.orphan = true;
         self.input.clear();
         match self.state {
-            Tcp::Close | Tcp::TimeWait => return,
-            Tcp::SynSent => return self.done(),
-            Tcp::Established
-            | Tcp::SynRecv
-            | Tcp::FinWait1
-            | Tcp::FinWait2
-            | Tcp::CloseWait
-            | Tcp::LastAck
-            | Tcp::Closing => {}
+            TcpState::Close | TcpState::TimeWait | TcpState::Listen | TcpState::Unknown => return,
+            TcpState::SynSent => return self.done(),
+            TcpState::Established
+            | TcpState::SynRecv
+            | TcpState::FinWait1
+            | TcpState::FinWait2
+            | TcpState::CloseWait
+            | TcpState::LastAck
+            | TcpState::Closing => {}
         }
         if unread || how == CloseHow::Reset {
             out.push(reset(self.snd_nxt));
             return self.done();
         }
         match self.state {
-            Tcp::FinWait2 if self.options.linger2 => {
+            TcpState::FinWait2 if self.options.linger2 => {
                 out.push(reset(self.snd_nxt));
                 self.done();
             }
-            Tcp::FinWait2 => self.clocks.start_waiting(now),
-            Tcp::Established
-            | Tcp::SynSent
-            | Tcp::SynRecv
-            | Tcp::FinWait1
-            | Tcp::TimeWait
-            | Tcp::Close
-            | Tcp::CloseWait
-            | Tcp::LastAck
-            | Tcp::Closing => self.finish(now, out),
+            TcpState::FinWait2 => self.clocks.start_waiting(now),
+            TcpState::Established
+            | TcpState::SynSent
+            | TcpState::SynRecv
+            | TcpState::FinWait1
+            | TcpState::TimeWait
+            | TcpState::Close
+            | TcpState::CloseWait
+            | TcpState::LastAck
+            | TcpState::Closing
+            | TcpState::Listen
+            | TcpState::Unknown => self.finish(now, out),
         }
     }
 
@@ -174,17 +183,17 @@ impl Sock {
     }
 
     /// `TCP_INFO`.
-    pub fn evidence(&self, now: u64) -> Evidence {
+    pub fn evidence(&self, now: u64) -> TcpSnapshot {
         let ms = |since: u64| u32::try_from(now.saturating_sub(since) / 1_000_000).unwrap_or(u32::MAX);
         let in_flight = self.in_flight().div_ceil(self.segment_max as u64);
-        let unsent = if self.state == Tcp::Close {
+        let unsent = if self.state == TcpState::Close {
             self.never_sent
         } else {
             (self.output.len() as u64).saturating_sub(self.in_flight())
         };
-        Evidence {
+        TcpSnapshot {
             // What waits is no socket of the program's any more (net/ipv4/tcp_minisocks.c: tcp_time_wait).
-            tcp_state: if self.state == Tcp::TimeWait { Tcp::Close } else { self.state } as u8,
+            state: if self.state == TcpState::TimeWait { TcpState::Close } else { self.state },
             retransmits: u8::try_from(self.clocks.retransmits).unwrap_or(u8::MAX),
             probes: u8::try_from(self.clocks.probes).unwrap_or(u8::MAX),
             unacked: u32::try_from(in_flight).unwrap_or(u32::MAX),
@@ -211,7 +220,10 @@ impl Sock {
     /// `net/ipv4/tcp.c: tcp_poll`.
     pub fn poll(&mut self) -> u8 {
         let mut bits = 0;
-        if self.shut || self.fin_seen && self.fin_queued || matches!(self.state, Tcp::Close | Tcp::TimeWait) {
+        if self.shut
+            || self.fin_seen && self.fin_queued
+            || matches!(self.state, TcpState::Close | TcpState::TimeWait)
+        {
             bits |= mask::HUP;
         }
         if self.shut || self.fin_seen {

@@ -4,9 +4,10 @@
 use super::agenda::Event;
 use super::kernel::{SimKernel, Stage};
 use super::rng::Rng;
-use super::tcp::{Sock, Tcp};
+use super::tcp::Sock;
 use super::world::{Side, World};
 use crate::net::{Address, Families, Fatal, Rows, SocketQuery, SocketRow, SocketTimer};
+use crate::tcp::TcpState;
 use std::collections::BTreeSet;
 
 /// How much of this befalls the table. Chances are parts in a million.
@@ -127,13 +128,13 @@ impl World {
         let Some(Address::Tcp { socket: local, .. }) = self.sockets.addresses.get(connection.listener) else {
             return;
         };
-        if sock.state() == Tcp::Close || !self.sockets.ports.contains(&local.port()) {
+        if sock.state() == TcpState::Close || !self.sockets.ports.contains(&local.port()) {
             return;
         }
         let number = u32::try_from(conn).unwrap_or(u32::MAX);
         let held = connection.truth.accepted.is_some() && connection.truth.closed.is_none();
         let row = SocketRow {
-            state: sock.state() as u8,
+            state: sock.state(),
             local: *local,
             remote: connection.address,
             cookie: u64::from(number) + 1,

@@ -7,33 +7,8 @@
 
 use super::timers::Clockwork;
 use crate::net::{Fault, SocketOptions};
+use crate::tcp::TcpState;
 use std::collections::VecDeque;
-
-/// TCP states by the kernel's numbers (`include/net/tcp_states.h`).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Tcp {
-    /// Both directions open.
-    Established = 1,
-    /// The client's SYN is on its way.
-    SynSent = 2,
-    /// The server's SYN-ACK is on its way, or the accept queue had no room for what answered it.
-    SynRecv = 3,
-    /// Our FIN is on its way.
-    FinWait1 = 4,
-    /// Our FIN is acknowledged, the peer's has not come.
-    FinWait2 = 5,
-    /// We sent the first FIN, and both are acknowledged: 60 s of waiting.
-    TimeWait = 6,
-    /// Nothing is left.
-    Close = 7,
-    /// The peer's FIN is here, the program has not closed.
-    CloseWait = 8,
-    /// The peer's FIN was first, ours is on its way.
-    LastAck = 9,
-    /// Both FINs crossed.
-    Closing = 11,
-}
 
 /// What travels.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +88,7 @@ pub enum Death {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of the kernel's, each with its own name there")]
 pub struct Sock {
-    pub(super) state: Tcp,
+    pub(super) state: TcpState,
     /// From the first unacknowledged byte on.
     pub(super) output: VecDeque<u8>,
     /// Places in the output of bytes that go out of band.
@@ -153,7 +128,7 @@ pub struct Sock {
 
 impl Sock {
     /// An end in `state` that nothing has happened to. `now` in nanoseconds.
-    pub fn new(state: Tcp, sizes: Sizes, options: SocketOptions, now: u64) -> Self {
+    pub fn new(state: TcpState, sizes: Sizes, options: SocketOptions, now: u64) -> Self {
         Self {
             state,
             output: VecDeque::new(),
@@ -184,7 +159,7 @@ impl Sock {
     }
 
     /// Its state.
-    pub const fn state(&self) -> Tcp {
+    pub const fn state(&self) -> TcpState {
         self.state
     }
 
@@ -272,27 +247,34 @@ impl Sock {
     }
 
     const fn may_send(&self) -> bool {
-        matches!(self.state, Tcp::Established | Tcp::CloseWait | Tcp::FinWait1 | Tcp::LastAck | Tcp::Closing)
+        matches!(
+            self.state,
+            TcpState::Established
+                | TcpState::CloseWait
+                | TcpState::FinWait1
+                | TcpState::LastAck
+                | TcpState::Closing
+        )
     }
 
     /// Something came from the peer. Returns who is to be woken.
     pub fn on_segment(&mut self, segment: Segment, now: u64, out: &mut Outbox) -> u8 {
         match (self.state, segment.flags) {
-            (Tcp::Close, Flags::Rst) => 0,
-            (Tcp::Close, _) => {
+            (TcpState::Close, Flags::Rst) => 0,
+            (TcpState::Close, _) => {
                 out.push(reset(segment.ack));
                 0
             }
             (_, Flags::Rst) => self.on_reset(now),
-            (Tcp::SynSent, Flags::SynAck) => {
-                self.state = Tcp::Established;
+            (TcpState::SynSent, Flags::SynAck) => {
+                self.state = TcpState::Established;
                 self.clocks.on_contact(now);
                 self.snd_wnd = segment.window;
                 self.acknowledge(out);
                 self.transmit(now, out);
                 wake::ALL
             }
-            (Tcp::SynSent, _) | (_, Flags::Syn) => 0,
+            (TcpState::SynSent, _) | (_, Flags::Syn) => 0,
             // The handshake's last ACK was lost: the SYN-ACK comes again.
             (_, Flags::SynAck) => {
                 self.acknowledge(out);
@@ -304,14 +286,16 @@ impl Sock {
 
     fn on_reset(&mut self, now: u64) -> u8 {
         let (fault, death) = match self.state {
-            Tcp::CloseWait => (Fault::BrokenPipe, Death::ResetAfterFin),
-            Tcp::LastAck | Tcp::Closing => (Fault::Reset, Death::ResetAfterFin),
-            Tcp::SynSent => (Fault::Other(ECONNREFUSED), Death::Refused),
-            Tcp::TimeWait | Tcp::Close => {
-                self.state = Tcp::Close;
+            TcpState::CloseWait => (Fault::BrokenPipe, Death::ResetAfterFin),
+            TcpState::LastAck | TcpState::Closing => (Fault::Reset, Death::ResetAfterFin),
+            TcpState::SynSent => (Fault::Other(ECONNREFUSED), Death::Refused),
+            TcpState::TimeWait | TcpState::Close | TcpState::Listen | TcpState::Unknown => {
+                self.state = TcpState::Close;
                 return 0;
             }
-            Tcp::Established | Tcp::SynRecv | Tcp::FinWait1 | Tcp::FinWait2 => (Fault::Reset, Death::Reset),
+            TcpState::Established | TcpState::SynRecv | TcpState::FinWait1 | TcpState::FinWait2 => {
+                (Fault::Reset, Death::Reset)
+            }
         };
         self.die(fault, death, now)
     }
@@ -326,7 +310,7 @@ impl Sock {
 
     /// Nothing is left of the connection but what was received.
     pub(super) fn done(&mut self) {
-        self.state = Tcp::Close;
+        self.state = TcpState::Close;
         self.shut = true;
         self.never_sent = (self.output.len() as u64).saturating_sub(self.in_flight());
         self.output.clear();
@@ -338,7 +322,7 @@ impl Sock {
         self.clocks.on_contact(now);
         self.soft_error = None;
         let mut woken = self.on_ack(segment.ack, segment.window, now, out);
-        if self.state == Tcp::Close {
+        if self.state == TcpState::Close {
             return woken;
         }
         let Segment { seq, data, flags, .. } = segment;
@@ -354,7 +338,7 @@ impl Sock {
         } else {
             woken |= self.take_input(seq, &data, flags == Flags::Fin, now);
         }
-        if wants_answer && self.state != Tcp::Close {
+        if wants_answer && self.state != TcpState::Close {
             self.acknowledge(out);
         }
         woken
@@ -398,25 +382,27 @@ impl Sock {
     fn on_fin_acked(&mut self, now: u64, out: &mut Outbox) -> u8 {
         match self.state {
             // net/ipv4/tcp_input.c: tcp_rcv_state_process, TCP_FIN_WAIT1.
-            Tcp::FinWait1 if self.orphan && self.options.linger2 => {
+            TcpState::FinWait1 if self.orphan && self.options.linger2 => {
                 out.push(reset(self.snd_nxt));
                 self.done();
             }
-            Tcp::FinWait1 => {
-                self.state = Tcp::FinWait2;
+            TcpState::FinWait1 => {
+                self.state = TcpState::FinWait2;
                 if self.orphan {
                     self.clocks.start_waiting(now);
                 }
             }
-            Tcp::Closing => self.wait_out(now),
-            Tcp::LastAck => self.done(),
-            Tcp::Established
-            | Tcp::SynSent
-            | Tcp::SynRecv
-            | Tcp::FinWait2
-            | Tcp::TimeWait
-            | Tcp::Close
-            | Tcp::CloseWait => return 0,
+            TcpState::Closing => self.wait_out(now),
+            TcpState::LastAck => self.done(),
+            TcpState::Established
+            | TcpState::SynSent
+            | TcpState::SynRecv
+            | TcpState::FinWait2
+            | TcpState::TimeWait
+            | TcpState::Close
+            | TcpState::CloseWait
+            | TcpState::Listen
+            | TcpState::Unknown => return 0,
         }
         if self.orphan { 0 } else { wake::ALL }
     }
@@ -424,7 +410,7 @@ impl Sock {
     /// Enters `TIME_WAIT`.
     fn wait_out(&mut self, now: u64) {
         self.done();
-        self.state = Tcp::TimeWait;
+        self.state = TcpState::TimeWait;
         self.clocks.start_waiting(now);
     }
 
@@ -457,10 +443,17 @@ impl Sock {
         self.rcv_nxt += 1;
         self.fin_seen = true;
         match self.state {
-            Tcp::Established | Tcp::SynRecv => self.state = Tcp::CloseWait,
-            Tcp::FinWait1 => self.state = Tcp::Closing,
-            Tcp::FinWait2 => self.wait_out(now),
-            Tcp::SynSent | Tcp::TimeWait | Tcp::Close | Tcp::CloseWait | Tcp::LastAck | Tcp::Closing => {}
+            TcpState::Established | TcpState::SynRecv => self.state = TcpState::CloseWait,
+            TcpState::FinWait1 => self.state = TcpState::Closing,
+            TcpState::FinWait2 => self.wait_out(now),
+            TcpState::SynSent
+            | TcpState::TimeWait
+            | TcpState::Close
+            | TcpState::CloseWait
+            | TcpState::LastAck
+            | TcpState::Closing
+            | TcpState::Listen
+            | TcpState::Unknown => {}
         }
         if self.orphan { 0 } else { wake::ALL }
     }

@@ -3,8 +3,9 @@
 //! They follow `net/ipv4/tcp_timer.c`: which deaths there are, after how long, and what is left in
 //! `TCP_INFO` to tell them apart.
 
-use super::tcp::{Death, Flags, Outbox, Sock, Tcp, reset, wake};
+use super::tcp::{Death, Flags, Outbox, Sock, reset, wake};
 use crate::net::Fault;
+use crate::tcp::TcpState;
 use crate::time::Duration;
 
 /// Nanoseconds in a second.
@@ -168,7 +169,7 @@ impl Sock {
             self.done();
             return 0;
         }
-        if matches!(self.state, Tcp::SynSent | Tcp::SynRecv) {
+        if matches!(self.state, TcpState::SynSent | TcpState::SynRecv) {
             return if due(self.clocks.retransmit_at) { self.on_handshake_timer(now, out) } else { 0 };
         }
         let mut woken = 0;
@@ -186,7 +187,7 @@ impl Sock {
 
     fn on_handshake_timer(&mut self, now: u64, out: &mut Outbox) -> u8 {
         if self.clocks.retransmits >= RETRIES_SYN {
-            if self.state == Tcp::SynSent {
+            if self.state == TcpState::SynSent {
                 return self.die(Fault::TimedOut, Death::Refused, now);
             }
             // The half-open request is forgotten; nobody is told.
@@ -194,7 +195,7 @@ impl Sock {
             return 0;
         }
         self.clocks.retransmits += 1;
-        let flags = if self.state == Tcp::SynSent { Flags::Syn } else { Flags::SynAck };
+        let flags = if self.state == TcpState::SynSent { Flags::Syn } else { Flags::SynAck };
         let segment = self.segment(flags, 0, Vec::new());
         out.push(segment);
         self.arm_handshake(now);
@@ -257,7 +258,7 @@ impl Sock {
 
     /// Sets the idle time and looks at once (`tcp_sock_set_keepidle_locked`); none: back to the options.
     pub(super) fn set_keep_idle(&mut self, idle: Option<u64>, now: u64) {
-        if self.state == Tcp::Close {
+        if self.state == TcpState::Close {
             return;
         }
         self.clocks.keep_idle = idle;

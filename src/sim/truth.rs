@@ -6,13 +6,14 @@
 //! here: the checks of every turn (lost edges, timers) and the quiescence at the end see to that.
 
 use super::peer::Said;
-use super::tcp::{Death, Sock, Tcp};
+use super::tcp::{Death, Sock};
 use super::world::{Side, World};
 use crate::config::settings::{ListenerSettings, Protocol};
 use crate::conn::delivery::{Delivery, delivery};
 use crate::conn::policy::{AuditEnd, HeartbeatStyle, LastRung};
-use crate::end::{CloseMode, Detector, End, Evidence, Reason};
+use crate::end::{CloseMode, Detector, End, Reason};
 use crate::net::{CloseHow, Fault, Received, Sent};
+use crate::tcp::{TcpSnapshot, TcpState};
 use crate::time::Duration;
 
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
@@ -35,7 +36,7 @@ pub(super) struct Truth {
     pub(super) failed: Option<Fault>,
     pub(super) closed: Option<(u64, CloseHow)>,
     /// State, unread bytes, and `TCP_INFO` as it was closed.
-    pub(super) at_close: Option<(Tcp, usize, Evidence)>,
+    pub(super) at_close: Option<(TcpState, usize, TcpSnapshot)>,
     /// The server took a suspicion back.
     pub(super) revived: bool,
     /// The ending was judged.
@@ -185,9 +186,10 @@ impl Case<'_> {
     }
 
     /// When it was closed, and what the kernel knew then.
-    fn at_close(&self) -> (u64, Tcp, usize, Evidence) {
+    fn at_close(&self) -> (u64, TcpState, usize, TcpSnapshot) {
         let at = self.truth().closed.map_or(self.world.now(), |(at, _)| at);
-        let (state, unread, evidence) = self.truth().at_close.unwrap_or((Tcp::Close, 0, Evidence::default()));
+        let (state, unread, evidence) =
+            self.truth().at_close.unwrap_or((TcpState::Close, 0, TcpSnapshot::default()));
         (at, state, unread, evidence)
     }
 
@@ -299,7 +301,7 @@ impl Case<'_> {
         if self.parted() {
             return None;
         }
-        if state != Tcp::CloseWait {
+        if state != TcpState::CloseWait {
             return Some(format!("it was in {state:?}"));
         }
         let rested = at.saturating_sub(truth.last_read.max(truth.last_write));
@@ -470,7 +472,7 @@ impl World {
         let conn = self.conn(conn);
         let closed = conn.truth.closed.map_or(0, |(at, _)| at);
         conn.end(Side::Server).is_some_and(|sock| {
-            let waits = !matches!(sock.state(), Tcp::Close | Tcp::TimeWait);
+            let waits = !matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
             waits && self.now() > sock.clocks.last_ack.max(closed) + orphan_time
         })
     }

@@ -11,9 +11,10 @@ use super::faults::{Canary, Faults};
 use super::rng::Rng;
 use super::socket::mask;
 use super::sockets::Sockets;
-use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, Tcp, reset, wake};
+use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};
 use super::truth::Truth;
 use crate::net::{Fault, HostCounters, Signal, SocketOptions};
+use crate::tcp::TcpState;
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -272,7 +273,7 @@ impl World {
         let number = u32::try_from(conn).expect("connections are few");
         let [_, b, c, d] = (number / 50_000).to_be_bytes();
         let port = u16::try_from(10_000 + number % 50_000).expect("below 60,000");
-        let mut client = Sock::new(Tcp::SynSent, sizes, PLAIN, self.now);
+        let mut client = Sock::new(TcpState::SynSent, sizes, PLAIN, self.now);
         client.orphan = false;
         self.conns.push(Conn {
             ends: [Some(client), None],
@@ -356,7 +357,7 @@ impl World {
         }
         match (side, connection.end(side).map(Sock::state), segment.flags) {
             (Side::Server, None, Flags::Syn) => return self.on_syn(conn),
-            (Side::Server, Some(Tcp::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe)
+            (Side::Server, Some(TcpState::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe)
                 if !self.establish(conn) =>
             {
                 return;
@@ -368,8 +369,8 @@ impl World {
         let before = self.conns[conn].end(side).map(Sock::state);
         let woken = self.act(conn, side, |sock, now, out| sock.on_segment(segment, now, out));
         let after = self.conns[conn].end(side).map(Sock::state);
-        if side == Side::Server && after == Some(Tcp::TimeWait) && before != after {
-            let crossed = before == Some(Tcp::Closing);
+        if side == Side::Server && after == Some(TcpState::TimeWait) && before != after {
+            let crossed = before == Some(TcpState::Closing);
             self.note(|| format!("c{conn} TIME_WAIT on the server (from {before:?})"));
             self.time_waits.0 += 1;
             self.time_waits.1 += u32::from(crossed);
@@ -388,7 +389,7 @@ impl World {
             self.drops.drops += 1;
             return;
         }
-        let mut server = Sock::new(Tcp::SynRecv, self.conns[conn].sizes, listener.options, now);
+        let mut server = Sock::new(TcpState::SynRecv, self.conns[conn].sizes, listener.options, now);
         if let Some(bytes) = listener.options.send_buffer {
             server.output_max = bytes as usize * 2;
         }
@@ -417,7 +418,7 @@ impl World {
         }
         listener.queue.push_back(conn);
         let sock = self.conns[conn].ends[Side::Server as usize].as_mut().expect("it is half-open");
-        sock.state = Tcp::Established;
+        sock.state = TcpState::Established;
         sock.clocks.on_progress(now);
         sock.clocks.on_contact(now);
         sock.start_keepalive(now);

@@ -9,14 +9,12 @@ use super::{Listener, Stream, host, sockopt, tcp_info};
 use crate::net::{
     CloseHow, Fault, Keepalive, ListenSpec, Listener as _, Queue, Received, Sent, SocketOptions, Stream as _,
 };
+use crate::tcp::TcpState;
 use crate::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
-
-const TIME_WAIT: u8 = 6;
-const CLOSE_WAIT: u8 = 8;
 
 /// The server's and the client's address of a connection.
 fn ends_of(client: &Client) -> (SocketAddr, SocketAddr) {
@@ -42,7 +40,7 @@ fn closing_first_and_plainly_leaves_a_time_wait_here() {
     server.close(CloseHow::Plain);
     assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
     drop(client);
-    until("TIME_WAIT here", || states(here, there) == [TIME_WAIT]);
+    until("TIME_WAIT here", || states(here, there) == [TcpState::TimeWait]);
     until("nothing there", || states(there, here).is_empty());
 }
 
@@ -53,7 +51,7 @@ fn closing_after_the_peer_leaves_the_time_wait_there() {
     drop(client);
     assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
     server.close(CloseHow::Plain);
-    until("TIME_WAIT there", || states(there, here) == [TIME_WAIT]);
+    until("TIME_WAIT there", || states(there, here) == [TcpState::TimeWait]);
     until("nothing here", || states(here, there).is_empty());
 }
 
@@ -131,7 +129,7 @@ fn bytes_sent_after_a_full_close_clear_the_time_wait_on_both_sides() {
     drop(client);
     assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
     assert_eq!(server.send(b"\r\n"), Sent::Bytes(2));
-    until("the peer's RST", || server.evidence().unwrap().tcp_state != CLOSE_WAIT);
+    until("the peer's RST", || server.evidence().unwrap().state != TcpState::CloseWait);
     assert_eq!(server.take_error(), Some(Fault::BrokenPipe));
     server.close(CloseHow::Plain);
     expect_nothing_left(ends);
@@ -146,8 +144,8 @@ fn tcp_info_says_close_where_the_host_says_time_wait() {
     drop((ours, client));
     assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
     // The descriptor is open still; its socket is dead, and another one stands in the table for it.
-    until("TIME_WAIT in the host's table", || states(here, there) == [TIME_WAIT]);
-    assert_eq!(server.evidence().unwrap().tcp_state, 7);
+    until("TIME_WAIT in the host's table", || states(here, there) == [TcpState::TimeWait]);
+    assert_eq!(server.evidence().unwrap().state, TcpState::Close);
 }
 
 #[test]
@@ -158,7 +156,7 @@ fn a_socket_in_repair_closes_without_a_packet() {
     sockopt::set(server.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).expect("root may");
     drop(server);
     until("nothing is left here", || states(here, there).is_empty());
-    assert_eq!(states(there, here), [1], "and the peer has not heard of it");
+    assert_eq!(states(there, here), [TcpState::Established], "and the peer has not heard of it");
     client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert_eq!((&client).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
@@ -209,7 +207,7 @@ fn input_queued_before_a_reset_is_still_read() {
     client.write_all(b"last words").unwrap();
     until("it has arrived", || has_input(&server));
     reset(client);
-    until("the RST has arrived", || server.evidence().unwrap().tcp_state == 7);
+    until("the RST has arrived", || server.evidence().unwrap().state == TcpState::Close);
     assert_eq!(server.recv(&mut [0; 64]), Received::Bytes(10));
     assert_eq!(server.recv(&mut [0; 64]), Received::Failed(Fault::Reset));
     assert_eq!(server.recv(&mut [0; 64]), Received::Eof);
@@ -221,7 +219,7 @@ fn a_reset_after_a_fin_is_a_broken_pipe_that_recv_does_not_show() {
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
     reset(client);
-    until("the RST has arrived", || server.evidence().unwrap().tcp_state == 7);
+    until("the RST has arrived", || server.evidence().unwrap().state == TcpState::Close);
     assert_eq!(server.recv(&mut [0; 8]), Received::Eof);
     assert_eq!(server.take_error(), Some(Fault::BrokenPipe));
     assert_eq!(server.take_error(), None);
@@ -232,7 +230,11 @@ fn a_peer_that_does_not_read_shows_a_shut_window_and_no_retransmits() {
     let (_client, mut server) = pair();
     fill(&mut server);
     let evidence = server.evidence().unwrap();
-    assert_eq!((evidence.tcp_state, evidence.snd_wnd, evidence.retransmits), (1, 0, 0), "{evidence}");
+    assert_eq!(
+        (evidence.state, evidence.snd_wnd, evidence.retransmits),
+        (TcpState::Established, 0, 0),
+        "{evidence}"
+    );
     assert!(evidence.notsent_bytes > 0);
 }
 
@@ -331,7 +333,7 @@ fn a_deferred_accept_waits_for_the_first_byte() {
     sockopt::set(listener.as_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, 30).unwrap();
     let mut client = Client::connect(socket_of(&listener)).unwrap();
     let (here, there) = ends_of(&client);
-    assert_eq!(states(there, here), [1], "connected, as it believes");
+    assert_eq!(states(there, here), [TcpState::Established], "connected, as it believes");
     assert_eq!(listener.queue().unwrap().length, 0);
     client.write_all(b"x").unwrap();
     let _ = accept(&mut listener);
@@ -343,7 +345,7 @@ fn a_connection_reset_in_the_queue_is_accepted_with_its_address() {
     let client = Client::connect(socket_of(&listener)).unwrap();
     let (here, there) = ends_of(&client);
     reset(client);
-    until("the RST has arrived", || !states(here, there).contains(&1));
+    until("the RST has arrived", || !states(here, there).contains(&TcpState::Established));
     let (mut server, peer) = accept(&mut listener);
     assert_eq!(peer.address(), Some(there));
     assert_eq!(server.recv(&mut [0; 8]), Received::Failed(Fault::Reset));
@@ -356,7 +358,7 @@ fn data_and_fin_of_a_connection_in_the_queue_are_kept() {
     let (here, there) = ends_of(&client);
     client.write_all(b"early").unwrap();
     drop(client);
-    until("the FIN has arrived", || states(here, there) == [CLOSE_WAIT]);
+    until("the FIN has arrived", || states(here, there) == [TcpState::CloseWait]);
     let (mut server, _) = accept(&mut listener);
     assert_eq!(server.recv(&mut [0; 8]), Received::Bytes(5));
     assert_eq!(server.recv(&mut [0; 8]), Received::Eof);

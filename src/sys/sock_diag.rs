@@ -6,8 +6,8 @@
 
 use super::errno;
 use super::tcp_info;
-use crate::end::Evidence;
 use crate::net::{Families, Fatal, Progress, SocketQuery, SocketRow, SocketTimer};
+use crate::tcp::{TcpSnapshot, TcpState};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -185,7 +185,7 @@ fn request(query: &SocketQuery, family: i32, sequence: u32) -> Vec<u8> {
     let mut request = vec![0; HEADER_BYTES];
     let extensions = if query.evidence { 1 << (INET_DIAG_INFO - 1) } else { 0 };
     request.extend([family as u8, libc::IPPROTO_TCP as u8, extensions, 0]);
-    request.extend(query.states.0.to_ne_bytes());
+    request.extend(query.states.bits().to_ne_bytes());
     // `struct inet_diag_sockid`, which a dump has no use for.
     request.extend([0; 48]);
     if !query.ports.is_empty() {
@@ -243,7 +243,7 @@ fn row(message: &[u8]) -> Option<SocketRow> {
     };
     let (evidence, sent_ms) = evidence(attributes).unzip();
     Some(SocketRow {
-        state: fixed[1],
+        state: TcpState::from_number(fixed[1]),
         timer: timer(fixed[2]),
         retries: fixed[3],
         local: address(4, 8),
@@ -260,7 +260,7 @@ fn row(message: &[u8]) -> Option<SocketRow> {
 }
 
 /// `TCP_INFO` among the attributes, as [`tcp_info::from_bytes`] has it.
-fn evidence(mut attributes: &[u8]) -> Option<(Evidence, u32)> {
+fn evidence(mut attributes: &[u8]) -> Option<(TcpSnapshot, u32)> {
     while attributes.len() >= ATTRIBUTE_BYTES {
         let size = usize::from(u16_at(attributes, 0)).clamp(ATTRIBUTE_BYTES, attributes.len());
         if u16_at(attributes, 2) == INET_DIAG_INFO {
@@ -307,8 +307,9 @@ fn i32_at(bytes: &[u8], at: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{CloseHow, Stream as _, TcpStates};
+    use crate::net::{CloseHow, Stream as _};
     use crate::sys::testing::{self, Client, until};
+    use crate::tcp::TcpStates;
 
     fn rows_of(table: &mut SocketTable, query: &SocketQuery) -> Vec<SocketRow> {
         let mut rows = Vec::new();
@@ -330,7 +331,7 @@ mod tests {
         until("the bytes are there", || {
             let rows = rows_of(&mut table, &on(&[here.port()]));
             let ours = rows.iter().find(|row| row.remote == there).expect("the connection is in the table");
-            assert_eq!((ours.state, ours.local, ours.is_orphan()), (1, here, false));
+            assert_eq!((ours.state, ours.local, ours.is_orphan()), (TcpState::Established, here, false));
             ours.unread == 3
         });
         let theirs = rows_of(&mut table, &on(&[there.port()]));
@@ -362,8 +363,9 @@ mod tests {
         let mut table = SocketTable::open().unwrap();
         until("it waits in the queue", || {
             let rows = rows_of(&mut table, &on(&[here.port()]));
-            let queued = rows.iter().any(|row| row.state == 1 && row.is_orphan());
-            let counted = rows.iter().any(|row| row.state == 10 && row.unread == 1 && !row.is_orphan());
+            let queued = rows.iter().any(|row| row.state == TcpState::Established && row.is_orphan());
+            let counted =
+                rows.iter().any(|row| row.state == TcpState::Listen && row.unread == 1 && !row.is_orphan());
             queued && counted
         });
     }
@@ -376,12 +378,12 @@ mod tests {
         assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
         drop(client);
         let mut table = SocketTable::open().unwrap();
-        let time_waits = SocketQuery { states: TcpStates(1 << 6), ..on(&[here.port()]) };
+        let time_waits = SocketQuery { states: TcpStates::only(TcpState::TimeWait), ..on(&[here.port()]) };
         until("TIME_WAIT here", || {
             let rows = rows_of(&mut table, &time_waits);
             rows.len() == 1 && rows[0].timer == SocketTimer::TimeWait && rows[0].expires_ms > 0
         });
-        let others = SocketQuery { states: TcpStates(TcpStates::ALL.0 & !(1 << 6)), ..time_waits };
+        let others = SocketQuery { states: TcpStates::all_but(TcpState::TimeWait), ..time_waits };
         assert_eq!(rows_of(&mut table, &others), []);
     }
 
@@ -399,7 +401,7 @@ mod tests {
             row.timer == SocketTimer::WindowProbe && row.sent_ms > 700
         });
         let seen = rows[0].evidence.expect("TCP_INFO");
-        assert_eq!((seen.tcp_state, seen.snd_wnd), (1, 0));
+        assert_eq!((seen.state, seen.snd_wnd), (TcpState::Established, 0));
         assert!(seen.notsent_bytes > 0 && rows[0].unacknowledged >= seen.notsent_bytes, "{:?}", rows[0]);
     }
 
@@ -434,7 +436,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_is_no_row() {
         assert_eq!(row(&[0; ROW_BYTES - 1]), None);
-        assert_eq!(evidence(&[200, 0, 2, 0, 1]).map(|(seen, _)| seen.tcp_state), Some(1));
+        assert_eq!(evidence(&[200, 0, 2, 0, 1]).map(|(seen, _)| seen.state), Some(TcpState::Established));
         assert_eq!(evidence(&[0; 3]), None);
     }
 }

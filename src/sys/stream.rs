@@ -5,8 +5,8 @@
 //! them 45 instructions in a process that has ever had a second thread (`nptl/cancellation.c`).
 
 use super::{errno, sockopt, tcp_info, whole_seconds};
-use crate::end::Evidence;
 use crate::net::{CloseHow, Fault, Keepalive, Received, Sent, Stream as Contract};
+use crate::tcp::TcpSnapshot;
 use crate::time::Duration;
 use libc::c_int;
 use std::mem::size_of;
@@ -113,7 +113,7 @@ impl Contract for Stream {
         }
     }
 
-    fn evidence(&self) -> Option<Evidence> {
+    fn evidence(&self) -> Option<TcpSnapshot> {
         tcp_info::evidence(self.as_fd())
     }
 
@@ -175,6 +175,7 @@ mod tests {
     use crate::net::Listener as _;
     use crate::sys::Listener;
     use crate::sys::testing::{self, recv, until};
+    use crate::tcp::TcpState;
     use crate::time::Duration;
     use std::io::{ErrorKind, Read, Write};
     use std::mem::MaybeUninit;
@@ -246,7 +247,7 @@ mod tests {
         drop(client);
         assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
         assert_eq!(server.send(b"x"), Sent::Bytes(1));
-        until("the RST is here", || server.evidence().unwrap().tcp_state != 8);
+        until("the RST is here", || server.evidence().unwrap().state != TcpState::CloseWait);
         assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe));
     }
 

@@ -1,14 +1,14 @@
-//! `TCP_INFO` (tcp(7)): of a connection, the [`Evidence`] of what became of its peer; of a listener, the
+//! `TCP_INFO` (tcp(7)): of a connection, the [`TcpSnapshot`] of what became of its peer; of a listener, the
 //! fill of its accept queue.
 
 use super::sockopt::{self, Plain};
-use crate::end::Evidence;
 use crate::net::Queue;
+use crate::tcp::{TcpSnapshot, TcpState};
 use std::mem::{offset_of, size_of};
 use std::os::fd::BorrowedFd;
 
 /// What the kernel knows about a connection; `None` if the socket is not TCP.
-pub(super) fn evidence(fd: BorrowedFd<'_>) -> Option<Evidence> {
+pub(super) fn evidence(fd: BorrowedFd<'_>) -> Option<TcpSnapshot> {
     Some(read(fd)?.evidence())
 }
 
@@ -26,7 +26,7 @@ fn read(fd: BorrowedFd<'_>) -> Option<TcpInfo> {
 
 /// The same structure as netlink brings it, however long it is there (`INET_DIAG_INFO`): the evidence, and the
 /// milliseconds since data was last sent.
-pub(super) fn from_bytes(bytes: &[u8]) -> (Evidence, u32) {
+pub(super) fn from_bytes(bytes: &[u8]) -> (TcpSnapshot, u32) {
     let info = sockopt::from_bytes::<TcpInfo>(bytes);
     (info.evidence(), info.last_data_sent)
 }
@@ -73,9 +73,9 @@ const _: () = {
 unsafe impl Plain for TcpInfo {}
 
 impl TcpInfo {
-    const fn evidence(&self) -> Evidence {
-        Evidence {
-            tcp_state: self.state,
+    const fn evidence(&self) -> TcpSnapshot {
+        TcpSnapshot {
+            state: TcpState::from_number(self.state),
             retransmits: self.retransmits,
             probes: self.probes,
             unacked: self.unacked,
@@ -105,12 +105,12 @@ mod tests {
                 .evidence()
         };
         let whole = server.evidence().unwrap();
-        assert_eq!(whole.tcp_state, 1);
+        assert_eq!(whole.state, TcpState::Established);
         assert!(whole.notsent_bytes > 0, "{whole}");
         assert!(prefix(232).notsent_bytes > 0);
-        assert_eq!(prefix(144), Evidence { notsent_bytes: 0, snd_wnd: 0, ..prefix(144) });
-        assert_eq!(prefix(144).tcp_state, 1);
-        assert_eq!(prefix(0), Evidence::default());
+        assert_eq!(prefix(144), TcpSnapshot { notsent_bytes: 0, snd_wnd: 0, ..prefix(144) });
+        assert_eq!(prefix(144).state, TcpState::Established);
+        assert_eq!(prefix(0), TcpSnapshot::default());
     }
 
     #[test]

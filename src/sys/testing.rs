@@ -5,6 +5,7 @@ use super::{Listener, Stream, sockopt};
 use crate::net::{
     Accepted, Address, ListenSpec, Listener as _, Peer, Received, Sent, SocketOptions, Stream as _,
 };
+use crate::tcp::TcpState;
 use crate::time::Duration;
 use libc::c_int;
 use std::net::SocketAddr;
@@ -94,16 +95,15 @@ pub(super) fn option(socket: &impl AsFd, level: c_int, name: c_int) -> c_int {
     sockopt::read(socket.as_fd(), level, name).unwrap()
 }
 
-/// States of the sockets on `local` whose peer is `remote`, as the host lists them
-/// (`include/net/tcp_states.h`), `TIME_WAIT` = 6.
-pub(super) fn states(local: SocketAddr, remote: SocketAddr) -> Vec<u8> {
+/// States of the sockets on `local` whose peer is `remote`, as the host lists them.
+pub(super) fn states(local: SocketAddr, remote: SocketAddr) -> Vec<TcpState> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let port = |field: &str| u16::from_str_radix(field.split_once(':').unwrap().1, 16).unwrap();
     let rows = table.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (ours, theirs, state) = (fields.next()?, fields.next()?, fields.next()?);
         let wanted = port(ours) == local.port() && port(theirs) == remote.port();
-        wanted.then(|| u8::from_str_radix(state, 16).unwrap())
+        wanted.then(|| TcpState::from_number(u8::from_str_radix(state, 16).unwrap()))
     });
     rows.collect()
 }

@@ -3,7 +3,7 @@
 
 use crate::common::http::Http;
 use crate::common::{DEADLINE, Server, metrics_of, wait_for};
-use linger::end::tcp_state_name;
+use linger::tcp::TcpState;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -238,7 +238,7 @@ impl Stage {
             let port = fields[1].rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
             if port.is_some_and(|port| self.ports.contains(&port)) {
                 let state = u8::from_str_radix(fields[3], 16).expect("a state in hexadecimal");
-                *states.entry(tcp_state_name(state)).or_default() += 1;
+                *states.entry(TcpState::from_number(state).name()).or_default() += 1;
             }
         }
         states

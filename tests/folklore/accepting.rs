@@ -1,15 +1,12 @@
 //! Accepting: what a queue holds, what a client believes, and how many there can be.
 
 use crate::common::{Client, until};
-use crate::host::{
-    ESTABLISHED, Rule, Sysctl, address, address_of, connect_from, count, counter, listener, row,
-};
+use crate::host::{Rule, Sysctl, address, address_of, connect_from, count, counter, listener, row};
+use linger::tcp::TcpState;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
-
-const SYN_RECV: u8 = 3;
 
 /// Whether one more gets in before a dropped SYN would be sent again, after a second.
 fn gets_in(to: SocketAddr) -> Option<TcpStream> {
@@ -45,7 +42,7 @@ fn a_client_is_connected_before_anybody_accepts() {
     let to = address_of(&listener);
     let mut client = TcpStream::connect(to).unwrap();
     client.write_all(b"is anybody there?").unwrap();
-    assert_eq!(row(client.local_addr().unwrap(), to).unwrap().state, ESTABLISHED);
+    assert_eq!(row(client.local_addr().unwrap(), to).unwrap().state, TcpState::Established);
 }
 
 /// A listener, the clients in its queue, with room for one more, and two more that are half-way in.
@@ -61,11 +58,11 @@ impl Burst {
         let listener = listener(2);
         let to = address_of(&listener);
         let queued = vec![Client::connect(to), Client::connect(to)];
-        until("two are in the queue", || count(to, ESTABLISHED) == 2);
+        until("two are in the queue", || count(to, TcpState::Established) == 2);
         // Whatever is no SYN: the third step of the handshake is late.
         let late = Rule::input(&format!("tcp dport {} tcp flags & syn == 0 drop", to.port()));
         let clients = [Client::connect(to), Client::connect(to)];
-        assert_eq!(count(to, SYN_RECV), 2);
+        assert_eq!(count(to, TcpState::SynRecv), 2);
         drop(late);
         Self { listener, to, queued, late: clients }
     }
@@ -87,13 +84,13 @@ impl Burst {
 fn a_client_is_connected_to_nobody_once_the_queue_overflows() {
     let before = counter("ListenOverflows");
     let burst = Burst::new();
-    let server = || (count(burst.to, ESTABLISHED), count(burst.to, SYN_RECV));
+    let server = || (count(burst.to, TcpState::Established), count(burst.to, TcpState::SynRecv));
     until("one is let in, the other is one too many", || {
         counter("ListenOverflows") > before && server() == (3, 1)
     });
     for client in burst.queued.iter().chain(&burst.late) {
         let state = row(client.stream.local_addr().unwrap(), burst.to).unwrap().state;
-        assert_eq!(state, ESTABLISHED, "to each client it looks the same");
+        assert_eq!(state, TcpState::Established, "to each client it looks the same");
     }
     let _accepted = burst.accept(1);
     until("room lets the other in", || server() == (4, 0));
@@ -164,5 +161,5 @@ fn more_connections_than_there_are_client_ports() {
         let one_more = connect_from(SocketAddr::from(([127, 0, 1, host], 0)), to);
         assert_eq!(one_more.unwrap_err().kind(), ErrorKind::AddrInUse, "one address has four ports");
     }
-    assert_eq!(count(to, ESTABLISHED), 100);
+    assert_eq!(count(to, TcpState::Established), 100);
 }

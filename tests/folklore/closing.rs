@@ -2,9 +2,10 @@
 
 use crate::common::{pass, until};
 use crate::host::{
-    CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, Rule, Sysctl, TIME_WAIT, Timer, address, connect_from, count,
-    counter, fill, listener_alone, pair, pair_of, reset, row,
+    Rule, Sysctl, Timer, address, connect_from, count, counter, fill, listener_alone, pair, pair_of, reset,
+    row,
 };
+use linger::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};
@@ -20,7 +21,7 @@ fn closed_by_the_server(listener: &TcpListener) -> (SocketAddr, SocketAddr) {
 }
 
 fn until_time_wait((here, there): (SocketAddr, SocketAddr)) {
-    until("TIME_WAIT here", || row(here, there).is_some_and(|row| row.state == TIME_WAIT));
+    until("TIME_WAIT here", || row(here, there).is_some_and(|row| row.state == TcpState::TimeWait));
     until("nothing there", || row(there, here).is_none());
 }
 
@@ -58,7 +59,7 @@ fn tcp_tw_reuse_spares_a_server_nothing() {
         // Longer than after which a client that connects may reuse one.
         pass(Duration::from_millis(1500));
         close_until(51);
-        assert_eq!(count(listener.local_addr().unwrap(), TIME_WAIT), 51, "tcp_tw_reuse = {reuse}");
+        assert_eq!(count(listener.local_addr().unwrap(), TcpState::TimeWait), 51, "tcp_tw_reuse = {reuse}");
     }
 }
 
@@ -104,15 +105,19 @@ fn tcp_fin_timeout_bounds_orphans_in_fin_wait2_and_nothing_else() {
     open.1.shutdown(Shutdown::Write).unwrap();
     let (_client, orphan, here, there) = pair_of(&listener);
     drop(orphan);
-    until("the orphan in FIN_WAIT2", || row(here, there).is_some_and(|row| row.state == FIN_WAIT2));
+    until("the orphan in FIN_WAIT2", || row(here, there).is_some_and(|row| row.state == TcpState::FinWait2));
     let bound = row(here, there).unwrap().seconds;
     assert!(bound <= 2.0, "{bound}");
     until("the orphan is gone", || row(here, there).is_none());
     pass(Duration::from_secs(3));
     let open = row(open.2, open.3).unwrap();
-    assert_eq!((open.state, open.timer), (FIN_WAIT2, Timer::None), "the one with its descriptor open");
+    assert_eq!(
+        (open.state, open.timer),
+        (TcpState::FinWait2, Timer::None),
+        "the one with its descriptor open"
+    );
     let time_wait = row(time_wait.0, time_wait.1).unwrap();
-    assert!(time_wait.state == TIME_WAIT && time_wait.seconds > 40.0, "{time_wait:?}");
+    assert!(time_wait.state == TcpState::TimeWait && time_wait.seconds > 40.0, "{time_wait:?}");
 }
 
 #[test]
@@ -120,12 +125,12 @@ fn a_fin_wait2_with_its_descriptor_open_has_no_timer() {
     let (client, server, here, there) = pair();
     server.shutdown(Shutdown::Write).unwrap();
     until("FIN_WAIT2", || {
-        row(here, there).is_some_and(|row| (row.state, row.timer) == (FIN_WAIT2, Timer::None))
+        row(here, there).is_some_and(|row| (row.state, row.timer) == (TcpState::FinWait2, Timer::None))
     });
     // Without the descriptor it has: tcp_fin_timeout.
     drop(server);
     until("a timer", || {
-        row(here, there).is_some_and(|row| row.state == FIN_WAIT2 && row.timer != Timer::None)
+        row(here, there).is_some_and(|row| row.state == TcpState::FinWait2 && row.timer != Timer::None)
     });
     drop(client);
 }
@@ -138,7 +143,7 @@ fn a_close_wait_has_no_timer() {
     // Longer than the acknowledgement of the FIN may be delayed: then nothing is left to wait for.
     pass(Duration::from_millis(500));
     let row = row(here, there).unwrap();
-    assert_eq!((row.state, row.timer), (CLOSE_WAIT, Timer::None));
+    assert_eq!((row.state, row.timer), (TcpState::CloseWait, Timer::None));
 }
 
 #[test]
@@ -151,7 +156,7 @@ fn a_half_close_first_still_ends_in_time_wait_that_no_option_removes() {
     // With the descriptor open still, and whatever is asked of it now.
     reset(server);
     pass(Duration::from_millis(100));
-    assert_eq!(row(here, there).map(|row| row.state), Some(TIME_WAIT));
+    assert_eq!(row(here, there).map(|row| row.state), Some(TcpState::TimeWait));
 }
 
 #[test]
@@ -216,7 +221,7 @@ fn so_reuseaddr_binds_beside_a_time_wait_and_not_beside_a_listener() {
         again = bind(ends.0, true).ok();
         again.is_some()
     });
-    assert_eq!(row(ends.0, ends.1).map(|row| row.state), Some(TIME_WAIT), "it stays");
+    assert_eq!(row(ends.0, ends.1).map(|row| row.state), Some(TcpState::TimeWait), "it stays");
 }
 
 #[test]
@@ -225,7 +230,11 @@ fn a_new_syn_reopens_a_pair_in_time_wait() {
     let ends = closed_by_the_server(&listener);
     until_time_wait(ends);
     let mut client = connect_from(ends.1, ends.0).unwrap();
-    assert_eq!(row(ends.0, ends.1).map(|row| row.state), Some(ESTABLISHED), "and the TIME_WAIT is gone");
+    assert_eq!(
+        row(ends.0, ends.1).map(|row| row.state),
+        Some(TcpState::Established),
+        "and the TIME_WAIT is gone"
+    );
     client.write_all(b"new").unwrap();
     let mut server = listener.accept().unwrap().0;
     let mut bytes = [0; 3];
@@ -242,7 +251,7 @@ fn fins_that_cross_leave_a_time_wait_on_both_sides() {
     drop((client, server));
     drop(lost);
     for (local, remote) in [(here, there), (there, here)] {
-        until("TIME_WAIT", || row(local, remote).is_some_and(|row| row.state == TIME_WAIT));
+        until("TIME_WAIT", || row(local, remote).is_some_and(|row| row.state == TcpState::TimeWait));
     }
 }
 

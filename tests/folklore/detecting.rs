@@ -1,7 +1,8 @@
 //! Detecting: what a socket notices of a peer that is gone, and when.
 
 use crate::common::{pass, until};
-use crate::host::{ESTABLISHED, Rule, Sysctl, Timer, counter, pair, pair_of, row};
+use crate::host::{Rule, Sysctl, Timer, counter, pair, pair_of, row};
+use linger::tcp::TcpState;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
@@ -37,7 +38,7 @@ fn so_keepalive_alone_waits_for_two_hours() {
 fn a_connection_without_keepalive_has_no_timer_at_all() {
     let (_client, _server, here, there) = pair();
     let row = row(here, there).unwrap();
-    assert_eq!((row.state, row.timer), (ESTABLISHED, Timer::None));
+    assert_eq!((row.state, row.timer), (TcpState::Established, Timer::None));
 }
 
 #[test]
@@ -55,7 +56,11 @@ fn keepalive_sysctls_do_nothing_for_a_socket_without_the_option() {
     assert_eq!(with.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut);
     pass(Duration::from_secs(3));
     let row = row(here, there).unwrap();
-    assert_eq!((row.state, row.timer), (ESTABLISHED, Timer::None), "the peer is as gone as the other");
+    assert_eq!(
+        (row.state, row.timer),
+        (TcpState::Established, Timer::None),
+        "the peer is as gone as the other"
+    );
 }
 
 #[test]
@@ -72,7 +77,7 @@ fn so_error_tells_soft_errors_of_a_live_connection_and_clears_them() {
     });
     assert_eq!(error.unwrap().kind(), ErrorKind::HostUnreachable);
     drop(rejecting);
-    assert_eq!(row(here, there).unwrap().state, ESTABLISHED);
+    assert_eq!(row(here, there).unwrap().state, TcpState::Established);
     client.read_exact(&mut [0; 1]).unwrap();
     until("the last of them is cleared", || server.take_error().unwrap().is_none());
 }
@@ -92,7 +97,7 @@ fn keepalive_armed_again_while_a_probe_is_out_kills_a_live_connection() {
     let probes = counter("TCPKeepAlive");
     socket.set_tcp_keepalive(&keepalive).unwrap();
     until("a probe is out", || counter("TCPKeepAlive") > probes);
-    assert_eq!(row(here, there).unwrap().state, ESTABLISHED);
+    assert_eq!(row(here, there).unwrap().state, TcpState::Established);
     socket.set_tcp_keepalive(&keepalive).unwrap();
     assert_eq!(server.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::TimedOut);
     drop(slow);
@@ -113,7 +118,7 @@ fn keepalive_armed_once_leaves_a_live_connection_alone() {
     until("a probe is out", || counter("TCPKeepAlive") > probes);
     drop(slow);
     pass(Duration::from_secs(2));
-    assert_eq!(row(here, there).unwrap().state, ESTABLISHED);
+    assert_eq!(row(here, there).unwrap().state, TcpState::Established);
 }
 
 #[test]

@@ -1,16 +1,12 @@
 //! The host of a test: pairs of sockets, the kernel's table of them, sysctls and rules of a namespace.
 
 use crate::common::{in_own_namespace, until};
+use linger::tcp::TcpState;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
-
-pub const ESTABLISHED: u8 = 1;
-pub const FIN_WAIT2: u8 = 5;
-pub const TIME_WAIT: u8 = 6;
-pub const CLOSE_WAIT: u8 = 8;
 
 /// What the kernel waits for with a socket (`/proc/net/tcp`, the `tr` column; `net/ipv4/tcp_ipv4.c`:
 /// `get_tcp4_sock`).
@@ -27,7 +23,7 @@ pub enum Timer {
 /// A socket in the host's table.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Row {
-    pub state: u8,
+    pub state: TcpState,
     pub timer: Timer,
     /// Until it expires.
     pub seconds: f64,
@@ -43,7 +39,7 @@ pub fn row(local: SocketAddr, remote: SocketAddr) -> Option<Row> {
 }
 
 /// How many sockets on `local` are in `state`.
-pub fn count(local: SocketAddr, state: u8) -> usize {
+pub fn count(local: SocketAddr, state: TcpState) -> usize {
     table().iter().filter(|(ours, _, row)| *ours == local && row.state == state).count()
 }
 
@@ -70,7 +66,7 @@ fn parse(line: &str) -> Option<(SocketAddr, SocketAddr, Row)> {
     };
     // Ticks of USER_HZ, 100 a second on every architecture this runs on.
     let seconds = f64::from(u32::from_str_radix(ticks, 16).ok()?) / 100.0;
-    let state = u8::from_str_radix(fields[3], 16).ok()?;
+    let state = TcpState::from_number(u8::from_str_radix(fields[3], 16).ok()?);
     Some((address(fields[1])?, address(fields[2])?, Row { state, timer, seconds }))
 }
 

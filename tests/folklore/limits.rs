@@ -5,16 +5,14 @@
 
 use crate::common::{in_own_namespace, pass, until};
 use crate::host::{
-    ESTABLISHED, FIN_WAIT2, Rule, Sysctl, TIME_WAIT, address, address_of, count, counter, listener,
-    listener_alone, pair, pair_of, reset, row,
+    Rule, Sysctl, address, address_of, count, counter, listener, listener_alone, pair, pair_of, reset, row,
 };
+use linger::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-const SYN_RECV: u8 = 3;
 
 fn gets_in(to: SocketAddr) -> Option<TcpStream> {
     // Less than after which a dropped SYN is sent again.
@@ -77,7 +75,7 @@ fn without_syn_cookies_half_open_connections_shut_the_others_out() {
         let before = counted();
         let half = HalfOpen::new(to, 11);
         // As many as the listener's backlog, or one more (`include/net/inet_connection_sock.h`).
-        let open = count(to, SYN_RECV);
+        let open = count(to, TcpState::SynRecv);
         assert!((8..=9).contains(&open), "{open}: a cookie takes no memory");
         assert_eq!(half.clients.len(), if cookies { 11 } else { open });
         let now = counted();
@@ -101,7 +99,7 @@ fn tcp_max_syn_backlog_bounds_half_open_connections_only_without_syn_cookies() {
         let half = HalfOpen::new(to, 7);
         assert_eq!(half.clients.len(), 7);
         assert_eq!(gets_in(to).is_some(), cookies);
-        assert_eq!(count(to, SYN_RECV), if cookies { 8 } else { 7 });
+        assert_eq!(count(to, TcpState::SynRecv), if cookies { 8 } else { 7 });
     }
 }
 
@@ -159,7 +157,7 @@ fn a_reset_removes_a_time_wait_unless_tcp_rfc1337_forbids_it() {
         let _sysctl = Sysctl::set("net.ipv4.tcp_rfc1337", if forbidden { "1" } else { "0" });
         let (client, mut server, here, there) = pair();
         server.shutdown(Shutdown::Write).unwrap();
-        until("FIN_WAIT2", || row(here, there).is_some_and(|row| row.state == FIN_WAIT2));
+        until("FIN_WAIT2", || row(here, there).is_some_and(|row| row.state == TcpState::FinWait2));
         // Its last acknowledgement, that of the client's FIN, is answered so.
         let refused = Rule::input(&format!("tcp dport {} reject with tcp reset", there.port()));
         drop(client);
@@ -167,7 +165,7 @@ fn a_reset_removes_a_time_wait_unless_tcp_rfc1337_forbids_it() {
         drop(server);
         pass(Duration::from_millis(50));
         let state = row(here, there).map(|row| row.state);
-        assert_eq!(state, forbidden.then_some(TIME_WAIT), "tcp_rfc1337 = {forbidden}");
+        assert_eq!(state, forbidden.then_some(TcpState::TimeWait), "tcp_rfc1337 = {forbidden}");
         drop(refused);
     }
 }
@@ -188,7 +186,7 @@ fn tcp_retries2_is_for_those_without_a_user_timeout() {
     // 0.2 s, twice that, and twice that again, or so.
     assert!(elapsed < Duration::from_secs(10), "{elapsed:?}");
     pass(elapsed);
-    assert_eq!(row(with.2, with.3).map(|row| row.state), Some(ESTABLISHED));
+    assert_eq!(row(with.2, with.3).map(|row| row.state), Some(TcpState::Established));
 }
 
 #[test]
@@ -243,5 +241,5 @@ fn connection_tracking_that_forgets_cuts_an_idle_connection_without_a_word() {
     server.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
     assert_eq!(server.read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
     let states = [row(here, there), row(there, here)].map(|row| row.unwrap().state);
-    assert_eq!(states, [ESTABLISHED; 2], "to both ends all seems well");
+    assert_eq!(states, [TcpState::Established; 2], "to both ends all seems well");
 }

@@ -5,11 +5,11 @@
 
 use crate::any::Any;
 use crate::step::{Scenario, Step, Verb};
-use linger::end::{Evidence, tcp_state_name};
 use linger::net::{
     Accepted, Address, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress,
     Readiness, Ready, Received, Sent, Stream as _, Token,
 };
+use linger::tcp::{TcpSnapshot, TcpState};
 use linger::time::{Duration, Instant};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -45,8 +45,8 @@ pub trait Lab {
     fn settle(&mut self);
     /// Lets time pass.
     fn pass(&mut self, time: Duration);
-    /// TCP states of the client's and the server's end (`include/net/tcp_states.h`; 7 if there is no socket).
-    fn states(&mut self, connection: usize) -> [u8; 2];
+    /// TCP states of the client's and the server's end (`CLOSE` if there is no socket).
+    fn states(&mut self, connection: usize) -> [TcpState; 2];
     /// Pulls a client's cable, or plugs it in.
     fn plug(&mut self, connection: usize, plugged: bool);
     /// The next poll, which is to wait, is interrupted by a signal.
@@ -147,7 +147,7 @@ impl<L: Lab> Run<L> {
         // Looking at each of a crowd takes long, and says little.
         let shown = if self.connections.len() <= CROWD { self.connections.len() } else { 0 };
         let states = (0..shown).map(|connection| {
-            let [client, server] = self.lab.states(connection).map(tcp_state_name);
+            let [client, server] = self.lab.states(connection).map(TcpState::name);
             format!("{client}/{server}")
         });
         let states: Vec<_> = states.collect();
@@ -214,7 +214,7 @@ impl<L: Lab> Run<L> {
             }
             Step::WaitGone(number, most) => {
                 let mut passed = Duration::ZERO;
-                while self.lab.states(number)[1] != 7 && passed < Duration::from_secs(most) {
+                while self.lab.states(number)[1] != TcpState::Close && passed < Duration::from_secs(most) {
                     self.lab.pass(Duration::from_millis(50));
                     passed = self.lab.kernel().now().since(self.moved);
                 }
@@ -410,11 +410,11 @@ fn entry(ready: &Ready) -> String {
     format!("{source} {}", set.join("+"))
 }
 
-fn evidence(evidence: &Evidence) -> String {
+fn evidence(evidence: &TcpSnapshot) -> String {
     let is = |condition, yes: &'static str, no: &'static str| if condition { yes } else { no };
     format!(
         "{} {} {} {} {}",
-        tcp_state_name(evidence.tcp_state),
+        evidence.state.name(),
         is(evidence.retransmits > 0, "retransmitting", "no-retransmits"),
         is(evidence.unacked > 0, "unacked", "all-acked"),
         is(evidence.snd_wnd == 0, "window-shut", "window-open"),

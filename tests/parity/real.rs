@@ -6,6 +6,7 @@
 use crate::lab::{Lab, Peer};
 use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
 use linger::sys::{Os, Stream};
+use linger::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
@@ -25,8 +26,6 @@ const REST_IN_FLIGHT: Duration = Duration::from_millis(300);
 const STEP: Duration = Duration::from_millis(3);
 
 const RETRANSMISSION: u8 = 1;
-const SYN_SENT: u8 = 2;
-const CLOSE: u8 = 7;
 
 pub struct Real {
     kernel: Os,
@@ -38,7 +37,7 @@ pub struct Real {
 /// A line of the host's table, as far as it tells whether something moves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Row {
-    state: u8,
+    state: TcpState,
     /// Bytes not acknowledged and bytes not read.
     queues: [u64; 2],
     /// 1: retransmission; 2: keepalive or the wait of an orphan; 3: `TIME_WAIT`; 4: window probes.
@@ -47,8 +46,8 @@ struct Row {
 
 impl Row {
     /// Something is in flight. Not a SYN: one that was not answered at once was dropped.
-    const fn moves(&self) -> bool {
-        self.timer == RETRANSMISSION && self.state != SYN_SENT
+    fn moves(&self) -> bool {
+        self.timer == RETRANSMISSION && self.state != TcpState::SynSent
     }
 }
 
@@ -82,7 +81,7 @@ fn parse(line: &str) -> Option<([u16; 2], Row)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let port = |field: &str| u16::from_str_radix(field.split_once(':')?.1, 16).ok();
     let ports = [port(fields.next()?)?, port(fields.next()?)?];
-    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let state = TcpState::from_number(u8::from_str_radix(fields.next()?, 16).ok()?);
     let (tx, rx) = fields.next()?.split_once(':')?;
     let queue = |field| u64::from_str_radix(field, 16).ok();
     let (timer, _) = fields.next()?.split_once(':')?;
@@ -149,8 +148,8 @@ impl Lab for Real {
         sleep(time);
     }
 
-    fn states(&mut self, connection: usize) -> [u8; 2] {
-        self.rows()[connection].map(|row| row.map_or(CLOSE, |row| row.state))
+    fn states(&mut self, connection: usize) -> [TcpState; 2] {
+        self.rows()[connection].map(|row| row.map_or(TcpState::Close, |row| row.state))
     }
 
     fn plug(&mut self, connection: usize, plugged: bool) {

@@ -8,6 +8,7 @@ use linger::sim::peer::Cast;
 use linger::sim::rng::Rng;
 use linger::sim::tcp::{Outbox, Sizes, Sock};
 use linger::sim::world::{Side, World};
+use linger::tcp::TcpState;
 use linger::time::Duration;
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -78,10 +79,11 @@ impl Lab for Simulated {
         stage.advance(until.as_nanos(), |_| false);
     }
 
-    fn states(&mut self, connection: usize) -> [u8; 2] {
+    fn states(&mut self, connection: usize) -> [TcpState; 2] {
         let stage = self.stage.borrow();
         let connection = stage.world.conn(connection);
-        [Side::Client, Side::Server].map(|side| connection.end(side).map_or(7, |sock| sock.state() as u8))
+        [Side::Client, Side::Server]
+            .map(|side| connection.end(side).map_or(TcpState::Close, linger::sim::tcp::Sock::state))
     }
 
     fn plug(&mut self, connection: usize, plugged: bool) {

@@ -1,6 +1,6 @@
 //! What `linger audit --json` prints. Its keys are an interface: they stay, and new ones may come.
 
-use super::Report;
+use super::{Report, lower};
 use crate::audit::survey::{Case, Finding, STATES, Surveyed};
 use crate::sys::owners::Owner;
 use serde_json::{Map, Value, json};
@@ -28,11 +28,8 @@ pub(super) fn of(report: &Report<'_>) -> String {
 }
 
 fn listener(report: &Report<'_>, listener: &Surveyed) -> Value {
-    let states: Map<String, Value> = STATES
-        .iter()
-        .zip(listener.states)
-        .map(|(&(_, name), count)| (name.to_owned(), count.into()))
-        .collect();
+    let states: Map<String, Value> =
+        STATES.iter().zip(listener.states).map(|(&state, count)| (lower(state), count.into())).collect();
     let sockets: Vec<Value> = listener
         .sockets
         .iter()
@@ -76,7 +73,7 @@ fn finding(report: &Report<'_>, finding: &Finding) -> Value {
 fn example(case: &Case, owner: Option<&Owner>) -> Value {
     json!({
         "peer": case.row.remote.to_string(),
-        "state": case.state(),
+        "state": lower(case.row.state),
         "at_least_ms": millis(case.at_least),
         "left_ms": case.left().map(millis),
         "unread_bytes": case.unread(),

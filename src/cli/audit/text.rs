@@ -1,6 +1,6 @@
 //! What `linger audit` prints for people: the worst listener first, each finding explained, columns that align.
 
-use super::Report;
+use super::{Report, lower};
 use crate::audit::survey::{Case, Finding, STATES, Surveyed};
 use crate::audit::words::{bytes, number, plural, span};
 use crate::sys::owners::Owner;
@@ -99,7 +99,7 @@ fn example(case: &Case, owner: Option<&Owner>) -> Vec<String> {
     vec![
         format!("      {}", case.row.remote),
         format!(">= {}", span(case.at_least)),
-        case.state().to_owned(),
+        lower(case.row.state),
         owner.map(|owner| format!("{} {}", owner.program, owner.pid)).unwrap_or_default(),
         remarks.join(", "),
     ]
@@ -127,7 +127,8 @@ fn queue(listener: &Surveyed) -> String {
 
 fn states(listener: &Surveyed) -> String {
     let some = STATES.iter().zip(listener.states).filter(|&(_, count)| count > 0);
-    let some: Vec<_> = some.map(|((_, name), count)| format!("{} {name}", number(count as u64))).collect();
+    let some: Vec<_> =
+        some.map(|(state, count)| format!("{} {}", number(count as u64), lower(*state))).collect();
     if some.is_empty() { "no connections".to_owned() } else { some.join(", ") }
 }
 

@@ -279,7 +279,7 @@ impl<K: Kernel> Reactor<K> {
             .map(|(listener, tally)| {
                 let states: serde_json::Map<_, _> = TCP_STATES
                     .iter()
-                    .map(|&(state, name)| (name.to_owned(), tally.states[state].into()))
+                    .map(|state| (state.name().to_owned(), tally.states[*state as usize].into()))
                     .collect();
                 json!({
                     "listener": name(listener),

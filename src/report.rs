@@ -13,6 +13,7 @@ use crate::metrics::{Census, Counters};
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
+use crate::units::seconds;
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
 use std::fmt;
@@ -237,10 +238,6 @@ pub fn lines_dropped(lines: u64) {
     let advice =
         "whoever reads standard error did not keep up, or it could not be written to; nobody waits for that";
     warn!(lines, advice; "log_lines_dropped");
-}
-
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// The server cannot start or go on. False if the log takes no errors: whoever started the server must see all the same

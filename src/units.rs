@@ -1,5 +1,5 @@
-//! Lengths of time, numbers of bytes and rates as people write them: one syntax and one set of answers for the
-//! configuration and every command.
+//! Lengths of time, numbers of bytes and rates, as people write them and as they are written for people: one syntax and
+//! one set of answers for the configuration and every command.
 //!
 //! An answer is the rest of a sentence that begins with the text: `"30" has no unit; known are ms, s, m, h and d`.
 
@@ -100,6 +100,77 @@ pub fn size_text(bytes: u64) -> (String, bool) {
     }
 }
 
+/// Seconds to a thousandth, as records and JSON have them.
+pub fn seconds(duration: Duration) -> f64 {
+    thousandths(duration.as_secs_f64())
+}
+
+/// A number to a thousandth.
+pub fn thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+/// `one` or `many`, by the number.
+pub const fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
+    if count == 1 { one } else { many }
+}
+
+/// A number with its thousands apart: `12,345`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes: `1 byte`, `999 bytes`, `1.5 KiB`.
+#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} {}", plural(bytes, "byte", "bytes"));
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be rounded to 1024 has the next unit.
+    while value >= 1023.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+}
+
+/// A time, with its two largest units, rounded down: a lower bound stays one.
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0 => format!("{}ms", time.as_millis()),
+        1..10 => format!("{seconds}.{}s", time.subsec_millis() / 100),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+/// A length of time in three digits and a unit: `12.3us`.
+pub fn three_digits(duration: Duration) -> String {
+    let nanos = duration.as_secs_f64() * 1e9;
+    let (value, unit) = match nanos {
+        n if n < 1e3 => (n, "ns"),
+        n if n < 1e6 => (n / 1e3, "us"),
+        n if n < 1e9 => (n / 1e6, "ms"),
+        n => (n / 1e9, "s"),
+    };
+    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+    format!("{value:.digits$}{unit}")
+}
+
 /// The number that a text begins with, and what follows it.
 fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()))
@@ -198,6 +269,33 @@ mod tests {
         }
         for bytes in [0, 1, 1_000, 1_024, 65_536, 3 << 30] {
             assert_eq!(parse_size(&size_text(bytes).0), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn numbers_are_for_people() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(
+            [0, 1, 1023, 1024, 1536, 10_240, 1_048_576, 5 << 30].map(bytes),
+            ["0 bytes", "1 byte", "1023 bytes", "1.0 KiB", "1.5 KiB", "10 KiB", "1.0 MiB", "5.0 GiB"]
+        );
+        assert_eq!(bytes(1_048_575), "1.0 MiB");
+        let times = [0, 250, 1999, 12_900, 60_000, 3_599_000, 7_260_000, 90_000_000];
+        let shown = ["0ms", "250ms", "1.9s", "12s", "1m 00s", "59m 59s", "2h 01m", "1d 01h"];
+        assert_eq!(times.map(|ms| span(Duration::from_millis(ms))), shown);
+    }
+
+    #[test]
+    fn times_are_short_to_read() {
+        for (nanos, text) in [
+            (0, "0.00ns"),
+            (999, "999ns"),
+            (1_500, "1.50us"),
+            (12_340, "12.3us"),
+            (123_400_000, "123ms"),
+            (2_000_000_000, "2.00s"),
+        ] {
+            assert_eq!(three_digits(Duration::from_nanos(nanos)), text);
         }
     }
 }

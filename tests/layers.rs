@@ -34,13 +34,13 @@ const LAYERS: &[Layer] = &[
     layer("table", PURE, &["net"]),
     layer("fellows", PURE, &["buf", "net"]),
     layer("conn", PURE, &["tcp", "time", "end", "net", "timer"]),
-    layer("audit", PURE, &["tcp", "time", "end", "net", "table"]),
+    layer("audit", PURE, &["units", "tcp", "time", "end", "net", "table"]),
     layer("hub", PURE, &["table", "net"]),
     // Settings are plain data; what reads them from files is only called from the edges.
     layer("config", PURE, &["time", "units", "net", "conn"]),
-    layer("proto", PURE, &["tcp", "time", "end", "config"]),
+    layer("proto", PURE, &["units", "tcp", "time", "end", "config"]),
     layer("metrics", PURE, &["tcp", "time", "end", "net", "conn", "audit"]),
-    layer("report", PURE, &["time", "end", "table", "net", "config", "metrics", "audit"]),
+    layer("report", PURE, &["units", "time", "end", "table", "net", "config", "metrics", "audit"]),
     layer(
         "reactor",
         PURE,
@@ -64,7 +64,7 @@ const LAYERS: &[Layer] = &[
         IMPURE,
         &["named", "time", "units", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"],
     ),
-    layer("lab", IMPURE, &["tcp", "named", "time", "end", "net", "sys"]),
+    layer("lab", IMPURE, &["units", "tcp", "named", "time", "end", "net", "sys"]),
     layer(
         "supervisor",
         IMPURE,
@@ -75,7 +75,7 @@ const LAYERS: &[Layer] = &[
         IMPURE,
         &["time", "net", "config", "reactor", "sys", "logging", "report", "fellows", "supervisor"],
     ),
-    layer("doctor", IMPURE, &["sys", "audit"]),
+    layer("doctor", IMPURE, &["units", "sys", "audit"]),
     layer(
         "cli",
         IMPURE,

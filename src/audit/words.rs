@@ -1,10 +1,9 @@
-//! What is found in somebody's server, in sentences: what it means, and what to do. And numbers as people
-//! read them. Pure.
+//! What is found in somebody's server, in sentences: what it means, and what to do. Pure.
 
 use super::Anomaly;
 use super::survey::{Case, Finding, Surveyed, is_full};
 use crate::net::SocketTimer;
-use crate::time::Duration;
+use crate::units::{bytes, plural, thousands};
 
 /// What a finding means.
 pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
@@ -18,9 +17,9 @@ pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
             format!(
                 "The accept queue is full: {} {} in it, its limit is {}. New clients are turned away without \
                  a word, or believe that they are connected when they are not.",
-                number(all),
+                thousands(all),
                 plural(all, "connection waits", "connections wait"),
-                number(limits.sum()),
+                thousands(limits.sum()),
             )
         }
         Anomaly::QueuedLong => {
@@ -73,7 +72,7 @@ pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
         Anomaly::TimeWait => format!(
             "The server closes first, so that its host remembers each connection for a minute: {} are about {} a \
              second. They hold no descriptor, about 250 bytes each.",
-            number(all),
+            thousands(all),
             per_second(all),
         ),
         Anomaly::Missing => "The server believes in it, and the kernel has no such connection.".to_owned(),
@@ -93,7 +92,7 @@ fn close_wait(all: u64, read: u64, unread: u64, untimed: u64) -> String {
     }
     if untimed > 0 {
         let which =
-            if untimed == all { "there".to_owned() } else { format!("on {} of them", number(untimed)) };
+            if untimed == all { "there".to_owned() } else { format!("on {} of them", thousands(untimed)) };
         let stay = plural(untimed, "it stays", "they stay");
         sentences.push(format!("No timer runs {which}: {stay} until the program ends."));
     }
@@ -112,8 +111,8 @@ fn orphan(cases: &[Case], undelivered: u64) -> String {
         (0, _) => "the peer's host answers, and its program does not read".to_owned(),
         _ => format!(
             "the hosts of {} do not answer, the programs of {} do not read",
-            number(silent),
-            number(shut)
+            thousands(silent),
+            thousands(shut)
         ),
     };
     format!(
@@ -143,7 +142,7 @@ fn fin_wait2(all: u64, closed: u64) -> String {
 
 /// What the program has done, on all of them or on some.
 fn on(part: u64, all: u64, deed: &str) -> String {
-    if part == all { format!("It {deed}") } else { format!("On {} of them it {deed}", number(part)) }
+    if part == all { format!("It {deed}") } else { format!("On {} of them it {deed}", thousands(part)) }
 }
 
 /// What to do about it.
@@ -200,59 +199,11 @@ pub const fn advice(anomaly: Anomaly) -> &'static str {
     }
 }
 
-/// `one` or `many`, by the number.
-pub const fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
-    if count == 1 { one } else { many }
-}
-
-/// A number with its thousands apart: `12,345`.
-pub fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A number of bytes: `1 byte`, `999 bytes`, `1.5 KiB`.
-#[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
-pub fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if bytes < 1024 {
-        return format!("{bytes} {}", plural(bytes, "byte", "bytes"));
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut unit = 0;
-    // What would be rounded to 1024 has the next unit.
-    while value >= 1023.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    if value < 9.95 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
-}
-
-/// A time, with its two largest units, rounded down: a lower bound stays one.
-pub fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    match seconds {
-        0 => format!("{}ms", time.as_millis()),
-        1..10 => format!("{seconds}.{}s", time.subsec_millis() / 100),
-        10..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h {:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => format!("{}d {:02}h", seconds / 86_400, seconds / 3600 % 24),
-    }
-}
-
 /// How many a second so many a minute are.
 fn per_second(minute: u64) -> String {
     match minute {
         0..600 => format!("{}.{}", minute / 60, minute % 60 / 6),
-        _ => number(minute / 60),
+        _ => thousands(minute / 60),
     }
 }
 
@@ -261,16 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_for_people() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!(
-            [0, 1, 1023, 1024, 1536, 10_240, 1_048_576, 5 << 30].map(bytes),
-            ["0 bytes", "1 byte", "1023 bytes", "1.0 KiB", "1.5 KiB", "10 KiB", "1.0 MiB", "5.0 GiB"]
-        );
-        assert_eq!(bytes(1_048_575), "1.0 MiB");
-        let times = [0, 250, 1999, 12_900, 60_000, 3_599_000, 7_260_000, 90_000_000];
-        let shown = ["0ms", "250ms", "1.9s", "12s", "1m 00s", "59m 59s", "2h 01m", "1d 01h"];
-        assert_eq!(times.map(|ms| span(Duration::from_millis(ms))), shown);
+    fn counts_of_a_minute_are_told_by_the_second() {
         assert_eq!([30, 600, 60_000].map(per_second), ["0.5", "10", "1,000"]);
     }
 }

@@ -1,12 +1,12 @@
 //! `linger doctor`: asks the host, and prints the report for people or for programs.
 
 use super::{console, failure, report, usage_mistake};
-use crate::audit::words::number;
 use crate::config::settings::Settings;
 use crate::config::{self, Sources};
 use crate::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine};
 use crate::net::Address;
 use crate::sys::file::read_regular;
+use crate::units::thousands;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -103,7 +103,7 @@ fn json(found: &Report) -> String {
 
 /// What hurts, what could be better, what is hidden, what is fine; then what is said and is not so.
 fn text(found: &Report, verbose: bool) -> String {
-    let mut text = format!("This host, with {} connections at once:", number(found.connections));
+    let mut text = format!("This host, with {} connections at once:", thousands(found.connections));
     let of = |verdict| found.findings.iter().filter(move |finding: &&Finding| finding.verdict == verdict);
     text.push_str(match found.verdict {
         Verdict::Harm => " something would hurt.\n",

@@ -17,6 +17,7 @@
 
 use crate::end::{By, End, Foreign};
 use crate::tcp::TcpSnapshot;
+use crate::units::seconds;
 use serde::Serialize;
 
 /// Something that happened to an identity.
@@ -151,10 +152,6 @@ impl From<TcpSnapshot> for EvidenceJson {
             notsent_bytes: evidence.notsent_bytes,
         }
     }
-}
-
-fn seconds(duration: crate::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -82,8 +82,7 @@ impl Lab for Simulated {
     fn states(&mut self, connection: usize) -> [TcpState; 2] {
         let stage = self.stage.borrow();
         let connection = stage.world.conn(connection);
-        [Side::Client, Side::Server]
-            .map(|side| connection.end(side).map_or(TcpState::Close, linger::sim::tcp::Sock::state))
+        [Side::Client, Side::Server].map(|side| connection.end(side).map_or(TcpState::Close, Sock::state))
     }
 
     fn plug(&mut self, connection: usize, plugged: bool) {

@@ -2,8 +2,8 @@
 
 use super::{Report, lower};
 use crate::audit::survey::{Case, Finding, STATES, Surveyed};
-use crate::audit::words::{bytes, number, plural, span};
 use crate::sys::owners::Owner;
+use crate::units::{bytes, plural, span, thousands};
 use std::fmt::Write as _;
 
 /// Where sentences are broken.
@@ -51,15 +51,15 @@ fn listener(text: &mut String, report: &Report<'_>, listener: &Surveyed) {
 fn finding(text: &mut String, report: &Report<'_>, finding: &Finding) {
     let count = finding.connections;
     let mut title =
-        format!("  {}: {} {}", finding.anomaly, number(count), plural(count, "connection", "connections"));
+        format!("  {}: {} {}", finding.anomaly, thousands(count), plural(count, "connection", "connections"));
     if !finding.cases.is_empty() {
         let longest = if finding.cases.len() > 1 { "the longest " } else { "" };
         let _ = write!(title, ", {longest}for at least {}", span(finding.at_least()));
     }
     if let (addresses @ 2.., Some((ip, most))) = finding.peers() {
-        let _ = write!(title, ", from {} addresses", number(addresses as u64));
+        let _ = write!(title, ", from {} addresses", thousands(addresses as u64));
         if most > 1 {
-            let _ = write!(title, " (most from {ip}: {})", number(most as u64));
+            let _ = write!(title, " (most from {ip}: {})", thousands(most as u64));
         }
     }
     let _ = write!(
@@ -73,7 +73,8 @@ fn finding(text: &mut String, report: &Report<'_>, finding: &Finding) {
     *text += &table(&rows);
     let more = finding.cases.len() - shown.len();
     if more > 0 {
-        let _ = writeln!(text, "      and {} more: --examples {}", number(more as u64), finding.cases.len());
+        let _ =
+            writeln!(text, "      and {} more: --examples {}", thousands(more as u64), finding.cases.len());
     }
     text.push('\n');
 }
@@ -122,13 +123,13 @@ fn whose(report: &Report<'_>, listener: &Surveyed) -> String {
 
 fn queue(listener: &Surveyed) -> String {
     let (length, limit) = listener.queue();
-    format!("{} of {}", number(length), number(limit))
+    format!("{} of {}", thousands(length), thousands(limit))
 }
 
 fn states(listener: &Surveyed) -> String {
     let some = STATES.iter().zip(listener.states).filter(|&(_, count)| count > 0);
     let some: Vec<_> =
-        some.map(|(state, count)| format!("{} {}", number(count as u64), lower(*state))).collect();
+        some.map(|(state, count)| format!("{} {}", thousands(count as u64), lower(*state))).collect();
     if some.is_empty() { "no connections".to_owned() } else { some.join(", ") }
 }
 
@@ -137,12 +138,12 @@ fn summary(report: &Report<'_>, sick: usize) -> String {
         (report.findings() as u64, report.listeners.len() as u64, report.connections() as u64);
     let mut text = format!(
         "{} {} on {} of {} {}; {} {} looked at",
-        number(findings),
+        thousands(findings),
         plural(findings, "finding", "findings"),
-        number(sick as u64),
-        number(all),
+        thousands(sick as u64),
+        thousands(all),
         plural(all, "listener", "listeners"),
-        number(connections),
+        thousands(connections),
         plural(connections, "connection", "connections"),
     );
     if let Some(wait) = report.arguments.wait {
@@ -159,7 +160,7 @@ fn summary(report: &Report<'_>, sick: usize) -> String {
         let _ = writeln!(
             text,
             "{} of the listeners {} without a program: {why}",
-            number(nameless),
+            thousands(nameless),
             plural(nameless, "is", "are")
         );
     }

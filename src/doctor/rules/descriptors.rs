@@ -1,7 +1,7 @@
 //! Descriptors: one a connection, bounded for the process, for a bound, and for the host.
 
 use super::super::{Aim, Host, Judgement};
-use crate::audit::words::number;
+use crate::units::thousands;
 
 /// All that will be opened.
 fn needed(aim: &Aim) -> u64 {
@@ -27,8 +27,8 @@ pub(super) fn process(host: &Host, aim: &Aim) -> Option<Judgement> {
     if hard < needed {
         let why = format!(
             "{} connections take {} descriptors{}; beyond the hard limit they wait in the accept queue, unserved",
-            number(aim.connections),
-            number(needed),
+            thousands(aim.connections),
+            thousands(needed),
             if aim.workers > 1 {
                 " in each worker"
             } else {
@@ -66,7 +66,7 @@ pub(super) fn host(host: &Host, aim: &Aim) -> Option<Judgement> {
     Some(if bound_on_all < needed {
         let why = format!(
             "{} are open already, and each connection is one more: accept fails with ENFILE for everyone",
-            number(open)
+            thousands(open)
         );
         Judgement::harm(value, format!("sysctl -w fs.file-max={}", needed.saturating_mul(2)), why)
     } else {

@@ -1,7 +1,7 @@
 //! Memory: what a connection takes of the host's, of its control group's and of the kernel's own bounds.
 
 use super::super::{Aim, Host, Judgement};
-use crate::audit::words::{bytes, number};
+use crate::units::{bytes, thousands};
 
 /// An idle connection in the kernel, with its inode, file, dentry and epoll item: measured, 1,000,000 held;
 /// `src/doctor/tests.rs: a_connection_takes_no_more_than_is_reckoned` has its parts.
@@ -67,14 +67,14 @@ pub(super) fn tcp_mem(host: &Host, aim: &Aim) -> Option<Judgement> {
     Some(if wanted > max {
         let why = format!(
             "with one page queued each way, {} connections need {} pages: over the top, sends fail and orphans are cut",
-            number(aim.connections),
-            number(wanted)
+            thousands(aim.connections),
+            thousands(wanted)
         );
         Judgement::harm(value, set, why)
     } else if used > pressure || wanted > pressure {
         let why = format!(
             "with one page queued each way it is {} pages: under pressure, windows shrink for everyone",
-            number(wanted)
+            thousands(wanted)
         );
         Judgement::advice(value, set, why)
     } else {

@@ -1,7 +1,7 @@
 //! Ports: a server needs one, whoever connects to it needs one each.
 
 use super::super::{Aim, Host, Judgement};
-use crate::audit::words::number;
+use crate::units::thousands;
 use std::ops::RangeInclusive;
 
 fn ephemeral(host: &Host) -> Option<RangeInclusive<u64>> {
@@ -17,7 +17,7 @@ pub(super) fn range(host: &Host, aim: &Aim) -> Option<Judgement> {
         let why = format!(
             "a load generator here opens {} connections to one address; clients elsewhere and the server do not mind. \
              More sources, or more addresses to connect to, help without limit",
-            number(ports)
+            thousands(ports)
         );
         Judgement::advice(value, "sysctl -w net.ipv4.ip_local_port_range=\"10000 65535\"", why)
     } else {

@@ -1,7 +1,7 @@
 //! Queues in which connections and packets wait before the server sees them.
 
 use super::super::{Aim, Host, Judgement};
-use crate::audit::words::number;
+use crate::units::thousands;
 
 pub(super) fn somaxconn(host: &Host, aim: &Aim) -> Option<Judgement> {
     let value = host.number("net.core.somaxconn", 0)?;
@@ -9,7 +9,7 @@ pub(super) fn somaxconn(host: &Host, aim: &Aim) -> Option<Judgement> {
         let why = format!(
             "the listeners ask for a queue of {} and silently get this; in a reconnect storm the rest is dropped. \
              A listener takes a new value when it is opened again",
-            number(aim.backlog)
+            thousands(aim.backlog)
         );
         Judgement::harm(value.to_string(), format!("sysctl -w net.core.somaxconn={}", aim.backlog), why)
     } else {

@@ -5,6 +5,7 @@ use crate::lab::expect::{Expected, Left};
 use crate::lab::row::{Cell, Verdict};
 use crate::lab::settings::Settings;
 use crate::time::Duration;
+use crate::units::seconds;
 use serde_json::{Value, json};
 
 /// The version of the shape.
@@ -79,8 +80,4 @@ fn expected(expected: &Expected, settings: &Settings, quiet: Duration) -> Value 
 fn left(left: Left) -> Value {
     let state = |state: &'static str| if state.is_empty() { Value::Null } else { state.into() };
     json!({"server": state(left.server), "client": state(left.client)})
-}
-
-fn seconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

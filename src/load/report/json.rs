@@ -1,12 +1,13 @@
 //! The end of a run, for programs: one JSON object whose shape is `schema.json`, and stays as long as its
 //! `version` does.
 
-use super::{Finished, Point, micros, quantiles, rounded, warnings::Warning};
+use super::{Finished, Point, micros, quantiles, warnings::Warning};
 use crate::load::counted::CountRow;
 use crate::load::faults::Fault;
 use crate::load::mix::Share;
 use crate::load::stats::Latency;
 use crate::load::verdicts::Wrong;
+use crate::units::{seconds, thousandths};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -153,7 +154,6 @@ impl Quantiles {
 /// All of it, in one line.
 pub fn render(run: &Finished) -> String {
     let (plan, totals) = (&run.plan, &run.totals);
-    let seconds = |duration: crate::time::Duration| rounded(duration.as_secs_f64());
     let run = Run {
         version: VERSION,
         generator: concat!("linger ", env!("CARGO_PKG_VERSION")),
@@ -177,7 +177,7 @@ pub fn render(run: &Finished) -> String {
             opened: totals.opened,
             churned: totals.churned,
             reopened: totals.reopened,
-            ramp_s: rounded(totals.ramp_s),
+            ramp_s: thousandths(totals.ramp_s),
             connect_us: Quantiles::of(Some(&totals.connect)),
         },
         requests: Requests {
@@ -186,18 +186,18 @@ pub fn render(run: &Finished) -> String {
             overdue: totals.overdue,
             moot: totals.moot,
             heartbeats: totals.beats,
-            seconds: rounded(totals.load_s),
-            rate: rounded(run.rate()),
+            seconds: thousandths(totals.load_s),
+            rate: thousandths(run.rate()),
             bytes_out: totals.bytes_out,
             bytes_in: totals.bytes_in,
         },
         latency_us: Quantiles::of(Some(&totals.request)),
         latency_from: if plan.rate.is_some() && !plan.closed { "schedule" } else { "send" },
         generator_lag_us: Quantiles::of(Some(&totals.lag)),
-        generator_cpu: rounded(if totals.load_s > 0.0 { totals.cpu_s / totals.load_s } else { 0.0 }),
-        generator_waited: rounded(run.waited()),
-        server_cpu: run.server_cpu().map(rounded),
-        server_us_per_request: run.server_us().map(rounded),
+        generator_cpu: thousandths(if totals.load_s > 0.0 { totals.cpu_s / totals.load_s } else { 0.0 }),
+        generator_waited: thousandths(run.waited()),
+        server_cpu: run.server_cpu().map(thousandths),
+        server_us_per_request: run.server_us().map(thousandths),
         errors: totals
             .troubles
             .iter()
@@ -227,7 +227,7 @@ pub fn render(run: &Finished) -> String {
 fn asked(share: &Share) -> AskedFault {
     AskedFault {
         fault: share.fault.name(),
-        share: rounded(share.of_all),
+        share: thousandths(share.of_all),
         parameters: share.parameters().map(|(parameter, value)| (parameter.name(), value)).collect(),
     }
 }

@@ -13,6 +13,7 @@ use super::plan::Plan;
 use super::stats::{Interval, Latency, Totals};
 use super::verdicts::Verdicts;
 use crate::time::Duration;
+use crate::units::{thousandths, three_digits};
 use serde::Serialize;
 
 /// A second of the run, in the figures that are kept of it.
@@ -44,7 +45,7 @@ impl Point {
     pub fn of(interval: &Interval) -> Self {
         let latency = &interval.latency;
         Self {
-            at_s: rounded(interval.at_s),
+            at_s: thousandths(interval.at_s),
             up: interval.up,
             rate: (latency.count() as f64 / interval.seconds.max(1e-9)).round(),
             p50_us: latency.quantile(0.5).map(micros),
@@ -132,46 +133,12 @@ pub fn micros(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e7).round() / 10.0
 }
 
-/// Seconds, to a thousandth.
-pub fn rounded(seconds: f64) -> f64 {
-    (seconds * 1e3).round() / 1e3
-}
-
-/// A length of time for people: three digits and a unit.
+/// A latency in three digits and a unit, if there is one.
 pub fn human(duration: Option<Duration>) -> String {
-    let Some(duration) = duration else { return "-".to_owned() };
-    let nanos = duration.as_secs_f64() * 1e9;
-    let (value, unit) = match nanos {
-        n if n < 1e3 => (n, "ns"),
-        n if n < 1e6 => (n / 1e3, "us"),
-        n if n < 1e9 => (n / 1e6, "ms"),
-        n => (n / 1e9, "s"),
-    };
-    let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
-    format!("{value:.digits$}{unit}")
+    duration.map_or_else(|| "-".to_owned(), three_digits)
 }
 
 /// The quantiles of a latency, one after the other.
 pub fn quantiles(latency: &Latency) -> impl Iterator<Item = (&'static str, Option<Duration>)> {
     QUANTILES.iter().map(|&(name, quantile)| (name, latency.quantile(quantile)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_short_to_read() {
-        for (nanos, text) in [
-            (0, "0.00ns"),
-            (999, "999ns"),
-            (1_500, "1.50us"),
-            (12_340, "12.3us"),
-            (123_400_000, "123ms"),
-            (2_000_000_000, "2.00s"),
-        ] {
-            assert_eq!(human(Some(Duration::from_nanos(nanos))), text);
-        }
-        assert_eq!(human(None), "-");
-    }
 }

@@ -4,6 +4,7 @@ use super::{Finished, human, quantiles};
 use crate::load::counted::Counts;
 use crate::load::faults::Truth;
 use crate::load::verdicts::{Row, Verdicts};
+use crate::units::bytes;
 use std::fmt::Write as _;
 
 /// Wrong verdicts shown one by one.
@@ -180,16 +181,5 @@ fn committed(run: &Finished, out: &mut String) {
         let unjudged =
             if run.counts.is_none() { "; nobody was asked what the server made of it" } else { "" };
         let _ = writeln!(out, "faults       {} committed{unjudged}", told.join(", "));
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn bytes(count: u64) -> String {
-    let value = count as f64;
-    match count {
-        0..1_000 => format!("{count} B"),
-        1_000..1_000_000 => format!("{:.1} kB", value / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", value / 1e6),
-        _ => format!("{:.2} GB", value / 1e9),
     }
 }

@@ -29,7 +29,7 @@ dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
 metrics       120   promtool takes our metrics
-readme        300   commands of README.md that are marked <!-- ci -->
+readme        300   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   fresh seeds on the simulated kernel
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
@@ -47,7 +47,7 @@ Runs all steps, or those named. Reads no standard input. As root, it installs mi
 cannot install is a skipped step with the reason. Ends with a line "N passed, N failed, N skipped"; the exit
 status is 1 if a step failed.
 
-A block of README.md is run if the line before its \`\`\`sh is the comment <!-- ci -->, in bash, with -eu, from the
+A block of README.md or of src/guide/*.md is run if the line before its \`\`\`sh is the comment <!-- ci -->, in bash, with -eu, from the
 root of the repository. For <!-- ci: serve -->, \`linger serve\` with its defaults is running meanwhile.
 
 Steps:$(sed -E 's/^([a-z]+) +[0-9]+ +/  \1\t/' <<<"$steps" | expand -t 16)
@@ -206,14 +206,15 @@ step_readme() {
     rm -rf "$logs/readme" && mkdir -p "$logs/readme"
     python3 - "$logs/readme" <<'PYTHON' || return 1
 import pathlib, re, sys
-text = pathlib.Path("README.md").read_text()
-marked = re.findall(r"^<!-- ci(: serve)? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
-assert len(marked) == len(re.findall(r"^<!-- ci.*-->", text, re.M)), "a mark <!-- ci --> with no ```sh block after it"
-for number, (serve, block) in enumerate(marked, 1):
-    name = f"{number}-serve.sh" if serve else f"{number}.sh"
-    pathlib.Path(sys.argv[1], name).write_text(block)
+for page in [pathlib.Path("README.md"), *sorted(pathlib.Path("src/guide").glob("*.md"))]:
+    text = page.read_text()
+    marked = re.findall(r"^<!-- ci(: serve)? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
+    assert len(marked) == len(re.findall(r"^<!-- ci.*-->", text, re.M)), f"{page}: <!-- ci --> with no ```sh block after it"
+    for number, (serve, block) in enumerate(marked, 1):
+        name = f"{page.stem}-{number}-serve.sh" if serve else f"{page.stem}-{number}.sh"
+        pathlib.Path(sys.argv[1], name).write_text(block)
 PYTHON
-    compgen -G "$logs/readme/*.sh" >/dev/null || skip "README.md marks no command with <!-- ci -->"
+    compgen -G "$logs/readme/*.sh" >/dev/null || skip "no command is marked with <!-- ci -->"
     cargo build --locked --release || return 1
     local block isolated=()
     # The default ports are surely free in a namespace of its own.

@@ -109,6 +109,7 @@ pub mod conn;
 pub mod doctor;
 pub mod end;
 pub mod fellows;
+pub mod guide;
 pub mod hub;
 pub mod lab;
 pub mod load;

@@ -57,6 +57,7 @@ const LAYERS: &[Layer] = &[
             "report", "reactor",
         ],
     ),
+    layer("guide", PURE, &[]),
     layer("sys", IMPURE, &["tcp", "time", "end", "net"]),
     layer("logging", IMPURE, &["time", "config", "report", "sys"]),
     layer(
@@ -79,7 +80,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "cli",
         IMPURE,
-        &["tcp", "units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
+        &["guide", "tcp", "units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
     ),
 ];
 
@@ -308,8 +309,10 @@ fn tests_named_in(text: &str) -> Vec<(String, String)> {
 fn tests_that_are_named_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut texts = all_sources();
-    for page in ["README.md", "src/sys/facts.md"] {
-        texts.push((page.to_owned(), fs::read_to_string(root.join(page)).expect("a readable page")));
+    let guide = linger::guide::PAGES.iter().map(|page| format!("src/guide/{}.md", page.topic));
+    for page in guide.chain(["README.md", "src/sys/facts.md"].map(str::to_owned)) {
+        let text = fs::read_to_string(root.join(&page)).expect("a readable page");
+        texts.push((page, text));
     }
     let (mut found, mut page, mut tables) = (Vec::new(), 0, 0);
     for (path, text) in texts {
@@ -325,6 +328,24 @@ fn tests_that_are_named_exist() {
     }
     assert!(page > 60 && tables > 20, "the search finds nothing any more: {page}, {tables}");
     assert_none("tests that are named and do not exist", &found);
+}
+
+#[test]
+fn every_technique_names_its_code_and_a_test() {
+    let page = include_str!("../src/guide/techniques.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    assert!(rows.len() > 15, "the search finds nothing any more: {}", rows.len());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wrong = |row: &&&str| {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let [_, code, test] = cells[..] else { return true };
+        let Some((file, function)) = code.trim_matches('`').split_once(": ") else { return true };
+        let source = fs::read_to_string(root.join(file)).unwrap_or_default();
+        let written = [format!("fn {function}("), format!("fn {function}<")];
+        tests_named_in(test).len() != 1 || !written.iter().any(|start| source.contains(start))
+    };
+    let wrong: Vec<_> = rows.iter().filter(wrong).map(|row| (*row).to_owned()).collect();
+    assert_none("techniques without code or test", &wrong);
 }
 
 #[test]

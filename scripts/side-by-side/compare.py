@@ -2,7 +2,7 @@
 """The rows of `linger lab` for other people's servers beside ours, each in its best configuration for connections
 that stay, looked at from outside only: when a server lets its socket go, what it says of it, and what is left.
 
-usage: scripts/side-by-side/compare.py [--into README.md] [--json FILE] [--only NAME]... [--details]
+usage: scripts/side-by-side/compare.py [--into src/guide/detection.md] [--json FILE] [--only NAME]... [--details]
 
 Needs what `linger lab` needs, and target/release/linger. A server that is not installed is left out, and said so.
 A client that is well says something twice a second, in all of them, and has 3 s before that is missed: who has no

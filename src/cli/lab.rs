@@ -26,7 +26,7 @@ Examples:
   linger lab --quick --case freeze --details
   linger lab --method keepalive --method heartbeat
   linger lab --format svg > matrix.svg
-  linger lab --quick --format markdown --into README.md
+  linger lab --quick --format markdown --into src/guide/detection.md
   linger lab --name redis --port 6379 --greet 'PING\\r\\n' --provoke 'LRANGE big 0 -1\\r\\n' \\
       --server 'redis-server --bind {address} --port {port} --protected-mode no'";
 

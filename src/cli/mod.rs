@@ -12,6 +12,7 @@ mod load;
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
+use crate::guide::{self, PAGES};
 use crate::load::procs;
 use crate::sys::file::read_regular;
 use crate::sys::memory;
@@ -111,6 +112,14 @@ enum Command {
     #[command(after_help = "See 'linger load --help' for open and closed loop, the faults, and examples.")]
     #[command(after_long_help = format!("{}\n\n{}", load::HELP, load::AFTER))]
     Load(Box<load::Arguments>),
+    /// Print a page of the guide
+    ///
+    /// Without a topic, it lists them.
+    #[command(after_help = "Examples:\n  linger explain\n  linger explain closing | less")]
+    Explain {
+        /// Which page
+        topic: Option<String>,
+    },
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -248,6 +257,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Load(arguments) => {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }
+        Command::Explain { topic } => explain(topic.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);
@@ -293,6 +303,23 @@ fn check(sources: &Sources) -> ExitCode {
         }
         Err(mistakes) => report(&mistakes),
     }
+}
+
+fn explain(topic: Option<&str>) -> ExitCode {
+    let lines: Vec<String> = match topic.map(guide::page) {
+        Some(Some(page)) => page.lines().map(str::to_owned).collect(),
+        None => PAGES.iter().map(|page| format!("{:<12} {}", page.topic, page.title())).collect(),
+        Some(None) => {
+            let topics: Vec<_> = PAGES.iter().map(|page| page.topic).collect();
+            console::err(format_args!(
+                "linger: explain: {} is not a topic; they are {}",
+                topic.unwrap_or_default(),
+                topics.join(", ")
+            ));
+            return usage_mistake();
+        }
+    };
+    print(format!("{}\n", lines.join("\n")).as_bytes())
 }
 
 fn man(command: Option<&str>) -> ExitCode {

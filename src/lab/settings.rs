@@ -241,10 +241,10 @@ mod tests {
             of(&s.heartbeat_timeout),
             of(&s.heartbeat_grace)
         );
-        let page = include_str!("../../README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+        let page = include_str!("../guide/detection.md").split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(
             page.contains(&times),
-            "README.md does not say {times}: was its matrix made with other times?"
+            "the guide does not say {times}: was its matrix made with other times?"
         );
     }
 

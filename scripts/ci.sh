@@ -24,7 +24,7 @@ test          900   all tests
 namespace     900   the tests that need a network namespace of their own
 lab           300   linger lab --quick: every cell of the detection matrix is as expected
 others        300   the same rows of the matrix can be played on nginx, HAProxy, mosquitto and Redis
-sources       300   shell and Python sources; the layers (tests/layers.rs) are among the tests
+sources       300   shell and Python sources; the layers (tests/model/layers.rs) are among the tests
 dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote

@@ -50,12 +50,13 @@
 //!
 //! # The layers
 //!
-//! Arrows point upwards only; `tests/layers.rs` holds the source to it.
+//! Arrows point upwards only; `tests/model/layers.rs` holds the source to it.
 //!
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`time`] | instants; no clock |
-//! | [`units`] | lengths of time, sizes and rates as people write them |
+//! | [`units`] | lengths of time, sizes and rates as people write and read them |
+//! | [`tcp`] | what the kernel says of a TCP socket: its state, a snapshot |
 //! | [`end`] | why a connection ended: the closed taxonomy and the record |
 //! | [`buf`] | bytes that wait |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
@@ -76,6 +77,7 @@
 //! | [`load`] | a generator of load and faults, a client of this server and of others |
 //! | [`supervisor`] | several workers: starts them, starts anew what dies, answers for all, settles who holds an identity |
 //! | [`logging`], [`serve`], [`cli`] | the edges |
+//! | [`guide`] | the pages that `linger explain` prints |
 //!
 //! # Contracts
 //!
@@ -97,8 +99,8 @@
 //! # What is known of the kernel
 //!
 //! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim
-//! by test. `src/sys/facts.rs` shows what single calls do, `tests/folklore/` what is said of them and is not
-//! so, `tests/close/` and `tests/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
+//! by test. `src/sys/facts.rs` shows what single calls do, `tests/kernel/folklore/` what is said of them and is not
+//! so, `tests/kernel/close/` and `tests/server/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
 //! a host against them.
 
 pub mod audit;
@@ -106,12 +108,15 @@ pub mod buf;
 pub mod cli;
 pub mod config;
 pub mod conn;
+#[cfg(feature = "doctor")]
 pub mod doctor;
 pub mod end;
 pub mod fellows;
 pub mod guide;
 pub mod hub;
+#[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "load")]
 pub mod load;
 pub mod logging;
 pub mod metrics;
@@ -121,6 +126,7 @@ pub mod proto;
 pub mod reactor;
 pub mod report;
 pub mod serve;
+#[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod supervisor;
 

@@ -5,7 +5,9 @@
 //! server on the host ([`survey`](mod@survey)), and says in sentences what it finds ([`words`]).
 
 pub mod compare;
+#[cfg(feature = "audit")]
 pub mod survey;
+#[cfg(feature = "audit")]
 pub mod words;
 
 #[cfg(test)]

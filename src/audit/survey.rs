@@ -21,7 +21,7 @@
 //! lasted all the time between.
 //!
 //! `close_wait` has one more witness: the kernel counts the FIN as one byte to read, so a row with nothing to
-//! read has had its end of file read (`tests/audit_cli.rs: close_wait_tells_who_has_read_the_end_of_file`).
+//! read has had its end of file read (`tests/kernel/audit_cli.rs: close_wait_tells_who_has_read_the_end_of_file`).
 
 use super::{Anomaly, words};
 use crate::net::{SocketRow, SocketTimer};

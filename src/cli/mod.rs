@@ -4,15 +4,21 @@
 //! flags of `serve` and `check` mean is for [`config`] to say, so that a flag, a URL and a
 //! line of the file are judged by the same rules and all their mistakes are told at once.
 
+#[cfg(feature = "audit")]
 mod audit;
 mod console;
+#[cfg(feature = "doctor")]
 mod doctor;
+#[cfg(feature = "lab")]
 mod lab;
+#[cfg(feature = "load")]
 mod load;
+#[cfg(feature = "sim")]
 mod sim;
 
 use crate::config::{self, Mistake, Override, Sources};
 use crate::guide::{self, PAGES};
+#[cfg(feature = "load")]
 use crate::load::procs;
 use crate::sys::file::read_regular;
 use crate::sys::memory;
@@ -71,6 +77,7 @@ enum Command {
     /// Every key with its default, what it takes, what it does, and why its default is what it is.
     #[command(after_help = "Example:\n  linger config > linger.toml")]
     Config,
+    #[cfg(feature = "doctor")]
     /// Say what of this host would hurt a server with many connections
     ///
     /// Holds limits, sysctls, memory and counters of the host against a number of connections: what would
@@ -79,6 +86,7 @@ enum Command {
     /// from where it runs is said to be unknown. Exits with 0 if nothing would hurt, 1 if something would.
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
+    #[cfg(feature = "sim")]
     /// Let the server live through simulated trouble, and check all it does
     ///
     /// Runs the real server on a simulated kernel, network and clients: hours pass in milliseconds, faults are drawn
@@ -87,6 +95,7 @@ enum Command {
     /// permission. Exits with 1 if a run failed.
     #[command(after_help = sim::EXAMPLES)]
     Sim(sim::Arguments),
+    #[cfg(feature = "audit")]
     /// Look for what is wrong with the connections of any TCP server on this host
     ///
     /// Reads the kernel's own table of sockets: what no program has accepted, what none has closed or read, what
@@ -95,6 +104,7 @@ enum Command {
     #[command(after_help = "See 'linger audit --help' for examples and what is looked for.")]
     #[command(after_long_help = audit::HELP)]
     Audit(audit::Arguments),
+    #[cfg(feature = "lab")]
     /// Prove, on real servers, what is detected by which means, and how fast
     ///
     /// Builds networks of its own, of namespaces that end with it, and nothing is added to the one it is started in.
@@ -104,6 +114,7 @@ enum Command {
     /// programs ip and nft. Exits with 1 if a cell is not as expected, with 2 if it cannot work here.
     #[command(after_help = lab::EXAMPLES)]
     Lab(lab::Arguments),
+    #[cfg(feature = "load")]
     /// Put a server under load, misbehave, and check what it says of it
     ///
     /// Plays very many clients of any server that speaks echo, RESP (Redis) or HTTP, measures latency without
@@ -230,10 +241,12 @@ fn take_last(arguments: &mut Vec<OsString>, flag: &str) -> Option<String> {
 /// Runs the command that `arguments` ask for; the first is the name of the program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    #[cfg(feature = "lab")]
     if arguments.get(1).is_some_and(|command| command == crate::lab::CLIENT_COMMAND) {
         return lab::client();
     }
     let handed = take_last(&mut arguments, worker::FLAG).map(|text| Handed::parse(&text));
+    #[cfg(feature = "load")]
     let part = take_last(&mut arguments, procs::PART);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -250,10 +263,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::Check(arguments) => check(&arguments.sources()),
         Command::Config => print(config::template().as_bytes()),
+        #[cfg(feature = "doctor")]
         Command::Doctor(arguments) => doctor::run(arguments),
+        #[cfg(feature = "sim")]
         Command::Sim(arguments) => sim::run(&arguments),
+        #[cfg(feature = "audit")]
         Command::Audit(arguments) => audit::run(&arguments),
+        #[cfg(feature = "lab")]
         Command::Lab(arguments) => lab::run(&arguments),
+        #[cfg(feature = "load")]
         Command::Load(arguments) => {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }

@@ -104,7 +104,7 @@ impl Life {
 }
 
 /// What ETIMEDOUT meant, from the kernel's evidence: one `TCP_INFO` after death still tells, but for `unacked`,
-/// which is 0 once the write queue has been emptied (`tests/liveness_netns.rs`).
+/// which is 0 once the write queue has been emptied (`tests/kernel/liveness_netns.rs`).
 pub fn explain_timeout(evidence: Option<TcpSnapshot>) -> (Reason, Detector) {
     let Some(e) = evidence else { return (Reason::LostKeepalive, Detector::TcpKeepalive) };
     let shut = e.snd_wnd == 0 || e.notsent_bytes > 0;

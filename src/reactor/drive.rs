@@ -233,7 +233,7 @@ impl<K: Kernel> Reactor<K> {
                 (reason, Some(timer))
             }
             // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
-            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/liveness_netns.rs).
+            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/kernel/liveness_netns.rs).
             Fault::Unreachable => {
                 let (_, timer) = explain_timeout(conn.stream.evidence());
                 (Reason::LostUnreachable, Some(timer))

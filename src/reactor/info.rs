@@ -1,7 +1,7 @@
 //! `INFO`: what the server tells about itself, laid out as Redis does, so that the tools made for Redis can read it.
 //!
 //! A field has its value here, or is 0 where 0 is the truth (nothing is ever evicted), or is left out. The list of
-//! what tools read is in `tests/info.rs`.
+//! what tools read is in `tests/server/info.rs`.
 
 use super::Reactor;
 use super::work::cost;

@@ -22,7 +22,7 @@ pub(super) const FLUSHED: usize = 500_000;
 /// Work on effects, in one turn.
 pub(super) const EFFECTS: usize = 250_000;
 /// Work on what deadlines have brought, in one turn.
-pub(super) const EXPIRED: usize = 2_000_000;
+pub(super) const EXPIRED: usize = 4_000_000;
 
 /// Work of a turn above which even who has just sent something gets no more than the least.
 const TURN: usize = 1_500_000;

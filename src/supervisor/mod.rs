@@ -9,7 +9,7 @@
 //! of the admin interface, `client` one of them. A worker's side of it all is `reactor/fellows.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
-//! worker that dies waits for its successor, and is not reset (`tests/workers/death.rs:
+//! worker that dies waits for its successor, and is not reset (`tests/server/workers/death.rs:
 //! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
 
 mod client;

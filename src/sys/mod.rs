@@ -311,7 +311,7 @@ fn to_ready(event: &mio::event::Event) -> Ready {
             readable: event.is_readable(),
             writable: event.is_writable(),
             // Urgent data, too: a receive stops at its mark, so that a short one does not mean a drained
-            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/hostile.rs: urgent_data_hides_nothing_behind_it).
+            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/server/hostile.rs: urgent_data_hides_nothing_behind_it).
             read_closed: event.is_read_closed() || event.is_priority(),
             write_closed: event.is_write_closed(),
             error: event.is_error(),

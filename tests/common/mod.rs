@@ -13,6 +13,8 @@
 
 pub mod http;
 pub mod manners;
+pub mod means;
+pub mod netns;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

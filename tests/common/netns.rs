@@ -10,8 +10,8 @@
     reason = "each test binary includes this file and uses its own part of it"
 )]
 
+use crate::common::means::Means;
 use crate::common::{Server, in_own_namespace};
-use crate::means::Means;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};

@@ -1,5 +1,5 @@
 //! What must hold for every input: each module here is one property, a function of bytes that panics where it
-//! does not hold. `tests/models.rs` feeds them random bytes in every `cargo test`; the fuzz targets in
+//! does not hold. `tests/model/models.rs` feeds them random bytes in every `cargo test`; the fuzz targets in
 //! `tests/fuzz` feed them bytes that were bred to reach new code. So a property is written once.
 //!
 //! Streams and configuration texts are taken as they are; where a property is about a sequence of operations,

@@ -1,0 +1,403 @@
+//! The sources themselves, held against the layers: which module may know which, where the operating system
+//! lives, how long a file may be, and how it opens.
+//!
+//! The one table is [`LAYERS`]. To let a module know another is to change it there, where it is seen.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module of the crate's root, the modules of the crate it may name, and whether it is pure: knows no
+/// descriptor, no socket, no clock, no mio. From the bottom up: an arrow never points down.
+struct Layer {
+    module: &'static str,
+    knows: &'static [&'static str],
+    pure: bool,
+}
+
+const fn layer(module: &'static str, pure: bool, knows: &'static [&'static str]) -> Layer {
+    Layer { module, knows, pure }
+}
+
+const PURE: bool = true;
+const IMPURE: bool = false;
+
+const LAYERS: &[Layer] = &[
+    layer("time", PURE, &[]),
+    layer("units", PURE, &["time"]),
+    layer("named", PURE, &[]),
+    layer("tcp", PURE, &["named"]),
+    layer("end", PURE, &["time", "named", "tcp"]),
+    layer("buf", PURE, &[]),
+    // The kernel as the reactor sees it: traits, and the plain data that goes through them.
+    layer("net", PURE, &["tcp", "time", "end"]),
+    layer("timer", PURE, &["time", "net"]),
+    layer("table", PURE, &["net"]),
+    layer("fellows", PURE, &["buf", "net"]),
+    layer("conn", PURE, &["tcp", "time", "end", "net", "timer"]),
+    layer("audit", PURE, &["units", "tcp", "time", "end", "net", "table"]),
+    layer("hub", PURE, &["table", "net"]),
+    // Settings are plain data; what reads them from files is only called from the edges.
+    layer("config", PURE, &["time", "units", "net", "conn"]),
+    layer("proto", PURE, &["units", "tcp", "time", "end", "config"]),
+    layer("metrics", PURE, &["tcp", "time", "end", "net", "conn", "audit"]),
+    layer("report", PURE, &["units", "time", "end", "table", "net", "config", "metrics", "audit"]),
+    layer(
+        "reactor",
+        PURE,
+        &[
+            "tcp", "time", "end", "buf", "timer", "table", "conn", "audit", "proto", "hub", "net", "config",
+            "metrics", "report", "fellows",
+        ],
+    ),
+    layer(
+        "sim",
+        PURE,
+        &[
+            "tcp", "time", "end", "net", "conn", "audit", "proto", "hub", "table", "config", "metrics",
+            "report", "reactor",
+        ],
+    ),
+    layer("guide", PURE, &[]),
+    layer("sys", IMPURE, &["tcp", "time", "end", "net"]),
+    layer("logging", IMPURE, &["time", "config", "report", "sys"]),
+    layer(
+        "load",
+        IMPURE,
+        &["named", "time", "units", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"],
+    ),
+    layer("lab", IMPURE, &["units", "tcp", "named", "time", "end", "net", "sys"]),
+    layer(
+        "supervisor",
+        IMPURE,
+        &["time", "buf", "net", "table", "hub", "config", "proto", "report", "fellows", "sys"],
+    ),
+    layer(
+        "serve",
+        IMPURE,
+        &["time", "net", "config", "reactor", "sys", "logging", "report", "fellows", "supervisor"],
+    ),
+    layer("doctor", IMPURE, &["units", "sys", "audit"]),
+    layer(
+        "cli",
+        IMPURE,
+        &["guide", "tcp", "units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
+    ),
+];
+
+/// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.
+const IMPURITIES: &[&str] = &[
+    "mio::",
+    "libc::",
+    "std::os::",
+    "std::thread",
+    "Instant::now",
+    "SystemTime",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixStream",
+    "UnixListener",
+    "signal_hook",
+];
+
+/// Most lines of a file.
+const LINES_MAX: usize = 500;
+
+/// Files of an impure module that are pure all the same.
+const PURE_FILES: &[&str] = &["src/supervisor/identities.rs", "src/supervisor/merge.rs"];
+
+/// Files that are longer, and why.
+const LONG_FILES: &[(&str, &str)] = &[];
+
+/// All Rust files under `directory` of the repository: their path from its root, and their text.
+fn sources(directory: &str) -> Vec<(String, String)> {
+    fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = fs::read_dir(directory) else { return };
+        for path in entries.map(|entry| entry.expect("a readable directory").path()) {
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    walk(&root.join(directory), &mut paths);
+    paths.sort();
+    let relative = |path: &Path| path.strip_prefix(root).expect("found below it").display().to_string();
+    paths
+        .iter()
+        .map(|path| (relative(path), fs::read_to_string(path).expect("a readable file of UTF-8")))
+        .collect()
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    ["src", "tests", "benches", "fuzz"].into_iter().flat_map(sources).collect()
+}
+
+/// The module of the crate's root that a file belongs to: `src/conn/state.rs` to `conn`.
+fn module_of(path: &str) -> &str {
+    let path = path.strip_prefix("src/").unwrap_or(path);
+    path.split(['/', '.']).next().unwrap_or(path)
+}
+
+/// Whether a file is nothing but tests, by its name.
+fn is_test_file(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    ["tests.rs", "facts.rs"].iter().any(|end| name.ends_with(end))
+        || ["model.rs", "testing.rs"].contains(&name)
+}
+
+/// The code of a file with its line numbers: no comments, and nothing from its tests on, which come last.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .take_while(|line| line.trim() != "#[cfg(test)]" || line.starts_with(' '))
+        .enumerate()
+        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+}
+
+/// Modules of the crate's root that a line of code names.
+fn named_modules(line: &str) -> Vec<&str> {
+    let mut modules = Vec::new();
+    for (at, _) in line.match_indices("crate::") {
+        // `$crate::` of our macros is a way to name our own, too.
+        let rest = &line[at + "crate::".len()..];
+        let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
+        for part in group.unwrap_or(rest).split(',') {
+            let word =
+                part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+            if !word.is_empty() {
+                modules.push(word);
+            }
+            if group.is_none() {
+                break;
+            }
+        }
+    }
+    modules
+}
+
+fn assert_none(what: &str, found: &[String]) {
+    assert!(found.is_empty(), "{what}:\n  {}", found.join("\n  "));
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let mut found = Vec::new();
+    for (path, text) in sources("src") {
+        let module = module_of(&path);
+        if ["lib", "main"].contains(&module) || is_test_file(&path) {
+            continue;
+        }
+        let Some(layer) = LAYERS.iter().find(|layer| layer.module == module) else {
+            found.push(format!("{path}: module {module} has no layer; give it a place in LAYERS"));
+            continue;
+        };
+        for (number, line) in code(&text) {
+            for named in named_modules(line) {
+                if named != module
+                    && !layer.knows.contains(&named)
+                    && LAYERS.iter().any(|layer| layer.module == named)
+                {
+                    found.push(format!("{path}:{number}: {module} may not know {named}"));
+                }
+            }
+        }
+    }
+    assert_none("modules that know what they should not", &found);
+}
+
+#[test]
+fn the_table_itself_has_no_arrow_down() {
+    let place = |module: &str| LAYERS.iter().position(|layer| layer.module == module);
+    let mut found = Vec::new();
+    for layer in LAYERS {
+        for known in layer.knows {
+            if place(known) >= place(layer.module) {
+                found.push(format!("{} knows {known}, which is not below it", layer.module));
+            }
+        }
+    }
+    assert_none("arrows that point down", &found);
+}
+
+#[test]
+fn pure_modules_know_no_operating_system() {
+    let mut found = Vec::new();
+    for (path, text) in sources("src") {
+        let pure = LAYERS.iter().any(|layer| layer.pure && layer.module == module_of(&path));
+        let pure = pure || PURE_FILES.contains(&path.as_str());
+        if !pure || is_test_file(&path) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            // A size held against a bound names the real descriptor, and takes none.
+            let measured = line.starts_with("const _: () = assert!(size_of");
+            for word in IMPURITIES.iter().filter(|word| !measured && line.contains(**word)) {
+                found.push(format!("{path}:{number}: {word}"));
+            }
+        }
+    }
+    assert_none("pure modules with something of the operating system in them", &found);
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    let mut found = Vec::new();
+    for (path, text) in all_sources() {
+        if path.starts_with("src/sys/") {
+            continue;
+        }
+        for (index, line) in text.lines().enumerate() {
+            let line = line.split("//").next().unwrap_or_default();
+            let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "(unsafe_code"];
+            if words.iter().any(|word| line.contains(word)) && !line.contains("let words") {
+                found.push(format!("{path}:{}: {}", index + 1, line.trim()));
+            }
+        }
+    }
+    assert_none("unsafe outside of src/sys", &found);
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    let mut found = Vec::new();
+    for (path, text) in all_sources() {
+        let lines = text.lines().count();
+        let excused = LONG_FILES.iter().any(|(file, _)| *file == path);
+        if lines > LINES_MAX && !excused {
+            found.push(format!("{path}: {lines} lines"));
+        } else if lines <= LINES_MAX && excused {
+            found.push(format!("{path}: {lines} lines need no excuse any more"));
+        }
+    }
+    assert_none(&format!("files of more than {LINES_MAX} lines"), &found);
+}
+
+#[test]
+fn every_file_says_first_what_it_is() {
+    let found: Vec<String> = all_sources()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| path)
+        .collect();
+    assert_none("files that do not open with //!", &found);
+}
+
+/// Tests that a text names as `file: name`, the file below `src` or `tests`; a name may be on the next line of a
+/// comment.
+fn tests_named_in(text: &str) -> Vec<(String, String)> {
+    let flat: Vec<_> = text.lines().map(|line| line.trim().trim_start_matches(['/', '!'])).collect();
+    let flat = flat.join(" ");
+    let mut named = Vec::new();
+    for (at, _) in flat.match_indices(".rs: ") {
+        let start =
+            flat[..at].rfind(|c: char| !(c.is_alphanumeric() || "/_".contains(c))).map_or(0, |at| at + 1);
+        let file = &flat[start..at + 3];
+        let rest = flat[at + 5..].trim_start();
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        // One word of a sentence is no name.
+        if ["src/", "tests/"].iter().any(|root| file.starts_with(root)) && rest[..end].contains('_') {
+            named.push((file.to_owned(), rest[..end].to_owned()));
+        }
+    }
+    named
+}
+
+#[test]
+fn tests_that_are_named_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut texts = all_sources();
+    let guide = linger::guide::PAGES.iter().map(|page| format!("src/guide/{}.md", page.topic));
+    for page in guide.chain(["README.md", "src/sys/facts.md"].map(str::to_owned)) {
+        let text = fs::read_to_string(root.join(&page)).expect("a readable page");
+        texts.push((page, text));
+    }
+    let (mut found, mut page, mut tables) = (Vec::new(), 0, 0);
+    for (path, text) in texts {
+        for (file, name) in tests_named_in(&text) {
+            page += usize::from(path == "src/sys/facts.md");
+            tables += usize::from(path.starts_with("src/doctor/"));
+            // Kinds of endings are functions, from which a macro makes the tests.
+            let tested = fs::read_to_string(root.join(&file)).unwrap_or_default();
+            if !tested.contains(&format!("fn {name}(")) {
+                found.push(format!("{path}: {file}: {name}"));
+            }
+        }
+    }
+    assert!(page > 60 && tables > 20, "the search finds nothing any more: {page}, {tables}");
+    assert_none("tests that are named and do not exist", &found);
+}
+
+#[test]
+fn every_technique_names_its_code_and_a_test() {
+    let page = include_str!("../../src/guide/techniques.md");
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+    assert!(rows.len() > 15, "the search finds nothing any more: {}", rows.len());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let wrong = |row: &&&str| {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let [_, code, test] = cells[..] else { return true };
+        let Some((file, function)) = code.trim_matches('`').split_once(": ") else { return true };
+        let source = fs::read_to_string(root.join(file)).unwrap_or_default();
+        let written = [format!("fn {function}("), format!("fn {function}<")];
+        tests_named_in(test).len() != 1 || !written.iter().any(|start| source.contains(start))
+    };
+    let wrong: Vec<_> = rows.iter().filter(wrong).map(|row| (*row).to_owned()).collect();
+    assert_none("techniques without code or test", &wrong);
+}
+
+#[test]
+fn every_fact_and_every_piece_of_folklore_names_a_test() {
+    let page = include_str!("../../src/sys/facts.md");
+    let rows = page.lines().filter(|line| {
+        line.starts_with("| ") && !line.ends_with("| test that shows it |") && !line.starts_with("| ---")
+    });
+    let untested: Vec<_> = rows.filter(|row| tests_named_in(row).is_empty()).map(str::to_owned).collect();
+    assert_none("facts without a test", &untested);
+    let beliefs = linger::doctor::FOLKLORE.iter().filter(|belief| tests_named_in(belief.test).len() != 1);
+    assert_none("folklore without a test", &beliefs.map(|belief| belief.name.to_owned()).collect::<Vec<_>>());
+    let checks = linger::doctor::CHECKS.iter().filter_map(|check| Some((check.name, check.test?)));
+    let wrong = checks.filter(|(_, test)| tests_named_in(test).len() != 1);
+    assert_none("checks that name no test so", &wrong.map(|(name, _)| name.to_owned()).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_left_over() {
+    // Put together here, so that this file does not name them itself.
+    let leftovers = [
+        ["TO", "DO"].concat(),
+        ["FIX", "ME"].concat(),
+        ["X", "XX"].concat(),
+        ["/wo", "rk/"].concat(),
+        ["/tmp", "/h-"].concat(),
+        ["/tmp", "/t-"].concat(),
+        ["/ro", "ot/"].concat(),
+        ["/ho", "me/"].concat(),
+        ["clau", "de"].concat(),
+        ["co", "pilot"].concat(),
+        ["chat", "gpt"].concat(),
+    ];
+    let mut found = Vec::new();
+    for (path, text) in all_sources() {
+        for (index, line) in text.lines().enumerate() {
+            let lower = line.to_ascii_lowercase();
+            for word in &leftovers {
+                let upper_case = word.chars().all(|c| c.is_ascii_uppercase());
+                if if upper_case { has_word(line, word) } else { lower.contains(word.as_str()) } {
+                    found.push(format!("{path}:{}: {word}", index + 1));
+                }
+            }
+        }
+    }
+    assert_none("left over", &found);
+}
+
+/// Whether `line` has `word` with no letter beside it.
+fn has_word(line: &str, word: &str) -> bool {
+    line.match_indices(word).any(|(at, _)| {
+        let beside = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        !beside(line[..at].chars().next_back()) && !beside(line[at + word.len()..].chars().next())
+    })
+}

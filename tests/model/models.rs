@@ -1,0 +1,151 @@
+//! The properties of `tests/properties` on random bytes: wheel, table, hub, a connection's life, protocols and
+//! configuration. Quick enough for every run; `scripts/fuzz.sh` looks for longer, with coverage for a guide.
+
+use crate::properties;
+use proptest::prelude::*;
+use std::path::Path;
+
+fn bytes(length_max: usize) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..length_max)
+}
+
+/// A stream of a protocol out of words that mean something to it, with noise between them.
+fn stream(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(words).prop_map(|word| word.as_bytes().to_vec());
+    let part = prop_oneof![12 => word, 1 => bytes(4)];
+    (bytes(3), prop::collection::vec(part, 0..40)).prop_map(|(mut head, parts)| {
+        head.resize(2, 0);
+        [head, parts.concat()].concat()
+    })
+}
+
+const RESP: &[&str] = &[
+    "*1\r\n",
+    "*2\r\n",
+    "*3\r\n",
+    "*-1\r\n",
+    "*0\r\n",
+    "$4\r\n",
+    "$0\r\n",
+    "$-1\r\n",
+    "\r\n",
+    "\n",
+    " ",
+    "\"",
+    "'",
+    "PING",
+    "ECHO",
+    "QUIT",
+    "HELLO",
+    "CLIENT",
+    "CONFIG",
+    "COMMAND",
+    "GET",
+    "DOCS",
+    "IDENT",
+    "*1\r\n$4\r\nPING\r\n",
+    "*2\r\n$4\r\nECHO\r\n$2\r\n\r\n\r\n",
+    "*2\r\n$9\r\nSUBS\r\nNOW\r\n$1\r\nx\r\n",
+    "\\x0d",
+    "\\r\\n",
+    "99999999999",
+];
+
+const HTTP: &[&str] = &[
+    "GET / HTTP/1.1\r\n",
+    "POST /connections/1-1?a=b%20c&d=+ HTTP/1.1\r\n",
+    "HEAD /x HTTP/1.0\n",
+    "Host: a\r\n",
+    "Content-Length: 3\r\n",
+    "Content-Length: 70000\r\n",
+    "Connection: close, keep-alive\r\n",
+    "Origin: null\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n",
+    "\r\n",
+    "\n",
+    "\r\n\r\n",
+    "abc",
+    "%zz",
+    "GET",
+    " ",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn wheel(bytes in bytes(600)) {
+        properties::wheel::holds(&bytes);
+    }
+
+    #[test]
+    fn wheel_is_exact_when_nothing_is_cancelled(bytes in bytes(120)) {
+        properties::wheel::next_deadline_is_exact(&bytes);
+    }
+
+    #[test]
+    fn table(bytes in bytes(200)) {
+        properties::table::holds(&bytes);
+    }
+
+    #[test]
+    fn hub(bytes in bytes(240)) {
+        properties::hub::holds(&bytes);
+    }
+
+    #[test]
+    fn connection(bytes in bytes(160)) {
+        properties::conn::holds(&bytes);
+    }
+
+    #[test]
+    fn resp(stream in stream(RESP)) {
+        properties::resp::holds(&stream);
+    }
+
+    #[test]
+    fn http(stream in stream(HTTP)) {
+        properties::http::holds(&stream);
+    }
+
+    #[test]
+    fn listener_url(bytes in bytes(30)) {
+        properties::config::url_says_what_a_file_says(&bytes);
+    }
+
+    #[test]
+    fn config_flags(flags in prop::collection::vec("(echo|resp)://[ -~]{0,40}|[a-z.]{0,20}=[ -~]{0,20}", 0..4)) {
+        properties::config::holds(format!("\n%%\n{}", flags.join("\n")).as_bytes());
+    }
+}
+
+type Property = fn(&[u8]);
+
+/// Every input that once showed a mistake, and those the fuzz targets start from, go on being tried without a
+/// fuzzer.
+#[test]
+fn the_corpus_holds() {
+    let targets: &[(&str, Property)] = &[
+        ("resp", properties::resp::holds),
+        ("http", properties::http::holds),
+        ("config", properties::config::holds),
+        ("url", properties::config::url_says_what_a_file_says),
+        ("conn", properties::conn::holds),
+        ("wheel", properties::wheel::holds),
+        ("hub", properties::hub::holds),
+        ("table", properties::table::holds),
+    ];
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+    for &(target, holds) in targets {
+        let mut tried = 0;
+        for entry in corpus.join(target).read_dir().expect("every target has a corpus") {
+            let path = entry.expect("the corpus can be listed").path();
+            let bytes = std::fs::read(&path).expect("an input can be read");
+            let outcome = std::panic::catch_unwind(|| holds(&bytes));
+            assert!(outcome.is_ok(), "{} does not hold", path.display());
+            tried += 1;
+        }
+        assert!(tried > 0, "{target} has no corpus");
+    }
+}

@@ -1,0 +1,134 @@
+//! The simulated kernel, with no faults: what it does by itself.
+
+use crate::parity::lab::{Lab, Peer};
+use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
+use linger::sim::faults::Faults;
+use linger::sim::kernel::{SimKernel, SimStream, Stage};
+use linger::sim::peer::Cast;
+use linger::sim::rng::Rng;
+use linger::sim::tcp::{Outbox, Sizes, Sock};
+use linger::sim::world::{Side, World};
+use linger::tcp::TcpState;
+use linger::time::Duration;
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+/// What two kernels on one host are like to each other. The first retransmission is Linux's least.
+const SIZES: Sizes =
+    Sizes { output_max: 64 * 1024, input_max: 64 * 1024, segment_max: 16 * 1024, rto: 200_000_000 };
+/// One way, in nanoseconds.
+const LATENCY: u64 = 20_000;
+/// Longer than anything takes that was caused, shorter than any timer.
+const REST: Duration = Duration::from_millis(20);
+
+pub struct Simulated {
+    stage: Rc<RefCell<Stage>>,
+    kernel: SimKernel,
+    connections: usize,
+}
+
+impl Simulated {
+    pub fn new() -> Self {
+        let world = World::new(Faults::none(), &mut Rng::new(1));
+        let stage = Rc::new(RefCell::new(Stage { world, cast: Cast::empty() }));
+        let kernel = SimKernel::new(Rc::clone(&stage));
+        Self { stage, kernel, connections: 0 }
+    }
+}
+
+impl Lab for Simulated {
+    type Kernel = SimKernel;
+    type Peer = SimPeer;
+
+    fn kernel(&mut self) -> &mut SimKernel {
+        &mut self.kernel
+    }
+
+    fn address(&self) -> Address {
+        Address::Tcp {
+            socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            v6_only: false,
+            interface: None,
+        }
+    }
+
+    fn connect(&mut self, _: &Address) -> SimPeer {
+        let world = &mut self.stage.borrow_mut().world;
+        // Each client has a host of its own, and so a cable; hosts and connections have the same numbers.
+        let host = world.add_host(LATENCY);
+        self.connections += 1;
+        SimPeer { stage: Rc::clone(&self.stage), connection: world.connect(host, 0, 0, SIZES) }
+    }
+
+    fn number_of(&self, stream: &SimStream, _: PeerAddress) -> usize {
+        stream.conn()
+    }
+
+    fn finish(&mut self, stream: &SimStream) {
+        self.stage.borrow_mut().world.shut_down(stream.conn(), Side::Server);
+    }
+
+    fn settle(&mut self) {
+        self.pass(REST);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let mut stage = self.stage.borrow_mut();
+        let until = stage.world.instant() + time;
+        stage.advance(until.as_nanos(), |_| false);
+    }
+
+    fn states(&mut self, connection: usize) -> [TcpState; 2] {
+        let stage = self.stage.borrow();
+        let connection = stage.world.conn(connection);
+        [Side::Client, Side::Server].map(|side| connection.end(side).map_or(TcpState::Close, Sock::state))
+    }
+
+    fn plug(&mut self, connection: usize, plugged: bool) {
+        self.stage.borrow_mut().world.cut(connection, !plugged, false);
+    }
+
+    fn interrupt(&mut self) {
+        self.stage.borrow_mut().world.interrupt_next();
+    }
+}
+
+/// A client's end in the simulation: what its program would call.
+pub struct SimPeer {
+    stage: Rc<RefCell<Stage>>,
+    connection: usize,
+}
+
+impl SimPeer {
+    fn act<R>(&self, act: impl FnOnce(&mut Sock, u64, &mut Outbox) -> R) -> R {
+        let done = self.stage.borrow_mut().world.act(self.connection, Side::Client, act);
+        done.expect("nobody has taken the client's end away")
+    }
+}
+
+impl Peer for SimPeer {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.act(|sock, now, out| sock.send(bytes, now, out))
+    }
+
+    fn send_oob(&mut self) -> Sent {
+        self.act(Sock::send_urgent)
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> Received {
+        self.act(|sock, _, out| sock.recv(buffer, out))
+    }
+
+    fn finish(&mut self) {
+        self.stage.borrow_mut().world.shut_down(self.connection, Side::Client);
+    }
+
+    fn take_error(&mut self) -> Option<Fault> {
+        self.act(|sock, _, _| sock.take_error())
+    }
+
+    fn close(self, how: CloseHow) {
+        self.act(|sock, now, out| sock.close(how, now, out));
+    }
+}

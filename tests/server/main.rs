@@ -1,0 +1,26 @@
+//! The server on the real kernel, as its clients and its operator see it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod accept;
+mod admin;
+mod audit;
+mod blocked;
+mod delivery;
+mod fairness;
+mod first_process;
+mod goodbye;
+mod hostile;
+mod identity;
+mod idle;
+mod info;
+mod liveness;
+mod liveness_heartbeat;
+mod operate;
+mod smoke;
+mod stalls;
+mod startup;
+mod unserved;
+mod work;
+mod workers;

@@ -20,6 +20,7 @@ fmt           60    the sources are formatted
 clippy        600   clippy's strict table, and no use of what our oldest Rust lacks
 docs          300   the documentation builds without a warning
 build         600   the release binary
+alone         600   the server without its tools (--no-default-features): it builds, is clean, and serves
 test          900   all tests
 namespace     900   the tests that need a network namespace of their own
 lab           300   linger lab --quick: every cell of the detection matrix is as expected
@@ -92,6 +93,16 @@ step_clippy() { cargo clippy --locked --all-targets -- -D warnings -D clippy::in
 step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
 
 step_build() { cargo build --locked --release; }
+
+step_alone() {
+    local alone=(--locked --no-default-features --target-dir target/alone)
+    cargo clippy "${alone[@]}" --lib --bins -- -D warnings || return 1
+    cargo test "${alone[@]}" --test server smoke:: || return 1
+    local tool
+    for tool in audit doctor lab load sim; do
+        cargo check "${alone[@]}" --features "$tool" || return 1
+    done
+}
 
 step_test() {
     ulimit -n "$(ulimit -Hn)"

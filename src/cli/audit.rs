@@ -133,7 +133,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         console::err(format_args!("linger: audit: writing to standard output: {error}"));
         return usage_mistake();
     }
-    super::exit(report.findings() == 0)
+    if report.findings() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn look(arguments: &Arguments) -> Result<Report<'_>, String> {

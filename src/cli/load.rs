@@ -302,6 +302,12 @@ fn show(finished: &Finished, arguments: &Arguments) -> ExitCode {
             console::err(format_args!("linger load: cannot write {}: {error}", file.display()));
             ExitCode::FAILURE
         }
-        (Ok(()) | Err(_), _) => super::exit(finished.is_fine()),
+        (Ok(()) | Err(_), _) => {
+            if finished.is_fine() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
     }
 }

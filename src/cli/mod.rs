@@ -394,10 +394,6 @@ fn failure(error: &std::io::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn exit(well: bool) -> ExitCode {
-    if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
 fn usage_mistake() -> ExitCode {
     ExitCode::from(2)
 }

@@ -96,7 +96,13 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         }
     }
     match summarize(&sums, clock().as_secs_f64()) {
-        Ok(()) => super::exit(sums.failed == 0),
+        Ok(()) => {
+            if sums.failed == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
         Err(error) => super::failure(&error),
     }
 }

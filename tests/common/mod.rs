@@ -74,6 +74,8 @@ impl Server {
 
     /// Likewise, by way of another program such as `unshare -n`: `program` is what comes before `serve`.
     pub fn start_as(program: &[&str], arguments: &[&str]) -> Self {
+        // Tests run side by side, and their clients together are more than the usual 1,024 descriptors.
+        linger::sys::limits::raise_descriptors();
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .args([

@@ -1,14 +1,14 @@
 //! Accepting: within a budget, never spinning, and never silent about why it stands still.
 //!
-//! Under edge triggering a queue that was not emptied gives no new edge. So a [`Gate`] remembers what is
-//! known of the queue: [`Gate::Open`] is tried every turn until the kernel says it is empty; a gate that
-//! stands still for want of descriptors is tried again after each close and on a timer.
+//! Under edge triggering a queue that was not emptied gives no new edge. So an [`AcceptState`] remembers what is
+//! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
+//! is stalled for want of descriptors is tried again after each close and on a timer.
 
 use super::admin::{Http, with_reserve};
-use super::entry::{Connection, Reading, Resp, Session};
+use super::connection::{Connection, Reading, Resp, Session};
 use super::unserved::Newcomer;
 use super::work::{self, cost};
-use super::{Reactor, Slot};
+use super::{ListenerState, Reactor};
 use crate::config::settings::{Overload, Protocol};
 use crate::conn::{Life, State};
 use crate::end::Detector;
@@ -31,7 +31,7 @@ pub(super) struct Stalls {
 
 /// What is known of an accept queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Gate {
+pub(super) enum AcceptState {
     /// Empty when last looked at: the next edge will tell.
     Drained,
     /// Connections may wait in it.
@@ -42,8 +42,8 @@ pub(super) enum Gate {
     Shut,
 }
 
-impl Gate {
-    /// An edge came. It says nothing new about a gate that stands still for a reason.
+impl AcceptState {
+    /// An edge came. It says nothing new about a listener that is stalled for a reason.
     pub(super) const fn on_edge(&mut self) {
         if matches!(self, Self::Drained) {
             *self = Self::Open;
@@ -71,7 +71,7 @@ impl Gate {
 impl<K: Kernel> Reactor<K> {
     pub(super) fn accept_all(&mut self) {
         for index in 0..self.listeners.len() {
-            if self.listeners[index].gate == Gate::Open {
+            if self.listeners[index].accepting == AcceptState::Open {
                 self.accept_some(index);
             }
         }
@@ -116,7 +116,7 @@ impl<K: Kernel> Reactor<K> {
                 Accepted::Failed(errno) => return self.stall(index, Stall::Failed(errno)),
             }
         }
-        // The budget is spent: the gate stays open, so the next poll does not sleep. A queue that is
+        // The budget is spent: the state stays open, so the next poll does not sleep. A queue that is
         // longer than a turn's budget is worth a look.
         self.watch_queues();
     }
@@ -135,9 +135,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Stops accepting until something is freed. Said once, when it begins, however often it goes on for a moment.
     fn stall(&mut self, index: usize, stall: Stall) {
-        self.house.retry_accept_at(self.now + self.settings.server.accept_retry);
+        self.timers.retry_accept_at(self.now + self.settings.server.accept_retry);
         let slot = &mut self.listeners[index];
-        slot.gate = Gate::Stalled(stall);
+        slot.accepting = AcceptState::Stalled(stall);
         if slot.stalled_since.is_none() {
             slot.stalled_since = Some(self.now);
             self.counters.accept_stalls += 1;
@@ -158,12 +158,12 @@ impl<K: Kernel> Reactor<K> {
         // Given up for a unix listener, whose queue cannot be looked at, and nobody was in it.
         self.kernel.retake_reserve();
         let slot = &mut self.listeners[index];
-        slot.gate = Gate::Drained;
+        slot.accepting = AcceptState::Drained;
         if slot.stalled_since.take().is_some()
             && let Some(stalls) = &mut slot.stalls
         {
             stalls.resumed = self.now;
-            self.house.tell_resumed_at(self.now + RESUMED_FOR);
+            self.timers.tell_resumed_at(self.now + RESUMED_FOR);
         }
         if taken > 0 {
             self.was_it_full(index, taken);
@@ -181,7 +181,7 @@ impl<K: Kernel> Reactor<K> {
                 slot.stalls = None;
                 self.report.accept_resumed(&slot.settings.name, resumed.since(since), count, self.now);
             } else if resumed != Instant::NEVER {
-                self.house.tell_resumed_at(resumed + RESUMED_FOR);
+                self.timers.tell_resumed_at(resumed + RESUMED_FOR);
             }
         }
     }
@@ -191,7 +191,7 @@ impl<K: Kernel> Reactor<K> {
     fn shut(&mut self, index: usize) {
         let slot = &mut self.listeners[index];
         if slot.settings.protocol.serves_clients() {
-            slot.gate = Gate::Shut;
+            slot.accepting = AcceptState::Shut;
             slot.listener = None;
         }
     }
@@ -204,10 +204,10 @@ impl<K: Kernel> Reactor<K> {
             if !slot.settings.protocol.serves_clients() {
                 return None;
             }
-            let why = match slot.gate {
+            let why = match slot.accepting {
                 _ if self.is_full(index) => Stall::Full { limit: self.limit_of(slot) }.to_string(),
-                Gate::Stalled(stall) => stall.to_string(),
-                Gate::Drained | Gate::Open | Gate::Shut => {
+                AcceptState::Stalled(stall) => stall.to_string(),
+                AcceptState::Drained | AcceptState::Open | AcceptState::Shut => {
                     slot.stalled_since?;
                     "it is about to try again".to_owned()
                 }
@@ -217,7 +217,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Most connections that a listener may hold.
-    fn limit_of(&self, slot: &Slot<K::Listener>) -> u32 {
+    fn limit_of(&self, slot: &ListenerState<K::Listener>) -> u32 {
         let own = slot.settings.connections_max;
         if slot.settings.protocol.serves_clients() {
             own.map_or(self.connections_max, |own| own.min(self.connections_max))
@@ -274,7 +274,7 @@ impl<K: Kernel> Reactor<K> {
                 paused: false,
                 resume_posted: false,
                 flush_posted: false,
-                io: None,
+                buffers: None,
                 session: session.map(Box::new),
             },
         );
@@ -296,7 +296,7 @@ impl<K: Kernel> Reactor<K> {
     /// After a close, or on the timer: what stood still is tried again.
     pub(super) fn retry_accepts(&mut self) {
         for slot in &mut self.listeners {
-            slot.gate.retry();
+            slot.accepting.retry();
         }
     }
 }

@@ -13,8 +13,8 @@ mod places;
 mod tests;
 
 use super::Reactor;
-use super::entry::Connection;
-use super::posted::Effect;
+use super::connection::Connection;
+use super::effects::Effect;
 use crate::audit::Anomaly;
 use crate::config::settings::Hosts;
 use crate::conn::Input;

@@ -6,8 +6,8 @@
 //! taken as they come; the descriptors of connections that no row was seen of are asked; and what is found is
 //! told, counted, and where policy says so ended. What an audit needs is given back when it is over.
 
-use super::entry::Connection;
-use super::{Reactor, Slot};
+use super::connection::Connection;
+use super::{ListenerState, Reactor};
 use crate::audit::Anomaly;
 use crate::audit::compare::{Comparison, Counts, Member, Memory, Outcome, Place};
 use crate::conn::Input;
@@ -93,13 +93,13 @@ impl<K: Kernel> Reactor<K> {
     /// Arms the next audit. Without an interval, or once the server goes away, there is none.
     pub(super) fn arm_audit(&mut self) {
         let interval = self.settings.audit.interval.filter(|_| self.drain.is_none());
-        self.house.audit = interval.map_or(Instant::NEVER, |interval| self.now + interval);
+        self.timers.audit = interval.map_or(Instant::NEVER, |interval| self.now + interval);
     }
 
     /// Breaks off: a server that goes away has nothing to learn.
     #[cold]
     pub(super) fn stop_audits(&mut self) {
-        self.house.audit = Instant::NEVER;
+        self.timers.audit = Instant::NEVER;
         self.kernel.stop_sockets();
         self.audits.due = false;
         self.audits.running = None;
@@ -109,7 +109,7 @@ impl<K: Kernel> Reactor<K> {
     /// Starts an audit, unless there is nothing that the kernel's table could tell of: it has no unix sockets.
     #[cold]
     pub(super) fn begin_audit(&mut self) {
-        let places: Vec<_> = self.listeners.iter().map(Slot::place).collect();
+        let places: Vec<_> = self.listeners.iter().map(ListenerState::place).collect();
         let tcp = || places.iter().flatten();
         let mut ports: Vec<_> = tcp().map(|place| place.address.port()).collect();
         ports.sort_unstable();
@@ -327,7 +327,7 @@ fn member<S>(table: &Table<Connection<S>>, slot: u32) -> Option<Member> {
     })
 }
 
-impl<L: Listener> Slot<L> {
+impl<L: Listener> ListenerState<L> {
     /// Where the kernel shows its sockets, if it does. A listener that a drain has closed still has connections.
     fn place(&self) -> Option<Place> {
         match self.address {

@@ -14,14 +14,14 @@ impl<K: Kernel> Reactor<K> {
         match command {
             ClientCommand::SetName(name) => {
                 if let Some(resp) = self.resp_of(key) {
-                    resp.rare.get_or_insert_default().name = name.to_vec();
+                    resp.cold.get_or_insert_default().name = name.to_vec();
                 }
                 reply_ok(replies);
             }
             ClientCommand::GetName => {
                 let resp = self.table.get(key).and_then(|conn| conn.resp());
-                match resp.and_then(|resp| resp.rare.as_ref()).filter(|rare| !rare.name.is_empty()) {
-                    Some(rare) => self.reply(key, replies, |reply| reply.bulk(&rare.name)),
+                match resp.and_then(|resp| resp.cold.as_ref()).filter(|cold| !cold.name.is_empty()) {
+                    Some(cold) => self.reply(key, replies, |reply| reply.bulk(&cold.name)),
                     None => self.reply(key, replies, |reply| {
                         reply.null();
                     }),

@@ -2,8 +2,8 @@
 //! on one that is not.
 
 use super::Reactor;
-use super::entry::Resp;
-use super::posted::Effect;
+use super::connection::Resp;
+use super::effects::Effect;
 use super::work::cost;
 use crate::conn::Input;
 use crate::conn::delivery::{Delivery, delivery, fin_timeout};
@@ -87,14 +87,14 @@ impl<K: Kernel> Reactor<K> {
             let membership = std::mem::take(&mut resp.membership);
             self.leave_hub(key, membership, &token, Some(&end));
         }
-        if let Some(task) = conn.io.as_mut().and_then(|io| io.task.take()) {
+        if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {
             self.adopt_task(*task);
         }
-        conn.drop_io(&mut self.pool);
+        conn.drop_buffers(&mut self.pool);
         conn.stream.close(how);
         // A descriptor is free: what could not be accepted may be now.
         self.kernel.retake_reserve();
-        if self.house.retries_accepts() {
+        if self.timers.retries_accepts() {
             self.retry_accepts();
         }
     }

@@ -1,9 +1,9 @@
 //! The commands that concern the server: its connections, its hub, its state; with their replies.
 
 use super::Reactor;
-use super::entry::{Connection, Resp};
+use super::connection::{Connection, Resp};
+use super::effects::Effect;
 use super::lists::List;
-use super::posted::Effect;
 use super::tasks::Task;
 use super::work::cost;
 use crate::conn::Input;
@@ -129,7 +129,7 @@ impl<K: Kernel> Reactor<K> {
             resp.version = version;
         }
         if let Some(name) = name {
-            resp.rare.get_or_insert_default().name = name.to_vec();
+            resp.cold.get_or_insert_default().name = name.to_vec();
         }
         self.reply(key, replies, |reply| reply.hello(u64::from(key.generation)));
     }
@@ -166,9 +166,9 @@ impl<K: Kernel> Reactor<K> {
             Err(refused) => return self.reply_refused(key, refused, replies),
         };
         resp.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
-        if server_ping || !token.is_empty() || resp.rare.is_some() {
-            let rare = resp.rare.get_or_insert_default();
-            (rare.server_ping, rare.consent) = (server_ping, token.into());
+        if server_ping || !token.is_empty() || resp.cold.is_some() {
+            let cold = resp.cold.get_or_insert_default();
+            (cold.server_ping, cold.consent) = (server_ping, token.into());
         }
         self.claim_identity(key, identity.as_str().as_bytes(), &identified);
         if let Some(id) = identified.left {
@@ -205,8 +205,8 @@ impl<K: Kernel> Reactor<K> {
             Ok(vouched) => vouched,
             Err(refused) => return self.reply_refused(key, refused, replies),
         };
-        if !token.is_empty() || resp.rare.is_some() {
-            resp.rare.get_or_insert_default().beats_with = token.into();
+        if !token.is_empty() || resp.cold.is_some() {
+            resp.cold.get_or_insert_default().beats_with = token.into();
         }
         if let Some(fellows) = &mut self.fellows {
             fellows.on_vouched(key, id, token, vouched, self.now);

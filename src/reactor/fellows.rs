@@ -6,7 +6,7 @@
 //! finds nothing. Who wins is for `supervisor/identities.rs` to say; and nobody here is told that an identity has come
 //! or gone before the supervisor has said so, which alone knows in which order that was.
 
-use super::posted::Effect;
+use super::effects::Effect;
 use super::{Reactor, memory};
 use crate::end::By;
 use crate::fellows::{Broken, CLAIMS_HIGH, Channel, More, Seat, ToSupervisor, ToWorker, Topic};

@@ -5,8 +5,8 @@
 //! its record, are kept here until then.
 
 use super::Reactor;
-use super::entry::Connection;
-use super::posted::Effect;
+use super::connection::Connection;
+use super::effects::Effect;
 use crate::end::{By, CloseMode, Detector, End, Reason};
 use crate::hub::Name;
 use crate::net::Kernel;
@@ -55,8 +55,8 @@ impl<S> Connection<S> {
     /// The record of its end, as far as that is known now.
     pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<TcpSnapshot>) -> End {
         let mut end = self.life.end(mode, now, evidence);
-        end.spoke = self.io.as_ref().and_then(|io| io.spoke);
-        end.unsent_bytes = self.owed() as u64 + self.io.as_ref().map_or(0, |io| io.lost);
+        end.spoke = self.buffers.as_ref().and_then(|buffers| buffers.spoke);
+        end.unsent_bytes = self.owed() as u64 + self.buffers.as_ref().map_or(0, |buffers| buffers.lost);
         if let Some(resp) = self.resp() {
             (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
         }

@@ -11,18 +11,18 @@ impl<K: Kernel> Reactor<K> {
     /// An empty queue, with memory from the pool if there is some.
     pub(super) fn take_queue(&mut self, key: Key) -> ByteQueue {
         let (table, pool) = (&mut self.table, &mut self.pool);
-        table.get_mut(key).map(|conn| std::mem::take(&mut conn.io_mut(pool).input)).unwrap_or_default()
+        table.get_mut(key).map(|conn| std::mem::take(&mut conn.buffers_mut(pool).input)).unwrap_or_default()
     }
 
     /// Puts unused input back, or gives its memory up if there is none.
     pub(super) fn keep_input(&mut self, key: Key, held: ByteQueue, decoder: Decoder) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        if conn.io.is_none() && held.is_empty() {
+        if conn.buffers.is_none() && held.is_empty() {
             return;
         }
-        let io = conn.io_mut(&mut self.pool);
-        (io.input, io.decoder) = (held, decoder);
-        conn.release_io(&mut self.pool);
+        let buffers = conn.buffers_mut(&mut self.pool);
+        (buffers.input, buffers.decoder) = (held, decoder);
+        conn.release_buffers(&mut self.pool);
     }
 
     /// Drops unused input: nothing that follows is to be understood.

@@ -2,9 +2,9 @@
 //! asked for. Nothing in the turn knows that it exists.
 
 use super::Reactor;
-use super::accept::Gate;
-use super::entry::Reading;
-use super::posted::Effect;
+use super::accept::AcceptState;
+use super::connection::Reading;
+use super::effects::Effect;
 use crate::audit::Anomaly;
 use crate::conn::{State, liveness};
 use crate::net::Kernel;
@@ -13,11 +13,11 @@ use crate::table::Key;
 use crate::time::{Duration, Instant};
 
 /// The window. See [`Reactor::inspect`].
-pub struct Inspection<'a, K: Kernel>(&'a Reactor<K>);
+pub struct DebugView<'a, K: Kernel>(&'a Reactor<K>);
 
 /// What is known of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Glance {
+pub struct ConnSnapshot {
     /// Its name.
     pub key: Key,
     /// Which listener accepted it.
@@ -38,7 +38,7 @@ pub struct Glance {
     pub due: Option<(Instant, Option<Instant>)>,
 }
 
-impl<K: Kernel> Inspection<'_, K> {
+impl<K: Kernel> DebugView<'_, K> {
     /// Until when the next poll may wait at most; zero while work is posted.
     pub fn sleep(&self) -> Option<Duration> {
         self.0.sleep()
@@ -57,20 +57,20 @@ impl<K: Kernel> Inspection<'_, K> {
     }
 
     /// One connection.
-    pub fn glance(&self, key: Key) -> Option<Glance> {
+    pub fn snapshot(&self, key: Key) -> Option<ConnSnapshot> {
         let conn = self.0.table.get(key)?;
         let policy = &Reactor::<K>::listener_of(&self.0.listeners, conn).policy;
         let heartbeat = conn.heartbeat(&policy.liveness.heartbeat);
         let clocks = conn.clocks(self.0.attention.patient_until());
         let due = liveness::next_due(&conn.life, policy, &heartbeat, &clocks);
-        Some(Glance {
+        Some(ConnSnapshot {
             key,
             listener: usize::from(conn.listener),
             state: conn.life.state(),
             paused: conn.paused,
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
             posted: conn.resume_posted,
-            held: conn.io.as_ref().map_or(0, |io| io.input.len()),
+            held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             owed: conn.owed(),
             // A flush that is posted arms the timer for what it leaves.
             due: due.filter(|_| !conn.flush_posted).map(|(at, _)| (at, self.0.wheel.deadline(key.index))),
@@ -78,8 +78,8 @@ impl<K: Kernel> Inspection<'_, K> {
     }
 
     /// All connections.
-    pub fn glances(&self) -> impl Iterator<Item = Glance> {
-        self.0.table.iter().filter_map(|(key, _)| self.glance(key))
+    pub fn snapshots(&self) -> impl Iterator<Item = ConnSnapshot> {
+        self.0.table.iter().filter_map(|(key, _)| self.snapshot(key))
     }
 
     /// What names a connection that is gone, or is counted wrongly: nothing, if all is well.
@@ -117,12 +117,12 @@ impl<K: Kernel> Inspection<'_, K> {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }
         }
-        let ios = || reactor.table.iter().filter_map(|(_, conn)| conn.io.as_ref());
-        let held: usize = ios().map(|io| io.memory()).sum();
+        let ios = || reactor.table.iter().filter_map(|(_, conn)| conn.buffers.as_ref());
+        let held: usize = ios().map(|buffers| buffers.memory()).sum();
         if held != reactor.pool.held() {
             mistakes.push(format!("connections hold {held} bytes, {} are noted", reactor.pool.held()));
         }
-        let unflushed: usize = ios().map(|io| io.unflushed).sum();
+        let unflushed: usize = ios().map(|buffers| buffers.unflushed).sum();
         if unflushed != reactor.pool.unflushed() {
             mistakes.push(format!(
                 "{unflushed} bytes wait for the flush, {} are noted",
@@ -160,7 +160,7 @@ impl<K: Kernel> Inspection<'_, K> {
 
     /// Whether a listener would take a connection from its queue, had it an edge.
     pub fn accepts(&self, listener: usize) -> bool {
-        matches!(self.0.listeners[listener].gate, Gate::Drained)
+        matches!(self.0.listeners[listener].accepting, AcceptState::Drained)
     }
 
     /// How many the last audit has found of a kind.
@@ -176,8 +176,8 @@ impl<K: Kernel> Inspection<'_, K> {
 
 impl<K: Kernel> Reactor<K> {
     /// A window for tests.
-    pub const fn inspect(&self) -> Inspection<'_, K> {
-        Inspection(self)
+    pub const fn inspect(&self) -> DebugView<'_, K> {
+        DebugView(self)
     }
 
     /// Keeps the records of all endings from now on, for [`take_ends`](Self::take_ends).

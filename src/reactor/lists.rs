@@ -3,8 +3,8 @@
 //! output that its reader is slow to take.
 
 use super::Reactor;
-use super::entry::Connection;
-use super::posted::Effect;
+use super::connection::Connection;
+use super::effects::Effect;
 use super::work::{Work, cost};
 use crate::end::{Detector, Reason};
 use crate::hub::Visit;
@@ -216,7 +216,7 @@ impl<K: Kernel> Reactor<K> {
         self.write(key, replies);
         replies.clear();
         if let Some(conn) = self.table.get_mut(key) {
-            conn.io_mut(&mut self.pool).listed += body.len();
+            conn.buffers_mut(&mut self.pool).listed += body.len();
         }
         if self.keep(key, body.into()) {
             self.post_flush(key);
@@ -228,15 +228,15 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn write_client(&self, key: Key, out: &mut Vec<u8>) {
         let Some(conn) = self.table.get(key) else { return };
         let Some(resp) = conn.resp() else { return };
-        let rare = resp.rare.as_deref();
-        let name = rare.map(|rare| String::from_utf8_lossy(&rare.name)).unwrap_or_default();
+        let cold = resp.cold.as_deref();
+        let name = cold.map(|cold| String::from_utf8_lossy(&cold.name)).unwrap_or_default();
         let identity =
             self.hub.identity_of(&resp.membership, key).map(String::from_utf8_lossy).unwrap_or_default();
         let version = match resp.version {
             Version::Resp2 => 2,
             Version::Resp3 => 3,
         };
-        let input = conn.io.as_ref().map_or(0, |io| io.input.len());
+        let input = conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len());
         let written = writeln!(
             out,
             "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 multi=-1 qbuf={} \

@@ -5,7 +5,7 @@
 //! bounds can still hold more than the host has.
 
 use super::Reactor;
-use super::entry::{Connection, Io, Reading};
+use super::connection::{Buffers, Connection, Reading};
 use super::work::cost;
 use crate::config::settings::ServerSettings;
 use crate::end::{Detector, Reason};
@@ -30,7 +30,7 @@ const ENDED_MAX: usize = 64;
 #[derive(Debug, Default)]
 #[expect(clippy::vec_box, reason = "the boxes go to connections, which have no room for more than a pointer")]
 pub(super) struct Pool {
-    spare: Vec<Box<Io>>,
+    spare: Vec<Box<Buffers>>,
     /// Memory in the spare ones, in bytes.
     spare_bytes: usize,
     /// Memory in those of connections, in bytes.
@@ -43,27 +43,29 @@ impl Pool {
     const SPARE_MAX: usize = 16_384;
     const SPARE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-    fn take(&mut self) -> Box<Io> {
-        let mut io = self.spare.pop().inspect(|io| self.spare_bytes -= io.memory()).unwrap_or_default();
-        self.settle(&mut io);
-        io
+    fn take(&mut self) -> Box<Buffers> {
+        let mut buffers =
+            self.spare.pop().inspect(|buffers| self.spare_bytes -= buffers.memory()).unwrap_or_default();
+        self.settle(&mut buffers);
+        buffers
     }
 
-    fn give(&mut self, mut io: Box<Io>) {
-        self.unflushed -= io.unflushed;
-        self.held -= io.accounted;
-        io.reset();
-        if self.spare.len() < Self::SPARE_MAX && self.spare_bytes + io.memory() <= Self::SPARE_BYTES_MAX {
-            self.spare_bytes += io.memory();
-            self.spare.push(io);
+    fn give(&mut self, mut buffers: Box<Buffers>) {
+        self.unflushed -= buffers.unflushed;
+        self.held -= buffers.accounted;
+        buffers.reset();
+        if self.spare.len() < Self::SPARE_MAX && self.spare_bytes + buffers.memory() <= Self::SPARE_BYTES_MAX
+        {
+            self.spare_bytes += buffers.memory();
+            self.spare.push(buffers);
         }
     }
 
     /// Takes note of what the buffers of a connection hold now.
-    pub(super) fn settle(&mut self, io: &mut Io) {
-        let memory = io.memory();
-        self.held = self.held - io.accounted + memory;
-        io.accounted = memory;
+    pub(super) fn settle(&mut self, buffers: &mut Buffers) {
+        let memory = buffers.memory();
+        self.held = self.held - buffers.accounted + memory;
+        buffers.accounted = memory;
     }
 
     /// Memory that connections hold, in bytes.
@@ -85,65 +87,65 @@ impl Pool {
         now: Instant,
     ) -> ControlFlow<()> {
         let broken = conn.reading == Reading::Failing;
-        let io = conn.io_mut(self);
+        let buffers = conn.buffers_mut(self);
         if broken {
-            io.lost += frame.len() as u64;
+            buffers.lost += frame.len() as u64;
             return ControlFlow::Continue(());
         }
-        if io.output.len() + frame.len() > output_max + io.listed {
-            io.gapped = true;
+        if buffers.output.len() + frame.len() > output_max + buffers.listed {
+            buffers.gapped = true;
             return ControlFlow::Break(());
         }
-        if io.output.is_empty() {
-            io.output_moved = now;
+        if buffers.output.is_empty() {
+            buffers.output_moved = now;
         }
-        let before = io.output.capacity();
-        io.output.push(frame);
-        io.unflushed += frame.len();
+        let before = buffers.output.capacity();
+        buffers.output.push(frame);
+        buffers.unflushed += frame.len();
         self.unflushed += frame.len();
-        if io.output.capacity() != before {
-            self.settle(io);
+        if buffers.output.capacity() != before {
+            self.settle(buffers);
         }
         ControlFlow::Continue(())
     }
 
     /// The output of a connection is offered to its socket.
-    pub(super) fn begin_flush(&mut self, io: &mut Io) {
-        self.unflushed -= std::mem::take(&mut io.unflushed);
+    pub(super) fn begin_flush(&mut self, buffers: &mut Buffers) {
+        self.unflushed -= std::mem::take(&mut buffers.unflushed);
     }
 }
 
 impl<S> Connection<S> {
     /// Its buffers, from the pool if it has none.
-    pub(super) fn io_mut(&mut self, pool: &mut Pool) -> &mut Io {
-        self.io.get_or_insert_with(|| pool.take())
+    pub(super) fn buffers_mut(&mut self, pool: &mut Pool) -> &mut Buffers {
+        self.buffers.get_or_insert_with(|| pool.take())
     }
 
     /// It is broken, which `detector` was the first to tell: output has no taker any more.
     pub(super) fn note_broken(&mut self, pool: &mut Pool, detector: Detector, told: Option<Fault>) {
         self.reading = Reading::Failing;
-        let io = self.io_mut(pool);
-        io.broken_by.get_or_insert(detector);
+        let buffers = self.buffers_mut(pool);
+        buffers.broken_by.get_or_insert(detector);
         // The first error tells; the next send, of what others had posted meanwhile, is only refused.
-        io.broken = io.broken.or(told);
-        io.lost += io.output.len() as u64;
-        io.output.consume(io.output.len());
-        pool.settle(io);
+        buffers.broken = buffers.broken.or(told);
+        buffers.lost += buffers.output.len() as u64;
+        buffers.output.consume(buffers.output.len());
+        pool.settle(buffers);
     }
 
     /// Gives the buffers back to the pool once nothing is in them.
-    pub(super) fn release_io(&mut self, pool: &mut Pool) {
-        match &mut self.io {
-            Some(io) if io.is_idle() => self.drop_io(pool),
-            Some(io) => pool.settle(io),
+    pub(super) fn release_buffers(&mut self, pool: &mut Pool) {
+        match &mut self.buffers {
+            Some(buffers) if buffers.is_idle() => self.drop_buffers(pool),
+            Some(buffers) => pool.settle(buffers),
             None => {}
         }
     }
 
     /// Gives the buffers back to the pool, whatever is in them.
-    pub(super) fn drop_io(&mut self, pool: &mut Pool) {
-        if let Some(io) = self.io.take() {
-            pool.give(io);
+    pub(super) fn drop_buffers(&mut self, pool: &mut Pool) {
+        if let Some(buffers) = self.buffers.take() {
+            pool.give(buffers);
         }
     }
 }
@@ -188,13 +190,13 @@ impl<K: Kernel> Reactor<K> {
         for index in reclaim.at..end {
             let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
             let Some(key) = self.table.key_at(index) else { continue };
-            if let Some(io) = self.table.get(key).and_then(|conn| conn.io.as_ref())
-                && io.accounted >= HELD_LEAST.min(half_of_average)
+            if let Some(buffers) = self.table.get(key).and_then(|conn| conn.buffers.as_ref())
+                && buffers.accounted >= HELD_LEAST.min(half_of_average)
             {
                 // Who is reading a long reply holds much, too, and is not who is to blame.
-                let unread = !io.output.is_empty() && self.now.since(io.output_moved) > STUCK;
-                let unfinished = io.input.len() > io.accounted / 2;
-                reclaim.note((unread || unfinished, io.accounted, key));
+                let unread = !buffers.output.is_empty() && self.now.since(buffers.output_moved) > STUCK;
+                let unfinished = buffers.input.len() > buffers.accounted / 2;
+                reclaim.note((unread || unfinished, buffers.accounted, key));
             }
         }
         self.work.charge(cost::LOOK * (end - reclaim.at));
@@ -221,7 +223,8 @@ impl<K: Kernel> Reactor<K> {
                 break;
             }
             let Some(conn) = self.table.get(key) else { continue };
-            let owes_input = conn.io.as_ref().is_some_and(|io| io.input.len() > io.output.len());
+            let owes_input =
+                conn.buffers.as_ref().is_some_and(|buffers| buffers.input.len() > buffers.output.len());
             let reason = if owes_input { Reason::LocalLimit } else { Reason::SlowBytes };
             self.give_up(key, reason, Detector::Policy);
             ended += 1;

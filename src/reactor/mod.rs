@@ -1,34 +1,32 @@
 //! The loop: one thread, one poll, every connection. Generic over the kernel ([`Kernel`]), so that a simulated
 //! one can drive the same code.
 //!
-//! The turn stands in [`Reactor::turn`]. The rest of the module is one file per step of it: `accept`, `drive`
-//! (bytes in and out of one connection), `posted` (effects on other connections), `clock` (deadlines), `close`
-//! (the one close path), `initiators` (who made another end), `suspect` (silence, doubt and what is done about it); then
-//! what the protocols ask for (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), what the operator does
-//! (`operate`) and is told unasked (`queues`, `audit`), and its part among other workers (`fellows`).
-//! What all of that may cost is in `work`; what takes longer than a turn in `tasks`, with `publish` (of what is in
-//! `publication`) and `lists`.
-//! `entry` is what the table holds of a connection, `input` the bytes it holds back, `memory` what all of them hold,
-//! `inspect` what a test may see.
+//! [`Reactor::turn`] is the turn. Each step of it has a file: `accept`, `io` (bytes in and out of one connection),
+//! `effects` (what one connection does to others), `timers` (deadlines), `close` (the one close path), `initiators` (the
+//! cause of an ending that another connection asked for), `suspect` (silence, and what follows from it). Then come the
+//! protocols (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), the operator's acts (`lifecycle`) and reports
+//! (`queues`, `audit`), and the link to the other workers (`worker_link`).
+//! `work` bounds what all of that costs. `tasks` keeps what takes longer than a turn, with `publish` (of a `publication`)
+//! and `lists`. `connection` is the entry of the table, `input` the bytes that wait to be understood, `memory` the sum of
+//! all buffers, `inspect` the view of tests.
 
 mod accept;
 mod admin;
 mod audit;
 mod clients;
-mod clock;
 mod close;
 mod commands;
-mod drive;
-mod entry;
+mod connection;
+mod effects;
 mod fellows;
 mod info;
 mod initiators;
 mod input;
 mod inspect;
+mod io;
+mod lifecycle;
 mod lists;
 mod memory;
-mod operate;
-mod posted;
 mod publication;
 mod publish;
 mod pubsub;
@@ -40,6 +38,7 @@ mod suspect;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod unserved;
 mod work;
 
@@ -53,22 +52,22 @@ use crate::table::{Key, Table};
 use crate::time::Instant;
 use crate::timer::Wheel;
 use crate::timer::attention::Attention;
-use accept::{Gate, Stalls};
+use accept::{AcceptState, Stalls};
 use admin::Admin;
 pub use admin::admin_connections_max;
 use audit::Audits;
-use clock::House;
-use entry::Connection;
+use connection::Connection;
+use effects::Effect;
 use fellows::Fellows;
 use initiators::Initiators;
-pub use inspect::{Ended, Glance, Inspection};
+pub use inspect::{ConnSnapshot, DebugView, Ended};
+pub use lifecycle::{Drained, Reload, Requested};
 use memory::{Pool, Reclaim};
-pub use operate::{Drained, Reload, Requested};
-use posted::Effect;
 use publication::{Frames, Publication, Publications};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use tasks::Task;
+use timers::ServerTimers;
 pub use unserved::refused_max;
 use work::Work;
 
@@ -99,7 +98,7 @@ pub struct Reactor<K: Kernel> {
     wheel: Wheel,
     /// Up to when silence may be judged.
     attention: Attention,
-    listeners: Vec<Slot<K::Listener>>,
+    listeners: Vec<ListenerState<K::Listener>>,
     hub: Hub,
     /// Who ends connections that are not closed yet.
     initiators: Initiators,
@@ -131,7 +130,7 @@ pub struct Reactor<K: Kernel> {
     reclaim: Option<Reclaim>,
     /// The least `output_high` of all listeners.
     least_output_high: usize,
-    house: House,
+    timers: ServerTimers,
     audits: Audits,
     settings: Settings,
     /// Client connections that the process has descriptors for.
@@ -144,9 +143,9 @@ pub struct Reactor<K: Kernel> {
     clients: u32,
     /// Connections that were let in only to be told that all places are taken.
     refused: u32,
-    drain: Option<operate::Drain>,
+    drain: Option<lifecycle::Drain>,
     reload: Box<dyn Reload>,
-    reloaded: operate::Reloaded,
+    reloaded: lifecycle::Reloaded,
     counters: Counters,
     report: Report,
     /// What it is among others; `None`: the only process of its server.
@@ -154,7 +153,7 @@ pub struct Reactor<K: Kernel> {
 }
 
 /// A listener and what is known of its accept queue.
-struct Slot<L> {
+struct ListenerState<L> {
     /// `None` once a drain has emptied and closed it: newcomers are refused then, and can go elsewhere.
     listener: Option<L>,
     /// What it is or was bound to.
@@ -162,7 +161,7 @@ struct Slot<L> {
     settings: ListenerSettings,
     /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
     linger2_inherited: bool,
-    gate: Gate,
+    accepting: AcceptState,
     /// Since when its queue could not be emptied.
     stalled_since: Option<Instant>,
     /// What was said of that, and is not said to be over.
@@ -178,7 +177,7 @@ struct Slot<L> {
     foreign_told: u8,
 }
 
-impl<L: Listener> Slot<L> {
+impl<L: Listener> ListenerState<L> {
     fn new(listener: L, settings: ListenerSettings) -> Self {
         Self {
             address: listener.address().clone(),
@@ -186,7 +185,7 @@ impl<L: Listener> Slot<L> {
             listener: Some(listener),
             linger2_inherited: settings.policy.parting.linger2,
             settings,
-            gate: Gate::Open,
+            accepting: AcceptState::Open,
             stalled_since: None,
             stalls: None,
             queue_warned: false,
@@ -221,7 +220,7 @@ impl<K: Kernel> Reactor<K> {
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                Ok(Slot::new(listener, settings.clone()))
+                Ok(ListenerState::new(listener, settings.clone()))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
         let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
@@ -263,7 +262,7 @@ impl<K: Kernel> Reactor<K> {
             pool: Pool::default(),
             memory_max: memory::bound(&settings.server, kernel.memory(), 1),
             reclaim: None,
-            house: House::first(now, &settings),
+            timers: ServerTimers::first(now, &settings),
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
             descriptors_max,
@@ -273,7 +272,7 @@ impl<K: Kernel> Reactor<K> {
             refused: 0,
             drain: None,
             reload,
-            reloaded: operate::Reloaded { at: now, successful: true },
+            reloaded: lifecycle::Reloaded { at: now, successful: true },
             counters,
             kernel,
             settings,
@@ -362,7 +361,7 @@ impl<K: Kernel> Reactor<K> {
                     self.take_settings();
                 }
                 Source::Fellows => self.note_fellows(),
-                Source::Listener(index) => self.listeners[index].gate.on_edge(),
+                Source::Listener(index) => self.listeners[index].accepting.on_edge(),
                 Source::Connection(_) => {}
             }
         }
@@ -377,7 +376,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// The settings of the listener that accepted `conn`.
     fn listener_of<'a>(
-        listeners: &'a [Slot<K::Listener>],
+        listeners: &'a [ListenerState<K::Listener>],
         conn: &Connection<K::Stream>,
     ) -> &'a ListenerSettings {
         &listeners[usize::from(conn.listener)].settings
@@ -400,7 +399,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 /// What fits the output of everybody without a pause.
-fn least_output_high<L>(listeners: &[Slot<L>]) -> usize {
+fn least_output_high<L>(listeners: &[ListenerState<L>]) -> usize {
     listeners.iter().map(|slot| slot.settings.policy.bounds.output_high).min().unwrap_or(0)
 }
 

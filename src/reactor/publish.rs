@@ -8,13 +8,13 @@
 //! Between messages of one client, and between presence events, the order is kept for everybody. Between messages of
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
 
-use super::entry::Connection;
+use super::connection::Connection;
+use super::effects::Effect;
 use super::memory::Pool;
-use super::posted::Effect;
 use super::publication::{BACKLOG_MAX, Frames, Messages, Publication};
 use super::tasks::Task;
 use super::work::{self, Work, cost};
-use super::{Reactor, Slot};
+use super::{ListenerState, Reactor};
 use crate::conn::policy::Bounds;
 use crate::end::Detector;
 use crate::hub::{Hub, Name, Recipient, Visit, presence_channel};
@@ -140,7 +140,7 @@ impl<K: Kernel> Reactor<K> {
     /// Lets a connection go on with its commands.
     fn go_on_with(&mut self, key: Key) {
         if let Some(conn) = self.table.get_mut(key) {
-            conn.io_mut(&mut self.pool).awaits_effects = false;
+            conn.buffers_mut(&mut self.pool).awaits_effects = false;
             self.post_resume(key);
         }
     }
@@ -191,7 +191,7 @@ impl<K: Kernel> Reactor<K> {
 struct Outlets<'a, K: Kernel> {
     now: Instant,
     table: &'a mut Table<Connection<K::Stream>>,
-    listeners: &'a [Slot<K::Listener>],
+    listeners: &'a [ListenerState<K::Listener>],
     pool: &'a mut Pool,
     flush: &'a mut VecDeque<Key>,
     resume: &'a mut VecDeque<Key>,

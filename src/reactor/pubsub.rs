@@ -1,7 +1,7 @@
 //! Subscriptions and publishing, with the replies of Redis.
 
 use super::Reactor;
-use super::entry::Resp;
+use super::connection::Resp;
 use super::work::cost;
 use crate::hub::{Hub, Membership, Refused, is_reserved};
 use crate::net::Kernel;

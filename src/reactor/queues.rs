@@ -51,8 +51,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     pub(super) fn watch_on(&mut self) {
-        if self.listeners.iter().any(|slot| slot.gate.is_stalled() || slot.queue_warned) {
-            self.house.watch_queue_at(self.now + self.settings.server.queue_watch);
+        if self.listeners.iter().any(|slot| slot.accepting.is_stalled() || slot.queue_warned) {
+            self.timers.watch_queue_at(self.now + self.settings.server.queue_watch);
         }
     }
 }

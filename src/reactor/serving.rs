@@ -6,8 +6,8 @@
 //! had already sent is kept and served when that is over.
 
 use super::Reactor;
-use super::entry::Connection;
-use super::posted::Effect;
+use super::connection::Connection;
+use super::effects::Effect;
 use super::tasks::Task;
 use crate::config::settings::Protocol;
 use crate::conn::{Input, State};
@@ -48,8 +48,10 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         let frame_bytes_max = Self::listener_of(&self.listeners, conn).policy.bounds.frame_bytes_max;
         // Taken out while commands run: they may reach any connection, this one included.
-        let (mut held, mut decoder) =
-            conn.io.as_mut().map_or_else(Default::default, |io| (std::mem::take(&mut io.input), io.decoder));
+        let (mut held, mut decoder) = conn
+            .buffers
+            .as_mut()
+            .map_or_else(Default::default, |buffers| (std::mem::take(&mut buffers.input), buffers.decoder));
         let was_held = !held.is_empty();
         if was_held {
             held.push(fresh);
@@ -190,7 +192,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn halt(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        conn.io_mut(&mut self.pool).awaits_effects = true;
+        conn.buffers_mut(&mut self.pool).awaits_effects = true;
         self.pause(key);
     }
 

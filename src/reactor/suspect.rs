@@ -2,8 +2,8 @@
 //! due stands in [`liveness`](crate::conn::liveness); the verdict, in `clock`.
 
 use super::Reactor;
-use super::entry::{Connection, Session};
-use super::posted::Effect;
+use super::connection::{Connection, Session};
+use super::effects::Effect;
 use crate::conn::Input;
 use crate::end::{Detector, Reason};
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
@@ -103,8 +103,8 @@ impl<K: Kernel> Reactor<K> {
         let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;
         conn.stream.restore_keepalive(keepalive);
         // What was withheld begins to wait for the peer only now.
-        if let Some(io) = &mut conn.io {
-            io.output_moved = self.now;
+        if let Some(buffers) = &mut conn.buffers {
+            buffers.output_moved = self.now;
         }
         self.counters.revived += 1;
         self.announce(key, Presence::Online, Event::Revived);
@@ -118,7 +118,7 @@ impl<K: Kernel> Reactor<K> {
         else {
             return;
         };
-        resp.rare.get_or_insert_default().pinged = now;
+        resp.cold.get_or_insert_default().pinged = now;
         let mut bytes = Vec::new();
         Reply::new(&mut bytes, resp.version).server_ping();
         self.counters.pings += 1;
@@ -130,15 +130,15 @@ impl<K: Kernel> Reactor<K> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         let heard = conn.life.heard();
-        let unanswered = conn.io_mut(&mut self.pool).oob_sent > heard;
+        let unanswered = conn.buffers_mut(&mut self.pool).oob_sent > heard;
         // Output may be on its way for another reason: lost is only who acknowledged nothing since.
-        let quiet_ms = now.since(conn.io_mut(&mut self.pool).oob_sent).as_millis();
+        let quiet_ms = now.since(conn.buffers_mut(&mut self.pool).oob_sent).as_millis();
         let silent =
             |evidence: TcpSnapshot| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
         if unanswered && conn.stream.evidence().is_some_and(silent) {
             return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
         }
-        conn.io_mut(&mut self.pool).oob_sent = now;
+        conn.buffers_mut(&mut self.pool).oob_sent = now;
         match conn.stream.send_oob(0) {
             // The next one will tell.
             Sent::Bytes(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
@@ -150,8 +150,8 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn ask_tcp_info(&mut self, key: Key) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
-        if let Some(io) = &mut conn.io {
-            io.info_asked = now;
+        if let Some(buffers) = &mut conn.buffers {
+            buffers.info_asked = now;
         }
         if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
             self.read_to_the_error(key, Detector::TcpInfo, None);

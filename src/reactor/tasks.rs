@@ -61,7 +61,7 @@ impl<K: Kernel> Reactor<K> {
             _ if conn.paused => {}
             Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
             Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
-            Protocol::Resp => conn.release_io(&mut self.pool),
+            Protocol::Resp => conn.release_buffers(&mut self.pool),
             // Their buffers may be all that remembers when they were used last.
             Protocol::Echo | Protocol::Http => {}
         }
@@ -87,12 +87,12 @@ impl<K: Kernel> Reactor<K> {
     /// Goes on with what is left of a connection's command, if something is.
     pub(super) fn resume_task(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let Some(mut task) = conn.io.as_mut().and_then(|io| io.task.take()) else { return };
+        let Some(mut task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) else { return };
         let mut replies = std::mem::take(&mut self.replies);
         if self.advance_task(key, &mut task, &mut replies).is_break() {
             self.keep_task(key, task);
         } else if let Some(conn) = self.table.get_mut(key) {
-            conn.release_io(&mut self.pool);
+            conn.release_buffers(&mut self.pool);
         }
         self.write(key, &replies);
         replies.clear();
@@ -102,9 +102,9 @@ impl<K: Kernel> Reactor<K> {
     /// Keeps what is left of a command until the others have had their turn.
     pub(super) fn keep_task(&mut self, key: Key, task: Box<Task>) {
         let Some(conn) = self.table.get_mut(key) else { return self.adopt_task(*task) };
-        let io = conn.io_mut(&mut self.pool);
-        io.task = Some(task);
-        self.pool.settle(io);
+        let buffers = conn.buffers_mut(&mut self.pool);
+        buffers.task = Some(task);
+        self.pool.settle(buffers);
         self.pause(key);
         self.post_resume(key);
     }

@@ -83,7 +83,7 @@ impl<K: Kernel> Reactor<K> {
     /// Notes in the record what a client spoke, and says once what to configure.
     pub(super) fn note_foreign(&mut self, key: Key, error: &ProtocolError) {
         let (Some(spoke), Some(conn)) = (error.spoke, self.table.get_mut(key)) else { return };
-        conn.io_mut(&mut self.pool).spoke = Some(spoke);
+        conn.buffers_mut(&mut self.pool).spoke = Some(spoke);
         let slot = &mut self.listeners[usize::from(conn.listener)];
         let bit = 1 << spoke as u8;
         if slot.foreign_told & bit == 0 {

@@ -15,7 +15,7 @@ use crate::config::settings::Settings;
 use crate::conn::State;
 use crate::end::Reason;
 use crate::net::Signal;
-use crate::reactor::{Ended, Flow, Glance, Reactor, Reload, Requested};
+use crate::reactor::{ConnSnapshot, Ended, Flow, Reactor, Reload, Requested};
 use crate::table::Key;
 use crate::tcp::TcpState;
 use crate::time::{Duration, Instant};
@@ -207,17 +207,18 @@ impl Run {
             }
             self.turn()?;
         }
-        let left: Vec<Glance> = self.reactor.inspect().glances().collect();
-        for glance in left {
+        let left: Vec<ConnSnapshot> = self.reactor.inspect().snapshots().collect();
+        for snapshot in left {
             let stage = self.stage.borrow();
-            let conn = stage.world.conn_of(glance.key);
+            let conn = stage.world.conn_of(snapshot.key);
             let connection = stage.world.conn(conn);
             let gone = |sock: &Sock| matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
             let nobody = connection.forgotten || connection.end(Side::Client).is_none_or(gone);
-            let knows = patience(&self.settings.listeners[glance.listener].policy, glance.state).is_some();
+            let knows =
+                patience(&self.settings.listeners[snapshot.listener].policy, snapshot.state).is_some();
             if !nobody || knows {
                 let ends = [Side::Client, Side::Server].map(|side| connection.end(side).map(Sock::state));
-                let what = format!("c{conn} is left over after everyone went home, {ends:?}: {glance:?}");
+                let what = format!("c{conn} is left over after everyone went home, {ends:?}: {snapshot:?}");
                 return Err(self.fail(what));
             }
         }
@@ -279,13 +280,13 @@ impl Run {
     /// Nobody is taken for silent while what it sent lies unread, whatever kept the loop. Of the turn that began at
     /// `began`: nothing has arrived since its poll.
     fn judge_silence(&self, began: Instant) -> Result<(), Failure> {
-        for glance in self.reactor.inspect().glances() {
-            if matches!(glance.state, State::Parting { .. }) {
+        for snapshot in self.reactor.inspect().snapshots() {
+            if matches!(snapshot.state, State::Parting { .. }) {
                 let world = &mut self.stage.borrow_mut().world;
-                let conn = world.conn_of(glance.key);
+                let conn = world.conn_of(snapshot.key);
                 world.conns[conn].truth.parting = true;
             }
-            let judged = match glance.state {
+            let judged = match snapshot.state {
                 State::Suspect { since, .. } => since > began,
                 State::Parting { cause, since, .. } => {
                     let silent = matches!(cause.reason, Reason::LocalIdle | Reason::ProtocolHandshakeTimeout);
@@ -297,12 +298,11 @@ impl Run {
                 continue;
             }
             let stage = self.stage.borrow();
-            let conn = stage.world.conn_of(glance.key);
+            let conn = stage.world.conn_of(snapshot.key);
             let unread = stage.world.conn(conn).end(Side::Server).map_or(0, Sock::unread);
             if unread > 0 {
-                return Err(
-                    self.fail(format!("c{conn} was taken for silent with {unread} bytes unread: {glance:?}"))
-                );
+                return Err(self
+                    .fail(format!("c{conn} was taken for silent with {unread} bytes unread: {snapshot:?}")));
             }
         }
         Ok(())
@@ -376,26 +376,26 @@ impl Run {
         let world = &mut stage.world;
         let (now, turns) = (world.now(), self.turns);
         let sleeps = inspection.sleep() != Some(Duration::ZERO);
-        for glance in inspection.glances() {
-            let conn = world.conn_of(glance.key);
-            let fail = |what: String| Err(Failure { at: now, what: format!("c{conn} {what}: {glance:?}") });
-            let bounds = &self.settings.listeners[glance.listener].policy.bounds;
-            if glance.owed > bounds.output_max {
+        for snapshot in inspection.snapshots() {
+            let conn = world.conn_of(snapshot.key);
+            let fail = |what: String| Err(Failure { at: now, what: format!("c{conn} {what}: {snapshot:?}") });
+            let bounds = &self.settings.listeners[snapshot.listener].policy.bounds;
+            if snapshot.owed > bounds.output_max {
                 return fail("is owed more than its bound".into());
             }
-            if glance.held > bounds.frame_bytes_max + 2 * 64 * 1024 {
+            if snapshot.held > bounds.frame_bytes_max + 2 * 64 * 1024 {
                 return fail("is held more than its bound".into());
             }
-            if let Some((due, armed)) = glance.due
+            if let Some((due, armed)) = snapshot.due
                 && armed.is_none_or(|armed| armed > due.max(world.instant()) + Duration::from_millis(2))
             {
                 return fail("has a deadline that no timer stands for".into());
             }
             let connection = &world.conns[conn];
             let news = connection.end(Side::Server).is_some_and(Sock::has_news);
-            let served = glance.paused || glance.over || !news;
+            let served = snapshot.paused || snapshot.over || !news;
             let queued = connection.watch.is_some_and(|watch| watch.queued);
-            if !served && !queued && !glance.posted && sleeps {
+            if !served && !queued && !snapshot.posted && sleeps {
                 return fail("has input that no edge will tell of".into());
             }
             let waiting = &mut world.conns[conn].truth.waiting_since;

@@ -152,7 +152,7 @@ impl Run {
         }
     }
 
-    /// As `reactor/clock.rs` does.
+    /// As `reactor/timers.rs` does.
     fn on_due(&mut self, at: Instant, due: Due, owing: bool) {
         let Parting { frozen: rung, .. } = self.policy.parting;
         let leave = |reason| Input::Leave { reason, detector: Detector::Timer, told: !owing };

@@ -14,7 +14,7 @@ use linger::net::{
     Address, Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Polled, Ready, Rows, Signal,
     SocketQuery, SocketRow, Token, Usage,
 };
-use linger::reactor::{Glance, Reactor, Reload, Requested};
+use linger::reactor::{ConnSnapshot, Reactor, Reload, Requested};
 use linger::sys::{Listener, Os, Stream};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -333,8 +333,8 @@ fn serve_busily(
     while !stop.load(Ordering::Relaxed) {
         reactor.turn().expect("the loop goes on");
         ended += reactor.take_ends().iter().filter(|end| end.end.reason.class() != Class::Peer).count();
-        let is_suspect = |glance: &Glance| matches!(glance.state, State::Suspect { .. });
-        suspects = suspects.max(reactor.inspect().glances().filter(is_suspect).count());
+        let is_suspect = |snapshot: &ConnSnapshot| matches!(snapshot.state, State::Suspect { .. });
+        suspects = suspects.max(reactor.inspect().snapshots().filter(is_suspect).count());
     }
     (ended, suspects)
 }

@@ -7,7 +7,7 @@ use crate::fellows::Part;
 use crate::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
 use crate::net::Address;
 use crate::proto::admin::ListQuery;
-use crate::reactor::entry::Connection;
+use crate::reactor::connection::Connection;
 use crate::report;
 use serde::Serialize;
 use std::fmt::Write as _;

@@ -31,7 +31,7 @@ pub(super) struct Connection<S> {
     /// It is in the queue of connections with fresh output.
     pub(super) flush_posted: bool,
     /// Bytes in either direction that could not move at once, and what is rarely needed.
-    pub(super) io: Option<Box<Io>>,
+    pub(super) buffers: Option<Box<Buffers>>,
     /// What the protocol remembers.
     pub(super) session: Option<Box<Session>>,
 }
@@ -81,7 +81,7 @@ impl Reading {
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
 /// the need arises and given back when it is over.
 #[derive(Debug, Default)]
-pub(super) struct Io {
+pub(super) struct Buffers {
     /// Received and not yet used: a partial frame, or frames that wait for a pause to end.
     pub(super) input: ByteQueue,
     /// How far the partial frame at the head of `input` has been understood.
@@ -116,7 +116,7 @@ pub(super) struct Io {
     pub(super) accounted: usize,
 }
 
-impl Io {
+impl Buffers {
     /// Whether nothing in it matters any more.
     pub(super) fn is_idle(&self) -> bool {
         self.input.is_empty()
@@ -176,7 +176,7 @@ pub(super) struct Resp {
     pub(super) version: resp::Version,
     /// The last command came as a line, or none came yet: a person or a script rather than a library.
     pub(super) typed: bool,
-    pub(super) rare: Option<Box<Rare>>,
+    pub(super) cold: Option<Box<ColdState>>,
 }
 
 const _: () = assert!(size_of::<Session>() <= 56);
@@ -191,7 +191,7 @@ impl Resp {
             beat_ms: 0,
             version: resp::Version::default(),
             typed: true,
-            rare: None,
+            cold: None,
         }
     }
 
@@ -200,13 +200,13 @@ impl Resp {
     /// before; without a command in flight, node-redis 4 dies of it. In RESP3 redis-py 5 and 8 fail on a push
     /// that they have no name for. An end of file is what all of them understand.
     pub(super) fn knows_goodbye(&self) -> bool {
-        self.typed || self.rare.as_ref().is_some_and(|rare| rare.server_ping)
+        self.typed || self.cold.as_ref().is_some_and(|cold| cold.server_ping)
     }
 }
 
 /// What few sessions need.
 #[derive(Default)]
-pub(super) struct Rare {
+pub(super) struct ColdState {
     /// `CLIENT SETNAME`.
     pub(super) name: Vec<u8>,
     /// The client asked for pings after silence.
@@ -222,18 +222,18 @@ pub(super) struct Rare {
 impl<S> Connection<S> {
     /// Output that waits for the peer, in bytes.
     pub(super) fn owed(&self) -> usize {
-        self.io.as_ref().map_or(0, |io| io.output.len())
+        self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
     }
 
     /// Whether output of it had no room, and was not kept. It is being ended for that.
     pub(super) fn is_gapped(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| io.gapped)
+        self.buffers.as_ref().is_some_and(|buffers| buffers.gapped)
             || self.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
     }
 
     /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there.
     pub(super) fn takes_output(&self) -> bool {
-        let first = self.io.as_ref().is_none_or(|io| io.output.is_empty() && !io.gapped);
+        let first = self.buffers.as_ref().is_none_or(|buffers| buffers.output.is_empty() && !buffers.gapped);
         let there = match self.life.state() {
             State::Handshaking | State::Open => true,
             State::Suspect { .. } => false,
@@ -244,13 +244,13 @@ impl<S> Connection<S> {
 
     /// Whether its commands wait for what was posted.
     pub(super) fn awaits_effects(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| io.awaits_effects)
+        self.buffers.as_ref().is_some_and(|buffers| buffers.awaits_effects)
     }
 
     /// No more of a list than of output waits.
     pub(super) fn note_listed(&mut self) {
-        if let Some(io) = &mut self.io {
-            io.listed = io.listed.min(io.output.len());
+        if let Some(buffers) = &mut self.buffers {
+            buffers.listed = buffers.listed.min(buffers.output.len());
         }
     }
 
@@ -268,7 +268,8 @@ impl<S> Connection<S> {
         if self.http().is_some_and(|http| !http.is_idle()) {
             return false;
         }
-        let has_room = || self.io.as_ref().is_none_or(|io| io.input.len() < super::READ_BUFFER_BYTES);
+        let has_room =
+            || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
         let heard_anyway = self.withholds() && self.reading != Reading::Failing;
         !self.paused || (heard_anyway && has_room())
@@ -276,7 +277,7 @@ impl<S> Connection<S> {
 
     /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.
     pub(super) fn has_work(&self) -> bool {
-        self.io.as_ref().is_some_and(|io| !io.input.is_empty())
+        self.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
             || self.http().is_some_and(|http| !http.is_idle())
     }
 
@@ -320,16 +321,16 @@ impl<S> Connection<S> {
 
     /// What it and its heartbeat channel know each other by, if it holds an identity; empty: nothing.
     pub(super) fn consent(&self) -> &[u8] {
-        self.rare().map_or(&[], |rare| &rare.consent)
+        self.cold().map_or(&[], |cold| &cold.consent)
     }
 
     /// Likewise, if it is such a channel.
     pub(super) fn beats_with(&self) -> &[u8] {
-        self.rare().map_or(&[], |rare| &rare.beats_with)
+        self.cold().map_or(&[], |cold| &cold.beats_with)
     }
 
-    fn rare(&self) -> Option<&Rare> {
-        self.resp().and_then(|resp| resp.rare.as_deref())
+    fn cold(&self) -> Option<&ColdState> {
+        self.resp().and_then(|resp| resp.cold.as_deref())
     }
 
     /// What replies are written in; of no meaning where the protocol has no versions.
@@ -340,7 +341,7 @@ impl<S> Connection<S> {
     /// The heartbeat contract in force: the client's own where it made one, else the listener's.
     pub(super) fn heartbeat(&self, listener: &Heartbeat) -> Heartbeat {
         let (beat_ms, server_ping) = self.resp().map_or((0, false), |resp| {
-            (resp.beat_ms, resp.rare.as_ref().is_some_and(|rare| rare.server_ping))
+            (resp.beat_ms, resp.cold.as_ref().is_some_and(|cold| cold.server_ping))
         });
         let mut contract = *listener;
         if beat_ms > 0 {
@@ -366,21 +367,23 @@ impl<S> Connection<S> {
     /// When frames of it that wait for their turn, or one that is not whole yet, were last added to; none: there are
     /// no such.
     pub(super) fn last_of_waiting_frames(&self, now: Instant) -> Option<Instant> {
-        let waits = self.io.as_ref().is_some_and(|io| !io.input.is_empty());
+        let waits = self.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty());
         if self.paused { Some(now) } else { waits.then(|| self.life.heard()) }
     }
 
     /// The times that its deadlines are counted from.
     pub(super) fn clocks(&self, patient_until: Instant) -> Clocks {
-        let io = self.io.as_ref();
+        let buffers = self.buffers.as_ref();
         let resp = self.resp();
         let used = resp.map_or(self.life.heard(), |resp| resp.used);
         Clocks {
-            used: io.map_or(used, |io| used.max(io.output_moved)),
-            pinged: resp.and_then(|resp| resp.rare.as_ref()).map_or(Instant::ZERO, |rare| rare.pinged),
-            oob_sent: io.map_or(Instant::ZERO, |io| io.oob_sent),
-            output_moved: io.filter(|io| !io.output.is_empty()).map(|io| io.output_moved),
-            info_asked: io.filter(|_| self.paused).map(|io| io.info_asked),
+            used: buffers.map_or(used, |buffers| used.max(buffers.output_moved)),
+            pinged: resp.and_then(|resp| resp.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),
+            oob_sent: buffers.map_or(Instant::ZERO, |buffers| buffers.oob_sent),
+            output_moved: buffers
+                .filter(|buffers| !buffers.output.is_empty())
+                .map(|buffers| buffers.output_moved),
+            info_asked: buffers.filter(|_| self.paused).map(|buffers| buffers.info_asked),
             patient_until,
         }
     }

@@ -4,9 +4,9 @@
 //! [`next_due`] knows. Entries are re-armed lazily: hearing from a peer changes nothing here, the entry
 //! expires at its old time and is armed anew.
 
-use super::entry::Connection;
+use super::connection::Connection;
 use super::work;
-use super::{Reactor, accept::Gate};
+use super::{Reactor, accept::AcceptState};
 use crate::config::settings::Settings;
 use crate::conn::delivery::{Delivery, delivery};
 use crate::conn::liveness::{Due, next_due, verdict};
@@ -22,7 +22,7 @@ const EXPIRIES_PER_TURN: usize = 1024;
 /// Deadlines that belong to no connection. Each is far away unless there is need of it, so that an idle
 /// server sleeps.
 #[derive(Debug)]
-pub(super) struct House {
+pub(super) struct ServerTimers {
     /// When to try again to accept.
     accept_retry: Instant,
     /// When to look at the accept queues.
@@ -35,7 +35,7 @@ pub(super) struct House {
     pub(super) audit: Instant,
 }
 
-impl Default for House {
+impl Default for ServerTimers {
     fn default() -> Self {
         Self {
             accept_retry: Instant::NEVER,
@@ -47,7 +47,7 @@ impl Default for House {
     }
 }
 
-impl House {
+impl ServerTimers {
     /// Those of a server that starts now.
     pub(super) fn first(now: Instant, settings: &Settings) -> Self {
         let audit = settings.audit.interval.map_or(Instant::NEVER, |interval| now + interval);
@@ -96,12 +96,12 @@ impl<K: Kernel> Reactor<K> {
             || !self.resume.is_empty()
             || !self.flush.is_empty()
             || self.admin.waiting() > 0
-            || self.listeners.iter().any(|slot| slot.gate == Gate::Open);
+            || self.listeners.iter().any(|slot| slot.accepting == AcceptState::Open);
         if work {
             return Some(Duration::ZERO);
         }
-        let house = self.house.next().min(self.report.summary_due());
-        let next = self.wheel.next_deadline().map_or(house, |at| at.min(house));
+        let server = self.timers.next().min(self.report.summary_due());
+        let next = self.wheel.next_deadline().map_or(server, |at| at.min(server));
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -150,29 +150,29 @@ impl<K: Kernel> Reactor<K> {
                 None => {}
             }
         }
-        if self.house.next() <= self.now {
-            self.keep_house();
+        if self.timers.next() <= self.now {
+            self.run_timers();
         }
         if self.report.summary_due() <= self.now {
             self.report.summarize(self.now);
         }
     }
 
-    fn keep_house(&mut self) {
+    fn run_timers(&mut self) {
         let now = self.now;
-        if House::take(&mut self.house.accept_retry, now) {
+        if ServerTimers::take(&mut self.timers.accept_retry, now) {
             self.retry_accepts();
         }
-        if House::take(&mut self.house.queue_watch, now) {
+        if ServerTimers::take(&mut self.timers.queue_watch, now) {
             self.watch_queues();
         }
-        if House::take(&mut self.house.resumed, now) {
+        if ServerTimers::take(&mut self.timers.resumed, now) {
             self.tell_resumed();
         }
-        if House::take(&mut self.house.drain, now) {
+        if ServerTimers::take(&mut self.timers.drain, now) {
             self.drain_some();
         }
-        if House::take(&mut self.house.audit, now) {
+        if ServerTimers::take(&mut self.timers.audit, now) {
             self.begin_audit();
         }
     }

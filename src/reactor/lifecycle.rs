@@ -1,8 +1,8 @@
 //! What the operator does to a running server: drain it, reload it, ask how it is.
 
-use super::accept::Gate;
-use super::entry::Connection;
-use super::{Flow, Reactor, Slot, least_output_high, memory};
+use super::accept::AcceptState;
+use super::connection::Connection;
+use super::{Flow, ListenerState, Reactor, least_output_high, memory};
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::end::{Detector, Reason};
 use crate::metrics::Census;
@@ -94,7 +94,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.stop_audits();
         for slot in &mut self.listeners {
-            slot.gate.empty();
+            slot.accepting.empty();
         }
         let settings = self.settings.drain;
         report::drain_begun(self.clients, settings.spread, settings.timeout);
@@ -107,7 +107,7 @@ impl<K: Kernel> Reactor<K> {
             cursor: 0,
             at_once: false,
         });
-        self.house.drain = self.now;
+        self.timers.drain = self.now;
     }
 
     /// Parts from the next few.
@@ -119,7 +119,7 @@ impl<K: Kernel> Reactor<K> {
         let slots = drain.cursor..end;
         let done = end == used;
         drain.cursor = if done { usize::MAX } else { end };
-        self.house.drain = if done { drain.deadline } else { self.now + drain.step };
+        self.timers.drain = if done { drain.deadline } else { self.now + drain.step };
         for index in slots {
             let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
             if let Some(key) = self.table.key_at(index) {
@@ -154,9 +154,9 @@ impl<K: Kernel> Reactor<K> {
         let waiting = self
             .listeners
             .iter()
-            .any(|slot| slot.settings.protocol.serves_clients() && slot.gate != Gate::Shut);
+            .any(|slot| slot.settings.protocol.serves_clients() && slot.accepting != AcceptState::Shut);
         // Also in a hurry, who waits is let in first: closing the listener would reset it.
-        let letting_in = self.listeners.iter().any(|slot| slot.gate == Gate::Open);
+        let letting_in = self.listeners.iter().any(|slot| slot.accepting == AcceptState::Open);
         let hurried = drain.at_once && !letting_in;
         let done = (self.clients == 0 && !waiting) || hurried || drain.deadline <= self.now;
         if done { Flow::Finished } else { Flow::Continue }
@@ -273,7 +273,7 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-impl<L: Listener> Slot<L> {
+impl<L: Listener> ListenerState<L> {
     /// Takes over what a running listener can, and notes what it cannot.
     fn adopt(&mut self, new: &ListenerSettings, now: Instant, notes: &mut Vec<String>) {
         let old = &self.settings;

@@ -4,7 +4,7 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::entry::{Connection, Reading};
+use super::connection::{Connection, Reading};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
@@ -136,8 +136,11 @@ impl<K: Kernel> Reactor<K> {
                     break;
                 }
                 Received::Failed(fault) => {
-                    let detector =
-                        conn.io.as_ref().and_then(|io| io.broken_by).unwrap_or(Detector::RecvError);
+                    let detector = conn
+                        .buffers
+                        .as_ref()
+                        .and_then(|buffers| buffers.broken_by)
+                        .unwrap_or(Detector::RecvError);
                     conn.reading = Reading::Ended;
                     self.fail(key, fault, detector);
                 }
@@ -175,24 +178,24 @@ impl<K: Kernel> Reactor<K> {
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
     fn on_eof(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let broken_by = conn.io.as_ref().and_then(|io| io.broken_by);
+        let broken_by = conn.buffers.as_ref().and_then(|buffers| buffers.broken_by);
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
         if broken_by.is_none()
             && conn.paused
             && conn.withholds()
-            && conn.io.as_ref().is_some_and(|io| !io.input.is_empty())
+            && conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
         {
             conn.reading = Reading::Closing;
             return self.hear(key);
         }
         conn.reading = Reading::Ended;
-        let told = conn.io.as_mut().and_then(|io| io.broken.take());
+        let told = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
         match (broken_by, told) {
             (Some(detector), Some(fault)) => self.fail(key, fault, detector),
             (Some(detector), None) => self.take_error(key, detector),
             (None, _) => {
-                let midframe = conn.io.as_ref().is_some_and(|io| !io.input.is_empty());
+                let midframe = conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty());
                 self.apply(key, Input::PeerFin { midframe });
             }
         }
@@ -224,7 +227,7 @@ impl<K: Kernel> Reactor<K> {
     /// The socket failed: what it means, with the kernel's evidence where a name alone does not tell.
     pub(super) fn fail(&mut self, key: Key, fault: Fault, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
-        let probing = conn.io.as_ref().is_some_and(|io| io.oob_sent > conn.life.heard());
+        let probing = conn.buffers.as_ref().is_some_and(|buffers| buffers.oob_sent > conn.life.heard());
         let (reason, kernel_timer) = match fault {
             Fault::Reset => (Reason::PeerReset, None),
             Fault::BrokenPipe => (Reason::PeerResetAfterFin, None),
@@ -319,25 +322,25 @@ impl<K: Kernel> Reactor<K> {
             return false;
         }
         let broken = conn.reading == Reading::Failing;
-        let io = conn.io_mut(&mut self.pool);
+        let buffers = conn.buffers_mut(&mut self.pool);
         if broken {
-            io.lost += bytes.len() as u64;
+            buffers.lost += bytes.len() as u64;
             return false;
         }
-        let owed = io.output.len() + bytes.len();
-        if owed > bounds.output_max + io.listed {
+        let owed = buffers.output.len() + bytes.len();
+        if owed > bounds.output_max + buffers.listed {
             *undelivered += bytes.len() as u64;
             self.give_up(key, Reason::SlowBytes, Detector::Policy);
             return false;
         }
-        if io.output.is_empty() {
-            io.output_moved = self.now;
+        if buffers.output.is_empty() {
+            buffers.output_moved = self.now;
         }
         match bytes {
-            Cow::Borrowed(bytes) => io.output.push(bytes),
-            Cow::Owned(bytes) => io.output.append(bytes),
+            Cow::Borrowed(bytes) => buffers.output.push(bytes),
+            Cow::Owned(bytes) => buffers.output.append(bytes),
         }
-        self.pool.settle(io);
+        self.pool.settle(buffers);
         if owed >= bounds.output_high && !conn.paused {
             self.pause(key);
         }
@@ -360,31 +363,31 @@ impl<K: Kernel> Reactor<K> {
     /// Sends what is owed, as far as the kernel takes it and others need not wait, and lets follow what waited for that.
     pub(super) fn flush(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let Some(io) = &mut conn.io else {
+        let Some(buffers) = &mut conn.buffers else {
             // Nothing is owed, and nothing waits for that.
             if conn.life.state().cause().is_some() {
                 self.flushed(key);
             }
             return;
         };
-        self.pool.begin_flush(io);
+        self.pool.begin_flush(buffers);
         if conn.withholds() {
             return;
         }
         let mut room = FLUSH_BYTES_MAX;
-        while let Some(io) = &mut conn.io
-            && !io.output.is_empty()
+        while let Some(buffers) = &mut conn.buffers
+            && !buffers.output.is_empty()
             && room > 0
         {
-            let offered = &io.output.as_slice()[..io.output.len().min(room)];
+            let offered = &buffers.output.as_slice()[..buffers.output.len().min(room)];
             match conn.stream.send(offered) {
                 Sent::Bytes(count) => {
                     self.work.charge(cost::SEND + cost::moved(count));
                     conn.life.bytes_out += count as u64;
                     self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                     let short = count < offered.len();
-                    io.output.consume(count);
-                    io.output_moved = self.now;
+                    buffers.output.consume(count);
+                    buffers.output_moved = self.now;
                     room -= count;
                     if short {
                         break;
@@ -405,13 +408,13 @@ impl<K: Kernel> Reactor<K> {
             conn.mark_used(self.now);
         }
         let remembers = !watches_use || conn.resp().is_some();
-        match &mut conn.io {
+        match &mut conn.buffers {
             // Its `output_moved` is all that tells of this use.
-            Some(io) if owed == 0 && !remembers => {
-                io.output.reset(0);
-                self.pool.settle(io);
+            Some(buffers) if owed == 0 && !remembers => {
+                buffers.output.reset(0);
+                self.pool.settle(buffers);
             }
-            Some(_) | None => conn.release_io(&mut self.pool),
+            Some(_) | None => conn.release_buffers(&mut self.pool),
         }
         if moved && owed == 0 && watches_use {
             self.schedule(key);
@@ -474,7 +477,7 @@ impl<K: Kernel> Reactor<K> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.paused = true;
-        conn.io_mut(&mut self.pool).info_asked = now;
+        conn.buffers_mut(&mut self.pool).info_asked = now;
         self.counters.pauses += 1;
         self.schedule(key);
     }

@@ -43,7 +43,7 @@
 //! One process is the rule: one thread, and everybody reaches everybody. `--workers 2` makes the process a
 //! [`supervisor`] that serves no client. It opens the listening sockets, one for each worker (`SO_REUSEPORT`), starts
 //! itself anew as each of them, and keeps the sockets open, so that who waits to be accepted outlives a worker. A
-//! worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/fellows.rs`): it tells of each
+//! worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/worker_link.rs`): it tells of each
 //! identity that a client takes or leaves, is told when a later claim was made elsewhere, and answers questions of the
 //! admin interface. The channel keeps its order, and that is all that take-over needs: `src/supervisor/identities.rs`
 //! has the argument, and the test of it.
@@ -60,7 +60,7 @@
 //! | [`end`] | why a connection ended: the closed taxonomy and the record |
 //! | [`buf`] | bytes that wait |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
-//! | [`fellows`] | what workers and their supervisor say to each other, pure |
+//! | [`worker_link`] | what workers and their supervisor say to each other, pure |
 //! | [`timer`] | the hierarchical wheel: one deadline a connection; up to when deadlines may be judged |
 //! | [`table`] | connections by index and generation |
 //! | [`conn`] | one connection's life, pure |
@@ -111,7 +111,6 @@ pub mod conn;
 #[cfg(feature = "doctor")]
 pub mod doctor;
 pub mod end;
-pub mod fellows;
 pub mod guide;
 pub mod hub;
 #[cfg(feature = "lab")]
@@ -129,6 +128,7 @@ pub mod serve;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod supervisor;
+pub mod worker_link;
 
 pub mod sys;
 pub mod table;

@@ -3,7 +3,6 @@
 
 use crate::config::settings::{ListenerSettings, Protocol, Settings};
 use crate::config::{Effective, Mistake, Sources, load, resolve_read};
-use crate::fellows::{Channel, More, ToSupervisor, ToWorker};
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::reactor::{Reactor, Reload, Requested};
 use crate::supervisor::{Drained, Plan, Supervisor};
@@ -12,6 +11,7 @@ use crate::sys::file::read_regular;
 use crate::sys::worker::{self, Handed};
 use crate::sys::{Aside, Os, Stream, limits};
 use crate::time::Duration;
+use crate::worker_link::{Channel, More, ToSupervisor, ToWorker};
 use crate::{logging, report};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -124,7 +124,7 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
     let mut os = Os::for_worker(hand.listeners)?;
     let mut channel = Channel::new(hand.channel);
     let refused = |_| Fatal { what: "watch the supervisor".to_owned(), why: "out of memory".to_owned() };
-    os.watch(channel.stream(), Token::FELLOWS, Interest::ReadWrite).map_err(refused)?;
+    os.watch(channel.stream(), Token::SUPERVISOR, Interest::ReadWrite).map_err(refused)?;
     let file = first_words(&mut os, &mut channel)?;
     // It was sound when the supervisor read it.
     let settings = read_settings(&sources, Some(&file), as_worker)

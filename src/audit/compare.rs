@@ -138,7 +138,7 @@ pub struct Comparison {
     before: Memory,
     after: Memory,
     /// Other processes are rightly on our ports; whether this one judges what none of them holds yet.
-    fellows: Option<bool>,
+    other_workers: Option<bool>,
     tallies: Vec<Tally>,
     rows: u64,
     present: Counts,
@@ -184,7 +184,7 @@ impl Comparison {
             seen: vec![0; slots.div_ceil(64)],
             before,
             after: Memory::default(),
-            fellows: None,
+            other_workers: None,
             rows: 0,
             present: Counts::default(),
             fresh: Counts::default(),
@@ -193,11 +193,11 @@ impl Comparison {
         }
     }
 
-    /// Leaves out what fellows on the same ports hold, who have audits of their own. What no program holds is seen by
-    /// all of them, and looked at by the one whose `fellows` is true.
+    /// Leaves out the sockets of other workers on the same ports: each worker has an audit of its own. All of them see the
+    /// sockets that no program holds; the worker with `Some(true)` judges those.
     #[must_use]
-    pub const fn among_fellows(mut self, fellows: Option<bool>) -> Self {
-        self.fellows = fellows;
+    pub const fn among_workers(mut self, other_workers: Option<bool>) -> Self {
+        self.other_workers = other_workers;
         self
     }
 
@@ -244,12 +244,12 @@ impl Comparison {
                     }
                 }
                 // A fellow's, or another program's, which cannot be told apart.
-                None if self.fellows.is_some() => return,
+                None if self.other_workers.is_some() => return,
                 // Accepted since the audit began, or not by us.
                 None if !self.stranger(row, listener, false) => return,
                 None => {}
             }
-        } else if self.fellows == Some(false)
+        } else if self.other_workers == Some(false)
             || matches!(row.state, TcpState::Established | TcpState::CloseWait)
                 && !self.stranger(row, listener, true)
         {

@@ -79,9 +79,9 @@ pub struct Vouched {
 
 /// A key or none, in the 8 bytes of its token: generation 0 is no connection's, so 0 is free for none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct Seat(Option<NonZeroU64>);
+struct PackedKey(Option<NonZeroU64>);
 
-impl Seat {
+impl PackedKey {
     const EMPTY: Self = Self(None);
 
     fn of(key: Key) -> Self {
@@ -98,9 +98,9 @@ impl Seat {
 #[derive(Debug, Default)]
 pub(super) struct Identity {
     /// The data connection.
-    holder: Seat,
+    holder: PackedKey,
     /// The dedicated heartbeat connection.
-    channel: Seat,
+    channel: PackedKey,
     /// Of the holder; means nothing without one.
     presence: Presence,
 }
@@ -110,7 +110,7 @@ const _: () = assert!(size_of::<Entry<Identity>>() <= 48);
 impl Identity {
     /// Whether somebody holds it who is not about to go.
     fn is_there(&self) -> bool {
-        self.holder != Seat::EMPTY && self.presence != Presence::Ending
+        self.holder != PackedKey::EMPTY && self.presence != Presence::Ending
     }
 }
 
@@ -127,7 +127,7 @@ impl Hub {
             return Ok(Identified { fresh, replaced: None, left, channel });
         }
         let replaced = identity.holder.key();
-        identity.holder = Seat::of(key);
+        identity.holder = PackedKey::of(key);
         identity.presence = Presence::Online;
         self.held += usize::from(replaced.is_none());
         member.identity = Some(slot);
@@ -139,12 +139,12 @@ impl Hub {
     pub fn vouch(&mut self, member: &mut Membership, key: Key, id: &[u8]) -> Result<Vouched, Refused> {
         let slot = self.identities.find(id).ok_or(Refused::UnknownIdentity)?;
         let Identity { holder, channel, .. } = *self.identity_mut(slot);
-        if channel == Seat::of(key) {
+        if channel == PackedKey::of(key) {
             return Ok(Vouched { holder: holder.key(), ..Vouched::default() });
         }
-        // Before it takes the seat: it may have been this identity's channel once, and been replaced.
+        // Before it takes the role: it may have been this identity's channel once, and been replaced.
         let orphaned_holder = self.stop_vouching(member, key);
-        self.identity_mut(slot).channel = Seat::of(key);
+        self.identity_mut(slot).channel = PackedKey::of(key);
         member.vouches_for = Some(slot);
         Ok(Vouched { holder: holder.key(), replaced_channel: channel.key(), orphaned_holder })
     }
@@ -166,10 +166,10 @@ impl Hub {
     pub fn vacate(&mut self, id: &[u8]) {
         let Some(slot) = self.identities.find(id) else { return };
         let identity = self.identity_mut(slot);
-        if std::mem::replace(&mut identity.holder, Seat::EMPTY) == Seat::EMPTY {
+        if std::mem::replace(&mut identity.holder, PackedKey::EMPTY) == PackedKey::EMPTY {
             return;
         }
-        let unused = identity.channel == Seat::EMPTY;
+        let unused = identity.channel == PackedKey::EMPTY;
         self.held -= 1;
         if unused {
             self.identities.remove(slot);
@@ -180,8 +180,8 @@ impl Hub {
     pub fn vacate_channel(&mut self, id: &[u8]) {
         let Some(slot) = self.identities.find(id) else { return };
         let identity = self.identity_mut(slot);
-        identity.channel = Seat::EMPTY;
-        if identity.holder == Seat::EMPTY {
+        identity.channel = PackedKey::EMPTY;
+        if identity.holder == PackedKey::EMPTY {
             self.identities.remove(slot);
         }
     }
@@ -194,7 +194,7 @@ impl Hub {
     /// The connection that a beat on connection `key` keeps alive.
     pub fn vouched_holder(&self, member: &Membership, key: Key) -> Option<Key> {
         let entry = self.identities.at(member.vouches_for?)?;
-        if entry.value.channel == Seat::of(key) { entry.value.holder.key() } else { None }
+        if entry.value.channel == PackedKey::of(key) { entry.value.holder.key() } else { None }
     }
 
     /// The connection that holds identity `id`.
@@ -205,7 +205,7 @@ impl Hub {
     /// The identity that connection `key` holds; none once a newer connection took it over.
     pub fn identity_of(&self, member: &Membership, key: Key) -> Option<&[u8]> {
         let entry = self.identities.at(member.identity?)?;
-        (entry.value.holder == Seat::of(key)).then_some(&*entry.name)
+        (entry.value.holder == PackedKey::of(key)).then_some(&*entry.name)
     }
 
     /// Whether connection `key` holds an identity. False again once a newer connection took it over.
@@ -217,7 +217,7 @@ impl Hub {
     pub fn set_presence(&mut self, member: &Membership, key: Key, presence: Presence) -> bool {
         let claimed = member.identity.and_then(|slot| self.identities.at_mut(slot));
         match claimed {
-            Some(Entry { value, .. }) if value.holder == Seat::of(key) => {
+            Some(Entry { value, .. }) if value.holder == PackedKey::of(key) => {
                 std::mem::replace(&mut value.presence, presence) != presence
             }
             Some(_) | None => false,
@@ -249,12 +249,12 @@ impl Hub {
     pub(super) fn renounce(&mut self, member: &mut Membership, key: Key) -> Option<Name> {
         let slot = member.identity.take()?;
         let entry = self.identities.at_mut(slot)?;
-        if entry.value.holder != Seat::of(key) {
+        if entry.value.holder != PackedKey::of(key) {
             return None;
         }
-        entry.value.holder = Seat::EMPTY;
+        entry.value.holder = PackedKey::EMPTY;
         self.held -= 1;
-        Some(if entry.value.channel == Seat::EMPTY {
+        Some(if entry.value.channel == PackedKey::EMPTY {
             self.identities.remove(slot).name
         } else {
             entry.name.clone()
@@ -265,10 +265,10 @@ impl Hub {
     pub(super) fn stop_vouching(&mut self, member: &mut Membership, key: Key) -> Option<Key> {
         let slot = member.vouches_for.take()?;
         let identity = &mut self.identities.at_mut(slot)?.value;
-        if identity.channel != Seat::of(key) {
+        if identity.channel != PackedKey::of(key) {
             return None;
         }
-        identity.channel = Seat::EMPTY;
+        identity.channel = PackedKey::EMPTY;
         let holder = identity.holder.key();
         if holder.is_none() {
             self.identities.remove(slot);

@@ -152,7 +152,7 @@ impl Token {
     /// What threads beside the loop have brought, such as rows of the kernel's table of sockets.
     pub const ASIDE: Self = Self(u32::MAX as u64 - 1);
     /// The channel to a worker's supervisor.
-    pub const FELLOWS: Self = Self(u32::MAX as u64 - 2);
+    pub const SUPERVISOR: Self = Self(u32::MAX as u64 - 2);
 }
 
 /// One entry of a poll: hints about one source.

@@ -19,7 +19,6 @@ use crate::audit::Anomaly;
 use crate::config::settings::Hosts;
 use crate::conn::Input;
 use crate::end::{By, Detector, Reason};
-use crate::fellows::{Answer, Part, Question, ToSupervisor};
 use crate::metrics::TCP_STATES;
 use crate::net::Kernel;
 use crate::proto::admin::{Route, crowded, route};
@@ -27,6 +26,7 @@ use crate::proto::http::{self, CONTINUE, Decoder, Framing, Method, Request, Resp
 use crate::proto::resp;
 use crate::table::Key;
 use crate::time::Instant;
+use crate::worker_link::{Answer, Part, Question, ToSupervisor};
 use indexmap::IndexSet;
 use page::Page;
 pub use places::admin_connections_max;
@@ -393,8 +393,8 @@ impl<K: Kernel> Reactor<K> {
                 Answer { number, status, body, part: Part::Last }
             }
         };
-        if let Some(fellows) = &mut self.fellows {
-            fellows.tell(&ToSupervisor::Answer(answer));
+        if let Some(link) = &mut self.link {
+            link.tell(&ToSupervisor::Answer(answer));
         }
         work
     }
@@ -435,7 +435,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// What the admin interface calls a connection: its key, with its worker before it if there are several.
     pub(super) fn name_of(&self, key: Key) -> String {
-        self.fellows.as_ref().map_or_else(|| key.to_string(), |fellows| fellows.name_of(key))
+        self.link.as_ref().map_or_else(|| key.to_string(), |link| link.name_of(key))
     }
 }
 

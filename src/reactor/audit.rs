@@ -127,7 +127,7 @@ impl<K: Kernel> Reactor<K> {
         let before = std::mem::take(&mut self.audits.memory);
         self.audits.running = Some(Box::new(Running {
             comparison: Comparison::new(self.now, places, slots, self.table.len(), before)
-                .among_fellows(self.fellows.as_ref().map(|fellows| fellows.judges_queues())),
+                .among_workers(self.link.as_ref().map(|link| link.judges_queues())),
             query: SocketQuery { ports, states, evidence: false },
             families,
             slots,

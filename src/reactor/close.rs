@@ -103,9 +103,9 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, token: &[u8], end: Option<&End>) {
         self.work.charge(cost::UNSUBSCRIBE * membership.subscriptions());
         let left = self.hub.leave(membership, key);
-        if let Some(fellows) = &mut self.fellows {
-            left.identity.iter().for_each(|id| fellows.on_left(key, id, &presence::record(end)));
-            fellows.on_unvouched(key);
+        if let Some(link) = &mut self.link {
+            left.identity.iter().for_each(|id| link.on_left(key, id, &presence::record(end)));
+            link.on_unvouched(key);
         }
         if let Some(id) = left.identity {
             self.posted.push_back(Effect::Presence { id, event: Event::offline(end) });

@@ -200,7 +200,7 @@ impl<K: Kernel> Reactor<K> {
         let (hub, table) = (&mut self.hub, &mut self.table);
         let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
         // One that nobody holds here may be held elsewhere.
-        let vouch = if self.fellows.is_some() { Hub::vouch_for_any } else { Hub::vouch };
+        let vouch = if self.link.is_some() { Hub::vouch_for_any } else { Hub::vouch };
         let vouched = match vouch(hub, &mut resp.membership, key, id) {
             Ok(vouched) => vouched,
             Err(refused) => return self.reply_refused(key, refused, replies),
@@ -208,8 +208,8 @@ impl<K: Kernel> Reactor<K> {
         if !token.is_empty() || resp.cold.is_some() {
             resp.cold.get_or_insert_default().beats_with = token.into();
         }
-        if let Some(fellows) = &mut self.fellows {
-            fellows.on_vouched(key, id, token, vouched, self.now);
+        if let Some(link) = &mut self.link {
+            link.on_vouched(key, id, token, vouched, self.now);
         }
         if let Some(holder) = vouched.holder {
             self.hear(holder);
@@ -219,7 +219,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     pub(super) fn supervisor_is_behind(&self) -> bool {
-        self.fellows.as_ref().is_some_and(|fellows| !fellows.keeps_up())
+        self.link.as_ref().is_some_and(|link| !link.keeps_up())
     }
 
     /// Whether nothing more is to be claimed or published, because the supervisor does not keep up; says so.
@@ -235,8 +235,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// Answers for an identity that nobody holds here: in one process nobody does, and `nobody` is what to say then.
     fn reply_absent(&self, key: Key, replies: &mut Vec<u8>, nobody: impl FnOnce(&mut Reply<'_>)) {
-        match &self.fellows {
-            Some(fellows) => self.reply(key, replies, |reply| reply.error(&fellows.not_here())),
+        match &self.link {
+            Some(link) => self.reply(key, replies, |reply| reply.error(&link.not_here())),
             None => self.reply(key, replies, nobody),
         }
     }

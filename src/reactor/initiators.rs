@@ -130,8 +130,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn tell_replaced(&mut self, key: Key, id: &Name, record: Option<String>) {
-        match &mut self.fellows {
-            Some(fellows) => fellows.on_left(key, id, record.as_deref().unwrap_or("null")),
+        match &mut self.link {
+            Some(link) => link.on_left(key, id, record.as_deref().unwrap_or("null")),
             None => self.publish_presence(id, &Event::Replaced(record)),
         }
     }

@@ -18,7 +18,6 @@ mod close;
 mod commands;
 mod connection;
 mod effects;
-mod fellows;
 mod info;
 mod initiators;
 mod input;
@@ -41,6 +40,7 @@ mod tests;
 mod timers;
 mod unserved;
 mod work;
+mod worker_link;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::hub::Hub;
@@ -58,7 +58,6 @@ pub use admin::admin_connections_max;
 use audit::Audits;
 use connection::Connection;
 use effects::Effect;
-use fellows::Fellows;
 use initiators::Initiators;
 pub use inspect::{ConnSnapshot, DebugView, Ended};
 pub use lifecycle::{Drained, Reload, Requested};
@@ -70,6 +69,7 @@ use tasks::Task;
 use timers::ServerTimers;
 pub use unserved::refused_max;
 use work::Work;
+use worker_link::WorkerLink;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -149,7 +149,7 @@ pub struct Reactor<K: Kernel> {
     counters: Counters,
     report: Report,
     /// What it is among others; `None`: the only process of its server.
-    fellows: Option<Box<Fellows<K::Stream>>>,
+    link: Option<Box<WorkerLink<K::Stream>>>,
 }
 
 /// A listener and what is known of its accept queue.
@@ -276,7 +276,7 @@ impl<K: Kernel> Reactor<K> {
             counters,
             kernel,
             settings,
-            fellows: None,
+            link: None,
         })
     }
 
@@ -318,8 +318,8 @@ impl<K: Kernel> Reactor<K> {
         // After I/O, so that effects of what was read now are seen now.
         self.run_posted();
         // Behind all that happened here before it was heard.
-        if self.posted.is_empty() && self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready()) {
-            self.hear_fellows()?;
+        if self.posted.is_empty() && self.link.as_ref().is_some_and(|link| link.is_ready()) {
+            self.receive_from_supervisor()?;
             self.run_posted();
         }
         self.publish_some();
@@ -334,7 +334,7 @@ impl<K: Kernel> Reactor<K> {
             self.audit_on();
         }
         // Last: everything above may have something to tell.
-        self.tell_fellows()?;
+        self.send_to_supervisor()?;
         // One echo costs little more than to read the clock for it.
         if !small || self.counters.commands != commands {
             let took = self.kernel.now().since(self.now);
@@ -360,7 +360,7 @@ impl<K: Kernel> Reactor<K> {
                     self.audits.due = true;
                     self.take_settings();
                 }
-                Source::Fellows => self.note_fellows(),
+                Source::Supervisor => self.note_supervisor(),
                 Source::Listener(index) => self.listeners[index].accepting.on_edge(),
                 Source::Connection(_) => {}
             }
@@ -407,7 +407,7 @@ fn least_output_high<L>(listeners: &[ListenerState<L>]) -> usize {
 enum Source {
     Signals,
     Aside,
-    Fellows,
+    Supervisor,
     Listener(usize),
     Connection(Key),
 }
@@ -425,7 +425,7 @@ const fn source(token: Token) -> Source {
     match token {
         Token::SIGNAL => Source::Signals,
         Token::ASIDE => Source::Aside,
-        Token::FELLOWS => Source::Fellows,
+        Token::SUPERVISOR => Source::Supervisor,
         Token(_) => Source::Listener(key.index as usize),
     }
 }

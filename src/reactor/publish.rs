@@ -147,7 +147,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Tells those who watch an identity; among other workers, by way of the supervisor, which alone knows what came first.
     pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
-        if self.fellows.is_some() {
+        if self.link.is_some() {
             return self.tell_presence(id, event);
         }
         let mut payload = Vec::new();

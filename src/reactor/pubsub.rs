@@ -24,8 +24,8 @@ impl<K: Kernel> Reactor<K> {
         if self.refuses_claims(key, replies) || self.refuses_for_memory(key, replies) {
             return;
         }
-        if let Some(fellows) = &mut self.fellows {
-            fellows.on_published(channel, payload);
+        if let Some(link) = &mut self.link {
+            link.on_published(channel, payload);
         }
         self.gather(channel, payload);
     }

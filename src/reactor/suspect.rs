@@ -92,8 +92,8 @@ impl<K: Kernel> Reactor<K> {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
             self.relay_heartbeat(key, holder);
-        } else if let Some(fellows) = &mut self.fellows {
-            fellows.on_beat(key, self.now);
+        } else if let Some(link) = &mut self.link {
+            link.on_beat(key, self.now);
         }
     }
 

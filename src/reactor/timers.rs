@@ -89,7 +89,7 @@ impl<K: Kernel> Reactor<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
     pub(super) fn sleep(&self) -> Option<Duration> {
         let work = self.audits.due
-            || self.fellows.as_ref().is_some_and(|fellows| fellows.is_ready())
+            || self.link.as_ref().is_some_and(|link| link.is_ready())
             || !self.posted.is_empty()
             || !self.publications.is_empty()
             || self.memory_is_short()

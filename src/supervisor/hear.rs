@@ -4,10 +4,10 @@
 //! ([`topics`](super::topics)), and it is there that patterns are matched, at the expense of who has asked for it.
 
 use super::Supervisor;
-use super::identities::{Claim, Claimant, Order};
-use crate::fellows::{Seat, ToSupervisor, ToWorker};
+use super::identities::{Claim, Claimant, Directive};
 use crate::hub::{PRESENCE_PREFIX, presence_channel};
 use crate::report;
+use crate::worker_link::{Role, ToSupervisor, ToWorker};
 use std::collections::VecDeque;
 
 /// Messages of all workers that are taken in a turn: a few milliseconds. Each has its share of them.
@@ -75,18 +75,18 @@ impl Supervisor {
         match message {
             ToSupervisor::Alive => {}
             ToSupervisor::Ready => self.workers[place].on_serving(self.now),
-            ToSupervisor::Claim { seat, number, id, token, key, peer } => {
+            ToSupervisor::Claim { role, number, id, token, key, peer } => {
                 let claim = Claim { worker: place, number, id, token, by: Claimant { key, peer } };
-                match seat {
-                    Seat::Holder => self.identities.hold(claim, self.now),
-                    Seat::Channel => self.identities.vouch(claim),
+                match role {
+                    Role::Holder => self.identities.hold(claim, self.now),
+                    Role::Channel => self.identities.vouch(claim),
                 }
             }
             ToSupervisor::Consent { number, id, token } => self.identities.consent(place, number, &id, token),
-            ToSupervisor::Release { seat: Seat::Holder, number, id, record } => {
+            ToSupervisor::Release { role: Role::Holder, number, id, record } => {
                 self.identities.release(place, number, id, &record);
             }
-            ToSupervisor::Release { seat: Seat::Channel, number, id, .. } => {
+            ToSupervisor::Release { role: Role::Channel, number, id, .. } => {
                 self.identities.release_channel(place, number, id);
             }
             ToSupervisor::Beat { number, id } => self.identities.beat(place, number, id),
@@ -98,7 +98,7 @@ impl Supervisor {
             }
             ToSupervisor::Listens(topic) => self.topics.listens(place, topic),
             ToSupervisor::Stopped(topic) => self.topics.stopped(place, topic),
-            ToSupervisor::Answer(answer) => self.questions.on_answer(place, answer),
+            ToSupervisor::Answer(answer) => self.fanout.on_answer(place, answer),
         }
         // At once, so that a message and an event stay in their order.
         self.carry_out(2);
@@ -114,20 +114,20 @@ impl Supervisor {
         for _ in 0..most {
             let Some(order) = self.identities.next_order() else { return };
             match order {
-                Order::Lost { worker, seat, number, id, to } => {
+                Directive::Lost { worker, role, number, id, to } => {
                     let Claimant { key, peer } = to;
-                    self.workers[worker].tell(&ToWorker::Lost { seat, number, id, key, peer });
+                    self.workers[worker].tell(&ToWorker::Lost { role, number, id, key, peer });
                 }
                 // A beat that cannot be delivered is worth nothing later.
-                Order::Vouched { worker, id } => {
+                Directive::Vouched { worker, id } => {
                     self.workers[worker].relay(&ToWorker::Vouched { id });
                 }
                 // Who stands still has no use for it; the holder's own deadlines stay.
-                Order::Doubted { worker, id } => {
+                Directive::Doubted { worker, id } => {
                     self.workers[worker].relay(&ToWorker::Doubted { id });
                 }
                 // The worker that it comes from has told nobody either.
-                Order::Announce { id, payload } => {
+                Directive::Announce { id, payload } => {
                     let channel = presence_channel(&id);
                     self.relays.waiting.push_back(Published { from: None, channel, payload });
                 }

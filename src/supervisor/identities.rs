@@ -1,4 +1,4 @@
-//! Who has which seat of an identity, over all workers, and what those who watch it are told: the newest claim, in the
+//! Who has which role of an identity, over all workers, and what those who watch it are told: the newest claim, in the
 //! order in which claims arrive here. Pure: claims in, orders out.
 //!
 //! A worker settles among its own connections what concerns only them, and tells of every claim it makes and of the end
@@ -13,9 +13,9 @@
 //! record in that is made by the worker of the older connection, so what comes after it waits for it, for a while. The
 //! tests (`identities_tests.rs`) hold all that against every order of deliveries.
 
-use crate::fellows::Seat;
 use crate::hub::{Agreement, agreement, may_beat};
 use crate::time::{Duration, Instant};
+use crate::worker_link::Role;
 use indexmap::IndexMap;
 use std::collections::VecDeque;
 
@@ -26,13 +26,13 @@ const WAITING_MAX: usize = 64;
 
 /// What is to be done.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Order {
-    /// Worker `worker` has lost a seat, or was not given it.
+pub(super) enum Directive {
+    /// Worker `worker` has lost a role, or was not given it.
     Lost {
         /// Whom to tell.
         worker: usize,
-        /// Which seat.
-        seat: Seat,
+        /// Which role.
+        role: Role,
         /// By which claim it had it.
         number: u64,
         /// The identity.
@@ -63,7 +63,7 @@ pub(super) enum Order {
     },
 }
 
-/// A connection that claims a seat, in the words of its worker.
+/// A connection that claims a role, in the words of its worker.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Claimant {
     /// As the admin interface names it.
@@ -85,7 +85,7 @@ pub(super) struct Claim {
 
 /// A claim in force.
 #[derive(PartialEq, Eq, Debug)]
-struct Seated {
+struct Assigned {
     worker: usize,
     number: u64,
     token: Box<[u8]>,
@@ -93,20 +93,20 @@ struct Seated {
     suspect: bool,
 }
 
-impl Seated {
+impl Assigned {
     fn is(&self, worker: usize, number: u64) -> bool {
         (self.worker, self.number) == (worker, number)
     }
 }
 
-/// The seats of one identity. It is forgotten when both are empty.
+/// The roles of one identity. It is forgotten when both are empty.
 #[derive(Debug, Default)]
-struct Seats {
-    holder: Option<Seated>,
-    channel: Option<Seated>,
+struct Roles {
+    holder: Option<Assigned>,
+    channel: Option<Assigned>,
 }
 
-impl Seats {
+impl Roles {
     const fn is_empty(&self) -> bool {
         self.holder.is_none() && self.channel.is_none()
     }
@@ -132,11 +132,11 @@ enum Waiting {
 /// All identities that a connection of any worker holds, or beats for.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
-    seats: IndexMap<Vec<u8>, Seats>,
+    roles: IndexMap<Vec<u8>, Roles>,
     waiting: IndexMap<Vec<u8>, VecDeque<Waiting>>,
     /// When to look at who waits: each has a time of the same length, so they are in order.
     deadlines: VecDeque<(Instant, Vec<u8>)>,
-    orders: VecDeque<Order>,
+    directives: VecDeque<Directive>,
     /// Identities that are held.
     held: usize,
     /// Seats that went from one worker to another.
@@ -147,17 +147,17 @@ impl Identities {
     /// A worker claims to hold an identity, and does.
     pub(super) fn hold(&mut self, claim: Claim, now: Instant) {
         let Claim { worker, number, id, token, by } = claim;
-        let seats = self.seats.entry(id.clone()).or_default();
-        let before = seats.holder.replace(Seated { worker, number, token: token.into(), suspect: false });
+        let roles = self.roles.entry(id.clone()).or_default();
+        let before = roles.holder.replace(Assigned { worker, number, token: token.into(), suspect: false });
         match before {
             None => self.held += 1,
             Some(lost) => {
                 if lost.worker != worker {
                     self.moved += 1;
-                    let (seat, id) = (Seat::Holder, id.clone());
-                    self.orders.push_back(Order::Lost {
+                    let (role, id) = (Role::Holder, id.clone());
+                    self.directives.push_back(Directive::Lost {
                         worker: lost.worker,
-                        seat,
+                        role,
                         number: lost.number,
                         id,
                         to: by,
@@ -171,7 +171,7 @@ impl Identities {
 
     /// The holder by that claim has agreed to another channel.
     pub(super) fn consent(&mut self, worker: usize, number: u64, id: &[u8], token: Vec<u8>) {
-        let holder = self.seats.get_mut(id).and_then(|seats| seats.holder.as_mut());
+        let holder = self.roles.get_mut(id).and_then(|roles| roles.holder.as_mut());
         if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
             holder.token = token.into();
         }
@@ -180,30 +180,30 @@ impl Identities {
     /// A worker claims to beat for an identity. The connection that does so now gives way, or this one has no effect.
     pub(super) fn vouch(&mut self, claim: Claim) {
         let Claim { worker, number, id, token, by } = claim;
-        let seats = self.seats.entry(id.clone()).or_default();
-        let token_of = |seated: &Option<Seated>| seated.as_ref().map(|seated| seated.token.clone());
-        let (holder, present) = (token_of(&seats.holder), token_of(&seats.channel));
-        let mut lost = Some(Seated { worker, number, token: token.clone().into(), suspect: false });
+        let roles = self.roles.entry(id.clone()).or_default();
+        let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
+        let (holder, present) = (token_of(&roles.holder), token_of(&roles.channel));
+        let mut lost = Some(Assigned { worker, number, token: token.clone().into(), suspect: false });
         if may_beat(holder.as_deref(), present.as_deref(), &token) {
-            lost = std::mem::replace(&mut seats.channel, lost).filter(|before| before.worker != worker);
-        } else if seats.is_empty() {
-            self.seats.swap_remove(&id);
+            lost = std::mem::replace(&mut roles.channel, lost).filter(|before| before.worker != worker);
+        } else if roles.is_empty() {
+            self.roles.swap_remove(&id);
         }
-        if let Some(Seated { worker, number, .. }) = lost {
-            self.orders.push_back(Order::Lost { worker, seat: Seat::Channel, number, id, to: by });
+        if let Some(Assigned { worker, number, .. }) = lost {
+            self.directives.push_back(Directive::Lost { worker, role: Role::Channel, number, id, to: by });
         }
     }
 
     /// A claim to hold an identity is over: `record` says how.
     pub(super) fn release(&mut self, worker: usize, number: u64, id: Vec<u8>, record: &[u8]) {
-        let seats = self.seats.get_mut(&id);
-        if let Some(seats) =
-            seats.filter(|seats| seats.holder.as_ref().is_some_and(|holder| holder.is(worker, number)))
+        let roles = self.roles.get_mut(&id);
+        if let Some(roles) =
+            roles.filter(|roles| roles.holder.as_ref().is_some_and(|holder| holder.is(worker, number)))
         {
-            seats.holder = None;
+            roles.holder = None;
             self.held -= 1;
-            if seats.is_empty() {
-                self.seats.swap_remove(&id);
+            if roles.is_empty() {
+                self.roles.swap_remove(&id);
             }
             self.announce(id, [b"offline ", record].concat());
         } else {
@@ -213,35 +213,35 @@ impl Identities {
 
     /// A claim to beat for an identity is over.
     pub(super) fn release_channel(&mut self, worker: usize, number: u64, id: Vec<u8>) {
-        let Some(seats) = self.seats.get_mut(&id) else { return };
-        if !seats.channel.as_ref().is_some_and(|channel| channel.is(worker, number)) {
+        let Some(roles) = self.roles.get_mut(&id) else { return };
+        if !roles.channel.as_ref().is_some_and(|channel| channel.is(worker, number)) {
             return;
         }
-        let agreed = seats.agreement();
-        seats.channel = None;
-        if seats.is_empty() {
-            self.seats.swap_remove(&id);
+        let agreed = roles.agreement();
+        roles.channel = None;
+        if roles.is_empty() {
+            self.roles.swap_remove(&id);
         }
         if let Some((worker, Agreement::Agreed)) = agreed {
-            self.orders.push_back(Order::Doubted { worker, id });
+            self.directives.push_back(Directive::Doubted { worker, id });
         }
     }
 
     /// The heartbeat channel that worker `worker` claimed has beaten.
     pub(super) fn beat(&mut self, worker: usize, number: u64, id: Vec<u8>) {
-        let Some(seats) = self.seats.get(&id) else { return };
-        if !seats.channel.as_ref().is_some_and(|channel| channel.is(worker, number)) {
+        let Some(roles) = self.roles.get(&id) else { return };
+        if !roles.channel.as_ref().is_some_and(|channel| channel.is(worker, number)) {
             return;
         }
-        if let Some((worker, Agreement::Agreed | Agreement::Open)) = seats.agreement() {
-            self.orders.push_back(Order::Vouched { worker, id });
+        if let Some((worker, Agreement::Agreed | Agreement::Open)) = roles.agreement() {
+            self.directives.push_back(Directive::Vouched { worker, id });
         }
     }
 
     /// Something happened to an identity that worker `worker` holds by that claim. Of one that was taken over, nobody is
     /// told any more.
     pub(super) fn happened(&mut self, worker: usize, number: u64, id: Vec<u8>, payload: Vec<u8>) {
-        let holder = self.seats.get_mut(&id).and_then(|seats| seats.holder.as_mut());
+        let holder = self.roles.get_mut(&id).and_then(|roles| roles.holder.as_mut());
         if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
             holder.suspect = payload == b"suspect";
             self.announce(id, payload);
@@ -253,7 +253,7 @@ impl Identities {
         if self.waiting.contains_key(id) {
             return None;
         }
-        Some(match self.seats.get(id).and_then(|seats| seats.holder.as_ref()) {
+        Some(match self.roles.get(id).and_then(|roles| roles.holder.as_ref()) {
             Some(holder) if holder.suspect => b"suspect",
             Some(_) => b"online",
             None => b"offline null",
@@ -262,20 +262,21 @@ impl Identities {
 
     /// Worker `worker` has ended, and all its connections with it.
     pub(super) fn gone(&mut self, worker: usize) {
-        let its = |seated: &Option<Seated>| seated.as_ref().is_some_and(|seated| seated.worker == worker);
-        let (mut offline, orders) = (Vec::new(), &mut self.orders);
-        self.seats.retain(|id, seats| {
-            if its(&seats.holder) {
-                seats.holder = None;
+        let its =
+            |assigned: &Option<Assigned>| assigned.as_ref().is_some_and(|assigned| assigned.worker == worker);
+        let (mut offline, directives) = (Vec::new(), &mut self.directives);
+        self.roles.retain(|id, roles| {
+            if its(&roles.holder) {
+                roles.holder = None;
                 offline.push(id.clone());
             }
-            if its(&seats.channel) {
-                if let Some((worker, Agreement::Agreed)) = seats.agreement() {
-                    orders.push_back(Order::Doubted { worker, id: id.clone() });
+            if its(&roles.channel) {
+                if let Some((worker, Agreement::Agreed)) = roles.agreement() {
+                    directives.push_back(Directive::Doubted { worker, id: id.clone() });
                 }
-                seats.channel = None;
+                roles.channel = None;
             }
-            !seats.is_empty()
+            !roles.is_empty()
         });
         self.held -= offline.len();
         for id in self.waiting.keys().cloned().collect::<Vec<_>>() {
@@ -302,12 +303,12 @@ impl Identities {
 
     /// Whether something is to be done.
     pub(super) fn has_orders(&self) -> bool {
-        !self.orders.is_empty()
+        !self.directives.is_empty()
     }
 
     /// What is to be done next.
-    pub(super) fn next_order(&mut self) -> Option<Order> {
-        self.orders.pop_front()
+    pub(super) fn next_order(&mut self) -> Option<Directive> {
+        self.directives.pop_front()
     }
 
     /// Identities that are held.
@@ -322,7 +323,7 @@ impl Identities {
 
     fn announce(&mut self, id: Vec<u8>, payload: Vec<u8>) {
         match self.waiting.get_mut(&id) {
-            None => self.orders.push_back(Order::Announce { id, payload }),
+            None => self.directives.push_back(Directive::Announce { id, payload }),
             Some(queue) => {
                 queue.push_back(Waiting::Payload(payload));
                 if queue.len() > WAITING_MAX {
@@ -332,7 +333,7 @@ impl Identities {
         }
     }
 
-    fn wait(&mut self, id: &[u8], lost: &Seated, deadline: Instant) {
+    fn wait(&mut self, id: &[u8], lost: &Assigned, deadline: Instant) {
         let record = Waiting::Record { worker: lost.worker, number: lost.number, deadline };
         self.waiting.entry(id.to_vec()).or_default().push_back(record);
         self.deadlines.push_back((deadline, id.to_vec()));
@@ -368,7 +369,7 @@ impl Identities {
         while let Some(Waiting::Payload(payload)) = queue.front_mut() {
             let (id, payload) = (id.to_vec(), std::mem::take(payload));
             queue.pop_front();
-            self.orders.push_back(Order::Announce { id, payload });
+            self.directives.push_back(Directive::Announce { id, payload });
         }
         if queue.is_empty() {
             self.waiting.swap_remove(id);

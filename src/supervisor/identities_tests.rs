@@ -13,15 +13,15 @@ fn claim(worker: usize, number: u64, token: &str) -> Claim {
     Claim { worker, number, id: ID.to_vec(), token: token.into(), by }
 }
 
-fn lost(worker: usize, seat: Seat, number: u64, to: &Claim) -> Order {
-    Order::Lost { worker, seat, number, id: ID.to_vec(), to: to.by.clone() }
+fn lost(worker: usize, role: Role, number: u64, to: &Claim) -> Directive {
+    Directive::Lost { worker, role, number, id: ID.to_vec(), to: to.by.clone() }
 }
 
-fn announce(payload: &str) -> Order {
-    Order::Announce { id: ID.to_vec(), payload: payload.into() }
+fn announce(payload: &str) -> Directive {
+    Directive::Announce { id: ID.to_vec(), payload: payload.into() }
 }
 
-fn orders(of: &mut Identities) -> Vec<Order> {
+fn directives(of: &mut Identities) -> Vec<Directive> {
     std::iter::from_fn(|| of.next_order()).collect()
 }
 
@@ -29,25 +29,25 @@ fn orders(of: &mut Identities) -> Vec<Order> {
 fn the_last_claim_wins_and_nobody_hears_of_it_before_the_record_of_the_one_before() {
     let mut all = Identities::default();
     all.hold(claim(0, 1, ""), NOW);
-    assert_eq!(orders(&mut all), [announce("online")]);
+    assert_eq!(directives(&mut all), [announce("online")]);
     let newer = claim(1, 1, "");
     all.hold(newer.clone(), NOW);
-    assert_eq!(orders(&mut all), [lost(0, Seat::Holder, 1, &newer)]);
+    assert_eq!(directives(&mut all), [lost(0, Role::Holder, 1, &newer)]);
     all.happened(1, 1, ID.to_vec(), b"suspect".to_vec());
     all.happened(0, 1, ID.to_vec(), b"suspect".to_vec());
-    assert_eq!(orders(&mut all), [], "the newer waits, the older is not asked any more");
+    assert_eq!(directives(&mut all), [], "the newer waits, the older is not asked any more");
     assert_eq!(all.last_word(ID), None, "it is still to be said");
     all.release(0, 1, ID.to_vec(), b"{1}");
-    assert_eq!(orders(&mut all), [announce("replaced {1}"), announce("online"), announce("suspect")]);
+    assert_eq!(directives(&mut all), [announce("replaced {1}"), announce("online"), announce("suspect")]);
     assert_eq!(all.last_word(ID), Some(&b"suspect"[..]));
     // Its worker settles it, and tells of it.
     all.hold(claim(1, 2, ""), NOW);
     all.release(1, 1, ID.to_vec(), b"{2}");
-    assert_eq!(orders(&mut all), [announce("replaced {2}"), announce("online")]);
+    assert_eq!(directives(&mut all), [announce("replaced {2}"), announce("online")]);
     assert_eq!((all.held(), all.moved()), (1, 1));
     all.release(1, 2, ID.to_vec(), b"{3}");
-    assert_eq!(orders(&mut all), [announce("offline {3}")]);
-    assert!(all.seats.is_empty() && all.waiting.is_empty());
+    assert_eq!(directives(&mut all), [announce("offline {3}")]);
+    assert!(all.roles.is_empty() && all.waiting.is_empty());
     assert_eq!(all.last_word(ID), Some(&b"offline null"[..]));
 }
 
@@ -56,12 +56,12 @@ fn a_record_that_does_not_come_holds_up_nothing_for_long() {
     let mut all = Identities::default();
     all.hold(claim(0, 1, ""), NOW);
     all.hold(claim(1, 1, ""), NOW);
-    orders(&mut all);
+    directives(&mut all);
     assert_eq!(all.next(), NOW + RECORD_WITHIN);
     all.expire(all.next());
-    assert_eq!(orders(&mut all), [announce("replaced null"), announce("online")]);
+    assert_eq!(directives(&mut all), [announce("replaced null"), announce("online")]);
     all.release(0, 1, ID.to_vec(), b"{late}");
-    assert_eq!((orders(&mut all), all.next()), (vec![], Instant::NEVER));
+    assert_eq!((directives(&mut all), all.next()), (vec![], Instant::NEVER));
     // Nor does a flood of them pile up.
     for number in 2..1_000 {
         all.hold(claim(usize::from(number % 2 == 0), number, ""), NOW);
@@ -76,7 +76,7 @@ fn a_release_that_crossed_a_later_claim_releases_nothing() {
     all.hold(claim(1, 7, ""), NOW);
     all.release(0, 1, ID.to_vec(), b"{}");
     assert_eq!(all.held(), 1);
-    assert_eq!(orders(&mut all).last(), Some(&announce("online")));
+    assert_eq!(directives(&mut all).last(), Some(&announce("online")));
 }
 
 #[test]
@@ -85,48 +85,48 @@ fn who_ends_takes_its_claims_along_and_nobody_elses() {
     all.hold(claim(0, 1, "t"), NOW);
     all.hold(Claim { id: b"other".to_vec(), ..claim(1, 1, "") }, NOW);
     all.vouch(claim(1, 2, "t"));
-    orders(&mut all);
+    directives(&mut all);
     all.gone(1);
-    let other = Order::Announce { id: b"other".to_vec(), payload: b"offline null".to_vec() };
-    assert_eq!(orders(&mut all), [Order::Doubted { worker: 0, id: ID.to_vec() }, other]);
-    assert_eq!((all.held(), all.seats.len()), (1, 1));
+    let other = Directive::Announce { id: b"other".to_vec(), payload: b"offline null".to_vec() };
+    assert_eq!(directives(&mut all), [Directive::Doubted { worker: 0, id: ID.to_vec() }, other]);
+    assert_eq!((all.held(), all.roles.len()), (1, 1));
     // What is awaited of it does not come any more.
     all.hold(claim(1, 3, ""), NOW);
-    orders(&mut all);
+    directives(&mut all);
     all.gone(0);
-    assert_eq!(orders(&mut all), [announce("replaced null"), announce("online")]);
+    assert_eq!(directives(&mut all), [announce("replaced null"), announce("online")]);
     all.gone(1);
-    assert_eq!(orders(&mut all), [announce("offline null")]);
-    assert!(all.seats.is_empty());
+    assert_eq!(directives(&mut all), [announce("offline null")]);
+    assert!(all.roles.is_empty());
 }
 
 #[test]
 fn beats_reach_the_holder_elsewhere_from_the_channel_in_force_alone() {
     let mut all = Identities::default();
-    let vouched = || vec![Order::Vouched { worker: 0, id: ID.to_vec() }];
+    let vouched = || vec![Directive::Vouched { worker: 0, id: ID.to_vec() }];
     all.vouch(claim(1, 1, "t"));
     all.beat(1, 1, ID.to_vec());
-    assert_eq!(orders(&mut all), [], "nobody holds it");
+    assert_eq!(directives(&mut all), [], "nobody holds it");
     all.hold(claim(0, 1, "t"), NOW);
-    orders(&mut all);
+    directives(&mut all);
     all.beat(1, 1, ID.to_vec());
-    assert_eq!(orders(&mut all), vouched());
+    assert_eq!(directives(&mut all), vouched());
     let newer = claim(2, 5, "t");
     all.vouch(newer.clone());
-    assert_eq!(orders(&mut all), [lost(1, Seat::Channel, 1, &newer)]);
+    assert_eq!(directives(&mut all), [lost(1, Role::Channel, 1, &newer)]);
     all.beat(1, 1, ID.to_vec());
-    assert_eq!(orders(&mut all), []);
+    assert_eq!(directives(&mut all), []);
     all.beat(2, 5, ID.to_vec());
-    assert_eq!(orders(&mut all), vouched());
+    assert_eq!(directives(&mut all), vouched());
     all.release_channel(1, 1, ID.to_vec());
-    assert_eq!(orders(&mut all), [], "no longer its to end");
+    assert_eq!(directives(&mut all), [], "no longer its to end");
     all.release_channel(2, 5, ID.to_vec());
-    assert_eq!(orders(&mut all), [Order::Doubted { worker: 0, id: ID.to_vec() }]);
+    assert_eq!(directives(&mut all), [Directive::Doubted { worker: 0, id: ID.to_vec() }]);
     // A channel of the holder's own worker is that worker's business.
     all.vouch(claim(0, 9, "t"));
     all.beat(0, 9, ID.to_vec());
     all.release_channel(0, 9, ID.to_vec());
-    assert_eq!(orders(&mut all), []);
+    assert_eq!(directives(&mut all), []);
 }
 
 #[test]
@@ -136,23 +136,23 @@ fn the_end_of_a_channel_that_the_holder_has_not_agreed_to_is_no_evidence() {
     all.vouch(claim(1, 1, ""));
     all.beat(1, 1, ID.to_vec());
     all.release_channel(1, 1, ID.to_vec());
-    assert_eq!(orders(&mut all), [announce("online"), Order::Vouched { worker: 0, id: ID.to_vec() }]);
+    assert_eq!(directives(&mut all), [announce("online"), Directive::Vouched { worker: 0, id: ID.to_vec() }]);
     // Once it has agreed to one, no other beats for it, or takes its place.
     all.consent(0, 1, ID, b"t".to_vec());
     all.vouch(claim(1, 2, "t"));
     for stranger in [claim(2, 1, ""), claim(2, 2, "u")] {
         all.vouch(stranger.clone());
-        assert_eq!(orders(&mut all), [lost(2, Seat::Channel, stranger.number, &stranger)]);
+        assert_eq!(directives(&mut all), [lost(2, Role::Channel, stranger.number, &stranger)]);
         all.beat(2, stranger.number, ID.to_vec());
         all.release_channel(2, stranger.number, ID.to_vec());
-        assert_eq!(orders(&mut all), []);
+        assert_eq!(directives(&mut all), []);
     }
     all.beat(1, 2, ID.to_vec());
-    assert_eq!(orders(&mut all), [Order::Vouched { worker: 0, id: ID.to_vec() }]);
+    assert_eq!(directives(&mut all), [Directive::Vouched { worker: 0, id: ID.to_vec() }]);
     all.vouch(Claim { id: b"nobody".to_vec(), ..claim(2, 3, "u") });
     all.vouch(Claim { id: b"nobody".to_vec(), ..claim(1, 3, "v") });
     assert!(
-        matches!(&orders(&mut all)[..], [Order::Lost { worker: 1, number: 3, .. }]),
+        matches!(&directives(&mut all)[..], [Directive::Lost { worker: 1, number: 3, .. }]),
         "it was there first"
     );
 }
@@ -278,11 +278,11 @@ impl World {
                 self.all.expire(self.now);
             }
         }
-        for order in orders(&mut self.all) {
+        for order in directives(&mut self.all) {
             match order {
-                Order::Lost { worker, number, .. } => self.workers[worker].down.push_back(number),
-                Order::Announce { payload, .. } => self.heard.push(String::from_utf8(payload).unwrap()),
-                Order::Vouched { .. } | Order::Doubted { .. } => {
+                Directive::Lost { worker, number, .. } => self.workers[worker].down.push_back(number),
+                Directive::Announce { payload, .. } => self.heard.push(String::from_utf8(payload).unwrap()),
+                Directive::Vouched { .. } | Directive::Doubted { .. } => {
                     panic!("{order:?} in a world without channels")
                 }
             }
@@ -338,7 +338,7 @@ proptest! {
         // Whoever believes to hold it is whom the supervisor has.
         for at in holders {
             let number = world.workers[at].held.unwrap();
-            prop_assert!(world.all.seats[ID].holder.as_ref().is_some_and(|holder| holder.is(at, number)));
+            prop_assert!(world.all.roles[ID].holder.as_ref().is_some_and(|holder| holder.is(at, number)));
         }
         prop_assert!(world.all.waiting.is_empty(), "somebody waits for nothing");
     }

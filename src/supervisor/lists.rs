@@ -2,11 +2,11 @@
 //! next one when the reader has room for it, so that neither a worker nor the supervisor ever holds a whole list. The
 //! first page is asked of all at once: one that does not answer is waited for no longer than the others.
 
-use super::desk::{ClientId, Desk};
+use super::admin_server::{AdminServer, ClientId};
 use super::worker::Worker;
-use crate::fellows::{Answer, Part, Question};
 use crate::proto::http::{Response, Status};
 use crate::time::Instant;
+use crate::worker_link::{Answer, Part, Question};
 use indexmap::{IndexMap, IndexSet};
 use std::fmt::Write as _;
 
@@ -99,27 +99,32 @@ impl List {
     }
 
     /// Goes on as far as its reader has room, and the pages reach.
-    pub(super) fn advance(&mut self, workers: &mut [Worker], desk: &mut Desk, now: Instant) -> Progress {
-        self.progress = self.advance_pages(workers, desk, now);
+    pub(super) fn advance(
+        &mut self,
+        workers: &mut [Worker],
+        admin: &mut AdminServer,
+        now: Instant,
+    ) -> Progress {
+        self.progress = self.advance_pages(workers, admin, now);
         self.progress
     }
 
-    fn advance_pages(&mut self, workers: &mut [Worker], desk: &mut Desk, now: Instant) -> Progress {
+    fn advance_pages(&mut self, workers: &mut [Worker], admin: &mut AdminServer, now: Instant) -> Progress {
         loop {
-            match desk.has_room(self.client) {
+            match admin.has_room(self.client) {
                 None => return Progress::Over,
                 Some(false) => return Progress::AwaitsReader,
                 Some(true) => {}
             }
             if self.place == workers.len() {
-                self.finish(desk);
+                self.finish(admin);
                 return Progress::Over;
             }
             let worker = &mut workers[self.place];
             let next = match self.pages.swap_remove(&self.place).map(|page| (page.part, page)) {
                 Some((Part::Rows { matched, listed, next }, page)) => {
                     self.matched += matched;
-                    self.add(&page.body, listed, desk);
+                    self.add(&page.body, listed, admin);
                     next
                 }
                 // Read by the same rules, the request was no mistake: whatever that is, it is no page.
@@ -136,7 +141,7 @@ impl List {
             if let Some(from) = next {
                 self.question.from = from;
                 self.question.rows = u32::try_from(self.limit - self.listed).unwrap_or(u32::MAX);
-                self.deadline = now + super::questions::ANSWER_WITHIN;
+                self.deadline = now + super::admin_fanout::ANSWER_WITHIN;
                 if !worker.ask(&self.question) {
                     self.asked.swap_remove(&self.place);
                 }
@@ -148,7 +153,7 @@ impl List {
     }
 
     /// Lists rows, each on a line, as far as there is room for them within the limit.
-    fn add(&mut self, rows: &str, listed: u64, desk: &mut Desk) {
+    fn add(&mut self, rows: &str, listed: u64, admin: &mut AdminServer) {
         let wanted = listed.min(self.limit - self.listed);
         for row in rows.lines().take(usize::try_from(wanted).unwrap_or(usize::MAX)) {
             if self.listed > 0 {
@@ -158,12 +163,12 @@ impl List {
             self.listed += 1;
         }
         if self.held.len() >= PIECE_BYTES {
-            desk.piece(self.client, &Response::json(Status::Ok, ""), &self.held, false);
+            admin.piece(self.client, &Response::json(Status::Ok, ""), &self.held, false);
             self.held.clear();
         }
     }
 
-    fn finish(&mut self, desk: &mut Desk) {
+    fn finish(&mut self, admin: &mut AdminServer) {
         let (listed, matched) = (self.listed, self.matched);
         let _ = write!(self.held, "],\"listed\":{listed},\"matched\":{matched},\"unanswered_workers\":[");
         for (at, number) in self.silent.iter().enumerate() {
@@ -171,6 +176,6 @@ impl List {
             let _ = write!(self.held, "{comma}{number}");
         }
         self.held.push_str("]}\n");
-        desk.piece(self.client, &Response::json(Status::Ok, ""), &self.held, true);
+        admin.piece(self.client, &Response::json(Status::Ok, ""), &self.held, true);
     }
 }

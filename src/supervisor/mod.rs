@@ -2,24 +2,25 @@
 //! for each worker and address, starts the workers and starts anew what ends, passes on signals, settles which of
 //! them holds an identity, and answers the admin interface for all of them.
 //!
-//! It never waits for a worker: what it tells them is queued (`worker`, over [`fellows`](crate::fellows)), who does
-//! not answer in time is named (`questions`), and who does not end in time is killed. In reading order: here the
-//! loop; `hear` what workers say; `worker` one of them; `pulse` and `stall` whether it moves; `identities` who wins;
-//! `topics` who listens; `questions` and `merge` one answer out of many, `lists` one that is long; `desk` the connections
-//! of the admin interface, `client` one of them. A worker's side of it all is `reactor/fellows.rs`.
+//! It never waits for a worker. What it tells them is queued (`worker`, over [`worker_link`](crate::worker_link)). One that
+//! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
+//! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
+//! `identities` settles which connection holds an identity; `topics` knows the subscribers; `admin_fanout` and `merge` make
+//! one answer out of many, `lists` one that is long; `admin_server` has the connections of the admin interface, `client` is
+//! one of them. A worker's side is `reactor/worker_link.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
 //! worker that dies waits for its successor, and is not reset (`tests/server/workers/death.rs:
 //! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
 
+mod admin_fanout;
+mod admin_server;
 mod client;
-mod desk;
 mod hear;
 mod identities;
 mod lists;
 mod merge;
 mod pulse;
-mod questions;
 mod reload;
 mod stall;
 mod topics;
@@ -28,15 +29,15 @@ mod worker;
 
 use crate::config::Sources;
 use crate::config::settings::{ListenerSettings, Settings};
-use crate::fellows::ToWorker;
 use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
 use crate::report;
 use crate::sys::{Aside, Listener, Os, process};
 use crate::time::{Duration, Instant};
-use desk::{CLIENTS, ClientId, Desk, Served};
+use crate::worker_link::ToWorker;
+use admin_fanout::AdminFanout;
+use admin_server::{AdminServer, CLIENTS, ClientId, Served};
 use hear::Relays;
 use identities::Identities;
-use questions::Questions;
 use reload::{Reread, reread};
 use topics::Topics;
 use totals::Own;
@@ -109,10 +110,10 @@ pub struct Supervisor {
     relays: Relays,
     /// The places of the workers that are given newcomers, if that is not all of them.
     steered: Vec<usize>,
-    desk: Desk,
+    admin: AdminServer,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
-    questions: Questions,
+    fanout: AdminFanout,
     /// Whether the configuration was sound when it was last read, and when that was.
     reloaded: (bool, Instant),
     /// A worker did not end well although it was asked to.
@@ -137,7 +138,7 @@ impl Supervisor {
         }
         let sources = plan.sources.clone();
         let reload = os.aside("linger-reload", move |()| reread(&sources))?;
-        let desk = Desk::open(&mut os, admin_of(&plan.settings).cloned(), ADMIN)?;
+        let admin = AdminServer::open(&mut os, admin_of(&plan.settings).cloned(), ADMIN)?;
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
         Ok(Self {
             started: now,
@@ -152,9 +153,9 @@ impl Supervisor {
             topics: Topics::default(),
             relays: Relays::default(),
             steered: Vec::new(),
-            desk,
+            admin,
             touched: Vec::new(),
-            questions: Questions::default(),
+            fanout: AdminFanout::default(),
             reloaded: (true, now),
             failed: false,
             os,
@@ -164,7 +165,7 @@ impl Supervisor {
 
     /// What it listens on: the clients' addresses, then the admin interface's.
     pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &Address)> {
-        self.addresses.iter().map(|(settings, address)| (settings, address)).chain(self.desk.address())
+        self.addresses.iter().map(|(settings, address)| (settings, address)).chain(self.admin.address())
     }
 
     /// Supervises until all workers have drained. `serving` is called once, when they serve.
@@ -226,13 +227,13 @@ impl Supervisor {
         let ready = |worker: &mut Worker| {
             worker.has_more || worker.may_catch_up() || worker.process().is_some_and(|process| process.ready)
         };
-        let orders = self.identities.has_orders() || !self.relays.is_empty();
-        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || orders {
+        let directives = self.identities.has_orders() || !self.relays.is_empty();
+        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || directives {
             return Some(Duration::ZERO);
         }
         let patience = self.plan.settings.server.stall_timeout;
         let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
-        let next = workers.min(self.desk.next()).min(self.questions.next()).min(self.identities.next());
+        let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -240,7 +241,7 @@ impl Supervisor {
         match event.token.0 {
             _ if event.token == Token::SIGNAL => {}
             _ if event.token == Token::ASIDE => self.take_settings(),
-            token if token == ADMIN.0 => self.desk.on_edge(),
+            token if token == ADMIN.0 => self.admin.on_edge(),
             token if token >= CLIENTS => {
                 self.touched.push(u32::try_from(token - CLIENTS).expect("tokens of clients have 32 bits"));
             }
@@ -329,7 +330,7 @@ impl Supervisor {
                 worker.life = Life::Over;
                 self.failed |= !status.success();
             }
-            self.questions.on_gone(place);
+            self.fanout.on_gone(place);
             self.identities.gone(place);
             self.topics.gone(place);
             self.all_failed(&status.to_string())?;
@@ -367,29 +368,29 @@ impl Supervisor {
             identities_moved: self.identities.moved(),
             dropped: self.relays.dropped,
             // Read from the host: not for nothing.
-            usage: self.questions.wants_usage(self.now).then(|| self.os.usage()).flatten(),
+            usage: self.fanout.wants_usage(self.now).then(|| self.os.usage()).flatten(),
             reload: (self.reloaded.0, self.now.since(self.reloaded.1)),
-            admin: self.desk.counted(),
+            admin: self.admin.counted(),
         };
         // What each of them takes now makes room for more, and no edge may come for that.
-        self.touched.extend(self.questions.advance(&mut self.workers, &mut self.desk, own, self.now));
-        self.desk.expire(self.now);
+        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, own, self.now));
+        self.admin.expire(self.now);
         // Last: what was closed above has made room, and no edge tells of that.
-        self.touched.extend(self.desk.accept(&mut self.os, self.now));
+        self.touched.extend(self.admin.accept(&mut self.os, self.now));
     }
 
     /// Serves a connection of the admin interface until it waits for somebody, or others have their turn. Gives how many
     /// requests it had.
     fn serve_client(&mut self, id: ClientId, most: usize) -> usize {
         for served in 0..most {
-            match self.desk.serve(id, self.now) {
+            match self.admin.serve(id, self.now) {
                 Served::All => return served,
                 Served::More => {
                     self.touched.push(id);
                     return served;
                 }
                 Served::Request(request) => {
-                    if !self.questions.ask(id, &request, &mut self.workers, &mut self.desk, self.now) {
+                    if !self.fanout.ask(id, &request, &mut self.workers, &mut self.admin, self.now) {
                         return served + 1;
                     }
                 }

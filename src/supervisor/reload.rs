@@ -4,9 +4,9 @@
 use super::{Supervisor, admin_of};
 use crate::config::settings::Settings;
 use crate::config::{self, Mistake, Sources};
-use crate::fellows::ToWorker;
 use crate::report;
 use crate::sys::file::read_regular;
+use crate::worker_link::ToWorker;
 
 /// Settings and the text of the file that they come from; or all that is wrong with it.
 pub(super) type Reread = Result<(Settings, String), String>;
@@ -52,7 +52,7 @@ impl Supervisor {
         if new.server.workers != self.plan.settings.server.workers {
             notes.push("the number of workers needs a restart".to_owned());
         }
-        self.desk.adopt(new_admin);
+        self.admin.adopt(new_admin);
         self.plan.settings.drain = new.drain;
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
         for worker in &mut self.workers {

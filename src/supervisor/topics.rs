@@ -5,7 +5,7 @@
 //! first bytes are those of a channel is reason enough to pass a message on, and it is there that it is matched. So a
 //! message costs a few look-ups, whatever is subscribed to (`a_message_costs_the_same_whatever_is_listened_to`).
 
-use crate::fellows::Topic;
+use crate::worker_link::Topic;
 use indexmap::IndexMap;
 
 /// Bytes of a pattern that are looked at: enough to tell `$presence:` from the rest.

@@ -1,7 +1,7 @@
 //! The metrics of a server with workers: the sums of theirs, and what the supervisor itself has to tell.
 
+use super::admin_fanout::Gathered;
 use super::merge;
-use super::questions::Gathered;
 use super::worker::Worker;
 use crate::net::Usage;
 use crate::report;

@@ -2,10 +2,10 @@
 
 use super::merge::Ledger;
 use super::pulse::{Pulse, Step};
-use crate::fellows::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
 use crate::net::{Fatal, Interest, Kernel as _, Token};
 use crate::sys::{Listener, Os, Stream, worker};
 use crate::time::{Duration, Instant};
+use crate::worker_link::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
 use indexmap::IndexSet;
 use std::process::{Child, ExitStatus};
 

@@ -3,12 +3,12 @@
 
 use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
 use crate::conn::policy::HeartbeatStyle;
-use crate::fellows::Part;
 use crate::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
 use crate::net::Address;
 use crate::proto::admin::ListQuery;
 use crate::reactor::connection::Connection;
 use crate::report;
+use crate::worker_link::Part;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -183,7 +183,7 @@ impl<K: Kernel> Reactor<K> {
             reading_paused: conn.paused,
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
             state,
-            worker: self.fellows.as_ref().map(|fellows| fellows.number()),
+            worker: self.link.as_ref().map(|link| link.number()),
         };
         out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));
     }
@@ -256,7 +256,7 @@ impl<K: Kernel> Reactor<K> {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.drain.is_some(),
             log_lines_dropped: report::lines_dropped_total(),
-            relays_dropped: self.fellows.as_ref().map(|fellows| fellows.dropped()),
+            relays_dropped: self.link.as_ref().map(|link| link.dropped()),
             usage,
             reload_successful: self.reloaded.successful,
             reload_seconds: usage.map(|usage| usage.unix_time.saturating_sub(since_reload).as_secs_f64()),

@@ -1,20 +1,20 @@
 //! A worker among others: what it tells its supervisor, and what it is told. The others are never seen from here,
 //! only what the supervisor makes of them; a server of one process has none of this, and pays a test a turn for it.
 //!
-//! Each seat of an identity that a connection takes is claimed under a number that no other claim of this worker
-//! has. What the supervisor says of a seat names the number, so that an order that crossed a newer claim on its way
+//! Each role of an identity that a connection takes is claimed under a number that no other claim of this worker
+//! has. What the supervisor says of a role names the number, so that an order that crossed a newer claim on its way
 //! finds nothing. Who wins is for `supervisor/identities.rs` to say; and nobody here is told that an identity has come
 //! or gone before the supervisor has said so, which alone knows in which order that was.
 
 use super::effects::Effect;
 use super::{Reactor, memory};
 use crate::end::By;
-use crate::fellows::{Broken, CLAIMS_HIGH, Channel, More, Seat, ToSupervisor, ToWorker, Topic};
 use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::proto::presence::Event;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
+use crate::worker_link::{Broken, CLAIMS_HIGH, Channel, More, Role, ToSupervisor, ToWorker, Topic};
 use indexmap::{IndexMap, IndexSet};
 
 /// Beats for a connection elsewhere are passed on no more often than this: a quarter of the shortest heartbeat that
@@ -34,7 +34,7 @@ const ALIVE_APART: Duration = Duration::from_millis(500);
 type OurEnd<S> = Channel<S, ToWorker, ToSupervisor>;
 
 /// What a worker knows of being one.
-pub(super) struct Fellows<S> {
+pub(super) struct WorkerLink<S> {
     channel: OurEnd<S>,
     /// Something may be there to be received.
     ready: bool,
@@ -70,7 +70,7 @@ struct Beating {
     passed_on: Instant,
 }
 
-impl<S: Stream> Fellows<S> {
+impl<S: Stream> WorkerLink<S> {
     /// Whether the supervisor keeps up with what it is told.
     pub(super) fn keeps_up(&self) -> bool {
         self.channel.owed() < CLAIMS_HIGH
@@ -109,16 +109,16 @@ impl<S: Stream> Fellows<S> {
         self.ready
     }
 
-    fn claim(&mut self, seat: Seat, id: &[u8], token: &[u8], (key, peer): (String, String)) -> u64 {
+    fn claim(&mut self, role: Role, id: &[u8], token: &[u8], (key, peer): (String, String)) -> u64 {
         self.claims += 1;
         let (id, token) = (id.to_vec(), token.to_vec());
-        self.channel.send(&ToSupervisor::Claim { seat, number: self.claims, id, token, key, peer });
+        self.channel.send(&ToSupervisor::Claim { role, number: self.claims, id, token, key, peer });
         self.claims
     }
 
-    fn release(&mut self, seat: Seat, number: u64, id: &[u8], record: &str) {
+    fn release(&mut self, role: Role, number: u64, id: &[u8], record: &str) {
         let (id, record) = (id.to_vec(), record.as_bytes().to_vec());
-        self.channel.send(&ToSupervisor::Release { seat, number, id, record });
+        self.channel.send(&ToSupervisor::Release { role, number, id, record });
     }
 
     /// A connection took an identity here, and agrees to a heartbeat channel that names `token`.
@@ -128,7 +128,7 @@ impl<S: Stream> Fellows<S> {
         }
         if identified.fresh {
             let name = (self.name_of(key), peer);
-            let claim = self.claim(Seat::Holder, id, token, name);
+            let claim = self.claim(Role::Holder, id, token, name);
             self.held.insert(key, Held { claim, token: token.into() });
         } else if let Some(held) = self.held.get_mut(&key).filter(|held| *held.token != *token) {
             held.token = token.into();
@@ -141,7 +141,7 @@ impl<S: Stream> Fellows<S> {
     pub(super) fn on_left(&mut self, key: Key, id: &[u8], record: &str) {
         let Some(held) = self.held.swap_remove(&key) else { return };
         self.behind.swap_remove(&key);
-        self.release(Seat::Holder, held.claim, id, record);
+        self.release(Role::Holder, held.claim, id, record);
     }
 
     /// The holder of an identity here is suspect, or was heard of again.
@@ -177,7 +177,7 @@ impl<S: Stream> Fellows<S> {
         if let Some(older) = vouched.replaced_channel {
             self.beating.swap_remove(&older);
         }
-        let claim = self.claim(Seat::Channel, id, token, Default::default());
+        let claim = self.claim(Role::Channel, id, token, Default::default());
         let beating = Beating { claim, id: Name::new(id), token: token.into(), passed_on: now };
         self.beating.insert(key, beating);
         self.channel.send(&ToSupervisor::Beat { number: claim, id: id.to_vec() });
@@ -186,7 +186,7 @@ impl<S: Stream> Fellows<S> {
     /// A connection beats for nobody any more, or has ended.
     pub(super) fn on_unvouched(&mut self, key: Key) {
         if let Some(Beating { claim, id, .. }) = self.beating.swap_remove(&key) {
-            self.release(Seat::Channel, claim, &id, "");
+            self.release(Role::Channel, claim, &id, "");
         }
     }
 
@@ -206,10 +206,10 @@ impl<S: Stream> Fellows<S> {
 
 impl<K: Kernel> Reactor<K> {
     /// Makes this server worker `number` of `of`, from 1. The channel's stream is watched as
-    /// [`Token::FELLOWS`](crate::net::Token::FELLOWS) already, and may hold messages that nobody has taken.
+    /// [`Token::SUPERVISOR`](crate::net::Token::SUPERVISOR) already, and may hold messages that nobody has taken.
     pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32) {
         let (held, beating, behind) = (IndexMap::new(), IndexMap::new(), IndexSet::new());
-        let mut fellows = Fellows {
+        let mut link = WorkerLink {
             channel,
             ready: true,
             said_alive: self.now,
@@ -221,44 +221,44 @@ impl<K: Kernel> Reactor<K> {
             behind,
             dropped: 0,
         };
-        fellows.channel.send(&ToSupervisor::Ready);
-        self.fellows = Some(Box::new(fellows));
+        link.channel.send(&ToSupervisor::Ready);
+        self.link = Some(Box::new(link));
         self.hub.note_changes();
         self.memory_max = memory::bound(&self.settings.server, self.kernel.memory(), of);
     }
 
     /// How many workers there are, with this one.
     pub(super) fn workers(&self) -> u32 {
-        self.fellows.as_ref().map_or(1, |fellows| fellows.of)
+        self.link.as_ref().map_or(1, |link| link.of)
     }
 
     /// Tells which topics have listeners here, before a client has the answer that it listens: who then publishes
     /// elsewhere is heard here.
     pub(super) fn tell_topics(&mut self) {
-        let Some(fellows) = &mut self.fellows else { return };
+        let Some(link) = &mut self.link else { return };
         for Change { kind, name, listened } in self.hub.take_changes() {
             let topic = match kind {
                 Kind::Channel => Topic::Channel(name.to_vec()),
                 Kind::Pattern => Topic::Pattern(name.to_vec()),
             };
             let message = if listened { ToSupervisor::Listens(topic) } else { ToSupervisor::Stopped(topic) };
-            fellows.channel.send(&message);
+            link.channel.send(&message);
         }
         // If it is gone, the end of this turn finds out.
-        let _ = fellows.channel.flush();
+        let _ = link.channel.flush();
     }
 
     /// Something may be there to be heard.
-    pub(super) fn note_fellows(&mut self) {
-        if let Some(fellows) = &mut self.fellows {
-            fellows.ready = true;
+    pub(super) fn note_supervisor(&mut self) {
+        if let Some(link) = &mut self.link {
+            link.ready = true;
         }
     }
 
     /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.
     #[cold]
     #[inline(never)]
-    pub(super) fn hear_fellows(&mut self) -> Result<(), Fatal> {
+    pub(super) fn receive_from_supervisor(&mut self) -> Result<(), Fatal> {
         let mut received = false;
         let mut heard = 0;
         while !self.is_backlogged() && heard < HEARD_PER_TURN {
@@ -269,43 +269,40 @@ impl<K: Kernel> Reactor<K> {
                 return Ok(());
             } else {
                 // Once a turn, which bounds how much there is to be told.
-                let Some(fellows) = &mut self.fellows else { return Ok(()) };
-                fellows.ready = fellows.channel.receive().map_err(alone)? == More::Maybe;
+                let Some(link) = &mut self.link else { return Ok(()) };
+                link.ready = link.channel.receive().map_err(alone)? == More::Maybe;
                 received = true;
             }
         }
         // What is left was received already: no edge will come for it.
-        self.note_fellows();
+        self.note_supervisor();
         Ok(())
     }
 
     fn next_told(&mut self) -> Result<Option<ToWorker>, Fatal> {
-        self.fellows.as_mut().map_or(Ok(None), |fellows| fellows.channel.next_message().map_err(alone))
+        self.link.as_mut().map_or(Ok(None), |link| link.channel.next_message().map_err(alone))
     }
 
     /// Sends what this turn has to tell.
-    pub(super) fn tell_fellows(&mut self) -> Result<(), Fatal> {
+    pub(super) fn send_to_supervisor(&mut self) -> Result<(), Fatal> {
         self.tell_topics();
         self.catch_up();
         // What the supervisor asks may lie unread behind the work that there is here.
-        if self
-            .fellows
-            .as_ref()
-            .is_some_and(|fellows| fellows.ready && self.now.since(fellows.said_alive) >= ALIVE_APART)
+        if self.link.as_ref().is_some_and(|link| link.ready && self.now.since(link.said_alive) >= ALIVE_APART)
         {
             self.say_alive();
         }
-        match &mut self.fellows {
-            Some(fellows) if fellows.channel.owed() > 0 => fellows.channel.flush().map_err(alone),
+        match &mut self.link {
+            Some(link) if link.channel.owed() > 0 => link.channel.flush().map_err(alone),
             Some(_) | None => Ok(()),
         }
     }
 
     /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.
     fn catch_up(&mut self) {
-        let Self { fellows: Some(fellows), hub, table, .. } = self else { return };
+        let Self { link: Some(link), hub, table, .. } = self else { return };
         for _ in 0..CATCH_UP {
-            let Some(key) = fellows.keeps_up().then(|| fellows.behind.pop()).flatten() else { return };
+            let Some(key) = link.keeps_up().then(|| link.behind.pop()).flatten() else { return };
             let resp = table.get(key).and_then(|conn| conn.resp());
             let Some(id) = resp.and_then(|resp| hub.identity_of(&resp.membership, key)) else { continue };
             let event = match hub.state(id) {
@@ -314,31 +311,31 @@ impl<K: Kernel> Reactor<K> {
                 // Its end is what comes next.
                 Some(Presence::Ending) | None => continue,
             };
-            fellows.on_presence(key, id, &event);
+            link.on_presence(key, id, &event);
         }
         // The others are for the next turn.
-        fellows.ready = true;
+        link.ready = true;
     }
 
     /// Something happened to an identity. That it was taken or given up, the supervisor knows from the claims.
     pub(super) fn tell_presence(&mut self, id: &Name, event: &Event) {
-        let (Some(fellows), Some(holder)) = (&mut self.fellows, self.hub.holder(id)) else { return };
+        let (Some(link), Some(holder)) = (&mut self.link, self.hub.holder(id)) else { return };
         if matches!(event, Event::Suspect | Event::Revived) {
-            fellows.on_presence(holder, id, event);
+            link.on_presence(holder, id, event);
         }
     }
 
     /// A connection has taken an identity, or has said so again.
     pub(super) fn claim_identity(&mut self, key: Key, id: &[u8], identified: &Identified) {
-        let Some(fellows) = &mut self.fellows else { return };
+        let Some(link) = &mut self.link else { return };
         let Some(conn) = self.table.get(key) else { return };
-        fellows.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
+        link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
     }
 
     fn say_alive(&mut self) {
-        if let Some(fellows) = &mut self.fellows {
-            fellows.said_alive = self.now;
-            fellows.channel.send(&ToSupervisor::Alive);
+        if let Some(link) = &mut self.link {
+            link.said_alive = self.now;
+            link.channel.send(&ToSupervisor::Alive);
         }
     }
 
@@ -349,11 +346,11 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Reload { file } => self.request_settings(Some(file)),
             ToWorker::Terminate => self.on_signal(Signal::Terminate),
             ToWorker::Report => self.on_signal(Signal::Report),
-            ToWorker::Lost { seat: Seat::Holder, number, id, key, peer } => {
+            ToWorker::Lost { role: Role::Holder, number, id, key, peer } => {
                 let identity = Some(String::from_utf8_lossy(&id).into_owned());
                 self.lose_holder(number, &id, By { key, peer, identity });
             }
-            ToWorker::Lost { seat: Seat::Channel, number, id, .. } => self.lose_channel(number, &id),
+            ToWorker::Lost { role: Role::Channel, number, id, .. } => self.lose_channel(number, &id),
             ToWorker::Vouched { id } => {
                 if let Some(holder) = self.hub.holder(&id) {
                     self.hear(holder);
@@ -372,8 +369,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// A later claim to the identity was made elsewhere.
     fn lose_holder(&mut self, number: u64, id: &[u8], by: By) {
-        let Some(fellows) = &mut self.fellows else { return };
-        let has_it = |key: &Key| fellows.held.get(key).is_some_and(|held| held.claim == number);
+        let Some(link) = &mut self.link else { return };
+        let has_it = |key: &Key| link.held.get(key).is_some_and(|held| held.claim == number);
         let Some(key) = self.hub.holder(id).filter(has_it) else { return };
         self.hub.vacate(id);
         self.post_replaced(key, id, by.into());
@@ -381,10 +378,10 @@ impl<K: Kernel> Reactor<K> {
 
     /// Another connection elsewhere beats for the identity from now on.
     fn lose_channel(&mut self, number: u64, id: &[u8]) {
-        let Some(fellows) = &mut self.fellows else { return };
-        let beats = |key: &Key| fellows.beating.get(key).is_some_and(|beating| beating.claim == number);
+        let Some(link) = &mut self.link else { return };
+        let beats = |key: &Key| link.beating.get(key).is_some_and(|beating| beating.claim == number);
         let Some(key) = self.hub.channel(id).filter(beats) else { return };
-        fellows.beating.swap_remove(&key);
+        link.beating.swap_remove(&key);
         self.hub.vacate_channel(id);
     }
 }

@@ -1,5 +1,5 @@
 //! The admin interface's connections: requests in, responses out, one at a time for each. Whoever asks waits for the
-//! workers without holding up anybody else; what the answer is stands in `questions`.
+//! workers without holding up anybody else; the answer itself comes from `admin_fanout`.
 //!
 //! When all places are taken, the connection that has been idle for longest makes way, and where none is idle a few
 //! places in reserve answer who asks whether the server is well: as in one process (`reactor/admin/places.rs`).
@@ -31,7 +31,7 @@ pub(super) type ClientId = u32;
 pub(super) const CLIENTS: u64 = 2 << 32;
 
 /// The connections.
-pub(super) struct Desk {
+pub(super) struct AdminServer {
     listener: Option<Listener>,
     settings: Option<ListenerSettings>,
     clients: IndexMap<ClientId, Client>,
@@ -44,7 +44,7 @@ pub(super) struct Desk {
     made_way: u64,
 }
 
-impl Desk {
+impl AdminServer {
     /// Opens the admin interface, if there is one.
     ///
     /// # Errors

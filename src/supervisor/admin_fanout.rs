@@ -1,16 +1,16 @@
 //! What is asked at the admin interface, and how it is answered for all workers: who is asked, how long is waited, and
 //! what is made of the answers. A worker that does not answer in time is named, and holds up nobody.
 
-use super::desk::{ClientId, Desk};
+use super::admin_server::{AdminServer, ClientId};
 use super::lists::{List, Progress};
 use super::merge;
 use super::totals::{Own, metrics};
 use super::worker::Worker;
-use crate::fellows::{Answer, Part, Question};
 use crate::proto::admin::{self, Route};
 use crate::proto::http::{Method, Request, Response, Status};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
+use crate::worker_link::{Answer, Part, Question};
 use indexmap::IndexMap;
 use std::fmt::Write as _;
 
@@ -68,29 +68,29 @@ pub(super) struct Gathered {
 
 /// Questions, and those that are being answered.
 #[derive(Default)]
-pub(super) struct Questions {
+pub(super) struct AdminFanout {
     open: IndexMap<u64, Open>,
     last: u64,
 }
 
-impl Questions {
+impl AdminFanout {
     /// Takes a request: asks the workers, or answers at once. True in the second case.
     pub(super) fn ask(
         &mut self,
         client: ClientId,
         request: &Request,
         workers: &mut [Worker],
-        desk: &mut Desk,
+        admin: &mut AdminServer,
         now: Instant,
     ) -> bool {
-        let routed = admin::route(request, desk.hosts(), INDEX);
+        let routed = admin::route(request, admin.hosts(), INDEX);
         let routed = routed.and_then(|route| {
-            if desk.is_reserve(client) && !route.is_vital() { Err(admin::crowded()) } else { Ok(route) }
+            if admin.is_reserve(client) && !route.is_vital() { Err(admin::crowded()) } else { Ok(route) }
         });
         let route = match routed.and_then(|route| self.with_room(route)) {
             Ok(route) => route,
             Err(refused) => {
-                desk.answer(client, &refused, true);
+                admin.answer(client, &refused, true);
                 return true;
             }
         };
@@ -98,15 +98,15 @@ impl Questions {
         if request.method == Method::Head
             && let Some(head) = head_of(&route)
         {
-            desk.piece(client, &head, "", true);
+            admin.piece(client, &head, "", true);
             return true;
         }
         let mut path = request.path.clone();
         let (about, places) = match route {
-            Route::Index => return answered(desk, client, &Response::text(Status::Ok, INDEX)),
-            Route::Health => return answered(desk, client, &Response::text(Status::Ok, "ok\n")),
+            Route::Index => return answered(admin, client, &Response::text(Status::Ok, INDEX)),
+            Route::Health => return answered(admin, client, &Response::text(Status::Ok, "ok\n")),
             Route::Connections(query) => {
-                let question = self.question(request, path, desk.peer(client));
+                let question = self.question(request, path, admin.peer(client));
                 let list = List::new(client, question, query.limit, workers, now + ANSWER_WITHIN);
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
@@ -116,13 +116,13 @@ impl Questions {
                     path = format!("/connections/{key}/end");
                     (About::One, place..place + 1)
                 }
-                None => return answered(desk, client, &no_connection(&name)),
+                None => return answered(admin, client, &no_connection(&name)),
             },
             Route::Ready => (About::Readiness, 0..workers.len()),
             Route::Metrics => (About::Metrics, 0..workers.len()),
             Route::Audit => (About::Audit, 0..workers.len()),
         };
-        let question = self.question(request, path, desk.peer(client));
+        let question = self.question(request, path, admin.peer(client));
         let asked: Vec<_> = places.filter(|&place| workers[place].ask(&question)).collect();
         let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
         let gathering = Gathering { client, about, asked, answers: IndexMap::new(), deadline };
@@ -193,18 +193,18 @@ impl Questions {
     pub(super) fn advance(
         &mut self,
         workers: &mut [Worker],
-        desk: &mut Desk,
+        admin: &mut AdminServer,
         own: Own,
         now: Instant,
     ) -> Vec<ClientId> {
         let mut served = Vec::new();
         for (number, open) in std::mem::take(&mut self.open) {
             let client = open.client();
-            let before = desk.owed(client);
-            if let Some(open) = open.advance(workers, desk, own, now) {
+            let before = admin.owed(client);
+            if let Some(open) = open.advance(workers, admin, own, now) {
                 self.open.insert(number, open);
             }
-            if desk.owed(client) != before {
+            if admin.owed(client) != before {
                 served.push(client);
             }
         }
@@ -212,8 +212,8 @@ impl Questions {
     }
 }
 
-fn answered(desk: &mut Desk, client: ClientId, response: &Response<'_>) -> bool {
-    desk.answer(client, response, false);
+fn answered(admin: &mut AdminServer, client: ClientId, response: &Response<'_>) -> bool {
+    admin.answer(client, response, false);
     true
 }
 
@@ -260,30 +260,36 @@ impl Open {
     }
 
     /// Goes on; `None` once it is finished.
-    fn advance(self, workers: &mut [Worker], desk: &mut Desk, own: Own, now: Instant) -> Option<Self> {
+    fn advance(
+        self,
+        workers: &mut [Worker],
+        admin: &mut AdminServer,
+        own: Own,
+        now: Instant,
+    ) -> Option<Self> {
         match self {
             Self::Gathering(gathering) if gathering.is_over(now) => {
                 let client = gathering.client;
                 let printing = match gathering.respond(workers, own) {
                     Ok(response) => {
-                        desk.answer(client, &response, false);
+                        admin.answer(client, &response, false);
                         return None;
                     }
                     Err(page) => Self::Printing { client, text: page.into_text() },
                 };
-                printing.advance(workers, desk, own, now)
+                printing.advance(workers, admin, own, now)
             }
             Self::Printing { client, mut text } => {
-                if !desk.has_room(client)? {
+                if !admin.has_room(client)? {
                     return Some(Self::Printing { client, text });
                 }
                 let mut piece = String::new();
                 let done = text.write(&mut piece);
-                desk.piece(client, &Response::metrics(""), &piece, done);
+                admin.piece(client, &Response::metrics(""), &piece, done);
                 (!done).then_some(Self::Printing { client, text })
             }
             Self::Listing(mut list) => {
-                (list.advance(workers, desk, now) != Progress::Over).then_some(Self::Listing(list))
+                (list.advance(workers, admin, now) != Progress::Over).then_some(Self::Listing(list))
             }
             Self::Gathering(_) => Some(self),
         }

@@ -3,9 +3,9 @@
 
 use super::question::{Answer, Question};
 
-/// A seat of an identity: each is one connection's at most, over all workers.
+/// A role of an identity: each is one connection's at most, over all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Seat {
+pub enum Role {
     /// The connection that holds the identity.
     Holder,
     /// The connection that beats for it.
@@ -26,10 +26,10 @@ pub enum Topic {
 pub enum ToSupervisor {
     /// It serves.
     Ready,
-    /// One of its connections took a seat; `number` grows from one claim of this worker to the next.
+    /// One of its connections took a role; `number` grows from one claim of this worker to the next.
     Claim {
-        /// Which seat.
-        seat: Seat,
+        /// Which role.
+        role: Role,
         /// Which claim this is.
         number: u64,
         /// The identity.
@@ -52,8 +52,8 @@ pub enum ToSupervisor {
     },
     /// A claim is over. There is one for every claim of a holder, also for one that was taken over.
     Release {
-        /// Which seat.
-        seat: Seat,
+        /// Which role.
+        role: Role,
         /// The claim.
         number: u64,
         /// The identity.
@@ -61,7 +61,7 @@ pub enum ToSupervisor {
         /// Of a holder, the record of its connection, or `null`: what those who listen are told.
         record: Vec<u8>,
     },
-    /// The holder of the seat [`Seat::Channel`] has beaten for the identity.
+    /// The holder of the role [`Role::Channel`] has beaten for the identity.
     Beat {
         /// The claim of the channel.
         number: u64,
@@ -111,10 +111,10 @@ pub enum ToWorker {
     Terminate,
     /// As SIGUSR1.
     Report,
-    /// The seat is another worker's now, by a later claim.
+    /// The role is another worker's now, by a later claim.
     Lost {
-        /// Which seat.
-        seat: Seat,
+        /// Which role.
+        role: Role,
         /// The claim that came before.
         number: u64,
         /// The identity.
@@ -167,23 +167,23 @@ impl Message for ToSupervisor {
     fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Ready => out.push(0),
-            Self::Claim { seat, number, id, token, key, peer } => {
-                seat_message(out, 1, *seat, *number, id);
+            Self::Claim { role, number, id, token, key, peer } => {
+                role_message(out, 1, *role, *number, id);
                 put_bytes(out, token);
                 put_bytes(out, key.as_bytes());
                 put_bytes(out, peer.as_bytes());
             }
-            Self::Release { seat, number, id, record } => {
-                seat_message(out, 2, *seat, *number, id);
+            Self::Release { role, number, id, record } => {
+                role_message(out, 2, *role, *number, id);
                 put_bytes(out, record);
             }
             Self::Consent { number, id, token } => {
-                seat_message(out, 9, Seat::Holder, *number, id);
+                role_message(out, 9, Role::Holder, *number, id);
                 put_bytes(out, token);
             }
-            Self::Beat { number, id } => seat_message(out, 3, Seat::Channel, *number, id),
+            Self::Beat { number, id } => role_message(out, 3, Role::Channel, *number, id),
             Self::Presence { number, id, payload } => {
-                seat_message(out, 5, Seat::Holder, *number, id);
+                role_message(out, 5, Role::Holder, *number, id);
                 put_bytes(out, payload);
             }
             Self::Publish { channel, payload } => {
@@ -206,7 +206,7 @@ impl Message for ToSupervisor {
         let message = match fields.tag()? {
             0 => Self::Ready,
             1 => Self::Claim {
-                seat: fields.seat()?,
+                role: fields.role()?,
                 number: fields.number()?,
                 id: fields.bytes()?,
                 token: fields.bytes()?,
@@ -214,22 +214,22 @@ impl Message for ToSupervisor {
                 peer: fields.text()?,
             },
             2 => Self::Release {
-                seat: fields.seat()?,
+                role: fields.role()?,
                 number: fields.number()?,
                 id: fields.bytes()?,
                 record: fields.bytes()?,
             },
             9 => {
-                fields.seat()?;
+                fields.role()?;
                 Self::Consent { number: fields.number()?, id: fields.bytes()?, token: fields.bytes()? }
             }
             3 => {
-                fields.seat()?;
+                fields.role()?;
                 Self::Beat { number: fields.number()?, id: fields.bytes()? }
             }
             4 => Self::Answer(Answer::read(&mut fields)?),
             5 => {
-                fields.seat()?;
+                fields.role()?;
                 Self::Presence { number: fields.number()?, id: fields.bytes()?, payload: fields.bytes()? }
             }
             6 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
@@ -256,8 +256,8 @@ impl Message for ToWorker {
             Self::Terminate => out.push(2),
             Self::Report => out.push(3),
             Self::AskAlive => out.push(9),
-            Self::Lost { seat, number, id, key, peer } => {
-                seat_message(out, 4, *seat, *number, id);
+            Self::Lost { role, number, id, key, peer } => {
+                role_message(out, 4, *role, *number, id);
                 put_bytes(out, key.as_bytes());
                 put_bytes(out, peer.as_bytes());
             }
@@ -289,7 +289,7 @@ impl Message for ToWorker {
             2 => Self::Terminate,
             3 => Self::Report,
             4 => Self::Lost {
-                seat: fields.seat()?,
+                role: fields.role()?,
                 number: fields.number()?,
                 id: fields.bytes()?,
                 key: fields.text()?,
@@ -306,9 +306,9 @@ impl Message for ToWorker {
     }
 }
 
-fn seat_message(out: &mut Vec<u8>, tag: u8, seat: Seat, number: u64, id: &[u8]) {
+fn role_message(out: &mut Vec<u8>, tag: u8, role: Role, number: u64, id: &[u8]) {
     out.push(tag);
-    out.push(seat as u8);
+    out.push(role as u8);
     put_number(out, number);
     put_bytes(out, id);
 }
@@ -363,10 +363,10 @@ impl<'a> Fields<'a> {
         String::from_utf8(self.bytes()?).map_err(|_| Malformed)
     }
 
-    fn seat(&mut self) -> Result<Seat, Malformed> {
+    fn role(&mut self) -> Result<Role, Malformed> {
         match self.tag()? {
-            0 => Ok(Seat::Holder),
-            1 => Ok(Seat::Channel),
+            0 => Ok(Role::Holder),
+            1 => Ok(Role::Channel),
             _ => Err(Malformed),
         }
     }
@@ -390,7 +390,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
     use std::fmt::Debug;
 
-    pub(in crate::fellows) fn returns<M: Message + PartialEq + Debug>(message: &M) {
+    pub(in crate::worker_link) fn returns<M: Message + PartialEq + Debug>(message: &M) {
         let mut bytes = Vec::new();
         message.write(&mut bytes);
         assert_eq!(M::read(&bytes).as_ref(), Ok(message));
@@ -410,7 +410,7 @@ pub(super) mod tests {
             ToWorker::Report,
             ToWorker::AskAlive,
             ToWorker::Lost {
-                seat: Seat::Channel,
+                role: Role::Channel,
                 number: 7,
                 id: id.clone(),
                 key: "3.1-2".to_owned(),
@@ -426,7 +426,7 @@ pub(super) mod tests {
             ToSupervisor::Ready,
             ToSupervisor::Alive,
             ToSupervisor::Claim {
-                seat: Seat::Holder,
+                role: Role::Holder,
                 number: 1,
                 id: id.clone(),
                 token: b"t".to_vec(),
@@ -435,7 +435,7 @@ pub(super) mod tests {
             },
             ToSupervisor::Consent { number: 1, id: id.clone(), token: Vec::new() },
             ToSupervisor::Release {
-                seat: Seat::Channel,
+                role: Role::Channel,
                 number: 2,
                 id: id.clone(),
                 record: b"null".to_vec(),

@@ -1,5 +1,5 @@
 //! What workers and their supervisor say to each other, and the queue that it goes through: plain messages over a
-//! stream. Neither side ever waits for the other here; what a message means is for the reactor (`reactor/fellows.rs`)
+//! stream. Neither side ever waits for the other here; what a message means is for the reactor (`reactor/worker_link.rs`)
 //! and the [`supervisor`](crate::supervisor) to say.
 //!
 //! A channel keeps its order in each direction, and that is all that take-over between workers relies on; read on in
@@ -10,7 +10,7 @@ mod message;
 mod question;
 
 pub use channel::{Broken, Channel, More};
-pub use message::{Malformed, Message, Seat, ToSupervisor, ToWorker, Topic};
+pub use message::{Malformed, Message, Role, ToSupervisor, ToWorker, Topic};
 pub use question::{Answer, Part, Question};
 
 /// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not

@@ -57,7 +57,7 @@ impl Life {
     /// This is on the path of every receive, so it is a store and a comparison and no more.
     #[must_use = "a suspect connection must be revived"]
     #[inline]
-    pub fn hear(&mut self, now: Instant) -> bool {
+    pub fn mark_alive(&mut self, now: Instant) -> bool {
         match self.state {
             State::Handshaking | State::Open => {
                 self.heard = now;

@@ -114,25 +114,25 @@ pub enum Input {
     },
     /// The peer said goodbye in the protocol.
     Goodbye,
-    /// We end it, and the peer is there to be told.
-    Leave {
+    /// The server ends it, and can tell the peer.
+    CloseGracefully {
         /// Why.
         reason: Reason,
         /// What decided it.
         detector: Detector,
-        /// Whether the peer can know that we wait for it: no use in waiting for one that was told nothing.
-        told: bool,
+        /// Whether the peer was told. One that was not has no reason to close first, so it is not waited for.
+        notified: bool,
     },
-    /// We end it, and the peer does not take part in that any more.
-    GiveUp {
+    /// The server ends it, and the peer no longer answers.
+    Abort {
         /// Why.
         reason: Reason,
         /// What decided it.
         detector: Detector,
         /// How to close.
         rung: LastRung,
-        /// Whether we still hold output that the kernel had no room for.
-        owing: bool,
+        /// Whether output waits here that the kernel had no room for.
+        output_pending: bool,
     },
     /// The kernel took some of the output we owed.
     Progress,
@@ -146,8 +146,8 @@ pub enum Input {
     Unclear,
     /// The state's own deadline has passed.
     Expired {
-        /// Whether we still hold output that the kernel had no room for.
-        owing: bool,
+        /// Whether output waits here that the kernel had no room for.
+        output_pending: bool,
     },
 }
 
@@ -247,11 +247,11 @@ impl State {
                 let cause = Cause { reason: Reason::PeerGoodbye, detector: Detector::Protocol };
                 begin_parting(cause, true, now, parting)
             }
-            Input::Leave { reason, detector, told } => {
-                begin_parting(Cause { reason, detector }, told, now, parting)
+            Input::CloseGracefully { reason, detector, notified } => {
+                begin_parting(Cause { reason, detector }, notified, now, parting)
             }
-            Input::GiveUp { reason, detector, rung, owing } => {
-                give_up(Cause { reason, detector }, rung, owing, now, parting)
+            Input::Abort { reason, detector, rung, output_pending } => {
+                abort(Cause { reason, detector }, rung, output_pending, now, parting)
             }
             Input::Opened
             | Input::Heard
@@ -292,7 +292,7 @@ impl State {
         match input {
             // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
             // only half-closed.
-            Input::Flushed { probe: false } | Input::Expired { owing: false } => {
+            Input::Flushed { probe: false } | Input::Expired { output_pending: false } => {
                 end.closed(peer_first(end.cause.reason))
             }
             // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same
@@ -315,15 +315,15 @@ impl State {
             }
             Input::Failed { .. } => end.closed(CloseMode::Reset),
             // Output that is still ours at the deadline made no progress: the peer will not read it.
-            Input::Expired { owing: true } => end.closed(parting.unreachable.into()),
-            Input::GiveUp { rung, .. } => end.closed(rung.into()),
+            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
+            Input::Abort { rung, .. } => end.closed(rung.into()),
             Input::Opened
             | Input::Heard
             | Input::Doubted { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::Unclear
-            | Input::Leave { .. } => (self, Action::None),
+            | Input::CloseGracefully { .. } => (self, Action::None),
         }
     }
 
@@ -344,16 +344,16 @@ impl State {
                 let again = (now + UNTIL_CLEAR).min(end.since + parting.linger_max);
                 (self.not_before(again), Action::None)
             }
-            Input::Expired { owing: false } | Input::Unclear => end.closed(CloseMode::Linger2),
+            Input::Expired { output_pending: false } | Input::Unclear => end.closed(CloseMode::Linger2),
             Input::Failed { .. } => end.closed(CloseMode::Reset),
             // Output that is still ours at the deadline made no progress: the peer will not read it.
-            Input::Expired { owing: true } => end.closed(parting.unreachable.into()),
-            Input::GiveUp { rung, .. } => end.closed(rung.into()),
+            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
+            Input::Abort { rung, .. } => end.closed(rung.into()),
             Input::Opened
             | Input::Heard
             | Input::Doubted { .. }
             | Input::Goodbye
-            | Input::Leave { .. }
+            | Input::CloseGracefully { .. }
             | Input::Flushed { .. } => (self, Action::None),
         }
     }
@@ -387,18 +387,24 @@ impl State {
 
 /// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
 /// moves only while output is under way.
-fn begin_parting(cause: Cause, told: bool, now: Instant, parting: &Parting) -> (State, Action) {
+fn begin_parting(cause: Cause, notified: bool, now: Instant, parting: &Parting) -> (State, Action) {
     // Who finds no place has time to read that and close, and no more: its descriptor is set aside for others like it.
     let full = cause.reason == Reason::LocalLimit;
     let patience = if full { parting.linger.min(AFTER_GOODBYE) } else { parting.linger };
-    let deadline = if told { now + patience } else { now };
+    let deadline = if notified { now + patience } else { now };
     (State::Parting { cause, since: now, deadline }, Action::Flush)
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.
-fn give_up(cause: Cause, rung: LastRung, owing: bool, now: Instant, parting: &Parting) -> (State, Action) {
+fn abort(
+    cause: Cause,
+    rung: LastRung,
+    output_pending: bool,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
     match rung {
-        LastRung::Linger2 if owing => begin_parting(cause, true, now, parting),
+        LastRung::Linger2 if output_pending => begin_parting(cause, true, now, parting),
         LastRung::Linger2 | LastRung::Reset => {
             (State::Closed { cause, since: now }, Action::Close(rung.into()))
         }

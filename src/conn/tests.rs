@@ -53,8 +53,8 @@ fn failed(detector: Detector) -> Input {
     Input::Failed { reason: Reason::PeerReset, detector }
 }
 
-fn give_up(rung: LastRung, owing: bool) -> Input {
-    Input::GiveUp { reason: Reason::StuckFrozen, detector: Detector::Heartbeat, rung, owing }
+fn give_up(rung: LastRung, output_pending: bool) -> Input {
+    Input::Abort { reason: Reason::StuckFrozen, detector: Detector::Heartbeat, rung, output_pending }
 }
 
 /// What follows, as the table below writes it: `=` for "as it was", else the state, its reason where it has
@@ -85,7 +85,11 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("parting", parting(Reason::LocalIdle)),
         ("closed", closed()),
     ];
-    let told = |told| Input::Leave { reason: Reason::LocalKicked, detector: Detector::Operator, told };
+    let notified = |notified| Input::CloseGracefully {
+        reason: Reason::LocalKicked,
+        detector: Detector::Operator,
+        notified,
+    };
     let doubted =
         Input::Doubted { detector: Detector::Heartbeat, grace: Duration::from_secs(5), notsent_bytes: 0 };
     let inputs = [
@@ -97,8 +101,8 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("failed", failed(Detector::RecvError)),
         ("failed_probe", failed(Detector::EofProbe)),
         ("goodbye", Input::Goodbye),
-        ("leave", told(true)),
-        ("leave_untold", told(false)),
+        ("leave", notified(true)),
+        ("leave_untold", notified(false)),
         ("give_up_reset", give_up(LastRung::Reset, true)),
         ("give_up_linger2", give_up(LastRung::Linger2, false)),
         ("give_up_linger2_owing", give_up(LastRung::Linger2, true)),
@@ -106,8 +110,8 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("flushed", Input::Flushed { probe: false }),
         ("flushed_probe", Input::Flushed { probe: true }),
         ("unclear", Input::Unclear),
-        ("expired", Input::Expired { owing: false }),
-        ("expired_owing", Input::Expired { owing: true }),
+        ("expired", Input::Expired { output_pending: false }),
+        ("expired_owing", Input::Expired { output_pending: true }),
     ];
     let mut seen = 0;
     for line in TABLE.trim().lines() {
@@ -202,9 +206,11 @@ fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
 
 #[test]
 fn a_peer_that_was_told_nothing_is_not_waited_for() {
-    let leave = |told| Input::Leave { reason: Reason::LocalIdle, detector: Detector::Timer, told };
-    let deadline = |told| {
-        let (State::Parting { deadline, .. }, Action::Flush) = open().on(leave(told), NOW, &PARTING) else {
+    let leave =
+        |notified| Input::CloseGracefully { reason: Reason::LocalIdle, detector: Detector::Timer, notified };
+    let deadline = |notified| {
+        let (State::Parting { deadline, .. }, Action::Flush) = open().on(leave(notified), NOW, &PARTING)
+        else {
             panic!("leaving begins with parting");
         };
         deadline
@@ -234,14 +240,14 @@ fn who_has_said_goodbye_and_has_its_answer_is_not_waited_for_long() {
 #[test]
 fn the_silence_of_an_end_is_that_of_the_moment_it_was_noticed() {
     let mut life = Life::new(State::Open, T0);
-    assert!(!life.hear(T0 + Duration::from_secs(1)));
+    assert!(!life.mark_alive(T0 + Duration::from_secs(1)));
     life.on(
-        Input::Leave { reason: Reason::LocalIdle, detector: Detector::Timer, told: true },
+        Input::CloseGracefully { reason: Reason::LocalIdle, detector: Detector::Timer, notified: true },
         T0 + Duration::from_secs(4),
         &PARTING,
     );
-    assert!(!life.hear(T0 + Duration::from_secs(5)));
-    let action = life.on(Input::Expired { owing: false }, T0 + Duration::from_secs(6), &PARTING);
+    assert!(!life.mark_alive(T0 + Duration::from_secs(5)));
+    let action = life.on(Input::Expired { output_pending: false }, T0 + Duration::from_secs(6), &PARTING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
     let end = life.end(CloseMode::Linger2, T0 + Duration::from_secs(6), None);
     assert_eq!((end.silence, end.age), (Duration::from_secs(3), Duration::from_secs(6)));

@@ -106,10 +106,10 @@ struct Reply {
 /// What follows for a connection from what was done for it.
 enum Then {
     GoOn(Stage),
-    /// It is parted from. `told`: it may still be sending, and has to have what it was told before its socket goes.
-    Part {
+    /// It is parted from. `notified`: it may still be sending, and has to have what it was told before its socket goes.
+    Close {
         reason: Reason,
-        told: bool,
+        notified: bool,
     },
 }
 
@@ -237,7 +237,7 @@ impl<K: Kernel> Reactor<K> {
                 }
             };
         }
-        if matches!(then, Then::Part { .. }) {
+        if matches!(then, Then::Close { .. }) {
             // What follows the last request is nobody's; kept, it would grow until the deadline.
             held.consume(held.len());
         }
@@ -253,13 +253,16 @@ impl<K: Kernel> Reactor<K> {
     fn after_serving(&mut self, key: Key, decoder: Decoder, then: Then) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
-        let (owing, paused, unread) = (conn.owed() > 0, conn.paused, conn.reading.pending());
+        let (output_pending, paused, unread) =
+            (conn.pending_output() > 0, conn.paused, conn.reading.pending());
         let Some(http) = conn.http_mut() else { return };
         http.decoder = decoder;
         match then {
             // RFC 9112 9.6: after the last response it is the server that closes, and a client of HTTP/1.0 may read
             // until it does. Only what has not arrived yet is waited for.
-            Then::Part { reason, told } => self.part(key, reason, Detector::Protocol, owing || told),
+            Then::Close { reason, notified } => {
+                self.begin_close(key, reason, Detector::Protocol, output_pending || notified)
+            }
             Then::GoOn(Stage::Idle) => {
                 http.used = now;
                 if unread && !paused {
@@ -291,7 +294,7 @@ impl<K: Kernel> Reactor<K> {
                 rejected.write(out);
                 let error = rejected.protocol_error();
                 self.note_foreign(key, &error);
-                return Then::Part { reason: error.reason, told: true };
+                return Then::Close { reason: error.reason, notified: true };
             }
         };
         self.apply(key, Input::Opened);
@@ -300,7 +303,7 @@ impl<K: Kernel> Reactor<K> {
         let routed =
             routed.and_then(|route| if reserve && !route.is_vital() { Err(crowded()) } else { Ok(route) });
         request.keep_alive &= !reserve;
-        let told = more_of_it || request.expects_continue;
+        let notified = more_of_it || request.expects_continue;
         let response = match routed {
             Ok(route) => {
                 if request.expects_continue {
@@ -315,7 +318,7 @@ impl<K: Kernel> Reactor<K> {
                     // Nothing is produced to learn how long it would be.
                     Begun::Page(page) => {
                         let framing = page.head().write_head(&request, out);
-                        return after(framing.keeps_alive(&request), told);
+                        return after(framing.keeps_alive(&request), notified);
                     }
                 }
             }
@@ -327,7 +330,7 @@ impl<K: Kernel> Reactor<K> {
         };
         response.write(&request, out);
         *work += response.body.len();
-        after(request.keep_alive, told)
+        after(request.keep_alive, notified)
     }
 
     /// Produces more of an answer.
@@ -421,7 +424,7 @@ impl<K: Kernel> Reactor<K> {
             let name = self.name_of(key);
             return Response::text(Status::NotFound, format!("connection {name} is gone\n"));
         }
-        self.posted.push_back(Effect::Leave {
+        self.effects.push_back(Effect::Close {
             key,
             reason: Reason::LocalKicked,
             detector: Detector::Operator,
@@ -460,8 +463,8 @@ enum Begun {
 }
 
 /// What follows an answer.
-const fn after(keep_alive: bool, told: bool) -> Then {
-    if keep_alive { Then::GoOn(Stage::Asking) } else { Then::Part { reason: Reason::PeerGoodbye, told } }
+const fn after(keep_alive: bool, notified: bool) -> Then {
+    if keep_alive { Then::GoOn(Stage::Asking) } else { Then::Close { reason: Reason::PeerGoodbye, notified } }
 }
 
 impl Reply {

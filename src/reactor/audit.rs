@@ -304,7 +304,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let waits = conn.stream.evidence().is_some_and(|evidence| evidence.state == TcpState::CloseWait);
         if waits && conn.life.state().cause().is_none() {
-            self.give_up(key, Reason::LocalAudit, Detector::Audit);
+            self.abort(key, Reason::LocalAudit, Detector::Audit);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The one close path, and the two ways into it that are ours: leaving a peer that is there, and giving up
-//! on one that is not.
+//! The one close path, and the server's own two ways into it: a graceful close of a peer that answers, and an abort of
+//! one that does not.
 
 use super::Reactor;
 use super::connection::Resp;
@@ -17,8 +17,8 @@ use crate::table::Key;
 use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
-    /// Ends a connection whose peer is there to be told: says the protocol's goodbye, and parts.
-    pub(super) fn leave(&mut self, key: Key, reason: Reason, detector: Detector) {
+    /// Ends a connection whose peer answers: sends the protocol's goodbye, and begins to close.
+    pub(super) fn close_gracefully(&mut self, key: Key, reason: Reason, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         if conn.life.state().cause().is_some() {
             return;
@@ -28,32 +28,31 @@ impl<K: Kernel> Reactor<K> {
         if conn.resp().is_none_or(Resp::knows_goodbye) {
             proto::goodbye(protocol, conn.version(), reason, &mut goodbye);
         }
-        // Output that waits is worth the same wait: to give it up now would break our word to a reader.
-        let told = !goodbye.is_empty() || conn.owed() > 0;
-        self.part(key, reason, detector, told);
+        // A peer that still has output to read is waited for as well, or it would lose that output.
+        let notified = !goodbye.is_empty() || conn.pending_output() > 0;
+        self.begin_close(key, reason, detector, notified);
         self.write(key, &goodbye);
     }
 
-    /// Parts from a peer. `told`: it has been, or is about to be, sent a goodbye that it can act upon.
+    /// Begins to close. `notified`: the peer was sent a goodbye that it can act upon, or is about to be.
     ///
-    /// The state comes before the words: a suspect peer's output is no longer withheld then, and the
-    /// goodbye goes out behind it.
-    pub(super) fn part(&mut self, key: Key, reason: Reason, detector: Detector, told: bool) {
-        self.apply(key, Input::Leave { reason, detector, told });
+    /// The state changes before the goodbye is written: output that was held back from a suspect peer goes out first.
+    pub(super) fn begin_close(&mut self, key: Key, reason: Reason, detector: Detector, notified: bool) {
+        self.apply(key, Input::CloseGracefully { reason, detector, notified });
     }
 
-    /// Ends a connection whose peer takes no part in it any more.
-    pub(super) fn give_up(&mut self, key: Key, reason: Reason, detector: Detector) {
+    /// Ends a connection whose peer no longer answers.
+    pub(super) fn abort(&mut self, key: Key, reason: Reason, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         let parting = &Self::listener_of(&self.listeners, conn).policy.parting;
         let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
-        let owing = conn.owed() > 0;
-        self.apply(key, Input::GiveUp { reason, detector, rung, owing });
+        let output_pending = conn.pending_output() > 0;
+        self.apply(key, Input::Abort { reason, detector, rung, output_pending });
     }
 
-    /// Ends a connection without waiting any longer; what the kernel holds is still delivered.
-    pub(super) fn cut(&mut self, key: Key, reason: Reason, detector: Detector) {
-        self.apply(key, Input::GiveUp { reason, detector, rung: LastRung::Linger2, owing: false });
+    /// Ends a connection without waiting; what the kernel holds is still delivered.
+    pub(super) fn close_now(&mut self, key: Key, reason: Reason, detector: Detector) {
+        self.apply(key, Input::Abort { reason, detector, rung: LastRung::Linger2, output_pending: false });
     }
 
     /// Closes the socket and publishes the End. Every connection comes through here once, and no other
@@ -99,7 +98,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// What the others get to know of an ending. `token`: what the connection named when it began to beat for another.
+    /// Tells the others of an ending. `token`: what the connection named when it began to beat for another.
     pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, token: &[u8], end: Option<&End>) {
         self.work.charge(cost::UNSUBSCRIBE * membership.subscriptions());
         let left = self.hub.leave(membership, key);
@@ -108,7 +107,7 @@ impl<K: Kernel> Reactor<K> {
             link.on_unvouched(key);
         }
         if let Some(id) = left.identity {
-            self.posted.push_back(Effect::Presence { id, event: Event::offline(end) });
+            self.effects.push_back(Effect::Presence { id, event: Event::offline(end) });
         }
         self.orphan(left.orphaned_holder, token);
     }

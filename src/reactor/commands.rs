@@ -172,7 +172,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.claim_identity(key, identity.as_str().as_bytes(), &identified);
         if let Some(id) = identified.left {
-            self.posted.push_back(Effect::Presence { id, event: Event::Offline(None) });
+            self.effects.push_back(Effect::Presence { id, event: Event::Offline(None) });
         }
         if let Some(older) = identified.replaced
             && let Some(by) = self.by(key)
@@ -181,7 +181,7 @@ impl<K: Kernel> Reactor<K> {
         }
         if identified.fresh {
             let id = Name::new(identity.as_str().as_bytes());
-            self.posted.push_back(Effect::Presence { id, event: Event::Online });
+            self.effects.push_back(Effect::Presence { id, event: Event::Online });
         }
         // The contract may be stricter than the one that the wheel is armed for.
         self.schedule(key);
@@ -212,7 +212,7 @@ impl<K: Kernel> Reactor<K> {
             link.on_vouched(key, id, token, vouched, self.now);
         }
         if let Some(holder) = vouched.holder {
-            self.hear(holder);
+            self.mark_alive(holder);
         }
         self.orphan(vouched.orphaned_holder, &before);
         reply_ok(replies);

@@ -221,7 +221,7 @@ pub(super) struct ColdState {
 
 impl<S> Connection<S> {
     /// Output that waits for the peer, in bytes.
-    pub(super) fn owed(&self) -> usize {
+    pub(super) fn pending_output(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
     }
 
@@ -255,7 +255,7 @@ impl<S> Connection<S> {
     }
 
     /// Output is withheld from a suspect peer: it would only pile up in the kernel, out of our reach.
-    pub(super) const fn withholds(&self) -> bool {
+    pub(super) const fn output_held(&self) -> bool {
         matches!(self.life.state(), State::Suspect { .. })
     }
 
@@ -271,7 +271,7 @@ impl<S> Connection<S> {
         let has_room =
             || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
-        let heard_anyway = self.withholds() && self.reading != Reading::Failing;
+        let heard_anyway = self.output_held() && self.reading != Reading::Failing;
         !self.paused || (heard_anyway && has_room())
     }
 

@@ -17,7 +17,7 @@ pub(super) enum Effect {
     /// Something happened to an identity: those who watch it are told.
     Presence { id: Name, event: Event },
     /// It is ended on behalf of another connection, if that is known: a kick.
-    Leave { key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>> },
+    Close { key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>> },
     /// A newer connection has taken its identity: it is ended, and those who watch the identity are told.
     Replaced { key: Key, id: Name, by: Arc<By> },
     /// A message had no room in its output.
@@ -29,34 +29,34 @@ pub(super) enum Effect {
 }
 
 impl<K: Kernel> Reactor<K> {
-    pub(super) fn run_posted(&mut self) {
+    pub(super) fn run_effects(&mut self) {
         let share = self.work.after(work::EFFECTS);
         while !self.work.is_past(share) {
-            let Some(effect) = self.posted.pop_front() else { break };
+            let Some(effect) = self.effects.pop_front() else { break };
             self.work.charge(cost::COMMAND);
             match effect {
                 Effect::Presence { id, event } => self.publish_presence(&id, &event),
-                Effect::Leave { key, reason, detector, by } => {
+                Effect::Close { key, reason, detector, by } => {
                     self.leave_by(key, reason, detector, by);
                 }
                 Effect::Replaced { key, id, by } => {
                     self.replace(key, &id, by);
                 }
                 Effect::Overflow { key } => {
-                    self.give_up(key, Reason::SlowBytes, Detector::Policy);
+                    self.abort(key, Reason::SlowBytes, Detector::Policy);
                 }
-                Effect::Doubt { key } => self.doubt(key, Detector::HeartbeatChannel),
+                Effect::Doubt { key } => self.suspect(key, Detector::HeartbeatChannel),
                 Effect::Resume { key } => self.publications.wait(key),
             }
         }
-        if self.posted.is_empty() {
-            self.posted.shrink_to(BACKLOG_MAX);
+        if self.effects.is_empty() {
+            self.effects.shrink_to(BACKLOG_MAX);
         }
     }
 
     /// Whether so many effects wait that nobody should add to them.
     pub(super) fn is_backlogged(&self) -> bool {
-        self.posted.len() >= BACKLOG_MAX || self.publications.is_long()
+        self.effects.len() >= BACKLOG_MAX || self.publications.is_long()
     }
 
     /// Whether it holds an identity: it may have taken one again since it was replaced.

@@ -56,7 +56,8 @@ impl<S> Connection<S> {
     pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<TcpSnapshot>) -> End {
         let mut end = self.life.end(mode, now, evidence);
         end.spoke = self.buffers.as_ref().and_then(|buffers| buffers.spoke);
-        end.unsent_bytes = self.owed() as u64 + self.buffers.as_ref().map_or(0, |buffers| buffers.lost);
+        end.unsent_bytes =
+            self.pending_output() as u64 + self.buffers.as_ref().map_or(0, |buffers| buffers.lost);
         if let Some(resp) = self.resp() {
             (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
         }
@@ -84,7 +85,7 @@ impl<K: Kernel> Reactor<K> {
         if by.is_some() {
             self.initiators.entries.entry(key).or_default().by = by;
         }
-        self.leave(key, reason, detector);
+        self.close_gracefully(key, reason, detector);
     }
 
     /// A newer connection, here or at another worker, has taken identity `id` from connection `key`.
@@ -93,7 +94,7 @@ impl<K: Kernel> Reactor<K> {
         let id = Name::new(id);
         let entry = self.initiators.entries.entry(key).or_default();
         (entry.lost, entry.posted) = (Some(id.clone()), true);
-        self.posted.push_back(Effect::Replaced { key, id, by });
+        self.effects.push_back(Effect::Replaced { key, id, by });
     }
 
     /// Ends a connection whose identity was taken, and tells of it.

@@ -47,7 +47,7 @@ impl<K: Kernel> DebugView<'_, K> {
     /// Effects, continuations and flushes that wait for the next turn.
     pub fn posted(&self) -> usize {
         let reactor = self.0;
-        let posted = reactor.posted.len() + reactor.publications.len() + reactor.admin.waiting();
+        let posted = reactor.effects.len() + reactor.publications.len() + reactor.admin.waiting();
         posted + reactor.resume.len() + reactor.flush.len()
     }
 
@@ -71,7 +71,7 @@ impl<K: Kernel> DebugView<'_, K> {
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
             posted: conn.resume_posted,
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
-            owed: conn.owed(),
+            owed: conn.pending_output(),
             // A flush that is posted arms the timer for what it leaves.
             due: due.filter(|_| !conn.flush_posted).map(|(at, _)| (at, self.0.wheel.deadline(key.index))),
         })
@@ -147,8 +147,8 @@ impl<K: Kernel> DebugView<'_, K> {
     /// Whether an effect waits for a connection that is gone: it will do nothing.
     pub fn posted_in_vain(&self) -> usize {
         let gone = |key: &Key| self.0.table.get(*key).is_none();
-        let effects = self.0.posted.iter().filter(|effect| match effect {
-            Effect::Leave { key, .. }
+        let effects = self.0.effects.iter().filter(|effect| match effect {
+            Effect::Close { key, .. }
             | Effect::Replaced { key, .. }
             | Effect::Overflow { key }
             | Effect::Doubt { key }

@@ -60,12 +60,12 @@ impl<K: Kernel> Reactor<K> {
             && readiness.is_departure()
             && reading.pending()
             && conn.may_be_heard()
-            && conn.owed() == 0
+            && conn.pending_output() == 0
         {
             return self.post_resume(key);
         }
         if spoke {
-            self.hear_paused(key);
+            self.mark_paused_alive(key);
         }
         match reading {
             Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
@@ -116,7 +116,7 @@ impl<K: Kernel> Reactor<K> {
                     self.counters.listeners[listener].bytes_in += count as u64;
                     let protocol = settings.protocol;
                     self.work.charge(cost::RECEIVE + cost::moved(count));
-                    if conn.life.hear(self.now) {
+                    if conn.life.mark_alive(self.now) {
                         self.apply(key, Input::Heard);
                     }
                     self.serve(key, protocol, count);
@@ -167,7 +167,7 @@ impl<K: Kernel> Reactor<K> {
         match protocol {
             Protocol::Echo => self.write(key, bytes),
             Protocol::Resp => {
-                self.hear_holder(key);
+                self.mark_holder_alive(key);
                 self.serve_resp(key, bytes);
             }
             Protocol::Http => self.serve_http(key, bytes),
@@ -183,15 +183,15 @@ impl<K: Kernel> Reactor<K> {
         // and is read again behind them.
         if broken_by.is_none()
             && conn.paused
-            && conn.withholds()
+            && conn.output_held()
             && conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
         {
             conn.reading = Reading::Closing;
-            return self.hear(key);
+            return self.mark_alive(key);
         }
         conn.reading = Reading::Ended;
-        let told = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
-        match (broken_by, told) {
+        let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
+        match (broken_by, reported) {
             (Some(detector), Some(fault)) => self.fail(key, fault, detector),
             (Some(detector), None) => self.take_error(key, detector),
             (None, _) => {
@@ -202,18 +202,18 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// The connection is broken: output has no taker any more, but what the peer sent before still counts, and is
-    /// read first. `told` is how a send failed: the only time the kernel says why (the next receive would show a
+    /// read first. `reported` is how a send failed: the only time the kernel says why (the next receive would show a
     /// false end of file).
     #[cold]
-    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, told: Option<Fault>) {
+    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, reported: Option<Fault>) {
         let Some(conn) = self.table.get_mut(key) else { return };
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
-            return match told {
+            return match reported {
                 Some(fault) => self.fail(key, fault, detector),
                 None => self.take_error(key, detector),
             };
         }
-        conn.note_broken(&mut self.pool, detector, told);
+        conn.note_broken(&mut self.pool, detector, reported);
         self.post_resume(key);
     }
 
@@ -330,7 +330,7 @@ impl<K: Kernel> Reactor<K> {
         let owed = buffers.output.len() + bytes.len();
         if owed > bounds.output_max + buffers.listed {
             *undelivered += bytes.len() as u64;
-            self.give_up(key, Reason::SlowBytes, Detector::Policy);
+            self.abort(key, Reason::SlowBytes, Detector::Policy);
             return false;
         }
         if buffers.output.is_empty() {
@@ -371,7 +371,7 @@ impl<K: Kernel> Reactor<K> {
             return;
         };
         self.pool.begin_flush(buffers);
-        if conn.withholds() {
+        if conn.output_held() {
             return;
         }
         let mut room = FLUSH_BYTES_MAX;
@@ -401,7 +401,7 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         conn.note_listed();
-        let (owed, moved) = (conn.owed(), room < FLUSH_BYTES_MAX);
+        let (owed, moved) = (conn.pending_output(), room < FLUSH_BYTES_MAX);
         let ending = conn.life.state().cause().is_some();
         let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
         if moved {
@@ -434,7 +434,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Sends all that is owed, as far as the kernel takes it: nobody waits any more.
     pub(super) fn flush_all(&mut self, key: Key) {
-        let owed = |reactor: &Self| reactor.table.get(key).map_or(0, Connection::owed);
+        let owed = |reactor: &Self| reactor.table.get(key).map_or(0, Connection::pending_output);
         let mut before = usize::MAX;
         while (1..before).contains(&owed(self)) {
             before = owed(self);

@@ -138,7 +138,7 @@ impl<K: Kernel> Reactor<K> {
     /// Parts from a client. The operator may go on asking until the last of them has gone.
     fn drain_one(&mut self, key: Key) {
         if self.is_client(key) {
-            self.leave(key, Reason::LocalDrain, Detector::Policy);
+            self.close_gracefully(key, Reason::LocalDrain, Detector::Policy);
         }
     }
 
@@ -167,11 +167,11 @@ impl<K: Kernel> Reactor<K> {
         let left: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
         let clients = self.clients;
         for &key in &left {
-            self.leave(key, Reason::LocalDrain, Detector::Policy);
+            self.close_gracefully(key, Reason::LocalDrain, Detector::Policy);
             // Unread input would turn the close into a reset, goodbye and all.
             self.read_once_more(key);
             self.flush_all(key);
-            self.cut(key, Reason::LocalDrain, Detector::Policy);
+            self.close_now(key, Reason::LocalDrain, Detector::Policy);
         }
         self.report.summarize(self.now);
         report::stopped(&self.counters, clients, self.now.since(self.started));
@@ -261,7 +261,7 @@ impl<K: Kernel> Reactor<K> {
             return;
         }
         census.states[conn.life.state().index()] += 1;
-        census.owed_bytes += conn.owed();
+        census.owed_bytes += conn.pending_output();
         census.paused += usize::from(conn.paused);
     }
 

@@ -136,9 +136,9 @@ impl<K: Kernel> Reactor<K> {
                     if self.is_victim(filter, asker, key) {
                         list.found += 1;
                         let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, by.clone());
-                        self.posted.push_back(Effect::Leave { key, reason, detector, by });
+                        self.effects.push_back(Effect::Close { key, reason, detector, by });
                     }
-                    if self.posted.len() >= KILLS_WAITING_MAX {
+                    if self.effects.len() >= KILLS_WAITING_MAX {
                         return ControlFlow::Break(());
                     }
                 }
@@ -250,8 +250,8 @@ impl<K: Kernel> Reactor<K> {
             if resp.membership.subscriptions() > 0 { 'P' } else { 'N' },
             resp.membership.subscriptions(),
             input,
-            conn.owed(),
-            input + conn.owed(),
+            conn.pending_output(),
+            input + conn.pending_output(),
             conn.life.state().name(),
             conn.life.bytes_in,
             conn.life.bytes_out,

@@ -122,12 +122,12 @@ impl<S> Connection<S> {
     }
 
     /// It is broken, which `detector` was the first to tell: output has no taker any more.
-    pub(super) fn note_broken(&mut self, pool: &mut Pool, detector: Detector, told: Option<Fault>) {
+    pub(super) fn note_broken(&mut self, pool: &mut Pool, detector: Detector, reported: Option<Fault>) {
         self.reading = Reading::Failing;
         let buffers = self.buffers_mut(pool);
         buffers.broken_by.get_or_insert(detector);
         // The first error tells; the next send, of what others had posted meanwhile, is only refused.
-        buffers.broken = buffers.broken.or(told);
+        buffers.broken = buffers.broken.or(reported);
         buffers.lost += buffers.output.len() as u64;
         buffers.output.consume(buffers.output.len());
         pool.settle(buffers);
@@ -226,7 +226,7 @@ impl<K: Kernel> Reactor<K> {
             let owes_input =
                 conn.buffers.as_ref().is_some_and(|buffers| buffers.input.len() > buffers.output.len());
             let reason = if owes_input { Reason::LocalLimit } else { Reason::SlowBytes };
-            self.give_up(key, reason, Detector::Policy);
+            self.abort(key, reason, Detector::Policy);
             ended += 1;
         }
         if ended == 0 {

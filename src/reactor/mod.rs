@@ -103,7 +103,7 @@ pub struct Reactor<K: Kernel> {
     /// Who ends connections that are not closed yet.
     initiators: Initiators,
     /// Effects on connections other than the one that is being driven.
-    posted: VecDeque<Effect>,
+    effects: VecDeque<Effect>,
     /// Connections with input or frames left over when their budget ran out.
     resume: VecDeque<Key>,
     /// Connections that were given output by others.
@@ -246,7 +246,7 @@ impl<K: Kernel> Reactor<K> {
             listeners,
             hub: Hub::default(),
             initiators: Initiators::default(),
-            posted: VecDeque::new(),
+            effects: VecDeque::new(),
             resume: VecDeque::new(),
             flush: VecDeque::new(),
             admin: Admin::default(),
@@ -316,11 +316,11 @@ impl<K: Kernel> Reactor<K> {
         // A bounded share of the turn, whoever asks for whatever there.
         self.serve_admin();
         // After I/O, so that effects of what was read now are seen now.
-        self.run_posted();
+        self.run_effects();
         // Behind all that happened here before it was heard.
-        if self.posted.is_empty() && self.link.as_ref().is_some_and(|link| link.is_ready()) {
+        if self.effects.is_empty() && self.link.as_ref().is_some_and(|link| link.is_ready()) {
             self.receive_from_supervisor()?;
-            self.run_posted();
+            self.run_effects();
         }
         self.publish_some();
         // After I/O: a heartbeat received this turn must cancel its own timeout. What a poll has not brought yet

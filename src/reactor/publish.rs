@@ -129,7 +129,7 @@ impl<K: Kernel> Reactor<K> {
         let room = if self.is_backlogged() {
             0
         } else {
-            BACKLOG_MAX - self.posted.len().max(self.publications.len())
+            BACKLOG_MAX - self.effects.len().max(self.publications.len())
         };
         for _ in 0..room {
             let Some(key) = self.publications.held_back.pop_front() else { break };
@@ -180,7 +180,7 @@ impl<K: Kernel> Reactor<K> {
             pool: &mut self.pool,
             flush: &mut self.flush,
             resume: &mut self.resume,
-            posted: &mut self.posted,
+            effects: &mut self.effects,
             counters: &mut self.counters,
         };
         (&self.hub, &mut self.work, &mut self.frames, outlets)
@@ -195,7 +195,7 @@ struct Outlets<'a, K: Kernel> {
     pool: &'a mut Pool,
     flush: &'a mut VecDeque<Key>,
     resume: &'a mut VecDeque<Key>,
-    posted: &'a mut VecDeque<Effect>,
+    effects: &'a mut VecDeque<Effect>,
     counters: &'a mut Counters,
 }
 
@@ -217,7 +217,7 @@ impl<K: Kernel> Outlets<'_, K> {
             pool: self.pool,
             flush: self.flush,
             resume: self.resume,
-            posted: self.posted,
+            effects: self.effects,
         })
     }
 }
@@ -234,14 +234,14 @@ struct Outlet<'a, S> {
     pool: &'a mut Pool,
     flush: &'a mut VecDeque<Key>,
     resume: &'a mut VecDeque<Key>,
-    posted: &'a mut VecDeque<Effect>,
+    effects: &'a mut VecDeque<Effect>,
 }
 
 impl<S: Stream> Outlet<'_, S> {
     /// Breaks where a delivery has to wait for the flush. A burst within one turn says nothing about its reader, who is
     /// asked first.
     fn await_flush(&self, len: usize) -> ControlFlow<()> {
-        let owed = self.conn.owed();
+        let owed = self.conn.pending_output();
         let crowded = self.conn.flush_posted && owed > 0 && owed + len > self.bounds.output_high;
         if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
             return ControlFlow::Break(());
@@ -282,7 +282,7 @@ impl<S: Stream> Outlet<'_, S> {
         }
         if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
             counters.bytes_undelivered += rest.len() as u64;
-            self.posted.push_back(Effect::Overflow { key });
+            self.effects.push_back(Effect::Overflow { key });
         } else if !conn.flush_posted {
             conn.flush_posted = true;
             self.flush.push_back(key);

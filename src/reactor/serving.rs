@@ -131,12 +131,12 @@ impl<K: Kernel> Reactor<K> {
                         self.open(key);
                         break halt;
                     }
-                    let posted = self.posted.len();
+                    let posted = self.effects.len();
                     self.execute(key, arguments, typed, replies);
                     if let Some(task) = self.unfinished.take() {
                         break Halt::Unfinished(task);
                     }
-                    if self.posted.len() > posted {
+                    if self.effects.len() > posted {
                         break Halt::Posted;
                     }
                 }
@@ -158,12 +158,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// Publishes the messages that were gathered. Gives what the commands behind them have to wait for.
     fn end_gathering(&mut self, key: Key, replies: &mut Vec<u8>) -> Option<Halt> {
-        let posted = self.posted.len();
+        let posted = self.effects.len();
         self.publish_gathered(key, replies);
         if let Some(task) = self.unfinished.take() {
             return Some(Halt::Unfinished(task));
         }
-        (self.posted.len() > posted).then_some(Halt::Posted)
+        (self.effects.len() > posted).then_some(Halt::Posted)
     }
 
     /// Its first command is there: the opening exchange is over.
@@ -181,7 +181,7 @@ impl<K: Kernel> Reactor<K> {
     /// Serves a connection no further until what it has posted is done.
     fn await_effects(&mut self, key: Key) {
         self.halt(key);
-        self.posted.push_back(Effect::Resume { key });
+        self.effects.push_back(Effect::Resume { key });
     }
 
     /// Likewise until there is room for what it wants to post.
@@ -204,7 +204,7 @@ impl<K: Kernel> Reactor<K> {
         self.write(key, replies);
         replies.clear();
         self.forget_input(key);
-        self.part(key, error.reason, Detector::Protocol, true);
+        self.begin_close(key, error.reason, Detector::Protocol, true);
     }
 }
 

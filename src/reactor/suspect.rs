@@ -15,7 +15,7 @@ use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
     /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is that of its contract.
-    pub(super) fn doubt(&mut self, key: Key, detector: Detector) {
+    pub(super) fn suspect(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
         // pause waits for, is for `slow_time` to say. But its last word may have been a reset.
@@ -23,7 +23,7 @@ impl<K: Kernel> Reactor<K> {
             if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
                 self.read_to_the_error(key, Detector::TcpInfo, None);
             } else {
-                self.hear(key);
+                self.mark_alive(key);
             }
             return;
         }
@@ -42,8 +42,8 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// There was a sign of life of this connection, if not a byte from its socket.
-    pub(super) fn hear(&mut self, key: Key) {
-        if self.table.get_mut(key).is_some_and(|conn| conn.life.hear(self.now)) {
+    pub(super) fn mark_alive(&mut self, key: Key) {
+        if self.table.get_mut(key).is_some_and(|conn| conn.life.mark_alive(self.now)) {
             self.apply(key, Input::Heard);
         }
         self.reschedule_heard(key);
@@ -63,14 +63,14 @@ impl<K: Kernel> Reactor<K> {
         let token = self.table.get(channel).map_or(&[][..], Connection::beats_with);
         if self.agreement_with(holder, token) != Agreement::Foreign {
             // Not posted: a sign of life does not wait behind what others have posted.
-            self.hear(holder);
+            self.mark_alive(holder);
         }
     }
 
     /// A heartbeat channel that named `token` beats for its holder no more: one that has agreed to it is suspect.
     pub(super) fn orphan(&mut self, holder: Option<Key>, token: &[u8]) {
         if let Some(key) = holder.filter(|key| self.agreement_with(*key, token) == Agreement::Agreed) {
-            self.posted.push_back(Effect::Doubt { key });
+            self.effects.push_back(Effect::Doubt { key });
         }
     }
 
@@ -79,16 +79,16 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Something of a connection came that is not being read: it is heard of, and so is whoever it beats for.
-    pub(super) fn hear_paused(&mut self, key: Key) {
-        self.hear(key);
+    pub(super) fn mark_paused_alive(&mut self, key: Key) {
+        self.mark_alive(key);
         if self.table.get(key).is_some_and(|conn| conn.resp().is_some()) {
-            self.hear_holder(key);
+            self.mark_holder_alive(key);
         }
     }
 
     /// Something of a connection came: whoever it beats for is heard of, too. When its commands are carried out does not
     /// matter.
-    pub(super) fn hear_holder(&mut self, key: Key) {
+    pub(super) fn mark_holder_alive(&mut self, key: Key) {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
             self.relay_heartbeat(key, holder);
@@ -136,7 +136,7 @@ impl<K: Kernel> Reactor<K> {
         let silent =
             |evidence: TcpSnapshot| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
         if unanswered && conn.stream.evidence().is_some_and(silent) {
-            return self.give_up(key, Reason::LostUnacked, Detector::OobProbe);
+            return self.abort(key, Reason::LostUnacked, Detector::OobProbe);
         }
         conn.buffers_mut(&mut self.pool).oob_sent = now;
         match conn.stream.send_oob(0) {
@@ -171,7 +171,7 @@ impl<K: Kernel> Reactor<K> {
         if self.hub.set_presence(&resp.membership, key, presence)
             && let Some(id) = self.hub.identity_of(&resp.membership, key)
         {
-            self.posted.push_back(Effect::Presence { id: Name::new(id), event });
+            self.effects.push_back(Effect::Presence { id: Name::new(id), event });
         }
     }
 }

@@ -52,7 +52,8 @@ impl<K: Kernel> Reactor<K> {
         if conn.awaits_effects() {
             return;
         }
-        conn.paused &= conn.owed() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
+        conn.paused &=
+            conn.pending_output() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
         if !conn.paused {
             self.resume_task(key);
         }

@@ -90,7 +90,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn sleep(&self) -> Option<Duration> {
         let work = self.audits.due
             || self.link.as_ref().is_some_and(|link| link.is_ready())
-            || !self.posted.is_empty()
+            || !self.effects.is_empty()
             || !self.publications.is_empty()
             || self.memory_is_short()
             || !self.resume.is_empty()
@@ -181,14 +181,14 @@ impl<K: Kernel> Reactor<K> {
         match due {
             Due::Deadline => self.on_deadline(key),
             Due::Ping => self.ping(key),
-            Due::Doubt if self.is_silent(key, due) => self.doubt(key, Detector::Heartbeat),
+            Due::Doubt if self.is_silent(key, due) => self.suspect(key, Detector::Heartbeat),
             Due::Idle if self.is_silent(key, due) => self.leave_unused(key),
             Due::OobProbe if self.is_silent(key, due) => self.probe_oob(key),
             Due::Doubt | Due::Idle | Due::OobProbe => {}
             Due::Slow => {
                 self.flush(key);
                 if self.is_due(key, Due::Slow) {
-                    self.give_up(key, Reason::SlowTime, Detector::Timer);
+                    self.abort(key, Reason::SlowTime, Detector::Timer);
                 }
             }
             Due::TcpInfo => self.ask_tcp_info(key),
@@ -231,7 +231,7 @@ impl<K: Kernel> Reactor<K> {
             conn.mark_used(last);
         }
         if self.is_due(key, Due::Idle) {
-            self.leave(key, Reason::LocalIdle, Detector::Timer);
+            self.close_gracefully(key, Reason::LocalIdle, Detector::Timer);
         }
     }
 
@@ -247,26 +247,26 @@ impl<K: Kernel> Reactor<K> {
             // What it has said waits for its turn.
             State::Handshaking if conn.paused && conn.has_work() => {}
             State::Handshaking => {
-                self.leave(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
+                self.close_gracefully(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }
             State::Suspect { since, detector, notsent_bytes, .. } => {
                 // The one place that reads the clock again: the kernel counts from when it is asked, and a
                 // turn that judges a thousand peers asks the last one tens of milliseconds after it began.
                 let reason = verdict(conn.stream.evidence(), since, notsent_bytes, self.kernel.now());
-                self.give_up(key, reason, detector);
+                self.abort(key, reason, detector);
             }
             State::PeerClosed { .. } | State::Parting { .. } => {
-                if conn.owed() > 0 {
+                if conn.pending_output() > 0 {
                     self.flush(key);
                     if !self.is_due(key, Due::Deadline) {
                         return;
                     }
                 }
-                let owing = self.table.get(key).is_some_and(|conn| conn.owed() > 0);
-                if !owing && self.is_unclear(key) {
+                let output_pending = self.table.get(key).is_some_and(|conn| conn.pending_output() > 0);
+                if !output_pending && self.is_unclear(key) {
                     return self.apply(key, Input::Unclear);
                 }
-                self.apply(key, Input::Expired { owing });
+                self.apply(key, Input::Expired { output_pending });
             }
             State::Open | State::Closed { .. } => {}
         }

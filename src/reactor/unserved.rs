@@ -70,13 +70,13 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Ends a connection that has no place. `told`: it can be told; else it is reset.
-    pub(super) fn refuse_newcomer(&mut self, key: Key, told: bool) {
+    /// Ends a connection that has no place. `notified`: it can be told; else it is reset.
+    pub(super) fn refuse_newcomer(&mut self, key: Key, notified: bool) {
         let (reason, detector) = (Reason::LocalLimit, Detector::Policy);
-        if told {
-            self.leave(key, reason, detector);
+        if notified {
+            self.close_gracefully(key, reason, detector);
         } else {
-            self.apply(key, Input::GiveUp { reason, detector, rung: LastRung::Reset, owing: false });
+            self.apply(key, Input::Abort { reason, detector, rung: LastRung::Reset, output_pending: false });
         }
     }
 

@@ -73,7 +73,7 @@ struct Beating {
 impl<S: Stream> WorkerLink<S> {
     /// Whether the supervisor keeps up with what it is told.
     pub(super) fn keeps_up(&self) -> bool {
-        self.channel.owed() < CLAIMS_HIGH
+        self.channel.pending_output() < CLAIMS_HIGH
     }
 
     /// Whether what is read of the accept queues, which all workers see, is this one's to judge.
@@ -293,7 +293,7 @@ impl<K: Kernel> Reactor<K> {
             self.say_alive();
         }
         match &mut self.link {
-            Some(link) if link.channel.owed() > 0 => link.channel.flush().map_err(alone),
+            Some(link) if link.channel.pending_output() > 0 => link.channel.flush().map_err(alone),
             Some(_) | None => Ok(()),
         }
     }
@@ -353,11 +353,11 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Lost { role: Role::Channel, number, id, .. } => self.lose_channel(number, &id),
             ToWorker::Vouched { id } => {
                 if let Some(holder) = self.hub.holder(&id) {
-                    self.hear(holder);
+                    self.mark_alive(holder);
                 }
             }
             ToWorker::Doubted { id } => {
-                self.posted.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
+                self.effects.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
             }
             ToWorker::Publish { channel, payload } => {
                 self.publish_later(&channel, &payload);

@@ -200,11 +200,11 @@ impl AdminFanout {
         let mut served = Vec::new();
         for (number, open) in std::mem::take(&mut self.open) {
             let client = open.client();
-            let before = admin.owed(client);
+            let before = admin.pending_output(client);
             if let Some(open) = open.advance(workers, admin, own, now) {
                 self.open.insert(number, open);
             }
-            if admin.owed(client) != before {
+            if admin.pending_output(client) != before {
                 served.push(client);
             }
         }

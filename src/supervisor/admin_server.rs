@@ -193,8 +193,8 @@ impl AdminServer {
     }
 
     /// Output that waits for a connection, in bytes.
-    pub(super) fn owed(&self, id: ClientId) -> usize {
-        self.clients.get(&id).map_or(0, Client::owed)
+    pub(super) fn pending_output(&self, id: ClientId) -> usize {
+        self.clients.get(&id).map_or(0, Client::pending_output)
     }
 
     /// A piece of the answer to the request of a connection; `head` has what is before the first. The caller serves it on.

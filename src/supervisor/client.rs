@@ -164,7 +164,7 @@ impl Client {
     }
 
     /// Output that waits for it, in bytes.
-    pub(super) fn owed(&self) -> usize {
+    pub(super) fn pending_output(&self) -> usize {
         self.output.len()
     }
 

@@ -173,7 +173,7 @@ impl Worker {
     pub(super) fn relay(&mut self, message: &ToWorker) -> bool {
         let channel = self.process().and_then(|process| process.channel.as_mut());
         let Some(channel) = channel else { return true };
-        let keeps_up = channel.owed() < RELAYS_HIGH;
+        let keeps_up = channel.pending_output() < RELAYS_HIGH;
         if keeps_up {
             channel.send(message);
         }
@@ -194,7 +194,7 @@ impl Worker {
     fn is_behind(&self) -> bool {
         match &self.life {
             Life::Starting(process) | Life::Serving(process) => {
-                process.channel.as_ref().is_some_and(|channel| channel.owed() > RELAYS_HIGH / 2)
+                process.channel.as_ref().is_some_and(|channel| channel.pending_output() > RELAYS_HIGH / 2)
             }
             Life::Resting { .. } | Life::Over => false,
         }
@@ -206,21 +206,23 @@ impl Worker {
             Life::Serving(process) => process.channel.as_ref(),
             Life::Resting { .. } | Life::Starting(_) | Life::Over => None,
         };
-        let hears = channel.is_some_and(|channel| channel.owed() < QUESTIONS_HIGH);
+        let hears = channel.is_some_and(|channel| channel.pending_output() < QUESTIONS_HIGH);
         hears && self.tell(&ToWorker::Ask(question.clone()))
     }
 
     /// Sends what it takes.
     pub(super) fn flush(&mut self, now: Instant) {
         let Some(process) = self.process() else { return };
-        let Some(channel) = process.channel.as_mut().filter(|channel| channel.owed() > 0) else { return };
-        let owed = channel.owed();
+        let Some(channel) = process.channel.as_mut().filter(|channel| channel.pending_output() > 0) else {
+            return;
+        };
+        let owed = channel.pending_output();
         if channel.flush().is_err() {
             process.kill = process.kill.min(now + LAST_CALL);
         }
         // Where the kernel's buffer was full, room in it is a sign that somebody reads.
-        let moved = process.blocked && channel.owed() < owed;
-        process.blocked = channel.owed() > 0;
+        let moved = process.blocked && channel.pending_output() < owed;
+        process.blocked = channel.pending_output() > 0;
         if moved && !process.pulse.is_stalled() {
             process.pulse.on_sign(now);
         }

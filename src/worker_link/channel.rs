@@ -67,7 +67,7 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
     }
 
     /// Bytes that wait for the other end.
-    pub fn owed(&self) -> usize {
+    pub fn pending_output(&self) -> usize {
         self.output.len()
     }
 

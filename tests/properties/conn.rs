@@ -124,7 +124,7 @@ impl Run {
             }
             1 => self.wake(choices.flag()),
             2 => {
-                if self.life.hear(self.now) {
+                if self.life.mark_alive(self.now) {
                     self.apply(Input::Heard);
                     assert!(!matches!(self.life.state(), State::Suspect { .. }), "what is heard revives");
                 }
@@ -141,22 +141,23 @@ impl Run {
     }
 
     /// Sleeps until the next deadline and does all that is due then.
-    fn wake(&mut self, owing: bool) {
+    fn wake(&mut self, output_pending: bool) {
         let Some((at, _)) = self.next_due() else { return };
         self.now = self.now.max(at);
         for round in 0.. {
             let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.now) else { break };
             // Each of the seven once, but for the state's own: handshake or grace, then parting without linger.
             assert!(round < 9, "{due:?} at {at:?} is due for ever: {:?}", self.life);
-            self.on_due(at, due, owing);
+            self.on_due(at, due, output_pending);
         }
     }
 
     /// As `reactor/timers.rs` does.
-    fn on_due(&mut self, at: Instant, due: Due, owing: bool) {
+    fn on_due(&mut self, at: Instant, due: Due, output_pending: bool) {
         let Parting { frozen: rung, .. } = self.policy.parting;
-        let leave = |reason| Input::Leave { reason, detector: Detector::Timer, told: !owing };
-        let give_up = |reason| Input::GiveUp { reason, detector: Detector::Timer, rung, owing };
+        let leave =
+            |reason| Input::CloseGracefully { reason, detector: Detector::Timer, notified: !output_pending };
+        let give_up = |reason| Input::Abort { reason, detector: Detector::Timer, rung, output_pending };
         let heartbeat = self.policy.liveness.heartbeat;
         match due {
             Due::Deadline => match self.life.state() {
@@ -166,7 +167,7 @@ impl Run {
                     self.apply(give_up(Reason::StuckFrozen));
                 }
                 State::PeerClosed { .. } | State::Parting { .. } => {
-                    self.apply(Input::Expired { owing });
+                    self.apply(Input::Expired { output_pending });
                     assert!(matches!(self.life.state(), State::Closed { .. }), "a deadline ends it");
                 }
                 State::Open | State::Closed { .. } => panic!("no deadline of its own"),
@@ -238,7 +239,11 @@ impl Run {
 
     /// Ends it as an operator does. From here it takes one linger at most, and nothing is left to happen.
     fn finish(mut self) {
-        self.apply(Input::Leave { reason: Reason::LocalKicked, detector: Detector::Operator, told: true });
+        self.apply(Input::CloseGracefully {
+            reason: Reason::LocalKicked,
+            detector: Detector::Operator,
+            notified: true,
+        });
         (self.clocks.output_moved, self.clocks.info_asked) = (None, None);
         if !matches!(self.life.state(), State::Closed { .. }) {
             assert!(self.life.state().cause().is_some(), "who is told to leave is leaving");
@@ -246,7 +251,7 @@ impl Run {
         }
         assert!(matches!(self.life.state(), State::Closed { .. }), "{:?}", self.life);
         assert_eq!(self.next_due(), None, "nothing is due once it is over");
-        assert!(!self.life.hear(self.now));
+        assert!(!self.life.mark_alive(self.now));
         for kind in 0..KINDS {
             self.apply(input(&mut Choices::new(&[kind])));
         }
@@ -267,16 +272,16 @@ fn input(choices: &mut Choices<'_>) -> Input {
         3 => Input::PeerFin { midframe: choices.flag() },
         4 => Input::Failed { reason: choices.pick(Reason::ALL), detector: choices.pick(Detector::ALL) },
         5 => Input::Goodbye,
-        6 => Input::Leave {
+        6 => Input::CloseGracefully {
             reason: choices.pick(Reason::ALL),
             detector: choices.pick(Detector::ALL),
-            told: choices.flag(),
+            notified: choices.flag(),
         },
-        7 => Input::GiveUp {
+        7 => Input::Abort {
             reason: choices.pick(Reason::ALL),
             detector: choices.pick(Detector::ALL),
             rung: choices.pick(RUNGS),
-            owing: choices.flag(),
+            output_pending: choices.flag(),
         },
         8 => choices.pick(&[
             Input::Progress,
@@ -284,7 +289,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
             Input::Flushed { probe: true },
             Input::Unclear,
         ]),
-        _ => Input::Expired { owing: choices.flag() },
+        _ => Input::Expired { output_pending: choices.flag() },
     }
 }
 
@@ -323,8 +328,8 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         Input::PeerFin { midframe: true } => cause.reason == Reason::PeerFinMidframe,
         Input::Goodbye => cause.reason == Reason::PeerGoodbye,
         Input::Failed { reason, detector }
-        | Input::Leave { reason, detector, .. }
-        | Input::GiveUp { reason, detector, .. } => cause == Cause { reason, detector },
+        | Input::CloseGracefully { reason, detector, .. }
+        | Input::Abort { reason, detector, .. } => cause == Cause { reason, detector },
         Input::Opened
         | Input::Heard
         | Input::Doubted { .. }

@@ -179,7 +179,7 @@ impl<K: Kernel> Reactor<K> {
             key: self.name_of(key),
             listener,
             peer: conn.peer.to_string(),
-            queue_bytes: conn.owed(),
+            queue_bytes: conn.pending_output(),
             reading_paused: conn.paused,
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
             state,

@@ -60,7 +60,7 @@ impl<K: Kernel> Reactor<K> {
             self.read_once_more(key);
             if self.is_idle(key) {
                 self.counters.admin_made_way += 1;
-                self.cut(key, Reason::LocalLimit, Detector::Policy);
+                self.close_now(key, Reason::LocalLimit, Detector::Policy);
                 return true;
             }
         }
@@ -75,6 +75,6 @@ impl<K: Kernel> Reactor<K> {
     fn is_idle(&self, key: Key) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
         let idle = conn.http().is_some_and(super::Http::is_idle);
-        idle && conn.owed() == 0 && conn.life.state().cause().is_none()
+        idle && conn.pending_output() == 0 && conn.life.state().cause().is_none()
     }
 }

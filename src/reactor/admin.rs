@@ -261,7 +261,7 @@ impl<K: Kernel> Reactor<K> {
             // RFC 9112 9.6: after the last response it is the server that closes, and a client of HTTP/1.0 may read
             // until it does. Only what has not arrived yet is waited for.
             Then::Close { reason, notified } => {
-                self.begin_close(key, reason, Detector::Protocol, output_pending || notified)
+                self.begin_close(key, reason, Detector::Protocol, output_pending || notified);
             }
             Then::GoOn(Stage::Idle) => {
                 http.used = now;

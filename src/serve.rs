@@ -2,7 +2,7 @@
 //! what there is to try.
 
 use crate::config::settings::{ListenerSettings, Protocol, Settings};
-use crate::config::{Effective, Mistake, Sources, load, resolve_read};
+use crate::config::{Diagnostic, Effective, Sources, load, resolve_read};
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::reactor::{Reactor, Reload, Requested};
 use crate::supervisor::{Drained, Plan, Supervisor};
@@ -198,7 +198,8 @@ fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Se
         Some(file) => resolve_read(sources, file).map(|effective| effective.settings),
         None => load(sources, read_regular),
     };
-    let all = |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+    let all =
+        |mistakes: Vec<Diagnostic>| mistakes.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n");
     let mut settings = read.map_err(all)?;
     keep(&mut settings);
     Ok(settings)

@@ -6,9 +6,9 @@
 
 pub mod compare;
 #[cfg(feature = "audit")]
-pub mod survey;
+pub mod explain;
 #[cfg(feature = "audit")]
-pub mod words;
+pub mod survey;
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,7 @@
 //! `close_wait` has one more witness: the kernel counts the FIN as one byte to read, so a row with nothing to
 //! read has had its end of file read (`tests/kernel/audit_cli.rs: close_wait_tells_who_has_read_the_end_of_file`).
 
-use super::{Anomaly, words};
+use super::{Anomaly, explain};
 use crate::net::{SocketRow, SocketTimer};
 use crate::tcp::TcpState;
 use crate::time::Duration;
@@ -415,9 +415,9 @@ fn judged(
             connections,
             cases,
             meaning: String::new(),
-            advice: words::advice(anomaly).to_owned(),
+            advice: explain::advice(anomaly).to_owned(),
         };
-        finding.meaning = words::meaning(&finding, &listener);
+        finding.meaning = explain::meaning(&finding, &listener);
         listener.findings.push(finding);
     }
     listener.findings.sort_by_key(|finding| rank(finding.anomaly));

@@ -16,7 +16,7 @@ mod load;
 #[cfg(feature = "sim")]
 mod sim;
 
-use crate::config::{self, Mistake, Override, Sources};
+use crate::config::{self, Diagnostic, Override, Sources};
 use crate::guide::{self, PAGES};
 #[cfg(feature = "load")]
 use crate::load::procs;
@@ -365,13 +365,13 @@ fn man(command: Option<&str>) -> ExitCode {
     }
 }
 
-fn hints(hints: &[Mistake]) {
+fn hints(hints: &[Diagnostic]) {
     for hint in hints {
         console::err(format_args!("hint: {hint}"));
     }
 }
 
-fn report(mistakes: &[Mistake]) -> ExitCode {
+fn report(mistakes: &[Diagnostic]) -> ExitCode {
     for mistake in mistakes {
         console::err(mistake);
     }

@@ -3,9 +3,9 @@
 //! The parser recovers from errors of syntax, so that one of them does not hide the rest of the mistakes.
 //! Which keys there are, and what they may be, is the business of [`layer`](super::layer).
 
+use super::diagnostic::{Diagnostic, Place, nearest};
 use super::keys::Scope;
 use super::layer::Layer;
-use super::mistake::{Mistake, Place, nearest};
 use super::value::Raw;
 use std::rc::Rc;
 use toml::Spanned;
@@ -23,7 +23,7 @@ pub(super) struct File {
 }
 
 /// Reads the text of the file at `path`, and reports what is wrong with it.
-pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Mistake>) -> File {
+pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Diagnostic>) -> File {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { path, text, mistakes: Vec::new() };
     let mut file = File { tables: Vec::new(), listeners: None, well_formed: errors.is_empty() };
@@ -32,9 +32,9 @@ pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Mistake>) -> F
     }
     let found = reader.mistakes;
 
-    let syntax: Vec<Mistake> = errors
+    let syntax: Vec<Diagnostic> = errors
         .iter()
-        .map(|error| Mistake {
+        .map(|error| Diagnostic {
             place: error.span().map_or_else(
                 || Place::Whole { path: Rc::clone(path) },
                 |span| Place::at(path, text, span.start),
@@ -54,7 +54,7 @@ pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Mistake>) -> F
 struct Reader<'a> {
     path: &'a Rc<str>,
     text: &'a str,
-    mistakes: Vec<Mistake>,
+    mistakes: Vec<Diagnostic>,
 }
 
 type Name<'i> = Spanned<std::borrow::Cow<'i, str>>;
@@ -139,7 +139,7 @@ impl Reader<'_> {
     }
 
     fn report(&mut self, place: Place, key: &str, wrong: &str, right: &str) {
-        self.mistakes.push(Mistake {
+        self.mistakes.push(Diagnostic {
             place,
             key: key.to_owned(),
             wrong: wrong.to_owned(),

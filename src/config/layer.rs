@@ -1,12 +1,12 @@
 //! Values with where they came from: one [`Layer`] for each table, URL or set of flags, laid over each
 //! other into a [`Resolved`] table in which every key has a value.
 //!
-//! A layer takes only what is sound by itself; what is not becomes a [`Mistake`], and its key is marked so
+//! A layer takes only what is sound by itself; what is not becomes a [`Diagnostic`], and its key is marked so
 //! that [`rules`](super::rules) draw no conclusion from a value that nobody gave.
 
+use super::diagnostic::{Diagnostic, Place, nearest};
 use super::keys::{Key, Scope, USER_TIMEOUT_MAX};
-use super::mistake::{Mistake, Place, nearest};
-use super::value::{Raw, Value, Wrong};
+use super::value::{Raw, Value, ValueError};
 use crate::config::settings::Protocol;
 use crate::net::Address;
 use crate::time::Duration;
@@ -56,28 +56,28 @@ impl Layer {
         name: &str,
         raw: Raw<'_>,
         place: &Place,
-        mistakes: &mut Vec<Mistake>,
+        mistakes: &mut Vec<Diagnostic>,
     ) {
         if name == HEARTBEAT && self.scope.is_group(HEARTBEAT) {
             return self.take_heartbeat(prefix, raw, place, mistakes);
         }
-        let mut report = |Wrong { wrong, right }| {
-            mistakes.push(Mistake { place: place.clone(), key: format!("{prefix}{name}"), wrong, right });
+        let mut report = |ValueError { wrong, right }| {
+            mistakes.push(Diagnostic { place: place.clone(), key: format!("{prefix}{name}"), wrong, right });
         };
         let Some(key) = self.scope.key(name) else { return report(unknown(self.scope, name)) };
         if self.entries.contains_key(key.name) {
-            return report(Wrong { wrong: "is given twice".to_owned(), right: "keep one".to_owned() });
+            return report(ValueError { wrong: "is given twice".to_owned(), right: "keep one".to_owned() });
         }
-        let value = key.kind.read(raw).map_err(|Wrong { wrong, right }| {
-            report(Wrong { wrong, right: format!("write {right}") });
+        let value = key.kind.read(raw).map_err(|ValueError { wrong, right }| {
+            report(ValueError { wrong, right: format!("write {right}") });
         });
         self.entries.insert(key.name, value.ok().map(|value| (value, place.clone())));
     }
 
     /// The shorthand `heartbeat = "[STYLE:]TIMEOUT"`, which stands for two keys.
-    fn take_heartbeat(&mut self, prefix: &str, raw: Raw<'_>, place: &Place, mistakes: &mut Vec<Mistake>) {
+    fn take_heartbeat(&mut self, prefix: &str, raw: Raw<'_>, place: &Place, mistakes: &mut Vec<Diagnostic>) {
         let (Raw::Bare(text) | Raw::Text(text)) = raw else {
-            mistakes.push(Mistake {
+            mistakes.push(Diagnostic {
                 place: place.clone(),
                 key: format!("{prefix}{HEARTBEAT}"),
                 wrong: format!("{raw} is neither a table nor a string"),
@@ -113,9 +113,9 @@ impl Layer {
 const HEARTBEAT: &str = "heartbeat";
 
 /// What to say about a name that is no key of `scope`.
-fn unknown(scope: Scope, name: &str) -> Wrong {
+fn unknown(scope: Scope, name: &str) -> ValueError {
     if scope == Scope::Admin && Scope::home(name) == Some(Scope::Defaults) && !scope.is_group(name) {
-        return Wrong {
+        return ValueError {
             wrong: "does not apply to the admin interface".to_owned(),
             right: "it is for [defaults] and [[listener]]".to_owned(),
         };
@@ -123,7 +123,7 @@ fn unknown(scope: Scope, name: &str) -> Wrong {
     if scope.is_group(name) {
         let within = |key: &&str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
         let keys: Vec<&str> = scope.keys().map(|key| key.name).filter(within).collect();
-        return Wrong {
+        return ValueError {
             wrong: "is a table, not a value".to_owned(),
             right: format!("its keys are {}", keys.join(", ")),
         };
@@ -137,7 +137,7 @@ fn unknown(scope: Scope, name: &str) -> Wrong {
     } else {
         "`linger config` lists all keys".to_owned()
     };
-    Wrong { wrong: format!("is not a key of {}", scope.heading()), right }
+    ValueError { wrong: format!("is not a key of {}", scope.heading()), right }
 }
 
 /// The key or sub-table of `scope` that `name` was probably meant to be: the same without its table, or

@@ -8,10 +8,10 @@
 
 mod access;
 mod build;
+mod diagnostic;
 mod file;
 mod keys;
 mod layer;
-mod mistake;
 mod print;
 mod rules;
 pub mod settings;
@@ -21,7 +21,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use mistake::{Mistake, Place};
+pub use diagnostic::{Diagnostic, Place};
 
 use keys::Scope;
 use layer::{Layer, Resolved};
@@ -69,7 +69,7 @@ pub struct Effective {
     /// The settings.
     pub settings: Settings,
     /// What is allowed, but probably not meant.
-    pub hints: Vec<Mistake>,
+    pub hints: Vec<Diagnostic>,
     tables: Vec<Resolved>,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Effective {
 ///
 /// # Errors
 /// All mistakes, in the order of the file and then of the flags.
-pub fn load(sources: &Sources, read_file: ReadFile) -> Result<Settings, Vec<Mistake>> {
+pub fn load(sources: &Sources, read_file: ReadFile) -> Result<Settings, Vec<Diagnostic>> {
     resolve(sources, read_file).map(|effective| effective.settings)
 }
 
@@ -92,7 +92,7 @@ pub fn load(sources: &Sources, read_file: ReadFile) -> Result<Settings, Vec<Mist
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<Mistake>> {
+pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<Diagnostic>> {
     resolve_read(sources, &read(sources, read_file)?)
 }
 
@@ -100,10 +100,10 @@ pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<
 ///
 /// # Errors
 /// That it cannot be read, and what the flags have wrong besides: to be mended in the same go.
-pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Mistake>> {
+pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Diagnostic>> {
     let Some(path) = &sources.file else { return Ok(String::new()) };
     read_file(path, FILE_BYTES_MAX).map_err(|wrong| {
-        let unreadable = Mistake {
+        let unreadable = Diagnostic {
             place: Place::Whole { path: path.display().to_string().into() },
             key: String::new(),
             wrong,
@@ -122,7 +122,7 @@ pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Mistak
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Mistake>> {
+pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Diagnostic>> {
     let name = sources.file.as_ref().map(|path| path.display().to_string());
     resolve_text(sources, name.as_deref().map(|name| (name, text)))
 }
@@ -132,7 +132,7 @@ pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Mist
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Effective, Vec<Mistake>> {
+pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Effective, Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let file = file.map(|(path, text)| file::read(&path.into(), text, &mut mistakes));
     let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
@@ -211,12 +211,12 @@ fn builtin(protocol: Protocol) -> Resolved {
     tables.remove(0)
 }
 
-fn listen_flag(url: &str, mistakes: &mut Vec<Mistake>) -> Option<(Layer, Place)> {
+fn listen_flag(url: &str, mistakes: &mut Vec<Diagnostic>) -> Option<(Layer, Place)> {
     let place = Place::Flag(format!("--listen {url}"));
     url::read(url, &place, mistakes).map(|layer| (layer, place))
 }
 
-fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Mistake>) -> Vec<(Scope, Layer)> {
+fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Diagnostic>) -> Vec<(Scope, Layer)> {
     let mut layers: Vec<(Scope, Layer)> = Vec::new();
     for Override { flag, key, value } in overrides {
         let place = Place::Flag(flag.clone());
@@ -225,7 +225,7 @@ fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Mistake>) -> Vec<(Scop
         let (Some(scope), true) = (scope, table != Scope::Listener.name()) else {
             let right = "write TABLE.KEY=VALUE with one of the tables server, turn, drain, log, admin and \
                          defaults; listeners are given with --listen";
-            mistakes.push(Mistake {
+            mistakes.push(Diagnostic {
                 place,
                 key: key.clone(),
                 wrong: "is not a key with its table".to_owned(),
@@ -244,10 +244,10 @@ fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Mistake>) -> Vec<(Scop
     layers
 }
 
-fn required(layer: &Layer, place: &Place, mistakes: &mut Vec<Mistake>) {
+fn required(layer: &Layer, place: &Place, mistakes: &mut Vec<Diagnostic>) {
     let needed = Scope::Listener.keys().filter(|key| matches!(key.default, keys::Default::Required));
     for key in needed.filter(|key| !layer.has(key.name)) {
-        mistakes.push(Mistake {
+        mistakes.push(Diagnostic {
             place: place.clone(),
             key: format!("listener.{}", key.name),
             wrong: "is missing".to_owned(),

@@ -3,9 +3,9 @@
 //!
 //! A rule is skipped when one of its values was mistaken: it would only repeat what is already reported.
 
+use super::diagnostic::{Diagnostic, Place};
 use super::keys::Scope;
 use super::layer::Resolved;
-use super::mistake::{Mistake, Place};
 use super::settings::{LISTENERS_MAX, Protocol};
 use super::value::Value;
 use crate::net::Address;
@@ -16,9 +16,9 @@ use std::net::{IpAddr, SocketAddr};
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// What must be put right.
-    pub(super) mistakes: Vec<Mistake>,
+    pub(super) mistakes: Vec<Diagnostic>,
     /// What is allowed, but probably not meant.
-    pub(super) hints: Vec<Mistake>,
+    pub(super) hints: Vec<Diagnostic>,
 }
 
 /// Holds every rule against the tables of a server.
@@ -270,14 +270,14 @@ impl Findings {
 }
 
 /// A finding about the first of `names`, at the place of the first that somebody gave.
-fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> Mistake {
+fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> Diagnostic {
     let key = names.first().copied().unwrap_or_default();
     let key = if of.scope == Scope::Listener {
         format!("{key} of listener {}", name(of))
     } else {
         format!("{}.{key}", of.scope.name())
     };
-    Mistake { place: of.blame(names), key, wrong, right }
+    Diagnostic { place: of.blame(names), key, wrong, right }
 }
 
 /// What a listener is called.

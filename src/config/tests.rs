@@ -7,7 +7,7 @@ use super::*;
 use crate::conn::policy::{HeartbeatStyle, LastRung};
 use crate::time::Duration;
 
-fn from_file(text: &str) -> Result<Effective, Vec<Mistake>> {
+fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
     resolve_text(&Sources::default(), Some(("f", text)))
 }
 
@@ -15,11 +15,11 @@ fn settings(text: &str) -> Settings {
     from_file(text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes:#?}")).settings
 }
 
-fn said(outcome: Result<Effective, Vec<Mistake>>) -> Vec<String> {
+fn said(outcome: Result<Effective, Vec<Diagnostic>>) -> Vec<String> {
     outcome.map(|effective| effective.settings).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
-fn from_url(url: &str) -> Result<Effective, Vec<Mistake>> {
+fn from_url(url: &str) -> Result<Effective, Vec<Diagnostic>> {
     resolve_text(&Sources { listen: vec![url.to_owned()], ..Sources::default() }, None)
 }
 

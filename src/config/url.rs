@@ -1,17 +1,17 @@
 //! A listener as a URL: `resp://0.0.0.0:7000?heartbeat=30s&backlog=4096`. The scheme is the protocol, the
 //! authority is the address, and every other key of a listener can be a parameter.
 
+use super::diagnostic::{Diagnostic, Place};
 use super::keys::Scope;
 use super::layer::Layer;
-use super::mistake::{Mistake, Place};
 use super::value::Raw;
 
 /// Reads a URL; what is wrong is reported with the parameter named. `None`: it is none, so that nothing is
 /// missing in it either.
-pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Mistake>) -> Option<Layer> {
+pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Diagnostic>) -> Option<Layer> {
     let mut layer = Layer::new(Scope::Listener);
     let mut report = |key: &str, wrong: &str, right: &str| {
-        mistakes.push(Mistake {
+        mistakes.push(Diagnostic {
             place: place.clone(),
             key: key.to_owned(),
             wrong: wrong.to_owned(),

@@ -5,7 +5,7 @@
 //! Next: [`keys`](super::keys), which gives every key its kind.
 
 use super::access;
-use super::mistake::nearest;
+use super::diagnostic::nearest;
 use crate::net::Address;
 use crate::time::Duration;
 use crate::units;
@@ -87,7 +87,7 @@ pub(super) enum Step {
 
 /// Why a raw value cannot be taken, and what could.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Wrong {
+pub(super) struct ValueError {
     /// What is wrong.
     pub(super) wrong: String,
     /// What would be right.
@@ -96,7 +96,7 @@ pub(super) struct Wrong {
 
 impl Kind {
     /// Makes a value of a raw one.
-    pub(super) fn read(&self, raw: Raw<'_>) -> Result<Value, Wrong> {
+    pub(super) fn read(&self, raw: Raw<'_>) -> Result<Value, ValueError> {
         let outcome = match *self {
             Self::Flag => read_flag(raw),
             Self::Choice(words) => read_choice(raw, words),
@@ -116,7 +116,7 @@ impl Kind {
             Self::Address => read_address(raw, false),
             Self::AdminAddress => word(raw, &["off"]).map_or_else(|| read_address(raw, true), Ok),
         };
-        outcome.map_err(|wrong| Wrong { wrong, right: self.expects() })
+        outcome.map_err(|wrong| ValueError { wrong, right: self.expects() })
     }
 
     /// What would be right, as the rest of a sentence that begins with "write".

@@ -7,10 +7,10 @@
 use super::bytes::escape;
 use super::case::Case;
 use super::expect::Left;
-use super::hands::{Hands, PATIENCE};
 use super::network::{Network, SERVER};
 use super::observe::{Sight, Tables};
-use super::stage::rest;
+use super::remote_client::{PATIENCE, RemoteClient};
+use super::testbed::rest;
 use crate::net::{Fatal, SocketRow};
 use crate::sys::process::{Namespace, monotonic, spawn_in};
 use crate::time::{Duration, Instant};
@@ -119,8 +119,8 @@ fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
     let mut tables = Tables::open(&network.server, &network.client)?;
     let address = SocketAddr::new(SERVER.parse().expect("an address"), subject.port);
     server.until_it_listens(&mut tables, address)?;
-    let mut client = Hands::start(&network.client)?;
-    let mut helper = Hands::start(&network.server)?;
+    let mut client = RemoteClient::start(&network.client)?;
+    let mut helper = RemoteClient::start(&network.server)?;
     let buffer = if subject.provokes_itself(case) || case.small_window() { 4096 } else { 0 };
     client.order(&format!("open {SLOT} {address} {buffer}"));
     let local = client.opened(SLOT)?;
@@ -165,7 +165,7 @@ fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
     Ok(Row { case, finding, left: Left { server: states[0], client: states[1] }, log })
 }
 
-fn greet(hands: &mut Hands, slot: u32, greeting: &[u8]) -> Result<(), Fatal> {
+fn greet(hands: &mut RemoteClient, slot: u32, greeting: &[u8]) -> Result<(), Fatal> {
     if greeting.is_empty() {
         return Ok(());
     }
@@ -177,8 +177,8 @@ fn misdeed(
     case: Case,
     subject: &Subject,
     network: &Network,
-    client: &mut Hands,
-    helper: &mut Hands,
+    client: &mut RemoteClient,
+    helper: &mut RemoteClient,
     address: SocketAddr,
 ) -> Result<Instant, Fatal> {
     let now = monotonic();

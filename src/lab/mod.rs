@@ -14,18 +14,18 @@ pub mod case;
 pub mod client;
 pub mod expect;
 pub mod foreign;
-pub mod hands;
 pub mod method;
 pub mod network;
 pub mod observe;
+pub mod remote_client;
 pub mod report;
 pub mod row;
 pub mod run;
 pub mod server;
 pub mod settings;
-pub mod stage;
+pub mod testbed;
 
-pub use hands::CLIENT_COMMAND;
+pub use remote_client::CLIENT_COMMAND;
 
 use crate::net::Fatal;
 use crate::sys::process::{Namespace, become_root_of_a_user_namespace};

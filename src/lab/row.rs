@@ -4,7 +4,7 @@ use super::case::Case;
 use super::expect::{Expected, Left, expected};
 use super::method::Method;
 use super::settings::Settings;
-use super::stage::{Stage, rest};
+use super::testbed::{Testbed, rest};
 use crate::net::Fatal;
 use crate::sys::process::monotonic;
 use crate::time::{Duration, Instant};
@@ -130,7 +130,7 @@ fn try_play(
     settings: &Settings,
     decided: &dyn Fn(),
 ) -> Result<Vec<Cell>, Fatal> {
-    let mut stage = Stage::set(case, methods, settings)?;
+    let mut stage = Testbed::set(case, methods, settings)?;
     let deed = stage.misdeed()?;
     let quiet = stage.quiet(deed);
     let mut sequels = stage.sequels();

@@ -1,6 +1,6 @@
 //! A server of ours as a child process, and its log as it is written.
 
-use super::hands::{OURSELVES, PATIENCE};
+use super::remote_client::{OURSELVES, PATIENCE};
 use super::settings::Settings;
 use crate::net::Fatal;
 use crate::sys::process::{Namespace, monotonic, spawn_in};

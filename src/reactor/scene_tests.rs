@@ -5,8 +5,8 @@ use crate::config::settings::Settings;
 use crate::config::{Override, Sources, resolve_text};
 use crate::net::{Received, Sent};
 use crate::sim::faults::Faults;
-use crate::sim::kernel::{SimKernel, Stage};
-use crate::sim::peer::Cast;
+use crate::sim::kernel::{SimEnv, SimKernel};
+use crate::sim::peer::ClientPool;
 use crate::sim::rng::Rng;
 use crate::sim::tcp::Sizes;
 use crate::sim::world::{Side, World};
@@ -35,7 +35,7 @@ impl Reload for NoFile {
 
 /// A server, and clients that do what a test tells them.
 pub(super) struct Scene {
-    stage: Rc<RefCell<Stage>>,
+    stage: Rc<RefCell<SimEnv>>,
     pub(super) reactor: Reactor<SimKernel>,
 }
 
@@ -52,7 +52,7 @@ impl Scene {
             .unwrap()
             .settings;
         let world = World::new(Faults::none(), &mut Rng::new(1));
-        let stage = Rc::new(RefCell::new(Stage { world, cast: Cast::empty() }));
+        let stage = Rc::new(RefCell::new(SimEnv { world, cast: ClientPool::empty() }));
         let kernel = SimKernel::new(Rc::clone(&stage));
         let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoFile)).unwrap();
         Self { stage, reactor }

@@ -1,14 +1,14 @@
 //! The simulated `epoll`: what a poll brings, in which order, and what keeps the loop from looking at it.
 
 use super::faults::Canary;
-use super::kernel::Stage;
+use super::kernel::SimEnv;
 use super::socket::{mask, readiness};
 use super::tcp::Sock;
 use super::world::{Listening, Side, Source, World};
 use crate::net::{Polled, Readiness, Ready, Token};
 use crate::time::Duration;
 
-impl Stage {
+impl SimEnv {
     /// Waits for something to be ready, as `epoll_wait(2)` does; then the loop may be kept from its work.
     pub(super) fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Polled {
         let world = &mut self.world;
@@ -149,7 +149,7 @@ impl World {
             }
             let conn = self.chance.index(self.conns.len());
             let is_watched = self.conns[conn].watch.is_some();
-            if let Some(token) = self.conns[conn].truth.token
+            if let Some(token) = self.conns[conn].oracle.token
                 && is_watched == alive
             {
                 let all = if self.faults.wild { 32 } else { 4 };

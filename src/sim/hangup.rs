@@ -41,8 +41,8 @@ impl World {
         let now = self.now;
         let snapshot =
             self.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
-        self.conns[conn].truth.closed = Some((now, how));
-        self.conns[conn].truth.at_close = snapshot;
+        self.conns[conn].oracle.closed = Some((now, how));
+        self.conns[conn].oracle.at_close = snapshot;
         self.act(conn, Side::Server, |sock, now, out| {
             sock.options.linger2 &= !plain;
             sock.close(how, now, out);

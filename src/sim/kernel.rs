@@ -4,7 +4,7 @@
 //! `world` and `socket`.
 
 use super::faults::Canary;
-use super::peer::Cast;
+use super::peer::ClientPool;
 use super::socket::mask;
 use super::tcp::Sock;
 use super::world::{Listening, Side, Source, Watch, World};
@@ -21,14 +21,14 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// The world and the programs in it.
-pub struct Stage {
+pub struct SimEnv {
     /// Kernels, hosts, network.
     pub world: World,
     /// Client programs.
-    pub cast: Cast,
+    pub cast: ClientPool,
 }
 
-impl Stage {
+impl SimEnv {
     /// Lets everything happen that is due by `until`, and stops there or, if `stop` says so, before.
     pub fn advance(&mut self, until: u64, stop: impl Fn(&World) -> bool) {
         while !stop(&self.world) {
@@ -51,13 +51,13 @@ impl Stage {
 /// The poller and the clock.
 #[derive(Clone)]
 pub struct SimKernel {
-    pub(super) stage: Rc<RefCell<Stage>>,
+    pub(super) stage: Rc<RefCell<SimEnv>>,
     reserve: bool,
 }
 
 impl SimKernel {
     /// A kernel on `stage`.
-    pub const fn new(stage: Rc<RefCell<Stage>>) -> Self {
+    pub const fn new(stage: Rc<RefCell<SimEnv>>) -> Self {
         Self { stage, reserve: true }
     }
 }
@@ -103,14 +103,14 @@ impl Kernel for SimKernel {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
         let conn = stream.conn;
-        world.conns[conn].truth.token = Some(token.0);
+        world.conns[conn].oracle.token = Some(token.0);
         let generation = Key::from_token(token).generation as usize;
         if world.named.len() <= generation {
             world.named.resize(generation + 1, usize::MAX);
         }
         world.named[generation] = conn;
         if world.chance.chance(world.faults.unwatchable) {
-            world.conns[conn].truth.unwatchable = true;
+            world.conns[conn].oracle.unwatchable = true;
             world.note(|| format!("c{conn} cannot be watched"));
             return Err(Fault::Memory);
         }
@@ -169,7 +169,7 @@ impl Kernel for SimKernel {
 
 /// A listening socket.
 pub struct SimListener {
-    stage: Rc<RefCell<Stage>>,
+    stage: Rc<RefCell<SimEnv>>,
     index: usize,
     address: Address,
 }
@@ -209,7 +209,7 @@ impl Listener for SimListener {
         world.descriptors += 1;
         world.accepted += 1;
         world.note(|| format!("c{conn} is accepted"));
-        let truth = &mut world.conns[conn].truth;
+        let truth = &mut world.conns[conn].oracle;
         (truth.accepted, truth.last_read) = (Some(now), now);
         let peer = Peer::new(world.conns[conn].address);
         Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), conn, open: true }, peer)
@@ -242,7 +242,7 @@ impl Drop for SimListener {
 
 /// A connected socket of the server.
 pub struct SimStream {
-    stage: Rc<RefCell<Stage>>,
+    stage: Rc<RefCell<SimEnv>>,
     conn: usize,
     open: bool,
 }
@@ -293,7 +293,7 @@ impl Stream for SimStream {
             _ => {}
         }
         world.note(|| format!("c{conn} server recv {got:?}"));
-        world.conns[conn].truth.on_recv(&got, world.now);
+        world.conns[conn].oracle.on_recv(&got, world.now);
         got
     }
 
@@ -316,7 +316,7 @@ impl Stream for SimStream {
             world.schedule(at, super::world::Event::Room(conn));
         }
         world.note(|| format!("c{conn} server send {} of {}: {sent:?}", most, bytes.len()));
-        world.conns[conn].truth.on_send(&sent, world.now);
+        world.conns[conn].oracle.on_send(&sent, world.now);
         sent
     }
 
@@ -328,7 +328,7 @@ impl Stream for SimStream {
         let sent = world.act(conn, Side::Server, Sock::send_urgent);
         let sent = sent.unwrap_or(Sent::Failed(Fault::BrokenPipe));
         if let Sent::Failed(fault) = sent {
-            world.conns[conn].truth.failed.get_or_insert(fault);
+            world.conns[conn].oracle.failed.get_or_insert(fault);
         }
         world.note(|| format!("c{conn} server send_oob: {sent:?}"));
         sent
@@ -339,7 +339,7 @@ impl Stream for SimStream {
         let (world, conn) = (&mut stage.world, self.conn);
         let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();
         if let Some(fault) = fault {
-            world.conns[conn].truth.failed.get_or_insert(fault);
+            world.conns[conn].oracle.failed.get_or_insert(fault);
         }
         world.note(|| format!("c{conn} server SO_ERROR {fault:?}"));
         fault
@@ -369,7 +369,7 @@ impl Stream for SimStream {
 
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
         let mut stage = self.stage.borrow_mut();
-        stage.world.conns[self.conn].truth.revived = true;
+        stage.world.conns[self.conn].oracle.revived = true;
         stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 

@@ -6,7 +6,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `tcp`, `timers`, `socket` | one end of a TCP connection as Linux keeps it, and as a program sees it |
-//! | `agenda`, `world` | time, hosts, paths, accept queues, readiness: all that happens is one queue of events |
+//! | `event_queue`, `world` | time, hosts, paths, accept queues, readiness: all that happens is one queue of events |
 //! | `epoll` | what a poll brings, and what keeps the loop from looking at it |
 //! | `hangup` | shutting down, closing a listener or a socket |
 //! | `kernel` | the traits, with the faults of single calls |
@@ -28,12 +28,13 @@
 //! Congestion control, delayed acknowledgements, reordering within a path (loss is delay), autotuned buffers,
 //! SYN cookies, the server's own crash, unix sockets. A clock that goes back: `CLOCK_MONOTONIC` does not.
 
-mod agenda;
+mod client_faults;
 mod epoll;
-mod fate;
+mod event_queue;
 pub mod faults;
 mod hangup;
 pub mod kernel;
+mod oracle;
 pub mod peer;
 mod plan;
 pub mod rng;
@@ -43,7 +44,6 @@ pub mod socket;
 pub mod sockets;
 pub mod tcp;
 mod timers;
-mod truth;
 pub mod world;
 
 pub use faults::Canary;

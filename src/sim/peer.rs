@@ -1,7 +1,7 @@
 //! Client programs: each has a host, connects, talks for a while in its manner, ends as its script says, and
 //! maybe comes back.
 //!
-//! A program acts when the world asks it ([`Cast::perform`]), and notes down in [`Said`] what it did: the
+//! A program acts when the world asks it ([`ClientPool::perform`]), and notes down in [`Said`] what it did: the
 //! server's account is held against that.
 
 use super::rng::Rng;
@@ -80,13 +80,13 @@ pub(super) struct Program {
 }
 
 /// All client programs.
-pub struct Cast {
+pub struct ClientPool {
     pub(super) programs: Vec<Program>,
     /// Nobody connects any more.
     pub(super) over: bool,
 }
 
-impl Cast {
+impl ClientPool {
     /// Nobody.
     pub const fn empty() -> Self {
         Self { programs: Vec::new(), over: false }
@@ -150,7 +150,7 @@ impl Cast {
 
 impl Program {
     pub(super) fn later(&self, program: usize, kind: u32, after: Duration, world: &mut World) {
-        let at = world.now() + super::truth::nanos(after);
+        let at = world.now() + super::oracle::nanos(after);
         world.schedule(at, Event::Program(program, self.session * SESSION + kind));
     }
 
@@ -201,7 +201,7 @@ impl Program {
             };
             self.say(frame.as_bytes(), b"+OK\r\n", world);
             if let Some(conn) = self.conn {
-                let said = &mut world.conns[conn].truth.said;
+                let said = &mut world.conns[conn].oracle.said;
                 (said.identity, said.ident, said.beat) = (Some(identity), Some(said.whole), self.script.beat);
             }
         }
@@ -222,7 +222,7 @@ impl Program {
         self.checks = false;
         self.say(format!("BEATFOR id{identity}\r\n").as_bytes(), b"", world);
         if let Some(conn) = self.conn {
-            let said = &mut world.conns[conn].truth.said;
+            let said = &mut world.conns[conn].oracle.said;
             (said.beats_for, said.beat_for) = (Some(identity), Some(said.whole));
         }
     }
@@ -281,7 +281,7 @@ impl Program {
             self.expected.extend(answer);
         }
         self.push(frame, world);
-        let said = &mut world.conns[conn].truth.said;
+        let said = &mut world.conns[conn].oracle.said;
         said.whole = said.sent;
         said.first.get_or_insert(said.whole);
     }
@@ -289,7 +289,7 @@ impl Program {
     /// Sends bytes that can be told from those before and after them.
     pub(super) fn say_pattern(&mut self, size: usize, world: &mut World) {
         let Some(conn) = self.conn else { return };
-        let from = world.conns[conn].truth.said.sent;
+        let from = world.conns[conn].oracle.said.sent;
         let bytes: Vec<u8> = (from..from + size as u64).map(pattern).collect();
         self.say(&bytes, b"", world);
     }
@@ -298,7 +298,7 @@ impl Program {
     /// gives up before its kernel took them takes them back.
     pub(super) fn push(&mut self, bytes: &[u8], world: &mut World) {
         let Some(conn) = self.conn else { return };
-        world.conns[conn].truth.said.sent += bytes.len() as u64;
+        world.conns[conn].oracle.said.sent += bytes.len() as u64;
         self.backlog.extend_from_slice(bytes);
         self.flush(world);
     }
@@ -376,7 +376,7 @@ impl Program {
 
     /// What came back is what was sent, or what the protocol answers.
     fn check(&mut self, bytes: &[u8], conn: usize, world: &mut World) {
-        let said = &mut world.conns[conn].truth.said;
+        let said = &mut world.conns[conn].oracle.said;
         let from = said.received;
         said.received += bytes.len() as u64;
         let sent = said.sent;
@@ -434,7 +434,7 @@ impl Program {
 
     /// What its kernel never took was never said.
     pub(super) fn take_back(&mut self, conn: usize, world: &mut World) {
-        let said = &mut world.conns[conn].truth.said;
+        let said = &mut world.conns[conn].oracle.said;
         said.sent -= self.backlog.len() as u64;
         said.torn |= said.whole > said.sent;
         self.backlog.clear();

@@ -1,8 +1,8 @@
 //! The settings of a run, drawn by its seed: listeners with their policies, how many clients, how long.
 
+use super::oracle::nanos;
 use super::rng::Rng;
 use super::sockets::Faults;
-use super::truth::nanos;
 use crate::config::settings::{
     Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
     ServerSettings, Settings, TurnSettings,

@@ -2,13 +2,13 @@
 //! faults stop and everything must come to rest.
 
 use super::faults::{Canary, Faults};
-use super::kernel::{SimKernel, Stage};
-use super::peer::Cast;
+use super::kernel::{SimEnv, SimKernel};
+use super::oracle::{Case, nanos};
+use super::peer::ClientPool;
 use super::plan::{Plan, honest_interval, patience};
 use super::rng::Rng;
 use super::script::{Scale, Script};
 use super::tcp::Sock;
-use super::truth::{Case, nanos};
 use super::world::{Event, Side, World};
 use crate::audit::Anomaly;
 use crate::config::settings::Settings;
@@ -91,7 +91,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
         world.note(|| format!("{listener:?}"));
     }
     let cast = cast(&mut rng, &plan, &mut world);
-    let stage = Rc::new(RefCell::new(Stage { world, cast }));
+    let stage = Rc::new(RefCell::new(SimEnv { world, cast }));
     let kernel = SimKernel::new(Rc::clone(&stage));
     let reload = Box::new(NoFile::default());
     let mut reactor = match Reactor::new(kernel, plan.settings.clone(), plan.descriptors, reload) {
@@ -130,9 +130,9 @@ impl Reload for NoFile {
 }
 
 /// The clients.
-fn cast(rng: &mut Rng, plan: &Plan, world: &mut World) -> Cast {
+fn cast(rng: &mut Rng, plan: &Plan, world: &mut World) -> ClientPool {
     let scale = Scale::draw(rng, plan.duration);
-    let mut cast = Cast::empty();
+    let mut cast = ClientPool::empty();
     for _ in 0..plan.clients {
         let listener = rng.index(plan.settings.listeners.len());
         let settings = &plan.settings.listeners[listener];
@@ -153,7 +153,7 @@ fn cast(rng: &mut Rng, plan: &Plan, world: &mut World) -> Cast {
 
 struct Run {
     reactor: Reactor<SimKernel>,
-    stage: Rc<RefCell<Stage>>,
+    stage: Rc<RefCell<SimEnv>>,
     settings: Settings,
     turns: u64,
     draining: bool,
@@ -189,7 +189,7 @@ impl Run {
             .max();
         {
             let mut stage = self.stage.borrow_mut();
-            let Stage { world, cast } = &mut *stage;
+            let SimEnv { world, cast } = &mut *stage;
             world.note(|| "faults stop, everyone goes home".into());
             let seen = world.faults.batch_max;
             world.faults = Faults { batch_max: seen, ..Faults::none() };
@@ -199,7 +199,7 @@ impl Run {
         // A client's own contract may be three times as long as its listener's.
         let span = 4 * longest.unwrap_or(0).max(120_000_000_000);
         loop {
-            let last = self.stage.borrow().world.conns.iter().filter_map(|conn| conn.truth.accepted).max();
+            let last = self.stage.borrow().world.conns.iter().filter_map(|conn| conn.oracle.accepted).max();
             let end = (last.unwrap_or(0) + span).max(began + span);
             self.stage.borrow_mut().world.horizon = end;
             if self.now() >= end || self.reactor.inspect().connections() == 0 {
@@ -249,7 +249,7 @@ impl Run {
                 drained.accepted, world.accepted
             )));
         }
-        let open = world.conns.iter().position(|conn| conn.truth.accepted.is_some() && !conn.truth.ended);
+        let open = world.conns.iter().position(|conn| conn.oracle.accepted.is_some() && !conn.oracle.ended);
         if let Some(conn) = open {
             return Err(self.fail(format!("c{conn} was accepted and never ended")));
         }
@@ -284,7 +284,7 @@ impl Run {
             if matches!(snapshot.state, State::Parting { .. }) {
                 let world = &mut self.stage.borrow_mut().world;
                 let conn = world.conn_of(snapshot.key);
-                world.conns[conn].truth.parting = true;
+                world.conns[conn].oracle.parting = true;
             }
             let judged = match snapshot.state {
                 State::Suspect { since, .. } => since > began,
@@ -328,7 +328,7 @@ impl Run {
             self.orphans.extend(case.orphan_time().map(|time| (conn, time)));
             let now = stage.world.now();
             let conn = &mut stage.world.conns[conn];
-            conn.truth.ended = true;
+            conn.oracle.ended = true;
             self.outcome.connection_seconds += end.age.as_secs_f64();
             if let Err(what) = verdict {
                 return Err(Failure { at: now, what });
@@ -398,7 +398,7 @@ impl Run {
             if !served && !queued && !snapshot.posted && sleeps {
                 return fail("has input that no edge will tell of".into());
             }
-            let waiting = &mut world.conns[conn].truth.waiting_since;
+            let waiting = &mut world.conns[conn].oracle.waiting_since;
             let read = connection_read(served, waiting, turns);
             if read > STARVED_TURNS {
                 return fail(format!("has waited for {read} turns to be read"));

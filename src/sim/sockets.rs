@@ -1,8 +1,8 @@
 //! The kernel's table of sockets, as `sock_diag` shows it: slice by slice, of what is true when a slice is made. A
 //! row may be left out or come twice when others come and go between two slices.
 
-use super::agenda::Event;
-use super::kernel::{SimKernel, Stage};
+use super::event_queue::Event;
+use super::kernel::{SimEnv, SimKernel};
 use super::rng::Rng;
 use super::tcp::Sock;
 use super::world::{Side, World};
@@ -85,7 +85,7 @@ impl SimKernel {
     }
 
     pub(super) fn read_dump(&self, rows: &mut Vec<SocketRow>) -> Result<Rows, Fatal> {
-        let Stage { world, .. } = &mut *self.stage.borrow_mut();
+        let SimEnv { world, .. } = &mut *self.stage.borrow_mut();
         let Some(from) = world.sockets.next else { return Ok(Rows::Done) };
         let (refused, later) = (world.sockets.faults.refused, 300_000);
         if world.sockets.rng.chance(refused) {
@@ -132,7 +132,7 @@ impl World {
             return;
         }
         let number = u32::try_from(conn).unwrap_or(u32::MAX);
-        let held = connection.truth.accepted.is_some() && connection.truth.closed.is_none();
+        let held = connection.oracle.accepted.is_some() && connection.oracle.closed.is_none();
         let row = SocketRow {
             state: sock.state(),
             local: *local,

@@ -4,15 +4,15 @@
 //! happen. What a client program does about it is for `peer` to say; the world only tells that it has to be
 //! asked ([`Event::Program`]).
 
-use super::agenda::Agenda;
-pub use super::agenda::Event;
-pub(super) use super::agenda::seconds;
+pub use super::event_queue::Event;
+use super::event_queue::EventQueue;
+pub(super) use super::event_queue::seconds;
 use super::faults::{Canary, Faults};
+use super::oracle::Oracle;
 use super::rng::Rng;
 use super::socket::mask;
 use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};
-use super::truth::Truth;
 use crate::net::{Fault, HostCounters, Signal, SocketOptions};
 use crate::tcp::TcpState;
 use crate::time::Instant;
@@ -70,7 +70,7 @@ pub struct Conn {
     /// The program was told that something is there, and has not looked yet.
     pub(super) told: bool,
     pub(super) sizes: Sizes,
-    pub(super) truth: Truth,
+    pub(super) oracle: Oracle,
 }
 
 impl Conn {
@@ -109,7 +109,7 @@ pub(super) struct Listening {
 /// Everything outside the server.
 pub struct World {
     pub(super) now: u64,
-    agenda: Agenda,
+    event_queue: EventQueue,
     /// Paths and hosts of the clients.
     pub hosts: Vec<Host>,
     pub(super) conns: Vec<Conn>,
@@ -155,7 +155,7 @@ impl World {
         Self {
             // Not zero, so that "never" and "at the beginning" differ.
             now: 1_000_000_000,
-            agenda: Agenda::default(),
+            event_queue: EventQueue::default(),
             hosts: Vec::new(),
             conns: Vec::new(),
             listeners: Vec::new(),
@@ -222,17 +222,17 @@ impl World {
 
     /// Lets `event` happen at `at`, or now if that is past.
     pub fn schedule(&mut self, at: u64, event: Event) {
-        self.agenda.push(at.max(self.now), event);
+        self.event_queue.push(at.max(self.now), event);
     }
 
     /// When the next thing happens.
     pub fn next_event(&self) -> Option<u64> {
-        self.agenda.next()
+        self.event_queue.next()
     }
 
     /// Lets the next thing happen; its time has come. Returns what a program has to be asked about.
     pub fn step(&mut self) -> Option<(usize, u32)> {
-        let event = self.agenda.pop()?;
+        let event = self.event_queue.pop()?;
         self.events_done += 1;
         match event {
             Event::Arrive(conn, side, segment) => self.arrive(conn, side, segment),
@@ -287,7 +287,7 @@ impl World {
             watch: None,
             told: false,
             sizes,
-            truth: Truth::default(),
+            oracle: Oracle::default(),
         });
         self.note(|| format!("c{conn} connects (program {program})"));
         self.act(conn, Side::Client, Sock::open);

@@ -3,7 +3,7 @@
 
 use super::{Supervisor, admin_of};
 use crate::config::settings::Settings;
-use crate::config::{self, Mistake, Sources};
+use crate::config::{self, Diagnostic, Sources};
 use crate::report;
 use crate::sys::file::read_regular;
 use crate::worker_link::ToWorker;
@@ -15,7 +15,8 @@ pub(super) type Reread = Result<(Settings, String), String>;
 pub(super) fn reread(sources: &Sources) -> Reread {
     let read = config::read(sources, read_regular)
         .and_then(|file| Ok((config::resolve_read(sources, &file)?.settings, file)));
-    let all = |mistakes: Vec<Mistake>| mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n");
+    let all =
+        |mistakes: Vec<Diagnostic>| mistakes.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n");
     read.map_err(all)
 }
 

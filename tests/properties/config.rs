@@ -2,7 +2,7 @@
 //! that loads as the same, and a listener URL says what a `[[listener]]` says.
 
 use super::Choices;
-use linger::config::{Effective, Mistake, Override, Place, Sources, resolve_text};
+use linger::config::{Diagnostic, Effective, Override, Place, Sources, resolve_text};
 
 /// Between the file and the flags in the input.
 const FLAGS: &str = "\n%%\n";
@@ -48,7 +48,7 @@ fn values(shown: &str) -> Vec<&str> {
     shown.lines().map(|line| line.rsplit_once(" # ").map_or(line, |(value, _)| value).trim_end()).collect()
 }
 
-fn assert_placed(mistake: &Mistake, text: &str, sources: &Sources) {
+fn assert_placed(mistake: &Diagnostic, text: &str, sources: &Sources) {
     assert!(!mistake.wrong.is_empty(), "{mistake:?}");
     match &mistake.place {
         Place::Whole { path } => assert_eq!(&**path, "f"),
@@ -102,7 +102,7 @@ pub(crate) fn url_says_what_a_file_says(bytes: &[u8]) {
         (Err(by_url), Err(by_file)) => {
             // All mistakes of a URL are at one place, so only those of the file have an order; and only TOML
             // knows what a number is, and shows it without quotes.
-            let said = |mistakes: Vec<Mistake>| {
+            let said = |mistakes: Vec<Diagnostic>| {
                 let mut said: Vec<String> =
                     mistakes.into_iter().map(|mistake| mistake.wrong.replace('"', "")).collect();
                 said.sort();

@@ -3,9 +3,9 @@
 //! The turn stands in `Engine::turn`. `course` has the phases of a run; `open` makes connections, `traffic` sends
 //! requests and takes answers, `misdeeds` commits faults, `watch` hears what the server says of it all.
 
-mod course;
-mod misdeeds;
+mod faults;
 mod open;
+mod phases;
 mod traffic;
 mod watch;
 
@@ -19,7 +19,7 @@ use crate::net::{CloseHow, Connector, Fatal, Ready, Token};
 use crate::table::{Key, Table};
 use crate::time::{Duration, Instant};
 use crate::timer::Wheel;
-pub use course::Phase;
+pub use phases::Phase;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
 //! Requests and their answers.
 
-use super::{Engine, Phase, misdeeds};
+use super::{Engine, Phase, faults};
 use crate::load::client::State;
 use crate::load::faults::Fault;
 use crate::load::proto::Answer;
@@ -34,7 +34,7 @@ impl<K: Connector> Engine<K> {
                     return;
                 }
             }
-            State::Misbehaving if !misdeeds::listens(client.fault) => return,
+            State::Misbehaving if !faults::listens(client.fault) => return,
             State::Greeting
             | State::Up
             | State::Quieting

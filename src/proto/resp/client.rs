@@ -1,6 +1,6 @@
 //! `CLIENT`: what client libraries ask for as they connect, and what an operator asks for by hand.
 
-use super::command::{Refusal, arity, client_name, integer, shown, unknown_subcommand};
+use super::command::{CommandError, arity, client_name, integer, shown, unknown_subcommand};
 use super::decode::Arguments;
 use std::net::SocketAddr;
 
@@ -119,7 +119,7 @@ pub(super) const HELP: &[&str] = &[
 
 impl<'a> ClientCommand<'a> {
     /// Understands `CLIENT ...`; `arguments` starts with the verb.
-    pub(super) fn parse(arguments: Arguments<'a>) -> Result<Self, Refusal> {
+    pub(super) fn parse(arguments: Arguments<'a>) -> Result<Self, CommandError> {
         let name = arguments.get(1).unwrap_or_default();
         let values = arguments.skip(2);
         let is = |subcommand: &str| name.eq_ignore_ascii_case(subcommand.as_bytes());
@@ -172,12 +172,12 @@ fn switch<'a>(
     subcommand: &str,
     values: Arguments<'_>,
     accepted: &[&str],
-) -> Result<ClientCommand<'a>, Refusal> {
+) -> Result<ClientCommand<'a>, CommandError> {
     arity(subcommand, values.len() == 1)?;
     if one_of(values.get(0), accepted) { Ok(ClientCommand::Accepted) } else { Err("ERR syntax error".into()) }
 }
 
-fn set_info<'a>(values: Arguments<'_>) -> Result<ClientCommand<'a>, Refusal> {
+fn set_info<'a>(values: Arguments<'_>) -> Result<ClientCommand<'a>, CommandError> {
     let attribute = values.get(0).unwrap_or_default();
     if !one_of(Some(attribute), &["LIB-NAME", "LIB-VER"]) {
         return Err(format!("ERR Unrecognized option '{}'", shown(attribute)).into());
@@ -192,7 +192,7 @@ fn set_info<'a>(values: Arguments<'_>) -> Result<ClientCommand<'a>, Refusal> {
     Ok(ClientCommand::Accepted)
 }
 
-fn list(values: Arguments<'_>) -> Result<ListFilter<'_>, Refusal> {
+fn list(values: Arguments<'_>) -> Result<ListFilter<'_>, CommandError> {
     let option = values.get(0);
     if values.is_empty() {
         Ok(ListFilter::All)
@@ -210,7 +210,7 @@ fn list(values: Arguments<'_>) -> Result<ListFilter<'_>, Refusal> {
     }
 }
 
-fn kill(values: Arguments<'_>) -> Result<KillFilter, Refusal> {
+fn kill(values: Arguments<'_>) -> Result<KillFilter, CommandError> {
     arity("client|kill", !values.is_empty())?;
     let everybody = KillFilter {
         form: KillForm::Filter,
@@ -221,7 +221,8 @@ fn kill(values: Arguments<'_>) -> Result<KillFilter, Refusal> {
         skip_me: true,
     };
     if values.len() == 1 {
-        let peer = address(values.get(0).unwrap_or_default()).map_err(|_| Refusal::from(NO_SUCH_CLIENT))?;
+        let peer =
+            address(values.get(0).unwrap_or_default()).map_err(|_| CommandError::from(NO_SUCH_CLIENT))?;
         // The old form ends the one that asks, too (Redis, `networking.c: clientKillCommand`).
         return Ok(KillFilter { form: KillForm::Address, peer: Some(peer), skip_me: false, ..everybody });
     }
@@ -231,7 +232,7 @@ fn kill(values: Arguments<'_>) -> Result<KillFilter, Refusal> {
         let Some(value) = values.next() else { return Err("ERR syntax error".into()) };
         let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
         if is("ID") {
-            let id = id(value).ok_or_else(|| Refusal::from("ERR client-id should be greater than 0"))?;
+            let id = id(value).ok_or_else(|| CommandError::from("ERR client-id should be greater than 0"))?;
             filter.id = Some(id);
         } else if is("ADDR") {
             filter.peer = Some(address(value)?);
@@ -257,7 +258,7 @@ fn id(text: &[u8]) -> Option<u64> {
 }
 
 /// An address as `CLIENT LIST` shows it; IPv4 in its v6-mapped form is taken as IPv4.
-fn address(text: &[u8]) -> Result<SocketAddr, Refusal> {
+fn address(text: &[u8]) -> Result<SocketAddr, CommandError> {
     str::from_utf8(text)
         .ok()
         .and_then(|text| text.parse::<SocketAddr>().ok())
@@ -265,7 +266,7 @@ fn address(text: &[u8]) -> Result<SocketAddr, Refusal> {
         .ok_or_else(|| format!("ERR Invalid address '{}': want ip:port or [ip]:port", shown(text)).into())
 }
 
-fn client_type(text: &[u8]) -> Result<ClientType, Refusal> {
+fn client_type(text: &[u8]) -> Result<ClientType, CommandError> {
     if one_of(Some(text), &["NORMAL"]) {
         Ok(ClientType::Normal)
     } else if one_of(Some(text), &["PUBSUB"]) {

@@ -1,4 +1,4 @@
-//! Arguments into a [`Command`]: one variant a verb, its fields parsed and checked, or a [`Refusal`] that is
+//! Arguments into a [`Command`]: one variant a verb, its fields parsed and checked, or a [`CommandError`] that is
 //! the reply. Nothing is copied; the command borrows from the input.
 
 use super::Version;
@@ -22,9 +22,9 @@ pub const BEAT_MAX: Duration = Duration::from_secs(86_400);
 
 /// A command that is not carried out: the text of the error reply, its code first. The connection goes on.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal(pub Cow<'static, str>);
+pub struct CommandError(pub Cow<'static, str>);
 
-impl<T: Into<Cow<'static, str>>> From<T> for Refusal {
+impl<T: Into<Cow<'static, str>>> From<T> for CommandError {
     fn from(text: T) -> Self {
         Self(text.into())
     }
@@ -156,7 +156,7 @@ impl<'a> Command<'a> {
     /// # Errors
     /// The reply that says what was wrong, in the words of Redis where it has any.
     #[inline]
-    pub fn parse(arguments: Arguments<'a>) -> Result<Self, Refusal> {
+    pub fn parse(arguments: Arguments<'a>) -> Result<Self, CommandError> {
         let name = arguments.get(0).unwrap_or_default();
         let Some(verb) = Verb::find(name) else { return Err(unknown_verb(name, arguments)) };
         let entry = verb.entry();
@@ -231,7 +231,7 @@ impl<'a> Command<'a> {
     ///
     /// # Errors
     /// The reply, in the words of Redis.
-    pub fn allowed_while_subscribed(&self) -> Result<(), Refusal> {
+    pub fn allowed_while_subscribed(&self) -> Result<(), CommandError> {
         match self.verb() {
             Verb::Ping
             | Verb::Quit
@@ -266,7 +266,7 @@ impl<'a> Command<'a> {
     }
 }
 
-fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     let version = match arguments.get(1) {
         None => None,
         Some(b"2") => Some(Version::Resp2),
@@ -290,7 +290,7 @@ fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
     Ok(Command::Hello { version, name })
 }
 
-fn auth(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+fn auth(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     if arguments.len() > 3 {
         return Err("ERR syntax error".into());
     }
@@ -303,7 +303,7 @@ fn auth(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
 }
 
 /// There is one user, and it has no password, so that any will do: as a fresh Redis has it.
-fn credentials(user: &[u8]) -> Result<(), Refusal> {
+fn credentials(user: &[u8]) -> Result<(), CommandError> {
     if user == b"default" {
         Ok(())
     } else {
@@ -311,7 +311,7 @@ fn credentials(user: &[u8]) -> Result<(), Refusal> {
     }
 }
 
-fn select<'a>(text: &[u8]) -> Result<Command<'a>, Refusal> {
+fn select<'a>(text: &[u8]) -> Result<Command<'a>, CommandError> {
     match integer(text) {
         Some(0) => Ok(Command::Select),
         Some(_) => Err("ERR DB index is out of range".into()),
@@ -319,7 +319,7 @@ fn select<'a>(text: &[u8]) -> Result<Command<'a>, Refusal> {
     }
 }
 
-fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     let identity = identity(arguments.get(1).unwrap_or_default())?;
     let mut beat = None;
     let mut server_ping = false;
@@ -344,7 +344,7 @@ fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
     Ok(Command::Ident { identity, beat, server_ping, token: agreed })
 }
 
-fn pubsub(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+fn pubsub(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     let name = arguments.get(1).unwrap_or_default();
     let count = arguments.len();
     if name.eq_ignore_ascii_case(b"CHANNELS") {
@@ -358,7 +358,7 @@ fn pubsub(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
     }
 }
 
-fn listing(arguments: Arguments<'_>) -> Result<Listing<'_>, Refusal> {
+fn listing(arguments: Arguments<'_>) -> Result<Listing<'_>, CommandError> {
     let count = arguments.len();
     let Some(name) = arguments.get(1) else { return Ok(Listing::Info(arguments.skip(1))) };
     if name.eq_ignore_ascii_case(b"COUNT") {
@@ -374,7 +374,7 @@ fn listing(arguments: Arguments<'_>) -> Result<Listing<'_>, Refusal> {
     }
 }
 
-fn config(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
+fn config(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     let name = arguments.get(1).unwrap_or_default();
     if name.eq_ignore_ascii_case(b"GET") {
         arity("config|get", arguments.len() >= 3).map(|()| Command::ConfigGet(arguments.skip(2)))
@@ -383,14 +383,14 @@ fn config(arguments: Arguments<'_>) -> Result<Command<'_>, Refusal> {
     }
 }
 
-fn identity(bytes: &[u8]) -> Result<Identity<'_>, Refusal> {
+fn identity(bytes: &[u8]) -> Result<Identity<'_>, CommandError> {
     Identity::new(bytes).ok_or_else(|| {
         "ERR invalid identity: 1 to 128 bytes of UTF-8 without blanks and control characters".into()
     })
 }
 
 /// Checks what a holder and its heartbeat channel know each other by.
-fn token(bytes: &[u8]) -> Result<&[u8], Refusal> {
+fn token(bytes: &[u8]) -> Result<&[u8], CommandError> {
     if (1..=TOKEN_BYTES_MAX).contains(&bytes.len()) {
         Ok(bytes)
     } else {
@@ -402,7 +402,7 @@ fn token(bytes: &[u8]) -> Result<&[u8], Refusal> {
 const CLIENT_NAME_BYTES_MAX: usize = 512;
 
 /// Checks a name for `CLIENT SETNAME`; an empty one takes the name away.
-pub(super) fn client_name(name: &[u8]) -> Result<&[u8], Refusal> {
+pub(super) fn client_name(name: &[u8]) -> Result<&[u8], CommandError> {
     if name.len() > CLIENT_NAME_BYTES_MAX {
         Err(format!("ERR Client names cannot be longer than {CLIENT_NAME_BYTES_MAX} bytes").into())
     } else if name.iter().all(u8::is_ascii_graphic) {
@@ -418,7 +418,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
 }
 
 /// A time in seconds, with decimals if need be, in milliseconds at the finest.
-fn seconds(text: &[u8]) -> Result<Duration, Refusal> {
+fn seconds(text: &[u8]) -> Result<Duration, CommandError> {
     str::from_utf8(text)
         .ok()
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
@@ -429,23 +429,23 @@ fn seconds(text: &[u8]) -> Result<Duration, Refusal> {
 }
 
 /// `subcommand` as Redis writes it, `verb|name`; `ok` says whether its number of arguments is right.
-pub(super) fn arity(subcommand: &str, ok: bool) -> Result<(), Refusal> {
+pub(super) fn arity(subcommand: &str, ok: bool) -> Result<(), CommandError> {
     if ok { Ok(()) } else { Err(wrong_number(subcommand)) }
 }
 
 #[cold]
-fn wrong_number(name: &str) -> Refusal {
+fn wrong_number(name: &str) -> CommandError {
     format!("ERR wrong number of arguments for '{}' command", name.to_ascii_lowercase()).into()
 }
 
 #[cold]
-pub(super) fn unknown_subcommand(name: &[u8], advice: &str) -> Refusal {
+pub(super) fn unknown_subcommand(name: &[u8], advice: &str) -> CommandError {
     format!("ERR unknown subcommand '{}'. {advice}", shown(name)).into()
 }
 
 /// As Redis says it (`server.c: rejectCommandFormat`), and then what would be understood.
 #[cold]
-fn unknown_verb(name: &[u8], arguments: Arguments<'_>) -> Refusal {
+fn unknown_verb(name: &[u8], arguments: Arguments<'_>) -> CommandError {
     let mut text = format!("ERR unknown command '{}', with args beginning with: ", shown(name));
     let start = text.len();
     for argument in arguments.skip(1).iter() {

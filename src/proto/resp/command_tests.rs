@@ -7,7 +7,7 @@ use crate::proto::resp::decode::{Decoder, Scratch};
 use crate::proto::resp::encode::Reply;
 
 /// Parses one inline line and hands the outcome to `check`.
-fn with<T>(line: &str, check: impl FnOnce(Result<Command<'_>, Refusal>) -> T) -> T {
+fn with<T>(line: &str, check: impl FnOnce(Result<Command<'_>, CommandError>) -> T) -> T {
     let bytes = format!("{line}\n").into_bytes();
     let mut scratch = Scratch::default();
     let arguments = Decoder::default().next_frame(&mut bytes.as_slice(), 16_384, &mut scratch);
@@ -21,7 +21,9 @@ fn parses(line: &str, expected: &Command<'_>) {
 
 #[track_caller]
 fn refused(line: &str, expected: &str) {
-    with(line, |command| assert_eq!(command.map(|_| ()), Err(Refusal::from(expected.to_owned())), "{line}"));
+    with(line, |command| {
+        assert_eq!(command.map(|_| ()), Err(CommandError::from(expected.to_owned())), "{line}")
+    });
 }
 
 fn id(text: &str) -> Identity<'_> {
@@ -158,7 +160,7 @@ fn refusals_are_in_the_words_of_redis() {
 #[test]
 fn an_unknown_verb_is_told_what_is_understood() {
     with("FOO a 'b c'", |command| {
-        let Err(Refusal(text)) = command else { panic!("{command:?}") };
+        let Err(CommandError(text)) = command else { panic!("{command:?}") };
         let redis = "ERR unknown command 'FOO', with args beginning with: 'a' 'b c' ";
         assert!(text.starts_with(redis), "{text}");
         assert!(Verb::ALL.iter().all(|verb| text.contains(verb.entry().name)), "{text}");

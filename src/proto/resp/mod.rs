@@ -124,7 +124,7 @@ mod inline;
 pub mod verbs;
 
 pub use answer::answer;
-pub use command::{Command, Identity, Refusal};
+pub use command::{Command, CommandError, Identity};
 pub use decode::{Arguments, Decoder, Scratch};
 pub use encode::{Confirmation, Reply};
 pub use verbs::Verb;

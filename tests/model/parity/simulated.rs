@@ -3,8 +3,8 @@
 use crate::parity::lab::{Lab, Peer};
 use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
 use linger::sim::faults::Faults;
-use linger::sim::kernel::{SimKernel, SimStream, Stage};
-use linger::sim::peer::Cast;
+use linger::sim::kernel::{SimEnv, SimKernel, SimStream};
+use linger::sim::peer::ClientPool;
 use linger::sim::rng::Rng;
 use linger::sim::tcp::{Outbox, Sizes, Sock};
 use linger::sim::world::{Side, World};
@@ -23,7 +23,7 @@ const LATENCY: u64 = 20_000;
 const REST: Duration = Duration::from_millis(20);
 
 pub struct Simulated {
-    stage: Rc<RefCell<Stage>>,
+    stage: Rc<RefCell<SimEnv>>,
     kernel: SimKernel,
     connections: usize,
 }
@@ -31,7 +31,7 @@ pub struct Simulated {
 impl Simulated {
     pub fn new() -> Self {
         let world = World::new(Faults::none(), &mut Rng::new(1));
-        let stage = Rc::new(RefCell::new(Stage { world, cast: Cast::empty() }));
+        let stage = Rc::new(RefCell::new(SimEnv { world, cast: ClientPool::empty() }));
         let kernel = SimKernel::new(Rc::clone(&stage));
         Self { stage, kernel, connections: 0 }
     }
@@ -96,7 +96,7 @@ impl Lab for Simulated {
 
 /// A client's end in the simulation: what its program would call.
 pub struct SimPeer {
-    stage: Rc<RefCell<Stage>>,
+    stage: Rc<RefCell<SimEnv>>,
     connection: usize,
 }
 

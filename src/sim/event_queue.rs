@@ -26,7 +26,7 @@ pub enum Event {
 
 /// The queue of what will happen. The heap holds no more than when and where, as it moves its entries about.
 #[derive(Default)]
-pub(super) struct Agenda {
+pub(super) struct EventQueue {
     /// When, in which order of those at the same time, and the slot.
     heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
     slots: Vec<Option<Event>>,
@@ -34,7 +34,7 @@ pub(super) struct Agenda {
     order: u64,
 }
 
-impl Agenda {
+impl EventQueue {
     pub(super) fn push(&mut self, at: u64, event: Event) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);

@@ -20,7 +20,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client process. Dropping it kills it.
 #[derive(Debug)]
-pub struct Hands {
+pub struct RemoteClient {
     child: Child,
     control: UnixStream,
     said: Arc<Said>,
@@ -38,7 +38,7 @@ impl Said {
     }
 }
 
-impl Hands {
+impl RemoteClient {
     /// Starts one in a namespace.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ impl Hands {
     }
 }
 
-impl Drop for Hands {
+impl Drop for RemoteClient {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

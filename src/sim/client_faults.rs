@@ -25,7 +25,7 @@ impl Program {
             }
             Ending::Quit | Ending::QuitAndStay if self.script.protocol == Protocol::Resp => {
                 self.say(b"QUIT\r\n", b"+OK\r\n", world);
-                let said = &mut world.conns[conn].truth.said;
+                let said = &mut world.conns[conn].oracle.said;
                 said.goodbye = Some(said.whole);
                 self.mute = true;
             }
@@ -35,7 +35,7 @@ impl Program {
                 let oversized = ending == Ending::Oversized;
                 let bytes: &[u8] = if oversized { b"*2\r\n$4\r\nECHO\r\n$99999999\r\n" } else { b"*x\r\n" };
                 self.push(bytes, world);
-                let said = &mut world.conns[conn].truth.said;
+                let said = &mut world.conns[conn].oracle.said;
                 (said.broken, said.oversized) = (Some(said.sent), oversized);
                 self.mute = true;
             }
@@ -66,14 +66,14 @@ impl Program {
             Ending::Reboot => {
                 world.cut(self.host, true, false);
                 world.forget(self.host);
-                world.conns[conn].truth.said.forgot = Some(world.now());
+                world.conns[conn].oracle.said.forgot = Some(world.now());
                 self.take_back(conn, world);
                 self.conn = None;
                 self.later(program, CONNECT, self.script.recovers, world);
             }
             Ending::Forgotten => {
                 world.conns[conn].forgotten = true;
-                world.conns[conn].truth.said.forgot = Some(world.now());
+                world.conns[conn].oracle.said.forgot = Some(world.now());
                 // It notices soon, gives up on the old connection, and dials again.
                 self.close(CloseHow::Plain, world);
             }

@@ -19,7 +19,7 @@ use crate::time::Duration;
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
-pub(super) struct Truth {
+pub(super) struct Oracle {
     pub(super) token: Option<u64>,
     pub(super) accepted: Option<u64>,
     pub(super) unwatchable: bool,
@@ -49,7 +49,7 @@ pub(super) struct Truth {
     pub(super) said: Said,
 }
 
-impl Truth {
+impl Oracle {
     pub(super) fn on_recv(&mut self, got: &Received, now: u64) {
         match got {
             Received::Bytes(count) => {
@@ -108,7 +108,7 @@ impl Case<'_> {
     /// What is wrong with the server's account, if anything.
     pub(super) fn judge(&self) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("c{}: {what}; the server says: {}", self.conn, self.end));
-        let truth = self.truth();
+        let truth = self.oracle();
         let Some((_, how)) = truth.closed else { return wrong("its socket was not closed") };
         if truth.ended {
             return wrong("it had ended before");
@@ -163,12 +163,12 @@ impl Case<'_> {
         bounded.then_some(linger + retransmission)
     }
 
-    fn truth(&self) -> &Truth {
-        &self.world.conn(self.conn).truth
+    fn oracle(&self) -> &Oracle {
+        &self.world.conn(self.conn).oracle
     }
 
     fn said(&self) -> &Said {
-        &self.truth().said
+        &self.oracle().said
     }
 
     fn server(&self) -> Option<&Sock> {
@@ -182,21 +182,21 @@ impl Case<'_> {
     /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
     /// kernel knew at the close is not what it knew at the verdict.
     fn parted(&self) -> bool {
-        self.truth().parting || self.end.close != CloseMode::Reset || self.death().is_some()
+        self.oracle().parting || self.end.close != CloseMode::Reset || self.death().is_some()
     }
 
     /// When it was closed, and what the kernel knew then.
     fn at_close(&self) -> (u64, TcpState, usize, TcpSnapshot) {
-        let at = self.truth().closed.map_or(self.world.now(), |(at, _)| at);
+        let at = self.oracle().closed.map_or(self.world.now(), |(at, _)| at);
         let (state, unread, evidence) =
-            self.truth().at_close.unwrap_or((TcpState::Close, 0, TcpSnapshot::default()));
+            self.oracle().at_close.unwrap_or((TcpState::Close, 0, TcpSnapshot::default()));
         (at, state, unread, evidence)
     }
 
     /// The facts without which a reason is wrong.
     fn reason_is_wrong(&self) -> Option<String> {
         let need = |fact: bool, what: &str| if fact { None } else { Some(what.to_owned()) };
-        let (truth, said) = (self.truth(), self.said());
+        let (truth, said) = (self.oracle(), self.said());
         let goodbye = truth.has_read(said.goodbye);
         let broken = truth.has_read(said.broken);
         let fin = self.server().is_some_and(|sock| sock.fin_seen);
@@ -286,7 +286,7 @@ impl Case<'_> {
             return Some("nobody had asked for it".into());
         };
         let (at, state, ..) = self.at_close();
-        let truth = self.truth();
+        let truth = self.oracle();
         if let Some((died, _)) = self.server().and_then(Sock::death) {
             let long = died + nanos(interval) <= at;
             return (!long).then(|| "it had died since the audit before".into());
@@ -312,22 +312,22 @@ impl Case<'_> {
     fn was_replaced(&self) -> bool {
         let said = self.said();
         let newer = |other: &super::world::Conn| {
-            let (truth, theirs) = (&other.truth, &other.truth.said);
+            let (truth, theirs) = (&other.oracle, &other.oracle.said);
             theirs.identity == said.identity && truth.has_read(theirs.ident)
         };
         let others = || self.world.conns.iter().enumerate().filter(|(index, _)| *index != self.conn);
         said.identity.is_some()
-            && self.truth().has_read(said.ident)
+            && self.oracle().has_read(said.ident)
             && others().any(|(_, other)| newer(other))
     }
 
     /// Whether somebody else kept it alive for a while: it was heard by more than what it said itself.
     fn was_spoken_for(&self) -> bool {
         let speaks = |other: &super::world::Conn| {
-            let said = &other.truth.said;
+            let said = &other.oracle.said;
             said.beats_for.is_some()
                 && said.beats_for == self.said().identity
-                && other.truth.has_read(said.beat_for)
+                && other.oracle.has_read(said.beat_for)
         };
         self.world.conns.iter().any(speaks)
     }
@@ -336,7 +336,7 @@ impl Case<'_> {
     fn contract(&self) -> Option<(u64, u64)> {
         let said = self.said();
         let listener = &self.settings.policy.liveness.heartbeat;
-        if let Some(beat) = said.beat.filter(|_| self.truth().has_read(said.ident)) {
+        if let Some(beat) = said.beat.filter(|_| self.oracle().has_read(said.ident)) {
             // Contracts are kept in milliseconds.
             let timeout = nanos(beat) / 1_000_000 * 1_000_000;
             let least = 1_500_000_000_u64.saturating_sub(timeout);
@@ -358,7 +358,7 @@ impl Case<'_> {
         }
         let Some((timeout, grace)) = self.contract() else { return Some("no heartbeat was agreed".into()) };
         let (at, _, unread, evidence) = self.at_close();
-        let silence = at.saturating_sub(self.truth().last_read);
+        let silence = at.saturating_sub(self.oracle().last_read);
         let parted = self.parted();
         if silence < timeout + grace && !parted {
             return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
@@ -370,7 +370,7 @@ impl Case<'_> {
         if by_silence
             && !parted
             && !self.was_spoken_for()
-            && !self.world.conn(self.conn).truth.revived
+            && !self.world.conn(self.conn).oracle.revived
             && late > excuse
         {
             return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
@@ -404,7 +404,7 @@ impl Case<'_> {
         let conn = self.world.conn(self.conn);
         let host = &self.world.hosts[conn.host];
         let round_trip = 2 * (host.latency + self.world.faults.jitter) + 20_000_000;
-        let silence = at.saturating_sub(self.truth().last_read);
+        let silence = at.saturating_sub(self.oracle().last_read);
         let suspect_at = at.saturating_sub(grace + 2 * self.world.stalled(at, silence));
         let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
         // While a probe is unanswered no other leaves before the listener's interval is over: one that an outage
@@ -416,7 +416,7 @@ impl Case<'_> {
             && !probed_in_vain
             && !self.world.lossy
             && host.reachable_since + timeout < suspect_at
-            && conn.truth.said.forgot.is_none()
+            && conn.oracle.said.forgot.is_none()
             && grace > round_trip + probed_after
             && self.server().is_some_and(|sock| sock.output.is_empty())
     }
@@ -427,7 +427,7 @@ impl Case<'_> {
         if self.parted() {
             return None;
         }
-        if at.saturating_sub(self.truth().last_write) < slow {
+        if at.saturating_sub(self.oracle().last_write) < slow {
             return Some("it had taken output lately".into());
         }
         let (.., evidence) = self.at_close();
@@ -439,7 +439,7 @@ impl Case<'_> {
 
     /// No byte is lost where both sides end in order.
     fn judge_delivery(&self) -> Result<(), String> {
-        let (truth, said) = (self.truth(), self.said());
+        let (truth, said) = (self.oracle(), self.said());
         let orderly = self.end.reason == Reason::PeerFin && self.end.close == CloseMode::PeerFirst;
         if self.settings.protocol == Protocol::Echo && orderly {
             if truth.read != said.sent {
@@ -470,7 +470,7 @@ impl World {
     /// Whether the server's end of a connection is there longer than it may be.
     pub(super) fn is_overdue(&self, conn: usize, orphan_time: u64) -> bool {
         let conn = self.conn(conn);
-        let closed = conn.truth.closed.map_or(0, |(at, _)| at);
+        let closed = conn.oracle.closed.map_or(0, |(at, _)| at);
         conn.end(Side::Server).is_some_and(|sock| {
             let waits = !matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
             waits && self.now() > sock.clocks.last_ack.max(closed) + orphan_time

@@ -2,10 +2,10 @@
 
 use super::bytes::escape;
 use super::case::Case;
-use super::hands::{Hands, PATIENCE};
 use super::method::{Method, channel_parameters, listener, listener_name};
 use super::network::{Network, SERVER};
 use super::observe::{Sight, Tables};
+use super::remote_client::{PATIENCE, RemoteClient};
 use super::server::Server;
 use super::settings::Settings;
 use crate::net::Fatal;
@@ -58,7 +58,7 @@ impl Seat {
 
 /// A row that has been set up.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Testbed {
     /// Its connections.
     pub seats: Vec<Seat>,
     /// The server.
@@ -66,14 +66,14 @@ pub struct Stage {
     case: Case,
     settings: Settings,
     network: Network,
-    client: Hands,
-    helper: Hands,
+    client: RemoteClient,
+    helper: RemoteClient,
     tables: Tables,
     /// Since when the connections may be quiet.
     quiet_since: Instant,
 }
 
-impl Stage {
+impl Testbed {
     /// Sets a row up.
     ///
     /// # Errors
@@ -85,8 +85,8 @@ impl Stage {
         listeners.push(listener("channels", SERVER, settings, &[&channel_parameters(settings)]));
         listeners.push(listener("helper", SERVER, settings, &[]));
         let server = Server::start(&network.server, &listeners, settings)?;
-        let client = Hands::start(&network.client)?;
-        let mut helper = Hands::start(&network.server)?;
+        let client = RemoteClient::start(&network.client)?;
+        let mut helper = RemoteClient::start(&network.server)?;
         let tables = Tables::open(&network.server, &network.client)?;
         let address = |name: &str| {
             server

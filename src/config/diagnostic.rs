@@ -61,7 +61,7 @@ impl fmt::Display for Place {
 
 /// Something wrong, or for a hint something doubtful, in the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// Where it stands.
     pub place: Place,
     /// Which key it is about; empty if it is about none.
@@ -72,7 +72,7 @@ pub struct Mistake {
     pub right: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
         if !self.key.is_empty() {
@@ -83,7 +83,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for Diagnostic {}
 
 /// The candidate that `word` is most likely a misspelling of, if any is near enough.
 pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -3,7 +3,7 @@
 use super::faults::Fault;
 use super::proto::Session;
 use crate::buf::ByteQueue;
-use crate::net::{Fault as Failure, Sent, Stream};
+use crate::net::{Sent, SocketError, Stream};
 use crate::table::Occupant;
 use crate::time::Instant;
 
@@ -131,7 +131,7 @@ fn send_all(stream: &mut impl Stream, bytes: &[u8]) -> usize {
                 }
             }
             Sent::Interrupted => {}
-            Sent::WouldBlock | Sent::Failed(Failure::Memory) => break,
+            Sent::WouldBlock | Sent::Failed(SocketError::Memory) => break,
             // Nobody takes it any more.
             Sent::Failed(_) => return bytes.len(),
         }

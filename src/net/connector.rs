@@ -3,7 +3,7 @@
 //!
 //! A trait of its own, so that a kernel that only serves, as the simulated one, need not have it.
 
-use super::{Fatal, Fault, Kernel, Ready, Token};
+use super::{Fatal, Kernel, Ready, SocketError, Token};
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 
@@ -38,13 +38,13 @@ pub trait Connector: Kernel {
     ///
     /// # Errors
     /// When the kernel does not allow it.
-    fn go_deaf(&mut self, stream: &Self::Stream) -> Result<(), Fault>;
+    fn blackhole(&mut self, stream: &Self::Stream) -> Result<(), SocketError>;
 
-    /// Undoes [`go_deaf`](Self::go_deaf): the host is back, and knows nothing of what it missed.
+    /// Undoes [`blackhole`](Self::blackhole): the host is back, and knows nothing of what it missed.
     fn hear_again(&mut self, stream: &Self::Stream);
 
     /// Gives a stream the smallest buffers there are.
-    fn narrow(&mut self, stream: &Self::Stream);
+    fn shrink_buffers(&mut self, stream: &Self::Stream);
 
     /// Undoes [`narrow`](Self::narrow).
     fn widen(&mut self, stream: &Self::Stream);
@@ -71,5 +71,5 @@ pub enum ConnectError {
     /// EMFILE, ENFILE.
     NoDescriptor,
     /// Any other.
-    Fault(Fault),
+    SocketError(SocketError),
 }

@@ -46,13 +46,14 @@ pub trait Kernel {
     ///
     /// # Errors
     /// When the kernel is out of memory or watches (ENOMEM, ENOSPC).
-    fn watch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> Result<(), Fault>;
+    fn watch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> Result<(), SocketError>;
 
     /// Changes what a watched stream is watched for.
     ///
     /// # Errors
     /// As [`watch`](Self::watch).
-    fn rewatch(&mut self, stream: &Self::Stream, token: Token, interest: Interest) -> Result<(), Fault>;
+    fn rewatch(&mut self, stream: &Self::Stream, token: Token, interest: Interest)
+    -> Result<(), SocketError>;
 
     /// The next signal that arrived, after [`Token::SIGNAL`] was ready.
     fn next_signal(&mut self) -> Option<Signal>;
@@ -120,7 +121,7 @@ pub trait Stream {
     fn send_oob(&mut self, byte: u8) -> Sent;
 
     /// Takes the pending error of the socket (`SO_ERROR`). It may be a soft error of a live connection.
-    fn take_error(&mut self) -> Option<Fault>;
+    fn take_error(&mut self) -> Option<SocketError>;
 
     /// What the kernel knows (`TCP_INFO`); `None` for a unix socket.
     fn evidence(&self) -> Option<TcpSnapshot>;
@@ -225,7 +226,7 @@ pub enum Received {
     /// A signal came first (EINTR): not an ending, try again.
     Interrupted,
     /// The connection has failed.
-    Failed(Fault),
+    Failed(SocketError),
 }
 
 /// The outcome of a send.
@@ -238,12 +239,12 @@ pub enum Sent {
     /// A signal came first (EINTR): try again.
     Interrupted,
     /// The connection has failed.
-    Failed(Fault),
+    Failed(SocketError),
 }
 
 /// How a socket call on a connection failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum SocketError {
     /// ECONNRESET, ECONNABORTED: the peer reset.
     Reset,
     /// EPIPE: the peer had closed and then reset, or we had shut down sending.

@@ -10,7 +10,7 @@ use crate::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::conn::{Life, State};
 use crate::end::{Detector, Foreign, Reason};
 use crate::hub::Membership;
-use crate::net::{Fault, Interest, Peer, Readiness};
+use crate::net::{Interest, Peer, Readiness, SocketError};
 use crate::proto::resp;
 use crate::table::Occupant;
 use crate::time::{Duration, Instant};
@@ -95,7 +95,7 @@ pub(super) struct Buffers {
     /// When the last out-of-band byte was sent.
     pub(super) oob_sent: Instant,
     /// How a send failed, while what the peer sent before is still being read.
-    pub(super) broken: Option<Fault>,
+    pub(super) broken: Option<SocketError>,
     /// What was the first to tell that the connection is broken.
     pub(super) broken_by: Option<Detector>,
     /// Bytes of output that had no taker any more when the connection broke.

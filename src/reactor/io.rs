@@ -10,7 +10,7 @@ use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
 use crate::conn::{Action, Input, explain_timeout};
 use crate::end::{Detector, Reason};
-use crate::net::{Fault, Interest, Kernel, Readiness, Received, Sent, Stream};
+use crate::net::{Interest, Kernel, Readiness, Received, Sent, SocketError, Stream};
 use crate::proto;
 use crate::table::Key;
 use crate::tcp::TcpState;
@@ -131,7 +131,7 @@ impl<K: Kernel> Reactor<K> {
                 Received::Interrupted => {}
                 // Behind the last words of a broken connection there is nothing, however that is said.
                 Received::Eof | Received::WouldBlock => self.on_eof(key),
-                Received::Failed(Fault::Memory) => {
+                Received::Failed(SocketError::Memory) => {
                     self.post_resume(key);
                     break;
                 }
@@ -205,7 +205,7 @@ impl<K: Kernel> Reactor<K> {
     /// read first. `reported` is how a send failed: the only time the kernel says why (the next receive would show a
     /// false end of file).
     #[cold]
-    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, reported: Option<Fault>) {
+    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, reported: Option<SocketError>) {
         let Some(conn) = self.table.get_mut(key) else { return };
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
             return match reported {
@@ -220,29 +220,29 @@ impl<K: Kernel> Reactor<K> {
     /// There is an error, and no read will tell it.
     pub(super) fn take_error(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let fault = conn.stream.take_error().unwrap_or(Fault::BrokenPipe);
+        let fault = conn.stream.take_error().unwrap_or(SocketError::BrokenPipe);
         self.fail(key, fault, detector);
     }
 
     /// The socket failed: what it means, with the kernel's evidence where a name alone does not tell.
-    pub(super) fn fail(&mut self, key: Key, fault: Fault, detector: Detector) {
+    pub(super) fn fail(&mut self, key: Key, fault: SocketError, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };
         let probing = conn.buffers.as_ref().is_some_and(|buffers| buffers.oob_sent > conn.life.heard());
         let (reason, kernel_timer) = match fault {
-            Fault::Reset => (Reason::PeerReset, None),
-            Fault::BrokenPipe => (Reason::PeerResetAfterFin, None),
-            Fault::TimedOut => {
+            SocketError::Reset => (Reason::PeerReset, None),
+            SocketError::BrokenPipe => (Reason::PeerResetAfterFin, None),
+            SocketError::TimedOut => {
                 let (reason, timer) = explain_timeout(conn.stream.evidence());
                 (reason, Some(timer))
             }
             // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
             // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/kernel/liveness_netns.rs).
-            Fault::Unreachable => {
+            SocketError::Unreachable => {
                 let (_, timer) = explain_timeout(conn.stream.evidence());
                 (Reason::LostUnreachable, Some(timer))
             }
-            Fault::Memory => (Reason::LocalInternal, None),
-            Fault::Other(errno) => {
+            SocketError::Memory => (Reason::LocalInternal, None),
+            SocketError::Other(errno) => {
                 self.report.unforeseen(key, errno, self.now);
                 (Reason::LocalInternal, None)
             }
@@ -298,7 +298,7 @@ impl<K: Kernel> Reactor<K> {
                     self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                     sent = count;
                 }
-                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
+                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}
                 Sent::Failed(fault) => {
                     return self.read_to_the_error(key, Detector::SendError, Some(fault));
                 }
@@ -393,7 +393,7 @@ impl<K: Kernel> Reactor<K> {
                         break;
                     }
                 }
-                Sent::WouldBlock | Sent::Failed(Fault::Memory) => break,
+                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => break,
                 Sent::Interrupted => {}
                 Sent::Failed(fault) => {
                     return self.read_to_the_error(key, Detector::SendError, Some(fault));

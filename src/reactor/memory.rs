@@ -9,7 +9,7 @@ use super::connection::{Buffers, Connection, Reading};
 use super::work::cost;
 use crate::config::settings::ServerSettings;
 use crate::end::{Detector, Reason};
-use crate::net::{Fault, Kernel};
+use crate::net::{Kernel, SocketError};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::ops::ControlFlow;
@@ -122,7 +122,7 @@ impl<S> Connection<S> {
     }
 
     /// It is broken, which `detector` was the first to tell: output has no taker any more.
-    pub(super) fn note_broken(&mut self, pool: &mut Pool, detector: Detector, reported: Option<Fault>) {
+    pub(super) fn note_broken(&mut self, pool: &mut Pool, detector: Detector, reported: Option<SocketError>) {
         self.reading = Reading::Failing;
         let buffers = self.buffers_mut(pool);
         buffers.broken_by.get_or_insert(detector);

@@ -19,7 +19,7 @@ use crate::conn::policy::Bounds;
 use crate::end::Detector;
 use crate::hub::{Hub, Name, Recipient, Visit, presence_channel};
 use crate::metrics::{Counters, ListenerCounters};
-use crate::net::{Fault, Kernel, Sent, Stream};
+use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::{Arguments, Version};
 use crate::table::{Key, Table};
@@ -267,7 +267,7 @@ impl<S: Stream> Outlet<'_, S> {
                     price += cost::SEND + cost::moved(sent);
                     conn.mark_used(self.now);
                 }
-                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
+                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}
                 Sent::Failed(fault) => {
                     conn.note_broken(self.pool, Detector::SendError, Some(fault));
                     if !conn.resume_posted {

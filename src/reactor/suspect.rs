@@ -7,7 +7,7 @@ use super::effects::Effect;
 use crate::conn::Input;
 use crate::end::{Detector, Reason};
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
-use crate::net::{Fault, Kernel, Sent, Stream};
+use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::Reply;
 use crate::table::Key;
@@ -141,7 +141,7 @@ impl<K: Kernel> Reactor<K> {
         conn.buffers_mut(&mut self.pool).oob_sent = now;
         match conn.stream.send_oob(0) {
             // The next one will tell.
-            Sent::Bytes(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Failed(Fault::Memory) => {}
+            Sent::Bytes(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}
             Sent::Failed(fault) => self.read_to_the_error(key, Detector::OobProbe, Some(fault)),
         }
     }

@@ -9,8 +9,8 @@ use super::socket::mask;
 use super::tcp::Sock;
 use super::world::{Listening, Side, Source, Watch, World};
 use crate::net::{
-    Accepted, Address, CloseHow, Families, Fatal, Fault, HostCounters, Interest, Keepalive, Kernel,
-    ListenSpec, Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent, Signal, SocketOptions,
+    Accepted, Address, CloseHow, Families, Fatal, HostCounters, Interest, Keepalive, Kernel, ListenSpec,
+    Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent, Signal, SocketError, SocketOptions,
     SocketQuery, SocketRow, Stream, Token, Usage,
 };
 use crate::table::Key;
@@ -99,7 +99,7 @@ impl Kernel for SimKernel {
         Ok(SimListener { stage: Rc::clone(&self.stage), index, address: spec.address.clone() })
     }
 
-    fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), Fault> {
+    fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), SocketError> {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
         let conn = stream.conn;
@@ -112,14 +112,14 @@ impl Kernel for SimKernel {
         if world.chance.chance(world.faults.unwatchable) {
             world.conns[conn].oracle.unwatchable = true;
             world.note(|| format!("c{conn} cannot be watched"));
-            return Err(Fault::Memory);
+            return Err(SocketError::Memory);
         }
         world.conns[conn].watch = Some(Watch { token: token.0, interest: bits(interest), queued: false });
         world.queue_if_ready(conn);
         Ok(())
     }
 
-    fn rewatch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), Fault> {
+    fn rewatch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), SocketError> {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
         if let Some(watch) = &mut world.conns[stream.conn].watch {
@@ -273,7 +273,7 @@ impl Stream for SimStream {
             return Received::Interrupted;
         }
         if world.chance.chance(world.faults.memory) {
-            return Received::Failed(Fault::Memory);
+            return Received::Failed(SocketError::Memory);
         }
         let waiting = world.conns[conn].end(Side::Server).map_or(0, Sock::unread).min(buffer.len());
         let short = waiting > 1 && world.chance.chance(world.faults.short_recv);
@@ -289,7 +289,7 @@ impl Stream for SimStream {
             (Some(Canary::LostByte), Received::Bytes(count)) if *count > 1 && world.chance.chance(10_000) => {
                 *count -= 1;
             }
-            (Some(Canary::ResetLooksLikeFin), Received::Failed(Fault::Reset)) => got = Received::Eof,
+            (Some(Canary::ResetLooksLikeFin), Received::Failed(SocketError::Reset)) => got = Received::Eof,
             _ => {}
         }
         world.note(|| format!("c{conn} server recv {got:?}"));
@@ -310,7 +310,7 @@ impl Stream for SimStream {
                 sock.nospace |= short;
                 sock.send(&bytes[..most], now, out)
             })
-            .unwrap_or(Sent::Failed(Fault::BrokenPipe));
+            .unwrap_or(Sent::Failed(SocketError::BrokenPipe));
         if short {
             let at = world.now + world.chance.within(0..5_000_000);
             world.schedule(at, super::world::Event::Room(conn));
@@ -326,7 +326,7 @@ impl Stream for SimStream {
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
         let sent = world.act(conn, Side::Server, Sock::send_urgent);
-        let sent = sent.unwrap_or(Sent::Failed(Fault::BrokenPipe));
+        let sent = sent.unwrap_or(Sent::Failed(SocketError::BrokenPipe));
         if let Sent::Failed(fault) = sent {
             world.conns[conn].oracle.failed.get_or_insert(fault);
         }
@@ -334,7 +334,7 @@ impl Stream for SimStream {
         sent
     }
 
-    fn take_error(&mut self) -> Option<Fault> {
+    fn take_error(&mut self) -> Option<SocketError> {
         let mut stage = self.stage.borrow_mut();
         let (world, conn) = (&mut stage.world, self.conn);
         let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();

@@ -12,7 +12,7 @@ use crate::config::settings::{ListenerSettings, Protocol};
 use crate::conn::delivery::{Delivery, delivery};
 use crate::conn::policy::{AuditEnd, HeartbeatStyle, LastRung};
 use crate::end::{CloseMode, Detector, End, Reason};
-use crate::net::{CloseHow, Fault, Received, Sent};
+use crate::net::{CloseHow, Received, Sent, SocketError};
 use crate::tcp::{TcpSnapshot, TcpState};
 use crate::time::Duration;
 
@@ -33,7 +33,7 @@ pub(super) struct Oracle {
     pub(super) last_write: u64,
     /// The server was told that the stream is at its end.
     pub(super) eof: bool,
-    pub(super) failed: Option<Fault>,
+    pub(super) failed: Option<SocketError>,
     pub(super) closed: Option<(u64, CloseHow)>,
     /// State, unread bytes, and `TCP_INFO` as it was closed.
     pub(super) at_close: Option<(TcpState, usize, TcpSnapshot)>,
@@ -60,7 +60,7 @@ impl Oracle {
                 }
             }
             Received::Eof => self.eof = true,
-            Received::Failed(Fault::Memory) | Received::WouldBlock | Received::Interrupted => {}
+            Received::Failed(SocketError::Memory) | Received::WouldBlock | Received::Interrupted => {}
             Received::Failed(fault) => {
                 self.failed.get_or_insert(*fault);
             }
@@ -228,7 +228,7 @@ impl Case<'_> {
                 "nothing was unacknowledged for too long",
             ),
             Reason::LostUnreachable => need(
-                self.death().is_some() && truth.failed == Some(Fault::Unreachable)
+                self.death().is_some() && truth.failed == Some(SocketError::Unreachable)
                     || self.end.detector == Detector::TcpInfo,
                 "no router had said so",
             ),

@@ -3,7 +3,7 @@
 
 use super::tcp::{Flags, Outbox, Sock, reset, wake};
 use super::timers::SECOND;
-use crate::net::{CloseHow, Fault, Keepalive, Readiness, Received, Sent};
+use crate::net::{CloseHow, Keepalive, Readiness, Received, Sent, SocketError};
 use crate::tcp::{TcpSnapshot, TcpState};
 
 /// The mask of `tcp_poll`, as bits of `epoll`.
@@ -70,7 +70,7 @@ impl Sock {
     /// Sends (`net/ipv4/tcp.c: tcp_sendmsg_locked`, `sk_stream_error`).
     pub fn send(&mut self, bytes: &[u8], now: u64, out: &mut Outbox) -> Sent {
         if self.error.is_some() || self.shut || self.fin_queued {
-            return Sent::Failed(self.error.take().unwrap_or(Fault::BrokenPipe));
+            return Sent::Failed(self.error.take().unwrap_or(SocketError::BrokenPipe));
         }
         let room = self.output_max.saturating_sub(self.output.len());
         let count = room.min(bytes.len());
@@ -178,7 +178,7 @@ impl Sock {
     }
 
     /// `SO_ERROR`, and then the soft error.
-    pub fn take_error(&mut self) -> Option<Fault> {
+    pub fn take_error(&mut self) -> Option<SocketError> {
         self.error.take().or_else(|| self.soft_error.take())
     }
 

@@ -6,7 +6,7 @@
 //! Timers are in `timers`; what a program sees through its descriptor is in `socket`.
 
 use super::timers::Clockwork;
-use crate::net::{Fault, SocketOptions};
+use crate::net::{SocketError, SocketOptions};
 use crate::tcp::TcpState;
 use std::collections::VecDeque;
 
@@ -114,8 +114,8 @@ pub struct Sock {
     pub(super) urgent_behind: Option<usize>,
     /// An urgent byte has become one of the stream.
     pub(super) urgent_strayed: bool,
-    pub(super) error: Option<Fault>,
-    pub(super) soft_error: Option<Fault>,
+    pub(super) error: Option<SocketError>,
+    pub(super) soft_error: Option<SocketError>,
     /// No program has it any more.
     pub(super) orphan: bool,
     pub(super) options: SocketOptions,
@@ -286,22 +286,22 @@ impl Sock {
 
     fn on_reset(&mut self, now: u64) -> u8 {
         let (fault, death) = match self.state {
-            TcpState::CloseWait => (Fault::BrokenPipe, Death::ResetAfterFin),
-            TcpState::LastAck | TcpState::Closing => (Fault::Reset, Death::ResetAfterFin),
-            TcpState::SynSent => (Fault::Other(ECONNREFUSED), Death::Refused),
+            TcpState::CloseWait => (SocketError::BrokenPipe, Death::ResetAfterFin),
+            TcpState::LastAck | TcpState::Closing => (SocketError::Reset, Death::ResetAfterFin),
+            TcpState::SynSent => (SocketError::Other(ECONNREFUSED), Death::Refused),
             TcpState::TimeWait | TcpState::Close | TcpState::Listen | TcpState::Unknown => {
                 self.state = TcpState::Close;
                 return 0;
             }
             TcpState::Established | TcpState::SynRecv | TcpState::FinWait1 | TcpState::FinWait2 => {
-                (Fault::Reset, Death::Reset)
+                (SocketError::Reset, Death::Reset)
             }
         };
         self.die(fault, death, now)
     }
 
     /// The end, with an error for the program (`tcp_reset`, `tcp_write_err`).
-    pub(super) fn die(&mut self, fault: Fault, death: Death, now: u64) -> u8 {
+    pub(super) fn die(&mut self, fault: SocketError, death: Death, now: u64) -> u8 {
         self.death = Some((now, death));
         self.error = Some(fault);
         self.done();

@@ -4,7 +4,7 @@
 //! `TCP_INFO` to tell them apart.
 
 use super::tcp::{Death, Flags, Outbox, Sock, reset, wake};
-use crate::net::Fault;
+use crate::net::SocketError;
 use crate::tcp::TcpState;
 use crate::time::Duration;
 
@@ -188,7 +188,7 @@ impl Sock {
     fn on_handshake_timer(&mut self, now: u64, out: &mut Outbox) -> u8 {
         if self.clocks.retransmits >= RETRIES_SYN {
             if self.state == TcpState::SynSent {
-                return self.die(Fault::TimedOut, Death::Refused, now);
+                return self.die(SocketError::TimedOut, Death::Refused, now);
             }
             // The half-open request is forgotten; nobody is told.
             self.done();
@@ -208,7 +208,7 @@ impl Sock {
             None => self.clocks.retransmits >= if self.orphan { RETRIES_ORPHAN } else { RETRIES },
         };
         if expired {
-            let fault = self.soft_error.take().unwrap_or(Fault::TimedOut);
+            let fault = self.soft_error.take().unwrap_or(SocketError::TimedOut);
             // A timer that the user timeout cut short has still counted as a retransmission.
             self.clocks.retransmits = self.clocks.retransmits.max(1);
             return self.die(fault, Death::Unacked, now);
@@ -235,7 +235,7 @@ impl Sock {
                 1 => Death::ZeroWindowUnclear,
                 _ => Death::ZeroWindowSilent,
             };
-            let fault = self.soft_error.take().unwrap_or(Fault::TimedOut);
+            let fault = self.soft_error.take().unwrap_or(SocketError::TimedOut);
             return self.die(fault, death, now);
         }
         self.clocks.probes += 1;
@@ -291,7 +291,7 @@ impl Sock {
         };
         if expired {
             out.push(reset(self.snd_nxt));
-            let fault = self.soft_error.take().unwrap_or(Fault::TimedOut);
+            let fault = self.soft_error.take().unwrap_or(SocketError::TimedOut);
             return self.die(fault, Death::Keepalive, now) | wake::ERR;
         }
         self.clocks.probes += 1;

@@ -13,7 +13,7 @@ use super::rng::Rng;
 use super::socket::mask;
 use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};
-use crate::net::{Fault, HostCounters, Signal, SocketOptions};
+use crate::net::{HostCounters, Signal, SocketError, SocketOptions};
 use crate::tcp::TcpState;
 use crate::time::Instant;
 use std::collections::VecDeque;
@@ -340,7 +340,7 @@ impl World {
                 && from == Side::Server
                 && let Some(sock) = &mut connection.ends[from as usize]
             {
-                sock.soft_error = Some(Fault::Unreachable);
+                sock.soft_error = Some(SocketError::Unreachable);
             }
             return;
         }

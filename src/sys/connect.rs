@@ -3,7 +3,9 @@
 use super::listener::{bind, connect, socket};
 use super::sockaddr::Name;
 use super::{Os, Stream, errno, host, sockopt};
-use crate::net::{Address, ConnectError, Connector, Fatal, Fault, Interest, Kernel, Readiness, Ready, Token};
+use crate::net::{
+    Address, ConnectError, Connector, Fatal, Interest, Kernel, Readiness, Ready, SocketError, Token,
+};
 use crate::time::{Duration, Instant};
 use libc::{c_int, c_long};
 use std::net::{IpAddr, SocketAddr};
@@ -48,7 +50,7 @@ impl Connector for Os {
         }
         // After connect(2): a socket that is neither connected nor connecting is flagged as hung up.
         let stream = Stream::new(fd);
-        self.watch(&stream, token, Interest::ReadWrite).map_err(ConnectError::Fault)?;
+        self.watch(&stream, token, Interest::ReadWrite).map_err(ConnectError::SocketError)?;
         Ok(stream)
     }
 
@@ -75,7 +77,7 @@ impl Connector for Os {
 
     /// A filter on the socket that keeps nothing (`net/ipv4/tcp_ipv4.c: tcp_v4_rcv` drops the packet before it
     /// looks at it). Needs no privilege; test `a_deaf_socket_answers_nothing_until_it_hears_again`.
-    fn go_deaf(&mut self, stream: &Stream) -> Result<(), Fault> {
+    fn blackhole(&mut self, stream: &Stream) -> Result<(), SocketError> {
         let mut program = [DROP_ALL];
         let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
         sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, Filter(filter))
@@ -87,7 +89,7 @@ impl Connector for Os {
         let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0);
     }
 
-    fn narrow(&mut self, stream: &Stream) {
+    fn shrink_buffers(&mut self, stream: &Stream) {
         // The kernel raises it to its own minimum (socket(7)).
         set_buffers(stream, 1);
     }
@@ -137,18 +139,20 @@ const fn refusal(errno: i32) -> ConnectError {
         libc::ECONNREFUSED => ConnectError::Refused,
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => ConnectError::NoPort,
         libc::EMFILE | libc::ENFILE => ConnectError::NoDescriptor,
-        other => ConnectError::Fault(errno::fault(other)),
+        other => ConnectError::SocketError(errno::fault(other)),
     }
 }
 
-impl From<Fault> for ConnectError {
+impl From<SocketError> for ConnectError {
     /// What [`take_error`](crate::net::Stream::take_error) said of a connection that was being made.
-    fn from(fault: Fault) -> Self {
+    fn from(fault: SocketError) -> Self {
         match fault {
-            Fault::Other(errno) => refusal(errno),
-            Fault::Reset | Fault::BrokenPipe | Fault::TimedOut | Fault::Unreachable | Fault::Memory => {
-                Self::Fault(fault)
-            }
+            SocketError::Other(errno) => refusal(errno),
+            SocketError::Reset
+            | SocketError::BrokenPipe
+            | SocketError::TimedOut
+            | SocketError::Unreachable
+            | SocketError::Memory => Self::SocketError(fault),
         }
     }
 }
@@ -275,7 +279,7 @@ mod tests {
         let mut os = Os::without_signals().unwrap();
         let mut listener = Listener::open(&testing::loopback()).unwrap();
         let (client, mut server, _) = connected(&mut os, &mut listener, None);
-        os.go_deaf(&client).unwrap();
+        os.blackhole(&client).unwrap();
         assert_eq!(server.send(b"are you there?"), Sent::Bytes(14));
         // Any kernel that hears would have acknowledged long before the first retransmission.
         until("a retransmission", || server.evidence().is_some_and(|evidence| evidence.retransmits > 0));
@@ -283,7 +287,7 @@ mod tests {
         os.hear_again(&client);
         until("an acknowledgement", || server.evidence().is_some_and(|evidence| evidence.unacked == 0));
         client.close(CloseHow::Reset);
-        assert!(matches!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset)));
+        assert!(matches!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset)));
     }
 
     #[test]

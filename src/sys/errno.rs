@@ -1,7 +1,7 @@
 //! What the kernel's error numbers mean to the reactor: the one place where an errno becomes a
-//! [`Fault`], an [`Accepted`], or words.
+//! [`SocketError`], an [`Accepted`], or words.
 
-use crate::net::{Accepted, Fatal, Fault, Resource};
+use crate::net::{Accepted, Fatal, Resource, SocketError};
 use std::io;
 
 /// The errno of the call that has just failed on this thread.
@@ -25,16 +25,16 @@ pub(super) fn fatal(what: impl Into<String>, errno: i32) -> Fatal {
 }
 
 /// What a failed call on a connection says about the connection.
-pub(super) const fn fault(errno: i32) -> Fault {
+pub(super) const fn fault(errno: i32) -> SocketError {
     match errno {
-        libc::ECONNRESET | libc::ECONNABORTED => Fault::Reset,
-        libc::EPIPE => Fault::BrokenPipe,
-        libc::ETIMEDOUT => Fault::TimedOut,
+        libc::ECONNRESET | libc::ECONNABORTED => SocketError::Reset,
+        libc::EPIPE => SocketError::BrokenPipe,
+        libc::ETIMEDOUT => SocketError::TimedOut,
         libc::EHOSTUNREACH | libc::ENETUNREACH | libc::EHOSTDOWN | libc::ENETDOWN | libc::ENONET => {
-            Fault::Unreachable
+            SocketError::Unreachable
         }
-        libc::ENOBUFS | libc::ENOMEM => Fault::Memory,
-        other => Fault::Other(other),
+        libc::ENOBUFS | libc::ENOMEM => SocketError::Memory,
+        other => SocketError::Other(other),
     }
 }
 
@@ -67,12 +67,12 @@ mod tests {
 
     #[test]
     fn a_fault_tells_apart_what_the_taxonomy_tells_apart() {
-        assert_eq!(fault(libc::ECONNRESET), Fault::Reset);
-        assert_eq!(fault(libc::EPIPE), Fault::BrokenPipe);
-        assert_eq!(fault(libc::ETIMEDOUT), Fault::TimedOut);
-        assert_eq!(fault(libc::EHOSTUNREACH), Fault::Unreachable);
-        assert_eq!(fault(libc::ENOMEM), Fault::Memory);
-        assert_eq!(fault(libc::EINVAL), Fault::Other(libc::EINVAL));
+        assert_eq!(fault(libc::ECONNRESET), SocketError::Reset);
+        assert_eq!(fault(libc::EPIPE), SocketError::BrokenPipe);
+        assert_eq!(fault(libc::ETIMEDOUT), SocketError::TimedOut);
+        assert_eq!(fault(libc::EHOSTUNREACH), SocketError::Unreachable);
+        assert_eq!(fault(libc::ENOMEM), SocketError::Memory);
+        assert_eq!(fault(libc::EINVAL), SocketError::Other(libc::EINVAL));
     }
 
     #[test]

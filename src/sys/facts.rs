@@ -7,7 +7,8 @@ use super::testing::{
 };
 use super::{Listener, Stream, host, sockopt, tcp_info};
 use crate::net::{
-    CloseHow, Fault, Keepalive, ListenSpec, Listener as _, Queue, Received, Sent, SocketOptions, Stream as _,
+    CloseHow, Keepalive, ListenSpec, Listener as _, Queue, Received, Sent, SocketError, SocketOptions,
+    Stream as _,
 };
 use crate::tcp::TcpState;
 use crate::time::Duration;
@@ -94,7 +95,7 @@ fn a_linger2_close_is_a_fin_and_once_that_is_acknowledged_a_reset() {
     // A Linux client keeps what it has not read yet, sees a clean end of file, and cannot send any more.
     assert_eq!(client.recv(&mut [0; 64]), Received::Bytes(10));
     assert_eq!(client.recv(&mut [0; 64]), Received::Eof);
-    assert_eq!(client.send(b"late"), Sent::Failed(Fault::BrokenPipe));
+    assert_eq!(client.send(b"late"), Sent::Failed(SocketError::BrokenPipe));
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn bytes_sent_after_a_full_close_clear_the_time_wait_on_both_sides() {
     assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
     assert_eq!(server.send(b"\r\n"), Sent::Bytes(2));
     until("the peer's RST", || server.evidence().unwrap().state != TcpState::CloseWait);
-    assert_eq!(server.take_error(), Some(Fault::BrokenPipe));
+    assert_eq!(server.take_error(), Some(SocketError::BrokenPipe));
     server.close(CloseHow::Plain);
     expect_nothing_left(ends);
 }
@@ -167,8 +168,8 @@ fn a_send_without_nosignal_kills_a_process() {
         default_sigpipe();
         let (client, mut server) = pair();
         reset(client);
-        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset));
-        assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe), "ours says MSG_NOSIGNAL");
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset));
+        assert_eq!(server.send(b"x"), Sent::Failed(SocketError::BrokenPipe), "ours says MSG_NOSIGNAL");
         let plain = write(&server, b"x");
         unreachable!("write answered {plain}");
     });
@@ -196,7 +197,7 @@ fn write(socket: &impl AsFd, bytes: &[u8]) -> isize {
 fn an_error_is_returned_once_and_then_end_of_file() {
     let (client, mut server) = pair();
     reset(client);
-    assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset));
+    assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset));
     assert_eq!(server.recv(&mut [0; 8]), Received::Eof);
     assert_eq!(server.take_error(), None);
 }
@@ -209,7 +210,7 @@ fn input_queued_before_a_reset_is_still_read() {
     reset(client);
     until("the RST has arrived", || server.evidence().unwrap().state == TcpState::Close);
     assert_eq!(server.recv(&mut [0; 64]), Received::Bytes(10));
-    assert_eq!(server.recv(&mut [0; 64]), Received::Failed(Fault::Reset));
+    assert_eq!(server.recv(&mut [0; 64]), Received::Failed(SocketError::Reset));
     assert_eq!(server.recv(&mut [0; 64]), Received::Eof);
 }
 
@@ -221,7 +222,7 @@ fn a_reset_after_a_fin_is_a_broken_pipe_that_recv_does_not_show() {
     reset(client);
     until("the RST has arrived", || server.evidence().unwrap().state == TcpState::Close);
     assert_eq!(server.recv(&mut [0; 8]), Received::Eof);
-    assert_eq!(server.take_error(), Some(Fault::BrokenPipe));
+    assert_eq!(server.take_error(), Some(SocketError::BrokenPipe));
     assert_eq!(server.take_error(), None);
 }
 
@@ -348,7 +349,7 @@ fn a_connection_reset_in_the_queue_is_accepted_with_its_address() {
     until("the RST has arrived", || !states(here, there).contains(&TcpState::Established));
     let (mut server, peer) = accept(&mut listener);
     assert_eq!(peer.address(), Some(there));
-    assert_eq!(server.recv(&mut [0; 8]), Received::Failed(Fault::Reset));
+    assert_eq!(server.recv(&mut [0; 8]), Received::Failed(SocketError::Reset));
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
 use crate::net::{
-    Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Polled, Readiness, Ready, Rows,
-    Signal, SocketQuery, SocketRow, Token, Usage,
+    Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled, Readiness, Ready, Rows, Signal,
+    SocketError, SocketQuery, SocketRow, Token, Usage,
 };
 use crate::time::{Duration, Instant};
 use libc::c_int;
@@ -234,14 +234,14 @@ impl Kernel for Os {
         Ok(listener)
     }
 
-    fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), Fault> {
+    fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.poll
             .registry()
             .register(&mut SourceFd(&stream.as_fd().as_raw_fd()), mio_token(token), mio_interest(interest))
             .map_err(|error| errno::fault(errno::number(&error)))
     }
 
-    fn rewatch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), Fault> {
+    fn rewatch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.poll
             .registry()
             .reregister(&mut SourceFd(&stream.as_fd().as_raw_fd()), mio_token(token), mio_interest(interest))

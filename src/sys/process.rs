@@ -3,7 +3,7 @@
 
 use super::sockaddr::Name;
 use super::{Stream, errno, sockopt};
-use crate::net::{Address, CloseHow, Fatal, Fault, Stream as _};
+use crate::net::{Address, CloseHow, Fatal, SocketError, Stream as _};
 use crate::time::Instant;
 use libc::c_int;
 use std::fs::{self, File};
@@ -236,7 +236,7 @@ impl Stream {
     ///
     /// # Errors
     /// Without `CAP_NET_ADMIN` in its network namespace; the connection is closed all the same.
-    pub fn vanish(self) -> Result<(), Fault> {
+    pub fn vanish(self) -> Result<(), SocketError> {
         let outcome = sockopt::set(self.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1);
         self.close(CloseHow::Plain);
         outcome.map_err(errno::fault)

@@ -5,7 +5,7 @@
 //! them 45 instructions in a process that has ever had a second thread (`nptl/cancellation.c`).
 
 use super::{errno, sockopt, tcp_info, whole_seconds};
-use crate::net::{CloseHow, Fault, Keepalive, Received, Sent, Stream as Contract};
+use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream as Contract};
 use crate::tcp::TcpSnapshot;
 use crate::time::Duration;
 use libc::c_int;
@@ -106,7 +106,7 @@ impl Contract for Stream {
         self.send_with(&[byte], libc::MSG_OOB)
     }
 
-    fn take_error(&mut self) -> Option<Fault> {
+    fn take_error(&mut self) -> Option<SocketError> {
         match sockopt::read(self.as_fd(), libc::SOL_SOCKET, libc::SO_ERROR) {
             Ok(0) => None,
             Ok(errno) | Err(errno) => Some(errno::fault(errno)),
@@ -231,10 +231,10 @@ mod tests {
         block_sigpipe();
         let (client, mut server) = testing::pair();
         Stream::new(client.into()).close(CloseHow::Reset);
-        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(Fault::Reset));
-        assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe));
+        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset));
+        assert_eq!(server.send(b"x"), Sent::Failed(SocketError::BrokenPipe));
         assert!(!sigpipe_pending());
-        assert_eq!(server.send_oob(b'x'), Sent::Failed(Fault::BrokenPipe));
+        assert_eq!(server.send_oob(b'x'), Sent::Failed(SocketError::BrokenPipe));
         assert!(!sigpipe_pending());
         // The same without MSG_NOSIGNAL, to see that the two lines above could have failed.
         send_without_nosignal(&server);
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
         assert_eq!(server.send(b"x"), Sent::Bytes(1));
         until("the RST is here", || server.evidence().unwrap().state != TcpState::CloseWait);
-        assert_eq!(server.send(b"x"), Sent::Failed(Fault::BrokenPipe));
+        assert_eq!(server.send(b"x"), Sent::Failed(SocketError::BrokenPipe));
     }
 
     #[test]

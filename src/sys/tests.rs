@@ -141,7 +141,7 @@ fn a_poll_never_ends_before_its_timeout() {
 #[test]
 fn watching_what_is_watched_is_a_fault() {
     let (_client, server, mut os) = watched();
-    assert_eq!(os.watch(&server, WATCHED, Interest::Read), Err(Fault::Other(libc::EEXIST)));
+    assert_eq!(os.watch(&server, WATCHED, Interest::Read), Err(SocketError::Other(libc::EEXIST)));
 }
 
 #[test]

@@ -11,8 +11,8 @@ use linger::config::{Sources, load};
 use linger::conn::State;
 use linger::end::Class;
 use linger::net::{
-    Address, Families, Fatal, Fault, HostCounters, Interest, Kernel, ListenSpec, Polled, Ready, Rows, Signal,
-    SocketQuery, SocketRow, Token, Usage,
+    Address, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled, Ready, Rows, Signal,
+    SocketError, SocketQuery, SocketRow, Token, Usage,
 };
 use linger::reactor::{ConnSnapshot, Reactor, Reload, Requested};
 use linger::sys::{Listener, Os, Stream};
@@ -273,11 +273,11 @@ impl Kernel for Busy {
         self.os.listen(spec, token)
     }
 
-    fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), Fault> {
+    fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.os.watch(stream, token, interest)
     }
 
-    fn rewatch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), Fault> {
+    fn rewatch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.os.rewatch(stream, token, interest)
     }
 

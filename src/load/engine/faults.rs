@@ -109,15 +109,15 @@ impl<K: Connector> Engine<K> {
         let (number, spoke) = (client.number, client.spoke);
         let manner = self.plan.faults.manner(fault);
         self.now = self.kernel.now();
-        let goes_deaf = matches!(fault, Fault::Vanish | Fault::Reboot);
+        let blackholed = matches!(fault, Fault::Vanish | Fault::Reboot);
         // What was sent and not acknowledged, the kernel would send again: a host that is gone does not.
-        if goes_deaf && client.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
+        if blackholed && client.stream.evidence().is_some_and(|evidence| evidence.unacked > 0) {
             client.act_at = self.now + QUIET_STEP;
             return self.arm(key);
         }
         client.state = State::Misbehaving;
         self.quieting -= 1;
-        if goes_deaf && let Err(refused) = self.kernel.go_deaf(&client.stream) {
+        if blackholed && let Err(refused) = self.kernel.blackhole(&client.stream) {
             return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
         }
         self.ledger.commit(number, fault, self.now);
@@ -150,7 +150,7 @@ impl<K: Connector> Engine<K> {
             Fault::Trickle => self.misbehave(key, self.now),
             Fault::SlowRead => {
                 if let Some(client) = self.table.get(key) {
-                    self.kernel.narrow(&client.stream);
+                    self.kernel.shrink_buffers(&client.stream);
                 }
                 self.misbehave(key, self.now);
             }

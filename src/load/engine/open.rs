@@ -6,7 +6,7 @@ use crate::load::plan::Plan;
 use crate::load::proto::Expecting;
 use crate::load::schedule::Schedule;
 use crate::load::stats::Trouble;
-use crate::net::{CloseHow, ConnectError, Connector, Fault, Stream as _};
+use crate::net::{CloseHow, ConnectError, Connector, SocketError, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -202,11 +202,11 @@ impl<K: Connector> Engine<K> {
         let Some(number) = self.table.get(key).map(|client| client.number) else { return };
         if self.watcher == Some(key) {
             let address = self.plan.target.address.to_string();
-            let why = words(ConnectError::Fault(Fault::TimedOut), &address);
+            let why = words(ConnectError::SocketError(SocketError::TimedOut), &address);
             return self.fail(format!("connect to {address}"), why);
         }
         self.forget(key, CloseHow::Reset);
-        self.could_not_connect(ConnectError::Fault(Fault::TimedOut), number);
+        self.could_not_connect(ConnectError::SocketError(SocketError::TimedOut), number);
     }
 
     /// Counts it, and tries again later; unless nothing ever comes up.
@@ -216,8 +216,8 @@ impl<K: Connector> Engine<K> {
             ConnectError::Refused => Trouble::Refused,
             ConnectError::NoPort => Trouble::NoPort,
             ConnectError::NoDescriptor => Trouble::NoDescriptor,
-            ConnectError::Fault(Fault::TimedOut) => Trouble::ConnectTimeout,
-            ConnectError::NotOurs | ConnectError::Fault(_) => Trouble::ConnectFailed,
+            ConnectError::SocketError(SocketError::TimedOut) => Trouble::ConnectTimeout,
+            ConnectError::NotOurs | ConnectError::SocketError(_) => Trouble::ConnectFailed,
         };
         if error == ConnectError::NotOurs {
             return self.fail(format!("connect to {address}"), words(error, &address));
@@ -284,10 +284,10 @@ fn words(error: ConnectError, address: &str) -> String {
         ConnectError::NoDescriptor => {
             "no descriptor is left: raise the hard limit (ulimit -Hn), or use --procs".to_owned()
         }
-        ConnectError::Fault(Fault::TimedOut) => {
+        ConnectError::SocketError(SocketError::TimedOut) => {
             format!("no answer from {address}: is it the right host, and does its accept queue move?")
         }
-        ConnectError::Fault(Fault::Unreachable) => format!("there is no way to {address}"),
-        ConnectError::Fault(fault) => format!("connecting to {address} failed: {fault:?}"),
+        ConnectError::SocketError(SocketError::Unreachable) => format!("there is no way to {address}"),
+        ConnectError::SocketError(fault) => format!("connecting to {address} failed: {fault:?}"),
     }
 }

@@ -5,7 +5,7 @@ use crate::load::client::State;
 use crate::load::faults::Fault;
 use crate::load::proto::Answer;
 use crate::load::stats::Trouble;
-use crate::net::{CloseHow, Connector, Fault as Failure, Readiness, Received, Stream as _};
+use crate::net::{CloseHow, Connector, Readiness, Received, SocketError, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -374,7 +374,7 @@ impl<K: Connector> Engine<K> {
         self.forget(key, CloseHow::Plain);
     }
 
-    fn on_failed(&mut self, key: Key, fault: Failure) {
+    fn on_failed(&mut self, key: Key, fault: SocketError) {
         if self.watcher == Some(key) {
             return self
                 .fail("hear the verdicts", format!("the connection that asks for them broke: {fault:?}"));

@@ -1,7 +1,7 @@
 //! Either end of a connection: what can be done at both is written once.
 
 use crate::parity::lab::{Lab, Peer, StreamOf};
-use linger::net::{Fault, Received, Sent, Stream};
+use linger::net::{Received, Sent, SocketError, Stream};
 
 /// An end.
 pub enum Any<'a, L: Lab> {
@@ -31,7 +31,7 @@ impl<L: Lab> Any<'_, L> {
         }
     }
 
-    pub fn take_error(self) -> Option<Fault> {
+    pub fn take_error(self) -> Option<SocketError> {
         match self {
             Self::Client(client) => client.take_error(),
             Self::Server(server) => server.take_error(),

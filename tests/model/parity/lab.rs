@@ -6,8 +6,8 @@
 use crate::parity::any::Any;
 use crate::parity::step::{Scenario, Step, Verb};
 use linger::net::{
-    Accepted, Address, CloseHow, Fault, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress,
-    Readiness, Ready, Received, Sent, Stream as _, Token,
+    Accepted, Address, CloseHow, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress, Readiness,
+    Ready, Received, Sent, SocketError, Stream as _, Token,
 };
 use linger::tcp::{TcpSnapshot, TcpState};
 use linger::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub trait Peer {
     fn recv(&mut self, buffer: &mut [u8]) -> Received;
     /// `shutdown(SHUT_WR)`.
     fn finish(&mut self);
-    fn take_error(&mut self) -> Option<Fault>;
+    fn take_error(&mut self) -> Option<SocketError>;
     fn close(self, how: CloseHow);
 }
 

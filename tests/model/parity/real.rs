@@ -4,7 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests on the real kernel have to let it work")]
 
 use crate::parity::lab::{Lab, Peer};
-use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
+use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
 use linger::sys::{Os, Stream};
 use linger::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
@@ -196,7 +196,7 @@ impl Lab for Real {
 pub struct RealPeer {
     socket: Socket,
     /// On loopback the answer is here before `connect` returns, which then takes the error.
-    refused: Option<Fault>,
+    refused: Option<SocketError>,
 }
 
 impl Peer for RealPeer {
@@ -231,7 +231,7 @@ impl Peer for RealPeer {
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    fn take_error(&mut self) -> Option<Fault> {
+    fn take_error(&mut self) -> Option<SocketError> {
         let taken = self.socket.take_error().expect("it is a socket").as_ref().map(fault);
         self.refused.take().or(taken)
     }
@@ -245,12 +245,12 @@ impl Peer for RealPeer {
     }
 }
 
-fn fault(error: &io::Error) -> Fault {
+fn fault(error: &io::Error) -> SocketError {
     match error.raw_os_error() {
-        Some(libc::ECONNRESET | libc::ECONNABORTED) => Fault::Reset,
-        Some(libc::EPIPE) => Fault::BrokenPipe,
-        Some(libc::ETIMEDOUT) => Fault::TimedOut,
-        Some(errno) => Fault::Other(errno),
+        Some(libc::ECONNRESET | libc::ECONNABORTED) => SocketError::Reset,
+        Some(libc::EPIPE) => SocketError::BrokenPipe,
+        Some(libc::ETIMEDOUT) => SocketError::TimedOut,
+        Some(errno) => SocketError::Other(errno),
         None => panic!("{error}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The simulated kernel, with no faults: what it does by itself.
 
 use crate::parity::lab::{Lab, Peer};
-use linger::net::{Address, CloseHow, Fault, Peer as PeerAddress, Received, Sent};
+use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
 use linger::sim::faults::Faults;
 use linger::sim::kernel::{SimEnv, SimKernel, SimStream};
 use linger::sim::peer::ClientPool;
@@ -124,7 +124,7 @@ impl Peer for SimPeer {
         self.stage.borrow_mut().world.shut_down(self.connection, Side::Client);
     }
 
-    fn take_error(&mut self) -> Option<Fault> {
+    fn take_error(&mut self) -> Option<SocketError> {
         self.act(|sock, _, _| sock.take_error())
     }
 

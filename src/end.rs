@@ -179,7 +179,7 @@ named! {
     CloseMode {
         /// The peer's FIN had been read: plain `close`, the peer keeps the TIME_WAIT.
         PeerFirst = "peer_first",
-        /// Likewise, after the protocol's goodbye in either direction.
+        /// The same, after the protocol's goodbye in either direction.
         PeerFirstAfterGoodbye = "peer_first_after_goodbye",
         /// `TCP_LINGER2 = -1`, then `close`: queued output is delivered, no TIME_WAIT stays.
         Linger2 = "linger2",

@@ -64,7 +64,7 @@
 //! | [`timer`] | the hierarchical wheel: one deadline a connection; up to when deadlines may be judged |
 //! | [`table`] | connections by index and generation |
 //! | [`conn`] | one connection's life, pure |
-//! | [`audit`] | the kernel's table of sockets held against what a server believes, pure |
+//! | [`audit`] | the kernel's table of sockets compared with what a server believes, pure |
 //! | [`proto`] | wire protocols, pure: resp, http; echo needs no code |
 //! | [`hub`] | identities, topics, presence, pure: it answers who |
 //! | [`config`] | settings, and every mistake in them; its files are read from the edges only |

@@ -44,7 +44,7 @@ pub struct Counters {
     pub pings: u64,
     /// Connections that became suspect.
     pub suspected: u64,
-    /// Suspect connections that were heard of again.
+    /// Suspect connections that were heard from again.
     pub revived: u64,
     /// The host's counters, when last looked at.
     pub host_counters: HostCounters,

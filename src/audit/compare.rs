@@ -1,5 +1,5 @@
 //! One audit, as a state machine without a kernel: first our own connections are put into an index
-//! ([`index`](Comparison::index)), then the kernel's rows are held against it ([`row`](Comparison::row)), then
+//! ([`index`](Comparison::index)), then the kernel's rows are compared with it ([`row`](Comparison::row)), then
 //! what no row was seen of is asked about ([`is_unseen`](Comparison::is_unseen),
 //! [`missing`](Comparison::missing)). Each step takes as much as its caller gives it, so that others can be
 //! served in between.

@@ -1,4 +1,4 @@
-//! The kernel's table of sockets held against what a server believes: what can be wrong, by name and in a
+//! The kernel's table of sockets compared with what a server believes: what can be wrong, by name and in a
 //! sentence. Pure.
 //!
 //! The server looks for it in itself every `audit.interval` (`reactor/audit.rs`); `linger audit` looks at any

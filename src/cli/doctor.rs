@@ -217,7 +217,7 @@ fn wrap(text: &mut String, indent: usize, words: &str) {
     fill(text, indent, words.split(' '));
 }
 
-/// Likewise of parts that are not broken, in lines of at most [`WIDTH`] columns.
+/// The same for parts that are not broken, in lines of at most [`WIDTH`] columns.
 fn fill(text: &mut String, indent: usize, parts: impl Iterator<Item = impl AsRef<str>>) {
     let mut line = " ".repeat(indent);
     let mut begun = false;

@@ -90,7 +90,7 @@ enum Command {
     /// Let the server live through simulated trouble, and check all it does
     ///
     /// Runs the real server on a simulated kernel, network and clients: hours pass in milliseconds, faults are drawn
-    /// by a seed, and every account of an ending is held against what really happened. A run that fails
+    /// by a seed, and every account of an ending is compared with what really happened. A run that fails
     /// is printed with its seed, and --seed with --trace shows it again, event by event. Needs no network and no
     /// permission. Exits with 1 if a run failed.
     #[command(after_help = sim::EXAMPLES)]
@@ -109,7 +109,7 @@ enum Command {
     ///
     /// Builds networks of its own, of namespaces that end with it, and nothing is added to the one it is started in.
     /// In each row real clients of a real server go in one way; in each column one means of detection is on alone,
-    /// in the last all together. A cell says how long it took; it is held against what is expected: reason,
+    /// in the last all together. A cell says how long it took; it is compared with what is expected: reason,
     /// detector, way of closing, time, and what is left on both sides. Needs root or user namespaces, and the
     /// programs ip and nft. Exits with 1 if a cell is not as expected, with 2 if it cannot work here.
     #[command(after_help = lab::EXAMPLES)]

@@ -174,7 +174,7 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
         Ok(Effective { settings: settings_of(&tables), hints, tables })
     } else {
         mistakes.sort_by(|a, b| a.place.cmp(&b.place));
-        // A value of [defaults] is held against the rules once for each listener that inherits it.
+        // A value of [defaults] is compared with the rules once for each listener that inherits it.
         mistakes.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
         Err(mistakes)
     }

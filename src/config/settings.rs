@@ -19,7 +19,7 @@ pub struct Settings {
     pub server: ServerSettings,
     /// How the server goes away.
     pub drain: DrainSettings,
-    /// How the kernel's table of sockets is held against ours.
+    /// How the kernel's table of sockets is compared with ours.
     pub audit: AuditSettings,
     /// Log lines.
     pub log: LogSettings,
@@ -180,7 +180,7 @@ pub struct DrainSettings {
     pub timeout: Duration,
 }
 
-/// How the kernel's table of sockets is held against ours.
+/// How the kernel's table of sockets is compared with ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AuditSettings {
     /// How often; `None`: never.

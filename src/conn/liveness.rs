@@ -117,7 +117,7 @@ fn doubt_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Inst
     }
 }
 
-/// Since when the peer has been silent although it was to be heard of.
+/// Since when the peer has been silent although it was to be heard from.
 fn silent_since(life: &Life, heartbeat: &Heartbeat) -> Instant {
     life.heard().max(heartbeat.since)
 }
@@ -131,7 +131,7 @@ const LAST_ACK_COARSE_MS: u128 = 10;
 /// waits for before it sends anything again (`TCP_RTO_MIN`, 200 ms).
 const PROBE_MS: u128 = 1200;
 
-/// What it means that a suspect peer, probed at `since`, was not heard of by `now`: did its kernel answer?
+/// What it means that a suspect peer, probed at `since`, was not heard from by `now`: did its kernel answer?
 ///
 /// A peer's kernel acknowledges our probe whatever its program does, so an ACK younger than the suspicion
 /// proves the host alive and the program stuck. A shut window says more, but only if the program has not read

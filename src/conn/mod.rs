@@ -46,13 +46,13 @@ impl Life {
         self.accepted
     }
 
-    /// When the peer was last heard of. Stands still once a cause of ending is recorded, so that the End
+    /// When the peer was last heard from. Stands still once a cause of ending is recorded, so that the End
     /// tells how long the silence was when it was noticed.
     pub const fn heard(&self) -> Instant {
         self.heard
     }
 
-    /// Notes that the peer was heard of. True: that is more than a time, and [`Input::Heard`] has to be told.
+    /// Notes that the peer was heard from. True: that is more than a time, and [`Input::Heard`] has to be told.
     ///
     /// This is on the path of every receive, so it is a store and a comparison and no more.
     #[must_use = "a suspect connection must be revived"]

@@ -1,4 +1,4 @@
-//! What a listener asks of its connections: how their life is watched, how they are parted from, and the
+//! What a listener asks of its connections: how their life is watched, how they are closed, and the
 //! bounds they live within. Plain values; the configuration fills them, one set a listener.
 
 use crate::net::Keepalive;
@@ -9,7 +9,7 @@ use crate::time::{Duration, Instant};
 pub struct Policy {
     /// How its life is watched.
     pub liveness: Liveness,
-    /// How it is parted from.
+    /// How it is closed.
     pub parting: Parting,
     /// What it may use.
     pub bounds: Bounds,
@@ -63,7 +63,7 @@ pub enum AuditEnd {
     Nothing,
     /// Those of which the kernel itself says that there is no connection any more.
     Missing,
-    /// Likewise, and those whose peer has closed and takes nothing.
+    /// The same, and those whose peer has closed and takes nothing.
     All,
 }
 
@@ -74,7 +74,7 @@ pub struct Heartbeat {
     pub style: HeartbeatStyle,
     /// Silence after which a connection is suspect.
     pub timeout: Duration,
-    /// How long a suspect connection has to be heard of again.
+    /// How long a suspect connection has to be heard from again.
     pub grace: Duration,
     /// Silence after which the server pings, for the styles in which it does.
     pub interval: Duration,
@@ -87,7 +87,7 @@ pub struct Heartbeat {
 const SOONEST_VERDICT: Duration = Duration::from_millis(1500);
 
 impl Heartbeat {
-    /// The contract of a client that promises for itself to be heard of within `timeout`. Its grace is in proportion,
+    /// The contract of a client that promises for itself to be heard from within `timeout`. Its grace is in proportion,
     /// half of that as in MQTT (MQTT-3.1.2-22), and never more than the listener's.
     #[must_use]
     pub fn of_client(self, timeout: Duration) -> Self {

@@ -31,14 +31,14 @@ const UNTIL_CLEAR: Duration = Duration::from_millis(500);
 pub enum State {
     /// Accepted; the protocol's opening exchange is not complete.
     Handshaking,
-    /// In use; the peer was heard of within its heartbeat timeout.
+    /// In use; the peer was heard from within its heartbeat timeout.
     Open,
     /// Silent beyond the heartbeat timeout, or its heartbeat connection died. Output is withheld, the peer
     /// has been probed once, and whatever arrives before the deadline revives it.
     Suspect {
         /// When silence becomes a verdict.
         deadline: Instant,
-        /// Since when, to be held against the peer's last ACK.
+        /// Since when, to be compared with the peer's last ACK.
         since: Instant,
         /// What raised the suspicion.
         detector: Detector,
@@ -95,7 +95,7 @@ pub enum Input {
     Doubted {
         /// Which of the two.
         detector: Detector,
-        /// How long the peer has to be heard of again.
+        /// How long the peer has to be heard from again.
         grace: Duration,
         /// Output that the kernel holds unsent, in bytes.
         notsent_bytes: u32,

@@ -1,4 +1,4 @@
-//! Every state against every input, held against one table; and the deadlines of each state.
+//! Every state against every input, compared with one table; and the deadlines of each state.
 
 use super::liveness::{Clocks, Due, next_due, verdict};
 use super::policy::{

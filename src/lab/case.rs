@@ -25,7 +25,7 @@ named! {
         FreezeFlight = "freeze-flight",
         /// The client's cable is pulled.
         Cable = "cable",
-        /// Likewise, and the server has something to send.
+        /// The same, and the server has something to send.
         CableFlight = "cable-flight",
         /// A firewall drops what the client sends.
         DropFromClient = "drop-from-client",
@@ -37,7 +37,7 @@ named! {
         NatReset = "nat-reset",
         /// The socket is discarded without a packet.
         Vanish = "vanish",
-        /// Likewise, and the same identity comes from the same address again.
+        /// The same, and the same identity comes from the same address again.
         Reboot = "reboot",
         /// A heartbeat that is late, but within the grace.
         LateBeat = "late-beat",

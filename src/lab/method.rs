@@ -29,7 +29,7 @@ named! {
         EofProbe = "eof_probe",
         /// Out-of-band bytes.
         OobProbe = "oob_probe",
-        /// The kernel's table of sockets held against ours.
+        /// The kernel's table of sockets compared with ours.
         Audit = "audit",
         /// The same identity again, over another path.
         TakeOver = "take_over",
@@ -77,7 +77,7 @@ impl Method {
             Self::Channel => "heartbeat channel: a second connection beats (BEATFOR)",
             Self::EofProbe => "bytes after the end of file",
             Self::OobProbe => "out-of-band bytes",
-            Self::Audit => "the kernel's table of sockets held against ours",
+            Self::Audit => "the kernel's table of sockets compared with ours",
             Self::TakeOver => "the same identity comes back over another path",
             Self::All => "all together",
         }

@@ -97,7 +97,7 @@ impl Network {
         nft(&self.client, "prerouting", &format!("iifname eth0 ip saddr {SERVER} drop"))
     }
 
-    /// Likewise, but for the resets that [`reset_to_server`](Self::reset_to_server) makes in its name.
+    /// The same, but for the resets that [`reset_to_server`](Self::reset_to_server) makes in its name.
     fn drop_from_client_but_resets(&self) -> Result<(), Fatal> {
         nft(&self.server, "prerouting", &format!("iifname eth0 ip saddr {CLIENT} tcp flags & rst == 0 drop"))
     }

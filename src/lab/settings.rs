@@ -128,7 +128,7 @@ pub enum When {
     UserTimeout,
     /// Heartbeat timeout and grace after the last beat.
     Heartbeat,
-    /// Likewise, but the kernel may go on sending for a while what the network has not taken.
+    /// The same, but the kernel may go on sending for a while what the network has not taken.
     HeartbeatAfterRetries,
     /// When suspicion has the peer probed, which is answered by a reset.
     Suspicion,
@@ -140,7 +140,7 @@ pub enum When {
     FirstPing,
     /// When the channel has ended by its own heartbeat, and then the grace is over.
     Channel,
-    /// Likewise, but the kernel may go on sending for a while what the network has not taken.
+    /// The same, but the kernel may go on sending for a while what the network has not taken.
     ChannelAfterRetries,
     /// When the channel's suspicion is answered by a reset, and the data connection's then.
     ChannelSuspicion,
@@ -180,7 +180,7 @@ impl When {
         )
     }
 
-    /// The earliest and the latest time. The kernel's and the server's timers run since the peer was last heard of,
+    /// The earliest and the latest time. The kernel's and the server's timers run since the peer was last heard from,
     /// which may be as long as `quiet` before the misdeed.
     pub fn bounds(self, settings: &Settings, quiet: Duration) -> (Duration, Duration) {
         let s = settings;

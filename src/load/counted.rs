@@ -1,5 +1,5 @@
 //! Verdicts by number, for clients that have no identity: what the server's metrics say has ended between the
-//! beginning of a run and its end, reason by reason, held against what the clients did.
+//! beginning of a run and its end, reason by reason, compared with what the clients did.
 //!
 //! It tells less than presence does: a wrong verdict has no name, and whatever other clients of the server do
 //! meanwhile counts, too.

@@ -1,5 +1,5 @@
 //! What clients do wrong: how it is asked for, what the server ought to say of it, and how long that may take.
-//! This is the truth that verdicts are held against; [`mix`](super::mix) says who does what.
+//! This is the truth that verdicts are compared with; [`mix`](super::mix) says who does what.
 
 use crate::conn::policy::grace_of_client;
 use crate::end::Reason;
@@ -119,7 +119,7 @@ impl fmt::Display for Truth {
     }
 }
 
-/// For how long nothing is heard of a client.
+/// For how long nothing is heard from a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Silence {
     /// It is never silent, or has said its last.
@@ -194,7 +194,7 @@ impl Fault {
         }
     }
 
-    /// For how long nothing is heard of who commits it.
+    /// For how long nothing is heard from who commits it.
     pub fn silence(self, manner: Manner, contract: &Contract) -> Silence {
         let Contract { heartbeat, grace, .. } = *contract;
         match self {

@@ -79,7 +79,7 @@ fn say(line: &Line) -> bool {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
-/// The processes of a run, and what is heard of them.
+/// The processes of a run, and what is heard from them.
 struct Crew {
     children: Vec<Child>,
     lines: Receiver<(usize, Option<Line>)>,
@@ -136,7 +136,7 @@ impl Drop for Crew {
     }
 }
 
-/// What was heard of the crew so far.
+/// What was heard from the crew so far.
 struct Heard {
     ready: usize,
     intervals: Vec<VecDeque<(Phase, Interval)>>,

@@ -1,4 +1,4 @@
-//! What the server says of each client, held against what the client did.
+//! What the server says of each client, compared with what the client did.
 //!
 //! Pure. Each client with an identity has a record here, by its number: what it did, and what was published on
 //! its presence channel. At the end they make a truth table, fault by reason, and every verdict that does not

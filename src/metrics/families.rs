@@ -89,7 +89,7 @@ pub(super) static FAMILIES: &[Family] = &[
     all(
         "linger_revived_total",
         "counter",
-        "Times that a suspect connection was heard of again.",
+        "Times that a suspect connection was heard from again.",
         |lines, counters, _| {
             lines.add(&[], counters.revived);
         },

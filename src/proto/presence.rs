@@ -9,7 +9,7 @@
 //! | `online` | a connection has taken the identity |
 //! | `replaced {...}` | a newer connection has taken it, which `online` follows; the record of the older one as it was then |
 //! | `suspect` | its heartbeat is overdue; output to it is withheld |
-//! | `revived` | it was heard of again before the grace ran out |
+//! | `revived` | it was heard from again before the grace ran out |
 //! | `offline {...}` | its connection has ended, and why; `null` if it only took another identity, or if its worker died |
 //!
 //! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
@@ -29,7 +29,7 @@ pub enum Event {
     Replaced(Option<String>),
     /// Its heartbeat is overdue.
     Suspect,
-    /// It was heard of again.
+    /// It was heard from again.
     Revived,
     /// Its connection has ended, or has taken another identity (`None`).
     Offline(Option<Box<End>>),
@@ -65,7 +65,7 @@ pub fn end_json(end: &End) -> String {
     json(end, Some(end.close.name()))
 }
 
-/// Likewise, of a connection that is still being closed.
+/// The same, of a connection that is still being closed.
 pub fn ending_json(end: &End) -> String {
     json(end, None)
 }

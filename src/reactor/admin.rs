@@ -106,7 +106,7 @@ struct Reply {
 /// What follows for a connection from what was done for it.
 enum Then {
     GoOn(Stage),
-    /// It is parted from. `notified`: it may still be sending, and has to have what it was told before its socket goes.
+    /// The connection is closed. `notified`: the peer may still be sending, and must have the answer before the socket goes.
     Close {
         reason: Reason,
         notified: bool,

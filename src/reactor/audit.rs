@@ -1,4 +1,4 @@
-//! The audit of ourselves: now and then the kernel's table of sockets is held against our own. What is compared,
+//! The audit of ourselves: now and then the kernel's table of sockets is compared with our own. What is compared,
 //! and what comes of it, is in [`audit::compare`](crate::audit::compare); here it is driven, a bounded step a
 //! turn, so that others are served in between.
 //!

@@ -51,7 +51,7 @@ pub(super) enum Reading {
     Drained,
     /// An edge came and was not followed to its end.
     Ready,
-    /// Likewise, and the peer's FIN is behind the data: read until end of file, no edge will come again.
+    /// The same, and the peer's FIN is behind the data: read until end of file, no edge will come again.
     Closing,
     /// The connection is broken: read what is left, then the error.
     Failing,
@@ -324,7 +324,7 @@ impl<S> Connection<S> {
         self.cold().map_or(&[], |cold| &cold.consent)
     }
 
-    /// Likewise, if it is such a channel.
+    /// The same, if it is such a channel.
     pub(super) fn beats_with(&self) -> &[u8] {
         self.cold().map_or(&[], |cold| &cold.beats_with)
     }

@@ -82,7 +82,7 @@ const SLOTS_RESERVED_MAX: usize = 1 << 20;
 pub enum Flow {
     /// Another turn.
     Continue,
-    /// Everything that had to be parted from is gone.
+    /// Every connection that had to be closed is closed.
     Finished,
 }
 
@@ -170,7 +170,7 @@ struct ListenerState<L> {
     queue_warned: bool,
     /// The limit of its queue, as the kernel has it.
     queue_limit: Option<u32>,
-    /// When a queue that was found full was last held against the host's counters.
+    /// When a queue that was found full was last compared with the host's counters.
     looked: Option<Instant>,
     connections: u32,
     /// Other protocols that clients of it spoke and that were said, a bit each.

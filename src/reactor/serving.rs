@@ -184,7 +184,7 @@ impl<K: Kernel> Reactor<K> {
         self.effects.push_back(Effect::Resume { key });
     }
 
-    /// Likewise until there is room for what it wants to post.
+    /// The same until there is room for what it wants to post.
     fn await_room_for_effects(&mut self, key: Key) {
         self.halt(key);
         self.publications.hold_back(key);
@@ -196,7 +196,7 @@ impl<K: Kernel> Reactor<K> {
         self.pause(key);
     }
 
-    /// The peer broke the protocol: it is told, and parted from.
+    /// The peer broke the protocol: it is told so, and its connection is closed.
     fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
         self.report.protocol_error(key, &error.text, self.now);
         self.note_foreign(key, error);

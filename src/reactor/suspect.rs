@@ -1,4 +1,4 @@
-//! Silence: who is doubted, what it is asked, and what happens when it is heard of again. When each of these is
+//! Silence: who is doubted, what it is asked, and what happens when it is heard from again. When each of these is
 //! due stands in [`liveness`](crate::conn::liveness); the verdict, in `clock`.
 
 use super::Reactor;
@@ -78,7 +78,7 @@ impl<K: Kernel> Reactor<K> {
         self.table.get(holder).map_or(Agreement::Foreign, |conn| agreement(conn.consent(), token))
     }
 
-    /// Something of a connection came that is not being read: it is heard of, and so is whoever it beats for.
+    /// Something of a connection came that is not being read: it is heard from, and so is whoever it beats for.
     pub(super) fn mark_paused_alive(&mut self, key: Key) {
         self.mark_alive(key);
         if self.table.get(key).is_some_and(|conn| conn.resp().is_some()) {
@@ -86,7 +86,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Something of a connection came: whoever it beats for is heard of, too. When its commands are carried out does not
+    /// Something of a connection came: whoever it beats for is heard from, too. When its commands are carried out does not
     /// matter.
     pub(super) fn mark_holder_alive(&mut self, key: Key) {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
@@ -97,7 +97,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// It was heard of again: what was withheld goes out.
+    /// It was heard from again: what was withheld goes out.
     pub(super) fn revive(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let keepalive = Self::listener_of(&self.listeners, conn).policy.liveness.keepalive;

@@ -113,7 +113,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// A connection was heard of. Its deadlines have moved away, and its timer need not know; but where they were put off
+    /// A connection was heard from. Its deadlines have moved away, and its timer need not know; but where they were put off
     /// for a standstill, its next ping is nearer.
     #[inline]
     pub(super) fn reschedule_heard(&mut self, key: Key) {

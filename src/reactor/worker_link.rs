@@ -46,7 +46,7 @@ pub(super) struct WorkerLink<S> {
     claims: u64,
     /// The claims that are not over, by connection: to the identity that it holds, or has just lost to another one here.
     held: IndexMap<Key, Held>,
-    /// Likewise, to beating for one.
+    /// The same, to beating for one.
     beating: IndexMap<Key, Beating>,
     /// Holders of which the supervisor is to be told how they are, once it keeps up.
     behind: IndexSet<Key>,
@@ -144,7 +144,7 @@ impl<S: Stream> WorkerLink<S> {
         self.release(Role::Holder, held.claim, id, record);
     }
 
-    /// The holder of an identity here is suspect, or was heard of again.
+    /// The holder of an identity here is suspect, or was heard from again.
     fn on_presence(&mut self, key: Key, id: &[u8], event: &Event) {
         let Some(held) = self.held.get(&key) else { return };
         if self.keeps_up() {

@@ -86,7 +86,7 @@ impl Oracle {
     }
 }
 
-/// What an account is held against.
+/// What an account is compared with.
 pub(super) struct Case<'a> {
     /// The world.
     pub world: &'a World,
@@ -100,7 +100,7 @@ pub(super) struct Case<'a> {
     pub draining: bool,
     /// Most connections of the whole server.
     pub connections_max: Option<u32>,
-    /// How often the socket table is held against the server's own.
+    /// How often the socket table is compared with the server's own.
     pub audits: Option<Duration>,
 }
 
@@ -361,7 +361,7 @@ impl Case<'_> {
         let silence = at.saturating_sub(self.oracle().last_read);
         let parted = self.parted();
         if silence < timeout + grace && !parted {
-            return Some(format!("it was heard of {:.3} s ago", super::world::seconds(silence)));
+            return Some(format!("it was heard from {:.3} s ago", super::world::seconds(silence)));
         }
         // Late by no more than a tick, the wake-up, and what kept the loop; which then waits as long again.
         let late = silence.saturating_sub(timeout + grace);

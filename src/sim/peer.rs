@@ -2,7 +2,7 @@
 //! maybe comes back.
 //!
 //! A program acts when the world asks it ([`ClientPool::perform`]), and notes down in [`Said`] what it did: the
-//! server's account is held against that.
+//! server's account is compared with that.
 
 use super::rng::Rng;
 use super::script::{Ending, Script};

@@ -308,7 +308,7 @@ impl Run {
         Ok(())
     }
 
-    /// Every account that the server gave is held against the truth.
+    /// Every account that the server gave is compared with the truth.
     fn judge_ends(&mut self) -> Result<(), Failure> {
         for Ended { key, end, .. } in self.reactor.take_ends() {
             let mut stage = self.stage.borrow_mut();

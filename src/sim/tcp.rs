@@ -35,7 +35,7 @@ pub enum Flags {
     /// Acknowledges, and may carry data.
     #[default]
     Ack,
-    /// Likewise, and the stream ends behind the data.
+    /// The same, and the stream ends behind the data.
     Fin,
     /// Wants to be acknowledged, and carries nothing new: keepalive and window probes.
     Probe,
@@ -76,7 +76,7 @@ pub enum Death {
     Unacked,
     /// The window stayed shut, and the peer's kernel answered the probes.
     ZeroWindow,
-    /// Likewise, but the answer to the last probe was still on its way, or would never come: nobody can tell.
+    /// The same, but the answer to the last probe was still on its way, or would never come: nobody can tell.
     ZeroWindowUnclear,
     /// The window was shut, and the probes went unanswered.
     ZeroWindowSilent,

@@ -1,4 +1,4 @@
-//! Whether a worker moves: it is asked for a sign when nothing was heard of it for a while, and its loop answers. One
+//! Whether a worker moves: it is asked for a sign when nothing was heard from it for a while, and its loop answers. One
 //! that does not answer stands still: it is stopped, held by a debugger, or busy with something that does not end. Pure.
 //!
 //! A supervisor that has stood still itself has not listened meanwhile, and condemns nobody for that: the count begins
@@ -6,7 +6,7 @@
 
 use crate::time::{Duration, Instant};
 
-/// When a worker is asked, after it was last heard of.
+/// When a worker is asked, after it was last heard from.
 pub(super) const ASKED_AFTER: Duration = Duration::from_secs(1);
 /// How long it may take to answer: far longer than a turn of it lasts.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ pub(super) struct Pulse {
 /// What is known of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// It was heard of.
+    /// It was heard from.
     Heard,
     /// It was asked, and may still answer.
     Asked { at: Instant },
@@ -45,12 +45,12 @@ pub(super) enum Step {
 }
 
 impl Pulse {
-    /// Of a worker that was heard of now.
+    /// Of a worker that was heard from now.
     pub(super) const fn new(now: Instant) -> Self {
         Self { heard: now, state: State::Heard }
     }
 
-    /// It was heard of. Gives since when it had stood still, if that is over now.
+    /// It was heard from. Gives since when it had stood still, if that is over now.
     pub(super) const fn on_sign(&mut self, now: Instant) -> Option<Instant> {
         self.heard = now;
         match self.state {

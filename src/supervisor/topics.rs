@@ -100,7 +100,7 @@ impl Topics {
         self.channels.len()
     }
 
-    /// Likewise, patterns.
+    /// The same for patterns.
     pub(super) fn patterns(&self) -> usize {
         self.patterns.len()
     }
@@ -175,7 +175,7 @@ mod tests {
             topics.listens(number % 7, pattern(&format!("$presence:*{number}*{}", "a*".repeat(100))));
             topics.listens(number % 7, pattern(&format!("other-{number}*")));
         }
-        // One that nobody can match is not even held against them. Matching all of them once takes longer than this.
+        // A name that nobody can match is not compared with them. Matching all of them once takes longer than this.
         let begun = std::time::Instant::now();
         let mut places = Vec::new();
         for _ in 0..10_000 {

@@ -228,7 +228,7 @@ impl Worker {
         }
     }
 
-    /// It was heard of. Gives since when it had stood still, if that is over now.
+    /// It was heard from. Gives since when it had stood still, if that is over now.
     pub(super) const fn on_sign(&mut self, now: Instant) -> Option<Instant> {
         match self.process() {
             Some(process) => process.pulse.on_sign(now),

@@ -157,7 +157,7 @@ fn a_socket_in_repair_closes_without_a_packet() {
     sockopt::set(server.as_fd(), libc::IPPROTO_TCP, libc::TCP_REPAIR, 1).expect("root may");
     drop(server);
     until("nothing is left here", || states(here, there).is_empty());
-    assert_eq!(states(there, here), [TcpState::Established], "and the peer has not heard of it");
+    assert_eq!(states(there, here), [TcpState::Established], "and the peer has not heard from it");
     client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     assert_eq!((&client).read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }

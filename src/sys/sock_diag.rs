@@ -98,7 +98,7 @@ impl SocketTable {
         self.start_for(query, Families::ALL)
     }
 
-    /// Likewise, for some families only.
+    /// The same, for some families only.
     ///
     /// # Errors
     /// As [`start`](Self::start).

@@ -126,7 +126,7 @@ pub(super) fn in_child(test: &str, body: impl FnOnce()) {
     assert!(output.contains("1 passed"), "no test is called {test}");
 }
 
-/// Likewise, and says how that process ended; `None` in it.
+/// The same, and says how that process ended; `None` in it.
 pub(super) fn child(test: &str, body: impl FnOnce()) -> Option<Output> {
     const MARK: &str = "LINGER_TEST_CHILD";
     if env::var_os(MARK).is_some() {

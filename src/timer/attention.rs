@@ -2,13 +2,13 @@
 //!
 //! A deadline that has passed proves nothing by itself. What arrived before it may lie unread, because a signal
 //! interrupted the poll, the poll brought no more than fits, or the process was stopped between the poll and the turn.
-//! So deadlines are held against the [`horizon`](Attention::horizon), which follows the clock by one poll that
+//! So deadlines are compared with the [`horizon`](Attention::horizon), which follows the clock by one poll that
 //! brought everything.
 //!
 //! A loop that stood still was no good partner either: it asked nothing, and what was sent to it may be lost where the
 //! whole machine slept. For as long as it stood still it then takes nobody's silence for a fault
 //! ([`patient_until`](Attention::patient_until)): nobody's, so that the deadline of a silence still moves in one direction
-//! only when its peer is heard of.
+//! only when its peer is heard from.
 
 use crate::net::Polled;
 use crate::time::{Duration, Instant};

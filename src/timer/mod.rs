@@ -16,7 +16,7 @@
 //! *cascades*: its entries move to the levels below. An entry cascades at most once a level, and
 //! one that is due in a minute twice.
 //!
-//! Read next: `slots.rs`, the lists; then `tests/properties/wheel.rs`, the wheel held against a `BTreeMap`.
+//! Read next: `slots.rs`, the lists; then `tests/properties/wheel.rs`, the wheel compared with a `BTreeMap`.
 
 pub mod attention;
 mod slots;

@@ -143,7 +143,7 @@ pub enum ToWorker {
     },
     /// A question.
     Ask(Question),
-    /// Nothing was heard of it for a while: it is to say that its loop turns.
+    /// Nothing was heard from it for a while: it is to say that its loop turns.
     AskAlive,
 }
 

@@ -1,4 +1,4 @@
-"""The same bytes to linger and to a real redis-server, and the replies held against each other.
+"""The same bytes to linger and to a real redis-server, and the replies compared with each other.
 
 Where the two should agree the replies must be equal; where linger says more, or other numbers, a case names
 what is compared instead. Nothing but the standard library. Ports: LINGER_QUICK_PORT (a

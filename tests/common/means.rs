@@ -39,7 +39,7 @@ impl Means {
         Self::start_by(&[env!("CARGO_BIN_EXE_linger")], "127.0.0.1", protocol, setting, means)
     }
 
-    /// Likewise, by way of `program` (see [`Server::start_as`]) and on the address `host`. There is a third
+    /// The same, by way of `program` (see [`Server::start_as`]) and on the address `host`. There is a third
     /// listener, resp, named `helper`, for those who watch.
     pub fn start_by(program: &[&str], host: &str, protocol: &str, setting: &str, means: &str) -> Self {
         let both = |means: &str| {

@@ -72,7 +72,7 @@ impl Server {
         Self::start_as(&[env!("CARGO_BIN_EXE_linger")], arguments)
     }
 
-    /// Likewise, by way of another program such as `unshare -n`: `program` is what comes before `serve`.
+    /// The same, by way of another program such as `unshare -n`: `program` is what comes before `serve`.
     pub fn start_as(program: &[&str], arguments: &[&str]) -> Self {
         // Tests run side by side, and their clients together are more than the usual 1,024 descriptors.
         linger::sys::limits::raise_descriptors();

@@ -1,4 +1,4 @@
-//! The sources themselves, held against the layers: which module may know which, where the operating system
+//! The sources themselves, compared with the layers: which module may know which, where the operating system
 //! lives, how long a file may be, and how it opens.
 //!
 //! The one table is [`LAYERS`]. To let a module know another is to change it there, where it is seen.
@@ -245,7 +245,7 @@ fn pure_modules_know_no_operating_system() {
             continue;
         }
         for (number, line) in code(&text) {
-            // A size held against a bound names the real descriptor, and takes none.
+            // A size compared with a bound names the real descriptor, and takes none.
             let measured = line.starts_with("const _: () = assert!(size_of");
             for word in IMPURITIES.iter().filter(|word| !measured && line.contains(**word)) {
                 found.push(format!("{path}:{number}: {word}"));

@@ -11,10 +11,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// The client is expected to be heard of every second. The grace leaves the kernel's keepalive timer, whose
+/// The client is expected to be heard from every second. The grace leaves the kernel's keepalive timer, whose
 /// unit is the second, time for the one probe.
 const CLIENT: &str = "heartbeat.style=client&heartbeat.timeout=1s&heartbeat.grace=1500ms";
-/// Likewise, with time to do things to a suspect.
+/// The same, with time to do things to a suspect.
 const PATIENT: &str = "heartbeat.style=client&heartbeat.timeout=1s&heartbeat.grace=30s";
 const FROZEN: [&str; 3] = ["stuck.frozen", "heartbeat", "linger2"];
 

@@ -237,7 +237,7 @@ fn more_endings_than_lines_are_counted_and_none_is_lost() {
         let event: Value = serde_json::from_str(&server.line()).unwrap();
         match event["event"].as_str().unwrap() {
             "end" => told += 1,
-            // Likewise lines about the opening.
+            // The same for lines about the opening.
             "lines_not_logged" => {
                 let kinds = event["events"].as_str().unwrap().split(',');
                 let ends = kinds.filter_map(|kind| kind.strip_prefix("end:"));

@@ -104,7 +104,7 @@ pub(super) static SHARED: [Key; 32] = [
         kind: Kind::Choice(&["client", "server", "both", "off"]),
         default: Default::Same("off"),
         fits: Fits::Clients,
-        doc: "Who drives the heartbeat: \"client\" expects the client to be heard of, \"server\" pings after \
+        doc: "Who drives the heartbeat: \"client\" expects the client to be heard from, \"server\" pings after \
               silence, \"both\" allows either, \"off\" takes silence for nothing. Shorthand for style and \
               timeout: heartbeat = \"30s\" (client), \"server:30s\", \"both:30s\", \"off\".",
         why: "Who promised nothing is not held to it: a subscriber that only listens, a pooled connection at \
@@ -125,7 +125,7 @@ pub(super) static SHARED: [Key; 32] = [
         kind: Kind::Period { min: TIMEOUT_MIN, max: DAY, step: Step::Millisecond, words: &[] },
         default: Default::Same("15s"),
         fits: Fits::Clients,
-        doc: "How long a suspect connection has to be heard of again before it is ended. Where a client has made \
+        doc: "How long a suspect connection has to be heard from again before it is ended. Where a client has made \
               its own contract (IDENT id BEAT seconds) it has half of that, but no less than makes 1.5 s of both, \
               and no more than this.",
         why: "At a retransmission timeout of one second, TCP sends a lost beat again after 1, 3, 7 and 15 \

@@ -145,7 +145,7 @@ impl Scope {
             }
             Self::Drain => "How the server goes away after SIGTERM.",
             Self::Audit => {
-                "The audit: the kernel's table of sockets on the listeners' ports is held against the \
+                "The audit: the kernel's table of sockets on the listeners' ports is compared with the \
                  server's own. What it finds is told in the log, in /metrics and at /audit."
             }
             Self::Log => "Log lines, on standard error.",

@@ -60,7 +60,7 @@ impl<K: Connector> Engine<K> {
         }
     }
 
-    /// For how long nothing is heard of who commits it in this run.
+    /// For how long nothing is heard from who commits it in this run.
     fn silence(&self, fault: Fault) -> Silence {
         fault.silence(self.plan.faults.manner(fault), &self.plan.contract)
     }

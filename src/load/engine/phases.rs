@@ -208,7 +208,7 @@ impl<K: Connector> Engine<K> {
         }
     }
 
-    /// Parts from everybody. What the server says from now on is not held against it.
+    /// Closes every client. What the server says from now on does not count.
     pub(super) fn finish(mut self) -> Outcome {
         if self.totals.load_s == 0.0 && self.load_began < self.now {
             self.end_load();

@@ -408,7 +408,7 @@ impl<K: Connector> Engine<K> {
         }
     }
 
-    /// Likewise, but not at once: a server that throws everybody out would only be stormed.
+    /// The same, but not at once: a server that throws everybody out would only be stormed.
     fn open_another_later(&mut self) {
         self.open_another();
         self.opening.rest(self.now);

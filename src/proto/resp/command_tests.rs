@@ -22,7 +22,7 @@ fn parses(line: &str, expected: &Command<'_>) {
 #[track_caller]
 fn refused(line: &str, expected: &str) {
     with(line, |command| {
-        assert_eq!(command.map(|_| ()), Err(CommandError::from(expected.to_owned())), "{line}")
+        assert_eq!(command.map(|_| ()), Err(CommandError::from(expected.to_owned())), "{line}");
     });
 }
 

@@ -1,4 +1,4 @@
-//! What is said of TCP servers, held against the running kernel: no server of ours, only sockets. What
+//! What is said of TCP servers, tried on the running kernel: no server of ours, only sockets. What
 //! `linger doctor` calls folklore, and facts in `src/sys/facts.md` that need two hosts or a sysctl, are here.
 //!
 //! Sysctls and rules belong to a network namespace. Tests that change any are ignored by plain `cargo test`:

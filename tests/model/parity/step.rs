@@ -40,7 +40,7 @@ pub fn watched(keepalive: bool, user_timeout: Option<u64>) -> Scenario {
     watched_for(keepalive, user_timeout.map(Duration::from_secs))
 }
 
-/// Likewise, with a user timeout of any length.
+/// The same, with a user timeout of any length.
 pub fn watched_for(keepalive: bool, user_timeout: Option<Duration>) -> Scenario {
     let second = Duration::from_secs(1);
     let keepalive = keepalive.then_some(Keepalive { idle: second, interval: second, count: 3 });

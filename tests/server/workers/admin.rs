@@ -335,7 +335,7 @@ fn a_long_list_of_all_workers_waits_for_its_reader() {
 fn many_patterns_and_a_storm_of_presence_events_do_not_hold_up_the_supervisor() {
     let server = start(2, RESP, &[]);
     let [mut listener, mut storm] = one_of_each(&server);
-    // Each is held against every event, and matches none.
+    // Each is compared with every event, and matches none.
     let names: Vec<_> = (0..1000).map(|number| format!("$presence:*{}b{number}", "a".repeat(60))).collect();
     for names in names.chunks(100) {
         listener.send(format!("PSUBSCRIBE {}\r\n", names.join(" ")));

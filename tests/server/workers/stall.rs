@@ -24,7 +24,7 @@ fn newcomers_go_to_the_others_while_a_worker_stands_still_and_nobody_loses_a_pla
     assert_eq!(metrics["linger_worker_stalled{worker=\"2\"}"], 1.0);
     assert_eq!(metrics["linger_worker_stalls_total{worker=\"2\"}"], 1.0);
     signal(stuck, "CONT");
-    until("it to be heard of", || server.events("worker_resumed").len() == 1);
+    until("it to be heard from", || server.events("worker_resumed").len() == 1);
     for client in &mut early {
         client.expect("+PONG\r\n");
     }

@@ -2,7 +2,7 @@
 //! sentence. Pure.
 //!
 //! The server looks for it in itself every `audit.interval` (`reactor/audit.rs`); `linger audit` looks at any
-//! server on the host ([`survey`](mod@survey)), and says in sentences what it finds ([`words`]).
+//! server on the host ([`survey`](mod@survey)), and says in sentences what it finds ([`explain`]).
 
 pub mod compare;
 #[cfg(feature = "audit")]

@@ -46,7 +46,7 @@ pub trait Connector: Kernel {
     /// Gives a stream the smallest buffers there are.
     fn shrink_buffers(&mut self, stream: &Self::Stream);
 
-    /// Undoes [`narrow`](Self::shrink_buffers).
+    /// Undoes [`shrink_buffers`](Self::shrink_buffers).
     fn widen(&mut self, stream: &Self::Stream);
 
     /// CPU time that this process has used.

@@ -1,5 +1,5 @@
 //! Silence: who is doubted, what it is asked, and what happens when it is heard from again. When each of these is
-//! due stands in [`liveness`](crate::conn::liveness); the verdict, in `clock`.
+//! due stands in [`liveness`](crate::conn::liveness); the verdict, in `timers`.
 
 use super::Reactor;
 use super::connection::{Connection, Session};

@@ -11,8 +11,8 @@
 //! | `hangup` | shutting down, closing a listener or a socket |
 //! | `kernel` | the traits, with the faults of single calls |
 //! | `faults` | what can go wrong, drawn as a swarm; the canaries |
-//! | `script`, `peer`, `fate` | client programs: what they are like, what they do, what befalls them |
-//! | `truth` | what really happened, and whether the server's account agrees |
+//! | `script`, `peer`, `client_faults` | client programs: what they are like, what they do, what befalls them |
+//! | `oracle` | what really happened, and whether the server's account agrees |
 //! | `plan`, `run` | a whole run: settings drawn, turns checked, quiescence at the end |
 //!
 //! # What is modelled

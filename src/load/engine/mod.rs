@@ -1,7 +1,7 @@
 //! The loop of the generator: one thread, one poll, every client; no allocation on the path of a request.
 //!
-//! The turn stands in `Engine::turn`. `course` has the phases of a run; `open` makes connections, `traffic` sends
-//! requests and takes answers, `misdeeds` commits faults, `watch` hears what the server says of it all.
+//! The turn stands in `Engine::turn`. `phases` has the phases of a run; `open` makes connections, `traffic` sends
+//! requests and takes answers, `faults` commits faults, `watch` hears what the server says of it all.
 
 mod faults;
 mod open;

@@ -3,7 +3,7 @@
 //!
 //! [`Reactor::turn`] is the turn. Each step of it has a file: `accept`, `io` (bytes in and out of one connection),
 //! `effects` (what one connection does to others), `timers` (deadlines), `close` (the one close path), `initiators` (the
-//! cause of an ending that another connection asked for), `suspect` (silence, and what follows from it). Then come the
+//! cause of an ending that another connection asked for), `liveness` (silence, and what follows from it). Then come the
 //! protocols (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), the operator's acts (`lifecycle`) and reports
 //! (`queues`, `audit`), and the link to the other workers (`worker_link`).
 //! `work` bounds what all of that costs. `tasks` keeps what takes longer than a turn, with `publish` (of a `publication`)
@@ -25,6 +25,7 @@ mod inspect;
 mod io;
 mod lifecycle;
 mod lists;
+mod liveness;
 mod memory;
 mod publication;
 mod publish;
@@ -33,7 +34,6 @@ mod queues;
 #[cfg(test)]
 mod scene_tests;
 mod serving;
-mod suspect;
 mod tasks;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,12 @@
-//! Silence: who is doubted, what it is asked, and what happens when it is heard from again. When each of these is
-//! due stands in [`liveness`](crate::conn::liveness); the verdict, in `timers`.
+//! Liveness: what happens when a deadline of a connection has passed, how a silent peer is asked, what silence means, and
+//! what follows when the peer is heard from again. [`conn::liveness`](crate::conn::liveness) says when each is due.
 
 use super::Reactor;
 use super::connection::{Connection, Session};
 use super::effects::Effect;
-use crate::conn::Input;
+use crate::conn::delivery::{Delivery, delivery};
+use crate::conn::liveness::{Due, verdict};
+use crate::conn::{Input, State};
 use crate::end::{Detector, Reason};
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
@@ -14,6 +16,102 @@ use crate::table::Key;
 use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
+    /// Acts on a deadline of a connection that has passed.
+    pub(super) fn on_due(&mut self, key: Key, due: Due) {
+        match due {
+            Due::Deadline => self.on_deadline(key),
+            Due::Ping => self.ping(key),
+            Due::Doubt if self.is_silent(key, due) => self.suspect(key, Detector::Heartbeat),
+            Due::Idle if self.is_silent(key, due) => self.leave_unused(key),
+            Due::OobProbe if self.is_silent(key, due) => self.probe_oob(key),
+            Due::Doubt | Due::Idle | Due::OobProbe => {}
+            Due::Slow => {
+                self.flush(key);
+                if self.is_due(key, Due::Slow) {
+                    self.abort(key, Reason::SlowTime, Detector::Timer);
+                }
+            }
+            Due::TcpInfo => self.ask_tcp_info(key),
+        }
+    }
+
+    /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
+    /// only once a third of its buffer is free (`include/net/sock.h: sk_stream_is_writeable`), which takes a
+    /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
+    /// Another deadline that has passed as well is not this one's verdict.
+    fn is_due(&self, key: Key, due: Due) -> bool {
+        self.next_due(key).is_some_and(|(at, next)| at <= self.attention.horizon() && next == due)
+    }
+
+    /// Whether a deadline that silence has brought still has passed after one more look at the socket: what came in
+    /// since this turn's poll counts, and what a budget has left unread.
+    fn is_silent(&mut self, key: Key, due: Due) -> bool {
+        self.read_once_more(key);
+        // What still cannot be read, for want of memory, is no silence. Nor is what waits for its turn no use.
+        let unread = |conn: &Connection<K::Stream>| match due {
+            Due::Idle => conn.reading.pending() || (conn.paused && conn.has_work()),
+            Due::Deadline | Due::Ping | Due::Doubt | Due::OobProbe | Due::Slow | Due::TcpInfo => {
+                conn.reading.pending() && !conn.paused
+            }
+        };
+        self.is_due(key, due) && !self.table.get(key).is_some_and(unread)
+    }
+
+    /// Whether it cannot be told yet that a peer which has not closed will acknowledge what it was sent.
+    fn is_unclear(&self, key: Key) -> bool {
+        let parting = |conn: &&Connection<K::Stream>| matches!(conn.life.state(), State::Parting { .. });
+        let evidence = self.table.get(key).filter(parting).and_then(|conn| conn.stream.evidence());
+        evidence.is_some_and(|evidence| delivery(&evidence) == Delivery::Unclear)
+    }
+
+    /// Ends an unused connection, unless frames of it that were not served yet tell otherwise.
+    fn leave_unused(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key) else { return };
+        if let Some(last) = conn.last_of_waiting_frames(self.now) {
+            conn.mark_used(last);
+        }
+        if self.is_due(key, Due::Idle) {
+            self.close_gracefully(key, Reason::LocalIdle, Detector::Timer);
+        }
+    }
+
+    /// The state's own deadline has passed.
+    fn on_deadline(&mut self, key: Key) {
+        // What is unread revives a suspect. And a socket that is closed with unread input resets its peer
+        // (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
+        if !self.is_silent(key, Due::Deadline) {
+            return;
+        }
+        let Some(conn) = self.table.get_mut(key) else { return };
+        match conn.life.state() {
+            // What it has said waits for its turn.
+            State::Handshaking if conn.paused && conn.has_work() => {}
+            State::Handshaking => {
+                self.close_gracefully(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
+            }
+            State::Suspect { since, detector, notsent_bytes, .. } => {
+                // The one place that reads the clock again: the kernel counts from when it is asked, and a
+                // turn that judges a thousand peers asks the last one tens of milliseconds after it began.
+                let reason = verdict(conn.stream.evidence(), since, notsent_bytes, self.kernel.now());
+                self.abort(key, reason, detector);
+            }
+            State::PeerClosed { .. } | State::Parting { .. } => {
+                if conn.pending_output() > 0 {
+                    self.flush(key);
+                    if !self.is_due(key, Due::Deadline) {
+                        return;
+                    }
+                }
+                let output_pending = self.table.get(key).is_some_and(|conn| conn.pending_output() > 0);
+                if !output_pending && self.is_unclear(key) {
+                    return self.apply(key, Input::Unclear);
+                }
+                self.apply(key, Input::Expired { output_pending });
+            }
+            State::Open | State::Closed { .. } => {}
+        }
+    }
+
     /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is that of its contract.
     pub(super) fn suspect(&mut self, key: Key, detector: Detector) {
         let Some(conn) = self.table.get(key) else { return };

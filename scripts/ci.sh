@@ -97,10 +97,11 @@ step_build() { cargo build --locked --release; }
 step_alone() {
     local alone=(--locked --no-default-features --target-dir target/alone)
     cargo clippy "${alone[@]}" --lib --bins -- -D warnings || return 1
-    cargo test "${alone[@]}" --test server smoke:: || return 1
+    cargo test "${alone[@]}" --test server smoke:: | tee "$logs/alone.out" || return 1
+    grep -q '^test result: ok. [1-9]' "$logs/alone.out" || return 1
     local tool
     for tool in audit doctor lab load sim; do
-        cargo check "${alone[@]}" --features "$tool" || return 1
+        cargo clippy "${alone[@]}" --features "$tool" --lib --bins -- -D warnings || return 1
     done
 }
 

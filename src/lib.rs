@@ -128,7 +128,6 @@ pub mod serve;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
 pub mod supervisor;
-pub mod worker_link;
 
 pub mod sys;
 pub mod table;
@@ -136,3 +135,4 @@ pub mod tcp;
 pub mod time;
 pub mod timer;
 pub mod units;
+pub mod worker_link;

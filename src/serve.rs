@@ -22,8 +22,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 /// reserve, files being read.
 const DESCRIPTORS_OF_OUR_OWN: u64 = 24;
 
-/// Descriptors that the kernel has room for from the start, 8 MiB of its memory: where there is as good as no bound on
-/// them (2^30 in many containers), a server does not ask for room for all.
+/// Descriptors that the kernel has room for from the start, for all processes that serve together: 8 MiB of its memory at
+/// most. Where there is as good as no bound on them (2^30 in many containers), a server does not ask for room for all.
 const DESCRIPTORS_RESERVED_MAX: u64 = 1 << 20;
 
 /// How long the end of a server waits for a reader of its greeting: it has had the server's life for that.
@@ -95,7 +95,7 @@ impl Drop for LastLines {
 
 fn try_run(settings: Settings, sources: Sources) -> Result<Drained, Fatal> {
     let (descriptors, for_clients) = descriptors_for(&settings)?;
-    reserve_descriptors(&settings, for_clients);
+    limits::reserve_descriptors(DESCRIPTORS_RESERVED_MAX);
     let mut os = Os::for_server()?;
     let reload = Reread::new(&mut os, sources, |_| {})?;
     let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
@@ -131,7 +131,7 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
         .map_err(|why| Fatal { what: "read the configuration".to_owned(), why })?;
     start_logging(&settings, Some(handed.number))?;
     let (_, for_clients) = descriptors_for(&settings)?;
-    reserve_descriptors(&settings, for_clients);
+    limits::reserve_descriptors(DESCRIPTORS_RESERVED_MAX / u64::from(handed.of).max(1));
     let reload = Reread::new(&mut os, sources, as_worker)?;
     let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
     reactor.join(channel, handed.number, handed.of);
@@ -141,7 +141,7 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
 
 /// Waits for what a supervisor says first.
 fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor>) -> Result<String, Fatal> {
-    let gone = || Fatal { what: "hear of the supervisor".to_owned(), why: "it is gone".to_owned() };
+    let gone = || Fatal { what: "read from the supervisor".to_owned(), why: "it is gone".to_owned() };
     loop {
         let heard = channel.receive();
         match channel.next_message() {
@@ -180,13 +180,6 @@ fn descriptors_for(settings: &Settings) -> Result<(limits::Descriptors, u32), Fa
         });
     }
     Ok((descriptors, for_clients))
-}
-
-/// Lets the kernel have room for all descriptors of a process that serves clients.
-fn reserve_descriptors(settings: &Settings, for_clients: u32) {
-    let clients = settings.server.connections_max.map_or(for_clients, |own| own.min(for_clients));
-    let all = u64::from(clients) + descriptors_besides(settings);
-    limits::reserve_descriptors(all.min(DESCRIPTORS_RESERVED_MAX));
 }
 
 /// Takes out of the settings what is not for this process.

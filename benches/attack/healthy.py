@@ -14,7 +14,7 @@ from wire import array, connect
 
 DEVICES, SUBSCRIBERS = 10, 20
 BEAT_EVERY, NEWCOMER_EVERY, NEWCOMER_STAYS = 0.2, 0.1, 3.0
-# Of the server: a suspect device has as long to be heard of again; and how long a newcomer may be silent.
+# Of the server: a suspect device has as long to be heard from again; and how long a newcomer may be silent.
 GRACE, HANDSHAKE = "1s", "2s"
 
 

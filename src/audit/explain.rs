@@ -173,7 +173,7 @@ pub const fn advice(anomaly: Anomaly) -> &'static str {
             "Set TCP_USER_TIMEOUT to what you are ready to wait: the kernel then gives up and tells the program."
         }
         Anomaly::ZeroWindow => {
-            "Bound the output that waits for one client, by bytes and by time, and part from who exceeds it; \
+            "Bound the output that waits for one client, by bytes and by time, and end those that exceed it; \
              TCP_USER_TIMEOUT ends it, too."
         }
         Anomaly::Orphan => {

@@ -119,7 +119,7 @@ impl fmt::Display for Truth {
     }
 }
 
-/// For how long nothing is heard from a client.
+/// How long a client is silent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Silence {
     /// It is never silent, or has said its last.
@@ -194,7 +194,7 @@ impl Fault {
         }
     }
 
-    /// For how long nothing is heard from who commits it.
+    /// How long a client that commits it is silent.
     pub fn silence(self, manner: Manner, contract: &Contract) -> Silence {
         let Contract { heartbeat, grace, .. } = *contract;
         match self {

@@ -46,7 +46,7 @@ pub(super) fn alone(plan: &Plan, on: &mut dyn FnMut(Phase, &Interval)) -> Result
     })
 }
 
-fn engine(plan: Plan, wait_for_go: bool) -> Result<Engine<Os>, Fatal> {
+fn engine(plan: Plan, wait_for_go: bool) -> Result<Engine, Fatal> {
     /// Those that are nobody's connection.
     const OTHERS: u64 = 64;
     limits::raise_descriptors();

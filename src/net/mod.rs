@@ -6,10 +6,10 @@
 //! rest carries its errno for the log.
 
 mod address;
-mod connector;
+mod connect;
 mod socket_table;
 
-pub use connector::{ConnectError, Connector};
+pub use connect::{Connect, ConnectError};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 
 use crate::tcp::TcpSnapshot;

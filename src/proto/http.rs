@@ -165,7 +165,7 @@ impl Status {
     }
 }
 
-/// A request that cannot be taken. The peer is sent [`Rejected::write`], then closed.
+/// A request that cannot be taken. The peer is sent [`Rejected::write`], then its connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rejected {
     /// What to answer.

@@ -39,7 +39,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// The peer broke its protocol: nothing that follows on this connection can be understood. It is told
-/// `text` in the manner of the protocol, then closed for `reason`.
+/// `text` in the manner of the protocol, then its connection is closed for `reason`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProtocolError {
     /// One of the reasons of class `protocol`.

@@ -298,7 +298,9 @@ impl<K: Kernel> Reactor<K> {
                     self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
                     sent = count;
                 }
-                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}
+                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {
+                    self.work.charge(cost::CALL);
+                }
                 Sent::Failed(fault) => {
                     return self.read_to_the_error(key, Detector::SendError, Some(fault));
                 }
@@ -337,7 +339,10 @@ impl<K: Kernel> Reactor<K> {
             buffers.output_moved = self.now;
         }
         match bytes {
-            Cow::Borrowed(bytes) => buffers.output.push(bytes),
+            Cow::Borrowed(bytes) => {
+                self.work.charge(cost::copied(bytes.len()));
+                buffers.output.push(bytes);
+            }
             Cow::Owned(bytes) => buffers.output.append(bytes),
         }
         self.pool.settle(buffers);
@@ -393,7 +398,10 @@ impl<K: Kernel> Reactor<K> {
                         break;
                     }
                 }
-                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => break,
+                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => {
+                    self.work.charge(cost::CALL);
+                    break;
+                }
                 Sent::Interrupted => {}
                 Sent::Failed(fault) => {
                     return self.read_to_the_error(key, Detector::SendError, Some(fault));
@@ -450,6 +458,7 @@ impl<K: Kernel> Reactor<K> {
         let probe =
             conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof && !conn.is_gapped();
         if probe {
+            self.work.charge(cost::SEND);
             let bytes = proto::eof_probe(listener.protocol, conn.version());
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {

@@ -4,6 +4,7 @@
 use super::Reactor;
 use super::connection::{Connection, Session};
 use super::effects::Effect;
+use super::work::cost;
 use crate::conn::delivery::{Delivery, delivery};
 use crate::conn::liveness::{Due, verdict};
 use crate::conn::{Input, State};
@@ -237,6 +238,7 @@ impl<K: Kernel> Reactor<K> {
             return self.abort(key, Reason::LostUnacked, Detector::OobProbe);
         }
         conn.buffers_mut(&mut self.pool).oob_sent = now;
+        self.work.charge(cost::SEND);
         match conn.stream.send_oob(0) {
             // The next one will tell.
             Sent::Bytes(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}

@@ -166,8 +166,7 @@ impl<K: Kernel> Reactor<K> {
         let (_, work, _, mut outlets) = self.outlets();
         let Some(outlet) = outlets.of(to) else { return false };
         let frame = frame(outlet.version);
-        work.charge(cost::SEND + cost::moved(frame.len()));
-        outlet.deliver(&frame, 1);
+        work.charge(outlet.deliver(&frame, 1));
         true
     }
 
@@ -267,7 +266,9 @@ impl<S: Stream> Outlet<'_, S> {
                     price += cost::SEND + cost::moved(sent);
                     conn.mark_used(self.now);
                 }
-                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}
+                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {
+                    price += cost::CALL;
+                }
                 Sent::Failed(fault) => {
                     conn.note_broken(self.pool, Detector::SendError, Some(fault));
                     if !conn.resume_posted {

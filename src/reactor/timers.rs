@@ -12,7 +12,7 @@ use crate::net::Kernel;
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
-/// Entries of the wheel that are looked at in one turn. Most only re-arm; an ending costs a few calls.
+/// Entries of the wheel that are looked at in one turn: most only re-arm. Those that act are bounded by their work.
 const EXPIRIES_PER_TURN: usize = 1024;
 
 /// Deadlines that belong to no connection. Each is far away unless there is need of it, so that an idle

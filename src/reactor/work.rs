@@ -21,7 +21,8 @@ pub(super) const PUBLISHED: usize = 250_000;
 pub(super) const FLUSHED: usize = 500_000;
 /// Work on effects, in one turn.
 pub(super) const EFFECTS: usize = 250_000;
-/// Work on what deadlines have brought, in one turn.
+/// Work on what deadlines have brought, in one turn: about a hundred endings with their goodbyes, 1 to 2 ms. With a
+/// quarter of it, 18,000 clients that fall silent in one second are ended 100 ms late, with this 20 to 30 ms.
 pub(super) const EXPIRED: usize = 4_000_000;
 
 /// Work of a turn above which even who has just sent something gets no more than the least.
@@ -39,6 +40,8 @@ pub(super) mod cost {
     pub(in super::super) const ACCEPT: usize = 10_000;
     /// A receive.
     pub(in super::super) const RECEIVE: usize = 2_500;
+    /// A call of the kernel that comes to nothing: there is no room, or nothing has come.
+    pub(in super::super) const CALL: usize = 1_000;
     /// A send; over loopback, the receiver's side of it too.
     pub(in super::super) const SEND: usize = 10_000;
     /// An ending: a goodbye, a close, the record.

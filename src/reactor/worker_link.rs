@@ -46,7 +46,7 @@ pub(super) struct WorkerLink<S> {
     claims: u64,
     /// The claims that are not over, by connection: to the identity that it holds, or has just lost to another one here.
     held: IndexMap<Key, Held>,
-    /// The same, to beating for one.
+    /// The same for claims to beat for an identity.
     beating: IndexMap<Key, Beating>,
     /// Holders of which the supervisor is to be told how they are, once it keeps up.
     behind: IndexSet<Key>,
@@ -388,5 +388,5 @@ impl<K: Kernel> Reactor<K> {
 
 /// Nobody would start such a worker anew, or tell it to end.
 fn alone(_: Broken) -> Fatal {
-    Fatal { what: "hear of the supervisor".to_owned(), why: "it is gone".to_owned() }
+    Fatal { what: "read from the supervisor".to_owned(), why: "it is gone".to_owned() }
 }

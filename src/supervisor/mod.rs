@@ -207,7 +207,7 @@ impl Supervisor {
         self.obey();
         self.relay(due);
         self.catch_up();
-        // Behind what they have said: who was heard from stands not still.
+        // Behind what they have said: a worker that was heard from does not stand still.
         self.watch_workers();
         // Before the admin interface is served: nobody waits for the answer of one that has ended.
         self.reap()?;

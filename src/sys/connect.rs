@@ -1,10 +1,10 @@
-//! Connecting outwards, for what plays the client: [`Connector`] over the real kernel.
+//! Connecting outwards ([`Connect`]), and waiting with a finer clock than a server needs.
 
 use super::listener::{bind, connect, socket};
 use super::sockaddr::Name;
-use super::{Os, Stream, errno, host, sockopt};
+use super::{Os, Stream, errno, sockopt};
 use crate::net::{
-    Address, ConnectError, Connector, Fatal, Interest, Kernel, Readiness, Ready, SocketError, Token,
+    Address, Connect, ConnectError, Fatal, Interest, Kernel, Readiness, Ready, SocketError, Token,
 };
 use crate::time::{Duration, Instant};
 use libc::{c_int, c_long};
@@ -15,13 +15,10 @@ use std::os::fd::{AsFd, AsRawFd};
 /// needs it free only towards that destination.
 const IP_BIND_ADDRESS_NO_PORT: c_int = 24;
 
-/// A classic BPF program of one instruction, `ret #0`: keep nothing of any packet.
-const DROP_ALL: libc::sock_filter = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
-
 /// Most readiness entries taken in one poll.
 const EVENTS_MAX: usize = 1024;
 
-impl Connector for Os {
+impl Connect for Os {
     fn connect(
         &mut self,
         from: Option<IpAddr>,
@@ -50,11 +47,17 @@ impl Connector for Os {
         }
         // After connect(2): a socket that is neither connected nor connecting is flagged as hung up.
         let stream = Stream::new(fd);
-        self.watch(&stream, token, Interest::ReadWrite).map_err(ConnectError::SocketError)?;
+        self.watch(&stream, token, Interest::ReadWrite).map_err(ConnectError::Socket)?;
         Ok(stream)
     }
+}
 
-    fn poll_until(&mut self, deadline: Instant, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+impl Os {
+    /// As [`poll`](Kernel::poll), until an instant that may be finer than a millisecond.
+    ///
+    /// # Errors
+    /// When the poller itself has failed.
+    pub fn poll_until(&mut self, deadline: Instant, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
         let timeout = deadline.since(self.now());
         self.fine.resize(EVENTS_MAX, libc::epoll_event { events: 0, u64: 0 });
         match wait(self.poll.as_raw_fd(), &mut self.fine, timeout) {
@@ -68,70 +71,7 @@ impl Connector for Os {
             Err(errno) => Err(errno::fatal("wait for readiness", errno)),
         }
     }
-
-    #[expect(unsafe_code, reason = "shutdown(2)")]
-    fn half_close(&mut self, stream: &Stream) {
-        // SAFETY: the descriptor is open while `stream` lives.
-        unsafe { libc::shutdown(stream.as_fd().as_raw_fd(), libc::SHUT_WR) };
-    }
-
-    /// A filter on the socket that keeps nothing (`net/ipv4/tcp_ipv4.c: tcp_v4_rcv` drops the packet before it
-    /// looks at it). Needs no privilege; test `a_deaf_socket_answers_nothing_until_it_hears_again`.
-    fn blackhole(&mut self, stream: &Stream) -> Result<(), SocketError> {
-        let mut program = [DROP_ALL];
-        let filter = libc::sock_fprog { len: 1, filter: program.as_mut_ptr() };
-        sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, Filter(filter))
-            .map_err(errno::fault)
-    }
-
-    fn hear_again(&mut self, stream: &Stream) {
-        // ENOENT: it was not deaf.
-        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0);
-    }
-
-    fn shrink_buffers(&mut self, stream: &Stream) {
-        // The kernel raises it to its own minimum (socket(7)).
-        set_buffers(stream, 1);
-    }
-
-    fn widen(&mut self, stream: &Stream) {
-        // The usual default (`net.core.rmem_default`); what was set once the kernel does not tune any more.
-        set_buffers(stream, 212_992);
-    }
-
-    fn cpu_time_of(&mut self, pid: u32) -> Option<Duration> {
-        host::cpu_time_of(pid)
-    }
-
-    fn waited(&mut self) -> Duration {
-        host::waited().unwrap_or_default()
-    }
-
-    #[expect(unsafe_code, reason = "clock_gettime(2)")]
-    fn cpu_time(&mut self) -> Duration {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the kernel writes one `timespec` where one is.
-        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-        Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-    }
 }
-
-/// Asks for so many bytes in each direction.
-fn set_buffers(stream: &Stream, bytes: c_int) {
-    for option in [libc::SO_RCVBUF, libc::SO_SNDBUF] {
-        let _ = sockopt::set(stream.as_fd(), libc::SOL_SOCKET, option, bytes);
-    }
-}
-
-/// `struct sock_fprog` as an option: its pointer is read by the call and not kept.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Filter(libc::sock_fprog);
-
-#[expect(unsafe_code, reason = "see Plain")]
-// SAFETY: only ever set, from a value whose pointer is good for the call, and never read back. Its padding is
-// read by the kernel as bytes and means nothing to it.
-unsafe impl sockopt::Plain for Filter {}
 
 /// What a failed socket(2), bind(2) or connect(2) says.
 const fn refusal(errno: i32) -> ConnectError {
@@ -139,7 +79,7 @@ const fn refusal(errno: i32) -> ConnectError {
         libc::ECONNREFUSED => ConnectError::Refused,
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => ConnectError::NoPort,
         libc::EMFILE | libc::ENFILE => ConnectError::NoDescriptor,
-        other => ConnectError::SocketError(errno::fault(other)),
+        other => ConnectError::Socket(errno::fault(other)),
     }
 }
 
@@ -152,7 +92,7 @@ impl From<SocketError> for ConnectError {
             | SocketError::BrokenPipe
             | SocketError::TimedOut
             | SocketError::Unreachable
-            | SocketError::Memory => Self::SocketError(fault),
+            | SocketError::Memory => Self::Socket(fault),
         }
     }
 }
@@ -227,14 +167,18 @@ fn to_ready(event: &libc::epoll_event) -> Ready {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::net::{CloseHow, Received, Sent, Stream as _};
+    use crate::net::{Received, Sent, Stream as _};
     use crate::sys::Listener;
     use crate::sys::testing::{self, accept, recv, until};
 
-    /// A connection made by [`Connector`], and the server's end of it.
-    fn connected(os: &mut Os, listener: &mut Listener, from: Option<IpAddr>) -> (Stream, Stream, SocketAddr) {
+    /// A connection made by [`Connect`], and the server's end of it.
+    pub(in crate::sys) fn connected(
+        os: &mut Os,
+        listener: &mut Listener,
+        from: Option<IpAddr>,
+    ) -> (Stream, Stream, SocketAddr) {
         let mut client = os.connect(from, testing::socket_of(listener), Token(7)).unwrap();
         let (server, peer) = accept(listener);
         let mut ready = Vec::new();
@@ -272,33 +216,6 @@ mod tests {
         assert_eq!(client.take_error().map(ConnectError::from), Some(ConnectError::Refused));
         let elsewhere = os.connect(Some("192.0.2.1".parse().unwrap()), closed, Token(8));
         assert!(matches!(elsewhere, Err(ConnectError::NotOurs)));
-    }
-
-    #[test]
-    fn a_deaf_socket_answers_nothing_until_it_hears_again() {
-        let mut os = Os::without_signals().unwrap();
-        let mut listener = Listener::open(&testing::loopback()).unwrap();
-        let (client, mut server, _) = connected(&mut os, &mut listener, None);
-        os.blackhole(&client).unwrap();
-        assert_eq!(server.send(b"are you there?"), Sent::Bytes(14));
-        // Any kernel that hears would have acknowledged long before the first retransmission.
-        until("a retransmission", || server.evidence().is_some_and(|evidence| evidence.retransmits > 0));
-        assert_eq!(server.evidence().unwrap().unacked, 1);
-        os.hear_again(&client);
-        until("an acknowledgement", || server.evidence().is_some_and(|evidence| evidence.unacked == 0));
-        client.close(CloseHow::Reset);
-        assert!(matches!(recv(&mut server, &mut [0; 8]), Received::Failed(SocketError::Reset)));
-    }
-
-    #[test]
-    fn a_half_closed_socket_still_hears() {
-        let mut os = Os::without_signals().unwrap();
-        let mut listener = Listener::open(&testing::loopback()).unwrap();
-        let (mut client, mut server, _) = connected(&mut os, &mut listener, None);
-        os.half_close(&client);
-        assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
-        assert_eq!(server.send(b"owed"), Sent::Bytes(4));
-        assert_eq!(recv(&mut client, &mut [0; 8]), Received::Bytes(4));
     }
 
     #[test]

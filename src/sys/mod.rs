@@ -8,6 +8,7 @@
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
 pub mod aside;
+mod client_faults;
 pub mod connect;
 mod dump;
 mod errno;

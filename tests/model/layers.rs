@@ -34,7 +34,7 @@ const LAYERS: &[Layer] = &[
     layer("table", PURE, &["net"]),
     layer("worker_link", PURE, &["buf", "net"]),
     layer("conn", PURE, &["tcp", "time", "end", "net", "timer"]),
-    layer("audit", PURE, &["units", "tcp", "time", "end", "net", "table"]),
+    layer("audit", PURE, &["named", "units", "tcp", "time", "end", "net", "table"]),
     layer("hub", PURE, &["table", "net"]),
     // Settings are plain data; what reads them from files is only called from the edges.
     layer("config", PURE, &["time", "units", "net", "conn"]),
@@ -146,7 +146,7 @@ fn sources(directory: &str) -> Vec<(String, String)> {
 }
 
 fn all_sources() -> Vec<(String, String)> {
-    ["src", "tests", "benches", "fuzz"].into_iter().flat_map(sources).collect()
+    ["src", "tests", "benches"].into_iter().flat_map(sources).collect()
 }
 
 /// The module of the crate's root that a file belongs to: `src/conn/state.rs` to `conn`.
@@ -164,10 +164,15 @@ fn is_test_file(path: &str) -> bool {
 
 /// The code of a file with its line numbers: no comments, and nothing from its tests on, which come last.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.lines()
-        .take_while(|line| line.trim() != "#[cfg(test)]" || line.starts_with(' '))
-        .enumerate()
-        .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+    let lines: Vec<_> = text.lines().collect();
+    let is_test = |at: usize| lines[at] == "#[cfg(test)]";
+    // A module of tests in a file of its own is only named.
+    let begin = (0..lines.len())
+        .find(|&at| is_test(at) && !lines.get(at + 1).is_some_and(|next| next.ends_with(';')));
+    let end = begin.unwrap_or(lines.len());
+    let named = |at: usize| is_test(at) || at.checked_sub(1).is_some_and(is_test);
+    let kept: Vec<_> = (0..end).filter(|&at| !named(at)).map(|at| (at + 1, lines[at])).collect();
+    kept.into_iter().map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
 }
 
 /// Modules of the crate's root that a line of code names.

@@ -324,6 +324,7 @@ fn an_address_of_one_interface_is_listened_on_and_printed_back() {
         let address = listening[0]["address"].as_str().expect("an address");
         assert!(address.starts_with(&format!("[fe80::1%{interface}]:")), "{address}");
         let pid = server.pid().to_string();
+        #[cfg(feature = "load")]
         for interface in ["lo", "1"] {
             let port = address.rsplit_once(':').expect("a port").1;
             let target = format!("resp://[fe80::1%{interface}]:{port}");

@@ -6,7 +6,7 @@ use super::open::command;
 use crate::load::client::State;
 use crate::load::faults::{Fault, Manner, Own, Silence, Truth};
 use crate::load::plan::{Judge, Scheme};
-use crate::net::{CloseHow, Connector, Stream as _};
+use crate::net::{CloseHow, Kernel as _, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ const QUIET_STEP: Duration = Duration::from_millis(5);
 /// The time between two bytes of a trickle; less if more were promised.
 const TRICKLE_STEP: Duration = Duration::from_millis(100);
 
-impl<K: Connector> Engine<K> {
+impl Engine {
     /// Draws who commits what, and spreads it over the time of the load.
     pub(super) fn assign_faults(&mut self) {
         if self.plan.faults.is_empty() {
@@ -60,7 +60,7 @@ impl<K: Connector> Engine<K> {
         }
     }
 
-    /// For how long nothing is heard from who commits it in this run.
+    /// How long a client that commits it is silent in this run.
     fn silence(&self, fault: Fault) -> Silence {
         fault.silence(self.plan.faults.manner(fault), &self.plan.contract)
     }
@@ -117,7 +117,7 @@ impl<K: Connector> Engine<K> {
         }
         client.state = State::Misbehaving;
         self.quieting -= 1;
-        if blackholed && let Err(refused) = self.kernel.blackhole(&client.stream) {
+        if blackholed && let Err(refused) = client.stream.blackhole() {
             return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
         }
         self.ledger.commit(number, fault, self.now);
@@ -150,7 +150,7 @@ impl<K: Connector> Engine<K> {
             Fault::Trickle => self.misbehave(key, self.now),
             Fault::SlowRead => {
                 if let Some(client) = self.table.get(key) {
-                    self.kernel.shrink_buffers(&client.stream);
+                    client.stream.shrink_buffers();
                 }
                 self.misbehave(key, self.now);
             }
@@ -198,7 +198,7 @@ impl<K: Connector> Engine<K> {
         self.send_dispatched(key, self.now);
         if let Some(client) = self.table.get_mut(key) {
             client.state = State::Leaving;
-            self.kernel.half_close(&client.stream);
+            client.stream.half_close();
         }
     }
 
@@ -251,9 +251,9 @@ impl<K: Connector> Engine<K> {
         let Some(fault) = client.fault else { return };
         let mut last = client.spoke;
         if fault == Fault::Vanish {
-            self.kernel.hear_again(&client.stream);
+            client.stream.hear_again();
         } else if fault == Fault::SlowRead {
-            self.kernel.widen(&client.stream);
+            client.stream.widen_buffers();
             last = client.since;
         }
         let late = self.was_late(fault, self.now.since(last));

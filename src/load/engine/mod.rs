@@ -15,7 +15,8 @@ use super::proto::Wire;
 use super::schedule::Schedule;
 use super::stats::{Interval, Totals};
 use super::verdicts::{Ledger, Verdicts};
-use crate::net::{CloseHow, Connector, Fatal, Ready, Token};
+use crate::net::{CloseHow, Fatal, Kernel as _, Ready, Token};
+use crate::sys::{Os, Stream};
 use crate::table::{Key, Table};
 use crate::time::{Duration, Instant};
 use crate::timer::Wheel;
@@ -53,8 +54,8 @@ pub struct Outcome {
 }
 
 /// The generator.
-pub struct Engine<K: Connector> {
-    kernel: K,
+pub struct Engine {
+    kernel: Os,
     plan: Plan,
     wire: Wire,
     phase: Phase,
@@ -67,7 +68,7 @@ pub struct Engine<K: Connector> {
     phase_ends: Instant,
     load_began: Instant,
     ready: Vec<Ready>,
-    table: Table<Client<K::Stream>>,
+    table: Table<Client<Stream>>,
     wheel: Wheel,
     buffer: Box<[u8]>,
     /// For each slot a ring of as many instants as requests may be under way.
@@ -93,7 +94,7 @@ pub struct Engine<K: Connector> {
     watcher: Option<Key>,
     ledger: Ledger,
     /// Connections of hosts that are gone: they must neither answer nor end before the run does.
-    graveyard: Vec<K::Stream>,
+    graveyard: Vec<Stream>,
     flood: Vec<u8>,
     totals: Totals,
     interval: Interval,
@@ -109,9 +110,9 @@ pub struct Engine<K: Connector> {
     failed: Option<Fatal>,
 }
 
-impl<K: Connector> Engine<K> {
+impl Engine {
     /// For one process's part of a run. `wait_for_go`: the load begins at SIGUSR1.
-    pub fn new(mut kernel: K, plan: Plan, wait_for_go: bool) -> Self {
+    pub fn new(mut kernel: Os, plan: Plan, wait_for_go: bool) -> Self {
         let now = kernel.now();
         let slots = plan.connections as usize + 64;
         let wire = Wire::new(&plan.target, plan.size, plan.pipeline);
@@ -227,7 +228,7 @@ impl<K: Connector> Engine<K> {
     }
 
     /// The clients that are so.
-    fn keys(&self, wanted: impl Fn(&Client<K::Stream>) -> bool) -> Vec<Key> {
+    fn keys(&self, wanted: impl Fn(&Client<Stream>) -> bool) -> Vec<Key> {
         self.table.iter().filter(|(_, client)| wanted(client)).map(|(key, _)| key).collect()
     }
 
@@ -284,7 +285,7 @@ impl<K: Connector> Engine<K> {
     }
 
     /// When a client must be heard at the latest: halfway through what it promised.
-    fn beat_due(&self, client: &Client<K::Stream>) -> Instant {
+    fn beat_due(&self, client: &Client<Stream>) -> Instant {
         self.plan.heartbeat.map_or(Instant::NEVER, |heartbeat| client.spoke + heartbeat / 2)
     }
 }

@@ -6,7 +6,7 @@ use crate::load::plan::Plan;
 use crate::load::proto::Expecting;
 use crate::load::schedule::Schedule;
 use crate::load::stats::Trouble;
-use crate::net::{CloseHow, ConnectError, Connector, SocketError, Stream as _};
+use crate::net::{CloseHow, Connect as _, ConnectError, Kernel as _, SocketError, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -92,7 +92,7 @@ impl Opening {
     }
 }
 
-impl<K: Connector> Engine<K> {
+impl Engine {
     /// When the next connection may begin; none: not before something is heard.
     pub(super) fn next_open(&self) -> Option<Instant> {
         let opening = &self.opening;
@@ -202,11 +202,11 @@ impl<K: Connector> Engine<K> {
         let Some(number) = self.table.get(key).map(|client| client.number) else { return };
         if self.watcher == Some(key) {
             let address = self.plan.target.address.to_string();
-            let why = words(ConnectError::SocketError(SocketError::TimedOut), &address);
+            let why = words(ConnectError::Socket(SocketError::TimedOut), &address);
             return self.fail(format!("connect to {address}"), why);
         }
         self.forget(key, CloseHow::Reset);
-        self.could_not_connect(ConnectError::SocketError(SocketError::TimedOut), number);
+        self.could_not_connect(ConnectError::Socket(SocketError::TimedOut), number);
     }
 
     /// Counts it, and tries again later; unless nothing ever comes up.
@@ -216,8 +216,8 @@ impl<K: Connector> Engine<K> {
             ConnectError::Refused => Trouble::Refused,
             ConnectError::NoPort => Trouble::NoPort,
             ConnectError::NoDescriptor => Trouble::NoDescriptor,
-            ConnectError::SocketError(SocketError::TimedOut) => Trouble::ConnectTimeout,
-            ConnectError::NotOurs | ConnectError::SocketError(_) => Trouble::ConnectFailed,
+            ConnectError::Socket(SocketError::TimedOut) => Trouble::ConnectTimeout,
+            ConnectError::NotOurs | ConnectError::Socket(_) => Trouble::ConnectFailed,
         };
         if error == ConnectError::NotOurs {
             return self.fail(format!("connect to {address}"), words(error, &address));
@@ -284,10 +284,10 @@ fn words(error: ConnectError, address: &str) -> String {
         ConnectError::NoDescriptor => {
             "no descriptor is left: raise the hard limit (ulimit -Hn), or use --procs".to_owned()
         }
-        ConnectError::SocketError(SocketError::TimedOut) => {
+        ConnectError::Socket(SocketError::TimedOut) => {
             format!("no answer from {address}: is it the right host, and does its accept queue move?")
         }
-        ConnectError::SocketError(SocketError::Unreachable) => format!("there is no way to {address}"),
-        ConnectError::SocketError(fault) => format!("connecting to {address} failed: {fault:?}"),
+        ConnectError::Socket(SocketError::Unreachable) => format!("there is no way to {address}"),
+        ConnectError::Socket(fault) => format!("connecting to {address} failed: {fault:?}"),
     }
 }

@@ -6,7 +6,8 @@ use crate::load::faults::Fault;
 use crate::load::plan::Judge;
 use crate::load::schedule::Schedule;
 use crate::load::stats::{Interval, Trouble};
-use crate::net::{CloseHow, Connector, Signal, Stream as _};
+use crate::net::{CloseHow, Kernel as _, Signal, Stream as _};
+use crate::sys::{Stream, host};
 use crate::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +45,7 @@ impl Phase {
     }
 }
 
-impl<K: Connector> Engine<K> {
+impl Engine {
     pub(super) fn take_signals(&mut self, on: Tell<'_>) {
         while let Some(signal) = self.kernel.next_signal() {
             match signal {
@@ -150,8 +151,8 @@ impl<K: Connector> Engine<K> {
 
     fn begin_load(&mut self) {
         self.load_began = self.now;
-        self.cpu_before = self.kernel.cpu_time();
-        self.waited_before = self.kernel.waited();
+        self.cpu_before = host::cpu_time();
+        self.waited_before = host::waited().unwrap_or_default();
         self.server_before = self.server_cpu();
         let end = self.now + self.plan.duration;
         self.phase_ends = end;
@@ -166,8 +167,8 @@ impl<K: Connector> Engine<K> {
 
     fn end_load(&mut self) {
         self.totals.load_s = self.now.since(self.load_began).as_secs_f64();
-        let waited = self.kernel.waited().saturating_sub(self.waited_before);
-        let cpu = self.kernel.cpu_time().saturating_sub(self.cpu_before);
+        let waited = host::waited().unwrap_or_default().saturating_sub(self.waited_before);
+        let cpu = host::cpu_time().saturating_sub(self.cpu_before);
         // Of the time in which there was nothing to do others may have held the core: then it is no CPU time of ours.
         self.totals.cpu_s = cpu.saturating_sub(self.spun.saturating_sub(waited)).as_secs_f64();
         self.totals.waited_s = waited.as_secs_f64();
@@ -182,7 +183,7 @@ impl<K: Connector> Engine<K> {
     }
 
     fn server_cpu(&mut self) -> Option<Duration> {
-        self.plan.server.and_then(|pid| self.kernel.cpu_time_of(pid))
+        self.plan.server.and_then(host::cpu_time_of)
     }
 
     pub(super) fn tell_interval(&mut self, on: Tell<'_>) {
@@ -225,7 +226,7 @@ impl<K: Connector> Engine<K> {
     }
 
     /// How a client parts that is still there when the run ends.
-    fn last_close(&mut self, client: &Client<K::Stream>) -> CloseHow {
+    fn last_close(&mut self, client: &Client<Stream>) -> CloseHow {
         let misbehaves = client.state == State::Misbehaving;
         let stays = client.fault.is_some_and(|fault| !self.ends(fault));
         let unread = misbehaves && client.fault == Some(Fault::SlowRead) || client.state == State::CatchingUp;

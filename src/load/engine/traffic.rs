@@ -5,7 +5,7 @@ use crate::load::client::State;
 use crate::load::faults::Fault;
 use crate::load::proto::Answer;
 use crate::load::stats::Trouble;
-use crate::net::{CloseHow, Connector, Readiness, Received, SocketError, Stream as _};
+use crate::net::{CloseHow, Kernel as _, Readiness, Received, SocketError, Stream as _};
 use crate::table::Key;
 use crate::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ struct Heard {
     stray: Option<String>,
 }
 
-impl<K: Connector> Engine<K> {
+impl Engine {
     /// What the poller said about a client. Hints only: the calls that follow decide.
     pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
         let Some(client) = self.table.get_mut(key) else { return };

@@ -5,14 +5,14 @@ use super::{Engine, Phase};
 use crate::load::engine::open::command;
 use crate::load::engine::traffic::excerpt;
 use crate::load::proto::{Answer, Expecting, resp};
-use crate::net::{Connector, Fatal};
+use crate::net::Fatal;
 use crate::table::Key;
 use crate::time::Instant;
 
 /// The watcher is no client: it has no number.
 const NO_NUMBER: u32 = u32::MAX;
 
-impl<K: Connector> Engine<K> {
+impl Engine {
     pub(super) fn open_watcher(&mut self) -> Result<(), Fatal> {
         let key = self.open(NO_NUMBER).map_err(|error| Fatal {
             what: format!("connect to {}", self.plan.target.address),

@@ -10,13 +10,13 @@
 //! [`windows`], [`random`], and [`silence`], which needs a network to break:
 //!
 //! ```sh
-//! unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test model parity -- --ignored'
+//! unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test parity -- --ignored'
 //! ```
 
 #![expect(unreachable_pub, reason = "a test crate has no outside")]
 #![expect(
     clippy::print_stdout,
-    reason = "a trace is for people: cargo test --test model parity::NAME -- --nocapture"
+    reason = "a trace is for people: cargo test --test parity NAME -- --nocapture"
 )]
 
 mod accepting;
@@ -41,9 +41,9 @@ macro_rules! scenarios {
         $(#[$attribute])*
         fn $name() {
             #[allow(unused_mut, unused_assignments, reason = "most scenarios ask for nothing special")]
-            let mut scenario = $crate::parity::step::Scenario::default();
+            let mut scenario = $crate::step::Scenario::default();
             $(scenario = $scenario;)?
-            $crate::parity::agree(&scenario, &[$($step),+]);
+            $crate::agree(&scenario, &[$($step),+]);
         }
     )+};
 }

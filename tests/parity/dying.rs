@@ -1,8 +1,8 @@
 //! Each way in which a peer can go that loopback can show.
 
-use crate::parity::scenarios;
-use crate::parity::step::Verb::{Drain, Error, Fill, Finish, Recv, Send, SendOob};
-use crate::parity::step::{ACCEPT, CONNECT, INFO, PLAIN, POLL, RESET, Step, client, server};
+use crate::scenarios;
+use crate::step::Verb::{Drain, Error, Fill, Finish, Recv, Send, SendOob};
+use crate::step::{ACCEPT, CONNECT, INFO, PLAIN, POLL, RESET, Step, client, server};
 use linger::net::Interest;
 
 scenarios! {

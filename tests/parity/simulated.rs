@@ -1,6 +1,6 @@
 //! The simulated kernel, with no faults: what it does by itself.
 
-use crate::parity::lab::{Lab, Peer};
+use crate::lab::{Lab, Peer};
 use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
 use linger::sim::faults::Faults;
 use linger::sim::kernel::{SimEnv, SimKernel, SimStream};

@@ -1,9 +1,9 @@
 //! Scenarios that nobody thought of: steps drawn by a seed. What they find becomes a scenario with a name.
 //!
-//! `LINGER_PARITY_SEEDS=1000..2000 cargo test --test model parity::random` draws others than the fixed ones.
+//! `LINGER_PARITY_SEEDS=1000..2000 cargo test --test parity random` draws others than the fixed ones.
 
-use crate::parity::step::{Scenario, Step, Verb, linger2_inherited};
-use crate::parity::{differences, real, simulated};
+use crate::step::{Scenario, Step, Verb, linger2_inherited};
+use crate::{differences, real, simulated};
 use linger::net::{CloseHow, Interest};
 use linger::sim::rng::Rng;
 use std::sync::Mutex;
@@ -49,8 +49,8 @@ fn random_scenarios_agree() {
 fn a_kernel_with_another_rule_is_found_out() {
     let caught = (0..20).any(|seed| {
         let (_, steps) = draw(seed);
-        let simulated = crate::parity::lab::run(simulated::Simulated::new(), &linger2_inherited(), &steps);
-        let real = crate::parity::lab::run(real::Real::new(), &Scenario::default(), &steps);
+        let simulated = crate::lab::run(simulated::Simulated::new(), &linger2_inherited(), &steps);
+        let real = crate::lab::run(real::Real::new(), &Scenario::default(), &steps);
         !simulated.iter().zip(&real).all(|(simulated, real)| simulated.agrees(real))
     });
     assert!(caught, "no seed of twenty shows whether the listener has TCP_LINGER2");

@@ -1,10 +1,8 @@
 //! Each row of the closing ladder (DESIGN 1.3): who ends up with the `TIME_WAIT`, and what the other side reads.
 
-use crate::parity::scenarios;
-use crate::parity::step::Verb::{Drain, Drop, Error, Fill, Finish, Recv, Send};
-use crate::parity::step::{
-    ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, client, linger2_inherited, server,
-};
+use crate::scenarios;
+use crate::step::Verb::{Drain, Drop, Error, Fill, Finish, Recv, Send};
+use crate::step::{ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, client, linger2_inherited, server};
 
 scenarios! {
     the_peer_closes_first => [

@@ -1,10 +1,10 @@
 //! Peers from which nothing comes any more: what the kernel's timers make of it, and when. Needs rules of a
 //! firewall's, and so a network namespace of its own.
 
-use crate::parity::scenarios;
-use crate::parity::step::Step::{Plug, Unplug, Wait, WaitGone};
-use crate::parity::step::Verb::{Drain, Error, Fill, Finish, Recv, Send, UserTimeout};
-use crate::parity::step::{
+use crate::scenarios;
+use crate::step::Step::{Plug, Unplug, Wait, WaitGone};
+use crate::step::Verb::{Drain, Error, Fill, Finish, Recv, Send, UserTimeout};
+use crate::step::{
     ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, Step, client, server, watched, watched_for,
 };
 use std::time::Duration;

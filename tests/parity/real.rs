@@ -3,7 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests on the real kernel have to let it work")]
 
-use crate::parity::lab::{Lab, Peer};
+use crate::lab::{Lab, Peer};
 use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
 use linger::sys::{Os, Stream};
 use linger::tcp::TcpState;

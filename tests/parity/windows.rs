@@ -1,8 +1,8 @@
 //! A peer that does not read: the window shuts, and opens.
 
-use crate::parity::scenarios;
-use crate::parity::step::Verb::{Drain, Fill, Recv, Send};
-use crate::parity::step::{ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, Step, client, server};
+use crate::scenarios;
+use crate::step::Verb::{Drain, Fill, Recv, Send};
+use crate::step::{ACCEPT, CONNECT, INFO, LINGER2, PLAIN, POLL, RESET, Step, client, server};
 use linger::net::Interest::ReadWrite;
 
 const WATCH_BOTH: Step = Step::Rewatch(0, ReadWrite);

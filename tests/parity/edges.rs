@@ -1,8 +1,8 @@
 //! What the poller says, and when it says nothing: edges.
 
-use crate::parity::scenarios;
-use crate::parity::step::Verb::{Drain, Fill, Finish, Recv, Send};
-use crate::parity::step::{ACCEPT, CONNECT, PLAIN, POLL, RESET, Step, backlog, client, server};
+use crate::scenarios;
+use crate::step::Verb::{Drain, Fill, Finish, Recv, Send};
+use crate::step::{ACCEPT, CONNECT, PLAIN, POLL, RESET, Step, backlog, client, server};
 use linger::net::Interest::{Read, ReadWrite};
 
 const WATCH_BOTH: Step = Step::Rewatch(0, ReadWrite);

@@ -3,8 +3,8 @@
 //! After each step both ends come to rest, so that a trace does not depend on how fast things happen; what
 //! remains undetermined is not written down: byte counts of buffers that fill, and fractions of seconds.
 
-use crate::parity::any::Any;
-use crate::parity::step::{Scenario, Step, Verb};
+use crate::any::Any;
+use crate::step::{Scenario, Step, Verb};
 use linger::net::{
     Accepted, Address, CloseHow, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress, Readiness,
     Ready, Received, Sent, SocketError, Stream as _, Token,

@@ -1,9 +1,9 @@
 //! The accept queue: what waits in it, how much it holds, and what becomes of it.
 
-use crate::parity::scenarios;
-use crate::parity::step::Step::{Accept, Client, CloseListener, Connect, Info, Pass, Poll, Queue, Server};
-use crate::parity::step::Verb::{Error, Finish, Recv, Send};
-use crate::parity::step::{PLAIN, RESET, backlog, linger2_inherited};
+use crate::scenarios;
+use crate::step::Step::{Accept, Client, CloseListener, Connect, Info, Pass, Poll, Queue, Server};
+use crate::step::Verb::{Error, Finish, Recv, Send};
+use crate::step::{PLAIN, RESET, backlog, linger2_inherited};
 
 scenarios! {
     the_queue_is_told => [Queue, Connect, Queue, Connect, Queue, Accept, Queue, Accept, Accept, Queue];

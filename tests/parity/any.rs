@@ -1,6 +1,6 @@
 //! Either end of a connection: what can be done at both is written once.
 
-use crate::parity::lab::{Lab, Peer, StreamOf};
+use crate::lab::{Lab, Peer, StreamOf};
 use linger::net::{Received, Sent, SocketError, Stream};
 
 /// An end.

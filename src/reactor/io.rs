@@ -339,10 +339,7 @@ impl<K: Kernel> Reactor<K> {
             buffers.output_moved = self.now;
         }
         match bytes {
-            Cow::Borrowed(bytes) => {
-                self.work.charge(cost::copied(bytes.len()));
-                buffers.output.push(bytes);
-            }
+            Cow::Borrowed(bytes) => buffers.output.push(bytes),
             Cow::Owned(bytes) => buffers.output.append(bytes),
         }
         self.pool.settle(buffers);

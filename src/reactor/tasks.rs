@@ -52,8 +52,10 @@ impl<K: Kernel> Reactor<K> {
         if conn.awaits_effects() {
             return;
         }
+        // It is here because its output has fallen to the low watermark, or because its share of work was used up: then
+        // only output above the high one is a reason to wait.
         conn.paused &=
-            conn.pending_output() > Self::listener_of(&self.listeners, conn).policy.bounds.output_low;
+            conn.pending_output() >= Self::listener_of(&self.listeners, conn).policy.bounds.output_high;
         if !conn.paused {
             self.resume_task(key);
         }

@@ -46,7 +46,7 @@ impl Life {
         self.accepted
     }
 
-    /// When the peer was last heard from. Stands still once a cause of ending is recorded, so that the End
+    /// When the peer was last heard from. It no longer changes once a cause of ending is recorded, so that the End
     /// tells how long the silence was when it was noticed.
     pub const fn heard(&self) -> Instant {
         self.heard

@@ -177,7 +177,7 @@ impl<K: Kernel> Reactor<K> {
         self.table.get(holder).map_or(Agreement::Foreign, |conn| agreement(conn.consent(), token))
     }
 
-    /// Something of a connection came that is not being read: it is heard from, and so is whoever it beats for.
+    /// Input has arrived that is not read yet: the connection is alive, and so is the one that it beats for.
     pub(super) fn mark_paused_alive(&mut self, key: Key) {
         self.mark_alive(key);
         if self.table.get(key).is_some_and(|conn| conn.resp().is_some()) {
@@ -185,8 +185,8 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Something of a connection came: whoever it beats for is heard from, too. When its commands are carried out does not
-    /// matter.
+    /// Input has arrived: the connection that this one beats for is alive, too. It counts now, and not only when the
+    /// commands in it are carried out.
     pub(super) fn mark_holder_alive(&mut self, key: Key) {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
         if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
@@ -258,7 +258,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// It is about to go: whoever asks for its identity finds nobody, as whoever sends to it reaches nobody.
+    /// A connection is ending: from now on its identity counts as offline, because no message reaches it any more.
     pub(super) fn note_ending(&mut self, key: Key) {
         if let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) {
             self.hub.set_presence(&resp.membership, key, Presence::Ending);

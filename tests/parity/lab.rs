@@ -51,6 +51,8 @@ pub trait Lab {
     fn plug(&mut self, connection: usize, plugged: bool);
     /// The next poll, which is to wait, is interrupted by a signal.
     fn interrupt(&mut self);
+    /// How much later than it asked for it was given the processor, all steps together.
+    fn lateness(&self) -> Duration;
 }
 
 /// What a step gave.
@@ -81,8 +83,15 @@ impl fmt::Display for Line {
     }
 }
 
-/// Runs `steps`; the trace has a line a step.
-pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line> {
+/// What a scenario gave: a line a step.
+pub struct Trace {
+    pub lines: Vec<Line>,
+    /// See [`Lab::lateness`].
+    pub lateness: Duration,
+}
+
+/// Runs `steps`.
+pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Trace {
     let address = lab.address();
     let spec =
         ListenSpec { address, backlog: scenario.backlog, options: scenario.options, socket_mode: 0o660 };
@@ -97,7 +106,8 @@ pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Vec<Line>
         took: None,
         brought: BTreeSet::new(),
     };
-    steps.iter().map(|&step| run.line(step)).collect()
+    let lines = steps.iter().map(|&step| run.line(step)).collect();
+    Trace { lines, lateness: run.lab.lateness() }
 }
 
 const LISTENER: Token = Token(1000);
@@ -271,7 +281,9 @@ impl<L: Lab> Run<L> {
         self.lab.settle();
         self.lab.kernel().poll(Some(Duration::ZERO), &mut ready).unwrap_or_else(|fatal| panic!("{fatal}"));
         ready.sort_by_key(|ready| ready.token.0);
-        let shown: Vec<_> = ready.iter().map(entry).collect();
+        let mut shown: Vec<_> = ready.iter().map(entry).collect();
+        // The probe of a shut window gives the same edge once more, and comes when its timer says.
+        shown.dedup();
         if shown.is_empty() { NOTHING.into() } else { shown.join(", ") }
     }
 

@@ -25,6 +25,9 @@ const REST_IN_FLIGHT: Duration = Duration::from_millis(300);
 /// The first timer of a retransmission, the delayed acknowledgement and the like are behind this.
 const STEP: Duration = Duration::from_millis(3);
 
+/// What one look at the host's table takes, with some to spare.
+const LOOK: Duration = Duration::from_millis(20);
+
 const RETRANSMISSION: u8 = 1;
 
 pub struct Real {
@@ -32,6 +35,7 @@ pub struct Real {
     /// The client's and the server's address of each connection.
     links: Vec<[SocketAddr; 2]>,
     unplugged: bool,
+    lateness: Duration,
 }
 
 /// A line of the host's table, as far as it tells whether something moves.
@@ -54,7 +58,7 @@ impl Row {
 impl Real {
     pub fn new() -> Self {
         let kernel = Os::without_signals().unwrap_or_else(|fatal| panic!("{fatal}"));
-        Self { kernel, links: Vec::new(), unplugged: false }
+        Self { kernel, links: Vec::new(), unplugged: false, lateness: Duration::ZERO }
     }
 
     /// Both rows of each connection.
@@ -130,8 +134,10 @@ impl Lab for Real {
         let mut rows = self.rows();
         let mut since = Instant::now();
         loop {
+            let before = Instant::now();
             sleep(STEP);
             let now = self.rows();
+            self.lateness += before.elapsed().saturating_sub(STEP + LOOK);
             if now != rows {
                 (rows, since) = (now, Instant::now());
                 continue;
@@ -175,6 +181,10 @@ impl Lab for Real {
         let status = Command::new("sh").args(["-c", &script]).status().expect("the shell runs");
         assert!(status.success(), "{script}");
         self.unplugged = !plugged;
+    }
+
+    fn lateness(&self) -> Duration {
+        self.lateness
     }
 
     /// A signal for this thread, some time from now.

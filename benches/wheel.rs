@@ -16,8 +16,8 @@
 use hierarchical_hash_wheel_timer::IdOnlyTimerEntry;
 use hierarchical_hash_wheel_timer::wheels::Skip;
 use hierarchical_hash_wheel_timer::wheels::cancellable::QuadWheelWithOverflow;
-use linger::time::{Duration, Instant};
-use linger::timer::Wheel;
+use linger::core::time::{Duration, Instant};
+use linger::core::timer::Wheel;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hint::black_box;

@@ -7,7 +7,7 @@
 //!
 //! Everything that concerns a client happens on one thread, in [`reactor::Reactor::turn`]. What may take long is done beside
 //! it: the kernel's table of sockets is read while an audit lasts (`src/sys/dump.rs`), the configuration is read again
-//! (`src/sys/aside.rs`), and the log is written (`src/logging/queue.rs`). The turn:
+//! (`src/sys/aside.rs`), and the log is written (`src/observe/logging/queue.rs`). The turn:
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
@@ -19,64 +19,52 @@
 //! work (`src/reactor/work.rs`), whoever asks is charged what it costs, and what is over a share makes the next poll not
 //! wait. Nothing else makes it not wait: an idle server sleeps until its next deadline, which the wheel knows exactly.
 //!
-//! Silence is judged up to where the loop has looked, not up to now ([`timer::attention`]): a deadline that passed while
+//! Silence is judged up to where the loop has looked, not up to now ([`core::timer::attention`]): a deadline that passed while
 //! the loop stood still, or behind a poll that brought only a part, waits for a turn that has read what came before it.
 //!
 //! # The life of a connection
 //!
-//! [`conn::state`] is the heart. Six states in temporal order, and one table of what follows from what:
+//! [`core::conn::state`] is the heart. Six states in temporal order, and one table of what follows from what:
 //!
 //! ```text
 //! Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀── Parting ──▶ Closed
 //! ```
 //!
-//! It is pure: the reactor tells it what happened ([`conn::Input`]) and it answers what to do
-//! ([`conn::Action`]). [`conn::liveness`] is the other half: which deadline comes next, and what silence means
-//! once the peer's kernel has been asked. [`conn::policy`] is what a listener can ask for.
+//! It is pure: the reactor tells it what happened ([`core::conn::Input`]) and it answers what to do
+//! ([`core::conn::Action`]). [`core::conn::liveness`] is the other half: which deadline comes next, and what silence means
+//! once the peer's kernel has been asked. [`core::conn::policy`] is what a listener can ask for.
 //!
-//! Every accepted connection ends exactly once, with one [`end::End`]: reason, detector, way of closing,
+//! Every accepted connection ends exactly once, with one [`core::end::End`]: reason, detector, way of closing,
 //! silence, bytes, and the kernel's evidence. It is made in one function (`reactor/close.rs`), the only one
 //! that closes a socket, and log, metrics, presence and the admin interface all read it.
 //!
 //! # Several workers
 //!
 //! One process is the rule: one thread, and everybody reaches everybody. `--workers 2` makes the process a
-//! [`supervisor`] that serves no client. It opens the listening sockets, one for each worker (`SO_REUSEPORT`), starts
+//! [`workers::supervisor`] that serves no client. It opens the listening sockets, one for each worker (`SO_REUSEPORT`), starts
 //! itself anew as each of them, and keeps the sockets open, so that who waits to be accepted outlives a worker. A
 //! worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/worker_link.rs`): it tells of each
 //! identity that a client takes or leaves, is told when a later claim was made elsewhere, and answers questions of the
-//! admin interface. The channel keeps its order, and that is all that take-over needs: `src/supervisor/identities.rs`
+//! admin interface. The channel keeps its order, and that is all that take-over needs: `src/workers/supervisor/identities.rs`
 //! has the argument, and the test of it.
 //!
 //! # The layers
 //!
 //! Arrows point upwards only; `tests/model/layers.rs` holds the source to it.
 //!
-//! | module | what it owns |
+//! | room | what is in it |
 //! | --- | --- |
-//! | [`time`] | instants; no clock |
-//! | [`units`] | lengths of time, sizes and rates as people write and read them |
-//! | [`tcp`] | what the kernel says of a TCP socket: its state, a snapshot |
-//! | [`end`] | why a connection ended: the closed taxonomy and the record |
-//! | [`buf`] | bytes that wait |
+//! | [`core`] | what every room builds on, pure: [`core::time`], [`core::units`], [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`], [`core::table`] (connections by index and generation), [`core::timer`] (the wheel), [`core::conn`] (one connection's life) |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
-//! | [`worker_link`] | what workers and their supervisor say to each other, pure |
-//! | [`timer`] | the hierarchical wheel: one deadline a connection; up to when deadlines may be judged |
-//! | [`table`] | connections by index and generation |
-//! | [`conn`] | one connection's life, pure |
-//! | [`audit`] | the kernel's table of sockets compared with what a server believes, pure |
-//! | [`proto`] | wire protocols, pure: resp, http; echo needs no code |
 //! | [`hub`] | identities, topics, presence, pure: it answers who |
 //! | [`config`] | settings, and every mistake in them; its files are read from the edges only |
-//! | [`metrics`], [`report`] | what is counted, and what is said |
+//! | [`proto`] | wire protocols, pure: resp, http; echo needs no code |
+//! | [`observe`] | what is counted ([`observe::metrics`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server believes ([`observe::audit`]) |
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
-//! | [`sim`] | a simulated kernel, network and clients behind the same traits; it finds the bugs |
-//! | [`doctor`] | what a host does to a server with many connections: rules over what is read of it |
-//! | [`lab`] | experiments on real servers in networks of their own: what is detected, by what, how fast |
-//! | [`load`] | a generator of load and faults, a client of this server and of others |
-//! | [`supervisor`] | several workers: starts them, starts anew what dies, answers for all, settles who holds an identity |
-//! | [`logging`], [`serve`], [`cli`] | the edges |
+//! | [`workers`] | several processes: the supervisor starts them, answers for all, settles who holds an identity |
+//! | [`tools`] | commands beside the server, which knows none of them: [`tools::sim`] (a simulated kernel behind the same traits; it finds the bugs), [`tools::lab`] (experiments on real servers), [`tools::load`] (load and faults), [`tools::doctor`] (the host), [`tools::audit`] (any server) |
+//! | [`cli`] | the command line, and [`cli::serve`] behind it |
 //! | [`guide`] | the pages that `linger explain` prints |
 //!
 //! # Contracts
@@ -93,46 +81,25 @@
 //! - **The first cause wins.** What happens to a connection that is already ending changes how it is closed,
 //!   never why it ended.
 //! - **Three kinds of error:** [`net::Fatal`] (the loop cannot go on), [`proto::ProtocolError`] (the peer's
-//!   doing), [`end::End`] (data, not an error). `io::Error` does not leave [`sys`], and peer input never
+//!   doing), [`core::end::End`] (data, not an error). `io::Error` does not leave [`sys`], and peer input never
 //!   panics.
 //!
 //! # What is known of the kernel
 //!
 //! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim
 //! by test. `src/sys/facts.rs` shows what single calls do, `tests/kernel/folklore/` what is said of them and is not
-//! so, `tests/kernel/close/` and `tests/server/liveness*.rs` what the server makes of it. `linger doctor` ([`doctor`]) holds
+//! so, `tests/kernel/close/` and `tests/server/liveness*.rs` what the server makes of it. `linger doctor` ([`tools::doctor`]) holds
 //! a host against them.
 
-pub mod audit;
-pub mod buf;
 pub mod cli;
 pub mod config;
-pub mod conn;
-#[cfg(feature = "doctor")]
-pub mod doctor;
-pub mod end;
+pub mod core;
 pub mod guide;
 pub mod hub;
-#[cfg(feature = "lab")]
-pub mod lab;
-#[cfg(feature = "load")]
-pub mod load;
-pub mod logging;
-pub mod metrics;
-mod named;
 pub mod net;
+pub mod observe;
 pub mod proto;
 pub mod reactor;
-pub mod report;
-pub mod serve;
-#[cfg(any(test, feature = "sim"))]
-pub mod sim;
-pub mod supervisor;
-
 pub mod sys;
-pub mod table;
-pub mod tcp;
-pub mod time;
-pub mod timer;
-pub mod units;
-pub mod worker_link;
+pub mod tools;
+pub mod workers;

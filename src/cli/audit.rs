@@ -1,16 +1,16 @@
-//! `linger audit`: reads the kernel's table of sockets, has it judged ([`survey`](crate::audit::survey)),
+//! `linger audit`: reads the kernel's table of sockets, has it judged ([`survey`](crate::tools::audit::survey)),
 //! finds out whose sockets these are, and shows it. Read on in `text` and `json`.
 
 mod json;
 mod text;
 
 use super::{console, usage_mistake};
-use crate::audit::survey::{Look, Surveyed, Thresholds, survey};
+use crate::core::tcp::{TcpState, TcpStates};
+use crate::core::units::parse_duration;
 use crate::net::{Fatal, Progress, SocketQuery, SocketRow};
 use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
-use crate::tcp::{TcpState, TcpStates};
-use crate::units::parse_duration;
+use crate::tools::audit::survey::{Look, Surveyed, Thresholds, survey};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -137,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn look(arguments: &Arguments) -> Result<Report<'_>, String> {
-    let clock = crate::serve::clock();
+    let clock = crate::cli::serve::clock();
     let mut table = open(arguments.netns).map_err(|fatal| fatal.to_string())?;
     let (first, at) = (read(&mut table, arguments)?, clock());
     let (second, waited) = match arguments.wait {

@@ -3,10 +3,10 @@
 use super::{console, failure, report, usage_mistake};
 use crate::config::settings::Settings;
 use crate::config::{self, Sources};
-use crate::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine};
+use crate::core::units::thousands;
 use crate::net::Address;
 use crate::sys::file::read_regular;
-use crate::units::thousands;
+use crate::tools::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine};
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn aim(connections: Option<u64>, settings: &Settings, descriptors: u64) -> Aim {
-    let descriptors_besides = crate::serve::descriptors_besides(settings);
+    let descriptors_besides = crate::cli::serve::descriptors_besides(settings);
     let allowed = descriptors.saturating_sub(descriptors_besides).clamp(1, CONNECTIONS);
     let ports = settings.listeners.iter().filter_map(|listener| match &listener.address {
         Address::Tcp { socket, .. } => Some(socket.port()),
@@ -84,7 +84,7 @@ fn aim(connections: Option<u64>, settings: &Settings, descriptors: u64) -> Aim {
     });
     // The admin interface has its own, and nobody comes to it in storms.
     let backlogs = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
-    let workers = u64::from(crate::serve::workers(settings));
+    let workers = u64::from(crate::cli::serve::workers(settings));
     let wanted = settings.server.connections_max.map(|each| u64::from(each) * workers);
     Aim {
         connections: connections.or(wanted).unwrap_or(allowed * workers),

@@ -1,14 +1,14 @@
 //! `linger lab`: runs the experiments and prints the matrix.
 
 use super::console;
-use crate::lab::bytes::unescape;
-use crate::lab::case::Case;
-use crate::lab::foreign::{Finding, Subject};
-use crate::lab::method::Method;
-use crate::lab::report::{self, Report};
-use crate::lab::run::{self, Plan, Step};
-use crate::lab::settings::Settings;
-use crate::units::parse_some_time;
+use crate::core::units::parse_some_time;
+use crate::tools::lab::bytes::unescape;
+use crate::tools::lab::case::Case;
+use crate::tools::lab::foreign::{Finding, Subject};
+use crate::tools::lab::method::Method;
+use crate::tools::lab::report::{self, Report};
+use crate::tools::lab::run::{self, Plan, Step};
+use crate::tools::lab::settings::Settings;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -181,7 +181,7 @@ fn can_be_told(arguments: &Arguments) -> Result<(), String> {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let ready = can_be_told(arguments);
-    if let Err(why) = ready.and_then(|()| crate::lab::enter().map_err(|fatal| fatal.to_string())) {
+    if let Err(why) = ready.and_then(|()| crate::tools::lab::enter().map_err(|fatal| fatal.to_string())) {
         console::err(format_args!("linger lab: {why}"));
         return super::usage_mistake();
     }
@@ -199,7 +199,7 @@ fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
         settings: if arguments.quick { Settings::quick() } else { Settings::realistic() },
         cases,
     };
-    let clock = crate::serve::clock();
+    let clock = crate::cli::serve::clock();
     let progress = Progress::new(&plan.cases, plan.methods.len());
     let outcomes = run::run(&plan, &|step| progress.tell(step));
     progress.end();
@@ -207,7 +207,7 @@ fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
         plan,
         outcomes,
         took: clock(),
-        kernel: crate::lab::kernel(),
+        kernel: crate::tools::lab::kernel(),
         date: crate::sys::process::today(),
     };
     let text = match arguments.format {
@@ -240,7 +240,7 @@ fn run_foreign(arguments: &Arguments, cases: &[Case], subject: &Subject) -> Exit
     let text = match arguments.format {
         Format::Table => report::foreign::table(subject, &rows),
         Format::Json => {
-            report::foreign::json(subject, &rows, &crate::lab::kernel(), &crate::sys::process::today())
+            report::foreign::json(subject, &rows, &crate::tools::lab::kernel(), &crate::sys::process::today())
         }
         Format::Svg | Format::Markdown => unreachable!("can_be_told has refused it"),
     };
@@ -307,10 +307,10 @@ impl Progress {
 
 /// The hidden command that is a client of an experiment.
 pub(super) fn client() -> ExitCode {
-    match crate::lab::client::run() {
+    match crate::tools::lab::client::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(fatal) => {
-            console::err(format_args!("linger {}: {fatal}", crate::lab::CLIENT_COMMAND));
+            console::err(format_args!("linger {}: {fatal}", crate::tools::lab::CLIENT_COMMAND));
             ExitCode::FAILURE
         }
     }

@@ -1,13 +1,13 @@
 //! `linger load`: reads what is asked, plays it, prints what came of it.
 
 use super::console;
-use crate::load::faults::Contract;
-use crate::load::mix::Mix;
-use crate::load::plan::{self, Judge, Plan, Scheme, Target};
-use crate::load::report::{Finished, json, svg, table};
-use crate::load::{self, procs};
+use crate::core::units::{parse_duration, parse_rate, parse_size, parse_some_time};
 use crate::sys::host;
-use crate::units::{parse_duration, parse_rate, parse_size, parse_some_time};
+use crate::tools::load::faults::Contract;
+use crate::tools::load::mix::Mix;
+use crate::tools::load::plan::{self, Judge, Plan, Scheme, Target};
+use crate::tools::load::report::{Finished, json, svg, table};
+use crate::tools::load::{self, procs};
 use clap::Args;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

@@ -13,16 +13,17 @@ mod doctor;
 mod lab;
 #[cfg(feature = "load")]
 mod load;
+pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
 
 use crate::config::{self, Diagnostic, Override, Sources};
 use crate::guide::{self, PAGES};
-#[cfg(feature = "load")]
-use crate::load::procs;
 use crate::sys::file::read_regular;
 use crate::sys::memory;
 use crate::sys::worker::{self, Handed};
+#[cfg(feature = "load")]
+use crate::tools::load::procs;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -242,7 +243,7 @@ fn take_last(arguments: &mut Vec<OsString>, flag: &str) -> Option<String> {
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     #[cfg(feature = "lab")]
-    if arguments.get(1).is_some_and(|command| command == crate::lab::CLIENT_COMMAND) {
+    if arguments.get(1).is_some_and(|command| command == crate::tools::lab::CLIENT_COMMAND) {
         return lab::client();
     }
     let handed = take_last(&mut arguments, worker::FLAG).map(|text| Handed::parse(&text));
@@ -254,7 +255,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Serve(arguments) => match handed {
-            Some(Ok(handed)) => crate::serve::work(&handed, arguments.sources()),
+            Some(Ok(handed)) => serve::work(&handed, arguments.sources()),
             Some(Err(why)) => {
                 console::err(format_args!("linger: {}: {why}", worker::FLAG));
                 usage_mistake()
@@ -300,7 +301,7 @@ fn tell(message: &clap::Error) -> ExitCode {
 fn serve(sources: Sources) -> ExitCode {
     let read = config::read(&sources, read_regular);
     match read.and_then(|file| Ok((config::resolve_read(&sources, &file)?, file))) {
-        Ok((effective, file)) => crate::serve::run(effective, sources, file),
+        Ok((effective, file)) => serve::run(effective, sources, file),
         Err(mistakes) => report(&mistakes),
     }
 }

@@ -1,8 +1,8 @@
 //! `linger sim`: runs simulations, says which seed failed and how to see it again.
 
 use super::console;
-use crate::sim::{self, Canary, Options, Outcome};
-use crate::units::{duration_text, parse_some_time};
+use crate::core::units::{duration_text, parse_some_time};
+use crate::tools::sim::{self, Canary, Options, Outcome};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let options = Options { duration: arguments.duration, trace: arguments.trace, canary: arguments.canary };
     let first = arguments.seed.unwrap_or(0);
     let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 1000 });
-    let clock = crate::serve::clock();
+    let clock = crate::cli::serve::clock();
     let mut sums = Sums::default();
     for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
         let outcome = sim::run(seed, &options);

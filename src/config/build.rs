@@ -6,11 +6,11 @@ use super::settings::{
     Access, AuditSettings, DrainSettings, Hosts, ListenerSettings, LogFormat, LogSettings, Overload,
     Protocol, ServerSettings, TurnSettings,
 };
-use crate::conn::policy::{
+use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
+use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
-use crate::time::{Duration, Instant};
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {

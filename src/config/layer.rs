@@ -8,8 +8,8 @@ use super::diagnostic::{Diagnostic, Place, nearest};
 use super::keys::{Key, Scope, USER_TIMEOUT_MAX};
 use super::value::{Raw, Value, ValueError};
 use crate::config::settings::Protocol;
+use crate::core::time::Duration;
 use crate::net::Address;
-use crate::time::Duration;
 use indexmap::IndexMap;
 
 /// Where a value came from.

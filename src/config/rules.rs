@@ -8,8 +8,8 @@ use super::keys::Scope;
 use super::layer::Resolved;
 use super::settings::{LISTENERS_MAX, Protocol};
 use super::value::Value;
+use crate::core::time::Duration;
 use crate::net::Address;
-use crate::time::Duration;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the rules found.

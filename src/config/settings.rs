@@ -1,9 +1,9 @@
 //! The effective settings of a server: what is left when defaults, file and flags have been put together
 //! and found sound. Plain values, read by the reactor; nothing here parses or checks.
 
-use crate::conn::policy::Policy;
+use crate::core::conn::policy::Policy;
+use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
-use crate::time::Duration;
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;

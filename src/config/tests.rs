@@ -4,8 +4,8 @@ use super::keys::{Default as KeyDefault, Key};
 use super::settings::{LogFormat, Overload};
 use super::value::Kind;
 use super::*;
-use crate::conn::policy::{HeartbeatStyle, LastRung};
-use crate::time::Duration;
+use crate::core::conn::policy::{HeartbeatStyle, LastRung};
+use crate::core::time::Duration;
 
 fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
     resolve_text(&Sources::default(), Some(("f", text)))

@@ -6,9 +6,9 @@
 
 use super::access;
 use super::diagnostic::nearest;
+use crate::core::time::Duration;
+use crate::core::units;
 use crate::net::Address;
-use crate::time::Duration;
-use crate::units;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;

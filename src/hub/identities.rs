@@ -10,8 +10,8 @@
 use super::directory::{Entry, Slot};
 use super::name::Name;
 use super::{Hub, Membership, Refused, Visit};
+use crate::core::table::Key;
 use crate::net::Token;
-use crate::table::Key;
 use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 

@@ -25,7 +25,7 @@ pub use identities::{Identified, PRESENCE_PREFIX, Presence, Vouched, is_reserved
 pub use name::Name;
 pub use topics::{Change, Kind, Recipient, Route, Visit};
 
-use crate::table::Key;
+use crate::core::table::Key;
 use directory::{Directory, Slot};
 use identities::Identity;
 use std::fmt;

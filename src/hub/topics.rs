@@ -13,7 +13,7 @@
 use super::directory::{Directory, Entry, Slot};
 use super::glob;
 use super::{Hub, Membership, Name, Refused};
-use crate::table::Key;
+use crate::core::table::Key;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 

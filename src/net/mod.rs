@@ -9,11 +9,14 @@ mod address;
 mod connect;
 mod socket_table;
 
+pub use crate::core::table::Token;
+pub use crate::core::tcp::Keepalive;
+pub use crate::core::timer::attention::Polled;
 pub use connect::{Connect, ConnectError};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 
-use crate::tcp::TcpSnapshot;
-use crate::time::{Duration, Instant};
+use crate::core::tcp::TcpSnapshot;
+use crate::core::time::{Duration, Instant};
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -140,22 +143,6 @@ pub trait Stream {
     fn close(self, how: CloseHow);
 }
 
-/// The name under which something is watched, handed back with each readiness.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Token(pub u64);
-
-impl Token {
-    // All of these are among those of listeners, of which there are never so many, so that it costs connections nothing
-    // to be told from them.
-
-    /// Signals.
-    pub const SIGNAL: Self = Self(u32::MAX as u64);
-    /// What threads beside the loop have brought, such as rows of the kernel's table of sockets.
-    pub const ASIDE: Self = Self(u32::MAX as u64 - 1);
-    /// The channel to a worker's supervisor.
-    pub const SUPERVISOR: Self = Self(u32::MAX as u64 - 2);
-}
-
 /// One entry of a poll: hints about one source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ready {
@@ -163,15 +150,6 @@ pub struct Ready {
     pub token: Token,
     /// What it may be ready for.
     pub readiness: Readiness,
-}
-
-/// How much of what was ready a poll has brought.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Polled {
-    /// Everything that was ready when it began, at least.
-    All,
-    /// So many entries, and there may be more: they were as many as fit, or a signal came first.
-    Part(usize),
 }
 
 /// Readiness flags, as epoll reports them (`epoll_ctl(2)`). Hints only: the call that follows decides.
@@ -299,7 +277,7 @@ impl Resource {
     }
 }
 
-/// How a socket is closed: the act behind [`CloseMode`](crate::end::CloseMode).
+/// How a socket is closed: the act behind [`CloseMode`](crate::core::end::CloseMode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseHow {
     /// `close`, nothing else: the peer's FIN or RST is already here, or `TCP_LINGER2 = -1` was inherited.
@@ -308,17 +286,6 @@ pub enum CloseHow {
     Linger2,
     /// `SO_LINGER {1,0}`, then `close`.
     Reset,
-}
-
-/// TCP keepalive: when a quiet connection is probed, how often, and how many probes may go unanswered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Keepalive {
-    /// Quiet time before the first probe (`TCP_KEEPIDLE`, whole seconds).
-    pub idle: Duration,
-    /// Time between probes (`TCP_KEEPINTVL`, whole seconds).
-    pub interval: Duration,
-    /// Unanswered probes that end the connection (`TCP_KEEPCNT`).
-    pub count: u32,
 }
 
 /// Options set on a listener and inherited by what it accepts (`src/sys/facts.rs` shows that they are).

@@ -3,7 +3,7 @@
 //! It is the one view on connections that does not pass through our descriptors: it shows the ones nobody has
 //! accepted, the ones we have closed and the kernel has not, and the state of all the others.
 
-use crate::tcp::{TcpSnapshot, TcpState, TcpStates};
+use crate::core::tcp::{TcpSnapshot, TcpState, TcpStates};
 use std::net::SocketAddr;
 
 /// Which rows are wanted.

@@ -6,7 +6,7 @@
 //! chunking changes nothing, and within [`LOOK_BYTES_MAX`] bytes.
 
 use crate::config::settings::Protocol;
-use crate::end::Foreign;
+use crate::core::end::Foreign;
 
 /// What a look at the first bytes gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

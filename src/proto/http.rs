@@ -27,7 +27,7 @@ pub use response::{CONTINUE, Framing, Response};
 use super::ProtocolError;
 use super::first_bytes::{self, Look};
 use crate::config::settings::Protocol;
-use crate::end::Foreign;
+use crate::core::end::Foreign;
 
 /// Longest request line and headers together, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;

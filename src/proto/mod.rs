@@ -9,7 +9,7 @@
 //!
 //! [`first_bytes`] knows the beginnings of what is none of these.
 //!
-//! [`presence`] is the text that all of them share about endings: the [`End`](crate::end::End) record as
+//! [`presence`] is the text that all of them share about endings: the [`End`](crate::core::end::End) record as
 //! JSON, and the events on presence channels.
 //!
 //! Every decoder takes a slice that starts where the last frame ended, yields frames borrowed from it, and
@@ -34,7 +34,7 @@ pub mod presence;
 pub mod resp;
 
 use crate::config::settings::Protocol;
-use crate::end::{Foreign, Reason};
+use crate::core::end::{Foreign, Reason};
 use std::borrow::Cow;
 use std::fmt;
 

@@ -15,9 +15,9 @@
 //! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
-use crate::end::{By, End, Foreign};
-use crate::tcp::TcpSnapshot;
-use crate::units::seconds;
+use crate::core::end::{By, End, Foreign};
+use crate::core::tcp::TcpSnapshot;
+use crate::core::units::seconds;
 use serde::Serialize;
 
 /// Something that happened to an identity.
@@ -157,9 +157,9 @@ impl From<TcpSnapshot> for EvidenceJson {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::end::{CloseMode, Detector, Reason};
-    use crate::tcp::TcpState;
-    use crate::time::Duration;
+    use crate::core::end::{CloseMode, Detector, Reason};
+    use crate::core::tcp::TcpState;
+    use crate::core::time::Duration;
 
     fn end() -> End {
         End {

@@ -10,11 +10,11 @@ use super::unserved::Newcomer;
 use super::work::{self, cost};
 use super::{ListenerState, Reactor};
 use crate::config::settings::{Overload, Protocol};
-use crate::conn::{Life, State};
-use crate::end::Detector;
+use crate::core::conn::{Life, State};
+use crate::core::end::Detector;
+use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
-use crate::report::Stall;
-use crate::time::{Duration, Instant};
+use crate::observe::report::Stall;
 
 /// How long accepting must have gone on before it is said so: a full server stands still and goes on with each client
 /// that leaves, and that is one stall to whoever reads of it.

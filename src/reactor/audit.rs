@@ -1,5 +1,5 @@
 //! The audit of ourselves: now and then the kernel's table of sockets is compared with our own. What is compared,
-//! and what comes of it, is in [`audit::compare`](crate::audit::compare); here it is driven, a bounded step a
+//! and what comes of it, is in [`audit::compare`](crate::observe::audit::compare); here it is driven, a bounded step a
 //! turn, so that others are served in between.
 //!
 //! The steps: an index of our connections is made; the kernel is asked, and reads beside the loop; its rows are
@@ -8,16 +8,16 @@
 
 use super::connection::Connection;
 use super::{ListenerState, Reactor};
-use crate::audit::Anomaly;
-use crate::audit::compare::{Comparison, Counts, Member, Memory, Outcome, Place};
-use crate::conn::Input;
-use crate::conn::policy::AuditEnd;
-use crate::end::{Detector, Reason};
+use crate::core::conn::Input;
+use crate::core::conn::policy::AuditEnd;
+use crate::core::end::{Detector, Reason};
+use crate::core::table::{Key, Table};
+use crate::core::tcp::{TcpState, TcpStates};
+use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, SocketRow, Stream};
-use crate::report;
-use crate::table::{Key, Table};
-use crate::tcp::{TcpState, TcpStates};
-use crate::time::{Duration, Instant};
+use crate::observe::audit::Anomaly;
+use crate::observe::audit::compare::{Comparison, Counts, Member, Memory, Outcome, Place};
+use crate::observe::report;
 use std::net::SocketAddr;
 
 /// Slots that are put into the index, or looked through for what is missing, in one step.

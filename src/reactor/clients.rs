@@ -5,9 +5,9 @@ use super::commands::reply_ok;
 use super::lists::List;
 use super::tasks::Task;
 use super::work::cost;
+use crate::core::table::Key;
 use crate::net::Kernel;
 use crate::proto::resp::client::ClientCommand;
-use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn client(&mut self, key: Key, command: ClientCommand<'_>, replies: &mut Vec<u8>) {

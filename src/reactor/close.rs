@@ -5,16 +5,16 @@ use super::Reactor;
 use super::connection::Resp;
 use super::effects::Effect;
 use super::work::cost;
-use crate::conn::Input;
-use crate::conn::delivery::{Delivery, delivery, fin_timeout};
-use crate::conn::policy::{LastRung, Policy};
-use crate::end::{Class, CloseMode, Detector, End, Reason};
+use crate::core::conn::Input;
+use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
+use crate::core::conn::policy::{LastRung, Policy};
+use crate::core::end::{Class, CloseMode, Detector, End, Reason};
+use crate::core::table::Key;
+use crate::core::tcp::TcpSnapshot;
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::proto;
 use crate::proto::presence::{self, Event};
-use crate::table::Key;
-use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
     /// Ends a connection whose peer answers: sends the protocol's goodbye, and begins to close.

@@ -6,13 +6,13 @@ use super::effects::Effect;
 use super::lists::List;
 use super::tasks::Task;
 use super::work::cost;
-use crate::conn::Input;
+use crate::core::conn::Input;
+use crate::core::table::Key;
+use crate::core::time::Duration;
 use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
 use crate::proto::presence::Event;
 use crate::proto::resp::{Arguments, Command, Confirmation, Identity, Reply, Version, answer};
-use crate::table::Key;
-use crate::time::Duration;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {

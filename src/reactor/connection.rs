@@ -4,16 +4,16 @@
 
 use super::admin::Http;
 use super::tasks::Task;
-use crate::buf::ByteQueue;
-use crate::conn::liveness::Clocks;
-use crate::conn::policy::{Heartbeat, HeartbeatStyle};
-use crate::conn::{Life, State};
-use crate::end::{Detector, Foreign, Reason};
+use crate::core::buf::ByteQueue;
+use crate::core::conn::liveness::Clocks;
+use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
+use crate::core::conn::{Life, State};
+use crate::core::end::{Detector, Foreign, Reason};
+use crate::core::table::Occupant;
+use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
 use crate::proto::resp;
-use crate::table::Occupant;
-use crate::time::{Duration, Instant};
 
 /// One connection.
 pub(super) struct Connection<S> {

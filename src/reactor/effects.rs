@@ -4,11 +4,11 @@
 use super::Reactor;
 use super::publication::BACKLOG_MAX;
 use super::work::{self, cost};
-use crate::end::{By, Detector, Reason};
+use crate::core::end::{By, Detector, Reason};
+use crate::core::table::Key;
 use crate::hub::Name;
 use crate::net::Kernel;
 use crate::proto::presence::Event;
-use crate::table::Key;
 use std::sync::Arc;
 
 /// What one connection, or the hub on its behalf, does to another.

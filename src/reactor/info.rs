@@ -5,10 +5,10 @@
 
 use super::Reactor;
 use super::work::cost;
+use crate::core::table::Key;
+use crate::core::time::Duration;
 use crate::net::{Address, Kernel, Usage};
 use crate::proto::resp::Arguments;
-use crate::table::Key;
-use crate::time::Duration;
 use std::fmt::{Display, Write};
 
 /// The Redis whose commands are understood: `CLIENT SETINFO` and `CLIENT NO-TOUCH` came with 7.2. Libraries compare

@@ -7,13 +7,13 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::effects::Effect;
-use crate::end::{By, CloseMode, Detector, End, Reason};
+use crate::core::end::{By, CloseMode, Detector, End, Reason};
+use crate::core::table::Key;
+use crate::core::tcp::TcpSnapshot;
+use crate::core::time::Instant;
 use crate::hub::Name;
 use crate::net::Kernel;
 use crate::proto::presence::{self, Event};
-use crate::table::Key;
-use crate::tcp::TcpSnapshot;
-use crate::time::Instant;
 use indexmap::IndexMap;
 use std::sync::Arc;
 

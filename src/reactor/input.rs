@@ -2,10 +2,10 @@
 //! pause to end. Kept with the connection, in a pooled box, for no longer than they must.
 
 use super::Reactor;
-use crate::buf::ByteQueue;
+use crate::core::buf::ByteQueue;
+use crate::core::table::Key;
 use crate::net::Kernel;
 use crate::proto::resp::Decoder;
-use crate::table::Key;
 
 impl<K: Kernel> Reactor<K> {
     /// An empty queue, with memory from the pool if there is some.

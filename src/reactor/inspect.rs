@@ -5,12 +5,12 @@ use super::Reactor;
 use super::accept::AcceptState;
 use super::connection::Reading;
 use super::effects::Effect;
-use crate::audit::Anomaly;
-use crate::conn::{State, liveness};
+use crate::core::conn::{State, liveness};
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
-pub use crate::report::Ended;
-use crate::table::Key;
-use crate::time::{Duration, Instant};
+use crate::observe::audit::Anomaly;
+pub use crate::observe::report::Ended;
 
 /// The window. See [`Reactor::inspect`].
 pub struct DebugView<'a, K: Kernel>(&'a Reactor<K>);

@@ -8,12 +8,12 @@ use super::connection::{Connection, Reading};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
-use crate::conn::{Action, Input, explain_timeout};
-use crate::end::{Detector, Reason};
+use crate::core::conn::{Action, Input, explain_timeout};
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
+use crate::core::tcp::TcpState;
 use crate::net::{Interest, Kernel, Readiness, Received, Sent, SocketError, Stream};
 use crate::proto;
-use crate::table::Key;
-use crate::tcp::TcpState;
 use std::borrow::Cow;
 
 /// Bytes of one connection that are sent before the others have their turn.

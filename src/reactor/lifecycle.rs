@@ -4,12 +4,12 @@ use super::accept::AcceptState;
 use super::connection::Connection;
 use super::{Flow, ListenerState, Reactor, least_output_high, memory};
 use crate::config::settings::{ListenerSettings, Settings};
-use crate::end::{Detector, Reason};
-use crate::metrics::Census;
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
 use crate::net::{Kernel, Listener, Signal};
-use crate::report;
-use crate::table::Key;
-use crate::time::{Duration, Instant};
+use crate::observe::metrics::Census;
+use crate::observe::report;
 
 /// Reads the configuration again, beside the loop: a disk may hang, and a long file takes its time.
 pub trait Reload {

@@ -1,20 +1,20 @@
 //! Liveness: what happens when a deadline of a connection has passed, how a silent peer is asked, what silence means, and
-//! what follows when the peer is heard from again. [`conn::liveness`](crate::conn::liveness) says when each is due.
+//! what follows when the peer is heard from again. [`conn::liveness`](crate::core::conn::liveness) says when each is due.
 
 use super::Reactor;
 use super::connection::{Connection, Session};
 use super::effects::Effect;
 use super::work::cost;
-use crate::conn::delivery::{Delivery, delivery};
-use crate::conn::liveness::{Due, verdict};
-use crate::conn::{Input, State};
-use crate::end::{Detector, Reason};
+use crate::core::conn::delivery::{Delivery, delivery};
+use crate::core::conn::liveness::{Due, verdict};
+use crate::core::conn::{Input, State};
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
+use crate::core::tcp::TcpSnapshot;
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::proto::presence::Event;
 use crate::proto::resp::Reply;
-use crate::table::Key;
-use crate::tcp::TcpSnapshot;
 
 impl<K: Kernel> Reactor<K> {
     /// Acts on a deadline of a connection that has passed.

@@ -8,10 +8,10 @@ use super::Reactor;
 use super::connection::{Buffers, Connection, Reading};
 use super::work::cost;
 use crate::config::settings::ServerSettings;
-use crate::end::{Detector, Reason};
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
 use crate::net::{Kernel, SocketError};
-use crate::table::Key;
-use crate::time::{Duration, Instant};
 use std::ops::ControlFlow;
 
 /// Slots that are looked at in one turn for who holds most.

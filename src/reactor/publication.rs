@@ -1,9 +1,9 @@
 //! What is published: messages on their way to those who listen, those that nobody waits for in particular, and their
 //! frames. How they get there is in `publish`.
 
+use crate::core::table::Key;
 use crate::hub::Route;
 use crate::proto::resp::{Arguments, Reply, Version};
-use crate::table::Key;
 use std::collections::VecDeque;
 
 /// Above these, what would add to the publications that nobody waits for in particular has to wait.

@@ -4,12 +4,12 @@ use super::{Reactor, Reload, Requested};
 use crate::config::settings::Settings;
 use crate::config::{Override, Sources, resolve_text};
 use crate::net::{Received, Sent};
-use crate::sim::faults::Faults;
-use crate::sim::kernel::{SimEnv, SimKernel};
-use crate::sim::peer::ClientPool;
-use crate::sim::rng::Rng;
-use crate::sim::tcp::Sizes;
-use crate::sim::world::{Side, World};
+use crate::tools::sim::faults::Faults;
+use crate::tools::sim::kernel::{SimEnv, SimKernel};
+use crate::tools::sim::peer::ClientPool;
+use crate::tools::sim::rng::Rng;
+use crate::tools::sim::tcp::Sizes;
+use crate::tools::sim::world::{Side, World};
 use std::cell::RefCell;
 use std::rc::Rc;
 

@@ -10,13 +10,13 @@ use super::connection::Connection;
 use super::effects::Effect;
 use super::tasks::Task;
 use crate::config::settings::Protocol;
-use crate::conn::{Input, State};
-use crate::end::{Class, Detector, Reason};
+use crate::core::conn::{Input, State};
+use crate::core::end::{Class, Detector, Reason};
+use crate::core::table::Key;
 use crate::net::Kernel;
 use crate::proto::ProtocolError;
 use crate::proto::first_bytes::{self, Look};
 use crate::proto::resp::{Arguments, Decoder};
-use crate::table::Key;
 
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;

@@ -6,8 +6,8 @@ use super::lists::List;
 use super::publication::Publication;
 use super::work::{self, cost};
 use crate::config::settings::Protocol;
+use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::table::Key;
 use std::ops::ControlFlow;
 
 /// What is left of a command.

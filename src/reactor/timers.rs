@@ -7,10 +7,10 @@
 use super::work;
 use super::{Reactor, accept::AcceptState};
 use crate::config::settings::Settings;
-use crate::conn::liveness::{Due, next_due};
+use crate::core::conn::liveness::{Due, next_due};
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
-use crate::table::Key;
-use crate::time::{Duration, Instant};
 
 /// Entries of the wheel that are looked at in one turn: most only re-arm. Those that act are bounded by their work.
 const EXPIRIES_PER_TURN: usize = 1024;

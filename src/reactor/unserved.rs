@@ -6,13 +6,13 @@
 
 use super::Reactor;
 use crate::config::settings::{Overload, Protocol, Settings};
-use crate::conn::Input;
-use crate::conn::policy::LastRung;
-use crate::end::{Detector, Reason};
+use crate::core::conn::Input;
+use crate::core::conn::policy::LastRung;
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
 use crate::net::Kernel;
+use crate::observe::report;
 use crate::proto::ProtocolError;
-use crate::report;
-use crate::table::Key;
 
 /// Newcomers that are told at a time.
 const REFUSED_MAX: u32 = 32;

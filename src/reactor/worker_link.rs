@@ -3,18 +3,18 @@
 //!
 //! Each role of an identity that a connection takes is claimed under a number that no other claim of this worker
 //! has. What the supervisor says of a role names the number, so that an order that crossed a newer claim on its way
-//! finds nothing. Who wins is for `supervisor/identities.rs` to say; and nobody here is told that an identity has come
+//! finds nothing. Who wins is for `src/workers/supervisor/identities.rs` to say; and nobody here is told that an identity has come
 //! or gone before the supervisor has said so, which alone knows in which order that was.
 
 use super::effects::Effect;
 use super::{Reactor, memory};
-use crate::end::By;
+use crate::core::end::By;
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
 use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::proto::presence::Event;
-use crate::table::Key;
-use crate::time::{Duration, Instant};
-use crate::worker_link::{Broken, CLAIMS_HIGH, Channel, More, Role, ToSupervisor, ToWorker, Topic};
+use crate::workers::link::{Broken, CLAIMS_HIGH, Channel, More, Role, ToSupervisor, ToWorker, Topic};
 use indexmap::{IndexMap, IndexSet};
 
 /// Beats for a connection elsewhere are passed on no more often than this: a quarter of the shortest heartbeat that

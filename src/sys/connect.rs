@@ -3,10 +3,10 @@
 use super::listener::{bind, connect, socket};
 use super::sockaddr::Name;
 use super::{Os, Stream, errno, sockopt};
+use crate::core::time::{Duration, Instant};
 use crate::net::{
     Address, Connect, ConnectError, Fatal, Interest, Kernel, Readiness, Ready, SocketError, Token,
 };
-use crate::time::{Duration, Instant};
 use libc::{c_int, c_long};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};

@@ -6,12 +6,12 @@ use super::testing::{
     PLAIN, accept, child, loopback, option, pair, pair_with, recv, socket_of, states, until,
 };
 use super::{Listener, Stream, host, sockopt, tcp_info};
+use crate::core::tcp::TcpState;
+use crate::core::time::Duration;
 use crate::net::{
     CloseHow, Keepalive, ListenSpec, Listener as _, Queue, Received, Sent, SocketError, SocketOptions,
     Stream as _,
 };
-use crate::tcp::TcpState;
-use crate::time::Duration;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};

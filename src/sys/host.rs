@@ -1,7 +1,7 @@
 //! Facts about the host, read from `/proc`.
 
+use crate::core::time::Duration;
 use crate::net::{HostCounters, Usage};
-use crate::time::Duration;
 use std::ffi::CString;
 use std::fs;
 use std::sync::OnceLock;

@@ -108,10 +108,10 @@ impl Reserve {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::time::Duration;
     use crate::net::{Accepted, Kernel as _, Listener as _, Resource, Token};
     use crate::sys::Os;
     use crate::sys::testing::{self, Client, in_child, until};
-    use crate::time::Duration;
 
     #[test]
     fn the_soft_bound_rises_to_the_hard_one() {

@@ -7,8 +7,8 @@
 use super::sockaddr::{Answer, Name};
 use super::stream::Stream;
 use super::{errno, host, sockopt, tcp_info, whole_seconds};
+use crate::core::time::Duration;
 use crate::net::{Accepted, Address, Fatal, ListenSpec, Listener as Contract, Peer, Queue, SocketOptions};
-use crate::time::Duration;
 use libc::c_int;
 use std::fs;
 use std::net::{SocketAddr, SocketAddrV6};

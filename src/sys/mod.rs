@@ -41,11 +41,11 @@ pub use listener::Listener;
 pub use sock_diag::SocketTable;
 pub use stream::Stream;
 
+use crate::core::time::{Duration, Instant};
 use crate::net::{
     Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled, Readiness, Ready, Rows, Signal,
     SocketError, SocketQuery, SocketRow, Token, Usage,
 };
-use crate::time::{Duration, Instant};
 use libc::c_int;
 use mio::unix::SourceFd;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};

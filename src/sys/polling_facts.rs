@@ -3,8 +3,8 @@
 
 use super::testing::{self, Client, fill, until};
 use super::{Os, Stream};
+use crate::core::time::Duration;
 use crate::net::{Interest, Kernel as _, Ready, Received, Sent, Stream as _, Token};
-use crate::time::Duration;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;

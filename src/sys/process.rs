@@ -3,8 +3,8 @@
 
 use super::sockaddr::Name;
 use super::{Stream, errno, sockopt};
+use crate::core::time::Instant;
 use crate::net::{Address, CloseHow, Fatal, SocketError, Stream as _};
-use crate::time::Instant;
 use libc::c_int;
 use std::fs::{self, File};
 use std::net::SocketAddr;

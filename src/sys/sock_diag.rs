@@ -6,8 +6,8 @@
 
 use super::errno;
 use super::tcp_info;
+use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::net::{Families, Fatal, Progress, SocketQuery, SocketRow, SocketTimer};
-use crate::tcp::{TcpSnapshot, TcpState};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -307,9 +307,9 @@ fn i32_at(bytes: &[u8], at: usize) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::tcp::TcpStates;
     use crate::net::{CloseHow, Stream as _};
     use crate::sys::testing::{self, Client, until};
-    use crate::tcp::TcpStates;
 
     fn rows_of(table: &mut SocketTable, query: &SocketQuery) -> Vec<SocketRow> {
         let mut rows = Vec::new();

@@ -5,9 +5,9 @@
 //! them 45 instructions in a process that has ever had a second thread (`nptl/cancellation.c`).
 
 use super::{errno, sockopt, tcp_info, whole_seconds};
+use crate::core::tcp::TcpSnapshot;
+use crate::core::time::Duration;
 use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream as Contract};
-use crate::tcp::TcpSnapshot;
-use crate::time::Duration;
 use libc::c_int;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -172,11 +172,11 @@ impl Contract for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::tcp::TcpState;
+    use crate::core::time::Duration;
     use crate::net::Listener as _;
     use crate::sys::Listener;
     use crate::sys::testing::{self, recv, until};
-    use crate::tcp::TcpState;
-    use crate::time::Duration;
     use std::io::{ErrorKind, Read, Write};
     use std::mem::MaybeUninit;
     use std::net::Shutdown;

@@ -2,8 +2,8 @@
 //! fill of its accept queue.
 
 use super::sockopt::{self, Plain};
+use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::net::Queue;
-use crate::tcp::{TcpSnapshot, TcpState};
 use std::mem::{offset_of, size_of};
 use std::os::fd::BorrowedFd;
 

@@ -2,11 +2,11 @@
 //! condition instead of for a time.
 
 use super::{Listener, Stream, sockopt};
+use crate::core::tcp::TcpState;
+use crate::core::time::Duration;
 use crate::net::{
     Accepted, Address, ListenSpec, Listener as _, Peer, Received, Sent, SocketOptions, Stream as _,
 };
-use crate::tcp::TcpState;
-use crate::time::Duration;
 use libc::c_int;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;

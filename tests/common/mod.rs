@@ -327,7 +327,7 @@ pub fn tcp_states(port: u16) -> BTreeMap<&'static str, usize> {
             let local_port = local.rsplit(':').next().and_then(|hex| u16::from_str_radix(hex, 16).ok());
             if local_port == Some(port) {
                 let state = u8::from_str_radix(state, 16).unwrap_or(0);
-                *states.entry(linger::tcp::TcpState::from_number(state).name()).or_default() += 1;
+                *states.entry(linger::core::tcp::TcpState::from_number(state).name()).or_default() += 1;
             }
         }
     }

@@ -1,101 +1,13 @@
 //! The sources themselves, compared with the layers: which module may know which, where the operating system
 //! lives, how long a file may be, and how it opens.
 //!
-//! The one table is [`LAYERS`]. To let a module know another is to change it there, where it is seen.
+//! The one table is [`LAYERS`] (`layers/table.rs`). To let a module know another is to change it there, where it is seen.
+
+mod table;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// A module of the crate's root, the modules of the crate it may name, and whether it is pure: knows no
-/// descriptor, no socket, no clock, no mio. From the bottom up: an arrow never points down.
-struct Layer {
-    module: &'static str,
-    knows: &'static [&'static str],
-    pure: bool,
-}
-
-const fn layer(module: &'static str, pure: bool, knows: &'static [&'static str]) -> Layer {
-    Layer { module, knows, pure }
-}
-
-const PURE: bool = true;
-const IMPURE: bool = false;
-
-const LAYERS: &[Layer] = &[
-    layer("time", PURE, &[]),
-    layer("units", PURE, &["time"]),
-    layer("named", PURE, &[]),
-    layer("tcp", PURE, &["named"]),
-    layer("end", PURE, &["time", "named", "tcp"]),
-    layer("buf", PURE, &[]),
-    // The kernel as the reactor sees it: traits, and the plain data that goes through them.
-    layer("net", PURE, &["tcp", "time", "end"]),
-    layer("timer", PURE, &["time", "net"]),
-    layer("table", PURE, &["net"]),
-    layer("worker_link", PURE, &["buf", "net"]),
-    layer("conn", PURE, &["tcp", "time", "end", "net", "timer"]),
-    layer("audit", PURE, &["named", "units", "tcp", "time", "end", "net", "table"]),
-    layer("hub", PURE, &["table", "net"]),
-    // Settings are plain data; what reads them from files is only called from the edges.
-    layer("config", PURE, &["time", "units", "net", "conn"]),
-    layer("proto", PURE, &["units", "tcp", "time", "end", "config"]),
-    layer("metrics", PURE, &["tcp", "time", "end", "net", "conn", "audit"]),
-    layer("report", PURE, &["units", "time", "end", "table", "net", "config", "metrics", "audit"]),
-    layer(
-        "reactor",
-        PURE,
-        &[
-            "tcp",
-            "time",
-            "end",
-            "buf",
-            "timer",
-            "table",
-            "conn",
-            "audit",
-            "proto",
-            "hub",
-            "net",
-            "config",
-            "metrics",
-            "report",
-            "worker_link",
-        ],
-    ),
-    layer(
-        "sim",
-        PURE,
-        &[
-            "tcp", "time", "end", "net", "conn", "audit", "proto", "hub", "table", "config", "metrics",
-            "report", "reactor",
-        ],
-    ),
-    layer("guide", PURE, &[]),
-    layer("sys", IMPURE, &["tcp", "time", "end", "net"]),
-    layer("logging", IMPURE, &["time", "config", "report", "sys"]),
-    layer(
-        "load",
-        IMPURE,
-        &["named", "time", "units", "end", "buf", "timer", "net", "table", "conn", "proto", "sys"],
-    ),
-    layer("lab", IMPURE, &["units", "tcp", "named", "time", "end", "net", "sys"]),
-    layer(
-        "supervisor",
-        IMPURE,
-        &["time", "buf", "net", "table", "hub", "config", "proto", "report", "worker_link", "sys"],
-    ),
-    layer(
-        "serve",
-        IMPURE,
-        &["time", "net", "config", "reactor", "sys", "logging", "report", "worker_link", "supervisor"],
-    ),
-    layer("doctor", IMPURE, &["units", "sys", "audit"]),
-    layer(
-        "cli",
-        IMPURE,
-        &["guide", "tcp", "units", "config", "serve", "sim", "load", "lab", "doctor", "audit", "net", "sys"],
-    ),
-];
+use table::LAYERS;
 
 /// What a pure module does not say, outside its tests. `std::net` has addresses too, which are only data.
 const IMPURITIES: &[&str] = &[
@@ -117,7 +29,7 @@ const IMPURITIES: &[&str] = &[
 const LINES_MAX: usize = 500;
 
 /// Files of an impure module that are pure all the same.
-const PURE_FILES: &[&str] = &["src/supervisor/identities.rs", "src/supervisor/merge.rs"];
+const PURE_FILES: &[&str] = &["src/workers/supervisor/identities.rs", "src/workers/supervisor/merge.rs"];
 
 /// Files that are longer, and why.
 const LONG_FILES: &[(&str, &str)] = &[];
@@ -149,10 +61,18 @@ fn all_sources() -> Vec<(String, String)> {
     ["src", "tests", "benches"].into_iter().flat_map(sources).collect()
 }
 
-/// The module of the crate's root that a file belongs to: `src/conn/state.rs` to `conn`.
-fn module_of(path: &str) -> &str {
+/// Rooms whose modules are layers of their own.
+const ROOMS: &[&str] = &["core", "observe", "workers", "tools"];
+
+/// The layer that a file belongs to: `src/hub/topics.rs` to `hub`, `src/core/conn/state.rs` to `core::conn`.
+fn module_of(path: &str) -> String {
     let path = path.strip_prefix("src/").unwrap_or(path);
-    path.split(['/', '.']).next().unwrap_or(path)
+    let mut words = path.split(['/', '.']);
+    let room = words.next().unwrap_or(path);
+    match words.next() {
+        Some(module) if ROOMS.contains(&room) && module != "mod" => format!("{room}::{module}"),
+        Some(_) | None => room.to_owned(),
+    }
 }
 
 /// Whether a file is nothing but tests, by its name.
@@ -175,25 +95,27 @@ fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
     kept.into_iter().map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
 }
 
-/// Modules of the crate's root that a line of code names.
-fn named_modules(line: &str) -> Vec<&str> {
-    let mut modules = Vec::new();
-    for (at, _) in line.match_indices("crate::") {
-        // `$crate::` of our macros is a way to name our own, too.
-        let rest = &line[at + "crate::".len()..];
-        let group = rest.strip_prefix('{').and_then(|rest| rest.split('}').next());
-        for part in group.unwrap_or(rest).split(',') {
-            let word =
-                part.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-            if !word.is_empty() {
-                modules.push(word);
-            }
-            if group.is_none() {
-                break;
-            }
+/// Layers that a line of code names.
+fn named_modules(line: &str) -> Vec<String> {
+    let word = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        text[..end].to_owned()
+    };
+    let each = |text: &str| match text.strip_prefix('{') {
+        Some(group) => group.split(['}', ',']).map(|part| part.trim().to_owned()).collect(),
+        None => vec![text.to_owned()],
+    };
+    // `$crate::` of our macros is a way to name our own, too.
+    let paths = line.match_indices("crate::").flat_map(|(at, found)| each(&line[at + found.len()..]));
+    let layers = paths.flat_map(|path| {
+        let room = word(&path);
+        let below = path.strip_prefix(&format!("{room}::")).filter(|_| ROOMS.contains(&room.as_str()));
+        match below {
+            Some(below) => each(below).iter().map(|path| format!("{room}::{}", word(path))).collect(),
+            None => vec![room],
         }
-    }
-    modules
+    });
+    layers.filter(|layer| !layer.is_empty()).collect()
 }
 
 fn assert_none(what: &str, found: &[String]) {
@@ -205,7 +127,9 @@ fn arrows_point_one_way() {
     let mut found = Vec::new();
     for (path, text) in sources("src") {
         let module = module_of(&path);
-        if ["lib", "main"].contains(&module) || is_test_file(&path) {
+        // A room itself only says what is in it.
+        let is_outside = ["lib", "main"].contains(&module.as_str()) || ROOMS.contains(&module.as_str());
+        if is_outside || is_test_file(&path) {
             continue;
         }
         let Some(layer) = LAYERS.iter().find(|layer| layer.module == module) else {
@@ -215,7 +139,7 @@ fn arrows_point_one_way() {
         for (number, line) in code(&text) {
             for named in named_modules(line) {
                 if named != module
-                    && !layer.knows.contains(&named)
+                    && !layer.knows.contains(&named.as_str())
                     && LAYERS.iter().any(|layer| layer.module == named)
                 {
                     found.push(format!("{path}:{number}: {module} may not know {named}"));
@@ -336,7 +260,7 @@ fn tests_that_are_named_exist() {
     for (path, text) in texts {
         for (file, name) in tests_named_in(&text) {
             page += usize::from(path == "src/sys/facts.md");
-            tables += usize::from(path.starts_with("src/doctor/"));
+            tables += usize::from(path.starts_with("src/tools/doctor/"));
             // Kinds of endings are functions, from which a macro makes the tests.
             let tested = fs::read_to_string(root.join(&file)).unwrap_or_default();
             if !tested.contains(&format!("fn {name}(")) {
@@ -374,9 +298,10 @@ fn every_fact_and_every_piece_of_folklore_names_a_test() {
     });
     let untested: Vec<_> = rows.filter(|row| tests_named_in(row).is_empty()).map(str::to_owned).collect();
     assert_none("facts without a test", &untested);
-    let beliefs = linger::doctor::FOLKLORE.iter().filter(|belief| tests_named_in(belief.test).len() != 1);
+    let beliefs =
+        linger::tools::doctor::FOLKLORE.iter().filter(|belief| tests_named_in(belief.test).len() != 1);
     assert_none("folklore without a test", &beliefs.map(|belief| belief.name.to_owned()).collect::<Vec<_>>());
-    let checks = linger::doctor::CHECKS.iter().filter_map(|check| Some((check.name, check.test?)));
+    let checks = linger::tools::doctor::CHECKS.iter().filter_map(|check| Some((check.name, check.test?)));
     let wrong = checks.filter(|(_, test)| tests_named_in(test).len() != 1);
     assert_none("checks that name no test so", &wrong.map(|(name, _)| name.to_owned()).collect::<Vec<_>>());
 }

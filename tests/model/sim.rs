@@ -2,7 +2,7 @@
 //!
 //! `LINGER_SIM_SEEDS` runs that many fresh seeds instead of a few; `LINGER_SIM_SEED` says where they begin.
 
-use linger::sim::{Canary, Options, Outcome, run};
+use linger::tools::sim::{Canary, Options, Outcome, run};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs `seeds` and stops at the first that fails.

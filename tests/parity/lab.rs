@@ -5,12 +5,12 @@
 
 use crate::any::Any;
 use crate::step::{Scenario, Step, Verb};
+use linger::core::tcp::{TcpSnapshot, TcpState};
+use linger::core::time::{Duration, Instant};
 use linger::net::{
     Accepted, Address, CloseHow, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress, Readiness,
     Ready, Received, Sent, SocketError, Stream as _, Token,
 };
-use linger::tcp::{TcpSnapshot, TcpState};
-use linger::time::{Duration, Instant};
 use std::collections::BTreeSet;
 use std::fmt;
 

@@ -33,7 +33,7 @@ mod step;
 mod windows;
 
 use lab::Line;
-use linger::time::Duration;
+use linger::core::time::Duration;
 use step::{Scenario, Step};
 
 /// Makes a test of each scenario. Steps are written in a list; `with` gives other socket options or a backlog.

@@ -5,7 +5,7 @@
 use crate::step::{Scenario, Step, Verb, linger2_inherited};
 use crate::{differences, real, simulated};
 use linger::net::{CloseHow, Interest};
-use linger::sim::rng::Rng;
+use linger::tools::sim::rng::Rng;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -4,9 +4,9 @@
 #![expect(clippy::disallowed_methods, reason = "tests on the real kernel have to let it work")]
 
 use crate::lab::{Lab, Peer};
+use linger::core::tcp::TcpState;
 use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
 use linger::sys::{Os, Stream};
-use linger::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};

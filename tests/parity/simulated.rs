@@ -1,15 +1,15 @@
 //! The simulated kernel, with no faults: what it does by itself.
 
 use crate::lab::{Lab, Peer};
+use linger::core::tcp::TcpState;
+use linger::core::time::Duration;
 use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
-use linger::sim::faults::Faults;
-use linger::sim::kernel::{SimEnv, SimKernel, SimStream};
-use linger::sim::peer::ClientPool;
-use linger::sim::rng::Rng;
-use linger::sim::tcp::{Outbox, Sizes, Sock};
-use linger::sim::world::{Side, World};
-use linger::tcp::TcpState;
-use linger::time::Duration;
+use linger::tools::sim::faults::Faults;
+use linger::tools::sim::kernel::{SimEnv, SimKernel, SimStream};
+use linger::tools::sim::peer::ClientPool;
+use linger::tools::sim::rng::Rng;
+use linger::tools::sim::tcp::{Outbox, Sizes, Sock};
+use linger::tools::sim::world::{Side, World};
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;

@@ -2,15 +2,15 @@
 //! nothing afterwards, and until then always knows when to be looked at again.
 
 use super::Choices;
-use linger::conn::liveness::{Clocks, Due, next_due};
-use linger::conn::policy::{
+use linger::core::conn::liveness::{Clocks, Due, next_due};
+use linger::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
-use linger::conn::{Action, Cause, Input, Life, State};
-use linger::end::{CloseMode, Detector, Reason};
+use linger::core::conn::{Action, Cause, Input, Life, State};
+use linger::core::end::{CloseMode, Detector, Reason};
+use linger::core::time::{Duration, Instant};
+use linger::core::timer::attention::Attention;
 use linger::net::Polled;
-use linger::time::{Duration, Instant};
-use linger::timer::attention::Attention;
 
 /// Lives through what `bytes` say, waking when it is due as the reactor does, then is told to go.
 pub(crate) fn holds(bytes: &[u8]) {

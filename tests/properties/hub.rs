@@ -2,10 +2,10 @@
 //! searching. After each of a sequence of calls both must give the same answers to every question.
 
 use super::Choices;
+use linger::core::table::Key;
 use linger::hub::{
     Gauges, Hub, Identified, Left, Limits, Membership, Name, Presence, Refused, Visit, Vouched, glob,
 };
-use linger::table::Key;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 

@@ -1,7 +1,7 @@
 //! The connection table against a map of who lives where: a key reaches the occupant it was made for, or nobody.
 
 use super::Choices;
-use linger::table::{Key, Occupant, Table};
+use linger::core::table::{Key, Occupant, Table};
 use std::collections::{BTreeMap, BTreeSet};
 
 struct Tenant(u32);

@@ -1,8 +1,8 @@
 //! The timer wheel against an ordered map of deadlines.
 
 use super::Choices;
-use linger::time::{Duration, Instant};
-use linger::timer::{TICK, Wheel};
+use linger::core::time::{Duration, Instant};
+use linger::core::timer::{TICK, Wheel};
 use std::collections::BTreeMap;
 
 const ORIGIN: Instant = Instant::from_nanos(5_000_000_123);

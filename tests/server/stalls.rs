@@ -8,8 +8,8 @@
 use crate::common::{Client, Server, until};
 use linger::config::settings::Settings;
 use linger::config::{Sources, load};
-use linger::conn::State;
-use linger::end::Class;
+use linger::core::conn::State;
+use linger::core::end::Class;
 use linger::net::{
     Address, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled, Ready, Rows, Signal,
     SocketError, SocketQuery, SocketRow, Token, Usage,
@@ -254,7 +254,7 @@ impl Kernel for Busy {
     type Listener = Listener;
     type Stream = Stream;
 
-    fn now(&mut self) -> linger::time::Instant {
+    fn now(&mut self) -> linger::core::time::Instant {
         self.os.now()
     }
 

@@ -1,8 +1,8 @@
 //! What `linger audit --json` prints. Its keys are an interface: they stay, and new ones may come.
 
 use super::{Report, lower};
-use crate::audit::survey::{Case, Finding, STATES, Surveyed};
 use crate::sys::owners::Owner;
+use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
 //! What `linger audit` prints for people: the worst listener first, each finding explained, columns that align.
 
 use super::{Report, lower};
-use crate::audit::survey::{Case, Finding, STATES, Surveyed};
+use crate::core::units::{bytes, plural, span, thousands};
 use crate::sys::owners::Owner;
-use crate::units::{bytes, plural, span, thousands};
+use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
 use std::fmt::Write as _;
 
 /// Where sentences are broken.

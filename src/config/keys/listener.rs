@@ -5,7 +5,7 @@ use super::{
     PING_MIN, SECOND, TIMEOUT_MIN, USER_TIMEOUT_MAX,
 };
 use crate::config::value::Step;
-use crate::time::Duration;
+use crate::core::time::Duration;
 
 /// A timeout that can be off.
 const TIMEOUT_OR_OFF: Kind =

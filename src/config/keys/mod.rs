@@ -9,7 +9,7 @@ mod process;
 
 use super::value::{Kind, Raw, Value};
 use crate::config::settings::Protocol;
-use crate::time::Duration;
+use crate::core::time::Duration;
 
 /// One key.
 #[derive(Debug)]

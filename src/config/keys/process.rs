@@ -5,7 +5,7 @@ use super::{
     WORKERS_MAX,
 };
 use crate::config::value::Step;
-use crate::time::Duration;
+use crate::core::time::Duration;
 
 /// A worker is found standing still after three seconds at the earliest.
 const STALL_MIN: Duration = Duration::from_secs(3);

@@ -5,7 +5,7 @@ use super::Version;
 use super::client::ClientCommand;
 use super::decode::Arguments;
 use super::verbs::Verb;
-use crate::time::Duration;
+use crate::core::time::Duration;
 use std::borrow::Cow;
 
 /// Longest identity, in bytes.

@@ -1,7 +1,7 @@
 //! Tests of the decoder: what it takes, what it refuses, and that chunking changes neither.
 
 use super::*;
-use crate::end::Reason;
+use crate::core::end::Reason;
 use proptest::prelude::*;
 use std::cell::Cell;
 

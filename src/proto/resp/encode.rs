@@ -4,7 +4,7 @@
 //! so that who replies need not know: a map becomes a flat array, null a null bulk, a push an array.
 
 use super::Version;
-use crate::end::Reason;
+use crate::core::end::Reason;
 
 /// What a full server says before it parts, as Redis does; RESP2 and RESP3 alike.
 pub const FULL: &[u8] = b"-ERR max number of clients reached\r\n";

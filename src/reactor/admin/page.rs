@@ -2,13 +2,13 @@
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
 use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
-use crate::conn::policy::HeartbeatStyle;
-use crate::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
+use crate::core::conn::policy::HeartbeatStyle;
 use crate::net::Address;
+use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
+use crate::observe::report;
 use crate::proto::admin::ListQuery;
 use crate::reactor::connection::Connection;
-use crate::report;
-use crate::worker_link::Part;
+use crate::workers::link::Part;
 use serde::Serialize;
 use std::fmt::Write as _;
 

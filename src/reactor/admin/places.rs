@@ -7,9 +7,9 @@
 
 use super::{Admin, Reactor};
 use crate::config::settings::{Protocol, Settings};
-use crate::end::{Detector, Reason};
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::table::Key;
 
 /// Connections of an admin listener that names no number.
 const PLACES: u32 = 64;

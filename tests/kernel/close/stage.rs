@@ -3,7 +3,7 @@
 
 use crate::common::http::Http;
 use crate::common::{DEADLINE, Server, metrics_of, wait_for};
-use linger::tcp::TcpState;
+use linger::core::tcp::TcpState;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -2,7 +2,7 @@
 
 use crate::common::{Client, until};
 use crate::folklore::host::{Rule, Sysctl, address, address_of, connect_from, count, counter, listener, row};
-use linger::tcp::TcpState;
+use linger::core::tcp::TcpState;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -5,7 +5,7 @@ use crate::folklore::host::{
     Rule, Sysctl, Timer, address, connect_from, count, counter, fill, listener_alone, pair, pair_of, reset,
     row,
 };
-use linger::tcp::TcpState;
+use linger::core::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::collections::HashSet;
 use std::io::{ErrorKind, Read, Write};

@@ -2,7 +2,7 @@
 
 use crate::common::{pass, until};
 use crate::folklore::host::{Rule, Sysctl, Timer, counter, pair, pair_of, row};
-use linger::tcp::TcpState;
+use linger::core::tcp::TcpState;
 use socket2::{SockRef, TcpKeepalive};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;

@@ -1,7 +1,7 @@
 //! The host of a test: pairs of sockets, the kernel's table of them, sysctls and rules of a namespace.
 
 use crate::common::{in_own_namespace, until};
-use linger::tcp::TcpState;
+use linger::core::tcp::TcpState;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;

@@ -7,7 +7,7 @@ use crate::common::{in_own_namespace, pass, until};
 use crate::folklore::host::{
     Rule, Sysctl, address, address_of, count, counter, listener, listener_alone, pair, pair_of, reset, row,
 };
-use linger::tcp::TcpState;
+use linger::core::tcp::TcpState;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,0 +1,156 @@
+//! Which deadline of a connection comes next, and what silence means when it has passed.
+//!
+//! One function, [`next_due`], serves both questions the reactor has: until when to sleep, and what to do on
+//! waking. Nothing is stored per deadline; each is a time that something last happened plus a policy. So
+//! hearing from a peer is a store, and the wheel's entry is looked at again only when it expires.
+
+use super::policy::{Heartbeat, HeartbeatStyle, Policy};
+use super::{Life, State};
+use crate::core::end::Reason;
+use crate::core::tcp::TcpSnapshot;
+use crate::core::time::Instant;
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// When the state's own deadline comes: handshake, grace, linger.
+    Deadline,
+    /// When to ping a silent peer.
+    Ping,
+    /// When silence makes a peer suspect.
+    Doubt,
+    /// When an unused connection is ended.
+    Idle,
+    /// When to send the out-of-band byte.
+    OobProbe,
+    /// When output without progress ends the connection.
+    Slow,
+    /// When to ask `TCP_INFO` about a connection that is not being read.
+    TcpInfo,
+}
+
+/// When the things happened that deadlines are counted from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clocks {
+    /// The last message in either direction that was not a heartbeat.
+    pub used: Instant,
+    /// The last ping of ours.
+    pub pinged: Instant,
+    /// The last out-of-band byte of ours.
+    pub oob_sent: Instant,
+    /// When waiting output last got shorter; `None` if none waits.
+    pub output_moved: Option<Instant>,
+    /// When `TCP_INFO` was last asked; `None` while the connection is being read.
+    pub info_asked: Option<Instant>,
+    /// Before this no silence is judged: the server itself stood still
+    /// ([`Attention`](crate::core::timer::attention::Attention)).
+    pub patient_until: Instant,
+}
+
+/// The earliest deadline of a connection and what is due then; `None`: it may sleep for ever.
+///
+/// `heartbeat` is the contract in force: the listener's, or the one the client made for itself.
+pub fn next_due(
+    life: &Life,
+    policy: &Policy,
+    heartbeat: &Heartbeat,
+    clocks: &Clocks,
+) -> Option<(Instant, Due)> {
+    let patient = |at: Instant| at.max(clocks.patient_until);
+    let deadline = match life.state() {
+        State::Handshaking => {
+            policy.bounds.handshake_timeout.map(|timeout| patient(life.accepted() + timeout))
+        }
+        State::Open => None,
+        State::Suspect { deadline, .. } => Some(patient(deadline)),
+        State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
+        State::Closed { .. } => return None,
+    };
+    let mut next = deadline.map(|at| (at, Due::Deadline));
+    let mut consider = |at: Option<Instant>, due: Due| {
+        if let Some(at) = at
+            && next.is_none_or(|(earliest, _)| at < earliest)
+        {
+            next = Some((at, due));
+        }
+    };
+    let ending = life.state().cause().is_some();
+    if matches!(life.state(), State::Open) {
+        consider(ping_due(life, heartbeat, clocks), Due::Ping);
+        consider(doubt_due(life, heartbeat, clocks), Due::Doubt);
+        // A peer that is to take output is not left alone: whether it does is for `slow_time` to say.
+        let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
+        consider(idle_timeout.map(|timeout| patient(clocks.used + timeout)), Due::Idle);
+        let quiet_since = clocks.oob_sent.max(life.heard());
+        consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
+    }
+    // What a suspect peer is not sent, it cannot be slow to take.
+    if !ending && !matches!(life.state(), State::Suspect { .. }) {
+        consider(clocks.output_moved.map(|moved| patient(moved + policy.bounds.slow_time)), Due::Slow);
+    }
+    if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {
+        consider(Some(asked + interval), Due::TcpInfo);
+    }
+    next
+}
+
+/// One ping a silence: after it, only an answer or the timeout.
+fn ping_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
+    (heartbeat.style.server_pings() && !pinged(life, clocks))
+        .then(|| silent_since(life, heartbeat) + heartbeat.interval)
+}
+
+/// A ping of ours is not answered yet.
+fn pinged(life: &Life, clocks: &Clocks) -> bool {
+    clocks.pinged > life.heard()
+}
+
+fn doubt_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
+    let silent = (silent_since(life, heartbeat) + heartbeat.timeout).max(clocks.patient_until);
+    match heartbeat.style {
+        HeartbeatStyle::Off => None,
+        // A ping that left late has as long for its answer as one that left in time.
+        HeartbeatStyle::Server | HeartbeatStyle::Both if pinged(life, clocks) => {
+            Some(silent.max(clocks.pinged + heartbeat.timeout.saturating_sub(heartbeat.interval)))
+        }
+        HeartbeatStyle::Client | HeartbeatStyle::Server | HeartbeatStyle::Both => Some(silent),
+    }
+}
+
+/// Since when the peer has been silent although it was to be heard from.
+fn silent_since(life: &Life, heartbeat: &Heartbeat) -> Instant {
+    life.heard().max(heartbeat.since)
+}
+
+/// How coarse `tcpi_last_ack_recv` is: the kernel counts it in jiffies, of 10 ms at the longest (`CONFIG_HZ`).
+/// An ACK that answers the probe at once may look that much older than the suspicion.
+const LAST_ACK_COARSE_MS: u128 = 10;
+
+/// An ACK younger than this proves that no probe has been out for long enough to be called unanswered: within a
+/// second of one the kernel sends none (`sys::Stream::probe_peer`), and an answer may take what the kernel
+/// waits for before it sends anything again (`TCP_RTO_MIN`, 200 ms).
+const PROBE_MS: u128 = 1200;
+
+/// What it means that a suspect peer, probed at `since`, was not heard from by `now`: did its kernel answer?
+///
+/// A peer's kernel acknowledges our probe whatever its program does, so an ACK younger than the suspicion
+/// proves the host alive and the program stuck. A shut window says more, but only if the program has not read
+/// since: `notsent_bytes` is what the kernel held back at `since`, and nothing was added, as output is
+/// withheld. `None` (a unix socket) has a kernel that is ours.
+pub fn verdict(evidence: Option<TcpSnapshot>, since: Instant, notsent_bytes: u32, now: Instant) -> Reason {
+    let Some(evidence) = evidence else { return Reason::StuckFrozen };
+    let suspect_ms = now.since(since).as_millis();
+    let answered = u128::from(evidence.last_ack_recv_ms) <= (suspect_ms + LAST_ACK_COARSE_MS).max(PROBE_MS);
+    // Output that waits while none is on its way has no room: less than a segment is as shut as 0.
+    let shut = evidence.snd_wnd == 0 || (evidence.notsent_bytes > 0 && evidence.unacked == 0);
+    let unread = evidence.notsent_bytes >= notsent_bytes;
+    // While output waits for the window the kernel sends no other probes than those of the window, up to 120 s
+    // apart (`TCP_RTO_MAX`). None of them is unanswered: the last thing known of the peer's kernel is that it
+    // is there.
+    let probed = evidence.notsent_bytes > 0 && evidence.unacked == 0 && evidence.probes == 0;
+    match (answered || probed, shut && unread) {
+        (false, _) => Reason::LostHeartbeat,
+        (true, true) => Reason::StuckZeroWindow,
+        (true, false) => Reason::StuckFrozen,
+    }
+}

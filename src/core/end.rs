@@ -1,0 +1,276 @@
+//! Why a connection ended: the closed taxonomy of reasons, detectors and ways of closing, and the one
+//! record, [`End`], that every accepted connection produces exactly once.
+//!
+//! Nothing here decides anything; [`conn`](crate::core::conn) decides, and log, metrics, presence and the admin
+//! interface all read the same record.
+
+use crate::core::named::named;
+use crate::core::tcp::TcpSnapshot;
+use crate::core::time::Duration;
+use std::fmt;
+use std::sync::Arc;
+
+named! {
+    /// Whose doing an ending was: the part of a reason before the dot.
+    Class {
+        /// The peer left by an act of its own.
+        Peer = "peer",
+        /// The peer's host can no longer be reached.
+        Lost = "lost",
+        /// The peer's host is there, its program is not moving.
+        Stuck = "stuck",
+        /// The peer reads too slowly for what it is sent.
+        Slow = "slow",
+        /// The peer broke the protocol.
+        Protocol = "protocol",
+        /// We ended it.
+        Local = "local",
+    }
+}
+
+named! {
+    /// Why a connection ended. The first cause wins.
+    Reason {
+        /// The peer said goodbye in its protocol, then closed.
+        PeerGoodbye = "peer.goodbye",
+        /// The peer closed (FIN) between frames, without a goodbye.
+        PeerFin = "peer.fin",
+        /// The peer closed (FIN) in the middle of a frame.
+        PeerFinMidframe = "peer.fin_midframe",
+        /// The peer reset the connection: ECONNRESET.
+        PeerReset = "peer.reset",
+        /// The peer closed, then reset while we still owed it output: EPIPE.
+        PeerResetAfterFin = "peer.reset_after_fin",
+        /// The same identity came back on another connection.
+        PeerReplaced = "peer.replaced",
+        /// TCP keepalive went unanswered: ETIMEDOUT with nothing in flight.
+        LostKeepalive = "lost.keepalive",
+        /// Data went unacknowledged: ETIMEDOUT with retransmits.
+        LostUnacked = "lost.unacked",
+        /// The network says there is no way to the peer: EHOSTUNREACH, ENETUNREACH.
+        LostUnreachable = "lost.unreachable",
+        /// Heartbeat timeout and grace passed, and the peer's kernel was not heard either.
+        LostHeartbeat = "lost.heartbeat",
+        /// Heartbeat timeout and grace passed, but the peer's kernel still acknowledges.
+        StuckFrozen = "stuck.frozen",
+        /// The peer's receive window stayed shut although its kernel still acknowledges.
+        StuckZeroWindow = "stuck.zero_window",
+        /// Output waiting for the peer went over its bound.
+        SlowBytes = "slow.bytes",
+        /// Output waiting for the peer made no progress for too long.
+        SlowTime = "slow.time",
+        /// Bytes that the protocol's grammar does not allow.
+        ProtocolMalformed = "protocol.malformed",
+        /// A frame over its bound.
+        ProtocolOversized = "protocol.oversized",
+        /// A well-formed request for something that is not offered, and cannot be answered in the protocol.
+        ProtocolUnsupported = "protocol.unsupported",
+        /// The opening exchange did not finish in time.
+        ProtocolHandshakeTimeout = "protocol.handshake_timeout",
+        /// Credentials were refused.
+        ProtocolAuth = "protocol.auth",
+        /// Alive but unused for the idle timeout.
+        LocalIdle = "local.idle",
+        /// An operator or another client ended it.
+        LocalKicked = "local.kicked",
+        /// The server is going away.
+        LocalDrain = "local.drain",
+        /// The server was full.
+        LocalLimit = "local.limit",
+        /// The kernel's socket table and ours disagreed: it had ended, or its peer had closed, and nothing else noticed.
+        LocalAudit = "local.audit",
+        /// An error of ours or of the system, not of the peer.
+        LocalInternal = "local.internal",
+    }
+}
+
+impl Reason {
+    /// Whose doing it was.
+    pub const fn class(self) -> Class {
+        match self {
+            Self::PeerGoodbye
+            | Self::PeerFin
+            | Self::PeerFinMidframe
+            | Self::PeerReset
+            | Self::PeerResetAfterFin
+            | Self::PeerReplaced => Class::Peer,
+            Self::LostKeepalive | Self::LostUnacked | Self::LostUnreachable | Self::LostHeartbeat => {
+                Class::Lost
+            }
+            Self::StuckFrozen | Self::StuckZeroWindow => Class::Stuck,
+            Self::SlowBytes | Self::SlowTime => Class::Slow,
+            Self::ProtocolMalformed
+            | Self::ProtocolOversized
+            | Self::ProtocolUnsupported
+            | Self::ProtocolHandshakeTimeout
+            | Self::ProtocolAuth => Class::Protocol,
+            Self::LocalIdle
+            | Self::LocalKicked
+            | Self::LocalDrain
+            | Self::LocalLimit
+            | Self::LocalAudit
+            | Self::LocalInternal => Class::Local,
+        }
+    }
+}
+
+named! {
+    /// What noticed the ending.
+    Detector {
+        /// `recv` returned 0.
+        ZeroRead = "zero_read",
+        /// `recv` failed.
+        RecvError = "recv_error",
+        /// `send` failed.
+        SendError = "send_error",
+        /// A readiness flag (EPOLLERR, EPOLLHUP, EPOLLRDHUP) while reading was paused.
+        Readiness = "readiness",
+        /// `TCP_INFO` showed, while reading was paused, that the kernel has discarded the connection.
+        TcpInfo = "tcp_info",
+        /// The kernel's keepalive timer (`SO_KEEPALIVE`).
+        TcpKeepalive = "tcp_keepalive",
+        /// The kernel's retransmission or `TCP_USER_TIMEOUT` limit.
+        UserTimeout = "user_timeout",
+        /// Our heartbeat timeout and its grace.
+        Heartbeat = "heartbeat",
+        /// The end of the dedicated heartbeat connection, and then the grace.
+        HeartbeatChannel = "heartbeat_channel",
+        /// The answer to bytes sent after end of file.
+        EofProbe = "eof_probe",
+        /// The answer to an out-of-band byte.
+        OobProbe = "oob_probe",
+        /// The comparison of the kernel's socket table with ours (`reactor/audit.rs`).
+        Audit = "audit",
+        /// A deadline of ours: handshake, idle, slow consumer.
+        Timer = "timer",
+        /// What the peer said: goodbye, a malformed frame, the same identity again.
+        Protocol = "protocol",
+        /// A bound or a decision of the server: output bound, connection limit, drain.
+        Policy = "policy",
+        /// Another client: `CLIENT KILL`.
+        Client = "client",
+        /// A person or a program through the admin interface.
+        Operator = "operator",
+    }
+}
+
+named! {
+    /// What a client's first bytes were of, where that is not what its listener speaks.
+    Foreign {
+        /// TLS: its handshake.
+        Tls = "tls",
+        /// An HTTP request.
+        Http = "http",
+        /// CONNECT of MQTT.
+        Mqtt = "mqtt",
+        /// The header of the PROXY protocol, as text.
+        ProxyV1 = "proxy_v1",
+        /// The header of the PROXY protocol, binary.
+        ProxyV2 = "proxy_v2",
+        /// The banner of SSH.
+        Ssh = "ssh",
+        /// A command of Redis.
+        Resp = "resp",
+    }
+}
+
+named! {
+    /// How the socket was let go: the rung of the closing ladder.
+    CloseMode {
+        /// The peer's FIN had been read: plain `close`, the peer keeps the TIME_WAIT.
+        PeerFirst = "peer_first",
+        /// The same, after the protocol's goodbye in either direction.
+        PeerFirstAfterGoodbye = "peer_first_after_goodbye",
+        /// `TCP_LINGER2 = -1`, then `close`: queued output is delivered, no TIME_WAIT stays.
+        Linger2 = "linger2",
+        /// `SO_LINGER {1,0}`, then `close`: RST. Or the peer's own RST had already ended it.
+        Reset = "reset",
+        /// The peer answered the probe after its FIN by RST: no TIME_WAIT on either side.
+        ProbeReset = "probe_reset",
+    }
+}
+
+/// Who brought an ending about, where it was somebody else's connection: the newer one of the same identity, a client that
+/// killed it, the operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct By {
+    /// The key of that connection, with its worker before it if there are several.
+    pub key: String,
+    /// Where it comes from.
+    pub peer: String,
+    /// The identity that it holds, if it holds one; no longer than an identity may be.
+    pub identity: Option<String>,
+}
+
+/// The record of one ending. There is exactly one for each accepted connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct End {
+    /// Why.
+    pub reason: Reason,
+    /// What noticed it.
+    pub detector: Detector,
+    /// How the socket was closed.
+    pub close: CloseMode,
+    /// How long the peer had been silent when the cause was recorded.
+    pub silence: Duration,
+    /// From accept to close.
+    pub age: Duration,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes the kernel took for sending.
+    pub bytes_out: u64,
+    /// Frames received.
+    pub messages_in: u64,
+    /// Frames sent.
+    pub messages_out: u64,
+    /// Output that we still held and could not deliver, in bytes.
+    pub unsent_bytes: u64,
+    /// The kernel's view, where it was asked.
+    pub evidence: Option<TcpSnapshot>,
+    /// Who brought it about: of `peer.replaced` and `local.kicked`.
+    pub by: Option<Arc<By>>,
+    /// What it spoke instead of the protocol of its listener: of `protocol.unsupported`.
+    pub spoke: Option<Foreign>,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "reason={} detector={} close={} silence_s={:.3} age_s={:.3} bytes_in={} bytes_out={} messages_in={} \
+             messages_out={} unsent_bytes={}",
+            self.reason,
+            self.detector,
+            self.close,
+            self.silence.as_secs_f64(),
+            self.age.as_secs_f64(),
+            self.bytes_in,
+            self.bytes_out,
+            self.messages_in,
+            self.messages_out,
+            self.unsent_bytes
+        )?;
+        self.spoke.map_or(Ok(()), |spoke| write!(f, " spoke={spoke}"))?;
+        self.evidence.map_or(Ok(()), |evidence| write!(f, " {evidence}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_named_after_its_class() {
+        for &reason in Reason::ALL {
+            let (class, _) = reason.name().split_once('.').unwrap();
+            assert_eq!(class, reason.class().name(), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_lists_are_indexed_by_their_own_values() {
+        assert!(Reason::ALL.iter().enumerate().all(|(i, &r)| r as usize == i));
+        assert!(Detector::ALL.iter().enumerate().all(|(i, &d)| d as usize == i));
+        assert!(CloseMode::ALL.iter().enumerate().all(|(i, &c)| c as usize == i));
+    }
+}

@@ -1,0 +1,11 @@
+//! What every other room builds on, pure: no descriptor, no clock, no mio. Plain values, and the one state machine.
+
+pub mod buf;
+pub mod conn;
+pub mod end;
+pub(crate) mod named;
+pub mod table;
+pub mod tcp;
+pub mod time;
+pub mod timer;
+pub mod units;

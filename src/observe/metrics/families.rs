@@ -1,0 +1,436 @@
+//! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
+
+use super::page::{Family, Lines, ListenerGauges, Of};
+use super::{Counters, Gauges, ListenerCounters};
+use crate::core::conn::State;
+use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::tcp::TcpState;
+use crate::observe::audit::Anomaly;
+
+/// TCP states that a connection on a listener's port can be in.
+pub const TCP_STATES: [TcpState; 8] = [
+    TcpState::Established,
+    TcpState::SynRecv,
+    TcpState::FinWait1,
+    TcpState::FinWait2,
+    TcpState::TimeWait,
+    TcpState::CloseWait,
+    TcpState::LastAck,
+    TcpState::Closing,
+];
+
+const fn all(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Lines<'_>, &Counters, &Gauges),
+) -> Family {
+    Family { name, kind, help, of: Of::All(write) }
+}
+
+const fn each(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Lines<'_>, &ListenerCounters, &ListenerGauges),
+) -> Family {
+    Family { name, kind, help, of: Of::Each(write) }
+}
+
+pub(super) static FAMILIES: &[Family] = &[
+    all("linger_build_info", "gauge", "1, labelled by the version of the server.", |lines, _, _| {
+        lines.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    }),
+    all(
+        "linger_connections",
+        "gauge",
+        "Client connections, by where they are in their life.",
+        |lines, _, gauges| {
+            // Closed connections have left the table.
+            for (name, count) in State::NAMES.iter().zip(gauges.census.states).take(5) {
+                lines.add(&[("state", name)], count);
+            }
+        },
+    ),
+    all(
+        "linger_connections_max",
+        "gauge",
+        "Most client connections that may be open at once.",
+        |lines, _, gauges| lines.add(&[], gauges.connections_max),
+    ),
+    all(
+        "linger_connections_paused",
+        "gauge",
+        "Client connections that are not read until they take their output.",
+        |lines, _, gauges| lines.add(&[], gauges.census.paused),
+    ),
+    each(
+        "linger_connections_accepted_total",
+        "counter",
+        "Connections accepted.",
+        |lines, counters, gauges| {
+            lines.add_of(gauges, &[], counters.accepted);
+        },
+    ),
+    each(
+        "linger_connections_shed_total",
+        "counter",
+        "Connections turned away because the server was full.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.shed),
+    ),
+    all(
+        "linger_suspected_total",
+        "counter",
+        "Times that a connection became suspect.",
+        |lines, counters, _| {
+            lines.add(&[], counters.suspected);
+        },
+    ),
+    all(
+        "linger_revived_total",
+        "counter",
+        "Times that a suspect connection was heard from again.",
+        |lines, counters, _| {
+            lines.add(&[], counters.revived);
+        },
+    ),
+    all(
+        "linger_stale_events_total",
+        "counter",
+        "Readiness reported for connections that were already gone; ignored.",
+        |lines, counters, _| lines.add(&[], counters.stale_events),
+    ),
+    each("linger_ends_total", "counter", "Connections ended, by reason.", |lines, counters, gauges| {
+        for &reason in Reason::ALL {
+            let labels = [("class", reason.class().name()), ("reason", reason.name())];
+            lines.add_of(gauges, &labels, counters.reasons[reason as usize]);
+        }
+    }),
+    each(
+        "linger_detections_total",
+        "counter",
+        "Connections ended, by what noticed it.",
+        |lines, counters, gauges| {
+            for &detector in Detector::ALL {
+                let labels = [("detector", detector.name())];
+                lines.add_of(gauges, &labels, counters.detectors[detector as usize]);
+            }
+        },
+    ),
+    each(
+        "linger_closes_total",
+        "counter",
+        "Connections ended, by how the socket was closed.",
+        |lines, counters, gauges| {
+            for &mode in CloseMode::ALL {
+                lines.add_of(gauges, &[("mode", mode.name())], counters.closes[mode as usize]);
+            }
+        },
+    ),
+    each(
+        "linger_connection_lifetime_seconds",
+        "histogram",
+        "How long connections lasted, from accept to close.",
+        |lines, counters, gauges| {
+            lines.histogram(&[("listener", &gauges.name)], &counters.lifetimes);
+        },
+    ),
+    each(
+        "linger_detection_silence_seconds",
+        "histogram",
+        "How long peers had been silent when it was decided that they were lost or stuck.",
+        |lines, counters, gauges| {
+            lines.histogram(&[("listener", &gauges.name)], &counters.silences);
+        },
+    ),
+    each("linger_received_bytes_total", "counter", "Bytes received.", |lines, counters, gauges| {
+        lines.add_of(gauges, &[], counters.bytes_in);
+    }),
+    each(
+        "linger_sent_bytes_total",
+        "counter",
+        "Bytes that the kernel took for sending.",
+        |lines, counters, gauges| {
+            lines.add_of(gauges, &[], counters.bytes_out);
+        },
+    ),
+    each(
+        "linger_undelivered_bytes_total",
+        "counter",
+        "Output that the server still held when its connection ended.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.bytes_undelivered),
+    ),
+    all("linger_output_waiting_bytes", "gauge", "Output held until clients take it.", |lines, _, gauges| {
+        lines.add(&[], gauges.census.owed_bytes);
+    }),
+    all(
+        "linger_buffered_bytes",
+        "gauge",
+        "Memory in bytes that wait to be sent or understood, all connections together.",
+        |lines, _, gauges| lines.add(&[], gauges.buffered_bytes),
+    ),
+    all(
+        "linger_buffered_bytes_max",
+        "gauge",
+        "Most such memory (memory_max): near it, publishing is refused and those who hold most are ended.",
+        |lines, _, gauges| lines.add(&[], gauges.buffered_bytes_max),
+    ),
+    all(
+        "linger_reading_pauses_total",
+        "counter",
+        "Times that reading was paused for output.",
+        |lines, counters, _| {
+            lines.add(&[], counters.pauses);
+        },
+    ),
+    all("linger_commands_total", "counter", "Commands received by resp listeners.", |lines, counters, _| {
+        lines.add(&[], counters.commands);
+    }),
+    all(
+        "linger_messages_total",
+        "counter",
+        "Messages posted to subscribers and addressees.",
+        |lines, counters, _| {
+            lines.add(&[], counters.messages);
+        },
+    ),
+    all(
+        "linger_heartbeat_pings_total",
+        "counter",
+        "Pings sent to clients that had been silent.",
+        |lines, counters, _| {
+            lines.add(&[], counters.pings);
+        },
+    ),
+    all("linger_identities", "gauge", "Identities known.", |lines, _, gauges| {
+        lines.add(&[], gauges.identities);
+    }),
+    all("linger_channels", "gauge", "Channels with a subscriber.", |lines, _, gauges| {
+        lines.add(&[], gauges.channels);
+    }),
+    all("linger_patterns", "gauge", "Patterns with a subscriber.", |lines, _, gauges| {
+        lines.add(&[], gauges.patterns);
+    }),
+    each("linger_listener_connections", "gauge", "Connections of a listener.", |lines, _, gauges| {
+        lines.add(&both(gauges), gauges.connections);
+    }),
+    each(
+        "linger_accept_queue_length",
+        "gauge",
+        "Connections waiting in the accept queue of a listener.",
+        |lines, _, gauges| gauges.queue.iter().for_each(|queue| lines.add(&both(gauges), queue.length)),
+    ),
+    each(
+        "linger_accept_queue_limit",
+        "gauge",
+        "Limit of the accept queue of a listener.",
+        |lines, _, gauges| {
+            gauges.queue.iter().for_each(|queue| lines.add(&both(gauges), queue.limit));
+        },
+    ),
+    each(
+        "linger_accept_stalled",
+        "gauge",
+        "1 while a listener does not accept, being full or out of resources.",
+        |lines, _, gauges| lines.add(&both(gauges), u8::from(gauges.stalled)),
+    ),
+    all(
+        "linger_accept_stalls_total",
+        "counter",
+        "Times that a listener stopped accepting, being full or out of resources.",
+        |lines, counters, _| lines.add(&[], counters.accept_stalls),
+    ),
+    all(
+        "linger_accept_aborted_total",
+        "counter",
+        "Connections that had failed before they were accepted.",
+        |lines, counters, _| lines.add(&[], counters.accept_aborted),
+    ),
+    // The supervisor of several workers tells of this itself.
+    all(
+        "linger_admin_made_way_total",
+        "counter",
+        "Idle connections of the admin interface that were closed because all places were taken.",
+        |lines, counters, _| {
+            if counters.listeners.iter().any(|listener| !listener.clients) {
+                lines.add(&[], counters.admin_made_way);
+            }
+        },
+    ),
+    all(
+        "linger_host_listen_overflows_total",
+        "counter",
+        "The host's TcpExtListenOverflows: accept queues found full, of any program.",
+        |lines, counters, _| lines.add(&[], counters.host_counters.overflows),
+    ),
+    all(
+        "linger_host_listen_drops_total",
+        "counter",
+        "The host's TcpExtListenDrops: connection attempts dropped by listeners, of any program.",
+        |lines, counters, _| lines.add(&[], counters.host_counters.drops),
+    ),
+    // Closing first is never needed, but two FINs may cross on the way: that is how one of these can be ours.
+    all(
+        "linger_host_time_waits_total",
+        "counter",
+        "The host's TcpExtTW and TcpExtTWKilled: sockets that went into TIME_WAIT, of any program.",
+        |lines, counters, _| lines.add(&[], counters.host_counters.time_waits),
+    ),
+    all(
+        "linger_audits_total",
+        "counter",
+        "Audits of the kernel's sockets that came to their end.",
+        |lines, counters, _| {
+            lines.add(&[], counters.audits);
+        },
+    ),
+    all(
+        "linger_audits_failed_total",
+        "counter",
+        "Audits that the kernel did not answer.",
+        |lines, counters, _| {
+            lines.add(&[], counters.audits_failed);
+        },
+    ),
+    all(
+        "linger_audit_anomalies_total",
+        "counter",
+        "What audits found wrong, each finding once.",
+        |lines, counters, _| {
+            for &anomaly in Anomaly::ALL {
+                lines.add(&[("kind", anomaly.name())], counters.anomalies[anomaly as usize]);
+            }
+        },
+    ),
+    all("linger_audit_age_seconds", "gauge", "Time since the last audit.", |lines, _, gauges| {
+        gauges.audit.iter().for_each(|audit| lines.add(&[], audit.age_seconds));
+    }),
+    all(
+        "linger_audit_seconds",
+        "gauge",
+        "How long the last audit took, from begin to end.",
+        |lines, _, gauges| {
+            gauges.audit.iter().for_each(|audit| lines.add(&[], audit.seconds));
+        },
+    ),
+    all(
+        "linger_audit_slice_seconds_max",
+        "gauge",
+        "Longest time that the loop gave to an audit at once, since the start.",
+        |lines, _, gauges| gauges.audit.iter().for_each(|audit| lines.add(&[], audit.step_seconds_max)),
+    ),
+    each(
+        "linger_audit_sockets",
+        "gauge",
+        "The kernel's sockets on a listener's port at the last audit, by TCP state.",
+        |lines, _, gauges| {
+            if let Some(tally) = &gauges.tally {
+                for state in TCP_STATES {
+                    lines.add(
+                        &[("listener", &gauges.name), ("state", state.name())],
+                        tally.states[state as usize],
+                    );
+                }
+            }
+        },
+    ),
+    each(
+        "linger_audit_unsent_bytes",
+        "gauge",
+        "Output in the kernel that peers have not acknowledged.",
+        |lines, _, gauges| {
+            gauges
+                .tally
+                .iter()
+                .for_each(|tally| lines.add(&[("listener", &gauges.name)], tally.unsent_bytes));
+        },
+    ),
+    each(
+        "linger_audit_unread_bytes",
+        "gauge",
+        "Input in the kernel that the server has not read.",
+        |lines, _, gauges| {
+            gauges
+                .tally
+                .iter()
+                .for_each(|tally| lines.add(&[("listener", &gauges.name)], tally.unread_bytes));
+        },
+    ),
+    all("linger_uptime_seconds", "gauge", "Time since the server started.", |lines, _, gauges| {
+        lines.add(&[], gauges.uptime_seconds);
+    }),
+    all(
+        "linger_draining",
+        "gauge",
+        "1 while the server drains: it says goodbye and accepts no clients.",
+        |lines, _, gauges| lines.add(&[], u8::from(gauges.draining)),
+    ),
+    all(
+        "linger_config_last_reload_successful",
+        "gauge",
+        "1 if the configuration was sound when it was last read, at the start or by SIGHUP.",
+        |lines, _, gauges| lines.add(&[], u8::from(gauges.reload_successful)),
+    ),
+    all(
+        "linger_config_last_reload_timestamp_seconds",
+        "gauge",
+        "When the configuration was last read, at the start or by SIGHUP, since 1970.",
+        |lines, _, gauges| gauges.reload_seconds.iter().for_each(|at| lines.add(&[], at)),
+    ),
+    all(
+        "linger_relays_dropped_total",
+        "counter",
+        "Presence events not passed on to other workers.",
+        |lines, _, gauges| gauges.relays_dropped.iter().for_each(|dropped| lines.add(&[], dropped)),
+    ),
+    all(
+        "linger_log_lines_dropped_total",
+        "counter",
+        "Lines of the log that were lost because nobody took them.",
+        |lines, _, gauges| lines.add(&[], gauges.log_lines_dropped),
+    ),
+    all("linger_loop_turns_total", "counter", "Turns of the event loop.", |lines, counters, _| {
+        lines.add(&[], counters.turns);
+    }),
+    all(
+        "linger_turn_seconds",
+        "histogram",
+        "How long turns of the event loop took, without those that served one echo.",
+        |lines, counters, _| lines.histogram(&[], &counters.turn_times),
+    ),
+    all(
+        "process_cpu_seconds_total",
+        "counter",
+        "CPU time used, in user space and in the kernel.",
+        |lines, _, gauges| {
+            gauges
+                .usage
+                .iter()
+                .for_each(|usage| lines.add(&[], (usage.cpu_user + usage.cpu_system).as_secs_f64()));
+        },
+    ),
+    all("process_resident_memory_bytes", "gauge", "Memory that is resident.", |lines, _, gauges| {
+        gauges.usage.iter().for_each(|usage| lines.add(&[], usage.resident_bytes));
+    }),
+    all("process_virtual_memory_bytes", "gauge", "Address space in use.", |lines, _, gauges| {
+        gauges.usage.iter().for_each(|usage| lines.add(&[], usage.virtual_bytes));
+    }),
+    all("process_open_fds", "gauge", "Open descriptors, from Linux 6.2 on.", |lines, _, gauges| {
+        gauges.usage.iter().filter_map(|usage| usage.descriptors).for_each(|open| lines.add(&[], open));
+    }),
+    all("process_max_fds", "gauge", "Most descriptors that may be open.", |lines, _, gauges| {
+        gauges.usage.iter().for_each(|usage| lines.add(&[], usage.descriptors_max));
+    }),
+    all(
+        "process_start_time_seconds",
+        "gauge",
+        "When the process started, since 1970.",
+        |lines, _, gauges| {
+            gauges.usage.iter().for_each(|usage| lines.add(&[], usage.started.as_secs_f64()));
+        },
+    ),
+];
+
+const fn both(of: &ListenerGauges) -> [(&str, &str); 2] {
+    [("listener", of.name.as_str()), ("protocol", of.protocol)]
+}

@@ -1,0 +1,190 @@
+//! The columns: the means of detection, each alone on a listener of its own, and all of them together.
+
+use super::settings::Settings;
+use crate::core::named::named;
+use crate::core::time::Duration;
+
+named! {
+    /// A means of detection, or all together.
+    Method {
+        /// Nothing that can be switched: what `recv` and `send` return.
+        Base = "base",
+        /// Readiness flags.
+        Readiness = "readiness",
+        /// `TCP_INFO` while reading is paused.
+        TcpInfo = "tcp_info",
+        /// TCP keepalive.
+        Keepalive = "keepalive",
+        /// `TCP_USER_TIMEOUT`.
+        UserTimeout = "user_timeout",
+        /// Both of them, as the defaults have it.
+        KeepaliveAndUserTimeout = "keepalive+user_timeout",
+        /// The client beats.
+        Heartbeat = "heartbeat",
+        /// The server pings.
+        Ping = "ping",
+        /// A connection of its own beats for the data connection.
+        Channel = "channel",
+        /// Bytes after the end of file.
+        EofProbe = "eof_probe",
+        /// Out-of-band bytes.
+        OobProbe = "oob_probe",
+        /// The kernel's table of sockets compared with ours.
+        Audit = "audit",
+        /// The same identity again, over another path.
+        TakeOver = "take_over",
+        /// All together, but for the take-over.
+        All = "all",
+    }
+}
+
+/// Every means that can be switched, off; and no deadline that could end a connection in their place.
+const OFF: &str = "readiness=false&keepalive.enabled=false&user_timeout=off&heartbeat.style=off&tcp_info.interval=off&\
+     audit.end=off&probe.after_eof=false&probe.oob=off&slow_time=1d&handshake_timeout=off&idle_timeout=off";
+
+impl Method {
+    /// A word for the head of a column.
+    pub const fn short(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Readiness => "ready",
+            Self::TcpInfo => "info",
+            Self::Keepalive => "keep",
+            Self::UserTimeout => "utime",
+            Self::KeepaliveAndUserTimeout => "keep+ut",
+            Self::Heartbeat => "beat",
+            Self::Ping => "ping",
+            Self::Channel => "chan",
+            Self::EofProbe => "eof",
+            Self::OobProbe => "oob",
+            Self::Audit => "audit",
+            Self::TakeOver => "ident",
+            Self::All => "all",
+        }
+    }
+
+    /// What it is, in a few words.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Base => "what recv and send return: always on",
+            Self::Readiness => "epoll's RDHUP, HUP and ERR",
+            Self::TcpInfo => "TCP_INFO while reading is paused",
+            Self::Keepalive => "TCP keepalive",
+            Self::UserTimeout => "TCP_USER_TIMEOUT",
+            Self::KeepaliveAndUserTimeout => "keepalive with TCP_USER_TIMEOUT just under it",
+            Self::Heartbeat => "heartbeat: the client beats",
+            Self::Ping => "heartbeat: the server pings",
+            Self::Channel => "heartbeat channel: a second connection beats (BEATFOR)",
+            Self::EofProbe => "bytes after the end of file",
+            Self::OobProbe => "out-of-band bytes",
+            Self::Audit => "the kernel's table of sockets compared with ours",
+            Self::TakeOver => "the same identity comes back over another path",
+            Self::All => "all together",
+        }
+    }
+
+    /// Whether a connection of its own beats for the data connection.
+    pub const fn has_channel(self) -> bool {
+        matches!(self, Self::Channel | Self::All)
+    }
+
+    /// Whether the data connection itself beats.
+    pub const fn beats(self) -> bool {
+        matches!(self, Self::Heartbeat)
+    }
+
+    /// What of the listener's settings is not off.
+    fn parameters(self, s: &Settings) -> String {
+        let keepalive = format!(
+            "keepalive.enabled=true&keepalive.idle={}&keepalive.interval={}&keepalive.count={}",
+            ms(s.keepalive_idle),
+            ms(s.keepalive_interval),
+            s.keepalive_count
+        );
+        let user_timeout = format!("user_timeout={}", ms(s.user_timeout));
+        let tcp_info = format!("tcp_info.interval={}", ms(s.tcp_info));
+        let beat = format!("heartbeat.style=client&heartbeat.timeout={}", ms(s.heartbeat_timeout));
+        let oob = format!("probe.oob={}", ms(s.oob));
+        match self {
+            Self::Base | Self::TakeOver | Self::Channel => String::new(),
+            Self::Audit => "audit.end=missing".into(),
+            Self::Readiness => "readiness=true".into(),
+            Self::TcpInfo => tcp_info,
+            Self::Keepalive => keepalive,
+            Self::UserTimeout => user_timeout,
+            Self::KeepaliveAndUserTimeout => {
+                // Just under keepalive's sum, as the default has it.
+                let margin = Duration::from_secs(1).min(s.keepalive_interval / 2);
+                let just_under = s.keepalive().saturating_sub(margin);
+                format!("{keepalive}&user_timeout={}", ms(just_under))
+            }
+            Self::Heartbeat => beat,
+            Self::Ping => format!(
+                "heartbeat.style=server&heartbeat.timeout={}&heartbeat.interval={}",
+                ms(s.heartbeat_timeout),
+                ms(s.heartbeat_interval)
+            ),
+            Self::EofProbe => "probe.after_eof=true".into(),
+            Self::OobProbe => oob,
+            Self::All => {
+                format!(
+                    "readiness=true&{tcp_info}&{keepalive}&{user_timeout}&{beat}&{oob}&probe.after_eof=true"
+                )
+            }
+        }
+    }
+
+    /// The URL of its listener on `host`; `more` are parameters that the case asks for.
+    pub fn listener(self, host: &str, settings: &Settings, more: &str) -> String {
+        listener(self.name(), host, settings, &[&self.parameters(settings), more])
+    }
+}
+
+/// The URL of a listener with everything off but these parameters.
+pub fn listener(name: &str, host: &str, settings: &Settings, parameters: &[&str]) -> String {
+    let always = format!("heartbeat.grace={}&linger={}", ms(settings.heartbeat_grace), ms(settings.linger));
+    let given: Vec<&str> =
+        parameters.iter().flat_map(|part| part.split('&')).filter(|part| !part.is_empty()).collect();
+    let key = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
+    let taken: Vec<String> = given.iter().map(|parameter| key(parameter)).collect();
+    let off = OFF.split('&').filter(|parameter| !taken.contains(&key(parameter)));
+    let all: Vec<&str> = off.chain(always.split('&')).chain(given.iter().copied()).collect();
+    // A name is made of letters, digits and dashes; a URL would take a plus for a blank.
+    format!("resp://{host}:0?name={}&{}", listener_name(name), all.join("&"))
+}
+
+/// The parameters of the listener for heartbeat channels.
+pub fn channel_parameters(settings: &Settings) -> String {
+    Method::Heartbeat.parameters(settings)
+}
+
+/// The name of the listener of a column.
+pub fn listener_name(column: &str) -> String {
+    column.replace('+', "-")
+}
+
+fn ms(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listener_is_one_that_the_server_takes_and_says_each_key_once() {
+        for settings in [Settings::quick(), Settings::realistic()] {
+            for &method in Method::ALL {
+                let url = method.listener("127.0.0.1", &settings, "send_buffer=16KiB");
+                let sources = crate::config::Sources { listen: vec![url.clone()], ..Default::default() };
+                assert!(crate::config::load(&sources, crate::sys::file::read_regular).is_ok(), "{url}");
+                let (_, parameters) = url.split_once('?').unwrap();
+                let mut keys: Vec<&str> = parameters.split('&').filter_map(|p| p.split('=').next()).collect();
+                let count = keys.len();
+                keys.sort_unstable();
+                keys.dedup();
+                assert_eq!(keys.len(), count, "{url}");
+            }
+        }
+    }
+}

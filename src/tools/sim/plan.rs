@@ -1,0 +1,225 @@
+//! The settings of a run, drawn by its seed: listeners with their policies, how many clients, how long.
+
+use super::oracle::nanos;
+use super::rng::Rng;
+use super::sockets::Faults;
+use crate::config::settings::{
+    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
+    ServerSettings, Settings, TurnSettings,
+};
+use crate::core::conn::State;
+use crate::core::conn::policy::{
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+};
+use crate::core::time::{Duration, Instant};
+use crate::net::{Address, Keepalive};
+use std::net::SocketAddr;
+
+/// A run.
+pub(super) struct Plan {
+    pub(super) settings: Settings,
+    pub(super) duration: Duration,
+    pub(super) clients: usize,
+    pub(super) descriptors: u32,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng, duration: Option<Duration>) -> Self {
+        // Short runs as often as long ones.
+        let longest = Duration::from_secs(30) * (1 << rng.within(0..8));
+        let drawn = rng.between(longest / 2, longest);
+        let listeners = 1 + rng.index(3);
+        let listeners = (0..listeners).map(|index| listener(rng, index, drawn)).collect();
+        let settings = Settings {
+            listeners,
+            turn: TurnSettings {
+                accepts: rng.pick(&[1, 2, 16, 64]),
+                read_bytes: rng.pick(&[1024, 16_384, 262_144]),
+            },
+            server: ServerSettings {
+                stall_timeout: None,
+                workers: Some(1),
+                connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 3, 8])) } else { None },
+                memory_max: None,
+                accept_retry: rng.between(Duration::from_millis(100), Duration::from_secs(2)),
+                queue_watch: Duration::from_secs(1),
+            },
+            audit: AuditSettings { interval: None },
+            drain: DrainSettings {
+                spread: rng.between(Duration::ZERO, Duration::from_secs(5)),
+                timeout: Duration::from_secs(20),
+            },
+            log: LogSettings { filter: "off".into(), format: LogFormat::Text, endings_per_second: 10 },
+        };
+        Self {
+            settings,
+            duration: duration.unwrap_or(drawn),
+            clients: rng.pick(&[1, 2, 4, 8, 16, 24, 48]),
+            descriptors: 1024,
+        }
+    }
+}
+
+impl Plan {
+    /// Draws audits, and what they end, from numbers of their own: the rest of a run's plan is as it was without.
+    pub(super) fn draw_audits(&mut self, rng: &mut Rng) -> Faults {
+        if rng.chance(500_000) {
+            let seldom = self.duration / 20;
+            self.settings.audit.interval =
+                Some(rng.between(Duration::from_millis(500), seldom.max(Duration::from_secs(2))));
+        }
+        for listener in &mut self.settings.listeners {
+            listener.policy.liveness.audit = Audit {
+                end: rng.pick(&[AuditEnd::Nothing, AuditEnd::Missing, AuditEnd::All]),
+                close_wait: rng
+                    .chance(800_000)
+                    .then(|| rng.between(Duration::from_millis(100), Duration::from_secs(60))),
+            };
+        }
+        // Where all other means are off, an audit has something to find.
+        if self.settings.audit.interval.is_some() && rng.chance(250_000) {
+            self.settings.audit.interval =
+                Some(rng.between(Duration::from_millis(500), Duration::from_secs(3)));
+            let listener = rng.index(self.settings.listeners.len());
+            let listener = &mut self.settings.listeners[listener];
+            listener.send_buffer = Some(4096);
+            let policy = &mut listener.policy;
+            let bounds = &mut policy.bounds;
+            (bounds.output_low, bounds.output_high, bounds.output_max) = (256, 1024, 1 << 20);
+            policy.bounds.slow_time = Duration::from_secs(600);
+            policy.bounds.idle_timeout = None;
+            let liveness = &mut policy.liveness;
+            (liveness.readiness, liveness.tcp_info_interval, liveness.probe_oob) = (false, None, None);
+            (liveness.heartbeat.style, liveness.keepalive, liveness.user_timeout) =
+                (HeartbeatStyle::Off, None, None);
+        }
+        let mut rate = |most: u64| {
+            let on = rng.chance(500_000);
+            let rate = u32::try_from(rng.within(1..most)).unwrap_or(0);
+            if on { rate } else { 0 }
+        };
+        Faults { missed: rate(300_000), twice: rate(300_000), refused: rate(50_000) }
+    }
+}
+
+/// An interval between messages that keeps every promise made on a listener.
+pub(super) fn honest_interval(rng: &mut Rng, policy: &Policy) -> Duration {
+    let heartbeat = &policy.liveness.heartbeat;
+    let promised = match heartbeat.style {
+        HeartbeatStyle::Off | HeartbeatStyle::Server => heartbeat.timeout * 2,
+        HeartbeatStyle::Client | HeartbeatStyle::Both => heartbeat.timeout,
+    };
+    promised / u32::try_from(rng.within(2..5)).unwrap_or(2)
+}
+
+fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings {
+    let protocol = rng.pick(&[Protocol::Echo, Protocol::Resp]);
+    let port = 7000 + u16::try_from(index).unwrap_or(0);
+    ListenerSettings {
+        name: format!("{}{index}", protocol.name()),
+        protocol,
+        address: Address::Tcp {
+            socket: SocketAddr::from(([127, 0, 0, 1], port)),
+            v6_only: false,
+            interface: None,
+        },
+        backlog: rng.pick(&[1, 2, 16, 128]),
+        connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 2, 5, 10])) } else { None },
+        overload: rng.pick(&[Overload::Queue, Overload::Shed]),
+        nodelay: true,
+        send_buffer: if rng.chance(300_000) { Some(rng.pick(&[4096, 65_536])) } else { None },
+        policy: policy(rng, protocol, duration),
+        access: Access::default(),
+    }
+}
+
+fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
+    let styles = [HeartbeatStyle::Off, HeartbeatStyle::Client, HeartbeatStyle::Server, HeartbeatStyle::Both];
+    let keepalive = Keepalive {
+        idle: Duration::from_secs(rng.within(1..120)),
+        interval: Duration::from_secs(rng.within(1..20)),
+        count: rng.pick(&[1, 2, 3, 9]),
+    };
+    let longest = rng.pick(&[10, 60, 300, 600]);
+    // Long runs are for long silences: there is as much to see in a thousand messages as in a million.
+    let timeout = rng.between(Duration::from_secs(1), Duration::from_secs(longest)) + duration / 100;
+    let keepalive = rng.chance(600_000).then_some(keepalive);
+    let user_timeout = match (keepalive, rng.index(3)) {
+        (_, 0) => None,
+        (Some(k), 1) => {
+            let margin = (k.interval / 2).min(Duration::from_secs(1));
+            Some((k.idle + k.interval * k.count).saturating_sub(margin))
+        }
+        _ => Some(rng.between(Duration::from_secs(1), Duration::from_secs(60))),
+    };
+    let high = rng.pick(&[1024, 8192, 65_536]);
+    Policy {
+        liveness: Liveness {
+            readiness: rng.chance(800_000),
+            heartbeat: Heartbeat {
+                style: rng.pick(&styles),
+                timeout,
+                grace: rng.between(Duration::from_millis(100), Duration::from_secs(15)),
+                interval: timeout / 2,
+                since: Instant::ZERO,
+            },
+            keepalive,
+            user_timeout,
+            tcp_info_interval: rng
+                .chance(700_000)
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(10))),
+            probe_after_eof: rng.chance(250_000),
+            probe_oob: rng
+                .chance(150_000)
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
+            audit: Audit { end: AuditEnd::Nothing, close_wait: None },
+        },
+        parting: Parting {
+            linger: rng.between(Duration::ZERO, Duration::from_secs(6)),
+            linger_max: rng.between(Duration::from_secs(6), Duration::from_secs(15)),
+            linger2: rng.chance(700_000),
+            frozen: rng.pick(&[LastRung::Linger2, LastRung::Reset]),
+            unreachable: rng.pick(&[LastRung::Linger2, LastRung::Reset]),
+        },
+        bounds: Bounds {
+            frame_bytes_max: 64 * 1024,
+            output_low: high / 4,
+            output_high: high,
+            output_max: high * rng.pick(&[4, 128]),
+            slow_time: rng.between(Duration::from_secs(1), Duration::from_secs(30)),
+            handshake_timeout: (protocol == Protocol::Resp && rng.chance(700_000))
+                .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(60))),
+            idle_timeout: rng
+                .chance(150_000)
+                .then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
+        },
+    }
+}
+
+/// How long it may take at most until a connection in `state` that nobody is at the other end of is gone, in
+/// nanoseconds; none: for ever.
+pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
+    /// `tcp_retries2`, without a user timeout: 924 s, and more on slow paths.
+    const RETRIES: Duration = Duration::from_secs(1400);
+    let heartbeat = &policy.liveness.heartbeat;
+    let by_heartbeat = match heartbeat.style {
+        HeartbeatStyle::Off | HeartbeatStyle::Server => None,
+        HeartbeatStyle::Client | HeartbeatStyle::Both => Some(heartbeat.timeout + heartbeat.grace),
+    };
+    let by_keepalive = policy.liveness.keepalive.map(|k| {
+        let floor = k.idle + k.interval * (k.count + 2);
+        // Keepalive rests while something is in flight.
+        floor.max(policy.liveness.user_timeout.map_or(RETRIES, |timeout| timeout + k.interval * 2))
+    });
+    let by_timer = match state {
+        State::Handshaking => policy.bounds.handshake_timeout,
+        State::Open | State::Suspect { .. } => {
+            [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min()
+        }
+        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => {
+            Some(policy.parting.linger_max)
+        }
+    };
+    let soonest = [by_timer, by_keepalive].into_iter().flatten().min();
+    soonest.map(|soonest| nanos(soonest + policy.parting.linger_max + Duration::from_secs(60)))
+}

@@ -1,0 +1,126 @@
+//! [`Channel`]: messages through a stream, queued on both sides so that nobody waits. Each has its length before it.
+
+use super::message::Message;
+use crate::core::buf::ByteQueue;
+use crate::net::{Received, Sent, Stream};
+use std::marker::PhantomData;
+
+/// Longest message, in bytes: a list of as many connections as one answer may have, several times over.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the length before each message.
+const LENGTH_BYTES: usize = 4;
+/// Received at once, and in one turn, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+const READS_PER_TURN: usize = 16;
+/// Memory that an empty queue keeps, in bytes.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// One end of a channel: `In` comes, `Out` goes.
+pub struct Channel<S, In, Out> {
+    stream: S,
+    input: ByteQueue,
+    output: ByteQueue,
+    buffer: Box<[u8]>,
+    message: Vec<u8>,
+    carries: PhantomData<(In, Out)>,
+}
+
+/// The other end is gone, or says what makes no sense.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken;
+
+/// Whether a receive has left something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum More {
+    /// Nothing: the next edge tells of more.
+    Drained,
+    /// There may be more, and no edge will come for it.
+    Maybe,
+}
+
+impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
+    /// Over a connected, non-blocking stream, which its owner watches for both directions.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            input: ByteQueue::default(),
+            output: ByteQueue::default(),
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
+            message: Vec::new(),
+            carries: PhantomData,
+        }
+    }
+
+    /// The stream, to be watched.
+    pub const fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// Queues a message. It goes out with the next [`flush`](Self::flush).
+    pub fn send(&mut self, message: &Out) {
+        self.message.clear();
+        message.write(&mut self.message);
+        debug_assert!(self.message.len() <= MESSAGE_BYTES_MAX, "answers are bounded, and so is a file");
+        let length = u32::try_from(self.message.len()).unwrap_or(u32::MAX);
+        self.output.push(&length.to_le_bytes());
+        self.output.push(&self.message);
+    }
+
+    /// Bytes that wait for the other end.
+    pub fn pending_output(&self) -> usize {
+        self.output.len()
+    }
+
+    /// Sends what the other end takes.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn flush(&mut self) -> Result<(), Broken> {
+        while !self.output.is_empty() {
+            match self.stream.send(self.output.as_slice()) {
+                Sent::Bytes(length) => self.output.consume(length),
+                Sent::WouldBlock => return Ok(()),
+                Sent::Interrupted => {}
+                Sent::Failed(_) => return Err(Broken),
+            }
+        }
+        self.output.reset(KEPT_BYTES);
+        Ok(())
+    }
+
+    /// Receives what is there, within a bound.
+    ///
+    /// # Errors
+    /// When the other end is gone. What it said before can still be taken.
+    pub fn receive(&mut self) -> Result<More, Broken> {
+        for _ in 0..READS_PER_TURN {
+            match self.stream.recv(&mut self.buffer) {
+                Received::Bytes(length) => self.input.push(&self.buffer[..length]),
+                Received::WouldBlock => return Ok(More::Drained),
+                Received::Interrupted => {}
+                Received::Eof | Received::Failed(_) => return Err(Broken),
+            }
+        }
+        Ok(More::Maybe)
+    }
+
+    /// The next message that is whole.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub fn next_message(&mut self) -> Result<Option<In>, Broken> {
+        let waiting = self.input.as_slice();
+        let Some((length, rest)) = waiting.split_first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > MESSAGE_BYTES_MAX {
+            return Err(Broken);
+        }
+        let Some(bytes) = rest.get(..length) else { return Ok(None) };
+        let message = In::read(bytes).map_err(|_| Broken)?;
+        self.input.consume(LENGTH_BYTES + length);
+        if self.input.is_empty() {
+            self.input.reset(KEPT_BYTES);
+        }
+        Ok(Some(message))
+    }
+}

@@ -1,0 +1,22 @@
+//! What workers and their supervisor say to each other, and the queue that it goes through: plain messages over a
+//! stream. Neither side ever waits for the other here; what a message means is for the reactor (`reactor/worker_link.rs`)
+//! and the [`supervisor`](crate::workers::supervisor) to say.
+//!
+//! A channel keeps its order in each direction, and that is all that take-over between workers relies on; read on in
+//! `src/workers/supervisor/identities.rs`.
+
+mod channel;
+mod message;
+mod question;
+
+pub use channel::{Broken, Channel, More};
+pub use message::{Malformed, Message, Role, ToSupervisor, ToWorker, Topic};
+pub use question::{Answer, Part, Question};
+
+/// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not
+/// keep up. What a worker tells all the same is bounded by the identities that it has taken.
+pub const CLAIMS_HIGH: usize = 4 * 1024 * 1024;
+
+/// Output to a worker, in bytes, over which nothing of the others' is relayed to it: it stands still. What it must be
+/// told all the same is bounded by the identities that it has taken.
+pub const RELAYS_HIGH: usize = 4 * 1024 * 1024;

@@ -1,0 +1,382 @@
+//! Who has which role of an identity, over all workers, and what those who watch it are told: the newest claim, in the
+//! order in which claims arrive here. Pure: claims in, orders out.
+//!
+//! A worker settles among its own connections what concerns only them, and tells of every claim it makes and of the end
+//! of each. Here the last claim wins, and the worker of the one before is told, with the number of that claim. Each
+//! channel keeps its order, and nothing else is needed: a worker that has claimed anew meanwhile does not have that
+//! number any more; a release of a claim that was taken over names a number that is not here any more; and what a worker
+//! claimed that has ended ends with it. So whatever crosses on the way, there is one holder in the end, and it is the
+//! one whose claim came last.
+//!
+//! What is announced follows the same order, and nobody is told anything but by an announcement: `online` when a claim
+//! arrives, `offline` when the one in force is over, and in between, where a newer one came first, `replaced`. The
+//! record in that is made by the worker of the older connection, so what comes after it waits for it, for a while. The
+//! tests (`identities_tests.rs`) hold all that against every order of deliveries.
+
+use crate::core::time::{Duration, Instant};
+use crate::hub::{Agreement, agreement, may_beat};
+use crate::workers::link::Role;
+use indexmap::IndexMap;
+use std::collections::VecDeque;
+
+/// How long a worker may take to tell the record of a connection that was taken over, before it is done without.
+const RECORD_WITHIN: Duration = Duration::from_secs(1);
+/// Announcements of one identity that wait for a record, before it is done without.
+const WAITING_MAX: usize = 64;
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Directive {
+    /// Worker `worker` has lost a role, or was not given it.
+    Lost {
+        /// Whom to tell.
+        worker: usize,
+        /// Which role.
+        role: Role,
+        /// By which claim it had it.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+        /// Who has it now.
+        to: Claimant,
+    },
+    /// The holder at worker `worker` was vouched for elsewhere.
+    Vouched {
+        /// Whom to tell.
+        worker: usize,
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// The holder at worker `worker` was vouched for by a connection elsewhere that has ended.
+    Doubted {
+        /// Whom to tell.
+        worker: usize,
+        /// The identity.
+        id: Vec<u8>,
+    },
+    /// Those who watch an identity are to be told.
+    Announce {
+        /// The identity.
+        id: Vec<u8>,
+        /// The message.
+        payload: Vec<u8>,
+    },
+}
+
+/// A connection that claims a role, in the words of its worker.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct Claimant {
+    /// As the admin interface names it.
+    pub(super) key: String,
+    /// Where it comes from.
+    pub(super) peer: String,
+}
+
+/// A claim as it arrives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Claim {
+    pub(super) worker: usize,
+    pub(super) number: u64,
+    pub(super) id: Vec<u8>,
+    /// What a holder and its heartbeat channel know each other by; empty: nothing.
+    pub(super) token: Vec<u8>,
+    pub(super) by: Claimant,
+}
+
+/// A claim in force.
+#[derive(PartialEq, Eq, Debug)]
+struct Assigned {
+    worker: usize,
+    number: u64,
+    token: Box<[u8]>,
+    /// Of a holder: what was last said of it, if that is neither that it came nor that it is well again.
+    suspect: bool,
+}
+
+impl Assigned {
+    fn is(&self, worker: usize, number: u64) -> bool {
+        (self.worker, self.number) == (worker, number)
+    }
+}
+
+/// The roles of one identity. It is forgotten when both are empty.
+#[derive(Debug, Default)]
+struct Roles {
+    holder: Option<Assigned>,
+    channel: Option<Assigned>,
+}
+
+impl Roles {
+    const fn is_empty(&self) -> bool {
+        self.holder.is_none() && self.channel.is_none()
+    }
+
+    /// What the channel means to the holder, where both are there and of different workers: of its own connections, a
+    /// worker knows by itself.
+    fn agreement(&self) -> Option<(usize, Agreement)> {
+        let (holder, channel) = (self.holder.as_ref()?, self.channel.as_ref()?);
+        let meaning = agreement(&holder.token, &channel.token);
+        (holder.worker != channel.worker).then_some((holder.worker, meaning))
+    }
+}
+
+/// What is announced of an identity, in its order, while something of it is not known yet.
+#[derive(Debug)]
+enum Waiting {
+    /// How the connection of that claim was replaced.
+    Record { worker: usize, number: u64, deadline: Instant },
+    /// This, once what is before it is known.
+    Payload(Vec<u8>),
+}
+
+/// All identities that a connection of any worker holds, or beats for.
+#[derive(Debug, Default)]
+pub(super) struct Identities {
+    roles: IndexMap<Vec<u8>, Roles>,
+    waiting: IndexMap<Vec<u8>, VecDeque<Waiting>>,
+    /// When to look at who waits: each has a time of the same length, so they are in order.
+    deadlines: VecDeque<(Instant, Vec<u8>)>,
+    directives: VecDeque<Directive>,
+    /// Identities that are held.
+    held: usize,
+    /// Seats that went from one worker to another.
+    moved: u64,
+}
+
+impl Identities {
+    /// A worker claims to hold an identity, and does.
+    pub(super) fn hold(&mut self, claim: Claim, now: Instant) {
+        let Claim { worker, number, id, token, by } = claim;
+        let roles = self.roles.entry(id.clone()).or_default();
+        let before = roles.holder.replace(Assigned { worker, number, token: token.into(), suspect: false });
+        match before {
+            None => self.held += 1,
+            Some(lost) => {
+                if lost.worker != worker {
+                    self.moved += 1;
+                    let (role, id) = (Role::Holder, id.clone());
+                    self.directives.push_back(Directive::Lost {
+                        worker: lost.worker,
+                        role,
+                        number: lost.number,
+                        id,
+                        to: by,
+                    });
+                }
+                self.wait(&id, &lost, now + RECORD_WITHIN);
+            }
+        }
+        self.announce(id, b"online".to_vec());
+    }
+
+    /// The holder by that claim has agreed to another channel.
+    pub(super) fn consent(&mut self, worker: usize, number: u64, id: &[u8], token: Vec<u8>) {
+        let holder = self.roles.get_mut(id).and_then(|roles| roles.holder.as_mut());
+        if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
+            holder.token = token.into();
+        }
+    }
+
+    /// A worker claims to beat for an identity. The connection that does so now gives way, or this one has no effect.
+    pub(super) fn vouch(&mut self, claim: Claim) {
+        let Claim { worker, number, id, token, by } = claim;
+        let roles = self.roles.entry(id.clone()).or_default();
+        let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
+        let (holder, present) = (token_of(&roles.holder), token_of(&roles.channel));
+        let mut lost = Some(Assigned { worker, number, token: token.clone().into(), suspect: false });
+        if may_beat(holder.as_deref(), present.as_deref(), &token) {
+            lost = std::mem::replace(&mut roles.channel, lost).filter(|before| before.worker != worker);
+        } else if roles.is_empty() {
+            self.roles.swap_remove(&id);
+        }
+        if let Some(Assigned { worker, number, .. }) = lost {
+            self.directives.push_back(Directive::Lost { worker, role: Role::Channel, number, id, to: by });
+        }
+    }
+
+    /// A claim to hold an identity is over: `record` says how.
+    pub(super) fn release(&mut self, worker: usize, number: u64, id: Vec<u8>, record: &[u8]) {
+        let roles = self.roles.get_mut(&id);
+        if let Some(roles) =
+            roles.filter(|roles| roles.holder.as_ref().is_some_and(|holder| holder.is(worker, number)))
+        {
+            roles.holder = None;
+            self.held -= 1;
+            if roles.is_empty() {
+                self.roles.swap_remove(&id);
+            }
+            self.announce(id, [b"offline ", record].concat());
+        } else {
+            self.on_record(worker, Some(number), &id, record);
+        }
+    }
+
+    /// A claim to beat for an identity is over.
+    pub(super) fn release_channel(&mut self, worker: usize, number: u64, id: Vec<u8>) {
+        let Some(roles) = self.roles.get_mut(&id) else { return };
+        if !roles.channel.as_ref().is_some_and(|channel| channel.is(worker, number)) {
+            return;
+        }
+        let agreed = roles.agreement();
+        roles.channel = None;
+        if roles.is_empty() {
+            self.roles.swap_remove(&id);
+        }
+        if let Some((worker, Agreement::Agreed)) = agreed {
+            self.directives.push_back(Directive::Doubted { worker, id });
+        }
+    }
+
+    /// The heartbeat channel that worker `worker` claimed has beaten.
+    pub(super) fn beat(&mut self, worker: usize, number: u64, id: Vec<u8>) {
+        let Some(roles) = self.roles.get(&id) else { return };
+        if !roles.channel.as_ref().is_some_and(|channel| channel.is(worker, number)) {
+            return;
+        }
+        if let Some((worker, Agreement::Agreed | Agreement::Open)) = roles.agreement() {
+            self.directives.push_back(Directive::Vouched { worker, id });
+        }
+    }
+
+    /// Something happened to an identity that worker `worker` holds by that claim. Of one that was taken over, nobody is
+    /// told any more.
+    pub(super) fn happened(&mut self, worker: usize, number: u64, id: Vec<u8>, payload: Vec<u8>) {
+        let holder = self.roles.get_mut(&id).and_then(|roles| roles.holder.as_mut());
+        if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
+            holder.suspect = payload == b"suspect";
+            self.announce(id, payload);
+        }
+    }
+
+    /// What would be announced of an identity last, if nothing of it waits.
+    pub(super) fn last_word(&self, id: &[u8]) -> Option<&'static [u8]> {
+        if self.waiting.contains_key(id) {
+            return None;
+        }
+        Some(match self.roles.get(id).and_then(|roles| roles.holder.as_ref()) {
+            Some(holder) if holder.suspect => b"suspect",
+            Some(_) => b"online",
+            None => b"offline null",
+        })
+    }
+
+    /// Worker `worker` has ended, and all its connections with it.
+    pub(super) fn gone(&mut self, worker: usize) {
+        let its =
+            |assigned: &Option<Assigned>| assigned.as_ref().is_some_and(|assigned| assigned.worker == worker);
+        let (mut offline, directives) = (Vec::new(), &mut self.directives);
+        self.roles.retain(|id, roles| {
+            if its(&roles.holder) {
+                roles.holder = None;
+                offline.push(id.clone());
+            }
+            if its(&roles.channel) {
+                if let Some((worker, Agreement::Agreed)) = roles.agreement() {
+                    directives.push_back(Directive::Doubted { worker, id: id.clone() });
+                }
+                roles.channel = None;
+            }
+            !roles.is_empty()
+        });
+        self.held -= offline.len();
+        for id in self.waiting.keys().cloned().collect::<Vec<_>>() {
+            self.on_record(worker, None, &id, b"null");
+        }
+        for id in offline {
+            self.announce(id, b"offline null".to_vec());
+        }
+    }
+
+    /// Does without the records that have not come in time.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
+            if let Some((_, id)) = self.deadlines.pop_front() {
+                self.do_without(&id, now);
+            }
+        }
+    }
+
+    /// When to call [`expire`](Self::expire).
+    pub(super) fn next(&self) -> Instant {
+        self.deadlines.front().map_or(Instant::NEVER, |(deadline, _)| *deadline)
+    }
+
+    /// Whether something is to be done.
+    pub(super) fn has_orders(&self) -> bool {
+        !self.directives.is_empty()
+    }
+
+    /// What is to be done next.
+    pub(super) fn next_order(&mut self) -> Option<Directive> {
+        self.directives.pop_front()
+    }
+
+    /// Identities that are held.
+    pub(super) const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Identities that went from one worker to another so far.
+    pub(super) const fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    fn announce(&mut self, id: Vec<u8>, payload: Vec<u8>) {
+        match self.waiting.get_mut(&id) {
+            None => self.directives.push_back(Directive::Announce { id, payload }),
+            Some(queue) => {
+                queue.push_back(Waiting::Payload(payload));
+                if queue.len() > WAITING_MAX {
+                    self.do_without(&id, Instant::NEVER);
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, id: &[u8], lost: &Assigned, deadline: Instant) {
+        let record = Waiting::Record { worker: lost.worker, number: lost.number, deadline };
+        self.waiting.entry(id.to_vec()).or_default().push_back(record);
+        self.deadlines.push_back((deadline, id.to_vec()));
+    }
+
+    /// How the connection of a claim was replaced, or, without a number, all those of a worker.
+    fn on_record(&mut self, of: usize, claim: Option<u64>, id: &[u8], record: &[u8]) {
+        let Some(queue) = self.waiting.get_mut(id) else { return };
+        for waiting in queue.iter_mut() {
+            if let Waiting::Record { worker, number, .. } = waiting
+                && *worker == of
+                && claim.is_none_or(|claim| claim == *number)
+            {
+                *waiting = Waiting::Payload([b"replaced ", record].concat());
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Announces what waits for records that were to be here by `now`.
+    fn do_without(&mut self, id: &[u8], now: Instant) {
+        for waiting in self.waiting.get_mut(id).into_iter().flatten() {
+            if matches!(waiting, Waiting::Record { deadline, .. } if *deadline <= now) {
+                *waiting = Waiting::Payload(b"replaced null".to_vec());
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Announces what waits for nothing any more.
+    fn settle(&mut self, id: &[u8]) {
+        let Some(queue) = self.waiting.get_mut(id) else { return };
+        while let Some(Waiting::Payload(payload)) = queue.front_mut() {
+            let (id, payload) = (id.to_vec(), std::mem::take(payload));
+            queue.pop_front();
+            self.directives.push_back(Directive::Announce { id, payload });
+        }
+        if queue.is_empty() {
+            self.waiting.swap_remove(id);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "identities_tests.rs"]
+mod tests;

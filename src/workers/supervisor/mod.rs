@@ -1,0 +1,417 @@
+//! The supervisor of several workers: a loop of its own, which serves no client. It opens every listening socket, one
+//! for each worker and address, starts the workers and starts anew what ends, passes on signals, settles which of
+//! them holds an identity, and answers the admin interface for all of them.
+//!
+//! It never waits for a worker. What it tells them is queued (`worker`, over [`worker_link`](crate::workers::link)). One that
+//! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
+//! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
+//! `identities` settles which connection holds an identity; `topics` knows the subscribers; `admin_fanout` and `merge` make
+//! one answer out of many, `lists` one that is long; `admin_server` has the connections of the admin interface, `client` is
+//! one of them. A worker's side is `reactor/worker_link.rs`.
+//!
+//! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
+//! worker that dies waits for its successor, and is not reset (`tests/server/workers/death.rs:
+//! who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor`).
+
+mod admin_fanout;
+mod admin_server;
+mod client;
+mod hear;
+mod identities;
+mod lists;
+mod merge;
+mod pulse;
+mod reload;
+mod stall;
+mod topics;
+mod totals;
+mod worker;
+
+use crate::config::Sources;
+use crate::config::settings::{ListenerSettings, Settings};
+use crate::core::time::{Duration, Instant};
+use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
+use crate::observe::report;
+use crate::sys::{Aside, Listener, Os, process};
+use crate::workers::link::ToWorker;
+use admin_fanout::AdminFanout;
+use admin_server::{AdminServer, CLIENTS, ClientId, Served};
+use hear::Relays;
+use identities::Identities;
+use reload::{Reread, reread};
+use topics::Topics;
+use totals::Own;
+use worker::{Life, Worker};
+
+/// Tokens of workers are above this, in the order of their places; below it is the admin interface.
+const WORKERS: u64 = 1 << 32;
+const ADMIN: Token = Token(0);
+
+/// Requests of one connection of the admin interface before the others have their turn, and of all in one turn.
+const REQUESTS_AT_ONCE: usize = 16;
+const REQUESTS_PER_TURN: usize = 128;
+/// How much longer than its drain a worker may take to end. With what the end of the log may take here and there, that
+/// makes less than a second.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+/// How long a worker may take that was told to end at once.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+/// What is supervised.
+pub struct Plan {
+    /// In force: those of `file` and the flags.
+    pub settings: Settings,
+    /// Where they come from.
+    pub sources: Sources,
+    /// The text of the file.
+    pub file: String,
+    /// How many there are to be: two at least.
+    pub workers: u32,
+}
+
+/// How the life of a server ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drained {
+    /// All went well.
+    pub well: bool,
+    /// What was left of the time for the drain.
+    pub spare: Duration,
+}
+
+/// How far a server with workers is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// The first workers are being started.
+    Starting,
+    /// They have been.
+    Serving,
+    /// They part from their clients.
+    Draining,
+}
+
+/// The supervisor.
+pub struct Supervisor {
+    os: Os,
+    started: Instant,
+    now: Instant,
+    phase: Phase,
+    plan: Plan,
+    /// The file as it was last read without a mistake.
+    file: String,
+    /// Reads it again.
+    reload: Aside<(), Reread>,
+    /// When the drain is over.
+    drained: Instant,
+    /// What each address of the clients is, with the port that the kernel chose.
+    addresses: Vec<(ListenerSettings, Address)>,
+    workers: Vec<Worker>,
+    identities: Identities,
+    topics: Topics,
+    /// To be passed on in the next turn.
+    relays: Relays,
+    /// The places of the workers that are given newcomers, if that is not all of them.
+    steered: Vec<usize>,
+    admin: AdminServer,
+    /// Connections of the admin interface that something happened on.
+    touched: Vec<ClientId>,
+    fanout: AdminFanout,
+    /// Whether the configuration was sound when it was last read, and when that was.
+    reloaded: (bool, Instant),
+    /// A worker did not end well although it was asked to.
+    failed: bool,
+}
+
+impl Supervisor {
+    /// Opens all listeners; starts nobody yet.
+    ///
+    /// # Errors
+    /// When one cannot be opened.
+    pub fn new(plan: Plan) -> Result<Self, Fatal> {
+        let mut os = Os::for_supervisor()?;
+        let now = os.now();
+        let count = plan.workers as usize;
+        let mut theirs: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+        let mut addresses = Vec::new();
+        for settings in plan.settings.listeners.iter().filter(|listener| listener.protocol.serves_clients()) {
+            let shares = Listener::open_shared(&settings.listen_spec(), count)?;
+            addresses.push((settings.clone(), shares[0].address().clone()));
+            theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
+        }
+        let sources = plan.sources.clone();
+        let reload = os.aside("linger-reload", move |()| reread(&sources))?;
+        let admin = AdminServer::open(&mut os, admin_of(&plan.settings).cloned(), ADMIN)?;
+        let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
+        Ok(Self {
+            started: now,
+            now,
+            phase: Phase::Starting,
+            file: plan.file.clone(),
+            reload,
+            drained: Instant::ZERO,
+            addresses,
+            workers,
+            identities: Identities::default(),
+            topics: Topics::default(),
+            relays: Relays::default(),
+            steered: Vec::new(),
+            admin,
+            touched: Vec::new(),
+            fanout: AdminFanout::default(),
+            reloaded: (true, now),
+            failed: false,
+            os,
+            plan,
+        })
+    }
+
+    /// What it listens on: the clients' addresses, then the admin interface's.
+    pub fn addresses(&self) -> impl Iterator<Item = (&ListenerSettings, &Address)> {
+        self.addresses.iter().map(|(settings, address)| (settings, address)).chain(self.admin.address())
+    }
+
+    /// Supervises until all workers have drained. `serving` is called once, when they serve.
+    ///
+    /// # Errors
+    /// When the loop cannot go on, or not one worker can be started.
+    pub fn run(mut self, serving: impl FnOnce(&Self)) -> Result<Drained, Fatal> {
+        let mut ready = Vec::new();
+        while self.phase == Phase::Starting {
+            self.turn(&mut ready)?;
+        }
+        if self.phase == Phase::Serving {
+            serving(&self);
+        }
+        while !self.workers.iter().all(|worker| matches!(worker.life, Life::Over)) {
+            self.turn(&mut ready)?;
+        }
+        report::all_drained(self.workers.len(), self.now.since(self.started));
+        Ok(Drained { well: !self.failed, spare: self.drained.since(self.now) })
+    }
+
+    /// One turn of the loop. `ready` is empty before and after.
+    fn turn(&mut self, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+        // Before it is said how long to sleep: who cannot be started is tried again some time.
+        self.start_workers()?;
+        let timeout = self.sleep();
+        let due = timeout.map_or(Instant::NEVER, |timeout| self.now + timeout);
+        self.os.poll(timeout, ready)?;
+        self.now = self.os.now();
+        self.make_up_for_lateness(due);
+        for event in ready.drain(..) {
+            self.note(event);
+        }
+        self.take_signals();
+        // Counted before anybody is heard, and relayed after all have been: whoever was told that it listens before this
+        // was published is known to listen by then.
+        let due = self.relays.due();
+        self.hear_workers();
+        self.obey();
+        self.relay(due);
+        self.catch_up();
+        // Behind what they have said: a worker that was heard from does not stand still.
+        self.watch_workers();
+        // Before the admin interface is served: nobody waits for the answer of one that has ended.
+        self.reap()?;
+        self.serve_desk();
+        // After all that has something to tell them.
+        for worker in &mut self.workers {
+            worker.flush(self.now);
+        }
+        if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
+            self.phase = Phase::Serving;
+        }
+        Ok(())
+    }
+
+    /// How long to sleep if nothing happens; `None`: for ever.
+    fn sleep(&mut self) -> Option<Duration> {
+        let ready = |worker: &mut Worker| {
+            worker.has_more || worker.may_catch_up() || worker.process().is_some_and(|process| process.ready)
+        };
+        let directives = self.identities.has_orders() || !self.relays.is_empty();
+        if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || directives {
+            return Some(Duration::ZERO);
+        }
+        let patience = self.plan.settings.server.stall_timeout;
+        let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
+        let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
+        (next != Instant::NEVER).then(|| next.since(self.now))
+    }
+
+    fn note(&mut self, event: Ready) {
+        match event.token.0 {
+            _ if event.token == Token::SIGNAL => {}
+            _ if event.token == Token::ASIDE => self.take_settings(),
+            token if token == ADMIN.0 => self.admin.on_edge(),
+            token if token >= CLIENTS => {
+                self.touched.push(u32::try_from(token - CLIENTS).expect("tokens of clients have 32 bits"));
+            }
+            token => {
+                let place = usize::try_from(token - WORKERS).expect("a place is a small number");
+                if let Some(process) = self.workers[place].process() {
+                    process.ready = true;
+                }
+            }
+        }
+    }
+
+    /// Starts those whose time has come. Where that is not possible, it is tried again later.
+    fn start_workers(&mut self) -> Result<(), Fatal> {
+        for place in 0..self.workers.len() {
+            let now = self.now;
+            let worker = &mut self.workers[place];
+            if !matches!(worker.life, Life::Resting { until } if until <= now) {
+                continue;
+            }
+            let mut first = vec![ToWorker::Start { file: self.plan.file.clone() }];
+            if self.file != self.plan.file {
+                first.push(ToWorker::Reload { file: self.file.clone() });
+            }
+            match worker.start(&mut self.os, self.plan.workers, token_of(place), now, &first) {
+                Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),
+                Err(fatal) => {
+                    let pause = worker.rest(Duration::ZERO, now);
+                    report::worker_not_started(worker.number, &fatal, pause);
+                    self.all_failed(&fatal.to_string())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_signals(&mut self) {
+        while let Some(signal) = self.os.next_signal() {
+            match signal {
+                Signal::Terminate => self.drain(),
+                Signal::Reload => self.request_settings(),
+                Signal::Report => self.report(),
+                // Whoever has ended is looked for every turn.
+                Signal::Child => {}
+            }
+        }
+    }
+
+    /// Lets all workers part from their clients; the second time, at once.
+    fn drain(&mut self) {
+        let again = self.phase == Phase::Draining;
+        self.phase = Phase::Draining;
+        let drain = self.plan.settings.drain;
+        report::workers_drain(self.workers.len(), again);
+        let most = if again { AT_ONCE } else { drain.timeout + DRAIN_GRACE };
+        self.drained = if again { self.now } else { self.now + drain.timeout };
+        for worker in &mut self.workers {
+            // Before it empties its queues and closes them: closed here as well, they take nobody any more.
+            worker.listeners.clear();
+            worker.kill_at(self.now + most);
+            if !worker.tell(&ToWorker::Terminate) && matches!(worker.life, Life::Resting { .. }) {
+                worker.life = Life::Over;
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        report::workers_state(self.workers.len(), self.identities.held(), self.identities.moved());
+        for worker in &mut self.workers {
+            worker.tell(&ToWorker::Report);
+        }
+    }
+
+    /// Takes in those that have ended, so that none is left as a zombie.
+    fn reap(&mut self) -> Result<(), Fatal> {
+        for place in 0..self.workers.len() {
+            let Some((status, lived)) = self.workers[place].reap(self.now) else { continue };
+            // What it said last, since it was heard in this turn: what is left of that, then what came since.
+            self.hear(place, usize::MAX);
+            self.hear(place, usize::MAX);
+            let worker = &mut self.workers[place];
+            let pause = worker.rest(lived, self.now);
+            let draining = self.phase == Phase::Draining;
+            report::worker_ended(worker.number, &status.to_string(), lived, (!draining).then_some(pause));
+            if draining {
+                worker.life = Life::Over;
+                self.failed |= !status.success();
+            }
+            self.fanout.on_gone(place);
+            self.identities.gone(place);
+            self.topics.gone(place);
+            self.all_failed(&status.to_string())?;
+        }
+        // As the first process of a container, or in the place of a shell, it has children that it never started.
+        let workers = &self.workers;
+        process::reap(|pid| workers.iter().any(|worker| worker.pid() == Some(pid)));
+        Ok(())
+    }
+
+    /// Where not one worker has ever served and all have failed, the next try would be no better.
+    fn all_failed(&self, last: &str) -> Result<(), Fatal> {
+        let failed = self.workers.iter().all(|worker| worker.ends > 0);
+        if self.phase == Phase::Starting && failed {
+            let what = format!("start {} workers", self.workers.len());
+            return Err(Fatal { what, why: format!("all of them failed; the last: {last}") });
+        }
+        Ok(())
+    }
+
+    fn serve_desk(&mut self) {
+        let mut left = REQUESTS_PER_TURN;
+        for id in std::mem::take(&mut self.touched) {
+            if left == 0 {
+                self.touched.push(id);
+            } else {
+                left -= self.serve_client(id, left.min(REQUESTS_AT_ONCE));
+            }
+        }
+        let own = Own {
+            uptime_seconds: self.now.since(self.started).as_secs_f64(),
+            draining: self.phase == Phase::Draining,
+            channels: self.topics.channels(),
+            patterns: self.topics.patterns(),
+            identities_moved: self.identities.moved(),
+            dropped: self.relays.dropped,
+            // Read from the host: not for nothing.
+            usage: self.fanout.wants_usage(self.now).then(|| self.os.usage()).flatten(),
+            reload: (self.reloaded.0, self.now.since(self.reloaded.1)),
+            admin: self.admin.counted(),
+        };
+        // What each of them takes now makes room for more, and no edge may come for that.
+        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, own, self.now));
+        self.admin.expire(self.now);
+        // Last: what was closed above has made room, and no edge tells of that.
+        self.touched.extend(self.admin.accept(&mut self.os, self.now));
+    }
+
+    /// Serves a connection of the admin interface until it waits for somebody, or others have their turn. Gives how many
+    /// requests it had.
+    fn serve_client(&mut self, id: ClientId, most: usize) -> usize {
+        for served in 0..most {
+            match self.admin.serve(id, self.now) {
+                Served::All => return served,
+                Served::More => {
+                    self.touched.push(id);
+                    return served;
+                }
+                Served::Request(request) => {
+                    if !self.fanout.ask(id, &request, &mut self.workers, &mut self.admin, self.now) {
+                        return served + 1;
+                    }
+                }
+            }
+        }
+        // It may have more, and no edge will come for it: after the others.
+        self.touched.push(id);
+        most
+    }
+}
+
+/// The admin interface, if there is one.
+fn admin_of(settings: &Settings) -> Option<&ListenerSettings> {
+    settings.listeners.iter().find(|listener| !listener.protocol.serves_clients())
+}
+
+/// Whether a worker serves, or has at least shown that it does not.
+fn is_settled(worker: &Worker) -> bool {
+    matches!(worker.life, Life::Serving(_)) || worker.ends > 0
+}
+
+fn token_of(place: usize) -> Token {
+    Token(WORKERS + place as u64)
+}

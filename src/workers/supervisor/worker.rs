@@ -1,0 +1,326 @@
+//! One worker: the process, the channel to it, and when it is started anew.
+
+use super::merge::Ledger;
+use super::pulse::{Pulse, Step};
+use crate::core::time::{Duration, Instant};
+use crate::net::{Fatal, Interest, Kernel as _, Token};
+use crate::sys::{Listener, Os, Stream, worker};
+use crate::workers::link::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
+use indexmap::IndexSet;
+use std::process::{Child, ExitStatus};
+
+/// How long a place stays empty after a worker has ended: doubled each time, up to the second, and from the first
+/// again once one has lived for a while.
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+const GOOD_LIFE: Duration = Duration::from_secs(10);
+/// How long a worker whose channel is gone has to end by itself.
+const LAST_CALL: Duration = Duration::from_secs(5);
+/// Output to a worker, in bytes, over which it is asked nothing more: it stands still. Above what is relayed, so that
+/// a burst of that is no reason not to ask.
+const QUESTIONS_HIGH: usize = RELAYS_HIGH + 1024 * 1024;
+
+/// A worker's place, and who is in it.
+pub(super) struct Worker {
+    /// From 1.
+    pub(super) number: u32,
+    /// Its listening sockets. Kept open here, so that who waits in their queues waits for its successor.
+    pub(super) listeners: Vec<Listener>,
+    pub(super) life: Life,
+    pub(super) ledger: Ledger,
+    /// Times that one was started in the place of another.
+    pub(super) restarts: u64,
+    /// Times that one has ended.
+    pub(super) ends: u64,
+    /// Questions that were not answered in time.
+    pub(super) unanswered: u64,
+    /// Received, and not taken yet.
+    pub(super) has_more: bool,
+    /// Identities of which it was not told what happened last, because it did not keep up.
+    pub(super) missed: IndexSet<Vec<u8>>,
+    /// Times that one was found standing still.
+    pub(super) stalls: u64,
+    backoff: Duration,
+}
+
+/// Where a worker is in its life, from the first to the last.
+pub(super) enum Life {
+    /// Its process is being started, or was and has ended: until when the place stays empty.
+    Resting { until: Instant },
+    /// Its process runs, and has not said yet that it serves.
+    Starting(Process),
+    /// It serves.
+    Serving(Process),
+    /// It has ended, and so will the server.
+    Over,
+}
+
+/// A process that runs.
+pub(super) struct Process {
+    child: Child,
+    channel: Option<Channel<Stream, ToSupervisor, ToWorker>>,
+    since: Instant,
+    /// Something may be there to be received.
+    pub(super) ready: bool,
+    /// When it is killed, if it has not ended by itself.
+    kill: Instant,
+    pulse: Pulse,
+    /// Its end of the channel took less than there was.
+    blocked: bool,
+}
+
+impl Worker {
+    pub(super) fn new(number: u32, listeners: Vec<Listener>) -> Self {
+        Self {
+            number,
+            listeners,
+            life: Life::Resting { until: Instant::ZERO },
+            ledger: Ledger::default(),
+            restarts: 0,
+            ends: 0,
+            unanswered: 0,
+            has_more: false,
+            missed: IndexSet::new(),
+            stalls: 0,
+            backoff: BACKOFF,
+        }
+    }
+
+    /// Starts its process. `first`: what it is told before anything else.
+    ///
+    /// # Errors
+    /// When that is not possible now.
+    pub(super) fn start(
+        &mut self,
+        os: &mut Os,
+        of: u32,
+        token: Token,
+        now: Instant,
+        first: &[ToWorker],
+    ) -> Result<u32, Fatal> {
+        let (child, stream) = worker::start(self.number, of, &self.listeners)?;
+        let pid = child.id();
+        let watched = os.watch(&stream, token, Interest::ReadWrite);
+        let mut channel = Channel::new(stream);
+        for message in first {
+            channel.send(message);
+        }
+        // One that cannot be heard is no worker: it sees its channel end, and ends.
+        let channel = watched.is_ok().then_some(channel);
+        let ready = channel.is_some();
+        let kill = if ready { Instant::NEVER } else { now };
+        self.restarts += u64::from(self.ends > 0);
+        let pulse = Pulse::new(now);
+        self.life =
+            Life::Starting(Process { child, channel, since: now, ready, kill, pulse, blocked: false });
+        Ok(pid)
+    }
+
+    /// Its process, if it has one that was not waited for.
+    pub(super) fn pid(&self) -> Option<u32> {
+        match &self.life {
+            Life::Starting(process) | Life::Serving(process) => Some(process.child.id()),
+            Life::Resting { .. } | Life::Over => None,
+        }
+    }
+
+    pub(super) const fn process(&mut self) -> Option<&mut Process> {
+        match &mut self.life {
+            Life::Starting(process) | Life::Serving(process) => Some(process),
+            Life::Resting { .. } | Life::Over => None,
+        }
+    }
+
+    /// Its process has said that it serves.
+    pub(super) fn on_serving(&mut self, now: Instant) {
+        self.life = match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Starting(process) => Life::Serving(Process { pulse: Pulse::new(now), ..process }),
+            life @ (Life::Resting { .. } | Life::Serving(_) | Life::Over) => life,
+        };
+    }
+
+    /// Receives. What it has said is taken with [`next_message`](Self::next_message).
+    pub(super) fn receive(&mut self, now: Instant) {
+        let Some(process) = self.process() else { return };
+        let Some(channel) = process.channel.as_mut().filter(|_| process.ready) else { return };
+        let more = channel.receive();
+        process.ready = more == Ok(More::Maybe);
+        if more == Err(Broken) {
+            process.kill = process.kill.min(now + LAST_CALL);
+        }
+    }
+
+    pub(super) fn next_message(&mut self) -> Option<ToSupervisor> {
+        let process = self.process()?;
+        let Ok(message) = process.channel.as_mut()?.next_message() else {
+            // What it says makes no sense: it is not to be reasoned with.
+            (process.channel, process.ready) = (None, false);
+            process.kill = Instant::ZERO;
+            return None;
+        };
+        message
+    }
+
+    /// Tells it something, if it runs.
+    pub(super) fn tell(&mut self, message: &ToWorker) -> bool {
+        let channel = self.process().and_then(|process| process.channel.as_mut());
+        let Some(channel) = channel else { return false };
+        channel.send(message);
+        true
+    }
+
+    /// Relays something that others have said, if it runs; false if it stands still, and will never hear of it.
+    pub(super) fn relay(&mut self, message: &ToWorker) -> bool {
+        let channel = self.process().and_then(|process| process.channel.as_mut());
+        let Some(channel) = channel else { return true };
+        let keeps_up = channel.pending_output() < RELAYS_HIGH;
+        if keeps_up {
+            channel.send(message);
+        }
+        keeps_up
+    }
+
+    /// An identity that it is to be told of, once it keeps up again.
+    pub(super) fn next_missed(&mut self) -> Option<Vec<u8>> {
+        if self.is_behind() { None } else { self.missed.pop() }
+    }
+
+    /// Whether something is left for [`next_missed`](Self::next_missed) now.
+    pub(super) fn may_catch_up(&self) -> bool {
+        !self.missed.is_empty() && !self.is_behind()
+    }
+
+    /// Whether it has not taken most of what was relayed to it.
+    fn is_behind(&self) -> bool {
+        match &self.life {
+            Life::Starting(process) | Life::Serving(process) => {
+                process.channel.as_ref().is_some_and(|channel| channel.pending_output() > RELAYS_HIGH / 2)
+            }
+            Life::Resting { .. } | Life::Over => false,
+        }
+    }
+
+    /// Asks it something; false if it cannot answer.
+    pub(super) fn ask(&mut self, question: &Question) -> bool {
+        let channel = match &self.life {
+            Life::Serving(process) => process.channel.as_ref(),
+            Life::Resting { .. } | Life::Starting(_) | Life::Over => None,
+        };
+        let hears = channel.is_some_and(|channel| channel.pending_output() < QUESTIONS_HIGH);
+        hears && self.tell(&ToWorker::Ask(question.clone()))
+    }
+
+    /// Sends what it takes.
+    pub(super) fn flush(&mut self, now: Instant) {
+        let Some(process) = self.process() else { return };
+        let Some(channel) = process.channel.as_mut().filter(|channel| channel.pending_output() > 0) else {
+            return;
+        };
+        let owed = channel.pending_output();
+        if channel.flush().is_err() {
+            process.kill = process.kill.min(now + LAST_CALL);
+        }
+        // Where the kernel's buffer was full, room in it is a sign that somebody reads.
+        let moved = process.blocked && channel.pending_output() < owed;
+        process.blocked = channel.pending_output() > 0;
+        if moved && !process.pulse.is_stalled() {
+            process.pulse.on_sign(now);
+        }
+    }
+
+    /// It was heard from. Gives since when it had stood still, if that is over now.
+    pub(super) const fn on_sign(&mut self, now: Instant) -> Option<Instant> {
+        match self.process() {
+            Some(process) => process.pulse.on_sign(now),
+            None => None,
+        }
+    }
+
+    /// It could not have been heard until now.
+    pub(super) const fn restart_pulse(&mut self, now: Instant) {
+        if let Some(process) = self.process() {
+            process.pulse.restart(now);
+        }
+    }
+
+    /// What is to be done about its signs of life; it is asked for one here.
+    pub(super) fn take_pulse(&mut self, now: Instant, patience: Option<Duration>) -> Step {
+        let Life::Serving(process) = &mut self.life else { return Step::Wait };
+        let step = process.pulse.step(now, patience);
+        match step {
+            Step::Ask => {
+                self.tell(&ToWorker::AskAlive);
+            }
+            Step::Stalled(_) => self.stalls += 1,
+            Step::End(_) => process.kill = now,
+            Step::Wait => {}
+        }
+        step
+    }
+
+    /// Whether it stands still.
+    pub(super) const fn is_stalled(&self) -> bool {
+        matches!(&self.life, Life::Serving(process) if process.pulse.is_stalled())
+    }
+
+    /// Whether newcomers are answered by it.
+    pub(super) const fn answers(&self) -> bool {
+        matches!(self.life, Life::Serving(_)) && !self.is_stalled()
+    }
+
+    /// Lets it live until then at most.
+    pub(super) fn kill_at(&mut self, at: Instant) {
+        if let Some(process) = self.process() {
+            process.kill = process.kill.min(at);
+        }
+    }
+
+    /// When it is to be looked at.
+    pub(super) fn next(&self, patience: Option<Duration>) -> Instant {
+        match &self.life {
+            Life::Resting { until } => *until,
+            Life::Starting(process) => process.kill,
+            Life::Serving(process) => process.kill.min(process.pulse.next(patience)),
+            Life::Over => Instant::NEVER,
+        }
+    }
+
+    /// Kills it if its time has come. Gives how it has ended, and after how long, if it has: it is no zombie then.
+    pub(super) fn reap(&mut self, now: Instant) -> Option<(ExitStatus, Duration)> {
+        let process = self.process()?;
+        if process.kill <= now {
+            // It may have ended; then this does nothing.
+            let _ = process.child.kill();
+            process.kill = Instant::NEVER;
+        }
+        let status = process.child.try_wait().ok().flatten()?;
+        // It may have said something with its last breath.
+        process.ready = true;
+        Some((status, now.since(process.since)))
+    }
+
+    /// Its process has ended, or could not be started. Gives how long its place stays empty.
+    pub(super) fn rest(&mut self, lived: Duration, now: Instant) -> Duration {
+        if lived >= GOOD_LIFE {
+            self.backoff = BACKOFF;
+        }
+        let pause = self.backoff;
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        self.ends += 1;
+        self.has_more = false;
+        self.missed = IndexSet::new();
+        self.ledger.close();
+        self.life = Life::Resting { until: now + pause };
+        pause
+    }
+}
+
+impl Drop for Worker {
+    /// None is left behind, whatever happened.
+    fn drop(&mut self) {
+        if let Some(process) = self.process() {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Which module may know which.
+
+/// A module of the crate, the modules it may name, and whether it is pure: knows no
+/// descriptor, no socket, no clock, no mio. From the bottom up: an arrow never points down.
+pub(super) struct Layer {
+    pub(super) module: &'static str,
+    pub(super) knows: &'static [&'static str],
+    pub(super) pure: bool,
+}
+
+const fn layer(module: &'static str, pure: bool, knows: &'static [&'static str]) -> Layer {
+    Layer { module, knows, pure }
+}
+
+const PURE: bool = true;
+const IMPURE: bool = false;
+
+pub(super) const LAYERS: &[Layer] = &[
+    layer("core::time", PURE, &[]),
+    layer("core::units", PURE, &["core::time"]),
+    layer("core::named", PURE, &[]),
+    layer("core::tcp", PURE, &["core::named", "core::time"]),
+    layer("core::end", PURE, &["core::time", "core::named", "core::tcp"]),
+    layer("core::buf", PURE, &[]),
+    layer("core::table", PURE, &[]),
+    layer("core::timer", PURE, &["core::time"]),
+    layer("core::conn", PURE, &["core::tcp", "core::time", "core::end", "core::timer"]),
+    // The kernel as the reactor sees it: traits, and the plain data that goes through them.
+    layer("net", PURE, &["core::tcp", "core::time", "core::end", "core::table", "core::timer"]),
+    layer("workers::link", PURE, &["core::buf", "net"]),
+    layer("hub", PURE, &["core::table", "net"]),
+    // Settings are plain data; what reads them from files is only called from the edges.
+    layer("config", PURE, &["core::time", "core::units", "core::conn", "net"]),
+    layer("proto", PURE, &["core::units", "core::tcp", "core::time", "core::end", "config"]),
+    layer(
+        "observe::audit",
+        PURE,
+        &["core::named", "core::units", "core::tcp", "core::time", "core::end", "core::table", "net"],
+    ),
+    layer(
+        "observe::metrics",
+        PURE,
+        &["core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
+    ),
+    layer(
+        "observe::report",
+        PURE,
+        &[
+            "core::units",
+            "core::time",
+            "core::end",
+            "core::table",
+            "net",
+            "config",
+            "observe::metrics",
+            "observe::audit",
+        ],
+    ),
+    layer(
+        "reactor",
+        PURE,
+        &[
+            "core::tcp",
+            "core::time",
+            "core::end",
+            "core::buf",
+            "core::timer",
+            "core::table",
+            "core::conn",
+            "net",
+            "workers::link",
+            "hub",
+            "config",
+            "proto",
+            "observe::audit",
+            "observe::metrics",
+            "observe::report",
+        ],
+    ),
+    layer("guide", PURE, &[]),
+    layer("sys", IMPURE, &["core::tcp", "core::time", "core::end", "net"]),
+    layer("observe::logging", IMPURE, &["core::time", "config", "observe::report", "sys"]),
+    layer(
+        "workers::supervisor",
+        IMPURE,
+        &[
+            "core::time",
+            "core::buf",
+            "core::table",
+            "net",
+            "workers::link",
+            "hub",
+            "config",
+            "proto",
+            "observe::report",
+            "sys",
+        ],
+    ),
+    // The tools: nothing of the server knows them.
+    layer(
+        "tools::sim",
+        PURE,
+        &[
+            "core::tcp",
+            "core::time",
+            "core::end",
+            "core::table",
+            "core::conn",
+            "net",
+            "hub",
+            "config",
+            "proto",
+            "observe::audit",
+            "observe::metrics",
+            "observe::report",
+            "reactor",
+        ],
+    ),
+    layer(
+        "tools::load",
+        IMPURE,
+        &[
+            "core::named",
+            "core::time",
+            "core::units",
+            "core::end",
+            "core::buf",
+            "core::timer",
+            "core::table",
+            "core::conn",
+            "net",
+            "proto",
+            "sys",
+        ],
+    ),
+    layer(
+        "tools::lab",
+        IMPURE,
+        &["core::units", "core::tcp", "core::named", "core::time", "core::end", "net", "sys"],
+    ),
+    layer("tools::doctor", IMPURE, &["core::units", "sys"]),
+    layer("tools::audit", PURE, &["core::units", "core::tcp", "core::time", "net", "observe::audit"]),
+    layer(
+        "cli",
+        IMPURE,
+        &[
+            "guide",
+            "core::tcp",
+            "core::time",
+            "core::units",
+            "config",
+            "net",
+            "reactor",
+            "sys",
+            "observe::audit",
+            "observe::logging",
+            "observe::report",
+            "workers::link",
+            "workers::supervisor",
+            "tools::sim",
+            "tools::load",
+            "tools::lab",
+            "tools::doctor",
+            "tools::audit",
+        ],
+    ),
+];

@@ -5,7 +5,7 @@
 //! is stalled for want of descriptors is tried again after each close and on a timer.
 
 use super::admin::{Http, with_reserve};
-use super::connection::{Connection, Reading, Resp, Session};
+use super::connection::{Connection, Pause, Reading, Resp, Session};
 use super::unserved::Newcomer;
 use super::work::{self, cost};
 use super::{ListenerState, Reactor};
@@ -271,7 +271,7 @@ impl<K: Kernel> Reactor<K> {
                 listener: u8::try_from(index).expect("LISTENERS_MAX is what a byte can tell apart"),
                 reading: Reading::Drained,
                 interest: Interest::Read,
-                paused: false,
+                pause: Pause::None,
                 resume_posted: false,
                 flush_posted: false,
                 buffers: None,

@@ -202,7 +202,7 @@ impl<K: Kernel> Reactor<K> {
     /// first. Gives the work.
     fn serve_asker(&mut self, key: Key, share: usize) -> usize {
         let Some(conn) = self.table.get_mut(key) else { return 0 };
-        let (over, paused) = (conn.life.state().cause().is_some(), conn.paused);
+        let (over, paused) = (conn.life.state().cause().is_some(), conn.is_paused());
         let Some(http) = conn.http_mut() else { return 0 };
         http.queued = false;
         if over {
@@ -254,7 +254,7 @@ impl<K: Kernel> Reactor<K> {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
         let (output_pending, paused, unread) =
-            (conn.pending_output() > 0, conn.paused, conn.reading.pending());
+            (conn.pending_output() > 0, conn.is_paused(), conn.reading.pending());
         let Some(http) = conn.http_mut() else { return };
         http.decoder = decoder;
         match then {

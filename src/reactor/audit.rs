@@ -299,7 +299,7 @@ impl<K: Kernel> Reactor<K> {
             return self.apply(key, Input::Failed { reason: Reason::LocalAudit, detector: Detector::Audit });
         }
         // One that is being read has its end of file before it.
-        if !conn.paused {
+        if !conn.is_paused() {
             return self.read_once_more(key);
         }
         let waits = conn.stream.evidence().is_some_and(|evidence| evidence.state == TcpState::CloseWait);

@@ -24,8 +24,7 @@ pub(super) struct Connection<S> {
     pub(super) listener: u8,
     pub(super) reading: Reading,
     pub(super) interest: Interest,
-    /// Reading waits until the peer has taken some of its output.
-    pub(super) paused: bool,
+    pub(super) pause: Pause,
     /// It is in the queue of connections with work left over.
     pub(super) resume_posted: bool,
     /// It is in the queue of connections with fresh output.
@@ -78,6 +77,19 @@ impl Reading {
     }
 }
 
+/// What a connection waits for before it is read and served any further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pause {
+    /// Nothing.
+    None,
+    /// The others have their turn: its share of work is used up. It is posted.
+    Turn,
+    /// Its output has passed the high watermark, and has to fall to the low one.
+    Output,
+    /// What its commands have posted has to be done first, or there has to be room for what they want to post.
+    Effects,
+}
+
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
 /// the need arises and given back when it is over.
 #[derive(Debug, Default)]
@@ -104,8 +116,6 @@ pub(super) struct Buffers {
     pub(super) spoke: Option<Foreign>,
     /// What is left of a command that takes longer than a turn.
     pub(super) task: Option<Box<Task>>,
-    /// Its commands wait for what was posted: for its own to be done, or for room to post more.
-    pub(super) awaits_effects: bool,
     /// A message had no room in `output`: what follows would be taken for it.
     pub(super) gapped: bool,
     /// Bytes at the end of `output` that were delivered and not yet offered to the socket.
@@ -127,7 +137,6 @@ impl Buffers {
             && self.lost == 0
             && self.spoke.is_none()
             && self.task.is_none()
-            && !self.awaits_effects
             && !self.gapped
     }
 
@@ -242,9 +251,9 @@ impl<S> Connection<S> {
         first && there && self.reading != Reading::Failing
     }
 
-    /// Whether its commands wait for what was posted.
-    pub(super) fn awaits_effects(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| buffers.awaits_effects)
+    /// Whether reading and serving it waits for something.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause != Pause::None
     }
 
     /// No more of a list than of output waits.
@@ -272,7 +281,7 @@ impl<S> Connection<S> {
             || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
         let heard_anyway = self.output_held() && self.reading != Reading::Failing;
-        !self.paused || (heard_anyway && has_room())
+        !self.is_paused() || (heard_anyway && has_room())
     }
 
     /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.
@@ -368,7 +377,7 @@ impl<S> Connection<S> {
     /// no such.
     pub(super) fn last_of_waiting_frames(&self, now: Instant) -> Option<Instant> {
         let waits = self.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty());
-        if self.paused { Some(now) } else { waits.then(|| self.life.heard()) }
+        if self.is_paused() { Some(now) } else { waits.then(|| self.life.heard()) }
     }
 
     /// The times that its deadlines are counted from.
@@ -383,7 +392,7 @@ impl<S> Connection<S> {
             output_moved: buffers
                 .filter(|buffers| !buffers.output.is_empty())
                 .map(|buffers| buffers.output_moved),
-            info_asked: buffers.filter(|_| self.paused).map(|buffers| buffers.info_asked),
+            info_asked: buffers.filter(|_| self.is_paused()).map(|buffers| buffers.info_asked),
             patient_until,
         }
     }

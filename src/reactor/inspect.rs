@@ -67,7 +67,7 @@ impl<K: Kernel> DebugView<'_, K> {
             key,
             listener: usize::from(conn.listener),
             state: conn.life.state(),
-            paused: conn.paused,
+            paused: conn.is_paused(),
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
             posted: conn.resume_posted,
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
@@ -113,7 +113,7 @@ impl<K: Kernel> DebugView<'_, K> {
         }
         for (key, conn) in reactor.table.iter() {
             let stranded = conn.http().is_some_and(|http| !http.is_idle() && !http.is_queued());
-            if stranded && !conn.paused && !conn.resume_posted {
+            if stranded && !conn.is_paused() && !conn.resume_posted {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }
         }

@@ -4,7 +4,7 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::connection::{Connection, Reading};
+use super::connection::{Connection, Pause, Reading};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::config::settings::Protocol;
@@ -44,7 +44,7 @@ impl<K: Kernel> Reactor<K> {
         let mut broken = readiness.error || readiness.write_closed;
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
         if broken
-            && ((hints && conn.paused) || matches!(conn.reading, Reading::Ended | Reading::Probing))
+            && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
             && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
         {
             broken = false;
@@ -53,7 +53,7 @@ impl<K: Kernel> Reactor<K> {
         // All had been read: this has come since. It waits for our pause to end, but it has come.
         let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
-        let (reading, paused) = (conn.reading, conn.paused);
+        let (reading, paused) = (conn.reading, conn.is_paused());
         // Whoever leaves has time: in a long turn those who stay come first.
         if self.work.is_long()
             && self.resume.len() < DEPARTURES_MAX
@@ -182,7 +182,7 @@ impl<K: Kernel> Reactor<K> {
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
         if broken_by.is_none()
-            && conn.paused
+            && conn.is_paused()
             && conn.output_held()
             && conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
         {
@@ -343,8 +343,8 @@ impl<K: Kernel> Reactor<K> {
             Cow::Owned(bytes) => buffers.output.append(bytes),
         }
         self.pool.settle(buffers);
-        if owed >= bounds.output_high && !conn.paused {
-            self.pause(key);
+        if owed >= bounds.output_high && !conn.is_paused() {
+            self.pause(key, Pause::Output);
         }
         true
     }
@@ -471,18 +471,21 @@ impl<K: Kernel> Reactor<K> {
     fn mind_watermarks(&mut self, key: Key, owed: usize) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
-        if conn.paused && owed <= bounds.output_low {
-            self.post_resume(key);
-        } else if !conn.paused && owed >= bounds.output_high {
-            self.pause(key);
+        match conn.pause {
+            Pause::Output if owed <= bounds.output_low => self.post_resume(key),
+            Pause::None if owed >= bounds.output_high => self.pause(key, Pause::Output),
+            Pause::None | Pause::Turn | Pause::Output | Pause::Effects => {}
         }
     }
 
-    /// Stops reading a connection until [`resume_some`](Self::resume_some) finds its output low.
-    pub(super) fn pause(&mut self, key: Key) {
+    /// Stops reading and serving a connection until [`resume_some`](Self::resume_some) finds that it may go on.
+    pub(super) fn pause(&mut self, key: Key, until: Pause) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
-        conn.paused = true;
+        // Output that has to move is waited for whatever else is.
+        if !(conn.pause == Pause::Output && until == Pause::Turn) {
+            conn.pause = until;
+        }
         conn.buffers_mut(&mut self.pool).info_asked = now;
         self.counters.pauses += 1;
         self.schedule(key);

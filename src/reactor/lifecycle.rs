@@ -262,7 +262,7 @@ impl<K: Kernel> Reactor<K> {
         }
         census.states[conn.life.state().index()] += 1;
         census.owed_bytes += conn.pending_output();
-        census.paused += usize::from(conn.paused);
+        census.paused += usize::from(conn.is_paused());
     }
 
     fn report_state(&self) {

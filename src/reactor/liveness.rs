@@ -50,9 +50,9 @@ impl<K: Kernel> Reactor<K> {
         self.read_once_more(key);
         // What still cannot be read, for want of memory, is no silence. Nor is what waits for its turn no use.
         let unread = |conn: &Connection<K::Stream>| match due {
-            Due::Idle => conn.reading.pending() || (conn.paused && conn.has_work()),
+            Due::Idle => conn.reading.pending() || (conn.is_paused() && conn.has_work()),
             Due::Deadline | Due::Ping | Due::Doubt | Due::OobProbe | Due::Slow | Due::TcpInfo => {
-                conn.reading.pending() && !conn.paused
+                conn.reading.pending() && !conn.is_paused()
             }
         };
         self.is_due(key, due) && !self.table.get(key).is_some_and(unread)
@@ -86,7 +86,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         match conn.life.state() {
             // What it has said waits for its turn.
-            State::Handshaking if conn.paused && conn.has_work() => {}
+            State::Handshaking if conn.is_paused() && conn.has_work() => {}
             State::Handshaking => {
                 self.close_gracefully(key, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }
@@ -118,7 +118,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get(key) else { return };
         // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
         // pause waits for, is for `slow_time` to say. But its last word may have been a reset.
-        if conn.paused && conn.reading.pending() {
+        if conn.is_paused() && conn.reading.pending() {
             if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
                 self.read_to_the_error(key, Detector::TcpInfo, None);
             } else {

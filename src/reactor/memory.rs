@@ -5,7 +5,7 @@
 //! bounds can still hold more than the host has.
 
 use super::Reactor;
-use super::connection::{Buffers, Connection, Reading};
+use super::connection::{Buffers, Connection, Pause, Reading};
 use super::work::cost;
 use crate::config::settings::ServerSettings;
 use crate::core::end::{Detector, Reason};
@@ -136,7 +136,7 @@ impl<S> Connection<S> {
     /// Gives the buffers back to the pool once nothing is in them.
     pub(super) fn release_buffers(&mut self, pool: &mut Pool) {
         match &mut self.buffers {
-            Some(buffers) if buffers.is_idle() => self.drop_buffers(pool),
+            Some(buffers) if buffers.is_idle() && self.pause != Pause::Effects => self.drop_buffers(pool),
             Some(buffers) => pool.settle(buffers),
             None => {}
         }

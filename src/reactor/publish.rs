@@ -8,7 +8,7 @@
 //! Between messages of one client, and between presence events, the order is kept for everybody. Between messages of
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
 
-use super::connection::Connection;
+use super::connection::{Connection, Pause};
 use super::effects::Effect;
 use super::memory::Pool;
 use super::publication::{BACKLOG_MAX, Frames, Messages, Publication};
@@ -140,7 +140,7 @@ impl<K: Kernel> Reactor<K> {
     /// Lets a connection go on with its commands.
     fn go_on_with(&mut self, key: Key) {
         if let Some(conn) = self.table.get_mut(key) {
-            conn.buffers_mut(&mut self.pool).awaits_effects = false;
+            conn.pause = Pause::Turn;
             self.post_resume(key);
         }
     }

@@ -6,7 +6,7 @@
 //! had already sent is kept and served when that is over.
 
 use super::Reactor;
-use super::connection::Connection;
+use super::connection::{Connection, Pause};
 use super::effects::Effect;
 use super::tasks::Task;
 use crate::config::settings::Protocol;
@@ -73,7 +73,7 @@ impl<K: Kernel> Reactor<K> {
         match halt {
             Halt::Served => {}
             Halt::Paused => {
-                self.pause(key);
+                self.pause(key, Pause::Turn);
                 self.post_resume(key);
             }
             Halt::Posted => self.await_effects(key),
@@ -101,7 +101,7 @@ impl<K: Kernel> Reactor<K> {
             }
             match self.table.get(key) {
                 Some(conn) if !listens(conn.life.state()) => break Halt::Over,
-                Some(conn) if conn.paused || self.work.is_over() => break Halt::Paused,
+                Some(conn) if conn.is_paused() || self.work.is_over() => break Halt::Paused,
                 Some(_) => {}
                 None => break Halt::Over,
             }
@@ -191,9 +191,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn halt(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        conn.buffers_mut(&mut self.pool).awaits_effects = true;
-        self.pause(key);
+        self.pause(key, Pause::Effects);
     }
 
     /// The peer broke the protocol: it is told so, and its connection is closed.

@@ -2,6 +2,7 @@
 //! commands wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
+use super::connection::Pause;
 use super::lists::List;
 use super::publication::Publication;
 use super::work::{self, cost};
@@ -48,20 +49,21 @@ impl<K: Kernel> Reactor<K> {
     fn resume(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.resume_posted = false;
-        // Their end will post it.
-        if conn.awaits_effects() {
-            return;
-        }
-        // It is here because its output has fallen to the low watermark, or because its share of work was used up: then
-        // only output above the high one is a reason to wait.
-        conn.paused &=
-            conn.pending_output() >= Self::listener_of(&self.listeners, conn).policy.bounds.output_high;
-        if !conn.paused {
+        let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
+        let owed = conn.pending_output();
+        conn.pause = match conn.pause {
+            // Their end will post it.
+            Pause::Effects => return,
+            Pause::Output if owed > bounds.output_low => Pause::Output,
+            Pause::Turn if owed >= bounds.output_high => Pause::Output,
+            Pause::None | Pause::Turn | Pause::Output => Pause::None,
+        };
+        if !conn.is_paused() {
             self.resume_task(key);
         }
         let Some(conn) = self.table.get_mut(key) else { return };
         match Self::listener_of(&self.listeners, conn).protocol {
-            _ if conn.paused => {}
+            _ if conn.is_paused() => {}
             Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
             Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
             Protocol::Resp => conn.release_buffers(&mut self.pool),
@@ -108,7 +110,7 @@ impl<K: Kernel> Reactor<K> {
         let buffers = conn.buffers_mut(&mut self.pool);
         buffers.task = Some(task);
         self.pool.settle(buffers);
-        self.pause(key);
+        self.pause(key, Pause::Turn);
         self.post_resume(key);
     }
 

@@ -180,7 +180,7 @@ impl<K: Kernel> Reactor<K> {
             listener,
             peer: conn.peer.to_string(),
             queue_bytes: conn.pending_output(),
-            reading_paused: conn.paused,
+            reading_paused: conn.is_paused(),
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
             state,
             worker: self.link.as_ref().map(|link| link.number()),

@@ -57,8 +57,8 @@
 //! | [`core`] | what every room builds on, pure: [`core::time`], [`core::units`], [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`], [`core::table`] (connections by index and generation), [`core::timer`] (the wheel), [`core::conn`] (one connection's life) |
 //! | [`net`] | the kernel as the reactor sees it: traits and plain values |
 //! | [`hub`] | identities, topics, presence, pure: it answers who |
-//! | [`config`] | settings, and every mistake in them; its files are read from the edges only |
-//! | [`proto`] | wire protocols, pure: resp, http; echo needs no code |
+//! | [`protocol`] | wire protocols, pure: a folder and a line of the registry each; the contract is [`protocol::Spec`] |
+//! | [`config`] | settings, and every mistake in them; what can be spoken it learns from the registry |
 //! | [`observe`] | what is counted ([`observe::metrics`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server believes ([`observe::audit`]) |
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
@@ -80,7 +80,7 @@
 //!   and 16 in the wheel.
 //! - **The first cause wins.** What happens to a connection that is already ending changes how it is closed,
 //!   never why it ended.
-//! - **Three kinds of error:** [`net::Fatal`] (the loop cannot go on), [`proto::ProtocolError`] (the peer's
+//! - **Three kinds of error:** [`net::Fatal`] (the loop cannot go on), [`protocol::ProtocolError`] (the peer's
 //!   doing), [`core::end::End`] (data, not an error). `io::Error` does not leave [`sys`], and peer input never
 //!   panics.
 //!
@@ -98,7 +98,7 @@ pub mod guide;
 pub mod hub;
 pub mod net;
 pub mod observe;
-pub mod proto;
+pub mod protocol;
 pub mod reactor;
 pub mod sys;
 pub mod tools;

@@ -1,11 +1,12 @@
 //! `linger serve`: puts settings, kernel and reactor together, alone or as one of several workers, and tells a person
 //! what there is to try.
 
-use crate::config::settings::{ListenerSettings, Protocol, Settings};
+use crate::config::settings::{ListenerSettings, Settings};
 use crate::config::{Diagnostic, Effective, Sources, load, resolve_read};
 use crate::core::time::Duration;
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::observe::{logging, report};
+use crate::protocol::{Protocol, Reached};
 use crate::reactor::{Reactor, Reload, Requested};
 pub use crate::sys::clock;
 use crate::sys::file::read_regular;
@@ -289,24 +290,11 @@ fn greeting(
 
 /// What to type to see a listener work.
 fn to_try(protocol: Protocol, address: &Address) -> Vec<String> {
-    match (protocol, address) {
-        (Protocol::Http, Address::Unix(path)) => {
-            vec![format!("curl --unix-socket {} http://linger/metrics", path.display())]
-        }
-        (_, Address::Unix(path)) => vec![format!("nc -U {}", path.display())],
-        (protocol, Address::Tcp { socket, interface, .. }) => {
-            let (host, port) = (host(*socket, interface.as_deref()), socket.port());
-            match protocol {
-                Protocol::Echo => vec![format!("printf hello | nc -N {host} {port}")],
-                Protocol::Resp => vec![
-                    format!("printf 'PING\\r\\n' | nc -N {host} {port}"),
-                    format!("redis-cli -h {host} -p {port}"),
-                ],
-                Protocol::Http => {
-                    let host = if host.contains(':') { format!("[{host}]") } else { host };
-                    vec![format!("curl http://{}:{port}/connections", host.replace('%', "%25"))]
-                }
-            }
+    match address {
+        Address::Unix(path) => protocol.to_try(Reached::Unix(&path.display().to_string())),
+        Address::Tcp { socket, interface, .. } => {
+            let host = host(*socket, interface.as_deref());
+            protocol.to_try(Reached::Tcp { host: &host, port: socket.port() })
         }
     }
 }

@@ -3,14 +3,15 @@
 
 use super::layer::Resolved;
 use super::settings::{
-    Access, AuditSettings, DrainSettings, Hosts, ListenerSettings, LogFormat, LogSettings, Overload,
-    Protocol, ServerSettings, TurnSettings,
+    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
+    TurnSettings,
 };
 use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
+use crate::protocol::admin::Hosts;
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -142,11 +143,6 @@ fn bounds(of: &Resolved) -> Bounds {
         handshake_timeout: of.period("handshake_timeout"),
         idle_timeout: of.period("idle_timeout"),
     }
-}
-
-/// What the `protocol` key says.
-pub(super) fn protocol(word: &str) -> Option<Protocol> {
-    [Protocol::Echo, Protocol::Resp].into_iter().find(|protocol| protocol.name() == word)
 }
 
 const KNOWN: &str = "the table of keys has this name, with this kind";

@@ -3,6 +3,7 @@
 //! The parser recovers from errors of syntax, so that one of them does not hide the rest of the mistakes.
 //! Which keys there are, and what they may be, is the business of [`layer`](super::layer).
 
+use super::builtin_protocols;
 use super::diagnostic::{Diagnostic, Place, nearest};
 use super::keys::Scope;
 use super::layer::Layer;
@@ -69,8 +70,10 @@ impl Reader<'_> {
         match (scope, value.get_ref()) {
             (Scope::Listener, DeValue::Array(items)) => {
                 if items.is_empty() {
-                    let right = "write a [[listener]], or leave `listener` out to serve echo and resp";
-                    self.report(place, text, "is an empty list", right);
+                    let builtin: Vec<_> = builtin_protocols().map(|(protocol, _)| protocol.name()).collect();
+                    let builtin = builtin.join(" and ");
+                    let right = format!("write a [[listener]], or leave `listener` out to serve {builtin}");
+                    self.report(place, text, "is an empty list", &right);
                 }
                 let mut listeners = Vec::new();
                 for item in items {

@@ -5,11 +5,11 @@
 //! that [`rules`](super::rules) draw no conclusion from a value that nobody gave.
 
 use super::diagnostic::{Diagnostic, Place, nearest};
-use super::keys::{Key, Scope, USER_TIMEOUT_MAX};
+use super::keys::{Key, Scope, USER_TIMEOUT_MAX, inapplicable_to_admin};
 use super::value::{Raw, Value, ValueError};
-use crate::config::settings::Protocol;
 use crate::core::time::Duration;
 use crate::net::Address;
+use crate::protocol::Protocol;
 use indexmap::IndexMap;
 
 /// Where a value came from.
@@ -114,11 +114,10 @@ const HEARTBEAT: &str = "heartbeat";
 
 /// What to say about a name that is no key of `scope`.
 fn unknown(scope: Scope, name: &str) -> ValueError {
-    if scope == Scope::Admin && Scope::home(name) == Some(Scope::Defaults) && !scope.is_group(name) {
-        return ValueError {
-            wrong: "does not apply to the admin interface".to_owned(),
-            right: "it is for [defaults] and [[listener]]".to_owned(),
-        };
+    if scope == Scope::Admin
+        && let Some(inapplicable) = inapplicable_to_admin(name)
+    {
+        return ValueError { wrong: inapplicable.wrong.to_owned(), right: inapplicable.right.to_owned() };
     }
     if scope.is_group(name) {
         let within = |key: &&str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));

@@ -23,17 +23,14 @@ mod tests;
 
 pub use diagnostic::{Diagnostic, Place};
 
+use crate::protocol::Protocol;
 use keys::Scope;
 use layer::{Layer, Resolved};
 use rules::Findings;
-use settings::{Protocol, Settings};
+use settings::Settings;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use value::{Raw, Value};
-
-/// The listeners that are served when nobody names one.
-const BUILTIN_LISTENERS: [(Protocol, &str); 2] =
-    [(Protocol::Echo, "echo://127.0.0.1:7007"), (Protocol::Resp, "resp://127.0.0.1:7000")];
 
 /// Most bytes of the file: some hundred times what the longest has. Workers are sent it as one message.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -146,7 +143,7 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
     let singles = [Scope::Server, Scope::Turn, Scope::Drain, Scope::Audit, Scope::Log, Scope::Admin];
     let mut tables: Vec<Resolved> = singles
         .into_iter()
-        .map(|scope| Resolved::new(scope, Protocol::Http, Place::Defaults, &layers_of(scope)))
+        .map(|scope| Resolved::new(scope, Protocol::Admin, Place::Defaults, &layers_of(scope)))
         .collect();
 
     let listeners = match (sources.listen.as_slice(), listeners) {
@@ -160,7 +157,7 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
         }
         // Without a protocol there are no defaults, and so no table to hold rules against.
         let Some(Value::Word(word)) = layer.value("protocol") else { continue };
-        let Some(protocol) = build::protocol(word) else { continue };
+        let Some(protocol) = Protocol::from_name(word) else { continue };
         let mut below = vec![&layer];
         below.extend(layers_of(Scope::Defaults));
         tables.push(Resolved::new(Scope::Listener, protocol, place, &below));
@@ -190,22 +187,27 @@ pub fn listener_keys() -> String {
     print::listener_keys()
 }
 
+/// The listeners that are served when nobody names one.
 fn builtin_layers() -> Vec<(Layer, Place)> {
+    builtin_protocols()
+        .map(|(protocol, address)| (builtin_layer(protocol, address), Place::Defaults))
+        .collect()
+}
+
+/// The protocols that are served then, each with its address.
+fn builtin_protocols() -> impl Iterator<Item = (Protocol, &'static str)> {
+    Protocol::CLIENTS.into_iter().filter_map(|protocol| Some((protocol, protocol.builtin_address()?)))
+}
+
+fn builtin_layer(protocol: Protocol, address: &str) -> Layer {
     let mut mistakes = Vec::new();
-    let layers = BUILTIN_LISTENERS
-        .into_iter()
-        .filter_map(|(_, url)| url::read(url, &Place::Defaults, &mut mistakes))
-        .map(|layer| (layer, Place::Defaults))
-        .collect();
-    assert!(mistakes.is_empty(), "the built-in listeners are sound: {mistakes:?}");
-    layers
+    let layer = url::read(&format!("{}://{address}", protocol.name()), &Place::Defaults, &mut mistakes);
+    layer.filter(|_| mistakes.is_empty()).expect("the built-in listeners are sound")
 }
 
 /// The built-in listener of a protocol, for the default file.
-fn builtin(protocol: Protocol) -> Resolved {
-    let at = BUILTIN_LISTENERS.iter().position(|(of, _)| *of == protocol);
-    let layer = at.and_then(|at| builtin_layers().into_iter().nth(at)).map(|(layer, _)| layer);
-    let layer = layer.expect("echo and resp have a built-in listener");
+fn builtin(protocol: Protocol, address: &str) -> Resolved {
+    let layer = builtin_layer(protocol, address);
     let mut tables = vec![Resolved::new(Scope::Listener, protocol, Place::Defaults, &[&layer])];
     name_listeners(&mut tables);
     tables.remove(0)

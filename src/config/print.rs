@@ -4,9 +4,9 @@
 
 use super::keys::{Default, Key, Scope};
 use super::layer::{Origin, Resolved};
-use super::settings::Protocol;
 use super::value::Value;
-use super::{BUILTIN_LISTENERS, builtin};
+use super::{builtin, builtin_protocols};
+use crate::protocol::Protocol;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -26,8 +26,8 @@ pub(super) fn template() -> String {
     }
     out.push('\n');
     comment(&mut out, Scope::Listener.doc());
-    for (at, (protocol, _)) in BUILTIN_LISTENERS.into_iter().enumerate() {
-        listener(&mut out, protocol, at == 0);
+    for (at, (protocol, address)) in builtin_protocols().enumerate() {
+        listener(&mut out, &builtin(protocol, address), at == 0);
     }
     out
 }
@@ -39,7 +39,7 @@ fn section(out: &mut String, scope: Scope) {
     for key in scope.keys() {
         if scope == Scope::Admin && Scope::Defaults.key(key.name).is_some() {
             // What the admin table shares is explained in [defaults]; here it stands only if it differs.
-            let value = key.default_for(Protocol::Http);
+            let value = key.default_for(Protocol::Admin);
             if value != common(key) {
                 assignment(out, key, value.as_ref());
             }
@@ -54,9 +54,8 @@ fn section(out: &mut String, scope: Scope) {
 }
 
 /// A listener of the default file: its own keys, and those whose default is the protocol's.
-fn listener(out: &mut String, protocol: Protocol, first: bool) {
+fn listener(out: &mut String, defaults: &Resolved, first: bool) {
     put(out, format_args!("\n{}\n", Scope::Listener.heading()));
-    let defaults = builtin(protocol);
     for key in Scope::Listener.keys() {
         let own = Scope::Defaults.key(key.name).is_none();
         if own && first {
@@ -70,18 +69,21 @@ fn listener(out: &mut String, protocol: Protocol, first: bool) {
 
 /// The default of all listeners for clients, if it does not depend on the protocol.
 fn common(key: &Key) -> Option<Value> {
-    let [echo, resp] = [Protocol::Echo, Protocol::Resp].map(|protocol| key.default_for(protocol));
-    if echo == resp { resp } else { None }
+    let [first, others @ ..] = Protocol::CLIENTS.map(|protocol| key.default_for(protocol));
+    first.filter(|first| others.iter().all(|other| other.as_ref() == Some(first)))
 }
 
 fn by_protocol(key: &Key) -> String {
-    let show = |protocol| key.default_for(protocol).map_or_else(String::new, |value| value.to_string());
-    format!("{} (echo), {} (resp)", show(Protocol::Echo), show(Protocol::Resp))
+    let each = Protocol::CLIENTS.map(|protocol| {
+        let value = key.default_for(protocol).map_or_else(String::new, |value| value.to_string());
+        format!("{value} ({})", protocol.name())
+    });
+    each.join(", ")
 }
 
 fn explained(out: &mut String, key: &Key) {
     out.push('\n');
-    comment(out, key.doc);
+    comment(out, &key.explanation());
     comment(out, &format!("Takes {}.", key.kind.expects()));
     comment(out, &format!("Why: {}", key.why));
 }

@@ -6,10 +6,11 @@
 use super::diagnostic::{Diagnostic, Place};
 use super::keys::Scope;
 use super::layer::Resolved;
-use super::settings::{LISTENERS_MAX, Protocol};
+use super::settings::LISTENERS_MAX;
 use super::value::Value;
 use crate::core::time::Duration;
 use crate::net::Address;
+use crate::protocol::Inapplicable;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the rules found.
@@ -32,6 +33,7 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
         .collect();
 
     for table in &serving {
+        findings.protocol(table);
         findings.output(table);
         findings.parting(table);
         findings.heartbeat(table);
@@ -51,6 +53,14 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
 }
 
 impl Findings {
+    fn protocol(&mut self, of: &Resolved) {
+        for Inapplicable { key, values, wrong, right } in of.protocol.inapplicable() {
+            if of.sound(&[key]) && of.word(key).is_some_and(|word| values.contains(&word)) {
+                self.mistake(of, &[key], || ((*wrong).to_owned(), (*right).to_owned()));
+            }
+        }
+    }
+
     fn output(&mut self, of: &Resolved) {
         if !of.sound(&["output_low", "output_high", "output_max", "frame_max"]) {
             return;
@@ -69,7 +79,7 @@ impl Findings {
                 let wrong = format!("{} is not below output_max, {}", size(high), size(max));
                 (wrong, "a connection must be paused before it is ended".to_owned())
             });
-        } else if of.protocol == Protocol::Resp && max < high.saturating_add(bytes("frame_max")) {
+        } else if of.protocol.answers_frames() && max < high.saturating_add(bytes("frame_max")) {
             self.mistake(of, &["output_max", "frame_max", "output_high"], || {
                 let need = high.saturating_add(bytes("frame_max"));
                 let wrong = format!("{} leaves no room for one frame above output_high", size(max));
@@ -94,12 +104,6 @@ impl Findings {
             || !matches!(of.word("heartbeat.style"), Some("server" | "both"))
         {
             return;
-        }
-        if of.protocol == Protocol::Echo {
-            self.mistake(of, &["heartbeat.style"], || {
-                let wrong = "an echo listener has no message to ping with".to_owned();
-                (wrong, "write \"client\" or \"off\" for it".to_owned())
-            });
         }
         let (Some(interval), Some(timeout)) =
             (of.period("heartbeat.interval"), of.period("heartbeat.timeout"))

@@ -4,6 +4,8 @@
 use crate::core::conn::policy::Policy;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
+use crate::protocol::Protocol;
+use crate::protocol::admin::Hosts;
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
@@ -59,15 +61,6 @@ pub struct Access {
     pub socket_mode: u32,
 }
 
-/// Names that the admin interface answers to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Hosts {
-    /// Every name.
-    Any,
-    /// These, in small letters, and localhost and IP addresses.
-    Named(Vec<String>),
-}
-
 impl Default for Access {
     /// Of a listener that is not the admin interface: nothing reads it.
     fn default() -> Self {
@@ -94,36 +87,6 @@ impl ListenerSettings {
             backlog: self.backlog,
             options: self.socket_options(),
             socket_mode: self.access.socket_mode,
-        }
-    }
-}
-
-/// What is spoken on a listener.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Protocol {
-    /// Bytes back.
-    Echo,
-    /// Commands in the wire format of Redis.
-    Resp,
-    /// HTTP/1.1 for the admin interface.
-    Http,
-}
-
-impl Protocol {
-    /// Whether it serves clients, whose connections count against the limit; else it serves the operator.
-    pub const fn serves_clients(self) -> bool {
-        match self {
-            Self::Echo | Self::Resp => true,
-            Self::Http => false,
-        }
-    }
-
-    /// The name in configuration, metrics and listener URLs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Echo => "echo",
-            Self::Resp => "resp",
-            Self::Http => "http",
         }
     }
 }

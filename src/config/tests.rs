@@ -132,7 +132,7 @@ fn every_key_has_an_effect() {
 
 /// A sound value that is not what the listener or table of `every_key_has_an_effect` has anyway.
 fn other_than_default(scope: Scope, key: &Key) -> Value {
-    let protocol = if scope == Scope::Admin { Protocol::Http } else { Protocol::Resp };
+    let protocol = if scope == Scope::Admin { Protocol::Admin } else { Protocol::Resp };
     assert!(!matches!(key.default, KeyDefault::Required));
     match (key.default_for(protocol).unwrap(), key.kind) {
         (Value::Flag(flag), _) => Value::Flag(!flag),
@@ -242,7 +242,7 @@ fn a_remote_admin_address_must_be_allowed_and_loopback_need_not() {
     assert!(from_file("[admin]\naddress = '0.0.0.0:7070'\nallow_remote = true").is_ok());
     assert!(from_file("[admin]\naddress = '[::1]:7070'").is_ok());
     let off = settings("[admin]\naddress = 'off'");
-    assert!(off.listeners.iter().all(|listener| listener.protocol != Protocol::Http));
+    assert!(off.listeners.iter().all(|listener| listener.protocol != Protocol::Admin));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::diagnostic::nearest;
 use crate::core::time::Duration;
 use crate::core::units;
 use crate::net::Address;
+use crate::protocol::Protocol;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ pub(super) enum Kind {
     Size { min: u64, max: u64, words: &'static [&'static str] },
     /// A length of time in a range, in whole steps, or one of the words.
     Period { min: Duration, max: Duration, step: Step, words: &'static [&'static str] },
+    /// The name of a protocol for clients.
+    Protocol,
     /// A label for log lines and metrics, or `auto`.
     Name,
     /// A log filter.
@@ -94,12 +97,24 @@ pub(super) struct ValueError {
     pub(super) right: String,
 }
 
+/// The names of the protocols for clients.
+const PROTOCOLS: [&str; Protocol::CLIENTS.len()] = {
+    let mut names = [""; Protocol::CLIENTS.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = Protocol::CLIENTS[at].name();
+        at += 1;
+    }
+    names
+};
+
 impl Kind {
     /// Makes a value of a raw one.
     pub(super) fn read(&self, raw: Raw<'_>) -> Result<Value, ValueError> {
         let outcome = match *self {
             Self::Flag => read_flag(raw),
             Self::Choice(words) => read_choice(raw, words),
+            Self::Protocol => read_choice(raw, &PROTOCOLS),
             Self::Count { min, max, words } => {
                 word(raw, words).map_or_else(|| read_count(raw, min, max).map(Value::Count), Ok)
             }
@@ -124,6 +139,7 @@ impl Kind {
         match *self {
             Self::Flag => "true or false".to_owned(),
             Self::Choice(words) => alternatives(words),
+            Self::Protocol => alternatives(&PROTOCOLS),
             Self::Count { min, max, words } => or_words(format!("a number from {min} to {max}"), words),
             Self::Size { min, max, words } => {
                 or_words(format!("a size from {} to {}", Value::Size(min), Value::Size(max)), words)

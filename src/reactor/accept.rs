@@ -9,12 +9,13 @@ use super::connection::{Connection, Pause, Reading, Resp, Session};
 use super::unserved::Newcomer;
 use super::work::{self, cost};
 use super::{ListenerState, Reactor};
-use crate::config::settings::{Overload, Protocol};
+use crate::config::settings::Overload;
 use crate::core::conn::{Life, State};
 use crate::core::end::Detector;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
 use crate::observe::report::Stall;
+use crate::protocol::Protocol;
 
 /// How long accepting must have gone on before it is said so: a full server stands still and goes on with each client
 /// that leaves, and that is one stall to whoever reads of it.
@@ -129,7 +130,7 @@ impl<K: Kernel> Reactor<K> {
     /// The admin interface must answer when descriptors have run out: the reserve is for it.
     fn accept_on_reserve(&mut self, index: usize, resource: Resource) -> bool {
         resource == Resource::ProcessFiles
-            && self.listeners[index].settings.protocol == Protocol::Http
+            && !self.listeners[index].settings.protocol.serves_clients()
             && self.kernel.release_reserve()
     }
 
@@ -248,18 +249,18 @@ impl<K: Kernel> Reactor<K> {
         self.counters.listeners[index].accepted += 1;
         self.work.charge(cost::ACCEPT);
         self.report.opened(key, &peer, &slot.settings.name, self.now);
+        let protocol = slot.settings.protocol;
+        let served = newcomer == Newcomer::Served;
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.
-        let opening = match slot.settings.policy.bounds.handshake_timeout {
-            Some(_) => State::Handshaking,
-            None => State::Open,
-        };
-        let protocol = slot.settings.protocol;
-        let (state, session) = match protocol {
-            _ if newcomer != Newcomer::Served => (State::Open, Some(Session::Refused)),
-            Protocol::Echo => (State::Open, None),
-            Protocol::Resp => (opening, Some(Session::Resp(Resp::new(self.now)))),
-            Protocol::Http => (opening, Some(Session::Http(Http::new(self.now)))),
+        let waits =
+            served && protocol.keeps_session() && slot.settings.policy.bounds.handshake_timeout.is_some();
+        let state = if waits { State::Handshaking } else { State::Open };
+        let session = match protocol {
+            _ if !served => Some(Session::Refused),
+            Protocol::Echo => None,
+            Protocol::Resp => Some(Session::Resp(Resp::new(self.now))),
+            Protocol::Admin => Some(Session::Http(Http::new(self.now))),
         };
         self.table.insert(
             key,
@@ -278,10 +279,10 @@ impl<K: Kernel> Reactor<K> {
                 session: session.map(Box::new),
             },
         );
-        if newcomer != Newcomer::Served {
+        if !served {
             return self.refuse_newcomer(key, newcomer == Newcomer::Refused);
         }
-        if protocol == Protocol::Http {
+        if protocol == Protocol::Admin {
             self.on_admin_opened(key, index);
         }
         if let Err(fault) = watched {

@@ -7,7 +7,7 @@ use super::tasks::Task;
 use super::work::cost;
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::proto::resp::client::ClientCommand;
+use crate::protocol::resp::client::ClientCommand;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn client(&mut self, key: Key, command: ClientCommand<'_>, replies: &mut Vec<u8>) {

@@ -13,8 +13,7 @@ use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
-use crate::proto;
-use crate::proto::presence::{self, Event};
+use crate::protocol::presence::{self, Event};
 
 impl<K: Kernel> Reactor<K> {
     /// Ends a connection whose peer answers: sends the protocol's goodbye, and begins to close.
@@ -26,7 +25,7 @@ impl<K: Kernel> Reactor<K> {
         let protocol = Self::listener_of(&self.listeners, conn).protocol;
         let mut goodbye = Vec::new();
         if conn.resp().is_none_or(Resp::knows_goodbye) {
-            proto::goodbye(protocol, conn.version(), reason, &mut goodbye);
+            protocol.goodbye(conn.encoding(), reason, &mut goodbye);
         }
         // A peer that still has output to read is waited for as well, or it would lose that output.
         let notified = !goodbye.is_empty() || conn.pending_output() > 0;

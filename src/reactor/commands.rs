@@ -11,8 +11,8 @@ use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::hub::{Hub, Name, Refused};
 use crate::net::Kernel;
-use crate::proto::presence::Event;
-use crate::proto::resp::{Arguments, Command, Confirmation, Identity, Reply, Version, answer};
+use crate::protocol::presence::Event;
+use crate::protocol::resp::{Arguments, Command, Confirmation, Identity, Reply, Version, answer};
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
@@ -115,7 +115,8 @@ impl<K: Kernel> Reactor<K> {
 
     /// Appends a reply in the version that the connection speaks.
     pub(super) fn reply(&self, key: Key, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
-        let version = self.table.get(key).map(Connection::version).unwrap_or_default();
+        let version =
+            self.table.get(key).and_then(Connection::resp).map_or_else(Version::default, |resp| resp.version);
         write(&mut Reply::new(replies, version));
     }
 
@@ -257,11 +258,11 @@ impl<K: Kernel> Reactor<K> {
             self.reply(key, replies, |reply| reply.count(1));
             self.write(key, replies);
             replies.clear();
-            self.send_to(key, |version| direct(version, identity, payload));
+            self.send_to(key, identity.as_str(), payload);
             return;
         }
         // One that is ending is sent nothing more: to count it would claim a delivery.
-        let sent = self.send_to(holder, |version| direct(version, identity, payload));
+        let sent = self.send_to(holder, identity.as_str(), payload);
         self.reply(key, replies, |reply| reply.count(usize::from(sent)));
     }
 
@@ -295,13 +296,6 @@ impl<K: Kernel> Reactor<K> {
         }
         refuses
     }
-}
-
-/// A direct message, encoded for one connection.
-fn direct(version: Version, identity: Identity<'_>, payload: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::new();
-    Reply::new(&mut frame, version).direct(identity.as_str(), payload);
-    frame
 }
 
 /// `+OK`, which is the same in every version.

@@ -13,7 +13,7 @@ use crate::core::table::Occupant;
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
-use crate::proto::resp;
+use crate::protocol::{Encoding, resp};
 
 /// One connection.
 pub(super) struct Connection<S> {
@@ -342,9 +342,12 @@ impl<S> Connection<S> {
         self.resp().and_then(|resp| resp.cold.as_deref())
     }
 
-    /// What replies are written in; of no meaning where the protocol has no versions.
-    pub(super) fn version(&self) -> resp::Version {
-        self.resp().map(|resp| resp.version).unwrap_or_default()
+    /// How messages for it are encoded, if it can subscribe.
+    pub(super) fn encoding(&self) -> Option<Encoding> {
+        match self.session.as_deref()? {
+            Session::Resp(resp) => Some(Encoding::Resp(resp.version)),
+            Session::Http(_) | Session::Refused => None,
+        }
     }
 
     /// The heartbeat contract in force: the client's own where it made one, else the listener's.

@@ -8,7 +8,7 @@ use crate::core::end::{By, Detector, Reason};
 use crate::core::table::Key;
 use crate::hub::Name;
 use crate::net::Kernel;
-use crate::proto::presence::Event;
+use crate::protocol::presence::Event;
 use std::sync::Arc;
 
 /// What one connection, or the hub on its behalf, does to another.

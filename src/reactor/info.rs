@@ -8,7 +8,7 @@ use super::work::cost;
 use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{Address, Kernel, Usage};
-use crate::proto::resp::Arguments;
+use crate::protocol::resp::Arguments;
 use std::fmt::{Display, Write};
 
 /// The Redis whose commands are understood: `CLIENT SETINFO` and `CLIENT NO-TOUCH` came with 7.2. Libraries compare

@@ -13,7 +13,7 @@ use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Instant;
 use crate::hub::Name;
 use crate::net::Kernel;
-use crate::proto::presence::{self, Event};
+use crate::protocol::presence::{self, Event};
 use indexmap::IndexMap;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use super::Reactor;
 use crate::core::buf::ByteQueue;
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::proto::resp::Decoder;
+use crate::protocol::resp::Decoder;
 
 impl<K: Kernel> Reactor<K> {
     /// An empty queue, with memory from the pool if there is some.

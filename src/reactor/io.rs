@@ -7,13 +7,12 @@
 use super::connection::{Connection, Pause, Reading};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
-use crate::config::settings::Protocol;
 use crate::core::conn::{Action, Input, explain_timeout};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
 use crate::net::{Interest, Kernel, Readiness, Received, Sent, SocketError, Stream};
-use crate::proto;
+use crate::protocol::Protocol;
 use std::borrow::Cow;
 
 /// Bytes of one connection that are sent before the others have their turn.
@@ -170,7 +169,7 @@ impl<K: Kernel> Reactor<K> {
                 self.mark_holder_alive(key);
                 self.serve_resp(key, bytes);
             }
-            Protocol::Http => self.serve_http(key, bytes),
+            Protocol::Admin => self.serve_http(key, bytes),
         }
         self.read_buffer = buffer;
     }
@@ -456,7 +455,7 @@ impl<K: Kernel> Reactor<K> {
             conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof && !conn.is_gapped();
         if probe {
             self.work.charge(cost::SEND);
-            let bytes = proto::eof_probe(listener.protocol, conn.version());
+            let bytes = listener.protocol.eof_probe(conn.encoding());
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {
                 return self.fail(key, fault, Detector::EofProbe);

@@ -2,7 +2,7 @@
 //! what follows when the peer is heard from again. [`conn::liveness`](crate::core::conn::liveness) says when each is due.
 
 use super::Reactor;
-use super::connection::{Connection, Session};
+use super::connection::Connection;
 use super::effects::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery};
@@ -13,8 +13,7 @@ use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
-use crate::proto::presence::Event;
-use crate::proto::resp::Reply;
+use crate::protocol::presence::Event;
 
 impl<K: Kernel> Reactor<K> {
     /// Acts on a deadline of a connection that has passed.
@@ -213,15 +212,14 @@ impl<K: Kernel> Reactor<K> {
     /// Pings a silent peer that asked for it.
     pub(super) fn ping(&mut self, key: Key) {
         let now = self.now;
-        let Some(Session::Resp(resp)) = self.table.get_mut(key).and_then(|conn| conn.session.as_deref_mut())
-        else {
-            return;
-        };
-        resp.cold.get_or_insert_default().pinged = now;
-        let mut bytes = Vec::new();
-        Reply::new(&mut bytes, resp.version).server_ping();
+        let Some(conn) = self.table.get_mut(key) else { return };
+        let protocol = Self::listener_of(&self.listeners, conn).protocol;
+        let Some(ping) = protocol.server_ping(conn.encoding()) else { return };
+        if let Some(resp) = conn.resp_mut() {
+            resp.cold.get_or_insert_default().pinged = now;
+        }
         self.counters.pings += 1;
-        self.write(key, &bytes);
+        self.write(key, ping);
     }
 
     /// Sends the out-of-band byte; one that was not even acknowledged since the last time is an answer too.

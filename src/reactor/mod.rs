@@ -51,7 +51,7 @@ use crate::hub::Hub;
 use crate::net::{Address, Fatal, Kernel, Listener, Queue, Ready, Token};
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
-use crate::proto::resp::Scratch;
+use crate::protocol::resp::Scratch;
 use accept::{AcceptState, Stalls};
 use admin::Admin;
 pub use admin::admin_connections_max;

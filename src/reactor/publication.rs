@@ -3,15 +3,13 @@
 
 use crate::core::table::Key;
 use crate::hub::Route;
-use crate::proto::resp::{Arguments, Reply, Version};
+use crate::protocol::resp::{Arguments, Reply};
+use crate::protocol::{Encode, Encoding, FRAMING_BYTES_MAX, Message};
 use std::collections::VecDeque;
 
 /// Above these, what would add to the publications that nobody waits for in particular has to wait.
 pub(super) const BACKLOG_MAX: usize = 10_000;
 const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Bytes of a frame beside channel, pattern and payload, at most.
-const FRAMING_BYTES: usize = 64;
 
 /// Messages to one channel, one behind the other, on their way to those who listen: each of them gets all of them at once.
 #[derive(Debug, Default)]
@@ -62,7 +60,7 @@ impl Publication {
     /// everybody's output, for nobody is to be ended because messages went together.
     pub(super) fn joins(&self, arguments: Arguments<'_>, name_max: usize, frame_max: usize) -> bool {
         let is_publish = |verb: &[u8]| verb.eq_ignore_ascii_case(b"PUBLISH");
-        let beside = self.channel.len() + name_max + FRAMING_BYTES;
+        let beside = self.channel.len() + name_max + FRAMING_BYTES_MAX;
         let payload = arguments.get(2).map_or(0, <[u8]>::len);
         !self.is_empty()
             && self.payloads.len() + payload + beside * (self.ends.len() + 1) <= frame_max
@@ -147,9 +145,9 @@ impl Publications {
     }
 }
 
-/// One encoding of a message for each version of the protocol, made when first wanted: the one frame of all who get it.
+/// Messages in each encoding, made when first wanted: the one frame of all who get it.
 #[derive(Debug, Default)]
-pub(super) struct Frames([Vec<u8>; 2]);
+pub(super) struct Frames([Vec<u8>; Encoding::COUNT]);
 
 impl Frames {
     /// Memory that is kept for the next message.
@@ -162,17 +160,18 @@ impl Frames {
         }
     }
 
-    pub(super) fn get(&mut self, version: Version, messages: Messages<'_>, pattern: Option<&[u8]>) -> &[u8] {
-        let frame = &mut self.0[version as usize];
+    pub(super) fn get(
+        &mut self,
+        encoding: Encoding,
+        messages: Messages<'_>,
+        pattern: Option<&[u8]>,
+    ) -> &[u8] {
+        let frame = &mut self.0[encoding.index()];
         if frame.is_empty() {
-            let mut reply = Reply::new(frame, version);
             let mut begin = 0;
             for &end in messages.ends {
                 let payload = &messages.payloads[begin..end];
-                match pattern {
-                    None => reply.message(messages.channel, payload),
-                    Some(pattern) => reply.pattern_message(pattern, messages.channel, payload),
-                }
+                encoding.message(&Message { channel: messages.channel, pattern, payload }, frame);
                 begin = end;
             }
         }
@@ -191,7 +190,7 @@ pub(super) struct Messages<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::resp::{Decoder, Scratch};
+    use crate::protocol::resp::{Decoder, Scratch, Version};
 
     fn joins(publication: &Publication, command: &str, frame_max: usize) -> bool {
         let (mut input, mut scratch) = (command.as_bytes(), Scratch::default());
@@ -205,7 +204,7 @@ mod tests {
         assert!(!joins(&publication, "PUBLISH feed y\r\n", usize::MAX), "there is none to join");
         publication.add(b"feed", b"xxx", Route::default);
         // Two payloads, and beside each of them the channel, a pattern and the framing.
-        let frame = 3 + 1 + 2 * (4 + 512 + FRAMING_BYTES);
+        let frame = 3 + 1 + 2 * (4 + 512 + FRAMING_BYTES_MAX);
         assert!(joins(&publication, "publish feed y\r\n", frame));
         assert!(!joins(&publication, "publish feed y\r\n", frame - 1));
         for other in ["PUBLISH other y\r\n", "PUBLISH feed\r\n", "PUBLISH feed y z\r\n", "ECHO feed y\r\n"] {
@@ -222,8 +221,8 @@ mod tests {
         for version in [Version::Resp2, Version::Resp3] {
             let mut frames = Frames::default();
             let messages = Messages { channel: &channel, payloads: &payload, ends: &[payload.len()] };
-            let frame = frames.get(version, messages, Some(&pattern)).len();
-            assert!(frame <= channel.len() + pattern.len() + payload.len() + FRAMING_BYTES, "{frame}");
+            let frame = frames.get(Encoding::Resp(version), messages, Some(&pattern)).len();
+            assert!(frame <= channel.len() + pattern.len() + payload.len() + FRAMING_BYTES_MAX, "{frame}");
         }
     }
 }

@@ -22,8 +22,9 @@ use crate::core::time::Instant;
 use crate::hub::{Hub, Name, Recipient, Visit, presence_channel};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::observe::metrics::{Counters, ListenerCounters};
-use crate::proto::presence::Event;
-use crate::proto::resp::{Arguments, Version};
+use crate::protocol::presence::Event;
+use crate::protocol::resp::Arguments;
+use crate::protocol::{Encode, Encoding};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -101,7 +102,7 @@ impl<K: Kernel> Reactor<K> {
                 work.charge(cost::LOOK);
                 return ControlFlow::Continue(());
             };
-            let frame = frames.get(outlet.version, messages, pattern);
+            let frame = frames.get(outlet.encoding, messages, pattern);
             outlet.await_flush(frame.len())?;
             work.charge(outlet.deliver(frame, messages.ends.len()));
             *receivers += 1;
@@ -161,11 +162,12 @@ impl<K: Kernel> Reactor<K> {
         self.publications.push(Publication::new(channel, payload, self.hub.route()));
     }
 
-    /// Sends one message to one connection. False: it is being ended, and gets nothing more.
-    pub(super) fn send_to(&mut self, to: Key, frame: impl FnOnce(Version) -> Vec<u8>) -> bool {
+    /// Sends the holder of an identity a message. False: it is being ended, and gets nothing more.
+    pub(super) fn send_to(&mut self, to: Key, identity: &str, payload: &[u8]) -> bool {
         let (_, work, _, mut outlets) = self.outlets();
         let Some(outlet) = outlets.of(to) else { return false };
-        let frame = frame(outlet.version);
+        let mut frame = Vec::new();
+        outlet.encoding.direct(identity, payload, &mut frame);
         work.charge(outlet.deliver(&frame, 1));
         true
     }
@@ -203,11 +205,11 @@ impl<K: Kernel> Outlets<'_, K> {
     fn of(&mut self, key: Key) -> Option<Outlet<'_, K::Stream>> {
         let conn = self.table.get_mut(key)?;
         let takes = conn.life.state().cause().is_none() && !conn.is_gapped();
-        let version = conn.resp().filter(|_| takes)?.version;
+        let encoding = conn.encoding().filter(|_| takes)?;
         let listener = usize::from(conn.listener);
         Some(Outlet {
             key,
-            version,
+            encoding,
             bounds: &self.listeners[listener].settings.policy.bounds,
             counters: &mut self.counters.listeners[listener],
             messages: &mut self.counters.messages,
@@ -224,7 +226,7 @@ impl<K: Kernel> Outlets<'_, K> {
 /// Where messages for one connection go.
 struct Outlet<'a, S> {
     key: Key,
-    version: Version,
+    encoding: Encoding,
     now: Instant,
     conn: &'a mut Connection<S>,
     bounds: &'a Bounds,

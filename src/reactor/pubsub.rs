@@ -6,7 +6,7 @@ use super::work::cost;
 use crate::core::table::Key;
 use crate::hub::{Hub, Membership, Refused, is_reserved};
 use crate::net::Kernel;
-use crate::proto::resp::{Arguments, Confirmation, Reply, Version};
+use crate::protocol::resp::{Arguments, Confirmation, Reply, Version};
 
 type Subscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> Result<usize, Refused>;
 type Unsubscribe = fn(&mut Hub, &mut Membership, &[u8]) -> usize;

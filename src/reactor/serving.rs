@@ -9,14 +9,13 @@ use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::effects::Effect;
 use super::tasks::Task;
-use crate::config::settings::Protocol;
 use crate::core::conn::{Input, State};
-use crate::core::end::{Class, Detector, Reason};
+use crate::core::end::{Class, Detector, Foreign, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::proto::ProtocolError;
-use crate::proto::first_bytes::{self, Look};
-use crate::proto::resp::{Arguments, Decoder};
+use crate::protocol::ProtocolError;
+use crate::protocol::first_bytes::{self, Look};
+use crate::protocol::resp::{Arguments, Decoder};
 
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;
@@ -107,7 +106,7 @@ impl<K: Kernel> Reactor<K> {
             }
             let typed = input.first() != Some(&b'*');
             if typed && !input.is_empty() && self.is_new(key) {
-                match first_bytes::look(Protocol::Resp, input) {
+                match first_bytes::look(Foreign::Resp, input) {
                     Look::Expected => {}
                     Look::Unclear => break Halt::Served,
                     Look::Foreign(spoke) => break Halt::Broken(ProtocolError::foreign(spoke)),

@@ -6,9 +6,9 @@ use super::connection::Pause;
 use super::lists::List;
 use super::publication::Publication;
 use super::work::{self, cost};
-use crate::config::settings::Protocol;
 use crate::core::table::Key;
 use crate::net::Kernel;
+use crate::protocol::Protocol;
 use std::ops::ControlFlow;
 
 /// What is left of a command.
@@ -65,10 +65,10 @@ impl<K: Kernel> Reactor<K> {
         match Self::listener_of(&self.listeners, conn).protocol {
             _ if conn.is_paused() => {}
             Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
-            Protocol::Http if conn.has_work() => self.serve_http(key, &[]),
+            Protocol::Admin if conn.has_work() => self.serve_http(key, &[]),
             Protocol::Resp => conn.release_buffers(&mut self.pool),
             // Their buffers may be all that remembers when they were used last.
-            Protocol::Echo | Protocol::Http => {}
+            Protocol::Echo | Protocol::Admin => {}
         }
         self.read(key);
     }

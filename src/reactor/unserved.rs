@@ -5,14 +5,14 @@
 //! protocol has no words for it, are reset at once.
 
 use super::Reactor;
-use crate::config::settings::{Overload, Protocol, Settings};
+use crate::config::settings::{Overload, Settings};
 use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
 use crate::observe::report;
-use crate::proto::ProtocolError;
+use crate::protocol::ProtocolError;
 
 /// Newcomers that are told at a time.
 const REFUSED_MAX: u32 = 32;
@@ -37,11 +37,8 @@ pub fn refused_max(settings: &Settings) -> u32 {
 impl<K: Kernel> Reactor<K> {
     /// What the next newcomer to a listener is that is full.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
-        match self.listeners[index].settings.protocol {
-            Protocol::Echo => Newcomer::Reset,
-            Protocol::Resp | Protocol::Http if self.refused >= REFUSED_MAX => Newcomer::Reset,
-            Protocol::Resp | Protocol::Http => Newcomer::Refused,
-        }
+        let told = self.listeners[index].settings.protocol.full().is_some() && self.refused < REFUSED_MAX;
+        if told { Newcomer::Refused } else { Newcomer::Reset }
     }
 
     /// Counts one that takes a place, or one that has none.

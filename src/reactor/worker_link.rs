@@ -13,7 +13,7 @@ use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
-use crate::proto::presence::Event;
+use crate::protocol::presence::Event;
 use crate::workers::link::{Broken, CLAIMS_HIGH, Channel, More, Role, ToSupervisor, ToWorker, Topic};
 use indexmap::{IndexMap, IndexSet};
 

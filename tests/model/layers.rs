@@ -164,6 +164,21 @@ fn the_table_itself_has_no_arrow_down() {
     assert_none("arrows that point down", &found);
 }
 
+/// A protocol is bytes and names. Who knows more of it, or is known by it, is the concern of all protocols.
+#[test]
+fn arrows_that_are_never_drawn() {
+    const NEVER: &[(&str, &[&str])] = &[
+        ("protocol", &["config", "hub", "reactor", "sys", "supervisor", "worker_link"]),
+        ("hub", &["protocol", "config", "reactor", "sys"]),
+    ];
+    for (module, never) in NEVER {
+        let layer = LAYERS.iter().find(|layer| layer.module == *module);
+        let layer = layer.unwrap_or_else(|| panic!("{module} has no layer"));
+        let drawn: Vec<_> = layer.knows.iter().filter(|known| never.contains(known)).collect();
+        assert!(drawn.is_empty(), "{module} never knows {drawn:?}");
+    }
+}
+
 #[test]
 fn pure_modules_know_no_operating_system() {
     let mut found = Vec::new();

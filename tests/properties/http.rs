@@ -2,7 +2,7 @@
 //! rejection is answered by exactly one response of the length it announces.
 
 use super::pieces;
-use linger::proto::http::{Decoder, HEAD_BYTES_MAX, Method, Rejected, Request, Response, Status};
+use linger::protocol::http::{Decoder, HEAD_BYTES_MAX, Method, Rejected, Request, Response, Status};
 
 /// `bytes`: how the stream is cut, how many blanks pad it, and the stream. The padding brings a short stream
 /// to the bound on a head, which no breeding of bytes would find.

@@ -2,8 +2,8 @@
 //! answered is answered by exactly one well-formed reply, whatever bytes the peer put into it.
 
 use super::pieces;
-use linger::proto::ProtocolError;
-use linger::proto::resp::{Command, Decoder, Reply, Scratch, Version, answer};
+use linger::protocol::ProtocolError;
+use linger::protocol::resp::{Command, Decoder, Reply, Scratch, Version, answer};
 
 /// `bytes`: how the stream is cut, the bound on a frame, and the stream.
 pub(crate) fn holds(bytes: &[u8]) {

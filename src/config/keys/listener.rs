@@ -1,8 +1,8 @@
 //! The keys of a listener: its own, and those it shares with `[defaults]` and `[admin]`.
 
 use super::{
-    CONNECTIONS_MAX, DAY, Default, Fits, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, Key, Kind, MONTH,
-    PING_MIN, SECOND, TIMEOUT_MIN, USER_TIMEOUT_MAX,
+    CONNECTIONS_MAX, DAY, Default, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, Key, Kind, MONTH, PING_MIN,
+    SECOND, TIMEOUT_MIN, USER_TIMEOUT_MAX,
 };
 use crate::config::value::Step;
 use crate::core::time::Duration;
@@ -20,24 +20,21 @@ pub(super) static OWN: [Key; 4] = [
     Key {
         name: "name",
         kind: Kind::Name,
-        default: Default::Same("auto"),
-        fits: Fits::Everything,
+        default: Default::Usual("auto"),
         doc: "Its name in log lines and metrics. \"auto\" is the protocol, with the port when that is taken.",
         why: "One listener a protocol is the usual case, and then the protocol says it best.",
     },
     Key {
         name: "protocol",
-        kind: Kind::Choice(&["echo", "resp"]),
+        kind: Kind::Protocol,
         default: Default::Required,
-        fits: Fits::Everything,
-        doc: "What is spoken: echo gives the bytes back; resp is the command protocol in Redis's wire format.",
+        doc: "What is spoken.",
         why: "No default: it is what the listener is for.",
     },
     Key {
         name: "address",
         kind: Kind::Address,
         default: Default::Required,
-        fits: Fits::Everything,
         doc: "Where to listen. \"0.0.0.0:7000\" is all of IPv4, \"[::]:7000\" is IPv6 and IPv4; port 0 lets \
               the kernel choose.",
         why: "No default: who may connect is for you to say. The listeners served without a configuration \
@@ -46,8 +43,7 @@ pub(super) static OWN: [Key; 4] = [
     Key {
         name: "v6_only",
         kind: Kind::Flag,
-        default: Default::Same("false"),
-        fits: Fits::Everything,
+        default: Default::Usual("false"),
         doc: "Keep IPv4 clients out of an IPv6 listener.",
         why: "One dual-stack listener serves everybody.",
     },
@@ -58,8 +54,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "backlog",
         kind: Kind::Count { min: 1, max: 1_000_000, words: &[] },
-        default: Default::Same("4096"),
-        fits: Fits::Everything,
+        default: Default::Usual("4096"),
         doc: "Length of the accept queue asked for, in connections; the kernel caps it at net.core.somaxconn.",
         why: "The kernel's own default cap, so a reconnect storm meets the largest queue the host allows; \
               an empty queue costs nothing.",
@@ -67,8 +62,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "max_connections",
         kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["auto"] },
-        default: Default::By { echo: "auto", resp: "auto", http: "64" },
-        fits: Fits::Everything,
+        default: Default::Usual("auto"),
         doc: "Most connections at once on this listener; \"auto\" leaves it to server.max_connections.",
         why: "One bound for the process is enough until listeners compete. The admin interface serves a \
               few scrapers and people, and must not take descriptors from clients.",
@@ -76,8 +70,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "overload",
         kind: Kind::Choice(&["queue", "shed"]),
-        default: Default::Same("queue"),
-        fits: Fits::Everything,
+        default: Default::Usual("queue"),
         doc: "What a full listener does: \"queue\" leaves newcomers in the accept queue and watches it, \
               \"shed\" accepts them, says that it is full in the protocol, and parts.",
         why: "A full server is usually full for a moment, and waiting costs a client less than failing. \
@@ -86,24 +79,21 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "nodelay",
         kind: Kind::Flag,
-        default: Default::Same("true"),
-        fits: Fits::Everything,
+        default: Default::Usual("true"),
         doc: "TCP_NODELAY: send small replies at once.",
         why: "Replies are written whole, so Nagle's algorithm could only delay them.",
     },
     Key {
         name: "send_buffer",
         kind: Kind::Size { min: 4 << 10, max: 1 << 30, words: &["auto"] },
-        default: Default::Same("auto"),
-        fits: Fits::Everything,
+        default: Default::Usual("auto"),
         doc: "SO_SNDBUF of a connection; \"auto\" leaves it to the kernel.",
         why: "The kernel sizes it to the path (net.ipv4.tcp_wmem); setting it turns that off.",
     },
     Key {
         name: "heartbeat.style",
         kind: Kind::Choice(&["client", "server", "both", "off"]),
-        default: Default::Same("off"),
-        fits: Fits::Clients,
+        default: Default::Usual("off"),
         doc: "Who drives the heartbeat: \"client\" expects the client to be heard from, \"server\" pings after \
               silence, \"both\" allows either, \"off\" takes silence for nothing. Shorthand for style and \
               timeout: heartbeat = \"30s\" (client), \"server:30s\", \"both:30s\", \"off\".",
@@ -114,8 +104,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "heartbeat.timeout",
         kind: Kind::Period { min: TIMEOUT_MIN, max: MONTH, step: Step::Millisecond, words: &[] },
-        default: Default::Same("5m"),
-        fits: Fits::Clients,
+        default: Default::Usual("5m"),
         doc: "Silence after which a connection is suspect.",
         why: "Long enough for people who type and for pooled Redis clients; a device makes its own, shorter \
               contract with IDENT id BEAT seconds.",
@@ -123,8 +112,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "heartbeat.grace",
         kind: Kind::Period { min: TIMEOUT_MIN, max: DAY, step: Step::Millisecond, words: &[] },
-        default: Default::Same("15s"),
-        fits: Fits::Clients,
+        default: Default::Usual("15s"),
         doc: "How long a suspect connection has to be heard from again before it is ended. Where a client has made \
               its own contract (IDENT id BEAT seconds) it has half of that, but no less than makes 1.5 s of both, \
               and no more than this.",
@@ -134,8 +122,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "heartbeat.interval",
         kind: Kind::Period { min: PING_MIN, max: MONTH, step: Step::Millisecond, words: &["auto"] },
-        default: Default::Same("auto"),
-        fits: Fits::Clients,
+        default: Default::Usual("auto"),
         doc: "Silence after which the server pings, in the styles in which it does; \"auto\" is half of \
               heartbeat.timeout.",
         why: "Half leaves as much time for the answer as there was silence before the question.",
@@ -143,16 +130,14 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "keepalive.enabled",
         kind: Kind::Flag,
-        default: Default::Same("true"),
-        fits: Fits::Everything,
+        default: Default::Usual("true"),
         doc: "TCP keepalive: the kernel probes a quiet connection. TCP only.",
         why: "It finds a dead host without a byte of ours, and keeps NAT entries alive.",
     },
     Key {
         name: "keepalive.idle",
         kind: KEEPALIVE,
-        default: Default::Same("60s"),
-        fits: Fits::Everything,
+        default: Default::Usual("60s"),
         doc: "Quiet time before the first probe (TCP_KEEPIDLE).",
         why: "Well under the idle times of common NATs and load balancers, which are minutes; the kernel's own \
               default is two hours.",
@@ -160,8 +145,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "keepalive.interval",
         kind: KEEPALIVE,
-        default: Default::Same("10s"),
-        fits: Fits::Everything,
+        default: Default::Usual("10s"),
         doc: "Time between unanswered probes (TCP_KEEPINTVL).",
         why: "With three probes, a host may be away for half a minute, a reboot of a switch, and keep its \
               connection.",
@@ -169,8 +153,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "keepalive.count",
         kind: Kind::Count { min: 1, max: KEEPALIVE_COUNT_MAX, words: &[] },
-        default: Default::Same("3"),
-        fits: Fits::Everything,
+        default: Default::Usual("3"),
         doc: "Unanswered probes that end the connection (TCP_KEEPCNT).",
         why: "One lost probe is weather, three in a row are a verdict.",
     },
@@ -182,8 +165,7 @@ pub(super) static SHARED: [Key; 32] = [
             step: Step::Millisecond,
             words: &["auto", "off"],
         },
-        default: Default::Same("auto"),
-        fits: Fits::Everything,
+        default: Default::Usual("auto"),
         doc: "TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. \"auto\" is keepalive.idle + \
               keepalive.interval x keepalive.count, less one second or half an interval, whichever is less; off \
               without keepalive.",
@@ -195,8 +177,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "readiness",
         kind: Kind::Flag,
-        default: Default::Same("true"),
-        fits: Fits::Everything,
+        default: Default::Usual("true"),
         doc: "Take epoll's RDHUP, HUP and ERR flags as hints: a reset is seen while reading is paused, and a \
               short read counts as a drained socket.",
         why: "It saves a call a request and finds endings sooner; off is for measuring the other means.",
@@ -204,8 +185,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "tcp_info.interval",
         kind: TIMEOUT_OR_OFF,
-        default: Default::Same("10s"),
-        fits: Fits::Everything,
+        default: Default::Usual("10s"),
         doc: "How often the kernel is asked for a connection's state while reading from it is paused.",
         why: "Only connections under backpressure are asked, so it costs nothing else; ten seconds is soon \
               enough for a client that would not read anyway. A heartbeat that is due asks, also where this is off.",
@@ -213,8 +193,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "probe.after_eof",
         kind: Kind::Flag,
-        default: Default::Same("false"),
-        fits: Fits::Clients,
+        default: Default::Usual("false"),
         doc: "Send a few harmless bytes after a client's FIN: a half-closed client takes them, a closed one \
               answers with a reset, and then neither side is left in TIME_WAIT.",
         why: "It needs a client that does not mind the bytes, which only you can know.",
@@ -222,8 +201,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "probe.oob",
         kind: TIMEOUT_OR_OFF,
-        default: Default::Same("off"),
-        fits: Fits::Clients,
+        default: Default::Usual("off"),
         doc: "How often a quiet connection is sent one out-of-band byte (MSG_OOB).",
         why: "A client that reads urgent data in line, or has not read past the byte before, finds a stray \
               byte in its stream, and some firewalls clear the URG flag and so turn it into data. Keepalive does \
@@ -232,8 +210,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "audit.end",
         kind: Kind::Choice(&["off", "missing", "all"]),
-        default: Default::Same("missing"),
-        fits: Fits::Everything,
+        default: Default::Usual("missing"),
         doc: "Which connections an audit ends, local.audit: \"missing\" those that the kernel has no connection \
               for any more, \"all\" also those found by audit.close_wait, \"off\" none. All are counted and \
               told.",
@@ -243,8 +220,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "audit.close_wait",
         kind: TIMEOUT_OR_OFF,
-        default: Default::Same("5m"),
-        fits: Fits::Everything,
+        default: Default::Usual("5m"),
         doc: "For how long a client may have closed (CLOSE_WAIT) without a byte moving in either direction and \
               without its connection being ended, until an audit finds that wrong. Found by the second audit \
               that sees it, at the soonest.",
@@ -254,8 +230,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "linger",
         kind: Kind::Period { min: Duration::ZERO, max: HOUR, step: Step::Millisecond, words: &[] },
-        default: Default::Same("5s"),
-        fits: Fits::Everything,
+        default: Default::Usual("5s"),
         doc: "How long to wait, after our goodbye, for the client to close first.",
         why: "Many round trips on the worst of paths; a client that has not closed by then will not, and \
               closing second is what leaves no TIME_WAIT here.",
@@ -263,8 +238,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "linger_max",
         kind: Kind::Period { min: Duration::ZERO, max: DAY, step: Step::Millisecond, words: &[] },
-        default: Default::Same("60s"),
-        fits: Fits::Everything,
+        default: Default::Usual("60s"),
         doc: "How long a parting may take in all while queued output still makes progress.",
         why: "output_max drains in a minute at 35 KB/s: slow mobile clients get their last bytes, and a \
               trickle cannot hold a slot for ever.",
@@ -272,8 +246,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "linger2",
         kind: Kind::Flag,
-        default: Default::Same("true"),
-        fits: Fits::Everything,
+        default: Default::Usual("true"),
         doc: "Set TCP_LINGER2 = -1 on the listener, inherited by its connections: a socket that we close \
               first dies when its FIN is acknowledged.",
         why: "Even kill -9 of the server then leaves no TIME_WAIT, and every client still gets its data and \
@@ -282,8 +255,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "frozen",
         kind: RUNG,
-        default: Default::Same("linger2"),
-        fits: Fits::Everything,
+        default: Default::Usual("linger2"),
         doc: "How to close on a client whose kernel answers but whose program does not move: \"linger2\" \
               still delivers what is queued, \"reset\" gives it up.",
         why: "The host is alive: if the program wakes up, it finds its data and a clean end.",
@@ -291,8 +263,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "unreachable",
         kind: RUNG,
-        default: Default::Same("reset"),
-        fits: Fits::Everything,
+        default: Default::Usual("reset"),
         doc: "How to close on a client that cannot be reached or will not read.",
         why: "Nobody is there to deliver to, and an orphaned socket would hold memory and retransmit for \
               about 100 seconds.",
@@ -300,8 +271,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "frame_max",
         kind: Kind::Size { min: 64, max: 64 << 20, words: &[] },
-        default: Default::Same("64KiB"),
-        fits: Fits::Everything,
+        default: Default::Usual("64KiB"),
         doc: "Largest frame: a resp command with its arguments, or the head of an HTTP request. A larger \
               one ends the connection, protocol.oversized.",
         why: "Messages to devices are far smaller, and it bounds what one client can make the server hold.",
@@ -309,24 +279,21 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "output_low",
         kind: Kind::Size { min: 0, max: 1 << 30, words: &[] },
-        default: Default::Same("16KiB"),
-        fits: Fits::Everything,
+        default: Default::Usual("16KiB"),
         doc: "Reading resumes when waiting output has fallen to this.",
         why: "A quarter of output_high: each pause is worth its two calls.",
     },
     Key {
         name: "output_high",
         kind: Kind::Size { min: 1, max: 1 << 30, words: &[] },
-        default: Default::Same("64KiB"),
-        fits: Fits::Everything,
+        default: Default::Usual("64KiB"),
         doc: "Reading pauses when output that the kernel would not take has risen to this.",
         why: "The kernel's own buffer comes on top; more here would only add delay to what is read next.",
     },
     Key {
         name: "output_max",
         kind: Kind::Size { min: 1 << 10, max: 1 << 30, words: &[] },
-        default: Default::By { echo: "2MiB", resp: "2MiB", http: "16MiB" },
-        fits: Fits::Everything,
+        default: Default::Usual("2MiB"),
         doc: "Waiting output over this ends the connection, slow.bytes.",
         why: "A subscriber may fall behind by a megabyte and catch up; beyond that it costs the others. On \
               the admin listener one answer can list every connection.",
@@ -334,8 +301,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "slow_time",
         kind: Kind::Period { min: TIMEOUT_MIN, max: DAY, step: Step::Millisecond, words: &[] },
-        default: Default::Same("30s"),
-        fits: Fits::Everything,
+        default: Default::Usual("30s"),
         doc: "Waiting output without any progress for this long ends the connection, slow.time.",
         why: "Longer than the stalls of a phone that changes networks, shorter than anybody waits for a \
               program that hangs.",
@@ -343,8 +309,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "handshake_timeout",
         kind: TIMEOUT_OR_OFF,
-        default: Default::By { echo: "off", resp: "60s", http: "10s" },
-        fits: Fits::Everything,
+        default: Default::Usual("off"),
         doc: "How long a client may take for its first complete command or request.",
         why: "Echo has no opening exchange. On resp a person at nc has a minute to type. A scraper sends its \
               request at once.",
@@ -352,8 +317,7 @@ pub(super) static SHARED: [Key; 32] = [
     Key {
         name: "idle_timeout",
         kind: TIMEOUT_OR_OFF,
-        default: Default::By { echo: "off", resp: "off", http: "60s" },
-        fits: Fits::Everything,
+        default: Default::Usual("off"),
         doc: "How long a live connection may be unused before it is ended, local.idle. Use is what a client sends, \
               heartbeats and PING excepted, and what it is sent, our pings and the answers to its own excepted: a \
               subscriber that receives messages is in use. While output waits for a client, slow_time watches it.",

@@ -8,8 +8,9 @@ mod listener;
 mod process;
 
 use super::value::{Kind, Raw, Value};
-use crate::config::settings::Protocol;
 use crate::core::time::Duration;
+use crate::protocol::{Inapplicable, Protocol};
+use std::borrow::Cow;
 
 /// One key.
 #[derive(Debug)]
@@ -20,8 +21,6 @@ pub(super) struct Key {
     pub(super) kind: Kind,
     /// What it is when nobody says.
     pub(super) default: Default,
-    /// Where it makes sense.
-    pub(super) fits: Fits,
     /// What it does.
     pub(super) doc: &'static str,
     /// Why its default is what it is.
@@ -33,26 +32,10 @@ pub(super) struct Key {
 pub(super) enum Default {
     /// None: the key must be given.
     Required,
-    /// The same everywhere.
+    /// This. The key is not about listeners.
     Same(&'static str),
-    /// One for each protocol.
-    By {
-        /// On an echo listener.
-        echo: &'static str,
-        /// On a resp listener.
-        resp: &'static str,
-        /// On the admin listener.
-        http: &'static str,
-    },
-}
-
-/// Which listeners a key makes sense on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fits {
-    /// All of them, or the key is not about listeners.
-    Everything,
-    /// Those for clients, not the admin listener.
-    Clients,
+    /// This, on a listener whose protocol has none of its own.
+    Usual(&'static str),
 }
 
 impl Key {
@@ -61,13 +44,21 @@ impl Key {
         let text = match self.default {
             Default::Required => return None,
             Default::Same(text) => text,
-            Default::By { echo, resp, http } => match protocol {
-                Protocol::Echo => echo,
-                Protocol::Resp => resp,
-                Protocol::Http => http,
-            },
+            Default::Usual(usual) => {
+                let own = protocol.defaults().iter().find(|(name, _)| *name == self.name);
+                own.map_or(usual, |(_, text)| text)
+            }
         };
         Some(self.kind.read(Raw::Bare(text)).expect("a test reads every default with its own kind"))
+    }
+
+    /// What it does; of the key that names a protocol, what each of them does.
+    pub(super) fn explanation(&self) -> Cow<'static, str> {
+        if !matches!(self.kind, Kind::Protocol) {
+            return self.doc.into();
+        }
+        let each = Protocol::CLIENTS.map(|protocol| format!("{} {}", protocol.name(), protocol.summary()));
+        format!("{}: {}.", self.doc.trim_end_matches('.'), each.join("; ")).into()
     }
 }
 
@@ -160,7 +151,7 @@ impl Scope {
             }
             Self::Listener => {
                 "The listeners for clients, one [[listener]] each. Without any, and without --listen, \
-                 these two are served."
+                 these are served."
             }
         }
     }
@@ -177,7 +168,8 @@ impl Scope {
             Self::Defaults => (&[], &listener::SHARED),
             Self::Listener => (&listener::OWN, &listener::SHARED),
         };
-        own.iter().chain(shared).filter(move |key| self != Self::Admin || key.fits == Fits::Everything)
+        let applies = move |key: &&Key| self != Self::Admin || inapplicable_to_admin(key.name).is_none();
+        own.iter().chain(shared).filter(applies)
     }
 
     /// The key of that name.
@@ -195,6 +187,12 @@ impl Scope {
     pub(super) fn is_group(self, name: &str) -> bool {
         self.keys().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
     }
+}
+
+/// Why a key is not one of the admin table, if its protocol says so.
+pub(super) fn inapplicable_to_admin(name: &str) -> Option<&'static Inapplicable> {
+    let all = Protocol::Admin.inapplicable().iter();
+    all.clone().find(|inapplicable| inapplicable.values.is_empty() && inapplicable.is_about(name))
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -227,13 +225,40 @@ mod tests {
     fn every_default_is_a_value_of_its_key_and_every_key_is_explained() {
         for scope in Scope::ALL {
             for key in scope.keys() {
-                for protocol in [Protocol::Echo, Protocol::Resp, Protocol::Http] {
+                for &protocol in Protocol::ALL {
                     let value = key.default_for(protocol);
                     assert_eq!(value.is_none(), matches!(key.default, Default::Required), "{}", key.name);
                 }
                 assert!(key.doc.ends_with('.') && key.why.ends_with('.'), "{}: doc and why", key.name);
             }
         }
+    }
+
+    #[test]
+    fn protocols_name_keys_that_there_are() {
+        for protocol in Protocol::ALL {
+            let scope = if protocol.serves_clients() { Scope::Listener } else { Scope::Admin };
+            for (name, value) in protocol.defaults() {
+                let key = scope.key(name).unwrap_or_else(|| panic!("{name} of {}", protocol.name()));
+                let Default::Usual(usual) = key.default else { panic!("{name} has no usual default") };
+                assert_ne!(*value, usual, "{name} of {} is the usual one", protocol.name());
+            }
+            for inapplicable in protocol.inapplicable() {
+                let mut about = Scope::Listener.keys().filter(|key| inapplicable.is_about(key.name));
+                let key = about.next().unwrap_or_else(|| panic!("{}", inapplicable.key));
+                assert!(inapplicable.values.iter().all(|value| key.kind.read(Raw::Bare(value)).is_ok()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_default_of_a_protocol_is_that_of_its_listeners_alone() {
+        let default = |scope: Scope| {
+            let key = scope.key("max_connections").expect("it is there");
+            [Protocol::Echo, Protocol::Admin].map(|protocol| key.default_for(protocol))
+        };
+        assert_eq!(default(Scope::Server), [Some(Value::Word("auto")), Some(Value::Word("auto"))]);
+        assert_eq!(default(Scope::Admin), [Some(Value::Word("auto")), Some(Value::Count(64))]);
     }
 
     #[test]

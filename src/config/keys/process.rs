@@ -1,8 +1,7 @@
 //! The keys of the process, its loop, its log and its admin interface.
 
 use super::{
-    AUDIT_MIN, CONNECTIONS_MAX, DAY, Default, Fits, HOUR, Key, Kind, MILLISECOND, MINUTE, TIMEOUT_MIN,
-    WORKERS_MAX,
+    AUDIT_MIN, CONNECTIONS_MAX, DAY, Default, HOUR, Key, Kind, MILLISECOND, MINUTE, TIMEOUT_MIN, WORKERS_MAX,
 };
 use crate::config::value::Step;
 use crate::core::time::Duration;
@@ -15,7 +14,6 @@ pub(super) static SERVER: [Key; 6] = [
         name: "workers",
         kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
         default: Default::Same("1"),
-        fits: Fits::Everything,
         doc: "Processes that serve the listeners, each on one thread; \"auto\": as many as there are processors \
               to run on. From 2 on, a supervisor starts them, starts anew what dies, and answers for all of \
               them; 'linger explain workers' says what crosses from one worker to another, and what does not.",
@@ -25,7 +23,6 @@ pub(super) static SERVER: [Key; 6] = [
         name: "stall_timeout",
         kind: Kind::Period { min: STALL_MIN, max: DAY, step: Step::Millisecond, words: &["off"] },
         default: Default::Same("30s"),
-        fits: Fits::Everything,
         doc: "How long the loop of a worker may stand still before the worker is killed and another takes its \
               place; \"off\": for ever. That it stands still is said after about 3 s, and newcomers are given to \
               the others from then on.",
@@ -36,7 +33,6 @@ pub(super) static SERVER: [Key; 6] = [
         name: "max_connections",
         kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["auto"] },
         default: Default::Same("auto"),
-        fits: Fits::Everything,
         doc: "Most client connections at once, on all listeners together. \"auto\" takes what the \
               descriptor limit (RLIMIT_NOFILE, raised to its hard limit at start) leaves. With several workers, \
               of each of them.",
@@ -47,7 +43,6 @@ pub(super) static SERVER: [Key; 6] = [
         name: "memory_max",
         kind: Kind::Size { min: 16 << 20, max: 1 << 40, words: &["auto"] },
         default: Default::Same("auto"),
-        fits: Fits::Everything,
         doc: "Most memory in bytes that wait to be sent or to be understood, of all connections together. Near it, \
               PUBLISH, SEND and lists are refused (OOM), and those who hold most are ended, slow.bytes. \"auto\": a \
               quarter of what the host or the control group has. With several workers, each has its part of it.",
@@ -58,7 +53,6 @@ pub(super) static SERVER: [Key; 6] = [
         name: "accept_retry",
         kind: Kind::Period { min: MILLISECOND, max: MINUTE, step: Step::Millisecond, words: &[] },
         default: Default::Same("1s"),
-        fits: Fits::Everything,
         doc: "How long accepting rests after it ran out of descriptors or memory, unless a connection \
               closes before.",
         why: "Trying at once would spin, since the waiting connection stays readable; a second is short \
@@ -68,7 +62,6 @@ pub(super) static SERVER: [Key; 6] = [
         name: "queue_watch",
         kind: Kind::Period { min: TIMEOUT_MIN, max: HOUR, step: Step::Millisecond, words: &[] },
         default: Default::Same("1s"),
-        fits: Fits::Everything,
         doc: "How often the accept queues are looked at while something keeps the server from emptying \
               them; otherwise only /metrics looks.",
         why: "Clients in a full queue believe that they are connected; one call a listener and second is \
@@ -81,7 +74,6 @@ pub(super) static TURN: [Key; 2] = [
         name: "accepts",
         kind: Kind::Count { min: 1, max: 65_536, words: &[] },
         default: Default::Same("256"),
-        fits: Fits::Everything,
         doc: "Most connections accepted from one listener in a turn.",
         why: "About a millisecond of accepting: a reconnect storm is taken in at full rate, and those who \
               are already here wait no longer than that.",
@@ -90,7 +82,6 @@ pub(super) static TURN: [Key; 2] = [
         name: "read_bytes",
         kind: Kind::Size { min: 1 << 10, max: 16 << 20, words: &[] },
         default: Default::Same("256KiB"),
-        fits: Fits::Everything,
         doc: "Most bytes received from one connection in a turn.",
         why: "Four full reads of the shared buffer: enough to keep a fast sender's link busy, and well \
               under a millisecond of the others' time.",
@@ -102,7 +93,6 @@ pub(super) static DRAIN: [Key; 2] = [
         name: "spread",
         kind: Kind::Period { min: Duration::ZERO, max: HOUR, step: Step::Millisecond, words: &[] },
         default: Default::Same("5s"),
-        fits: Fits::Everything,
         doc: "Time over which the goodbyes are spread.",
         why: "Clients that leave together come back together; five seconds turn 100,000 reconnects into \
               20,000 a second for whoever takes over.",
@@ -111,7 +101,6 @@ pub(super) static DRAIN: [Key; 2] = [
         name: "timeout",
         kind: Kind::Period { min: Duration::ZERO, max: DAY, step: Step::Millisecond, words: &[] },
         default: Default::Same("30s"),
-        fits: Fits::Everything,
         doc: "When the server exits even if connections are left; those are closed by the ladder.",
         why: "Room for the spread, the linger of the last client told, and queued output; and within the \
               patience of process managers (90 s for systemd, 30 s for Kubernetes).",
@@ -122,7 +111,6 @@ pub(super) static AUDIT: [Key; 1] = [Key {
     name: "interval",
     kind: Kind::Period { min: AUDIT_MIN, max: DAY, step: Step::Millisecond, words: &["off"] },
     default: Default::Same("60s"),
-    fits: Fits::Everything,
     doc: "Time from one audit to the next; \"off\": none.",
     why: "What it finds is found by the second audit that sees it, so within two minutes: long before \
           clients that nobody serves are missed elsewhere. With 18,000 connections one takes about 20 ms \
@@ -134,7 +122,6 @@ pub(super) static LOG: [Key; 3] = [
         name: "filter",
         kind: Kind::Filter,
         default: Default::Same("info"),
-        fits: Fits::Everything,
         doc: "What is logged: a level, or target=level, separated by commas.",
         why: "At info, clients that close as they should (peer.goodbye, peer.fin) are silent and every other ending \
               is a line: what an operator asks about later. At debug, every connection has a line when it opens and \
@@ -144,7 +131,6 @@ pub(super) static LOG: [Key; 3] = [
         name: "format",
         kind: Kind::Choice(&["text", "json"]),
         default: Default::Same("text"),
-        fits: Fits::Everything,
         doc: "The shape of log lines: key=value text, or one JSON object a line.",
         why: "People read first; collectors are configured once.",
     },
@@ -152,7 +138,6 @@ pub(super) static LOG: [Key; 3] = [
         name: "endings_per_second",
         kind: Kind::Count { min: 0, max: 1_000_000, words: &[] },
         default: Default::Same("100"),
-        fits: Fits::Everything,
         doc: "Most lines about endings in a second, and of each other kind that a connection can cause; the rest are \
               counted and summed up in one line a second (lines_not_logged). The metrics count every ending either \
               way.",
@@ -165,7 +150,6 @@ pub(super) static ADMIN: [Key; 4] = [
         name: "address",
         kind: Kind::AdminAddress,
         default: Default::Same("127.0.0.1:7070"),
-        fits: Fits::Everything,
         doc: "Where the admin interface listens: an address and port, \"unix:/run/linger.sock\", or \"off\".",
         why: "It can end connections and names every client, and it asks for no password: it is for this \
               host only.",
@@ -174,7 +158,6 @@ pub(super) static ADMIN: [Key; 4] = [
         name: "allow_remote",
         kind: Kind::Flag,
         default: Default::Same("false"),
-        fits: Fits::Everything,
         doc: "Whether the admin interface may listen on an address that other hosts can reach.",
         why: "A slip in the address must not open it to the network; say it twice if you mean it.",
     },
@@ -182,7 +165,6 @@ pub(super) static ADMIN: [Key; 4] = [
         name: "hosts",
         kind: Kind::Hosts,
         default: Default::Same("none"),
-        fits: Fits::Everything,
         doc: "Names in the Host header that are answered besides IP addresses and localhost, separated by commas; \
               \"any\" answers all. A unix socket answers all anyway.",
         why: "A web page whose name is made to resolve to this host has a browser send requests here (DNS \
@@ -192,7 +174,6 @@ pub(super) static ADMIN: [Key; 4] = [
         name: "socket_mode",
         kind: Kind::Mode,
         default: Default::Same("0660"),
-        fits: Fits::Everything,
         doc: "Permissions of the unix socket's file. Who may write to it may use the interface.",
         why: "The server's user and group are the operators; other users of the host are not.",
     },

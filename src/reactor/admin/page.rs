@@ -6,7 +6,7 @@ use crate::core::conn::policy::HeartbeatStyle;
 use crate::net::Address;
 use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
 use crate::observe::report;
-use crate::proto::admin::ListQuery;
+use crate::protocol::admin::ListQuery;
 use crate::reactor::connection::Connection;
 use crate::workers::link::Part;
 use serde::Serialize;

@@ -6,7 +6,7 @@
 //! because others ask much. An answer of another kind would let those in reserve become busy as well.
 
 use super::{Admin, Reactor};
-use crate::config::settings::{Protocol, Settings};
+use crate::config::settings::Settings;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
@@ -50,7 +50,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Makes room at an admin listener where even the reserve is taken; false if nobody there is idle.
     pub(in crate::reactor) fn make_way(&mut self, listener: usize) -> bool {
-        self.listeners[listener].settings.protocol == Protocol::Http && self.end_longest_idle(None)
+        !self.listeners[listener].settings.protocol.serves_clients() && self.end_longest_idle(None)
     }
 
     /// Closes the connection that has been idle for longest, but not that of `newcomer`.

@@ -11,7 +11,7 @@ use crate::core::time::{Duration, Instant};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// Where presence is published: [`proto::presence`](crate::proto::presence).
+/// Where presence is published: [`presence`](crate::protocol::presence).
 pub const PRESENCE: &str = "$presence:";
 
 /// Wrong verdicts that are listed one by one; the rest are only counted.

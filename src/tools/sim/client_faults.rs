@@ -4,8 +4,8 @@ use super::peer::{CONNECT, END, Program, RECOVER};
 use super::script::Ending;
 use super::sockets::Exit;
 use super::world::{Side, World};
-use crate::config::settings::Protocol;
 use crate::net::CloseHow;
+use crate::protocol::Protocol;
 
 impl Program {
     /// Does what its script ends with.

@@ -8,13 +8,14 @@
 use super::peer::Said;
 use super::tcp::{Death, Sock};
 use super::world::{Side, World};
-use crate::config::settings::{ListenerSettings, Protocol};
+use crate::config::settings::ListenerSettings;
 use crate::core::conn::delivery::{Delivery, delivery};
 use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung};
 use crate::core::end::{CloseMode, Detector, End, Reason};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Received, Sent, SocketError};
+use crate::protocol::Protocol;
 
 /// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
 #[derive(Debug, Default)]
@@ -264,7 +265,7 @@ impl Case<'_> {
                 // What an echo client sends is used at once, and it is sent nothing else.
                 let unused = match self.settings.protocol {
                     Protocol::Echo => self.end.silence,
-                    Protocol::Resp | Protocol::Http => self.end.age,
+                    Protocol::Resp | Protocol::Admin => self.end.age,
                 };
                 need(timeout.is_some_and(|timeout| unused >= timeout), "it had time left")
             }

@@ -9,10 +9,10 @@ use super::script::{Ending, Script};
 use super::socket::mask;
 use super::tcp::Sizes;
 use super::world::{Event, Side, World};
-use crate::config::settings::Protocol;
 use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Received, Sent};
+use crate::protocol::Protocol;
 
 /// The socket has something to tell.
 pub(super) const LOOK: u32 = 0;
@@ -238,7 +238,7 @@ impl Program {
                     let size = self.script.draw_size(&mut self.rng);
                     self.say_pattern(size, world);
                 }
-                Protocol::Resp | Protocol::Http => self.command(world),
+                Protocol::Resp | Protocol::Admin => self.command(world),
             }
         }
         let after = self.script.draw_interval(&mut self.rng);
@@ -394,7 +394,7 @@ impl Program {
                     world.violate(format!("c{conn}: byte {at} of what came back is wrong or was never sent"));
                 }
             }
-            Protocol::Resp | Protocol::Http if self.checks => {
+            Protocol::Resp | Protocol::Admin if self.checks => {
                 for byte in bytes {
                     match self.expected.pop_front() {
                         Some(expected) if expected == *byte => {}
@@ -412,7 +412,7 @@ impl Program {
                     }
                 }
             }
-            Protocol::Resp | Protocol::Http => {}
+            Protocol::Resp | Protocol::Admin => {}
         }
     }
 

@@ -4,8 +4,8 @@ use super::oracle::nanos;
 use super::rng::Rng;
 use super::sockets::Faults;
 use crate::config::settings::{
-    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Protocol,
-    ServerSettings, Settings, TurnSettings,
+    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
+    Settings, TurnSettings,
 };
 use crate::core::conn::State;
 use crate::core::conn::policy::{
@@ -13,6 +13,7 @@ use crate::core::conn::policy::{
 };
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
+use crate::protocol::Protocol;
 use std::net::SocketAddr;
 
 /// A run.

@@ -2,8 +2,8 @@
 
 use super::rng::Rng;
 use super::tcp::Sizes;
-use crate::config::settings::Protocol;
 use crate::core::time::Duration;
+use crate::protocol::Protocol;
 
 /// How a session ends, or what befalls it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

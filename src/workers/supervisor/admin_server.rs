@@ -6,10 +6,11 @@
 
 use super::client::Client;
 pub(super) use super::client::Served;
-use crate::config::settings::{Hosts, ListenerSettings};
+use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Fatal, Interest, Kernel as _, Listener as _, Token};
-use crate::proto::http::Response;
+use crate::protocol::admin::Hosts;
+use crate::protocol::http::Response;
 use crate::sys::{Listener, Os};
 use indexmap::IndexMap;
 

@@ -3,7 +3,7 @@
 use crate::core::buf::ByteQueue;
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Peer, Received, Sent, Stream as _};
-use crate::proto::http::{CONTINUE, Decoder, Framing, Method, Request, Response};
+use crate::protocol::http::{CONTINUE, Decoder, Framing, Method, Request, Response};
 use crate::sys::Stream;
 
 /// Received and not used of one connection, in bytes.

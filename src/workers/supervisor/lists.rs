@@ -5,7 +5,7 @@
 use super::admin_server::{AdminServer, ClientId};
 use super::worker::Worker;
 use crate::core::time::Instant;
-use crate::proto::http::{Response, Status};
+use crate::protocol::http::{Response, Status};
 use crate::workers::link::{Answer, Part, Question};
 use indexmap::{IndexMap, IndexSet};
 use std::fmt::Write as _;

@@ -29,9 +29,11 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("net", PURE, &["core::tcp", "core::time", "core::end", "core::table", "core::timer"]),
     layer("workers::link", PURE, &["core::buf", "net"]),
     layer("hub", PURE, &["core::table", "net"]),
-    // Settings are plain data; what reads them from files is only called from the edges.
-    layer("config", PURE, &["core::time", "core::units", "core::conn", "net"]),
-    layer("proto", PURE, &["core::units", "core::tcp", "core::time", "core::end", "config"]),
+    // Bytes and names, and no more: not who is asked for by them, nor how any of it is set.
+    layer("protocol", PURE, &["core::units", "core::tcp", "core::time", "core::end"]),
+    // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
+    // protocols what can be set.
+    layer("config", PURE, &["core::time", "core::units", "core::conn", "net", "protocol"]),
     layer(
         "observe::audit",
         PURE,
@@ -71,7 +73,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "workers::link",
             "hub",
             "config",
-            "proto",
+            "protocol",
             "observe::audit",
             "observe::metrics",
             "observe::report",
@@ -91,7 +93,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "workers::link",
             "hub",
             "config",
-            "proto",
+            "protocol",
             "observe::report",
             "sys",
         ],
@@ -109,7 +111,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "net",
             "hub",
             "config",
-            "proto",
+            "protocol",
             "observe::audit",
             "observe::metrics",
             "observe::report",
@@ -129,7 +131,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::table",
             "core::conn",
             "net",
-            "proto",
+            "protocol",
             "sys",
         ],
     ),
@@ -150,6 +152,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::units",
             "config",
             "net",
+            "protocol",
             "reactor",
             "sys",
             "observe::audit",

@@ -1,13 +1,68 @@
 //! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain. One
 //! process and the supervisor of several read requests by this; what they answer is theirs.
 
-use super::http::{Method, Request, Response, Status};
-use crate::config::settings::Hosts;
+use super::first_bytes::Opening;
+use super::http::{self, Method, Rejected, Request, Response, Status};
+use super::spec::{Inapplicable, Reached, Spec};
+use crate::core::end::Foreign;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Connections listed unless the query asks for another number, and at most.
 const LIST_DEFAULT: usize = 1_000;
 const LIST_MAX: usize = 10_000;
+
+/// The admin interface, over HTTP.
+#[derive(Debug)]
+pub struct Admin;
+
+/// There is no goodbye: a response belongs to a request.
+impl Spec for Admin {
+    const NAME: &'static str = "http";
+    const SUMMARY: &'static str = "answers the operator";
+    const SERVES_CLIENTS: bool = false;
+    const KEEPS_SESSION: bool = true;
+    const DEFAULTS: &'static [(&'static str, &'static str)] = &[
+        ("max_connections", "64"),
+        ("output_max", "16MiB"),
+        ("handshake_timeout", "10s"),
+        ("idle_timeout", "60s"),
+    ];
+    const INAPPLICABLE: &'static [Inapplicable] = &[inapplicable("heartbeat"), inapplicable("probe")];
+    const OPENING: Option<Opening> = Some(Opening {
+        foreign: Foreign::Http,
+        title: "HTTP",
+        signatures: http::SIGNATURES,
+        advice: "HTTP is spoken by the admin interface only: see [admin]",
+    });
+    const FULL: Option<fn(&mut Vec<u8>)> = Some(|out| Rejected::FULL.write(out));
+
+    type Encoding = Infallible;
+
+    fn to_try(at: Reached<'_>) -> Vec<String> {
+        vec![match at {
+            Reached::Unix(path) => format!("curl --unix-socket {path} http://linger/metrics"),
+            Reached::Tcp { host, port } => {
+                let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+                format!("curl http://{}:{port}/connections", host.replace('%', "%25"))
+            }
+        }]
+    }
+}
+
+const fn inapplicable(key: &'static str) -> Inapplicable {
+    let wrong = "does not apply to the admin interface";
+    Inapplicable { key, values: &[], wrong, right: "it is for [defaults] and [[listener]]" }
+}
+
+/// Names that the admin interface answers to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hosts {
+    /// Every name.
+    Any,
+    /// These, in small letters, and localhost and IP addresses.
+    Named(Vec<String>),
+}
 
 /// What a request is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -178,7 +233,7 @@ impl ListQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::http::Decoder;
+    use crate::protocol::http::Decoder;
 
     fn asked(method: &str, path: &str, host: &str) -> Request {
         let text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");

@@ -1,10 +1,10 @@
 //! Tests of commands: each verb whole, each refusal in its words, and the replies that need no server.
 
 use super::*;
-use crate::proto::resp::answer;
-use crate::proto::resp::client::{ClientType, KillFilter, KillForm, ListFilter};
-use crate::proto::resp::decode::{Decoder, Scratch};
-use crate::proto::resp::encode::Reply;
+use crate::protocol::resp::answer;
+use crate::protocol::resp::client::{ClientType, KillFilter, KillForm, ListFilter};
+use crate::protocol::resp::decode::{Decoder, Scratch};
+use crate::protocol::resp::encode::Reply;
 
 /// Parses one inline line and hands the outcome to `check`.
 fn with<T>(line: &str, check: impl FnOnce(Result<Command<'_>, CommandError>) -> T) -> T {
@@ -253,7 +253,7 @@ fn what_needs_no_server_is_answered_from_the_table() {
     );
     assert!(two("HELP").contains("+PING [message] - Answers PONG, or the message.\r\n"));
     assert!(two("HELP").contains("+BEAT - A heartbeat"));
-    assert!(two("CLIENT HELP").starts_with(&format!("*{}\r\n", crate::proto::resp::client::HELP.len())));
+    assert!(two("CLIENT HELP").starts_with(&format!("*{}\r\n", crate::protocol::resp::client::HELP.len())));
     assert_eq!(two("BEAT"), "");
     assert_eq!(two("STATE a"), "");
 }

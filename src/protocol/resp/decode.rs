@@ -9,7 +9,7 @@
 //! this is what makes errors the same under any chunking.
 
 use super::inline;
-use crate::proto::ProtocolError;
+use crate::protocol::ProtocolError;
 use std::borrow::Cow;
 
 /// Most arguments of one command: it bounds [`Scratch`], 8 bytes each, whatever the frame bound is.
@@ -387,6 +387,18 @@ impl Header {
             }
         }
         Self::Partial
+    }
+}
+
+/// Whether the first bytes of a connection are an array: `*`, a number, CR. None: they are too few to tell.
+pub(super) fn begins_array(bytes: &[u8]) -> Option<bool> {
+    match bytes.split_first() {
+        None => None,
+        Some((b'*', rest)) => {
+            let digits = rest.iter().take(5).take_while(|byte| byte.is_ascii_digit()).count();
+            rest.get(digits).map(|&next| next == b'\r' && digits > 0)
+        }
+        Some(_) => Some(false),
     }
 }
 

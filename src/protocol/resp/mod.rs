@@ -10,8 +10,8 @@
 //! [`Version`]. [`answer`] replies to what needs no server; the rest is the caller's.
 //!
 //! ```
-//! use linger::proto::ProtocolError;
-//! use linger::proto::resp::{Command, Decoder, Reply, Scratch, Version, answer};
+//! use linger::protocol::ProtocolError;
+//! use linger::protocol::resp::{Command, Decoder, Reply, Scratch, Version, answer};
 //!
 //! /// Carries out what is whole in `input`; what is left in it must be kept for the next time.
 //! fn drive(
@@ -108,7 +108,7 @@
 //! # What comes unasked
 //!
 //! Messages of channels and patterns, as Redis sends them; direct messages as `message`, `$direct:<id>`,
-//! payload; presence on [`$presence:<id>`](crate::proto::presence); pings; and when the server ends the
+//! payload; presence on [`$presence:<id>`](crate::protocol::presence); pings; and when the server ends the
 //! connection, its goodbye: in RESP3 the push `goodbye`, reason, in RESP2 the line `-GOODBYE reason`. In
 //! RESP2 nothing marks these as unasked: a client that is to be sent direct messages or pings in between
 //! its own requests does better with RESP3. Pings and the goodbye are words of ours that no library of Redis
@@ -129,6 +129,55 @@ pub use decode::{Arguments, Decoder, Scratch};
 pub use encode::{Confirmation, Reply};
 pub use verbs::Verb;
 
+use super::first_bytes::{Opening, Signature};
+use super::spec::{Encode, Message, Reached, Spec};
+use crate::core::end::{Foreign, Reason};
+
+/// Commands in the wire format of Redis.
+#[derive(Debug)]
+pub struct Resp;
+
+impl Spec for Resp {
+    const NAME: &'static str = "resp";
+    const SUMMARY: &'static str = "is the command protocol in Redis's wire format";
+    const SERVES_CLIENTS: bool = true;
+    const KEEPS_SESSION: bool = true;
+    const ANSWERS_FRAMES: bool = true;
+    const BUILTIN_ADDRESS: Option<&'static str> = Some("127.0.0.1:7000");
+    const DEFAULTS: &'static [(&'static str, &'static str)] = &[("handshake_timeout", "60s")];
+    const OPENING: Option<Opening> = Some(Opening {
+        foreign: Foreign::Resp,
+        title: "RESP",
+        signatures: &[Signature::By(decode::begins_array)],
+        advice: "commands are for a listener with protocol = \"resp\"",
+    });
+    const FULL: Option<fn(&mut Vec<u8>)> = Some(|out| out.extend_from_slice(encode::FULL));
+
+    type Encoding = Version;
+
+    fn goodbye(version: Option<Version>, reason: Reason, out: &mut Vec<u8>) {
+        Reply::new(out, version.unwrap_or_default()).goodbye(reason);
+    }
+
+    fn server_ping(version: Option<Version>) -> Option<&'static [u8]> {
+        Some(encode::server_ping(version.unwrap_or_default()))
+    }
+
+    fn eof_probe(version: Option<Version>) -> &'static [u8] {
+        encode::server_ping(version.unwrap_or_default())
+    }
+
+    fn to_try(at: Reached<'_>) -> Vec<String> {
+        match at {
+            Reached::Unix(path) => vec![format!("nc -U {path}")],
+            Reached::Tcp { host, port } => vec![
+                format!("printf 'PING\\r\\n' | nc -N {host} {port}"),
+                format!("redis-cli -h {host} -p {port}"),
+            ],
+        }
+    }
+}
+
 /// The version of the protocol that a connection speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Version {
@@ -137,4 +186,25 @@ pub enum Version {
     Resp2,
     /// RESP3, after `HELLO 3`.
     Resp3,
+}
+
+impl Encode for Version {
+    const COUNT: usize = 2;
+
+    #[inline]
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn message(self, message: &Message<'_>, out: &mut Vec<u8>) {
+        let mut reply = Reply::new(out, self);
+        match message.pattern {
+            None => reply.message(message.channel, message.payload),
+            Some(pattern) => reply.pattern_message(pattern, message.channel, message.payload),
+        }
+    }
+
+    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
+        Reply::new(out, self).direct(identity, payload);
+    }
 }

@@ -6,7 +6,7 @@
 //! what has to be kept of a partial request is never more than [`HEAD_BYTES_MAX`].
 //!
 //! ```
-//! use linger::proto::http::{Decoder, Method, Response, Status};
+//! use linger::protocol::http::{Decoder, Method, Response, Status};
 //!
 //! let mut decoder = Decoder::default();
 //! let mut input: &[u8] = b"GET /connections?limit=2 HTTP/1.1\r\nHost: localhost\r\n\r\nGET /nex";
@@ -25,9 +25,23 @@ mod response;
 pub use response::{CONTINUE, Framing, Response};
 
 use super::ProtocolError;
-use super::first_bytes::{self, Look};
-use crate::config::settings::Protocol;
+use super::first_bytes::{self, Look, Signature};
 use crate::core::end::Foreign;
+
+/// How a client begins that speaks it.
+pub(super) const SIGNATURES: &[Signature] = &[
+    Signature::Bytes(b"GET /"),
+    Signature::Bytes(b"GET http"),
+    Signature::Bytes(b"HEAD /"),
+    Signature::Bytes(b"POST /"),
+    Signature::Bytes(b"PUT /"),
+    Signature::Bytes(b"DELETE /"),
+    Signature::Bytes(b"PATCH /"),
+    Signature::Bytes(b"OPTIONS /"),
+    Signature::Bytes(b"OPTIONS * "),
+    // The preface of HTTP/2 (RFC 9113 3.4).
+    Signature::Bytes(b"PRI * HTTP/2"),
+];
 
 /// Longest request line and headers together, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -247,7 +261,7 @@ impl Decoder {
             *input = &input[blank..];
         }
         if !self.begun {
-            match first_bytes::look(Protocol::Http, input) {
+            match first_bytes::look(Foreign::Http, input) {
                 Look::Expected => {}
                 Look::Unclear => return Ok(None),
                 Look::Foreign(spoke) => {
@@ -440,5 +454,4 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "http_tests.rs"]
 mod tests;

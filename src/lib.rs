@@ -62,7 +62,7 @@
 //! | [`observe`] | what is counted ([`observe::metrics`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server believes ([`observe::audit`]) |
 //! | [`reactor`] | the loop, over any [`net::Kernel`] |
 //! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
-//! | [`workers`] | several processes: the supervisor starts them, answers for all, settles who holds an identity |
+//! | [`workers`] | several processes: the supervisor, over any [`net::Supervising`] kernel, starts them, answers for all, settles who holds an identity |
 //! | [`tools`] | commands beside the server, which knows none of them: [`tools::sim`] (a simulated kernel behind the same traits; it finds the bugs), [`tools::lab`] (experiments on real servers), [`tools::load`] (load and faults), [`tools::doctor`] (the host), [`tools::audit`] (any server) |
 //! | [`cli`] | the command line, and [`cli::serve`] behind it |
 //! | [`guide`] | the pages that `linger explain` prints |

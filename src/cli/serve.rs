@@ -2,7 +2,7 @@
 //! what there is to try.
 
 use crate::config::settings::{ListenerSettings, Settings};
-use crate::config::{Diagnostic, Effective, Sources, load, resolve_read};
+use crate::config::{self, Diagnostic, Effective, Sources, load, resolve_read};
 use crate::core::time::Duration;
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::observe::{logging, report};
@@ -13,7 +13,7 @@ use crate::sys::file::read_regular;
 use crate::sys::worker::{self, Handed};
 use crate::sys::{Aside, Os, Stream, limits};
 use crate::workers::link::{Channel, More, ToSupervisor, ToWorker};
-use crate::workers::supervisor::{Drained, Plan, Supervisor};
+use crate::workers::supervisor::{self, Drained, Plan, Supervisor};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ pub fn run(effective: Effective, sources: Sources, file: String) -> ExitCode {
             logging::say(format_args!("hint: {hint}"));
         }
         if workers > 1 {
-            try_supervise(Plan { settings, sources, file, workers })
+            try_supervise(Plan { settings, file, workers }, sources)
         } else {
             try_run(settings, sources)
         }
@@ -106,13 +106,15 @@ fn try_run(settings: Settings, sources: Sources) -> Result<Drained, Fatal> {
     Ok(Drained { well: true, spare })
 }
 
-fn try_supervise(plan: Plan) -> Result<Drained, Fatal> {
+fn try_supervise(plan: Plan, sources: Sources) -> Result<Drained, Fatal> {
     // Before they are started: they inherit it.
     let (descriptors, for_clients) = descriptors_for(&plan.settings)?;
     let own = plan.settings.server.connections_max;
     let clients = clients_at_once(own.map_or(for_clients, |own| own.min(for_clients)));
     let limits = format!("{clients} for each of {} workers", plan.workers);
-    let supervisor = Supervisor::new(plan)?;
+    let mut os = Os::for_supervisor()?;
+    let reload = RereadForAll(os.aside("linger-reload", move |()| reread(&sources))?);
+    let supervisor = Supervisor::new(os, plan, Box::new(reload))?;
     let mut greeting = None;
     supervisor.run(|supervisor| {
         let addresses: Vec<_> = supervisor.addresses().collect();
@@ -192,11 +194,34 @@ fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Se
         Some(file) => resolve_read(sources, file).map(|effective| effective.settings),
         None => load(sources, read_regular),
     };
-    let all =
-        |mistakes: Vec<Diagnostic>| mistakes.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n");
-    let mut settings = read.map_err(all)?;
+    let mut settings = read.map_err(|mistakes| in_lines(&mistakes))?;
     keep(&mut settings);
     Ok(settings)
+}
+
+fn in_lines(mistakes: &[Diagnostic]) -> String {
+    mistakes.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads the configuration again, with the text that workers are told.
+fn reread(sources: &Sources) -> supervisor::Reread {
+    let read = config::read(sources, read_regular)
+        .and_then(|file| Ok((resolve_read(sources, &file)?.settings, file)));
+    read.map_err(|mistakes| in_lines(&mistakes))
+}
+
+/// Reads the configuration again for a supervisor, in a thread beside the loop.
+struct RereadForAll(Aside<(), supervisor::Reread>);
+
+impl supervisor::Reload for RereadForAll {
+    fn request(&mut self) -> bool {
+        self.0.request(())
+    }
+
+    fn take(&mut self) -> Option<supervisor::Reread> {
+        let done = self.0.take()?;
+        Some(done.unwrap_or_else(|fatal| Err(format!("cannot {fatal}"))))
+    }
 }
 
 /// Reads the configuration again, in a thread beside the loop.

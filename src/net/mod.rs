@@ -8,12 +8,14 @@
 mod address;
 mod connect;
 mod socket_table;
+mod supervising;
 
 pub use crate::core::table::Token;
 pub use crate::core::tcp::Keepalive;
 pub use crate::core::timer::attention::Polled;
 pub use connect::{Connect, ConnectError};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
+pub use supervising::{Exit, Process, Supervising};
 
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::{Duration, Instant};

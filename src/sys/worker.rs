@@ -3,8 +3,8 @@
 //! A worker is this program again, with the same arguments and one more that says what it was handed. It
 //! inherits its descriptors under their own numbers, so that nothing needs to be renumbered between fork and exec.
 
-use super::{Listener, Stream, errno};
-use crate::net::Fatal;
+use super::{Listener, Os, Stream, errno, process};
+use crate::net::{Exit, Fatal, ListenSpec, Process as Contract, Supervising};
 use libc::c_int;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -60,6 +60,58 @@ impl Handed {
     }
 }
 
+impl Supervising for Os {
+    type Process = Process;
+
+    fn open_shared(&mut self, spec: &ListenSpec, count: usize) -> Result<Vec<Listener>, Fatal> {
+        Listener::open_shared(spec, count)
+    }
+
+    fn steer(&mut self, listener: &Listener, places: &[usize], of: usize) -> Result<(), i32> {
+        listener.steer(places, of)
+    }
+
+    fn start_worker(
+        &mut self,
+        number: u32,
+        of: u32,
+        listeners: &[Listener],
+    ) -> Result<(Process, Stream), Fatal> {
+        start(number, of, listeners).map(|(child, stream)| (Process(child), stream))
+    }
+
+    fn reap_others(&mut self, ours: impl Fn(u32) -> bool) {
+        process::reap(ours);
+    }
+}
+
+/// The process of a worker.
+pub struct Process(Child);
+
+impl Contract for Process {
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn kill(&mut self) {
+        // Of a child that was waited for, the standard library does not use the number any more.
+        let _ = self.0.kill();
+    }
+
+    fn try_wait(&mut self) -> Option<Exit> {
+        let status = self.0.try_wait().ok().flatten()?;
+        Some(Exit { success: status.success(), text: status.to_string() })
+    }
+}
+
+impl Drop for Process {
+    /// None is left behind, whatever happened.
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What a worker has in hand.
 #[derive(Debug)]
 pub struct Hand {
@@ -70,11 +122,8 @@ pub struct Hand {
 }
 
 /// Starts worker `number` of `of`: this program, with the same arguments. Gives the child and our end of its channel.
-///
-/// # Errors
-/// When there is no descriptor, process or memory for it.
 #[expect(unsafe_code, reason = "pre_exec")]
-pub fn start(number: u32, of: u32, listeners: &[Listener]) -> Result<(Child, Stream), Fatal> {
+fn start(number: u32, of: u32, listeners: &[Listener]) -> Result<(Child, Stream), Fatal> {
     let what = || format!("start worker {number}");
     let failed = |error: std::io::Error| errno::fatal(what(), errno::number(&error));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;

@@ -28,9 +28,6 @@ const IMPURITIES: &[&str] = &[
 /// Most lines of a file.
 const LINES_MAX: usize = 500;
 
-/// Files of an impure module that are pure all the same.
-const PURE_FILES: &[&str] = &["src/workers/supervisor/identities.rs", "src/workers/supervisor/merge.rs"];
-
 /// Files that are longer, and why.
 const LONG_FILES: &[(&str, &str)] = &[];
 
@@ -184,7 +181,6 @@ fn pure_modules_know_no_operating_system() {
     let mut found = Vec::new();
     for (path, text) in sources("src") {
         let pure = LAYERS.iter().any(|layer| layer.pure && layer.module == module_of(&path));
-        let pure = pure || PURE_FILES.contains(&path.as_str());
         if !pure || is_test_file(&path) {
             continue;
         }

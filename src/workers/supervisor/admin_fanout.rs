@@ -8,6 +8,7 @@ use super::totals::{Own, metrics};
 use super::worker::Worker;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
+use crate::net::Supervising;
 use crate::protocol::admin::{self, Route};
 use crate::protocol::http::{Method, Request, Response, Status};
 use crate::workers::link::{Answer, Part, Question};
@@ -75,12 +76,12 @@ pub(super) struct AdminFanout {
 
 impl AdminFanout {
     /// Takes a request: asks the workers, or answers at once. True in the second case.
-    pub(super) fn ask(
+    pub(super) fn ask<K: Supervising>(
         &mut self,
         client: ClientId,
         request: &Request,
-        workers: &mut [Worker],
-        admin: &mut AdminServer,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
         now: Instant,
     ) -> bool {
         let routed = admin::route(request, admin.hosts(), INDEX);
@@ -190,10 +191,10 @@ impl AdminFanout {
 
     /// Goes on with all that are being answered, as far as workers have answered and readers take it. Gives the clients
     /// that have something to take.
-    pub(super) fn advance(
+    pub(super) fn advance<K: Supervising>(
         &mut self,
-        workers: &mut [Worker],
-        admin: &mut AdminServer,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
         own: Own,
         now: Instant,
     ) -> Vec<ClientId> {
@@ -212,7 +213,7 @@ impl AdminFanout {
     }
 }
 
-fn answered(admin: &mut AdminServer, client: ClientId, response: &Response<'_>) -> bool {
+fn answered<K: Supervising>(admin: &mut AdminServer<K>, client: ClientId, response: &Response<'_>) -> bool {
     admin.answer(client, response, false);
     true
 }
@@ -260,10 +261,10 @@ impl Open {
     }
 
     /// Goes on; `None` once it is finished.
-    fn advance(
+    fn advance<K: Supervising>(
         self,
-        workers: &mut [Worker],
-        admin: &mut AdminServer,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
         own: Own,
         now: Instant,
     ) -> Option<Self> {
@@ -324,7 +325,11 @@ impl Gathering {
     }
 
     /// Makes one answer of what was answered, or a page of metrics.
-    fn respond(mut self, workers: &mut [Worker], own: Own) -> Result<Response<'static>, merge::Page> {
+    fn respond<K: Supervising>(
+        mut self,
+        workers: &mut [Worker<K>],
+        own: Own,
+    ) -> Result<Response<'static>, merge::Page> {
         self.answers.retain(|_, answer| answer.whole);
         self.answers.sort_keys();
         let missing = |place: &usize| !self.answers.contains_key(place);
@@ -363,9 +368,9 @@ impl Gathering {
     }
 }
 
-fn readiness(
+fn readiness<K: Supervising>(
     answers: &IndexMap<usize, Gathered>,
-    workers: &[Worker],
+    workers: &[Worker<K>],
     silent: &[u32],
     own: Own,
 ) -> Response<'static> {

@@ -8,10 +8,9 @@ use super::client::Client;
 pub(super) use super::client::Served;
 use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
-use crate::net::{Accepted, Address, Fatal, Interest, Kernel as _, Listener as _, Token};
+use crate::net::{Accepted, Address, Fatal, Interest, Kernel, Listener, Token};
 use crate::protocol::admin::Hosts;
 use crate::protocol::http::Response;
-use crate::sys::{Listener, Os};
 use indexmap::IndexMap;
 
 /// Connections at once unless the settings say another number, and those in reserve.
@@ -32,10 +31,10 @@ pub(super) type ClientId = u32;
 pub(super) const CLIENTS: u64 = 2 << 32;
 
 /// The connections.
-pub(super) struct AdminServer {
-    listener: Option<Listener>,
+pub(super) struct AdminServer<K: Kernel> {
+    listener: Option<K::Listener>,
     settings: Option<ListenerSettings>,
-    clients: IndexMap<ClientId, Client>,
+    clients: IndexMap<ClientId, Client<K::Stream>>,
     last: ClientId,
     /// Somebody may wait in the accept queue.
     ready: bool,
@@ -45,14 +44,18 @@ pub(super) struct AdminServer {
     made_way: u64,
 }
 
-impl AdminServer {
+impl<K: Kernel> AdminServer<K> {
     /// Opens the admin interface, if there is one.
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub(super) fn open(os: &mut Os, settings: Option<ListenerSettings>, token: Token) -> Result<Self, Fatal> {
+    pub(super) fn open(
+        kernel: &mut K,
+        settings: Option<ListenerSettings>,
+        token: Token,
+    ) -> Result<Self, Fatal> {
         let listener =
-            settings.as_ref().map(|settings| os.listen(&settings.listen_spec(), token)).transpose()?;
+            settings.as_ref().map(|settings| kernel.listen(&settings.listen_spec(), token)).transpose()?;
         let (clients, retry) = (IndexMap::new(), Instant::NEVER);
         Ok(Self { listener, settings, clients, last: 0, ready: true, retry, accepted: 0, made_way: 0 })
     }
@@ -92,7 +95,7 @@ impl AdminServer {
     }
 
     /// When to close a connection on which nothing moves until then.
-    fn deadline(&self, client: &Client) -> Instant {
+    fn deadline(&self, client: &Client<K::Stream>) -> Instant {
         let policy = self.settings.as_ref().map(|settings| &settings.policy);
         let idle = policy.and_then(|policy| policy.bounds.idle_timeout).unwrap_or(IDLE);
         let opening = policy.and_then(|policy| policy.bounds.handshake_timeout).unwrap_or(idle);
@@ -101,7 +104,7 @@ impl AdminServer {
 
     /// Accepts whom there is room for. Gives those that have asked something while another was looked for that makes
     /// way: no edge tells of that any more.
-    pub(super) fn accept(&mut self, os: &mut Os, now: Instant) -> Vec<ClientId> {
+    pub(super) fn accept(&mut self, kernel: &mut K, now: Instant) -> Vec<ClientId> {
         let mut asked = Vec::new();
         if self.retry <= now {
             (self.ready, self.retry) = (true, Instant::NEVER);
@@ -127,7 +130,7 @@ impl AdminServer {
                     self.accepted += 1;
                     let token = Token(CLIENTS | u64::from(self.last));
                     // Where the kernel does not watch it, it is closed again.
-                    if os.watch(&stream, token, Interest::ReadWrite).is_ok() {
+                    if kernel.watch(&stream, token, Interest::ReadWrite).is_ok() {
                         self.clients.insert(self.last, Client::new(stream, peer, now));
                         let crowded = self.clients.len() > places;
                         let reserve = crowded && !self.end_longest_idle(Some(self.last), &mut asked);
@@ -207,7 +210,7 @@ impl AdminServer {
 
     /// Closes those on which nothing has moved for too long.
     pub(super) fn expire(&mut self, now: Instant) {
-        let is_late = |client: &Client| self.deadline(client) <= now;
+        let is_late = |client: &Client<K::Stream>| self.deadline(client) <= now;
         let late: Vec<_> =
             self.clients.iter().filter(|(_, client)| is_late(client)).map(|(id, _)| *id).collect();
         for id in late {

@@ -2,9 +2,8 @@
 
 use crate::core::buf::ByteQueue;
 use crate::core::time::{Duration, Instant};
-use crate::net::{CloseHow, Peer, Received, Sent, Stream as _};
+use crate::net::{CloseHow, Peer, Received, Sent, Stream};
 use crate::protocol::http::{CONTINUE, Decoder, Framing, Method, Request, Response};
-use crate::sys::Stream;
 
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
@@ -15,8 +14,8 @@ const READ_BYTES: usize = 4096;
 const READS_PER_TURN: usize = 64;
 
 /// One connection.
-pub(super) struct Client {
-    stream: Stream,
+pub(super) struct Client<S> {
+    stream: S,
     /// Where it comes from.
     pub(super) peer: Peer,
     input: ByteQueue,
@@ -58,8 +57,8 @@ pub(super) enum Served {
     All,
 }
 
-impl Client {
-    pub(super) fn new(stream: Stream, peer: Peer, now: Instant) -> Self {
+impl<S: Stream> Client<S> {
+    pub(super) fn new(stream: S, peer: Peer, now: Instant) -> Self {
         Self {
             stream,
             peer,

@@ -6,6 +6,7 @@
 use super::Supervisor;
 use super::identities::{Claim, Claimant, Directive};
 use crate::hub::{PRESENCE_PREFIX, presence_channel};
+use crate::net::Supervising;
 use crate::observe::report;
 use crate::workers::link::{Role, ToSupervisor, ToWorker};
 use std::collections::VecDeque;
@@ -47,7 +48,7 @@ impl Relays {
     }
 }
 
-impl Supervisor {
+impl<K: Supervising> Supervisor<K> {
     pub(super) fn hear_workers(&mut self) {
         let share = HEARD_PER_TURN / self.workers.len();
         for place in 0..self.workers.len() {

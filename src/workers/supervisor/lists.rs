@@ -5,6 +5,7 @@
 use super::admin_server::{AdminServer, ClientId};
 use super::worker::Worker;
 use crate::core::time::Instant;
+use crate::net::Supervising;
 use crate::protocol::http::{Response, Status};
 use crate::workers::link::{Answer, Part, Question};
 use indexmap::{IndexMap, IndexSet};
@@ -48,11 +49,11 @@ pub(super) enum Progress {
 
 impl List {
     /// Asks all workers for their first page. `question` has no rows yet.
-    pub(super) fn new(
+    pub(super) fn new<K: Supervising>(
         client: ClientId,
         mut question: Question,
         limit: usize,
-        workers: &mut [Worker],
+        workers: &mut [Worker<K>],
         deadline: Instant,
     ) -> Self {
         question.rows = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -99,17 +100,22 @@ impl List {
     }
 
     /// Goes on as far as its reader has room, and the pages reach.
-    pub(super) fn advance(
+    pub(super) fn advance<K: Supervising>(
         &mut self,
-        workers: &mut [Worker],
-        admin: &mut AdminServer,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
         now: Instant,
     ) -> Progress {
         self.progress = self.advance_pages(workers, admin, now);
         self.progress
     }
 
-    fn advance_pages(&mut self, workers: &mut [Worker], admin: &mut AdminServer, now: Instant) -> Progress {
+    fn advance_pages<K: Supervising>(
+        &mut self,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
+        now: Instant,
+    ) -> Progress {
         loop {
             match admin.has_room(self.client) {
                 None => return Progress::Over,
@@ -153,7 +159,7 @@ impl List {
     }
 
     /// Lists rows, each on a line, as far as there is room for them within the limit.
-    fn add(&mut self, rows: &str, listed: u64, admin: &mut AdminServer) {
+    fn add<K: Supervising>(&mut self, rows: &str, listed: u64, admin: &mut AdminServer<K>) {
         let wanted = listed.min(self.limit - self.listed);
         for row in rows.lines().take(usize::try_from(wanted).unwrap_or(usize::MAX)) {
             if self.listed > 0 {
@@ -168,7 +174,7 @@ impl List {
         }
     }
 
-    fn finish(&mut self, admin: &mut AdminServer) {
+    fn finish<K: Supervising>(&mut self, admin: &mut AdminServer<K>) {
         let (listed, matched) = (self.listed, self.matched);
         let _ = write!(self.held, "],\"listed\":{listed},\"matched\":{matched},\"unanswered_workers\":[");
         for (at, number) in self.silent.iter().enumerate() {

@@ -27,18 +27,16 @@ mod topics;
 mod totals;
 mod worker;
 
-use crate::config::Sources;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::time::{Duration, Instant};
-use crate::net::{Address, Fatal, Kernel as _, Listener as _, Ready, Signal, Token};
+use crate::net::{Address, Fatal, Listener as _, Ready, Signal, Supervising, Token};
 use crate::observe::report;
-use crate::sys::{Aside, Listener, Os, process};
 use crate::workers::link::ToWorker;
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
 use hear::Relays;
 use identities::Identities;
-use reload::{Reread, reread};
+pub use reload::{Reload, Reread};
 use topics::Topics;
 use totals::Own;
 use worker::{Life, Worker};
@@ -60,8 +58,6 @@ const AT_ONCE: Duration = Duration::from_secs(5);
 pub struct Plan {
     /// In force: those of `file` and the flags.
     pub settings: Settings,
-    /// Where they come from.
-    pub sources: Sources,
     /// The text of the file.
     pub file: String,
     /// How many there are to be: two at least.
@@ -89,8 +85,8 @@ enum Phase {
 }
 
 /// The supervisor.
-pub struct Supervisor {
-    os: Os,
+pub struct Supervisor<K: Supervising> {
+    kernel: K,
     started: Instant,
     now: Instant,
     phase: Phase,
@@ -98,19 +94,21 @@ pub struct Supervisor {
     /// The file as it was last read without a mistake.
     file: String,
     /// Reads it again.
-    reload: Aside<(), Reread>,
+    reload: Box<dyn Reload>,
     /// When the drain is over.
     drained: Instant,
     /// What each address of the clients is, with the port that the kernel chose.
     addresses: Vec<(ListenerSettings, Address)>,
-    workers: Vec<Worker>,
+    /// Empty between turns.
+    ready: Vec<Ready>,
+    workers: Vec<Worker<K>>,
     identities: Identities,
     topics: Topics,
     /// To be passed on in the next turn.
     relays: Relays,
     /// The places of the workers that are given newcomers, if that is not all of them.
     steered: Vec<usize>,
-    admin: AdminServer,
+    admin: AdminServer<K>,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
     fanout: AdminFanout,
@@ -120,25 +118,22 @@ pub struct Supervisor {
     failed: bool,
 }
 
-impl Supervisor {
+impl<K: Supervising> Supervisor<K> {
     /// Opens all listeners; starts nobody yet.
     ///
     /// # Errors
     /// When one cannot be opened.
-    pub fn new(plan: Plan) -> Result<Self, Fatal> {
-        let mut os = Os::for_supervisor()?;
-        let now = os.now();
+    pub fn new(mut kernel: K, plan: Plan, reload: Box<dyn Reload>) -> Result<Self, Fatal> {
+        let now = kernel.now();
         let count = plan.workers as usize;
-        let mut theirs: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+        let mut theirs: Vec<Vec<K::Listener>> = (0..count).map(|_| Vec::new()).collect();
         let mut addresses = Vec::new();
         for settings in plan.settings.listeners.iter().filter(|listener| listener.protocol.serves_clients()) {
-            let shares = Listener::open_shared(&settings.listen_spec(), count)?;
+            let shares = kernel.open_shared(&settings.listen_spec(), count)?;
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
-        let sources = plan.sources.clone();
-        let reload = os.aside("linger-reload", move |()| reread(&sources))?;
-        let admin = AdminServer::open(&mut os, admin_of(&plan.settings).cloned(), ADMIN)?;
+        let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN)?;
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
         Ok(Self {
             started: now,
@@ -148,6 +143,7 @@ impl Supervisor {
             reload,
             drained: Instant::ZERO,
             addresses,
+            ready: Vec::new(),
             workers,
             identities: Identities::default(),
             topics: Topics::default(),
@@ -158,7 +154,7 @@ impl Supervisor {
             fanout: AdminFanout::default(),
             reloaded: (true, now),
             failed: false,
-            os,
+            kernel,
             plan,
         })
     }
@@ -173,32 +169,41 @@ impl Supervisor {
     /// # Errors
     /// When the loop cannot go on, or not one worker can be started.
     pub fn run(mut self, serving: impl FnOnce(&Self)) -> Result<Drained, Fatal> {
-        let mut ready = Vec::new();
         while self.phase == Phase::Starting {
-            self.turn(&mut ready)?;
+            self.turn()?;
         }
         if self.phase == Phase::Serving {
             serving(&self);
         }
-        while !self.workers.iter().all(|worker| matches!(worker.life, Life::Over)) {
-            self.turn(&mut ready)?;
+        while !self.is_over() {
+            self.turn()?;
         }
         report::all_drained(self.workers.len(), self.now.since(self.started));
         Ok(Drained { well: !self.failed, spare: self.drained.since(self.now) })
     }
 
-    /// One turn of the loop. `ready` is empty before and after.
-    fn turn(&mut self, ready: &mut Vec<Ready>) -> Result<(), Fatal> {
+    /// Whether all workers have drained and ended.
+    pub fn is_over(&self) -> bool {
+        self.workers.iter().all(|worker| matches!(worker.life, Life::Over))
+    }
+
+    /// One turn of the loop.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn turn(&mut self) -> Result<(), Fatal> {
         // Before it is said how long to sleep: who cannot be started is tried again some time.
         self.start_workers()?;
         let timeout = self.sleep();
         let due = timeout.map_or(Instant::NEVER, |timeout| self.now + timeout);
-        self.os.poll(timeout, ready)?;
-        self.now = self.os.now();
+        let mut ready = std::mem::take(&mut self.ready);
+        self.kernel.poll(timeout, &mut ready)?;
+        self.now = self.kernel.now();
         self.make_up_for_lateness(due);
         for event in ready.drain(..) {
             self.note(event);
         }
+        self.ready = ready;
         self.take_signals();
         // Counted before anybody is heard, and relayed after all have been: whoever was told that it listens before this
         // was published is known to listen by then.
@@ -223,8 +228,8 @@ impl Supervisor {
     }
 
     /// How long to sleep if nothing happens; `None`: for ever.
-    fn sleep(&mut self) -> Option<Duration> {
-        let ready = |worker: &mut Worker| {
+    pub fn sleep(&mut self) -> Option<Duration> {
+        let ready = |worker: &mut Worker<K>| {
             worker.has_more || worker.may_catch_up() || worker.process().is_some_and(|process| process.ready)
         };
         let directives = self.identities.has_orders() || !self.relays.is_empty();
@@ -266,7 +271,7 @@ impl Supervisor {
             if self.file != self.plan.file {
                 first.push(ToWorker::Reload { file: self.file.clone() });
             }
-            match worker.start(&mut self.os, self.plan.workers, token_of(place), now, &first) {
+            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
                 Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),
                 Err(fatal) => {
                     let pause = worker.rest(Duration::ZERO, now);
@@ -279,7 +284,7 @@ impl Supervisor {
     }
 
     fn take_signals(&mut self) {
-        while let Some(signal) = self.os.next_signal() {
+        while let Some(signal) = self.kernel.next_signal() {
             match signal {
                 Signal::Terminate => self.drain(),
                 Signal::Reload => self.request_settings(),
@@ -325,19 +330,19 @@ impl Supervisor {
             let worker = &mut self.workers[place];
             let pause = worker.rest(lived, self.now);
             let draining = self.phase == Phase::Draining;
-            report::worker_ended(worker.number, &status.to_string(), lived, (!draining).then_some(pause));
+            report::worker_ended(worker.number, &status.text, lived, (!draining).then_some(pause));
             if draining {
                 worker.life = Life::Over;
-                self.failed |= !status.success();
+                self.failed |= !status.success;
             }
             self.fanout.on_gone(place);
             self.identities.gone(place);
             self.topics.gone(place);
-            self.all_failed(&status.to_string())?;
+            self.all_failed(&status.text)?;
         }
         // As the first process of a container, or in the place of a shell, it has children that it never started.
         let workers = &self.workers;
-        process::reap(|pid| workers.iter().any(|worker| worker.pid() == Some(pid)));
+        self.kernel.reap_others(|pid| workers.iter().any(|worker| worker.pid() == Some(pid)));
         Ok(())
     }
 
@@ -368,7 +373,7 @@ impl Supervisor {
             identities_moved: self.identities.moved(),
             dropped: self.relays.dropped,
             // Read from the host: not for nothing.
-            usage: self.fanout.wants_usage(self.now).then(|| self.os.usage()).flatten(),
+            usage: self.fanout.wants_usage(self.now).then(|| self.kernel.usage()).flatten(),
             reload: (self.reloaded.0, self.now.since(self.reloaded.1)),
             admin: self.admin.counted(),
         };
@@ -376,7 +381,7 @@ impl Supervisor {
         self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, own, self.now));
         self.admin.expire(self.now);
         // Last: what was closed above has made room, and no edge tells of that.
-        self.touched.extend(self.admin.accept(&mut self.os, self.now));
+        self.touched.extend(self.admin.accept(&mut self.kernel, self.now));
     }
 
     /// Serves a connection of the admin interface until it waits for somebody, or others have their turn. Gives how many
@@ -408,7 +413,7 @@ fn admin_of(settings: &Settings) -> Option<&ListenerSettings> {
 }
 
 /// Whether a worker serves, or has at least shown that it does not.
-fn is_settled(worker: &Worker) -> bool {
+fn is_settled<K: Supervising>(worker: &Worker<K>) -> bool {
     matches!(worker.life, Life::Serving(_)) || worker.ends > 0
 }
 

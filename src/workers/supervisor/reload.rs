@@ -3,27 +3,26 @@
 
 use super::{Supervisor, admin_of};
 use crate::config::settings::Settings;
-use crate::config::{self, Diagnostic, Sources};
+use crate::net::Supervising;
 use crate::observe::report;
-use crate::sys::file::read_regular;
 use crate::workers::link::ToWorker;
 
 /// Settings and the text of the file that they come from; or all that is wrong with it.
-pub(super) type Reread = Result<(Settings, String), String>;
+pub type Reread = Result<(Settings, String), String>;
 
-/// Reads the configuration again.
-pub(super) fn reread(sources: &Sources) -> Reread {
-    let read = config::read(sources, read_regular)
-        .and_then(|file| Ok((config::resolve_read(sources, &file)?.settings, file)));
-    let all =
-        |mistakes: Vec<Diagnostic>| mistakes.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n");
-    read.map_err(all)
+/// Reads the configuration again, beside the loop. [`Token::ASIDE`](crate::net::Token::ASIDE) is ready when that is done.
+pub trait Reload {
+    /// Begins. False if an earlier request is not done yet: this follows it then.
+    fn request(&mut self) -> bool;
+
+    /// What has come of it, once it is there.
+    fn take(&mut self) -> Option<Reread>;
 }
 
-impl Supervisor {
+impl<K: Supervising> Supervisor<K> {
     /// Has the configuration read again.
     pub(super) fn request_settings(&mut self) {
-        if !self.reload.request(()) {
+        if !self.reload.request() {
             report::reload_waits();
         }
     }
@@ -31,9 +30,8 @@ impl Supervisor {
     /// Takes the configuration that was read again, if it was.
     pub(super) fn take_settings(&mut self) {
         match self.reload.take() {
-            Some(Ok(Ok((new, file)))) => self.apply_settings(&new, file),
-            Some(Ok(Err(mistakes))) => self.refuse(&mistakes),
-            Some(Err(fatal)) => self.refuse(&format!("cannot {fatal}")),
+            Some(Ok((new, file))) => self.apply_settings(&new, file),
+            Some(Err(mistakes)) => self.refuse(&mistakes),
             None => {}
         }
     }

@@ -2,17 +2,18 @@
 //! takes its place. So is one that is gone, as far as that goes.
 //!
 //! Who waits in the accept queue of such a worker stays there: until it moves again, or for its successor. To take them
-//! out of it would be to reset them ([`steer`](crate::sys::Listener::steer) has what else was thought of).
+//! out of it would be to reset them ([`steer`](crate::net::Supervising::steer); `src/sys/steer.rs` has what else was thought of).
 
 use super::pulse::Step;
 use super::{Phase, Supervisor};
 use crate::core::time::{Duration, Instant};
+use crate::net::Supervising;
 use crate::observe::report;
 
 /// How late a turn may begin before the supervisor takes it that it has stood still itself.
 const LATE: Duration = Duration::from_millis(500);
 
-impl Supervisor {
+impl<K: Supervising> Supervisor<K> {
     /// A turn that was to begin at `due` begins now. Whose answers could not be heard meanwhile is asked for them anew.
     pub(super) fn make_up_for_lateness(&mut self, due: Instant) {
         if self.now.since(due) > LATE {
@@ -49,7 +50,7 @@ impl Supervisor {
         }
         // The program belongs to the group: any socket of it will do.
         for listener in &self.workers[0].listeners {
-            if let Err(errno) = listener.steer(&answer, all) {
+            if let Err(errno) = self.kernel.steer(listener, &answer, all) {
                 report::not_steered(errno);
             }
         }

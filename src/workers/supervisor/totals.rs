@@ -4,7 +4,7 @@ use super::admin_fanout::Gathered;
 use super::merge;
 use super::worker::Worker;
 use crate::core::time::Duration;
-use crate::net::Usage;
+use crate::net::{Supervising, Usage};
 use crate::observe::report;
 use indexmap::IndexMap;
 
@@ -25,9 +25,9 @@ pub(super) struct Own {
     pub(super) admin: (u64, u64),
 }
 
-pub(super) fn metrics(
+pub(super) fn metrics<K: Supervising>(
     mut answers: IndexMap<usize, Gathered>,
-    workers: &mut [Worker],
+    workers: &mut [Worker<K>],
     own: Own,
 ) -> merge::Page {
     #[expect(clippy::cast_precision_loss, reason = "counts, far below 2^53")]
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_was_dropped_is_told_in_full_also_when_no_worker_answers() {
-        let mut workers = [Worker::new(1, Vec::new()), Worker::new(2, Vec::new())];
+        let mut workers = [Worker::<crate::sys::Os>::new(1, Vec::new()), Worker::new(2, Vec::new())];
         let own = Own {
             uptime_seconds: 1.0,
             draining: false,

@@ -3,11 +3,9 @@
 use super::merge::Ledger;
 use super::pulse::{Pulse, Step};
 use crate::core::time::{Duration, Instant};
-use crate::net::{Fatal, Interest, Kernel as _, Token};
-use crate::sys::{Listener, Os, Stream, worker};
+use crate::net::{Exit, Fatal, Interest, Kernel, Process as _, Supervising, Token};
 use crate::workers::link::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
 use indexmap::IndexSet;
-use std::process::{Child, ExitStatus};
 
 /// How long a place stays empty after a worker has ended: doubled each time, up to the second, and from the first
 /// again once one has lived for a while.
@@ -21,12 +19,12 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 const QUESTIONS_HIGH: usize = RELAYS_HIGH + 1024 * 1024;
 
 /// A worker's place, and who is in it.
-pub(super) struct Worker {
+pub(super) struct Worker<K: Supervising> {
     /// From 1.
     pub(super) number: u32,
     /// Its listening sockets. Kept open here, so that who waits in their queues waits for its successor.
-    pub(super) listeners: Vec<Listener>,
-    pub(super) life: Life,
+    pub(super) listeners: Vec<K::Listener>,
+    pub(super) life: Life<K>,
     pub(super) ledger: Ledger,
     /// Times that one was started in the place of another.
     pub(super) restarts: u64,
@@ -44,21 +42,24 @@ pub(super) struct Worker {
 }
 
 /// Where a worker is in its life, from the first to the last.
-pub(super) enum Life {
+pub(super) enum Life<K: Supervising> {
     /// Its process is being started, or was and has ended: until when the place stays empty.
     Resting { until: Instant },
     /// Its process runs, and has not said yet that it serves.
-    Starting(Process),
+    Starting(Process<K>),
     /// It serves.
-    Serving(Process),
+    Serving(Process<K>),
     /// It has ended, and so will the server.
     Over,
 }
 
+/// The supervisor's end of a channel.
+type OurEnd<K> = Channel<<K as Kernel>::Stream, ToSupervisor, ToWorker>;
+
 /// A process that runs.
-pub(super) struct Process {
-    child: Child,
-    channel: Option<Channel<Stream, ToSupervisor, ToWorker>>,
+pub(super) struct Process<K: Supervising> {
+    child: K::Process,
+    channel: Option<OurEnd<K>>,
     since: Instant,
     /// Something may be there to be received.
     pub(super) ready: bool,
@@ -69,8 +70,8 @@ pub(super) struct Process {
     blocked: bool,
 }
 
-impl Worker {
-    pub(super) fn new(number: u32, listeners: Vec<Listener>) -> Self {
+impl<K: Supervising> Worker<K> {
+    pub(super) fn new(number: u32, listeners: Vec<K::Listener>) -> Self {
         Self {
             number,
             listeners,
@@ -92,15 +93,15 @@ impl Worker {
     /// When that is not possible now.
     pub(super) fn start(
         &mut self,
-        os: &mut Os,
+        kernel: &mut K,
         of: u32,
         token: Token,
         now: Instant,
         first: &[ToWorker],
     ) -> Result<u32, Fatal> {
-        let (child, stream) = worker::start(self.number, of, &self.listeners)?;
+        let (child, stream) = kernel.start_worker(self.number, of, &self.listeners)?;
         let pid = child.id();
-        let watched = os.watch(&stream, token, Interest::ReadWrite);
+        let watched = kernel.watch(&stream, token, Interest::ReadWrite);
         let mut channel = Channel::new(stream);
         for message in first {
             channel.send(message);
@@ -124,7 +125,7 @@ impl Worker {
         }
     }
 
-    pub(super) const fn process(&mut self) -> Option<&mut Process> {
+    pub(super) const fn process(&mut self) -> Option<&mut Process<K>> {
         match &mut self.life {
             Life::Starting(process) | Life::Serving(process) => Some(process),
             Life::Resting { .. } | Life::Over => None,
@@ -286,14 +287,13 @@ impl Worker {
     }
 
     /// Kills it if its time has come. Gives how it has ended, and after how long, if it has: it is no zombie then.
-    pub(super) fn reap(&mut self, now: Instant) -> Option<(ExitStatus, Duration)> {
+    pub(super) fn reap(&mut self, now: Instant) -> Option<(Exit, Duration)> {
         let process = self.process()?;
         if process.kill <= now {
-            // It may have ended; then this does nothing.
-            let _ = process.child.kill();
+            process.child.kill();
             process.kill = Instant::NEVER;
         }
-        let status = process.child.try_wait().ok().flatten()?;
+        let status = process.child.try_wait()?;
         // It may have said something with its last breath.
         process.ready = true;
         Some((status, now.since(process.since)))
@@ -312,15 +312,5 @@ impl Worker {
         self.ledger.close();
         self.life = Life::Resting { until: now + pause };
         pause
-    }
-}
-
-impl Drop for Worker {
-    /// None is left behind, whatever happened.
-    fn drop(&mut self) {
-        if let Some(process) = self.process() {
-            let _ = process.child.kill();
-            let _ = process.child.wait();
-        }
     }
 }

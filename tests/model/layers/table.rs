@@ -79,12 +79,9 @@ pub(super) const LAYERS: &[Layer] = &[
             "observe::report",
         ],
     ),
-    layer("guide", PURE, &[]),
-    layer("sys", IMPURE, &["core::tcp", "core::time", "core::end", "net"]),
-    layer("observe::logging", IMPURE, &["core::time", "config", "observe::report", "sys"]),
     layer(
         "workers::supervisor",
-        IMPURE,
+        PURE,
         &[
             "core::time",
             "core::buf",
@@ -95,9 +92,11 @@ pub(super) const LAYERS: &[Layer] = &[
             "config",
             "protocol",
             "observe::report",
-            "sys",
         ],
     ),
+    layer("guide", PURE, &[]),
+    layer("sys", IMPURE, &["core::tcp", "core::time", "core::end", "net"]),
+    layer("observe::logging", IMPURE, &["core::time", "config", "observe::report", "sys"]),
     // The tools: nothing of the server knows them.
     layer(
         "tools::sim",

@@ -35,19 +35,33 @@ Exit codes:
   1  it failed while running, such as an address that is in use
   2  the command line or the configuration has mistakes; nothing was started";
 
-const EXAMPLES: &str = "\
+fn examples() -> String {
+    let builtin = config::builtin_listeners();
+    format!(
+        "\
 Examples:
-  linger serve                             echo on 127.0.0.1:7007, resp on 127.0.0.1:7000,
+  linger serve                             {builtin},
                                            admin on 127.0.0.1:7070
   linger serve --listen 'resp://0.0.0.0:7000?heartbeat=30s'
   linger config > linger.toml              start a configuration from the defaults
   linger check --config linger.toml        what it amounts to, or all that is wrong with it
-  printf 'PING\\r\\n' | nc -N 127.0.0.1 7000";
+  printf 'PING\\r\\n' | nc -N 127.0.0.1 7000"
+    )
+}
+
+fn about_serve() -> String {
+    format!(
+        "Serve, until SIGTERM\n\nOpens every listener and serves until it is told to stop. Nothing needs to be \
+         configured: without flags it serves {} and the admin interface on 127.0.0.1:7070. SIGTERM or SIGINT drains \
+         (a second one stops at once), SIGHUP reads the configuration again, SIGUSR1 logs a summary.",
+        config::builtin_listeners()
+    )
+}
 
 /// The connection server that knows when and why every client left, and always closes last.
 #[derive(Debug, Parser)]
 #[command(name = "linger", version, max_term_width = 100)]
-#[command(after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(after_help = format!("{}\n\n{EXIT_CODES}", examples()))]
 #[command(subcommand_required = true, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
@@ -57,11 +71,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve, until SIGTERM
-    ///
-    /// Opens every listener and serves until it is told to stop. Nothing needs to be configured: without
-    /// flags it serves echo on 127.0.0.1:7007, resp on 127.0.0.1:7000 and the admin interface on
-    /// 127.0.0.1:7070. SIGTERM or SIGINT drains (a second one stops at once), SIGHUP reads the
-    /// configuration again, SIGUSR1 logs a summary.
+    #[command(long_about = about_serve())]
     #[command(after_help = "See 'linger serve --help' for examples and the keys of a listener URL.")]
     #[command(after_long_help = serve_help("serve"))]
     Serve(ConfigArgs),

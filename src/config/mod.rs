@@ -187,6 +187,14 @@ pub fn listener_keys() -> String {
     print::listener_keys()
 }
 
+/// The listeners that are served when nobody names one, in words.
+pub fn builtin_listeners() -> String {
+    builtin_protocols()
+        .map(|(protocol, address)| format!("{} on {address}", protocol.name()))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// The listeners that are served when nobody names one.
 fn builtin_layers() -> Vec<(Layer, Place)> {
     builtin_protocols()

@@ -45,7 +45,7 @@
 //! itself anew as each of them, and keeps the sockets open, so that who waits to be accepted outlives a worker. A
 //! worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/worker_link.rs`): it tells of each
 //! identity that a client takes or leaves, is told when a later claim was made elsewhere, and answers questions of the
-//! admin interface. The channel keeps its order, and that is all that take-over needs: `src/workers/supervisor/identities.rs`
+//! admin interface and of the clients of all workers. The channel keeps its order, and that is all that take-over needs: `src/workers/supervisor/identities.rs`
 //! has the argument, and the test of it.
 //!
 //! # The layers

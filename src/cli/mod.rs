@@ -188,9 +188,8 @@ struct ConfigArgs {
     ///
     /// From 2 on, a supervisor starts single-threaded workers on the same ports, starts anew what dies, and answers
     /// for all of them at the admin interface. An identity is held by one connection, whichever worker has it, and
-    /// BEATFOR reaches it there; PUBLISH and presence events reach the subscribers of all workers. What does not
-    /// cross: SEND and STATE of an identity that another worker's client holds are answered with an error; WHO,
-    /// PUBSUB, CLIENT and INFO know one worker only.
+    /// BEATFOR and SEND reach it there; PUBLISH and presence events reach the subscribers of all workers; STATE, WHO,
+    /// PUBSUB, CLIENT and INFO tell of all of them. PUBLISH answers how many receive it at the worker of its client.
     #[arg(long, value_name = "NUMBER")]
     workers: Option<String>,
     /// Set any other key, as in drain.timeout=10s (repeatable)

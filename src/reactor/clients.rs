@@ -5,9 +5,11 @@ use super::commands::reply_ok;
 use super::lists::List;
 use super::tasks::Task;
 use super::work::cost;
+use crate::core::end::By;
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::protocol::resp::client::ClientCommand;
+use crate::protocol::resp::client::{ClientCommand, ClientFilter};
+use crate::workers::link::Query;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn client(&mut self, key: Key, command: ClientCommand<'_>, replies: &mut Vec<u8>) {
@@ -28,7 +30,8 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
             ClientCommand::Id => {
-                self.reply(key, replies, |reply| reply.integer(i64::from(key.generation)));
+                let id = self.id_of(key);
+                self.reply(key, replies, |reply| reply.number(id));
             }
             ClientCommand::Info => {
                 let mut line = Vec::new();
@@ -36,9 +39,25 @@ impl<K: Kernel> Reactor<K> {
                 self.work.charge(cost::ROW);
                 self.reply(key, replies, |reply| reply.verbatim(&line));
             }
-            ClientCommand::List(filter) => self.begin_list(key, List::of_clients(filter), replies),
+            ClientCommand::List(filter) => {
+                let filter = ClientFilter::from(filter);
+                self.begin_list(
+                    key,
+                    filter,
+                    List::of_clients,
+                    |filter| Query::Clients { filter, from: None },
+                    replies,
+                );
+            }
             ClientCommand::Kill(filter) => {
-                self.begin_task(key, Task::List(List::of_victims(filter)), replies);
+                let by = self.by(key);
+                if self.link.is_none() {
+                    let list = List::of_victims(filter, by, filter.skip_me.then_some(key));
+                    self.begin_task(key, Task::List(list), replies);
+                } else if let Some(by) = by {
+                    let by = By::clone(&by);
+                    self.ask_all(key, Query::Kill { filter, by, from: None }, replies);
+                }
             }
             // Answered from the protocol alone.
             ClientCommand::Accepted | ClientCommand::Help => {}

@@ -9,10 +9,11 @@ use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::table::Key;
 use crate::core::time::Duration;
-use crate::hub::{Hub, Name, Refused};
+use crate::hub::{Hub, Name, Presence, Refused};
 use crate::net::Kernel;
 use crate::protocol::presence::Event;
 use crate::protocol::resp::{Arguments, Command, Confirmation, Identity, Reply, Version, answer};
+use crate::workers::link::Query;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn execute(&mut self, key: Key, arguments: Arguments<'_>, typed: bool, replies: &mut Vec<u8>) {
@@ -72,11 +73,11 @@ impl<K: Kernel> Reactor<K> {
             }
             Command::BeatFor { identity, token } => self.beat_for(key, identity, token, replies),
             Command::Send { identity, payload } => self.send_direct(key, identity, payload, replies),
-            Command::Who(pattern) => self.list_names(key, pattern, List::of_identities, replies),
-            Command::State(identity) => match self.hub.state(identity.as_str().as_bytes()) {
-                Some(state) => self.reply(key, replies, |reply| reply.simple(state.name())),
-                None => self.reply_absent(key, replies, |reply| reply.simple("offline")),
-            },
+            Command::Who(pattern) => {
+                let query = |pattern| Query::Identities { pattern, from: None };
+                self.list_names(key, pattern, List::of_identities, query, replies);
+            }
+            Command::State(identity) => self.tell_state(key, identity, replies),
             Command::Subscribe(names) => {
                 self.subscribe(key, names, Confirmation::Subscribe, Hub::subscribe, replies);
             }
@@ -90,8 +91,12 @@ impl<K: Kernel> Reactor<K> {
                 self.unsubscribe(key, names, Confirmation::Punsubscribe, Hub::punsubscribe, replies);
             }
             Command::Publish { channel, payload } => self.publish_from(key, channel, payload, replies),
-            Command::PubsubChannels(pattern) => self.list_names(key, pattern, List::of_channels, replies),
+            Command::PubsubChannels(pattern) => {
+                let query = |pattern| Query::Channels { pattern, from: None };
+                self.list_names(key, pattern, List::of_channels, query, replies);
+            }
             Command::PubsubNumsub(channels) => self.numsub(key, channels, replies),
+            Command::PubsubNumpat if self.link.is_some() => self.ask_all(key, Query::Patterns, replies),
             Command::PubsubNumpat => {
                 self.reply(key, replies, |reply| reply.count(self.hub.gauges().patterns));
             }
@@ -132,7 +137,8 @@ impl<K: Kernel> Reactor<K> {
         if let Some(name) = name {
             resp.cold.get_or_insert_default().name = name.to_vec();
         }
-        self.reply(key, replies, |reply| reply.hello(u64::from(key.generation)));
+        let id = self.id_of(key);
+        self.reply(key, replies, |reply| reply.hello(id));
     }
 
     fn reset_session(&mut self, key: Key, replies: &mut Vec<u8>) {
@@ -234,24 +240,31 @@ impl<K: Kernel> Reactor<K> {
         refuses
     }
 
-    /// Answers for an identity that nobody holds here: in one process nobody does, and `nobody` is what to say then.
-    fn reply_absent(&self, key: Key, replies: &mut Vec<u8>, nobody: impl FnOnce(&mut Reply<'_>)) {
-        match &self.link {
-            Some(link) => self.reply(key, replies, |reply| reply.error(&link.not_here())),
-            None => self.reply(key, replies, nobody),
-        }
-    }
-
     pub(super) fn reply_refused(&self, key: Key, refused: Refused, replies: &mut Vec<u8>) {
         self.reply(key, replies, |reply| reply.error(&format!("ERR {refused}")));
+    }
+
+    fn tell_state(&mut self, key: Key, identity: Identity<'_>, replies: &mut Vec<u8>) {
+        let id = identity.as_str().as_bytes();
+        match self.hub.state(id) {
+            None if self.link.is_some() => self.ask_all(key, Query::State { id: id.to_vec() }, replies),
+            state => {
+                self.reply(key, replies, |reply| reply.simple(state.map_or("offline", Presence::name)));
+            }
+        }
     }
 
     fn send_direct(&mut self, key: Key, identity: Identity<'_>, payload: &[u8], replies: &mut Vec<u8>) {
         if self.refuses_for_memory(key, replies) {
             return;
         }
-        let Some(holder) = self.hub.holder(identity.as_str().as_bytes()) else {
-            return self.reply_absent(key, replies, |reply| reply.count(0));
+        let id = identity.as_str().as_bytes();
+        let Some(holder) = self.hub.holder(id) else {
+            if self.link.is_some() {
+                let query = Query::Send { id: id.to_vec(), payload: payload.to_vec() };
+                return self.ask_all(key, query, replies);
+            }
+            return self.reply(key, replies, |reply| reply.count(0));
         };
         // Who sends to itself has the reply first, as it has asked first.
         if holder == key && !self.is_ending(key) {
@@ -271,20 +284,32 @@ impl<K: Kernel> Reactor<K> {
         &mut self,
         key: Key,
         pattern: Option<&[u8]>,
-        list: impl FnOnce(&[u8]) -> List,
+        list: fn(Vec<u8>) -> List,
+        query: fn(Vec<u8>) -> Query,
         replies: &mut Vec<u8>,
     ) {
         let pattern = pattern.unwrap_or(b"*");
         match self.hub.check_name(pattern) {
-            Ok(()) => self.begin_list(key, list(pattern), replies),
+            Ok(()) => self.begin_list(key, pattern.to_vec(), list, query, replies),
             Err(refused) => self.reply_refused(key, refused, replies),
         }
     }
 
-    /// Begins a walk over everybody.
-    pub(super) fn begin_list(&mut self, key: Key, list: List, replies: &mut Vec<u8>) {
-        if !self.refuses_for_memory(key, replies) {
-            self.begin_task(key, Task::List(list), replies);
+    /// Begins a walk over everybody, here or at all workers.
+    pub(super) fn begin_list<T>(
+        &mut self,
+        key: Key,
+        wanted: T,
+        list: fn(T) -> List,
+        query: fn(T) -> Query,
+        replies: &mut Vec<u8>,
+    ) {
+        if self.refuses_for_memory(key, replies) {
+            return;
+        }
+        match self.link {
+            Some(_) => self.ask_all(key, query(wanted), replies),
+            None => self.begin_task(key, Task::List(list(wanted)), replies),
         }
     }
 

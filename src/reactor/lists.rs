@@ -6,15 +6,16 @@ use super::Reactor;
 use super::connection::Connection;
 use super::effects::Effect;
 use super::work::{Work, cost};
-use crate::core::end::{Detector, Reason};
+use crate::core::end::{By, Detector, Reason};
 use crate::core::table::Key;
 use crate::hub::Visit;
 use crate::net::{Address, Kernel};
-use crate::protocol::resp::client::{ClientType, KillFilter, KillForm, ListFilter, NO_SUCH_CLIENT};
+use crate::protocol::resp::client::{ClientFilter, ClientType, KillFilter, KillForm, NO_SUCH_CLIENT};
 use crate::protocol::resp::{Reply, Version};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Lists that are made at once: each is held until it is whole. Others wait for their turn.
 const LISTS_AT_ONCE: usize = 8;
@@ -39,19 +40,19 @@ pub(super) struct List {
 /// What is walked over, and who is wanted.
 #[derive(Debug)]
 enum Subject {
-    Identities { pattern: Box<[u8]> },
-    Channels { pattern: Box<[u8]> },
-    Clients(Wanted),
-    Kill(KillFilter),
-}
-
-/// Whom `CLIENT LIST` describes.
-#[derive(Debug)]
-enum Wanted {
-    All,
-    Type(ClientType),
-    /// In ascending order.
-    Ids(Vec<u64>),
+    Identities {
+        pattern: Box<[u8]>,
+    },
+    Channels {
+        pattern: Box<[u8]>,
+    },
+    Clients(ClientFilter),
+    /// Everybody who passes the filter, but not who is `spared`.
+    Kill {
+        filter: KillFilter,
+        by: Option<Arc<By>>,
+        spared: Option<Key>,
+    },
 }
 
 impl List {
@@ -60,31 +61,23 @@ impl List {
     }
 
     /// `WHO pattern`.
-    pub(super) fn of_identities(pattern: &[u8]) -> Self {
+    pub(super) fn of_identities(pattern: Vec<u8>) -> Self {
         Self::new(Subject::Identities { pattern: pattern.into() })
     }
 
     /// `PUBSUB CHANNELS pattern`.
-    pub(super) fn of_channels(pattern: &[u8]) -> Self {
+    pub(super) fn of_channels(pattern: Vec<u8>) -> Self {
         Self::new(Subject::Channels { pattern: pattern.into() })
     }
 
     /// `CLIENT LIST`.
-    pub(super) fn of_clients(filter: ListFilter<'_>) -> Self {
-        Self::new(Subject::Clients(match filter {
-            ListFilter::All => Wanted::All,
-            ListFilter::Type(wanted) => Wanted::Type(wanted),
-            ListFilter::Ids(ids) => {
-                let mut ids: Vec<u64> = ids.iter().collect();
-                ids.sort_unstable();
-                Wanted::Ids(ids)
-            }
-        }))
+    pub(super) fn of_clients(filter: ClientFilter) -> Self {
+        Self::new(Subject::Clients(filter))
     }
 
-    /// `CLIENT KILL`.
-    pub(super) fn of_victims(filter: KillFilter) -> Self {
-        Self::new(Subject::Kill(filter))
+    /// `CLIENT KILL`, on behalf of `by`.
+    pub(super) fn of_victims(filter: KillFilter, by: Option<Arc<By>>, spared: Option<Key>) -> Self {
+        Self::new(Subject::Kill { filter, by, spared })
     }
 
     /// Memory that it holds, in bytes.
@@ -93,25 +86,27 @@ impl List {
     }
 }
 
-impl Wanted {
-    fn contains<S>(&self, key: Key, conn: &Connection<S>) -> bool {
-        match self {
-            Self::All => true,
-            Self::Type(wanted) => client_type(conn) == *wanted,
-            Self::Ids(ids) => ids.binary_search(&u64::from(key.generation)).is_ok(),
-        }
-    }
-}
-
 impl<K: Kernel> Reactor<K> {
     /// Goes on with a walk. Returns whether it is over.
-    pub(super) fn go_on_listing(&mut self, asker: Key, list: &mut List) -> ControlFlow<()> {
+    pub(super) fn go_on_listing(&mut self, list: &mut List) -> ControlFlow<()> {
         if list.permit.is_none() {
             if Rc::strong_count(&self.list_permits) > LISTS_AT_ONCE {
                 return ControlFlow::Break(());
             }
             list.permit = Some(Rc::clone(&self.list_permits));
         }
+        self.walk(list)
+    }
+
+    /// A walk from there on, as far as its share of work goes: its body, how many it has found, and where to go on.
+    pub(super) fn page(&mut self, mut list: List, from: Option<u32>) -> (Vec<u8>, u64, Option<u32>) {
+        list.at = from.unwrap_or_default() as usize;
+        let is_over = self.walk(&mut list).is_continue();
+        let next = (!is_over).then(|| u32::try_from(list.at).unwrap_or(u32::MAX));
+        (list.body, list.found as u64, next)
+    }
+
+    fn walk(&mut self, list: &mut List) -> ControlFlow<()> {
         match &list.subject {
             Subject::Identities { pattern } => {
                 let collect = collect(&mut self.work, &mut list.found, &mut list.body);
@@ -121,19 +116,18 @@ impl<K: Kernel> Reactor<K> {
                 let collect = collect(&mut self.work, &mut list.found, &mut list.body);
                 self.hub.channels(pattern, &mut list.at, collect)
             }
-            Subject::Clients(wanted) => {
+            Subject::Clients(filter) => {
                 while let Some(key) = self.next_client(&mut list.at)? {
-                    if self.table.get(key).is_some_and(|conn| wanted.contains(key, conn)) {
+                    if self.is_wanted(filter, key) {
                         self.write_client(key, &mut list.body);
                         self.work.charge(cost::ROW);
                     }
                 }
                 ControlFlow::Continue(())
             }
-            Subject::Kill(filter) => {
-                let by = self.by(asker);
+            Subject::Kill { filter, by, spared } => {
                 while let Some(key) = self.next_client(&mut list.at)? {
-                    if self.is_victim(filter, asker, key) {
+                    if *spared != Some(key) && self.is_victim(filter, key) {
                         list.found += 1;
                         let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, by.clone());
                         self.effects.push_back(Effect::Close { key, reason, detector, by });
@@ -168,48 +162,70 @@ impl<K: Kernel> Reactor<K> {
         ControlFlow::Continue(None)
     }
 
-    /// Whether `CLIENT KILL` by `asker` ends connection `key`. The one that asks may be among them; it gets its reply first,
-    /// because endings are posted.
-    fn is_victim(&self, filter: &KillFilter, asker: Key, key: Key) -> bool {
+    /// Whether `CLIENT LIST` describes connection `key`.
+    fn is_wanted(&self, filter: &ClientFilter, key: Key) -> bool {
+        let Some(conn) = self.table.get(key) else { return false };
+        match filter {
+            ClientFilter::All => true,
+            ClientFilter::Type(wanted) => client_type(conn) == *wanted,
+            ClientFilter::Ids(ids) => ids.binary_search(&self.id_of(key)).is_ok(),
+        }
+    }
+
+    /// Whether `CLIENT KILL` ends connection `key`. The one that asks may be among them; it gets its reply first, because
+    /// endings are posted.
+    pub(super) fn is_victim(&self, filter: &KillFilter, key: Key) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
         let local = match &self.listeners[usize::from(conn.listener)].address {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
         };
-        filter.id.is_none_or(|id| id == u64::from(key.generation))
+        filter.id.is_none_or(|id| id == self.id_of(key))
             && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
             && filter.local.is_none_or(|address| local == Some(address))
             && filter.client_type.is_none_or(|wanted| client_type(conn) == wanted)
-            && !(filter.skip_me && key == asker)
+    }
+
+    /// What `CLIENT` calls a connection.
+    pub(super) fn id_of(&self, key: Key) -> u64 {
+        self.link.as_ref().map_or(key.generation.into(), |link| link.id_of(key))
     }
 
     /// Replies with what a walk has found.
     pub(super) fn finish_list(&mut self, key: Key, list: &mut List, replies: &mut Vec<u8>) {
         let List { subject, found, body, .. } = list;
-        let mut body = std::mem::take(body);
+        let body = std::mem::take(body);
         match subject {
             Subject::Identities { .. } | Subject::Channels { .. } => {
                 self.reply(key, replies, |reply| reply.array(*found));
                 self.write_list(key, replies, body);
             }
-            Subject::Clients(_) => {
-                self.reply(key, replies, |reply| reply.verbatim_header(body.len()));
-                self.reply(key, &mut body, |reply| {
-                    reply.verbatim_end();
-                });
-                self.write_list(key, replies, body);
-            }
-            Subject::Kill(filter) => self.reply(key, replies, |reply| match (filter.form, *found) {
-                (KillForm::Filter, _) => reply.count(*found),
-                (KillForm::Address, 0) => reply.error(NO_SUCH_CLIENT),
-                (KillForm::Address, _) => reply.ok(),
-            }),
+            Subject::Clients(_) => self.write_lines(key, replies, body),
+            Subject::Kill { filter, .. } => self.reply_killed(key, filter.form, *found as u64, replies),
         }
+    }
+
+    /// Replies with a line of each client.
+    pub(super) fn write_lines(&mut self, key: Key, replies: &mut Vec<u8>, mut lines: Vec<u8>) {
+        self.reply(key, replies, |reply| reply.verbatim_header(lines.len()));
+        self.reply(key, &mut lines, |reply| {
+            reply.verbatim_end();
+        });
+        self.write_list(key, replies, lines);
+    }
+
+    /// Replies to `CLIENT KILL`.
+    pub(super) fn reply_killed(&self, key: Key, form: KillForm, count: u64, replies: &mut Vec<u8>) {
+        self.reply(key, replies, |reply| match (form, count) {
+            (KillForm::Filter, _) => reply.number(count),
+            (KillForm::Address, 0) => reply.error(NO_SUCH_CLIENT),
+            (KillForm::Address, _) => reply.ok(),
+        });
     }
 
     /// Puts a list behind what replies there are. A long one becomes output as it is, and is sent when others have had
     /// their turn.
-    fn write_list(&mut self, key: Key, replies: &mut Vec<u8>, body: Vec<u8>) {
+    pub(super) fn write_list(&mut self, key: Key, replies: &mut Vec<u8>, body: Vec<u8>) {
         if body.len() <= SHORT_LIST {
             return replies.extend_from_slice(&body);
         }
@@ -242,7 +258,7 @@ impl<K: Kernel> Reactor<K> {
             "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 multi=-1 qbuf={} \
              qbuf-free=0 argv-mem=0 obl=0 oll=0 omem={} tot-mem={} resp={version} user=default state={} \
              identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
-            key.generation,
+            self.id_of(key),
             conn.peer,
             &self.listeners[usize::from(conn.listener)].address,
             self.now.since(conn.life.accepted()).as_secs(),

@@ -258,8 +258,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// A connection is ending: from now on its identity counts as offline, because no message reaches it any more.
     pub(super) fn note_ending(&mut self, key: Key) {
-        if let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) {
-            self.hub.set_presence(&resp.membership, key, Presence::Ending);
+        let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
+        self.hub.set_presence(&resp.membership, key, Presence::Ending);
+        if let Some(link) = &mut self.link
+            && let Some(id) = self.hub.identity_of(&resp.membership, key)
+        {
+            link.on_ending(key, id);
         }
     }
 

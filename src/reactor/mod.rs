@@ -5,13 +5,14 @@
 //! `effects` (what one connection does to others), `timers` (deadlines), `close` (the one close path), `initiators` (the
 //! cause of an ending that another connection asked for), `liveness` (silence, and what follows from it). Then come the
 //! protocols (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), the operator's acts (`lifecycle`) and reports
-//! (`queues`, `audit`), and the link to the other workers (`worker_link`).
+//! (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for what a client asks of all).
 //! `work` bounds what all of that costs. `tasks` keeps what takes longer than a turn, with `publish` (of a `publication`)
 //! and `lists`. `connection` is the entry of the table, `input` the bytes that wait to be understood, `memory` the sum of
 //! all buffers, `inspect` the view of tests.
 
 mod accept;
 mod admin;
+mod ask;
 mod audit;
 mod clients;
 mod close;
@@ -30,6 +31,7 @@ mod memory;
 mod publication;
 mod publish;
 mod pubsub;
+mod queries;
 mod queues;
 #[cfg(test)]
 mod scene_tests;
@@ -320,6 +322,7 @@ impl<K: Kernel> Reactor<K> {
         // Behind all that happened here before it was heard.
         if self.effects.is_empty() && self.link.as_ref().is_some_and(|link| link.is_ready()) {
             self.receive_from_supervisor()?;
+            self.answer_queries();
             self.run_effects();
         }
         self.publish_some();

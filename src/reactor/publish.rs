@@ -139,7 +139,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Lets a connection go on with its commands.
-    fn go_on_with(&mut self, key: Key) {
+    pub(super) fn go_on_with(&mut self, key: Key) {
         if let Some(conn) = self.table.get_mut(key) {
             conn.pause = Pause::Turn;
             self.post_resume(key);

@@ -7,6 +7,7 @@ use crate::core::table::Key;
 use crate::hub::{Hub, Membership, Refused, is_reserved};
 use crate::net::Kernel;
 use crate::protocol::resp::{Arguments, Confirmation, Reply, Version};
+use crate::workers::link::Query;
 
 type Subscribe = fn(&mut Hub, &mut Membership, Key, &[u8]) -> Result<usize, Refused>;
 type Unsubscribe = fn(&mut Hub, &mut Membership, &[u8]) -> usize;
@@ -32,6 +33,10 @@ impl<K: Kernel> Reactor<K> {
 
     pub(super) fn numsub(&mut self, key: Key, channels: Arguments<'_>, replies: &mut Vec<u8>) {
         self.work.charge(cost::NAME * channels.len());
+        if self.link.is_some() {
+            let channels = channels.iter().map(<[u8]>::to_vec).collect();
+            return self.ask_all(key, Query::Subscribers { channels }, replies);
+        }
         self.reply(key, replies, |reply| {
             reply.array(channels.len() * 2);
             for channel in channels.iter() {

@@ -2,6 +2,7 @@
 //! commands wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
+use super::ask::Ask;
 use super::connection::Pause;
 use super::lists::List;
 use super::publication::Publication;
@@ -18,6 +19,8 @@ pub(super) enum Task {
     Publish(Publication),
     /// A walk over connections, identities or channels.
     List(List),
+    /// A question about the clients of all workers.
+    Ask(Ask),
 }
 
 impl Task {
@@ -26,6 +29,7 @@ impl Task {
         match self {
             Self::Publish(publication) => publication.memory(),
             Self::List(list) => list.memory(),
+            Self::Ask(ask) => ask.memory(),
         }
     }
 }
@@ -104,14 +108,20 @@ impl<K: Kernel> Reactor<K> {
         self.replies = replies;
     }
 
-    /// Keeps what is left of a command until the others have had their turn.
+    /// Keeps what is left of a command until the others have had their turn, or have answered.
     pub(super) fn keep_task(&mut self, key: Key, task: Box<Task>) {
         let Some(conn) = self.table.get_mut(key) else { return self.adopt_task(*task) };
+        let asks = matches!(*task, Task::Ask(_));
         let buffers = conn.buffers_mut(&mut self.pool);
         buffers.task = Some(task);
         self.pool.settle(buffers);
-        self.pause(key, Pause::Turn);
-        self.post_resume(key);
+        if asks {
+            self.pause(key, Pause::Effects);
+            self.send_ask(key);
+        } else {
+            self.pause(key, Pause::Turn);
+            self.post_resume(key);
+        }
     }
 
     /// What a connection that is gone had published and not everybody has got is published all the same.
@@ -128,8 +138,14 @@ impl<K: Kernel> Reactor<K> {
                 self.reply(key, replies, |reply| publication.reply(reply));
             }
             Task::List(list) => {
-                self.go_on_listing(key, list)?;
+                self.go_on_listing(list)?;
                 self.finish_list(key, list, replies);
+            }
+            Task::Ask(ask) => {
+                if ask.is_waiting() {
+                    return ControlFlow::Break(());
+                }
+                self.finish_ask(key, ask, replies);
             }
         }
         ControlFlow::Continue(())

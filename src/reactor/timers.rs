@@ -29,6 +29,8 @@ pub(super) struct ServerTimers {
     pub(super) drain: Instant,
     /// When the next audit begins.
     pub(super) audit: Instant,
+    /// When the supervisor has not answered a client in time.
+    asks: Instant,
 }
 
 impl Default for ServerTimers {
@@ -39,6 +41,7 @@ impl Default for ServerTimers {
             resumed: Instant::NEVER,
             drain: Instant::NEVER,
             audit: Instant::NEVER,
+            asks: Instant::NEVER,
         }
     }
 }
@@ -67,8 +70,13 @@ impl ServerTimers {
         self.resumed = self.resumed.min(at);
     }
 
+    pub(super) fn expire_asks_at(&mut self, at: Instant) {
+        self.asks = self.asks.min(at);
+    }
+
     fn next(&self) -> Instant {
-        self.accept_retry.min(self.queue_watch).min(self.resumed).min(self.drain).min(self.audit)
+        let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
+        accepts.min(self.drain).min(self.audit).min(self.asks)
     }
 
     /// Takes a deadline that has passed.
@@ -170,6 +178,9 @@ impl<K: Kernel> Reactor<K> {
         }
         if ServerTimers::take(&mut self.timers.audit, now) {
             self.begin_audit();
+        }
+        if ServerTimers::take(&mut self.timers.asks, now) {
+            self.expire_asks();
         }
     }
 }

@@ -6,6 +6,7 @@
 //! finds nothing. Who wins is for `src/workers/supervisor/identities.rs` to say; and nobody here is told that an identity has come
 //! or gone before the supervisor has said so, which alone knows in which order that was.
 
+use super::ask::Asks;
 use super::effects::Effect;
 use super::{Reactor, memory};
 use crate::core::end::By;
@@ -14,8 +15,9 @@ use crate::core::time::{Duration, Instant};
 use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::protocol::presence::Event;
-use crate::workers::link::{Broken, CLAIMS_HIGH, Channel, More, Role, ToSupervisor, ToWorker, Topic};
+use crate::workers::link::{Broken, CLAIMS_HIGH, Channel, More, Query, Role, ToSupervisor, ToWorker, Topic};
 use indexmap::{IndexMap, IndexSet};
+use std::collections::VecDeque;
 
 /// Beats for a connection elsewhere are passed on no more often than this: a quarter of the shortest heartbeat that
 /// anybody would send through another connection.
@@ -52,6 +54,10 @@ pub(super) struct WorkerLink<S> {
     behind: IndexSet<Key>,
     /// Presence events that were not passed on, because a later one came before the supervisor kept up.
     dropped: u64,
+    /// Clients here that ask about those of all workers.
+    pub(super) asks: Asks,
+    /// What clients of any worker ask about those here, by the number of the query.
+    pub(super) queries: VecDeque<(u64, Query)>,
 }
 
 /// A connection that holds an identity.
@@ -96,13 +102,15 @@ impl<S: Stream> WorkerLink<S> {
         format!("{}.{key}", self.number)
     }
 
-    /// Why an identity that nobody holds here is not answered for.
-    pub(super) fn not_here(&self) -> String {
-        let Self { number, of, .. } = self;
-        format!(
-            "ERR nobody holds that identity on worker {number} of {of}, which you are connected to, and others cannot \
-             be reached from here; GET /connections?identity= asks all"
-        )
+    /// What `CLIENT` calls a connection: unlike a generation, it names one over all workers.
+    pub(super) fn id_of(&self, key: Key) -> u64 {
+        u64::from(self.number) << 32 | u64::from(key.generation)
+    }
+
+    /// The connection of this worker that has that name.
+    fn key_of(&self, name: &str) -> Option<Key> {
+        let (number, key) = name.split_once('.')?;
+        if number.parse() == Ok(self.number) { key.parse().ok() } else { None }
     }
 
     pub(super) const fn is_ready(&self) -> bool {
@@ -153,6 +161,14 @@ impl<S: Stream> WorkerLink<S> {
             self.channel.send(&ToSupervisor::Presence { number: held.claim, id: id.to_vec(), payload });
         } else {
             self.dropped += u64::from(!self.behind.insert(key));
+        }
+    }
+
+    /// The connection of an identity is being ended.
+    pub(super) fn on_ending(&mut self, key: Key, id: &[u8]) {
+        if let Some(held) = self.held.get(&key) {
+            let (number, id) = (held.claim, id.to_vec());
+            self.channel.send(&ToSupervisor::Ending { number, id });
         }
     }
 
@@ -220,11 +236,18 @@ impl<K: Kernel> Reactor<K> {
             beating,
             behind,
             dropped: 0,
+            asks: Asks::default(),
+            queries: VecDeque::new(),
         };
         link.channel.send(&ToSupervisor::Ready);
         self.link = Some(Box::new(link));
         self.hub.note_changes();
         self.memory_max = memory::bound(&self.settings.server, self.kernel.memory(), of);
+    }
+
+    /// The connection that has that name among those of all workers, if it is one of this worker.
+    pub(super) fn key_of(&self, name: &str) -> Option<Key> {
+        self.link.as_ref().and_then(|link| link.key_of(name))
     }
 
     /// How many workers there are, with this one.
@@ -330,6 +353,11 @@ impl<K: Kernel> Reactor<K> {
         let Some(link) = &mut self.link else { return };
         let Some(conn) = self.table.get(key) else { return };
         link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
+        if identified.fresh {
+            // Before the client has the answer that it holds it: who asks elsewhere then finds it here. If the supervisor is
+            // gone, the end of this turn finds out.
+            let _ = link.channel.flush();
+        }
     }
 
     fn say_alive(&mut self) {
@@ -364,6 +392,12 @@ impl<K: Kernel> Reactor<K> {
             }
             ToWorker::Ask(question) => self.admin.ask(question),
             ToWorker::AskAlive => self.say_alive(),
+            ToWorker::Query { number, query } => {
+                if let Some(link) = &mut self.link {
+                    link.queries.push_back((number, query));
+                }
+            }
+            ToWorker::Found { number, worker, finding } => self.on_found(number, worker, finding),
         }
     }
 

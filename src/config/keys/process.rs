@@ -16,7 +16,7 @@ pub(super) static SERVER: [Key; 6] = [
         default: Default::Same("1"),
         doc: "Processes that serve the listeners, each on one thread; \"auto\": as many as there are processors \
               to run on. From 2 on, a supervisor starts them, starts anew what dies, and answers for all of \
-              them; 'linger explain workers' says what crosses from one worker to another, and what does not.",
+              them; 'linger explain workers' says how what a client asks reaches the clients of the others.",
         why: "One thread serves more clients than most have, and in one process everybody reaches everybody.",
     },
     Key {

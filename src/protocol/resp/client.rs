@@ -48,6 +48,31 @@ impl<'a> Ids<'a> {
     }
 }
 
+/// The same for a list that outlives its command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientFilter {
+    /// All.
+    All,
+    /// Those of one type.
+    Type(ClientType),
+    /// Those with these ids, in ascending order.
+    Ids(Vec<u64>),
+}
+
+impl From<ListFilter<'_>> for ClientFilter {
+    fn from(filter: ListFilter<'_>) -> Self {
+        match filter {
+            ListFilter::All => Self::All,
+            ListFilter::Type(wanted) => Self::Type(wanted),
+            ListFilter::Ids(ids) => {
+                let mut ids: Vec<u64> = ids.iter().collect();
+                ids.sort_unstable();
+                Self::Ids(ids)
+            }
+        }
+    }
+}
+
 /// Which connections `CLIENT KILL` ends: those that pass every condition that is given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KillFilter {

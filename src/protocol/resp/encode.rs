@@ -110,6 +110,11 @@ impl<'b> Reply<'b> {
         self.integer(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    /// The same for a number that is one already.
+    pub fn number(&mut self, number: u64) {
+        self.integer(i64::try_from(number).unwrap_or(i64::MAX));
+    }
+
     /// A string of any bytes.
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.header(b'$', bytes.len());

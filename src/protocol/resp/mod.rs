@@ -83,7 +83,7 @@
 //! | `WHO [pattern]` | array of identities |
 //! | `STATE id` | `+online`, `+suspect` or `+offline` |
 //! | `SUBSCRIBE`, `UNSUBSCRIBE`, `PSUBSCRIBE`, `PUNSUBSCRIBE` | a confirmation for each channel |
-//! | `PUBLISH channel message` | how many receive it |
+//! | `PUBLISH channel message` | how many receive it; with several workers, how many at this one |
 //! | `PUBSUB CHANNELS [pattern]\|NUMSUB [channel ...]\|NUMPAT` | as Redis |
 //! | `INFO [section ...]` | text, `field:value` a line |
 //! | `COMMAND [COUNT\|LIST\|INFO\|DOCS]`, `HELP` | the table of verbs, for programs and for people |

@@ -1,7 +1,8 @@
-//! The messages, and their bytes: a tag, then the fields. Numbers are little-endian, text has its length before it.
-//! Both ends are the same program, so that there are no versions; yet nothing here trusts a length.
+//! The messages. Both ends are the same program, so that there are no versions.
 
+use super::query::{Finding, Query};
 use super::question::{Answer, Question};
+use super::wire::{Fields, Malformed, Wire, wire};
 
 /// A role of an identity: each is one connection's at most, over all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -77,6 +78,13 @@ pub enum ToSupervisor {
         /// The message for those who listen.
         payload: Vec<u8>,
     },
+    /// The connection of an identity that this worker claimed is being ended: it counts as offline.
+    Ending {
+        /// The claim.
+        number: u64,
+        /// The identity.
+        id: Vec<u8>,
+    },
     /// One of its clients has published something.
     Publish {
         /// On which channel.
@@ -90,6 +98,22 @@ pub enum ToSupervisor {
     Stopped(Topic),
     /// An answer.
     Answer(Answer),
+    /// One of its clients asks about the clients of all workers. One finding comes from each that the query concerns.
+    Query {
+        /// Comes back with the findings.
+        number: u64,
+        /// The only worker that is asked, for its next page; `None`: all that the query concerns.
+        worker: Option<u32>,
+        /// What is asked.
+        query: Query,
+    },
+    /// What it has found for a client of a worker.
+    Found {
+        /// Of the query.
+        number: u64,
+        /// What.
+        finding: Finding,
+    },
     /// Its loop turns.
     Alive,
 }
@@ -143,13 +167,25 @@ pub enum ToWorker {
     },
     /// A question.
     Ask(Question),
+    /// A client of a worker asks, this one or another.
+    Query {
+        /// Comes back with what is found.
+        number: u64,
+        /// What is asked.
+        query: Query,
+    },
+    /// What was found for one of its own clients.
+    Found {
+        /// Of its query.
+        number: u64,
+        /// By which worker; 0: by the supervisor.
+        worker: u32,
+        /// What.
+        finding: Finding,
+    },
     /// Nothing was heard from it for a while: it is to say that its loop turns.
     AskAlive,
 }
-
-/// Bytes that are no message. The other end is broken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Malformed;
 
 /// What a [`Channel`](super::Channel) carries in one direction.
 pub trait Message: Sized {
@@ -163,226 +199,52 @@ pub trait Message: Sized {
     fn read(bytes: &[u8]) -> Result<Self, Malformed>;
 }
 
-impl Message for ToSupervisor {
+impl<T: Wire> Message for T {
     fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Ready => out.push(0),
-            Self::Claim { role, number, id, token, key, peer } => {
-                role_message(out, 1, *role, *number, id);
-                put_bytes(out, token);
-                put_bytes(out, key.as_bytes());
-                put_bytes(out, peer.as_bytes());
-            }
-            Self::Release { role, number, id, record } => {
-                role_message(out, 2, *role, *number, id);
-                put_bytes(out, record);
-            }
-            Self::Consent { number, id, token } => {
-                role_message(out, 9, Role::Holder, *number, id);
-                put_bytes(out, token);
-            }
-            Self::Beat { number, id } => role_message(out, 3, Role::Channel, *number, id),
-            Self::Presence { number, id, payload } => {
-                role_message(out, 5, Role::Holder, *number, id);
-                put_bytes(out, payload);
-            }
-            Self::Publish { channel, payload } => {
-                out.push(6);
-                put_bytes(out, channel);
-                put_bytes(out, payload);
-            }
-            Self::Alive => out.push(10),
-            Self::Listens(topic) => topic_message(out, 7, topic),
-            Self::Stopped(topic) => topic_message(out, 8, topic),
-            Self::Answer(answer) => {
-                out.push(4);
-                answer.write(out);
-            }
-        }
+        self.put(out);
     }
 
     fn read(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields(bytes);
-        let message = match fields.tag()? {
-            0 => Self::Ready,
-            1 => Self::Claim {
-                role: fields.role()?,
-                number: fields.number()?,
-                id: fields.bytes()?,
-                token: fields.bytes()?,
-                key: fields.text()?,
-                peer: fields.text()?,
-            },
-            2 => Self::Release {
-                role: fields.role()?,
-                number: fields.number()?,
-                id: fields.bytes()?,
-                record: fields.bytes()?,
-            },
-            9 => {
-                fields.role()?;
-                Self::Consent { number: fields.number()?, id: fields.bytes()?, token: fields.bytes()? }
-            }
-            3 => {
-                fields.role()?;
-                Self::Beat { number: fields.number()?, id: fields.bytes()? }
-            }
-            4 => Self::Answer(Answer::read(&mut fields)?),
-            5 => {
-                fields.role()?;
-                Self::Presence { number: fields.number()?, id: fields.bytes()?, payload: fields.bytes()? }
-            }
-            6 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
-            7 => Self::Listens(fields.topic()?),
-            8 => Self::Stopped(fields.topic()?),
-            10 => Self::Alive,
-            _ => return Err(Malformed),
-        };
-        fields.end(message)
+        let message = T::take(&mut fields)?;
+        if fields.0.is_empty() { Ok(message) } else { Err(Malformed) }
     }
 }
 
-impl Message for ToWorker {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Start { file } => {
-                out.push(0);
-                put_bytes(out, file.as_bytes());
-            }
-            Self::Reload { file } => {
-                out.push(1);
-                put_bytes(out, file.as_bytes());
-            }
-            Self::Terminate => out.push(2),
-            Self::Report => out.push(3),
-            Self::AskAlive => out.push(9),
-            Self::Lost { role, number, id, key, peer } => {
-                role_message(out, 4, *role, *number, id);
-                put_bytes(out, key.as_bytes());
-                put_bytes(out, peer.as_bytes());
-            }
-            Self::Vouched { id } => {
-                out.push(5);
-                put_bytes(out, id);
-            }
-            Self::Doubted { id } => {
-                out.push(6);
-                put_bytes(out, id);
-            }
-            Self::Publish { channel, payload } => {
-                out.push(8);
-                put_bytes(out, channel);
-                put_bytes(out, payload);
-            }
-            Self::Ask(question) => {
-                out.push(7);
-                question.write(out);
-            }
-        }
-    }
+wire!(enum ToSupervisor {
+    0 Ready,
+    1 Claim { role, number, id, token, key, peer },
+    2 Release { role, number, id, record },
+    3 Beat { number, id },
+    4 Answer(answer),
+    5 Presence { number, id, payload },
+    6 Publish { channel, payload },
+    7 Listens(topic),
+    8 Stopped(topic),
+    9 Consent { number, id, token },
+    10 Alive,
+    11 Ending { number, id },
+    12 Query { number, worker, query },
+    13 Found { number, finding },
+});
 
-    fn read(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut fields = Fields(bytes);
-        let message = match fields.tag()? {
-            0 => Self::Start { file: fields.text()? },
-            1 => Self::Reload { file: fields.text()? },
-            2 => Self::Terminate,
-            3 => Self::Report,
-            4 => Self::Lost {
-                role: fields.role()?,
-                number: fields.number()?,
-                id: fields.bytes()?,
-                key: fields.text()?,
-                peer: fields.text()?,
-            },
-            5 => Self::Vouched { id: fields.bytes()? },
-            6 => Self::Doubted { id: fields.bytes()? },
-            7 => Self::Ask(Question::read(&mut fields)?),
-            8 => Self::Publish { channel: fields.bytes()?, payload: fields.bytes()? },
-            9 => Self::AskAlive,
-            _ => return Err(Malformed),
-        };
-        fields.end(message)
-    }
-}
+wire!(enum ToWorker {
+    0 Start { file },
+    1 Reload { file },
+    2 Terminate,
+    3 Report,
+    4 Lost { role, number, id, key, peer },
+    5 Vouched { id },
+    6 Doubted { id },
+    7 Ask(question),
+    8 Publish { channel, payload },
+    9 AskAlive,
+    10 Query { number, query },
+    11 Found { number, worker, finding },
+});
 
-fn role_message(out: &mut Vec<u8>, tag: u8, role: Role, number: u64, id: &[u8]) {
-    out.push(tag);
-    out.push(role as u8);
-    put_number(out, number);
-    put_bytes(out, id);
-}
-
-fn topic_message(out: &mut Vec<u8>, tag: u8, topic: &Topic) {
-    let (kind, name) = match topic {
-        Topic::Channel(name) => (0, name),
-        Topic::Pattern(name) => (1, name),
-    };
-    out.extend([tag, kind]);
-    put_bytes(out, name);
-}
-
-pub(super) fn put_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(&number.to_le_bytes());
-}
-
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_number(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// What is left to be read of a message.
-pub(super) struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    pub(super) fn tag(&mut self) -> Result<u8, Malformed> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    pub(super) fn number(&mut self) -> Result<u64, Malformed> {
-        let bytes = self.take(8)?.try_into().map_err(|_| Malformed)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-
-    pub(super) fn small(&mut self) -> Result<u32, Malformed> {
-        u32::try_from(self.number()?).map_err(|_| Malformed)
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>, Malformed> {
-        let length = usize::try_from(self.number()?).map_err(|_| Malformed)?;
-        self.take(length).map(<[u8]>::to_vec)
-    }
-
-    pub(super) fn text(&mut self) -> Result<String, Malformed> {
-        String::from_utf8(self.bytes()?).map_err(|_| Malformed)
-    }
-
-    fn role(&mut self) -> Result<Role, Malformed> {
-        match self.tag()? {
-            0 => Ok(Role::Holder),
-            1 => Ok(Role::Channel),
-            _ => Err(Malformed),
-        }
-    }
-
-    fn topic(&mut self) -> Result<Topic, Malformed> {
-        match self.tag()? {
-            0 => self.bytes().map(Topic::Channel),
-            1 => self.bytes().map(Topic::Pattern),
-            _ => Err(Malformed),
-        }
-    }
-
-    fn end<T>(self, message: T) -> Result<T, Malformed> {
-        if self.0.is_empty() { Ok(message) } else { Err(Malformed) }
-    }
-}
+wire!(enum Role { 0 Holder, 1 Channel, });
+wire!(enum Topic { 0 Channel(name), 1 Pattern(name), });
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -441,6 +303,7 @@ pub(super) mod tests {
                 record: b"null".to_vec(),
             },
             ToSupervisor::Beat { number: 3, id: id.clone() },
+            ToSupervisor::Ending { number: 3, id: id.clone() },
             ToSupervisor::Presence { number: 4, id: id.clone(), payload: b"suspect".to_vec() },
             ToSupervisor::Publish { channel: id.clone(), payload: Vec::new() },
             ToSupervisor::Listens(Topic::Channel(id.clone())),

@@ -7,11 +7,15 @@
 
 mod channel;
 mod message;
+mod query;
 mod question;
+mod wire;
 
 pub use channel::{Broken, Channel, More};
-pub use message::{Malformed, Message, Role, ToSupervisor, ToWorker, Topic};
+pub use message::{Message, Role, ToSupervisor, ToWorker, Topic};
+pub use query::{Finding, InfoNumbers, Query, ServerNumbers};
 pub use question::{Answer, Part, Question};
+pub use wire::Malformed;
 
 /// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not
 /// keep up. What a worker tells all the same is bounded by the identities that it has taken.

@@ -1,6 +1,6 @@
 //! Questions to the admin interface of a worker, and their answers: their meaning and their bytes.
 
-use super::message::{Fields, Malformed, put_bytes, put_number};
+use super::wire::wire;
 
 /// A question to the admin interface of a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,84 +52,9 @@ pub struct Answer {
     pub part: Part,
 }
 
-impl Question {
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        put_number(out, self.number);
-        out.push(u8::from(self.act));
-        put_bytes(out, self.path.as_bytes());
-        put_number(out, self.query.len() as u64);
-        for (name, value) in &self.query {
-            put_bytes(out, name.as_bytes());
-            put_bytes(out, value.as_bytes());
-        }
-        put_bytes(out, self.peer.as_bytes());
-        put_number(out, u64::from(self.from));
-        put_number(out, u64::from(self.rows));
-    }
-
-    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            number: fields.number()?,
-            act: fields.tag()? != 0,
-            path: fields.text()?,
-            query: (0..fields.number()?)
-                .map(|_| Ok((fields.text()?, fields.text()?)))
-                .collect::<Result<_, Malformed>>()?,
-            peer: fields.text()?,
-            from: fields.small()?,
-            rows: fields.small()?,
-        })
-    }
-}
-
-impl Answer {
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        put_number(out, self.number);
-        put_number(out, u64::from(self.status));
-        put_bytes(out, self.body.as_bytes());
-        self.part.write(out);
-    }
-
-    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            number: fields.number()?,
-            status: u16::try_from(fields.number()?).map_err(|_| Malformed)?,
-            body: fields.text()?,
-            part: Part::read(fields)?,
-        })
-    }
-}
-
-impl Part {
-    fn write(self, out: &mut Vec<u8>) {
-        match self {
-            Self::Last => out.push(0),
-            Self::More => out.push(1),
-            Self::Rows { matched, listed, next } => {
-                out.push(if next.is_some() { 3 } else { 2 });
-                put_number(out, matched);
-                put_number(out, listed);
-                if let Some(next) = next {
-                    put_number(out, u64::from(next));
-                }
-            }
-        }
-    }
-
-    fn read(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        let tag = fields.tag()?;
-        match tag {
-            0 => Ok(Self::Last),
-            1 => Ok(Self::More),
-            2 | 3 => Ok(Self::Rows {
-                matched: fields.number()?,
-                listed: fields.number()?,
-                next: if tag == 3 { Some(fields.small()?) } else { None },
-            }),
-            _ => Err(Malformed),
-        }
-    }
-}
+wire!(struct Question { number, act, path, query, peer, from, rows });
+wire!(struct Answer { number, status, body, part });
+wire!(enum Part { 0 Last, 1 More, 2 Rows { matched, listed, next }, });
 
 #[cfg(test)]
 mod tests {

@@ -5,10 +5,11 @@
 
 use super::Supervisor;
 use super::identities::{Claim, Claimant, Directive};
+use super::inquiries::Known;
 use crate::hub::{PRESENCE_PREFIX, presence_channel};
 use crate::net::Supervising;
 use crate::observe::report;
-use crate::workers::link::{Role, ToSupervisor, ToWorker};
+use crate::workers::link::{Role, ServerNumbers, ToSupervisor, ToWorker};
 use std::collections::VecDeque;
 
 /// Messages of all workers that are taken in a turn: a few milliseconds. Each has its share of them.
@@ -99,7 +100,14 @@ impl<K: Supervising> Supervisor<K> {
             }
             ToSupervisor::Listens(topic) => self.topics.listens(place, topic),
             ToSupervisor::Stopped(topic) => self.topics.stopped(place, topic),
+            ToSupervisor::Ending { number, id } => self.identities.ending(place, number, &id),
             ToSupervisor::Answer(answer) => self.fanout.on_answer(place, answer),
+            ToSupervisor::Query { number, worker, query } => {
+                self.inquiries.push(place, number, worker, query);
+            }
+            ToSupervisor::Found { number, finding } => {
+                self.inquiries.on_found(place, number, finding, &mut self.workers);
+            }
         }
         // At once, so that a message and an event stay in their order.
         self.carry_out(2);
@@ -134,6 +142,18 @@ impl<K: Supervising> Supervisor<K> {
                 }
             }
         }
+    }
+
+    /// Answers what clients ask about those of all workers.
+    pub(super) fn answer_clients(&mut self, due: usize) {
+        let server = ServerNumbers {
+            pid: std::process::id().into(),
+            uptime_s: self.now.since(self.started).as_secs(),
+            channels: self.topics.channels() as u64,
+            patterns: self.topics.patterns() as u64,
+        };
+        let known = Known { identities: &self.identities, topics: &self.topics, server };
+        self.inquiries.answer(due, &known, &mut self.workers, self.now);
     }
 
     /// Tells workers that keep up again how those identities are of which they have missed something.

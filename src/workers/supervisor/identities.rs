@@ -14,7 +14,7 @@
 //! tests (`identities_tests.rs`) hold all that against every order of deliveries.
 
 use crate::core::time::{Duration, Instant};
-use crate::hub::{Agreement, agreement, may_beat};
+use crate::hub::{Agreement, Presence, agreement, may_beat};
 use crate::workers::link::Role;
 use indexmap::IndexMap;
 use std::collections::VecDeque;
@@ -89,8 +89,8 @@ struct Assigned {
     worker: usize,
     number: u64,
     token: Box<[u8]>,
-    /// Of a holder: what was last said of it, if that is neither that it came nor that it is well again.
-    suspect: bool,
+    /// Of a holder: how it was when its worker last told.
+    presence: Presence,
 }
 
 impl Assigned {
@@ -109,6 +109,11 @@ struct Roles {
 impl Roles {
     const fn is_empty(&self) -> bool {
         self.holder.is_none() && self.channel.is_none()
+    }
+
+    /// How the holder is, if there is one that is not about to go.
+    fn there(&self) -> Option<Presence> {
+        self.holder.as_ref().map(|holder| holder.presence).filter(|presence| *presence != Presence::Ending)
     }
 
     /// What the channel means to the holder, where both are there and of different workers: of its own connections, a
@@ -148,7 +153,12 @@ impl Identities {
     pub(super) fn hold(&mut self, claim: Claim, now: Instant) {
         let Claim { worker, number, id, token, by } = claim;
         let roles = self.roles.entry(id.clone()).or_default();
-        let before = roles.holder.replace(Assigned { worker, number, token: token.into(), suspect: false });
+        let before = roles.holder.replace(Assigned {
+            worker,
+            number,
+            token: token.into(),
+            presence: Presence::Online,
+        });
         match before {
             None => self.held += 1,
             Some(lost) => {
@@ -183,7 +193,8 @@ impl Identities {
         let roles = self.roles.entry(id.clone()).or_default();
         let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
         let (holder, present) = (token_of(&roles.holder), token_of(&roles.channel));
-        let mut lost = Some(Assigned { worker, number, token: token.clone().into(), suspect: false });
+        let mut lost =
+            Some(Assigned { worker, number, token: token.clone().into(), presence: Presence::Online });
         if may_beat(holder.as_deref(), present.as_deref(), &token) {
             lost = std::mem::replace(&mut roles.channel, lost).filter(|before| before.worker != worker);
         } else if roles.is_empty() {
@@ -243,9 +254,32 @@ impl Identities {
     pub(super) fn happened(&mut self, worker: usize, number: u64, id: Vec<u8>, payload: Vec<u8>) {
         let holder = self.roles.get_mut(&id).and_then(|roles| roles.holder.as_mut());
         if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
-            holder.suspect = payload == b"suspect";
+            holder.presence = if payload == b"suspect" { Presence::Suspect } else { Presence::Online };
             self.announce(id, payload);
         }
+    }
+
+    /// The connection of an identity that worker `worker` holds by that claim is being ended. Its record is still to come.
+    pub(super) fn ending(&mut self, worker: usize, number: u64, id: &[u8]) {
+        let holder = self.roles.get_mut(id).and_then(|roles| roles.holder.as_mut());
+        if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
+            holder.presence = Presence::Ending;
+        }
+    }
+
+    /// The worker whose connection holds an identity.
+    pub(super) fn worker_of(&self, id: &[u8]) -> Option<usize> {
+        self.roles.get(id)?.holder.as_ref().map(|holder| holder.worker)
+    }
+
+    /// How an identity is; none means offline.
+    pub(super) fn state(&self, id: &[u8]) -> Option<Presence> {
+        self.roles.get(id)?.there()
+    }
+
+    /// Every identity that somebody holds, or beats for, as [`below`] walks. `true`: it is there.
+    pub(super) fn below(&self, before: Option<u32>) -> impl Iterator<Item = (u32, &[u8], bool)> {
+        below(&self.roles, before).map(|(place, id, roles)| (place, id, roles.there().is_some()))
     }
 
     /// What would be announced of an identity last, if nothing of it waits.
@@ -254,7 +288,7 @@ impl Identities {
             return None;
         }
         Some(match self.roles.get(id).and_then(|roles| roles.holder.as_ref()) {
-            Some(holder) if holder.suspect => b"suspect",
+            Some(holder) if holder.presence == Presence::Suspect => b"suspect",
             Some(_) => b"online",
             None => b"offline null",
         })
@@ -375,6 +409,21 @@ impl Identities {
             self.waiting.swap_remove(id);
         }
     }
+}
+
+/// What a map has in the places below `before`, from the last to the first.
+///
+/// A walk in this order may stop and go on. What is removed meanwhile moves others towards the beginning, so that the walk
+/// may come by one of them twice, but it comes by each that stays.
+pub(super) fn below<T>(
+    map: &IndexMap<Vec<u8>, T>,
+    before: Option<u32>,
+) -> impl Iterator<Item = (u32, &[u8], &T)> {
+    let end = before.map_or(map.len(), |before| map.len().min(before as usize));
+    let places = (0..u32::try_from(end).unwrap_or(u32::MAX)).rev();
+    places.filter_map(|place| {
+        map.get_index(place as usize).map(|(name, value)| (place, name.as_slice(), value))
+    })
 }
 
 #[cfg(test)]

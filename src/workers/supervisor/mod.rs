@@ -5,9 +5,9 @@
 //! It never waits for a worker. What it tells them is queued (`worker`, over [`worker_link`](crate::workers::link)). One that
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
 //! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
-//! `identities` settles which connection holds an identity; `topics` knows the subscribers; `admin_fanout` and `merge` make
-//! one answer out of many, `lists` one that is long; `admin_server` has the connections of the admin interface, `client` is
-//! one of them. A worker's side is `reactor/worker_link.rs`.
+//! `identities` settles which connection holds an identity; `topics` knows the subscribers; `inquiries` has what clients
+//! ask about those of all workers; `admin_fanout` and `merge` make one answer out of many, `lists` one that is long;
+//! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
 //! worker that dies waits for its successor, and is not reset (`tests/server/workers/death.rs:
@@ -18,6 +18,7 @@ mod admin_server;
 mod client;
 mod hear;
 mod identities;
+mod inquiries;
 mod lists;
 mod merge;
 mod pulse;
@@ -36,6 +37,7 @@ use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
 use hear::Relays;
 use identities::Identities;
+use inquiries::Inquiries;
 pub use reload::{Reload, Reread};
 use topics::Topics;
 use totals::Own;
@@ -106,6 +108,8 @@ pub struct Supervisor<K: Supervising> {
     topics: Topics,
     /// To be passed on in the next turn.
     relays: Relays,
+    /// What clients ask about those of all workers.
+    inquiries: Inquiries,
     /// The places of the workers that are given newcomers, if that is not all of them.
     steered: Vec<usize>,
     admin: AdminServer<K>,
@@ -148,6 +152,7 @@ impl<K: Supervising> Supervisor<K> {
             identities: Identities::default(),
             topics: Topics::default(),
             relays: Relays::default(),
+            inquiries: Inquiries::default(),
             steered: Vec::new(),
             admin,
             touched: Vec::new(),
@@ -207,10 +212,11 @@ impl<K: Supervising> Supervisor<K> {
         self.take_signals();
         // Counted before anybody is heard, and relayed after all have been: whoever was told that it listens before this
         // was published is known to listen by then.
-        let due = self.relays.due();
+        let (due, asked) = (self.relays.due(), self.inquiries.due());
         self.hear_workers();
         self.obey();
         self.relay(due);
+        self.answer_clients(asked);
         self.catch_up();
         // Behind what they have said: a worker that was heard from does not stand still.
         self.watch_workers();
@@ -239,6 +245,7 @@ impl<K: Supervising> Supervisor<K> {
         let patience = self.plan.settings.server.stall_timeout;
         let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
         let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
+        let next = next.min(self.inquiries.next());
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -338,6 +345,7 @@ impl<K: Supervising> Supervisor<K> {
             self.fanout.on_gone(place);
             self.identities.gone(place);
             self.topics.gone(place);
+            self.inquiries.gone(place, &mut self.workers);
             self.all_failed(&status.text)?;
         }
         // As the first process of a container, or in the place of a shell, it has children that it never started.

@@ -5,6 +5,7 @@
 //! first bytes are those of a channel is reason enough to pass a message on, and it is there that it is matched. So a
 //! message costs a few look-ups, whatever is subscribed to (`a_message_costs_the_same_whatever_is_listened_to`).
 
+use super::identities::below;
 use crate::workers::link::Topic;
 use indexmap::IndexMap;
 
@@ -93,6 +94,16 @@ impl Topics {
         }
         places.sort_unstable();
         places.dedup();
+    }
+
+    /// Whether worker `place` has somebody who listens to the channel itself.
+    pub(super) fn listens_at(&self, place: usize, channel: &[u8]) -> bool {
+        self.channels.get(channel).is_some_and(|places| places.contains(&place))
+    }
+
+    /// The channels, as [`below`] walks.
+    pub(super) fn channels_below(&self, before: Option<u32>) -> impl Iterator<Item = (u32, &[u8])> {
+        below(&self.channels, before).map(|(place, name, _)| (place, name))
     }
 
     /// Channels that are listened to, each counted once.

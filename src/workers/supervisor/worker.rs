@@ -4,7 +4,9 @@ use super::merge::Ledger;
 use super::pulse::{Pulse, Step};
 use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Fatal, Interest, Kernel, Process as _, Supervising, Token};
-use crate::workers::link::{Broken, Channel, More, Question, RELAYS_HIGH, ToSupervisor, ToWorker};
+use crate::workers::link::{
+    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, ToSupervisor, ToWorker,
+};
 use indexmap::IndexSet;
 
 /// How long a place stays empty after a worker has ended: doubled each time, up to the second, and from the first
@@ -203,12 +205,29 @@ impl<K: Supervising> Worker<K> {
 
     /// Asks it something; false if it cannot answer.
     pub(super) fn ask(&mut self, question: &Question) -> bool {
-        let channel = match &self.life {
-            Life::Serving(process) => process.channel.as_ref(),
-            Life::Resting { .. } | Life::Starting(_) | Life::Over => None,
-        };
-        let hears = channel.is_some_and(|channel| channel.pending_output() < QUESTIONS_HIGH);
-        hears && self.tell(&ToWorker::Ask(question.clone()))
+        self.hears() && self.tell(&ToWorker::Ask(question.clone()))
+    }
+
+    /// Asks it on behalf of a client. Gives what is to be said where it cannot answer.
+    pub(super) fn query(&mut self, number: u64, query: &Query) -> Option<Finding> {
+        if !matches!(self.life, Life::Serving(_)) {
+            return Some(Finding::Nothing);
+        }
+        // One that is known to stand still is not waited for.
+        let asked = !self.is_stalled()
+            && self.hears()
+            && self.tell(&ToWorker::Query { number, query: query.clone() });
+        (!asked).then_some(Finding::Silent)
+    }
+
+    /// Whether it serves, and takes what it is told.
+    fn hears(&self) -> bool {
+        match &self.life {
+            Life::Serving(process) => {
+                process.channel.as_ref().is_some_and(|channel| channel.pending_output() < QUESTIONS_HIGH)
+            }
+            Life::Resting { .. } | Life::Starting(_) | Life::Over => false,
+        }
     }
 
     /// Sends what it takes.

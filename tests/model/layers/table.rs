@@ -27,10 +27,11 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::conn", PURE, &["core::tcp", "core::time", "core::end", "core::timer"]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
     layer("net", PURE, &["core::tcp", "core::time", "core::end", "core::table", "core::timer"]),
-    layer("workers::link", PURE, &["core::buf", "net"]),
     layer("hub", PURE, &["core::table", "net"]),
     // Bytes and names, and no more: not who is asked for by them, nor how any of it is set.
     layer("protocol", PURE, &["core::units", "core::tcp", "core::time", "core::end"]),
+    // What workers and their supervisor say is typed: it may speak of whatever a client asks for.
+    layer("workers::link", PURE, &["core::buf", "core::end", "net", "hub", "protocol"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
     layer("config", PURE, &["core::time", "core::units", "core::conn", "net", "protocol"]),

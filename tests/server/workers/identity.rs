@@ -238,28 +238,6 @@ fn after_any_number_of_take_overs_across_workers_the_last_word_on_each_identity_
 }
 
 #[test]
-fn what_cannot_cross_workers_is_refused_rather_than_lost() {
-    let server = start(2, RESP, &[]);
-    let [mut holder, mut other] = one_of_each(&server);
-    holder.ask("IDENT dev", "+OK\r\n");
-    let reads = |client: &mut Client| {
-        let mut bytes = [0; 512];
-        let length = client.stream.read(&mut bytes).unwrap();
-        String::from_utf8(bytes[..length].to_vec()).unwrap()
-    };
-    for command in ["SEND dev hello", "STATE dev"] {
-        other.send(format!("{command}\r\n"));
-        let said = reads(&mut other);
-        assert!(
-            said.starts_with("-ERR nobody holds that identity on worker 2 of 2, which you are connected to"),
-            "{said}"
-        );
-    }
-    holder.ask("STATE dev", "+online\r\n");
-    holder.ask("SEND dev hello", ":1\r\n");
-}
-
-#[test]
 fn who_was_told_that_it_listens_hears_what_is_published_then() {
     let server = start(2, RESP, &[]);
     let [mut listener, mut other] = one_of_each(&server);

@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "a part that is skipped is said")]
 
 mod admin;
+mod commands;
 mod crowd;
 mod death;
 mod identity;

@@ -1,0 +1,400 @@
+//! Commands about the clients of all workers: the supervisor is asked, and the connection's later commands wait until one
+//! reply was made of all that was found. A server of one process never comes here.
+//!
+//! Whoever asks has a place in one of two lines, for short answers and for lists, so that neither fills the memory of this
+//! worker or of the supervisor; others wait for a place in their order. A list comes in pages, and each is asked for. Where
+//! somebody does not answer in time, the reply says who. `queries` has the other side.
+
+use super::Reactor;
+use super::connection::Connection;
+use super::effects::Effect;
+use super::tasks::Task;
+use crate::core::end::{Detector, Reason};
+use crate::core::table::{Key, Table};
+use crate::core::time::{Duration, Instant};
+use crate::hub::Presence;
+use crate::net::Kernel;
+use crate::protocol::resp::{Reply, Version};
+use crate::workers::link::{Finding, InfoNumbers, Query, ServerNumbers, ToSupervisor};
+use hashbrown::HashTable;
+use indexmap::IndexMap;
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+
+/// Commands that ask at once: for short answers, and for lists, each of which is held until it is whole.
+const PLACES: [usize; 2] = [1024, 8];
+/// How long the supervisor may take for the next finding. It has a deadline of its own for the workers, which is shorter.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A command that asks, and what was found.
+#[derive(Debug)]
+pub(super) struct Ask {
+    query: Query,
+    /// Under which its findings come; `None`: it waits for a place.
+    number: Option<u64>,
+    /// Findings that are still to come.
+    outstanding: u32,
+    /// Workers that do not answer; 0 is the supervisor.
+    silent: Vec<u32>,
+    found: Found,
+}
+
+/// What was found so far.
+#[derive(Debug)]
+enum Found {
+    Sent(bool),
+    State(Option<Presence>),
+    Names(Names),
+    Counts(Vec<u64>),
+    Clients(Vec<u8>),
+    Killed(u64),
+    Info { sections: Vec<Vec<u8>>, numbers: Box<InfoNumbers>, server: ServerNumbers },
+}
+
+/// Names, each once, as the body of a reply.
+#[derive(Debug, Default)]
+struct Names {
+    body: Vec<u8>,
+    /// Where each stands in the body.
+    places: HashTable<(usize, usize)>,
+    hasher: RandomState,
+}
+
+impl Names {
+    fn add(&mut self, name: &[u8]) {
+        let Self { body, places, hasher } = self;
+        let hash = hasher.hash_one(name);
+        if places.find(hash, |&(begin, end)| body[begin..end] == *name).is_none() {
+            Reply::new(body, Version::default()).bulk(name);
+            let end = body.len() - b"\r\n".len();
+            places.insert_unique(hash, (end - name.len(), end), |&(begin, end)| {
+                hasher.hash_one(&body[begin..end])
+            });
+        }
+    }
+}
+
+impl Ask {
+    /// Of `workers` workers.
+    fn new(query: Query, sections: Vec<Vec<u8>>, workers: u32) -> Self {
+        let found = match &query {
+            Query::Send { .. } => Found::Sent(false),
+            Query::State { .. } => Found::State(None),
+            Query::Identities { .. } | Query::Channels { .. } => Found::Names(Names::default()),
+            Query::Patterns => Found::Counts(vec![0]),
+            Query::Subscribers { channels } => Found::Counts(vec![0; channels.len()]),
+            Query::Clients { .. } => Found::Clients(Vec::new()),
+            Query::Kill { .. } => Found::Killed(0),
+            Query::Info => {
+                let (numbers, server) = Default::default();
+                Found::Info { sections, numbers, server }
+            }
+        };
+        let outstanding = match &query {
+            Query::Send { .. }
+            | Query::State { .. }
+            | Query::Identities { .. }
+            | Query::Channels { .. }
+            | Query::Patterns => 1,
+            Query::Subscribers { .. } | Query::Clients { .. } | Query::Kill { .. } => workers,
+            // The supervisor has numbers of its own.
+            Query::Info => workers + 1,
+        };
+        Self { query, number: None, outstanding, silent: Vec::new(), found }
+    }
+
+    /// Whether it waits for somebody.
+    pub(super) const fn is_waiting(&self) -> bool {
+        self.outstanding > 0
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let found = match &self.found {
+            Found::Names(names) => {
+                names.body.capacity() + names.places.capacity() * size_of::<(usize, usize)>()
+            }
+            Found::Clients(lines) => lines.capacity(),
+            Found::Counts(counts) => counts.capacity() * size_of::<u64>(),
+            Found::Info { sections, .. } => sections.iter().map(Vec::capacity).sum(),
+            Found::Sent(_) | Found::State(_) | Found::Killed(_) => 0,
+        };
+        found + self.query.memory()
+    }
+
+    /// The line that it stands in.
+    const fn line(&self) -> usize {
+        matches!(self.found, Found::Names(_) | Found::Clients(_)) as usize
+    }
+
+    /// Adds a finding. Gives where the next page begins, if there is one.
+    fn add(&mut self, worker: u32, finding: Finding) -> Option<u32> {
+        let mut more = None;
+        match (&mut self.found, finding) {
+            (_, Finding::Silent) => self.silent.push(worker),
+            (Found::Sent(sum), Finding::Sent(sent)) => *sum = sent,
+            (Found::State(state), Finding::State(found)) => *state = found,
+            (Found::Names(sum), Finding::Names { names, next }) => {
+                for name in &names {
+                    sum.add(name);
+                }
+                more = next;
+            }
+            (Found::Counts(sums), Finding::Counts(counts)) => {
+                sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+            (Found::Clients(sum), Finding::Clients { lines, next }) => {
+                sum.extend_from_slice(&lines);
+                more = next;
+            }
+            (Found::Killed(sum), Finding::Killed { count, next }) => {
+                *sum += count;
+                more = next;
+            }
+            (Found::Info { numbers: sum, .. }, Finding::Info(numbers)) => sum.add(*numbers),
+            (Found::Info { server, .. }, Finding::Server(found)) => *server = found,
+            // A worker without clients adds nothing, and nothing else fits the query.
+            (_, _) => {}
+        }
+        if more.is_none() {
+            self.outstanding -= 1;
+        }
+        more
+    }
+}
+
+/// Who asks, of one worker.
+#[derive(Default)]
+pub(super) struct Asks {
+    last: u64,
+    /// By the number of the query.
+    open: IndexMap<u64, Asked>,
+    /// Places that are taken, and connections that wait for one, by line.
+    taken: [usize; 2],
+    waiting: [VecDeque<Key>; 2],
+}
+
+/// A connection that has asked.
+struct Asked {
+    key: Key,
+    line: usize,
+    deadline: Instant,
+}
+
+impl Asks {
+    /// Takes a place, and gives the number of the query; or the connection waits for one.
+    fn open(&mut self, key: Key, line: usize, deadline: Instant) -> Option<u64> {
+        if self.taken[line] == PLACES[line] {
+            self.waiting[line].push_back(key);
+            return None;
+        }
+        self.taken[line] += 1;
+        self.last += 1;
+        self.open.insert(self.last, Asked { key, line, deadline });
+        Some(self.last)
+    }
+
+    /// When the next runs out of time.
+    pub(super) fn next(&self) -> Instant {
+        self.open.values().map(|asked| asked.deadline).min().unwrap_or(Instant::NEVER)
+    }
+}
+
+/// The command of a connection that asks.
+fn ask_of<S>(table: &mut Table<Connection<S>>, key: Key) -> Option<&mut Ask> {
+    match table.get_mut(key)?.buffers.as_mut()?.task.as_deref_mut()? {
+        Task::Ask(ask) => Some(ask),
+        Task::Publish(_) | Task::List(_) => None,
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Begins a command about the clients of all workers.
+    pub(super) fn ask_all(&mut self, key: Key, query: Query, replies: &mut Vec<u8>) {
+        self.ask_sections(key, query, Vec::new(), replies);
+    }
+
+    /// The same, with the sections of `INFO` that are wanted.
+    pub(super) fn ask_sections(
+        &mut self,
+        key: Key,
+        query: Query,
+        sections: Vec<Vec<u8>>,
+        replies: &mut Vec<u8>,
+    ) {
+        if !self.refuses_claims(key, replies) {
+            self.unfinished = Some(Box::new(Task::Ask(Ask::new(query, sections, self.workers()))));
+        }
+    }
+
+    /// Asks the supervisor for a connection that has not asked yet, once there is a place.
+    pub(super) fn send_ask(&mut self, key: Key) {
+        let (Some(link), Some(ask)) = (&mut self.link, ask_of(&mut self.table, key)) else { return };
+        let deadline = self.now + ANSWER_WITHIN;
+        let Some(number) = link.asks.open(key, ask.line(), deadline) else { return };
+        ask.number = Some(number);
+        link.tell(&ToSupervisor::Query { number, worker: None, query: ask.query.clone() });
+        self.timers.expire_asks_at(deadline);
+    }
+
+    /// Something was found for a connection.
+    pub(super) fn on_found(&mut self, number: u64, worker: u32, finding: Finding) {
+        let Some(link) = &mut self.link else { return };
+        let Some(open) = link.asks.open.get_mut(&number) else { return };
+        let key = open.key;
+        let Some(ask) = ask_of(&mut self.table, key) else { return self.end_ask(number) };
+        if let Some(next) = ask.add(worker, finding) {
+            open.deadline = self.now + ANSWER_WITHIN;
+            let (query, worker) = (ask.query.clone().page(next), (worker > 0).then_some(worker));
+            link.tell(&ToSupervisor::Query { number, worker, query });
+        }
+        let waits = ask.is_waiting();
+        self.settle(key);
+        if !waits {
+            self.end_ask(number);
+            self.go_on_with(key);
+        }
+    }
+
+    /// Does without what the supervisor has not answered in time.
+    pub(super) fn expire_asks(&mut self) {
+        let Some(link) = &self.link else { return };
+        let late = link.asks.open.iter().filter(|(_, asked)| asked.deadline <= self.now);
+        let late: Vec<_> = late.map(|(number, asked)| (*number, asked.key)).collect();
+        for (number, key) in late {
+            if let Some(ask) = ask_of(&mut self.table, key) {
+                ask.silent.push(0);
+                ask.outstanding = 0;
+                self.go_on_with(key);
+            }
+            self.end_ask(number);
+        }
+        let next = self.link.as_ref().map_or(Instant::NEVER, |link| link.asks.next());
+        self.timers.expire_asks_at(next);
+    }
+
+    /// A place is free, for the next who waits and is still there.
+    fn end_ask(&mut self, number: u64) {
+        let Some(link) = &mut self.link else { return };
+        let Some(Asked { line, .. }) = link.asks.open.swap_remove(&number) else { return };
+        link.asks.taken[line] -= 1;
+        while let Some(key) = self.link.as_mut().and_then(|link| link.asks.waiting[line].pop_front()) {
+            if ask_of(&mut self.table, key).is_some_and(|ask| ask.number.is_none()) {
+                return self.send_ask(key);
+            }
+        }
+    }
+
+    fn settle(&mut self, key: Key) {
+        if let Some(buffers) = self.table.get_mut(key).and_then(|conn| conn.buffers.as_mut()) {
+            self.pool.settle(buffers);
+        }
+    }
+
+    /// Replies with what was found.
+    pub(super) fn finish_ask(&mut self, key: Key, ask: &mut Ask, replies: &mut Vec<u8>) {
+        let silent = named(&ask.silent);
+        let fails = |why: &str| format!("ERR {silent} does not answer{why}");
+        let error = |reactor: &Self, replies: &mut Vec<u8>, text: &str| {
+            reactor.reply(key, replies, |reply| reply.error(text));
+        };
+        let complete = ask.silent.is_empty();
+        if ask.silent.contains(&0) {
+            return error(self, replies, &fails("; come back later"));
+        }
+        match (&mut ask.found, &ask.query) {
+            (Found::Sent(_), _) if !complete => {
+                error(self, replies, &fails(", which has that identity: the message may reach it or not"));
+            }
+            (Found::Sent(sent), _) => {
+                self.reply(key, replies, |reply| reply.count(usize::from(*sent)));
+            }
+            (Found::State(state), _) => {
+                self.reply(key, replies, |reply| reply.simple(state.map_or("offline", Presence::name)));
+            }
+            (Found::Names(names), _) => {
+                self.reply(key, replies, |reply| reply.array(names.places.len()));
+                self.write_list(key, replies, std::mem::take(&mut names.body));
+            }
+            (Found::Counts(_), _) if !complete => {
+                error(self, replies, &fails(": its subscribers are not known"));
+            }
+            (Found::Counts(counts), Query::Subscribers { channels }) => self.reply(key, replies, |reply| {
+                reply.array(channels.len() * 2);
+                for (channel, count) in channels.iter().zip(counts) {
+                    reply.bulk(channel);
+                    reply.number(*count);
+                }
+            }),
+            (Found::Counts(counts), _) => {
+                self.reply(key, replies, |reply| reply.number(counts.iter().sum()));
+            }
+            (Found::Clients(_), _) if !complete => {
+                error(self, replies, &fails("; GET /connections lists the clients of the others"));
+            }
+            (Found::Clients(lines), _) => self.write_lines(key, replies, std::mem::take(lines)),
+            (Found::Killed(count), Query::Kill { filter, .. }) => {
+                // Nobody else ends the one that asks: it gets its reply first.
+                if !filter.skip_me && self.is_victim(filter, key) {
+                    *count += 1;
+                    let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, self.by(key));
+                    self.effects.push_back(Effect::Close { key, reason, detector, by });
+                }
+                if complete {
+                    self.reply_killed(key, filter.form, *count, replies);
+                } else {
+                    let why = format!("; of the others, {count} are being ended");
+                    error(self, replies, &fails(&why));
+                }
+            }
+            (Found::Killed(_), _) => {}
+            (Found::Info { sections, numbers, server }, _) => {
+                let workers = Some((self.workers(), ask.silent.as_slice()));
+                self.write_info(key, sections, numbers, server, workers, replies);
+            }
+        }
+    }
+}
+
+/// Those who do not answer, for the reply.
+fn named(silent: &[u32]) -> String {
+    match silent {
+        [0, ..] => "the supervisor".to_owned(),
+        [one] => format!("worker {one}"),
+        several => {
+            let numbers: Vec<_> = several.iter().map(u32::to_string).collect();
+            format!("each of the workers {}", numbers.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_comes_twice_is_told_once() {
+        let mut names = Names::default();
+        for round in 0..2 {
+            for number in 0..1000 {
+                names.add(format!("name-{number}").as_bytes());
+            }
+            assert_eq!(names.places.len(), 1000, "in round {round}");
+        }
+        assert!(names.body.starts_with(b"$6\r\nname-0\r\n") && names.body.ends_with(b"$8\r\nname-999\r\n"));
+    }
+
+    #[test]
+    fn an_answer_is_whole_when_all_have_found_something_or_will_not() {
+        let filter = crate::protocol::resp::client::ClientFilter::All;
+        let mut ask = Ask::new(Query::Clients { filter, from: None }, Vec::new(), 3);
+        assert_eq!(ask.add(1, Finding::Clients { lines: b"a\n".to_vec(), next: Some(7) }), Some(7));
+        assert_eq!(ask.add(2, Finding::Silent), None);
+        assert_eq!(ask.add(3, Finding::Nothing), None);
+        assert!(ask.is_waiting(), "the next page");
+        assert_eq!(ask.add(1, Finding::Clients { lines: b"b\n".to_vec(), next: None }), None);
+        assert!(!ask.is_waiting() && ask.silent == [2]);
+        assert!(matches!(&ask.found, Found::Clients(lines) if lines == b"a\nb\n"));
+        assert!(ask.memory() > 0);
+    }
+}

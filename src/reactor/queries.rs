@@ -1,0 +1,62 @@
+//! What clients of any worker ask about the clients of this one. The supervisor asks for them, this one's own included;
+//! `ask` has the other side.
+//!
+//! Nothing is kept of a query but its place in the line: what takes more than its share of a turn is answered by a page,
+//! and the next page is another query.
+
+use super::Reactor;
+use super::lists::List;
+use super::work::{self, cost};
+use crate::net::Kernel;
+use crate::protocol::resp::Identity;
+use crate::workers::link::{Finding, Query, ToSupervisor};
+use std::sync::Arc;
+
+impl<K: Kernel> Reactor<K> {
+    /// Answers queries, as far as a turn allows.
+    pub(super) fn answer_queries(&mut self) {
+        let share = self.work.after(work::RESUMED);
+        while !self.work.is_past(share) {
+            let Some(link) = &mut self.link else { return };
+            let Some((number, query)) = link.queries.pop_front() else { return };
+            self.work.begin_serving();
+            self.work.charge(cost::COMMAND);
+            let finding = self.find(query);
+            if let Some(link) = &mut self.link {
+                link.tell(&ToSupervisor::Found { number, finding });
+            }
+        }
+        // No edge will come for the others.
+        self.note_supervisor();
+    }
+
+    fn find(&mut self, query: Query) -> Finding {
+        match query {
+            Query::Send { id, payload } => {
+                let to = Identity::new(&id).zip(self.hub.holder(&id));
+                Finding::Sent(
+                    to.is_some_and(|(identity, holder)| self.send_to(holder, identity.as_str(), &payload)),
+                )
+            }
+            Query::Subscribers { channels } => {
+                self.work.charge(cost::NAME * channels.len());
+                let counts = channels.iter().map(|channel| self.hub.subscribers(channel) as u64);
+                Finding::Counts(counts.collect())
+            }
+            Query::Clients { filter, from } => {
+                let (lines, _, next) = self.page(List::of_clients(filter), from);
+                Finding::Clients { lines, next }
+            }
+            Query::Kill { filter, by, from } => {
+                let asker = self.key_of(&by.key);
+                let (_, count, next) = self.page(List::of_victims(filter, Some(Arc::new(by)), asker), from);
+                Finding::Killed { count, next }
+            }
+            Query::Info => Finding::Info(Box::new(self.info_numbers())),
+            // The supervisor knows these by itself.
+            Query::State { .. } | Query::Identities { .. } | Query::Channels { .. } | Query::Patterns => {
+                Finding::Nothing
+            }
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What a client of one worker asks about the clients of all, and what the workers and the supervisor find: meaning and
+//! bytes. The worker of the client asks the supervisor, which answers from what it knows, or asks the workers that the
+//! query concerns and passes on what they find. Neither makes one answer of it: the worker that asks does.
+
+use super::wire::wire;
+use crate::core::end::By;
+use crate::hub::Presence;
+use crate::protocol::resp::client::{ClientFilter, ClientType, KillFilter, KillForm};
+
+/// What is asked. `from` is where a page begins; `None` is the first one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Query {
+    /// `SEND`. It concerns the worker that has the holder.
+    Send {
+        /// To whom.
+        id: Vec<u8>,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// `STATE`. The supervisor knows.
+    State {
+        /// Whose.
+        id: Vec<u8>,
+    },
+    /// `WHO`. The supervisor knows.
+    Identities {
+        /// Which of them.
+        pattern: Vec<u8>,
+        /// The cursor.
+        from: Option<u32>,
+    },
+    /// `PUBSUB CHANNELS`. The supervisor knows.
+    Channels {
+        /// Which of them.
+        pattern: Vec<u8>,
+        /// The cursor.
+        from: Option<u32>,
+    },
+    /// `PUBSUB NUMPAT`. The supervisor knows.
+    Patterns,
+    /// `PUBSUB NUMSUB`. It concerns all workers.
+    Subscribers {
+        /// Of which channels.
+        channels: Vec<Vec<u8>>,
+    },
+    /// `CLIENT LIST`. It concerns all workers.
+    Clients {
+        /// Which of them.
+        filter: ClientFilter,
+        /// The cursor.
+        from: Option<u32>,
+    },
+    /// `CLIENT KILL`. It concerns all workers, and never the connection that asks.
+    Kill {
+        /// Which of them.
+        filter: KillFilter,
+        /// Who asks.
+        by: By,
+        /// The cursor.
+        from: Option<u32>,
+    },
+    /// `INFO`. It concerns all workers, and the supervisor.
+    Info,
+}
+
+/// What was found. `next` is where the next page begins, if there is one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finding {
+    /// The worker does not answer.
+    Silent,
+    /// The worker has no clients: it does not run, or has ended meanwhile.
+    Nothing,
+    /// Whether the holder was there to take it.
+    Sent(bool),
+    /// How the identity is; `None`: offline.
+    State(Option<Presence>),
+    /// Names that match.
+    Names {
+        /// They.
+        names: Vec<Vec<u8>>,
+        /// The cursor.
+        next: Option<u32>,
+    },
+    /// How many there are of each that was asked for.
+    Counts(Vec<u64>),
+    /// Clients.
+    Clients {
+        /// A line of each.
+        lines: Vec<u8>,
+        /// The cursor.
+        next: Option<u32>,
+    },
+    /// Clients that are being ended.
+    Killed {
+        /// How many.
+        count: u64,
+        /// The cursor.
+        next: Option<u32>,
+    },
+    /// The numbers of a worker.
+    Info(Box<InfoNumbers>),
+    /// The numbers of the server as a whole.
+    Server(ServerNumbers),
+}
+
+/// What `INFO` tells of one process, or of all workers together: everything adds up.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct InfoNumbers {
+    /// Client connections.
+    pub clients: u64,
+    /// Most client connections.
+    pub clients_max: u64,
+    /// Subscriptions of all clients.
+    pub subscriptions: u64,
+    /// Identities that are held.
+    pub identities: u64,
+    /// Memory that is resident, in bytes.
+    pub resident_bytes: u64,
+    /// Most memory in waiting bytes; 0: no bound.
+    pub memory_max: u64,
+    /// Time of the processor in user space, in microseconds.
+    pub cpu_user_us: u64,
+    /// Time of the processor in the kernel, in microseconds.
+    pub cpu_system_us: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Commands received.
+    pub commands: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Connections turned away.
+    pub shed: u64,
+    /// Connections ended, by reason.
+    pub ends: Vec<u64>,
+}
+
+/// What `INFO` tells of a server as a whole.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ServerNumbers {
+    /// Its process: that of the supervisor, where there is one.
+    pub pid: u64,
+    /// How long it has run, in seconds.
+    pub uptime_s: u64,
+    /// Channels with a subscriber, each once.
+    pub channels: u64,
+    /// Patterns with a subscriber, each once.
+    pub patterns: u64,
+}
+
+impl InfoNumbers {
+    /// Adds those of another worker.
+    pub fn add(&mut self, mut other: Self) {
+        for (sum, number) in self.numbers().into_iter().zip(other.numbers()) {
+            *sum = sum.saturating_add(*number);
+        }
+        self.ends.resize(self.ends.len().max(other.ends.len()), 0);
+        for (sum, number) in self.ends.iter_mut().zip(&other.ends) {
+            *sum += number;
+        }
+    }
+
+    fn numbers(&mut self) -> [&mut u64; 13] {
+        [
+            &mut self.clients,
+            &mut self.clients_max,
+            &mut self.subscriptions,
+            &mut self.identities,
+            &mut self.resident_bytes,
+            &mut self.memory_max,
+            &mut self.cpu_user_us,
+            &mut self.cpu_system_us,
+            &mut self.accepted,
+            &mut self.commands,
+            &mut self.bytes_in,
+            &mut self.bytes_out,
+            &mut self.shed,
+        ]
+    }
+}
+
+impl Query {
+    /// The same query, about the page that begins there.
+    #[must_use]
+    pub fn page(mut self, next: u32) -> Self {
+        match &mut self {
+            Self::Identities { from, .. }
+            | Self::Channels { from, .. }
+            | Self::Clients { from, .. }
+            | Self::Kill { from, .. } => *from = Some(next),
+            Self::Send { .. }
+            | Self::State { .. }
+            | Self::Patterns
+            | Self::Subscribers { .. }
+            | Self::Info => {}
+        }
+        self
+    }
+
+    /// Memory that it holds, in bytes.
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Send { id, payload } => id.capacity() + payload.capacity(),
+            Self::State { id: name }
+            | Self::Identities { pattern: name, .. }
+            | Self::Channels { pattern: name, .. } => name.capacity(),
+            Self::Subscribers { channels } => channels.iter().map(|name| 24 + name.capacity()).sum(),
+            Self::Clients { filter: ClientFilter::Ids(ids), .. } => ids.capacity() * 8,
+            Self::Clients { .. } | Self::Kill { .. } | Self::Patterns | Self::Info => 0,
+        }
+    }
+}
+
+wire!(enum Query {
+    0 Send { id, payload },
+    1 State { id },
+    2 Identities { pattern, from },
+    3 Channels { pattern, from },
+    4 Patterns,
+    5 Subscribers { channels },
+    6 Clients { filter, from },
+    7 Kill { filter, by, from },
+    8 Info,
+});
+
+wire!(enum Finding {
+    0 Silent,
+    1 Nothing,
+    2 Sent(sent),
+    3 State(state),
+    4 Names { names, next },
+    5 Counts(counts),
+    6 Clients { lines, next },
+    7 Killed { count, next },
+    8 Info(numbers),
+    9 Server(numbers),
+});
+
+wire!(struct InfoNumbers {
+    clients, clients_max, subscriptions, identities, resident_bytes, memory_max, cpu_user_us, cpu_system_us,
+    accepted, commands, bytes_in, bytes_out, shed, ends,
+});
+wire!(struct ServerNumbers { pid, uptime_s, channels, patterns });
+wire!(struct By { key, peer, identity });
+wire!(struct KillFilter { form, id, peer, local, client_type, skip_me });
+wire!(enum KillForm { 0 Address, 1 Filter, });
+wire!(enum ClientType { 0 Normal, 1 Pubsub, 2 Replication, });
+wire!(enum ClientFilter { 0 All, 1 Type(wanted), 2 Ids(ids), });
+wire!(enum Presence { 0 Online, 1 Suspect, 2 Ending, });
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::tests::returns;
+    use super::super::{ToSupervisor, ToWorker};
+    use super::*;
+
+    #[test]
+    fn queries_read_back() {
+        let filter = KillFilter {
+            form: KillForm::Filter,
+            id: Some(7),
+            peer: "[::1]:7".parse().ok(),
+            local: None,
+            client_type: Some(ClientType::Pubsub),
+            skip_me: true,
+        };
+        let by = By { key: "1.0-1".to_owned(), peer: "unix".to_owned(), identity: Some(String::new()) };
+        for query in [
+            Query::Send { id: b"dev".to_vec(), payload: vec![0, 255] },
+            Query::State { id: Vec::new() },
+            Query::Identities { pattern: b"*".to_vec(), from: None },
+            Query::Channels { pattern: b"*".to_vec(), from: Some(u32::MAX) },
+            Query::Patterns,
+            Query::Subscribers { channels: vec![b"a".to_vec(), Vec::new()] },
+            Query::Clients { filter: ClientFilter::All, from: Some(0) },
+            Query::Clients { filter: ClientFilter::Type(ClientType::Replication), from: None },
+            Query::Clients { filter: ClientFilter::Ids(vec![1, u64::MAX]), from: None },
+            Query::Kill { filter, by: by.clone(), from: None },
+            Query::Kill {
+                filter: KillFilter { form: KillForm::Address, id: None, client_type: None, ..filter },
+                by: By { identity: None, ..by },
+                from: Some(3),
+            },
+            Query::Info,
+        ] {
+            returns(&ToSupervisor::Query { number: 4, worker: Some(2), query: query.clone() });
+            returns(&ToWorker::Query { number: 4, query });
+        }
+    }
+
+    #[test]
+    fn findings_read_back() {
+        let info = InfoNumbers { clients: 1, shed: 13, ends: vec![4, 5], ..InfoNumbers::default() };
+        for finding in [
+            Finding::Silent,
+            Finding::Nothing,
+            Finding::Sent(true),
+            Finding::State(None),
+            Finding::State(Some(Presence::Suspect)),
+            Finding::Names { names: vec![b"a".to_vec()], next: Some(9) },
+            Finding::Counts(vec![0, 7]),
+            Finding::Clients { lines: b"id=1\n".to_vec(), next: None },
+            Finding::Killed { count: 3, next: Some(1) },
+            Finding::Info(Box::new(info)),
+            Finding::Server(ServerNumbers { pid: 1, uptime_s: 2, channels: 3, patterns: 4 }),
+        ] {
+            returns(&ToSupervisor::Found { number: 8, finding: finding.clone() });
+            returns(&ToWorker::Found { number: 8, worker: 1, finding });
+        }
+    }
+
+    #[test]
+    fn numbers_add_up() {
+        let mut sum =
+            InfoNumbers { clients: 1, memory_max: u64::MAX, ends: vec![1], ..InfoNumbers::default() };
+        sum.add(InfoNumbers { clients: 2, memory_max: 1, ends: vec![1, 2], ..InfoNumbers::default() });
+        assert_eq!((sum.clients, sum.memory_max, sum.ends), (3, u64::MAX, vec![2, 2]));
+    }
+}

@@ -1,0 +1,212 @@
+//! How values become bytes and come back: numbers are little-endian, lists and text have their length before them, an
+//! enum has a tag before its fields. Nothing here trusts a length, and nothing is allocated for an announcement.
+
+use std::net::SocketAddr;
+
+/// Bytes that are no message. The other end is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Malformed;
+
+/// A value that goes through a channel.
+pub(super) trait Wire: Sized {
+    /// Appends its bytes.
+    fn put(&self, out: &mut Vec<u8>);
+
+    /// Reads it back.
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed>;
+}
+
+/// What is left to be read of a message.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn bytes(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Malformed)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+/// Implements [`Wire`] for an enum, each variant with its tag, or for a struct, by its fields.
+macro_rules! wire {
+    (enum $name:ty { $($tag:literal $variant:ident $({ $($field:ident),* })? $(( $($item:ident),* ))?,)* }) => {
+        impl $crate::workers::link::wire::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$variant $({ $($field),* })? $(( $($item),* ))? => {
+                        out.push($tag);
+                        $($($field.put(out);)*)?
+                        $($($item.put(out);)*)?
+                    })*
+                }
+            }
+
+            fn take(
+                fields: &mut $crate::workers::link::wire::Fields<'_>,
+            ) -> Result<Self, $crate::workers::link::wire::Malformed> {
+                match <u8 as $crate::workers::link::wire::Wire>::take(fields)? {
+                    $($tag => {
+                        $($(let $field = $crate::workers::link::wire::Wire::take(fields)?;)*)?
+                        $($(let $item = $crate::workers::link::wire::Wire::take(fields)?;)*)?
+                        Ok(Self::$variant $({ $($field),* })? $(( $($item),* ))?)
+                    })*
+                    _ => Err($crate::workers::link::wire::Malformed),
+                }
+            }
+        }
+    };
+    (struct $name:ty { $($field:ident),* $(,)? }) => {
+        impl $crate::workers::link::wire::Wire for $name {
+            fn put(&self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                $($field.put(out);)*
+            }
+
+            fn take(
+                fields: &mut $crate::workers::link::wire::Fields<'_>,
+            ) -> Result<Self, $crate::workers::link::wire::Malformed> {
+                $(let $field = $crate::workers::link::wire::Wire::take(fields)?;)*
+                Ok(Self { $($field),* })
+            }
+        }
+    };
+}
+pub(super) use wire;
+
+impl Wire for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        fields.bytes(1).map(|bytes| bytes[0])
+    }
+}
+
+impl Wire for u64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let bytes = fields.bytes(size_of::<Self>())?.try_into().map_err(|_| Malformed)?;
+        Ok(Self::from_le_bytes(bytes))
+    }
+}
+
+/// Smaller numbers, which go as larger ones.
+macro_rules! small {
+    ($($number:ty),*) => {$(
+        impl Wire for $number {
+            fn put(&self, out: &mut Vec<u8>) {
+                u64::from(*self).put(out);
+            }
+
+            fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+                u64::take(fields)?.try_into().map_err(|_| Malformed)
+            }
+        }
+    )*};
+}
+small!(u16, u32);
+
+impl Wire for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        u8::from(*self).put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        match u8::take(fields)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+}
+
+/// Bytes, in one go.
+impl Wire for Vec<u8> {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        out.extend_from_slice(self);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        let length = usize::try_from(u64::take(fields)?).map_err(|_| Malformed)?;
+        fields.bytes(length).map(<[u8]>::to_vec)
+    }
+}
+
+impl Wire for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        (self.len() as u64).put(out);
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Self::from_utf8(Vec::take(fields)?).map_err(|_| Malformed)
+    }
+}
+
+/// A list of what is no byte.
+macro_rules! lists {
+    ($($item:ty),*) => {$(
+        impl Wire for Vec<$item> {
+            fn put(&self, out: &mut Vec<u8>) {
+                (self.len() as u64).put(out);
+                for item in self {
+                    item.put(out);
+                }
+            }
+
+            fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+                (0..u64::take(fields)?).map(|_| <$item>::take(fields)).collect()
+            }
+        }
+    )*};
+}
+lists!(u64, Vec<u8>, (String, String));
+
+impl<A: Wire, B: Wire> Wire for (A, B) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Ok((A::take(fields)?, B::take(fields)?))
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        if bool::take(fields)? { T::take(fields).map(Some) } else { Ok(None) }
+    }
+}
+
+impl<T: Wire> Wire for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        T::take(fields).map(Self::new)
+    }
+}
+
+impl Wire for SocketAddr {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.to_string().put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        String::take(fields)?.parse().map_err(|_| Malformed)
+    }
+}

@@ -1,4 +1,6 @@
-//! Counters of everything that happens; `page` is their text form for Prometheus, `histogram` counts times.
+//! Counters of everything that happens, and the metrics that are made of them. `families` describes each metric once,
+//! `page` has their values in this process, `series` adds up those of several processes and writes the text for
+//! Prometheus, `workers` says what is different there; `histogram` counts times.
 //!
 //! Counting is an addition to an array; nothing is allocated and nothing is looked up by name until the
 //! metrics are asked for. What concerns connections is counted by listener, and sums are over those for clients: who
@@ -7,10 +9,13 @@
 mod families;
 mod histogram;
 mod page;
+mod series;
+mod workers;
 
 pub use families::TCP_STATES;
 pub use histogram::Histogram;
 pub use page::{AuditGauges, Gauges, ListenerGauges, Page};
+pub use series::{Ledger, Part, Samples, Series, Snapshot, Text};
 
 use crate::core::conn::State;
 use crate::core::end::{Class, CloseMode, Detector, End, Reason};

@@ -380,19 +380,19 @@ impl<K: Kernel> Reactor<K> {
         let number = job.question.number;
         let answer = match page {
             Ok(mut page) => {
-                let mut body = String::new();
-                let done = self.produce(&mut page, share, &mut work, &mut body);
+                let (mut body, mut samples) = (String::new(), Vec::new());
+                let done = self.tell(&mut page, share, &mut work, &mut body, &mut samples);
                 let part = page.part(done);
                 if part == Part::More {
                     job.page = Some(page);
                     self.admin.queue.push_back(Asker::Supervisor(job));
                 }
-                Answer { number, status: Status::Ok.code(), body, part }
+                Answer { number, status: Status::Ok.code(), body, samples, part }
             }
             Err(response) => {
                 work += response.body.len();
                 let (status, body) = (response.status.code(), response.body.into_owned());
-                Answer { number, status, body, part: Part::Last }
+                Answer { number, status, body, samples: Vec::new(), part: Part::Last }
             }
         };
         if let Some(link) = &mut self.link {

@@ -23,7 +23,7 @@ const fn all(
     name: &'static str,
     kind: &'static str,
     help: &'static str,
-    write: fn(&mut Lines<'_>, &Counters, &Gauges),
+    write: fn(&mut Lines, &Counters, &Gauges),
 ) -> Family {
     Family { name, kind, help, of: Of::All(write) }
 }
@@ -32,7 +32,7 @@ const fn each(
     name: &'static str,
     kind: &'static str,
     help: &'static str,
-    write: fn(&mut Lines<'_>, &ListenerCounters, &ListenerGauges),
+    write: fn(&mut Lines, &ListenerCounters, &ListenerGauges),
 ) -> Family {
     Family { name, kind, help, of: Of::Each(write) }
 }

@@ -1,11 +1,11 @@
-//! The metrics as Prometheus reads them (text format 0.0.4), a family after the other. A page is taken at one moment, and
-//! written piece by piece: with many listeners it is long.
+//! The metrics of this process, a family after the other. They are taken at one moment, and told piece by piece: with many
+//! listeners they are long. `series` makes text of them, and adds up those of several processes.
 
 use super::families::FAMILIES;
+use super::series::{Part, Samples, Series, labels, write_head, write_sample};
 use super::{Census, Counters, Histogram, ListenerCounters};
 use crate::net::{Queue, Usage};
 use crate::observe::audit::compare::Tally;
-use std::fmt::{self, Display, Write};
 
 /// What a listener shows.
 #[derive(Clone, Debug)]
@@ -72,7 +72,7 @@ pub struct Gauges {
     pub reload_seconds: Option<f64>,
 }
 
-/// Metrics of one moment, and how far they are written.
+/// Metrics of one moment, and how far they are told.
 #[derive(Clone, Debug)]
 pub struct Page {
     counters: Counters,
@@ -84,35 +84,64 @@ pub struct Page {
 }
 
 impl Page {
-    /// A page of which nothing is written.
+    /// A page of which nothing is told.
     pub const fn new(counters: Counters, gauges: Gauges) -> Self {
         Self { counters, gauges, family: 0, listener: 0, begun: false }
     }
 
-    /// Appends some bytes of it, and then up to the end of what one listener has in a family; true once all is written.
+    /// Appends some bytes of its text, and then up to the end of what one listener has in a family; true once all is
+    /// written.
     pub fn write(&mut self, bytes: usize, out: &mut String) -> bool {
         let end = out.len() + bytes;
         while out.len() < end {
-            let Some(family) = FAMILIES.get(self.family) else { return true };
-            let mut lines = Lines { out, family, begun: self.begun };
-            let more = match family.of {
-                Of::All(write) => {
-                    write(&mut lines, &self.counters, &self.gauges);
-                    false
-                }
-                Of::Each(write) => {
-                    let counters = self.counters.listeners.get(self.listener);
-                    if let Some((counters, gauges)) = counters.zip(self.gauges.listeners.get(self.listener)) {
-                        write(&mut lines, counters, gauges);
-                    }
-                    self.listener + 1 < self.gauges.listeners.len()
-                }
-            };
-            self.begun = more && lines.begun;
-            (self.family, self.listener) =
-                if more { (self.family, self.listener + 1) } else { (self.family + 1, 0) };
+            let Some((family, samples, more)) = self.next() else { return true };
+            if !self.begun && !samples.values.is_empty() {
+                write_head(family, family.help, out);
+                self.begun = true;
+            }
+            for (series, value) in &samples.values {
+                write_sample(family, series, *value, out);
+            }
+            self.begun &= more;
         }
         self.family == FAMILIES.len()
+    }
+
+    /// Appends some of its values, those of about so many bytes; true once all are told.
+    pub fn take(&mut self, bytes: usize, out: &mut Vec<Samples>) -> bool {
+        let mut left = bytes;
+        while left > 0 {
+            let Some((_, samples, _)) = self.next() else { return true };
+            left = left.saturating_sub(samples.cost());
+            if !samples.values.is_empty() {
+                out.push(samples);
+            }
+        }
+        self.family == FAMILIES.len()
+    }
+
+    /// What is next: all that a family has, or what one listener has in it. `true`: another listener may have more.
+    fn next(&mut self) -> Option<(&'static Family, Samples, bool)> {
+        let family = FAMILIES.get(self.family)?;
+        let mut lines = Lines(Vec::new());
+        let more = match family.of {
+            Of::All(write) => {
+                write(&mut lines, &self.counters, &self.gauges);
+                false
+            }
+            Of::Each(write) => {
+                let counters = self.counters.listeners.get(self.listener);
+                if let Some((counters, gauges)) = counters.zip(self.gauges.listeners.get(self.listener)) {
+                    write(&mut lines, counters, gauges);
+                }
+                self.listener + 1 < self.gauges.listeners.len()
+            }
+            Of::Supervisor => false,
+        };
+        let place = u32::try_from(self.family).expect("the table is short");
+        (self.family, self.listener) =
+            if more { (self.family, self.listener + 1) } else { (self.family + 1, 0) };
+        Some((family, Samples { family: place, values: lines.0 }, more))
     }
 }
 
@@ -126,73 +155,71 @@ pub(super) struct Family {
 
 /// Whose metrics they are.
 pub(super) enum Of {
-    All(fn(&mut Lines<'_>, &Counters, &Gauges)),
-    Each(fn(&mut Lines<'_>, &ListenerCounters, &ListenerGauges)),
+    All(fn(&mut Lines, &Counters, &Gauges)),
+    Each(fn(&mut Lines, &ListenerCounters, &ListenerGauges)),
+    /// None of this process.
+    Supervisor,
 }
 
-/// The lines of one family.
-pub(super) struct Lines<'a> {
-    out: &'a mut String,
-    family: &'static Family,
-    begun: bool,
+/// A number that is shown. Those that are counted are far below 2^53.
+pub(super) trait Number {
+    fn value(self) -> f64;
 }
 
-impl Lines<'_> {
-    pub(super) fn add(&mut self, labels: &[(&str, &str)], value: impl Display) {
-        self.line("", labels, value);
+impl<T: Number + Copy> Number for &T {
+    fn value(self) -> f64 {
+        (*self).value()
+    }
+}
+
+macro_rules! numbers {
+    ($($number:ty),*) => {$(
+        impl Number for $number {
+            #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "one of them, for each type")]
+            fn value(self) -> f64 {
+                self as f64
+            }
+        }
+    )*};
+}
+numbers!(u8, u32, i32, u64, usize);
+
+impl Number for f64 {
+    fn value(self) -> f64 {
+        self
+    }
+}
+
+/// The samples of one family.
+pub(super) struct Lines(Vec<(Series, f64)>);
+
+impl Lines {
+    pub(super) fn add(&mut self, of: &[(&str, &str)], value: impl Number) {
+        self.push(Part::Value, of, value.value());
     }
 
     /// With the name of the listener before the other labels.
-    pub(super) fn add_of(&mut self, listener: &ListenerGauges, labels: &[(&str, &str)], value: impl Display) {
+    pub(super) fn add_of(&mut self, listener: &ListenerGauges, of: &[(&str, &str)], value: impl Number) {
         let mut all = vec![("listener", listener.name.as_str())];
-        all.extend_from_slice(labels);
+        all.extend_from_slice(of);
         self.add(&all, value);
     }
 
-    fn line(&mut self, part: &str, labels: &[(&str, &str)], value: impl Display) {
-        let Family { name, kind, help, .. } = self.family;
-        if !self.begun {
-            let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-            self.begun = true;
-        }
-        let _ = write!(self.out, "{name}{part}");
-        for (i, (label, text)) in labels.iter().enumerate() {
-            let open = if i == 0 { '{' } else { ',' };
-            let _ = write!(self.out, "{open}{label}=\"{}\"", Escaped(text));
-        }
-        let close = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.out, "{close} {value}");
+    fn push(&mut self, part: Part, of: &[(&str, &str)], value: f64) {
+        self.0.push((Series { part, labels: labels(of) }, value));
     }
 
-    pub(super) fn histogram(&mut self, labels: &[(&str, &str)], histogram: &Histogram) {
-        let mut bucket = |bound: &dyn Display, count: u64| {
-            let bound = bound.to_string();
-            let mut all = labels.to_vec();
-            all.push(("le", &bound));
-            self.line("_bucket", &all, count);
+    pub(super) fn histogram(&mut self, of: &[(&str, &str)], histogram: &Histogram) {
+        let mut bucket = |bound: &str, count: u64| {
+            let mut all = of.to_vec();
+            all.push(("le", bound));
+            self.push(Part::Bucket, &all, count.value());
         };
         for (bound, count) in histogram.buckets() {
-            bucket(&bound, count);
+            bucket(&bound.to_string(), count);
         }
-        bucket(&"+Inf", histogram.count());
-        self.line("_sum", labels, histogram.sum_seconds());
-        self.line("_count", labels, histogram.count());
-    }
-}
-
-/// A label value, escaped as the format asks.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '\\' => f.write_str("\\\\")?,
-                '"' => f.write_str("\\\"")?,
-                '\n' => f.write_str("\\n")?,
-                other => f.write_char(other)?,
-            }
-        }
-        Ok(())
+        bucket("+Inf", histogram.count());
+        self.push(Part::Sum, of, histogram.sum_seconds());
+        self.push(Part::Count, of, histogram.count().value());
     }
 }

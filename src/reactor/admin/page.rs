@@ -4,7 +4,7 @@
 use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::net::Address;
-use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges};
+use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples};
 use crate::observe::report;
 use crate::protocol::admin::ListQuery;
 use crate::reactor::connection::Connection;
@@ -120,7 +120,28 @@ impl<K: Kernel> Reactor<K> {
     ) -> bool {
         match page {
             Page::List(list) => self.list_on(list, share, work, out),
-            Page::Metrics(metrics) => self.metrics_on(metrics, share, work, out),
+            Page::Metrics(metrics) => self.metrics_on(metrics, share, work, |page, left| {
+                let before = out.len();
+                let done = page.write(left, out);
+                (done, out.len() - before)
+            }),
+        }
+    }
+
+    /// The same for the supervisor, to which metrics are told as numbers.
+    pub(super) fn tell(
+        &mut self,
+        page: &mut Page,
+        share: usize,
+        work: &mut usize,
+        rows: &mut String,
+        samples: &mut Vec<Samples>,
+    ) -> bool {
+        match page {
+            Page::List(list) => self.list_on(list, share, work, rows),
+            Page::Metrics(metrics) => {
+                self.metrics_on(metrics, share, work, |page, left| (page.take(left, samples), left))
+            }
         }
     }
 
@@ -199,7 +220,14 @@ impl<K: Kernel> Reactor<K> {
         })
     }
 
-    fn metrics_on(&mut self, page: &mut Metrics, share: usize, work: &mut usize, out: &mut String) -> bool {
+    /// `write` writes up to so many bytes of the page; gives whether that is all of it, and how many bytes it was.
+    fn metrics_on(
+        &mut self,
+        page: &mut Metrics,
+        share: usize,
+        work: &mut usize,
+        write: impl FnOnce(&mut metrics::Page, usize) -> (bool, usize),
+    ) -> bool {
         let mut spent = 0;
         while (page.slot as usize) < self.table.slots_used() {
             if spent >= share {
@@ -219,8 +247,8 @@ impl<K: Kernel> Reactor<K> {
             spent += SNAPSHOT_WORK + LISTENER_WORK * self.listeners.len();
             Box::new(self.metrics(census))
         });
-        let done = text.write(share.saturating_sub(spent), out);
-        *work += spent + out.len();
+        let (done, written) = write(text, share.saturating_sub(spent));
+        *work += spent + written;
         done
     }
 

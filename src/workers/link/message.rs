@@ -23,7 +23,7 @@ pub enum Topic {
 }
 
 /// What a worker says.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum ToSupervisor {
     /// It serves.
     Ready,

@@ -1,6 +1,7 @@
 //! Questions to the admin interface of a worker, and their answers: their meaning and their bytes.
 
-use super::wire::wire;
+use super::wire::{lists, wire};
+use crate::observe::metrics::{self, Samples, Series};
 
 /// A question to the admin interface of a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,20 +41,26 @@ pub enum Part {
 }
 
 /// Its answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
     /// Of the question.
     pub number: u64,
     /// Status of HTTP.
     pub status: u16,
-    /// The body.
+    /// The body, where that is made of text.
     pub body: String,
+    /// Metrics.
+    pub samples: Vec<Samples>,
     /// How much of it this is.
     pub part: Part,
 }
 
 wire!(struct Question { number, act, path, query, peer, from, rows });
-wire!(struct Answer { number, status, body, part });
+wire!(struct Answer { number, status, body, samples, part });
+wire!(struct Samples { family, values });
+wire!(struct Series { part, labels });
+wire!(enum metrics::Part { 0 Value, 1 Bucket, 2 Sum, 3 Count, });
+lists!(Samples, (Series, f64));
 wire!(enum Part { 0 Last, 1 More, 2 Rows { matched, listed, next }, });
 
 #[cfg(test)]
@@ -75,8 +82,10 @@ mod tests {
         }));
         for next in [None, Some(0), Some(u32::MAX)] {
             for part in [Part::Last, Part::More, Part::Rows { matched: 7, listed: 2, next }] {
+                let series = Series { part: metrics::Part::Sum, labels: "{a=\"b\"}".to_owned() };
+                let samples = vec![Samples { family: 3, values: vec![(series, 0.1)] }];
                 let body = "ok\n".to_owned();
-                returns(&ToSupervisor::Answer(Answer { number: 4, status: 200, body, part }));
+                returns(&ToSupervisor::Answer(Answer { number: 4, status: 200, body, samples, part }));
             }
         }
     }

@@ -110,6 +110,16 @@ macro_rules! small {
 }
 small!(u16, u32);
 
+impl Wire for f64 {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.to_bits().put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        u64::take(fields).map(Self::from_bits)
+    }
+}
+
 impl Wire for bool {
     fn put(&self, out: &mut Vec<u8>) {
         u8::from(*self).put(out);
@@ -148,23 +158,35 @@ impl Wire for String {
     }
 }
 
-/// A list of what is no byte.
+/// Implements [`Wire`] for lists of what is no byte.
 macro_rules! lists {
     ($($item:ty),*) => {$(
-        impl Wire for Vec<$item> {
+        impl $crate::workers::link::wire::Wire for Vec<$item> {
             fn put(&self, out: &mut Vec<u8>) {
-                (self.len() as u64).put(out);
-                for item in self {
-                    item.put(out);
-                }
+                $crate::workers::link::wire::put_list(self, out);
             }
 
-            fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-                (0..u64::take(fields)?).map(|_| <$item>::take(fields)).collect()
+            fn take(
+                fields: &mut $crate::workers::link::wire::Fields<'_>,
+            ) -> Result<Self, $crate::workers::link::wire::Malformed> {
+                $crate::workers::link::wire::take_list(fields)
             }
         }
     )*};
 }
+pub(super) use lists;
+
+pub(super) fn put_list<T: Wire>(list: &[T], out: &mut Vec<u8>) {
+    (list.len() as u64).put(out);
+    for item in list {
+        item.put(out);
+    }
+}
+
+pub(super) fn take_list<T: Wire>(fields: &mut Fields<'_>) -> Result<Vec<T>, Malformed> {
+    (0..u64::take(fields)?).map(|_| T::take(fields)).collect()
+}
+
 lists!(u64, Vec<u8>, (String, String));
 
 impl<A: Wire, B: Wire> Wire for (A, B) {

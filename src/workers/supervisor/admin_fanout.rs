@@ -3,16 +3,17 @@
 
 use super::admin_server::{AdminServer, ClientId};
 use super::lists::{List, Progress};
-use super::merge;
 use super::totals::{Own, metrics};
 use super::worker::Worker;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
+use crate::observe::metrics::{Snapshot, Text};
 use crate::protocol::admin::{self, Route};
 use crate::protocol::http::{Method, Request, Response, Status};
 use crate::workers::link::{Answer, Part, Question};
 use indexmap::IndexMap;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
@@ -43,7 +44,7 @@ enum Open {
     /// Its workers have not all answered.
     Gathering(Gathering),
     /// Metrics of all that have, as their reader takes them.
-    Printing { client: ClientId, text: merge::Text },
+    Printing { client: ClientId, text: Text },
     /// Connections, as their reader takes them.
     Listing(Box<List>),
 }
@@ -62,8 +63,7 @@ struct Gathering {
 pub(super) struct Gathered {
     status: u16,
     body: String,
-    /// In its place, if it is about metrics.
-    pub(super) page: merge::Page,
+    pub(super) metrics: Snapshot,
     whole: bool,
 }
 
@@ -152,7 +152,7 @@ impl AdminFanout {
     /// A worker answers.
     pub(super) fn on_answer(&mut self, worker: usize, answer: Answer) {
         match self.open.get_mut(&answer.number) {
-            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, &answer),
+            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, answer),
             Some(Open::Listing(list)) => list.on_answer(worker, answer),
             // One that comes too late is an answer to nothing.
             Some(Open::Printing { .. }) | None => {}
@@ -276,7 +276,7 @@ impl Open {
                         admin.answer(client, &response, false);
                         return None;
                     }
-                    Err(page) => Self::Printing { client, text: page.into_text() },
+                    Err(metrics) => Self::Printing { client, text: metrics.into_text() },
                 };
                 printing.advance(workers, admin, own, now)
             }
@@ -298,15 +298,13 @@ impl Open {
 }
 
 impl Gathering {
-    fn on_answer(&mut self, worker: usize, answer: &Answer) {
+    fn on_answer(&mut self, worker: usize, answer: Answer) {
         let gathered = self.answers.entry(worker).or_default();
         gathered.status = answer.status;
         gathered.whole = answer.part != Part::More;
-        // A refusal is a text, whatever was asked.
-        if self.about == About::Metrics && answer.status == Status::Ok.code() {
-            gathered.page.read(&answer.body);
-        } else {
-            gathered.body.push_str(&answer.body);
+        gathered.body.push_str(&answer.body);
+        for samples in answer.samples {
+            gathered.metrics.tell(samples);
         }
     }
 
@@ -329,7 +327,7 @@ impl Gathering {
         mut self,
         workers: &mut [Worker<K>],
         own: Own,
-    ) -> Result<Response<'static>, merge::Page> {
+    ) -> Result<Response<'static>, Snapshot> {
         self.answers.retain(|_, answer| answer.whole);
         self.answers.sort_keys();
         let missing = |place: &usize| !self.answers.contains_key(place);
@@ -357,7 +355,7 @@ impl Gathering {
             About::Audit => {
                 let bodies = self.answers.iter();
                 let bodies = bodies.map(|(place, answer)| (workers[*place].number, answer.body.as_str()));
-                Ok(Response::json(Status::Ok, merge::audits(bodies, &numbers)))
+                Ok(Response::json(Status::Ok, audits(bodies, &numbers)))
             }
             About::Readiness => Ok(readiness(&self.answers, workers, &numbers, own)),
             About::One => {
@@ -366,6 +364,18 @@ impl Gathering {
             }
         }
     }
+}
+
+/// The audits of all workers, side by side.
+fn audits(answers: impl Iterator<Item = (u32, impl AsRef<str>)>, unanswered: &[u32]) -> String {
+    let workers: Vec<_> = answers
+        .filter_map(|(worker, body)| {
+            let mut audit: Value = serde_json::from_str(body.as_ref()).ok()?;
+            audit["worker"] = worker.into();
+            Some(audit)
+        })
+        .collect();
+    format!("{}\n", json!({ "workers": workers, "unanswered_workers": unanswered }))
 }
 
 fn readiness<K: Supervising>(

@@ -6,7 +6,7 @@
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
 //! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
 //! `identities` settles which connection holds an identity; `topics` knows the subscribers; `inquiries` has what clients
-//! ask about those of all workers; `admin_fanout` and `merge` make one answer out of many, `lists` one that is long;
+//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` one that is long;
 //! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
@@ -20,7 +20,6 @@ mod hear;
 mod identities;
 mod inquiries;
 mod lists;
-mod merge;
 mod pulse;
 mod reload;
 mod stall;

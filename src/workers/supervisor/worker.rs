@@ -1,9 +1,9 @@
 //! One worker: the process, the channel to it, and when it is started anew.
 
-use super::merge::Ledger;
 use super::pulse::{Pulse, Step};
 use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Fatal, Interest, Kernel, Process as _, Supervising, Token};
+use crate::observe::metrics::Ledger;
 use crate::workers::link::{
     Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, ToSupervisor, ToWorker,
 };

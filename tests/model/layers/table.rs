@@ -30,8 +30,6 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("hub", PURE, &["core::table", "net"]),
     // Bytes and names, and no more: not who is asked for by them, nor how any of it is set.
     layer("protocol", PURE, &["core::units", "core::tcp", "core::time", "core::end"]),
-    // What workers and their supervisor say is typed: it may speak of whatever a client asks for.
-    layer("workers::link", PURE, &["core::buf", "core::end", "net", "hub", "protocol"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
     layer("config", PURE, &["core::time", "core::units", "core::conn", "net", "protocol"]),
@@ -45,6 +43,8 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &["core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
     ),
+    // What workers and their supervisor say is typed: it may speak of whatever a client asks for.
+    layer("workers::link", PURE, &["core::buf", "core::end", "net", "hub", "protocol", "observe::metrics"]),
     layer(
         "observe::report",
         PURE,
@@ -92,6 +92,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "observe::metrics",
             "observe::report",
         ],
     ),

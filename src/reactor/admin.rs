@@ -22,7 +22,7 @@ use crate::core::time::Instant;
 use crate::net::Kernel;
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::TCP_STATES;
-use crate::protocol::admin::{Hosts, Route, crowded, route};
+use crate::protocol::admin::{Route, Serves, crowded, index, route};
 use crate::protocol::http::{self, CONTINUE, Decoder, Framing, Method, Request, Response, Status};
 use crate::protocol::resp;
 use crate::workers::link::{Answer, Part, Question, ToSupervisor};
@@ -41,14 +41,6 @@ const WORK_PER_TURN: usize = 64 * 1024;
 const SHARE: usize = 16 * 1024;
 /// To understand a request, and to send what answers it.
 const REQUEST_WORK: usize = 512;
-
-const INDEX: &str = "linger admin interface\n\n\
-    GET  /metrics                  Prometheus text\n\
-    GET  /healthz                  200 while the loop turns\n\
-    GET  /readyz                   503 while draining or unable to accept\n\
-    GET  /connections              JSON; ?listener= &state= &identity= &peer= &limit=\n\
-    GET  /audit                    JSON; the last audit of the kernel's sockets\n\
-    POST /connections/{key}/end    ends one connection; the key is from the list\n";
 
 /// Who uses the interface.
 #[derive(Default)]
@@ -298,7 +290,7 @@ impl<K: Kernel> Reactor<K> {
         };
         self.apply(key, Input::Opened);
         let listener = self.table.get(key).map(|conn| Self::listener_of(&self.listeners, conn));
-        let routed = listener.map_or(Ok(Route::Index), |own| route(&request, &own.access.hosts, INDEX));
+        let routed = listener.map_or(Ok(Route::Index), |own| route(&request, &own.access.hosts, Serves::One));
         let routed =
             routed.and_then(|route| if reserve && !route.is_vital() { Err(crowded()) } else { Ok(route) });
         request.keep_alive &= !reserve;
@@ -353,7 +345,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn begin(&mut self, route: Route, asks: Asks<'_>) -> Begun {
         Begun::Whole(match route {
-            Route::Index => Response::text(Status::Ok, INDEX),
+            Route::Index => Response::text(Status::Ok, index(Serves::One)),
             Route::Health => Response::text(Status::Ok, "ok\n"),
             Route::Ready => self.readiness(),
             Route::Audit => self.audit(),
@@ -368,13 +360,17 @@ impl<K: Kernel> Reactor<K> {
         let mut work = REQUEST_WORK;
         let page = match job.page.take() {
             Some(page) => Ok(page),
-            None => match route(&request_of(&job.question), &Hosts::Any, INDEX) {
-                Ok(Route::Connections(query)) => Ok(Page::rows(query, job.question.from, job.question.rows)),
-                Ok(route) => match self.begin(route, Asks::Above(&job.question.peer)) {
+            None => match job.question.route.clone() {
+                Route::Connections(query) => Ok(Page::rows(query, job.question.from, job.question.rows)),
+                route @ (Route::Index
+                | Route::Health
+                | Route::Ready
+                | Route::Metrics
+                | Route::Audit
+                | Route::End(_)) => match self.begin(route, Asks::Above(&job.question.peer)) {
                     Begun::Page(page) => Ok(page),
                     Begun::Whole(response) => Err(response),
                 },
-                Err(refused) => Err(refused),
             },
         };
         let number = job.question.number;
@@ -438,20 +434,6 @@ impl<K: Kernel> Reactor<K> {
     /// What the admin interface calls a connection: its key, with its worker before it if there are several.
     pub(super) fn name_of(&self, key: Key) -> String {
         self.link.as_ref().map_or_else(|| key.to_string(), |link| link.name_of(key))
-    }
-}
-
-/// A question as the request that it came from.
-fn request_of(question: &Question) -> Request {
-    Request {
-        method: if question.act { Method::Post } else { Method::Get },
-        path: question.path.clone(),
-        query: question.query.clone(),
-        host: String::new(),
-        origin: None,
-        keep_alive: true,
-        chunks: true,
-        expects_continue: false,
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain. One
-//! process and the supervisor of several read requests by this; what they answer is theirs.
+//! process and the supervisor of several read requests by this, once; a worker is asked for a [`Route`].
 
 use super::first_bytes::Opening;
 use super::http::{self, Method, Rejected, Request, Response, Status};
@@ -91,11 +91,55 @@ impl Route {
     }
 }
 
-/// Understands a request. `index` is what a path that is not there is answered with.
+/// Whose admin interface it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Serves {
+    /// One process.
+    One,
+    /// The supervisor of several workers.
+    Several,
+}
+
+/// What there is to ask: how, what one process answers, and what the supervisor of several does.
+const ROUTES: &[(&str, &str, &str)] = &[
+    ("GET  /metrics", "Prometheus text", "Prometheus text; the sum of all workers"),
+    ("GET  /healthz", "200 while the loop turns", "200 while the supervisor runs"),
+    (
+        "GET  /readyz",
+        "503 while draining or unable to accept",
+        "503 while a worker drains, cannot accept, or does not answer",
+    ),
+    (
+        "GET  /connections",
+        "JSON; ?listener= &state= &identity= &peer= &limit=",
+        "JSON; of all workers; ?listener= &state= &identity= &peer= &limit=",
+    ),
+    ("GET  /audit", "JSON; the last audit of the kernel's sockets", "JSON; the last audit of each worker"),
+    (
+        "POST /connections/{key}/end",
+        "ends one connection; the key is from the list",
+        "ends one connection; the key is from the list",
+    ),
+];
+
+/// What there is to ask, for people.
+pub fn index(serves: Serves) -> String {
+    let mut text = String::from(match serves {
+        Serves::One => "linger admin interface\n\n",
+        Serves::Several => "linger admin interface, of a server with several workers\n\n",
+    });
+    for (path, one, several) in ROUTES {
+        let what = if serves == Serves::One { one } else { several };
+        text.extend([&format!("{path:<31}"), *what, "\n"]);
+    }
+    text
+}
+
+/// Understands a request.
 ///
 /// # Errors
 /// The answer to a request that is refused.
-pub fn route(request: &Request, hosts: &Hosts, index: &str) -> Result<Route, Response<'static>> {
+pub fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Response<'static>> {
     // A web page can make a browser on this host send requests here. What it cannot do is hide its own origin, or,
     // where it has its name resolve to this host, use another name for that.
     if !answers_to(hosts, &request.host) {
@@ -119,7 +163,7 @@ pub fn route(request: &Request, hosts: &Hosts, index: &str) -> Result<Route, Res
         (true, "/connections") => ListQuery::read(request).map(Route::Connections),
         (false, path) if path.starts_with("/connections/") => match end_of(path) {
             Some(name) => Ok(Route::End(name.to_owned())),
-            None => Err(no_such(path, index)),
+            None => Err(no_such(path, serves)),
         },
         (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
             not_allowed("this path is for reading: use GET\n")
@@ -127,7 +171,7 @@ pub fn route(request: &Request, hosts: &Hosts, index: &str) -> Result<Route, Res
         (true, path) if path.starts_with("/connections/") => {
             not_allowed("ending a connection is an action: use POST\n")
         }
-        (_, path) => Err(no_such(path, index)),
+        (_, path) => Err(no_such(path, serves)),
     }
 }
 
@@ -136,8 +180,8 @@ fn end_of(path: &str) -> Option<&str> {
     path.strip_prefix("/connections/")?.strip_suffix("/end")
 }
 
-fn no_such(path: &str, index: &str) -> Response<'static> {
-    Response::text(Status::NotFound, format!("no such path: {path}\n\n{index}"))
+fn no_such(path: &str, serves: Serves) -> Response<'static> {
+    Response::text(Status::NotFound, format!("no such path: {path}\n\n{}", index(serves)))
 }
 
 /// What is answered where all places are taken, to everything but [`Route::is_vital`].
@@ -174,16 +218,22 @@ fn is_port(text: &str) -> bool {
 pub struct ListQuery {
     /// At most so many.
     pub limit: usize,
-    listener: Option<String>,
-    state: Option<String>,
-    identity: Option<String>,
-    peer: Option<PeerFilter>,
+    /// On this listener.
+    pub listener: Option<String>,
+    /// In this state.
+    pub state: Option<String>,
+    /// With this identity.
+    pub identity: Option<String>,
+    /// From there.
+    pub peer: Option<PeerFilter>,
 }
 
 /// Whose connections are to be listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum PeerFilter {
+pub enum PeerFilter {
+    /// Those of a host.
     Host(IpAddr),
+    /// That one.
     Socket(SocketAddr),
     /// It is no address, and nobody has it.
     Nobody,
@@ -241,7 +291,7 @@ mod tests {
     }
 
     fn answers(hosts: &Hosts, host: &str) -> bool {
-        match route(&asked("GET", "/healthz", host), hosts, "") {
+        match route(&asked("GET", "/healthz", host), hosts, Serves::One) {
             Ok(route) => route == Route::Health,
             Err(refused) => {
                 assert_eq!(refused.status, Status::Misdirected);
@@ -291,9 +341,12 @@ mod tests {
     fn a_request_by_way_of_a_proxy_is_for_the_host_of_its_url() {
         let none = Hosts::Named(Vec::new());
         let refused =
-            route(&asked("GET", "http://evil.example/healthz", "localhost"), &none, "").unwrap_err();
+            route(&asked("GET", "http://evil.example/healthz", "localhost"), &none, Serves::One).unwrap_err();
         assert_eq!(refused.status, Status::Misdirected);
-        assert_eq!(route(&asked("GET", "http://localhost:1/healthz", "evil"), &none, ""), Ok(Route::Health));
+        assert_eq!(
+            route(&asked("GET", "http://localhost:1/healthz", "evil"), &none, Serves::One),
+            Ok(Route::Health)
+        );
     }
 
     #[test]
@@ -301,7 +354,7 @@ mod tests {
         let query = |text: &str| match route(
             &asked("GET", &format!("/connections?{text}"), "localhost"),
             &Hosts::Any,
-            "",
+            Serves::One,
         ) {
             Ok(Route::Connections(query)) => query,
             other => panic!("{other:?}"),

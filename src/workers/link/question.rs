@@ -2,18 +2,15 @@
 
 use super::wire::{lists, wire};
 use crate::observe::metrics::{self, Samples, Series};
+use crate::protocol::admin::{ListQuery, PeerFilter, Route};
 
 /// A question to the admin interface of a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
     /// Comes back with the answer.
     pub number: u64,
-    /// Something is to be done, rather than told: POST.
-    pub act: bool,
-    /// The path, decoded.
-    pub path: String,
-    /// The query, decoded.
-    pub query: Vec<(String, String)>,
+    /// What is asked.
+    pub route: Route,
     /// Where it comes from: the peer at the supervisor's admin interface.
     pub peer: String,
     /// Of a list: the slot of the worker's table from which to go on.
@@ -55,7 +52,10 @@ pub struct Answer {
     pub part: Part,
 }
 
-wire!(struct Question { number, act, path, query, peer, from, rows });
+wire!(struct Question { number, route, peer, from, rows });
+wire!(enum Route { 0 Index, 1 Health, 2 Ready, 3 Metrics, 4 Audit, 5 Connections(query), 6 End(key), });
+wire!(struct ListQuery { limit, listener, state, identity, peer });
+wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, });
 wire!(struct Answer { number, status, body, samples, part });
 wire!(struct Samples { family, values });
 wire!(struct Series { part, labels });
@@ -71,15 +71,18 @@ mod tests {
 
     #[test]
     fn questions_and_answers_read_back() {
-        returns(&ToWorker::Ask(Question {
-            number: u64::MAX,
-            act: true,
-            path: "/connections".to_owned(),
-            query: vec![("limit".to_owned(), "2".to_owned()), (String::new(), "ü".to_owned())],
-            peer: "127.0.0.1:9".to_owned(),
-            from: 7,
-            rows: u32::MAX,
-        }));
+        let peer = PeerFilter::Host("::1".parse().unwrap());
+        let (listener, state) = (Some("resp".to_owned()), None);
+        let list = ListQuery { limit: 7, listener, state, identity: Some("ü".to_owned()), peer: Some(peer) };
+        for route in [Route::Metrics, Route::Connections(list), Route::End("17-4711".to_owned())] {
+            returns(&ToWorker::Ask(Question {
+                number: u64::MAX,
+                route,
+                peer: "127.0.0.1:9".to_owned(),
+                from: 7,
+                rows: u32::MAX,
+            }));
+        }
         for next in [None, Some(0), Some(u32::MAX)] {
             for part in [Part::Last, Part::More, Part::Rows { matched: 7, listed: 2, next }] {
                 let series = Series { part: metrics::Part::Sum, labels: "{a=\"b\"}".to_owned() };

@@ -1,7 +1,7 @@
 //! How values become bytes and come back: numbers are little-endian, lists and text have their length before them, an
 //! enum has a tag before its fields. Nothing here trusts a length, and nothing is allocated for an announcement.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Bytes that are no message. The other end is broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +110,16 @@ macro_rules! small {
 }
 small!(u16, u32);
 
+impl Wire for usize {
+    fn put(&self, out: &mut Vec<u8>) {
+        (*self as u64).put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        u64::take(fields)?.try_into().map_err(|_| Malformed)
+    }
+}
+
 impl Wire for f64 {
     fn put(&self, out: &mut Vec<u8>) {
         self.to_bits().put(out);
@@ -187,7 +197,7 @@ pub(super) fn take_list<T: Wire>(fields: &mut Fields<'_>) -> Result<Vec<T>, Malf
     (0..u64::take(fields)?).map(|_| T::take(fields)).collect()
 }
 
-lists!(u64, Vec<u8>, (String, String));
+lists!(u64, Vec<u8>);
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
@@ -223,12 +233,18 @@ impl<T: Wire> Wire for Box<T> {
     }
 }
 
-impl Wire for SocketAddr {
-    fn put(&self, out: &mut Vec<u8>) {
-        self.to_string().put(out);
-    }
+/// What goes as text.
+macro_rules! texts {
+    ($($address:ty),*) => {$(
+        impl Wire for $address {
+            fn put(&self, out: &mut Vec<u8>) {
+                self.to_string().put(out);
+            }
 
-    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
-        String::take(fields)?.parse().map_err(|_| Malformed)
-    }
+            fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+                String::take(fields)?.parse().map_err(|_| Malformed)
+            }
+        }
+    )*};
 }
+texts!(IpAddr, SocketAddr);

@@ -9,7 +9,7 @@ use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
 use crate::observe::metrics::{Snapshot, Text};
-use crate::protocol::admin::{self, Route};
+use crate::protocol::admin::{self, Route, Serves, index};
 use crate::protocol::http::{Method, Request, Response, Status};
 use crate::workers::link::{Answer, Part, Question};
 use indexmap::IndexMap;
@@ -20,14 +20,6 @@ use std::fmt::Write as _;
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Questions at once: each may bring an answer of some megabytes from every worker.
 const QUESTIONS_MAX: usize = 16;
-
-const INDEX: &str = "linger admin interface, of a server with several workers\n\n\
-    GET  /metrics                  Prometheus text; the sum of all workers\n\
-    GET  /healthz                  200 while the supervisor runs\n\
-    GET  /readyz                   503 while a worker drains, cannot accept, or does not answer\n\
-    GET  /connections              JSON; of all workers; ?listener= &state= &identity= &peer= &limit=\n\
-    GET  /audit                    JSON; the last audit of each worker\n\
-    POST /connections/{key}/end    ends one connection; the key is from the list\n";
 
 /// What is to be made of the answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +76,7 @@ impl AdminFanout {
         admin: &mut AdminServer<K>,
         now: Instant,
     ) -> bool {
-        let routed = admin::route(request, admin.hosts(), INDEX);
+        let routed = admin::route(request, admin.hosts(), Serves::Several);
         let routed = routed.and_then(|route| {
             if admin.is_reserve(client) && !route.is_vital() { Err(admin::crowded()) } else { Ok(route) }
         });
@@ -102,28 +94,29 @@ impl AdminFanout {
             admin.piece(client, &head, "", true);
             return true;
         }
-        let mut path = request.path.clone();
-        let (about, places) = match route {
-            Route::Index => return answered(admin, client, &Response::text(Status::Ok, INDEX)),
+        let all = 0..workers.len();
+        let (about, places, asked) = match route {
+            Route::Index => {
+                return answered(admin, client, &Response::text(Status::Ok, index(Serves::Several)));
+            }
             Route::Health => return answered(admin, client, &Response::text(Status::Ok, "ok\n")),
             Route::Connections(query) => {
-                let question = self.question(request, path, admin.peer(client));
-                let list = List::new(client, question, query.limit, workers, now + ANSWER_WITHIN);
+                let limit = query.limit;
+                let question = self.question(Route::Connections(query), admin.peer(client));
+                let list = List::new(client, question, limit, workers, now + ANSWER_WITHIN);
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
             Route::End(name) => match connection_named(&name, workers.len()) {
-                Some((place, key)) => {
-                    path = format!("/connections/{key}/end");
-                    (About::One, place..place + 1)
-                }
+                // Its worker knows it by its key alone.
+                Some((place, key)) => (About::One, place..place + 1, Route::End(key.to_string())),
                 None => return answered(admin, client, &no_connection(&name)),
             },
-            Route::Ready => (About::Readiness, 0..workers.len()),
-            Route::Metrics => (About::Metrics, 0..workers.len()),
-            Route::Audit => (About::Audit, 0..workers.len()),
+            Route::Ready => (About::Readiness, all, route),
+            Route::Metrics => (About::Metrics, all, route),
+            Route::Audit => (About::Audit, all, route),
         };
-        let question = self.question(request, path, admin.peer(client));
+        let question = self.question(asked, admin.peer(client));
         let asked: Vec<_> = places.filter(|&place| workers[place].ask(&question)).collect();
         let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
         let gathering = Gathering { client, about, asked, answers: IndexMap::new(), deadline };
@@ -143,10 +136,9 @@ impl AdminFanout {
     }
 
     /// The next question.
-    fn question(&mut self, request: &Request, path: String, peer: String) -> Question {
+    const fn question(&mut self, route: Route, peer: String) -> Question {
         self.last += 1;
-        let (act, query) = (request.method == Method::Post, request.query.clone());
-        Question { number: self.last, act, path, query, peer, from: 0, rows: 0 }
+        Question { number: self.last, route, peer, from: 0, rows: 0 }
     }
 
     /// A worker answers.

@@ -11,7 +11,11 @@ Examples:
   linger sim                       a thousand runs, of seeds 0 to 999
   linger sim --seeds 100000 --seed 5000
   linger sim --seed 42 --trace
-  linger sim --canary lost-edge    a kernel with a broken rule: must fail";
+  linger sim --workers             a supervisor and its workers: two to four, as the seed says
+  linger sim --workers 3 --seed 42 --trace
+  linger sim --canary lost-edge    a kernel with a broken rule: must fail
+
+Runs of several workers have seeds of their own: with --workers, a seed is another run than without.";
 
 /// Most lines of a failing run that are shown without being asked for.
 const LAST_LINES: usize = 40;
@@ -30,7 +34,11 @@ pub(super) struct Arguments {
     /// Simulated time of each run, such as 10m; drawn by the seed if not given
     #[arg(long, value_name = "DURATION", value_parser = parse_some_time)]
     duration: Option<std::time::Duration>,
-    /// Break one rule of the simulated kernel, to see that the checks notice
+    /// Run several workers and their supervisor, so many or as many as the seed says: workers die and stand still, clients
+    /// of all of them take over each other's identities
+    #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "drawn", value_parser = workers)]
+    workers: Option<Workers>,
+    /// Break one rule of the simulated kernel, to see that the checks notice; those of links need --workers
     #[arg(long, value_name = "RULE", value_parser = canary)]
     canary: Option<Canary>,
     /// Go on after a failure, and print one line for each
@@ -38,11 +46,27 @@ pub(super) struct Arguments {
     keep_going: bool,
 }
 
+/// How many workers a run has.
+#[derive(Clone, Copy, Debug)]
+enum Workers {
+    /// As many as its seed draws.
+    Drawn,
+    Given(u32),
+}
+
+fn workers(text: &str) -> Result<Workers, String> {
+    match text.parse() {
+        Ok(number @ 2..=64) => Ok(Workers::Given(number)),
+        _ if text == "drawn" => Ok(Workers::Drawn),
+        _ => Err("two to 64, or no number: then the seed says".to_owned()),
+    }
+}
+
 fn canary(name: &str) -> Result<Canary, String> {
-    Canary::ALL
-        .into_iter()
+    let all = || Canary::ALL.into_iter().chain(Canary::OF_WORKERS);
+    all()
         .find(|canary| canary.name() == name)
-        .ok_or_else(|| format!("the rules are {}", Canary::ALL.map(Canary::name).join(", ")))
+        .ok_or_else(|| format!("the rules are {}", all().map(Canary::name).collect::<Vec<_>>().join(", ")))
 }
 
 /// Sums over all runs.
@@ -71,6 +95,16 @@ impl Sums {
     }
 }
 
+impl Arguments {
+    fn simulate(&self, seed: u64, options: &Options) -> Outcome {
+        match self.workers {
+            Some(Workers::Given(workers)) => sim::run_workers(seed, Some(workers), options),
+            Some(Workers::Drawn) => sim::run_workers(seed, None, options),
+            None => sim::run(seed, options),
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let options = Options { duration: arguments.duration, trace: arguments.trace, canary: arguments.canary };
     let first = arguments.seed.unwrap_or(0);
@@ -78,7 +112,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let clock = crate::cli::serve::clock();
     let mut sums = Sums::default();
     for seed in (first..).take(usize::try_from(count).unwrap_or(usize::MAX)) {
-        let outcome = sim::run(seed, &options);
+        let outcome = arguments.simulate(seed, &options);
         sums.add(&outcome);
         if arguments.trace {
             let mut text = outcome.trace.join("\n");
@@ -110,7 +144,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 /// The same run again, with its last lines.
 fn explain(seed: u64, arguments: &Arguments, options: &Options) {
     if !arguments.trace {
-        let again = sim::run(seed, &Options { trace: true, ..options.clone() });
+        let again = arguments.simulate(seed, &Options { trace: true, ..options.clone() });
         let from = again.trace.len().saturating_sub(LAST_LINES);
         for line in &again.trace[from..] {
             console::err(line);
@@ -121,7 +155,12 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
         .duration
         .map(|duration| format!(" --duration {}", duration_text(duration)))
         .unwrap_or_default();
-    console::err(format_args!("all of it: linger sim --seed {seed} --trace{duration}{canary}"));
+    let workers = match arguments.workers {
+        Some(Workers::Given(workers)) => format!(" --workers {workers}"),
+        Some(Workers::Drawn) => " --workers".to_owned(),
+        None => String::new(),
+    };
+    console::err(format_args!("all of it: linger sim --seed {seed} --trace{workers}{duration}{canary}"));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]

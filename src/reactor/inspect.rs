@@ -168,6 +168,11 @@ impl<K: Kernel> DebugView<'_, K> {
         self.0.audits.last().map_or(0, |past| past.outcome.present[anomaly as usize])
     }
 
+    /// Identities that are held, with their holders.
+    pub fn holders(&self) -> impl Iterator<Item = (&[u8], Key)> {
+        self.0.hub.held()
+    }
+
     /// Identities that are held.
     pub fn identities(&self) -> usize {
         self.0.hub.gauges().identities

@@ -273,7 +273,11 @@ impl<K: Kernel> Reactor<K> {
         if self.hub.set_presence(&resp.membership, key, presence)
             && let Some(id) = self.hub.identity_of(&resp.membership, key)
         {
-            self.effects.push_back(Effect::Presence { id: Name::new(id), event });
+            match &mut self.link {
+                // At once, like a claim: posted, it would be told of a newer holder that has claimed meanwhile.
+                Some(link) => link.on_presence(key, id, &event),
+                None => self.effects.push_back(Effect::Presence { id: Name::new(id), event }),
+            }
         }
     }
 }

@@ -146,10 +146,11 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Tells those who watch an identity; among other workers, by way of the supervisor, which alone knows what came first.
+    /// Tells those who watch an identity. Among other workers, the supervisor does, which alone knows what came first: it
+    /// has heard of this already, by a claim, a release, or as it happened.
     pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
         if self.link.is_some() {
-            return self.tell_presence(id, event);
+            return;
         }
         let mut payload = Vec::new();
         event.write(&mut payload);

@@ -153,7 +153,7 @@ impl<S: Stream> WorkerLink<S> {
     }
 
     /// The holder of an identity here is suspect, or was heard from again.
-    fn on_presence(&mut self, key: Key, id: &[u8], event: &Event) {
+    pub(super) fn on_presence(&mut self, key: Key, id: &[u8], event: &Event) {
         let Some(held) = self.held.get(&key) else { return };
         if self.keeps_up() {
             let mut payload = Vec::new();
@@ -338,14 +338,6 @@ impl<K: Kernel> Reactor<K> {
         }
         // The others are for the next turn.
         link.ready = true;
-    }
-
-    /// Something happened to an identity. That it was taken or given up, the supervisor knows from the claims.
-    pub(super) fn tell_presence(&mut self, id: &Name, event: &Event) {
-        let (Some(link), Some(holder)) = (&mut self.link, self.hub.holder(id)) else { return };
-        if matches!(event, Event::Suspect | Event::Revived) {
-            link.on_presence(holder, id, event);
-        }
     }
 
     /// A connection has taken an identity, or has said so again.

@@ -2,7 +2,7 @@
 //!
 //! `LINGER_SIM_SEEDS` runs that many fresh seeds instead of a few; `LINGER_SIM_SEED` says where they begin.
 
-use linger::tools::sim::{Canary, Options, Outcome, run};
+use linger::tools::sim::{Canary, Options, Outcome, run, run_workers};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs `seeds` and stops at the first that fails.
@@ -65,6 +65,35 @@ fn every_canary_is_found_within_a_hundred_seeds() {
     for canary in Canary::ALL {
         let options = Options { canary: Some(canary), ..Options::default() };
         let found = (0..100).find(|&seed| run(seed, &options).failure.is_some());
+        let seed = found.unwrap_or_else(|| panic!("{} was not found", canary.name()));
+        println!("{}: seed {seed}", canary.name());
+    }
+}
+
+#[test]
+fn several_workers_agree_on_who_holds_what() {
+    for seed in 0..150 {
+        if let Some(failure) = run_workers(seed, None, &Options::default()).failure {
+            panic!("seed {seed}: {}\nsee it: linger sim --workers --seed {seed} --trace", failure.what);
+        }
+    }
+}
+
+#[test]
+fn a_seed_of_several_workers_gives_the_same_run_again() {
+    let options = Options { trace: true, ..Options::default() };
+    let [one, other]: [Outcome; 2] = [run_workers(7, Some(3), &options), run_workers(7, Some(3), &options)];
+    assert!(one.trace.len() > 100);
+    assert_eq!(one.trace, other.trace);
+    let untraced = run_workers(7, Some(3), &Options::default());
+    assert_eq!((untraced.turns, untraced.events), (one.turns, one.events), "looking changes nothing");
+}
+
+#[test]
+fn every_canary_of_several_workers_is_found_within_a_hundred_seeds() {
+    for canary in Canary::OF_WORKERS {
+        let options = Options { canary: Some(canary), ..Options::default() };
+        let found = (0..100).find(|&seed| run_workers(seed, None, &options).failure.is_some());
         let seed = found.unwrap_or_else(|| panic!("{} was not found", canary.name()));
         println!("{}: seed {seed}", canary.name());
     }

@@ -2,11 +2,45 @@
 
 use super::faults::Canary;
 use super::kernel::SimEnv;
+use super::processes::ProcessState;
 use super::socket::{mask, readiness};
 use super::tcp::Sock;
-use super::world::{Listening, Side, Source, World};
+use super::world::{Side, World};
 use crate::core::time::Duration;
-use crate::net::{Polled, Readiness, Ready, Token};
+use crate::net::{Polled, Readiness, Ready, Signal, SocketOptions, Token};
+use std::collections::VecDeque;
+
+/// An entry of an `epoll` set.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    /// Whose set it is.
+    pub(super) process: usize,
+    pub(super) token: u64,
+    pub(super) interest: u8,
+    /// It is in the ready list.
+    pub(super) queued: bool,
+}
+
+/// A source in a ready list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Source {
+    Listener(usize),
+    Conn(usize),
+    /// An end of a link between processes.
+    Link(usize, usize),
+}
+
+/// A listening socket of the server.
+#[derive(Debug)]
+pub(super) struct Listening {
+    pub(super) backlog: u32,
+    pub(super) options: SocketOptions,
+    pub(super) queue: VecDeque<usize>,
+    pub(super) closed: bool,
+    /// How many descriptors it has, in all processes.
+    pub(super) descriptors: usize,
+    pub(super) watch: Option<Watch>,
+}
 
 impl SimEnv {
     /// Waits for something to be ready, as `epoll_wait(2)` does; then the loop may be kept from its work.
@@ -23,7 +57,7 @@ impl SimEnv {
             .map_or(u64::MAX, |wait| now.saturating_add(wait.div_ceil(1_000_000).saturating_mul(1_000_000)));
         // Only a wait can be interrupted: what is ready at once is brought, whatever signal is pending.
         let interrupted = timeout != Some(Duration::ZERO)
-            && !world.is_ready()
+            && !world.is_ready(0)
             && (std::mem::take(&mut world.interrupt_next)
                 || world.chance.chance(world.faults.poll_interrupted));
         if interrupted {
@@ -31,12 +65,12 @@ impl SimEnv {
             self.stop();
             return Polled::Part(0);
         }
-        self.advance(until.min(self.world.horizon), World::is_ready);
+        self.advance(until.min(self.world.horizon), |world| world.is_ready(0));
         // Waking up takes time, in which more may arrive.
         let passes = self.world.chance.within(1_000..50_000);
         let wakes = self.world.now + passes;
         self.advance(wakes, |_| false);
-        let brought = self.world.take_ready(ready);
+        let brought = self.world.take_ready(0, ready);
         self.stall();
         brought
     }
@@ -69,7 +103,7 @@ impl SimEnv {
         let stall = world.chance.between(Duration::ZERO, most);
         world.note(|| format!("the loop stands still for {stall:?}"));
         let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
-        world.stalls.push((world.now, world.now + stall));
+        world.processes[0].stalls.push((world.now, world.now + stall));
         let until = world.now + stall;
         self.advance(until, |_| false);
     }
@@ -77,8 +111,16 @@ impl SimEnv {
 
 impl World {
     /// Whether a poll would return at once.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty() || self.signal_ready || self.sockets.ready
+    pub(super) fn is_ready(&self, process: usize) -> bool {
+        let ProcessState { ready, signal_ready, .. } = &self.processes[process];
+        !ready.is_empty() || *signal_ready || self.sockets.ready
+    }
+
+    /// A signal for a process.
+    pub(super) fn raise(&mut self, process: usize, signal: Signal) {
+        let process = &mut self.processes[process];
+        process.signals.push_back(signal);
+        process.signal_ready = true;
     }
 
     /// `EPOLL_CTL_ADD` and `EPOLL_CTL_MOD` look at once.
@@ -91,10 +133,11 @@ impl World {
         }
     }
 
-    fn take_ready(&mut self, ready: &mut Vec<Ready>) -> Polled {
-        for (told, token) in
-            [(&mut self.signal_ready, Token::SIGNAL), (&mut self.sockets.ready, Token::ASIDE)]
-        {
+    pub(super) fn take_ready(&mut self, process: usize, ready: &mut Vec<Ready>) -> Polled {
+        for (told, token) in [
+            (&mut self.processes[process].signal_ready, Token::SIGNAL),
+            (&mut self.sockets.ready, Token::ASIDE),
+        ] {
             if std::mem::take(told) {
                 ready.push(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
             }
@@ -102,11 +145,11 @@ impl World {
         let most = ready.len() + self.faults.batch_max;
         let before = ready.len();
         while ready.len() < most {
-            let Some(source) = self.ready.pop_front() else { break };
+            let Some(source) = self.processes[process].ready.pop_front() else { break };
             ready.extend(self.look(source));
         }
         let brought = if ready.len() < most { Polled::All } else { Polled::Part(ready.len() - before) };
-        self.add_noise(ready);
+        self.add_noise(process, ready);
         if self.faults.shuffle {
             self.chance.shuffle(ready);
         }
@@ -118,8 +161,15 @@ impl World {
         let (watch, found) = match source {
             Source::Listener(index) => {
                 let Listening { watch, queue, .. } = &mut self.listeners[index];
+                let watch = watch.as_mut()?;
                 watch.queued = false;
                 (*watch, if queue.is_empty() { 0 } else { mask::IN })
+            }
+            Source::Link(link, end) => {
+                let found = self.link_poll(link, end);
+                let watch = self.link_watch_of(link, end)?;
+                watch.queued = false;
+                (*watch, found)
             }
             Source::Conn(index) => {
                 let connection = &mut self.conns[index];
@@ -139,7 +189,7 @@ impl World {
     }
 
     /// Events that nobody caused: of a connection that is there, or of one that was.
-    fn add_noise(&mut self, ready: &mut Vec<Ready>) {
+    fn add_noise(&mut self, process: usize, ready: &mut Vec<Ready>) {
         if self.conns.is_empty() {
             return;
         }
@@ -151,6 +201,7 @@ impl World {
             let is_watched = self.conns[conn].watch.is_some();
             if let Some(token) = self.conns[conn].oracle.token
                 && is_watched == alive
+                && self.conns[conn].oracle.process == process
             {
                 let all = if self.faults.wild { 32 } else { 4 };
                 let bits = 1 + u8::try_from(self.chance.index(all - 1)).expect("five bits");
@@ -164,14 +215,15 @@ impl World {
     /// Puts a source into the ready list, unless it is there.
     pub(super) fn queue_source(&mut self, source: Source) {
         let watch = match source {
-            Source::Listener(index) => &mut self.listeners[index].watch,
-            Source::Conn(index) => match &mut self.conns[index].watch {
-                Some(watch) => watch,
-                None => return,
-            },
+            Source::Listener(index) => self.listeners[index].watch.as_mut(),
+            Source::Conn(index) => self.conns[index].watch.as_mut(),
+            Source::Link(link, end) => self.link_watch_of(link, end),
         };
-        if !std::mem::replace(&mut watch.queued, true) {
-            self.ready.push_back(source);
+        if let Some(watch) = watch
+            && !std::mem::replace(&mut watch.queued, true)
+        {
+            let process = watch.process;
+            self.processes[process].ready.push_back(source);
         }
     }
 }

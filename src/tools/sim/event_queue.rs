@@ -20,6 +20,8 @@ pub enum Event {
     Program(usize, u32),
     /// Rows of the socket table can be read.
     Sockets,
+    /// Bytes arrive at an end of a link between processes.
+    Link(usize, usize),
     /// A signal for the server.
     Signal(Signal),
 }

@@ -94,6 +94,37 @@ impl Faults {
     }
 }
 
+/// Faults of a server with several workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerFaults {
+    /// Workers are killed.
+    pub kills: bool,
+    /// Workers and their supervisor stand still.
+    pub stalls: bool,
+    /// For how long at most.
+    pub stall_max: Duration,
+    /// Time between two of these, at most.
+    pub apart: Option<Duration>,
+    /// A worker cannot be started. The chance, in parts of a million.
+    pub unstartable: u32,
+    /// Most that bytes between processes are on their way, in nanoseconds.
+    pub link_latency: u64,
+}
+
+impl WorkerFaults {
+    /// Draws them, for a run of that length.
+    pub fn draw(rng: &mut Rng, duration: Duration) -> Self {
+        Self {
+            kills: rng.chance(600_000),
+            stalls: rng.chance(600_000),
+            stall_max: rng.between(Duration::from_millis(100), Duration::from_secs(30)),
+            apart: rng.chance(900_000).then(|| rng.between(duration / 40, duration / 2)),
+            unstartable: if rng.chance(300_000) { 200_000 } else { 0 },
+            link_latency: rng.pick(&[2_000, 100_000, 5_000_000, 200_000_000]),
+        }
+    }
+}
+
 /// One rule of the simulated kernel that is wrong on purpose. A production rule is never broken: what is
 /// proved is that the checks would notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,10 +147,17 @@ pub enum Canary {
     ResetLooksLikeFin,
     /// The kernel's evidence says of a connection that a dump of the socket table has left out that it is closed.
     ClosedEvidence,
+    /// A link between processes loses what was sent at once, one time in two hundred.
+    LinkLoses,
+    /// A link between processes brings what was sent at once behind what was sent after it, one time in twenty.
+    LinkReorders,
 }
 
 impl Canary {
-    /// All of them.
+    /// Those that only several workers can meet.
+    pub const OF_WORKERS: [Self; 2] = [Self::LinkLoses, Self::LinkReorders];
+
+    /// All others.
     pub const ALL: [Self; 9] = [
         Self::LostEdge,
         Self::Linger2IsPlain,
@@ -144,6 +182,8 @@ impl Canary {
             Self::ForgottenQueue => "forgotten-queue",
             Self::ResetLooksLikeFin => "reset-looks-like-fin",
             Self::ClosedEvidence => "closed-evidence",
+            Self::LinkLoses => "link-loses",
+            Self::LinkReorders => "link-reorders",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::faults::Canary;
 use super::tcp::{Sock, wake};
-use super::world::{Side, Source, World};
+use super::world::{Side, World};
 use crate::net::CloseHow;
 
 impl World {
@@ -21,7 +21,6 @@ impl World {
             self.note(|| format!("c{conn} is reset in the queue of a closed listener"));
             self.act(conn, Side::Server, |sock, now, out| sock.close(CloseHow::Reset, now, out));
         }
-        self.ready.retain(|source| *source != Source::Listener(index));
     }
 
     /// Closes a socket of the server's, unless a canary forbids.
@@ -32,11 +31,16 @@ impl World {
         if leaked {
             return;
         }
+        let dead = self.processes[self.conns[conn].oracle.process].dead;
+        self.conns[conn].oracle.killed |= dead;
         let how = match (self.canary, how) {
+            // Its kernel closes it, and knows nothing of what was meant.
+            _ if dead => CloseHow::Plain,
             (Some(Canary::Linger2IsPlain), CloseHow::Linger2) => CloseHow::Plain,
             (_, how) => how,
         };
-        self.descriptors -= 1;
+        let process = self.conns[conn].oracle.process;
+        self.processes[process].descriptors -= 1;
         let plain = self.canary == Some(Canary::Linger2IsPlain);
         let now = self.now;
         let snapshot =

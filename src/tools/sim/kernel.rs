@@ -3,11 +3,12 @@
 //! Here the faults of single calls are thrown in, and here the canaries sit. What happens underneath is in
 //! `world` and `socket`.
 
+use super::epoll::{Source, Watch};
 use super::faults::Canary;
 use super::peer::ClientPool;
 use super::socket::mask;
 use super::tcp::Sock;
-use super::world::{Listening, Side, Source, Watch, World};
+use super::world::{Side, World};
 use crate::core::table::Key;
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::{Duration, Instant};
@@ -49,16 +50,24 @@ impl SimEnv {
 }
 
 /// The poller and the clock.
-#[derive(Clone)]
 pub struct SimKernel {
     pub(super) stage: Rc<RefCell<SimEnv>>,
+    /// On whose behalf it is called.
+    process: usize,
+    /// Listening sockets that were opened for this process, in the order in which it will ask for them.
+    handed: VecDeque<SimListener>,
     reserve: bool,
 }
 
 impl SimKernel {
-    /// A kernel on `stage`.
+    /// A kernel on `stage`, as its first process sees it.
     pub const fn new(stage: Rc<RefCell<SimEnv>>) -> Self {
-        Self { stage, reserve: true }
+        Self { stage, process: 0, handed: VecDeque::new(), reserve: true }
+    }
+
+    /// The same as another process sees it, which was handed these listening sockets.
+    pub(super) fn of_process(stage: Rc<RefCell<SimEnv>>, process: usize, handed: Vec<SimListener>) -> Self {
+        Self { stage, process, handed: handed.into(), reserve: true }
     }
 }
 
@@ -82,39 +91,60 @@ impl Kernel for SimKernel {
     }
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
-        Ok(self.stage.borrow_mut().poll(timeout, ready))
+        let mut stage = self.stage.borrow_mut();
+        // Among several processes, its time comes when something was found for it.
+        if let Some(mut brought) = stage.world.processes[self.process].brought.take() {
+            ready.append(&mut brought);
+            return Ok(Polled::All);
+        }
+        Ok(stage.poll(timeout, ready))
     }
 
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<SimListener, Fatal> {
-        let mut stage = self.stage.borrow_mut();
-        let index = stage.world.listeners.len();
-        stage.world.sockets.addresses.push(spec.address.clone());
-        stage.world.listeners.push(Listening {
-            backlog: spec.backlog,
-            options: spec.options,
-            queue: VecDeque::new(),
-            closed: false,
-            watch: Watch { token: token.0, interest: mask::IN, queued: false },
-        });
-        Ok(SimListener { stage: Rc::clone(&self.stage), index, address: spec.address.clone() })
+        let watch = Watch { process: self.process, token: token.0, interest: mask::IN, queued: false };
+        let mut listener = if let Some(handed) = self.handed.pop_front() {
+            handed
+        } else {
+            let world = &mut self.stage.borrow_mut().world;
+            let index = world.add_listener(spec, None);
+            world.group(spec, vec![index]);
+            SimListener::new(Rc::clone(&self.stage), index, spec.address.clone())
+        };
+        listener.watched = true;
+        let world = &mut self.stage.borrow_mut().world;
+        world.listeners[listener.index].watch = Some(watch);
+        // EPOLL_CTL_ADD looks at once.
+        if !world.listeners[listener.index].queue.is_empty() {
+            world.queue_source(Source::Listener(listener.index));
+        }
+        Ok(listener)
     }
 
     fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), SocketError> {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
-        let conn = stream.conn;
+        let process = self.process;
+        let watch = Watch { process, token: token.0, interest: bits(interest), queued: false };
+        let conn = match stream.what {
+            Wire::Conn(conn) => conn,
+            Wire::Link(link, end) => {
+                world.link_watch(link, end, watch);
+                return Ok(());
+            }
+        };
         world.conns[conn].oracle.token = Some(token.0);
         let generation = Key::from_token(token).generation as usize;
-        if world.named.len() <= generation {
-            world.named.resize(generation + 1, usize::MAX);
+        let named = &mut world.processes[process].named;
+        if named.len() <= generation {
+            named.resize(generation + 1, usize::MAX);
         }
-        world.named[generation] = conn;
+        named[generation] = conn;
         if world.chance.chance(world.faults.unwatchable) {
             world.conns[conn].oracle.unwatchable = true;
             world.note(|| format!("c{conn} cannot be watched"));
             return Err(SocketError::Memory);
         }
-        world.conns[conn].watch = Some(Watch { token: token.0, interest: bits(interest), queued: false });
+        world.conns[conn].watch = Some(watch);
         world.queue_if_ready(conn);
         Ok(())
     }
@@ -122,15 +152,16 @@ impl Kernel for SimKernel {
     fn rewatch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), SocketError> {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
-        if let Some(watch) = &mut world.conns[stream.conn].watch {
+        let conn = stream.conn();
+        if let Some(watch) = &mut world.conns[conn].watch {
             (watch.token, watch.interest) = (token.0, bits(interest));
         }
-        world.queue_if_ready(stream.conn);
+        world.queue_if_ready(conn);
         Ok(())
     }
 
     fn next_signal(&mut self) -> Option<Signal> {
-        self.stage.borrow_mut().world.signals.pop_front()
+        self.stage.borrow_mut().world.processes[self.process].signals.pop_front()
     }
 
     fn host_counters(&mut self) -> Option<HostCounters> {
@@ -151,7 +182,7 @@ impl Kernel for SimKernel {
 
     fn retake_reserve(&mut self) {
         let stage = self.stage.borrow();
-        self.reserve |= stage.world.descriptors < stage.world.faults.descriptors_max;
+        self.reserve |= stage.world.processes[self.process].descriptors < stage.world.faults.descriptors_max;
     }
 
     fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {
@@ -172,6 +203,18 @@ pub struct SimListener {
     stage: Rc<RefCell<SimEnv>>,
     index: usize,
     address: Address,
+    /// Its process watches it.
+    watched: bool,
+}
+
+impl SimListener {
+    pub(super) const fn new(stage: Rc<RefCell<SimEnv>>, index: usize, address: Address) -> Self {
+        Self { stage, index, address, watched: false }
+    }
+
+    pub(super) const fn index(&self) -> usize {
+        self.index
+    }
 }
 
 impl Listener for SimListener {
@@ -180,6 +223,10 @@ impl Listener for SimListener {
     fn try_accept(&mut self) -> Accepted<SimStream> {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
+        let process = world.listeners[self.index].watch.map_or(0, |watch| watch.process);
+        if !world.processes[process].calls() {
+            return Accepted::WouldBlock;
+        }
         if world.chance.chance(world.faults.interrupted) {
             return Accepted::Interrupted;
         }
@@ -190,7 +237,7 @@ impl Listener for SimListener {
         if world.canary == Some(Canary::ForgottenQueue) && waiting > 1 && world.chance.chance(500_000) {
             return Accepted::WouldBlock;
         }
-        if world.descriptors >= world.faults.descriptors_max {
+        if world.processes[process].descriptors >= world.faults.descriptors_max {
             return Accepted::Exhausted(Resource::ProcessFiles);
         }
         if world.chance.chance(world.faults.exhausted) {
@@ -206,13 +253,15 @@ impl Listener for SimListener {
             world.conns[conn].ends[Side::Server as usize] = None;
             return Accepted::Aborted(ECONNABORTED);
         }
-        world.descriptors += 1;
+        world.processes[process].descriptors += 1;
         world.accepted += 1;
-        world.note(|| format!("c{conn} is accepted"));
+        let by = if process > 0 { format!(" by p{process}") } else { String::new() };
+        world.note(|| format!("c{conn} is accepted{by}"));
         let truth = &mut world.conns[conn].oracle;
-        (truth.accepted, truth.last_read) = (Some(now), now);
+        (truth.accepted, truth.last_read, truth.process) = (Some(now), now, process);
         let peer = Peer::new(world.conns[conn].address);
-        Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), conn, open: true }, peer)
+        let what = Wire::Conn(conn);
+        Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), what, open: true }, peer)
     }
 
     fn queue(&self) -> Option<Queue> {
@@ -235,7 +284,7 @@ impl Drop for SimListener {
     fn drop(&mut self) {
         // It is borrowed only while a panic goes through the world.
         if let Ok(mut stage) = self.stage.try_borrow_mut() {
-            stage.world.close_listener(self.index);
+            stage.world.drop_listener(self.index, self.watched);
         }
     }
 }
@@ -243,32 +292,67 @@ impl Drop for SimListener {
 /// A connected socket of the server.
 pub struct SimStream {
     stage: Rc<RefCell<SimEnv>>,
-    conn: usize,
+    what: Wire,
     open: bool,
 }
 
+/// What a socket of the server is an end of.
+#[derive(Clone, Copy)]
+enum Wire {
+    /// A connection of a client.
+    Conn(usize),
+    /// A link between processes, and which end.
+    Link(usize, usize),
+}
+
 impl SimStream {
+    /// An end of a link.
+    pub(super) const fn of_link(stage: Rc<RefCell<SimEnv>>, link: usize, end: usize) -> Self {
+        Self { stage, what: Wire::Link(link, end), open: true }
+    }
+
     /// Which connection it is.
-    pub const fn conn(&self) -> usize {
-        self.conn
+    ///
+    /// # Panics
+    /// For an end of a link between processes: it has nothing of TCP.
+    pub fn conn(&self) -> usize {
+        match self.what {
+            Wire::Conn(conn) => conn,
+            Wire::Link(..) => unreachable!("a link between processes has nothing of TCP"),
+        }
+    }
+
+    fn let_go(&mut self, how: CloseHow) {
+        // It is borrowed only while a panic goes through the world.
+        if std::mem::take(&mut self.open)
+            && let Ok(mut stage) = self.stage.try_borrow_mut()
+        {
+            match self.what {
+                Wire::Conn(conn) => stage.world.close_stream(conn, how),
+                Wire::Link(link, end) => stage.world.link_close(link, end),
+            }
+        }
     }
 }
 
 impl Drop for SimStream {
     /// The descriptor goes: a plain close.
     fn drop(&mut self) {
-        if std::mem::take(&mut self.open)
-            && let Ok(mut stage) = self.stage.try_borrow_mut()
-        {
-            stage.world.close_stream(self.conn, CloseHow::Plain);
-        }
+        self.let_go(CloseHow::Plain);
     }
 }
 
 impl Stream for SimStream {
     fn recv(&mut self, buffer: &mut [u8]) -> Received {
         let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
+        let world = &mut stage.world;
+        let conn = match self.what {
+            Wire::Conn(conn) => conn,
+            Wire::Link(link, end) => return world.link_recv(link, end, buffer),
+        };
+        if !world.processes[world.conns[conn].oracle.process].calls() {
+            return Received::WouldBlock;
+        }
         if world.chance.chance(world.faults.interrupted) {
             return Received::Interrupted;
         }
@@ -294,12 +378,24 @@ impl Stream for SimStream {
         }
         world.note(|| format!("c{conn} server recv {got:?}"));
         world.conns[conn].oracle.on_recv(&got, world.now);
+        if matches!(got, Received::Bytes(_))
+            && let Some(device) = world.devices.iter_mut().find(|device| device.channel == Some(conn))
+        {
+            device.beaten = world.now;
+        }
         got
     }
 
     fn send(&mut self, bytes: &[u8]) -> Sent {
         let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
+        let world = &mut stage.world;
+        let conn = match self.what {
+            Wire::Conn(conn) => conn,
+            Wire::Link(link, end) => return world.link_send(link, end, bytes),
+        };
+        if !world.processes[world.conns[conn].oracle.process].calls() {
+            return Sent::WouldBlock;
+        }
         if world.chance.chance(world.faults.interrupted) {
             return Sent::Interrupted;
         }
@@ -324,7 +420,7 @@ impl Stream for SimStream {
         // The urgent byte is not in the stream that a plain reader sees; what matters here is that a
         // segment leaves and is acknowledged, or is not.
         let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
+        let (world, conn) = (&mut stage.world, self.conn());
         let sent = world.act(conn, Side::Server, Sock::send_urgent);
         let sent = sent.unwrap_or(Sent::Failed(SocketError::BrokenPipe));
         if let Sent::Failed(fault) = sent {
@@ -336,7 +432,7 @@ impl Stream for SimStream {
 
     fn take_error(&mut self) -> Option<SocketError> {
         let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
+        let (world, conn) = (&mut stage.world, self.conn());
         let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();
         if let Some(fault) = fault {
             world.conns[conn].oracle.failed.get_or_insert(fault);
@@ -347,7 +443,7 @@ impl Stream for SimStream {
 
     fn evidence(&self) -> Option<TcpSnapshot> {
         let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
+        let (world, conn) = (&mut stage.world, self.conn());
         let now = world.now;
         let mut evidence = world.conns[conn].end(Side::Server)?.evidence(now);
         if world.canary == Some(Canary::DeafEvidence) {
@@ -362,24 +458,23 @@ impl Stream for SimStream {
 
     fn probe_peer(&mut self) {
         let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn);
+        let (world, conn) = (&mut stage.world, self.conn());
         world.note(|| format!("c{conn} server probes its peer"));
         world.act(conn, Side::Server, |sock, now, _| sock.probe_peer(now));
     }
 
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
         let mut stage = self.stage.borrow_mut();
-        stage.world.conns[self.conn].oracle.revived = true;
-        stage.world.act(self.conn, Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
+        stage.world.conns[self.conn()].oracle.revived = true;
+        stage.world.act(self.conn(), Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 
     fn set_user_timeout(&mut self, timeout: Duration) {
         let mut stage = self.stage.borrow_mut();
-        stage.world.act(self.conn, Side::Server, |sock, _, _| sock.set_user_timeout(timeout));
+        stage.world.act(self.conn(), Side::Server, |sock, _, _| sock.set_user_timeout(timeout));
     }
 
     fn close(mut self, how: CloseHow) {
-        self.open = false;
-        self.stage.borrow_mut().world.close_stream(self.conn, how);
+        self.let_go(how);
     }
 }

@@ -13,7 +13,9 @@
 //! | `faults` | what can go wrong, drawn as a swarm; the canaries |
 //! | `script`, `peer`, `client_faults` | client programs: what they are like, what they do, what befalls them |
 //! | `oracle` | what really happened, and whether the server's account agrees |
-//! | `plan`, `run` | a whole run: settings drawn, turns checked, quiescence at the end |
+//! | `plan`, `run`, `checks` | a whole run: settings drawn, turns checked, quiescence at the end |
+//! | `processes`, `link`, `workers` | several workers: processes that share listeners, the streams between them, their turns and deaths |
+//! | `fleet`, `arbiter` | clients of several workers, and what must be true over all of them |
 //!
 //! # What is modelled
 //!
@@ -28,15 +30,20 @@
 //! Congestion control, delayed acknowledgements, reordering within a path (loss is delay), autotuned buffers,
 //! SYN cookies, the server's own crash, unix sockets. A clock that goes back: `CLOCK_MONOTONIC` does not.
 
+mod arbiter;
+mod checks;
 mod client_faults;
 mod epoll;
 mod event_queue;
 pub mod faults;
+mod fleet;
 mod hangup;
 pub mod kernel;
+mod link;
 mod oracle;
 pub mod peer;
 mod plan;
+mod processes;
 pub mod rng;
 mod run;
 pub mod script;
@@ -44,7 +51,9 @@ pub mod socket;
 pub mod sockets;
 pub mod tcp;
 mod timers;
+mod workers;
 pub mod world;
 
 pub use faults::Canary;
 pub use run::{Failure, Options, Outcome, run};
+pub use workers::run_workers;

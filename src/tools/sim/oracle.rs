@@ -40,6 +40,10 @@ pub(super) struct Oracle {
     pub(super) at_close: Option<(TcpState, usize, TcpSnapshot)>,
     /// The server took a suspicion back.
     pub(super) revived: bool,
+    /// Which process accepted it.
+    pub(super) process: usize,
+    /// That process died with it.
+    pub(super) killed: bool,
     /// The ending was judged.
     pub(super) ended: bool,
     /// Since which turn input has been waiting.
@@ -79,6 +83,11 @@ impl Oracle {
             }
             Sent::WouldBlock | Sent::Interrupted => {}
         }
+    }
+
+    /// Whether the server has read that it takes an identity.
+    pub(super) fn has_claimed(&self) -> bool {
+        self.has_read(self.said.ident)
     }
 
     /// Whether the server has read that far.
@@ -184,6 +193,11 @@ impl Case<'_> {
     /// kernel knew at the close is not what it knew at the verdict.
     fn parted(&self) -> bool {
         self.oracle().parting || self.end.close != CloseMode::Reset || self.death().is_some()
+    }
+
+    /// When it was closed.
+    pub(super) fn closed_at(&self) -> u64 {
+        self.at_close().0
     }
 
     /// When it was closed, and what the kernel knew then.
@@ -354,10 +368,15 @@ impl Case<'_> {
     /// A verdict after silence: it must have been silent for that long, nothing of its may lie unread, and
     /// whether its kernel answered must be as the verdict says.
     fn silence_is_wrong(&self) -> Option<String> {
-        if self.end.detector == Detector::HeartbeatChannel {
+        let device = self.said().device;
+        if self.end.detector == Detector::HeartbeatChannel && device.is_none() {
             return Some("it had agreed to no heartbeat channel".into());
         }
         let Some((timeout, grace)) = self.contract() else { return Some("no heartbeat was agreed".into()) };
+        if let Some(device) = device {
+            // Its own silence says nothing: it beats through another connection.
+            return self.device_was_heard(device, timeout, grace);
+        }
         let (at, _, unread, evidence) = self.at_close();
         let silence = at.saturating_sub(self.oracle().last_read);
         let parted = self.parted();
@@ -366,7 +385,7 @@ impl Case<'_> {
         }
         // Late by no more than a tick, the wake-up, and what kept the loop; which then waits as long again.
         let late = silence.saturating_sub(timeout + grace);
-        let excuse = 20_000_000 + 2 * self.world.stalled(at, silence);
+        let excuse = 20_000_000 + 2 * self.world.stalled(self.oracle().process, at, silence);
         let by_silence = self.end.detector == Detector::Heartbeat && self.death().is_none();
         if by_silence
             && !parted
@@ -390,7 +409,8 @@ impl Case<'_> {
             }
             return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
-        let fresh = (grace + slack + 2_000_000 + 2 * self.world.stalled(at, silence)).max(FRESH);
+        let fresh = (grace + slack + 2_000_000 + 2 * self.world.stalled(self.oracle().process, at, silence))
+            .max(FRESH);
         // Between two probes of the window nothing is to be answered.
         let between = evidence.notsent_bytes > 0 && evidence.probes == 0;
         if !parted && answered_ago > fresh && !between {
@@ -406,7 +426,8 @@ impl Case<'_> {
         let host = &self.world.hosts[conn.host];
         let round_trip = 2 * (host.latency + self.world.faults.jitter) + 20_000_000;
         let silence = at.saturating_sub(self.oracle().last_read);
-        let suspect_at = at.saturating_sub(grace + 2 * self.world.stalled(at, silence));
+        let suspect_at =
+            at.saturating_sub(grace + 2 * self.world.stalled(self.oracle().process, at, silence));
         let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
         // While a probe is unanswered no other leaves before the listener's interval is over: one that an outage
         // swallowed counts against a peer that is back.
@@ -465,24 +486,4 @@ const FRESH: u64 = 1_210_000_000;
 
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX / 4).min(u64::MAX / 4)
-}
-
-impl World {
-    /// Whether the server's end of a connection is there longer than it may be.
-    pub(super) fn is_overdue(&self, conn: usize, orphan_time: u64) -> bool {
-        let conn = self.conn(conn);
-        let closed = conn.oracle.closed.map_or(0, |(at, _)| at);
-        conn.end(Side::Server).is_some_and(|sock| {
-            let waits = !matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
-            waits && self.now() > sock.clocks.last_ack.max(closed) + orphan_time
-        })
-    }
-
-    /// How long the times were in all that the loop stood still, of those that reach into `window` before
-    /// `at`: themselves, or the patience that follows them for as long again.
-    pub(super) fn stalled(&self, at: u64, window: u64) -> u64 {
-        let from = at.saturating_sub(window);
-        let reaches = |(begin, end): &&(u64, u64)| end + (end - begin) >= from;
-        self.stalls.iter().filter(reaches).map(|(begin, end)| end - begin).sum()
-    }
 }

@@ -4,6 +4,7 @@
 //! A program acts when the world asks it ([`ClientPool::perform`]), and notes down in [`Said`] what it did: the
 //! server's account is compared with that.
 
+use super::fleet::{FLEET, Fleet};
 use super::rng::Rng;
 use super::script::{Ending, Script};
 use super::socket::mask;
@@ -42,6 +43,8 @@ pub struct Said {
     pub(super) identity: Option<usize>,
     /// The end of the frame that did.
     pub(super) ident: Option<u64>,
+    /// It is that device, and beats through another connection.
+    pub(super) device: Option<usize>,
     /// The heartbeat that it promised in it.
     pub(super) beat: Option<Duration>,
     /// The identity that it began to beat for, without anybody having agreed to that.
@@ -84,12 +87,14 @@ pub struct ClientPool {
     pub(super) programs: Vec<Program>,
     /// Nobody connects any more.
     pub(super) over: bool,
+    /// Those of a server with several workers.
+    pub(super) fleet: Option<Fleet>,
 }
 
 impl ClientPool {
     /// Nobody.
     pub const fn empty() -> Self {
-        Self { programs: Vec::new(), over: false }
+        Self { programs: Vec::new(), over: false, fleet: None }
     }
 
     /// Adds a program that connects at `at`.
@@ -114,6 +119,10 @@ impl ClientPool {
 
     /// Lets a program do what it is due to.
     pub fn perform(&mut self, program: usize, tag: u32, world: &mut World) {
+        if program >= FLEET {
+            let fleet = self.fleet.as_mut().expect("its programs are numbered so");
+            return fleet.perform(program, tag, world);
+        }
         let Some(actor) = self.programs.get_mut(program) else { return };
         let (kind, session) = (tag % SESSION, tag / SESSION);
         if kind == LOOK {

@@ -56,12 +56,36 @@ impl Plan {
             settings,
             duration: duration.unwrap_or(drawn),
             clients: rng.pick(&[1, 2, 4, 8, 16, 24, 48]),
-            descriptors: 1024,
+            descriptors: DESCRIPTORS,
         }
     }
 }
 
+/// Client connections that a process has descriptors for.
+pub(super) const DESCRIPTORS: u32 = 1024;
+
 impl Plan {
+    /// Makes it the plan of a server with several workers: shorter, as much happens at once, and with a listener that
+    /// lets its clients in and ends none of them by itself.
+    pub(super) fn share(&mut self, rng: &mut Rng, duration: Option<Duration>, workers: u32) {
+        let drawn = rng.between(Duration::from_secs(10), Duration::from_secs(120));
+        self.duration = duration.unwrap_or(drawn);
+        self.clients = self.clients.min(16);
+        let server = &mut self.settings.server;
+        (server.workers, server.connections_max) = (Some(workers), None);
+        server.stall_timeout =
+            rng.chance(700_000).then(|| rng.between(Duration::from_secs(3), Duration::from_secs(20)));
+        let mut fleet = listener(rng, self.settings.listeners.len(), drawn);
+        (fleet.name, fleet.protocol) = ("fleet".into(), Protocol::Resp);
+        (fleet.backlog, fleet.connections_max, fleet.send_buffer) = (128, None, None);
+        let Policy { liveness, bounds, .. } = &mut fleet.policy;
+        (liveness.heartbeat.style, liveness.heartbeat.grace) = (HeartbeatStyle::Off, Duration::from_secs(10));
+        (liveness.keepalive, liveness.user_timeout, liveness.probe_oob) = (None, None, None);
+        (bounds.handshake_timeout, bounds.idle_timeout) = (None, None);
+        (bounds.output_low, bounds.output_high, bounds.output_max) = (16_384, 65_536, 1 << 20);
+        self.settings.listeners.push(fleet);
+    }
+
     /// Draws audits, and what they end, from numbers of their own: the rest of a run's plan is as it was without.
     pub(super) fn draw_audits(&mut self, rng: &mut Rng) -> Faults {
         if rng.chance(500_000) {

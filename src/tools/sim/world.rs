@@ -4,19 +4,22 @@
 //! happen. What a client program does about it is for `peer` to say; the world only tells that it has to be
 //! asked ([`Event::Program`]).
 
+use super::epoll::{Listening, Source, Watch};
 pub use super::event_queue::Event;
 use super::event_queue::EventQueue;
 pub(super) use super::event_queue::seconds;
-use super::faults::{Canary, Faults};
+use super::faults::{Canary, Faults, WorkerFaults};
+use super::fleet::Device;
+use super::link::Link;
 use super::oracle::Oracle;
+use super::processes::{Group, ProcessState, Started};
 use super::rng::Rng;
 use super::socket::mask;
 use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};
 use crate::core::tcp::TcpState;
 use crate::core::time::Instant;
-use crate::net::{HostCounters, Signal, SocketError, SocketOptions};
-use std::collections::VecDeque;
+use crate::net::{HostCounters, SocketError, SocketOptions};
 use std::net::SocketAddr;
 
 /// Which end of a connection.
@@ -56,7 +59,10 @@ pub struct Conn {
     /// Client, server. An end that is gone answers nothing, its host answers RST.
     pub(super) ends: [Option<Sock>; 2],
     pub(super) host: usize,
+    /// Which address it was made to.
     pub(super) listener: usize,
+    /// The accept queue that it goes to.
+    pub(super) queue: usize,
     pub(super) address: SocketAddr,
     /// Whom the client end belongs to.
     pub(super) program: usize,
@@ -80,32 +86,6 @@ impl Conn {
     }
 }
 
-/// An entry of the `epoll` set.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Watch {
-    pub(super) token: u64,
-    pub(super) interest: u8,
-    /// It is in the ready list.
-    pub(super) queued: bool,
-}
-
-/// A source in the ready list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Source {
-    Listener(usize),
-    Conn(usize),
-}
-
-/// A listening socket of the server.
-#[derive(Debug)]
-pub(super) struct Listening {
-    pub(super) backlog: u32,
-    pub(super) options: SocketOptions,
-    pub(super) queue: VecDeque<usize>,
-    pub(super) closed: bool,
-    pub(super) watch: Watch,
-}
-
 /// Everything outside the server.
 pub struct World {
     pub(super) now: u64,
@@ -114,13 +94,17 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub(super) conns: Vec<Conn>,
     pub(super) listeners: Vec<Listening>,
-    pub(super) ready: VecDeque<Source>,
-    pub(super) signals: VecDeque<Signal>,
-    pub(super) signal_ready: bool,
+    /// Who shares the listeners: an entry for each address.
+    pub(super) groups: Vec<Group>,
+    pub(super) processes: Vec<ProcessState>,
+    /// Processes that nobody has given a program yet.
+    pub(super) started: Vec<Started>,
+    pub(super) links: Vec<Link>,
+    pub(super) worker_faults: WorkerFaults,
+    /// Devices that beat through another connection.
+    pub(super) devices: Vec<Device>,
     pub(super) drops: HostCounters,
     pub(super) sockets: Sockets,
-    /// Descriptors of accepted connections.
-    pub(super) descriptors: usize,
     pub(super) faults: Faults,
     pub(super) canary: Option<Canary>,
     pub(super) chance: Rng,
@@ -135,13 +119,9 @@ pub struct World {
     pub(super) interrupt_next: bool,
     /// No poll sleeps beyond this.
     pub(super) horizon: u64,
-    /// When the loop stood still: from, until.
-    pub(super) stalls: Vec<(u64, u64)>,
     pub(super) accepted: u64,
     /// Segments were lost at some time.
     pub(super) lossy: bool,
-    /// Connections by the generation that the server gave them.
-    pub(super) named: Vec<usize>,
     /// What a client saw that it must not see.
     pub(super) violations: Vec<String>,
     /// What programs read into.
@@ -159,13 +139,15 @@ impl World {
             hosts: Vec::new(),
             conns: Vec::new(),
             listeners: Vec::new(),
-            ready: VecDeque::new(),
-            signals: VecDeque::new(),
-            signal_ready: false,
+            groups: Vec::new(),
+            processes: vec![ProcessState::default()],
+            started: Vec::new(),
+            links: Vec::new(),
+            worker_faults: WorkerFaults::default(),
+            devices: Vec::new(),
             drops: HostCounters::default(),
             // Of its own, so that runs without audits are the same as if there were none.
             sockets: Sockets::new(Rng::new(0)),
-            descriptors: 0,
             lossy: faults.loss > 0,
             faults,
             canary: None,
@@ -177,9 +159,7 @@ impl World {
             turns: 0,
             interrupt_next: false,
             horizon: u64::MAX,
-            stalls: Vec::new(),
             accepted: 0,
-            named: Vec::new(),
             violations: Vec::new(),
             buffer: vec![0; 16 * 1024],
             outbox: Vec::new(),
@@ -239,11 +219,11 @@ impl World {
             Event::Timer(conn, side, at) => self.on_timer(conn, side, at),
             Event::Sockets => self.sockets.ready = true,
             Event::Room(conn) => self.wake(conn, Side::Server, wake::OUT),
+            Event::Link(link, end) => self.link_arrive(link, end, self.now),
             Event::Program(program, tag) => return Some((program, tag)),
             Event::Signal(signal) => {
                 self.note(|| format!("signal {signal:?}"));
-                self.signals.push_back(signal);
-                self.signal_ready = true;
+                self.raise(0, signal);
             }
         }
         None
@@ -279,6 +259,7 @@ impl World {
             ends: [Some(client), None],
             host,
             listener,
+            queue: listener,
             address: SocketAddr::from(([10, b, c, d], port)),
             program,
             forgotten: false,
@@ -369,7 +350,8 @@ impl World {
         let before = self.conns[conn].end(side).map(Sock::state);
         let woken = self.act(conn, side, |sock, now, out| sock.on_segment(segment, now, out));
         let after = self.conns[conn].end(side).map(Sock::state);
-        if side == Side::Server && after == Some(TcpState::TimeWait) && before != after {
+        let orderly = !self.conns[conn].oracle.killed;
+        if side == Side::Server && after == Some(TcpState::TimeWait) && before != after && orderly {
             let crossed = before == Some(TcpState::Closing);
             self.note(|| format!("c{conn} TIME_WAIT on the server (from {before:?})"));
             self.time_waits.0 += 1;
@@ -380,7 +362,9 @@ impl World {
 
     fn on_syn(&mut self, conn: usize) {
         let now = self.now;
-        let listener = &self.listeners[self.conns[conn].listener];
+        let queue = self.queue_for(conn);
+        self.conns[conn].queue = queue;
+        let listener = &self.listeners[queue];
         if listener.closed {
             return self.send(conn, Side::Server, reset(0));
         }
@@ -404,7 +388,7 @@ impl World {
     /// The handshake's last ACK: into the queue, if there is room. If not, the client believes otherwise.
     fn establish(&mut self, conn: usize) -> bool {
         let now = self.now;
-        let index = self.conns[conn].listener;
+        let index = self.conns[conn].queue;
         let listener = &mut self.listeners[index];
         if listener.closed {
             self.conns[conn].ends[Side::Server as usize] = None;

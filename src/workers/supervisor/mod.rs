@@ -191,6 +191,11 @@ impl<K: Supervising> Supervisor<K> {
         self.workers.iter().all(|worker| matches!(worker.life, Life::Over))
     }
 
+    /// Identities that are held, over all workers.
+    pub const fn identities_held(&self) -> usize {
+        self.identities.held()
+    }
+
     /// One turn of the loop.
     ///
     /// # Errors

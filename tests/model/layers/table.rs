@@ -117,6 +117,8 @@ pub(super) const LAYERS: &[Layer] = &[
             "observe::metrics",
             "observe::report",
             "reactor",
+            "workers::link",
+            "workers::supervisor",
         ],
     ),
     layer(

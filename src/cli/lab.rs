@@ -91,7 +91,7 @@ struct Foreign {
     /// What a helper on another connection says first
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     helper_greet: Bytes,
-    /// What the helper says after the misdeed, to make the server send to the client
+    /// What the helper says after the fault, to make the server send to the client
     #[arg(long, value_name = "BYTES", default_value = "", value_parser = bytes, requires = "server")]
     helper_provoke: Bytes,
     /// A log that it writes beside its standard output and standard error; {case} is filled in

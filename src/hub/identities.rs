@@ -68,12 +68,12 @@ pub struct Identified {
 /// What followed from becoming the heartbeat channel of an identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[must_use = "others must be told"]
-pub struct Vouched {
+pub struct BeatFor {
     /// The connection that is kept alive by it, unless that has left and not come back yet.
     pub holder: Option<Key>,
     /// The channel that the identity had until now, whose beats count no more.
     pub replaced_channel: Option<Key>,
-    /// The holder of the other identity that this connection vouched for until now.
+    /// The holder of the other identity that this connection beat_for for until now.
     pub orphaned_holder: Option<Key>,
 }
 
@@ -136,30 +136,25 @@ impl Hub {
 
     /// Connection `key` becomes the heartbeat channel of identity `id`, instead of any other connection and of
     /// any other identity. It need not, and should not, hold one itself.
-    pub fn vouch(&mut self, member: &mut Membership, key: Key, id: &[u8]) -> Result<Vouched, Refused> {
+    pub fn beat_for(&mut self, member: &mut Membership, key: Key, id: &[u8]) -> Result<BeatFor, Refused> {
         let slot = self.identities.find(id).ok_or(Refused::UnknownIdentity)?;
         let Identity { holder, channel, .. } = *self.identity_mut(slot);
         if channel == PackedKey::of(key) {
-            return Ok(Vouched { holder: holder.key(), ..Vouched::default() });
+            return Ok(BeatFor { holder: holder.key(), ..BeatFor::default() });
         }
         // Before it takes the role: it may have been this identity's channel once, and been replaced.
-        let orphaned_holder = self.stop_vouching(member, key);
+        let orphaned_holder = self.stop_beating(member, key);
         self.identity_mut(slot).channel = PackedKey::of(key);
-        member.vouches_for = Some(slot);
-        Ok(Vouched { holder: holder.key(), replaced_channel: channel.key(), orphaned_holder })
+        member.beats_for = Some(slot);
+        Ok(BeatFor { holder: holder.key(), replaced_channel: channel.key(), orphaned_holder })
     }
 
-    /// As [`vouch`](Self::vouch), for an identity that may be held elsewhere: it need not be known here.
-    pub fn vouch_for_any(
-        &mut self,
-        member: &mut Membership,
-        key: Key,
-        id: &[u8],
-    ) -> Result<Vouched, Refused> {
+    /// As [`beat_for`](Self::beat_for), for an identity that may be held elsewhere: it need not be known here.
+    pub fn beat_for_any(&mut self, member: &mut Membership, key: Key, id: &[u8]) -> Result<BeatFor, Refused> {
         self.check_name(id)?;
         // It stays, for it has a channel now.
         self.identities.find_or_insert(id);
-        self.vouch(member, key, id)
+        self.beat_for(member, key, id)
     }
 
     /// Takes identity `id` from the connection that holds it: its holder is elsewhere now.
@@ -192,8 +187,8 @@ impl Hub {
     }
 
     /// The connection that a beat on connection `key` keeps alive.
-    pub fn vouched_holder(&self, member: &Membership, key: Key) -> Option<Key> {
-        let entry = self.identities.at(member.vouches_for?)?;
+    pub fn holder_of_channel(&self, member: &Membership, key: Key) -> Option<Key> {
+        let entry = self.identities.at(member.beats_for?)?;
         if entry.value.channel == PackedKey::of(key) { entry.value.holder.key() } else { None }
     }
 
@@ -262,8 +257,8 @@ impl Hub {
     }
 
     /// Gives up being the heartbeat channel of an identity. Returns the holder that was kept alive by it.
-    pub(super) fn stop_vouching(&mut self, member: &mut Membership, key: Key) -> Option<Key> {
-        let slot = member.vouches_for.take()?;
+    pub(super) fn stop_beating(&mut self, member: &mut Membership, key: Key) -> Option<Key> {
+        let slot = member.beats_for.take()?;
         let identity = &mut self.identities.at_mut(slot)?.value;
         if identity.channel != PackedKey::of(key) {
             return None;
@@ -385,9 +380,9 @@ mod tests {
     fn the_end_of_a_heartbeat_channel_orphans_the_holder() {
         let (mut hub, mut data, mut beats) = (Hub::default(), member(), member());
         assert!(hub.identify(&mut data, OLD, b"dev").unwrap().fresh);
-        let vouched = hub.vouch(&mut beats, BEATS, b"dev").unwrap();
-        assert_eq!(vouched, Vouched { holder: Some(OLD), ..Vouched::default() });
-        assert_eq!(hub.vouched_holder(&beats, BEATS), Some(OLD));
+        let beat_for = hub.beat_for(&mut beats, BEATS, b"dev").unwrap();
+        assert_eq!(beat_for, BeatFor { holder: Some(OLD), ..BeatFor::default() });
+        assert_eq!(hub.holder_of_channel(&beats, BEATS), Some(OLD));
         assert_eq!(hub.leave(beats, BEATS), Left { identity: None, orphaned_holder: Some(OLD) });
         assert_eq!(hub.holder(b"dev"), Some(OLD));
     }
@@ -396,33 +391,33 @@ mod tests {
     fn a_heartbeat_channel_outlives_a_take_over_and_an_absence() {
         let (mut hub, mut old, mut new, mut beats) = (Hub::default(), member(), member(), member());
         assert!(hub.identify(&mut old, OLD, b"dev").unwrap().fresh);
-        assert_eq!(hub.vouch(&mut beats, BEATS, b"dev").unwrap().holder, Some(OLD));
+        assert_eq!(hub.beat_for(&mut beats, BEATS, b"dev").unwrap().holder, Some(OLD));
         let taken = hub.identify(&mut new, NEW, b"dev").unwrap();
         assert_eq!((taken.replaced, taken.channel), (Some(OLD), Some(BEATS)));
-        assert_eq!(hub.vouched_holder(&beats, BEATS), Some(NEW));
+        assert_eq!(hub.holder_of_channel(&beats, BEATS), Some(NEW));
 
         assert_eq!(hub.leave(new, NEW).identity, Some(Name::new(b"dev")));
-        assert_eq!(hub.vouched_holder(&beats, BEATS), None);
+        assert_eq!(hub.holder_of_channel(&beats, BEATS), None);
         assert_eq!((hub.state(b"dev"), hub.held().count()), (None, 0));
         let back = hub.identify(&mut old, OLD, b"dev").unwrap();
         assert_eq!(back, Identified { fresh: true, channel: Some(BEATS), ..Identified::default() });
-        assert_eq!(hub.vouched_holder(&beats, BEATS), Some(OLD));
+        assert_eq!(hub.holder_of_channel(&beats, BEATS), Some(OLD));
     }
 
     #[test]
     fn a_replaced_heartbeat_channel_orphans_nobody_and_may_come_back() {
         let (mut hub, mut data, mut first, mut second) = (Hub::default(), member(), member(), member());
         assert!(hub.identify(&mut data, OLD, b"dev").unwrap().fresh);
-        assert_eq!(hub.vouch(&mut first, BEATS, b"dev").unwrap().replaced_channel, None);
-        assert_eq!(hub.vouch(&mut second, OTHER, b"dev").unwrap().replaced_channel, Some(BEATS));
-        assert_eq!(hub.vouched_holder(&first, BEATS), None);
-        let again = hub.vouch(&mut first, BEATS, b"dev").unwrap();
+        assert_eq!(hub.beat_for(&mut first, BEATS, b"dev").unwrap().replaced_channel, None);
+        assert_eq!(hub.beat_for(&mut second, OTHER, b"dev").unwrap().replaced_channel, Some(BEATS));
+        assert_eq!(hub.holder_of_channel(&first, BEATS), None);
+        let again = hub.beat_for(&mut first, BEATS, b"dev").unwrap();
         assert_eq!(
             again,
-            Vouched { holder: Some(OLD), replaced_channel: Some(OTHER), orphaned_holder: None }
+            BeatFor { holder: Some(OLD), replaced_channel: Some(OTHER), orphaned_holder: None }
         );
         assert_eq!(hub.leave(second, OTHER), Left::default());
-        assert_eq!(hub.vouched_holder(&first, BEATS), Some(OLD));
+        assert_eq!(hub.holder_of_channel(&first, BEATS), Some(OLD));
     }
 
     #[test]
@@ -430,29 +425,29 @@ mod tests {
         let (mut hub, mut a, mut b, mut beats) = (Hub::default(), member(), member(), member());
         assert!(hub.identify(&mut a, OLD, b"a").unwrap().fresh);
         assert!(hub.identify(&mut b, NEW, b"b").unwrap().fresh);
-        assert_eq!(hub.vouch(&mut beats, BEATS, b"a").unwrap().holder, Some(OLD));
-        let moved = hub.vouch(&mut beats, BEATS, b"b").unwrap();
-        assert_eq!(moved, Vouched { holder: Some(NEW), orphaned_holder: Some(OLD), ..Vouched::default() });
+        assert_eq!(hub.beat_for(&mut beats, BEATS, b"a").unwrap().holder, Some(OLD));
+        let moved = hub.beat_for(&mut beats, BEATS, b"b").unwrap();
+        assert_eq!(moved, BeatFor { holder: Some(NEW), orphaned_holder: Some(OLD), ..BeatFor::default() });
         assert_eq!(
-            hub.vouch(&mut beats, BEATS, b"b"),
-            Ok(Vouched { holder: Some(NEW), ..Vouched::default() })
+            hub.beat_for(&mut beats, BEATS, b"b"),
+            Ok(BeatFor { holder: Some(NEW), ..BeatFor::default() })
         );
     }
 
     #[test]
-    fn nobody_vouches_for_the_unknown() {
+    fn nobody_beats_for_the_unknown() {
         let (mut hub, mut data, mut beats) = (Hub::default(), member(), member());
         assert!(hub.identify(&mut data, OLD, b"a").unwrap().fresh);
-        assert_eq!(hub.vouch(&mut beats, BEATS, b"a").unwrap().holder, Some(OLD));
-        assert_eq!(hub.vouch(&mut beats, BEATS, b"nobody"), Err(Refused::UnknownIdentity));
-        assert_eq!(hub.vouched_holder(&beats, BEATS), Some(OLD), "a refusal changes nothing");
+        assert_eq!(hub.beat_for(&mut beats, BEATS, b"a").unwrap().holder, Some(OLD));
+        assert_eq!(hub.beat_for(&mut beats, BEATS, b"nobody"), Err(Refused::UnknownIdentity));
+        assert_eq!(hub.holder_of_channel(&beats, BEATS), Some(OLD), "a refusal changes nothing");
     }
 
     #[test]
-    fn a_connection_that_vouches_for_itself_orphans_nobody() {
+    fn a_connection_that_beats_for_itself_orphans_nobody() {
         let (mut hub, mut one) = (Hub::default(), member());
         assert!(hub.identify(&mut one, OLD, b"dev").unwrap().fresh);
-        assert_eq!(hub.vouch(&mut one, OLD, b"dev").unwrap().holder, Some(OLD));
+        assert_eq!(hub.beat_for(&mut one, OLD, b"dev").unwrap().holder, Some(OLD));
         let left = hub.leave(one, OLD);
         assert_eq!(left, Left { identity: Some(Name::new(b"dev")), orphaned_holder: None });
         assert_eq!(hub.identities.len(), 0);

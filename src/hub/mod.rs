@@ -21,7 +21,7 @@ mod name;
 mod topics;
 
 pub use agreement::{Agreement, agreement, may_beat};
-pub use identities::{Identified, PRESENCE_PREFIX, Presence, Vouched, is_reserved, presence_channel};
+pub use identities::{BeatFor, Identified, PRESENCE_PREFIX, Presence, is_reserved, presence_channel};
 pub use name::Name;
 pub use topics::{Change, Kind, Recipient, Route, Visit};
 
@@ -55,7 +55,7 @@ pub enum Refused {
     NameTooLong,
     /// The connection has [`Limits::subscriptions_max`] already.
     TooManySubscriptions,
-    /// No connection holds or vouches for that identity.
+    /// No connection holds that identity or beats for it.
     UnknownIdentity,
     /// The holder has agreed to another heartbeat channel, or to none that names this token.
     NotAgreed,
@@ -83,7 +83,7 @@ pub struct Membership {
     /// The identity it took.
     identity: Option<Slot>,
     /// The identity it beats for.
-    vouches_for: Option<Slot>,
+    beats_for: Option<Slot>,
     /// What it listens to; none when that is nothing. These are facts: a topic stays while it has subscribers.
     subscriptions: Option<Box<Subscriptions>>,
 }
@@ -96,7 +96,7 @@ const _: () = assert!(size_of::<Membership>() == 16);
 pub struct Left {
     /// The identity it still held, which is offline now. A connection that was replaced leaves none.
     pub identity: Option<Name>,
-    /// The data connection it was the heartbeat channel of, which nothing vouches for now.
+    /// The data connection it was the heartbeat channel of, for which nothing beats now.
     pub orphaned_holder: Option<Key>,
 }
 
@@ -140,9 +140,9 @@ impl Hub {
     pub fn leave(&mut self, mut member: Membership, key: Key) -> Left {
         self.unsubscribe_all(&mut member, |_, _| {});
         self.punsubscribe_all(&mut member, |_, _| {});
-        // The identity first: a connection that vouched for itself orphans nobody.
+        // The identity first: a connection that beat_for for itself orphans nobody.
         let identity = self.renounce(&mut member, key);
-        let orphaned_holder = self.stop_vouching(&mut member, key);
+        let orphaned_holder = self.stop_beating(&mut member, key);
         Left { identity, orphaned_holder }
     }
 

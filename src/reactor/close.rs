@@ -103,7 +103,7 @@ impl<K: Kernel> Reactor<K> {
         let left = self.hub.leave(membership, key);
         if let Some(link) = &mut self.link {
             left.identity.iter().for_each(|id| link.on_left(key, id, &presence::record(end)));
-            link.on_unvouched(key);
+            link.on_channel_gone(key);
         }
         if let Some(id) = left.identity {
             self.effects.push_back(Effect::Presence { id, event: Event::offline(end) });

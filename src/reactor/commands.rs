@@ -207,21 +207,21 @@ impl<K: Kernel> Reactor<K> {
         let (hub, table) = (&mut self.hub, &mut self.table);
         let Some(resp) = table.get_mut(key).and_then(|conn| conn.resp_mut()) else { return };
         // One that nobody holds here may be held elsewhere.
-        let vouch = if self.link.is_some() { Hub::vouch_for_any } else { Hub::vouch };
-        let vouched = match vouch(hub, &mut resp.membership, key, id) {
-            Ok(vouched) => vouched,
+        let beat_for = if self.link.is_some() { Hub::beat_for_any } else { Hub::beat_for };
+        let beat_for = match beat_for(hub, &mut resp.membership, key, id) {
+            Ok(beat_for) => beat_for,
             Err(refused) => return self.reply_refused(key, refused, replies),
         };
         if !token.is_empty() || resp.cold.is_some() {
             resp.cold.get_or_insert_default().beats_with = token.into();
         }
         if let Some(link) = &mut self.link {
-            link.on_vouched(key, id, token, vouched, self.now);
+            link.on_beat_for(key, id, token, beat_for, self.now);
         }
-        if let Some(holder) = vouched.holder {
+        if let Some(holder) = beat_for.holder {
             self.mark_alive(holder);
         }
-        self.orphan(vouched.orphaned_holder, &before);
+        self.orphan(beat_for.orphaned_holder, &before);
         reply_ok(replies);
     }
 

@@ -23,7 +23,7 @@ pub(super) enum Effect {
     /// A message had no room in its output.
     Overflow { key: Key },
     /// Its heartbeat connection died.
-    Doubt { key: Key },
+    Suspect { key: Key },
     /// It goes on when all that was posted before is done.
     Resume { key: Key },
 }
@@ -45,7 +45,7 @@ impl<K: Kernel> Reactor<K> {
                 Effect::Overflow { key } => {
                     self.abort(key, Reason::SlowBytes, Detector::Policy);
                 }
-                Effect::Doubt { key } => self.suspect(key, Detector::HeartbeatChannel),
+                Effect::Suspect { key } => self.suspect(key, Detector::HeartbeatChannel),
                 Effect::Resume { key } => self.publications.wait(key),
             }
         }

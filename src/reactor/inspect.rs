@@ -151,7 +151,7 @@ impl<K: Kernel> DebugView<'_, K> {
             Effect::Close { key, .. }
             | Effect::Replaced { key, .. }
             | Effect::Overflow { key }
-            | Effect::Doubt { key }
+            | Effect::Suspect { key }
             | Effect::Resume { key } => gone(key),
             Effect::Presence { .. } => false,
         });

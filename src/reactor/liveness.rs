@@ -21,10 +21,10 @@ impl<K: Kernel> Reactor<K> {
         match due {
             Due::Deadline => self.on_deadline(key),
             Due::Ping => self.ping(key),
-            Due::Doubt if self.is_silent(key, due) => self.suspect(key, Detector::Heartbeat),
+            Due::Suspicion if self.is_silent(key, due) => self.suspect(key, Detector::Heartbeat),
             Due::Idle if self.is_silent(key, due) => self.leave_unused(key),
             Due::OobProbe if self.is_silent(key, due) => self.probe_oob(key),
-            Due::Doubt | Due::Idle | Due::OobProbe => {}
+            Due::Suspicion | Due::Idle | Due::OobProbe => {}
             Due::Slow => {
                 self.flush(key);
                 if self.is_due(key, Due::Slow) {
@@ -50,7 +50,7 @@ impl<K: Kernel> Reactor<K> {
         // What still cannot be read, for want of memory, is no silence. Nor is what waits for its turn no use.
         let unread = |conn: &Connection<K::Stream>| match due {
             Due::Idle => conn.reading.pending() || (conn.is_paused() && conn.has_work()),
-            Due::Deadline | Due::Ping | Due::Doubt | Due::OobProbe | Due::Slow | Due::TcpInfo => {
+            Due::Deadline | Due::Ping | Due::Suspicion | Due::OobProbe | Due::Slow | Due::TcpInfo => {
                 conn.reading.pending() && !conn.is_paused()
             }
         };
@@ -128,7 +128,7 @@ impl<K: Kernel> Reactor<K> {
         let listener = &Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat;
         let grace = conn.heartbeat(listener).grace;
         let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
-        self.apply(key, Input::Doubted { detector, grace, notsent_bytes });
+        self.apply(key, Input::Suspected { detector, grace, notsent_bytes });
     }
 
     /// Suspicion: the peer is probed once, and those who watch it are told.
@@ -168,7 +168,7 @@ impl<K: Kernel> Reactor<K> {
     /// A heartbeat channel that named `token` beats for its holder no more: one that has agreed to it is suspect.
     pub(super) fn orphan(&mut self, holder: Option<Key>, token: &[u8]) {
         if let Some(key) = holder.filter(|key| self.agreement_with(*key, token) == Agreement::Agreed) {
-            self.effects.push_back(Effect::Doubt { key });
+            self.effects.push_back(Effect::Suspect { key });
         }
     }
 
@@ -188,7 +188,7 @@ impl<K: Kernel> Reactor<K> {
     /// commands in it are carried out.
     pub(super) fn mark_holder_alive(&mut self, key: Key) {
         let Some(resp) = self.table.get(key).and_then(|conn| conn.resp()) else { return };
-        if let Some(holder) = self.hub.vouched_holder(&resp.membership, key) {
+        if let Some(holder) = self.hub.holder_of_channel(&resp.membership, key) {
             self.relay_heartbeat(key, holder);
         } else if let Some(link) = &mut self.link {
             link.on_beat(key, self.now);

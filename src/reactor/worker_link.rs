@@ -12,7 +12,7 @@ use super::{Reactor, memory};
 use crate::core::end::By;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
-use crate::hub::{Change, Identified, Kind, Name, Presence, Vouched};
+use crate::hub::{BeatFor, Change, Identified, Kind, Name, Presence};
 use crate::net::{Fatal, Kernel, Signal, Stream};
 use crate::protocol::presence::Event;
 use crate::workers::link::{Broken, CLAIMS_HIGH, Channel, More, Query, Role, ToSupervisor, ToWorker, Topic};
@@ -184,13 +184,13 @@ impl<S: Stream> WorkerLink<S> {
     }
 
     /// A connection beats for an identity from now on.
-    pub(super) fn on_vouched(&mut self, key: Key, id: &[u8], token: &[u8], vouched: Vouched, now: Instant) {
+    pub(super) fn on_beat_for(&mut self, key: Key, id: &[u8], token: &[u8], beat_for: BeatFor, now: Instant) {
         let is_known = |beating: &Beating| *beating.id == *id && *beating.token == *token;
         if self.beating.get(&key).is_some_and(is_known) {
             return;
         }
-        self.on_unvouched(key);
-        if let Some(older) = vouched.replaced_channel {
+        self.on_channel_gone(key);
+        if let Some(older) = beat_for.replaced_channel {
             self.beating.swap_remove(&older);
         }
         let claim = self.claim(Role::Channel, id, token, Default::default());
@@ -200,7 +200,7 @@ impl<S: Stream> WorkerLink<S> {
     }
 
     /// A connection beats for nobody any more, or has ended.
-    pub(super) fn on_unvouched(&mut self, key: Key) {
+    pub(super) fn on_channel_gone(&mut self, key: Key) {
         if let Some(Beating { claim, id, .. }) = self.beating.swap_remove(&key) {
             self.release(Role::Channel, claim, &id, "");
         }
@@ -371,13 +371,13 @@ impl<K: Kernel> Reactor<K> {
                 self.lose_holder(number, &id, By { key, peer, identity });
             }
             ToWorker::Lost { role: Role::Channel, number, id, .. } => self.lose_channel(number, &id),
-            ToWorker::Vouched { id } => {
+            ToWorker::Heartbeat { id } => {
                 if let Some(holder) = self.hub.holder(&id) {
                     self.mark_alive(holder);
                 }
             }
-            ToWorker::Doubted { id } => {
-                self.effects.extend(self.hub.holder(&id).map(|key| Effect::Doubt { key }));
+            ToWorker::HeartbeatLost { id } => {
+                self.effects.extend(self.hub.holder(&id).map(|key| Effect::Suspect { key }));
             }
             ToWorker::Publish { channel, payload } => {
                 self.publish_later(&channel, &payload);

@@ -196,7 +196,7 @@ fn a_heartbeat_that_the_network_delays_revives_its_connection() {
 
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
-fn a_lost_channel_is_found_by_its_own_listener_and_then_doubts_the_data_connection() {
+fn a_lost_channel_is_found_by_its_own_listener_and_makes_the_data_connection_suspect() {
     let network = Network::new();
     // The channel's listener expects a beat; the data connection is on the one that expects nothing.
     let means =

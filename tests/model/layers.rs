@@ -165,7 +165,7 @@ fn the_table_itself_has_no_arrow_down() {
 #[test]
 fn arrows_that_are_never_drawn() {
     const NEVER: &[(&str, &[&str])] = &[
-        ("protocol", &["config", "hub", "reactor", "sys", "supervisor", "worker_link"]),
+        ("protocol", &["config", "hub", "reactor", "sys", "workers::supervisor", "workers::link"]),
         ("hub", &["protocol", "config", "reactor", "sys"]),
     ];
     for (module, never) in NEVER {

@@ -176,7 +176,7 @@ impl Run {
                 assert!(heartbeat.style.server_pings(), "nobody asked for pings");
                 self.clocks.pinged = self.now;
             }
-            Due::Doubt => {
+            Due::Suspicion => {
                 assert_ne!(heartbeat.style, HeartbeatStyle::Off, "silence is no evidence");
                 let silent = self.life.heard() + heartbeat.timeout;
                 assert!(at >= silent.max(self.clocks.patient_until), "{at:?}");
@@ -185,7 +185,7 @@ impl Run {
                         at.since(self.clocks.pinged) >= heartbeat.timeout.saturating_sub(heartbeat.interval)
                     );
                 }
-                self.apply(Input::Doubted {
+                self.apply(Input::Suspected {
                     detector: Detector::Heartbeat,
                     grace: heartbeat.grace,
                     notsent_bytes: 0,
@@ -267,7 +267,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
         1 => Input::Heard,
         2 => {
             let detector = choices.pick(&[Detector::Heartbeat, Detector::HeartbeatChannel]);
-            Input::Doubted { detector, grace: timeout(choices), notsent_bytes: 0 }
+            Input::Suspected { detector, grace: timeout(choices), notsent_bytes: 0 }
         }
         3 => Input::PeerFin { midframe: choices.flag() },
         4 => Input::Failed { reason: choices.pick(Reason::ALL), detector: choices.pick(Detector::ALL) },
@@ -332,7 +332,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         | Input::Abort { reason, detector, .. } => cause == Cause { reason, detector },
         Input::Opened
         | Input::Heard
-        | Input::Doubted { .. }
+        | Input::Suspected { .. }
         | Input::Progress
         | Input::Unclear
         | Input::Flushed { .. }

@@ -4,7 +4,7 @@
 use super::Choices;
 use linger::core::table::Key;
 use linger::hub::{
-    Gauges, Hub, Identified, Left, Limits, Membership, Name, Presence, Refused, Visit, Vouched, glob,
+    BeatFor, Gauges, Hub, Identified, Left, Limits, Membership, Name, Presence, Refused, Visit, glob,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ const PATTERNS: &[&[u8]] = &[b"*", b"news*", b"news.[^1]", b"?", b"x", LONG, TOO
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Identify(&'static [u8]),
-    Vouch(&'static [u8]),
+    BeatFor(&'static [u8]),
     SetPresence(Presence),
     Subscribe(&'static [u8]),
     Unsubscribe(&'static [u8]),
@@ -35,7 +35,7 @@ enum Op {
 fn op(choices: &mut Choices<'_>) -> Op {
     match choices.byte() % 32 {
         0..=3 => Op::Identify(choices.pick(IDS)),
-        4..=7 => Op::Vouch(choices.pick(IDS)),
+        4..=7 => Op::BeatFor(choices.pick(IDS)),
         8..=10 => Op::SetPresence(choices.pick(&[Presence::Online, Presence::Suspect])),
         11..=14 => Op::Subscribe(choices.pick(CHANNELS)),
         15..=17 => Op::Unsubscribe(choices.pick(CHANNELS)),
@@ -51,7 +51,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Answer {
     Identified(Result<Identified, Refused>),
-    Vouched(Result<Vouched, Refused>),
+    BeatFor(Result<BeatFor, Refused>),
     News(bool),
     Count(Result<usize, Refused>),
     Each(Vec<(Vec<u8>, usize)>),
@@ -72,7 +72,7 @@ impl Real {
         let tell = |name: &[u8], left: usize| told.push((name.to_vec(), left));
         match op {
             Op::Identify(id) => Answer::Identified(hub.identify(member, key, id)),
-            Op::Vouch(id) => Answer::Vouched(hub.vouch(member, key, id)),
+            Op::BeatFor(id) => Answer::BeatFor(hub.beat_for(member, key, id)),
             Op::SetPresence(presence) => Answer::News(hub.set_presence(member, key, presence)),
             Op::Subscribe(name) => Answer::Count(hub.subscribe(member, key, name)),
             Op::Unsubscribe(name) => Answer::Count(Ok(hub.unsubscribe(member, name))),
@@ -109,7 +109,7 @@ impl Model {
     fn call(&mut self, key: Key, op: Op) -> Answer {
         match op {
             Op::Identify(id) => Answer::Identified(self.identify(key, id)),
-            Op::Vouch(id) => Answer::Vouched(self.vouch(key, id)),
+            Op::BeatFor(id) => Answer::BeatFor(self.beat_for(key, id)),
             Op::SetPresence(presence) => Answer::News(
                 self.identities
                     .values_mut()
@@ -125,7 +125,7 @@ impl Model {
             Op::Leave => {
                 self.subscriptions.remove(&key);
                 let identity = self.held_by(key).map(Name::new);
-                let beats_for = self.vouched_by(key);
+                let beats_for = self.beats_for(key);
                 self.identities.values_mut().for_each(|identity| identity.clear(key));
                 let orphaned_holder = beats_for.and_then(|id| self.identities[id].holder);
                 self.tidy();
@@ -153,11 +153,11 @@ impl Model {
         Ok(Identified { fresh, replaced, left, channel: identity.channel })
     }
 
-    fn vouch(&mut self, key: Key, id: &'static [u8]) -> Result<Vouched, Refused> {
+    fn beat_for(&mut self, key: Key, id: &'static [u8]) -> Result<BeatFor, Refused> {
         if !self.identities.contains_key(id) {
             return Err(Refused::UnknownIdentity);
         }
-        let had = self.vouched_by(key).filter(|&had| had != id);
+        let had = self.beats_for(key).filter(|&had| had != id);
         let orphaned_holder = had.and_then(|had| self.identities[had].holder);
         if let Some(had) = had {
             self.identities.get_mut(had).expect("just looked up").channel = None;
@@ -166,7 +166,7 @@ impl Model {
         let replaced_channel = identity.channel.replace(key).filter(|&older| older != key);
         let holder = identity.holder;
         self.tidy();
-        Ok(Vouched { holder, replaced_channel, orphaned_holder })
+        Ok(BeatFor { holder, replaced_channel, orphaned_holder })
     }
 
     fn subscribe(&mut self, key: Key, topic: (bool, &'static [u8])) -> Result<usize, Refused> {
@@ -199,7 +199,7 @@ impl Model {
         self.identities.iter().find(|(_, identity)| identity.holder == Some(key)).map(|(&id, _)| id)
     }
 
-    fn vouched_by(&self, key: Key) -> Option<&'static [u8]> {
+    fn beats_for(&self, key: Key) -> Option<&'static [u8]> {
         self.identities.iter().find(|(_, identity)| identity.channel == Some(key)).map(|(&id, _)| id)
     }
 
@@ -240,8 +240,8 @@ fn compare(real: &Real, model: &Model, keys: &[Key; CONNECTIONS]) {
     for (member, &key) in real.members.iter().zip(keys) {
         assert_eq!(hub.identity_of(member, key), model.held_by(key));
         assert_eq!(hub.is_current(member, key), model.held_by(key).is_some());
-        let beats_for = model.vouched_by(key);
-        assert_eq!(hub.vouched_holder(member, key), beats_for.and_then(|id| model.identities[id].holder));
+        let beats_for = model.beats_for(key);
+        assert_eq!(hub.holder_of_channel(member, key), beats_for.and_then(|id| model.identities[id].holder));
         assert_eq!(member.subscriptions(), model.subscriptions.get(&key).map_or(0, Vec::len));
     }
     for &id in IDS {
@@ -334,9 +334,9 @@ pub(crate) fn holds(bytes: &[u8]) {
     }
 
     assert_eq!(real.hub.gauges(), Gauges::default());
-    // An identity without a holder shows only to who would vouch for it.
+    // An identity without a holder shows only to who would beat_for for it.
     for &id in IDS {
         let stranger = &mut Membership::default();
-        assert_eq!(real.hub.vouch(stranger, keys[0], id), Err(Refused::UnknownIdentity), "{id:?} stayed");
+        assert_eq!(real.hub.beat_for(stranger, keys[0], id), Err(Refused::UnknownIdentity), "{id:?} stayed");
     }
 }

@@ -302,7 +302,7 @@ fn a_client_makes_its_own_contract() {
 }
 
 /// A silent data connection, which promised a beat every three seconds, and the channel that beats for it.
-fn vouched(means: &Means) -> (Client, Client) {
+fn with_channel(means: &Means) -> (Client, Client) {
     let mut dev = means.server.connect("with");
     dev.ask("IDENT dev BEAT 3 CHANNEL t0ken", "+OK\r\n");
     let mut channel = means.helper();
@@ -321,7 +321,7 @@ const CHANNEL: &str = "heartbeat.style=off&heartbeat.grace=1500ms";
 #[test]
 fn a_dedicated_channel_keeps_a_silent_connection_alive_and_its_end_makes_it_suspect() {
     let means = Means::start("resp", "", CHANNEL);
-    let (dev, channel) = vouched(&means);
+    let (dev, channel) = with_channel(&means);
     let mut watcher = Watcher::of(&means, "dev");
     let since = now();
     drop(channel);
@@ -337,7 +337,7 @@ fn a_dedicated_channel_keeps_a_silent_connection_alive_and_its_end_makes_it_susp
 #[test]
 fn a_connection_whose_channel_died_is_revived_by_its_own_data() {
     let means = Means::start("resp", "", CHANNEL);
-    let (mut dev, channel) = vouched(&means);
+    let (mut dev, channel) = with_channel(&means);
     let mut watcher = Watcher::of(&means, "dev");
     drop(channel);
     assert_eq!(watcher.next(), "suspect");

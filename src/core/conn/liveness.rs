@@ -18,7 +18,7 @@ pub enum Due {
     /// When to ping a silent peer.
     Ping,
     /// When silence makes a peer suspect.
-    Doubt,
+    Suspicion,
     /// When an unused connection is ended.
     Idle,
     /// When to send the out-of-band byte.
@@ -77,7 +77,7 @@ pub fn next_due(
     let ending = life.state().cause().is_some();
     if matches!(life.state(), State::Open) {
         consider(ping_due(life, heartbeat, clocks), Due::Ping);
-        consider(doubt_due(life, heartbeat, clocks), Due::Doubt);
+        consider(suspicion_due(life, heartbeat, clocks), Due::Suspicion);
         // A peer that is to take output is not left alone: whether it does is for `slow_time` to say.
         let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
         consider(idle_timeout.map(|timeout| patient(clocks.used + timeout)), Due::Idle);
@@ -105,7 +105,7 @@ fn pinged(life: &Life, clocks: &Clocks) -> bool {
     clocks.pinged > life.heard()
 }
 
-fn doubt_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
+fn suspicion_due(life: &Life, heartbeat: &Heartbeat, clocks: &Clocks) -> Option<Instant> {
     let silent = (silent_since(life, heartbeat) + heartbeat.timeout).max(clocks.patient_until);
     match heartbeat.style {
         HeartbeatStyle::Off => None,

@@ -89,10 +89,10 @@ pub struct Cause {
 pub enum Input {
     /// The protocol's opening exchange is complete.
     Opened,
-    /// Something arrived from the peer, or its heartbeat connection vouched for it.
+    /// Something arrived from the peer, or from its heartbeat connection.
     Heard,
     /// Silence passed the heartbeat timeout, or the heartbeat connection died.
-    Doubted {
+    Suspected {
         /// Which of the two.
         detector: Detector,
         /// How long the peer has to be heard from again.
@@ -213,7 +213,7 @@ impl State {
     pub fn on(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
         match (self, input) {
             (Self::Handshaking, Input::Opened) => (Self::Open, Action::None),
-            (Self::Open, Input::Doubted { detector, grace, notsent_bytes }) => {
+            (Self::Open, Input::Suspected { detector, grace, notsent_bytes }) => {
                 let deadline = now + grace;
                 (Self::Suspect { deadline, since: now, detector, notsent_bytes }, Action::Probe)
             }
@@ -255,7 +255,7 @@ impl State {
             }
             Input::Opened
             | Input::Heard
-            | Input::Doubted { .. }
+            | Input::Suspected { .. }
             | Input::Progress
             | Input::Flushed { .. }
             | Input::Unclear
@@ -319,7 +319,7 @@ impl State {
             Input::Abort { rung, .. } => end.closed(rung.into()),
             Input::Opened
             | Input::Heard
-            | Input::Doubted { .. }
+            | Input::Suspected { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::Unclear
@@ -351,7 +351,7 @@ impl State {
             Input::Abort { rung, .. } => end.closed(rung.into()),
             Input::Opened
             | Input::Heard
-            | Input::Doubted { .. }
+            | Input::Suspected { .. }
             | Input::Goodbye
             | Input::CloseGracefully { .. }
             | Input::Flushed { .. } => (self, Action::None),

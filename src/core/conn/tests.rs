@@ -90,12 +90,12 @@ fn every_state_answers_every_input_as_the_table_says() {
         detector: Detector::Operator,
         notified,
     };
-    let doubted =
-        Input::Doubted { detector: Detector::Heartbeat, grace: Duration::from_secs(5), notsent_bytes: 0 };
+    let suspected =
+        Input::Suspected { detector: Detector::Heartbeat, grace: Duration::from_secs(5), notsent_bytes: 0 };
     let inputs = [
         ("opened", Input::Opened),
         ("heard", Input::Heard),
-        ("doubted", doubted),
+        ("suspected", suspected),
         ("fin", Input::PeerFin { midframe: false }),
         ("fin_midframe", Input::PeerFin { midframe: true }),
         ("failed", failed(Detector::RecvError)),
@@ -130,7 +130,7 @@ fn every_state_answers_every_input_as_the_table_says() {
 const TABLE: &str = "
 opened                open                                = = = = =
 heard                 = = open+revive = = =
-doubted               = suspect+probe = = = =
+suspected               = suspect+probe = = = =
 fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush =
 fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush =
 failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset =
@@ -301,19 +301,19 @@ fn due(state: State, heartbeat: Heartbeat, clocks: Clocks) -> Option<(u64, Due)>
 }
 
 #[test]
-fn an_open_connection_is_pinged_then_doubted_then_probed_then_idle() {
+fn an_open_connection_is_pinged_then_suspected_then_probed_then_idle() {
     let off = Heartbeat { style: HeartbeatStyle::Off, ..HEARTBEAT };
     let pinged = Clocks { pinged: T0 + Duration::from_secs(6), ..CLOCKS };
     assert_eq!(due(open(), HEARTBEAT, CLOCKS), Some((6, Due::Ping)));
-    assert_eq!(due(open(), HEARTBEAT, pinged), Some((12, Due::Doubt)), "one ping a silence");
+    assert_eq!(due(open(), HEARTBEAT, pinged), Some((12, Due::Suspicion)), "one ping a silence");
     assert_eq!(due(open(), off, CLOCKS), Some((20, Due::OobProbe)));
     let agreed = Heartbeat { since: T0 + Duration::from_secs(3), ..HEARTBEAT };
     assert_eq!(due(open(), agreed, CLOCKS), Some((9, Due::Ping)));
-    assert_eq!(due(open(), agreed, pinged), Some((15, Due::Doubt)));
+    assert_eq!(due(open(), agreed, pinged), Some((15, Due::Suspicion)));
     let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..CLOCKS };
     assert_eq!(due(open(), off, probed), Some((50, Due::Idle)));
     let client = Heartbeat { style: HeartbeatStyle::Client, ..HEARTBEAT };
-    assert_eq!(due(open(), client, CLOCKS), Some((12, Due::Doubt)), "the server stays silent");
+    assert_eq!(due(open(), client, CLOCKS), Some((12, Due::Suspicion)), "the server stays silent");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_ping_that_left_late_has_as_long_for_its_answer() {
     let heartbeat = Heartbeat { interval: Duration::from_secs(8), ..HEARTBEAT };
     let policy = Policy { liveness: Liveness { probe_oob: None, ..policy().liveness }, ..policy() };
     let due = next_due(&Life::new(open(), T0), &policy, &heartbeat, &late);
-    assert_eq!(due, Some((T0 + Duration::from_secs(34), Due::Doubt)));
+    assert_eq!(due, Some((T0 + Duration::from_secs(34), Due::Suspicion)));
 }
 
 #[test]
@@ -342,7 +342,7 @@ fn a_server_that_stood_still_judges_no_silence_for_as_long() {
         |policy: Policy| Policy { bounds: Bounds { idle_timeout: None, ..policy.bounds }, ..policy };
     assert_eq!(
         patient(open(), heartbeat_off(quiet.clone())),
-        Some((100, Due::Doubt)),
+        Some((100, Due::Suspicion)),
         "12, were it attentive"
     );
     assert_eq!(patient(handshaking(), quiet.clone()), Some((100, Due::Deadline)));

@@ -185,7 +185,7 @@ const TABLE: &[Row] = &[
             (&[M::Ping], Either(&[ended(PeerReset, TcpInfo, Reset, When::MissedBeat, CLEAN), RST])),
             (&[M::OobProbe], ended(PeerReset, OobProbe, Reset, When::FirstOob, CLEAN)),
             (&[M::Audit], ended(LocalAudit, Detector::Audit, Reset, When::Audit, CLEAN)),
-            // The channel is killed as well, and its end casts doubt on the data connection at once: the reset is there
+            // The channel is killed as well, and its end makes the data connection suspect at once: the reset is there
             // already, or comes to a suspect, which is read.
             (&[M::Channel], Either(&[ended(PeerReset, TcpInfo, Reset, When::Now, CLEAN), RST])),
             (&[M::TakeOver], ended(PeerReplaced, Protocol, Reset, When::Comeback, CLEAN)),

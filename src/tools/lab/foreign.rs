@@ -2,7 +2,7 @@
 //!
 //! It is looked at from outside only, and ours can be looked at the same way: it has noticed when its socket is let go,
 //! which is when the connection leaves the kernel's table or no program holds it any more. What its log says since the
-//! misdeed is its reason.
+//! fault is its reason.
 
 use super::bytes::escape;
 use super::case::Case;
@@ -37,7 +37,7 @@ pub struct Subject {
     pub goodbye: Vec<u8>,
     /// What makes the server send more than a small window takes, said by a client that does not read.
     pub provoke: Vec<u8>,
-    /// What a helper says first, and then to make the server send to the client: after the misdeed, when the client
+    /// What a helper says first, and then to make the server send to the client: after the fault, when the client
     /// cannot say anything any more.
     pub helper: [Vec<u8>; 2],
     /// A log that it writes beside standard output and standard error. `{case}` is filled in.
@@ -68,7 +68,7 @@ pub struct Row {
     pub finding: Finding,
     /// What is left of the connection.
     pub left: Left,
-    /// What its log said from the misdeed on.
+    /// What its log said from the fault on.
     pub log: Vec<String>,
 }
 
@@ -106,7 +106,7 @@ impl Subject {
         }
     }
 
-    /// Whether the client itself makes the server send, before the misdeed.
+    /// Whether the client itself makes the server send, before the fault.
     fn provokes_itself(&self, case: Case) -> bool {
         let flight = matches!(case, Case::FreezeFlight | Case::CableFlight);
         flight && self.helper[1].is_empty() || matches!(case, Case::KillUnread | Case::KillPaused)
@@ -154,7 +154,7 @@ fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
         rest(SETTLED);
     }
     let before = server.log().map(|lines| lines.len());
-    let deed = misdeed(case, subject, &network, &mut client, &mut helper, address)?;
+    let deed = fault(case, subject, &network, &mut client, &mut helper, address)?;
     let (finding, states) = watch(&mut tables, address, local, deed, subject.patience)?;
     let log = server
         .log()
@@ -173,7 +173,7 @@ fn greet(hands: &mut RemoteClient, slot: u32, greeting: &[u8]) -> Result<(), Fat
     hands.answered(slot).map(|_| ())
 }
 
-fn misdeed(
+fn fault(
     case: Case,
     subject: &Subject,
     network: &Network,

@@ -1,4 +1,4 @@
-//! A row played: the misdeed, the wait, and what each means made of it.
+//! A row played: the fault, the wait, and what each means made of it.
 
 use super::case::Case;
 use super::expect::{Expected, Left, expected};
@@ -29,7 +29,7 @@ pub enum Verdict {
         detector: String,
         /// How it was closed.
         close: String,
-        /// From the misdeed to the record.
+        /// From the fault to the record.
         latency: Duration,
         /// All of the record.
         record: Value,
@@ -57,7 +57,7 @@ pub struct Cell {
     pub expected: Expected,
     /// When the record was expected, at the earliest and at the latest.
     pub bounds: Option<(Duration, Duration)>,
-    /// How quiet the connection may have been before the misdeed.
+    /// How quiet the connection may have been before the fault.
     pub quiet: Duration,
     /// What is not as expected; nothing if all is.
     pub wrong: Vec<String>,
@@ -131,7 +131,7 @@ fn try_play(
     decided: &dyn Fn(),
 ) -> Result<Vec<Cell>, Fatal> {
     let mut stage = Testbed::set(case, methods, settings)?;
-    let deed = stage.misdeed()?;
+    let deed = stage.fault()?;
     let quiet = stage.quiet(deed);
     let mut sequels = stage.sequels();
     let mut watches: Vec<Watch> =

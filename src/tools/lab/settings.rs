@@ -30,7 +30,7 @@ pub struct Settings {
     pub audit: Duration,
     /// `linger`.
     pub linger: Duration,
-    /// When the device comes back over another path, after the misdeed, for the means that waits for that.
+    /// When the device comes back over another path, after the fault, for the means that waits for that.
     pub comeback: Duration,
     /// What a busy machine adds to any latency.
     pub slack: Duration,
@@ -113,7 +113,7 @@ impl Settings {
     }
 }
 
-/// When a means has to notice, counted from the misdeed.
+/// When a means has to notice, counted from the fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum When {
     /// With the next packet.
@@ -181,7 +181,7 @@ impl When {
     }
 
     /// The earliest and the latest time. The kernel's and the server's timers run since the peer was last heard from,
-    /// which may be as long as `quiet` before the misdeed.
+    /// which may be as long as `quiet` before the fault.
     pub fn bounds(self, settings: &Settings, quiet: Duration) -> (Duration, Duration) {
         let s = settings;
         let heartbeat = s.heartbeat_timeout + s.heartbeat_grace;

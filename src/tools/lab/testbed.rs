@@ -184,8 +184,8 @@ impl Testbed {
         for seat in self.seats.iter().filter(|seat| seat.method.has_channel()) {
             let slot = CHANNELS + seat.slot;
             self.client.order(&format!("open {slot} {channels} 0"));
-            let vouch = format!("BEATFOR {} {TOKEN}\r\n", seat.identity());
-            self.client.order(&format!("ask {slot} {}", escape(vouch.as_bytes())));
+            let command = format!("BEATFOR {} {TOKEN}\r\n", seat.identity());
+            self.client.order(&format!("ask {slot} {}", escape(command.as_bytes())));
             self.client.answered(slot)?;
         }
         self.beat();
@@ -209,7 +209,7 @@ impl Testbed {
         }
     }
 
-    /// What has to be so before the misdeed.
+    /// What has to be so before the fault.
     fn prepare(&mut self) -> Result<(), Fatal> {
         if self.case == Case::KillUnread {
             self.deafen();
@@ -283,7 +283,7 @@ impl Testbed {
     ///
     /// # Errors
     /// When it cannot be done.
-    pub fn misdeed(&mut self) -> Result<Instant, Fatal> {
+    pub fn fault(&mut self) -> Result<Instant, Fatal> {
         // Between two beats, and with the last one acknowledged: what follows does not depend on luck.
         rest(self.settings.beat.min(BETWEEN_BEATS * 2) / 2);
         let slots = self.slots();
@@ -345,7 +345,7 @@ impl Testbed {
         self.client.done()
     }
 
-    /// What follows the misdeed of itself: how long after it, and what.
+    /// What follows the fault of itself: how long after it, and what.
     pub fn sequels(&self) -> Vec<(Duration, Sequel)> {
         let mut sequels = Vec::new();
         if self.seats.iter().any(|seat| seat.method == Method::TakeOver) && self.case != Case::Reboot {
@@ -376,7 +376,7 @@ impl Testbed {
     }
 }
 
-/// What follows a misdeed of itself.
+/// What follows a fault of itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sequel {
     /// The device comes back over another path.

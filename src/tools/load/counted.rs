@@ -142,7 +142,7 @@ fn compare(totals: &Totals, truth: impl Fn(Fault) -> Truth, ended: impl Fn(&Reas
     if totals.left_unread > 0 {
         expected.insert(&[Reason::PeerReset], totals.left_unread);
     }
-    for (&fault, &count) in &totals.misdeeds {
+    for (&fault, &count) in &totals.faults {
         if let Truth::Ends(reasons) = truth(fault) {
             *expected.entry(reasons).or_default() += count;
         }
@@ -175,8 +175,8 @@ mod tests {
                         linger_ends_total{class=\"slow\",reason=\"slow.time\"} 2\nlinger_turns_total 7\n";
 
     fn totals() -> Totals {
-        let misdeeds = [(Fault::Fin, 2), (Fault::SlowRead, 3), (Fault::Trickle, 1)].into_iter().collect();
-        Totals { misdeeds, left: 10, ..Totals::default() }
+        let faults = [(Fault::Fin, 2), (Fault::SlowRead, 3), (Fault::Trickle, 1)].into_iter().collect();
+        Totals { faults, left: 10, ..Totals::default() }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 named! {
-    /// A misdeed, or an ordinary leaving, of one client.
+    /// A fault, or an ordinary leaving, of one client.
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     Fault {
@@ -235,7 +235,7 @@ impl Fault {
         }
     }
 
-    /// How long after the misdeed it is known what the server makes of it.
+    /// How long after the fault it is known what the server makes of it.
     pub fn due(self, manner: Manner, contract: &Contract) -> Duration {
         let ended = contract.end();
         let silence = match self.silence(manner, contract) {

@@ -6,9 +6,9 @@
 //!
 //! - **It keeps a schedule.** With a rate, each request has a time at which it should go out, and its latency is
 //!   counted from then ([`schedule`]). A server that stands still is charged for all that it held up.
-//! - **It misbehaves** ([`faults`]), and holds what the server says of each misdeed against what really happened
+//! - **It misbehaves** ([`faults`]), and holds what the server says of each fault against what really happened
 //!   ([`verdicts`]; [`counted`] for clients without an identity).
-//! - **It doubts itself** ([`report::warnings`]): a figure that measures the generator says so.
+//! - **It warns of its own errors** ([`report::warnings`]): a figure that measures the generator says so.
 //!
 //! Read on in [`plan`] (what is asked), [`engine`] (the loop), [`client`] (one of the clients), [`proto`] (what is
 //! said on the wire), [`stats`] (what is measured), [`procs`] (several processes), [`report`] (what is shown).
@@ -42,7 +42,7 @@ use report::{Finished, Point};
 pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<Finished, Fatal> {
     let descriptors = limits::raise_descriptors().now;
     let ports = host::ephemeral_ports().unwrap_or(0);
-    let mut doubts = warnings::before(&plan, procs, Host { descriptors, ports });
+    let mut warnings = warnings::before(&plan, procs, Host { descriptors, ports });
     let mut counter = match plan.judge {
         Judge::Admin(admin) => Some(Counter::new(admin)?),
         Judge::Presence | Judge::Nobody => None,
@@ -64,6 +64,6 @@ pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<
         Some(counter) if !totals.cut => Some(counter.settle(&totals, &plan)?),
         Some(_) | None => None,
     };
-    doubts.extend(warnings::after(&plan, &totals));
-    Ok(Finished { plan, url, procs, totals, verdicts, counts, points, warnings: doubts })
+    warnings.extend(warnings::after(&plan, &totals));
+    Ok(Finished { plan, url, procs, totals, verdicts, counts, points, warnings })
 }

@@ -166,7 +166,7 @@ pub struct Interval {
     /// What went wrong.
     pub troubles: u64,
     /// Misdeeds committed so far.
-    pub misdeeds: u64,
+    pub faults: u64,
     /// And those that the server has judged.
     pub judged: u64,
 }
@@ -180,7 +180,7 @@ impl Interval {
         self.sent += other.sent;
         self.latency.add(&other.latency);
         self.troubles += other.troubles;
-        self.misdeeds += other.misdeeds;
+        self.faults += other.faults;
         self.judged += other.judged;
     }
 }
@@ -202,7 +202,7 @@ pub struct Totals {
     pub answered: u64,
     /// Of these, before the load was over.
     pub in_time: u64,
-    /// Requests without an answer because their connection was gone: by a misdeed, with an error that is told, or behind
+    /// Requests without an answer because their connection was gone: by a fault, with an error that is told, or behind
     /// the last answer of a server that closes (HTTP).
     pub moot: u64,
     /// Connections replaced as `--churn` asked.
@@ -210,7 +210,7 @@ pub struct Totals {
     /// Connections that the server closed behind an answer, as HTTP may, and that were opened again.
     pub reopened: u64,
     /// Misdeeds committed.
-    pub misdeeds: IndexMap<Fault, u64>,
+    pub faults: IndexMap<Fault, u64>,
     /// Clients that were well when the run ended, and closed then.
     pub left: u64,
     /// Clients that were well but for what they had not read yet, and reset their connections then.
@@ -239,7 +239,7 @@ pub struct Totals {
     pub connect: Latency,
     /// From when a request should have gone out (or did, in a closed loop) to its answer.
     pub request: Latency,
-    /// From misdeed to verdict.
+    /// From fault to verdict.
     pub detection: IndexMap<Fault, Latency>,
     /// What went wrong.
     pub troubles: Troubles,
@@ -270,8 +270,8 @@ impl Totals {
         self.left += other.left;
         self.left_unread += other.left_unread;
         self.nobody_well |= other.nobody_well;
-        for (&fault, &count) in &other.misdeeds {
-            *self.misdeeds.entry(fault).or_default() += count;
+        for (&fault, &count) in &other.faults {
+            *self.faults.entry(fault).or_default() += count;
         }
         self.bytes_out += other.bytes_out;
         self.bytes_in += other.bytes_in;

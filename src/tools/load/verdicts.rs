@@ -26,7 +26,7 @@ pub struct Ledger {
     mix: Mix,
     contract: Contract,
     records: Vec<Record>,
-    misdeeds: u64,
+    faults: u64,
     judged: u64,
     suspects: u64,
 }
@@ -34,17 +34,17 @@ pub struct Ledger {
 /// One client.
 #[derive(Clone, Copy, Debug, Default)]
 struct Record {
-    misdeed: Option<(Fault, Instant)>,
+    fault: Option<(Fault, Instant)>,
     online: u32,
-    doubt: Doubt,
+    suspicion: Suspicion,
     /// The last ending of its identity.
     ended: Option<Reason>,
     standing: Standing,
 }
 
-/// How far the server has ever doubted whether it is there.
+/// Whether the server has ever suspected it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-enum Doubt {
+enum Suspicion {
     #[default]
     None,
     Suspected,
@@ -58,7 +58,7 @@ enum Standing {
     #[default]
     Open,
     Judged,
-    /// Its misdeed was not what it was to be: nothing that is said of it is right or wrong.
+    /// Its fault was not what it was to be: nothing that is said of it is right or wrong.
     Excused,
 }
 
@@ -74,7 +74,7 @@ enum Event {
 impl Ledger {
     /// No clients yet; their identities will begin with `prefix`.
     pub const fn new(prefix: String, mix: Mix, contract: Contract) -> Self {
-        Self { prefix, mix, contract, records: Vec::new(), misdeeds: 0, judged: 0, suspects: 0 }
+        Self { prefix, mix, contract, records: Vec::new(), faults: 0, judged: 0, suspects: 0 }
     }
 
     /// What the server ought to say of a fault.
@@ -100,24 +100,24 @@ impl Ledger {
 
     /// Client `number` commits `fault`.
     pub fn commit(&mut self, number: u32, fault: Fault, now: Instant) {
-        self.records[number as usize].misdeed = Some((fault, now));
-        self.misdeeds += 1;
+        self.records[number as usize].fault = Some((fault, now));
+        self.faults += 1;
     }
 
     /// Whether client `number` has committed something.
-    pub fn has_misdeed(&self, number: u32) -> bool {
-        self.records[number as usize].misdeed.is_some()
+    pub fn has_fault(&self, number: u32) -> bool {
+        self.records[number as usize].fault.is_some()
     }
 
     /// What client `number` did was not what it was to do.
     pub fn excuse(&mut self, number: u32) {
         let record = &mut self.records[number as usize];
-        self.misdeeds -= 1;
+        self.faults -= 1;
         self.judged -= u64::from(record.standing == Standing::Judged);
         record.standing = Standing::Excused;
     }
 
-    /// Takes a message of a presence channel: if it is the verdict on a misdeed, on which, and how long it took.
+    /// Takes a message of a presence channel: if it is the verdict on a fault, on which, and how long it took.
     pub fn hear(&mut self, channel: &[u8], payload: &[u8], now: Instant) -> Option<(Fault, Duration)> {
         let identity = str::from_utf8(channel).ok()?.strip_prefix(PRESENCE)?;
         let number: usize = identity.strip_prefix(self.prefix.as_str())?.parse().ok()?;
@@ -126,13 +126,13 @@ impl Ledger {
         match event {
             Event::Online => record.online += 1,
             Event::Suspect => {
-                record.doubt = record.doubt.max(Doubt::Suspected);
+                record.suspicion = record.suspicion.max(Suspicion::Suspected);
                 self.suspects += 1;
             }
-            Event::Revived => record.doubt = Doubt::Revived,
+            Event::Revived => record.suspicion = Suspicion::Revived,
             Event::Offline(reason) => record.ended = Some(reason),
         }
-        let (fault, at) = record.misdeed.filter(|_| record.standing == Standing::Open)?;
+        let (fault, at) = record.fault.filter(|_| record.standing == Standing::Open)?;
         let verdict = match (event, self.mix.truth(fault, &self.contract)) {
             (Event::Offline(_), _) | (Event::Revived, Truth::Revives) => true,
             (Event::Online, Truth::Ends(_)) => fault == Fault::Reboot && record.online > 1,
@@ -150,12 +150,12 @@ impl Ledger {
     pub fn wanted_until(&self, patience: Duration) -> Option<Instant> {
         let contract = Contract { patience, ..self.contract };
         let open = self.records.iter().filter(|record| record.standing == Standing::Open);
-        open.filter_map(|record| record.misdeed).map(|(fault, at)| at + self.mix.due(fault, &contract)).max()
+        open.filter_map(|record| record.fault).map(|(fault, at)| at + self.mix.due(fault, &contract)).max()
     }
 
     /// Misdeeds committed, and how many of them were judged.
     pub const fn progress(&self) -> (u64, u64) {
-        (self.misdeeds, self.judged)
+        (self.faults, self.judged)
     }
 
     /// The truth table, as far as verdicts are due at `now`.
@@ -164,19 +164,19 @@ impl Ledger {
         let cases = (0..).zip(&self.records).filter(|(_, record)| record.standing != Standing::Excused);
         for (number, record) in cases {
             let said = record.said();
-            let truth = record.misdeed.map_or(Truth::Stays, |(fault, _)| self.truth(fault));
+            let truth = record.fault.map_or(Truth::Stays, |(fault, _)| self.truth(fault));
             let right = record.is_right(truth);
-            let due = record.misdeed.map(|(fault, at)| at + self.mix.due(fault, &self.contract));
+            let due = record.fault.map(|(fault, at)| at + self.mix.due(fault, &self.contract));
             if record.standing == Standing::Open && !right && due.is_some_and(|due| due > now) {
                 // It may still come.
                 continue;
             }
-            match record.misdeed {
+            match record.fault {
                 Some((fault, _)) => verdicts.rows.entry(fault).or_default().add(&said, right),
                 None => verdicts.healthy.add(&said, right),
             }
             if !right {
-                let fault = record.misdeed.map(|(fault, _)| fault);
+                let fault = record.fault.map(|(fault, _)| fault);
                 let expected = truth.to_string();
                 verdicts.list(Wrong { identity: self.identity(number), fault, expected, said });
             }
@@ -189,12 +189,12 @@ impl Ledger {
 impl Record {
     /// What the server said.
     fn said(&self) -> String {
-        let replaced = self.online > 1 && matches!(self.misdeed, Some((Fault::Reboot, _)));
+        let replaced = self.online > 1 && matches!(self.fault, Some((Fault::Reboot, _)));
         match self.ended {
             Some(reason) => reason.name().to_owned(),
             None if replaced => Reason::PeerReplaced.name().to_owned(),
-            None if self.doubt == Doubt::Revived => "revived".to_owned(),
-            None if self.doubt == Doubt::Suspected => "suspect".to_owned(),
+            None if self.suspicion == Suspicion::Revived => "revived".to_owned(),
+            None if self.suspicion == Suspicion::Suspected => "suspect".to_owned(),
             None => "no ending".to_owned(),
         }
     }
@@ -204,8 +204,8 @@ impl Record {
         match truth {
             Truth::Ends(reasons) => reasons.iter().any(|reason| reason.name() == self.said()),
             Truth::Stays => self.ended.is_none(),
-            Truth::Unnoticed => self.ended.is_none() && self.doubt == Doubt::None,
-            Truth::Revives => self.ended.is_none() && self.doubt == Doubt::Revived,
+            Truth::Unnoticed => self.ended.is_none() && self.suspicion == Suspicion::None,
+            Truth::Revives => self.ended.is_none() && self.suspicion == Suspicion::Revived,
         }
     }
 }

@@ -149,12 +149,12 @@ pub enum ToWorker {
         peer: String,
     },
     /// Another worker's connection has beaten for the identity.
-    Vouched {
+    Heartbeat {
         /// The identity.
         id: Vec<u8>,
     },
     /// Another worker's connection that beat for the identity has ended.
-    Doubted {
+    HeartbeatLost {
         /// The identity.
         id: Vec<u8>,
     },
@@ -234,8 +234,8 @@ wire!(enum ToWorker {
     2 Terminate,
     3 Report,
     4 Lost { role, number, id, key, peer },
-    5 Vouched { id },
-    6 Doubted { id },
+    5 Heartbeat { id },
+    6 HeartbeatLost { id },
     7 Ask(question),
     8 Publish { channel, payload },
     9 AskAlive,
@@ -278,8 +278,8 @@ pub(super) mod tests {
                 key: "3.1-2".to_owned(),
                 peer: "unix".to_owned(),
             },
-            ToWorker::Vouched { id: id.clone() },
-            ToWorker::Doubted { id: Vec::new() },
+            ToWorker::Heartbeat { id: id.clone() },
+            ToWorker::HeartbeatLost { id: Vec::new() },
             ToWorker::Publish { channel: id.clone(), payload: vec![0; 1000] },
         ] {
             returns(&message);

@@ -81,7 +81,7 @@ impl<K: Supervising> Supervisor<K> {
                 let claim = Claim { worker: place, number, id, token, by: Claimant { key, peer } };
                 match role {
                     Role::Holder => self.identities.hold(claim, self.now),
-                    Role::Channel => self.identities.vouch(claim),
+                    Role::Channel => self.identities.claim_channel(claim),
                 }
             }
             ToSupervisor::Consent { number, id, token } => self.identities.consent(place, number, &id, token),
@@ -128,12 +128,12 @@ impl<K: Supervising> Supervisor<K> {
                     self.workers[worker].tell(&ToWorker::Lost { role, number, id, key, peer });
                 }
                 // A beat that cannot be delivered is worth nothing later.
-                Directive::Vouched { worker, id } => {
-                    self.workers[worker].relay(&ToWorker::Vouched { id });
+                Directive::Heartbeat { worker, id } => {
+                    self.workers[worker].relay(&ToWorker::Heartbeat { id });
                 }
                 // Who stands still has no use for it; the holder's own deadlines stay.
-                Directive::Doubted { worker, id } => {
-                    self.workers[worker].relay(&ToWorker::Doubted { id });
+                Directive::HeartbeatLost { worker, id } => {
+                    self.workers[worker].relay(&ToWorker::HeartbeatLost { id });
                 }
                 // The worker that it comes from has told nobody either.
                 Directive::Announce { id, payload } => {

@@ -40,15 +40,15 @@ pub(super) enum Directive {
         /// Who has it now.
         to: Claimant,
     },
-    /// The holder at worker `worker` was vouched for elsewhere.
-    Vouched {
+    /// A heartbeat for the holder at worker `worker` came elsewhere.
+    Heartbeat {
         /// Whom to tell.
         worker: usize,
         /// The identity.
         id: Vec<u8>,
     },
-    /// The holder at worker `worker` was vouched for by a connection elsewhere that has ended.
-    Doubted {
+    /// The connection elsewhere that beat for the holder at worker `worker` has ended.
+    HeartbeatLost {
         /// Whom to tell.
         worker: usize,
         /// The identity.
@@ -188,7 +188,7 @@ impl Identities {
     }
 
     /// A worker claims to beat for an identity. The connection that does so now gives way, or this one has no effect.
-    pub(super) fn vouch(&mut self, claim: Claim) {
+    pub(super) fn claim_channel(&mut self, claim: Claim) {
         let Claim { worker, number, id, token, by } = claim;
         let roles = self.roles.entry(id.clone()).or_default();
         let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
@@ -234,7 +234,7 @@ impl Identities {
             self.roles.swap_remove(&id);
         }
         if let Some((worker, Agreement::Agreed)) = agreed {
-            self.directives.push_back(Directive::Doubted { worker, id });
+            self.directives.push_back(Directive::HeartbeatLost { worker, id });
         }
     }
 
@@ -245,7 +245,7 @@ impl Identities {
             return;
         }
         if let Some((worker, Agreement::Agreed | Agreement::Open)) = roles.agreement() {
-            self.directives.push_back(Directive::Vouched { worker, id });
+            self.directives.push_back(Directive::Heartbeat { worker, id });
         }
     }
 
@@ -306,7 +306,7 @@ impl Identities {
             }
             if its(&roles.channel) {
                 if let Some((worker, Agreement::Agreed)) = roles.agreement() {
-                    directives.push_back(Directive::Doubted { worker, id: id.clone() });
+                    directives.push_back(Directive::HeartbeatLost { worker, id: id.clone() });
                 }
                 roles.channel = None;
             }

@@ -84,11 +84,11 @@ fn who_ends_takes_its_claims_along_and_nobody_elses() {
     let mut all = Identities::default();
     all.hold(claim(0, 1, "t"), NOW);
     all.hold(Claim { id: b"other".to_vec(), ..claim(1, 1, "") }, NOW);
-    all.vouch(claim(1, 2, "t"));
+    all.claim_channel(claim(1, 2, "t"));
     directives(&mut all);
     all.gone(1);
     let other = Directive::Announce { id: b"other".to_vec(), payload: b"offline null".to_vec() };
-    assert_eq!(directives(&mut all), [Directive::Doubted { worker: 0, id: ID.to_vec() }, other]);
+    assert_eq!(directives(&mut all), [Directive::HeartbeatLost { worker: 0, id: ID.to_vec() }, other]);
     assert_eq!((all.held(), all.roles.len()), (1, 1));
     // What is awaited of it does not come any more.
     all.hold(claim(1, 3, ""), NOW);
@@ -103,27 +103,27 @@ fn who_ends_takes_its_claims_along_and_nobody_elses() {
 #[test]
 fn beats_reach_the_holder_elsewhere_from_the_channel_in_force_alone() {
     let mut all = Identities::default();
-    let vouched = || vec![Directive::Vouched { worker: 0, id: ID.to_vec() }];
-    all.vouch(claim(1, 1, "t"));
+    let heartbeat = || vec![Directive::Heartbeat { worker: 0, id: ID.to_vec() }];
+    all.claim_channel(claim(1, 1, "t"));
     all.beat(1, 1, ID.to_vec());
     assert_eq!(directives(&mut all), [], "nobody holds it");
     all.hold(claim(0, 1, "t"), NOW);
     directives(&mut all);
     all.beat(1, 1, ID.to_vec());
-    assert_eq!(directives(&mut all), vouched());
+    assert_eq!(directives(&mut all), heartbeat());
     let newer = claim(2, 5, "t");
-    all.vouch(newer.clone());
+    all.claim_channel(newer.clone());
     assert_eq!(directives(&mut all), [lost(1, Role::Channel, 1, &newer)]);
     all.beat(1, 1, ID.to_vec());
     assert_eq!(directives(&mut all), []);
     all.beat(2, 5, ID.to_vec());
-    assert_eq!(directives(&mut all), vouched());
+    assert_eq!(directives(&mut all), heartbeat());
     all.release_channel(1, 1, ID.to_vec());
     assert_eq!(directives(&mut all), [], "no longer its to end");
     all.release_channel(2, 5, ID.to_vec());
-    assert_eq!(directives(&mut all), [Directive::Doubted { worker: 0, id: ID.to_vec() }]);
+    assert_eq!(directives(&mut all), [Directive::HeartbeatLost { worker: 0, id: ID.to_vec() }]);
     // A channel of the holder's own worker is that worker's business.
-    all.vouch(claim(0, 9, "t"));
+    all.claim_channel(claim(0, 9, "t"));
     all.beat(0, 9, ID.to_vec());
     all.release_channel(0, 9, ID.to_vec());
     assert_eq!(directives(&mut all), []);
@@ -133,24 +133,27 @@ fn beats_reach_the_holder_elsewhere_from_the_channel_in_force_alone() {
 fn the_end_of_a_channel_that_the_holder_has_not_agreed_to_is_no_evidence() {
     let mut all = Identities::default();
     all.hold(claim(0, 1, ""), NOW);
-    all.vouch(claim(1, 1, ""));
+    all.claim_channel(claim(1, 1, ""));
     all.beat(1, 1, ID.to_vec());
     all.release_channel(1, 1, ID.to_vec());
-    assert_eq!(directives(&mut all), [announce("online"), Directive::Vouched { worker: 0, id: ID.to_vec() }]);
+    assert_eq!(
+        directives(&mut all),
+        [announce("online"), Directive::Heartbeat { worker: 0, id: ID.to_vec() }]
+    );
     // Once it has agreed to one, no other beats for it, or takes its place.
     all.consent(0, 1, ID, b"t".to_vec());
-    all.vouch(claim(1, 2, "t"));
+    all.claim_channel(claim(1, 2, "t"));
     for stranger in [claim(2, 1, ""), claim(2, 2, "u")] {
-        all.vouch(stranger.clone());
+        all.claim_channel(stranger.clone());
         assert_eq!(directives(&mut all), [lost(2, Role::Channel, stranger.number, &stranger)]);
         all.beat(2, stranger.number, ID.to_vec());
         all.release_channel(2, stranger.number, ID.to_vec());
         assert_eq!(directives(&mut all), []);
     }
     all.beat(1, 2, ID.to_vec());
-    assert_eq!(directives(&mut all), [Directive::Vouched { worker: 0, id: ID.to_vec() }]);
-    all.vouch(Claim { id: b"nobody".to_vec(), ..claim(2, 3, "u") });
-    all.vouch(Claim { id: b"nobody".to_vec(), ..claim(1, 3, "v") });
+    assert_eq!(directives(&mut all), [Directive::Heartbeat { worker: 0, id: ID.to_vec() }]);
+    all.claim_channel(Claim { id: b"nobody".to_vec(), ..claim(2, 3, "u") });
+    all.claim_channel(Claim { id: b"nobody".to_vec(), ..claim(1, 3, "v") });
     assert!(
         matches!(&directives(&mut all)[..], [Directive::Lost { worker: 1, number: 3, .. }]),
         "it was there first"
@@ -282,7 +285,7 @@ impl World {
             match order {
                 Directive::Lost { worker, number, .. } => self.workers[worker].down.push_back(number),
                 Directive::Announce { payload, .. } => self.heard.push(String::from_utf8(payload).unwrap()),
-                Directive::Vouched { .. } | Directive::Doubted { .. } => {
+                Directive::Heartbeat { .. } | Directive::HeartbeatLost { .. } => {
                     panic!("{order:?} in a world without channels")
                 }
             }

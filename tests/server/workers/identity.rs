@@ -118,7 +118,7 @@ fn a_heartbeat_channel_reaches_an_identity_of_another_worker() {
         channel.send("BEAT\r\n");
         pass(Duration::from_millis(100));
     }
-    assert_eq!(server.metrics()["linger_suspected_total"], 0.0, "it was vouched for all the time");
+    assert_eq!(server.metrics()["linger_suspected_total"], 0.0, "its channel beat all the time");
     // Without its beats the holder is suspect, and with them it is not.
     until("suspicion", || server.metrics()["linger_suspected_total"] == 1.0);
     until("its revival", || {

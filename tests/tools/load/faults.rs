@@ -104,7 +104,7 @@ fn a_fault_is_committed_when_and_of_as_much_as_was_asked() {
     let server = server();
     let run = judged(&server, "rst=50%:at=0s");
     let points = run["points"].as_array().expect("points");
-    let first = points.iter().filter_map(|point| point["misdeeds"].as_u64()).find(|&misdeeds| misdeeds > 0);
+    let first = points.iter().filter_map(|point| point["faults"].as_u64()).find(|&faults| faults > 0);
     assert_eq!(first, Some(20), "all at one moment: {points:?}");
 
     // As late as can be, and still; also who has to wait for an acknowledgement first.
@@ -146,7 +146,7 @@ fn who_does_not_misbehave_after_all_is_told() {
     // Fewer than one.
     let arguments = ["-c", "9", "--rate", "0", "-d", "300ms", "--fault", "rst=1%", "--json"];
     let run = json(&load(&url(&server, "resp"), &arguments));
-    assert_eq!(kinds(&run), ["few_misdeeds"]);
+    assert_eq!(kinds(&run), ["few_faults"]);
 
     // Ended before their time has come: they are let off, and nobody waits for them.
     let arguments = ["-c", "9", "--rate", "0", "-d", "1h", "--fault", "rst=50%:at=59m", "--json"];

@@ -236,7 +236,7 @@ fn the_course_of_a_run_is_drawn() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let drawn = std::fs::read_to_string(&file).expect("it was written");
     let _ = std::fs::remove_file(&file);
-    for part in ["<svg ", "latency", "p99", "misdeeds and verdicts", "</svg>"] {
+    for part in ["<svg ", "latency", "p99", "faults and verdicts", "</svg>"] {
         assert!(drawn.contains(part), "{part}: {drawn}");
     }
     let nowhere = load(&url(&server, "resp"), &["--svg", "/no/such/directory/run.svg"]);

@@ -139,7 +139,7 @@ fn legend(text: &mut String, y: usize) {
         y + 1
     );
     label(text, (x + 22, y + 13), "", "not as expected");
-    let words = "each column is one means alone; a blank cell is not tried; times are counted from the misdeed to the End record";
+    let words = "each column is one means alone; a blank cell is not tried; times are counted from the fault to the End record";
     label(text, (MARGIN, y + 34), "fill=\"#555a66\" font-size=\"11\"", words);
 }
 

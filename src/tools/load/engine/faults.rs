@@ -91,9 +91,9 @@ impl Engine {
             self.churn_slot = if self.churn_slot + 1 >= slots { 0 } else { self.churn_slot + 1 };
             let Some(key) = self.table.key_at(self.churn_slot) else { continue };
             let Some(client) = self.table.get_mut(key) else { continue };
-            // Not who has come back after a misdeed: that is what it is judged by.
+            // Not who has come back after a fault: that is what it is judged by.
             let free = client.state == State::Up && client.fault.is_none() && self.watcher != Some(key);
-            if free && !self.ledger.has_misdeed(client.number) {
+            if free && !self.ledger.has_fault(client.number) {
                 client.fault = Some(if self.plan.identities { Fault::Goodbye } else { Fault::Fin });
                 self.totals.churned += 1;
                 self.opening.again();
@@ -121,7 +121,7 @@ impl Engine {
             return self.skip(key, fault, &format!("the kernel refuses SO_ATTACH_FILTER: {refused:?}"));
         }
         self.ledger.commit(number, fault, self.now);
-        *self.totals.misdeeds.entry(fault).or_default() += 1;
+        *self.totals.faults.entry(fault).or_default() += 1;
         match fault {
             Fault::Goodbye => self.leave_with(key, &command(&["QUIT".to_owned()])),
             Fault::Garbage => self.leave_with(key, &garbage(manner.count())),
@@ -292,7 +292,7 @@ impl Engine {
     fn excuse(&mut self, key: Key, fault: Fault) {
         let Some(client) = self.table.get(key) else { return };
         self.ledger.excuse(client.number);
-        self.totals.misdeeds.entry(fault).and_modify(|count| *count -= 1);
+        self.totals.faults.entry(fault).and_modify(|count| *count -= 1);
         self.totals.excused += 1;
         self.count_skipped(fault, "the generator was held up, and it lasted longer than it was to");
         self.resume(key, State::Leaving);

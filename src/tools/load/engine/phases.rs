@@ -129,13 +129,13 @@ impl Engine {
             }
             Phase::Settling => {
                 let words = || {
-                    let doubt = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
-                    format!("{} requests had no answer when the run ended{doubt}", self.in_flight)
+                    let hint = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
+                    format!("{} requests had no answer when the run ended{hint}", self.in_flight)
                 };
                 self.totals.troubles.add(Trouble::Unanswered, self.in_flight, words);
                 // However it came about: a load that was never answered did not go well.
                 let totals = &mut self.totals;
-                if totals.answered == 0 && totals.troubles.total() == 0 && totals.misdeeds.is_empty() {
+                if totals.answered == 0 && totals.troubles.total() == 0 && totals.faults.is_empty() {
                     let sent = totals.sent;
                     let words = || format!("none of {sent} requests was answered");
                     totals.troubles.add(Trouble::Unanswered, sent, words);
@@ -187,14 +187,14 @@ impl Engine {
     }
 
     pub(super) fn tell_interval(&mut self, on: Tell<'_>) {
-        let (misdeeds, judged) = self.ledger.progress();
+        let (faults, judged) = self.ledger.progress();
         self.totals.request.add(&self.interval.latency);
         let interval = Interval {
             at_s: self.now.since(self.began).as_secs_f64(),
             seconds: self.now.since(self.interval_began).as_secs_f64(),
             up: self.up,
             troubles: self.totals.troubles.total(),
-            misdeeds,
+            faults,
             judged,
             ..std::mem::take(&mut self.interval)
         };

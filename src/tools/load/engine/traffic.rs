@@ -362,9 +362,9 @@ impl Engine {
                     self.totals.reopened += 1;
                     self.open_another();
                 } else {
-                    let doubt = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
+                    let hint = if self.totals.answered == 0 { "; does it speak the protocol?" } else { "" };
                     let words = || {
-                        format!("closed by the server after {age:.1?}, {in_flight} requests under way{doubt}")
+                        format!("closed by the server after {age:.1?}, {in_flight} requests under way{hint}")
                     };
                     self.totals.troubles.add(Trouble::Closed, 1, words);
                     self.open_another_later();

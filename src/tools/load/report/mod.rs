@@ -1,5 +1,5 @@
 //! What is shown of a run: to people while it goes on ([`progress`]) and when it is over ([`table`]), to programs
-//! ([`json`]), as a picture ([`svg`]), and what the generator doubts about itself ([`warnings`]).
+//! ([`json`]), as a picture ([`svg`]), and what the generator warns of in its own figures ([`warnings`]).
 
 pub mod json;
 pub mod progress;
@@ -34,7 +34,7 @@ pub struct Point {
     /// What went wrong so far.
     pub troubles: u64,
     /// Misdeeds so far.
-    pub misdeeds: u64,
+    pub faults: u64,
     /// Of which so many were judged.
     pub judged: u64,
 }
@@ -52,7 +52,7 @@ impl Point {
             p99_us: latency.quantile(0.99).map(micros),
             max_us: latency.max().map(micros),
             troubles: interval.troubles,
-            misdeeds: interval.misdeeds,
+            faults: interval.faults,
             judged: interval.judged,
         }
     }
@@ -75,7 +75,7 @@ pub struct Finished {
     pub counts: Option<Counts>,
     /// Second by second.
     pub points: Vec<Point>,
-    /// What stands in doubt.
+    /// What is uncertain.
     pub warnings: Vec<warnings::Warning>,
 }
 
@@ -93,7 +93,7 @@ impl Finished {
         // Who makes way for another parts as one of these faults does, and is none of them.
         let of_churn = if plan.identities { Fault::Goodbye } else { Fault::Fin };
         plan.faults.shares().iter().map(move |share| {
-            let all = totals.misdeeds.get(&share.fault).copied().unwrap_or(0);
+            let all = totals.faults.get(&share.fault).copied().unwrap_or(0);
             let churned = if share.fault == of_churn { totals.churned } else { 0 };
             (share.fault, all.saturating_sub(churned))
         })

@@ -45,8 +45,8 @@ impl Progress {
         if interval.troubles > 0 {
             let _ = write!(line, ", {} errors", interval.troubles);
         }
-        if interval.misdeeds > 0 {
-            let _ = write!(line, ", {} of {} misdeeds judged", interval.judged, interval.misdeeds);
+        if interval.faults > 0 {
+            let _ = write!(line, ", {} of {} faults judged", interval.judged, interval.faults);
         }
         self.bar.set_message(line);
         self.bar.tick();

@@ -58,11 +58,11 @@ const PANELS: [Panel; 4] = [
         ],
     },
     Panel {
-        title: "misdeeds and verdicts",
+        title: "faults and verdicts",
         logarithmic: false,
         label: number,
         lines: &[
-            Line { name: "misdeeds", colour: "#7d3c98", value: |point| Some(point.misdeeds as f64) },
+            Line { name: "faults", colour: "#7d3c98", value: |point| Some(point.faults as f64) },
             Line { name: "judged", colour: "#1e8449", value: |point| Some(point.judged as f64) },
         ],
     },
@@ -70,7 +70,7 @@ const PANELS: [Panel; 4] = [
 
 /// All of it.
 pub fn render(run: &Finished) -> String {
-    let judged = run.points.iter().any(|point| point.misdeeds > 0);
+    let judged = run.points.iter().any(|point| point.faults > 0);
     let panels = &PANELS[..if judged { 4 } else { 3 }];
     let seconds = run.points.last().map_or(1.0, |point| point.at_s).max(1e-3);
     let mut out = String::new();
@@ -198,7 +198,7 @@ mod tests {
             p99_us: latency.map(|us| us * 10.0),
             max_us: latency.map(|us| us * 100.0),
             troubles: 0,
-            misdeeds: 0,
+            faults: 0,
             judged: 0,
         }
     }

@@ -1,4 +1,4 @@
-//! What the generator doubts about its own figures, each with what to do about it.
+//! What the generator warnings about its own figures, each with what to do about it.
 //!
 //! Pure. A figure that measures the generator instead of the server must not pass for one of the server.
 
@@ -17,17 +17,17 @@ const LAG: Duration = Duration::from_millis(2);
 const ANSWERS_MIN: u64 = 1000;
 /// Shorter runs are mostly their own beginning.
 const SECONDS_MIN: f64 = 2.0;
-/// Fewer of the misdeeds than this share of those asked for, and their verdicts are in doubt.
+/// Fewer of the faults than this share of those asked for, and their verdicts are uncertain.
 const FEW: f64 = 0.9;
 /// A ramp that takes this much longer than asked for was not kept.
 const RAMP_SLACK: f64 = 1.1;
 
-/// A doubt.
+/// A warning.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Warning {
     /// Its name, which does not change.
     pub kind: &'static str,
-    /// What is in doubt, and what to do about it.
+    /// What is uncertain, and what to do about it.
     pub text: String,
 }
 
@@ -43,7 +43,7 @@ pub struct Host {
 /// Descriptors that are no client's.
 const DESCRIPTORS_OF_OUR_OWN: u64 = 32;
 
-/// Doubts that stand before anything is started.
+/// Warnings that stand before anything is started.
 pub fn before(plan: &Plan, procs: u32, host: Host) -> Vec<Warning> {
     let mut found = Vec::new();
     let each = u64::from(plan.connections.div_ceil(procs.max(1)));
@@ -75,25 +75,25 @@ pub fn before(plan: &Plan, procs: u32, host: Host) -> Vec<Warning> {
     found
 }
 
-/// Doubts that a run left.
+/// Warnings that a run left.
 pub fn after(plan: &Plan, totals: &Totals) -> Vec<Warning> {
-    let mut doubts = Doubts::default();
-    generator(plan, totals, &mut doubts);
-    schedule(plan, totals, &mut doubts);
-    clients(plan, totals, &mut doubts);
-    misdeeds(plan, totals, &mut doubts);
-    doubts.warn(
+    let mut warnings = Warnings::default();
+    generator(plan, totals, &mut warnings);
+    schedule(plan, totals, &mut warnings);
+    clients(plan, totals, &mut warnings);
+    faults(plan, totals, &mut warnings);
+    warnings.warn(
         totals.interrupted,
         "interrupted",
         "the run was ended early; what is shown is what there was".to_owned(),
     );
-    doubts.0
+    warnings.0
 }
 
 #[derive(Default)]
-struct Doubts(Vec<Warning>);
+struct Warnings(Vec<Warning>);
 
-impl Doubts {
+impl Warnings {
     fn warn(&mut self, is: bool, kind: &'static str, text: String) {
         if is {
             self.0.push(Warning { kind, text });
@@ -102,10 +102,10 @@ impl Doubts {
 }
 
 /// Whether it is the generator that was measured, or too little.
-fn generator(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
+fn generator(plan: &Plan, totals: &Totals, warnings: &mut Warnings) {
     let sends = plan.rate != Some(0.0);
     let cpu = if totals.load_s > 0.0 { totals.cpu_s / totals.load_s } else { 0.0 };
-    doubts.warn(
+    warnings.warn(
         sends && cpu > SATURATED,
         "saturated",
         format!(
@@ -115,7 +115,7 @@ fn generator(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
         ),
     );
     let waited = if totals.load_s > 0.0 { totals.waited_s / totals.load_s } else { 0.0 };
-    doubts.warn(
+    warnings.warn(
         sends && waited > BUSY,
         "busy_host",
         format!(
@@ -124,7 +124,7 @@ fn generator(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
             waited * 100.0
         ),
     );
-    doubts.warn(
+    warnings.warn(
         sends && !totals.interrupted && totals.load_s > 0.0 && totals.load_s < SECONDS_MIN,
         "short",
         format!(
@@ -132,7 +132,7 @@ fn generator(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
             totals.load_s
         ),
     );
-    doubts.warn(
+    warnings.warn(
         sends && totals.answered > 0 && totals.answered < ANSWERS_MIN,
         "few_answers",
         format!(
@@ -144,9 +144,9 @@ fn generator(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
 
 /// Whether requests went out when they were due.
 #[expect(clippy::cast_precision_loss, reason = "shares, for people")]
-fn schedule(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
+fn schedule(plan: &Plan, totals: &Totals, warnings: &mut Warnings) {
     let lag = totals.lag.quantile(0.99).unwrap_or_default();
-    doubts.warn(
+    warnings.warn(
         lag > LAG,
         "behind_schedule",
         format!(
@@ -156,7 +156,7 @@ fn schedule(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
         ),
     );
     let due = totals.sent + totals.overdue;
-    doubts.warn(
+    warnings.warn(
         totals.overdue > 0 && !totals.interrupted && !totals.nobody_well,
         "overdue",
         format!(
@@ -167,7 +167,7 @@ fn schedule(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
             plan.rate.unwrap_or(0.0)
         ),
     );
-    doubts.warn(
+    warnings.warn(
         totals.nobody_well,
         "nobody_well",
         "for a time no client was well: requests that were due then waited for one, and that is in the latencies; leave \
@@ -177,19 +177,19 @@ fn schedule(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
 }
 
 /// Whether all clients were there in time.
-fn clients(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
-    doubts.warn(
+fn clients(plan: &Plan, totals: &Totals, warnings: &mut Warnings) {
+    warnings.warn(
         totals.up < totals.wanted && totals.up > 0 && !totals.interrupted,
         "not_all_up",
         format!("{} of {} connections were up when the load began", totals.up, totals.wanted),
     );
-    doubts.warn(
+    warnings.warn(
         totals.troubles.count(Trouble::NoPort) > 0,
         "ports_ran_out",
         "ephemeral ports ran out; give more source addresses by --source, or widen net.ipv4.ip_local_port_range"
             .to_owned(),
     );
-    doubts.warn(
+    warnings.warn(
         plan.pipeline > 1 && totals.reopened > 0 && totals.moot > 0,
         "closed_behind_answers",
         format!(
@@ -199,7 +199,7 @@ fn clients(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
         ),
     );
     let ramp_s = plan.ramp.map_or(f64::INFINITY, |rate| f64::from(plan.connections) / rate);
-    doubts.warn(
+    warnings.warn(
         totals.ramp_s > ramp_s * RAMP_SLACK + SECONDS_MIN && !totals.interrupted,
         "ramp_behind",
         format!(
@@ -212,14 +212,14 @@ fn clients(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
 
 /// Whether those who were to misbehave did.
 #[expect(clippy::cast_precision_loss, reason = "counts of clients are far below 2^53")]
-fn misdeeds(plan: &Plan, totals: &Totals, doubts: &mut Doubts) {
+fn faults(plan: &Plan, totals: &Totals, warnings: &mut Warnings) {
     for share in plan.faults.shares() {
         let asked = share.of_all * totals.up as f64;
         let skipped = totals.skipped.get(&share.fault).map_or(0, |&(clients, _)| clients);
-        let done = totals.misdeeds.get(&share.fault).copied().unwrap_or(0) + skipped;
-        doubts.warn(
+        let done = totals.faults.get(&share.fault).copied().unwrap_or(0) + skipped;
+        warnings.warn(
             asked > 0.0 && !totals.interrupted && (done == 0 || (done as f64) < asked.round() * FEW),
-            "few_misdeeds",
+            "few_faults",
             format!(
                 "{} was to be committed by {asked:.1} of {} clients, and was by {done}: its verdicts say little or \
                  nothing",
@@ -307,8 +307,8 @@ mod tests {
         }
 
         let half = Plan { faults: Mix::parse("rst=50%").unwrap(), ..plan() };
-        let done = |count| Totals { misdeeds: [(Fault::Rst, count)].into_iter().collect(), ..fine() };
+        let done = |count| Totals { faults: [(Fault::Rst, count)].into_iter().collect(), ..fine() };
         assert_eq!(after(&half, &done(5)), []);
-        assert_eq!(kinds(&after(&half, &done(4))), ["few_misdeeds"]);
+        assert_eq!(kinds(&after(&half, &done(4))), ["few_faults"]);
     }
 }

@@ -230,6 +230,9 @@ impl<K: Kernel> Reactor<K> {
     /// Asks the supervisor for a connection that has not asked yet, once there is a place.
     pub(super) fn send_ask(&mut self, key: Key) {
         let (Some(link), Some(ask)) = (&mut self.link, ask_of(&mut self.table, key)) else { return };
+        if ask.number.is_some() {
+            return;
+        }
         let deadline = self.now + ANSWER_WITHIN;
         let Some(number) = link.asks.open(key, ask.line(), deadline) else { return };
         ask.number = Some(number);
@@ -242,7 +245,10 @@ impl<K: Kernel> Reactor<K> {
         let Some(link) = &mut self.link else { return };
         let Some(open) = link.asks.open.get_mut(&number) else { return };
         let key = open.key;
-        let Some(ask) = ask_of(&mut self.table, key) else { return self.end_ask(number) };
+        // It may be gone, or may wait for another answer by now.
+        let Some(ask) = ask_of(&mut self.table, key).filter(|ask| ask.number == Some(number)) else {
+            return self.end_ask(number);
+        };
         if let Some(next) = ask.add(worker, finding) {
             open.deadline = self.now + ANSWER_WITHIN;
             let (query, worker) = (ask.query.clone().page(next), (worker > 0).then_some(worker));
@@ -259,10 +265,14 @@ impl<K: Kernel> Reactor<K> {
     /// Does without what the supervisor has not answered in time.
     pub(super) fn expire_asks(&mut self) {
         let Some(link) = &self.link else { return };
+        // What it has answered is to be read first. The next poll does not wait.
+        if link.is_ready() {
+            return self.timers.expire_asks_at(self.now);
+        }
         let late = link.asks.open.iter().filter(|(_, asked)| asked.deadline <= self.now);
         let late: Vec<_> = late.map(|(number, asked)| (*number, asked.key)).collect();
         for (number, key) in late {
-            if let Some(ask) = ask_of(&mut self.table, key) {
+            if let Some(ask) = ask_of(&mut self.table, key).filter(|ask| ask.number == Some(number)) {
                 ask.silent.push(0);
                 ask.outstanding = 0;
                 self.go_on_with(key);

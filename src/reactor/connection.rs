@@ -86,7 +86,8 @@ pub(super) enum Pause {
     Turn,
     /// Its output has passed the high watermark, and has to fall to the low one.
     Output,
-    /// What its commands have posted has to be done first, or there has to be room for what they want to post.
+    /// What its commands have posted has to be done first, or there has to be room for what they want to post, or other
+    /// workers have to answer.
     Effects,
 }
 

@@ -481,8 +481,9 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn pause(&mut self, key: Key, until: Pause) {
         let now = self.now;
         let Some(conn) = self.table.get_mut(key) else { return };
-        // Output that has to move is waited for whatever else is.
-        if !(conn.pause == Pause::Output && until == Pause::Turn) {
+        // Whose turn is over waits for that besides, and only for that if for nothing else: a suspect peer is read while it
+        // waits for what it has posted.
+        if until != Pause::Turn || !conn.is_paused() {
             conn.pause = until;
         }
         conn.buffers_mut(&mut self.pool).info_asked = now;

@@ -33,7 +33,7 @@ enum Halt {
     Posted,
     /// So much is posted that what it wants to add has to wait.
     HeldBack,
-    /// The others have their turn before its command is done.
+    /// The others have their turn, or have to answer, before its command is done.
     Unfinished(Box<Task>),
     /// What follows is not to be understood.
     Broken(ProtocolError),

@@ -1,7 +1,10 @@
 //! What a turn does for all who want something at once, on the simulated kernel.
 
+use super::connection::Pause;
 use super::scene_tests::{RESP, Scene};
 use super::work::{self, cost};
+use crate::core::conn::State;
+use crate::core::end::Detector;
 
 #[test]
 fn a_turn_sends_to_a_bounded_number_of_those_who_have_work_left_over() {
@@ -46,4 +49,31 @@ fn a_turn_takes_up_a_bounded_number_of_publications_that_nobody_listens_to_any_m
         assert!(now < left, "it comes to its end");
         left = now;
     }
+}
+
+#[test]
+fn a_suspect_client_that_waits_for_what_it_has_posted_is_heard_and_not_served() {
+    let mut scene = Scene::new();
+    let client = scene.crowd(RESP, 1)[0];
+    scene.send(client, "PING\r\n");
+    while scene.recv(client) != b"+PONG\r\n" {
+        scene.turn();
+    }
+    let (key, _) = scene.reactor.table.iter().next().unwrap();
+    scene.reactor.pause(key, Pause::Effects);
+    scene.reactor.suspect(key, Detector::Heartbeat);
+    scene.send(client, "PING\r\n");
+    let state = |scene: &Scene| scene.reactor.table.get(key).unwrap().life.state();
+    while state(&scene) != State::Open {
+        assert!(matches!(state(&scene), State::Suspect { .. }));
+        scene.turn();
+    }
+    assert_eq!(scene.reactor.table.get(key).unwrap().pause, Pause::Effects, "its command waits");
+    scene.reactor.go_on_with(key);
+    let mut replies = Vec::new();
+    while replies.is_empty() {
+        scene.turn();
+        replies = scene.recv(client);
+    }
+    assert_eq!(replies, b"+PONG\r\n");
 }

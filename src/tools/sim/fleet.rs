@@ -374,7 +374,7 @@ mod tests {
         for cut in 0..whole.len() {
             let mut input = whole[..cut].to_vec();
             let first = next_reply(&mut input);
-            assert_eq!(first.is_some(), cut >= 24, "{cut}");
+            assert_eq!(first.is_some(), cut >= 22, "{cut}");
         }
         let mut input = whole.to_vec();
         let parts: [&[u8]; 3] = [b"ab", b"", b":1"];

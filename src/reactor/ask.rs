@@ -1,7 +1,7 @@
 //! Commands about the clients of all workers: the supervisor is asked, and the connection's later commands wait until one
 //! reply was made of all that was found. A server of one process never comes here.
 //!
-//! Whoever asks has a place in one of two lines, for short answers and for lists, so that neither fills the memory of this
+//! A connection that asks has a place in one of two lines, for short answers and for lists, so that neither fills the memory of this
 //! worker or of the supervisor; others wait for a place in their order. A list comes in pages, and each is asked for. Where
 //! somebody does not answer in time, the reply says who. `queries` has the other side.
 

@@ -2,9 +2,9 @@
 //! only what the supervisor makes of them; a server of one process has none of this, and pays a test a turn for it.
 //!
 //! Each role of an identity that a connection takes is claimed under a number that no other claim of this worker
-//! has. What the supervisor says of a role names the number, so that an order that crossed a newer claim on its way
-//! finds nothing. Who wins is for `src/workers/supervisor/identities.rs` to say; and nobody here is told that an identity has come
-//! or gone before the supervisor has said so, which alone knows in which order that was.
+//! has. What the supervisor says of a role names the number, so that a directive that crossed a newer claim on its
+//! way finds nothing. Who wins is for `src/workers/supervisor/identities.rs` to say; and nobody here is told that an
+//! identity has come or gone before the supervisor has said so, which alone knows in which order that was.
 
 use super::ask::Asks;
 use super::effects::Effect;

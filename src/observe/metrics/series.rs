@@ -2,7 +2,7 @@
 //! Prometheus (text format 0.0.4). This is the only place that writes it.
 //!
 //! Counters and gauges of several processes are added up by series, but for those that describe one and the same thing in
-//! each. A counter must never fall, or whoever reads it takes the whole sum for new; so what a worker had counted when it
+//! each. A counter must never fall, or its reader takes the whole sum for new; so what a worker had counted when it
 //! last told is kept when it ends, and stands in for it while it does not answer.
 
 use super::page::Family;

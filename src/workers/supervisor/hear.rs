@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 const HEARD_PER_TURN: usize = 8192;
 /// Orders carried out, and messages relayed, in a turn. Each message that is heard makes two orders at most; only the
 /// end of a worker makes more.
-const ORDERS_PER_TURN: usize = 2 * HEARD_PER_TURN;
+const DIRECTIVES_PER_TURN: usize = 2 * HEARD_PER_TURN;
 const RELAYS_PER_TURN: usize = 2 * HEARD_PER_TURN;
 
 /// Identities of which a worker that was behind is told in a turn.
@@ -114,15 +114,15 @@ impl<K: Supervising> Supervisor<K> {
     }
 
     /// Does what follows from the claims that were heard.
-    pub(super) fn obey(&mut self) {
+    pub(super) fn carry_out_directives(&mut self) {
         self.identities.expire(self.now);
-        self.carry_out(ORDERS_PER_TURN);
+        self.carry_out(DIRECTIVES_PER_TURN);
     }
 
     fn carry_out(&mut self, most: usize) {
         for _ in 0..most {
-            let Some(order) = self.identities.next_order() else { return };
-            match order {
+            let Some(directive) = self.identities.next_directive() else { return };
+            match directive {
                 Directive::Lost { worker, role, number, id, to } => {
                     let Claimant { key, peer } = to;
                     self.workers[worker].tell(&ToWorker::Lost { role, number, id, key, peer });
@@ -187,7 +187,7 @@ impl<K: Supervising> Supervisor<K> {
                 }
             }
         }
-        if self.relays.waiting.is_empty() && self.relays.waiting.capacity() > ORDERS_PER_TURN {
+        if self.relays.waiting.is_empty() && self.relays.waiting.capacity() > DIRECTIVES_PER_TURN {
             self.relays.waiting = VecDeque::new();
         }
     }

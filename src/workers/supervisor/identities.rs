@@ -1,5 +1,5 @@
 //! Who has which role of an identity, over all workers, and what those who watch it are told: the newest claim, in the
-//! order in which claims arrive here. Pure: claims in, orders out.
+//! order in which claims arrive here. Pure: claims in, directives out.
 //!
 //! A worker settles among its own connections what concerns only them, and tells of every claim it makes and of the end
 //! of each. Here the last claim wins, and the worker of the one before is told, with the number of that claim. Each
@@ -144,7 +144,7 @@ pub(super) struct Identities {
     directives: VecDeque<Directive>,
     /// Identities that are held.
     held: usize,
-    /// Seats that went from one worker to another.
+    /// Roles that went from one worker to another.
     moved: u64,
 }
 
@@ -336,12 +336,12 @@ impl Identities {
     }
 
     /// Whether something is to be done.
-    pub(super) fn has_orders(&self) -> bool {
+    pub(super) fn has_directives(&self) -> bool {
         !self.directives.is_empty()
     }
 
     /// What is to be done next.
-    pub(super) fn next_order(&mut self) -> Option<Directive> {
+    pub(super) fn next_directive(&mut self) -> Option<Directive> {
         self.directives.pop_front()
     }
 

@@ -22,7 +22,7 @@ fn announce(payload: &str) -> Directive {
 }
 
 fn directives(of: &mut Identities) -> Vec<Directive> {
-    std::iter::from_fn(|| of.next_order()).collect()
+    std::iter::from_fn(|| of.next_directive()).collect()
 }
 
 #[test]
@@ -173,7 +173,7 @@ enum Step {
     Die(usize),
     /// The next message of a worker arrives at the top.
     Up(usize),
-    /// The next order arrives at a worker.
+    /// The next directive arrives at a worker.
     Down(usize),
     /// Nothing, for as long as a record may take.
     Pass,
@@ -281,12 +281,12 @@ impl World {
                 self.all.expire(self.now);
             }
         }
-        for order in directives(&mut self.all) {
-            match order {
+        for directive in directives(&mut self.all) {
+            match directive {
                 Directive::Lost { worker, number, .. } => self.workers[worker].down.push_back(number),
                 Directive::Announce { payload, .. } => self.heard.push(String::from_utf8(payload).unwrap()),
                 Directive::Heartbeat { .. } | Directive::HeartbeatLost { .. } => {
-                    panic!("{order:?} in a world without channels")
+                    panic!("{directive:?} in a world without channels")
                 }
             }
         }

@@ -2,7 +2,7 @@
 //! `INFO`): the supervisor answers from what it knows, or asks the workers that a query concerns and passes on what each
 //! has found. The worker whose client asks makes one answer of that (`reactor/ask.rs`).
 //!
-//! Nothing is kept here but who is owed an answer, and until when: a long answer comes in pages, and each page is asked for.
+//! Kept here is only who waits for an answer, and until when: a long answer comes in pages, and each page is asked for.
 //! Each query gets one finding from everybody that it concerns, also where that is [`Finding::Silent`].
 
 use super::identities::Identities;
@@ -110,6 +110,7 @@ impl Inquiries {
                     None => Finding::Sent(false),
                 },
                 Query::Subscribers { channels } => {
+                    steps += LOOK_STEPS * channels.len() * workers.len();
                     for place in 0..workers.len() {
                         if channels.iter().any(|channel| known.topics.listens_at(place, channel)) {
                             self.ask(place, asker, number, &query, workers, now);

@@ -218,7 +218,7 @@ impl<K: Supervising> Supervisor<K> {
         // was published is known to listen by then.
         let (due, asked) = (self.relays.due(), self.inquiries.due());
         self.hear_workers();
-        self.obey();
+        self.carry_out_directives();
         self.relay(due);
         self.answer_clients(asked);
         self.catch_up();
@@ -226,7 +226,7 @@ impl<K: Supervising> Supervisor<K> {
         self.watch_workers();
         // Before the admin interface is served: nobody waits for the answer of one that has ended.
         self.reap()?;
-        self.serve_desk();
+        self.serve_admin();
         // After all that has something to tell them.
         for worker in &mut self.workers {
             worker.flush(self.now);
@@ -242,7 +242,7 @@ impl<K: Supervising> Supervisor<K> {
         let ready = |worker: &mut Worker<K>| {
             worker.has_more || worker.may_catch_up() || worker.process().is_some_and(|process| process.ready)
         };
-        let directives = self.identities.has_orders() || !self.relays.is_empty();
+        let directives = self.identities.has_directives() || !self.relays.is_empty();
         if self.workers.iter_mut().any(ready) || !self.touched.is_empty() || directives {
             return Some(Duration::ZERO);
         }
@@ -368,7 +368,7 @@ impl<K: Supervising> Supervisor<K> {
         Ok(())
     }
 
-    fn serve_desk(&mut self) {
+    fn serve_admin(&mut self) {
         let mut left = REQUESTS_PER_TURN;
         for id in std::mem::take(&mut self.touched) {
             if left == 0 {

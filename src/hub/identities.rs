@@ -73,7 +73,7 @@ pub struct BeatFor {
     pub holder: Option<Key>,
     /// The channel that the identity had until now, whose beats count no more.
     pub replaced_channel: Option<Key>,
-    /// The holder of the other identity that this connection beat_for for until now.
+    /// The holder of the other identity that this connection beat for until now.
     pub orphaned_holder: Option<Key>,
 }
 

@@ -140,7 +140,7 @@ impl Hub {
     pub fn leave(&mut self, mut member: Membership, key: Key) -> Left {
         self.unsubscribe_all(&mut member, |_, _| {});
         self.punsubscribe_all(&mut member, |_, _| {});
-        // The identity first: a connection that beat_for for itself orphans nobody.
+        // The identity first: a connection that beats for itself orphans nobody.
         let identity = self.renounce(&mut member, key);
         let orphaned_holder = self.stop_beating(&mut member, key);
         Left { identity, orphaned_holder }

@@ -334,7 +334,7 @@ pub(crate) fn holds(bytes: &[u8]) {
     }
 
     assert_eq!(real.hub.gauges(), Gauges::default());
-    // An identity without a holder shows only to who would beat_for for it.
+    // An identity without a holder shows only to a connection that would beat for it.
     for &id in IDS {
         let stranger = &mut Membership::default();
         assert_eq!(real.hub.beat_for(stranger, keys[0], id), Err(Refused::UnknownIdentity), "{id:?} stayed");

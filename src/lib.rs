@@ -20,7 +20,7 @@
 //! wait. Nothing else makes it not wait: an idle server sleeps until its next deadline, which the wheel knows exactly.
 //!
 //! Silence is judged up to where the loop has looked, not up to now ([`core::timer::attention`]): a deadline that passed while
-//! the loop stood still, or behind a poll that brought only a part, waits for a turn that has read what came before it.
+//! the loop stalled, or behind a poll that brought only a part, waits for a turn that has read what came before it.
 //!
 //! # The life of a connection
 //!

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) const HELP: &str = "\
 Open and closed loop:
   With --rate, requests have a schedule, and latency is counted from when a request was due,
-  whether or not the server let it go out: a server that stands still for 300 ms shows 300 ms.
+  whether or not the server let it go out: a server that stalls for 300 ms shows 300 ms.
   Without --rate, each connection sends its next request when the answer to the last has come, as
   wrk does: that shows the highest rate, but a stall counts once for each connection only, so do
   not quote its percentiles.

@@ -34,7 +34,7 @@ pub(super) struct Arguments {
     /// Simulated time of each run, such as 10m; drawn by the seed if not given
     #[arg(long, value_name = "DURATION", value_parser = parse_some_time)]
     duration: Option<std::time::Duration>,
-    /// Run several workers and their supervisor, so many or as many as the seed says: workers die and stand still, clients
+    /// Run several workers and their supervisor, so many or as many as the seed says: workers die and stall, clients
     /// of all of them take over each other's identities
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "drawn", value_parser = workers)]
     workers: Option<Workers>,

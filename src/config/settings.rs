@@ -114,7 +114,7 @@ pub struct TurnSettings {
 pub struct ServerSettings {
     /// Processes that serve the listeners; `None`: one a processor. With 1 there is no supervisor.
     pub workers: Option<u32>,
-    /// How long the loop of a worker may stand still before it is ended; `None`: for ever.
+    /// How long the loop of a worker may stall before it is ended; `None`: for ever.
     pub stall_timeout: Option<Duration>,
     /// Most connections at once; `None`: derived from `RLIMIT_NOFILE`.
     pub connections_max: Option<u32>,

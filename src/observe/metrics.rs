@@ -33,7 +33,7 @@ pub struct Counters {
     pub turn_times: Histogram,
     /// Connections that had failed in the accept queue.
     pub accept_aborted: u64,
-    /// Times that accepting began to stand still.
+    /// Times that accepting began to stall.
     pub accept_stalls: u64,
     /// Readiness of connections that were gone.
     pub stale_events: u64,

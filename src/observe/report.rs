@@ -122,14 +122,14 @@ impl Report {
         }
     }
 
-    /// Accepting stands still.
+    /// Accepting stalls.
     pub fn accept_stalled(&mut self, listener: &str, stall: Stall, now: Instant) {
         if self.limits.admit(Kind::AcceptStalled, now) {
             warn!(listener, why:% = stall; "accept_stalled");
         }
     }
 
-    /// It goes on. `stalls`: how often it stood still in that time.
+    /// It goes on. `stalls`: how often it stalled in that time.
     pub fn accept_resumed(&mut self, listener: &str, after: Duration, stalls: u64, now: Instant) {
         if self.limits.admit(Kind::AcceptResumed, now) {
             info!(listener, after_s = seconds(after), stalls; "accept_resumed");
@@ -252,7 +252,7 @@ pub fn listening(settings: &ListenerSettings, address: &Address) {
     info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog; "listening");
 }
 
-/// Why accepting stands still while clients may wait.
+/// Why accepting stalls while clients may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stall {
     /// We hold as many connections as we may.
@@ -392,14 +392,14 @@ pub fn worker_resumed(number: u32, after: Duration) {
     info!(worker = number, after_s = seconds(after); "worker_resumed");
 }
 
-/// It has stood still for longer than `server.stall_timeout`, and is killed.
+/// It has stalled for longer than `server.stall_timeout`, and is killed.
 pub fn worker_given_up(number: u32, after: Duration) {
     warn!(worker = number, after_s = seconds(after), advice = "server.stall_timeout sets how long that may last"; "worker_given_up");
 }
 
 /// The kernel does not let newcomers be given to some workers alone.
 pub fn not_steered(errno: i32) {
-    warn!(error:% = std::io::Error::from_raw_os_error(errno), advice = "newcomers may wait for a worker that stands still"; "newcomers_not_steered");
+    warn!(error:% = std::io::Error::from_raw_os_error(errno), advice = "newcomers may wait for a worker that stalls"; "newcomers_not_steered");
 }
 
 /// All workers are told to part from their clients.

@@ -1,4 +1,4 @@
-//! Accepting: within a budget, never spinning, and never silent about why it stands still.
+//! Accepting: within a budget, never spinning, and never silent about why it stalls.
 //!
 //! Under edge triggering a queue that was not emptied gives no new edge. So an [`AcceptState`] remembers what is
 //! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
@@ -17,7 +17,7 @@ use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
 
-/// How long accepting must have gone on before it is said so: a full server stands still and goes on with each client
+/// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
 /// that leaves, and that is one stall to whoever reads of it.
 const RESUMED_FOR: Duration = Duration::from_secs(1);
 
@@ -149,7 +149,7 @@ impl<K: Kernel> Reactor<K> {
             }
             slot.stalls = Some(Stalls { since: self.now, count: 1, resumed: Instant::NEVER });
             self.report.accept_stalled(&slot.settings.name, stall, self.now);
-            // From here on it is looked at by the clock, as long as it stands still.
+            // From here on it is looked at by the clock, as long as it stalls.
             self.watch_queues();
         }
     }
@@ -294,7 +294,7 @@ impl<K: Kernel> Reactor<K> {
         self.drain_late(key);
     }
 
-    /// After a close, or on the timer: what stood still is tried again.
+    /// After a close, or on the timer: what stalled is tried again.
     pub(super) fn retry_accepts(&mut self) {
         for slot in &mut self.listeners {
             slot.accepting.retry();

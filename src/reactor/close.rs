@@ -112,7 +112,7 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-/// The endings whose cause lies in the network, in a peer that stood still, or in what the kernel knew and we did not.
+/// The endings whose cause lies in the network, in a peer that stalled, or in what the kernel knew and we did not.
 const fn wants_evidence(reason: Reason) -> bool {
     matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow) || matches!(reason, Reason::LocalAudit)
 }

@@ -328,8 +328,8 @@ impl<K: Kernel> Reactor<K> {
             buffers.lost += bytes.len() as u64;
             return false;
         }
-        let owed = buffers.output.len() + bytes.len();
-        if owed > bounds.output_max + buffers.listed {
+        let pending = buffers.output.len() + bytes.len();
+        if pending > bounds.output_max + buffers.listed {
             *undelivered += bytes.len() as u64;
             self.abort(key, Reason::SlowBytes, Detector::Policy);
             return false;
@@ -342,7 +342,7 @@ impl<K: Kernel> Reactor<K> {
             Cow::Owned(bytes) => buffers.output.append(bytes),
         }
         self.pool.settle(buffers);
-        if owed >= bounds.output_high && !conn.is_paused() {
+        if pending >= bounds.output_high && !conn.is_paused() {
             self.pause(key, Pause::Output);
         }
         true
@@ -361,11 +361,11 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Sends what is owed, as far as the kernel takes it and others need not wait, and lets follow what waited for that.
+    /// Sends pending output, as far as the kernel takes it and others need not wait, and lets follow what waited for that.
     pub(super) fn flush(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let Some(buffers) = &mut conn.buffers else {
-            // Nothing is owed, and nothing waits for that.
+            // No output waits, and nothing waits for output.
             if conn.life.state().cause().is_some() {
                 self.flushed(key);
             }
@@ -405,7 +405,7 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         conn.note_listed();
-        let (owed, moved) = (conn.pending_output(), room < FLUSH_BYTES_MAX);
+        let (pending, moved) = (conn.pending_output(), room < FLUSH_BYTES_MAX);
         let ending = conn.life.state().cause().is_some();
         let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
         if moved {
@@ -414,39 +414,39 @@ impl<K: Kernel> Reactor<K> {
         let remembers = !watches_use || conn.resp().is_some();
         match &mut conn.buffers {
             // Its `output_moved` is all that tells of this use.
-            Some(buffers) if owed == 0 && !remembers => {
+            Some(buffers) if pending == 0 && !remembers => {
                 buffers.output.reset(0);
                 self.pool.settle(buffers);
             }
             Some(_) | None => conn.release_buffers(&mut self.pool),
         }
-        if moved && owed == 0 && watches_use {
+        if moved && pending == 0 && watches_use {
             self.schedule(key);
         }
         if moved && ending {
             self.apply(key, Input::Progress);
         }
-        self.mind_watermarks(key, owed);
-        if owed > 0 && room == 0 {
+        self.mind_watermarks(key, pending);
+        if pending > 0 && room == 0 {
             self.post_flush(key);
-        } else if owed > 0 {
+        } else if pending > 0 {
             self.await_room(key);
         } else if ending {
             self.flushed(key);
         }
     }
 
-    /// Sends all that is owed, as far as the kernel takes it: nobody waits any more.
+    /// Sends all that is pending, as far as the kernel takes it: nobody waits any more.
     pub(super) fn flush_all(&mut self, key: Key) {
-        let owed = |reactor: &Self| reactor.table.get(key).map_or(0, Connection::pending_output);
+        let pending = |reactor: &Self| reactor.table.get(key).map_or(0, Connection::pending_output);
         let mut before = usize::MAX;
-        while (1..before).contains(&owed(self)) {
-            before = owed(self);
+        while (1..before).contains(&pending(self)) {
+            before = pending(self);
             self.flush(key);
         }
     }
 
-    /// Nothing is owed to a connection that is ending.
+    /// No output waits for a connection that is ending.
     fn flushed(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let listener = Self::listener_of(&self.listeners, conn);
@@ -467,12 +467,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// Output has fallen to the low watermark: what had to wait for that goes on next turn. Or what others delivered has
     /// risen to the high one.
-    fn mind_watermarks(&mut self, key: Key, owed: usize) {
+    fn mind_watermarks(&mut self, key: Key, pending: usize) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
         match conn.pause {
-            Pause::Output if owed <= bounds.output_low => self.post_resume(key),
-            Pause::None if owed >= bounds.output_high => self.pause(key, Pause::Output),
+            Pause::Output if pending <= bounds.output_low => self.post_resume(key),
+            Pause::None if pending >= bounds.output_high => self.pause(key, Pause::Output),
             Pause::None | Pause::Turn | Pause::Output | Pause::Effects => {}
         }
     }

@@ -54,12 +54,12 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.resume_posted = false;
         let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
-        let owed = conn.pending_output();
+        let pending = conn.pending_output();
         conn.pause = match conn.pause {
             // Their end will post it.
             Pause::Effects => return,
-            Pause::Output if owed > bounds.output_low => Pause::Output,
-            Pause::Turn if owed >= bounds.output_high => Pause::Output,
+            Pause::Output if pending > bounds.output_low => Pause::Output,
+            Pause::Turn if pending >= bounds.output_high => Pause::Output,
             Pause::None | Pause::Turn | Pause::Output => Pause::None,
         };
         if !conn.is_paused() {

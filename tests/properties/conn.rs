@@ -117,7 +117,7 @@ impl Run {
             0 => {
                 let before = self.now;
                 self.now = (self.now + Duration::from_micros(choices.magnitude())).min(LATEST);
-                // Asleep, or standing still.
+                // Asleep, or stalled.
                 let timeout = choices.flag().then_some(Duration::ZERO);
                 self.attention.on_poll(before, self.now, timeout, Polled::All, 1);
                 self.clocks.patient_until = self.attention.patient_until();

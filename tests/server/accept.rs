@@ -1,4 +1,4 @@
-//! Accepting when there is no room: it stands still, says so once, spins never, goes on by itself; and what
+//! Accepting when there is no room: it stalls, says so once, spins never, goes on by itself; and what
 //! the kernel does meanwhile with clients that believe they are connected.
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
@@ -105,7 +105,7 @@ fn full_by_the_descriptor_limit_newcomers_wait_and_are_let_in_one_for_one() {
     until("the queue to be seen", || metric_of(&server, "linger_accept_queue_length", "resp") == 3.0);
     assert_eq!(metric_of(&server, "linger_accept_stalled", "resp"), 1.0);
     let turns = turns_in(&server, Duration::from_secs(1));
-    assert!(turns < 30.0, "it stands still, it does not spin: {turns} turns in a second");
+    assert!(turns < 30.0, "it stalls, it does not spin: {turns} turns in a second");
 
     // Each one that leaves lets one in, in order.
     for _ in 0..3 {

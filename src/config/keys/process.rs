@@ -6,7 +6,7 @@ use super::{
 use crate::config::value::Step;
 use crate::core::time::Duration;
 
-/// A worker is found standing still after three seconds at the earliest.
+/// A worker is found stalled after three seconds at the earliest.
 const STALL_MIN: Duration = Duration::from_secs(3);
 
 pub(super) static SERVER: [Key; 6] = [
@@ -23,8 +23,8 @@ pub(super) static SERVER: [Key; 6] = [
         name: "stall_timeout",
         kind: Kind::Period { min: STALL_MIN, max: DAY, step: Step::Millisecond, words: &["off"] },
         default: Default::Same("30s"),
-        doc: "How long the loop of a worker may stand still before the worker is killed and another takes its \
-              place; \"off\": for ever. That it stands still is said after about 3 s, and newcomers are given to \
+        doc: "How long the loop of a worker may stall before the worker is killed and another takes its \
+              place; \"off\": for ever. That it stalls is said after about 3 s, and newcomers are given to \
               the others from then on.",
         why: "Its clients are not served, and those in its accept queue wait for nothing; but it may come back, \
               and a restart is the loss of all of them. \"off\" is for a debugger.",
@@ -46,7 +46,7 @@ pub(super) static SERVER: [Key; 6] = [
         doc: "Most memory in bytes that wait to be sent or to be understood, of all connections together. Near it, \
               PUBLISH, SEND and lists are refused (OOM), and those who hold most are ended, slow.bytes. \"auto\": a \
               quarter of what the host or the control group has. With several workers, each has its part of it.",
-        why: "Thousands of readers that stand still, each within its own bound, would otherwise take the memory of \
+        why: "Thousands of readers that stall, each within its own bound, would otherwise take the memory of \
               the host; a quarter leaves the kernel's socket buffers as much again.",
     },
     Key {

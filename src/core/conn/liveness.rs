@@ -42,7 +42,7 @@ pub struct Clocks {
     pub output_moved: Option<Instant>,
     /// When `TCP_INFO` was last asked; `None` while the connection is being read.
     pub info_asked: Option<Instant>,
-    /// Before this no silence is judged: the server itself stood still
+    /// Before this no silence is judged: the server itself stalled
     /// ([`Attention`](crate::core::timer::attention::Attention)).
     pub patient_until: Instant,
 }

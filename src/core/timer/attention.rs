@@ -1,12 +1,12 @@
-//! What a loop may conclude from silence: up to when it has looked, and whether it stood still itself.
+//! What a loop may conclude from silence: up to when it has looked, and whether it stalled itself.
 //!
 //! A deadline that has passed proves nothing by itself. What arrived before it may lie unread, because a signal
 //! interrupted the poll, the poll brought no more than fits, or the process was stopped between the poll and the turn.
 //! So deadlines are compared with the [`horizon`](Attention::horizon), which follows the clock by one poll that
 //! brought everything.
 //!
-//! A loop that stood still was no good partner either: it asked nothing, and what was sent to it may be lost where the
-//! whole machine slept. For as long as it stood still it then takes nobody's silence for a fault
+//! A loop that stalled was no good partner either: it asked nothing, and what was sent to it may be lost where the
+//! whole machine slept. For as long as it stalled it then takes nobody's silence for a fault
 //! ([`patient_until`](Attention::patient_until)): nobody's, so that the deadline of a silence still moves in one direction
 //! only when its peer is heard from.
 
@@ -78,7 +78,7 @@ impl Attention {
             }
         }
         let stood_still = now.since(before).saturating_sub(timeout.unwrap_or(Duration::MAX));
-        // One that stands still again and again has its patience once in two times: silence must be judged at last.
+        // One that stalls again and again has its patience once in two times: silence must be judged at last.
         if stood_still > STANDSTILL && before >= self.patient_until {
             self.patient_until = now + stood_still.min(PATIENCE_MAX);
         }
@@ -89,7 +89,7 @@ impl Attention {
         self.horizon
     }
 
-    /// Before this no silence is judged: the loop stood still, and makes up for it.
+    /// Before this no silence is judged: the loop stalled, and makes up for it.
     pub const fn patient_until(&self) -> Instant {
         self.patient_until
     }
@@ -143,7 +143,7 @@ mod tests {
         poll(&mut attention, 0, 1100, 1000, Polled::All);
         assert_eq!(attention.patient_until, Instant::ZERO, "a little late is no standstill");
         poll(&mut attention, 1100, 13_100, 2000, Polled::Part(0));
-        assert_eq!(attention.patient_until, ms(23_100), "it was asleep for 2 s and stood still for 10 s");
+        assert_eq!(attention.patient_until, ms(23_100), "it was asleep for 2 s and stalled for 10 s");
         poll(&mut attention, 100_000, 4_000_000, 0, Polled::All);
         assert_eq!(attention.patient_until, ms(4_060_000), "but not for another hour");
     }

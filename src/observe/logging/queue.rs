@@ -267,7 +267,7 @@ mod tests {
         let (queue, outcome, written) = queue(32, losses);
         queue.push(b"first\n");
         assert_eq!(written.recv().expect("a write"), b"first\n");
-        // The reader stands still from here: 26 bytes are left.
+        // The reader stalls from here: 26 bytes are left.
         for line in [&b"123456789\n"[..], b"abcdefghi\n", b"too long now\n", b"short\n"] {
             queue.push(line);
         }

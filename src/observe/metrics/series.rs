@@ -292,7 +292,7 @@ mod tests {
     fn a_counter_never_falls_and_a_gauge_of_nobody_is_not_shown() {
         let mut ledgers = <[Ledger; 2]>::default();
         merged(&mut ledgers, [Some(told(1.0)), Some(told(1.0))]);
-        // The second stands still, then it is another.
+        // The second stalls, then it is another.
         let text = merged(&mut ledgers, [Some(told(1.0)), None]);
         assert!(text.contains("{kind=\"3\"} 2\n") && text.contains("{state=\"open\"} 4\n"), "{text}");
         ledgers[1].close();

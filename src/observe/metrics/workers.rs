@@ -55,11 +55,7 @@ static OWN: &[Family] = &[
         "Times that the worker was started anew after it had ended.",
     ),
     own("linger_worker_stalled", "gauge", "1 while the loop of the worker does not turn."),
-    own(
-        "linger_worker_stalls_total",
-        "counter",
-        "Times that the loop of the worker was found standing still.",
-    ),
+    own("linger_worker_stalls_total", "counter", "Times that the loop of the worker was found stalled."),
     own(
         "linger_worker_unanswered_total",
         "counter",

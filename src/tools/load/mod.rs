@@ -5,7 +5,7 @@
 //! clock, its timer wheel, its table of connections. Three things it does that load generators often do not:
 //!
 //! - **It keeps a schedule.** With a rate, each request has a time at which it should go out, and its latency is
-//!   counted from then ([`schedule`]). A server that stands still is charged for all that it held up.
+//!   counted from then ([`schedule`]). A server that stalls is charged for all that it held up.
 //! - **It misbehaves** ([`faults`]), and holds what the server says of each fault against what really happened
 //!   ([`verdicts`]; [`counted`] for clients without an identity).
 //! - **It warns of its own errors** ([`report::warnings`]): a figure that measures the generator says so.

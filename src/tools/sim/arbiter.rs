@@ -118,7 +118,7 @@ impl Case<'_> {
         // The end of a channel is a reason for suspicion, whenever it was heard last.
         let by_end = self.end.detector == Detector::HeartbeatChannel;
         let patience = if by_end { grace } else { timeout + grace };
-        // A beat goes through the channel's worker and the supervisor, which may have stood still meanwhile.
+        // A beat goes through the channel's worker and the supervisor, which may have stalled meanwhile.
         let stalled = self.world.stalled(0, at, patience) + self.world.stalled(channel.process, at, patience);
         // Where an older connection of the channel was read last, it is the next beat that counts.
         let on_way = BEATS_APART + TURNS + 2 * self.world.worker_faults.link_latency;

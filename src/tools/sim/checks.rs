@@ -261,7 +261,7 @@ impl World {
         })
     }
 
-    /// How long the times were in all that the loop stood still, of those that reach into `window` before
+    /// How long the times were in all that the loop stalled, of those that reach into `window` before
     /// `at`: themselves, or the patience that follows them for as long again.
     pub(super) fn stalled(&self, process: usize, at: u64, window: u64) -> u64 {
         let from = at.saturating_sub(window);

@@ -76,7 +76,7 @@ impl SimEnv {
     }
 
     /// A signal has interrupted the wait. Every other one has stopped the process first, for as long as the loop may
-    /// stand still.
+    /// stall.
     fn stop(&mut self) {
         let passes = self.world.chance.within(1_000..50_000);
         let wakes = self.world.now + passes;
@@ -101,7 +101,7 @@ impl SimEnv {
     fn stand_still(&mut self, most: Duration) {
         let world = &mut self.world;
         let stall = world.chance.between(Duration::ZERO, most);
-        world.note(|| format!("the loop stands still for {stall:?}"));
+        world.note(|| format!("the loop stalls for {stall:?}"));
         let stall = u64::try_from(stall.as_nanos()).unwrap_or(u64::MAX);
         world.processes[0].stalls.push((world.now, world.now + stall));
         let until = world.now + stall;

@@ -31,7 +31,7 @@ pub struct Faults {
     pub batch_max: usize,
     /// A poll is interrupted by a signal.
     pub poll_interrupted: u32,
-    /// The loop stands still after a poll.
+    /// The loop stalls after a poll.
     pub stall: u32,
     /// For how long at most.
     pub stall_max: Duration,
@@ -99,7 +99,7 @@ impl Faults {
 pub struct WorkerFaults {
     /// Workers are killed.
     pub kills: bool,
-    /// Workers and their supervisor stand still.
+    /// Workers and their supervisor stall.
     pub stalls: bool,
     /// For how long at most.
     pub stall_max: Duration,

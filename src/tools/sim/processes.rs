@@ -25,7 +25,7 @@ pub(super) struct ProcessState {
     pub(super) descriptors: usize,
     /// Connections by the generation that the process gave them.
     pub(super) named: Vec<usize>,
-    /// When its loop stood still: from, until.
+    /// When its loop stalled: from, until.
     pub(super) stalls: Vec<(u64, u64)>,
     /// What a poll has found for it, and it has not seen yet.
     pub(super) brought: Option<Vec<Ready>>,
@@ -127,7 +127,7 @@ impl World {
 
     /// A process gets no time for a while.
     pub(super) fn stand_still(&mut self, process: usize, stall: Duration) {
-        self.note(|| format!("p{process} stands still for {stall:?}"));
+        self.note(|| format!("p{process} stalls for {stall:?}"));
         let now = self.now;
         let state = &mut self.processes[process];
         let until = state.runs_from.max(now + nanos(stall));

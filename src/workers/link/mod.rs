@@ -21,6 +21,6 @@ pub use wire::Malformed;
 /// keep up. What a worker tells all the same is bounded by the identities that it has taken.
 pub const CLAIMS_HIGH: usize = 4 * 1024 * 1024;
 
-/// Output to a worker, in bytes, over which nothing of the others' is relayed to it: it stands still. What it must be
+/// Output to a worker, in bytes, over which nothing of the others' is relayed to it: it stalls. What it must be
 /// told all the same is bounded by the identities that it has taken.
 pub const RELAYS_HIGH: usize = 4 * 1024 * 1024;

@@ -34,7 +34,7 @@ pub(super) struct Published {
 #[derive(Default)]
 pub(super) struct Relays {
     waiting: VecDeque<Published>,
-    /// Messages of one worker that another one, standing still, was not told.
+    /// Messages of one worker that another one, stalled, was not told.
     pub(super) dropped: u64,
 }
 
@@ -131,7 +131,7 @@ impl<K: Supervising> Supervisor<K> {
                 Directive::Heartbeat { worker, id } => {
                     self.workers[worker].relay(&ToWorker::Heartbeat { id });
                 }
-                // Who stands still has no use for it; the holder's own deadlines stay.
+                // Who stalls has no use for it; the holder's own deadlines stay.
                 Directive::HeartbeatLost { worker, id } => {
                     self.workers[worker].relay(&ToWorker::HeartbeatLost { id });
                 }

@@ -222,7 +222,7 @@ impl<K: Supervising> Supervisor<K> {
         self.relay(due);
         self.answer_clients(asked);
         self.catch_up();
-        // Behind what they have said: a worker that was heard from does not stand still.
+        // Behind what they have said: a worker that was heard from is not stalled.
         self.watch_workers();
         // Before the admin interface is served: nobody waits for the answer of one that has ended.
         self.reap()?;

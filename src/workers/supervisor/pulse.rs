@@ -1,7 +1,7 @@
 //! Whether a worker moves: it is asked for a sign when nothing was heard from it for a while, and its loop answers. One
-//! that does not answer stands still: it is stopped, held by a debugger, or busy with something that does not end. Pure.
+//! that does not answer stalls: it is stopped, held by a debugger, or busy with something that does not end. Pure.
 //!
-//! A supervisor that has stood still itself has not listened meanwhile, and condemns nobody for that: the count begins
+//! A supervisor that has stalled itself has not listened meanwhile, and condemns nobody for that: the count begins
 //! anew ([`restart`](Pulse::restart)).
 
 use crate::core::time::{Duration, Instant};
@@ -38,9 +38,9 @@ pub(super) enum Step {
     Wait,
     /// Ask it for a sign.
     Ask,
-    /// It stands still, since then.
+    /// It stalls, since then.
     Stalled(Instant),
-    /// It has stood still for as long as that is borne with, since then: end it.
+    /// It has stalled for as long as that is borne with, since then: end it.
     End(Instant),
 }
 
@@ -50,7 +50,7 @@ impl Pulse {
         Self { heard: now, state: State::Heard }
     }
 
-    /// It was heard from. Gives since when it had stood still, if that is over now.
+    /// It was heard from. Gives since when it had stalled, if that is over now.
     pub(super) const fn on_sign(&mut self, now: Instant) -> Option<Instant> {
         self.heard = now;
         match self.state {
@@ -75,7 +75,7 @@ impl Pulse {
         }
     }
 
-    /// What is to be done now; `patience`: how long one may stand still, if that is bounded.
+    /// What is to be done now; `patience`: how long one may stall, if that is bounded.
     pub(super) fn step(&mut self, now: Instant, patience: Option<Duration>) -> Step {
         if now < self.next(patience) {
             return Step::Wait;
@@ -109,7 +109,7 @@ impl Pulse {
         }
     }
 
-    /// Whether it stands still.
+    /// Whether it stalls.
     pub(super) const fn is_stalled(&self) -> bool {
         matches!(self.state, State::Stalled { .. } | State::Over)
     }

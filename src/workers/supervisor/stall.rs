@@ -1,4 +1,4 @@
-//! A worker that stands still: it is said, newcomers are given to the others, and after a time it is ended, so that another
+//! A worker that stalls: it is said, newcomers are given to the others, and after a time it is ended, so that another
 //! takes its place. So is one that is gone, as far as that goes.
 //!
 //! Who waits in the accept queue of such a worker stays there: until it moves again, or for its successor. To take them
@@ -10,7 +10,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
 use crate::observe::report;
 
-/// How late a turn may begin before the supervisor takes it that it has stood still itself.
+/// How late a turn may begin before the supervisor takes it that it has stalled itself.
 const LATE: Duration = Duration::from_millis(500);
 
 impl<K: Supervising> Supervisor<K> {

@@ -16,7 +16,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 const GOOD_LIFE: Duration = Duration::from_secs(10);
 /// How long a worker whose channel is gone has to end by itself.
 const LAST_CALL: Duration = Duration::from_secs(5);
-/// Output to a worker, in bytes, over which it is asked nothing more: it stands still. Above what is relayed, so that
+/// Output to a worker, in bytes, over which it is asked nothing more: it stalls. Above what is relayed, so that
 /// a burst of that is no reason not to ask.
 const QUESTIONS_HIGH: usize = RELAYS_HIGH + 1024 * 1024;
 
@@ -38,7 +38,7 @@ pub(super) struct Worker<K: Supervising> {
     pub(super) has_more: bool,
     /// Identities of which it was not told what happened last, because it did not keep up.
     pub(super) missed: IndexSet<Vec<u8>>,
-    /// Times that one was found standing still.
+    /// Times that one was found stalled.
     pub(super) stalls: u64,
     backoff: Duration,
 }
@@ -172,7 +172,7 @@ impl<K: Supervising> Worker<K> {
         true
     }
 
-    /// Relays something that others have said, if it runs; false if it stands still, and will never hear of it.
+    /// Relays something that others have said, if it runs; false if it stalls, and will never hear of it.
     pub(super) fn relay(&mut self, message: &ToWorker) -> bool {
         let channel = self.process().and_then(|process| process.channel.as_mut());
         let Some(channel) = channel else { return true };
@@ -213,7 +213,7 @@ impl<K: Supervising> Worker<K> {
         if !matches!(self.life, Life::Serving(_)) {
             return Some(Finding::Nothing);
         }
-        // One that is known to stand still is not waited for.
+        // One that is known to be stalled is not waited for.
         let asked = !self.is_stalled()
             && self.hears()
             && self.tell(&ToWorker::Query { number, query: query.clone() });
@@ -248,7 +248,7 @@ impl<K: Supervising> Worker<K> {
         }
     }
 
-    /// It was heard from. Gives since when it had stood still, if that is over now.
+    /// It was heard from. Gives since when it had stalled, if that is over now.
     pub(super) const fn on_sign(&mut self, now: Instant) -> Option<Instant> {
         match self.process() {
             Some(process) => process.pulse.on_sign(now),
@@ -278,7 +278,7 @@ impl<K: Supervising> Worker<K> {
         step
     }
 
-    /// Whether it stands still.
+    /// Whether it stalls.
     pub(super) const fn is_stalled(&self) -> bool {
         matches!(&self.life, Life::Serving(process) if process.pulse.is_stalled())
     }

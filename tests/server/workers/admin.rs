@@ -146,7 +146,7 @@ fn a_worker_that_stands_still_is_named_and_holds_up_nobody() {
     let before = server.metrics();
     let stuck = pids(&server)[&2];
     signal(stuck, "STOP");
-    until("it to stand still", || state(stuck) == Some('T'));
+    until("it to stop", || state(stuck) == Some('T'));
     let begun = Instant::now();
     let metrics = server.metrics();
     let took = begun.elapsed();

@@ -212,7 +212,7 @@ fn a_worker_that_stands_still_is_named_and_what_the_supervisor_knows_is_told() {
     two.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
     let stuck = pids(&server)[&2];
     signal(stuck, "STOP");
-    until("it to stand still", || state(stuck) == Some('T'));
+    until("it to stop", || state(stuck) == Some('T'));
     let says =
         |client: &mut Client, command: &str| ask(client, command).as_str().unwrap_or_default().to_owned();
     for _ in 0..2 {
@@ -235,7 +235,7 @@ fn a_worker_that_stands_still_is_named_and_what_the_supervisor_knows_is_told() {
         assert_eq!(ask(&mut one, "STATE dev"), "+online");
         assert_eq!(ask(&mut one, "WHO"), json!(["dev"]));
         assert_eq!(ask(&mut one, "PUBSUB CHANNELS"), json!(["news"]));
-        // The second time it is known to stand still, and nobody waits for it.
+        // The second time it is known to be stalled, and nobody waits for it.
         until("that to be noticed", || server.events("worker_stalled").len() == 1);
     }
     signal(stuck, "CONT");
@@ -254,7 +254,7 @@ fn a_supervisor_that_stands_still_leaves_nobody_hanging() {
     let server = start(2, RESP, &[]);
     let [mut one, _two] = one_of_each(&server);
     signal(server.pid().into(), "STOP");
-    until("it to stand still", || state(server.pid().into()) == Some('T'));
+    until("it to stop", || state(server.pid().into()) == Some('T'));
     one.send("WHO\r\nPING\r\n");
     one.expect("-ERR the supervisor does not answer; come back later\r\n+PONG\r\n");
     signal(server.pid().into(), "CONT");

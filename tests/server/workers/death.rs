@@ -50,7 +50,7 @@ fn who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor() {
     let server = start(2, RESP, &[]);
     let pid = pids(&server)[&1];
     signal(pid, "STOP");
-    until("it to stand still", || state(pid) == Some('T'));
+    until("it to stop", || state(pid) == Some('T'));
     let mut waiting: Vec<_> = (0..40).map(|_| server.connect("resp")).collect();
     for client in &mut waiting {
         client.send("PING\r\n");
@@ -59,7 +59,7 @@ fn who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor() {
         let its = server.connections("resp").len();
         (its > 0).then_some(its)
     });
-    assert!(of_the_other < 40, "nobody waits for the worker that stands still");
+    assert!(of_the_other < 40, "nobody waits for the worker that stalls");
     signal(pid, "KILL");
     for client in &mut waiting {
         client.expect("+PONG\r\n");

@@ -10,7 +10,7 @@ fn newcomers_go_to_the_others_while_a_worker_stands_still_and_nobody_loses_a_pla
     let mut clients = one_of_each(&server);
     let stuck = pids(&server)[&2];
     signal(stuck, "STOP");
-    until("it to stand still", || state(stuck) == Some('T'));
+    until("it to stop", || state(stuck) == Some('T'));
     // The kernel does not know, and goes on giving it its share.
     let mut early: Vec<_> = (0..20).map(|_| server.connect("resp")).collect();
     for client in &mut early {
@@ -42,7 +42,7 @@ fn a_worker_that_stands_still_for_too_long_is_ended_and_its_successor_serves_tho
     let server = start(2, RESP, &["server.stall_timeout=3s"]);
     let stuck = pids(&server)[&1];
     signal(stuck, "STOP");
-    until("it to stand still", || state(stuck) == Some('T'));
+    until("it to stop", || state(stuck) == Some('T'));
     let mut waiting: Vec<_> = (0..20).map(|_| server.connect("resp")).collect();
     for client in &mut waiting {
         client.send("PING\r\n");
@@ -62,7 +62,7 @@ fn a_supervisor_that_stood_still_itself_condemns_nobody() {
     let mut clients = one_of_each(&server);
     let pid = u64::from(server.pid());
     signal(pid, "STOP");
-    until("it to stand still", || state(pid) == Some('T'));
+    until("it to stop", || state(pid) == Some('T'));
     pass(Duration::from_secs(5));
     signal(pid, "CONT");
     all_serve(&server, 2);
@@ -79,7 +79,7 @@ fn a_worker_that_was_behind_is_told_the_last_word_on_every_identity() {
     listener.ask("PSUBSCRIBE $presence:*", "*3\r\n$10\r\npsubscribe\r\n$11\r\n$presence:*\r\n:1\r\n");
     let stuck = pids(&server)[&2];
     signal(stuck, "STOP");
-    until("it to stand still", || state(stuck) == Some('T'));
+    until("it to stop", || state(stuck) == Some('T'));
     // More than is kept for a worker that does not take it, and what matters last.
     let long = "x".repeat(110);
     for round in 0..200 {

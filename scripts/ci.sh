@@ -256,7 +256,7 @@ PYTHON
 step_sim() {
     cargo build --locked --release || return 1
     target/release/linger sim --seeds 5000 || return 1
-    target/release/linger sim --workers --seeds 500
+    target/release/linger sim --workers --seeds 2000
 }
 
 step_fuzz() {

@@ -85,10 +85,11 @@ pub(super) fn disagreement(
 pub(super) fn unsuspected(servers: &[&Server], world: &World) -> Option<String> {
     servers.iter().find_map(|server| {
         let view = server.reactor.inspect();
-        view.snapshots().find_map(|snapshot| {
-            let conn = server.conn_of(world, snapshot.key);
+        // Not everybody who wanted to be a device: what it said may have been lost on the way.
+        view.holders().find_map(|(_, key)| {
+            let conn = server.conn_of(world, key);
             let device = world.conn(conn).oracle.said.device?;
-            (snapshot.state == State::Open)
+            (view.snapshot(key)?.state == State::Open)
                 .then(|| format!("c{conn} holds dev{device}, whose channel is gone, and is not suspect"))
         })
     })

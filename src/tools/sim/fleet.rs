@@ -168,9 +168,10 @@ impl Fleet {
     pub(super) fn find_out(&mut self, world: &mut World) {
         for index in 0..self.units.len() {
             let gone = |sock: &Sock| sock.state() == TcpState::Close;
+            let is_opening = |sock: &Sock| sock.state() == TcpState::SynSent;
             let is_lost = |conn: usize| {
-                let truth = &world.conn(conn).oracle;
-                truth.closed.is_some() && world.conn(conn).end(Side::Server).is_none_or(gone)
+                let [client, server] = [Side::Client, Side::Server].map(|side| world.conn(conn).end(side));
+                server.is_none_or(gone) && !client.is_some_and(is_opening)
             };
             if self.units[index].conn.is_some_and(is_lost) {
                 self.leave(index, CloseHow::Plain, world);

@@ -147,7 +147,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Tells those who watch an identity. Among other workers, the supervisor does, which alone knows what came first: it
-    /// has heard of this already, by a claim, a release, or as it happened.
+    /// has been told already, by a claim, a release, or as it happened.
     pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
         if self.link.is_some() {
             return;

@@ -168,7 +168,7 @@ impl Run {
             world.faults = Faults { batch_max: seen, ..Faults::none() };
             cast.send_home(world);
         }
-        // Whoever is accepted late has its time from then on.
+        // A client that is accepted late has its time from then on.
         // A client's own contract may be three times as long as its listener's.
         let span = 4 * longest.unwrap_or(0).max(120_000_000_000);
         loop {

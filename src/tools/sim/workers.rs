@@ -1,6 +1,6 @@
 //! A run of several workers: one supervisor and its workers, each in a process of its own, on one simulated kernel.
 //!
-//! The processes take turns on one clock: whoever has something to do next has the next turn. What a poll finds is
+//! The processes take turns on one clock: the one that has something to do first has the next turn. What a poll finds is
 //! looked at first and handed over later, so that a process may stall, or die, in between, and others go on. A
 //! process that is killed dies between two of its calls: from there on nothing that it does has an effect, and the
 //! kernel closes its sockets.

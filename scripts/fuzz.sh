@@ -2,10 +2,12 @@
 # Fuzzes linger: bytes bred by libFuzzer for new coverage, against the properties in tests/properties.
 #
 #   scripts/fuzz.sh [TARGET]... [--seconds N]   run the targets, or all of them, N seconds each (default 30)
+#   scripts/fuzz.sh [TARGET]... --seed N        the same mutations each time, as far as the seconds reach
 #   scripts/fuzz.sh TARGET FILE                 run the target once, on FILE: a crash, or any other input
 #
 # Runs start from the inputs in tests/fuzz/corpus/TARGET; what they breed stays in target/fuzz/corpus, for the
-# next run. An input that breaks a property is left in target/fuzz/artifacts/TARGET: mend the bug, then put the
+# next run. With --seed neither earlier runs nor chance have a part in it: so runs CI, which judges a change by
+# what the change did. An input that breaks a property is left in target/fuzz/artifacts/TARGET: mend the bug, then put the
 # input into tests/fuzz/corpus/TARGET under a name that tells what it showed, where `cargo test` tries it too.
 #
 # Needs cargo-fuzz; without it the script says that it skipped, and succeeds. With CI=true it installs it.
@@ -18,11 +20,13 @@ work=target/fuzz
 bytes_max() { case $1 in resp | http | config) echo 4096 ;; url) echo 32 ;; *) echo 512 ;; esac; }
 
 seconds=30
+seed=
 targets=()
 input=
 while (($#)); do
     case $1 in
         --seconds) seconds=${2:?--seconds wants a number}; shift ;;
+        --seed) seed=${2:?--seed wants a number}; shift ;;
         -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit 0 ;;
         -*) echo "fuzz: unknown option $1" >&2; exit 2 ;;
         *)
@@ -59,9 +63,14 @@ failed=()
 for target in "${targets[@]}"; do
     bred=$work/corpus/$target
     artifacts=$work/artifacts/$target/
+    if [[ -n $seed ]]; then
+        bred=$work/seeded/$target
+        rm -rf "$bred"
+    fi
     mkdir -p "$bred" "$artifacts"
     flags=("-max_total_time=$seconds" "-max_len=$(bytes_max "$target")" "-artifact_prefix=$artifacts"
         -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=1)
+    [[ -z $seed ]] || flags+=("-seed=$seed")
     dictionary=$fuzz_dir/dictionary/$target.dict
     [[ -f $dictionary ]] && flags+=("-dict=$dictionary")
     log=$work/$target.log

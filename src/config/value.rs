@@ -330,6 +330,9 @@ fn read_address(raw: Raw<'_>, unix: bool) -> Result<Value, String> {
         return match (unix, path) {
             (false, _) => Err(format!("{raw} is a unix socket, which only the admin interface can use")),
             (true, "") => Err(format!("{raw} has no path")),
+            (true, path) if path.contains('\0') => {
+                Err(format!("{raw} has a zero byte, with which every path ends"))
+            }
             // sun_path holds 108 bytes with the final zero (unix(7)).
             (true, path) if path.len() > 107 => Err(format!("{raw} is longer than the 107 bytes of a path")),
             (true, path) => Ok(Value::Address(Address::Unix(PathBuf::from(path)))),
@@ -450,6 +453,14 @@ mod tests {
             assert_eq!(read, Ok(format!("\"{text}\"")));
         }
         assert!(Kind::AdminAddress.read(Raw::Bare("unix:/run/linger.sock")).is_ok());
+        for (text, why) in [
+            ("unix:", "has no path"),
+            ("unix:/run/a\0b", "has a zero byte"),
+            (&*format!("unix:/{}", "a".repeat(107)), "longer than the 107 bytes"),
+        ] {
+            let said = wrong(Kind::AdminAddress, Raw::Text(text));
+            assert!(said.contains(why), "{text:?}: {said}");
+        }
         assert_eq!(Kind::AdminAddress.read(Raw::Bare("off")), Ok(Value::Word("off")));
     }
 

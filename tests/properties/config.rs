@@ -43,9 +43,9 @@ fn assert_shown_as_it_is(effective: &Effective) {
     assert_eq!(values(&again.to_string()), values(&shown));
 }
 
-/// The file without the comments that tell where each value came from.
-fn values(shown: &str) -> Vec<&str> {
-    shown.lines().map(|line| line.rsplit_once(" # ").map_or(line, |(value, _)| value).trim_end()).collect()
+/// What the file says, without the comments that tell where each value came from: they may themselves hold a `#`.
+fn values(shown: &str) -> toml::Table {
+    shown.parse().unwrap_or_else(|mistake| panic!("{shown}\n{mistake}"))
 }
 
 fn assert_placed(mistake: &Diagnostic, text: &str, sources: &Sources) {

@@ -116,9 +116,10 @@ impl<T: Occupant> Table<T> {
         self.slots.get_mut(key.index as usize).filter(|occupant| occupant.generation() == key.generation)
     }
 
-    /// The key of whatever is in slot `index`.
-    pub fn key_at(&self, index: u32) -> Option<Key> {
-        self.slots.get(index as usize).map(|occupant| Key { index, generation: occupant.generation() })
+    /// Whatever is in slot `index`, and its key.
+    pub fn at(&self, index: u32) -> Option<(Key, &T)> {
+        let occupant = self.slots.get(index as usize)?;
+        Some((Key { index, generation: occupant.generation() }, occupant))
     }
 
     /// Takes the connection of that name out; its slot may be used again at once.
@@ -179,7 +180,7 @@ mod tests {
         assert!(table.get(old).is_none());
         assert!(table.remove(old).is_none(), "and a second removal takes nothing");
         assert!(table.get(new).is_some());
-        assert_eq!(table.key_at(new.index), Some(new));
+        assert_eq!(table.at(new.index).map(|(key, _)| key), Some(new));
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Presence {
             Self::Ending => "offline",
         }
     }
+
+    /// The same of an identity that somebody may hold.
+    pub fn name_of(held: Option<Self>) -> &'static str {
+        held.map_or(Self::Ending.name(), Self::name)
+    }
 }
 
 /// What followed from a claim to an identity.

@@ -4,16 +4,17 @@
 //! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
 //! is stalled for want of descriptors is tried again after each close and on a timer.
 
+use super::Reactor;
 use super::admin::{Http, with_reserve};
 use super::connection::{Connection, Pause, Reading, Resp, Session};
+use super::context::Context;
 use super::unserved::Newcomer;
 use super::work::{self, cost};
-use super::{ListenerState, Reactor};
-use crate::config::settings::Overload;
+use crate::config::settings::{ListenerSettings, Overload};
 use crate::core::conn::{Life, State};
 use crate::core::end::Detector;
 use crate::core::time::{Duration, Instant};
-use crate::net::{Accepted, Interest, Kernel, Listener, Peer, Resource};
+use crate::net::{Accepted, Address, Interest, Kernel, Listener, Peer, Queue, Resource};
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
 
@@ -69,10 +70,64 @@ impl AcceptState {
     }
 }
 
+/// A listener and what is known of its accept queue.
+pub(super) struct ListenerState<L> {
+    /// `None` once a drain has emptied and closed it: newcomers are refused then, and can go elsewhere.
+    pub(super) listener: Option<L>,
+    /// What it is or was bound to.
+    pub(super) address: Address,
+    pub(super) settings: ListenerSettings,
+    /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
+    pub(super) linger2_inherited: bool,
+    pub(super) accepting: AcceptState,
+    /// Since when its queue could not be emptied.
+    pub(super) stalled_since: Option<Instant>,
+    /// What was said of that, and is not said to be over.
+    pub(super) stalls: Option<Stalls>,
+    /// A filling queue was warned of and has not emptied since.
+    pub(super) queue_warned: bool,
+    /// The limit of its queue, as the kernel has it.
+    pub(super) queue_limit: Option<u32>,
+    /// When a queue that was found full was last compared with the host's counters.
+    pub(super) looked: Option<Instant>,
+    pub(super) connections: u32,
+    /// Other protocols that clients of it spoke and that were said, a bit each.
+    pub(super) foreign_told: u8,
+}
+
+impl<L: Listener> ListenerState<L> {
+    pub(super) fn new(listener: L, settings: ListenerSettings) -> Self {
+        Self {
+            address: listener.address().clone(),
+            queue_limit: listener.queue().map(|queue| queue.limit),
+            listener: Some(listener),
+            linger2_inherited: settings.policy.parting.linger2,
+            settings,
+            accepting: AcceptState::Open,
+            stalled_since: None,
+            stalls: None,
+            queue_warned: false,
+            looked: None,
+            connections: 0,
+            foreign_told: 0,
+        }
+    }
+
+    /// Its accept queue, where there is one and the kernel tells.
+    pub(super) fn queue(&self) -> Option<Queue> {
+        self.listener.as_ref().and_then(Listener::queue)
+    }
+}
+
+/// What fits the output of everybody without a pause.
+pub(super) fn least_output_high<L>(listeners: &[ListenerState<L>]) -> usize {
+    listeners.iter().map(|slot| slot.settings.policy.bounds.output_high).min().unwrap_or(0)
+}
+
 impl<K: Kernel> Reactor<K> {
     pub(super) fn accept_all(&mut self) {
-        for index in 0..self.listeners.len() {
-            if self.listeners[index].accepting == AcceptState::Open {
+        for index in 0..self.cx.listeners.len() {
+            if self.cx.listeners[index].accepting == AcceptState::Open {
                 self.accept_some(index);
             }
         }
@@ -80,48 +135,111 @@ impl<K: Kernel> Reactor<K> {
 
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
-        let share = self.work.after(work::ACCEPTED);
-        for taken in 0..self.settings.turn.accepts {
+        let share = self.cx.work.after(work::ACCEPTED);
+        for taken in 0..self.cx.settings.turn.accepts {
             // Who waits while the server drains is let in before anything else, or would be reset.
-            if self.work.is_past(share) && self.drain.is_none() {
+            if self.cx.work.is_past(share) && self.cx.drain.is_none() {
                 break;
             }
-            let mut full = self.is_full(index);
-            if full && self.listeners[index].settings.overload == Overload::Queue {
+            let mut full = self.cx.is_full(index);
+            if full && self.cx.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
-                if self.nobody_waits(index) {
-                    return self.drained(index, taken);
+                if self.cx.nobody_waits(index) {
+                    return self.cx.drained(index, taken);
                 }
                 if !self.make_way(index) {
-                    let limit = self.limit_of(&self.listeners[index]);
-                    return self.stall(index, Stall::Full { limit });
+                    let limit = self.cx.limit_of(&self.cx.listeners[index]);
+                    return self.cx.stall(index, Stall::Full { limit });
                 }
-                full = self.is_full(index);
+                full = self.cx.is_full(index);
             }
-            let Some(listener) = &mut self.listeners[index].listener else { return };
+            let Some(listener) = &mut self.cx.listeners[index].listener else { return };
             match listener.try_accept() {
                 Accepted::Stream(stream, peer) => {
-                    let newcomer = if full { self.one_too_many(index) } else { Newcomer::Served };
+                    let newcomer = if full { self.cx.one_too_many(index) } else { Newcomer::Served };
                     self.admit(index, newcomer, stream, peer);
                 }
-                Accepted::WouldBlock => return self.drained(index, taken),
+                Accepted::WouldBlock => return self.cx.drained(index, taken),
                 Accepted::Interrupted => {}
-                Accepted::Aborted(_) => self.counters.accept_aborted += 1,
+                Accepted::Aborted(_) => self.cx.counters.accept_aborted += 1,
                 // accept4(2) wants a descriptor before it looks whether anyone waits.
-                Accepted::Exhausted(_) if self.nobody_waits(index) => return self.drained(index, taken),
+                Accepted::Exhausted(_) if self.cx.nobody_waits(index) => {
+                    return self.cx.drained(index, taken);
+                }
                 Accepted::Exhausted(resource) => {
-                    if !self.accept_on_reserve(index, resource) {
-                        return self.stall(index, Stall::Exhausted(resource));
+                    if !self.cx.accept_on_reserve(index, resource) {
+                        return self.cx.stall(index, Stall::Exhausted(resource));
                     }
                 }
-                Accepted::Failed(errno) => return self.stall(index, Stall::Failed(errno)),
+                Accepted::Failed(errno) => return self.cx.stall(index, Stall::Failed(errno)),
             }
         }
         // The budget is spent: the state stays open, so the next poll does not sleep. A queue that is
         // longer than a turn's budget is worth a look.
-        self.watch_queues();
+        self.cx.watch_queues();
     }
 
+    /// Gives an accepted connection its slot, and watches it.
+    fn admit(&mut self, index: usize, mut newcomer: Newcomer, stream: K::Stream, peer: Peer) {
+        let key = self.table.next_key();
+        let watched = self.cx.kernel.watch(&stream, key.token(), Interest::Read);
+        if newcomer == Newcomer::Refused && watched.is_err() {
+            newcomer = Newcomer::Reset;
+        }
+        self.cx.count_in(index, newcomer);
+        let slot = &self.cx.listeners[index];
+        self.cx.counters.listeners[index].accepted += 1;
+        self.cx.work.charge(cost::ACCEPT);
+        self.cx.report.opened(key, &peer, &slot.settings.name, self.cx.now);
+        let protocol = slot.settings.protocol;
+        let served = newcomer == Newcomer::Served;
+        // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
+        // judge, and those only look at Open.
+        let waits =
+            served && protocol.keeps_session() && slot.settings.policy.bounds.handshake_timeout.is_some();
+        let state = if waits { State::Handshaking } else { State::Open };
+        let session = match protocol {
+            _ if !served => Some(Session::Refused),
+            Protocol::Echo => None,
+            Protocol::Resp => Some(Session::Resp(Resp::new(self.cx.now))),
+            Protocol::Admin => Some(Session::Http(Http::new(self.cx.now))),
+        };
+        self.table.insert(
+            key,
+            Connection {
+                stream,
+                generation: key.generation,
+                life: Life::new(state, self.cx.now),
+                peer,
+                listener: u8::try_from(index).expect("LISTENERS_MAX is what a byte can tell apart"),
+                reading: Reading::Drained,
+                interest: Interest::Read,
+                pause: Pause::None,
+                resume_posted: false,
+                flush_posted: false,
+                buffers: None,
+                session: session.map(Box::new),
+            },
+        );
+        if served && protocol == Protocol::Admin {
+            self.on_admin_opened(key, index);
+        }
+        self.drive(key, |cx, conn| {
+            if !served {
+                return cx.refuse_newcomer(key, conn, newcomer == Newcomer::Refused);
+            }
+            if let Err(fault) = watched {
+                return cx.fail(key, conn, fault, Detector::Policy);
+            }
+            if cx.listener_of(conn).policy.watches_newcomers() {
+                cx.schedule(key, conn);
+            }
+            cx.drain_late(key, conn);
+        });
+    }
+}
+
+impl<K: Kernel> Context<K> {
     /// Whether the queue is known to be empty. One that comes after this look brings an edge of its own.
     fn nobody_waits(&self, index: usize) -> bool {
         self.listeners[index].queue().is_some_and(|queue| queue.length == 0)
@@ -235,63 +353,6 @@ impl<K: Kernel> Reactor<K> {
         }
         let crowded = slot.settings.protocol.serves_clients() && self.clients >= self.connections_max;
         crowded || slot.connections >= self.limit_of(slot)
-    }
-
-    /// Gives an accepted connection its slot, and watches it.
-    fn admit(&mut self, index: usize, mut newcomer: Newcomer, stream: K::Stream, peer: Peer) {
-        let key = self.table.next_key();
-        let watched = self.kernel.watch(&stream, key.token(), Interest::Read);
-        if newcomer == Newcomer::Refused && watched.is_err() {
-            newcomer = Newcomer::Reset;
-        }
-        self.count_in(index, newcomer);
-        let slot = &self.listeners[index];
-        self.counters.listeners[index].accepted += 1;
-        self.work.charge(cost::ACCEPT);
-        self.report.opened(key, &peer, &slot.settings.name, self.now);
-        let protocol = slot.settings.protocol;
-        let served = newcomer == Newcomer::Served;
-        // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
-        // judge, and those only look at Open.
-        let waits =
-            served && protocol.keeps_session() && slot.settings.policy.bounds.handshake_timeout.is_some();
-        let state = if waits { State::Handshaking } else { State::Open };
-        let session = match protocol {
-            _ if !served => Some(Session::Refused),
-            Protocol::Echo => None,
-            Protocol::Resp => Some(Session::Resp(Resp::new(self.now))),
-            Protocol::Admin => Some(Session::Http(Http::new(self.now))),
-        };
-        self.table.insert(
-            key,
-            Connection {
-                stream,
-                generation: key.generation,
-                life: Life::new(state, self.now),
-                peer,
-                listener: u8::try_from(index).expect("LISTENERS_MAX is what a byte can tell apart"),
-                reading: Reading::Drained,
-                interest: Interest::Read,
-                pause: Pause::None,
-                resume_posted: false,
-                flush_posted: false,
-                buffers: None,
-                session: session.map(Box::new),
-            },
-        );
-        if !served {
-            return self.refuse_newcomer(key, newcomer == Newcomer::Refused);
-        }
-        if protocol == Protocol::Admin {
-            self.on_admin_opened(key, index);
-        }
-        if let Err(fault) = watched {
-            return self.fail(key, fault, Detector::Policy);
-        }
-        if self.listeners[index].settings.policy.watches_newcomers() {
-            self.schedule(key);
-        }
-        self.drain_late(key);
     }
 
     /// After a close, or on the timer: what stalled is tried again.

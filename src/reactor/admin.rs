@@ -14,6 +14,7 @@ mod tests;
 
 use super::Reactor;
 use super::connection::Connection;
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use crate::core::conn::Input;
 use crate::core::end::{By, Detector, Reason};
@@ -146,39 +147,11 @@ fn of_the_supervisor(peer: &str) -> Arc<By> {
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// Takes what was received, or goes on where output was in the way: both wait for their turn.
-    pub(super) fn serve_http(&mut self, key: Key, fresh: &[u8]) {
-        if self.http(key).is_none() {
-            return;
-        }
-        let mut held = self.take_queue(key);
-        held.push(fresh);
-        self.keep_input(key, held, resp::Decoder::default());
-        let Some(http) = self.http(key) else { return };
-        if http.is_idle() {
-            http.stage = Stage::Asking;
-        }
-        self.queue_asker(key);
-    }
-
-    fn http(&mut self, key: Key) -> Option<&mut Http> {
-        self.table.get_mut(key).and_then(|conn| conn.http_mut())
-    }
-
-    fn queue_asker(&mut self, key: Key) {
-        if let Some(http) = self.http(key)
-            && !http.queued
-        {
-            http.queued = true;
-            self.admin.queue.push_back(Asker::Connection(key));
-        }
-    }
-
     /// Serves those who have asked, as far as a turn allows.
     pub(super) fn serve_admin(&mut self) {
         let mut left = WORK_PER_TURN;
         while left > 0
-            && let Some(asker) = self.admin.queue.pop_front()
+            && let Some(asker) = self.cx.admin.queue.pop_front()
         {
             let share = left.min(SHARE);
             let work = match asker {
@@ -193,14 +166,14 @@ impl<K: Kernel> Reactor<K> {
     /// first. Gives the work.
     fn serve_asker(&mut self, key: Key, share: usize) -> usize {
         let Some(conn) = self.table.get_mut(key) else { return 0 };
-        let (over, paused) = (conn.life.state().cause().is_some(), conn.is_paused());
+        let (over, paused) = (conn.is_ending(), conn.is_paused());
         let Some(http) = conn.http_mut() else { return 0 };
         http.queued = false;
         if over {
             // What it still has asked for is nobody's; its end of file is to be read.
             http.stage = Stage::Idle;
-            self.forget_input(key);
-            self.post_resume(key);
+            self.cx.forget_input(conn);
+            self.cx.post_resume(key, conn);
             return 0;
         }
         if paused {
@@ -208,7 +181,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let (mut decoder, reserve) = (http.decoder, http.reserve);
         let mut then = Then::GoOn(std::mem::replace(&mut http.stage, Stage::Idle));
-        let mut held = self.take_queue(key);
+        let mut held = self.cx.take_queue(conn);
         let mut out = std::mem::take(&mut self.replies);
         let mut work = 0;
         while work < share
@@ -232,41 +205,14 @@ impl<K: Kernel> Reactor<K> {
             // What follows the last request is nobody's; kept, it would grow until the deadline.
             held.consume(held.len());
         }
-        self.keep_input(key, held, resp::Decoder::default());
-        self.write(key, &out);
+        self.drive(key, |cx, conn| {
+            cx.keep_input(conn, held, resp::Decoder::default());
+            cx.write(key, conn, &out);
+            cx.after_serving(key, conn, decoder, then);
+        });
         out.clear();
         self.replies = out;
-        self.after_serving(key, decoder, then);
         work
-    }
-
-    /// Puts away what a connection is to go on with, and sees to it that it does.
-    fn after_serving(&mut self, key: Key, decoder: Decoder, then: Then) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let (output_pending, paused, unread) =
-            (conn.pending_output() > 0, conn.is_paused(), conn.reading.pending());
-        let Some(http) = conn.http_mut() else { return };
-        http.decoder = decoder;
-        match then {
-            // RFC 9112 9.6: after the last response it is the server that closes, and a client of HTTP/1.0 may read
-            // until it does. Only what has not arrived yet is waited for.
-            Then::Close { reason, notified } => {
-                self.begin_close(key, reason, Detector::Protocol, output_pending || notified);
-            }
-            Then::GoOn(Stage::Idle) => {
-                http.used = now;
-                if unread && !paused {
-                    self.post_resume(key);
-                }
-            }
-            Then::GoOn(stage) => {
-                http.stage = stage;
-                if !paused {
-                    self.queue_asker(key);
-                }
-            }
-        }
     }
 
     fn on_request(
@@ -284,12 +230,12 @@ impl<K: Kernel> Reactor<K> {
             Err(rejected) => {
                 rejected.write(out);
                 let error = rejected.protocol_error();
-                self.note_foreign(key, &error);
+                self.drive(key, |cx, conn| cx.note_foreign(conn, &error));
                 return Then::Close { reason: error.reason, notified: true };
             }
         };
-        self.apply(key, Input::Opened);
-        let listener = self.table.get(key).map(|conn| Self::listener_of(&self.listeners, conn));
+        self.drive(key, |cx, conn| cx.apply(key, conn, Input::Opened));
+        let listener = self.table.get(key).map(|conn| self.cx.listener_of(conn));
         let routed = listener.map_or(Ok(Route::Index), |own| route(&request, &own.access.hosts, Serves::One));
         let routed =
             routed.and_then(|route| if reserve && !route.is_vital() { Err(crowded()) } else { Ok(route) });
@@ -347,8 +293,8 @@ impl<K: Kernel> Reactor<K> {
         Begun::Whole(match route {
             Route::Index => Response::text(Status::Ok, index(Serves::One)),
             Route::Health => Response::text(Status::Ok, "ok\n"),
-            Route::Ready => self.readiness(),
-            Route::Audit => self.audit(),
+            Route::Ready => self.cx.readiness(),
+            Route::Audit => self.cx.audit(),
             Route::End(name) => self.end_connection(&name, asks),
             Route::Metrics => return Begun::Page(Page::metrics()),
             Route::Connections(query) => return Begun::Page(Page::list(query)),
@@ -381,7 +327,7 @@ impl<K: Kernel> Reactor<K> {
                 let part = page.part(done);
                 if part == Part::More {
                     job.page = Some(page);
-                    self.admin.queue.push_back(Asker::Supervisor(job));
+                    self.cx.admin.queue.push_back(Asker::Supervisor(job));
                 }
                 Answer { number, status: Status::Ok.code(), body, samples, part }
             }
@@ -391,10 +337,85 @@ impl<K: Kernel> Reactor<K> {
                 Answer { number, status, body, samples: Vec::new(), part: Part::Last }
             }
         };
-        if let Some(link) = &mut self.link {
+        if let Some(link) = &mut self.cx.link {
             link.tell(&ToSupervisor::Answer(answer));
         }
         work
+    }
+
+    /// Posts the ending of one connection. A key whose generation is gone ends nobody.
+    fn end_connection(&mut self, name: &str, asks: Asks<'_>) -> Response<'static> {
+        let Ok(key) = name.parse::<Key>() else {
+            let text = format!("{name:?} is not a key: it has the form 17-4711, as /connections lists it\n");
+            return Response::text(Status::BadRequest, text);
+        };
+        if self.table.get(key).is_none() {
+            let name = self.cx.name_of(key);
+            return Response::text(Status::NotFound, format!("connection {name} is gone\n"));
+        }
+        self.cx.effects.push_back(Effect::Close {
+            key,
+            reason: Reason::LocalKicked,
+            detector: Detector::Operator,
+            by: match asks {
+                Asks::Here(key) => self.table.get(key).map(|conn| self.cx.by(key, conn)),
+                Asks::Above(peer) => Some(of_the_supervisor(peer)),
+            },
+        });
+        Response::text(Status::Accepted, format!("connection {} is being ended\n", self.cx.name_of(key)))
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// Takes what was received, or goes on where output was in the way: both wait for their turn.
+    pub(super) fn serve_http(&mut self, key: Key, conn: &mut Conn<K>, fresh: &[u8]) {
+        if conn.http().is_none() {
+            return;
+        }
+        let mut held = self.take_queue(conn);
+        held.push(fresh);
+        self.keep_input(conn, held, resp::Decoder::default());
+        let Some(http) = conn.http_mut() else { return };
+        if http.is_idle() {
+            http.stage = Stage::Asking;
+        }
+        self.queue_asker(key, conn);
+    }
+
+    fn queue_asker(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(http) = conn.http_mut()
+            && !http.queued
+        {
+            http.queued = true;
+            self.admin.queue.push_back(Asker::Connection(key));
+        }
+    }
+
+    /// Puts away what a connection is to go on with, and sees to it that it does.
+    fn after_serving(&mut self, key: Key, conn: &mut Conn<K>, decoder: Decoder, then: Then) {
+        let (output_pending, paused, unread) =
+            (conn.pending_output() > 0, conn.is_paused(), conn.reading.pending());
+        let Some(http) = conn.http_mut() else { return };
+        http.decoder = decoder;
+        match then {
+            // RFC 9112 9.6: after the last response it is the server that closes, and a client of HTTP/1.0 may read
+            // until it does. Only what has not arrived yet is waited for.
+            Then::Close { reason, notified } => {
+                self.begin_close(key, conn, reason, Detector::Protocol, output_pending || notified);
+            }
+            Then::GoOn(Stage::Idle) => {
+                http.used = self.now;
+                if unread && !paused {
+                    self.post_resume(key, conn);
+                }
+            }
+            Then::GoOn(stage) => {
+                http.stage = stage;
+                if !paused {
+                    self.queue_asker(key, conn);
+                }
+            }
+        }
     }
 
     fn readiness(&self) -> Response<'static> {
@@ -407,28 +428,6 @@ impl<K: Kernel> Reactor<K> {
             }
             None => Response::text(Status::Ok, "ready\n"),
         }
-    }
-
-    /// Posts the ending of one connection. A key whose generation is gone ends nobody.
-    fn end_connection(&mut self, name: &str, asks: Asks<'_>) -> Response<'static> {
-        let Ok(key) = name.parse::<Key>() else {
-            let text = format!("{name:?} is not a key: it has the form 17-4711, as /connections lists it\n");
-            return Response::text(Status::BadRequest, text);
-        };
-        if self.table.get(key).is_none() {
-            let name = self.name_of(key);
-            return Response::text(Status::NotFound, format!("connection {name} is gone\n"));
-        }
-        self.effects.push_back(Effect::Close {
-            key,
-            reason: Reason::LocalKicked,
-            detector: Detector::Operator,
-            by: match asks {
-                Asks::Here(key) => self.by(key),
-                Asks::Above(peer) => Some(of_the_supervisor(peer)),
-            },
-        });
-        Response::text(Status::Accepted, format!("connection {} is being ended\n", self.name_of(key)))
     }
 
     /// What the admin interface calls a connection: its key, with its worker before it if there are several.

@@ -6,8 +6,10 @@
 //! taken as they come; the descriptors of connections that no row was seen of are asked; and what is found is
 //! told, counted, and where policy says so ended. What an audit needs is given back when it is over.
 
+use super::Reactor;
+use super::accept::ListenerState;
 use super::connection::Connection;
-use super::{ListenerState, Reactor};
+use super::context::{Conn, Context};
 use crate::core::conn::Input;
 use crate::core::conn::policy::AuditEnd;
 use crate::core::end::{Detector, Reason};
@@ -90,31 +92,15 @@ impl Audits {
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// Arms the next audit. Without an interval, or once the server goes away, there is none.
-    pub(super) fn arm_audit(&mut self) {
-        let interval = self.settings.audit.interval.filter(|_| self.drain.is_none());
-        self.timers.audit = interval.map_or(Instant::NEVER, |interval| self.now + interval);
-    }
-
-    /// Breaks off: a server that goes away has nothing to learn.
-    #[cold]
-    pub(super) fn stop_audits(&mut self) {
-        self.timers.audit = Instant::NEVER;
-        self.kernel.stop_sockets();
-        self.audits.due = false;
-        self.audits.running = None;
-        self.audits.ending = Vec::new();
-    }
-
     /// Starts an audit, unless there is nothing that the kernel's table could tell of: it has no unix sockets.
     #[cold]
     pub(super) fn begin_audit(&mut self) {
-        let places: Vec<_> = self.listeners.iter().map(ListenerState::place).collect();
+        let places: Vec<_> = self.cx.listeners.iter().map(ListenerState::place).collect();
         let tcp = || places.iter().flatten();
         let mut ports: Vec<_> = tcp().map(|place| place.address.port()).collect();
         ports.sort_unstable();
         ports.dedup();
-        if ports.is_empty() || self.audits.running.is_some() || !self.audits.ending.is_empty() {
+        if ports.is_empty() || self.cx.audits.running.is_some() || !self.cx.audits.ending.is_empty() {
             return;
         }
         let families = Families {
@@ -124,31 +110,31 @@ impl<K: Kernel> Reactor<K> {
         // Our listeners would only show their queues, which are watched anyway.
         let states = TcpStates::all_but(TcpState::Listen);
         let slots = self.table.slots_used();
-        let before = std::mem::take(&mut self.audits.memory);
-        self.audits.running = Some(Box::new(Running {
-            comparison: Comparison::new(self.now, places, slots, self.table.len(), before)
-                .among_workers(self.link.as_ref().map(|link| link.judges_queues())),
+        let before = std::mem::take(&mut self.cx.audits.memory);
+        self.cx.audits.running = Some(Box::new(Running {
+            comparison: Comparison::new(self.cx.now, places, slots, self.table.len(), before)
+                .among_workers(self.cx.link.as_ref().map(|link| link.judges_queues())),
             query: SocketQuery { ports, states, evidence: false },
             families,
             slots,
             step: Step::Index(0),
         }));
-        self.audits.due = true;
+        self.cx.audits.due = true;
     }
 
     /// Makes one step of the audit under way.
     #[cold]
     #[inline(never)]
     pub(super) fn audit_on(&mut self) {
-        self.audits.due = false;
-        let begun = self.kernel.now();
-        match self.audits.running.take() {
+        self.cx.audits.due = false;
+        let begun = self.cx.kernel.now();
+        match self.cx.audits.running.take() {
             Some(running) => self.step(running),
-            None if self.audits.ending.is_empty() => return,
+            None if self.cx.audits.ending.is_empty() => return,
             None => self.end_some(),
         }
-        let took = self.kernel.now().since(begun);
-        self.audits.step_max = self.audits.step_max.max(took);
+        let took = self.cx.kernel.now().since(begun);
+        self.cx.audits.step_max = self.cx.audits.step_max.max(took);
     }
 
     fn step(&mut self, mut running: Box<Running>) {
@@ -162,21 +148,21 @@ impl<K: Kernel> Reactor<K> {
                 *next = end;
                 self.post_audit(running);
             }
-            Step::Index(_) => match self.kernel.start_sockets(&running.query, running.families) {
+            Step::Index(_) => match self.cx.kernel.start_sockets(&running.query, running.families) {
                 Ok(()) => {
                     running.step = Step::Rows(Vec::new());
                     // What it tells, it tells by readiness.
-                    self.audits.running = Some(running);
+                    self.cx.audits.running = Some(running);
                 }
                 Err(fatal) => self.refuse_audit(*running, &fatal),
             },
-            Step::Rows(rows) => match self.kernel.read_sockets(rows) {
+            Step::Rows(rows) => match self.cx.kernel.read_sockets(rows) {
                 Ok(progress) => {
                     for row in rows.drain(..) {
-                        running.comparison.row(&row, self.now, |slot| member(&self.table, slot));
+                        running.comparison.row(&row, self.cx.now, |slot| member(&self.table, slot));
                     }
                     match progress {
-                        Rows::Later => self.audits.running = Some(running),
+                        Rows::Later => self.cx.audits.running = Some(running),
                         Rows::More => self.post_audit(running),
                         Rows::Done => {
                             running.step = Step::Unseen(0);
@@ -210,36 +196,40 @@ impl<K: Kernel> Reactor<K> {
     /// Ends the next of those that the audit has found wrong.
     fn end_some(&mut self) {
         for _ in 0..SLOTS_PER_STEP / CALL_SLOTS {
-            let Some((key, anomaly)) = self.audits.ending.pop() else { break };
-            self.end_audited(key, anomaly);
+            let Some((key, anomaly)) = self.cx.audits.ending.pop() else { break };
+            match self.table.get(key) {
+                // One that is being read has its end of file before it.
+                Some(conn) if anomaly != Anomaly::Missing && !conn.is_paused() => self.read_once_more(key),
+                Some(_) | None => self.drive(key, |cx, conn| cx.end_audited(key, conn, anomaly)),
+            }
         }
         self.rest();
     }
 
     /// Until the next audit, or until the next turn if this one has something left to end.
     fn rest(&mut self) {
-        if self.audits.ending.is_empty() {
-            self.arm_audit();
+        if self.cx.audits.ending.is_empty() {
+            self.cx.arm_audit();
         } else {
-            self.audits.due = true;
+            self.cx.audits.due = true;
         }
     }
 
     /// The next step is made next turn.
     fn post_audit(&mut self, running: Box<Running>) {
-        self.audits.running = Some(running);
-        self.audits.due = true;
+        self.cx.audits.running = Some(running);
+        self.cx.audits.due = true;
     }
 
     /// The kernel does not tell. That may pass: descriptors may be free again the next time.
     fn refuse_audit(&mut self, running: Running, fatal: &crate::net::Fatal) {
-        self.kernel.stop_sockets();
-        self.audits.memory = running.comparison.abandon();
-        self.counters.audits_failed += 1;
-        if !std::mem::replace(&mut self.audits.refused, true) {
+        self.cx.kernel.stop_sockets();
+        self.cx.audits.memory = running.comparison.abandon();
+        self.cx.counters.audits_failed += 1;
+        if !std::mem::replace(&mut self.cx.audits.refused, true) {
             report::audit_refused(fatal);
         }
-        self.arm_audit();
+        self.cx.arm_audit();
     }
 
     /// The word of a connection's own descriptor: the kernel has nothing left of it.
@@ -252,14 +242,15 @@ impl<K: Kernel> Reactor<K> {
     fn conclude_audit(&mut self, running: Running) {
         let begun = running.comparison.begun();
         let (mut outcome, memory) = running.comparison.conclude();
-        self.audits.memory = memory;
-        self.audits.refused = false;
-        self.counters.audited(&outcome.fresh);
+        self.cx.audits.memory = memory;
+        self.cx.audits.refused = false;
+        self.cx.counters.audited(&outcome.fresh);
         self.tell_anomalies(&outcome.present);
         let mut ending = std::mem::take(&mut outcome.ours);
-        ending.retain(|(key, anomaly)| self.ends(*key, *anomaly));
-        self.audits.last = Some(Box::new(Past { at: self.now, took: self.now.since(begun), outcome }));
-        self.audits.ending = ending;
+        ending.retain(|(key, anomaly)| self.table.get(*key).is_some_and(|conn| self.cx.ends(conn, *anomaly)));
+        self.cx.audits.last =
+            Some(Box::new(Past { at: self.cx.now, took: self.cx.now.since(begun), outcome }));
+        self.cx.audits.ending = ending;
         self.rest();
     }
 
@@ -267,25 +258,42 @@ impl<K: Kernel> Reactor<K> {
     fn tell_anomalies(&mut self, present: &Counts) {
         for &anomaly in Anomaly::ALL {
             let count = present[anomaly as usize];
-            let since = &mut self.audits.since[anomaly as usize];
+            let since = &mut self.cx.audits.since[anomaly as usize];
             match (count, *since) {
                 (0, Some(begun)) => {
                     *since = None;
-                    self.report.anomaly_gone(anomaly, self.now.since(begun), self.now);
+                    self.cx.report.anomaly_gone(anomaly, self.cx.now.since(begun), self.cx.now);
                 }
                 (0, None) | (_, Some(_)) => {}
                 (_, None) => {
-                    *since = Some(self.now);
-                    self.report.anomaly(anomaly, count, self.now);
+                    *since = Some(self.cx.now);
+                    self.cx.report.anomaly(anomaly, count, self.cx.now);
                 }
             }
         }
     }
+}
+
+impl<K: Kernel> Context<K> {
+    /// Arms the next audit. Without an interval, or once the server goes away, there is none.
+    pub(super) fn arm_audit(&mut self) {
+        let interval = self.settings.audit.interval.filter(|_| self.drain.is_none());
+        self.timers.audit = interval.map_or(Instant::NEVER, |interval| self.now + interval);
+    }
+
+    /// Breaks off: a server that goes away has nothing to learn.
+    #[cold]
+    pub(super) fn stop_audits(&mut self) {
+        self.timers.audit = Instant::NEVER;
+        self.kernel.stop_sockets();
+        self.audits.due = false;
+        self.audits.running = None;
+        self.audits.ending = Vec::new();
+    }
 
     /// Whether policy ends a connection for what was found.
-    fn ends(&self, key: Key, anomaly: Anomaly) -> bool {
-        let Some(conn) = self.table.get(key) else { return false };
-        match Self::listener_of(&self.listeners, conn).policy.liveness.audit.end {
+    fn ends(&self, conn: &Conn<K>, anomaly: Anomaly) -> bool {
+        match self.listener_of(conn).policy.liveness.audit.end {
             AuditEnd::Nothing => false,
             AuditEnd::Missing => anomaly == Anomaly::Missing,
             AuditEnd::All => true,
@@ -293,18 +301,14 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Ends a connection that an audit has found wrong, if it still is.
-    pub(super) fn end_audited(&mut self, key: Key, anomaly: Anomaly) {
-        let Some(conn) = self.table.get(key) else { return };
+    fn end_audited(&mut self, key: Key, conn: &mut Conn<K>, anomaly: Anomaly) {
         if anomaly == Anomaly::Missing {
-            return self.apply(key, Input::Failed { reason: Reason::LocalAudit, detector: Detector::Audit });
-        }
-        // One that is being read has its end of file before it.
-        if !conn.is_paused() {
-            return self.read_once_more(key);
+            let (reason, detector) = (Reason::LocalAudit, Detector::Audit);
+            return self.apply(key, conn, Input::Failed { reason, detector });
         }
         let waits = conn.stream.evidence().is_some_and(|evidence| evidence.state == TcpState::CloseWait);
-        if waits && conn.life.state().cause().is_none() {
-            self.abort(key, Reason::LocalAudit, Detector::Audit);
+        if waits && !conn.is_ending() {
+            self.abort(key, conn, Reason::LocalAudit, Detector::Audit);
         }
     }
 }
@@ -315,14 +319,13 @@ fn slot_number(slot: usize) -> u32 {
 
 /// What an audit is to know of the connection in `slot`.
 fn member<S>(table: &Table<Connection<S>>, slot: u32) -> Option<Member> {
-    let key = table.key_at(slot)?;
-    let conn = table.get(key)?;
+    let (key, conn) = table.at(slot)?;
     Some(Member {
         key,
         peer: conn.peer,
         listener: usize::from(conn.listener),
         accepted: conn.life.accepted(),
-        ending: conn.life.state().cause().is_some(),
+        ending: conn.is_ending(),
         bytes: conn.life.bytes_in.wrapping_add(conn.life.bytes_out),
     })
 }

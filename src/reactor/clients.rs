@@ -1,7 +1,7 @@
 //! `CLIENT`: what one connection may know of the others, and how it ends them.
 
-use super::Reactor;
 use super::commands::reply_ok;
+use super::context::{Conn, Context};
 use super::lists::List;
 use super::tasks::Task;
 use super::work::cost;
@@ -11,56 +11,54 @@ use crate::net::Kernel;
 use crate::protocol::resp::client::{ClientCommand, ClientFilter};
 use crate::workers::link::Query;
 
-impl<K: Kernel> Reactor<K> {
-    pub(super) fn client(&mut self, key: Key, command: ClientCommand<'_>, replies: &mut Vec<u8>) {
+impl<K: Kernel> Context<K> {
+    pub(super) fn client(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        command: ClientCommand<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Option<Box<Task>> {
         match command {
             ClientCommand::SetName(name) => {
-                if let Some(resp) = self.resp_of(key) {
+                if let Some(resp) = conn.resp_mut() {
                     resp.cold.get_or_insert_default().name = name.to_vec();
                 }
                 reply_ok(replies);
             }
             ClientCommand::GetName => {
-                let resp = self.table.get(key).and_then(|conn| conn.resp());
-                match resp.and_then(|resp| resp.cold.as_ref()).filter(|cold| !cold.name.is_empty()) {
-                    Some(cold) => self.reply(key, replies, |reply| reply.bulk(&cold.name)),
-                    None => self.reply(key, replies, |reply| {
+                let cold = conn.resp().and_then(|resp| resp.cold.as_ref());
+                conn.reply(replies, |reply| match cold.filter(|cold| !cold.name.is_empty()) {
+                    Some(cold) => reply.bulk(&cold.name),
+                    None => {
                         reply.null();
-                    }),
-                }
+                    }
+                });
             }
-            ClientCommand::Id => {
-                let id = self.id_of(key);
-                self.reply(key, replies, |reply| reply.number(id));
-            }
+            ClientCommand::Id => conn.reply(replies, |reply| reply.number(self.id_of(key))),
             ClientCommand::Info => {
                 let mut line = Vec::new();
-                self.write_client(key, &mut line);
+                self.write_client(key, conn, &mut line);
                 self.work.charge(cost::ROW);
-                self.reply(key, replies, |reply| reply.verbatim(&line));
+                conn.reply(replies, |reply| reply.verbatim(&line));
             }
             ClientCommand::List(filter) => {
                 let filter = ClientFilter::from(filter);
-                self.begin_list(
-                    key,
-                    filter,
-                    List::of_clients,
-                    |filter| Query::Clients { filter, from: None },
-                    replies,
-                );
+                let query = |filter| Query::Clients { filter, from: None };
+                return self.begin_list(conn, filter, List::of_clients, query, replies);
             }
             ClientCommand::Kill(filter) => {
-                let by = self.by(key);
-                if self.link.is_none() {
-                    let list = List::of_victims(filter, by, filter.skip_me.then_some(key));
-                    self.begin_task(key, Task::List(list), replies);
-                } else if let Some(by) = by {
-                    let by = By::clone(&by);
-                    self.ask_all(key, Query::Kill { filter, by, from: None }, replies);
+                let by = self.by(key, conn);
+                if self.link.is_some() {
+                    let query = Query::Kill { filter, by: By::clone(&by), from: None };
+                    return self.ask_all(conn, query, replies);
                 }
+                let spared = filter.skip_me.then_some(key);
+                return Some(Box::new(Task::List(List::of_victims(filter, Some(by), spared))));
             }
             // Answered from the protocol alone.
             ClientCommand::Accepted | ClientCommand::Help => {}
         }
+        None
     }
 }

@@ -1,14 +1,13 @@
-//! The one close path, and the server's own two ways into it: a graceful close of a peer that answers, and an abort of
-//! one that does not.
+//! The one close path. A life that is over has left its name in the aftermath of who drove it; here its connection leaves
+//! the table.
 
 use super::Reactor;
-use super::connection::Resp;
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use super::work::cost;
-use crate::core::conn::Input;
 use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
-use crate::core::conn::policy::{LastRung, Policy};
-use crate::core::end::{Class, CloseMode, Detector, End, Reason};
+use crate::core::conn::policy::Policy;
+use crate::core::end::{Class, CloseMode, End, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::hub::Membership;
@@ -16,48 +15,40 @@ use crate::net::{CloseHow, Kernel, Stream};
 use crate::protocol::presence::{self, Event};
 
 impl<K: Kernel> Reactor<K> {
-    /// Ends a connection whose peer answers: sends the protocol's goodbye, and begins to close.
-    pub(super) fn close_gracefully(&mut self, key: Key, reason: Reason, detector: Detector) {
-        let Some(conn) = self.table.get(key) else { return };
-        if conn.life.state().cause().is_some() {
-            return;
+    /// Does what connections that were driven have left behind: those that they beat for are alive, and those whose
+    /// life is over are closed. Nobody holds a connection meanwhile.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        if !self.cx.aftermath.is_empty() {
+            self.settle_some();
         }
-        let protocol = Self::listener_of(&self.listeners, conn).protocol;
-        let mut goodbye = Vec::new();
-        if conn.resp().is_none_or(Resp::knows_goodbye) {
-            protocol.goodbye(conn.encoding(), reason, &mut goodbye);
+    }
+
+    #[inline(never)]
+    fn settle_some(&mut self) {
+        while let Some((channel, holder)) = self.cx.aftermath.beats.pop() {
+            self.relay_heartbeat(channel, holder);
         }
-        // A peer that still has output to read is waited for as well, or it would lose that output.
-        let notified = !goodbye.is_empty() || conn.pending_output() > 0;
-        self.begin_close(key, reason, detector, notified);
-        self.write(key, &goodbye);
+        while let Some((key, mode)) = self.cx.aftermath.closing.pop() {
+            if let Some(conn) = self.table.remove(key) {
+                self.cx.close(key, conn, mode);
+            }
+        }
     }
 
-    /// Begins to close. `notified`: the peer was sent a goodbye that it can act upon, or is about to be.
-    ///
-    /// The state changes before the goodbye is written: output that was held back from a suspect peer goes out first.
-    pub(super) fn begin_close(&mut self, key: Key, reason: Reason, detector: Detector, notified: bool) {
-        self.apply(key, Input::CloseGracefully { reason, detector, notified });
+    /// Does something with a connection, if it is there, and what follows from that.
+    pub(super) fn drive(&mut self, key: Key, act: impl FnOnce(&mut Context<K>, &mut Conn<K>)) {
+        if let Some(conn) = self.table.get_mut(key) {
+            act(&mut self.cx, conn);
+            self.settle();
+        }
     }
+}
 
-    /// Ends a connection whose peer no longer answers.
-    pub(super) fn abort(&mut self, key: Key, reason: Reason, detector: Detector) {
-        let Some(conn) = self.table.get(key) else { return };
-        let parting = &Self::listener_of(&self.listeners, conn).policy.parting;
-        let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
-        let output_pending = conn.pending_output() > 0;
-        self.apply(key, Input::Abort { reason, detector, rung, output_pending });
-    }
-
-    /// Ends a connection without waiting; what the kernel holds is still delivered.
-    pub(super) fn close_now(&mut self, key: Key, reason: Reason, detector: Detector) {
-        self.apply(key, Input::Abort { reason, detector, rung: LastRung::Linger2, output_pending: false });
-    }
-
+impl<K: Kernel> Context<K> {
     /// Closes the socket and publishes the End. Every connection comes through here once, and no other
     /// line of the program closes one.
-    pub(super) fn close(&mut self, key: Key, mode: CloseMode) {
-        let Some(mut conn) = self.table.remove(key) else { return };
+    fn close(&mut self, key: Key, mut conn: Conn<K>, mode: CloseMode) {
         self.wheel.cancel(key.index);
         self.work.charge(cost::ENDING);
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
@@ -83,7 +74,7 @@ impl<K: Kernel> Reactor<K> {
         let token: Box<[u8]> = conn.beats_with().into();
         if let Some(resp) = conn.resp_mut() {
             let membership = std::mem::take(&mut resp.membership);
-            self.leave_hub(key, membership, &token, Some(&end));
+            self.leave_hub(key, membership, token, Some(&end));
         }
         if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {
             self.adopt_task(*task);
@@ -98,7 +89,13 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Tells the others of an ending. `token`: what the connection named when it began to beat for another.
-    pub(super) fn leave_hub(&mut self, key: Key, membership: Membership, token: &[u8], end: Option<&End>) {
+    pub(super) fn leave_hub(
+        &mut self,
+        key: Key,
+        membership: Membership,
+        token: Box<[u8]>,
+        end: Option<&End>,
+    ) {
         self.work.charge(cost::UNSUBSCRIBE * membership.subscriptions());
         let left = self.hub.leave(membership, key);
         if let Some(link) = &mut self.link {

@@ -13,7 +13,8 @@ use crate::core::table::Occupant;
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
-use crate::protocol::{Encoding, resp};
+use crate::protocol::Encoding;
+use crate::protocol::resp::{self, Reply, Version};
 
 /// One connection.
 pub(super) struct Connection<S> {
@@ -183,7 +184,7 @@ pub(super) struct Resp {
     pub(super) used: Instant,
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
-    pub(super) version: resp::Version,
+    pub(super) version: Version,
     /// The last command came as a line, or none came yet: a person or a script rather than a library.
     pub(super) typed: bool,
     pub(super) cold: Option<Box<ColdState>>,
@@ -199,7 +200,7 @@ impl Resp {
             messages_out: 0,
             used: now,
             beat_ms: 0,
-            version: resp::Version::default(),
+            version: Version::default(),
             typed: true,
             cold: None,
         }
@@ -246,10 +247,36 @@ impl<S> Connection<S> {
         let first = self.buffers.as_ref().is_none_or(|buffers| buffers.output.is_empty() && !buffers.gapped);
         let there = match self.life.state() {
             State::Handshaking | State::Open => true,
-            State::Suspect { .. } => false,
-            State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => !self.is_gapped(),
+            State::PeerClosed { .. } | State::Parting { .. } => !self.is_gapped(),
+            State::Suspect { .. } | State::Closed { .. } => false,
         };
         first && there && self.reading != Reading::Failing
+    }
+
+    /// Whether a cause of its ending is recorded.
+    pub(super) const fn is_ending(&self) -> bool {
+        self.life.state().cause().is_some()
+    }
+
+    /// Whether its life is over: it leaves the table when who drives it is through.
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.life.state(), State::Closed { .. })
+    }
+
+    /// Whether nothing that it said was understood yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.resp().is_some_and(|resp| resp.messages_in == 0)
+    }
+
+    /// Appends a reply in the version that it speaks.
+    pub(super) fn reply(&self, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
+        let version = self.resp().map_or_else(Version::default, |resp| resp.version);
+        write(&mut Reply::new(replies, version));
+    }
+
+    /// Whether bytes of it wait to be understood.
+    pub(super) fn has_input(&self) -> bool {
+        self.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
     }
 
     /// Whether reading and serving it waits for something.
@@ -287,8 +314,7 @@ impl<S> Connection<S> {
 
     /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.
     pub(super) fn has_work(&self) -> bool {
-        self.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
-            || self.http().is_some_and(|http| !http.is_idle())
+        self.has_input() || self.http().is_some_and(|http| !http.is_idle())
     }
 
     /// Whether it is broken, and only what the peer sent before is still read.
@@ -380,8 +406,7 @@ impl<S> Connection<S> {
     /// When frames of it that wait for their turn, or one that is not whole yet, were last added to; none: there are
     /// no such.
     pub(super) fn last_of_waiting_frames(&self, now: Instant) -> Option<Instant> {
-        let waits = self.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty());
-        if self.is_paused() { Some(now) } else { waits.then(|| self.life.heard()) }
+        if self.is_paused() { Some(now) } else { self.has_input().then(|| self.life.heard()) }
     }
 
     /// The times that its deadlines are counted from.

@@ -2,11 +2,12 @@
 //! another one's callback. Whoever has posted some goes on when they are done.
 
 use super::Reactor;
+use super::context::{Conn, Context};
 use super::publication::BACKLOG_MAX;
 use super::work::{self, cost};
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::Key;
-use crate::hub::Name;
+use crate::hub::{Agreement, Name, agreement};
 use crate::net::Kernel;
 use crate::protocol::presence::Event;
 use std::sync::Arc;
@@ -24,65 +25,69 @@ pub(super) enum Effect {
     Overflow { key: Key },
     /// Its heartbeat connection died.
     Suspect { key: Key },
+    /// A heartbeat channel that named this token beats for it no more: it is suspect, if it has agreed to that one.
+    Orphaned { key: Key, token: Box<[u8]> },
     /// It goes on when all that was posted before is done.
     Resume { key: Key },
 }
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn run_effects(&mut self) {
-        let share = self.work.after(work::EFFECTS);
-        while !self.work.is_past(share) {
-            let Some(effect) = self.effects.pop_front() else { break };
-            self.work.charge(cost::COMMAND);
-            match effect {
-                Effect::Presence { id, event } => self.publish_presence(&id, &event),
-                Effect::Close { key, reason, detector, by } => {
-                    self.leave_by(key, reason, detector, by);
-                }
-                Effect::Replaced { key, id, by } => {
-                    self.replace(key, &id, by);
-                }
-                Effect::Overflow { key } => {
-                    self.abort(key, Reason::SlowBytes, Detector::Policy);
-                }
-                Effect::Suspect { key } => self.suspect(key, Detector::HeartbeatChannel),
-                Effect::Resume { key } => self.publications.wait(key),
+        let share = self.cx.work.after(work::EFFECTS);
+        while !self.cx.work.is_past(share) {
+            let Some(effect) = self.cx.effects.pop_front() else { break };
+            self.cx.work.charge(cost::COMMAND);
+            self.run_effect(effect);
+        }
+        if self.cx.effects.is_empty() {
+            self.cx.effects.shrink_to(BACKLOG_MAX);
+        }
+    }
+
+    fn run_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Presence { id, event } => self.cx.publish_presence(&id, &event),
+            Effect::Close { key, reason, detector, by } => {
+                self.drive(key, |cx, conn| cx.leave_by(key, conn, reason, detector, by));
             }
-        }
-        if self.effects.is_empty() {
-            self.effects.shrink_to(BACKLOG_MAX);
-        }
-    }
-
-    /// Whether so many effects wait that nobody should add to them.
-    pub(super) fn is_backlogged(&self) -> bool {
-        self.effects.len() >= BACKLOG_MAX || self.publications.is_long()
-    }
-
-    /// Whether it holds an identity: it may have taken one again since it was replaced.
-    pub(super) fn is_current(&self, key: Key) -> bool {
-        let resp = self.table.get(key).and_then(|conn| conn.resp());
-        resp.is_some_and(|resp| self.hub.is_current(&resp.membership, key))
-    }
-
-    pub(super) fn post_flush(&mut self, key: Key) {
-        if let Some(conn) = self.table.get_mut(key)
-            && !conn.flush_posted
-        {
-            conn.flush_posted = true;
-            self.flush.push_back(key);
+            Effect::Replaced { key, id, by } => self.replace(key, &id, by),
+            Effect::Overflow { key } => {
+                self.drive(key, |cx, conn| cx.abort(key, conn, Reason::SlowBytes, Detector::Policy));
+            }
+            Effect::Suspect { key } => {
+                self.drive(key, |cx, conn| cx.suspect(key, conn, Detector::HeartbeatChannel));
+            }
+            Effect::Orphaned { key, token } => self.drive(key, |cx, conn| {
+                if agreement(conn.consent(), &token) == Agreement::Agreed {
+                    cx.suspect(key, conn, Detector::HeartbeatChannel);
+                }
+            }),
+            Effect::Resume { key } => self.cx.publications.wait(key),
         }
     }
 
     /// Sends what was delivered; what is over the share waits for the next turn, and more may be delivered meanwhile.
     pub(super) fn flush_some(&mut self) {
-        let share = self.work.after(work::FLUSHED);
-        while !self.work.is_past(share) {
-            let Some(key) = self.flush.pop_front() else { break };
-            let Some(conn) = self.table.get_mut(key) else { continue };
-            conn.flush_posted = false;
-            self.work.charge(cost::LOOK);
-            self.flush(key);
+        let share = self.cx.work.after(work::FLUSHED);
+        while !self.cx.work.is_past(share) {
+            let Some(key) = self.cx.flush.pop_front() else { break };
+            self.drive(key, |cx, conn| {
+                conn.flush_posted = false;
+                cx.work.charge(cost::LOOK);
+                cx.flush(key, conn);
+            });
         }
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// Whether so many effects wait that nobody should add to them.
+    pub(super) fn is_backlogged(&self) -> bool {
+        self.effects.len() >= BACKLOG_MAX || self.publications.is_long()
+    }
+
+    /// Whether a connection holds an identity: it may have taken one again since it was replaced.
+    pub(super) fn is_current(&self, key: Key, conn: &Conn<K>) -> bool {
+        conn.resp().is_some_and(|resp| self.hub.is_current(&resp.membership, key))
     }
 }

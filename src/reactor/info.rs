@@ -3,10 +3,10 @@
 //! A field has its value here, or is 0 where 0 is the truth (nothing is ever evicted), or is left out. The list of
 //! what tools read is in `tests/server/info.rs`.
 
-use super::Reactor;
+use super::context::{Conn, Context};
+use super::tasks::Task;
 use super::work::cost;
 use crate::core::end::Reason;
-use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{Address, Kernel};
 use crate::protocol::resp::Arguments;
@@ -52,12 +52,17 @@ impl<'a> Sections<'a> {
 /// The workers of a server with several: how many, and those that do not answer.
 type Workers<'a> = Option<(u32, &'a [u32])>;
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// `INFO`: sections of `field:value`.
-    pub(super) fn info(&mut self, key: Key, asked: Arguments<'_>, replies: &mut Vec<u8>) {
+    pub(super) fn info(
+        &mut self,
+        conn: &Conn<K>,
+        asked: Arguments<'_>,
+        replies: &mut Vec<u8>,
+    ) -> Option<Box<Task>> {
         let asked: Vec<_> = asked.iter().map(<[u8]>::to_vec).collect();
         if self.link.is_some() {
-            return self.ask_sections(key, Query::Info, asked, replies);
+            return self.ask_sections(conn, Query::Info, asked, replies);
         }
         let numbers = self.info_numbers();
         let gauges = self.hub.gauges();
@@ -67,7 +72,8 @@ impl<K: Kernel> Reactor<K> {
             channels: gauges.channels as u64,
             patterns: gauges.patterns as u64,
         };
-        self.write_info(key, &asked, &numbers, &server, None, replies);
+        self.write_info(conn, &asked, &numbers, &server, None, replies);
+        None
     }
 
     /// The numbers of this process.
@@ -97,7 +103,7 @@ impl<K: Kernel> Reactor<K> {
     /// Replies with what was asked for.
     pub(super) fn write_info(
         &self,
-        key: Key,
+        conn: &Conn<K>,
         asked: &[Vec<u8>],
         numbers: &InfoNumbers,
         server: &ServerNumbers,
@@ -105,11 +111,10 @@ impl<K: Kernel> Reactor<K> {
         replies: &mut Vec<u8>,
     ) {
         // The port by which the client came: a server may have several, or only a unix socket.
-        let port =
-            self.table.get(key).map_or(0, |conn| match self.listeners[usize::from(conn.listener)].address {
-                Address::Tcp { socket, .. } => socket.port(),
-                Address::Unix(_) => 0,
-            });
+        let port = match self.listeners[usize::from(conn.listener)].address {
+            Address::Tcp { socket, .. } => socket.port(),
+            Address::Unix(_) => 0,
+        };
         let mut sections = Sections::new(asked);
         info_server(port, server, workers, &mut sections);
         sections.section(
@@ -131,7 +136,7 @@ impl<K: Kernel> Reactor<K> {
         sections.section("CPU", &[("used_cpu_sys", &system), ("used_cpu_user", &user)]);
         sections.section("Cluster", &[("cluster_enabled", &0)]);
         sections.section("Keyspace", &[]);
-        self.reply(key, replies, |reply| reply.verbatim(&sections.text));
+        conn.reply(replies, |reply| reply.verbatim(&sections.text));
     }
 }
 

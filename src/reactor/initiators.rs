@@ -6,6 +6,7 @@
 
 use super::Reactor;
 use super::connection::Connection;
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use crate::core::end::{By, CloseMode, Detector, End, Reason};
 use crate::core::table::Key;
@@ -65,27 +66,33 @@ impl<S> Connection<S> {
     }
 }
 
-impl<K: Kernel> Reactor<K> {
-    /// What the record of another's ending says of connection `key`.
-    pub(super) fn by(&self, key: Key) -> Option<Arc<By>> {
-        let conn = self.table.get(key)?;
+impl<K: Kernel> Context<K> {
+    /// What the record of another's ending says of a connection.
+    pub(super) fn by(&self, key: Key, conn: &Conn<K>) -> Arc<By> {
         let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
-        Some(Arc::new(By {
+        Arc::new(By {
             key: self.name_of(key),
             peer: conn.peer.to_string(),
             identity: identity.map(|id| String::from_utf8_lossy(id).into_owned()),
-        }))
+        })
     }
 
     /// Ends a connection on behalf of another one, unless it is ending already.
-    pub(super) fn leave_by(&mut self, key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>>) {
-        if self.table.get(key).is_none_or(|conn| conn.life.state().cause().is_some()) {
+    pub(super) fn leave_by(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        reason: Reason,
+        detector: Detector,
+        by: Option<Arc<By>>,
+    ) {
+        if conn.is_ending() {
             return;
         }
         if by.is_some() {
             self.initiators.entries.entry(key).or_default().by = by;
         }
-        self.close_gracefully(key, reason, detector);
+        self.close_gracefully(key, conn, reason, detector);
     }
 
     /// A newer connection, here or at another worker, has taken identity `id` from connection `key`.
@@ -97,43 +104,47 @@ impl<K: Kernel> Reactor<K> {
         self.effects.push_back(Effect::Replaced { key, id, by });
     }
 
-    /// Ends a connection whose identity was taken, and tells of it.
-    pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
-        // It has taken another one since, and goes on.
-        if self.is_current(key) {
-            let entry = self.initiators.entries.entry(key).or_default();
-            (entry.lost, entry.posted) = (None, false);
-            return self.tell_replaced(key, id, None);
-        }
-        self.leave_by(key, Reason::PeerReplaced, Detector::Protocol, Some(by));
-        let entry = self.initiators.entries.entry(key).or_default();
-        entry.posted = false;
-        let (closed, by) = (entry.end.take(), entry.by.clone());
-        let record = match (closed, self.table.get(key)) {
-            (Some(end), _) => Some(presence::end_json(&end)),
-            (None, Some(conn)) => {
-                let end = End { by, ..conn.record(CloseMode::Linger2, self.now, None) };
-                Some(presence::ending_json(&end))
-            }
-            (None, None) => None,
-        };
-        if self.table.get(key).is_none() {
-            self.initiators.entries.swap_remove(&key);
-        }
-        self.tell_replaced(key, id, record);
-    }
-
-    /// For tests: who is kept here for nothing.
-    pub(super) fn forgotten_initiators(&self) -> Option<String> {
-        let kept = self.initiators.entries.iter();
-        let forgotten = kept.filter(|(key, entry)| self.table.get(**key).is_none() && !entry.posted).count();
-        (forgotten > 0).then(|| format!("{forgotten} entries of initiators are of nobody"))
-    }
-
     fn tell_replaced(&mut self, key: Key, id: &Name, record: Option<String>) {
         match &mut self.link {
             Some(link) => link.on_left(key, id, record.as_deref().unwrap_or("null")),
             None => self.publish_presence(id, &Event::Replaced(record)),
         }
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Ends a connection whose identity was taken, and tells of it.
+    pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
+        // It has taken another one since, and goes on.
+        if self.table.get(key).is_some_and(|conn| self.cx.is_current(key, conn)) {
+            let entry = self.cx.initiators.entries.entry(key).or_default();
+            (entry.lost, entry.posted) = (None, false);
+            return self.cx.tell_replaced(key, id, None);
+        }
+        self.drive(key, |cx, conn| {
+            cx.leave_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));
+        });
+        let entry = self.cx.initiators.entries.entry(key).or_default();
+        entry.posted = false;
+        let (closed, by) = (entry.end.take(), entry.by.clone());
+        let record = match (closed, self.table.get(key)) {
+            (Some(end), _) => Some(presence::end_json(&end)),
+            (None, Some(conn)) => {
+                let end = End { by, ..conn.record(CloseMode::Linger2, self.cx.now, None) };
+                Some(presence::ending_json(&end))
+            }
+            (None, None) => None,
+        };
+        if self.table.get(key).is_none() {
+            self.cx.initiators.entries.swap_remove(&key);
+        }
+        self.cx.tell_replaced(key, id, record);
+    }
+
+    /// For tests: who is kept here for nothing.
+    pub(super) fn forgotten_initiators(&self) -> Option<String> {
+        let kept = self.cx.initiators.entries.iter();
+        let forgotten = kept.filter(|(key, entry)| self.table.get(**key).is_none() && !entry.posted).count();
+        (forgotten > 0).then(|| format!("{forgotten} entries of initiators are of nobody"))
     }
 }

@@ -1,22 +1,19 @@
 //! Received bytes that could not be used at once: a frame that is not whole, or frames that wait for a
 //! pause to end. Kept with the connection, in a pooled box, for no longer than they must.
 
-use super::Reactor;
+use super::context::{Conn, Context};
 use crate::core::buf::ByteQueue;
-use crate::core::table::Key;
 use crate::net::Kernel;
 use crate::protocol::resp::Decoder;
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// An empty queue, with memory from the pool if there is some.
-    pub(super) fn take_queue(&mut self, key: Key) -> ByteQueue {
-        let (table, pool) = (&mut self.table, &mut self.pool);
-        table.get_mut(key).map(|conn| std::mem::take(&mut conn.buffers_mut(pool).input)).unwrap_or_default()
+    pub(super) fn take_queue(&mut self, conn: &mut Conn<K>) -> ByteQueue {
+        std::mem::take(&mut conn.buffers_mut(&mut self.pool).input)
     }
 
     /// Puts unused input back, or gives its memory up if there is none.
-    pub(super) fn keep_input(&mut self, key: Key, held: ByteQueue, decoder: Decoder) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+    pub(super) fn keep_input(&mut self, conn: &mut Conn<K>, held: ByteQueue, decoder: Decoder) {
         if conn.buffers.is_none() && held.is_empty() {
             return;
         }
@@ -26,7 +23,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Drops unused input: nothing that follows is to be understood.
-    pub(super) fn forget_input(&mut self, key: Key) {
-        self.keep_input(key, ByteQueue::default(), Decoder::default());
+    pub(super) fn forget_input(&mut self, conn: &mut Conn<K>) {
+        self.keep_input(conn, ByteQueue::default(), Decoder::default());
     }
 }

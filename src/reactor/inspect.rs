@@ -5,7 +5,7 @@ use super::Reactor;
 use super::accept::AcceptState;
 use super::connection::Reading;
 use super::effects::Effect;
-use crate::core::conn::{State, liveness};
+use crate::core::conn::State;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
@@ -41,14 +41,14 @@ pub struct ConnSnapshot {
 impl<K: Kernel> DebugView<'_, K> {
     /// Until when the next poll may wait at most; zero while work is posted.
     pub fn sleep(&self) -> Option<Duration> {
-        self.0.sleep()
+        self.0.cx.sleep()
     }
 
     /// Effects, continuations and flushes that wait for the next turn.
     pub fn posted(&self) -> usize {
         let reactor = self.0;
-        let posted = reactor.effects.len() + reactor.publications.len() + reactor.admin.waiting();
-        posted + reactor.resume.len() + reactor.flush.len()
+        let posted = reactor.cx.effects.len() + reactor.cx.publications.len() + reactor.cx.admin.waiting();
+        posted + reactor.cx.resume.len() + reactor.cx.flush.len()
     }
 
     /// Connections.
@@ -59,10 +59,7 @@ impl<K: Kernel> DebugView<'_, K> {
     /// One connection.
     pub fn snapshot(&self, key: Key) -> Option<ConnSnapshot> {
         let conn = self.0.table.get(key)?;
-        let policy = &Reactor::<K>::listener_of(&self.0.listeners, conn).policy;
-        let heartbeat = conn.heartbeat(&policy.liveness.heartbeat);
-        let clocks = conn.clocks(self.0.attention.patient_until());
-        let due = liveness::next_due(&conn.life, policy, &heartbeat, &clocks);
+        let due = self.0.cx.next_due(conn);
         Some(ConnSnapshot {
             key,
             listener: usize::from(conn.listener),
@@ -73,7 +70,7 @@ impl<K: Kernel> DebugView<'_, K> {
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             owed: conn.pending_output(),
             // A flush that is posted arms the timer for what it leaves.
-            due: due.filter(|_| !conn.flush_posted).map(|(at, _)| (at, self.0.wheel.deadline(key.index))),
+            due: due.filter(|_| !conn.flush_posted).map(|(at, _)| (at, self.0.cx.wheel.deadline(key.index))),
         })
     }
 
@@ -87,11 +84,11 @@ impl<K: Kernel> DebugView<'_, K> {
         let mut mistakes = Vec::new();
         let reactor = self.0;
         for index in 0..u32::try_from(reactor.table.slots_used()).unwrap_or(u32::MAX) {
-            if reactor.table.key_at(index).is_none() && reactor.wheel.deadline(index).is_some() {
+            if reactor.table.at(index).is_none() && reactor.cx.wheel.deadline(index).is_some() {
                 mistakes.push(format!("slot {index} is free and has a timer"));
             }
         }
-        for (id, key) in reactor.hub.held() {
+        for (id, key) in reactor.cx.hub.held() {
             if reactor.table.get(key).is_none() {
                 mistakes.push(format!("identity {} is held by {key}, which is gone", id.escape_ascii()));
             }
@@ -102,12 +99,12 @@ impl<K: Kernel> DebugView<'_, K> {
             .filter_map(|(_, conn)| conn.resp())
             .map(|resp| resp.membership.subscriptions())
             .sum();
-        let counted = reactor.hub.gauges().subscriptions;
+        let counted = reactor.cx.hub.gauges().subscriptions;
         if counted != subscriptions {
             mistakes.push(format!("the hub counts {counted} subscriptions, its members {subscriptions}"));
         }
         let marked = reactor.table.iter().filter(|(_, conn)| conn.resume_posted).count();
-        let queued = reactor.resume.iter().filter(|key| reactor.table.get(**key).is_some()).count();
+        let queued = reactor.cx.resume.iter().filter(|key| reactor.table.get(**key).is_some()).count();
         if marked != queued {
             mistakes.push(format!("{marked} connections say that they are posted, {queued} are"));
         }
@@ -119,20 +116,23 @@ impl<K: Kernel> DebugView<'_, K> {
         }
         let ios = || reactor.table.iter().filter_map(|(_, conn)| conn.buffers.as_ref());
         let held: usize = ios().map(|buffers| buffers.memory()).sum();
-        if held != reactor.pool.held() {
-            mistakes.push(format!("connections hold {held} bytes, {} are noted", reactor.pool.held()));
+        if held != reactor.cx.pool.held() {
+            mistakes.push(format!("connections hold {held} bytes, {} are noted", reactor.cx.pool.held()));
         }
         let unflushed: usize = ios().map(|buffers| buffers.unflushed).sum();
-        if unflushed != reactor.pool.unflushed() {
+        if unflushed != reactor.cx.pool.unflushed() {
             mistakes.push(format!(
                 "{unflushed} bytes wait for the flush, {} are noted",
-                reactor.pool.unflushed()
+                reactor.cx.pool.unflushed()
             ));
         }
-        let of_listeners: u32 = reactor.listeners.iter().map(|slot| slot.connections).sum();
+        if !reactor.cx.aftermath.is_empty() {
+            mistakes.push(format!("not done: {:?}", reactor.cx.aftermath));
+        }
+        let of_listeners: u32 = reactor.cx.listeners.iter().map(|slot| slot.connections).sum();
         let refused = reactor.table.iter().filter(|(_, conn)| conn.is_refused()).count();
-        if refused != reactor.refused as usize {
-            mistakes.push(format!("{} are counted as refused, {refused} are", reactor.refused));
+        if refused != reactor.cx.refused as usize {
+            mistakes.push(format!("{} are counted as refused, {refused} are", reactor.cx.refused));
         }
         if of_listeners as usize + refused != reactor.table.len() {
             mistakes.push(format!(
@@ -147,35 +147,36 @@ impl<K: Kernel> DebugView<'_, K> {
     /// Whether an effect waits for a connection that is gone: it will do nothing.
     pub fn posted_in_vain(&self) -> usize {
         let gone = |key: &Key| self.0.table.get(*key).is_none();
-        let effects = self.0.effects.iter().filter(|effect| match effect {
+        let effects = self.0.cx.effects.iter().filter(|effect| match effect {
             Effect::Close { key, .. }
             | Effect::Replaced { key, .. }
             | Effect::Overflow { key }
             | Effect::Suspect { key }
+            | Effect::Orphaned { key, .. }
             | Effect::Resume { key } => gone(key),
             Effect::Presence { .. } => false,
         });
-        effects.count() + self.0.resume.iter().filter(|key| gone(key)).count()
+        effects.count() + self.0.cx.resume.iter().filter(|key| gone(key)).count()
     }
 
     /// Whether a listener would take a connection from its queue, had it an edge.
     pub fn accepts(&self, listener: usize) -> bool {
-        matches!(self.0.listeners[listener].accepting, AcceptState::Drained)
+        matches!(self.0.cx.listeners[listener].accepting, AcceptState::Drained)
     }
 
     /// How many the last audit has found of a kind.
     pub fn found(&self, anomaly: Anomaly) -> u32 {
-        self.0.audits.last().map_or(0, |past| past.outcome.present[anomaly as usize])
+        self.0.cx.audits.last().map_or(0, |past| past.outcome.present[anomaly as usize])
     }
 
     /// Identities that are held, with their holders.
     pub fn holders(&self) -> impl Iterator<Item = (&[u8], Key)> {
-        self.0.hub.held()
+        self.0.cx.hub.held()
     }
 
     /// Identities that are held.
     pub fn identities(&self) -> usize {
-        self.0.hub.gauges().identities
+        self.0.cx.hub.gauges().identities
     }
 }
 
@@ -187,11 +188,11 @@ impl<K: Kernel> Reactor<K> {
 
     /// Keeps the records of all endings from now on, for [`take_ends`](Self::take_ends).
     pub fn keep_ends(&mut self) {
-        self.report.keep_journal();
+        self.cx.report.keep_journal();
     }
 
     /// The endings since the last call.
     pub fn take_ends(&mut self) -> Vec<Ended> {
-        self.report.take_journal()
+        self.cx.report.take_journal()
     }
 }

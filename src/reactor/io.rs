@@ -4,10 +4,11 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::connection::{Connection, Pause, Reading};
+use super::connection::{Pause, Reading};
+use super::context::{Conn, Context};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
-use crate::core::conn::{Action, Input, explain_timeout};
+use crate::core::conn::Input;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
@@ -26,20 +27,55 @@ impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
     pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
         let Some(conn) = self.table.get_mut(key) else {
-            self.counters.stale_events += 1;
+            self.cx.counters.stale_events += 1;
             return;
         };
+        if self.cx.on_ready(key, conn, readiness) {
+            self.read(key);
+        }
+        self.settle();
+    }
+
+    /// Reads a connection and serves what it has sent, until nothing is left, its budget is spent, or output has to move
+    /// first.
+    pub(super) fn read(&mut self, key: Key) {
+        let mut budget = self.cx.settings.turn.read_bytes;
+        while let Some(conn) = self.table.get_mut(key)
+            && let Some(count) = self.cx.read(key, conn, &mut self.read_buffer, &mut budget)
+        {
+            let buffer = std::mem::take(&mut self.read_buffer);
+            self.serve_resp(key, &buffer[..count]);
+            self.read_buffer = buffer;
+        }
+    }
+
+    /// Reads without an edge, or before its turn: no harm if there is nothing.
+    pub(super) fn read_once_more(&mut self, key: Key) {
+        let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
+        match conn.reading {
+            Reading::Drained => conn.reading = Reading::Ready,
+            Reading::Ready | Reading::Closing => {}
+            Reading::Failing | Reading::Ended | Reading::Probing => return,
+        }
+        self.cx.work.begin_serving();
+        self.read(key);
+        self.settle();
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// What the poller said about a connection. Returns whether it is to be read now.
+    fn on_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         // By far the most frequent: all of it had been read, and it has sent more.
         if readiness.is_input() && conn.reading == Reading::Drained && conn.may_be_heard() {
             conn.reading = Reading::Ready;
-            return self.read(key);
+            return true;
         }
-        self.on_edge(key, readiness);
+        self.on_edge(key, conn, readiness)
     }
 
-    fn on_edge(&mut self, key: Key, mut readiness: Readiness) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let hints = Self::listener_of(&self.listeners, conn).policy.liveness.readiness;
+    fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, mut readiness: Readiness) -> bool {
+        let hints = self.listener_of(conn).policy.liveness.readiness;
         let mut broken = readiness.error || readiness.write_closed;
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
         if broken
@@ -52,25 +88,25 @@ impl<K: Kernel> Reactor<K> {
         // All had been read: this has come since. It waits for our pause to end, but it has come.
         let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
-        let (reading, paused) = (conn.reading, conn.is_paused());
         // Whoever leaves has time: in a long turn those who stay come first.
         if self.work.is_long()
             && self.resume.len() < DEPARTURES_MAX
             && readiness.is_departure()
-            && reading.pending()
+            && conn.reading.pending()
             && conn.may_be_heard()
             && conn.pending_output() == 0
         {
-            return self.post_resume(key);
+            self.post_resume(key, conn);
+            return false;
         }
         if spoke {
-            self.mark_paused_alive(key);
+            self.mark_paused_alive(key, conn);
         }
-        match reading {
-            Reading::Probing if broken => self.take_error(key, Detector::EofProbe),
-            Reading::Ended if broken => self.take_error(key, Detector::SendError),
-            Reading::Drained | Reading::Ready | Reading::Closing if broken && hints && paused => {
-                self.read_to_the_error(key, Detector::Readiness, None);
+        match conn.reading {
+            Reading::Probing if broken => self.take_error(key, conn, Detector::EofProbe),
+            Reading::Ended if broken => self.take_error(key, conn, Detector::SendError),
+            Reading::Drained | Reading::Ready | Reading::Closing if broken && hints && conn.is_paused() => {
+                self.read_to_the_error(key, conn, Detector::Readiness, None);
             }
             // It is on its way there.
             Reading::Failing => {}
@@ -78,50 +114,31 @@ impl<K: Kernel> Reactor<K> {
                 // A broken socket is flagged writable as well, for sending would not block: no more than a
                 // hint, as the other flags of it.
                 if readiness.writable && (hints || !broken) {
-                    self.flush(key);
+                    self.flush(key, conn);
                 }
-                self.read(key);
+                return true;
             }
         }
+        false
     }
 
-    /// Reads until nothing is left, the budget is spent, or output has to move first.
-    pub(super) fn read(&mut self, key: Key) {
-        let mut budget = self.settings.turn.read_bytes;
+    /// Reads, and serves what can be served without the other connections. Returns how many bytes lie in `buffer` that
+    /// cannot; to be called again behind those. None: there is nothing left, or something else comes first.
+    fn read(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8], budget: &mut usize) -> Option<usize> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
-        while let Some(conn) = self.table.get_mut(key)
-            && conn.reading.pending()
-            && conn.may_be_heard()
-        {
-            if budget == 0 || self.work.is_over() {
-                self.post_resume(key);
+        while conn.reading.pending() && conn.may_be_heard() {
+            if *budget == 0 || self.work.is_over() {
+                self.post_resume(key, conn);
                 break;
             }
-            match conn.stream.recv(&mut self.read_buffer[..window]) {
+            match conn.stream.recv(&mut buffer[..window]) {
                 Received::Bytes(count) => {
-                    let listener = usize::from(conn.listener);
-                    let settings = &self.listeners[listener].settings;
-                    budget = budget.saturating_sub(count);
-                    // A stream socket that filled less than was offered has nothing more (epoll(7)), unless
-                    // the peer's FIN is behind the data or its flags are not to be believed.
-                    let drained = count < window
-                        && conn.reading == Reading::Ready
-                        && settings.policy.liveness.readiness;
-                    if drained {
-                        conn.reading = Reading::Drained;
-                    }
-                    conn.life.bytes_in += count as u64;
-                    self.counters.listeners[listener].bytes_in += count as u64;
-                    let protocol = settings.protocol;
-                    self.work.charge(cost::RECEIVE + cost::moved(count));
-                    if conn.life.mark_alive(self.now) {
-                        self.apply(key, Input::Heard);
-                    }
-                    self.serve(key, protocol, count);
-                    self.reschedule_heard(key);
-                    if drained {
-                        break;
+                    *budget = budget.saturating_sub(count);
+                    match self.on_received(key, conn, count, count < window) {
+                        Protocol::Echo => self.write(key, conn, &buffer[..count]),
+                        Protocol::Admin => self.serve_http(key, conn, &buffer[..count]),
+                        Protocol::Resp => return Some(count),
                     }
                 }
                 Received::WouldBlock if conn.reading != Reading::Failing => {
@@ -129,73 +146,60 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Received::Interrupted => {}
                 // Behind the last words of a broken connection there is nothing, however that is said.
-                Received::Eof | Received::WouldBlock => self.on_eof(key),
+                Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
                 Received::Failed(SocketError::Memory) => {
-                    self.post_resume(key);
+                    self.post_resume(key, conn);
                     break;
                 }
                 Received::Failed(fault) => {
-                    let detector = conn
-                        .buffers
-                        .as_ref()
-                        .and_then(|buffers| buffers.broken_by)
-                        .unwrap_or(Detector::RecvError);
+                    let broken_by = conn.buffers.as_ref().and_then(|buffers| buffers.broken_by);
                     conn.reading = Reading::Ended;
-                    self.fail(key, fault, detector);
+                    self.fail(key, conn, fault, broken_by.unwrap_or(Detector::RecvError));
                 }
             }
         }
+        None
     }
 
-    /// Reads without an edge, or before its turn: no harm if there is nothing.
-    pub(super) fn read_once_more(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
-        match conn.reading {
-            Reading::Drained => conn.reading = Reading::Ready,
-            Reading::Ready | Reading::Closing => {}
-            Reading::Failing | Reading::Ended | Reading::Probing => return,
+    /// Bytes have come: what they say by themselves, whatever they mean. `short`: fewer than there was room for. Returns
+    /// who understands them.
+    #[inline]
+    fn on_received(&mut self, key: Key, conn: &mut Conn<K>, count: usize, short: bool) -> Protocol {
+        let listener = usize::from(conn.listener);
+        let settings = &self.listeners[listener].settings;
+        // A stream socket that filled less than was offered has nothing more (epoll(7)), unless the peer's FIN is
+        // behind the data or its flags are not to be believed.
+        if short && conn.reading == Reading::Ready && settings.policy.liveness.readiness {
+            conn.reading = Reading::Drained;
         }
-        self.work.begin_serving();
-        self.read(key);
-    }
-
-    /// Hands the `count` bytes that were received to the protocol.
-    fn serve(&mut self, key: Key, protocol: Protocol, count: usize) {
-        let buffer = std::mem::take(&mut self.read_buffer);
-        let bytes = &buffer[..count];
-        match protocol {
-            Protocol::Echo => self.write(key, bytes),
-            Protocol::Resp => {
-                self.mark_holder_alive(key);
-                self.serve_resp(key, bytes);
-            }
-            Protocol::Admin => self.serve_http(key, bytes),
+        conn.life.bytes_in += count as u64;
+        self.counters.listeners[listener].bytes_in += count as u64;
+        let protocol = settings.protocol;
+        self.work.charge(cost::RECEIVE + cost::moved(count));
+        self.mark_alive(key, conn);
+        if protocol == Protocol::Resp {
+            self.note_beat(key, conn);
         }
-        self.read_buffer = buffer;
+        protocol
     }
 
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
-    fn on_eof(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+    fn on_eof(&mut self, key: Key, conn: &mut Conn<K>) {
         let broken_by = conn.buffers.as_ref().and_then(|buffers| buffers.broken_by);
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
-        if broken_by.is_none()
-            && conn.is_paused()
-            && conn.output_held()
-            && conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty())
-        {
+        if broken_by.is_none() && conn.is_paused() && conn.output_held() && conn.has_input() {
             conn.reading = Reading::Closing;
-            return self.mark_alive(key);
+            return self.mark_alive(key, conn);
         }
         conn.reading = Reading::Ended;
         let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
         match (broken_by, reported) {
-            (Some(detector), Some(fault)) => self.fail(key, fault, detector),
-            (Some(detector), None) => self.take_error(key, detector),
+            (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
+            (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
-                let midframe = conn.buffers.as_ref().is_some_and(|buffers| !buffers.input.is_empty());
-                self.apply(key, Input::PeerFin { midframe });
+                let midframe = conn.has_input();
+                self.apply(key, conn, Input::PeerFin { midframe });
             }
         }
     }
@@ -204,84 +208,25 @@ impl<K: Kernel> Reactor<K> {
     /// read first. `reported` is how a send failed: the only time the kernel says why (the next receive would show a
     /// false end of file).
     #[cold]
-    pub(super) fn read_to_the_error(&mut self, key: Key, detector: Detector, reported: Option<SocketError>) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+    pub(super) fn read_to_the_error(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        detector: Detector,
+        reported: Option<SocketError>,
+    ) {
         if matches!(conn.reading, Reading::Ended | Reading::Probing) {
             return match reported {
-                Some(fault) => self.fail(key, fault, detector),
-                None => self.take_error(key, detector),
+                Some(fault) => self.fail(key, conn, fault, detector),
+                None => self.take_error(key, conn, detector),
             };
         }
         conn.note_broken(&mut self.pool, detector, reported);
-        self.post_resume(key);
-    }
-
-    /// There is an error, and no read will tell it.
-    pub(super) fn take_error(&mut self, key: Key, detector: Detector) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let fault = conn.stream.take_error().unwrap_or(SocketError::BrokenPipe);
-        self.fail(key, fault, detector);
-    }
-
-    /// The socket failed: what it means, with the kernel's evidence where a name alone does not tell.
-    pub(super) fn fail(&mut self, key: Key, fault: SocketError, detector: Detector) {
-        let Some(conn) = self.table.get(key) else { return };
-        let probing = conn.buffers.as_ref().is_some_and(|buffers| buffers.oob_sent > conn.life.heard());
-        let (reason, kernel_timer) = match fault {
-            SocketError::Reset => (Reason::PeerReset, None),
-            SocketError::BrokenPipe => (Reason::PeerResetAfterFin, None),
-            SocketError::TimedOut => {
-                let (reason, timer) = explain_timeout(conn.stream.evidence());
-                (reason, Some(timer))
-            }
-            // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
-            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/kernel/liveness_netns.rs).
-            SocketError::Unreachable => {
-                let (_, timer) = explain_timeout(conn.stream.evidence());
-                (Reason::LostUnreachable, Some(timer))
-            }
-            SocketError::Memory => (Reason::LocalInternal, None),
-            SocketError::Other(errno) => {
-                self.report.unforeseen(key, errno, self.now);
-                (Reason::LocalInternal, None)
-            }
-        };
-        let asked = matches!(detector, Detector::EofProbe | Detector::TcpInfo | Detector::OobProbe);
-        let detector = match kernel_timer {
-            _ if asked => detector,
-            _ if probing => Detector::OobProbe,
-            Some(timer) => timer,
-            None => detector,
-        };
-        self.apply(key, Input::Failed { reason, detector });
-    }
-
-    /// Tells a connection's life what happened, and does what follows.
-    pub(super) fn apply(&mut self, key: Key, input: Input) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let parting = Self::listener_of(&self.listeners, conn).policy.parting;
-        let before = conn.life.state();
-        let action = conn.life.on(input, self.now, &parting);
-        let after = conn.life.state();
-        match action {
-            Action::None => {}
-            Action::Probe => self.probe_suspect(key),
-            Action::Revive => self.revive(key),
-            Action::Flush => self.flush(key),
-            Action::Close(mode) => return self.close(key, mode),
-        }
-        // Who has said goodbye is waited for less long once all is flushed.
-        if before.index() != after.index() || matches!(input, Input::Flushed { .. }) {
-            self.schedule(key);
-        }
-        if before.cause().is_none() && after.cause().is_some() {
-            self.note_ending(key);
-        }
+        self.post_resume(key, conn);
     }
 
     /// Sends `bytes`, or keeps what the kernel has no room for. Their order is kept.
-    pub(super) fn write(&mut self, key: Key, bytes: &[u8]) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+    pub(super) fn write(&mut self, key: Key, conn: &mut Conn<K>, bytes: &[u8]) {
         let mut sent = 0;
         if conn.takes_output() && !bytes.is_empty() {
             let outcome = loop {
@@ -292,29 +237,36 @@ impl<K: Kernel> Reactor<K> {
             };
             match outcome {
                 Sent::Bytes(count) => {
-                    self.work.charge(cost::SEND + cost::moved(count));
-                    conn.life.bytes_out += count as u64;
-                    self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
+                    self.on_sent(conn, count);
                     sent = count;
                 }
                 Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {
                     self.work.charge(cost::CALL);
                 }
                 Sent::Failed(fault) => {
-                    return self.read_to_the_error(key, Detector::SendError, Some(fault));
+                    return self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
                 }
             }
         }
         // A short send means a full buffer: asking again would only say EAGAIN.
-        if sent < bytes.len() && self.keep(key, bytes[sent..].into()) {
-            self.await_room(key);
+        if sent < bytes.len() && self.keep(key, conn, bytes[sent..].into()) {
+            self.await_room(key, conn);
         }
+    }
+
+    #[inline]
+    fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
+        self.work.charge(cost::SEND + cost::moved(count));
+        conn.life.bytes_out += count as u64;
+        self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
     }
 
     /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it waits now: not
     /// if it has no taker any more.
-    pub(super) fn keep(&mut self, key: Key, bytes: Cow<'_, [u8]>) -> bool {
-        let Some(conn) = self.table.get_mut(key) else { return false };
+    pub(super) fn keep(&mut self, key: Key, conn: &mut Conn<K>, bytes: Cow<'_, [u8]>) -> bool {
+        if conn.is_closed() {
+            return false;
+        }
         let bounds = &self.listeners[usize::from(conn.listener)].settings.policy.bounds;
         let undelivered = &mut self.counters.listeners[usize::from(conn.listener)].bytes_undelivered;
         // Output over its bound was not kept: the peer would take what follows for what is missing.
@@ -331,7 +283,7 @@ impl<K: Kernel> Reactor<K> {
         let pending = buffers.output.len() + bytes.len();
         if pending > bounds.output_max + buffers.listed {
             *undelivered += bytes.len() as u64;
-            self.abort(key, Reason::SlowBytes, Detector::Policy);
+            self.abort(key, conn, Reason::SlowBytes, Detector::Policy);
             return false;
         }
         if buffers.output.is_empty() {
@@ -343,31 +295,32 @@ impl<K: Kernel> Reactor<K> {
         }
         self.pool.settle(buffers);
         if pending >= bounds.output_high && !conn.is_paused() {
-            self.pause(key, Pause::Output);
+            self.pause(key, conn, Pause::Output);
         }
         true
     }
 
     /// The kernel had no room: its edge will tell when it has. Once a connection has been slow it stays
     /// watched for both: a second change would cost a call, the flag costs nothing.
-    fn await_room(&mut self, key: Key) {
-        self.schedule(key);
-        let Some(conn) = self.table.get_mut(key) else { return };
+    fn await_room(&mut self, key: Key, conn: &mut Conn<K>) {
+        self.schedule(key, conn);
         if conn.interest == Interest::Read {
             conn.interest = Interest::ReadWrite;
             if let Err(fault) = self.kernel.rewatch(&conn.stream, key.token(), Interest::ReadWrite) {
-                self.fail(key, fault, Detector::Policy);
+                self.fail(key, conn, fault, Detector::Policy);
             }
         }
     }
 
     /// Sends pending output, as far as the kernel takes it and others need not wait, and lets follow what waited for that.
-    pub(super) fn flush(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
+    pub(super) fn flush(&mut self, key: Key, conn: &mut Conn<K>) {
+        if conn.is_closed() {
+            return;
+        }
         let Some(buffers) = &mut conn.buffers else {
             // No output waits, and nothing waits for output.
-            if conn.life.state().cause().is_some() {
-                self.flushed(key);
+            if conn.is_ending() {
+                self.flushed(key, conn);
             }
             return;
         };
@@ -375,40 +328,14 @@ impl<K: Kernel> Reactor<K> {
         if conn.output_held() {
             return;
         }
-        let mut room = FLUSH_BYTES_MAX;
-        while let Some(buffers) = &mut conn.buffers
-            && !buffers.output.is_empty()
-            && room > 0
-        {
-            let offered = &buffers.output.as_slice()[..buffers.output.len().min(room)];
-            match conn.stream.send(offered) {
-                Sent::Bytes(count) => {
-                    self.work.charge(cost::SEND + cost::moved(count));
-                    conn.life.bytes_out += count as u64;
-                    self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
-                    let short = count < offered.len();
-                    buffers.output.consume(count);
-                    buffers.output_moved = self.now;
-                    room -= count;
-                    if short {
-                        break;
-                    }
-                }
-                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => {
-                    self.work.charge(cost::CALL);
-                    break;
-                }
-                Sent::Interrupted => {}
-                Sent::Failed(fault) => {
-                    return self.read_to_the_error(key, Detector::SendError, Some(fault));
-                }
-            }
-        }
+        let sent = match self.send_pending(conn) {
+            Ok(sent) => sent,
+            Err(fault) => return self.read_to_the_error(key, conn, Detector::SendError, Some(fault)),
+        };
         conn.note_listed();
-        let (pending, moved) = (conn.pending_output(), room < FLUSH_BYTES_MAX);
-        let ending = conn.life.state().cause().is_some();
-        let watches_use = Self::listener_of(&self.listeners, conn).policy.bounds.idle_timeout.is_some();
-        if moved {
+        let pending = conn.pending_output();
+        let watches_use = self.listener_of(conn).policy.bounds.idle_timeout.is_some();
+        if sent > 0 {
             conn.mark_used(self.now);
         }
         let remembers = !watches_use || conn.resp().is_some();
@@ -420,74 +347,113 @@ impl<K: Kernel> Reactor<K> {
             }
             Some(_) | None => conn.release_buffers(&mut self.pool),
         }
-        if moved && pending == 0 && watches_use {
-            self.schedule(key);
+        if sent > 0 && pending == 0 && watches_use {
+            self.schedule(key, conn);
         }
-        if moved && ending {
-            self.apply(key, Input::Progress);
+        if sent > 0 && conn.is_ending() {
+            self.apply(key, conn, Input::Progress);
         }
-        self.mind_watermarks(key, pending);
-        if pending > 0 && room == 0 {
-            self.post_flush(key);
+        self.mind_watermarks(key, conn, pending);
+        if pending > 0 && sent == FLUSH_BYTES_MAX {
+            self.post_flush(key, conn);
         } else if pending > 0 {
-            self.await_room(key);
-        } else if ending {
-            self.flushed(key);
+            self.await_room(key, conn);
+        } else if conn.is_ending() {
+            self.flushed(key, conn);
         }
     }
 
+    /// Sends pending output until the kernel takes no more, or the others have their turn. Returns how many bytes.
+    fn send_pending(&mut self, conn: &mut Conn<K>) -> Result<usize, SocketError> {
+        let mut room = FLUSH_BYTES_MAX;
+        while let Some(buffers) = &mut conn.buffers
+            && !buffers.output.is_empty()
+            && room > 0
+        {
+            let offered = &buffers.output.as_slice()[..buffers.output.len().min(room)];
+            match conn.stream.send(offered) {
+                Sent::Bytes(count) => {
+                    let short = count < offered.len();
+                    buffers.output.consume(count);
+                    buffers.output_moved = self.now;
+                    room -= count;
+                    self.on_sent(conn, count);
+                    if short {
+                        break;
+                    }
+                }
+                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => {
+                    self.work.charge(cost::CALL);
+                    break;
+                }
+                Sent::Interrupted => {}
+                Sent::Failed(fault) => return Err(fault),
+            }
+        }
+        Ok(FLUSH_BYTES_MAX - room)
+    }
+
     /// Sends all that is pending, as far as the kernel takes it: nobody waits any more.
-    pub(super) fn flush_all(&mut self, key: Key) {
-        let pending = |reactor: &Self| reactor.table.get(key).map_or(0, Connection::pending_output);
+    pub(super) fn flush_all(&mut self, key: Key, conn: &mut Conn<K>) {
         let mut before = usize::MAX;
-        while (1..before).contains(&pending(self)) {
-            before = pending(self);
-            self.flush(key);
+        while (1..before).contains(&conn.pending_output()) {
+            before = conn.pending_output();
+            self.flush(key, conn);
         }
     }
 
     /// No output waits for a connection that is ending.
-    fn flushed(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let listener = Self::listener_of(&self.listeners, conn);
+    fn flushed(&mut self, key: Key, conn: &mut Conn<K>) {
+        let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.
         let probe =
             conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof && !conn.is_gapped();
         if probe {
-            self.work.charge(cost::SEND);
             let bytes = listener.protocol.eof_probe(conn.encoding());
+            self.work.charge(cost::SEND);
             conn.reading = Reading::Probing;
             if let Sent::Failed(fault) = conn.stream.send(bytes) {
-                return self.fail(key, fault, Detector::EofProbe);
+                return self.fail(key, conn, fault, Detector::EofProbe);
             }
         }
         let probing = conn.reading == Reading::Probing;
-        self.apply(key, Input::Flushed { probe: probing });
+        self.apply(key, conn, Input::Flushed { probe: probing });
     }
 
     /// Output has fallen to the low watermark: what had to wait for that goes on next turn. Or what others delivered has
     /// risen to the high one.
-    fn mind_watermarks(&mut self, key: Key, pending: usize) {
-        let Some(conn) = self.table.get_mut(key) else { return };
-        let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
+    fn mind_watermarks(&mut self, key: Key, conn: &mut Conn<K>, pending: usize) {
+        let bounds = &self.listener_of(conn).policy.bounds;
         match conn.pause {
-            Pause::Output if pending <= bounds.output_low => self.post_resume(key),
-            Pause::None if pending >= bounds.output_high => self.pause(key, Pause::Output),
+            Pause::Output if pending <= bounds.output_low => self.post_resume(key, conn),
+            Pause::None if pending >= bounds.output_high => self.pause(key, conn, Pause::Output),
             Pause::None | Pause::Turn | Pause::Output | Pause::Effects => {}
         }
     }
 
-    /// Stops reading and serving a connection until [`resume_some`](Self::resume_some) finds that it may go on.
-    pub(super) fn pause(&mut self, key: Key, until: Pause) {
-        let now = self.now;
-        let Some(conn) = self.table.get_mut(key) else { return };
+    /// Stops reading and serving a connection until it is resumed and may go on.
+    pub(super) fn pause(&mut self, key: Key, conn: &mut Conn<K>, until: Pause) {
         // Whose turn is over waits for that besides, and only for that if for nothing else: a suspect peer is read while it
         // waits for what it has posted.
         if until != Pause::Turn || !conn.is_paused() {
             conn.pause = until;
         }
-        conn.buffers_mut(&mut self.pool).info_asked = now;
+        conn.buffers_mut(&mut self.pool).info_asked = self.now;
         self.counters.pauses += 1;
-        self.schedule(key);
+        self.schedule(key, conn);
+    }
+
+    pub(super) fn post_resume(&mut self, key: Key, conn: &mut Conn<K>) {
+        if !conn.resume_posted {
+            conn.resume_posted = true;
+            self.resume.push_back(key);
+        }
+    }
+
+    pub(super) fn post_flush(&mut self, key: Key, conn: &mut Conn<K>) {
+        if !conn.flush_posted {
+            conn.flush_posted = true;
+            self.flush.push_back(key);
+        }
     }
 }

@@ -4,10 +4,11 @@
 
 use super::Reactor;
 use super::connection::Connection;
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use super::work::{Work, cost};
 use crate::core::end::{By, Detector, Reason};
-use crate::core::table::Key;
+use crate::core::table::{Key, Table};
 use crate::hub::Visit;
 use crate::net::{Address, Kernel};
 use crate::protocol::resp::client::{ClientFilter, ClientType, KillFilter, KillForm, NO_SUCH_CLIENT};
@@ -109,30 +110,30 @@ impl<K: Kernel> Reactor<K> {
     fn walk(&mut self, list: &mut List) -> ControlFlow<()> {
         match &list.subject {
             Subject::Identities { pattern } => {
-                let collect = collect(&mut self.work, &mut list.found, &mut list.body);
-                self.hub.who(pattern, &mut list.at, collect)
+                let collect = collect(&mut self.cx.work, &mut list.found, &mut list.body);
+                self.cx.hub.who(pattern, &mut list.at, collect)
             }
             Subject::Channels { pattern } => {
-                let collect = collect(&mut self.work, &mut list.found, &mut list.body);
-                self.hub.channels(pattern, &mut list.at, collect)
+                let collect = collect(&mut self.cx.work, &mut list.found, &mut list.body);
+                self.cx.hub.channels(pattern, &mut list.at, collect)
             }
             Subject::Clients(filter) => {
-                while let Some(key) = self.next_client(&mut list.at)? {
-                    if self.is_wanted(filter, key) {
-                        self.write_client(key, &mut list.body);
-                        self.work.charge(cost::ROW);
+                while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at)? {
+                    if self.cx.is_wanted(filter, key, conn) {
+                        self.cx.write_client(key, conn, &mut list.body);
+                        self.cx.work.charge(cost::ROW);
                     }
                 }
                 ControlFlow::Continue(())
             }
             Subject::Kill { filter, by, spared } => {
-                while let Some(key) = self.next_client(&mut list.at)? {
-                    if *spared != Some(key) && self.is_victim(filter, key) {
+                while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at)? {
+                    if *spared != Some(key) && self.cx.is_victim(filter, key, conn) {
                         list.found += 1;
                         let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, by.clone());
-                        self.effects.push_back(Effect::Close { key, reason, detector, by });
+                        self.cx.effects.push_back(Effect::Close { key, reason, detector, by });
                     }
-                    if self.effects.len() >= KILLS_WAITING_MAX {
+                    if self.cx.effects.len() >= KILLS_WAITING_MAX {
                         return ControlFlow::Break(());
                     }
                 }
@@ -140,31 +141,11 @@ impl<K: Kernel> Reactor<K> {
             }
         }
     }
+}
 
-    /// The next connection of the command protocol that is not ending, at or behind slot `at`, which is moved past it. Breaks when the share
-    /// of work is used up.
-    fn next_client(&mut self, at: &mut usize) -> ControlFlow<(), Option<Key>> {
-        while *at < self.table.slots_used() {
-            if self.work.is_over() {
-                return ControlFlow::Break(());
-            }
-            self.work.charge(cost::LOOK);
-            let key = u32::try_from(*at).ok().and_then(|index| self.table.key_at(index));
-            *at += 1;
-            if let Some(key) = key
-                && let Some(conn) = self.table.get(key)
-                && conn.resp().is_some()
-                && conn.life.state().cause().is_none()
-            {
-                return ControlFlow::Continue(Some(key));
-            }
-        }
-        ControlFlow::Continue(None)
-    }
-
+impl<K: Kernel> Context<K> {
     /// Whether `CLIENT LIST` describes connection `key`.
-    fn is_wanted(&self, filter: &ClientFilter, key: Key) -> bool {
-        let Some(conn) = self.table.get(key) else { return false };
+    fn is_wanted(&self, filter: &ClientFilter, key: Key, conn: &Conn<K>) -> bool {
         match filter {
             ClientFilter::All => true,
             ClientFilter::Type(wanted) => client_type(conn) == *wanted,
@@ -174,8 +155,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Whether `CLIENT KILL` ends connection `key`. The one that asks may be among them; it gets its reply first, because
     /// endings are posted.
-    pub(super) fn is_victim(&self, filter: &KillFilter, key: Key) -> bool {
-        let Some(conn) = self.table.get(key) else { return false };
+    pub(super) fn is_victim(&self, filter: &KillFilter, key: Key, conn: &Conn<K>) -> bool {
         let local = match &self.listeners[usize::from(conn.listener)].address {
             Address::Tcp { socket, .. } => Some(*socket),
             Address::Unix(_) => None,
@@ -192,57 +172,57 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Replies with what a walk has found.
-    pub(super) fn finish_list(&mut self, key: Key, list: &mut List, replies: &mut Vec<u8>) {
+    pub(super) fn finish_list(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        list: &mut List,
+        replies: &mut Vec<u8>,
+    ) {
         let List { subject, found, body, .. } = list;
         let body = std::mem::take(body);
         match subject {
             Subject::Identities { .. } | Subject::Channels { .. } => {
-                self.reply(key, replies, |reply| reply.array(*found));
-                self.write_list(key, replies, body);
+                conn.reply(replies, |reply| reply.array(*found));
+                self.write_list(key, conn, replies, body);
             }
-            Subject::Clients(_) => self.write_lines(key, replies, body),
-            Subject::Kill { filter, .. } => self.reply_killed(key, filter.form, *found as u64, replies),
+            Subject::Clients(_) => self.write_lines(key, conn, replies, body),
+            Subject::Kill { filter, .. } => reply_killed(conn, filter.form, *found as u64, replies),
         }
     }
 
     /// Replies with a line of each client.
-    pub(super) fn write_lines(&mut self, key: Key, replies: &mut Vec<u8>, mut lines: Vec<u8>) {
-        self.reply(key, replies, |reply| reply.verbatim_header(lines.len()));
-        self.reply(key, &mut lines, |reply| {
+    pub(super) fn write_lines(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        replies: &mut Vec<u8>,
+        mut lines: Vec<u8>,
+    ) {
+        conn.reply(replies, |reply| reply.verbatim_header(lines.len()));
+        conn.reply(&mut lines, |reply| {
             reply.verbatim_end();
         });
-        self.write_list(key, replies, lines);
-    }
-
-    /// Replies to `CLIENT KILL`.
-    pub(super) fn reply_killed(&self, key: Key, form: KillForm, count: u64, replies: &mut Vec<u8>) {
-        self.reply(key, replies, |reply| match (form, count) {
-            (KillForm::Filter, _) => reply.number(count),
-            (KillForm::Address, 0) => reply.error(NO_SUCH_CLIENT),
-            (KillForm::Address, _) => reply.ok(),
-        });
+        self.write_list(key, conn, replies, lines);
     }
 
     /// Puts a list behind what replies there are. A long one becomes output as it is, and is sent when others have had
     /// their turn.
-    pub(super) fn write_list(&mut self, key: Key, replies: &mut Vec<u8>, body: Vec<u8>) {
+    pub(super) fn write_list(&mut self, key: Key, conn: &mut Conn<K>, replies: &mut Vec<u8>, body: Vec<u8>) {
         if body.len() <= SHORT_LIST {
             return replies.extend_from_slice(&body);
         }
-        self.write(key, replies);
+        self.write(key, conn, replies);
         replies.clear();
-        if let Some(conn) = self.table.get_mut(key) {
-            conn.buffers_mut(&mut self.pool).listed += body.len();
-        }
-        if self.keep(key, body.into()) {
-            self.post_flush(key);
+        conn.buffers_mut(&mut self.pool).listed += body.len();
+        if self.keep(key, conn, body.into()) {
+            self.post_flush(key, conn);
         }
     }
 
     /// Appends one line about a connection, in the form of Redis' `CLIENT LIST`. Also the fields that mean nothing here:
     /// client libraries read all numbers of Redis 6.2, and fail where one is missing.
-    pub(super) fn write_client(&self, key: Key, out: &mut Vec<u8>) {
-        let Some(conn) = self.table.get(key) else { return };
+    pub(super) fn write_client(&self, key: Key, conn: &Conn<K>, out: &mut Vec<u8>) {
         let Some(resp) = conn.resp() else { return };
         let cold = resp.cold.as_deref();
         let name = cold.map(|cold| String::from_utf8_lossy(&cold.name)).unwrap_or_default();
@@ -275,6 +255,36 @@ impl<K: Kernel> Reactor<K> {
         );
         written.expect("memory takes what is written to it");
     }
+}
+
+/// The next connection of the command protocol that is not ending, at or behind slot `at`, which is moved past it. Breaks
+/// when the share of work is used up.
+fn next_client<'a, S>(
+    table: &'a Table<Connection<S>>,
+    work: &mut Work,
+    at: &mut usize,
+) -> ControlFlow<(), Option<(Key, &'a Connection<S>)>> {
+    while *at < table.slots_used() {
+        if work.is_over() {
+            return ControlFlow::Break(());
+        }
+        work.charge(cost::LOOK);
+        let entry = u32::try_from(*at).ok().and_then(|index| table.at(index));
+        *at += 1;
+        if let Some((key, conn)) = entry.filter(|(_, conn)| conn.resp().is_some() && !conn.is_ending()) {
+            return ControlFlow::Continue(Some((key, conn)));
+        }
+    }
+    ControlFlow::Continue(None)
+}
+
+/// Replies to `CLIENT KILL`.
+pub(super) fn reply_killed<S>(conn: &Connection<S>, form: KillForm, count: u64, replies: &mut Vec<u8>) {
+    conn.reply(replies, |reply| match (form, count) {
+        (KillForm::Filter, _) => reply.number(count),
+        (KillForm::Address, 0) => reply.error(NO_SUCH_CLIENT),
+        (KillForm::Address, _) => reply.ok(),
+    });
 }
 
 fn client_type<S>(conn: &Connection<S>) -> ClientType {

@@ -6,6 +6,7 @@
 
 use super::Reactor;
 use super::connection::{Buffers, Connection, Pause, Reading};
+use super::context::Context;
 use super::work::cost;
 use crate::config::settings::ServerSettings;
 use crate::core::end::{Detector, Reason};
@@ -167,7 +168,7 @@ pub(super) fn bound(settings: &ServerSettings, available: Option<u64>, workers: 
     whole.map_or(usize::MAX, |bytes| usize::try_from(bytes / u64::from(workers.max(1))).unwrap_or(usize::MAX))
 }
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// Whether so much is held that nothing should be added which can be refused.
     pub(super) const fn memory_is_short(&self) -> bool {
         self.pool.held >= self.memory_max - self.memory_max / 8
@@ -176,30 +177,32 @@ impl<K: Kernel> Reactor<K> {
     /// What the refused are told.
     pub(super) const SHORT_OF_MEMORY: &str =
         "OOM the server holds as many waiting bytes as it may (memory_max); come back later";
+}
 
+impl<K: Kernel> Reactor<K> {
     /// While memory is short: looks for those who hold most, and ends them.
     pub(super) fn reclaim_memory(&mut self) {
-        if !self.memory_is_short() {
-            self.reclaim = None;
+        if !self.cx.memory_is_short() {
+            self.cx.reclaim = None;
             return;
         }
         let used = self.table.slots_used();
-        let reclaim = self.reclaim.get_or_insert(Reclaim { since: self.now, at: 0, most: Vec::new() });
+        let reclaim = self.cx.reclaim.get_or_insert(Reclaim { since: self.cx.now, at: 0, most: Vec::new() });
         let end = used.min(reclaim.at + LOOKS_PER_TURN);
-        let half_of_average = self.pool.held / (2 * self.table.len().max(1));
+        let half_of_average = self.cx.pool.held / (2 * self.table.len().max(1));
         for index in reclaim.at..end {
             let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
-            let Some(key) = self.table.key_at(index) else { continue };
-            if let Some(buffers) = self.table.get(key).and_then(|conn| conn.buffers.as_ref())
+            let Some((key, conn)) = self.table.at(index) else { continue };
+            if let Some(buffers) = &conn.buffers
                 && buffers.accounted >= HELD_LEAST.min(half_of_average)
             {
                 // Who is reading a long reply holds much, too, and is not who is to blame.
-                let unread = !buffers.output.is_empty() && self.now.since(buffers.output_moved) > STUCK;
+                let unread = !buffers.output.is_empty() && self.cx.now.since(buffers.output_moved) > STUCK;
                 let unfinished = buffers.input.len() > buffers.accounted / 2;
                 reclaim.note((unread || unfinished, buffers.accounted, key));
             }
         }
-        self.work.charge(cost::LOOK * (end - reclaim.at));
+        self.cx.work.charge(cost::LOOK * (end - reclaim.at));
         reclaim.at = end;
         if end == used {
             self.end_who_hold_most();
@@ -207,32 +210,33 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn end_who_hold_most(&mut self) {
-        let Some(reclaim) = &mut self.reclaim else { return };
+        let Some(reclaim) = &mut self.cx.reclaim else { return };
         reclaim.at = 0;
         let mut most = std::mem::take(&mut reclaim.most);
-        if self.now.since(reclaim.since) < PATIENCE {
+        if self.cx.now.since(reclaim.since) < PATIENCE {
             // The others may be reading what they hold.
             most.retain(|(stuck, ..)| *stuck);
         }
         most.sort_unstable_by(|a, b| b.cmp(a));
-        let enough = self.memory_max - self.memory_max / 4;
-        let before = self.pool.held;
+        let enough = self.cx.memory_max - self.cx.memory_max / 4;
+        let before = self.cx.pool.held;
         let mut ended = 0;
         for (_, _, key) in most {
-            if self.pool.held <= enough {
+            if self.cx.pool.held <= enough {
                 break;
             }
-            let Some(conn) = self.table.get(key) else { continue };
-            let owes_input =
-                conn.buffers.as_ref().is_some_and(|buffers| buffers.input.len() > buffers.output.len());
-            let reason = if owes_input { Reason::LocalLimit } else { Reason::SlowBytes };
-            self.abort(key, reason, Detector::Policy);
-            ended += 1;
+            self.drive(key, |cx, conn| {
+                let is_input =
+                    conn.buffers.as_ref().is_some_and(|buffers| buffers.input.len() > buffers.output.len());
+                let reason = if is_input { Reason::LocalLimit } else { Reason::SlowBytes };
+                cx.abort(key, conn, reason, Detector::Policy);
+                ended += 1;
+            });
         }
         if ended == 0 {
             return;
         }
-        self.report.memory_reclaimed(ended, [before, self.pool.held], self.memory_max, self.now);
+        self.cx.report.memory_reclaimed(ended, [before, self.cx.pool.held], self.cx.memory_max, self.cx.now);
     }
 }
 

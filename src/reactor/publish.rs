@@ -8,13 +8,14 @@
 //! Between messages of one client, and between presence events, the order is kept for everybody. Between messages of
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
 
+use super::Reactor;
+use super::accept::ListenerState;
 use super::connection::{Connection, Pause};
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use super::memory::Pool;
 use super::publication::{BACKLOG_MAX, Frames, Messages, Publication};
-use super::tasks::Task;
 use super::work::{self, Work, cost};
-use super::{ListenerState, Reactor};
 use crate::core::conn::policy::Bounds;
 use crate::core::end::Detector;
 use crate::core::table::{Key, Table};
@@ -35,7 +36,7 @@ const UNFLUSHED_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a frame that gains nothing by waiting for others: to copy it costs more than a call.
 const LARGE_FRAME: usize = 8 * 1024;
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// Takes a message of a client. It is published with those that follow it directly.
     pub(super) fn gather(&mut self, channel: &[u8], payload: &[u8]) {
         self.gathered.add(channel, payload, || self.hub.route());
@@ -49,32 +50,56 @@ impl<K: Kernel> Reactor<K> {
             && !self.memory_is_short()
     }
 
-    /// Publishes what was gathered, and replies; what is left of it is in `unfinished` then.
-    pub(super) fn publish_gathered(&mut self, key: Key, replies: &mut Vec<u8>) {
-        // Who listens itself is told of what it publishes behind the replies to what it asked before.
-        if self
-            .table
-            .get(key)
-            .and_then(Connection::resp)
-            .is_some_and(|resp| resp.membership.subscriptions() > 0)
-        {
-            self.write(key, replies);
-            replies.clear();
-        }
-        let mut publication = std::mem::take(&mut self.gathered);
-        if self.go_on_publishing(&mut publication).is_break() {
-            self.unfinished = Some(Box::new(Task::Publish(publication)));
+    /// Tells those who watch an identity. Among other workers, the supervisor does, which alone knows what came first: it
+    /// has been told already, by a claim, a release, or as it happened.
+    pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
+        if self.link.is_some() {
             return;
         }
-        self.reply(key, replies, |reply| publication.reply(reply));
+        let mut payload = Vec::new();
+        event.write(&mut payload);
+        let channel = presence_channel(id);
+        self.publish_later(&channel, &payload);
+    }
+
+    /// Publishes to those who listen now, behind all that was published so before.
+    pub(super) fn publish_later(&mut self, channel: &[u8], payload: &[u8]) {
+        self.publications.push(Publication::new(channel, payload, self.hub.route()));
+    }
+
+    /// Lets a connection go on with its commands.
+    pub(super) fn go_on_with(&mut self, key: Key, conn: &mut Conn<K>) {
+        conn.pause = Pause::Turn;
+        self.post_resume(key, conn);
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Publishes what was gathered, and replies. Returns it if not everybody has it yet.
+    pub(super) fn publish_gathered(&mut self, key: Key, replies: &mut Vec<u8>) -> Option<Publication> {
+        // Who listens itself is told of what it publishes behind the replies to what it asked before.
+        if let Some(conn) = self.table.get_mut(key)
+            && conn.resp().is_some_and(|resp| resp.membership.subscriptions() > 0)
+        {
+            self.cx.write(key, conn, replies);
+            replies.clear();
+        }
+        let mut publication = std::mem::take(&mut self.cx.gathered);
+        if self.go_on_publishing(&mut publication).is_break() {
+            return Some(publication);
+        }
+        if let Some(conn) = self.table.get(key) {
+            conn.reply(replies, |reply| publication.reply(reply));
+        }
         publication.clear();
-        self.gathered = publication;
+        self.cx.gathered = publication;
+        None
     }
 
     /// Goes on with a publication, as far as the share of work goes. Returns whether all have it.
     pub(super) fn go_on_publishing(&mut self, publication: &mut Publication) -> ControlFlow<()> {
         // Those who do not read are being ended; until then every delivery would add to what they hold.
-        if self.memory_is_short() {
+        if self.cx.memory_is_short() {
             return ControlFlow::Break(());
         }
         let Publication { channel, payloads, ends, route, receivers } = publication;
@@ -112,55 +137,30 @@ impl<K: Kernel> Reactor<K> {
 
     /// Goes on with what nobody waits for in particular, and lets go on who waited for it.
     pub(super) fn publish_some(&mut self) {
-        self.work.begin_share(work::PUBLISHED);
-        while !self.work.is_over()
-            && let Some(mut publication) = self.publications.queue.pop_front()
+        self.cx.work.begin_share(work::PUBLISHED);
+        while !self.cx.work.is_over()
+            && let Some(mut publication) = self.cx.publications.queue.pop_front()
         {
-            self.work.charge(cost::PUBLICATION);
+            self.cx.work.charge(cost::PUBLICATION);
             if self.go_on_publishing(&mut publication).is_break() {
-                self.publications.queue.push_front(publication);
+                self.cx.publications.queue.push_front(publication);
                 break;
             }
-            self.publications.finish(&publication);
+            self.cx.publications.finish(&publication);
         }
-        while let Some(key) = self.publications.next_ready() {
-            self.go_on_with(key);
+        while let Some(key) = self.cx.publications.next_ready() {
+            self.drive(key, |cx, conn| cx.go_on_with(key, conn));
         }
         // They go on before newcomers are heard, so that whoever has waited gets what room there is.
-        let room = if self.is_backlogged() {
+        let room = if self.cx.is_backlogged() {
             0
         } else {
-            BACKLOG_MAX - self.effects.len().max(self.publications.len())
+            BACKLOG_MAX - self.cx.effects.len().max(self.cx.publications.len())
         };
         for _ in 0..room {
-            let Some(key) = self.publications.held_back.pop_front() else { break };
-            self.go_on_with(key);
+            let Some(key) = self.cx.publications.held_back.pop_front() else { break };
+            self.drive(key, |cx, conn| cx.go_on_with(key, conn));
         }
-    }
-
-    /// Lets a connection go on with its commands.
-    pub(super) fn go_on_with(&mut self, key: Key) {
-        if let Some(conn) = self.table.get_mut(key) {
-            conn.pause = Pause::Turn;
-            self.post_resume(key);
-        }
-    }
-
-    /// Tells those who watch an identity. Among other workers, the supervisor does, which alone knows what came first: it
-    /// has been told already, by a claim, a release, or as it happened.
-    pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
-        if self.link.is_some() {
-            return;
-        }
-        let mut payload = Vec::new();
-        event.write(&mut payload);
-        let channel = presence_channel(id);
-        self.publish_later(&channel, &payload);
-    }
-
-    /// Publishes to those who listen now, behind all that was published so before.
-    pub(super) fn publish_later(&mut self, channel: &[u8], payload: &[u8]) {
-        self.publications.push(Publication::new(channel, payload, self.hub.route()));
     }
 
     /// Sends the holder of an identity a message. False: it is being ended, and gets nothing more.
@@ -175,17 +175,18 @@ impl<K: Kernel> Reactor<K> {
 
     /// Who is named, what it may cost, what is written, and where to.
     fn outlets(&mut self) -> (&Hub, &mut Work, &mut Frames, Outlets<'_, K>) {
+        let cx = &mut self.cx;
         let outlets = Outlets {
-            now: self.now,
+            now: cx.now,
             table: &mut self.table,
-            listeners: &self.listeners,
-            pool: &mut self.pool,
-            flush: &mut self.flush,
-            resume: &mut self.resume,
-            effects: &mut self.effects,
-            counters: &mut self.counters,
+            listeners: &cx.listeners,
+            pool: &mut cx.pool,
+            flush: &mut cx.flush,
+            resume: &mut cx.resume,
+            effects: &mut cx.effects,
+            counters: &mut cx.counters,
         };
-        (&self.hub, &mut self.work, &mut self.frames, outlets)
+        (&cx.hub, &mut cx.work, &mut self.frames, outlets)
     }
 }
 
@@ -205,7 +206,7 @@ impl<K: Kernel> Outlets<'_, K> {
     /// That of one connection; none if it is gone, or is being ended and gets nothing more.
     fn of(&mut self, key: Key) -> Option<Outlet<'_, K::Stream>> {
         let conn = self.table.get_mut(key)?;
-        let takes = conn.life.state().cause().is_none() && !conn.is_gapped();
+        let takes = !conn.is_ending() && !conn.is_gapped();
         let encoding = conn.encoding().filter(|_| takes)?;
         let listener = usize::from(conn.listener);
         Some(Outlet {

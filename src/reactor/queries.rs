@@ -15,32 +15,32 @@ use std::sync::Arc;
 impl<K: Kernel> Reactor<K> {
     /// Answers queries, as far as a turn allows.
     pub(super) fn answer_queries(&mut self) {
-        let share = self.work.after(work::RESUMED);
-        while !self.work.is_past(share) {
-            let Some(link) = &mut self.link else { return };
+        let share = self.cx.work.after(work::RESUMED);
+        while !self.cx.work.is_past(share) {
+            let Some(link) = &mut self.cx.link else { return };
             let Some((number, query)) = link.queries.pop_front() else { return };
-            self.work.begin_serving();
-            self.work.charge(cost::COMMAND);
+            self.cx.work.begin_serving();
+            self.cx.work.charge(cost::COMMAND);
             let finding = self.find(query);
-            if let Some(link) = &mut self.link {
+            if let Some(link) = &mut self.cx.link {
                 link.tell(&ToSupervisor::Found { number, finding });
             }
         }
         // No edge will come for the others.
-        self.note_supervisor();
+        self.cx.note_supervisor();
     }
 
     fn find(&mut self, query: Query) -> Finding {
         match query {
             Query::Send { id, payload } => {
-                let to = Identity::new(&id).zip(self.hub.holder(&id));
+                let to = Identity::new(&id).zip(self.cx.hub.holder(&id));
                 Finding::Sent(
                     to.is_some_and(|(identity, holder)| self.send_to(holder, identity.as_str(), &payload)),
                 )
             }
             Query::Subscribers { channels } => {
-                self.work.charge(cost::NAME * channels.len());
-                let counts = channels.iter().map(|channel| self.hub.subscribers(channel) as u64);
+                self.cx.work.charge(cost::NAME * channels.len());
+                let counts = channels.iter().map(|channel| self.cx.hub.subscribers(channel) as u64);
                 Finding::Counts(counts.collect())
             }
             Query::Clients { filter, from } => {
@@ -48,11 +48,11 @@ impl<K: Kernel> Reactor<K> {
                 Finding::Clients { lines, next }
             }
             Query::Kill { filter, by, from } => {
-                let asker = self.key_of(&by.key);
+                let asker = self.cx.key_of(&by.key);
                 let (_, count, next) = self.page(List::of_victims(filter, Some(Arc::new(by)), asker), from);
                 Finding::Killed { count, next }
             }
-            Query::Info => Finding::Info(Box::new(self.info_numbers())),
+            Query::Info => Finding::Info(Box::new(self.cx.info_numbers())),
             // The supervisor knows these by itself.
             Query::State { .. } | Query::Identities { .. } | Query::Channels { .. } | Query::Patterns => {
                 Finding::Nothing

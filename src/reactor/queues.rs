@@ -3,10 +3,10 @@
 //!
 //! Looked at when accepting stops short of empty, and by the clock only while something keeps it so.
 
-use super::Reactor;
+use super::context::Context;
 use crate::net::Kernel;
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// Looks at the accept queues: a client that waits in one is ESTABLISHED, or believes to be. Armed only
     /// while something keeps us from emptying them.
     pub(super) fn watch_queues(&mut self) {

@@ -97,7 +97,7 @@ impl Scene {
     /// Bytes of answers that were produced so far.
     fn produced(&self) -> u64 {
         let owed: usize = self.reactor.table.iter().map(|(_, conn)| conn.pending_output()).sum();
-        self.reactor.counters.listeners[ADMIN].bytes_out + owed as u64
+        self.reactor.cx.counters.listeners[ADMIN].bytes_out + owed as u64
     }
 
     /// One turn; the bytes that it has produced.

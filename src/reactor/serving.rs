@@ -6,10 +6,11 @@
 //! had already sent is kept and served when that is over.
 
 use super::Reactor;
-use super::connection::{Connection, Pause};
+use super::connection::Pause;
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use super::tasks::Task;
-use crate::core::conn::{Input, State};
+use crate::core::conn::State;
 use crate::core::end::{Class, Detector, Foreign, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
@@ -45,7 +46,7 @@ impl<K: Kernel> Reactor<K> {
     /// Serves what was received before and not used, then `fresh`.
     pub(super) fn serve_resp(&mut self, key: Key, fresh: &[u8]) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        let frame_bytes_max = Self::listener_of(&self.listeners, conn).policy.bounds.frame_bytes_max;
+        let frame_bytes_max = self.cx.listener_of(conn).policy.bounds.frame_bytes_max;
         // Taken out while commands run: they may reach any connection, this one included.
         let (mut held, mut decoder) = conn
             .buffers
@@ -58,29 +59,19 @@ impl<K: Kernel> Reactor<K> {
         let mut input = if was_held { held.as_slice() } else { fresh };
         let mut replies = std::mem::take(&mut self.replies);
         let halt = self.serve_frames(key, &mut input, &mut decoder, frame_bytes_max, &mut replies);
-        self.write(key, &replies);
-        replies.clear();
 
         let rest = input.len();
+        let Some(conn) = self.table.get_mut(key) else { return };
+        self.cx.write(key, conn, &replies);
+        replies.clear();
         if was_held {
             held.consume(held.len() - rest);
         } else if rest > 0 {
-            held = self.take_queue(key);
+            held = self.cx.take_queue(conn);
             held.push(&fresh[fresh.len() - rest..]);
         }
-        self.keep_input(key, held, decoder);
-        match halt {
-            Halt::Served => {}
-            Halt::Paused => {
-                self.pause(key, Pause::Turn);
-                self.post_resume(key);
-            }
-            Halt::Posted => self.await_effects(key),
-            Halt::HeldBack => self.await_room_for_effects(key),
-            Halt::Unfinished(task) => self.keep_task(key, task),
-            Halt::Broken(error) => self.refuse(key, &error, &mut replies),
-            Halt::Over => self.forget_input(key),
-        }
+        self.cx.keep_input(conn, held, decoder);
+        self.cx.halt(key, conn, halt, &mut replies);
         self.replies = replies;
     }
 
@@ -94,18 +85,19 @@ impl<K: Kernel> Reactor<K> {
     ) -> Halt {
         let mut scratch = std::mem::take(&mut self.scratch);
         let halt = loop {
+            let Some(conn) = self.table.get_mut(key) else { break Halt::Over };
             if replies.len() >= REPLIES_BYTES {
-                self.write(key, replies);
+                self.cx.write(key, conn, replies);
                 replies.clear();
             }
-            match self.table.get(key) {
-                Some(conn) if !listens(conn.life.state()) => break Halt::Over,
-                Some(conn) if conn.is_paused() || self.work.is_over() => break Halt::Paused,
-                Some(_) => {}
-                None => break Halt::Over,
+            if !listens(conn.life.state()) {
+                break Halt::Over;
+            }
+            if conn.is_paused() || self.cx.work.is_over() {
+                break Halt::Paused;
             }
             let typed = input.first() != Some(&b'*');
-            if typed && !input.is_empty() && self.is_new(key) {
+            if typed && !input.is_empty() && conn.is_new() {
                 match first_bytes::look(Foreign::Resp, input) {
                     Look::Expected => {}
                     Look::Unclear => break Halt::Served,
@@ -114,8 +106,8 @@ impl<K: Kernel> Reactor<K> {
             }
             let before = (*input, *decoder);
             let next = decoder.next_frame(input, frame_bytes_max, &mut scratch);
-            let joins = matches!(next, Ok(Some(arguments)) if self.joins_gathered(arguments));
-            if !joins && !self.gathered.is_empty() {
+            let joins = matches!(next, Ok(Some(arguments)) if self.cx.joins_gathered(arguments));
+            if !joins && !self.cx.gathered.is_empty() {
                 (*input, *decoder) = before;
                 match self.end_gathering(key, replies) {
                     Some(halt) => break halt,
@@ -124,19 +116,16 @@ impl<K: Kernel> Reactor<K> {
             }
             match next {
                 Ok(Some(arguments)) => {
-                    if let Some(halt) = self.must_wait(arguments) {
+                    if let Some(halt) = self.cx.must_wait(arguments) {
                         (*input, *decoder) = before;
                         // When it is carried out is our doing.
-                        self.open(key);
+                        self.cx.open(key, conn);
                         break halt;
                     }
-                    let posted = self.effects.len();
-                    self.execute(key, arguments, typed, replies);
-                    if let Some(task) = self.unfinished.take() {
-                        break Halt::Unfinished(task);
-                    }
-                    if self.effects.len() > posted {
-                        break Halt::Posted;
+                    let posted = self.cx.effects.len();
+                    let task = self.execute(key, arguments, typed, replies);
+                    if let Some(halt) = self.begin_task(key, task, posted, replies) {
+                        break halt;
                     }
                 }
                 Ok(None) => break Halt::Served,
@@ -144,9 +133,37 @@ impl<K: Kernel> Reactor<K> {
             }
         };
         self.scratch = scratch;
-        if self.gathered.is_empty() { halt } else { self.end_gathering(key, replies).unwrap_or(halt) }
+        if self.cx.gathered.is_empty() { halt } else { self.end_gathering(key, replies).unwrap_or(halt) }
     }
 
+    /// Goes on with what a command has begun, if it has. Gives what the commands behind it have to wait for. `posted`: how
+    /// many effects waited before it.
+    fn begin_task(
+        &mut self,
+        key: Key,
+        task: Option<Box<Task>>,
+        posted: usize,
+        replies: &mut Vec<u8>,
+    ) -> Option<Halt> {
+        if let Some(mut task) = task
+            && self.advance_task(key, &mut task, replies).is_break()
+        {
+            return Some(Halt::Unfinished(task));
+        }
+        self.cx.must_wait_for_effects(posted)
+    }
+
+    /// Publishes the messages that were gathered. Gives what the commands behind them have to wait for.
+    fn end_gathering(&mut self, key: Key, replies: &mut Vec<u8>) -> Option<Halt> {
+        let posted = self.cx.effects.len();
+        match self.publish_gathered(key, replies) {
+            Some(publication) => Some(Halt::Unfinished(Box::new(Task::Publish(publication)))),
+            None => self.cx.must_wait_for_effects(posted),
+        }
+    }
+}
+
+impl<K: Kernel> Context<K> {
     /// What a command has to wait for, if it may not be carried out now.
     fn must_wait(&self, arguments: Arguments<'_>) -> Option<Halt> {
         if arguments.len() > FEW_ARGUMENTS && self.work.is_long() {
@@ -155,53 +172,47 @@ impl<K: Kernel> Reactor<K> {
         (makes_presence(arguments) && self.is_backlogged()).then_some(Halt::HeldBack)
     }
 
-    /// Publishes the messages that were gathered. Gives what the commands behind them have to wait for.
-    fn end_gathering(&mut self, key: Key, replies: &mut Vec<u8>) -> Option<Halt> {
-        let posted = self.effects.len();
-        self.publish_gathered(key, replies);
-        if let Some(task) = self.unfinished.take() {
-            return Some(Halt::Unfinished(task));
-        }
+    /// What comes behind a command has to wait for the effects of it. `posted`: how many waited before.
+    fn must_wait_for_effects(&self, posted: usize) -> Option<Halt> {
         (self.effects.len() > posted).then_some(Halt::Posted)
     }
 
-    /// Its first command is there: the opening exchange is over.
-    pub(super) fn open(&mut self, key: Key) {
-        if self.table.get(key).is_some_and(|conn| conn.life.state() == State::Handshaking) {
-            self.apply(key, Input::Opened);
+    /// Sees to it that a connection goes on when what it came to a halt for is over.
+    fn halt(&mut self, key: Key, conn: &mut Conn<K>, halt: Halt, replies: &mut Vec<u8>) {
+        match halt {
+            Halt::Unfinished(task) => self.keep_task(key, conn, task),
+            Halt::Over => self.forget_input(conn),
+            // Nothing of it goes on.
+            _ if conn.is_closed() => {}
+            Halt::Served => {}
+            Halt::Paused => {
+                self.pause(key, conn, Pause::Turn);
+                self.post_resume(key, conn);
+            }
+            Halt::Posted => self.await_effects(key, conn),
+            Halt::HeldBack => {
+                self.pause(key, conn, Pause::Effects);
+                self.publications.hold_back(key);
+            }
+            Halt::Broken(error) => self.refuse(key, conn, &error, replies),
         }
     }
 
-    /// Whether nothing that a connection said was understood yet.
-    fn is_new(&self, key: Key) -> bool {
-        self.table.get(key).and_then(Connection::resp).is_some_and(|resp| resp.messages_in == 0)
-    }
-
     /// Serves a connection no further until what it has posted is done.
-    fn await_effects(&mut self, key: Key) {
-        self.halt(key);
+    pub(super) fn await_effects(&mut self, key: Key, conn: &mut Conn<K>) {
+        self.pause(key, conn, Pause::Effects);
         self.effects.push_back(Effect::Resume { key });
     }
 
-    /// The same until there is room for what it wants to post.
-    fn await_room_for_effects(&mut self, key: Key) {
-        self.halt(key);
-        self.publications.hold_back(key);
-    }
-
-    fn halt(&mut self, key: Key) {
-        self.pause(key, Pause::Effects);
-    }
-
     /// The peer broke the protocol: it is told so, and its connection is closed.
-    fn refuse(&mut self, key: Key, error: &ProtocolError, replies: &mut Vec<u8>) {
+    fn refuse(&mut self, key: Key, conn: &mut Conn<K>, error: &ProtocolError, replies: &mut Vec<u8>) {
         self.report.protocol_error(key, &error.text, self.now);
-        self.note_foreign(key, error);
-        self.reply(key, replies, |reply| reply.protocol_error(&error.text));
-        self.write(key, replies);
+        self.note_foreign(conn, error);
+        conn.reply(replies, |reply| reply.protocol_error(&error.text));
+        self.write(key, conn, replies);
         replies.clear();
-        self.forget_input(key);
-        self.begin_close(key, error.reason, Detector::Protocol, true);
+        self.forget_input(conn);
+        self.begin_close(key, conn, error.reason, Detector::Protocol, true);
     }
 }
 
@@ -213,8 +224,8 @@ fn makes_presence(arguments: Arguments<'_>) -> bool {
 /// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol, nor if there
 /// was no place for it.
 fn listens(state: State) -> bool {
-    state.cause().is_none_or(|cause| {
-        !matches!(cause.reason, Reason::PeerGoodbye | Reason::LocalLimit)
-            && cause.reason.class() != Class::Protocol
-    })
+    let counts = |reason: Reason| {
+        !matches!(reason, Reason::PeerGoodbye | Reason::LocalLimit) && reason.class() != Class::Protocol
+    };
+    !matches!(state, State::Closed { .. }) && state.cause().is_none_or(|cause| counts(cause.reason))
 }

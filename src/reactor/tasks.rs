@@ -4,6 +4,7 @@
 use super::Reactor;
 use super::ask::Ask;
 use super::connection::Pause;
+use super::context::{Conn, Context};
 use super::lists::List;
 use super::publication::Publication;
 use super::work::{self, cost};
@@ -38,22 +39,23 @@ impl<K: Kernel> Reactor<K> {
     /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.
     /// Who is not reached in this turn is the first in the next.
     pub(super) fn resume_some(&mut self) {
-        let share = self.work.after(work::RESUMED);
-        for _ in 0..self.resume.len() {
-            if self.work.is_past(share) {
+        let share = self.cx.work.after(work::RESUMED);
+        for _ in 0..self.cx.resume.len() {
+            if self.cx.work.is_past(share) {
                 return;
             }
-            let Some(key) = self.resume.pop_front() else { return };
-            self.work.begin_serving();
-            self.work.charge(cost::RESUME);
+            let Some(key) = self.cx.resume.pop_front() else { return };
+            self.cx.work.begin_serving();
+            self.cx.work.charge(cost::RESUME);
             self.resume(key);
+            self.settle();
         }
     }
 
     fn resume(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         conn.resume_posted = false;
-        let bounds = &Self::listener_of(&self.listeners, conn).policy.bounds;
+        let bounds = &self.cx.listener_of(conn).policy.bounds;
         let pending = conn.pending_output();
         conn.pause = match conn.pause {
             // Their end will post it.
@@ -66,61 +68,75 @@ impl<K: Kernel> Reactor<K> {
             self.resume_task(key);
         }
         let Some(conn) = self.table.get_mut(key) else { return };
-        match Self::listener_of(&self.listeners, conn).protocol {
+        match self.cx.listener_of(conn).protocol {
             _ if conn.is_paused() => {}
             Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
-            Protocol::Admin if conn.has_work() => self.serve_http(key, &[]),
-            Protocol::Resp => conn.release_buffers(&mut self.pool),
+            Protocol::Admin if conn.has_work() => self.cx.serve_http(key, conn, &[]),
+            Protocol::Resp => conn.release_buffers(&mut self.cx.pool),
             // Their buffers may be all that remembers when they were used last.
             Protocol::Echo | Protocol::Admin => {}
         }
         self.read(key);
     }
 
-    pub(super) fn post_resume(&mut self, key: Key) {
-        if let Some(conn) = self.table.get_mut(key)
-            && !conn.resume_posted
-        {
-            conn.resume_posted = true;
-            self.resume.push_back(key);
-        }
-    }
-
-    /// Begins a command that may take longer; what is left of it is in `unfinished` then.
-    pub(super) fn begin_task(&mut self, key: Key, mut task: Task, replies: &mut Vec<u8>) {
-        if self.advance_task(key, &mut task, replies).is_break() {
-            self.unfinished = Some(Box::new(task));
-        }
-    }
-
     /// Goes on with what is left of a connection's command, if something is.
-    pub(super) fn resume_task(&mut self, key: Key) {
+    fn resume_task(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let Some(mut task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) else { return };
         let mut replies = std::mem::take(&mut self.replies);
-        if self.advance_task(key, &mut task, &mut replies).is_break() {
-            self.keep_task(key, task);
-        } else if let Some(conn) = self.table.get_mut(key) {
-            conn.release_buffers(&mut self.pool);
+        let is_over = self.advance_task(key, &mut task, &mut replies).is_continue();
+        if let Some(conn) = self.table.get_mut(key) {
+            if is_over {
+                conn.release_buffers(&mut self.cx.pool);
+            } else {
+                self.cx.keep_task(key, conn, task);
+            }
+            self.cx.write(key, conn, &replies);
         }
-        self.write(key, &replies);
         replies.clear();
         self.replies = replies;
     }
 
+    /// Goes on with a command, as far as its share of work goes; its replies follow when it is over.
+    pub(super) fn advance_task(
+        &mut self,
+        key: Key,
+        task: &mut Task,
+        replies: &mut Vec<u8>,
+    ) -> ControlFlow<()> {
+        match task {
+            Task::Publish(publication) => self.go_on_publishing(publication)?,
+            Task::List(list) => self.go_on_listing(list)?,
+            Task::Ask(ask) if ask.is_waiting() => return ControlFlow::Break(()),
+            Task::Ask(_) => {}
+        }
+        if let Some(conn) = self.table.get_mut(key) {
+            match task {
+                Task::Publish(publication) => conn.reply(replies, |reply| publication.reply(reply)),
+                Task::List(list) => self.cx.finish_list(key, conn, list, replies),
+                Task::Ask(ask) => self.cx.finish_ask(key, conn, ask, replies),
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl<K: Kernel> Context<K> {
     /// Keeps what is left of a command until the others have had their turn, or have answered.
-    pub(super) fn keep_task(&mut self, key: Key, task: Box<Task>) {
-        let Some(conn) = self.table.get_mut(key) else { return self.adopt_task(*task) };
+    pub(super) fn keep_task(&mut self, key: Key, conn: &mut Conn<K>, task: Box<Task>) {
+        if conn.is_closed() {
+            return self.adopt_task(*task);
+        }
         let asks = matches!(*task, Task::Ask(_));
         let buffers = conn.buffers_mut(&mut self.pool);
         buffers.task = Some(task);
         self.pool.settle(buffers);
         if asks {
-            self.pause(key, Pause::Effects);
-            self.send_ask(key);
+            self.pause(key, conn, Pause::Effects);
+            self.send_ask(key, conn);
         } else {
-            self.pause(key, Pause::Turn);
-            self.post_resume(key);
+            self.pause(key, conn, Pause::Turn);
+            self.post_resume(key, conn);
         }
     }
 
@@ -129,25 +145,5 @@ impl<K: Kernel> Reactor<K> {
         if let Task::Publish(publication) = task {
             self.publications.push(publication);
         }
-    }
-
-    fn advance_task(&mut self, key: Key, task: &mut Task, replies: &mut Vec<u8>) -> ControlFlow<()> {
-        match task {
-            Task::Publish(publication) => {
-                self.go_on_publishing(publication)?;
-                self.reply(key, replies, |reply| publication.reply(reply));
-            }
-            Task::List(list) => {
-                self.go_on_listing(list)?;
-                self.finish_list(key, list, replies);
-            }
-            Task::Ask(ask) => {
-                if ask.is_waiting() {
-                    return ControlFlow::Break(());
-                }
-                self.finish_ask(key, ask, replies);
-            }
-        }
-        ControlFlow::Continue(())
     }
 }

@@ -39,12 +39,12 @@ fn a_turn_takes_up_a_bounded_number_of_publications_that_nobody_listens_to_any_m
     const WAITING: usize = 5000;
     let mut scene = Scene::new();
     for _ in 0..WAITING {
-        scene.reactor.publish_later(b"channel", b"payload");
+        scene.reactor.cx.publish_later(b"channel", b"payload");
     }
     let mut left = WAITING;
     while left > 0 {
         scene.turn();
-        let now = scene.reactor.publications.len();
+        let now = scene.reactor.cx.publications.len();
         assert!(left - now <= work::PUBLISHED / cost::PUBLICATION + 1, "{} in one turn", left - now);
         assert!(now < left, "it comes to its end");
         left = now;
@@ -60,8 +60,10 @@ fn a_suspect_client_that_waits_for_what_it_has_posted_is_heard_and_not_served() 
         scene.turn();
     }
     let (key, _) = scene.reactor.table.iter().next().unwrap();
-    scene.reactor.pause(key, Pause::Effects);
-    scene.reactor.suspect(key, Detector::Heartbeat);
+    scene.reactor.drive(key, |cx, conn| {
+        cx.pause(key, conn, Pause::Effects);
+        cx.suspect(key, conn, Detector::Heartbeat);
+    });
     scene.send(client, "PING\r\n");
     let state = |scene: &Scene| scene.reactor.table.get(key).unwrap().life.state();
     while state(&scene) != State::Open {
@@ -69,7 +71,7 @@ fn a_suspect_client_that_waits_for_what_it_has_posted_is_heard_and_not_served() 
         scene.turn();
     }
     assert_eq!(scene.reactor.table.get(key).unwrap().pause, Pause::Effects, "its command waits");
-    scene.reactor.go_on_with(key);
+    scene.reactor.drive(key, |cx, conn| cx.go_on_with(key, conn));
     let mut replies = Vec::new();
     while replies.is_empty() {
         scene.turn();

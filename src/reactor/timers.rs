@@ -4,8 +4,10 @@
 //! [`next_due`] knows. Entries are re-armed lazily: hearing from a peer changes nothing here, the entry
 //! expires at its old time and is armed anew.
 
+use super::Reactor;
+use super::accept::AcceptState;
+use super::context::{Conn, Context};
 use super::work;
-use super::{Reactor, accept::AcceptState};
 use crate::config::settings::Settings;
 use crate::core::conn::liveness::{Due, next_due};
 use crate::core::table::Key;
@@ -89,7 +91,7 @@ impl ServerTimers {
     }
 }
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
     pub(super) fn sleep(&self) -> Option<Duration> {
         let work = self.audits.due
@@ -110,76 +112,76 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Arms the wheel for a connection's earliest deadline, unless it will look earlier anyway.
-    pub(super) fn schedule(&mut self, key: Key) {
-        let Some((at, _)) = self.next_due(key) else { return };
+    pub(super) fn schedule(&mut self, key: Key, conn: &Conn<K>) {
+        let Some((at, _)) = self.next_due(conn) else { return };
         if self.wheel.deadline(key.index).is_none_or(|armed| at < armed) {
             self.wheel.arm(key.index, at);
         }
     }
 
-    /// A connection was heard from. Its deadlines have moved away, and its timer need not know; but where they were put off
-    /// for a standstill, its next ping is nearer.
-    #[inline]
-    pub(super) fn reschedule_heard(&mut self, key: Key) {
-        if self.now < self.attention.patient_until() {
-            self.schedule(key);
-        }
-    }
-
-    pub(super) fn next_due(&self, key: Key) -> Option<(Instant, Due)> {
-        let conn = self.table.get(key)?;
-        let policy = &Self::listener_of(&self.listeners, conn).policy;
+    pub(super) fn next_due(&self, conn: &Conn<K>) -> Option<(Instant, Due)> {
+        let policy = &self.listener_of(conn).policy;
         let clocks = conn.clocks(self.attention.patient_until());
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
     }
 
+    /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
+    /// only once a third of its buffer is free (`include/net/sock.h: sk_stream_is_writeable`), which takes a
+    /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
+    /// Another deadline that has passed as well is not this one's verdict.
+    pub(super) fn is_due(&self, conn: &Conn<K>, due: Due) -> bool {
+        self.next_due(conn).is_some_and(|(at, next)| at <= self.attention.horizon() && next == due)
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
     /// Acts on deadlines that had passed by the time up to which everything has been read; more of them than a turn
     /// can bear are left for the next.
     pub(super) fn expire(&mut self) {
-        let horizon = self.attention.horizon();
-        let share = self.work.after(work::EXPIRED);
+        let horizon = self.cx.attention.horizon();
+        let share = self.cx.work.after(work::EXPIRED);
         for _ in 0..EXPIRIES_PER_TURN {
             // Endings make effects for those who watch: when too many wait already, the rest is for later.
-            if self.work.is_past(share) || self.is_backlogged() {
+            if self.cx.work.is_past(share) || self.cx.is_backlogged() {
                 break;
             }
-            let Some(index) = self.wheel.expire(horizon) else { break };
-            let Some(key) = self.table.key_at(index) else { continue };
-            match self.next_due(key) {
+            let Some(index) = self.cx.wheel.expire(horizon) else { break };
+            let Some((key, conn)) = self.table.at(index) else { continue };
+            match self.cx.next_due(conn) {
                 Some((at, due)) if at <= horizon => {
                     self.on_due(key, due);
-                    self.schedule(key);
+                    self.drive(key, |cx, conn| cx.schedule(key, conn));
                 }
-                Some((at, _)) => self.wheel.arm(index, at),
+                Some((at, _)) => self.cx.wheel.arm(index, at),
                 None => {}
             }
         }
-        if self.timers.next() <= self.now {
+        if self.cx.timers.next() <= self.cx.now {
             self.run_timers();
         }
-        if self.report.summary_due() <= self.now {
-            self.report.summarize(self.now);
+        if self.cx.report.summary_due() <= self.cx.now {
+            self.cx.report.summarize(self.cx.now);
         }
     }
 
     fn run_timers(&mut self) {
-        let now = self.now;
-        if ServerTimers::take(&mut self.timers.accept_retry, now) {
-            self.retry_accepts();
+        let now = self.cx.now;
+        if ServerTimers::take(&mut self.cx.timers.accept_retry, now) {
+            self.cx.retry_accepts();
         }
-        if ServerTimers::take(&mut self.timers.queue_watch, now) {
-            self.watch_queues();
+        if ServerTimers::take(&mut self.cx.timers.queue_watch, now) {
+            self.cx.watch_queues();
         }
-        if ServerTimers::take(&mut self.timers.resumed, now) {
-            self.tell_resumed();
+        if ServerTimers::take(&mut self.cx.timers.resumed, now) {
+            self.cx.tell_resumed();
         }
-        if ServerTimers::take(&mut self.timers.drain, now) {
+        if ServerTimers::take(&mut self.cx.timers.drain, now) {
             self.drain_some();
         }
-        if ServerTimers::take(&mut self.timers.audit, now) {
+        if ServerTimers::take(&mut self.cx.timers.audit, now) {
             self.begin_audit();
         }
-        if ServerTimers::take(&mut self.timers.asks, now) {
+        if ServerTimers::take(&mut self.cx.timers.asks, now) {
             self.expire_asks();
         }
     }

@@ -4,7 +4,7 @@
 //! close. It takes no place: those are for clients. Only so many are told at a time; the others, and those whose
 //! protocol has no words for it, are reset at once.
 
-use super::Reactor;
+use super::context::{Conn, Context};
 use crate::config::settings::{Overload, Settings};
 use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
@@ -34,7 +34,7 @@ pub fn refused_max(settings: &Settings) -> u32 {
     if sheds { REFUSED_MAX } else { 0 }
 }
 
-impl<K: Kernel> Reactor<K> {
+impl<K: Kernel> Context<K> {
     /// What the next newcomer to a listener is that is full.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
         let told = self.listeners[index].settings.protocol.full().is_some() && self.refused < REFUSED_MAX;
@@ -68,18 +68,19 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Ends a connection that has no place. `notified`: it can be told; else it is reset.
-    pub(super) fn refuse_newcomer(&mut self, key: Key, notified: bool) {
+    pub(super) fn refuse_newcomer(&mut self, key: Key, conn: &mut Conn<K>, notified: bool) {
         let (reason, detector) = (Reason::LocalLimit, Detector::Policy);
         if notified {
-            self.close_gracefully(key, reason, detector);
+            self.close_gracefully(key, conn, reason, detector);
         } else {
-            self.apply(key, Input::Abort { reason, detector, rung: LastRung::Reset, output_pending: false });
+            let rung = LastRung::Reset;
+            self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
         }
     }
 
     /// Notes in the record what a client spoke, and says once what to configure.
-    pub(super) fn note_foreign(&mut self, key: Key, error: &ProtocolError) {
-        let (Some(spoke), Some(conn)) = (error.spoke, self.table.get_mut(key)) else { return };
+    pub(super) fn note_foreign(&mut self, conn: &mut Conn<K>, error: &ProtocolError) {
+        let Some(spoke) = error.spoke else { return };
         conn.buffers_mut(&mut self.pool).spoke = Some(spoke);
         let slot = &mut self.listeners[usize::from(conn.listener)];
         let bit = 1 << spoke as u8;

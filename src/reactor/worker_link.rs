@@ -7,6 +7,7 @@
 //! identity has come or gone before the supervisor has said so, which alone knows in which order that was.
 
 use super::ask::Asks;
+use super::context::{Conn, Context};
 use super::effects::Effect;
 use super::{Reactor, memory};
 use crate::core::end::By;
@@ -228,7 +229,7 @@ impl<K: Kernel> Reactor<K> {
         let mut link = WorkerLink {
             channel,
             ready: true,
-            said_alive: self.now,
+            said_alive: self.cx.now,
             number,
             of,
             claims: 0,
@@ -240,11 +241,113 @@ impl<K: Kernel> Reactor<K> {
             queries: VecDeque::new(),
         };
         link.channel.send(&ToSupervisor::Ready);
-        self.link = Some(Box::new(link));
-        self.hub.note_changes();
-        self.memory_max = memory::bound(&self.settings.server, self.kernel.memory(), of);
+        self.cx.link = Some(Box::new(link));
+        self.cx.hub.note_changes();
+        self.cx.memory_max = memory::bound(&self.cx.settings.server, self.cx.kernel.memory(), of);
     }
 
+    /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn receive_from_supervisor(&mut self) -> Result<(), Fatal> {
+        let mut received = false;
+        let mut heard = 0;
+        while !self.cx.is_backlogged() && heard < HEARD_PER_TURN {
+            if let Some(message) = self.next_told()? {
+                heard += 1;
+                self.on_told(message);
+            } else if received {
+                return Ok(());
+            } else {
+                // Once a turn, which bounds how much there is to be told.
+                let Some(link) = &mut self.cx.link else { return Ok(()) };
+                link.ready = link.channel.receive().map_err(alone)? == More::Maybe;
+                received = true;
+            }
+        }
+        // What is left was received already: no edge will come for it.
+        self.cx.note_supervisor();
+        Ok(())
+    }
+
+    fn next_told(&mut self) -> Result<Option<ToWorker>, Fatal> {
+        self.cx.link.as_mut().map_or(Ok(None), |link| link.channel.next_message().map_err(alone))
+    }
+
+    /// Sends what this turn has to tell.
+    pub(super) fn send_to_supervisor(&mut self) -> Result<(), Fatal> {
+        self.cx.tell_topics();
+        self.catch_up();
+        // What the supervisor asks may lie unread behind the work that there is here.
+        if self
+            .cx
+            .link
+            .as_ref()
+            .is_some_and(|link| link.ready && self.cx.now.since(link.said_alive) >= ALIVE_APART)
+        {
+            self.cx.say_alive();
+        }
+        match &mut self.cx.link {
+            Some(link) if link.channel.pending_output() > 0 => link.channel.flush().map_err(alone),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.
+    fn catch_up(&mut self) {
+        let Self { table, cx: Context { link: Some(link), hub, .. }, .. } = self else { return };
+        for _ in 0..CATCH_UP {
+            let Some(key) = link.keeps_up().then(|| link.behind.pop()).flatten() else { return };
+            let resp = table.get(key).and_then(|conn| conn.resp());
+            let Some(id) = resp.and_then(|resp| hub.identity_of(&resp.membership, key)) else { continue };
+            let event = match hub.state(id) {
+                Some(Presence::Suspect) => Event::Suspect,
+                Some(Presence::Online) => Event::Revived,
+                // Its end is what comes next.
+                Some(Presence::Ending) | None => continue,
+            };
+            link.on_presence(key, id, &event);
+        }
+        // The others are for the next turn.
+        link.ready = true;
+    }
+
+    fn on_told(&mut self, message: ToWorker) {
+        match message {
+            // It was taken before there was a reactor; a second one says nothing new.
+            ToWorker::Start { .. } => {}
+            ToWorker::Reload { file } => self.request_settings(Some(file)),
+            ToWorker::Terminate => self.on_signal(Signal::Terminate),
+            ToWorker::Report => self.on_signal(Signal::Report),
+            ToWorker::Lost { role: Role::Holder, number, id, key, peer } => {
+                let identity = Some(String::from_utf8_lossy(&id).into_owned());
+                self.cx.lose_holder(number, &id, By { key, peer, identity });
+            }
+            ToWorker::Lost { role: Role::Channel, number, id, .. } => self.cx.lose_channel(number, &id),
+            ToWorker::Heartbeat { id } => {
+                if let Some(holder) = self.cx.hub.holder(&id) {
+                    self.mark_holder_alive(holder);
+                }
+            }
+            ToWorker::HeartbeatLost { id } => {
+                self.cx.effects.extend(self.cx.hub.holder(&id).map(|key| Effect::Suspect { key }));
+            }
+            ToWorker::Publish { channel, payload } => {
+                self.cx.publish_later(&channel, &payload);
+            }
+            ToWorker::Ask(question) => self.cx.admin.ask(question),
+            ToWorker::AskAlive => self.cx.say_alive(),
+            ToWorker::Query { number, query } => {
+                if let Some(link) = &mut self.cx.link {
+                    link.queries.push_back((number, query));
+                }
+            }
+            ToWorker::Found { number, worker, finding } => self.on_found(number, worker, finding),
+        }
+    }
+}
+
+impl<K: Kernel> Context<K> {
     /// The connection that has that name among those of all workers, if it is one of this worker.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
         self.link.as_ref().and_then(|link| link.key_of(name))
@@ -278,72 +381,9 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn receive_from_supervisor(&mut self) -> Result<(), Fatal> {
-        let mut received = false;
-        let mut heard = 0;
-        while !self.is_backlogged() && heard < HEARD_PER_TURN {
-            if let Some(message) = self.next_told()? {
-                heard += 1;
-                self.on_told(message);
-            } else if received {
-                return Ok(());
-            } else {
-                // Once a turn, which bounds how much there is to be told.
-                let Some(link) = &mut self.link else { return Ok(()) };
-                link.ready = link.channel.receive().map_err(alone)? == More::Maybe;
-                received = true;
-            }
-        }
-        // What is left was received already: no edge will come for it.
-        self.note_supervisor();
-        Ok(())
-    }
-
-    fn next_told(&mut self) -> Result<Option<ToWorker>, Fatal> {
-        self.link.as_mut().map_or(Ok(None), |link| link.channel.next_message().map_err(alone))
-    }
-
-    /// Sends what this turn has to tell.
-    pub(super) fn send_to_supervisor(&mut self) -> Result<(), Fatal> {
-        self.tell_topics();
-        self.catch_up();
-        // What the supervisor asks may lie unread behind the work that there is here.
-        if self.link.as_ref().is_some_and(|link| link.ready && self.now.since(link.said_alive) >= ALIVE_APART)
-        {
-            self.say_alive();
-        }
-        match &mut self.link {
-            Some(link) if link.channel.pending_output() > 0 => link.channel.flush().map_err(alone),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.
-    fn catch_up(&mut self) {
-        let Self { link: Some(link), hub, table, .. } = self else { return };
-        for _ in 0..CATCH_UP {
-            let Some(key) = link.keeps_up().then(|| link.behind.pop()).flatten() else { return };
-            let resp = table.get(key).and_then(|conn| conn.resp());
-            let Some(id) = resp.and_then(|resp| hub.identity_of(&resp.membership, key)) else { continue };
-            let event = match hub.state(id) {
-                Some(Presence::Suspect) => Event::Suspect,
-                Some(Presence::Online) => Event::Revived,
-                // Its end is what comes next.
-                Some(Presence::Ending) | None => continue,
-            };
-            link.on_presence(key, id, &event);
-        }
-        // The others are for the next turn.
-        link.ready = true;
-    }
-
     /// A connection has taken an identity, or has said so again.
-    pub(super) fn claim_identity(&mut self, key: Key, id: &[u8], identified: &Identified) {
+    pub(super) fn claim_identity(&mut self, key: Key, conn: &Conn<K>, id: &[u8], identified: &Identified) {
         let Some(link) = &mut self.link else { return };
-        let Some(conn) = self.table.get(key) else { return };
         link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
         if identified.fresh {
             // Before the client has the answer that it holds it: who asks elsewhere then finds it here. If the supervisor is
@@ -356,40 +396,6 @@ impl<K: Kernel> Reactor<K> {
         if let Some(link) = &mut self.link {
             link.said_alive = self.now;
             link.channel.send(&ToSupervisor::Alive);
-        }
-    }
-
-    fn on_told(&mut self, message: ToWorker) {
-        match message {
-            // It was taken before there was a reactor; a second one says nothing new.
-            ToWorker::Start { .. } => {}
-            ToWorker::Reload { file } => self.request_settings(Some(file)),
-            ToWorker::Terminate => self.on_signal(Signal::Terminate),
-            ToWorker::Report => self.on_signal(Signal::Report),
-            ToWorker::Lost { role: Role::Holder, number, id, key, peer } => {
-                let identity = Some(String::from_utf8_lossy(&id).into_owned());
-                self.lose_holder(number, &id, By { key, peer, identity });
-            }
-            ToWorker::Lost { role: Role::Channel, number, id, .. } => self.lose_channel(number, &id),
-            ToWorker::Heartbeat { id } => {
-                if let Some(holder) = self.hub.holder(&id) {
-                    self.mark_alive(holder);
-                }
-            }
-            ToWorker::HeartbeatLost { id } => {
-                self.effects.extend(self.hub.holder(&id).map(|key| Effect::Suspect { key }));
-            }
-            ToWorker::Publish { channel, payload } => {
-                self.publish_later(&channel, &payload);
-            }
-            ToWorker::Ask(question) => self.admin.ask(question),
-            ToWorker::AskAlive => self.say_alive(),
-            ToWorker::Query { number, query } => {
-                if let Some(link) = &mut self.link {
-                    link.queries.push_back((number, query));
-                }
-            }
-            ToWorker::Found { number, worker, finding } => self.on_found(number, worker, finding),
         }
     }
 

@@ -60,10 +60,10 @@ fn check(table: &mut Table<Tenant>, living: &BTreeMap<u32, Key>, dead: &[Key]) {
     for &key in living.values() {
         assert_eq!(table.get(key).map(|tenant| tenant.0), Some(key.generation));
         assert_eq!(table.get_mut(key).map(|tenant| tenant.0), Some(key.generation));
-        assert_eq!(table.key_at(key.index), Some(key));
+        assert_eq!(table.at(key.index).map(|(key, _)| key), Some(key));
     }
     for &key in dead {
         assert!(table.get(key).is_none() && table.get_mut(key).is_none(), "{key} reaches nobody");
-        assert_eq!(table.key_at(key.index), living.get(&key.index).copied());
+        assert_eq!(table.at(key.index).map(|(key, _)| key), living.get(&key.index).copied());
     }
 }

@@ -1,13 +1,12 @@
 //! Long answers, as cursors: the list of connections goes on from a slot of the table, the metrics from a step of their
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
-use super::{Anomaly, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
+use super::{Anomaly, Conn, Context, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::net::Address;
 use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples};
 use crate::observe::report;
 use crate::protocol::admin::ListQuery;
-use crate::reactor::connection::Connection;
 use crate::workers::link::Part;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -158,10 +157,8 @@ impl<K: Kernel> Reactor<K> {
             spent += LOOK_WORK;
             let slot = list.slot;
             list.slot += 1;
-            if let Some((key, conn)) =
-                self.table.key_at(slot).and_then(|key| Some((key, self.table.get(key)?)))
-            {
-                self.list_one(list, key, conn, out);
+            if let Some((key, conn)) = self.table.at(slot) {
+                self.cx.list_one(list, key, conn, out);
             }
         }
         if !list.rows_only {
@@ -171,9 +168,42 @@ impl<K: Kernel> Reactor<K> {
         true
     }
 
+    /// `write` writes up to so many bytes of the page; gives whether that is all of it, and how many bytes it was.
+    fn metrics_on(
+        &mut self,
+        page: &mut Metrics,
+        share: usize,
+        work: &mut usize,
+        write: impl FnOnce(&mut metrics::Page, usize) -> (bool, usize),
+    ) -> bool {
+        let mut spent = 0;
+        while (page.slot as usize) < self.table.slots_used() {
+            if spent >= share {
+                *work += spent;
+                return false;
+            }
+            spent += LOOK_WORK;
+            // Whoever asks is no client.
+            if let Some((_, conn)) = self.table.at(page.slot).filter(|(_, conn)| conn.http().is_none()) {
+                conn.count_in(&mut page.census);
+            }
+            page.slot += 1;
+        }
+        let census = page.census;
+        let text = page.page.get_or_insert_with(|| {
+            spent += SNAPSHOT_WORK + LISTENER_WORK * self.cx.listeners.len();
+            Box::new(self.cx.metrics(census))
+        });
+        let (done, written) = write(text, share.saturating_sub(spent));
+        *work += spent + written;
+        done
+    }
+}
+
+impl<K: Kernel> Context<K> {
     /// Adds a connection to the list, if it passes the filters.
-    fn list_one(&self, list: &mut List, key: Key, conn: &Connection<K::Stream>, out: &mut String) {
-        let listener = &Self::listener_of(&self.listeners, conn).name;
+    fn list_one(&self, list: &mut List, key: Key, conn: &Conn<K>, out: &mut String) {
+        let listener = &self.listener_of(conn).name;
         let state = conn.life.state().name();
         if !list.query.wants(listener, state, conn.peer.address()) {
             return;
@@ -210,46 +240,14 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// What is agreed with a connection about its silence; none: nothing is.
-    fn contract(&self, conn: &Connection<K::Stream>) -> Option<Contract> {
-        let contract = conn.heartbeat(&Self::listener_of(&self.listeners, conn).policy.liveness.heartbeat);
+    fn contract(&self, conn: &Conn<K>) -> Option<Contract> {
+        let contract = conn.heartbeat(&self.listener_of(conn).policy.liveness.heartbeat);
         let own = conn.resp().is_some_and(|resp| resp.beat_ms > 0);
         (contract.style != HeartbeatStyle::Off).then_some(Contract {
             grace_s: contract.grace.as_secs_f64(),
             of: if own { "client" } else { "listener" },
             timeout_s: contract.timeout.as_secs_f64(),
         })
-    }
-
-    /// `write` writes up to so many bytes of the page; gives whether that is all of it, and how many bytes it was.
-    fn metrics_on(
-        &mut self,
-        page: &mut Metrics,
-        share: usize,
-        work: &mut usize,
-        write: impl FnOnce(&mut metrics::Page, usize) -> (bool, usize),
-    ) -> bool {
-        let mut spent = 0;
-        while (page.slot as usize) < self.table.slots_used() {
-            if spent >= share {
-                *work += spent;
-                return false;
-            }
-            spent += LOOK_WORK;
-            let conn = self.table.key_at(page.slot).and_then(|key| self.table.get(key));
-            // Whoever asks is no client.
-            if let Some(conn) = conn.filter(|conn| conn.http().is_none()) {
-                Self::count(conn, &mut page.census);
-            }
-            page.slot += 1;
-        }
-        let census = page.census;
-        let text = page.page.get_or_insert_with(|| {
-            spent += SNAPSHOT_WORK + LISTENER_WORK * self.listeners.len();
-            Box::new(self.metrics(census))
-        });
-        let (done, written) = write(text, share.saturating_sub(spent));
-        *work += spent + written;
-        done
     }
 
     /// What is to be told of this moment.

@@ -5,7 +5,7 @@
 //! has one of a few places in reserve, and is answered once: whoever supervises the server must not take it for dead
 //! because others ask much. An answer of another kind would let those in reserve become busy as well.
 
-use super::{Admin, Reactor};
+use super::{Admin, Connection, Reactor};
 use crate::config::settings::Settings;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
@@ -37,12 +37,12 @@ impl Admin {
 impl<K: Kernel> Reactor<K> {
     /// A connection of the interface was accepted: another makes way for it, or it is in reserve.
     pub(in crate::reactor) fn on_admin_opened(&mut self, key: Key, listener: usize) {
-        self.admin.open.insert(key);
-        let slot = &self.listeners[listener];
+        self.cx.admin.open.insert(key);
+        let slot = &self.cx.listeners[listener];
         let crowded = slot.connections > slot.settings.connections_max.unwrap_or(PLACES);
         if crowded
             && !self.end_longest_idle(Some(key))
-            && let Some(http) = self.http(key)
+            && let Some(http) = self.table.get_mut(key).and_then(Connection::http_mut)
         {
             http.reserve = true;
         }
@@ -50,7 +50,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Makes room at an admin listener where even the reserve is taken; false if nobody there is idle.
     pub(in crate::reactor) fn make_way(&mut self, listener: usize) -> bool {
-        !self.listeners[listener].settings.protocol.serves_clients() && self.end_longest_idle(None)
+        !self.cx.listeners[listener].settings.protocol.serves_clients() && self.end_longest_idle(None)
     }
 
     /// Closes the connection that has been idle for longest, but not that of `newcomer`.
@@ -59,8 +59,8 @@ impl<K: Kernel> Reactor<K> {
             // It may have asked just now. Closed with unread input, it would be reset besides.
             self.read_once_more(key);
             if self.is_idle(key) {
-                self.counters.admin_made_way += 1;
-                self.close_now(key, Reason::LocalLimit, Detector::Policy);
+                self.cx.counters.admin_made_way += 1;
+                self.drive(key, |cx, conn| cx.close_now(key, conn, Reason::LocalLimit, Detector::Policy));
                 return true;
             }
         }
@@ -68,13 +68,14 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn longest_idle(&self, newcomer: Option<Key>) -> Option<Key> {
-        let idle = self.admin.open.iter().copied().filter(|key| Some(*key) != newcomer && self.is_idle(*key));
+        let idle =
+            self.cx.admin.open.iter().copied().filter(|key| Some(*key) != newcomer && self.is_idle(*key));
         idle.min_by_key(|key| self.table.get(*key).and_then(|conn| conn.http()).map(|http| http.used))
     }
 
     fn is_idle(&self, key: Key) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
         let idle = conn.http().is_some_and(super::Http::is_idle);
-        idle && conn.pending_output() == 0 && conn.life.state().cause().is_none()
+        idle && conn.pending_output() == 0 && !conn.is_ending()
     }
 }

@@ -89,7 +89,7 @@ impl Engine {
         let slots = u32::try_from(self.table.slots_used()).unwrap_or(u32::MAX);
         for _ in 0..slots {
             self.churn_slot = if self.churn_slot + 1 >= slots { 0 } else { self.churn_slot + 1 };
-            let Some(key) = self.table.key_at(self.churn_slot) else { continue };
+            let Some((key, _)) = self.table.at(self.churn_slot) else { continue };
             let Some(client) = self.table.get_mut(key) else { continue };
             // Not who has come back after a fault: that is what it is judged by.
             let free = client.state == State::Up && client.fault.is_none() && self.watcher != Some(key);

@@ -241,7 +241,7 @@ impl Engine {
     fn expire(&mut self) {
         while let Some(index) = self.wheel.expire(self.now) {
             self.idle_since = None;
-            if let Some(key) = self.table.key_at(index) {
+            if let Some((key, _)) = self.table.at(index) {
                 self.on_deadline(key);
             }
         }

@@ -1,0 +1,145 @@
+//! What happens to a connection is told to its life here, and what its life answers is done: the one way into
+//! every state, the failures of the socket, and the server's own two ways to end a connection (a graceful close of a peer
+//! that answers, and an abort of one that does not).
+
+use super::connection::{Reading, Resp};
+use super::context::{Conn, Context};
+use crate::core::conn::policy::LastRung;
+use crate::core::conn::{Action, Input, State, explain_timeout};
+use crate::core::end::{Detector, Reason};
+use crate::core::table::Key;
+use crate::hub::Presence;
+use crate::net::{Kernel, SocketError, Stream};
+
+impl<K: Kernel> Context<K> {
+    /// Tells a connection's life what happened, and does what follows. Its end follows when who drives it is through.
+    pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, input: Input) {
+        let parting = self.listener_of(conn).policy.parting;
+        let before = conn.life.state();
+        let action = conn.life.on(input, self.now, &parting);
+        let after = conn.life.state();
+        match action {
+            Action::None => {}
+            Action::Probe => self.probe_suspect(key, conn),
+            Action::Revive => self.revive(key, conn),
+            Action::Flush => self.flush(key, conn),
+            Action::Close(mode) => {
+                conn.reading = Reading::Ended;
+                return self.aftermath.closing.push((key, mode));
+            }
+        }
+        // Who has said goodbye is waited for less long once all is flushed.
+        if before.index() != after.index() || matches!(input, Input::Flushed { .. }) {
+            self.schedule(key, conn);
+        }
+        if before.cause().is_none() && after.cause().is_some() {
+            self.note_ending(key, conn);
+        }
+    }
+
+    /// Its first command is there: the opening exchange is over.
+    pub(super) fn open(&mut self, key: Key, conn: &mut Conn<K>) {
+        if conn.life.state() == State::Handshaking {
+            self.apply(key, conn, Input::Opened);
+        }
+    }
+
+    /// A connection is ending: from now on its identity counts as offline, because no message reaches it any more.
+    fn note_ending(&mut self, key: Key, conn: &Conn<K>) {
+        let Some(resp) = conn.resp() else { return };
+        self.hub.set_presence(&resp.membership, key, Presence::Ending);
+        if let Some(link) = &mut self.link
+            && let Some(id) = self.hub.identity_of(&resp.membership, key)
+        {
+            link.on_ending(key, id);
+        }
+    }
+
+    /// There is an error, and no read will tell it.
+    pub(super) fn take_error(&mut self, key: Key, conn: &mut Conn<K>, detector: Detector) {
+        let fault = conn.stream.take_error().unwrap_or(SocketError::BrokenPipe);
+        self.fail(key, conn, fault, detector);
+    }
+
+    /// The socket failed: what it means, with the kernel's evidence where a name alone does not tell.
+    pub(super) fn fail(&mut self, key: Key, conn: &mut Conn<K>, fault: SocketError, detector: Detector) {
+        let probing = conn.buffers.as_ref().is_some_and(|buffers| buffers.oob_sent > conn.life.heard());
+        let (reason, kernel_timer) = match fault {
+            SocketError::Reset => (Reason::PeerReset, None),
+            SocketError::BrokenPipe => (Reason::PeerResetAfterFin, None),
+            SocketError::TimedOut => {
+                let (reason, timer) = explain_timeout(conn.stream.evidence());
+                (reason, Some(timer))
+            }
+            // ICMP alone ends no connection: it is told in the place of ETIMEDOUT when a timer of the kernel
+            // gives up (net/ipv4/tcp_timer.c: tcp_write_err; tests/kernel/liveness_netns.rs).
+            SocketError::Unreachable => {
+                let (_, timer) = explain_timeout(conn.stream.evidence());
+                (Reason::LostUnreachable, Some(timer))
+            }
+            SocketError::Memory => (Reason::LocalInternal, None),
+            SocketError::Other(errno) => {
+                self.report.unforeseen(key, errno, self.now);
+                (Reason::LocalInternal, None)
+            }
+        };
+        let asked = matches!(detector, Detector::EofProbe | Detector::TcpInfo | Detector::OobProbe);
+        let detector = match kernel_timer {
+            _ if asked => detector,
+            _ if probing => Detector::OobProbe,
+            Some(timer) => timer,
+            None => detector,
+        };
+        self.apply(key, conn, Input::Failed { reason, detector });
+    }
+
+    /// Ends a connection whose peer answers: sends the protocol's goodbye, and begins to close.
+    pub(super) fn close_gracefully(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        reason: Reason,
+        detector: Detector,
+    ) {
+        if conn.is_ending() {
+            return;
+        }
+        let protocol = self.listener_of(conn).protocol;
+        let mut goodbye = Vec::new();
+        if conn.resp().is_none_or(Resp::knows_goodbye) {
+            protocol.goodbye(conn.encoding(), reason, &mut goodbye);
+        }
+        // A peer that still has output to read is waited for as well, or it would lose that output.
+        let notified = !goodbye.is_empty() || conn.pending_output() > 0;
+        self.begin_close(key, conn, reason, detector, notified);
+        self.write(key, conn, &goodbye);
+    }
+
+    /// Begins to close. `notified`: the peer was sent a goodbye that it can act upon, or is about to be.
+    ///
+    /// The state changes before the goodbye is written: output that was held back from a suspect peer goes out first.
+    pub(super) fn begin_close(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        reason: Reason,
+        detector: Detector,
+        notified: bool,
+    ) {
+        self.apply(key, conn, Input::CloseGracefully { reason, detector, notified });
+    }
+
+    /// Ends a connection whose peer no longer answers.
+    pub(super) fn abort(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
+        let parting = &self.listener_of(conn).policy.parting;
+        let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
+        let output_pending = conn.pending_output() > 0;
+        self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending });
+    }
+
+    /// Ends a connection without waiting; what the kernel holds is still delivered.
+    pub(super) fn close_now(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
+        let rung = LastRung::Linger2;
+        self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
+    }
+}

@@ -1,133 +1,24 @@
-//! Accepting: within a budget, never spinning, and never silent about why it stalls.
-//!
-//! Under edge triggering a queue that was not emptied gives no new edge. So an [`AcceptState`] remembers what is
-//! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
-//! is stalled for want of descriptors is tried again after each close and on a timer.
+//! Accepting: within a budget, never spinning, and never silent about why it stalls. What is known of a queue is in
+//! [`parts::listener`](super::parts::listener).
 
 use super::Reactor;
 use super::admin::{Http, with_reserve};
 use super::connection::{Connection, Pause, Reading, Resp, Session};
 use super::context::Context;
+use super::parts::listener::{ListenerState, RESUMED_FOR, Resumed, StallNews};
 use super::unserved::Newcomer;
 use super::work::{self, cost};
-use crate::config::settings::{ListenerSettings, Overload};
+use crate::config::settings::Overload;
 use crate::core::conn::{Life, State};
 use crate::core::end::Detector;
-use crate::core::time::{Duration, Instant};
-use crate::net::{Accepted, Address, Interest, Kernel, Listener, Peer, Queue, Resource};
+use crate::net::{Accepted, Interest, Kernel, Peer, Resource};
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
-
-/// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
-/// that leaves, and that is one stall to whoever reads of it.
-const RESUMED_FOR: Duration = Duration::from_secs(1);
-
-/// Stalls that follow each other closely, from the first: told as one.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stalls {
-    since: Instant,
-    count: u64,
-    /// Since when accepting goes on; [`Instant::NEVER`] while it does not.
-    resumed: Instant,
-}
-
-/// What is known of an accept queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum AcceptState {
-    /// Empty when last looked at: the next edge will tell.
-    Drained,
-    /// Connections may wait in it.
-    Open,
-    /// Connections may wait in it that we cannot take.
-    Stalled(Stall),
-    /// The queue was emptied and the listener closed: the server is going away.
-    Shut,
-}
-
-impl AcceptState {
-    /// An edge came. It says nothing new about a listener that is stalled for a reason.
-    pub(super) const fn on_edge(&mut self) {
-        if matches!(self, Self::Drained) {
-            *self = Self::Open;
-        }
-    }
-
-    /// Something was freed, or some time has passed: worth another try.
-    pub(super) const fn retry(&mut self) {
-        if self.is_stalled() {
-            *self = Self::Open;
-        }
-    }
-
-    /// A drain begins: the queue must be seen empty before its listener is closed.
-    pub(super) const fn empty(&mut self) {
-        *self = Self::Open;
-    }
-
-    /// Whether connections may be waiting that we do not take.
-    pub(super) const fn is_stalled(self) -> bool {
-        matches!(self, Self::Stalled(_))
-    }
-}
-
-/// A listener and what is known of its accept queue.
-pub(super) struct ListenerState<L> {
-    /// `None` once a drain has emptied and closed it: newcomers are refused then, and can go elsewhere.
-    pub(super) listener: Option<L>,
-    /// What it is or was bound to.
-    pub(super) address: Address,
-    pub(super) settings: ListenerSettings,
-    /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
-    pub(super) linger2_inherited: bool,
-    pub(super) accepting: AcceptState,
-    /// Since when its queue could not be emptied.
-    pub(super) stalled_since: Option<Instant>,
-    /// What was said of that, and is not said to be over.
-    pub(super) stalls: Option<Stalls>,
-    /// A filling queue was warned of and has not emptied since.
-    pub(super) queue_warned: bool,
-    /// The limit of its queue, as the kernel has it.
-    pub(super) queue_limit: Option<u32>,
-    /// When a queue that was found full was last compared with the host's counters.
-    pub(super) looked: Option<Instant>,
-    pub(super) connections: u32,
-    /// Other protocols that clients of it spoke and that were said, a bit each.
-    pub(super) foreign_told: u8,
-}
-
-impl<L: Listener> ListenerState<L> {
-    pub(super) fn new(listener: L, settings: ListenerSettings) -> Self {
-        Self {
-            address: listener.address().clone(),
-            queue_limit: listener.queue().map(|queue| queue.limit),
-            listener: Some(listener),
-            linger2_inherited: settings.policy.parting.linger2,
-            settings,
-            accepting: AcceptState::Open,
-            stalled_since: None,
-            stalls: None,
-            queue_warned: false,
-            looked: None,
-            connections: 0,
-            foreign_told: 0,
-        }
-    }
-
-    /// Its accept queue, where there is one and the kernel tells.
-    pub(super) fn queue(&self) -> Option<Queue> {
-        self.listener.as_ref().and_then(Listener::queue)
-    }
-}
-
-/// What fits the output of everybody without a pause.
-pub(super) fn least_output_high<L>(listeners: &[ListenerState<L>]) -> usize {
-    listeners.iter().map(|slot| slot.settings.policy.bounds.output_high).min().unwrap_or(0)
-}
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn accept_all(&mut self) {
         for index in 0..self.cx.listeners.len() {
-            if self.cx.listeners[index].accepting == AcceptState::Open {
+            if self.cx.listeners[index].is_to_be_tried() {
                 self.accept_some(index);
             }
         }
@@ -138,13 +29,13 @@ impl<K: Kernel> Reactor<K> {
         let share = self.cx.work.after(work::ACCEPTED);
         for taken in 0..self.cx.settings.turn.accepts {
             // Who waits while the server drains is let in before anything else, or would be reset.
-            if self.cx.work.is_past(share) && self.cx.drain.is_none() {
+            if self.cx.work.is_past(share) && !self.cx.lifecycle.is_draining() {
                 break;
             }
             let mut full = self.cx.is_full(index);
             if full && self.cx.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
-                if self.cx.nobody_waits(index) {
+                if self.cx.listeners[index].nobody_waits() {
                     return self.cx.drained(index, taken);
                 }
                 if !self.make_way(index) {
@@ -153,8 +44,8 @@ impl<K: Kernel> Reactor<K> {
                 }
                 full = self.cx.is_full(index);
             }
-            let Some(listener) = &mut self.cx.listeners[index].listener else { return };
-            match listener.try_accept() {
+            let Some(accepted) = self.cx.listeners[index].try_accept() else { return };
+            match accepted {
                 Accepted::Stream(stream, peer) => {
                     let newcomer = if full { self.cx.one_too_many(index) } else { Newcomer::Served };
                     self.admit(index, newcomer, stream, peer);
@@ -163,7 +54,7 @@ impl<K: Kernel> Reactor<K> {
                 Accepted::Interrupted => {}
                 Accepted::Aborted(_) => self.cx.counters.accept_aborted += 1,
                 // accept4(2) wants a descriptor before it looks whether anyone waits.
-                Accepted::Exhausted(_) if self.cx.nobody_waits(index) => {
+                Accepted::Exhausted(_) if self.cx.listeners[index].nobody_waits() => {
                     return self.cx.drained(index, taken);
                 }
                 Accepted::Exhausted(resource) => {
@@ -240,11 +131,6 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Whether the queue is known to be empty. One that comes after this look brings an edge of its own.
-    fn nobody_waits(&self, index: usize) -> bool {
-        self.listeners[index].queue().is_some_and(|queue| queue.length == 0)
-    }
-
     /// The admin interface must answer when descriptors have run out: the reserve is for it.
     fn accept_on_reserve(&mut self, index: usize, resource: Resource) -> bool {
         resource == Resource::ProcessFiles
@@ -256,19 +142,18 @@ impl<K: Kernel> Context<K> {
     fn stall(&mut self, index: usize, stall: Stall) {
         self.timers.retry_accept_at(self.now + self.settings.server.accept_retry);
         let slot = &mut self.listeners[index];
-        slot.accepting = AcceptState::Stalled(stall);
-        if slot.stalled_since.is_none() {
-            slot.stalled_since = Some(self.now);
-            self.counters.accept_stalls += 1;
-            if let Some(stalls) = &mut slot.stalls {
-                stalls.count += 1;
-                stalls.resumed = Instant::NEVER;
-                return self.watch_on();
+        match slot.on_stalled(stall, self.now) {
+            StallNews::Old => {}
+            StallNews::OneMore => {
+                self.counters.accept_stalls += 1;
+                self.watch_on();
             }
-            slot.stalls = Some(Stalls { since: self.now, count: 1, resumed: Instant::NEVER });
-            self.report.accept_stalled(&slot.settings.name, stall, self.now);
-            // From here on it is looked at by the clock, as long as it stalls.
-            self.watch_queues();
+            StallNews::First => {
+                self.counters.accept_stalls += 1;
+                self.report.accept_stalled(&slot.settings.name, stall, self.now);
+                // From here on it is looked at by the clock, as long as it stalls.
+                self.watch_queues();
+            }
         }
     }
 
@@ -276,42 +161,27 @@ impl<K: Kernel> Context<K> {
     fn drained(&mut self, index: usize, taken: u32) {
         // Given up for a unix listener, whose queue cannot be looked at, and nobody was in it.
         self.kernel.retake_reserve();
-        let slot = &mut self.listeners[index];
-        slot.accepting = AcceptState::Drained;
-        if slot.stalled_since.take().is_some()
-            && let Some(stalls) = &mut slot.stalls
-        {
-            stalls.resumed = self.now;
+        if self.listeners[index].on_drained(self.now) {
             self.timers.tell_resumed_at(self.now + RESUMED_FOR);
         }
         if taken > 0 {
             self.was_it_full(index, taken);
         }
-        if self.drain.is_some() {
-            self.shut(index);
+        if self.lifecycle.is_draining() {
+            self.listeners[index].end_drain();
         }
     }
 
     /// Says of those listeners that accept again that they do, if they have for long enough.
     pub(super) fn tell_resumed(&mut self) {
         for slot in &mut self.listeners {
-            let Some(Stalls { since, count, resumed }) = slot.stalls else { continue };
-            if resumed + RESUMED_FOR <= self.now {
-                slot.stalls = None;
-                self.report.accept_resumed(&slot.settings.name, resumed.since(since), count, self.now);
-            } else if resumed != Instant::NEVER {
-                self.timers.tell_resumed_at(resumed + RESUMED_FOR);
+            match slot.resumed(self.now) {
+                Resumed::After(stalled, count) => {
+                    self.report.accept_resumed(&slot.settings.name, stalled, count, self.now);
+                }
+                Resumed::At(at) => self.timers.tell_resumed_at(at),
+                Resumed::No => {}
             }
-        }
-    }
-
-    /// Closes the listener of clients that a drain has emptied: left open, it would let newcomers believe
-    /// that they are connected. That of the admin interface stays, to tell how the drain goes.
-    fn shut(&mut self, index: usize) {
-        let slot = &mut self.listeners[index];
-        if slot.settings.protocol.serves_clients() {
-            slot.accepting = AcceptState::Shut;
-            slot.listener = None;
         }
     }
 
@@ -323,14 +193,8 @@ impl<K: Kernel> Context<K> {
             if !slot.settings.protocol.serves_clients() {
                 return None;
             }
-            let why = match slot.accepting {
-                _ if self.is_full(index) => Stall::Full { limit: self.limit_of(slot) }.to_string(),
-                AcceptState::Stalled(stall) => stall.to_string(),
-                AcceptState::Drained | AcceptState::Open | AcceptState::Shut => {
-                    slot.stalled_since?;
-                    "it is about to try again".to_owned()
-                }
-            };
+            let full = self.is_full(index).then(|| Stall::Full { limit: self.limit_of(slot) }.to_string());
+            let why = full.or_else(|| slot.why_unready())?;
             Some((slot.settings.name.as_str(), why))
         })
     }
@@ -339,26 +203,26 @@ impl<K: Kernel> Context<K> {
     fn limit_of(&self, slot: &ListenerState<K::Listener>) -> u32 {
         let own = slot.settings.connections_max;
         if slot.settings.protocol.serves_clients() {
-            own.map_or(self.connections_max, |own| own.min(self.connections_max))
+            own.unwrap_or(u32::MAX).min(self.places.clients_max())
         } else {
-            with_reserve(own).min(self.admin_max)
+            with_reserve(own).min(self.places.admin_max())
         }
     }
 
     pub(super) fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
         // A draining server lets in what waits, only to tell it: nobody else will come.
-        if self.drain.is_some() && slot.settings.protocol.serves_clients() {
+        if self.lifecycle.is_draining() && slot.settings.protocol.serves_clients() {
             return false;
         }
-        let crowded = slot.settings.protocol.serves_clients() && self.clients >= self.connections_max;
+        let crowded = slot.settings.protocol.serves_clients() && self.places.is_full();
         crowded || slot.connections >= self.limit_of(slot)
     }
 
     /// After a close, or on the timer: what stalled is tried again.
     pub(super) fn retry_accepts(&mut self) {
         for slot in &mut self.listeners {
-            slot.accepting.retry();
+            slot.retry();
         }
     }
 }

@@ -15,7 +15,7 @@ mod tests;
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use crate::core::conn::Input;
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::Key;
@@ -173,7 +173,7 @@ impl<K: Kernel> Reactor<K> {
             // What it still has asked for is nobody's; its end of file is to be read.
             http.stage = Stage::Idle;
             self.cx.forget_input(conn);
-            self.cx.post_resume(key, conn);
+            self.cx.posted.resume(key, conn);
             return 0;
         }
         if paused {
@@ -406,7 +406,7 @@ impl<K: Kernel> Context<K> {
             Then::GoOn(Stage::Idle) => {
                 http.used = self.now;
                 if unread && !paused {
-                    self.post_resume(key, conn);
+                    self.posted.resume(key, conn);
                 }
             }
             Then::GoOn(stage) => {
@@ -419,7 +419,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn readiness(&self) -> Response<'static> {
-        if self.drain.is_some() {
+        if self.lifecycle.is_draining() {
             return Response::text(Status::Unavailable, "draining\n");
         }
         match self.unready() {

@@ -8,8 +8,8 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::effects::Effect;
 use super::lists::reply_killed;
+use super::parts::effect::Effect;
 use super::tasks::Task;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;

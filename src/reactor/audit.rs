@@ -7,9 +7,9 @@
 //! told, counted, and where policy says so ended. What an audit needs is given back when it is over.
 
 use super::Reactor;
-use super::accept::ListenerState;
 use super::connection::Connection;
 use super::context::{Conn, Context};
+use super::parts::listener::ListenerState;
 use crate::core::conn::Input;
 use crate::core::conn::policy::AuditEnd;
 use crate::core::end::{Detector, Reason};
@@ -277,14 +277,14 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Arms the next audit. Without an interval, or once the server goes away, there is none.
     pub(super) fn arm_audit(&mut self) {
-        let interval = self.settings.audit.interval.filter(|_| self.drain.is_none());
-        self.timers.audit = interval.map_or(Instant::NEVER, |interval| self.now + interval);
+        let interval = self.settings.audit.interval.filter(|_| !self.lifecycle.is_draining());
+        self.timers.audit_at(interval.map_or(Instant::NEVER, |interval| self.now + interval));
     }
 
     /// Breaks off: a server that goes away has nothing to learn.
     #[cold]
     pub(super) fn stop_audits(&mut self) {
-        self.timers.audit = Instant::NEVER;
+        self.timers.audit_at(Instant::NEVER);
         self.kernel.stop_sockets();
         self.audits.due = false;
         self.audits.running = None;

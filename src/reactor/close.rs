@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use super::context::{Conn, Context};
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
 use crate::core::conn::policy::Policy;
@@ -49,7 +49,7 @@ impl<K: Kernel> Context<K> {
     /// Closes the socket and publishes the End. Every connection comes through here once, and no other
     /// line of the program closes one.
     fn close(&mut self, key: Key, mut conn: Conn<K>, mode: CloseMode) {
-        self.wheel.cancel(key.index);
+        self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let policy = &self.listeners[usize::from(conn.listener)].settings.policy;

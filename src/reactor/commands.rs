@@ -6,8 +6,8 @@
 use super::Reactor;
 use super::connection::{Connection, Resp};
 use super::context::{Conn, Context};
-use super::effects::Effect;
 use super::lists::List;
+use super::parts::effect::Effect;
 use super::tasks::Task;
 use super::work::cost;
 use crate::core::conn::Input;

@@ -5,24 +5,25 @@
 //! want done beyond that they leave behind: effects on others in a queue, the connection's own end, and signs of life of
 //! those that it beats for, in [`Aftermath`]. The reactor, which has the table, does it when they are through.
 
-use super::accept::ListenerState;
 use super::admin::Admin;
 use super::audit::Audits;
 use super::connection::Connection;
-use super::effects::Effect;
-use super::initiators::Initiators;
-use super::lifecycle::{Drain, Reload, Reloaded};
-use super::memory::{Pool, Reclaim};
+use super::parts::deadlines::Deadlines;
+use super::parts::effect::Effect;
+use super::parts::initiators::Initiators;
+use super::parts::lifecycle::Lifecycle;
+use super::parts::listener::ListenerState;
+use super::parts::places::Places;
+use super::parts::pool::Pool;
+use super::parts::posted::Posted;
+use super::parts::server_timers::ServerTimers;
 use super::publication::{Publication, Publications};
-use super::timers::ServerTimers;
 use super::work::Work;
 use super::worker_link::WorkerLink;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::end::CloseMode;
 use crate::core::table::Key;
 use crate::core::time::Instant;
-use crate::core::timer::Wheel;
-use crate::core::timer::attention::Attention;
 use crate::hub::Hub;
 use crate::net::Kernel;
 use crate::observe::metrics::Counters;
@@ -35,13 +36,9 @@ pub(super) type Conn<K> = Connection<<K as Kernel>::Stream>;
 /// The server without its connections.
 pub(super) struct Context<K: Kernel> {
     pub(super) kernel: K,
-    /// When the server started.
-    pub(super) started: Instant,
     /// When this turn's poll returned: the only time there is during the turn.
     pub(super) now: Instant,
-    pub(super) wheel: Wheel,
-    /// Up to when silence may be judged.
-    pub(super) attention: Attention,
+    pub(super) deadlines: Deadlines,
     pub(super) listeners: Vec<ListenerState<K::Listener>>,
     pub(super) hub: Hub,
     /// Who ends connections that are not closed yet.
@@ -50,10 +47,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) effects: VecDeque<Effect>,
     /// What the one that is being driven leaves behind.
     pub(super) aftermath: Aftermath,
-    /// Connections with input or frames left over when their budget ran out.
-    pub(super) resume: VecDeque<Key>,
-    /// Connections that were given output by others.
-    pub(super) flush: VecDeque<Key>,
+    pub(super) posted: Posted,
     /// Those who have asked at the admin interface.
     pub(super) admin: Admin,
     /// Messages that no connection waits for in particular.
@@ -62,27 +56,13 @@ pub(super) struct Context<K: Kernel> {
     pub(super) gathered: Publication,
     pub(super) work: Work,
     pub(super) pool: Pool,
-    /// Most memory in waiting bytes, all connections together.
-    pub(super) memory_max: usize,
-    pub(super) reclaim: Option<Reclaim>,
     /// The least `output_high` of all listeners.
     pub(super) least_output_high: usize,
     pub(super) timers: ServerTimers,
     pub(super) audits: Audits,
     pub(super) settings: Settings,
-    /// Client connections that the process has descriptors for.
-    pub(super) descriptors_max: u32,
-    /// Most client connections at once.
-    pub(super) connections_max: u32,
-    /// Connections of the admin interface that descriptors are set aside for.
-    pub(super) admin_max: u32,
-    /// Client connections now; those of the admin interface are not counted.
-    pub(super) clients: u32,
-    /// Connections that were let in only to be told that all places are taken.
-    pub(super) refused: u32,
-    pub(super) drain: Option<Drain>,
-    pub(super) reload: Box<dyn Reload>,
-    pub(super) reloaded: Reloaded,
+    pub(super) places: Places,
+    pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
     /// What it is among others; `None`: the only process of its server.

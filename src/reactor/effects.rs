@@ -3,33 +3,13 @@
 
 use super::Reactor;
 use super::context::{Conn, Context};
+use super::parts::effect::Effect;
 use super::publication::BACKLOG_MAX;
 use super::work::{self, cost};
-use crate::core::end::{By, Detector, Reason};
+use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
-use crate::hub::{Agreement, Name, agreement};
+use crate::hub::{Agreement, agreement};
 use crate::net::Kernel;
-use crate::protocol::presence::Event;
-use std::sync::Arc;
-
-/// What one connection, or the hub on its behalf, does to another.
-#[derive(Debug)]
-pub(super) enum Effect {
-    /// Something happened to an identity: those who watch it are told.
-    Presence { id: Name, event: Event },
-    /// It is ended on behalf of another connection, if that is known: a kick.
-    Close { key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>> },
-    /// A newer connection has taken its identity: it is ended, and those who watch the identity are told.
-    Replaced { key: Key, id: Name, by: Arc<By> },
-    /// A message had no room in its output.
-    Overflow { key: Key },
-    /// Its heartbeat connection died.
-    Suspect { key: Key },
-    /// A heartbeat channel that named this token beats for it no more: it is suspect, if it has agreed to that one.
-    Orphaned { key: Key, token: Box<[u8]> },
-    /// It goes on when all that was posted before is done.
-    Resume { key: Key },
-}
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn run_effects(&mut self) {
@@ -70,7 +50,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn flush_some(&mut self) {
         let share = self.cx.work.after(work::FLUSHED);
         while !self.cx.work.is_past(share) {
-            let Some(key) = self.cx.flush.pop_front() else { break };
+            let Some(key) = self.cx.posted.next_to_flush() else { break };
             self.drive(key, |cx, conn| {
                 conn.flush_posted = false;
                 cx.work.charge(cost::LOOK);

@@ -68,7 +68,7 @@ impl<K: Kernel> Context<K> {
         let gauges = self.hub.gauges();
         let server = ServerNumbers {
             pid: std::process::id().into(),
-            uptime_s: self.now.since(self.started).as_secs(),
+            uptime_s: self.now.since(self.lifecycle.started()).as_secs(),
             channels: gauges.channels as u64,
             patterns: gauges.patterns as u64,
         };
@@ -82,13 +82,13 @@ impl<K: Kernel> Context<K> {
         let usage = self.kernel.usage().unwrap_or_default();
         let (gauges, counters) = (self.hub.gauges(), &self.counters);
         InfoNumbers {
-            clients: self.clients.into(),
-            clients_max: self.connections_max.into(),
+            clients: self.places.clients().into(),
+            clients_max: self.places.clients_max().into(),
             subscriptions: gauges.subscriptions as u64,
             identities: gauges.identities as u64,
             resident_bytes: usage.resident_bytes,
             // 0 is how Redis says that there is none.
-            memory_max: if self.memory_max == usize::MAX { 0 } else { self.memory_max as u64 },
+            memory_max: if self.pool.max() == usize::MAX { 0 } else { self.pool.max() as u64 },
             cpu_user_us: micros(usage.cpu_user),
             cpu_system_us: micros(usage.cpu_system),
             accepted: counters.accepted(),

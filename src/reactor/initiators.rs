@@ -1,13 +1,10 @@
 //! Endings that another connection brings about: who that was stands in the record, and who watches an identity that a
 //! newer connection has taken is told of the older one, before it is told that the newer one is there.
-//!
-//! Between the take-over and the effect that ends it, the older connection may close by itself. What it has lost, and
-//! its record, are kept here until then.
 
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use crate::core::end::{By, CloseMode, Detector, End, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
@@ -15,42 +12,7 @@ use crate::core::time::Instant;
 use crate::hub::Name;
 use crate::net::Kernel;
 use crate::protocol::presence::{self, Event};
-use indexmap::IndexMap;
 use std::sync::Arc;
-
-/// By whom connections are ended that are not closed yet. Of each of these there is one entry, and of no other.
-#[derive(Default)]
-pub(super) struct Initiators {
-    entries: IndexMap<Key, Entry>,
-}
-
-/// What is kept of one connection.
-#[derive(Default)]
-struct Entry {
-    by: Option<Arc<By>>,
-    /// The identity that a newer connection has taken from it.
-    lost: Option<Name>,
-    /// Its take-over waits among the effects.
-    posted: bool,
-    /// Its record, if it has closed before that.
-    end: Option<Box<End>>,
-}
-
-impl Initiators {
-    /// A connection has closed: says in its record who brought that about. Gives the identity that it had lost.
-    pub(super) fn on_closed(&mut self, key: Key, end: &mut End) -> Option<Name> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let entry = self.entries.get_mut(&key)?;
-        end.by.clone_from(&entry.by);
-        if entry.posted {
-            entry.end = Some(Box::new(end.clone()));
-            return entry.lost.clone();
-        }
-        self.entries.swap_remove(&key)?.lost
-    }
-}
 
 impl<S> Connection<S> {
     /// The record of its end, as far as that is known now.
@@ -89,8 +51,8 @@ impl<K: Kernel> Context<K> {
         if conn.is_ending() {
             return;
         }
-        if by.is_some() {
-            self.initiators.entries.entry(key).or_default().by = by;
+        if let Some(by) = by {
+            self.initiators.begin(key, by);
         }
         self.close_gracefully(key, conn, reason, detector);
     }
@@ -99,8 +61,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn post_replaced(&mut self, key: Key, id: &[u8], by: Arc<By>) {
         self.report.replaced(&String::from_utf8_lossy(id), key, &by, self.now);
         let id = Name::new(id);
-        let entry = self.initiators.entries.entry(key).or_default();
-        (entry.lost, entry.posted) = (Some(id.clone()), true);
+        self.initiators.post(key, id.clone());
         self.effects.push_back(Effect::Replaced { key, id, by });
     }
 
@@ -117,17 +78,15 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
         // It has taken another one since, and goes on.
         if self.table.get(key).is_some_and(|conn| self.cx.is_current(key, conn)) {
-            let entry = self.cx.initiators.entries.entry(key).or_default();
-            (entry.lost, entry.posted) = (None, false);
+            self.cx.initiators.forgive(key);
             return self.cx.tell_replaced(key, id, None);
         }
         self.drive(key, |cx, conn| {
             cx.leave_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));
         });
-        let entry = self.cx.initiators.entries.entry(key).or_default();
-        entry.posted = false;
-        let (closed, by) = (entry.end.take(), entry.by.clone());
-        let record = match (closed, self.table.get(key)) {
+        let conn = self.table.get(key);
+        let (closed, by) = self.cx.initiators.take_posted(key, conn.is_none());
+        let record = match (closed, conn) {
             (Some(end), _) => Some(presence::end_json(&end)),
             (None, Some(conn)) => {
                 let end = End { by, ..conn.record(CloseMode::Linger2, self.cx.now, None) };
@@ -135,16 +94,6 @@ impl<K: Kernel> Reactor<K> {
             }
             (None, None) => None,
         };
-        if self.table.get(key).is_none() {
-            self.cx.initiators.entries.swap_remove(&key);
-        }
         self.cx.tell_replaced(key, id, record);
-    }
-
-    /// For tests: who is kept here for nothing.
-    pub(super) fn forgotten_initiators(&self) -> Option<String> {
-        let kept = self.cx.initiators.entries.iter();
-        let forgotten = kept.filter(|(key, entry)| self.table.get(**key).is_none() && !entry.posted).count();
-        (forgotten > 0).then(|| format!("{forgotten} entries of initiators are of nobody"))
     }
 }

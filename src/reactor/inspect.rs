@@ -2,9 +2,8 @@
 //! asked for. Nothing in the turn knows that it exists.
 
 use super::Reactor;
-use super::accept::AcceptState;
 use super::connection::Reading;
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use crate::core::conn::State;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
@@ -48,7 +47,7 @@ impl<K: Kernel> DebugView<'_, K> {
     pub fn posted(&self) -> usize {
         let reactor = self.0;
         let posted = reactor.cx.effects.len() + reactor.cx.publications.len() + reactor.cx.admin.waiting();
-        posted + reactor.cx.resume.len() + reactor.cx.flush.len()
+        posted + reactor.cx.posted.len()
     }
 
     /// Connections.
@@ -70,7 +69,9 @@ impl<K: Kernel> DebugView<'_, K> {
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             owed: conn.pending_output(),
             // A flush that is posted arms the timer for what it leaves.
-            due: due.filter(|_| !conn.flush_posted).map(|(at, _)| (at, self.0.cx.wheel.deadline(key.index))),
+            due: due
+                .filter(|_| !conn.flush_posted)
+                .map(|(at, _)| (at, self.0.cx.deadlines.of_slot(key.index))),
         })
     }
 
@@ -84,7 +85,7 @@ impl<K: Kernel> DebugView<'_, K> {
         let mut mistakes = Vec::new();
         let reactor = self.0;
         for index in 0..u32::try_from(reactor.table.slots_used()).unwrap_or(u32::MAX) {
-            if reactor.table.at(index).is_none() && reactor.cx.wheel.deadline(index).is_some() {
+            if reactor.table.at(index).is_none() && reactor.cx.deadlines.of_slot(index).is_some() {
                 mistakes.push(format!("slot {index} is free and has a timer"));
             }
         }
@@ -104,7 +105,8 @@ impl<K: Kernel> DebugView<'_, K> {
             mistakes.push(format!("the hub counts {counted} subscriptions, its members {subscriptions}"));
         }
         let marked = reactor.table.iter().filter(|(_, conn)| conn.resume_posted).count();
-        let queued = reactor.cx.resume.iter().filter(|key| reactor.table.get(**key).is_some()).count();
+        let queued =
+            reactor.cx.posted.to_resume().iter().filter(|key| reactor.table.get(**key).is_some()).count();
         if marked != queued {
             mistakes.push(format!("{marked} connections say that they are posted, {queued} are"));
         }
@@ -131,8 +133,8 @@ impl<K: Kernel> DebugView<'_, K> {
         }
         let of_listeners: u32 = reactor.cx.listeners.iter().map(|slot| slot.connections).sum();
         let refused = reactor.table.iter().filter(|(_, conn)| conn.is_refused()).count();
-        if refused != reactor.cx.refused as usize {
-            mistakes.push(format!("{} are counted as refused, {refused} are", reactor.cx.refused));
+        if refused != reactor.cx.places.refused() as usize {
+            mistakes.push(format!("{} are counted as refused, {refused} are", reactor.cx.places.refused()));
         }
         if of_listeners as usize + refused != reactor.table.len() {
             mistakes.push(format!(
@@ -140,7 +142,10 @@ impl<K: Kernel> DebugView<'_, K> {
                 reactor.table.len()
             ));
         }
-        mistakes.extend(reactor.forgotten_initiators());
+        let forgotten = reactor.cx.initiators.forgotten(|key| reactor.table.get(key).is_none());
+        if forgotten > 0 {
+            mistakes.push(format!("{forgotten} entries of initiators are of nobody"));
+        }
         mistakes
     }
 
@@ -156,12 +161,12 @@ impl<K: Kernel> DebugView<'_, K> {
             | Effect::Resume { key } => gone(key),
             Effect::Presence { .. } => false,
         });
-        effects.count() + self.0.cx.resume.iter().filter(|key| gone(key)).count()
+        effects.count() + self.0.cx.posted.to_resume().iter().filter(|key| gone(key)).count()
     }
 
     /// Whether a listener would take a connection from its queue, had it an edge.
     pub fn accepts(&self, listener: usize) -> bool {
-        matches!(self.0.cx.listeners[listener].accepting, AcceptState::Drained)
+        self.0.cx.listeners[listener].is_drained()
     }
 
     /// How many the last audit has found of a kind.

@@ -90,13 +90,13 @@ impl<K: Kernel> Context<K> {
         conn.reading = conn.reading.on_edge(readiness, hints);
         // Whoever leaves has time: in a long turn those who stay come first.
         if self.work.is_long()
-            && self.resume.len() < DEPARTURES_MAX
+            && self.posted.to_resume().len() < DEPARTURES_MAX
             && readiness.is_departure()
             && conn.reading.pending()
             && conn.may_be_heard()
             && conn.pending_output() == 0
         {
-            self.post_resume(key, conn);
+            self.posted.resume(key, conn);
             return false;
         }
         if spoke {
@@ -129,7 +129,7 @@ impl<K: Kernel> Context<K> {
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while conn.reading.pending() && conn.may_be_heard() {
             if *budget == 0 || self.work.is_over() {
-                self.post_resume(key, conn);
+                self.posted.resume(key, conn);
                 break;
             }
             match conn.stream.recv(&mut buffer[..window]) {
@@ -148,7 +148,7 @@ impl<K: Kernel> Context<K> {
                 // Behind the last words of a broken connection there is nothing, however that is said.
                 Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
                 Received::Failed(SocketError::Memory) => {
-                    self.post_resume(key, conn);
+                    self.posted.resume(key, conn);
                     break;
                 }
                 Received::Failed(fault) => {
@@ -222,7 +222,7 @@ impl<K: Kernel> Context<K> {
             };
         }
         conn.note_broken(&mut self.pool, detector, reported);
-        self.post_resume(key, conn);
+        self.posted.resume(key, conn);
     }
 
     /// Sends `bytes`, or keeps what the kernel has no room for. Their order is kept.
@@ -355,7 +355,7 @@ impl<K: Kernel> Context<K> {
         }
         self.mind_watermarks(key, conn, pending);
         if pending > 0 && sent == FLUSH_BYTES_MAX {
-            self.post_flush(key, conn);
+            self.posted.flush(key, conn);
         } else if pending > 0 {
             self.await_room(key, conn);
         } else if conn.is_ending() {
@@ -425,7 +425,7 @@ impl<K: Kernel> Context<K> {
     fn mind_watermarks(&mut self, key: Key, conn: &mut Conn<K>, pending: usize) {
         let bounds = &self.listener_of(conn).policy.bounds;
         match conn.pause {
-            Pause::Output if pending <= bounds.output_low => self.post_resume(key, conn),
+            Pause::Output if pending <= bounds.output_low => self.posted.resume(key, conn),
             Pause::None if pending >= bounds.output_high => self.pause(key, conn, Pause::Output),
             Pause::None | Pause::Turn | Pause::Output | Pause::Effects => {}
         }
@@ -441,19 +441,5 @@ impl<K: Kernel> Context<K> {
         conn.buffers_mut(&mut self.pool).info_asked = self.now;
         self.counters.pauses += 1;
         self.schedule(key, conn);
-    }
-
-    pub(super) fn post_resume(&mut self, key: Key, conn: &mut Conn<K>) {
-        if !conn.resume_posted {
-            conn.resume_posted = true;
-            self.resume.push_back(key);
-        }
-    }
-
-    pub(super) fn post_flush(&mut self, key: Key, conn: &mut Conn<K>) {
-        if !conn.flush_posted {
-            conn.flush_posted = true;
-            self.flush.push_back(key);
-        }
     }
 }

@@ -5,7 +5,7 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use super::work::{Work, cost};
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::{Key, Table};
@@ -216,7 +216,7 @@ impl<K: Kernel> Context<K> {
         replies.clear();
         conn.buffers_mut(&mut self.pool).listed += body.len();
         if self.keep(key, conn, body.into()) {
-            self.post_flush(key, conn);
+            self.posted.flush(key, conn);
         }
     }
 

@@ -4,7 +4,7 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery};
 use crate::core::conn::liveness::{Due, verdict};
@@ -166,7 +166,7 @@ impl<K: Kernel> Context<K> {
         }
         // Its deadlines have moved away, and its timer need not know; but where they were put off for a standstill, its
         // next ping is nearer.
-        if self.now < self.attention.patient_until() {
+        if self.now < self.deadlines.patient_until() {
             self.schedule(key, conn);
         }
     }
@@ -206,7 +206,7 @@ impl<K: Kernel> Context<K> {
         }
         self.counters.revived += 1;
         self.announce(key, conn, Presence::Online, Event::Revived);
-        self.post_flush(key, conn);
+        self.posted.flush(key, conn);
     }
 
     /// Pings a silent peer that asked for it.

@@ -30,6 +30,7 @@ mod lifecycle;
 mod lists;
 mod liveness;
 mod memory;
+mod parts;
 mod publication;
 mod publish;
 mod pubsub;
@@ -48,27 +49,30 @@ mod worker_link;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::table::{Key, Table};
-use crate::core::timer::Wheel;
-use crate::core::timer::attention::Attention;
 use crate::hub::Hub;
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
 use crate::protocol::resp::Scratch;
-use accept::{ListenerState, least_output_high};
 use admin::Admin;
 pub use admin::admin_connections_max;
 use audit::Audits;
 use connection::Connection;
 use context::{Aftermath, Context};
-use initiators::Initiators;
 pub use inspect::{ConnSnapshot, DebugView, Ended};
-pub use lifecycle::{Drained, Reload, Requested};
-use memory::Pool;
+use memory::Reclaim;
+use parts::deadlines::Deadlines;
+use parts::initiators::Initiators;
+use parts::lifecycle::Lifecycle;
+pub use parts::lifecycle::{Drained, Reload, Requested};
+use parts::listener::{ListenerState, least_output_high};
+use parts::places::Places;
+use parts::pool::{Pool, memory_bound};
+use parts::posted::Posted;
+use parts::server_timers::ServerTimers;
 use publication::{Frames, Publication, Publications};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use timers::ServerTimers;
 pub use unserved::refused_max;
 use work::Work;
 
@@ -101,6 +105,8 @@ pub struct Reactor<K: Kernel> {
     replies: Vec<u8>,
     scratch: Scratch,
     frames: Frames,
+    /// A look for those who hold most, while memory is short.
+    reclaim: Option<Reclaim>,
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -129,8 +135,6 @@ impl<K: Kernel> Reactor<K> {
         let mut counters = Counters::new(for_clients);
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
-        let connections_max =
-            settings.server.connections_max.map_or(descriptors_max, |own| own.min(descriptors_max));
         // Address space for all of them now: growing later would copy the table inside a turn. Pages that
         // are never touched cost nothing.
         let admin_max = admin_connections_max(&settings);
@@ -145,37 +149,27 @@ impl<K: Kernel> Reactor<K> {
             replies: Vec::new(),
             scratch: Scratch::default(),
             frames: Frames::default(),
+            reclaim: None,
             cx: Context {
-                started: now,
                 now,
-                wheel: Wheel::new(now, slots),
-                attention: Attention::new(now),
+                deadlines: Deadlines::new(now, slots),
                 least_output_high: least_output_high(&listeners),
                 listeners,
                 hub: Hub::default(),
                 initiators: Initiators::default(),
                 effects: VecDeque::new(),
                 aftermath: Aftermath::default(),
-                resume: VecDeque::new(),
-                flush: VecDeque::new(),
+                posted: Posted::default(),
                 admin: Admin::default(),
                 publications: Publications::default(),
                 gathered: Publication::default(),
                 work: Work::default(),
-                pool: Pool::default(),
-                memory_max: memory::bound(&settings.server, kernel.memory(), 1),
-                reclaim: None,
+                pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
                 timers: ServerTimers::first(now, &settings),
                 audits: Audits::default(),
                 report: Report::new(settings.log.endings_per_second),
-                descriptors_max,
-                connections_max,
-                admin_max,
-                clients: 0,
-                refused: 0,
-                drain: None,
-                reload,
-                reloaded: lifecycle::Reloaded { at: now, successful: true },
+                places: Places::new(&settings.server, descriptors_max, admin_max),
+                lifecycle: Lifecycle::new(now, reload),
                 counters,
                 kernel,
                 settings,
@@ -202,7 +196,7 @@ impl<K: Kernel> Reactor<K> {
         let mut ready = std::mem::take(&mut self.ready);
         let brought = self.cx.kernel.poll(timeout, &mut ready)?;
         let before = std::mem::replace(&mut self.cx.now, self.cx.kernel.now());
-        self.cx.attention.on_poll(before, self.cx.now, timeout, brought, self.sources());
+        self.cx.deadlines.on_poll(before, self.cx.now, timeout, brought, self.sources());
         self.cx.work.begin_turn();
 
         let small = ready.len() == 1;
@@ -266,7 +260,7 @@ impl<K: Kernel> Reactor<K> {
                     self.take_settings();
                 }
                 Source::Supervisor => self.cx.note_supervisor(),
-                Source::Listener(index) => self.cx.listeners[index].accepting.on_edge(),
+                Source::Listener(index) => self.cx.listeners[index].on_edge(),
                 Source::Connection(_) => {}
             }
         }
@@ -291,7 +285,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Most client connections at once.
     pub const fn connections_max(&self) -> u32 {
-        self.cx.connections_max
+        self.cx.places.clients_max()
     }
 }
 

@@ -9,11 +9,12 @@
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
 
 use super::Reactor;
-use super::accept::ListenerState;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
-use super::effects::Effect;
-use super::memory::Pool;
+use super::parts::effect::Effect;
+use super::parts::listener::ListenerState;
+use super::parts::pool::Pool;
+use super::parts::posted::Posted;
 use super::publication::{BACKLOG_MAX, Frames, Messages, Publication};
 use super::work::{self, Work, cost};
 use crate::core::conn::policy::Bounds;
@@ -70,7 +71,7 @@ impl<K: Kernel> Context<K> {
     /// Lets a connection go on with its commands.
     pub(super) fn go_on_with(&mut self, key: Key, conn: &mut Conn<K>) {
         conn.pause = Pause::Turn;
-        self.post_resume(key, conn);
+        self.posted.resume(key, conn);
     }
 }
 
@@ -181,8 +182,7 @@ impl<K: Kernel> Reactor<K> {
             table: &mut self.table,
             listeners: &cx.listeners,
             pool: &mut cx.pool,
-            flush: &mut cx.flush,
-            resume: &mut cx.resume,
+            posted: &mut cx.posted,
             effects: &mut cx.effects,
             counters: &mut cx.counters,
         };
@@ -196,8 +196,7 @@ struct Outlets<'a, K: Kernel> {
     table: &'a mut Table<Connection<K::Stream>>,
     listeners: &'a [ListenerState<K::Listener>],
     pool: &'a mut Pool,
-    flush: &'a mut VecDeque<Key>,
-    resume: &'a mut VecDeque<Key>,
+    posted: &'a mut Posted,
     effects: &'a mut VecDeque<Effect>,
     counters: &'a mut Counters,
 }
@@ -218,8 +217,7 @@ impl<K: Kernel> Outlets<'_, K> {
             now: self.now,
             conn,
             pool: self.pool,
-            flush: self.flush,
-            resume: self.resume,
+            posted: self.posted,
             effects: self.effects,
         })
     }
@@ -235,8 +233,7 @@ struct Outlet<'a, S> {
     counters: &'a mut ListenerCounters,
     messages: &'a mut u64,
     pool: &'a mut Pool,
-    flush: &'a mut VecDeque<Key>,
-    resume: &'a mut VecDeque<Key>,
+    posted: &'a mut Posted,
     effects: &'a mut VecDeque<Effect>,
 }
 
@@ -275,10 +272,7 @@ impl<S: Stream> Outlet<'_, S> {
                 }
                 Sent::Failed(fault) => {
                     conn.note_broken(self.pool, Detector::SendError, Some(fault));
-                    if !conn.resume_posted {
-                        conn.resume_posted = true;
-                        self.resume.push_back(key);
-                    }
+                    self.posted.resume(key, conn);
                 }
             }
         }
@@ -288,9 +282,8 @@ impl<S: Stream> Outlet<'_, S> {
         if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
             counters.bytes_undelivered += rest.len() as u64;
             self.effects.push_back(Effect::Overflow { key });
-        } else if !conn.flush_posted {
-            conn.flush_posted = true;
-            self.flush.push_back(key);
+        } else {
+            self.posted.flush(key, conn);
         }
         price + cost::copied(rest.len())
     }

@@ -27,12 +27,8 @@ impl<K: Kernel> Context<K> {
     /// counted meanwhile tells whether newcomers found it full. Looked at no more often than the queues are,
     /// because a small queue is emptied that way in the best of times.
     pub(super) fn was_it_full(&mut self, index: usize, taken: u32) {
-        let slot = &mut self.listeners[index];
-        let Some(limit) = slot.queue_limit.filter(|&limit| taken > limit) else { return };
-        if slot.looked.is_some_and(|at| self.now.since(at) < self.settings.server.queue_watch) {
-            return;
-        }
-        slot.looked = Some(self.now);
+        let period = self.settings.server.queue_watch;
+        let Some(limit) = self.listeners[index].was_full(taken, self.now, period) else { return };
         let overflowed = self.overflows();
         let slot = &mut self.listeners[index];
         if overflowed > 0 && !slot.queue_warned {
@@ -51,7 +47,7 @@ impl<K: Kernel> Context<K> {
     }
 
     pub(super) fn watch_on(&mut self) {
-        if self.listeners.iter().any(|slot| slot.accepting.is_stalled() || slot.queue_warned) {
+        if self.listeners.iter().any(|slot| slot.is_stalled() || slot.queue_warned) {
             self.timers.watch_queue_at(self.now + self.settings.server.queue_watch);
         }
     }

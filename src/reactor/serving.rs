@@ -8,7 +8,7 @@
 use super::Reactor;
 use super::connection::Pause;
 use super::context::{Conn, Context};
-use super::effects::Effect;
+use super::parts::effect::Effect;
 use super::tasks::Task;
 use crate::core::conn::State;
 use crate::core::end::{Class, Detector, Foreign, Reason};
@@ -187,7 +187,7 @@ impl<K: Kernel> Context<K> {
             Halt::Served => {}
             Halt::Paused => {
                 self.pause(key, conn, Pause::Turn);
-                self.post_resume(key, conn);
+                self.posted.resume(key, conn);
             }
             Halt::Posted => self.await_effects(key, conn),
             Halt::HeldBack => {

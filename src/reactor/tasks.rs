@@ -40,11 +40,11 @@ impl<K: Kernel> Reactor<K> {
     /// Who is not reached in this turn is the first in the next.
     pub(super) fn resume_some(&mut self) {
         let share = self.cx.work.after(work::RESUMED);
-        for _ in 0..self.cx.resume.len() {
+        for _ in 0..self.cx.posted.to_resume().len() {
             if self.cx.work.is_past(share) {
                 return;
             }
-            let Some(key) = self.cx.resume.pop_front() else { return };
+            let Some(key) = self.cx.posted.next_to_resume() else { return };
             self.cx.work.begin_serving();
             self.cx.work.charge(cost::RESUME);
             self.resume(key);
@@ -136,7 +136,7 @@ impl<K: Kernel> Context<K> {
             self.send_ask(key, conn);
         } else {
             self.pause(key, conn, Pause::Turn);
-            self.post_resume(key, conn);
+            self.posted.resume(key, conn);
         }
     }
 

@@ -37,7 +37,8 @@ pub fn refused_max(settings: &Settings) -> u32 {
 impl<K: Kernel> Context<K> {
     /// What the next newcomer to a listener is that is full.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
-        let told = self.listeners[index].settings.protocol.full().is_some() && self.refused < REFUSED_MAX;
+        let told =
+            self.listeners[index].settings.protocol.full().is_some() && self.places.refused() < REFUSED_MAX;
         if told { Newcomer::Refused } else { Newcomer::Reset }
     }
 
@@ -47,10 +48,12 @@ impl<K: Kernel> Context<K> {
         match newcomer {
             Newcomer::Served => {
                 slot.connections += 1;
-                self.clients += u32::from(slot.settings.protocol.serves_clients());
+                if slot.settings.protocol.serves_clients() {
+                    self.places.count_client(true);
+                }
             }
             Newcomer::Refused | Newcomer::Reset => {
-                self.refused += 1;
+                self.places.count_refused(true);
                 self.counters.listeners[index].shed += 1;
             }
         }
@@ -60,10 +63,12 @@ impl<K: Kernel> Context<K> {
     pub(super) fn count_out(&mut self, index: usize, refused: bool) {
         let slot = &mut self.listeners[index];
         if refused {
-            self.refused -= 1;
+            self.places.count_refused(false);
         } else {
             slot.connections -= 1;
-            self.clients -= u32::from(slot.settings.protocol.serves_clients());
+            if slot.settings.protocol.serves_clients() {
+                self.places.count_client(false);
+            }
         }
     }
 

@@ -6,10 +6,11 @@
 //! way finds nothing. Who wins is for `src/workers/supervisor/identities.rs` to say; and nobody here is told that an
 //! identity has come or gone before the supervisor has said so, which alone knows in which order that was.
 
+use super::Reactor;
 use super::ask::Asks;
 use super::context::{Conn, Context};
-use super::effects::Effect;
-use super::{Reactor, memory};
+use super::parts::effect::Effect;
+use super::parts::pool::memory_bound;
 use crate::core::end::By;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
@@ -243,7 +244,8 @@ impl<K: Kernel> Reactor<K> {
         link.channel.send(&ToSupervisor::Ready);
         self.cx.link = Some(Box::new(link));
         self.cx.hub.note_changes();
-        self.cx.memory_max = memory::bound(&self.cx.settings.server, self.cx.kernel.memory(), of);
+        let bound = memory_bound(&self.cx.settings.server, self.cx.kernel.memory(), of);
+        self.cx.pool.set_max(bound);
     }
 
     /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.

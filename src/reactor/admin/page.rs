@@ -260,16 +260,17 @@ impl<K: Kernel> Context<K> {
             protocol: slot.settings.protocol.name(),
             connections: slot.connections,
             queue: slot.queue(),
-            stalled: slot.stalled_since.is_some(),
+            stalled: slot.has_stalled(),
             tally: audit.map(|past| past.outcome.tallies[index]),
         });
         let usage = self.kernel.usage();
-        let since_reload = self.now.since(self.reloaded.at);
+        let (reloaded, sound) = self.lifecycle.reloaded();
+        let since_reload = self.now.since(reloaded);
         let gauges = Gauges {
             census,
-            connections_max: self.connections_max,
+            connections_max: self.places.clients_max(),
             buffered_bytes: self.pool.held(),
-            buffered_bytes_max: self.memory_max,
+            buffered_bytes_max: self.pool.max(),
             identities: hub.identities,
             channels: hub.channels,
             patterns: hub.patterns,
@@ -279,12 +280,12 @@ impl<K: Kernel> Context<K> {
                 seconds: past.took.as_secs_f64(),
                 step_seconds_max: self.audits.step_max().as_secs_f64(),
             }),
-            uptime_seconds: self.now.since(self.started).as_secs_f64(),
-            draining: self.drain.is_some(),
+            uptime_seconds: self.now.since(self.lifecycle.started()).as_secs_f64(),
+            draining: self.lifecycle.is_draining(),
             log_lines_dropped: report::lines_dropped_total(),
             relays_dropped: self.link.as_ref().map(|link| link.dropped()),
             usage,
-            reload_successful: self.reloaded.successful,
+            reload_successful: sound,
             reload_seconds: usage.map(|usage| usage.unix_time.saturating_sub(since_reload).as_secs_f64()),
         };
         metrics::Page::new(self.counters.clone(), gauges)

@@ -1,0 +1,26 @@
+//! What one connection, or the hub on its behalf, does to another: posted, and done between connections.
+
+use crate::core::end::{By, Detector, Reason};
+use crate::core::table::Key;
+use crate::hub::Name;
+use crate::protocol::presence::Event;
+use std::sync::Arc;
+
+/// What one connection, or the hub on its behalf, does to another.
+#[derive(Debug)]
+pub(in crate::reactor) enum Effect {
+    /// Something happened to an identity: those who watch it are told.
+    Presence { id: Name, event: Event },
+    /// It is ended on behalf of another connection, if that is known: a kick.
+    Close { key: Key, reason: Reason, detector: Detector, by: Option<Arc<By>> },
+    /// A newer connection has taken its identity: it is ended, and those who watch the identity are told.
+    Replaced { key: Key, id: Name, by: Arc<By> },
+    /// A message had no room in its output.
+    Overflow { key: Key },
+    /// Its heartbeat connection died.
+    Suspect { key: Key },
+    /// A heartbeat channel that named this token beats for it no more: it is suspect, if it has agreed to that one.
+    Orphaned { key: Key, token: Box<[u8]> },
+    /// It goes on when all that was posted before is done.
+    Resume { key: Key },
+}

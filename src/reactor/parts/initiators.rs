@@ -1,0 +1,81 @@
+//! By whom connections are ended that are not closed yet.
+//!
+//! Between the take-over of an identity and the effect that ends its older connection, that one may close by itself. What it
+//! has lost, and its record, are kept here until then.
+
+use crate::core::end::{By, End};
+use crate::core::table::Key;
+use crate::hub::Name;
+use indexmap::IndexMap;
+use std::sync::Arc;
+
+/// Of each such connection there is one entry, and of no other.
+#[derive(Default)]
+pub(in crate::reactor) struct Initiators {
+    entries: IndexMap<Key, Entry>,
+}
+
+/// What is kept of one connection.
+#[derive(Default)]
+struct Entry {
+    by: Option<Arc<By>>,
+    /// The identity that a newer connection has taken from it.
+    lost: Option<Name>,
+    /// Its take-over waits among the effects.
+    posted: bool,
+    /// Its record, if it has closed before that.
+    end: Option<Box<End>>,
+}
+
+impl Initiators {
+    /// A connection has closed: says in its record who brought that about. Gives the identity that it had lost.
+    pub(in crate::reactor) fn on_closed(&mut self, key: Key, end: &mut End) -> Option<Name> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let entry = self.entries.get_mut(&key)?;
+        end.by.clone_from(&entry.by);
+        if entry.posted {
+            entry.end = Some(Box::new(end.clone()));
+            return entry.lost.clone();
+        }
+        self.entries.swap_remove(&key)?.lost
+    }
+
+    /// A connection is being ended on behalf of another.
+    pub(in crate::reactor) fn begin(&mut self, key: Key, by: Arc<By>) {
+        self.entries.entry(key).or_default().by = Some(by);
+    }
+
+    /// A newer connection has taken an identity from this one, and that waits to be acted upon.
+    pub(in crate::reactor) fn post(&mut self, key: Key, id: Name) {
+        let entry = self.entries.entry(key).or_default();
+        (entry.lost, entry.posted) = (Some(id), true);
+    }
+
+    /// It has taken another one since, and goes on.
+    pub(in crate::reactor) fn forgive(&mut self, key: Key) {
+        let entry = self.entries.entry(key).or_default();
+        (entry.lost, entry.posted) = (None, false);
+    }
+
+    /// That the identity was taken is acted upon: its record, if it has closed meanwhile, and by whom it was ended.
+    pub(in crate::reactor) fn take_posted(
+        &mut self,
+        key: Key,
+        is_gone: bool,
+    ) -> (Option<Box<End>>, Option<Arc<By>>) {
+        let entry = self.entries.entry(key).or_default();
+        entry.posted = false;
+        let taken = (entry.end.take(), entry.by.clone());
+        if is_gone {
+            self.entries.swap_remove(&key);
+        }
+        taken
+    }
+
+    /// For tests: how many are kept here for nothing, with `is_gone` for those that are closed.
+    pub(in crate::reactor) fn forgotten(&self, is_gone: impl Fn(Key) -> bool) -> usize {
+        self.entries.iter().filter(|(key, entry)| is_gone(**key) && !entry.posted).count()
+    }
+}

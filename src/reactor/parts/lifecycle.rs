@@ -1,0 +1,149 @@
+//! The life of the server: when it started, its configuration, and how it goes away.
+
+use crate::config::settings::{DrainSettings, Settings};
+use crate::core::time::{Duration, Instant};
+use std::ops::Range;
+
+/// Reads the configuration again, beside the loop: a disk may hang, and a long file takes its time.
+pub trait Reload {
+    /// Begins to. `file`: its text, where somebody has read that already. While an earlier request is under way, it is
+    /// remembered, and follows it.
+    fn request(&mut self, file: Option<String>) -> Requested;
+
+    /// What has come of it, once it is there: the new settings, or all that is wrong with them. To be asked for after
+    /// each [`request`](Self::request), and when [`Token::ASIDE`](crate::net::Token::ASIDE) is ready.
+    fn take(&mut self) -> Option<Result<Settings, String>>;
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Requested {
+    /// It is under way, or done.
+    Begun,
+    /// Its time comes after the earlier one.
+    Waits,
+}
+
+/// Steps in which a drain is spread: more would only wake the loop more often.
+const DRAIN_STEPS: usize = 100;
+
+/// What is known of the life of the server.
+pub(in crate::reactor) struct Lifecycle {
+    started: Instant,
+    reload: Box<dyn Reload>,
+    /// When the configuration was last read, and whether it was sound.
+    reloaded: (Instant, bool),
+    drain: Option<Drain>,
+}
+
+/// A server that is going away.
+#[derive(Debug)]
+struct Drain {
+    /// When it exits, whoever is left.
+    deadline: Instant,
+    /// Time between two steps.
+    step: Duration,
+    /// Slots per step.
+    stride: usize,
+    /// The next slot to part from.
+    cursor: usize,
+    /// A second signal came.
+    at_once: bool,
+}
+
+/// How a server's life ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Drained {
+    /// Connections accepted in its life.
+    pub accepted: u64,
+    /// Clients that had not parted in time and were closed on.
+    pub left: u32,
+    /// What was left of the time for the drain.
+    pub spare: Duration,
+}
+
+impl Lifecycle {
+    /// Of a server that starts now.
+    pub(in crate::reactor) fn new(now: Instant, reload: Box<dyn Reload>) -> Self {
+        Self { started: now, reload, reloaded: (now, true), drain: None }
+    }
+
+    pub(in crate::reactor) const fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Has the configuration read again. See [`Reload::request`].
+    pub(in crate::reactor) fn request_settings(&mut self, file: Option<String>) -> Requested {
+        self.reload.request(file)
+    }
+
+    /// Takes the configuration that was read again, if it was.
+    pub(in crate::reactor) fn take_settings(&mut self, now: Instant) -> Option<Result<Settings, String>> {
+        let taken = self.reload.take()?;
+        self.reloaded = (now, taken.is_ok());
+        Some(taken)
+    }
+
+    /// When the configuration was last read, and whether it was sound.
+    pub(in crate::reactor) const fn reloaded(&self) -> (Instant, bool) {
+        self.reloaded
+    }
+
+    /// Whether it is going away.
+    pub(in crate::reactor) const fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Begins to go away, with so many slots of the table in use. False: it does already, and now in a hurry.
+    pub(in crate::reactor) fn begin_drain(
+        &mut self,
+        now: Instant,
+        settings: &DrainSettings,
+        slots: usize,
+    ) -> bool {
+        if let Some(drain) = &mut self.drain {
+            drain.at_once = true;
+            return false;
+        }
+        let steps = slots.clamp(1, DRAIN_STEPS);
+        self.drain = Some(Drain {
+            deadline: now + settings.timeout,
+            step: settings.spread / u32::try_from(steps).expect("DRAIN_STEPS is small"),
+            stride: slots.div_ceil(steps).max(1),
+            cursor: 0,
+            at_once: false,
+        });
+        true
+    }
+
+    /// The slots to part from now, of so many that are in use, and when to go on or to give up.
+    pub(in crate::reactor) fn next_to_drain(
+        &mut self,
+        now: Instant,
+        slots: usize,
+    ) -> Option<(Range<usize>, Instant)> {
+        let drain = self.drain.as_mut()?;
+        let end =
+            if drain.step.is_zero() { slots } else { slots.min(drain.cursor.saturating_add(drain.stride)) };
+        let next = drain.cursor..end;
+        let done = end == slots;
+        drain.cursor = if done { usize::MAX } else { end };
+        Some((next, if done { drain.deadline } else { now + drain.step }))
+    }
+
+    /// Whether who is let in now, in that slot, has missed its turn to be parted from.
+    pub(in crate::reactor) fn has_drained(&self, slot: u32) -> bool {
+        self.drain.as_ref().is_some_and(|drain| (slot as usize) < drain.cursor)
+    }
+
+    /// Whether the drain is over, whoever is left: time is up, or it is in a hurry and `letting_in` nobody.
+    pub(in crate::reactor) fn is_over(&self, now: Instant, letting_in: bool) -> bool {
+        self.drain.as_ref().is_some_and(|drain| (drain.at_once && !letting_in) || drain.deadline <= now)
+    }
+
+    /// What is left of the time for the drain.
+    pub(in crate::reactor) fn spare(&self, now: Instant) -> Duration {
+        let drain = self.drain.as_ref().filter(|drain| !drain.at_once);
+        drain.map_or(Duration::ZERO, |drain| drain.deadline.since(now))
+    }
+}

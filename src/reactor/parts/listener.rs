@@ -1,0 +1,272 @@
+//! A listener, and what is known of its accept queue.
+//!
+//! Under edge triggering a queue that was not emptied gives no new edge. So an [`AcceptState`] remembers what is
+//! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
+//! is stalled for want of descriptors is tried again after each close and on a timer.
+
+use crate::config::settings::ListenerSettings;
+use crate::core::time::{Duration, Instant};
+use crate::net::{Accepted, Address, Listener, Queue};
+use crate::observe::report::Stall;
+
+/// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
+/// that leaves, and that is one stall to whoever reads of it.
+pub(in crate::reactor) const RESUMED_FOR: Duration = Duration::from_secs(1);
+
+/// A listener.
+pub(in crate::reactor) struct ListenerState<L> {
+    /// `None` once a drain has emptied and closed it: newcomers are refused then, and can go elsewhere.
+    listener: Option<L>,
+    /// What it is or was bound to.
+    pub(in crate::reactor) address: Address,
+    pub(in crate::reactor) settings: ListenerSettings,
+    /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
+    pub(in crate::reactor) linger2_inherited: bool,
+    accepting: AcceptState,
+    /// Since when its queue could not be emptied.
+    stalled_since: Option<Instant>,
+    /// What was said of that, and is not said to be over.
+    stalls: Option<Stalls>,
+    /// A filling queue was warned of and has not emptied since.
+    pub(in crate::reactor) queue_warned: bool,
+    /// The limit of its queue, as the kernel has it.
+    queue_limit: Option<u32>,
+    /// When a queue that was found full was last compared with the host's counters.
+    looked: Option<Instant>,
+    pub(in crate::reactor) connections: u32,
+    /// Other protocols that clients of it spoke and that were said, a bit each.
+    pub(in crate::reactor) foreign_told: u8,
+}
+
+/// What is known of an accept queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AcceptState {
+    /// Empty when last looked at: the next edge will tell.
+    Drained,
+    /// Connections may wait in it.
+    Open,
+    /// Connections may wait in it that we cannot take.
+    Stalled(Stall),
+    /// The queue was emptied and the listener closed: the server is going away.
+    Shut,
+}
+
+/// Stalls that follow each other closely, from the first: told as one.
+#[derive(Clone, Copy, Debug)]
+struct Stalls {
+    since: Instant,
+    count: u64,
+    /// Since when accepting goes on; [`Instant::NEVER`] while it does not.
+    resumed: Instant,
+}
+
+/// What a stall is to who watches the server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum StallNews {
+    /// It has lasted already.
+    Old,
+    /// One more of those that were told as one.
+    OneMore,
+    /// The first of them.
+    First,
+}
+
+/// Whether accepting goes on after stalls that were told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum Resumed {
+    /// There was nothing, or it stalls.
+    No,
+    /// It does, but not for long enough to say so; ask again then.
+    At(Instant),
+    /// It does, after so long and so many stalls.
+    After(Duration, u64),
+}
+
+impl<L: Listener> ListenerState<L> {
+    pub(in crate::reactor) fn new(listener: L, settings: ListenerSettings) -> Self {
+        Self {
+            address: listener.address().clone(),
+            queue_limit: listener.queue().map(|queue| queue.limit),
+            listener: Some(listener),
+            linger2_inherited: settings.policy.parting.linger2,
+            settings,
+            accepting: AcceptState::Open,
+            stalled_since: None,
+            stalls: None,
+            queue_warned: false,
+            looked: None,
+            connections: 0,
+            foreign_told: 0,
+        }
+    }
+
+    /// Its accept queue, where there is one and the kernel tells.
+    pub(in crate::reactor) fn queue(&self) -> Option<Queue> {
+        self.listener.as_ref().and_then(Listener::queue)
+    }
+
+    /// Whether the queue is known to be empty. One that comes after this look brings an edge of its own.
+    pub(in crate::reactor) fn nobody_waits(&self) -> bool {
+        self.queue().is_some_and(|queue| queue.length == 0)
+    }
+
+    /// Takes a connection from its queue; `None`: it is closed.
+    pub(in crate::reactor) fn try_accept(&mut self) -> Option<Accepted<L::Stream>> {
+        self.listener.as_mut().map(Listener::try_accept)
+    }
+
+    /// Whether `taken` connections, taken at once, were more than its queue holds, for the first time in `period`.
+    pub(in crate::reactor) fn was_full(&mut self, taken: u32, now: Instant, period: Duration) -> Option<u32> {
+        let limit = self.queue_limit.filter(|&limit| taken > limit)?;
+        if self.looked.is_some_and(|at| now.since(at) < period) {
+            return None;
+        }
+        self.looked = Some(now);
+        Some(limit)
+    }
+
+    /// Takes over what a running listener can, and notes what it cannot.
+    pub(in crate::reactor) fn adopt(
+        &mut self,
+        new: &ListenerSettings,
+        now: Instant,
+        notes: &mut Vec<String>,
+    ) {
+        let old = &self.settings;
+        if (new.protocol, &new.address, new.backlog) != (old.protocol, &old.address, old.backlog) {
+            notes.push(format!("listener {}: protocol, address and backlog need a restart", new.name));
+        }
+        if new.socket_options() != old.socket_options() {
+            if let Some(listener) = &mut self.listener {
+                listener.set_options(&new.socket_options());
+            }
+            notes.push(format!(
+                "listener {}: socket options hold for connections accepted from now on",
+                new.name
+            ));
+        }
+        self.linger2_inherited &= new.policy.parting.linger2;
+        let before = old.policy.liveness.heartbeat;
+        self.settings = ListenerSettings {
+            protocol: old.protocol,
+            address: old.address.clone(),
+            backlog: old.backlog,
+            ..new.clone()
+        };
+        let heartbeat = &mut self.settings.policy.liveness.heartbeat;
+        heartbeat.since = before.since;
+        if *heartbeat != before {
+            // Who was silent before that has broken nothing.
+            heartbeat.since = now;
+        }
+    }
+}
+
+impl<L> ListenerState<L> {
+    /// An edge came. It says nothing new about a listener that is stalled for a reason.
+    pub(in crate::reactor) fn on_edge(&mut self) {
+        if self.accepting == AcceptState::Drained {
+            self.accepting = AcceptState::Open;
+        }
+    }
+
+    /// Something was freed, or some time has passed: worth another try.
+    pub(in crate::reactor) fn retry(&mut self) {
+        if self.is_stalled() {
+            self.accepting = AcceptState::Open;
+        }
+    }
+
+    /// A drain begins: the queue must be seen empty before its listener is closed.
+    pub(in crate::reactor) fn begin_drain(&mut self) {
+        self.accepting = AcceptState::Open;
+    }
+
+    /// Closes the listener of clients that a drain has emptied: left open, it would let newcomers believe
+    /// that they are connected. That of the admin interface stays, to tell how the drain goes.
+    pub(in crate::reactor) fn end_drain(&mut self) {
+        if self.settings.protocol.serves_clients() {
+            self.accepting = AcceptState::Shut;
+            self.listener = None;
+        }
+    }
+
+    /// Accepting has stalled.
+    pub(in crate::reactor) fn on_stalled(&mut self, stall: Stall, now: Instant) -> StallNews {
+        self.accepting = AcceptState::Stalled(stall);
+        if self.stalled_since.is_some() {
+            return StallNews::Old;
+        }
+        self.stalled_since = Some(now);
+        if let Some(stalls) = &mut self.stalls {
+            stalls.count += 1;
+            stalls.resumed = Instant::NEVER;
+            return StallNews::OneMore;
+        }
+        self.stalls = Some(Stalls { since: now, count: 1, resumed: Instant::NEVER });
+        StallNews::First
+    }
+
+    /// The queue is empty. Whether stalls that were told are over with that.
+    pub(in crate::reactor) fn on_drained(&mut self, now: Instant) -> bool {
+        self.accepting = AcceptState::Drained;
+        let stalled = self.stalled_since.take().is_some();
+        match &mut self.stalls {
+            Some(stalls) if stalled => stalls.resumed = now,
+            Some(_) | None => return false,
+        }
+        true
+    }
+
+    /// Whether it can be said that accepting goes on.
+    pub(in crate::reactor) fn resumed(&mut self, now: Instant) -> Resumed {
+        match self.stalls {
+            Some(Stalls { since, count, resumed }) if resumed + RESUMED_FOR <= now => {
+                self.stalls = None;
+                Resumed::After(resumed.since(since), count)
+            }
+            Some(Stalls { resumed, .. }) if resumed != Instant::NEVER => Resumed::At(resumed + RESUMED_FOR),
+            Some(_) | None => Resumed::No,
+        }
+    }
+
+    /// Whether connections may wait in its queue that can be taken.
+    pub(in crate::reactor) fn is_to_be_tried(&self) -> bool {
+        self.accepting == AcceptState::Open
+    }
+
+    /// Whether its queue was empty when last looked at.
+    pub(in crate::reactor) fn is_drained(&self) -> bool {
+        self.accepting == AcceptState::Drained
+    }
+
+    /// Whether connections may be waiting that we do not take.
+    pub(in crate::reactor) const fn is_stalled(&self) -> bool {
+        matches!(self.accepting, AcceptState::Stalled(_))
+    }
+
+    /// Whether its queue could not be emptied for a while.
+    pub(in crate::reactor) const fn has_stalled(&self) -> bool {
+        self.stalled_since.is_some()
+    }
+
+    /// Whether it was closed by a drain.
+    pub(in crate::reactor) fn is_shut(&self) -> bool {
+        self.accepting == AcceptState::Shut
+    }
+
+    /// Why a new client would have to wait now; `None`: it would be served.
+    pub(in crate::reactor) fn why_unready(&self) -> Option<String> {
+        match self.accepting {
+            AcceptState::Stalled(stall) => Some(stall.to_string()),
+            AcceptState::Drained | AcceptState::Open | AcceptState::Shut => {
+                self.has_stalled().then(|| "it is about to try again".to_owned())
+            }
+        }
+    }
+}
+
+/// What fits the output of everybody without a pause.
+pub(in crate::reactor) fn least_output_high<L>(listeners: &[ListenerState<L>]) -> usize {
+    listeners.iter().map(|slot| slot.settings.policy.bounds.output_high).min().unwrap_or(0)
+}

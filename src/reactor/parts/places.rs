@@ -1,0 +1,64 @@
+//! How many connections there are, and may be.
+
+use crate::config::settings::ServerSettings;
+
+/// Places, of the process.
+#[derive(Debug)]
+pub(in crate::reactor) struct Places {
+    /// Client connections that the process has descriptors for.
+    descriptors_max: u32,
+    /// Most client connections at once.
+    clients_max: u32,
+    /// Connections of the admin interface that descriptors are set aside for.
+    admin_max: u32,
+    /// Client connections now; those of the admin interface are not counted.
+    clients: u32,
+    /// Connections that were let in only to be told that all places are taken.
+    refused: u32,
+}
+
+impl Places {
+    /// `descriptors_max`: connections that there are descriptors for, beside `admin_max` of the admin interface.
+    pub(in crate::reactor) fn new(settings: &ServerSettings, descriptors_max: u32, admin_max: u32) -> Self {
+        let mut places = Self { descriptors_max, clients_max: 0, admin_max, clients: 0, refused: 0 };
+        places.apply(settings);
+        places
+    }
+
+    /// The settings have changed.
+    pub(in crate::reactor) fn apply(&mut self, settings: &ServerSettings) {
+        self.clients_max = settings.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
+    }
+
+    pub(in crate::reactor) const fn clients(&self) -> u32 {
+        self.clients
+    }
+
+    pub(in crate::reactor) const fn clients_max(&self) -> u32 {
+        self.clients_max
+    }
+
+    pub(in crate::reactor) const fn admin_max(&self) -> u32 {
+        self.admin_max
+    }
+
+    /// Those that were let in only to be told that all places are taken.
+    pub(in crate::reactor) const fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// Whether all places for clients are taken.
+    pub(in crate::reactor) const fn is_full(&self) -> bool {
+        self.clients >= self.clients_max
+    }
+
+    /// A client has come; or it has gone.
+    pub(in crate::reactor) const fn count_client(&mut self, has_come: bool) {
+        if has_come { self.clients += 1 } else { self.clients -= 1 }
+    }
+
+    /// One who is refused has come; or it has gone.
+    pub(in crate::reactor) const fn count_refused(&mut self, has_come: bool) {
+        if has_come { self.refused += 1 } else { self.refused -= 1 }
+    }
+}

@@ -1,0 +1,120 @@
+//! Deadlines that belong to no connection.
+
+use crate::config::settings::Settings;
+use crate::core::time::Instant;
+
+/// What is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum ServerTimer {
+    /// To try again to accept.
+    AcceptRetry,
+    /// To look at the accept queues.
+    QueueWatch,
+    /// To say that accepting goes on.
+    Resumed,
+    /// To drain the next connections, or to end the drain.
+    Drain,
+    /// To begin an audit.
+    Audit,
+    /// To do without an answer of the supervisor.
+    Asks,
+}
+
+impl ServerTimer {
+    /// All of them, in the order in which a turn looks at them.
+    pub(in crate::reactor) const ALL: [Self; 6] =
+        [Self::AcceptRetry, Self::QueueWatch, Self::Resumed, Self::Drain, Self::Audit, Self::Asks];
+}
+
+/// The deadlines. Each is far away unless there is need of it, so that an idle
+/// server sleeps.
+#[derive(Debug)]
+pub(in crate::reactor) struct ServerTimers {
+    /// When to try again to accept.
+    accept_retry: Instant,
+    /// When to look at the accept queues.
+    queue_watch: Instant,
+    /// When to say that accepting goes on.
+    resumed: Instant,
+    /// When the next connections are drained, or the drain is over.
+    drain: Instant,
+    /// When the next audit begins.
+    audit: Instant,
+    /// When the supervisor has not answered a client in time.
+    asks: Instant,
+}
+
+impl Default for ServerTimers {
+    fn default() -> Self {
+        Self {
+            accept_retry: Instant::NEVER,
+            queue_watch: Instant::NEVER,
+            resumed: Instant::NEVER,
+            drain: Instant::NEVER,
+            audit: Instant::NEVER,
+            asks: Instant::NEVER,
+        }
+    }
+}
+
+impl ServerTimers {
+    /// Those of a server that starts now.
+    pub(in crate::reactor) fn first(now: Instant, settings: &Settings) -> Self {
+        let audit = settings.audit.interval.map_or(Instant::NEVER, |interval| now + interval);
+        Self { audit, ..Self::default() }
+    }
+
+    pub(in crate::reactor) fn retry_accept_at(&mut self, at: Instant) {
+        self.accept_retry = self.accept_retry.min(at);
+    }
+
+    /// Whether some listener is to be tried again.
+    pub(in crate::reactor) fn retries_accepts(&self) -> bool {
+        self.accept_retry != Instant::NEVER
+    }
+
+    pub(in crate::reactor) fn watch_queue_at(&mut self, at: Instant) {
+        self.queue_watch = self.queue_watch.min(at);
+    }
+
+    pub(in crate::reactor) fn tell_resumed_at(&mut self, at: Instant) {
+        self.resumed = self.resumed.min(at);
+    }
+
+    pub(in crate::reactor) fn expire_asks_at(&mut self, at: Instant) {
+        self.asks = self.asks.min(at);
+    }
+
+    /// When the next connections are drained, or the drain is over.
+    pub(in crate::reactor) const fn drain_at(&mut self, at: Instant) {
+        self.drain = at;
+    }
+
+    /// When the next audit begins; [`Instant::NEVER`]: none does.
+    pub(in crate::reactor) const fn audit_at(&mut self, at: Instant) {
+        self.audit = at;
+    }
+
+    /// When the next of them is due.
+    pub(in crate::reactor) fn next(&self) -> Instant {
+        let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
+        accepts.min(self.drain).min(self.audit).min(self.asks)
+    }
+
+    /// Whether one is due by `now`; it is over with that.
+    pub(in crate::reactor) fn take(&mut self, timer: ServerTimer, now: Instant) -> bool {
+        let deadline = match timer {
+            ServerTimer::AcceptRetry => &mut self.accept_retry,
+            ServerTimer::QueueWatch => &mut self.queue_watch,
+            ServerTimer::Resumed => &mut self.resumed,
+            ServerTimer::Drain => &mut self.drain,
+            ServerTimer::Audit => &mut self.audit,
+            ServerTimer::Asks => &mut self.asks,
+        };
+        let due = *deadline <= now;
+        if due {
+            *deadline = Instant::NEVER;
+        }
+        due
+    }
+}

@@ -9,16 +9,17 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
+use super::parts::audits::{Past, Running, Step, Todo};
 use super::parts::listener::ListenerState;
 use crate::core::conn::Input;
 use crate::core::conn::policy::AuditEnd;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::{Key, Table};
 use crate::core::tcp::{TcpState, TcpStates};
-use crate::core::time::{Duration, Instant};
-use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, SocketRow, Stream};
+use crate::core::time::Instant;
+use crate::net::{Address, Families, Kernel, Listener, Rows, SocketQuery, Stream};
 use crate::observe::audit::Anomaly;
-use crate::observe::audit::compare::{Comparison, Counts, Member, Memory, Outcome, Place};
+use crate::observe::audit::compare::{Comparison, Counts, Member, Place};
 use crate::observe::report;
 use std::net::SocketAddr;
 
@@ -26,70 +27,6 @@ use std::net::SocketAddr;
 const SLOTS_PER_STEP: usize = 1024;
 /// Slots that a question to a descriptor counts for, or an ending.
 const CALL_SLOTS: usize = 32;
-
-/// Audits: what is kept of the last one, and the one that is under way.
-#[derive(Debug, Default)]
-pub(super) struct Audits {
-    /// The next step can be made.
-    pub(super) due: bool,
-    running: Option<Box<Running>>,
-    /// What it found of ours that policy ends, and that is still to be ended.
-    ending: Vec<(Key, Anomaly)>,
-    memory: Memory,
-    /// The last one that came to its end.
-    last: Option<Box<Past>>,
-    /// Since when each kind has been there, audit after audit.
-    since: [Option<Instant>; Anomaly::ALL.len()],
-    /// It was said that the kernel does not tell.
-    refused: bool,
-    /// Longest step since the start.
-    step_max: Duration,
-}
-
-/// One that is over.
-#[derive(Debug)]
-pub(super) struct Past {
-    /// When.
-    pub(super) at: Instant,
-    /// How long it took.
-    pub(super) took: Duration,
-    /// What it found.
-    pub(super) outcome: Outcome,
-}
-
-/// One that is under way.
-#[derive(Debug)]
-struct Running {
-    comparison: Comparison,
-    query: SocketQuery,
-    families: Families,
-    slots: usize,
-    step: Step,
-}
-
-/// What is to be done next, in temporal order.
-#[derive(Debug)]
-enum Step {
-    /// Connections go into the index, from this slot on.
-    Index(usize),
-    /// The kernel's rows come in.
-    Rows(Vec<SocketRow>),
-    /// Connections that no row was seen of are looked for, from this slot on.
-    Unseen(usize),
-}
-
-impl Audits {
-    pub(super) const fn last(&self) -> Option<&Past> {
-        match &self.last {
-            Some(past) => Some(past),
-            None => None,
-        }
-    }
-
-    pub(super) const fn step_max(&self) -> Duration {
-        self.step_max
-    }
-}
 
 impl<K: Kernel> Reactor<K> {
     /// Starts an audit, unless there is nothing that the kernel's table could tell of: it has no unix sockets.
@@ -100,7 +37,7 @@ impl<K: Kernel> Reactor<K> {
         let mut ports: Vec<_> = tcp().map(|place| place.address.port()).collect();
         ports.sort_unstable();
         ports.dedup();
-        if ports.is_empty() || self.cx.audits.running.is_some() || !self.cx.audits.ending.is_empty() {
+        if ports.is_empty() || !self.cx.audits.are_over() {
             return;
         }
         let families = Families {
@@ -110,8 +47,8 @@ impl<K: Kernel> Reactor<K> {
         // Our listeners would only show their queues, which are watched anyway.
         let states = TcpStates::all_but(TcpState::Listen);
         let slots = self.table.slots_used();
-        let before = std::mem::take(&mut self.cx.audits.memory);
-        self.cx.audits.running = Some(Box::new(Running {
+        let before = self.cx.audits.take_memory();
+        self.cx.audits.post(Box::new(Running {
             comparison: Comparison::new(self.cx.now, places, slots, self.table.len(), before)
                 .among_workers(self.cx.link.as_ref().map(|link| link.judges_queues())),
             query: SocketQuery { ports, states, evidence: false },
@@ -119,22 +56,19 @@ impl<K: Kernel> Reactor<K> {
             slots,
             step: Step::Index(0),
         }));
-        self.cx.audits.due = true;
     }
 
     /// Makes one step of the audit under way.
     #[cold]
     #[inline(never)]
     pub(super) fn audit_on(&mut self) {
-        self.cx.audits.due = false;
         let begun = self.cx.kernel.now();
-        match self.cx.audits.running.take() {
-            Some(running) => self.step(running),
-            None if self.cx.audits.ending.is_empty() => return,
-            None => self.end_some(),
+        match self.cx.audits.next_step() {
+            Todo::Step(running) => self.step(running),
+            Todo::End => self.end_some(),
+            Todo::Nothing => return,
         }
-        let took = self.cx.kernel.now().since(begun);
-        self.cx.audits.step_max = self.cx.audits.step_max.max(took);
+        self.cx.audits.stepped(self.cx.kernel.now().since(begun));
     }
 
     fn step(&mut self, mut running: Box<Running>) {
@@ -146,13 +80,13 @@ impl<K: Kernel> Reactor<K> {
                     running.comparison.index(slot_number(slot), |slot| member(&self.table, slot));
                 }
                 *next = end;
-                self.post_audit(running);
+                self.cx.audits.post(running);
             }
             Step::Index(_) => match self.cx.kernel.start_sockets(&running.query, running.families) {
                 Ok(()) => {
                     running.step = Step::Rows(Vec::new());
                     // What it tells, it tells by readiness.
-                    self.cx.audits.running = Some(running);
+                    self.cx.audits.wait(running);
                 }
                 Err(fatal) => self.refuse_audit(*running, &fatal),
             },
@@ -162,11 +96,11 @@ impl<K: Kernel> Reactor<K> {
                         running.comparison.row(&row, self.cx.now, |slot| member(&self.table, slot));
                     }
                     match progress {
-                        Rows::Later => self.cx.audits.running = Some(running),
-                        Rows::More => self.post_audit(running),
+                        Rows::Later => self.cx.audits.wait(running),
+                        Rows::More => self.cx.audits.post(running),
                         Rows::Done => {
                             running.step = Step::Unseen(0);
-                            self.post_audit(running);
+                            self.cx.audits.post(running);
                         }
                     }
                 }
@@ -187,7 +121,7 @@ impl<K: Kernel> Reactor<K> {
                         running.comparison.missing(&unseen);
                     }
                 }
-                self.post_audit(running);
+                self.cx.audits.post(running);
             }
             Step::Unseen(_) => self.conclude_audit(*running),
         }
@@ -196,7 +130,7 @@ impl<K: Kernel> Reactor<K> {
     /// Ends the next of those that the audit has found wrong.
     fn end_some(&mut self) {
         for _ in 0..SLOTS_PER_STEP / CALL_SLOTS {
-            let Some((key, anomaly)) = self.cx.audits.ending.pop() else { break };
+            let Some((key, anomaly)) = self.cx.audits.next_to_end() else { break };
             match self.table.get(key) {
                 // One that is being read has its end of file before it.
                 Some(conn) if anomaly != Anomaly::Missing && !conn.is_paused() => self.read_once_more(key),
@@ -208,25 +142,18 @@ impl<K: Kernel> Reactor<K> {
 
     /// Until the next audit, or until the next turn if this one has something left to end.
     fn rest(&mut self) {
-        if self.cx.audits.ending.is_empty() {
+        if self.cx.audits.are_over() {
             self.cx.arm_audit();
         } else {
-            self.cx.audits.due = true;
+            self.cx.audits.note();
         }
-    }
-
-    /// The next step is made next turn.
-    fn post_audit(&mut self, running: Box<Running>) {
-        self.cx.audits.running = Some(running);
-        self.cx.audits.due = true;
     }
 
     /// The kernel does not tell. That may pass: descriptors may be free again the next time.
     fn refuse_audit(&mut self, running: Running, fatal: &crate::net::Fatal) {
         self.cx.kernel.stop_sockets();
-        self.cx.audits.memory = running.comparison.abandon();
         self.cx.counters.audits_failed += 1;
-        if !std::mem::replace(&mut self.cx.audits.refused, true) {
+        if self.cx.audits.abandon(running.comparison.abandon()) {
             report::audit_refused(fatal);
         }
         self.cx.arm_audit();
@@ -242,15 +169,12 @@ impl<K: Kernel> Reactor<K> {
     fn conclude_audit(&mut self, running: Running) {
         let begun = running.comparison.begun();
         let (mut outcome, memory) = running.comparison.conclude();
-        self.cx.audits.memory = memory;
-        self.cx.audits.refused = false;
         self.cx.counters.audited(&outcome.fresh);
         self.tell_anomalies(&outcome.present);
         let mut ending = std::mem::take(&mut outcome.ours);
         ending.retain(|(key, anomaly)| self.table.get(*key).is_some_and(|conn| self.cx.ends(conn, *anomaly)));
-        self.cx.audits.last =
-            Some(Box::new(Past { at: self.cx.now, took: self.cx.now.since(begun), outcome }));
-        self.cx.audits.ending = ending;
+        let past = Past { at: self.cx.now, took: self.cx.now.since(begun), outcome };
+        self.cx.audits.conclude(past, memory, ending);
         self.rest();
     }
 
@@ -258,7 +182,7 @@ impl<K: Kernel> Reactor<K> {
     fn tell_anomalies(&mut self, present: &Counts) {
         for &anomaly in Anomaly::ALL {
             let count = present[anomaly as usize];
-            let since = &mut self.cx.audits.since[anomaly as usize];
+            let since = self.cx.audits.since(anomaly);
             match (count, *since) {
                 (0, Some(begun)) => {
                     *since = None;
@@ -286,9 +210,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn stop_audits(&mut self) {
         self.timers.audit_at(Instant::NEVER);
         self.kernel.stop_sockets();
-        self.audits.due = false;
-        self.audits.running = None;
-        self.audits.ending = Vec::new();
+        self.audits.stop();
     }
 
     /// Whether policy ends a connection for what was found.

@@ -6,8 +6,8 @@
 //! those that it beats for, in [`Aftermath`]. The reactor, which has the table, does it when they are through.
 
 use super::admin::Admin;
-use super::audit::Audits;
 use super::connection::Connection;
+use super::parts::audits::Audits;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::initiators::Initiators;

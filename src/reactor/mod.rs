@@ -56,11 +56,11 @@ use crate::observe::report::Report;
 use crate::protocol::resp::Scratch;
 use admin::Admin;
 pub use admin::admin_connections_max;
-use audit::Audits;
 use connection::Connection;
 use context::{Aftermath, Context};
 pub use inspect::{ConnSnapshot, DebugView, Ended};
 use memory::Reclaim;
+use parts::audits::Audits;
 use parts::deadlines::Deadlines;
 use parts::initiators::Initiators;
 use parts::lifecycle::Lifecycle;
@@ -229,7 +229,7 @@ impl<K: Kernel> Reactor<K> {
         self.flush_some();
         self.reclaim_memory();
         // Behind what this turn brought: whoever is judged has had its say.
-        if self.cx.audits.due {
+        if self.cx.audits.is_due() {
             self.audit_on();
         }
         // Last: everything above may have something to tell.
@@ -256,7 +256,7 @@ impl<K: Kernel> Reactor<K> {
             match source(event.token) {
                 Source::Signals => self.take_signals(),
                 Source::Aside => {
-                    self.cx.audits.due = true;
+                    self.cx.audits.note();
                     self.take_settings();
                 }
                 Source::Supervisor => self.cx.note_supervisor(),

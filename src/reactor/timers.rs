@@ -20,7 +20,7 @@ const EXPIRIES_PER_TURN: usize = 1024;
 impl<K: Kernel> Context<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
     pub(super) fn sleep(&self) -> Option<Duration> {
-        let work = self.audits.due
+        let work = self.audits.is_due()
             || self.link.as_ref().is_some_and(|link| link.is_ready())
             || !self.effects.is_empty()
             || !self.publications.is_empty()

@@ -5,16 +5,16 @@
 //! want done beyond that they leave behind: effects on others in a queue, the connection's own end, and signs of life of
 //! those that it beats for, in [`Aftermath`]. The reactor, which has the table, does it when they are through.
 
-use super::admin::Admin;
+use super::admin::{Admin, admin_connections_max};
 use super::connection::Connection;
 use super::parts::audits::Audits;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::initiators::Initiators;
-use super::parts::lifecycle::Lifecycle;
-use super::parts::listener::ListenerState;
+use super::parts::lifecycle::{Lifecycle, Reload};
+use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::places::Places;
-use super::parts::pool::Pool;
+use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
 use super::parts::server_timers::ServerTimers;
 use super::publication::{Publication, Publications};
@@ -25,7 +25,7 @@ use crate::core::end::CloseMode;
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
-use crate::net::Kernel;
+use crate::net::{Fatal, Kernel, Token};
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
 use std::collections::VecDeque;
@@ -86,8 +86,62 @@ impl Aftermath {
 }
 
 impl<K: Kernel> Context<K> {
+    /// Opens the listeners of `settings`. `descriptors_max`: connections that there are descriptors for.
+    pub(super) fn new(
+        mut kernel: K,
+        settings: Settings,
+        descriptors_max: u32,
+        reload: Box<dyn Reload>,
+    ) -> Result<Self, Fatal> {
+        let now = kernel.now();
+        let listeners = settings
+            .listeners
+            .iter()
+            .enumerate()
+            .map(|(index, settings)| {
+                let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
+                Ok(ListenerState::new(listener, settings.clone()))
+            })
+            .collect::<Result<Vec<_>, Fatal>>()?;
+        let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
+        let mut counters = Counters::new(for_clients);
+        // What the host counted before is not our doing.
+        counters.host_counters = kernel.host_counters().unwrap_or_default();
+        let places = Places::new(&settings.server, descriptors_max, admin_connections_max(&settings));
+        Ok(Self {
+            now,
+            deadlines: Deadlines::new(now, places.slots()),
+            least_output_high: least_output_high(&listeners),
+            listeners,
+            hub: Hub::default(),
+            initiators: Initiators::default(),
+            effects: VecDeque::new(),
+            aftermath: Aftermath::default(),
+            posted: Posted::default(),
+            admin: Admin::default(),
+            publications: Publications::default(),
+            gathered: Publication::default(),
+            work: Work::default(),
+            pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
+            timers: ServerTimers::first(now, &settings),
+            audits: Audits::default(),
+            report: Report::new(settings.log.endings_per_second),
+            places,
+            lifecycle: Lifecycle::new(now, reload),
+            counters,
+            kernel,
+            settings,
+            link: None,
+        })
+    }
+
     /// The settings of the listener that accepted `conn`.
     pub(super) fn listener_of(&self, conn: &Conn<K>) -> &ListenerSettings {
         &self.listeners[usize::from(conn.listener)].settings
     }
+}
+
+/// Listeners use generation 0, which no connection has.
+const fn listener_token(index: usize) -> Token {
+    Token(index as u64)
 }

@@ -6,10 +6,10 @@
 
 use super::Reactor;
 use super::context::Context;
+use super::parts::reclaim::Reclaim;
 use super::work::cost;
 use crate::core::end::{Detector, Reason};
-use crate::core::table::Key;
-use crate::core::time::{Duration, Instant};
+use crate::core::time::Duration;
 use crate::net::Kernel;
 
 /// Slots that are looked at in one turn for who holds most.
@@ -20,19 +20,6 @@ const STUCK: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Who holds less is not ended for want of memory, in bytes, unless many who hold so little fill it.
 const HELD_LEAST: usize = 64 * 1024;
-/// How many are ended after one look at everybody, at most.
-const ENDED_MAX: usize = 64;
-
-/// A look at everybody, for who holds most, in steps.
-#[derive(Debug)]
-pub(super) struct Reclaim {
-    /// Since when memory is short.
-    since: Instant,
-    /// The next slot.
-    at: usize,
-    /// Those who hold most so far, and before them those who take nothing.
-    most: Vec<(bool, usize, Key)>,
-}
 
 impl<K: Kernel> Context<K> {
     /// Whether so much is held that nothing should be added which can be refused.
@@ -107,18 +94,5 @@ impl<K: Kernel> Reactor<K> {
             self.cx.pool.max(),
             self.cx.now,
         );
-    }
-}
-
-impl Reclaim {
-    /// Keeps those who hold most.
-    fn note(&mut self, candidate: (bool, usize, Key)) {
-        if self.most.len() < ENDED_MAX {
-            return self.most.push(candidate);
-        }
-        let least = self.most.iter_mut().min().expect("it is full");
-        if *least < candidate {
-            *least = candidate;
-        }
     }
 }

@@ -49,38 +49,20 @@ mod worker_link;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::table::{Key, Table};
-use crate::hub::Hub;
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
-use crate::observe::metrics::Counters;
-use crate::observe::report::Report;
 use crate::protocol::resp::Scratch;
-use admin::Admin;
 pub use admin::admin_connections_max;
 use connection::Connection;
-use context::{Aftermath, Context};
+use context::Context;
 pub use inspect::{ConnSnapshot, DebugView, Ended};
-use memory::Reclaim;
-use parts::audits::Audits;
-use parts::deadlines::Deadlines;
-use parts::initiators::Initiators;
-use parts::lifecycle::Lifecycle;
 pub use parts::lifecycle::{Drained, Reload, Requested};
-use parts::listener::{ListenerState, least_output_high};
-use parts::places::Places;
-use parts::pool::{Pool, memory_bound};
-use parts::posted::Posted;
-use parts::server_timers::ServerTimers;
-use publication::{Frames, Publication, Publications};
-use std::collections::VecDeque;
+use parts::reclaim::Reclaim;
+use publication::Frames;
 use std::rc::Rc;
 pub use unserved::refused_max;
-use work::Work;
 
 /// Bytes that one receive can take: larger ones cost cache, smaller ones cost calls.
 const READ_BUFFER_BYTES: usize = 64 * 1024;
-
-/// Connections that the table has address space for from the start: about 120 MB of it.
-const SLOTS_RESERVED_MAX: usize = 1 << 20;
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,33 +98,15 @@ impl<K: Kernel> Reactor<K> {
     /// # Errors
     /// When a listener cannot be opened.
     pub fn new(
-        mut kernel: K,
+        kernel: K,
         settings: Settings,
         descriptors_max: u32,
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
-        let now = kernel.now();
-        let listeners = settings
-            .listeners
-            .iter()
-            .enumerate()
-            .map(|(index, settings)| {
-                let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                Ok(ListenerState::new(listener, settings.clone()))
-            })
-            .collect::<Result<Vec<_>, Fatal>>()?;
-        let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
-        let mut counters = Counters::new(for_clients);
-        // What the host counted before is not our doing.
-        counters.host_counters = kernel.host_counters().unwrap_or_default();
-        // Address space for all of them now: growing later would copy the table inside a turn. Pages that
-        // are never touched cost nothing.
-        let admin_max = admin_connections_max(&settings);
-        // Bounded, for where RLIMIT_NOFILE is as good as unlimited (2^30 in many containers) the kernel
-        // refuses so large a reservation.
-        let slots = (descriptors_max as usize + admin_max as usize).min(SLOTS_RESERVED_MAX);
+        let cx = Context::new(kernel, settings, descriptors_max, reload)?;
         Ok(Self {
-            table: Table::with_capacity(slots),
+            table: Table::with_capacity(cx.places.slots()),
+            cx,
             ready: Vec::with_capacity(1024),
             list_permits: Rc::new(()),
             read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
@@ -150,31 +114,6 @@ impl<K: Kernel> Reactor<K> {
             scratch: Scratch::default(),
             frames: Frames::default(),
             reclaim: None,
-            cx: Context {
-                now,
-                deadlines: Deadlines::new(now, slots),
-                least_output_high: least_output_high(&listeners),
-                listeners,
-                hub: Hub::default(),
-                initiators: Initiators::default(),
-                effects: VecDeque::new(),
-                aftermath: Aftermath::default(),
-                posted: Posted::default(),
-                admin: Admin::default(),
-                publications: Publications::default(),
-                gathered: Publication::default(),
-                work: Work::default(),
-                pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
-                timers: ServerTimers::first(now, &settings),
-                audits: Audits::default(),
-                report: Report::new(settings.log.endings_per_second),
-                places: Places::new(&settings.server, descriptors_max, admin_max),
-                lifecycle: Lifecycle::new(now, reload),
-                counters,
-                kernel,
-                settings,
-                link: None,
-            },
         })
     }
 
@@ -296,11 +235,6 @@ enum Source {
     Supervisor,
     Listener(usize),
     Connection(Key),
-}
-
-/// Listeners use generation 0, which no connection has.
-const fn listener_token(index: usize) -> Token {
-    Token(index as u64)
 }
 
 const fn source(token: Token) -> Source {

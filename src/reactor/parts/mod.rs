@@ -10,4 +10,5 @@ pub(super) mod listener;
 pub(super) mod places;
 pub(super) mod pool;
 pub(super) mod posted;
+pub(super) mod reclaim;
 pub(super) mod server_timers;

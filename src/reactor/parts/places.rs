@@ -2,6 +2,9 @@
 
 use crate::config::settings::ServerSettings;
 
+/// Connections that the table has address space for from the start: about 120 MB of it.
+const SLOTS_RESERVED_MAX: usize = 1 << 20;
+
 /// Places, of the process.
 #[derive(Debug)]
 pub(in crate::reactor) struct Places {
@@ -28,6 +31,13 @@ impl Places {
     /// The settings have changed.
     pub(in crate::reactor) fn apply(&mut self, settings: &ServerSettings) {
         self.clients_max = settings.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
+    }
+
+    /// Slots that the table has room for from the start: growing later would copy it inside a turn. Pages that are never
+    /// touched cost nothing; bounded, for where `RLIMIT_NOFILE` is as good as unlimited (2^30 in many containers) the
+    /// kernel refuses so large a reservation.
+    pub(in crate::reactor) fn slots(&self) -> usize {
+        (self.descriptors_max as usize + self.admin_max as usize).min(SLOTS_RESERVED_MAX)
     }
 
     pub(in crate::reactor) const fn clients(&self) -> u32 {

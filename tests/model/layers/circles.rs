@@ -72,8 +72,10 @@ fn arrows(room: &str) -> Arrows {
     for (file, text) in &texts {
         let code: Vec<_> = code(text).map(|(_, line)| line).collect();
         let code = code.join(" ");
-        let uses =
-            code.match_indices("use ").filter_map(|(at, word)| code[at + word.len()..].split(';').next());
+        // What a room shows to others it need not know itself.
+        let shown = |at: usize| code[..at].trim_end().ends_with("pub");
+        let uses = code.match_indices("use ").filter(|(at, _)| !shown(*at));
+        let uses = uses.filter_map(|(at, word)| code[at + word.len()..].split(';').next());
         let named = uses.flat_map(paths).filter_map(|path| target(&path, file, room, &files));
         arrows.insert(file.clone(), named.filter(|named| named != file).collect());
     }

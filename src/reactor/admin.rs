@@ -393,6 +393,9 @@ impl<K: Kernel> Context<K> {
 
     /// Puts away what a connection is to go on with, and sees to it that it does.
     fn after_serving(&mut self, key: Key, conn: &mut Conn<K>, decoder: Decoder, then: Then) {
+        if conn.is_closed() {
+            return;
+        }
         let (output_pending, paused, unread) =
             (conn.pending_output() > 0, conn.is_paused(), conn.reading.pending());
         let Some(http) = conn.http_mut() else { return };

@@ -1,9 +1,8 @@
 //! Commands about the clients of all workers: the supervisor is asked, and the connection's later commands wait until one
 //! reply was made of all that was found. A server of one process never comes here.
 //!
-//! A connection that asks has a place in one of two lines, for short answers and for lists, so that neither fills the memory of this
-//! worker or of the supervisor; others wait for a place in their order. A list comes in pages, and each is asked for. Where
-//! somebody does not answer in time, the reply says who. `queries` has the other side.
+//! A connection that asks needs a place ([`parts::asks`](super::parts::asks)). A list comes in pages, and each is asked for.
+//! Where somebody does not answer in time, the reply says who. `queries` has the other side.
 
 use super::Reactor;
 use super::connection::Connection;
@@ -19,12 +18,8 @@ use crate::net::Kernel;
 use crate::protocol::resp::{Reply, Version};
 use crate::workers::link::{Finding, InfoNumbers, Query, ServerNumbers, ToSupervisor};
 use hashbrown::HashTable;
-use indexmap::IndexMap;
-use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
-/// Commands that ask at once: for short answers, and for lists, each of which is held until it is whole.
-const PLACES: [usize; 2] = [1024, 8];
 /// How long the supervisor may take for the next finding. It has a deadline of its own for the workers, which is shorter.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -168,43 +163,6 @@ impl Ask {
     }
 }
 
-/// Who asks, of one worker.
-#[derive(Default)]
-pub(super) struct Asks {
-    last: u64,
-    /// By the number of the query.
-    open: IndexMap<u64, Asked>,
-    /// Places that are taken, and connections that wait for one, by line.
-    taken: [usize; 2],
-    waiting: [VecDeque<Key>; 2],
-}
-
-/// A connection that has asked.
-struct Asked {
-    key: Key,
-    line: usize,
-    deadline: Instant,
-}
-
-impl Asks {
-    /// Takes a place, and gives the number of the query; or the connection waits for one.
-    fn open(&mut self, key: Key, line: usize, deadline: Instant) -> Option<u64> {
-        if self.taken[line] == PLACES[line] {
-            self.waiting[line].push_back(key);
-            return None;
-        }
-        self.taken[line] += 1;
-        self.last += 1;
-        self.open.insert(self.last, Asked { key, line, deadline });
-        Some(self.last)
-    }
-
-    /// When the next runs out of time.
-    pub(super) fn next(&self) -> Instant {
-        self.open.values().map(|asked| asked.deadline).min().unwrap_or(Instant::NEVER)
-    }
-}
-
 /// The command of a connection that asks.
 fn ask_of<S>(conn: &mut Connection<S>) -> Option<&mut Ask> {
     match conn.buffers.as_mut()?.task.as_deref_mut()? {
@@ -254,7 +212,7 @@ impl<K: Kernel> Context<K> {
         let ask = ask_of(conn).filter(|ask| ask.number == Some(number))?;
         let link = self.link.as_mut()?;
         if let Some(next) = ask.add(worker, finding) {
-            link.asks.open.get_mut(&number)?.deadline = self.now + ANSWER_WITHIN;
+            link.asks.put_off(number, self.now + ANSWER_WITHIN);
             let (query, worker) = (ask.query.clone().page(next), (worker > 0).then_some(worker));
             link.tell(&ToSupervisor::Query { number, worker, query });
         }
@@ -304,7 +262,7 @@ impl<K: Kernel> Context<K> {
             }
             (Found::Clients(lines), _) => self.write_lines(key, conn, replies, std::mem::take(lines)),
             (Found::Killed(count), Query::Kill { filter, .. }) => {
-                // Nobody else ends the one that asks: it gets its reply first, and nothing behind it is carried out.
+                // Nobody else ends the one that asks: it gets its reply first, and goes on when it is being ended.
                 if !filter.skip_me && !conn.is_ending() && self.is_victim(filter, key, conn) {
                     *count += 1;
                     let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, self.by(key, conn));
@@ -330,8 +288,7 @@ impl<K: Kernel> Context<K> {
 impl<K: Kernel> Reactor<K> {
     /// Something was found for a connection.
     pub(super) fn on_found(&mut self, number: u64, worker: u32, finding: Finding) {
-        let asked = self.cx.link.as_ref().and_then(|link| link.asks.open.get(&number));
-        let Some(key) = asked.map(|asked| asked.key) else { return };
+        let Some(key) = self.cx.link.as_ref().and_then(|link| link.asks.asker(number)) else { return };
         // It may be gone, or may wait for another answer by now.
         let Some(conn) = self.table.get_mut(key) else { return self.end_ask(number) };
         match self.cx.add_finding(conn, number, (worker, finding)) {
@@ -351,9 +308,7 @@ impl<K: Kernel> Reactor<K> {
         if link.is_ready() {
             return self.cx.timers.expire_asks_at(self.cx.now);
         }
-        let late = link.asks.open.iter().filter(|(_, asked)| asked.deadline <= self.cx.now);
-        let late: Vec<_> = late.map(|(number, asked)| (*number, asked.key)).collect();
-        for (number, key) in late {
+        for (number, key) in link.asks.late(self.cx.now) {
             if let Some(conn) = self.table.get_mut(key)
                 && let Some(ask) = ask_of(conn).filter(|ask| ask.number == Some(number))
             {
@@ -370,9 +325,8 @@ impl<K: Kernel> Reactor<K> {
     /// A place is free, for the next who waits and is still there.
     fn end_ask(&mut self, number: u64) {
         let Some(link) = &mut self.cx.link else { return };
-        let Some(Asked { line, .. }) = link.asks.open.swap_remove(&number) else { return };
-        link.asks.taken[line] -= 1;
-        while let Some(key) = self.cx.link.as_mut().and_then(|link| link.asks.waiting[line].pop_front()) {
+        let Some(line) = link.asks.close(number) else { return };
+        while let Some(key) = self.cx.link.as_mut().and_then(|link| link.asks.next_waiting(line)) {
             if let Some(conn) = self.table.get_mut(key)
                 && ask_of(conn).is_some_and(|ask| ask.number.is_none())
             {

@@ -26,13 +26,22 @@ impl<K: Kernel> Reactor<K> {
 
     #[inline(never)]
     fn settle_some(&mut self) {
-        while let Some((channel, holder)) = self.cx.aftermath.beats.pop() {
-            self.relay_heartbeat(channel, holder);
-        }
+        self.relay_beats();
         while let Some((key, mode)) = self.cx.aftermath.closing.pop() {
             if let Some(conn) = self.table.remove(key) {
                 self.cx.close(key, conn, mode);
             }
+        }
+        while let Some((holder, token)) = self.cx.aftermath.orphans.pop() {
+            self.judge_orphan(holder, &token);
+        }
+    }
+
+    /// Those are alive that a heartbeat channel beats for which was heard from.
+    #[inline]
+    pub(super) fn relay_beats(&mut self) {
+        while let Some((channel, holder)) = self.cx.aftermath.beats.pop() {
+            self.relay_heartbeat(channel, holder);
         }
     }
 

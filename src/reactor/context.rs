@@ -12,6 +12,7 @@ use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::initiators::Initiators;
 use super::parts::lifecycle::{Lifecycle, Reload};
+use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::places::Places;
 use super::parts::pool::{Pool, memory_bound};
@@ -19,7 +20,6 @@ use super::parts::posted::Posted;
 use super::parts::server_timers::ServerTimers;
 use super::publication::{Publication, Publications};
 use super::work::Work;
-use super::worker_link::WorkerLink;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::end::CloseMode;
 use crate::core::table::Key;
@@ -76,12 +76,14 @@ pub(super) struct Aftermath {
     pub(super) closing: Vec<(Key, CloseMode)>,
     /// Heartbeat channels that were heard from, each with the connection that it beats for.
     pub(super) beats: Vec<(Key, Key)>,
+    /// Connections that a heartbeat channel beats for no more, and the token that it had named.
+    pub(super) orphans: Vec<(Key, Box<[u8]>)>,
 }
 
 impl Aftermath {
     /// Whether nothing is to be done.
     pub(super) const fn is_empty(&self) -> bool {
-        self.closing.is_empty() && self.beats.is_empty()
+        self.closing.is_empty() && self.beats.is_empty() && self.orphans.is_empty()
     }
 }
 

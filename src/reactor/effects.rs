@@ -8,7 +8,6 @@ use super::publication::BACKLOG_MAX;
 use super::work::{self, cost};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
-use crate::hub::{Agreement, agreement};
 use crate::net::Kernel;
 
 impl<K: Kernel> Reactor<K> {
@@ -37,11 +36,6 @@ impl<K: Kernel> Reactor<K> {
             Effect::Suspect { key } => {
                 self.drive(key, |cx, conn| cx.suspect(key, conn, Detector::HeartbeatChannel));
             }
-            Effect::Orphaned { key, token } => self.drive(key, |cx, conn| {
-                if agreement(conn.consent(), &token) == Agreement::Agreed {
-                    cx.suspect(key, conn, Detector::HeartbeatChannel);
-                }
-            }),
             Effect::Resume { key } => self.cx.publications.wait(key),
         }
     }

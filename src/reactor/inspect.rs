@@ -157,7 +157,6 @@ impl<K: Kernel> DebugView<'_, K> {
             | Effect::Replaced { key, .. }
             | Effect::Overflow { key }
             | Effect::Suspect { key }
-            | Effect::Orphaned { key, .. }
             | Effect::Resume { key } => gone(key),
             Effect::Presence { .. } => false,
         });

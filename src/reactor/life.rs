@@ -28,6 +28,10 @@ impl<K: Kernel> Context<K> {
                 return self.aftermath.closing.push((key, mode));
             }
         }
+        // What followed may have been the end.
+        if conn.is_closed() {
+            return;
+        }
         // Who has said goodbye is waited for less long once all is flushed.
         if before.index() != after.index() || matches!(input, Input::Flushed { .. }) {
             self.schedule(key, conn);

@@ -52,6 +52,14 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
+    /// A heartbeat channel beats for its holder no more: one that has agreed to it is suspect.
+    pub(super) fn judge_orphan(&mut self, holder: Key, token: &[u8]) {
+        let conn = self.table.get(holder);
+        if conn.is_some_and(|conn| agreement(conn.consent(), token) == Agreement::Agreed) {
+            self.cx.effects.push_back(Effect::Suspect { key: holder });
+        }
+    }
+
     /// There was a sign of life of the holder of an identity. Not posted: it does not wait behind what others have posted.
     pub(super) fn mark_holder_alive(&mut self, holder: Key) {
         if let Some(conn) = self.table.get_mut(holder) {
@@ -173,10 +181,7 @@ impl<K: Kernel> Context<K> {
 
     /// A heartbeat channel that named `token` beats for its holder no more: one that has agreed to it will be suspect.
     pub(super) fn orphan(&mut self, holder: Option<Key>, token: Box<[u8]>) {
-        // Without a token nothing was agreed.
-        if let Some(key) = holder.filter(|_| !token.is_empty()) {
-            self.effects.push_back(Effect::Orphaned { key, token });
-        }
+        self.aftermath.orphans.extend(holder.map(|holder| (holder, token)));
     }
 
     /// Input has arrived that is not read yet: the connection is alive, and so is the one that it beats for.

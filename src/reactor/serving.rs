@@ -61,6 +61,7 @@ impl<K: Kernel> Reactor<K> {
         let halt = self.serve_frames(key, &mut input, &mut decoder, frame_bytes_max, &mut replies);
 
         let rest = input.len();
+        // Nobody leaves the table while it is served.
         let Some(conn) = self.table.get_mut(key) else { return };
         self.cx.write(key, conn, &replies);
         replies.clear();

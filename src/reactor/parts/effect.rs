@@ -19,8 +19,6 @@ pub(in crate::reactor) enum Effect {
     Overflow { key: Key },
     /// Its heartbeat connection died.
     Suspect { key: Key },
-    /// A heartbeat channel that named this token beats for it no more: it is suspect, if it has agreed to that one.
-    Orphaned { key: Key, token: Box<[u8]> },
     /// It goes on when all that was posted before is done.
     Resume { key: Key },
 }

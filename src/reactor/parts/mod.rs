@@ -1,11 +1,13 @@
 //! What the server is made of, beside its connections: each part keeps its fields to itself, and knows no other part of the
 //! reactor but those that it is made of. [`Context`](super::context::Context) has them all.
 
+pub(super) mod asks;
 pub(super) mod audits;
 pub(super) mod deadlines;
 pub(super) mod effect;
 pub(super) mod initiators;
 pub(super) mod lifecycle;
+pub(super) mod link;
 pub(super) mod listener;
 pub(super) mod places;
 pub(super) mod pool;

@@ -3,15 +3,15 @@
 
 use super::layer::Resolved;
 use super::settings::{
-    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
     TurnSettings,
 };
 use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
 use crate::core::time::{Duration, Instant};
-use crate::net::{Address, Keepalive};
-use crate::protocol::admin::Hosts;
+use crate::net::Keepalive;
+use crate::protocol::Protocol;
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -51,9 +51,11 @@ pub(super) fn log(of: &Resolved) -> LogSettings {
 
 /// A listener, for clients or for the admin interface; `None` if it is off.
 pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
+    let protocol = Protocol::from_name(of.protocol_name()).expect("the registry is that of all protocols");
+    let own = of.own();
     Some(ListenerSettings {
-        name: of.text("name").unwrap_or(of.scope.name()).to_owned(),
-        protocol: of.protocol,
+        name: of.name().to_owned(),
+        protocol,
         address: of.address()?,
         backlog: count(of, "backlog"),
         connections_max: count_or_word(of, "max_connections"),
@@ -61,21 +63,9 @@ pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
         nodelay: of.flag("nodelay"),
         send_buffer: of.size("send_buffer").map(|bytes| u32::try_from(bytes).expect(RANGE)),
         policy: Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) },
-        access: access(of),
+        access: (protocol.declaration().access)(&own),
+        own,
     })
-}
-
-fn access(of: &Resolved) -> Access {
-    let hosts = match (of.word("hosts"), of.address()) {
-        // No browser connects to a unix socket.
-        (Some("any"), _) | (_, Some(Address::Unix(_))) => Hosts::Any,
-        _ => {
-            let names = of.text("hosts").unwrap_or_default();
-            Hosts::Named(names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
-        }
-    };
-    let socket_mode = of.mode("socket_mode").unwrap_or(Access::default().socket_mode);
-    Access { hosts, socket_mode }
 }
 
 fn liveness(of: &Resolved) -> Liveness {
@@ -106,19 +96,17 @@ fn audit_of(of: &Resolved) -> Audit {
 }
 
 fn heartbeat(of: &Resolved) -> Heartbeat {
-    // The admin interface has no heartbeat and so no keys for it: requests are its only signs of life.
     let style = match of.word("heartbeat.style") {
         Some("client") => HeartbeatStyle::Client,
         Some("server") => HeartbeatStyle::Server,
         Some("both") => HeartbeatStyle::Both,
         _ => HeartbeatStyle::Off,
     };
-    let unused = Duration::MAX;
     Heartbeat {
         style,
-        timeout: of.period("heartbeat.timeout").unwrap_or(unused),
-        grace: of.period("heartbeat.grace").unwrap_or(unused),
-        interval: of.period("heartbeat.interval").unwrap_or(unused),
+        timeout: period(of, "heartbeat.timeout"),
+        grace: period(of, "heartbeat.grace"),
+        interval: period(of, "heartbeat.interval"),
         since: Instant::ZERO,
     }
 }

@@ -5,9 +5,10 @@
 
 use super::builtin_protocols;
 use super::diagnostic::{Diagnostic, Place, nearest};
-use super::keys::Scope;
+use super::keys::{self, Scope, Table};
 use super::layer::Layer;
 use super::value::Raw;
+use crate::protocol::Registry;
 use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -16,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 #[derive(Debug)]
 pub(super) struct File {
     /// The tables that there is one of.
-    pub(super) tables: Vec<(Scope, Layer)>,
+    pub(super) tables: Vec<Layer>,
     /// The listeners with their places; `None` if it has no word about them.
     pub(super) listeners: Option<Vec<(Layer, Place)>>,
     /// Whether it could be read as TOML; if not, what is missing may just not have been understood.
@@ -24,9 +25,14 @@ pub(super) struct File {
 }
 
 /// Reads the text of the file at `path`, and reports what is wrong with it.
-pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Diagnostic>) -> File {
+pub(super) fn read(
+    path: &Rc<str>,
+    text: &str,
+    registry: &'static Registry,
+    mistakes: &mut Vec<Diagnostic>,
+) -> File {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { path, text, mistakes: Vec::new() };
+    let mut reader = Reader { path, text, registry, mistakes: Vec::new() };
     let mut file = File { tables: Vec::new(), listeners: None, well_formed: errors.is_empty() };
     for (name, value) in root.get_ref() {
         reader.top(&mut file, name, value);
@@ -55,6 +61,7 @@ pub(super) fn read(path: &Rc<str>, text: &str, mistakes: &mut Vec<Diagnostic>) -
 struct Reader<'a> {
     path: &'a Rc<str>,
     text: &'a str,
+    registry: &'static Registry,
     mistakes: Vec<Diagnostic>,
 }
 
@@ -70,7 +77,7 @@ impl Reader<'_> {
         match (scope, value.get_ref()) {
             (Scope::Listener, DeValue::Array(items)) => {
                 if items.is_empty() {
-                    let builtin: Vec<_> = builtin_protocols().map(|(protocol, _)| protocol.name()).collect();
+                    let builtin: Vec<_> = builtin_protocols(self.registry).map(|(it, _)| it.name).collect();
                     let builtin = builtin.join(" and ");
                     let right = format!("write a [[listener]], or leave `listener` out to serve {builtin}");
                     self.report(place, text, "is an empty list", &right);
@@ -85,9 +92,9 @@ impl Reader<'_> {
                 self.report(place, text, "is a list of tables", "write [[listener]], with two brackets");
             }
             (_, DeValue::Table(table)) => {
-                let mut layer = Layer::new(scope);
-                self.table(&mut layer, scope, "", table);
-                file.tables.push((scope, layer));
+                let mut layer = Layer::new(Table::new(scope, self.registry));
+                self.table(&mut layer, "", table);
+                file.tables.push(layer);
             }
             (_, _) => {
                 self.report(place, text, "is a table", &format!("write [{text}] and its keys below it"));
@@ -98,8 +105,10 @@ impl Reader<'_> {
     fn listener(&mut self, item: &Spanned<DeValue<'_>>, listeners: &mut Vec<(Layer, Place)>) {
         let place = self.at(item);
         if let DeValue::Table(table) = item.get_ref() {
-            let mut layer = Layer::new(Scope::Listener);
-            self.table(&mut layer, Scope::Listener, "", table);
+            let protocol = table.iter().find(|(name, _)| name.get_ref() == "protocol");
+            let protocol = protocol.and_then(|(_, value)| value.get_ref().as_str());
+            let mut layer = Layer::new(Table::listener(protocol, self.registry));
+            self.table(&mut layer, "", table);
             listeners.push((layer, place));
         } else {
             self.report(place, "listener", "is not a table", "write [[listener]] and its keys below it");
@@ -107,12 +116,13 @@ impl Reader<'_> {
     }
 
     /// Reads the keys of a table; `group` is the sub-table it is, with its dot, or nothing.
-    fn table(&mut self, layer: &mut Layer, scope: Scope, group: &str, table: &DeTable<'_>) {
+    fn table(&mut self, layer: &mut Layer, group: &str, table: &DeTable<'_>) {
+        let of = layer.table();
         for (name, value) in table {
             let full = format!("{group}{}", name.get_ref());
             let raw = match value.get_ref() {
-                DeValue::Table(inner) if scope.is_group(&full) => {
-                    self.table(layer, scope, &format!("{full}."), inner);
+                DeValue::Table(inner) if of.is_group(&full) => {
+                    self.table(layer, &format!("{full}."), inner);
                     continue;
                 }
                 DeValue::String(text) => Raw::Text(text),
@@ -124,9 +134,9 @@ impl Reader<'_> {
                 DeValue::Table(_) => Raw::Other("a table"),
             };
             // An unknown name is wrong itself; of a known one it is the value.
-            let known = scope.key(&full).is_some() || scope.is_group(&full);
+            let known = of.knows(&full);
             let place = if known { self.at(value) } else { self.at(name) };
-            layer.take(&format!("{}.", scope.name()), &full, raw, &place, &mut self.mistakes);
+            layer.take(&format!("{}.", of.scope.name()), &full, raw, &place, &mut self.mistakes);
         }
     }
 
@@ -134,8 +144,8 @@ impl Reader<'_> {
         if let Some(near) = nearest(name, Scope::ALL.map(Scope::name)) {
             return self.report(place, name, "is not a table of linger", &format!("did you mean {near}?"));
         }
-        let belongs = match Scope::home(name) {
-            Some(scope) => format!("it is a key of {}", scope.heading()),
+        let belongs = match keys::home(name, self.registry) {
+            Some(home) => format!("it is a key of {home}"),
             None => format!("the tables are {}", Scope::ALL.map(Scope::name).join(", ")),
         };
         self.report(place, name, "is not a table of linger", &belongs);

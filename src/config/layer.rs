@@ -5,11 +5,11 @@
 //! that [`rules`](super::rules) draw no conclusion from a value that nobody gave.
 
 use super::diagnostic::{Diagnostic, Place, nearest};
-use super::keys::{Key, Scope, USER_TIMEOUT_MAX, inapplicable_to_admin};
-use super::value::{Raw, Value, ValueError};
+use super::keys::{self, Scope, Table, USER_TIMEOUT_MAX};
+use super::value::{self, Raw, ValueError};
+use crate::core::setting::{Key, Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;
-use crate::protocol::Protocol;
 use indexmap::IndexMap;
 
 /// Where a value came from.
@@ -37,15 +37,20 @@ pub(super) struct Entry {
 /// The values that one source gives for one table.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
-    scope: Scope,
+    table: Table,
     /// By key name. `None`: given, but not usable.
     entries: IndexMap<&'static str, Option<(Value, Place)>>,
 }
 
 impl Layer {
     /// A layer that says nothing yet.
-    pub(super) fn new(scope: Scope) -> Self {
-        Self { scope, entries: IndexMap::new() }
+    pub(super) fn new(table: Table) -> Self {
+        Self { table, entries: IndexMap::new() }
+    }
+
+    /// The table that it is for.
+    pub(super) const fn table(&self) -> Table {
+        self.table
     }
 
     /// Takes what a source says about `name`, or reports what is wrong with it. `prefix` is put before the
@@ -58,13 +63,13 @@ impl Layer {
         place: &Place,
         mistakes: &mut Vec<Diagnostic>,
     ) {
-        if name == HEARTBEAT && self.scope.is_group(HEARTBEAT) {
+        if name == HEARTBEAT && self.table.is_group(HEARTBEAT) {
             return self.take_heartbeat(prefix, raw, place, mistakes);
         }
         let mut report = |ValueError { wrong, right }| {
             mistakes.push(Diagnostic { place: place.clone(), key: format!("{prefix}{name}"), wrong, right });
         };
-        let Some(key) = self.scope.key(name) else { return report(unknown(self.scope, name)) };
+        let Some(key) = self.table.key(name) else { return report(unknown(self.table, name)) };
         if self.entries.contains_key(key.name) {
             return report(ValueError { wrong: "is given twice".to_owned(), right: "keep one".to_owned() });
         }
@@ -102,59 +107,57 @@ impl Layer {
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.contains_key(name)
     }
-
-    /// The usable value given for the key.
-    pub(super) fn value(&self, name: &str) -> Option<&Value> {
-        self.entries.get(name)?.as_ref().map(|(value, _)| value)
-    }
 }
 
 /// A key whose name is also that of its sub-table.
 const HEARTBEAT: &str = "heartbeat";
 
-/// What to say about a name that is no key of `scope`.
-fn unknown(scope: Scope, name: &str) -> ValueError {
-    if scope == Scope::Admin
-        && let Some(inapplicable) = inapplicable_to_admin(name)
-    {
+/// What to say about a name that is no key of `table`.
+fn unknown(table: Table, name: &str) -> ValueError {
+    if let Some(inapplicable) = table.inapplicable(name) {
         return ValueError { wrong: inapplicable.wrong.to_owned(), right: inapplicable.right.to_owned() };
     }
-    if scope.is_group(name) {
+    if table.is_group(name) {
         let within = |key: &&str| key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
-        let keys: Vec<&str> = scope.keys().map(|key| key.name).filter(within).collect();
+        let keys: Vec<&str> = table.keys().map(|key| key.name).filter(within).collect();
         return ValueError {
             wrong: "is a table, not a value".to_owned(),
             right: format!("its keys are {}", keys.join(", ")),
         };
     }
-    let right = if let Some(near) = near_key(scope, name) {
+    let Table { scope, registry, .. } = table;
+    if let Some(home) = keys::home_of_own(name, registry) {
+        return ValueError {
+            wrong: format!("is not a key of {}", table.heading()),
+            right: format!("it is a key of {home}"),
+        };
+    }
+    let right = if let Some(near) = near_key(table, name) {
         format!("did you mean {near}?")
     } else if let Some(other) = Scope::ALL.into_iter().find(|other| other.name() == name) {
         format!("it is a table of its own, {}", other.heading())
-    } else if let Some(other) = Scope::home(name) {
-        format!("it is a key of {}", other.heading())
+    } else if let Some(home) = keys::home(name, registry) {
+        format!("it is a key of {home}")
     } else {
         "`linger config` lists all keys".to_owned()
     };
     ValueError { wrong: format!("is not a key of {}", scope.heading()), right }
 }
 
-/// The key or sub-table of `scope` that `name` was probably meant to be: the same without its table, or
+/// The key or sub-table of `table` that `name` was probably meant to be: the same without its table, or
 /// misspelt.
-fn near_key(scope: Scope, name: &str) -> Option<&'static str> {
-    let split = |key: &'static Key| key.name.split_once('.');
-    let bare = scope.keys().find(|key| split(key).is_some_and(|(_, leaf)| leaf == name));
-    let groups = scope.keys().filter_map(|key| split(key).map(|(group, _)| group));
-    bare.map(|key| key.name).or_else(|| nearest(name, scope.keys().map(|key| key.name).chain(groups)))
+fn near_key(table: Table, name: &str) -> Option<&'static str> {
+    let split = |key: &Key| key.name.split_once('.');
+    let bare = table.keys().find(|key| split(key).is_some_and(|(_, leaf)| leaf == name));
+    let groups = table.keys().filter_map(|key| split(&key).map(|(group, _)| group));
+    bare.map(|key| key.name).or_else(|| nearest(name, table.keys().map(|key| key.name).chain(groups)))
 }
 
 /// A table in which every key has a value.
 #[derive(Clone, Debug)]
 pub(super) struct Resolved {
-    /// Which table.
-    pub(super) scope: Scope,
-    /// The protocol whose defaults it took.
-    pub(super) protocol: Protocol,
+    /// Which table, and whose defaults it took.
+    pub(super) table: Table,
     /// Where it stands as a whole.
     pub(super) place: Place,
     /// In the order of the keys.
@@ -162,18 +165,24 @@ pub(super) struct Resolved {
 }
 
 impl Resolved {
-    /// Lays `layers` over the defaults of `protocol`; the first that has a key wins. A required key that no
-    /// layer has is left out; whoever reads the layers reports it.
-    pub(super) fn new(scope: Scope, protocol: Protocol, place: Place, layers: &[&Layer]) -> Self {
+    /// Lays `layers` over the defaults of the table's protocol; the first that has a key wins. A required key that no
+    /// layer has is left out; whoever reads the layers reports it. A key that does not apply keeps its default.
+    pub(super) fn new(table: Table, place: Place, layers: &[&Layer]) -> Self {
         let mut entries = IndexMap::new();
-        for key in scope.keys() {
-            if let Some(entry) = resolve(key, protocol, layers) {
+        for key in table.all_keys() {
+            let layers = if table.inapplicable(key.name).is_some() { &[] } else { layers };
+            if let Some(entry) = resolve(key, table, layers) {
                 entries.insert(key.name, entry);
             }
         }
-        let mut resolved = Self { scope, protocol, place, entries };
+        let mut resolved = Self { table, place, entries };
         resolved.derive();
         resolved
+    }
+
+    /// Whether it is that table, or one of those listeners.
+    pub(super) fn is(&self, scope: Scope) -> bool {
+        self.table.scope == scope
     }
 
     /// Puts a number in the place of each `auto` that follows from other values.
@@ -217,14 +226,34 @@ impl Resolved {
         self.entries.insert(name, Entry { value, origin: Origin::Derived(why) });
     }
 
-    /// Every key with its value, in order.
+    /// Every key that applies with its value, in order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'static str, &Entry)> {
-        self.entries.iter().map(|(name, entry)| (*name, entry))
+        let entries = self.entries.iter().map(|(name, entry)| (*name, entry));
+        entries.filter(|(name, _)| self.table.inapplicable(name).is_none())
     }
 
-    /// Whether no value of these was mistaken, so that a conclusion from them is one about the source.
+    /// The values of the keys that its protocol declares.
+    pub(super) fn own(&self) -> Values {
+        let keys = self.table.protocol_keys().iter().map(|key| key.name);
+        keys.filter_map(|name| Some((name, self.value(name)?.clone()))).collect()
+    }
+
+    /// Whether all of these apply and none was mistaken, so that a conclusion from them is one about the source.
     pub(super) fn sound(&self, names: &[&str]) -> bool {
-        names.iter().all(|name| self.entries.get(name).is_some_and(|entry| entry.origin != Origin::Mistaken))
+        names.iter().all(|name| {
+            let entry = self.entries.get(name).filter(|_| self.table.inapplicable(name).is_none());
+            entry.is_some_and(|entry| entry.origin != Origin::Mistaken)
+        })
+    }
+
+    /// What its listener speaks, by name.
+    pub(super) fn protocol_name(&self) -> &'static str {
+        self.table.protocol.expect("every listener speaks one").name
+    }
+
+    /// What its listener is called: by its own name, or by that of its table.
+    pub(super) fn name(&self) -> &str {
+        self.text("name").unwrap_or(self.table.scope.name())
     }
 
     /// The place to name for a conflict among these keys: that of the first which somebody gave.
@@ -248,60 +277,53 @@ impl Resolved {
 
     /// The word that the key has for a value.
     pub(super) fn word(&self, name: &str) -> Option<&'static str> {
-        if let Some(Value::Word(word)) = self.value(name) { Some(word) } else { None }
+        self.value(name)?.word()
     }
 
     /// The key's flag; unset if it has none.
     pub(super) fn flag(&self, name: &str) -> bool {
-        matches!(self.value(name), Some(Value::Flag(true)))
+        self.value(name).is_some_and(Value::is_set)
     }
 
     /// The key's number, if it is one.
     pub(super) fn count(&self, name: &str) -> Option<u64> {
-        if let Some(Value::Count(count)) = self.value(name) { Some(*count) } else { None }
+        self.value(name)?.count()
     }
 
     /// The key's bytes, if it is a size.
     pub(super) fn size(&self, name: &str) -> Option<u64> {
-        if let Some(Value::Size(bytes)) = self.value(name) { Some(*bytes) } else { None }
+        self.value(name)?.size()
     }
 
     /// The key's length of time, if it is one.
     pub(super) fn period(&self, name: &str) -> Option<Duration> {
-        if let Some(Value::Period(period)) = self.value(name) { Some(*period) } else { None }
+        self.value(name)?.period()
     }
 
     /// The key's text, if it is one.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        if let Some(Value::Text(text)) = self.value(name) { Some(text) } else { None }
-    }
-
-    /// The key's permissions, if it has some.
-    pub(super) fn mode(&self, name: &str) -> Option<u32> {
-        if let Some(Value::Mode(mode)) = self.value(name) { Some(*mode) } else { None }
+        self.value(name)?.text()
     }
 
     /// Where the table listens, if it does.
     pub(super) fn address(&self) -> Option<Address> {
-        match self.value("address") {
-            Some(Value::Address(Address::Tcp { socket, interface, .. })) => Some(Address::Tcp {
-                socket: *socket,
-                v6_only: self.flag("v6_only"),
-                interface: interface.clone(),
-            }),
-            Some(Value::Address(unix @ Address::Unix(_))) => Some(unix.clone()),
-            _ => None,
+        match value::address(self.value("address")?)? {
+            Address::Tcp { socket, interface, .. } => {
+                Some(Address::Tcp { socket, v6_only: self.flag("v6_only"), interface })
+            }
+            unix @ Address::Unix(_) => Some(unix),
         }
     }
 }
 
-fn resolve(key: &'static Key, protocol: Protocol, layers: &[&Layer]) -> Option<Entry> {
+fn resolve(key: Key, table: Table, layers: &[&Layer]) -> Option<Entry> {
+    let default = || key.default_for(table.protocol);
     let given = layers.iter().find_map(|layer| layer.entries.get(key.name));
     match given {
         Some(Some((value, place))) => {
             Some(Entry { value: value.clone(), origin: Origin::Given(place.clone()) })
         }
-        Some(None) => Some(Entry { value: key.default_for(protocol)?, origin: Origin::Mistaken }),
-        None => Some(Entry { value: key.default_for(protocol)?, origin: Origin::Default }),
+        Some(None) => Some(Entry { value: default()?, origin: Origin::Mistaken }),
+        None => Some(Entry { value: default()?, origin: Origin::Default }),
     }
 }

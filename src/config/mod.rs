@@ -6,7 +6,6 @@
 //! writes single values; `file` and `url` make layers of what they find, `layer` lays them over each
 //! other; `rules` hold values against each other; `build` makes settings; `print` shows them.
 
-mod access;
 mod build;
 mod diagnostic;
 mod file;
@@ -19,18 +18,21 @@ mod url;
 mod value;
 
 #[cfg(test)]
+mod registry_tests;
+#[cfg(test)]
 mod tests;
 
 pub use diagnostic::{Diagnostic, Place};
 
-use crate::protocol::Protocol;
-use keys::Scope;
+use crate::core::setting::{Key, Value};
+use crate::protocol::{Declaration, Protocol, Registry};
+use keys::{Scope, Table};
 use layer::{Layer, Resolved};
 use rules::Findings;
 use settings::Settings;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use value::{Raw, Value};
+use value::Raw;
 
 /// Most bytes of the file: some hundred times what the longest has. Workers are sent it as one message.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
@@ -130,37 +132,47 @@ pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Diag
 /// # Errors
 /// As [`load`].
 pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Effective, Vec<Diagnostic>> {
+    let (tables, hints) = resolve_tables(sources, file, Protocol::REGISTRY)?;
+    Ok(Effective { settings: settings_of(&tables), hints, tables })
+}
+
+/// As [`resolve_text`], for the protocols of any registry: all of it but the making of settings. The tables, and hints.
+fn resolve_tables(
+    sources: &Sources,
+    file: Option<(&str, &str)>,
+    registry: &'static Registry,
+) -> Result<(Vec<Resolved>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
-    let file = file.map(|(path, text)| file::read(&path.into(), text, &mut mistakes));
+    let file = file.map(|(path, text)| file::read(&path.into(), text, registry, &mut mistakes));
     let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
     let (mut layers, listeners) = file.map_or_else(Default::default, |file| (file.tables, file.listeners));
 
     // Flags come first in the search, so they are found before what the file says.
-    layers.splice(0..0, flag_layers(&sources.overrides, &mut mistakes));
-    let layers_of = |of: Scope| -> Vec<&Layer> {
-        layers.iter().filter(|(scope, _)| *scope == of).map(|(_, layer)| layer).collect()
-    };
+    layers.splice(0..0, flag_layers(&sources.overrides, registry, &mut mistakes));
+    let layers_of =
+        |of: Scope| -> Vec<&Layer> { layers.iter().filter(|layer| layer.table().scope == of).collect() };
     let singles = [Scope::Server, Scope::Turn, Scope::Drain, Scope::Audit, Scope::Log, Scope::Admin];
     let mut tables: Vec<Resolved> = singles
         .into_iter()
-        .map(|scope| Resolved::new(scope, Protocol::Admin, Place::Defaults, &layers_of(scope)))
+        .map(|scope| Resolved::new(Table::new(scope, registry), Place::Defaults, &layers_of(scope)))
         .collect();
 
     let listeners = match (sources.listen.as_slice(), listeners) {
         ([], Some(listeners)) => listeners,
-        ([], None) => builtin_layers(),
-        (urls, _) => urls.iter().filter_map(|url| listen_flag(url, &mut mistakes)).collect(),
+        ([], None) => builtin_layers(registry),
+        (urls, _) => urls.iter().filter_map(|url| listen_flag(url, registry, &mut mistakes)).collect(),
     };
     for (layer, place) in listeners {
         if well_formed {
             required(&layer, &place, &mut mistakes);
         }
         // Without a protocol there are no defaults, and so no table to hold rules against.
-        let Some(Value::Word(word)) = layer.value("protocol") else { continue };
-        let Some(protocol) = Protocol::from_name(word) else { continue };
+        if layer.table().protocol.is_none() {
+            continue;
+        }
         let mut below = vec![&layer];
         below.extend(layers_of(Scope::Defaults));
-        tables.push(Resolved::new(Scope::Listener, protocol, place, &below));
+        tables.push(Resolved::new(layer.table(), place, &below));
     }
     name_listeners(&mut tables);
 
@@ -168,7 +180,7 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
     mistakes.extend(found);
     if mistakes.is_empty() {
         hints.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
-        Ok(Effective { settings: settings_of(&tables), hints, tables })
+        Ok((tables, hints))
     } else {
         mistakes.sort_by(|a, b| a.place.cmp(&b.place));
         // A value of [defaults] is compared with the rules once for each listener that inherits it.
@@ -179,55 +191,64 @@ pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Eff
 
 /// The complete, commented default file.
 pub fn template() -> String {
-    print::template()
+    print::template(Protocol::REGISTRY)
 }
 
 /// The keys that a listener URL takes, with their defaults, one a line.
 pub fn listener_keys() -> String {
-    print::listener_keys()
+    print::listener_keys(Protocol::REGISTRY)
 }
 
 /// The listeners that are served when nobody names one, in words.
 pub fn builtin_listeners() -> String {
-    builtin_protocols()
-        .map(|(protocol, address)| format!("{} on {address}", protocol.name()))
+    builtin_protocols(Protocol::REGISTRY)
+        .map(|(protocol, address)| format!("{} on {address}", protocol.name))
         .collect::<Vec<_>>()
         .join(", ")
 }
 
 /// The listeners that are served when nobody names one.
-fn builtin_layers() -> Vec<(Layer, Place)> {
-    builtin_protocols()
-        .map(|(protocol, address)| (builtin_layer(protocol, address), Place::Defaults))
+fn builtin_layers(registry: &'static Registry) -> Vec<(Layer, Place)> {
+    builtin_protocols(registry)
+        .map(|(protocol, address)| (builtin_layer(protocol, address, registry), Place::Defaults))
         .collect()
 }
 
 /// The protocols that are served then, each with its address.
-fn builtin_protocols() -> impl Iterator<Item = (Protocol, &'static str)> {
-    Protocol::CLIENTS.into_iter().filter_map(|protocol| Some((protocol, protocol.builtin_address()?)))
+fn builtin_protocols(registry: &Registry) -> impl Iterator<Item = (&'static Declaration, &'static str)> {
+    registry.clients().filter_map(|protocol| Some((protocol, protocol.builtin_address?)))
 }
 
-fn builtin_layer(protocol: Protocol, address: &str) -> Layer {
+fn builtin_layer(protocol: &Declaration, address: &str, registry: &'static Registry) -> Layer {
     let mut mistakes = Vec::new();
-    let layer = url::read(&format!("{}://{address}", protocol.name()), &Place::Defaults, &mut mistakes);
+    let url = format!("{}://{address}", protocol.name);
+    let layer = url::read(&url, &Place::Defaults, registry, &mut mistakes);
     layer.filter(|_| mistakes.is_empty()).expect("the built-in listeners are sound")
 }
 
 /// The built-in listener of a protocol, for the default file.
-fn builtin(protocol: Protocol, address: &str) -> Resolved {
-    let layer = builtin_layer(protocol, address);
-    let mut tables = vec![Resolved::new(Scope::Listener, protocol, Place::Defaults, &[&layer])];
+fn builtin(protocol: &Declaration, address: &str, registry: &'static Registry) -> Resolved {
+    let layer = builtin_layer(protocol, address, registry);
+    let mut tables = vec![Resolved::new(layer.table(), Place::Defaults, &[&layer])];
     name_listeners(&mut tables);
     tables.remove(0)
 }
 
-fn listen_flag(url: &str, mistakes: &mut Vec<Diagnostic>) -> Option<(Layer, Place)> {
+fn listen_flag(
+    url: &str,
+    registry: &'static Registry,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<(Layer, Place)> {
     let place = Place::Flag(format!("--listen {url}"));
-    url::read(url, &place, mistakes).map(|layer| (layer, place))
+    url::read(url, &place, registry, mistakes).map(|layer| (layer, place))
 }
 
-fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Diagnostic>) -> Vec<(Scope, Layer)> {
-    let mut layers: Vec<(Scope, Layer)> = Vec::new();
+fn flag_layers(
+    overrides: &[Override],
+    registry: &'static Registry,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = Vec::new();
     for Override { flag, key, value } in overrides {
         let place = Place::Flag(flag.clone());
         let (table, name) = key.split_once('.').unwrap_or((key, ""));
@@ -243,11 +264,11 @@ fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Diagnostic>) -> Vec<(S
             });
             continue;
         };
-        let at = layers.iter().position(|(of, _)| *of == scope).unwrap_or_else(|| {
-            layers.push((scope, Layer::new(scope)));
+        let at = layers.iter().position(|layer| layer.table().scope == scope).unwrap_or_else(|| {
+            layers.push(Layer::new(Table::new(scope, registry)));
             layers.len() - 1
         });
-        if let Some((_, layer)) = layers.get_mut(at) {
+        if let Some(layer) = layers.get_mut(at) {
             layer.take(&format!("{table}."), name, Raw::Bare(value), &place, mistakes);
         }
     }
@@ -255,7 +276,7 @@ fn flag_layers(overrides: &[Override], mistakes: &mut Vec<Diagnostic>) -> Vec<(S
 }
 
 fn required(layer: &Layer, place: &Place, mistakes: &mut Vec<Diagnostic>) {
-    let needed = Scope::Listener.keys().filter(|key| matches!(key.default, keys::Default::Required));
+    let needed = layer.table().keys().filter(Key::is_required);
     for key in needed.filter(|key| !layer.has(key.name)) {
         mistakes.push(Diagnostic {
             place: place.clone(),
@@ -271,7 +292,7 @@ fn name_listeners(tables: &mut [Resolved]) {
     let mut taken: Vec<String> =
         tables.iter().filter_map(|table| table.text("name").map(str::to_owned)).collect();
     for table in tables.iter_mut().filter(|table| table.is_word("name", "auto")) {
-        let protocol = table.protocol.name();
+        let protocol = table.protocol_name();
         let port = match table.address() {
             Some(crate::net::Address::Tcp { socket, .. }) => socket.port(),
             Some(crate::net::Address::Unix(_)) | None => 0,
@@ -287,9 +308,8 @@ fn name_listeners(tables: &mut [Resolved]) {
 }
 
 fn settings_of(tables: &[Resolved]) -> Settings {
-    let of =
-        |scope| tables.iter().find(|table| table.scope == scope).expect("every single table is resolved");
-    let clients = tables.iter().filter(|table| table.scope == Scope::Listener);
+    let of = |scope| tables.iter().find(|table| table.is(scope)).expect("every single table is resolved");
+    let clients = tables.iter().filter(|table| table.is(Scope::Listener));
     Settings {
         listeners: clients.chain([of(Scope::Admin)]).filter_map(build::listener).collect(),
         turn: build::turn(of(Scope::Turn)),

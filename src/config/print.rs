@@ -2,11 +2,11 @@
 //! where each came from, and the list of keys for the help. All of it comes from the table of keys, and
 //! what looks like TOML here reads back as what was shown.
 
-use super::keys::{Default, Key, Scope};
+use super::keys::{Scope, Table};
 use super::layer::{Origin, Resolved};
-use super::value::Value;
 use super::{builtin, builtin_protocols};
-use crate::protocol::Protocol;
+use crate::core::setting::{Key, Value};
+use crate::protocol::Registry;
 use std::fmt;
 use std::fmt::Write as _;
 
@@ -18,72 +18,100 @@ const INTRO: &str = "The complete configuration of linger, each key with its def
 const COLUMNS: usize = 100;
 
 /// The complete, commented default file. Read back, it gives exactly the defaults.
-pub(super) fn template() -> String {
+pub(super) fn template(registry: &'static Registry) -> String {
     let mut out = String::new();
     comment(&mut out, INTRO);
     for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Listener) {
-        section(&mut out, scope);
+        section(&mut out, Table::new(scope, registry));
     }
     out.push('\n');
     comment(&mut out, Scope::Listener.doc());
-    for (at, (protocol, address)) in builtin_protocols().enumerate() {
-        listener(&mut out, &builtin(protocol, address), at == 0);
+    for (at, (protocol, address)) in builtin_protocols(registry).enumerate() {
+        listener(&mut out, &builtin(protocol, address, registry), at == 0);
+    }
+    for protocol in registry.clients().filter(|protocol| protocol.builtin_address.is_none()) {
+        apart(&mut out, Table::listener(Some(protocol.name), registry));
     }
     out
 }
 
-fn section(out: &mut String, scope: Scope) {
+fn section(out: &mut String, table: Table) {
     out.push('\n');
-    comment(out, scope.doc());
-    put(out, format_args!("{}\n", scope.heading()));
-    for key in scope.keys() {
-        if scope == Scope::Admin && Scope::Defaults.key(key.name).is_some() {
+    comment(out, table.scope.doc());
+    put(out, format_args!("{}\n", table.scope.heading()));
+    let shared = Table::new(Scope::Defaults, table.registry);
+    for key in table.keys() {
+        if table.scope == Scope::Admin && shared.key(key.name).is_some() {
             // What the admin table shares is explained in [defaults]; here it stands only if it differs.
-            let value = key.default_for(Protocol::Admin);
-            if value != common(key) {
-                assignment(out, key, value.as_ref());
+            let value = key.default_for(table.protocol);
+            if value != common(&key, table.registry) {
+                assignment(out, &key, value.as_ref());
             }
             continue;
         }
-        explained(out, key);
-        match common(key) {
-            Some(value) => assignment(out, key, Some(&value)),
-            None => comment(out, &format!("{} is by protocol: {}", key.name, by_protocol(key))),
+        explained(out, &key, table.registry);
+        match common(&key, table.registry) {
+            Some(value) => assignment(out, &key, Some(&value)),
+            None => {
+                comment(out, &format!("{} is by protocol: {}", key.name, by_protocol(&key, table.registry)));
+            }
         }
     }
 }
 
 /// A listener of the default file: its own keys, and those whose default is the protocol's.
 fn listener(out: &mut String, defaults: &Resolved, first: bool) {
+    let table = defaults.table;
     put(out, format_args!("\n{}\n", Scope::Listener.heading()));
-    for key in Scope::Listener.keys() {
-        let own = Scope::Defaults.key(key.name).is_none();
-        if own && first {
-            explained(out, key);
+    for key in table.keys() {
+        let own = Table::new(Scope::Defaults, table.registry).key(key.name).is_none();
+        if own && (first || is_of_protocol(&key, table)) {
+            explained(out, &key, table.registry);
         }
-        if own || common(key).is_none() {
-            assignment(out, key, defaults.value(key.name));
+        if own || common(&key, table.registry).is_none() {
+            assignment(out, &key, defaults.value(key.name));
         }
     }
 }
 
+/// The keys of a protocol that no listener of the default file speaks, all in comments.
+fn apart(out: &mut String, table: Table) {
+    for (at, key) in table.protocol_keys().iter().enumerate() {
+        if at == 0 {
+            out.push('\n');
+            comment(out, &format!("What only a {} has.", table.heading()));
+        }
+        explained(out, key, table.registry);
+        match key.default_for(table.protocol) {
+            Some(value) => put(out, format_args!("# {} = {value}\n", key.name)),
+            None => comment(out, &format!("{} must be given.", key.name)),
+        }
+    }
+}
+
+/// Whether the protocol of the table declares the key.
+fn is_of_protocol(key: &Key, table: Table) -> bool {
+    table.protocol_keys().iter().any(|own| own.name == key.name)
+}
+
 /// The default of all listeners for clients, if it does not depend on the protocol.
-fn common(key: &Key) -> Option<Value> {
-    let [first, others @ ..] = Protocol::CLIENTS.map(|protocol| key.default_for(protocol));
-    first.filter(|first| others.iter().all(|other| other.as_ref() == Some(first)))
+fn common(key: &Key, registry: &Registry) -> Option<Value> {
+    let mut each = registry.clients().map(|protocol| key.default_for(Some(protocol)));
+    let first = each.next()?;
+    first.filter(|first| each.all(|other| other.as_ref() == Some(first)))
 }
 
-fn by_protocol(key: &Key) -> String {
-    let each = Protocol::CLIENTS.map(|protocol| {
-        let value = key.default_for(protocol).map_or_else(String::new, |value| value.to_string());
-        format!("{value} ({})", protocol.name())
+fn by_protocol(key: &Key, registry: &Registry) -> String {
+    let each = registry.clients().map(|protocol| {
+        let value = key.default_for(Some(protocol)).map_or_else(String::new, |value| value.to_string());
+        format!("{value} ({})", protocol.name)
     });
-    each.join(", ")
+    each.collect::<Vec<_>>().join(", ")
 }
 
-fn explained(out: &mut String, key: &Key) {
+fn explained(out: &mut String, key: &Key, registry: &Registry) {
     out.push('\n');
-    comment(out, &key.explanation());
+    comment(out, &key.explanation(registry));
     comment(out, &format!("Takes {}.", key.kind.expects()));
     comment(out, &format!("Why: {}", key.why));
 }
@@ -108,12 +136,12 @@ fn comment(out: &mut String, text: &str) {
 
 /// Effective tables, each value with where it came from behind it.
 pub(super) fn effective(f: &mut fmt::Formatter<'_>, tables: &[Resolved]) -> fmt::Result {
-    for (at, table) in tables.iter().enumerate() {
+    for (at, of) in tables.iter().enumerate() {
         if at > 0 {
             writeln!(f)?;
         }
-        writeln!(f, "{}", table.scope.heading())?;
-        for (name, entry) in table.entries() {
+        writeln!(f, "{}", of.table.scope.heading())?;
+        for (name, entry) in of.entries() {
             let origin = match &entry.origin {
                 Origin::Default | Origin::Mistaken => "default".to_owned(),
                 Origin::Derived(why) => format!("derived: {why}"),
@@ -123,7 +151,7 @@ pub(super) fn effective(f: &mut fmt::Formatter<'_>, tables: &[Resolved]) -> fmt:
             let origin = origin.replace(char::is_control, " ");
             let setting = format!("{name} = {}", entry.value);
             writeln!(f, "{setting:<40} # {origin}")?;
-            if table.scope == Scope::Admin && table.is_word("address", "off") {
+            if of.is(Scope::Admin) && of.is_word("address", "off") {
                 break;
             }
         }
@@ -132,11 +160,20 @@ pub(super) fn effective(f: &mut fmt::Formatter<'_>, tables: &[Resolved]) -> fmt:
 }
 
 /// The keys of a listener, for the help of `--listen`.
-pub(super) fn listener_keys() -> String {
+pub(super) fn listener_keys(registry: &'static Registry) -> String {
     let mut out = String::new();
-    for key in Scope::Listener.keys().filter(|key| !matches!(key.default, Default::Required)) {
-        let default = common(key).map_or_else(|| by_protocol(key), |value| value.to_string());
-        put(&mut out, format_args!("  {:<20} {}\n", key.name, default.replace('"', "")));
+    let mut line = |name: &str, value: &str| {
+        put(&mut out, format_args!("  {name:<20} {}\n", value.replace('"', "")));
+    };
+    for key in Table::new(Scope::Listener, registry).keys().filter(|key| !key.is_required()) {
+        let default = common(&key, registry).map_or_else(|| by_protocol(&key, registry), |it| it.to_string());
+        line(key.name, &default);
+    }
+    for protocol in registry.clients() {
+        for key in protocol.settings {
+            let default = key.default_for(Some(protocol)).map_or("required".to_owned(), |it| it.to_string());
+            line(key.name, &format!("{default} ({} only)", protocol.name));
+        }
     }
     out
 }

@@ -7,10 +7,10 @@ use super::diagnostic::{Diagnostic, Place};
 use super::keys::Scope;
 use super::layer::Resolved;
 use super::settings::LISTENERS_MAX;
-use super::value::Value;
+use crate::core::setting::Value;
 use crate::core::time::Duration;
 use crate::net::Address;
-use crate::protocol::Inapplicable;
+use crate::protocol::{Inapplicable, LocalOnly};
 use std::net::{IpAddr, SocketAddr};
 
 /// What the rules found.
@@ -25,10 +25,10 @@ pub(super) struct Findings {
 /// Holds every rule against the tables of a server.
 pub(super) fn check(tables: &[Resolved]) -> Findings {
     let mut findings = Findings::default();
-    let of = |scope| tables.iter().find(move |table| table.scope == scope);
+    let of = |scope| tables.iter().find(move |table| table.is(scope));
     let serving: Vec<&Resolved> = tables
         .iter()
-        .filter(|table| matches!(table.scope, Scope::Listener | Scope::Admin))
+        .filter(|table| table.is(Scope::Listener) || table.is(Scope::Admin))
         .filter(|table| !table.is_word("address", "off"))
         .collect();
 
@@ -54,7 +54,9 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
 
 impl Findings {
     fn protocol(&mut self, of: &Resolved) {
-        for Inapplicable { key, values, wrong, right } in of.protocol.inapplicable() {
+        for Inapplicable { key, values, wrong, right } in
+            of.table.protocol.iter().flat_map(|it| it.inapplicable)
+        {
             if of.sound(&[key]) && of.word(key).is_some_and(|word| values.contains(&word)) {
                 self.mistake(of, &[key], || ((*wrong).to_owned(), (*right).to_owned()));
             }
@@ -79,7 +81,9 @@ impl Findings {
                 let wrong = format!("{} is not below output_max, {}", size(high), size(max));
                 (wrong, "a connection must be paused before it is ended".to_owned())
             });
-        } else if of.protocol.answers_frames() && max < high.saturating_add(bytes("frame_max")) {
+        } else if of.table.protocol.is_some_and(|protocol| protocol.answers_frames)
+            && max < high.saturating_add(bytes("frame_max"))
+        {
             self.mistake(of, &["output_max", "frame_max", "output_high"], || {
                 let need = high.saturating_add(bytes("frame_max"));
                 let wrong = format!("{} leaves no room for one frame above output_high", size(max));
@@ -151,7 +155,9 @@ impl Findings {
             }
         }
         let silent = of.keepalive_idle().is_none() && user_timeout.is_none();
-        let unwatched = of.is_word("heartbeat.style", "off") && of.is_word("idle_timeout", "off");
+        let unwatched = of.sound(&["heartbeat.style"])
+            && of.is_word("heartbeat.style", "off")
+            && of.is_word("idle_timeout", "off");
         if silent && unwatched {
             self.hint(of, &["keepalive.enabled", "user_timeout", "heartbeat.style"], || {
                 let wrong = "no keepalive, user timeout, heartbeat or idle timeout".to_owned();
@@ -168,19 +174,18 @@ impl Findings {
             });
         }
         let remote = !socket.ip().to_canonical().is_loopback();
-        if of.scope == Scope::Admin && remote && of.sound(&["allow_remote"]) && !of.flag("allow_remote") {
-            self.mistake(of, &["address"], || {
-                let wrong = format!(
-                    "{socket} can be reached from other hosts, and the admin interface has no password"
-                );
-                (wrong, "use 127.0.0.1 or unix:PATH, or set admin.allow_remote = true".to_owned())
-            });
+        if let Some(LocalOnly { unless, wrong, right }) = of.table.protocol.and_then(|it| it.local_only)
+            && remote
+            && of.sound(&[unless])
+            && !of.flag(unless)
+        {
+            self.mistake(of, &["address"], || (format!("{socket} {wrong}"), right.to_owned()));
         }
     }
 
     fn count(&mut self, serving: &[&Resolved]) {
         // The first that is too many, and of the clients' rather than the operator's.
-        let clients = serving.iter().filter(|table| table.scope == Scope::Listener);
+        let clients = serving.iter().filter(|table| table.is(Scope::Listener));
         let operators = serving.len() - clients.clone().count();
         if let Some(table) = clients.clone().nth(LISTENERS_MAX - operators) {
             self.mistake(table, &["address"], || {
@@ -195,10 +200,10 @@ impl Findings {
 
     fn names(&mut self, serving: &[&Resolved]) {
         for (at, table) in serving.iter().enumerate() {
-            let taken = serving.iter().take(at).any(|other| name(other) == name(table));
+            let taken = serving.iter().take(at).any(|other| other.name() == table.name());
             if taken && table.sound(&["name"]) {
                 self.mistake(table, &["name"], || {
-                    let wrong = format!("{:?} is the name of another listener", name(table));
+                    let wrong = format!("{:?} is the name of another listener", table.name());
                     (wrong, "log lines and metrics tell listeners apart by name".to_owned())
                 });
             }
@@ -217,7 +222,7 @@ impl Findings {
                 let (table, other) = if builtin { (other, table) } else { (table, other) };
                 self.mistake(table, &["address"], || {
                     let there = other.blame(&["address"]);
-                    let wrong = format!("{address} is already taken by listener {} ({there})", name(other));
+                    let wrong = format!("{address} is already taken by listener {} ({there})", other.name());
                     (wrong, "give each listener its own port".to_owned())
                 });
             }
@@ -254,7 +259,7 @@ impl Findings {
         let Some(all) = server.count("max_connections").filter(|_| server.sound(&["max_connections"])) else {
             return;
         };
-        for table in serving.iter().filter(|table| table.scope == Scope::Listener) {
+        for table in serving.iter().filter(|table| table.is(Scope::Listener)) {
             if let Some(own) = table.count("max_connections").filter(|own| *own > all) {
                 self.hint(table, &["max_connections"], || {
                     let wrong = format!("{own} is above server.max_connections, {all}");
@@ -276,17 +281,12 @@ impl Findings {
 /// A finding about the first of `names`, at the place of the first that somebody gave.
 fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> Diagnostic {
     let key = names.first().copied().unwrap_or_default();
-    let key = if of.scope == Scope::Listener {
-        format!("{key} of listener {}", name(of))
+    let key = if of.is(Scope::Listener) {
+        format!("{key} of listener {}", of.name())
     } else {
-        format!("{}.{key}", of.scope.name())
+        format!("{}.{key}", of.table.scope.name())
     };
     Diagnostic { place: of.blame(names), key, wrong, right }
-}
-
-/// What a listener is called.
-pub(super) fn name(of: &Resolved) -> &str {
-    of.text("name").unwrap_or(of.scope.name())
 }
 
 /// Whether the kernel would refuse to listen on both.

@@ -2,10 +2,10 @@
 //! and found sound. Plain values, read by the reactor; nothing here parses or checks.
 
 use crate::core::conn::policy::Policy;
+use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
-use crate::protocol::Protocol;
-use crate::protocol::admin::Hosts;
+use crate::protocol::{Access, Protocol};
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
@@ -48,24 +48,10 @@ pub struct ListenerSettings {
     pub send_buffer: Option<u32>,
     /// Life, parting and bounds of its connections.
     pub policy: Policy,
-    /// Who may use it, where it is the admin interface.
+    /// Who may use it.
     pub access: Access,
-}
-
-/// Who may use the admin interface.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Access {
-    /// Names in a request's Host header that are answered.
-    pub hosts: Hosts,
-    /// Permissions of the file of a unix socket.
-    pub socket_mode: u32,
-}
-
-impl Default for Access {
-    /// Of a listener that is not the admin interface: nothing reads it.
-    fn default() -> Self {
-        Self { hosts: Hosts::Named(Vec::new()), socket_mode: 0o660 }
-    }
+    /// The settings that its protocol declares.
+    pub own: Values,
 }
 
 impl ListenerSettings {

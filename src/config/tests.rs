@@ -1,10 +1,9 @@
 //! The configuration as a whole: what sources say against the settings or mistakes that come of them.
 
-use super::keys::{Default as KeyDefault, Key};
 use super::settings::{LogFormat, Overload};
-use super::value::Kind;
 use super::*;
 use crate::core::conn::policy::{HeartbeatStyle, LastRung};
+use crate::core::setting::{Key, Kind};
 use crate::core::time::Duration;
 
 fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
@@ -57,7 +56,7 @@ fn the_default_file_reads_back_as_exactly_the_defaults() {
 #[test]
 fn the_default_file_mentions_every_key() {
     let text = template();
-    for key in Scope::ALL.into_iter().flat_map(Scope::keys) {
+    for key in Scope::ALL.into_iter().flat_map(|scope| Table::new(scope, Protocol::REGISTRY).keys()) {
         assert!(text.contains(&format!("\n{} = ", key.name)), "{}", key.name);
     }
 }
@@ -113,12 +112,10 @@ fn every_key_has_an_effect() {
     let base = |own: &str| format!("[[listener]]\nprotocol = 'resp'\naddress = '[::]:7000'\n{own}");
     let plain = settings(&base(""));
     for scope in Scope::ALL {
-        for key in scope.keys() {
+        for key in Table::new(scope, Protocol::REGISTRY).keys() {
             let line = match key.name {
-                // It only permits; the rules test shows how.
-                "allow_remote" => continue,
                 "protocol" | "address" if scope == Scope::Listener => continue,
-                name => format!("{name} = {}\n", other_than_default(scope, key)),
+                name => format!("{name} = {}\n", other_than_default(scope, &key)),
             };
             let text = if scope == Scope::Listener {
                 base(&line)
@@ -133,8 +130,8 @@ fn every_key_has_an_effect() {
 /// A sound value that is not what the listener or table of `every_key_has_an_effect` has anyway.
 fn other_than_default(scope: Scope, key: &Key) -> Value {
     let protocol = if scope == Scope::Admin { Protocol::Admin } else { Protocol::Resp };
-    assert!(!matches!(key.default, KeyDefault::Required));
-    match (key.default_for(protocol).unwrap(), key.kind) {
+    match (key.default_for(Some(protocol.declaration())).unwrap(), key.kind) {
+        (_, kind @ Kind::AddressOrOff) => kind.read(Raw::Bare("127.0.0.1:7999")).unwrap(),
         (Value::Flag(flag), _) => Value::Flag(!flag),
         (Value::Count(count), _) => Value::Count(count + 1),
         (Value::Size(bytes), _) => Value::Size(bytes + 1),
@@ -148,7 +145,6 @@ fn other_than_default(scope: Scope, key: &Key) -> Value {
         (Value::Word(_), _) => Value::Text("other".to_owned()),
         (Value::Text(_), _) => Value::Text("debug".to_owned()),
         (Value::Mode(mode), _) => Value::Mode(mode ^ 0o6),
-        (Value::Address(_), kind) => kind.read(Raw::Bare("127.0.0.1:7999")).unwrap(),
     }
 }
 
@@ -400,7 +396,7 @@ mod any_input {
         #[test]
         fn no_value_of_any_key_panics(value in "[-0-9a-zA-Z.:\"']{0,24}") {
             for scope in Scope::ALL {
-                for key in scope.keys() {
+                for key in Table::new(scope, Protocol::REGISTRY).keys() {
                     let _ = from_file(&format!("[{}]\n{} = {value}", scope.name(), key.name));
                 }
             }

@@ -2,14 +2,19 @@
 //! authority is the address, and every other key of a listener can be a parameter.
 
 use super::diagnostic::{Diagnostic, Place};
-use super::keys::Scope;
+use super::keys::Table;
 use super::layer::Layer;
 use super::value::Raw;
+use crate::protocol::Registry;
 
 /// Reads a URL; what is wrong is reported with the parameter named. `None`: it is none, so that nothing is
 /// missing in it either.
-pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Diagnostic>) -> Option<Layer> {
-    let mut layer = Layer::new(Scope::Listener);
+pub(super) fn read(
+    url: &str,
+    place: &Place,
+    registry: &'static Registry,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Layer> {
     let mut report = |key: &str, wrong: &str, right: &str| {
         mistakes.push(Diagnostic {
             place: place.clone(),
@@ -34,6 +39,7 @@ pub(super) fn read(url: &str, place: &Place, mistakes: &mut Vec<Diagnostic>) -> 
         }
     }
 
+    let mut layer = Layer::new(Table::listener(Some(scheme), registry));
     layer.take("", "protocol", Raw::Bare(scheme), place, mistakes);
     layer.take("", "address", Raw::Bare(authority.strip_suffix('/').unwrap_or(authority)), place, mistakes);
     for (name, value) in parameters {

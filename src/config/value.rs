@@ -1,39 +1,17 @@
-//! The values of the configuration: how each kind of them is read, what it may be, and how it is written.
+//! How each kind of value is read, what it may be, and how it is written. The kinds are declared in
+//! [`setting`](crate::core::setting); their syntax is all here.
 //!
 //! A value arrives [`Raw`], from TOML or from the text of a URL or flag; its [`Kind`] makes a [`Value`] of
 //! it or says what is wrong. `Display` of a value is TOML again, and reads back as the same value.
 //! Next: [`keys`](super::keys), which gives every key its kind.
 
-use super::access;
 use super::diagnostic::nearest;
+use crate::core::setting::{Kind, ReadText, Step, Value};
 use crate::core::time::Duration;
 use crate::core::units;
 use crate::net::Address;
-use crate::protocol::Protocol;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
-
-/// A value of some key, sound by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Value {
-    /// True or false.
-    Flag(bool),
-    /// A number of things.
-    Count(u64),
-    /// A number of bytes.
-    Size(u64),
-    /// A length of time.
-    Period(Duration),
-    /// One of the words that the kind allows: a choice, or `off` or `auto` in place of a number.
-    Word(&'static str),
-    /// A name or a log filter.
-    Text(String),
-    /// Permissions of a file.
-    Mode(u32),
-    /// Where to listen; `v6_only` has its own key.
-    Address(Address),
-}
 
 /// A value as it stands in its source.
 #[derive(Clone, Copy, Debug)]
@@ -50,44 +28,6 @@ pub(super) enum Raw<'a> {
     Other(&'static str),
 }
 
-/// What a key's value may be.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    /// `true` or `false`.
-    Flag,
-    /// One of these words.
-    Choice(&'static [&'static str]),
-    /// A number in a range, or one of the words.
-    Count { min: u64, max: u64, words: &'static [&'static str] },
-    /// A number of bytes in a range, or one of the words.
-    Size { min: u64, max: u64, words: &'static [&'static str] },
-    /// A length of time in a range, in whole steps, or one of the words.
-    Period { min: Duration, max: Duration, step: Step, words: &'static [&'static str] },
-    /// The name of a protocol for clients.
-    Protocol,
-    /// A label for log lines and metrics, or `auto`.
-    Name,
-    /// A log filter.
-    Filter,
-    /// Names of hosts, or a word.
-    Hosts,
-    /// Permissions of a file, as chmod(1) takes them.
-    Mode,
-    /// An IP address and a port.
-    Address,
-    /// The same, or a unix socket, or `off`.
-    AdminAddress,
-}
-
-/// What a period must be a multiple of.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Step {
-    /// Milliseconds, the grain of our timers and of `TCP_USER_TIMEOUT`.
-    Millisecond,
-    /// Whole seconds, the grain of the kernel's keepalive.
-    Second,
-}
-
 /// Why a raw value cannot be taken, and what could.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct ValueError {
@@ -97,24 +37,12 @@ pub(super) struct ValueError {
     pub(super) right: String,
 }
 
-/// The names of the protocols for clients.
-const PROTOCOLS: [&str; Protocol::CLIENTS.len()] = {
-    let mut names = [""; Protocol::CLIENTS.len()];
-    let mut at = 0;
-    while at < names.len() {
-        names[at] = Protocol::CLIENTS[at].name();
-        at += 1;
-    }
-    names
-};
-
 impl Kind {
     /// Makes a value of a raw one.
     pub(super) fn read(&self, raw: Raw<'_>) -> Result<Value, ValueError> {
         let outcome = match *self {
             Self::Flag => read_flag(raw),
             Self::Choice(words) => read_choice(raw, words),
-            Self::Protocol => read_choice(raw, &PROTOCOLS),
             Self::Count { min, max, words } => {
                 word(raw, words).map_or_else(|| read_count(raw, min, max).map(Value::Count), Ok)
             }
@@ -124,12 +52,10 @@ impl Kind {
             Self::Period { min, max, step, words } => {
                 word(raw, words).map_or_else(|| read_period(raw, min, max, step).map(Value::Period), Ok)
             }
-            Self::Name => word(raw, &["auto"]).map_or_else(|| read_name(raw), Ok),
-            Self::Filter => read_filter(raw),
-            Self::Hosts => word(raw, access::HOSTS_WORDS).map_or_else(|| access::read_hosts(raw), Ok),
-            Self::Mode => access::read_mode(raw),
-            Self::Address => read_address(raw, false),
-            Self::AdminAddress => word(raw, &["off"]).map_or_else(|| read_address(raw, true), Ok),
+            Self::Text { words, read, .. } => word(raw, words).map_or_else(|| read_text(raw, read), Ok),
+            Self::Mode => read_mode(raw),
+            Self::TcpAddress => read_address(raw, false),
+            Self::AddressOrOff => word(raw, &["off"]).map_or_else(|| read_address(raw, true), Ok),
         };
         outcome.map_err(|wrong| ValueError { wrong, right: self.expects() })
     }
@@ -139,7 +65,6 @@ impl Kind {
         match *self {
             Self::Flag => "true or false".to_owned(),
             Self::Choice(words) => alternatives(words),
-            Self::Protocol => alternatives(&PROTOCOLS),
             Self::Count { min, max, words } => or_words(format!("a number from {min} to {max}"), words),
             Self::Size { min, max, words } => {
                 or_words(format!("a size from {} to {}", Value::Size(min), Value::Size(max)), words)
@@ -150,16 +75,14 @@ impl Kind {
                     format!("a duration{whole} from {} to {}", Value::Period(min), Value::Period(max));
                 or_words(range, words)
             }
-            Self::Name => "a name of letters, digits, '-', '_' and '.', 64 at most".to_owned(),
-            Self::Filter => "a level (off, error, warn, info, debug, trace), or target=level, separated by \
-                             commas, as \"info,linger=debug\""
-                .to_owned(),
-            Self::Hosts => or_words(access::HOSTS_EXPECTED.to_owned(), access::HOSTS_WORDS),
-            Self::Mode => access::MODE_EXPECTED.to_owned(),
-            Self::Address => "an IP address and a port, as \"127.0.0.1:7000\", \"0.0.0.0:7000\" for all of \
+            Self::Text { expects, .. } => expects.to_owned(),
+            Self::Mode => "permissions in octal digits and quotes, from \"0000\" to \"0777\"".to_owned(),
+            Self::TcpAddress => {
+                "an IP address and a port, as \"127.0.0.1:7000\", \"0.0.0.0:7000\" for all of \
                               IPv4, or \"[::]:7000\" for IPv6 and IPv4"
-                .to_owned(),
-            Self::AdminAddress => "an IP address and a port, as \"127.0.0.1:7070\", or \
+                    .to_owned()
+            }
+            Self::AddressOrOff => "an IP address and a port, as \"127.0.0.1:7070\", or \
                                    \"unix:/run/linger.sock\", or \"off\""
                 .to_owned(),
         }
@@ -179,7 +102,6 @@ impl fmt::Display for Value {
             Self::Word(word) => write!(f, "\"{word}\""),
             Self::Mode(mode) => write!(f, "\"{mode:04o}\""),
             Self::Text(text) => write!(f, "{}", toml::Value::from(text.as_str())),
-            Self::Address(address) => write!(f, "{}", toml::Value::from(address.to_string())),
         }
     }
 }
@@ -211,7 +133,7 @@ fn or_words(range: String, words: &[&str]) -> String {
 }
 
 /// The text of something written as text.
-pub(super) fn text(raw: Raw<'_>) -> Option<&str> {
+fn text(raw: Raw<'_>) -> Option<&str> {
     match raw {
         Raw::Bare(text) | Raw::Text(text) => Some(text),
         Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => None,
@@ -292,36 +214,22 @@ fn read_period(raw: Raw<'_>, min: Duration, max: Duration, step: Step) -> Result
     Ok(period)
 }
 
-fn read_name(raw: Raw<'_>) -> Result<Value, String> {
-    let name = text(raw).ok_or_else(|| format!("{raw} is not a string"))?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
-        // Names become labels of metrics and fields of log lines; these characters need no quoting there.
-        return Err(format!("{raw} cannot be a name"));
-    }
-    Ok(Value::Text(name.to_owned()))
+fn read_text(raw: Raw<'_>, read: ReadText) -> Result<Value, String> {
+    let text = text(raw).ok_or_else(|| format!("{raw} is not a string"))?;
+    read(text).map(Value::Text)
 }
 
-fn read_filter(raw: Raw<'_>) -> Result<Value, String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let filter = text(raw).ok_or_else(|| format!("{raw} is not a string"))?;
-    for part in filter.split(',').map(str::trim) {
-        // env_logger takes an unknown level for a target and then logs nothing; a misspelt level is the
-        // likelier meaning.
-        let (target, level) =
-            part.rsplit_once('=').map_or(("linger", part), |(target, level)| (target, level));
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '-');
-        if target.is_empty() || !target.chars().all(plain) {
-            return Err(format!("{target:?} is not a target"));
+/// Permissions: a number of TOML is octal only if it is written so.
+fn read_mode(raw: Raw<'_>) -> Result<Value, String> {
+    let digits = match raw {
+        Raw::Bare(text) | Raw::Text(text) | Raw::Integer(text, 8) => text,
+        Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => {
+            return Err(format!("{raw} is not in octal digits"));
         }
-        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            return Err(match nearest(level, LEVELS) {
-                Some(near) => format!("{level:?} is not a level (did you mean {near:?}?)"),
-                None => format!("{level:?} is not a level"),
-            });
-        }
-    }
-    Ok(Value::Text(filter.to_owned()))
+    };
+    let octal = !digits.is_empty() && digits.chars().all(|c| c.is_digit(8));
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| octal && *mode <= 0o777);
+    mode.map(Value::Mode).ok_or_else(|| format!("{raw} are no permissions of a file"))
 }
 
 fn read_address(raw: Raw<'_>, unix: bool) -> Result<Value, String> {
@@ -335,7 +243,7 @@ fn read_address(raw: Raw<'_>, unix: bool) -> Result<Value, String> {
             }
             // sun_path holds 108 bytes with the final zero (unix(7)).
             (true, path) if path.len() > 107 => Err(format!("{raw} is longer than the 107 bytes of a path")),
-            (true, path) => Ok(Value::Address(Address::Unix(PathBuf::from(path)))),
+            (true, _) => Ok(Value::Text(text.to_owned())),
         };
     }
     let address = Address::parse_tcp(text).ok_or_else(|| format!("{raw} {}", why_no_address(text)))?;
@@ -344,7 +252,16 @@ fn read_address(raw: Raw<'_>, unix: bool) -> Result<Value, String> {
             "{raw} is link-local and does not say on which interface, as [fe80::1%eth0]:7000 does"
         ));
     }
-    Ok(Value::Address(address))
+    Ok(Value::Text(address.to_string()))
+}
+
+/// The address that an address's value is the text of; `None` for a word in its place.
+pub(super) fn address(value: &Value) -> Option<Address> {
+    let text = value.text()?;
+    match text.strip_prefix("unix:") {
+        Some(path) => Some(Address::Unix(path.into())),
+        None => Address::parse_tcp(text),
+    }
 }
 
 fn why_no_address(text: &str) -> &'static str {
@@ -445,29 +362,36 @@ mod tests {
             ("unix:/tmp/x", "only the admin interface"),
             ("example", "is not an IP address"),
         ] {
-            let said = wrong(Kind::Address, Raw::Text(text));
+            let said = wrong(Kind::TcpAddress, Raw::Text(text));
             assert!(said.contains(why), "{text}: {said}");
         }
         for text in ["[fe80::1%eth0]:7000", "[fe80::1%7]:7000", "[::1]:7000"] {
-            let read = Kind::Address.read(Raw::Text(text)).map(|value| value.to_string());
+            let read = Kind::TcpAddress.read(Raw::Text(text)).map(|value| value.to_string());
             assert_eq!(read, Ok(format!("\"{text}\"")));
         }
-        assert!(Kind::AdminAddress.read(Raw::Bare("unix:/run/linger.sock")).is_ok());
+        assert!(Kind::AddressOrOff.read(Raw::Bare("unix:/run/linger.sock")).is_ok());
         for (text, why) in [
             ("unix:", "has no path"),
             ("unix:/run/a\0b", "has a zero byte"),
             (&*format!("unix:/{}", "a".repeat(107)), "longer than the 107 bytes"),
         ] {
-            let said = wrong(Kind::AdminAddress, Raw::Text(text));
+            let said = wrong(Kind::AddressOrOff, Raw::Text(text));
             assert!(said.contains(why), "{text:?}: {said}");
         }
-        assert_eq!(Kind::AdminAddress.read(Raw::Bare("off")), Ok(Value::Word("off")));
+        assert_eq!(Kind::AddressOrOff.read(Raw::Bare("off")), Ok(Value::Word("off")));
     }
 
     #[test]
-    fn a_misspelt_log_level_is_not_taken_for_a_target() {
-        assert!(Kind::Filter.read(Raw::Text("info,linger::reactor=debug")).is_ok());
-        assert!(wrong(Kind::Filter, Raw::Text("inof")).contains("did you mean \"info\""));
+    fn permissions_are_octal_and_read_back() {
+        let read = |raw| Kind::Mode.read(raw).map(|value| value.to_string());
+        for raw in [Raw::Bare("0660"), Raw::Text("660"), Raw::Integer("660", 8)] {
+            assert_eq!(read(raw), Ok("\"0660\"".to_owned()));
+        }
+        for raw in
+            [Raw::Integer("660", 10), Raw::Text("rw"), Raw::Text("0888"), Raw::Text("1777"), Raw::Text("+7")]
+        {
+            assert!(read(raw).is_err(), "{raw}");
+        }
     }
 
     #[test]

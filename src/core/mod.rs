@@ -4,6 +4,7 @@ pub mod buf;
 pub mod conn;
 pub mod end;
 pub(crate) mod named;
+pub mod setting;
 pub mod table;
 pub mod tcp;
 pub mod time;

@@ -2,7 +2,8 @@
 //! request *does* is the reactor's work.
 //!
 //! A protocol is a folder and a line of the registry at the end of this file. [`Spec`] is its contract: all that other
-//! modules ask of one. The configuration, the help, the log and the reactor learn from the registry what there is.
+//! modules ask of one, the settings of its own among it. The configuration, the help, the log and the reactor learn from
+//! the registry what there is.
 //!
 //! | protocol | module | what it is |
 //! | --- | --- | --- |
@@ -20,7 +21,9 @@
 //! that all connections share; only what is left over has to be kept, and it never exceeds the bound.
 //! Chunking changes nothing: any way of cutting the stream gives the same frames and the same error.
 
+mod access;
 pub mod admin;
+mod declaration;
 pub mod echo;
 pub mod first_bytes;
 pub mod http;
@@ -29,8 +32,10 @@ mod registry;
 pub mod resp;
 mod spec;
 
+pub use access::{Access, Hosts};
+pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
-pub use spec::{Encode, FRAMING_BYTES_MAX, Inapplicable, Message, Reached, Spec};
+pub use spec::{Encode, FRAMING_BYTES_MAX, Inapplicable, LocalOnly, Message, Reached, Spec};
 
 use crate::core::end::{Foreign, Reason};
 use std::borrow::Cow;
@@ -87,30 +92,31 @@ registry::registry! {
     }
 }
 
-/// How many protocols serve clients.
-const CLIENTS: usize = {
-    let (mut at, mut count) = (0, 0);
-    while at < Protocol::ALL.len() {
-        count += Protocol::ALL[at].serves_clients() as usize;
-        at += 1;
-    }
-    count
-};
-
 impl Protocol {
-    /// Those that serve clients, in the order of the registry.
-    pub const CLIENTS: [Self; CLIENTS] = {
-        let mut clients = [Self::Admin; CLIENTS];
-        let (mut at, mut count) = (0, 0);
-        while at < Self::ALL.len() {
-            if Self::ALL[at].serves_clients() {
-                clients[count] = Self::ALL[at];
-                count += 1;
-            }
-            at += 1;
-        }
-        clients
-    };
+    /// [`Spec::NAME`]
+    pub const fn name(self) -> &'static str {
+        self.declaration().name
+    }
+
+    /// [`Spec::SERVES_CLIENTS`]
+    pub const fn serves_clients(self) -> bool {
+        self.declaration().serves_clients
+    }
+
+    /// [`Spec::KEEPS_SESSION`]
+    pub const fn keeps_session(self) -> bool {
+        self.declaration().keeps_session
+    }
+
+    /// [`Spec::OPENING`]
+    pub const fn opening(self) -> Option<&'static Opening> {
+        self.declaration().opening.as_ref()
+    }
+
+    /// [`Spec::FULL`]
+    pub const fn full(self) -> Option<fn(&mut Vec<u8>)> {
+        self.declaration().full
+    }
 
     /// The one of that name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -120,3 +126,5 @@ impl Protocol {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod toy;

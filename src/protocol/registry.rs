@@ -17,55 +17,32 @@ macro_rules! registry {
             /// All of them, in the order of the registry.
             pub const ALL: &[Self] = &[$(Self::$name,)+];
 
-            /// [`Spec::NAME`](crate::protocol::Spec::NAME)
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::NAME,)+ }
+            /// What it declares.
+            pub const fn declaration(self) -> &'static $crate::protocol::Declaration {
+                match self { $(Self::$name => const { &$crate::protocol::Declaration::of::<$spec>() },)+ }
             }
 
-            /// [`Spec::SUMMARY`](crate::protocol::Spec::SUMMARY)
-            pub const fn summary(self) -> &'static str {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::SUMMARY,)+ }
-            }
+            const CLIENTS: usize = 0 $(+ <$spec as $crate::protocol::Spec>::SERVES_CLIENTS as usize)+;
 
-            /// [`Spec::SERVES_CLIENTS`](crate::protocol::Spec::SERVES_CLIENTS)
-            pub const fn serves_clients(self) -> bool {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::SERVES_CLIENTS,)+ }
-            }
+            const CLIENT_NAMES: [&'static str; Self::CLIENTS] = {
+                let mut names = [""; Self::CLIENTS];
+                let (mut at, mut count) = (0, 0);
+                while at < Self::ALL.len() {
+                    let declaration = Self::ALL[at].declaration();
+                    if declaration.serves_clients {
+                        names[count] = declaration.name;
+                        count += 1;
+                    }
+                    at += 1;
+                }
+                names
+            };
 
-            /// [`Spec::KEEPS_SESSION`](crate::protocol::Spec::KEEPS_SESSION)
-            pub const fn keeps_session(self) -> bool {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::KEEPS_SESSION,)+ }
-            }
-
-            /// [`Spec::ANSWERS_FRAMES`](crate::protocol::Spec::ANSWERS_FRAMES)
-            pub const fn answers_frames(self) -> bool {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::ANSWERS_FRAMES,)+ }
-            }
-
-            /// [`Spec::BUILTIN_ADDRESS`](crate::protocol::Spec::BUILTIN_ADDRESS)
-            pub const fn builtin_address(self) -> Option<&'static str> {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::BUILTIN_ADDRESS,)+ }
-            }
-
-            /// [`Spec::DEFAULTS`](crate::protocol::Spec::DEFAULTS)
-            pub const fn defaults(self) -> &'static [(&'static str, &'static str)] {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::DEFAULTS,)+ }
-            }
-
-            /// [`Spec::INAPPLICABLE`](crate::protocol::Spec::INAPPLICABLE)
-            pub const fn inapplicable(self) -> &'static [$crate::protocol::Inapplicable] {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::INAPPLICABLE,)+ }
-            }
-
-            /// [`Spec::OPENING`](crate::protocol::Spec::OPENING)
-            pub const fn opening(self) -> Option<&'static $crate::protocol::Opening> {
-                match self { $(Self::$name => const { <$spec as $crate::protocol::Spec>::OPENING.as_ref() },)+ }
-            }
-
-            /// [`Spec::FULL`](crate::protocol::Spec::FULL)
-            pub const fn full(self) -> Option<fn(&mut Vec<u8>)> {
-                match self { $(Self::$name => <$spec as $crate::protocol::Spec>::FULL,)+ }
-            }
+            /// What all of them declare.
+            pub const REGISTRY: &'static $crate::protocol::Registry = &$crate::protocol::Registry {
+                all: &[$(Self::$name.declaration(),)+],
+                client_names: &Self::CLIENT_NAMES,
+            };
 
             /// [`Spec::goodbye`](crate::protocol::Spec::goodbye), or [`Spec::FULL`](crate::protocol::Spec::FULL) where
             /// it is for want of a place.
@@ -75,11 +52,11 @@ macro_rules! registry {
                 reason: $crate::core::end::Reason,
                 out: &mut Vec<u8>,
             ) {
-                match (self.full(), reason) {
+                match (self.declaration().full, reason) {
                     (Some(full), $crate::core::end::Reason::LocalLimit) => full(out),
                     _ => match self {
                         $(Self::$name => {
-                            <$spec as $crate::protocol::Spec>::goodbye(if let Some($encoding::$name(own)) = encoding { Some(own) } else { None }, reason, out);
+                            <$spec as $crate::protocol::Spec>::goodbye($crate::protocol::registry::own!($encoding::$name, encoding), reason, out);
                         })+
                     },
                 }
@@ -88,14 +65,18 @@ macro_rules! registry {
             /// [`Spec::server_ping`](crate::protocol::Spec::server_ping)
             pub fn server_ping(self, encoding: Option<$encoding>) -> Option<&'static [u8]> {
                 match self {
-                    $(Self::$name => <$spec as $crate::protocol::Spec>::server_ping(if let Some($encoding::$name(own)) = encoding { Some(own) } else { None }),)+
+                    $(Self::$name => {
+                        <$spec as $crate::protocol::Spec>::server_ping($crate::protocol::registry::own!($encoding::$name, encoding))
+                    })+
                 }
             }
 
             /// [`Spec::eof_probe`](crate::protocol::Spec::eof_probe)
             pub fn eof_probe(self, encoding: Option<$encoding>) -> &'static [u8] {
                 match self {
-                    $(Self::$name => <$spec as $crate::protocol::Spec>::eof_probe(if let Some($encoding::$name(own)) = encoding { Some(own) } else { None }),)+
+                    $(Self::$name => {
+                        <$spec as $crate::protocol::Spec>::eof_probe($crate::protocol::registry::own!($encoding::$name, encoding))
+                    })+
                 }
             }
 
@@ -152,4 +133,11 @@ macro_rules! registry {
     };
 }
 
-pub(super) use registry;
+/// The value of a session's encoding for its own protocol; that of another protocol is as good as none.
+macro_rules! own {
+    ($encoding:ident::$name:ident, $value:expr) => {
+        if let Some($encoding::$name(own)) = $value { Some(own) } else { None }
+    };
+}
+
+pub(super) use {own, registry};

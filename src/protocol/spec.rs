@@ -3,8 +3,10 @@
 //! Most of it is constants. What depends on a session is asked with the [`Encode`] value of that session, and with
 //! none where there is no session.
 
+use super::access::Access;
 use super::first_bytes::Opening;
 use crate::core::end::Reason;
+use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
 use std::fmt::Debug;
 
@@ -51,11 +53,17 @@ pub trait Spec {
     /// The address that is served when no listener is configured.
     const BUILTIN_ADDRESS: Option<&'static str> = None;
 
+    /// Settings that only its listeners have. No two protocols for clients have one of the same name.
+    const SETTINGS: &'static [Key] = &[];
+
     /// Settings whose default differs from the usual one: key and value, as in the configuration file.
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[];
 
     /// Settings that do not apply.
     const INAPPLICABLE: &'static [Inapplicable] = &[];
+
+    /// Why it is not served to other hosts, unless it is allowed. None: it is served to everybody.
+    const LOCAL_ONLY: Option<LocalOnly> = None;
 
     /// How its clients begin. None: with any bytes, so that no client of another protocol can be told apart.
     const OPENING: Option<Opening> = None;
@@ -65,6 +73,11 @@ pub trait Spec {
 
     /// How messages of the hub are encoded for a session. [`Infallible`]: sessions never subscribe.
     type Encoding: Encode;
+
+    /// Who may use a listener, by the values of [`SETTINGS`](Self::SETTINGS).
+    fn access(_own: &Values) -> Access {
+        Access::default()
+    }
 
     /// Appends what it says to a peer that the server parts from for `reason`; nothing where it has no place for that.
     fn goodbye(_encoding: Option<Self::Encoding>, _reason: Reason, _out: &mut Vec<u8>) {}
@@ -102,6 +115,17 @@ impl Inapplicable {
     pub fn is_about(&self, name: &str) -> bool {
         name.strip_prefix(self.key).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
+}
+
+/// A protocol that is served to this host only, unless the operator allows others.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LocalOnly {
+    /// The flag among its settings that allows others.
+    pub unless: &'static str,
+    /// What is wrong: the rest of a sentence that begins with the address.
+    pub wrong: &'static str,
+    /// What to do.
+    pub right: &'static str,
 }
 
 /// Where a client on this host reaches a listener.

@@ -1,20 +1,22 @@
 //! The registry: what all of its lines must keep to, and one with a protocol that no other module knows.
 
+use super::toy::{Encodings, Frames, Protocols, Toy};
 use super::*;
 use std::convert::Infallible;
 
 #[test]
 fn names_are_schemes_and_no_two_are_alike() {
     for (at, protocol) in Protocol::ALL.iter().enumerate() {
-        let name = protocol.name();
+        let (name, summary) = (protocol.name(), protocol.declaration().summary);
         assert!(name.starts_with(|c: char| c.is_ascii_lowercase()), "{name}");
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()), "{name}");
-        assert!(!protocol.summary().is_empty() && !protocol.summary().ends_with('.'), "{name}");
+        assert!(!summary.is_empty() && !summary.ends_with('.'), "{name}");
         assert_eq!(Protocol::from_name(name), Some(*protocol));
         assert!(Protocol::ALL[..at].iter().all(|other| other.name() != name), "{name}");
     }
     assert_eq!(Protocol::from_name("smtp"), None);
-    assert_eq!(Protocol::CLIENTS, [Protocol::Echo, Protocol::Resp]);
+    assert_eq!(Protocol::REGISTRY.client_names, ["echo", "resp"]);
+    assert_eq!(Protocol::REGISTRY.operator().name, "http");
 }
 
 #[test]
@@ -45,79 +47,18 @@ fn every_frame_of_an_encoding_has_a_number_of_its_own() {
     assert_eq!(size_of::<Encoding>(), 1, "sessions that never subscribe have no value");
 }
 
-/// Length-prefixed frames: a protocol that stands nowhere but here.
-#[derive(Debug)]
-struct Toy;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Frames;
-
-impl Spec for Toy {
-    const NAME: &'static str = "toy";
-    const SUMMARY: &'static str = "takes frames with their length before them";
-    const SERVES_CLIENTS: bool = true;
-    const KEEPS_SESSION: bool = true;
-    const DEFAULTS: &'static [(&'static str, &'static str)] = &[("idle_timeout", "1m")];
-
-    type Encoding = Frames;
-
-    fn goodbye(_: Option<Frames>, reason: Reason, out: &mut Vec<u8>) {
-        frame(&[reason.name().as_bytes()], out);
-    }
-
-    fn to_try(_: Reached<'_>) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-impl Encode for Frames {
-    const COUNT: usize = 1;
-
-    fn index(self) -> usize {
-        0
-    }
-
-    fn message(self, message: &Message<'_>, out: &mut Vec<u8>) {
-        frame(&[message.channel, b" ", message.payload], out);
-    }
-
-    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
-        frame(&[identity.as_bytes(), b" ", payload], out);
-    }
-}
-
-fn frame(parts: &[&[u8]], out: &mut Vec<u8>) {
-    let bytes = parts.concat();
-    out.push(u8::try_from(bytes.len()).expect("the test is short"));
-    out.extend_from_slice(&bytes);
-}
-
-/// A registry like the real one, with the toy in it.
-#[expect(dead_code, unreachable_pub, reason = "the real one is public")]
-mod other {
-    use super::super::registry::registry;
-
-    registry! {
-        Protocols, Encodings {
-            Echo: crate::protocol::echo::Echo,
-            Toy: super::Toy,
-            Resp: crate::protocol::resp::Resp,
-        }
-    }
-}
-
 /// Nothing but a line makes it a protocol, and moves none of the others.
 #[test]
 fn a_protocol_is_a_line_of_a_registry() {
-    use other::{Encodings, Protocols};
-    let names: Vec<_> = Protocols::ALL.iter().map(|protocol| protocol.name()).collect();
-    assert_eq!(names, ["echo", "toy", "resp"]);
-    assert_eq!(Protocols::Toy.summary(), Toy::SUMMARY);
-    assert_eq!(Protocols::Toy.defaults(), [("idle_timeout", "1m")]);
-    assert!(Protocols::Toy.serves_clients() && Protocols::Toy.keeps_session());
-    assert!(!Protocols::Echo.keeps_session() && !Protocols::Toy.answers_frames());
-    let rest = (Protocols::Toy.builtin_address(), Protocols::Toy.inapplicable(), Protocols::Toy.full());
-    assert!(matches!(rest, (None, [], None)) && Protocols::Toy.opening().is_none());
+    assert_eq!(Protocols::REGISTRY.client_names, ["echo", "toy", "resp"]);
+    assert_eq!(Protocols::REGISTRY.operator().name, "http");
+    let toy = Protocols::Toy.declaration();
+    assert_eq!((toy.name, toy.summary), (Toy::NAME, Toy::SUMMARY));
+    assert_eq!(toy.defaults, [("idle_timeout", "1m")]);
+    assert_eq!(toy.settings.iter().map(|key| key.name).collect::<Vec<_>>(), ["batch.frames"]);
+    assert!(toy.serves_clients && toy.keeps_session && !toy.answers_frames);
+    assert!(toy.inapplicable_key("probe.oob").is_some() && toy.inapplicable_key("linger").is_none());
+    assert!(toy.builtin_address.is_none() && toy.full.is_none() && toy.opening.is_none());
     let mut out = Vec::new();
     // What is of another protocol is as good as nothing.
     Protocols::Toy.goodbye(Some(Encodings::Resp(resp::Version::Resp3)), Reason::LocalIdle, &mut out);

@@ -1,10 +1,11 @@
 //! The keys of a listener: its own, and those it shares with `[defaults]` and `[admin]`.
 
+use super::texts::NAME;
 use super::{
-    CONNECTIONS_MAX, DAY, Default, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, Key, Kind, MONTH, PING_MIN,
-    SECOND, TIMEOUT_MIN, USER_TIMEOUT_MAX,
+    CONNECTIONS_MAX, DAY, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, MONTH, PING_MIN, SECOND, TIMEOUT_MIN,
+    USER_TIMEOUT_MAX,
 };
-use crate::config::value::Step;
+use crate::core::setting::{Default, Key, Kind, Step};
 use crate::core::time::Duration;
 
 /// A timeout that can be off.
@@ -15,39 +16,41 @@ const KEEPALIVE: Kind = Kind::Period { min: SECOND, max: KEEPALIVE_MAX, step: St
 /// A last rung of the closing ladder.
 const RUNG: Kind = Kind::Choice(&["linger2", "reset"]);
 
-/// What only a listener for clients has.
-pub(super) static OWN: [Key; 4] = [
-    Key {
-        name: "name",
-        kind: Kind::Name,
-        default: Default::Usual("auto"),
-        doc: "Its name in log lines and metrics. \"auto\" is the protocol, with the port when that is taken.",
-        why: "One listener a protocol is the usual case, and then the protocol says it best.",
-    },
-    Key {
-        name: "protocol",
-        kind: Kind::Protocol,
-        default: Default::Required,
-        doc: "What is spoken.",
-        why: "No default: it is what the listener is for.",
-    },
-    Key {
-        name: "address",
-        kind: Kind::Address,
-        default: Default::Required,
-        doc: "Where to listen. \"0.0.0.0:7000\" is all of IPv4, \"[::]:7000\" is IPv6 and IPv4; port 0 lets \
-              the kernel choose.",
-        why: "No default: who may connect is for you to say. The listeners served without a configuration \
-              are on loopback only.",
-    },
-    Key {
-        name: "v6_only",
-        kind: Kind::Flag,
-        default: Default::Usual("false"),
-        doc: "Keep IPv4 clients out of an IPv6 listener.",
-        why: "One dual-stack listener serves everybody.",
-    },
-];
+/// What only a listener for clients has, of these protocols.
+pub(super) const fn own(protocols: &'static [&'static str]) -> [Key; 4] {
+    [
+        Key {
+            name: "name",
+            kind: NAME,
+            default: Default::Usual("auto"),
+            doc: "Its name in log lines and metrics. \"auto\" is the protocol, with the port when that is taken.",
+            why: "One listener a protocol is the usual case, and then the protocol says it best.",
+        },
+        Key {
+            name: "protocol",
+            kind: Kind::Choice(protocols),
+            default: Default::Required,
+            doc: "What is spoken.",
+            why: "No default: it is what the listener is for.",
+        },
+        Key {
+            name: "address",
+            kind: Kind::TcpAddress,
+            default: Default::Required,
+            doc: "Where to listen. \"0.0.0.0:7000\" is all of IPv4, \"[::]:7000\" is IPv6 and IPv4; port 0 lets \
+                  the kernel choose.",
+            why: "No default: who may connect is for you to say. The listeners served without a configuration \
+                  are on loopback only.",
+        },
+        Key {
+            name: "v6_only",
+            kind: Kind::Flag,
+            default: Default::Usual("false"),
+            doc: "Keep IPv4 clients out of an IPv6 listener.",
+            why: "One dual-stack listener serves everybody.",
+        },
+    ]
+}
 
 /// What listeners inherit from `[defaults]`.
 pub(super) static SHARED: [Key; 32] = [

@@ -2,67 +2,52 @@
 //! it is. The file, URLs, flags, `linger check`, `linger config` and the help all read this table, and
 //! nothing else knows the name of a key but [`build`](super::build), which makes settings of the values.
 //!
-//! Read [`listener`] for what a listener can be asked, [`process`] for the rest.
+//! Read [`listener`] for what a listener can be asked, [`process`] for the rest. What only the listeners of one protocol
+//! can be asked, that protocol declares ([`Spec::SETTINGS`](crate::protocol::Spec::SETTINGS)); a [`Table`] knows whose
+//! listener it is about.
 
 mod listener;
 mod process;
+mod texts;
 
-use super::value::{Kind, Raw, Value};
+use super::value::Raw;
+use crate::core::setting::{Default, Key, Value};
 use crate::core::time::Duration;
-use crate::protocol::{Inapplicable, Protocol};
+use crate::protocol::{Declaration, Inapplicable, Registry};
 use std::borrow::Cow;
 
-/// One key.
-#[derive(Debug)]
-pub(super) struct Key {
-    /// Its name within its scope, dotted when it lives in a sub-table.
-    pub(super) name: &'static str,
-    /// What it may be.
-    pub(super) kind: Kind,
-    /// What it is when nobody says.
-    pub(super) default: Default,
-    /// What it does.
-    pub(super) doc: &'static str,
-    /// Why its default is what it is.
-    pub(super) why: &'static str,
-}
-
-/// The default of a key, as text that its own kind reads.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Default {
-    /// None: the key must be given.
-    Required,
-    /// This. The key is not about listeners.
-    Same(&'static str),
-    /// This, on a listener whose protocol has none of its own.
-    Usual(&'static str),
-}
-
 impl Key {
-    /// The default for a protocol; `None` if the key must be given.
-    pub(super) fn default_for(&self, protocol: Protocol) -> Option<Value> {
+    /// The default on a listener of that protocol, or in a table that is about none; `None` if it must be given.
+    pub(super) fn default_for(&self, protocol: Option<&Declaration>) -> Option<Value> {
         let text = match self.default {
             Default::Required => return None,
             Default::Same(text) => text,
             Default::Usual(usual) => {
-                let own = protocol.defaults().iter().find(|(name, _)| *name == self.name);
+                let own = protocol
+                    .and_then(|protocol| protocol.defaults.iter().find(|(name, _)| *name == self.name));
                 own.map_or(usual, |(_, text)| text)
             }
         };
         Some(self.kind.read(Raw::Bare(text)).expect("a test reads every default with its own kind"))
     }
 
+    /// Whether it must be given.
+    pub(super) fn is_required(&self) -> bool {
+        self.default == Default::Required
+    }
+
     /// What it does; of the key that names a protocol, what each of them does.
-    pub(super) fn explanation(&self) -> Cow<'static, str> {
-        if !matches!(self.kind, Kind::Protocol) {
+    pub(super) fn explanation(&self, registry: &Registry) -> Cow<'static, str> {
+        if self.name != "protocol" {
             return self.doc.into();
         }
-        let each = Protocol::CLIENTS.map(|protocol| format!("{} {}", protocol.name(), protocol.summary()));
+        let each: Vec<_> =
+            registry.clients().map(|protocol| format!("{} {}", protocol.name, protocol.summary)).collect();
         format!("{}: {}.", self.doc.trim_end_matches('.'), each.join("; ")).into()
     }
 }
 
-/// A table of the file: which keys it has.
+/// A table of the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Scope {
     /// `[server]`
@@ -155,44 +140,107 @@ impl Scope {
             }
         }
     }
+}
+
+/// A table of the file, or what stands for one: which keys it has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    /// Which.
+    pub(super) scope: Scope,
+    /// What is spoken on the listener that it is about. `None`: it is about none, or its protocol is not known.
+    pub(super) protocol: Option<&'static Declaration>,
+    /// The protocols that there are.
+    pub(super) registry: &'static Registry,
+}
+
+impl Table {
+    /// One of which there is one, or a listener whose protocol is not known.
+    pub(super) fn new(scope: Scope, registry: &'static Registry) -> Self {
+        let protocol = (scope == Scope::Admin).then(|| registry.operator());
+        Self { scope, protocol, registry }
+    }
+
+    /// A listener of a protocol for clients, by its name.
+    pub(super) fn listener(protocol: Option<&str>, registry: &'static Registry) -> Self {
+        let protocol = protocol.and_then(|name| registry.client(name));
+        Self { scope: Scope::Listener, protocol, registry }
+    }
+
+    /// How the file opens it; of a listener, with what it speaks.
+    pub(super) fn heading(self) -> String {
+        match self.protocol.filter(|_| self.scope == Scope::Listener) {
+            Some(protocol) => format!("{} with protocol = {:?}", self.scope.heading(), protocol.name),
+            None => self.scope.heading(),
+        }
+    }
 
     /// Its keys, in the order of the file.
-    pub(super) fn keys(self) -> impl Iterator<Item = &'static Key> {
-        let (own, shared): (&[Key], &[Key]) = match self {
-            Self::Server => (&process::SERVER, &[]),
-            Self::Turn => (&process::TURN, &[]),
-            Self::Drain => (&process::DRAIN, &[]),
-            Self::Audit => (&process::AUDIT, &[]),
-            Self::Log => (&process::LOG, &[]),
-            Self::Admin => (&process::ADMIN, &listener::SHARED),
-            Self::Defaults => (&[], &listener::SHARED),
-            Self::Listener => (&listener::OWN, &listener::SHARED),
+    pub(super) fn keys(self) -> impl Iterator<Item = Key> {
+        self.all_keys().filter(move |key| self.inapplicable(key.name).is_none())
+    }
+
+    /// Its keys, also those that do not apply to its protocol and so keep their default.
+    pub(super) fn all_keys(self) -> impl Iterator<Item = Key> {
+        let (own, shared): (&[Key], &[Key]) = match self.scope {
+            Scope::Server => (&process::SERVER, &[]),
+            Scope::Turn => (&process::TURN, &[]),
+            Scope::Drain => (&process::DRAIN, &[]),
+            Scope::Audit => (&process::AUDIT, &[]),
+            Scope::Log => (&process::LOG, &[]),
+            Scope::Defaults => (&[], &listener::SHARED),
+            Scope::Admin | Scope::Listener => (self.protocol_keys(), &listener::SHARED),
         };
-        let applies = move |key: &&Key| self != Self::Admin || inapplicable_to_admin(key.name).is_none();
-        own.iter().chain(shared).filter(applies)
+        let is_listener = self.scope == Scope::Listener;
+        let first = is_listener.then(|| listener::own(self.registry.client_names));
+        first.into_iter().flatten().chain(own.iter().chain(shared).copied())
+    }
+
+    /// The keys that its protocol declares.
+    pub(super) fn protocol_keys(self) -> &'static [Key] {
+        self.protocol.map_or(&[], |protocol| protocol.settings)
     }
 
     /// The key of that name.
-    pub(super) fn key(self, name: &str) -> Option<&'static Key> {
+    pub(super) fn key(self, name: &str) -> Option<Key> {
         self.keys().find(|key| key.name == name)
-    }
-
-    /// Where a key or sub-table of that name belongs; the admin table last, which borrows from the others.
-    pub(super) fn home(name: &str) -> Option<Self> {
-        let clients = Self::ALL.into_iter().filter(|scope| *scope != Self::Admin);
-        clients.chain([Self::Admin]).find(|scope| scope.key(name).is_some() || scope.is_group(name))
     }
 
     /// Whether `name` is a sub-table: some key lives in it.
     pub(super) fn is_group(self, name: &str) -> bool {
-        self.keys().any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
+        is_group(self.keys(), name)
+    }
+
+    /// Whether `name` is one of its keys or sub-tables.
+    pub(super) fn knows(self, name: &str) -> bool {
+        self.key(name).is_some() || self.is_group(name)
+    }
+
+    /// Why a key is not one of this table, if its protocol says so.
+    pub(super) fn inapplicable(self, name: &str) -> Option<&'static Inapplicable> {
+        self.protocol.and_then(|protocol| protocol.inapplicable_key(name))
     }
 }
 
-/// Why a key is not one of the admin table, if its protocol says so.
-pub(super) fn inapplicable_to_admin(name: &str) -> Option<&'static Inapplicable> {
-    let all = Protocol::Admin.inapplicable().iter();
-    all.clone().find(|inapplicable| inapplicable.values.is_empty() && inapplicable.is_about(name))
+/// Where a key or sub-table of that name belongs, as the file opens it; the admin table last, which borrows from the
+/// others.
+pub(super) fn home(name: &str, registry: &'static Registry) -> Option<String> {
+    let of = |scope: Scope| Table::new(scope, registry).knows(name).then(|| scope.heading());
+    let scopes = Scope::ALL.into_iter().filter(|scope| *scope != Scope::Admin);
+    scopes.clone().find_map(of).or_else(|| home_of_own(name, registry)).or_else(|| of(Scope::Admin))
+}
+
+/// Where a key or sub-table of that name belongs, if a protocol for clients declares it.
+pub(super) fn home_of_own(name: &str, registry: &'static Registry) -> Option<String> {
+    let declares = |protocol: &&Declaration| {
+        let own = protocol.settings.iter().copied();
+        own.clone().any(|key| key.name == name) || is_group(own, name)
+    };
+    let protocol = registry.clients().find(declares)?;
+    Some(Table::listener(Some(protocol.name), registry).heading())
+}
+
+fn is_group(mut keys: impl Iterator<Item = Key>, name: &str) -> bool {
+    keys.any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -220,33 +268,46 @@ const WORKERS_MAX: u64 = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Protocol;
+
+    /// Every table that there is: those of which there is one, and a listener of each protocol.
+    fn tables() -> Vec<Table> {
+        let registry = Protocol::REGISTRY;
+        let listeners = registry.clients().map(|protocol| Table::listener(Some(protocol.name), registry));
+        Scope::ALL.map(|scope| Table::new(scope, registry)).into_iter().chain(listeners).collect()
+    }
 
     #[test]
     fn every_default_is_a_value_of_its_key_and_every_key_is_explained() {
-        for scope in Scope::ALL {
-            for key in scope.keys() {
-                for &protocol in Protocol::ALL {
-                    let value = key.default_for(protocol);
-                    assert_eq!(value.is_none(), matches!(key.default, Default::Required), "{}", key.name);
-                }
-                assert!(key.doc.ends_with('.') && key.why.ends_with('.'), "{}: doc and why", key.name);
+        for key in tables().into_iter().flat_map(Table::all_keys) {
+            for protocol in Protocol::REGISTRY.all {
+                assert_eq!(key.default_for(Some(protocol)).is_none(), key.is_required(), "{}", key.name);
             }
+            assert!(key.doc.ends_with('.') && key.why.ends_with('.'), "{}: doc and why", key.name);
         }
     }
 
     #[test]
     fn protocols_name_keys_that_there_are() {
-        for protocol in Protocol::ALL {
-            let scope = if protocol.serves_clients() { Scope::Listener } else { Scope::Admin };
-            for (name, value) in protocol.defaults() {
-                let key = scope.key(name).unwrap_or_else(|| panic!("{name} of {}", protocol.name()));
+        let registry = Protocol::REGISTRY;
+        for protocol in registry.all {
+            let table = if protocol.serves_clients {
+                Table::listener(Some(protocol.name), registry)
+            } else {
+                Table::new(Scope::Admin, registry)
+            };
+            for (name, value) in protocol.defaults {
+                let key = table.key(name).unwrap_or_else(|| panic!("{name} of {}", protocol.name));
                 let Default::Usual(usual) = key.default else { panic!("{name} has no usual default") };
-                assert_ne!(*value, usual, "{name} of {} is the usual one", protocol.name());
+                assert_ne!(*value, usual, "{name} of {} is the usual one", protocol.name);
             }
-            for inapplicable in protocol.inapplicable() {
-                let mut about = Scope::Listener.keys().filter(|key| inapplicable.is_about(key.name));
+            for inapplicable in protocol.inapplicable {
+                let mut about = table.all_keys().filter(|key| inapplicable.is_about(key.name));
                 let key = about.next().unwrap_or_else(|| panic!("{}", inapplicable.key));
                 assert!(inapplicable.values.iter().all(|value| key.kind.read(Raw::Bare(value)).is_ok()));
+            }
+            if let Some(local) = protocol.local_only {
+                assert!(protocol.settings.iter().any(|key| key.name == local.unless), "{}", local.unless);
             }
         }
     }
@@ -254,20 +315,20 @@ mod tests {
     #[test]
     fn a_default_of_a_protocol_is_that_of_its_listeners_alone() {
         let default = |scope: Scope| {
-            let key = scope.key("max_connections").expect("it is there");
-            [Protocol::Echo, Protocol::Admin].map(|protocol| key.default_for(protocol))
+            let key = Table::new(scope, Protocol::REGISTRY).key("max_connections").expect("it is there");
+            [Protocol::Echo, Protocol::Admin].map(|protocol| key.default_for(Some(protocol.declaration())))
         };
         assert_eq!(default(Scope::Server), [Some(Value::Word("auto")), Some(Value::Word("auto"))]);
         assert_eq!(default(Scope::Admin), [Some(Value::Word("auto")), Some(Value::Count(64))]);
     }
 
     #[test]
-    fn names_are_unique_in_their_scope_and_never_a_group_of_others() {
-        for scope in Scope::ALL {
-            let names: Vec<&str> = scope.keys().map(|key| key.name).collect();
+    fn names_are_unique_in_their_table_and_never_a_group_of_others() {
+        for table in tables() {
+            let names: Vec<&str> = table.all_keys().map(|key| key.name).collect();
             for (at, name) in names.iter().enumerate() {
-                assert!(!names[..at].contains(name), "{} has {name} twice", scope.name());
-                assert!(!scope.is_group(name), "{name} is a key and a table");
+                assert!(!names[..at].contains(name), "{} has {name} twice", table.heading());
+                assert!(!table.is_group(name), "{name} is a key and a table");
             }
         }
     }

@@ -1,9 +1,8 @@
-//! The keys of the process, its loop, its log and its admin interface.
+//! The keys of the process, its loop and its log.
 
-use super::{
-    AUDIT_MIN, CONNECTIONS_MAX, DAY, Default, HOUR, Key, Kind, MILLISECOND, MINUTE, TIMEOUT_MIN, WORKERS_MAX,
-};
-use crate::config::value::Step;
+use super::texts::FILTER;
+use super::{AUDIT_MIN, CONNECTIONS_MAX, DAY, HOUR, MILLISECOND, MINUTE, TIMEOUT_MIN, WORKERS_MAX};
+use crate::core::setting::{Default, Key, Kind, Step};
 use crate::core::time::Duration;
 
 /// A worker is found stalled after three seconds at the earliest.
@@ -120,7 +119,7 @@ pub(super) static AUDIT: [Key; 1] = [Key {
 pub(super) static LOG: [Key; 3] = [
     Key {
         name: "filter",
-        kind: Kind::Filter,
+        kind: FILTER,
         default: Default::Same("info"),
         doc: "What is logged: a level, or target=level, separated by commas.",
         why: "At info, clients that close as they should (peer.goodbye, peer.fin) are silent and every other ending \
@@ -142,39 +141,5 @@ pub(super) static LOG: [Key; 3] = [
               counted and summed up in one line a second (lines_not_logged). The metrics count every ending either \
               way.",
         why: "A network that drops 100,000 clients at once says so in a few lines instead of 20 MB of log.",
-    },
-];
-
-pub(super) static ADMIN: [Key; 4] = [
-    Key {
-        name: "address",
-        kind: Kind::AdminAddress,
-        default: Default::Same("127.0.0.1:7070"),
-        doc: "Where the admin interface listens: an address and port, \"unix:/run/linger.sock\", or \"off\".",
-        why: "It can end connections and names every client, and it asks for no password: it is for this \
-              host only.",
-    },
-    Key {
-        name: "allow_remote",
-        kind: Kind::Flag,
-        default: Default::Same("false"),
-        doc: "Whether the admin interface may listen on an address that other hosts can reach.",
-        why: "A slip in the address must not open it to the network; say it twice if you mean it.",
-    },
-    Key {
-        name: "hosts",
-        kind: Kind::Hosts,
-        default: Default::Same("none"),
-        doc: "Names in the Host header that are answered besides IP addresses and localhost, separated by commas; \
-              \"any\" answers all. A unix socket answers all anyway.",
-        why: "A web page whose name is made to resolve to this host has a browser send requests here (DNS \
-              rebinding). The name it uses is what gives it away.",
-    },
-    Key {
-        name: "socket_mode",
-        kind: Kind::Mode,
-        default: Default::Same("0660"),
-        doc: "Permissions of the unix socket's file. Who may write to it may use the interface.",
-        why: "The server's user and group are the operators; other users of the host are not.",
     },
 ];

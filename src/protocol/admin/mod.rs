@@ -1,10 +1,14 @@
 //! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain. One
 //! process and the supervisor of several read requests by this, once; a worker is asked for a [`Route`].
 
+mod settings;
+
 use super::first_bytes::Opening;
 use super::http::{self, Method, Rejected, Request, Response, Status};
-use super::spec::{Inapplicable, Reached, Spec};
+use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
+use super::{Access, Hosts};
 use crate::core::end::Foreign;
+use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -22,6 +26,7 @@ impl Spec for Admin {
     const SUMMARY: &'static str = "answers the operator";
     const SERVES_CLIENTS: bool = false;
     const KEEPS_SESSION: bool = true;
+    const SETTINGS: &'static [Key] = &settings::SETTINGS;
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[
         ("max_connections", "64"),
         ("output_max", "16MiB"),
@@ -29,6 +34,7 @@ impl Spec for Admin {
         ("idle_timeout", "60s"),
     ];
     const INAPPLICABLE: &'static [Inapplicable] = &[inapplicable("heartbeat"), inapplicable("probe")];
+    const LOCAL_ONLY: Option<LocalOnly> = Some(settings::LOCAL_ONLY);
     const OPENING: Option<Opening> = Some(Opening {
         foreign: Foreign::Http,
         title: "HTTP",
@@ -38,6 +44,10 @@ impl Spec for Admin {
     const FULL: Option<fn(&mut Vec<u8>)> = Some(|out| Rejected::FULL.write(out));
 
     type Encoding = Infallible;
+
+    fn access(own: &Values) -> Access {
+        settings::access(own)
+    }
 
     fn to_try(at: Reached<'_>) -> Vec<String> {
         vec![match at {
@@ -53,15 +63,6 @@ impl Spec for Admin {
 const fn inapplicable(key: &'static str) -> Inapplicable {
     let wrong = "does not apply to the admin interface";
     Inapplicable { key, values: &[], wrong, right: "it is for [defaults] and [[listener]]" }
-}
-
-/// Names that the admin interface answers to.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Hosts {
-    /// Every name.
-    Any,
-    /// These, in small letters, and localhost and IP addresses.
-    Named(Vec<String>),
 }
 
 /// What a request is for.

@@ -4,16 +4,17 @@ use super::oracle::nanos;
 use super::rng::Rng;
 use super::sockets::Faults;
 use crate::config::settings::{
-    Access, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
     Settings, TurnSettings,
 };
 use crate::core::conn::State;
 use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
+use crate::core::setting::Values;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
-use crate::protocol::Protocol;
+use crate::protocol::{Access, Protocol};
 use std::net::SocketAddr;
 
 /// A run.
@@ -155,6 +156,7 @@ fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings
         send_buffer: if rng.chance(300_000) { Some(rng.pick(&[4096, 65_536])) } else { None },
         policy: policy(rng, protocol, duration),
         access: Access::default(),
+        own: Values::default(),
     }
 }
 

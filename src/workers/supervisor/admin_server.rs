@@ -9,7 +9,7 @@ pub(super) use super::client::Served;
 use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Fatal, Interest, Kernel, Listener, Token};
-use crate::protocol::admin::Hosts;
+use crate::protocol::Hosts;
 use crate::protocol::http::Response;
 use indexmap::IndexMap;
 

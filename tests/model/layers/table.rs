@@ -18,6 +18,7 @@ const IMPURE: bool = false;
 pub(super) const LAYERS: &[Layer] = &[
     layer("core::time", PURE, &[]),
     layer("core::units", PURE, &["core::time"]),
+    layer("core::setting", PURE, &["core::time"]),
     layer("core::named", PURE, &[]),
     layer("core::tcp", PURE, &["core::named", "core::time"]),
     layer("core::end", PURE, &["core::time", "core::named", "core::tcp"]),
@@ -29,10 +30,10 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("net", PURE, &["core::tcp", "core::time", "core::end", "core::table", "core::timer"]),
     layer("hub", PURE, &["core::table", "net"]),
     // Bytes and names, and no more: not who is asked for by them, nor how any of it is set.
-    layer("protocol", PURE, &["core::units", "core::tcp", "core::time", "core::end"]),
+    layer("protocol", PURE, &["core::setting", "core::units", "core::tcp", "core::time", "core::end"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
-    layer("config", PURE, &["core::time", "core::units", "core::conn", "net", "protocol"]),
+    layer("config", PURE, &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol"]),
     layer(
         "observe::audit",
         PURE,
@@ -104,6 +105,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "tools::sim",
         PURE,
         &[
+            "core::setting",
             "core::tcp",
             "core::time",
             "core::end",

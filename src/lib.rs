@@ -5,9 +5,9 @@
 //!
 //! # The turn
 //!
-//! Everything that concerns a client happens on one thread, in [`reactor::Reactor::turn`]. What may take long is done beside
-//! it: the kernel's table of sockets is read while an audit lasts (`src/sys/dump.rs`), the configuration is read again
-//! (`src/sys/aside.rs`), and the log is written (`src/observe/logging/queue.rs`). The turn:
+//! Everything that concerns a client happens on one thread, in [`reactor::Reactor::turn`]. What may take long is done
+//! beside it: the kernel's table of sockets is read while an audit lasts (`src/sys/dump.rs`), the configuration is read
+//! again (`src/sys/aside.rs`), and the log is written (`src/observe/logging/queue.rs`). The turn:
 //!
 //! ```text
 //! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
@@ -16,11 +16,13 @@
 //! ```
 //!
 //! A turn serves everyone a little: accepts, bytes, commands, effects, deliveries and expiries each have a share of
-//! work (`src/reactor/work.rs`), whoever asks is charged what it costs, and what is over a share makes the next poll not
-//! wait. Nothing else makes it not wait: an idle server sleeps until its next deadline, which the wheel knows exactly.
+//! work (`src/reactor/work.rs`), whoever asks is charged what it costs, and what is over a share makes the next poll
+//! not wait. Nothing else makes it not wait: an idle server sleeps until its next deadline, which the wheel knows
+//! exactly.
 //!
-//! Silence is judged up to where the loop has looked, not up to now ([`core::timer::attention`]): a deadline that passed while
-//! the loop stalled, or behind a poll that brought only a part, waits for a turn that has read what came before it.
+//! Silence is judged up to where the loop has looked, not up to now ([`core::timer::attention`]): a deadline that
+//! passed while the loop stalled, or behind a poll that brought only a part, waits for a turn that has read what came
+//! before it.
 //!
 //! # The life of a connection
 //!
@@ -31,8 +33,8 @@
 //! ```
 //!
 //! It is pure: the reactor tells it what happened ([`core::conn::Input`]) and it answers what to do
-//! ([`core::conn::Action`]). [`core::conn::liveness`] is the other half: which deadline comes next, and what silence means
-//! once the peer's kernel has been asked. [`core::conn::policy`] is what a listener can ask for.
+//! ([`core::conn::Action`]). [`core::conn::liveness`] is the other half: which deadline comes next, and what silence
+//! means once the peer's kernel has been asked. [`core::conn::policy`] is what a listener can ask for.
 //!
 //! Every accepted connection ends exactly once, with one [`core::end::End`]: reason, detector, way of closing,
 //! silence, bytes, and the kernel's evidence. It is made in one function (`reactor/close.rs`), the only one
@@ -41,31 +43,36 @@
 //! # Several workers
 //!
 //! One process is the rule: one thread, and everybody reaches everybody. `--workers 2` makes the process a
-//! [`workers::supervisor`] that serves no client. It opens the listening sockets, one for each worker (`SO_REUSEPORT`), starts
-//! itself anew as each of them, and keeps the sockets open, so that who waits to be accepted outlives a worker. A
-//! worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/worker_link.rs`): it tells of each
+//! [`workers::supervisor`] that serves no client. It opens the listening sockets, one for each worker (`SO_REUSEPORT`),
+//! starts itself anew as each of them, and keeps the sockets open, so that who waits to be accepted outlives a worker.
+//! A worker is the same [`reactor`], with a channel to the supervisor (`src/reactor/worker_link.rs`): it tells of each
 //! identity that a client takes or leaves, is told when a later claim was made elsewhere, and answers questions of the
-//! admin interface and of the clients of all workers. The channel keeps its order, and that is all that take-over needs: `src/workers/supervisor/identities.rs`
-//! has the argument, and the test of it.
+//! admin interface and of the clients of all workers. The channel keeps its order, and that is all that take-over
+//! needs: `src/workers/supervisor/identities.rs` has the argument, and the test of it.
 //!
 //! # The layers
 //!
 //! Arrows point upwards only; `tests/model/layers.rs` holds the source to it.
 //!
-//! | room | what is in it |
-//! | --- | --- |
-//! | [`core`] | what every room builds on, pure: [`core::time`], [`core::units`], [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`], [`core::table`] (connections by index and generation), [`core::timer`] (the wheel), [`core::conn`] (one connection's life) |
-//! | [`net`] | the kernel as the reactor sees it: traits and plain values |
-//! | [`hub`] | identities, topics, presence, pure: it answers who |
-//! | [`protocol`] | wire protocols, pure: a folder and a line of the registry each; the contract is [`protocol::Spec`] |
-//! | [`config`] | settings, and every mistake in them; what can be spoken it learns from the registry |
-//! | [`observe`] | what is counted ([`observe::metrics`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server believes ([`observe::audit`]) |
-//! | [`reactor`] | the loop, over any [`net::Kernel`] |
-//! | [`sys`] | the real kernel: the only home of mio, libc, `unsafe` and the clock |
-//! | [`workers`] | several processes: the supervisor, over any [`net::Supervising`] kernel, starts them, answers for all, settles who holds an identity |
-//! | [`tools`] | commands beside the server, which knows none of them: [`tools::sim`] (a simulated kernel behind the same traits; it finds the bugs), [`tools::lab`] (experiments on real servers), [`tools::load`] (load and faults), [`tools::doctor`] (the host), [`tools::audit`] (any server) |
-//! | [`cli`] | the command line, and [`cli::serve`] behind it |
-//! | [`guide`] | the pages that `linger explain` prints |
+//! - [`core`]: what every room builds on, pure: [`core::time`], [`core::units`], [`core::setting`] (what can be set,
+//!   declared), [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`],
+//!   [`core::table`] (connections by index and generation), [`core::timer`] (the wheel), [`core::conn`] (one
+//!   connection's life)
+//! - [`net`]: the kernel as the reactor sees it: traits and plain values
+//! - [`hub`]: identities, topics, presence, pure: it answers who
+//! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contract is [`protocol::Spec`]
+//! - [`config`]: settings, and every mistake in them; what can be spoken it learns from the registry
+//! - [`observe`]: what is counted ([`observe::metrics`]) and said ([`observe::report`]), how it is written
+//!   ([`observe::logging`]); the kernel's table compared with what a server believes ([`observe::audit`])
+//! - [`reactor`]: the loop, over any [`net::Kernel`]
+//! - [`sys`]: the real kernel: the only home of mio, libc, `unsafe` and the clock
+//! - [`workers`]: several processes: the supervisor, over any [`net::Supervising`] kernel, starts them, answers for
+//!   all, settles who holds an identity
+//! - [`tools`]: commands beside the server, which knows none of them: [`tools::sim`] (a simulated kernel behind the
+//!   same traits; it finds the bugs), [`tools::lab`] (experiments on real servers), [`tools::load`] (load and faults),
+//!   [`tools::doctor`] (the host), [`tools::audit`] (any server)
+//! - [`cli`]: the command line, and [`cli::serve`] behind it
+//! - [`guide`]: the pages that `linger explain` prints
 //!
 //! # Contracts
 //!
@@ -86,10 +93,10 @@
 //!
 //! # What is known of the kernel
 //!
-//! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim
-//! by test. `src/sys/facts.rs` shows what single calls do, `tests/kernel/folklore/` what is said of them and is not
-//! so, `tests/kernel/close/` and `tests/server/liveness*.rs` what the server makes of it. `linger doctor` ([`tools::doctor`]) holds
-//! a host against them.
+//! Claims about Linux in these pages name the test that shows them; [`sys::facts`] has them all in tables, claim by
+//! test. `src/sys/facts.rs` shows what single calls do, `tests/kernel/folklore/` what is said of them and is not so,
+//! `tests/kernel/close/` and `tests/server/liveness*.rs` what the server makes of it. `linger doctor`
+//! ([`tools::doctor`]) holds a host against them.
 
 pub mod cli;
 pub mod config;

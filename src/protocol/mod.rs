@@ -2,8 +2,8 @@
 //! request *does* is the reactor's work.
 //!
 //! A protocol is a folder and a line of the registry at the end of this file. [`Spec`] is its contract: all that other
-//! modules ask of one, the settings of its own among it. The configuration, the help, the log and the reactor learn from
-//! the registry what there is.
+//! modules ask of one, the settings of its own among it. The configuration, the help, the log and the reactor learn
+//! from the registry what there is.
 //!
 //! | protocol | module | what it is |
 //! | --- | --- | --- |

@@ -53,7 +53,7 @@ pub trait Spec {
     /// The address that is served when no listener is configured.
     const BUILTIN_ADDRESS: Option<&'static str> = None;
 
-    /// Settings that only its listeners have. No two protocols for clients have one of the same name.
+    /// Settings that only its listeners have. Their names are none of those that all listeners have.
     const SETTINGS: &'static [Key] = &[];
 
     /// Settings whose default differs from the usual one: key and value, as in the configuration file.

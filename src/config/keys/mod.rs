@@ -2,9 +2,9 @@
 //! it is. The file, URLs, flags, `linger check`, `linger config` and the help all read this table, and
 //! nothing else knows the name of a key but [`build`](super::build), which makes settings of the values.
 //!
-//! Read [`listener`] for what a listener can be asked, [`process`] for the rest. What only the listeners of one protocol
-//! can be asked, that protocol declares ([`Spec::SETTINGS`](crate::protocol::Spec::SETTINGS)); a [`Table`] knows whose
-//! listener it is about.
+//! Read [`listener`] for what a listener can be asked, [`process`] for the rest. What only the listeners of one
+//! protocol can be asked, that protocol declares ([`Spec::SETTINGS`](crate::protocol::Spec::SETTINGS)); a [`Table`]
+//! knows whose listener it is about.
 
 mod listener;
 mod process;

@@ -54,12 +54,12 @@
 //! escape    = "\" ( "n" / "r" / "t" / "b" / "a" / "x" 2HEXDIG / other )
 //! ```
 //!
-//! Bounds: a channel, a pattern and an identity have at most 512 bytes. A frame has at most `frame_bytes_max` bytes (policy of the listener), a line at most 64 KiB as
-//! well, and either at most [`decode::ARGUMENTS_MAX`] arguments. An array is refused as soon as what it
-//! announces cannot fit; nothing is ever allocated for an announcement. A mistake in the grammar is
-//! answered `-ERR Protocol error: ...` and ends the connection, `protocol.malformed` or
-//! `protocol.oversized`. A line that begins an HTTP request ends it too, `protocol.unsupported`: browsers
-//! can be made to send those.
+//! Bounds: a channel, a pattern and an identity have at most 512 bytes. A frame has at most `frame_bytes_max` bytes
+//! (policy of the listener), a line at most 64 KiB as well, and either at most [`decode::ARGUMENTS_MAX`] arguments. An
+//! array is refused as soon as what it announces cannot fit; nothing is ever allocated for an announcement. A mistake
+//! in the grammar is answered `-ERR Protocol error: ...` and ends the connection, `protocol.malformed` or
+//! `protocol.oversized`. A line that begins an HTTP request ends it too, `protocol.unsupported`: browsers can be made
+//! to send those.
 //!
 //! # Verbs
 //!

@@ -62,8 +62,9 @@
 //! - [`hub`]: identities, topics, presence, pure: it answers who
 //! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contract is [`protocol::Spec`]
 //! - [`config`]: settings, and every mistake in them; what can be spoken it learns from the registry
-//! - [`observe`]: what is counted ([`observe::metrics`]) and said ([`observe::report`]), how it is written
-//!   ([`observe::logging`]); the kernel's table compared with what a server believes ([`observe::audit`])
+//! - [`observe`]: what is counted ([`observe::metrics`]), answered to the operator ([`observe::answers`]) and said
+//!   ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server
+//!   believes ([`observe::audit`])
 //! - [`reactor`]: the loop, over any [`net::Kernel`]
 //! - [`sys`]: the real kernel: the only home of mio, libc, `unsafe` and the clock
 //! - [`workers`]: several processes: the supervisor, over any [`net::Supervising`] kernel, starts them, answers for

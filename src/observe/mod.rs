@@ -1,6 +1,7 @@
-//! What the server counts and says of itself: [`metrics`], the log's sentences ([`report`]), and who writes them
-//! ([`logging`]).
+//! What the server counts and says of itself: [`metrics`], what its admin interface answers ([`answers`]), the log's
+//! sentences ([`report`]), and who writes them ([`logging`]).
 
+pub mod answers;
 pub mod audit;
 pub mod logging;
 pub mod metrics;

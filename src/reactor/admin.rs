@@ -18,20 +18,18 @@ use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use crate::core::conn::Input;
 use crate::core::end::{By, Detector, Reason};
-use crate::core::table::Key;
+use crate::core::table::{Key, NotAKey};
 use crate::core::time::Instant;
 use crate::net::Kernel;
-use crate::observe::audit::Anomaly;
-use crate::observe::metrics::TCP_STATES;
-use crate::protocol::admin::{Route, Serves, crowded, index, route};
+use crate::observe::answers::{Ending, Readiness};
+use crate::protocol::admin::{Route, Serves, crowded, index, no_name, route};
 use crate::protocol::http::{self, CONTINUE, Decoder, Framing, Method, Request, Response, Status};
 use crate::protocol::resp;
-use crate::workers::link::{Answer, Part, Question, ToSupervisor};
+use crate::workers::link::{About, Answer, Content, Question, ToSupervisor};
 use indexmap::IndexSet;
-use page::Page;
+use page::{AUDIT_WORK, Metrics, Page};
 pub use places::admin_connections_max;
 pub(super) use places::with_reserve;
-use serde_json::json;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -55,14 +53,9 @@ pub(super) struct Admin {
 /// One who has asked.
 enum Asker {
     Connection(Key),
-    Supervisor(Box<Job>),
-}
-
-/// A question of the supervisor.
-struct Job {
-    question: Question,
-    /// What is being produced for it, once that has begun.
-    page: Option<Page>,
+    Supervisor(Box<Question>),
+    /// The supervisor, which is told metrics: the number of its question, and what is left of them.
+    Metrics(u64, Box<Metrics>),
 }
 
 /// What the interface remembers of one connection.
@@ -128,22 +121,8 @@ impl Admin {
 
     /// A question of the supervisor.
     pub(super) fn ask(&mut self, question: Question) {
-        self.queue.push_back(Asker::Supervisor(Box::new(Job { question, page: None })));
+        self.queue.push_back(Asker::Supervisor(Box::new(question)));
     }
-}
-
-/// Who asks.
-#[derive(Clone, Copy)]
-enum Asks<'a> {
-    /// A connection of this process.
-    Here(Key),
-    /// One of the supervisor's, from this peer.
-    Above(&'a str),
-}
-
-/// What the record of an ending says of a connection of the supervisor's admin interface.
-fn of_the_supervisor(peer: &str) -> Arc<By> {
-    Arc::new(By { key: "supervisor".to_owned(), peer: peer.to_owned(), identity: None })
 }
 
 impl<K: Kernel> Reactor<K> {
@@ -156,7 +135,8 @@ impl<K: Kernel> Reactor<K> {
             let share = left.min(SHARE);
             let work = match asker {
                 Asker::Connection(key) => self.serve_asker(key, share),
-                Asker::Supervisor(job) => self.serve_job(job, share),
+                Asker::Supervisor(question) => self.serve_question(*question, share),
+                Asker::Metrics(number, metrics) => self.tell_metrics(number, metrics, share),
             };
             left = left.saturating_sub(work);
         }
@@ -246,7 +226,7 @@ impl<K: Kernel> Reactor<K> {
                 if request.expects_continue {
                     out.extend_from_slice(CONTINUE);
                 }
-                match self.begin(route, Asks::Here(key)) {
+                match self.begin(route, key) {
                     Begun::Whole(response) => response,
                     Begun::Page(page) if request.method == Method::Get => {
                         let reply = Reply { request, page, framing: None };
@@ -289,80 +269,68 @@ impl<K: Kernel> Reactor<K> {
         if done { after(keep_alive, false) } else { Then::GoOn(Stage::Taking(reply)) }
     }
 
-    fn begin(&mut self, route: Route, asks: Asks<'_>) -> Begun {
+    /// Begins to answer the connection `asker`.
+    fn begin(&mut self, route: Route, asker: Key) -> Begun {
         Begun::Whole(match route {
             Route::Index => Response::text(Status::Ok, index(Serves::One)),
             Route::Health => Response::text(Status::Ok, "ok\n"),
-            Route::Ready => self.cx.readiness(),
-            Route::Audit => self.cx.audit(),
-            Route::End(name) => self.end_connection(&name, asks),
+            Route::Ready => self.cx.readiness().response(),
+            Route::Audit => self.cx.audit().response(),
+            Route::End(name) => match name.parse() {
+                Ok(key) => {
+                    let by = self.table.get(asker).map(|conn| self.cx.by(asker, conn));
+                    self.end_connection(key, by).response()
+                }
+                Err(NotAKey) => no_name(&name, Serves::One),
+            },
             Route::Metrics => return Begun::Page(Page::metrics()),
             Route::Connections(query) => return Begun::Page(Page::list(query)),
         })
     }
 
-    /// Answers the supervisor: a page of a list, or as much as its share of the turn allows of anything else.
-    fn serve_job(&mut self, mut job: Box<Job>, share: usize) -> usize {
+    /// Answers the supervisor.
+    fn serve_question(&mut self, Question { number, about }: Question, share: usize) -> usize {
         let mut work = REQUEST_WORK;
-        let page = match job.page.take() {
-            Some(page) => Ok(page),
-            None => match job.question.route.clone() {
-                Route::Connections(query) => Ok(Page::rows(query, job.question.from, job.question.rows)),
-                route @ (Route::Index
-                | Route::Health
-                | Route::Ready
-                | Route::Metrics
-                | Route::Audit
-                | Route::End(_)) => match self.begin(route, Asks::Above(&job.question.peer)) {
-                    Begun::Page(page) => Ok(page),
-                    Begun::Whole(response) => Err(response),
-                },
-            },
-        };
-        let number = job.question.number;
-        let answer = match page {
-            Ok(mut page) => {
-                let (mut body, mut samples) = (String::new(), Vec::new());
-                let done = self.tell(&mut page, share, &mut work, &mut body, &mut samples);
-                let part = page.part(done);
-                if part == Part::More {
-                    job.page = Some(page);
-                    self.cx.admin.queue.push_back(Asker::Supervisor(job));
-                }
-                Answer { number, status: Status::Ok.code(), body, samples, part }
+        let content = match about {
+            About::Metrics => return self.tell_metrics(number, Box::default(), share),
+            About::Connections { query, from, rows } => {
+                Content::Rows(self.rows(query, from, rows, share, &mut work))
             }
-            Err(response) => {
-                work += response.body.len();
-                let (status, body) = (response.status.code(), response.body.into_owned());
-                Answer { number, status, body, samples: Vec::new(), part: Part::Last }
+            About::Readiness => Content::Readiness(self.cx.readiness()),
+            About::Audit => {
+                work += AUDIT_WORK;
+                Content::Audit(self.cx.audit())
+            }
+            About::End { key, peer } => {
+                let by = By { key: "supervisor".to_owned(), peer, identity: None };
+                Content::Ending(self.end_connection(key, Some(Arc::new(by))))
             }
         };
-        if let Some(link) = &mut self.cx.link {
-            link.tell(&ToSupervisor::Answer(answer));
+        self.cx.tell_supervisor(number, content);
+        work
+    }
+
+    /// Tells the supervisor as many metrics as a share of the turn allows.
+    fn tell_metrics(&mut self, number: u64, mut metrics: Box<Metrics>, share: usize) -> usize {
+        let mut work = REQUEST_WORK;
+        let mut samples = Vec::new();
+        let last = self.numbers_on(&mut metrics, share, &mut work, &mut samples);
+        if !last {
+            self.cx.admin.queue.push_back(Asker::Metrics(number, metrics));
         }
+        self.cx.tell_supervisor(number, Content::Metrics { samples, last });
         work
     }
 
     /// Posts the ending of one connection. A key whose generation is gone ends nobody.
-    fn end_connection(&mut self, name: &str, asks: Asks<'_>) -> Response<'static> {
-        let Ok(key) = name.parse::<Key>() else {
-            let text = format!("{name:?} is not a key: it has the form 17-4711, as /connections lists it\n");
-            return Response::text(Status::BadRequest, text);
-        };
+    fn end_connection(&mut self, key: Key, by: Option<Arc<By>>) -> Ending {
+        let name = self.cx.name_of(key);
         if self.table.get(key).is_none() {
-            let name = self.cx.name_of(key);
-            return Response::text(Status::NotFound, format!("connection {name} is gone\n"));
+            return Ending::Gone(name);
         }
-        self.cx.effects.push_back(Effect::Close {
-            key,
-            reason: Reason::LocalKicked,
-            detector: Detector::Operator,
-            by: match asks {
-                Asks::Here(key) => self.table.get(key).map(|conn| self.cx.by(key, conn)),
-                Asks::Above(peer) => Some(of_the_supervisor(peer)),
-            },
-        });
-        Response::text(Status::Accepted, format!("connection {} is being ended\n", self.cx.name_of(key)))
+        let (reason, detector) = (Reason::LocalKicked, Detector::Operator);
+        self.cx.effects.push_back(Effect::Close { key, reason, detector, by });
+        Ending::Begun(name)
     }
 }
 
@@ -421,16 +389,20 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    fn readiness(&self) -> Response<'static> {
+    fn tell_supervisor(&mut self, number: u64, content: Content) {
+        if let Some(link) = &mut self.link {
+            link.tell(&ToSupervisor::Answer(Answer { number, content }));
+        }
+    }
+
+    fn readiness(&self) -> Readiness {
         if self.lifecycle.is_draining() {
-            return Response::text(Status::Unavailable, "draining\n");
+            return Readiness::Draining;
         }
-        match self.unready() {
-            Some((listener, why)) => {
-                Response::text(Status::Unavailable, format!("listener {listener} cannot accept: {why}\n"))
-            }
-            None => Response::text(Status::Ok, "ready\n"),
-        }
+        self.unready().map_or(Readiness::Ready, |(listener, why)| Readiness::Blocked {
+            listener: listener.to_owned(),
+            why,
+        })
     }
 
     /// What the admin interface calls a connection: its key, with its worker before it if there are several.

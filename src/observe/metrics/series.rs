@@ -138,15 +138,19 @@ impl Ledger {
 #[derive(Debug, Default)]
 pub struct Snapshot(Values);
 
-impl Snapshot {
-    /// Takes in what a process tells of a family.
-    pub fn tell(&mut self, samples: Samples) {
+/// Of what a process tells of its families.
+impl FromIterator<Samples> for Snapshot {
+    fn from_iter<I: IntoIterator<Item = Samples>>(told: I) -> Self {
+        let mut snapshot = Self::default();
         // What is in no table is of no process of this program.
-        if family(samples.family).is_some() {
-            self.0.entry(samples.family).or_default().extend(samples.values);
+        for Samples { family, values } in told.into_iter().filter(|told| family(told.family).is_some()) {
+            snapshot.0.entry(family).or_default().extend(values);
         }
+        snapshot
     }
+}
 
+impl Snapshot {
     /// The metrics of all workers, each with its number, its ledger and, where it answered, its own. Of each its
     /// connections are shown besides.
     pub fn merge(workers: Vec<(u32, &mut Ledger, Option<Self>)>) -> Self {
@@ -251,15 +255,12 @@ mod tests {
 
     /// `open`: of the anomalies, those of a kind.
     fn told(open: f64) -> Snapshot {
-        let mut snapshot = Snapshot::default();
-        for samples in [
+        let told = [
             samples("linger_audit_anomalies_total", &[("{kind=\"1 2\"}", 3.0), ("{kind=\"3\"}", open)]),
             samples("linger_connections", &[("{state=\"open\"}", 4.0)]),
             samples("linger_draining", &[("", 1.0)]),
-        ] {
-            snapshot.tell(samples);
-        }
-        snapshot
+        ];
+        told.into_iter().collect()
     }
 
     fn merged(ledgers: &mut [Ledger; 2], told: [Option<Snapshot>; 2]) -> String {
@@ -307,8 +308,7 @@ mod tests {
     fn histograms_add_up_by_bucket_and_outlive_their_worker() {
         let told = || {
             let series = |part, labels: &str, value| (Series { part, labels: labels.to_owned() }, value);
-            let mut snapshot = Snapshot::default();
-            snapshot.tell(Samples {
+            let told = Samples {
                 family: workers::place_of("linger_turn_seconds"),
                 values: vec![
                     series(Part::Bucket, "{le=\"1\"}", 2.0),
@@ -316,8 +316,8 @@ mod tests {
                     series(Part::Sum, "", 4.5),
                     series(Part::Count, "", 3.0),
                 ],
-            });
-            Some(snapshot)
+            };
+            Some([told].into_iter().collect())
         };
         let mut ledgers = <[Ledger; 2]>::default();
         merged(&mut ledgers, [told(), told()]);

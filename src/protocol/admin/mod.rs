@@ -185,6 +185,18 @@ fn no_such(path: &str, serves: Serves) -> Response<'static> {
     Response::text(Status::NotFound, format!("no such path: {path}\n\n{}", index(serves)))
 }
 
+/// What is answered to who wants a connection ended by what is no name of one.
+pub fn no_name(name: &str, serves: Serves) -> Response<'static> {
+    let text = match serves {
+        Serves::One => format!("{name:?} is not a key: it has the form 17-4711, as /connections lists it\n"),
+        Serves::Several => format!(
+            "{name:?} names no connection of a worker: it has the form 2.17-4711, the number of its worker first, as \
+             /connections lists it\n"
+        ),
+    };
+    Response::text(Status::BadRequest, text)
+}
+
 /// What is answered where all places are taken, to everything but [`Route::is_vital`].
 pub fn crowded() -> Response<'static> {
     let text =

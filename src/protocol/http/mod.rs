@@ -108,8 +108,6 @@ pub enum Status {
     NotFound,
     /// 405.
     MethodNotAllowed,
-    /// 409.
-    Conflict,
     /// 413.
     ContentTooLarge,
     /// 417.
@@ -118,8 +116,6 @@ pub enum Status {
     Misdirected,
     /// 431.
     HeaderTooLarge,
-    /// 500.
-    Internal,
     /// 501.
     NotImplemented,
     /// 503.
@@ -129,34 +125,6 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 15] = [
-        Self::Ok,
-        Self::Accepted,
-        Self::BadRequest,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::Conflict,
-        Self::ContentTooLarge,
-        Self::ExpectationFailed,
-        Self::Misdirected,
-        Self::HeaderTooLarge,
-        Self::Internal,
-        Self::NotImplemented,
-        Self::Unavailable,
-        Self::VersionNotSupported,
-    ];
-
-    /// The number.
-    pub fn code(self) -> u16 {
-        self.line()[..3].parse().expect("each line begins with its number")
-    }
-
-    /// The status of that number, if this server sends it.
-    pub fn from_code(code: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.code() == code)
-    }
-
     /// The number and its phrase.
     pub const fn line(self) -> &'static str {
         match self {
@@ -166,12 +134,10 @@ impl Status {
             Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
-            Self::Conflict => "409 Conflict",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::ExpectationFailed => "417 Expectation Failed",
             Self::Misdirected => "421 Misdirected Request",
             Self::HeaderTooLarge => "431 Request Header Fields Too Large",
-            Self::Internal => "500 Internal Server Error",
             Self::NotImplemented => "501 Not Implemented",
             Self::Unavailable => "503 Service Unavailable",
             Self::VersionNotSupported => "505 HTTP Version Not Supported",
@@ -216,8 +182,6 @@ impl Rejected {
             | Status::Forbidden
             | Status::Misdirected
             | Status::NotFound
-            | Status::Conflict
-            | Status::Internal
             | Status::Unavailable => ProtocolError::malformed(self.text),
         }
     }

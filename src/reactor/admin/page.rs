@@ -1,21 +1,24 @@
 //! Long answers, as cursors: the list of connections goes on from a slot of the table, the metrics from a step of their
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
-use super::{Anomaly, Conn, Context, Kernel, Key, Reactor, Response, Status, TCP_STATES, json};
+use super::{Conn, Context, Kernel, Key, Reactor, Response, Status};
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::net::Address;
+use crate::observe::answers::{AuditReport, Audited, Example, LIST_BEGIN, ListenerSockets, end_list};
 use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples};
 use crate::observe::report;
 use crate::protocol::admin::ListQuery;
-use crate::workers::link::Part;
+use crate::reactor::parts::audits::Past;
+use crate::workers::link::Rows;
 use serde::Serialize;
-use std::fmt::Write as _;
 
 /// To look at a connection, in bytes that cost as much to write.
 const LOOK_WORK: usize = 16;
 /// To read what the host and the kernel tell of the process, and of each listener.
 const SNAPSHOT_WORK: usize = 8 * 1024;
 const LISTENER_WORK: usize = 128;
+/// To put together what an audit found: a hundred examples.
+pub(super) const AUDIT_WORK: usize = 16 * 1024;
 
 /// An answer that is being produced.
 pub(super) enum Page {
@@ -28,8 +31,8 @@ pub(super) struct List {
     query: ListQuery,
     /// The next slot of the table.
     slot: u32,
-    matched: usize,
-    listed: usize,
+    matched: u64,
+    listed: u64,
     /// Rows only, for a supervisor that makes a list of them.
     rows_only: bool,
 }
@@ -76,12 +79,6 @@ impl Page {
         Self::List(List { query, slot: 0, matched: 0, listed: 0, rows_only: false })
     }
 
-    /// A page of rows: from that slot on, and so many at most.
-    pub(super) fn rows(mut query: ListQuery, from: u32, rows: u32) -> Self {
-        query.limit = query.limit.min(rows as usize);
-        Self::List(List { query, slot: from, matched: 0, listed: 0, rows_only: true })
-    }
-
     pub(super) fn metrics() -> Self {
         Self::Metrics(Metrics::default())
     }
@@ -91,19 +88,6 @@ impl Page {
         match self {
             Self::List(_) => Response::json(Status::Ok, ""),
             Self::Metrics(_) => Response::metrics(""),
-        }
-    }
-
-    /// What the supervisor is told of a piece. It asks for each page of a list.
-    pub(super) const fn part(&self, done: bool) -> Part {
-        match self {
-            Self::List(list) => Part::Rows {
-                matched: list.matched as u64,
-                listed: list.listed as u64,
-                next: if done { None } else { Some(list.slot) },
-            },
-            Self::Metrics(_) if done => Part::Last,
-            Self::Metrics(_) => Part::More,
         }
     }
 }
@@ -127,26 +111,37 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The same for the supervisor, to which metrics are told as numbers.
-    pub(super) fn tell(
-        &mut self,
-        page: &mut Page,
+    /// A page of a list for the supervisor: from that slot on, and so many rows at most.
+    pub(super) fn rows(
+        &self,
+        mut query: ListQuery,
+        from: u32,
+        rows: u32,
         share: usize,
         work: &mut usize,
-        rows: &mut String,
+    ) -> Rows {
+        query.limit = query.limit.min(rows as usize);
+        let mut list = List { query, slot: from, matched: 0, listed: 0, rows_only: true };
+        let mut text = String::new();
+        let done = self.list_on(&mut list, share, work, &mut text);
+        let next = (!done).then_some(list.slot);
+        Rows { text, matched: list.matched, next }
+    }
+
+    /// Goes on with metrics for the supervisor, as numbers; true once they are finished.
+    pub(super) fn numbers_on(
+        &mut self,
+        metrics: &mut Metrics,
+        share: usize,
+        work: &mut usize,
         samples: &mut Vec<Samples>,
     ) -> bool {
-        match page {
-            Page::List(list) => self.list_on(list, share, work, rows),
-            Page::Metrics(metrics) => {
-                self.metrics_on(metrics, share, work, |page, left| (page.take(left, samples), left))
-            }
-        }
+        self.metrics_on(metrics, share, work, |page, left| (page.take(left, samples), left))
     }
 
     fn list_on(&self, list: &mut List, share: usize, work: &mut usize, out: &mut String) -> bool {
         if list.slot == 0 && !list.rows_only {
-            out.push_str("{\"connections\":[");
+            out.push_str(LIST_BEGIN);
         }
         let mut spent = 0;
         while (list.slot as usize) < self.table.slots_used() {
@@ -162,7 +157,7 @@ impl<K: Kernel> Reactor<K> {
             }
         }
         if !list.rows_only {
-            let _ = writeln!(out, "],\"listed\":{},\"matched\":{}}}", list.listed, list.matched);
+            end_list(list.listed, list.matched, None, out);
         }
         *work += spent + out.len();
         true
@@ -213,7 +208,7 @@ impl<K: Kernel> Context<K> {
             return;
         }
         list.matched += 1;
-        if list.listed == list.query.limit {
+        if list.listed == list.query.limit as u64 {
             return;
         }
         if list.listed > 0 {
@@ -292,58 +287,41 @@ impl<K: Kernel> Context<K> {
     }
 
     /// What the last audit found.
-    pub(super) fn audit(&self) -> Response<'static> {
-        let Some(past) = self.audits.last() else {
-            let interval = self.settings.audit.interval.map(|interval| interval.as_secs_f64());
-            return Response::json(
-                Status::Ok,
-                format!("{}\n", json!({ "age_s": null, "interval_s": interval })),
-            );
-        };
-        let name = |listener: usize| self.listeners[listener].settings.name.as_str();
-        let listeners: Vec<_> = (past.outcome.tallies.iter().enumerate())
-            .filter(|(listener, _)| matches!(self.listeners[*listener].address, Address::Tcp { .. }))
-            .map(|(listener, tally)| {
-                let states: serde_json::Map<_, _> = TCP_STATES
-                    .iter()
-                    .map(|state| (state.name().to_owned(), tally.states[*state as usize].into()))
-                    .collect();
-                json!({
-                    "listener": name(listener),
-                    "states": states,
-                    "unsent_bytes": tally.unsent_bytes,
-                    "unread_bytes": tally.unread_bytes,
-                })
-            })
-            .collect();
-        let anomalies: serde_json::Map<_, _> = Anomaly::ALL
-            .iter()
-            .map(|&anomaly| (anomaly.name().to_owned(), past.outcome.present[anomaly as usize].into()))
-            .collect();
-        let examples: Vec<_> = past
-            .outcome
-            .examples
-            .iter()
-            .map(|found| {
-                json!({
-                    "kind": found.anomaly.name(),
-                    "listener": name(found.listener),
-                    "peer": found.peer.to_string(),
-                    "key": found.key.map(|key| self.name_of(key)),
-                    "audits": found.audits,
-                })
-            })
-            .collect();
-        let body = json!({
-            "age_s": self.now.since(past.at).as_secs_f64(),
-            "interval_s": self.settings.audit.interval.map(|interval| interval.as_secs_f64()),
-            "took_s": past.took.as_secs_f64(),
-            "slice_max_s": self.audits.step_max().as_secs_f64(),
-            "sockets": past.outcome.rows,
-            "listeners": listeners,
-            "anomalies": anomalies,
-            "found": examples,
+    pub(super) fn audit(&self) -> AuditReport {
+        AuditReport {
+            worker: self.link.as_ref().map(|link| link.number()),
+            interval_s: self.settings.audit.interval.map(|interval| interval.as_secs_f64()),
+            last: self.audits.last().map(|past| self.audited(past)),
+        }
+    }
+
+    fn audited(&self, past: &Past) -> Audited {
+        let name = |listener: usize| self.listeners[listener].settings.name.clone();
+        let outcome = &past.outcome;
+        let tallies = outcome.tallies.iter().enumerate();
+        let tallies =
+            tallies.filter(|(listener, _)| matches!(self.listeners[*listener].address, Address::Tcp { .. }));
+        let listeners = tallies.map(|(listener, tally)| ListenerSockets {
+            listener: name(listener),
+            states: tally.states.to_vec(),
+            unsent_bytes: tally.unsent_bytes,
+            unread_bytes: tally.unread_bytes,
         });
-        Response::json(Status::Ok, format!("{body}\n"))
+        let examples = outcome.examples.iter().map(|found| Example {
+            kind: found.anomaly,
+            listener: name(found.listener),
+            peer: found.peer.to_string(),
+            key: found.key.map(|key| self.name_of(key)),
+            audits: found.audits,
+        });
+        Audited {
+            age_s: self.now.since(past.at).as_secs_f64(),
+            took_s: past.took.as_secs_f64(),
+            step_max_s: self.audits.step_max().as_secs_f64(),
+            sockets: outcome.rows,
+            listeners: listeners.collect(),
+            anomalies: outcome.present.to_vec(),
+            examples: examples.collect(),
+        }
     }
 }

@@ -1,67 +1,122 @@
-//! Questions to the admin interface of a worker, and their answers: their meaning and their bytes.
+//! Questions of the supervisor's admin interface to a worker, and their answers: their meaning and their bytes.
 
 use super::wire::{lists, wire};
-use crate::observe::metrics::{self, Samples, Series};
-use crate::protocol::admin::{ListQuery, PeerFilter, Route};
+use crate::core::table::Key;
+use crate::observe::answers::{AuditReport, Audited, Ending, Example, ListenerSockets, Readiness};
+use crate::observe::audit::Anomaly;
+use crate::observe::metrics::{Part, Samples, Series};
+use crate::protocol::admin::{ListQuery, PeerFilter};
 
-/// A question to the admin interface of a worker.
+/// A question to a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Question {
     /// Comes back with the answer.
     pub number: u64,
     /// What is asked.
-    pub route: Route,
-    /// Where it comes from: the peer at the supervisor's admin interface.
-    pub peer: String,
-    /// Of a list: the slot of the worker's table from which to go on.
-    pub from: u32,
-    /// Of a list: how many rows are wanted at most.
-    pub rows: u32,
+    pub about: About,
 }
 
-/// Which part of an answer it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
-    /// All of it, or the last part.
-    Last,
-    /// More follows unasked.
-    More,
-    /// A page of a list; what is behind it is asked for.
-    Rows {
-        /// Connections that passed the filters, on this page.
-        matched: u64,
-        /// Rows on it.
-        listed: u64,
-        /// From where the next page goes on, if there is one.
-        next: Option<u32>,
+/// What is asked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum About {
+    /// Whether it serves newcomers.
+    Readiness,
+    /// Its metrics.
+    Metrics,
+    /// What its last audit found.
+    Audit,
+    /// A page of the list of its connections.
+    Connections {
+        /// Which.
+        query: ListQuery,
+        /// The slot of its table from which to go on.
+        from: u32,
+        /// How many rows are wanted at most.
+        rows: u32,
+    },
+    /// A connection is to be ended.
+    End {
+        /// Which.
+        key: Key,
+        /// Who wants it: the peer at the supervisor's admin interface.
+        peer: String,
     },
 }
 
-/// Its answer.
+/// An answer.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Answer {
     /// Of the question.
     pub number: u64,
-    /// Status of HTTP.
-    pub status: u16,
-    /// The body, where that is made of text.
-    pub body: String,
-    /// Metrics.
-    pub samples: Vec<Samples>,
-    /// How much of it this is.
-    pub part: Part,
+    /// What is answered.
+    pub content: Content,
 }
 
-wire!(struct Question { number, route, peer, from, rows });
-wire!(enum Route { 0 Index, 1 Health, 2 Ready, 3 Metrics, 4 Audit, 5 Connections(query), 6 End(key), });
+/// What is answered.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Content {
+    /// Whether it serves newcomers.
+    Readiness(Readiness),
+    /// Some of its metrics.
+    Metrics {
+        /// The numbers.
+        samples: Vec<Samples>,
+        /// These are the last; else more follows unasked.
+        last: bool,
+    },
+    /// What its last audit found.
+    Audit(AuditReport),
+    /// A page of the list of its connections.
+    Rows(Rows),
+    /// What comes of a connection that is to be ended.
+    Ending(Ending),
+}
+
+/// A page of a list of connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rows {
+    /// The rows in JSON, each on a line.
+    pub text: String,
+    /// Connections that passed the filters, on this page.
+    pub matched: u64,
+    /// The slot from which the next page goes on, if there is one.
+    pub next: Option<u32>,
+}
+
+impl Content {
+    /// Whether nothing follows it.
+    pub const fn is_last(&self) -> bool {
+        match self {
+            Self::Metrics { last, .. } => *last,
+            Self::Readiness(_) | Self::Audit(_) | Self::Rows(_) | Self::Ending(_) => true,
+        }
+    }
+}
+
+wire!(struct Question { number, about });
+wire!(enum About { 0 Readiness, 1 Metrics, 2 Audit, 3 Connections { query, from, rows }, 4 End { key, peer }, });
 wire!(struct ListQuery { limit, listener, state, identity, peer });
 wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, });
-wire!(struct Answer { number, status, body, samples, part });
+
+wire!(struct Answer { number, content });
+wire!(enum Content { 0 Readiness(readiness), 1 Metrics { samples, last }, 2 Audit(report), 3 Rows(rows), 4 Ending(ending), });
+wire!(struct Rows { text, matched, next });
+wire!(enum Readiness { 0 Ready, 1 Draining, 2 Blocked { listener, why }, });
+wire!(enum Ending { 0 Begun(name), 1 Gone(name), });
+
 wire!(struct Samples { family, values });
 wire!(struct Series { part, labels });
-wire!(enum metrics::Part { 0 Value, 1 Bucket, 2 Sum, 3 Count, });
-lists!(Samples, (Series, f64));
-wire!(enum Part { 0 Last, 1 More, 2 Rows { matched, listed, next }, });
+wire!(enum Part { 0 Value, 1 Bucket, 2 Sum, 3 Count, });
+
+wire!(struct AuditReport { worker, interval_s, last });
+wire!(struct Audited { age_s, took_s, step_max_s, sockets, listeners, anomalies, examples });
+wire!(struct ListenerSockets { listener, states, unsent_bytes, unread_bytes });
+wire!(struct Example { kind, listener, peer, key, audits });
+wire!(enum Anomaly {
+    0 QueueFull, 1 QueuedGhost, 2 QueuedLong, 3 Missing, 4 Unknown, 5 CloseWait, 6 Orphan, 7 FinWait2, 8 TimeWait,
+    9 Unread, 10 Unacknowledged, 11 ZeroWindow, 12 Unwatched, 13 SynRecv,
+});
+lists!(Samples, (Series, f64), ListenerSockets, Example);
 
 #[cfg(test)]
 mod tests {
@@ -70,26 +125,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn questions_and_answers_read_back() {
+    fn questions_read_back() {
         let peer = PeerFilter::Host("::1".parse().unwrap());
         let (listener, state) = (Some("resp".to_owned()), None);
-        let list = ListQuery { limit: 7, listener, state, identity: Some("ü".to_owned()), peer: Some(peer) };
-        for route in [Route::Metrics, Route::Connections(list), Route::End("17-4711".to_owned())] {
-            returns(&ToWorker::Ask(Question {
-                number: u64::MAX,
-                route,
-                peer: "127.0.0.1:9".to_owned(),
-                from: 7,
-                rows: u32::MAX,
-            }));
+        let query =
+            ListQuery { limit: 7, listener, state, identity: Some("ü".to_owned()), peer: Some(peer) };
+        for about in [
+            About::Readiness,
+            About::Metrics,
+            About::Audit,
+            About::Connections { query, from: 7, rows: u32::MAX },
+            About::End { key: Key { index: 17, generation: 4711 }, peer: "127.0.0.1:9".to_owned() },
+        ] {
+            returns(&ToWorker::Ask(Question { number: u64::MAX, about }));
         }
-        for next in [None, Some(0), Some(u32::MAX)] {
-            for part in [Part::Last, Part::More, Part::Rows { matched: 7, listed: 2, next }] {
-                let series = Series { part: metrics::Part::Sum, labels: "{a=\"b\"}".to_owned() };
-                let samples = vec![Samples { family: 3, values: vec![(series, 0.1)] }];
-                let body = "ok\n".to_owned();
-                returns(&ToSupervisor::Answer(Answer { number: 4, status: 200, body, samples, part }));
-            }
+    }
+
+    #[test]
+    fn answers_read_back() {
+        let series = Series { part: Part::Sum, labels: "{a=\"b\"}".to_owned() };
+        let samples = vec![Samples { family: 3, values: vec![(series, 0.1)] }];
+        let text = || "ü".to_owned();
+        let example = |kind: &Anomaly| Example {
+            kind: *kind,
+            listener: text(),
+            peer: text(),
+            key: Some(text()),
+            audits: u32::MAX,
+        };
+        let listeners =
+            vec![ListenerSockets { listener: text(), states: vec![0, 7], unsent_bytes: 1, unread_bytes: 2 }];
+        let last = Audited {
+            age_s: 0.5,
+            took_s: 0.25,
+            step_max_s: 0.125,
+            sockets: 3,
+            listeners,
+            anomalies: vec![1, 0],
+            examples: Anomaly::ALL.iter().map(example).collect(),
+        };
+        for content in [
+            Content::Readiness(Readiness::Ready),
+            Content::Readiness(Readiness::Draining),
+            Content::Readiness(Readiness::Blocked { listener: text(), why: text() }),
+            Content::Metrics { samples, last: false },
+            Content::Audit(AuditReport { worker: Some(2), interval_s: None, last: Some(last) }),
+            Content::Audit(AuditReport { worker: None, interval_s: Some(0.5), last: None }),
+            Content::Rows(Rows { text: text(), matched: 7, next: Some(u32::MAX) }),
+            Content::Rows(Rows { text: String::new(), matched: 0, next: None }),
+            Content::Ending(Ending::Begun(text())),
+            Content::Ending(Ending::Gone(text())),
+        ] {
+            returns(&ToSupervisor::Answer(Answer { number: 4, content }));
         }
     }
 }

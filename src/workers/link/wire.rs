@@ -1,6 +1,7 @@
 //! How values become bytes and come back: numbers are little-endian, lists and text have their length before them, an
 //! enum has a tag before its fields. Nothing here trusts a length, and nothing is allocated for an announcement.
 
+use crate::core::table::Key;
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes that are no message. The other end is broken.
@@ -197,7 +198,7 @@ pub(super) fn take_list<T: Wire>(fields: &mut Fields<'_>) -> Result<Vec<T>, Malf
     (0..u64::take(fields)?).map(|_| T::take(fields)).collect()
 }
 
-lists!(u64, Vec<u8>);
+lists!(u32, u64, Vec<u8>);
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
     fn put(&self, out: &mut Vec<u8>) {
@@ -247,4 +248,4 @@ macro_rules! texts {
         }
     )*};
 }
-texts!(IpAddr, SocketAddr);
+texts!(IpAddr, SocketAddr, Key);

@@ -8,13 +8,12 @@ use super::worker::Worker;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
+use crate::observe::answers::{AuditReport, Readiness};
 use crate::observe::metrics::{Snapshot, Text};
-use crate::protocol::admin::{self, Route, Serves, index};
+use crate::protocol::admin::{self, Route, Serves, index, no_name};
 use crate::protocol::http::{Method, Request, Response, Status};
-use crate::workers::link::{Answer, Part, Question};
+use crate::workers::link::{About, Answer, Content, Question};
 use indexmap::IndexMap;
-use serde_json::{Value, json};
-use std::fmt::Write as _;
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -23,12 +22,12 @@ const QUESTIONS_MAX: usize = 16;
 
 /// What is to be made of the answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum About {
+enum Kind {
     Metrics,
     Readiness,
     Audit,
     /// One worker's answer is the answer.
-    One,
+    Ending,
 }
 
 /// A question that is being answered.
@@ -44,19 +43,11 @@ enum Open {
 /// The answers to a question.
 struct Gathering {
     client: ClientId,
-    about: About,
+    kind: Kind,
     asked: Vec<usize>,
-    answers: IndexMap<usize, Gathered>,
+    /// As far as they are here.
+    answers: IndexMap<usize, Content>,
     deadline: Instant,
-}
-
-/// A worker's answer, as far as it is here.
-#[derive(Default)]
-pub(super) struct Gathered {
-    status: u16,
-    body: String,
-    pub(super) metrics: Snapshot,
-    whole: bool,
 }
 
 /// Questions, and those that are being answered.
@@ -95,31 +86,34 @@ impl AdminFanout {
             return true;
         }
         let all = 0..workers.len();
-        let (about, places, asked) = match route {
+        let (kind, about, places) = match route {
             Route::Index => {
                 return answered(admin, client, &Response::text(Status::Ok, index(Serves::Several)));
             }
             Route::Health => return answered(admin, client, &Response::text(Status::Ok, "ok\n")),
             Route::Connections(query) => {
-                let limit = query.limit;
-                let question = self.question(Route::Connections(query), admin.peer(client));
-                let list = List::new(client, question, limit, workers, now + ANSWER_WITHIN);
+                self.last += 1;
+                let list = List::new(client, self.last, query, workers, now + ANSWER_WITHIN);
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
             Route::End(name) => match connection_named(&name, workers.len()) {
                 // Its worker knows it by its key alone.
-                Some((place, key)) => (About::One, place..place + 1, Route::End(key.to_string())),
-                None => return answered(admin, client, &no_connection(&name)),
+                Some((place, key)) => {
+                    let about = About::End { key, peer: admin.peer(client) };
+                    (Kind::Ending, about, place..place + 1)
+                }
+                None => return answered(admin, client, &no_name(&name, Serves::Several)),
             },
-            Route::Ready => (About::Readiness, all, route),
-            Route::Metrics => (About::Metrics, all, route),
-            Route::Audit => (About::Audit, all, route),
+            Route::Ready => (Kind::Readiness, About::Readiness, all),
+            Route::Metrics => (Kind::Metrics, About::Metrics, all),
+            Route::Audit => (Kind::Audit, About::Audit, all),
         };
-        let question = self.question(asked, admin.peer(client));
+        self.last += 1;
+        let question = Question { number: self.last, about };
         let asked: Vec<_> = places.filter(|&place| workers[place].ask(&question)).collect();
         let deadline = if asked.is_empty() { now } else { now + ANSWER_WITHIN };
-        let gathering = Gathering { client, about, asked, answers: IndexMap::new(), deadline };
+        let gathering = Gathering { client, kind, asked, answers: IndexMap::new(), deadline };
         self.open.insert(self.last, Open::Gathering(gathering));
         false
     }
@@ -135,17 +129,11 @@ impl AdminFanout {
         Ok(route)
     }
 
-    /// The next question.
-    const fn question(&mut self, route: Route, peer: String) -> Question {
-        self.last += 1;
-        Question { number: self.last, route, peer, from: 0, rows: 0 }
-    }
-
     /// A worker answers.
-    pub(super) fn on_answer(&mut self, worker: usize, answer: Answer) {
-        match self.open.get_mut(&answer.number) {
-            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, answer),
-            Some(Open::Listing(list)) => list.on_answer(worker, answer),
+    pub(super) fn on_answer(&mut self, worker: usize, Answer { number, content }: Answer) {
+        match self.open.get_mut(&number) {
+            Some(Open::Gathering(gathering)) => gathering.on_answer(worker, content),
+            Some(Open::Listing(list)) => list.on_answer(worker, content),
             // One that comes too late is an answer to nothing.
             Some(Open::Printing { .. }) | None => {}
         }
@@ -175,7 +163,7 @@ impl AdminFanout {
     /// Whether metrics are to be told now.
     pub(super) fn wants_usage(&self, now: Instant) -> bool {
         let wants = |open: &Open| match open {
-            Open::Gathering(gathering) => gathering.about == About::Metrics && gathering.is_over(now),
+            Open::Gathering(gathering) => gathering.kind == Kind::Metrics && gathering.is_over(now),
             Open::Printing { .. } | Open::Listing(_) => false,
         };
         self.open.values().any(wants)
@@ -226,12 +214,6 @@ fn connection_named(name: &str, workers: usize) -> Option<(usize, Key)> {
     let key: Key = key.parse().ok()?;
     // As it is listed, and in no other way.
     (name == format!("{}.{key}", place + 1)).then_some((place, key))
-}
-
-fn no_connection(name: &str) -> Response<'static> {
-    let form = "it has the form 2.17-4711, the number of its worker first, as /connections lists it";
-    let text = format!("{name:?} names no connection of a worker: {form}\n");
-    Response::text(Status::BadRequest, text)
 }
 
 impl Open {
@@ -290,27 +272,29 @@ impl Open {
 }
 
 impl Gathering {
-    fn on_answer(&mut self, worker: usize, answer: Answer) {
-        let gathered = self.answers.entry(worker).or_default();
-        gathered.status = answer.status;
-        gathered.whole = answer.part != Part::More;
-        gathered.body.push_str(&answer.body);
-        for samples in answer.samples {
-            gathered.metrics.tell(samples);
+    fn on_answer(&mut self, worker: usize, content: Content) {
+        match (self.answers.get_mut(&worker), content) {
+            (Some(Content::Metrics { samples, last }), Content::Metrics { samples: more, last: is_last }) => {
+                samples.extend(more);
+                *last = is_last;
+            }
+            (_, content) => {
+                self.answers.insert(worker, content);
+            }
         }
     }
 
     fn on_gone(&mut self, worker: usize) {
-        let whole = self.answers.get(&worker).is_some_and(|answer| answer.whole);
+        let whole = self.answers.get(&worker).is_some_and(Content::is_last);
         // What it had counted is in the past of its ledger: told once more, it would count twice.
-        if self.about == About::Metrics || !whole {
+        if self.kind == Kind::Metrics || !whole {
             self.answers.shift_remove(&worker);
         }
         self.asked.retain(|at| *at != worker || self.answers.contains_key(&worker));
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        let whole = self.answers.values().filter(|answer| answer.whole).count();
+        let whole = self.answers.values().filter(|answer| answer.is_last()).count();
         whole >= self.asked.len() || self.deadline <= now
     }
 
@@ -320,72 +304,47 @@ impl Gathering {
         workers: &mut [Worker<K>],
         own: Own,
     ) -> Result<Response<'static>, Snapshot> {
-        self.answers.retain(|_, answer| answer.whole);
+        self.answers.retain(|_, answer| answer.is_last());
         self.answers.sort_keys();
-        let missing = |place: &usize| !self.answers.contains_key(place);
-        let silent: Vec<_> = match self.about {
-            About::One => self.asked.iter().copied().filter(missing).collect(),
-            About::Metrics | About::Readiness | About::Audit => (0..workers.len()).filter(missing).collect(),
+        let due = match self.kind {
+            Kind::Ending => std::mem::take(&mut self.asked),
+            Kind::Metrics | Kind::Readiness | Kind::Audit => (0..workers.len()).collect(),
         };
+        let silent: Vec<_> = due.into_iter().filter(|place| !self.answers.contains_key(place)).collect();
         for &place in &silent {
             workers[place].unanswered += 1;
         }
-        let numbers: Vec<_> = silent.iter().map(|&place| workers[place].number).collect();
-        let is_final = |answer: &Gathered| match self.about {
-            About::One => true,
-            // That one is not ready is no refusal.
-            About::Readiness => false,
-            // What is refused is refused by all of them alike.
-            About::Metrics | About::Audit => answer.status >= 400,
-        };
-        if let Some(answer) = self.answers.values().find(|answer| is_final(answer)) {
-            let status = Status::from_code(answer.status).unwrap_or(Status::Internal);
-            return Ok(Response::text(status, answer.body.clone()));
-        }
-        match self.about {
-            About::Metrics => Err(metrics(self.answers, workers, own)),
-            About::Audit => {
-                let bodies = self.answers.iter();
-                let bodies = bodies.map(|(place, answer)| (workers[*place].number, answer.body.as_str()));
-                Ok(Response::json(Status::Ok, audits(bodies, &numbers)))
+        let silent: Vec<_> = silent.iter().map(|&place| workers[place].number).collect();
+        match self.kind {
+            Kind::Metrics => {
+                let told = self.answers.into_iter().filter_map(|(place, answer)| {
+                    let Content::Metrics { samples, .. } = answer else { return None };
+                    Some((place, samples.into_iter().collect()))
+                });
+                Err(metrics(told.collect(), workers, own))
             }
-            About::Readiness => Ok(readiness(&self.answers, workers, &numbers, own)),
-            About::One => {
-                let text = "that worker does not run, or does not answer\n";
-                Ok(Response::text(Status::Unavailable, text))
+            Kind::Readiness if own.draining => Ok(Readiness::Draining.response()),
+            Kind::Readiness => {
+                let answers = self.answers.into_iter().filter_map(|(place, answer)| {
+                    let Content::Readiness(readiness) = answer else { return None };
+                    Some((workers[place].number, readiness))
+                });
+                Ok(Readiness::of_workers(&answers.collect::<Vec<_>>(), &silent))
+            }
+            Kind::Audit => {
+                let reports = self.answers.into_values().filter_map(|answer| {
+                    let Content::Audit(report) = answer else { return None };
+                    Some(report)
+                });
+                Ok(AuditReport::of_workers(&reports.collect::<Vec<_>>(), &silent))
+            }
+            Kind::Ending => {
+                let Some(Content::Ending(ending)) = self.answers.values().next() else {
+                    let text = "that worker does not run, or does not answer\n";
+                    return Ok(Response::text(Status::Unavailable, text));
+                };
+                Ok(ending.response())
             }
         }
-    }
-}
-
-/// The audits of all workers, side by side.
-fn audits(answers: impl Iterator<Item = (u32, impl AsRef<str>)>, unanswered: &[u32]) -> String {
-    let workers: Vec<_> = answers
-        .filter_map(|(worker, body)| {
-            let mut audit: Value = serde_json::from_str(body.as_ref()).ok()?;
-            audit["worker"] = worker.into();
-            Some(audit)
-        })
-        .collect();
-    format!("{}\n", json!({ "workers": workers, "unanswered_workers": unanswered }))
-}
-
-fn readiness<K: Supervising>(
-    answers: &IndexMap<usize, Gathered>,
-    workers: &[Worker<K>],
-    silent: &[u32],
-    own: Own,
-) -> Response<'static> {
-    let mut text = String::new();
-    for (place, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
-        let _ = write!(text, "worker {}: {}", workers[*place].number, answer.body);
-    }
-    for number in silent {
-        let _ = writeln!(text, "worker {number}: does not answer");
-    }
-    match (own.draining, text.is_empty()) {
-        (true, _) => Response::text(Status::Unavailable, "draining\n"),
-        (false, true) => Response::text(Status::Ok, "ready\n"),
-        (false, false) => Response::text(Status::Unavailable, text),
     }
 }

@@ -6,10 +6,11 @@ use super::admin_server::{AdminServer, ClientId};
 use super::worker::Worker;
 use crate::core::time::Instant;
 use crate::net::Supervising;
+use crate::observe::answers::{LIST_BEGIN, end_list};
+use crate::protocol::admin::ListQuery;
 use crate::protocol::http::{Response, Status};
-use crate::workers::link::{Answer, Part, Question};
+use crate::workers::link::{About, Content, Question, Rows};
 use indexmap::{IndexMap, IndexSet};
-use std::fmt::Write as _;
 
 /// Less than this is not sent by itself: a short list is told with its length.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -17,19 +18,20 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// A list that is being produced.
 pub(super) struct List {
     pub(super) client: ClientId,
-    question: Question,
+    /// Of its questions.
+    number: u64,
+    query: ListQuery,
     /// The worker whose connections come next.
     place: usize,
     /// Workers that are to answer.
     asked: IndexSet<usize>,
     /// Pages that are not listed yet, by worker.
-    pages: IndexMap<usize, Answer>,
+    pages: IndexMap<usize, Rows>,
     /// When a worker has not answered the first question in time, and when the one whose turn it is has not.
     first_deadline: Instant,
     deadline: Instant,
     matched: u64,
-    listed: u64,
-    limit: u64,
+    listed: usize,
     silent: Vec<u32>,
     progress: Progress,
     /// Written, and not yet enough to be a piece.
@@ -48,38 +50,54 @@ pub(super) enum Progress {
 }
 
 impl List {
-    /// Asks all workers for their first page. `question` has no rows yet.
+    /// Asks all workers for their first page.
     pub(super) fn new<K: Supervising>(
         client: ClientId,
-        mut question: Question,
-        limit: usize,
+        number: u64,
+        query: ListQuery,
         workers: &mut [Worker<K>],
         deadline: Instant,
     ) -> Self {
-        question.rows = u32::try_from(limit).unwrap_or(u32::MAX);
-        let asked = workers.iter_mut().enumerate();
-        let asked = asked.filter_map(|(place, worker)| worker.ask(&question).then_some(place));
-        Self {
+        let mut list = Self {
             client,
-            asked: asked.collect(),
-            question,
+            number,
+            query,
             place: 0,
+            asked: IndexSet::new(),
             pages: IndexMap::new(),
             first_deadline: deadline,
             deadline,
             matched: 0,
             listed: 0,
-            limit: limit as u64,
             silent: Vec::new(),
             progress: Progress::AwaitsWorker,
-            held: "{\"connections\":[".to_owned(),
-        }
+            held: LIST_BEGIN.to_owned(),
+        };
+        let question = list.question(0);
+        let asked = workers.iter_mut().enumerate();
+        list.asked = asked.filter_map(|(place, worker)| worker.ask(&question).then_some(place)).collect();
+        list
     }
 
-    pub(super) fn on_answer(&mut self, place: usize, answer: Answer) {
+    /// For a page from that slot on.
+    fn question(&self, from: u32) -> Question {
+        let rows = u32::try_from(self.rows_left()).unwrap_or(u32::MAX);
+        let query = self.query.clone();
+        Question { number: self.number, about: About::Connections { query, from, rows } }
+    }
+
+    /// Rows that there is still room for within the limit.
+    const fn rows_left(&self) -> usize {
+        self.query.limit - self.listed
+    }
+
+    pub(super) fn on_answer(&mut self, place: usize, content: Content) {
         // One that comes too late is an answer to nothing.
-        if place >= self.place && self.asked.contains(&place) {
-            self.pages.insert(place, answer);
+        if let Content::Rows(rows) = content
+            && place >= self.place
+            && self.asked.contains(&place)
+        {
+            self.pages.insert(place, rows);
         }
     }
 
@@ -126,29 +144,24 @@ impl List {
                 self.finish(admin);
                 return Progress::Over;
             }
-            let worker = &mut workers[self.place];
-            let next = match self.pages.swap_remove(&self.place).map(|page| (page.part, page)) {
-                Some((Part::Rows { matched, listed, next }, page)) => {
-                    self.matched += matched;
-                    self.add(&page.body, listed, admin);
-                    next
+            let next = match self.pages.swap_remove(&self.place) {
+                Some(page) => {
+                    self.matched += page.matched;
+                    self.add(&page.text, admin);
+                    page.next
                 }
-                // Read by the same rules, the request was no mistake: whatever that is, it is no page.
-                Some((Part::Last | Part::More, _)) => None,
                 None if self.asked.contains(&self.place) && now < self.deadline => {
                     return Progress::AwaitsWorker;
                 }
                 None => {
-                    worker.unanswered += 1;
-                    self.silent.push(worker.number);
+                    workers[self.place].unanswered += 1;
+                    self.silent.push(workers[self.place].number);
                     None
                 }
             };
             if let Some(from) = next {
-                self.question.from = from;
-                self.question.rows = u32::try_from(self.limit - self.listed).unwrap_or(u32::MAX);
                 self.deadline = now + super::admin_fanout::ANSWER_WITHIN;
-                if !worker.ask(&self.question) {
+                if !workers[self.place].ask(&self.question(from)) {
                     self.asked.swap_remove(&self.place);
                 }
             } else {
@@ -159,9 +172,8 @@ impl List {
     }
 
     /// Lists rows, each on a line, as far as there is room for them within the limit.
-    fn add<K: Supervising>(&mut self, rows: &str, listed: u64, admin: &mut AdminServer<K>) {
-        let wanted = listed.min(self.limit - self.listed);
-        for row in rows.lines().take(usize::try_from(wanted).unwrap_or(usize::MAX)) {
+    fn add<K: Supervising>(&mut self, rows: &str, admin: &mut AdminServer<K>) {
+        for row in rows.lines().take(self.rows_left()) {
             if self.listed > 0 {
                 self.held.push(',');
             }
@@ -175,13 +187,7 @@ impl List {
     }
 
     fn finish<K: Supervising>(&mut self, admin: &mut AdminServer<K>) {
-        let (listed, matched) = (self.listed, self.matched);
-        let _ = write!(self.held, "],\"listed\":{listed},\"matched\":{matched},\"unanswered_workers\":[");
-        for (at, number) in self.silent.iter().enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            let _ = write!(self.held, "{comma}{number}");
-        }
-        self.held.push_str("]}\n");
+        end_list(self.listed as u64, self.matched, Some(&self.silent), &mut self.held);
         admin.piece(self.client, &Response::json(Status::Ok, ""), &self.held, true);
     }
 }

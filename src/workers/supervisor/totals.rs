@@ -1,6 +1,5 @@
 //! The metrics of a server with workers: the sums of theirs, and what the supervisor itself has to tell.
 
-use super::admin_fanout::Gathered;
 use super::worker::Worker;
 use crate::core::time::Duration;
 use crate::net::{Supervising, Usage};
@@ -26,7 +25,7 @@ pub(super) struct Own {
 }
 
 pub(super) fn metrics<K: Supervising>(
-    mut answers: IndexMap<usize, Gathered>,
+    mut answers: IndexMap<usize, Snapshot>,
     workers: &mut [Worker<K>],
     own: Own,
 ) -> Snapshot {
@@ -34,10 +33,7 @@ pub(super) fn metrics<K: Supervising>(
     let number = |count: u64| count as f64;
     let up: Vec<_> = (0..workers.len()).map(|place| answers.contains_key(&place)).collect();
     let all = workers.iter_mut().enumerate();
-    let all = all.map(|(place, worker)| {
-        let told = answers.swap_remove(&place).map(|answer| answer.metrics);
-        (worker.number, &mut worker.ledger, told)
-    });
+    let all = all.map(|(place, worker)| (worker.number, &mut worker.ledger, answers.swap_remove(&place)));
     let mut sums = Snapshot::merge(all.collect());
     for (name, value) in [
         ("linger_uptime_seconds", own.uptime_seconds),
@@ -114,9 +110,9 @@ mod tests {
             reload: (true, Duration::ZERO),
             admin: (0, 0),
         };
-        let mut answer = Gathered::default();
-        answer.metrics.put("linger_relays_dropped_total", &[], 2.0);
-        for answers in [IndexMap::from([(0, answer)]), IndexMap::new()] {
+        let mut told = Snapshot::default();
+        told.put("linger_relays_dropped_total", &[], 2.0);
+        for answers in [IndexMap::from([(0, told)]), IndexMap::new()] {
             let answered = answers.len();
             let (mut page, mut text) = (String::new(), metrics(answers, &mut workers, own).into_text());
             while !text.write(&mut page) {}

@@ -44,8 +44,24 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &["core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
     ),
+    // The one place where answers become HTTP.
+    layer("observe::answers", PURE, &["core::tcp", "protocol", "observe::audit", "observe::metrics"]),
     // What workers and their supervisor say is typed: it may speak of whatever a client asks for.
-    layer("workers::link", PURE, &["core::buf", "core::end", "net", "hub", "protocol", "observe::metrics"]),
+    layer(
+        "workers::link",
+        PURE,
+        &[
+            "core::buf",
+            "core::end",
+            "core::table",
+            "net",
+            "hub",
+            "protocol",
+            "observe::answers",
+            "observe::audit",
+            "observe::metrics",
+        ],
+    ),
     layer(
         "observe::report",
         PURE,
@@ -76,6 +92,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "observe::answers",
             "observe::audit",
             "observe::metrics",
             "observe::report",
@@ -93,6 +110,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "observe::answers",
             "observe::metrics",
             "observe::report",
         ],

@@ -22,8 +22,7 @@ use crate::core::table::{Key, NotAKey};
 use crate::core::time::Instant;
 use crate::net::Kernel;
 use crate::observe::answers::{Ending, Readiness};
-use crate::protocol::admin::{Route, Serves, crowded, index, no_name, route};
-use crate::protocol::http::{self, CONTINUE, Decoder, Framing, Method, Request, Response, Status};
+use crate::protocol::admin::{Asked, Close, Next, Serves, Session, no_name};
 use crate::protocol::resp;
 use crate::workers::link::{About, Answer, Content, Question, ToSupervisor};
 use indexmap::IndexSet;
@@ -60,14 +59,13 @@ enum Asker {
 
 /// What the interface remembers of one connection.
 pub(super) struct Http {
-    decoder: Decoder,
+    /// In a box: clients of other protocols must not pay for its size.
+    session: Box<Session>,
     stage: Stage,
     /// It is in the queue.
     queued: bool,
     /// When it was accepted, or had its last answer.
     used: Instant,
-    /// It has a place only until it was answered once: all others are taken.
-    reserve: bool,
 }
 
 /// Where a connection is, from request to request.
@@ -76,31 +74,13 @@ enum Stage {
     Idle,
     /// Its input may have a whole request.
     Asking,
-    /// It is being answered; the next request waits.
-    Taking(Box<Reply>),
-}
-
-/// An answer that is produced as it is taken.
-struct Reply {
-    request: Request,
-    page: Page,
-    /// `None`: not even its head was written.
-    framing: Option<Framing>,
-}
-
-/// What follows for a connection from what was done for it.
-enum Then {
-    GoOn(Stage),
-    /// The connection is closed. `notified`: the peer may still be sending, and must have the answer before the socket goes.
-    Close {
-        reason: Reason,
-        notified: bool,
-    },
+    /// It is being answered, as it takes this; the next request waits.
+    Taking(Box<Page>),
 }
 
 impl Http {
     pub(super) fn new(now: Instant) -> Self {
-        Self { decoder: Decoder::default(), stage: Stage::Idle, queued: false, used: now, reserve: false }
+        Self { session: Box::default(), stage: Stage::Idle, queued: false, used: now }
     }
 
     /// Whether nothing that it has asked for is outstanding.
@@ -147,6 +127,7 @@ impl<K: Kernel> Reactor<K> {
     fn serve_asker(&mut self, key: Key, share: usize) -> usize {
         let Some(conn) = self.table.get_mut(key) else { return 0 };
         let (over, paused) = (conn.is_ending(), conn.is_paused());
+        let listener = usize::from(conn.listener);
         let Some(http) = conn.http_mut() else { return 0 };
         http.queued = false;
         if over {
@@ -159,133 +140,93 @@ impl<K: Kernel> Reactor<K> {
         if paused {
             return 0;
         }
-        let (mut decoder, reserve) = (http.decoder, http.reserve);
-        let mut then = Then::GoOn(std::mem::replace(&mut http.stage, Stage::Idle));
+        let mut session = std::mem::take(&mut *http.session);
+        let mut stage = std::mem::replace(&mut http.stage, Stage::Idle);
         let mut held = self.cx.take_queue(conn);
         let mut out = std::mem::take(&mut self.replies);
         let mut work = 0;
-        while work < share
-            && let Then::GoOn(stage @ (Stage::Asking | Stage::Taking(_))) = then
-        {
-            then = match stage {
-                Stage::Idle => Then::GoOn(Stage::Idle),
-                Stage::Taking(reply) => self.go_on(key, reply, share - work, &mut work, &mut out),
+        while work < share && !session.is_over() {
+            stage = match stage {
+                Stage::Idle => break,
+                Stage::Taking(page) => self.go_on(key, page, &mut session, share, &mut work, &mut out),
                 Stage::Asking => {
-                    work += REQUEST_WORK;
+                    let before = out.len();
                     let mut input = held.as_slice();
-                    let next = decoder.next_request(&mut input);
+                    let hosts = &self.cx.listeners[listener].settings.access.hosts;
+                    let next = session.next(&mut input, hosts, Serves::One, &mut out);
                     let used = held.len() - input.len();
                     held.consume(used);
-                    let more_of_it = decoder.body_left() > held.len();
-                    self.on_request(key, next, more_of_it, reserve, &mut work, &mut out)
+                    let stage = self.on_next(key, next, &mut session, &mut out);
+                    work += REQUEST_WORK + out.len() - before;
+                    stage
                 }
             };
         }
-        if matches!(then, Then::Close { .. }) {
+        let close = session.close(held.len());
+        if close.is_some() {
             // What follows the last request is nobody's; kept, it would grow until the deadline.
             held.consume(held.len());
         }
         self.drive(key, |cx, conn| {
             cx.keep_input(conn, held, resp::Decoder::default());
             cx.write(key, conn, &out);
-            cx.after_serving(key, conn, decoder, then);
+            cx.after_serving(key, conn, session, stage, close);
         });
         out.clear();
         self.replies = out;
         work
     }
 
-    fn on_request(
-        &mut self,
-        key: Key,
-        next: Result<Option<Request>, http::Rejected>,
-        more_of_it: bool,
-        reserve: bool,
-        work: &mut usize,
-        out: &mut Vec<u8>,
-    ) -> Then {
-        let mut request = match next {
-            Ok(Some(request)) => request,
-            Ok(None) => return Then::GoOn(Stage::Idle),
-            Err(rejected) => {
-                rejected.write(out);
-                let error = rejected.protocol_error();
+    /// Answers a request, or begins to.
+    fn on_next(&mut self, key: Key, next: Next, session: &mut Session, out: &mut Vec<u8>) -> Stage {
+        if matches!(next, Next::Answered | Next::Asked(_)) {
+            self.drive(key, |cx, conn| cx.apply(key, conn, Input::Opened));
+        }
+        let asked = match next {
+            Next::Wait => return Stage::Idle,
+            Next::Asked(asked) => asked,
+            Next::Answered => return Stage::Asking,
+            Next::Rejected(error) => {
                 self.drive(key, |cx, conn| cx.note_foreign(conn, &error));
-                return Then::Close { reason: error.reason, notified: true };
+                return Stage::Idle;
             }
         };
-        self.drive(key, |cx, conn| cx.apply(key, conn, Input::Opened));
-        let listener = self.table.get(key).map(|conn| self.cx.listener_of(conn));
-        let routed = listener.map_or(Ok(Route::Index), |own| route(&request, &own.access.hosts, Serves::One));
-        let routed =
-            routed.and_then(|route| if reserve && !route.is_vital() { Err(crowded()) } else { Ok(route) });
-        request.keep_alive &= !reserve;
-        let notified = more_of_it || request.expects_continue;
-        let response = match routed {
-            Ok(route) => {
-                if request.expects_continue {
-                    out.extend_from_slice(CONTINUE);
+        let response = match asked {
+            Asked::Metrics => return Stage::Taking(Box::new(Page::metrics())),
+            Asked::Connections(query) => return Stage::Taking(Box::new(Page::list(query))),
+            Asked::Ready => self.cx.readiness().response(),
+            Asked::Audit => self.cx.audit().response(),
+            Asked::End(name) => match name.parse() {
+                Ok(connection) => {
+                    let by = self.table.get(key).map(|conn| self.cx.by(key, conn));
+                    self.end_connection(connection, by).response()
                 }
-                match self.begin(route, key) {
-                    Begun::Whole(response) => response,
-                    Begun::Page(page) if request.method == Method::Get => {
-                        let reply = Reply { request, page, framing: None };
-                        return Then::GoOn(Stage::Taking(Box::new(reply)));
-                    }
-                    // Nothing is produced to learn how long it would be.
-                    Begun::Page(page) => {
-                        let framing = page.head().write_head(&request, out);
-                        return after(framing.keeps_alive(&request), notified);
-                    }
-                }
-            }
-            Err(refused) => {
-                // Refused before it was sent, a body may follow or not: nobody can tell where the next request begins.
-                request.keep_alive &= !request.expects_continue;
-                refused
-            }
+                Err(NotAKey) => no_name(&name, Serves::One),
+            },
         };
-        response.write(&request, out);
-        *work += response.body.len();
-        after(request.keep_alive, notified)
+        session.answer(&response, out);
+        Stage::Asking
     }
 
     /// Produces more of an answer.
     fn go_on(
         &mut self,
         key: Key,
-        mut reply: Box<Reply>,
+        mut page: Box<Page>,
+        session: &mut Session,
         share: usize,
         work: &mut usize,
         out: &mut Vec<u8>,
-    ) -> Then {
+    ) -> Stage {
         // Nobody takes the rest of it; what else was asked is still to be done.
         if self.table.get(key).is_none_or(Connection::is_failing) {
-            return Then::GoOn(Stage::Asking);
+            session.abandon();
+            return Stage::Asking;
         }
         let mut piece = String::new();
-        let done = self.produce(&mut reply.page, share, work, &mut piece);
-        let keep_alive = reply.write(piece, done, out);
-        if done { after(keep_alive, false) } else { Then::GoOn(Stage::Taking(reply)) }
-    }
-
-    /// Begins to answer the connection `asker`.
-    fn begin(&mut self, route: Route, asker: Key) -> Begun {
-        Begun::Whole(match route {
-            Route::Index => Response::text(Status::Ok, index(Serves::One)),
-            Route::Health => Response::text(Status::Ok, "ok\n"),
-            Route::Ready => self.cx.readiness().response(),
-            Route::Audit => self.cx.audit().response(),
-            Route::End(name) => match name.parse() {
-                Ok(key) => {
-                    let by = self.table.get(asker).map(|conn| self.cx.by(asker, conn));
-                    self.end_connection(key, by).response()
-                }
-                Err(NotAKey) => no_name(&name, Serves::One),
-            },
-            Route::Metrics => return Begun::Page(Page::metrics()),
-            Route::Connections(query) => return Begun::Page(Page::list(query)),
-        })
+        let done = self.produce(&mut page, share - *work, work, &mut piece);
+        session.piece(&piece, done, out);
+        if done { Stage::Asking } else { Stage::Taking(page) }
     }
 
     /// Answers the supervisor.
@@ -360,27 +301,34 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Puts away what a connection is to go on with, and sees to it that it does.
-    fn after_serving(&mut self, key: Key, conn: &mut Conn<K>, decoder: Decoder, then: Then) {
+    fn after_serving(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        session: Session,
+        stage: Stage,
+        close: Option<Close>,
+    ) {
         if conn.is_closed() {
             return;
         }
         let (output_pending, paused, unread) =
             (conn.pending_output() > 0, conn.is_paused(), conn.reading.pending());
         let Some(http) = conn.http_mut() else { return };
-        http.decoder = decoder;
-        match then {
+        *http.session = session;
+        match (close, stage) {
             // RFC 9112 9.6: after the last response it is the server that closes, and a client of HTTP/1.0 may read
             // until it does. Only what has not arrived yet is waited for.
-            Then::Close { reason, notified } => {
-                self.begin_close(key, conn, reason, Detector::Protocol, output_pending || notified);
+            (Some(Close { reason, await_eof }), _) => {
+                self.begin_close(key, conn, reason, Detector::Protocol, output_pending || await_eof);
             }
-            Then::GoOn(Stage::Idle) => {
+            (None, Stage::Idle) => {
                 http.used = self.now;
                 if unread && !paused {
                     self.posted.resume(key, conn);
                 }
             }
-            Then::GoOn(stage) => {
+            (None, stage) => {
                 http.stage = stage;
                 if !paused {
                     self.queue_asker(key, conn);
@@ -408,39 +356,5 @@ impl<K: Kernel> Context<K> {
     /// What the admin interface calls a connection: its key, with its worker before it if there are several.
     pub(super) fn name_of(&self, key: Key) -> String {
         self.link.as_ref().map_or_else(|| key.to_string(), |link| link.name_of(key))
-    }
-}
-
-/// How an answer begins.
-enum Begun {
-    Whole(Response<'static>),
-    Page(Page),
-}
-
-/// What follows an answer.
-const fn after(keep_alive: bool, notified: bool) -> Then {
-    if keep_alive { Then::GoOn(Stage::Asking) } else { Then::Close { reason: Reason::PeerGoodbye, notified } }
-}
-
-impl Reply {
-    /// Appends a piece; `done`: the last. Whether the connection goes on after it.
-    fn write(&mut self, piece: String, done: bool, out: &mut Vec<u8>) -> bool {
-        let head = self.page.head();
-        match self.framing {
-            // It is whole: its length is known.
-            None if done => {
-                Response { body: piece.into(), ..head }.write(&self.request, out);
-                self.request.keep_alive
-            }
-            framing => {
-                let framing = framing.unwrap_or_else(|| head.write_head(&self.request, out));
-                self.framing = Some(framing);
-                framing.write(piece.as_bytes(), out);
-                if done {
-                    framing.finish(out);
-                }
-                framing.keeps_alive(&self.request)
-            }
-        }
     }
 }

@@ -2,6 +2,9 @@
 //! rejection is answered by exactly one response of the length it announces.
 
 use super::pieces;
+use linger::core::end::Reason;
+use linger::protocol::Hosts;
+use linger::protocol::admin::{Next, Serves, Session};
 use linger::protocol::http::{Decoder, HEAD_BYTES_MAX, Method, Rejected, Request, Response, Status};
 
 /// `bytes`: how the stream is cut, how many blanks pad it, and the stream. The padding brings a short stream
@@ -14,6 +17,8 @@ pub(crate) fn holds(bytes: &[u8]) {
     if padded.len() == stream.len() {
         assert_eq!(feed(stream.chunks(1)), expected, "byte by byte");
     }
+    let answered = talk([padded.as_slice()].into_iter());
+    assert_eq!(talk(pieces(&padded, *cut)), answered, "answers to what is cut in pieces");
     for request in &expected.requests {
         let mut out = Vec::new();
         let body = format!("{} {:?}\n", request.path, request.query);
@@ -67,6 +72,31 @@ fn feed(pieces: impl Iterator<Item: AsRef<[u8]>>) -> Outcome {
         kept.drain(..taken);
     }
     Outcome { requests, ended: Ok((kept, decoder.is_in_body())) }
+}
+
+/// All that a session answers, and why it ends. What is asked of the server comes in two pieces.
+fn talk(pieces: impl Iterator<Item: AsRef<[u8]>>) -> (Vec<u8>, Option<Reason>) {
+    let mut session = Session::default();
+    let (mut held, mut out) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        held.extend_from_slice(piece.as_ref());
+        while !session.is_over() {
+            let mut input = held.as_slice();
+            let next = session.next(&mut input, &Hosts::Named(Vec::new()), Serves::One, &mut out);
+            held = input.to_vec();
+            match next {
+                Next::Wait => break,
+                Next::Answered => assert!(!session.is_answering()),
+                Next::Rejected(_) => assert!(session.is_over()),
+                Next::Asked(_) => {
+                    session.piece("one, ", false, &mut out);
+                    session.piece("two\n", true, &mut out);
+                    assert!(!session.is_answering());
+                }
+            }
+        }
+    }
+    (out, session.close(held.len()).map(|close| close.reason))
 }
 
 fn assert_response(bytes: &[u8], body: &str) {

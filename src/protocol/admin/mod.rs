@@ -1,7 +1,10 @@
-//! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain. One
-//! process and the supervisor of several read requests by this, once; a worker is asked for a [`Route`].
+//! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain.
+//! `session` is one connection, of one process or of the supervisor of several workers.
 
+mod session;
 mod settings;
+
+pub use session::{Close, Next, Session};
 
 use super::first_bytes::Opening;
 use super::http::{self, Method, Rejected, Request, Response, Status};
@@ -65,13 +68,26 @@ const fn inapplicable(key: &'static str) -> Inapplicable {
     Inapplicable { key, values: &[], wrong, right: "it is for [defaults] and [[listener]]" }
 }
 
+/// Connections at once of an interface that names no number.
+pub const PLACES: u32 = 64;
+/// Places beyond those, for who asks whether the server is well. A supervisor of processes and a balancer of load each
+/// ask one question at a time.
+pub const RESERVE: u32 = 4;
+
 /// What a request is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Route {
+enum Route {
     /// What there is to ask.
     Index,
     /// Whether the server runs.
     Health,
+    /// What only the server knows.
+    Asked(Asked),
+}
+
+/// What is asked of the server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Asked {
     /// Whether it serves newcomers.
     Ready,
     /// The metrics.
@@ -87,8 +103,24 @@ pub enum Route {
 impl Route {
     /// Whether it is answered also where all places are taken: whoever supervises the server must not take it for
     /// dead because others ask much.
-    pub const fn is_vital(&self) -> bool {
-        matches!(self, Self::Health | Self::Ready)
+    const fn is_vital(&self) -> bool {
+        matches!(self, Self::Health | Self::Asked(Asked::Ready))
+    }
+}
+
+impl Asked {
+    /// Whether the answer is produced as it is taken.
+    const fn is_long(&self) -> bool {
+        matches!(self, Self::Metrics | Self::Connections(_))
+    }
+
+    /// The response but for its body, if it is well.
+    fn head(&self) -> Response<'static> {
+        match self {
+            Self::Ready | Self::End(_) => Response::text(Status::Ok, ""),
+            Self::Metrics => Response::metrics(""),
+            Self::Audit | Self::Connections(_) => Response::json(Status::Ok, ""),
+        }
     }
 }
 
@@ -124,7 +156,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
 ];
 
 /// What there is to ask, for people.
-pub fn index(serves: Serves) -> String {
+fn index(serves: Serves) -> String {
     let mut text = String::from(match serves {
         Serves::One => "linger admin interface\n\n",
         Serves::Several => "linger admin interface, of a server with several workers\n\n",
@@ -140,7 +172,7 @@ pub fn index(serves: Serves) -> String {
 ///
 /// # Errors
 /// The answer to a request that is refused.
-pub fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Response<'static>> {
+fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Response<'static>> {
     // A web page can make a browser on this host send requests here. What it cannot do is hide its own origin, or,
     // where it has its name resolve to this host, use another name for that.
     if !answers_to(hosts, &request.host) {
@@ -158,12 +190,14 @@ pub fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, 
     match (reading, request.path.as_str()) {
         (true, "/") => Ok(Route::Index),
         (true, "/healthz") => Ok(Route::Health),
-        (true, "/readyz") => Ok(Route::Ready),
-        (true, "/metrics") => Ok(Route::Metrics),
-        (true, "/audit") => Ok(Route::Audit),
-        (true, "/connections") => ListQuery::read(request).map(Route::Connections),
+        (true, "/readyz") => Ok(Route::Asked(Asked::Ready)),
+        (true, "/metrics") => Ok(Route::Asked(Asked::Metrics)),
+        (true, "/audit") => Ok(Route::Asked(Asked::Audit)),
+        (true, "/connections") => {
+            ListQuery::read(request).map(|query| Route::Asked(Asked::Connections(query)))
+        }
         (false, path) if path.starts_with("/connections/") => match end_of(path) {
-            Some(name) => Ok(Route::End(name.to_owned())),
+            Some(name) => Ok(Route::Asked(Asked::End(name.to_owned()))),
             None => Err(no_such(path, serves)),
         },
         (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
@@ -198,7 +232,7 @@ pub fn no_name(name: &str, serves: Serves) -> Response<'static> {
 }
 
 /// What is answered where all places are taken, to everything but [`Route::is_vital`].
-pub fn crowded() -> Response<'static> {
+fn crowded() -> Response<'static> {
     let text =
         "all connections of this interface are busy, and only /healthz and /readyz are answered; ask again\n";
     Response::text(Status::Unavailable, text)
@@ -369,7 +403,7 @@ mod tests {
             &Hosts::Any,
             Serves::One,
         ) {
-            Ok(Route::Connections(query)) => query,
+            Ok(Route::Asked(Asked::Connections(query))) => query,
             other => panic!("{other:?}"),
         };
         let peer: SocketAddr = "192.0.2.7:80".parse().unwrap();

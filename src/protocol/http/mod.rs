@@ -247,6 +247,11 @@ impl Decoder {
         Ok(Some(request))
     }
 
+    /// Whether there was a request.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Bytes of a body that are still to be passed over.
     pub const fn body_left(&self) -> usize {
         self.body as usize

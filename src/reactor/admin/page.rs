@@ -1,7 +1,7 @@
 //! Long answers, as cursors: the list of connections goes on from a slot of the table, the metrics from a step of their
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
-use super::{Conn, Context, Kernel, Key, Reactor, Response, Status};
+use super::{Conn, Context, Kernel, Key, Reactor};
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::net::Address;
 use crate::observe::answers::{AuditReport, Audited, Example, LIST_BEGIN, ListenerSockets, end_list};
@@ -81,14 +81,6 @@ impl Page {
 
     pub(super) fn metrics() -> Self {
         Self::Metrics(Metrics::default())
-    }
-
-    /// The response but for its body.
-    pub(super) fn head(&self) -> Response<'static> {
-        match self {
-            Self::List(_) => Response::json(Status::Ok, ""),
-            Self::Metrics(_) => Response::metrics(""),
-        }
     }
 }
 

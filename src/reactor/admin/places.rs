@@ -10,11 +10,7 @@ use crate::config::settings::Settings;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
-
-/// Connections of an admin listener that names no number.
-const PLACES: u32 = 64;
-/// Places beyond those. A supervisor of processes and a balancer of load each ask one question at a time.
-const RESERVE: u32 = 4;
+use crate::protocol::admin::{PLACES, RESERVE};
 
 /// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
 pub fn admin_connections_max(settings: &Settings) -> u32 {
@@ -44,7 +40,7 @@ impl<K: Kernel> Reactor<K> {
             && !self.end_longest_idle(Some(key))
             && let Some(http) = self.table.get_mut(key).and_then(Connection::http_mut)
         {
-            http.reserve = true;
+            http.session.answer_once();
         }
     }
 

@@ -10,8 +10,8 @@ use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
 use crate::observe::answers::{AuditReport, Readiness};
 use crate::observe::metrics::{Snapshot, Text};
-use crate::protocol::admin::{self, Route, Serves, index, no_name};
-use crate::protocol::http::{Method, Request, Response, Status};
+use crate::protocol::admin::{Asked, Serves, no_name};
+use crate::protocol::http::{Response, Status};
 use crate::workers::link::{About, Answer, Content, Question};
 use indexmap::IndexMap;
 
@@ -58,46 +58,28 @@ pub(super) struct AdminFanout {
 }
 
 impl AdminFanout {
-    /// Takes a request: asks the workers, or answers at once. True in the second case.
+    /// Asks the workers, or answers at once. True in the second case.
     pub(super) fn ask<K: Supervising>(
         &mut self,
         client: ClientId,
-        request: &Request,
+        asked: Asked,
         workers: &mut [Worker<K>],
         admin: &mut AdminServer<K>,
         now: Instant,
     ) -> bool {
-        let routed = admin::route(request, admin.hosts(), Serves::Several);
-        let routed = routed.and_then(|route| {
-            if admin.is_reserve(client) && !route.is_vital() { Err(admin::crowded()) } else { Ok(route) }
-        });
-        let route = match routed.and_then(|route| self.with_room(route)) {
-            Ok(route) => route,
-            Err(refused) => {
-                admin.answer(client, &refused, true);
-                return true;
-            }
-        };
-        // Nothing is asked of the workers to learn how long it would be.
-        if request.method == Method::Head
-            && let Some(head) = head_of(&route)
-        {
-            admin.piece(client, &head, "", true);
-            return true;
+        if self.is_full_for(&asked) {
+            let text = "too many questions at once; ask again\n";
+            return answered(admin, client, &Response::text(Status::Unavailable, text));
         }
         let all = 0..workers.len();
-        let (kind, about, places) = match route {
-            Route::Index => {
-                return answered(admin, client, &Response::text(Status::Ok, index(Serves::Several)));
-            }
-            Route::Health => return answered(admin, client, &Response::text(Status::Ok, "ok\n")),
-            Route::Connections(query) => {
+        let (kind, about, places) = match asked {
+            Asked::Connections(query) => {
                 self.last += 1;
                 let list = List::new(client, self.last, query, workers, now + ANSWER_WITHIN);
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
-            Route::End(name) => match connection_named(&name, workers.len()) {
+            Asked::End(name) => match connection_named(&name, workers.len()) {
                 // Its worker knows it by its key alone.
                 Some((place, key)) => {
                     let about = About::End { key, peer: admin.peer(client) };
@@ -105,9 +87,9 @@ impl AdminFanout {
                 }
                 None => return answered(admin, client, &no_name(&name, Serves::Several)),
             },
-            Route::Ready => (Kind::Readiness, About::Readiness, all),
-            Route::Metrics => (Kind::Metrics, About::Metrics, all),
-            Route::Audit => (Kind::Audit, About::Audit, all),
+            Asked::Ready => (Kind::Readiness, About::Readiness, all),
+            Asked::Metrics => (Kind::Metrics, About::Metrics, all),
+            Asked::Audit => (Kind::Audit, About::Audit, all),
         };
         self.last += 1;
         let question = Question { number: self.last, about };
@@ -118,15 +100,10 @@ impl AdminFanout {
         false
     }
 
-    /// Refuses what there is no room for. Whether the server is well is answered in any case.
-    fn with_room(&self, route: Route) -> Result<Route, Response<'static>> {
-        let asks_workers = !matches!(route, Route::Index) && !route.is_vital();
+    /// Whether there is no room for a question. Whether the server is well is answered in any case.
+    fn is_full_for(&self, asked: &Asked) -> bool {
         let busy = self.open.values().filter(|open| open.awaits_workers()).count();
-        if asks_workers && busy >= QUESTIONS_MAX {
-            let text = "too many questions at once; ask again\n";
-            return Err(Response::text(Status::Unavailable, text));
-        }
-        Ok(route)
+        *asked != Asked::Ready && busy >= QUESTIONS_MAX
     }
 
     /// A worker answers.
@@ -194,17 +171,8 @@ impl AdminFanout {
 }
 
 fn answered<K: Supervising>(admin: &mut AdminServer<K>, client: ClientId, response: &Response<'_>) -> bool {
-    admin.answer(client, response, false);
+    admin.answer(client, response);
     true
-}
-
-/// The head of what is produced as it is taken.
-fn head_of(route: &Route) -> Option<Response<'static>> {
-    match route {
-        Route::Metrics => Some(Response::metrics("")),
-        Route::Connections(_) => Some(Response::json(Status::Ok, "")),
-        Route::Index | Route::Health | Route::Ready | Route::Audit | Route::End(_) => None,
-    }
 }
 
 /// The place of the worker that has the connection of that name, and its key there.
@@ -247,7 +215,7 @@ impl Open {
                 let client = gathering.client;
                 let printing = match gathering.respond(workers, own) {
                     Ok(response) => {
-                        admin.answer(client, &response, false);
+                        admin.answer(client, &response);
                         return None;
                     }
                     Err(metrics) => Self::Printing { client, text: metrics.into_text() },
@@ -260,7 +228,7 @@ impl Open {
                 }
                 let mut piece = String::new();
                 let done = text.write(&mut piece);
-                admin.piece(client, &Response::metrics(""), &piece, done);
+                admin.piece(client, &piece, done);
                 (!done).then_some(Self::Printing { client, text })
             }
             Self::Listing(mut list) => {

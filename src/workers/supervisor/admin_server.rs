@@ -10,12 +10,10 @@ use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Fatal, Interest, Kernel, Listener, Token};
 use crate::protocol::Hosts;
+use crate::protocol::admin::{PLACES, RESERVE};
 use crate::protocol::http::Response;
 use indexmap::IndexMap;
 
-/// Connections at once unless the settings say another number, and those in reserve.
-const CLIENTS_MAX: u32 = 64;
-const RESERVE: usize = 4;
 /// How long nothing may move on a connection unless the settings say another time. It is never off: nothing else ends a
 /// client that does not take its answer.
 const IDLE: Duration = Duration::from_secs(60);
@@ -70,11 +68,6 @@ impl<K: Kernel> AdminServer<K> {
         (self.accepted, self.made_way)
     }
 
-    /// The names that it answers to.
-    pub(super) fn hosts(&self) -> &Hosts {
-        self.settings.as_ref().map_or(&Hosts::Any, |settings| &settings.access.hosts)
-    }
-
     /// Takes what may change while it runs.
     pub(super) fn adopt(&mut self, new: Option<&ListenerSettings>) {
         if let (Some(own), Some(new)) = (&mut self.settings, new) {
@@ -110,10 +103,10 @@ impl<K: Kernel> AdminServer<K> {
             (self.ready, self.retry) = (true, Instant::NEVER);
         }
         let own = self.settings.as_ref().and_then(|settings| settings.connections_max);
-        let places = own.unwrap_or(CLIENTS_MAX) as usize;
+        let places = own.unwrap_or(PLACES) as usize;
         while self.ready {
             let Some(listener) = &mut self.listener else { return asked };
-            if self.clients.len() >= places + RESERVE {
+            if self.clients.len() >= places + RESERVE as usize {
                 // One that comes after this look brings an edge of its own.
                 if listener.queue().is_some_and(|queue| queue.length == 0) {
                     self.ready = false;
@@ -133,8 +126,9 @@ impl<K: Kernel> AdminServer<K> {
                     if kernel.watch(&stream, token, Interest::ReadWrite).is_ok() {
                         self.clients.insert(self.last, Client::new(stream, peer, now));
                         let crowded = self.clients.len() > places;
-                        let reserve = crowded && !self.end_longest_idle(Some(self.last), &mut asked);
-                        self.clients[&self.last].reserve = reserve;
+                        if crowded && !self.end_longest_idle(Some(self.last), &mut asked) {
+                            self.clients[&self.last].session.answer_once();
+                        }
                     }
                 }
                 Accepted::WouldBlock => self.ready = false,
@@ -167,16 +161,12 @@ impl<K: Kernel> AdminServer<K> {
     /// Moves what can be moved on a connection. Gives its next request, if it has one now.
     pub(super) fn serve(&mut self, id: ClientId, now: Instant) -> Served {
         let Some(client) = self.clients.get_mut(&id) else { return Served::All };
-        let served = client.serve(now);
+        let hosts = self.settings.as_ref().map_or(&Hosts::Any, |settings| &settings.access.hosts);
+        let served = client.serve(hosts, now);
         if client.is_over() {
             self.close(id);
         }
         served
-    }
-
-    /// Whether only questions about the server's health are answered on a connection.
-    pub(super) fn is_reserve(&self, id: ClientId) -> bool {
-        self.clients.get(&id).is_some_and(|client| client.reserve)
     }
 
     /// Where a connection comes from.
@@ -185,9 +175,9 @@ impl<K: Kernel> AdminServer<K> {
     }
 
     /// Answers the request of a connection, if it is still there. The caller serves it on.
-    pub(super) fn answer(&mut self, id: ClientId, response: &Response<'_>, refused: bool) {
+    pub(super) fn answer(&mut self, id: ClientId, response: &Response<'_>) {
         if let Some(client) = self.clients.get_mut(&id) {
-            client.answer(response, refused);
+            client.answer(response);
         }
     }
 
@@ -201,10 +191,10 @@ impl<K: Kernel> AdminServer<K> {
         self.clients.get(&id).map_or(0, Client::pending_output)
     }
 
-    /// A piece of the answer to the request of a connection; `head` has what is before the first. The caller serves it on.
-    pub(super) fn piece(&mut self, id: ClientId, head: &Response<'_>, piece: &str, done: bool) {
+    /// A piece of the answer to the request of a connection. The caller serves it on.
+    pub(super) fn piece(&mut self, id: ClientId, piece: &str, done: bool) {
         if let Some(client) = self.clients.get_mut(&id) {
-            client.piece(head, piece, done);
+            client.piece(piece, done);
         }
     }
 

@@ -1,9 +1,12 @@
-//! One connection of the supervisor's admin interface: its bytes, and where it is from request to request.
+//! One connection of the supervisor's admin interface: its socket and its bytes. What they mean is for its
+//! [`Session`].
 
 use crate::core::buf::ByteQueue;
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Peer, Received, Sent, Stream};
-use crate::protocol::http::{CONTINUE, Decoder, Framing, Method, Request, Response};
+use crate::protocol::Hosts;
+use crate::protocol::admin::{Asked, Close, Next, Serves, Session};
+use crate::protocol::http::Response;
 
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
@@ -20,7 +23,7 @@ pub(super) struct Client<S> {
     pub(super) peer: Peer,
     input: ByteQueue,
     output: ByteQueue,
-    decoder: Decoder,
+    pub(super) session: Session,
     stage: Stage,
     /// Its end of file was read: it sends no more, and may still take what it has asked for.
     eof: bool,
@@ -28,29 +31,24 @@ pub(super) struct Client<S> {
     unread: bool,
     /// When it was accepted, a request was last whole, or output moved: a byte now and then is no reason to stay.
     moved: Instant,
-    /// It has a place only until it was answered once: all others are taken.
-    pub(super) reserve: bool,
 }
 
-/// Where a connection is, from request to request.
+/// Where a connection is.
 enum Stage {
-    /// Its first request is awaited.
-    Opening,
-    /// It takes its answer; once it has all of it, its next request is awaited.
-    Reading,
-    /// This request is being answered: what comes after it waits. The framing is that of an answer that has begun.
-    Asking(Box<Request>, Option<Framing>),
-    /// It is closed once its output is gone. `told`: it may still be sending, and has to have what it was told before
-    /// its socket goes, so its end of file is waited for.
-    Closing { told: bool },
+    /// Its requests are taken and answered.
+    Open,
+    /// It is closed once its output is gone, and where that is to be awaited its end of file was read.
+    Closing { await_eof: bool },
     /// It does not work any more.
     Broken,
 }
 
 /// What came of serving a connection.
 pub(super) enum Served {
-    /// This is asked.
-    Request(Request),
+    /// This is to be answered.
+    Asked(Asked),
+    /// It has asked something, and there is its answer.
+    Answered,
     /// It may have more, and no edge will come for it.
     More,
     /// There is nothing more for now.
@@ -64,30 +62,29 @@ impl<S: Stream> Client<S> {
             peer,
             input: ByteQueue::default(),
             output: ByteQueue::default(),
-            decoder: Decoder::default(),
-            stage: Stage::Opening,
+            session: Session::default(),
+            stage: Stage::Open,
             eof: false,
             unread: true,
             moved: now,
-            reserve: false,
         }
     }
 
     /// When it is closed if nothing moves until then.
     pub(super) fn deadline(&self, opening: Duration, idle: Duration, linger: Duration) -> Instant {
         let timeout = match self.stage {
-            Stage::Opening => opening,
+            Stage::Open if !self.session.has_begun() => opening,
             // The workers have a deadline of their own.
-            Stage::Asking(..) if self.output.is_empty() => return Instant::NEVER,
-            Stage::Closing { told: true } if self.output.is_empty() => linger,
-            Stage::Asking(..) | Stage::Reading | Stage::Closing { .. } | Stage::Broken => idle,
+            Stage::Open if self.session.is_answering() && self.output.is_empty() => return Instant::NEVER,
+            Stage::Closing { await_eof: true } if self.output.is_empty() => linger,
+            Stage::Open | Stage::Closing { .. } | Stage::Broken => idle,
         };
         self.moved + timeout
     }
 
     /// Whether nothing that it has asked for is outstanding.
     pub(super) fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Opening | Stage::Reading) && self.output.is_empty()
+        matches!(self.stage, Stage::Open) && !self.session.is_answering() && self.output.is_empty()
     }
 
     /// Since when it may be idle.
@@ -106,60 +103,64 @@ impl<S: Stream> Client<S> {
     /// there are.
     pub(super) fn is_over(&self) -> bool {
         match self.stage {
-            Stage::Opening | Stage::Reading => self.eof && self.output.is_empty(),
-            Stage::Asking(..) => false,
-            Stage::Closing { told } => self.output.is_empty() && (!told || self.eof),
+            Stage::Open => self.eof && self.is_idle(),
+            Stage::Closing { await_eof } => self.output.is_empty() && (!await_eof || self.eof),
             Stage::Broken => true,
         }
     }
 
-    /// Moves what can be moved. Gives its next request, if that is whole and the one before is done with.
-    pub(super) fn serve(&mut self, now: Instant) -> Served {
+    /// Moves what can be moved, and takes its next request, if that is whole and the one before is done with.
+    pub(super) fn serve(&mut self, hosts: &Hosts, now: Instant) -> Served {
         self.read();
         self.flush(now);
         let rest = if self.unread { Served::More } else { Served::All };
-        if !matches!(self.stage, Stage::Opening | Stage::Reading) || !self.output.is_empty() {
-            return if matches!(self.stage, Stage::Closing { .. }) { rest } else { Served::All };
+        match self.stage {
+            Stage::Closing { .. } => return rest,
+            Stage::Open if self.is_idle() => {}
+            Stage::Open | Stage::Broken => return Served::All,
         }
-        let mut input = self.input.as_slice();
-        let next = self.decoder.next_request(&mut input);
+        let (mut input, mut out) = (self.input.as_slice(), Vec::new());
+        let next = self.session.next(&mut input, hosts, Serves::Several, &mut out);
         let used = self.input.len() - input.len();
         self.input.consume(used);
-        match next {
-            Ok(Some(mut request)) => {
-                self.moved = now;
-                request.keep_alive &= !self.reserve;
-                self.stage = Stage::Asking(Box::new(request.clone()), None);
-                Served::Request(request)
-            }
-            Ok(None) => rest,
-            Err(rejected) => {
-                let mut bytes = Vec::new();
-                rejected.write(&mut bytes);
-                self.output.push(&bytes);
-                self.moved = now;
-                self.part(true);
+        self.put(&out);
+        let served = match next {
+            Next::Wait => return rest,
+            Next::Asked(asked) => {
+                // It may wait for the permission to send a body, and the workers take their time.
                 self.flush(now);
-                rest
+                Served::Asked(asked)
             }
-        }
+            Next::Answered | Next::Rejected(_) => Served::Answered,
+        };
+        self.moved = now;
+        served
     }
 
-    /// Answers the request.
-    pub(super) fn answer(&mut self, response: &Response<'_>, refused: bool) {
-        let Stage::Asking(mut request, _) = std::mem::replace(&mut self.stage, Stage::Reading) else {
+    /// Answers what it has asked.
+    pub(super) fn answer(&mut self, response: &Response<'_>) {
+        let mut out = Vec::new();
+        self.session.answer(response, &mut out);
+        self.put(&out);
+    }
+
+    /// Goes on with the answer to what it has asked; `done`: the piece is the last.
+    pub(super) fn piece(&mut self, piece: &str, done: bool) {
+        let mut out = Vec::new();
+        self.session.piece(piece, done, &mut out);
+        self.put(&out);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if matches!(self.stage, Stage::Broken) {
             return;
-        };
-        let mut bytes = Vec::new();
-        match (request.expects_continue, refused) {
-            // Refused before it was sent, a body may follow or not: nobody can tell where the next request begins.
-            (true, true) => request.keep_alive = false,
-            (true, false) => bytes.extend_from_slice(CONTINUE),
-            (false, _) => {}
         }
-        response.write(&request, &mut bytes);
-        self.output.push(&bytes);
-        self.after(&request, request.keep_alive);
+        self.output.push(bytes);
+        if let Some(Close { await_eof, .. }) = self.session.close(self.input.len()) {
+            self.stage = Stage::Closing { await_eof };
+            // What follows the last request is nobody's.
+            self.input.reset(0);
+        }
     }
 
     /// Output that waits for it, in bytes.
@@ -170,48 +171,6 @@ impl<S: Stream> Client<S> {
     /// Whether it takes more of its answer now.
     pub(super) fn has_room(&self) -> bool {
         self.output.len() < OUTPUT_HIGH
-    }
-
-    /// A piece of the answer to the request.
-    pub(super) fn piece(&mut self, head: &Response<'_>, piece: &str, done: bool) {
-        let Stage::Asking(request, framing) = &mut self.stage else { return };
-        // It is whole: its length is known.
-        if framing.is_none() && done && request.method != Method::Head {
-            return self.answer(&Response { body: piece.into(), ..head.clone() }, false);
-        }
-        let mut bytes = Vec::new();
-        let framing = *framing.get_or_insert_with(|| {
-            if request.expects_continue {
-                bytes.extend_from_slice(CONTINUE);
-            }
-            head.write_head(request, &mut bytes)
-        });
-        let to_head = request.method == Method::Head;
-        if !to_head {
-            framing.write(piece.as_bytes(), &mut bytes);
-            if done {
-                framing.finish(&mut bytes);
-            }
-        }
-        self.output.push(&bytes);
-        if (done || to_head)
-            && let Stage::Asking(request, _) = std::mem::replace(&mut self.stage, Stage::Reading)
-        {
-            self.after(&request, framing.keeps_alive(&request));
-        }
-    }
-
-    /// What follows an answer.
-    fn after(&mut self, request: &Request, keep_alive: bool) {
-        if !keep_alive {
-            self.part(request.expects_continue || self.decoder.body_left() > self.input.len());
-        }
-    }
-
-    fn part(&mut self, told: bool) {
-        self.stage = Stage::Closing { told };
-        // What follows the last request is nobody's.
-        self.input.reset(0);
     }
 
     /// Takes what it has sent, within a bound; drops it where nothing is to be understood any more.

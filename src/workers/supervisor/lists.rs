@@ -8,7 +8,6 @@ use crate::core::time::Instant;
 use crate::net::Supervising;
 use crate::observe::answers::{LIST_BEGIN, end_list};
 use crate::protocol::admin::ListQuery;
-use crate::protocol::http::{Response, Status};
 use crate::workers::link::{About, Content, Question, Rows};
 use indexmap::{IndexMap, IndexSet};
 
@@ -181,13 +180,13 @@ impl List {
             self.listed += 1;
         }
         if self.held.len() >= PIECE_BYTES {
-            admin.piece(self.client, &Response::json(Status::Ok, ""), &self.held, false);
+            admin.piece(self.client, &self.held, false);
             self.held.clear();
         }
     }
 
     fn finish<K: Supervising>(&mut self, admin: &mut AdminServer<K>) {
         end_list(self.listed as u64, self.matched, Some(&self.silent), &mut self.held);
-        admin.piece(self.client, &Response::json(Status::Ok, ""), &self.held, true);
+        admin.piece(self.client, &self.held, true);
     }
 }

@@ -406,8 +406,9 @@ impl<K: Supervising> Supervisor<K> {
                     self.touched.push(id);
                     return served;
                 }
-                Served::Request(request) => {
-                    if !self.fanout.ask(id, &request, &mut self.workers, &mut self.admin, self.now) {
+                Served::Answered => {}
+                Served::Asked(asked) => {
+                    if !self.fanout.ask(id, asked, &mut self.workers, &mut self.admin, self.now) {
                         return served + 1;
                     }
                 }

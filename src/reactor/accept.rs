@@ -2,10 +2,11 @@
 //! [`parts::listener`](super::parts::listener).
 
 use super::Reactor;
-use super::admin::{Http, with_reserve};
 use super::connection::{Connection, Pause, Reading, Resp, Session};
 use super::context::Context;
+use super::parts::admin::Http;
 use super::parts::listener::{ListenerState, RESUMED_FOR, Resumed, StallNews};
+use super::parts::places::with_reserve;
 use super::unserved::Newcomer;
 use super::work::{self, cost};
 use crate::config::settings::Overload;

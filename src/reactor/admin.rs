@@ -15,21 +15,17 @@ mod tests;
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
+use super::parts::admin::{Asker, Metrics, Page, Stage};
 use super::parts::effect::Effect;
 use crate::core::conn::Input;
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::{Key, NotAKey};
-use crate::core::time::Instant;
 use crate::net::Kernel;
 use crate::observe::answers::{Ending, Readiness};
 use crate::protocol::admin::{Asked, Close, Next, Serves, Session, no_name};
 use crate::protocol::resp;
 use crate::workers::link::{About, Answer, Content, Question, ToSupervisor};
-use indexmap::IndexSet;
-use page::{AUDIT_WORK, Metrics, Page};
-pub use places::admin_connections_max;
-pub(super) use places::with_reserve;
-use std::collections::VecDeque;
+use page::AUDIT_WORK;
 use std::sync::Arc;
 
 /// Work done in one turn for all who ask together, in bytes of answers; what costs anything else is put in bytes that
@@ -40,77 +36,12 @@ const SHARE: usize = 16 * 1024;
 /// To understand a request, and to send what answers it.
 const REQUEST_WORK: usize = 512;
 
-/// Who uses the interface.
-#[derive(Default)]
-pub(super) struct Admin {
-    /// Those who have asked and are not answered yet, each once.
-    queue: VecDeque<Asker>,
-    /// The connections of the interface.
-    open: IndexSet<Key>,
-}
-
-/// One who has asked.
-enum Asker {
-    Connection(Key),
-    Supervisor(Box<Question>),
-    /// The supervisor, which is told metrics: the number of its question, and what is left of them.
-    Metrics(u64, Box<Metrics>),
-}
-
-/// What the interface remembers of one connection.
-pub(super) struct Http {
-    /// In a box: clients of other protocols must not pay for its size.
-    session: Box<Session>,
-    stage: Stage,
-    /// It is in the queue.
-    queued: bool,
-    /// When it was accepted, or had its last answer.
-    used: Instant,
-}
-
-/// Where a connection is, from request to request.
-enum Stage {
-    /// It has not asked for anything that it has not got.
-    Idle,
-    /// Its input may have a whole request.
-    Asking,
-    /// It is being answered, as it takes this; the next request waits.
-    Taking(Box<Page>),
-}
-
-impl Http {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { session: Box::default(), stage: Stage::Idle, queued: false, used: now }
-    }
-
-    /// Whether nothing that it has asked for is outstanding.
-    pub(super) const fn is_idle(&self) -> bool {
-        matches!(self.stage, Stage::Idle)
-    }
-
-    pub(super) const fn is_queued(&self) -> bool {
-        self.queued
-    }
-}
-
-impl Admin {
-    /// Those who wait for their turn.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// A question of the supervisor.
-    pub(super) fn ask(&mut self, question: Question) {
-        self.queue.push_back(Asker::Supervisor(Box::new(question)));
-    }
-}
-
 impl<K: Kernel> Reactor<K> {
     /// Serves those who have asked, as far as a turn allows.
     pub(super) fn serve_admin(&mut self) {
         let mut left = WORK_PER_TURN;
         while left > 0
-            && let Some(asker) = self.cx.admin.queue.pop_front()
+            && let Some(asker) = self.cx.admin.next()
         {
             let share = left.min(SHARE);
             let work = match asker {
@@ -257,7 +188,7 @@ impl<K: Kernel> Reactor<K> {
         let mut samples = Vec::new();
         let last = self.numbers_on(&mut metrics, share, &mut work, &mut samples);
         if !last {
-            self.cx.admin.queue.push_back(Asker::Metrics(number, metrics));
+            self.cx.admin.push(Asker::Metrics(number, metrics));
         }
         self.cx.tell_supervisor(number, Content::Metrics { samples, last });
         work
@@ -296,7 +227,7 @@ impl<K: Kernel> Context<K> {
             && !http.queued
         {
             http.queued = true;
-            self.admin.queue.push_back(Asker::Connection(key));
+            self.admin.push(Asker::Connection(key));
         }
     }
 

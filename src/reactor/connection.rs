@@ -2,7 +2,7 @@
 //!
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
-use super::admin::Http;
+use super::parts::admin::Http;
 use super::tasks::Task;
 use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;

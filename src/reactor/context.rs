@@ -5,8 +5,8 @@
 //! want done beyond that they leave behind: effects on others in a queue, the connection's own end, and signs of life of
 //! those that it beats for, in [`Aftermath`]. The reactor, which has the table, does it when they are through.
 
-use super::admin::{Admin, admin_connections_max};
 use super::connection::Connection;
+use super::parts::admin::Admin;
 use super::parts::audits::Audits;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
@@ -14,7 +14,7 @@ use super::parts::initiators::Initiators;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
-use super::parts::places::Places;
+use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
 use super::parts::server_timers::ServerTimers;

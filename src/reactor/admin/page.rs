@@ -1,13 +1,17 @@
 //! Long answers, as cursors: the list of connections goes on from a slot of the table, the metrics from a step of their
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
-use super::{Conn, Context, Kernel, Key, Reactor};
 use crate::core::conn::policy::HeartbeatStyle;
+use crate::core::table::Key;
 use crate::net::Address;
+use crate::net::Kernel;
 use crate::observe::answers::{AuditReport, Audited, Example, LIST_BEGIN, ListenerSockets, end_list};
 use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples};
 use crate::observe::report;
 use crate::protocol::admin::ListQuery;
+use crate::reactor::Reactor;
+use crate::reactor::context::{Conn, Context};
+use crate::reactor::parts::admin::{List, Metrics, Page};
 use crate::reactor::parts::audits::Past;
 use crate::workers::link::Rows;
 use serde::Serialize;
@@ -19,32 +23,6 @@ const SNAPSHOT_WORK: usize = 8 * 1024;
 const LISTENER_WORK: usize = 128;
 /// To put together what an audit found: a hundred examples.
 pub(super) const AUDIT_WORK: usize = 16 * 1024;
-
-/// An answer that is being produced.
-pub(super) enum Page {
-    List(List),
-    Metrics(Metrics),
-}
-
-/// A list of connections.
-pub(super) struct List {
-    query: ListQuery,
-    /// The next slot of the table.
-    slot: u32,
-    matched: u64,
-    listed: u64,
-    /// Rows only, for a supervisor that makes a list of them.
-    rows_only: bool,
-}
-
-/// The metrics.
-#[derive(Default)]
-pub(super) struct Metrics {
-    /// The next slot of the table to be counted.
-    slot: u32,
-    census: Census,
-    page: Option<Box<metrics::Page>>,
-}
 
 /// A row of a list, in the order of its keys.
 #[derive(Serialize)]
@@ -72,16 +50,6 @@ struct Contract {
     /// Whose it is.
     of: &'static str,
     timeout_s: f64,
-}
-
-impl Page {
-    pub(super) const fn list(query: ListQuery) -> Self {
-        Self::List(List { query, slot: 0, matched: 0, listed: 0, rows_only: false })
-    }
-
-    pub(super) fn metrics() -> Self {
-        Self::Metrics(Metrics::default())
-    }
 }
 
 impl<K: Kernel> Reactor<K> {

@@ -5,35 +5,18 @@
 //! has one of a few places in reserve, and is answered once: whoever supervises the server must not take it for dead
 //! because others ask much. An answer of another kind would let those in reserve become busy as well.
 
-use super::{Admin, Connection, Reactor};
-use crate::config::settings::Settings;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::protocol::admin::{PLACES, RESERVE};
-
-/// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
-pub fn admin_connections_max(settings: &Settings) -> u32 {
-    let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
-    admin.map(|listener| with_reserve(listener.connections_max)).sum()
-}
-
-/// Connections of an admin listener at most, those in reserve included.
-pub(in crate::reactor) fn with_reserve(connections_max: Option<u32>) -> u32 {
-    connections_max.unwrap_or(PLACES).saturating_add(RESERVE)
-}
-
-impl Admin {
-    /// A connection of the interface was closed.
-    pub(in crate::reactor) fn on_closed(&mut self, key: Key) {
-        self.open.swap_remove(&key);
-    }
-}
+use crate::protocol::admin::PLACES;
+use crate::reactor::Reactor;
+use crate::reactor::connection::Connection;
+use crate::reactor::parts::admin::Http;
 
 impl<K: Kernel> Reactor<K> {
     /// A connection of the interface was accepted: another makes way for it, or it is in reserve.
     pub(in crate::reactor) fn on_admin_opened(&mut self, key: Key, listener: usize) {
-        self.cx.admin.open.insert(key);
+        self.cx.admin.on_opened(key);
         let slot = &self.cx.listeners[listener];
         let crowded = slot.connections > slot.settings.connections_max.unwrap_or(PLACES);
         if crowded
@@ -64,14 +47,13 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn longest_idle(&self, newcomer: Option<Key>) -> Option<Key> {
-        let idle =
-            self.cx.admin.open.iter().copied().filter(|key| Some(*key) != newcomer && self.is_idle(*key));
+        let idle = self.cx.admin.open().filter(|key| Some(*key) != newcomer && self.is_idle(*key));
         idle.min_by_key(|key| self.table.get(*key).and_then(|conn| conn.http()).map(|http| http.used))
     }
 
     fn is_idle(&self, key: Key) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
-        let idle = conn.http().is_some_and(super::Http::is_idle);
+        let idle = conn.http().is_some_and(Http::is_idle);
         idle && conn.pending_output() == 0 && !conn.is_ending()
     }
 }

@@ -1,6 +1,7 @@
 //! What the server is made of, beside its connections: each part keeps its fields to itself, and knows no other part of the
 //! reactor but those that it is made of. [`Context`](super::context::Context) has them all.
 
+pub(super) mod admin;
 pub(super) mod asks;
 pub(super) mod audits;
 pub(super) mod deadlines;

@@ -1,6 +1,7 @@
 //! How many connections there are, and may be.
 
-use crate::config::settings::ServerSettings;
+use crate::config::settings::{ServerSettings, Settings};
+use crate::protocol::admin::{PLACES, RESERVE};
 
 /// Connections that the table has address space for from the start: about 120 MB of it.
 const SLOTS_RESERVED_MAX: usize = 1 << 20;
@@ -71,4 +72,15 @@ impl Places {
     pub(in crate::reactor) const fn count_refused(&mut self, has_come: bool) {
         if has_come { self.refused += 1 } else { self.refused -= 1 }
     }
+}
+
+/// Admin connections at once, beyond those of the clients: descriptors are set aside for them.
+pub fn admin_connections_max(settings: &Settings) -> u32 {
+    let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
+    admin.map(|listener| with_reserve(listener.connections_max)).sum()
+}
+
+/// Connections of an admin listener at most, those in reserve included.
+pub(in crate::reactor) fn with_reserve(connections_max: Option<u32>) -> u32 {
+    connections_max.unwrap_or(PLACES).saturating_add(RESERVE)
 }

@@ -325,8 +325,8 @@ impl<K: Kernel> Reactor<K> {
     /// A place is free, for the next who waits and is still there.
     fn end_ask(&mut self, number: u64) {
         let Some(link) = &mut self.cx.link else { return };
-        let Some(line) = link.asks.close(number) else { return };
-        while let Some(key) = self.cx.link.as_mut().and_then(|link| link.asks.next_waiting(line)) {
+        let Some(of) = link.asks.close(number) else { return };
+        while let Some(key) = self.cx.link.as_mut().and_then(|link| link.asks.next_waiting(of)) {
             if let Some(conn) = self.table.get_mut(key)
                 && ask_of(conn).is_some_and(|ask| ask.number.is_none())
             {

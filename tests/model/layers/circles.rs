@@ -88,7 +88,9 @@ fn in_circles(mut arrows: Arrows) -> Arrows {
     loop {
         let before = arrows.len();
         let left: BTreeSet<_> = arrows.keys().cloned().collect();
-        arrows.values_mut().for_each(|named| named.retain(|file| left.contains(file)));
+        for named in arrows.values_mut() {
+            named.retain(|file| left.contains(file));
+        }
         let named: BTreeSet<_> = arrows.values().flatten().cloned().collect();
         arrows.retain(|file, names| !names.is_empty() && named.contains(file));
         if arrows.len() == before {

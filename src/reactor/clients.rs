@@ -2,8 +2,8 @@
 
 use super::commands::reply_ok;
 use super::context::{Conn, Context};
-use super::lists::List;
-use super::tasks::Task;
+use super::parts::list::List;
+use super::parts::task::Task;
 use super::work::cost;
 use crate::core::end::By;
 use crate::core::table::Key;

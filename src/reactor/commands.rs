@@ -6,9 +6,9 @@
 use super::Reactor;
 use super::connection::{Connection, Resp};
 use super::context::{Conn, Context};
-use super::lists::List;
 use super::parts::effect::Effect;
-use super::tasks::Task;
+use super::parts::list::List;
+use super::parts::task::Task;
 use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::table::Key;

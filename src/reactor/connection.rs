@@ -3,7 +3,7 @@
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
 use super::parts::admin::Http;
-use super::tasks::Task;
+use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};

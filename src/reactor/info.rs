@@ -4,7 +4,7 @@
 //! what tools read is in `tests/server/info.rs`.
 
 use super::context::{Conn, Context};
-use super::tasks::Task;
+use super::parts::task::Task;
 use super::work::cost;
 use crate::core::end::Reason;
 use crate::core::time::Duration;

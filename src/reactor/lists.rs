@@ -6,8 +6,9 @@ use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
+use super::parts::list::{List, Subject};
 use super::work::{Work, cost};
-use crate::core::end::{By, Detector, Reason};
+use crate::core::end::{Detector, Reason};
 use crate::core::table::{Key, Table};
 use crate::hub::Visit;
 use crate::net::{Address, Kernel};
@@ -16,7 +17,6 @@ use crate::protocol::resp::{Reply, Version};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// Lists that are made at once: each is held until it is whole. Others wait for their turn.
 const LISTS_AT_ONCE: usize = 8;
@@ -24,68 +24,6 @@ const LISTS_AT_ONCE: usize = 8;
 const SHORT_LIST: usize = 16 * 1024;
 /// Waiting effects above which nobody is added to those who are to be ended.
 const KILLS_WAITING_MAX: usize = 10_000;
-
-/// A walk, and what it has found.
-#[derive(Debug)]
-pub(super) struct List {
-    subject: Subject,
-    /// The next slot.
-    at: usize,
-    found: usize,
-    /// The reply without its head.
-    body: Vec<u8>,
-    /// Held while the list is being made.
-    permit: Option<Rc<()>>,
-}
-
-/// What is walked over, and who is wanted.
-#[derive(Debug)]
-enum Subject {
-    Identities {
-        pattern: Box<[u8]>,
-    },
-    Channels {
-        pattern: Box<[u8]>,
-    },
-    Clients(ClientFilter),
-    /// Everybody who passes the filter, but not who is `spared`.
-    Kill {
-        filter: KillFilter,
-        by: Option<Arc<By>>,
-        spared: Option<Key>,
-    },
-}
-
-impl List {
-    fn new(subject: Subject) -> Self {
-        Self { subject, at: 0, found: 0, body: Vec::new(), permit: None }
-    }
-
-    /// `WHO pattern`.
-    pub(super) fn of_identities(pattern: Vec<u8>) -> Self {
-        Self::new(Subject::Identities { pattern: pattern.into() })
-    }
-
-    /// `PUBSUB CHANNELS pattern`.
-    pub(super) fn of_channels(pattern: Vec<u8>) -> Self {
-        Self::new(Subject::Channels { pattern: pattern.into() })
-    }
-
-    /// `CLIENT LIST`.
-    pub(super) fn of_clients(filter: ClientFilter) -> Self {
-        Self::new(Subject::Clients(filter))
-    }
-
-    /// `CLIENT KILL`, on behalf of `by`.
-    pub(super) fn of_victims(filter: KillFilter, by: Option<Arc<By>>, spared: Option<Key>) -> Self {
-        Self::new(Subject::Kill { filter, by, spared })
-    }
-
-    /// Memory that it holds, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        self.body.capacity()
-    }
-}
 
 impl<K: Kernel> Reactor<K> {
     /// Goes on with a walk. Returns whether it is over.

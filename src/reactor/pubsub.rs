@@ -3,7 +3,7 @@
 use super::commands::reply_refused;
 use super::connection::Resp;
 use super::context::{Conn, Context};
-use super::tasks::Task;
+use super::parts::task::Task;
 use super::work::cost;
 use crate::core::table::Key;
 use crate::hub::{Hub, Membership, Refused, is_reserved};

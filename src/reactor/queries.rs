@@ -5,7 +5,7 @@
 //! and the next page is another query.
 
 use super::Reactor;
-use super::lists::List;
+use super::parts::list::List;
 use super::work::{self, cost};
 use crate::net::Kernel;
 use crate::protocol::resp::Identity;

@@ -9,7 +9,7 @@ use super::Reactor;
 use super::connection::Pause;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
-use super::tasks::Task;
+use super::parts::task::Task;
 use crate::core::conn::State;
 use crate::core::end::{Class, Detector, Foreign, Reason};
 use crate::core::table::Key;

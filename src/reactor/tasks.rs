@@ -2,38 +2,14 @@
 //! commands wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
-use super::ask::Ask;
 use super::connection::Pause;
 use super::context::{Conn, Context};
-use super::lists::List;
-use super::publication::Publication;
+use super::parts::task::Task;
 use super::work::{self, cost};
 use crate::core::table::Key;
 use crate::net::Kernel;
 use crate::protocol::Protocol;
 use std::ops::ControlFlow;
-
-/// What is left of a command.
-#[derive(Debug)]
-pub(super) enum Task {
-    /// `PUBLISH`: those who have not got it.
-    Publish(Publication),
-    /// A walk over connections, identities or channels.
-    List(List),
-    /// A question about the clients of all workers.
-    Ask(Ask),
-}
-
-impl Task {
-    /// Memory that it holds, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        match self {
-            Self::Publish(publication) => publication.memory(),
-            Self::List(list) => list.memory(),
-            Self::Ask(ask) => ask.memory(),
-        }
-    }
-}
 
 impl<K: Kernel> Reactor<K> {
     /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.

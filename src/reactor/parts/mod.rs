@@ -2,6 +2,7 @@
 //! reactor but those that it is made of. [`Context`](super::context::Context) has them all.
 
 pub(super) mod admin;
+pub(super) mod ask;
 pub(super) mod asks;
 pub(super) mod audits;
 pub(super) mod deadlines;
@@ -9,9 +10,11 @@ pub(super) mod effect;
 pub(super) mod initiators;
 pub(super) mod lifecycle;
 pub(super) mod link;
+pub(super) mod list;
 pub(super) mod listener;
 pub(super) mod places;
 pub(super) mod pool;
 pub(super) mod posted;
 pub(super) mod reclaim;
 pub(super) mod server_timers;
+pub(super) mod task;

@@ -60,7 +60,8 @@
 //!   connection's life)
 //! - [`net`]: the kernel as the reactor sees it: traits and plain values
 //! - [`hub`]: identities, topics, presence, pure: it answers who
-//! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contract is [`protocol::Spec`]
+//! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contracts are [`protocol::Spec`],
+//!   [`protocol::Session`] and, for what a session asks for, [`protocol::Server`]
 //! - [`config`]: settings, and every mistake in them; what can be spoken it learns from the registry
 //! - [`observe`]: what is counted ([`observe::metrics`]), answered to the operator ([`observe::answers`]) and said
 //!   ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server

@@ -3,7 +3,6 @@
 use super::*;
 use crate::core::setting::Value;
 use crate::core::time::Duration;
-use crate::protocol::toy::Protocols;
 
 struct Shown(Vec<Resolved>);
 
@@ -14,13 +13,13 @@ impl fmt::Display for Shown {
 }
 
 fn from_file(text: &str) -> Result<Shown, Vec<Diagnostic>> {
-    resolve_tables(&Sources::default(), Some(("f", text)), Protocols::REGISTRY)
+    resolve_tables(&Sources::default(), Some(("f", text)), Protocol::REGISTRY)
         .map(|(tables, _)| Shown(tables))
 }
 
 fn from_url(url: &str) -> Result<Shown, Vec<Diagnostic>> {
     let sources = Sources { listen: vec![url.to_owned()], ..Sources::default() };
-    resolve_tables(&sources, None, Protocols::REGISTRY).map(|(tables, _)| Shown(tables))
+    resolve_tables(&sources, None, Protocol::REGISTRY).map(|(tables, _)| Shown(tables))
 }
 
 fn listener(shown: &Shown) -> &Resolved {
@@ -76,7 +75,7 @@ fn mistakes_about_its_own_key_are_told_as_those_of_any_other() {
         (
             from_url("tou://127.0.0.1:1"),
             "--listen tou://127.0.0.1:1: protocol: \"tou\" is none of the choices (did you mean \"toy\"?); write \
-             \"echo\", \"toy\" or \"resp\"",
+             \"echo\", \"resp\" or \"toy\"",
         ),
     ] {
         assert_eq!(mistake(outcome), said);
@@ -140,12 +139,12 @@ fn what_does_not_apply_to_it_is_refused_on_its_listeners_and_not_inherited_by_th
 
 #[test]
 fn the_help_and_the_default_file_explain_it() {
-    let keys = print::listener_keys(Protocols::REGISTRY);
+    let keys = print::listener_keys(Protocol::REGISTRY);
     assert!(keys.contains("  batch.frames         8 (toy only)\n"), "{keys}");
-    assert!(keys.contains("off (echo), 1m (toy), off (resp)\n"), "{keys}");
-    let file = print::template(Protocols::REGISTRY);
+    assert!(keys.contains("off (echo), off (resp), 1m (toy)\n"), "{keys}");
+    let file = print::template(Protocol::REGISTRY);
     let unwrapped = file.replace("\n# ", " ");
-    assert!(unwrapped.contains("; toy takes frames with their length before them; resp "), "{unwrapped}");
+    assert!(unwrapped.contains("; toy takes frames with their length before them."), "{unwrapped}");
     for line in [
         "# What only a [[listener]] with protocol = \"toy\" has.\n",
         "# Most frames in a batch.\n# Takes a number from 1 to 64, or \"all\".\n# Why: A batch fits in a packet.\n",
@@ -153,7 +152,7 @@ fn the_help_and_the_default_file_explain_it() {
     ] {
         assert!(file.contains(line), "{line}\n{file}");
     }
-    let defaults = resolve_tables(&Sources::default(), None, Protocols::REGISTRY).unwrap().0;
+    let defaults = resolve_tables(&Sources::default(), None, Protocol::REGISTRY).unwrap().0;
     let values = |shown: Shown| shown.to_string().parse::<toml::Table>().unwrap();
     assert_eq!(values(from_file(&file).unwrap()), values(Shown(defaults)));
 }

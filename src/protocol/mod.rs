@@ -1,9 +1,11 @@
-//! Wire protocols, pure: bytes into requests, replies into bytes. No fd, no clock, no mio, no hub, no settings; what a
-//! request *does* is the reactor's work.
+//! Wire protocols, pure: bytes into requests, replies into bytes. No fd, no clock, no mio, no settings; what a
+//! request *does* is the work of the server.
 //!
 //! A protocol is a folder and a line of the registry at the end of this file. [`Spec`] is its contract: all that other
 //! modules ask of one, the settings of its own among it. The configuration, the help, the log and the reactor learn
-//! from the registry what there is.
+//! from the registry what there is. [`Session`] is what it remembers of a connection and how it serves what was received,
+//! and [`Server`] all that it may ask of the server meanwhile. `toy` is one that only tests speak: the shortest way to see
+//! what a protocol needs.
 //!
 //! | protocol | module | what it is |
 //! | --- | --- | --- |
@@ -14,7 +16,7 @@
 //! [`first_bytes`] tells clients apart that speak another protocol than their listener.
 //!
 //! [`presence`] is the text that all of them share about endings: the [`End`](crate::core::end::End) record as
-//! JSON, and the events on presence channels.
+//! JSON, and the events on presence channels. [`clients`] and [`numbers`] are what is told of clients and of the server.
 //!
 //! Every decoder takes a slice that starts where the last frame ended, yields frames borrowed from it, and
 //! leaves in the slice the bytes of a frame that is not whole yet. So a read goes through the one buffer
@@ -23,18 +25,26 @@
 
 mod access;
 pub mod admin;
+pub mod clients;
 mod declaration;
 pub mod echo;
 pub mod first_bytes;
 pub mod http;
+mod identity;
+pub mod numbers;
 pub mod presence;
 mod registry;
 pub mod resp;
+pub mod server;
+pub mod session;
 mod spec;
 
 pub use access::{Access, Hosts};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
+pub use identity::{IDENTITY_BYTES_MAX, Identity};
+pub use server::Server;
+pub use session::Session;
 pub use spec::{Encode, FRAMING_BYTES_MAX, Inapplicable, LocalOnly, Message, Reached, Spec};
 
 use crate::core::end::{Foreign, Reason};
@@ -85,10 +95,12 @@ impl fmt::Display for ProtocolError {
 impl std::error::Error for ProtocolError {}
 
 registry::registry! {
-    Protocol, Encoding {
+    Protocol, Encoding, AnySession, Scratch {
         Echo: echo::Echo,
         Resp: resp::Resp,
         Admin: admin::Admin,
+        #[cfg(test)]
+        Toy: toy::Toy,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::access::Access;
 use super::first_bytes::Opening;
+use super::session::Session;
 use crate::core::end::Reason;
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
@@ -17,6 +18,7 @@ use std::fmt::Debug;
 ///
 /// ```compile_fail,E0277
 /// use linger::protocol::{Reached, Spec};
+/// use std::convert::Infallible;
 ///
 /// #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 /// struct Packets;
@@ -29,6 +31,7 @@ use std::fmt::Debug;
 ///     const SERVES_CLIENTS: bool = true;
 ///     const KEEPS_SESSION: bool = true;
 ///     type Encoding = Packets;
+///     type Session = Infallible;
 ///     fn to_try(_: Reached<'_>) -> Vec<String> {
 ///         Vec::new()
 ///     }
@@ -73,6 +76,9 @@ pub trait Spec {
 
     /// How messages of the hub are encoded for a session. [`Infallible`]: sessions never subscribe.
     type Encoding: Encode;
+
+    /// What it remembers of a connection, and how it serves what was received. [`Infallible`]: it keeps none.
+    type Session: Session<Encoding = Self::Encoding>;
 
     /// Who may use a listener, by the values of [`SETTINGS`](Self::SETTINGS).
     fn access(_own: &Values) -> Access {
@@ -169,6 +175,12 @@ pub trait Encode: Copy + Eq + Debug + 'static {
 
     /// Appends a message to one identity.
     fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>);
+
+    /// Appends a name of a list. Returns where in `out` the name itself stands.
+    fn name(self, name: &[u8], out: &mut Vec<u8>) -> usize;
+
+    /// The version of the protocol.
+    fn version(self) -> u8;
 }
 
 /// That of sessions which never subscribe: there is no value of it.
@@ -184,6 +196,14 @@ impl Encode for Infallible {
     }
 
     fn direct(self, _: &str, _: &[u8], _: &mut Vec<u8>) {
+        match self {}
+    }
+
+    fn name(self, _: &[u8], _: &mut Vec<u8>) -> usize {
+        match self {}
+    }
+
+    fn version(self) -> u8 {
         match self {}
     }
 }

@@ -1,6 +1,5 @@
-//! The registry: what all of its lines must keep to, and one with a protocol that no other module knows.
+//! The registry: what all of its lines must keep to.
 
-use super::toy::{Encodings, Frames, Protocols, Toy};
 use super::*;
 use std::convert::Infallible;
 
@@ -15,7 +14,7 @@ fn names_are_schemes_and_no_two_are_alike() {
         assert!(Protocol::ALL[..at].iter().all(|other| other.name() != name), "{name}");
     }
     assert_eq!(Protocol::from_name("smtp"), None);
-    assert_eq!(Protocol::REGISTRY.client_names, ["echo", "resp"]);
+    assert_eq!(Protocol::REGISTRY.client_names, ["echo", "resp", "toy"]);
     assert_eq!(Protocol::REGISTRY.operator().name, "http");
 }
 
@@ -41,42 +40,34 @@ fn a_newcomer_is_told_in_its_protocol_that_all_places_are_taken() {
 
 #[test]
 fn every_frame_of_an_encoding_has_a_number_of_its_own() {
-    assert_eq!(Encoding::COUNT, 2);
+    assert_eq!(<Infallible as Encode>::COUNT, 0);
     let versions = [resp::Version::Resp2, resp::Version::Resp3];
     assert_eq!(versions.map(|version| Encoding::Resp(version).index()), [0, 1]);
     assert_eq!(size_of::<Encoding>(), 1, "sessions that never subscribe have no value");
 }
 
-/// Nothing but a line makes it a protocol, and moves none of the others.
 #[test]
-fn a_protocol_is_a_line_of_a_registry() {
-    assert_eq!(Protocols::REGISTRY.client_names, ["echo", "toy", "resp"]);
-    assert_eq!(Protocols::REGISTRY.operator().name, "http");
-    let toy = Protocols::Toy.declaration();
-    assert_eq!((toy.name, toy.summary), (Toy::NAME, Toy::SUMMARY));
-    assert_eq!(toy.defaults, [("idle_timeout", "1m")]);
-    assert_eq!(toy.settings.iter().map(|key| key.name).collect::<Vec<_>>(), ["batch.frames"]);
-    assert!(toy.serves_clients && toy.keeps_session && !toy.answers_frames);
-    assert!(toy.inapplicable_key("probe.oob").is_some() && toy.inapplicable_key("linger").is_none());
-    assert!(toy.builtin_address.is_none() && toy.full.is_none() && toy.opening.is_none());
-    let mut out = Vec::new();
-    // What is of another protocol is as good as nothing.
-    Protocols::Toy.goodbye(Some(Encodings::Resp(resp::Version::Resp3)), Reason::LocalIdle, &mut out);
-    assert_eq!(out, b"\x0alocal.idle");
-    assert_eq!(Protocols::Toy.server_ping(Some(Encodings::Toy(Frames))), None);
-    assert_eq!(Protocols::Toy.eof_probe(None), b"\n");
-    assert!(Protocols::Toy.to_try(Reached::Unix("/run/toy")).is_empty());
+fn no_frame_is_longer_than_was_counted_on() {
+    let (channel, pattern) = ([b'c'; 512], [b'p'; 512]);
+    let payload = vec![b'x'; 50_000];
+    let message = Message { channel: &channel, pattern: Some(&pattern), payload: &payload };
+    let versions = [resp::Version::Resp2, resp::Version::Resp3].map(Encoding::Resp);
+    let opened =
+        Protocol::ALL.iter().filter_map(|protocol| protocol.open()).map(|session| session.encoding());
+    for encoding in opened.chain(versions) {
+        let mut frame = Vec::new();
+        encoding.message(&message, &mut frame);
+        let most = channel.len() + pattern.len() + payload.len() + FRAMING_BYTES_MAX;
+        assert!(frame.len() <= most, "{encoding:?}: {}", frame.len());
+    }
+}
 
-    assert_eq!(Encodings::COUNT, 3);
-    let all = [
-        Encodings::Toy(Frames),
-        Encodings::Resp(resp::Version::Resp2),
-        Encodings::Resp(resp::Version::Resp3),
-    ];
-    assert_eq!(all.map(Encode::index), [0, 1, 2]);
-    out.clear();
-    Encodings::Toy(Frames).message(&Message { channel: b"a", pattern: None, payload: b"x" }, &mut out);
-    Encodings::Toy(Frames).direct("me", b"y", &mut out);
-    assert_eq!(out, b"\x03a x\x04me y");
-    assert_eq!(<Infallible as Encode>::COUNT, 0);
+#[test]
+fn a_name_in_a_list_stands_where_its_encoding_says() {
+    for session in Protocol::ALL.iter().filter_map(|protocol| protocol.open()) {
+        let mut rows = b"before".to_vec();
+        let at = session.encoding().name(b"name", &mut rows);
+        assert_eq!(rows[at..][..4], *b"name");
+        assert!(session.encoding().version() > 0);
+    }
 }

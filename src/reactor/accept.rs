@@ -2,7 +2,7 @@
 //! [`parts::listener`](super::parts::listener).
 
 use super::Reactor;
-use super::connection::{Connection, Pause, Reading, Resp, Session};
+use super::connection::{Client, Connection, Pause, Reading, Session};
 use super::context::Context;
 use super::parts::admin::Http;
 use super::parts::listener::{ListenerState, RESUMED_FOR, Resumed, StallNews};
@@ -90,11 +90,12 @@ impl<K: Kernel> Reactor<K> {
         let waits =
             served && protocol.keeps_session() && slot.settings.policy.bounds.handshake_timeout.is_some();
         let state = if waits { State::Handshaking } else { State::Open };
-        let session = match protocol {
-            _ if !served => Some(Session::Refused),
-            Protocol::Echo => None,
-            Protocol::Resp => Some(Session::Resp(Resp::new(self.cx.now))),
-            Protocol::Admin => Some(Session::Http(Http::new(self.cx.now))),
+        let session = if !served {
+            Some(Session::Refused)
+        } else if protocol == Protocol::Admin {
+            Some(Session::Http(Http::new(self.cx.now)))
+        } else {
+            protocol.open().map(|session| Session::Client(Client::new(session, self.cx.now)))
         };
         self.table.insert(
             key,

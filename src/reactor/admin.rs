@@ -23,7 +23,7 @@ use crate::core::table::{Key, NotAKey};
 use crate::net::Kernel;
 use crate::observe::answers::{Ending, Readiness};
 use crate::protocol::admin::{Asked, Close, Next, Serves, Session, no_name};
-use crate::protocol::resp;
+use crate::protocol::session::Progress;
 use crate::workers::link::{About, Answer, Content, Question, ToSupervisor};
 use page::AUDIT_WORK;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl<K: Kernel> Reactor<K> {
             held.consume(held.len());
         }
         self.drive(key, |cx, conn| {
-            cx.keep_input(conn, held, resp::Decoder::default());
+            cx.keep_input(conn, held, Progress::default());
             cx.write(key, conn, &out);
             cx.after_serving(key, conn, session, stage, close);
         });
@@ -214,7 +214,7 @@ impl<K: Kernel> Context<K> {
         }
         let mut held = self.take_queue(conn);
         held.push(fresh);
-        self.keep_input(conn, held, resp::Decoder::default());
+        self.keep_input(conn, held, Progress::default());
         let Some(http) = conn.http_mut() else { return };
         if http.is_idle() {
             http.stage = Stage::Asking;

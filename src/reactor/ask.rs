@@ -1,5 +1,5 @@
-//! Commands about the clients of all workers: the supervisor is asked, and the connection's later commands wait until one
-//! reply was made of all that was found. A server of one process never comes here.
+//! Questions about the clients of all workers: the supervisor is asked, and the connection's later messages wait until one
+//! answer was made of all that was found. A server of one process only asks itself, for its numbers.
 //!
 //! A connection that asks needs a place ([`parts::asks`](super::parts::asks)). A list comes in pages, and each is asked for.
 //! Where somebody does not answer in time, the reply says who. `queries` has the other side.
@@ -7,21 +7,21 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::lists::reply_killed;
-use super::parts::ask::{Ask, Found, SUPERVISOR};
+use super::parts::ask::{Ask, Sum};
 use super::parts::effect::Effect;
 use super::parts::task::Task;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
-use crate::hub::Presence;
-use crate::net::Kernel;
+use crate::net::{Address, Kernel};
+use crate::protocol::AnySession;
+use crate::protocol::session::{Answer, Found, Numbers, SUPERVISOR};
 use crate::workers::link::{Finding, Query, ToSupervisor};
 
 /// How long the supervisor may take for the next finding. It has a deadline of its own for the workers, which is shorter.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// The command of a connection that asks.
+/// What a connection has asked.
 fn ask_of<S>(conn: &mut Connection<S>) -> Option<&mut Ask> {
     match conn.buffers.as_mut()?.task.as_deref_mut()? {
         Task::Ask(ask) => Some(ask),
@@ -30,23 +30,6 @@ fn ask_of<S>(conn: &mut Connection<S>) -> Option<&mut Ask> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Begins a command about the clients of all workers.
-    pub(super) fn ask_all(&self, conn: &Conn<K>, query: Query, replies: &mut Vec<u8>) -> Option<Box<Task>> {
-        self.ask_sections(conn, query, Vec::new(), replies)
-    }
-
-    /// The same, with the sections of `INFO` that are wanted.
-    pub(super) fn ask_sections(
-        &self,
-        conn: &Conn<K>,
-        query: Query,
-        sections: Vec<Vec<u8>>,
-        replies: &mut Vec<u8>,
-    ) -> Option<Box<Task>> {
-        let refused = self.refuses_claims(conn, replies);
-        (!refused).then(|| Box::new(Task::Ask(Ask::new(query, sections, self.workers()))))
-    }
-
     /// Asks the supervisor for a connection that has not asked yet, once there is a place.
     pub(super) fn send_ask(&mut self, key: Key, conn: &mut Conn<K>) {
         let (Some(link), Some(ask)) = (&mut self.link, ask_of(conn)) else { return };
@@ -82,63 +65,65 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Replies with what was found.
-    pub(super) fn finish_ask(&mut self, key: Key, conn: &mut Conn<K>, ask: &mut Ask, replies: &mut Vec<u8>) {
-        let silent = named(&ask.silent);
-        let fails = |why: &str| format!("ERR {silent} does not answer{why}");
-        let error = |conn: &Conn<K>, replies: &mut Vec<u8>, text: &str| {
-            conn.reply(replies, |reply| reply.error(text));
-        };
-        let complete = ask.silent.is_empty();
-        if ask.silent.contains(&SUPERVISOR) {
-            return error(conn, replies, &fails("; come back later"));
+    pub(super) fn finish_ask(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        session: &mut AnySession,
+        ask: &mut Ask,
+        replies: &mut Vec<u8>,
+    ) {
+        if !ask.silent.contains(&SUPERVISOR) {
+            self.end_asker(key, conn, ask);
         }
-        match (&mut ask.found, &ask.query) {
-            (Found::Sent(_), _) if !complete => {
-                error(conn, replies, &fails(", which has that identity: the message may reach it or not"));
+        let mut rows = match &mut ask.sum {
+            Sum::Names(names) => std::mem::take(&mut names.rows),
+            Sum::Clients(lines) => std::mem::take(lines),
+            Sum::Sent(_) | Sum::State(_) | Sum::Counts(_) | Sum::Killed(_) | Sum::Info { .. } => Vec::new(),
+        };
+        let found = match (&ask.sum, &ask.query) {
+            (Sum::Sent(sent), _) => Found::Sent(*sent),
+            (Sum::State(state), _) => Found::State(*state),
+            (Sum::Names(names), _) => Found::Names { count: names.places.len(), rows: &mut rows },
+            (Sum::Counts(counts), Query::Subscribers { channels }) => Found::Subscribers { channels, counts },
+            (Sum::Counts(counts), _) => Found::Patterns(counts.iter().sum()),
+            (Sum::Clients(_), _) => Found::Clients { rows: &mut rows },
+            (Sum::Killed(count), Query::Kill { filter, .. }) => {
+                Found::Ended { form: filter.form, count: *count }
             }
-            (Found::Sent(sent), _) => conn.reply(replies, |reply| reply.count(usize::from(*sent))),
-            (Found::State(state), _) => {
-                conn.reply(replies, |reply| reply.simple(Presence::name_of(*state)));
-            }
-            (Found::Names(names), _) => {
-                conn.reply(replies, |reply| reply.array(names.places.len()));
-                self.write_list(key, conn, replies, std::mem::take(&mut names.body));
-            }
-            (Found::Counts(_), _) if !complete => {
-                error(conn, replies, &fails(": its subscribers are not known"));
-            }
-            (Found::Counts(counts), Query::Subscribers { channels }) => conn.reply(replies, |reply| {
-                reply.array(channels.len() * 2);
-                for (channel, count) in channels.iter().zip(counts) {
-                    reply.bulk(channel);
-                    reply.number(*count);
-                }
+            (Sum::Killed(_), _) => return,
+            (Sum::Info { asked, numbers, server }, _) => Found::Numbers(Numbers {
+                asked,
+                numbers,
+                server,
+                port: self.port_of(conn),
+                workers: self.link.is_some().then(|| self.workers()),
             }),
-            (Found::Counts(counts), _) => conn.reply(replies, |reply| reply.number(counts.iter().sum())),
-            (Found::Clients(_), _) if !complete => {
-                error(conn, replies, &fails("; GET /connections lists the clients of the others"));
-            }
-            (Found::Clients(lines), _) => self.write_lines(key, conn, replies, std::mem::take(lines)),
-            (Found::Killed(count), Query::Kill { filter, .. }) => {
-                // Nobody else ends the one that asks: it gets its reply first, and goes on when it is being ended.
-                if !filter.skip_me && !conn.is_ending() && self.is_victim(filter, key, conn) {
-                    *count += 1;
-                    let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, self.by(key, conn));
-                    self.effects.push_back(Effect::Close { key, reason, detector, by: Some(by) });
-                    self.await_effects(key, conn);
-                }
-                if complete {
-                    reply_killed(conn, filter.form, *count, replies);
-                } else {
-                    let why = format!("; of the others, {count} are being ended");
-                    error(conn, replies, &fails(&why));
-                }
-            }
-            (Found::Killed(_), _) => {}
-            (Found::Info { sections, numbers, server }, _) => {
-                let workers = Some((self.workers(), ask.silent.as_slice()));
-                self.write_info(conn, sections, numbers, server, workers, replies);
-            }
+        };
+        session.answered(Answer { found, silent: &ask.silent }, replies);
+        self.write_list(key, conn, replies, rows);
+    }
+
+    /// Nobody else ends the one that asks for clients to be ended: it gets its reply first, and goes on when it is
+    /// being ended.
+    fn end_asker(&mut self, key: Key, conn: &mut Conn<K>, ask: &mut Ask) {
+        if let (Sum::Killed(count), Query::Kill { filter, .. }) = (&mut ask.sum, &ask.query)
+            && !filter.skip_me
+            && !conn.is_ending()
+            && self.is_victim(filter, key, conn)
+        {
+            *count += 1;
+            let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, self.by(key, conn));
+            self.effects.push_back(Effect::Close { key, reason, detector, by: Some(by) });
+            self.await_effects(key, conn);
+        }
+    }
+
+    /// The port by which the client came: a server may have several, or only a unix socket.
+    fn port_of(&self, conn: &Conn<K>) -> u16 {
+        match self.listeners[usize::from(conn.listener)].address {
+            Address::Tcp { socket, .. } => socket.port(),
+            Address::Unix(_) => 0,
         }
     }
 }
@@ -190,18 +175,6 @@ impl<K: Kernel> Reactor<K> {
             {
                 return self.cx.send_ask(key, conn);
             }
-        }
-    }
-}
-
-/// Those who do not answer, for the reply.
-fn named(silent: &[u32]) -> String {
-    match silent {
-        [SUPERVISOR, ..] => "the supervisor".to_owned(),
-        [one] => format!("worker {one}"),
-        several => {
-            let numbers: Vec<_> = several.iter().map(u32::to_string).collect();
-            format!("each of the workers {}", numbers.join(", "))
         }
     }
 }

@@ -77,12 +77,12 @@ impl<K: Kernel> Context<K> {
             self.admin.on_closed(key);
         }
         self.counters.listeners[index].ended(&end);
-        let held = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        let held = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
         let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         let token: Box<[u8]> = conn.beats_with().into();
-        if let Some(resp) = conn.resp_mut() {
-            let membership = std::mem::take(&mut resp.membership);
+        if let Some(client) = conn.client_mut() {
+            let membership = std::mem::take(&mut client.membership);
             self.leave_hub(key, membership, token, Some(&end));
         }
         if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {

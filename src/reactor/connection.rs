@@ -13,8 +13,8 @@ use crate::core::table::Occupant;
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
-use crate::protocol::Encoding;
-use crate::protocol::resp::{self, Reply, Version};
+use crate::protocol::session::Progress;
+use crate::protocol::{AnySession, Encoding};
 
 /// One connection.
 pub(super) struct Connection<S> {
@@ -87,7 +87,7 @@ pub(super) enum Pause {
     Turn,
     /// Its output has passed the high watermark, and has to fall to the low one.
     Output,
-    /// What its commands have posted has to be done first, or there has to be room for what they want to post, or other
+    /// What its messages have posted has to be done first, or there has to be room for what they want to post, or other
     /// workers have to answer.
     Effects,
 }
@@ -98,8 +98,8 @@ pub(super) enum Pause {
 pub(super) struct Buffers {
     /// Received and not yet used: a partial frame, or frames that wait for a pause to end.
     pub(super) input: ByteQueue,
-    /// How far the partial frame at the head of `input` has been understood.
-    pub(super) decoder: resp::Decoder,
+    /// How far the session has understood the partial frame at the head of `input`.
+    pub(super) progress: Progress,
     /// Owed to the peer.
     pub(super) output: ByteQueue,
     /// When `output` last began to wait or got shorter.
@@ -116,7 +116,7 @@ pub(super) struct Buffers {
     pub(super) lost: u64,
     /// What it spoke instead of the protocol of its listener.
     pub(super) spoke: Option<Foreign>,
-    /// What is left of a command that takes longer than a turn.
+    /// What is left of a message that takes longer than a turn.
     pub(super) task: Option<Box<Task>>,
     /// A message had no room in `output`: what follows would be taken for it.
     pub(super) gapped: bool,
@@ -163,62 +163,67 @@ impl Buffers {
     }
 }
 
-/// What a protocol remembers of one connection, beyond its bytes.
+/// What there is of one connection, beyond its bytes.
 pub(super) enum Session {
-    /// Commands.
-    Resp(Resp),
+    /// A client whose protocol keeps a session.
+    Client(Client),
     /// The admin interface.
     Http(Http),
     /// All places were taken: it was told, and nothing that it says is understood.
     Refused,
 }
 
-/// A session of the command protocol.
-pub(super) struct Resp {
+/// A client that can be a member of the hub, whatever it speaks.
+pub(super) struct Client {
     pub(super) membership: Membership,
-    /// Received commands.
+    /// Received messages.
     pub(super) messages_in: u64,
     /// Replies and messages sent.
     pub(super) messages_out: u64,
-    /// When the last command came that was not a heartbeat.
+    /// When the last message came that was not a heartbeat.
     pub(super) used: Instant,
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
-    pub(super) version: Version,
-    /// The last command came as a line, or none came yet: a person or a script rather than a library.
-    pub(super) typed: bool,
+    /// How messages for it are encoded: what its session has said when it was last here.
+    pub(super) encoding: Encoding,
+    /// What its protocol remembers; none while it is being served.
+    pub(super) session: Option<AnySession>,
     pub(super) cold: Option<Box<ColdState>>,
 }
 
 const _: () = assert!(size_of::<Session>() <= 56);
 
-impl Resp {
-    pub(super) fn new(now: Instant) -> Self {
+impl Client {
+    pub(super) fn new(session: AnySession, now: Instant) -> Self {
         Self {
             membership: Membership::default(),
             messages_in: 0,
             messages_out: 0,
             used: now,
             beat_ms: 0,
-            version: Version::default(),
-            typed: true,
+            encoding: session.encoding(),
+            session: Some(session),
             cold: None,
         }
     }
 
-    /// Whether the client knows words of ours that nobody asked for. A library of Redis does not. In RESP2 it
-    /// takes our goodbye for the reply to the command that it has in flight, and each later reply for the one
-    /// before; without a command in flight, node-redis 4 dies of it. In RESP3 redis-py 5 and 8 fail on a push
-    /// that they have no name for. An end of file is what all of them understand.
-    pub(super) fn knows_goodbye(&self) -> bool {
-        self.typed || self.cold.as_ref().is_some_and(|cold| cold.server_ping)
+    /// Puts its session back.
+    pub(super) fn return_session(&mut self, session: AnySession) {
+        self.encoding = session.encoding();
+        self.session = Some(session);
+    }
+
+    /// Whether it knows what to do with a goodbye.
+    pub(super) fn takes_goodbye(&self) -> bool {
+        let asks_for_pings = self.cold.as_ref().is_some_and(|cold| cold.server_ping);
+        self.session.as_ref().is_some_and(|session| session.takes_goodbye(asks_for_pings))
     }
 }
 
-/// What few sessions need.
+/// What few clients need.
 #[derive(Default)]
 pub(super) struct ColdState {
-    /// `CLIENT SETNAME`.
+    /// What the client calls its connection.
     pub(super) name: Vec<u8>,
     /// The client asked for pings after silence.
     pub(super) server_ping: bool,
@@ -261,17 +266,6 @@ impl<S> Connection<S> {
     /// Whether its life is over: it leaves the table when who drives it is through.
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.life.state(), State::Closed { .. })
-    }
-
-    /// Whether nothing that it said was understood yet.
-    pub(super) fn is_new(&self) -> bool {
-        self.resp().is_some_and(|resp| resp.messages_in == 0)
-    }
-
-    /// Appends a reply in the version that it speaks.
-    pub(super) fn reply(&self, replies: &mut Vec<u8>, write: impl FnOnce(&mut Reply<'_>)) {
-        let version = self.resp().map_or_else(Version::default, |resp| resp.version);
-        write(&mut Reply::new(replies, version));
     }
 
     /// Whether bytes of it wait to be understood.
@@ -325,14 +319,14 @@ impl<S> Connection<S> {
     pub(super) fn http(&self) -> Option<&Http> {
         match self.session.as_deref() {
             Some(Session::Http(http)) => Some(http),
-            Some(Session::Resp(_) | Session::Refused) | None => None,
+            Some(Session::Client(_) | Session::Refused) | None => None,
         }
     }
 
     pub(super) fn http_mut(&mut self) -> Option<&mut Http> {
         match self.session.as_deref_mut() {
             Some(Session::Http(http)) => Some(http),
-            Some(Session::Resp(_) | Session::Refused) | None => None,
+            Some(Session::Client(_) | Session::Refused) | None => None,
         }
     }
 
@@ -341,17 +335,29 @@ impl<S> Connection<S> {
         matches!(self.session.as_deref(), Some(Session::Refused))
     }
 
-    pub(super) fn resp(&self) -> Option<&Resp> {
+    pub(super) fn client(&self) -> Option<&Client> {
         match self.session.as_deref() {
-            Some(Session::Resp(resp)) => Some(resp),
+            Some(Session::Client(client)) => Some(client),
             Some(Session::Http(_) | Session::Refused) | None => None,
         }
     }
 
-    pub(super) fn resp_mut(&mut self) -> Option<&mut Resp> {
+    pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
         match self.session.as_deref_mut() {
-            Some(Session::Resp(resp)) => Some(resp),
+            Some(Session::Client(client)) => Some(client),
             Some(Session::Http(_) | Session::Refused) | None => None,
+        }
+    }
+
+    /// Takes what its protocol remembers, to serve it.
+    pub(super) fn take_session(&mut self) -> Option<AnySession> {
+        self.client_mut()?.session.take()
+    }
+
+    /// Puts it back.
+    pub(super) fn return_session(&mut self, session: AnySession) {
+        if let Some(client) = self.client_mut() {
+            client.return_session(session);
         }
     }
 
@@ -366,21 +372,18 @@ impl<S> Connection<S> {
     }
 
     fn cold(&self) -> Option<&ColdState> {
-        self.resp().and_then(|resp| resp.cold.as_deref())
+        self.client().and_then(|client| client.cold.as_deref())
     }
 
     /// How messages for it are encoded, if it can subscribe.
     pub(super) fn encoding(&self) -> Option<Encoding> {
-        match self.session.as_deref()? {
-            Session::Resp(resp) => Some(Encoding::Resp(resp.version)),
-            Session::Http(_) | Session::Refused => None,
-        }
+        self.client().map(|client| client.encoding)
     }
 
     /// The heartbeat contract in force: the client's own where it made one, else the listener's.
     pub(super) fn heartbeat(&self, listener: &Heartbeat) -> Heartbeat {
-        let (beat_ms, server_ping) = self.resp().map_or((0, false), |resp| {
-            (resp.beat_ms, resp.cold.as_ref().is_some_and(|cold| cold.server_ping))
+        let (beat_ms, server_ping) = self.client().map_or((0, false), |client| {
+            (client.beat_ms, client.cold.as_ref().is_some_and(|cold| cold.server_ping))
         });
         let mut contract = *listener;
         if beat_ms > 0 {
@@ -398,8 +401,8 @@ impl<S> Connection<S> {
 
     /// Notes that it was in use at `at`, where a session remembers that.
     pub(super) fn mark_used(&mut self, at: Instant) {
-        if let Some(resp) = self.resp_mut() {
-            resp.used = resp.used.max(at);
+        if let Some(client) = self.client_mut() {
+            client.used = client.used.max(at);
         }
     }
 
@@ -412,11 +415,11 @@ impl<S> Connection<S> {
     /// The times that its deadlines are counted from.
     pub(super) fn clocks(&self, patient_until: Instant) -> Clocks {
         let buffers = self.buffers.as_ref();
-        let resp = self.resp();
-        let used = resp.map_or(self.life.heard(), |resp| resp.used);
+        let client = self.client();
+        let used = client.map_or(self.life.heard(), |client| client.used);
         Clocks {
             used: buffers.map_or(used, |buffers| used.max(buffers.output_moved)),
-            pinged: resp.and_then(|resp| resp.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),
+            pinged: client.and_then(|client| client.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),
             oob_sent: buffers.map_or(Instant::ZERO, |buffers| buffers.oob_sent),
             output_moved: buffers
                 .filter(|buffers| !buffers.output.is_empty())

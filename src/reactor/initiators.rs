@@ -21,8 +21,8 @@ impl<S> Connection<S> {
         end.spoke = self.buffers.as_ref().and_then(|buffers| buffers.spoke);
         end.unsent_bytes =
             self.pending_output() as u64 + self.buffers.as_ref().map_or(0, |buffers| buffers.lost);
-        if let Some(resp) = self.resp() {
-            (end.messages_in, end.messages_out) = (resp.messages_in, resp.messages_out);
+        if let Some(client) = self.client() {
+            (end.messages_in, end.messages_out) = (client.messages_in, client.messages_out);
         }
         end
     }
@@ -31,7 +31,7 @@ impl<S> Connection<S> {
 impl<K: Kernel> Context<K> {
     /// What the record of another's ending says of a connection.
     pub(super) fn by(&self, key: Key, conn: &Conn<K>) -> Arc<By> {
-        let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        let identity = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
         Arc::new(By {
             key: self.name_of(key),
             peer: conn.peer.to_string(),

@@ -4,7 +4,7 @@
 use super::context::{Conn, Context};
 use crate::core::buf::ByteQueue;
 use crate::net::Kernel;
-use crate::protocol::resp::Decoder;
+use crate::protocol::session::Progress;
 
 impl<K: Kernel> Context<K> {
     /// An empty queue, with memory from the pool if there is some.
@@ -12,18 +12,18 @@ impl<K: Kernel> Context<K> {
         std::mem::take(&mut conn.buffers_mut(&mut self.pool).input)
     }
 
-    /// Puts unused input back, or gives its memory up if there is none.
-    pub(super) fn keep_input(&mut self, conn: &mut Conn<K>, held: ByteQueue, decoder: Decoder) {
+    /// Puts unused input back, or gives its memory up if there is none. `progress`: how far its front has been understood.
+    pub(super) fn keep_input(&mut self, conn: &mut Conn<K>, held: ByteQueue, progress: Progress) {
         if conn.buffers.is_none() && held.is_empty() {
             return;
         }
         let buffers = conn.buffers_mut(&mut self.pool);
-        (buffers.input, buffers.decoder) = (held, decoder);
+        (buffers.input, buffers.progress) = (held, progress);
         conn.release_buffers(&mut self.pool);
     }
 
     /// Drops unused input: nothing that follows is to be understood.
     pub(super) fn forget_input(&mut self, conn: &mut Conn<K>) {
-        self.keep_input(conn, ByteQueue::default(), Decoder::default());
+        self.keep_input(conn, ByteQueue::default(), Progress::default());
     }
 }

@@ -97,8 +97,8 @@ impl<K: Kernel> DebugView<'_, K> {
         let subscriptions: usize = reactor
             .table
             .iter()
-            .filter_map(|(_, conn)| conn.resp())
-            .map(|resp| resp.membership.subscriptions())
+            .filter_map(|(_, conn)| conn.client())
+            .map(|client| client.membership.subscriptions())
             .sum();
         let counted = reactor.cx.hub.gauges().subscriptions;
         if counted != subscriptions {

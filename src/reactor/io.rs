@@ -4,7 +4,7 @@
 //! and keeps only what the kernel had no room for. Every path here ends either in `WouldBlock`, in a pause
 //! that output will lift, or in a posted continuation: nothing is left to chance under edge triggering.
 
-use super::connection::{Pause, Reading};
+use super::connection::{Pause, Reading, Session};
 use super::context::{Conn, Context};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
@@ -13,7 +13,6 @@ use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
 use crate::net::{Interest, Kernel, Readiness, Received, Sent, SocketError, Stream};
-use crate::protocol::Protocol;
 use std::borrow::Cow;
 
 /// Bytes of one connection that are sent before the others have their turn.
@@ -53,7 +52,7 @@ impl<K: Kernel> Reactor<K> {
             // What was heard counts before it is understood.
             self.relay_beats();
             let buffer = std::mem::take(&mut self.read_buffer);
-            self.serve_resp(key, &buffer[..count]);
+            self.serve(key, &buffer[..count]);
             self.read_buffer = buffer;
             let Some(conn) = self.table.get_mut(key) else { return };
             received = self.cx.read(key, conn, &mut self.read_buffer, &mut budget);
@@ -146,10 +145,12 @@ impl<K: Kernel> Context<K> {
             match conn.stream.recv(&mut buffer[..window]) {
                 Received::Bytes(count) => {
                     *budget = budget.saturating_sub(count);
-                    match self.on_received(key, conn, count, count < window) {
-                        Protocol::Echo => self.write(key, conn, &buffer[..count]),
-                        Protocol::Admin => self.serve_http(key, conn, &buffer[..count]),
-                        Protocol::Resp => return Some(count),
+                    self.on_received(key, conn, count, count < window);
+                    match conn.session.as_deref() {
+                        // Who needs no session is given its bytes back.
+                        None => self.write(key, conn, &buffer[..count]),
+                        Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),
+                        Some(Session::Client(_) | Session::Refused) => return Some(count),
                     }
                 }
                 Received::WouldBlock if conn.reading != Reading::Failing => {
@@ -172,10 +173,9 @@ impl<K: Kernel> Context<K> {
         None
     }
 
-    /// Bytes have come: what they say by themselves, whatever they mean. `short`: fewer than there was room for. Returns
-    /// who understands them.
+    /// Bytes have come: what they say by themselves, whatever they mean. `short`: fewer than there was room for.
     #[inline]
-    fn on_received(&mut self, key: Key, conn: &mut Conn<K>, count: usize, short: bool) -> Protocol {
+    fn on_received(&mut self, key: Key, conn: &mut Conn<K>, count: usize, short: bool) {
         let listener = usize::from(conn.listener);
         let settings = &self.listeners[listener].settings;
         // A stream socket that filled less than was offered has nothing more (epoll(7)), unless the peer's FIN is
@@ -185,13 +185,9 @@ impl<K: Kernel> Context<K> {
         }
         conn.life.bytes_in += count as u64;
         self.counters.listeners[listener].bytes_in += count as u64;
-        let protocol = settings.protocol;
         self.work.charge(cost::RECEIVE + cost::moved(count));
         self.mark_alive(key, conn);
-        if protocol == Protocol::Resp {
-            self.note_beat(key, conn);
-        }
-        protocol
+        self.note_beat(key, conn);
     }
 
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
@@ -349,7 +345,7 @@ impl<K: Kernel> Context<K> {
         if sent > 0 {
             conn.mark_used(self.now);
         }
-        let remembers = !watches_use || conn.resp().is_some();
+        let remembers = !watches_use || conn.client().is_some();
         match &mut conn.buffers {
             // Its `output_moved` is all that tells of this use.
             Some(buffers) if pending == 0 && !remembers => {

@@ -2,7 +2,7 @@
 //! every state, the failures of the socket, and the server's own two ways to end a connection (a graceful close of a peer
 //! that answers, and an abort of one that does not).
 
-use super::connection::{Reading, Resp};
+use super::connection::{Client, Reading};
 use super::context::{Conn, Context};
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Action, Input, State, explain_timeout};
@@ -41,7 +41,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Its first command is there: the opening exchange is over.
+    /// Its first message is there: the opening exchange is over.
     pub(super) fn open(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.life.state() == State::Handshaking {
             self.apply(key, conn, Input::Opened);
@@ -50,10 +50,10 @@ impl<K: Kernel> Context<K> {
 
     /// A connection is ending: from now on its identity counts as offline, because no message reaches it any more.
     fn note_ending(&mut self, key: Key, conn: &Conn<K>) {
-        let Some(resp) = conn.resp() else { return };
-        self.hub.set_presence(&resp.membership, key, Presence::Ending);
+        let Some(client) = conn.client() else { return };
+        self.hub.set_presence(&client.membership, key, Presence::Ending);
         if let Some(link) = &mut self.link
-            && let Some(id) = self.hub.identity_of(&resp.membership, key)
+            && let Some(id) = self.hub.identity_of(&client.membership, key)
         {
             link.on_ending(key, id);
         }
@@ -110,7 +110,7 @@ impl<K: Kernel> Context<K> {
         }
         let protocol = self.listener_of(conn).protocol;
         let mut goodbye = Vec::new();
-        if conn.resp().is_none_or(Resp::knows_goodbye) {
+        if conn.client().is_none_or(Client::takes_goodbye) {
             protocol.goodbye(conn.encoding(), reason, &mut goodbye);
         }
         // A peer that still has output to read is waited for as well, or it would lose that output.

@@ -194,8 +194,8 @@ impl<K: Kernel> Context<K> {
     /// commands in it are carried out.
     #[inline]
     pub(super) fn note_beat(&mut self, key: Key, conn: &Conn<K>) {
-        let Some(resp) = conn.resp() else { return };
-        if let Some(holder) = self.hub.holder_of_channel(&resp.membership, key) {
+        let Some(client) = conn.client() else { return };
+        if let Some(holder) = self.hub.holder_of_channel(&client.membership, key) {
             self.aftermath.beats.push((key, holder));
         } else if let Some(link) = &mut self.link {
             link.on_beat(key, self.now);
@@ -218,8 +218,8 @@ impl<K: Kernel> Context<K> {
     fn ping(&mut self, key: Key, conn: &mut Conn<K>) {
         let protocol = self.listener_of(conn).protocol;
         let Some(ping) = protocol.server_ping(conn.encoding()) else { return };
-        if let Some(resp) = conn.resp_mut() {
-            resp.cold.get_or_insert_default().pinged = self.now;
+        if let Some(client) = conn.client_mut() {
+            client.cold.get_or_insert_default().pinged = self.now;
         }
         self.counters.pings += 1;
         self.write(key, conn, ping);
@@ -257,9 +257,9 @@ impl<K: Kernel> Context<K> {
 
     /// Posts the presence event of a connection's identity, if it has one.
     fn announce(&mut self, key: Key, conn: &Conn<K>, presence: Presence, event: Event) {
-        let Some(resp) = conn.resp() else { return };
-        if self.hub.set_presence(&resp.membership, key, presence)
-            && let Some(id) = self.hub.identity_of(&resp.membership, key)
+        let Some(client) = conn.client() else { return };
+        if self.hub.set_presence(&client.membership, key, presence)
+            && let Some(id) = self.hub.identity_of(&client.membership, key)
         {
             match &mut self.link {
                 // At once, like a claim: posted, it would be told of a newer holder that has claimed meanwhile.

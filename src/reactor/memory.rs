@@ -26,10 +26,6 @@ impl<K: Kernel> Context<K> {
     pub(super) const fn memory_is_short(&self) -> bool {
         self.pool.is_short()
     }
-
-    /// What the refused are told.
-    pub(super) const SHORT_OF_MEMORY: &str =
-        "OOM the server holds as many waiting bytes as it may (memory_max); come back later";
 }
 
 impl<K: Kernel> Reactor<K> {

@@ -1,26 +1,27 @@
 //! The loop: one thread, one poll, every connection. Generic over the kernel ([`Kernel`]), so that a simulated
 //! one can drive the same code.
 //!
-//! [`Reactor::turn`] is the turn. Each step of it has a file: `accept`, `io` (bytes in and out of one connection),
-//! `effects` (what one connection does to others), `timers` (deadlines), `close` (the one close path), `initiators` (the
-//! cause of an ending that another connection asked for), `liveness` (silence, and what follows from it). Then come the
-//! protocols (`serving`, `commands`, `pubsub`, `clients`, `info`, `admin`), the operator's acts (`lifecycle`) and reports
-//! (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for what a client asks of all).
-//! `work` bounds what all of that costs. `tasks` keeps what takes longer than a turn, with `publish` (of a `publication`)
-//! and `lists`. `connection` is the entry of the table, `input` the bytes that wait to be understood, `memory` the sum of
-//! all buffers, `inspect` the view of tests.
+//! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of them
+//! may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that connection and
+//! the context (`io`: bytes in and out; `life`: what happens to it; `liveness`: silence, and what follows from it; `input`:
+//! the bytes that wait to be understood). What reaches several has the table.
+//!
+//! Each step of the turn has a file: `accept`, `effects` (what one connection does to others), `timers` (deadlines), `close`
+//! (what connections leave behind; the one close path), `initiators` (endings that another connection asked for). Then come
+//! the protocols (`serving`, with what a session asks for in `requests` and `numbers`; `admin`), the operator's acts
+//! (`lifecycle`) and reports (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for
+//! what a client asks of all). `work` bounds what all of that costs. `tasks` goes on with what takes longer than a turn, with
+//! `publish` (of a `publication`) and `lists`. `connection` is the entry of the table, `memory` sees to it that all buffers
+//! together have a bound, `inspect` is the view of tests.
 
 mod accept;
 mod admin;
 mod ask;
 mod audit;
-mod clients;
 mod close;
-mod commands;
 mod connection;
 mod context;
 mod effects;
-mod info;
 mod initiators;
 mod input;
 mod inspect;
@@ -30,12 +31,13 @@ mod lifecycle;
 mod lists;
 mod liveness;
 mod memory;
+mod numbers;
 mod parts;
 mod publication;
 mod publish;
-mod pubsub;
 mod queries;
 mod queues;
+mod requests;
 #[cfg(test)]
 mod scene_tests;
 mod serving;
@@ -50,7 +52,7 @@ mod worker_link;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::table::{Key, Table};
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
-use crate::protocol::resp::Scratch;
+use crate::protocol::Scratch;
 use connection::Connection;
 use context::Context;
 pub use inspect::{ConnSnapshot, DebugView, Ended};
@@ -58,6 +60,8 @@ pub use parts::lifecycle::{Drained, Reload, Requested};
 pub use parts::places::admin_connections_max;
 use parts::reclaim::Reclaim;
 use publication::Frames;
+#[cfg(test)]
+pub(crate) use scene_tests::Scene;
 use std::rc::Rc;
 pub use unserved::refused_max;
 

@@ -3,7 +3,7 @@
 
 use crate::core::table::Key;
 use crate::hub::Route;
-use crate::protocol::resp::{Arguments, Reply};
+use crate::protocol::session::{Answer, Found};
 use crate::protocol::{Encode, Encoding, FRAMING_BYTES_MAX, Message};
 use std::collections::VecDeque;
 
@@ -56,17 +56,13 @@ impl Publication {
         self.ends.is_empty()
     }
 
-    /// Whether a command is one more message that can go with these, in a frame of `frame_max` bytes at most: one that fits
+    /// Whether one more message can go with these, in a frame of `frame_max` bytes at most: one that fits
     /// everybody's output, for nobody is to be ended because messages went together.
-    pub(super) fn joins(&self, arguments: Arguments<'_>, name_max: usize, frame_max: usize) -> bool {
-        let is_publish = |verb: &[u8]| verb.eq_ignore_ascii_case(b"PUBLISH");
+    pub(super) fn joins(&self, channel: &[u8], payload: &[u8], name_max: usize, frame_max: usize) -> bool {
         let beside = self.channel.len() + name_max + FRAMING_BYTES_MAX;
-        let payload = arguments.get(2).map_or(0, <[u8]>::len);
         !self.is_empty()
-            && self.payloads.len() + payload + beside * (self.ends.len() + 1) <= frame_max
-            && arguments.len() == 3
-            && arguments.get(0).is_some_and(is_publish)
-            && arguments.get(1) == Some(&self.channel)
+            && self.payloads.len() + payload.len() + beside * (self.ends.len() + 1) <= frame_max
+            && channel == self.channel
     }
 
     /// Memory that it holds, in bytes.
@@ -74,9 +70,9 @@ impl Publication {
         self.channel.len() + self.payloads.len() + size_of_val(self.ends.as_slice())
     }
 
-    /// Replies to the commands that it is of.
-    pub(super) fn reply(&self, reply: &mut Reply<'_>) {
-        self.ends.iter().for_each(|_| reply.count(self.receivers));
+    /// What those are told who have published it.
+    pub(super) fn answer(&self) -> Answer<'static> {
+        Found::Published { messages: self.ends.len(), receivers: self.receivers }.into()
     }
 }
 
@@ -190,39 +186,21 @@ pub(super) struct Messages<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::resp::{Decoder, Scratch, Version};
-
-    fn joins(publication: &Publication, command: &str, frame_max: usize) -> bool {
-        let (mut input, mut scratch) = (command.as_bytes(), Scratch::default());
-        let frame = Decoder::default().next_frame(&mut input, 4096, &mut scratch);
-        publication.joins(frame.expect("it is sound").expect("it is whole"), 512, frame_max)
-    }
 
     #[test]
     fn a_message_joins_those_before_it_if_all_of_them_fit_every_output() {
+        let joins = |publication: &Publication, channel: &[u8], frame_max| {
+            publication.joins(channel, b"y", 512, frame_max)
+        };
         let mut publication = Publication::default();
-        assert!(!joins(&publication, "PUBLISH feed y\r\n", usize::MAX), "there is none to join");
+        assert!(!joins(&publication, b"feed", usize::MAX), "there is none to join");
         publication.add(b"feed", b"xxx", Route::default);
         // Two payloads, and beside each of them the channel, a pattern and the framing.
         let frame = 3 + 1 + 2 * (4 + 512 + FRAMING_BYTES_MAX);
-        assert!(joins(&publication, "publish feed y\r\n", frame));
-        assert!(!joins(&publication, "publish feed y\r\n", frame - 1));
-        for other in ["PUBLISH other y\r\n", "PUBLISH feed\r\n", "PUBLISH feed y z\r\n", "ECHO feed y\r\n"] {
-            assert!(!joins(&publication, other, usize::MAX), "{other}");
-        }
+        assert!(joins(&publication, b"feed", frame));
+        assert!(!joins(&publication, b"feed", frame - 1));
+        assert!(!joins(&publication, b"other", usize::MAX));
         publication.clear();
-        assert!(!joins(&publication, "PUBLISH feed y\r\n", usize::MAX));
-    }
-
-    #[test]
-    fn no_frame_is_longer_than_was_counted_on() {
-        let (channel, pattern) = ([b'c'; 512], [b'p'; 512]);
-        let payload = vec![b'x'; 100_000];
-        for version in [Version::Resp2, Version::Resp3] {
-            let mut frames = Frames::default();
-            let messages = Messages { channel: &channel, payloads: &payload, ends: &[payload.len()] };
-            let frame = frames.get(Encoding::Resp(version), messages, Some(&pattern)).len();
-            assert!(frame <= channel.len() + pattern.len() + payload.len() + FRAMING_BYTES_MAX, "{frame}");
-        }
+        assert!(!joins(&publication, b"feed", usize::MAX));
     }
 }

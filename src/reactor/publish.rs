@@ -25,8 +25,7 @@ use crate::hub::{Hub, Name, Recipient, Visit, presence_channel};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::observe::metrics::{Counters, ListenerCounters};
 use crate::protocol::presence::Event;
-use crate::protocol::resp::Arguments;
-use crate::protocol::{Encode, Encoding};
+use crate::protocol::{AnySession, Encode, Encoding};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -43,10 +42,10 @@ impl<K: Kernel> Context<K> {
         self.gathered.add(channel, payload, || self.hub.route());
     }
 
-    /// Whether a command is one more message that can go with those that were gathered. One that would be refused does not:
+    /// Whether one more message can go with those that were gathered. One that would be refused does not:
     /// the replies to those before it come first.
-    pub(super) fn joins_gathered(&self, arguments: Arguments<'_>) -> bool {
-        self.gathered.joins(arguments, self.hub.name_bytes_max(), self.least_output_high)
+    pub(super) fn joins_gathered(&self, channel: &[u8], payload: &[u8]) -> bool {
+        self.gathered.joins(channel, payload, self.hub.name_bytes_max(), self.least_output_high)
             && !self.supervisor_is_behind()
             && !self.memory_is_short()
     }
@@ -68,7 +67,7 @@ impl<K: Kernel> Context<K> {
         self.publications.push(Publication::new(channel, payload, self.hub.route()));
     }
 
-    /// Lets a connection go on with its commands.
+    /// Lets a connection go on with its messages.
     pub(super) fn go_on_with(&mut self, key: Key, conn: &mut Conn<K>) {
         conn.pause = Pause::Turn;
         self.posted.resume(key, conn);
@@ -77,10 +76,15 @@ impl<K: Kernel> Context<K> {
 
 impl<K: Kernel> Reactor<K> {
     /// Publishes what was gathered, and replies. Returns it if not everybody has it yet.
-    pub(super) fn publish_gathered(&mut self, key: Key, replies: &mut Vec<u8>) -> Option<Publication> {
+    pub(super) fn publish_gathered(
+        &mut self,
+        key: Key,
+        session: &mut AnySession,
+        replies: &mut Vec<u8>,
+    ) -> Option<Publication> {
         // Who listens itself is told of what it publishes behind the replies to what it asked before.
         if let Some(conn) = self.table.get_mut(key)
-            && conn.resp().is_some_and(|resp| resp.membership.subscriptions() > 0)
+            && conn.client().is_some_and(|client| client.membership.subscriptions() > 0)
         {
             self.cx.write(key, conn, replies);
             replies.clear();
@@ -89,9 +93,7 @@ impl<K: Kernel> Reactor<K> {
         if self.go_on_publishing(&mut publication).is_break() {
             return Some(publication);
         }
-        if let Some(conn) = self.table.get(key) {
-            conn.reply(replies, |reply| publication.reply(reply));
-        }
+        session.answered(publication.answer(), replies);
         publication.clear();
         self.cx.gathered = publication;
         None
@@ -253,8 +255,8 @@ impl<S: Stream> Outlet<'_, S> {
     /// before the flush sends them; a large one goes to the socket at once, as far as there is room.
     fn deliver(self, frame: &[u8], count: usize) -> usize {
         let Self { key, conn, counters, .. } = self;
-        if let Some(resp) = conn.resp_mut() {
-            resp.messages_out += count as u64;
+        if let Some(client) = conn.client_mut() {
+            client.messages_out += count as u64;
         }
         *self.messages += count as u64;
         let (mut rest, mut price) = (frame, cost::DELIVERY);

@@ -8,7 +8,7 @@ use super::Reactor;
 use super::parts::list::List;
 use super::work::{self, cost};
 use crate::net::Kernel;
-use crate::protocol::resp::Identity;
+use crate::protocol::Identity;
 use crate::workers::link::{Finding, Query, ToSupervisor};
 use std::sync::Arc;
 

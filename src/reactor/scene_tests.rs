@@ -3,6 +3,7 @@
 use super::{Reactor, Reload, Requested};
 use crate::config::settings::Settings;
 use crate::config::{Override, Sources, resolve_text};
+use crate::core::time::Duration;
 use crate::net::{Received, Sent};
 use crate::tools::sim::faults::Faults;
 use crate::tools::sim::kernel::{SimEnv, SimKernel};
@@ -34,20 +35,25 @@ impl Reload for NoFile {
 }
 
 /// A server, and clients that do what a test tells them.
-pub(super) struct Scene {
+pub(crate) struct Scene {
     stage: Rc<RefCell<SimEnv>>,
     pub(super) reactor: Reactor<SimKernel>,
 }
 
 impl Scene {
     pub(super) fn new() -> Self {
+        Self::listening(&["echo://127.0.0.1:7000", "resp://127.0.0.1:7001"])
+    }
+
+    /// With listeners at these addresses, and one of the admin interface behind them.
+    pub(crate) fn listening(listen: &[&str]) -> Self {
         let overrides = [("admin.address", "127.0.0.1:7070"), ("audit.interval", "off")];
         let overrides = overrides.map(|(key, value)| Override {
             flag: "--set".to_owned(),
             key: key.to_owned(),
             value: value.to_owned(),
         });
-        let listen = ["echo://127.0.0.1:7000", "resp://127.0.0.1:7001"].map(str::to_owned).to_vec();
+        let listen = listen.iter().map(|&url| url.to_owned()).collect();
         let settings = resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None)
             .unwrap()
             .settings;
@@ -65,7 +71,7 @@ impl Scene {
     }
 
     /// Connects so many, and lets the server take them.
-    pub(super) fn crowd(&mut self, listener: usize, count: usize) -> Vec<usize> {
+    pub(crate) fn crowd(&mut self, listener: usize, count: usize) -> Vec<usize> {
         let all = (0..count).map(|_| self.connect(listener)).collect();
         let before = self.reactor.table.len();
         while self.reactor.table.len() < before + count {
@@ -74,7 +80,7 @@ impl Scene {
         all
     }
 
-    pub(super) fn send(&self, conn: usize, text: &str) {
+    pub(crate) fn send(&self, conn: usize, text: &str) {
         let sent = self
             .stage
             .borrow_mut()
@@ -83,7 +89,7 @@ impl Scene {
         assert_eq!(sent, Some(Sent::Bytes(text.len())));
     }
 
-    pub(super) fn recv(&self, conn: usize) -> Vec<u8> {
+    pub(crate) fn recv(&self, conn: usize) -> Vec<u8> {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
         let mut world = self.stage.borrow_mut();
         while let Some(Received::Bytes(count)) =
@@ -97,7 +103,17 @@ impl Scene {
     /// Bytes of answers that were produced so far.
     fn produced(&self) -> u64 {
         let owed: usize = self.reactor.table.iter().map(|(_, conn)| conn.pending_output()).sum();
-        self.reactor.cx.counters.listeners[ADMIN].bytes_out + owed as u64
+        self.reactor.cx.counters.listeners.last().map_or(0, |admin| admin.bytes_out) + owed as u64
+    }
+
+    /// Some turns: enough for all to be done and delivered that was said before.
+    pub(crate) fn come_to_rest(&mut self) {
+        for _ in 0..20 {
+            // Something to wake up for, where nothing happens.
+            let soon = self.reactor.cx.now + Duration::from_millis(1);
+            self.reactor.cx.timers.retry_accept_at(soon);
+            self.turn();
+        }
     }
 
     /// One turn; the bytes that it has produced.

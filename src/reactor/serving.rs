@@ -1,5 +1,5 @@
-//! Serving a connection of the command protocol: what was received into frames, and frames into commands, until something
-//! else has to come first.
+//! Serving a connection whose protocol keeps a session: what was received into messages, one at a time, until something
+//! else has to come first. What a message is and does, its session knows; what it asks for meanwhile is in `requests`.
 //!
 //! Replies are gathered in one buffer of the reactor's and sent in one call. A connection stops being
 //! served when its output waits, when its share of work is used up, or until what it has posted is done; what it
@@ -10,23 +10,20 @@ use super::connection::Pause;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::task::Task;
+use super::requests::Requests;
 use crate::core::conn::State;
-use crate::core::end::{Class, Detector, Foreign, Reason};
+use crate::core::end::{Class, Detector, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::protocol::ProtocolError;
-use crate::protocol::first_bytes::{self, Look};
-use crate::protocol::resp::{Arguments, Decoder};
+use crate::protocol::session::{Served, Unread};
+use crate::protocol::{AnySession, ProtocolError};
 
 /// Replies gathered before they are offered to the socket.
 const REPLIES_BYTES: usize = 32 * 1024;
 
-/// Arguments of a command that is carried out in a turn that is long already.
-const FEW_ARGUMENTS: usize = 64;
-
 /// Why serving a connection came to a halt.
 enum Halt {
-    /// All that was received is served, but for a frame that is not whole.
+    /// All that was received is served, but for a message that is not whole.
     Served,
     /// Output has to move first, or the others have their turn.
     Paused,
@@ -34,7 +31,7 @@ enum Halt {
     Posted,
     /// So much is posted that what it wants to add has to wait.
     HeldBack,
-    /// The others have their turn, or have to answer, before its command is done.
+    /// The others have their turn, or have to answer, before its message is done.
     Unfinished(Box<Task>),
     /// What follows is not to be understood.
     Broken(ProtocolError),
@@ -44,44 +41,48 @@ enum Halt {
 
 impl<K: Kernel> Reactor<K> {
     /// Serves what was received before and not used, then `fresh`.
-    pub(super) fn serve_resp(&mut self, key: Key, fresh: &[u8]) {
+    pub(super) fn serve(&mut self, key: Key, fresh: &[u8]) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let frame_bytes_max = self.cx.listener_of(conn).policy.bounds.frame_bytes_max;
-        // Taken out while commands run: they may reach any connection, this one included.
-        let (mut held, mut decoder) = conn
+        // Taken out while messages are carried out: they may reach any connection, this one included.
+        let Some(mut session) = conn.take_session() else { return self.cx.forget_input(conn) };
+        let (mut held, progress) = conn
             .buffers
             .as_mut()
-            .map_or_else(Default::default, |buffers| (std::mem::take(&mut buffers.input), buffers.decoder));
+            .map_or_else(Default::default, |buffers| (std::mem::take(&mut buffers.input), buffers.progress));
         let was_held = !held.is_empty();
         if was_held {
             held.push(fresh);
         }
-        let mut input = if was_held { held.as_slice() } else { fresh };
+        let bytes = if was_held { held.as_slice() } else { fresh };
+        let mut input = Unread { bytes, progress, frame_bytes_max };
         let mut replies = std::mem::take(&mut self.replies);
-        let halt = self.serve_frames(key, &mut input, &mut decoder, frame_bytes_max, &mut replies);
+        let halt = self.serve_messages(key, &mut session, &mut input, &mut replies);
 
-        let rest = input.len();
+        let (rest, progress) = (input.bytes.len(), input.progress);
         // Nobody leaves the table while it is served.
-        let Some(conn) = self.table.get_mut(key) else { return };
-        self.cx.write(key, conn, &replies);
-        replies.clear();
-        if was_held {
-            held.consume(held.len() - rest);
-        } else if rest > 0 {
-            held = self.cx.take_queue(conn);
-            held.push(&fresh[fresh.len() - rest..]);
+        if let Some(conn) = self.table.get_mut(key) {
+            self.cx.write(key, conn, &replies);
+            replies.clear();
+            if was_held {
+                held.consume(held.len() - rest);
+            } else if rest > 0 {
+                held = self.cx.take_queue(conn);
+                held.push(&fresh[fresh.len() - rest..]);
+            }
+            self.cx.keep_input(conn, held, progress);
+            self.cx.halt(key, conn, &session, halt, &mut replies);
+            conn.return_session(session);
         }
-        self.cx.keep_input(conn, held, decoder);
-        self.cx.halt(key, conn, halt, &mut replies);
+        replies.clear();
         self.replies = replies;
     }
 
-    fn serve_frames(
+    fn serve_messages(
         &mut self,
         key: Key,
-        input: &mut &[u8],
-        decoder: &mut Decoder,
-        frame_bytes_max: usize,
+        session: &mut AnySession,
+        input: &mut Unread<'_>,
         replies: &mut Vec<u8>,
     ) -> Halt {
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -97,67 +98,80 @@ impl<K: Kernel> Reactor<K> {
             if conn.is_paused() || self.cx.work.is_over() {
                 break Halt::Paused;
             }
-            let typed = input.first() != Some(&b'*');
-            if typed && !input.is_empty() && conn.is_new() {
-                match first_bytes::look(Foreign::Resp, input) {
-                    Look::Expected => {}
-                    Look::Unclear => break Halt::Served,
-                    Look::Foreign(spoke) => break Halt::Broken(ProtocolError::foreign(spoke)),
-                }
-            }
-            let before = (*input, *decoder);
-            let next = decoder.next_frame(input, frame_bytes_max, &mut scratch);
-            let joins = matches!(next, Ok(Some(arguments)) if self.cx.joins_gathered(arguments));
-            if !joins && !self.cx.gathered.is_empty() {
-                (*input, *decoder) = before;
-                match self.end_gathering(key, replies) {
+            let Some(client) = conn.client_mut() else { break Halt::Over };
+            client.encoding = session.encoding();
+            let is_subscribed = client.membership.subscriptions() > 0;
+            let before = *input;
+            let posted = self.cx.effects.len();
+            let mut requests = Requests::new(self, key, is_subscribed);
+            let served = session.serve(input, &mut scratch, &mut requests, replies);
+            let task = requests.into_task();
+            if served == Ok(Served::Message) {
+                match self.begin_task(key, session, task, posted, replies) {
                     Some(halt) => break halt,
                     None => continue,
                 }
             }
-            match next {
-                Ok(Some(arguments)) => {
-                    if let Some(halt) = self.cx.must_wait(arguments) {
-                        (*input, *decoder) = before;
-                        // When it is carried out is our doing.
-                        self.cx.open(key, conn);
-                        break halt;
-                    }
-                    let posted = self.cx.effects.len();
-                    let task = self.execute(key, arguments, typed, replies);
-                    if let Some(halt) = self.begin_task(key, task, posted, replies) {
-                        break halt;
-                    }
+            // Its replies come first, and those who listen get no later message before these.
+            if !self.cx.gathered.is_empty() {
+                *input = before;
+                match self.end_gathering(key, session, replies) {
+                    Some(halt) => break halt,
+                    None => continue,
                 }
-                Ok(None) => break Halt::Served,
+            }
+            match served {
                 Err(error) => break Halt::Broken(error),
+                Ok(Served::Message | Served::Partial) => break Halt::Served,
+                Ok(Served::AfterPublishing | Served::NextTurn) => {
+                    *input = before;
+                    self.postpone(key);
+                    break Halt::Paused;
+                }
+                Ok(Served::WhenThereIsRoom) => {
+                    *input = before;
+                    self.postpone(key);
+                    break Halt::HeldBack;
+                }
             }
         };
         self.scratch = scratch;
-        if self.cx.gathered.is_empty() { halt } else { self.end_gathering(key, replies).unwrap_or(halt) }
+        if self.cx.gathered.is_empty() {
+            halt
+        } else {
+            self.end_gathering(key, session, replies).unwrap_or(halt)
+        }
     }
 
-    /// Goes on with what a command has begun, if it has. Gives what the commands behind it have to wait for. `posted`: how
+    /// A message is there and has to wait. When it is carried out is our doing: the opening exchange is over.
+    fn postpone(&mut self, key: Key) {
+        if let Some(conn) = self.table.get_mut(key) {
+            self.cx.open(key, conn);
+        }
+    }
+
+    /// Goes on with what a message has begun, if it has. Gives what the messages behind it have to wait for. `posted`: how
     /// many effects waited before it.
     fn begin_task(
         &mut self,
         key: Key,
+        session: &mut AnySession,
         task: Option<Box<Task>>,
         posted: usize,
         replies: &mut Vec<u8>,
     ) -> Option<Halt> {
         if let Some(mut task) = task
-            && self.advance_task(key, &mut task, replies).is_break()
+            && self.advance_task(key, session, &mut task, replies).is_break()
         {
             return Some(Halt::Unfinished(task));
         }
         self.cx.must_wait_for_effects(posted)
     }
 
-    /// Publishes the messages that were gathered. Gives what the commands behind them have to wait for.
-    fn end_gathering(&mut self, key: Key, replies: &mut Vec<u8>) -> Option<Halt> {
+    /// Publishes the messages that were gathered. Gives what those behind them have to wait for.
+    fn end_gathering(&mut self, key: Key, session: &mut AnySession, replies: &mut Vec<u8>) -> Option<Halt> {
         let posted = self.cx.effects.len();
-        match self.publish_gathered(key, replies) {
+        match self.publish_gathered(key, session, replies) {
             Some(publication) => Some(Halt::Unfinished(Box::new(Task::Publish(publication)))),
             None => self.cx.must_wait_for_effects(posted),
         }
@@ -165,21 +179,20 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// What a command has to wait for, if it may not be carried out now.
-    fn must_wait(&self, arguments: Arguments<'_>) -> Option<Halt> {
-        if arguments.len() > FEW_ARGUMENTS && self.work.is_long() {
-            return Some(Halt::Paused);
-        }
-        (makes_presence(arguments) && self.is_backlogged()).then_some(Halt::HeldBack)
-    }
-
-    /// What comes behind a command has to wait for the effects of it. `posted`: how many waited before.
+    /// What comes behind a message has to wait for the effects of it. `posted`: how many waited before.
     fn must_wait_for_effects(&self, posted: usize) -> Option<Halt> {
         (self.effects.len() > posted).then_some(Halt::Posted)
     }
 
     /// Sees to it that a connection goes on when what it came to a halt for is over.
-    fn halt(&mut self, key: Key, conn: &mut Conn<K>, halt: Halt, replies: &mut Vec<u8>) {
+    fn halt(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        session: &AnySession,
+        halt: Halt,
+        replies: &mut Vec<u8>,
+    ) {
         match halt {
             Halt::Unfinished(task) => self.keep_task(key, conn, task),
             Halt::Over => self.forget_input(conn),
@@ -195,7 +208,10 @@ impl<K: Kernel> Context<K> {
                 self.pause(key, conn, Pause::Effects);
                 self.publications.hold_back(key);
             }
-            Halt::Broken(error) => self.refuse(key, conn, &error, replies),
+            Halt::Broken(error) => {
+                session.reject(&error, replies);
+                self.refuse(key, conn, &error, replies);
+            }
         }
     }
 
@@ -206,20 +222,14 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The peer broke the protocol: it is told so, and its connection is closed.
-    fn refuse(&mut self, key: Key, conn: &mut Conn<K>, error: &ProtocolError, replies: &mut Vec<u8>) {
+    fn refuse(&mut self, key: Key, conn: &mut Conn<K>, error: &ProtocolError, last_words: &mut Vec<u8>) {
         self.report.protocol_error(key, &error.text, self.now);
         self.note_foreign(conn, error);
-        conn.reply(replies, |reply| reply.protocol_error(&error.text));
-        self.write(key, conn, replies);
-        replies.clear();
+        self.write(key, conn, last_words);
+        last_words.clear();
         self.forget_input(conn);
         self.begin_close(key, conn, error.reason, Detector::Protocol, true);
     }
-}
-
-/// Whether a command makes presence events, for which there must be room.
-fn makes_presence(arguments: Arguments<'_>) -> bool {
-    arguments.get(0).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDENT"))
 }
 
 /// Whether what a connection says still counts: not after its own goodbye, nor after it broke the protocol, nor if there

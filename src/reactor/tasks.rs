@@ -1,14 +1,14 @@
-//! Commands that take more than their share of a turn: what is left of one stays with its connection, whose further
-//! commands wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
+//! Messages that take more than their share of a turn: what is left of one stays with its connection, whose further
+//! messages wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
-use super::connection::Pause;
+use super::connection::{Pause, Session};
 use super::context::{Conn, Context};
 use super::parts::task::Task;
 use super::work::{self, cost};
 use crate::core::table::Key;
 use crate::net::Kernel;
-use crate::protocol::Protocol;
+use crate::protocol::AnySession;
 use std::ops::ControlFlow;
 
 impl<K: Kernel> Reactor<K> {
@@ -44,24 +44,26 @@ impl<K: Kernel> Reactor<K> {
             self.resume_task(key);
         }
         let Some(conn) = self.table.get_mut(key) else { return };
-        match self.cx.listener_of(conn).protocol {
+        match conn.session.as_deref() {
             _ if conn.is_paused() => {}
-            Protocol::Resp if conn.has_work() => self.serve_resp(key, &[]),
-            Protocol::Admin if conn.has_work() => self.cx.serve_http(key, conn, &[]),
-            Protocol::Resp => conn.release_buffers(&mut self.cx.pool),
+            Some(Session::Client(_) | Session::Refused) if conn.has_work() => self.serve(key, &[]),
+            Some(Session::Http(_)) if conn.has_work() => self.cx.serve_http(key, conn, &[]),
+            Some(Session::Client(_) | Session::Refused) => conn.release_buffers(&mut self.cx.pool),
             // Their buffers may be all that remembers when they were used last.
-            Protocol::Echo | Protocol::Admin => {}
+            Some(Session::Http(_)) | None => {}
         }
         self.read(key);
     }
 
-    /// Goes on with what is left of a connection's command, if something is.
+    /// Goes on with what is left of a connection's message, if something is.
     fn resume_task(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let Some(mut task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) else { return };
+        let Some(mut session) = conn.take_session() else { return self.cx.adopt_task(*task) };
         let mut replies = std::mem::take(&mut self.replies);
-        let is_over = self.advance_task(key, &mut task, &mut replies).is_continue();
+        let is_over = self.advance_task(key, &mut session, &mut task, &mut replies).is_continue();
         if let Some(conn) = self.table.get_mut(key) {
+            conn.return_session(session);
             if is_over {
                 conn.release_buffers(&mut self.cx.pool);
             } else {
@@ -73,10 +75,11 @@ impl<K: Kernel> Reactor<K> {
         self.replies = replies;
     }
 
-    /// Goes on with a command, as far as its share of work goes; its replies follow when it is over.
+    /// Goes on with a message, as far as its share of work goes; its replies follow when it is over.
     pub(super) fn advance_task(
         &mut self,
         key: Key,
+        session: &mut AnySession,
         task: &mut Task,
         replies: &mut Vec<u8>,
     ) -> ControlFlow<()> {
@@ -88,9 +91,9 @@ impl<K: Kernel> Reactor<K> {
         }
         if let Some(conn) = self.table.get_mut(key) {
             match task {
-                Task::Publish(publication) => conn.reply(replies, |reply| publication.reply(reply)),
-                Task::List(list) => self.cx.finish_list(key, conn, list, replies),
-                Task::Ask(ask) => self.cx.finish_ask(key, conn, ask, replies),
+                Task::Publish(publication) => session.answered(publication.answer(), replies),
+                Task::List(list) => self.cx.finish_list(key, conn, session, list, replies),
+                Task::Ask(ask) => self.cx.finish_ask(key, conn, session, ask, replies),
             }
         }
         ControlFlow::Continue(())
@@ -98,7 +101,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Keeps what is left of a command until the others have had their turn, or have answered.
+    /// Keeps what is left of a message until the others have had their turn, or have answered.
     pub(super) fn keep_task(&mut self, key: Key, conn: &mut Conn<K>, task: Box<Task>) {
         if conn.is_closed() {
             return self.adopt_task(*task);

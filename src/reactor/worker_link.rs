@@ -72,8 +72,10 @@ impl<K: Kernel> Reactor<K> {
         let Self { table, cx: Context { link: Some(link), hub, .. }, .. } = self else { return };
         for _ in 0..CATCH_UP {
             let Some(key) = link.next_behind() else { return };
-            let resp = table.get(key).and_then(|conn| conn.resp());
-            let Some(id) = resp.and_then(|resp| hub.identity_of(&resp.membership, key)) else { continue };
+            let client = table.get(key).and_then(|conn| conn.client());
+            let Some(id) = client.and_then(|client| hub.identity_of(&client.membership, key)) else {
+                continue;
+            };
             let event = match hub.state(id) {
                 Some(Presence::Suspect) => Event::Suspect,
                 Some(Presence::Online) => Event::Revived,

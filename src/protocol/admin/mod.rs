@@ -47,6 +47,7 @@ impl Spec for Admin {
     const FULL: Option<fn(&mut Vec<u8>)> = Some(|out| Rejected::FULL.write(out));
 
     type Encoding = Infallible;
+    type Session = Infallible;
 
     fn access(own: &Values) -> Access {
         settings::access(own)

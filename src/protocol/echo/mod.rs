@@ -28,6 +28,7 @@ impl Spec for Echo {
     }];
 
     type Encoding = Infallible;
+    type Session = Infallible;
 
     fn to_try(at: Reached<'_>) -> Vec<String> {
         vec![match at {

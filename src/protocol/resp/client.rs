@@ -2,6 +2,7 @@
 
 use super::command::{CommandError, arity, client_name, integer, shown, unknown_subcommand};
 use super::decode::Arguments;
+pub use crate::protocol::clients::{ClientFilter, ClientType, KillFilter, KillForm};
 use std::net::SocketAddr;
 
 /// A subcommand of `CLIENT`.
@@ -48,17 +49,6 @@ impl<'a> Ids<'a> {
     }
 }
 
-/// The same for a list that outlives its command.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ClientFilter {
-    /// All.
-    All,
-    /// Those of one type.
-    Type(ClientType),
-    /// Those with these ids, in ascending order.
-    Ids(Vec<u64>),
-}
-
 impl From<ListFilter<'_>> for ClientFilter {
     fn from(filter: ListFilter<'_>) -> Self {
         match filter {
@@ -73,45 +63,8 @@ impl From<ListFilter<'_>> for ClientFilter {
     }
 }
 
-/// Which connections `CLIENT KILL` ends: those that pass every condition that is given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KillFilter {
-    /// How it was asked for, and so what to reply.
-    pub form: KillForm,
-    /// That one.
-    pub id: Option<u64>,
-    /// Those from there.
-    pub peer: Option<SocketAddr>,
-    /// Those to there.
-    pub local: Option<SocketAddr>,
-    /// Those of that type.
-    pub client_type: Option<ClientType>,
-    /// Not the one that asks.
-    pub skip_me: bool,
-}
-
-/// The two forms of `CLIENT KILL`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KillForm {
-    /// `KILL address`: OK, or [`NO_SUCH_CLIENT`].
-    Address,
-    /// `KILL option value ...`: how many.
-    Filter,
-}
-
 /// The reply to `CLIENT KILL address` when nobody is there.
 pub const NO_SUCH_CLIENT: &str = "ERR No such client";
-
-/// The types of connection that Redis tells apart.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ClientType {
-    /// Without subscriptions.
-    Normal,
-    /// With subscriptions.
-    Pubsub,
-    /// Replication of Redis: nobody, here.
-    Replication,
-}
 
 /// Lines of `CLIENT HELP`.
 pub(super) const HELP: &[&str] = &[

@@ -6,10 +6,8 @@ use super::client::ClientCommand;
 use super::decode::Arguments;
 use super::verbs::Verb;
 use crate::core::time::Duration;
+use crate::protocol::Identity;
 use std::borrow::Cow;
-
-/// Longest identity, in bytes.
-pub const IDENTITY_BYTES_MAX: usize = 128;
 
 /// Longest token of a heartbeat channel, in bytes: it is kept as long as the connection, and told to other workers.
 pub const TOKEN_BYTES_MAX: usize = 64;
@@ -27,27 +25,6 @@ pub struct CommandError(pub Cow<'static, str>);
 impl<T: Into<Cow<'static, str>>> From<T> for CommandError {
     fn from(text: T) -> Self {
         Self(text.into())
-    }
-}
-
-/// The name of a client that comes back under it: 1 to 128 bytes of UTF-8 without blanks and control
-/// characters, so that it can stand in a log line and in the name of a channel.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct Identity<'a>(&'a str);
-
-impl<'a> Identity<'a> {
-    /// Checks `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Option<Self> {
-        if bytes.is_empty() || bytes.len() > IDENTITY_BYTES_MAX {
-            return None;
-        }
-        let text = str::from_utf8(bytes).ok()?;
-        (!text.contains(|c: char| c.is_whitespace() || c.is_control())).then_some(Self(text))
-    }
-
-    /// The identity as text.
-    pub const fn as_str(&self) -> &'a str {
-        self.0
     }
 }
 

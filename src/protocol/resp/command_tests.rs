@@ -84,19 +84,6 @@ fn ident_makes_a_heartbeat_contract() {
 }
 
 #[test]
-fn identities_can_stand_in_a_log_line() {
-    let longest = "x".repeat(IDENTITY_BYTES_MAX);
-    for good in ["a", "sensor-7", "gerät/9", &longest] {
-        assert_eq!(Identity::new(good.as_bytes()).map(|id| id.0), Some(good));
-    }
-    let too_long = "x".repeat(IDENTITY_BYTES_MAX + 1);
-    for bad in ["", "a b", "a\n", "a\u{a0}b", "\u{7f}", "\u{85}", &too_long] {
-        assert_eq!(Identity::new(bad.as_bytes()), None, "{bad:?}");
-    }
-    assert_eq!(Identity::new(b"\xff"), None);
-}
-
-#[test]
 fn lists_come_without_the_verb() {
     with("SUBSCRIBE a b", |command| {
         let Ok(Command::Subscribe(channels)) = command else { panic!("{command:?}") };

@@ -10,6 +10,7 @@
 
 use super::inline;
 use crate::protocol::ProtocolError;
+use crate::protocol::session::Progress;
 use std::borrow::Cow;
 
 /// Most arguments of one command: it bounds [`Scratch`], 8 bytes each, whatever the frame bound is.
@@ -106,6 +107,18 @@ pub struct Decoder {
     scanned: u32,
     /// Arguments of an array still to come after `scanned`.
     missing: u16,
+}
+
+impl From<Progress> for Decoder {
+    fn from(Progress { done: scanned, missing }: Progress) -> Self {
+        Self { scanned, missing }
+    }
+}
+
+impl From<Decoder> for Progress {
+    fn from(Decoder { scanned: done, missing }: Decoder) -> Self {
+        Self { done, missing }
+    }
 }
 
 /// A whole frame.

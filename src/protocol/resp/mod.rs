@@ -7,7 +7,7 @@
 //! # A read loop
 //!
 //! [`Scratch`] is one for all connections; a connection owns its [`Decoder`] (8 bytes) and its
-//! [`Version`]. [`answer`] replies to what needs no server; the rest is the caller's.
+//! [`Version`]. [`answer`] replies to what needs no server; the rest is asked of the server, by [`Commands`].
 //!
 //! ```
 //! use linger::protocol::ProtocolError;
@@ -26,7 +26,7 @@
 //!         match Command::parse(arguments) {
 //!             Ok(command) if answer(&command, subscribed, &mut reply) => {}
 //!             Ok(Command::Beat) => {}
-//!             Ok(command) => reply.error(&format!("ERR {:?} is the reactor's work", command.verb())),
+//!             Ok(command) => reply.error(&format!("ERR {:?} is the server's work", command.verb())),
 //!             Err(refusal) => reply.error(&refusal.0),
 //!         }
 //!     }
@@ -120,13 +120,18 @@ pub mod client;
 pub mod command;
 pub mod decode;
 pub mod encode;
+mod info;
 mod inline;
+mod outcome;
+mod session;
 pub mod verbs;
 
+pub use super::Identity;
 pub use answer::answer;
-pub use command::{Command, CommandError, Identity};
+pub use command::{Command, CommandError};
 pub use decode::{Arguments, Decoder, Scratch};
 pub use encode::{Confirmation, Reply};
+pub use session::Commands;
 pub use verbs::Verb;
 
 use super::first_bytes::{Opening, Signature};
@@ -154,6 +159,7 @@ impl Spec for Resp {
     const FULL: Option<fn(&mut Vec<u8>)> = Some(|out| out.extend_from_slice(encode::FULL));
 
     type Encoding = Version;
+    type Session = Commands;
 
     fn goodbye(version: Option<Version>, reason: Reason, out: &mut Vec<u8>) {
         Reply::new(out, version.unwrap_or_default()).goodbye(reason);
@@ -206,5 +212,17 @@ impl Encode for Version {
 
     fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
         Reply::new(out, self).direct(identity, payload);
+    }
+
+    fn name(self, name: &[u8], out: &mut Vec<u8>) -> usize {
+        Reply::new(out, self).bulk(name);
+        out.len() - b"\r\n".len() - name.len()
+    }
+
+    fn version(self) -> u8 {
+        match self {
+            Self::Resp2 => 2,
+            Self::Resp3 => 3,
+        }
     }
 }

@@ -163,7 +163,7 @@ impl<K: Kernel> Context<K> {
         if !list.query.wants(listener, state, conn.peer.address()) {
             return;
         }
-        let identity = conn.resp().and_then(|resp| self.hub.identity_of(&resp.membership, key));
+        let identity = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
         if !list.query.wants_identity(identity) {
             return;
         }
@@ -197,7 +197,7 @@ impl<K: Kernel> Context<K> {
     /// What is agreed with a connection about its silence; none: nothing is.
     fn contract(&self, conn: &Conn<K>) -> Option<Contract> {
         let contract = conn.heartbeat(&self.listener_of(conn).policy.liveness.heartbeat);
-        let own = conn.resp().is_some_and(|resp| resp.beat_ms > 0);
+        let own = conn.client().is_some_and(|client| client.beat_ms > 0);
         (contract.style != HeartbeatStyle::Off).then_some(Contract {
             grace_s: contract.grace.as_secs_f64(),
             of: if own { "client" } else { "listener" },

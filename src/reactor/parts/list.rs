@@ -2,7 +2,9 @@
 
 use crate::core::end::By;
 use crate::core::table::Key;
-use crate::protocol::resp::client::{ClientFilter, KillFilter};
+use crate::protocol::Encoding;
+use crate::protocol::clients::{ClientFilter, KillFilter};
+use crate::protocol::server::Names;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,8 +15,8 @@ pub(in crate::reactor) struct List {
     /// The next slot.
     pub(in crate::reactor) at: usize,
     pub(in crate::reactor) found: usize,
-    /// The reply without its head.
-    pub(in crate::reactor) body: Vec<u8>,
+    /// The rows of the reply.
+    pub(in crate::reactor) rows: Vec<u8>,
     /// Held while the list is being made.
     pub(in crate::reactor) permit: Option<Rc<()>>,
 }
@@ -22,11 +24,10 @@ pub(in crate::reactor) struct List {
 /// What is walked over, and who is wanted.
 #[derive(Debug)]
 pub(in crate::reactor) enum Subject {
-    Identities {
+    Names {
+        names: Names,
         pattern: Box<[u8]>,
-    },
-    Channels {
-        pattern: Box<[u8]>,
+        encoding: Encoding,
     },
     Clients(ClientFilter),
     /// Everybody who passes the filter, but not who is `spared`.
@@ -39,25 +40,20 @@ pub(in crate::reactor) enum Subject {
 
 impl List {
     fn new(subject: Subject) -> Self {
-        Self { subject, at: 0, found: 0, body: Vec::new(), permit: None }
+        Self { subject, at: 0, found: 0, rows: Vec::new(), permit: None }
     }
 
-    /// `WHO pattern`.
-    pub(in crate::reactor) fn of_identities(pattern: Vec<u8>) -> Self {
-        Self::new(Subject::Identities { pattern: pattern.into() })
+    /// Names that match, for who gets messages in that encoding.
+    pub(in crate::reactor) fn of_names(names: Names, pattern: Vec<u8>, encoding: Encoding) -> Self {
+        Self::new(Subject::Names { names, pattern: pattern.into(), encoding })
     }
 
-    /// `PUBSUB CHANNELS pattern`.
-    pub(in crate::reactor) fn of_channels(pattern: Vec<u8>) -> Self {
-        Self::new(Subject::Channels { pattern: pattern.into() })
-    }
-
-    /// `CLIENT LIST`.
+    /// Clients.
     pub(in crate::reactor) fn of_clients(filter: ClientFilter) -> Self {
         Self::new(Subject::Clients(filter))
     }
 
-    /// `CLIENT KILL`, on behalf of `by`.
+    /// Clients that are to be ended, on behalf of `by`.
     pub(in crate::reactor) fn of_victims(
         filter: KillFilter,
         by: Option<Arc<By>>,
@@ -68,6 +64,6 @@ impl List {
 
     /// Memory that it holds, in bytes.
     pub(in crate::reactor) fn memory(&self) -> usize {
-        self.body.capacity()
+        self.rows.capacity()
     }
 }

@@ -1,13 +1,13 @@
-//! What is left of a command that takes longer than a turn.
+//! What is left of a message that takes longer than a turn.
 
 use super::ask::Ask;
 use super::list::List;
 use crate::reactor::publication::Publication;
 
-/// What is left of a command.
+/// What is left of a message.
 #[derive(Debug)]
 pub(in crate::reactor) enum Task {
-    /// `PUBLISH`: those who have not got it.
+    /// What it publishes: those who have not got it.
     Publish(Publication),
     /// A walk over connections, identities or channels.
     List(List),

@@ -277,10 +277,8 @@ impl Case<'_> {
             Reason::LocalIdle => {
                 let timeout = self.settings.policy.bounds.idle_timeout;
                 // What an echo client sends is used at once, and it is sent nothing else.
-                let unused = match self.settings.protocol {
-                    Protocol::Echo => self.end.silence,
-                    Protocol::Resp | Protocol::Admin => self.end.age,
-                };
+                let is_echo = self.settings.protocol == Protocol::Echo;
+                let unused = if is_echo { self.end.silence } else { self.end.age };
                 need(timeout.is_some_and(|timeout| unused >= timeout), "it had time left")
             }
             Reason::LocalDrain => need(self.draining, "nobody had asked the server to go"),

@@ -242,12 +242,11 @@ impl Program {
             return;
         }
         if !self.stopped && !self.mute {
-            match self.script.protocol {
-                Protocol::Echo => {
-                    let size = self.script.draw_size(&mut self.rng);
-                    self.say_pattern(size, world);
-                }
-                Protocol::Resp | Protocol::Admin => self.command(world),
+            if self.script.protocol == Protocol::Echo {
+                let size = self.script.draw_size(&mut self.rng);
+                self.say_pattern(size, world);
+            } else {
+                self.command(world);
             }
         }
         let after = self.script.draw_interval(&mut self.rng);
@@ -393,35 +392,32 @@ impl Program {
             // The hazard of out-of-band probes: this client's stream has a byte more.
             return;
         }
-        match self.script.protocol {
-            Protocol::Echo => {
-                let wrong =
-                    bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
-                // After everything, a probe may come: a line feed.
-                if let Some(at) = wrong.filter(|at| from + (*at as u64) < sent || bytes[*at..] != *b"\n") {
-                    let at = from + at as u64;
-                    world.violate(format!("c{conn}: byte {at} of what came back is wrong or was never sent"));
+        if self.script.protocol == Protocol::Echo {
+            let wrong = bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
+            // After everything, a probe may come: a line feed.
+            if let Some(at) = wrong.filter(|at| from + (*at as u64) < sent || bytes[*at..] != *b"\n") {
+                let at = from + at as u64;
+                world.violate(format!("c{conn}: byte {at} of what came back is wrong or was never sent"));
+            }
+        } else if self.checks {
+            self.check_replies(bytes, conn, world);
+        }
+    }
+
+    fn check_replies(&mut self, bytes: &[u8], conn: usize, world: &mut World) {
+        for byte in bytes {
+            match self.expected.pop_front() {
+                Some(expected) if expected == *byte => {}
+                // The server's own goodbye or error comes after all answers, or instead of them.
+                _ if *byte == b'-' || *byte == b'>' || *byte == b'+' => return self.checks = false,
+                other => {
+                    let what =
+                        format!("c{conn}: {:?} was answered where {other:?} was due", char::from(*byte));
+                    world.violate(what);
+                    self.checks = false;
+                    return;
                 }
             }
-            Protocol::Resp | Protocol::Admin if self.checks => {
-                for byte in bytes {
-                    match self.expected.pop_front() {
-                        Some(expected) if expected == *byte => {}
-                        // The server's own goodbye or error comes after all answers, or instead of them.
-                        _ if *byte == b'-' || *byte == b'>' || *byte == b'+' => return self.checks = false,
-                        other => {
-                            let what = format!(
-                                "c{conn}: {:?} was answered where {other:?} was due",
-                                char::from(*byte)
-                            );
-                            world.violate(what);
-                            self.checks = false;
-                            return;
-                        }
-                    }
-                }
-            }
-            Protocol::Resp | Protocol::Admin => {}
         }
     }
 

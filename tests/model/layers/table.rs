@@ -29,8 +29,8 @@ pub(super) const LAYERS: &[Layer] = &[
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
     layer("net", PURE, &["core::tcp", "core::time", "core::end", "core::table", "core::timer"]),
     layer("hub", PURE, &["core::table", "net"]),
-    // Bytes and names, and no more: not who is asked for by them, nor how any of it is set.
-    layer("protocol", PURE, &["core::setting", "core::units", "core::tcp", "core::time", "core::end"]),
+    // Bytes, and what they ask of the hub: not how it is done, nor how any of it is set.
+    layer("protocol", PURE, &["core::setting", "core::units", "core::tcp", "core::time", "core::end", "hub"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
     layer("config", PURE, &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol"]),

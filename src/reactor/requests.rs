@@ -1,0 +1,437 @@
+//! What a session asks for while it serves a message: the server as the session of one connection sees it.
+//!
+//! What is left of a message is kept here as a task, until its session is through with it.
+
+use super::Reactor;
+use super::connection::{Client, Connection};
+use super::context::{Conn, Context};
+use super::parts::ask::Ask;
+use super::parts::effect::Effect;
+use super::parts::list::List;
+use super::parts::task::Task;
+use super::work::cost;
+use crate::core::conn::Input;
+use crate::core::end::By;
+use crate::core::table::Key;
+use crate::hub::{Hub, Kind, Name, Presence, Refused, is_reserved};
+use crate::net::Kernel;
+use crate::protocol::clients::{ClientFilter, KillFilter};
+use crate::protocol::presence::Event;
+use crate::protocol::server::{Contract, Names, Refusal, Server, Use};
+use crate::protocol::{Encoding, Identity};
+use crate::workers::link::Query;
+use std::task::Poll;
+
+/// The server, for one message of one connection.
+pub(super) struct Requests<'a, K: Kernel> {
+    reactor: &'a mut Reactor<K>,
+    key: Key,
+    is_subscribed: bool,
+    /// What is left of the message.
+    task: Option<Box<Task>>,
+}
+
+impl<'a, K: Kernel> Requests<'a, K> {
+    pub(super) const fn new(reactor: &'a mut Reactor<K>, key: Key, is_subscribed: bool) -> Self {
+        Self { reactor, key, is_subscribed, task: None }
+    }
+
+    /// What is left of the message.
+    pub(super) fn into_task(self) -> Option<Box<Task>> {
+        self.task
+    }
+
+    /// The connection, and all else but the other connections.
+    fn parts(&mut self) -> (&mut Context<K>, &mut Conn<K>) {
+        let conn = self.reactor.table.get_mut(self.key);
+        (&mut self.reactor.cx, conn.expect("a connection is in the table while it is served"))
+    }
+
+    fn conn(&self) -> &Conn<K> {
+        self.reactor.table.get(self.key).expect("a connection is in the table while it is served")
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.conn().encoding().expect(HAS_SESSION)
+    }
+
+    /// Asks about the clients of all workers.
+    fn ask(&mut self, query: Query, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        let cx = &self.reactor.cx;
+        cx.check_supervisor()?;
+        let ask = Ask::new(query, asked, self.encoding(), cx.workers());
+        self.task = Some(Box::new(Task::Ask(ask)));
+        Ok(())
+    }
+}
+
+/// Why a connection that is being served is a client.
+const HAS_SESSION: &str = "who is served has a session";
+
+/// The client behind a connection that is being served.
+fn client_of<K: Kernel>(conn: &mut Conn<K>) -> &mut Client {
+    conn.client_mut().expect(HAS_SESSION)
+}
+
+impl<K: Kernel> Server for Requests<'_, K> {
+    #[inline]
+    fn may_follow(&self, publication: Option<(&[u8], &[u8])>) -> bool {
+        let cx = &self.reactor.cx;
+        cx.gathered.is_empty()
+            || publication.is_some_and(|(channel, payload)| cx.joins_gathered(channel, payload))
+    }
+
+    fn is_late(&self) -> bool {
+        self.reactor.cx.work.is_long()
+    }
+
+    fn is_backlogged(&self) -> bool {
+        self.reactor.cx.is_backlogged()
+    }
+
+    #[inline]
+    fn begin(&mut self, message: Use) {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.begin_message(key, conn, message);
+    }
+
+    fn is_subscribed(&self) -> bool {
+        self.is_subscribed
+    }
+
+    fn id(&self) -> u64 {
+        self.reactor.cx.id_of(self.key)
+    }
+
+    fn name(&self) -> &[u8] {
+        let cold = self.conn().client().and_then(|client| client.cold.as_ref());
+        cold.map_or(&[], |cold| &cold.name)
+    }
+
+    fn set_name(&mut self, name: &[u8]) {
+        let (_, conn) = self.parts();
+        client_of::<K>(conn).cold.get_or_insert_default().name = name.to_vec();
+    }
+
+    fn describe(&mut self, out: &mut Vec<u8>) {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.write_client(key, conn, out);
+        cx.work.charge(cost::ROW);
+    }
+
+    fn goodbye(&mut self, replies: &mut Vec<u8>) {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.write(key, conn, replies);
+        replies.clear();
+        cx.apply(key, conn, Input::Goodbye);
+    }
+
+    fn reset(&mut self) {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.reset_client(key, conn);
+    }
+
+    fn identify(&mut self, id: Identity<'_>, contract: Contract<'_>) -> Result<(), Refusal> {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.identify(key, conn, id, contract)
+    }
+
+    fn beat_for(&mut self, id: Identity<'_>, token: &[u8]) -> Result<(), Refusal> {
+        let key = self.key;
+        let agreed = self.reactor.may_beat(key, id.as_str().as_bytes(), token);
+        let (cx, conn) = self.parts();
+        if let Some(holder) = cx.beat_for(key, conn, id, token, agreed)? {
+            self.reactor.mark_holder_alive(holder);
+        }
+        Ok(())
+    }
+
+    fn subscribe<'n>(
+        &mut self,
+        kind: Kind,
+        names: impl ExactSizeIterator<Item = &'n [u8]>,
+        mut each: impl FnMut(&'n [u8], Result<usize, Refused>),
+    ) -> Result<(), Refusal> {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.check_supervisor()?;
+        cx.work.charge(cost::SUBSCRIBE * names.len());
+        let subscribe = match kind {
+            Kind::Channel => Hub::subscribe,
+            Kind::Pattern => Hub::psubscribe,
+        };
+        let membership = &mut client_of::<K>(conn).membership;
+        for name in names {
+            each(name, subscribe(&mut cx.hub, membership, key, name));
+        }
+        cx.tell_topics();
+        Ok(())
+    }
+
+    fn unsubscribe<'n>(
+        &mut self,
+        kind: Kind,
+        names: impl ExactSizeIterator<Item = &'n [u8]>,
+        mut each: impl FnMut(&'n [u8], usize),
+    ) {
+        let (cx, conn) = self.parts();
+        cx.work.charge(cost::NAME * names.len());
+        let unsubscribe = match kind {
+            Kind::Channel => Hub::unsubscribe,
+            Kind::Pattern => Hub::punsubscribe,
+        };
+        let membership = &mut client_of::<K>(conn).membership;
+        for name in names {
+            each(name, unsubscribe(&mut cx.hub, membership, name));
+        }
+    }
+
+    fn unsubscribe_all(&mut self, kind: Kind, each: impl FnMut(&[u8], usize)) -> usize {
+        let (cx, conn) = self.parts();
+        let membership = &mut client_of::<K>(conn).membership;
+        cx.work.charge(cost::NAME * membership.subscriptions());
+        match kind {
+            Kind::Channel => cx.hub.unsubscribe_all(membership, each),
+            Kind::Pattern => cx.hub.punsubscribe_all(membership, each),
+        }
+        membership.subscriptions()
+    }
+
+    fn publish(&mut self, channel: &[u8], payload: &[u8]) -> Result<(), Refusal> {
+        let cx = &mut self.reactor.cx;
+        if is_reserved(channel) {
+            return Err(Refusal::Reserved);
+        }
+        cx.hub.check_name(channel)?;
+        cx.check_supervisor()?;
+        cx.check_memory()?;
+        if let Some(link) = &mut cx.link {
+            link.on_published(channel, payload);
+        }
+        cx.gather(channel, payload);
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        to: Identity<'_>,
+        payload: &[u8],
+        replies: &mut Vec<u8>,
+        confirm: impl FnOnce(bool, &mut Vec<u8>),
+    ) -> Result<(), Refusal> {
+        let key = self.key;
+        let (cx, conn) = self.parts();
+        cx.check_memory()?;
+        let id = to.as_str().as_bytes();
+        let Some(holder) = cx.hub.holder(id) else {
+            if cx.link.is_some() {
+                return self.ask(Query::Send { id: id.to_vec(), payload: payload.to_vec() }, Vec::new());
+            }
+            confirm(false, replies);
+            return Ok(());
+        };
+        // Who sends to itself has the reply first, as it has asked first.
+        if holder == key && !conn.is_ending() {
+            confirm(true, replies);
+            cx.write(key, conn, replies);
+            replies.clear();
+            self.reactor.send_to(key, to.as_str(), payload);
+            return Ok(());
+        }
+        // One that is ending is sent nothing more: to count it would claim a delivery.
+        confirm(self.reactor.send_to(holder, to.as_str(), payload), replies);
+        Ok(())
+    }
+
+    fn state(&mut self, id: Identity<'_>) -> Result<Poll<Option<Presence>>, Refusal> {
+        let id = id.as_str().as_bytes();
+        match self.reactor.cx.hub.state(id) {
+            None if self.reactor.cx.link.is_some() => {
+                self.ask(Query::State { id: id.to_vec() }, Vec::new())?;
+                Ok(Poll::Pending)
+            }
+            state => Ok(Poll::Ready(state)),
+        }
+    }
+
+    fn subscribers(
+        &mut self,
+        channels: impl ExactSizeIterator<Item: AsRef<[u8]>>,
+    ) -> Result<Poll<Vec<u64>>, Refusal> {
+        let cx = &mut self.reactor.cx;
+        cx.work.charge(cost::NAME * channels.len());
+        if cx.link.is_some() {
+            let channels = channels.map(|channel| channel.as_ref().to_vec()).collect();
+            self.ask(Query::Subscribers { channels }, Vec::new())?;
+            return Ok(Poll::Pending);
+        }
+        Ok(Poll::Ready(channels.map(|channel| cx.hub.subscribers(channel.as_ref()) as u64).collect()))
+    }
+
+    fn patterns(&mut self) -> Result<Poll<u64>, Refusal> {
+        if self.reactor.cx.link.is_some() {
+            self.ask(Query::Patterns, Vec::new())?;
+            return Ok(Poll::Pending);
+        }
+        Ok(Poll::Ready(self.reactor.cx.hub.gauges().patterns as u64))
+    }
+
+    fn list(&mut self, names: Names, pattern: &[u8]) -> Result<(), Refusal> {
+        self.reactor.cx.hub.check_name(pattern)?;
+        self.reactor.cx.check_memory()?;
+        let (pattern, encoding) = (pattern.to_vec(), self.encoding());
+        if self.reactor.cx.link.is_none() {
+            self.task = Some(Box::new(Task::List(List::of_names(names, pattern, encoding))));
+            return Ok(());
+        }
+        let query = match names {
+            Names::Identities => Query::Identities { pattern, from: None },
+            Names::Channels => Query::Channels { pattern, from: None },
+        };
+        self.ask(query, Vec::new())
+    }
+
+    fn list_clients(&mut self, filter: ClientFilter) -> Result<(), Refusal> {
+        self.reactor.cx.check_memory()?;
+        if self.reactor.cx.link.is_some() {
+            return self.ask(Query::Clients { filter, from: None }, Vec::new());
+        }
+        self.task = Some(Box::new(Task::List(List::of_clients(filter))));
+        Ok(())
+    }
+
+    fn end_clients(&mut self, filter: KillFilter) -> Result<(), Refusal> {
+        let by = self.reactor.cx.by(self.key, self.conn());
+        if self.reactor.cx.link.is_some() {
+            return self.ask(Query::Kill { filter, by: By::clone(&by), from: None }, Vec::new());
+        }
+        let spared = filter.skip_me.then_some(self.key);
+        self.task = Some(Box::new(Task::List(List::of_victims(filter, Some(by), spared))));
+        Ok(())
+    }
+
+    fn gather_numbers(&mut self, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        if self.reactor.cx.link.is_some() {
+            return self.ask(Query::Info, asked);
+        }
+        let ask = self.reactor.cx.own_numbers(asked);
+        self.task = Some(Box::new(Task::Ask(ask)));
+        Ok(())
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    #[inline]
+    fn begin_message(&mut self, key: Key, conn: &mut Conn<K>, message: Use) {
+        self.counters.commands += 1;
+        self.work.charge(cost::COMMAND);
+        self.open(key, conn);
+        let client = client_of::<K>(conn);
+        client.messages_in += 1;
+        match message {
+            Use::Beat => {}
+            Use::Ping => client.messages_out += 1,
+            Use::Request => {
+                client.messages_out += 1;
+                client.used = self.now;
+            }
+        }
+    }
+
+    fn reset_client(&mut self, key: Key, conn: &mut Conn<K>) {
+        let token: Box<[u8]> = conn.beats_with().into();
+        let client = client_of::<K>(conn);
+        let membership = std::mem::take(&mut client.membership);
+        (client.used, client.beat_ms, client.cold) = (self.now, 0, None);
+        self.leave_hub(key, membership, token, None);
+        // The listener's contract may be stricter than the one that the wheel is armed for.
+        self.schedule(key, conn);
+    }
+
+    fn identify(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        identity: Identity<'_>,
+        Contract { beat, server_ping, token }: Contract<'_>,
+    ) -> Result<(), Refusal> {
+        check_stays(conn)?;
+        self.check_supervisor()?;
+        let id = identity.as_str().as_bytes();
+        let client = client_of::<K>(conn);
+        let identified = self.hub.identify(&mut client.membership, key, id)?;
+        client.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
+        if server_ping || !token.is_empty() || client.cold.is_some() {
+            let cold = client.cold.get_or_insert_default();
+            (cold.server_ping, cold.consent) = (server_ping, token.into());
+        }
+        self.claim_identity(key, conn, id, &identified);
+        if let Some(id) = identified.left {
+            self.effects.push_back(Effect::Presence { id, event: Event::Offline(None) });
+        }
+        if let Some(older) = identified.replaced {
+            let by = self.by(key, conn);
+            self.post_replaced(older, id, by);
+        }
+        if identified.fresh {
+            self.effects.push_back(Effect::Presence { id: Name::new(id), event: Event::Online });
+        }
+        // The contract may be stricter than the one that the wheel is armed for.
+        self.schedule(key, conn);
+        Ok(())
+    }
+
+    /// Makes a connection the heartbeat channel of an identity, if that is `agreed`. Gives who holds it here.
+    fn beat_for(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        identity: Identity<'_>,
+        token: &[u8],
+        agreed: bool,
+    ) -> Result<Option<Key>, Refusal> {
+        check_stays(conn)?;
+        self.check_supervisor()?;
+        if !agreed {
+            return Err(Refused::NotAgreed.into());
+        }
+        let id = identity.as_str().as_bytes();
+        let before: Box<[u8]> = conn.beats_with().into();
+        let client = client_of::<K>(conn);
+        // One that nobody holds here may be held elsewhere.
+        let beat_for = if self.link.is_some() { Hub::beat_for_any } else { Hub::beat_for };
+        let beat_for = beat_for(&mut self.hub, &mut client.membership, key, id)?;
+        if !token.is_empty() || client.cold.is_some() {
+            client.cold.get_or_insert_default().beats_with = token.into();
+        }
+        if let Some(link) = &mut self.link {
+            link.on_beat_for(key, id, token, beat_for, self.now);
+        }
+        self.orphan(beat_for.orphaned_holder, before);
+        Ok(beat_for.holder)
+    }
+
+    pub(super) fn supervisor_is_behind(&self) -> bool {
+        self.link.as_ref().is_some_and(|link| !link.keeps_up())
+    }
+
+    /// Nothing more is to be claimed or published while the supervisor does not keep up.
+    fn check_supervisor(&self) -> Result<(), Refusal> {
+        if self.supervisor_is_behind() { Err(Refusal::Behind) } else { Ok(()) }
+    }
+
+    /// Nothing more is to be added to what waits while there is no memory for it.
+    fn check_memory(&self) -> Result<(), Refusal> {
+        if self.memory_is_short() { Err(Refusal::Memory) } else { Ok(()) }
+    }
+}
+
+/// What the peer says still counts, but who was replaced must not take the identity back.
+fn check_stays<S>(conn: &Connection<S>) -> Result<(), Refusal> {
+    if conn.is_ending() { Err(Refusal::Ending) } else { Ok(()) }
+}

@@ -25,8 +25,8 @@ const REST_IN_FLIGHT: Duration = Duration::from_millis(300);
 /// The first timer of a retransmission, the delayed acknowledgement and the like are behind this.
 const STEP: Duration = Duration::from_millis(3);
 
-/// What one look at the host's table takes, with some to spare.
-const LOOK: Duration = Duration::from_millis(20);
+/// What one look at the host's table takes where nobody else wants the processor.
+const LOOK: Duration = Duration::from_millis(2);
 
 const RETRANSMISSION: u8 = 1;
 
@@ -35,7 +35,11 @@ pub struct Real {
     /// The client's and the server's address of each connection.
     links: Vec<[SocketAddr; 2]>,
     unplugged: bool,
-    lateness: Duration,
+    begun: Instant,
+    /// How much of the time since then was waited for, looks at the table among it.
+    waited: Duration,
+    /// What each look took longer than it should.
+    late_looks: Duration,
 }
 
 /// A line of the host's table, as far as it tells whether something moves.
@@ -58,7 +62,8 @@ impl Row {
 impl Real {
     pub fn new() -> Self {
         let kernel = Os::without_signals().unwrap_or_else(|fatal| panic!("{fatal}"));
-        Self { kernel, links: Vec::new(), unplugged: false, lateness: Duration::ZERO }
+        let (waited, late_looks) = Default::default();
+        Self { kernel, links: Vec::new(), unplugged: false, begun: Instant::now(), waited, late_looks }
     }
 
     /// Both rows of each connection.
@@ -137,7 +142,9 @@ impl Lab for Real {
             let before = Instant::now();
             sleep(STEP);
             let now = self.rows();
-            self.lateness += before.elapsed().saturating_sub(STEP + LOOK);
+            let took = before.elapsed();
+            self.waited += took;
+            self.late_looks += took.saturating_sub(STEP + LOOK);
             if now != rows {
                 (rows, since) = (now, Instant::now());
                 continue;
@@ -152,6 +159,7 @@ impl Lab for Real {
 
     fn pass(&mut self, time: Duration) {
         sleep(time);
+        self.waited += time;
     }
 
     fn states(&mut self, connection: usize) -> [TcpState; 2] {
@@ -184,7 +192,7 @@ impl Lab for Real {
     }
 
     fn lateness(&self) -> Duration {
-        self.lateness
+        self.late_looks + self.begun.elapsed().saturating_sub(self.waited)
     }
 
     /// A signal for this thread, some time from now.

@@ -78,9 +78,9 @@ impl From<Refused> for Refusal {
 /// The server, as the session of one connection sees it while it serves a message.
 pub trait Server {
     /// Whether a message may be carried out now. Messages that a client publishes in a row to one channel travel together;
-    /// `publication` is channel and payload, if this is one more of those. Anything else has to wait for them, as
+    /// `publication` gives channel and payload, if this is one more of those. Anything else has to wait for them, as
     /// [`Served::AfterPublishing`](super::session::Served::AfterPublishing).
-    fn may_follow(&self, publication: Option<(&[u8], &[u8])>) -> bool;
+    fn may_follow<'p>(&self, publication: impl FnOnce() -> Option<(&'p [u8], &'p [u8])>) -> bool;
 
     /// Whether the turn is long already, so that what takes long does better to wait.
     fn is_late(&self) -> bool;

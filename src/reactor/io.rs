@@ -150,7 +150,10 @@ impl<K: Kernel> Context<K> {
                         // Who needs no session is given its bytes back.
                         None => self.write(key, conn, &buffer[..count]),
                         Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),
-                        Some(Session::Client(_) | Session::Refused) => return Some(count),
+                        Some(Session::Client(_) | Session::Refused) => {
+                            self.note_beat(key, conn);
+                            return Some(count);
+                        }
                     }
                 }
                 Received::WouldBlock if conn.reading != Reading::Failing => {
@@ -187,7 +190,6 @@ impl<K: Kernel> Context<K> {
         self.counters.listeners[listener].bytes_in += count as u64;
         self.work.charge(cost::RECEIVE + cost::moved(count));
         self.mark_alive(key, conn);
-        self.note_beat(key, conn);
     }
 
     /// End of file: the peer's FIN, or what stands in the place of an error that was already told.

@@ -75,10 +75,10 @@ fn client_of<K: Kernel>(conn: &mut Conn<K>) -> &mut Client {
 
 impl<K: Kernel> Server for Requests<'_, K> {
     #[inline]
-    fn may_follow(&self, publication: Option<(&[u8], &[u8])>) -> bool {
+    fn may_follow<'p>(&self, publication: impl FnOnce() -> Option<(&'p [u8], &'p [u8])>) -> bool {
         let cx = &self.reactor.cx;
         cx.gathered.is_empty()
-            || publication.is_some_and(|(channel, payload)| cx.joins_gathered(channel, payload))
+            || publication().is_some_and(|(channel, payload)| cx.joins_gathered(channel, payload))
     }
 
     fn is_late(&self) -> bool {

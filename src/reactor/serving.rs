@@ -106,7 +106,7 @@ impl<K: Kernel> Reactor<K> {
             let mut requests = Requests::new(self, key, is_subscribed);
             let served = session.serve(input, &mut scratch, &mut requests, replies);
             let task = requests.into_task();
-            if served == Ok(Served::Message) {
+            if matches!(served, Ok(Served::Message)) {
                 match self.begin_task(key, session, task, posted, replies) {
                     Some(halt) => break halt,
                     None => continue,

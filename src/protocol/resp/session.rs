@@ -98,7 +98,7 @@ impl Session for Commands {
 /// What a command has to wait for, if it may not be carried out now.
 #[inline]
 fn postponed(arguments: Arguments<'_>, server: &impl Server) -> Option<Served> {
-    if !server.may_follow(publication(arguments)) {
+    if !server.may_follow(|| publication(arguments)) {
         return Some(Served::AfterPublishing);
     }
     if arguments.len() > FEW_ARGUMENTS && server.is_late() {

@@ -126,7 +126,7 @@ impl Session for Talk {
         (input.bytes, input.progress) = (rest, Progress::default());
         let mut words = frame.splitn(3, |&byte| byte == b' ');
         let [verb, name, payload] = [(); 3].map(|()| words.next().unwrap_or_default());
-        if !server.may_follow((verb == b"pub").then_some((name, payload))) {
+        if !server.may_follow(|| (verb == b"pub").then_some((name, payload))) {
             return Ok(Served::AfterPublishing);
         }
         if verb == b"iam" && server.is_backlogged() {

@@ -30,9 +30,7 @@ impl<K: Kernel> Reactor<K> {
             return;
         };
         if self.cx.on_ready(key, conn, readiness) {
-            let mut budget = self.cx.settings.turn.read_bytes;
-            let received = self.cx.read(key, conn, &mut self.read_buffer, &mut budget);
-            self.serve_received(key, received, budget);
+            self.read(key);
         }
         self.settle();
     }
@@ -40,22 +38,15 @@ impl<K: Kernel> Reactor<K> {
     /// Reads a connection and serves what it has sent, until nothing is left, its budget is spent, or output has to move
     /// first.
     pub(super) fn read(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key) else { return };
         let mut budget = self.cx.settings.turn.read_bytes;
-        let received = self.cx.read(key, conn, &mut self.read_buffer, &mut budget);
-        self.serve_received(key, received, budget);
-    }
-
-    /// Serves what was received and may reach other connections, and what comes behind it.
-    fn serve_received(&mut self, key: Key, mut received: Option<usize>, mut budget: usize) {
-        while let Some(count) = received {
+        while let Some(conn) = self.table.get_mut(key)
+            && let Some(count) = self.cx.read(key, conn, &mut self.read_buffer, &mut budget)
+        {
             // What was heard counts before it is understood.
             self.relay_beats();
             let buffer = std::mem::take(&mut self.read_buffer);
             self.serve(key, &buffer[..count]);
             self.read_buffer = buffer;
-            let Some(conn) = self.table.get_mut(key) else { return };
-            received = self.cx.read(key, conn, &mut self.read_buffer, &mut budget);
         }
     }
 

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! A turn serves everyone a little: accepts, bytes, commands, effects, deliveries and expiries each have a share of
-//! work (`src/reactor/work.rs`), whoever asks is charged what it costs, and what is over a share makes the next poll
+//! work (`src/reactor/work.rs`), each client is charged for what it asks, and what is over a share makes the next poll
 //! not wait. Nothing else makes it not wait: an idle server sleeps until its next deadline, which the wheel knows
 //! exactly.
 //!

@@ -166,7 +166,7 @@ pub(super) struct Resolved {
 
 impl Resolved {
     /// Lays `layers` over the defaults of the table's protocol; the first that has a key wins. A required key that no
-    /// layer has is left out; whoever reads the layers reports it. A key that does not apply keeps its default.
+    /// layer has is left out; what reads the layers reports it. A key that does not apply keeps its default.
     pub(super) fn new(table: Table, place: Place, layers: &[&Layer]) -> Self {
         let mut entries = IndexMap::new();
         for key in table.all_keys() {

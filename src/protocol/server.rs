@@ -142,8 +142,9 @@ pub trait Server {
     /// [`Found::Published`](super::session::Found::Published), for all of them.
     fn publish(&mut self, channel: &[u8], payload: &[u8]) -> Result<(), Refusal>;
 
-    /// Sends a message to whoever holds an identity. `confirm` writes the reply: in front of the message, if the connection
-    /// sends to itself. If the identity may be held elsewhere, the answer is [`Found::Sent`](super::session::Found::Sent) instead.
+    /// Sends a message to the holder of an identity. `confirm` writes the reply: in front of the message, if the connection
+    /// sends to itself. If the identity may be held elsewhere, the answer is
+    /// [`Found::Sent`](super::session::Found::Sent) instead.
     fn send(
         &mut self,
         to: Identity<'_>,

@@ -1,6 +1,6 @@
 //! What serving one connection may touch beside that connection: everything but the other connections.
 //!
-//! Whoever serves a connection looks its key up once, and hands both on: the functions here and in the files that extend
+//! What serves a connection looks its key up once, and hands both on: the functions here and in the files that extend
 //! [`Context`] work on `(&mut Conn, &mut Context)`. None of them removes an entry, and none reaches another one. What they
 //! want done beyond that they leave behind: effects on others in a queue, the connection's own end, and signs of life of
 //! those that it beats for, in [`Aftermath`]. The reactor, which has the table, does it when they are through.

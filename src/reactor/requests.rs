@@ -55,12 +55,22 @@ impl<'a, K: Kernel> Requests<'a, K> {
         self.conn().encoding().expect(HAS_SESSION)
     }
 
+    /// This is left of the message.
+    fn leave(&mut self, task: Task) {
+        self.task = Some(Box::new(task));
+    }
+
     /// Asks about the clients of all workers.
-    fn ask(&mut self, query: Query, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
+    fn ask(&mut self, query: Query) -> Result<(), Refusal> {
+        self.ask_numbers(query, Vec::new())
+    }
+
+    /// The same, with what numbers are asked for.
+    fn ask_numbers(&mut self, query: Query, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
         let cx = &self.reactor.cx;
         cx.check_supervisor()?;
         let ask = Ask::new(query, asked, self.encoding(), cx.workers());
-        self.task = Some(Box::new(Task::Ask(ask)));
+        self.leave(Task::Ask(ask));
         Ok(())
     }
 }
@@ -230,7 +240,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         let id = to.as_str().as_bytes();
         let Some(holder) = cx.hub.holder(id) else {
             if cx.link.is_some() {
-                return self.ask(Query::Send { id: id.to_vec(), payload: payload.to_vec() }, Vec::new());
+                return self.ask(Query::Send { id: id.to_vec(), payload: payload.to_vec() });
             }
             confirm(false, replies);
             return Ok(());
@@ -252,7 +262,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         let id = id.as_str().as_bytes();
         match self.reactor.cx.hub.state(id) {
             None if self.reactor.cx.link.is_some() => {
-                self.ask(Query::State { id: id.to_vec() }, Vec::new())?;
+                self.ask(Query::State { id: id.to_vec() })?;
                 Ok(Poll::Pending)
             }
             state => Ok(Poll::Ready(state)),
@@ -267,7 +277,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         cx.work.charge(cost::NAME * channels.len());
         if cx.link.is_some() {
             let channels = channels.map(|channel| channel.as_ref().to_vec()).collect();
-            self.ask(Query::Subscribers { channels }, Vec::new())?;
+            self.ask(Query::Subscribers { channels })?;
             return Ok(Poll::Pending);
         }
         Ok(Poll::Ready(channels.map(|channel| cx.hub.subscribers(channel.as_ref()) as u64).collect()))
@@ -275,7 +285,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn patterns(&mut self) -> Result<Poll<u64>, Refusal> {
         if self.reactor.cx.link.is_some() {
-            self.ask(Query::Patterns, Vec::new())?;
+            self.ask(Query::Patterns)?;
             return Ok(Poll::Pending);
         }
         Ok(Poll::Ready(self.reactor.cx.hub.gauges().patterns as u64))
@@ -286,41 +296,41 @@ impl<K: Kernel> Server for Requests<'_, K> {
         self.reactor.cx.check_memory()?;
         let (pattern, encoding) = (pattern.to_vec(), self.encoding());
         if self.reactor.cx.link.is_none() {
-            self.task = Some(Box::new(Task::List(List::of_names(names, pattern, encoding))));
+            self.leave(Task::List(List::of_names(names, pattern, encoding)));
             return Ok(());
         }
         let query = match names {
             Names::Identities => Query::Identities { pattern, from: None },
             Names::Channels => Query::Channels { pattern, from: None },
         };
-        self.ask(query, Vec::new())
+        self.ask(query)
     }
 
     fn list_clients(&mut self, filter: ClientFilter) -> Result<(), Refusal> {
         self.reactor.cx.check_memory()?;
         if self.reactor.cx.link.is_some() {
-            return self.ask(Query::Clients { filter, from: None }, Vec::new());
+            return self.ask(Query::Clients { filter, from: None });
         }
-        self.task = Some(Box::new(Task::List(List::of_clients(filter))));
+        self.leave(Task::List(List::of_clients(filter)));
         Ok(())
     }
 
     fn end_clients(&mut self, filter: KillFilter) -> Result<(), Refusal> {
         let by = self.reactor.cx.by(self.key, self.conn());
         if self.reactor.cx.link.is_some() {
-            return self.ask(Query::Kill { filter, by: By::clone(&by), from: None }, Vec::new());
+            return self.ask(Query::Kill { filter, by: By::clone(&by), from: None });
         }
         let spared = filter.skip_me.then_some(self.key);
-        self.task = Some(Box::new(Task::List(List::of_victims(filter, Some(by), spared))));
+        self.leave(Task::List(List::of_victims(filter, Some(by), spared)));
         Ok(())
     }
 
     fn gather_numbers(&mut self, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
         if self.reactor.cx.link.is_some() {
-            return self.ask(Query::Info, asked);
+            return self.ask_numbers(Query::Info, asked);
         }
         let ask = self.reactor.cx.own_numbers(asked);
-        self.task = Some(Box::new(Task::Ask(ask)));
+        self.leave(Task::Ask(ask));
         Ok(())
     }
 }

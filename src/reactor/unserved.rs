@@ -49,11 +49,11 @@ impl<K: Kernel> Context<K> {
             Newcomer::Served => {
                 slot.connections += 1;
                 if slot.settings.protocol.serves_clients() {
-                    self.places.count_client(true);
+                    self.places.add_client();
                 }
             }
             Newcomer::Refused | Newcomer::Reset => {
-                self.places.count_refused(true);
+                self.places.add_refused();
                 self.counters.listeners[index].shed += 1;
             }
         }
@@ -63,11 +63,11 @@ impl<K: Kernel> Context<K> {
     pub(super) fn count_out(&mut self, index: usize, refused: bool) {
         let slot = &mut self.listeners[index];
         if refused {
-            self.places.count_refused(false);
+            self.places.remove_refused();
         } else {
             slot.connections -= 1;
             if slot.settings.protocol.serves_clients() {
-                self.places.count_client(false);
+                self.places.remove_client();
             }
         }
     }

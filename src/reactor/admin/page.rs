@@ -138,7 +138,7 @@ impl<K: Kernel> Reactor<K> {
                 return false;
             }
             spent += LOOK_WORK;
-            // Whoever asks is no client.
+            // Connections of the interface are no clients.
             if let Some((_, conn)) = self.table.at(page.slot).filter(|(_, conn)| conn.http().is_none()) {
                 conn.count_in(&mut page.census);
             }

@@ -39,13 +39,13 @@ pub(in crate::reactor) struct Lifecycle {
 /// A server that is going away.
 #[derive(Debug)]
 struct Drain {
-    /// When it exits, whoever is left.
+    /// When it exits, even if clients are left.
     deadline: Instant,
     /// Time between two steps.
     step: Duration,
     /// Slots per step.
     stride: usize,
-    /// The next slot to part from.
+    /// The next slot whose connection is closed.
     cursor: usize,
     /// A second signal came.
     at_once: bool,
@@ -56,7 +56,7 @@ struct Drain {
 pub struct Drained {
     /// Connections accepted in its life.
     pub accepted: u64,
-    /// Clients that had not parted in time and were closed on.
+    /// Clients that had not closed in time.
     pub left: u32,
     /// What was left of the time for the drain.
     pub spare: Duration,
@@ -116,7 +116,7 @@ impl Lifecycle {
         true
     }
 
-    /// The slots to part from now, of so many that are in use, and when to go on or to give up.
+    /// The slots whose connections are closed now, of so many that are in use, and when to go on or to exit.
     pub(in crate::reactor) fn next_to_drain(
         &mut self,
         now: Instant,
@@ -131,12 +131,13 @@ impl Lifecycle {
         Some((next, if done { drain.deadline } else { now + drain.step }))
     }
 
-    /// Whether who is let in now, in that slot, has missed its turn to be parted from.
+    /// Whether a connection that is accepted now, into that slot, has missed the step that would have closed it.
     pub(in crate::reactor) fn has_drained(&self, slot: u32) -> bool {
         self.drain.as_ref().is_some_and(|drain| (slot as usize) < drain.cursor)
     }
 
-    /// Whether the drain is over, whoever is left: time is up, or it is in a hurry and `letting_in` nobody.
+    /// Whether the drain is over, even if clients are left: time is up, or it is in a hurry and not `letting_in`
+    /// clients from an accept queue.
     pub(in crate::reactor) fn is_over(&self, now: Instant, letting_in: bool) -> bool {
         self.drain.as_ref().is_some_and(|drain| (drain.at_once && !letting_in) || drain.deadline <= now)
     }

@@ -10,7 +10,7 @@ use crate::net::{Accepted, Address, Listener, Queue};
 use crate::observe::report::Stall;
 
 /// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
-/// that leaves, and that is one stall to whoever reads of it.
+/// that leaves, and that is one stall to the operator.
 pub(in crate::reactor) const RESUMED_FOR: Duration = Duration::from_secs(1);
 
 /// A listener.

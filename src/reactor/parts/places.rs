@@ -63,14 +63,24 @@ impl Places {
         self.clients >= self.clients_max
     }
 
-    /// A client has come; or it has gone.
-    pub(in crate::reactor) const fn count_client(&mut self, has_come: bool) {
-        if has_come { self.clients += 1 } else { self.clients -= 1 }
+    /// A client has come.
+    pub(in crate::reactor) const fn add_client(&mut self) {
+        self.clients += 1;
     }
 
-    /// One who is refused has come; or it has gone.
-    pub(in crate::reactor) const fn count_refused(&mut self, has_come: bool) {
-        if has_come { self.refused += 1 } else { self.refused -= 1 }
+    /// A client has gone.
+    pub(in crate::reactor) const fn remove_client(&mut self) {
+        self.clients -= 1;
+    }
+
+    /// A connection was let in only to be told that all places are taken.
+    pub(in crate::reactor) const fn add_refused(&mut self) {
+        self.refused += 1;
+    }
+
+    /// Such a connection has gone.
+    pub(in crate::reactor) const fn remove_refused(&mut self) {
+        self.refused -= 1;
     }
 }
 

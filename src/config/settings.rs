@@ -63,6 +63,7 @@ impl ListenerSettings {
             user_timeout: self.policy.liveness.user_timeout,
             linger2: self.policy.parting.linger2,
             send_buffer: self.send_buffer,
+            oob_inline: false,
         }
     }
 

@@ -1,26 +1,18 @@
 //! Connecting outwards: towards an upstream server, or as a client of one.
-//!
-//! A trait of its own, because a kernel that only serves need not have it.
 
-use super::{Kernel, SocketError, Token};
-use std::net::{IpAddr, SocketAddr};
+use super::{Address, SocketError, SocketOptions};
+use std::net::IpAddr;
 
-/// A kernel that can connect outwards.
-pub trait Connect: Kernel {
-    /// Begins to connect, non-blocking, and watches the stream for both directions, edge triggered. Once it is
-    /// writable, [`take_error`](super::Stream::take_error) tells what became of it.
-    ///
-    /// `from`: the source address; its port is chosen as late as possible, so that each (source, destination)
-    /// pair has the whole ephemeral range.
-    ///
-    /// # Errors
-    /// When it cannot even begin.
-    fn connect(
-        &mut self,
-        from: Option<IpAddr>,
-        to: SocketAddr,
-        token: Token,
-    ) -> Result<Self::Stream, ConnectError>;
+/// What to connect to, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ConnectSpec<'a> {
+    /// Where to.
+    pub to: &'a Address,
+    /// The source address; its port is chosen as late as possible, so that each (source, destination) pair has the
+    /// whole ephemeral range (`IP_BIND_ADDRESS_NO_PORT`, ip(7)). None: the kernel chooses both.
+    pub from: Option<IpAddr>,
+    /// Options of the socket. Each that differs from a new socket's costs a call.
+    pub options: SocketOptions,
 }
 
 /// Why connecting could not begin or did not succeed.
@@ -28,6 +20,10 @@ pub trait Connect: Kernel {
 pub enum ConnectError {
     /// ECONNREFUSED: nobody listens there.
     Refused,
+    /// ENOENT: a unix socket that does not exist.
+    NoSocket,
+    /// EAGAIN of a unix socket: its accept queue is full. It is not in progress: nothing will come of it.
+    QueueFull,
     /// The source address is none of this host's.
     NotOurs,
     /// EADDRNOTAVAIL, EADDRINUSE: no port is left for this source and destination.

@@ -13,7 +13,7 @@ mod supervising;
 pub use crate::core::table::Token;
 pub use crate::core::tcp::Keepalive;
 pub use crate::core::timer::attention::Polled;
-pub use connect::{Connect, ConnectError};
+pub use connect::{ConnectError, ConnectSpec};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 pub use supervising::{Exit, Process, Supervising};
 
@@ -46,6 +46,18 @@ pub trait Kernel {
     /// # Errors
     /// What was asked for and what the kernel answered, in a sentence for the operator.
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Self::Listener, Fatal>;
+
+    /// Begins to connect, non-blocking, and watches the stream for both directions, edge triggered. Once it is writable,
+    /// or an error is flagged, [`take_error`](Stream::take_error) tells what became of it.
+    ///
+    /// # Errors
+    /// When it cannot even begin.
+    fn connect(&mut self, spec: &ConnectSpec<'_>, token: Token) -> Result<Self::Stream, ConnectError>;
+
+    /// Whether a connection to that address could be its own peer: on loopback the kernel may choose the very port that
+    /// is connected to as the source port, if nobody listens there and it is of the ephemeral range (a simultaneous open,
+    /// RFC 9293 3.5). [`Stream::is_own_peer`] tells whether it has.
+    fn could_be_own_peer(&self, to: &Address) -> bool;
 
     /// Starts to watch a stream, edge triggered.
     ///
@@ -124,6 +136,12 @@ pub trait Stream {
 
     /// Sends one byte out of band (`MSG_OOB`).
     fn send_oob(&mut self, byte: u8) -> Sent;
+
+    /// Sends FIN behind what was sent; what the peer sends can still be received (`shutdown(2)`, `SHUT_WR`).
+    fn shutdown_send(&mut self);
+
+    /// Whether it is connected to itself. See [`Kernel::could_be_own_peer`].
+    fn is_own_peer(&self) -> bool;
 
     /// Takes the pending error of the socket (`SO_ERROR`). It may be a soft error of a live connection.
     fn take_error(&mut self) -> Option<SocketError>;
@@ -290,8 +308,9 @@ pub enum CloseHow {
     Reset,
 }
 
-/// Options set on a listener and inherited by what it accepts (`src/sys/facts.rs` shows that they are).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Options set on a listener and inherited by what it accepts (`src/sys/facts.rs` shows that they are), or set on a socket
+/// before it connects. By default those of a new socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SocketOptions {
     /// `TCP_NODELAY`.
     pub nodelay: bool,
@@ -303,6 +322,8 @@ pub struct SocketOptions {
     pub linger2: bool,
     /// `SO_SNDBUF` in bytes; `None` leaves it to the kernel's autotuning.
     pub send_buffer: Option<u32>,
+    /// `SO_OOBINLINE`: an urgent byte stays in the stream, in its place.
+    pub oob_inline: bool,
 }
 
 /// What to listen on.

@@ -1,14 +1,14 @@
-//! Connecting outwards ([`Connect`]), and waiting with a finer clock than a server needs.
+//! Connecting outwards, and waiting with a finer clock than a server needs.
 
-use super::listener::{bind, connect, socket};
 use super::sockaddr::Name;
+use super::socket::{bind, connect, set_options_of_new, socket, with_scope};
 use super::{Os, Stream, errno, sockopt};
 use crate::core::time::{Duration, Instant};
 use crate::net::{
-    Address, Connect, ConnectError, Fatal, Interest, Kernel, Readiness, Ready, SocketError, Token,
+    Address, ConnectError, ConnectSpec, Fatal, Interest, Kernel, Readiness, Ready, SocketError, Token,
 };
 use libc::{c_int, c_long};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
 
 /// `IP_BIND_ADDRESS_NO_PORT` (include/uapi/linux/in.h, Linux 4.2): the port is chosen by connect(2), which
@@ -18,24 +18,21 @@ const IP_BIND_ADDRESS_NO_PORT: c_int = 24;
 /// Most readiness entries taken in one poll.
 const EVENTS_MAX: usize = 1024;
 
-impl Connect for Os {
-    fn connect(
+impl Os {
+    pub(super) fn begin_connect(
         &mut self,
-        from: Option<IpAddr>,
-        to: SocketAddr,
+        spec: &ConnectSpec<'_>,
         token: Token,
     ) -> Result<Stream, ConnectError> {
-        let name = |socket| {
-            Name::new(&Address::Tcp { socket, v6_only: false, interface: None })
-                .expect("an internet address always fits")
-        };
-        let to = name(to);
+        let to = with_scope(spec.to).map_err(|_| ConnectError::Socket(SocketError::Unreachable))?;
+        // One that does not fit cannot exist.
+        let to = Name::new(&to).ok_or(ConnectError::NoSocket)?;
         let fd = socket(to.family()).map_err(refusal)?;
-        // Small requests must leave at once; where it is refused they leave later.
-        let _ = sockopt::set(fd.as_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
-        if let Some(ip) = from {
+        set_options_of_new(fd.as_fd(), spec.to, &spec.options);
+        if let (Some(ip), Address::Tcp { .. }) = (spec.from, spec.to) {
             let _ = sockopt::set(fd.as_fd(), libc::IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
-            bind(&fd, &name(SocketAddr::new(ip, 0))).map_err(|errno| match errno {
+            let from = Name::internet(SocketAddr::new(ip, 0));
+            bind(&fd, &from).map_err(|errno| match errno {
                 // The port is not chosen yet: it is the address that is not available.
                 libc::EADDRNOTAVAIL => ConnectError::NotOurs,
                 other => refusal(other),
@@ -77,6 +74,8 @@ impl Os {
 const fn refusal(errno: i32) -> ConnectError {
     match errno {
         libc::ECONNREFUSED => ConnectError::Refused,
+        libc::ENOENT => ConnectError::NoSocket,
+        libc::EAGAIN => ConnectError::QueueFull,
         libc::EADDRNOTAVAIL | libc::EADDRINUSE => ConnectError::NoPort,
         libc::EMFILE | libc::ENFILE => ConnectError::NoDescriptor,
         other => ConnectError::Socket(errno::fault(other)),
@@ -169,17 +168,23 @@ fn to_ready(event: &libc::epoll_event) -> Ready {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::net::{Received, Sent, Stream as _};
+    use crate::net::{Received, Sent, SocketOptions, Stream as _};
     use crate::sys::Listener;
     use crate::sys::testing::{self, accept, recv, until};
+    use std::net::IpAddr;
 
-    /// A connection made by [`Connect`], and the server's end of it.
+    fn spec(to: &Address, from: Option<IpAddr>) -> ConnectSpec<'_> {
+        ConnectSpec { to, from, options: SocketOptions { nodelay: true, ..SocketOptions::default() } }
+    }
+
+    /// A connection made by [`connect`](Kernel::connect), and the server's end of it.
     pub(in crate::sys) fn connected(
         os: &mut Os,
         listener: &mut Listener,
         from: Option<IpAddr>,
     ) -> (Stream, Stream, SocketAddr) {
-        let mut client = os.connect(from, testing::socket_of(listener), Token(7)).unwrap();
+        let to = testing::address_of(listener);
+        let mut client = os.connect(&spec(&to, from), Token(7)).unwrap();
         let (server, peer) = accept(listener);
         let mut ready = Vec::new();
         until("it is writable", || {
@@ -205,8 +210,8 @@ pub(super) mod tests {
     #[test]
     fn a_refusal_is_told_by_the_error_of_the_socket() {
         let mut os = Os::without_signals().unwrap();
-        let closed = testing::socket_of(&Listener::open(&testing::loopback()).unwrap());
-        let mut client = os.connect(None, closed, Token(7)).unwrap();
+        let closed = testing::address_of(&Listener::open(&testing::loopback()).unwrap());
+        let mut client = os.connect(&spec(&closed, None), Token(7)).unwrap();
         let mut ready = Vec::new();
         until("the answer", || {
             let soon = os.now() + Duration::from_millis(10);
@@ -214,8 +219,58 @@ pub(super) mod tests {
             !ready.is_empty()
         });
         assert_eq!(client.take_error().map(ConnectError::from), Some(ConnectError::Refused));
-        let elsewhere = os.connect(Some("192.0.2.1".parse().unwrap()), closed, Token(8));
+        let elsewhere = os.connect(&spec(&closed, Some("192.0.2.1".parse().unwrap())), Token(8));
         assert!(matches!(elsewhere, Err(ConnectError::NotOurs)));
+    }
+
+    #[test]
+    fn a_connection_to_oneself_is_told_apart() {
+        let mut os = Os::without_signals().unwrap();
+        let mut listener = Listener::open(&testing::loopback()).unwrap();
+        let (client, server, peer) = connected(&mut os, &mut listener, None);
+        assert!(!client.is_own_peer() && !server.is_own_peer());
+        let chosen = Address::Tcp { socket: peer, v6_only: false, interface: None };
+        assert!(os.could_be_own_peer(&chosen), "{chosen}");
+
+        // Bound to the very port that it connects to.
+        let fd = socket(libc::AF_INET).unwrap();
+        bind(&fd, &Name::internet("127.0.0.1:0".parse().unwrap())).unwrap();
+        let own = crate::sys::socket::local_name(&fd).unwrap();
+        assert_eq!(connect(&fd, &Name::internet(own)), Err(libc::EINPROGRESS));
+        let stream = Stream::new(fd);
+        until("it has found itself", || stream.is_own_peer());
+    }
+
+    #[test]
+    fn the_options_of_a_socket_are_set_before_it_connects() {
+        let mut os = Os::without_signals().unwrap();
+        let listener = Listener::open(&testing::loopback()).unwrap();
+        let to = testing::address_of(&listener);
+        let options = SocketOptions { linger2: true, oob_inline: true, ..SocketOptions::default() };
+        let stream = os.connect(&ConnectSpec { to: &to, from: None, options }, Token(7)).unwrap();
+        assert_eq!(testing::option(&stream, libc::IPPROTO_TCP, libc::TCP_LINGER2), -1);
+        assert_eq!(testing::option(&stream, libc::SOL_SOCKET, libc::SO_OOBINLINE), 1);
+        assert_eq!(testing::option(&stream, libc::IPPROTO_TCP, libc::TCP_NODELAY), 0);
+    }
+
+    #[test]
+    fn a_unix_socket_refuses_in_ways_of_its_own() {
+        let mut os = Os::without_signals().unwrap();
+        let directory = testing::Directory::new();
+        let to = Address::Unix(directory.path("s"));
+        assert!(matches!(os.connect(&spec(&to, None), Token(7)), Err(ConnectError::NoSocket)));
+        let mut listening = testing::unix(directory.path("s"));
+        listening.backlog = 1;
+        let _listener = Listener::open(&listening).unwrap();
+        let mut waiting = Vec::new();
+        let full = loop {
+            match os.connect(&spec(&to, None), Token(8)) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(full, ConnectError::QueueFull), "{full:?}");
+        assert_eq!(waiting.len(), 2, "the queue holds one more than its backlog");
     }
 
     #[test]

@@ -253,6 +253,7 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
         user_timeout: Some(Duration::from_millis(88_500)),
         linger2: true,
         send_buffer: Some(65_536),
+        oob_inline: true,
     };
     let mut listener = Listener::open(&ListenSpec { options, ..loopback() }).unwrap();
     let address = socket_of(&listener);
@@ -266,6 +267,7 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
     assert_eq!(tcp(&server, libc::TCP_USER_TIMEOUT), 88_500);
     assert_eq!(tcp(&server, libc::TCP_NODELAY), 1);
     assert_eq!(tcp(&server, libc::TCP_LINGER2), -1);
+    assert_eq!(option(&server, libc::SOL_SOCKET, libc::SO_OOBINLINE), 1);
     // The kernel doubles it, for its own overhead (socket(7)).
     assert_eq!(option(&server, libc::SOL_SOCKET, libc::SO_SNDBUF), 131_072);
 

@@ -4,6 +4,7 @@ use crate::core::time::Duration;
 use crate::net::{HostCounters, Usage};
 use std::ffi::CString;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
@@ -49,12 +50,11 @@ pub fn cpu_time_of(pid: u32) -> Option<Duration> {
     Some(Duration::from_nanos(nanos))
 }
 
-/// How many ephemeral ports a source address has towards one destination (`net.ipv4.ip_local_port_range`).
-pub fn ephemeral_ports() -> Option<u32> {
+/// The ports that the kernel chooses for those who do not care (`net.ipv4.ip_local_port_range`).
+pub fn ephemeral_ports() -> Option<RangeInclusive<u16>> {
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let mut bounds = range.split_ascii_whitespace().map_while(|bound| bound.parse::<u32>().ok());
-    let (low, high) = (bounds.next()?, bounds.next()?);
-    Some(high.saturating_sub(low) + 1)
+    let mut bounds = range.split_ascii_whitespace().map_while(|bound| bound.parse().ok());
+    Some(bounds.next()?..=bounds.next()?)
 }
 
 /// How long the kernel keeps a closed connection in `FIN_WAIT2` (`net.ipv4.tcp_fin_timeout`).
@@ -157,7 +157,7 @@ mod tests {
         assert!(age < Duration::from_secs(3_600), "this test has not run for {age:?}");
         assert!(cpu_time_of(std::process::id()).is_some_and(|time| !time.is_zero()));
         assert_eq!(cpu_time_of(u32::MAX), None);
-        assert!(ephemeral_ports().is_some_and(|ports| ports > 0));
+        assert!(ephemeral_ports().is_some_and(|ports| !ports.is_empty()));
         assert!(somaxconn().is_some_and(|limit| limit > 0));
         assert!(fin_timeout().is_some_and(|time| !time.is_zero()));
     }

@@ -5,13 +5,12 @@
 //! options must be on the socket before it listens, so that the first connection inherits them.
 
 use super::sockaddr::{Answer, Name};
+use super::socket::{bind, connect, local_name, set_options, socket, with_scope};
 use super::stream::Stream;
-use super::{errno, host, sockopt, tcp_info, whole_seconds};
-use crate::core::time::Duration;
+use super::{errno, sockopt, tcp_info};
 use crate::net::{Accepted, Address, Fatal, ListenSpec, Listener as Contract, Peer, Queue, SocketOptions};
 use libc::c_int;
 use std::fs;
-use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -26,9 +25,6 @@ pub struct Listener {
     fd: OwnedFd,
     address: Address,
 }
-
-/// `SO_BUF_LOCK` (include/uapi/asm-generic/socket.h, Linux 5.14), which `libc` does not name yet.
-const SO_BUF_LOCK: c_int = 72;
 
 impl Listener {
     /// Opens a listener.
@@ -210,21 +206,6 @@ fn clear_stale(path: &Path, name: &Name) -> Result<(), String> {
     }
 }
 
-/// The address with the number of the interface that it names.
-fn with_scope(address: &Address) -> Result<Address, Fatal> {
-    match address {
-        Address::Tcp { socket: SocketAddr::V6(v6), v6_only, interface: Some(name) } => {
-            let scope = host::interface(name).ok_or_else(|| Fatal {
-                what: format!("listen on {address}"),
-                why: format!("no interface of this host is called {name:?}, `ip link` lists those it has"),
-            })?;
-            let socket = SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into();
-            Ok(Address::Tcp { socket, v6_only: *v6_only, interface: Some(name.clone()) })
-        }
-        Address::Tcp { .. } | Address::Unix(_) => Ok(address.clone()),
-    }
-}
-
 fn refused(errno: i32, address: &Address) -> Fatal {
     Fatal { what: format!("listen on {address}"), why: why(errno, address) }
 }
@@ -259,72 +240,6 @@ fn why(errno: i32, address: &Address) -> String {
     format!("{}: {advice}", errno::text(errno))
 }
 
-/// Sets what accepted connections inherit.
-fn set_options(fd: BorrowedFd<'_>, address: &Address, options: &SocketOptions) -> Result<(), Fatal> {
-    let set = |text: &str, level, name, value: c_int| {
-        sockopt::set(fd, level, name, value)
-            .map_err(|errno| errno::fatal(format!("set {text} to {value} on {address}"), errno))
-    };
-    match options.send_buffer {
-        Some(bytes) => {
-            set(
-                "SO_SNDBUF",
-                libc::SOL_SOCKET,
-                libc::SO_SNDBUF,
-                c_int::try_from(bytes).unwrap_or(c_int::MAX),
-            )?;
-        }
-        // An SO_SNDBUF set earlier switched autotuning off. Best effort: on a kernel without this option it
-        // stays off.
-        None => drop(sockopt::set(fd, libc::SOL_SOCKET, SO_BUF_LOCK, 0)),
-    }
-    match address {
-        Address::Unix(_) => return Ok(()),
-        Address::Tcp { .. } => {}
-    }
-    set("TCP_NODELAY", libc::IPPROTO_TCP, libc::TCP_NODELAY, c_int::from(options.nodelay))?;
-    if let Some(keepalive) = options.keepalive {
-        set("TCP_KEEPIDLE", libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, whole_seconds(keepalive.idle))?;
-        set("TCP_KEEPINTVL", libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, whole_seconds(keepalive.interval))?;
-        let count = c_int::try_from(keepalive.count).unwrap_or(c_int::MAX);
-        set("TCP_KEEPCNT", libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count)?;
-    }
-    set("SO_KEEPALIVE", libc::SOL_SOCKET, libc::SO_KEEPALIVE, c_int::from(options.keepalive.is_some()))?;
-    let user_timeout_ms = options.user_timeout.map_or(0, |timeout: Duration| timeout.as_millis());
-    let user_timeout_ms = c_int::try_from(user_timeout_ms).unwrap_or(c_int::MAX);
-    set("TCP_USER_TIMEOUT", libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, user_timeout_ms)?;
-    // 0 is the system's tcp_fin_timeout (net/ipv4/tcp.c: do_tcp_setsockopt).
-    set("TCP_LINGER2", libc::IPPROTO_TCP, libc::TCP_LINGER2, if options.linger2 { -1 } else { 0 })
-}
-
-#[expect(unsafe_code, reason = "socket(2)")]
-pub(super) fn socket(family: c_int) -> Result<OwnedFd, i32> {
-    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-    // SAFETY: three numbers.
-    let fd = unsafe { libc::socket(family, kind, 0) };
-    if fd < 0 {
-        return Err(errno::last());
-    }
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-#[expect(unsafe_code, reason = "bind(2)")]
-pub(super) fn bind(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
-    let (raw, length) = name.raw();
-    // SAFETY: the descriptor is open, and `name` outlives the call.
-    let result = unsafe { libc::bind(fd.as_raw_fd(), raw, length) };
-    if result == 0 { Ok(()) } else { Err(errno::last()) }
-}
-
-#[expect(unsafe_code, reason = "connect(2)")]
-pub(super) fn connect(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
-    let (raw, length) = name.raw();
-    // SAFETY: the descriptor is open, and `name` outlives the call.
-    let result = unsafe { libc::connect(fd.as_raw_fd(), raw, length) };
-    if result == 0 { Ok(()) } else { Err(errno::last()) }
-}
-
 #[expect(unsafe_code, reason = "listen(2)")]
 fn listen(fd: &OwnedFd, backlog: u32) -> Result<(), i32> {
     let backlog = c_int::try_from(backlog).unwrap_or(c_int::MAX);
@@ -343,15 +258,6 @@ fn bound_address(fd: &OwnedFd, asked: &Address) -> Address {
         },
         Address::Unix(path) => Address::Unix(path.clone()),
     }
-}
-
-#[expect(unsafe_code, reason = "getsockname(2)")]
-fn local_name(fd: &OwnedFd) -> Option<SocketAddr> {
-    let mut answer = Answer::new();
-    let mut length = Answer::LENGTH;
-    // SAFETY: the descriptor is open; the kernel writes at most `length` bytes, which `answer` has.
-    let result = unsafe { libc::getsockname(fd.as_raw_fd(), answer.raw(), &raw mut length) };
-    if result == 0 { answer.internet() } else { None }
 }
 
 #[cfg(test)]
@@ -421,7 +327,7 @@ mod tests {
     #[test]
     fn an_option_that_the_kernel_refuses_is_told_by_name() {
         let mut spec = testing::loopback();
-        let forever = Duration::from_secs(40_000);
+        let forever = crate::core::time::Duration::from_secs(40_000);
         spec.options.keepalive = Some(crate::net::Keepalive { idle: forever, interval: forever, count: 3 });
         let fatal = Listener::open(&spec).unwrap_err();
         assert!(fatal.what.contains("TCP_KEEPIDLE to 40000"), "{fatal}");

@@ -28,6 +28,7 @@ mod polling_facts;
 pub mod process;
 pub mod sock_diag;
 mod sockaddr;
+mod socket;
 mod sockopt;
 mod steer;
 pub mod stream;
@@ -43,8 +44,8 @@ pub use stream::Stream;
 
 use crate::core::time::{Duration, Instant};
 use crate::net::{
-    Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled, Readiness, Ready, Rows, Signal,
-    SocketError, SocketQuery, SocketRow, Token, Usage,
+    Address, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled,
+    Readiness, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
 };
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -233,6 +234,20 @@ impl Kernel for Os {
             .register(&mut source, mio_token(token), mio::Interest::READABLE)
             .map_err(|error| errno::fatal(format!("watch {}", spec.address), errno::number(&error)))?;
         Ok(listener)
+    }
+
+    fn connect(&mut self, spec: &ConnectSpec<'_>, token: Token) -> Result<Stream, ConnectError> {
+        self.begin_connect(spec, token)
+    }
+
+    fn could_be_own_peer(&self, to: &Address) -> bool {
+        match to {
+            Address::Tcp { socket, .. } => {
+                socket.ip().is_loopback()
+                    && host::ephemeral_ports().is_none_or(|ports| ports.contains(&socket.port()))
+            }
+            Address::Unix(_) => false,
+        }
     }
 
     fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {

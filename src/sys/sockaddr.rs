@@ -18,20 +18,26 @@ impl Name {
     /// `None` for a path that does not fit: it is over 107 bytes, empty, or holds a NUL.
     pub(super) fn new(address: &Address) -> Option<Self> {
         match address {
-            Address::Tcp { socket: SocketAddr::V4(v4), .. } => Some(Self::V4(libc::sockaddr_in {
+            Address::Tcp { socket, .. } => Some(Self::internet(*socket)),
+            Address::Unix(path) => Self::unix(path),
+        }
+    }
+
+    pub(super) fn internet(socket: SocketAddr) -> Self {
+        match socket {
+            SocketAddr::V4(v4) => Self::V4(libc::sockaddr_in {
                 sin_family: family(libc::AF_INET),
                 sin_port: v4.port().to_be(),
                 sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
                 sin_zero: [0; 8],
-            })),
-            Address::Tcp { socket: SocketAddr::V6(v6), .. } => Some(Self::V6(libc::sockaddr_in6 {
+            }),
+            SocketAddr::V6(v6) => Self::V6(libc::sockaddr_in6 {
                 sin6_family: family(libc::AF_INET6),
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: v6.flowinfo(),
                 sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
                 sin6_scope_id: v6.scope_id(),
-            })),
-            Address::Unix(path) => Self::unix(path),
+            }),
         }
     }
 

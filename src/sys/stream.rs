@@ -4,7 +4,7 @@
 //! Received and sent is by syscall(2): recv(3) and send(3) of the C library are cancellation points, which costs each of
 //! them 45 instructions in a process that has ever had a second thread (`nptl/cancellation.c`).
 
-use super::{errno, sockopt, tcp_info, whole_seconds};
+use super::{errno, socket, sockopt, tcp_info, whole_seconds};
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream as Contract};
@@ -104,6 +104,17 @@ impl Contract for Stream {
 
     fn send_oob(&mut self, byte: u8) -> Sent {
         self.send_with(&[byte], libc::MSG_OOB)
+    }
+
+    #[expect(unsafe_code, reason = "shutdown(2)")]
+    fn shutdown_send(&mut self) {
+        // SAFETY: the descriptor is open while `self` lives. One that is not connected any more refuses, and needs no FIN.
+        unsafe { libc::shutdown(self.0.as_raw_fd(), libc::SHUT_WR) };
+    }
+
+    fn is_own_peer(&self) -> bool {
+        let own = socket::local_name(&self.0);
+        own.is_some() && own == socket::peer_name(&self.0)
     }
 
     fn take_error(&mut self) -> Option<SocketError> {

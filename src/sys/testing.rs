@@ -20,8 +20,14 @@ use std::{env, fs, process};
 pub(super) type Client = std::net::TcpStream;
 
 /// Plain options: everything off.
-pub(super) const PLAIN: SocketOptions =
-    SocketOptions { nodelay: false, keepalive: None, user_timeout: None, linger2: false, send_buffer: None };
+pub(super) const PLAIN: SocketOptions = SocketOptions {
+    nodelay: false,
+    keepalive: None,
+    user_timeout: None,
+    linger2: false,
+    send_buffer: None,
+    oob_inline: false,
+};
 
 pub(super) fn loopback() -> ListenSpec {
     tcp("127.0.0.1:0")
@@ -34,6 +40,10 @@ pub(super) fn tcp(socket: &str) -> ListenSpec {
 
 pub(super) fn unix(path: PathBuf) -> ListenSpec {
     ListenSpec { address: Address::Unix(path), backlog: 128, options: PLAIN, socket_mode: 0o660 }
+}
+
+pub(super) fn address_of(listener: &Listener) -> Address {
+    listener.address().clone()
 }
 
 pub(super) fn socket_of(listener: &Listener) -> SocketAddr {

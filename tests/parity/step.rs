@@ -19,6 +19,7 @@ impl Default for Scenario {
             linger2: false,
             // Small and fixed: nobody waits for megabytes to fill a window.
             send_buffer: Some(32 * 1024),
+            oob_inline: false,
         };
         Self { backlog: 16, options }
     }

@@ -11,8 +11,8 @@ use linger::config::{Sources, load};
 use linger::core::conn::State;
 use linger::core::end::Class;
 use linger::net::{
-    Address, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled, Ready, Rows, Signal,
-    SocketError, SocketQuery, SocketRow, Token, Usage,
+    Address, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled,
+    Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
 };
 use linger::reactor::{ConnSnapshot, Reactor, Reload, Requested};
 use linger::sys::{Listener, Os, Stream};
@@ -267,6 +267,14 @@ impl Kernel for Busy {
         let polled = self.os.poll(timeout, ready);
         spin(&self.after);
         polled
+    }
+
+    fn connect(&mut self, spec: &ConnectSpec<'_>, token: Token) -> Result<Stream, ConnectError> {
+        self.os.connect(spec, token)
+    }
+
+    fn could_be_own_peer(&self, to: &Address) -> bool {
+        self.os.could_be_own_peer(to)
     }
 
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Listener, Fatal> {

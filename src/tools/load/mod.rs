@@ -41,7 +41,7 @@ use report::{Finished, Point};
 /// When the run makes no sense: nobody listens, or the server does not speak the protocol.
 pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<Finished, Fatal> {
     let descriptors = limits::raise_descriptors().now;
-    let ports = host::ephemeral_ports().unwrap_or(0);
+    let ports = host::ephemeral_ports().map_or(0, |ports| 1 + u32::from(ports.end() - ports.start()));
     let mut warnings = warnings::before(&plan, procs, Host { descriptors, ports });
     let mut counter = match plan.judge {
         Judge::Admin(admin) => Some(Counter::new(admin)?),

@@ -13,9 +13,9 @@ use crate::core::table::Key;
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::{Duration, Instant};
 use crate::net::{
-    Accepted, Address, CloseHow, Families, Fatal, HostCounters, Interest, Keepalive, Kernel, ListenSpec,
-    Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent, Signal, SocketError, SocketOptions,
-    SocketQuery, SocketRow, Stream, Token, Usage,
+    Accepted, Address, CloseHow, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest,
+    Keepalive, Kernel, ListenSpec, Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent,
+    Signal, SocketError, SocketOptions, SocketQuery, SocketRow, Stream, Token, Usage,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -118,6 +118,14 @@ impl Kernel for SimKernel {
             world.queue_source(Source::Listener(listener.index));
         }
         Ok(listener)
+    }
+
+    fn connect(&mut self, _: &ConnectSpec<'_>, _: Token) -> Result<SimStream, ConnectError> {
+        Err(ConnectError::Refused)
+    }
+
+    fn could_be_own_peer(&self, _: &Address) -> bool {
+        false
     }
 
     fn watch(&mut self, stream: &SimStream, token: Token, interest: Interest) -> Result<(), SocketError> {
@@ -428,6 +436,17 @@ impl Stream for SimStream {
         }
         world.note(|| format!("c{conn} server send_oob: {sent:?}"));
         sent
+    }
+
+    fn shutdown_send(&mut self) {
+        let mut stage = self.stage.borrow_mut();
+        let (world, conn) = (&mut stage.world, self.conn());
+        world.note(|| format!("c{conn} server shutdown(WR)"));
+        world.shut_down(conn, Side::Server);
+    }
+
+    fn is_own_peer(&self) -> bool {
+        false
     }
 
     fn take_error(&mut self) -> Option<SocketError> {

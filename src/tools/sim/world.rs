@@ -472,5 +472,11 @@ impl World {
 }
 
 /// What a client sets: nothing.
-const PLAIN: SocketOptions =
-    SocketOptions { nodelay: true, keepalive: None, user_timeout: None, linger2: false, send_buffer: None };
+const PLAIN: SocketOptions = SocketOptions {
+    nodelay: true,
+    keepalive: None,
+    user_timeout: None,
+    linger2: false,
+    send_buffer: None,
+    oob_inline: false,
+};

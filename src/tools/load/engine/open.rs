@@ -3,7 +3,9 @@
 use super::{Engine, Phase};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
-use crate::net::{CloseHow, Connect as _, ConnectError, Kernel as _, SocketError, Stream as _};
+use crate::net::{
+    Address, CloseHow, ConnectError, ConnectSpec, Kernel as _, SocketError, SocketOptions, Stream as _,
+};
 use crate::tools::load::client::{Client, State};
 use crate::tools::load::plan::Plan;
 use crate::tools::load::proto::Expecting;
@@ -129,7 +131,10 @@ impl Engine {
         self.idle_since = None;
         let key = self.table.next_key();
         let now = self.kernel.now();
-        let stream = self.kernel.connect(from, self.plan.target.address, key.token())?;
+        let to = Address::Tcp { socket: self.plan.target.address, v6_only: false, interface: None };
+        // Small requests must leave at once.
+        let options = SocketOptions { nodelay: true, ..SocketOptions::default() };
+        let stream = self.kernel.connect(&ConnectSpec { to: &to, from, options }, key.token())?;
         self.table.insert(key, Client::new(stream, key.generation, number, now));
         let slots = (key.index as usize + 1) * self.plan.pipeline as usize;
         if slots > self.times.len() {
@@ -217,7 +222,10 @@ impl Engine {
             ConnectError::NoPort => Trouble::NoPort,
             ConnectError::NoDescriptor => Trouble::NoDescriptor,
             ConnectError::Socket(SocketError::TimedOut) => Trouble::ConnectTimeout,
-            ConnectError::NotOurs | ConnectError::Socket(_) => Trouble::ConnectFailed,
+            ConnectError::NoSocket
+            | ConnectError::QueueFull
+            | ConnectError::NotOurs
+            | ConnectError::Socket(_) => Trouble::ConnectFailed,
         };
         if error == ConnectError::NotOurs {
             return self.fail(format!("connect to {address}"), words(error, &address));
@@ -273,6 +281,8 @@ where
 fn words(error: ConnectError, address: &str) -> String {
     match error {
         ConnectError::Refused => format!("connection refused: nothing listens on {address}"),
+        ConnectError::NoSocket => format!("no socket has the path {address}"),
+        ConnectError::QueueFull => format!("the accept queue of {address} is full"),
         ConnectError::NotOurs => {
             "one of --source is no address of this host (ip address shows those that are)".to_owned()
         }

@@ -75,7 +75,7 @@ fn mistakes_about_its_own_key_are_told_as_those_of_any_other() {
         (
             from_url("tou://127.0.0.1:1"),
             "--listen tou://127.0.0.1:1: protocol: \"tou\" is none of the choices (did you mean \"toy\"?); write \
-             \"echo\", \"resp\" or \"toy\"",
+             \"echo\", \"resp\", \"tcp\" or \"toy\"",
         ),
     ] {
         assert_eq!(mistake(outcome), said);
@@ -141,7 +141,7 @@ fn what_does_not_apply_to_it_is_refused_on_its_listeners_and_not_inherited_by_th
 fn the_help_and_the_default_file_explain_it() {
     let keys = print::listener_keys(Protocol::REGISTRY);
     assert!(keys.contains("  batch.frames         8 (toy only)\n"), "{keys}");
-    assert!(keys.contains("off (echo), off (resp), 1m (toy)\n"), "{keys}");
+    assert!(keys.contains("off (echo), off (resp), off (tcp), 1m (toy)\n"), "{keys}");
     let file = print::template(Protocol::REGISTRY);
     let unwrapped = file.replace("\n# ", " ");
     assert!(unwrapped.contains("; toy takes frames with their length before them."), "{unwrapped}");

@@ -5,7 +5,7 @@ use crate::core::conn::policy::Policy;
 use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
-use crate::protocol::{Access, Protocol};
+use crate::protocol::{Access, Gateway, Protocol};
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
@@ -52,6 +52,33 @@ pub struct ListenerSettings {
     pub access: Access,
     /// The settings that its protocol declares.
     pub own: Values,
+    /// What it relays to. `None`: its connections end here.
+    pub upstream: Option<Upstream>,
+}
+
+/// The upstream side of a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
+    /// What it relays to.
+    pub gateway: Gateway,
+    /// Where those servers are, in their order.
+    pub servers: Vec<Address>,
+    /// Life, parting and bounds of the connections that we make.
+    pub policy: Policy,
+}
+
+impl Upstream {
+    /// The options of a connection that we make: those that it must have from its first moment on.
+    pub const fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            nodelay: true,
+            keepalive: None,
+            user_timeout: None,
+            linger2: self.policy.parting.linger2,
+            send_buffer: None,
+            oob_inline: true,
+        }
+    }
 }
 
 impl ListenerSettings {
@@ -63,7 +90,8 @@ impl ListenerSettings {
             user_timeout: self.policy.liveness.user_timeout,
             linger2: self.policy.parting.linger2,
             send_buffer: self.send_buffer,
-            oob_inline: false,
+            // An urgent byte stays where it is, for the one that it is meant for.
+            oob_inline: self.upstream.is_some(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! interface all read the same record.
 
 use crate::core::named::named;
+use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
 use std::fmt;
@@ -25,6 +26,8 @@ named! {
         Protocol = "protocol",
         /// We ended it.
         Local = "local",
+        /// The server behind a gateway, or the way to it.
+        Upstream = "upstream",
     }
 }
 
@@ -81,10 +84,63 @@ named! {
         LocalAudit = "local.audit",
         /// An error of ours or of the system, not of the peer.
         LocalInternal = "local.internal",
+        /// The upstream server closed (FIN).
+        UpstreamFin = "upstream.fin",
+        /// The upstream server reset the connection.
+        UpstreamReset = "upstream.reset",
+        /// Nobody listens at the upstream server's address: ECONNREFUSED, or ENOENT of a unix socket.
+        UpstreamRefused = "upstream.refused",
+        /// The network says there is no way to the upstream server.
+        UpstreamUnreachable = "upstream.unreachable",
+        /// The upstream server did not answer the connect in time.
+        UpstreamConnectTimeout = "upstream.connect_timeout",
+        /// The upstream server's host no longer answers: ETIMEDOUT.
+        UpstreamLost = "upstream.lost",
+        /// The upstream server does not read what it is sent.
+        UpstreamStuck = "upstream.stuck",
+        /// No upstream server could be tried, or its accept queue is full (EAGAIN of a unix socket).
+        UpstreamUnavailable = "upstream.unavailable",
+        /// No source port was left for a connection to the upstream server: EADDRNOTAVAIL.
+        UpstreamNoPorts = "upstream.no_ports",
     }
 }
 
 impl Reason {
+    /// What it is called when the peer is an upstream server.
+    #[must_use]
+    pub const fn of_upstream(self) -> Self {
+        match self {
+            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe => Self::UpstreamFin,
+            Self::PeerReset | Self::PeerResetAfterFin => Self::UpstreamReset,
+            Self::LostUnreachable => Self::UpstreamUnreachable,
+            Self::LostKeepalive | Self::LostUnacked | Self::LostHeartbeat => Self::UpstreamLost,
+            Self::StuckFrozen | Self::StuckZeroWindow | Self::SlowBytes | Self::SlowTime => {
+                Self::UpstreamStuck
+            }
+            Self::PeerReplaced
+            | Self::ProtocolMalformed
+            | Self::ProtocolOversized
+            | Self::ProtocolUnsupported
+            | Self::ProtocolHandshakeTimeout
+            | Self::ProtocolAuth
+            | Self::LocalIdle
+            | Self::LocalKicked
+            | Self::LocalDrain
+            | Self::LocalLimit
+            | Self::LocalAudit
+            | Self::LocalInternal
+            | Self::UpstreamFin
+            | Self::UpstreamReset
+            | Self::UpstreamRefused
+            | Self::UpstreamUnreachable
+            | Self::UpstreamConnectTimeout
+            | Self::UpstreamLost
+            | Self::UpstreamStuck
+            | Self::UpstreamUnavailable
+            | Self::UpstreamNoPorts => self,
+        }
+    }
+
     /// Whose doing it was.
     pub const fn class(self) -> Class {
         match self {
@@ -110,6 +166,15 @@ impl Reason {
             | Self::LocalLimit
             | Self::LocalAudit
             | Self::LocalInternal => Class::Local,
+            Self::UpstreamFin
+            | Self::UpstreamReset
+            | Self::UpstreamRefused
+            | Self::UpstreamUnreachable
+            | Self::UpstreamConnectTimeout
+            | Self::UpstreamLost
+            | Self::UpstreamStuck
+            | Self::UpstreamUnavailable
+            | Self::UpstreamNoPorts => Class::Upstream,
         }
     }
 }
@@ -151,6 +216,10 @@ named! {
         Client = "client",
         /// A person or a program through the admin interface.
         Operator = "operator",
+        /// connect(2), or what the socket said of it.
+        Connect = "connect",
+        /// The other connection of the pair.
+        Partner = "partner",
     }
 }
 
@@ -187,6 +256,30 @@ named! {
         Reset = "reset",
         /// The peer answered the probe after its FIN by RST: no TIME_WAIT on either side.
         ProbeReset = "probe_reset",
+        /// Our FIN had been forwarded before the peer's was read, so that the other direction could live on: the TIME_WAIT
+        /// is ours.
+        ForwardedFin = "forwarded_fin",
+    }
+}
+
+named! {
+    /// Which connection of a pair: a client that a gateway serves, and the server that it is served by.
+    Leg {
+        /// The one that a client made.
+        Client = "client",
+        /// The one that we made to the upstream server.
+        Upstream = "upstream",
+    }
+}
+
+impl Leg {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Upstream,
+            Self::Upstream => Self::Client,
+        }
     }
 }
 
@@ -202,7 +295,7 @@ pub struct By {
     pub identity: Option<String>,
 }
 
-/// The record of one ending. There is exactly one for each accepted connection.
+/// The record of one ending. There is exactly one for each connection, accepted or made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
     /// Why.
@@ -231,6 +324,8 @@ pub struct End {
     pub by: Option<Arc<By>>,
     /// What it spoke instead of the protocol of its listener: of `protocol.unsupported`.
     pub spoke: Option<Foreign>,
+    /// Which connection of a pair it was, and the key of the client's, which names the pair.
+    pub pair: Option<(Leg, Key)>,
 }
 
 impl fmt::Display for End {
@@ -251,6 +346,7 @@ impl fmt::Display for End {
             self.unsent_bytes
         )?;
         self.spoke.map_or(Ok(()), |spoke| write!(f, " spoke={spoke}"))?;
+        self.pair.map_or(Ok(()), |(leg, pair)| write!(f, " leg={leg} pair={pair}"))?;
         self.evidence.map_or(Ok(()), |evidence| write!(f, " {evidence}"))
     }
 }

@@ -156,6 +156,9 @@ pub trait Stream {
     /// Undoes [`probe_peer`](Self::probe_peer): keepalive as the listener has it.
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>);
 
+    /// Makes the kernel probe the peer while it is quiet (`SO_KEEPALIVE` and its three numbers).
+    fn set_keepalive(&mut self, keepalive: Keepalive);
+
     /// How long what is sent may stay unacknowledged from now on (`TCP_USER_TIMEOUT`), a FIN included.
     fn set_user_timeout(&mut self, timeout: Duration);
 

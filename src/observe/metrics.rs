@@ -18,7 +18,7 @@ pub use page::{AuditGauges, Gauges, ListenerGauges, Page};
 pub use series::{Ledger, Part, Samples, Series, Snapshot, Text};
 
 use crate::core::conn::State;
-use crate::core::end::{Class, CloseMode, Detector, End, Reason};
+use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
 use crate::net::HostCounters;
 use crate::observe::audit::Anomaly;
 use crate::observe::audit::compare::Counts;
@@ -71,12 +71,10 @@ pub struct ListenerCounters {
     pub accepted: u64,
     /// Connections accepted only to be told that the server is full.
     pub shed: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Bytes the kernel took.
-    pub bytes_out: u64,
-    /// Bytes that we still held when their connection broke or was given up.
-    pub bytes_undelivered: u64,
+    /// What went through them.
+    pub traffic: Traffic,
+    /// The connections that were made to upstream servers on their behalf. None where there are no such.
+    pub upstream: Option<Box<UpstreamCounters>>,
     reasons: [u64; Reason::ALL.len()],
     detectors: [u64; Detector::ALL.len()],
     closes: [u64; CloseMode::ALL.len()],
@@ -86,15 +84,68 @@ pub struct ListenerCounters {
     pub silences: Histogram,
 }
 
+/// Bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes the kernel took.
+    pub bytes_out: u64,
+    /// Bytes that we still held when their connection broke or was given up.
+    pub bytes_undelivered: u64,
+}
+
+/// What is counted of the connections that a listener makes to upstream servers.
+#[derive(Clone, Debug)]
+pub struct UpstreamCounters {
+    /// Connections begun.
+    pub attempts: u64,
+    /// How long it took to make those that were made.
+    pub connect_times: Histogram,
+    /// FINs that were forwarded, to either side, before the peer's own had come.
+    pub forwarded_fins: u64,
+    /// What went through them.
+    pub traffic: Traffic,
+    reasons: [u64; Reason::ALL.len()],
+}
+
+impl Default for UpstreamCounters {
+    fn default() -> Self {
+        Self {
+            attempts: 0,
+            connect_times: Histogram::new(&histogram::CONNECTS),
+            forwarded_fins: 0,
+            traffic: Traffic::default(),
+            reasons: [0; Reason::ALL.len()],
+        }
+    }
+}
+
+impl UpstreamCounters {
+    /// Counts an ending.
+    pub fn ended(&mut self, end: &End) {
+        self.reasons[end.reason as usize] += 1;
+        self.traffic.bytes_undelivered += end.unsent_bytes;
+    }
+}
+
 impl ListenerCounters {
+    /// What goes through its connections, or through those that it has made.
+    #[inline]
+    pub fn traffic(&mut self, leg: Option<Leg>) -> &mut Traffic {
+        match &mut self.upstream {
+            Some(upstream) if leg == Some(Leg::Upstream) => &mut upstream.traffic,
+            Some(_) | None => &mut self.traffic,
+        }
+    }
+
     fn new(clients: bool) -> Self {
         Self {
             clients,
             accepted: 0,
             shed: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-            bytes_undelivered: 0,
+            traffic: Traffic::default(),
+            upstream: None,
             reasons: [0; Reason::ALL.len()],
             detectors: [0; Detector::ALL.len()],
             closes: [0; CloseMode::ALL.len()],
@@ -108,7 +159,7 @@ impl ListenerCounters {
         self.reasons[end.reason as usize] += 1;
         self.detectors[end.detector as usize] += 1;
         self.closes[end.close as usize] += 1;
-        self.bytes_undelivered += end.unsent_bytes;
+        self.traffic.bytes_undelivered += end.unsent_bytes;
         self.lifetimes.add(end.age);
         if matches!(end.reason.class(), Class::Lost | Class::Stuck) {
             self.silences.add(end.silence);
@@ -165,12 +216,12 @@ impl Counters {
 
     /// Bytes received from clients.
     pub fn bytes_in(&self) -> u64 {
-        self.sum(|listener| listener.bytes_in)
+        self.sum(|listener| listener.traffic.bytes_in)
     }
 
     /// Bytes for clients that the kernel took.
     pub fn bytes_out(&self) -> u64 {
-        self.sum(|listener| listener.bytes_out)
+        self.sum(|listener| listener.traffic.bytes_out)
     }
 
     /// Endings for `reason`.

@@ -5,6 +5,7 @@
 //! there are no more than so many a second (`limits`): they are functions of [`Report`], and the rest are not.
 
 mod limits;
+mod pair;
 
 use crate::config::settings::ListenerSettings;
 use crate::core::end::{By, End, Foreign, Reason};
@@ -16,6 +17,7 @@ use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
+pub use pair::PairEnd;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -217,7 +219,8 @@ impl Report {
 /// What a client does that closes its connection as it should: no news. An end of file behind which output was lost is
 /// some.
 fn is_orderly(end: &End) -> bool {
-    end.reason == Reason::PeerGoodbye || (end.reason == Reason::PeerFin && end.unsent_bytes == 0)
+    end.reason == Reason::PeerGoodbye
+        || (matches!(end.reason, Reason::PeerFin | Reason::UpstreamFin) && end.unsent_bytes == 0)
 }
 
 /// Lines of the log that were lost on their way out, since the start of this process.
@@ -419,7 +422,7 @@ pub fn workers_state(workers: usize, identities: usize, moved: u64) {
 
 /// The state of the whole server, on SIGUSR1.
 pub fn state(census: &Census, counters: &Counters) {
-    let [handshaking, open, suspect, peer_closed, parting, _] = census.states;
+    let [_, handshaking, open, suspect, peer_closed, parting, _] = census.states;
     info!(
         handshaking, open, suspect, peer_closed, parting,
         paused = census.paused, owed_bytes = census.owed_bytes, accepted = counters.accepted(), ended = counters.ends_total(),

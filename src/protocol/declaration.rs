@@ -3,6 +3,7 @@
 
 use super::access::Access;
 use super::first_bytes::Opening;
+use super::gateway::Gateway;
 use super::spec::{Inapplicable, LocalOnly, Spec};
 use crate::core::setting::{Key, Values};
 
@@ -23,6 +24,7 @@ pub struct Declaration {
     pub opening: Option<Opening>,
     pub full: Option<fn(&mut Vec<u8>)>,
     pub access: fn(&Values) -> Access,
+    pub gateway: fn(&Values) -> Option<Gateway>,
 }
 
 impl Declaration {
@@ -41,6 +43,7 @@ impl Declaration {
             opening: S::OPENING,
             full: S::FULL,
             access: S::access,
+            gateway: S::gateway,
         }
     }
 

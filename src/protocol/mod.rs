@@ -11,6 +11,7 @@
 //! | --- | --- | --- |
 //! | echo | [`echo`] | bytes back; there is nothing to decode |
 //! | resp | [`resp`] | our commands in the wire format of Redis |
+//! | tcp | [`tcp`] | whatever an upstream server speaks; nothing is decoded |
 //! | http | [`admin`] for what is asked, [`http`] for how | the admin interface |
 //!
 //! [`first_bytes`] tells clients apart that speak another protocol than their listener.
@@ -29,6 +30,7 @@ pub mod clients;
 mod declaration;
 pub mod echo;
 pub mod first_bytes;
+mod gateway;
 pub mod http;
 mod identity;
 pub mod numbers;
@@ -38,10 +40,12 @@ pub mod resp;
 pub mod server;
 pub mod session;
 mod spec;
+pub mod tcp;
 
 pub use access::{Access, Hosts};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
+pub use gateway::{Balance, Gateway, HalfClose, ServerAddress};
 pub use identity::{IDENTITY_BYTES_MAX, Identity};
 pub use server::Server;
 pub use session::Session;
@@ -98,6 +102,7 @@ registry::registry! {
     Protocol, Encoding, AnySession, Scratch {
         Echo: echo::Echo,
         Resp: resp::Resp,
+        Tcp: tcp::Tcp,
         Admin: admin::Admin,
         #[cfg(test)]
         Toy: toy::Toy,

@@ -180,6 +180,7 @@ mod tests {
             }),
             by: None,
             spoke: None,
+            pair: None,
         }
     }
 

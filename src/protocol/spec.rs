@@ -5,6 +5,7 @@
 
 use super::access::Access;
 use super::first_bytes::Opening;
+use super::gateway::Gateway;
 use super::session::Session;
 use crate::core::end::Reason;
 use crate::core::setting::{Key, Values};
@@ -83,6 +84,11 @@ pub trait Spec {
     /// Who may use a listener, by the values of [`SETTINGS`](Self::SETTINGS).
     fn access(_own: &Values) -> Access {
         Access::default()
+    }
+
+    /// What a listener relays to, by the same values. None: its connections end here.
+    fn gateway(_own: &Values) -> Option<Gateway> {
+        None
     }
 
     /// Appends what it says to a peer that the server parts from for `reason`; nothing where it has no place for that.

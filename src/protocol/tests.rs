@@ -14,7 +14,7 @@ fn names_are_schemes_and_no_two_are_alike() {
         assert!(Protocol::ALL[..at].iter().all(|other| other.name() != name), "{name}");
     }
     assert_eq!(Protocol::from_name("smtp"), None);
-    assert_eq!(Protocol::REGISTRY.client_names, ["echo", "resp", "toy"]);
+    assert_eq!(Protocol::REGISTRY.client_names, ["echo", "resp", "tcp", "toy"]);
     assert_eq!(Protocol::REGISTRY.operator().name, "http");
 }
 

@@ -2,7 +2,7 @@
 //! [`parts::listener`](super::parts::listener).
 
 use super::Reactor;
-use super::connection::{Client, Connection, Pause, Reading, Session};
+use super::connection::{Client, Connection, Pause, Queued, Reading, Session};
 use super::context::Context;
 use super::parts::admin::Http;
 use super::parts::listener::{ListenerState, RESUMED_FOR, Resumed, StallNews};
@@ -11,7 +11,7 @@ use super::unserved::Newcomer;
 use super::work::{self, cost};
 use crate::config::settings::Overload;
 use crate::core::conn::{Life, State};
-use crate::core::end::Detector;
+use crate::core::end::{Detector, Leg};
 use crate::net::{Accepted, Interest, Kernel, Peer, Resource};
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
@@ -97,6 +97,7 @@ impl<K: Kernel> Reactor<K> {
         } else {
             protocol.open().map(|session| Session::Client(Client::new(session, self.cx.now)))
         };
+        let relays = served && slot.settings.upstream.is_some();
         self.table.insert(
             key,
             Connection {
@@ -107,15 +108,20 @@ impl<K: Kernel> Reactor<K> {
                 listener: u8::try_from(index).expect("LISTENERS_MAX is what a byte can tell apart"),
                 reading: Reading::Drained,
                 interest: Interest::Read,
-                pause: Pause::None,
-                resume_posted: false,
-                flush_posted: false,
+                // Another server may be tried as long as the first has got nothing.
+                pause: if relays { Pause::Partner } else { Pause::None },
+                queued: Queued::default(),
+                leg: relays.then_some(Leg::Client),
                 buffers: None,
                 session: session.map(Box::new),
             },
         );
         if served && protocol == Protocol::Admin {
             self.on_admin_opened(key, index);
+        }
+        if relays {
+            self.cx.pairs.open(key, self.cx.now);
+            self.cx.places.add_upstream();
         }
         self.drive(key, |cx, conn| {
             if !served {
@@ -129,6 +135,10 @@ impl<K: Kernel> Reactor<K> {
             }
             cx.drain_late(key, conn);
         });
+        if relays {
+            self.connect_upstream(key);
+            self.settle();
+        }
     }
 }
 
@@ -217,7 +227,8 @@ impl<K: Kernel> Context<K> {
         if self.lifecycle.is_draining() && slot.settings.protocol.serves_clients() {
             return false;
         }
-        let crowded = slot.settings.protocol.serves_clients() && self.places.is_full();
+        let pair = slot.settings.upstream.is_some();
+        let crowded = slot.settings.protocol.serves_clients() && self.places.is_full(pair);
         crowded || slot.connections >= self.limit_of(slot)
     }
 

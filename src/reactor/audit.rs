@@ -13,7 +13,7 @@ use super::parts::audits::{Past, Running, Step, Todo};
 use super::parts::listener::ListenerState;
 use crate::core::conn::Input;
 use crate::core::conn::policy::AuditEnd;
-use crate::core::end::{Detector, Reason};
+use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::{Key, Table};
 use crate::core::tcp::{TcpState, TcpStates};
 use crate::core::time::Instant;
@@ -239,9 +239,9 @@ fn slot_number(slot: usize) -> u32 {
     u32::try_from(slot).expect("descriptors are fewer than 2^32")
 }
 
-/// What an audit is to know of the connection in `slot`.
+/// What an audit is to know of the connection in `slot`. One that we made is not among the sockets of a listener.
 fn member<S>(table: &Table<Connection<S>>, slot: u32) -> Option<Member> {
-    let (key, conn) = table.at(slot)?;
+    let (key, conn) = table.at(slot).filter(|(_, conn)| conn.leg != Some(Leg::Upstream))?;
     Some(Member {
         key,
         peer: conn.peer,

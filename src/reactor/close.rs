@@ -7,7 +7,7 @@ use super::parts::effect::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
 use crate::core::conn::policy::Policy;
-use crate::core::end::{Class, CloseMode, End, Reason};
+use crate::core::end::{Class, CloseMode, End, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::hub::Membership;
@@ -35,6 +35,15 @@ impl<K: Kernel> Reactor<K> {
         while let Some((holder, token)) = self.cx.aftermath.orphans.pop() {
             self.judge_orphan(holder, &token);
         }
+        // Behind the closings: a partner that is gone is told nothing. What is told may be the end of who is told.
+        if let Some((key, news)) = self.cx.aftermath.news.pop_front() {
+            self.drive(key, |cx, conn| cx.on_news(key, conn, news));
+            self.settle();
+        }
+        while let Some(client) = self.cx.aftermath.connects.pop() {
+            self.connect_upstream(client);
+            self.settle();
+        }
     }
 
     /// Those are alive that a heartbeat channel beats for which was heard from.
@@ -61,22 +70,29 @@ impl<K: Kernel> Context<K> {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
-        let policy = &self.listeners[usize::from(conn.listener)].settings.policy;
+        let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, &conn, leg, mode));
+        let policy = self.policy_of(&conn);
         let asked =
             (wants_evidence(reason) || mode == CloseMode::Linger2).then(|| conn.stream.evidence()).flatten();
         let wanted = mode;
         let mode = last_rung(&mut conn.stream, mode, asked.as_ref(), policy);
         let evidence = asked.filter(|_| wants_evidence(reason) || mode != wanted);
         let mut end = conn.record(mode, self.now, evidence);
+        end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let replaced = self.initiators.on_closed(key, &mut end);
         let index = usize::from(conn.listener);
-        self.count_out(index, conn.is_refused());
+        if conn.leg != Some(Leg::Upstream) {
+            self.count_out(index, conn.is_refused());
+        }
         let slot = &self.listeners[index];
         let how = act(mode, slot.linger2_inherited);
         if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
-        self.counters.listeners[index].ended(&end);
+        match (&mut self.counters.listeners[index].upstream, conn.leg) {
+            (Some(upstream), Some(Leg::Upstream)) => upstream.ended(&end),
+            _ => self.counters.listeners[index].ended(&end),
+        }
         let held = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
         let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
@@ -87,6 +103,9 @@ impl<K: Kernel> Context<K> {
         }
         if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {
             self.adopt_task(*task);
+        }
+        if let Some(leg) = conn.leg {
+            self.leg_closed(key, &mut conn, leg, &end);
         }
         conn.drop_buffers(&mut self.pool);
         conn.stream.close(how);
@@ -120,7 +139,8 @@ impl<K: Kernel> Context<K> {
 
 /// The endings whose cause lies in the network, in a peer that stalled, or in what the kernel knew and we did not.
 const fn wants_evidence(reason: Reason) -> bool {
-    matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow) || matches!(reason, Reason::LocalAudit)
+    matches!(reason.class(), Class::Lost | Class::Stuck | Class::Slow)
+        || matches!(reason, Reason::LocalAudit | Reason::UpstreamLost | Reason::UpstreamStuck)
 }
 
 /// How a socket is closed whose peer has not closed, once the kernel was asked. A peer that acknowledges nothing is not
@@ -144,7 +164,10 @@ fn last_rung(
 /// The act behind the name. What the socket inherited need not be asked for again.
 const fn act(mode: CloseMode, linger2_inherited: bool) -> CloseHow {
     match mode {
-        CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset => CloseHow::Plain,
+        CloseMode::PeerFirst
+        | CloseMode::PeerFirstAfterGoodbye
+        | CloseMode::ProbeReset
+        | CloseMode::ForwardedFin => CloseHow::Plain,
         CloseMode::Linger2 if linger2_inherited => CloseHow::Plain,
         CloseMode::Linger2 => CloseHow::Linger2,
         CloseMode::Reset => CloseHow::Reset,

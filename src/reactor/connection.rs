@@ -8,7 +8,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::core::conn::{Life, State};
-use crate::core::end::{Detector, Foreign, Reason};
+use crate::core::end::{Detector, Foreign, Leg, Reason};
 use crate::core::table::Occupant;
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
@@ -26,10 +26,10 @@ pub(super) struct Connection<S> {
     pub(super) reading: Reading,
     pub(super) interest: Interest,
     pub(super) pause: Pause,
-    /// It is in the queue of connections with work left over.
-    pub(super) resume_posted: bool,
-    /// It is in the queue of connections with fresh output.
-    pub(super) flush_posted: bool,
+    /// In which queues of posted work it is.
+    pub(super) queued: Queued,
+    /// Which side of a pair it is; none: it is served here.
+    pub(super) leg: Option<Leg>,
     /// Bytes in either direction that could not move at once, and what is rarely needed.
     pub(super) buffers: Option<Box<Buffers>>,
     /// What the protocol remembers.
@@ -90,6 +90,36 @@ pub(super) enum Pause {
     /// What its messages have posted has to be done first, or there has to be room for what they want to post, or other
     /// workers have to answer.
     Effects,
+    /// The other connection of its pair has to be there, and to take what waits for it.
+    Partner,
+}
+
+/// Queues of posted work, as a set: where a connection is, it is not put again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Queued(u8);
+
+impl Queued {
+    /// That of connections with work left over, or whose pause is over.
+    pub(super) const RESUME: Self = Self(1);
+    /// That of connections with fresh output.
+    pub(super) const FLUSH: Self = Self(2);
+
+    /// Whether it is in that queue.
+    pub(super) const fn is_in(self, queue: Self) -> bool {
+        self.0 & queue.0 != 0
+    }
+
+    /// Puts it into that queue. Whether it was not there.
+    pub(super) const fn enter(&mut self, queue: Self) -> bool {
+        let is_new = !self.is_in(queue);
+        self.0 |= queue.0;
+        is_new
+    }
+
+    /// Takes it out of that queue.
+    pub(super) const fn leave(&mut self, queue: Self) {
+        self.0 &= !queue.0;
+    }
 }
 
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
@@ -253,7 +283,7 @@ impl<S> Connection<S> {
         let there = match self.life.state() {
             State::Handshaking | State::Open => true,
             State::PeerClosed { .. } | State::Parting { .. } => !self.is_gapped(),
-            State::Suspect { .. } | State::Closed { .. } => false,
+            State::Connecting { .. } | State::Suspect { .. } | State::Closed { .. } => false,
         };
         first && there && self.reading != Reading::Failing
     }
@@ -303,7 +333,7 @@ impl<S> Connection<S> {
             || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
         let heard_anyway = self.output_held() && self.reading != Reading::Failing;
-        !self.is_paused() || (heard_anyway && has_room())
+        !self.is_paused() || (heard_anyway && has_room()) || self.may_have_left()
     }
 
     /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.
@@ -425,6 +455,7 @@ impl<S> Connection<S> {
                 .filter(|buffers| !buffers.output.is_empty())
                 .map(|buffers| buffers.output_moved),
             info_asked: buffers.filter(|_| self.is_paused()).map(|buffers| buffers.info_asked),
+            lasts: None,
             patient_until,
         }
     }

@@ -14,14 +14,18 @@ use super::parts::initiators::Initiators;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
+use super::parts::news::News;
+use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
 use super::parts::server_timers::ServerTimers;
+use super::parts::servers::Servers;
 use super::publication::{Publication, Publications};
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
-use crate::core::end::CloseMode;
+use crate::core::conn::policy::Policy;
+use crate::core::end::{CloseMode, Leg};
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
@@ -62,6 +66,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) audits: Audits,
     pub(super) settings: Settings,
     pub(super) places: Places,
+    pub(super) pairs: Pairs,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -78,12 +83,20 @@ pub(super) struct Aftermath {
     pub(super) beats: Vec<(Key, Key)>,
     /// Connections that a heartbeat channel beats for no more, and the token that it had named.
     pub(super) orphans: Vec<(Key, Box<[u8]>)>,
+    /// Legs of pairs, and what each is told of its partner.
+    pub(super) news: VecDeque<(Key, News)>,
+    /// Clients that are to be connected to the next upstream server.
+    pub(super) connects: Vec<Key>,
 }
 
 impl Aftermath {
     /// Whether nothing is to be done.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.closing.is_empty() && self.beats.is_empty() && self.orphans.is_empty()
+    pub(super) fn is_empty(&self) -> bool {
+        self.closing.is_empty()
+            && self.beats.is_empty()
+            && self.orphans.is_empty()
+            && self.news.is_empty()
+            && self.connects.is_empty()
     }
 }
 
@@ -102,11 +115,15 @@ impl<K: Kernel> Context<K> {
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                Ok(ListenerState::new(listener, settings.clone()))
+                let servers = Servers::new(settings.upstream.as_ref(), |to| kernel.could_be_own_peer(to));
+                Ok(ListenerState::new(listener, settings.clone(), servers))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
         let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
         let mut counters = Counters::new(for_clients);
+        for (counters, settings) in counters.listeners.iter_mut().zip(&settings.listeners) {
+            counters.upstream = settings.upstream.as_ref().map(|_| Box::default());
+        }
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
         let places = Places::new(&settings.server, descriptors_max, admin_connections_max(&settings));
@@ -129,6 +146,7 @@ impl<K: Kernel> Context<K> {
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
             places,
+            pairs: Pairs::default(),
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,
@@ -137,7 +155,16 @@ impl<K: Kernel> Context<K> {
         })
     }
 
-    /// The settings of the listener that accepted `conn`.
+    /// The policy that `conn` lives by.
+    pub(super) fn policy_of(&self, conn: &Conn<K>) -> &Policy {
+        let settings = self.listener_of(conn);
+        match &settings.upstream {
+            Some(upstream) if conn.leg == Some(Leg::Upstream) => &upstream.policy,
+            Some(_) | None => &settings.policy,
+        }
+    }
+
+    /// The settings of the listener that accepted `conn`, or the client that it was made for.
     pub(super) fn listener_of(&self, conn: &Conn<K>) -> &ListenerSettings {
         &self.listeners[usize::from(conn.listener)].settings
     }

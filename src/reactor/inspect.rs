@@ -2,9 +2,11 @@
 //! asked for. Nothing in the turn knows that it exists.
 
 use super::Reactor;
-use super::connection::Reading;
+use super::connection::{Pause, Queued, Reading};
 use super::parts::effect::Effect;
+use super::parts::pairs::Stage;
 use crate::core::conn::State;
+use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
@@ -33,6 +35,8 @@ pub struct ConnSnapshot {
     pub held: usize,
     /// Owed to it, in bytes.
     pub owed: usize,
+    /// Which connection of a pair it is, and the key of the client's.
+    pub pair: Option<(Leg, Key)>,
     /// When it is to be looked at, and when the wheel will.
     pub due: Option<(Instant, Option<Instant>)>,
 }
@@ -58,19 +62,20 @@ impl<K: Kernel> DebugView<'_, K> {
     /// One connection.
     pub fn snapshot(&self, key: Key) -> Option<ConnSnapshot> {
         let conn = self.0.table.get(key)?;
-        let due = self.0.cx.next_due(conn);
+        let due = self.0.cx.next_due(key, conn);
         Some(ConnSnapshot {
             key,
             listener: usize::from(conn.listener),
             state: conn.life.state(),
             paused: conn.is_paused(),
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
-            posted: conn.resume_posted,
+            posted: conn.queued.is_in(Queued::RESUME),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             owed: conn.pending_output(),
+            pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.pairs.of(key)?.name()))),
             // A flush that is posted arms the timer for what it leaves.
             due: due
-                .filter(|_| !conn.flush_posted)
+                .filter(|_| !conn.queued.is_in(Queued::FLUSH))
                 .map(|(at, _)| (at, self.0.cx.deadlines.of_slot(key.index))),
         })
     }
@@ -104,7 +109,7 @@ impl<K: Kernel> DebugView<'_, K> {
         if counted != subscriptions {
             mistakes.push(format!("the hub counts {counted} subscriptions, its members {subscriptions}"));
         }
-        let marked = reactor.table.iter().filter(|(_, conn)| conn.resume_posted).count();
+        let marked = reactor.table.iter().filter(|(_, conn)| conn.queued.is_in(Queued::RESUME)).count();
         let queued =
             reactor.cx.posted.to_resume().iter().filter(|key| reactor.table.get(**key).is_some()).count();
         if marked != queued {
@@ -112,7 +117,7 @@ impl<K: Kernel> DebugView<'_, K> {
         }
         for (key, conn) in reactor.table.iter() {
             let stranded = conn.http().is_some_and(|http| !http.is_idle() && !http.is_queued());
-            if stranded && !conn.is_paused() && !conn.resume_posted {
+            if stranded && !conn.is_paused() && !conn.queued.is_in(Queued::RESUME) {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }
         }
@@ -136,17 +141,65 @@ impl<K: Kernel> DebugView<'_, K> {
         if refused != reactor.cx.places.refused() as usize {
             mistakes.push(format!("{} are counted as refused, {refused} are", reactor.cx.places.refused()));
         }
-        if of_listeners as usize + refused != reactor.table.len() {
+        let upstream = reactor.table.iter().filter(|(_, conn)| conn.leg == Some(Leg::Upstream)).count();
+        if of_listeners as usize + refused + upstream != reactor.table.len() {
             mistakes.push(format!(
                 "listeners count {of_listeners} connections, the table {}",
                 reactor.table.len()
             ));
         }
+        self.mistakes_of_pairs(&mut mistakes);
         let forgotten = reactor.cx.initiators.forgotten(|key| reactor.table.get(key).is_none());
         if forgotten > 0 {
             mistakes.push(format!("{forgotten} entries of initiators are of nobody"));
         }
         mistakes
+    }
+
+    /// What is wrong with the pairs.
+    fn mistakes_of_pairs(&self, mistakes: &mut Vec<String>) {
+        let reactor = self.0;
+        let mut legs = 0;
+        for pair in reactor.cx.pairs.iter() {
+            let keys = [Leg::Client, Leg::Upstream].map(|leg| pair.leg(leg));
+            legs += keys.iter().flatten().count();
+            for (key, leg) in keys.into_iter().zip([Leg::Client, Leg::Upstream]) {
+                let Some(key) = key else { continue };
+                let Some(conn) = reactor.table.get(key) else {
+                    mistakes.push(format!("{key} is a leg of a pair, and gone"));
+                    continue;
+                };
+                let alone = pair.leg(leg.other()).is_none();
+                if alone && !conn.is_ending() && pair.stage != Stage::Connecting {
+                    mistakes.push(format!("{key} is alone in its pair, and is not ending"));
+                }
+                // Whoever has brought bytes that wait is not read, and whoever is not read for that has brought some.
+                let waits = pair.leg(leg.other()).and_then(|key| reactor.table.get(key));
+                let nothing = waits.is_some_and(|conn| conn.pending_output() == 0 && !conn.output_held());
+                if pair.is_paused(leg) && pair.stage != Stage::Connecting && nothing {
+                    mistakes.push(format!("{key} waits for its partner, which has taken everything"));
+                }
+                if conn.pause == Pause::Partner && !pair.is_paused(leg) && !conn.queued.is_in(Queued::RESUME)
+                {
+                    mistakes.push(format!("{key} is paused, and nothing wakes it"));
+                }
+            }
+        }
+        let marked = reactor.table.iter().filter(|(_, conn)| conn.leg.is_some()).count();
+        if marked != legs {
+            mistakes.push(format!("{marked} connections are legs, and pairs have {legs}"));
+        }
+        let counted: u32 = reactor
+            .cx
+            .listeners
+            .iter()
+            .flat_map(|slot| slot.servers.iter())
+            .map(|server| server.connections)
+            .sum();
+        let upstream = reactor.table.iter().filter(|(_, conn)| conn.leg == Some(Leg::Upstream)).count();
+        if counted as usize != upstream {
+            mistakes.push(format!("servers count {counted} connections, there are {upstream}"));
+        }
     }
 
     /// Whether an effect waits for a connection that is gone: it will do nothing.

@@ -8,7 +8,7 @@ use super::connection::{Pause, Reading, Session};
 use super::context::{Conn, Context};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
-use crate::core::conn::Input;
+use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
@@ -42,10 +42,15 @@ impl<K: Kernel> Reactor<K> {
         while let Some(conn) = self.table.get_mut(key)
             && let Some(count) = self.cx.read(key, conn, &mut self.read_buffer, &mut budget)
         {
-            // What was heard counts before it is understood.
-            self.relay_beats();
+            let leg = conn.leg;
             let buffer = std::mem::take(&mut self.read_buffer);
-            self.serve(key, &buffer[..count]);
+            if let Some(leg) = leg {
+                self.relay(key, leg, &buffer[..count]);
+            } else {
+                // What was heard counts before it is understood.
+                self.relay_beats();
+                self.serve(key, &buffer[..count]);
+            }
             self.read_buffer = buffer;
         }
     }
@@ -76,7 +81,12 @@ impl<K: Kernel> Context<K> {
     }
 
     fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, mut readiness: Readiness) -> bool {
-        let hints = self.listener_of(conn).policy.liveness.readiness;
+        if matches!(conn.life.state(), State::Connecting { .. })
+            && !self.on_connect_ready(key, conn, readiness)
+        {
+            return false;
+        }
+        let hints = self.policy_of(conn).liveness.readiness;
         let mut broken = readiness.error || readiness.write_closed;
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
         if broken
@@ -138,6 +148,7 @@ impl<K: Kernel> Context<K> {
                     *budget = budget.saturating_sub(count);
                     self.on_received(key, conn, count, count < window);
                     match conn.session.as_deref() {
+                        None if conn.leg.is_some() => return Some(count),
                         // Who needs no session is given its bytes back.
                         None => self.write(key, conn, &buffer[..count]),
                         Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),
@@ -178,7 +189,7 @@ impl<K: Kernel> Context<K> {
             conn.reading = Reading::Drained;
         }
         conn.life.bytes_in += count as u64;
-        self.counters.listeners[listener].bytes_in += count as u64;
+        self.counters.listeners[listener].traffic(conn.leg).bytes_in += count as u64;
         self.work.charge(cost::RECEIVE + cost::moved(count));
         self.mark_alive(key, conn);
     }
@@ -198,8 +209,8 @@ impl<K: Kernel> Context<K> {
             (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
-                let midframe = conn.has_input();
-                self.apply(key, conn, Input::PeerFin { midframe });
+                let reason = if conn.has_input() { Reason::PeerFinMidframe } else { Reason::PeerFin };
+                self.apply(key, conn, Input::PeerFin { reason });
             }
         }
     }
@@ -258,7 +269,7 @@ impl<K: Kernel> Context<K> {
     fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
         self.work.charge(cost::SEND + cost::moved(count));
         conn.life.bytes_out += count as u64;
-        self.counters.listeners[usize::from(conn.listener)].bytes_out += count as u64;
+        self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out += count as u64;
     }
 
     /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it waits now: not
@@ -268,12 +279,15 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         let bounds = &self.listeners[usize::from(conn.listener)].settings.policy.bounds;
-        let undelivered = &mut self.counters.listeners[usize::from(conn.listener)].bytes_undelivered;
+        let traffic = self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg);
+        let undelivered = &mut traffic.bytes_undelivered;
         // Output over its bound was not kept: the peer would take what follows for what is missing.
         if conn.is_gapped() {
             *undelivered += bytes.len() as u64;
             return false;
         }
+        // What waits for a leg is bounded by what was read of its partner.
+        let bounded = conn.leg.is_none();
         let broken = conn.reading == Reading::Failing;
         let buffers = conn.buffers_mut(&mut self.pool);
         if broken {
@@ -281,7 +295,7 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         let pending = buffers.output.len() + bytes.len();
-        if pending > bounds.output_max + buffers.listed {
+        if bounded && pending > bounds.output_max + buffers.listed {
             *undelivered += bytes.len() as u64;
             self.abort(key, conn, Reason::SlowBytes, Detector::Policy);
             return false;
@@ -294,7 +308,7 @@ impl<K: Kernel> Context<K> {
             Cow::Owned(bytes) => buffers.output.append(bytes),
         }
         self.pool.settle(buffers);
-        if pending >= bounds.output_high && !conn.is_paused() {
+        if bounded && pending >= bounds.output_high && !conn.is_paused() {
             self.pause(key, conn, Pause::Output);
         }
         true
@@ -334,7 +348,7 @@ impl<K: Kernel> Context<K> {
         };
         conn.note_listed();
         let pending = conn.pending_output();
-        let watches_use = self.listener_of(conn).policy.bounds.idle_timeout.is_some();
+        let watches_use = self.policy_of(conn).bounds.idle_timeout.is_some();
         if sent > 0 {
             conn.mark_used(self.now);
         }
@@ -353,7 +367,10 @@ impl<K: Kernel> Context<K> {
         if sent > 0 && conn.is_ending() {
             self.apply(key, conn, Input::Progress);
         }
-        self.mind_watermarks(key, conn, pending);
+        match conn.leg {
+            Some(leg) => self.note_room(key, leg, pending),
+            None => self.mind_watermarks(key, conn, pending),
+        }
         if pending > 0 && sent == FLUSH_BYTES_MAX {
             self.posted.flush(key, conn);
         } else if pending > 0 {
@@ -404,6 +421,9 @@ impl<K: Kernel> Context<K> {
 
     /// No output waits for a connection that is ending.
     fn flushed(&mut self, key: Key, conn: &mut Conn<K>) {
+        if conn.leg.is_some_and(|leg| !self.leg_is_through(key, conn, leg)) {
+            return;
+        }
         let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.
         let probe =
@@ -427,7 +447,7 @@ impl<K: Kernel> Context<K> {
         match conn.pause {
             Pause::Output if pending <= bounds.output_low => self.posted.resume(key, conn),
             Pause::None if pending >= bounds.output_high => self.pause(key, conn, Pause::Output),
-            Pause::None | Pause::Turn | Pause::Output | Pause::Effects => {}
+            Pause::None | Pause::Turn | Pause::Output | Pause::Effects | Pause::Partner => {}
         }
     }
 

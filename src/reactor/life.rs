@@ -5,8 +5,8 @@
 use super::connection::{Client, Reading};
 use super::context::{Conn, Context};
 use crate::core::conn::policy::LastRung;
-use crate::core::conn::{Action, Input, State, explain_timeout};
-use crate::core::end::{Detector, Reason};
+use crate::core::conn::{Action, Cause, Input, State, explain_timeout};
+use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::hub::Presence;
 use crate::net::{Kernel, SocketError, Stream};
@@ -14,7 +14,8 @@ use crate::net::{Kernel, SocketError, Stream};
 impl<K: Kernel> Context<K> {
     /// Tells a connection's life what happened, and does what follows. Its end follows when who drives it is through.
     pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, input: Input) {
-        let parting = self.listener_of(conn).policy.parting;
+        let parting = self.policy_of(conn).parting;
+        let input = if conn.leg == Some(Leg::Upstream) { input.of_upstream() } else { input };
         let before = conn.life.state();
         let action = conn.life.on(input, self.now, &parting);
         let after = conn.life.state();
@@ -38,6 +39,8 @@ impl<K: Kernel> Context<K> {
         }
         if before.cause().is_none() && after.cause().is_some() {
             self.note_ending(key, conn);
+        } else if let (Some(leg), Input::PeerFin { .. }) = (conn.leg, input) {
+            self.note_leg_finished(key, leg);
         }
     }
 
@@ -50,6 +53,9 @@ impl<K: Kernel> Context<K> {
 
     /// A connection is ending: from now on its identity counts as offline, because no message reaches it any more.
     fn note_ending(&mut self, key: Key, conn: &Conn<K>) {
+        if let Some(leg) = conn.leg {
+            self.note_leg_ending(key, conn, leg);
+        }
         let Some(client) = conn.client() else { return };
         self.hub.set_presence(&client.membership, key, Presence::Ending);
         if let Some(link) = &mut self.link
@@ -108,6 +114,11 @@ impl<K: Kernel> Context<K> {
         if conn.is_ending() {
             return;
         }
+        if conn.leg.is_some() {
+            // Nothing can be said to it, so that it has no reason to close first.
+            let (cause, rung) = (Cause { reason, detector }, LastRung::Linger2);
+            return self.apply(key, conn, Input::PartnerGone { cause, rung });
+        }
         let protocol = self.listener_of(conn).protocol;
         let mut goodbye = Vec::new();
         if conn.client().is_none_or(Client::takes_goodbye) {
@@ -135,7 +146,7 @@ impl<K: Kernel> Context<K> {
 
     /// Ends a connection whose peer no longer answers.
     pub(super) fn abort(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
-        let parting = &self.listener_of(conn).policy.parting;
+        let parting = &self.policy_of(conn).parting;
         let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
         let output_pending = conn.pending_output() > 0;
         self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending });

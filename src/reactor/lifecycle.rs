@@ -7,7 +7,7 @@ use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::pool::memory_bound;
 use super::{Flow, Reactor};
 use crate::config::settings::Settings;
-use crate::core::end::{Detector, Reason};
+use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::net::{Kernel, Signal};
 use crate::observe::metrics::Census;
@@ -100,7 +100,12 @@ impl<K: Kernel> Reactor<K> {
         let mut notes = Vec::new();
         for slot in &mut self.cx.listeners {
             match new.listeners.iter().find(|new| new.name == slot.settings.name) {
-                Some(settings) => slot.adopt(settings, self.cx.now, &mut notes),
+                Some(settings) => {
+                    slot.adopt(settings, self.cx.now, &mut notes);
+                    let servers =
+                        slot.settings.upstream.as_ref().map_or(&[][..], |upstream| &upstream.servers);
+                    slot.servers.adopt(servers, |to| self.cx.kernel.could_be_own_peer(to));
+                }
                 None => notes.push(format!(
                     "listener {} is gone from the file and stays until a restart",
                     slot.settings.name
@@ -167,7 +172,8 @@ impl<K: Kernel> Context<K> {
 
     /// Parts from a client. The operator may go on asking until the last of them has gone.
     fn drain_one(&mut self, key: Key, conn: &mut Conn<K>) {
-        if self.listener_of(conn).protocol.serves_clients() {
+        // An upstream leg ends with its client.
+        if self.listener_of(conn).protocol.serves_clients() && conn.leg != Some(Leg::Upstream) {
             self.close_gracefully(key, conn, Reason::LocalDrain, Detector::Policy);
         }
     }
@@ -188,9 +194,9 @@ impl<K: Kernel> Context<K> {
 }
 
 impl<S> Connection<S> {
-    /// Counts it, unless it has no place.
+    /// Counts it, unless it has no place, or is no client's.
     pub(super) fn count_in(&self, census: &mut Census) {
-        if self.is_refused() {
+        if self.is_refused() || self.leg == Some(Leg::Upstream) {
             return;
         }
         census.states[self.life.state().index()] += 1;

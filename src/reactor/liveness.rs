@@ -21,14 +21,14 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn on_due(&mut self, key: Key, due: Due) {
         let of_silence = match due {
             Due::Deadline | Due::Suspicion | Due::Idle | Due::OobProbe => true,
-            Due::Ping | Due::Slow | Due::TcpInfo => false,
+            Due::Ping | Due::Slow | Due::TcpInfo | Due::Lasts => false,
         };
         // What came in since this turn's poll counts, and what a budget has left unread.
         if of_silence {
             self.read_once_more(key);
         }
         self.drive(key, |cx, conn| {
-            if !of_silence || cx.is_silent(conn, due) {
+            if !of_silence || cx.is_silent(key, conn, due) {
                 cx.on_due(key, conn, due);
             }
         });
@@ -79,24 +79,29 @@ impl<K: Kernel> Context<K> {
             Due::OobProbe => self.probe_oob(key, conn),
             Due::Slow => {
                 self.flush(key, conn);
-                if self.is_due(conn, Due::Slow) {
+                if self.is_due(key, conn, Due::Slow) {
                     self.abort(key, conn, Reason::SlowTime, Detector::Timer);
                 }
             }
             Due::TcpInfo => self.ask_tcp_info(key, conn),
+            Due::Lasts => self.watch_by_kernel(key, conn),
         }
     }
 
     /// Whether a deadline that silence has brought still has passed, after one more look at the socket.
-    fn is_silent(&self, conn: &Conn<K>, due: Due) -> bool {
+    fn is_silent(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
         // What still cannot be read, for want of memory, is no silence. Nor is what waits for its turn no use.
         let unread = match due {
             Due::Idle => conn.reading.pending() || (conn.is_paused() && conn.has_work()),
-            Due::Deadline | Due::Ping | Due::Suspicion | Due::OobProbe | Due::Slow | Due::TcpInfo => {
-                conn.reading.pending() && !conn.is_paused()
-            }
+            Due::Deadline
+            | Due::Ping
+            | Due::Suspicion
+            | Due::OobProbe
+            | Due::Slow
+            | Due::TcpInfo
+            | Due::Lasts => conn.reading.pending() && !conn.is_paused(),
         };
-        self.is_due(conn, due) && !unread
+        self.is_due(key, conn, due) && !unread
     }
 
     /// Ends an unused connection, unless frames of it that were not served yet tell otherwise.
@@ -104,7 +109,7 @@ impl<K: Kernel> Context<K> {
         if let Some(last) = conn.last_of_waiting_frames(self.now) {
             conn.mark_used(last);
         }
-        if self.is_due(conn, Due::Idle) {
+        if self.is_due(key, conn, Due::Idle) {
             self.close_gracefully(key, conn, Reason::LocalIdle, Detector::Timer);
         }
     }
@@ -113,6 +118,9 @@ impl<K: Kernel> Context<K> {
     /// unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
     fn on_deadline(&mut self, key: Key, conn: &mut Conn<K>) {
         match conn.life.state() {
+            State::Connecting { .. } => {
+                self.abort(key, conn, Reason::UpstreamConnectTimeout, Detector::Timer);
+            }
             // What it has said waits for its turn.
             State::Handshaking if conn.is_paused() && conn.has_work() => {}
             State::Handshaking => {
@@ -127,12 +135,15 @@ impl<K: Kernel> Context<K> {
             State::PeerClosed { .. } | State::Parting { .. } => {
                 if conn.pending_output() > 0 {
                     self.flush(key, conn);
-                    if !self.is_due(conn, Due::Deadline) {
+                    if !self.is_due(key, conn, Due::Deadline) {
                         return;
                     }
                 }
+                if let Some(until) = conn.leg.and_then(|_| self.leg_goes_on(key, conn)) {
+                    return self.apply(key, conn, Input::Moved { until });
+                }
                 let output_pending = conn.pending_output() > 0;
-                if !output_pending && is_unclear(conn) {
+                if !output_pending && (is_unclear(conn) || self.must_be_delivered(key, conn)) {
                     return self.apply(key, conn, Input::Unclear);
                 }
                 self.apply(key, conn, Input::Expired { output_pending });
@@ -153,7 +164,7 @@ impl<K: Kernel> Context<K> {
             }
             return;
         }
-        let listener = &self.listener_of(conn).policy.liveness.heartbeat;
+        let listener = &self.policy_of(conn).liveness.heartbeat;
         let grace = conn.heartbeat(listener).grace;
         let notsent_bytes = conn.stream.evidence().map_or(0, |evidence| evidence.notsent_bytes);
         self.apply(key, conn, Input::Suspected { detector, grace, notsent_bytes });
@@ -204,7 +215,7 @@ impl<K: Kernel> Context<K> {
 
     /// It was heard from again: what was withheld goes out.
     pub(super) fn revive(&mut self, key: Key, conn: &mut Conn<K>) {
-        conn.stream.restore_keepalive(self.listener_of(conn).policy.liveness.keepalive);
+        conn.stream.restore_keepalive(self.policy_of(conn).liveness.keepalive);
         // What was withheld begins to wait for the peer only now.
         if let Some(buffers) = &mut conn.buffers {
             buffers.output_moved = self.now;

@@ -37,6 +37,7 @@ mod publication;
 mod publish;
 mod queries;
 mod queues;
+mod relay;
 mod requests;
 #[cfg(test)]
 mod scene_tests;
@@ -46,6 +47,7 @@ mod tasks;
 mod tests;
 mod timers;
 mod unserved;
+mod upstream;
 mod work;
 mod worker_link;
 

@@ -9,7 +9,7 @@
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
 
 use super::Reactor;
-use super::connection::{Connection, Pause};
+use super::connection::{Connection, Pause, Queued};
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::listener::ListenerState;
@@ -244,7 +244,8 @@ impl<S: Stream> Outlet<'_, S> {
     /// asked first.
     fn await_flush(&self, len: usize) -> ControlFlow<()> {
         let owed = self.conn.pending_output();
-        let crowded = self.conn.flush_posted && owed > 0 && owed + len > self.bounds.output_high;
+        let crowded =
+            self.conn.queued.is_in(Queued::FLUSH) && owed > 0 && owed + len > self.bounds.output_high;
         if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
             return ControlFlow::Break(());
         }
@@ -264,7 +265,7 @@ impl<S: Stream> Outlet<'_, S> {
             match conn.stream.send(frame) {
                 Sent::Bytes(sent) => {
                     conn.life.bytes_out += sent as u64;
-                    counters.bytes_out += sent as u64;
+                    counters.traffic.bytes_out += sent as u64;
                     rest = &frame[sent..];
                     price += cost::SEND + cost::moved(sent);
                     conn.mark_used(self.now);
@@ -282,7 +283,7 @@ impl<S: Stream> Outlet<'_, S> {
             return price;
         }
         if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
-            counters.bytes_undelivered += rest.len() as u64;
+            counters.traffic.bytes_undelivered += rest.len() as u64;
             self.effects.push_back(Effect::Overflow { key });
         } else {
             self.posted.flush(key, conn);

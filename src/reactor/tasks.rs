@@ -2,7 +2,7 @@
 //! messages wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
-use super::connection::{Pause, Session};
+use super::connection::{Pause, Queued, Session};
 use super::context::{Conn, Context};
 use super::parts::task::Task;
 use super::work::{self, cost};
@@ -30,15 +30,16 @@ impl<K: Kernel> Reactor<K> {
 
     fn resume(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        conn.resume_posted = false;
+        conn.queued.leave(Queued::RESUME);
         let bounds = &self.cx.listener_of(conn).policy.bounds;
         let pending = conn.pending_output();
         conn.pause = match conn.pause {
             // Their end will post it.
             Pause::Effects => return,
             Pause::Output if pending > bounds.output_low => Pause::Output,
-            Pause::Turn if pending >= bounds.output_high => Pause::Output,
-            Pause::None | Pause::Turn | Pause::Output => Pause::None,
+            Pause::Turn if pending >= bounds.output_high && conn.leg.is_none() => Pause::Output,
+            Pause::Partner if self.cx.waits_for_partner(key, conn) => Pause::Partner,
+            Pause::None | Pause::Turn | Pause::Output | Pause::Partner => Pause::None,
         };
         if !conn.is_paused() {
             self.resume_task(key);

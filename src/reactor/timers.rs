@@ -38,14 +38,17 @@ impl<K: Kernel> Context<K> {
 
     /// Arms the wheel for a connection's earliest deadline, unless it will look earlier anyway.
     pub(super) fn schedule(&mut self, key: Key, conn: &Conn<K>) {
-        if let Some((at, _)) = self.next_due(conn) {
+        if let Some((at, _)) = self.next_due(key, conn) {
             self.deadlines.look_at(key, at);
         }
     }
 
-    pub(super) fn next_due(&self, conn: &Conn<K>) -> Option<(Instant, Due)> {
-        let policy = &self.listener_of(conn).policy;
-        let clocks = conn.clocks(self.deadlines.patient_until());
+    pub(super) fn next_due(&self, key: Key, conn: &Conn<K>) -> Option<(Instant, Due)> {
+        let policy = self.policy_of(conn);
+        let mut clocks = conn.clocks(self.deadlines.patient_until());
+        if conn.leg.is_some() {
+            self.add_clocks_of_pair(key, conn, &mut clocks);
+        }
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
     }
 
@@ -53,8 +56,8 @@ impl<K: Kernel> Context<K> {
     /// only once a third of its buffer is free (`include/net/sock.h: sk_stream_is_writeable`), which takes a
     /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
     /// Another deadline that has passed as well is not this one's verdict.
-    pub(super) fn is_due(&self, conn: &Conn<K>, due: Due) -> bool {
-        self.next_due(conn).is_some_and(|(at, next)| at <= self.deadlines.horizon() && next == due)
+    pub(super) fn is_due(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
+        self.next_due(key, conn).is_some_and(|(at, next)| at <= self.deadlines.horizon() && next == due)
     }
 }
 
@@ -71,7 +74,7 @@ impl<K: Kernel> Reactor<K> {
             }
             let Some(index) = self.cx.deadlines.next_expired() else { break };
             let Some((key, conn)) = self.table.at(index) else { continue };
-            match self.cx.next_due(conn) {
+            match self.cx.next_due(key, conn) {
                 Some((at, due)) if at <= horizon => {
                     self.on_due(key, due);
                     self.drive(key, |cx, conn| cx.schedule(key, conn));

@@ -157,6 +157,14 @@ impl Contract for Stream {
         }
     }
 
+    fn set_keepalive(&mut self, keepalive: Keepalive) {
+        let count = c_int::try_from(keepalive.count).unwrap_or(c_int::MAX);
+        self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, whole_seconds(keepalive.idle));
+        self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, whole_seconds(keepalive.interval));
+        self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count);
+        self.try_set(libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1);
+    }
+
     fn set_user_timeout(&mut self, timeout: Duration) {
         let millis = c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX);
         self.try_set(libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, millis);

@@ -99,13 +99,16 @@ struct Run {
 impl Run {
     fn new(policy: Policy, choices: &mut Choices<'_>) -> Self {
         let now = Instant::from_millis(1_000_000);
-        let state = if choices.flag() { State::Handshaking } else { State::Open };
+        let deadline = now + timeout(choices);
+        let state =
+            choices.pick(&[State::Connecting { deadline }, State::Handshaking, State::Open, State::Open]);
         let clocks = Clocks {
             used: now,
             pinged: Instant::ZERO,
             oob_sent: Instant::ZERO,
             output_moved: None,
             info_asked: None,
+            lasts: None,
             patient_until: Instant::ZERO,
         };
         let attention = Attention::new(now);
@@ -170,6 +173,7 @@ impl Run {
                     self.apply(Input::Expired { output_pending });
                     assert!(matches!(self.life.state(), State::Closed { .. }), "a deadline ends it");
                 }
+                State::Connecting { .. } => self.apply(give_up(Reason::UpstreamConnectTimeout)),
                 State::Open | State::Closed { .. } => panic!("no deadline of its own"),
             },
             Due::Ping => {
@@ -195,6 +199,7 @@ impl Run {
             Due::OobProbe => self.clocks.oob_sent = self.now,
             Due::Slow => self.apply(give_up(Reason::SlowTime)),
             Due::TcpInfo => self.clocks.info_asked = Some(self.now),
+            Due::Lasts => self.clocks.lasts = None,
         }
     }
 
@@ -224,12 +229,16 @@ impl Run {
         let Some(at) = deadline(after) else { return };
         let Parting { linger, linger_max, .. } = self.policy.parting;
         let goodbye = before.cause().is_some_and(|cause| cause.reason == Reason::PeerGoodbye);
-        if goodbye && matches!((before, input), (State::Parting { .. }, Input::Flushed { .. })) {
+        let at_once = matches!(before, State::Parting { last: Some(_), .. });
+        if (goodbye || at_once) && matches!((before, input), (State::Parting { .. }, Input::Flushed { .. })) {
             assert!(Some(at) <= deadline(before), "{input:?} put it off: {before:?} {after:?}");
         } else if before.cause().is_some() {
             assert!(Some(at) >= deadline(before), "{input:?} brought it forward: {before:?} {after:?}");
         }
-        assert!(at <= since + linger_max, "it would be put off beyond linger_max: {after:?}");
+        // What the other connection of a pair has brought has a time of its own to be taken.
+        let of_partner = if matches!(input, Input::PartnerGone { .. }) { self.now + linger } else { since };
+        let latest = (since + linger_max).max(of_partner).max(deadline(before).unwrap_or(since));
+        assert!(at <= latest, "it would be put off beyond linger_max: {after:?}");
         // Half a second at a time, as long as it is unclear.
         let patience = if input == Input::Unclear { Duration::from_millis(500) } else { linger };
         assert!(at <= (self.now + patience).max(deadline(before).unwrap_or(at)), "{after:?}");
@@ -259,7 +268,7 @@ impl Run {
     }
 }
 
-const KINDS: u8 = 10;
+const KINDS: u8 = 13;
 
 fn input(choices: &mut Choices<'_>) -> Input {
     match choices.byte() % KINDS {
@@ -269,7 +278,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
             let detector = choices.pick(&[Detector::Heartbeat, Detector::HeartbeatChannel]);
             Input::Suspected { detector, grace: timeout(choices), notsent_bytes: 0 }
         }
-        3 => Input::PeerFin { midframe: choices.flag() },
+        3 => Input::PeerFin { reason: choices.pick(&[Reason::PeerFin, Reason::PeerFinMidframe]) },
         4 => Input::Failed { reason: choices.pick(Reason::ALL), detector: choices.pick(Detector::ALL) },
         5 => Input::Goodbye,
         6 => Input::CloseGracefully {
@@ -283,7 +292,10 @@ fn input(choices: &mut Choices<'_>) -> Input {
             rung: choices.pick(RUNGS),
             output_pending: choices.flag(),
         },
-        8 => choices.pick(&[
+        8 => Input::Connected,
+        9 => Input::PartnerFin { cause: cause(choices), patience: Duration::ZERO },
+        10 => Input::PartnerGone { cause: cause(choices), rung: choices.pick(RUNGS) },
+        11 => choices.pick(&[
             Input::Progress,
             Input::Flushed { probe: false },
             Input::Flushed { probe: true },
@@ -293,17 +305,24 @@ fn input(choices: &mut Choices<'_>) -> Input {
     }
 }
 
+fn cause(choices: &mut Choices<'_>) -> Cause {
+    Cause { reason: choices.pick(Reason::ALL), detector: Detector::Partner }
+}
+
 /// What holds between one state and the next, whatever the input was.
 fn assert_step(before: State, input: Input, after: State, action: Action) {
     let step = format!("{before:?} {input:?} {after:?} {action:?}");
     let way = (before.index(), after.index());
+    let is_partners = matches!(input, Input::PartnerFin { .. } | Input::PartnerGone { .. });
     let expected = match way {
+        // The other connection of its pair may have been all that it waited for.
+        (4, 4) | (5, 5) if is_partners => matches!(action, Action::None | Action::Flush),
         (from, to) if from == to => action == Action::None,
-        (0, 1) => action == Action::None,
-        (1, 2) => action == Action::Probe,
-        (2, 1) => action == Action::Revive,
-        (0..=2, 3 | 4) | (4, 3) => action == Action::Flush,
-        (0..=4, 5) => matches!(action, Action::Close(_)),
+        (0 | 1, 2) => action == Action::None,
+        (2, 3) => action == Action::Probe,
+        (3, 2) => action == Action::Revive,
+        (1..=3, 4 | 5) | (5, 4) | (4, 5) => action == Action::Flush,
+        (0..=5, 6) => matches!(action, Action::Close(_)),
         _ => false,
     };
     assert!(expected, "no such way: {step}");
@@ -316,23 +335,25 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     assert_eq!(before.since(), after.since(), "{step}");
     // A reset can complete a bare FIN, and the answer to the probe is the probe's; nothing else is rewritten.
     let was_fin = matches!(first.reason, Reason::PeerFin | Reason::PeerFinMidframe);
-    let completed = was_fin && now.reason == Reason::PeerResetAfterFin && way == (3, 5);
-    let probed = now == Cause { detector: Detector::EofProbe, ..first } && way == (3, 5);
+    let completed = was_fin && now.reason == Reason::PeerResetAfterFin && way == (4, 6);
+    let probed = now == Cause { detector: Detector::EofProbe, ..first } && way == (4, 6);
     assert!(now == first || completed || probed, "the first cause wins: {step}");
 }
 
 /// Whether `input` says what `cause` says.
 fn is_cause_of(input: Input, cause: Cause) -> bool {
     match input {
-        Input::PeerFin { midframe: false } => cause.reason == Reason::PeerFin,
-        Input::PeerFin { midframe: true } => cause.reason == Reason::PeerFinMidframe,
+        Input::PeerFin { reason } => cause.reason == reason,
+        Input::PartnerFin { cause: told, .. } | Input::PartnerGone { cause: told, .. } => cause == told,
         Input::Goodbye => cause.reason == Reason::PeerGoodbye,
         Input::Failed { reason, detector }
         | Input::CloseGracefully { reason, detector, .. }
         | Input::Abort { reason, detector, .. } => cause == Cause { reason, detector },
-        Input::Opened
+        Input::Connected
+        | Input::Opened
         | Input::Heard
         | Input::Suspected { .. }
+        | Input::Moved { .. }
         | Input::Progress
         | Input::Unclear
         | Input::Flushed { .. }
@@ -344,6 +365,10 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
 fn deadline(state: State) -> Option<Instant> {
     match state {
         State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
-        State::Handshaking | State::Open | State::Suspect { .. } | State::Closed { .. } => None,
+        State::Connecting { .. }
+        | State::Handshaking
+        | State::Open
+        | State::Suspect { .. }
+        | State::Closed { .. } => None,
     }
 }

@@ -27,6 +27,8 @@ pub enum Due {
     Slow,
     /// When to ask `TCP_INFO` about a connection that is not being read.
     TcpInfo,
+    /// When a connection that we made has lasted, and is worth being watched by the kernel.
+    Lasts,
 }
 
 /// When the things happened that deadlines are counted from.
@@ -42,6 +44,8 @@ pub struct Clocks {
     pub output_moved: Option<Instant>,
     /// When `TCP_INFO` was last asked; `None` while the connection is being read.
     pub info_asked: Option<Instant>,
+    /// When the kernel is to watch a connection that we made; `None`: it does already, or need not.
+    pub lasts: Option<Instant>,
     /// Before this no silence is judged: the server itself stalled
     /// ([`Attention`](crate::core::timer::attention::Attention)).
     pub patient_until: Instant,
@@ -62,7 +66,7 @@ pub fn next_due(
             policy.bounds.handshake_timeout.map(|timeout| patient(life.accepted() + timeout))
         }
         State::Open => None,
-        State::Suspect { deadline, .. } => Some(patient(deadline)),
+        State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),
         State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
         State::Closed { .. } => return None,
     };
@@ -82,6 +86,7 @@ pub fn next_due(
         let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
         consider(idle_timeout.map(|timeout| patient(clocks.used + timeout)), Due::Idle);
         let quiet_since = clocks.oob_sent.max(life.heard());
+        consider(clocks.lasts, Due::Lasts);
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
     // What a suspect peer is not sent, it cannot be slow to take.

@@ -1,11 +1,12 @@
 //! One connection's life, pure: no fd, no clock, no bytes. The reactor tells it what happened and when
 //! ([`Life::on`]), and it answers what to do; [`liveness`] says which of its deadlines comes next.
 //!
-//! Read [`state`] first (the states in temporal order and the transition table), then [`liveness`] (silence,
+//! Read [`state`] first (the states in temporal order and the transition table; `ending` has those that lead to the end), then [`liveness`] (silence,
 //! suspicion, verdicts), [`delivery`] (whether anybody takes our last words), then [`policy`] (what a listener
 //! can ask for).
 
 pub mod delivery;
+mod ending;
 pub mod liveness;
 pub mod policy;
 pub mod state;
@@ -31,7 +32,7 @@ pub struct Life {
 }
 
 impl Life {
-    /// A connection accepted at `now`.
+    /// A connection accepted at `now`, or begun to be made.
     pub const fn new(state: State, now: Instant) -> Self {
         Self { state, accepted: now, heard: now, bytes_in: 0, bytes_out: 0 }
     }
@@ -41,7 +42,7 @@ impl Life {
         self.state
     }
 
-    /// When it was accepted.
+    /// When it was accepted, or began to be made.
     pub const fn accepted(&self) -> Instant {
         self.accepted
     }
@@ -59,7 +60,7 @@ impl Life {
     #[inline]
     pub fn mark_alive(&mut self, now: Instant) -> bool {
         match self.state {
-            State::Handshaking | State::Open => {
+            State::Connecting { .. } | State::Handshaking | State::Open => {
                 self.heard = now;
                 false
             }
@@ -99,6 +100,7 @@ impl Life {
             evidence,
             by: None,
             spoke: None,
+            pair: None,
         }
     }
 }

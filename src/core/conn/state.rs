@@ -1,34 +1,35 @@
 //! The states of a connection in temporal order, and the one table of transitions between them.
 //!
 //! ```text
-//! Handshaking ──▶ Open ◀──▶ Suspect
-//!      │            │          │
-//!      └────────────┼──────────┤
-//!                   ▼          ▼
-//!               PeerClosed ◀─ Parting
-//!                   │          │
-//!                   └────┬─────┘
-//!                        ▼
-//!                     Closed
+//! Connecting ───────┐
+//!      │            ▼
+//!      │ Handshaking ──▶ Open ◀──▶ Suspect
+//!      │      │            │          │
+//!      │      └────────────┼──────────┤
+//!      │                   ▼          ▼
+//!      │               PeerClosed ◀─▶ Parting
+//!      │                   │          │
+//!      └───────────────────┼──────────┘
+//!                          ▼
+//!                       Closed
 //! ```
 //!
 //! Three rules hold everywhere: the first cause wins; the peer's FIN is waited for while waiting can still
 //! spare us the TIME_WAIT; and an input that makes no sense in a state changes nothing.
 
+use super::ending::{Ending, abort, begin_parting, close_behind_output};
 use super::policy::{LastRung, Parting};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::{Duration, Instant};
 
-/// How long we wait for the FIN of a client that has said goodbye itself and is owed nothing; its own end of file
-/// then comes from us. Some round trips, and not long for a person who typed `QUIT`.
-const AFTER_GOODBYE: Duration = Duration::from_millis(500);
-
-/// How long until we look again whether the kernel's output is acknowledged: about as long as a retransmission.
-const UNTIL_CLEAR: Duration = Duration::from_millis(500);
-
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
+    /// We make the connection, to an upstream server. Nothing can be sent or received yet.
+    Connecting {
+        /// When to give it up.
+        deadline: Instant,
+    },
     /// Accepted; the protocol's opening exchange is not complete.
     Handshaking,
     /// In use; the peer was heard from within its heartbeat timeout.
@@ -62,6 +63,8 @@ pub enum State {
         since: Instant,
         /// When to stop waiting: put off while queued output makes progress.
         deadline: Instant,
+        /// How to close as soon as all output is gone; `None`: the peer's FIN is waited for until the deadline.
+        last: Option<LastRung>,
     },
     /// Over: the socket is closed and the End published. Nothing changes any more.
     Closed {
@@ -87,6 +90,8 @@ pub struct Cause {
 /// What can happen to a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input {
+    /// The connection that we make is there.
+    Connected,
     /// The protocol's opening exchange is complete.
     Opened,
     /// Something arrived from the peer, or from its heartbeat connection.
@@ -102,8 +107,8 @@ pub enum Input {
     },
     /// The peer's FIN was read.
     PeerFin {
-        /// In the middle of a frame.
-        midframe: bool,
+        /// What it means, if nothing else has ended the connection before.
+        reason: Reason,
     },
     /// The socket failed.
     Failed {
@@ -134,6 +139,25 @@ pub enum Input {
         /// Whether output waits here that the kernel had no room for.
         output_pending: bool,
     },
+    /// The other connection of the pair brings no more bytes, and FIN is forwarded behind those that it has brought.
+    PartnerFin {
+        /// Why the pair ends.
+        cause: Cause,
+        /// How long the peer has for its own FIN.
+        patience: Duration,
+    },
+    /// The other connection of the pair is gone, or has nothing to do with this one any more.
+    PartnerGone {
+        /// Why the pair ends.
+        cause: Cause,
+        /// How to close once the peer has what the other has brought.
+        rung: LastRung,
+    },
+    /// The pair is half-closed, and bytes still move.
+    Moved {
+        /// When to look again.
+        until: Instant,
+    },
     /// The kernel took some of the output we owed.
     Progress,
     /// The kernel has taken all output we owed. `probe`: bytes after end of file were sent, and RST is
@@ -149,6 +173,36 @@ pub enum Input {
         /// Whether output waits here that the kernel had no room for.
         output_pending: bool,
     },
+}
+
+impl Input {
+    /// The same of a peer that is an upstream server.
+    #[must_use]
+    pub const fn of_upstream(self) -> Self {
+        match self {
+            Self::PeerFin { reason } => Self::PeerFin { reason: reason.of_upstream() },
+            Self::Failed { reason, detector } => Self::Failed { reason: reason.of_upstream(), detector },
+            Self::Abort { reason, detector: Detector::Partner, rung, output_pending } => {
+                Self::Abort { reason, detector: Detector::Partner, rung, output_pending }
+            }
+            Self::Abort { reason, detector, rung, output_pending } => {
+                Self::Abort { reason: reason.of_upstream(), detector, rung, output_pending }
+            }
+            Self::Connected
+            | Self::Opened
+            | Self::Heard
+            | Self::Suspected { .. }
+            | Self::Goodbye
+            | Self::CloseGracefully { .. }
+            | Self::PartnerFin { .. }
+            | Self::PartnerGone { .. }
+            | Self::Moved { .. }
+            | Self::Progress
+            | Self::Flushed { .. }
+            | Self::Unclear
+            | Self::Expired { .. } => self,
+        }
+    }
 }
 
 /// What the reactor has to do about it.
@@ -173,25 +227,26 @@ impl State {
     }
 
     /// All names, in temporal order.
-    pub const NAMES: [&'static str; 6] =
-        ["handshaking", "open", "suspect", "peer_closed", "parting", "closed"];
+    pub const NAMES: [&'static str; 7] =
+        ["connecting", "handshaking", "open", "suspect", "peer_closed", "parting", "closed"];
 
     /// The place in [`NAMES`](Self::NAMES).
     pub const fn index(self) -> usize {
         match self {
-            Self::Handshaking => 0,
-            Self::Open => 1,
-            Self::Suspect { .. } => 2,
-            Self::PeerClosed { .. } => 3,
-            Self::Parting { .. } => 4,
-            Self::Closed { .. } => 5,
+            Self::Connecting { .. } => 0,
+            Self::Handshaking => 1,
+            Self::Open => 2,
+            Self::Suspect { .. } => 3,
+            Self::PeerClosed { .. } => 4,
+            Self::Parting { .. } => 5,
+            Self::Closed { .. } => 6,
         }
     }
 
     /// The recorded cause of its ending, if it is ending.
     pub const fn cause(&self) -> Option<Cause> {
         match self {
-            Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
+            Self::Connecting { .. } | Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
             Self::PeerClosed { cause, .. } | Self::Parting { cause, .. } | Self::Closed { cause, .. } => {
                 Some(*cause)
             }
@@ -201,7 +256,7 @@ impl State {
     /// When that cause was seen.
     pub const fn since(&self) -> Option<Instant> {
         match self {
-            Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
+            Self::Connecting { .. } | Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
             Self::PeerClosed { since, .. } | Self::Parting { since, .. } | Self::Closed { since, .. } => {
                 Some(*since)
             }
@@ -212,7 +267,10 @@ impl State {
     #[must_use]
     pub fn on(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
         match (self, input) {
-            (Self::Handshaking, Input::Opened) => (Self::Open, Action::None),
+            (Self::Connecting { .. }, Input::Connected) | (Self::Handshaking, Input::Opened) => {
+                (Self::Open, Action::None)
+            }
+            (Self::Connecting { .. }, _) => self.on_connecting(input, now),
             (Self::Open, Input::Suspected { detector, grace, notsent_bytes }) => {
                 let deadline = now + grace;
                 (Self::Suspect { deadline, since: now, detector, notsent_bytes }, Action::Probe)
@@ -224,18 +282,40 @@ impl State {
             (Self::PeerClosed { cause, since, .. }, _) => {
                 self.on_peer_closed(Ending { cause, since }, input, now, parting)
             }
-            (Self::Parting { cause, since, .. }, _) => {
-                self.on_parting(Ending { cause, since }, input, now, parting)
+            (Self::Parting { cause, since, last, .. }, _) => {
+                self.on_parting(Ending { cause, since }, last, input, now, parting)
             }
             (Self::Closed { .. }, _) => (self, Action::None),
         }
     }
 
+    /// Nobody has been told anything yet: what ends it ends it at once. A reset, in case the peer has just taken it.
+    const fn on_connecting(self, input: Input, now: Instant) -> (Self, Action) {
+        let cause = match input {
+            Input::Failed { reason, detector }
+            | Input::CloseGracefully { reason, detector, .. }
+            | Input::Abort { reason, detector, .. } => Cause { reason, detector },
+            Input::PartnerGone { cause, .. } => cause,
+            Input::Connected
+            | Input::Opened
+            | Input::Heard
+            | Input::Suspected { .. }
+            | Input::PeerFin { .. }
+            | Input::Goodbye
+            | Input::PartnerFin { .. }
+            | Input::Moved { .. }
+            | Input::Progress
+            | Input::Flushed { .. }
+            | Input::Unclear
+            | Input::Expired { .. } => return (self, Action::None),
+        };
+        (Self::Closed { cause, since: now }, Action::Close(CloseMode::Reset))
+    }
+
     /// What Handshaking, Open and Suspect have in common: no cause is recorded yet, so what comes is one.
     fn on_any_live(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
         match input {
-            Input::PeerFin { midframe } => {
-                let reason = if midframe { Reason::PeerFinMidframe } else { Reason::PeerFin };
+            Input::PeerFin { reason } => {
                 let cause = Cause { reason, detector: Detector::ZeroRead };
                 (Self::PeerClosed { cause, since: now, deadline: now + parting.linger }, Action::Flush)
             }
@@ -253,177 +333,19 @@ impl State {
             Input::Abort { reason, detector, rung, output_pending } => {
                 abort(Cause { reason, detector }, rung, output_pending, now, parting)
             }
-            Input::Opened
+            Input::PartnerFin { cause, patience } => {
+                (Self::Parting { cause, since: now, deadline: now + patience, last: None }, Action::Flush)
+            }
+            Input::PartnerGone { cause, rung } => close_behind_output(cause, now, rung, now, parting),
+            Input::Connected
+            | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::Moved { .. }
             | Input::Progress
             | Input::Flushed { .. }
             | Input::Unclear
             | Input::Expired { .. } => (self, Action::None),
-        }
-    }
-}
-
-/// What was recorded when a connection began to end, and does not change any more.
-#[derive(Clone, Copy)]
-struct Ending {
-    cause: Cause,
-    since: Instant,
-}
-
-impl Ending {
-    const fn closed(self, how: CloseMode) -> (State, Action) {
-        (State::Closed { cause: self.cause, since: self.since }, Action::Close(how))
-    }
-
-    const fn peer_closed(self, deadline: Instant) -> State {
-        State::PeerClosed { cause: self.cause, since: self.since, deadline }
-    }
-
-    /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
-    fn extended(self, now: Instant, parting: &Parting) -> Instant {
-        (now + parting.linger).min(self.since + parting.linger_max)
-    }
-}
-
-impl State {
-    /// The peer's FIN is here. Only the delivery of what we owe is still open.
-    fn on_peer_closed(self, end: Ending, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
-        match input {
-            // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
-            // only half-closed.
-            Input::Flushed { probe: false } | Input::Expired { output_pending: false } => {
-                end.closed(peer_first(end.cause.reason))
-            }
-            // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same
-            // flush again and again must still come to an end.
-            Input::Progress | Input::Flushed { probe: true } => {
-                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::None)
-            }
-            // A reset that answers the probe is what the probe is for; the reactor reports it as such.
-            Input::Failed { detector: Detector::EofProbe, .. } => {
-                let cause = Cause { detector: Detector::EofProbe, ..end.cause };
-                Ending { cause, ..end }.closed(CloseMode::ProbeReset)
-            }
-            // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted. Another
-            // failure, such as a window that stays shut, only tells that it did not get there.
-            Input::Failed { reason: Reason::PeerReset | Reason::PeerResetAfterFin, detector }
-                if is_fin(end.cause.reason) =>
-            {
-                let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
-                Ending { cause, ..end }.closed(CloseMode::Reset)
-            }
-            Input::Failed { .. } => end.closed(CloseMode::Reset),
-            // Output that is still ours at the deadline made no progress: the peer will not read it.
-            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
-            Input::Abort { rung, .. } => end.closed(rung.into()),
-            Input::Opened
-            | Input::Heard
-            | Input::Suspected { .. }
-            | Input::PeerFin { .. }
-            | Input::Goodbye
-            | Input::Unclear
-            | Input::CloseGracefully { .. } => (self, Action::None),
-        }
-    }
-
-    /// We want to end, and would like the peer to close first.
-    fn on_parting(self, end: Ending, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
-        match input {
-            Input::PeerFin { .. } => {
-                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::Flush)
-            }
-            Input::Progress => (self.not_before(end.extended(now, parting)), Action::None),
-            // It has said goodbye and has its answer: most close on that, and who waits for our end of file, as
-            // others give it at once, need not wait long.
-            Input::Flushed { .. } if end.cause.reason == Reason::PeerGoodbye => {
-                (self.by(now + AFTER_GOODBYE), Action::None)
-            }
-            // Closed now, it might be left to retransmit to nobody.
-            Input::Unclear if now < end.since + parting.linger_max => {
-                let again = (now + UNTIL_CLEAR).min(end.since + parting.linger_max);
-                (self.not_before(again), Action::None)
-            }
-            Input::Expired { output_pending: false } | Input::Unclear => end.closed(CloseMode::Linger2),
-            Input::Failed { .. } => end.closed(CloseMode::Reset),
-            // Output that is still ours at the deadline made no progress: the peer will not read it.
-            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
-            Input::Abort { rung, .. } => end.closed(rung.into()),
-            Input::Opened
-            | Input::Heard
-            | Input::Suspected { .. }
-            | Input::Goodbye
-            | Input::CloseGracefully { .. }
-            | Input::Flushed { .. } => (self, Action::None),
-        }
-    }
-}
-
-impl State {
-    /// The deadline of an ending.
-    fn deadline_or(self, now: Instant) -> Instant {
-        match self {
-            Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } => deadline,
-            Self::Handshaking | Self::Open | Self::Suspect { .. } | Self::Closed { .. } => now,
-        }
-    }
-
-    /// The same, with a deadline no earlier than `earliest`.
-    fn not_before(mut self, earliest: Instant) -> Self {
-        if let Self::Parting { deadline, .. } = &mut self {
-            *deadline = earliest.max(*deadline);
-        }
-        self
-    }
-
-    /// The same, with a deadline no later than `latest`.
-    fn by(mut self, latest: Instant) -> Self {
-        if let Self::Parting { deadline, .. } = &mut self {
-            *deadline = latest.min(*deadline);
-        }
-        self
-    }
-}
-
-/// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
-/// moves only while output is under way.
-fn begin_parting(cause: Cause, notified: bool, now: Instant, parting: &Parting) -> (State, Action) {
-    // Who finds no place has time to read that and close, and no more: its descriptor is set aside for others like it.
-    let full = cause.reason == Reason::LocalLimit;
-    let patience = if full { parting.linger.min(AFTER_GOODBYE) } else { parting.linger };
-    let deadline = if notified { now + patience } else { now };
-    (State::Parting { cause, since: now, deadline }, Action::Flush)
-}
-
-/// Closes at once, unless the rung promises delivery of what we still hold.
-fn abort(
-    cause: Cause,
-    rung: LastRung,
-    output_pending: bool,
-    now: Instant,
-    parting: &Parting,
-) -> (State, Action) {
-    match rung {
-        LastRung::Linger2 if output_pending => begin_parting(cause, true, now, parting),
-        LastRung::Linger2 | LastRung::Reset => {
-            (State::Closed { cause, since: now }, Action::Close(rung.into()))
-        }
-    }
-}
-
-const fn is_fin(reason: Reason) -> bool {
-    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe)
-}
-
-const fn peer_first(reason: Reason) -> CloseMode {
-    if is_fin(reason) { CloseMode::PeerFirst } else { CloseMode::PeerFirstAfterGoodbye }
-}
-
-impl From<LastRung> for CloseMode {
-    fn from(rung: LastRung) -> Self {
-        match rung {
-            LastRung::Linger2 => Self::Linger2,
-            LastRung::Reset => Self::Reset,
         }
     }
 }

@@ -42,7 +42,15 @@ fn peer_closed(reason: Reason) -> State {
 }
 
 fn parting(reason: Reason) -> State {
-    State::Parting { cause: cause(reason), since: T0, deadline: NOW }
+    State::Parting { cause: cause(reason), since: T0, deadline: NOW, last: None }
+}
+
+fn behind_output(last: LastRung) -> State {
+    State::Parting { cause: cause(Reason::UpstreamReset), since: T0, deadline: NOW, last: Some(last) }
+}
+
+fn connecting() -> State {
+    State::Connecting { deadline: NOW }
 }
 
 fn closed() -> State {
@@ -84,7 +92,11 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("peer_closed", peer_closed(Reason::PeerFin)),
         ("parting", parting(Reason::LocalIdle)),
         ("closed", closed()),
+        ("connecting", connecting()),
+        ("behind_output", behind_output(LastRung::Linger2)),
+        ("behind_output_reset", behind_output(LastRung::Reset)),
     ];
+    let why = Cause { reason: Reason::UpstreamFin, detector: Detector::Partner };
     let notified = |notified| Input::CloseGracefully {
         reason: Reason::LocalKicked,
         detector: Detector::Operator,
@@ -93,11 +105,12 @@ fn every_state_answers_every_input_as_the_table_says() {
     let suspected =
         Input::Suspected { detector: Detector::Heartbeat, grace: Duration::from_secs(5), notsent_bytes: 0 };
     let inputs = [
+        ("connected", Input::Connected),
         ("opened", Input::Opened),
         ("heard", Input::Heard),
         ("suspected", suspected),
-        ("fin", Input::PeerFin { midframe: false }),
-        ("fin_midframe", Input::PeerFin { midframe: true }),
+        ("fin", Input::PeerFin { reason: Reason::PeerFin }),
+        ("fin_midframe", Input::PeerFin { reason: Reason::PeerFinMidframe }),
         ("failed", failed(Detector::RecvError)),
         ("failed_probe", failed(Detector::EofProbe)),
         ("goodbye", Input::Goodbye),
@@ -106,6 +119,10 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("give_up_reset", give_up(LastRung::Reset, true)),
         ("give_up_linger2", give_up(LastRung::Linger2, false)),
         ("give_up_linger2_owing", give_up(LastRung::Linger2, true)),
+        ("partner_fin", Input::PartnerFin { cause: why, patience: Duration::from_secs(9) }),
+        ("partner_gone", Input::PartnerGone { cause: why, rung: LastRung::Linger2 }),
+        ("partner_reset", Input::PartnerGone { cause: why, rung: LastRung::Reset }),
+        ("moved", Input::Moved { until: NOW + Duration::from_secs(3) }),
         ("progress", Input::Progress),
         ("flushed", Input::Flushed { probe: false }),
         ("flushed_probe", Input::Flushed { probe: true }),
@@ -126,27 +143,33 @@ fn every_state_answers_every_input_as_the_table_says() {
     assert_eq!(seen, states.len() * inputs.len(), "the table leaves nothing out");
 }
 
-/// Columns: handshaking, open, suspect, `peer_closed` (fin), parting (idle), closed.
+/// Columns: handshaking, open, suspect, `peer_closed` (fin), parting (idle), closed, connecting, parting behind its output
+/// (upstream reset) by linger2, and by reset.
 const TABLE: &str = "
-opened                open                                = = = = =
-heard                 = = open+revive = = =
-suspected               = suspect+probe = = = =
-fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush =
-fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush =
-failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset =
-failed_probe          closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.fin)+probe_reset closed(local.idle)+reset =
-goodbye               parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush = = =
-leave                 parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = =
-leave_untold          parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = =
-give_up_reset         closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset =
-give_up_linger2       closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 =
-give_up_linger2_owing parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 =
-progress              = = = peer_closed(peer.fin) parting(local.idle) =
-flushed               = = = closed(peer.fin)+peer_first = =
-flushed_probe         = = = peer_closed(peer.fin) = =
-unclear               = = = = parting(local.idle) =
-expired               = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 =
-expired_owing         = = = closed(peer.fin)+reset closed(local.idle)+reset =
+connected             = = = = = = open = =
+opened                open = = = = = = = =
+heard                 = = open+revive = = = = = =
+suspected             = suspect+probe = = = = = = =
+fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
+fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
+failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+failed_probe          closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.fin)+probe_reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+goodbye               parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush = = = = = =
+leave                 parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
+leave_untold          parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
+give_up_reset         closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset = closed(stuck.frozen)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+give_up_linger2       closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+give_up_linger2_owing parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+partner_fin           parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush = = = = =
+partner_gone          parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
+partner_reset         parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(peer.fin)+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
+moved                 = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+progress              = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+flushed               = = = closed(peer.fin)+peer_first = = = = =
+flushed_probe         = = = peer_closed(peer.fin) = = = = =
+unclear               = = = = parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+expired               = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 = = closed(upstream.reset)+linger2 closed(upstream.reset)+reset
+expired_owing         = = = closed(peer.fin)+reset closed(local.idle)+reset = = closed(upstream.reset)+reset closed(upstream.reset)+reset
 ";
 
 #[test]
@@ -187,10 +210,18 @@ fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, NOW, &PARTING);
     assert_eq!(
         state,
-        State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: NOW + PARTING.linger }
+        State::Parting {
+            cause: cause(Reason::LocalIdle),
+            since: T0,
+            deadline: NOW + PARTING.linger,
+            last: None
+        }
     );
     let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, late, &PARTING);
-    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: late });
+    assert_eq!(
+        state,
+        State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: late, last: None }
+    );
 }
 
 #[test]
@@ -198,7 +229,7 @@ fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
     let half_a_second = Duration::from_millis(500);
     let (state, action) = parting(Reason::LocalIdle).on(Input::Unclear, NOW, &PARTING);
     let deadline = NOW + half_a_second;
-    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline });
+    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline, last: None });
     assert_eq!(action, Action::None);
     let (_, action) = parting(Reason::LocalIdle).on(Input::Unclear, T0 + PARTING.linger_max, &PARTING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
@@ -293,6 +324,7 @@ const CLOCKS: Clocks = Clocks {
     output_moved: None,
     info_asked: None,
     patient_until: Instant::ZERO,
+    lasts: None,
 };
 
 fn due(state: State, heartbeat: Heartbeat, clocks: Clocks) -> Option<(u64, Due)> {

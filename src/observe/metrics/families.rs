@@ -1,7 +1,7 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
 use super::page::{Family, Lines, ListenerGauges, Of};
-use super::{Counters, Gauges, ListenerCounters};
+use super::{Counters, Gauges, ListenerCounters, UpstreamCounters};
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::tcp::TcpState;
@@ -37,6 +37,15 @@ const fn each(
     Family { name, kind, help, of: Of::Each(write) }
 }
 
+const fn upstream(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Lines, &UpstreamCounters, &ListenerGauges),
+) -> Family {
+    Family { name, kind, help, of: Of::Upstream(write) }
+}
+
 pub(super) static FAMILIES: &[Family] = &[
     all("linger_build_info", "gauge", "1, labelled by the version of the server.", |lines, _, _| {
         lines.add(&[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -46,8 +55,8 @@ pub(super) static FAMILIES: &[Family] = &[
         "gauge",
         "Client connections, by where they are in their life.",
         |lines, _, gauges| {
-            // Closed connections have left the table.
-            for (name, count) in State::NAMES.iter().zip(gauges.census.states).take(5) {
+            // No client is being connected by us, and closed connections have left the table.
+            for (name, count) in State::NAMES.iter().zip(gauges.census.states).skip(1).take(5) {
                 lines.add(&[("state", name)], count);
             }
         },
@@ -101,10 +110,7 @@ pub(super) static FAMILIES: &[Family] = &[
         |lines, counters, _| lines.add(&[], counters.stale_events),
     ),
     each("linger_ends_total", "counter", "Connections ended, by reason.", |lines, counters, gauges| {
-        for &reason in Reason::ALL {
-            let labels = [("class", reason.class().name()), ("reason", reason.name())];
-            lines.add_of(gauges, &labels, counters.reasons[reason as usize]);
-        }
+        add_reasons(lines, gauges, &counters.reasons);
     }),
     each(
         "linger_detections_total",
@@ -144,21 +150,68 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
     each("linger_received_bytes_total", "counter", "Bytes received.", |lines, counters, gauges| {
-        lines.add_of(gauges, &[], counters.bytes_in);
+        lines.add_of(gauges, &[], counters.traffic.bytes_in);
     }),
     each(
         "linger_sent_bytes_total",
         "counter",
         "Bytes that the kernel took for sending.",
         |lines, counters, gauges| {
-            lines.add_of(gauges, &[], counters.bytes_out);
+            lines.add_of(gauges, &[], counters.traffic.bytes_out);
         },
     ),
     each(
         "linger_undelivered_bytes_total",
         "counter",
         "Output that the server still held when its connection ended.",
-        |lines, counters, gauges| lines.add_of(gauges, &[], counters.bytes_undelivered),
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.traffic.bytes_undelivered),
+    ),
+    upstream(
+        "linger_upstream_connects_total",
+        "counter",
+        "Connections to upstream servers that were begun.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.attempts),
+    ),
+    upstream(
+        "linger_upstream_connect_seconds",
+        "histogram",
+        "How long it took to connect to an upstream server, where that succeeded.",
+        |lines, counters, gauges| lines.histogram(&[("listener", &gauges.name)], &counters.connect_times),
+    ),
+    upstream(
+        "linger_upstream_ends_total",
+        "counter",
+        "Connections to upstream servers that ended, or could not be made, by reason.",
+        |lines, counters, gauges| add_reasons(lines, gauges, &counters.reasons),
+    ),
+    upstream(
+        "linger_upstream_connections",
+        "gauge",
+        "Connections to an upstream server, those that are being made among them.",
+        |lines, _, gauges| {
+            for (server, connections) in &gauges.servers {
+                lines.add_of(gauges, &[("server", server)], connections);
+            }
+        },
+    ),
+    upstream(
+        "linger_upstream_received_bytes_total",
+        "counter",
+        "Bytes received from upstream servers.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.traffic.bytes_in),
+    ),
+    upstream(
+        "linger_upstream_sent_bytes_total",
+        "counter",
+        "Bytes for upstream servers that the kernel took.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.traffic.bytes_out),
+    ),
+    // Each of them leaves a TIME_WAIT here once the peer's own FIN has come.
+    upstream(
+        "linger_forwarded_fins_total",
+        "counter",
+        "FINs forwarded to one side of a pair while the other direction lived on.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.forwarded_fins),
     ),
     all("linger_output_waiting_bytes", "gauge", "Output held until clients take it.", |lines, _, gauges| {
         lines.add(&[], gauges.census.owed_bytes);
@@ -430,6 +483,12 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
 ];
+
+fn add_reasons(lines: &mut Lines, of: &ListenerGauges, counts: &[u64; Reason::ALL.len()]) {
+    for (reason, count) in Reason::ALL.iter().zip(counts) {
+        lines.add_of(of, &[("class", reason.class().name()), ("reason", reason.name())], count);
+    }
+}
 
 const fn both(of: &ListenerGauges) -> [(&str, &str); 2] {
     [("listener", of.name.as_str()), ("protocol", of.protocol)]

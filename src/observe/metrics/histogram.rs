@@ -8,6 +8,8 @@ const BOUNDS_MAX: usize = 14;
 /// Turns of the loop, in seconds: from what an idle one takes to what everybody notices.
 pub(super) const TURNS: [f64; 13] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+/// Connects, in seconds: within the host, over the world, and after a lost SYN or two (1 s, then 3 s).
+pub(super) const CONNECTS: [f64; 10] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25, 1.0, 3.0, 10.0];
 /// Silence, in seconds: heartbeats and keepalive find it after anything from a second to a quarter of an hour.
 pub(super) const SILENCES: [f64; 12] =
     [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3_600.0];
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn bounds_rise() {
-        for bounds in [&TURNS[..], &SILENCES, &LIFETIMES] {
+        for bounds in [&TURNS[..], &CONNECTS, &SILENCES, &LIFETIMES] {
             assert!(bounds.windows(2).all(|pair| pair[0] < pair[1]), "{bounds:?}");
         }
     }

@@ -3,7 +3,7 @@
 
 use super::families::FAMILIES;
 use super::series::{Part, Samples, Series, labels, write_head, write_sample};
-use super::{Census, Counters, Histogram, ListenerCounters};
+use super::{Census, Counters, Histogram, ListenerCounters, UpstreamCounters};
 use crate::net::{Queue, Usage};
 use crate::observe::audit::compare::Tally;
 
@@ -22,6 +22,8 @@ pub struct ListenerGauges {
     pub stalled: bool,
     /// The kernel's sockets of it at the last audit.
     pub tally: Option<Tally>,
+    /// The upstream servers that it relays to, with the connections to each.
+    pub servers: Vec<(String, u32)>,
 }
 
 /// What the last audit showed.
@@ -136,6 +138,14 @@ impl Page {
                 }
                 self.listener + 1 < self.gauges.listeners.len()
             }
+            Of::Upstream(write) => {
+                let counters = self.counters.listeners.get(self.listener);
+                let upstream = counters.and_then(|counters| counters.upstream.as_deref());
+                if let Some((counters, gauges)) = upstream.zip(self.gauges.listeners.get(self.listener)) {
+                    write(&mut lines, counters, gauges);
+                }
+                self.listener + 1 < self.gauges.listeners.len()
+            }
             Of::Supervisor => false,
         };
         let place = u32::try_from(self.family).expect("the table is short");
@@ -157,6 +167,8 @@ pub(super) struct Family {
 pub(super) enum Of {
     All(fn(&mut Lines, &Counters, &Gauges)),
     Each(fn(&mut Lines, &ListenerCounters, &ListenerGauges)),
+    /// Of those listeners that relay.
+    Upstream(fn(&mut Lines, &UpstreamCounters, &ListenerGauges)),
     /// None of this process.
     Supervisor,
 }

@@ -22,10 +22,12 @@ pub(super) enum Kind {
     QueueFills,
     AuditAnomaly,
     MemoryReclaimed,
+    Pair,
+    UpstreamNotReached,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Opened,
         Self::ProtocolError,
         Self::UnforeseenError,
@@ -36,6 +38,8 @@ impl Kind {
         Self::QueueFills,
         Self::AuditAnomaly,
         Self::MemoryReclaimed,
+        Self::Pair,
+        Self::UpstreamNotReached,
     ];
 
     /// As its lines call it.
@@ -51,6 +55,8 @@ impl Kind {
             Self::QueueFills => "accept_queue_fills",
             Self::AuditAnomaly => "audit_anomaly",
             Self::MemoryReclaimed => "memory_reclaimed",
+            Self::Pair => "pair",
+            Self::UpstreamNotReached => "upstream_not_reached",
         }
     }
 
@@ -61,12 +67,14 @@ impl Kind {
             | Self::ProtocolError
             | Self::UnforeseenError
             | Self::IdentityReplaced
-            | Self::Ended => per_second,
+            | Self::Ended
+            | Self::Pair => per_second,
             Self::AcceptStalled
             | Self::AcceptResumed
             | Self::QueueFills
             | Self::AuditAnomaly
-            | Self::MemoryReclaimed => STATES_PER_SECOND,
+            | Self::MemoryReclaimed
+            | Self::UpstreamNotReached => STATES_PER_SECOND,
         }
     }
 }

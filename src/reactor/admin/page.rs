@@ -217,6 +217,11 @@ impl<K: Kernel> Context<K> {
             queue: slot.queue(),
             stalled: slot.has_stalled(),
             tally: audit.map(|past| past.outcome.tallies[index]),
+            servers: slot
+                .servers
+                .iter()
+                .map(|server| (server.address.to_string(), server.connections))
+                .collect(),
         });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();

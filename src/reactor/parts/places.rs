@@ -17,6 +17,8 @@ pub(in crate::reactor) struct Places {
     admin_max: u32,
     /// Client connections now; those of the admin interface are not counted.
     clients: u32,
+    /// Descriptors that pairs have, or will have, for the connection to their upstream server.
+    upstreams: u32,
     /// Connections that were let in only to be told that all places are taken.
     refused: u32,
 }
@@ -24,7 +26,8 @@ pub(in crate::reactor) struct Places {
 impl Places {
     /// `descriptors_max`: connections that there are descriptors for, beside `admin_max` of the admin interface.
     pub(in crate::reactor) fn new(settings: &ServerSettings, descriptors_max: u32, admin_max: u32) -> Self {
-        let mut places = Self { descriptors_max, clients_max: 0, admin_max, clients: 0, refused: 0 };
+        let mut places =
+            Self { descriptors_max, clients_max: 0, admin_max, clients: 0, upstreams: 0, refused: 0 };
         places.apply(settings);
         places
     }
@@ -58,9 +61,20 @@ impl Places {
         self.refused
     }
 
-    /// Whether all places for clients are taken.
-    pub(in crate::reactor) const fn is_full(&self) -> bool {
-        self.clients >= self.clients_max
+    /// Whether all places for clients are taken. `pair`: for one that is to be relayed, which takes two descriptors.
+    pub(in crate::reactor) const fn is_full(&self, pair: bool) -> bool {
+        let left = self.descriptors_max.saturating_sub(self.clients + self.upstreams);
+        self.clients >= self.clients_max || left < 1 + pair as u32
+    }
+
+    /// A pair has begun: the descriptor of its upstream leg is kept for it until both legs are gone.
+    pub(in crate::reactor) const fn add_upstream(&mut self) {
+        self.upstreams += 1;
+    }
+
+    /// A pair is gone.
+    pub(in crate::reactor) const fn remove_upstream(&mut self) {
+        self.upstreams -= 1;
     }
 
     /// A client has come.

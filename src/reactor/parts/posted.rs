@@ -2,7 +2,7 @@
 //! here.
 
 use crate::core::table::Key;
-use crate::reactor::connection::Connection;
+use crate::reactor::connection::{Connection, Queued};
 use std::collections::VecDeque;
 
 /// The queues.
@@ -17,14 +17,14 @@ pub(in crate::reactor) struct Posted {
 impl Posted {
     /// Lets a connection go on with what it has left over.
     pub(in crate::reactor) fn resume<S>(&mut self, key: Key, conn: &mut Connection<S>) {
-        if !std::mem::replace(&mut conn.resume_posted, true) {
+        if conn.queued.enter(Queued::RESUME) {
             self.resume.push_back(key);
         }
     }
 
     /// Lets what a connection was given be sent.
     pub(in crate::reactor) fn flush<S>(&mut self, key: Key, conn: &mut Connection<S>) {
-        if !std::mem::replace(&mut conn.flush_posted, true) {
+        if conn.queued.enter(Queued::FLUSH) {
             self.flush.push_back(key);
         }
     }

@@ -98,7 +98,11 @@ impl Server {
                     let silent = matches!(cause.reason, Reason::LocalIdle | Reason::ProtocolHandshakeTimeout);
                     silent && since > began
                 }
-                State::Handshaking | State::Open | State::PeerClosed { .. } | State::Closed { .. } => false,
+                State::Connecting { .. }
+                | State::Handshaking
+                | State::Open
+                | State::PeerClosed { .. }
+                | State::Closed { .. } => false,
             };
             if !judged {
                 continue;

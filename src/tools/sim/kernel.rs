@@ -488,6 +488,14 @@ impl Stream for SimStream {
         stage.world.act(self.conn(), Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 
+    fn set_keepalive(&mut self, keepalive: Keepalive) {
+        let mut stage = self.stage.borrow_mut();
+        stage.world.act(self.conn(), Side::Server, |sock, now, _| {
+            sock.options.keepalive = Some(keepalive);
+            sock.restore_keepalive(Some(keepalive), now);
+        });
+    }
+
     fn set_user_timeout(&mut self, timeout: Duration) {
         let mut stage = self.stage.borrow_mut();
         stage.world.act(self.conn(), Side::Server, |sock, _, _| sock.set_user_timeout(timeout));

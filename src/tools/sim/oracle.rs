@@ -288,7 +288,17 @@ impl Case<'_> {
             ),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
-            Reason::LocalKicked | Reason::ProtocolAuth => need(false, "nothing of that kind had happened"),
+            Reason::LocalKicked
+            | Reason::ProtocolAuth
+            | Reason::UpstreamFin
+            | Reason::UpstreamReset
+            | Reason::UpstreamRefused
+            | Reason::UpstreamUnreachable
+            | Reason::UpstreamConnectTimeout
+            | Reason::UpstreamLost
+            | Reason::UpstreamStuck
+            | Reason::UpstreamUnavailable
+            | Reason::UpstreamNoPorts => need(false, "nothing of that kind had happened"),
         }
     }
 

@@ -157,6 +157,7 @@ fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings
         policy: policy(rng, protocol, duration),
         access: Access::default(),
         own: Values::default(),
+        upstream: None,
     }
 }
 
@@ -239,6 +240,7 @@ pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
         floor.max(policy.liveness.user_timeout.map_or(RETRIES, |timeout| timeout + k.interval * 2))
     });
     let by_timer = match state {
+        State::Connecting { .. } => None,
         State::Handshaking => policy.bounds.handshake_timeout,
         State::Open | State::Suspect { .. } => {
             [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min()

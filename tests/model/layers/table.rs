@@ -21,9 +21,9 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::setting", PURE, &["core::time"]),
     layer("core::named", PURE, &[]),
     layer("core::tcp", PURE, &["core::named", "core::time"]),
-    layer("core::end", PURE, &["core::time", "core::named", "core::tcp"]),
     layer("core::buf", PURE, &[]),
     layer("core::table", PURE, &[]),
+    layer("core::end", PURE, &["core::time", "core::named", "core::table", "core::tcp"]),
     layer("core::timer", PURE, &["core::time"]),
     layer("core::conn", PURE, &["core::tcp", "core::time", "core::end", "core::timer"]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.

@@ -1,0 +1,236 @@
+//! How a connection ends once a cause is recorded: what happens in `PeerClosed` and in `Parting`, and how they are entered. The
+//! states, and the table that leads here, are in [`state`](super::state).
+
+use super::policy::{LastRung, Parting};
+use super::state::{Action, Cause, Input, State};
+use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::time::{Duration, Instant};
+
+/// How long we wait for the FIN of a client that has said goodbye itself and is owed nothing; its own end of file
+/// then comes from us. Some round trips, and not long for a person who typed `QUIT`.
+const AFTER_GOODBYE: Duration = Duration::from_millis(500);
+
+/// How long until we look again whether the kernel's output is acknowledged: about as long as a retransmission.
+const UNTIL_CLEAR: Duration = Duration::from_millis(500);
+
+/// The same where a reset, or the answer to a peer that goes on sending, must not overtake what it is still to read.
+const UNTIL_DELIVERED: Duration = Duration::from_millis(20);
+
+/// What was recorded when a connection began to end, and does not change any more.
+#[derive(Clone, Copy)]
+pub(super) struct Ending {
+    pub(super) cause: Cause,
+    pub(super) since: Instant,
+}
+
+impl Ending {
+    const fn closed(self, how: CloseMode) -> (State, Action) {
+        (State::Closed { cause: self.cause, since: self.since }, Action::Close(how))
+    }
+
+    const fn peer_closed(self, deadline: Instant) -> State {
+        State::PeerClosed { cause: self.cause, since: self.since, deadline }
+    }
+
+    /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
+    fn extended(self, now: Instant, parting: &Parting) -> Instant {
+        (now + parting.linger).min(self.since + parting.linger_max)
+    }
+}
+
+impl State {
+    /// The peer's FIN is here. Only the delivery of what we owe is still open.
+    pub(super) fn on_peer_closed(
+        self,
+        end: Ending,
+        input: Input,
+        now: Instant,
+        parting: &Parting,
+    ) -> (Self, Action) {
+        match input {
+            // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
+            // only half-closed.
+            Input::Flushed { probe: false } | Input::Expired { output_pending: false } => {
+                end.closed(peer_first(end.cause.reason))
+            }
+            // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same
+            // flush again and again must still come to an end.
+            Input::Progress | Input::Flushed { probe: true } => {
+                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::None)
+            }
+            // A reset that answers the probe is what the probe is for; the reactor reports it as such.
+            Input::Failed { detector: Detector::EofProbe, .. } => {
+                let cause = Cause { detector: Detector::EofProbe, ..end.cause };
+                Ending { cause, ..end }.closed(CloseMode::ProbeReset)
+            }
+            // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted. Another
+            // failure, such as a window that stays shut, only tells that it did not get there.
+            Input::Failed { reason: Reason::PeerReset | Reason::PeerResetAfterFin, detector }
+                if is_fin(end.cause.reason) =>
+            {
+                let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
+                Ending { cause, ..end }.closed(CloseMode::Reset)
+            }
+            Input::Failed { .. } => end.closed(CloseMode::Reset),
+            // Output that is still ours at the deadline made no progress: the peer will not read it.
+            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
+            Input::Abort { rung, .. } => end.closed(rung.into()),
+            // The reset is handed on, behind what the peer still waits for.
+            Input::PartnerGone { rung: LastRung::Reset, .. } => {
+                close_behind_output(end.cause, end.since, LastRung::Reset, now, parting)
+            }
+            Input::PartnerFin { .. } | Input::PartnerGone { rung: LastRung::Linger2, .. } => {
+                (self, Action::Flush)
+            }
+            Input::Moved { until } => (self.not_before(until), Action::None),
+            Input::Connected
+            | Input::Opened
+            | Input::Heard
+            | Input::Suspected { .. }
+            | Input::PeerFin { .. }
+            | Input::Goodbye
+            | Input::Unclear
+            | Input::CloseGracefully { .. } => (self, Action::None),
+        }
+    }
+
+    /// We want to end, and would like the peer to close first; or, with a `last` rung, not to wait for that.
+    pub(super) fn on_parting(
+        self,
+        end: Ending,
+        last: Option<LastRung>,
+        input: Input,
+        now: Instant,
+        parting: &Parting,
+    ) -> (Self, Action) {
+        match input {
+            // All is said: what is left to see is whether it was taken.
+            Input::Flushed { .. } if last.is_some() => (self.by(now), Action::None),
+            Input::PartnerGone { rung, .. } if last.is_none() => {
+                close_behind_output(end.cause, end.since, rung, now, parting)
+            }
+            Input::Moved { until } => (self.not_before(until), Action::None),
+            // Its end of file must not look like the end of what was cut off.
+            Input::PeerFin { .. } if last == Some(LastRung::Reset) => (self, Action::None),
+            Input::PeerFin { .. } => {
+                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::Flush)
+            }
+            Input::Progress => (self.not_before(end.extended(now, parting)), Action::None),
+            // It has said goodbye and has its answer: most close on that, and who waits for our end of file, as
+            // others give it at once, need not wait long.
+            Input::Flushed { .. } if end.cause.reason == Reason::PeerGoodbye => {
+                (self.by(now + AFTER_GOODBYE), Action::None)
+            }
+            // Closed now, it might be left to retransmit to nobody.
+            Input::Unclear if now < end.since + parting.linger_max => {
+                let step = if last.is_some() { UNTIL_DELIVERED } else { UNTIL_CLEAR };
+                (self.not_before((now + step).min(end.since + parting.linger_max)), Action::None)
+            }
+            Input::Expired { output_pending: false } | Input::Unclear => {
+                end.closed(last.map_or(CloseMode::Linger2, CloseMode::from))
+            }
+            Input::Failed { .. } => end.closed(CloseMode::Reset),
+            // Output that is still ours at the deadline made no progress: the peer will not read it.
+            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
+            Input::Abort { rung, .. } => end.closed(rung.into()),
+            Input::Connected
+            | Input::Opened
+            | Input::Heard
+            | Input::Suspected { .. }
+            | Input::Goodbye
+            | Input::CloseGracefully { .. }
+            | Input::PartnerFin { .. }
+            | Input::PartnerGone { .. }
+            | Input::Flushed { .. } => (self, Action::None),
+        }
+    }
+}
+
+impl State {
+    /// The deadline of an ending.
+    fn deadline_or(self, now: Instant) -> Instant {
+        match self {
+            Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } => deadline,
+            Self::Connecting { .. }
+            | Self::Handshaking
+            | Self::Open
+            | Self::Suspect { .. }
+            | Self::Closed { .. } => now,
+        }
+    }
+
+    /// The same, with a deadline no earlier than `earliest`.
+    fn not_before(mut self, earliest: Instant) -> Self {
+        if let Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } = &mut self {
+            *deadline = earliest.max(*deadline);
+        }
+        self
+    }
+
+    /// The same, with a deadline no later than `latest`.
+    fn by(mut self, latest: Instant) -> Self {
+        if let Self::Parting { deadline, .. } = &mut self {
+            *deadline = latest.min(*deadline);
+        }
+        self
+    }
+}
+
+/// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
+/// moves only while output is under way.
+pub(super) fn begin_parting(
+    cause: Cause,
+    notified: bool,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
+    // Who finds no place has time to read that and close, and no more: its descriptor is set aside for others like it.
+    let full = cause.reason == Reason::LocalLimit;
+    let patience = if full { parting.linger.min(AFTER_GOODBYE) } else { parting.linger };
+    let deadline = if notified { now + patience } else { now };
+    (State::Parting { cause, since: now, deadline, last: None }, Action::Flush)
+}
+
+/// Enters Parting, to close as soon as the peer has what is left for it.
+pub(super) fn close_behind_output(
+    cause: Cause,
+    since: Instant,
+    rung: LastRung,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
+    (State::Parting { cause, since, deadline: now + parting.linger, last: Some(rung) }, Action::Flush)
+}
+
+/// Closes at once, unless the rung promises delivery of what we still hold.
+pub(super) fn abort(
+    cause: Cause,
+    rung: LastRung,
+    output_pending: bool,
+    now: Instant,
+    parting: &Parting,
+) -> (State, Action) {
+    match rung {
+        LastRung::Linger2 if output_pending => begin_parting(cause, true, now, parting),
+        LastRung::Linger2 | LastRung::Reset => {
+            (State::Closed { cause, since: now }, Action::Close(rung.into()))
+        }
+    }
+}
+
+const fn is_fin(reason: Reason) -> bool {
+    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::UpstreamFin)
+}
+
+const fn peer_first(reason: Reason) -> CloseMode {
+    if is_fin(reason) { CloseMode::PeerFirst } else { CloseMode::PeerFirstAfterGoodbye }
+}
+
+impl From<LastRung> for CloseMode {
+    fn from(rung: LastRung) -> Self {
+        match rung {
+            LastRung::Linger2 => Self::Linger2,
+            LastRung::Reset => Self::Reset,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What a listener that relays relays to, as its settings say it.
+
+use crate::core::tcp::Keepalive;
+use crate::core::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// The upstream side of a listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gateway {
+    /// The servers, at least one.
+    pub servers: Vec<ServerAddress>,
+    /// Which of them gets the next connection.
+    pub balance: Balance,
+    /// How long a server has to answer the connect.
+    pub connect_timeout: Duration,
+    /// Source addresses, in turn. None: the kernel chooses.
+    pub sources: Vec<IpAddr>,
+    /// TCP keepalive of the upstream leg.
+    pub keepalive: Option<Keepalive>,
+    /// What the end of one direction means.
+    pub half_close: HalfClose,
+    /// How long nothing may move on a pair of which one direction has ended.
+    pub half_close_timeout: Duration,
+}
+
+/// Where an upstream server is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServerAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// Which server gets the next connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Balance {
+    /// The one with the fewest connections, those that are being made among them.
+    LeastConnections,
+    /// One after the other.
+    RoundRobin,
+    /// The one that the client's address stands for: the same each time, and most clients keep theirs when a server comes
+    /// or goes (rendezvous hashing).
+    SourceHash,
+}
+
+/// What the end of one direction means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HalfClose {
+    /// It is forwarded, and the other direction lives on.
+    Forward,
+    /// Its peer has left: what it had sent is delivered, and the pair ends.
+    End,
+}

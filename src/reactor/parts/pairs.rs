@@ -1,0 +1,245 @@
+//! Pairs of connections: a client, and the upstream server that it is relayed to. A pair knows the keys of both its legs;
+//! neither of them owns the other.
+//!
+//! What a pair remembers is beside the table, so that a connection that is no leg has nothing of it.
+
+use crate::core::buf::ByteQueue;
+use crate::core::conn::Cause;
+use crate::core::end::{Leg, Reason};
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
+use slab::Slab;
+
+/// The pairs.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Pairs {
+    /// The pair of the connection in each slot of the table; [`NONE`] where there is none.
+    of_slot: Vec<u32>,
+    pairs: Slab<Pair>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// One pair.
+#[derive(Debug)]
+pub(in crate::reactor) struct Pair {
+    /// The key of the client leg, which names the pair, also when that leg is gone.
+    client: Key,
+    client_is_gone: bool,
+    /// The key of the upstream leg; none before there is one, and when it is gone.
+    upstream: Option<Key>,
+    /// Which server of the listener it is connected to, or was last.
+    pub(in crate::reactor) server: u16,
+    pub(in crate::reactor) stage: Stage,
+    /// What becomes of what each leg sends.
+    flows: [Flow; 2],
+    /// Why it ends, and which leg has brought that about: the first cause of all.
+    cause: Option<(Cause, Leg)>,
+    /// When bytes last went through it, or began to.
+    pub(in crate::reactor) moved: Instant,
+    /// How long the connect took, and how long after the client was accepted the server's first byte came, in microseconds;
+    /// 0: not yet.
+    pub(in crate::reactor) connect_us: u32,
+    pub(in crate::reactor) first_byte_us: u32,
+    cold: Option<Box<ColdPair>>,
+}
+
+// Beside its two connections and their slots here, an idle pair has nothing else.
+const _: () = assert!(size_of::<Pair>() <= 64);
+
+/// How far the connection to the upstream server has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum Stage {
+    /// It is being made.
+    Connecting,
+    /// It is there, and may not last.
+    Fresh,
+    /// It has lasted, and the kernel watches it.
+    Lasting,
+}
+
+/// What becomes of what one leg sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum Flow {
+    /// It is read and handed on.
+    Open,
+    /// It is not read before the partner has taken what waits for it, or is there.
+    Paused,
+    /// Its end of file was read: what waits for the partner is the last of it.
+    Finished,
+    /// The partner was sent FIN behind that.
+    Forwarded,
+}
+
+/// What few pairs have, and all that end.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct ColdPair {
+    /// Attempts to connect that came to nothing.
+    pub(in crate::reactor) failed: Vec<Attempt>,
+    /// What the client had sent while a server was tried that could then not be reached.
+    pub(in crate::reactor) carried: ByteQueue,
+    /// Bytes of each leg that its partner was not there to take.
+    lost: [u64; 2],
+    /// What each leg that is gone had received and sent.
+    traffic: [(u64, u64); 2],
+}
+
+/// An attempt to connect that came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) struct Attempt {
+    pub(in crate::reactor) server: u16,
+    pub(in crate::reactor) reason: Reason,
+    pub(in crate::reactor) took: Duration,
+}
+
+impl Pairs {
+    /// A client has come that is to be relayed.
+    pub(in crate::reactor) fn open(&mut self, client: Key, now: Instant) {
+        let index = self.pairs.insert(Pair {
+            client,
+            client_is_gone: false,
+            upstream: None,
+            server: 0,
+            stage: Stage::Connecting,
+            flows: [Flow::Paused, Flow::Open],
+            cause: None,
+            moved: now,
+            connect_us: 0,
+            first_byte_us: 0,
+            cold: None,
+        });
+        self.note(client, index);
+    }
+
+    /// The connection to the upstream server is begun.
+    pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key, server: u16) {
+        let Some(index) = self.index(client) else { return };
+        let pair = &mut self.pairs[index];
+        (pair.upstream, pair.server) = (Some(upstream), server);
+        self.note(upstream, index);
+    }
+
+    fn note(&mut self, key: Key, index: usize) {
+        let slot = key.index as usize;
+        if slot >= self.of_slot.len() {
+            self.of_slot.resize(slot + 1, NONE);
+        }
+        self.of_slot[slot] = u32::try_from(index).expect("connections are fewer than 2^32");
+    }
+
+    fn index(&self, key: Key) -> Option<usize> {
+        self.of_slot.get(key.index as usize).filter(|&&index| index != NONE).map(|&index| index as usize)
+    }
+
+    /// The pair that a connection is a leg of.
+    pub(in crate::reactor) fn of(&self, key: Key) -> Option<&Pair> {
+        self.index(key).map(|index| &self.pairs[index])
+    }
+
+    /// The same, to change it.
+    pub(in crate::reactor) fn of_mut(&mut self, key: Key) -> Option<&mut Pair> {
+        self.index(key).map(|index| &mut self.pairs[index])
+    }
+
+    /// A leg is gone. Gives the pair when it was the last.
+    pub(in crate::reactor) fn remove(&mut self, key: Key, leg: Leg) -> Option<Pair> {
+        let index = self.index(key)?;
+        self.of_slot[key.index as usize] = NONE;
+        let pair = &mut self.pairs[index];
+        match leg {
+            Leg::Client => pair.client_is_gone = true,
+            Leg::Upstream => pair.upstream = None,
+        }
+        (pair.client_is_gone && pair.upstream.is_none()).then(|| self.pairs.remove(index))
+    }
+
+    /// All of them.
+    pub(in crate::reactor) fn iter(&self) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().map(|(_, pair)| pair)
+    }
+}
+
+impl Pair {
+    /// The key of the client leg, which names the pair, also when that leg is gone.
+    pub(in crate::reactor) const fn name(&self) -> Key {
+        self.client
+    }
+
+    /// The key of a leg, if it is there.
+    pub(in crate::reactor) fn leg(&self, leg: Leg) -> Option<Key> {
+        match leg {
+            Leg::Client => (!self.client_is_gone).then_some(self.client),
+            Leg::Upstream => self.upstream,
+        }
+    }
+
+    /// What becomes of what a leg sends.
+    pub(in crate::reactor) const fn flow(&self, leg: Leg) -> Flow {
+        self.flows[leg as usize]
+    }
+
+    /// It goes on so.
+    pub(in crate::reactor) const fn set_flow(&mut self, leg: Leg, flow: Flow) {
+        self.flows[leg as usize] = flow;
+    }
+
+    /// Whether a leg brings nothing more.
+    pub(in crate::reactor) fn is_finished(&self, leg: Leg) -> bool {
+        self.leg(leg).is_none() || matches!(self.flow(leg), Flow::Finished | Flow::Forwarded)
+    }
+
+    /// Whether a leg is not read for the sake of its partner.
+    pub(in crate::reactor) fn is_paused(&self, leg: Leg) -> bool {
+        self.flow(leg) == Flow::Paused
+    }
+
+    /// Why it ends, and which leg has brought that about. `cause`: what a leg says that has just begun to end.
+    pub(in crate::reactor) fn caused(&mut self, leg: Leg, cause: Cause) -> (Cause, Leg) {
+        *self.cause.get_or_insert((cause, leg))
+    }
+
+    /// The same, of one that ends.
+    pub(in crate::reactor) const fn cause(&self) -> Option<(Cause, Leg)> {
+        self.cause
+    }
+
+    /// Bytes of a leg have nobody to take them.
+    pub(in crate::reactor) fn lose(&mut self, leg: Leg, bytes: usize) {
+        self.cold().lost[leg as usize] += bytes as u64;
+    }
+
+    /// How many those are.
+    pub(in crate::reactor) fn lost(&self, leg: Leg) -> u64 {
+        self.cold.as_ref().map_or(0, |cold| cold.lost[leg as usize])
+    }
+
+    /// A leg that was connected is gone, and had received and sent so many bytes.
+    pub(in crate::reactor) fn note_traffic(&mut self, leg: Leg, bytes_in: u64, bytes_out: u64) {
+        self.cold().traffic[leg as usize] = (bytes_in, bytes_out);
+    }
+
+    /// What a leg that is gone had received and sent.
+    pub(in crate::reactor) fn traffic(&self, leg: Leg) -> (u64, u64) {
+        self.cold.as_ref().map_or((0, 0), |cold| cold.traffic[leg as usize])
+    }
+
+    /// What few pairs have.
+    pub(in crate::reactor) fn cold(&mut self) -> &mut ColdPair {
+        self.cold.get_or_insert_default()
+    }
+
+    /// Whether a server was tried in vain.
+    pub(in crate::reactor) fn has_tried(&self, server: usize) -> bool {
+        self.failed().iter().any(|attempt| usize::from(attempt.server) == server)
+    }
+
+    /// Attempts to connect that came to nothing.
+    pub(in crate::reactor) fn failed(&self) -> &[Attempt] {
+        self.cold.as_ref().map_or(&[], |cold| &cold.failed)
+    }
+}
+
+/// Microseconds, as far as they fit.
+pub(in crate::reactor) fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,257 @@
+//! The upstream servers of a listener: how many connections each has, which could not be reached lately, and which gets the
+//! next one.
+
+use crate::config::settings::Upstream;
+use crate::core::time::{Duration, Instant};
+use crate::net::{Address, Peer};
+use crate::protocol::Balance;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+
+/// How long a server that could not be reached is tried last.
+const AVOIDED_FOR: Duration = Duration::from_secs(10);
+
+/// The servers, in the order of the configuration.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Servers {
+    all: Vec<Server>,
+    /// Where the next look begins, so that equals take turns.
+    next: usize,
+    next_source: usize,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(in crate::reactor) struct Server {
+    pub(in crate::reactor) address: Address,
+    /// What the connections to it show as their peer.
+    pub(in crate::reactor) peer: Peer,
+    /// A connection to it can turn out to be one to itself.
+    pub(in crate::reactor) could_be_own_peer: bool,
+    /// Connections to it, those that are being made among them.
+    pub(in crate::reactor) connections: u32,
+    /// Until when it is tried last.
+    avoided_until: Instant,
+    /// It is no longer in the configuration: it keeps what it has, and gets nothing more.
+    retired: bool,
+}
+
+impl Server {
+    fn new(address: Address, could_be_own_peer: bool) -> Self {
+        let peer = match &address {
+            Address::Tcp { socket, .. } => Peer::new(*socket),
+            Address::Unix(_) => Peer::UNIX,
+        };
+        Self {
+            address,
+            peer,
+            could_be_own_peer,
+            connections: 0,
+            avoided_until: Instant::ZERO,
+            retired: false,
+        }
+    }
+}
+
+impl Servers {
+    /// Those of `upstream`; none for a listener that has no such.
+    pub(in crate::reactor) fn new(
+        upstream: Option<&Upstream>,
+        could_be_own_peer: impl Fn(&Address) -> bool,
+    ) -> Self {
+        let addresses = upstream.map_or(&[][..], |upstream| &upstream.servers);
+        let server = |address: &Address| Server::new(address.clone(), could_be_own_peer(address));
+        Self { all: addresses.iter().map(server).collect(), ..Self::default() }
+    }
+
+    /// Takes over those of a new configuration. Who is in both keeps its connections and its place; who is in the old one
+    /// alone keeps its connections, until they end.
+    pub(in crate::reactor) fn adopt(
+        &mut self,
+        addresses: &[Address],
+        could_be_own_peer: impl Fn(&Address) -> bool,
+    ) {
+        for server in &mut self.all {
+            server.retired = !addresses.contains(&server.address);
+        }
+        for address in addresses {
+            if self.all.iter().any(|server| server.address == *address) {
+                continue;
+            }
+            let fresh = Server::new(address.clone(), could_be_own_peer(address));
+            // A place that nobody is connected through any more can be given to another.
+            match self.all.iter_mut().find(|server| server.retired && server.connections == 0) {
+                Some(free) => *free = fresh,
+                None => self.all.push(fresh),
+            }
+        }
+    }
+
+    /// All that are in the configuration, or have connections left.
+    pub(in crate::reactor) fn iter(&self) -> impl Iterator<Item = &Server> {
+        self.all.iter().filter(|server| !server.retired || server.connections > 0)
+    }
+
+    /// One of them.
+    pub(in crate::reactor) fn get(&self, server: usize) -> &Server {
+        &self.all[server]
+    }
+
+    /// The one for the next connection, of `client`, that is none of the `tried`; `None`: all were.
+    pub(in crate::reactor) fn choose(
+        &mut self,
+        balance: Balance,
+        client: &Peer,
+        now: Instant,
+        tried: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let count = self.all.len();
+        let turns = (0..count)
+            .map(|turn| (self.next + turn) % count)
+            .filter(|&at| !self.all[at].retired && !tried(at));
+        // The last one is never taken out: who was not reached lately may be there again.
+        let avoided = |at: usize| self.all[at].avoided_until > now;
+        let chosen = match balance {
+            Balance::LeastConnections => turns.min_by_key(|&at| (avoided(at), self.all[at].connections)),
+            Balance::RoundRobin => turns.min_by_key(|&at| avoided(at)),
+            Balance::SourceHash => {
+                let client = client.address().map(|address| address.ip());
+                turns.min_by_key(|&at| (avoided(at), rank(client, &self.all[at].address)))
+            }
+        }?;
+        self.next = (chosen + 1) % count;
+        Some(chosen)
+    }
+
+    /// The next source address, of so many.
+    pub(in crate::reactor) fn next_source(&mut self, sources: &[IpAddr]) -> Option<IpAddr> {
+        let source = sources.get(self.next_source % sources.len().max(1)).copied();
+        self.next_source = self.next_source.wrapping_add(1);
+        source
+    }
+
+    /// A connection to it is begun.
+    pub(in crate::reactor) fn add(&mut self, server: usize) {
+        self.all[server].connections += 1;
+    }
+
+    /// One has ended.
+    pub(in crate::reactor) fn remove(&mut self, server: usize) {
+        self.all[server].connections -= 1;
+    }
+
+    /// It answered the connect.
+    pub(in crate::reactor) fn reached(&mut self, server: usize) {
+        self.all[server].avoided_until = Instant::ZERO;
+    }
+
+    /// It could not be reached. Whether that is news.
+    pub(in crate::reactor) fn not_reached(&mut self, server: usize, now: Instant) -> bool {
+        let until = &mut self.all[server].avoided_until;
+        std::mem::replace(until, now + AVOIDED_FOR) <= now
+    }
+}
+
+/// How far down a server is in the list of a client: the same each time, and in an order of its own for each client, so
+/// that one that is gone leaves its clients to all others (rendezvous hashing).
+fn rank(client: Option<IpAddr>, server: &Address) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    client.hash(&mut hasher);
+    server.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn servers(count: u16) -> Servers {
+        let address = |port| Address::parse_tcp(&format!("10.0.0.1:{port}")).unwrap();
+        Servers {
+            all: (1..=count).map(|port| Server::new(address(port), false)).collect(),
+            ..Servers::default()
+        }
+    }
+
+    fn client(host: u8) -> Peer {
+        Peer::new(format!("192.0.2.{host}:1000").parse().unwrap())
+    }
+
+    fn choose(servers: &mut Servers, balance: Balance) -> usize {
+        servers.choose(balance, &client(1), Instant::ZERO, |_| false).unwrap()
+    }
+
+    #[test]
+    fn round_robin_takes_turns() {
+        let mut servers = servers(3);
+        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers, Balance::RoundRobin)).collect();
+        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn least_connections_counts_those_that_are_being_made_and_equals_take_turns() {
+        let mut servers = servers(3);
+        for expected in [0, 1, 2, 0] {
+            let chosen = choose(&mut servers, Balance::LeastConnections);
+            assert_eq!(chosen, expected);
+            servers.add(chosen);
+        }
+        servers.remove(1);
+        assert_eq!(choose(&mut servers, Balance::LeastConnections), 1);
+    }
+
+    #[test]
+    fn a_client_keeps_its_server_and_most_do_when_one_goes() {
+        let of = |count: u16, host| {
+            servers(count).choose(Balance::SourceHash, &client(host), Instant::ZERO, |_| false).unwrap()
+        };
+        let before: Vec<_> = (0..=255).map(|host| of(4, host)).collect();
+        assert_eq!(before, (0..=255).map(|host| of(4, host)).collect::<Vec<_>>());
+        // The fourth is gone: nobody of the others moves.
+        assert!(
+            (0..=255u8)
+                .all(|host| before[usize::from(host)] == 3 || of(3, host) == before[usize::from(host)])
+        );
+        for server in 0..4 {
+            let share = before.iter().filter(|&&chosen| chosen == server).count();
+            assert!((40..=90).contains(&share), "{share} of 256 clients have server {server}");
+        }
+    }
+
+    #[test]
+    fn a_new_configuration_keeps_the_counts_of_servers_that_stay() {
+        let mut servers = servers(3);
+        servers.add(0);
+        servers.add(1);
+        let address = |port| Address::parse_tcp(&format!("10.0.0.1:{port}")).unwrap();
+        servers.adopt(&[address(2), address(4), address(5)], |_| false);
+        // The first has a connection left, the third had none and gave up its place.
+        let of = |servers: &Servers| {
+            servers.iter().map(|it| (it.address.to_string(), it.connections)).collect::<Vec<_>>()
+        };
+        let shown = |port, count| (format!("10.0.0.1:{port}"), count);
+        assert_eq!(of(&servers), [shown(1, 1), shown(2, 1), shown(4, 0), shown(5, 0)]);
+        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers, Balance::RoundRobin)).collect();
+        assert_eq!(turns, [1, 2, 3, 1, 2, 3], "none to the first");
+        servers.remove(0);
+        assert_eq!(of(&servers), [shown(2, 1), shown(4, 0), shown(5, 0)]);
+        servers.adopt(&[address(1)], |_| false);
+        assert_eq!(choose(&mut servers, Balance::RoundRobin), 0, "it is back in a place that was free");
+    }
+
+    #[test]
+    fn who_was_not_reached_is_tried_last_for_a_while_and_tried_all_the_same() {
+        let mut servers = servers(2);
+        let now = Instant::from_millis(1000);
+        assert!(servers.not_reached(0, now), "news");
+        assert!(!servers.not_reached(0, now), "no news");
+        for _ in 0..3 {
+            assert_eq!(servers.choose(Balance::RoundRobin, &client(1), now, |_| false), Some(1));
+        }
+        assert_eq!(servers.choose(Balance::RoundRobin, &client(1), now, |at| at == 1), Some(0));
+        assert_eq!(servers.choose(Balance::RoundRobin, &client(1), now, |_| true), None);
+        let later = now + AVOIDED_FOR;
+        assert_eq!(servers.choose(Balance::LeastConnections, &client(1), later, |_| false), Some(1));
+        assert_eq!(servers.choose(Balance::LeastConnections, &client(1), later, |_| false), Some(0));
+    }
+}

@@ -1,0 +1,274 @@
+//! Relaying: what one leg of a pair sends goes to the other, and what happens to one leg is told to the other.
+//!
+//! What a leg has to tell is left in the aftermath of who drove it ([`News`]); who has the table tells its partner. What
+//! the partner does about it follows from [`News`] alone: it never looks at the other connection.
+//!
+//! | what happens to one leg | what its partner is told |
+//! | --- | --- |
+//! | its output has moved, and the partner waits for that | [`News::Room`] |
+//! | end of file was read, and the other direction may live on | [`News::Finished`]: FIN behind the last byte |
+//! | it begins to end in order | [`News::Leaving`]: what it has brought is delivered, then the partner is closed |
+//! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset |
+
+use super::Reactor;
+use super::connection::{Connection, Pause, Reading};
+use super::context::{Conn, Context};
+use super::parts::news::News;
+use super::parts::pairs::{Flow, Pair, Stage, micros};
+use crate::config::settings::Upstream;
+use crate::core::conn::liveness::Clocks;
+use crate::core::conn::policy::LastRung;
+use crate::core::conn::{Cause, Input, State};
+use crate::core::end::{CloseMode, Detector, Leg, Reason};
+use crate::core::table::Key;
+use crate::core::tcp::TcpSnapshot;
+use crate::core::time::{Duration, Instant};
+use crate::net::{Kernel, Stream};
+use crate::protocol::HalfClose;
+
+/// How long a connection must have been there for the kernel to watch it: most short ones are gone before that costs calls.
+const LASTS: Duration = Duration::from_secs(1);
+
+impl<K: Kernel> Reactor<K> {
+    /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
+    /// it has.
+    pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) {
+        let Some(pair) = self.cx.pairs.of_mut(key) else { return };
+        pair.moved = self.cx.now;
+        let partner = pair.leg(leg.other());
+        let conn = partner.and_then(|partner| self.table.get_mut(partner));
+        let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| conn.takes_more())) else {
+            return pair.lose(leg, bytes.len());
+        };
+        if leg == Leg::Upstream && pair.first_byte_us == 0 {
+            pair.first_byte_us = micros(self.cx.now.since(conn.life.accepted())).max(1);
+        }
+        self.cx.write(partner, conn, bytes);
+        if conn.pending_output() > 0
+            && let Some(conn) = self.table.get_mut(key)
+        {
+            self.cx.await_partner(key, conn);
+        }
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// A leg is not read any further until its partner has taken what it has brought.
+    fn await_partner(&mut self, key: Key, conn: &mut Conn<K>) {
+        let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key)) else { return };
+        if pair.flow(leg) == Flow::Open {
+            pair.set_flow(leg, Flow::Paused);
+        }
+        self.pause(key, conn, Pause::Partner);
+    }
+
+    /// The upstream leg is connected: what the client sends is read from now on, and what has become of the client
+    /// meanwhile is taken up.
+    pub(super) fn note_connected(&mut self, key: Key, conn: &mut Conn<K>) {
+        let half_close = self.half_close(conn);
+        let Some(pair) = self.pairs.of_mut(key) else { return };
+        if pair.is_paused(Leg::Client) {
+            pair.set_flow(Leg::Client, Flow::Open);
+            self.tell_partner(key, Leg::Upstream, News::Connected);
+        } else if pair.is_finished(Leg::Client) {
+            let forward = half_close == HalfClose::Forward && pair.leg(Leg::Client).is_some();
+            self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
+        }
+    }
+
+    /// A leg's output has moved: its partner, if it waits for that, is told.
+    pub(super) fn note_room(&mut self, key: Key, leg: Leg, pending: usize) {
+        let Some(pair) = self.pairs.of_mut(key) else { return };
+        if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
+            pair.set_flow(leg.other(), Flow::Open);
+            self.tell_partner(key, leg, News::Room);
+        }
+    }
+
+    /// Whether a leg is paused for the sake of its partner.
+    pub(super) fn waits_for_partner(&self, key: Key, conn: &Conn<K>) -> bool {
+        conn.leg.is_some_and(|leg| self.pairs.of(key).is_some_and(|pair| pair.is_paused(leg)))
+    }
+
+    fn tell_partner(&mut self, key: Key, leg: Leg, news: News) {
+        let partner = self.pairs.of(key).and_then(|pair| pair.leg(leg.other()));
+        self.aftermath.news.extend(partner.map(|partner| (partner, news)));
+    }
+
+    /// Why a pair ends, as the leg is to record it that has not brought it about.
+    fn partners_cause(&self, key: Key) -> Cause {
+        let cause = self.pairs.of(key).and_then(Pair::cause);
+        let reason = cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason);
+        Cause { reason, detector: Detector::Partner }
+    }
+
+    fn upstream_of(&self, conn: &Conn<K>) -> Option<&Upstream> {
+        self.listener_of(conn).upstream.as_ref()
+    }
+
+    fn half_close(&self, conn: &Conn<K>) -> HalfClose {
+        self.upstream_of(conn).map_or(HalfClose::End, |upstream| upstream.gateway.half_close)
+    }
+
+    /// A leg has a cause to end, and goes on for a while: its partner is told.
+    pub(super) fn note_leg_ending(&mut self, key: Key, conn: &Conn<K>, leg: Leg) {
+        let Some(cause) = conn.life.state().cause() else { return };
+        let half_close = self.half_close(conn);
+        let Some(pair) = self.pairs.of_mut(key) else { return };
+        pair.caused(leg, cause);
+        let read_to_the_end = matches!(conn.life.state(), State::PeerClosed { .. });
+        if read_to_the_end {
+            pair.set_flow(leg, Flow::Finished);
+        }
+        // What the partner has told needs not be told back.
+        if read_to_the_end && half_close == HalfClose::Forward {
+            self.tell_partner(key, leg, News::Finished);
+        } else if cause.detector != Detector::Partner {
+            self.tell_partner(key, leg, News::Leaving);
+        }
+    }
+
+    /// End of file was read of a leg that had begun to end before.
+    pub(super) fn note_leg_finished(&mut self, key: Key, leg: Leg) {
+        if let Some(pair) = self.pairs.of_mut(key)
+            && !pair.is_finished(leg)
+        {
+            pair.set_flow(leg, Flow::Finished);
+            self.tell_partner(key, leg, News::Finished);
+        }
+    }
+
+    /// A leg is told of its partner.
+    pub(super) fn on_news(&mut self, key: Key, conn: &mut Conn<K>, news: News) {
+        match news {
+            News::Connected | News::Room => self.posted.resume(key, conn),
+            News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
+                if matches!(conn.life.state(), State::Connecting { .. }) =>
+            {
+                // What it has brought is delivered first, if it has brought something.
+                if news != News::Finished && conn.pending_output() == 0 {
+                    let (cause, rung) = (self.partners_cause(key), LastRung::Reset);
+                    self.apply(key, conn, Input::PartnerGone { cause, rung });
+                }
+            }
+            News::Finished => {
+                let cause = self.partners_cause(key);
+                let patience = self.upstream_of(conn).map(|upstream| upstream.gateway.half_close_timeout);
+                let patience = patience.unwrap_or_default();
+                self.apply(key, conn, Input::PartnerFin { cause, patience });
+            }
+            News::Leaving => self.close_behind_output(key, conn, LastRung::Linger2),
+            News::Gone(rung) => self.close_behind_output(key, conn, rung),
+        }
+    }
+
+    fn close_behind_output(&mut self, key: Key, conn: &mut Conn<K>, rung: LastRung) {
+        let Cause { reason, detector } = self.partners_cause(key);
+        // A server is not waited for by a client that is gone. Nor is a client that has nothing to wait for.
+        let at_once = rung == LastRung::Reset
+            && (conn.leg == Some(Leg::Upstream) || (conn.pending_output() == 0 && has_everything(conn)));
+        if at_once {
+            self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
+        } else {
+            self.apply(key, conn, Input::PartnerGone { cause: Cause { reason, detector }, rung });
+        }
+    }
+
+    /// No output waits for a leg that is ending. Whether it is through: not while its partner may bring more.
+    pub(super) fn leg_is_through(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) -> bool {
+        let State::Parting { last, .. } = conn.life.state() else {
+            let ends = self.half_close(conn) == HalfClose::End;
+            let pair = self.pairs.of(key);
+            // Whom it has sent something may still be looked for.
+            return pair.is_none_or(|pair| {
+                pair.is_finished(leg.other()) || (ends && pair.stage != Stage::Connecting)
+            });
+        };
+        if last.is_none()
+            && let Some(pair) = self.pairs.of_mut(key)
+            && pair.flow(leg.other()) == Flow::Finished
+        {
+            pair.set_flow(leg.other(), Flow::Forwarded);
+            conn.stream.shutdown_send();
+            if let Some(upstream) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
+                upstream.forwarded_fins += 1;
+            }
+        }
+        last.is_some()
+    }
+
+    /// The deadline of a leg that is ending has passed. Until when it is put off, because bytes still move.
+    pub(super) fn leg_goes_on(&self, key: Key, conn: &Conn<K>) -> Option<Instant> {
+        let upstream = self.upstream_of(conn)?;
+        let pair = self.pairs.of(key)?;
+        if matches!(conn.life.state(), State::Parting { last: Some(_), .. }) {
+            return None;
+        }
+        let until = pair.moved + upstream.gateway.half_close_timeout;
+        (until > self.now).then_some(until)
+    }
+
+    /// Whether a leg that is closed behind its output had better wait until the peer has that: a reset would take it from
+    /// the peer, and so would the answer to what the peer goes on sending.
+    pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
+        let State::Parting { last: Some(last), .. } = conn.life.state() else { return false };
+        let sends_on = || {
+            let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
+            pair.is_some_and(|(pair, leg)| pair.lost(leg) > 0)
+        };
+        (last == LastRung::Reset || sends_on()) && !has_everything(conn)
+    }
+
+    /// What the deadlines of a leg are counted from beside its own clocks.
+    pub(super) fn add_clocks_of_pair(&self, key: Key, conn: &Conn<K>, clocks: &mut Clocks) {
+        let Some(pair) = self.pairs.of(key) else { return };
+        // A pair is in use whichever side speaks.
+        clocks.used = clocks.used.max(pair.moved);
+        if conn.leg == Some(Leg::Upstream) && pair.stage == Stage::Fresh {
+            clocks.lasts = Some(conn.life.accepted() + LASTS);
+        }
+    }
+
+    /// A leg leaves the table: its partner is told, and the mode of the close is what it has come to.
+    pub(super) fn leg_closes(&mut self, key: Key, conn: &Conn<K>, leg: Leg, mode: CloseMode) -> CloseMode {
+        let Some(cause) = conn.life.state().cause() else { return mode };
+        let Some(pair) = self.pairs.of_mut(key) else { return mode };
+        // Another server may be tried: the pair need not end with this one.
+        if leg == Leg::Upstream && pair.stage == Stage::Connecting {
+            return mode;
+        }
+        pair.caused(leg, cause);
+        let rung = if mode == CloseMode::Reset { LastRung::Reset } else { LastRung::Linger2 };
+        let forwarded = pair.flow(leg.other()) == Flow::Forwarded;
+        self.tell_partner(key, leg, News::Gone(rung));
+        let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
+        if forwarded && peer_first { CloseMode::ForwardedFin } else { mode }
+    }
+}
+
+impl<S> Connection<S> {
+    /// Whether what its partner brings still has a taker.
+    fn takes_more(&self) -> bool {
+        match self.life.state() {
+            State::Connecting { .. }
+            | State::Handshaking
+            | State::Open
+            | State::Suspect { .. }
+            | State::PeerClosed { .. } => true,
+            State::Parting { last, .. } => last.is_none(),
+            State::Closed { .. } => false,
+        }
+    }
+
+    /// Whether it is read although it is paused for the sake of a partner that is not there yet: whoever has left shows it
+    /// behind what it has sent.
+    pub(super) fn may_have_left(&self) -> bool {
+        self.leg == Some(Leg::Client) && self.pause == Pause::Partner && self.reading == Reading::Closing
+    }
+}
+
+/// Whether the peer's kernel has acknowledged all that ours was given.
+fn has_everything<S: Stream>(conn: &Connection<S>) -> bool {
+    let delivered = |evidence: TcpSnapshot| evidence.unacked == 0 && evidence.notsent_bytes == 0;
+    conn.stream.evidence().is_none_or(delivered)
+}

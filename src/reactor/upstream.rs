@@ -1,0 +1,256 @@
+//! Connections to upstream servers: which server, how often it is tried, and what becomes of it.
+
+use super::Reactor;
+use super::connection::{Connection, Pause, Queued, Reading};
+use super::context::{Conn, Context};
+use super::parts::pairs::{Attempt, Pair, Stage, micros};
+use super::work::cost;
+use crate::core::conn::policy::LastRung;
+use crate::core::conn::{Cause, Input, Life, State};
+use crate::core::end::{Class, Detector, End, Leg, Reason};
+use crate::core::table::Key;
+use crate::core::time::Duration;
+use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
+use crate::observe::report::PairEnd;
+
+/// Servers that are tried for one client.
+const ATTEMPTS_MAX: usize = 3;
+
+impl<K: Kernel> Reactor<K> {
+    /// Begins to connect a client to the next server, or ends it when there is none to try.
+    pub(super) fn connect_upstream(&mut self, client: Key) {
+        let upstream = self.table.next_key();
+        let Some(conn) = self.table.get_mut(client) else { return };
+        if let Some(fresh) = self.cx.connect(client, conn, upstream) {
+            self.table.insert(upstream, fresh);
+        }
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// The upstream leg of a client's pair, being connected. `None`: nothing is left to try, and the client is ended.
+    fn connect(&mut self, client: Key, conn: &mut Conn<K>, upstream: Key) -> Option<Conn<K>> {
+        loop {
+            let server = self.choose_server(client, conn);
+            let Some(server) = server else {
+                let reason = self.why_not_reached(client);
+                let (detector, rung) = (Detector::Connect, LastRung::Reset);
+                if let Some(pair) = self.pairs.of_mut(client) {
+                    pair.caused(Leg::Upstream, Cause { reason, detector });
+                }
+                self.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
+                return None;
+            };
+            match self.connect_to(conn, server, upstream) {
+                Ok(stream) => return Some(self.begin_upstream(client, conn, upstream, server, stream)),
+                Err(error) => {
+                    let (index, reason) = (usize::from(conn.listener), reason_of(error));
+                    self.note_failed(client, index, server, reason, Duration::ZERO);
+                }
+            }
+        }
+    }
+
+    fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Option<usize> {
+        let pair = self.pairs.of(client)?;
+        let slot = &mut self.listeners[usize::from(conn.listener)];
+        let balance = slot.settings.upstream.as_ref()?.gateway.balance;
+        if pair.failed().len() >= ATTEMPTS_MAX {
+            return None;
+        }
+        slot.servers.choose(balance, &conn.peer, self.now, |server| pair.has_tried(server))
+    }
+
+    fn connect_to(
+        &mut self,
+        conn: &Conn<K>,
+        server: usize,
+        upstream: Key,
+    ) -> Result<K::Stream, ConnectError> {
+        let slot = &mut self.listeners[usize::from(conn.listener)];
+        let settings = slot.settings.upstream.as_ref().expect("a pair is of a listener that relays");
+        let from = slot.servers.next_source(&settings.gateway.sources);
+        let to = &slot.servers.get(server).address;
+        let spec = ConnectSpec { to, from, options: settings.socket_options() };
+        self.work.charge(cost::ACCEPT);
+        self.kernel.connect(&spec, upstream.token())
+    }
+
+    fn begin_upstream(
+        &mut self,
+        client: Key,
+        conn: &Conn<K>,
+        upstream: Key,
+        server: usize,
+        stream: K::Stream,
+    ) -> Conn<K> {
+        let slot = &mut self.listeners[usize::from(conn.listener)];
+        slot.servers.add(server);
+        let number = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
+        self.pairs.join(client, upstream, number);
+        let settings = slot.settings.upstream.as_ref().expect("a pair is of a listener that relays");
+        let deadline = self.now + settings.gateway.connect_timeout;
+        let mut fresh = Connection {
+            stream,
+            generation: upstream.generation,
+            life: Life::new(State::Connecting { deadline }, self.now),
+            peer: slot.servers.get(server).peer,
+            listener: conn.listener,
+            leg: Some(Leg::Upstream),
+            reading: Reading::Drained,
+            interest: Interest::ReadWrite,
+            pause: Pause::None,
+            queued: Queued::default(),
+            buffers: None,
+            session: None,
+        };
+        // What the client had sent while another server was tried.
+        let carried = self.pairs.of_mut(client).filter(|pair| !pair.failed().is_empty());
+        if let Some(carried) = carried.map(|pair| std::mem::take(&mut pair.cold().carried))
+            && !carried.is_empty()
+        {
+            let buffers = fresh.buffers_mut(&mut self.pool);
+            (buffers.output, buffers.output_moved) = (carried, self.now);
+            self.pool.settle(buffers);
+        }
+        if let Some(counters) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
+            counters.attempts += 1;
+        }
+        self.schedule(upstream, &fresh);
+        fresh
+    }
+
+    /// The poller has something to say about a connection that is being made. Whether it is there.
+    pub(super) fn on_connect_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
+        if readiness.error || readiness.write_closed {
+            if let Some(fault) = conn.stream.take_error() {
+                let reason = reason_of(fault.into());
+                self.apply(key, conn, Input::Failed { reason, detector: Detector::Connect });
+            }
+            return false;
+        }
+        if !readiness.writable {
+            return false;
+        }
+        let took = self.now.since(conn.life.accepted());
+        let Some(pair) = self.pairs.of_mut(key) else { return false };
+        let server = usize::from(pair.server);
+        let slot = &mut self.listeners[usize::from(conn.listener)];
+        if slot.servers.get(server).could_be_own_peer && conn.stream.is_own_peer() {
+            let (reason, detector) = (Reason::UpstreamRefused, Detector::Connect);
+            self.apply(key, conn, Input::Failed { reason, detector });
+            return false;
+        }
+        slot.servers.reached(server);
+        pair.stage = Stage::Fresh;
+        pair.moved = self.now;
+        pair.connect_us = micros(took).max(1);
+        if let Some(counters) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
+            counters.connect_times.add(took);
+        }
+        self.apply(key, conn, Input::Connected);
+        self.note_connected(key, conn);
+        true
+    }
+
+    /// An upstream connection has lasted: from now on the kernel watches it.
+    pub(super) fn watch_by_kernel(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(pair) = self.pairs.of_mut(key) {
+            pair.stage = Stage::Lasting;
+        }
+        let liveness = &self.policy_of(conn).liveness;
+        let (keepalive, user_timeout) = (liveness.keepalive, liveness.user_timeout);
+        if let Some(keepalive) = keepalive {
+            conn.stream.set_keepalive(keepalive);
+        }
+        if let Some(user_timeout) = user_timeout {
+            conn.stream.set_user_timeout(user_timeout);
+        }
+    }
+
+    /// A leg has left the table with this record.
+    pub(super) fn leg_closed(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg, end: &End) {
+        let index = usize::from(conn.listener);
+        let Some(pair) = self.pairs.of_mut(key) else { return };
+        let (client, server) = (pair.leg(Leg::Client), usize::from(pair.server));
+        if leg == Leg::Upstream {
+            self.listeners[index].servers.remove(server);
+        }
+        if leg == Leg::Upstream && pair.stage == Stage::Connecting {
+            let output = conn.buffers.as_mut().map(|buffers| std::mem::take(&mut buffers.output));
+            if let Some(output) = output.filter(|output| !output.is_empty()) {
+                pair.cold().carried = output;
+            }
+            // One that was given up because the client has left says nothing of the server.
+            if end.detector != Detector::Partner {
+                self.note_failed(key, index, server, end.reason, end.age);
+                self.aftermath.connects.extend(client);
+            }
+        } else {
+            pair.note_traffic(leg, end.bytes_in, end.bytes_out);
+        }
+        if let Some(pair) = self.pairs.remove(key, leg) {
+            self.places.remove_upstream();
+            self.report_pair(index, &pair);
+        }
+    }
+
+    /// A server could not be reached on behalf of a pair.
+    fn note_failed(&mut self, leg: Key, index: usize, server: usize, reason: Reason, took: Duration) {
+        if let Some(pair) = self.pairs.of_mut(leg) {
+            let server = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
+            pair.cold().failed.push(Attempt { server, reason, took });
+        }
+        // It is not the server's doing if we have run out of something.
+        if reason.class() == Class::Upstream && reason != Reason::UpstreamNoPorts {
+            let slot = &mut self.listeners[index];
+            if slot.servers.not_reached(server, self.now) {
+                let address = &slot.servers.get(server).address;
+                self.report.upstream_not_reached(&slot.settings.name, address, reason, self.now);
+            }
+        }
+    }
+
+    /// Why a client is ended that could not be connected: what became of the last attempt.
+    fn why_not_reached(&self, client: Key) -> Reason {
+        let last = self.pairs.of(client).and_then(|pair| pair.failed().last());
+        last.map_or(Reason::UpstreamUnavailable, |attempt| attempt.reason)
+    }
+
+    fn report_pair(&mut self, index: usize, pair: &Pair) {
+        let slot = &self.listeners[index];
+        let show = |server: u16| slot.servers.get(usize::from(server)).address.to_string();
+        let (from_client, to_client) = pair.traffic(Leg::Client);
+        let (from_server, to_server) = pair.traffic(Leg::Upstream);
+        let cause = pair.cause();
+        let failed = pair.failed().iter().map(|attempt| (show(attempt.server), attempt.reason, attempt.took));
+        let ended = PairEnd {
+            pair: pair.name(),
+            listener: &slot.settings.name,
+            server: show(pair.server),
+            failed: failed.collect(),
+            reason: cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason),
+            by: cause.map_or(Leg::Client, |(_, leg)| leg),
+            connect_us: pair.connect_us,
+            first_byte_us: pair.first_byte_us,
+            bytes_up: [from_client, to_server],
+            bytes_down: [from_server, to_client],
+        };
+        self.report.pair_ended(&ended, self.now);
+    }
+}
+
+/// What it means that a connection could not be made.
+fn reason_of(error: ConnectError) -> Reason {
+    match error {
+        ConnectError::Refused | ConnectError::NoSocket => Reason::UpstreamRefused,
+        ConnectError::QueueFull => Reason::UpstreamUnavailable,
+        ConnectError::NoPort => Reason::UpstreamNoPorts,
+        ConnectError::NoDescriptor | ConnectError::Socket(SocketError::Memory) => Reason::LocalInternal,
+        ConnectError::Socket(SocketError::TimedOut) => Reason::UpstreamConnectTimeout,
+        ConnectError::Socket(SocketError::Reset | SocketError::BrokenPipe) => Reason::UpstreamReset,
+        ConnectError::NotOurs | ConnectError::Socket(SocketError::Unreachable | SocketError::Other(_)) => {
+            Reason::UpstreamUnreachable
+        }
+    }
+}

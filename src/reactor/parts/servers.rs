@@ -78,12 +78,8 @@ impl Servers {
             if self.all.iter().any(|server| server.address == *address) {
                 continue;
             }
-            let fresh = Server::new(address.clone(), could_be_own_peer(address));
-            // A place that nobody is connected through any more can be given to another.
-            match self.all.iter_mut().find(|server| server.retired && server.connections == 0) {
-                Some(free) => *free = fresh,
-                None => self.all.push(fresh),
-            }
+            // Nobody's place is given to another: pairs remember their servers by it.
+            self.all.push(Server::new(address.clone(), could_be_own_peer(address)));
         }
     }
 
@@ -225,18 +221,18 @@ mod tests {
         servers.add(1);
         let address = |port| Address::parse_tcp(&format!("10.0.0.1:{port}")).unwrap();
         servers.adopt(&[address(2), address(4), address(5)], |_| false);
-        // The first has a connection left, the third had none and gave up its place.
+        // The first has a connection left, the third had none.
         let of = |servers: &Servers| {
             servers.iter().map(|it| (it.address.to_string(), it.connections)).collect::<Vec<_>>()
         };
         let shown = |port, count| (format!("10.0.0.1:{port}"), count);
         assert_eq!(of(&servers), [shown(1, 1), shown(2, 1), shown(4, 0), shown(5, 0)]);
         let turns: Vec<_> = (0..6).map(|_| choose(&mut servers, Balance::RoundRobin)).collect();
-        assert_eq!(turns, [1, 2, 3, 1, 2, 3], "none to the first");
+        assert_eq!(turns, [1, 3, 4, 1, 3, 4], "none to those that are gone");
         servers.remove(0);
         assert_eq!(of(&servers), [shown(2, 1), shown(4, 0), shown(5, 0)]);
         servers.adopt(&[address(1)], |_| false);
-        assert_eq!(choose(&mut servers, Balance::RoundRobin), 0, "it is back in a place that was free");
+        assert_eq!(choose(&mut servers, Balance::RoundRobin), 0, "it is back in its place");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! somebody's ordinary goodbye are told at debug, the others at info. Of each kind of line that a client can cause
 //! there are no more than so many a second (`limits`): they are functions of [`Report`], and the rest are not.
 
+mod end_line;
 mod limits;
 mod pair;
 
@@ -15,6 +16,7 @@ use crate::core::units::seconds;
 use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
+use end_line::EndLine;
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
 pub use pair::PairEnd;
@@ -78,43 +80,8 @@ impl Report {
             return;
         }
         let identity = identity.map(String::from_utf8_lossy).unwrap_or_default();
-        macro_rules! line {
-            ($($evidence:tt)*) => {
-                log::log!(
-                    target: "linger::end", level,
-                    key:% = key, peer:% = peer, listener, identity:% = identity, reason = end.reason.name(),
-                    detector = end.detector.name(), close = end.close.name(),
-                    silence_s = seconds(end.silence), age_s = seconds(end.age),
-                    bytes_in = end.bytes_in, bytes_out = end.bytes_out,
-                    messages_in = end.messages_in, messages_out = end.messages_out,
-                    unsent_bytes = end.unsent_bytes $($evidence)*;
-                    "end"
-                )
-            };
-        }
-        macro_rules! line_with {
-            ($($by:tt)*) => {
-                match end.evidence {
-                    Some(evidence) => line!(
-                        , tcp_state = evidence.state.name(), retransmits = evidence.retransmits,
-                        probes = evidence.probes, unacked = evidence.unacked,
-                        last_ack_recv_ms = evidence.last_ack_recv_ms, last_data_recv_ms = evidence.last_data_recv_ms,
-                        snd_wnd = evidence.snd_wnd, notsent_bytes = evidence.notsent_bytes $($by)*
-                    ),
-                    None => line!($($by)*),
-                }
-            };
-        }
-        match &end.by {
-            Some(by) => {
-                let identity = by.identity.as_deref().unwrap_or_default();
-                line_with!(, by_key = by.key.as_str(), by_peer = by.peer.as_str(), by_identity = identity);
-            }
-            None => match end.spoke {
-                Some(spoke) => line_with!(, spoke = spoke.name()),
-                None => line_with!(),
-            },
-        }
+        let line = EndLine { key, peer, listener, identity: &identity, end };
+        line.write(level);
     }
 
     /// A connection was accepted.

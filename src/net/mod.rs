@@ -140,6 +140,9 @@ pub trait Stream {
     /// Sends FIN behind what was sent; what the peer sends can still be received (`shutdown(2)`, `SHUT_WR`).
     fn shutdown_send(&mut self);
 
+    /// The address that it is bound to; `None` for a unix socket.
+    fn local_address(&self) -> Option<SocketAddr>;
+
     /// Whether it is connected to itself. See [`Kernel::could_be_own_peer`].
     fn is_own_peer(&self) -> bool;
 

@@ -1,5 +1,6 @@
 //! What a listener that relays relays to, as its settings say it.
 
+use super::proxy_header;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +17,8 @@ pub struct Gateway {
     pub connect_timeout: Duration,
     /// Source addresses, in turn. None: the kernel chooses.
     pub sources: Vec<IpAddr>,
+    /// The header of the PROXY protocol that a server is sent first, if it is.
+    pub header: Option<proxy_header::Version>,
     /// TCP keepalive of the upstream leg.
     pub keepalive: Option<Keepalive>,
     /// What the end of one direction means.

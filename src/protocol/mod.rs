@@ -35,6 +35,7 @@ pub mod http;
 mod identity;
 pub mod numbers;
 pub mod presence;
+pub mod proxy_header;
 mod registry;
 pub mod resp;
 pub mod server;

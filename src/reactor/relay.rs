@@ -146,7 +146,9 @@ impl<K: Kernel> Context<K> {
                 if matches!(conn.life.state(), State::Connecting { .. }) =>
             {
                 // What it has brought is delivered first, if it has brought something.
-                if news != News::Finished && conn.pending_output() == 0 {
+                let pair = self.pairs.of(key);
+                let nothing = pair.is_none_or(|pair| pair.is_header_only(conn.pending_output()));
+                if news != News::Finished && nothing {
                     let (cause, rung) = (self.partners_cause(key), LastRung::Reset);
                     self.apply(key, conn, Input::PartnerGone { cause, rung });
                 }

@@ -12,6 +12,7 @@ use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
 use crate::observe::report::PairEnd;
+use crate::protocol::proxy_header::Version;
 
 /// Servers that are tried for one client.
 const ATTEMPTS_MAX: usize = 3;
@@ -104,13 +105,12 @@ impl<K: Kernel> Context<K> {
             buffers: None,
             session: None,
         };
-        // What the client had sent while another server was tried.
-        let carried = self.pairs.of_mut(client).filter(|pair| !pair.failed().is_empty());
-        if let Some(carried) = carried.map(|pair| std::mem::take(&mut pair.cold().carried))
-            && !carried.is_empty()
-        {
+        let header = settings.gateway.header;
+        let first = self.first_bytes(client, conn, header);
+        if !first.is_empty() {
             let buffers = fresh.buffers_mut(&mut self.pool);
-            (buffers.output, buffers.output_moved) = (carried, self.now);
+            buffers.output.append(first);
+            buffers.output_moved = self.now;
             self.pool.settle(buffers);
         }
         if let Some(counters) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
@@ -118,6 +118,19 @@ impl<K: Kernel> Context<K> {
         }
         self.schedule(upstream, &fresh);
         fresh
+    }
+
+    /// What a server is sent first: the header, or all that one would have been sent that could not be reached.
+    fn first_bytes(&mut self, client: Key, conn: &Conn<K>, header: Option<Version>) -> Vec<u8> {
+        if let Some(carried) = self.pairs.of_mut(client).and_then(Pair::take_carried) {
+            return carried;
+        }
+        let Some(version) = header else { return Vec::new() };
+        let header = version.header(conn.peer.address(), conn.stream.local_address(), &self.name_of(client));
+        if let Some(pair) = self.pairs.of_mut(client) {
+            pair.note_header(header.len());
+        }
+        header
     }
 
     /// The poller has something to say about a connection that is being made. Whether it is there.
@@ -177,9 +190,8 @@ impl<K: Kernel> Context<K> {
             self.listeners[index].servers.remove(server);
         }
         if leg == Leg::Upstream && pair.stage == Stage::Connecting {
-            let output = conn.buffers.as_mut().map(|buffers| std::mem::take(&mut buffers.output));
-            if let Some(output) = output.filter(|output| !output.is_empty()) {
-                pair.cold().carried = output;
+            if let Some(buffers) = &conn.buffers {
+                pair.cold().carried = buffers.output.as_slice().into();
             }
             // One that was given up because the client has left says nothing of the server.
             if end.detector != Detector::Partner {

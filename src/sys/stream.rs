@@ -10,6 +10,7 @@ use crate::core::time::Duration;
 use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream as Contract};
 use libc::c_int;
 use std::mem::size_of;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::null;
 
@@ -110,6 +111,10 @@ impl Contract for Stream {
     fn shutdown_send(&mut self) {
         // SAFETY: the descriptor is open while `self` lives. One that is not connected any more refuses, and needs no FIN.
         unsafe { libc::shutdown(self.0.as_raw_fd(), libc::SHUT_WR) };
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        socket::local_name(&self.0)
     }
 
     fn is_own_peer(&self) -> bool {

@@ -4,6 +4,7 @@ use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::protocol::gateway::{Balance, Gateway, HalfClose, ServerAddress};
+use crate::protocol::proxy_header::Version;
 use std::net::{IpAddr, SocketAddr};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +17,7 @@ const SERVERS_MAX: usize = 256;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_COUNT: u32 = 3;
 
-pub(super) const SETTINGS: [Key; 7] = [
+pub(super) const SETTINGS: [Key; 8] = [
     Key {
         name: "upstream",
         kind: SERVERS,
@@ -56,6 +57,14 @@ pub(super) const SETTINGS: [Key; 7] = [
         doc: "How long nothing may move on a pair of which one direction has ended, before it is closed.",
         why: "An answer may take a while to be made, and each byte of it starts the time again; a client that has gone \
               must not hold its pair for ever.",
+    },
+    Key {
+        name: "upstream_header",
+        kind: Kind::Choice(&["off", "proxy_v1", "proxy_v2"]),
+        default: Default::Same("off"),
+        doc: "The header of the PROXY protocol that a server is sent before the first byte of a client, so that it knows the \
+              client's address; \"proxy_v2\" also tells the key that the connection has in the log here, as unique id.",
+        why: "A server that does not expect it would take it for the client's first bytes.",
     },
     Key {
         name: "upstream_keepalive",
@@ -106,6 +115,11 @@ pub(super) fn gateway(own: &Values) -> Option<Gateway> {
         sources: text("upstream_source").map_or_else(Vec::new, |sources| {
             sources.split(',').filter_map(|source| source.parse().ok()).collect()
         }),
+        header: match word("upstream_header") {
+            Some("proxy_v1") => Some(Version::V1),
+            Some("proxy_v2") => Some(Version::V2),
+            _ => None,
+        },
         keepalive: period("upstream_keepalive").map(keepalive),
         half_close: if word("half_close") == Some("end") { HalfClose::End } else { HalfClose::Forward },
         half_close_timeout: period("half_close_timeout")?,

@@ -3,7 +3,6 @@
 //!
 //! What a pair remembers is beside the table, so that a connection that is no leg has nothing of it.
 
-use crate::core::buf::ByteQueue;
 use crate::core::conn::Cause;
 use crate::core::end::{Leg, Reason};
 use crate::core::table::Key;
@@ -41,6 +40,8 @@ pub(in crate::reactor) struct Pair {
     /// 0: not yet.
     pub(in crate::reactor) connect_us: u32,
     pub(in crate::reactor) first_byte_us: u32,
+    /// Bytes of the header that the server is sent first.
+    header_bytes: u8,
     cold: Option<Box<ColdPair>>,
 }
 
@@ -76,8 +77,8 @@ pub(in crate::reactor) enum Flow {
 pub(in crate::reactor) struct ColdPair {
     /// Attempts to connect that came to nothing.
     pub(in crate::reactor) failed: Vec<Attempt>,
-    /// What the client had sent while a server was tried that could then not be reached.
-    pub(in crate::reactor) carried: ByteQueue,
+    /// What a server would have been sent that could not be reached.
+    pub(in crate::reactor) carried: Vec<u8>,
     /// Bytes of each leg that its partner was not there to take.
     lost: [u64; 2],
     /// What each leg that is gone had received and sent.
@@ -106,6 +107,7 @@ impl Pairs {
             moved: now,
             connect_us: 0,
             first_byte_us: 0,
+            header_bytes: 0,
             cold: None,
         });
         self.note(client, index);
@@ -226,6 +228,22 @@ impl Pair {
     /// What few pairs have.
     pub(in crate::reactor) fn cold(&mut self) -> &mut ColdPair {
         self.cold.get_or_insert_default()
+    }
+
+    /// What a server would have been sent that could not be reached, if that was something.
+    pub(in crate::reactor) fn take_carried(&mut self) -> Option<Vec<u8>> {
+        let carried = std::mem::take(&mut self.cold.as_mut()?.carried);
+        (!carried.is_empty()).then_some(carried)
+    }
+
+    /// The server is sent a header of so many bytes first.
+    pub(in crate::reactor) fn note_header(&mut self, bytes: usize) {
+        self.header_bytes = u8::try_from(bytes).expect("a header has no more than 128 bytes");
+    }
+
+    /// Whether the client has sent nothing yet, where so much waits for the server.
+    pub(in crate::reactor) fn is_header_only(&self, pending: usize) -> bool {
+        pending == usize::from(self.header_bytes)
     }
 
     /// Whether a server was tried in vain.

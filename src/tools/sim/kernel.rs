@@ -19,6 +19,7 @@ use crate::net::{
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// The world and the programs in it.
@@ -443,6 +444,10 @@ impl Stream for SimStream {
         let (world, conn) = (&mut stage.world, self.conn());
         world.note(|| format!("c{conn} server shutdown(WR)"));
         world.shut_down(conn, Side::Server);
+    }
+
+    fn local_address(&self) -> Option<SocketAddr> {
+        None
     }
 
     fn is_own_peer(&self) -> bool {

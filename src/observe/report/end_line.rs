@@ -1,0 +1,73 @@
+//! The line of an ending. What it has beside the same fields for all depends on how the connection ended, so that its
+//! fields are given one by one.
+
+use crate::core::end::End;
+use crate::core::table::Key;
+use crate::core::units::seconds;
+use crate::net::Peer;
+use log::kv::{self, Source, Value, VisitSource};
+use log::{Level, Record};
+
+/// Where its lines go.
+const TARGET: &str = "linger::end";
+
+/// An ending, and whose connection it was.
+pub(super) struct EndLine<'a> {
+    pub(super) key: Key,
+    pub(super) peer: &'a Peer,
+    pub(super) listener: &'a str,
+    pub(super) identity: &'a str,
+    pub(super) end: &'a End,
+}
+
+impl EndLine<'_> {
+    pub(super) fn write(&self, level: Level) {
+        let record =
+            Record::builder().level(level).target(TARGET).args(format_args!("end")).key_values(self).build();
+        log::logger().log(&record);
+    }
+}
+
+impl Source for EndLine<'_> {
+    fn visit<'kvs>(&'kvs self, visitor: &mut dyn VisitSource<'kvs>) -> Result<(), kv::Error> {
+        let mut add = |key: &'static str, value: Value<'kvs>| visitor.visit_pair(key.into(), value);
+        let end = self.end;
+        add("key", Value::from_display(&self.key))?;
+        add("peer", Value::from_display(self.peer))?;
+        add("listener", self.listener.into())?;
+        add("identity", self.identity.into())?;
+        add("reason", end.reason.name().into())?;
+        add("detector", end.detector.name().into())?;
+        add("close", end.close.name().into())?;
+        add("silence_s", seconds(end.silence).into())?;
+        add("age_s", seconds(end.age).into())?;
+        add("bytes_in", end.bytes_in.into())?;
+        add("bytes_out", end.bytes_out.into())?;
+        add("messages_in", end.messages_in.into())?;
+        add("messages_out", end.messages_out.into())?;
+        add("unsent_bytes", end.unsent_bytes.into())?;
+        if let Some(evidence) = &end.evidence {
+            add("tcp_state", evidence.state.name().into())?;
+            add("retransmits", evidence.retransmits.into())?;
+            add("probes", evidence.probes.into())?;
+            add("unacked", evidence.unacked.into())?;
+            add("last_ack_recv_ms", evidence.last_ack_recv_ms.into())?;
+            add("last_data_recv_ms", evidence.last_data_recv_ms.into())?;
+            add("snd_wnd", evidence.snd_wnd.into())?;
+            add("notsent_bytes", evidence.notsent_bytes.into())?;
+        }
+        if let Some(by) = &end.by {
+            add("by_key", by.key.as_str().into())?;
+            add("by_peer", by.peer.as_str().into())?;
+            add("by_identity", by.identity.as_deref().unwrap_or_default().into())?;
+        }
+        if let Some(spoke) = end.spoke {
+            add("spoke", spoke.name().into())?;
+        }
+        if let Some((leg, pair)) = &end.pair {
+            add("leg", leg.name().into())?;
+            add("pair", Value::from_display(pair))?;
+        }
+        Ok(())
+    }
+}

@@ -70,7 +70,7 @@ impl<K: Kernel> Context<K> {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
-        let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, &conn, leg, mode));
+        let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, &mut conn, leg, mode));
         let policy = self.policy_of(&conn);
         let asked =
             (wants_evidence(reason) || mode == CloseMode::Linger2).then(|| conn.stream.evidence()).flatten();
@@ -105,7 +105,7 @@ impl<K: Kernel> Context<K> {
             self.adopt_task(*task);
         }
         if let Some(leg) = conn.leg {
-            self.leg_closed(key, &mut conn, leg, &end);
+            self.leg_closed(key, &conn, leg, &end);
         }
         conn.drop_buffers(&mut self.pool);
         conn.stream.close(how);

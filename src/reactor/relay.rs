@@ -232,11 +232,21 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A leg leaves the table: its partner is told, and the mode of the close is what it has come to.
-    pub(super) fn leg_closes(&mut self, key: Key, conn: &Conn<K>, leg: Leg, mode: CloseMode) -> CloseMode {
+    pub(super) fn leg_closes(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        leg: Leg,
+        mode: CloseMode,
+    ) -> CloseMode {
         let Some(cause) = conn.life.state().cause() else { return mode };
         let Some(pair) = self.pairs.of_mut(key) else { return mode };
-        // Another server may be tried: the pair need not end with this one.
+        // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
         if leg == Leg::Upstream && pair.stage == Stage::Connecting {
+            if let Some(buffers) = &mut conn.buffers {
+                pair.cold().carried = buffers.output.as_slice().into();
+                buffers.output.consume(buffers.output.len());
+            }
             return mode;
         }
         pair.caused(leg, cause);

@@ -182,7 +182,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A leg has left the table with this record.
-    pub(super) fn leg_closed(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg, end: &End) {
+    pub(super) fn leg_closed(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (client, server) = (pair.leg(Leg::Client), usize::from(pair.server));
@@ -190,9 +190,6 @@ impl<K: Kernel> Context<K> {
             self.listeners[index].servers.remove(server);
         }
         if leg == Leg::Upstream && pair.stage == Stage::Connecting {
-            if let Some(buffers) = &conn.buffers {
-                pair.cold().carried = buffers.output.as_slice().into();
-            }
             // One that was given up because the client has left says nothing of the server.
             if end.detector != Detector::Partner {
                 self.note_failed(key, index, server, end.reason, end.age);

@@ -26,7 +26,7 @@ impl Report {
             let comma = if failed.is_empty() { "" } else { "," };
             let _ = write!(failed, "{comma}{server}:{reason}:{}s", seconds(*took));
         }
-        let time = |micros: u32| seconds(Duration::from_micros(micros.into()));
+        let time = |micros: u32| Duration::from_micros(micros.into()).as_secs_f64();
         log::log!(
             target: "linger::pair", level,
             pair:% = end.pair, listener = end.listener, server = end.server.as_str(), reason = end.reason.name(),

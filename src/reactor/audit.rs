@@ -161,8 +161,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// The word of a connection's own descriptor: the kernel has nothing left of it.
     fn is_closed(&self, key: Key) -> bool {
-        let evidence = self.table.get(key).and_then(|conn| conn.stream.evidence());
-        evidence.is_some_and(|evidence| evidence.is_closed())
+        let Some(conn) = self.table.get(key) else { return false };
+        let evidence = conn.stream.evidence();
+        evidence.is_some_and(|evidence| evidence.is_closed()) && !self.cx.has_sent_fin(key, conn)
     }
 
     /// Tells what was found, and goes on to what is to be ended.

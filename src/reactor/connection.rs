@@ -333,7 +333,7 @@ impl<S> Connection<S> {
             || self.buffers.as_ref().is_none_or(|buffers| buffers.input.len() < super::READ_BUFFER_BYTES);
         // What is left of a broken connection is read when the pause is lifted, behind the frames that wait.
         let heard_anyway = self.output_held() && self.reading != Reading::Failing;
-        !self.is_paused() || (heard_anyway && has_room()) || self.may_have_left()
+        !self.is_paused() || (heard_anyway && has_room())
     }
 
     /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.

@@ -87,7 +87,10 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         let hints = self.policy_of(conn).liveness.readiness;
-        let mut broken = readiness.error || readiness.write_closed;
+        if conn.leg.is_some() && readiness.is_departure() {
+            self.look_for_departure(key, conn);
+        }
+        let mut broken = readiness.error || (readiness.write_closed && !self.has_sent_fin(key, conn));
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
         if broken
             && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
@@ -368,7 +371,12 @@ impl<K: Kernel> Context<K> {
             self.apply(key, conn, Input::Progress);
         }
         match conn.leg {
-            Some(leg) => self.note_room(key, leg, pending),
+            Some(leg) => {
+                if sent > 0 {
+                    self.note_moved(key);
+                }
+                self.note_room(key, leg, pending);
+            }
             None => self.mind_watermarks(key, conn, pending),
         }
         if pending > 0 && sent == FLUSH_BYTES_MAX {

@@ -116,8 +116,7 @@ impl<K: Kernel> Context<K> {
         }
         if conn.leg.is_some() {
             // Nothing can be said to it, so that it has no reason to close first.
-            let (cause, rung) = (Cause { reason, detector }, LastRung::Linger2);
-            return self.apply(key, conn, Input::PartnerGone { cause, rung });
+            return self.close_leg(key, conn, Cause { reason, detector }, LastRung::Linger2);
         }
         let protocol = self.listener_of(conn).protocol;
         let mut goodbye = Vec::new();

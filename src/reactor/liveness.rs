@@ -261,7 +261,8 @@ impl<K: Kernel> Context<K> {
         if let Some(buffers) = &mut conn.buffers {
             buffers.info_asked = self.now;
         }
-        if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
+        let closed = conn.stream.evidence().is_some_and(|evidence| evidence.is_closed());
+        if closed && !self.has_sent_fin(key, conn) {
             self.read_to_the_error(key, conn, Detector::TcpInfo, None);
         }
     }

@@ -11,7 +11,7 @@
 //! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset |
 
 use super::Reactor;
-use super::connection::{Connection, Pause, Reading};
+use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
 use super::parts::news::News;
 use super::parts::pairs::{Flow, Pair, Stage, micros};
@@ -95,6 +95,39 @@ impl<K: Kernel> Context<K> {
         self.aftermath.news.extend(partner.map(|partner| (partner, news)));
     }
 
+    /// A leg has shown a sign of leaving. While its server is being connected it is read once more, to see whether it has
+    /// left without a word.
+    pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
+        let connecting = self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting);
+        if connecting && conn.leg == Some(Leg::Client) && conn.pause == Pause::Partner {
+            conn.pause = Pause::None;
+        }
+    }
+
+    /// A leg does not wait for its partner any more: what comes of it is read, and has no taker.
+    fn stop_waiting(&mut self, key: Key, conn: &mut Conn<K>) {
+        if conn.pause == Pause::Partner
+            && let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key))
+        {
+            pair.set_flow(leg, Flow::Open);
+            self.posted.resume(key, conn);
+        }
+    }
+
+    /// Whether our FIN went to the peer of a leg before its own had come. The kernel calls such a socket closed once both
+    /// have (`net/ipv4/tcp_minisocks.c: tcp_time_wait`), with all that the peer has sent still to be read.
+    pub(super) fn has_sent_fin(&self, key: Key, conn: &Conn<K>) -> bool {
+        let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
+        pair.is_some_and(|(pair, leg)| pair.flow(leg.other()) == Flow::Forwarded)
+    }
+
+    /// Bytes of a leg have reached its peer: a half-closed pair lives as long as some do.
+    pub(super) fn note_moved(&mut self, key: Key) {
+        if let Some(pair) = self.pairs.of_mut(key) {
+            pair.moved = self.now;
+        }
+    }
+
     /// Why a pair ends, as the leg is to record it that has not brought it about.
     fn partners_cause(&self, key: Key) -> Cause {
         let cause = self.pairs.of(key).and_then(Pair::cause);
@@ -165,14 +198,20 @@ impl<K: Kernel> Context<K> {
     }
 
     fn close_behind_output(&mut self, key: Key, conn: &mut Conn<K>, rung: LastRung) {
-        let Cause { reason, detector } = self.partners_cause(key);
+        self.close_leg(key, conn, self.partners_cause(key), rung);
+    }
+
+    /// Ends a leg: at once, or when its peer has what its partner has brought.
+    pub(super) fn close_leg(&mut self, key: Key, conn: &mut Conn<K>, cause: Cause, rung: LastRung) {
+        self.stop_waiting(key, conn);
+        let Cause { reason, detector } = cause;
         // A server is not waited for by a client that is gone. Nor is a client that has nothing to wait for.
         let at_once = rung == LastRung::Reset
             && (conn.leg == Some(Leg::Upstream) || (conn.pending_output() == 0 && has_everything(conn)));
         if at_once {
             self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
         } else {
-            self.apply(key, conn, Input::PartnerGone { cause: Cause { reason, detector }, rung });
+            self.apply(key, conn, Input::PartnerGone { cause, rung });
         }
     }
 
@@ -270,12 +309,6 @@ impl<S> Connection<S> {
             State::Parting { last, .. } => last.is_none(),
             State::Closed { .. } => false,
         }
-    }
-
-    /// Whether it is read although it is paused for the sake of a partner that is not there yet: whoever has left shows it
-    /// behind what it has sent.
-    pub(super) fn may_have_left(&self) -> bool {
-        self.leg == Some(Leg::Client) && self.pause == Pause::Partner && self.reading == Reading::Closing
     }
 }
 

@@ -21,7 +21,7 @@ impl<K: Kernel> Reactor<K> {
     /// Begins to connect a client to the next server, or ends it when there is none to try.
     pub(super) fn connect_upstream(&mut self, client: Key) {
         let upstream = self.table.next_key();
-        let Some(conn) = self.table.get_mut(client) else { return };
+        let Some(conn) = self.table.get_mut(client).filter(|conn| conn.wants_server()) else { return };
         if let Some(fresh) = self.cx.connect(client, conn, upstream) {
             self.table.insert(upstream, fresh);
         }
@@ -246,6 +246,13 @@ impl<K: Kernel> Context<K> {
             bytes_down: [from_server, to_client],
         };
         self.report.pair_ended(&ended, self.now);
+    }
+}
+
+impl<S> Connection<S> {
+    /// Whether a server is still to be looked for: not for one that is being closed, unless it has only sent all that it will.
+    fn wants_server(&self) -> bool {
+        !self.is_ending() || matches!(self.life.state(), State::PeerClosed { .. })
     }
 }
 

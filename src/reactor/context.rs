@@ -126,7 +126,7 @@ impl<K: Kernel> Context<K> {
         }
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
-        let places = Places::new(&settings.server, descriptors_max, admin_connections_max(&settings));
+        let places = Places::new(&settings, descriptors_max, admin_connections_max(&settings));
         Ok(Self {
             now,
             deadlines: Deadlines::new(now, places.slots()),

@@ -2,6 +2,7 @@
 //! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
 
 use crate::core::conn::policy::HeartbeatStyle;
+use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::net::Address;
 use crate::net::Kernel;
@@ -33,7 +34,11 @@ struct Row<'a> {
     heartbeat: Option<Contract>,
     id: Option<&'a str>,
     key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leg: Option<&'static str>,
     listener: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<String>,
     peer: String,
     queue_bytes: usize,
     reading_paused: bool,
@@ -183,7 +188,9 @@ impl<K: Kernel> Context<K> {
             heartbeat: self.contract(conn),
             id: identity.as_deref(),
             key: self.name_of(key),
+            leg: conn.leg.map(Leg::name),
             listener,
+            pair: self.pairs.of(key).map(|pair| self.name_of(pair.name())),
             peer: conn.peer.to_string(),
             queue_bytes: conn.pending_output(),
             reading_paused: conn.is_paused(),
@@ -196,7 +203,7 @@ impl<K: Kernel> Context<K> {
 
     /// What is agreed with a connection about its silence; none: nothing is.
     fn contract(&self, conn: &Conn<K>) -> Option<Contract> {
-        let contract = conn.heartbeat(&self.listener_of(conn).policy.liveness.heartbeat);
+        let contract = conn.heartbeat(&self.policy_of(conn).liveness.heartbeat);
         let own = conn.client().is_some_and(|client| client.beat_ms > 0);
         (contract.style != HeartbeatStyle::Off).then_some(Contract {
             grace_s: contract.grace.as_secs_f64(),

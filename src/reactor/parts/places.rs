@@ -11,6 +11,8 @@ const SLOTS_RESERVED_MAX: usize = 1 << 20;
 pub(in crate::reactor) struct Places {
     /// Client connections that the process has descriptors for.
     descriptors_max: u32,
+    /// Descriptors that each client takes at least: two where all are relayed.
+    per_client: u32,
     /// Most client connections at once.
     clients_max: u32,
     /// Connections of the admin interface that descriptors are set aside for.
@@ -25,16 +27,27 @@ pub(in crate::reactor) struct Places {
 
 impl Places {
     /// `descriptors_max`: connections that there are descriptors for, beside `admin_max` of the admin interface.
-    pub(in crate::reactor) fn new(settings: &ServerSettings, descriptors_max: u32, admin_max: u32) -> Self {
-        let mut places =
-            Self { descriptors_max, clients_max: 0, admin_max, clients: 0, upstreams: 0, refused: 0 };
-        places.apply(settings);
+    pub(in crate::reactor) fn new(settings: &Settings, descriptors_max: u32, admin_max: u32) -> Self {
+        let mut clients = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
+        let all_relay = clients.all(|listener| listener.upstream.is_some());
+        let per_client = if all_relay { 2 } else { 1 };
+        let mut places = Self {
+            descriptors_max,
+            per_client,
+            clients_max: 0,
+            admin_max,
+            clients: 0,
+            upstreams: 0,
+            refused: 0,
+        };
+        places.apply(&settings.server);
         places
     }
 
     /// The settings have changed.
     pub(in crate::reactor) fn apply(&mut self, settings: &ServerSettings) {
-        self.clients_max = settings.connections_max.unwrap_or(u32::MAX).min(self.descriptors_max);
+        let most = self.descriptors_max / self.per_client;
+        self.clients_max = settings.connections_max.unwrap_or(u32::MAX).min(most);
     }
 
     /// Slots that the table has room for from the start: growing later would copy it inside a turn. Pages that are never

@@ -69,6 +69,7 @@ Examples:
   linger load resp://127.0.0.1:6379 -c 100 -P 16               so for Redis
   linger load http://127.0.0.1:8080/index.html -c 200          so for nginx
   linger load echo://127.0.0.1:7007 -c 1000 --rate 20k         open loop: honest percentiles
+  linger load tcp://127.0.0.1:9000 --fault rst=10%,fin=10% --admin 127.0.0.1:7070
   linger load resp://127.0.0.1:7000 -c 10000 --identities --heartbeat 30s --rate 0 --duration 5m
   linger load resp://127.0.0.1:7000 -c 500 --rate 2000 --heartbeat 2s \\
       --fault fin=5%,rst=5%,freeze=5%,vanish=5%,reboot=5%,late_beat=5%
@@ -83,7 +84,8 @@ Exit codes:
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct Arguments {
-    /// What to load: echo://, resp:// (Redis, too) or http://, then HOST:PORT and for http a path
+    /// What to load: echo://, tcp:// (a gateway in front of an echo server), resp:// (Redis, too) or http://, then HOST:PORT
+    /// and for http a path
     #[arg(required_unless_present = "schema")]
     url: Option<String>,
     /// Connections

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 /// The protocol to speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
-    /// What is sent comes back.
+    /// What is sent comes back: from an echo server, or through a gateway in front of one.
     Echo,
     /// The wire format of Redis.
     Resp,
@@ -54,13 +54,13 @@ impl Target {
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| format!("{url:?} is not a URL; {example}"))?;
         let scheme = match scheme {
-            "echo" => Scheme::Echo,
+            "echo" | "tcp" => Scheme::Echo,
             "resp" | "redis" => Scheme::Resp,
             "http" => Scheme::Http,
             "https" | "rediss" => {
                 return Err(format!("{scheme} is not spoken here: no TLS; use the plain port"));
             }
-            other => return Err(format!("{other:?} is not a scheme; they are echo, resp and http")),
+            other => return Err(format!("{other:?} is not a scheme; they are echo, tcp, resp and http")),
         };
         let (authority, path) = rest
             .split_once('/')
@@ -309,10 +309,11 @@ mod tests {
         assert_eq!((target.scheme, target.path.as_str()), (Scheme::Http, "/a/b?c=d"));
         assert_eq!(target.address, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(Target::parse("http://127.0.0.1").unwrap().address.port(), 80);
+        assert_eq!(Target::parse("tcp://127.0.0.1:9000").unwrap().scheme, Scheme::Echo);
         assert_eq!(Target::parse("redis://[::1]:6379").unwrap().scheme, Scheme::Resp);
         for (url, part) in [
             ("127.0.0.1:7000", "is not a URL"),
-            ("tcp://127.0.0.1:7000", "they are echo, resp and http"),
+            ("udp://127.0.0.1:7000", "they are echo, tcp, resp and http"),
             ("https://127.0.0.1", "no TLS"),
             ("resp://127.0.0.1", "has no port"),
             ("echo://127.0.0.1:7/x", "has no paths"),

@@ -85,10 +85,11 @@ impl<K: Kernel> Reactor<K> {
         self.cx.report.opened(key, &peer, &slot.settings.name, self.cx.now);
         let protocol = slot.settings.protocol;
         let served = newcomer == Newcomer::Served;
+        let layer = slot.transport.accept().filter(|_| served);
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.
-        let waits =
-            served && protocol.keeps_session() && slot.settings.policy.bounds.handshake_timeout.is_some();
+        let opens = protocol.keeps_session() || layer.is_some();
+        let waits = served && opens && slot.settings.policy.bounds.handshake_timeout.is_some();
         let state = if waits { State::Handshaking } else { State::Open };
         let session = if !served {
             Some(Session::Refused)
@@ -127,6 +128,7 @@ impl<K: Kernel> Reactor<K> {
             if !served {
                 return cx.refuse_newcomer(key, conn, newcomer == Newcomer::Refused);
             }
+            cx.set_layer(conn, layer);
             if let Err(fault) = watched {
                 return cx.fail(key, conn, fault, Detector::Policy);
             }

@@ -69,6 +69,9 @@ impl<K: Kernel> Context<K> {
     fn close(&mut self, key: Key, mut conn: Conn<K>, mode: CloseMode) {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
+        if conn.layer().is_some() {
+            self.end_output_now(&mut conn, mode);
+        }
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, &mut conn, leg, mode));
         let policy = self.policy_of(&conn);

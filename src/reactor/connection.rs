@@ -15,6 +15,7 @@ use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
 use crate::protocol::session::Progress;
 use crate::protocol::{AnySession, Encoding};
+use crate::transport::Layer;
 
 /// One connection.
 pub(super) struct Connection<S> {
@@ -156,6 +157,8 @@ pub(super) struct Buffers {
     pub(super) listed: usize,
     /// Memory that the pool has noted for this one.
     pub(super) accounted: usize,
+    /// What lies between the socket and the session, if something does. Its connection keeps these buffers.
+    pub(super) layer: Option<Box<dyn Layer>>,
 }
 
 impl Buffers {
@@ -170,6 +173,7 @@ impl Buffers {
             && self.spoke.is_none()
             && self.task.is_none()
             && !self.gapped
+            && self.layer.is_none()
     }
 
     /// Memory that it holds, in bytes.
@@ -178,6 +182,7 @@ impl Buffers {
             + self.input.capacity()
             + self.output.capacity()
             + self.task.as_ref().map_or(0, |task| task.memory())
+            + self.layer.as_ref().map_or(0, |layer| layer.memory())
     }
 
     /// Makes it as good as new, keeping a little memory for its next user.
@@ -277,9 +282,12 @@ impl<S> Connection<S> {
             || self.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
     }
 
-    /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there.
+    /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there, and no layer
+    /// has to encode it.
     pub(super) fn takes_output(&self) -> bool {
-        let first = self.buffers.as_ref().is_none_or(|buffers| buffers.output.is_empty() && !buffers.gapped);
+        let is_first =
+            |buffers: &Buffers| buffers.output.is_empty() && !buffers.gapped && buffers.layer.is_none();
+        let first = self.buffers.as_deref().is_none_or(is_first);
         let there = match self.life.state() {
             State::Handshaking | State::Open => true,
             State::PeerClosed { .. } | State::Parting { .. } => !self.is_gapped(),

@@ -120,6 +120,9 @@ impl<K: Kernel> DebugView<'_, K> {
             if stranded && !conn.is_paused() && !conn.queued.is_in(Queued::RESUME) {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }
+            if conn.reading == Reading::Drained && conn.layer().is_some_and(|layer| layer.held() > 0) {
+                mistakes.push(format!("{key} has bytes for its session, and nothing brings them"));
+            }
         }
         let ios = || reactor.table.iter().filter_map(|(_, conn)| conn.buffers.as_ref());
         let held: usize = ios().map(|buffers| buffers.memory()).sum();

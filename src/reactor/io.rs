@@ -12,7 +12,8 @@ use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
-use crate::net::{Interest, Kernel, Readiness, Received, Sent, SocketError, Stream};
+use crate::net::{Interest, Kernel, Readiness, Sent, SocketError, Stream};
+use crate::transport::Received;
 use std::borrow::Cow;
 
 /// Bytes of one connection that are sent before the others have their turn.
@@ -146,10 +147,13 @@ impl<K: Kernel> Context<K> {
                 self.posted.resume(key, conn);
                 break;
             }
-            match conn.stream.recv(&mut buffer[..window]) {
-                Received::Bytes(count) => {
-                    *budget = budget.saturating_sub(count);
-                    self.on_received(key, conn, count, count < window);
+            match self.recv(key, conn, &mut buffer[..window]) {
+                Received::Bytes { count, wire, short } => {
+                    *budget = budget.saturating_sub(count.max(wire));
+                    self.on_received(key, conn, wire, short);
+                    if count == 0 {
+                        continue;
+                    }
                     match conn.session.as_deref() {
                         None if conn.leg.is_some() => return Some(count),
                         // Who needs no session is given its bytes back.
@@ -181,7 +185,8 @@ impl<K: Kernel> Context<K> {
         None
     }
 
-    /// Bytes have come: what they say by themselves, whatever they mean. `short`: fewer than there was room for.
+    /// Bytes have come: what they say by themselves, whatever they mean. `short`: fewer than there was room for, and none are
+    /// held between the socket and here.
     #[inline]
     fn on_received(&mut self, key: Key, conn: &mut Conn<K>, count: usize, short: bool) {
         let listener = usize::from(conn.listener);
@@ -212,7 +217,9 @@ impl<K: Kernel> Context<K> {
             (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
-                let reason = if conn.has_input() { Reason::PeerFinMidframe } else { Reason::PeerFin };
+                // A stream that was cut ends in the middle of something, whatever its session has understood.
+                let midframe = conn.has_input() || conn.is_truncated();
+                let reason = if midframe { Reason::PeerFinMidframe } else { Reason::PeerFin };
                 self.apply(key, conn, Input::PeerFin { reason });
             }
         }
@@ -264,12 +271,13 @@ impl<K: Kernel> Context<K> {
         }
         // A short send means a full buffer: asking again would only say EAGAIN.
         if sent < bytes.len() && self.keep(key, conn, bytes[sent..].into()) {
-            self.await_room(key, conn);
+            // What had to be encoded was not offered yet.
+            if conn.layer().is_some() { self.flush(key, conn) } else { self.await_room(key, conn) }
         }
     }
 
     #[inline]
-    fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
+    pub(super) fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
         self.work.charge(cost::SEND + cost::moved(count));
         conn.life.bytes_out += count as u64;
         self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out += count as u64;
@@ -285,7 +293,7 @@ impl<K: Kernel> Context<K> {
         let traffic = self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg);
         let undelivered = &mut traffic.bytes_undelivered;
         // Output over its bound was not kept: the peer would take what follows for what is missing.
-        if conn.is_gapped() {
+        if conn.is_gapped() || conn.is_mute() {
             *undelivered += bytes.len() as u64;
             return false;
         }
@@ -306,10 +314,7 @@ impl<K: Kernel> Context<K> {
         if buffers.output.is_empty() {
             buffers.output_moved = self.now;
         }
-        match bytes {
-            Cow::Borrowed(bytes) => buffers.output.push(bytes),
-            Cow::Owned(bytes) => buffers.output.append(bytes),
-        }
+        buffers.push_output(bytes);
         self.pool.settle(buffers);
         if bounded && pending >= bounds.output_high && !conn.is_paused() {
             self.pause(key, conn, Pause::Output);
@@ -432,6 +437,9 @@ impl<K: Kernel> Context<K> {
         if conn.leg.is_some_and(|leg| !self.leg_is_through(key, conn, leg)) {
             return;
         }
+        if conn.layer().is_some() && self.end_output(key, conn).is_break() {
+            return;
+        }
         let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.
         let probe =
@@ -440,7 +448,10 @@ impl<K: Kernel> Context<K> {
             let bytes = listener.protocol.eof_probe(conn.encoding());
             self.work.charge(cost::SEND);
             conn.reading = Reading::Probing;
-            if let Sent::Failed(fault) = conn.stream.send(bytes) {
+            // The last word of a layer is a probe as well, and nothing may follow it.
+            if conn.layer().is_none()
+                && let Sent::Failed(fault) = conn.stream.send(bytes)
+            {
                 return self.fail(key, conn, fault, Detector::EofProbe);
             }
         }

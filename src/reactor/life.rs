@@ -10,6 +10,7 @@ use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::hub::Presence;
 use crate::net::{Kernel, SocketError, Stream};
+use crate::transport::Layer;
 
 impl<K: Kernel> Context<K> {
     /// Tells a connection's life what happened, and does what follows. Its end follows when who drives it is through.
@@ -19,6 +20,10 @@ impl<K: Kernel> Context<K> {
         let before = conn.life.state();
         let action = conn.life.on(input, self.now, &parting);
         let after = conn.life.state();
+        if before.cause().is_none() && after.cause().is_some() && conn.layer().is_some() {
+            // Its layer says that nothing follows behind all that is said in this turn.
+            self.posted.flush(key, conn);
+        }
         match action {
             Action::None => {}
             Action::Probe => self.probe_suspect(key, conn),
@@ -123,8 +128,10 @@ impl<K: Kernel> Context<K> {
         if conn.client().is_none_or(Client::takes_goodbye) {
             protocol.goodbye(conn.encoding(), reason, &mut goodbye);
         }
+        // A layer has a last word of its own.
+        let has_words = conn.layer().map_or(!goodbye.is_empty(), Layer::can_send);
         // A peer that still has output to read is waited for as well, or it would lose that output.
-        let notified = !goodbye.is_empty() || conn.pending_output() > 0;
+        let notified = has_words || conn.pending_output() > 0;
         self.begin_close(key, conn, reason, detector, notified);
         self.write(key, conn, &goodbye);
     }

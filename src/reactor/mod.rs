@@ -3,8 +3,9 @@
 //!
 //! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of them
 //! may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that connection and
-//! the context (`io`: bytes in and out; `life`: what happens to it; `liveness`: silence, and what follows from it; `input`:
-//! the bytes that wait to be understood). What reaches several has the table.
+//! the context (`io`: bytes in and out; `layered`: what is more where a layer lies between them and the socket; `life`: what
+//! happens to it; `liveness`: silence, and what follows from it; `input`: the bytes that wait to be understood). What
+//! reaches several has the table.
 //!
 //! Each step of the turn has a file: `accept`, `effects` (what one connection does to others), `timers` (deadlines), `close`
 //! (what connections leave behind; the one close path), `initiators` (endings that another connection asked for). Then come
@@ -26,6 +27,9 @@ mod initiators;
 mod input;
 mod inspect;
 mod io;
+mod layered;
+#[cfg(test)]
+mod layered_tests;
 mod life;
 mod lifecycle;
 mod lists;

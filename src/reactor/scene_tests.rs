@@ -4,12 +4,12 @@ use super::{Reactor, Reload, Requested};
 use crate::config::settings::Settings;
 use crate::config::{Override, Sources, resolve_text};
 use crate::core::time::Duration;
-use crate::net::{Received, Sent};
+use crate::net::{CloseHow, Received, Sent};
 use crate::tools::sim::faults::Faults;
 use crate::tools::sim::kernel::{SimEnv, SimKernel};
 use crate::tools::sim::peer::ClientPool;
 use crate::tools::sim::rng::Rng;
-use crate::tools::sim::tcp::Sizes;
+use crate::tools::sim::tcp::{Sizes, Sock};
 use crate::tools::sim::world::{Side, World};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -47,6 +47,11 @@ impl Scene {
 
     /// With listeners at these addresses, and one of the admin interface behind them.
     pub(crate) fn listening(listen: &[&str]) -> Self {
+        Self::among_faults(listen, Faults::none())
+    }
+
+    /// The same where things go wrong by themselves.
+    pub(super) fn among_faults(listen: &[&str], faults: Faults) -> Self {
         let overrides = [("admin.address", "127.0.0.1:7070"), ("audit.interval", "off")];
         let overrides = overrides.map(|(key, value)| Override {
             flag: "--set".to_owned(),
@@ -57,14 +62,14 @@ impl Scene {
         let settings = resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None)
             .unwrap()
             .settings;
-        let world = World::new(Faults::none(), &mut Rng::new(1));
+        let world = World::new(faults, &mut Rng::new(1));
         let stage = Rc::new(RefCell::new(SimEnv { world, cast: ClientPool::empty() }));
         let kernel = SimKernel::new(Rc::clone(&stage));
         let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoFile)).unwrap();
         Self { stage, reactor }
     }
 
-    fn connect(&mut self, listener: usize) -> usize {
+    pub(super) fn connect(&mut self, listener: usize) -> usize {
         let world = &mut self.stage.borrow_mut().world;
         let host = world.add_host(20_000);
         world.connect(host, listener, 0, SIZES)
@@ -81,12 +86,32 @@ impl Scene {
     }
 
     pub(crate) fn send(&self, conn: usize, text: &str) {
-        let sent = self
-            .stage
-            .borrow_mut()
-            .world
-            .act(conn, Side::Client, |sock, now, out| sock.send(text.as_bytes(), now, out));
-        assert_eq!(sent, Some(Sent::Bytes(text.len())));
+        self.send_bytes(conn, text.as_bytes());
+    }
+
+    pub(super) fn send_bytes(&self, conn: usize, bytes: &[u8]) {
+        let world = &mut self.stage.borrow_mut().world;
+        let sent = world.act(conn, Side::Client, |sock, now, out| sock.send(bytes, now, out));
+        assert_eq!(sent, Some(Sent::Bytes(bytes.len())));
+    }
+
+    /// The client sends its FIN.
+    pub(super) fn finish(&self, conn: usize) {
+        let world = &mut self.stage.borrow_mut().world;
+        world.act(conn, Side::Client, Sock::finish);
+    }
+
+    /// The client closes its socket.
+    pub(super) fn close(&self, conn: usize) {
+        let world = &mut self.stage.borrow_mut().world;
+        world.act(conn, Side::Client, |sock, now, out| sock.close(CloseHow::Plain, now, out));
+    }
+
+    /// Whether the server's FIN has come, behind all that was received.
+    pub(super) fn is_closed(&self, conn: usize) -> bool {
+        let world = &mut self.stage.borrow_mut().world;
+        let received = world.act(conn, Side::Client, |sock, _, out| sock.recv(&mut [0], out));
+        received == Some(Received::Eof)
     }
 
     pub(crate) fn recv(&self, conn: usize) -> Vec<u8> {
@@ -116,11 +141,20 @@ impl Scene {
         }
     }
 
+    /// Turns for so long.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.reactor.cx.now + time;
+        while self.reactor.cx.now < end {
+            self.reactor.cx.timers.retry_accept_at(end);
+            self.turn();
+        }
+    }
+
     /// One turn; the bytes that it has produced.
     pub(super) fn turn(&mut self) -> u64 {
         let before = self.produced();
         self.reactor.turn().unwrap();
         assert_eq!(self.reactor.inspect().mistakes(), [""; 0]);
-        self.produced() - before
+        self.produced().saturating_sub(before)
     }
 }

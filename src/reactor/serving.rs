@@ -222,7 +222,13 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The peer broke the protocol: it is told so, and its connection is closed.
-    fn refuse(&mut self, key: Key, conn: &mut Conn<K>, error: &ProtocolError, last_words: &mut Vec<u8>) {
+    pub(super) fn refuse(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        error: &ProtocolError,
+        last_words: &mut Vec<u8>,
+    ) {
         self.report.protocol_error(key, &error.text, self.now);
         self.note_foreign(conn, error);
         self.write(key, conn, last_words);

@@ -37,8 +37,10 @@ pub fn refused_max(settings: &Settings) -> u32 {
 impl<K: Kernel> Context<K> {
     /// What the next newcomer to a listener is that is full.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
-        let told =
-            self.listeners[index].settings.protocol.full().is_some() && self.places.refused() < REFUSED_MAX;
+        let slot = &self.listeners[index];
+        // Behind a layer nothing can be said before its opening exchange, which costs more than a refusal may.
+        let has_words = slot.settings.protocol.full().is_some() && slot.transport.is_plain();
+        let told = has_words && self.places.refused() < REFUSED_MAX;
         if told { Newcomer::Refused } else { Newcomer::Reset }
     }
 

@@ -118,9 +118,7 @@ impl State {
             Input::Progress => (self.not_before(end.extended(now, parting)), Action::None),
             // It has said goodbye and has its answer: most close on that, and who waits for our end of file, as
             // others give it at once, need not wait long.
-            Input::Flushed { .. } if end.cause.reason == Reason::PeerGoodbye => {
-                (self.by(now + AFTER_GOODBYE), Action::None)
-            }
+            Input::Flushed { .. } if has_said_all(end.cause) => (self.by(now + AFTER_GOODBYE), Action::None),
             // Closed now, it might be left to retransmit to nobody.
             Input::Unclear if now < end.since + parting.linger_max => {
                 let step = if last.is_some() { UNTIL_DELIVERED } else { UNTIL_CLEAR };
@@ -216,6 +214,12 @@ pub(super) fn abort(
             (State::Closed { cause, since: now }, Action::Close(rung.into()))
         }
     }
+}
+
+/// Whether the peer has said goodbye, or the layer below its protocol that nothing follows.
+const fn has_said_all(cause: Cause) -> bool {
+    let last_word = matches!(cause.detector, Detector::Protocol) && is_fin(cause.reason);
+    last_word || matches!(cause.reason, Reason::PeerGoodbye)
 }
 
 const fn is_fin(reason: Reason) -> bool {

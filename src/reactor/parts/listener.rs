@@ -9,6 +9,7 @@ use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Listener, Queue};
 use crate::observe::report::Stall;
+use crate::transport::Transport;
 
 /// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
 /// that leaves, and that is one stall to the operator.
@@ -21,6 +22,7 @@ pub(in crate::reactor) struct ListenerState<L> {
     /// What it is or was bound to.
     pub(in crate::reactor) address: Address,
     pub(in crate::reactor) settings: ListenerSettings,
+    pub(in crate::reactor) transport: Transport,
     /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
     pub(in crate::reactor) linger2_inherited: bool,
     accepting: AcceptState,
@@ -93,6 +95,7 @@ impl<L: Listener> ListenerState<L> {
             listener: Some(listener),
             linger2_inherited: settings.policy.parting.linger2,
             settings,
+            transport: Transport::Plain,
             accepting: AcceptState::Open,
             stalled_since: None,
             stalls: None,

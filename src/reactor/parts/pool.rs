@@ -108,11 +108,12 @@ impl Pool {
         if buffers.output.is_empty() {
             buffers.output_moved = now;
         }
-        let before = buffers.output.capacity();
-        buffers.output.push(frame);
-        buffers.unflushed += frame.len();
-        self.unflushed += frame.len();
-        if buffers.output.capacity() != before {
+        let (before, capacity) = (buffers.output.len(), buffers.output.capacity());
+        buffers.push_output(frame.into());
+        let fresh = buffers.output.len() - before;
+        buffers.unflushed += fresh;
+        self.unflushed += fresh;
+        if buffers.output.capacity() != capacity {
             self.settle(buffers);
         }
         ControlFlow::Continue(())
@@ -151,7 +152,12 @@ impl<S> Connection<S> {
     pub(in crate::reactor) fn release_buffers(&mut self, pool: &mut Pool) {
         match &mut self.buffers {
             Some(buffers) if buffers.is_idle() && self.pause != Pause::Effects => self.drop_buffers(pool),
-            Some(buffers) => pool.settle(buffers),
+            Some(buffers) => {
+                if buffers.layer.is_some() {
+                    buffers.shrink();
+                }
+                pool.settle(buffers);
+            }
             None => {}
         }
     }

@@ -31,6 +31,8 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("hub", PURE, &["core::table", "net"]),
     // Bytes, and what they ask of the hub: not how it is done, nor how any of it is set.
     layer("protocol", PURE, &["core::setting", "core::units", "core::tcp", "core::time", "core::end", "hub"]),
+    // What lies between a socket and a session: it sees neither.
+    layer("transport", PURE, &["core::buf", "net", "protocol"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
     layer("config", PURE, &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol"]),
@@ -92,6 +94,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "transport",
             "observe::answers",
             "observe::audit",
             "observe::metrics",

@@ -1,0 +1,154 @@
+//! Connections with a layer between socket and session ([`transport`]): what it holds, what it says of its own, and the two
+//! ends of a stream that it knows. A plain connection passes through here for one comparison a receive.
+
+use super::connection::{Buffers, Connection, Queued};
+use super::context::{Conn, Context};
+use super::work::cost;
+use crate::core::conn::State;
+use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::table::Key;
+use crate::net::{Kernel, Sent, Stream};
+use crate::transport::{self, Layer, Phase, Received};
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+impl<K: Kernel> Context<K> {
+    /// Gives a connection that was just accepted its layer.
+    pub(super) fn set_layer(&mut self, conn: &mut Conn<K>, layer: Option<Box<dyn Layer>>) {
+        if layer.is_some() {
+            let buffers = conn.buffers_mut(&mut self.pool);
+            buffers.layer = layer;
+            self.pool.settle(buffers);
+        }
+    }
+
+    /// Receives what is for the session of a connection.
+    #[inline]
+    pub(super) fn recv(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
+        if conn.layer().is_some() {
+            return self.recv_through(key, conn, buffer);
+        }
+        transport::recv(&mut conn.stream, buffer)
+    }
+
+    #[inline(never)]
+    fn recv_through(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
+        let Some(buffers) = conn.buffers.as_deref_mut() else { return Received::WouldBlock };
+        let Some(layer) = buffers.layer.as_deref_mut() else { return Received::WouldBlock };
+        let waited = buffers.output.len();
+        let (received, broken) =
+            transport::recv_through(layer, &mut conn.stream, buffer, &mut buffers.output);
+        let phase = layer.phase();
+        let answered = buffers.output.len() > waited;
+        if answered && waited == 0 {
+            buffers.output_moved = self.now;
+        }
+        self.pool.settle(buffers);
+        if phase == Phase::Open && !self.listener_of(conn).protocol.keeps_session() {
+            self.open(key, conn);
+        }
+        // The session may have nothing to say.
+        if answered {
+            self.flush(key, conn);
+        }
+        if let Some(error) = broken {
+            self.refuse(key, conn, &error, &mut Vec::new());
+        }
+        let is_last = matches!(received, Received::WouldBlock | Received::Bytes { count: 0, .. });
+        if is_last && phase == Phase::Ended && !conn.is_ending() {
+            // It is told behind the frames that wait, as an end of file is.
+            if conn.is_paused() && conn.has_input() {
+                return Received::Bytes { count: 0, wire: 0, short: false };
+            }
+            self.on_last_word(key, conn);
+        }
+        received
+    }
+
+    /// The peer's layer has said that nothing follows. It may wait for the same from us before it closes.
+    fn on_last_word(&mut self, key: Key, conn: &mut Conn<K>) {
+        let reason = if conn.has_input() { Reason::PeerFinMidframe } else { Reason::PeerFin };
+        self.begin_close(key, conn, reason, Detector::Protocol, true);
+    }
+
+    /// All output of a connection that is ending is sent: its layer says that nothing follows, once nothing does. Breaks if
+    /// there is more to send.
+    pub(super) fn end_output(&mut self, key: Key, conn: &mut Conn<K>) -> ControlFlow<()> {
+        // A goodbye and replies are written after it began to end: it is flushed again behind them.
+        if conn.queued.is_in(Queued::FLUSH) && !matches!(conn.life.state(), State::PeerClosed { .. }) {
+            return ControlFlow::Break(());
+        }
+        if self.say_last_word(conn) {
+            self.flush(key, conn);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// A socket is about to be closed: its layer has its last chance to say that nothing follows.
+    pub(super) fn end_output_now(&mut self, conn: &mut Conn<K>, mode: CloseMode) {
+        let can_follow = mode != CloseMode::Reset && conn.pending_output() == 0;
+        if !can_follow || !self.say_last_word(conn) {
+            return;
+        }
+        let Some(buffers) = &mut conn.buffers else { return };
+        match conn.stream.send(buffers.output.as_slice()) {
+            Sent::Bytes(count) => {
+                buffers.output.consume(count);
+                self.on_sent(conn, count);
+            }
+            Sent::WouldBlock | Sent::Interrupted | Sent::Failed(_) => self.work.charge(cost::CALL),
+        }
+    }
+
+    /// Lets a layer say that nothing follows. Whether it has done so now.
+    fn say_last_word(&mut self, conn: &mut Conn<K>) -> bool {
+        let Some(buffers) = conn.buffers.as_deref_mut() else { return false };
+        let Some(layer) = &mut buffers.layer else { return false };
+        let before = buffers.output.len();
+        layer.finish(&mut buffers.output);
+        let said = buffers.output.len() > before;
+        if said {
+            buffers.output_moved = self.now;
+            self.pool.settle(buffers);
+        }
+        said
+    }
+}
+
+impl<S> Connection<S> {
+    /// What lies between its socket and its session, if something does.
+    pub(super) fn layer(&self) -> Option<&dyn Layer> {
+        self.buffers.as_deref().and_then(|buffers| buffers.layer.as_deref())
+    }
+
+    /// Whether its layer takes nothing for the peer: not before its opening exchange is over, nor behind its last word.
+    pub(super) fn is_mute(&self) -> bool {
+        self.layer().is_some_and(|layer| !layer.can_send())
+    }
+
+    /// Whether its stream may have been cut: its layer was open, and did not say that nothing follows.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.layer().is_some_and(|layer| layer.phase() == Phase::Open)
+    }
+}
+
+impl Buffers {
+    /// Puts bytes of the session behind the output that waits: as bytes of the wire.
+    pub(super) fn push_output(&mut self, bytes: Cow<'_, [u8]>) {
+        match (&mut self.layer, bytes) {
+            (Some(layer), bytes) => layer.send(&bytes, &mut self.output),
+            (None, Cow::Borrowed(bytes)) => self.output.push(bytes),
+            (None, Cow::Owned(bytes)) => self.output.append(bytes),
+        }
+    }
+
+    /// Gives up the memory of empty queues, where a layer keeps the rest for good.
+    pub(super) fn shrink(&mut self) {
+        for queue in [&mut self.input, &mut self.output] {
+            if queue.is_empty() {
+                queue.reset(0);
+            }
+        }
+    }
+}

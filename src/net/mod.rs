@@ -54,9 +54,9 @@ pub trait Kernel {
     /// When it cannot even begin.
     fn connect(&mut self, spec: &ConnectSpec<'_>, token: Token) -> Result<Self::Stream, ConnectError>;
 
-    /// Whether a connection to that address could be its own peer: on loopback the kernel may choose the very port that
-    /// is connected to as the source port, if nobody listens there and it is of the ephemeral range (a simultaneous open,
-    /// RFC 9293 3.5). [`Stream::is_own_peer`] tells whether it has.
+    /// Whether a connection to that address could be its own peer: where the address is this host's, the kernel may choose
+    /// the very port that is connected to as the source port, if nobody listens there and it is of the ephemeral range (a
+    /// simultaneous open, RFC 9293 3.5). [`Stream::is_own_peer`] tells whether it has.
     fn could_be_own_peer(&self, to: &Address) -> bool;
 
     /// Starts to watch a stream, edge triggered.
@@ -199,6 +199,12 @@ impl Readiness {
     /// Whether the peer has finished sending, or more is at its end.
     pub const fn is_departure(self) -> bool {
         self.read_closed || self.write_closed || self.error
+    }
+
+    /// Whether it is no more than input and room for output.
+    pub const fn is_input_and_room(self) -> bool {
+        let more = self.read_closed | self.write_closed | self.error;
+        self.readable && !more
     }
 
     /// Whether it is no more than input.

@@ -139,6 +139,14 @@ impl ListenerCounters {
         }
     }
 
+    /// A connection to an upstream server could not even be begun.
+    pub fn not_connected(&mut self, reason: Reason) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.attempts += 1;
+            upstream.reasons[reason as usize] += 1;
+        }
+    }
+
     fn new(clients: bool) -> Self {
         Self {
             clients,

@@ -54,6 +54,8 @@ pub(super) enum Reading {
     Ready,
     /// The same, and the peer's FIN is behind the data: read until end of file, no edge will come again.
     Closing,
+    /// The same, and a reset is behind the FIN: it is a leg, and its partner is to hear of that, too.
+    Resetting,
     /// The connection is broken: read what is left, then the error.
     Failing,
     /// End of file or an error was read.
@@ -69,13 +71,19 @@ impl Reading {
         match self {
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
             Self::Drained if readiness.readable || closing => Self::Ready,
-            Self::Drained | Self::Ready | Self::Closing | Self::Failing | Self::Ended | Self::Probing => self,
+            Self::Drained
+            | Self::Ready
+            | Self::Closing
+            | Self::Resetting
+            | Self::Failing
+            | Self::Ended
+            | Self::Probing => self,
         }
     }
 
     /// Whether a receive may yield something.
     pub(super) const fn pending(self) -> bool {
-        matches!(self, Self::Ready | Self::Closing | Self::Failing)
+        matches!(self, Self::Ready | Self::Closing | Self::Resetting | Self::Failing)
     }
 }
 
@@ -294,6 +302,15 @@ impl<S> Connection<S> {
             State::Connecting { .. } | State::Suspect { .. } | State::Closed { .. } => false,
         };
         first && there && self.reading != Reading::Failing
+    }
+
+    /// Whether it is a leg that was read to its end, is not paused, and has nothing to send.
+    pub(super) fn is_leg_at_rest(&self) -> bool {
+        self.leg.is_some()
+            && self.buffers.is_none()
+            && self.reading == Reading::Drained
+            && self.pause == Pause::None
+            && self.life.state() == State::Open
     }
 
     /// Whether a cause of its ending is recorded.

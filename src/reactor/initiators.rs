@@ -48,7 +48,7 @@ impl<K: Kernel> Context<K> {
         detector: Detector,
         by: Option<Arc<By>>,
     ) {
-        if conn.is_ending() {
+        if conn.is_ending() && !conn.is_half_closed() {
             return;
         }
         if let Some(by) = by {

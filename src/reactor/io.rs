@@ -60,8 +60,9 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn read_once_more(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
         match conn.reading {
+            _ if matches!(conn.life.state(), State::Connecting { .. }) => return,
             Reading::Drained => conn.reading = Reading::Ready,
-            Reading::Ready | Reading::Closing => {}
+            Reading::Ready | Reading::Closing | Reading::Resetting => {}
             Reading::Failing | Reading::Ended | Reading::Probing => return,
         }
         self.cx.work.begin_serving();
@@ -75,6 +76,11 @@ impl<K: Kernel> Context<K> {
     fn on_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         // By far the most frequent: all of it had been read, and it has sent more.
         if readiness.is_input() && conn.reading == Reading::Drained && conn.may_be_heard() {
+            conn.reading = Reading::Ready;
+            return true;
+        }
+        // The same of one that is watched for room, too, and has nothing to send.
+        if conn.is_leg_at_rest() && readiness.is_input_and_room() {
             conn.reading = Reading::Ready;
             return true;
         }
@@ -103,6 +109,10 @@ impl<K: Kernel> Context<K> {
         // All had been read: this has come since. It waits for our pause to end, but it has come.
         let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
+        if conn.leg.is_some() && readiness.error && matches!(conn.reading, Reading::Ready | Reading::Closing)
+        {
+            conn.reading = Reading::Resetting;
+        }
         // Whoever leaves has time: in a long turn those who stay come first.
         if self.work.is_long()
             && self.posted.to_resume().len() < DEPARTURES_MAX
@@ -120,12 +130,19 @@ impl<K: Kernel> Context<K> {
         match conn.reading {
             Reading::Probing if broken => self.take_error(key, conn, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, conn, Detector::SendError),
-            Reading::Drained | Reading::Ready | Reading::Closing if broken && hints && conn.is_paused() => {
+            Reading::Drained | Reading::Ready | Reading::Closing | Reading::Resetting
+                if broken && hints && conn.is_paused() =>
+            {
                 self.read_to_the_error(key, conn, Detector::Readiness, None);
             }
             // It is on its way there.
             Reading::Failing => {}
-            Reading::Drained | Reading::Ready | Reading::Closing | Reading::Ended | Reading::Probing => {
+            Reading::Drained
+            | Reading::Ready
+            | Reading::Closing
+            | Reading::Resetting
+            | Reading::Ended
+            | Reading::Probing => {
                 // A broken socket is flagged writable as well, for sending would not block: no more than a
                 // hint, as the other flags of it.
                 if readiness.writable && (hints || !broken) {
@@ -211,7 +228,11 @@ impl<K: Kernel> Context<K> {
             conn.reading = Reading::Closing;
             return self.mark_alive(key, conn);
         }
+        let is_reset = conn.reading == Reading::Resetting;
         conn.reading = Reading::Ended;
+        if is_reset && broken_by.is_none() {
+            return self.take_error(key, conn, Detector::RecvError);
+        }
         let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
         match (broken_by, reported) {
             (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
@@ -243,6 +264,9 @@ impl<K: Kernel> Context<K> {
             };
         }
         conn.note_broken(&mut self.pool, detector, reported);
+        if let Some(leg) = conn.leg {
+            self.note_leg_broken(key, conn, leg);
+        }
         self.posted.resume(key, conn);
     }
 
@@ -360,7 +384,7 @@ impl<K: Kernel> Context<K> {
         if sent > 0 {
             conn.mark_used(self.now);
         }
-        let remembers = !watches_use || conn.client().is_some();
+        let remembers = !watches_use || conn.client().is_some() || conn.leg.is_some();
         match &mut conn.buffers {
             // Its `output_moved` is all that tells of this use.
             Some(buffers) if pending == 0 && !remembers => {
@@ -442,8 +466,10 @@ impl<K: Kernel> Context<K> {
         }
         let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.
-        let probe =
-            conn.reading == Reading::Ended && listener.policy.liveness.probe_after_eof && !conn.is_gapped();
+        let probe = conn.leg.is_none()
+            && conn.reading == Reading::Ended
+            && listener.policy.liveness.probe_after_eof
+            && !conn.is_gapped();
         if probe {
             let bytes = listener.protocol.eof_probe(conn.encoding());
             self.work.charge(cost::SEND);

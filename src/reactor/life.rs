@@ -116,10 +116,13 @@ impl<K: Kernel> Context<K> {
         reason: Reason,
         detector: Detector,
     ) {
-        if conn.is_ending() {
+        if conn.is_ending() && !conn.is_half_closed() {
             return;
         }
-        if conn.leg.is_some() {
+        if let Some(leg) = conn.leg {
+            if conn.is_half_closed() {
+                self.end_half_closed(key, leg);
+            }
             // Nothing can be said to it, so that it has no reason to close first.
             return self.close_leg(key, conn, Cause { reason, detector }, LastRung::Linger2);
         }

@@ -104,7 +104,8 @@ impl<K: Kernel> Reactor<K> {
                     slot.adopt(settings, self.cx.now, &mut notes);
                     let servers =
                         slot.settings.upstream.as_ref().map_or(&[][..], |upstream| &upstream.servers);
-                    slot.servers.adopt(servers, |to| self.cx.kernel.could_be_own_peer(to));
+                    let is_named = |server| self.cx.pairs.iter().any(|pair| pair.names(server));
+                    slot.servers.adopt(servers, |to| self.cx.kernel.could_be_own_peer(to), is_named);
                 }
                 None => notes.push(format!(
                     "listener {} is gone from the file and stays until a restart",
@@ -188,7 +189,8 @@ impl<K: Kernel> Context<K> {
         let waiting = listeners.any(|slot| !slot.is_shut());
         // Also in a hurry, who waits is let in first: closing the listener would reset it.
         let letting_in = self.listeners.iter().any(ListenerState::is_to_be_tried);
-        let done = (self.places.clients() == 0 && !waiting) || self.lifecycle.is_over(self.now, letting_in);
+        let done = (self.places.clients() == 0 && self.places.upstreams() == 0 && !waiting)
+            || self.lifecycle.is_over(self.now, letting_in);
         if done { Flow::Finished } else { Flow::Continue }
     }
 }

@@ -99,7 +99,7 @@ impl<K: Kernel> Context<K> {
             | Due::OobProbe
             | Due::Slow
             | Due::TcpInfo
-            | Due::Lasts => conn.reading.pending() && !conn.is_paused(),
+            | Due::Lasts => conn.reading.pending() && !conn.is_paused() && !self.has_sent_for_long(conn),
         };
         self.is_due(key, conn, due) && !unread
     }
@@ -144,6 +144,7 @@ impl<K: Kernel> Context<K> {
                 }
                 let output_pending = conn.pending_output() > 0;
                 if !output_pending && (is_unclear(conn) || self.must_be_delivered(key, conn)) {
+                    self.work.charge(cost::CALL);
                     return self.apply(key, conn, Input::Unclear);
                 }
                 self.apply(key, conn, Input::Expired { output_pending });

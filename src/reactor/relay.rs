@@ -14,7 +14,7 @@ use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
 use super::parts::news::News;
-use super::parts::pairs::{Flow, Pair, Stage, micros};
+use super::parts::pairs::{Direction, Pair, Stage, micros};
 use crate::config::settings::Upstream;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::LastRung;
@@ -33,11 +33,14 @@ impl<K: Kernel> Reactor<K> {
     /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
     /// it has.
     pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) {
+        // What a leg brings that is being closed is read only so that it does not turn the close into a reset.
+        let is_wanted = self.table.get(key).is_some_and(Connection::takes_more);
         let Some(pair) = self.cx.pairs.of_mut(key) else { return };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
         let conn = partner.and_then(|partner| self.table.get_mut(partner));
-        let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| conn.takes_more())) else {
+        let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| is_wanted && conn.takes_more()))
+        else {
             return pair.lose(leg, bytes.len());
         };
         if leg == Leg::Upstream && pair.first_byte_us == 0 {
@@ -56,8 +59,8 @@ impl<K: Kernel> Context<K> {
     /// A leg is not read any further until its partner has taken what it has brought.
     fn await_partner(&mut self, key: Key, conn: &mut Conn<K>) {
         let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key)) else { return };
-        if pair.flow(leg) == Flow::Open {
-            pair.set_flow(leg, Flow::Paused);
+        if pair.flow(leg) == Direction::Open {
+            pair.set_flow(leg, Direction::Paused);
         }
         self.pause(key, conn, Pause::Partner);
     }
@@ -67,12 +70,12 @@ impl<K: Kernel> Context<K> {
     pub(super) fn note_connected(&mut self, key: Key, conn: &mut Conn<K>) {
         let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.of_mut(key) else { return };
-        if pair.is_paused(Leg::Client) {
-            pair.set_flow(Leg::Client, Flow::Open);
-            self.tell_partner(key, Leg::Upstream, News::Connected);
-        } else if pair.is_finished(Leg::Client) {
+        if pair.is_finished(Leg::Client) {
             let forward = half_close == HalfClose::Forward && pair.leg(Leg::Client).is_some();
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
+        } else if pair.is_paused(Leg::Client) {
+            pair.set_flow(Leg::Client, Direction::Open);
+            self.tell_partner(key, Leg::Upstream, News::Connected);
         }
     }
 
@@ -80,7 +83,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn note_room(&mut self, key: Key, leg: Leg, pending: usize) {
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
-            pair.set_flow(leg.other(), Flow::Open);
+            pair.set_flow(leg.other(), Direction::Open);
             self.tell_partner(key, leg, News::Room);
         }
     }
@@ -90,16 +93,31 @@ impl<K: Kernel> Context<K> {
         conn.leg.is_some_and(|leg| self.pairs.of(key).is_some_and(|pair| pair.is_paused(leg)))
     }
 
+    /// A half-closed leg is ended: its partner is not to bring anything more.
+    pub(super) fn end_half_closed(&mut self, key: Key, leg: Leg) {
+        self.tell_partner(key, leg, News::Leaving);
+    }
+
     fn tell_partner(&mut self, key: Key, leg: Leg, news: News) {
         let partner = self.pairs.of(key).and_then(|pair| pair.leg(leg.other()));
         self.aftermath.news.extend(partner.map(|partner| (partner, news)));
+    }
+
+    /// A leg is broken: nobody takes its output any more, and what it had sent before is read to the error.
+    pub(super) fn note_leg_broken(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) {
+        self.note_room(key, leg, 0);
+        self.stop_waiting(key, conn);
     }
 
     /// A leg has shown a sign of leaving. While its server is being connected it is read once more, to see whether it has
     /// left without a word.
     pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
         let connecting = self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting);
-        if connecting && conn.leg == Some(Leg::Client) && conn.pause == Pause::Partner {
+        if connecting
+            && conn.life.bytes_in == 0
+            && conn.leg == Some(Leg::Client)
+            && conn.pause == Pause::Partner
+        {
             conn.pause = Pause::None;
         }
     }
@@ -109,7 +127,8 @@ impl<K: Kernel> Context<K> {
         if conn.pause == Pause::Partner
             && let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key))
         {
-            pair.set_flow(leg, Flow::Open);
+            pair.set_flow(leg, Direction::Open);
+            conn.pause = Pause::None;
             self.posted.resume(key, conn);
         }
     }
@@ -118,7 +137,7 @@ impl<K: Kernel> Context<K> {
     /// have (`net/ipv4/tcp_minisocks.c: tcp_time_wait`), with all that the peer has sent still to be read.
     pub(super) fn has_sent_fin(&self, key: Key, conn: &Conn<K>) -> bool {
         let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
-        pair.is_some_and(|(pair, leg)| pair.flow(leg.other()) == Flow::Forwarded)
+        pair.is_some_and(|(pair, leg)| pair.flow(leg.other()) == Direction::Forwarded)
     }
 
     /// Bytes of a leg have reached its peer: a half-closed pair lives as long as some do.
@@ -148,12 +167,12 @@ impl<K: Kernel> Context<K> {
         let Some(cause) = conn.life.state().cause() else { return };
         let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.of_mut(key) else { return };
-        pair.caused(leg, cause);
+        pair.note_cause(leg, cause);
         let read_to_the_end = matches!(conn.life.state(), State::PeerClosed { .. });
         if read_to_the_end {
-            pair.set_flow(leg, Flow::Finished);
+            pair.set_flow(leg, Direction::Finished);
         }
-        // What the partner has told needs not be told back.
+        // The partner knows already what it has told.
         if read_to_the_end && half_close == HalfClose::Forward {
             self.tell_partner(key, leg, News::Finished);
         } else if cause.detector != Detector::Partner {
@@ -166,7 +185,7 @@ impl<K: Kernel> Context<K> {
         if let Some(pair) = self.pairs.of_mut(key)
             && !pair.is_finished(leg)
         {
-            pair.set_flow(leg, Flow::Finished);
+            pair.set_flow(leg, Direction::Finished);
             self.tell_partner(key, leg, News::Finished);
         }
     }
@@ -192,20 +211,16 @@ impl<K: Kernel> Context<K> {
                 let patience = patience.unwrap_or_default();
                 self.apply(key, conn, Input::PartnerFin { cause, patience });
             }
-            News::Leaving => self.close_behind_output(key, conn, LastRung::Linger2),
-            News::Gone(rung) => self.close_behind_output(key, conn, rung),
+            News::Leaving => self.close_leg(key, conn, self.partners_cause(key), LastRung::Linger2),
+            News::Gone(rung) => self.close_leg(key, conn, self.partners_cause(key), rung),
         }
-    }
-
-    fn close_behind_output(&mut self, key: Key, conn: &mut Conn<K>, rung: LastRung) {
-        self.close_leg(key, conn, self.partners_cause(key), rung);
     }
 
     /// Ends a leg: at once, or when its peer has what its partner has brought.
     pub(super) fn close_leg(&mut self, key: Key, conn: &mut Conn<K>, cause: Cause, rung: LastRung) {
         self.stop_waiting(key, conn);
         let Cause { reason, detector } = cause;
-        // A server is not waited for by a client that is gone. Nor is a client that has nothing to wait for.
+        // The client is gone, so that nothing the server does matters; or the client has everything already.
         let at_once = rung == LastRung::Reset
             && (conn.leg == Some(Leg::Upstream) || (conn.pending_output() == 0 && has_everything(conn)));
         if at_once {
@@ -220,16 +235,16 @@ impl<K: Kernel> Context<K> {
         let State::Parting { last, .. } = conn.life.state() else {
             let ends = self.half_close(conn) == HalfClose::End;
             let pair = self.pairs.of(key);
-            // Whom it has sent something may still be looked for.
+            // The server that is to have what it has sent may still be looked for.
             return pair.is_none_or(|pair| {
                 pair.is_finished(leg.other()) || (ends && pair.stage != Stage::Connecting)
             });
         };
         if last.is_none()
             && let Some(pair) = self.pairs.of_mut(key)
-            && pair.flow(leg.other()) == Flow::Finished
+            && pair.flow(leg.other()) == Direction::Finished
         {
-            pair.set_flow(leg.other(), Flow::Forwarded);
+            pair.set_flow(leg.other(), Direction::Forwarded);
             conn.stream.shutdown_send();
             if let Some(upstream) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
                 upstream.forwarded_fins += 1;
@@ -249,8 +264,14 @@ impl<K: Kernel> Context<K> {
         (until > self.now).then_some(until)
     }
 
-    /// Whether a leg that is closed behind its output had better wait until the peer has that: a reset would take it from
-    /// the peer, and so would the answer to what the peer goes on sending.
+    /// Whether the peer of a leg that is being closed has had its time to stop sending.
+    pub(super) fn has_sent_for_long(&self, conn: &Conn<K>) -> bool {
+        let State::Parting { since, last: Some(_), .. } = conn.life.state() else { return false };
+        self.now.since(since) > self.policy_of(conn).parting.linger
+    }
+
+    /// Whether a leg that is closed behind its output is to wait until the peer has received that: a reset would destroy it
+    /// on its way, and so would the answer to what the peer goes on sending.
     pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
         let State::Parting { last: Some(last), .. } = conn.life.state() else { return false };
         let sends_on = || {
@@ -263,8 +284,9 @@ impl<K: Kernel> Context<K> {
     /// What the deadlines of a leg are counted from beside its own clocks.
     pub(super) fn add_clocks_of_pair(&self, key: Key, conn: &Conn<K>, clocks: &mut Clocks) {
         let Some(pair) = self.pairs.of(key) else { return };
-        // A pair is in use whichever side speaks.
-        clocks.used = clocks.used.max(pair.moved);
+        // A pair is in use whichever side speaks, and as long as one has bytes for the other.
+        let waits = [Leg::Client, Leg::Upstream].iter().any(|leg| pair.is_paused(*leg));
+        clocks.used = if waits { self.now } else { clocks.used.max(pair.moved) };
         if conn.leg == Some(Leg::Upstream) && pair.stage == Stage::Fresh {
             clocks.lasts = Some(conn.life.accepted() + LASTS);
         }
@@ -281,16 +303,18 @@ impl<K: Kernel> Context<K> {
         let Some(cause) = conn.life.state().cause() else { return mode };
         let Some(pair) = self.pairs.of_mut(key) else { return mode };
         // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
-        if leg == Leg::Upstream && pair.stage == Stage::Connecting {
+        if leg == Leg::Upstream && pair.stage == Stage::Connecting && was_not_reached(cause) {
             if let Some(buffers) = &mut conn.buffers {
                 pair.cold().carried = buffers.output.as_slice().into();
                 buffers.output.consume(buffers.output.len());
             }
             return mode;
         }
-        pair.caused(leg, cause);
-        let rung = if mode == CloseMode::Reset { LastRung::Reset } else { LastRung::Linger2 };
-        let forwarded = pair.flow(leg.other()) == Flow::Forwarded;
+        pair.note_cause(leg, cause);
+        // One that was given up before it was there is no reset of anybody's.
+        let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
+        let rung = if is_reset { LastRung::Reset } else { LastRung::Linger2 };
+        let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
         self.tell_partner(key, leg, News::Gone(rung));
         let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
         if forwarded && peer_first { CloseMode::ForwardedFin } else { mode }
@@ -298,6 +322,12 @@ impl<K: Kernel> Context<K> {
 }
 
 impl<S> Connection<S> {
+    /// Whether it is a leg of which one direction has ended, and the other lives on: it can still be ended.
+    pub(super) const fn is_half_closed(&self) -> bool {
+        self.leg.is_some()
+            && matches!(self.life.state(), State::PeerClosed { .. } | State::Parting { last: None, .. })
+    }
+
     /// Whether what its partner brings still has a taker.
     fn takes_more(&self) -> bool {
         match self.life.state() {
@@ -310,6 +340,11 @@ impl<S> Connection<S> {
             State::Closed { .. } => false,
         }
     }
+}
+
+/// Whether a connection that was being made has ended because its server could not be reached.
+pub(super) const fn was_not_reached(cause: Cause) -> bool {
+    matches!(cause.detector, Detector::Connect | Detector::Timer)
 }
 
 /// Whether the peer's kernel has acknowledged all that ours was given.

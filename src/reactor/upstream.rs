@@ -4,6 +4,7 @@ use super::Reactor;
 use super::connection::{Connection, Pause, Queued, Reading};
 use super::context::{Conn, Context};
 use super::parts::pairs::{Attempt, Pair, Stage, micros};
+use super::relay::was_not_reached;
 use super::work::cost;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, Life, State};
@@ -37,7 +38,11 @@ impl<K: Kernel> Context<K> {
                 let reason = self.why_not_reached(client);
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
                 if let Some(pair) = self.pairs.of_mut(client) {
-                    pair.caused(Leg::Upstream, Cause { reason, detector });
+                    let lost = pair.take_carried().map_or(0, |carried| carried.len());
+                    self.counters.listeners[usize::from(conn.listener)]
+                        .traffic(Some(Leg::Upstream))
+                        .bytes_undelivered += lost as u64;
+                    pair.note_cause(Leg::Upstream, Cause { reason, detector });
                 }
                 self.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
                 return None;
@@ -46,6 +51,8 @@ impl<K: Kernel> Context<K> {
                 Ok(stream) => return Some(self.begin_upstream(client, conn, upstream, server, stream)),
                 Err(error) => {
                     let (index, reason) = (usize::from(conn.listener), reason_of(error));
+                    // There is no connection that could end.
+                    self.counters.listeners[index].not_connected(reason);
                     self.note_failed(client, index, server, reason, Duration::ZERO);
                 }
             }
@@ -70,11 +77,19 @@ impl<K: Kernel> Context<K> {
     ) -> Result<K::Stream, ConnectError> {
         let slot = &mut self.listeners[usize::from(conn.listener)];
         let settings = slot.settings.upstream.as_ref().expect("a pair is of a listener that relays");
-        let from = slot.servers.next_source(&settings.gateway.sources);
-        let to = &slot.servers.get(server).address;
-        let spec = ConnectSpec { to, from, options: settings.socket_options() };
-        self.work.charge(cost::ACCEPT);
-        self.kernel.connect(&spec, upstream.token())
+        let sources = &settings.gateway.sources;
+        let mut left = sources.len();
+        loop {
+            let from = slot.servers.next_source(server, sources);
+            let to = &slot.servers.get(server).address;
+            let spec = ConnectSpec { to, from, options: settings.socket_options() };
+            self.work.charge(cost::ACCEPT);
+            match self.kernel.connect(&spec, upstream.token()) {
+                // Another source may have ports left, or be ours.
+                Err(ConnectError::NoPort | ConnectError::NotOurs) if left > 1 => left -= 1,
+                outcome => return outcome,
+            }
+        }
     }
 
     fn begin_upstream(
@@ -147,7 +162,7 @@ impl<K: Kernel> Context<K> {
         }
         let took = self.now.since(conn.life.accepted());
         let Some(pair) = self.pairs.of_mut(key) else { return false };
-        let server = usize::from(pair.server);
+        let Some(server) = pair.server() else { return false };
         let slot = &mut self.listeners[usize::from(conn.listener)];
         if slot.servers.get(server).could_be_own_peer && conn.stream.is_own_peer() {
             let (reason, detector) = (Reason::UpstreamRefused, Detector::Connect);
@@ -185,18 +200,17 @@ impl<K: Kernel> Context<K> {
     pub(super) fn leg_closed(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
-        let (client, server) = (pair.leg(Leg::Client), usize::from(pair.server));
-        if leg == Leg::Upstream {
+        let (client, stage) = (pair.leg(Leg::Client), pair.stage);
+        pair.note_traffic(leg, end.bytes_in, end.bytes_out);
+        if leg == Leg::Upstream
+            && let Some(server) = pair.server()
+        {
             self.listeners[index].servers.remove(server);
-        }
-        if leg == Leg::Upstream && pair.stage == Stage::Connecting {
-            // One that was given up because the client has left says nothing of the server.
-            if end.detector != Detector::Partner {
+            let cause = Cause { reason: end.reason, detector: end.detector };
+            if stage == Stage::Connecting && was_not_reached(cause) {
                 self.note_failed(key, index, server, end.reason, end.age);
                 self.aftermath.connects.extend(client);
             }
-        } else {
-            pair.note_traffic(leg, end.bytes_in, end.bytes_out);
         }
         if let Some(pair) = self.pairs.remove(key, leg) {
             self.places.remove_upstream();
@@ -228,21 +242,22 @@ impl<K: Kernel> Context<K> {
 
     fn report_pair(&mut self, index: usize, pair: &Pair) {
         let slot = &self.listeners[index];
-        let show = |server: u16| slot.servers.get(usize::from(server)).address.to_string();
+        let show = |server: usize| slot.servers.get(server).address.to_string();
         let (from_client, to_client) = pair.traffic(Leg::Client);
         let (from_server, to_server) = pair.traffic(Leg::Upstream);
         let cause = pair.cause();
-        let failed = pair.failed().iter().map(|attempt| (show(attempt.server), attempt.reason, attempt.took));
+        let failed =
+            pair.failed().iter().map(|attempt| (show(attempt.server.into()), attempt.reason, attempt.took));
         let ended = PairEnd {
             pair: pair.name(),
             listener: &slot.settings.name,
-            server: show(pair.server),
+            server: pair.server().map(show).unwrap_or_default(),
             failed: failed.collect(),
             reason: cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason),
             by: cause.map_or(Leg::Client, |(_, leg)| leg),
             connect_us: pair.connect_us,
             first_byte_us: pair.first_byte_us,
-            bytes_up: [from_client, to_server],
+            bytes_up: [from_client, to_server.saturating_sub(pair.header_bytes())],
             bytes_down: [from_server, to_client],
         };
         self.report.pair_ended(&ended, self.now);
@@ -262,11 +277,11 @@ fn reason_of(error: ConnectError) -> Reason {
         ConnectError::Refused | ConnectError::NoSocket => Reason::UpstreamRefused,
         ConnectError::QueueFull => Reason::UpstreamUnavailable,
         ConnectError::NoPort => Reason::UpstreamNoPorts,
-        ConnectError::NoDescriptor | ConnectError::Socket(SocketError::Memory) => Reason::LocalInternal,
+        ConnectError::NoDescriptor | ConnectError::NotOurs | ConnectError::Socket(SocketError::Memory) => {
+            Reason::LocalInternal
+        }
         ConnectError::Socket(SocketError::TimedOut) => Reason::UpstreamConnectTimeout,
         ConnectError::Socket(SocketError::Reset | SocketError::BrokenPipe) => Reason::UpstreamReset,
-        ConnectError::NotOurs | ConnectError::Socket(SocketError::Unreachable | SocketError::Other(_)) => {
-            Reason::UpstreamUnreachable
-        }
+        ConnectError::Socket(SocketError::Unreachable | SocketError::Other(_)) => Reason::UpstreamUnreachable,
     }
 }

@@ -243,8 +243,7 @@ impl Kernel for Os {
     fn could_be_own_peer(&self, to: &Address) -> bool {
         match to {
             Address::Tcp { socket, .. } => {
-                socket.ip().is_loopback()
-                    && host::ephemeral_ports().is_none_or(|ports| ports.contains(&socket.port()))
+                host::ephemeral_ports().is_none_or(|ports| ports.contains(&socket.port()))
             }
             Address::Unix(_) => false,
         }

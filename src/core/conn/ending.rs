@@ -121,7 +121,9 @@ impl State {
             Input::Flushed { .. } if has_said_all(end.cause) => (self.by(now + AFTER_GOODBYE), Action::None),
             // Closed now, it might be left to retransmit to nobody.
             Input::Unclear if now < end.since + parting.linger_max => {
-                let step = if last.is_some() { UNTIL_DELIVERED } else { UNTIL_CLEAR };
+                let longer = now.since(end.since) / 2;
+                let step =
+                    if last.is_some() { longer.clamp(UNTIL_DELIVERED, UNTIL_CLEAR) } else { UNTIL_CLEAR };
                 (self.not_before((now + step).min(end.since + parting.linger_max)), Action::None)
             }
             Input::Expired { output_pending: false } | Input::Unclear => {

@@ -89,8 +89,8 @@ pub fn next_due(
         consider(clocks.lasts, Due::Lasts);
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
-    // What a suspect peer is not sent, it cannot be slow to take.
-    if !ending && !matches!(life.state(), State::Suspect { .. }) {
+    // What a suspect peer is not sent, it cannot be slow to take; nor what waits for a connection to be made.
+    if !ending && !matches!(life.state(), State::Suspect { .. } | State::Connecting { .. }) {
         consider(clocks.output_moved.map(|moved| patient(moved + policy.bounds.slow_time)), Due::Slow);
     }
     if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {

@@ -28,10 +28,10 @@ pub(in crate::reactor) struct Pair {
     /// The key of the upstream leg; none before there is one, and when it is gone.
     upstream: Option<Key>,
     /// Which server of the listener it is connected to, or was last.
-    pub(in crate::reactor) server: u16,
+    server: Option<u16>,
     pub(in crate::reactor) stage: Stage,
     /// What becomes of what each leg sends.
-    flows: [Flow; 2],
+    flows: [Direction; 2],
     /// Why it ends, and which leg has brought that about: the first cause of all.
     cause: Option<(Cause, Leg)>,
     /// When bytes last went through it, or began to.
@@ -61,7 +61,7 @@ pub(in crate::reactor) enum Stage {
 
 /// What becomes of what one leg sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::reactor) enum Flow {
+pub(in crate::reactor) enum Direction {
     /// It is read and handed on.
     Open,
     /// It is not read before the partner has taken what waits for it, or is there.
@@ -100,9 +100,9 @@ impl Pairs {
             client,
             client_is_gone: false,
             upstream: None,
-            server: 0,
+            server: None,
             stage: Stage::Connecting,
-            flows: [Flow::Paused, Flow::Open],
+            flows: [Direction::Paused, Direction::Open],
             cause: None,
             moved: now,
             connect_us: 0,
@@ -117,7 +117,7 @@ impl Pairs {
     pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key, server: u16) {
         let Some(index) = self.index(client) else { return };
         let pair = &mut self.pairs[index];
-        (pair.upstream, pair.server) = (Some(upstream), server);
+        (pair.upstream, pair.server) = (Some(upstream), Some(server));
         self.note(upstream, index);
     }
 
@@ -175,32 +175,48 @@ impl Pair {
         }
     }
 
+    /// The server that it is connected to, or that was tried last.
+    pub(in crate::reactor) fn server(&self) -> Option<usize> {
+        let last = self.failed().last().map(|attempt| attempt.server);
+        self.server.or(last).map(usize::from)
+    }
+
+    /// Whether it is connected to that server of its listener, or was, or has tried it.
+    pub(in crate::reactor) fn names(&self, server: usize) -> bool {
+        self.server.map(usize::from) == Some(server) || self.has_tried(server)
+    }
+
+    /// Bytes of the header that the server is sent first.
+    pub(in crate::reactor) fn header_bytes(&self) -> u64 {
+        self.header_bytes.into()
+    }
+
     /// What becomes of what a leg sends.
-    pub(in crate::reactor) const fn flow(&self, leg: Leg) -> Flow {
+    pub(in crate::reactor) const fn flow(&self, leg: Leg) -> Direction {
         self.flows[leg as usize]
     }
 
     /// It goes on so.
-    pub(in crate::reactor) const fn set_flow(&mut self, leg: Leg, flow: Flow) {
+    pub(in crate::reactor) const fn set_flow(&mut self, leg: Leg, flow: Direction) {
         self.flows[leg as usize] = flow;
     }
 
     /// Whether a leg brings nothing more.
     pub(in crate::reactor) fn is_finished(&self, leg: Leg) -> bool {
-        self.leg(leg).is_none() || matches!(self.flow(leg), Flow::Finished | Flow::Forwarded)
+        self.leg(leg).is_none() || matches!(self.flow(leg), Direction::Finished | Direction::Forwarded)
     }
 
     /// Whether a leg is not read for the sake of its partner.
     pub(in crate::reactor) fn is_paused(&self, leg: Leg) -> bool {
-        self.flow(leg) == Flow::Paused
+        self.flow(leg) == Direction::Paused
     }
 
-    /// Why it ends, and which leg has brought that about. `cause`: what a leg says that has just begun to end.
-    pub(in crate::reactor) fn caused(&mut self, leg: Leg, cause: Cause) -> (Cause, Leg) {
-        *self.cause.get_or_insert((cause, leg))
+    /// A leg begins to end. The first cause is that of the pair.
+    pub(in crate::reactor) fn note_cause(&mut self, leg: Leg, cause: Cause) {
+        self.cause.get_or_insert((cause, leg));
     }
 
-    /// The same, of one that ends.
+    /// Why it ends, and which leg has brought that about.
     pub(in crate::reactor) const fn cause(&self) -> Option<(Cause, Leg)> {
         self.cause
     }

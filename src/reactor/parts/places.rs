@@ -85,6 +85,11 @@ impl Places {
         self.upstreams += 1;
     }
 
+    /// Pairs of which a leg is left.
+    pub(in crate::reactor) const fn upstreams(&self) -> u32 {
+        self.upstreams
+    }
+
     /// A pair is gone.
     pub(in crate::reactor) const fn remove_upstream(&mut self) {
         self.upstreams -= 1;

@@ -5,7 +5,6 @@ use crate::config::settings::Upstream;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Peer};
 use crate::protocol::Balance;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 /// How long a server that could not be reached is tried last.
@@ -24,6 +23,8 @@ pub(in crate::reactor) struct Servers {
 #[derive(Debug)]
 pub(in crate::reactor) struct Server {
     pub(in crate::reactor) address: Address,
+    /// Its address as a number, for [`rank`].
+    hash: u64,
     /// What the connections to it show as their peer.
     pub(in crate::reactor) peer: Peer,
     /// A connection to it can turn out to be one to itself.
@@ -43,6 +44,7 @@ impl Server {
             Address::Unix(_) => Peer::UNIX,
         };
         Self {
+            hash: fnv1a(address.to_string().as_bytes()),
             address,
             peer,
             could_be_own_peer,
@@ -65,11 +67,12 @@ impl Servers {
     }
 
     /// Takes over those of a new configuration. Who is in both keeps its connections and its place; who is in the old one
-    /// alone keeps its connections, until they end.
+    /// alone keeps its connections, until they end. `is_named`: a pair knows the server in that place.
     pub(in crate::reactor) fn adopt(
         &mut self,
         addresses: &[Address],
         could_be_own_peer: impl Fn(&Address) -> bool,
+        is_named: impl Fn(usize) -> bool,
     ) {
         for server in &mut self.all {
             server.retired = !addresses.contains(&server.address);
@@ -78,8 +81,13 @@ impl Servers {
             if self.all.iter().any(|server| server.address == *address) {
                 continue;
             }
-            // Nobody's place is given to another: pairs remember their servers by it.
-            self.all.push(Server::new(address.clone(), could_be_own_peer(address)));
+            let fresh = Server::new(address.clone(), could_be_own_peer(address));
+            // Pairs remember their servers by their places.
+            let is_free = |(at, server): &(usize, &Server)| server.retired && !is_named(*at);
+            match self.all.iter().enumerate().find(is_free).map(|(at, _)| at) {
+                Some(free) => self.all[free] = fresh,
+                None => self.all.push(fresh),
+            }
         }
     }
 
@@ -111,19 +119,26 @@ impl Servers {
             Balance::LeastConnections => turns.min_by_key(|&at| (avoided(at), self.all[at].connections)),
             Balance::RoundRobin => turns.min_by_key(|&at| avoided(at)),
             Balance::SourceHash => {
-                let client = client.address().map(|address| address.ip());
-                turns.min_by_key(|&at| (avoided(at), rank(client, &self.all[at].address)))
+                let client = client.address().map_or(0, |address| fnv1a(address.ip().to_string().as_bytes()));
+                turns.min_by_key(|&at| (avoided(at), rank(client, self.all[at].hash)))
             }
         }?;
         self.next = (chosen + 1) % count;
+        // One client tries it; the others do not all follow before that has told.
+        let until = &mut self.all[chosen].avoided_until;
+        if *until != Instant::ZERO {
+            *until = now + AVOIDED_FOR;
+        }
         Some(chosen)
     }
 
-    /// The next source address, of so many.
-    pub(in crate::reactor) fn next_source(&mut self, sources: &[IpAddr]) -> Option<IpAddr> {
-        let source = sources.get(self.next_source % sources.len().max(1)).copied();
-        self.next_source = self.next_source.wrapping_add(1);
-        source
+    /// The next source address for a connection to `server`: one of its family.
+    pub(in crate::reactor) fn next_source(&mut self, server: usize, sources: &[IpAddr]) -> Option<IpAddr> {
+        let Address::Tcp { socket, .. } = &self.all[server].address else { return None };
+        let family = |source: &&IpAddr| source.is_ipv4() == socket.is_ipv4();
+        let count = sources.iter().filter(family).count().max(1);
+        self.next_source = (self.next_source + 1) % count;
+        sources.iter().filter(family).nth(self.next_source).copied()
     }
 
     /// A connection to it is begun.
@@ -144,17 +159,24 @@ impl Servers {
     /// It could not be reached. Whether that is news.
     pub(in crate::reactor) fn not_reached(&mut self, server: usize, now: Instant) -> bool {
         let until = &mut self.all[server].avoided_until;
-        std::mem::replace(until, now + AVOIDED_FOR) <= now
+        std::mem::replace(until, now + AVOIDED_FOR) == Instant::ZERO
     }
 }
 
 /// How far down a server is in the list of a client: the same each time, and in an order of its own for each client, so
-/// that one that is gone leaves its clients to all others (rendezvous hashing).
-fn rank(client: Option<IpAddr>, server: &Address) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    client.hash(&mut hasher);
-    server.to_string().hash(&mut hasher);
-    hasher.finish()
+/// that one that is gone leaves its clients to all others (rendezvous hashing). The numbers are mixed as `SplitMix64` does.
+const fn rank(client: u64, server: u64) -> u64 {
+    let mut mixed = client ^ server.rotate_left(32);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// FNV-1a, 64 bits: the same in every release.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -220,18 +242,22 @@ mod tests {
         servers.add(0);
         servers.add(1);
         let address = |port| Address::parse_tcp(&format!("10.0.0.1:{port}")).unwrap();
-        servers.adopt(&[address(2), address(4), address(5)], |_| false);
+        servers.adopt(&[address(2), address(4), address(5)], |_| false, |at| at < 2);
         // The first has a connection left, the third had none.
         let of = |servers: &Servers| {
             servers.iter().map(|it| (it.address.to_string(), it.connections)).collect::<Vec<_>>()
         };
         let shown = |port, count| (format!("10.0.0.1:{port}"), count);
-        assert_eq!(of(&servers), [shown(1, 1), shown(2, 1), shown(4, 0), shown(5, 0)]);
+        assert_eq!(
+            of(&servers),
+            [shown(1, 1), shown(2, 1), shown(4, 0), shown(5, 0)],
+            "in the place of the third"
+        );
         let turns: Vec<_> = (0..6).map(|_| choose(&mut servers, Balance::RoundRobin)).collect();
-        assert_eq!(turns, [1, 3, 4, 1, 3, 4], "none to those that are gone");
+        assert_eq!(turns, [1, 2, 3, 1, 2, 3], "none to the first");
         servers.remove(0);
         assert_eq!(of(&servers), [shown(2, 1), shown(4, 0), shown(5, 0)]);
-        servers.adopt(&[address(1)], |_| false);
+        servers.adopt(&[address(1)], |_| false, |_| true);
         assert_eq!(choose(&mut servers, Balance::RoundRobin), 0, "it is back in its place");
     }
 

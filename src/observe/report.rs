@@ -63,7 +63,24 @@ impl Report {
     }
 
     /// A connection has ended.
+    #[inline]
     pub fn ended(
+        &mut self,
+        key: Key,
+        peer: &Peer,
+        listener: &str,
+        identity: Option<&[u8]>,
+        end: &End,
+        now: Instant,
+    ) {
+        if self.journal.is_some() || log_enabled!(target: "linger::end", level(end)) {
+            self.tell_ended(key, peer, listener, identity, end, now);
+        }
+    }
+
+    /// Apart, because most endings are told to nobody.
+    #[inline(never)]
+    fn tell_ended(
         &mut self,
         key: Key,
         peer: &Peer,
@@ -75,7 +92,7 @@ impl Report {
         if let Some(journal) = &mut self.journal {
             journal.push(Ended { key, peer: *peer, end: end.clone() });
         }
-        let level = if is_orderly(end) { Level::Debug } else { Level::Info };
+        let level = level(end);
         if !log_enabled!(target: "linger::end", level) || !self.limits.admit(Kind::Ended, now) {
             return;
         }
@@ -85,8 +102,17 @@ impl Report {
     }
 
     /// A connection was accepted.
+    #[inline]
     pub fn opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
-        if log_enabled!(target: "linger::open", Level::Debug) && self.limits.admit(Kind::Opened, now) {
+        if log_enabled!(target: "linger::open", Level::Debug) {
+            self.tell_opened(key, peer, listener, now);
+        }
+    }
+
+    /// Apart, because most newcomers are told to nobody.
+    #[inline(never)]
+    fn tell_opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
+        if self.limits.admit(Kind::Opened, now) {
             debug!(target: "linger::open", key:% = key, peer:% = peer, listener; "open");
         }
     }
@@ -183,11 +209,12 @@ impl Report {
     }
 }
 
-/// What a client does that closes its connection as it should: no news. An end of file behind which output was lost is
+/// What a client does that closes its connection as it should is no news. An end of file behind which output was lost is
 /// some.
-fn is_orderly(end: &End) -> bool {
-    end.reason == Reason::PeerGoodbye
-        || (matches!(end.reason, Reason::PeerFin | Reason::UpstreamFin) && end.unsent_bytes == 0)
+fn level(end: &End) -> Level {
+    let orderly = end.reason == Reason::PeerGoodbye
+        || (matches!(end.reason, Reason::PeerFin | Reason::UpstreamFin) && end.unsent_bytes == 0);
+    if orderly { Level::Debug } else { Level::Info }
 }
 
 /// Lines of the log that were lost on their way out, since the start of this process.

@@ -225,13 +225,13 @@ impl<K: Kernel> Context<K> {
 
     pub(super) fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
-        // A draining server lets in what waits, only to tell it: nobody else will come.
-        if self.lifecycle.is_draining() && slot.settings.protocol.serves_clients() {
-            return false;
+        if !slot.settings.protocol.serves_clients() {
+            return slot.connections >= self.limit_of(slot);
         }
-        let pair = slot.settings.upstream.is_some();
-        let crowded = slot.settings.protocol.serves_clients() && self.places.is_full(pair);
-        crowded || slot.connections >= self.limit_of(slot)
+        let (own, pair) = (slot.settings.connections_max, slot.settings.upstream.is_some());
+        let full = self.places.is_full(pair) || own.is_some_and(|own| slot.connections >= own);
+        // A draining server lets in what waits, only to tell it: nobody else will come.
+        full && !self.lifecycle.is_draining()
     }
 
     /// After a close, or on the timer: what stalled is tried again.

@@ -28,9 +28,13 @@ impl<K: Kernel> Reactor<K> {
     fn settle_some(&mut self) {
         self.relay_beats();
         while let Some((key, mode)) = self.cx.aftermath.closing.pop() {
+            let Some(conn) = self.table.get_mut(key) else { continue };
+            let how = self.cx.end(key, conn, mode);
+            // Moved out only now, when little of it is needed any more. No other line of the program closes a connection.
             if let Some(conn) = self.table.remove(key) {
-                self.cx.close(key, conn, mode);
+                conn.stream.close(how);
             }
+            self.cx.on_descriptor_free();
         }
         while let Some((holder, token)) = self.cx.aftermath.orphans.pop() {
             self.judge_orphan(holder, &token);
@@ -64,25 +68,22 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Closes the socket and publishes the End. Every connection comes through here once, and no other
-    /// line of the program closes one.
-    fn close(&mut self, key: Key, mut conn: Conn<K>, mode: CloseMode) {
+    /// Publishes the End, and says how the socket is closed. Every connection comes through here once.
+    fn end(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode) -> CloseHow {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         if conn.layer().is_some() {
-            self.end_output_now(&mut conn, mode);
+            self.end_output_now(conn, mode);
         }
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
-        let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, &mut conn, leg, mode));
-        let policy = self.policy_of(&conn);
-        let asked =
-            (wants_evidence(reason) || mode == CloseMode::Linger2).then(|| conn.stream.evidence()).flatten();
-        let wanted = mode;
-        let mode = last_rung(&mut conn.stream, mode, asked.as_ref(), policy);
-        let evidence = asked.filter(|_| wants_evidence(reason) || mode != wanted);
+        let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));
+        let (mode, evidence) = if wants_evidence(reason) || mode == CloseMode::Linger2 {
+            self.ask_kernel(conn, mode, reason)
+        } else {
+            (mode, None)
+        };
         let mut end = conn.record(mode, self.now, evidence);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
-        let replaced = self.initiators.on_closed(key, &mut end);
         let index = usize::from(conn.listener);
         if conn.leg != Some(Leg::Upstream) {
             self.count_out(index, conn.is_refused());
@@ -96,23 +97,42 @@ impl<K: Kernel> Context<K> {
             (Some(upstream), Some(Leg::Upstream)) => upstream.ended(&end),
             _ => self.counters.listeners[index].ended(&end),
         }
+        let replaced = self.initiators.on_closed(key, &mut end);
         let held = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
         let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
-        let token: Box<[u8]> = conn.beats_with().into();
         if let Some(client) = conn.client_mut() {
             let membership = std::mem::take(&mut client.membership);
+            let token =
+                client.cold.as_mut().map(|cold| std::mem::take(&mut cold.beats_with)).unwrap_or_default();
             self.leave_hub(key, membership, token, Some(&end));
         }
         if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {
             self.adopt_task(*task);
         }
         if let Some(leg) = conn.leg {
-            self.leg_closed(key, &conn, leg, &end);
+            self.leg_closed(key, conn, leg, &end);
         }
         conn.drop_buffers(&mut self.pool);
-        conn.stream.close(how);
-        // A descriptor is free: what could not be accepted may be now.
+        how
+    }
+
+    /// Asks the kernel. Returns how the socket is closed in view of its answer, and the answer if it belongs into the record.
+    #[inline(never)]
+    fn ask_kernel(
+        &self,
+        conn: &mut Conn<K>,
+        wanted: CloseMode,
+        reason: Reason,
+    ) -> (CloseMode, Option<TcpSnapshot>) {
+        let policy = self.policy_of(conn);
+        let evidence = conn.stream.evidence();
+        let mode = last_rung(&mut conn.stream, wanted, evidence.as_ref(), policy);
+        (mode, evidence.filter(|_| wants_evidence(reason) || mode != wanted))
+    }
+
+    /// What could not be accepted may be now.
+    fn on_descriptor_free(&mut self) {
         self.kernel.retake_reserve();
         if self.timers.retries_accepts() {
             self.retry_accepts();

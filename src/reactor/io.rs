@@ -363,14 +363,20 @@ impl<K: Kernel> Context<K> {
         if conn.is_closed() {
             return;
         }
-        let Some(buffers) = &mut conn.buffers else {
-            // No output waits, and nothing waits for output.
-            if conn.is_ending() {
-                self.flushed(key, conn);
-            }
-            return;
-        };
-        self.pool.begin_flush(buffers);
+        if conn.buffers.is_some() {
+            return self.flush_buffers(key, conn);
+        }
+        // No output waits, and nothing waits for output.
+        if conn.is_ending() {
+            self.flushed(key, conn);
+        }
+    }
+
+    #[inline(never)]
+    fn flush_buffers(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(buffers) = &mut conn.buffers {
+            self.pool.begin_flush(buffers);
+        }
         if conn.output_held() {
             return;
         }
@@ -471,18 +477,24 @@ impl<K: Kernel> Context<K> {
             && listener.policy.liveness.probe_after_eof
             && !conn.is_gapped();
         if probe {
-            let bytes = listener.protocol.eof_probe(conn.encoding());
-            self.work.charge(cost::SEND);
-            conn.reading = Reading::Probing;
-            // The last word of a layer is a probe as well, and nothing may follow it.
-            if conn.layer().is_none()
-                && let Sent::Failed(fault) = conn.stream.send(bytes)
-            {
-                return self.fail(key, conn, fault, Detector::EofProbe);
-            }
+            return self.probe_after_eof(key, conn);
         }
         let probing = conn.reading == Reading::Probing;
         self.apply(key, conn, Input::Flushed { probe: probing });
+    }
+
+    /// Asks whether the peer has closed or only half-closed: one that has closed answers by a reset.
+    fn probe_after_eof(&mut self, key: Key, conn: &mut Conn<K>) {
+        let bytes = self.listener_of(conn).protocol.eof_probe(conn.encoding());
+        self.work.charge(cost::SEND);
+        conn.reading = Reading::Probing;
+        // The last word of a layer is a probe as well, and nothing may follow it.
+        if conn.layer().is_none()
+            && let Sent::Failed(fault) = conn.stream.send(bytes)
+        {
+            return self.fail(key, conn, fault, Detector::EofProbe);
+        }
+        self.apply(key, conn, Input::Flushed { probe: true });
     }
 
     /// Output has fallen to the low watermark: what had to wait for that goes on next turn. Or what others delivered has

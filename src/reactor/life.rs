@@ -14,9 +14,11 @@ use crate::transport::Layer;
 
 impl<K: Kernel> Context<K> {
     /// Tells a connection's life what happened, and does what follows. Its end follows when who drives it is through.
-    pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, input: Input) {
+    pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, mut input: Input) {
         let parting = self.policy_of(conn).parting;
-        let input = if conn.leg == Some(Leg::Upstream) { input.of_upstream() } else { input };
+        if conn.leg == Some(Leg::Upstream) {
+            input = input.of_upstream();
+        }
         let before = conn.life.state();
         let action = conn.life.on(input, self.now, &parting);
         let after = conn.life.state();

@@ -44,6 +44,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// A heartbeat channel was heard: so is the holder that has not agreed to another one.
+    #[inline(never)]
     pub(super) fn relay_heartbeat(&mut self, channel: Key, holder: Key) {
         let token = self.table.get(channel).map_or(&[][..], Connection::beats_with);
         let consent = self.table.get(holder).map(Connection::consent);

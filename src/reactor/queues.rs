@@ -10,11 +10,19 @@ impl<K: Kernel> Context<K> {
     /// Looks at the accept queues: a client that waits in one is ESTABLISHED, or believes to be. Armed only
     /// while something keeps us from emptying them.
     pub(super) fn watch_queues(&mut self) {
-        let overflowed = self.overflows();
-        for slot in &mut self.listeners {
+        let mut overflowed = None;
+        for index in 0..self.listeners.len() {
+            let slot = &self.listeners[index];
             let Some(queue) = slot.queue() else { continue };
             let full = queue.length > queue.limit;
             let filling = queue.length > queue.limit / 2;
+            // The host's counters are read only for news. To read them costs as much as a dozen connections, and every
+            // burst of newcomers comes here.
+            if !filling && !slot.queue_warned {
+                continue;
+            }
+            let overflowed = *overflowed.get_or_insert_with(|| self.read_overflows());
+            let slot = &mut self.listeners[index];
             if filling && !slot.queue_warned {
                 self.report.queue_fills(&slot.settings.name, queue, full, overflowed, self.now);
             }
@@ -29,7 +37,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn was_it_full(&mut self, index: usize, taken: u32) {
         let period = self.settings.server.queue_watch;
         let Some(limit) = self.listeners[index].was_full(taken, self.now, period) else { return };
-        let overflowed = self.overflows();
+        let overflowed = self.read_overflows();
         let slot = &mut self.listeners[index];
         if overflowed > 0 && !slot.queue_warned {
             slot.queue_warned = true;
@@ -38,8 +46,8 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// How often the host found an accept queue full since the last look.
-    fn overflows(&mut self) -> u64 {
+    /// Reads the host's counters: how often it found an accept queue full since the last look.
+    pub(super) fn read_overflows(&mut self) -> u64 {
         // Without a descriptor to read them with, the counters stay as they were.
         let Some(drops) = self.kernel.host_counters() else { return 0 };
         let before = std::mem::replace(&mut self.counters.host_counters, drops);

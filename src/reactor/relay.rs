@@ -293,6 +293,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A leg leaves the table: its partner is told, and the mode of the close is what it has come to.
+    #[inline(never)]
     pub(super) fn leg_closes(
         &mut self,
         key: Key,

@@ -1,7 +1,7 @@
 //! What a turn does for all who want something at once, on the simulated kernel.
 
 use super::connection::Pause;
-use super::scene_tests::{RESP, Scene};
+use super::scene_tests::{ECHO, RESP, Scene};
 use super::work::{self, cost};
 use crate::core::conn::State;
 use crate::core::end::Detector;
@@ -49,6 +49,19 @@ fn a_turn_takes_up_a_bounded_number_of_publications_that_nobody_listens_to_any_m
         assert!(now < left, "it comes to its end");
         left = now;
     }
+}
+
+#[test]
+fn what_the_host_counts_is_read_where_a_queue_fills_and_not_after_each_burst_of_newcomers() {
+    const BACKLOG: usize = 100;
+    const NOT_READ: u64 = u64::MAX;
+    let mut scene = Scene::listening(&[&format!("echo://127.0.0.1:7000?backlog={BACKLOG}")]);
+    let in_a_turn = work::ACCEPTED / cost::ACCEPT;
+    scene.reactor.cx.counters.host_counters.overflows = NOT_READ;
+    scene.crowd(ECHO, in_a_turn + 1);
+    assert_eq!(scene.reactor.cx.counters.host_counters.overflows, NOT_READ);
+    scene.crowd(ECHO, in_a_turn + BACKLOG / 2 + 1);
+    assert_eq!(scene.reactor.cx.counters.host_counters.overflows, 0);
 }
 
 #[test]

@@ -196,7 +196,8 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A leg has left the table with this record.
+    /// A leg leaves the table with this record.
+    #[inline(never)]
     pub(super) fn leg_closed(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };

@@ -215,6 +215,8 @@ impl<K: Kernel> Context<K> {
     /// What is to be told of this moment.
     fn metrics(&mut self, census: Census) -> metrics::Page {
         self.watch_queues();
+        // Shown as they are now, also where no queue fills.
+        self.read_overflows();
         let hub = self.hub.gauges();
         let audit = self.audits.last();
         let listeners = self.listeners.iter().enumerate().map(|(index, slot)| ListenerGauges {

@@ -29,10 +29,14 @@ struct Entry {
 
 impl Initiators {
     /// A connection has closed: says in its record who brought that about. Gives the identity that it had lost.
+    #[inline]
     pub(in crate::reactor) fn on_closed(&mut self, key: Key, end: &mut End) -> Option<Name> {
-        if self.entries.is_empty() {
-            return None;
-        }
+        if self.entries.is_empty() { None } else { self.complete(key, end) }
+    }
+
+    /// The same, where there are some: most connections come and go while there are none.
+    #[inline(never)]
+    fn complete(&mut self, key: Key, end: &mut End) -> Option<Name> {
         let entry = self.entries.get_mut(&key)?;
         end.by.clone_from(&entry.by);
         if entry.posted {

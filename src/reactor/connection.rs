@@ -292,7 +292,12 @@ impl<S> Connection<S> {
 
     /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there, and no layer
     /// has to encode it.
+    #[inline]
     pub(super) fn takes_output(&self) -> bool {
+        // By far the most frequent: nothing of it waits, and nothing has happened to it.
+        if self.buffers.is_none() && self.life.is_open() {
+            return self.reading != Reading::Failing;
+        }
         let is_first =
             |buffers: &Buffers| buffers.output.is_empty() && !buffers.gapped && buffers.layer.is_none();
         let first = self.buffers.as_deref().is_none_or(is_first);

@@ -33,8 +33,7 @@ impl<K: Kernel> Reactor<K> {
     /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
     /// it has.
     pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) {
-        // What a leg brings that is being closed is read only so that it does not turn the close into a reset.
-        let is_wanted = self.table.get(key).is_some_and(Connection::takes_more);
+        let is_wanted = self.table.get(key).is_some_and(Connection::is_wanted);
         let Some(pair) = self.cx.pairs.of_mut(key) else { return };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
@@ -103,10 +102,13 @@ impl<K: Kernel> Context<K> {
         self.aftermath.news.extend(partner.map(|partner| (partner, news)));
     }
 
-    /// A leg is broken: nobody takes its output any more, and what it had sent before is read to the error.
+    /// A leg is broken: nobody takes its output any more. What a client had sent before is read to the error at once, for its
+    /// server is told of that alone; what a server had sent is for the client, as fast as that takes it.
     pub(super) fn note_leg_broken(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) {
         self.note_room(key, leg, 0);
-        self.stop_waiting(key, conn);
+        if leg == Leg::Client {
+            self.stop_waiting(key, conn);
+        }
     }
 
     /// A leg has shown a sign of leaving. While its server is being connected it is read once more, to see whether it has
@@ -327,6 +329,12 @@ impl<S> Connection<S> {
     pub(super) const fn is_half_closed(&self) -> bool {
         self.leg.is_some()
             && matches!(self.life.state(), State::PeerClosed { .. } | State::Parting { last: None, .. })
+    }
+
+    /// Whether what it brings is for its partner. A leg that is being closed is read only so that its close is no reset, a
+    /// client that has reset only up to the error.
+    fn is_wanted(&self) -> bool {
+        self.takes_more() && !(self.leg == Some(Leg::Client) && self.is_failing())
     }
 
     /// Whether what its partner brings still has a taker.

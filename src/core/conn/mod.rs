@@ -42,6 +42,12 @@ impl Life {
         self.state
     }
 
+    /// Whether it is in use, and its peer is neither suspect nor leaving.
+    #[inline]
+    pub const fn is_open(&self) -> bool {
+        matches!(self.state, State::Open)
+    }
+
     /// When it was accepted, or began to be made.
     pub const fn accepted(&self) -> Instant {
         self.accepted

@@ -133,10 +133,12 @@ impl ListenerCounters {
     /// What goes through its connections, or through those that it has made.
     #[inline]
     pub fn traffic(&mut self, leg: Option<Leg>) -> &mut Traffic {
-        match &mut self.upstream {
-            Some(upstream) if leg == Some(Leg::Upstream) => &mut upstream.traffic,
-            Some(_) | None => &mut self.traffic,
+        if leg == Some(Leg::Upstream)
+            && let Some(upstream) = &mut self.upstream
+        {
+            return &mut upstream.traffic;
         }
+        &mut self.traffic
     }
 
     /// A connection to an upstream server could not even be begun.

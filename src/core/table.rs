@@ -184,6 +184,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_is_counted_and_slots_that_were_used_stay_so() {
+        let mut table = Table::with_capacity(4);
+        assert!(table.is_empty());
+        assert_eq!((table.len(), table.slots_used()), (0, 0));
+        let keys = [admit(&mut table), admit(&mut table), admit(&mut table)];
+        assert!(!table.is_empty());
+        assert_eq!((table.len(), table.slots_used()), (3, 3));
+        table.remove(keys[2]);
+        assert_eq!((table.len(), table.slots_used()), (2, 3));
+        assert!(table.iter().map(|(key, _)| key).eq([keys[0], keys[1]]));
+    }
+
+    #[test]
     fn generations_wrap_past_zero_which_is_nobodys() {
         let mut table = Table::with_capacity(1);
         table.generation = u32::MAX - 1;

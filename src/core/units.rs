@@ -270,6 +270,9 @@ mod tests {
         for bytes in [0, 1, 1_000, 1_024, 65_536, 3 << 30] {
             assert_eq!(parse_size(&size_text(bytes).0), Ok(bytes));
         }
+        let sizes = [0, 1_000, 65_536, 3 << 30].map(size_text);
+        let shown = [("0", false), ("1000", false), ("64KiB", true), ("3GiB", true)];
+        assert_eq!(sizes, shown.map(|(text, whole)| (text.to_owned(), whole)));
     }
 
     #[test]
@@ -279,7 +282,7 @@ mod tests {
             [0, 1, 1023, 1024, 1536, 10_240, 1_048_576, 5 << 30].map(bytes),
             ["0 bytes", "1 byte", "1023 bytes", "1.0 KiB", "1.5 KiB", "10 KiB", "1.0 MiB", "5.0 GiB"]
         );
-        assert_eq!(bytes(1_048_575), "1.0 MiB");
+        assert_eq!((bytes(1_048_575), bytes(1 << 50)), ("1.0 MiB".to_owned(), "1024 TiB".to_owned()));
         let times = [0, 250, 1999, 12_900, 60_000, 3_599_000, 7_260_000, 90_000_000];
         let shown = ["0ms", "250ms", "1.9s", "12s", "1m 00s", "59m 59s", "2h 01m", "1d 01h"];
         assert_eq!(times.map(|ms| span(Duration::from_millis(ms))), shown);
@@ -289,6 +292,8 @@ mod tests {
     fn times_are_short_to_read() {
         for (nanos, text) in [
             (0, "0.00ns"),
+            (10, "10.0ns"),
+            (100, "100ns"),
             (999, "999ns"),
             (1_500, "1.50us"),
             (12_340, "12.3us"),

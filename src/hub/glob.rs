@@ -305,6 +305,17 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_automaton_of_several_words_carries_from_one_to_the_next() {
+        let pattern = [b"*".to_vec(), b"ab".repeat(40), b"[^x]*c".to_vec()].concat();
+        let text = [b"ba".to_vec(), b"ab".repeat(41), b"c".to_vec()].concat();
+        let automaton = Automaton::new(&pattern);
+        assert!(automaton.words > 1);
+        assert!(automaton.accepts(&text));
+        assert!(!automaton.accepts(&text[..text.len() - 1]));
+        assert!(!automaton.accepts(&[b"ab".repeat(40), b"xc".to_vec()].concat()));
+    }
+
     /// The rules once more, by trying everything.
     fn slowly(pattern: &[u8], text: &[u8]) -> bool {
         match (pattern, text) {

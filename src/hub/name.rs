@@ -83,6 +83,14 @@ mod tests {
     }
 
     #[test]
+    fn names_are_equal_if_their_bytes_are() {
+        let long = [b'x'; 23];
+        assert_eq!(Name::new(&long), Name::new(&long));
+        assert_ne!(Name::new(&long), Name::new(&long[1..]));
+        assert_ne!(Name::new(b"a"), Name::new(b"b"));
+    }
+
+    #[test]
     fn only_names_longer_than_the_value_are_boxed() {
         assert!(matches!(Name::new(&[b'x'; 22]).0, Repr::Inline { len: 22, .. }));
         assert!(matches!(Name::new(&[b'x'; 23]).0, Repr::Boxed(_)));

@@ -31,7 +31,7 @@ msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
 metrics       120   promtool takes our metrics
 readme        300   commands of README.md and the guide that are marked <!-- ci -->
-sim           300   seeds on the simulated kernel, of one process and of several workers
+sim           300   seeds on the simulated kernel: one process, a gateway, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
 million       300   scripts/million.sh with 20,000 connections and two workers
@@ -256,6 +256,7 @@ PYTHON
 step_sim() {
     cargo build --locked --release || return 1
     target/release/linger sim --seeds 5000 || return 1
+    target/release/linger sim --gateway --seeds 2000 || return 1
     target/release/linger sim --workers --seeds 2000
 }
 

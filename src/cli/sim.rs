@@ -13,9 +13,11 @@ Examples:
   linger sim --seed 42 --trace
   linger sim --workers             a supervisor and its workers: two to four, as the seed says
   linger sim --workers 3 --seed 42 --trace
+  linger sim --gateway             listeners that relay to servers, which refuse, hang, reset, die, come back
   linger sim --canary lost-edge    a kernel with a broken rule: must fail
 
-Runs of several workers have seeds of their own: with --workers, a seed is another run than without.";
+Runs of several workers, and of a gateway, have seeds of their own: with --workers or --gateway, a seed is another run
+than without.";
 
 /// Most lines of a failing run that are shown without being asked for.
 const LAST_LINES: usize = 40;
@@ -38,6 +40,9 @@ pub(super) struct Arguments {
     /// of all of them take over each other's identities
     #[arg(long, value_name = "NUMBER", num_args = 0..=1, default_missing_value = "drawn", value_parser = workers)]
     workers: Option<Workers>,
+    /// Run a gateway: clients are relayed to servers that have troubles of their own
+    #[arg(long, conflicts_with = "workers")]
+    gateway: bool,
     /// Break one rule of the simulated kernel, to see that the checks notice; those of links need --workers
     #[arg(long, value_name = "RULE", value_parser = canary)]
     canary: Option<Canary>,
@@ -78,6 +83,7 @@ struct Sums {
     events: u64,
     accepted: u64,
     crossed: u64,
+    forwarded: u64,
     hours: f64,
     connection_hours: f64,
 }
@@ -90,6 +96,7 @@ impl Sums {
         self.events += outcome.events;
         self.accepted += outcome.accepted;
         self.crossed += u64::from(outcome.crossed);
+        self.forwarded += u64::from(outcome.forwarded);
         self.hours += outcome.seconds / 3600.0;
         self.connection_hours += outcome.connection_seconds / 3600.0;
     }
@@ -100,6 +107,7 @@ impl Arguments {
         match self.workers {
             Some(Workers::Given(workers)) => sim::run_workers(seed, Some(workers), options),
             Some(Workers::Drawn) => sim::run_workers(seed, None, options),
+            None if self.gateway => sim::run_gateway(seed, options),
             None => sim::run(seed, options),
         }
     }
@@ -158,6 +166,7 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
     let workers = match arguments.workers {
         Some(Workers::Given(workers)) => format!(" --workers {workers}"),
         Some(Workers::Drawn) => " --workers".to_owned(),
+        None if arguments.gateway => " --gateway".to_owned(),
         None => String::new(),
     };
     console::err(format_args!("all of it: linger sim --seed {seed} --trace{workers}{duration}{canary}"));
@@ -166,9 +175,13 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn summarize(sums: &Sums, seconds: f64) -> std::io::Result<()> {
     let seconds = seconds.max(1e-9);
+    let forwarded = match sums.forwarded {
+        0 => String::new(),
+        some => format!(", {some} forwarded"),
+    };
     let text = format!(
         "{} runs, {} failed: {:.1} h simulated, {} connections lived {:.1} h; {} turns, {} events, {} crossed \
-         FINs\n{seconds:.2} s: {:.0} seeds/s, {:.0} connection hours/s\n",
+         FINs{forwarded}\n{seconds:.2} s: {:.0} seeds/s, {:.0} connection hours/s\n",
         sums.runs,
         sums.failed,
         sums.hours,

@@ -63,7 +63,7 @@ impl Scene {
             .unwrap()
             .settings;
         let world = World::new(faults, &mut Rng::new(1));
-        let stage = Rc::new(RefCell::new(SimEnv { world, cast: ClientPool::empty() }));
+        let stage = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
         let kernel = SimKernel::new(Rc::clone(&stage));
         let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoFile)).unwrap();
         Self { stage, reactor }
@@ -91,26 +91,26 @@ impl Scene {
 
     pub(super) fn send_bytes(&self, conn: usize, bytes: &[u8]) {
         let world = &mut self.stage.borrow_mut().world;
-        let sent = world.act(conn, Side::Client, |sock, now, out| sock.send(bytes, now, out));
+        let sent = world.act(conn, Side::Theirs, |sock, now, out| sock.send(bytes, now, out));
         assert_eq!(sent, Some(Sent::Bytes(bytes.len())));
     }
 
     /// The client sends its FIN.
     pub(super) fn finish(&self, conn: usize) {
         let world = &mut self.stage.borrow_mut().world;
-        world.act(conn, Side::Client, Sock::finish);
+        world.act(conn, Side::Theirs, Sock::finish);
     }
 
     /// The client closes its socket.
     pub(super) fn close(&self, conn: usize) {
         let world = &mut self.stage.borrow_mut().world;
-        world.act(conn, Side::Client, |sock, now, out| sock.close(CloseHow::Plain, now, out));
+        world.act(conn, Side::Theirs, |sock, now, out| sock.close(CloseHow::Plain, now, out));
     }
 
     /// Whether the server's FIN has come, behind all that was received.
     pub(super) fn is_closed(&self, conn: usize) -> bool {
         let world = &mut self.stage.borrow_mut().world;
-        let received = world.act(conn, Side::Client, |sock, _, out| sock.recv(&mut [0], out));
+        let received = world.act(conn, Side::Theirs, |sock, _, out| sock.recv(&mut [0], out));
         received == Some(Received::Eof)
     }
 
@@ -118,7 +118,7 @@ impl Scene {
         let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
         let mut world = self.stage.borrow_mut();
         while let Some(Received::Bytes(count)) =
-            world.world.act(conn, Side::Client, |sock, _, out| sock.recv(&mut buffer, out))
+            world.world.act(conn, Side::Theirs, |sock, _, out| sock.recv(&mut buffer, out))
         {
             all.extend_from_slice(&buffer[..count]);
         }

@@ -2,7 +2,7 @@
 //!
 //! `LINGER_SIM_SEEDS` runs that many fresh seeds instead of a few; `LINGER_SIM_SEED` says where they begin.
 
-use linger::tools::sim::{Canary, Options, Outcome, run, run_workers};
+use linger::tools::sim::{Canary, Options, Outcome, run, run_gateway, run_workers};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs `seeds` and stops at the first that fails.
@@ -68,6 +68,25 @@ fn every_canary_is_found_within_a_hundred_seeds() {
         let seed = found.unwrap_or_else(|| panic!("{} was not found", canary.name()));
         println!("{}: seed {seed}", canary.name());
     }
+}
+
+#[test]
+fn pairs_of_a_gateway_lose_nothing_and_leave_nothing() {
+    for seed in 0..300 {
+        if let Some(failure) = run_gateway(seed, &Options::default()).failure {
+            panic!("seed {seed}: {}\nsee it: linger sim --gateway --seed {seed} --trace", failure.what);
+        }
+    }
+}
+
+#[test]
+fn a_seed_of_a_gateway_gives_the_same_run_again() {
+    let options = Options { trace: true, ..Options::default() };
+    let [one, other]: [Outcome; 2] = [run_gateway(7, &options), run_gateway(7, &options)];
+    assert!(one.trace.len() > 100);
+    assert_eq!(one.trace, other.trace);
+    let untraced = run_gateway(7, &Options::default());
+    assert_eq!((untraced.turns, untraced.events), (one.turns, one.events), "looking changes nothing");
 }
 
 #[test]

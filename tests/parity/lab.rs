@@ -8,8 +8,8 @@ use crate::step::{Scenario, Step, Verb};
 use linger::core::tcp::{TcpSnapshot, TcpState};
 use linger::core::time::{Duration, Instant};
 use linger::net::{
-    Accepted, Address, CloseHow, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress, Readiness,
-    Ready, Received, Sent, SocketError, Stream as _, Token,
+    Accepted, Address, CloseHow, ConnectSpec, Interest, Kernel, ListenSpec, Listener, Peer as PeerAddress,
+    Readiness, Ready, Received, Sent, SocketError, SocketOptions, Stream as _, Token,
 };
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,6 +37,14 @@ pub trait Lab {
     fn address(&self) -> Address;
     /// A client begins to connect.
     fn connect(&mut self, to: &Address) -> Self::Peer;
+    /// An upstream listens. Returns where.
+    fn listen(&mut self, backlog: u32) -> Address;
+    /// It closes its listener.
+    fn refuse(&mut self);
+    /// It accepts one. Says which connection that is.
+    fn take(&mut self) -> Option<(usize, Self::Peer)>;
+    /// The server has begun to connect to it: the next connection.
+    fn connects_out(&mut self, stream: &StreamOf<Self>, to: &Address);
     /// Which connection was accepted.
     fn number_of(&self, stream: &StreamOf<Self>, peer: PeerAddress) -> usize;
     /// `shutdown(SHUT_WR)` of the server's end, which the server itself never does.
@@ -101,6 +109,8 @@ pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Trace {
         lab,
         address,
         listener: Some(listener),
+        options: scenario.options,
+        upstream: None,
         connections: Vec::new(),
         moved: Instant::ZERO,
         took: None,
@@ -132,6 +142,9 @@ struct Run<L: Lab> {
     lab: L,
     address: Address,
     listener: Option<<L::Kernel as Kernel>::Listener>,
+    /// Options of what the server connects.
+    options: SocketOptions,
+    upstream: Option<Address>,
     connections: Vec<Connection<L>>,
     /// When an end last did what starts a timer of the kernel's.
     moved: Instant,
@@ -144,6 +157,7 @@ impl<L: Lab> Run<L> {
     fn line(&mut self, step: Step) -> Line {
         let outcome = self.perform(step);
         if let Step::Connect
+        | Step::ConnectOut
         | Step::Client(_, Verb::Send(_) | Verb::Fill | Verb::Finish | Verb::Close(_))
         | Step::Server(_, Verb::Send(_) | Verb::Fill | Verb::Finish | Verb::Close(_)) = step
         {
@@ -173,6 +187,22 @@ impl<L: Lab> Run<L> {
                 String::new()
             }
             Step::Accept => self.accept(),
+            Step::Listen(backlog) => {
+                self.upstream = Some(self.lab.listen(backlog));
+                String::new()
+            }
+            Step::ConnectOut => self.connect_out(),
+            Step::Take => match self.lab.take() {
+                Some((number, peer)) => {
+                    self.connections[number].client = Some(peer);
+                    format!("connection {number}")
+                }
+                None => "WouldBlock".into(),
+            },
+            Step::Refuse => {
+                self.lab.refuse();
+                String::new()
+            }
             Step::Queue => format!("{:?}", self.listener.as_ref().and_then(Listener::queue)),
             Step::Poll => self.poll(Duration::ZERO),
             Step::Client(number, verb) => self.act(number, 0, verb),
@@ -248,6 +278,20 @@ impl<L: Lab> Run<L> {
             Accepted::Aborted(errno) => format!("Aborted({errno})"),
             Accepted::Exhausted(resource) => format!("Exhausted({resource:?})"),
             Accepted::Failed(errno) => format!("Failed({errno})"),
+        }
+    }
+
+    fn connect_out(&mut self) -> String {
+        let to = self.upstream.as_ref().expect("an upstream has listened");
+        let spec = ConnectSpec { to, from: None, options: self.options };
+        match self.lab.kernel().connect(&spec, token(self.connections.len())) {
+            Ok(stream) => {
+                self.lab.connects_out(&stream, to);
+                let server = Some(stream);
+                self.connections.push(Connection { client: None, server, sent: [0; 2], received: [0; 2] });
+                String::new()
+            }
+            Err(error) => format!("{error:?}"),
         }
     }
 

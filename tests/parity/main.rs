@@ -6,7 +6,7 @@
 //!
 //! Read in this order: [`step`] is the language of scenarios and what a trace says of each step; [`lab`] runs them
 //! on anything; [`simulated`] and [`real`] are the two kernels; the rest is the table: [`closing`] (each row of the
-//! ladder), [`dying`] (each way a peer can go), [`edges`] (what the poller says and when), [`accepting`],
+//! ladder), [`dying`] (each way a peer can go), [`edges`] (what the poller says and when), [`accepting`], [`connecting`],
 //! [`windows`], [`random`], and [`silence`], which needs a network to break:
 //!
 //! ```sh
@@ -22,6 +22,7 @@
 mod accepting;
 mod any;
 mod closing;
+mod connecting;
 mod dying;
 mod edges;
 mod lab;

@@ -34,6 +34,8 @@ pub struct Real {
     kernel: Os,
     /// The client's and the server's address of each connection.
     links: Vec<[SocketAddr; 2]>,
+    /// What an upstream listens with.
+    upstream: Option<Socket>,
     unplugged: bool,
     begun: Instant,
     /// How much of the time since then was waited for, looks at the table among it.
@@ -63,7 +65,15 @@ impl Real {
     pub fn new() -> Self {
         let kernel = Os::without_signals().unwrap_or_else(|fatal| panic!("{fatal}"));
         let (waited, late_looks) = Default::default();
-        Self { kernel, links: Vec::new(), unplugged: false, begun: Instant::now(), waited, late_looks }
+        Self {
+            kernel,
+            links: Vec::new(),
+            upstream: None,
+            unplugged: false,
+            begun: Instant::now(),
+            waited,
+            late_looks,
+        }
     }
 
     /// Both rows of each connection.
@@ -111,11 +121,7 @@ impl Lab for Real {
 
     fn connect(&mut self, to: &Address) -> RealPeer {
         let Address::Tcp { socket: server, .. } = *to else { unreachable!("it has a port") };
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-        socket.set_nonblocking(true).expect("it is non-blocking");
-        socket.set_tcp_nodelay(true).expect("it sends at once");
-        socket.set_recv_buffer_size(32 * 1024).expect("its window is small");
-        socket.set_send_buffer_size(32 * 1024).expect("its buffer is small");
+        let socket = socket();
         let refused = match socket.connect(&server.into()) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Some(fault(&error)),
             Ok(()) | Err(_) => None,
@@ -123,6 +129,34 @@ impl Lab for Real {
         let client = socket.local_addr().ok().and_then(|address| address.as_socket());
         self.links.push([client.expect("connecting has bound it"), server]);
         RealPeer { socket, refused }
+    }
+
+    fn listen(&mut self, backlog: u32) -> Address {
+        let socket = socket();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).expect("a port is free");
+        socket.listen(i32::try_from(backlog).expect("it is short")).expect("it listens");
+        let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
+        self.upstream = Some(socket);
+        Address::Tcp { socket: bound.expect("it is bound"), v6_only: false, interface: None }
+    }
+
+    fn refuse(&mut self) {
+        self.upstream = None;
+    }
+
+    fn take(&mut self) -> Option<(usize, RealPeer)> {
+        let (socket, from) = self.upstream.as_ref()?.accept().ok()?;
+        socket.set_nonblocking(true).expect("it is non-blocking");
+        let from = from.as_socket().expect("it is TCP");
+        let number = self.links.iter().position(|[_, server]| *server == from);
+        Some((number.expect("no other program connects"), RealPeer { socket, refused: None }))
+    }
+
+    fn connects_out(&mut self, stream: &Stream, to: &Address) {
+        let Address::Tcp { socket: theirs, .. } = *to else { unreachable!("it has a port") };
+        let ours = SockRef::from(stream).local_addr().ok().and_then(|address| address.as_socket());
+        self.links.push([theirs, ours.expect("connecting has bound it")]);
     }
 
     fn number_of(&self, _: &Stream, peer: PeerAddress) -> usize {
@@ -210,7 +244,17 @@ impl Lab for Real {
     }
 }
 
-/// An ordinary client.
+/// A socket of a client or an upstream. What the latter accepts inherits from it.
+fn socket() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_nonblocking(true).expect("it is non-blocking");
+    socket.set_tcp_nodelay(true).expect("it sends at once");
+    socket.set_recv_buffer_size(32 * 1024).expect("its window is small");
+    socket.set_send_buffer_size(32 * 1024).expect("its buffer is small");
+    socket
+}
+
+/// An ordinary client, or what an upstream has accepted.
 pub struct RealPeer {
     socket: Socket,
     /// On loopback the answer is here before `connect` returns, which then takes the error.

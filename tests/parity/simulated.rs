@@ -5,6 +5,7 @@ use linger::core::tcp::TcpState;
 use linger::core::time::Duration;
 use linger::net::{Address, CloseHow, Peer as PeerAddress, Received, Sent, SocketError};
 use linger::tools::sim::faults::Faults;
+use linger::tools::sim::handshake::Upstream;
 use linger::tools::sim::kernel::{SimEnv, SimKernel, SimStream};
 use linger::tools::sim::peer::ClientPool;
 use linger::tools::sim::rng::Rng;
@@ -25,15 +26,16 @@ const REST: Duration = Duration::from_millis(20);
 pub struct Simulated {
     stage: Rc<RefCell<SimEnv>>,
     kernel: SimKernel,
-    connections: usize,
+    /// What listens, of the server's upstreams.
+    upstream: Option<usize>,
 }
 
 impl Simulated {
     pub fn new() -> Self {
         let world = World::new(Faults::none(), &mut Rng::new(1));
-        let stage = Rc::new(RefCell::new(SimEnv { world, cast: ClientPool::empty() }));
+        let stage = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
         let kernel = SimKernel::new(Rc::clone(&stage));
-        Self { stage, kernel, connections: 0 }
+        Self { stage, kernel, upstream: None }
     }
 }
 
@@ -55,18 +57,38 @@ impl Lab for Simulated {
 
     fn connect(&mut self, _: &Address) -> SimPeer {
         let world = &mut self.stage.borrow_mut().world;
-        // Each client has a host of its own, and so a cable; hosts and connections have the same numbers.
+        // Each client has a host of its own, and so a cable.
         let host = world.add_host(LATENCY);
-        self.connections += 1;
         SimPeer { stage: Rc::clone(&self.stage), connection: world.connect(host, 0, 0, SIZES) }
     }
+
+    fn listen(&mut self, backlog: u32) -> Address {
+        let world = &mut self.stage.borrow_mut().world;
+        let socket = SocketAddr::from((Ipv4Addr::LOCALHOST, 9000));
+        let address = Address::Tcp { socket, v6_only: false, interface: None };
+        let upstream = Upstream { address: address.clone(), host: world.add_host(LATENCY), sizes: SIZES };
+        self.upstream = Some(world.add_upstream(upstream, backlog, None));
+        address
+    }
+
+    fn refuse(&mut self) {
+        let upstream = self.upstream.expect("it has listened");
+        self.stage.borrow_mut().world.set_listening(upstream, false);
+    }
+
+    fn take(&mut self) -> Option<(usize, SimPeer)> {
+        let connection = self.stage.borrow_mut().world.take(self.upstream?)?;
+        Some((connection, SimPeer { stage: Rc::clone(&self.stage), connection }))
+    }
+
+    fn connects_out(&mut self, _: &SimStream, _: &Address) {}
 
     fn number_of(&self, stream: &SimStream, _: PeerAddress) -> usize {
         stream.conn()
     }
 
     fn finish(&mut self, stream: &SimStream) {
-        self.stage.borrow_mut().world.shut_down(stream.conn(), Side::Server);
+        self.stage.borrow_mut().world.shut_down(stream.conn(), Side::Ours);
     }
 
     fn settle(&mut self) {
@@ -82,11 +104,12 @@ impl Lab for Simulated {
     fn states(&mut self, connection: usize) -> [TcpState; 2] {
         let stage = self.stage.borrow();
         let connection = stage.world.conn(connection);
-        [Side::Client, Side::Server].map(|side| connection.end(side).map_or(TcpState::Close, Sock::state))
+        [Side::Theirs, Side::Ours].map(|side| connection.end(side).map_or(TcpState::Close, Sock::state))
     }
 
     fn plug(&mut self, connection: usize, plugged: bool) {
-        self.stage.borrow_mut().world.cut(connection, !plugged, false);
+        let world = &mut self.stage.borrow_mut().world;
+        world.cut(world.conn(connection).host(), !plugged, false);
     }
 
     /// Its clock goes when it is told to.
@@ -107,7 +130,7 @@ pub struct SimPeer {
 
 impl SimPeer {
     fn act<R>(&self, act: impl FnOnce(&mut Sock, u64, &mut Outbox) -> R) -> R {
-        let done = self.stage.borrow_mut().world.act(self.connection, Side::Client, act);
+        let done = self.stage.borrow_mut().world.act(self.connection, Side::Theirs, act);
         done.expect("nobody has taken the client's end away")
     }
 }
@@ -126,7 +149,7 @@ impl Peer for SimPeer {
     }
 
     fn finish(&mut self) {
-        self.stage.borrow_mut().world.shut_down(self.connection, Side::Client);
+        self.stage.borrow_mut().world.shut_down(self.connection, Side::Theirs);
     }
 
     fn take_error(&mut self) -> Option<SocketError> {

@@ -56,6 +56,14 @@ pub enum Step {
     Connect,
     /// The server accepts one and watches it for input. The trace says which.
     Accept,
+    /// An upstream listens, with a queue of that length.
+    Listen(u32),
+    /// The server begins to connect to it, with the options of the scenario.
+    ConnectOut,
+    /// The upstream accepts one. Its end is the client's of that connection. The trace says which.
+    Take,
+    /// The upstream closes its listener.
+    Refuse,
     /// Length and limit of the accept queue.
     Queue,
     /// All that is ready, in order of the connections.
@@ -118,6 +126,9 @@ pub enum Verb {
 /// The first client connects and is accepted.
 pub const CONNECT: Step = Step::Connect;
 pub const ACCEPT: Step = Step::Accept;
+pub const LISTEN: Step = Step::Listen(16);
+pub const CONNECT_OUT: Step = Step::ConnectOut;
+pub const TAKE: Step = Step::Take;
 pub const POLL: Step = Step::Poll;
 pub const INFO: Step = Step::Info(0);
 pub const PLAIN: Verb = Verb::Close(CloseHow::Plain);

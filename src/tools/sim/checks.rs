@@ -3,9 +3,10 @@
 
 use super::kernel::{SimEnv, SimKernel};
 use super::oracle::Case;
+use super::pairs::{miscounted, policy_of};
 use super::run::Failure;
 use super::tcp::Sock;
-use super::world::{Side, World};
+use super::world::{Side, TimeWaits, World};
 use crate::config::settings::Settings;
 use crate::core::conn::State;
 use crate::core::end::Reason;
@@ -74,6 +75,7 @@ impl Server {
             self.judge_ends()?;
             return Ok(flow);
         }
+        self.note_pairs();
         self.judge_silence(began)?;
         self.judge_ends()?;
         self.check_turn()?;
@@ -87,10 +89,13 @@ impl Server {
     /// `began`: nothing has arrived since its poll.
     fn judge_silence(&self, began: Instant) -> Result<(), Failure> {
         for snapshot in self.reactor.inspect().snapshots() {
-            if matches!(snapshot.state, State::Parting { .. }) {
+            let connects = matches!(snapshot.state, State::Connecting { .. });
+            if matches!(snapshot.state, State::Parting { .. }) || snapshot.pair.is_some() && !connects {
                 let world = &mut self.stage.borrow_mut().world;
                 let conn = world.conn_of(self.process, snapshot.key);
-                world.conns[conn].oracle.parting = true;
+                let truth = &mut world.conns[conn].oracle;
+                truth.parting |= matches!(snapshot.state, State::Parting { .. });
+                truth.known_connected |= truth.connected.is_some();
             }
             let judged = match snapshot.state {
                 State::Suspect { since, .. } => since > began,
@@ -109,7 +114,7 @@ impl Server {
             }
             let stage = self.stage.borrow();
             let conn = stage.world.conn_of(self.process, snapshot.key);
-            let unread = stage.world.conn(conn).end(Side::Server).map_or(0, Sock::unread);
+            let unread = stage.world.conn(conn).end(Side::Ours).map_or(0, Sock::unread);
             if unread > 0 {
                 return Err(self
                     .fail(format!("c{conn} was taken for silent with {unread} bytes unread: {snapshot:?}")));
@@ -128,22 +133,24 @@ impl Server {
                 continue;
             }
             stage.world.note(|| format!("c{conn} END {end}"));
-            let settings = &self.settings.listeners[stage.world.conn(conn).listener];
+            let settings = self.settings_of(&stage.world, conn);
             let case = Case {
                 world: &stage.world,
                 conn,
                 settings,
+                policy: policy_of(settings, &stage.world.conns[conn]),
                 end: &end,
                 draining: self.draining,
                 connections_max: self.settings.server.connections_max,
                 audits: self.settings.audit.interval,
             };
-            let verdict = case.judge();
+            let verdict = case.judge().and_then(|()| case.judge_pair());
             self.orphans.extend(case.orphan_time().map(|time| (conn, time)));
+            self.connection_seconds += end.age.as_secs_f64();
             let now = stage.world.now();
             let conn = &mut stage.world.conns[conn];
             conn.oracle.ended = true;
-            self.connection_seconds += end.age.as_secs_f64();
+            conn.oracle.end = Some(end);
             if let Err(what) = verdict {
                 return Err(Failure { at: now, what });
             }
@@ -161,8 +168,8 @@ impl Server {
         if let Some(what) = stage.world.violations.pop() {
             return Err(Failure { at: stage.world.now(), what });
         }
-        let (all, crossed) = stage.world.time_waits;
-        if all > crossed {
+        let TimeWaits { all, crossed, forwarded } = stage.world.time_waits;
+        if all > crossed + forwarded {
             return Err(Failure { at: stage.world.now(), what: "a TIME_WAIT is left on the server".into() });
         }
         let forgotten = (0..self.listeners.len()).find(|&index| {
@@ -196,7 +203,10 @@ impl Server {
             let conn = world.conn_of(self.process, snapshot.key);
             let fail = |what: String| Err(Failure { at: now, what: format!("c{conn} {what}: {snapshot:?}") });
             let bounds = &self.settings.listeners[snapshot.listener].policy.bounds;
-            if snapshot.owed > bounds.output_max {
+            if let Some(what) = miscounted(world, conn, &snapshot, &inspection) {
+                return fail(what);
+            }
+            if snapshot.owed > bounds.output_max && snapshot.pair.is_none() {
                 return fail("is owed more than its bound".into());
             }
             if snapshot.held > bounds.frame_bytes_max + 2 * 64 * 1024 {
@@ -208,7 +218,7 @@ impl Server {
                 return fail("has a deadline that no timer stands for".into());
             }
             let connection = &world.conns[conn];
-            let news = connection.end(Side::Server).is_some_and(Sock::has_news);
+            let news = connection.end(Side::Ours).is_some_and(Sock::has_news);
             let served = snapshot.paused || snapshot.over || !news;
             let queued = connection.watch.is_some_and(|watch| watch.queued);
             if !served && !queued && !snapshot.posted && sleeps {
@@ -228,7 +238,7 @@ impl Server {
         let stage = self.stage.borrow();
         let world = &stage.world;
         let is_there = |conn: usize| {
-            world.conn(conn).end(Side::Server).is_some_and(|sock| sock.state() != TcpState::Close)
+            world.conn(conn).end(Side::Ours).is_some_and(|sock| sock.state() != TcpState::Close)
         };
         self.orphans.retain(|&(conn, _)| is_there(conn));
         match self.orphans.iter().find(|&&(conn, time)| world.is_overdue(conn, time)) {
@@ -259,7 +269,7 @@ impl World {
     pub(super) fn is_overdue(&self, conn: usize, orphan_time: u64) -> bool {
         let conn = self.conn(conn);
         let closed = conn.oracle.closed.map_or(0, |(at, _)| at);
-        conn.end(Side::Server).is_some_and(|sock| {
+        conn.end(Side::Ours).is_some_and(|sock| {
             let waits = !matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
             waits && self.now() > sock.clocks.last_ack.max(closed) + orphan_time
         })

@@ -88,7 +88,7 @@ impl Program {
             // It cannot say the rest, so it does not end in order.
             return self.close(CloseHow::Reset, world);
         }
-        world.act(conn, Side::Client, super::tcp::Sock::finish);
+        world.act(conn, Side::Theirs, super::tcp::Sock::finish);
         self.look(world);
     }
 
@@ -101,7 +101,7 @@ impl Program {
                 Some(Exit::Finish) if self.backlog.is_empty() => {
                     world.note(|| format!("c{conn} client finishes and does not read"));
                     self.finished = true;
-                    world.act(conn, Side::Client, super::tcp::Sock::finish);
+                    world.act(conn, Side::Theirs, super::tcp::Sock::finish);
                     return self.later(program, RECOVER, self.script.recovers_max, world);
                 }
                 Some(Exit::Finish | Exit::Reset) => return self.close(CloseHow::Reset, world),

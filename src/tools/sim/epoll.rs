@@ -5,7 +5,8 @@ use super::kernel::SimEnv;
 use super::processes::ProcessState;
 use super::socket::{mask, readiness};
 use super::tcp::Sock;
-use super::world::{Side, World};
+use super::world::{Conn, Side, World};
+use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
 use crate::net::{Polled, Readiness, Ready, Signal, SocketOptions, Token};
 use std::collections::VecDeque;
@@ -30,7 +31,7 @@ pub(super) enum Source {
     Link(usize, usize),
 }
 
-/// A listening socket of the server.
+/// A listening socket of the server, or of an upstream.
 #[derive(Debug)]
 pub(super) struct Listening {
     pub(super) backlog: u32,
@@ -40,6 +41,8 @@ pub(super) struct Listening {
     /// How many descriptors it has, in all processes.
     pub(super) descriptors: usize,
     pub(super) watch: Option<Watch>,
+    /// The backend program that accepts; none: the server does.
+    pub(super) program: Option<usize>,
 }
 
 impl SimEnv {
@@ -127,7 +130,7 @@ impl World {
     pub(super) fn queue_if_ready(&mut self, conn: usize) {
         let connection = &mut self.conns[conn];
         let interest = connection.watch.map_or(0, |watch| watch.interest);
-        let found = connection.ends[Side::Server as usize].as_mut().map_or(0, Sock::poll);
+        let found = connection.ends[Side::Ours as usize].as_mut().map_or(0, Sock::poll);
         if found & (interest | mask::ERR | mask::HUP) != 0 {
             self.queue_source(Source::Conn(conn));
         }
@@ -150,6 +153,7 @@ impl World {
         }
         let brought = if ready.len() < most { Polled::All } else { Polled::Part(ready.len() - before) };
         self.add_noise(process, ready);
+        self.add_early(process, ready);
         if self.faults.shuffle {
             self.chance.shuffle(ready);
         }
@@ -175,7 +179,7 @@ impl World {
                 let connection = &mut self.conns[index];
                 let watch = connection.watch.as_mut()?;
                 watch.queued = false;
-                (*watch, connection.ends[Side::Server as usize].as_mut().map_or(0, Sock::poll))
+                (*watch, connection.ends[Side::Ours as usize].as_mut().map_or(0, Sock::poll))
             }
         };
         let found = found & (watch.interest | mask::ERR | mask::HUP);
@@ -205,10 +209,27 @@ impl World {
             {
                 let all = if self.faults.wild { 32 } else { 4 };
                 let bits = 1 + u8::try_from(self.chance.index(all - 1)).expect("five bits");
-                let readiness = readiness(bits);
+                // Writable is connected: that is never said too early.
+                let connects = is_connecting(&self.conns[conn]);
+                let readiness = readiness(if connects { bits & !mask::OUT } else { bits });
                 self.note(|| format!("c{conn} spurious {readiness:?}"));
                 ready.push(Ready { token: Token(token), readiness });
             }
+        }
+    }
+
+    /// The newest connection that is being made looks as if it were.
+    fn add_early(&mut self, process: usize, ready: &mut Vec<Ready>) {
+        if !self.chance.chance(self.connect_faults.early) {
+            return;
+        }
+        let newest = self.conns.iter().rposition(is_connecting);
+        if let Some(watch) = newest.and_then(|conn| self.conns[conn].watch)
+            && watch.process == process
+        {
+            let readiness = readiness(mask::OUT);
+            self.note(|| format!("c{} looks connected", newest.unwrap_or_default()));
+            ready.push(Ready { token: Token(watch.token), readiness });
         }
     }
 
@@ -226,4 +247,9 @@ impl World {
             self.processes[process].ready.push_back(source);
         }
     }
+}
+
+/// Whether the server has begun to make it, and has no answer yet.
+fn is_connecting(conn: &Conn) -> bool {
+    conn.end(Side::Ours).is_some_and(|sock| sock.state() == TcpState::SynSent)
 }

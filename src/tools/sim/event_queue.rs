@@ -16,7 +16,9 @@ pub enum Event {
     Timer(usize, Side, u64),
     /// There is memory again for a send that got less than it could have.
     Room(usize),
-    /// A client program has something to do.
+    /// A router says that an upstream cannot be reached.
+    Unreachable(usize),
+    /// A program has something to do.
     Program(usize, u32),
     /// Rows of the socket table can be read.
     Sockets,

@@ -170,7 +170,7 @@ impl Fleet {
             let gone = |sock: &Sock| sock.state() == TcpState::Close;
             let is_opening = |sock: &Sock| sock.state() == TcpState::SynSent;
             let is_lost = |conn: usize| {
-                let [client, server] = [Side::Client, Side::Server].map(|side| world.conn(conn).end(side));
+                let [client, server] = [Side::Theirs, Side::Ours].map(|side| world.conn(conn).end(side));
                 server.is_none_or(gone) && !client.is_some_and(is_opening)
             };
             if self.units[index].conn.is_some_and(is_lost) {
@@ -248,7 +248,7 @@ impl Fleet {
         unit.output.clear();
         unit.input.clear();
         unit.heard.clear();
-        world.act(conn, Side::Client, |sock, now, out| sock.close(how, now, out));
+        world.act(conn, Side::Theirs, |sock, now, out| sock.close(how, now, out));
         let pause = unit.rng.between(Duration::from_millis(1), Duration::from_secs(3));
         unit.later(index, CONNECT, pause, world);
     }
@@ -272,12 +272,12 @@ impl Unit {
 
     fn flush(&mut self, conn: usize, world: &mut World) {
         let is_opening = |sock: &Sock| sock.state() == TcpState::SynSent;
-        if self.output.is_empty() || world.conns[conn].end(Side::Client).is_none_or(is_opening) {
+        if self.output.is_empty() || world.conns[conn].end(Side::Theirs).is_none_or(is_opening) {
             return;
         }
         let output = &self.output;
         if let Some(Sent::Bytes(count)) =
-            world.act(conn, Side::Client, |sock, now, out| sock.send(output, now, out))
+            world.act(conn, Side::Theirs, |sock, now, out| sock.send(output, now, out))
         {
             self.output.drain(..count);
         }
@@ -288,7 +288,7 @@ impl Unit {
         self.flush(conn, world);
         let mut buffer = [0; 4096];
         loop {
-            match world.act(conn, Side::Client, |sock, _, out| sock.recv(&mut buffer, out)) {
+            match world.act(conn, Side::Theirs, |sock, _, out| sock.recv(&mut buffer, out)) {
                 Some(Received::Bytes(count)) => {
                     self.input.extend_from_slice(&buffer[..count]);
                     while let Some(words) = next_reply(&mut self.input) {

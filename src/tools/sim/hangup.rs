@@ -19,7 +19,8 @@ impl World {
         listener.closed = true;
         for conn in std::mem::take(&mut listener.queue) {
             self.note(|| format!("c{conn} is reset in the queue of a closed listener"));
-            self.act(conn, Side::Server, |sock, now, out| sock.close(CloseHow::Reset, now, out));
+            let side = self.conns[conn].opener.other();
+            self.act(conn, side, |sock, now, out| sock.close(CloseHow::Reset, now, out));
         }
     }
 
@@ -44,10 +45,10 @@ impl World {
         let plain = self.canary == Some(Canary::Linger2IsPlain);
         let now = self.now;
         let snapshot =
-            self.conns[conn].end(Side::Server).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
+            self.conns[conn].end(Side::Ours).map(|sock| (sock.state(), sock.unread(), sock.evidence(now)));
         self.conns[conn].oracle.closed = Some((now, how));
         self.conns[conn].oracle.at_close = snapshot;
-        self.act(conn, Side::Server, |sock, now, out| {
+        self.act(conn, Side::Ours, |sock, now, out| {
             sock.options.linger2 &= !plain;
             sock.close(how, now, out);
         });

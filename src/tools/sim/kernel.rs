@@ -1,25 +1,25 @@
 //! The simulated kernel behind the traits of [`net`](crate::net): what the server calls.
 //!
-//! Here the faults of single calls are thrown in, and here the canaries sit. What happens underneath is in
-//! `world` and `socket`.
+//! Here and in `stream` the faults of single calls are thrown in, and here the canaries sit. What happens underneath is
+//! in `world` and `socket`.
 
+use super::backend::Backends;
 use super::epoll::{Source, Watch};
 use super::faults::Canary;
 use super::peer::ClientPool;
 use super::socket::mask;
-use super::tcp::Sock;
+pub use super::stream::SimStream;
+use super::stream::Wire;
 use super::world::{Side, World};
 use crate::core::table::Key;
-use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::{Duration, Instant};
 use crate::net::{
-    Accepted, Address, CloseHow, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest,
-    Keepalive, Kernel, ListenSpec, Listener, Peer, Polled, Queue, Ready, Received, Resource, Rows, Sent,
-    Signal, SocketError, SocketOptions, SocketQuery, SocketRow, Stream, Token, Usage,
+    Accepted, Address, CloseHow, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest, Kernel,
+    ListenSpec, Listener, Peer, Polled, Queue, Ready, Resource, Rows, Signal, SocketError, SocketOptions,
+    SocketQuery, SocketRow, Token, Usage,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 /// The world and the programs in it.
@@ -28,9 +28,16 @@ pub struct SimEnv {
     pub world: World,
     /// Client programs.
     pub cast: ClientPool,
+    /// Backend programs.
+    pub backends: Backends,
 }
 
 impl SimEnv {
+    /// A world with clients, and no backends.
+    pub fn new(world: World, cast: ClientPool) -> Self {
+        Self { world, cast, backends: Backends::default() }
+    }
+
     /// Lets everything happen that is due by `until`, and stops there or, if `stop` says so, before.
     pub fn advance(&mut self, until: u64, stop: impl Fn(&World) -> bool) {
         while !stop(&self.world) {
@@ -44,7 +51,11 @@ impl SimEnv {
                 }
             }
             if let Some((program, tag)) = self.world.step() {
-                self.cast.perform(program, tag, &mut self.world);
+                if Backends::has(program) {
+                    self.backends.perform(program, tag, &mut self.world);
+                } else {
+                    self.cast.perform(program, tag, &mut self.world);
+                }
             }
         }
     }
@@ -121,8 +132,19 @@ impl Kernel for SimKernel {
         Ok(listener)
     }
 
-    fn connect(&mut self, _: &ConnectSpec<'_>, _: Token) -> Result<SimStream, ConnectError> {
-        Err(ConnectError::Refused)
+    fn connect(&mut self, spec: &ConnectSpec<'_>, token: Token) -> Result<SimStream, ConnectError> {
+        let begun = self.stage.borrow_mut().world.connect_out(spec, self.process);
+        let connected = begun.and_then(|conn| {
+            let stream = SimStream::of_conn(Rc::clone(&self.stage), conn);
+            self.watch(&stream, token, Interest::ReadWrite).map_err(ConnectError::Socket)?;
+            Ok(stream)
+        });
+        if let Err(error) = &connected {
+            let world = &mut self.stage.borrow_mut().world;
+            world.not_begun += 1;
+            world.note(|| format!("server cannot connect to {}: {error:?}", spec.to));
+        }
+        connected
     }
 
     fn could_be_own_peer(&self, _: &Address) -> bool {
@@ -258,8 +280,8 @@ impl Listener for SimListener {
         if world.chance.chance(world.faults.aborted) {
             const ECONNABORTED: i32 = 103;
             world.note(|| format!("c{conn} is aborted in the queue"));
-            world.act(conn, Side::Server, |sock, now, out| sock.close(CloseHow::Reset, now, out));
-            world.conns[conn].ends[Side::Server as usize] = None;
+            world.act(conn, Side::Ours, |sock, now, out| sock.close(CloseHow::Reset, now, out));
+            world.conns[conn].ends[Side::Ours as usize] = None;
             return Accepted::Aborted(ECONNABORTED);
         }
         world.processes[process].descriptors += 1;
@@ -269,8 +291,7 @@ impl Listener for SimListener {
         let truth = &mut world.conns[conn].oracle;
         (truth.accepted, truth.last_read, truth.process) = (Some(now), now, process);
         let peer = Peer::new(world.conns[conn].address);
-        let what = Wire::Conn(conn);
-        Accepted::Stream(SimStream { stage: Rc::clone(&self.stage), what, open: true }, peer)
+        Accepted::Stream(SimStream::of_conn(Rc::clone(&self.stage), conn), peer)
     }
 
     fn queue(&self) -> Option<Queue> {
@@ -295,218 +316,5 @@ impl Drop for SimListener {
         if let Ok(mut stage) = self.stage.try_borrow_mut() {
             stage.world.drop_listener(self.index, self.watched);
         }
-    }
-}
-
-/// A connected socket of the server.
-pub struct SimStream {
-    stage: Rc<RefCell<SimEnv>>,
-    what: Wire,
-    open: bool,
-}
-
-/// What a socket of the server is an end of.
-#[derive(Clone, Copy)]
-enum Wire {
-    /// A connection of a client.
-    Conn(usize),
-    /// A link between processes, and which end.
-    Link(usize, usize),
-}
-
-impl SimStream {
-    /// An end of a link.
-    pub(super) const fn of_link(stage: Rc<RefCell<SimEnv>>, link: usize, end: usize) -> Self {
-        Self { stage, what: Wire::Link(link, end), open: true }
-    }
-
-    /// Which connection it is.
-    ///
-    /// # Panics
-    /// For an end of a link between processes: it has nothing of TCP.
-    pub fn conn(&self) -> usize {
-        match self.what {
-            Wire::Conn(conn) => conn,
-            Wire::Link(..) => unreachable!("a link between processes has nothing of TCP"),
-        }
-    }
-
-    fn let_go(&mut self, how: CloseHow) {
-        // It is borrowed only while a panic goes through the world.
-        if std::mem::take(&mut self.open)
-            && let Ok(mut stage) = self.stage.try_borrow_mut()
-        {
-            match self.what {
-                Wire::Conn(conn) => stage.world.close_stream(conn, how),
-                Wire::Link(link, end) => stage.world.link_close(link, end),
-            }
-        }
-    }
-}
-
-impl Drop for SimStream {
-    /// The descriptor goes: a plain close.
-    fn drop(&mut self) {
-        self.let_go(CloseHow::Plain);
-    }
-}
-
-impl Stream for SimStream {
-    fn recv(&mut self, buffer: &mut [u8]) -> Received {
-        let mut stage = self.stage.borrow_mut();
-        let world = &mut stage.world;
-        let conn = match self.what {
-            Wire::Conn(conn) => conn,
-            Wire::Link(link, end) => return world.link_recv(link, end, buffer),
-        };
-        if !world.processes[world.conns[conn].oracle.process].calls() {
-            return Received::WouldBlock;
-        }
-        if world.chance.chance(world.faults.interrupted) {
-            return Received::Interrupted;
-        }
-        if world.chance.chance(world.faults.memory) {
-            return Received::Failed(SocketError::Memory);
-        }
-        let waiting = world.conns[conn].end(Side::Server).map_or(0, Sock::unread).min(buffer.len());
-        let short = waiting > 1 && world.chance.chance(world.faults.short_recv);
-        let most = if short { 1 + world.chance.index(waiting - 1) } else { buffer.len() };
-        let mut got = world
-            .act(conn, Side::Server, |sock, _, out| sock.recv(&mut buffer[..most], out))
-            .unwrap_or(Received::Eof);
-        if short {
-            // It may only take less if the rest came after it looked; and then that is an edge.
-            world.queue_source(Source::Conn(conn));
-        }
-        match (world.canary, &mut got) {
-            (Some(Canary::LostByte), Received::Bytes(count)) if *count > 1 && world.chance.chance(10_000) => {
-                *count -= 1;
-            }
-            (Some(Canary::ResetLooksLikeFin), Received::Failed(SocketError::Reset)) => got = Received::Eof,
-            _ => {}
-        }
-        world.note(|| format!("c{conn} server recv {got:?}"));
-        world.conns[conn].oracle.on_recv(&got, world.now);
-        if matches!(got, Received::Bytes(_))
-            && let Some(device) = world.devices.iter_mut().find(|device| device.channel == Some(conn))
-        {
-            device.beaten = world.now;
-        }
-        got
-    }
-
-    fn send(&mut self, bytes: &[u8]) -> Sent {
-        let mut stage = self.stage.borrow_mut();
-        let world = &mut stage.world;
-        let conn = match self.what {
-            Wire::Conn(conn) => conn,
-            Wire::Link(link, end) => return world.link_send(link, end, bytes),
-        };
-        if !world.processes[world.conns[conn].oracle.process].calls() {
-            return Sent::WouldBlock;
-        }
-        if world.chance.chance(world.faults.interrupted) {
-            return Sent::Interrupted;
-        }
-        let short = bytes.len() > 1 && world.chance.chance(world.faults.short_send);
-        let most = if short { 1 + world.chance.index(bytes.len() - 1) } else { bytes.len() };
-        let sent = world
-            .act(conn, Side::Server, |sock, now, out| {
-                sock.nospace |= short;
-                sock.send(&bytes[..most], now, out)
-            })
-            .unwrap_or(Sent::Failed(SocketError::BrokenPipe));
-        if short {
-            let at = world.now + world.chance.within(0..5_000_000);
-            world.schedule(at, super::world::Event::Room(conn));
-        }
-        world.note(|| format!("c{conn} server send {} of {}: {sent:?}", most, bytes.len()));
-        world.conns[conn].oracle.on_send(&sent, world.now);
-        sent
-    }
-
-    fn send_oob(&mut self, _: u8) -> Sent {
-        // The urgent byte is not in the stream that a plain reader sees; what matters here is that a
-        // segment leaves and is acknowledged, or is not.
-        let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn());
-        let sent = world.act(conn, Side::Server, Sock::send_urgent);
-        let sent = sent.unwrap_or(Sent::Failed(SocketError::BrokenPipe));
-        if let Sent::Failed(fault) = sent {
-            world.conns[conn].oracle.failed.get_or_insert(fault);
-        }
-        world.note(|| format!("c{conn} server send_oob: {sent:?}"));
-        sent
-    }
-
-    fn shutdown_send(&mut self) {
-        let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn());
-        world.note(|| format!("c{conn} server shutdown(WR)"));
-        world.shut_down(conn, Side::Server);
-    }
-
-    fn local_address(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    fn is_own_peer(&self) -> bool {
-        false
-    }
-
-    fn take_error(&mut self) -> Option<SocketError> {
-        let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn());
-        let fault = world.act(conn, Side::Server, |sock, _, _| sock.take_error()).flatten();
-        if let Some(fault) = fault {
-            world.conns[conn].oracle.failed.get_or_insert(fault);
-        }
-        world.note(|| format!("c{conn} server SO_ERROR {fault:?}"));
-        fault
-    }
-
-    fn evidence(&self) -> Option<TcpSnapshot> {
-        let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn());
-        let now = world.now;
-        let mut evidence = world.conns[conn].end(Side::Server)?.evidence(now);
-        if world.canary == Some(Canary::DeafEvidence) {
-            evidence.last_ack_recv_ms = evidence.last_ack_recv_ms.saturating_add(3_600_000);
-        }
-        if world.canary == Some(Canary::ClosedEvidence) && world.sockets.missed.contains(&conn) {
-            evidence.state = TcpState::Close;
-        }
-        world.note(|| format!("c{conn} server TCP_INFO {evidence}"));
-        Some(evidence)
-    }
-
-    fn probe_peer(&mut self) {
-        let mut stage = self.stage.borrow_mut();
-        let (world, conn) = (&mut stage.world, self.conn());
-        world.note(|| format!("c{conn} server probes its peer"));
-        world.act(conn, Side::Server, |sock, now, _| sock.probe_peer(now));
-    }
-
-    fn restore_keepalive(&mut self, keepalive: Option<Keepalive>) {
-        let mut stage = self.stage.borrow_mut();
-        stage.world.conns[self.conn()].oracle.revived = true;
-        stage.world.act(self.conn(), Side::Server, |sock, now, _| sock.restore_keepalive(keepalive, now));
-    }
-
-    fn set_keepalive(&mut self, keepalive: Keepalive) {
-        let mut stage = self.stage.borrow_mut();
-        stage.world.act(self.conn(), Side::Server, |sock, now, _| {
-            sock.options.keepalive = Some(keepalive);
-            sock.restore_keepalive(Some(keepalive), now);
-        });
-    }
-
-    fn set_user_timeout(&mut self, timeout: Duration) {
-        let mut stage = self.stage.borrow_mut();
-        stage.world.act(self.conn(), Side::Server, |sock, _, _| sock.set_user_timeout(timeout));
-    }
-
-    fn close(mut self, how: CloseHow) {
-        self.let_go(how);
     }
 }

@@ -1,100 +1,21 @@
-//! What really happened to a connection, as only the simulation knows it, and whether the server's account
-//! of its ending agrees.
+//! Whether the server's account of an ending agrees with what really happened, as only the simulation knows it.
 //!
 //! For each reason there are facts without which it is wrong. Where races make several reasons right, the
 //! facts of each are enough for it. That something which happened is noticed *at all* is not judged
 //! here: the checks of every turn (lost edges, timers) and the quiescence at the end see to that.
 
+use super::facts::Oracle;
 use super::peer::Said;
 use super::tcp::{Death, Sock};
 use super::world::{Side, World};
 use crate::config::settings::ListenerSettings;
 use crate::core::conn::delivery::{Delivery, delivery};
-use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung};
-use crate::core::end::{CloseMode, Detector, End, Reason};
+use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung, Policy};
+use crate::core::end::{Class, CloseMode, Detector, End, Reason};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Received, Sent, SocketError};
+use crate::net::{CloseHow, SocketError};
 use crate::protocol::Protocol;
-
-/// Facts about one connection, gathered where the server's calls come in. Times in nanoseconds.
-#[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "facts, each on its own")]
-pub(super) struct Oracle {
-    pub(super) token: Option<u64>,
-    pub(super) accepted: Option<u64>,
-    pub(super) unwatchable: bool,
-    /// Bytes that the server has received.
-    pub(super) read: u64,
-    /// Bytes that it has sent.
-    pub(super) written: u64,
-    pub(super) last_read: u64,
-    /// When the server had read the first whole frame.
-    pub(super) spoke: Option<u64>,
-    pub(super) last_write: u64,
-    /// The server was told that the stream is at its end.
-    pub(super) eof: bool,
-    pub(super) failed: Option<SocketError>,
-    pub(super) closed: Option<(u64, CloseHow)>,
-    /// State, unread bytes, and `TCP_INFO` as it was closed.
-    pub(super) at_close: Option<(TcpState, usize, TcpSnapshot)>,
-    /// The server took a suspicion back.
-    pub(super) revived: bool,
-    /// Which process accepted it.
-    pub(super) process: usize,
-    /// That process died with it.
-    pub(super) killed: bool,
-    /// The ending was judged.
-    pub(super) ended: bool,
-    /// Since which turn input has been waiting.
-    pub(super) waiting_since: Option<u64>,
-    /// A turn has ended with it parting: what was done about it took longer than one.
-    pub(super) parting: bool,
-    /// What the client did.
-    pub(super) said: Said,
-}
-
-impl Oracle {
-    pub(super) fn on_recv(&mut self, got: &Received, now: u64) {
-        match got {
-            Received::Bytes(count) => {
-                self.read += *count as u64;
-                self.last_read = now;
-                if self.has_read(self.said.first) {
-                    self.spoke.get_or_insert(now);
-                }
-            }
-            Received::Eof => self.eof = true,
-            Received::Failed(SocketError::Memory) | Received::WouldBlock | Received::Interrupted => {}
-            Received::Failed(fault) => {
-                self.failed.get_or_insert(*fault);
-            }
-        }
-    }
-
-    pub(super) fn on_send(&mut self, sent: &Sent, now: u64) {
-        match sent {
-            Sent::Bytes(count) => {
-                self.written += *count as u64;
-                self.last_write = now;
-            }
-            Sent::Failed(fault) => {
-                self.failed.get_or_insert(*fault);
-            }
-            Sent::WouldBlock | Sent::Interrupted => {}
-        }
-    }
-
-    /// Whether the server has read that it takes an identity.
-    pub(super) fn has_claimed(&self) -> bool {
-        self.has_read(self.said.ident)
-    }
-
-    /// Whether the server has read that far.
-    fn has_read(&self, mark: Option<u64>) -> bool {
-        mark.is_some_and(|mark| self.read >= mark)
-    }
-}
 
 /// What an account is compared with.
 pub(super) struct Case<'a> {
@@ -102,8 +23,10 @@ pub(super) struct Case<'a> {
     pub world: &'a World,
     /// Which connection.
     pub conn: usize,
-    /// Its listener.
+    /// Its listener, or that of its pair's client.
     pub settings: &'a ListenerSettings,
+    /// Life, parting and bounds of its side of that.
+    pub policy: &'a Policy,
     /// What the server says.
     pub end: &'a End,
     /// The server was told to go.
@@ -135,7 +58,10 @@ impl Case<'_> {
             (CloseMode::Linger2, CloseHow::Linger2 | CloseHow::Plain)
                 | (CloseMode::Reset, CloseHow::Reset)
                 | (
-                    CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye | CloseMode::ProbeReset,
+                    CloseMode::PeerFirst
+                        | CloseMode::PeerFirstAfterGoodbye
+                        | CloseMode::ProbeReset
+                        | CloseMode::ForwardedFin,
                     CloseHow::Plain
                 )
         );
@@ -158,7 +84,7 @@ impl Case<'_> {
     }
 
     fn resets_the_unreachable(&self) -> bool {
-        self.settings.policy.parting.unreachable == LastRung::Reset
+        self.policy.parting.unreachable == LastRung::Reset
     }
 
     /// How long the server's end may stay after its close without a word of its peer's kernel; `None`: as long as the
@@ -167,13 +93,13 @@ impl Case<'_> {
         let (.., evidence) = self.at_close();
         let fits = evidence.notsent_bytes == 0 && evidence.snd_wnd > 0;
         let bounded = fits && self.resets_the_unreachable() && self.end.close == CloseMode::Linger2;
-        let linger = nanos(self.settings.policy.parting.linger).max(1_000_000_000);
+        let linger = nanos(self.policy.parting.linger).max(1_000_000_000);
         // The kernel looks when it retransmits, and it may have waited for that already.
         let retransmission = 8 * self.world.conn(self.conn).sizes.rto;
         bounded.then_some(linger + retransmission)
     }
 
-    fn oracle(&self) -> &Oracle {
+    pub(super) fn oracle(&self) -> &Oracle {
         &self.world.conn(self.conn).oracle
     }
 
@@ -181,17 +107,17 @@ impl Case<'_> {
         &self.oracle().said
     }
 
-    fn server(&self) -> Option<&Sock> {
-        self.world.conn(self.conn).end(Side::Server)
+    pub(super) fn server(&self) -> Option<&Sock> {
+        self.world.conn(self.conn).end(Side::Ours)
     }
 
-    fn death(&self) -> Option<Death> {
+    pub(super) fn death(&self) -> Option<Death> {
         self.server().and_then(Sock::death).map(|(_, death)| death)
     }
 
     /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
     /// kernel knew at the close is not what it knew at the verdict.
-    fn parted(&self) -> bool {
+    pub(super) fn parted(&self) -> bool {
         self.oracle().parting || self.end.close != CloseMode::Reset || self.death().is_some()
     }
 
@@ -201,7 +127,7 @@ impl Case<'_> {
     }
 
     /// When it was closed, and what the kernel knew then.
-    fn at_close(&self) -> (u64, TcpState, usize, TcpSnapshot) {
+    pub(super) fn at_close(&self) -> (u64, TcpState, usize, TcpSnapshot) {
         let at = self.oracle().closed.map_or(self.world.now(), |(at, _)| at);
         let (state, unread, evidence) =
             self.oracle().at_close.unwrap_or((TcpState::Close, 0, TcpSnapshot::default()));
@@ -215,6 +141,13 @@ impl Case<'_> {
         let goodbye = truth.has_read(said.goodbye);
         let broken = truth.has_read(said.broken);
         let fin = self.server().is_some_and(|sock| sock.fin_seen);
+        if self.end.detector == Detector::Partner {
+            // Compared with the partner's, once both have ended.
+            return need(self.end.pair.is_some(), "it has no partner");
+        }
+        if self.end.detector == Detector::Connect || self.end.reason.class() == Class::Upstream {
+            return self.upstream_is_wrong();
+        }
         match self.end.reason {
             Reason::PeerGoodbye => need(goodbye, "it had not said goodbye"),
             Reason::PeerFin | Reason::PeerFinMidframe => {
@@ -266,7 +199,7 @@ impl Case<'_> {
             }
             Reason::ProtocolOversized => need(broken && said.oversized, "its frames were small enough"),
             Reason::ProtocolHandshakeTimeout => {
-                let timeout = self.settings.policy.bounds.handshake_timeout;
+                let timeout = self.policy.bounds.handshake_timeout;
                 need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(
                     || {
                         let deadline = truth.accepted.unwrap_or(0) + timeout.map_or(0, nanos);
@@ -275,7 +208,7 @@ impl Case<'_> {
                 )
             }
             Reason::LocalIdle => {
-                let timeout = self.settings.policy.bounds.idle_timeout;
+                let timeout = self.policy.bounds.idle_timeout;
                 // What an echo client sends is used at once, and it is sent nothing else.
                 let is_echo = self.settings.protocol == Protocol::Echo;
                 let unused = if is_echo { self.end.silence } else { self.end.age };
@@ -304,7 +237,7 @@ impl Case<'_> {
 
     /// An audit has ended it: it was dead, or closed by its peer and at rest, and had been for an audit at least.
     fn audit_is_wrong(&self) -> Option<String> {
-        let audit = self.settings.policy.liveness.audit;
+        let audit = self.policy.liveness.audit;
         let (Some(interval), true) = (self.audits, audit.end != AuditEnd::Nothing) else {
             return Some("nobody had asked for it".into());
         };
@@ -358,7 +291,7 @@ impl Case<'_> {
     /// The heartbeat contract in force: timeout and grace, in nanoseconds.
     fn contract(&self) -> Option<(u64, u64)> {
         let said = self.said();
-        let listener = &self.settings.policy.liveness.heartbeat;
+        let listener = &self.policy.liveness.heartbeat;
         if let Some(beat) = said.beat.filter(|_| self.oracle().has_read(said.ident)) {
             // Contracts are kept in milliseconds.
             let timeout = nanos(beat) / 1_000_000 * 1_000_000;
@@ -436,7 +369,7 @@ impl Case<'_> {
         let silence = at.saturating_sub(self.oracle().last_read);
         let suspect_at =
             at.saturating_sub(grace + 2 * self.world.stalled(self.oracle().process, at, silence));
-        let alive = !host.cut && !conn.forgotten && conn.end(Side::Client).is_some();
+        let alive = !host.cut && !conn.forgotten && conn.end(Side::Theirs).is_some();
         // While a probe is unanswered no other leaves before the listener's interval is over: one that an outage
         // swallowed counts against a peer that is back.
         let probed_in_vain = self.at_close().3.probes > 0;
@@ -452,7 +385,7 @@ impl Case<'_> {
     }
 
     fn slowness_is_wrong(&self) -> Option<String> {
-        let slow = nanos(self.settings.policy.bounds.slow_time);
+        let slow = nanos(self.policy.bounds.slow_time);
         let (at, ..) = self.at_close();
         if self.parted() {
             return None;

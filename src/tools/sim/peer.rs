@@ -5,6 +5,7 @@
 //! server's account is compared with that.
 
 use super::fleet::{FLEET, Fleet};
+use super::relay::byte;
 use super::rng::Rng;
 use super::script::{Ending, Script};
 use super::socket::mask;
@@ -175,6 +176,9 @@ impl Program {
         let sizes = Sizes { rto: 200_000_000 + 3 * world.hosts[self.host].latency, ..self.script.sizes };
         let conn = world.connect(self.host, self.script.listener, program, sizes);
         self.conn = Some(conn);
+        if self.script.protocol == Protocol::Tcp {
+            world.conns[conn].salt = conn as u64 + 1;
+        }
         let lives = self.script.lives;
         if self.script.ending == Ending::DieInQueue {
             return self.later(program, END, lives.min(Duration::from_millis(400)), world);
@@ -242,11 +246,11 @@ impl Program {
             return;
         }
         if !self.stopped && !self.mute {
-            if self.script.protocol == Protocol::Echo {
+            if self.script.protocol == Protocol::Resp {
+                self.command(world);
+            } else {
                 let size = self.script.draw_size(&mut self.rng);
                 self.say_pattern(size, world);
-            } else {
-                self.command(world);
             }
         }
         let after = self.script.draw_interval(&mut self.rng);
@@ -297,8 +301,8 @@ impl Program {
     /// Sends bytes that can be told from those before and after them.
     pub(super) fn say_pattern(&mut self, size: usize, world: &mut World) {
         let Some(conn) = self.conn else { return };
-        let from = world.conns[conn].oracle.said.sent;
-        let bytes: Vec<u8> = (from..from + size as u64).map(pattern).collect();
+        let (from, salt) = (world.conns[conn].oracle.said.sent, world.conns[conn].salt);
+        let bytes: Vec<u8> = (from..from + size as u64).map(|at| byte(salt, at)).collect();
         self.say(&bytes, b"", world);
     }
 
@@ -314,12 +318,12 @@ impl Program {
     fn flush(&mut self, world: &mut World) {
         let Some(conn) = self.conn else { return };
         if self.backlog.is_empty()
-            || world.conns[conn].end(Side::Client).is_none_or(|sock| sock.state() == TcpState::SynSent)
+            || world.conns[conn].end(Side::Theirs).is_none_or(|sock| sock.state() == TcpState::SynSent)
         {
             return;
         }
         let backlog = &mut self.backlog;
-        let sent = world.act(conn, Side::Client, |sock, now, out| sock.send(backlog, now, out));
+        let sent = world.act(conn, Side::Theirs, |sock, now, out| sock.send(backlog, now, out));
         match sent {
             Some(Sent::Bytes(count)) => drop(self.backlog.drain(..count)),
             Some(Sent::WouldBlock | Sent::Interrupted) => {}
@@ -347,11 +351,11 @@ impl Program {
         while budget > 0 {
             budget -= 1;
             let most = if self.script.sips.is_some() { 512 } else { buffer.len() };
-            let got = world.act(conn, Side::Client, |sock, _, out| sock.recv(&mut buffer[..most], out));
+            let got = world.act(conn, Side::Theirs, |sock, _, out| sock.recv(&mut buffer[..most], out));
             match got {
                 Some(Received::Bytes(count)) => self.check(&buffer[..count], conn, world),
                 Some(Received::Eof) => {
-                    let whole = world.conns[conn].end(Side::Client).is_some_and(|sock| sock.fin_seen);
+                    let whole = world.conns[conn].end(Side::Theirs).is_some_and(|sock| sock.fin_seen);
                     if self.on_end(whole, conn, world) {
                         return;
                     }
@@ -364,7 +368,7 @@ impl Program {
                 }
             }
         }
-        let ready = world.conns[conn].ends[Side::Client as usize].as_mut().map_or(0, super::tcp::Sock::poll);
+        let ready = world.conns[conn].ends[Side::Theirs as usize].as_mut().map_or(0, super::tcp::Sock::poll);
         if !self.backlog.is_empty() && ready & mask::OUT != 0 {
             self.flush(world);
         }
@@ -384,16 +388,19 @@ impl Program {
 
     /// What came back is what was sent, or what the protocol answers.
     fn check(&mut self, bytes: &[u8], conn: usize, world: &mut World) {
+        if self.script.protocol == Protocol::Tcp {
+            return world.on_relayed(conn, bytes);
+        }
         let said = &mut world.conns[conn].oracle.said;
         let from = said.received;
         said.received += bytes.len() as u64;
         let sent = said.sent;
-        if world.conns[conn].end(Side::Client).is_some_and(|sock| sock.urgent_strayed) {
+        if world.conns[conn].end(Side::Theirs).is_some_and(|sock| sock.urgent_strayed) {
             // The hazard of out-of-band probes: this client's stream has a byte more.
             return;
         }
         if self.script.protocol == Protocol::Echo {
-            let wrong = bytes.iter().zip(from..).position(|(byte, at)| at >= sent || *byte != pattern(at));
+            let wrong = bytes.iter().zip(from..).position(|(got, at)| at >= sent || *got != byte(0, at));
             // After everything, a probe may come: a line feed.
             if let Some(at) = wrong.filter(|at| from + (*at as u64) < sent || bytes[*at..] != *b"\n") {
                 let at = from + at as u64;
@@ -425,7 +432,7 @@ impl Program {
     pub(super) fn close(&mut self, how: CloseHow, world: &mut World) {
         let Some(conn) = self.conn.take() else { return };
         self.take_back(conn, world);
-        world.act(conn, Side::Client, |sock, now, out| sock.close(how, now, out));
+        world.act(conn, Side::Theirs, |sock, now, out| sock.close(how, now, out));
         if !self.over_for_good() {
             let program = world.conns[conn].program;
             let pause = self.rng.between(Duration::from_millis(1), self.script.pause);
@@ -444,10 +451,4 @@ impl Program {
         said.torn |= said.whole > said.sent;
         self.backlog.clear();
     }
-}
-
-/// The byte at a place in an echo client's stream.
-#[expect(clippy::cast_possible_truncation, reason = "a pattern of bytes")]
-const fn pattern(at: u64) -> u8 {
-    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7)) as u8
 }

@@ -77,6 +77,7 @@ impl World {
             closed: false,
             descriptors: 1,
             watch,
+            program: None,
         });
         self.listeners.len() - 1
     }

@@ -1,16 +1,19 @@
 //! One run: the plan is drawn, the reactor turns on the simulated kernel, each turn is checked, and at the end the
 //! faults stop and everything must come to rest.
 
+use super::backend::Backends;
 use super::checks::Server;
 use super::faults::{Canary, Faults};
+use super::handshake::ConnectFaults;
 use super::kernel::{SimEnv, SimKernel};
 use super::oracle::nanos;
+use super::pairs::policy_of;
 use super::peer::ClientPool;
 use super::plan::{Plan, honest_interval, patience};
 use super::rng::Rng;
 use super::script::{Scale, Script};
 use super::tcp::Sock;
-use super::world::{Event, Side, World};
+use super::world::{Conn, Event, Side, World};
 use crate::config::settings::Settings;
 use crate::core::conn::State;
 use crate::core::tcp::TcpState;
@@ -49,6 +52,8 @@ pub struct Outcome {
     pub connection_seconds: f64,
     /// Server ends in `TIME_WAIT` because both FINs crossed.
     pub crossed: u32,
+    /// Server ends in `TIME_WAIT` because a FIN had been handed on before the other came.
+    pub forwarded: u32,
     /// Endings, by reason.
     pub reasons: String,
     /// All that happened, if asked for.
@@ -71,28 +76,43 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let table_faults = plan.draw_audits(&mut Rng::new(!seed));
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
-    world.canary = options.canary;
+    world.trace = options.trace.then(Vec::new);
     world.sockets.faults = table_faults;
     world.sockets.walks_out = if plan.settings.audit.interval.is_some() { 500_000 } else { 0 };
-    world.trace = options.trace.then(Vec::new);
+    live(seed, plan, world, Backends::default(), &mut rng, options)
+}
+
+/// Runs what a seed has drawn. Its clients are drawn here.
+pub(super) fn live(
+    seed: u64,
+    plan: Plan,
+    mut world: World,
+    backends: Backends,
+    rng: &mut Rng,
+    options: &Options,
+) -> Outcome {
+    world.canary = options.canary;
     let end = world.now() + nanos(plan.duration);
     world.horizon = end;
     world.note(|| format!("seed {seed}: {:?} with {} clients", plan.duration, plan.clients));
     let faults = world.faults.clone();
     world.note(|| format!("{faults:?}"));
+    let table_faults = world.sockets.faults;
     world.note(|| format!("audits {:?} with {table_faults:?}", plan.settings.audit.interval));
     for listener in &plan.settings.listeners {
         world.note(|| format!("{listener:?}"));
     }
-    let cast = clients(&mut rng, &plan, &mut world);
-    let stage = Rc::new(RefCell::new(SimEnv { world, cast }));
+    let cast = clients(rng, &plan, &mut world);
+    // Those of the upstreams are there already.
+    let first = world.listeners.len();
+    let stage = Rc::new(RefCell::new(SimEnv { world, cast, backends }));
     let kernel = SimKernel::new(Rc::clone(&stage));
     let reload = Box::new(NoFile::default());
     let reactor = match Reactor::new(kernel, plan.settings.clone(), plan.descriptors, reload) {
         Ok(reactor) => reactor,
         Err(fatal) => unreachable!("the simulated kernel refuses no listener: {fatal}"),
     };
-    let listeners = (0..plan.settings.listeners.len()).collect();
+    let listeners = (first..first + plan.settings.listeners.len()).collect();
     let server = Server::new(reactor, stage, 0, listeners, plan.settings);
     let mut run = Run { server, outcome: Outcome::default() };
     let failure = run.live(end).err();
@@ -155,22 +175,28 @@ impl Run {
     /// Faults stop, and everyone closes: what remains is what nobody can know to be gone.
     fn go_home(&mut self) -> Result<(), Failure> {
         let began = self.server.now();
-        let policies = self.server.settings.listeners.iter().map(|listener| &listener.policy);
+        let listeners = || self.server.settings.listeners.iter();
+        let upstreams = || listeners().filter_map(|listener| listener.upstream.as_ref());
+        let policies = listeners().map(|listener| &listener.policy);
         let longest = policies
+            .chain(upstreams().map(|upstream| &upstream.policy))
             .flat_map(|policy| [patience(policy, State::Handshaking), patience(policy, State::Open)])
             .flatten()
             .max();
+        let half_closed = upstreams().map(|upstream| nanos(upstream.gateway.half_close_timeout)).max();
         {
             let mut stage = self.server.stage.borrow_mut();
-            let SimEnv { world, cast } = &mut *stage;
+            let SimEnv { world, cast, backends } = &mut *stage;
             world.note(|| "faults stop, everyone goes home".into());
             let seen = world.faults.batch_max;
             world.faults = Faults { batch_max: seen, ..Faults::none() };
+            world.connect_faults = ConnectFaults::default();
+            backends.calm_down(world);
             cast.send_home(world);
         }
         // A client that is accepted late has its time from then on.
         // A client's own contract may be three times as long as its listener's.
-        let span = 4 * longest.unwrap_or(0).max(120_000_000_000);
+        let span = 4 * longest.max(half_closed).unwrap_or(0).max(120_000_000_000);
         loop {
             let last =
                 self.server.stage.borrow().world.conns.iter().filter_map(|conn| conn.oracle.accepted).max();
@@ -186,12 +212,17 @@ impl Run {
             let stage = self.server.stage.borrow();
             let conn = stage.world.conn_of(0, snapshot.key);
             let connection = stage.world.conn(conn);
+            // An upstream leg stays as long as its client does.
+            let client = connection.partner.filter(|_| connection.opener == Side::Ours);
+            if client.is_some_and(|client| !stage.world.conn(client).oracle.ended) {
+                continue;
+            }
             let gone = |sock: &Sock| matches!(sock.state(), TcpState::Close | TcpState::TimeWait);
-            let nobody = connection.forgotten || connection.end(Side::Client).is_none_or(gone);
-            let knows =
-                patience(&self.server.settings.listeners[snapshot.listener].policy, snapshot.state).is_some();
+            let nobody = connection.forgotten || connection.end(Side::Theirs).is_none_or(gone);
+            let settings = &self.server.settings.listeners[snapshot.listener];
+            let knows = patience(policy_of(settings, connection), snapshot.state).is_some();
             if !nobody || knows {
-                let ends = [Side::Client, Side::Server].map(|side| connection.end(side).map(Sock::state));
+                let ends = [Side::Theirs, Side::Ours].map(|side| connection.end(side).map(Sock::state));
                 let what = format!("c{conn} is left over after everyone went home, {ends:?}: {snapshot:?}");
                 return Err(self.server.fail(what));
             }
@@ -223,9 +254,12 @@ impl Run {
                 drained.accepted, world.accepted
             )));
         }
-        let open = world.conns.iter().position(|conn| conn.oracle.accepted.is_some() && !conn.oracle.ended);
-        if let Some(conn) = open {
-            return Err(self.server.fail(format!("c{conn} was accepted and never ended")));
+        let is_open = |conn: &Conn| {
+            let made = conn.opener == Side::Ours && !conn.oracle.unwatchable;
+            (made || conn.oracle.accepted.is_some()) && !conn.oracle.ended
+        };
+        if let Some(conn) = world.conns.iter().position(is_open) {
+            return Err(self.server.fail(format!("c{conn} was accepted or made, and never ended")));
         }
         if world.processes[0].descriptors > 0 {
             return Err(self.server.fail(format!("{} descriptors are left", world.processes[0].descriptors)));
@@ -258,7 +292,8 @@ impl Outcome {
         self.events = world.events_done;
         self.accepted = world.accepted;
         self.seconds = Instant::from_nanos(world.now()).since(Instant::from_millis(1000)).as_secs_f64();
-        self.crossed = world.time_waits.1;
+        self.crossed = world.time_waits.crossed;
+        self.forwarded = world.time_waits.forwarded;
         self.trace = world.trace.take().unwrap_or_default();
     }
 }

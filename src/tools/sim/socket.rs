@@ -72,6 +72,9 @@ impl Sock {
         if self.error.is_some() || self.shut || self.fin_queued {
             return Sent::Failed(self.error.take().unwrap_or(SocketError::BrokenPipe));
         }
+        if self.state == TcpState::SynSent {
+            return Sent::WouldBlock;
+        }
         let room = self.output_max.saturating_sub(self.output.len());
         let count = room.min(bytes.len());
         if count < bytes.len() {
@@ -185,7 +188,8 @@ impl Sock {
     /// `TCP_INFO`.
     pub fn evidence(&self, now: u64) -> TcpSnapshot {
         let ms = |since: u64| u32::try_from(now.saturating_sub(since) / 1_000_000).unwrap_or(u32::MAX);
-        let in_flight = self.in_flight().div_ceil(self.segment_max as u64);
+        let syn = u64::from(self.state == TcpState::SynSent);
+        let in_flight = syn + self.in_flight().div_ceil(self.segment_max as u64);
         let unsent = if self.state == TcpState::Close {
             self.never_sent
         } else {
@@ -232,7 +236,9 @@ impl Sock {
         if !self.input.is_empty() {
             bits |= mask::IN;
         }
-        if self.shut || self.fin_queued || self.has_room() {
+        if self.state == TcpState::SynSent {
+            // Writable is connected: before that there is nothing to say.
+        } else if self.shut || self.fin_queued || self.has_room() {
             bits |= mask::OUT;
         } else {
             self.nospace = true;
@@ -251,9 +257,16 @@ impl Sock {
         !self.input.is_empty() || self.fin_seen || self.error.is_some() || self.shut
     }
 
-    /// The first segment of a client.
+    /// The first segment of who connects.
     pub(super) fn open(&mut self, now: u64, out: &mut Outbox) {
         let segment = self.segment(Flags::Syn, 0, Vec::new());
+        out.push(segment);
+        self.arm_handshake(now);
+    }
+
+    /// And the answer to it.
+    pub(super) fn answer(&mut self, now: u64, out: &mut Outbox) {
+        let segment = self.segment(Flags::SynAck, 0, Vec::new());
         out.push(segment);
         self.arm_handshake(now);
     }

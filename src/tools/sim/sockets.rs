@@ -124,7 +124,9 @@ impl World {
     /// Shows a connection, if there is anything of it on the server.
     fn show(&mut self, conn: usize, rows: &mut Vec<SocketRow>) {
         let connection = &self.conns[conn];
-        let Some(sock) = connection.end(Side::Server) else { return };
+        let Some(sock) = connection.end(Side::Ours).filter(|_| connection.opener == Side::Theirs) else {
+            return;
+        };
         let Some(Address::Tcp { socket: local, .. }) = self.sockets.addresses.get(connection.listener) else {
             return;
         };

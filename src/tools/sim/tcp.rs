@@ -28,9 +28,9 @@ pub struct Segment {
 /// The flags of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Flags {
-    /// Opens; from the client.
+    /// Opens; from who connects.
     Syn,
-    /// Opens; from the server.
+    /// Opens; from who is connected to.
     SynAck,
     /// Acknowledges, and may carry data.
     #[default]

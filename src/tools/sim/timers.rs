@@ -159,7 +159,14 @@ impl Sock {
 
     /// Arms the SYN or SYN-ACK to come again.
     pub(super) fn arm_handshake(&mut self, now: u64) {
-        self.clocks.retransmit_at = Some(now + (SECOND << self.clocks.retransmits.min(6)));
+        let mut at = now + (SECOND << self.clocks.retransmits.min(6));
+        if let Some(timeout) = self.user_timeout()
+            && self.state == TcpState::SynSent
+            && self.clocks.retransmits > 0
+        {
+            at = at.min((self.clocks.in_flight_since + timeout).max(now + 1_000_000));
+        }
+        self.clocks.retransmit_at = Some(at);
     }
 
     /// Runs the timers that are due. Returns who is to be woken.
@@ -186,9 +193,14 @@ impl Sock {
     }
 
     fn on_handshake_timer(&mut self, now: u64, out: &mut Outbox) -> u8 {
-        if self.clocks.retransmits >= RETRIES_SYN {
-            if self.state == TcpState::SynSent {
-                return self.die(SocketError::TimedOut, Death::Refused, now);
+        let connects = self.state == TcpState::SynSent;
+        // Before the first SYN has come again nothing has timed out (net/ipv4/tcp_timer.c: retransmits_timed_out).
+        let timeout = self.user_timeout().filter(|_| connects && self.clocks.retransmits > 0);
+        let too_long = timeout.is_some_and(|timeout| now >= self.clocks.in_flight_since + timeout);
+        if too_long || self.clocks.retransmits >= RETRIES_SYN {
+            if connects {
+                let fault = self.soft_error.take().unwrap_or(SocketError::TimedOut);
+                return self.die(fault, Death::Refused, now);
             }
             // The half-open request is forgotten; nobody is told.
             self.done();

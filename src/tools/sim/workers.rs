@@ -68,7 +68,7 @@ pub fn run_workers(seed: u64, workers: Option<u32>, options: &Options) -> Outcom
     let listener = plan.settings.listeners.len() - 1;
     cast.fleet = Some(Fleet::draw(&mut rng, listener, plan.duration, &mut world));
     let end = world.now() + nanos(plan.duration);
-    let stage = Rc::new(RefCell::new(SimEnv { world, cast }));
+    let stage = Rc::new(RefCell::new(SimEnv::new(world, cast)));
     let kernel = SimKernel::new(Rc::clone(&stage));
     let settings = plan.settings.clone();
     let supervised = supervisor::Plan { settings: plan.settings, file: String::new(), workers };
@@ -186,7 +186,7 @@ impl Cluster {
         self.next_fault = u64::MAX;
         {
             let mut stage = self.stage.borrow_mut();
-            let SimEnv { world, cast } = &mut *stage;
+            let SimEnv { world, cast, .. } = &mut *stage;
             world.note(|| "faults stop".into());
             world.faults = Faults { batch_max: world.faults.batch_max, ..Faults::none() };
             world.worker_faults.unstartable = 0;
@@ -201,14 +201,14 @@ impl Cluster {
         loop {
             self.run_until(self.now() + LOOKS_APART)?;
             {
-                let SimEnv { world, cast } = &mut *self.stage.borrow_mut();
+                let SimEnv { world, cast, .. } = &mut *self.stage.borrow_mut();
                 cast.fleet.as_mut().expect("there is one").find_out(world);
             }
             let servers = self.servers();
             let found = if servers.len() < self.wanted {
                 Err(format!("{} of {} workers serve", servers.len(), self.wanted))
             } else {
-                let SimEnv { world, cast } = &*self.stage.borrow();
+                let SimEnv { world, cast, .. } = &*self.stage.borrow();
                 let fleet = cast.fleet.as_ref().expect("there is one");
                 disagreement(&servers, self.supervisor.identities_held(), fleet, world)
             };
@@ -226,7 +226,7 @@ impl Cluster {
     fn lose_channels(&mut self) -> Result<(), Failure> {
         self.run_until(self.now() + BEAT)?;
         {
-            let SimEnv { world, cast } = &mut *self.stage.borrow_mut();
+            let SimEnv { world, cast, .. } = &mut *self.stage.borrow_mut();
             world.note(|| "the heartbeat channels end".into());
             cast.fleet.as_mut().expect("there is one").silence(world);
         }

@@ -8,10 +8,11 @@ use super::epoll::{Listening, Source, Watch};
 pub use super::event_queue::Event;
 use super::event_queue::EventQueue;
 pub(super) use super::event_queue::seconds;
+use super::facts::Oracle;
 use super::faults::{Canary, Faults, WorkerFaults};
 use super::fleet::Device;
+use super::handshake::{ConnectFaults, Upstream};
 use super::link::Link;
-use super::oracle::Oracle;
 use super::processes::{Group, ProcessState, Started};
 use super::rng::Rng;
 use super::socket::mask;
@@ -19,28 +20,28 @@ use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};
 use crate::core::tcp::TcpState;
 use crate::core::time::Instant;
-use crate::net::{HostCounters, SocketError, SocketOptions};
+use crate::net::HostCounters;
 use std::net::SocketAddr;
 
-/// Which end of a connection.
+/// Which end of a connection. Either may be the one that connected: see [`Conn::opener`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
-    /// The one that connected.
-    Client,
-    /// Ours.
-    Server,
+    /// A client's, or a backend's.
+    Theirs,
+    /// The server's that is simulated.
+    Ours,
 }
 
 impl Side {
-    const fn other(self) -> Self {
+    pub(super) const fn other(self) -> Self {
         match self {
-            Self::Client => Self::Server,
-            Self::Server => Self::Client,
+            Self::Theirs => Self::Ours,
+            Self::Ours => Self::Theirs,
         }
     }
 }
 
-/// A client's host and the path to it.
+/// The host of a client or of a backend, and the path to it.
 #[derive(Clone, Debug)]
 pub struct Host {
     /// One way, in nanoseconds.
@@ -56,26 +57,33 @@ pub struct Host {
 /// A connection: two ends and what lies between.
 #[derive(Debug)]
 pub struct Conn {
-    /// Client, server. An end that is gone answers nothing, its host answers RST.
+    /// Theirs, ours. An end that is gone answers nothing, its host answers RST.
     pub(super) ends: [Option<Sock>; 2],
+    /// Who connected.
+    pub(super) opener: Side,
+    /// Where their end is.
     pub(super) host: usize,
-    /// Which address it was made to.
+    /// Which address it was made to: one of the server's, or of the backends'.
     pub(super) listener: usize,
     /// The accept queue that it goes to.
     pub(super) queue: usize,
     pub(super) address: SocketAddr,
-    /// Whom the client end belongs to.
+    /// Whom their end belongs to.
     pub(super) program: usize,
     /// Something between them has forgotten the flow: nothing passes.
     pub(super) forgotten: bool,
     /// When the last segment arrives at each end: a path keeps their order.
-    arrivals: [u64; 2],
+    pub(super) arrivals: [u64; 2],
     /// When each end's timer event is due.
-    timers: [u64; 2],
+    pub(super) timers: [u64; 2],
     pub(super) watch: Option<Watch>,
     /// The program was told that something is there, and has not looked yet.
     pub(super) told: bool,
     pub(super) sizes: Sizes,
+    /// What tells the bytes of its program from those of others; 0 where nothing is relayed.
+    pub(super) salt: u64,
+    /// The other connection of the pair that it is in.
+    pub(super) partner: Option<usize>,
     pub(super) oracle: Oracle,
 }
 
@@ -84,16 +92,35 @@ impl Conn {
     pub fn end(&self, side: Side) -> Option<&Sock> {
         self.ends[side as usize].as_ref()
     }
+
+    /// The host that their end is on.
+    pub const fn host(&self) -> usize {
+        self.host
+    }
+}
+
+/// Server ends that came to `TIME_WAIT`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct TimeWaits {
+    pub(super) all: u32,
+    /// Because both FINs crossed.
+    pub(super) crossed: u32,
+    /// Because the server had handed on a FIN before the other came.
+    pub(super) forwarded: u32,
 }
 
 /// Everything outside the server.
 pub struct World {
     pub(super) now: u64,
     event_queue: EventQueue,
-    /// Paths and hosts of the clients.
+    /// Hosts of clients and upstreams, and the paths to them.
     pub hosts: Vec<Host>,
     pub(super) conns: Vec<Conn>,
+    /// Of the server, and of its upstreams.
     pub(super) listeners: Vec<Listening>,
+    /// Where the server can connect to, each with its listening socket.
+    pub(super) upstreams: Vec<(Upstream, usize)>,
+    pub(super) connect_faults: ConnectFaults,
     /// Who shares the listeners: an entry for each address.
     pub(super) groups: Vec<Group>,
     pub(super) processes: Vec<ProcessState>,
@@ -109,8 +136,11 @@ pub struct World {
     pub(super) canary: Option<Canary>,
     pub(super) chance: Rng,
     network: Rng,
-    /// Server ends that came to `TIME_WAIT`, and how many of those because both FINs crossed.
-    pub(super) time_waits: (u32, u32),
+    pub(super) time_waits: TimeWaits,
+    /// Connections that the server has begun to make, and nobody has asked yet whose they are.
+    pub(super) connects: Vec<usize>,
+    /// How often the server could not even begin to.
+    pub(super) not_begun: u32,
     pub(super) trace: Option<Vec<String>>,
     pub(super) events_done: u64,
     /// Polls so far.
@@ -139,6 +169,8 @@ impl World {
             hosts: Vec::new(),
             conns: Vec::new(),
             listeners: Vec::new(),
+            upstreams: Vec::new(),
+            connect_faults: ConnectFaults::default(),
             groups: Vec::new(),
             processes: vec![ProcessState::default()],
             started: Vec::new(),
@@ -153,7 +185,9 @@ impl World {
             canary: None,
             chance: rng.fork(),
             network: rng.fork(),
-            time_waits: (0, 0),
+            time_waits: TimeWaits::default(),
+            connects: Vec::new(),
+            not_begun: 0,
             trace: None,
             events_done: 0,
             turns: 0,
@@ -218,8 +252,9 @@ impl World {
             Event::Arrive(conn, side, segment) => self.arrive(conn, side, segment),
             Event::Timer(conn, side, at) => self.on_timer(conn, side, at),
             Event::Sockets => self.sockets.ready = true,
-            Event::Room(conn) => self.wake(conn, Side::Server, wake::OUT),
+            Event::Room(conn) => self.wake(conn, Side::Ours, wake::OUT),
             Event::Link(link, end) => self.link_arrive(link, end, self.now),
+            Event::Unreachable(conn) => self.on_no_way(conn),
             Event::Program(program, tag) => return Some((program, tag)),
             Event::Signal(signal) => {
                 self.note(|| format!("signal {signal:?}"));
@@ -247,34 +282,6 @@ impl World {
         result
     }
 
-    /// Opens a connection from `host` to `listener`. `program` is asked what to do with it.
-    pub fn connect(&mut self, host: usize, listener: usize, program: usize, sizes: Sizes) -> usize {
-        let conn = self.conns.len();
-        let number = u32::try_from(conn).expect("connections are few");
-        let [_, b, c, d] = (number / 50_000).to_be_bytes();
-        let port = u16::try_from(10_000 + number % 50_000).expect("below 60,000");
-        let mut client = Sock::new(TcpState::SynSent, sizes, PLAIN, self.now);
-        client.orphan = false;
-        self.conns.push(Conn {
-            ends: [Some(client), None],
-            host,
-            listener,
-            queue: listener,
-            address: SocketAddr::from(([10, b, c, d], port)),
-            program,
-            forgotten: false,
-            arrivals: [0; 2],
-            timers: [u64::MAX; 2],
-            watch: None,
-            told: false,
-            sizes,
-            oracle: Oracle::default(),
-        });
-        self.note(|| format!("c{conn} connects (program {program})"));
-        self.act(conn, Side::Client, Sock::open);
-        conn
-    }
-
     /// A host's cable is pulled or plugged in; `unreachable`: a router tells.
     pub fn cut(&mut self, host: usize, cut: bool, unreachable: bool) {
         let now = self.now;
@@ -290,7 +297,7 @@ impl World {
     pub fn forget(&mut self, host: usize) {
         self.note(|| format!("host {host} forgets its connections"));
         for conn in self.conns.iter_mut().filter(|conn| conn.host == host) {
-            conn.ends[Side::Client as usize] = None;
+            conn.ends[Side::Theirs as usize] = None;
         }
     }
 
@@ -299,7 +306,7 @@ impl World {
         self.interrupt_next = true;
     }
 
-    fn send(&mut self, conn: usize, from: Side, segment: Segment) {
+    pub(super) fn send(&mut self, conn: usize, from: Side, segment: Segment) {
         let to = from.other();
         let connection = &mut self.conns[conn];
         let host = &self.hosts[connection.host];
@@ -317,11 +324,8 @@ impl World {
         let connection = &mut self.conns[conn];
         let host = &self.hosts[connection.host];
         if lost {
-            if host.unreachable
-                && from == Side::Server
-                && let Some(sock) = &mut connection.ends[from as usize]
-            {
-                sock.soft_error = Some(SocketError::Unreachable);
+            if host.unreachable && from == Side::Ours {
+                self.on_unreachable(conn);
             }
             return;
         }
@@ -337,12 +341,11 @@ impl World {
             return;
         }
         match (side, connection.end(side).map(Sock::state), segment.flags) {
-            (Side::Server, None, Flags::Syn) => return self.on_syn(conn),
-            (Side::Server, Some(TcpState::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe)
-                if !self.establish(conn) =>
-            {
+            (_, None, Flags::Syn) if side != connection.opener => return self.on_syn(conn),
+            (_, Some(TcpState::SynRecv), Flags::Ack | Flags::Fin | Flags::Probe) if !self.establish(conn) => {
                 return;
             }
+            (Side::Ours, Some(TcpState::SynSent), Flags::SynAck) => self.on_agreement(conn),
             (_, None, Flags::Rst) => return,
             (_, None, _) => return self.send(conn, side, reset(segment.ack)),
             _ => {}
@@ -351,64 +354,14 @@ impl World {
         let woken = self.act(conn, side, |sock, now, out| sock.on_segment(segment, now, out));
         let after = self.conns[conn].end(side).map(Sock::state);
         let orderly = !self.conns[conn].oracle.killed;
-        if side == Side::Server && after == Some(TcpState::TimeWait) && before != after && orderly {
+        if side == Side::Ours && after == Some(TcpState::TimeWait) && before != after && orderly {
             let crossed = before == Some(TcpState::Closing);
             self.note(|| format!("c{conn} TIME_WAIT on the server (from {before:?})"));
-            self.time_waits.0 += 1;
-            self.time_waits.1 += u32::from(crossed);
+            self.time_waits.all += 1;
+            self.time_waits.crossed += u32::from(crossed);
+            self.time_waits.forwarded += u32::from(!crossed && self.conns[conn].oracle.shut);
         }
         self.wake(conn, side, woken.unwrap_or_default());
-    }
-
-    fn on_syn(&mut self, conn: usize) {
-        let now = self.now;
-        let queue = self.queue_for(conn);
-        self.conns[conn].queue = queue;
-        let listener = &self.listeners[queue];
-        if listener.closed {
-            return self.send(conn, Side::Server, reset(0));
-        }
-        if listener.queue.len() > listener.backlog as usize {
-            self.drops.overflows += 1;
-            self.drops.drops += 1;
-            return;
-        }
-        let mut server = Sock::new(TcpState::SynRecv, self.conns[conn].sizes, listener.options, now);
-        if let Some(bytes) = listener.options.send_buffer {
-            server.output_max = bytes as usize * 2;
-        }
-        self.conns[conn].ends[Side::Server as usize] = Some(server);
-        self.act(conn, Side::Server, |sock, now, out| {
-            let segment = sock.segment(Flags::SynAck, 0, Vec::new());
-            out.push(segment);
-            sock.arm_handshake(now);
-        });
-    }
-
-    /// The handshake's last ACK: into the queue, if there is room. If not, the client believes otherwise.
-    fn establish(&mut self, conn: usize) -> bool {
-        let now = self.now;
-        let index = self.conns[conn].queue;
-        let listener = &mut self.listeners[index];
-        if listener.closed {
-            self.conns[conn].ends[Side::Server as usize] = None;
-            self.send(conn, Side::Server, reset(0));
-            return false;
-        }
-        if listener.queue.len() > listener.backlog as usize {
-            self.drops.overflows += 1;
-            self.drops.drops += 1;
-            return false;
-        }
-        listener.queue.push_back(conn);
-        let sock = self.conns[conn].ends[Side::Server as usize].as_mut().expect("it is half-open");
-        sock.state = TcpState::Established;
-        sock.clocks.on_progress(now);
-        sock.clocks.on_contact(now);
-        sock.start_keepalive(now);
-        self.note(|| format!("c{conn} waits in the accept queue"));
-        self.queue_source(Source::Listener(index));
-        true
     }
 
     fn on_timer(&mut self, conn: usize, side: Side, at: u64) {
@@ -446,8 +399,8 @@ impl World {
             return;
         }
         match side {
-            Side::Client => self.tell(conn),
-            Side::Server => {
+            Side::Theirs => self.tell(conn),
+            Side::Ours => {
                 let interest = self.conns[conn].watch.map_or(0, |watch| watch.interest);
                 // A wake-up without a key concerns everyone.
                 let concerns = woken & wake::ALL != 0
@@ -470,13 +423,3 @@ impl World {
         }
     }
 }
-
-/// What a client sets: nothing.
-const PLAIN: SocketOptions = SocketOptions {
-    nodelay: true,
-    keepalive: None,
-    user_timeout: None,
-    linger2: false,
-    send_buffer: None,
-    oob_inline: false,
-};

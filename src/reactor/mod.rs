@@ -3,7 +3,7 @@
 //!
 //! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of them
 //! may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that connection and
-//! the context (`io`: bytes in and out; `layered`: what is more where a layer lies between them and the socket; `life`: what
+//! the context (`io`: bytes in, `output`: bytes out; `layered`: what is more where a layer lies between them and the socket; `life`: what
 //! happens to it; `liveness`: silence, and what follows from it; `input`: the bytes that wait to be understood). What
 //! reaches several has the table.
 //!
@@ -36,6 +36,7 @@ mod lists;
 mod liveness;
 mod memory;
 mod numbers;
+mod output;
 mod parts;
 mod publication;
 mod publish;

@@ -151,7 +151,9 @@ impl<S> Connection<S> {
     /// Gives the buffers back to the pool once nothing is in them.
     pub(in crate::reactor) fn release_buffers(&mut self, pool: &mut Pool) {
         match &mut self.buffers {
-            Some(buffers) if buffers.is_idle() && !matches!(self.pause, Pause::Effects | Pause::Partner) => self.drop_buffers(pool),
+            Some(buffers) if buffers.is_idle() && !matches!(self.pause, Pause::Effects | Pause::Partner) => {
+                self.drop_buffers(pool);
+            }
             Some(buffers) => {
                 if buffers.layer.is_some() {
                     buffers.shrink();

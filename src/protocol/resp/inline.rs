@@ -151,6 +151,7 @@ mod tests {
             ("ECHO 'a\\'b'", &[b"ECHO", b"a'b"]),
             ("ECHO 'a\\nb'", &[b"ECHO", b"a\\nb"]),
             (r#"ECHO "\x41\n\r\t\b\a\q\"""#, &[b"ECHO", b"A\n\r\t\x08\x07q\""]),
+            (r#"ECHO "\xFf\xa0""#, &[b"ECHO", b"\xff\xa0"]),
             (r#"ECHO "\xzz\x4""#, &[b"ECHO", b"xzzx4"]),
             (r#"ECHO a"b c" d"#, &[b"ECHO", b"ab c", b"d"]),
             ("ECHO \"it's\"", &[b"ECHO", b"it's"]),

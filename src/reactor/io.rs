@@ -56,7 +56,6 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn read_once_more(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
         match conn.reading {
-            _ if matches!(conn.life.state(), State::Connecting { .. }) => return,
             Reading::Drained => conn.reading = Reading::Ready,
             Reading::Ready | Reading::Closing | Reading::Resetting => {}
             Reading::Failing | Reading::Ended | Reading::Probing => return,

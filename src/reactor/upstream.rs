@@ -3,7 +3,7 @@
 use super::Reactor;
 use super::connection::{Connection, Pause, Queued, Reading};
 use super::context::{Conn, Context};
-use super::parts::pairs::{Attempt, Pair, Stage, micros};
+use super::parts::pairs::{Attempt, Direction, Pair, Stage, micros};
 use super::relay::was_not_reached;
 use super::work::cost;
 use crate::core::conn::policy::LastRung;
@@ -115,7 +115,8 @@ impl<K: Kernel> Context<K> {
             leg: Some(Leg::Upstream),
             reading: Reading::Drained,
             interest: Interest::ReadWrite,
-            pause: Pause::None,
+            // Nothing can come of it yet, whatever the poller says.
+            pause: Pause::Partner,
             queued: Queued::default(),
             buffers: None,
             session: None,
@@ -171,6 +172,8 @@ impl<K: Kernel> Context<K> {
         }
         slot.servers.reached(server);
         pair.stage = Stage::Fresh;
+        pair.set_flow(Leg::Upstream, Direction::Open);
+        conn.pause = Pause::None;
         pair.moved = self.now;
         pair.connect_us = micros(took).max(1);
         if let Some(counters) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {

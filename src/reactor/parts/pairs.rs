@@ -102,7 +102,7 @@ impl Pairs {
             upstream: None,
             server: None,
             stage: Stage::Connecting,
-            flows: [Direction::Paused, Direction::Open],
+            flows: [Direction::Paused; 2],
             cause: None,
             moved: now,
             connect_us: 0,

@@ -210,8 +210,9 @@ impl World {
                 let all = if self.faults.wild { 32 } else { 4 };
                 let bits = 1 + u8::try_from(self.chance.index(all - 1)).expect("five bits");
                 // Writable is connected: that is never said too early.
-                let connects = is_connecting(&self.conns[conn]);
-                let readiness = readiness(if connects { bits & !mask::OUT } else { bits });
+                let never =
+                    self.conns[conn].opener == Side::Ours && self.conns[conn].oracle.connected.is_none();
+                let readiness = readiness(if never { bits & !mask::OUT } else { bits });
                 self.note(|| format!("c{conn} spurious {readiness:?}"));
                 ready.push(Ready { token: Token(token), readiness });
             }

@@ -242,7 +242,9 @@ impl<K: Kernel> Context<K> {
                 pair.is_finished(leg.other()) || (ends && pair.stage != Stage::Connecting)
             });
         };
+        // To one that is broken no FIN can be sent any more.
         if last.is_none()
+            && !conn.is_failing()
             && let Some(pair) = self.pairs.of_mut(key)
             && pair.flow(leg.other()) == Direction::Finished
         {

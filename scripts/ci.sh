@@ -29,6 +29,7 @@ sources       300   shell and Python sources; the layers (tests/model/layers.rs)
 dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
+gateway       400   servers and clients that none of us wrote, with a gateway between them
 metrics       120   promtool takes our metrics
 readme        300   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   seeds on the simulated kernel: one process, a gateway, several workers
@@ -183,6 +184,19 @@ step_clients() {
     want npm npm
     [ -x target/release/linger ] || cargo build --locked --release || return 1
     scripts/clients.sh
+}
+
+step_gateway() {
+    local tool
+    # Daemons are where a plain user does not look.
+    PATH=$PATH:/usr/sbin
+    for tool in redis-server:redis-server redis-benchmark:redis-tools mosquitto:mosquitto mosquitto_sub:mosquitto-clients \
+        psql:postgresql nginx:nginx ab:apache2-utils wrk:wrk curl:curl sshd:openssh-server ssh:openssh-client; do
+        # What cannot be had is skipped there, with the reason.
+        want "${tool%:*}" "${tool#*:}"
+    done
+    [ -x target/release/linger ] || cargo build --locked --release || return 1
+    scripts/gateway.sh
 }
 
 step_metrics() {

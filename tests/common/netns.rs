@@ -85,6 +85,16 @@ impl Network {
         format!("10.77.{}.2", self.number)
     }
 
+    /// The address of the clients' namespace.
+    pub fn own_host(&self) -> String {
+        format!("10.77.{}.1", self.number)
+    }
+
+    /// A file of `/proc/net`, of the server's namespace. It is there also when the server has gone.
+    pub fn proc_net(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/net/{file}", self.holder.id())).expect("the kernel has it")
+    }
+
     fn link(&self) -> String {
         format!("veth{}", self.number)
     }
@@ -94,6 +104,13 @@ impl Network {
         let ports = ports(listeners);
         here(&self.rule("prerouting", &format!("tcp sport {{ {ports} }} drop")));
         self.there(&self.rule("prerouting", &format!("tcp dport {{ {ports} }} drop")));
+    }
+
+    /// The same of the connections that the server has made to these addresses.
+    pub fn unplug_towards(&self, backends: &[SocketAddr]) {
+        let ports = ports(backends);
+        here(&self.rule("prerouting", &format!("tcp dport {{ {ports} }} drop")));
+        self.there(&self.rule("prerouting", &format!("tcp sport {{ {ports} }} drop")));
     }
 
     /// What comes from these listeners is answered so: `reject with ...`.

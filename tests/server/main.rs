@@ -10,6 +10,7 @@ mod blocked;
 mod delivery;
 mod fairness;
 mod first_process;
+mod gateway;
 mod goodbye;
 mod hostile;
 mod identity;

@@ -1,0 +1,168 @@
+//! What an operator does to a gateway: another list of servers, a limit of descriptors, a look at its connections.
+
+use super::{Backend, Record, nowhere, pair, start};
+use crate::common::{Client, Server, pass, until, wait_for};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A configuration file that is gone with the test.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, upstream: &str) -> Self {
+        let file =
+            Self(std::env::temp_dir().join(format!("linger-gateway-{name}-{}.toml", std::process::id())));
+        file.write(upstream);
+        file
+    }
+
+    /// A listener to these servers.
+    fn write(&self, upstream: &str) {
+        let listener = "[[listener]]\nname = 'gateway'\nprotocol = 'tcp'\naddress = '127.0.0.1:0'";
+        std::fs::write(&self.0, format!("{listener}\nbalance = 'round_robin'\nupstream = '{upstream}'\n"))
+            .unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn reload(server: &Server, file: &File, upstream: &str) {
+    let before = server.events("reloaded").len();
+    file.write(upstream);
+    server.signal("HUP");
+    until("the reload", || server.events("reloaded").len() > before);
+    assert!(server.events("reload_note").is_empty(), "{:?}", server.events("reload_note"));
+}
+
+/// Connections to a server, if it is told of.
+fn connections_to(server: &Server, to: SocketAddr) -> Option<String> {
+    let label = format!("server=\"{to}\"");
+    let metrics = server.metrics();
+    let mut of = metrics.iter().filter(|(name, _)| name.starts_with("linger_upstream_connections{"));
+    of.find(|(name, _)| name.contains(&label)).map(|(_, value)| value.to_string())
+}
+
+#[test]
+fn a_reload_adds_a_server_and_takes_one_away_and_no_pair_is_touched() {
+    let (old, stays, new) = (Backend::start(), Backend::start(), Backend::start());
+    let [to_old, to_stays, to_new] = [&old, &stays, &new].map(Backend::address);
+    let file = File::new("reload", &format!("{to_old},{to_stays}"));
+    let server = Server::start(&["--config", file.0.to_str().unwrap(), "--admin", "127.0.0.1:0"]);
+    let talk = |client: &mut Client, upstream: &mut Client| {
+        client.send("ping");
+        upstream.expect("ping");
+        upstream.send("pong");
+        client.expect("pong");
+    };
+    let (mut of_old, mut of_stays) = (pair(&server, &old), pair(&server, &stays));
+    reload(&server, &file, &format!("{to_stays},{to_new}"));
+    talk(&mut of_old.0, &mut of_old.1);
+    talk(&mut of_stays.0, &mut of_stays.1);
+    let count = |to| connections_to(&server, to);
+    assert_eq!(
+        [count(to_old), count(to_stays), count(to_new)],
+        [Some("1".into()), Some("1".into()), Some("0".into())]
+    );
+    // Newcomers go to those that are in the file.
+    let newcomers: Vec<_> = (0..4).map(|_| server.connect("gateway")).collect();
+    let accepted = [(); 2].map(|()| (stays.accept(), new.accept()));
+    assert!(old.is_alone() && stays.is_alone() && new.is_alone());
+    assert_eq!([count(to_stays), count(to_new)], [Some("3".into()), Some("2".into())]);
+    // A server that is gone is forgotten with its last connection.
+    drop(of_old);
+    until("it to be forgotten", || count(to_old).is_none());
+    let line = wait_for("its pair's line", || server.events("pair").pop());
+    assert_eq!(line["server"], to_old.to_string());
+    // It comes back to where it was.
+    reload(&server, &file, &format!("{to_old},{to_stays},{to_new}"));
+    drop((newcomers, accepted, of_stays));
+    until("all to be gone", || count(to_stays) == Some("0".into()) && count(to_new) == Some("0".into()));
+    assert_eq!(count(to_old), Some("0".into()));
+    let _three: Vec<_> = (0..3).map(|_| server.connect("gateway")).collect();
+    drop((old.accept(), stays.accept(), new.accept()));
+}
+
+#[test]
+fn a_client_is_let_in_only_when_there_is_a_descriptor_for_its_server_as_well() {
+    let backend = Backend::start();
+    let listen = format!("tcp://127.0.0.1:0?name=gateway&upstream={}", backend.address());
+    let limited = ["bash", "-c", "ulimit -n 120; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_linger")];
+    let arguments = ["--listen", &listen, "--admin", "127.0.0.1:0", "--set", "server.accept_retry=1m"];
+    let server = Server::start_as(&limited, &arguments);
+    let clients: Vec<_> = (0..40).map(|_| server.connect("gateway")).collect();
+    until("the stall to be told", || server.events("accept_stalled").len() == 1);
+    let mut upstreams = Vec::new();
+    until("all that are let in to be connected", || {
+        upstreams.extend(backend.0.accept().map(|(stream, _)| Client { stream }));
+        let served = server.connections("gateway");
+        let clients = served.iter().filter(|conn| conn["leg"] == "client").count();
+        clients > 0 && clients == upstreams.len() && served.len() == 2 * clients
+    });
+    let first = upstreams.len();
+    assert!((2..20).contains(&first), "{first} pairs with 120 descriptors, of which 94 are for other things");
+    pass(Duration::from_millis(300));
+    assert!(backend.is_alone(), "nobody else was let in");
+    assert!(
+        server.ends().iter().all(|end| end["listener"] == "admin"),
+        "nobody was let in and had no server"
+    );
+    // Each pair that ends lets one in.
+    for gone in 1..4 {
+        upstreams.remove(0).reset();
+        until("one to end", || server.events("pair").len() == gone);
+        upstreams.push(backend.accept());
+        pass(Duration::from_millis(50));
+        assert!(backend.is_alone());
+    }
+    drop(clients);
+    assert!(server.ends().iter().all(|end| end["reason"] != "local.internal"));
+}
+
+#[test]
+fn both_legs_are_listed_with_their_pair() {
+    let (server, backend) = start("");
+    let (client, upstream) = pair(&server, &backend);
+    until("both to be open", || {
+        server.connections("gateway").iter().filter(|conn| conn["state"] == "open").count() == 2
+    });
+    let listed = server.connections("gateway");
+    let of = |leg: &str| listed.iter().find(|conn| conn["leg"] == leg).unwrap();
+    assert_eq!(of("client")["pair"], of("client")["key"]);
+    assert_eq!(of("upstream")["pair"], of("client")["key"]);
+    assert_eq!(of("client")["peer"], client.stream.local_addr().unwrap().to_string());
+    assert_eq!(of("upstream")["peer"], backend.address().to_string());
+    assert_eq!(
+        server.metrics()["linger_connections{state=\"open\"}"].to_string(),
+        "1",
+        "a client has come, not two"
+    );
+    drop((client, upstream));
+    Record::of(&server);
+}
+
+/// Nothing of a pair is left when it has ended, whichever way.
+#[test]
+fn ended_pairs_leave_no_descriptor() {
+    let backend = Backend::start();
+    let server = super::gateway(&format!("{},{}", nowhere(), backend.address()), "half_close=end");
+    drop(pair(&server, &backend));
+    until("the first to be gone", || server.events("pair").len() == 1);
+    let descriptors = server.descriptors();
+    for number in 0..60 {
+        let (client, upstream) = pair(&server, &backend);
+        match number % 4 {
+            0 => drop(client),
+            1 => drop(upstream),
+            2 => client.reset(),
+            _ => upstream.reset(),
+        }
+    }
+    until("all to be gone", || server.events("pair").len() == 61);
+    until("their descriptors to be free", || server.descriptors() <= descriptors);
+    assert!(server.stray_lines().is_empty(), "{:?}", server.stray_lines());
+}

@@ -1,0 +1,304 @@
+//! Servers that cannot be reached, or not in time: what their clients get, which servers are tried, and what becomes of a
+//! connect that nobody waits for any more.
+
+use super::{
+    Backend, Record, assert_same_bytes, attempted, counted, gateway, noise, nowhere, pair, start, whole_of,
+};
+use crate::common::{Client, DEADLINE, Server, pass, tcp_states, until, wait_for};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A directory that is gone with the test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("linger-gateway-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("s")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The client is reset: there are no words for it.
+fn is_reset(client: &mut Client) {
+    let error = client.read_to_end().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+}
+
+/// Nothing was reached: one attempt, its reason that of both legs and of the pair.
+fn expect_unreached(server: &Server, reason: &str, by: &str) -> Record {
+    let record = Record::of(server);
+    record.expect([reason, "connect", "reset"], [reason, by, "reset"], [reason, "upstream"]).moved(0, 0);
+    let failed = record.pair["attempts_failed"].as_str().unwrap();
+    let expected = format!("{}:{reason}:", record.pair["server"].as_str().unwrap());
+    assert!(failed.starts_with(&expected) && failed.ends_with('s'), "{failed}");
+    assert_eq!([&record.pair["connect_s"], &record.pair["first_byte_s"]], [0.0, 0.0], "{record:#?}");
+    record
+}
+
+#[test]
+fn a_client_whose_server_refuses_is_reset() {
+    let to = nowhere();
+    let server = gateway(&to.to_string(), "");
+    is_reset(&mut server.connect("gateway"));
+    let record = expect_unreached(&server, "upstream.refused", "connect");
+    assert_eq!(record.pair["server"], to.to_string());
+    let warned = server.events("upstream_not_reached");
+    assert_eq!(warned.len(), 1);
+    assert_eq!([&warned[0]["server"], &warned[0]["reason"]], [&*to.to_string(), "upstream.refused"]);
+}
+
+#[test]
+fn a_server_that_does_not_answer_the_connect_is_waited_for_no_longer_than_that() {
+    let (backend, _first) = Backend::full();
+    let server = gateway(&backend.address().to_string(), "connect_timeout=300ms");
+    let begun = crate::common::now();
+    is_reset(&mut server.connect("gateway"));
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(290)..Duration::from_secs(20)).contains(&took), "{took:?}");
+    expect_unreached(&server, "upstream.connect_timeout", "timer");
+}
+
+#[test]
+fn the_next_server_is_tried_and_has_what_the_client_has_sent() {
+    let (dead, alive) = (nowhere(), Backend::start());
+    let server = gateway(&format!("{dead},{}", alive.address()), "balance=round_robin");
+    let (mut client, mut upstream) = pair(&server, &alive);
+    client.send("hello");
+    upstream.expect("hello");
+    drop(client);
+    drop(upstream);
+    let record = Record::of(&server);
+    record.moved(5, 0);
+    assert_eq!([&record.pair["reason"], &record.pair["by"]], ["peer.fin", "client"]);
+    assert_eq!(record.pair["server"], alive.address().to_string());
+    let failed = record.pair["attempts_failed"].as_str().unwrap();
+    assert!(failed.starts_with(&format!("{dead}:upstream.refused:")) && !failed.contains(','), "{failed}");
+    assert_eq!(server.ended("upstream.refused"), 0, "no client has ended for it");
+    // It is tried last for a while: nobody waits for it.
+    let (_client, _upstream) = pair(&server, &alive);
+    attempted(&server, 3);
+}
+
+/// A client that has said all while a server was tried is in nobody's way: the next server has all of it.
+#[test]
+fn what_a_client_has_sent_before_it_left_goes_to_the_server_that_is_reached() {
+    let ((full, _first), alive) = (Backend::full(), Backend::start());
+    let to = format!("{},{}", full.address(), alive.address());
+    let server = gateway(&to, "balance=round_robin&connect_timeout=500ms&half_close=forward");
+    let mut client = server.connect("gateway");
+    let bytes = noise(50_000, 1);
+    client.send(&bytes);
+    client.half_close();
+    attempted(&server, 1);
+    assert!(alive.is_alone());
+    let mut upstream = alive.accept();
+    assert_same_bytes(&upstream.read_to_end().unwrap(), &bytes);
+    upstream.send("answer");
+    drop(upstream);
+    assert_eq!(client.read_to_end().unwrap(), b"answer");
+    let record = Record::of(&server);
+    record.moved(bytes.len(), 6).expect(
+        ["peer.fin", "zero_read", "peer_first"],
+        ["peer.fin", "partner", "forwarded_fin"],
+        ["peer.fin", "client"],
+    );
+    let failed = record.pair["attempts_failed"].as_str().unwrap();
+    assert!(failed.starts_with(&format!("{}:upstream.connect_timeout:0.5", full.address())), "{failed}");
+}
+
+#[test]
+fn no_more_than_three_servers_are_tried() {
+    let servers: Vec<_> = (0..5).map(|_| nowhere().to_string()).collect();
+    let server = gateway(&servers.join(","), "");
+    is_reset(&mut server.connect("gateway"));
+    let record = Record::of(&server);
+    record.expect(
+        ["upstream.refused", "connect", "reset"],
+        ["upstream.refused", "connect", "reset"],
+        ["upstream.refused", "upstream"],
+    );
+    let failed: Vec<_> = record.pair["attempts_failed"].as_str().unwrap().split(',').collect();
+    assert_eq!(failed.len(), 3, "{failed:?}");
+    attempted(&server, 3);
+    // Each is said once, however many clients it cost.
+    for _ in 0..5 {
+        is_reset(&mut server.connect("gateway"));
+    }
+    assert_eq!(server.events("upstream_not_reached").len(), 5);
+}
+
+/// SYN-SENT on the gateway's side towards a server: connects that are under way.
+fn connecting(backend: &Backend) -> usize {
+    let text = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let to = format!(":{:04X}", backend.address().port());
+    let fields = text.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.filter(|fields| fields[2].ends_with(&to) && fields[3] == "02").count()
+}
+
+#[test]
+fn a_connect_is_abandoned_at_once_when_its_client_leaves() {
+    for (half_close, resets, reason) in
+        [("end", false, "peer.fin"), ("forward", true, "peer.reset"), ("end", true, "peer.reset")]
+    {
+        let (backend, first) = Backend::full();
+        let query = format!("half_close={half_close}&connect_timeout=1m");
+        let server = gateway(&backend.address().to_string(), &query);
+        let mut client = server.connect("gateway");
+        until("the connect", || connecting(&backend) == 1);
+        if resets {
+            // What it had sent is for nobody.
+            client.send("hello");
+            client.reset();
+        } else {
+            drop(client);
+        }
+        let begun = crate::common::now();
+        let record = Record::of(&server);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        assert_eq!([&record.pair["reason"], &record.pair["by"]], [reason, "client"], "{record:#?}");
+        assert_eq!(
+            [&record.upstream["reason"], &record.upstream["detector"]],
+            [reason, "partner"],
+            "{record:#?}"
+        );
+        assert_eq!(record.pair["attempts_failed"], "", "the server is not to blame: {record:#?}");
+        assert!(server.events("upstream_not_reached").is_empty());
+        assert_eq!(connecting(&backend), 0, "its SYN is repeated no more");
+        // Nobody is in the queue but who was there.
+        drop(backend.accept());
+        drop(first);
+        pass(Duration::from_millis(1500));
+        assert!(backend.is_alone());
+    }
+}
+
+/// It completes while the gateway does not look, and then its client is gone as well.
+#[test]
+fn a_connect_that_completes_when_its_client_has_left_is_closed() {
+    let (backend, first) = Backend::full();
+    let server = gateway(&backend.address().to_string(), "half_close=end&connect_timeout=1m");
+    let client = server.connect("gateway");
+    until("the connect", || connecting(&backend) == 1);
+    server.signal("STOP");
+    drop(client);
+    // There is room again when its SYN is repeated.
+    drop(backend.accept());
+    drop(first);
+    let mut late = backend.accept();
+    until("both ends of it", || connecting(&backend) == 0);
+    server.signal("CONT");
+    match late.read_to_end() {
+        Ok(bytes) => assert_eq!(bytes, b""),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    let record = Record::of(&server);
+    assert_eq!([&record.pair["reason"], &record.pair["by"]], ["peer.fin", "client"], "{record:#?}");
+    record.moved(0, 0);
+    until("nothing to be left", || {
+        tcp_states(server.address("gateway").port()).into_iter().all(|(state, _)| state == "LISTEN")
+    });
+}
+
+/// Connected is what its queue says, not what it does.
+#[test]
+fn a_server_that_accepts_nobody_holds_its_clients_and_their_bytes() {
+    let (server, backend) = start("idle_timeout=1s&half_close=end");
+    let mut client = server.connect("gateway");
+    client.send("hello");
+    until("the bytes to be its kernel's", || counted(&server, "linger_upstream_sent_bytes_total") == 5);
+    let record = Record::of(&server);
+    record.moved(5, 0).expect(
+        ["local.idle", "timer", "linger2"],
+        ["local.idle", "partner", "linger2"],
+        ["local.idle", "client"],
+    );
+    assert_eq!(record.pair["first_byte_s"], 0.0);
+    assert_eq!(client.read_to_end().unwrap(), b"");
+    assert_eq!(backend.accept().read_to_end().unwrap(), b"hello", "should it ever look");
+}
+
+#[test]
+fn a_server_may_be_behind_a_unix_socket() {
+    let directory = Directory::new("served");
+    let listener = UnixListener::bind(directory.socket()).unwrap();
+    let server = gateway(&format!("unix:{}", directory.socket().display()), "half_close=forward");
+    let mut client = server.connect("gateway");
+    let (mut upstream, _) = listener.accept().unwrap();
+    upstream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let bytes = noise(3 << 20, 1);
+    let sending = std::thread::spawn({
+        let bytes = bytes.clone();
+        move || {
+            client.send(bytes);
+            client.half_close();
+            client
+        }
+    });
+    let mut got = Vec::new();
+    upstream.read_to_end(&mut got).unwrap();
+    assert_same_bytes(&got, &bytes);
+    let mut client = sending.join().unwrap();
+    upstream.write_all(b"answer").unwrap();
+    drop(upstream);
+    assert_eq!(client.read_to_end().unwrap(), b"answer");
+    let record = Record::of(&server);
+    record.moved(3 << 20, 6).expect(
+        ["peer.fin", "zero_read", "peer_first"],
+        ["peer.fin", "partner", "forwarded_fin"],
+        ["peer.fin", "client"],
+    );
+    assert_eq!(record.pair["server"], format!("unix:{}", directory.socket().display()));
+}
+
+/// The kernel says so at once: there is no connection, and so no End, but the pair tells of it, and the metrics.
+fn expect_refused_at_once(server: &Server, to: &str, reason: &str) {
+    is_reset(&mut server.connect("gateway"));
+    let end = &server.wait_ends(1)[0];
+    assert_eq!(
+        [&end["leg"], &end["reason"], &end["detector"], &end["close"]],
+        ["client", reason, "connect", "reset"]
+    );
+    let line = wait_for("the pair's line", || server.events("pair").pop());
+    assert_eq!([&line["reason"], &line["by"], &line["server"]], [reason, "upstream", to], "{line}");
+    assert!(line["attempts_failed"].as_str().unwrap().starts_with(&format!("{to}:{reason}:")), "{line}");
+    assert_eq!(server.ends().iter().filter(|end| end["leg"] == "upstream").count(), 0);
+    assert_eq!(server.events("upstream_not_reached").len(), 1);
+    assert_eq!(counted(server, "linger_upstream_connects_total"), 1);
+    let counted = format!("{{listener=\"gateway\",class=\"upstream\",reason=\"{reason}\"}}");
+    let metrics = server.metrics();
+    assert_eq!(whole_of(metrics[&format!("linger_upstream_ends_total{counted}")]), 1, "{metrics:#?}");
+    assert_eq!(server.ended(reason), 1);
+}
+
+#[test]
+fn a_unix_socket_refuses_in_two_ways() {
+    let directory = Directory::new("refused");
+    let to = format!("unix:{}", directory.socket().display());
+    expect_refused_at_once(&gateway(&to, ""), &to, "upstream.refused");
+
+    // A full queue is told at once, and is not "in progress" (unix(7): EAGAIN).
+    let directory = Directory::new("full");
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let address = SockAddr::unix(directory.socket()).unwrap();
+    socket.bind(&address).unwrap();
+    socket.listen(0).unwrap();
+    let first = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    first.connect(&address).unwrap();
+    let to = format!("unix:{}", directory.socket().display());
+    expect_refused_at_once(&gateway(&to, "connect_timeout=1m"), &to, "upstream.unavailable");
+}

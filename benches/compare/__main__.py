@@ -12,6 +12,7 @@ parts:
   memory     resident memory of a connection that is idle
   fanout     messages from one publisher to many subscribers, beside Redis, with bars; alone it puts its section into
              the page and leaves the others as they are
+  gateway    a gateway beside the C relay, HAProxy and nginx, with bars; alone as fan-out
   counts     system calls (strace) and user-space instructions (callgrind) of a request and of a life
 
 Exit status: 0 done, 1 something could not be measured (the page says what), 2 usage, 3 a bar was missed.
@@ -27,13 +28,16 @@ import signal
 import sys
 
 import fanout
+import gateway
+import gateway_page
 import host
 import measure
 import page
 from servers import BASELINE, LINGER, ROOT, SERVERS
 
-PARTS = ["rates", "latencies", "churn", "memory", "fanout", "counts"]
-FANOUT = ["fanout"]
+PARTS = ["rates", "latencies", "churn", "memory", "fanout", "gateway", "counts"]
+# These have bars, and a section that can be written alone: who measures, and who writes.
+WITH_BARS = {"fanout": (fanout, fanout), "gateway": (gateway, gateway_page)}
 
 
 def list_of(names, what):
@@ -106,11 +110,17 @@ def complete(settings):
     settings.count_seconds = (0.2, 0.7) if quick else (0.5, 2.0)
     settings.count_lives = (100, 600) if quick else (500, 3000)
     everything = not quick and settings.only == PARTS and len(settings.servers) == len({s.name for s in SERVERS})
-    fanout_alone = not quick and settings.only == FANOUT and "Redis" in settings.servers
+    opponents = {"fanout": {"Redis"}, "gateway": {"C", "HAProxy", "nginx"}}
+    section_alone = not quick and alone(settings) and opponents[alone(settings)] <= set(settings.servers)
     settings.page = settings.page or (
-        ROOT / ("benches" if everything or fanout_alone else "target/bench") / "RESULTS.md")
+        ROOT / ("benches" if everything or section_alone else "target/bench") / "RESULTS.md")
     load, server = settings.cpus or choose_cpus()
     settings.load_cpu, settings.server_cpu = load, server
+
+
+def alone(settings):
+    """The part with bars that is asked for and nothing else, if so."""
+    return settings.only[0] if len(settings.only) == 1 and settings.only[0] in WITH_BARS else None
 
 
 def choose_cpus():
@@ -127,8 +137,8 @@ def again(settings):
     words += ["--rounds", str(settings.rounds), "--seconds", f"{settings.seconds:g}"]
     if settings.cpus:
         words += ["--cpus", ",".join(map(str, settings.cpus))]
-    if settings.only == FANOUT:
-        return " ".join(["scripts/bench.sh --only fanout", *words])
+    if alone(settings):
+        return " ".join([f"scripts/bench.sh --only {alone(settings)}", *words])
     program = "scripts/bench.sh --only others"
     # These the script does not pass on.
     for name, all_of in ("only", PARTS), ("servers", sorted({server.name for server in SERVERS})):
@@ -163,7 +173,8 @@ def measured(settings):
     for part in PARTS:
         if part in settings.only:
             host.say(f"part: {part}")
-            getattr(fanout if part in FANOUT else measure, part)(bench)
+            measuring = WITH_BARS[part][0] if part in WITH_BARS else measure
+            getattr(measuring, part)(bench)
     return data
 
 
@@ -181,14 +192,14 @@ def main():
         host.stop_all()
     if settings.json:
         settings.json.write_text(json.dumps(data, indent=1) + "\n")
-    if settings.only == FANOUT and settings.page.exists():
-        page.put(fanout.section(data), settings.page)
+    if alone(settings) and settings.page.exists():
+        page.put(WITH_BARS[alone(settings)][1].section(data), settings.page)
     else:
-        page.write(data, settings.page, fanout.section)
+        page.write(data, settings.page, *(writer.section for _, writer in WITH_BARS.values()))
     host.say(f"written: {settings.page}")
-    missed = fanout.missed(data)
+    missed = [f"{part}: missed: {bar}" for part, (_, writer) in WITH_BARS.items() for bar in writer.missed(data)]
     for bar in missed:
-        host.say(f"fanout: missed: {bar}")
+        host.say(bar)
     return 1 if data.get("failures") else 3 if missed else 0
 
 

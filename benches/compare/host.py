@@ -103,9 +103,11 @@ def stop_all():
         stop(process, 1)
 
 
-def run(command, seconds):
-    """Runs to its end; what it printed."""
+def run(command, seconds, preferred=False):
+    """Runs to its end; what it printed. `preferred`: see `prefer`."""
     process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if preferred:
+        prefer(process.pid)
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

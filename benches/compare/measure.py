@@ -20,6 +20,8 @@ class Bench:
 
     def __init__(self, settings, servers, data):
         self.settings, self.servers, self.data = settings, servers, data
+        # Whether generators have precedence of what else runs here, as their servers then have.
+        self.preferred = False
 
     def add(self, table, /, **sample):
         self.data.setdefault(table, []).append(sample)
@@ -44,7 +46,7 @@ class Bench:
             str(LINGER), "load", running.url, "-c", str(connections), "-d", f"{int(seconds * 1000)}ms", "--json",
             "--server-pid", str(running.pid), *map(str, arguments),
         ]
-        code, out, err = run(command, seconds + 60)
+        code, out, err = run(command, seconds + 60, self.preferred)
         waited = (running.cpu_ns()[1] - before[1]) / 1e9 / (time.monotonic() - began)
         if code != 0 and not out:
             raise Failed(err.strip().splitlines()[-1] if err.strip() else f"linger load: exit status {code}")
@@ -58,7 +60,7 @@ class Bench:
     def c_load(self, running, mode, *arguments, seconds=120):
         """One run of the C generator; its key=value words."""
         command = pinned(self.settings.load_cpu) + [str(C_LOAD), mode, "-p", str(running.port), *map(str, arguments)]
-        code, out, err = run(command, seconds)
+        code, out, err = run(command, seconds, self.preferred)
         if code != 0:
             raise Failed(err.strip().splitlines()[-1] if err.strip() else f"load {mode}: exit status {code}")
         return {key: value for key, _, value in (word.partition("=") for word in out.split())}

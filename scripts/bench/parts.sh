@@ -379,10 +379,10 @@ part_attack() {
 
 part_others() { compare "others"; }
 
-part_fanout() {
-    # It is among the others.
-    if ! wants others; then compare "fanout" --only fanout; fi
-}
+# These are among the others.
+part_fanout() { wants others || compare "fanout" --only fanout; }
+
+part_gateway() { wants others || compare "gateway" --only gateway; }
 
 # compare PART [OPTION...]
 compare() {
@@ -394,7 +394,7 @@ compare() {
     case $ended in
         0) notes+=("Beside other servers: see the page that the part $part wrote.") ;;
         1) fail_part "$part" "something could not be measured; the page says what" ;;
-        3) fail_part "$part" "fan-out misses bars; see above, and the page" ;;
+        3) fail_part "$part" "bars were missed; see above, and the page" ;;
         *) fail_part "$part" "see above" ;;
     esac
 }

@@ -246,17 +246,18 @@ impl<K: Kernel> Context<K> {
 
     fn report_pair(&mut self, index: usize, pair: &Pair) {
         let slot = &self.listeners[index];
-        let show = |server: usize| slot.servers.get(server).address.to_string();
+        let address = |server: usize| &slot.servers.get(server).address;
         let (from_client, to_client) = pair.traffic(Leg::Client);
         let (from_server, to_server) = pair.traffic(Leg::Upstream);
         let cause = pair.cause();
-        let failed =
-            pair.failed().iter().map(|attempt| (show(attempt.server.into()), attempt.reason, attempt.took));
+        let failed = pair.failed().iter();
         let ended = PairEnd {
             pair: pair.name(),
             listener: &slot.settings.name,
-            server: pair.server().map(show).unwrap_or_default(),
-            failed: failed.collect(),
+            server: pair.server().map(address),
+            failed: failed
+                .map(|attempt| (address(attempt.server.into()), attempt.reason, attempt.took))
+                .collect(),
             reason: cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason),
             by: cause.map_or(Leg::Client, |(_, leg)| leg),
             connect_us: pair.connect_us,

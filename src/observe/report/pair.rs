@@ -21,6 +21,7 @@ impl Report {
         if !log_enabled!(target: "linger::pair", level) || !self.limits.admit(Kind::Pair, now) {
             return;
         }
+        let server = end.server.map(Address::to_string).unwrap_or_default();
         let mut failed = String::new();
         for (server, reason, took) in &end.failed {
             let comma = if failed.is_empty() { "" } else { "," };
@@ -29,7 +30,7 @@ impl Report {
         let time = |micros: u32| Duration::from_micros(micros.into()).as_secs_f64();
         log::log!(
             target: "linger::pair", level,
-            pair:% = end.pair, listener = end.listener, server = end.server.as_str(), reason = end.reason.name(),
+            pair:% = end.pair, listener = end.listener, server = server.as_str(), reason = end.reason.name(),
             by = end.by.name(), attempts_failed = failed.as_str(), connect_s = time(end.connect_us),
             first_byte_s = time(end.first_byte_us), bytes_up = to_server, bytes_down = to_client,
             lost_up = lost[0], lost_down = lost[1];
@@ -53,9 +54,9 @@ pub struct PairEnd<'a> {
     /// The listener that accepted the client.
     pub listener: &'a str,
     /// The server that it was relayed to, or that was tried last.
-    pub server: String,
+    pub server: Option<&'a Address>,
     /// Servers that could not be reached before: which, why, and how long that took.
-    pub failed: Vec<(String, Reason, Duration)>,
+    pub failed: Vec<(&'a Address, Reason, Duration)>,
     /// The first cause of its end.
     pub reason: Reason,
     /// Which leg has brought that about.

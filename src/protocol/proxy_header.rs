@@ -55,32 +55,42 @@ mod tests {
     use super::*;
     use proxy_header::ParseConfig;
 
-    fn address(text: &str) -> Option<SocketAddr> {
-        Some(text.parse().unwrap())
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
     }
 
     #[test]
     fn the_line_of_text_names_both_ends() {
-        let line = Version::V1.header(address("192.0.2.7:1000"), address("192.0.2.1:9000"), "0-1");
+        let line =
+            Version::V1.header(Some(address("192.0.2.7:1000")), Some(address("192.0.2.1:9000")), "0-1");
         assert_eq!(line, b"PROXY TCP4 192.0.2.7 192.0.2.1 1000 9000\r\n");
-        let line = Version::V1.header(address("[2001:db8::7]:1000"), address("[2001:db8::1]:9000"), "0-1");
+        let line = Version::V1.header(
+            Some(address("[2001:db8::7]:1000")),
+            Some(address("[2001:db8::1]:9000")),
+            "0-1",
+        );
         assert_eq!(line, b"PROXY TCP6 2001:db8::7 2001:db8::1 1000 9000\r\n");
         assert_eq!(Version::V1.header(None, None, "0-1"), b"PROXY UNKNOWN\r\n");
     }
 
     #[test]
     fn both_ends_are_of_one_family() {
-        let line = Version::V1.header(address("[::ffff:192.0.2.7]:1000"), address("192.0.2.1:9000"), "0-1");
+        let line = Version::V1.header(
+            Some(address("[::ffff:192.0.2.7]:1000")),
+            Some(address("192.0.2.1:9000")),
+            "0-1",
+        );
         assert_eq!(line, b"PROXY TCP4 192.0.2.7 192.0.2.1 1000 9000\r\n");
-        let line = Version::V1.header(address("192.0.2.7:1000"), address("[2001:db8::1]:9000"), "0-1");
+        let line =
+            Version::V1.header(Some(address("192.0.2.7:1000")), Some(address("[2001:db8::1]:9000")), "0-1");
         assert_eq!(line, b"PROXY TCP6 ::ffff:192.0.2.7 2001:db8::1 1000 9000\r\n");
     }
 
     #[test]
     fn the_binary_one_carries_the_key_as_unique_id() {
         for (client, local) in [
-            (address("192.0.2.7:1000"), address("192.0.2.1:9000")),
-            (address("[2001:db8::7]:1000"), address("[2001:db8::1]:9000")),
+            (Some(address("192.0.2.7:1000")), Some(address("192.0.2.1:9000"))),
+            (Some(address("[2001:db8::7]:1000")), Some(address("[2001:db8::1]:9000"))),
             (None, None),
         ] {
             let bytes = Version::V2.header(client, local, "3-17");

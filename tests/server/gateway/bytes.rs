@@ -39,7 +39,9 @@ fn both_sides_may_be_blocked_on_writing() {
     let (got, error) = reading.join().unwrap();
     assert_eq!(error, None);
     assert_same_bytes(&got, &there);
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    for writer in writers {
+        writer.join().unwrap();
+    }
     super::Record::of(&server).moved(16 * MIB, 16 * MIB);
 }
 
@@ -131,11 +133,11 @@ impl Side {
             }
         }
         if !self.through {
-            match self.stream.stream.read(&mut buffer[..1 + dice(30_000)]) {
+            match self.stream.stream.read(&mut buffer[..=dice(30_000)]) {
                 Ok(0) => self.through = true,
                 Ok(count) => self.got.extend(&buffer[..count]),
                 Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::WouldBlock, "after {} bytes", self.got.len())
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock, "after {} bytes", self.got.len());
                 }
             }
             assert!(self.got.len() <= self.expects);

@@ -99,9 +99,9 @@ fn a_client_is_let_in_only_when_there_is_a_descriptor_for_its_server_as_well() {
     let mut upstreams = Vec::new();
     until("all that are let in to be connected", || {
         upstreams.extend(backend.0.accept().map(|(stream, _)| Client { stream }));
-        let served = server.connections("gateway");
-        let clients = served.iter().filter(|conn| conn["leg"] == "client").count();
-        clients > 0 && clients == upstreams.len() && served.len() == 2 * clients
+        let at_once = server.connections("gateway");
+        let clients = at_once.iter().filter(|conn| conn["leg"] == "client").count();
+        clients > 0 && clients == upstreams.len() && at_once.len() == 2 * clients
     });
     let first = upstreams.len();
     assert!((2..20).contains(&first), "{first} pairs with 120 descriptors, of which 94 are for other things");

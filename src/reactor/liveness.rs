@@ -100,7 +100,7 @@ impl<K: Kernel> Context<K> {
             | Due::OobProbe
             | Due::Slow
             | Due::TcpInfo
-            | Due::Lasts => conn.reading.pending() && !conn.is_paused() && !self.has_sent_for_long(conn),
+            | Due::Lasts => conn.reading.pending() && !conn.is_paused() && !conn.is_being_closed(),
         };
         self.is_due(key, conn, due) && !unread
     }

@@ -268,12 +268,6 @@ impl<K: Kernel> Context<K> {
         (until > self.now).then_some(until)
     }
 
-    /// Whether the peer of a leg that is being closed has had its time to stop sending.
-    pub(super) fn has_sent_for_long(&self, conn: &Conn<K>) -> bool {
-        let State::Parting { since, last: Some(_), .. } = conn.life.state() else { return false };
-        self.now.since(since) > self.policy_of(conn).parting.linger
-    }
-
     /// Whether a leg that is closed behind its output is to wait until the peer has received that: a reset would destroy it
     /// on its way, and so would the answer to what the peer goes on sending.
     pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
@@ -331,6 +325,12 @@ impl<S> Connection<S> {
     pub(super) const fn is_half_closed(&self) -> bool {
         self.leg.is_some()
             && matches!(self.life.state(), State::PeerClosed { .. } | State::Parting { last: None, .. })
+    }
+
+    /// Whether it is closed as soon as its peer has its output. Then it does not matter what the peer goes on sending: that
+    /// has no end that could be waited for.
+    pub(super) const fn is_being_closed(&self) -> bool {
+        matches!(self.life.state(), State::Parting { last: Some(_), .. })
     }
 
     /// Whether what it brings is for its partner. A leg that is being closed is read only so that its close is no reset, a

@@ -69,7 +69,7 @@ pub(super) fn miscounted(
     let waits = (other.owed + snapshot.held) as u64;
     // It has been told, and has nothing left to say before.
     let is_told = matches!(other.state, State::Parting { last: None, .. }) && other.owed == 0;
-    if from.eof && !to.shut && is_told && inspection.sleep() != Some(Duration::ZERO) {
+    if from.eof && !to.shut && to.failed.is_none() && is_told && inspection.sleep() != Some(Duration::ZERO) {
         return Some(format!("has finished, and its FIN was not handed on to c{partner}"));
     }
     // What comes for a leg that is broken has no taker, while what had come of it is still delivered.

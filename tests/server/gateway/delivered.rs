@@ -171,7 +171,8 @@ fn a_client_that_goes_on_sending_has_the_last_word_of_its_server() {
     });
     let mut client = client;
     let (got, error) = read_slowly(&mut client);
-    assert_eq!(error, None, "after {} bytes", got.len());
+    // What it sends after the last word is answered by a reset, which takes nothing of that.
+    assert!(matches!(error, None | Some(ErrorKind::ConnectionReset)), "{error:?} after {} bytes", got.len());
     assert_same_bytes(&got, &bytes);
     drop(client);
     sending.join().unwrap();

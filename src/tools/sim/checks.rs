@@ -9,7 +9,7 @@ use super::tcp::Sock;
 use super::world::{Side, TimeWaits, World};
 use crate::config::settings::Settings;
 use crate::core::conn::State;
-use crate::core::end::Reason;
+use crate::core::end::{Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
 use crate::core::time::{Duration, Instant};
@@ -128,6 +128,13 @@ impl Server {
         for Ended { key, end, .. } in self.reactor.take_ends() {
             let mut stage = self.stage.borrow_mut();
             let conn = stage.world.conn_of(self.process, key);
+            // It was begun and has ended in one turn.
+            if let Some((Leg::Upstream, client)) = end.pair
+                && stage.world.conns[conn].partner.is_none()
+            {
+                let client = stage.world.conn_of(self.process, client);
+                stage.world.pair(client, conn);
+            }
             // The process was dead when it meant to end it.
             if stage.world.conn(conn).oracle.killed {
                 continue;

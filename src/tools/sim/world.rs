@@ -23,7 +23,7 @@ use crate::core::time::Instant;
 use crate::net::HostCounters;
 use std::net::SocketAddr;
 
-/// Which end of a connection. Either may be the one that connected: see [`Conn::opener`].
+/// Which end of a connection. Either may be the one that connected: its connection says which.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// A client's, or a backend's.

@@ -172,7 +172,8 @@ impl Case<'_> {
                 matches!(
                     self.death(),
                     Some(Death::Unacked | Death::ZeroWindowUnclear | Death::ZeroWindowSilent)
-                ) || self.end.detector == Detector::OobProbe && self.at_close().3.unacked > 0,
+                ) || self.end.detector == Detector::OobProbe
+                    && (self.at_close().3.unacked > 0 || self.parted()),
                 "nothing was unacknowledged for too long",
             ),
             Reason::LostUnreachable => need(
@@ -182,11 +183,12 @@ impl Case<'_> {
             ),
             Reason::LostHeartbeat | Reason::StuckFrozen => self.silence_is_wrong(),
             Reason::StuckZeroWindow => match self.death() {
-                Some(death) => need(
+                // That of a heartbeat came before it died, if it has died since.
+                Some(death) if self.end.detector != Detector::Heartbeat => need(
                     matches!(death, Death::ZeroWindow | Death::ZeroWindowUnclear),
                     "it was not the window",
                 ),
-                None => self.silence_is_wrong(),
+                Some(_) | None => self.silence_is_wrong(),
             },
             Reason::SlowBytes => {
                 let (.., evidence) = self.at_close();
@@ -328,8 +330,11 @@ impl Case<'_> {
         let late = silence.saturating_sub(timeout + grace);
         let excuse = 20_000_000 + 2 * self.world.stalled(self.oracle().process, at, silence);
         let by_silence = self.end.detector == Detector::Heartbeat && self.death().is_none();
+        // An edge of one that is paused is a sign of life, also where nobody caused it; a leg is paused while it is connected.
+        let misheard = self.end.pair.is_some() && self.world.faults.spurious > 0;
         if by_silence
             && !parted
+            && !misheard
             && !self.was_spoken_for()
             && !self.world.conn(self.conn).oracle.revived
             && late > excuse

@@ -8,6 +8,7 @@ use super::tcp::Death;
 use super::world::{Conn, Side, World};
 use crate::config::settings::ListenerSettings;
 use crate::core::conn::State;
+use crate::core::conn::delivery::{Delivery, delivery};
 use crate::core::conn::policy::Policy;
 use crate::core::end::{Detector, End, Leg, Reason};
 use crate::core::table::{Key, Token};
@@ -209,7 +210,11 @@ impl Case<'_> {
         }
         let clean = legs.iter().all(|leg| leg.truth.failed.is_none() && leg.was_taken() && leg.is_of_fin());
         let all_went = one.truth.written == two.truth.read && two.truth.written == one.truth.read;
-        if clean && all_went && legs.iter().any(|leg| leg.how() == Some(CloseHow::Reset)) {
+        // A peer that acknowledges nothing any more is not waited for.
+        let answers = |leg: &LegEnd<'_>| {
+            leg.end.evidence.is_none_or(|evidence| delivery(&evidence) != Delivery::Unanswered)
+        };
+        if clean && all_went && legs.iter().any(|leg| leg.how() == Some(CloseHow::Reset) && answers(leg)) {
             return Some("a FIN has become a reset".into());
         }
         legs.iter().zip(legs.iter().rev()).find_map(|(told, cause)| self.was_told_wrongly(told, cause))

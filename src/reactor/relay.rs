@@ -221,14 +221,17 @@ impl<K: Kernel> Context<K> {
     /// Ends a leg: at once, or when its peer has what its partner has brought.
     pub(super) fn close_leg(&mut self, key: Key, conn: &mut Conn<K>, cause: Cause, rung: LastRung) {
         self.stop_waiting(key, conn);
-        let Cause { reason, detector } = cause;
+        let Cause { mut reason, detector } = cause;
+        if conn.leg == Some(Leg::Upstream) && detector != Detector::Partner {
+            reason = reason.of_upstream();
+        }
         // The client is gone, so that nothing the server does matters; or the client has everything already.
         let at_once = rung == LastRung::Reset
             && (conn.leg == Some(Leg::Upstream) || (conn.pending_output() == 0 && has_everything(conn)));
         if at_once {
             self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
         } else {
-            self.apply(key, conn, Input::PartnerGone { cause, rung });
+            self.apply(key, conn, Input::PartnerGone { cause: Cause { reason, detector }, rung });
         }
     }
 

@@ -12,6 +12,7 @@ use crate::core::conn::delivery::{Delivery, delivery};
 use crate::core::conn::policy::Policy;
 use crate::core::end::{Detector, End, Leg, Reason};
 use crate::core::table::{Key, Token};
+use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
 use crate::net::{CloseHow, SocketError};
 use crate::reactor::{ConnSnapshot, DebugView};
@@ -74,7 +75,11 @@ pub(super) fn miscounted(
         return Some(format!("has finished, and its FIN was not handed on to c{partner}"));
     }
     // What comes for a leg that is broken has no taker, while what had come of it is still delivered.
-    let broken = from.failed.is_some() || to.failed.is_some();
+    let dead = |conn: usize| {
+        let sock = world.conns[conn].end(Side::Ours);
+        sock.is_none_or(|sock| sock.state() == TcpState::Close)
+    };
+    let broken = from.failed.is_some() || to.failed.is_some() || dead(conn) || dead(partner);
     (both && !broken && came != went + waits)
         .then(|| format!("has brought {came} bytes, of which {went} went to c{partner} and {waits} wait"))
 }

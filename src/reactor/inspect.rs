@@ -184,7 +184,11 @@ impl<K: Kernel> DebugView<'_, K> {
                 }
                 if conn.pause == Pause::Partner && !pair.is_paused(leg) && !conn.queued.is_in(Queued::RESUME)
                 {
-                    mistakes.push(format!("{key} is paused, and nothing wakes it"));
+                    mistakes.push(format!(
+                        "{key} is paused, and nothing wakes it: {:?} {:?}",
+                        conn.life.state(),
+                        conn.reading
+                    ));
                 }
             }
         }

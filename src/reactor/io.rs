@@ -225,8 +225,12 @@ impl<K: Kernel> Context<K> {
         }
         let is_reset = conn.reading == Reading::Resetting;
         conn.reading = Reading::Ended;
-        if is_reset && broken_by.is_none() {
-            return self.take_error(key, conn, Detector::RecvError);
+        // The flag was a hint.
+        if is_reset
+            && broken_by.is_none()
+            && let Some(fault) = conn.stream.take_error()
+        {
+            return self.fail(key, conn, fault, Detector::RecvError);
         }
         let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
         match (broken_by, reported) {

@@ -160,7 +160,8 @@ impl<K: Kernel> Context<K> {
         let parting = &self.policy_of(conn).parting;
         let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
         let output_pending = conn.pending_output() > 0;
-        if conn.leg.is_some() && rung == LastRung::Linger2 && output_pending {
+        let connected = !matches!(conn.life.state(), State::Connecting { .. });
+        if conn.leg.is_some() && connected && rung == LastRung::Linger2 && output_pending {
             // Nothing is said behind that which could be answered.
             return self.close_leg(key, conn, Cause { reason, detector }, rung);
         }

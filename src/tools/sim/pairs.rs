@@ -69,17 +69,17 @@ pub(super) fn miscounted(
     let (from, to) = (&world.conns[conn].oracle, &world.conns[partner].oracle);
     let (came, went) = (from.read, to.written);
     let waits = (other.owed + snapshot.held) as u64;
-    // It has been told, and has nothing left to say before.
-    let is_told = matches!(other.state, State::Parting { last: None, .. }) && other.owed == 0;
-    if from.eof && !to.shut && to.failed.is_none() && is_told && inspection.sleep() != Some(Duration::ZERO) {
-        return Some(format!("has finished, and its FIN was not handed on to c{partner}"));
-    }
     // What comes for a leg that is broken has no taker, while what had come of it is still delivered.
     let dead = |conn: usize| {
         let sock = world.conns[conn].end(Side::Ours);
         sock.is_none_or(|sock| sock.state() == TcpState::Close)
     };
     let broken = from.failed.is_some() || to.failed.is_some() || dead(conn) || dead(partner);
+    // It has been told, and has nothing left to say before.
+    let is_told = matches!(other.state, State::Parting { last: None, .. }) && other.owed == 0;
+    if from.eof && !to.shut && !broken && is_told && inspection.sleep() != Some(Duration::ZERO) {
+        return Some(format!("has finished, and its FIN was not handed on to c{partner}"));
+    }
     (both && !broken && came != went + waits)
         .then(|| format!("has brought {came} bytes, of which {went} went to c{partner} and {waits} wait"))
 }

@@ -64,7 +64,7 @@ fn who_is_kicked_reads_to_the_end_what_was_on_its_way() {
     let (server, backend) = start("linger=30s&linger_max=60s");
     let mut client = narrow(&server);
     let mut upstream = backend.accept();
-    let bytes = noise(64 * MIB, 1);
+    let bytes = noise(32 * MIB, 1);
     fill(&mut upstream, &bytes);
     kick(&server);
     let (got, error) = read_slowly(&mut client);
@@ -84,7 +84,7 @@ fn a_server_that_reads_slowly_has_all_of_it_before_the_end_of_file_of_a_kick() {
     let backend = super::narrow_backend();
     let server = super::gateway(&backend.address().to_string(), "linger=30s&linger_max=60s");
     let (mut client, mut upstream) = pair(&server, &backend);
-    let bytes = noise(64 * MIB, 1);
+    let bytes = noise(32 * MIB, 1);
     fill(&mut client, &bytes);
     kick(&server);
     let (got, error) = read_slowly(&mut upstream);
@@ -138,7 +138,7 @@ fn a_drain_delivers_what_was_on_its_way() {
         gateway_with(&backend.address().to_string(), query, &["drain.spread=0s", "drain.timeout=1m"]);
     let mut client = narrow(&server);
     let mut upstream = backend.accept();
-    let bytes = noise(64 * MIB, 1);
+    let bytes = noise(32 * MIB, 1);
     fill(&mut upstream, &bytes);
     server.signal("TERM");
     let (got, error) = read_slowly(&mut client);
@@ -183,20 +183,24 @@ fn a_client_that_goes_on_sending_has_the_last_word_of_its_server() {
     assert_eq!(record.client["close"], "linger2", "{record:#?}");
 }
 
-/// A client that sends for ever and reads nothing does not stay.
+/// One that sends for ever and reads nothing does not stay.
 #[test]
 fn a_client_that_takes_nothing_any_more_is_let_go_at_a_deadline() {
-    let (server, backend) = start("half_close=end&linger=1s&linger_max=2s");
+    let (server, backend) = start("slow_time=2s");
     let mut client = narrow(&server);
     let mut upstream = backend.accept();
-    fill(&mut upstream, &noise(64 * MIB, 1));
-    drop(upstream);
+    fill(&mut upstream, &noise(32 * MIB, 1));
+    client.stream.set_nonblocking(true).unwrap();
     until("its end", || {
-        client.stream.set_nonblocking(true).unwrap();
         let _ = client.stream.write(&[b'x'; 1000]);
         server.events("pair").len() == 1
     });
     let record = Record::of(&server);
-    assert_eq!(record.client["close"], "reset", "{record:#?}");
+    record.expect(
+        ["slow.time", "timer", "reset"],
+        ["slow.time", "partner", "reset"],
+        ["slow.time", "client"],
+    );
     assert!(record.bytes()[3] > 0, "what it did not take is told: {record:#?}");
+    assert!(upstream.read_to_end().is_err(), "a reset is handed on");
 }

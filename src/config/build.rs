@@ -10,8 +10,8 @@ use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
 use crate::core::time::{Duration, Instant};
-use crate::net::{Address, Keepalive};
-use crate::protocol::{Gateway, Protocol, ServerAddress};
+use crate::net::Keepalive;
+use crate::protocol::Protocol;
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -55,11 +55,7 @@ pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
     let own = of.own();
     let policy = Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) };
     let gateway = (protocol.declaration().gateway)(&own);
-    let upstream = gateway.map(|gateway| Upstream {
-        policy: upstream_policy(&policy, &gateway),
-        servers: gateway.servers.iter().map(address_of).collect(),
-        gateway,
-    });
+    let upstream = gateway.map(|gateway| Upstream::new(gateway, &policy));
     Some(ListenerSettings {
         name: of.name().to_owned(),
         protocol,
@@ -74,30 +70,6 @@ pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
         own,
         upstream,
     })
-}
-
-fn address_of(server: &ServerAddress) -> Address {
-    match server {
-        ServerAddress::Tcp(socket) => Address::Tcp { socket: *socket, v6_only: false, interface: None },
-        ServerAddress::Unix(path) => Address::Unix(path.clone()),
-    }
-}
-
-/// The policy of the connections that a listener makes. What a client promises, and what it may be asked, an upstream
-/// server has not promised, and is not asked.
-fn upstream_policy(of_clients: &Policy, gateway: &Gateway) -> Policy {
-    let mut policy = of_clients.clone();
-    policy.liveness.heartbeat.style = HeartbeatStyle::Off;
-    policy.liveness.keepalive = gateway.keepalive;
-    policy.liveness.user_timeout = gateway.keepalive.map(|keepalive| {
-        // Between the last probe and the end of the wait for its answer, as for clients.
-        keepalive.idle + keepalive.interval * (keepalive.count - 1) + keepalive.interval / 2
-    });
-    policy.liveness.probe_after_eof = false;
-    policy.liveness.probe_oob = None;
-    policy.bounds.handshake_timeout = None;
-    policy.bounds.idle_timeout = None;
-    policy
 }
 
 fn liveness(of: &Resolved) -> Liveness {

@@ -1,11 +1,11 @@
 //! The effective settings of a server: what is left when defaults, file and flags have been put together
 //! and found sound. Plain values, read by the reactor; nothing here parses or checks.
 
-use crate::core::conn::policy::Policy;
+use crate::core::conn::policy::{HeartbeatStyle, Policy};
 use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
-use crate::protocol::{Access, Gateway, Protocol};
+use crate::protocol::{Access, Gateway, Protocol, ServerAddress};
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
@@ -68,6 +68,27 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// That of a listener with this policy for its clients. What a client promises, and what it may be asked, an upstream
+    /// server has not promised, and is not asked.
+    pub fn new(gateway: Gateway, of_clients: &Policy) -> Self {
+        let mut policy = of_clients.clone();
+        policy.liveness.heartbeat.style = HeartbeatStyle::Off;
+        policy.liveness.keepalive = gateway.keepalive;
+        policy.liveness.user_timeout = gateway.keepalive.map(|keepalive| {
+            // Between the last probe and the end of the wait for its answer, as for clients.
+            keepalive.idle + keepalive.interval * (keepalive.count - 1) + keepalive.interval / 2
+        });
+        policy.liveness.probe_after_eof = false;
+        policy.liveness.probe_oob = None;
+        policy.bounds.handshake_timeout = None;
+        policy.bounds.idle_timeout = None;
+        let servers = gateway.servers.iter().map(|server| match server {
+            ServerAddress::Tcp(socket) => Address::Tcp { socket: *socket, v6_only: false, interface: None },
+            ServerAddress::Unix(path) => Address::Unix(path.clone()),
+        });
+        Self { servers: servers.collect(), gateway, policy }
+    }
+
     /// The options of a connection that we make: those that it must have from its first moment on.
     pub const fn socket_options(&self) -> SocketOptions {
         SocketOptions {

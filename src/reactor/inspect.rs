@@ -176,7 +176,7 @@ impl<K: Kernel> DebugView<'_, K> {
                 if alone && !conn.is_ending() && pair.stage != Stage::Connecting {
                     mistakes.push(format!("{key} is alone in its pair, and is not ending"));
                 }
-                // Whoever has brought bytes that wait is not read, and whoever is not read for that has brought some.
+                // A leg is not read while bytes of it wait for its partner, and for no longer.
                 let waits = pair.leg(leg.other()).and_then(|key| reactor.table.get(key));
                 let nothing = waits.is_some_and(|conn| conn.pending_output() == 0 && !conn.output_held());
                 if pair.is_paused(leg) && pair.stage != Stage::Connecting && nothing {

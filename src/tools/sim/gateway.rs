@@ -11,7 +11,7 @@ use super::run::{Options, Outcome, live};
 use super::tcp::Sizes;
 use super::world::World;
 use crate::config::settings::{ListenerSettings, Upstream};
-use crate::core::conn::policy::{HeartbeatStyle, Policy};
+use crate::core::conn::policy::HeartbeatStyle;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::net::Address;
@@ -101,20 +101,5 @@ fn relay(rng: &mut Rng, listener: &mut ListenerSettings, servers: &[SocketAddr],
         half_close: rng.pick(&[HalfClose::Forward, HalfClose::End]),
         half_close_timeout: rng.between(Duration::from_secs(1), duration.max(Duration::from_secs(2))),
     };
-    let policy = of_upstream(policy, &gateway);
-    let servers = of_servers.into_iter().map(address).collect();
-    listener.upstream = Some(Upstream { gateway, servers, policy });
-}
-
-/// As a configuration makes it of what is set for clients.
-fn of_upstream(of_clients: &Policy, gateway: &Gateway) -> Policy {
-    let mut policy = of_clients.clone();
-    policy.liveness.heartbeat.style = HeartbeatStyle::Off;
-    policy.liveness.keepalive = gateway.keepalive;
-    policy.liveness.user_timeout = gateway.keepalive.map(|keepalive| {
-        keepalive.idle + keepalive.interval * (keepalive.count - 1) + keepalive.interval / 2
-    });
-    policy.liveness.probe_oob = None;
-    policy.bounds.idle_timeout = None;
-    policy
+    listener.upstream = Some(Upstream::new(gateway, policy));
 }

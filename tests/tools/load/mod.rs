@@ -277,7 +277,7 @@ fn what_makes_no_sense_is_told_in_a_sentence() {
         (&resp_on_echo, &["-d", "100ms"], 1, "is it an echo server?"),
         (&http_on_echo, &["-d", "100ms"], 1, "did not answer in HTTP/1"),
         (&resp_on_echo, &["--identities", "--patience", "1s"], 1, "subscribe to presence"),
-        ("tcp://127.0.0.1:1", &[], 2, "is not a scheme"),
+        ("udp://127.0.0.1:1", &[], 2, "is not a scheme"),
         ("echo://127.0.0.1:1", &["--fault", "fin=5%"], 2, "--unjudged"),
         ("resp://127.0.0.1:1", &["--fault", "freeze=5%"], 2, "--heartbeat"),
         ("resp://127.0.0.1:1", &["--fault", "frieze=5%"], 2, "is not a fault"),

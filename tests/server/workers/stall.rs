@@ -19,12 +19,13 @@ fn newcomers_go_to_the_others_while_a_worker_stands_still_and_nobody_loses_a_pla
     let said = wait_for("it to be said", || server.events("worker_stalled").pop());
     assert_eq!((&said["worker"], &said["level"]), (&2.into(), &"WARN".into()));
     let mut newcomers: Vec<_> = (0..20).map(|_| served(&server)).collect();
+    // A supervisor that was held up itself condemns nobody, and looks again.
+    until("it to be shown", || server.metrics()["linger_worker_stalled{worker=\"2\"}"] == 1.0);
     let metrics = server.metrics();
     assert_eq!(metrics["linger_worker_stalled{worker=\"1\"}"], 0.0);
-    assert_eq!(metrics["linger_worker_stalled{worker=\"2\"}"], 1.0);
-    assert_eq!(metrics["linger_worker_stalls_total{worker=\"2\"}"], 1.0);
+    assert!(metrics["linger_worker_stalls_total{worker=\"2\"}"] >= 1.0);
     signal(stuck, "CONT");
-    until("it to be heard from", || server.events("worker_resumed").len() == 1);
+    until("it to be heard from", || !server.events("worker_resumed").is_empty());
     for client in &mut early {
         client.expect("+PONG\r\n");
     }

@@ -65,9 +65,12 @@ impl Backend {
     }
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens. It stays bound: given back, its port would soon be that of another test's server, and
+/// what is sent there would meet that one.
 fn nowhere() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let socket = Box::leak(Box::new(Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()));
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket.local_addr().unwrap().as_socket().unwrap()
 }
 
 /// A gateway to `upstream`, as a listener of that name. `query`: more of its settings.

@@ -19,6 +19,7 @@ pub use series::{Ledger, Part, Samples, Series, Snapshot, Text};
 
 use crate::core::conn::State;
 use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
+use crate::core::time::Duration;
 use crate::net::HostCounters;
 use crate::observe::audit::Anomaly;
 use crate::observe::audit::compare::Counts;
@@ -141,11 +142,32 @@ impl ListenerCounters {
         &mut self.traffic
     }
 
-    /// A connection to an upstream server could not even be begun.
-    pub fn not_connected(&mut self, reason: Reason) {
+    /// A connection to an upstream server is begun.
+    pub fn connecting(&mut self) {
         if let Some(upstream) = &mut self.upstream {
             upstream.attempts += 1;
+        }
+    }
+
+    /// It is there, after so long.
+    pub fn connected(&mut self, took: Duration) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.connect_times.add(took);
+        }
+    }
+
+    /// It could not even be begun.
+    pub fn not_connected(&mut self, reason: Reason) {
+        self.connecting();
+        if let Some(upstream) = &mut self.upstream {
             upstream.reasons[reason as usize] += 1;
+        }
+    }
+
+    /// A FIN was forwarded, to either side.
+    pub fn forwarded_fin(&mut self) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.forwarded_fins += 1;
         }
     }
 
@@ -164,8 +186,11 @@ impl ListenerCounters {
         }
     }
 
-    /// Counts an ending.
+    /// Counts an ending, of its own connections or of those that it has made.
     pub fn ended(&mut self, end: &End) {
+        if let (Some((Leg::Upstream, _)), Some(upstream)) = (end.pair, &mut self.upstream) {
+            return upstream.ended(end);
+        }
         self.reasons[end.reason as usize] += 1;
         self.detectors[end.detector as usize] += 1;
         self.closes[end.close as usize] += 1;

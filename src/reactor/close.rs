@@ -93,10 +93,7 @@ impl<K: Kernel> Context<K> {
         if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
-        match (&mut self.counters.listeners[index].upstream, conn.leg) {
-            (Some(upstream), Some(Leg::Upstream)) => upstream.ended(&end),
-            _ => self.counters.listeners[index].ended(&end),
-        }
+        self.counters.listeners[index].ended(&end);
         let replaced = self.initiators.on_closed(key, &mut end);
         let held = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
         let identity = held.or(replaced.as_deref());

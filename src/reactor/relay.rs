@@ -5,7 +5,7 @@
 //!
 //! | what happens to one leg | what its partner is told |
 //! | --- | --- |
-//! | its output has moved, and the partner waits for that | [`News::Room`] |
+//! | it is connected, or its output has moved, and the partner waits for that | [`News::Room`] |
 //! | end of file was read, and the other direction may live on | [`News::Finished`]: FIN behind the last byte |
 //! | it begins to end in order | [`News::Leaving`]: what it has brought is delivered, then the partner is closed |
 //! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset |
@@ -74,7 +74,7 @@ impl<K: Kernel> Context<K> {
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
         } else if pair.is_paused(Leg::Client) {
             pair.set_flow(Leg::Client, Direction::Open);
-            self.tell_partner(key, Leg::Upstream, News::Connected);
+            self.tell_partner(key, Leg::Upstream, News::Room);
         }
     }
 
@@ -195,7 +195,7 @@ impl<K: Kernel> Context<K> {
     /// A leg is told of its partner.
     pub(super) fn on_news(&mut self, key: Key, conn: &mut Conn<K>, news: News) {
         match news {
-            News::Connected | News::Room => self.posted.resume(key, conn),
+            News::Room => self.posted.resume(key, conn),
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
                 if matches!(conn.life.state(), State::Connecting { .. }) =>
             {
@@ -253,9 +253,7 @@ impl<K: Kernel> Context<K> {
         {
             pair.set_flow(leg.other(), Direction::Forwarded);
             conn.stream.shutdown_send();
-            if let Some(upstream) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
-                upstream.forwarded_fins += 1;
-            }
+            self.counters.listeners[usize::from(conn.listener)].forwarded_fin();
         }
         last.is_some()
     }

@@ -129,9 +129,7 @@ impl<K: Kernel> Context<K> {
             buffers.output_moved = self.now;
             self.pool.settle(buffers);
         }
-        if let Some(counters) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
-            counters.attempts += 1;
-        }
+        self.counters.listeners[usize::from(conn.listener)].connecting();
         self.schedule(upstream, &fresh);
         fresh
     }
@@ -176,9 +174,7 @@ impl<K: Kernel> Context<K> {
         conn.pause = Pause::None;
         pair.moved = self.now;
         pair.connect_us = micros(took).max(1);
-        if let Some(counters) = &mut self.counters.listeners[usize::from(conn.listener)].upstream {
-            counters.connect_times.add(took);
-        }
+        self.counters.listeners[usize::from(conn.listener)].connected(took);
         self.apply(key, conn, Input::Connected);
         self.note_connected(key, conn);
         true

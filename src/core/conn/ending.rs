@@ -6,7 +6,7 @@ use super::state::{Action, Cause, Input, State};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::{Duration, Instant};
 
-/// How long we wait for the FIN of a client that has said goodbye itself and is owed nothing; its own end of file
+/// How long we wait for the FIN of a client that has said goodbye itself and has all its output; its own end of file
 /// then comes from us. Some round trips, and not long for a person who typed `QUIT`.
 const AFTER_GOODBYE: Duration = Duration::from_millis(500);
 
@@ -39,7 +39,7 @@ impl Ending {
 }
 
 impl State {
-    /// The peer's FIN is here. Only the delivery of what we owe is still open.
+    /// The peer's FIN is here. Only the delivery of its output is still open.
     pub(super) fn on_peer_closed(
         self,
         end: Ending,
@@ -48,12 +48,12 @@ impl State {
         parting: &Parting,
     ) -> (Self, Action) {
         match input {
-            // Everything is delivered; or nothing is owed, and the probe was not answered by RST: the peer is
+            // Everything is delivered; or no output waits, and the probe was not answered by RST: the peer is
             // only half-closed.
             Input::Flushed { probe: false } | Input::Expired { output_pending: false } => {
                 end.closed(peer_first(end.cause.reason))
             }
-            // The answer to the probe has no time of its own beyond `linger_max`: whoever is told of the same
+            // The answer to the probe has no time of its own beyond `linger_max`: one that is told of the same
             // flush again and again must still come to an end.
             Input::Progress | Input::Flushed { probe: true } => {
                 (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::None)
@@ -63,7 +63,7 @@ impl State {
                 let cause = Cause { detector: Detector::EofProbe, ..end.cause };
                 Ending { cause, ..end }.closed(CloseMode::ProbeReset)
             }
-            // A bare FIN is no more than half of a cause: the reset tells that what we owed was not wanted. Another
+            // A bare FIN is no more than half of a cause: the reset says that our output was not wanted. Another
             // failure, such as a window that stays shut, only tells that it did not get there.
             Input::Failed { reason: Reason::PeerReset | Reason::PeerResetAfterFin, detector }
                 if is_fin(end.cause.reason) =>

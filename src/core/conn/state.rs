@@ -46,13 +46,13 @@ pub enum State {
         /// Output that the kernel held unsent then, in bytes: it shrinks only if the peer reads.
         notsent_bytes: u32,
     },
-    /// The peer's FIN has been read. It may only be half-closed: we flush what we owe, then close.
+    /// The peer's FIN has been read. It may only be half-closed: we flush its output, then close.
     PeerClosed {
         /// Why the connection ends.
         cause: Cause,
         /// When that was seen.
         since: Instant,
-        /// When to give up on a peer that does not take what we owe it, or does not answer the probe.
+        /// When to give up on a peer that does not take its output, or does not answer the probe.
         deadline: Instant,
     },
     /// We want it to end. The goodbye is said or queued; we still read, flush, and wait for the peer's FIN.
@@ -158,9 +158,9 @@ pub enum Input {
         /// When to look again.
         until: Instant,
     },
-    /// The kernel took some of the output we owed.
+    /// The kernel took some of the output that waited.
     Progress,
-    /// The kernel has taken all output we owed. `probe`: bytes after end of file were sent, and RST is
+    /// The kernel has taken all output that waited. `probe`: bytes after end of file were sent, and RST is
     /// awaited as their answer.
     Flushed {
         /// Whether to wait for the answer to a probe.
@@ -214,7 +214,7 @@ pub enum Action {
     Probe,
     /// Send what was withheld; tell that it is back.
     Revive,
-    /// Flush what we owe; report [`Input::Flushed`] when nothing is left.
+    /// Flush its output; report [`Input::Flushed`] when nothing is left.
     Flush,
     /// Close the socket and publish the End.
     Close(CloseMode),

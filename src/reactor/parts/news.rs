@@ -5,9 +5,7 @@ use crate::core::conn::policy::LastRung;
 /// What a leg is told of its partner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum News {
-    /// It is connected, and takes bytes.
-    Connected,
-    /// It has taken what waited for it.
+    /// It takes bytes: it is connected now, or has taken what waited for it.
     Room,
     /// It brings nothing more, and goes on taking.
     Finished,

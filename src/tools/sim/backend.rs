@@ -74,7 +74,7 @@ struct Session {
     backend: usize,
     manner: Manner,
     /// Bytes that it means to say, and its kernel has not taken.
-    owed: u64,
+    unsent: u64,
     /// Bytes that it will say once it is time to.
     late: u64,
     /// It has finished sending.
@@ -150,9 +150,16 @@ impl Backends {
             if let Leaves::AfterTime(life) = manner.leaves {
                 later(conn, LEAVE, life, world);
             }
-            let owed = manner.greets;
-            let session =
-                Session { backend: index, manner, owed, late: 0, finished: false, ended: false, sips: false };
+            let unsent = manner.greets;
+            let session = Session {
+                backend: index,
+                manner,
+                unsent,
+                late: 0,
+                finished: false,
+                ended: false,
+                sips: false,
+            };
             self.sessions.insert(conn, session);
             self.look(conn, world);
         }
@@ -167,7 +174,7 @@ impl Backends {
             return;
         }
         match tag {
-            ANSWER => session.owed += std::mem::take(&mut session.late),
+            ANSWER => session.unsent += std::mem::take(&mut session.late),
             LEAVE if session.manner.leaves != Leaves::Never => {
                 session.manner.reads = Reads::All;
                 return self.leave(conn, world);
@@ -192,7 +199,7 @@ impl Backends {
         if !goes_on {
             return self.close(conn, CloseHow::Plain, world);
         }
-        if session.owed > 0 || session.late > 0 {
+        if session.unsent > 0 || session.late > 0 {
             return;
         }
         let received = world.conns[conn].oracle.said.received;
@@ -212,7 +219,7 @@ impl Backends {
             Exit::Reset => self.close(conn, CloseHow::Reset, world),
             Exit::Finish => {
                 world.note(|| format!("c{conn} backend finishes"));
-                (session.owed, session.late, session.finished) = (0, 0, true);
+                (session.unsent, session.late, session.finished) = (0, 0, true);
                 world.shut_down(conn, Side::Theirs);
                 self.look(conn, world);
             }
@@ -296,7 +303,7 @@ impl Backends {
         for conn in conns {
             let session = self.sessions.get_mut(&conn).expect("nobody else has closed it");
             session.manner = Manner::good();
-            session.owed += std::mem::take(&mut session.late);
+            session.unsent += std::mem::take(&mut session.late);
             self.look(conn, world);
         }
     }
@@ -334,7 +341,7 @@ impl Session {
                     }
                     world.note(|| format!("c{conn} backend reads the end"));
                     self.ended = true;
-                    self.owed += std::mem::take(&mut self.late);
+                    self.unsent += std::mem::take(&mut self.late);
                 }
                 Some(Received::WouldBlock | Received::Interrupted) => break,
                 Some(Received::Failed(fault)) => {
@@ -353,7 +360,7 @@ impl Session {
             return;
         }
         match self.manner.answers {
-            Answers::AtOnce => self.owed += count,
+            Answers::AtOnce => self.unsent += count,
             Answers::Late(after) => {
                 self.late += count;
                 later(conn, ANSWER, after, world);
@@ -365,16 +372,16 @@ impl Session {
 
     /// Says what it means to, as far as its kernel takes it. False once the connection has failed.
     fn flush(&mut self, conn: usize, buffer: &mut [u8], world: &mut World) -> bool {
-        while self.owed > 0 {
+        while self.unsent > 0 {
             let from = world.conns[conn].oracle.said.sent;
-            let most = buffer.len().min(usize::try_from(self.owed).unwrap_or(usize::MAX));
+            let most = buffer.len().min(usize::try_from(self.unsent).unwrap_or(usize::MAX));
             for (at, slot) in (from..).zip(&mut buffer[..most]) {
                 *slot = byte(world.conns[conn].salt, at);
             }
             let sent = world.act(conn, Side::Theirs, |sock, now, out| sock.send(&buffer[..most], now, out));
             match sent {
                 Some(Sent::Bytes(count)) => {
-                    self.owed -= count as u64;
+                    self.unsent -= count as u64;
                     world.conns[conn].oracle.said.sent += count as u64;
                 }
                 Some(Sent::WouldBlock | Sent::Interrupted) => {

@@ -92,12 +92,12 @@ impl Upstream {
     /// The options of a connection that we make: those that it must have from its first moment on.
     pub const fn socket_options(&self) -> SocketOptions {
         SocketOptions {
-            nodelay: true,
+            nodelay: false,
             keepalive: None,
             user_timeout: None,
             linger2: self.policy.parting.linger2,
             send_buffer: None,
-            oob_inline: true,
+            oob_inline: false,
         }
     }
 }

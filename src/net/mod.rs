@@ -159,6 +159,12 @@ pub trait Stream {
     /// Undoes [`probe_peer`](Self::probe_peer): keepalive as the listener has it.
     fn restore_keepalive(&mut self, keepalive: Option<Keepalive>);
 
+    /// Sends what follows at once, whatever is still on its way (`TCP_NODELAY`).
+    fn set_nodelay(&mut self);
+
+    /// Lets an urgent byte stay in its place in the stream (`SO_OOBINLINE`), one that has come already as well.
+    fn set_oob_inline(&mut self);
+
     /// Makes the kernel probe the peer while it is quiet (`SO_KEEPALIVE` and its three numbers).
     fn set_keepalive(&mut self, keepalive: Keepalive);
 

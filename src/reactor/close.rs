@@ -44,6 +44,9 @@ impl<K: Kernel> Reactor<K> {
             self.drive(key, |cx, conn| cx.on_news(key, conn, news));
             self.settle();
         }
+        while let Some(key) = self.cx.aftermath.last_looks.pop() {
+            self.close_behind_last_look(key);
+        }
         while let Some(client) = self.cx.aftermath.connects.pop() {
             self.connect_upstream(client);
             self.settle();
@@ -77,7 +80,8 @@ impl<K: Kernel> Context<K> {
         }
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));
-        let (mode, evidence) = if wants_evidence(reason) || mode == CloseMode::Linger2 {
+        let asks = mode == CloseMode::Linger2 && !self.is_there(conn);
+        let (mode, evidence) = if wants_evidence(reason) || asks {
             self.ask_kernel(conn, mode, reason)
         } else {
             (mode, None)

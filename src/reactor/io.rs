@@ -8,7 +8,7 @@ use super::context::{Conn, Context};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::core::conn::{Input, State};
-use crate::core::end::{Detector, Reason};
+use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;
 use crate::net::{Kernel, Readiness, SocketError, Stream};
@@ -37,6 +37,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn read(&mut self, key: Key) {
         let mut budget = self.cx.settings.turn.read_bytes;
         while let Some(conn) = self.table.get_mut(key)
+            && conn.reading.pending()
             && let Some(count) = self.cx.read(key, conn, &mut self.read_buffer, &mut budget)
         {
             let leg = conn.leg;
@@ -91,6 +92,10 @@ impl<K: Kernel> Context<K> {
         let hints = self.policy_of(conn).liveness.readiness;
         if conn.leg.is_some() && readiness.is_departure() {
             self.look_for_departure(key, conn);
+            if conn.leg == Some(Leg::Upstream) {
+                // It may be an urgent byte.
+                self.complete_options(key, conn);
+            }
         }
         let mut broken = readiness.error || (readiness.write_closed && !self.has_sent_fin(key, conn));
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
@@ -205,8 +210,12 @@ impl<K: Kernel> Context<K> {
         let settings = &self.listeners[listener].settings;
         // A stream socket that filled less than was offered has nothing more (epoll(7)), unless the peer's FIN is
         // behind the data or its flags are not to be believed.
-        if short && conn.reading == Reading::Ready && settings.policy.liveness.readiness {
+        let drained = short && conn.reading == Reading::Ready && settings.policy.liveness.readiness;
+        if drained {
             conn.reading = Reading::Drained;
+        } else if conn.leg == Some(Leg::Upstream) {
+            // The next receive may begin at an urgent byte.
+            self.complete_options(key, conn);
         }
         conn.life.bytes_in += count as u64;
         self.counters.listeners[listener].traffic(conn.leg).bytes_in += count as u64;

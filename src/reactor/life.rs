@@ -15,12 +15,12 @@ use crate::transport::Layer;
 impl<K: Kernel> Context<K> {
     /// Tells a connection's life what happened, and does what follows. Its end follows when who drives it is through.
     pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, mut input: Input) {
-        let parting = self.policy_of(conn).parting;
         if conn.leg == Some(Leg::Upstream) {
             input = input.of_upstream();
         }
         let before = conn.life.state();
-        let action = conn.life.on(input, self.now, &parting);
+        let parting = &self.policy_of(conn).parting;
+        let action = conn.life.on(input, self.now, parting);
         let after = conn.life.state();
         if before.cause().is_none() && after.cause().is_some() && conn.layer().is_some() {
             // Its layer says that nothing follows behind all that is said in this turn.
@@ -41,7 +41,8 @@ impl<K: Kernel> Context<K> {
             return;
         }
         // Who has said goodbye is waited for less long once all is flushed.
-        if before.index() != after.index() || matches!(input, Input::Flushed { .. }) {
+        let moved = before.index() != after.index() || matches!(input, Input::Flushed { .. });
+        if moved && !self.is_looked_at(key, input) {
             self.schedule(key, conn);
         }
         if before.cause().is_none() && after.cause().is_some() {
@@ -49,6 +50,12 @@ impl<K: Kernel> Context<K> {
         } else if let (Some(leg), Input::PeerFin { .. }) = (conn.leg, input) {
             self.note_leg_finished(key, leg);
         }
+    }
+
+    /// Whether a connection is looked at in time whatever its deadlines have become: a leg that is closed within this turn, and
+    /// one that has just been connected.
+    fn is_looked_at(&self, key: Key, input: Input) -> bool {
+        matches!(input, Input::Connected) || self.aftermath.last_looks.last() == Some(&key)
     }
 
     /// Its first message is there: the opening exchange is over.

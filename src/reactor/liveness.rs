@@ -117,7 +117,7 @@ impl<K: Kernel> Context<K> {
 
     /// The state's own deadline has passed. What is unread would revive a suspect; and a socket that is closed with
     /// unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
-    fn on_deadline(&mut self, key: Key, conn: &mut Conn<K>) {
+    pub(super) fn on_deadline(&mut self, key: Key, conn: &mut Conn<K>) {
         match conn.life.state() {
             State::Connecting { .. } => {
                 self.abort(key, conn, Reason::UpstreamConnectTimeout, Detector::Timer);
@@ -144,7 +144,8 @@ impl<K: Kernel> Context<K> {
                     return self.apply(key, conn, Input::Moved { until });
                 }
                 let output_pending = conn.pending_output() > 0;
-                if !output_pending && (is_unclear(conn) || self.must_be_delivered(key, conn)) {
+                let unclear = !self.is_there(conn) && is_unclear(conn);
+                if !output_pending && (unclear || self.must_be_delivered(key, conn)) {
                     self.work.charge(cost::CALL);
                     return self.apply(key, conn, Input::Unclear);
                 }

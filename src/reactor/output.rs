@@ -124,6 +124,9 @@ impl<K: Kernel> Context<K> {
         if conn.output_held() {
             return;
         }
+        if conn.leg.is_some() {
+            self.complete_options(key, conn);
+        }
         let sent = match self.send_pending(conn) {
             Ok(sent) => sent,
             Err(fault) => return self.read_to_the_error(key, conn, Detector::SendError, Some(fault)),
@@ -213,6 +216,9 @@ impl<K: Kernel> Context<K> {
         }
         if conn.layer().is_some() && self.end_output(key, conn).is_break() {
             return;
+        }
+        if conn.leg.is_some() && conn.is_being_closed() {
+            return self.aftermath.last_looks.push(key);
         }
         let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.

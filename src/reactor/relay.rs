@@ -27,7 +27,7 @@ use crate::net::{Kernel, Stream};
 use crate::protocol::HalfClose;
 
 /// How long a connection must have been there for the kernel to watch it: most short ones are gone before that costs calls.
-const LASTS: Duration = Duration::from_secs(1);
+pub(super) const LASTS: Duration = Duration::from_secs(1);
 
 impl<K: Kernel> Reactor<K> {
     /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
@@ -45,12 +45,31 @@ impl<K: Kernel> Reactor<K> {
         if leg == Leg::Upstream && pair.first_byte_us == 0 {
             pair.first_byte_us = micros(self.cx.now.since(conn.life.accepted())).max(1);
         }
+        if pair.stage == Stage::Fresh && conn.life.bytes_out > 0 {
+            self.cx.complete_options(partner, conn);
+        }
         self.cx.write(partner, conn, bytes);
         if conn.pending_output() > 0
             && let Some(conn) = self.table.get_mut(key)
         {
             self.cx.await_partner(key, conn);
         }
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Closes a leg whose peer has all that was for it, once it was read one last time: a socket with unread input would be
+    /// closed by a reset.
+    pub(super) fn close_behind_last_look(&mut self, key: Key) {
+        self.read_once_more(key);
+        self.drive(key, |cx, conn| {
+            if conn.is_being_closed() && conn.pending_output() == 0 {
+                cx.on_deadline(key, conn);
+                if !conn.is_closed() {
+                    cx.schedule(key, conn);
+                }
+            }
+        });
     }
 }
 
@@ -98,8 +117,9 @@ impl<K: Kernel> Context<K> {
     }
 
     fn tell_partner(&mut self, key: Key, leg: Leg, news: News) {
-        let partner = self.pairs.of(key).and_then(|pair| pair.leg(leg.other()));
-        self.aftermath.news.extend(partner.map(|partner| (partner, news)));
+        if let Some(partner) = self.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
+            self.aftermath.news.push_back((partner, news));
+        }
     }
 
     /// A leg is broken: nobody takes its output any more. What a client had sent before is read to the error at once, for its
@@ -114,11 +134,10 @@ impl<K: Kernel> Context<K> {
     /// A leg has shown a sign of leaving. While its server is being connected it is read once more, to see whether it has
     /// left without a word.
     pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
-        let connecting = self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting);
-        if connecting
-            && conn.life.bytes_in == 0
-            && conn.leg == Some(Leg::Client)
+        if conn.leg == Some(Leg::Client)
             && conn.pause == Pause::Partner
+            && conn.life.bytes_in == 0
+            && self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting)
         {
             conn.pause = Pause::None;
         }
@@ -280,13 +299,18 @@ impl<K: Kernel> Context<K> {
         (last == LastRung::Reset || sends_on()) && !has_everything(conn)
     }
 
+    /// Whether an upstream server was heard from so lately that the kernel need not be asked.
+    pub(super) fn is_there(&self, conn: &Conn<K>) -> bool {
+        conn.leg == Some(Leg::Upstream) && self.now.since(conn.life.heard()) < LASTS
+    }
+
     /// What the deadlines of a leg are counted from beside its own clocks.
     pub(super) fn add_clocks_of_pair(&self, key: Key, conn: &Conn<K>, clocks: &mut Clocks) {
         let Some(pair) = self.pairs.of(key) else { return };
         // A pair is in use whichever side speaks, and as long as one has bytes for the other.
         let waits = [Leg::Client, Leg::Upstream].iter().any(|leg| pair.is_paused(*leg));
         clocks.used = if waits { self.now } else { clocks.used.max(pair.moved) };
-        if conn.leg == Some(Leg::Upstream) && pair.stage == Stage::Fresh {
+        if conn.leg == Some(Leg::Upstream) && matches!(pair.stage, Stage::Fresh | Stage::Used) {
             clocks.lasts = Some(conn.life.accepted() + LASTS);
         }
     }

@@ -4,7 +4,7 @@ use super::Reactor;
 use super::connection::{Connection, Pause, Queued, Reading};
 use super::context::{Conn, Context};
 use super::parts::pairs::{Attempt, Direction, Pair, Stage, micros};
-use super::relay::was_not_reached;
+use super::relay::{LASTS, was_not_reached};
 use super::work::cost;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, Life, State};
@@ -12,7 +12,7 @@ use crate::core::end::{Class, Detector, End, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
-use crate::observe::report::PairEnd;
+use crate::observe::report::{PairEnd, Report};
 use crate::protocol::proxy_header::Version;
 
 /// Servers that are tried for one client.
@@ -130,7 +130,8 @@ impl<K: Kernel> Context<K> {
             self.pool.settle(buffers);
         }
         self.counters.listeners[usize::from(conn.listener)].connecting();
-        self.schedule(upstream, &fresh);
+        // What is due when it is connected lies behind that.
+        self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));
         fresh
     }
 
@@ -180,8 +181,24 @@ impl<K: Kernel> Context<K> {
         true
     }
 
+    /// Sets what an upstream connection needs from its second message on: many have no more than one. That leaves at once
+    /// as it is, because nothing else is on its way (RFC 9293, 3.7.4), and an urgent byte keeps its place if this is asked
+    /// for before it is read (`net/ipv4/tcp.c: tcp_recvmsg_locked`).
+    #[cold]
+    pub(super) fn complete_options(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(pair) = self.pairs.of_mut(key)
+            && pair.stage == Stage::Fresh
+            && conn.leg == Some(Leg::Upstream)
+        {
+            pair.stage = Stage::Used;
+            conn.stream.set_nodelay();
+            conn.stream.set_oob_inline();
+        }
+    }
+
     /// An upstream connection has lasted: from now on the kernel watches it.
     pub(super) fn watch_by_kernel(&mut self, key: Key, conn: &mut Conn<K>) {
+        self.complete_options(key, conn);
         if let Some(pair) = self.pairs.of_mut(key) {
             pair.stage = Stage::Lasting;
         }
@@ -241,6 +258,9 @@ impl<K: Kernel> Context<K> {
     }
 
     fn report_pair(&mut self, index: usize, pair: &Pair) {
+        if !Report::tells_of_pairs() {
+            return;
+        }
         let slot = &self.listeners[index];
         let address = |server: usize| &slot.servers.get(server).address;
         let (from_client, to_client) = pair.traffic(Leg::Client);

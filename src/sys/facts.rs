@@ -281,6 +281,28 @@ fn accepted_sockets_inherit_the_options_of_the_listener() {
 }
 
 #[test]
+fn an_urgent_byte_keeps_its_place_if_that_is_asked_for_before_it_is_read() {
+    for asked in [true, false] {
+        let (client, mut server) = pair();
+        let mut client = Stream::new(client.into());
+        assert_eq!(client.send_oob(b'!'), Sent::Bytes(1));
+        until("it has come", || client.evidence().unwrap().unacked == 0);
+        if asked {
+            server.set_oob_inline();
+        }
+        assert_eq!(client.send(b"after"), Sent::Bytes(5));
+        let mut buffer = [0; 16];
+        let expected: &[u8] = if asked { b"!after" } else { b"after" };
+        let mut read = Vec::new();
+        while read.len() < expected.len() {
+            let Received::Bytes(count) = recv(&mut server, &mut buffer) else { panic!("{read:?}") };
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(read, expected, "asked: {asked}");
+    }
+}
+
+#[test]
 fn the_bounds_of_what_the_kernel_takes_for_keepalive() {
     let (_client, server) = pair();
     for (name, most) in

@@ -2,9 +2,9 @@
 
 use super::sockaddr::{Answer, Name};
 use super::{errno, host, sockopt, whole_seconds};
-use crate::core::time::Duration;
-use crate::net::{Address, Fatal, SocketOptions};
+use crate::net::{Address, Fatal, Keepalive, SocketOptions};
 use libc::c_int;
+use std::borrow::Cow;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -39,7 +39,7 @@ pub(super) fn set_options(
         Address::Tcp { .. } => {}
     }
     for (text, level, name, value) in of_tcp(options) {
-        set(text, level, name, value)?;
+        value.map_or(Ok(()), |value| set(text, level, name, value))?;
     }
     Ok(())
 }
@@ -52,34 +52,37 @@ pub(super) fn set_options_of_new(fd: BorrowedFd<'_>, address: &Address, options:
         let _ = sockopt::set(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, bytes);
     }
     if let Address::Tcp { .. } = address {
-        for (_, level, name, value) in of_tcp(options).filter(|option| option.3 != 0) {
-            let _ = sockopt::set(fd, level, name, value);
+        for (_, level, name, value) in of_tcp(options) {
+            if let Some(value) = value.filter(|value| *value != 0) {
+                let _ = sockopt::set(fd, level, name, value);
+            }
         }
     }
 }
 
-/// The options of a TCP socket, each with its name as text; 0 is what a new socket has.
-fn of_tcp(options: &SocketOptions) -> impl Iterator<Item = (&'static str, c_int, c_int, c_int)> {
-    let keepalive = options.keepalive.map(|keepalive| {
-        let count = c_int::try_from(keepalive.count).unwrap_or(c_int::MAX);
-        [
-            ("TCP_KEEPIDLE", libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, whole_seconds(keepalive.idle)),
-            ("TCP_KEEPINTVL", libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, whole_seconds(keepalive.interval)),
-            ("TCP_KEEPCNT", libc::IPPROTO_TCP, libc::TCP_KEEPCNT, count),
-        ]
+/// The options of a TCP socket, each with its name as text; 0 is what a new socket has. None: it has no value.
+fn of_tcp(options: &SocketOptions) -> [(&'static str, c_int, c_int, Option<c_int>); 8] {
+    const TCP: c_int = libc::IPPROTO_TCP;
+    let number = |value: u128| c_int::try_from(value).unwrap_or(c_int::MAX);
+    let [idle, interval, count] = options.keepalive.map_or([None; 3], |keepalive| {
+        let Keepalive { idle, interval, count } = keepalive;
+        [Some(whole_seconds(idle)), Some(whole_seconds(interval)), Some(number(count.into()))]
     });
-    let user_timeout_ms = options.user_timeout.map_or(0, |timeout: Duration| timeout.as_millis());
-    let user_timeout_ms = c_int::try_from(user_timeout_ms).unwrap_or(c_int::MAX);
+    let user_timeout_ms = options.user_timeout.map_or(0, |timeout| number(timeout.as_millis()));
     // 0 is the system's tcp_fin_timeout (net/ipv4/tcp.c: do_tcp_setsockopt).
     let linger2 = if options.linger2 { -1 } else { 0 };
     let keeps_alive = c_int::from(options.keepalive.is_some());
-    keepalive.into_iter().flatten().chain([
-        ("TCP_NODELAY", libc::IPPROTO_TCP, libc::TCP_NODELAY, c_int::from(options.nodelay)),
-        ("SO_KEEPALIVE", libc::SOL_SOCKET, libc::SO_KEEPALIVE, keeps_alive),
-        ("TCP_USER_TIMEOUT", libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, user_timeout_ms),
-        ("TCP_LINGER2", libc::IPPROTO_TCP, libc::TCP_LINGER2, linger2),
-        ("SO_OOBINLINE", libc::SOL_SOCKET, libc::SO_OOBINLINE, c_int::from(options.oob_inline)),
-    ])
+    let oob_inline = c_int::from(options.oob_inline);
+    [
+        ("TCP_KEEPIDLE", TCP, libc::TCP_KEEPIDLE, idle),
+        ("TCP_KEEPINTVL", TCP, libc::TCP_KEEPINTVL, interval),
+        ("TCP_KEEPCNT", TCP, libc::TCP_KEEPCNT, count),
+        ("TCP_NODELAY", TCP, libc::TCP_NODELAY, Some(c_int::from(options.nodelay))),
+        ("SO_KEEPALIVE", libc::SOL_SOCKET, libc::SO_KEEPALIVE, Some(keeps_alive)),
+        ("TCP_USER_TIMEOUT", TCP, libc::TCP_USER_TIMEOUT, Some(user_timeout_ms)),
+        ("TCP_LINGER2", TCP, libc::TCP_LINGER2, Some(linger2)),
+        ("SO_OOBINLINE", libc::SOL_SOCKET, libc::SO_OOBINLINE, Some(oob_inline)),
+    ]
 }
 
 #[expect(unsafe_code, reason = "socket(2)")]
@@ -131,7 +134,7 @@ pub(super) fn peer_name(fd: &OwnedFd) -> Option<SocketAddr> {
 }
 
 /// The address with the number of the interface that it names.
-pub(super) fn with_scope(address: &Address) -> Result<Address, Fatal> {
+pub(super) fn with_scope(address: &Address) -> Result<Cow<'_, Address>, Fatal> {
     match address {
         Address::Tcp { socket: SocketAddr::V6(v6), v6_only, interface: Some(name) } => {
             let scope = host::interface(name).ok_or_else(|| Fatal {
@@ -139,8 +142,8 @@ pub(super) fn with_scope(address: &Address) -> Result<Address, Fatal> {
                 why: format!("no interface of this host is called {name:?}, `ip link` lists those it has"),
             })?;
             let socket = SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into();
-            Ok(Address::Tcp { socket, v6_only: *v6_only, interface: Some(name.clone()) })
+            Ok(Cow::Owned(Address::Tcp { socket, v6_only: *v6_only, interface: Some(name.clone()) }))
         }
-        Address::Tcp { .. } | Address::Unix(_) => Ok(address.clone()),
+        Address::Tcp { .. } | Address::Unix(_) => Ok(Cow::Borrowed(address)),
     }
 }

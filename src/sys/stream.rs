@@ -162,6 +162,15 @@ impl Contract for Stream {
         }
     }
 
+    fn set_nodelay(&mut self) {
+        self.try_set(libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
+    }
+
+    /// Test `an_urgent_byte_keeps_its_place_if_that_is_asked_for_before_it_is_read`.
+    fn set_oob_inline(&mut self) {
+        self.try_set(libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
+    }
+
     fn set_keepalive(&mut self, keepalive: Keepalive) {
         let count = c_int::try_from(keepalive.count).unwrap_or(c_int::MAX);
         self.try_set(libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, whole_seconds(keepalive.idle));

@@ -50,6 +50,10 @@ impl Stream for Script {
         None
     }
 
+    fn set_nodelay(&mut self) {}
+
+    fn set_oob_inline(&mut self) {}
+
     fn set_keepalive(&mut self, _: Keepalive) {}
 
     fn restore_keepalive(&mut self, _: Option<Keepalive>) {}

@@ -104,8 +104,6 @@ impl State {
         parting: &Parting,
     ) -> (Self, Action) {
         match input {
-            // All is said: what is left to see is whether it was taken.
-            Input::Flushed { .. } if last.is_some() => (self.by(now), Action::None),
             Input::PartnerGone { rung, .. } if last.is_none() => {
                 close_behind_output(end.cause, end.since, rung, now, parting)
             }

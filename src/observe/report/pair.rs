@@ -11,6 +11,11 @@ use log::{Level, log_enabled, warn};
 use std::fmt::Write;
 
 impl Report {
+    /// Whether anything is said of pairs that have ended.
+    pub fn tells_of_pairs() -> bool {
+        log_enabled!(target: "linger::pair", Level::Info)
+    }
+
     /// A pair of connections is gone.
     pub fn pair_ended(&mut self, end: &PairEnd<'_>, now: Instant) {
         let [from_client, to_server] = end.bytes_up;

@@ -53,8 +53,10 @@ const _: () = assert!(size_of::<Pair>() <= 64);
 pub(in crate::reactor) enum Stage {
     /// It is being made.
     Connecting,
-    /// It is there, and may not last.
+    /// It is there, and has the options that one message each way needs.
     Fresh,
+    /// It has the options of its use, and may not last.
+    Used,
     /// It has lasted, and the kernel watches it.
     Lasting,
 }

@@ -213,6 +213,14 @@ impl Stream for SimStream {
         stage.world.act(self.conn(), Side::Ours, |sock, now, _| sock.restore_keepalive(keepalive, now));
     }
 
+    fn set_nodelay(&mut self) {
+        self.stage.borrow_mut().world.act(self.conn(), Side::Ours, |sock, _, _| sock.options.nodelay = true);
+    }
+
+    fn set_oob_inline(&mut self) {
+        self.stage.borrow_mut().world.act(self.conn(), Side::Ours, |sock, _, _| sock.options.oob_inline = true);
+    }
+
     fn set_keepalive(&mut self, keepalive: Keepalive) {
         let mut stage = self.stage.borrow_mut();
         stage.world.act(self.conn(), Side::Ours, |sock, now, _| {

@@ -4,6 +4,7 @@
 use super::Reactor;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
+use super::parts::news::Next;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
 use crate::core::conn::policy::Policy;
@@ -40,15 +41,12 @@ impl<K: Kernel> Reactor<K> {
             self.judge_orphan(holder, &token);
         }
         // Behind the closings: a partner that is gone is told nothing. What is told may be the end of who is told.
-        if let Some((key, news)) = self.cx.aftermath.news.pop_front() {
-            self.drive(key, |cx, conn| cx.on_news(key, conn, news));
-            self.settle();
-        }
-        while let Some(key) = self.cx.aftermath.last_looks.pop() {
-            self.close_behind_last_look(key);
-        }
-        while let Some(client) = self.cx.aftermath.connects.pop() {
-            self.connect_upstream(client);
+        if let Some((key, next)) = self.cx.aftermath.next.pop_front() {
+            match next {
+                Next::Hear(news) => self.drive(key, |cx, conn| cx.on_news(key, conn, news)),
+                Next::LastLook => self.close_behind_last_look(key),
+                Next::Connect => self.connect_upstream(key),
+            }
             self.settle();
         }
     }

@@ -14,7 +14,7 @@ use super::parts::initiators::Initiators;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
-use super::parts::news::News;
+use super::parts::news::Next;
 use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
@@ -83,21 +83,14 @@ pub(super) struct Aftermath {
     pub(super) beats: Vec<(Key, Key)>,
     /// Connections that a heartbeat channel beats for no more, and the token that it had named.
     pub(super) orphans: Vec<(Key, Box<[u8]>)>,
-    /// Legs of pairs, and what each is told of its partner.
-    pub(super) news: VecDeque<(Key, News)>,
-    /// Clients that are to be connected to the next upstream server.
-    pub(super) connects: Vec<Key>,
-    /// Legs whose peers have all that was for them: they are read once more, and closed.
-    pub(super) last_looks: Vec<Key>,
+    /// Legs of pairs, and what is done with each next.
+    pub(super) next: VecDeque<(Key, Next)>,
 }
 
 impl Aftermath {
     /// Whether nothing is to be done.
     pub(super) fn is_empty(&self) -> bool {
-        // Asked behind every receive: six lengths and one comparison.
-        let Self { closing, beats, orphans, news, connects, last_looks } = self;
-        let some = closing.len() | beats.len() | orphans.len() | news.len() | connects.len() | last_looks.len();
-        some == 0
+        self.closing.is_empty() && self.beats.is_empty() && self.orphans.is_empty() && self.next.is_empty()
     }
 }
 
@@ -127,6 +120,7 @@ impl<K: Kernel> Context<K> {
         }
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
+        let relays = settings.listeners.iter().any(|listener| listener.upstream.is_some());
         let places = Places::new(&settings, descriptors_max, admin_connections_max(&settings));
         Ok(Self {
             now,
@@ -146,8 +140,8 @@ impl<K: Kernel> Context<K> {
             timers: ServerTimers::first(now, &settings),
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
+            pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             places,
-            pairs: Pairs::default(),
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,

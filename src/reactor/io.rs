@@ -37,19 +37,22 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn read(&mut self, key: Key) {
         let mut budget = self.cx.settings.turn.read_bytes;
         while let Some(conn) = self.table.get_mut(key)
-            && conn.reading.pending()
             && let Some(count) = self.cx.read(key, conn, &mut self.read_buffer, &mut budget)
         {
             let leg = conn.leg;
             let buffer = std::mem::take(&mut self.read_buffer);
-            if let Some(leg) = leg {
-                self.relay(key, leg, &buffer[..count]);
+            let more = if let Some(leg) = leg {
+                self.relay(key, leg, &buffer[..count])
             } else {
                 // What was heard counts before it is understood.
                 self.relay_beats();
                 self.serve(key, &buffer[..count]);
-            }
+                true
+            };
             self.read_buffer = buffer;
+            if !more {
+                break;
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::connection::{Client, Reading};
 use super::context::{Conn, Context};
+use super::parts::news::Next;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Action, Cause, Input, State, explain_timeout};
 use crate::core::end::{Detector, Leg, Reason};
@@ -55,7 +56,7 @@ impl<K: Kernel> Context<K> {
     /// Whether a connection is looked at in time whatever its deadlines have become: a leg that is closed within this turn, and
     /// one that has just been connected.
     fn is_looked_at(&self, key: Key, input: Input) -> bool {
-        matches!(input, Input::Connected) || self.aftermath.last_looks.last() == Some(&key)
+        matches!(input, Input::Connected) || self.aftermath.next.back() == Some(&(key, Next::LastLook))
     }
 
     /// Its first message is there: the opening exchange is over.

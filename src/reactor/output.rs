@@ -3,6 +3,7 @@
 
 use super::connection::{Pause, Reading};
 use super::context::{Conn, Context};
+use super::parts::news::Next;
 use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::end::{Detector, Reason};
@@ -218,7 +219,7 @@ impl<K: Kernel> Context<K> {
             return;
         }
         if conn.leg.is_some() && conn.is_being_closed() {
-            return self.aftermath.last_looks.push(key);
+            return self.aftermath.next.push_back((key, Next::LastLook));
         }
         let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.

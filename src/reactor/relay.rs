@@ -13,7 +13,7 @@
 use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
-use super::parts::news::News;
+use super::parts::news::{News, Next};
 use super::parts::pairs::{Direction, Pair, Stage, micros};
 use crate::config::settings::Upstream;
 use crate::core::conn::liveness::Clocks;
@@ -31,16 +31,18 @@ pub(super) const LASTS: Duration = Duration::from_secs(1);
 
 impl<K: Kernel> Reactor<K> {
     /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
-    /// it has.
-    pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) {
-        let is_wanted = self.table.get(key).is_some_and(Connection::is_wanted);
-        let Some(pair) = self.cx.pairs.of_mut(key) else { return };
+    /// it has. Whether there may be more to read.
+    pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) -> bool {
+        let Some(conn) = self.table.get(key) else { return false };
+        let (more, is_wanted) = (conn.reading.pending(), conn.is_wanted());
+        let Some(pair) = self.cx.pairs.of_mut(key) else { return more };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
         let conn = partner.and_then(|partner| self.table.get_mut(partner));
         let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| is_wanted && conn.takes_more()))
         else {
-            return pair.lose(leg, bytes.len());
+            pair.lose(leg, bytes.len());
+            return more;
         };
         if leg == Leg::Upstream && pair.first_byte_us == 0 {
             pair.first_byte_us = micros(self.cx.now.since(conn.life.accepted())).max(1);
@@ -54,10 +56,9 @@ impl<K: Kernel> Reactor<K> {
         {
             self.cx.await_partner(key, conn);
         }
+        more
     }
-}
 
-impl<K: Kernel> Reactor<K> {
     /// Closes a leg whose peer has all that was for it, once it was read one last time: a socket with unread input would be
     /// closed by a reset.
     pub(super) fn close_behind_last_look(&mut self, key: Key) {
@@ -118,7 +119,7 @@ impl<K: Kernel> Context<K> {
 
     fn tell_partner(&mut self, key: Key, leg: Leg, news: News) {
         if let Some(partner) = self.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
-            self.aftermath.news.push_back((partner, news));
+            self.aftermath.next.push_back((partner, Next::Hear(news)));
         }
     }
 

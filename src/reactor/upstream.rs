@@ -3,6 +3,7 @@
 use super::Reactor;
 use super::connection::{Connection, Pause, Queued, Reading};
 use super::context::{Conn, Context};
+use super::parts::news::Next;
 use super::parts::pairs::{Attempt, Direction, Pair, Stage, micros};
 use super::relay::{LASTS, was_not_reached};
 use super::work::cost;
@@ -226,7 +227,7 @@ impl<K: Kernel> Context<K> {
             let cause = Cause { reason: end.reason, detector: end.detector };
             if stage == Stage::Connecting && was_not_reached(cause) {
                 self.note_failed(key, index, server, end.reason, end.age);
-                self.aftermath.connects.extend(client);
+                self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
             }
         }
         if let Some(pair) = self.pairs.remove(key, leg) {

@@ -1,6 +1,17 @@
-//! What one leg of a pair has to tell the other.
+//! What is done with a leg of a pair because of what has happened to it or to its partner.
 
 use crate::core::conn::policy::LastRung;
+
+/// What is done with a leg next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum Next {
+    /// It is told of its partner.
+    Hear(News),
+    /// Its peer has all that was for it: it is read once more, and closed.
+    LastLook,
+    /// It is a client, and is connected to the next server.
+    Connect,
+}
 
 /// What a leg is told of its partner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

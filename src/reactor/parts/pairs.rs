@@ -10,7 +10,7 @@ use crate::core::time::{Duration, Instant};
 use slab::Slab;
 
 /// The pairs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::reactor) struct Pairs {
     /// The pair of the connection in each slot of the table; [`NONE`] where there is none.
     of_slot: Vec<u32>,
@@ -24,16 +24,14 @@ const NONE: u32 = u32::MAX;
 pub(in crate::reactor) struct Pair {
     /// The key of the client leg, which names the pair, also when that leg is gone.
     client: Key,
-    client_is_gone: bool,
-    /// The key of the upstream leg; none before there is one, and when it is gone.
-    upstream: Option<Key>,
-    /// Which server of the listener it is connected to, or was last.
-    server: Option<u16>,
+    client_is_there: bool,
+    /// The key of the upstream leg; [`NO_KEY`] before there is one, and when it is gone.
+    upstream: Key,
+    /// Which server of the listener it is connected to, or was last; [`NO_SERVER`] before.
+    server: u16,
     pub(in crate::reactor) stage: Stage,
     /// What becomes of what each leg sends.
     flows: [Direction; 2],
-    /// Why it ends, and which leg has brought that about: the first cause of all.
-    cause: Option<(Cause, Leg)>,
     /// When bytes last went through it, or began to.
     pub(in crate::reactor) moved: Instant,
     /// How long the connect took, and how long after the client was accepted the server's first byte came, in microseconds;
@@ -46,7 +44,11 @@ pub(in crate::reactor) struct Pair {
 }
 
 // Beside its two connections and their slots here, an idle pair has nothing else.
-const _: () = assert!(size_of::<Pair>() <= 64);
+const _: () = assert!(size_of::<Pair>() <= 48);
+
+const NO_SERVER: u16 = u16::MAX;
+/// In the place of the key of a leg that is not there.
+const NO_KEY: Key = Key { index: 0, generation: 0 };
 
 /// How far the connection to the upstream server has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +83,8 @@ pub(in crate::reactor) struct ColdPair {
     pub(in crate::reactor) failed: Vec<Attempt>,
     /// What a server would have been sent that could not be reached.
     pub(in crate::reactor) carried: Vec<u8>,
+    /// Why it ends, and which leg has brought that about: the first cause of all.
+    cause: Option<(Cause, Leg)>,
     /// Bytes of each leg that its partner was not there to take.
     lost: [u64; 2],
     /// What each leg that is gone had received and sent.
@@ -96,16 +100,20 @@ pub(in crate::reactor) struct Attempt {
 }
 
 impl Pairs {
+    /// None, with room for those of so many slots of the table: memory that is never used is never there.
+    pub(in crate::reactor) fn with_capacity(slots: usize) -> Self {
+        Self { of_slot: Vec::with_capacity(slots), pairs: Slab::with_capacity(slots / 2) }
+    }
+
     /// A client has come that is to be relayed.
     pub(in crate::reactor) fn open(&mut self, client: Key, now: Instant) {
         let index = self.pairs.insert(Pair {
             client,
-            client_is_gone: false,
-            upstream: None,
-            server: None,
+            client_is_there: true,
+            upstream: NO_KEY,
+            server: NO_SERVER,
             stage: Stage::Connecting,
             flows: [Direction::Paused; 2],
-            cause: None,
             moved: now,
             connect_us: 0,
             first_byte_us: 0,
@@ -119,7 +127,7 @@ impl Pairs {
     pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key, server: u16) {
         let Some(index) = self.index(client) else { return };
         let pair = &mut self.pairs[index];
-        (pair.upstream, pair.server) = (Some(upstream), Some(server));
+        (pair.upstream, pair.server) = (upstream, server);
         self.note(upstream, index);
     }
 
@@ -151,10 +159,11 @@ impl Pairs {
         self.of_slot[key.index as usize] = NONE;
         let pair = &mut self.pairs[index];
         match leg {
-            Leg::Client => pair.client_is_gone = true,
-            Leg::Upstream => pair.upstream = None,
+            Leg::Client => pair.client_is_there = false,
+            Leg::Upstream => pair.upstream = NO_KEY,
         }
-        (pair.client_is_gone && pair.upstream.is_none()).then(|| self.pairs.remove(index))
+        let is_last = !pair.client_is_there && pair.upstream == NO_KEY;
+        is_last.then(|| self.pairs.remove(index))
     }
 
     /// All of them.
@@ -172,20 +181,24 @@ impl Pair {
     /// The key of a leg, if it is there.
     pub(in crate::reactor) fn leg(&self, leg: Leg) -> Option<Key> {
         match leg {
-            Leg::Client => (!self.client_is_gone).then_some(self.client),
-            Leg::Upstream => self.upstream,
+            Leg::Client => self.client_is_there.then_some(self.client),
+            Leg::Upstream => (self.upstream != NO_KEY).then_some(self.upstream),
         }
     }
 
     /// The server that it is connected to, or that was tried last.
     pub(in crate::reactor) fn server(&self) -> Option<usize> {
         let last = self.failed().last().map(|attempt| attempt.server);
-        self.server.or(last).map(usize::from)
+        self.connected_to().or(last).map(usize::from)
     }
 
     /// Whether it is connected to that server of its listener, or was, or has tried it.
     pub(in crate::reactor) fn names(&self, server: usize) -> bool {
-        self.server.map(usize::from) == Some(server) || self.has_tried(server)
+        self.connected_to().map(usize::from) == Some(server) || self.has_tried(server)
+    }
+
+    fn connected_to(&self) -> Option<u16> {
+        (self.server != NO_SERVER).then_some(self.server)
     }
 
     /// Bytes of the header that the server is sent first.
@@ -215,12 +228,12 @@ impl Pair {
 
     /// A leg begins to end. The first cause is that of the pair.
     pub(in crate::reactor) fn note_cause(&mut self, leg: Leg, cause: Cause) {
-        self.cause.get_or_insert((cause, leg));
+        self.cold().cause.get_or_insert((cause, leg));
     }
 
     /// Why it ends, and which leg has brought that about.
-    pub(in crate::reactor) const fn cause(&self) -> Option<(Cause, Leg)> {
-        self.cause
+    pub(in crate::reactor) fn cause(&self) -> Option<(Cause, Leg)> {
+        self.cold.as_ref().and_then(|cold| cold.cause)
     }
 
     /// Bytes of a leg have nobody to take them.

@@ -27,7 +27,9 @@ pub(in crate::reactor) struct Pair {
     client_is_gone: bool,
     /// The key of the upstream leg; none before there is one, and when it is gone.
     upstream: Option<Key>,
-    /// Which server of the listener it is connected to, or was last.
+    /// Which upstream its servers are of.
+    to: u16,
+    /// Which of them it is connected to, or was last.
     server: Option<u16>,
     pub(in crate::reactor) stage: Stage,
     /// What becomes of what each leg sends.
@@ -94,12 +96,13 @@ pub(in crate::reactor) struct Attempt {
 }
 
 impl Pairs {
-    /// A client has come that is to be relayed.
-    pub(in crate::reactor) fn open(&mut self, client: Key, now: Instant) {
+    /// A client has come that is to be relayed, to a server of that upstream.
+    pub(in crate::reactor) fn open(&mut self, client: Key, to: u16, now: Instant) {
         let index = self.pairs.insert(Pair {
             client,
             client_is_gone: false,
             upstream: None,
+            to,
             server: None,
             stage: Stage::Connecting,
             flows: [Direction::Paused; 2],
@@ -175,13 +178,18 @@ impl Pair {
         }
     }
 
+    /// Which upstream its servers are of.
+    pub(in crate::reactor) const fn to(&self) -> u16 {
+        self.to
+    }
+
     /// The server that it is connected to, or that was tried last.
     pub(in crate::reactor) fn server(&self) -> Option<usize> {
         let last = self.failed().last().map(|attempt| attempt.server);
         self.server.or(last).map(usize::from)
     }
 
-    /// Whether it is connected to that server of its listener, or was, or has tried it.
+    /// Whether it is connected to that server of its upstream, or was, or has tried it.
     pub(in crate::reactor) fn names(&self, server: usize) -> bool {
         self.server.map(usize::from) == Some(server) || self.has_tried(server)
     }

@@ -133,7 +133,13 @@ fn every_key_has_an_effect() {
             let text = match scope {
                 Scope::Listener => base(&line),
                 Scope::Upstream => base(&format!("[upstream.app]\n{line}")),
-                _ => format!("[{}]\n{line}{}", scope.name(), base("")),
+                Scope::Server
+                | Scope::Turn
+                | Scope::Drain
+                | Scope::Audit
+                | Scope::Log
+                | Scope::Admin
+                | Scope::Defaults => format!("[{}]\n{line}{}", scope.name(), base("")),
             };
             assert_ne!(settings(&text), plain, "{text}");
         }

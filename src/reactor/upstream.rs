@@ -84,7 +84,7 @@ impl<K: Kernel> Context<K> {
         let mut left = servers.settings().is.sources.len();
         loop {
             let from = servers.next_source(server);
-            let spec = ConnectSpec { to: servers.get(server).address(), from, options: options.clone() };
+            let spec = ConnectSpec { to: servers.get(server).address(), from, options };
             self.work.charge(cost::ACCEPT);
             match self.kernel.connect(&spec, upstream.token()) {
                 // Another source may have ports left, or be ours.

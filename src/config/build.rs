@@ -3,7 +3,7 @@
 
 use super::layer::Resolved;
 use super::settings::{
-    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
+    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Relay, ServerSettings,
     TurnSettings, Upstream,
 };
 use crate::core::conn::policy::{
@@ -12,6 +12,7 @@ use crate::core::conn::policy::{
 use crate::core::time::{Duration, Instant};
 use crate::net::Keepalive;
 use crate::protocol::Protocol;
+use crate::protocol::gateway::{self, Target};
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -49,17 +50,34 @@ pub(super) fn log(of: &Resolved) -> LogSettings {
     }
 }
 
+/// Listeners, those that are off left out, and the upstreams that they relay to. `named`: the tables of upstreams.
+pub(super) fn listeners(of: &[&Resolved], named: &[&Resolved]) -> (Vec<ListenerSettings>, Vec<Upstream>) {
+    let mut upstreams = Vec::new();
+    let listeners = of.iter().filter_map(|of| listener(of, named, &mut upstreams)).collect();
+    (listeners, upstreams)
+}
+
 /// A listener, for clients or for the admin interface; `None` if it is off.
-pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
+fn listener(of: &Resolved, named: &[&Resolved], upstreams: &mut Vec<Upstream>) -> Option<ListenerSettings> {
     let protocol = Protocol::from_name(of.protocol_name()).expect("the registry is that of all protocols");
     let own = of.own();
     let policy = Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) };
-    let gateway = (protocol.declaration().gateway)(&own);
-    let upstream = gateway.map(|gateway| Upstream::new(gateway, &policy));
+    let address = of.address()?;
+    let relay = (protocol.declaration().gateway)(&own).map(|gateway| {
+        let upstream = match &gateway.target {
+            Target::Own(is) => Upstream { name: of.name().to_owned(), is: is.clone() },
+            Target::Named(name) => upstream(name, named),
+        };
+        let relay = Relay::new(&gateway, &upstream, &policy);
+        if !upstreams.contains(&upstream) {
+            upstreams.push(upstream);
+        }
+        relay
+    });
     Some(ListenerSettings {
         name: of.name().to_owned(),
         protocol,
-        address: of.address()?,
+        address,
         backlog: count(of, "backlog"),
         connections_max: count_or_word(of, "max_connections"),
         overload: if of.is_word("overload", "shed") { Overload::Shed } else { Overload::Queue },
@@ -68,8 +86,16 @@ pub(super) fn listener(of: &Resolved) -> Option<ListenerSettings> {
         policy,
         access: (protocol.declaration().access)(&own),
         own,
-        upstream,
+        relay,
     })
+}
+
+/// The upstream of that name.
+fn upstream(name: &str, named: &[&Resolved]) -> Upstream {
+    let of = named.iter().find(|of| of.name() == name).expect("a rule holds that there is one");
+    let is =
+        gateway::settings::upstream(&of.own()).expect("it has servers, and every other key has a default");
+    Upstream { name: name.to_owned(), is }
 }
 
 fn liveness(of: &Resolved) -> Liveness {

@@ -9,15 +9,23 @@ use super::keys::{self, Scope, Table};
 use super::layer::Layer;
 use super::value::Raw;
 use crate::protocol::Registry;
+use crate::protocol::gateway::servers::is_name;
 use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+/// How upstreams are written.
+const NAMED: &str = "write [upstream.NAME] and its keys below it";
+/// As long as the name of a listener can be.
+const NAME_BYTES_MAX: usize = 64;
 
 /// What a file says.
 #[derive(Debug)]
 pub(super) struct File {
     /// The tables that there is one of.
     pub(super) tables: Vec<Layer>,
+    /// The upstreams with their names and places.
+    pub(super) upstreams: Vec<(String, Layer, Place)>,
     /// The listeners with their places; `None` if it has no word about them.
     pub(super) listeners: Option<Vec<(Layer, Place)>>,
     /// Whether it could be read as TOML; if not, what is missing may just not have been understood.
@@ -33,7 +41,8 @@ pub(super) fn read(
 ) -> File {
     let (root, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { path, text, registry, mistakes: Vec::new() };
-    let mut file = File { tables: Vec::new(), listeners: None, well_formed: errors.is_empty() };
+    let mut file =
+        File { tables: Vec::new(), upstreams: Vec::new(), listeners: None, well_formed: errors.is_empty() };
     for (name, value) in root.get_ref() {
         reader.top(&mut file, name, value);
     }
@@ -91,9 +100,17 @@ impl Reader<'_> {
             (Scope::Listener, _) => {
                 self.report(place, text, "is a list of tables", "write [[listener]], with two brackets");
             }
+            (Scope::Upstream, DeValue::Table(table)) => {
+                for (name, value) in table {
+                    file.upstreams.extend(self.upstream(name, value));
+                }
+            }
+            (Scope::Upstream, _) => {
+                self.report(place, text, "is a table of tables", NAMED);
+            }
             (_, DeValue::Table(table)) => {
                 let mut layer = Layer::new(Table::new(scope, self.registry));
-                self.table(&mut layer, "", table);
+                self.table(&mut layer, &format!("{}.", scope.name()), "", table);
                 file.tables.push(layer);
             }
             (_, _) => {
@@ -102,27 +119,45 @@ impl Reader<'_> {
         }
     }
 
+    fn upstream(&mut self, name: &Name<'_>, value: &Spanned<DeValue<'_>>) -> Option<(String, Layer, Place)> {
+        let place = self.at(name);
+        let text: &str = name.get_ref();
+        let DeValue::Table(table) = value.get_ref() else {
+            self.report(place, &format!("upstream.{text}"), "is not a table", NAMED);
+            return None;
+        };
+        if !is_name(text) || text.len() > NAME_BYTES_MAX {
+            let wrong = format!("{text:?} cannot be a name");
+            self.report(place, "upstream", &wrong, "write letters, digits, '-' and '_', 64 at most");
+            return None;
+        }
+        let mut layer = Layer::new(Table::new(Scope::Upstream, self.registry));
+        self.table(&mut layer, &format!("upstream.{text}."), "", table);
+        Some((text.to_owned(), layer, place))
+    }
+
     fn listener(&mut self, item: &Spanned<DeValue<'_>>, listeners: &mut Vec<(Layer, Place)>) {
         let place = self.at(item);
         if let DeValue::Table(table) = item.get_ref() {
             let protocol = table.iter().find(|(name, _)| name.get_ref() == "protocol");
             let protocol = protocol.and_then(|(_, value)| value.get_ref().as_str());
             let mut layer = Layer::new(Table::listener(protocol, self.registry));
-            self.table(&mut layer, "", table);
+            self.table(&mut layer, "listener.", "", table);
             listeners.push((layer, place));
         } else {
             self.report(place, "listener", "is not a table", "write [[listener]] and its keys below it");
         }
     }
 
-    /// Reads the keys of a table; `group` is the sub-table it is, with its dot, or nothing.
-    fn table(&mut self, layer: &mut Layer, group: &str, table: &DeTable<'_>) {
+    /// Reads the keys of a table, which has that name, with its dot; `group` is the sub-table it is, with its dot, or
+    /// nothing.
+    fn table(&mut self, layer: &mut Layer, prefix: &str, group: &str, table: &DeTable<'_>) {
         let of = layer.table();
         for (name, value) in table {
             let full = format!("{group}{}", name.get_ref());
             let raw = match value.get_ref() {
                 DeValue::Table(inner) if of.is_group(&full) => {
-                    self.table(layer, &format!("{full}."), inner);
+                    self.table(layer, prefix, &format!("{full}."), inner);
                     continue;
                 }
                 DeValue::String(text) => Raw::Text(text),
@@ -136,7 +171,7 @@ impl Reader<'_> {
             // An unknown name is wrong itself; of a known one it is the value.
             let known = of.knows(&full);
             let place = if known { self.at(value) } else { self.at(name) };
-            layer.take(&format!("{}.", of.scope.name()), &full, raw, &place, &mut self.mistakes);
+            layer.take(prefix, &full, raw, &place, &mut self.mistakes);
         }
     }
 

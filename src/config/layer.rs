@@ -10,6 +10,7 @@ use super::value::{self, Raw, ValueError};
 use crate::core::setting::{Key, Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;
+use crate::protocol::gateway::{self, Target};
 use indexmap::IndexMap;
 
 /// Where a value came from.
@@ -160,6 +161,8 @@ pub(super) struct Resolved {
     pub(super) table: Table,
     /// Where it stands as a whole.
     pub(super) place: Place,
+    /// What it is called, if that is no key of its own.
+    name: Option<String>,
     /// In the order of the keys.
     entries: IndexMap<&'static str, Entry>,
 }
@@ -175,9 +178,33 @@ impl Resolved {
                 entries.insert(key.name, entry);
             }
         }
-        let mut resolved = Self { table, place, entries };
+        let mut resolved = Self { table, place, name: None, entries };
         resolved.derive();
         resolved
+    }
+
+    /// The same, of that name.
+    pub(super) fn named(self, name: String) -> Self {
+        Self { name: Some(name), ..self }
+    }
+
+    /// How the file opens it.
+    pub(super) fn heading(&self) -> String {
+        match &self.name {
+            Some(_) => format!("[{}]", self.qualified_name()),
+            None => self.table.scope.heading(),
+        }
+    }
+
+    /// What its keys have before their names.
+    pub(super) fn qualified_name(&self) -> String {
+        let scope = self.table.scope.name();
+        self.name.as_ref().map_or_else(|| scope.to_owned(), |name| format!("{scope}.{name}"))
+    }
+
+    /// Whether somebody gave the key, soundly.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(|entry| matches!(entry.origin, Origin::Given(_)))
     }
 
     /// Whether it is that table, or one of those listeners.
@@ -228,13 +255,20 @@ impl Resolved {
 
     /// Every key that applies with its value, in order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'static str, &Entry)> {
+        let named = matches!(self.target(), Some(Target::Named(_)));
+        let is_elsewhere = move |name: &str| named && gateway::settings::is_of_upstream(name);
         let entries = self.entries.iter().map(|(name, entry)| (*name, entry));
-        entries.filter(|(name, _)| self.table.inapplicable(name).is_none())
+        entries.filter(move |(name, _)| self.table.inapplicable(name).is_none() && !is_elsewhere(name))
     }
 
-    /// The values of the keys that its protocol declares.
+    /// Where its listener relays to, if it does.
+    pub(super) fn target(&self) -> Option<Target> {
+        Some((self.table.protocol?.gateway)(&self.own())?.target)
+    }
+
+    /// The values of the keys that are declared elsewhere.
     pub(super) fn own(&self) -> Values {
-        let keys = self.table.protocol_keys().iter().map(|key| key.name);
+        let keys = self.table.declared_keys().iter().map(|key| key.name);
         keys.filter_map(|name| Some((name, self.value(name)?.clone()))).collect()
     }
 
@@ -251,9 +285,9 @@ impl Resolved {
         self.table.protocol.expect("every listener speaks one").name
     }
 
-    /// What its listener is called: by its own name, or by that of its table.
+    /// What it or its listener is called: by its own name, or by that of its table.
     pub(super) fn name(&self) -> &str {
-        self.text("name").unwrap_or(self.table.scope.name())
+        self.name.as_deref().or_else(|| self.text("name")).unwrap_or(self.table.scope.name())
     }
 
     /// The place to name for a conflict among these keys: that of the first which somebody gave.

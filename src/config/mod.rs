@@ -21,6 +21,8 @@ mod value;
 mod registry_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upstream_tests;
 
 pub use diagnostic::{Diagnostic, Place};
 
@@ -145,7 +147,8 @@ fn resolve_tables(
     let mut mistakes = Vec::new();
     let file = file.map(|(path, text)| file::read(&path.into(), text, registry, &mut mistakes));
     let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
-    let (mut layers, listeners) = file.map_or_else(Default::default, |file| (file.tables, file.listeners));
+    let (mut layers, upstreams, listeners) =
+        file.map_or_else(Default::default, |file| (file.tables, file.upstreams, file.listeners));
 
     // Flags come first in the search, so they are found before what the file says.
     layers.splice(0..0, flag_layers(&sources.overrides, registry, &mut mistakes));
@@ -157,6 +160,12 @@ fn resolve_tables(
         .map(|scope| Resolved::new(Table::new(scope, registry), Place::Defaults, &layers_of(scope)))
         .collect();
 
+    for (name, layer, place) in upstreams {
+        if well_formed {
+            required(&format!("upstream.{name}."), &layer, &place, &mut mistakes);
+        }
+        tables.push(Resolved::new(layer.table(), place, &[&layer]).named(name));
+    }
     let listeners = match (sources.listen.as_slice(), listeners) {
         ([], Some(listeners)) => listeners,
         ([], None) => builtin_layers(registry),
@@ -164,7 +173,7 @@ fn resolve_tables(
     };
     for (layer, place) in listeners {
         if well_formed {
-            required(&layer, &place, &mut mistakes);
+            required("listener.", &layer, &place, &mut mistakes);
         }
         // Without a protocol there are no defaults, and so no table to hold rules against.
         if layer.table().protocol.is_none() {
@@ -253,9 +262,9 @@ fn flag_layers(
         let place = Place::Flag(flag.clone());
         let (table, name) = key.split_once('.').unwrap_or((key, ""));
         let scope = Scope::ALL.into_iter().find(|scope| scope.name() == table && !name.is_empty());
-        let (Some(scope), true) = (scope, table != Scope::Listener.name()) else {
+        let Some(scope) = scope.filter(|scope| !matches!(scope, Scope::Listener | Scope::Upstream)) else {
             let right = "write TABLE.KEY=VALUE with one of the tables server, turn, drain, log, admin and \
-                         defaults; listeners are given with --listen";
+                         defaults; listeners are given with --listen, upstreams in a file";
             mistakes.push(Diagnostic {
                 place,
                 key: key.clone(),
@@ -275,12 +284,12 @@ fn flag_layers(
     layers
 }
 
-fn required(layer: &Layer, place: &Place, mistakes: &mut Vec<Diagnostic>) {
+fn required(prefix: &str, layer: &Layer, place: &Place, mistakes: &mut Vec<Diagnostic>) {
     let needed = layer.table().keys().filter(Key::is_required);
     for key in needed.filter(|key| !layer.has(key.name)) {
         mistakes.push(Diagnostic {
             place: place.clone(),
-            key: format!("listener.{}", key.name),
+            key: format!("{prefix}{}", key.name),
             wrong: "is missing".to_owned(),
             right: format!("write {}", key.kind.expects()),
         });
@@ -309,9 +318,13 @@ fn name_listeners(tables: &mut [Resolved]) {
 
 fn settings_of(tables: &[Resolved]) -> Settings {
     let of = |scope| tables.iter().find(|table| table.is(scope)).expect("every single table is resolved");
-    let clients = tables.iter().filter(|table| table.is(Scope::Listener));
+    let all = |scope| tables.iter().filter(move |table| table.is(scope));
+    let serving: Vec<_> = all(Scope::Listener).chain([of(Scope::Admin)]).collect();
+    let named: Vec<_> = all(Scope::Upstream).collect();
+    let (listeners, upstreams) = build::listeners(&serving, &named);
     Settings {
-        listeners: clients.chain([of(Scope::Admin)]).filter_map(build::listener).collect(),
+        listeners,
+        upstreams,
         turn: build::turn(of(Scope::Turn)),
         server: build::server(of(Scope::Server)),
         drain: build::drain(of(Scope::Drain)),

@@ -21,7 +21,8 @@ const COLUMNS: usize = 100;
 pub(super) fn template(registry: &'static Registry) -> String {
     let mut out = String::new();
     comment(&mut out, INTRO);
-    for scope in Scope::ALL.into_iter().filter(|scope| *scope != Scope::Listener) {
+    let is_single = |scope: &Scope| !matches!(scope, Scope::Listener | Scope::Upstream);
+    for scope in Scope::ALL.into_iter().filter(is_single) {
         section(&mut out, Table::new(scope, registry));
     }
     out.push('\n');
@@ -30,8 +31,10 @@ pub(super) fn template(registry: &'static Registry) -> String {
         listener(&mut out, &builtin(protocol, address, registry), at == 0);
     }
     for protocol in registry.clients().filter(|protocol| protocol.builtin_address.is_none()) {
-        apart(&mut out, Table::listener(Some(protocol.name), registry));
+        let table = Table::listener(Some(protocol.name), registry);
+        apart(&mut out, table, &format!("What only a {} has.", table.heading()));
     }
+    apart(&mut out, Table::new(Scope::Upstream, registry), Scope::Upstream.doc());
     out
 }
 
@@ -74,12 +77,12 @@ fn listener(out: &mut String, defaults: &Resolved, first: bool) {
     }
 }
 
-/// The keys of a protocol that no listener of the default file speaks, all in comments.
-fn apart(out: &mut String, table: Table) {
-    for (at, key) in table.protocol_keys().iter().enumerate() {
+/// The keys of a protocol that no listener of the default file speaks, or of a table that it has none of, all in comments.
+fn apart(out: &mut String, table: Table, about: &str) {
+    for (at, key) in table.declared_keys().iter().enumerate() {
         if at == 0 {
             out.push('\n');
-            comment(out, &format!("What only a {} has.", table.heading()));
+            comment(out, about);
         }
         explained(out, key, table.registry);
         match key.default_for(table.protocol) {
@@ -91,7 +94,7 @@ fn apart(out: &mut String, table: Table) {
 
 /// Whether the protocol of the table declares the key.
 fn is_of_protocol(key: &Key, table: Table) -> bool {
-    table.protocol_keys().iter().any(|own| own.name == key.name)
+    table.declared_keys().iter().any(|own| own.name == key.name)
 }
 
 /// The default of all listeners for clients, if it does not depend on the protocol.
@@ -140,7 +143,7 @@ pub(super) fn effective(f: &mut fmt::Formatter<'_>, tables: &[Resolved]) -> fmt:
         if at > 0 {
             writeln!(f)?;
         }
-        writeln!(f, "{}", of.table.scope.heading())?;
+        writeln!(f, "{}", of.heading())?;
         for (name, entry) in of.entries() {
             let origin = match &entry.origin {
                 Origin::Default | Origin::Mistaken => "default".to_owned(),

@@ -3,6 +3,8 @@
 //!
 //! A rule is skipped when one of its values was mistaken: it would only repeat what is already reported.
 
+mod upstreams;
+
 use super::diagnostic::{Diagnostic, Place};
 use super::keys::Scope;
 use super::layer::Resolved;
@@ -43,6 +45,7 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
     findings.count(&serving);
     findings.names(&serving);
     findings.addresses(&serving);
+    findings.upstreams(tables, &serving);
     if let Some(drain) = of(Scope::Drain) {
         findings.drain(drain, &serving);
     }
@@ -284,7 +287,7 @@ fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> D
     let key = if of.is(Scope::Listener) {
         format!("{key} of listener {}", of.name())
     } else {
-        format!("{}.{key}", of.table.scope.name())
+        format!("{}.{key}", of.qualified_name())
     };
     Diagnostic { place: of.blame(names), key, wrong, right }
 }

@@ -5,7 +5,8 @@ use crate::core::conn::policy::{HeartbeatStyle, Policy};
 use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
-use crate::protocol::{Access, Gateway, Protocol, ServerAddress};
+use crate::protocol::gateway;
+use crate::protocol::{Access, Gateway, HalfClose, Protocol};
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
@@ -15,6 +16,8 @@ pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
 pub struct Settings {
     /// The listeners for clients, in the order of the configuration, then the admin listener if any.
     pub listeners: Vec<ListenerSettings>,
+    /// The upstreams that those listeners relay to, each once.
+    pub upstreams: Vec<Upstream>,
     /// Bounds on one turn of the loop.
     pub turn: TurnSettings,
     /// What belongs to the whole process.
@@ -52,29 +55,40 @@ pub struct ListenerSettings {
     pub access: Access,
     /// The settings that its protocol declares.
     pub own: Values,
-    /// What it relays to. `None`: its connections end here.
-    pub upstream: Option<Upstream>,
+    /// How it relays. `None`: its connections end here.
+    pub relay: Option<Relay>,
+}
+
+/// An upstream: servers that do the same work, whichever listeners relay to them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
+    /// Its name; where a listener has servers of its own, that of the listener.
+    pub name: String,
+    /// What it is.
+    pub is: gateway::Upstream,
 }
 
 /// The upstream side of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Upstream {
-    /// What it relays to.
-    pub gateway: Gateway,
-    /// Where those servers are, in their order.
-    pub servers: Vec<Address>,
+pub struct Relay {
+    /// The name of the upstream that it relays to.
+    pub upstream: String,
+    /// What the end of one direction means.
+    pub half_close: HalfClose,
+    /// How long nothing may move on a pair of which one direction has ended.
+    pub half_close_timeout: Duration,
     /// Life, parting and bounds of the connections that we make.
     pub policy: Policy,
 }
 
-impl Upstream {
+impl Relay {
     /// That of a listener with this policy for its clients. What a client promises, and what it may be asked, an upstream
     /// server has not promised, and is not asked.
-    pub fn new(gateway: Gateway, of_clients: &Policy) -> Self {
+    pub fn new(gateway: &Gateway, upstream: &Upstream, of_clients: &Policy) -> Self {
         let mut policy = of_clients.clone();
         policy.liveness.heartbeat.style = HeartbeatStyle::Off;
-        policy.liveness.keepalive = gateway.keepalive;
-        policy.liveness.user_timeout = gateway.keepalive.map(|keepalive| {
+        policy.liveness.keepalive = upstream.is.keepalive;
+        policy.liveness.user_timeout = upstream.is.keepalive.map(|keepalive| {
             // Between the last probe and the end of the wait for its answer, as for clients.
             keepalive.idle + keepalive.interval * (keepalive.count - 1) + keepalive.interval / 2
         });
@@ -82,11 +96,12 @@ impl Upstream {
         policy.liveness.probe_oob = None;
         policy.bounds.handshake_timeout = None;
         policy.bounds.idle_timeout = None;
-        let servers = gateway.servers.iter().map(|server| match server {
-            ServerAddress::Tcp(socket) => Address::Tcp { socket: *socket, v6_only: false, interface: None },
-            ServerAddress::Unix(path) => Address::Unix(path.clone()),
-        });
-        Self { servers: servers.collect(), gateway, policy }
+        Self {
+            upstream: upstream.name.clone(),
+            half_close: gateway.half_close,
+            half_close_timeout: gateway.half_close_timeout,
+            policy,
+        }
     }
 
     /// The options of a connection that we make: those that it must have from its first moment on.
@@ -112,7 +127,7 @@ impl ListenerSettings {
             linger2: self.policy.parting.linger2,
             send_buffer: self.send_buffer,
             // An urgent byte stays where it is, for the one that it is meant for.
-            oob_inline: self.upstream.is_some(),
+            oob_inline: self.relay.is_some(),
         }
     }
 

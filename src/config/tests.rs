@@ -57,7 +57,10 @@ fn the_default_file_reads_back_as_exactly_the_defaults() {
 fn the_default_file_mentions_every_key() {
     let text = template();
     for key in Scope::ALL.into_iter().flat_map(|scope| Table::new(scope, Protocol::REGISTRY).keys()) {
-        assert!(text.contains(&format!("\n{} = ", key.name)), "{}", key.name);
+        let name = key.name;
+        let (given, required) = (format!("\n{name} = "), format!("\n# {name} must be given."));
+        let shown = [&given, &format!("\n# {name} = "), &required].iter().any(|line| text.contains(*line));
+        assert!(shown, "{name}");
     }
 }
 
@@ -109,18 +112,34 @@ fn effective_settings_say_where_each_came_from() {
 
 #[test]
 fn every_key_has_an_effect() {
-    let base = |own: &str| format!("[[listener]]\nprotocol = 'resp'\naddress = '[::]:7000'\n{own}");
+    let base = |own: &str| {
+        let relays = "[[listener]]\nprotocol = 'tcp'\naddress = '[::]:7001'\nupstream = 'app'";
+        let app = "[upstream.app]\nservers = '10.0.0.1:1'";
+        let own = own.strip_prefix("[upstream.app]\n").map_or_else(|| (own, ""), |own| ("", own));
+        format!(
+            "[[listener]]\nprotocol = 'resp'\naddress = '[::]:7000'\n{}\n{relays}\n{app}\n{}",
+            own.0, own.1
+        )
+    };
     let plain = settings(&base(""));
     for scope in Scope::ALL {
         for key in Table::new(scope, Protocol::REGISTRY).keys() {
             let line = match key.name {
                 "protocol" | "address" if scope == Scope::Listener => continue,
+                "servers" => continue,
+                "source" => "source = '10.0.0.9'\n".to_owned(),
                 name => format!("{name} = {}\n", other_than_default(scope, &key)),
             };
-            let text = if scope == Scope::Listener {
-                base(&line)
-            } else {
-                format!("[{}]\n{line}{}", scope.name(), base(""))
+            let text = match scope {
+                Scope::Listener => base(&line),
+                Scope::Upstream => base(&format!("[upstream.app]\n{line}")),
+                Scope::Server
+                | Scope::Turn
+                | Scope::Drain
+                | Scope::Audit
+                | Scope::Log
+                | Scope::Admin
+                | Scope::Defaults => format!("[{}]\n{line}{}", scope.name(), base("")),
             };
             assert_ne!(settings(&text), plain, "{text}");
         }

@@ -1,16 +1,39 @@
-//! What a listener that relays relays to, as its settings say it.
+//! What a listener that relays relays to, as its settings say it, and what an upstream is: servers that do the same work.
+
+pub mod servers;
+pub mod settings;
 
 use super::proxy_header;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+pub use servers::{ServerAddress, ServerSpec};
+use std::net::IpAddr;
 
 /// The upstream side of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gateway {
+    /// Where to.
+    pub target: Target,
+    /// What the end of one direction means.
+    pub half_close: HalfClose,
+    /// How long nothing may move on a pair of which one direction has ended.
+    pub half_close_timeout: Duration,
+}
+
+/// Where a listener relays to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// An upstream that has a table of its own, by name.
+    Named(String),
+    /// Servers of its own.
+    Own(Upstream),
+}
+
+/// Servers that do the same work, and how they are used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Upstream {
     /// The servers, at least one.
-    pub servers: Vec<ServerAddress>,
+    pub servers: Vec<ServerSpec>,
     /// Which of them gets the next connection.
     pub balance: Balance,
     /// How long a server has to answer the connect.
@@ -19,21 +42,8 @@ pub struct Gateway {
     pub sources: Vec<IpAddr>,
     /// The header of the PROXY protocol that a server is sent first, if it is.
     pub header: Option<proxy_header::Version>,
-    /// TCP keepalive of the upstream leg.
+    /// TCP keepalive of the connections to them.
     pub keepalive: Option<Keepalive>,
-    /// What the end of one direction means.
-    pub half_close: HalfClose,
-    /// How long nothing may move on a pair of which one direction has ended.
-    pub half_close_timeout: Duration,
-}
-
-/// Where an upstream server is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ServerAddress {
-    /// A TCP port.
-    Tcp(SocketAddr),
-    /// A unix socket.
-    Unix(PathBuf),
 }
 
 /// Which server gets the next connection.

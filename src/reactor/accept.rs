@@ -98,7 +98,8 @@ impl<K: Kernel> Reactor<K> {
         } else {
             protocol.open().map(|session| Session::Client(Client::new(session, self.cx.now)))
         };
-        let relays = served && slot.settings.upstream.is_some();
+        let upstream = slot.upstream.filter(|_| served);
+        let relays = upstream.is_some();
         self.table.insert(
             key,
             Connection {
@@ -120,8 +121,8 @@ impl<K: Kernel> Reactor<K> {
         if served && protocol == Protocol::Admin {
             self.on_admin_opened(key, index);
         }
-        if relays {
-            self.cx.pairs.open(key, self.cx.now);
+        if let Some(upstream) = upstream {
+            self.cx.pairs.open(key, upstream, self.cx.now);
             self.cx.places.add_upstream();
         }
         self.drive(key, |cx, conn| {
@@ -228,7 +229,7 @@ impl<K: Kernel> Context<K> {
         if !slot.settings.protocol.serves_clients() {
             return slot.connections >= self.limit_of(slot);
         }
-        let (own, pair) = (slot.settings.connections_max, slot.settings.upstream.is_some());
+        let (own, pair) = (slot.settings.connections_max, slot.settings.relay.is_some());
         let full = self.places.is_full(pair) || own.is_some_and(|own| slot.connections >= own);
         // A draining server lets in what waits, only to tell it: nobody else will come.
         full && !self.lifecycle.is_draining()

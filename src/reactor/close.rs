@@ -79,11 +79,8 @@ impl<K: Kernel> Context<K> {
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));
         let asks = mode == CloseMode::Linger2 && !self.is_there(conn);
-        let (mode, evidence) = if wants_evidence(reason) || asks {
-            self.ask_kernel(conn, mode, reason)
-        } else {
-            (mode, None)
-        };
+        let (mode, evidence) =
+            if wants_evidence(reason) || asks { self.ask_kernel(conn, mode, reason) } else { (mode, None) };
         let mut end = conn.record(mode, self.now, evidence);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);

@@ -20,7 +20,7 @@ use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
 use super::parts::server_timers::ServerTimers;
-use super::parts::servers::Servers;
+use super::parts::upstreams::Upstreams;
 use super::publication::{Publication, Publications};
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
@@ -67,6 +67,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) settings: Settings,
     pub(super) places: Places,
     pub(super) pairs: Pairs,
+    pub(super) upstreams: Upstreams,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -103,24 +104,25 @@ impl<K: Kernel> Context<K> {
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
         let now = kernel.now();
+        let upstreams = Upstreams::new(&settings.upstreams, &|to| kernel.could_be_own_peer(to));
         let listeners = settings
             .listeners
             .iter()
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                let servers = Servers::new(settings.upstream.as_ref(), |to| kernel.could_be_own_peer(to));
-                Ok(ListenerState::new(listener, settings.clone(), servers))
+                let upstream = settings.relay.as_ref().and_then(|relay| upstreams.place_of(&relay.upstream));
+                Ok(ListenerState::new(listener, settings.clone(), upstream))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
         let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
         let mut counters = Counters::new(for_clients);
         for (counters, settings) in counters.listeners.iter_mut().zip(&settings.listeners) {
-            counters.upstream = settings.upstream.as_ref().map(|_| Box::default());
+            counters.upstream = settings.relay.as_ref().map(|_| Box::default());
         }
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
-        let relays = settings.listeners.iter().any(|listener| listener.upstream.is_some());
+        let relays = settings.listeners.iter().any(|listener| listener.relay.is_some());
         let places = Places::new(&settings, descriptors_max, admin_connections_max(&settings));
         Ok(Self {
             now,
@@ -142,6 +144,7 @@ impl<K: Kernel> Context<K> {
             report: Report::new(settings.log.endings_per_second),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             places,
+            upstreams,
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,
@@ -153,8 +156,8 @@ impl<K: Kernel> Context<K> {
     /// The policy that `conn` lives by.
     pub(super) fn policy_of(&self, conn: &Conn<K>) -> &Policy {
         let settings = self.listener_of(conn);
-        match &settings.upstream {
-            Some(upstream) if conn.leg == Some(Leg::Upstream) => &upstream.policy,
+        match &settings.relay {
+            Some(relay) if conn.leg == Some(Leg::Upstream) => &relay.policy,
             Some(_) | None => &settings.policy,
         }
     }

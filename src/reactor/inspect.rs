@@ -5,6 +5,7 @@ use super::Reactor;
 use super::connection::{Pause, Queued, Reading};
 use super::parts::effect::Effect;
 use super::parts::pairs::Stage;
+use super::parts::servers::{Server, Servers};
 use crate::core::conn::State;
 use crate::core::end::Leg;
 use crate::core::table::Key;
@@ -196,13 +197,7 @@ impl<K: Kernel> DebugView<'_, K> {
         if marked != legs {
             mistakes.push(format!("{marked} connections are legs, and pairs have {legs}"));
         }
-        let counted: u32 = reactor
-            .cx
-            .listeners
-            .iter()
-            .flat_map(|slot| slot.servers.iter())
-            .map(|server| server.connections)
-            .sum();
+        let counted: u32 = reactor.cx.upstreams.iter().flat_map(Servers::iter).map(Server::connections).sum();
         let upstream = reactor.table.iter().filter(|(_, conn)| conn.leg == Some(Leg::Upstream)).count();
         if counted as usize != upstream {
             mistakes.push(format!("servers count {counted} connections, there are {upstream}"));

@@ -100,13 +100,7 @@ impl<K: Kernel> Reactor<K> {
         let mut notes = Vec::new();
         for slot in &mut self.cx.listeners {
             match new.listeners.iter().find(|new| new.name == slot.settings.name) {
-                Some(settings) => {
-                    slot.adopt(settings, self.cx.now, &mut notes);
-                    let servers =
-                        slot.settings.upstream.as_ref().map_or(&[][..], |upstream| &upstream.servers);
-                    let is_named = |server| self.cx.pairs.iter().any(|pair| pair.names(server));
-                    slot.servers.adopt(servers, |to| self.cx.kernel.could_be_own_peer(to), is_named);
-                }
+                Some(settings) => slot.adopt(settings, self.cx.now, &mut notes),
                 None => notes.push(format!(
                     "listener {} is gone from the file and stays until a restart",
                     slot.settings.name
@@ -118,6 +112,7 @@ impl<K: Kernel> Reactor<K> {
                 notes.push(format!("listener {} is new and needs a restart", settings.name));
             }
         }
+        self.cx.adopt_upstreams(&new.upstreams);
         if new.log != self.cx.settings.log {
             notes.push("log filter and format need a restart".to_owned());
         }

@@ -15,7 +15,7 @@ use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
 use super::parts::news::{News, Next};
 use super::parts::pairs::{Direction, Pair, Stage, micros};
-use crate::config::settings::Upstream;
+use crate::config::settings::Relay;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, State};
@@ -176,12 +176,12 @@ impl<K: Kernel> Context<K> {
         Cause { reason, detector: Detector::Partner }
     }
 
-    fn upstream_of(&self, conn: &Conn<K>) -> Option<&Upstream> {
-        self.listener_of(conn).upstream.as_ref()
+    fn relay_of(&self, conn: &Conn<K>) -> Option<&Relay> {
+        self.listener_of(conn).relay.as_ref()
     }
 
     fn half_close(&self, conn: &Conn<K>) -> HalfClose {
-        self.upstream_of(conn).map_or(HalfClose::End, |upstream| upstream.gateway.half_close)
+        self.relay_of(conn).map_or(HalfClose::End, |relay| relay.half_close)
     }
 
     /// A leg has a cause to end, and goes on for a while: its partner is told.
@@ -229,7 +229,7 @@ impl<K: Kernel> Context<K> {
             }
             News::Finished => {
                 let cause = self.partners_cause(key);
-                let patience = self.upstream_of(conn).map(|upstream| upstream.gateway.half_close_timeout);
+                let patience = self.relay_of(conn).map(|relay| relay.half_close_timeout);
                 let patience = patience.unwrap_or_default();
                 self.apply(key, conn, Input::PartnerFin { cause, patience });
             }
@@ -280,12 +280,12 @@ impl<K: Kernel> Context<K> {
 
     /// The deadline of a leg that is ending has passed. Until when it is put off, because bytes still move.
     pub(super) fn leg_goes_on(&self, key: Key, conn: &Conn<K>) -> Option<Instant> {
-        let upstream = self.upstream_of(conn)?;
+        let relay = self.relay_of(conn)?;
         let pair = self.pairs.of(key)?;
         if matches!(conn.life.state(), State::Parting { last: Some(_), .. }) {
             return None;
         }
-        let until = pair.moved + upstream.gateway.half_close_timeout;
+        let until = pair.moved + relay.half_close_timeout;
         (until > self.now).then_some(until)
     }
 

@@ -3,10 +3,12 @@
 use super::Reactor;
 use super::connection::{Connection, Pause, Queued, Reading};
 use super::context::{Conn, Context};
+use super::parts::listener::ListenerState;
 use super::parts::news::Next;
 use super::parts::pairs::{Attempt, Direction, Pair, Stage, micros};
 use super::relay::{LASTS, was_not_reached};
 use super::work::cost;
+use crate::config::settings::Upstream;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, Life, State};
 use crate::core::end::{Class, Detector, End, Leg, Reason};
@@ -35,7 +37,7 @@ impl<K: Kernel> Context<K> {
     fn connect(&mut self, client: Key, conn: &mut Conn<K>, upstream: Key) -> Option<Conn<K>> {
         loop {
             let server = self.choose_server(client, conn);
-            let Some(server) = server else {
+            let Some((to, server)) = server else {
                 let reason = self.why_not_reached(client);
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
                 if let Some(pair) = self.pairs.of_mut(client) {
@@ -48,42 +50,42 @@ impl<K: Kernel> Context<K> {
                 self.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
                 return None;
             };
-            match self.connect_to(conn, server, upstream) {
-                Ok(stream) => return Some(self.begin_upstream(client, conn, upstream, server, stream)),
+            match self.connect_to(conn, (to, server), upstream) {
+                Ok(stream) => return Some(self.begin_upstream(client, conn, upstream, (to, server), stream)),
                 Err(error) => {
                     let (index, reason) = (usize::from(conn.listener), reason_of(error));
                     // There is no connection that could end.
                     self.counters.listeners[index].not_connected(reason);
-                    self.note_failed(client, index, server, reason, Duration::ZERO);
+                    self.note_failed(client, server, reason, Duration::ZERO);
                 }
             }
         }
     }
 
-    fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Option<usize> {
+    /// The server to try next, and the upstream that it is of.
+    fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Option<(u16, usize)> {
         let pair = self.pairs.of(client)?;
-        let slot = &mut self.listeners[usize::from(conn.listener)];
-        let balance = slot.settings.upstream.as_ref()?.gateway.balance;
         if pair.failed().len() >= ATTEMPTS_MAX {
             return None;
         }
-        slot.servers.choose(balance, &conn.peer, self.now, |server| pair.has_tried(server))
+        let server =
+            self.upstreams[pair.to()].choose(&conn.peer, self.now, |server| pair.has_tried(server))?;
+        Some((pair.to(), server))
     }
 
     fn connect_to(
         &mut self,
         conn: &Conn<K>,
-        server: usize,
+        (to, server): (u16, usize),
         upstream: Key,
     ) -> Result<K::Stream, ConnectError> {
-        let slot = &mut self.listeners[usize::from(conn.listener)];
-        let settings = slot.settings.upstream.as_ref().expect("a pair is of a listener that relays");
-        let sources = &settings.gateway.sources;
-        let mut left = sources.len();
+        let relay = self.listeners[usize::from(conn.listener)].settings.relay.as_ref();
+        let options = relay.expect("a pair is of a listener that relays").socket_options();
+        let servers = &mut self.upstreams[to];
+        let mut left = servers.settings().is.sources.len();
         loop {
-            let from = slot.servers.next_source(server, sources);
-            let to = &slot.servers.get(server).address;
-            let spec = ConnectSpec { to, from, options: settings.socket_options() };
+            let from = servers.next_source(server);
+            let spec = ConnectSpec { to: servers.get(server).address(), from, options };
             self.work.charge(cost::ACCEPT);
             match self.kernel.connect(&spec, upstream.token()) {
                 // Another source may have ports left, or be ours.
@@ -98,20 +100,20 @@ impl<K: Kernel> Context<K> {
         client: Key,
         conn: &Conn<K>,
         upstream: Key,
-        server: usize,
+        (to, server): (u16, usize),
         stream: K::Stream,
     ) -> Conn<K> {
-        let slot = &mut self.listeners[usize::from(conn.listener)];
-        slot.servers.add(server);
+        let servers = &mut self.upstreams[to];
+        servers.add(server);
         let number = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
         self.pairs.join(client, upstream, number);
-        let settings = slot.settings.upstream.as_ref().expect("a pair is of a listener that relays");
-        let deadline = self.now + settings.gateway.connect_timeout;
+        let deadline = self.now + servers.settings().is.connect_timeout;
+        let header = servers.settings().is.header;
         let mut fresh = Connection {
             stream,
             generation: upstream.generation,
             life: Life::new(State::Connecting { deadline }, self.now),
-            peer: slot.servers.get(server).peer,
+            peer: servers.get(server).peer(),
             listener: conn.listener,
             leg: Some(Leg::Upstream),
             reading: Reading::Drained,
@@ -122,7 +124,6 @@ impl<K: Kernel> Context<K> {
             buffers: None,
             session: None,
         };
-        let header = settings.gateway.header;
         let first = self.first_bytes(client, conn, header);
         if !first.is_empty() {
             let buffers = fresh.buffers_mut(&mut self.pool);
@@ -134,6 +135,26 @@ impl<K: Kernel> Context<K> {
         // What is due when it is connected lies behind that.
         self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));
         fresh
+    }
+
+    /// Takes over the upstreams of a new configuration. The listeners have taken over theirs.
+    pub(super) fn adopt_upstreams(&mut self, new: &[Upstream]) {
+        let relays_to = |slot: &ListenerState<K::Listener>, name: &str| {
+            slot.settings.relay.as_ref().is_some_and(|relay| relay.upstream == name)
+        };
+        self.upstreams.adopt(
+            new,
+            &|to| self.kernel.could_be_own_peer(to),
+            |name| self.listeners.iter().any(|slot| relays_to(slot, name)),
+            |to, server| {
+                let names = |pair: &Pair| server.is_none_or(|server| pair.names(server));
+                self.pairs.iter().any(|pair| pair.to() == to && names(pair))
+            },
+        );
+        for slot in &mut self.listeners {
+            let relay = slot.settings.relay.as_ref();
+            slot.upstream = relay.and_then(|relay| self.upstreams.place_of(&relay.upstream));
+        }
     }
 
     /// What a server is sent first: the header, or all that one would have been sent that could not be reached.
@@ -164,13 +185,13 @@ impl<K: Kernel> Context<K> {
         let took = self.now.since(conn.life.accepted());
         let Some(pair) = self.pairs.of_mut(key) else { return false };
         let Some(server) = pair.server() else { return false };
-        let slot = &mut self.listeners[usize::from(conn.listener)];
-        if slot.servers.get(server).could_be_own_peer && conn.stream.is_own_peer() {
+        let servers = &mut self.upstreams[pair.to()];
+        if servers.get(server).could_be_own_peer() && conn.stream.is_own_peer() {
             let (reason, detector) = (Reason::UpstreamRefused, Detector::Connect);
             self.apply(key, conn, Input::Failed { reason, detector });
             return false;
         }
-        slot.servers.reached(server);
+        servers.reached(server);
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
         conn.pause = Pause::None;
@@ -223,10 +244,10 @@ impl<K: Kernel> Context<K> {
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {
-            self.listeners[index].servers.remove(server);
+            self.upstreams[pair.to()].remove(server);
             let cause = Cause { reason: end.reason, detector: end.detector };
             if stage == Stage::Connecting && was_not_reached(cause) {
-                self.note_failed(key, index, server, end.reason, end.age);
+                self.note_failed(key, server, end.reason, end.age);
                 self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
             }
         }
@@ -237,17 +258,16 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A server could not be reached on behalf of a pair.
-    fn note_failed(&mut self, leg: Key, index: usize, server: usize, reason: Reason, took: Duration) {
-        if let Some(pair) = self.pairs.of_mut(leg) {
-            let server = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
-            pair.cold().failed.push(Attempt { server, reason, took });
-        }
+    fn note_failed(&mut self, leg: Key, server: usize, reason: Reason, took: Duration) {
+        let Some(pair) = self.pairs.of_mut(leg) else { return };
+        let number = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
+        pair.cold().failed.push(Attempt { server: number, reason, took });
         // It is not the server's doing if we have run out of something.
         if reason.class() == Class::Upstream && reason != Reason::UpstreamNoPorts {
-            let slot = &mut self.listeners[index];
-            if slot.servers.not_reached(server, self.now) {
-                let address = &slot.servers.get(server).address;
-                self.report.upstream_not_reached(&slot.settings.name, address, reason, self.now);
+            let servers = &mut self.upstreams[pair.to()];
+            if servers.not_reached(server, self.now) {
+                let address = servers.get(server).address();
+                self.report.upstream_not_reached(&servers.settings().name, address, reason, self.now);
             }
         }
     }
@@ -262,15 +282,15 @@ impl<K: Kernel> Context<K> {
         if !Report::tells_of_pairs() {
             return;
         }
-        let slot = &self.listeners[index];
-        let address = |server: usize| &slot.servers.get(server).address;
+        let servers = &self.upstreams[pair.to()];
+        let address = |server: usize| servers.get(server).address();
         let (from_client, to_client) = pair.traffic(Leg::Client);
         let (from_server, to_server) = pair.traffic(Leg::Upstream);
         let cause = pair.cause();
         let failed = pair.failed().iter();
         let ended = PairEnd {
             pair: pair.name(),
-            listener: &slot.settings.name,
+            listener: &self.listeners[index].settings.name,
             server: pair.server().map(address),
             failed: failed
                 .map(|attempt| (address(attempt.server.into()), attempt.reason, attempt.took))

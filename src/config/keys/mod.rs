@@ -13,7 +13,7 @@ mod texts;
 use super::value::Raw;
 use crate::core::setting::{Default, Key, Value};
 use crate::core::time::Duration;
-use crate::protocol::{Declaration, Inapplicable, Registry};
+use crate::protocol::{Declaration, Inapplicable, Registry, gateway};
 use std::borrow::Cow;
 
 impl Key {
@@ -64,13 +64,15 @@ pub(super) enum Scope {
     Admin,
     /// `[defaults]`
     Defaults,
+    /// `[upstream.NAME]`
+    Upstream,
     /// `[[listener]]`
     Listener,
 }
 
 impl Scope {
     /// All of them, in the order of the file.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Server,
         Self::Turn,
         Self::Drain,
@@ -78,6 +80,7 @@ impl Scope {
         Self::Log,
         Self::Admin,
         Self::Defaults,
+        Self::Upstream,
         Self::Listener,
     ];
 
@@ -91,6 +94,7 @@ impl Scope {
             Self::Log => "log",
             Self::Admin => "admin",
             Self::Defaults => "defaults",
+            Self::Upstream => "upstream",
             Self::Listener => "listener",
         }
     }
@@ -99,6 +103,7 @@ impl Scope {
     pub(super) fn heading(self) -> String {
         match self {
             Self::Listener => "[[listener]]".to_owned(),
+            Self::Upstream => "[upstream.NAME]".to_owned(),
             Self::Server
             | Self::Turn
             | Self::Drain
@@ -133,6 +138,10 @@ impl Scope {
             Self::Defaults => {
                 "What every listener inherits; a listener's own keys come first. Keys whose default \
                  depends on the protocol are shown in the listeners below."
+            }
+            Self::Upstream => {
+                "Servers behind gateways, one [upstream.NAME] each: any number of listeners that say upstream = \"NAME\" \
+                 share its servers, and what is known of them."
             }
             Self::Listener => {
                 "The listeners for clients, one [[listener]] each. Without any, and without --listen, \
@@ -188,15 +197,19 @@ impl Table {
             Scope::Audit => (&process::AUDIT, &[]),
             Scope::Log => (&process::LOG, &[]),
             Scope::Defaults => (&[], &listener::SHARED),
-            Scope::Admin | Scope::Listener => (self.protocol_keys(), &listener::SHARED),
+            Scope::Upstream => (self.declared_keys(), &[]),
+            Scope::Admin | Scope::Listener => (self.declared_keys(), &listener::SHARED),
         };
         let is_listener = self.scope == Scope::Listener;
         let first = is_listener.then(|| listener::own(self.registry.client_names));
         first.into_iter().flatten().chain(own.iter().chain(shared).copied())
     }
 
-    /// The keys that its protocol declares.
-    pub(super) fn protocol_keys(self) -> &'static [Key] {
+    /// The keys that are declared elsewhere: those of its protocol, or of all upstreams.
+    pub(super) fn declared_keys(self) -> &'static [Key] {
+        if self.scope == Scope::Upstream {
+            return &gateway::settings::SETTINGS;
+        }
         self.protocol.map_or(&[], |protocol| protocol.settings)
     }
 

@@ -184,13 +184,15 @@ pub(super) static FAMILIES: &[Family] = &[
         "Connections to upstream servers that ended, or could not be made, by reason.",
         |lines, counters, gauges| add_reasons(lines, gauges, &counters.reasons),
     ),
-    upstream(
+    all(
         "linger_upstream_connections",
         "gauge",
         "Connections to an upstream server, those that are being made among them.",
         |lines, _, gauges| {
-            for (server, connections) in &gauges.servers {
-                lines.add_of(gauges, &[("server", server)], connections);
+            for upstream in &gauges.upstreams {
+                for (server, connections) in &upstream.servers {
+                    lines.add(&[("upstream", &upstream.name), ("server", server)], connections);
+                }
             }
         },
     ),

@@ -22,7 +22,14 @@ pub struct ListenerGauges {
     pub stalled: bool,
     /// The kernel's sockets of it at the last audit.
     pub tally: Option<Tally>,
-    /// The upstream servers that it relays to, with the connections to each.
+}
+
+/// What an upstream shows.
+#[derive(Clone, Debug)]
+pub struct UpstreamGauges {
+    /// Its name.
+    pub name: String,
+    /// Its servers, with the connections to each.
     pub servers: Vec<(String, u32)>,
 }
 
@@ -56,6 +63,8 @@ pub struct Gauges {
     pub patterns: usize,
     /// The listeners.
     pub listeners: Vec<ListenerGauges>,
+    /// The upstreams that they relay to.
+    pub upstreams: Vec<UpstreamGauges>,
     /// The last audit, if there was one.
     pub audit: Option<AuditGauges>,
     /// Age of the server in seconds.

@@ -44,9 +44,9 @@ impl Report {
     }
 
     /// An upstream server could not be reached; said once until it is avoided no longer.
-    pub fn upstream_not_reached(&mut self, listener: &str, server: &Address, reason: Reason, now: Instant) {
+    pub fn upstream_not_reached(&mut self, upstream: &str, server: &Address, reason: Reason, now: Instant) {
         if self.limits.admit(Kind::UpstreamNotReached, now) {
-            warn!(listener, server:% = server, reason = reason.name(); "upstream_not_reached");
+            warn!(upstream, server:% = server, reason = reason.name(); "upstream_not_reached");
         }
     }
 }

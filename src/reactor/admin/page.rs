@@ -7,7 +7,7 @@ use crate::core::table::Key;
 use crate::net::Address;
 use crate::net::Kernel;
 use crate::observe::answers::{AuditReport, Audited, Example, LIST_BEGIN, ListenerSockets, end_list};
-use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples};
+use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples, UpstreamGauges};
 use crate::observe::report;
 use crate::protocol::admin::ListQuery;
 use crate::reactor::Reactor;
@@ -226,11 +226,10 @@ impl<K: Kernel> Context<K> {
             queue: slot.queue(),
             stalled: slot.has_stalled(),
             tally: audit.map(|past| past.outcome.tallies[index]),
-            servers: slot
-                .servers
-                .iter()
-                .map(|server| (server.address.to_string(), server.connections))
-                .collect(),
+        });
+        let upstreams = self.upstreams.iter().map(|servers| UpstreamGauges {
+            name: servers.settings().name.clone(),
+            servers: servers.iter().map(|one| (one.address().to_string(), one.connections())).collect(),
         });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();
@@ -244,6 +243,7 @@ impl<K: Kernel> Context<K> {
             channels: hub.channels,
             patterns: hub.patterns,
             listeners: listeners.collect(),
+            upstreams: upstreams.collect(),
             audit: audit.map(|past| AuditGauges {
                 age_seconds: self.now.since(past.at).as_secs_f64(),
                 seconds: past.took.as_secs_f64(),

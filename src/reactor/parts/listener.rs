@@ -4,7 +4,6 @@
 //! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
 //! is stalled for want of descriptors is tried again after each close and on a timer.
 
-use super::servers::Servers;
 use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Listener, Queue};
@@ -37,8 +36,8 @@ pub(in crate::reactor) struct ListenerState<L> {
     /// When a queue that was found full was last compared with the host's counters.
     looked: Option<Instant>,
     pub(in crate::reactor) connections: u32,
-    /// The upstream servers that its connections are relayed to, if they are.
-    pub(in crate::reactor) servers: Servers,
+    /// Which upstream its connections are relayed to, if they are.
+    pub(in crate::reactor) upstream: Option<u16>,
     /// Other protocols that clients of it spoke and that were said, a bit each.
     pub(in crate::reactor) foreign_told: u8,
 }
@@ -88,7 +87,7 @@ pub(in crate::reactor) enum Resumed {
 }
 
 impl<L: Listener> ListenerState<L> {
-    pub(in crate::reactor) fn new(listener: L, settings: ListenerSettings, servers: Servers) -> Self {
+    pub(in crate::reactor) fn new(listener: L, settings: ListenerSettings, upstream: Option<u16>) -> Self {
         Self {
             address: listener.address().clone(),
             queue_limit: listener.queue().map(|queue| queue.limit),
@@ -102,7 +101,7 @@ impl<L: Listener> ListenerState<L> {
             queue_warned: false,
             looked: None,
             connections: 0,
-            servers,
+            upstream,
             foreign_told: 0,
         }
     }
@@ -156,7 +155,7 @@ impl<L: Listener> ListenerState<L> {
         let before = old.policy.liveness.heartbeat;
         self.settings = ListenerSettings {
             protocol: old.protocol,
-            upstream: if new.protocol == old.protocol { new.upstream.clone() } else { old.upstream.clone() },
+            relay: if new.protocol == old.protocol { new.relay.clone() } else { old.relay.clone() },
             address: old.address.clone(),
             backlog: old.backlog,
             ..new.clone()

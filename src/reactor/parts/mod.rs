@@ -21,3 +21,4 @@ pub(super) mod reclaim;
 pub(super) mod server_timers;
 pub(super) mod servers;
 pub(super) mod task;
+pub(super) mod upstreams;

@@ -27,11 +27,12 @@ pub(in crate::reactor) struct Pair {
     client_is_there: bool,
     /// The key of the upstream leg; [`NO_KEY`] before there is one, and when it is gone.
     upstream: Key,
-    /// Which server of the listener it is connected to, or was last; [`NO_SERVER`] before.
+    /// Which upstream its servers are of.
+    to: u16,
+    /// Which of them it is connected to, or was last; [`NO_SERVER`] before.
     server: u16,
     pub(in crate::reactor) stage: Stage,
-    /// What becomes of what each leg sends.
-    flows: [Direction; 2],
+    flows: Flows,
     /// When bytes last went through it, or began to.
     pub(in crate::reactor) moved: Instant,
     /// How long the connect took, and how long after the client was accepted the server's first byte came, in microseconds;
@@ -76,6 +77,29 @@ pub(in crate::reactor) enum Direction {
     Forwarded,
 }
 
+/// What becomes of what each leg sends, in half a byte each: pairs are many.
+#[derive(Clone, Copy, Debug)]
+struct Flows(u8);
+
+impl Flows {
+    /// Neither is read.
+    const PAUSED: Self = Self((Direction::Paused as u8) << 4 | Direction::Paused as u8);
+
+    const fn of(self, leg: Leg) -> Direction {
+        const ALL: [Direction; 4] =
+            [Direction::Open, Direction::Paused, Direction::Finished, Direction::Forwarded];
+        ALL[(self.0 >> Self::shift(leg) & 3) as usize]
+    }
+
+    const fn set(&mut self, leg: Leg, flow: Direction) {
+        self.0 = self.0 & !(3 << Self::shift(leg)) | (flow as u8) << Self::shift(leg);
+    }
+
+    const fn shift(leg: Leg) -> u32 {
+        4 * leg as u32
+    }
+}
+
 /// What few pairs have, and all that end.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct ColdPair {
@@ -105,15 +129,16 @@ impl Pairs {
         Self { of_slot: Vec::with_capacity(slots), pairs: Slab::with_capacity(slots / 2) }
     }
 
-    /// A client has come that is to be relayed.
-    pub(in crate::reactor) fn open(&mut self, client: Key, now: Instant) {
+    /// A client has come that is to be relayed, to a server of that upstream.
+    pub(in crate::reactor) fn open(&mut self, client: Key, to: u16, now: Instant) {
         let index = self.pairs.insert(Pair {
             client,
             client_is_there: true,
             upstream: NO_KEY,
+            to,
             server: NO_SERVER,
             stage: Stage::Connecting,
-            flows: [Direction::Paused; 2],
+            flows: Flows::PAUSED,
             moved: now,
             connect_us: 0,
             first_byte_us: 0,
@@ -186,13 +211,18 @@ impl Pair {
         }
     }
 
+    /// Which upstream its servers are of.
+    pub(in crate::reactor) const fn to(&self) -> u16 {
+        self.to
+    }
+
     /// The server that it is connected to, or that was tried last.
     pub(in crate::reactor) fn server(&self) -> Option<usize> {
         let last = self.failed().last().map(|attempt| attempt.server);
         self.connected_to().or(last).map(usize::from)
     }
 
-    /// Whether it is connected to that server of its listener, or was, or has tried it.
+    /// Whether it is connected to that server of its upstream, or was, or has tried it.
     pub(in crate::reactor) fn names(&self, server: usize) -> bool {
         self.connected_to().map(usize::from) == Some(server) || self.has_tried(server)
     }
@@ -208,12 +238,12 @@ impl Pair {
 
     /// What becomes of what a leg sends.
     pub(in crate::reactor) const fn flow(&self, leg: Leg) -> Direction {
-        self.flows[leg as usize]
+        self.flows.of(leg)
     }
 
     /// It goes on so.
     pub(in crate::reactor) const fn set_flow(&mut self, leg: Leg, flow: Direction) {
-        self.flows[leg as usize] = flow;
+        self.flows.set(leg, flow);
     }
 
     /// Whether a leg brings nothing more.

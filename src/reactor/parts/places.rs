@@ -29,7 +29,7 @@ impl Places {
     /// `descriptors_max`: connections that there are descriptors for, beside `admin_max` of the admin interface.
     pub(in crate::reactor) fn new(settings: &Settings, descriptors_max: u32, admin_max: u32) -> Self {
         let mut clients = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
-        let all_relay = clients.all(|listener| listener.upstream.is_some());
+        let all_relay = clients.all(|listener| listener.relay.is_some());
         let per_client = if all_relay { 2 } else { 1 };
         let mut places = Self {
             descriptors_max,

@@ -1,18 +1,22 @@
-//! The upstream servers of a listener: how many connections each has, which could not be reached lately, and which gets the
-//! next one.
+//! The servers of one upstream: how many connections each has, which could not be reached lately, and which gets the next
+//! one. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
 
 use crate::config::settings::Upstream;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Peer};
-use crate::protocol::Balance;
+use crate::protocol::gateway::{Balance, ServerAddress, ServerSpec};
 use std::net::IpAddr;
 
 /// How long a server that could not be reached is tried last.
 const AVOIDED_FOR: Duration = Duration::from_secs(10);
 
-/// The servers, in the order of the configuration.
-#[derive(Debug, Default)]
+/// Whether a connection to an address can turn out to be one to itself: the kernel knows.
+pub(in crate::reactor) type CouldBeOwnPeer<'a> = &'a dyn Fn(&Address) -> bool;
+
+/// The servers of an upstream, in the order of the configuration.
+#[derive(Debug)]
 pub(in crate::reactor) struct Servers {
+    settings: Upstream,
     all: Vec<Server>,
     /// Where the next look begins, so that equals take turns.
     next: usize,
@@ -22,15 +26,15 @@ pub(in crate::reactor) struct Servers {
 /// One of them.
 #[derive(Debug)]
 pub(in crate::reactor) struct Server {
-    pub(in crate::reactor) address: Address,
+    address: Address,
     /// Its address as a number, for [`rank`].
     hash: u64,
     /// What the connections to it show as their peer.
-    pub(in crate::reactor) peer: Peer,
+    peer: Peer,
     /// A connection to it can turn out to be one to itself.
-    pub(in crate::reactor) could_be_own_peer: bool,
+    could_be_own_peer: bool,
     /// Connections to it, those that are being made among them.
-    pub(in crate::reactor) connections: u32,
+    connections: u32,
     /// Until when it is tried last.
     avoided_until: Instant,
     /// It is no longer in the configuration: it keeps what it has, and gets nothing more.
@@ -53,35 +57,87 @@ impl Server {
             retired: false,
         }
     }
+
+    /// Where it is.
+    pub(in crate::reactor) const fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What the connections to it show as their peer.
+    pub(in crate::reactor) const fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// Whether a connection to it can turn out to be one to itself.
+    pub(in crate::reactor) const fn could_be_own_peer(&self) -> bool {
+        self.could_be_own_peer
+    }
+
+    /// Connections to it, those that are being made among them.
+    pub(in crate::reactor) const fn connections(&self) -> u32 {
+        self.connections
+    }
+
+    /// Whether it may get new connections. The one place that decides it.
+    const fn takes_new(&self) -> bool {
+        !self.retired
+    }
+
+    /// Whether it is tried last.
+    fn is_avoided(&self, now: Instant) -> bool {
+        self.avoided_until > now
+    }
 }
 
 impl Servers {
-    /// Those of `upstream`; none for a listener that has no such.
-    pub(in crate::reactor) fn new(
-        upstream: Option<&Upstream>,
-        could_be_own_peer: impl Fn(&Address) -> bool,
-    ) -> Self {
-        let addresses = upstream.map_or(&[][..], |upstream| &upstream.servers);
-        let server = |address: &Address| Server::new(address.clone(), could_be_own_peer(address));
-        Self { all: addresses.iter().map(server).collect(), ..Self::default() }
+    /// Those of an upstream.
+    pub(in crate::reactor) fn new(settings: Upstream, could_be_own_peer: CouldBeOwnPeer<'_>) -> Self {
+        let mut servers = Self { settings, all: Vec::new(), next: 0, next_source: 0 };
+        servers.refresh(could_be_own_peer, |_| false);
+        servers
     }
 
-    /// Takes over those of a new configuration. Who is in both keeps its connections and its place; who is in the old one
-    /// alone keeps its connections, until they end. `is_named`: a pair knows the server in that place.
+    /// How they are used.
+    pub(in crate::reactor) const fn settings(&self) -> &Upstream {
+        &self.settings
+    }
+
+    /// Takes over a new configuration. `is_named`: a pair knows the server in that place.
     pub(in crate::reactor) fn adopt(
         &mut self,
-        addresses: &[Address],
-        could_be_own_peer: impl Fn(&Address) -> bool,
+        settings: &Upstream,
+        could_be_own_peer: CouldBeOwnPeer<'_>,
         is_named: impl Fn(usize) -> bool,
     ) {
+        self.settings = settings.clone();
+        self.refresh(could_be_own_peer, is_named);
+    }
+
+    /// It is no longer in the configuration: none of them gets anything more.
+    pub(in crate::reactor) fn retire(&mut self) {
         for server in &mut self.all {
-            server.retired = !addresses.contains(&server.address);
+            server.retired = true;
         }
-        for address in addresses {
-            if self.all.iter().any(|server| server.address == *address) {
+    }
+
+    /// Whether it is no longer in the configuration.
+    pub(in crate::reactor) fn is_retired(&self) -> bool {
+        self.all.iter().all(|server| server.retired)
+    }
+
+    /// Brings the servers in line with the settings. Those that stay keep their connections and their places; those that are
+    /// gone keep their connections, until they end.
+    fn refresh(&mut self, could_be_own_peer: CouldBeOwnPeer<'_>, is_named: impl Fn(usize) -> bool) {
+        let wanted: Vec<Address> = self.settings.is.servers.iter().map(address_of).collect();
+        for server in &mut self.all {
+            server.retired = !wanted.contains(&server.address);
+        }
+        for address in wanted {
+            if self.all.iter().any(|server| server.address == address) {
                 continue;
             }
-            let fresh = Server::new(address.clone(), could_be_own_peer(address));
+            let own = could_be_own_peer(&address);
+            let fresh = Server::new(address, own);
             // Pairs remember their servers by their places.
             let is_free = |(at, server): &(usize, &Server)| server.retired && !is_named(*at);
             match self.all.iter().enumerate().find(is_free).map(|(at, _)| at) {
@@ -104,7 +160,6 @@ impl Servers {
     /// The one for the next connection, of `client`, that is none of the `tried`; `None`: all were.
     pub(in crate::reactor) fn choose(
         &mut self,
-        balance: Balance,
         client: &Peer,
         now: Instant,
         tried: impl Fn(usize) -> bool,
@@ -112,10 +167,10 @@ impl Servers {
         let count = self.all.len();
         let turns = (0..count)
             .map(|turn| (self.next + turn) % count)
-            .filter(|&at| !self.all[at].retired && !tried(at));
+            .filter(|&at| self.all[at].takes_new() && !tried(at));
         // The last one is never taken out: who was not reached lately may be there again.
-        let avoided = |at: usize| self.all[at].avoided_until > now;
-        let chosen = match balance {
+        let avoided = |at: usize| self.all[at].is_avoided(now);
+        let chosen = match self.settings.is.balance {
             Balance::LeastConnections => turns.min_by_key(|&at| (avoided(at), self.all[at].connections)),
             Balance::RoundRobin => turns.min_by_key(|&at| avoided(at)),
             Balance::SourceHash => {
@@ -133,12 +188,12 @@ impl Servers {
     }
 
     /// The next source address for a connection to `server`: one of its family.
-    pub(in crate::reactor) fn next_source(&mut self, server: usize, sources: &[IpAddr]) -> Option<IpAddr> {
+    pub(in crate::reactor) fn next_source(&mut self, server: usize) -> Option<IpAddr> {
         let Address::Tcp { socket, .. } = &self.all[server].address else { return None };
-        let family = |source: &&IpAddr| source.is_ipv4() == socket.is_ipv4();
-        let count = sources.iter().filter(family).count().max(1);
-        self.next_source = (self.next_source + 1) % count;
-        sources.iter().filter(family).nth(self.next_source).copied()
+        let of_family = |source: &&IpAddr| source.is_ipv4() == socket.is_ipv4();
+        let sources = || self.settings.is.sources.iter().filter(of_family);
+        self.next_source = (self.next_source + 1) % sources().count().max(1);
+        sources().nth(self.next_source).copied()
     }
 
     /// A connection to it is begun.
@@ -163,6 +218,13 @@ impl Servers {
     }
 }
 
+fn address_of(spec: &ServerSpec) -> Address {
+    match &spec.address {
+        ServerAddress::Tcp(socket) => Address::Tcp { socket: *socket, v6_only: false, interface: None },
+        ServerAddress::Unix(path) => Address::Unix(path.clone()),
+    }
+}
+
 /// How far down a server is in the list of a client: the same each time, and in an order of its own for each client, so
 /// that one that is gone leaves its clients to all others (rendezvous hashing). The numbers are mixed as `SplitMix64` does.
 const fn rank(client: u64, server: u64) -> u64 {
@@ -182,46 +244,66 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::setting::Value;
+    use crate::protocol::gateway;
 
-    fn servers(count: u16) -> Servers {
-        let address = |port| Address::parse_tcp(&format!("10.0.0.1:{port}")).unwrap();
-        Servers {
-            all: (1..=count).map(|port| Server::new(address(port), false)).collect(),
-            ..Servers::default()
-        }
+    fn upstream(balance: Balance, servers: &[String]) -> Upstream {
+        let texts = [("servers", servers.join(",")), ("connect_timeout", String::new())];
+        let values = texts.into_iter().map(|(key, text)| {
+            (
+                key,
+                match key {
+                    "servers" => Value::Text(text),
+                    _ => Value::Period(Duration::from_secs(5)),
+                },
+            )
+        });
+        let is = gateway::settings::upstream(&values.collect()).expect("it has servers");
+        Upstream { name: "app".to_owned(), is: gateway::Upstream { balance, ..is } }
+    }
+
+    /// Those at these ports.
+    fn at(balance: Balance, ports: &[u16]) -> Upstream {
+        let servers: Vec<_> = ports.iter().map(|port| format!("10.0.0.1:{port}")).collect();
+        upstream(balance, &servers)
+    }
+
+    fn servers(balance: Balance, count: u16) -> Servers {
+        let ports: Vec<_> = (1..=count).collect();
+        Servers::new(at(balance, &ports), &|_| false)
     }
 
     fn client(host: u8) -> Peer {
         Peer::new(format!("192.0.2.{host}:1000").parse().unwrap())
     }
 
-    fn choose(servers: &mut Servers, balance: Balance) -> usize {
-        servers.choose(balance, &client(1), Instant::ZERO, |_| false).unwrap()
+    fn choose(servers: &mut Servers) -> usize {
+        servers.choose(&client(1), Instant::ZERO, |_| false).unwrap()
     }
 
     #[test]
     fn round_robin_takes_turns() {
-        let mut servers = servers(3);
-        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers, Balance::RoundRobin)).collect();
+        let mut servers = servers(Balance::RoundRobin, 3);
+        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers)).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn least_connections_counts_those_that_are_being_made_and_equals_take_turns() {
-        let mut servers = servers(3);
+        let mut servers = servers(Balance::LeastConnections, 3);
         for expected in [0, 1, 2, 0] {
-            let chosen = choose(&mut servers, Balance::LeastConnections);
+            let chosen = choose(&mut servers);
             assert_eq!(chosen, expected);
             servers.add(chosen);
         }
         servers.remove(1);
-        assert_eq!(choose(&mut servers, Balance::LeastConnections), 1);
+        assert_eq!(choose(&mut servers), 1);
     }
 
     #[test]
     fn a_client_keeps_its_server_and_most_do_when_one_goes() {
         let of = |count: u16, host| {
-            servers(count).choose(Balance::SourceHash, &client(host), Instant::ZERO, |_| false).unwrap()
+            servers(Balance::SourceHash, count).choose(&client(host), Instant::ZERO, |_| false).unwrap()
         };
         let before: Vec<_> = (0..=255).map(|host| of(4, host)).collect();
         assert_eq!(before, (0..=255).map(|host| of(4, host)).collect::<Vec<_>>());
@@ -238,11 +320,10 @@ mod tests {
 
     #[test]
     fn a_new_configuration_keeps_the_counts_of_servers_that_stay() {
-        let mut servers = servers(3);
+        let mut servers = servers(Balance::RoundRobin, 3);
         servers.add(0);
         servers.add(1);
-        let address = |port| Address::parse_tcp(&format!("10.0.0.1:{port}")).unwrap();
-        servers.adopt(&[address(2), address(4), address(5)], |_| false, |at| at < 2);
+        servers.adopt(&at(Balance::RoundRobin, &[2, 4, 5]), &|_| false, |at| at < 2);
         // The first has a connection left, the third had none.
         let of = |servers: &Servers| {
             servers.iter().map(|it| (it.address.to_string(), it.connections)).collect::<Vec<_>>()
@@ -253,27 +334,28 @@ mod tests {
             [shown(1, 1), shown(2, 1), shown(4, 0), shown(5, 0)],
             "in the place of the third"
         );
-        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers, Balance::RoundRobin)).collect();
+        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers)).collect();
         assert_eq!(turns, [1, 2, 3, 1, 2, 3], "none to the first");
         servers.remove(0);
         assert_eq!(of(&servers), [shown(2, 1), shown(4, 0), shown(5, 0)]);
-        servers.adopt(&[address(1)], |_| false, |_| true);
-        assert_eq!(choose(&mut servers, Balance::RoundRobin), 0, "it is back in its place");
+        servers.adopt(&at(Balance::RoundRobin, &[1]), &|_| false, |_| true);
+        assert_eq!(choose(&mut servers), 0, "it is back in its place");
     }
 
     #[test]
     fn who_was_not_reached_is_tried_last_for_a_while_and_tried_all_the_same() {
-        let mut servers = servers(2);
+        let mut servers = servers(Balance::RoundRobin, 2);
         let now = Instant::from_millis(1000);
         assert!(servers.not_reached(0, now), "news");
         assert!(!servers.not_reached(0, now), "no news");
         for _ in 0..3 {
-            assert_eq!(servers.choose(Balance::RoundRobin, &client(1), now, |_| false), Some(1));
+            assert_eq!(servers.choose(&client(1), now, |_| false), Some(1));
         }
-        assert_eq!(servers.choose(Balance::RoundRobin, &client(1), now, |at| at == 1), Some(0));
-        assert_eq!(servers.choose(Balance::RoundRobin, &client(1), now, |_| true), None);
+        assert_eq!(servers.choose(&client(1), now, |at| at == 1), Some(0));
+        assert_eq!(servers.choose(&client(1), now, |_| true), None);
         let later = now + AVOIDED_FOR;
-        assert_eq!(servers.choose(Balance::LeastConnections, &client(1), later, |_| false), Some(1));
-        assert_eq!(servers.choose(Balance::LeastConnections, &client(1), later, |_| false), Some(0));
+        servers.adopt(&at(Balance::LeastConnections, &[1, 2]), &|_| false, |_| true);
+        assert_eq!(servers.choose(&client(1), later, |_| false), Some(1));
+        assert_eq!(servers.choose(&client(1), later, |_| false), Some(0));
     }
 }

@@ -146,6 +146,10 @@ impl Server {
                 conn,
                 settings,
                 policy: policy_of(settings, &stage.world.conns[conn]),
+                connect_timeout: settings.relay.as_ref().and_then(|relay| {
+                    let of = &self.settings.upstreams;
+                    of.iter().find(|one| one.name == relay.upstream).map(|one| one.is.connect_timeout)
+                }),
                 end: &end,
                 draining: self.draining,
                 connections_max: self.settings.server.connections_max,

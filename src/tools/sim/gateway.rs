@@ -10,12 +10,13 @@ use super::rng::Rng;
 use super::run::{Options, Outcome, live};
 use super::tcp::Sizes;
 use super::world::World;
-use crate::config::settings::{ListenerSettings, Upstream};
+use crate::config::settings::{ListenerSettings, Relay, Upstream};
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::net::Address;
-use crate::protocol::{Balance, Gateway, HalfClose, Protocol, ServerAddress};
+use crate::protocol::gateway::{self, ServerAddress, ServerSpec, Target};
+use crate::protocol::{Balance, Gateway, HalfClose, Protocol};
 use std::net::SocketAddr;
 
 /// Runs the simulation of `seed`.
@@ -69,14 +70,20 @@ impl Plan {
         let servers: Vec<_> = (1..=count).map(|host| SocketAddr::from(([10, 200, 0, host], 9000))).collect();
         for (index, listener) in self.settings.listeners.iter_mut().enumerate() {
             if index == 0 || rng.chance(500_000) {
-                relay(rng, listener, &servers, self.duration);
+                self.settings.upstreams.push(relay(rng, listener, &servers, self.duration));
             }
         }
         servers
     }
 }
 
-fn relay(rng: &mut Rng, listener: &mut ListenerSettings, servers: &[SocketAddr], duration: Duration) {
+/// Makes a listener relay. Returns to what.
+fn relay(
+    rng: &mut Rng,
+    listener: &mut ListenerSettings,
+    servers: &[SocketAddr],
+    duration: Duration,
+) -> Upstream {
     (listener.name, listener.protocol) = (format!("tcp{}", listener.name), Protocol::Tcp);
     let policy = &mut listener.policy;
     policy.liveness.heartbeat.style = rng.pick(&[HeartbeatStyle::Off, HeartbeatStyle::Client]);
@@ -91,15 +98,21 @@ fn relay(rng: &mut Rng, listener: &mut ListenerSettings, servers: &[SocketAddr],
     if of_servers.is_empty() {
         of_servers.push(servers[0]);
     }
-    let gateway = Gateway {
-        servers: of_servers.iter().copied().map(ServerAddress::Tcp).collect(),
+    let of_servers = of_servers.into_iter().map(|socket| ServerSpec { address: ServerAddress::Tcp(socket) });
+    let is = gateway::Upstream {
+        servers: of_servers.collect(),
         balance: rng.pick(&[Balance::LeastConnections, Balance::RoundRobin, Balance::SourceHash]),
         connect_timeout: rng.between(Duration::from_millis(50), Duration::from_secs(20)),
         sources: Vec::new(),
         header: None,
         keepalive: rng.chance(800_000).then_some(keepalive),
+    };
+    let gateway = Gateway {
+        target: Target::Own(is.clone()),
         half_close: rng.pick(&[HalfClose::Forward, HalfClose::End]),
         half_close_timeout: rng.between(Duration::from_secs(1), duration.max(Duration::from_secs(2))),
     };
-    listener.upstream = Some(Upstream::new(gateway, policy));
+    let upstream = Upstream { name: listener.name.clone(), is };
+    listener.relay = Some(Relay::new(&gateway, &upstream, policy));
+    upstream
 }

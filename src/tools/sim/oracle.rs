@@ -27,6 +27,8 @@ pub(super) struct Case<'a> {
     pub settings: &'a ListenerSettings,
     /// Life, parting and bounds of its side of that.
     pub policy: &'a Policy,
+    /// How long a server has to answer the connect, where it relays.
+    pub connect_timeout: Option<Duration>,
     /// What the server says.
     pub end: &'a End,
     /// The server was told to go.

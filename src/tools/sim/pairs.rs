@@ -22,8 +22,8 @@ const ECONNREFUSED: i32 = 111;
 
 /// The side of a listener that a connection is on.
 pub(super) fn policy_of<'a>(settings: &'a ListenerSettings, conn: &Conn) -> &'a Policy {
-    match (&settings.upstream, conn.opener) {
-        (Some(upstream), Side::Ours) => &upstream.policy,
+    match (&settings.relay, conn.opener) {
+        (Some(relay), Side::Ours) => &relay.policy,
         (_, _) => &settings.policy,
     }
 }
@@ -94,7 +94,7 @@ impl Case<'_> {
         }
         let (truth, death) = (self.oracle(), self.death());
         let sent_fin = self.server().is_some_and(|sock| sock.fin_seen);
-        let timeout = self.settings.upstream.as_ref().map(|upstream| upstream.gateway.connect_timeout);
+        let timeout = self.connect_timeout;
         match self.end.reason {
             Reason::UpstreamFin => need(sent_fin && truth.eof, "no FIN had come"),
             Reason::UpstreamReset => {

@@ -34,6 +34,7 @@ impl Plan {
         let listeners = (0..listeners).map(|index| listener(rng, index, drawn)).collect();
         let settings = Settings {
             listeners,
+            upstreams: Vec::new(),
             turn: TurnSettings {
                 accepts: rng.pick(&[1, 2, 16, 64]),
                 read_bytes: rng.pick(&[1024, 16_384, 262_144]),
@@ -157,7 +158,7 @@ fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings
         policy: policy(rng, protocol, duration),
         access: Access::default(),
         own: Values::default(),
-        upstream: None,
+        relay: None,
     }
 }
 

@@ -176,14 +176,14 @@ impl Run {
     fn go_home(&mut self) -> Result<(), Failure> {
         let began = self.server.now();
         let listeners = || self.server.settings.listeners.iter();
-        let upstreams = || listeners().filter_map(|listener| listener.upstream.as_ref());
+        let relays = || listeners().filter_map(|listener| listener.relay.as_ref());
         let policies = listeners().map(|listener| &listener.policy);
         let longest = policies
-            .chain(upstreams().map(|upstream| &upstream.policy))
+            .chain(relays().map(|relay| &relay.policy))
             .flat_map(|policy| [patience(policy, State::Handshaking), patience(policy, State::Open)])
             .flatten()
             .max();
-        let half_closed = upstreams().map(|upstream| nanos(upstream.gateway.half_close_timeout)).max();
+        let half_closed = relays().map(|relay| nanos(relay.half_close_timeout)).max();
         {
             let mut stage = self.server.stage.borrow_mut();
             let SimEnv { world, cast, backends } = &mut *stage;

@@ -218,7 +218,10 @@ impl Stream for SimStream {
     }
 
     fn set_oob_inline(&mut self) {
-        self.stage.borrow_mut().world.act(self.conn(), Side::Ours, |sock, _, _| sock.options.oob_inline = true);
+        self.stage
+            .borrow_mut()
+            .world
+            .act(self.conn(), Side::Ours, |sock, _, _| sock.options.oob_inline = true);
     }
 
     fn set_keepalive(&mut self, keepalive: Keepalive) {

@@ -1,0 +1,141 @@
+//! The keys of an upstream: those of its own table, and how a listener that has servers of its own says the same.
+
+use super::servers::{SERVERS, SOURCES, ServerSpec, sources_of};
+use super::{Balance, Upstream};
+use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
+use crate::core::tcp::Keepalive;
+use crate::core::time::Duration;
+use crate::protocol::proxy_header::Version;
+
+pub(in crate::protocol) const SECOND: Duration = Duration::from_secs(1);
+pub(in crate::protocol) const DAY: Duration = Duration::from_secs(86_400);
+/// `TCP_KEEPIDLE` takes no more (include/net/tcp.h: `MAX_TCP_KEEPIDLE`).
+const KEEPIDLE_MAX: Duration = Duration::from_secs(32_767);
+/// Time between unanswered probes of an upstream server, and how many end the connection.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_COUNT: u32 = 3;
+
+/// What `[upstream.NAME]` can say.
+pub const SETTINGS: [Key; 6] = {
+    let [balance, connect_timeout, header, keepalive, source] = shared(&OWN_NAMES);
+    [
+        Key {
+            name: "servers",
+            kind: SERVERS,
+            default: Default::Required,
+            doc: "The servers: an IP address and port each, or \"unix:/run/app.sock\", separated by commas.",
+            why: "No default: they are what an upstream is.",
+        },
+        balance,
+        connect_timeout,
+        header,
+        keepalive,
+        source,
+    ]
+};
+
+/// The names that some keys have in a table.
+pub(in crate::protocol) type Names = [&'static str; 5];
+
+/// Those of the table of an upstream.
+const OWN_NAMES: Names = ["balance", "connect_timeout", "header", "keepalive", "source"];
+
+/// Those of a listener that has servers of its own.
+pub(in crate::protocol) const LISTENER_NAMES: Names =
+    ["balance", "connect_timeout", "upstream_header", "upstream_keepalive", "upstream_source"];
+
+/// What a listener calls a key of `[upstream.NAME]` while its servers are its own, and what the table calls it.
+pub fn of_listener() -> impl Iterator<Item = (&'static str, &'static str)> {
+    LISTENER_NAMES.into_iter().zip(OWN_NAMES)
+}
+
+/// Whether a key of a listener is about servers, and so applies only where they are its own.
+pub fn is_of_upstream(name: &str) -> bool {
+    LISTENER_NAMES.contains(&name)
+}
+
+/// The keys that a table of an upstream and a listener with servers of its own share, by the names that they have there.
+pub(in crate::protocol) const fn shared(names: &Names) -> [Key; 5] {
+    [
+        Key {
+            name: names[0],
+            kind: Kind::Choice(&["least_connections", "round_robin", "source_hash"]),
+            default: Default::Same("least_connections"),
+            doc: "Which server gets the next connection: the one with the fewest, one after the other, or the one that \
+                  the client's address stands for. A server that could not be reached is tried last for 10 seconds.",
+            why: "Connections live long, so that taking turns would leave a server that was restarted without work for \
+                  hours.",
+        },
+        Key {
+            name: names[1],
+            kind: Kind::Period {
+                min: Duration::from_millis(10),
+                max: DAY,
+                step: Step::Millisecond,
+                words: &[],
+            },
+            default: Default::Same("5s"),
+            doc: "How long a server has to answer the connect before the next one is tried.",
+            why: "A lost SYN is sent again after one second and after three: room for two tries.",
+        },
+        Key {
+            name: names[2],
+            kind: Kind::Choice(&["off", "proxy_v1", "proxy_v2"]),
+            default: Default::Same("off"),
+            doc: "The header of the PROXY protocol that a server is sent before the first byte of a client, so that it \
+                  knows the client's address; \"proxy_v2\" also tells the key that the connection has in the log here, as \
+                  unique id.",
+            why: "A server that does not expect it would take it for the client's first bytes.",
+        },
+        Key {
+            name: names[3],
+            kind: Kind::Period { min: SECOND, max: KEEPIDLE_MAX, step: Step::Second, words: &["off"] },
+            default: Default::Same("60s"),
+            doc: "Quiet time before the kernel probes an upstream server (TCP_KEEPIDLE); three probes without an answer, \
+                  10 seconds apart, end the connection.",
+            why: "As long as the default towards clients. It is set when a pair has lasted, so that short ones do not pay \
+                  for it.",
+        },
+        Key {
+            name: names[4],
+            kind: SOURCES,
+            default: Default::Same("auto"),
+            doc: "Source addresses of connections to the upstream servers, in turn, separated by commas; \"auto\" leaves \
+                  the choice to the kernel.",
+            why: "One source address has some 28,000 ports towards one server (net.ipv4.ip_local_port_range): enough for \
+                  most.",
+        },
+    ]
+}
+
+/// What the values of `[upstream.NAME]` mean; `None`: it has no servers.
+pub fn upstream(own: &Values) -> Option<Upstream> {
+    let servers = super::servers::servers_of(own.value("servers")?.text()?);
+    upstream_of(own, &OWN_NAMES, servers)
+}
+
+/// The upstream of these servers, where the other keys have these names.
+pub(in crate::protocol) fn upstream_of(
+    own: &Values,
+    names: &Names,
+    servers: Vec<ServerSpec>,
+) -> Option<Upstream> {
+    let [balance, connect_timeout, header, keepalive, source] = names.map(|name| own.value(name));
+    let idle = keepalive.and_then(Value::period);
+    Some(Upstream {
+        servers,
+        balance: match balance.and_then(Value::word) {
+            Some("round_robin") => Balance::RoundRobin,
+            Some("source_hash") => Balance::SourceHash,
+            _ => Balance::LeastConnections,
+        },
+        connect_timeout: connect_timeout?.period()?,
+        sources: source.and_then(Value::text).map_or_else(Vec::new, sources_of),
+        header: match header.and_then(Value::word) {
+            Some("proxy_v1") => Some(Version::V1),
+            Some("proxy_v2") => Some(Version::V2),
+            _ => None,
+        },
+        keepalive: idle.map(|idle| Keepalive { idle, interval: KEEPALIVE_INTERVAL, count: KEEPALIVE_COUNT }),
+    })
+}

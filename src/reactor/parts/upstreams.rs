@@ -1,0 +1,77 @@
+//! The upstreams of the process, by their names: each is shared by all listeners that relay to it.
+
+use super::servers::{CouldBeOwnPeer, Servers};
+use crate::config::settings::Upstream;
+use std::ops::{Index, IndexMut};
+
+/// All of them. Listeners and pairs know theirs by its place.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Upstreams {
+    all: Vec<Servers>,
+}
+
+impl Upstreams {
+    /// Those of a configuration.
+    pub(in crate::reactor) fn new(settings: &[Upstream], could_be_own_peer: CouldBeOwnPeer<'_>) -> Self {
+        let servers = |settings: &Upstream| Servers::new(settings.clone(), could_be_own_peer);
+        Self { all: settings.iter().map(servers).collect() }
+    }
+
+    /// Takes over those of a new configuration. One of the same name stays what it is; one that is gone keeps its
+    /// connections, until they end. `is_relayed_to`: a listener still relays to the upstream of that name; `is_named`: a pair
+    /// knows the upstream in that place, and if it is asked for, the server in that place of it.
+    pub(in crate::reactor) fn adopt(
+        &mut self,
+        settings: &[Upstream],
+        could_be_own_peer: CouldBeOwnPeer<'_>,
+        is_relayed_to: impl Fn(&str) -> bool,
+        is_named: impl Fn(u16, Option<usize>) -> bool,
+    ) {
+        for (at, servers) in (0..).zip(&mut self.all) {
+            let name = &servers.settings().name;
+            match settings.iter().find(|new| new.name == *name) {
+                Some(new) => servers.adopt(new, could_be_own_peer, |server| is_named(at, Some(server))),
+                // Its listener stays as it is until a restart.
+                None if is_relayed_to(name) => {}
+                None => servers.retire(),
+            }
+        }
+        for new in settings {
+            if self.place_of(&new.name).is_some() {
+                continue;
+            }
+            let fresh = Servers::new(new.clone(), could_be_own_peer);
+            let is_free = |(at, servers): &(u16, &Servers)| servers.is_retired() && !is_named(*at, None);
+            match (0..).zip(&self.all).find(is_free).map(|(at, _)| at) {
+                Some(free) => self[free] = fresh,
+                None => self.all.push(fresh),
+            }
+        }
+    }
+
+    /// The place of the upstream of that name.
+    pub(in crate::reactor) fn place_of(&self, name: &str) -> Option<u16> {
+        let at = self.all.iter().position(|servers| servers.settings().name == name)?;
+        // Each is that of a listener, or was and has pairs.
+        Some(u16::try_from(at).expect("upstreams are no more than a few hundred"))
+    }
+
+    /// All of them.
+    pub(in crate::reactor) fn iter(&self) -> impl Iterator<Item = &Servers> {
+        self.all.iter()
+    }
+}
+
+impl Index<u16> for Upstreams {
+    type Output = Servers;
+
+    fn index(&self, at: u16) -> &Servers {
+        &self.all[usize::from(at)]
+    }
+}
+
+impl IndexMut<u16> for Upstreams {
+    fn index_mut(&mut self, at: u16) -> &mut Servers {
+        &mut self.all[usize::from(at)]
+    }
+}

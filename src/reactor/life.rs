@@ -5,10 +5,12 @@
 use super::connection::{Client, Reading};
 use super::context::{Conn, Context};
 use super::parts::news::Next;
+use super::relay::LASTS;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Action, Cause, Input, State, explain_timeout};
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
+use crate::core::timer::TICK;
 use crate::hub::Presence;
 use crate::net::{Kernel, SocketError, Stream};
 use crate::transport::Layer;
@@ -43,7 +45,7 @@ impl<K: Kernel> Context<K> {
         }
         // Who has said goodbye is waited for less long once all is flushed.
         let moved = before.index() != after.index() || matches!(input, Input::Flushed { .. });
-        if moved && !self.is_looked_at(key, input) {
+        if moved && !self.is_looked_at(key, conn, input) {
             self.schedule(key, conn);
         }
         if before.cause().is_none() && after.cause().is_some() {
@@ -54,9 +56,11 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Whether a connection is looked at in time whatever its deadlines have become: a leg that is closed within this turn, and
-    /// one that has just been connected.
-    fn is_looked_at(&self, key: Key, input: Input) -> bool {
-        matches!(input, Input::Connected) || self.aftermath.next.back() == Some(&(key, Next::LastLook))
+    /// one that was connected and is looked at when it has lasted.
+    fn is_looked_at(&self, key: Key, conn: &Conn<K>, input: Input) -> bool {
+        let lasts = conn.life.accepted() + LASTS + TICK;
+        (matches!(input, Input::Connected) && self.deadlines.of_slot(key.index).is_some_and(|at| at <= lasts))
+            || self.aftermath.next.back() == Some(&(key, Next::LastLook))
     }
 
     /// Its first message is there: the opening exchange is over.

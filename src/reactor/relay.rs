@@ -300,9 +300,9 @@ impl<K: Kernel> Context<K> {
         (last == LastRung::Reset || sends_on()) && !has_everything(conn)
     }
 
-    /// Whether an upstream server was heard from so lately that the kernel need not be asked.
+    /// Whether an upstream server has answered so lately, when it was connected, that the kernel need not be asked.
     pub(super) fn is_there(&self, conn: &Conn<K>) -> bool {
-        conn.leg == Some(Leg::Upstream) && self.now.since(conn.life.heard()) < LASTS
+        conn.leg == Some(Leg::Upstream) && self.now.since(conn.life.accepted()) < LASTS
     }
 
     /// What the deadlines of a leg are counted from beside its own clocks.

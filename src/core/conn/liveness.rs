@@ -93,7 +93,11 @@ pub fn next_due(
     if !ending && !matches!(life.state(), State::Suspect { .. } | State::Connecting { .. }) {
         consider(clocks.output_moved.map(|moved| patient(moved + policy.bounds.slow_time)), Due::Slow);
     }
-    if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval) {
+    // Nothing is known of one that is being made but whether it is.
+    let connecting = matches!(life.state(), State::Connecting { .. });
+    if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval)
+        && !connecting
+    {
         consider(Some(asked + interval), Due::TcpInfo);
     }
     next

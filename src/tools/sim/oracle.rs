@@ -7,11 +7,12 @@
 use super::facts::Oracle;
 use super::peer::Said;
 use super::tcp::{Death, Sock};
+use super::timers::RETRIES_ORPHAN;
 use super::world::{Side, World};
 use crate::config::settings::ListenerSettings;
 use crate::core::conn::delivery::{Delivery, delivery};
 use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung, Policy};
-use crate::core::end::{Class, CloseMode, Detector, End, Reason};
+use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
 use crate::net::{CloseHow, SocketError};
@@ -75,7 +76,7 @@ impl Case<'_> {
         {
             return wrong("the peer had not closed");
         }
-        let unanswered = delivery(&self.at_close().3) == Delivery::Unanswered;
+        let unanswered = delivery(&self.at_close().3) == Delivery::Unanswered && !self.has_just_connected();
         if unanswered && self.end.close == CloseMode::Linger2 && self.resets_the_unreachable() {
             return wrong("its kernel acknowledged nothing any more");
         }
@@ -96,9 +97,18 @@ impl Case<'_> {
         let fits = evidence.notsent_bytes == 0 && evidence.snd_wnd > 0;
         let bounded = fits && self.resets_the_unreachable() && self.end.close == CloseMode::Linger2;
         let linger = nanos(self.policy.parting.linger).max(1_000_000_000);
+        let rto = self.world.conn(self.conn).sizes.rto;
+        // The kernel is not asked, and has its own bound (tcp_orphan_retries, each twice as long as the one before).
+        if self.has_just_connected() {
+            return bounded.then_some(linger + (2 << RETRIES_ORPHAN) * rto);
+        }
         // The kernel looks when it retransmits, and it may have waited for that already.
-        let retransmission = 8 * self.world.conn(self.conn).sizes.rto;
-        bounded.then_some(linger + retransmission)
+        bounded.then_some(linger + 8 * rto)
+    }
+
+    /// An upstream server has answered within the last second, when it was connected.
+    fn has_just_connected(&self) -> bool {
+        matches!(self.end.pair, Some((Leg::Upstream, _))) && self.end.age < Duration::from_secs(1)
     }
 
     pub(super) fn oracle(&self) -> &Oracle {

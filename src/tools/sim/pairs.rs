@@ -251,7 +251,7 @@ impl Case<'_> {
         let due = told.is_of_fin() || (is_client && was_reset);
         let in_time =
             cause.truth.closed.is_none_or(|(at, _)| closed < at + nanos(self.policy.parting.linger));
-        (due && lost > 0 && told.truth.failed.is_none() && told.was_taken() && in_time)
+        (due && lost > 0 && told.truth.failed.is_none() && told.was_there() && told.was_taken() && in_time)
             .then(|| format!("{lost} bytes were lost behind which it ended"))
     }
 }
@@ -274,6 +274,11 @@ impl LegEnd<'_> {
 
     fn how(&self) -> Option<CloseHow> {
         self.truth.closed.map(|(_, how)| how)
+    }
+
+    /// Its peer had not reset it, unread.
+    fn was_there(&self) -> bool {
+        self.truth.at_close.is_none_or(|(state, ..)| state != TcpState::Close)
     }
 
     /// Its peer had taken all that its kernel was given.

@@ -17,7 +17,7 @@ const WAIT: u64 = 60 * SECOND;
 /// `tcp_retries2` by default.
 const RETRIES: u32 = 15;
 /// `tcp_orphan_retries` by default.
-const RETRIES_ORPHAN: u32 = 8;
+pub(super) const RETRIES_ORPHAN: u32 = 8;
 /// `tcp_syn_retries` and `tcp_synack_retries`, about.
 const RETRIES_SYN: u32 = 5;
 

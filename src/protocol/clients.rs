@@ -1,5 +1,6 @@
 //! Clients, as clients see each other: which of them are meant, and what is told of one.
 
+use crate::core::table::GlobalKey;
 use std::fmt::Display;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -13,6 +14,18 @@ pub enum ClientFilter {
     Type(ClientType),
     /// Those with these ids, in ascending order.
     Ids(Vec<u64>),
+    /// That one, whatever it speaks.
+    Key(GlobalKey),
+}
+
+impl ClientFilter {
+    /// The only one that it can be about.
+    pub const fn key(&self) -> Option<GlobalKey> {
+        match self {
+            Self::Key(key) => Some(*key),
+            Self::All | Self::Type(_) | Self::Ids(_) => None,
+        }
+    }
 }
 
 /// Which clients are to be ended: those that pass every condition that is given.
@@ -22,6 +35,8 @@ pub struct KillFilter {
     pub form: KillForm,
     /// That one.
     pub id: Option<u64>,
+    /// That one, whatever it speaks.
+    pub key: Option<GlobalKey>,
     /// Those from there.
     pub peer: Option<SocketAddr>,
     /// Those to there.

@@ -4,7 +4,7 @@
 use super::access::Access;
 use super::first_bytes::Opening;
 use super::gateway::Gateway;
-use super::spec::{Inapplicable, LocalOnly, Spec};
+use super::spec::{Inapplicable, LocalOnly, Raw, Spec};
 use crate::core::setting::{Key, Values};
 
 /// The constants of a [`Spec`], which has the meaning of each.
@@ -23,6 +23,7 @@ pub struct Declaration {
     pub local_only: Option<LocalOnly>,
     pub opening: Option<Opening>,
     pub full: Option<fn(&mut Vec<u8>)>,
+    pub raw: Option<Raw>,
     pub access: fn(&Values) -> Access,
     pub gateway: fn(&Values) -> Option<Gateway>,
 }
@@ -42,6 +43,7 @@ impl Declaration {
             local_only: S::LOCAL_ONLY,
             opening: S::OPENING,
             full: S::FULL,
+            raw: S::RAW,
             access: S::access,
             gateway: S::gateway,
         }

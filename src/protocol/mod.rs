@@ -47,10 +47,12 @@ pub use access::{Access, Hosts};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
 pub use gateway::{Balance, Gateway, HalfClose};
-pub use identity::{IDENTITY_BYTES_MAX, Identity};
+pub use identity::{IDENTITY_BYTES_MAX, Identity, Naming};
 pub use server::Server;
 pub use session::Session;
-pub use spec::{Encode, FRAMING_BYTES_MAX, Inapplicable, LocalOnly, Message, Reached, Spec};
+pub use spec::{
+    Encode, EncodeDirect, FRAMING_BYTES_MAX, Inapplicable, LocalOnly, Message, Raw, Reached, Spec,
+};
 
 use crate::core::end::{Foreign, Reason};
 use std::borrow::Cow;
@@ -134,6 +136,11 @@ impl Protocol {
     /// [`Spec::FULL`]
     pub const fn full(self) -> Option<fn(&mut Vec<u8>)> {
         self.declaration().full
+    }
+
+    /// [`Spec::RAW`]
+    pub const fn raw(self) -> Option<Raw> {
+        self.declaration().raw
     }
 
     /// The one of that name.

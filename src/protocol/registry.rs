@@ -120,6 +120,13 @@ macro_rules! registry {
             }
         }
 
+        impl $crate::protocol::EncodeDirect for $encoding {
+            #[inline]
+            fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
+                match self { $($(#[$only])* Self::$name(own) => own.direct(identity, payload, out),)+ }
+            }
+        }
+
         impl $crate::protocol::Encode for $encoding {
             const COUNT: usize = Self::before($protocol::ALL.len());
 
@@ -131,11 +138,6 @@ macro_rules! registry {
             #[inline]
             fn message(self, message: &$crate::protocol::Message<'_>, out: &mut Vec<u8>) {
                 match self { $($(#[$only])* Self::$name(own) => own.message(message, out),)+ }
-            }
-
-            #[inline]
-            fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
-                match self { $($(#[$only])* Self::$name(own) => own.direct(identity, payload, out),)+ }
             }
 
             fn name(self, name: &[u8], out: &mut Vec<u8>) -> usize {

@@ -4,8 +4,9 @@
 //! What can be answered at once comes back as a value. What takes longer than a turn, or must be asked of other workers,
 //! comes back by [`Session::answered`](super::Session::answered); the messages behind it wait until then.
 
-use super::Identity;
 use super::clients::{ClientFilter, KillFilter};
+use super::{Identity, Naming};
+use crate::core::table::GlobalKey;
 use crate::core::time::Duration;
 use crate::hub::{Kind, Presence, Refused};
 use std::fmt;
@@ -115,6 +116,10 @@ pub trait Server {
 
     /// Takes an identity, and makes the contract that goes with it.
     fn identify(&mut self, id: Identity<'_>, contract: Contract<'_>) -> Result<(), Refusal>;
+
+    /// Gives the connection of that key an identity: a client that cannot name itself, by the word of the application that it
+    /// is relayed to. Or [`Found::Named`](super::session::Found::Named).
+    fn identify_other(&mut self, key: GlobalKey, id: Identity<'_>) -> Result<Poll<Naming>, Refusal>;
 
     /// Makes the connection the heartbeat channel of an identity. `token`: what its holder has agreed to; empty: nothing.
     fn beat_for(&mut self, id: Identity<'_>, token: &[u8]) -> Result<(), Refusal>;

@@ -5,11 +5,11 @@
 //! socket, keeps what is not whole, shares its time among the connections, and ends them. What a session wants of it
 //! beyond that is in [`Server`].
 
-use super::ProtocolError;
 use super::clients::KillForm;
 use super::numbers::{InfoNumbers, ServerNumbers};
 use super::server::Server;
 use super::spec::Encode;
+use super::{Naming, ProtocolError};
 use crate::hub::Presence;
 use std::convert::Infallible;
 
@@ -118,6 +118,8 @@ pub enum Found<'a> {
     },
     /// Whether a message to an identity was delivered.
     Sent(bool),
+    /// What came of giving another connection an identity.
+    Named(Naming),
     /// How an identity is; none: offline.
     State(Option<Presence>),
     /// How many listen to channels.

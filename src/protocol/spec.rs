@@ -75,6 +75,10 @@ pub trait Spec {
     /// Appends what a full listener says to a newcomer. None: it says nothing, and resets the connection.
     const FULL: Option<fn(&mut Vec<u8>)> = None;
 
+    /// How a message is written to one of its clients that has an identity only because the application behind it says so.
+    /// None: its clients name themselves, or have no identity.
+    const RAW: Option<Raw> = None;
+
     /// How messages of the hub are encoded for a session. [`Infallible`]: sessions never subscribe.
     type Encoding: Encode;
 
@@ -168,8 +172,30 @@ pub struct Message<'a> {
 /// Bytes of an encoded message beside channel, pattern and payload, at most.
 pub const FRAMING_BYTES_MAX: usize = 64;
 
+/// How a message to one identity is encoded: all that those need which never subscribe.
+pub trait EncodeDirect: Copy + Eq + Debug + 'static {
+    /// Appends a message to one identity.
+    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>);
+}
+
+/// The bytes as they are, for a protocol that is not understood here. There is no message of a channel in it: what sends
+/// such bytes knows the client's protocol.
+///
+/// ```compile_fail,E0277
+/// fn subscribes<T: linger::protocol::Encode>() {}
+/// subscribes::<linger::protocol::Raw>();
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Raw;
+
+impl EncodeDirect for Raw {
+    fn direct(self, _: &str, payload: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(payload);
+    }
+}
+
 /// How messages of the hub are encoded: a small value. Sessions with the same value share one frame.
-pub trait Encode: Copy + Eq + Debug + 'static {
+pub trait Encode: EncodeDirect {
     /// How many values there are.
     const COUNT: usize;
 
@@ -179,14 +205,17 @@ pub trait Encode: Copy + Eq + Debug + 'static {
     /// Appends a message of a channel: with at most [`FRAMING_BYTES_MAX`] beside channel, pattern and payload.
     fn message(self, message: &Message<'_>, out: &mut Vec<u8>);
 
-    /// Appends a message to one identity.
-    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>);
-
     /// Appends a name of a list. Returns where in `out` the name itself stands.
     fn name(self, name: &[u8], out: &mut Vec<u8>) -> usize;
 
     /// The version of the protocol.
     fn version(self) -> u8;
+}
+
+impl EncodeDirect for Infallible {
+    fn direct(self, _: &str, _: &[u8], _: &mut Vec<u8>) {
+        match self {}
+    }
 }
 
 /// That of sessions which never subscribe: there is no value of it.
@@ -198,10 +227,6 @@ impl Encode for Infallible {
     }
 
     fn message(self, _: &Message<'_>, _: &mut Vec<u8>) {
-        match self {}
-    }
-
-    fn direct(self, _: &str, _: &[u8], _: &mut Vec<u8>) {
         match self {}
     }
 

@@ -24,6 +24,7 @@ use crate::net::Kernel;
 use crate::observe::answers::{Ending, Readiness};
 use crate::protocol::admin::{Asked, Close, Next, Serves, Session, no_name};
 use crate::protocol::session::Progress;
+use crate::protocol::{Identity, Naming};
 use crate::workers::link::{About, Answer, Content, Question, ToSupervisor};
 use page::AUDIT_WORK;
 use std::sync::Arc;
@@ -134,6 +135,10 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Err(NotAKey) => no_name(&name, Serves::One),
             },
+            Asked::Name(name, id) => match name.parse() {
+                Ok(connection) => self.name_connection(connection, &id).response(),
+                Err(NotAKey) => no_name(&name, Serves::One),
+            },
         };
         session.answer(&response, out);
         Stage::Asking
@@ -173,6 +178,7 @@ impl<K: Kernel> Reactor<K> {
                 work += AUDIT_WORK;
                 Content::Audit(self.cx.audit())
             }
+            About::Name { key, id } => Content::Named(self.name_connection(key, &id)),
             About::End { key, peer } => {
                 let by = By { key: "supervisor".to_owned(), peer, identity: None };
                 Content::Ending(self.end_connection(key, Some(Arc::new(by))))
@@ -180,6 +186,11 @@ impl<K: Kernel> Reactor<K> {
         };
         self.cx.tell_supervisor(number, content);
         work
+    }
+
+    fn name_connection(&mut self, key: Key, id: &str) -> Naming {
+        let identity = Identity::new(id.as_bytes());
+        identity.map_or(Naming::Nowhere, |identity| self.name_client(key, identity))
     }
 
     /// Tells the supervisor as many metrics as a share of the turn allows.

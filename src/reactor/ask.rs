@@ -79,10 +79,16 @@ impl<K: Kernel> Context<K> {
         let mut rows = match &mut ask.sum {
             Sum::Names(names) => std::mem::take(&mut names.rows),
             Sum::Clients(lines) => std::mem::take(lines),
-            Sum::Sent(_) | Sum::State(_) | Sum::Counts(_) | Sum::Killed(_) | Sum::Info { .. } => Vec::new(),
+            Sum::Sent(_)
+            | Sum::Named(_)
+            | Sum::State(_)
+            | Sum::Counts(_)
+            | Sum::Killed(_)
+            | Sum::Info { .. } => Vec::new(),
         };
         let found = match (&ask.sum, &ask.query) {
             (Sum::Sent(sent), _) => Found::Sent(*sent),
+            (Sum::Named(naming), _) => Found::Named(*naming),
             (Sum::State(state), _) => Found::State(*state),
             (Sum::Names(names), _) => Found::Names { count: names.places.len(), rows: &mut rows },
             (Sum::Counts(counts), Query::Subscribers { channels }) => Found::Subscribers { channels, counts },

@@ -94,13 +94,10 @@ impl<K: Kernel> Context<K> {
         }
         self.counters.listeners[index].ended(&end);
         let replaced = self.initiators.on_closed(key, &mut end);
-        let held = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
+        let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.or(replaced.as_deref());
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
-        if let Some(client) = conn.client_mut() {
-            let membership = std::mem::take(&mut client.membership);
-            let token =
-                client.cold.as_mut().map(|cold| std::mem::take(&mut cold.beats_with)).unwrap_or_default();
+        if let Some((membership, token)) = conn.take_membership() {
             self.leave_hub(key, membership, token, Some(&end));
         }
         if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {

@@ -2,6 +2,7 @@
 //!
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
+use super::naming::Named;
 use super::parts::admin::Http;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
@@ -210,6 +211,8 @@ impl Buffers {
 pub(super) enum Session {
     /// A client whose protocol keeps a session.
     Client(Client),
+    /// A gateway's client that the application behind it has named.
+    Named(Named),
     /// The admin interface.
     Http(Http),
     /// All places were taken: it was told, and nothing that it says is understood.
@@ -379,14 +382,14 @@ impl<S> Connection<S> {
     pub(super) fn http(&self) -> Option<&Http> {
         match self.session.as_deref() {
             Some(Session::Http(http)) => Some(http),
-            Some(Session::Client(_) | Session::Refused) | None => None,
+            Some(Session::Client(_) | Session::Named(_) | Session::Refused) | None => None,
         }
     }
 
     pub(super) fn http_mut(&mut self) -> Option<&mut Http> {
         match self.session.as_deref_mut() {
             Some(Session::Http(http)) => Some(http),
-            Some(Session::Client(_) | Session::Refused) | None => None,
+            Some(Session::Client(_) | Session::Named(_) | Session::Refused) | None => None,
         }
     }
 
@@ -398,14 +401,14 @@ impl<S> Connection<S> {
     pub(super) fn client(&self) -> Option<&Client> {
         match self.session.as_deref() {
             Some(Session::Client(client)) => Some(client),
-            Some(Session::Http(_) | Session::Refused) | None => None,
+            Some(Session::Named(_) | Session::Http(_) | Session::Refused) | None => None,
         }
     }
 
     pub(super) fn client_mut(&mut self) -> Option<&mut Client> {
         match self.session.as_deref_mut() {
             Some(Session::Client(client)) => Some(client),
-            Some(Session::Http(_) | Session::Refused) | None => None,
+            Some(Session::Named(_) | Session::Http(_) | Session::Refused) | None => None,
         }
     }
 
@@ -484,7 +487,10 @@ impl<S> Connection<S> {
             output_moved: buffers
                 .filter(|buffers| !buffers.output.is_empty())
                 .map(|buffers| buffers.output_moved),
-            info_asked: buffers.filter(|_| self.is_paused()).map(|buffers| buffers.info_asked),
+            // A leg that waits from the start was never paused, and may have buffers for what it is sent by name.
+            info_asked: buffers
+                .filter(|buffers| self.is_paused() && buffers.info_asked != Instant::ZERO)
+                .map(|buffers| buffers.info_asked),
             lasts: None,
             patient_until,
         }

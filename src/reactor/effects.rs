@@ -63,6 +63,6 @@ impl<K: Kernel> Context<K> {
 
     /// Whether a connection holds an identity: it may have taken one again since it was replaced.
     pub(super) fn is_current(&self, key: Key, conn: &Conn<K>) -> bool {
-        conn.client().is_some_and(|client| self.hub.is_current(&client.membership, key))
+        conn.membership().is_some_and(|membership| self.hub.is_current(membership, key))
     }
 }

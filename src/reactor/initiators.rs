@@ -23,6 +23,8 @@ impl<S> Connection<S> {
             self.pending_output() as u64 + self.buffers.as_ref().map_or(0, |buffers| buffers.lost);
         if let Some(client) = self.client() {
             (end.messages_in, end.messages_out) = (client.messages_in, client.messages_out);
+        } else if let Some(named) = self.named() {
+            end.messages_out = named.messages_out;
         }
         end
     }
@@ -31,7 +33,7 @@ impl<S> Connection<S> {
 impl<K: Kernel> Context<K> {
     /// What the record of another's ending says of a connection.
     pub(super) fn by(&self, key: Key, conn: &Conn<K>) -> Arc<By> {
-        let identity = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
+        let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         Arc::new(By {
             key: self.name_of(key),
             peer: conn.peer.to_string(),

@@ -36,6 +36,8 @@ pub struct ConnSnapshot {
     pub held: usize,
     /// Owed to it, in bytes.
     pub owed: usize,
+    /// What others than its partner have sent it by its identity, in bytes.
+    pub direct: u64,
     /// Which connection of a pair it is, and the key of the client's.
     pub pair: Option<(Leg, Key)>,
     /// When it is to be looked at, and when the wheel will.
@@ -73,6 +75,7 @@ impl<K: Kernel> DebugView<'_, K> {
             posted: conn.queued.is_in(Queued::RESUME),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             owed: conn.pending_output(),
+            direct: conn.named().map_or(0, |named| named.bytes_out),
             pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.pairs.of(key)?.name()))),
             // A flush that is posted arms the timer for what it leaves.
             due: due

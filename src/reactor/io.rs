@@ -176,6 +176,7 @@ impl<K: Kernel> Context<K> {
                     }
                     match conn.session.as_deref() {
                         None if conn.leg.is_some() => return Some(count),
+                        Some(Session::Named(_)) => return Some(count),
                         // Who needs no session is given its bytes back.
                         None => self.write(key, conn, &buffer[..count]),
                         Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),

@@ -75,10 +75,10 @@ impl<K: Kernel> Context<K> {
         if let Some(leg) = conn.leg {
             self.note_leg_ending(key, conn, leg);
         }
-        let Some(client) = conn.client() else { return };
-        self.hub.set_presence(&client.membership, key, Presence::Ending);
+        let Some(membership) = conn.membership() else { return };
+        self.hub.set_presence(membership, key, Presence::Ending);
         if let Some(link) = &mut self.link
-            && let Some(id) = self.hub.identity_of(&client.membership, key)
+            && let Some(id) = self.hub.identity_of(membership, key)
         {
             link.on_ending(key, id);
         }

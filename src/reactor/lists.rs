@@ -5,12 +5,13 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
+use super::naming::Place;
 use super::parts::effect::Effect;
 use super::parts::list::{List, Subject};
 use super::work::{Work, cost};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::{Key, Table};
-use crate::hub::Visit;
+use crate::hub::{Membership, Visit};
 use crate::net::{Address, Kernel};
 use crate::protocol::clients::{ClientFilter, ClientRow, ClientType, KillFilter};
 use crate::protocol::server::Names;
@@ -56,7 +57,9 @@ impl<K: Kernel> Reactor<K> {
                 }
             }
             Subject::Clients(filter) => {
-                while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at)? {
+                let only = filter.key().map(|key| self.cx.place_of(key));
+                while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at, only)?
+                {
                     if self.cx.is_wanted(filter, key, conn) {
                         self.cx.write_client(key, conn, &mut list.rows);
                         self.cx.work.charge(cost::ROW);
@@ -65,7 +68,9 @@ impl<K: Kernel> Reactor<K> {
                 ControlFlow::Continue(())
             }
             Subject::Kill { filter, by, spared } => {
-                while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at)? {
+                let only = filter.key.map(|key| self.cx.place_of(key));
+                while let Some((key, conn)) = next_client(&self.table, &mut self.cx.work, &mut list.at, only)?
+                {
                     if *spared != Some(key) && self.cx.is_victim(filter, key, conn) {
                         list.found += 1;
                         let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, by.clone());
@@ -85,7 +90,7 @@ impl<K: Kernel> Context<K> {
     /// Whether a list of clients describes connection `key`.
     fn is_wanted(&self, filter: &ClientFilter, key: Key, conn: &Conn<K>) -> bool {
         match filter {
-            ClientFilter::All => true,
+            ClientFilter::All | ClientFilter::Key(_) => true,
             ClientFilter::Type(wanted) => client_type(conn) == *wanted,
             ClientFilter::Ids(ids) => ids.binary_search(&self.id_of(key)).is_ok(),
         }
@@ -99,6 +104,7 @@ impl<K: Kernel> Context<K> {
             Address::Unix(_) => None,
         };
         filter.id.is_none_or(|id| id == self.id_of(key))
+            && filter.key.is_none_or(|wanted| self.place_of(wanted) == Place::Here(key))
             && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
             && filter.local.is_none_or(|address| local == Some(address))
             && filter.client_type.is_none_or(|wanted| client_type(conn) == wanted)
@@ -144,35 +150,42 @@ impl<K: Kernel> Context<K> {
 
     /// Appends one line about a client.
     pub(super) fn write_client(&self, key: Key, conn: &Conn<K>, out: &mut Vec<u8>) {
-        let Some(client) = conn.client() else { return };
+        let (client, membership) = (conn.client(), conn.membership());
         let row = ClientRow {
             id: self.id_of(key),
             peer: &conn.peer,
             local: &self.listeners[usize::from(conn.listener)].address,
-            name: client.cold.as_deref().map_or(&[], |cold| &cold.name),
-            identity: self.hub.identity_of(&client.membership, key).unwrap_or_default(),
+            name: client.and_then(|client| client.cold.as_deref()).map_or(&[], |cold| &cold.name),
+            identity: membership.and_then(|member| self.hub.identity_of(member, key)).unwrap_or_default(),
             age_s: self.now.since(conn.life.accepted()).as_secs(),
             silence_s: self.now.since(conn.life.heard()).as_secs(),
-            subscriptions: client.membership.subscriptions(),
+            subscriptions: membership.map_or(0, Membership::subscriptions),
             input_bytes: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             output_bytes: conn.pending_output(),
-            version: client.encoding.version(),
+            version: conn.encoding().map_or(0, Encode::version),
             state: conn.life.state().name(),
             bytes_in: conn.life.bytes_in,
             bytes_out: conn.life.bytes_out,
-            messages_in: client.messages_in,
+            messages_in: client.map_or(0, |client| client.messages_in),
         };
         row.write(out);
     }
 }
 
 /// The next client that is not ending, at or behind slot `at`, which is moved past it. Breaks
-/// when the share of work is used up.
+/// when the share of work is used up. `only`: where the only one is that is wanted; it is looked up, not walked to.
 fn next_client<'a, S>(
     table: &'a Table<Connection<S>>,
     work: &mut Work,
     at: &mut usize,
+    only: Option<Place>,
 ) -> ControlFlow<(), Option<(Key, &'a Connection<S>)>> {
+    if let Some(place) = only {
+        let is_over = std::mem::replace(at, usize::MAX) == usize::MAX;
+        let Place::Here(key) = place else { return ControlFlow::Continue(None) };
+        let conn = table.get(key).filter(|conn| !is_over && conn.can_be_named());
+        return ControlFlow::Continue(conn.map(|conn| (key, conn)));
+    }
     while *at < table.slots_used() {
         if work.is_over() {
             return ControlFlow::Break(());
@@ -180,7 +193,8 @@ fn next_client<'a, S>(
         work.charge(cost::LOOK);
         let entry = u32::try_from(*at).ok().and_then(|index| table.at(index));
         *at += 1;
-        if let Some((key, conn)) = entry.filter(|(_, conn)| conn.client().is_some() && !conn.is_ending()) {
+        if let Some((key, conn)) = entry.filter(|(_, conn)| conn.membership().is_some() && !conn.is_ending())
+        {
             return ControlFlow::Continue(Some((key, conn)));
         }
     }
@@ -188,8 +202,8 @@ fn next_client<'a, S>(
 }
 
 fn client_type<S>(conn: &Connection<S>) -> ClientType {
-    match conn.client() {
-        Some(client) if client.membership.subscriptions() > 0 => ClientType::Pubsub,
+    match conn.membership() {
+        Some(membership) if membership.subscriptions() > 0 => ClientType::Pubsub,
         Some(_) | None => ClientType::Normal,
     }
 }

@@ -272,9 +272,9 @@ impl<K: Kernel> Context<K> {
 
     /// Posts the presence event of a connection's identity, if it has one.
     fn announce(&mut self, key: Key, conn: &Conn<K>, presence: Presence, event: Event) {
-        let Some(client) = conn.client() else { return };
-        if self.hub.set_presence(&client.membership, key, presence)
-            && let Some(id) = self.hub.identity_of(&client.membership, key)
+        let Some(membership) = conn.membership() else { return };
+        if self.hub.set_presence(membership, key, presence)
+            && let Some(id) = self.hub.identity_of(membership, key)
         {
             match &mut self.link {
                 // At once, like a claim: posted, it would be told of a newer holder that has claimed meanwhile.

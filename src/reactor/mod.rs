@@ -36,6 +36,7 @@ mod lifecycle;
 mod lists;
 mod liveness;
 mod memory;
+mod naming;
 mod numbers;
 mod output;
 mod parts;

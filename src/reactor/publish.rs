@@ -24,8 +24,8 @@ use crate::core::time::Instant;
 use crate::hub::{Hub, Name, Recipient, Visit, presence_channel};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::observe::metrics::{Counters, ListenerCounters};
+use crate::protocol::AnySession;
 use crate::protocol::presence::Event;
-use crate::protocol::{AnySession, Encode, Encoding};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -126,11 +126,12 @@ impl<K: Kernel> Reactor<K> {
                 frames.clear();
                 encoded_for = pattern;
             }
-            let Some(outlet) = outlets.of(key) else {
+            let outlet = outlets.of(key).and_then(|outlet| Some((outlet.conn.encoding()?, outlet)));
+            let Some((encoding, outlet)) = outlet else {
                 work.charge(cost::LOOK);
                 return ControlFlow::Continue(());
             };
-            let frame = frames.get(outlet.encoding, messages, pattern);
+            let frame = frames.get(encoding, messages, pattern);
             outlet.await_flush(frame.len())?;
             work.charge(outlet.deliver(frame, messages.ends.len()));
             *receivers += 1;
@@ -171,8 +172,11 @@ impl<K: Kernel> Reactor<K> {
         let (_, work, _, mut outlets) = self.outlets();
         let Some(outlet) = outlets.of(to) else { return false };
         let mut frame = Vec::new();
-        outlet.encoding.direct(identity, payload, &mut frame);
+        if !outlet.conn.encode_direct(identity, payload, &mut frame) {
+            return false;
+        }
         work.charge(outlet.deliver(&frame, 1));
+        self.cx.note_moved(to);
         true
     }
 
@@ -208,11 +212,9 @@ impl<K: Kernel> Outlets<'_, K> {
     fn of(&mut self, key: Key) -> Option<Outlet<'_, K::Stream>> {
         let conn = self.table.get_mut(key)?;
         let takes = !conn.is_ending() && !conn.is_gapped();
-        let encoding = conn.encoding().filter(|_| takes)?;
         let listener = usize::from(conn.listener);
-        Some(Outlet {
+        takes.then_some(Outlet {
             key,
-            encoding,
             bounds: &self.listeners[listener].settings.policy.bounds,
             counters: &mut self.counters.listeners[listener],
             messages: &mut self.counters.messages,
@@ -228,7 +230,6 @@ impl<K: Kernel> Outlets<'_, K> {
 /// Where messages for one connection go.
 struct Outlet<'a, S> {
     key: Key,
-    encoding: Encoding,
     now: Instant,
     conn: &'a mut Connection<S>,
     bounds: &'a Bounds,
@@ -256,9 +257,7 @@ impl<S: Stream> Outlet<'_, S> {
     /// before the flush sends them; a large one goes to the socket at once, as far as there is room.
     fn deliver(self, frame: &[u8], count: usize) -> usize {
         let Self { key, conn, counters, .. } = self;
-        if let Some(client) = conn.client_mut() {
-            client.messages_out += count as u64;
-        }
+        conn.count_delivered(count, frame.len());
         *self.messages += count as u64;
         let (mut rest, mut price) = (frame, cost::DELIVERY);
         if frame.len() >= LARGE_FRAME && conn.takes_output() {
@@ -274,6 +273,7 @@ impl<S: Stream> Outlet<'_, S> {
                     price += cost::CALL;
                 }
                 Sent::Failed(fault) => {
+                    conn.count_undelivered(frame.len());
                     conn.note_broken(self.pool, Detector::SendError, Some(fault));
                     self.posted.resume(key, conn);
                 }
@@ -284,6 +284,7 @@ impl<S: Stream> Outlet<'_, S> {
         }
         if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
             counters.traffic.bytes_undelivered += rest.len() as u64;
+            conn.count_undelivered(rest.len());
             self.effects.push_back(Effect::Overflow { key });
         } else {
             self.posted.flush(key, conn);

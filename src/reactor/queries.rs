@@ -8,7 +8,7 @@ use super::Reactor;
 use super::parts::list::List;
 use super::work::{self, cost};
 use crate::net::Kernel;
-use crate::protocol::Identity;
+use crate::protocol::{Identity, Naming};
 use crate::workers::link::{Finding, Query, ToSupervisor};
 use std::sync::Arc;
 
@@ -37,6 +37,10 @@ impl<K: Kernel> Reactor<K> {
                 Finding::Sent(
                     to.is_some_and(|(identity, holder)| self.send_to(holder, identity.as_str(), &payload)),
                 )
+            }
+            Query::Name { key, id } => {
+                let identity = Identity::new(&id);
+                Finding::Named(identity.map_or(Naming::Nowhere, |id| self.name_client(key.key, id)))
             }
             Query::Subscribers { channels } => {
                 self.cx.work.charge(cost::NAME * channels.len());

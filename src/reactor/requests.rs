@@ -3,22 +3,21 @@
 //! What is left of a message is kept here as a task, until its session is through with it.
 
 use super::Reactor;
-use super::connection::{Client, Connection};
+use super::connection::Client;
 use super::context::{Conn, Context};
+use super::naming::{Place, check_stays};
 use super::parts::ask::Ask;
-use super::parts::effect::Effect;
 use super::parts::list::List;
 use super::parts::task::Task;
 use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::end::By;
-use crate::core::table::Key;
-use crate::hub::{Hub, Kind, Name, Presence, Refused, is_reserved};
+use crate::core::table::{GlobalKey, Key};
+use crate::hub::{Hub, Kind, Presence, Refused, is_reserved};
 use crate::net::Kernel;
 use crate::protocol::clients::{ClientFilter, KillFilter};
-use crate::protocol::presence::Event;
 use crate::protocol::server::{Contract, Names, Refusal, Server, Use};
-use crate::protocol::{Encoding, Identity};
+use crate::protocol::{Encoding, Identity, Naming};
 use crate::workers::link::Query;
 use std::task::Poll;
 
@@ -76,7 +75,7 @@ impl<'a, K: Kernel> Requests<'a, K> {
 }
 
 /// Why a connection that is being served is a client.
-const HAS_SESSION: &str = "who is served has a session";
+pub(super) const HAS_SESSION: &str = "who is served has a session";
 
 /// The client behind a connection that is being served.
 fn client_of<K: Kernel>(conn: &mut Conn<K>) -> &mut Client {
@@ -149,6 +148,17 @@ impl<K: Kernel> Server for Requests<'_, K> {
         let key = self.key;
         let (cx, conn) = self.parts();
         cx.identify(key, conn, id, contract)
+    }
+
+    fn identify_other(&mut self, key: GlobalKey, id: Identity<'_>) -> Result<Poll<Naming>, Refusal> {
+        Ok(Poll::Ready(match self.reactor.cx.place_of(key) {
+            Place::Here(key) => self.reactor.name_client(key, id),
+            Place::Elsewhere => {
+                self.ask(Query::Name { key, id: id.as_str().as_bytes().to_vec() })?;
+                return Ok(Poll::Pending);
+            }
+            Place::Nowhere => Naming::Nowhere,
+        }))
     }
 
     fn beat_for(&mut self, id: Identity<'_>, token: &[u8]) -> Result<(), Refusal> {
@@ -308,7 +318,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn list_clients(&mut self, filter: ClientFilter) -> Result<(), Refusal> {
         self.reactor.cx.check_memory()?;
-        if self.reactor.cx.link.is_some() {
+        if self.reactor.cx.concerns_others(filter.key()) {
             return self.ask(Query::Clients { filter, from: None });
         }
         self.leave(Task::List(List::of_clients(filter)));
@@ -317,7 +327,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn end_clients(&mut self, filter: KillFilter) -> Result<(), Refusal> {
         let by = self.reactor.cx.by(self.key, self.conn());
-        if self.reactor.cx.link.is_some() {
+        if self.reactor.cx.concerns_others(filter.key) {
             return self.ask(Query::Kill { filter, by: By::clone(&by), from: None });
         }
         let spared = filter.skip_me.then_some(self.key);
@@ -363,39 +373,6 @@ impl<K: Kernel> Context<K> {
         self.schedule(key, conn);
     }
 
-    fn identify(
-        &mut self,
-        key: Key,
-        conn: &mut Conn<K>,
-        identity: Identity<'_>,
-        Contract { beat, server_ping, token }: Contract<'_>,
-    ) -> Result<(), Refusal> {
-        check_stays(conn)?;
-        self.check_supervisor()?;
-        let id = identity.as_str().as_bytes();
-        let client = client_of::<K>(conn);
-        let identified = self.hub.identify(&mut client.membership, key, id)?;
-        client.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
-        if server_ping || !token.is_empty() || client.cold.is_some() {
-            let cold = client.cold.get_or_insert_default();
-            (cold.server_ping, cold.consent) = (server_ping, token.into());
-        }
-        self.claim_identity(key, conn, id, &identified);
-        if let Some(id) = identified.left {
-            self.effects.push_back(Effect::Presence { id, event: Event::Offline(None) });
-        }
-        if let Some(older) = identified.replaced {
-            let by = self.by(key, conn);
-            self.post_replaced(older, id, by);
-        }
-        if identified.fresh {
-            self.effects.push_back(Effect::Presence { id: Name::new(id), event: Event::Online });
-        }
-        // The contract may be stricter than the one that the wheel is armed for.
-        self.schedule(key, conn);
-        Ok(())
-    }
-
     /// Makes a connection the heartbeat channel of an identity, if that is `agreed`. Gives who holds it here.
     fn beat_for(
         &mut self,
@@ -431,7 +408,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Nothing more is to be claimed or published while the supervisor does not keep up.
-    fn check_supervisor(&self) -> Result<(), Refusal> {
+    pub(super) fn check_supervisor(&self) -> Result<(), Refusal> {
         if self.supervisor_is_behind() { Err(Refusal::Behind) } else { Ok(()) }
     }
 
@@ -439,9 +416,4 @@ impl<K: Kernel> Context<K> {
     fn check_memory(&self) -> Result<(), Refusal> {
         if self.memory_is_short() { Err(Refusal::Memory) } else { Ok(()) }
     }
-}
-
-/// What the peer says still counts, but who was replaced must not take the identity back.
-fn check_stays<S>(conn: &Connection<S>) -> Result<(), Refusal> {
-    if conn.is_ending() { Err(Refusal::Ending) } else { Ok(()) }
 }

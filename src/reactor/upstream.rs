@@ -240,7 +240,9 @@ impl<K: Kernel> Context<K> {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (client, stage) = (pair.leg(Leg::Client), pair.stage);
-        pair.note_traffic(leg, end.bytes_in, end.bytes_out);
+        // What it was sent by its identity is not of its server.
+        let direct = conn.named().map_or(0, |named| named.bytes_out);
+        pair.note_traffic(leg, end.bytes_in, end.bytes_out.saturating_sub(direct));
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {

@@ -8,6 +8,7 @@
 
 use super::Reactor;
 use super::context::{Conn, Context};
+use super::naming::Place;
 use super::parts::effect::Effect;
 use super::parts::link::{OurEnd, WorkerLink};
 use super::parts::pool::memory_bound;
@@ -72,8 +73,8 @@ impl<K: Kernel> Reactor<K> {
         let Self { table, cx: Context { link: Some(link), hub, .. }, .. } = self else { return };
         for _ in 0..CATCH_UP {
             let Some(key) = link.next_behind() else { return };
-            let client = table.get(key).and_then(|conn| conn.client());
-            let Some(id) = client.and_then(|client| hub.identity_of(&client.membership, key)) else {
+            let membership = table.get(key).and_then(|conn| conn.membership());
+            let Some(id) = membership.and_then(|membership| hub.identity_of(membership, key)) else {
                 continue;
             };
             let event = match hub.state(id) {
@@ -127,6 +128,14 @@ impl<K: Kernel> Context<K> {
     /// The connection that has that name among those of all workers, if it is one of this worker.
     pub(super) fn key_of(&self, name: &str) -> Option<Key> {
         self.link.as_ref().and_then(|link| link.key_of(name))
+    }
+
+    /// The connection of this process that has that name, with the number of its worker where there are several.
+    pub(super) fn key_named(&self, name: &str) -> Option<Key> {
+        match self.place_of(name.parse().ok()?) {
+            Place::Here(key) => Some(key),
+            Place::Elsewhere | Place::Nowhere => None,
+        }
     }
 
     /// How many workers there are, with this one.

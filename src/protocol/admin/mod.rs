@@ -9,7 +9,7 @@ pub use session::{Close, Next, Session};
 use super::first_bytes::Opening;
 use super::http::{self, Method, Rejected, Request, Response, Status};
 use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
-use super::{Access, Hosts};
+use super::{Access, Hosts, Identity};
 use crate::core::end::Foreign;
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
@@ -99,6 +99,8 @@ pub enum Asked {
     Connections(ListQuery),
     /// A connection of that name is to be ended.
     End(String),
+    /// A connection of that name, a gateway's client, is to get an identity.
+    Name(String, String),
 }
 
 impl Route {
@@ -118,7 +120,7 @@ impl Asked {
     /// The response but for its body, if it is well.
     fn head(&self) -> Response<'static> {
         match self {
-            Self::Ready | Self::End(_) => Response::text(Status::Ok, ""),
+            Self::Ready | Self::End(_) | Self::Name(..) => Response::text(Status::Ok, ""),
             Self::Metrics => Response::metrics(""),
             Self::Audit | Self::Connections(_) => Response::json(Status::Ok, ""),
         }
@@ -145,14 +147,19 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ),
     (
         "GET  /connections",
-        "JSON; ?listener= &state= &identity= &peer= &limit=",
-        "JSON; of all workers; ?listener= &state= &identity= &peer= &limit=",
+        "JSON; ?listener= &state= &identity= &peer= &key= &limit=",
+        "JSON; of all workers; ?listener= &state= &identity= &peer= &key= &limit=",
     ),
     ("GET  /audit", "JSON; the last audit of the kernel's sockets", "JSON; the last audit of each worker"),
     (
         "POST /connections/{key}/end",
         "ends one connection; the key is from the list",
         "ends one connection; the key is from the list",
+    ),
+    (
+        "POST /connections/{key}/identity",
+        "gives a gateway's client the identity ?id=",
+        "gives a gateway's client the identity ?id=",
     ),
 ];
 
@@ -164,7 +171,7 @@ fn index(serves: Serves) -> String {
     });
     for (path, one, several) in ROUTES {
         let what = if serves == Serves::One { one } else { several };
-        text.extend([&format!("{path:<31}"), *what, "\n"]);
+        text.extend([&format!("{path:<36}"), *what, "\n"]);
     }
     text
 }
@@ -197,23 +204,35 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         (true, "/connections") => {
             ListQuery::read(request).map(|query| Route::Asked(Asked::Connections(query)))
         }
-        (false, path) if path.starts_with("/connections/") => match end_of(path) {
-            Some(name) => Ok(Route::Asked(Asked::End(name.to_owned()))),
-            None => Err(no_such(path, serves)),
+        (false, path) if path.starts_with("/connections/") => match action(path) {
+            Some((name, "end")) => Ok(Route::Asked(Asked::End(name.to_owned()))),
+            Some((name, "identity")) => {
+                identity_of(request).map(|id| Route::Asked(Asked::Name(name.to_owned(), id)))
+            }
+            Some(_) | None => Err(no_such(path, serves)),
         },
         (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
             not_allowed("this path is for reading: use GET\n")
         }
         (true, path) if path.starts_with("/connections/") => {
-            not_allowed("ending a connection is an action: use POST\n")
+            not_allowed("what is done to a connection is an action: use POST\n")
         }
         (_, path) => Err(no_such(path, serves)),
     }
 }
 
-/// The connection that a path wants ended.
-fn end_of(path: &str) -> Option<&str> {
-    path.strip_prefix("/connections/")?.strip_suffix("/end")
+/// The connection that a path is about, and what is to be done to it.
+fn action(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix("/connections/")?.rsplit_once('/')
+}
+
+/// The identity that a request gives.
+fn identity_of(request: &Request) -> Result<String, Response<'static>> {
+    let given = request.query_value("id").and_then(|id| Identity::new(id.as_bytes()));
+    given.map(|id| id.as_str().to_owned()).ok_or_else(|| {
+        let text = "want ?id=, an identity: 1 to 128 bytes of UTF-8 without blanks and control characters\n";
+        Response::text(Status::BadRequest, text)
+    })
 }
 
 fn no_such(path: &str, serves: Serves) -> Response<'static> {
@@ -274,6 +293,8 @@ pub struct ListQuery {
     pub identity: Option<String>,
     /// From there.
     pub peer: Option<PeerFilter>,
+    /// That one.
+    pub key: Option<String>,
 }
 
 /// Whose connections are to be listed.
@@ -289,7 +310,7 @@ pub enum PeerFilter {
 
 impl ListQuery {
     fn read(request: &Request) -> Result<Self, Response<'static>> {
-        let known = ["limit", "listener", "state", "identity", "peer"];
+        let known = ["limit", "listener", "state", "identity", "peer", "key"];
         let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
         if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             return wrong(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
@@ -305,7 +326,8 @@ impl ListQuery {
             (_, Ok(socket)) => PeerFilter::Socket(socket),
             (Err(_), Err(_)) => PeerFilter::Nobody,
         });
-        Ok(Self { limit, listener: text("listener"), state: text("state"), identity: text("identity"), peer })
+        let [listener, state, identity, key] = ["listener", "state", "identity", "key"].map(text);
+        Ok(Self { limit, listener, state, identity, peer, key })
     }
 
     /// Whether a connection is to be listed. What is cheap to know stands first.
@@ -395,6 +417,22 @@ mod tests {
             route(&asked("GET", "http://localhost:1/healthz", "evil"), &none, Serves::One),
             Ok(Route::Health)
         );
+    }
+
+    #[test]
+    fn what_is_done_to_a_connection_is_the_last_part_of_its_path() {
+        let done = |path: &str| route(&asked("POST", path, "localhost"), &Hosts::Any, Serves::One);
+        assert_eq!(done("/connections/1-1/end"), Ok(Route::Asked(Asked::End("1-1".to_owned()))));
+        let named = Asked::Name("1-1".to_owned(), "a/ü".to_owned());
+        assert_eq!(done("/connections/1-1/identity?id=a%2F%C3%BC"), Ok(Route::Asked(named)));
+        for (path, status) in [
+            ("/connections/1-1/identity", Status::BadRequest),
+            ("/connections/1-1/identity?id=a%20b", Status::BadRequest),
+            ("/connections/1-1/stop", Status::NotFound),
+            ("/connections/1-1", Status::NotFound),
+        ] {
+            assert_eq!(done(path).unwrap_err().status, status, "{path}");
+        }
     }
 
     #[test]

@@ -108,6 +108,8 @@ pub enum Status {
     NotFound,
     /// 405.
     MethodNotAllowed,
+    /// 409.
+    Conflict,
     /// 413.
     ContentTooLarge,
     /// 417.
@@ -134,6 +136,7 @@ impl Status {
             Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
+            Self::Conflict => "409 Conflict",
             Self::ContentTooLarge => "413 Content Too Large",
             Self::ExpectationFailed => "417 Expectation Failed",
             Self::Misdirected => "421 Misdirected Request",
@@ -180,6 +183,7 @@ impl Rejected {
             | Status::Accepted
             | Status::BadRequest
             | Status::Forbidden
+            | Status::Conflict
             | Status::Misdirected
             | Status::NotFound
             | Status::Unavailable => ProtocolError::malformed(self.text),

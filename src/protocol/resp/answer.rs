@@ -40,6 +40,7 @@ pub fn answer(command: &Command<'_>, subscribed: bool, reply: &mut Reply<'_>) ->
             | ClientCommand::Kill(_),
         )
         | Command::Ident { .. }
+        | Command::IdentFor { .. }
         | Command::Beat
         | Command::BeatFor { .. }
         | Command::Send { .. }

@@ -1,7 +1,8 @@
 //! `CLIENT`: what client libraries ask for as they connect, and what an operator asks for by hand.
 
-use super::command::{CommandError, arity, client_name, integer, shown, unknown_subcommand};
+use super::command::{CommandError, arity, client_name, integer, key, shown, unknown_subcommand};
 use super::decode::Arguments;
+use crate::core::table::GlobalKey;
 pub use crate::protocol::clients::{ClientFilter, ClientType, KillFilter, KillForm};
 use std::net::SocketAddr;
 
@@ -16,7 +17,7 @@ pub enum ClientCommand<'a> {
     Id,
     /// `INFO`.
     Info,
-    /// `LIST [TYPE type | ID id ...]`.
+    /// `LIST [TYPE type | ID id ... | KEY key]`.
     List(ListFilter<'a>),
     /// `KILL`.
     Kill(KillFilter),
@@ -36,6 +37,8 @@ pub enum ListFilter<'a> {
     Type(ClientType),
     /// Those with these ids.
     Ids(Ids<'a>),
+    /// That one.
+    Key(GlobalKey),
 }
 
 /// Ids of connections, checked.
@@ -54,6 +57,7 @@ impl From<ListFilter<'_>> for ClientFilter {
         match filter {
             ListFilter::All => Self::All,
             ListFilter::Type(wanted) => Self::Type(wanted),
+            ListFilter::Key(key) => Self::Key(key),
             ListFilter::Ids(ids) => {
                 let mut ids: Vec<u64> = ids.iter().collect();
                 ids.sort_unstable();
@@ -80,12 +84,13 @@ pub(super) const HELP: &[&str] = &[
     "KILL <option> <value> [<option> <value> ...]",
     "    End connections. Options are:",
     "    * ID <id>",
+    "    * KEY <key>, as in the log; also a gateway's client",
     "    * ADDR <ip:port>",
     "    * LADDR <ip:port>",
     "    * TYPE (NORMAL|PUBSUB)",
     "    * USER default",
     "    * SKIPME (YES|NO), default YES",
-    "LIST [TYPE (NORMAL|PUBSUB) | ID <id> ...]",
+    "LIST [TYPE (NORMAL|PUBSUB) | ID <id> ... | KEY <key>]",
     "    Return information about connections.",
     "SETNAME <name>",
     "    Name this connection.",
@@ -183,6 +188,8 @@ fn list(values: Arguments<'_>) -> Result<ListFilter<'_>, CommandError> {
         } else {
             Err("ERR Invalid client ID".into())
         }
+    } else if one_of(option, &["KEY"]) && values.len() == 2 {
+        key(values.get(1).unwrap_or_default()).map(ListFilter::Key)
     } else {
         Err("ERR syntax error".into())
     }
@@ -193,6 +200,7 @@ fn kill(values: Arguments<'_>) -> Result<KillFilter, CommandError> {
     let everybody = KillFilter {
         form: KillForm::Filter,
         id: None,
+        key: None,
         peer: None,
         local: None,
         client_type: None,
@@ -212,6 +220,8 @@ fn kill(values: Arguments<'_>) -> Result<KillFilter, CommandError> {
         if is("ID") {
             let id = id(value).ok_or_else(|| CommandError::from("ERR client-id should be greater than 0"))?;
             filter.id = Some(id);
+        } else if is("KEY") {
+            filter.key = Some(key(value)?);
         } else if is("ADDR") {
             filter.peer = Some(address(value)?);
         } else if is("LADDR") {

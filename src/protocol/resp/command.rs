@@ -5,6 +5,7 @@ use super::Version;
 use super::client::ClientCommand;
 use super::decode::Arguments;
 use super::verbs::Verb;
+use crate::core::table::GlobalKey;
 use crate::core::time::Duration;
 use crate::protocol::Identity;
 use std::borrow::Cow;
@@ -62,6 +63,13 @@ pub enum Command<'a> {
         server_ping: bool,
         /// The heartbeat channel that it agrees to be judged by names this; empty: none does.
         token: &'a [u8],
+    },
+    /// `IDENTFOR key id`.
+    IdentFor {
+        /// Which connection.
+        key: GlobalKey,
+        /// Who it is.
+        identity: Identity<'a>,
     },
     /// `BEAT`. There is no reply.
     Beat,
@@ -152,6 +160,7 @@ impl<'a> Command<'a> {
             Verb::Select => select(argument(1))?,
             Verb::Client => Self::Client(ClientCommand::parse(arguments)?),
             Verb::Ident => ident(arguments)?,
+            Verb::IdentFor => Self::IdentFor { key: key(argument(1))?, identity: identity(argument(2))? },
             Verb::Beat => Self::Beat,
             Verb::BeatFor => {
                 let token = arguments.get(2).map(token).transpose()?.unwrap_or_default();
@@ -185,6 +194,7 @@ impl<'a> Command<'a> {
             Self::Select => Verb::Select,
             Self::Client(_) => Verb::Client,
             Self::Ident { .. } => Verb::Ident,
+            Self::IdentFor { .. } => Verb::IdentFor,
             Self::Beat => Verb::Beat,
             Self::BeatFor { .. } => Verb::BeatFor,
             Self::Send { .. } => Verb::Send,
@@ -224,6 +234,7 @@ impl<'a> Command<'a> {
             | Verb::Select
             | Verb::Client
             | Verb::Ident
+            | Verb::IdentFor
             | Verb::BeatFor
             | Verb::Send
             | Verb::Who
@@ -363,6 +374,14 @@ fn config(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
 fn identity(bytes: &[u8]) -> Result<Identity<'_>, CommandError> {
     Identity::new(bytes).ok_or_else(|| {
         "ERR invalid identity: 1 to 128 bytes of UTF-8 without blanks and control characters".into()
+    })
+}
+
+/// The name of a connection, as the log has it.
+pub(super) fn key(text: &[u8]) -> Result<GlobalKey, CommandError> {
+    str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
+        format!("ERR '{}' is not a key: it is as 17-4711 in the log, or 2.17-4711 of worker 2", shown(text))
+            .into()
     })
 }
 

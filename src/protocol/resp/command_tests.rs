@@ -1,6 +1,7 @@
 //! Tests of commands: each verb whole, each refusal in its words, and the replies that need no server.
 
 use super::*;
+use crate::core::table::Key;
 use crate::protocol::resp::answer;
 use crate::protocol::resp::client::{ClientType, KillFilter, KillForm, ListFilter};
 use crate::protocol::resp::decode::{Decoder, Scratch};
@@ -81,6 +82,26 @@ fn ident_makes_a_heartbeat_contract() {
     refused("IDENT a CHANNEL", &format!("ERR syntax error in IDENT option 'CHANNEL': {usage}"));
     refused("IDENT a BEAT", &format!("ERR syntax error in IDENT option 'BEAT': {usage}"));
     refused("IDENT a FOO", &format!("ERR syntax error in IDENT option 'FOO': {usage}"));
+}
+
+fn key(worker: Option<u32>) -> GlobalKey {
+    GlobalKey { worker, key: Key { index: 17, generation: 4711 } }
+}
+
+#[test]
+fn another_connection_is_named_by_its_key() {
+    parses("IDENTFOR 17-4711 a", &Command::IdentFor { key: key(None), identity: id("a") });
+    parses("identfor 2.17-4711 a", &Command::IdentFor { key: key(Some(2)), identity: id("a") });
+    let right = "is not a key: it is as 17-4711 in the log, or 2.17-4711 of worker 2";
+    for wrong in ["a", "''", "17", "2.17", "x.17-4711", "17-4711-1"] {
+        for line in [format!("IDENTFOR {wrong} a"), format!("CLIENT KILL KEY {wrong}")] {
+            refused(&line, &format!("ERR '{}' {right}", wrong.trim_matches('\'')));
+        }
+    }
+    refused("IDENTFOR 17-4711", "ERR wrong number of arguments for 'identfor' command");
+    let long = "x".repeat(129);
+    let invalid = "ERR invalid identity: 1 to 128 bytes of UTF-8 without blanks and control characters";
+    refused(&format!("IDENTFOR 17-4711 {long}"), invalid);
 }
 
 #[test]
@@ -173,6 +194,7 @@ fn client_libraries_get_through_their_greeting() {
     }
     client("CLIENT TRACKING OFF", ClientCommand::Accepted);
     client("CLIENT REPLY ON", ClientCommand::Accepted);
+    client("CLIENT LIST KEY 17-4711", ClientCommand::List(ListFilter::Key(key(None))));
     with("CLIENT LIST ID 4 5", |command| {
         let Ok(Command::Client(ClientCommand::List(ListFilter::Ids(ids)))) = command else { panic!() };
         assert_eq!(ids.iter().collect::<Vec<_>>(), [4, 5]);
@@ -185,6 +207,7 @@ fn kill_takes_an_address_or_conditions() {
     let none = KillFilter {
         form: KillForm::Filter,
         id: None,
+        key: None,
         peer: None,
         local: None,
         client_type: None,
@@ -198,6 +221,7 @@ fn kill_takes_an_address_or_conditions() {
         "CLIENT KILL ID 7 LADDR [::1]:7000 TYPE normal USER default",
         KillFilter { id: Some(7), local, client_type: Some(ClientType::Normal), ..none },
     );
+    kill("CLIENT KILL KEY 2.17-4711", KillFilter { key: Some(key(Some(2))), ..none });
 }
 
 #[test]

@@ -77,6 +77,7 @@
 //! | `CLIENT SETNAME\|GETNAME\|ID\|INFO\|LIST\|KILL` | as Redis; see `CLIENT HELP` |
 //! | `CLIENT SETINFO\|NO-EVICT\|NO-TOUCH`, `TRACKING OFF`, `REPLY ON` | `+OK`, without effect |
 //! | `IDENT id [BEAT seconds] [SERVERPING] [CHANNEL token]` | `+OK` |
+//! | `IDENTFOR key id` | `+OK`; `-GONE ...` if that connection has ended |
 //! | `BEAT` | none |
 //! | `BEATFOR id [token]` | `+OK` |
 //! | `SEND id message` | `:1` if somebody is there to take it, else `:0` |
@@ -135,7 +136,7 @@ pub use session::Commands;
 pub use verbs::Verb;
 
 use super::first_bytes::{Opening, Signature};
-use super::spec::{Encode, Message, Reached, Spec};
+use super::spec::{Encode, EncodeDirect, Message, Reached, Spec};
 use crate::core::end::{Foreign, Reason};
 
 /// Commands in the wire format of Redis.
@@ -194,6 +195,12 @@ pub enum Version {
     Resp3,
 }
 
+impl EncodeDirect for Version {
+    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
+        Reply::new(out, self).direct(identity, payload);
+    }
+}
+
 impl Encode for Version {
     const COUNT: usize = 2;
 
@@ -208,10 +215,6 @@ impl Encode for Version {
             None => reply.message(message.channel, message.payload),
             Some(pattern) => reply.pattern_message(pattern, message.channel, message.payload),
         }
-    }
-
-    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
-        Reply::new(out, self).direct(identity, payload);
     }
 
     fn name(self, name: &[u8], out: &mut Vec<u8>) -> usize {

@@ -4,6 +4,7 @@ use super::client::{KillForm, NO_SUCH_CLIENT};
 use super::encode::Reply;
 use super::info;
 use crate::hub::Presence;
+use crate::protocol::Naming;
 use crate::protocol::server::Refusal;
 use crate::protocol::session::{Answer, Found, SUPERVISOR};
 
@@ -31,6 +32,7 @@ pub(super) fn answered(answer: Answer<'_>, reply: &mut Reply<'_>) {
     match found {
         Found::Published { messages, receivers } => (0..messages).for_each(|_| reply.count(receivers)),
         Found::Sent(sent) => reply.count(usize::from(sent)),
+        Found::Named(naming) => named_other(naming, reply),
         Found::State(state) => reply.simple(Presence::name_of(state)),
         Found::Subscribers { channels, counts } => {
             subscribers(channels.iter().zip(counts.iter().copied()), reply);
@@ -47,6 +49,19 @@ pub(super) fn answered(answer: Answer<'_>, reply: &mut Reply<'_>) {
             (KillForm::Address, _) => reply.ok(),
         },
         Found::Numbers(numbers) => info::reply(&numbers, silent, reply),
+    }
+}
+
+/// Replies to whether another connection has an identity now. That it has ended has a code of its own: a program that gives
+/// out identities meets that now and then, and need not do anything about it.
+pub(super) fn named_other(naming: Naming, reply: &mut Reply<'_>) {
+    match naming {
+        Naming::Done => reply.ok(),
+        Naming::Gone => reply.error(&format!("GONE {naming}")),
+        Naming::Refused(refusal) => refused(refusal, reply),
+        Naming::Nowhere | Naming::Upstream(_) | Naming::NamesItself | Naming::NotRelayed => {
+            reply.error(&format!("ERR {naming}"));
+        }
     }
 }
 
@@ -69,6 +84,7 @@ fn missing(found: &Found<'_>, silent: &[u32]) -> Option<String> {
     }
     Some(match found {
         Found::Sent(_) => ", which has that identity: the message may reach it or not".to_owned(),
+        Found::Named(_) => ", which has that connection: it may get the identity or not".to_owned(),
         Found::Subscribers { .. } | Found::Patterns(_) => ": its subscribers are not known".to_owned(),
         Found::Clients { .. } => "; GET /connections lists the clients of the others".to_owned(),
         Found::Ended { count, .. } => format!("; of the others, {count} are being ended"),

@@ -104,7 +104,8 @@ fn postponed(arguments: Arguments<'_>, server: &impl Server) -> Option<Served> {
     if arguments.len() > FEW_ARGUMENTS && server.is_late() {
         return Some(Served::NextTurn);
     }
-    let makes_presence = arguments.get(0).is_some_and(|verb| verb.eq_ignore_ascii_case(b"IDENT"));
+    let names = |verb: &[u8]| verb.eq_ignore_ascii_case(b"IDENT") || verb.eq_ignore_ascii_case(b"IDENTFOR");
+    let makes_presence = arguments.get(0).is_some_and(names);
     (makes_presence && server.is_backlogged()).then_some(Served::WhenThereIsRoom)
 }
 
@@ -170,6 +171,11 @@ impl Commands {
             Command::Ident { identity, beat, server_ping, token } => {
                 server.identify(identity, Contract { beat, server_ping, token })?;
                 self.reply(replies).ok();
+            }
+            Command::IdentFor { key, identity } => {
+                if let Poll::Ready(naming) = server.identify_other(key, identity)? {
+                    outcome::named_other(naming, &mut self.reply(replies));
+                }
             }
             Command::BeatFor { identity, token } => {
                 server.beat_for(identity, token)?;

@@ -63,6 +63,7 @@ verbs! {
     Select b"SELECT" 2..2 Connection "0" "Accepts database 0, the only one.",
     Client b"CLIENT" 2..any Connection "subcommand [argument ...]" "Connections: see CLIENT HELP.",
     Ident b"IDENT" 2..7 Presence "id [BEAT seconds] [SERVERPING] [CHANNEL token]" "Takes an identity, and makes a heartbeat contract.",
+    IdentFor b"IDENTFOR" 3..3 Presence "key id" "Gives a gateway's client an identity, on the word of the application behind it.",
     Beat b"BEAT" 1..1 Presence "" "A heartbeat; never answered.",
     BeatFor b"BEATFOR" 2..3 Presence "id [token]" "Makes this connection the heartbeat channel of id.",
     Send b"SEND" 3..3 Presence "id message" "Sends a message to one identity; answers 1 if it was there, else 0.",

@@ -5,11 +5,13 @@
 //!   ends the pair, where the listener says so.
 //! - **Backpressure.** What one side does not take pauses the other: at most one receive lies between the two.
 //! - **Endings.** A FIN stays a FIN and a reset a reset, whichever side it came from. There is no goodbye.
+//! - **Identity.** A client has the one that the application behind us gives it. What it is sent by that name is written as it
+//!   is.
 
 mod settings;
 
 use super::gateway::Gateway;
-use super::spec::{Inapplicable, Reached, Spec};
+use super::spec::{Inapplicable, Raw, Reached, Spec};
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
 
@@ -37,6 +39,8 @@ impl Spec for Tcp {
             right: "leave it out; half_close = \"end\" ends the pair with the client's FIN",
         },
     ];
+
+    const RAW: Option<Raw> = Some(Raw);
 
     type Encoding = Infallible;
     type Session = Infallible;

@@ -20,7 +20,7 @@ mod tests;
 
 use super::server::{Contract, Names, Refusal, Server, Use};
 use super::session::{Answer, Found, Progress, Served, Session, Unread};
-use super::spec::{Encode, Inapplicable, Message, Reached, Spec};
+use super::spec::{Encode, EncodeDirect, Inapplicable, Message, Reached, Spec};
 use super::{Identity, ProtocolError};
 use crate::core::end::Reason;
 use crate::core::setting;
@@ -67,6 +67,12 @@ impl Spec for Toy {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frames;
 
+impl EncodeDirect for Frames {
+    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
+        frame(&[b"msg", identity.as_bytes(), payload], out);
+    }
+}
+
 impl Encode for Frames {
     const COUNT: usize = 1;
 
@@ -76,10 +82,6 @@ impl Encode for Frames {
 
     fn message(self, message: &Message<'_>, out: &mut Vec<u8>) {
         frame(&[b"msg", message.channel, message.payload], out);
-    }
-
-    fn direct(self, identity: &str, payload: &[u8], out: &mut Vec<u8>) {
-        frame(&[b"msg", identity.as_bytes(), payload], out);
     }
 
     fn name(self, name: &[u8], out: &mut Vec<u8>) -> usize {
@@ -149,6 +151,7 @@ impl Session for Talk {
                 (0..messages).for_each(|_| number(receivers as u64, replies));
             }
             Found::Sent(sent) => number(sent.into(), replies),
+            Found::Named(naming) => frame(&[naming.to_string()], replies),
             Found::State(state) => frame(&[Presence::name_of(state)], replies),
             Found::Subscribers { counts, .. } => number(counts.iter().sum(), replies),
             Found::Patterns(count) | Found::Ended { count, .. } => number(count, replies),

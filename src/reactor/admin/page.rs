@@ -109,6 +109,15 @@ impl<K: Kernel> Reactor<K> {
             out.push_str(LIST_BEGIN);
         }
         let mut spent = 0;
+        if let Some(name) = list.query.key.take() {
+            // One is looked up, not walked to.
+            list.slot = u32::MAX;
+            if let Some((key, conn)) =
+                self.cx.key_named(&name).and_then(|key| Some((key, self.table.get(key)?)))
+            {
+                self.cx.list_one(list, key, conn, out);
+            }
+        }
         while (list.slot as usize) < self.table.slots_used() {
             if spent + out.len() >= share {
                 *work += spent + out.len();
@@ -168,7 +177,7 @@ impl<K: Kernel> Context<K> {
         if !list.query.wants(listener, state, conn.peer.address()) {
             return;
         }
-        let identity = conn.client().and_then(|client| self.hub.identity_of(&client.membership, key));
+        let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         if !list.query.wants_identity(identity) {
             return;
         }

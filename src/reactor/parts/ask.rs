@@ -2,7 +2,7 @@
 
 use crate::hub::Presence;
 use crate::protocol::numbers::{InfoNumbers, ServerNumbers};
-use crate::protocol::{Encode, Encoding};
+use crate::protocol::{Encode, Encoding, Naming};
 use crate::workers::link::{Finding, Query};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, RandomState};
@@ -24,6 +24,7 @@ pub(in crate::reactor) struct Ask {
 #[derive(Debug)]
 pub(in crate::reactor) enum Sum {
     Sent(bool),
+    Named(Naming),
     State(Option<Presence>),
     Names(Names),
     Counts(Vec<u64>),
@@ -69,6 +70,8 @@ impl Ask {
     ) -> Self {
         let sum = match &query {
             Query::Send { .. } => Sum::Sent(false),
+            // A worker that has ended meanwhile had that connection.
+            Query::Name { .. } => Sum::Named(Naming::Gone),
             Query::State { .. } => Sum::State(None),
             Query::Identities { .. } | Query::Channels { .. } => Sum::Names(Names::new(encoding)),
             Query::Patterns => Sum::Counts(vec![0]),
@@ -81,7 +84,9 @@ impl Ask {
             }
         };
         let outstanding = match &query {
+            query if query.worker().is_some() => 1,
             Query::Send { .. }
+            | Query::Name { .. }
             | Query::State { .. }
             | Query::Identities { .. }
             | Query::Channels { .. }
@@ -117,7 +122,7 @@ impl Ask {
             Sum::Clients(lines) => lines.capacity(),
             Sum::Counts(counts) => counts.capacity() * size_of::<u64>(),
             Sum::Info { asked, .. } => asked.iter().map(Vec::capacity).sum(),
-            Sum::Sent(_) | Sum::State(_) | Sum::Killed(_) => 0,
+            Sum::Sent(_) | Sum::Named(_) | Sum::State(_) | Sum::Killed(_) => 0,
         };
         found + self.query.memory()
     }
@@ -133,6 +138,7 @@ impl Ask {
         match (&mut self.sum, finding) {
             (_, Finding::Silent) => self.silent.push(worker),
             (Sum::Sent(sum), Finding::Sent(sent)) => *sum = sent,
+            (Sum::Named(sum), Finding::Named(naming)) => *sum = naming,
             (Sum::State(state), Finding::State(found)) => *state = found,
             (Sum::Names(sum), Finding::Names { names, next }) => {
                 for name in &names {
@@ -166,6 +172,7 @@ impl Ask {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::table::{GlobalKey, Key};
     use crate::protocol::Protocol;
     use crate::protocol::clients::ClientFilter;
 
@@ -187,6 +194,18 @@ mod tests {
         let mut row = Vec::new();
         encoding.name(b"name-999", &mut row);
         assert!(names.rows.ends_with(&row));
+    }
+
+    #[test]
+    fn a_connection_of_a_worker_that_has_ended_has_ended_as_well() {
+        let key = GlobalKey { worker: Some(2), key: Key { index: 0, generation: 1 } };
+        let mut ask = Ask::new(Query::Name { key, id: b"a".to_vec() }, Vec::new(), encoding(), 3);
+        assert_eq!(ask.add(2, Finding::Nothing), None);
+        assert!(!ask.is_waiting() && matches!(ask.sum, Sum::Named(Naming::Gone)));
+        let filter = ClientFilter::Key(key);
+        let mut ask = Ask::new(Query::Clients { filter, from: None }, Vec::new(), encoding(), 3);
+        assert_eq!(ask.add(2, Finding::Clients { lines: b"a\n".to_vec(), next: None }), None);
+        assert!(!ask.is_waiting(), "nobody else was asked");
     }
 
     #[test]

@@ -4,9 +4,12 @@
 
 use super::wire::wire;
 use crate::core::end::By;
-use crate::hub::Presence;
+use crate::core::table::GlobalKey;
+use crate::hub::{Presence, Refused};
+use crate::protocol::Naming;
 use crate::protocol::clients::{ClientFilter, ClientType, KillFilter, KillForm};
 pub use crate::protocol::numbers::{InfoNumbers, ServerNumbers};
+use crate::protocol::server::Refusal;
 
 /// What is asked. `from` is where a page begins; `None` is the first one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +20,13 @@ pub enum Query {
         id: Vec<u8>,
         /// What.
         payload: Vec<u8>,
+    },
+    /// `IDENTFOR`. It concerns the worker that has the connection.
+    Name {
+        /// Which.
+        key: GlobalKey,
+        /// Who it is.
+        id: Vec<u8>,
     },
     /// `STATE`. The supervisor knows.
     State {
@@ -73,6 +83,8 @@ pub enum Finding {
     Nothing,
     /// Whether the holder was there to take it.
     Sent(bool),
+    /// What came of giving a connection an identity.
+    Named(Naming),
     /// How the identity is; `None`: offline.
     State(Option<Presence>),
     /// Names that match.
@@ -114,6 +126,7 @@ impl Query {
             | Self::Clients { from, .. }
             | Self::Kill { from, .. } => *from = Some(next),
             Self::Send { .. }
+            | Self::Name { .. }
             | Self::State { .. }
             | Self::Patterns
             | Self::Subscribers { .. }
@@ -122,11 +135,32 @@ impl Query {
         self
     }
 
+    /// The only worker that it concerns, if its connection names that.
+    pub const fn worker(&self) -> Option<u32> {
+        let key = match self {
+            Self::Name { key, .. } => Some(*key),
+            Self::Clients { filter, .. } => filter.key(),
+            Self::Kill { filter, .. } => filter.key,
+            Self::Send { .. }
+            | Self::State { .. }
+            | Self::Identities { .. }
+            | Self::Channels { .. }
+            | Self::Patterns
+            | Self::Subscribers { .. }
+            | Self::Info => None,
+        };
+        match key {
+            Some(key) => key.worker,
+            None => None,
+        }
+    }
+
     /// Memory that it holds, in bytes.
     pub fn memory(&self) -> usize {
         match self {
             Self::Send { id, payload } => id.capacity() + payload.capacity(),
             Self::State { id: name }
+            | Self::Name { id: name, .. }
             | Self::Identities { pattern: name, .. }
             | Self::Channels { pattern: name, .. } => name.capacity(),
             Self::Subscribers { channels } => channels.iter().map(|name| 24 + name.capacity()).sum(),
@@ -146,6 +180,7 @@ wire!(enum Query {
     6 Clients { filter, from },
     7 Kill { filter, by, from },
     8 Info,
+    9 Name { key, id },
 });
 
 wire!(enum Finding {
@@ -159,6 +194,7 @@ wire!(enum Finding {
     7 Killed { count, next },
     8 Info(numbers),
     9 Server(numbers),
+    10 Named(naming),
 });
 
 wire!(struct InfoNumbers {
@@ -167,10 +203,16 @@ wire!(struct InfoNumbers {
 });
 wire!(struct ServerNumbers { pid, uptime_s, channels, patterns });
 wire!(struct By { key, peer, identity });
-wire!(struct KillFilter { form, id, peer, local, client_type, skip_me });
+wire!(struct KillFilter { form, id, key, peer, local, client_type, skip_me });
 wire!(enum KillForm { 0 Address, 1 Filter, });
 wire!(enum ClientType { 0 Normal, 1 Pubsub, 2 Replication, });
-wire!(enum ClientFilter { 0 All, 1 Type(wanted), 2 Ids(ids), });
+wire!(enum ClientFilter { 0 All, 1 Type(wanted), 2 Ids(ids), 3 Key(key), });
+wire!(struct GlobalKey { worker, key });
+wire!(enum Naming {
+    0 Done, 1 Gone, 2 Nowhere, 3 Upstream(client), 4 NamesItself, 5 NotRelayed, 6 Refused(refusal),
+});
+wire!(enum Refusal { 0 Hub(refused), 1 Reserved, 2 Ending, 3 Behind, 4 Memory, });
+wire!(enum Refused { 0 NameTooLong, 1 TooManySubscriptions, 2 UnknownIdentity, 3 NotAgreed, });
 wire!(enum Presence { 0 Online, 1 Suspect, 2 Ending, });
 
 #[cfg(test)]
@@ -178,12 +220,15 @@ mod tests {
     use super::super::message::tests::returns;
     use super::super::{ToSupervisor, ToWorker};
     use super::*;
+    use crate::core::table::Key;
 
     #[test]
     fn queries_read_back() {
+        let key = GlobalKey { worker: Some(2), key: Key { index: 3, generation: 9 } };
         let filter = KillFilter {
             form: KillForm::Filter,
             id: Some(7),
+            key: Some(key),
             peer: "[::1]:7".parse().ok(),
             local: None,
             client_type: Some(ClientType::Pubsub),
@@ -192,6 +237,7 @@ mod tests {
         let by = By { key: "1.0-1".to_owned(), peer: "unix".to_owned(), identity: Some(String::new()) };
         for query in [
             Query::Send { id: b"dev".to_vec(), payload: vec![0, 255] },
+            Query::Name { key, id: b"dev".to_vec() },
             Query::State { id: Vec::new() },
             Query::Identities { pattern: b"*".to_vec(), from: None },
             Query::Channels { pattern: b"*".to_vec(), from: Some(u32::MAX) },
@@ -200,6 +246,7 @@ mod tests {
             Query::Clients { filter: ClientFilter::All, from: Some(0) },
             Query::Clients { filter: ClientFilter::Type(ClientType::Replication), from: None },
             Query::Clients { filter: ClientFilter::Ids(vec![1, u64::MAX]), from: None },
+            Query::Clients { filter: ClientFilter::Key(GlobalKey { worker: None, ..key }), from: None },
             Query::Kill { filter, by: by.clone(), from: None },
             Query::Kill {
                 filter: KillFilter { form: KillForm::Address, id: None, client_type: None, ..filter },
@@ -215,11 +262,15 @@ mod tests {
 
     #[test]
     fn findings_read_back() {
+        let key = GlobalKey { worker: None, key: Key { index: 3, generation: 9 } };
         let info = InfoNumbers { clients: 1, shed: 13, ends: vec![4, 5], ..InfoNumbers::default() };
         for finding in [
             Finding::Silent,
             Finding::Nothing,
             Finding::Sent(true),
+            Finding::Named(Naming::Done),
+            Finding::Named(Naming::Upstream(key)),
+            Finding::Named(Naming::Refused(Refusal::Hub(Refused::NameTooLong))),
             Finding::State(None),
             Finding::State(Some(Presence::Suspect)),
             Finding::Names { names: vec![b"a".to_vec()], next: Some(9) },

@@ -5,6 +5,7 @@ use crate::core::table::Key;
 use crate::observe::answers::{AuditReport, Audited, Ending, Example, ListenerSockets, Readiness};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Part, Samples, Series};
+use crate::protocol::Naming;
 use crate::protocol::admin::{ListQuery, PeerFilter};
 
 /// A question to a worker.
@@ -33,6 +34,13 @@ pub enum About {
         from: u32,
         /// How many rows are wanted at most.
         rows: u32,
+    },
+    /// A client of a gateway is to get an identity.
+    Name {
+        /// Which.
+        key: Key,
+        /// The identity.
+        id: String,
     },
     /// A connection is to be ended.
     End {
@@ -70,6 +78,8 @@ pub enum Content {
     Rows(Rows),
     /// What comes of a connection that is to be ended.
     Ending(Ending),
+    /// What came of giving a connection an identity.
+    Named(Naming),
 }
 
 /// A page of a list of connections.
@@ -88,18 +98,18 @@ impl Content {
     pub const fn is_last(&self) -> bool {
         match self {
             Self::Metrics { last, .. } => *last,
-            Self::Readiness(_) | Self::Audit(_) | Self::Rows(_) | Self::Ending(_) => true,
+            Self::Readiness(_) | Self::Audit(_) | Self::Rows(_) | Self::Ending(_) | Self::Named(_) => true,
         }
     }
 }
 
 wire!(struct Question { number, about });
-wire!(enum About { 0 Readiness, 1 Metrics, 2 Audit, 3 Connections { query, from, rows }, 4 End { key, peer }, });
-wire!(struct ListQuery { limit, listener, state, identity, peer });
+wire!(enum About { 0 Readiness, 1 Metrics, 2 Audit, 3 Connections { query, from, rows }, 4 End { key, peer }, 5 Name { key, id }, });
+wire!(struct ListQuery { limit, listener, state, identity, peer, key });
 wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, });
 
 wire!(struct Answer { number, content });
-wire!(enum Content { 0 Readiness(readiness), 1 Metrics { samples, last }, 2 Audit(report), 3 Rows(rows), 4 Ending(ending), });
+wire!(enum Content { 0 Readiness(readiness), 1 Metrics { samples, last }, 2 Audit(report), 3 Rows(rows), 4 Ending(ending), 5 Named(naming), });
 wire!(struct Rows { text, matched, next });
 wire!(enum Readiness { 0 Ready, 1 Draining, 2 Blocked { listener, why }, });
 wire!(enum Ending { 0 Begun(name), 1 Gone(name), });
@@ -128,14 +138,21 @@ mod tests {
     fn questions_read_back() {
         let peer = PeerFilter::Host("::1".parse().unwrap());
         let (listener, state) = (Some("resp".to_owned()), None);
-        let query =
-            ListQuery { limit: 7, listener, state, identity: Some("ü".to_owned()), peer: Some(peer) };
+        let query = ListQuery {
+            limit: 7,
+            listener,
+            state,
+            identity: Some("ü".to_owned()),
+            peer: Some(peer),
+            key: None,
+        };
         for about in [
             About::Readiness,
             About::Metrics,
             About::Audit,
             About::Connections { query, from: 7, rows: u32::MAX },
             About::End { key: Key { index: 17, generation: 4711 }, peer: "127.0.0.1:9".to_owned() },
+            About::Name { key: Key { index: 17, generation: 4711 }, id: "dev".to_owned() },
         ] {
             returns(&ToWorker::Ask(Question { number: u64::MAX, about }));
         }
@@ -175,6 +192,7 @@ mod tests {
             Content::Rows(Rows { text: String::new(), matched: 0, next: None }),
             Content::Ending(Ending::Begun(text())),
             Content::Ending(Ending::Gone(text())),
+            Content::Named(Naming::NotRelayed),
         ] {
             returns(&ToSupervisor::Answer(Answer { number: 4, content }));
         }

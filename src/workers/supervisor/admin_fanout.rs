@@ -26,8 +26,8 @@ enum Kind {
     Metrics,
     Readiness,
     Audit,
-    /// One worker's answer is the answer.
-    Ending,
+    /// One worker is asked about one connection, and its answer is the answer.
+    One,
 }
 
 /// A question that is being answered.
@@ -79,13 +79,16 @@ impl AdminFanout {
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
-            Asked::End(name) => match connection_named(&name, workers.len()) {
+            Asked::End(ref name) | Asked::Name(ref name, _) => match connection_named(name, workers.len()) {
                 // Its worker knows it by its key alone.
                 Some((place, key)) => {
-                    let about = About::End { key, peer: admin.peer(client) };
-                    (Kind::Ending, about, place..place + 1)
+                    let about = match &asked {
+                        Asked::Name(_, id) => About::Name { key, id: id.clone() },
+                        _ => About::End { key, peer: admin.peer(client) },
+                    };
+                    (Kind::One, about, place..place + 1)
                 }
-                None => return answered(admin, client, &no_name(&name, Serves::Several)),
+                None => return answered(admin, client, &no_name(name, Serves::Several)),
             },
             Asked::Ready => (Kind::Readiness, About::Readiness, all),
             Asked::Metrics => (Kind::Metrics, About::Metrics, all),
@@ -275,7 +278,7 @@ impl Gathering {
         self.answers.retain(|_, answer| answer.is_last());
         self.answers.sort_keys();
         let due = match self.kind {
-            Kind::Ending => std::mem::take(&mut self.asked),
+            Kind::One => std::mem::take(&mut self.asked),
             Kind::Metrics | Kind::Readiness | Kind::Audit => (0..workers.len()).collect(),
         };
         let silent: Vec<_> = due.into_iter().filter(|place| !self.answers.contains_key(place)).collect();
@@ -306,12 +309,13 @@ impl Gathering {
                 });
                 Ok(AuditReport::of_workers(&reports.collect::<Vec<_>>(), &silent))
             }
-            Kind::Ending => {
-                let Some(Content::Ending(ending)) = self.answers.values().next() else {
-                    let text = "that worker does not run, or does not answer\n";
-                    return Ok(Response::text(Status::Unavailable, text));
-                };
-                Ok(ending.response())
+            Kind::One => {
+                let unavailable = "that worker does not run, or does not answer\n";
+                Ok(match self.answers.values().next() {
+                    Some(Content::Ending(ending)) => ending.response(),
+                    Some(Content::Named(naming)) => naming.response(),
+                    _ => Response::text(Status::Unavailable, unavailable),
+                })
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What clients ask about the clients of all workers (`SEND`, `STATE`, `WHO`, `PUBSUB`, `CLIENT LIST`, `CLIENT KILL`,
+//! What clients ask about the clients of all workers (`SEND`, `IDENTFOR`, `STATE`, `WHO`, `PUBSUB`, `CLIENT LIST` and `KILL`,
 //! `INFO`): the supervisor answers from what it knows, or asks the workers that a query concerns and passes on what each
 //! has found. The worker whose client asks makes one answer of that (`reactor/ask.rs`).
 //!
@@ -120,8 +120,9 @@ impl Inquiries {
                     }
                     continue;
                 }
-                Query::Clients { .. } | Query::Kill { .. } | Query::Info => {
+                Query::Name { .. } | Query::Clients { .. } | Query::Kill { .. } | Query::Info => {
                     let own = query == Query::Info;
+                    let worker = worker.or(query.worker());
                     for place in 0..workers.len() {
                         if worker.is_none_or(|only| only == workers[place].number) {
                             self.ask(place, asker, number, &query, workers, now);

@@ -2,7 +2,8 @@
 //! and what is left of it.
 //!
 //! The servers behind it are listeners of the test, so that it can do to either side what it likes. By theme: [`told`],
-//! [`delivered`], [`reached`], [`watched`], [`bytes`], [`operated`], [`left_behind`].
+//! [`delivered`], [`reached`], [`watched`], [`bytes`], [`operated`], [`left_behind`],
+//! [`named`].
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 #![allow(clippy::disallowed_types, reason = "clients and servers of the tests are ordinary blocking ones")]
@@ -11,6 +12,7 @@
 mod bytes;
 mod delivered;
 mod left_behind;
+mod named;
 mod operated;
 mod reached;
 mod told;
@@ -167,6 +169,13 @@ struct Record {
 impl Record {
     /// That of the only pair that there ever was, which had both legs.
     fn of(server: &Server) -> Self {
+        let record = Self::of_last(server);
+        record.adds_up(server);
+        record
+    }
+
+    /// That of the pair that has ended last, where there are others, or the bytes of a header besides.
+    fn of_last(server: &Server) -> Self {
         let pair = wait_for("the line of the pair", || server.events("pair").pop());
         let leg = |leg: &str| {
             let mut ends = server.ends();
@@ -175,7 +184,6 @@ impl Record {
         };
         let record = Self { client: leg("client"), upstream: leg("upstream"), pair };
         assert_eq!(record.client["key"], record.pair["pair"], "a pair goes by the key of its client leg");
-        record.adds_up(server);
         record
     }
 

@@ -1,0 +1,220 @@
+//! Identities that connections get: by their own word, or by that of the application that a gateway relays them to. What
+//! follows is the same: an older connection of that identity is replaced, and those who watch it are told.
+//!
+//! What a gateway's client speaks is not understood here, so that it cannot name itself. The application knows its
+//! connection by the key in the PROXY header, and says who it is. From then on it is a member of the hub; what it is sent
+//! by its identity is written as it is.
+
+use super::Reactor;
+use super::connection::{Connection, Reading, Session};
+use super::context::{Conn, Context};
+use super::parts::effect::Effect;
+use super::parts::pairs::Pair;
+use super::requests::HAS_SESSION;
+use super::work::cost;
+use crate::core::end::Leg;
+use crate::core::table::{GlobalKey, Key};
+use crate::hub::{Identified, Membership, Name};
+use crate::net::Kernel;
+use crate::protocol::presence::Event;
+use crate::protocol::server::{Contract, Refusal};
+use crate::protocol::{EncodeDirect, Identity, Naming, Raw};
+
+/// What is remembered of a client that the application behind its gateway has named.
+pub(super) struct Named {
+    membership: Membership,
+    raw: Raw,
+    /// Messages that it was sent by its identity, and their bytes: what others than its partner have sent it.
+    pub(super) messages_out: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// Where a connection is that somebody names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Place {
+    /// If it is anywhere, then at this worker.
+    Here(Key),
+    /// At another worker.
+    Elsewhere,
+    /// There is no such worker.
+    Nowhere,
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Gives a client an identity by the word of the application that it is relayed to.
+    pub(super) fn name_client(&mut self, key: Key, identity: Identity<'_>) -> Naming {
+        self.cx.work.charge(cost::NAME);
+        let Some(conn) = self.table.get_mut(key) else { return Naming::Gone };
+        self.cx.name_client(key, conn, identity)
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// Where a connection is that somebody names.
+    pub(super) fn place_of(&self, GlobalKey { worker, key }: GlobalKey) -> Place {
+        match (&self.link, worker) {
+            (None, None) => Place::Here(key),
+            (Some(link), Some(worker)) if worker == link.number() => Place::Here(key),
+            (Some(link), Some(worker)) if (1..=link.workers()).contains(&worker) => Place::Elsewhere,
+            (Some(_) | None, _) => Place::Nowhere,
+        }
+    }
+
+    /// Whether other workers have to be asked for clients, of which only that one may be meant.
+    pub(super) fn concerns_others(&self, only: Option<GlobalKey>) -> bool {
+        only.map_or(self.link.is_some(), |key| self.place_of(key) == Place::Elsewhere)
+    }
+
+    /// A client names itself, and makes a contract.
+    pub(super) fn identify(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        identity: Identity<'_>,
+        Contract { beat, server_ping, token }: Contract<'_>,
+    ) -> Result<(), Refusal> {
+        check_stays(conn)?;
+        self.check_supervisor()?;
+        let id = identity.as_str().as_bytes();
+        let client = conn.client_mut().expect(HAS_SESSION);
+        let identified = self.hub.identify(&mut client.membership, key, id)?;
+        client.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
+        if server_ping || !token.is_empty() || client.cold.is_some() {
+            let cold = client.cold.get_or_insert_default();
+            (cold.server_ping, cold.consent) = (server_ping, token.into());
+        }
+        self.on_identified(key, conn, id, identified);
+        // The contract may be stricter than the one that the wheel is armed for.
+        self.schedule(key, conn);
+        Ok(())
+    }
+
+    fn name_client(&mut self, key: Key, conn: &mut Conn<K>, identity: Identity<'_>) -> Naming {
+        if conn.leg == Some(Leg::Upstream) {
+            let worker = self.link.as_ref().map(|link| link.number());
+            let client = self.pairs.of(key).map_or(key, Pair::name);
+            return Naming::Upstream(GlobalKey { worker, key: client });
+        }
+        let protocol = self.listener_of(conn).protocol;
+        let Some(raw) = protocol.raw().filter(|_| conn.leg.is_some()) else {
+            let can_name_itself = conn.client().is_some();
+            return if can_name_itself { Naming::NamesItself } else { Naming::NotRelayed };
+        };
+        if conn.is_ending() {
+            return Naming::Gone;
+        }
+        let id = identity.as_str().as_bytes();
+        let identified = self.check_supervisor().and_then(|()| {
+            let membership = conn.named_mut(raw).map(|named| &mut named.membership);
+            Ok(self.hub.identify(membership.ok_or(Refusal::Ending)?, key, id)?)
+        });
+        match identified {
+            Ok(identified) => self.on_identified(key, conn, id, identified),
+            Err(refusal) => return Naming::Refused(refusal),
+        }
+        Naming::Done
+    }
+
+    /// A connection has taken an identity, or has it already: what follows for others.
+    fn on_identified(&mut self, key: Key, conn: &Conn<K>, id: &[u8], identified: Identified) {
+        self.claim_identity(key, conn, id, &identified);
+        if let Some(id) = identified.left {
+            self.effects.push_back(Effect::Presence { id, event: Event::Offline(None) });
+        }
+        if let Some(older) = identified.replaced {
+            let by = self.by(key, conn);
+            self.post_replaced(older, id, by);
+        }
+        if identified.fresh {
+            self.effects.push_back(Effect::Presence { id: Name::new(id), event: Event::Online });
+        }
+    }
+}
+
+impl<S> Connection<S> {
+    /// Its part in the hub, if it can have one.
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        match self.session.as_deref() {
+            Some(Session::Client(client)) => Some(&client.membership),
+            Some(Session::Named(named)) => Some(&named.membership),
+            Some(Session::Http(_) | Session::Refused) | None => None,
+        }
+    }
+
+    /// Takes it out, with what the connection named when it began to beat for another.
+    pub(super) fn take_membership(&mut self) -> Option<(Membership, Box<[u8]>)> {
+        match self.session.as_deref_mut() {
+            Some(Session::Client(client)) => {
+                let cold = client.cold.as_mut();
+                let token = cold.map(|cold| std::mem::take(&mut cold.beats_with)).unwrap_or_default();
+                Some((std::mem::take(&mut client.membership), token))
+            }
+            Some(Session::Named(named)) => Some((std::mem::take(&mut named.membership), Box::default())),
+            Some(Session::Http(_) | Session::Refused) | None => None,
+        }
+    }
+
+    /// Whether it is a client that goes on, whatever it speaks: one that somebody who names it by its key can mean.
+    pub(super) fn can_be_named(&self) -> bool {
+        let is_client = match self.session.as_deref() {
+            Some(Session::Http(_) | Session::Refused) => false,
+            Some(Session::Client(_) | Session::Named(_)) | None => self.leg != Some(Leg::Upstream),
+        };
+        is_client && (!self.is_ending() || self.is_half_closed())
+    }
+
+    /// What is remembered of it as a client that the application has named, if it was.
+    pub(super) fn named(&self) -> Option<&Named> {
+        match self.session.as_deref() {
+            Some(Session::Named(named)) => Some(named),
+            Some(Session::Client(_) | Session::Http(_) | Session::Refused) | None => None,
+        }
+    }
+
+    /// The same, for it to be named now.
+    fn named_mut(&mut self, raw: Raw) -> Option<&mut Named> {
+        let fresh = || {
+            let membership = Membership::default();
+            Box::new(Session::Named(Named { membership, raw, messages_out: 0, bytes_out: 0 }))
+        };
+        match &mut **self.session.get_or_insert_with(fresh) {
+            Session::Named(named) => Some(named),
+            Session::Client(_) | Session::Http(_) | Session::Refused => None,
+        }
+    }
+
+    /// Appends a message to its identity in the form that it takes. False: it takes none.
+    pub(super) fn encode_direct(&self, identity: &str, payload: &[u8], out: &mut Vec<u8>) -> bool {
+        match self.session.as_deref() {
+            Some(Session::Client(client)) => client.encoding.direct(identity, payload, out),
+            Some(Session::Named(named)) => named.raw.direct(identity, payload, out),
+            Some(Session::Http(_) | Session::Refused) | None => return false,
+        }
+        true
+    }
+
+    /// It is sent messages by its identity, or by channels that it listens to.
+    pub(super) fn count_delivered(&mut self, messages: usize, bytes: usize) {
+        match self.session.as_deref_mut() {
+            Some(Session::Client(client)) => client.messages_out += messages as u64,
+            Some(Session::Named(named)) => {
+                named.messages_out += messages as u64;
+                // What is for one that is broken goes nowhere.
+                named.bytes_out += if self.reading == Reading::Failing { 0 } else { bytes as u64 };
+            }
+            Some(Session::Http(_) | Session::Refused) | None => {}
+        }
+    }
+
+    /// So many bytes of those had no taker.
+    pub(super) fn count_undelivered(&mut self, bytes: usize) {
+        if let Some(Session::Named(named)) = self.session.as_deref_mut() {
+            named.bytes_out -= bytes as u64;
+        }
+    }
+}
+
+/// What the peer says still counts, but who was replaced must not take the identity back.
+pub(super) fn check_stays<S>(conn: &Connection<S>) -> Result<(), Refusal> {
+    if conn.is_ending() { Err(Refusal::Ending) } else { Ok(()) }
+}

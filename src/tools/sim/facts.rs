@@ -1,5 +1,6 @@
 //! What really happened to one connection, gathered where the server's calls come in.
 
+use super::naming::is_by_name;
 use super::peer::Said;
 use crate::core::end::End;
 use crate::core::tcp::{TcpSnapshot, TcpState};
@@ -16,6 +17,8 @@ pub(super) struct Oracle {
     pub(super) read: u64,
     /// Bytes that it has sent.
     pub(super) written: u64,
+    /// Those among them that a client of the gateway was sent by name.
+    pub(super) by_name: u64,
     pub(super) last_read: u64,
     /// When the server had read the first whole frame.
     pub(super) spoke: Option<u64>,
@@ -68,10 +71,13 @@ impl Oracle {
         }
     }
 
-    pub(super) fn on_send(&mut self, sent: &Sent, now: u64) {
+    /// `bytes`: what it has offered of a stream in which something may be sent by name.
+    pub(super) fn on_send(&mut self, sent: &Sent, bytes: Option<&[u8]>, now: u64) {
         match sent {
             Sent::Bytes(count) => {
                 self.written += *count as u64;
+                let taken = bytes.map_or(&[][..], |bytes| &bytes[..*count]);
+                self.by_name += taken.iter().filter(|byte| is_by_name(**byte)).count() as u64;
                 self.last_write = now;
             }
             Sent::Failed(fault) => self.on_failed(*fault, now),
@@ -83,6 +89,11 @@ impl Oracle {
         if self.failed.is_none() {
             (self.failed, self.failed_at) = (Some(fault), now);
         }
+    }
+
+    /// Bytes that the server has sent of what has come from the other leg of a pair.
+    pub(super) const fn relayed(&self) -> u64 {
+        self.written - self.by_name
     }
 
     /// Whether the server has read that it takes an identity.

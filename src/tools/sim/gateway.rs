@@ -5,7 +5,7 @@ use super::backend::Backends;
 use super::faults::Faults;
 use super::handshake::{ConnectFaults, Upstream as Backing};
 use super::manner::Manners;
-use super::plan::Plan;
+use super::plan::{Plan, listener};
 use super::rng::Rng;
 use super::run::{Options, Outcome, live};
 use super::tcp::Sizes;
@@ -27,6 +27,7 @@ pub fn run_gateway(seed: u64, options: &Options) -> Outcome {
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
     world.trace = options.trace.then(Vec::new);
+    world.names_clients = true;
     world.connect_faults = ConnectFaults {
         no_port: if rng.chance(200_000) { 50_000 } else { 0 },
         soft: rng.pick(&[0, 500_000]),
@@ -73,8 +74,22 @@ impl Plan {
                 self.settings.upstreams.push(relay(rng, listener, &servers, self.duration));
             }
         }
+        if rng.chance(700_000) {
+            let application = application(rng, self.settings.listeners.len(), self.duration);
+            self.settings.listeners.push(application);
+        }
         servers
     }
+}
+
+/// Where the application says who the clients are. It speaks often.
+fn application(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings {
+    let mut listener = listener(rng, index, duration);
+    (listener.name, listener.protocol) = ("application".into(), Protocol::Resp);
+    let heartbeat = &mut listener.policy.liveness.heartbeat;
+    heartbeat.style = HeartbeatStyle::Off;
+    heartbeat.timeout = rng.between(Duration::from_millis(200), Duration::from_secs(5));
+    listener
 }
 
 /// Makes a listener relay. Returns to what.

@@ -16,6 +16,7 @@
 //! | `facts`, `oracle` | what really happened, and whether the server's account agrees |
 //! | `manner`, `backend` | backend programs: how they treat a connection, what befalls them |
 //! | `relay`, `pairs` | what goes through a pair of a gateway, and what must be true of it |
+//! | `naming` | the application's word about the clients of a gateway |
 //! | `plan`, `run`, `checks` | a whole run: settings drawn, turns checked, quiescence at the end |
 //! | `gateway` | runs of a gateway: listeners that relay, and their backends |
 //! | `processes`, `link`, `workers` | several workers: processes that share listeners, the streams between them, their turns and deaths |
@@ -52,6 +53,7 @@ mod hangup;
 pub mod kernel;
 mod link;
 pub mod manner;
+mod naming;
 mod oracle;
 mod pairs;
 pub mod peer;

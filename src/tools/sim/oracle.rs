@@ -205,7 +205,9 @@ impl Case<'_> {
             Reason::SlowBytes => {
                 let (.., evidence) = self.at_close();
                 let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
-                need(full || self.end.unsent_bytes > 0 || self.parted(), "nothing waited for it")
+                // What clients are sent by name within one turn is offered to them when that is over.
+                let by_name = self.end.pair.is_some() && self.end.messages_out > 0;
+                need(full || by_name || self.end.unsent_bytes > 0 || self.parted(), "nothing waited for it")
             }
             Reason::SlowTime => self.slowness_is_wrong(),
             Reason::ProtocolMalformed | Reason::ProtocolUnsupported => {
@@ -286,9 +288,10 @@ impl Case<'_> {
             theirs.identity == said.identity && truth.has_read(theirs.ident)
         };
         let others = || self.world.conns.iter().enumerate().filter(|(index, _)| *index != self.conn);
-        said.identity.is_some()
-            && self.oracle().has_read(said.ident)
-            && others().any(|(_, other)| newer(other))
+        self.world.name_was_taken(self.conn)
+            || said.identity.is_some()
+                && self.oracle().has_read(said.ident)
+                && others().any(|(_, other)| newer(other))
     }
 
     /// Whether somebody else kept it alive for a while: it was heard by more than what it said itself.

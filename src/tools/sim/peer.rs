@@ -262,6 +262,9 @@ impl Program {
             let frame = if self.rng.chance(500_000) { &b"BEAT\r\n"[..] } else { b"*1\r\n$4\r\nPING\r\n" };
             return self.say(frame, b"", world);
         }
+        if world.names_clients && self.rng.chance(300_000) {
+            return self.speak_for_clients(world);
+        }
         match self.rng.index(6) {
             0 | 1 => self.say(b"*1\r\n$4\r\nBEAT\r\n", b"", world),
             2 => self.say(b"PING\r\n", b"+PONG\r\n", world),

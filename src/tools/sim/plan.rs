@@ -139,7 +139,7 @@ pub(super) fn honest_interval(rng: &mut Rng, policy: &Policy) -> Duration {
     promised / u32::try_from(rng.within(2..5)).unwrap_or(2)
 }
 
-fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings {
+pub(super) fn listener(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSettings {
     let protocol = rng.pick(&[Protocol::Echo, Protocol::Resp]);
     let port = 7000 + u16::try_from(index).unwrap_or(0);
     ListenerSettings {

@@ -3,11 +3,11 @@
 
 use super::world::World;
 
-/// The byte at a place in a program's stream.
+/// The byte at a place in a program's stream: of seven bits, because what clients are sent by name has the eighth.
 #[expect(clippy::cast_possible_truncation, reason = "a pattern of bytes")]
 pub(super) const fn byte(salt: u64, at: u64) -> u8 {
     let of_salt = salt.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ of_salt) as u8
+    (at.wrapping_mul(31) ^ (at >> 8).wrapping_mul(7) ^ of_salt) as u8 & 0x7f
 }
 
 impl World {
@@ -20,6 +20,8 @@ impl World {
 
     /// A program has received bytes: they are what the program at the other end of its pair has sent, in order.
     pub(super) fn on_relayed(&mut self, conn: usize, bytes: &[u8]) {
+        let relayed = self.without_sent_by_name(conn, bytes);
+        let bytes = relayed.as_deref().unwrap_or(bytes);
         let said = &mut self.conns[conn].oracle.said;
         let from = said.received;
         said.received += bytes.len() as u64;
@@ -43,7 +45,7 @@ impl World {
         self.conns[conn].oracle.shut = true;
         let Some(partner) = self.conns[conn].partner else { return };
         let (from, to) = (&self.conns[partner].oracle, &self.conns[conn].oracle);
-        let (eof, read, written) = (from.eof, from.read, to.written);
+        let (eof, read, written) = (from.eof, from.read, to.relayed());
         if !eof {
             self.violate(format!("c{conn}: a FIN is handed on that had not come from c{partner}"));
         } else if read != written {

@@ -140,7 +140,8 @@ impl Stream for SimStream {
             world.schedule(at, Event::Room(conn));
         }
         world.note(|| format!("c{conn} server send {} of {}: {sent:?}", most, bytes.len()));
-        world.conns[conn].oracle.on_send(&sent, world.now);
+        let conn = &mut world.conns[conn];
+        conn.oracle.on_send(&sent, (conn.salt > 0).then_some(bytes), world.now);
         sent
     }
 

@@ -13,6 +13,7 @@ use super::faults::{Canary, Faults, WorkerFaults};
 use super::fleet::Device;
 use super::handshake::{ConnectFaults, Upstream};
 use super::link::Link;
+use super::naming::Naming;
 use super::processes::{Group, ProcessState, Started};
 use super::rng::Rng;
 use super::socket::mask;
@@ -130,6 +131,10 @@ pub struct World {
     pub(super) worker_faults: WorkerFaults,
     /// Devices that beat through another connection.
     pub(super) devices: Vec<Device>,
+    /// Some programs speak for the gateway's clients.
+    pub(super) names_clients: bool,
+    /// What they have said of them.
+    pub(super) namings: Vec<Naming>,
     pub(super) drops: HostCounters,
     pub(super) sockets: Sockets,
     pub(super) faults: Faults,
@@ -177,6 +182,8 @@ impl World {
             links: Vec::new(),
             worker_faults: WorkerFaults::default(),
             devices: Vec::new(),
+            names_clients: false,
+            namings: Vec::new(),
             drops: HostCounters::default(),
             // Of its own, so that runs without audits are the same as if there were none.
             sockets: Sockets::new(Rng::new(0)),

@@ -76,7 +76,7 @@ named! {
         LocalIdle = "local.idle",
         /// An operator or another client ended it.
         LocalKicked = "local.kicked",
-        /// The server is going away.
+        /// The server is going away, or the one behind a gateway is and was taken out of its configuration.
         LocalDrain = "local.drain",
         /// The server was full.
         LocalLimit = "local.limit",

@@ -7,6 +7,7 @@
 
 mod address;
 mod connect;
+mod names;
 mod peer;
 mod socket_table;
 mod supervising;
@@ -15,6 +16,7 @@ pub use crate::core::table::Token;
 pub use crate::core::tcp::Keepalive;
 pub use crate::core::timer::attention::Polled;
 pub use connect::{ConnectError, ConnectSpec};
+pub use names::{Answers, HostName};
 pub use peer::Peer;
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 pub use supervising::{Exit, Process, Supervising};
@@ -60,6 +62,19 @@ pub trait Kernel {
     /// the very port that is connected to as the source port, if nobody listens there and it is of the ephemeral range (a
     /// simultaneous open, RFC 9293 3.5). [`Stream::is_own_peer`] tells whether it has.
     fn could_be_own_peer(&self, to: &Address) -> bool;
+
+    /// Looks names up, and waits for that: only before anybody is served.
+    fn resolve(&mut self, names: &[HostName]) -> Answers;
+
+    /// Begins to look names up beside the loop; [`resolved`](Self::resolved) has what came of it, and [`Token::ASIDE`] is ready
+    /// then. Not before earlier ones have come.
+    ///
+    /// # Errors
+    /// When there is no descriptor to be woken by.
+    fn start_resolving(&mut self, names: Vec<HostName>) -> Result<(), Fatal>;
+
+    /// The addresses of the names that were asked for, once they are there.
+    fn resolved(&mut self) -> Option<Answers>;
 
     /// Starts to watch a stream, edge triggered.
     ///

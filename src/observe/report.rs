@@ -19,7 +19,7 @@ use crate::observe::metrics::{Census, Counters};
 use end_line::EndLine;
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
-pub use pair::PairEnd;
+pub use pair::{PairEnd, upstream_addresses, upstream_not_resolved};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -44,6 +44,23 @@ pub struct Upstream {
     pub header: Option<proxy_header::Version>,
     /// TCP keepalive of the connections to them.
     pub keepalive: Option<Keepalive>,
+    /// Over which time the share of a server grows that is new, or back. `None`: it has all of it at once.
+    pub slow_start: Option<Duration>,
+    /// What becomes of the pairs of a server that is no longer among them.
+    pub removed: Removed,
+    /// How often the addresses of names are looked up again.
+    pub resolve: Duration,
+}
+
+/// What becomes of the pairs of a server that is no longer in the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Removed {
+    /// They last as long as their peers want.
+    Keep,
+    /// They are ended in order, spread over time.
+    Drain,
+    /// They are cut off at once.
+    Cut,
 }
 
 /// Which server gets the next connection.

@@ -19,9 +19,11 @@ use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
+use super::parts::removals::Removals;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
 use super::publication::{Publication, Publications};
+use super::upstreams::at_start;
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::conn::policy::Policy;
@@ -68,6 +70,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) places: Places,
     pub(super) pairs: Pairs,
     pub(super) upstreams: Upstreams,
+    pub(super) removals: Removals,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -104,7 +107,7 @@ impl<K: Kernel> Context<K> {
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
         let now = kernel.now();
-        let upstreams = Upstreams::new(&settings.upstreams, &|to| kernel.could_be_own_peer(to));
+        let upstreams = at_start(&mut kernel, &settings.upstreams, now)?;
         let listeners = settings
             .listeners
             .iter()
@@ -139,11 +142,12 @@ impl<K: Kernel> Context<K> {
             gathered: Publication::default(),
             work: Work::default(),
             pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
-            timers: ServerTimers::first(now, &settings),
+            timers: ServerTimers::first(now, &settings, upstreams.resolve_at()),
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             places,
+            removals: Removals::default(),
             upstreams,
             lifecycle: Lifecycle::new(now, reload),
             counters,

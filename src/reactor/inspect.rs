@@ -13,6 +13,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
 use crate::observe::audit::Anomaly;
 pub use crate::observe::report::Ended;
+use crate::protocol::gateway::Removed;
 
 /// The window. See [`Reactor::inspect`].
 pub struct DebugView<'a, K: Kernel>(&'a Reactor<K>);
@@ -169,6 +170,14 @@ impl<K: Kernel> DebugView<'_, K> {
         let mut legs = 0;
         for pair in reactor.cx.pairs.iter() {
             let keys = [Leg::Client, Leg::Upstream].map(|leg| pair.leg(leg));
+            let removed = pair.server().and_then(|server| reactor.cx.upstreams[pair.to()].removed(server));
+            let goes_on = |key: &Key| reactor.table.get(*key).is_some_and(|conn| !conn.is_ending());
+            if matches!(removed, Some(Removed::Drain | Removed::Cut))
+                && pair.stage != Stage::Connecting
+                && pair.leg(Leg::Client).filter(goes_on).is_some_and(|key| !reactor.cx.removals.holds(key))
+            {
+                mistakes.push(format!("the server of {} is gone, and nothing ends it", pair.name()));
+            }
             legs += keys.iter().flatten().count();
             for (key, leg) in keys.into_iter().zip([Leg::Client, Leg::Upstream]) {
                 let Some(key) = key else { continue };

@@ -112,7 +112,6 @@ impl<K: Kernel> Reactor<K> {
                 notes.push(format!("listener {} is new and needs a restart", settings.name));
             }
         }
-        self.cx.adopt_upstreams(&new.upstreams);
         if new.log != self.cx.settings.log {
             notes.push("log filter and format need a restart".to_owned());
         }
@@ -125,6 +124,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.pool.set_max(bound);
         let interval = (self.cx.settings.audit.interval, new.audit.interval);
         self.cx.settings = new;
+        self.cx.adopt_upstreams();
         self.cx.least_output_high = least_output_high(&self.cx.listeners);
         if interval.0 != interval.1 {
             self.cx.arm_audit();

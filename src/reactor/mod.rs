@@ -55,6 +55,7 @@ mod tests;
 mod timers;
 mod unserved;
 mod upstream;
+mod upstreams;
 mod work;
 mod worker_link;
 
@@ -210,6 +211,7 @@ impl<K: Kernel> Reactor<K> {
                 Source::Aside => {
                     self.cx.audits.note();
                     self.take_settings();
+                    self.cx.take_addresses();
                 }
                 Source::Supervisor => self.cx.note_supervisor(),
                 Source::Listener(index) => self.cx.listeners[index].on_edge(),

@@ -103,6 +103,8 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Drain => self.drain_some(),
                 ServerTimer::Audit => self.begin_audit(),
                 ServerTimer::Asks => self.expire_asks(),
+                ServerTimer::Names => self.cx.resolve_names(),
+                ServerTimer::Removals => self.remove_some(),
             }
         }
     }

@@ -3,12 +3,11 @@
 use super::Reactor;
 use super::connection::{Connection, Pause, Queued, Reading};
 use super::context::{Conn, Context};
-use super::parts::listener::ListenerState;
 use super::parts::news::Next;
 use super::parts::pairs::{Attempt, Direction, Pair, Stage, micros};
+use super::parts::servers::NoServer;
 use super::relay::{LASTS, was_not_reached};
 use super::work::cost;
-use crate::config::settings::Upstream;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, Life, State};
 use crate::core::end::{Class, Detector, End, Leg, Reason};
@@ -16,6 +15,7 @@ use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
 use crate::observe::report::{PairEnd, Report};
+use crate::protocol::gateway::Removed;
 use crate::protocol::proxy_header::Version;
 
 /// Servers that are tried for one client.
@@ -36,9 +36,10 @@ impl<K: Kernel> Context<K> {
     /// The upstream leg of a client's pair, being connected. `None`: nothing is left to try, and the client is ended.
     fn connect(&mut self, client: Key, conn: &mut Conn<K>, upstream: Key) -> Option<Conn<K>> {
         loop {
-            let server = self.choose_server(client, conn);
-            let Some((to, server)) = server else {
-                let reason = self.why_not_reached(client);
+            let chosen = self.choose_server(client, conn);
+            let Ok((to, server)) = chosen else {
+                let full = chosen == Err(NoServer::Full);
+                let reason = if full { Reason::UpstreamUnavailable } else { self.why_not_reached(client) };
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
                 if let Some(pair) = self.pairs.of_mut(client) {
                     let lost = pair.take_carried().map_or(0, |carried| carried.len());
@@ -63,14 +64,14 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The server to try next, and the upstream that it is of.
-    fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Option<(u16, usize)> {
-        let pair = self.pairs.of(client)?;
+    fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Result<(u16, usize), NoServer> {
+        let pair = self.pairs.of(client).ok_or(NoServer::AllTried)?;
         if pair.failed().len() >= ATTEMPTS_MAX {
-            return None;
+            return Err(NoServer::AllTried);
         }
         let server =
             self.upstreams[pair.to()].choose(&conn.peer, self.now, |server| pair.has_tried(server))?;
-        Some((pair.to(), server))
+        Ok((pair.to(), server))
     }
 
     fn connect_to(
@@ -137,26 +138,6 @@ impl<K: Kernel> Context<K> {
         fresh
     }
 
-    /// Takes over the upstreams of a new configuration. The listeners have taken over theirs.
-    pub(super) fn adopt_upstreams(&mut self, new: &[Upstream]) {
-        let relays_to = |slot: &ListenerState<K::Listener>, name: &str| {
-            slot.settings.relay.as_ref().is_some_and(|relay| relay.upstream == name)
-        };
-        self.upstreams.adopt(
-            new,
-            &|to| self.kernel.could_be_own_peer(to),
-            |name| self.listeners.iter().any(|slot| relays_to(slot, name)),
-            |to, server| {
-                let names = |pair: &Pair| server.is_none_or(|server| pair.names(server));
-                self.pairs.iter().any(|pair| pair.to() == to && names(pair))
-            },
-        );
-        for slot in &mut self.listeners {
-            let relay = slot.settings.relay.as_ref();
-            slot.upstream = relay.and_then(|relay| self.upstreams.place_of(&relay.upstream));
-        }
-    }
-
     /// What a server is sent first: the header, or all that one would have been sent that could not be reached.
     fn first_bytes(&mut self, client: Key, conn: &Conn<K>, header: Option<Version>) -> Vec<u8> {
         if let Some(carried) = self.pairs.of_mut(client).and_then(Pair::take_carried) {
@@ -191,7 +172,13 @@ impl<K: Kernel> Context<K> {
             self.apply(key, conn, Input::Failed { reason, detector });
             return false;
         }
-        servers.reached(server);
+        // It was taken out of the configuration meanwhile, and its connections are to end: the client gets another one.
+        if matches!(servers.removed(server), Some(Removed::Drain | Removed::Cut)) {
+            let (reason, detector) = (Reason::UpstreamUnavailable, Detector::Connect);
+            self.apply(key, conn, Input::Failed { reason, detector });
+            return false;
+        }
+        servers.reached(server, self.now);
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
         conn.pause = Pause::None;
@@ -267,7 +254,7 @@ impl<K: Kernel> Context<K> {
         // It is not the server's doing if we have run out of something.
         if reason.class() == Class::Upstream && reason != Reason::UpstreamNoPorts {
             let servers = &mut self.upstreams[pair.to()];
-            if servers.not_reached(server, self.now) {
+            if servers.not_reached(server, self.now) && !servers.get(server).is_retired() {
                 let address = servers.get(server).address();
                 self.report.upstream_not_reached(&servers.settings().name, address, reason, self.now);
             }

@@ -22,6 +22,7 @@ pub mod host;
 pub mod limits;
 pub mod listener;
 pub mod memory;
+mod names;
 pub mod owners;
 #[cfg(test)]
 mod polling_facts;
@@ -44,8 +45,8 @@ pub use stream::Stream;
 
 use crate::core::time::{Duration, Instant};
 use crate::net::{
-    Address, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled,
-    Readiness, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
+    Address, Answers, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName, Interest, Kernel,
+    ListenSpec, Polled, Readiness, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
 };
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -77,6 +78,8 @@ pub struct Os {
     /// Children that end are nobody's but ours to wait for, and we have started none.
     reaps: bool,
     dump: Option<dump::Dump>,
+    /// Made when names are first looked up beside the loop.
+    resolver: Option<names::Resolver>,
 }
 
 impl Os {
@@ -155,6 +158,7 @@ impl Os {
             handed: VecDeque::new(),
             reaps: false,
             dump: None,
+            resolver: None,
         })
     }
 }
@@ -247,6 +251,18 @@ impl Kernel for Os {
             }
             Address::Unix(_) => false,
         }
+    }
+
+    fn resolve(&mut self, names: &[HostName]) -> Answers {
+        names::resolve_all(names)
+    }
+
+    fn start_resolving(&mut self, names: Vec<HostName>) -> Result<(), Fatal> {
+        self.begin_resolving(names)
+    }
+
+    fn resolved(&mut self) -> Option<Answers> {
+        self.resolver.as_mut()?.take()
     }
 
     fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {

@@ -11,8 +11,8 @@ use linger::config::{Sources, load};
 use linger::core::conn::State;
 use linger::core::end::Class;
 use linger::net::{
-    Address, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest, Kernel, ListenSpec, Polled,
-    Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
+    Address, Answers, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName, Interest, Kernel,
+    ListenSpec, Polled, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
 };
 use linger::reactor::{ConnSnapshot, Reactor, Reload, Requested};
 use linger::sys::{Listener, Os, Stream};
@@ -275,6 +275,18 @@ impl Kernel for Busy {
 
     fn could_be_own_peer(&self, to: &Address) -> bool {
         self.os.could_be_own_peer(to)
+    }
+
+    fn resolve(&mut self, names: &[HostName]) -> Answers {
+        self.os.resolve(names)
+    }
+
+    fn start_resolving(&mut self, names: Vec<HostName>) -> Result<(), Fatal> {
+        self.os.start_resolving(names)
+    }
+
+    fn resolved(&mut self) -> Option<Answers> {
+        self.os.resolved()
     }
 
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Listener, Fatal> {

@@ -196,6 +196,18 @@ pub(super) static FAMILIES: &[Family] = &[
             }
         },
     ),
+    all(
+        "linger_upstream_resolve_failures_total",
+        "counter",
+        "Host names of upstream servers that could not be looked up again, and kept the addresses that they had.",
+        |lines, _, gauges| {
+            for upstream in &gauges.upstreams {
+                if let Some(failures) = upstream.resolve_failures {
+                    lines.add(&[("upstream", &upstream.name)], failures);
+                }
+            }
+        },
+    ),
     upstream(
         "linger_upstream_received_bytes_total",
         "counter",

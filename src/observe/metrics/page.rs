@@ -31,6 +31,8 @@ pub struct UpstreamGauges {
     pub name: String,
     /// Its servers, with the connections to each.
     pub servers: Vec<(String, u32)>,
+    /// Look-ups of its names that failed, if it has names.
+    pub resolve_failures: Option<u64>,
 }
 
 /// What the last audit showed.

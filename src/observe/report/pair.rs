@@ -6,9 +6,10 @@ use crate::core::end::{Leg, Reason};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::core::units::seconds;
-use crate::net::Address;
-use log::{Level, log_enabled, warn};
+use crate::net::{Address, HostName};
+use log::{Level, info, log_enabled, warn};
 use std::fmt::Write;
+use std::net::SocketAddr;
 
 impl Report {
     /// Whether anything is said of pairs that have ended.
@@ -49,6 +50,18 @@ impl Report {
             warn!(upstream, server:% = server, reason = reason.name(); "upstream_not_reached");
         }
     }
+}
+
+/// A name among the servers of an upstream has other addresses than before.
+pub fn upstream_addresses(upstream: &str, name: &HostName, addresses: &[SocketAddr]) {
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    info!(upstream, name:% = name, addresses = addresses.join(","); "upstream_addresses");
+}
+
+/// A name among the servers of an upstream could not be looked up, for the first time in a row.
+pub fn upstream_not_resolved(upstream: &str, name: &HostName, why: &str) {
+    let advice = "it keeps the addresses that it had";
+    warn!(upstream, name:% = name, why, advice; "upstream_not_resolved");
 }
 
 /// A pair of connections that is gone, for its line in the log.

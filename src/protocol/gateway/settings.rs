@@ -1,7 +1,7 @@
 //! The keys of an upstream: those of its own table, and how a listener that has servers of its own says the same.
 
 use super::servers::{SERVERS, SOURCES, ServerSpec, sources_of};
-use super::{Balance, Upstream};
+use super::{Balance, Removed, Upstream};
 use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
@@ -14,16 +14,18 @@ const KEEPIDLE_MAX: Duration = Duration::from_secs(32_767);
 /// Time between unanswered probes of an upstream server, and how many end the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_COUNT: u32 = 3;
+/// How often names are looked up that a listener has among its own servers.
+const RESOLVE: Duration = Duration::from_secs(30);
 
 /// What `[upstream.NAME]` can say.
-pub const SETTINGS: [Key; 6] = {
+pub const SETTINGS: [Key; 9] = {
     let [balance, connect_timeout, header, keepalive, source] = shared(&OWN_NAMES);
     [
         Key {
             name: "servers",
             kind: SERVERS,
             default: Default::Required,
-            doc: "The servers: an IP address and port each, or \"unix:/run/app.sock\", separated by commas.",
+            doc: SERVERS_DOC,
             why: "No default: they are what an upstream is.",
         },
         balance,
@@ -31,8 +33,40 @@ pub const SETTINGS: [Key; 6] = {
         header,
         keepalive,
         source,
+        Key {
+            name: "slow_start",
+            kind: Kind::Period { min: SECOND, max: DAY, step: Step::Millisecond, words: &["off"] },
+            default: Default::Same("off"),
+            doc: "Over which time a server that can be reached again, or is new by a reload or a look-up, comes to its \
+                  whole share of new connections; it begins with a tenth of that.",
+            why: "Most servers bear their load from the first moment. One that must fill a cache, or compile what it runs, \
+                  would be overrun: least_connections gives it every newcomer until it has caught up.",
+        },
+        Key {
+            name: "removed",
+            kind: Kind::Choice(&["keep", "drain", "cut"]),
+            default: Default::Same("keep"),
+            doc: "What becomes of the connections of a server that a reload or a look-up has removed: \"keep\" leaves them \
+                  until they end, \"drain\" ends them in order, spread over drain.spread, local.drain, \"cut\" resets both \
+                  sides at once. It gets no new ones in any case.",
+            why: "A list that was mistyped, or a name server that was wrong for a moment, costs no connection.",
+        },
+        Key {
+            name: "resolve",
+            kind: Kind::Period { min: SECOND, max: DAY, step: Step::Millisecond, words: &[] },
+            default: Default::Same("30s"),
+            doc: "How often host names among the servers are looked up again. An address that is new is a new server, one \
+                  that is no longer there a removed one. If a look-up fails or brings nothing, what was known stays. At the \
+                  start every name must have an address.",
+            why: "As long as most name servers let an answer of a changing service live. A start that goes on without \
+                  servers would look like success to whom began it.",
+        },
     ]
 };
+
+const SERVERS_DOC: &str = "The servers, separated by commas: \"10.0.0.5:9001\", \"app.example:9001\", of which each address is a \
+     server, or \"unix:/run/app.sock\". Words may follow each: weight=N, its share beside the others, 1 if nothing is said, and \
+     max_connections=N, over which it gets no more; with several workers, of each worker.";
 
 /// The names that some keys have in a table.
 pub(in crate::protocol) type Names = [&'static str; 5];
@@ -111,7 +145,17 @@ pub(in crate::protocol) const fn shared(names: &Names) -> [Key; 5] {
 /// What the values of `[upstream.NAME]` mean; `None`: it has no servers.
 pub fn upstream(own: &Values) -> Option<Upstream> {
     let servers = super::servers::servers_of(own.value("servers")?.text()?);
-    upstream_of(own, &OWN_NAMES, servers)
+    let of_all = upstream_of(own, &OWN_NAMES, servers)?;
+    Some(Upstream {
+        slow_start: own.value("slow_start").and_then(Value::period),
+        removed: match own.value("removed").and_then(Value::word) {
+            Some("drain") => Removed::Drain,
+            Some("cut") => Removed::Cut,
+            _ => Removed::Keep,
+        },
+        resolve: own.value("resolve").and_then(Value::period).unwrap_or(of_all.resolve),
+        ..of_all
+    })
 }
 
 /// The upstream of these servers, where the other keys have these names.
@@ -137,5 +181,8 @@ pub(in crate::protocol) fn upstream_of(
             _ => None,
         },
         keepalive: idle.map(|idle| Keepalive { idle, interval: KEEPALIVE_INTERVAL, count: KEEPALIVE_COUNT }),
+        slow_start: None,
+        removed: Removed::Keep,
+        resolve: RESOLVE,
     })
 }

@@ -12,8 +12,8 @@ pub(super) const SETTINGS: [Key; 8] = {
             name: "upstream",
             kind: TARGET,
             default: Default::Required,
-            doc: "The servers that connections are relayed to: an IP address and port each, or \"unix:/run/app.sock\", \
-                  separated by commas; or the NAME of an [upstream.NAME], which then says all that is about its servers.",
+            doc: "The servers that connections are relayed to, as servers of [upstream.NAME] has them; or the NAME of such a \
+                  table, which then says all that is about its servers.",
             why: "No default: it is what a gateway is for.",
         },
         balance,

@@ -236,10 +236,12 @@ impl<K: Kernel> Context<K> {
             stalled: slot.has_stalled(),
             tally: audit.map(|past| past.outcome.tallies[index]),
         });
-        let upstreams = self.upstreams.iter().map(|servers| UpstreamGauges {
-            name: servers.settings().name.clone(),
-            servers: servers.iter().map(|one| (one.address().to_string(), one.connections())).collect(),
-        });
+        let upstreams =
+            self.upstreams.iter().filter(|servers| servers.is_shown()).map(|servers| UpstreamGauges {
+                name: servers.settings().name.clone(),
+                servers: servers.iter().map(|one| (one.address().to_string(), one.connections())).collect(),
+                resolve_failures: servers.names().failures(),
+            });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();
         let since_reload = self.now.since(reloaded);

@@ -18,12 +18,24 @@ pub(in crate::reactor) enum ServerTimer {
     Audit,
     /// To do without an answer of the supervisor.
     Asks,
+    /// To look names up again.
+    Names,
+    /// To end the next pairs whose server is gone from the configuration.
+    Removals,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 6] =
-        [Self::AcceptRetry, Self::QueueWatch, Self::Resumed, Self::Drain, Self::Audit, Self::Asks];
+    pub(in crate::reactor) const ALL: [Self; 8] = [
+        Self::AcceptRetry,
+        Self::QueueWatch,
+        Self::Resumed,
+        Self::Drain,
+        Self::Audit,
+        Self::Asks,
+        Self::Names,
+        Self::Removals,
+    ];
 }
 
 /// The deadlines. Each is far away unless there is need of it, so that an idle
@@ -42,6 +54,10 @@ pub(in crate::reactor) struct ServerTimers {
     audit: Instant,
     /// When the supervisor has not answered a client in time.
     asks: Instant,
+    /// When names are looked up again.
+    names: Instant,
+    /// When the next pairs are ended whose server is gone.
+    removals: Instant,
 }
 
 impl Default for ServerTimers {
@@ -53,15 +69,17 @@ impl Default for ServerTimers {
             drain: Instant::NEVER,
             audit: Instant::NEVER,
             asks: Instant::NEVER,
+            names: Instant::NEVER,
+            removals: Instant::NEVER,
         }
     }
 }
 
 impl ServerTimers {
-    /// Those of a server that starts now.
-    pub(in crate::reactor) fn first(now: Instant, settings: &Settings) -> Self {
+    /// Those of a server that starts now, and looks names up again then.
+    pub(in crate::reactor) fn first(now: Instant, settings: &Settings, names: Instant) -> Self {
         let audit = settings.audit.interval.map_or(Instant::NEVER, |interval| now + interval);
-        Self { audit, ..Self::default() }
+        Self { audit, names, ..Self::default() }
     }
 
     pub(in crate::reactor) fn retry_accept_at(&mut self, at: Instant) {
@@ -90,6 +108,16 @@ impl ServerTimers {
         self.drain = at;
     }
 
+    /// When names are looked up again.
+    pub(in crate::reactor) const fn resolve_at(&mut self, at: Instant) {
+        self.names = at;
+    }
+
+    /// When the next pairs are ended whose server is gone.
+    pub(in crate::reactor) const fn remove_at(&mut self, at: Instant) {
+        self.removals = at;
+    }
+
     /// When the next audit begins; [`Instant::NEVER`]: none does.
     pub(in crate::reactor) const fn audit_at(&mut self, at: Instant) {
         self.audit = at;
@@ -98,7 +126,8 @@ impl ServerTimers {
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
-        accepts.min(self.drain).min(self.audit).min(self.asks)
+        let of_upstreams = self.names.min(self.removals);
+        accepts.min(self.drain).min(self.audit).min(self.asks).min(of_upstreams)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -110,6 +139,8 @@ impl ServerTimers {
             ServerTimer::Drain => &mut self.drain,
             ServerTimer::Audit => &mut self.audit,
             ServerTimer::Asks => &mut self.asks,
+            ServerTimer::Names => &mut self.names,
+            ServerTimer::Removals => &mut self.removals,
         };
         let due = *deadline <= now;
         if due {

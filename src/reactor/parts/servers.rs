@@ -1,11 +1,14 @@
 //! The servers of one upstream: how many connections each has, which could not be reached lately, and which gets the next
 //! one. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
 
+use super::balance::{fnv1a, height, load, share};
+use super::names::{LookUp, Names};
 use crate::config::settings::Upstream;
 use crate::core::time::{Duration, Instant};
-use crate::net::{Address, Peer};
-use crate::protocol::gateway::{Balance, ServerAddress, ServerSpec};
-use std::net::IpAddr;
+use crate::net::{Address, Answers, Peer};
+use crate::protocol::gateway::servers::SERVERS_MAX;
+use crate::protocol::gateway::{Balance, Removed, ServerAddress, ServerSpec};
+use std::net::{IpAddr, SocketAddr};
 
 /// How long a server that could not be reached is tried last.
 const AVOIDED_FOR: Duration = Duration::from_secs(10);
@@ -17,18 +20,33 @@ pub(in crate::reactor) type CouldBeOwnPeer<'a> = &'a dyn Fn(&Address) -> bool;
 #[derive(Debug)]
 pub(in crate::reactor) struct Servers {
     settings: Upstream,
+    /// It is no longer in the configuration.
+    retired: bool,
     all: Vec<Server>,
     /// Where the next look begins, so that equals take turns.
     next: usize,
     next_source: usize,
+    names: Names,
+}
+
+/// Why no server could be chosen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum NoServer {
+    /// All were tried, or there is none.
+    AllTried,
+    /// All that were not tried have as many connections as they may.
+    Full,
 }
 
 /// One of them.
 #[derive(Debug)]
 pub(in crate::reactor) struct Server {
     address: Address,
-    /// Its address as a number, for [`rank`].
+    /// Its address as a number, for [`height`].
     hash: u64,
+    weight: u32,
+    /// Most connections to it at once.
+    connections_max: Option<u32>,
     /// What the connections to it show as their peer.
     peer: Peer,
     /// A connection to it can turn out to be one to itself.
@@ -37,12 +55,16 @@ pub(in crate::reactor) struct Server {
     connections: u32,
     /// Until when it is tried last.
     avoided_until: Instant,
+    /// When it began to be used, or to be used again; `None`: it was there from the start of its upstream.
+    began: Option<Instant>,
+    /// What it is ahead of the others, where they take turns.
+    turn: i64,
     /// It is no longer in the configuration: it keeps what it has, and gets nothing more.
     retired: bool,
 }
 
 impl Server {
-    fn new(address: Address, could_be_own_peer: bool) -> Self {
+    fn new((address, spec): (Address, &ServerSpec), could_be_own_peer: bool, began: Option<Instant>) -> Self {
         let peer = match &address {
             Address::Tcp { socket, .. } => Peer::new(*socket),
             Address::Unix(_) => Peer::UNIX,
@@ -52,8 +74,12 @@ impl Server {
             address,
             peer,
             could_be_own_peer,
+            weight: spec.weight,
+            connections_max: spec.connections_max,
             connections: 0,
             avoided_until: Instant::ZERO,
+            began,
+            turn: 0,
             retired: false,
         }
     }
@@ -78,9 +104,24 @@ impl Server {
         self.connections
     }
 
-    /// Whether it may get new connections. The one place that decides it.
+    /// Whether it may get new connections, were there room. The one place that decides it.
     const fn takes_new(&self) -> bool {
         !self.retired
+    }
+
+    /// Whether it has as many connections as it may.
+    fn is_full(&self) -> bool {
+        self.connections_max.is_some_and(|max| self.connections >= max)
+    }
+
+    /// Whether it is no longer in the configuration.
+    pub(in crate::reactor) const fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    /// Its share of new connections.
+    fn share(&self, slow_start: Option<Duration>, now: Instant) -> u32 {
+        share(self.weight, self.began.zip(slow_start), now)
     }
 
     /// Whether it is tried last.
@@ -90,10 +131,18 @@ impl Server {
 }
 
 impl Servers {
-    /// Those of an upstream.
-    pub(in crate::reactor) fn new(settings: Upstream, could_be_own_peer: CouldBeOwnPeer<'_>) -> Self {
-        let mut servers = Self { settings, all: Vec::new(), next: 0, next_source: 0 };
-        servers.refresh(could_be_own_peer, |_| false);
+    /// Those of an upstream, at the start of the process or of the upstream: they are no newer than each other.
+    pub(in crate::reactor) fn new(
+        settings: Upstream,
+        answers: &Answers,
+        could_be_own_peer: CouldBeOwnPeer<'_>,
+        now: Instant,
+    ) -> Self {
+        let mut servers =
+            Self { settings, retired: false, all: Vec::new(), next: 0, next_source: 0, names: Names::none() };
+        servers.names.adopt(&servers.settings.is, now);
+        servers.names.answered(answers, servers.settings.is.resolve, now);
+        servers.refresh(could_be_own_peer, |_| false, None);
         servers
     }
 
@@ -108,9 +157,12 @@ impl Servers {
         settings: &Upstream,
         could_be_own_peer: CouldBeOwnPeer<'_>,
         is_named: impl Fn(usize) -> bool,
+        now: Instant,
     ) {
         self.settings = settings.clone();
-        self.refresh(could_be_own_peer, is_named);
+        self.retired = false;
+        self.names.adopt(&self.settings.is, now);
+        self.refresh(could_be_own_peer, is_named, Some(now));
     }
 
     /// It is no longer in the configuration: none of them gets anything more.
@@ -118,33 +170,98 @@ impl Servers {
         for server in &mut self.all {
             server.retired = true;
         }
+        self.names = Names::none();
+        self.retired = true;
     }
 
     /// Whether it is no longer in the configuration.
-    pub(in crate::reactor) fn is_retired(&self) -> bool {
-        self.all.iter().all(|server| server.retired)
+    pub(in crate::reactor) const fn is_retired(&self) -> bool {
+        self.retired
     }
 
-    /// Brings the servers in line with the settings. Those that stay keep their connections and their places; those that are
-    /// gone keep their connections, until they end.
-    fn refresh(&mut self, could_be_own_peer: CouldBeOwnPeer<'_>, is_named: impl Fn(usize) -> bool) {
-        let wanted: Vec<Address> = self.settings.is.servers.iter().map(address_of).collect();
-        for server in &mut self.all {
-            server.retired = !wanted.contains(&server.address);
+    /// The host names among them.
+    pub(in crate::reactor) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The same, to look them up.
+    pub(in crate::reactor) const fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
+    /// Takes over the addresses that names have now; what could not be looked up stays as it was. Returns what is worth a
+    /// word.
+    pub(in crate::reactor) fn resolved(
+        &mut self,
+        answers: &Answers,
+        could_be_own_peer: CouldBeOwnPeer<'_>,
+        is_named: impl Fn(usize) -> bool,
+        now: Instant,
+    ) -> Vec<LookUp> {
+        let told = self.names.answered(answers, self.settings.is.resolve, now);
+        if told.iter().any(|told| matches!(told, LookUp::Changed(..))) {
+            self.refresh(could_be_own_peer, is_named, Some(now));
         }
-        for address in wanted {
-            if self.all.iter().any(|server| server.address == address) {
+        told
+    }
+
+    /// Where its servers are, each once, and no more than can be.
+    fn wanted(&self) -> Vec<(Address, &ServerSpec)> {
+        let mut wanted: Vec<(Address, &ServerSpec)> = Vec::new();
+        for spec in &self.settings.is.servers {
+            let addresses = match &spec.address {
+                ServerAddress::Tcp(socket) => vec![tcp(*socket)],
+                ServerAddress::Unix(path) => vec![Address::Unix(path.clone())],
+                ServerAddress::Name { host, port } => {
+                    self.names.addresses(host, *port).iter().copied().map(tcp).collect()
+                }
+            };
+            for address in addresses {
+                if wanted.len() < SERVERS_MAX && wanted.iter().all(|(other, _)| *other != address) {
+                    wanted.push((address, spec));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Brings the servers in line with the settings and the addresses of names. Those that stay keep their connections and
+    /// their places; those that are gone keep their connections, for as long as may be. What is new, or there again, is so
+    /// from `now` on.
+    fn refresh(
+        &mut self,
+        could_be_own_peer: CouldBeOwnPeer<'_>,
+        is_named: impl Fn(usize) -> bool,
+        now: Option<Instant>,
+    ) {
+        let mut all = std::mem::take(&mut self.all);
+        let wanted = self.wanted();
+        for server in &mut all {
+            let spec = wanted.iter().find(|(address, _)| *address == server.address).map(|(_, spec)| spec);
+            if let Some(spec) = spec {
+                (server.weight, server.connections_max) = (spec.weight, spec.connections_max);
+                if server.retired {
+                    server.began = now;
+                }
+            }
+            server.retired = spec.is_none();
+        }
+        for (address, spec) in wanted {
+            if all.iter().any(|server| server.address == address) {
                 continue;
             }
             let own = could_be_own_peer(&address);
-            let fresh = Server::new(address, own);
+            let fresh = Server::new((address, spec), own, now);
             // Pairs remember their servers by their places.
             let is_free = |(at, server): &(usize, &Server)| server.retired && !is_named(*at);
-            match self.all.iter().enumerate().find(is_free).map(|(at, _)| at) {
-                Some(free) => self.all[free] = fresh,
-                None => self.all.push(fresh),
+            match all.iter().enumerate().find(is_free).map(|(at, _)| at) {
+                Some(free) => all[free] = fresh,
+                // A pair remembers it in two bytes.
+                None if all.len() < usize::from(u16::MAX) => all.push(fresh),
+                None => {}
             }
         }
+        self.all = all;
     }
 
     /// All that are in the configuration, or have connections left.
@@ -152,39 +269,86 @@ impl Servers {
         self.all.iter().filter(|server| !server.retired || server.connections > 0)
     }
 
+    /// Whether it is in the configuration, or has connections left.
+    pub(in crate::reactor) fn is_shown(&self) -> bool {
+        !self.retired || self.iter().next().is_some()
+    }
+
     /// One of them.
     pub(in crate::reactor) fn get(&self, server: usize) -> &Server {
         &self.all[server]
     }
 
-    /// The one for the next connection, of `client`, that is none of the `tried`; `None`: all were.
+    /// What becomes of the connections of a server; `None`: it is in the configuration, or may be an address of a name that
+    /// is new there.
+    pub(in crate::reactor) fn removed(&self, server: usize) -> Option<Removed> {
+        (self.all[server].retired && !self.names.are_awaited()).then_some(self.settings.is.removed)
+    }
+
+    /// The one for the next connection, of `client`, that is none of the `tried`.
     pub(in crate::reactor) fn choose(
         &mut self,
         client: &Peer,
         now: Instant,
         tried: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+    ) -> Result<usize, NoServer> {
         let count = self.all.len();
-        let turns = (0..count)
-            .map(|turn| (self.next + turn) % count)
-            .filter(|&at| self.all[at].takes_new() && !tried(at));
+        let is_open = |at: usize, server: &Server| server.takes_new() && !tried(at);
+        let has_room = |at: usize, server: &Server| is_open(at, server) && !server.is_full();
         // The last one is never taken out: who was not reached lately may be there again.
-        let avoided = |at: usize| self.all[at].is_avoided(now);
+        let fresh = self.places().any(|(at, server)| has_room(at, server) && !server.is_avoided(now));
+        let may = |at: usize, server: &Server| has_room(at, server) && (!fresh || !server.is_avoided(now));
+        let slow_start = self.settings.is.slow_start;
+        let share = |at: usize| self.all[at].share(slow_start, now);
+        let turns = || (0..count).map(|turn| (self.next + turn) % count).filter(|&at| may(at, &self.all[at]));
         let chosen = match self.settings.is.balance {
-            Balance::LeastConnections => turns.min_by_key(|&at| (avoided(at), self.all[at].connections)),
-            Balance::RoundRobin => turns.min_by_key(|&at| avoided(at)),
+            Balance::LeastConnections => turns().min_by_key(|&at| load(self.all[at].connections, share(at))),
+            Balance::RoundRobin => self.take_turn(may, slow_start, now),
             Balance::SourceHash => {
                 let client = client.address().map_or(0, |address| fnv1a(address.ip().to_string().as_bytes()));
-                turns.min_by_key(|&at| (avoided(at), rank(client, self.all[at].hash)))
+                let heights = turns().map(|at| (height(client, self.all[at].hash, share(at)), at));
+                heights.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
             }
-        }?;
+        };
+        let Some(chosen) = chosen else {
+            let full = self.places().any(|(at, server)| is_open(at, server));
+            return Err(if full { NoServer::Full } else { NoServer::AllTried });
+        };
         self.next = (chosen + 1) % count;
         // One client tries it; the others do not all follow before that has told.
         let until = &mut self.all[chosen].avoided_until;
         if *until != Instant::ZERO {
             *until = now + AVOIDED_FOR;
         }
-        Some(chosen)
+        Ok(chosen)
+    }
+
+    fn places(&self) -> impl Iterator<Item = (usize, &Server)> {
+        self.all.iter().enumerate()
+    }
+
+    /// The one whose turn it is, of those that may have it: each as often as its share says, and not several times in a row
+    /// if that can be (as nginx: `ngx_http_upstream_round_robin.c: ngx_http_upstream_get_peer`).
+    fn take_turn(
+        &mut self,
+        may: impl Fn(usize, &Server) -> bool,
+        slow_start: Option<Duration>,
+        now: Instant,
+    ) -> Option<usize> {
+        let (mut all, mut chosen): (i64, Option<usize>) = (0, None);
+        for at in 0..self.all.len() {
+            if !may(at, &self.all[at]) {
+                continue;
+            }
+            let share = i64::from(self.all[at].share(slow_start, now));
+            self.all[at].turn += share;
+            all += share;
+            if chosen.is_none_or(|chosen| self.all[chosen].turn < self.all[at].turn) {
+                chosen = Some(at);
+            }
+        }
+        self.all[chosen?].turn -= all;
+        chosen
     }
 
     /// The next source address for a connection to `server`: one of its family.
@@ -207,8 +371,11 @@ impl Servers {
     }
 
     /// It answered the connect.
-    pub(in crate::reactor) fn reached(&mut self, server: usize) {
-        self.all[server].avoided_until = Instant::ZERO;
+    pub(in crate::reactor) fn reached(&mut self, server: usize, now: Instant) {
+        let server = &mut self.all[server];
+        if std::mem::take(&mut server.avoided_until) != Instant::ZERO {
+            server.began = Some(now);
+        }
     }
 
     /// It could not be reached. Whether that is news.
@@ -218,144 +385,10 @@ impl Servers {
     }
 }
 
-fn address_of(spec: &ServerSpec) -> Address {
-    match &spec.address {
-        ServerAddress::Tcp(socket) => Address::Tcp { socket: *socket, v6_only: false, interface: None },
-        ServerAddress::Unix(path) => Address::Unix(path.clone()),
-    }
-}
-
-/// How far down a server is in the list of a client: the same each time, and in an order of its own for each client, so
-/// that one that is gone leaves its clients to all others (rendezvous hashing). The numbers are mixed as `SplitMix64` does.
-const fn rank(client: u64, server: u64) -> u64 {
-    let mut mixed = client ^ server.rotate_left(32);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// FNV-1a, 64 bits: the same in every release.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+const fn tcp(socket: SocketAddr) -> Address {
+    Address::Tcp { socket, v6_only: false, interface: None }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::setting::Value;
-    use crate::protocol::gateway;
-
-    fn upstream(balance: Balance, servers: &[String]) -> Upstream {
-        let texts = [("servers", servers.join(",")), ("connect_timeout", String::new())];
-        let values = texts.into_iter().map(|(key, text)| {
-            (
-                key,
-                match key {
-                    "servers" => Value::Text(text),
-                    _ => Value::Period(Duration::from_secs(5)),
-                },
-            )
-        });
-        let is = gateway::settings::upstream(&values.collect()).expect("it has servers");
-        Upstream { name: "app".to_owned(), is: gateway::Upstream { balance, ..is } }
-    }
-
-    /// Those at these ports.
-    fn at(balance: Balance, ports: &[u16]) -> Upstream {
-        let servers: Vec<_> = ports.iter().map(|port| format!("10.0.0.1:{port}")).collect();
-        upstream(balance, &servers)
-    }
-
-    fn servers(balance: Balance, count: u16) -> Servers {
-        let ports: Vec<_> = (1..=count).collect();
-        Servers::new(at(balance, &ports), &|_| false)
-    }
-
-    fn client(host: u8) -> Peer {
-        Peer::new(format!("192.0.2.{host}:1000").parse().unwrap())
-    }
-
-    fn choose(servers: &mut Servers) -> usize {
-        servers.choose(&client(1), Instant::ZERO, |_| false).unwrap()
-    }
-
-    #[test]
-    fn round_robin_takes_turns() {
-        let mut servers = servers(Balance::RoundRobin, 3);
-        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers)).collect();
-        assert_eq!(turns, [0, 1, 2, 0, 1, 2]);
-    }
-
-    #[test]
-    fn least_connections_counts_those_that_are_being_made_and_equals_take_turns() {
-        let mut servers = servers(Balance::LeastConnections, 3);
-        for expected in [0, 1, 2, 0] {
-            let chosen = choose(&mut servers);
-            assert_eq!(chosen, expected);
-            servers.add(chosen);
-        }
-        servers.remove(1);
-        assert_eq!(choose(&mut servers), 1);
-    }
-
-    #[test]
-    fn a_client_keeps_its_server_and_most_do_when_one_goes() {
-        let of = |count: u16, host| {
-            servers(Balance::SourceHash, count).choose(&client(host), Instant::ZERO, |_| false).unwrap()
-        };
-        let before: Vec<_> = (0..=255).map(|host| of(4, host)).collect();
-        assert_eq!(before, (0..=255).map(|host| of(4, host)).collect::<Vec<_>>());
-        // The fourth is gone: nobody of the others moves.
-        assert!(
-            (0..=255u8)
-                .all(|host| before[usize::from(host)] == 3 || of(3, host) == before[usize::from(host)])
-        );
-        for server in 0..4 {
-            let share = before.iter().filter(|&&chosen| chosen == server).count();
-            assert!((40..=90).contains(&share), "{share} of 256 clients have server {server}");
-        }
-    }
-
-    #[test]
-    fn a_new_configuration_keeps_the_counts_of_servers_that_stay() {
-        let mut servers = servers(Balance::RoundRobin, 3);
-        servers.add(0);
-        servers.add(1);
-        servers.adopt(&at(Balance::RoundRobin, &[2, 4, 5]), &|_| false, |at| at < 2);
-        // The first has a connection left, the third had none.
-        let of = |servers: &Servers| {
-            servers.iter().map(|it| (it.address.to_string(), it.connections)).collect::<Vec<_>>()
-        };
-        let shown = |port, count| (format!("10.0.0.1:{port}"), count);
-        assert_eq!(
-            of(&servers),
-            [shown(1, 1), shown(2, 1), shown(4, 0), shown(5, 0)],
-            "in the place of the third"
-        );
-        let turns: Vec<_> = (0..6).map(|_| choose(&mut servers)).collect();
-        assert_eq!(turns, [1, 2, 3, 1, 2, 3], "none to the first");
-        servers.remove(0);
-        assert_eq!(of(&servers), [shown(2, 1), shown(4, 0), shown(5, 0)]);
-        servers.adopt(&at(Balance::RoundRobin, &[1]), &|_| false, |_| true);
-        assert_eq!(choose(&mut servers), 0, "it is back in its place");
-    }
-
-    #[test]
-    fn who_was_not_reached_is_tried_last_for_a_while_and_tried_all_the_same() {
-        let mut servers = servers(Balance::RoundRobin, 2);
-        let now = Instant::from_millis(1000);
-        assert!(servers.not_reached(0, now), "news");
-        assert!(!servers.not_reached(0, now), "no news");
-        for _ in 0..3 {
-            assert_eq!(servers.choose(&client(1), now, |_| false), Some(1));
-        }
-        assert_eq!(servers.choose(&client(1), now, |at| at == 1), Some(0));
-        assert_eq!(servers.choose(&client(1), now, |_| true), None);
-        let later = now + AVOIDED_FOR;
-        servers.adopt(&at(Balance::LeastConnections, &[1, 2]), &|_| false, |_| true);
-        assert_eq!(servers.choose(&client(1), later, |_| false), Some(1));
-        assert_eq!(servers.choose(&client(1), later, |_| false), Some(0));
-    }
-}
+#[path = "servers_tests.rs"]
+mod tests;

@@ -1,20 +1,30 @@
 //! The upstreams of the process, by their names: each is shared by all listeners that relay to it.
 
+use super::names::LookUp;
 use super::servers::{CouldBeOwnPeer, Servers};
 use crate::config::settings::Upstream;
+use crate::core::time::Instant;
+use crate::net::{Answers, HostName};
 use std::ops::{Index, IndexMut};
 
 /// All of them. Listeners and pairs know theirs by its place.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct Upstreams {
     all: Vec<Servers>,
+    /// Names are being looked up.
+    resolving: bool,
 }
 
 impl Upstreams {
     /// Those of a configuration.
-    pub(in crate::reactor) fn new(settings: &[Upstream], could_be_own_peer: CouldBeOwnPeer<'_>) -> Self {
-        let servers = |settings: &Upstream| Servers::new(settings.clone(), could_be_own_peer);
-        Self { all: settings.iter().map(servers).collect() }
+    pub(in crate::reactor) fn new(
+        settings: &[Upstream],
+        answers: &Answers,
+        could_be_own_peer: CouldBeOwnPeer<'_>,
+        now: Instant,
+    ) -> Self {
+        let servers = |settings: &Upstream| Servers::new(settings.clone(), answers, could_be_own_peer, now);
+        Self { all: settings.iter().map(servers).collect(), resolving: false }
     }
 
     /// Takes over those of a new configuration. One of the same name stays what it is; one that is gone keeps its
@@ -26,11 +36,12 @@ impl Upstreams {
         could_be_own_peer: CouldBeOwnPeer<'_>,
         is_relayed_to: impl Fn(&str) -> bool,
         is_named: impl Fn(u16, Option<usize>) -> bool,
+        now: Instant,
     ) {
         for (at, servers) in (0..).zip(&mut self.all) {
             let name = &servers.settings().name;
             match settings.iter().find(|new| new.name == *name) {
-                Some(new) => servers.adopt(new, could_be_own_peer, |server| is_named(at, Some(server))),
+                Some(new) => servers.adopt(new, could_be_own_peer, |server| is_named(at, Some(server)), now),
                 // Its listener stays as it is until a restart.
                 None if is_relayed_to(name) => {}
                 None => servers.retire(),
@@ -40,13 +51,46 @@ impl Upstreams {
             if self.place_of(&new.name).is_some() {
                 continue;
             }
-            let fresh = Servers::new(new.clone(), could_be_own_peer);
+            let fresh = Servers::new(new.clone(), &Answers::new(), could_be_own_peer, now);
             let is_free = |(at, servers): &(u16, &Servers)| servers.is_retired() && !is_named(*at, None);
             match (0..).zip(&self.all).find(is_free).map(|(at, _)| at) {
                 Some(free) => self[free] = fresh,
                 None => self.all.push(fresh),
             }
         }
+    }
+
+    /// When names are to be looked up next; [`Instant::NEVER`]: there are none, or they are being looked up.
+    pub(in crate::reactor) fn resolve_at(&self) -> Instant {
+        let due = self.all.iter().map(|servers| servers.names().due()).min().unwrap_or(Instant::NEVER);
+        if self.resolving { Instant::NEVER } else { due }
+    }
+
+    /// The names whose time has come, to be looked up now: [`resolved`](Self::resolved) is to follow.
+    pub(in crate::reactor) fn names_to_resolve(&mut self, now: Instant) -> Vec<HostName> {
+        let due = self.all.iter_mut().filter(|servers| servers.names().due() <= now);
+        let mut names: Vec<_> = due.flat_map(|servers| servers.names_mut().take()).collect();
+        names.sort_unstable();
+        names.dedup();
+        self.resolving |= !names.is_empty();
+        names
+    }
+
+    /// Takes over the addresses that names have now. Returns what is worth a word, with the name of the upstream.
+    pub(in crate::reactor) fn resolved(
+        &mut self,
+        answers: &Answers,
+        could_be_own_peer: CouldBeOwnPeer<'_>,
+        is_named: impl Fn(u16, Option<usize>) -> bool,
+        now: Instant,
+    ) -> Vec<(String, LookUp)> {
+        self.resolving = false;
+        let mut told = Vec::new();
+        for (at, servers) in (0..).zip(&mut self.all) {
+            let of = servers.resolved(answers, could_be_own_peer, |server| is_named(at, Some(server)), now);
+            told.extend(of.into_iter().map(|one| (servers.settings().name.clone(), one)));
+        }
+        told
     }
 
     /// The place of the upstream of that name.

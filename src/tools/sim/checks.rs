@@ -146,9 +146,9 @@ impl Server {
                 conn,
                 settings,
                 policy: policy_of(settings, &stage.world.conns[conn]),
-                connect_timeout: settings.relay.as_ref().and_then(|relay| {
-                    let of = &self.settings.upstreams;
-                    of.iter().find(|one| one.name == relay.upstream).map(|one| one.is.connect_timeout)
+                upstream: settings.relay.as_ref().and_then(|relay| {
+                    let mut all = self.settings.upstreams.iter();
+                    all.find(|one| one.name == relay.upstream).map(|one| &one.is)
                 }),
                 end: &end,
                 draining: self.draining,

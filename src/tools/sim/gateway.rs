@@ -5,6 +5,8 @@ use super::backend::Backends;
 use super::faults::Faults;
 use super::handshake::{ConnectFaults, Upstream as Backing};
 use super::manner::Manners;
+use super::name_server::NameServer;
+use super::oracle::nanos;
 use super::plan::{Plan, listener};
 use super::rng::Rng;
 use super::run::{Options, Outcome, live};
@@ -14,8 +16,8 @@ use crate::config::settings::{ListenerSettings, Relay, Upstream};
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
-use crate::net::Address;
-use crate::protocol::gateway::{self, ServerAddress, ServerSpec, Target};
+use crate::net::{Address, HostName};
+use crate::protocol::gateway::{self, Removed, ServerAddress, ServerSpec, Target};
 use crate::protocol::{Balance, Gateway, HalfClose, Protocol};
 use std::net::SocketAddr;
 
@@ -23,11 +25,12 @@ use std::net::SocketAddr;
 pub fn run_gateway(seed: u64, options: &Options) -> Outcome {
     let mut rng = Rng::new(seed ^ 0x0067_6174_6577_6179);
     let mut plan = Plan::draw(&mut rng, options.duration);
-    let servers = plan.relay(&mut rng);
+    let (servers, names) = plan.relay(&mut rng);
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
     world.trace = options.trace.then(Vec::new);
     world.names_clients = true;
+    world.names = names;
     world.connect_faults = ConnectFaults {
         no_port: if rng.chance(200_000) { 50_000 } else { 0 },
         soft: rng.pick(&[0, 500_000]),
@@ -65,20 +68,29 @@ const fn address(socket: SocketAddr) -> Address {
 }
 
 impl Plan {
-    /// Makes listeners of it relay, at least one. Returns where to.
-    fn relay(&mut self, rng: &mut Rng) -> Vec<SocketAddr> {
+    /// Makes listeners of it relay, at least one. Returns where to, and what name servers say of those that have names.
+    fn relay(&mut self, rng: &mut Rng) -> (Vec<SocketAddr>, NameServer) {
         let count = rng.pick(&[1, 1, 2, 3, 5]);
         let servers: Vec<_> = (1..=count).map(|host| SocketAddr::from(([10, 200, 0, host], 9000))).collect();
+        let mut names = NameServer::default();
         for (index, listener) in self.settings.listeners.iter_mut().enumerate() {
-            if index == 0 || rng.chance(500_000) {
-                self.settings.upstreams.push(relay(rng, listener, &servers, self.duration));
+            if index > 0 && !rng.chance(500_000) {
+                continue;
             }
+            (listener.name, listener.protocol) = (format!("tcp{}", listener.name), Protocol::Tcp);
+            let shared = index > 0 && rng.chance(400_000);
+            if !shared {
+                let is = upstream(rng, &servers, &mut names, self.duration);
+                self.settings.upstreams.push(Upstream { name: listener.name.clone(), is });
+            }
+            let of = if shared { self.settings.upstreams.first() } else { self.settings.upstreams.last() };
+            relay(rng, listener, of.expect("the first listener has one"), self.duration);
         }
         if rng.chance(700_000) {
             let application = application(rng, self.settings.listeners.len(), self.duration);
             self.settings.listeners.push(application);
         }
-        servers
+        (servers, names)
     }
 }
 
@@ -92,42 +104,71 @@ fn application(rng: &mut Rng, index: usize, duration: Duration) -> ListenerSetti
     listener
 }
 
-/// Makes a listener relay. Returns to what.
-fn relay(
+/// An upstream of some of the servers.
+fn upstream(
     rng: &mut Rng,
-    listener: &mut ListenerSettings,
     servers: &[SocketAddr],
+    names: &mut NameServer,
     duration: Duration,
-) -> Upstream {
-    (listener.name, listener.protocol) = (format!("tcp{}", listener.name), Protocol::Tcp);
-    let policy = &mut listener.policy;
-    policy.liveness.heartbeat.style = rng.pick(&[HeartbeatStyle::Off, HeartbeatStyle::Client]);
-    policy.liveness.probe_after_eof = false;
-    policy.bounds.handshake_timeout = None;
+) -> gateway::Upstream {
     let keepalive = Keepalive {
         idle: Duration::from_secs(rng.within(1..120)),
         interval: Duration::from_secs(rng.within(1..20)),
         count: rng.pick(&[1, 2, 3]),
     };
-    let mut of_servers: Vec<_> = servers.iter().filter(|_| rng.chance(800_000)).copied().collect();
-    if of_servers.is_empty() {
-        of_servers.push(servers[0]);
-    }
-    let of_servers = of_servers.into_iter().map(|socket| ServerSpec { address: ServerAddress::Tcp(socket) });
-    let is = gateway::Upstream {
-        servers: of_servers.collect(),
+    let some = some_of(rng, servers);
+    let servers = if rng.chance(600_000) {
+        some.into_iter().map(|socket| spec(rng, ServerAddress::Tcp(socket))).collect()
+    } else {
+        let host = format!("app{}.example", rng.within(0..u64::MAX));
+        let name = HostName { host: host.clone(), port: 9000 };
+        names.says(0, name.clone(), some);
+        let mut at = 0;
+        for _ in 0..rng.index(6) {
+            at += nanos(rng.between(Duration::ZERO, duration / 3));
+            // Now and then it cannot be looked up.
+            let addresses = if rng.chance(200_000) { Vec::new() } else { some_of(rng, servers) };
+            names.says(at, name.clone(), addresses);
+        }
+        vec![spec(rng, ServerAddress::Name { host, port: 9000 })]
+    };
+    gateway::Upstream {
+        servers,
         balance: rng.pick(&[Balance::LeastConnections, Balance::RoundRobin, Balance::SourceHash]),
         connect_timeout: rng.between(Duration::from_millis(50), Duration::from_secs(20)),
         sources: Vec::new(),
         header: None,
         keepalive: rng.chance(800_000).then_some(keepalive),
-    };
+        slow_start: rng.chance(300_000).then_some(duration / 4),
+        removed: rng.pick(&[Removed::Keep, Removed::Drain, Removed::Cut]),
+        resolve: rng.between(Duration::from_secs(1), Duration::from_secs(30)),
+    }
+}
+
+fn spec(rng: &mut Rng, address: ServerAddress) -> ServerSpec {
+    ServerSpec {
+        address,
+        weight: rng.pick(&[1, 1, 2, 5]),
+        connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 2, 5])) } else { None },
+    }
+}
+
+/// Some of the servers, at least one.
+fn some_of(rng: &mut Rng, servers: &[SocketAddr]) -> Vec<SocketAddr> {
+    let some: Vec<_> = servers.iter().filter(|_| rng.chance(800_000)).copied().collect();
+    if some.is_empty() { servers[..1].to_vec() } else { some }
+}
+
+/// Makes a listener relay.
+fn relay(rng: &mut Rng, listener: &mut ListenerSettings, upstream: &Upstream, duration: Duration) {
+    let policy = &mut listener.policy;
+    policy.liveness.heartbeat.style = rng.pick(&[HeartbeatStyle::Off, HeartbeatStyle::Client]);
+    policy.liveness.probe_after_eof = false;
+    policy.bounds.handshake_timeout = None;
     let gateway = Gateway {
-        target: Target::Own(is.clone()),
+        target: Target::Named(upstream.name.clone()),
         half_close: rng.pick(&[HalfClose::Forward, HalfClose::End]),
         half_close_timeout: rng.between(Duration::from_secs(1), duration.max(Duration::from_secs(2))),
     };
-    let upstream = Upstream { name: listener.name.clone(), is };
-    listener.relay = Some(Relay::new(&gateway, &upstream, policy));
-    upstream
+    listener.relay = Some(Relay::new(&gateway, upstream, policy));
 }

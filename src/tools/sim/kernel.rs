@@ -14,9 +14,9 @@ use super::world::{Side, World};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{
-    Accepted, Address, CloseHow, ConnectError, ConnectSpec, Families, Fatal, HostCounters, Interest, Kernel,
-    ListenSpec, Listener, Peer, Polled, Queue, Ready, Resource, Rows, Signal, SocketError, SocketOptions,
-    SocketQuery, SocketRow, Token, Usage,
+    Accepted, Address, Answers, CloseHow, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName,
+    Interest, Kernel, ListenSpec, Listener, Peer, Polled, Queue, Ready, Resource, Rows, Signal, SocketError,
+    SocketOptions, SocketQuery, SocketRow, Token, Usage,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -214,6 +214,20 @@ impl Kernel for SimKernel {
     fn retake_reserve(&mut self) {
         let stage = self.stage.borrow();
         self.reserve |= stage.world.processes[self.process].descriptors < stage.world.faults.descriptors_max;
+    }
+
+    fn resolve(&mut self, names: &[HostName]) -> Answers {
+        let world = &self.stage.borrow().world;
+        world.names.answers(names, world.now())
+    }
+
+    fn start_resolving(&mut self, names: Vec<HostName>) -> Result<(), Fatal> {
+        self.stage.borrow_mut().world.ask_names(names);
+        Ok(())
+    }
+
+    fn resolved(&mut self) -> Option<Answers> {
+        self.stage.borrow_mut().world.take_answers()
     }
 
     fn start_sockets(&mut self, query: &SocketQuery, families: Families) -> Result<(), Fatal> {

@@ -53,6 +53,7 @@ mod hangup;
 pub mod kernel;
 mod link;
 pub mod manner;
+pub mod name_server;
 mod naming;
 mod oracle;
 mod pairs;

@@ -17,6 +17,7 @@ use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
 use crate::net::{CloseHow, SocketError};
 use crate::protocol::Protocol;
+use crate::protocol::gateway::{self, Removed};
 
 /// What an account is compared with.
 pub(super) struct Case<'a> {
@@ -28,8 +29,8 @@ pub(super) struct Case<'a> {
     pub settings: &'a ListenerSettings,
     /// Life, parting and bounds of its side of that.
     pub policy: &'a Policy,
-    /// How long a server has to answer the connect, where it relays.
-    pub connect_timeout: Option<Duration>,
+    /// The upstream, where it relays.
+    pub upstream: Option<&'a gateway::Upstream>,
     /// What the server says.
     pub end: &'a End,
     /// The server was told to go.
@@ -230,7 +231,10 @@ impl Case<'_> {
                 let unused = if is_echo { self.end.silence } else { self.end.age };
                 need(timeout.is_some_and(|timeout| unused >= timeout), "it had time left")
             }
-            Reason::LocalDrain => need(self.draining, "nobody had asked the server to go"),
+            Reason::LocalDrain => need(
+                self.draining || self.removes_servers(&[Removed::Drain, Removed::Cut]),
+                "nobody had asked the server to go",
+            ),
             Reason::LocalLimit => need(
                 self.settings.connections_max.is_some() || self.connections_max.is_some(),
                 "there was room",

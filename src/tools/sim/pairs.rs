@@ -15,6 +15,7 @@ use crate::core::table::{Key, Token};
 use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
 use crate::net::{CloseHow, SocketError};
+use crate::protocol::gateway::{Removed, ServerAddress, ServerSpec};
 use crate::reactor::{ConnSnapshot, DebugView};
 
 /// What connect(2) says where nobody listens.
@@ -104,7 +105,7 @@ impl Case<'_> {
         }
         let (truth, death) = (self.oracle(), self.death());
         let sent_fin = self.server().is_some_and(|sock| sock.fin_seen);
-        let timeout = self.connect_timeout;
+        let timeout = self.upstream.map(|upstream| upstream.connect_timeout);
         match self.end.reason {
             Reason::UpstreamFin => need(sent_fin && truth.eof, "no FIN had come"),
             Reason::UpstreamReset => {
@@ -150,6 +151,11 @@ impl Case<'_> {
                 let window = matches!(death, Some(Death::ZeroWindow | Death::ZeroWindowUnclear));
                 need(full || window || self.parted(), "nothing waited for it")
             }
+            Reason::UpstreamUnavailable => need(
+                self.removes_servers(&[Removed::Drain, Removed::Cut])
+                    && self.end.detector == Detector::Connect,
+                "it was not taken away while it was connected to",
+            ),
             Reason::PeerGoodbye
             | Reason::PeerFin
             | Reason::PeerFinMidframe
@@ -175,9 +181,16 @@ impl Case<'_> {
             | Reason::LocalLimit
             | Reason::LocalAudit
             | Reason::LocalInternal
-            | Reason::UpstreamUnavailable
             | Reason::UpstreamNoPorts => need(false, "it is no reason of a server that was connected to"),
         }
+    }
+
+    /// Whether pairs are ended in one of these ways because their server is one no more.
+    pub(super) fn removes_servers(&self, how: &[Removed]) -> bool {
+        self.upstream.is_some_and(|upstream| {
+            let is_name = |server: &ServerSpec| matches!(server.address, ServerAddress::Name { .. });
+            how.contains(&upstream.removed) && upstream.servers.iter().any(is_name)
+        })
     }
 
     /// A client that could not be connected: the last attempt failed for that reason.
@@ -187,6 +200,12 @@ impl Case<'_> {
         let said = last.and_then(|conn| conn.oracle.end.as_ref()).map(|end| end.reason);
         let wanting = matches!(self.end.reason, Reason::UpstreamNoPorts | Reason::LocalInternal);
         if said == Some(self.end.reason) || wanting && self.world.not_begun > 0 {
+            return None;
+        }
+        let bounded = self
+            .upstream
+            .is_some_and(|upstream| upstream.servers.iter().any(|server| server.connections_max.is_some()));
+        if self.end.reason == Reason::UpstreamUnavailable && bounded {
             return None;
         }
         Some(format!("the last attempt ended with {said:?}"))
@@ -220,7 +239,9 @@ impl Case<'_> {
         if one.is_told() && two.is_told() {
             return Some("each names the other as the cause".into());
         }
-        if !connected {
+        // Both are reset where their server was cut off, whatever they were about.
+        let both_reset = legs.iter().all(|leg| leg.how() == Some(CloseHow::Reset));
+        if !connected || (both_reset && self.removes_servers(&[Removed::Cut])) {
             return None;
         }
         let clean = legs.iter().all(|leg| leg.truth.failed.is_none() && leg.was_taken() && leg.is_of_fin());
@@ -255,10 +276,10 @@ impl Case<'_> {
         if was_reset && open_still && told.truth.failed.is_none() && told.how() != Some(CloseHow::Reset) {
             return Some("a reset was not handed on".into());
         }
-        // What was read of it is delivered, if its partner takes it.
+        // What was read of it is delivered, if its partner takes it, and no reset has followed its FIN.
         let lost = cause.truth.read - told.truth.relayed().min(cause.truth.read);
         let is_client = told.end.pair.is_some_and(|(leg, _)| leg == Leg::Client);
-        let due = told.is_of_fin() || (is_client && was_reset);
+        let due = (told.is_of_fin() && !after_fin) || (is_client && was_reset);
         let in_time =
             cause.truth.closed.is_none_or(|(at, _)| closed < at + nanos(self.policy.parting.linger));
         (due && lost > 0 && told.truth.failed.is_none() && told.was_there() && told.was_taken() && in_time)

@@ -13,6 +13,7 @@ use super::faults::{Canary, Faults, WorkerFaults};
 use super::fleet::Device;
 use super::handshake::{ConnectFaults, Upstream};
 use super::link::Link;
+use super::name_server::NameServer;
 use super::naming::Naming;
 use super::processes::{Group, ProcessState, Started};
 use super::rng::Rng;
@@ -137,6 +138,8 @@ pub struct World {
     pub(super) namings: Vec<Naming>,
     pub(super) drops: HostCounters,
     pub(super) sockets: Sockets,
+    /// What names of servers stand for.
+    pub names: NameServer,
     pub(super) faults: Faults,
     pub(super) canary: Option<Canary>,
     pub(super) chance: Rng,
@@ -187,6 +190,7 @@ impl World {
             drops: HostCounters::default(),
             // Of its own, so that runs without audits are the same as if there were none.
             sockets: Sockets::new(Rng::new(0)),
+            names: NameServer::default(),
             lossy: faults.loss > 0,
             faults,
             canary: None,

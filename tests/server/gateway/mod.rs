@@ -2,8 +2,7 @@
 //! and what is left of it.
 //!
 //! The servers behind it are listeners of the test, so that it can do to either side what it likes. By theme: [`told`],
-//! [`delivered`], [`reached`], [`watched`], [`bytes`], [`operated`], [`left_behind`],
-//! [`named`].
+//! [`delivered`], [`reached`], [`watched`], [`bytes`], [`operated`], [`upstreams`], [`left_behind`], [`named`].
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 #![allow(clippy::disallowed_types, reason = "clients and servers of the tests are ordinary blocking ones")]
@@ -16,6 +15,7 @@ mod named;
 mod operated;
 mod reached;
 mod told;
+mod upstreams;
 mod watched;
 
 use crate::common::{Client, DEADLINE, Server, until, wait_for};

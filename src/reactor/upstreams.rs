@@ -1,0 +1,133 @@
+//! What a new configuration, or a look-up of names, makes of the upstreams, and what becomes of pairs whose server is gone.
+
+use super::Reactor;
+use super::context::Context;
+use super::parts::listener::ListenerState;
+use super::parts::names::{LookUp, names_of};
+use super::parts::pairs::{Pair, Stage};
+use super::parts::upstreams::Upstreams;
+use crate::config::settings::Upstream;
+use crate::core::conn::Input;
+use crate::core::conn::policy::LastRung;
+use crate::core::end::{Detector, Leg, Reason};
+use crate::core::time::Instant;
+use crate::net::{Answers, Fatal, Kernel};
+use crate::observe::report;
+use crate::protocol::gateway::Removed;
+
+/// The upstreams of a server that starts, the names among their servers looked up: that is waited for.
+///
+/// # Errors
+/// When a name has no address.
+pub(super) fn at_start(
+    kernel: &mut impl Kernel,
+    settings: &[Upstream],
+    now: Instant,
+) -> Result<Upstreams, Fatal> {
+    let names: Vec<_> = settings.iter().flat_map(|upstream| names_of(&upstream.is)).collect();
+    let answers = if names.is_empty() { Answers::new() } else { kernel.resolve(&names) };
+    for (name, answer) in &answers {
+        if let Err(why) = answer {
+            return Err(Fatal { what: format!("look up the upstream server {name}"), why: why.clone() });
+        }
+    }
+    Ok(Upstreams::new(settings, &answers, &|to| kernel.could_be_own_peer(to), now))
+}
+
+impl<K: Kernel> Context<K> {
+    /// Takes over the upstreams of a new configuration. The listeners have taken over theirs.
+    pub(super) fn adopt_upstreams(&mut self) {
+        let relays_to = |slot: &ListenerState<K::Listener>, name: &str| {
+            slot.settings.relay.as_ref().is_some_and(|relay| relay.upstream == name)
+        };
+        self.upstreams.adopt(
+            &self.settings.upstreams,
+            &|to| self.kernel.could_be_own_peer(to),
+            |name| self.listeners.iter().any(|slot| relays_to(slot, name)),
+            |to, server| self.pairs.iter().any(|pair| is_of(pair, to, server)),
+            self.now,
+        );
+        for slot in &mut self.listeners {
+            let relay = slot.settings.relay.as_ref();
+            slot.upstream = relay.and_then(|relay| self.upstreams.place_of(&relay.upstream));
+        }
+        self.timers.resolve_at(self.upstreams.resolve_at());
+        self.begin_removals();
+    }
+
+    /// Has the names looked up again whose time has come.
+    pub(super) fn resolve_names(&mut self) {
+        let names = self.upstreams.names_to_resolve(self.now);
+        if names.is_empty() {
+            return;
+        }
+        if let Err(fatal) = self.kernel.start_resolving(names.clone()) {
+            let why = format!("cannot {fatal}");
+            self.note_addresses(&names.into_iter().map(|name| (name, Err(why.clone()))).collect());
+        }
+    }
+
+    /// Takes the addresses of names that were looked up, if they are there.
+    pub(super) fn take_addresses(&mut self) {
+        if let Some(answers) = self.kernel.resolved() {
+            self.note_addresses(&answers);
+        }
+    }
+
+    fn note_addresses(&mut self, answers: &Answers) {
+        let told = self.upstreams.resolved(
+            answers,
+            &|to| self.kernel.could_be_own_peer(to),
+            |to, server| self.pairs.iter().any(|pair| is_of(pair, to, server)),
+            self.now,
+        );
+        let is_news = !told.is_empty();
+        for (upstream, told) in told {
+            match told {
+                LookUp::Changed(name, addresses) => report::upstream_addresses(&upstream, &name, &addresses),
+                LookUp::Failed(name, why) => report::upstream_not_resolved(&upstream, &name, &why),
+            }
+        }
+        self.timers.resolve_at(self.upstreams.resolve_at());
+        if is_news {
+            self.begin_removals();
+        }
+    }
+
+    /// Pairs whose servers are gone from the configuration are to go the way that their upstream says.
+    fn begin_removals(&mut self) {
+        let upstreams = &self.upstreams;
+        let pairs = self.pairs.iter().filter(|pair| pair.stage != Stage::Connecting);
+        let gone = pairs.filter_map(|pair| {
+            let removed = upstreams[pair.to()].removed(pair.server()?)?;
+            Some((pair.leg(Leg::Client)?, removed))
+        });
+        let due = self.removals.begin(gone, self.settings.drain.spread, self.now);
+        self.timers.remove_at(due);
+    }
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Ends the next pairs whose server is gone.
+    pub(super) fn remove_some(&mut self) {
+        let (pairs, next) = self.cx.removals.take(self.cx.now);
+        self.cx.timers.remove_at(next);
+        let (reason, detector) = (Reason::LocalDrain, Detector::Policy);
+        for (client, removed) in pairs {
+            self.drive(client, |cx, conn| {
+                if removed == Removed::Cut {
+                    let rung = LastRung::Reset;
+                    cx.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
+                } else {
+                    // The upstream leg ends with its client.
+                    cx.close_gracefully(client, conn, reason, detector);
+                }
+            });
+        }
+    }
+}
+
+/// Whether a pair knows an upstream, or if that is asked for, a server of it.
+fn is_of(pair: &Pair, to: u16, server: Option<usize>) -> bool {
+    pair.to() == to && server.is_none_or(|server| pair.names(server))
+}

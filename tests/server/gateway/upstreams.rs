@@ -34,6 +34,9 @@ impl Drop for File {
     }
 }
 
+/// A client, and the end of its pair at a server.
+type Pair = (Client, Client);
+
 /// Two listeners, `one` and `two`, that relay to an upstream of these servers and settings.
 fn listeners(servers: &str, settings: &str) -> String {
     let listener = |name| {
@@ -71,6 +74,12 @@ fn talk(client: &mut Client, upstream: &mut Client) {
     client.expect("pong");
 }
 
+fn talk_all(pairs: &mut [Pair]) {
+    for (client, upstream) in pairs {
+        talk(client, upstream);
+    }
+}
+
 #[test]
 fn two_listeners_share_the_turns_and_the_counts_of_an_upstream() {
     let (heavy, light) = (Backend::start(), Backend::start());
@@ -83,13 +92,13 @@ fn two_listeners_share_the_turns_and_the_counts_of_an_upstream() {
         pairs.push((server.connect(listener), backend.accept()));
     }
     pairs.push((server.connect("one"), light.accept()));
-    pairs.iter_mut().for_each(|(client, upstream)| talk(client, upstream));
+    talk_all(&mut pairs);
     assert_eq!([to_heavy, to_light].map(|to| connections_to(&server, to)), [Some(3), Some(2)]);
     // A listener that goes over to servers of its own leaves the others what they have.
     let text = std::fs::read_to_string(file.path()).unwrap();
     let own = text.replacen("upstream = 'app'", &format!("upstream = '{to_light}'"), 1);
     reload(&server, &file, &own);
-    pairs.iter_mut().for_each(|(client, upstream)| talk(client, upstream));
+    talk_all(&mut pairs);
     pairs.push((server.connect("one"), light.accept()));
     let of_one = format!("linger_upstream_connections{{upstream=\"one\",server=\"{to_light}\"}}");
     assert_eq!(server.metrics()[&of_one].to_string(), "1");
@@ -125,7 +134,7 @@ fn a_client_beyond_the_bounds_of_all_servers_is_told_that_none_is_available() {
 }
 
 /// Reloads without the first of two servers, which has pairs of both listeners.
-fn remove_first(removed: &str, settings: &[&str]) -> (Server, Vec<(Client, Client)>, Vec<(Client, Client)>) {
+fn remove_first(removed: &str, settings: &[&str]) -> (Server, Vec<Pair>, Vec<Pair>) {
     let (old, stays) = (Backend::start(), Backend::start());
     let [to_old, to_stays] = [&old, &stays].map(Backend::address);
     let policy = format!("balance = 'round_robin'\nremoved = '{removed}'");
@@ -136,19 +145,18 @@ fn remove_first(removed: &str, settings: &[&str]) -> (Server, Vec<(Client, Clien
         of_old.push((server.connect("one"), old.accept()));
         of_stays.push((server.connect("two"), stays.accept()));
     }
-    for (client, upstream) in of_old.iter_mut().chain(&mut of_stays) {
-        talk(client, upstream);
-    }
+    talk_all(&mut of_old);
+    talk_all(&mut of_stays);
     reload(&server, &file, &listeners(&to_stays.to_string(), &policy));
     (server, of_old, of_stays)
 }
 
-fn expect_gone(server: &Server, of_stays: &mut [(Client, Client)]) {
+fn expect_gone(server: &Server, of_stays: &mut [Pair]) {
     until("the pairs of the server that is gone to end", || server.events("pair").len() == 3);
     for pair in server.events("pair") {
         assert_eq!([&pair["reason"], &pair["by"]], ["local.drain", "client"], "{pair}");
     }
-    of_stays.iter_mut().for_each(|(client, upstream)| talk(client, upstream));
+    talk_all(of_stays);
 }
 
 #[test]
@@ -169,7 +177,7 @@ fn the_pairs_of_a_server_that_is_drained_are_spread_over_time() {
     until("the first to go", || server.events("pair").len() == 1);
     pass(Duration::from_millis(300));
     assert_eq!(server.events("pair").len(), 1);
-    of_stays.iter_mut().for_each(|(client, upstream)| talk(client, upstream));
+    talk_all(&mut of_stays);
     drop(of_old);
 }
 

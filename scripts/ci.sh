@@ -23,7 +23,7 @@ build         600   the release binary
 alone         600   the server without its tools (--no-default-features): it builds, is clean, and serves
 test          900   all tests
 namespace     900   the tests that need a network namespace of their own
-lab           300   linger lab --quick: every cell of the detection matrix is as expected
+lab           300   linger lab --quick: every cell of the detection matrix is as expected, and through a gateway
 others        300   the same rows of the matrix can be played on nginx, HAProxy, mosquitto and Redis
 sources       300   shell and Python sources; the layers (tests/model/layers.rs) are among the tests
 dependencies  120   licences of all dependencies, and the Rust they need
@@ -35,7 +35,7 @@ readme        300   commands of README.md and the guide that are marked <!-- ci 
 sim           300   seeds on the simulated kernel: one process, a gateway, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
-million       300   scripts/million.sh with 20,000 connections and two workers
+million       300   scripts/million.sh with 20,000 connections and two workers, and with 10,000 pairs through two gateways
 attack        400   no attack holds up other clients, ends them, or takes memory without bound, quick
 bench         600   system calls, instructions and memory against the C server, quick
 compare       300   the comparison with other servers can be made: some of it, one short round
@@ -129,7 +129,7 @@ step_lab() {
     want ip iproute2 || skip "ip (iproute2) is not installed"
     want nft nftables || skip "nft (nftables) is not installed"
     cargo build --locked --release || return 1
-    target/release/linger lab --quick --details
+    target/release/linger lab --quick --details && target/release/linger lab --quick --gateway --details
 }
 
 step_others() {
@@ -313,7 +313,7 @@ step_million() {
     limit=$(ulimit -Hn)
     [ "$limit" == unlimited ] || [ "$limit" -ge 12000 ] || skip "RLIMIT_NOFILE is $limit here; 12,000 are needed"
     cargo build --locked --release || return 1
-    scripts/million.sh --quick
+    scripts/million.sh --quick && scripts/million.sh --quick --pairs
 }
 
 step_attack() {

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A million connections on one machine: `scripts/million.sh --help` says how to use it.
 #
-# Read next: `main` at the end; `hold` is the experiment, the same in many processes and in one.
+# Read next: `main` at the end; `hold` is the experiment, the same in many processes and in one; `hold_pairs` is that
+# through gateways.
 set -euo pipefail
 
 self=$(readlink -f "${BASH_SOURCE[0]}")
@@ -31,13 +32,19 @@ processor time that it took. Where a process may not open as many descriptors, m
                         kernel, so it shows that it works and what memory it takes, not how fast it is. There, the
                         defaults are --heartbeat 1200 --duration 200 --ramp 5000, and keepalive, after ten minutes, finds who
                         vanished.
-  --quick               20,000 connections in two processes on each side, --heartbeat 3 --duration 6
+  --pairs               through gateways: clients, `linger serve` with a listener tcp://, echo servers behind it. -c is the
+                        number of pairs (500000); --heartbeat is what the listener promises (240): each client is heard
+                        twice in it; --workers are the gateways, of which each holds two descriptors a pair. Those who
+                        vanish do so at once, and --duration is long enough to see it (--heartbeat + 60)
+  --backends N          processes of echo servers, with --pairs (as many as RLIMIT_NOFILE asks for)
+  --quick               20,000 connections in two processes on each side, --heartbeat 3 --duration 6; with --pairs 10,000
+                        pairs in two gateways, --heartbeat 16 --duration 30
   --keep DIR            keep the logs and the result of `linger load --json` there
   --help
 
 Exit status: 0 all held, and all verdicts were right; 1 not so; 2 usage, or something is missing.
-Takes about 7 KB of memory for each connection, both ends together: 7 GB for a million, and up to 15 in a guest. That
-takes four minutes, and half an hour in a guest. Needs cargo, curl, awk, pgrep and ip.
+Takes about 7 KB of memory for each connection, both ends together: 7 GB for a million, and up to 15 in a guest; and
+about 14 KB for each pair. A million takes four minutes, and half an hour in a guest. Needs cargo, curl, awk, pgrep and ip.
 HELP
 }
 
@@ -51,8 +58,8 @@ say() { echo "million: $*" >&2; }
 # ---- What is asked for --------------------------------------------------------------------------------
 
 temporary=no
-connections=1000000 heartbeat='' vanish=1 duration='' ramp='' workers='' procs=''
-one=no inside=no keep=''
+connections='' heartbeat='' vanish=1 duration='' ramp='' workers='' procs='' backends=''
+one=no inside=no keep='' pairs=no quick=no
 
 # number NAME VALUE: a whole number above zero, or an end.
 number() {
@@ -65,12 +72,9 @@ parse() {
             -h | --help) usage; exit 0 ;;
             --one-process) one=yes; shift; continue ;;
             --inside) inside=yes; shift; continue ;;
-            --quick)
-                connections=20000 heartbeat=3 duration=6 workers=2 procs=2
-                shift
-                continue
-                ;;
-            -c | --connections | --heartbeat | --vanish | --duration | --ramp | --workers | --procs | --keep) ;;
+            --pairs) pairs=yes; shift; continue ;;
+            --quick) quick=yes; shift; continue ;;
+            -c | --connections | --heartbeat | --vanish | --duration | --ramp | --workers | --procs | --backends | --keep) ;;
             *) die "unknown option $1; --help lists them" ;;
         esac
         [ $# -ge 2 ] || die "$1 needs a value"
@@ -85,10 +89,13 @@ parse() {
             --ramp) number "$1" "$2"; ramp=$2 ;;
             --workers) number "$1" "$2"; workers=$2 ;;
             --procs) number "$1" "$2"; procs=$2 ;;
+            --backends) number "$1" "$2"; backends=$2 ;;
             --keep) mkdir -p "$2" || die "cannot make $2"; keep=$(readlink -f "$2") ;;
         esac
         shift 2
     done
+    [ "$pairs" == yes ] || [ -z "$backends" ] || die "--backends is for --pairs"
+    [ "$pairs" == no ] || [ "$one" == no ] || die "--pairs takes several processes"
 }
 
 # Fills in what was left open. Sets `guest`: whether this machine does not allow it.
@@ -97,6 +104,12 @@ settle() {
     limit=$(ulimit -Hn)
     [ "$limit" != unlimited ] || limit=1000000000
     guest=no
+    if [ "$pairs" == yes ]; then
+        settle_pairs "$limit"
+        return
+    fi
+    [ "$quick" == no ] || : "${connections:=20000}" "${heartbeat:=3}" "${duration:=6}" "${workers:=2}" "${procs:=2}"
+    : "${connections:=1000000}"
     if [ "$one" == yes ]; then
         workers=1 procs=1
         [ "$inside" == yes ] || [ "$limit" -ge $((connections + spare)) ] || guest=yes
@@ -112,14 +125,33 @@ settle() {
     fi
 }
 
+# settle_pairs LIMIT: the same for gateways.
+settle_pairs() {
+    local limit=$1
+    [ "$quick" == no ] || : "${connections:=10000}" "${heartbeat:=16}" "${duration:=30}" "${workers:=2}" "${procs:=2}"
+    : "${connections:=500000}" "${heartbeat:=240}" "${duration:=$((heartbeat + 60))}" "${ramp:=5000}"
+    [ "$limit" -ge $((2 * spare)) ] || die "RLIMIT_NOFILE is $limit: raise the hard limit (ulimit -Hn)"
+    local each=$((limit - spare))
+    : "${workers:=$(((2 * connections + each - 1) / each))}"
+    : "${backends:=$(((connections + each - 1) / each))}"
+    : "${procs:=$(((connections + each - 1) / each))}"
+    [ "$grace" -le $((heartbeat / 2)) ] || grace=$((heartbeat / 2))
+    # Who is up first says nothing until all are, and its first word may then take half a heartbeat.
+    [ $((connections / ramp)) -le $((heartbeat / 2)) ] ||
+        die "$connections pairs at $ramp a second are up after more than half of --heartbeat $heartbeat"
+    [ "$duration" -gt $((heartbeat + grace + 2)) ] ||
+        die "--duration $duration is over before anybody is given up: $heartbeat + $grace s and two more"
+}
+
 # ---- The experiment -----------------------------------------------------------------------------------
 
-readonly grace=15 port=7000 admin=127.0.0.1:7070
-server='' load=''
+grace=15
+readonly port=7000 backend_port=9001 admin=127.0.0.1:7070
+server='' load='' backend=''
 
 stop() {
     local pid
-    for pid in $load $server; do
+    for pid in $load $server $backend; do
         kill "$pid" 2>/dev/null || true
     done
     wait
@@ -128,13 +160,13 @@ stop() {
 # Removes what nobody asked to keep.
 forget() { [ "$temporary" == no ] || rm -rf "$keep"; }
 
-# Process ids of the server: it and its workers.
-serving() { echo "$server"; pgrep -P "$server" || true; }
+# serving PID: process ids of a server: it and its workers.
+serving() { echo "$1"; pgrep -P "$1" || true; }
 
-# Clock ticks that the server's processes have had, user and system.
+# cpu_ticks PID: clock ticks that a server's processes have had, user and system.
 cpu_ticks() {
     local pid sum=0 stat
-    for pid in $(serving); do
+    for pid in $(serving "$1"); do
         stat=$(<"/proc/$pid/stat") || continue
         # After the name, which may hold spaces: utime and stime are then fields 12 and 13.
         read -ra stat <<<"${stat##*) }"
@@ -146,7 +178,7 @@ cpu_ticks() {
 # Kibibytes of the server's own memory: not of the program's file.
 server_kib() {
     local pid
-    for pid in $(serving); do
+    for pid in $(serving "$server"); do
         cat "/proc/$pid/smaps_rollup" 2>/dev/null || true
     done | awk '$1 == "Anonymous:" { sum += $2 } END { print sum + 0 }'
 }
@@ -154,7 +186,12 @@ server_kib() {
 available_kib() { awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo; }
 
 # Connections in this network namespace that both ends hold.
-established() { awk '$1 == "Tcp:" && $2 ~ /^[0-9]/ { print int($10 / 2) }' /proc/net/snmp; }
+established() {
+    local ends=2
+    # A pair is two connections.
+    [ "$pairs" == no ] || ends=4
+    awk -v ends="$ends" '$1 == "Tcp:" && $2 ~ /^[0-9]/ { print int($10 / ends) }' /proc/net/snmp
+}
 
 # metric REGEX: the sum of the samples that match it.
 metric() { curl -sf "http://$admin/metrics" | awk -v re="$1" '$0 ~ re { sum += $NF } END { printf "%d\n", sum }'; }
@@ -167,6 +204,10 @@ start_server() {
     "$linger" serve ${1:+--workers $1} --admin "$admin" --log warn,linger=warn \
         --listen "$listen" >"$keep/serve.out" 2>"$keep/serve.log" &
     server=$!
+    until_ready
+}
+
+until_ready() {
     for _ in $(seq 300); do
         ! curl -sf "http://$admin/readyz" >/dev/null || return 0
         kill -0 "$server" 2>/dev/null || break
@@ -183,11 +224,22 @@ start_load() {
     load=$!
 }
 
+# of_a_core TICKS MILLISECONDS
+of_a_core() {
+    awk -v t="$1" -v ms="$2" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.1f %% of one core", t / hz / ms * 100000 }'
+}
+
+# Connections, or pairs, that have come up.
+up() {
+    # Of pairs, those who are quick to vanish might not be counted by what is there.
+    if [ "$pairs" == yes ]; then metric '^linger_upstream_connect_seconds_count\{'; else established; fi
+}
+
 # Waits until all are up, and says how it goes.
 until_up() {
     local begun=$SECONDS now shown=0
     while :; do
-        now=$(established)
+        now=$(up)
         [ "$now" -lt "$connections" ] || break
         kill -0 "$load" 2>/dev/null || return 1
         if [ $((SECONDS - shown)) -ge 10 ]; then
@@ -211,10 +263,10 @@ hold() {
     fi
     say "all up after $up_after s; ${duration} s with heartbeats, and what the server says of who vanishes"
     free_after=$(available_kib) kib_after=$(server_kib)
-    begun=$(date +%s%N) ticks=$(cpu_ticks)
+    begun=$(date +%s%N) ticks=$(cpu_ticks "$server")
     # Not to its end, when all are closed.
     sleep "$((duration * 9 / 10))"
-    ticks=$(($(cpu_ticks) - ticks)) begun=$((($(date +%s%N) - begun) / 1000000)) held=$(established)
+    ticks=$(($(cpu_ticks "$server") - ticks)) begun=$((($(date +%s%N) - begun) / 1000000)) held=$(established)
     wait "$load" || status=$?
     # At once: a host that closes so many sockets gives some of them up without a packet (tcp_max_orphans), and a
     # minute later these are lost, too.
@@ -228,9 +280,92 @@ hold() {
         "held at once" "$held, $(awk -v v="$vanish" -v n="$connections" 'BEGIN { printf "%d", n * v / 100 }') of them to vanish" \
         "server memory, each" "$(((kib_after - kib_before) * 1024 / connections)) B" \
         "all memory, both ends, each" "$(((free_before - free_after) * 1024 / connections)) B, the kernel's included" \
-        "server processor time, all held" "$(awk -v t="$ticks" -v ms="$begun" -v hz="$(getconf CLK_TCK)" \
-            'BEGIN { printf "%.1f %% of one core", t / hz / ms * 100000 }'), a heartbeat every $heartbeat s on each" \
+        "server processor time, all held" "$(of_a_core "$ticks" "$begun"), a heartbeat every $heartbeat s on each" \
         "lost, by the server's own count" "$lost"
+    return "$status"
+}
+
+# Echo servers, and gateways to them. The heartbeat alone finds who vanished: keepalive timers of a minute fire many at a
+# time, and loopback drops what of their probes is above net.core.netdev_max_backlog, again and again.
+start_gateways() {
+    "$linger" serve --workers "$backends" --admin off --log warn,linger=warn \
+        --listen "echo://127.0.0.1:$backend_port?keepalive.enabled=false&user_timeout=off" >"$keep/backend.out" 2>"$keep/backend.log" &
+    backend=$!
+    # Half of the ports that one source address has, at most (net.ipv4.ip_local_port_range).
+    local first last sources
+    read -r first last </proc/sys/net/ipv4/ip_local_port_range
+    sources=$((connections / ((last - first) / 2) + 1))
+    local listen="tcp://127.0.0.1:$port?name=gateway&upstream=127.0.0.1:$backend_port&connect_timeout=30s"
+    listen+="&heartbeat=${heartbeat}s&heartbeat.grace=${grace}s"
+    listen+="&keepalive.enabled=false&user_timeout=off&upstream_keepalive=off"
+    listen+="&upstream_source=$(seq -s, -f '127.2.0.%g' "$sources")"
+    "$linger" serve --workers "$workers" --admin "$admin" --log warn,linger=warn \
+        --listen "$listen" >"$keep/serve.out" 2>"$keep/serve.log" &
+    server=$!
+    until_ready
+}
+
+# Clients that say something twice in a heartbeat; some of them vanish as soon as all are up.
+start_clients() {
+    "$linger" load "tcp://127.0.0.1:$port" -c "$connections" --procs "$procs" --ramp "$ramp" \
+        --rate "$((2 * connections / heartbeat + 1))" --unjudged --fault "vanish=$vanish%:at=1s" \
+        --duration "${duration}s" --patience 60s >"$keep/load.out" 2>"$keep/load.log" &
+    load=$!
+}
+
+# Endings so far of the legs of pairs: all of clients, of these the lost ones; the same of servers.
+endings() {
+    curl -sf "http://$admin/metrics" | awk '
+        /^linger_ends_total\{listener="gateway"/ { all += $NF; if (/class="lost"/) lost += $NF }
+        /^linger_upstream_ends_total\{listener="gateway"/ { upstream += $NF; if (/class="lost"/) upstream_lost += $NF }
+        END { print all + 0, lost + 0, upstream + 0, upstream_lost + 0 }'
+}
+
+hold_pairs() {
+    local open='^linger_upstream_connections\{'
+    local gone free_before kib_before ticks behind begun held free_after kib_after ends status=0 left
+    gone=$(awk -v v="$vanish" -v n="$connections" 'BEGIN { printf "%d", n * v / 100 + 0.5 }')
+    start_gateways
+    free_before=$(available_kib) kib_before=$(server_kib)
+    say "$connections pairs, $workers gateways, $backends echo servers, $procs client processes"
+    start_clients
+    if ! until_up; then
+        cat "$keep/load.out" "$keep/load.log" >&2
+        die "the load ended before all were up"
+    fi
+    say "all up after $up_after s; ${duration} s in which each is heard every $((heartbeat / 2)) s, and $gone vanish"
+    free_after=$(available_kib) kib_after=$(server_kib)
+    begun=$(date +%s%N) ticks=$(cpu_ticks "$server") behind=$(cpu_ticks "$backend")
+    # Until all are given up who have vanished, and none of the others has closed yet.
+    for _ in $(seq "$duration"); do
+        sleep 1
+        ends=$(endings) || break
+        [ "$ends" != "$gone $gone $gone $gone" ] || break
+    done
+    ticks=$(($(cpu_ticks "$server") - ticks)) behind=$(($(cpu_ticks "$backend") - behind))
+    begun=$((($(date +%s%N) - begun) / 1000000)) held=$(metric "$open")
+    [ "$ends" == "$gone $gone $gone $gone" ] && [ "$held" -eq $((connections - gone)) ] || status=1
+    wait "$load" || status=$?
+    load=''
+    # Those who close all at once are served by and by.
+    for _ in $(seq 120); do
+        left=$(metric "$open") || left='no answer: the gateways did not survive it'
+        [ "$left" != 0 ] || break
+        sleep 1
+    done
+    [ "$left" == 0 ] || status=1
+    cat "$keep/load.out"
+    echo
+    read -r -a ends <<<"${ends:-no answer}"
+    printf '%-34s %s\n' \
+        "pairs held" "$held, when $gone had vanished and been given up" \
+        "lost, client legs" "${ends[1]:-?} of ${ends[0]} endings" \
+        "lost, legs to the servers" "${ends[3]:-?} of ${ends[2]:-?} endings" \
+        "pairs left when all have closed" "$left" \
+        "gateway memory, each pair" "$(((kib_after - kib_before) * 1024 / connections)) B" \
+        "all memory, all four ends, each" "$(((free_before - free_after) * 1024 / connections)) B, the kernel's included" \
+        "gateway processor time, all held" "$(of_a_core "$ticks" "$begun")" \
+        "echo servers' processor time" "$(of_a_core "$behind" "$begun")"
     return "$status"
 }
 
@@ -304,6 +439,7 @@ main() {
     [ -z "${LINGER_MILLION_ISOLATED:-}" ] || ip link set lo up
     # For a guest twice what they take: with half as much again its kernel killed the server while all closed at once.
     local mebibytes=$((connections * 7 / 1024 + 256))
+    [ "$pairs" == no ] || mebibytes=$((connections * 14 / 1024 + 256))
     [ "$guest" == no ] || mebibytes=$((mebibytes * 2 + 512))
     [ $(($(available_kib) / 1024)) -ge "$mebibytes" ] ||
         die "$connections connections take about $mebibytes MiB, and $(($(available_kib) / 1024)) MiB are available"
@@ -317,7 +453,7 @@ main() {
         in_guest "$mebibytes"
     else
         ulimit -n "$(ulimit -Hn)"
-        hold
+        if [ "$pairs" == yes ]; then hold_pairs; else hold; fi
     fi
 }
 

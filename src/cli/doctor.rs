@@ -1,22 +1,27 @@
 //! `linger doctor`: asks the host, and prints the report for people or for programs.
 
 use super::{console, failure, report, usage_mistake};
-use crate::config::settings::Settings;
+use crate::config::settings::{ListenerSettings, Settings, Upstream};
 use crate::config::{self, Sources};
 use crate::core::units::thousands;
 use crate::net::Address;
+use crate::protocol::HalfClose;
+use crate::protocol::gateway::{ServerAddress, ServerSpec};
+use crate::sys::admin_client::ask;
 use crate::sys::file::read_regular;
-use crate::tools::doctor::{Aim, Finding, Host, Report, Tale, Verdict, examine};
+use crate::tools::doctor::half_closes::Seen;
+use crate::tools::doctor::{Aim, Finding, Host, Relay, Report, Tale, Verdict, examine};
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
   linger doctor                            as many connections as linger would accept here
   linger doctor -c 1000000                 what a million would take
-  linger doctor --config /etc/linger.toml  with the backlogs and ports of that file
+  linger doctor --config /etc/linger.toml  with the backlogs, ports and gateways of that file
   linger doctor --json | jq '.findings[] | select(.verdict == \"harm\")'
 
 Exit codes:
@@ -29,6 +34,9 @@ Exit codes:
 /// some containers, nobody means it.
 const CONNECTIONS: u64 = 100_000;
 
+/// How far apart a running server is looked at twice.
+const LOOKS: Duration = Duration::from_secs(2);
+
 /// Columns of the text.
 const WIDTH: usize = 100;
 
@@ -40,7 +48,9 @@ pub(super) struct Arguments {
     /// linger accept, and at most 100000.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     connections: Option<u64>,
-    /// Take backlogs and ports from this TOML file instead of the defaults
+    /// Take backlogs, ports and gateways from this TOML file instead of the defaults
+    ///
+    /// Where a gateway forwards half-closes, and a server answers at that file's admin interface, it is asked how many.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Look at the proc and etc below this directory, such as a host's that is mounted into a container
@@ -66,7 +76,9 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         return usage_mistake();
     }
     let host = Host::read(&arguments.root);
-    let found = examine(&host, &aim(arguments.connections, &settings, host.descriptors.1));
+    let mut aim = aim(arguments.connections, &settings, host.descriptors.1);
+    measure(&mut aim.relays, &settings);
+    let found = examine(&host, &aim);
     let text = if arguments.json { json(&found) } else { text(&found, arguments.verbose) };
     match console::out(text.as_bytes()) {
         Ok(()) if found.verdict < Verdict::Harm => ExitCode::SUCCESS,
@@ -76,22 +88,66 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 fn aim(connections: Option<u64>, settings: &Settings, descriptors: u64) -> Aim {
+    let serving = || settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
     let descriptors_besides = crate::cli::serve::descriptors_besides(settings);
-    let allowed = descriptors.saturating_sub(descriptors_besides).clamp(1, CONNECTIONS);
+    let shared = serving().any(|listener| listener.relay.is_none());
+    // A pair of a gateway takes two.
+    let each = if settings.upstreams.is_empty() || shared { 1 } else { 2 };
+    let allowed = (descriptors.saturating_sub(descriptors_besides) / each).clamp(1, CONNECTIONS);
     let ports = settings.listeners.iter().filter_map(|listener| match &listener.address {
         Address::Tcp { socket, .. } => Some(socket.port()),
         Address::Unix(_) => None,
     });
-    // The admin interface has its own, and nobody comes to it in storms.
-    let backlogs = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
     let workers = u64::from(crate::cli::serve::workers(settings));
     let wanted = settings.server.connections_max.map(|each| u64::from(each) * workers);
     Aim {
         connections: connections.or(wanted).unwrap_or(allowed * workers),
         workers,
         descriptors_besides,
-        backlog: backlogs.map(|listener| u64::from(listener.backlog)).max().unwrap_or(0),
+        // The admin interface has its own, and nobody comes to it in storms.
+        backlog: serving().map(|listener| u64::from(listener.backlog)).max().unwrap_or(0),
         ports: ports.collect(),
+        relays: relays(settings),
+        shared,
+    }
+}
+
+/// The upstreams that listeners relay to.
+fn relays(settings: &Settings) -> Vec<Relay> {
+    let forwarding = |name: &str| {
+        let relays = |listener: &&ListenerSettings| {
+            let relay = listener.relay.as_ref();
+            relay.is_some_and(|relay| relay.upstream == name && relay.half_close == HalfClose::Forward)
+        };
+        settings.listeners.iter().filter(relays).map(|listener| listener.name.clone()).collect()
+    };
+    let relay = |upstream: &Upstream| {
+        let tcp = |server: &ServerSpec| match server.address {
+            ServerAddress::Tcp(socket) => Some(socket),
+            ServerAddress::Unix(_) => None,
+        };
+        Relay {
+            upstream: upstream.name.clone(),
+            servers: upstream.is.servers.iter().filter_map(tcp).collect(),
+            sources: (upstream.is.sources.len() as u64).max(1),
+            forwarding: forwarding(&upstream.name),
+            half_closes_a_minute: None,
+        }
+    };
+    settings.upstreams.iter().map(relay).collect()
+}
+
+/// Asks the server that runs by these settings how many half-closes its gateways forward. If none does, it is not known.
+#[expect(clippy::disallowed_methods, reason = "nothing else goes on while a server is looked at twice")]
+fn measure(relays: &mut [Relay], settings: &Settings) {
+    let admin = settings.listeners.iter().find(|listener| !listener.protocol.serves_clients());
+    let Some(admin) = admin.filter(|_| relays.iter().any(Relay::forwards)) else { return };
+    let look = || ask(&admin.address, "GET", "/metrics").ok().and_then(|page| Seen::read(&page.body));
+    let Some(before) = look() else { return };
+    std::thread::sleep(LOOKS);
+    let Some(after) = look() else { return };
+    for relay in relays {
+        relay.half_closes_a_minute = after.a_minute(&before, LOOKS, &relay.forwarding);
     }
 }
 

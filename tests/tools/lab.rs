@@ -30,6 +30,7 @@ fn what_is_not_there_is_told_with_what_is() {
         (["--case", "nonsense"], "freeze-flight"),
         (["--method", "nonsense"], "keepalive+user_timeout"),
         (["--greet", "x"], "--server"),
+        (["--server=true", "--gateway"], "--gateway"),
     ] {
         let output = lab(&arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -88,6 +89,30 @@ fn some_cells_are_as_expected() {
         verdicts,
         [["ended", "ended", "ended"], ["unnoticed", "unnoticed", "ended"], ["unnoticed", "ended", "ended"]]
     );
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn a_gateway_says_what_the_server_says_and_what_it_cannot_is_named() {
+    let rows = ["--case", "goodbye", "--case", "freeze", "--case", "reset"];
+    let columns = ["--method", "base", "--method", "heartbeat", "--method", "ping"];
+    let output = played(&[&["--quick", "--gateway", "--format", "json"][..], &rows, &columns].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", words(&output.stdout), words(&output.stderr));
+    let matrix: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&matrix["path"], &matrix["right"]), (&Value::from("gateway"), &Value::from(true)));
+    let rows = matrix["rows"].as_array().unwrap();
+    let of = |row: &Value, key: &str| -> Vec<String> {
+        let cells = row["cells"].as_array().unwrap();
+        cells.iter().map(|cell| cell[key].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert!(rows[0]["not_applicable"].as_str().unwrap().contains("goodbye"), "{}", rows[0]);
+    assert_eq!(of(&rows[0], "verdict"), ["not_applicable"; 3]);
+    assert_eq!(of(&rows[1], "reason"), ["peer.reset", "peer.reset", ""]);
+    assert_eq!(of(&rows[2], "reason"), ["", "stuck.frozen", ""]);
+    assert_eq!(of(&rows[2], "verdict"), ["unnoticed", "ended", "not_applicable"]);
+    let columns = matrix["methods"].as_array().unwrap();
+    assert!(columns[0]["not_applicable"].is_null());
+    assert!(columns[2]["not_applicable"].as_str().unwrap().contains("ping"), "{}", columns[2]);
 }
 
 #[test]

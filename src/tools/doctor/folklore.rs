@@ -1,7 +1,7 @@
 //! What is said about servers with many connections, and is not so. Each entry names the test that shows what
 //! is so on the running kernel; where a host can be tuned by it, it is looked whether this one has been.
 
-use super::{Host, Tale, Verdict};
+use super::{Aim, Host, Tale, Verdict};
 
 /// One piece of folklore.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Belief {
     pub fact: &'static str,
     /// The test that shows it, as `file: name`.
     pub test: &'static str,
-    trace: fn(&Host, &str) -> Trace,
+    trace: fn(&Host, &Aim, &str) -> Trace,
 }
 
 /// What a belief has left on the host.
@@ -26,15 +26,15 @@ struct Trace {
 }
 
 impl Belief {
-    pub(super) fn look(&self, host: &Host) -> Tale {
+    pub(super) fn look(&self, host: &Host, aim: &Aim) -> Tale {
         let Self { name, claim, fact, test, trace } = *self;
-        let Trace { value, verdict, set } = trace(host, name);
+        let Trace { value, verdict, set } = trace(host, aim, name);
         Tale { name, claim, fact, test, value, verdict, set }
     }
 }
 
 /// A belief of programs, which leaves nothing on a host.
-fn none(_: &Host, _: &str) -> Trace {
+fn none(_: &Host, _: &Aim, _: &str) -> Trace {
     Trace { value: None, verdict: Verdict::Ok, set: Vec::new() }
 }
 
@@ -53,20 +53,22 @@ fn of_sysctl(host: &Host, name: &str, verdict: Verdict, tuned: impl Fn(i64) -> O
     }
 }
 
-fn tw_reuse(host: &Host, name: &str) -> Trace {
+fn tw_reuse(host: &Host, aim: &Aim, name: &str) -> Trace {
+    // A gateway connects: it has its ports again sooner.
+    let gateway = !aim.relays.is_empty();
     // 2 is for loopback only (since Linux 4.19).
-    of_sysctl(host, name, Verdict::Advice, |value| (value == 1).then_some(2))
+    of_sysctl(host, name, Verdict::Advice, |value| (value == 1 && !gateway).then_some(2))
 }
 
-fn fin_timeout(host: &Host, name: &str) -> Trace {
+fn fin_timeout(host: &Host, _: &Aim, name: &str) -> Trace {
     of_sysctl(host, name, Verdict::Advice, |value| (value < 60).then_some(60))
 }
 
-fn abort_on_overflow(host: &Host, name: &str) -> Trace {
+fn abort_on_overflow(host: &Host, _: &Aim, name: &str) -> Trace {
     of_sysctl(host, name, Verdict::Harm, |value| (value != 0).then_some(0))
 }
 
-fn tw_buckets(host: &Host, name: &str) -> Trace {
+fn tw_buckets(host: &Host, _: &Aim, name: &str) -> Trace {
     // Half of the hash table's entries (net/ipv4/tcp_ipv4.c: tcp_sk_init); negative where it is shared.
     let entries = host.sysctl("net.ipv4.tcp_ehash_entries").and_then(|text| text.parse::<i64>().ok());
     // Before Linux 6.1 the table's size is not told; no host that is a server has a smaller one.
@@ -75,7 +77,7 @@ fn tw_buckets(host: &Host, name: &str) -> Trace {
 }
 
 /// It was there before Linux 4.12; after that, it is only in files.
-fn tw_recycle(host: &Host, name: &str) -> Trace {
+fn tw_recycle(host: &Host, aim: &Aim, name: &str) -> Trace {
     let tuning = host.tuning(name);
     let remove = tuning.map(|tuning| format!("take it out of {}", tuning.file));
     match (host.number(name, 0), tuning) {
@@ -89,7 +91,7 @@ fn tw_recycle(host: &Host, name: &str) -> Trace {
             verdict: Verdict::Advice,
             set: remove.into_iter().collect(),
         },
-        (_, None) => none(host, name),
+        (_, None) => none(host, aim, name),
     }
 }
 
@@ -105,7 +107,7 @@ pub const FOLKLORE: &[Belief] = &[
     Belief {
         name: "net.ipv4.tcp_tw_reuse",
         claim: "set it to 1 to spare a server its TIME_WAITs",
-        fact: "it concerns who connects, not who accepts: a server keeps every one of them",
+        fact: "it concerns who connects, as a gateway does, and not who accepts: a server keeps every one of them",
         test: "tests/kernel/folklore/closing.rs: tcp_tw_reuse_spares_a_server_nothing",
         trace: tw_reuse,
     },

@@ -61,6 +61,7 @@ const MORE_SYSCTLS: &[&str] = &[
     "net.ipv4.tcp_max_tw_buckets",
     "net.ipv4.tcp_syncookies",
     "net.ipv4.tcp_tw_recycle",
+    "net.ipv4.tcp_tw_reuse_delay",
 ];
 
 /// Where settings that survive a boot are written (sysctl.d(5)).

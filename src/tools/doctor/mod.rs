@@ -3,10 +3,14 @@
 //!
 //! [`Host`] is what can be read of a host, plain; [`CHECKS`] and [`FOLKLORE`] are two tables over it, of
 //! functions that know nothing else. Nothing here changes a host: each finding carries the command that would,
-//! and the name of the test that shows what it rests on. Read on in [`host`], then in [`rules`] by subject,
+//! and the name of the test that shows what it rests on. Read on in [`host`], and of a gateway
+//! that runs in [`half_closes`], then in [`rules`] by subject,
 //! then in [`folklore`].
 
 pub mod folklore;
+#[cfg(test)]
+mod gateway_tests;
+pub mod half_closes;
 pub mod host;
 #[cfg(test)]
 mod reading_tests;
@@ -19,6 +23,7 @@ pub use host::Host;
 pub use rules::{CHECKS, Check};
 
 use serde::Serialize;
+use std::net::SocketAddr;
 
 /// What the host is asked to carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +38,40 @@ pub struct Aim {
     pub backlog: u64,
     /// Ports listened on.
     pub ports: Vec<u16>,
+    /// Upstreams that listeners relay to.
+    pub relays: Vec<Relay>,
+    /// Other listeners for clients have a part of the connections.
+    pub shared: bool,
+}
+
+impl Aim {
+    /// Connections that the server holds: a pair of a gateway is two.
+    fn held(&self) -> u64 {
+        let gateway = !self.relays.is_empty() && !self.shared;
+        if gateway { self.connections.saturating_mul(2) } else { self.connections }
+    }
+}
+
+/// What an upstream asks of the ports of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Its name.
+    pub upstream: String,
+    /// Its servers, those that have a port.
+    pub servers: Vec<SocketAddr>,
+    /// Source addresses that connections to them have; the kernel's choice is one.
+    pub sources: u64,
+    /// The listeners that forward half-closes to it (`half_close = "forward"`).
+    pub forwarding: Vec<String>,
+    /// How many, where a running server told.
+    pub half_closes_a_minute: Option<u64>,
+}
+
+impl Relay {
+    /// Whether a half-close may leave a TIME_WAIT towards one of its servers.
+    pub fn forwards(&self) -> bool {
+        !self.forwarding.is_empty() && !self.servers.is_empty()
+    }
 }
 
 /// What a value means for the aim; the worst last.
@@ -134,8 +173,9 @@ pub struct Report {
 
 /// Holds a host against an aim.
 pub fn examine(host: &Host, aim: &Aim) -> Report {
-    let findings: Vec<_> = CHECKS.iter().map(|check| check.find(host, aim)).collect();
-    let folklore: Vec<_> = FOLKLORE.iter().map(|belief| belief.look(host)).collect();
+    let checks = CHECKS.iter().filter(|check| check.concerns(aim));
+    let findings: Vec<_> = checks.map(|check| check.find(host, aim)).collect();
+    let folklore: Vec<_> = FOLKLORE.iter().map(|belief| belief.look(host, aim)).collect();
     let verdicts = findings.iter().map(|finding| finding.verdict);
     let verdict = verdicts.chain(folklore.iter().map(|tale| tale.verdict)).max().unwrap_or(Verdict::Ok);
     Report { version: 1, connections: aim.connections, verdict, findings, folklore }

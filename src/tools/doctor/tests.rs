@@ -1,11 +1,20 @@
 //! A host that is fine, and each rule with the one value changed that it is about.
 
+use super::gateway_tests::gateway;
 use super::host::{Reading, Tuning};
 use super::*;
 use std::fs;
 
 pub(super) fn aim() -> Aim {
-    Aim { connections: 100_000, workers: 1, descriptors_besides: 100, backlog: 4096, ports: vec![7000, 7007] }
+    Aim {
+        connections: 100_000,
+        workers: 1,
+        descriptors_besides: 100,
+        backlog: 4096,
+        ports: vec![7000, 7007],
+        relays: Vec::new(),
+        shared: true,
+    }
 }
 
 /// Values with which 100,000 connections are at home.
@@ -36,6 +45,7 @@ pub(super) const HEALTHY: &[(&str, &str)] = &[
     ("net.ipv4.tcp_syncookies", "1"),
     ("net.ipv4.tcp_timestamps", "1"),
     ("net.ipv4.tcp_tw_reuse", "2"),
+    ("net.ipv4.tcp_tw_reuse_delay", "1000"),
     ("net.ipv4.tcp_wmem", "4096 16384 4194304"),
     ("net.netfilter.nf_conntrack_count", "10"),
     ("net.netfilter.nf_conntrack_max", "262144"),
@@ -373,7 +383,7 @@ fn whatever_a_host_says_something_is_made_of_it() {
             }
             (host.descriptors, host.memory_bound, host.backlog_drops) =
                 ((number, number), Some(number), Some(number));
-            let report = examine(&host, &Aim { connections, ..aim() });
+            let report = examine(&host, &Aim { connections, ..gateway(&["127.0.0.1:9001"], Some(number)) });
             assert_eq!(report.findings.len(), CHECKS.len(), "{text}");
         }
     }

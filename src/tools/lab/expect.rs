@@ -5,6 +5,7 @@
 
 use super::case::Case;
 use super::method::Method;
+use super::path::Path;
 use super::settings::When;
 use crate::core::end::{CloseMode, Detector, Reason};
 use serde::Serialize;
@@ -143,6 +144,12 @@ const fn unheard_frozen(close: CloseMode) -> Expected {
     ended(StuckFrozen, Detector::Heartbeat, close, When::HeartbeatAfterRetries, CLIENT_BELIEVES)
 }
 
+const UNHEARD: Expected = Either(&[
+    unheard_frozen(Linger2),
+    unheard_frozen(Reset),
+    silent(Detector::Heartbeat, When::HeartbeatAfterRetries),
+]);
+
 /// The network answers with a reset what is sent at last.
 const fn answered(detector: Detector, when: When, left: Left) -> Expected {
     ended(PeerReset, detector, Reset, when, left)
@@ -262,14 +269,7 @@ const TABLE: &[Row] = &[
             ),
             // Its beats still come, until its kernel retransmits the first, whose acknowledgement does not.
             // A retransmission within the grace passes for life.
-            (
-                &[M::Heartbeat],
-                Either(&[
-                    unheard_frozen(Linger2),
-                    unheard_frozen(Reset),
-                    silent(Detector::Heartbeat, When::HeartbeatAfterRetries),
-                ]),
-            ),
+            (&[M::Heartbeat], UNHEARD),
             (
                 &[M::Ping],
                 Either(&[
@@ -337,11 +337,35 @@ const TABLE: &[Row] = &[
     ),
 ];
 
+/// Cells of which a gateway makes something else than a server does without it. Here, all together beat, too: on the
+/// connection itself.
+const GATEWAY: &[(Case, &[Method], Expected)] = &[
+    (Case::Close, &[M::All], FIN),
+    (Case::HalfClose, &[M::All], FIN),
+    (Case::Kill, &[M::All], FIN),
+    // What the client does not take pauses the server behind the gateway, and not what is read of the client. Output
+    // waits, too: what is tried first tells.
+    (
+        Case::KillPaused,
+        Method::ALL,
+        Either(&[RST, ended(PeerReset, Detector::SendError, Reset, When::Now, CLEAN)]),
+    ),
+    (Case::DropToClient, &[M::All], UNHEARD),
+    // Nothing tells of suspicion there; it is not ended.
+    (Case::LateBeat, Method::ALL, BOTH_BELIEVE),
+];
+
 /// What is expected of a cell.
-pub fn expected(case: Case, method: Method) -> Expected {
+pub fn expected(path: Path, case: Case, method: Method) -> Expected {
+    if !path.tries(case, method) {
+        return NotApplicable;
+    }
+    let behind = GATEWAY.iter().filter(|_| path == Path::Gateway);
+    let mut behind = behind.filter(|(row, methods, _)| *row == case && methods.contains(&method));
     let row = TABLE.iter().find(|row| row.case == case).expect("a test says that every case has a row");
     let other = row.but.iter().find(|(methods, _)| methods.contains(&method));
-    other.map_or(row.always, |(_, expected)| *expected)
+    let usual = other.map_or(row.always, |(_, expected)| *expected);
+    behind.next().map_or(usual, |(_, _, expected)| *expected)
 }
 
 #[cfg(test)]
@@ -365,7 +389,7 @@ mod tests {
     fn whatever_happens_something_notices_and_all_together_do() {
         for &case in Case::ALL {
             let noticed = |expected: &Expected| matches!(expected, Expected::Ended { .. } | Revived);
-            assert!(expected(case, Method::All).alternatives().iter().all(noticed), "{case}");
+            assert!(expected(Path::Direct, case, Method::All).alternatives().iter().all(noticed), "{case}");
         }
     }
 
@@ -373,11 +397,39 @@ mod tests {
     fn what_the_server_ends_leaves_nothing_on_the_server() {
         for &case in Case::ALL {
             for &method in Method::ALL {
-                for &one in expected(case, method).alternatives() {
+                let direct = expected(Path::Direct, case, method);
+                let gateway = expected(Path::Gateway, case, method);
+                for &one in direct.alternatives().iter().chain(gateway.alternatives()) {
                     if let Expected::Ended { left, .. } = one {
                         assert_eq!(left.server, "", "{case}, {method}");
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gateway_says_of_the_client_what_the_server_says_without_it() {
+        let reasons = |expected: &Expected| -> Vec<Option<Reason>> {
+            let reason = |one: &Expected| match one {
+                Expected::Ended { reason, .. } => Some(*reason),
+                Revived | Unnoticed(_) | NotApplicable | Either(_) => None,
+            };
+            expected.alternatives().iter().map(reason).collect()
+        };
+        for &case in Case::ALL {
+            for &method in Method::ALL.iter().filter(|method| Path::Gateway.tries(case, **method)) {
+                let (direct, through) =
+                    (expected(Path::Direct, case, method), expected(Path::Gateway, case, method));
+                // It goes on reading there: it sees the reset by whatever means.
+                let sees_more = case == Case::KillPaused;
+                let same = reasons(&through).iter().any(|reason| reasons(&direct).contains(reason));
+                assert!(
+                    same || sees_more,
+                    "{case}, {method}: {} or {}",
+                    direct.in_words(),
+                    through.in_words()
+                );
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The columns: the means of detection, each alone on a listener of its own, and all of them together.
 
+use super::path::Path;
 use super::settings::Settings;
 use crate::core::named::named;
 use crate::core::time::Duration;
@@ -84,13 +85,13 @@ impl Method {
     }
 
     /// Whether a connection of its own beats for the data connection.
-    pub const fn has_channel(self) -> bool {
-        matches!(self, Self::Channel | Self::All)
+    pub const fn has_channel(self, path: Path) -> bool {
+        matches!((self, path), (Self::Channel | Self::All, Path::Direct))
     }
 
     /// Whether the data connection itself beats.
-    pub const fn beats(self) -> bool {
-        matches!(self, Self::Heartbeat)
+    pub const fn beats(self, path: Path) -> bool {
+        matches!((self, path), (Self::Heartbeat, _) | (Self::All, Path::Gateway))
     }
 
     /// What of the listener's settings is not off.
@@ -135,22 +136,45 @@ impl Method {
     }
 
     /// The URL of its listener on `host`; `more` are parameters that the case asks for.
-    pub fn listener(self, host: &str, settings: &Settings, more: &str) -> String {
-        listener(self.name(), host, settings, &[&self.parameters(settings), more])
+    pub fn listener(self, path: Path, host: &str, settings: &Settings, more: &str) -> String {
+        let own = self.parameters(settings);
+        let address = format!("{host}:0");
+        match path {
+            Path::Direct => listener("resp", self.name(), &address, settings, &[&own, more]),
+            Path::Gateway => {
+                let upstream = format!("upstream={BACKEND}");
+                listener("tcp", self.name(), &address, settings, &[&own, more, &upstream])
+            }
+        }
     }
 }
 
+/// Where the server behind a gateway listens, on the gateway's host. It is none of the ports that connects take theirs from.
+pub const BACKEND: &str = "127.0.0.1:9001";
+
 /// The URL of a listener with everything off but these parameters.
-pub fn listener(name: &str, host: &str, settings: &Settings, parameters: &[&str]) -> String {
+pub fn listener(
+    protocol: &str,
+    name: &str,
+    address: &str,
+    settings: &Settings,
+    parameters: &[&str],
+) -> String {
+    // A gateway has no bytes to probe with, and so no such key.
+    let applies = |parameter: &&str| protocol != "tcp" || !parameter.starts_with("probe.after_eof=");
     let always = format!("heartbeat.grace={}&linger={}", ms(settings.heartbeat_grace), ms(settings.linger));
-    let given: Vec<&str> =
-        parameters.iter().flat_map(|part| part.split('&')).filter(|part| !part.is_empty()).collect();
+    let given: Vec<&str> = parameters
+        .iter()
+        .flat_map(|part| part.split('&'))
+        .filter(|part| !part.is_empty())
+        .filter(applies)
+        .collect();
     let key = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
     let taken: Vec<String> = given.iter().map(|parameter| key(parameter)).collect();
-    let off = OFF.split('&').filter(|parameter| !taken.contains(&key(parameter)));
+    let off = OFF.split('&').filter(applies).filter(|parameter| !taken.contains(&key(parameter)));
     let all: Vec<&str> = off.chain(always.split('&')).chain(given.iter().copied()).collect();
     // A name is made of letters, digits and dashes; a URL would take a plus for a blank.
-    format!("resp://{host}:0?name={}&{}", listener_name(name), all.join("&"))
+    format!("{protocol}://{address}?name={}&{}", listener_name(name), all.join("&"))
 }
 
 /// The parameters of the listener for heartbeat channels.
@@ -174,8 +198,11 @@ mod tests {
     #[test]
     fn every_listener_is_one_that_the_server_takes_and_says_each_key_once() {
         for settings in [Settings::quick(), Settings::realistic()] {
-            for &method in Method::ALL {
-                let url = method.listener("127.0.0.1", &settings, "send_buffer=16KiB");
+            let direct = Method::ALL.iter().map(|method| (*method, Path::Direct));
+            let gateway = Method::ALL.iter().map(|method| (*method, Path::Gateway));
+            let tried = gateway.filter(|(method, path)| path.lacks_method(*method).is_none());
+            for (method, path) in direct.chain(tried) {
+                let url = method.listener(path, "127.0.0.1", &settings, "send_buffer=16KiB");
                 let sources = crate::config::Sources { listen: vec![url.clone()], ..Default::default() };
                 assert!(crate::config::load(&sources, crate::sys::file::read_regular).is_ok(), "{url}");
                 let (_, parameters) = url.split_once('?').unwrap();

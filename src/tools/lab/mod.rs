@@ -1,7 +1,8 @@
 //! The lab: proof of what this server detects, by which means, how fast, and what it leaves behind.
 //!
 //! A row of its matrix is a [way to go](case), a column a [means](method) of detection, alone on a listener of its own
-//! on one server. For each row it builds a [network] of its own, sets up the [testbed] with real processes,
+//! on one server, or a gateway in front of
+//! [it](path). For each row it builds a [network] of its own, sets up the [testbed] with real processes,
 //! does the fault, and [reads](row) the server's log and the kernel's tables on [both sides](observe). What each
 //! cell has to show stands in [one table](expect), with latencies computed from the [settings]; whatever
 //! differs is a failure.
@@ -17,6 +18,7 @@ pub mod foreign;
 pub mod method;
 pub mod network;
 pub mod observe;
+pub mod path;
 pub mod remote_client;
 pub mod report;
 pub mod row;

@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::expect::{Expected, Left, expected};
 use super::method::Method;
+use super::path::Path;
 use super::settings::Settings;
 use super::testbed::{Testbed, rest};
 use crate::core::time::{Duration, Instant};
@@ -82,8 +83,8 @@ impl Outcome {
 }
 
 /// Plays a row. `decided` is told of each cell that is decided.
-pub fn play(case: Case, methods: &[Method], settings: &Settings, decided: &dyn Fn()) -> Outcome {
-    let applies = |method: &&Method| expected(case, **method) != Expected::NotApplicable;
+pub fn play(case: Case, path: Path, methods: &[Method], settings: &Settings, decided: &dyn Fn()) -> Outcome {
+    let applies = |method: &&Method| expected(path, case, **method) != Expected::NotApplicable;
     let on_stage: Vec<Method> = methods.iter().filter(applies).copied().collect();
     for _ in on_stage.len()..methods.len() {
         decided();
@@ -91,7 +92,7 @@ pub fn play(case: Case, methods: &[Method], settings: &Settings, decided: &dyn F
     let mut cells = Vec::new();
     let mut failure = None;
     if !on_stage.is_empty() {
-        match try_play(case, &on_stage, settings, decided) {
+        match try_play(case, path, &on_stage, settings, decided) {
             Ok(played) => cells = played,
             Err(fatal) => failure = Some(fatal.to_string()),
         }
@@ -126,11 +127,12 @@ struct Watch {
 
 fn try_play(
     case: Case,
+    path: Path,
     methods: &[Method],
     settings: &Settings,
     decided: &dyn Fn(),
 ) -> Result<Vec<Cell>, Fatal> {
-    let mut stage = Testbed::set(case, methods, settings)?;
+    let mut stage = Testbed::set(case, path, methods, settings)?;
     let deed = stage.fault()?;
     let quiet = stage.quiet(deed);
     let mut sequels = stage.sequels();
@@ -156,19 +158,19 @@ fn try_play(
             if states != watch.states {
                 (watch.states, watch.since) = (states, now);
             }
-            watch.decided = is_decided(watch, expected(case, seat.method), settings, quiet, deed, now);
+            watch.decided = is_decided(watch, expected(path, case, seat.method), settings, quiet, deed, now);
             if watch.decided {
                 decided();
             }
         }
         rest(LOOK);
     }
-    if let Some(why) = stage.server.panic() {
+    if let Some(why) = stage.panic() {
         return Err(Fatal { what: "run the server".into(), why });
     }
     let seats = stage.seats.iter().zip(watches);
     let cells = seats.map(|(seat, watch)| {
-        let expected = expected(case, seat.method);
+        let expected = expected(path, case, seat.method);
         let verdict = match watch.end {
             Some((at, record)) => ended(at.since(deed), record),
             None if stage.presence(seat).windows(2).any(|two| two == ["suspect", "revived"]) => {
@@ -311,14 +313,14 @@ mod tests {
     const LEFT: Left = Left { server: "", client: "TIME_WAIT" };
 
     fn wrong(verdict: &Verdict, left: Left) -> Vec<String> {
-        let expected = expected(Case::Close, Method::Base);
+        let expected = expected(Path::Direct, Case::Close, Method::Base);
         differences(verdict, left, &expected, Some((Duration::ZERO, Duration::from_secs(1))))
     }
 
     #[test]
     fn of_several_that_are_right_the_nearest_is_held_against() {
         let settings = Settings::quick();
-        let expected = expected(Case::KillPaused, Method::Ping);
+        let expected = expected(Path::Direct, Case::KillPaused, Method::Ping);
         assert!(matches!(expected, Expected::Either(_)));
         let gone = Left { server: "", client: "" };
         let judge = |verdict: &Verdict| judge(verdict, gone, &expected, &settings, Duration::ZERO);

@@ -4,6 +4,7 @@ use super::case::Case;
 use super::expect::Left;
 use super::foreign::{self, Finding, Row, Subject};
 use super::method::Method;
+use super::path::Path;
 use super::row::{Outcome, play};
 use super::settings::Settings;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What is to be tried.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// What lies between client and server.
+    pub path: Path,
     /// The rows.
     pub cases: Vec<Case>,
     /// The columns.
@@ -38,7 +41,7 @@ pub enum Step {
 pub fn run(plan: &Plan, tell: &(dyn Fn(Step) + Sync)) -> Vec<Outcome> {
     let one = |case| {
         tell(Step::Begins(case));
-        play(case, &plan.methods, &plan.settings, &|| tell(Step::Decided(case)))
+        play(case, plan.path, &plan.methods, &plan.settings, &|| tell(Step::Decided(case)))
     };
     let failed = |case, why| Outcome { case, cells: Vec::new(), failure: Some(why) };
     at_once(&plan.cases, plan.jobs, &one, &failed, &|case, outcome| {

@@ -1,10 +1,11 @@
-//! A row set up: the network, a server with a listener for each means, a client for each, and what happens to them.
+//! A row set up: the network, a server with a listener for each means, or a gateway to it that has them, a client for each, and what happens to them.
 
 use super::bytes::escape;
 use super::case::Case;
-use super::method::{Method, channel_parameters, listener, listener_name};
+use super::method::{BACKEND, Method, channel_parameters, listener, listener_name};
 use super::network::{Network, SERVER};
 use super::observe::{Sight, Tables};
+use super::path::Path;
 use super::remote_client::{PATIENCE, RemoteClient};
 use super::server::Server;
 use super::settings::Settings;
@@ -61,9 +62,12 @@ impl Seat {
 pub struct Testbed {
     /// Its connections.
     pub seats: Vec<Seat>,
-    /// The server.
+    /// The server, or the gateway in front of it.
     pub server: Server,
+    /// The server behind the gateway.
+    backend: Option<Server>,
     case: Case,
+    path: Path,
     settings: Settings,
     network: Network,
     client: RemoteClient,
@@ -78,18 +82,27 @@ impl Testbed {
     ///
     /// # Errors
     /// When something does not work that has nothing to do with what is tried.
-    pub fn set(case: Case, methods: &[Method], settings: &Settings) -> Result<Self, Fatal> {
+    pub fn set(case: Case, path: Path, methods: &[Method], settings: &Settings) -> Result<Self, Fatal> {
         let network = Network::new()?;
         let mut listeners: Vec<String> =
-            methods.iter().map(|method| method.listener(SERVER, settings, case.parameters())).collect();
-        listeners.push(listener("channels", SERVER, settings, &[&channel_parameters(settings)]));
-        listeners.push(listener("helper", SERVER, settings, &[]));
+            methods.iter().map(|method| method.listener(path, SERVER, settings, case.parameters())).collect();
+        let anywhere = format!("{SERVER}:0");
+        let channels = listener("resp", "channels", &anywhere, settings, &[&channel_parameters(settings)]);
+        let helpers = |address: &str| listener("resp", "helper", address, settings, &[]);
+        let backend = match path {
+            Path::Direct => {
+                listeners.extend([channels, helpers(&anywhere)]);
+                None
+            }
+            Path::Gateway => Some(Server::start(&network.server, &[channels, helpers(BACKEND)], settings)?),
+        };
         let server = Server::start(&network.server, &listeners, settings)?;
         let client = RemoteClient::start(&network.client)?;
         let mut helper = RemoteClient::start(&network.server)?;
         let tables = Tables::open(&network.server, &network.client)?;
         let address = |name: &str| {
-            server
+            let home = backend.as_ref().filter(|_| ["helper", "channels"].contains(&name));
+            home.unwrap_or(&server)
                 .address(name)
                 .ok_or_else(|| Fatal { what: format!("find listener {name}"), why: "it is not told".into() })
         };
@@ -112,7 +125,9 @@ impl Testbed {
         let mut stage = Self {
             seats,
             server,
+            backend,
             case,
+            path,
             settings: settings.clone(),
             network,
             client,
@@ -128,6 +143,11 @@ impl Testbed {
     /// How quiet the connections may have been before `deed`, by whatever counts.
     pub fn quiet(&self, deed: Instant) -> Duration {
         deed.since(self.quiet_since) + COARSE
+    }
+
+    /// What a server said when it panicked.
+    pub fn panic(&self) -> Option<String> {
+        self.server.panic().or_else(|| self.backend.as_ref()?.panic())
     }
 
     /// Both tables, now.
@@ -174,14 +194,15 @@ impl Testbed {
         self.quiet_since = monotonic();
         for seat in &self.seats {
             let pinged = if seat.method == Method::Ping { " SERVERPING" } else { "" };
-            let agreed = if seat.method.has_channel() { format!(" CHANNEL {TOKEN}") } else { String::new() };
+            let agreed =
+                if seat.method.has_channel(self.path) { format!(" CHANNEL {TOKEN}") } else { String::new() };
             let ident = format!("IDENT {}{pinged}{agreed}\r\n", seat.identity());
             self.client.order(&format!("ask {} {}", seat.slot, escape(ident.as_bytes())));
         }
         for seat in &self.seats {
             self.client.answered(seat.slot)?;
         }
-        for seat in self.seats.iter().filter(|seat| seat.method.has_channel()) {
+        for seat in self.seats.iter().filter(|seat| seat.method.has_channel(self.path)) {
             let slot = CHANNELS + seat.slot;
             self.client.order(&format!("open {slot} {channels} 0"));
             let command = format!("BEATFOR {} {TOKEN}\r\n", seat.identity());
@@ -196,14 +217,14 @@ impl Testbed {
     fn beat(&mut self) {
         let every = self.settings.beat.as_millis();
         for seat in &self.seats {
-            if seat.method.beats() {
+            if seat.method.beats(self.path) {
                 self.client.order(&format!("beat {} {every} {BEAT}", seat.slot));
             }
             if seat.method == Method::Ping {
                 self.client.order(&format!("send {} {BEAT}", seat.slot));
                 self.client.order(&format!("pong {} {BEAT}", seat.slot));
             }
-            if seat.method.has_channel() {
+            if seat.method.has_channel(self.path) {
                 self.client.order(&format!("beat {} {every} {BEAT}", CHANNELS + seat.slot));
             }
         }
@@ -276,7 +297,7 @@ impl Testbed {
     }
 
     fn channels(&self) -> impl Iterator<Item = u32> {
-        self.seats.iter().filter(|seat| seat.method.has_channel()).map(|seat| CHANNELS + seat.slot)
+        self.seats.iter().filter(|seat| seat.method.has_channel(self.path)).map(|seat| CHANNELS + seat.slot)
     }
 
     /// Does it. When that was.

@@ -166,7 +166,7 @@ pub(super) const LAYERS: &[Layer] = &[
         IMPURE,
         &["core::units", "core::tcp", "core::named", "core::time", "core::end", "net", "sys"],
     ),
-    layer("tools::doctor", IMPURE, &["core::units", "sys"]),
+    layer("tools::doctor", IMPURE, &["core::time", "core::units", "sys"]),
     layer("tools::audit", PURE, &["core::units", "core::tcp", "core::time", "net", "observe::audit"]),
     layer(
         "cli",

@@ -1,16 +1,16 @@
-//! Descriptors: one a connection, bounded for the process, for a bound, and for the host.
+//! Descriptors: one a connection, two a pair of a gateway, bounded for the process, for a bound, and for the host.
 
 use super::super::{Aim, Host, Judgement};
 use crate::core::units::thousands;
 
 /// All that will be opened.
 fn needed(aim: &Aim) -> u64 {
-    aim.connections.saturating_add(aim.descriptors_besides.saturating_mul(aim.workers))
+    aim.held().saturating_add(aim.descriptors_besides.saturating_mul(aim.workers))
 }
 
 /// All that one process will open. The kernel deals connections to workers by a hash, which is not quite even.
 fn needed_each(aim: &Aim) -> u64 {
-    let share = aim.connections.div_ceil(aim.workers);
+    let share = aim.held().div_ceil(aim.workers);
     let uneven = if aim.workers > 1 { share / 16 } else { 0 };
     share.saturating_add(uneven).saturating_add(aim.descriptors_besides)
 }

@@ -15,12 +15,12 @@ const PAGE: u64 = 4_096;
 
 /// Idle, with nothing queued.
 fn idle(aim: &Aim) -> u64 {
-    aim.connections.saturating_mul(SLAB + OURS)
+    aim.held().saturating_mul(SLAB + OURS)
 }
 
 /// Each with something queued in both directions.
 fn busy(aim: &Aim) -> u64 {
-    idle(aim).saturating_add(aim.connections.saturating_mul(2 * PAGE))
+    idle(aim).saturating_add(aim.held().saturating_mul(2 * PAGE))
 }
 
 fn against(available: u64, of: &str, set: &str, aim: &Aim) -> Judgement {

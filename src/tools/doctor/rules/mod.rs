@@ -1,11 +1,12 @@
 //! The table of checks. Each is a name, a function of host and aim, and the test that shows what it rests on.
 //!
 //! A rule answers `None` where the value that it is named for cannot be read: what that means is said here,
-//! once. The rules stand by subject in `descriptors.rs`, `queues.rs`, `memory.rs`, `timers.rs`, `ports.rs` and
-//! `counters.rs`.
+//! once. The rules stand by subject in `descriptors.rs`, `queues.rs`, `memory.rs`, `timers.rs`, `ports.rs`,
+//! `half_closes.rs` and `counters.rs`.
 
 mod counters;
 mod descriptors;
+mod half_closes;
 pub(super) mod memory;
 mod ports;
 mod queues;
@@ -21,6 +22,7 @@ pub struct Check {
     pub name: &'static str,
     judge: fn(&Host, &Aim) -> Option<Judgement>,
     absent: Absent,
+    concerns: fn(&Aim) -> bool,
     /// The test that shows the kernel behave so, as `file: name`.
     pub test: Option<&'static str>,
 }
@@ -38,7 +40,7 @@ enum Absent {
 
 impl Check {
     const fn new(name: &'static str, judge: fn(&Host, &Aim) -> Option<Judgement>) -> Self {
-        Self { name, judge, absent: Absent::Strange, test: None }
+        Self { name, judge, absent: Absent::Strange, concerns: |_| true, test: None }
     }
 
     const fn elsewhere(self) -> Self {
@@ -49,8 +51,17 @@ impl Check {
         Self { absent: Absent::Fine(why), ..self }
     }
 
+    /// Nothing is said of it where it does not concern the aim.
+    const fn only_where(self, concerns: fn(&Aim) -> bool) -> Self {
+        Self { concerns, ..self }
+    }
+
     const fn shown_by(self, test: &'static str) -> Self {
         Self { test: Some(test), ..self }
+    }
+
+    pub(super) fn concerns(&self, aim: &Aim) -> bool {
+        (self.concerns)(aim)
     }
 
     pub(super) fn find(&self, host: &Host, aim: &Aim) -> Finding {
@@ -106,6 +117,9 @@ pub const CHECKS: &[Check] = &[
     Check::new("net.ipv4.ip_local_port_range", ports::range)
         .shown_by("tests/kernel/folklore/accepting.rs: one_client_port_serves_two_connections_to_one_listener"),
     Check::new("net.ipv4.ip_local_reserved_ports", ports::reserved).shown_by("tests/kernel/folklore/limits.rs: a_connection_going_out_holds_a_servers_port_unless_that_is_reserved"),
+    Check::new("linger_forwarded_fins_total", half_closes::half_closes)
+        .only_where(half_closes::concern)
+        .shown_by("tests/kernel/folklore/closing.rs: tcp_tw_reuse_says_when_who_connects_may_take_a_port_again"),
     Check::new("net.ipv4.tcp_migrate_req", queues::migrate)
         .shown_by("tests/kernel/folklore/limits.rs: tcp_migrate_req_lets_another_listener_of_the_port_take_over_a_queue"),
     Check::new("net.ipv4.tcp_congestion_control", timers::congestion),

@@ -17,11 +17,15 @@ pub fn json(report: &Report) -> String {
     let rows = report.outcomes.iter().map(|outcome| {
         json!({
             "case": outcome.case.name(), "title": outcome.case.title(), "what": outcome.case.sentence(),
-            "failure": outcome.failure,
+            "failure": outcome.failure, "not_applicable": plan.path.lacks_case(outcome.case),
             "cells": outcome.cells.iter().map(|one| cell(one, &plan.settings)).collect::<Vec<_>>(),
         })
     });
-    let methods = plan.methods.iter().map(|method| json!({"method": method.name(), "title": method.title()}));
+    let methods = plan.methods.iter().map(|method| {
+        json!({
+            "method": method.name(), "title": method.title(), "not_applicable": plan.path.lacks_method(*method),
+        })
+    });
     let s = &plan.settings;
     let settings = json!({
         "keepalive_idle_s": seconds(s.keepalive_idle), "keepalive_interval_s": seconds(s.keepalive_interval),
@@ -33,7 +37,7 @@ pub fn json(report: &Report) -> String {
     });
     let whole = json!({
         "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "kernel": report.kernel, "date": report.date,
-        "took_s": seconds(report.took), "right": report.is_right(), "settings": settings,
+        "took_s": seconds(report.took), "right": report.is_right(), "path": plan.path.name(), "settings": settings,
         "methods": methods.collect::<Vec<_>>(), "rows": rows.collect::<Vec<_>>(),
     });
     format!("{whole:#}\n")

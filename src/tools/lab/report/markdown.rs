@@ -3,7 +3,7 @@
 //! What is compared run by run must not wander: a latency that a timer makes is rounded to half a second, one that
 //! only the machine makes is `now`, and where it is luck when the means looks next, the latest time is told.
 
-use super::Report;
+use super::{Report, title};
 use crate::core::time::Duration;
 use crate::tools::lab::expect::Expected;
 use crate::tools::lab::row::{Cell, Outcome, Verdict};
@@ -31,11 +31,11 @@ pub fn markdown(report: &Report) -> String {
         for cell in &outcome.cells {
             let _ = write!(text, " {} |", word(cell, &report.plan.settings));
         }
-        let _ = writeln!(text, " {} |", said(outcome));
+        let _ = writeln!(text, " {} |", said(report, outcome));
     }
     let methods = report.plan.methods.iter();
     let legend: Vec<String> =
-        methods.map(|method| format!("**{}** {}", method.short(), method.title())).collect();
+        methods.map(|method| format!("**{}** {}", method.short(), title(report, *method))).collect();
     let _ = writeln!(text, "\n{}. A dash is not noticed; blank, not tried.", legend.join("; "));
     text
 }
@@ -67,7 +67,10 @@ fn rounded(latency: Duration) -> String {
     format!("{}{half} s", halves / 2)
 }
 
-fn said(outcome: &Outcome) -> String {
+fn said(report: &Report, outcome: &Outcome) -> String {
+    if let Some(why) = report.plan.path.lacks_case(outcome.case) {
+        return why.into();
+    }
     match outcome.cells.last().map(|cell| &cell.verdict) {
         Some(Verdict::Ended { reason, .. }) => format!("`{reason}`"),
         Some(Verdict::Revived) => "revived".into(),

@@ -11,6 +11,7 @@ pub use markdown::{BEGIN, END, between_marks, markdown};
 pub use svg::svg;
 pub use table::{details, mistakes, table};
 
+use super::method::Method;
 use super::row::{Cell, Outcome, Verdict};
 use super::run::Plan;
 use crate::core::time::Duration;
@@ -53,6 +54,16 @@ pub fn short(latency: Duration) -> String {
             format!("{}.{}s", tenths / 10, tenths % 10)
         }
     }
+}
+
+/// What a column is, and why it is not tried if it is not.
+fn title(report: &Report, method: Method) -> String {
+    let title = method.title();
+    report
+        .plan
+        .path
+        .lacks_method(method)
+        .map_or_else(|| title.into(), |why| format!("{title} (not tried: {why})"))
 }
 
 /// A cell in one word.

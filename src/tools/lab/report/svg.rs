@@ -93,7 +93,9 @@ fn row(text: &mut String, report: &Report, outcome: &Outcome, y: usize) {
         );
         label(text, (x + COLUMN / 2, y + 17), "text-anchor=\"middle\"", &word(cell));
     }
+    let lacks = report.plan.path.lacks_case(outcome.case);
     let said = match outcome.cells.last().map(|cell| &cell.verdict) {
+        _ if lacks.is_some() => lacks.unwrap_or_default().into(),
         Some(Verdict::Ended { reason, detector, .. }) => format!("{reason} by {detector}"),
         Some(verdict @ (Verdict::Revived | Verdict::Unnoticed(_) | Verdict::NotApplicable)) => {
             crate::tools::lab::row::in_words(verdict)

@@ -1,6 +1,6 @@
 //! For people: a line a case, a column a means, and beneath it what is not as expected.
 
-use super::{Report, word};
+use super::{Report, title, word};
 use crate::tools::lab::row::{Cell, Outcome, Verdict, in_words};
 use std::fmt::Write as _;
 
@@ -19,11 +19,11 @@ pub fn table(report: &Report) -> String {
             let mark = if cell.wrong.is_empty() { "" } else { "!" };
             let _ = write!(text, " {:>7}", format!("{mark}{}", word(cell)));
         }
-        let _ = writeln!(text, "  {}", said(outcome));
+        let _ = writeln!(text, "  {}", said(report, outcome));
     }
     let _ = writeln!(text, "\n– not noticed   ! not as expected   blank: not tried");
     for &method in &plan.methods {
-        let _ = writeln!(text, "{:>8}  {}", method.short(), method.title());
+        let _ = writeln!(text, "{:>8}  {}", method.short(), title(report, method));
     }
     for line in mistakes(report) {
         let _ = writeln!(text, "{line}");
@@ -57,7 +57,10 @@ pub fn mistakes(report: &Report) -> Vec<String> {
 }
 
 /// The reason that the last column of a row gives.
-fn said(outcome: &Outcome) -> String {
+fn said(report: &Report, outcome: &Outcome) -> String {
+    if let Some(why) = report.plan.path.lacks_case(outcome.case) {
+        return format!("not tried: {why}");
+    }
     match outcome.cells.last().map(|cell| &cell.verdict) {
         Some(Verdict::Ended { reason, detector, .. }) => format!("{reason} by {detector}"),
         Some(verdict) => in_words(verdict),

@@ -3,6 +3,8 @@
 pub mod buf;
 pub mod conn;
 pub mod end;
+pub mod escape;
+pub mod health;
 pub(crate) mod named;
 pub mod setting;
 pub mod table;

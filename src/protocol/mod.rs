@@ -26,6 +26,7 @@
 
 mod access;
 pub mod admin;
+pub mod check;
 pub mod clients;
 mod declaration;
 pub mod echo;
@@ -44,6 +45,7 @@ mod spec;
 pub mod tcp;
 
 pub use access::{Access, Hosts};
+pub use check::{Check, Pattern};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
 pub use gateway::{Balance, Gateway, HalfClose};

@@ -38,6 +38,50 @@ impl Word {
     }
 }
 
+named! {
+    /// What came of a check.
+    Outcome {
+        /// The server is as it should be.
+        Passed = "passed",
+        /// Nobody listens there.
+        Refused = "refused",
+        /// The accept queue of its unix socket is full.
+        QueueFull = "queue_full",
+        /// The network says that there is no way.
+        Unreachable = "unreachable",
+        /// It has not answered the connect in time.
+        ConnectTimeout = "connect_timeout",
+        /// It has reset the connection.
+        Reset = "reset",
+        /// It has ended the connection, and had not said anything.
+        Closed = "closed",
+        /// It has said nothing in time.
+        Silent = "silent",
+        /// It has said something else.
+        Unexpected = "unexpected",
+        /// No check could be made for want of a descriptor, a port or memory here: that says nothing of the server.
+        NotMade = "not_made",
+    }
+}
+
+impl Outcome {
+    /// What it says of the server, if it does.
+    pub const fn sign(self) -> Option<Sign> {
+        match self {
+            Self::Passed => Some(Sign::Passed),
+            Self::NotMade => None,
+            Self::Refused
+            | Self::QueueFull
+            | Self::Unreachable
+            | Self::ConnectTimeout
+            | Self::Reset
+            | Self::Closed
+            | Self::Silent
+            | Self::Unexpected => Some(Sign::Failed),
+        }
+    }
+}
+
 /// What was seen of a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sign {
@@ -228,7 +272,6 @@ impl Standing {
             (Self::Up { failed, mute }, Sign::Mute) if mute + 1 < rules.fall => {
                 Self::Up { failed, mute: mute + 1 }
             }
-            (Self::Up { .. }, Sign::Reached) => self,
             (Self::Up { .. }, Sign::Failed | Sign::NotReached | Sign::Mute) => down,
             (Self::Down { passed, .. }, Sign::Passed) if passed + 1 >= rules.rise => FRESH,
             (Self::Down { passed, retry, by }, Sign::Passed) => Self::Down { passed: passed + 1, retry, by },
@@ -236,7 +279,7 @@ impl Standing {
                 Self::Down { passed: 0, retry: now + RETRY, by }
             }
             // That it can be connected to was never in question.
-            (Self::Down { by: Sign::Mute, .. }, Sign::Reached) => self,
+            (Self::Up { .. } | Self::Down { by: Sign::Mute, .. }, Sign::Reached) => self,
             (Self::Down { .. }, Sign::Reached | Sign::Spoke) if rules.is_checked => self,
             (Self::Down { .. }, Sign::Reached | Sign::Spoke) => FRESH,
         }

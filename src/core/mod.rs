@@ -1,4 +1,5 @@
-//! What every other room builds on, pure: no descriptor, no clock, no mio. Plain values, and the one state machine.
+//! What every other room builds on, pure: no descriptor, no clock, no mio. Plain values, and the state machines of a connection and of
+//! the health of a server.
 
 pub mod buf;
 pub mod conn;

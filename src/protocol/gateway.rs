@@ -1,13 +1,16 @@
 //! What a listener that relays relays to, as its settings say it, and what an upstream is: servers that do the same work.
 
+pub mod check;
 pub mod servers;
 pub mod settings;
 
 use super::proxy_header;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
+pub use check::Check;
 pub use servers::{ServerAddress, ServerSpec};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The upstream side of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +47,8 @@ pub struct Upstream {
     pub header: Option<proxy_header::Version>,
     /// TCP keepalive of the connections to them.
     pub keepalive: Option<Keepalive>,
+    /// How they are checked.
+    pub check: Arc<Check>,
 }
 
 /// Which server gets the next connection.

@@ -26,7 +26,6 @@
 
 mod access;
 pub mod admin;
-pub mod check;
 pub mod clients;
 mod declaration;
 pub mod echo;
@@ -45,7 +44,6 @@ mod spec;
 pub mod tcp;
 
 pub use access::{Access, Hosts};
-pub use check::{Check, Pattern};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
 pub use gateway::{Balance, Gateway, HalfClose};

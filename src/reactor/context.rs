@@ -8,6 +8,7 @@
 use super::connection::Connection;
 use super::parts::admin::Admin;
 use super::parts::audits::Audits;
+use super::parts::checks::Checks;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::initiators::Initiators;
@@ -68,6 +69,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) places: Places,
     pub(super) pairs: Pairs,
     pub(super) upstreams: Upstreams,
+    pub(super) checks: Checks<K::Stream>,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -145,6 +147,7 @@ impl<K: Kernel> Context<K> {
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             places,
             upstreams,
+            checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,

@@ -103,6 +103,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Drain => self.drain_some(),
                 ServerTimer::Audit => self.begin_audit(),
                 ServerTimer::Asks => self.expire_asks(),
+                ServerTimer::Checks => self.run_checks(),
             }
         }
     }

@@ -7,6 +7,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("linger is built on Linux: epoll, TCP_INFO, TCP_LINGER2, and tokens of 64 bits");
 
+pub mod admin_client;
 pub mod aside;
 mod client_faults;
 pub mod connect;

@@ -7,7 +7,7 @@ use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::core::units::seconds;
 use crate::net::Address;
-use log::{Level, log_enabled, warn};
+use log::{Level, log_enabled};
 use std::fmt::Write;
 
 impl Report {
@@ -41,13 +41,6 @@ impl Report {
             lost_up = lost[0], lost_down = lost[1];
             "pair"
         );
-    }
-
-    /// An upstream server could not be reached; said once until it is avoided no longer.
-    pub fn upstream_not_reached(&mut self, upstream: &str, server: &Address, reason: Reason, now: Instant) {
-        if self.limits.admit(Kind::UpstreamNotReached, now) {
-            warn!(upstream, server:% = server, reason = reason.name(); "upstream_not_reached");
-        }
     }
 }
 

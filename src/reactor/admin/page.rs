@@ -14,6 +14,7 @@ use crate::reactor::Reactor;
 use crate::reactor::context::{Conn, Context};
 use crate::reactor::parts::admin::{List, Metrics, Page};
 use crate::reactor::parts::audits::Past;
+use crate::reactor::parts::servers::Server;
 use crate::workers::link::Rows;
 use serde::Serialize;
 
@@ -229,7 +230,7 @@ impl<K: Kernel> Context<K> {
         });
         let upstreams = self.upstreams.iter().map(|servers| UpstreamGauges {
             name: servers.settings().name.clone(),
-            servers: servers.iter().map(|one| (one.address().to_string(), one.connections())).collect(),
+            servers: servers.iter().map(Server::gauges).collect(),
         });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();

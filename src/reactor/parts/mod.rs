@@ -5,6 +5,8 @@ pub(super) mod admin;
 pub(super) mod ask;
 pub(super) mod asks;
 pub(super) mod audits;
+pub(super) mod check;
+pub(super) mod checks;
 pub(super) mod deadlines;
 pub(super) mod effect;
 pub(super) mod initiators;

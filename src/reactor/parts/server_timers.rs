@@ -18,12 +18,21 @@ pub(in crate::reactor) enum ServerTimer {
     Audit,
     /// To do without an answer of the supervisor.
     Asks,
+    /// To begin or to end a check of an upstream server.
+    Checks,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 6] =
-        [Self::AcceptRetry, Self::QueueWatch, Self::Resumed, Self::Drain, Self::Audit, Self::Asks];
+    pub(in crate::reactor) const ALL: [Self; 7] = [
+        Self::AcceptRetry,
+        Self::QueueWatch,
+        Self::Resumed,
+        Self::Drain,
+        Self::Audit,
+        Self::Asks,
+        Self::Checks,
+    ];
 }
 
 /// The deadlines. Each is far away unless there is need of it, so that an idle
@@ -42,6 +51,8 @@ pub(in crate::reactor) struct ServerTimers {
     audit: Instant,
     /// When the supervisor has not answered a client in time.
     asks: Instant,
+    /// When the next check of an upstream server begins, or has taken too long.
+    checks: Instant,
 }
 
 impl Default for ServerTimers {
@@ -53,6 +64,7 @@ impl Default for ServerTimers {
             drain: Instant::NEVER,
             audit: Instant::NEVER,
             asks: Instant::NEVER,
+            checks: Instant::NEVER,
         }
     }
 }
@@ -95,10 +107,15 @@ impl ServerTimers {
         self.audit = at;
     }
 
+    /// When the next check begins, or has taken too long; [`Instant::NEVER`]: there are none.
+    pub(in crate::reactor) const fn check_at(&mut self, at: Instant) {
+        self.checks = at;
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
-        accepts.min(self.drain).min(self.audit).min(self.asks)
+        accepts.min(self.drain).min(self.audit).min(self.asks).min(self.checks)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -110,6 +127,7 @@ impl ServerTimers {
             ServerTimer::Drain => &mut self.drain,
             ServerTimer::Audit => &mut self.audit,
             ServerTimer::Asks => &mut self.asks,
+            ServerTimer::Checks => &mut self.checks,
         };
         let due = *deadline <= now;
         if due {

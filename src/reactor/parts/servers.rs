@@ -1,14 +1,16 @@
 //! The servers of one upstream: how many connections each has, which could not be reached lately, and which gets the next
 //! one. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
 
+use super::check::Checked;
+use super::checks::CheckLog;
 use crate::config::settings::Upstream;
-use crate::core::time::{Duration, Instant};
+use crate::core::end::Reason;
+use crate::core::health::{Change, Health, Place, Rules, Sign, Word};
+use crate::core::time::Instant;
 use crate::net::{Address, Peer};
+use crate::observe::metrics::ServerGauges;
 use crate::protocol::gateway::{Balance, ServerAddress, ServerSpec};
 use std::net::IpAddr;
-
-/// How long a server that could not be reached is tried last.
-const AVOIDED_FOR: Duration = Duration::from_secs(10);
 
 /// Whether a connection to an address can turn out to be one to itself: the kernel knows.
 pub(in crate::reactor) type CouldBeOwnPeer<'a> = &'a dyn Fn(&Address) -> bool;
@@ -35,8 +37,11 @@ pub(in crate::reactor) struct Server {
     could_be_own_peer: bool,
     /// Connections to it, those that are being made among them.
     connections: u32,
-    /// Until when it is tried last.
-    avoided_until: Instant,
+    health: Health,
+    pub(in crate::reactor) checks: CheckLog,
+    /// Connections that were begun on behalf of clients, and those that came to nothing, by reason.
+    attempts: u64,
+    failed: Vec<(Reason, u64)>,
     /// It is no longer in the configuration: it keeps what it has, and gets nothing more.
     retired: bool,
 }
@@ -53,7 +58,10 @@ impl Server {
             peer,
             could_be_own_peer,
             connections: 0,
-            avoided_until: Instant::ZERO,
+            health: Health::new(Instant::ZERO),
+            checks: CheckLog::default(),
+            attempts: 0,
+            failed: Vec::new(),
             retired: false,
         }
     }
@@ -78,14 +86,50 @@ impl Server {
         self.connections
     }
 
-    /// Whether it may get new connections. The one place that decides it.
-    const fn takes_new(&self) -> bool {
+    /// Where it stands in the line of those that may get a new connection. The one place that decides it.
+    fn place(&self, rules: &Rules, now: Instant) -> Place {
+        if self.retired { Place::Out } else { self.health.place(rules, now) }
+    }
+
+    /// How it is, as far as was seen, and what the operator says.
+    pub(in crate::reactor) const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Whether it is in the configuration.
+    pub(in crate::reactor) const fn is_configured(&self) -> bool {
         !self.retired
     }
 
-    /// Whether it is tried last.
-    fn is_avoided(&self, now: Instant) -> bool {
-        self.avoided_until > now
+    /// Whether it is checked, where servers are.
+    pub(in crate::reactor) fn is_to_be_checked(&self) -> bool {
+        !self.retired && self.health.word() != Word::Down
+    }
+
+    /// Connections that were begun on behalf of clients.
+    pub(in crate::reactor) const fn attempts(&self) -> u64 {
+        self.attempts
+    }
+
+    /// Those that came to nothing, by reason.
+    pub(in crate::reactor) fn failed(&self) -> &[(Reason, u64)] {
+        &self.failed
+    }
+
+    /// What the metrics show of it.
+    pub(in crate::reactor) fn gauges(&self) -> ServerGauges {
+        ServerGauges {
+            address: self.address.to_string(),
+            connections: self.connections,
+            in_service: !self.retired && self.health.is_in_service(),
+            changes: self.health.changes(),
+            checks: self.checks.last.map(|_| self.checks.outcomes),
+        }
+    }
+
+    /// Its address as a number.
+    pub(in crate::reactor) const fn hash(&self) -> u64 {
+        self.hash
     }
 }
 
@@ -164,26 +208,23 @@ impl Servers {
         now: Instant,
         tried: impl Fn(usize) -> bool,
     ) -> Option<usize> {
-        let count = self.all.len();
+        let (count, rules) = (self.all.len(), self.rules());
         let turns = (0..count)
             .map(|turn| (self.next + turn) % count)
-            .filter(|&at| self.all[at].takes_new() && !tried(at));
-        // The last one is never taken out: who was not reached lately may be there again.
-        let avoided = |at: usize| self.all[at].is_avoided(now);
+            .filter(|&at| self.all[at].place(&rules, now) != Place::Out && !tried(at));
+        // The last one is never taken out: where none is up, all are as good as if they were.
+        let place = |at: usize| self.all[at].place(&rules, now);
         let chosen = match self.settings.is.balance {
-            Balance::LeastConnections => turns.min_by_key(|&at| (avoided(at), self.all[at].connections)),
-            Balance::RoundRobin => turns.min_by_key(|&at| avoided(at)),
+            Balance::LeastConnections => turns.min_by_key(|&at| (place(at), self.all[at].connections)),
+            Balance::RoundRobin => turns.min_by_key(|&at| place(at)),
             Balance::SourceHash => {
                 let client = client.address().map_or(0, |address| fnv1a(address.ip().to_string().as_bytes()));
-                turns.min_by_key(|&at| (avoided(at), rank(client, self.all[at].hash)))
+                turns.min_by_key(|&at| (place(at), rank(client, self.all[at].hash)))
             }
         }?;
         self.next = (chosen + 1) % count;
         // One client tries it; the others do not all follow before that has told.
-        let until = &mut self.all[chosen].avoided_until;
-        if *until != Instant::ZERO {
-            *until = now + AVOIDED_FOR;
-        }
+        self.all[chosen].health.on_chosen(now);
         Some(chosen)
     }
 
@@ -199,6 +240,7 @@ impl Servers {
     /// A connection to it is begun.
     pub(in crate::reactor) fn add(&mut self, server: usize) {
         self.all[server].connections += 1;
+        self.all[server].attempts += 1;
     }
 
     /// One has ended.
@@ -206,15 +248,70 @@ impl Servers {
         self.all[server].connections -= 1;
     }
 
-    /// It answered the connect.
-    pub(in crate::reactor) fn reached(&mut self, server: usize) {
-        self.all[server].avoided_until = Instant::ZERO;
+    /// A connection came to nothing. `begun`: it was counted.
+    pub(in crate::reactor) fn note_failed(&mut self, server: usize, reason: Reason, begun: bool) {
+        let server = &mut self.all[server];
+        server.attempts += u64::from(!begun);
+        match server.failed.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => server.failed.push((reason, 1)),
+        }
     }
 
-    /// It could not be reached. Whether that is news.
-    pub(in crate::reactor) fn not_reached(&mut self, server: usize, now: Instant) -> bool {
-        let until = &mut self.all[server].avoided_until;
-        std::mem::replace(until, now + AVOIDED_FOR) == Instant::ZERO
+    /// Something was seen of it. Whether its state has changed by that.
+    pub(in crate::reactor) fn on_sign(&mut self, server: usize, sign: Sign, now: Instant) -> Option<Change> {
+        let rules = self.rules();
+        self.all[server].health.on_sign(sign, &rules, now)
+    }
+
+    /// The operator says how it is to be.
+    pub(in crate::reactor) fn on_word(&mut self, server: usize, word: Word, now: Instant) -> Option<Change> {
+        self.all[server].health.on_word(word, now)
+    }
+
+    /// What it takes to change the state of one of them.
+    pub(in crate::reactor) fn rules(&self) -> Rules {
+        self.settings.is.check.rules()
+    }
+
+    /// How many can get connections, and are up.
+    pub(in crate::reactor) fn in_service(&self) -> usize {
+        self.all.iter().filter(|server| !server.retired && server.health.is_in_service()).count()
+    }
+
+    /// The place of the one with that address, as it is written.
+    pub(in crate::reactor) fn place_of(&self, address: &str) -> Option<usize> {
+        self.all.iter().position(|server| !server.retired && server.address.to_string() == address)
+    }
+
+    /// How many places there are.
+    pub(in crate::reactor) const fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether the server that is checked has its place still.
+    pub(in crate::reactor) fn is_still(&self, of: &Checked) -> bool {
+        self.all.get(of.server).is_some_and(|server| server.hash == of.hash)
+    }
+
+    /// Whether a connection to it can turn out to be one to itself.
+    pub(in crate::reactor) fn could_be_own_peer(&self, of: &Checked) -> bool {
+        self.is_still(of) && self.all[of.server].could_be_own_peer
+    }
+
+    /// All there are, those that are gone from the configuration among them.
+    pub(in crate::reactor) fn all_mut(&mut self) -> impl Iterator<Item = &mut Server> {
+        self.all.iter_mut()
+    }
+
+    /// How many there are in the configuration.
+    pub(in crate::reactor) fn configured(&self) -> usize {
+        self.all.iter().filter(|server| !server.retired).count()
+    }
+
+    /// One of them, to change what is known of its checks.
+    pub(in crate::reactor) fn get_mut(&mut self, server: usize) -> &mut Server {
+        &mut self.all[server]
     }
 }
 
@@ -244,7 +341,9 @@ fn fnv1a(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::health::RETRY;
     use crate::core::setting::Value;
+    use crate::core::time::Duration;
     use crate::protocol::gateway;
 
     fn upstream(balance: Balance, servers: &[String]) -> Upstream {
@@ -346,14 +445,14 @@ mod tests {
     fn who_was_not_reached_is_tried_last_for_a_while_and_tried_all_the_same() {
         let mut servers = servers(Balance::RoundRobin, 2);
         let now = Instant::from_millis(1000);
-        assert!(servers.not_reached(0, now), "news");
-        assert!(!servers.not_reached(0, now), "no news");
+        assert_eq!(servers.on_sign(0, Sign::NotReached, now), Some(Change::Down), "news");
+        assert_eq!(servers.on_sign(0, Sign::NotReached, now), None, "no news");
         for _ in 0..3 {
             assert_eq!(servers.choose(&client(1), now, |_| false), Some(1));
         }
         assert_eq!(servers.choose(&client(1), now, |at| at == 1), Some(0));
         assert_eq!(servers.choose(&client(1), now, |_| true), None);
-        let later = now + AVOIDED_FOR;
+        let later = now + RETRY;
         servers.adopt(&at(Balance::LeastConnections, &[1, 2]), &|_| false, |_| true);
         assert_eq!(servers.choose(&client(1), later, |_| false), Some(1));
         assert_eq!(servers.choose(&client(1), later, |_| false), Some(0));

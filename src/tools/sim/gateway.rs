@@ -4,6 +4,7 @@
 use super::backend::Backends;
 use super::faults::Faults;
 use super::handshake::{ConnectFaults, Upstream as Backing};
+use super::health::draw_check;
 use super::manner::Manners;
 use super::plan::Plan;
 use super::rng::Rng;
@@ -18,6 +19,7 @@ use crate::net::Address;
 use crate::protocol::gateway::{self, ServerAddress, ServerSpec, Target};
 use crate::protocol::{Balance, Gateway, HalfClose, Protocol};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Runs the simulation of `seed`.
 pub fn run_gateway(seed: u64, options: &Options) -> Outcome {
@@ -65,7 +67,7 @@ const fn address(socket: SocketAddr) -> Address {
 
 impl Plan {
     /// Makes listeners of it relay, at least one. Returns where to.
-    fn relay(&mut self, rng: &mut Rng) -> Vec<SocketAddr> {
+    pub(super) fn relay(&mut self, rng: &mut Rng) -> Vec<SocketAddr> {
         let count = rng.pick(&[1, 1, 2, 3, 5]);
         let servers: Vec<_> = (1..=count).map(|host| SocketAddr::from(([10, 200, 0, host], 9000))).collect();
         for (index, listener) in self.settings.listeners.iter_mut().enumerate() {
@@ -100,6 +102,7 @@ fn relay(
     }
     let of_servers = of_servers.into_iter().map(|socket| ServerSpec { address: ServerAddress::Tcp(socket) });
     let is = gateway::Upstream {
+        check: Arc::new(draw_check(rng, duration)),
         servers: of_servers.collect(),
         balance: rng.pick(&[Balance::LeastConnections, Balance::RoundRobin, Balance::SourceHash]),
         connect_timeout: rng.between(Duration::from_millis(50), Duration::from_secs(20)),

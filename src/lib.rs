@@ -57,7 +57,7 @@
 //! - [`core`]: what every room builds on, pure: [`core::time`], [`core::units`], [`core::setting`] (what can be set,
 //!   declared), [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`],
 //!   [`core::table`] (connections by index and generation), [`core::timer`] (the wheel), [`core::conn`] (one
-//!   connection's life)
+//!   connection's life), [`core::health`] (whether an upstream server gets connections)
 //! - [`net`]: the kernel as the reactor sees it: traits and plain values
 //! - [`hub`]: identities, topics, presence, pure: it answers who
 //! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contracts are [`protocol::Spec`],

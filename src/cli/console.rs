@@ -1,6 +1,6 @@
 //! Standard output and standard error: the one place where commands write.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
 /// Writes to standard output. Whether it arrived; a reader that has left (`linger config | head`) is no
@@ -21,4 +21,33 @@ pub(super) fn arrived(written: io::Result<()>) -> io::Result<()> {
 pub(super) fn err(line: impl fmt::Display) {
     // There is nowhere left to say that standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Rows with aligned columns, two spaces apart; a column in which nothing stands is left out.
+pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, &width) in row.iter().zip(&widths).filter(|&(_, &width)| width > 0) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_empty_ones_are_left_out() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        assert_eq!(table(&[row(["a", "", "long"]), row(["long", "", "b"])]), "a     long\nlong  b\n");
+        assert_eq!(table(&[]), "");
+    }
 }

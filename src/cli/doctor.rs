@@ -4,11 +4,12 @@ use super::{console, failure, report, usage_mistake};
 use crate::config::settings::{ListenerSettings, Settings, Upstream};
 use crate::config::{self, Sources};
 use crate::core::units::thousands;
-use crate::net::Address;
+use crate::net::{Address, HostName};
 use crate::protocol::HalfClose;
 use crate::protocol::gateway::{ServerAddress, ServerSpec};
 use crate::sys::admin_client::ask;
 use crate::sys::file::read_regular;
+use crate::sys::names::resolve;
 use crate::tools::doctor::half_closes::Seen;
 use crate::tools::doctor::{Aim, Finding, Host, Relay, Report, Tale, Verdict, examine};
 use clap::Args;
@@ -122,13 +123,17 @@ fn relays(settings: &Settings) -> Vec<Relay> {
         settings.listeners.iter().filter(relays).map(|listener| listener.name.clone()).collect()
     };
     let relay = |upstream: &Upstream| {
-        let tcp = |server: &ServerSpec| match server.address {
-            ServerAddress::Tcp(socket) => Some(socket),
-            ServerAddress::Unix(_) => None,
+        let tcp = |server: &ServerSpec| match &server.address {
+            ServerAddress::Tcp(socket) => vec![*socket],
+            ServerAddress::Unix(_) => Vec::new(),
+            // One that has no address now has no ports to run out of.
+            ServerAddress::Name { host, port } => {
+                resolve(&HostName { host: host.clone(), port: *port }).unwrap_or_default()
+            }
         };
         Relay {
             upstream: upstream.name.clone(),
-            servers: upstream.is.servers.iter().filter_map(tcp).collect(),
+            servers: upstream.is.servers.iter().flat_map(tcp).collect(),
             sources: (upstream.is.sources.len() as u64).max(1),
             forwarding: forwarding(&upstream.name),
             half_closes_a_minute: None,

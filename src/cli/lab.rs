@@ -1,8 +1,8 @@
 //! `linger lab`: runs the experiments and prints the matrix.
 
 use super::console;
+use crate::core::escape::unescape;
 use crate::core::units::parse_some_time;
-use crate::tools::lab::bytes::unescape;
 use crate::tools::lab::case::Case;
 use crate::tools::lab::foreign::{Finding, Subject};
 use crate::tools::lab::method::Method;

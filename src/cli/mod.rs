@@ -16,6 +16,7 @@ mod load;
 pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
+mod upstreams;
 
 use crate::config::{self, Diagnostic, Override, Sources};
 use crate::guide::{self, PAGES};
@@ -134,6 +135,17 @@ enum Command {
     #[command(after_help = "See 'linger load --help' for open and closed loop, the faults, and examples.")]
     #[command(after_long_help = format!("{}\n\n{}", load::HELP, load::AFTER))]
     Load(Box<load::Arguments>),
+    /// List the upstream servers of a running gateway, and how they are
+    ///
+    /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
+    /// and what came of the last check.
+    #[command(after_help = upstreams::EXAMPLES)]
+    Upstreams(upstreams::Arguments),
+    /// Take an upstream server out of a running gateway, or put it back
+    ///
+    /// What is said holds until something else is said, also when the configuration is read again, and for all workers.
+    #[command(after_help = upstreams::EXAMPLES_OF_ONE)]
+    Upstream(upstreams::OneArguments),
     /// Print a page of the guide
     ///
     /// Without a topic, it lists them.
@@ -285,6 +297,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Load(arguments) => {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }
+        Command::Upstreams(arguments) => upstreams::list(&arguments),
+        Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::Explain { topic } => explain(topic.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -36,6 +36,7 @@ pub fn descriptors_besides(settings: &Settings) -> u64 {
         + settings.listeners.len() as u64
         + u64::from(crate::reactor::admin_connections_max(settings))
         + u64::from(crate::reactor::refused_max(settings))
+        + u64::from(crate::reactor::checks_max(settings))
 }
 
 /// How many processes are to serve.

@@ -128,3 +128,33 @@ fn an_upstream_that_no_listener_relays_to_is_a_hint() {
     assert!(hints[0].to_string().starts_with(said), "{}", hints[0]);
     assert_eq!(settings(APP).upstreams, [], "and nothing is made of it");
 }
+
+#[test]
+fn an_exchange_is_what_is_sent_and_expected_and_other_checks_are_neither() {
+    let of = |checks: &str| format!("{APP}{checks}{}", listeners(&["app"]));
+    let exchange = |checks: &str| {
+        let found =
+            settings(&of(&format!("check.style = 'exchange'\n{checks}"))).upstreams[0].is.check.clone();
+        assert!(found.is_on(), "{checks}");
+        found
+    };
+    let pong = exchange("check.expect = '+PONG'\n");
+    assert!(pong.expect.is_some() && pong.send.is_empty());
+    assert_ne!(exchange("check.expect = '+PING'\n"), pong);
+    let sends = exchange("check.expect = '+PONG'\ncheck.send = 'PING\\r\\n'\n");
+    assert_eq!(&*sends.send, b"PING\r\n");
+    for (checks, part) in [
+        ("check.style = 'exchange'\n", "check.expect: is missing"),
+        ("check.send = 'PING'\n", "check.send: has no effect"),
+        ("check.style = 'connect'\ncheck.expect = 'a'\n", "check.expect: has no effect"),
+        ("check.style = 'exchange'\ncheck.expect = '\\q'\n", "\\q is not an escape"),
+    ] {
+        let mistakes = said(&of(checks));
+        assert!(mistakes.iter().any(|mistake| mistake.contains(part)), "{checks}: {mistakes:#?}");
+    }
+    // The same keys are for a listener that has servers of its own, and only for such.
+    let own = format!("{}check.style = 'connect'\n", listeners(&["10.0.0.1:1"]));
+    assert!(settings(&own).upstreams[0].is.check.is_on());
+    let mistakes = said(&format!("{APP}{}check.style = 'connect'\n", listeners(&["app"])));
+    assert!(mistakes[0].contains("check.style of listener tcp: is about servers"), "{mistakes:#?}");
+}

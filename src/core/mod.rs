@@ -1,8 +1,11 @@
-//! What every other room builds on, pure: no descriptor, no clock, no mio. Plain values, and the one state machine.
+//! What every other room builds on, pure: no descriptor, no clock, no mio. Plain values, and the state machines of a connection and of
+//! the health of a server.
 
 pub mod buf;
 pub mod conn;
 pub mod end;
+pub mod escape;
+pub mod health;
 pub(crate) mod named;
 pub mod setting;
 pub mod table;

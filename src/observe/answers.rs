@@ -2,6 +2,10 @@
 //! whose answers are values until all are there. Long answers, which are produced as they are taken, have only their
 //! frame here.
 
+mod upstreams;
+
+pub use upstreams::{CheckReport, Said, ServerReport, UpstreamReport, upstreams, upstreams_of_workers};
+
 use super::audit::Anomaly;
 use super::metrics::TCP_STATES;
 use crate::core::tcp::TcpState;

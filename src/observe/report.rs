@@ -5,6 +5,7 @@
 //! there are no more than so many a second (`limits`): they are functions of [`Report`], and the rest are not.
 
 mod end_line;
+mod health;
 mod limits;
 mod pair;
 
@@ -17,6 +18,7 @@ use crate::net::{Address, Fatal, Peer, Queue, Resource};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
 use end_line::EndLine;
+pub use health::{ServerState, server_word};
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
 pub use pair::{PairEnd, upstream_addresses, upstream_not_resolved};

@@ -1,13 +1,16 @@
 //! What a listener that relays relays to, as its settings say it, and what an upstream is: servers that do the same work.
 
+pub mod check;
 pub mod servers;
 pub mod settings;
 
 use super::proxy_header;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
+pub use check::Check;
 pub use servers::{ServerAddress, ServerSpec};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The upstream side of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +53,8 @@ pub struct Upstream {
     pub removed: Removed,
     /// How often the addresses of names are looked up again.
     pub resolve: Duration,
+    /// How they are checked.
+    pub check: Arc<Check>,
 }
 
 /// What becomes of the pairs of a server that is no longer in the configuration.

@@ -35,6 +35,17 @@ impl Version {
         };
         out
     }
+
+    /// The header of a connection that is no client's.
+    pub fn header_of_check(self) -> Vec<u8> {
+        let mut out = Vec::new();
+        // As above.
+        let _ = match self {
+            Self::V1 => ProxyHeader::with_local().encode_v1(&mut out),
+            Self::V2 => ProxyHeader::with_local().encode_v2(&mut out),
+        };
+        out
+    }
 }
 
 /// IPv4 where both are, also behind a socket of IPv6; else IPv6: the header has one family for both.
@@ -71,6 +82,14 @@ mod tests {
         );
         assert_eq!(line, b"PROXY TCP6 2001:db8::7 2001:db8::1 1000 9000\r\n");
         assert_eq!(Version::V1.header(None, None, "0-1"), b"PROXY UNKNOWN\r\n");
+    }
+
+    #[test]
+    fn a_check_is_nobodys_connection() {
+        assert_eq!(Version::V1.header_of_check(), b"PROXY UNKNOWN\r\n");
+        let bytes = Version::V2.header_of_check();
+        let (header, length) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
+        assert_eq!((header.proxied_address(), header.unique_id(), length), (None, None, 16));
     }
 
     #[test]

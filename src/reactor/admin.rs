@@ -21,7 +21,7 @@ use crate::core::conn::Input;
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::{Key, NotAKey};
 use crate::net::Kernel;
-use crate::observe::answers::{Ending, Readiness};
+use crate::observe::answers::{Ending, Readiness, upstreams};
 use crate::protocol::admin::{Asked, Close, Next, Serves, Session, no_name};
 use crate::protocol::session::Progress;
 use crate::protocol::{Identity, Naming};
@@ -128,6 +128,8 @@ impl<K: Kernel> Reactor<K> {
             Asked::Connections(query) => return Stage::Taking(Box::new(Page::list(query))),
             Asked::Ready => self.cx.readiness().response(),
             Asked::Audit => self.cx.audit().response(),
+            Asked::Upstreams => upstreams(&self.cx.upstream_reports()),
+            Asked::Word(spoken) => self.cx.on_word(&spoken).response(&spoken.upstream, &spoken.server),
             Asked::End(name) => match name.parse() {
                 Ok(connection) => {
                     let by = self.table.get(key).map(|conn| self.cx.by(key, conn));
@@ -174,6 +176,11 @@ impl<K: Kernel> Reactor<K> {
                 Content::Rows(self.rows(query, from, rows, share, &mut work))
             }
             About::Readiness => Content::Readiness(self.cx.readiness()),
+            About::Upstreams => {
+                work += AUDIT_WORK;
+                Content::Upstreams(self.cx.upstream_reports())
+            }
+            About::Word(spoken) => Content::Said(self.cx.on_word(&spoken)),
             About::Audit => {
                 work += AUDIT_WORK;
                 Content::Audit(self.cx.audit())

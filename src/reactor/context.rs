@@ -8,6 +8,7 @@
 use super::connection::Connection;
 use super::parts::admin::Admin;
 use super::parts::audits::Audits;
+use super::parts::checks::Checks;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
 use super::parts::initiators::Initiators;
@@ -71,6 +72,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) pairs: Pairs,
     pub(super) upstreams: Upstreams,
     pub(super) removals: Removals,
+    pub(super) checks: Checks<K::Stream>,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -149,6 +151,7 @@ impl<K: Kernel> Context<K> {
             places,
             removals: Removals::default(),
             upstreams,
+            checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,

@@ -5,9 +5,11 @@ use super::Reactor;
 use super::connection::{Pause, Queued, Reading};
 use super::parts::effect::Effect;
 use super::parts::pairs::Stage;
-use super::parts::servers::{Server, Servers};
+use super::parts::server::Server;
+use super::parts::servers::Servers;
 use crate::core::conn::State;
 use crate::core::end::Leg;
+use crate::core::health::Outcome;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
@@ -45,7 +47,44 @@ pub struct ConnSnapshot {
     pub due: Option<(Instant, Option<Instant>)>,
 }
 
+/// What is known of an upstream server.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ServerSnapshot {
+    /// The upstream that it is of, in the order of the settings.
+    pub upstream: usize,
+    /// Its place there.
+    pub server: usize,
+    /// Whether it is up, and since when.
+    pub up: bool,
+    /// See `up`.
+    pub since: Instant,
+    /// Connections that were begun on behalf of clients.
+    pub attempts: u64,
+    /// Checks, by [`Outcome`].
+    pub checks: [u64; Outcome::ALL.len()],
+}
+
 impl<K: Kernel> DebugView<'_, K> {
+    /// The upstream servers.
+    pub fn servers(&self) -> impl Iterator<Item = ServerSnapshot> {
+        let upstreams = self.0.cx.upstreams.iter().enumerate();
+        upstreams.flat_map(|(upstream, servers)| {
+            servers.iter().enumerate().map(move |(server, known)| ServerSnapshot {
+                upstream,
+                server,
+                up: known.health().is_up(),
+                since: known.health().since(),
+                attempts: known.attempts(),
+                checks: known.checks.outcomes,
+            })
+        })
+    }
+
+    /// Checks that run.
+    pub fn checks(&self) -> usize {
+        self.0.cx.checks.len()
+    }
+
     /// Until when the next poll may wait at most; zero while work is posted.
     pub fn sleep(&self) -> Option<Duration> {
         self.0.cx.sleep()

@@ -72,6 +72,7 @@ impl<K: Kernel> Reactor<K> {
                 cx.close_now(key, conn, reason, detector);
             });
         }
+        self.cx.checks.close_all();
         self.cx.report.summarize(self.cx.now);
         report::stopped(&self.cx.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));
         let spare = self.cx.lifecycle.spare(self.cx.now);

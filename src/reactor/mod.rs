@@ -6,7 +6,8 @@
 //! the context (`io`: bytes in; `output`: bytes out; `layered`: what is added where a layer lies between them and the socket;
 //! `life`: what happens to it; `liveness`: silence, and what follows from it; `input`: the bytes that wait to be understood).
 //! What reaches several has the table. A gateway's clients are the legs of pairs: `upstream` connects them to their servers,
-//! `relay` hands on what each leg sends, and tells each what happens to the other.
+//! `relay` hands on what each leg sends, and tells each what happens to the other. `health` says which servers there are to
+//! connect them to: it has them checked, by connections that are in no table.
 //!
 //! Each step of the turn has a file: `accept`, `effects` (what one connection does to others), `timers` (deadlines), `close`
 //! (what connections leave behind; the one close path), `initiators` (endings that another connection asked for). Then come
@@ -24,6 +25,7 @@ mod close;
 mod connection;
 mod context;
 mod effects;
+mod health;
 mod initiators;
 mod input;
 mod inspect;
@@ -65,9 +67,10 @@ use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::protocol::Scratch;
 use connection::Connection;
 use context::Context;
-pub use inspect::{ConnSnapshot, DebugView, Ended};
+pub use inspect::{ConnSnapshot, DebugView, Ended, ServerSnapshot};
+use parts::checks::number_of;
 pub use parts::lifecycle::{Drained, Reload, Requested};
-pub use parts::places::admin_connections_max;
+pub use parts::places::{admin_connections_max, checks_max};
 use parts::reclaim::Reclaim;
 use publication::Frames;
 #[cfg(test)]
@@ -117,7 +120,8 @@ impl<K: Kernel> Reactor<K> {
         descriptors_max: u32,
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
-        let cx = Context::new(kernel, settings, descriptors_max, reload)?;
+        let mut cx = Context::new(kernel, settings, descriptors_max, reload)?;
+        cx.arm_checks();
         Ok(Self {
             table: Table::with_capacity(cx.places.slots()),
             cx,
@@ -199,7 +203,7 @@ impl<K: Kernel> Reactor<K> {
     fn sources(&self) -> usize {
         /// Signals, the table of sockets, the supervisor.
         const OTHERS: usize = 3;
-        self.table.len() + self.cx.listeners.len() + OTHERS
+        self.table.len() + self.cx.listeners.len() + self.cx.checks.len() + OTHERS
     }
 
     /// Listeners and signals: only noted here, handled in their own steps.
@@ -215,15 +219,19 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Source::Supervisor => self.cx.note_supervisor(),
                 Source::Listener(index) => self.cx.listeners[index].on_edge(),
-                Source::Connection(_) => {}
+                Source::Connection(_) | Source::Check(_) => {}
             }
         }
     }
 
     fn dispatch(&mut self, event: Ready) {
-        if let Source::Connection(key) = source(event.token) {
-            self.cx.work.begin_serving();
-            self.on_ready(key, event.readiness);
+        match source(event.token) {
+            Source::Connection(key) => {
+                self.cx.work.begin_serving();
+                self.on_ready(key, event.readiness);
+            }
+            Source::Check(number) => self.on_check_ready(number, event.readiness),
+            Source::Signals | Source::Aside | Source::Supervisor | Source::Listener(_) => {}
         }
     }
 
@@ -249,10 +257,11 @@ enum Source {
     Aside,
     Supervisor,
     Listener(usize),
+    Check(u32),
     Connection(Key),
 }
 
-const fn source(token: Token) -> Source {
+fn source(token: Token) -> Source {
     let key = Key::from_token(token);
     if key.generation != 0 {
         return Source::Connection(key);
@@ -261,6 +270,9 @@ const fn source(token: Token) -> Source {
         Token::SIGNAL => Source::Signals,
         Token::ASIDE => Source::Aside,
         Token::SUPERVISOR => Source::Supervisor,
-        Token(_) => Source::Listener(key.index as usize),
+        token => match number_of(token) {
+            Some(number) => Source::Check(number),
+            None => Source::Listener(key.index as usize),
+        },
     }
 }

@@ -44,8 +44,10 @@ impl<K: Kernel> Reactor<K> {
             pair.lose(leg, bytes.len());
             return more;
         };
+        let mut spoke = None;
         if leg == Leg::Upstream && pair.first_byte_us == 0 {
             pair.first_byte_us = micros(self.cx.now.since(conn.life.accepted())).max(1);
+            spoke = pair.server().map(|server| (pair.to(), server));
         }
         if pair.stage == Stage::Fresh && conn.life.bytes_out > 0 {
             self.cx.complete_options(partner, conn);
@@ -55,6 +57,9 @@ impl<K: Kernel> Reactor<K> {
             && let Some(conn) = self.table.get_mut(key)
         {
             self.cx.await_partner(key, conn);
+        }
+        if let Some((upstream, server)) = spoke {
+            self.cx.note_spoke(upstream, server);
         }
         more
     }

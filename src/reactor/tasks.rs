@@ -49,8 +49,9 @@ impl<K: Kernel> Reactor<K> {
             _ if conn.is_paused() => {}
             Some(Session::Client(_) | Session::Refused) if conn.has_work() => self.serve(key, &[]),
             Some(Session::Http(_)) if conn.has_work() => self.cx.serve_http(key, conn, &[]),
-            Some(Session::Client(_) | Session::Refused) => conn.release_buffers(&mut self.cx.pool),
-            Some(Session::Named(_)) => conn.release_buffers(&mut self.cx.pool),
+            Some(Session::Client(_) | Session::Refused | Session::Named(_)) => {
+                conn.release_buffers(&mut self.cx.pool);
+            }
             None if conn.leg.is_some() => conn.release_buffers(&mut self.cx.pool),
             // Their buffers may be all that remembers when they were used last.
             Some(Session::Http(_)) | None => {}

@@ -105,6 +105,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Asks => self.expire_asks(),
                 ServerTimer::Names => self.cx.resolve_names(),
                 ServerTimer::Removals => self.remove_some(),
+                ServerTimer::Checks => self.run_checks(),
             }
         }
     }

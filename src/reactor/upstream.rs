@@ -11,6 +11,7 @@ use super::work::cost;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, Life, State};
 use crate::core::end::{Class, Detector, End, Leg, Reason};
+use crate::core::health::Sign;
 use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
@@ -57,7 +58,7 @@ impl<K: Kernel> Context<K> {
                     let (index, reason) = (usize::from(conn.listener), reason_of(error));
                     // There is no connection that could end.
                     self.counters.listeners[index].not_connected(reason);
-                    self.note_failed(client, server, reason, Duration::ZERO);
+                    self.note_failed(client, server, reason, None);
                 }
             }
         }
@@ -165,6 +166,7 @@ impl<K: Kernel> Context<K> {
         }
         let took = self.now.since(conn.life.accepted());
         let Some(pair) = self.pairs.of_mut(key) else { return false };
+        let to = pair.to();
         let Some(server) = pair.server() else { return false };
         let servers = &mut self.upstreams[pair.to()];
         if servers.get(server).could_be_own_peer() && conn.stream.is_own_peer() {
@@ -178,13 +180,13 @@ impl<K: Kernel> Context<K> {
             self.apply(key, conn, Input::Failed { reason, detector });
             return false;
         }
-        servers.reached(server, self.now);
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
         conn.pause = Pause::None;
         pair.moved = self.now;
         pair.connect_us = micros(took).max(1);
         self.counters.listeners[usize::from(conn.listener)].connected(took);
+        self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
         self.note_connected(key, conn);
         true
@@ -233,11 +235,16 @@ impl<K: Kernel> Context<K> {
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {
-            self.upstreams[pair.to()].remove(server);
+            let to = pair.to();
+            let asked = end.bytes_out > pair.header_bytes();
+            let was_mute = asked && pair.first_byte_us == 0 && end.detector != Detector::Partner;
+            self.upstreams[to].remove(server);
             let cause = Cause { reason: end.reason, detector: end.detector };
             if stage == Stage::Connecting && was_not_reached(cause) {
-                self.note_failed(key, server, end.reason, end.age);
+                self.note_failed(key, server, end.reason, Some(end.age));
                 self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
+            } else if stage != Stage::Connecting && was_mute {
+                self.note_mute(to, server, end.reason);
             }
         }
         if let Some(pair) = self.pairs.remove(key, leg) {
@@ -247,17 +254,17 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A server could not be reached on behalf of a pair.
-    fn note_failed(&mut self, leg: Key, server: usize, reason: Reason, took: Duration) {
+    fn note_failed(&mut self, leg: Key, server: usize, reason: Reason, took: Option<Duration>) {
+        let begun = took.is_some();
+        let took = took.unwrap_or_default();
         let Some(pair) = self.pairs.of_mut(leg) else { return };
         let number = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
         pair.cold().failed.push(Attempt { server: number, reason, took });
+        let to = pair.to();
+        self.upstreams[to].note_failed(server, reason, begun);
         // It is not the server's doing if we have run out of something.
         if reason.class() == Class::Upstream && reason != Reason::UpstreamNoPorts {
-            let servers = &mut self.upstreams[pair.to()];
-            if servers.not_reached(server, self.now) && !servers.get(server).is_retired() {
-                let address = servers.get(server).address();
-                self.report.upstream_not_reached(&servers.settings().name, address, reason, self.now);
-            }
+            self.on_sign(to, server, Sign::NotReached, reason.name());
         }
     }
 

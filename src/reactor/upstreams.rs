@@ -52,7 +52,15 @@ impl<K: Kernel> Context<K> {
             slot.upstream = relay.and_then(|relay| self.upstreams.place_of(&relay.upstream));
         }
         self.timers.resolve_at(self.upstreams.resolve_at());
+        self.note_servers();
         self.begin_removals();
+    }
+
+    /// There may be other servers than before: they are as the operator has said, and are checked.
+    fn note_servers(&mut self) {
+        self.upstreams.keep_words(self.now);
+        self.places.set_checks(self.upstreams.checked());
+        self.arm_checks();
     }
 
     /// Has the names looked up again whose time has come.
@@ -90,6 +98,7 @@ impl<K: Kernel> Context<K> {
         }
         self.timers.resolve_at(self.upstreams.resolve_at());
         if is_news {
+            self.note_servers();
             self.begin_removals();
         }
     }

@@ -113,6 +113,7 @@ impl<K: Kernel> Reactor<K> {
                 self.cx.publish_later(&channel, &payload);
             }
             ToWorker::Ask(question) => self.cx.admin.ask(question),
+            ToWorker::Word(spoken) => self.cx.on_word_before(&spoken),
             ToWorker::AskAlive => self.cx.say_alive(),
             ToWorker::Query { number, query } => {
                 if let Some(link) = &mut self.cx.link {

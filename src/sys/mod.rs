@@ -23,7 +23,7 @@ pub mod host;
 pub mod limits;
 pub mod listener;
 pub mod memory;
-mod names;
+pub mod names;
 pub mod owners;
 #[cfg(test)]
 mod polling_facts;

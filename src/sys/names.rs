@@ -44,7 +44,11 @@ pub(super) fn resolve_all(names: &[HostName]) -> Answers {
     names.iter().map(|name| (name.clone(), resolve(name))).collect()
 }
 
-fn resolve(name: &HostName) -> Result<Vec<SocketAddr>, String> {
+/// The addresses that a name has now, in order.
+///
+/// # Errors
+/// Why it has none, in words.
+pub fn resolve(name: &HostName) -> Result<Vec<SocketAddr>, String> {
     let found = (name.host.as_str(), name.port).to_socket_addrs().map_err(|error| error.to_string())?;
     let mut addresses: Vec<_> = found.collect();
     // Name servers turn their answers round; one in another order is the same.

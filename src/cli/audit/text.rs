@@ -1,6 +1,7 @@
 //! What `linger audit` prints for people: the worst listener first, each finding explained, columns that align.
 
 use super::{Report, lower};
+use crate::cli::console::table;
 use crate::core::units::{bytes, plural, span, thousands};
 use crate::sys::owners::Owner;
 use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
@@ -167,23 +168,6 @@ fn summary(report: &Report<'_>, sick: usize) -> String {
     text
 }
 
-/// Rows with aligned columns, two spaces apart; a column in which nothing stands is left out.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, &width) in row.iter().zip(&widths).filter(|&(_, &width)| width > 0) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text += line.trim_end();
-        text.push('\n');
-    }
-    text
-}
-
 /// Sentences, broken into lines behind `mark`.
 fn wrapped(mark: &str, sentences: &str) -> String {
     let indent = " ".repeat(mark.len());
@@ -204,13 +188,6 @@ fn wrapped(mark: &str, sentences: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_align_and_empty_ones_are_left_out() {
-        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
-        assert_eq!(table(&[row(["a", "", "long"]), row(["long", "", "b"])]), "a     long\nlong  b\n");
-        assert_eq!(table(&[]), "");
-    }
 
     #[test]
     fn sentences_are_broken_at_words_and_lose_none() {

@@ -24,6 +24,10 @@ impl Findings {
                 None => {}
             }
         }
+        let relaying = serving.iter().filter(|of| of.target().is_some());
+        for of in named.iter().chain(relaying) {
+            self.checks(of);
+        }
         for of in named.iter().filter(|of| !used.iter().any(|name| name == of.name())) {
             self.hint(of, &["servers"], || {
                 let wrong = "no listener relays to it".to_owned();
@@ -46,6 +50,29 @@ impl Findings {
             self.mistake(listener, &[here], || {
                 let wrong = format!("is about servers, which are those of [upstream.{name}]");
                 (wrong, format!("write {there} there, for all who relay to them"))
+            });
+        }
+    }
+
+    /// What a check is to send and expect is of use where it does both.
+    fn checks(&mut self, of: &Resolved) {
+        let given = |name: &str| of.text(name).is_some_and(|text| !text.is_empty());
+        if !of.sound(&["check.style", "check.send", "check.expect"]) {
+            return;
+        }
+        if of.is_word("check.style", "exchange") {
+            if !given("check.expect") {
+                self.mistake(of, &["check.expect", "check.style"], || {
+                    let wrong = "is missing: an exchange is looked at for it".to_owned();
+                    (wrong, "write what the server says, as '+PONG', or check.style = \"connect\"".to_owned())
+                });
+            }
+            return;
+        }
+        for key in ["check.send", "check.expect"].into_iter().filter(|key| given(key)) {
+            self.mistake(of, &[key, "check.style"], || {
+                let wrong = "has no effect on checks that only connect, or are off".to_owned();
+                (wrong, "write check.style = \"exchange\", or leave it out".to_owned())
             });
         }
     }

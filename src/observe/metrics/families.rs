@@ -1,9 +1,10 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
 use super::page::{Family, Lines, ListenerGauges, Of};
-use super::{Counters, Gauges, ListenerCounters, UpstreamCounters};
+use super::{Counters, Gauges, ListenerCounters, ServerGauges, UpstreamCounters};
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::health::Outcome;
 use crate::core::tcp::TcpState;
 use crate::observe::audit::Anomaly;
 
@@ -189,9 +190,33 @@ pub(super) static FAMILIES: &[Family] = &[
         "gauge",
         "Connections to an upstream server, those that are being made among them.",
         |lines, _, gauges| {
-            for upstream in &gauges.upstreams {
-                for (server, connections) in &upstream.servers {
-                    lines.add(&[("upstream", &upstream.name), ("server", server)], connections);
+            servers(gauges).for_each(|(labels, server)| lines.add(&labels, server.connections));
+        },
+    ),
+    all(
+        "linger_upstream_up",
+        "gauge",
+        "1 while an upstream server is up, as its checks and its clients find it, and the operator has not taken it out.",
+        |lines, _, gauges| {
+            servers(gauges).for_each(|(labels, server)| lines.add(&labels, u8::from(server.in_service)));
+        },
+    ),
+    all(
+        "linger_upstream_state_changes_total",
+        "counter",
+        "Times that an upstream server came up or went down.",
+        |lines, _, gauges| {
+            servers(gauges).for_each(|(labels, server)| lines.add(&labels, server.changes));
+        },
+    ),
+    all(
+        "linger_upstream_checks_total",
+        "counter",
+        "Checks of upstream servers, by what came of them.",
+        |lines, _, gauges| {
+            for ([upstream, address], server) in servers(gauges) {
+                for (outcome, count) in Outcome::ALL.iter().zip(server.checks.iter().flatten()) {
+                    lines.add(&[upstream, address, ("result", outcome.name())], count);
                 }
             }
         },
@@ -502,6 +527,14 @@ fn add_reasons(lines: &mut Lines, of: &ListenerGauges, counts: &[u64; Reason::AL
     for (reason, count) in Reason::ALL.iter().zip(counts) {
         lines.add_of(of, &[("class", reason.class().name()), ("reason", reason.name())], count);
     }
+}
+
+/// The servers of all upstreams, each with its labels.
+fn servers(of: &Gauges) -> impl Iterator<Item = ([(&str, &str); 2], &ServerGauges)> {
+    of.upstreams.iter().flat_map(|upstream| {
+        let labels = |server| [("upstream", upstream.name.as_str()), ("server", server)];
+        upstream.servers.iter().map(move |server| (labels(server.address.as_str()), server))
+    })
 }
 
 const fn both(of: &ListenerGauges) -> [(&str, &str); 2] {

@@ -4,6 +4,7 @@
 use super::families::FAMILIES;
 use super::series::{Part, Samples, Series, labels, write_head, write_sample};
 use super::{Census, Counters, Histogram, ListenerCounters, UpstreamCounters};
+use crate::core::health::Outcome;
 use crate::net::{Queue, Usage};
 use crate::observe::audit::compare::Tally;
 
@@ -29,10 +30,25 @@ pub struct ListenerGauges {
 pub struct UpstreamGauges {
     /// Its name.
     pub name: String,
-    /// Its servers, with the connections to each.
-    pub servers: Vec<(String, u32)>,
+    /// Its servers.
+    pub servers: Vec<ServerGauges>,
     /// Look-ups of its names that failed, if it has names.
     pub resolve_failures: Option<u64>,
+}
+
+/// What a server of it shows.
+#[derive(Clone, Debug)]
+pub struct ServerGauges {
+    /// Where it is.
+    pub address: String,
+    /// Connections to it.
+    pub connections: u32,
+    /// Whether it is up, and the operator has not taken it out.
+    pub in_service: bool,
+    /// How often it came up or went down.
+    pub changes: u64,
+    /// Checks, by [`Outcome`]. None: it was never checked.
+    pub checks: Option<[u64; Outcome::ALL.len()]>,
 }
 
 /// What the last audit showed.

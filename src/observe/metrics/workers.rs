@@ -16,6 +16,7 @@ const LARGEST: &[&str] = &[
     "linger_host_listen_overflows_total",
     "linger_host_listen_drops_total",
     "linger_host_time_waits_total",
+    "linger_upstream_up",
     "linger_uptime_seconds",
     "process_start_time_seconds",
 ];
@@ -30,6 +31,7 @@ const HELP: &[(&str, &str)] = &[
         "linger_log_lines_dropped_total",
         "Lines of the log of any process that were lost because nobody took them.",
     ),
+    ("linger_upstream_up", "1 while an upstream server is up for at least one worker, and not taken out."),
     ("process_cpu_seconds_total", OF_ALL),
     ("process_resident_memory_bytes", OF_ALL),
     ("process_virtual_memory_bytes", OF_ALL),

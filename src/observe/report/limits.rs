@@ -23,7 +23,7 @@ pub(super) enum Kind {
     AuditAnomaly,
     MemoryReclaimed,
     Pair,
-    UpstreamNotReached,
+    UpstreamState,
 }
 
 impl Kind {
@@ -39,7 +39,7 @@ impl Kind {
         Self::AuditAnomaly,
         Self::MemoryReclaimed,
         Self::Pair,
-        Self::UpstreamNotReached,
+        Self::UpstreamState,
     ];
 
     /// As its lines call it.
@@ -56,7 +56,7 @@ impl Kind {
             Self::AuditAnomaly => "audit_anomaly",
             Self::MemoryReclaimed => "memory_reclaimed",
             Self::Pair => "pair",
-            Self::UpstreamNotReached => "upstream_not_reached",
+            Self::UpstreamState => "upstream_state",
         }
     }
 
@@ -74,7 +74,7 @@ impl Kind {
             | Self::QueueFills
             | Self::AuditAnomaly
             | Self::MemoryReclaimed
-            | Self::UpstreamNotReached => STATES_PER_SECOND,
+            | Self::UpstreamState => STATES_PER_SECOND,
         }
     }
 }

@@ -43,13 +43,6 @@ impl Report {
             "pair"
         );
     }
-
-    /// An upstream server could not be reached; said once until it is avoided no longer.
-    pub fn upstream_not_reached(&mut self, upstream: &str, server: &Address, reason: Reason, now: Instant) {
-        if self.limits.admit(Kind::UpstreamNotReached, now) {
-            warn!(upstream, server:% = server, reason = reason.name(); "upstream_not_reached");
-        }
-    }
 }
 
 /// A name among the servers of an upstream has other addresses than before.

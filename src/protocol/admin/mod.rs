@@ -11,6 +11,7 @@ use super::http::{self, Method, Rejected, Request, Response, Status};
 use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
 use super::{Access, Hosts, Identity};
 use crate::core::end::Foreign;
+use crate::core::health::Word;
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -101,6 +102,21 @@ pub enum Asked {
     End(String),
     /// A connection of that name, a gateway's client, is to get an identity.
     Name(String, String),
+    /// The upstream servers, and how they are.
+    Upstreams,
+    /// The operator's word about one of them.
+    Word(Spoken),
+}
+
+/// What the operator says of an upstream server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Spoken {
+    /// The name of its upstream.
+    pub upstream: String,
+    /// Its address.
+    pub server: String,
+    /// What is said.
+    pub word: Word,
 }
 
 impl Route {
@@ -120,9 +136,9 @@ impl Asked {
     /// The response but for its body, if it is well.
     fn head(&self) -> Response<'static> {
         match self {
-            Self::Ready | Self::End(_) | Self::Name(..) => Response::text(Status::Ok, ""),
+            Self::Ready | Self::End(_) | Self::Name(..) | Self::Word(_) => Response::text(Status::Ok, ""),
             Self::Metrics => Response::metrics(""),
-            Self::Audit | Self::Connections(_) => Response::json(Status::Ok, ""),
+            Self::Audit | Self::Connections(_) | Self::Upstreams => Response::json(Status::Ok, ""),
         }
     }
 }
@@ -160,6 +176,16 @@ const ROUTES: &[(&str, &str, &str)] = &[
         "POST /connections/{key}/identity",
         "gives a gateway's client the identity ?id=",
         "gives a gateway's client the identity ?id=",
+    ),
+    (
+        "GET  /upstreams",
+        "JSON; the upstream servers, and how they are",
+        "JSON; the upstream servers, and how they are to all workers",
+    ),
+    (
+        "POST /upstreams/{name}/{server}",
+        "?state=ready, drain or down: whether it gets connections",
+        "?state=ready, drain or down: whether it gets connections of any worker",
     ),
 ];
 
@@ -211,11 +237,26 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
             }
             Some(_) | None => Err(no_such(path, serves)),
         },
-        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit") => {
+        (true, "/upstreams") => Ok(Route::Asked(Asked::Upstreams)),
+        (false, path) if path.starts_with("/upstreams/") => match server_of(path) {
+            Some((upstream, address)) => {
+                let spoken = Spoken {
+                    upstream: upstream.to_owned(),
+                    server: address.to_owned(),
+                    word: word_of(request)?,
+                };
+                Ok(Route::Asked(Asked::Word(spoken)))
+            }
+            None => Err(no_such(path, serves)),
+        },
+        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit" | "/upstreams") => {
             not_allowed("this path is for reading: use GET\n")
         }
         (true, path) if path.starts_with("/connections/") => {
             not_allowed("what is done to a connection is an action: use POST\n")
+        }
+        (true, path) if path.starts_with("/upstreams/") => {
+            not_allowed("saying how a server is to be is an action: use POST\n")
         }
         (_, path) => Err(no_such(path, serves)),
     }
@@ -233,6 +274,26 @@ fn identity_of(request: &Request) -> Result<String, Response<'static>> {
         let text = "want ?id=, an identity: 1 to 128 bytes of UTF-8 without blanks and control characters\n";
         Response::text(Status::BadRequest, text)
     })
+}
+
+/// The upstream and the server that a path is about. The path of a unix socket goes on to the end.
+fn server_of(path: &str) -> Option<(&str, &str)> {
+    let (upstream, server) = path.strip_prefix("/upstreams/")?.split_once('/')?;
+    (!upstream.is_empty() && !server.is_empty()).then_some((upstream, server))
+}
+
+/// What the operator says of it.
+fn word_of(request: &Request) -> Result<Word, Response<'static>> {
+    let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
+    match request.query.as_slice() {
+        [(name, value)] if name == "state" => match Word::from_name(value) {
+            Some(word) => Ok(word),
+            None => wrong(format!("{value:?} is no state: say ready, drain or down\n")),
+        },
+        _ => {
+            wrong("say what state it is to have, and nothing else: ?state=ready, drain or down\n".to_owned())
+        }
+    }
 }
 
 fn no_such(path: &str, serves: Serves) -> Response<'static> {
@@ -433,6 +494,33 @@ mod tests {
         ] {
             assert_eq!(done(path).unwrap_err().status, status, "{path}");
         }
+    }
+
+    #[test]
+    fn a_word_about_a_server_names_it_by_its_upstream_and_its_address() {
+        let said =
+            |method: &str, path: &str| route(&asked(method, path, "localhost"), &Hosts::Any, Serves::One);
+        for (path, upstream, server, word) in [
+            ("/upstreams/app/10.0.0.5:9001?state=drain", "app", "10.0.0.5:9001", Word::Drain),
+            ("/upstreams/app/%5B::1%5D:9001?state=ready", "app", "[::1]:9001", Word::Ready),
+            ("/upstreams/a%20b/unix:/run/app.sock?state=down", "a b", "unix:/run/app.sock", Word::Down),
+        ] {
+            let (upstream, server) = (upstream.to_owned(), server.to_owned());
+            let spoken = Asked::Word(Spoken { upstream, server, word });
+            assert_eq!(said("POST", path), Ok(Route::Asked(spoken)), "{path}");
+        }
+        for (method, path, status) in [
+            ("POST", "/upstreams/app/10.0.0.5:9001", Status::BadRequest),
+            ("POST", "/upstreams/app/10.0.0.5:9001?state=up", Status::BadRequest),
+            ("POST", "/upstreams/app/10.0.0.5:9001?state=down&for=ever", Status::BadRequest),
+            ("POST", "/upstreams/app?state=down", Status::NotFound),
+            ("POST", "/upstreams/app/?state=down", Status::NotFound),
+            ("POST", "/upstreams", Status::MethodNotAllowed),
+            ("GET", "/upstreams/app/10.0.0.5:9001?state=down", Status::MethodNotAllowed),
+        ] {
+            assert_eq!(said(method, path).unwrap_err().status, status, "{path}");
+        }
+        assert_eq!(said("GET", "/upstreams"), Ok(Route::Asked(Asked::Upstreams)));
     }
 
     #[test]

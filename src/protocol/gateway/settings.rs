@@ -1,11 +1,13 @@
 //! The keys of an upstream: those of its own table, and how a listener that has servers of its own says the same.
 
+use super::check::{self, Check};
 use super::servers::{SERVERS, SOURCES, ServerSpec, sources_of};
 use super::{Balance, Removed, Upstream};
 use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::protocol::proxy_header::Version;
+use std::sync::Arc;
 
 pub(in crate::protocol) const SECOND: Duration = Duration::from_secs(1);
 pub(in crate::protocol) const DAY: Duration = Duration::from_secs(86_400);
@@ -18,8 +20,9 @@ const KEEPALIVE_COUNT: u32 = 3;
 const RESOLVE: Duration = Duration::from_secs(30);
 
 /// What `[upstream.NAME]` can say.
-pub const SETTINGS: [Key; 9] = {
+pub const SETTINGS: [Key; 17] = {
     let [balance, connect_timeout, header, keepalive, source] = shared(&OWN_NAMES);
+    let [style, interval, timeout, rise, fall, send, expect, observe] = check::KEYS;
     [
         Key {
             name: "servers",
@@ -61,6 +64,14 @@ pub const SETTINGS: [Key; 9] = {
             why: "As long as most name servers let an answer of a changing service live. A start that goes on without \
                   servers would look like success to whom began it.",
         },
+        style,
+        interval,
+        timeout,
+        rise,
+        fall,
+        send,
+        expect,
+        observe,
     ]
 };
 
@@ -80,12 +91,13 @@ pub(in crate::protocol) const LISTENER_NAMES: Names =
 
 /// What a listener calls a key of `[upstream.NAME]` while its servers are its own, and what the table calls it.
 pub fn of_listener() -> impl Iterator<Item = (&'static str, &'static str)> {
-    LISTENER_NAMES.into_iter().zip(OWN_NAMES)
+    let of_checks = check::KEYS.into_iter().map(|key| (key.name, key.name));
+    LISTENER_NAMES.into_iter().zip(OWN_NAMES).chain(of_checks)
 }
 
 /// Whether a key of a listener is about servers, and so applies only where they are its own.
 pub fn is_of_upstream(name: &str) -> bool {
-    LISTENER_NAMES.contains(&name)
+    LISTENER_NAMES.contains(&name) || check::is_key(name)
 }
 
 /// The keys that a table of an upstream and a listener with servers of its own share, by the names that they have there.
@@ -166,7 +178,13 @@ pub(in crate::protocol) fn upstream_of(
 ) -> Option<Upstream> {
     let [balance, connect_timeout, header, keepalive, source] = names.map(|name| own.value(name));
     let idle = keepalive.and_then(Value::period);
+    let header = match header.and_then(Value::word) {
+        Some("proxy_v1") => Some(Version::V1),
+        Some("proxy_v2") => Some(Version::V2),
+        _ => None,
+    };
     Some(Upstream {
+        check: Arc::new(Check::new(own, header)),
         servers,
         balance: match balance.and_then(Value::word) {
             Some("round_robin") => Balance::RoundRobin,
@@ -175,11 +193,7 @@ pub(in crate::protocol) fn upstream_of(
         },
         connect_timeout: connect_timeout?.period()?,
         sources: source.and_then(Value::text).map_or_else(Vec::new, sources_of),
-        header: match header.and_then(Value::word) {
-            Some("proxy_v1") => Some(Version::V1),
-            Some("proxy_v2") => Some(Version::V2),
-            _ => None,
-        },
+        header,
         keepalive: idle.map(|idle| Keepalive { idle, interval: KEEPALIVE_INTERVAL, count: KEEPALIVE_COUNT }),
         slow_start: None,
         removed: Removed::Keep,

@@ -1,12 +1,14 @@
 //! What only a gateway has to be told: where it relays to, and how.
 
 use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
+use crate::protocol::gateway::check;
 use crate::protocol::gateway::servers::{TARGET, is_name, servers_of};
 use crate::protocol::gateway::settings::{DAY, LISTENER_NAMES, SECOND, shared, upstream_of};
 use crate::protocol::gateway::{Gateway, HalfClose, Target};
 
-pub(super) const SETTINGS: [Key; 8] = {
+pub(super) const SETTINGS: [Key; 16] = {
     let [balance, connect_timeout, header, keepalive, source] = shared(&LISTENER_NAMES);
+    let [style, interval, timeout, rise, fall, send, expect, observe] = check::KEYS;
     [
         Key {
             name: "upstream",
@@ -39,6 +41,14 @@ pub(super) const SETTINGS: [Key; 8] = {
         header,
         keepalive,
         source,
+        style,
+        interval,
+        timeout,
+        rise,
+        fall,
+        send,
+        expect,
+        observe,
     ]
 };
 

@@ -14,6 +14,7 @@ use crate::reactor::Reactor;
 use crate::reactor::context::{Conn, Context};
 use crate::reactor::parts::admin::{List, Metrics, Page};
 use crate::reactor::parts::audits::Past;
+use crate::reactor::parts::server::Server;
 use crate::workers::link::Rows;
 use serde::Serialize;
 
@@ -239,7 +240,7 @@ impl<K: Kernel> Context<K> {
         let upstreams =
             self.upstreams.iter().filter(|servers| servers.is_shown()).map(|servers| UpstreamGauges {
                 name: servers.settings().name.clone(),
-                servers: servers.iter().map(|one| (one.address().to_string(), one.connections())).collect(),
+                servers: servers.iter().map(Server::gauges).collect(),
                 resolve_failures: servers.names().failures(),
             });
         let usage = self.kernel.usage();

@@ -23,6 +23,9 @@ pub(in crate::reactor) struct Places {
     upstreams: u32,
     /// Connections that were let in only to be told that all places are taken.
     refused: u32,
+    /// Descriptors that checks of upstream servers may take, beyond those that were set aside for them from the start.
+    checks: u32,
+    checks_set_aside: u32,
 }
 
 impl Places {
@@ -39,6 +42,8 @@ impl Places {
             clients: 0,
             upstreams: 0,
             refused: 0,
+            checks: 0,
+            checks_set_aside: checks_max(settings),
         };
         places.apply(&settings.server);
         places
@@ -46,8 +51,13 @@ impl Places {
 
     /// The settings have changed.
     pub(in crate::reactor) fn apply(&mut self, settings: &ServerSettings) {
-        let most = self.descriptors_max / self.per_client;
+        let most = self.descriptors_max.saturating_sub(self.checks) / self.per_client;
         self.clients_max = settings.connections_max.unwrap_or(u32::MAX).min(most);
+    }
+
+    /// So many servers may be checked, each by a connection of its own.
+    pub(in crate::reactor) fn set_checks(&mut self, checked: usize) {
+        self.checks = u32::try_from(checked).unwrap_or(u32::MAX).saturating_sub(self.checks_set_aside);
     }
 
     /// Slots that the table has room for from the start: growing later would copy it inside a turn. Pages that are never
@@ -76,7 +86,7 @@ impl Places {
 
     /// Whether all places for clients are taken. `pair`: for one that is to be relayed, which takes two descriptors.
     pub(in crate::reactor) const fn is_full(&self, pair: bool) -> bool {
-        let left = self.descriptors_max.saturating_sub(self.clients + self.upstreams);
+        let left = self.descriptors_max.saturating_sub(self.clients + self.upstreams + self.checks);
         self.clients >= self.clients_max || left < 1 + pair as u32
     }
 
@@ -120,6 +130,12 @@ impl Places {
 pub fn admin_connections_max(settings: &Settings) -> u32 {
     let admin = settings.listeners.iter().filter(|listener| !listener.protocol.serves_clients());
     admin.map(|listener| with_reserve(listener.connections_max)).sum()
+}
+
+/// Checks of upstream servers at once: descriptors are set aside for them.
+pub fn checks_max(settings: &Settings) -> u32 {
+    let checked = settings.upstreams.iter().filter(|upstream| upstream.is.check.is_on());
+    checked.map(|upstream| u32::try_from(upstream.is.servers.len()).unwrap_or(u32::MAX)).sum()
 }
 
 /// Connections of an admin listener at most, those in reserve included.

@@ -22,11 +22,13 @@ pub(in crate::reactor) enum ServerTimer {
     Names,
     /// To end the next pairs whose server is gone from the configuration.
     Removals,
+    /// To begin or to end a check of an upstream server.
+    Checks,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 8] = [
+    pub(in crate::reactor) const ALL: [Self; 9] = [
         Self::AcceptRetry,
         Self::QueueWatch,
         Self::Resumed,
@@ -35,6 +37,7 @@ impl ServerTimer {
         Self::Asks,
         Self::Names,
         Self::Removals,
+        Self::Checks,
     ];
 }
 
@@ -58,6 +61,8 @@ pub(in crate::reactor) struct ServerTimers {
     names: Instant,
     /// When the next pairs are ended whose server is gone.
     removals: Instant,
+    /// When the next check of an upstream server begins, or has taken too long.
+    checks: Instant,
 }
 
 impl Default for ServerTimers {
@@ -71,6 +76,7 @@ impl Default for ServerTimers {
             asks: Instant::NEVER,
             names: Instant::NEVER,
             removals: Instant::NEVER,
+            checks: Instant::NEVER,
         }
     }
 }
@@ -123,10 +129,15 @@ impl ServerTimers {
         self.audit = at;
     }
 
+    /// When the next check begins, or has taken too long; [`Instant::NEVER`]: there are none.
+    pub(in crate::reactor) const fn check_at(&mut self, at: Instant) {
+        self.checks = at;
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
-        let of_upstreams = self.names.min(self.removals);
+        let of_upstreams = self.names.min(self.removals).min(self.checks);
         accepts.min(self.drain).min(self.audit).min(self.asks).min(of_upstreams)
     }
 
@@ -141,6 +152,7 @@ impl ServerTimers {
             ServerTimer::Asks => &mut self.asks,
             ServerTimer::Names => &mut self.names,
             ServerTimer::Removals => &mut self.removals,
+            ServerTimer::Checks => &mut self.checks,
         };
         let due = *deadline <= now;
         if due {

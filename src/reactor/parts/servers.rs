@@ -1,17 +1,17 @@
-//! The servers of one upstream: how many connections each has, which could not be reached lately, and which gets the next
-//! one. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
+//! The servers of one upstream, and which of them gets the next connection. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
 
-use super::balance::{fnv1a, height, load, share};
+use super::balance::{fnv1a, height, load};
+use super::check::Checked;
 use super::names::{LookUp, Names};
+use super::server::Server;
 use crate::config::settings::Upstream;
-use crate::core::time::{Duration, Instant};
+use crate::core::end::Reason;
+use crate::core::health::{Change, Place, Rules, Sign, Word};
+use crate::core::time::Instant;
 use crate::net::{Address, Answers, Peer};
 use crate::protocol::gateway::servers::SERVERS_MAX;
 use crate::protocol::gateway::{Balance, Removed, ServerAddress, ServerSpec};
 use std::net::{IpAddr, SocketAddr};
-
-/// How long a server that could not be reached is tried last.
-const AVOIDED_FOR: Duration = Duration::from_secs(10);
 
 /// Whether a connection to an address can turn out to be one to itself: the kernel knows.
 pub(in crate::reactor) type CouldBeOwnPeer<'a> = &'a dyn Fn(&Address) -> bool;
@@ -36,98 +36,6 @@ pub(in crate::reactor) enum NoServer {
     AllTried,
     /// All that were not tried have as many connections as they may.
     Full,
-}
-
-/// One of them.
-#[derive(Debug)]
-pub(in crate::reactor) struct Server {
-    address: Address,
-    /// Its address as a number, for [`height`].
-    hash: u64,
-    weight: u32,
-    /// Most connections to it at once.
-    connections_max: Option<u32>,
-    /// What the connections to it show as their peer.
-    peer: Peer,
-    /// A connection to it can turn out to be one to itself.
-    could_be_own_peer: bool,
-    /// Connections to it, those that are being made among them.
-    connections: u32,
-    /// Until when it is tried last.
-    avoided_until: Instant,
-    /// When it began to be used, or to be used again; `None`: it was there from the start of its upstream.
-    began: Option<Instant>,
-    /// What it is ahead of the others, where they take turns.
-    turn: i64,
-    /// It is no longer in the configuration: it keeps what it has, and gets nothing more.
-    retired: bool,
-}
-
-impl Server {
-    fn new((address, spec): (Address, &ServerSpec), could_be_own_peer: bool, began: Option<Instant>) -> Self {
-        let peer = match &address {
-            Address::Tcp { socket, .. } => Peer::new(*socket),
-            Address::Unix(_) => Peer::UNIX,
-        };
-        Self {
-            hash: fnv1a(address.to_string().as_bytes()),
-            address,
-            peer,
-            could_be_own_peer,
-            weight: spec.weight,
-            connections_max: spec.connections_max,
-            connections: 0,
-            avoided_until: Instant::ZERO,
-            began,
-            turn: 0,
-            retired: false,
-        }
-    }
-
-    /// Where it is.
-    pub(in crate::reactor) const fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// What the connections to it show as their peer.
-    pub(in crate::reactor) const fn peer(&self) -> Peer {
-        self.peer
-    }
-
-    /// Whether a connection to it can turn out to be one to itself.
-    pub(in crate::reactor) const fn could_be_own_peer(&self) -> bool {
-        self.could_be_own_peer
-    }
-
-    /// Connections to it, those that are being made among them.
-    pub(in crate::reactor) const fn connections(&self) -> u32 {
-        self.connections
-    }
-
-    /// Whether it may get new connections, were there room. The one place that decides it.
-    const fn takes_new(&self) -> bool {
-        !self.retired
-    }
-
-    /// Whether it has as many connections as it may.
-    fn is_full(&self) -> bool {
-        self.connections_max.is_some_and(|max| self.connections >= max)
-    }
-
-    /// Whether it is no longer in the configuration.
-    pub(in crate::reactor) const fn is_retired(&self) -> bool {
-        self.retired
-    }
-
-    /// Its share of new connections.
-    fn share(&self, slow_start: Option<Duration>, now: Instant) -> u32 {
-        share(self.weight, self.began.zip(slow_start), now)
-    }
-
-    /// Whether it is tried last.
-    fn is_avoided(&self, now: Instant) -> bool {
-        self.avoided_until > now
-    }
 }
 
 impl Servers {
@@ -292,18 +200,20 @@ impl Servers {
         now: Instant,
         tried: impl Fn(usize) -> bool,
     ) -> Result<usize, NoServer> {
-        let count = self.all.len();
-        let is_open = |at: usize, server: &Server| server.takes_new() && !tried(at);
+        let (count, rules) = (self.all.len(), self.rules());
+        let place = |server: &Server| server.place(&rules, now);
+        let is_open = |at: usize, server: &Server| place(server) != Place::Out && !tried(at);
         let has_room = |at: usize, server: &Server| is_open(at, server) && !server.is_full();
-        // The last one is never taken out: who was not reached lately may be there again.
-        let fresh = self.places().any(|(at, server)| has_room(at, server) && !server.is_avoided(now));
-        let may = |at: usize, server: &Server| has_room(at, server) && (!fresh || !server.is_avoided(now));
+        // The last one is never taken out: where none is up, all are as good as if they were.
+        let first = self.places().any(|(at, server)| has_room(at, server) && place(server) == Place::First);
+        let may =
+            |at: usize, server: &Server| has_room(at, server) && (!first || place(server) == Place::First);
         let slow_start = self.settings.is.slow_start;
         let share = |at: usize| self.all[at].share(slow_start, now);
         let turns = || (0..count).map(|turn| (self.next + turn) % count).filter(|&at| may(at, &self.all[at]));
         let chosen = match self.settings.is.balance {
             Balance::LeastConnections => turns().min_by_key(|&at| load(self.all[at].connections, share(at))),
-            Balance::RoundRobin => self.take_turn(may, slow_start, now),
+            Balance::RoundRobin => self.take_turn(may, now),
             Balance::SourceHash => {
                 let client = client.address().map_or(0, |address| fnv1a(address.ip().to_string().as_bytes()));
                 let heights = turns().map(|at| (height(client, self.all[at].hash, share(at)), at));
@@ -316,10 +226,7 @@ impl Servers {
         };
         self.next = (chosen + 1) % count;
         // One client tries it; the others do not all follow before that has told.
-        let until = &mut self.all[chosen].avoided_until;
-        if *until != Instant::ZERO {
-            *until = now + AVOIDED_FOR;
-        }
+        self.all[chosen].health.on_chosen(now);
         Ok(chosen)
     }
 
@@ -329,12 +236,8 @@ impl Servers {
 
     /// The one whose turn it is, of those that may have it: each as often as its share says, and not several times in a row
     /// if that can be (as nginx: `ngx_http_upstream_round_robin.c: ngx_http_upstream_get_peer`).
-    fn take_turn(
-        &mut self,
-        may: impl Fn(usize, &Server) -> bool,
-        slow_start: Option<Duration>,
-        now: Instant,
-    ) -> Option<usize> {
+    fn take_turn(&mut self, may: impl Fn(usize, &Server) -> bool, now: Instant) -> Option<usize> {
+        let slow_start = self.settings.is.slow_start;
         let (mut all, mut chosen): (i64, Option<usize>) = (0, None);
         for at in 0..self.all.len() {
             if !may(at, &self.all[at]) {
@@ -363,6 +266,7 @@ impl Servers {
     /// A connection to it is begun.
     pub(in crate::reactor) fn add(&mut self, server: usize) {
         self.all[server].connections += 1;
+        self.all[server].attempts += 1;
     }
 
     /// One has ended.
@@ -370,18 +274,80 @@ impl Servers {
         self.all[server].connections -= 1;
     }
 
-    /// It answered the connect.
-    pub(in crate::reactor) fn reached(&mut self, server: usize, now: Instant) {
+    /// A connection came to nothing. `begun`: it was counted.
+    pub(in crate::reactor) fn note_failed(&mut self, server: usize, reason: Reason, begun: bool) {
         let server = &mut self.all[server];
-        if std::mem::take(&mut server.avoided_until) != Instant::ZERO {
-            server.began = Some(now);
+        server.attempts += u64::from(!begun);
+        match server.failed.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => server.failed.push((reason, 1)),
         }
     }
 
-    /// It could not be reached. Whether that is news.
-    pub(in crate::reactor) fn not_reached(&mut self, server: usize, now: Instant) -> bool {
-        let until = &mut self.all[server].avoided_until;
-        std::mem::replace(until, now + AVOIDED_FOR) == Instant::ZERO
+    /// Something was seen of it. Whether its state has changed by that.
+    pub(in crate::reactor) fn on_sign(&mut self, server: usize, sign: Sign, now: Instant) -> Option<Change> {
+        let rules = self.rules();
+        let change = self.all[server].health.on_sign(sign, &rules, now);
+        self.begin_again(server, change, now)
+    }
+
+    /// The operator says how it is to be.
+    pub(in crate::reactor) fn on_word(&mut self, server: usize, word: Word, now: Instant) -> Option<Change> {
+        let change = self.all[server].health.on_word(word, now);
+        self.begin_again(server, change, now)
+    }
+
+    /// One that is up again has its share grow again.
+    fn begin_again(&mut self, server: usize, change: Option<Change>, now: Instant) -> Option<Change> {
+        if change == Some(Change::Up) {
+            self.all[server].began = Some(now);
+        }
+        change
+    }
+
+    /// What it takes to change the state of one of them.
+    pub(in crate::reactor) fn rules(&self) -> Rules {
+        self.settings.is.check.rules()
+    }
+
+    /// How many can get connections, and are up.
+    pub(in crate::reactor) fn in_service(&self) -> usize {
+        self.all.iter().filter(|server| !server.retired && server.health.is_in_service()).count()
+    }
+
+    /// The place of the one with that address, as it is written.
+    pub(in crate::reactor) fn place_of(&self, address: &str) -> Option<usize> {
+        self.all.iter().position(|server| !server.retired && server.address.to_string() == address)
+    }
+
+    /// How many places there are.
+    pub(in crate::reactor) const fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether the server that is checked has its place still.
+    pub(in crate::reactor) fn is_still(&self, of: &Checked) -> bool {
+        self.all.get(of.server).is_some_and(|server| server.hash == of.hash)
+    }
+
+    /// Whether a connection to it can turn out to be one to itself.
+    pub(in crate::reactor) fn could_be_own_peer(&self, of: &Checked) -> bool {
+        self.is_still(of) && self.all[of.server].could_be_own_peer
+    }
+
+    /// All there are, those that are gone from the configuration among them.
+    pub(in crate::reactor) fn all_mut(&mut self) -> impl Iterator<Item = &mut Server> {
+        self.all.iter_mut()
+    }
+
+    /// How many there are in the configuration.
+    pub(in crate::reactor) fn configured(&self) -> usize {
+        self.all.iter().filter(|server| !server.retired).count()
+    }
+
+    /// One of them, to change what is known of its checks.
+    pub(in crate::reactor) fn get_mut(&mut self, server: usize) -> &mut Server {
+        &mut self.all[server]
     }
 }
 

@@ -1,7 +1,9 @@
 //! Which server gets the next connection, and what a new configuration makes of servers.
 
 use super::*;
+use crate::core::health::RETRY;
 use crate::core::setting::Value;
+use crate::core::time::Duration;
 use crate::net::HostName;
 use crate::protocol::gateway;
 use std::net::Ipv4Addr;
@@ -108,14 +110,14 @@ fn a_new_configuration_keeps_the_counts_of_servers_that_stay() {
 fn who_was_not_reached_is_tried_last_for_a_while_and_tried_all_the_same() {
     let mut servers = servers(Balance::RoundRobin, 2);
     let now = Instant::from_millis(1000);
-    assert!(servers.not_reached(0, now), "news");
-    assert!(!servers.not_reached(0, now), "no news");
+    assert_eq!(servers.on_sign(0, Sign::NotReached, now), Some(Change::Down), "news");
+    assert_eq!(servers.on_sign(0, Sign::NotReached, now), None, "no news");
     for _ in 0..3 {
         assert_eq!(servers.choose(&client(1), now, |_| false), Ok(1));
     }
     assert_eq!(servers.choose(&client(1), now, |at| at == 1), Ok(0));
     assert_eq!(servers.choose(&client(1), now, |_| true), Err(NoServer::AllTried));
-    let later = now + AVOIDED_FOR;
+    let later = now + RETRY;
     servers.adopt(&at(Balance::LeastConnections, &[1, 2]), &|_| false, |_| true, later);
     assert_eq!(servers.choose(&client(1), later, |_| false), Ok(1));
     assert_eq!(servers.choose(&client(1), later, |_| false), Ok(0));
@@ -208,9 +210,9 @@ fn a_server_that_is_new_or_back_begins_with_a_tenth_of_its_share() {
     servers.adopt(&slow(&[1, 2, 3]), &|_| false, |_| true, at(10));
     assert_eq!(chosen(&mut servers, 21, at(10)), [10, 10, 1], "a new one");
     assert_eq!(chosen(&mut servers, 30, at(110)), [10, 10, 10]);
-    servers.not_reached(0, at(120));
-    servers.reached(0, at(130));
-    servers.reached(1, at(130));
+    servers.on_sign(0, Sign::NotReached, at(120));
+    servers.on_sign(0, Sign::Reached, at(130));
+    servers.on_sign(1, Sign::Reached, at(130));
     assert_eq!(chosen(&mut servers, 21, at(130)), [1, 10, 10], "one that is back");
     servers.adopt(&slow(&[1, 3]), &|_| false, |_| true, at(300));
     servers.adopt(&slow(&[1, 2, 3]), &|_| false, |_| true, at(310));

@@ -3,8 +3,11 @@
 use super::names::LookUp;
 use super::servers::{CouldBeOwnPeer, Servers};
 use crate::config::settings::Upstream;
+use crate::core::health::Word;
 use crate::core::time::Instant;
 use crate::net::{Answers, HostName};
+use crate::protocol::admin::Spoken;
+use indexmap::IndexMap;
 use std::ops::{Index, IndexMut};
 
 /// All of them. Listeners and pairs know theirs by its place.
@@ -13,6 +16,8 @@ pub(in crate::reactor) struct Upstreams {
     all: Vec<Servers>,
     /// Names are being looked up.
     resolving: bool,
+    /// What the operator has said of servers, by upstream and address: one that comes back is as it was said to be.
+    words: IndexMap<(String, String), Word>,
 }
 
 impl Upstreams {
@@ -24,7 +29,7 @@ impl Upstreams {
         now: Instant,
     ) -> Self {
         let servers = |settings: &Upstream| Servers::new(settings.clone(), answers, could_be_own_peer, now);
-        Self { all: settings.iter().map(servers).collect(), resolving: false }
+        Self { all: settings.iter().map(servers).collect(), resolving: false, words: IndexMap::new() }
     }
 
     /// Takes over those of a new configuration. One of the same name stays what it is; one that is gone keeps its
@@ -98,6 +103,46 @@ impl Upstreams {
         let at = self.all.iter().position(|servers| servers.settings().name == name)?;
         // Each is that of a listener, or was and has pairs.
         Some(u16::try_from(at).expect("upstreams are no more than a few hundred"))
+    }
+
+    /// The places there are.
+    pub(in crate::reactor) fn places(&self) -> impl Iterator<Item = u16> + use<> {
+        0..u16::try_from(self.all.len()).expect("upstreams are no more than a few hundred")
+    }
+
+    /// The names of those that are in the configuration.
+    pub(in crate::reactor) fn names(&self) -> Vec<String> {
+        let configured = self.all.iter().filter(|servers| !servers.is_retired());
+        configured.map(|servers| servers.settings().name.clone()).collect()
+    }
+
+    /// Servers that may be checked, each by a connection of its own.
+    pub(in crate::reactor) fn checked(&self) -> usize {
+        let checked = self.all.iter().filter(|servers| servers.settings().is.check.is_on());
+        checked.map(Servers::configured).sum()
+    }
+
+    /// What the operator says holds also when the server goes and comes back.
+    pub(in crate::reactor) fn remember(&mut self, spoken: &Spoken) {
+        let server = (spoken.upstream.clone(), spoken.server.clone());
+        if spoken.word == Word::Ready {
+            self.words.shift_remove(&server);
+        } else {
+            self.words.insert(server, spoken.word);
+        }
+    }
+
+    /// Sees to it that servers are as the operator has said.
+    pub(in crate::reactor) fn keep_words(&mut self, now: Instant) {
+        for ((upstream, address), word) in &self.words {
+            let named = self.all.iter_mut().find(|servers| servers.settings().name == *upstream);
+            if let Some(servers) = named
+                && let Some(server) = servers.place_of(address)
+                && servers.get(server).health().word() != *word
+            {
+                servers.on_word(server, *word, now);
+            }
+        }
     }
 
     /// All of them.

@@ -21,7 +21,7 @@
 //! SLOTS are numbers with commas between them. A connection that the server ends is closed, `ended SLOT COUNT` with
 //! how many bytes it had received.
 
-use super::bytes::{escape, unescape};
+use crate::core::escape::{escape, unescape};
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Fatal, Interest, Kernel as _, Ready, Received, Sent, Stream as _, Token};
 use crate::sys::{Os, Stream, process};

@@ -4,13 +4,13 @@
 //! which is when the connection leaves the kernel's table or no program holds it any more. What its log says since the
 //! fault is its reason.
 
-use super::bytes::escape;
 use super::case::Case;
 use super::expect::Left;
 use super::network::{Network, SERVER};
 use super::observe::{Sight, Tables};
 use super::remote_client::{PATIENCE, RemoteClient};
 use super::testbed::rest;
+use crate::core::escape::escape;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Fatal, SocketRow};
 use crate::sys::process::{Namespace, monotonic, spawn_in};

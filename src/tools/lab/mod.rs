@@ -10,7 +10,6 @@
 //! Nothing is ever added to the namespace that the lab was started in, nothing has a name in a file system, and every
 //! child is killed by the kernel when the lab ends, however it ends.
 
-pub mod bytes;
 pub mod case;
 pub mod client;
 pub mod expect;

@@ -1,6 +1,5 @@
 //! A row set up: the network, a server with a listener for each means, or a gateway to it that has them, a client for each, and what happens to them.
 
-use super::bytes::escape;
 use super::case::Case;
 use super::method::{BACKEND, Method, channel_parameters, listener, listener_name};
 use super::network::{Network, SERVER};
@@ -9,6 +8,7 @@ use super::path::Path;
 use super::remote_client::{PATIENCE, RemoteClient};
 use super::server::Server;
 use super::settings::Settings;
+use crate::core::escape::escape;
 use crate::core::time::{Duration, Instant};
 use crate::net::Fatal;
 use crate::sys::process::monotonic;
@@ -160,7 +160,7 @@ impl Testbed {
 
     /// The presence of a seat's identity, in the order in which it was told.
     pub fn presence(&self, seat: &Seat) -> Vec<String> {
-        let text = super::bytes::unescape(&self.helper.heard(WATCHER)).unwrap_or_default();
+        let text = crate::core::escape::unescape(&self.helper.heard(WATCHER)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.split("\r\n").collect();
         let channel = format!("$presence:{}", seat.identity());

@@ -9,14 +9,12 @@ use super::plan::Plan;
 use super::stats::Totals;
 use crate::core::end::Reason;
 use crate::core::time::Duration;
-use crate::net::Fatal;
+use crate::net::{Address, Fatal};
+use crate::sys::admin_client::ask;
 use indexmap::IndexMap;
 use serde::Serialize;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 
-/// How long the admin interface may take.
-const ANSWER: Duration = Duration::from_secs(10);
 /// The time between two looks at counters that are not yet what they should be.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -94,7 +92,8 @@ impl Counter {
 
     fn look(&mut self) -> Result<IndexMap<Reason, u64>, Fatal> {
         let cannot = |why: String| Fatal { what: format!("ask http://{}/metrics", self.admin), why };
-        let page = get(self.admin).map_err(|error| cannot(error.to_string()))?;
+        let address = Address::Tcp { socket: self.admin, v6_only: false, interface: None };
+        let page = ask(&address, "GET", "/metrics").map_err(|error| cannot(error.to_string()))?.body;
         self.looks += 1;
         let ends = parse(&page);
         if ends.is_empty() {
@@ -102,23 +101,6 @@ impl Counter {
         }
         Ok(ends)
     }
-}
-
-#[expect(
-    clippy::disallowed_types,
-    reason = "one question before and after the run, when nothing else goes on"
-)]
-fn get(admin: SocketAddr) -> std::io::Result<String> {
-    let mut stream = std::net::TcpStream::connect_timeout(&admin, ANSWER)?;
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
-    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
-    // Closing first spares the server the wait for that. If it was quicker, and has cut its end (ENOTCONN), the answer is
-    // here all the same; whatever else is wrong, reading tells.
-    let _ = stream.shutdown(Shutdown::Write);
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    Ok(page)
 }
 
 /// The lines `linger_ends_total{listener="...",class="...",reason="..."} N`, added up by reason.

@@ -112,7 +112,9 @@ impl Backends {
         for (index, backend) in self.servers.iter_mut().enumerate() {
             backend.troubles = Trouble::ALL.into_iter().filter(|_| rng.chance(250_000)).collect();
             backend.apart = rng.between(duration / 20, duration / 2);
-            if !backend.troubles.is_empty() {
+            if backend.troubles.is_empty() {
+                world.untroubled.push(world.upstreams[backend.upstream].0.host);
+            } else {
                 let first = world.now() + rng.within(0..nanos(backend.apart).max(1));
                 world.schedule(first, Event::Program(BACKENDS + index, TROUBLE));
             }

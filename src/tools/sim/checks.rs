@@ -69,6 +69,7 @@ impl Server {
     /// One turn, and what must hold after it.
     pub(super) fn turn(&mut self) -> Result<Flow, Failure> {
         let began = self.stage.borrow().world.instant();
+        let servers = self.servers();
         let flow = self.reactor.turn().map_err(|fatal| self.fail(fatal.to_string()))?;
         self.turns += 1;
         if self.stage.borrow().world.processes[self.process].dead {
@@ -79,6 +80,7 @@ impl Server {
         self.judge_silence(began)?;
         self.judge_ends()?;
         self.check_turn()?;
+        self.judge_servers(&servers)?;
         if self.turns.is_multiple_of(SURVEY_TURNS) {
             self.survey()?;
         }

@@ -4,6 +4,7 @@
 use super::backend::Backends;
 use super::faults::Faults;
 use super::handshake::{ConnectFaults, Upstream as Backing};
+use super::health::draw_check;
 use super::manner::Manners;
 use super::name_server::NameServer;
 use super::oracle::nanos;
@@ -20,6 +21,7 @@ use crate::net::{Address, HostName};
 use crate::protocol::gateway::{self, Removed, ServerAddress, ServerSpec, Target};
 use crate::protocol::{Balance, Gateway, HalfClose, Protocol};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Runs the simulation of `seed`.
 pub fn run_gateway(seed: u64, options: &Options) -> Outcome {
@@ -69,7 +71,7 @@ const fn address(socket: SocketAddr) -> Address {
 
 impl Plan {
     /// Makes listeners of it relay, at least one. Returns where to, and what name servers say of those that have names.
-    fn relay(&mut self, rng: &mut Rng) -> (Vec<SocketAddr>, NameServer) {
+    pub(super) fn relay(&mut self, rng: &mut Rng) -> (Vec<SocketAddr>, NameServer) {
         let count = rng.pick(&[1, 1, 2, 3, 5]);
         let servers: Vec<_> = (1..=count).map(|host| SocketAddr::from(([10, 200, 0, host], 9000))).collect();
         let mut names = NameServer::default();
@@ -133,6 +135,7 @@ fn upstream(
         vec![spec(rng, ServerAddress::Name { host, port: 9000 })]
     };
     gateway::Upstream {
+        check: Arc::new(draw_check(rng, duration)),
         servers,
         balance: rng.pick(&[Balance::LeastConnections, Balance::RoundRobin, Balance::SourceHash]),
         connect_timeout: rng.between(Duration::from_millis(50), Duration::from_secs(20)),

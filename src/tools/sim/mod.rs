@@ -50,6 +50,7 @@ mod fleet;
 mod gateway;
 pub mod handshake;
 mod hangup;
+mod health;
 pub mod kernel;
 mod link;
 pub mod manner;

@@ -255,7 +255,7 @@ impl Run {
             )));
         }
         let is_open = |conn: &Conn| {
-            let made = conn.opener == Side::Ours && !conn.oracle.unwatchable;
+            let made = conn.opener == Side::Ours && !conn.oracle.unwatchable && !conn.is_check();
             (made || conn.oracle.accepted.is_some()) && !conn.oracle.ended
         };
         if let Some(conn) = world.conns.iter().position(is_open) {

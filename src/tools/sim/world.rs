@@ -158,6 +158,8 @@ pub struct World {
     /// No poll sleeps beyond this.
     pub(super) horizon: u64,
     pub(super) accepted: u64,
+    /// Hosts of backends that nothing befalls.
+    pub(super) untroubled: Vec<usize>,
     /// Segments were lost at some time.
     pub(super) lossy: bool,
     /// What a client saw that it must not see.
@@ -205,6 +207,7 @@ impl World {
             interrupt_next: false,
             horizon: u64::MAX,
             accepted: 0,
+            untroubled: Vec::new(),
             violations: Vec::new(),
             buffer: vec![0; 16 * 1024],
             outbox: Vec::new(),

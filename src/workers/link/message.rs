@@ -3,6 +3,7 @@
 use super::query::{Finding, Query};
 use super::question::{Answer, Question};
 use super::wire::{Fields, Malformed, Wire, wire};
+use crate::protocol::admin::Spoken;
 
 /// A role of an identity: each is one connection's at most, over all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -183,6 +184,8 @@ pub enum ToWorker {
         /// What.
         finding: Finding,
     },
+    /// The operator's word about an upstream server, from before it was started.
+    Word(Spoken),
     /// Nothing was heard from it for a while: it is to say that its loop turns.
     AskAlive,
 }
@@ -241,6 +244,7 @@ wire!(enum ToWorker {
     9 AskAlive,
     10 Query { number, query },
     11 Found { number, worker, finding },
+    12 Word(spoken),
 });
 
 wire!(enum Role { 0 Holder, 1 Channel, });
@@ -249,6 +253,7 @@ wire!(enum Topic { 0 Channel(name), 1 Pattern(name), });
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::core::health::Word;
     use proptest::prelude::*;
     use std::fmt::Debug;
 
@@ -271,6 +276,7 @@ pub(super) mod tests {
             ToWorker::Terminate,
             ToWorker::Report,
             ToWorker::AskAlive,
+            ToWorker::Word(Spoken { upstream: String::new(), server: "a:1".to_owned(), word: Word::Drain }),
             ToWorker::Lost {
                 role: Role::Channel,
                 number: 7,

@@ -1,12 +1,16 @@
 //! Questions of the supervisor's admin interface to a worker, and their answers: their meaning and their bytes.
 
 use super::wire::{lists, wire};
+use crate::core::health::Word;
 use crate::core::table::Key;
-use crate::observe::answers::{AuditReport, Audited, Ending, Example, ListenerSockets, Readiness};
+use crate::observe::answers::{
+    AuditReport, Audited, CheckReport, Ending, Example, ListenerSockets, Readiness, Said, ServerReport,
+    UpstreamReport,
+};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Part, Samples, Series};
 use crate::protocol::Naming;
-use crate::protocol::admin::{ListQuery, PeerFilter};
+use crate::protocol::admin::{ListQuery, PeerFilter, Spoken};
 
 /// A question to a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +53,10 @@ pub enum About {
         /// Who wants it: the peer at the supervisor's admin interface.
         peer: String,
     },
+    /// Its upstream servers.
+    Upstreams,
+    /// The operator's word about one of them.
+    Word(Spoken),
 }
 
 /// An answer.
@@ -80,6 +88,10 @@ pub enum Content {
     Ending(Ending),
     /// What came of giving a connection an identity.
     Named(Naming),
+    /// Its upstream servers.
+    Upstreams(Vec<UpstreamReport>),
+    /// What comes of the operator's word.
+    Said(Said),
 }
 
 /// A page of a list of connections.
@@ -98,18 +110,50 @@ impl Content {
     pub const fn is_last(&self) -> bool {
         match self {
             Self::Metrics { last, .. } => *last,
-            Self::Readiness(_) | Self::Audit(_) | Self::Rows(_) | Self::Ending(_) | Self::Named(_) => true,
+            Self::Readiness(_)
+            | Self::Audit(_)
+            | Self::Rows(_)
+            | Self::Ending(_)
+            | Self::Named(_)
+            | Self::Upstreams(_)
+            | Self::Said(_) => true,
         }
     }
 }
 
 wire!(struct Question { number, about });
-wire!(enum About { 0 Readiness, 1 Metrics, 2 Audit, 3 Connections { query, from, rows }, 4 End { key, peer }, 5 Name { key, id }, });
+wire!(enum About {
+    0 Readiness,
+    1 Metrics,
+    2 Audit,
+    3 Connections { query, from, rows },
+    4 End { key, peer },
+    5 Name { key, id },
+    6 Upstreams,
+    7 Word(spoken),
+});
+wire!(struct Spoken { upstream, server, word });
+wire!(enum Word { 0 Ready, 1 Drain, 2 Down, });
 wire!(struct ListQuery { limit, listener, state, identity, peer, key });
 wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, });
 
 wire!(struct Answer { number, content });
-wire!(enum Content { 0 Readiness(readiness), 1 Metrics { samples, last }, 2 Audit(report), 3 Rows(rows), 4 Ending(ending), 5 Named(naming), });
+wire!(enum Content {
+    0 Readiness(readiness),
+    1 Metrics { samples, last },
+    2 Audit(report),
+    3 Rows(rows),
+    4 Ending(ending),
+    5 Named(naming),
+    6 Upstreams(reports),
+    7 Said(said),
+});
+wire!(struct UpstreamReport { name, servers });
+wire!(struct ServerReport {
+    address, word, told_by, up_for, down_by, since_s, changes, weight, configured, connections, attempts, failed, check,
+});
+wire!(struct CheckReport { result, age_s, took_s });
+wire!(enum Said { 0 Done { word, in_service }, 1 NoUpstream(names), 2 NoServer(addresses), });
 wire!(struct Rows { text, matched, next });
 wire!(enum Readiness { 0 Ready, 1 Draining, 2 Blocked { listener, why }, });
 wire!(enum Ending { 0 Begun(name), 1 Gone(name), });
@@ -126,7 +170,7 @@ wire!(enum Anomaly {
     0 QueueFull, 1 QueuedGhost, 2 QueuedLong, 3 Missing, 4 Unknown, 5 CloseWait, 6 Orphan, 7 FinWait2, 8 TimeWait,
     9 Unread, 10 Unacknowledged, 11 ZeroWindow, 12 Unwatched, 13 SynRecv,
 });
-lists!(Samples, (Series, f64), ListenerSockets, Example);
+lists!(Samples, (Series, f64), ListenerSockets, Example, UpstreamReport, ServerReport, (String, u64), String);
 
 #[cfg(test)]
 mod tests {
@@ -153,6 +197,8 @@ mod tests {
             About::Connections { query, from: 7, rows: u32::MAX },
             About::End { key: Key { index: 17, generation: 4711 }, peer: "127.0.0.1:9".to_owned() },
             About::Name { key: Key { index: 17, generation: 4711 }, id: "dev".to_owned() },
+            About::Upstreams,
+            About::Word(Spoken { upstream: "app".to_owned(), server: "::1".to_owned(), word: Word::Down }),
         ] {
             returns(&ToWorker::Ask(Question { number: u64::MAX, about }));
         }
@@ -181,6 +227,24 @@ mod tests {
             anomalies: vec![1, 0],
             examples: Anomaly::ALL.iter().map(example).collect(),
         };
+        let servers = [None, Some(CheckReport { result: text(), age_s: 0.5, took_s: 0.25 })].map(|check| {
+            ServerReport {
+                address: text(),
+                word: Word::Ready,
+                told_by: 1,
+                up_for: 0,
+                down_by: Some(text()),
+                since_s: 0.75,
+                changes: 1,
+                weight: 2,
+                configured: true,
+                connections: 3,
+                attempts: 4,
+                failed: vec![(text(), 5)],
+                check,
+            }
+        });
+        let servers = servers.to_vec();
         for content in [
             Content::Readiness(Readiness::Ready),
             Content::Readiness(Readiness::Draining),
@@ -193,6 +257,10 @@ mod tests {
             Content::Ending(Ending::Begun(text())),
             Content::Ending(Ending::Gone(text())),
             Content::Named(Naming::NotRelayed),
+            Content::Upstreams(vec![UpstreamReport { name: text(), servers }]),
+            Content::Said(Said::Done { word: Word::Drain, in_service: 1 }),
+            Content::Said(Said::NoUpstream(Vec::new())),
+            Content::Said(Said::NoServer(vec![text()])),
         ] {
             returns(&ToSupervisor::Answer(Answer { number: 4, content }));
         }

@@ -5,14 +5,15 @@ use super::admin_server::{AdminServer, ClientId};
 use super::lists::{List, Progress};
 use super::totals::{Own, metrics};
 use super::worker::Worker;
+use crate::core::health::Word;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
-use crate::observe::answers::{AuditReport, Readiness};
+use crate::observe::answers::{AuditReport, Readiness, Said, upstreams_of_workers};
 use crate::observe::metrics::{Snapshot, Text};
-use crate::protocol::admin::{Asked, Serves, no_name};
+use crate::protocol::admin::{Asked, Serves, Spoken, no_name};
 use crate::protocol::http::{Response, Status};
-use crate::workers::link::{About, Answer, Content, Question};
+use crate::workers::link::{About, Answer, Content, Question, ToWorker};
 use indexmap::IndexMap;
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
@@ -21,13 +22,15 @@ pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const QUESTIONS_MAX: usize = 16;
 
 /// What is to be made of the answers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Kind {
     Metrics,
     Readiness,
     Audit,
     /// One worker is asked about one connection, and its answer is the answer.
     One,
+    Upstreams,
+    Said(Spoken),
 }
 
 /// A question that is being answered.
@@ -55,9 +58,24 @@ struct Gathering {
 pub(super) struct AdminFanout {
     open: IndexMap<u64, Open>,
     last: u64,
+    /// What the operator has said of upstream servers, by upstream and address: a worker that is started anew is to know.
+    words: Words,
 }
 
+/// What the operator has said, by upstream and address.
+type Words = IndexMap<(String, String), Word>;
+
 impl AdminFanout {
+    /// What the operator has said of upstream servers.
+    pub(super) fn words(&self) -> impl Iterator<Item = Spoken> {
+        let spoken = |((upstream, server), word): (&(String, String), &Word)| Spoken {
+            upstream: upstream.clone(),
+            server: server.clone(),
+            word: *word,
+        };
+        self.words.iter().map(spoken)
+    }
+
     /// Asks the workers, or answers at once. True in the second case.
     pub(super) fn ask<K: Supervising>(
         &mut self,
@@ -82,9 +100,10 @@ impl AdminFanout {
             Asked::End(ref name) | Asked::Name(ref name, _) => match connection_named(name, workers.len()) {
                 // Its worker knows it by its key alone.
                 Some((place, key)) => {
-                    let about = match &asked {
-                        Asked::Name(_, id) => About::Name { key, id: id.clone() },
-                        _ => About::End { key, peer: admin.peer(client) },
+                    let about = if let Asked::Name(_, id) = &asked {
+                        About::Name { key, id: id.clone() }
+                    } else {
+                        About::End { key, peer: admin.peer(client) }
                     };
                     (Kind::One, about, place..place + 1)
                 }
@@ -93,6 +112,8 @@ impl AdminFanout {
             Asked::Ready => (Kind::Readiness, About::Readiness, all),
             Asked::Metrics => (Kind::Metrics, About::Metrics, all),
             Asked::Audit => (Kind::Audit, About::Audit, all),
+            Asked::Upstreams => (Kind::Upstreams, About::Upstreams, all),
+            Asked::Word(spoken) => (Kind::Said(spoken.clone()), About::Word(spoken), all),
         };
         self.last += 1;
         let question = Question { number: self.last, about };
@@ -162,7 +183,7 @@ impl AdminFanout {
         for (number, open) in std::mem::take(&mut self.open) {
             let client = open.client();
             let before = admin.pending_output(client);
-            if let Some(open) = open.advance(workers, admin, own, now) {
+            if let Some(open) = open.advance(workers, admin, own, now, &mut self.words) {
                 self.open.insert(number, open);
             }
             if admin.pending_output(client) != before {
@@ -212,18 +233,19 @@ impl Open {
         admin: &mut AdminServer<K>,
         own: Own,
         now: Instant,
+        words: &mut Words,
     ) -> Option<Self> {
         match self {
             Self::Gathering(gathering) if gathering.is_over(now) => {
                 let client = gathering.client;
-                let printing = match gathering.respond(workers, own) {
+                let printing = match gathering.respond(workers, own, words) {
                     Ok(response) => {
                         admin.answer(client, &response);
                         return None;
                     }
                     Err(metrics) => Self::Printing { client, text: metrics.into_text() },
                 };
-                printing.advance(workers, admin, own, now)
+                printing.advance(workers, admin, own, now, words)
             }
             Self::Printing { client, mut text } => {
                 if !admin.has_room(client)? {
@@ -274,12 +296,15 @@ impl Gathering {
         mut self,
         workers: &mut [Worker<K>],
         own: Own,
+        words: &mut Words,
     ) -> Result<Response<'static>, Snapshot> {
         self.answers.retain(|_, answer| answer.is_last());
         self.answers.sort_keys();
         let due = match self.kind {
             Kind::One => std::mem::take(&mut self.asked),
-            Kind::Metrics | Kind::Readiness | Kind::Audit => (0..workers.len()).collect(),
+            Kind::Metrics | Kind::Readiness | Kind::Audit | Kind::Upstreams | Kind::Said(_) => {
+                (0..workers.len()).collect()
+            }
         };
         let silent: Vec<_> = due.into_iter().filter(|place| !self.answers.contains_key(place)).collect();
         for &place in &silent {
@@ -317,6 +342,39 @@ impl Gathering {
                     _ => Response::text(Status::Unavailable, unavailable),
                 })
             }
+            Kind::Upstreams => {
+                let reports = self.answers.into_values().filter_map(|answer| {
+                    let Content::Upstreams(reports) = answer else { return None };
+                    Some(reports)
+                });
+                Ok(upstreams_of_workers(reports, &silent))
+            }
+            Kind::Said(spoken) => Ok(said(&spoken, self.answers, workers, words)),
         }
     }
+}
+
+/// What comes of the operator's word. Where it holds, those that were not there to hear it are told as well, now or when
+/// they are started.
+fn said<K: Supervising>(
+    spoken: &Spoken,
+    answers: IndexMap<usize, Content>,
+    workers: &mut [Worker<K>],
+    words: &mut Words,
+) -> Response<'static> {
+    let heard: Vec<_> = answers.keys().copied().collect();
+    let said = answers.into_values().filter_map(|answer| {
+        let Content::Said(said) = answer else { return None };
+        Some(said)
+    });
+    let Some(said) = Said::of_workers(said) else {
+        return Response::text(Status::Unavailable, "no worker answers\n");
+    };
+    if matches!(said, Said::Done { .. }) {
+        for (_, worker) in workers.iter_mut().enumerate().filter(|(place, _)| !heard.contains(place)) {
+            worker.tell(&ToWorker::Word(spoken.clone()));
+        }
+        words.insert((spoken.upstream.clone(), spoken.server.clone()), spoken.word);
+    }
+    said.response(&spoken.upstream, &spoken.server)
 }

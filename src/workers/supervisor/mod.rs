@@ -282,6 +282,7 @@ impl<K: Supervising> Supervisor<K> {
             if self.file != self.plan.file {
                 first.push(ToWorker::Reload { file: self.file.clone() });
             }
+            first.extend(self.fanout.words().map(ToWorker::Word));
             match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
                 Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),
                 Err(fatal) => {

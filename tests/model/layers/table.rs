@@ -20,6 +20,8 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::units", PURE, &["core::time"]),
     layer("core::setting", PURE, &["core::time"]),
     layer("core::named", PURE, &[]),
+    layer("core::escape", PURE, &[]),
+    layer("core::health", PURE, &["core::named", "core::time"]),
     layer("core::tcp", PURE, &["core::named", "core::time"]),
     layer("core::buf", PURE, &[]),
     layer("core::table", PURE, &[]),
@@ -30,7 +32,20 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("net", PURE, &["core::tcp", "core::time", "core::end", "core::table", "core::timer"]),
     layer("hub", PURE, &["core::table", "net"]),
     // Bytes, and what they ask of the hub: not how it is done, nor how any of it is set.
-    layer("protocol", PURE, &["core::setting", "core::units", "core::tcp", "core::time", "core::end", "hub"]),
+    layer(
+        "protocol",
+        PURE,
+        &[
+            "core::setting",
+            "core::escape",
+            "core::units",
+            "core::health",
+            "core::tcp",
+            "core::time",
+            "core::end",
+            "hub",
+        ],
+    ),
     // What lies between a socket and a session: it sees neither.
     layer("transport", PURE, &["core::buf", "net", "protocol"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
@@ -47,7 +62,11 @@ pub(super) const LAYERS: &[Layer] = &[
         &["core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
     ),
     // The one place where answers become HTTP.
-    layer("observe::answers", PURE, &["core::tcp", "protocol", "observe::audit", "observe::metrics"]),
+    layer(
+        "observe::answers",
+        PURE,
+        &["core::health", "core::tcp", "protocol", "observe::audit", "observe::metrics"],
+    ),
     // What workers and their supervisor say is typed: it may speak of whatever a client asks for.
     layer(
         "workers::link",
@@ -55,6 +74,7 @@ pub(super) const LAYERS: &[Layer] = &[
         &[
             "core::buf",
             "core::end",
+            "core::health",
             "core::table",
             "net",
             "hub",
@@ -69,6 +89,7 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::units",
+            "core::health",
             "core::time",
             "core::end",
             "core::table",
@@ -82,6 +103,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "reactor",
         PURE,
         &[
+            "core::health",
             "core::tcp",
             "core::time",
             "core::end",
@@ -105,6 +127,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "workers::supervisor",
         PURE,
         &[
+            "core::health",
             "core::time",
             "core::buf",
             "core::table",
@@ -164,7 +187,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer(
         "tools::lab",
         IMPURE,
-        &["core::units", "core::tcp", "core::named", "core::time", "core::end", "net", "sys"],
+        &["core::escape", "core::units", "core::tcp", "core::named", "core::time", "core::end", "net", "sys"],
     ),
     layer("tools::doctor", IMPURE, &["core::time", "core::units", "sys"]),
     layer("tools::audit", PURE, &["core::units", "core::tcp", "core::time", "net", "observe::audit"]),
@@ -173,6 +196,8 @@ pub(super) const LAYERS: &[Layer] = &[
         IMPURE,
         &[
             "guide",
+            "core::escape",
+            "core::health",
             "core::tcp",
             "core::time",
             "core::units",

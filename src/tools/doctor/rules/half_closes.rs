@@ -16,11 +16,11 @@ const REUSE_MS: u64 = 1_000;
 struct Room<'a> {
     relay: &'a Relay,
     server: SocketAddr,
-    /// How long a TIME_WAIT keeps its port, in milliseconds.
+    /// How long a `TIME_WAIT` keeps its port, in milliseconds.
     held: u64,
     /// Ports of all source addresses.
     ports: u64,
-    /// TIME_WAITs that keep theirs at a time, by the rate that was measured.
+    /// `TIME_WAIT`s that keep theirs at a time, by the rate that was measured.
     taken: Option<u64>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Room<'a> {
     }
 }
 
-/// How long a TIME_WAIT keeps its port, in milliseconds (net/ipv4/tcp_ipv4.c: `tcp_twsk_unique`).
+/// How long a `TIME_WAIT` keeps its port, in milliseconds (`net/ipv4/tcp_ipv4.c: tcp_twsk_unique`).
 fn held(host: &Host, server: SocketAddr) -> Option<u64> {
     let reused = match host.number("net.ipv4.tcp_tw_reuse", 0)? {
         0 => false,

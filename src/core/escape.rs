@@ -1,4 +1,4 @@
-//! Bytes as words of a line: for the client's orders, and for people who write them on a command line.
+//! Bytes as words of a line: for configurations, command lines, and what processes say to each other.
 
 /// Bytes as one word: graphic characters as they are, everything else as `\xNN`. Nothing is `\0`.
 pub fn escape(bytes: &[u8]) -> String {

@@ -1,0 +1,240 @@
+//! `linger upstreams` and `linger upstream`: how the upstream servers of a running gateway are, and the operator's word about
+//! one of them, by way of its admin interface.
+
+use super::{console, print, usage_mistake};
+use crate::core::health::Word;
+use crate::core::time::Duration;
+use crate::core::units::span;
+use crate::net::Address;
+use crate::sys::admin_client::{Answer, ask};
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  linger upstreams
+  linger upstreams --admin unix:/run/linger.sock --json | jq '.upstreams[].servers[]'
+
+Exit codes:
+  0  every server that is in service is up
+  1  a server is down, or no answer came
+  2  the command line has a mistake";
+
+pub(super) const EXAMPLES_OF_ONE: &str = "\
+Examples:
+  linger upstream drain app 10.0.0.5:9001    before it is restarted; wait until it has no connections
+  linger upstream ready app 10.0.0.5:9001    afterwards
+  linger upstream down app unix:/run/app.sock";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    admin: AdminArgs,
+    /// JSON, as GET /upstreams answers
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneArguments {
+    /// Whether it gets connections
+    state: State,
+    /// The name of its upstream: of the [upstream.NAME], or of the listener that has servers of its own
+    name: String,
+    /// Its address, as linger upstreams lists it
+    server: String,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+#[derive(Debug, Args)]
+struct AdminArgs {
+    /// Where the admin interface of the server is: ADDRESS:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = address)]
+    admin: Address,
+}
+
+/// What the operator can say.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    /// It gets connections, as its checks and its clients find it
+    Ready,
+    /// It gets no new ones; those that it has go on, and it is still checked
+    Drain,
+    /// The same, and it is not checked
+    Down,
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(Address::Unix(path.into())),
+        None => {
+            Address::parse_tcp(text).ok_or_else(|| "write an IP address and port, or unix:PATH".to_owned())
+        }
+    }
+}
+
+pub(super) fn list(arguments: &Arguments) -> ExitCode {
+    let body = match of(&arguments.admin.admin, "GET", "/upstreams") {
+        Ok(Answer { status: 200, body }) => body,
+        Ok(answer) => return refused(&answer),
+        Err(why) => return failed(&why),
+    };
+    if arguments.json {
+        return print(body.as_bytes());
+    }
+    let Ok(value) = serde_json::from_str::<Value>(&body) else {
+        return failed("what answers there is no admin interface of linger");
+    };
+    let Listed { text, sound } = listed(&value);
+    match console::out(text.as_bytes()) {
+        Ok(()) if sound => ExitCode::SUCCESS,
+        Ok(()) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+pub(super) fn say(arguments: &OneArguments) -> ExitCode {
+    let word = match arguments.state {
+        State::Ready => Word::Ready,
+        State::Drain => Word::Drain,
+        State::Down => Word::Down,
+    };
+    let target =
+        format!("/upstreams/{}/{}?state={word}", encoded(&arguments.name), encoded(&arguments.server));
+    match of(&arguments.admin.admin, "POST", &target) {
+        Ok(Answer { status: 200, body }) => print(body.as_bytes()),
+        Ok(answer) => refused(&answer),
+        Err(why) => failed(&why),
+    }
+}
+
+fn of(admin: &Address, method: &str, target: &str) -> Result<Answer, String> {
+    ask(admin, method, target)
+        .map_err(|error| format!("the admin interface at {admin} does not answer: {error}"))
+}
+
+fn refused(answer: &Answer) -> ExitCode {
+    console::err(format_args!("linger: {}", answer.body.trim_end()));
+    if answer.status == 400 { usage_mistake() } else { ExitCode::FAILURE }
+}
+
+fn failed(why: &str) -> ExitCode {
+    console::err(format_args!("linger: {why}"));
+    ExitCode::FAILURE
+}
+
+/// As a segment of a path (RFC 3986 2.1).
+fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
+
+/// What is shown of all servers, and whether all that are in service are up.
+struct Listed {
+    text: String,
+    sound: bool,
+}
+
+fn listed(told: &Value) -> Listed {
+    let head = ["UPSTREAM", "SERVER", "STATE", "OPERATOR", "FOR", "CONNECTIONS", "FAILED", "LAST CHECK"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut sound = true;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for upstream in list(&told["upstreams"]) {
+        for server in list(&upstream["servers"]) {
+            let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
+            sound &= text("state") == "up" || text("operator") != "ready";
+            rows.push(vec![
+                upstream["name"].as_str().unwrap_or_default().to_owned(),
+                text("address"),
+                state(&server),
+                text("operator"),
+                span(
+                    Duration::try_from_secs_f64(server["since_s"].as_f64().unwrap_or(0.0))
+                        .unwrap_or_default(),
+                ),
+                server["connections"].to_string(),
+                failures(&server).to_string(),
+                check(&server["check"]),
+            ]);
+        }
+    }
+    let mut text = console::table(&rows);
+    for worker in list(&told["unanswered_workers"]) {
+        let _ = writeln!(text, "worker {worker} does not answer");
+        sound = false;
+    }
+    Listed { text, sound }
+}
+
+/// Its state; where workers differ, how many of them take it for up.
+fn state(server: &Value) -> String {
+    let state = server["state"].as_str().unwrap_or_default();
+    match (state, server["down_by"].as_str()) {
+        ("mixed", _) => format!("up for {} of {}", server["workers_up"], server["workers"]),
+        (state, Some(by)) => format!("{state} ({by})"),
+        (state, None) => state.to_owned(),
+    }
+}
+
+/// Connections that came to nothing.
+fn failures(server: &Value) -> u64 {
+    server["failed"].as_object().map_or(0, |failed| failed.values().filter_map(Value::as_u64).sum())
+}
+
+fn check(check: &Value) -> String {
+    let time = |field: &str| {
+        span(Duration::try_from_secs_f64(check[field].as_f64().unwrap_or(0.0)).unwrap_or_default())
+    };
+    match check["result"].as_str() {
+        Some(result) => format!("{result} in {}, {} ago", time("took_s"), time("age_s")),
+        None => "none".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_no_part_of_a_path_is_encoded() {
+        assert_eq!(encoded("[::1]:9001"), "[::1]:9001");
+        assert_eq!(encoded("unix:/run/a b?"), "unix:%2Frun%2Fa%20b%3F");
+    }
+
+    #[test]
+    fn servers_are_listed_in_columns() {
+        let server = |address: &str, state: &str, operator: &str| {
+            json!({ "address": address, "state": state, "operator": operator, "since_s": 8.0, "connections": 3,
+                    "failed": { "upstream.refused": 2, "upstream.reset": 1 }, "down_by": null, "check": null })
+        };
+        let mut down = server("b:1", "down", "ready");
+        down["down_by"] = "check".into();
+        down["check"] = json!({ "result": "refused", "age_s": 1.5, "took_s": 0.002 });
+        let told =
+            json!({ "upstreams": [{ "name": "app", "servers": [server("a:1", "up", "ready"), down] }] });
+        let Listed { text, sound } = listed(&told);
+        assert!(!sound, "{text}");
+        let lines: Vec<_> =
+            text.lines().map(|line| line.split("  ").filter(|cell| !cell.is_empty())).collect();
+        let cells = |line: usize| lines[line].clone().map(str::trim).collect::<Vec<_>>();
+        assert_eq!(cells(1)[..4], ["app", "a:1", "up", "ready"], "{text}");
+        assert_eq!(cells(1)[5..], ["3", "3", "none"], "{text}");
+        assert_eq!(cells(2)[2], "down (check)", "{text}");
+        assert!(cells(2)[7].starts_with("refused in "), "{text}");
+        let drained =
+            json!({ "upstreams": [{ "name": "app", "servers": [server("a:1", "down", "drain")] }] });
+        assert!(listed(&drained).sound, "the operator knows");
+        let silent = json!({ "upstreams": [], "unanswered_workers": [2] });
+        assert!(listed(&silent).text.ends_with("worker 2 does not answer\n"));
+    }
+}

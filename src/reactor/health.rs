@@ -1,0 +1,256 @@
+//! The health of upstream servers: what checks of them and clients find out, and what the operator says.
+//!
+//! What follows from a sign is for [`core::health`](crate::core::health) to say; how a check goes, for `parts/checks`. Here
+//! checks are begun and ended. One timer stands for all of them, and where nothing is checked it is never set.
+
+use super::Reactor;
+use super::context::Context;
+use super::parts::check::{Checked, Next, outcome_of};
+use super::parts::server::Server;
+use super::work::cost;
+use crate::core::end::{Class, Reason};
+use crate::core::health::{Change, Outcome, Sign, Word};
+use crate::core::time::{Duration, Instant};
+use crate::net::{ConnectSpec, Kernel, Readiness, SocketOptions};
+use crate::observe::answers::{CheckReport, Said, ServerReport, UpstreamReport};
+use crate::observe::report::{self, ServerState};
+use crate::protocol::admin::Spoken;
+
+/// Checks that are begun in a turn, after a time in which none could be.
+const BEGUN_PER_TURN: usize = 16;
+
+impl<K: Kernel> Reactor<K> {
+    /// The poller has something to say about a check.
+    pub(super) fn on_check_ready(&mut self, number: u32, readiness: Readiness) {
+        let Some(running) = self.cx.checks.get_mut(number) else {
+            self.cx.counters.stale_events += 1;
+            return;
+        };
+        let could_be_own_peer = self.cx.upstreams[running.of.upstream].could_be_own_peer(&running.of);
+        let next = running.on_ready(readiness, could_be_own_peer, &mut self.read_buffer);
+        self.cx.after_check(number, next);
+        self.cx.arm_checks();
+    }
+
+    /// Ends checks that have taken too long, and begins those that are due.
+    pub(super) fn run_checks(&mut self) {
+        // As with clients: what a check waits for may have come, and lie unread; and a loop that stalled was no good partner.
+        let (horizon, patient_until) = (self.cx.deadlines.horizon(), self.cx.deadlines.patient_until());
+        while let Some(number) = self.cx.checks.late(horizon)
+            && let Some(running) = self.cx.checks.get_mut(number)
+        {
+            if patient_until > self.cx.now {
+                running.deadline = patient_until;
+                continue;
+            }
+            let next = running.on_deadline(&mut self.read_buffer);
+            self.cx.after_check(number, next);
+        }
+        if !self.cx.lifecycle.is_draining() {
+            self.cx.begin_checks();
+        }
+        self.cx.arm_checks();
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    fn begin_checks(&mut self) {
+        let mut begun = 0;
+        for upstream in self.upstreams.places() {
+            for server in 0..self.upstreams[upstream].len() {
+                let log = &self.upstreams[upstream].get(server).checks;
+                if !log.runs && log.due.is_some_and(|due| due <= self.now) {
+                    self.begin_check(upstream, server);
+                    begun += 1;
+                }
+                if begun == BEGUN_PER_TURN {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn begin_check(&mut self, upstream: u16, at: usize) {
+        let servers = &mut self.upstreams[upstream];
+        let check = servers.settings().is.check.clone();
+        let due = self.now + self.checks.until_next(check.interval);
+        let from = servers.next_source(at);
+        let server = servers.get_mut(at);
+        server.checks.due = Some(due);
+        let of = Checked { upstream, server: at, hash: server.hash() };
+        let options = SocketOptions { linger2: true, ..SocketOptions::default() };
+        let spec = ConnectSpec { to: server.address(), from, options };
+        self.work.charge(cost::ACCEPT);
+        match self.kernel.connect(&spec, self.checks.next_token()) {
+            Ok(stream) => {
+                server.checks.runs = true;
+                self.checks.add(of, check, stream, self.now);
+            }
+            Err(error) => self.on_outcome(of, outcome_of(error), Duration::ZERO),
+        }
+    }
+
+    fn after_check(&mut self, number: u32, next: Next) {
+        let Some(running) = self.checks.get_mut(number) else { return };
+        let (of, took) = (running.of, self.now.since(running.begun));
+        let outcome = match next {
+            Next::Wait => return,
+            Next::Note(outcome) => {
+                running.noted(self.now);
+                Some(outcome)
+            }
+            Next::Close(how, outcome) => {
+                self.checks.close(number, how);
+                if self.upstreams[of.upstream].is_still(&of) {
+                    self.upstreams[of.upstream].get_mut(of.server).checks.runs = false;
+                }
+                outcome
+            }
+        };
+        if let Some(outcome) = outcome {
+            self.on_outcome(of, outcome, took);
+        }
+    }
+
+    /// A check has its outcome.
+    fn on_outcome(&mut self, of: Checked, outcome: Outcome, took: Duration) {
+        // Another server may have its place by now.
+        let servers = &mut self.upstreams[of.upstream];
+        if servers.is_still(&of) {
+            servers.get_mut(of.server).checks.note(outcome, self.now, took);
+            if let Some(sign) = outcome.sign() {
+                self.on_sign(of.upstream, of.server, sign, outcome.name());
+            }
+        }
+    }
+
+    /// Sees to it that checks are begun and ended in time. What is new is checked soon.
+    pub(super) fn arm_checks(&mut self) {
+        let mut next = Instant::NEVER;
+        for upstream in self.upstreams.places() {
+            let check = self.upstreams[upstream].settings().is.check.clone();
+            for server in self.upstreams[upstream].all_mut() {
+                let is_checked = check.is_on() && server.is_to_be_checked();
+                let log = &mut server.checks;
+                match log.due {
+                    _ if !is_checked => log.due = None,
+                    Some(_) => {}
+                    None => log.due = Some(self.now + self.checks.until_first(check.interval)),
+                }
+                if !log.runs {
+                    next = next.min(log.due.unwrap_or(Instant::NEVER));
+                }
+            }
+        }
+        if self.lifecycle.is_draining() {
+            next = Instant::NEVER;
+        }
+        let deadlines = self.checks.iter().map(|running| running.deadline);
+        self.timers.check_at(deadlines.min().unwrap_or(Instant::NEVER).min(next));
+    }
+
+    /// Something was seen of a server. `why`: what in particular.
+    pub(super) fn on_sign(&mut self, upstream: u16, server: usize, sign: Sign, why: &'static str) {
+        let servers = &mut self.upstreams[upstream];
+        if let Some(change) = servers.on_sign(server, sign, self.now) {
+            self.tell_state(upstream, server, change, sign.source(), why);
+        }
+    }
+
+    /// The first byte of a server has come on a connection.
+    pub(super) fn note_spoke(&mut self, upstream: u16, server: usize) {
+        if self.upstreams[upstream].settings().is.check.first_byte {
+            self.on_sign(upstream, server, Sign::Spoke, "first_byte");
+        }
+    }
+
+    /// A connection has ended without a byte of the server, which was sent some.
+    pub(super) fn note_mute(&mut self, upstream: u16, server: usize, reason: Reason) {
+        // Others are our doing.
+        if reason.class() == Class::Upstream && self.upstreams[upstream].settings().is.check.first_byte {
+            self.on_sign(upstream, server, Sign::Mute, reason.name());
+        }
+    }
+
+    fn tell_state(&mut self, upstream: u16, server: usize, change: Change, by: &str, why: &str) {
+        let servers = &self.upstreams[upstream];
+        let state = ServerState {
+            upstream: &servers.settings().name,
+            server: servers.get(server).address(),
+            change,
+            by,
+            reason: why,
+            rules: servers.rules(),
+            in_service: servers.in_service(),
+        };
+        self.report.server_state(&state, self.now);
+    }
+
+    /// The operator says how a server is to be.
+    pub(super) fn on_word(&mut self, spoken: &Spoken) -> Said {
+        let Some(upstream) = self.upstreams.place_of(&spoken.upstream) else {
+            return Said::NoUpstream(self.upstreams.names());
+        };
+        let servers = &mut self.upstreams[upstream];
+        let Some(server) = servers.place_of(&spoken.server) else {
+            let addresses = servers.iter().filter(|server| server.is_configured());
+            return Said::NoServer(addresses.map(|server| server.address().to_string()).collect());
+        };
+        let change = servers.on_word(server, spoken.word, self.now);
+        report::server_word(&spoken.upstream, &spoken.server, spoken.word);
+        self.upstreams.remember(spoken);
+        if let Some(change) = change {
+            self.tell_state(upstream, server, change, "operator", Word::Ready.name());
+        }
+        self.arm_checks();
+        let in_service = u32::try_from(self.upstreams[upstream].in_service()).unwrap_or(u32::MAX);
+        Said::Done { word: spoken.word, in_service }
+    }
+
+    /// What the operator has said before this process was there: the server may be of a configuration that is still being
+    /// read.
+    pub(super) fn on_word_before(&mut self, spoken: &Spoken) {
+        self.upstreams.remember(spoken);
+        self.upstreams.keep_words(self.now);
+        self.arm_checks();
+    }
+
+    /// How the servers of all upstreams are.
+    pub(super) fn upstream_reports(&self) -> Vec<UpstreamReport> {
+        let report = |upstream: u16| {
+            let servers = &self.upstreams[upstream];
+            UpstreamReport {
+                name: servers.settings().name.clone(),
+                servers: servers.iter().map(|server| self.server_report(server)).collect(),
+            }
+        };
+        self.upstreams.places().map(report).collect()
+    }
+
+    fn server_report(&self, server: &Server) -> ServerReport {
+        let health = server.health();
+        ServerReport {
+            address: server.address().to_string(),
+            word: health.word(),
+            told_by: 1,
+            up_for: u32::from(health.is_up()),
+            down_by: health.down_by().map(|sign| sign.source().to_owned()),
+            since_s: self.now.since(health.since()).as_secs_f64(),
+            changes: health.changes(),
+            weight: server.weight(),
+            configured: server.is_configured(),
+            connections: server.connections(),
+            attempts: server.attempts(),
+            failed: server
+                .failed()
+                .iter()
+                .map(|(reason, count)| (reason.name().to_owned(), *count))
+                .collect(),
+            check: server.checks.last.map(|last| CheckReport {
+                result: last.outcome.name().to_owned(),
+                age_s: self.now.since(last.at).as_secs_f64(),
+                took_s: last.took.as_secs_f64(),
+            }),
+        }
+    }
+}

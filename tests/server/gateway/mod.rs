@@ -2,7 +2,7 @@
 //! and what is left of it.
 //!
 //! The servers behind it are listeners of the test, so that it can do to either side what it likes. By theme: [`told`],
-//! [`delivered`], [`reached`], [`watched`], [`bytes`], [`operated`], [`left_behind`].
+//! [`delivered`], [`reached`], [`health`], [`watched`], [`bytes`], [`operated`], [`left_behind`].
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 #![allow(clippy::disallowed_types, reason = "clients and servers of the tests are ordinary blocking ones")]
@@ -10,6 +10,7 @@
 
 mod bytes;
 mod delivered;
+mod health;
 mod left_behind;
 mod operated;
 mod reached;

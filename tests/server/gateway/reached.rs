@@ -57,7 +57,7 @@ fn a_client_whose_server_refuses_is_reset() {
     is_reset(&mut server.connect("gateway"));
     let record = expect_unreached(&server, "upstream.refused", "connect");
     assert_eq!(record.pair["server"], to.to_string());
-    let warned = server.events("upstream_not_reached");
+    let warned = server.events("upstream_state");
     assert_eq!(warned.len(), 1);
     assert_eq!([&warned[0]["server"], &warned[0]["reason"]], [&*to.to_string(), "upstream.refused"]);
 }
@@ -139,7 +139,7 @@ fn no_more_than_three_servers_are_tried() {
     for _ in 0..5 {
         is_reset(&mut server.connect("gateway"));
     }
-    assert_eq!(server.events("upstream_not_reached").len(), 5);
+    assert_eq!(server.events("upstream_state").len(), 5);
 }
 
 /// SYN-SENT on the gateway's side towards a server: connects that are under way.
@@ -177,7 +177,7 @@ fn a_connect_is_abandoned_at_once_when_its_client_leaves() {
             "{record:#?}"
         );
         assert_eq!(record.pair["attempts_failed"], "", "the server is not to blame: {record:#?}");
-        assert!(server.events("upstream_not_reached").is_empty());
+        assert!(server.events("upstream_state").is_empty());
         assert_eq!(connecting(&backend), 0, "its SYN is repeated no more");
         // Nobody is in the queue but who was there.
         drop(backend.accept());
@@ -277,7 +277,7 @@ fn expect_refused_at_once(server: &Server, to: &str, reason: &str) {
     assert_eq!([&line["reason"], &line["by"], &line["server"]], [reason, "upstream", to], "{line}");
     assert!(line["attempts_failed"].as_str().unwrap().starts_with(&format!("{to}:{reason}:")), "{line}");
     assert_eq!(server.ends().iter().filter(|end| end["leg"] == "upstream").count(), 0);
-    assert_eq!(server.events("upstream_not_reached").len(), 1);
+    assert_eq!(server.events("upstream_state").len(), 1);
     assert_eq!(counted(server, "linger_upstream_connects_total"), 1);
     let counted = format!("{{listener=\"gateway\",class=\"upstream\",reason=\"{reason}\"}}");
     let metrics = server.metrics();

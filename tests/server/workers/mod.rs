@@ -17,3 +17,4 @@ mod death;
 mod identity;
 mod operate;
 mod stall;
+mod upstreams;

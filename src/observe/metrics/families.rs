@@ -1,7 +1,7 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
-use super::page::{Family, Lines, ListenerGauges, Of};
-use super::{Counters, Gauges, ListenerCounters, ServerGauges, UpstreamCounters};
+use super::page::{Family, Lines, ListenerGauges, all, each, upstream};
+use super::{Gauges, ServerGauges};
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::health::Outcome;
@@ -19,33 +19,6 @@ pub const TCP_STATES: [TcpState; 8] = [
     TcpState::LastAck,
     TcpState::Closing,
 ];
-
-const fn all(
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    write: fn(&mut Lines, &Counters, &Gauges),
-) -> Family {
-    Family { name, kind, help, of: Of::All(write) }
-}
-
-const fn each(
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    write: fn(&mut Lines, &ListenerCounters, &ListenerGauges),
-) -> Family {
-    Family { name, kind, help, of: Of::Each(write) }
-}
-
-const fn upstream(
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    write: fn(&mut Lines, &UpstreamCounters, &ListenerGauges),
-) -> Family {
-    Family { name, kind, help, of: Of::Upstream(write) }
-}
 
 pub(super) static FAMILIES: &[Family] = &[
     all("linger_build_info", "gauge", "1, labelled by the version of the server.", |lines, _, _| {
@@ -205,9 +178,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "linger_upstream_state_changes_total",
         "counter",
         "Times that an upstream server came up or went down.",
-        |lines, _, gauges| {
-            servers(gauges).for_each(|(labels, server)| lines.add(&labels, server.changes));
-        },
+        |lines, _, gauges| servers(gauges).for_each(|(labels, server)| lines.add(&labels, server.changes)),
     ),
     all(
         "linger_upstream_checks_total",
@@ -529,7 +500,6 @@ fn add_reasons(lines: &mut Lines, of: &ListenerGauges, counts: &[u64; Reason::AL
     }
 }
 
-/// The servers of all upstreams, each with its labels.
 fn servers(of: &Gauges) -> impl Iterator<Item = ([(&str, &str); 2], &ServerGauges)> {
     of.upstreams.iter().flat_map(|upstream| {
         let labels = |server| [("upstream", upstream.name.as_str()), ("server", server)];

@@ -200,6 +200,33 @@ pub(super) enum Of {
     Supervisor,
 }
 
+pub(super) const fn all(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Lines, &Counters, &Gauges),
+) -> Family {
+    Family { name, kind, help, of: Of::All(write) }
+}
+
+pub(super) const fn each(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Lines, &ListenerCounters, &ListenerGauges),
+) -> Family {
+    Family { name, kind, help, of: Of::Each(write) }
+}
+
+pub(super) const fn upstream(
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&mut Lines, &UpstreamCounters, &ListenerGauges),
+) -> Family {
+    Family { name, kind, help, of: Of::Upstream(write) }
+}
+
 /// A number that is shown. Those that are counted are far below 2^53.
 pub(super) trait Number {
     fn value(self) -> f64;

@@ -3,15 +3,17 @@
 
 mod session;
 mod settings;
+mod spoken;
 
 pub use session::{Close, Next, Session};
+pub use spoken::Spoken;
+use spoken::{server_of, word_of};
 
 use super::first_bytes::Opening;
 use super::http::{self, Method, Rejected, Request, Response, Status};
 use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
 use super::{Access, Hosts, Identity};
 use crate::core::end::Foreign;
-use crate::core::health::Word;
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -106,17 +108,6 @@ pub enum Asked {
     Upstreams,
     /// The operator's word about one of them.
     Word(Spoken),
-}
-
-/// What the operator says of an upstream server.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Spoken {
-    /// The name of its upstream.
-    pub upstream: String,
-    /// Its address.
-    pub server: String,
-    /// What is said.
-    pub word: Word,
 }
 
 impl Route {
@@ -276,26 +267,6 @@ fn identity_of(request: &Request) -> Result<String, Response<'static>> {
     })
 }
 
-/// The upstream and the server that a path is about. The path of a unix socket goes on to the end.
-fn server_of(path: &str) -> Option<(&str, &str)> {
-    let (upstream, server) = path.strip_prefix("/upstreams/")?.split_once('/')?;
-    (!upstream.is_empty() && !server.is_empty()).then_some((upstream, server))
-}
-
-/// What the operator says of it.
-fn word_of(request: &Request) -> Result<Word, Response<'static>> {
-    let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
-    match request.query.as_slice() {
-        [(name, value)] if name == "state" => match Word::from_name(value) {
-            Some(word) => Ok(word),
-            None => wrong(format!("{value:?} is no state: say ready, drain or down\n")),
-        },
-        _ => {
-            wrong("say what state it is to have, and nothing else: ?state=ready, drain or down\n".to_owned())
-        }
-    }
-}
-
 fn no_such(path: &str, serves: Serves) -> Response<'static> {
     Response::text(Status::NotFound, format!("no such path: {path}\n\n{}", index(serves)))
 }
@@ -414,6 +385,7 @@ impl ListQuery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::health::Word;
     use crate::protocol::http::Decoder;
 
     fn asked(method: &str, path: &str, host: &str) -> Request {

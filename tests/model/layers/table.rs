@@ -59,7 +59,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer(
         "observe::metrics",
         PURE,
-        &["core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
+        &["core::health", "core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
     ),
     // The one place where answers become HTTP.
     layer(
@@ -150,6 +150,7 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::setting",
+            "core::health",
             "core::tcp",
             "core::time",
             "core::end",

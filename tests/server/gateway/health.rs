@@ -49,7 +49,7 @@ fn checked(server: &Server, of: SocketAddr, result: &str) -> usize {
 
 fn is_up(server: &Server, of: SocketAddr) -> bool {
     let labels = format!("{{upstream=\"gateway\",server=\"{of}\"}}");
-    server.metrics()[&format!("linger_upstream_up{labels}")] == 1.0
+    whole_of(server.metrics()[&format!("linger_upstream_up{labels}")]) == 1
 }
 
 /// A client has a server: they talk.
@@ -153,11 +153,9 @@ fn a_server_that_fails_its_checks_gets_nothing_until_they_pass() {
 #[test]
 fn what_a_server_is_to_say_and_does_not_takes_it_down() {
     let backend = Answering::start(LOADS);
-    let query = format!(
-        "check.style=exchange&check.send=PING\\r\\n&check.expect=+PONG&check.fall=2&check.interval=100ms&\
-         check.timeout=200ms"
-    );
-    let server = gateway(&backend.address.to_string(), &query);
+    let query = "check.style=exchange&check.send=PING\\r\\n&check.expect=+PONG&check.fall=2&check.interval=100ms&\
+                 check.timeout=200ms";
+    let server = gateway(&backend.address.to_string(), query);
     assert_eq!(changed(&server, backend.address, 1), ["down", "check", "unexpected"]);
     backend.now(ANSWERS);
     assert_eq!(changed(&server, backend.address, 2), ["up", "check", "passed"]);

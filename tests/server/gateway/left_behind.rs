@@ -195,7 +195,8 @@ fn checks_of_servers_leave_no_time_wait() {
         }
         let metrics = wire.server.metrics();
         let passed = metrics.iter().filter(|(name, _)| name.contains("result=\"passed\""));
-        assert!(passed.map(|(_, count)| count).sum::<f64>() >= (EACH - 2) as f64, "{metrics:#?}");
+        let passed: f64 = passed.map(|(_, count)| count).sum();
+        assert!(super::whole_of(passed) >= EACH - 2, "{metrics:#?}");
         wire.server.signal("TERM");
         assert_eq!(wire.server.wait_exit(), Some(0));
         wire.expect_time_waits(0);

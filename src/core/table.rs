@@ -70,35 +70,6 @@ impl FromStr for Key {
     }
 }
 
-/// The name of one connection among those of a server: as the log, the admin interface and the PROXY header tell it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct GlobalKey {
-    /// Which worker has it, from 1; none where the server is one process.
-    pub worker: Option<u32>,
-    /// What that one calls it.
-    pub key: Key,
-}
-
-/// `index-generation`, behind the number of the worker and a dot where there are several.
-impl fmt::Display for GlobalKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.worker.map_or(Ok(()), |worker| write!(f, "{worker}."))?;
-        self.key.fmt(f)
-    }
-}
-
-impl FromStr for GlobalKey {
-    type Err = NotAKey;
-
-    fn from_str(text: &str) -> Result<Self, NotAKey> {
-        let (worker, key) = match text.split_once('.') {
-            Some((worker, key)) => (Some(worker.parse().map_err(|_| NotAKey)?), key),
-            None => (None, text),
-        };
-        Ok(Self { worker, key: key.parse()? })
-    }
-}
-
 /// Something that knows which occupant of its slot it is.
 pub trait Occupant {
     /// The generation it was inserted with.
@@ -240,18 +211,6 @@ mod tests {
         assert_eq!(key.to_string().parse(), Ok(key));
         for bad in ["", "7", "7-", "-7", "7-x", "7-1-2"] {
             assert_eq!(bad.parse::<Key>(), Err(NotAKey), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_key_among_those_of_several_workers_has_the_number_of_its_worker() {
-        let key = Key { index: 7, generation: 1 };
-        for (worker, text) in [(None, "7-1"), (Some(2), "2.7-1")] {
-            let global = GlobalKey { worker, key };
-            assert_eq!((global.to_string().as_str(), text.parse()), (text, Ok(global)));
-        }
-        for bad in ["", ".7-1", "x.7-1", "2.", "1.2.7-1", "2.7"] {
-            assert_eq!(bad.parse::<GlobalKey>(), Err(NotAKey), "{bad}");
         }
     }
 }

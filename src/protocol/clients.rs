@@ -1,9 +1,46 @@
 //! Clients, as clients see each other: which of them are meant, and what is told of one.
 
-use crate::core::table::GlobalKey;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// The name of one connection among those of a server: as the log, the admin interface and the PROXY header tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GlobalKey {
+    /// Which worker has it, from 1; none where the server is one process.
+    pub worker: Option<u32>,
+    /// Where that one keeps it.
+    pub index: u32,
+    /// Which of those that were kept there it is.
+    pub generation: u32,
+}
+
+/// `index-generation`, behind the number of the worker and a dot where there are several.
+impl Display for GlobalKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.worker.map_or(Ok(()), |worker| write!(f, "{worker}."))?;
+        write!(f, "{}-{}", self.index, self.generation)
+    }
+}
+
+/// The text was not such a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotAGlobalKey;
+
+impl FromStr for GlobalKey {
+    type Err = NotAGlobalKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAGlobalKey> {
+        let number = |text: &str| text.parse().map_err(|_| NotAGlobalKey);
+        let (worker, key) = match text.split_once('.') {
+            Some((worker, key)) => (Some(number(worker)?), key),
+            None => (None, text),
+        };
+        let (index, generation) = key.split_once('-').ok_or(NotAGlobalKey)?;
+        Ok(Self { worker, index: number(index)?, generation: number(generation)? })
+    }
+}
 
 /// Which clients are listed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,5 +166,21 @@ impl ClientRow<'_> {
             self.messages_in,
         );
         written.expect("memory takes what is written to it");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_among_those_of_several_workers_has_the_number_of_its_worker() {
+        for (worker, text) in [(None, "7-1"), (Some(2), "2.7-1")] {
+            let key = GlobalKey { worker, index: 7, generation: 1 };
+            assert_eq!((key.to_string().as_str(), text.parse()), (text, Ok(key)));
+        }
+        for bad in ["", "7", "7-", "-7", "7-1-2", ".7-1", "x.7-1", "2.", "1.2.7-1", "2.7"] {
+            assert_eq!(bad.parse::<GlobalKey>(), Err(NotAGlobalKey), "{bad}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The identity of a client, as all protocols take it, and what comes of giving one to a client that cannot name itself.
 
+use super::clients::GlobalKey;
 use super::http::{Response, Status};
 use super::server::Refusal;
-use crate::core::table::GlobalKey;
 use std::fmt;
 
 /// Longest identity, in bytes.

@@ -4,9 +4,8 @@
 //! What can be answered at once comes back as a value. What takes longer than a turn, or must be asked of other workers,
 //! comes back by [`Session::answered`](super::Session::answered); the messages behind it wait until then.
 
-use super::clients::{ClientFilter, KillFilter};
+use super::clients::{ClientFilter, GlobalKey, KillFilter};
 use super::{Identity, Naming};
-use crate::core::table::GlobalKey;
 use crate::core::time::Duration;
 use crate::hub::{Kind, Presence, Refused};
 use std::fmt;

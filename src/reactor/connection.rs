@@ -2,8 +2,8 @@
 //!
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
-use super::naming::Named;
 use super::parts::admin::Http;
+use super::parts::named::Named;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;

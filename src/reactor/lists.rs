@@ -5,9 +5,9 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::naming::Place;
 use super::parts::effect::Effect;
 use super::parts::list::{List, Subject};
+use super::parts::named::Place;
 use super::work::{Work, cost};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::{Key, Table};

@@ -9,36 +9,17 @@ use super::Reactor;
 use super::connection::{Connection, Reading, Session};
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
+use super::parts::named::{Named, Place};
 use super::parts::pairs::Pair;
-use super::requests::HAS_SESSION;
 use super::work::cost;
 use crate::core::end::Leg;
-use crate::core::table::{GlobalKey, Key};
+use crate::core::table::Key;
 use crate::hub::{Identified, Membership, Name};
 use crate::net::Kernel;
+use crate::protocol::clients::GlobalKey;
 use crate::protocol::presence::Event;
 use crate::protocol::server::{Contract, Refusal};
 use crate::protocol::{EncodeDirect, Identity, Naming, Raw};
-
-/// What is remembered of a client that the application behind its gateway has named.
-pub(super) struct Named {
-    membership: Membership,
-    raw: Raw,
-    /// Messages that it was sent by its identity, and their bytes: what others than its partner have sent it.
-    pub(super) messages_out: u64,
-    pub(super) bytes_out: u64,
-}
-
-/// Where a connection is that somebody names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Place {
-    /// If it is anywhere, then at this worker.
-    Here(Key),
-    /// At another worker.
-    Elsewhere,
-    /// There is no such worker.
-    Nowhere,
-}
 
 impl<K: Kernel> Reactor<K> {
     /// Gives a client an identity by the word of the application that it is relayed to.
@@ -51,8 +32,9 @@ impl<K: Kernel> Reactor<K> {
 
 impl<K: Kernel> Context<K> {
     /// Where a connection is that somebody names.
-    pub(super) fn place_of(&self, GlobalKey { worker, key }: GlobalKey) -> Place {
-        match (&self.link, worker) {
+    pub(super) fn place_of(&self, named: GlobalKey) -> Place {
+        let key = key_of(named);
+        match (&self.link, named.worker) {
             (None, None) => Place::Here(key),
             (Some(link), Some(worker)) if worker == link.number() => Place::Here(key),
             (Some(link), Some(worker)) if (1..=link.workers()).contains(&worker) => Place::Elsewhere,
@@ -76,7 +58,7 @@ impl<K: Kernel> Context<K> {
         check_stays(conn)?;
         self.check_supervisor()?;
         let id = identity.as_str().as_bytes();
-        let client = conn.client_mut().expect(HAS_SESSION);
+        let client = conn.client_mut().expect("who names itself has a session");
         let identified = self.hub.identify(&mut client.membership, key, id)?;
         client.beat_ms = beat.map_or(0, |beat| u32::try_from(beat.as_millis()).unwrap_or(u32::MAX));
         if server_ping || !token.is_empty() || client.cold.is_some() {
@@ -92,8 +74,8 @@ impl<K: Kernel> Context<K> {
     fn name_client(&mut self, key: Key, conn: &mut Conn<K>, identity: Identity<'_>) -> Naming {
         if conn.leg == Some(Leg::Upstream) {
             let worker = self.link.as_ref().map(|link| link.number());
-            let client = self.pairs.of(key).map_or(key, Pair::name);
-            return Naming::Upstream(GlobalKey { worker, key: client });
+            let Key { index, generation } = self.pairs.of(key).map_or(key, Pair::name);
+            return Naming::Upstream(GlobalKey { worker, index, generation });
         }
         let protocol = self.listener_of(conn).protocol;
         let Some(raw) = protocol.raw().filter(|_| conn.leg.is_some()) else {
@@ -212,6 +194,11 @@ impl<S> Connection<S> {
             named.bytes_out -= bytes as u64;
         }
     }
+}
+
+/// What the worker of a connection calls it.
+pub(super) const fn key_of(GlobalKey { index, generation, .. }: GlobalKey) -> Key {
+    Key { index, generation }
 }
 
 /// What the peer says still counts, but who was replaced must not take the identity back.

@@ -5,6 +5,7 @@
 //! and the next page is another query.
 
 use super::Reactor;
+use super::naming::key_of;
 use super::parts::list::List;
 use super::work::{self, cost};
 use crate::net::Kernel;
@@ -40,7 +41,7 @@ impl<K: Kernel> Reactor<K> {
             }
             Query::Name { key, id } => {
                 let identity = Identity::new(&id);
-                Finding::Named(identity.map_or(Naming::Nowhere, |id| self.name_client(key.key, id)))
+                Finding::Named(identity.map_or(Naming::Nowhere, |id| self.name_client(key_of(key), id)))
             }
             Query::Subscribers { channels } => {
                 self.cx.work.charge(cost::NAME * channels.len());

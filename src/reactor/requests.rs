@@ -5,17 +5,18 @@
 use super::Reactor;
 use super::connection::Client;
 use super::context::{Conn, Context};
-use super::naming::{Place, check_stays};
+use super::naming::check_stays;
 use super::parts::ask::Ask;
 use super::parts::list::List;
+use super::parts::named::Place;
 use super::parts::task::Task;
 use super::work::cost;
 use crate::core::conn::Input;
 use crate::core::end::By;
-use crate::core::table::{GlobalKey, Key};
+use crate::core::table::Key;
 use crate::hub::{Hub, Kind, Presence, Refused, is_reserved};
 use crate::net::Kernel;
-use crate::protocol::clients::{ClientFilter, KillFilter};
+use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
 use crate::protocol::server::{Contract, Names, Refusal, Server, Use};
 use crate::protocol::{Encoding, Identity, Naming};
 use crate::workers::link::Query;
@@ -75,7 +76,7 @@ impl<'a, K: Kernel> Requests<'a, K> {
 }
 
 /// Why a connection that is being served is a client.
-pub(super) const HAS_SESSION: &str = "who is served has a session";
+const HAS_SESSION: &str = "who is served has a session";
 
 /// The client behind a connection that is being served.
 fn client_of<K: Kernel>(conn: &mut Conn<K>) -> &mut Client {

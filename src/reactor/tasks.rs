@@ -49,7 +49,7 @@ impl<K: Kernel> Reactor<K> {
             _ if conn.is_paused() => {}
             Some(Session::Client(_) | Session::Refused) if conn.has_work() => self.serve(key, &[]),
             Some(Session::Http(_)) if conn.has_work() => self.cx.serve_http(key, conn, &[]),
-            Some(Session::Client(_) | Session::Refused | Session::Named(_)) => {
+            Some(Session::Client(_) | Session::Named(_) | Session::Refused) => {
                 conn.release_buffers(&mut self.cx.pool);
             }
             None if conn.leg.is_some() => conn.release_buffers(&mut self.cx.pool),

@@ -8,9 +8,9 @@
 
 use super::Reactor;
 use super::context::{Conn, Context};
-use super::naming::Place;
 use super::parts::effect::Effect;
 use super::parts::link::{OurEnd, WorkerLink};
+use super::parts::named::Place;
 use super::parts::pool::memory_bound;
 use crate::core::end::By;
 use crate::core::table::Key;

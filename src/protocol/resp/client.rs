@@ -2,7 +2,7 @@
 
 use super::command::{CommandError, arity, client_name, integer, key, shown, unknown_subcommand};
 use super::decode::Arguments;
-use crate::core::table::GlobalKey;
+use crate::protocol::clients::GlobalKey;
 pub use crate::protocol::clients::{ClientFilter, ClientType, KillFilter, KillForm};
 use std::net::SocketAddr;
 

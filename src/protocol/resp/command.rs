@@ -5,9 +5,9 @@ use super::Version;
 use super::client::ClientCommand;
 use super::decode::Arguments;
 use super::verbs::Verb;
-use crate::core::table::GlobalKey;
 use crate::core::time::Duration;
 use crate::protocol::Identity;
+use crate::protocol::clients::GlobalKey;
 use std::borrow::Cow;
 
 /// Longest token of a heartbeat channel, in bytes: it is kept as long as the connection, and told to other workers.

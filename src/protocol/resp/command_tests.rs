@@ -1,7 +1,6 @@
 //! Tests of commands: each verb whole, each refusal in its words, and the replies that need no server.
 
 use super::*;
-use crate::core::table::Key;
 use crate::protocol::resp::answer;
 use crate::protocol::resp::client::{ClientType, KillFilter, KillForm, ListFilter};
 use crate::protocol::resp::decode::{Decoder, Scratch};
@@ -85,7 +84,7 @@ fn ident_makes_a_heartbeat_contract() {
 }
 
 fn key(worker: Option<u32>) -> GlobalKey {
-    GlobalKey { worker, key: Key { index: 17, generation: 4711 } }
+    GlobalKey { worker, index: 17, generation: 4711 }
 }
 
 #[test]

@@ -172,9 +172,8 @@ impl Ask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::table::{GlobalKey, Key};
     use crate::protocol::Protocol;
-    use crate::protocol::clients::ClientFilter;
+    use crate::protocol::clients::{ClientFilter, GlobalKey};
 
     /// That of any protocol with sessions.
     fn encoding() -> Encoding {
@@ -198,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_connection_of_a_worker_that_has_ended_has_ended_as_well() {
-        let key = GlobalKey { worker: Some(2), key: Key { index: 0, generation: 1 } };
+        let key = GlobalKey { worker: Some(2), index: 0, generation: 1 };
         let mut ask = Ask::new(Query::Name { key, id: b"a".to_vec() }, Vec::new(), encoding(), 3);
         assert_eq!(ask.add(2, Finding::Nothing), None);
         assert!(!ask.is_waiting() && matches!(ask.sum, Sum::Named(Naming::Gone)));

@@ -4,10 +4,9 @@
 
 use super::wire::wire;
 use crate::core::end::By;
-use crate::core::table::GlobalKey;
 use crate::hub::{Presence, Refused};
 use crate::protocol::Naming;
-use crate::protocol::clients::{ClientFilter, ClientType, KillFilter, KillForm};
+use crate::protocol::clients::{ClientFilter, ClientType, GlobalKey, KillFilter, KillForm};
 pub use crate::protocol::numbers::{InfoNumbers, ServerNumbers};
 use crate::protocol::server::Refusal;
 
@@ -207,7 +206,7 @@ wire!(struct KillFilter { form, id, key, peer, local, client_type, skip_me });
 wire!(enum KillForm { 0 Address, 1 Filter, });
 wire!(enum ClientType { 0 Normal, 1 Pubsub, 2 Replication, });
 wire!(enum ClientFilter { 0 All, 1 Type(wanted), 2 Ids(ids), 3 Key(key), });
-wire!(struct GlobalKey { worker, key });
+wire!(struct GlobalKey { worker, index, generation });
 wire!(enum Naming {
     0 Done, 1 Gone, 2 Nowhere, 3 Upstream(client), 4 NamesItself, 5 NotRelayed, 6 Refused(refusal),
 });
@@ -220,11 +219,10 @@ mod tests {
     use super::super::message::tests::returns;
     use super::super::{ToSupervisor, ToWorker};
     use super::*;
-    use crate::core::table::Key;
 
     #[test]
     fn queries_read_back() {
-        let key = GlobalKey { worker: Some(2), key: Key { index: 3, generation: 9 } };
+        let key = GlobalKey { worker: Some(2), index: 3, generation: 9 };
         let filter = KillFilter {
             form: KillForm::Filter,
             id: Some(7),
@@ -262,7 +260,7 @@ mod tests {
 
     #[test]
     fn findings_read_back() {
-        let key = GlobalKey { worker: None, key: Key { index: 3, generation: 9 } };
+        let key = GlobalKey { worker: None, index: 3, generation: 9 };
         let info = InfoNumbers { clients: 1, shed: 13, ends: vec![4, 5], ..InfoNumbers::default() };
         for finding in [
             Finding::Silent,

@@ -97,17 +97,17 @@ impl AdminFanout {
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
-            Asked::End(ref name) | Asked::Name(ref name, _) => match connection_named(name, workers.len()) {
+            Asked::End(name) => match connection_named(&name, workers.len()) {
                 // Its worker knows it by its key alone.
                 Some((place, key)) => {
-                    let about = if let Asked::Name(_, id) = &asked {
-                        About::Name { key, id: id.clone() }
-                    } else {
-                        About::End { key, peer: admin.peer(client) }
-                    };
+                    let about = About::End { key, peer: admin.peer(client) };
                     (Kind::One, about, place..place + 1)
                 }
-                None => return answered(admin, client, &no_name(name, Serves::Several)),
+                None => return answered(admin, client, &no_name(&name, Serves::Several)),
+            },
+            Asked::Name(name, id) => match connection_named(&name, workers.len()) {
+                Some((place, key)) => (Kind::One, About::Name { key, id }, place..place + 1),
+                None => return answered(admin, client, &no_name(&name, Serves::Several)),
             },
             Asked::Ready => (Kind::Readiness, About::Readiness, all),
             Asked::Metrics => (Kind::Metrics, About::Metrics, all),

@@ -4,6 +4,7 @@
 use super::families::FAMILIES;
 use super::series::{Part, Samples, Series, labels, write_head, write_sample};
 use super::{Census, Counters, Histogram, ListenerCounters, UpstreamCounters};
+use crate::core::end::Reason;
 use crate::net::{Queue, Usage};
 use crate::observe::audit::compare::Tally;
 
@@ -22,6 +23,13 @@ pub struct ListenerGauges {
     pub stalled: bool,
     /// The kernel's sockets of it at the last audit.
     pub tally: Option<Tally>,
+}
+
+impl ListenerGauges {
+    /// The labels that tell it from the others.
+    pub(super) const fn labels(&self) -> [(&str, &str); 2] {
+        [("listener", self.name.as_str()), ("protocol", self.protocol)]
+    }
 }
 
 /// What an upstream shows.
@@ -226,6 +234,13 @@ impl Lines {
         let mut all = vec![("listener", listener.name.as_str())];
         all.extend_from_slice(of);
         self.add(&all, value);
+    }
+
+    /// How many connections ended for each reason.
+    pub(super) fn add_reasons(&mut self, of: &ListenerGauges, counts: &[u64; Reason::ALL.len()]) {
+        for (reason, count) in Reason::ALL.iter().zip(counts) {
+            self.add_of(of, &[("class", reason.class().name()), ("reason", reason.name())], count);
+        }
     }
 
     fn push(&mut self, part: Part, of: &[(&str, &str)], value: f64) {

@@ -24,7 +24,6 @@ use super::parts::removals::Removals;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
 use super::publication::{Publication, Publications};
-use super::upstreams::at_start;
 use super::work::Work;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::conn::policy::Policy;
@@ -109,7 +108,7 @@ impl<K: Kernel> Context<K> {
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
         let now = kernel.now();
-        let upstreams = at_start(&mut kernel, &settings.upstreams, now)?;
+        let upstreams = Upstreams::at_start(&mut kernel, &settings.upstreams, now)?;
         let listeners = settings
             .listeners
             .iter()

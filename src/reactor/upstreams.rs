@@ -3,36 +3,14 @@
 use super::Reactor;
 use super::context::Context;
 use super::parts::listener::ListenerState;
-use super::parts::names::{LookUp, names_of};
+use super::parts::names::LookUp;
 use super::parts::pairs::{Pair, Stage};
-use super::parts::upstreams::Upstreams;
-use crate::config::settings::Upstream;
 use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
 use crate::core::end::{Detector, Leg, Reason};
-use crate::core::time::Instant;
-use crate::net::{Answers, Fatal, Kernel};
+use crate::net::{Answers, Kernel};
 use crate::observe::report;
 use crate::protocol::gateway::Removed;
-
-/// The upstreams of a server that starts, the names among their servers looked up: that is waited for.
-///
-/// # Errors
-/// When a name has no address.
-pub(super) fn at_start(
-    kernel: &mut impl Kernel,
-    settings: &[Upstream],
-    now: Instant,
-) -> Result<Upstreams, Fatal> {
-    let names: Vec<_> = settings.iter().flat_map(|upstream| names_of(&upstream.is)).collect();
-    let answers = if names.is_empty() { Answers::new() } else { kernel.resolve(&names) };
-    for (name, answer) in &answers {
-        if let Err(why) = answer {
-            return Err(Fatal { what: format!("look up the upstream server {name}"), why: why.clone() });
-        }
-    }
-    Ok(Upstreams::new(settings, &answers, &|to| kernel.could_be_own_peer(to), now))
-}
 
 impl<K: Kernel> Context<K> {
     /// Takes over the upstreams of a new configuration. The listeners have taken over theirs.

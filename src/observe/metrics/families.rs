@@ -1,9 +1,8 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
-use super::page::{Family, Lines, ListenerGauges, all, each, upstream};
-use super::{Gauges, ServerGauges};
+use super::page::{Family, all, each, servers, upstream};
 use crate::core::conn::State;
-use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::end::{CloseMode, Detector};
 use crate::core::health::Outcome;
 use crate::core::tcp::TcpState;
 use crate::observe::audit::Anomaly;
@@ -84,7 +83,7 @@ pub(super) static FAMILIES: &[Family] = &[
         |lines, counters, _| lines.add(&[], counters.stale_events),
     ),
     each("linger_ends_total", "counter", "Connections ended, by reason.", |lines, counters, gauges| {
-        add_reasons(lines, gauges, &counters.reasons);
+        lines.add_reasons(gauges, &counters.reasons);
     }),
     each(
         "linger_detections_total",
@@ -156,7 +155,7 @@ pub(super) static FAMILIES: &[Family] = &[
         "linger_upstream_ends_total",
         "counter",
         "Connections to upstream servers that ended, or could not be made, by reason.",
-        |lines, counters, gauges| add_reasons(lines, gauges, &counters.reasons),
+        |lines, counters, gauges| lines.add_reasons(gauges, &counters.reasons),
     ),
     all(
         "linger_upstream_connections",
@@ -275,27 +274,27 @@ pub(super) static FAMILIES: &[Family] = &[
         lines.add(&[], gauges.patterns);
     }),
     each("linger_listener_connections", "gauge", "Connections of a listener.", |lines, _, gauges| {
-        lines.add(&both(gauges), gauges.connections);
+        lines.add(&gauges.labels(), gauges.connections);
     }),
     each(
         "linger_accept_queue_length",
         "gauge",
         "Connections waiting in the accept queue of a listener.",
-        |lines, _, gauges| gauges.queue.iter().for_each(|queue| lines.add(&both(gauges), queue.length)),
+        |lines, _, gauges| gauges.queue.iter().for_each(|queue| lines.add(&gauges.labels(), queue.length)),
     ),
     each(
         "linger_accept_queue_limit",
         "gauge",
         "Limit of the accept queue of a listener.",
         |lines, _, gauges| {
-            gauges.queue.iter().for_each(|queue| lines.add(&both(gauges), queue.limit));
+            gauges.queue.iter().for_each(|queue| lines.add(&gauges.labels(), queue.limit));
         },
     ),
     each(
         "linger_accept_stalled",
         "gauge",
         "1 while a listener does not accept, being full or out of resources.",
-        |lines, _, gauges| lines.add(&both(gauges), u8::from(gauges.stalled)),
+        |lines, _, gauges| lines.add(&gauges.labels(), u8::from(gauges.stalled)),
     ),
     all(
         "linger_accept_stalls_total",
@@ -493,20 +492,3 @@ pub(super) static FAMILIES: &[Family] = &[
         },
     ),
 ];
-
-fn add_reasons(lines: &mut Lines, of: &ListenerGauges, counts: &[u64; Reason::ALL.len()]) {
-    for (reason, count) in Reason::ALL.iter().zip(counts) {
-        lines.add_of(of, &[("class", reason.class().name()), ("reason", reason.name())], count);
-    }
-}
-
-fn servers(of: &Gauges) -> impl Iterator<Item = ([(&str, &str); 2], &ServerGauges)> {
-    of.upstreams.iter().flat_map(|upstream| {
-        let labels = |server| [("upstream", upstream.name.as_str()), ("server", server)];
-        upstream.servers.iter().map(move |server| (labels(server.address.as_str()), server))
-    })
-}
-
-const fn both(of: &ListenerGauges) -> [(&str, &str); 2] {
-    [("listener", of.name.as_str()), ("protocol", of.protocol)]
-}

@@ -4,6 +4,7 @@
 use super::families::FAMILIES;
 use super::series::{Part, Samples, Series, labels, write_head, write_sample};
 use super::{Census, Counters, Histogram, ListenerCounters, UpstreamCounters};
+use crate::core::end::Reason;
 use crate::core::health::Outcome;
 use crate::net::{Queue, Usage};
 use crate::observe::audit::compare::Tally;
@@ -23,6 +24,13 @@ pub struct ListenerGauges {
     pub stalled: bool,
     /// The kernel's sockets of it at the last audit.
     pub tally: Option<Tally>,
+}
+
+impl ListenerGauges {
+    /// The labels that tell it from the others.
+    pub(super) const fn labels(&self) -> [(&str, &str); 2] {
+        [("listener", self.name.as_str()), ("protocol", self.protocol)]
+    }
 }
 
 /// What an upstream shows.
@@ -271,6 +279,13 @@ impl Lines {
         self.add(&all, value);
     }
 
+    /// How many connections ended for each reason.
+    pub(super) fn add_reasons(&mut self, of: &ListenerGauges, counts: &[u64; Reason::ALL.len()]) {
+        for (reason, count) in Reason::ALL.iter().zip(counts) {
+            self.add_of(of, &[("class", reason.class().name()), ("reason", reason.name())], count);
+        }
+    }
+
     fn push(&mut self, part: Part, of: &[(&str, &str)], value: f64) {
         self.0.push((Series { part, labels: labels(of) }, value));
     }
@@ -288,4 +303,12 @@ impl Lines {
         self.push(Part::Sum, of, histogram.sum_seconds());
         self.push(Part::Count, of, histogram.count().value());
     }
+}
+
+/// All upstream servers, each with its labels.
+pub(super) fn servers(of: &Gauges) -> impl Iterator<Item = ([(&str, &str); 2], &ServerGauges)> {
+    of.upstreams.iter().flat_map(|upstream| {
+        let labels = |server| [("upstream", upstream.name.as_str()), ("server", server)];
+        upstream.servers.iter().map(move |server| (labels(server.address.as_str()), server))
+    })
 }

@@ -1,11 +1,11 @@
 //! The upstreams of the process, by their names: each is shared by all listeners that relay to it.
 
-use super::names::LookUp;
+use super::names::{LookUp, names_of};
 use super::servers::{CouldBeOwnPeer, Servers};
 use crate::config::settings::Upstream;
 use crate::core::health::Word;
 use crate::core::time::Instant;
-use crate::net::{Answers, HostName};
+use crate::net::{Address, Answers, Fatal, HostName, Kernel};
 use crate::protocol::admin::Spoken;
 use indexmap::IndexMap;
 use std::ops::{Index, IndexMut};
@@ -21,15 +21,25 @@ pub(in crate::reactor) struct Upstreams {
 }
 
 impl Upstreams {
-    /// Those of a configuration.
-    pub(in crate::reactor) fn new(
+    /// Those of a server that starts, the names among their servers looked up: that is waited for.
+    ///
+    /// # Errors
+    /// When a name has no address.
+    pub(in crate::reactor) fn at_start(
+        kernel: &mut impl Kernel,
         settings: &[Upstream],
-        answers: &Answers,
-        could_be_own_peer: CouldBeOwnPeer<'_>,
         now: Instant,
-    ) -> Self {
-        let servers = |settings: &Upstream| Servers::new(settings.clone(), answers, could_be_own_peer, now);
-        Self { all: settings.iter().map(servers).collect(), resolving: false, words: IndexMap::new() }
+    ) -> Result<Self, Fatal> {
+        let names: Vec<_> = settings.iter().flat_map(|upstream| names_of(&upstream.is)).collect();
+        let answers = if names.is_empty() { Answers::new() } else { kernel.resolve(&names) };
+        for (name, answer) in &answers {
+            if let Err(why) = answer {
+                return Err(Fatal { what: format!("look up the upstream server {name}"), why: why.clone() });
+            }
+        }
+        let own = |to: &Address| kernel.could_be_own_peer(to);
+        let servers = |settings: &Upstream| Servers::new(settings.clone(), &answers, &own, now);
+        Ok(Self { all: settings.iter().map(servers).collect(), resolving: false, words: IndexMap::new() })
     }
 
     /// Takes over those of a new configuration. One of the same name stays what it is; one that is gone keeps its

@@ -68,7 +68,9 @@ fn tcp_tw_reuse_spares_a_server_nothing() {
 fn tcp_tw_reuse_says_when_who_connects_may_take_a_port_again() {
     let _range = Sysctl::set("net.ipv4.ip_local_port_range", "40000 40003");
     // Each of them has an address of its own: what one leaves in TIME_WAIT is not in the way of another.
-    for (network, reuse, refused) in [(1, "0", Some(libc::EADDRNOTAVAIL)), (2, "1", None), (3, "2", None)] {
+    for (network, reuse, refused) in
+        [(1, "0", Some(ErrorKind::AddrNotAvailable)), (2, "1", None), (3, "2", None)]
+    {
         let _sysctl = Sysctl::set("net.ipv4.tcp_tw_reuse", reuse);
         let listener = TcpListener::bind(SocketAddr::from(([127, 78, network, 1], 5000))).unwrap();
         let here = listener.local_addr().unwrap();
@@ -82,7 +84,7 @@ fn tcp_tw_reuse_says_when_who_connects_may_take_a_port_again() {
         }
         // Longer than a port has to rest (tcp_tw_reuse_delay).
         pass(Duration::from_millis(2500));
-        let error = TcpStream::connect(here).err().and_then(|error| error.raw_os_error());
+        let error = TcpStream::connect(here).err().map(|error| error.kind());
         assert_eq!(error, refused, "tcp_tw_reuse = {reuse}");
     }
 }

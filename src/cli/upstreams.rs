@@ -151,11 +151,12 @@ fn listed(told: &Value) -> Listed {
     for upstream in list(&told["upstreams"]) {
         for server in list(&upstream["servers"]) {
             let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
-            sound &= text("state") == "up" || text("operator") != "ready";
+            let is_gone = server["configured"] == false;
+            sound &= text("state") == "up" || text("operator") != "ready" || is_gone;
             rows.push(vec![
                 upstream["name"].as_str().unwrap_or_default().to_owned(),
                 text("address"),
-                state(&server),
+                if is_gone { "gone".to_owned() } else { state(&server) },
                 text("operator"),
                 span(
                     Duration::try_from_secs_f64(server["since_s"].as_f64().unwrap_or(0.0))

@@ -1,6 +1,6 @@
 //! Bytes as words of a line: for configurations, command lines, and what processes say to each other.
 
-/// Bytes as one word: graphic characters as they are, everything else as `\xNN`. Nothing is `\0`.
+/// Bytes as one word: graphic characters as they are, everything else as `\xNN`.
 pub fn escape(bytes: &[u8]) -> String {
     let mut word = String::with_capacity(bytes.len());
     for &byte in bytes {

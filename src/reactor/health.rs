@@ -9,7 +9,7 @@ use super::parts::check::{Checked, Next, outcome_of};
 use super::parts::server::Server;
 use super::work::cost;
 use crate::core::end::{Class, Reason};
-use crate::core::health::{Change, Outcome, Sign, Word};
+use crate::core::health::{Change, Outcome, Sign};
 use crate::core::time::{Duration, Instant};
 use crate::net::{ConnectSpec, Kernel, Readiness, SocketOptions};
 use crate::observe::answers::{CheckReport, Said, ServerReport, UpstreamReport};
@@ -134,7 +134,8 @@ impl<K: Kernel> Context<K> {
                 let log = &mut server.checks;
                 match log.due {
                     _ if !is_checked => log.due = None,
-                    Some(_) => {}
+                    // The interval may have become shorter.
+                    Some(due) => log.due = Some(due.min(self.now + check.interval * 5 / 4)),
                     None => log.due = Some(self.now + self.checks.until_first(check.interval)),
                 }
                 if !log.runs {
@@ -159,9 +160,8 @@ impl<K: Kernel> Context<K> {
 
     /// The first byte of a server has come on a connection.
     pub(super) fn note_spoke(&mut self, upstream: u16, server: usize) {
-        if self.upstreams[upstream].settings().is.check.first_byte {
-            self.on_sign(upstream, server, Sign::Spoke, "first_byte");
-        }
+        // Also where that is not watched any more: it may be down for having said nothing.
+        self.on_sign(upstream, server, Sign::Spoke, "first_byte");
     }
 
     /// A connection has ended without a byte of the server, which was sent some.
@@ -200,7 +200,7 @@ impl<K: Kernel> Context<K> {
         report::server_word(&spoken.upstream, &spoken.server, spoken.word);
         self.upstreams.remember(spoken);
         if let Some(change) = change {
-            self.tell_state(upstream, server, change, "operator", Word::Ready.name());
+            self.tell_state(upstream, server, change, "operator", spoken.word.name());
         }
         self.arm_checks();
         let in_service = u32::try_from(self.upstreams[upstream].in_service()).unwrap_or(u32::MAX);
@@ -211,7 +211,8 @@ impl<K: Kernel> Context<K> {
     /// read.
     pub(super) fn on_word_before(&mut self, spoken: &Spoken) {
         self.upstreams.remember(spoken);
-        self.upstreams.keep_words(self.now);
+        // One that holds no longer is not remembered.
+        self.upstreams.hear(spoken, self.now);
         self.arm_checks();
     }
 

@@ -16,6 +16,7 @@ use crate::net::Kernel;
 use crate::observe::audit::Anomaly;
 pub use crate::observe::report::Ended;
 use crate::protocol::gateway::Removed;
+use std::net::SocketAddr;
 
 /// The window. See [`Reactor::inspect`].
 pub struct DebugView<'a, K: Kernel>(&'a Reactor<K>);
@@ -52,8 +53,10 @@ pub struct ConnSnapshot {
 pub struct ServerSnapshot {
     /// The upstream that it is of, in the order of the settings.
     pub upstream: usize,
-    /// Its place there.
-    pub server: usize,
+    /// Where it is; none: at a unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether it is in the configuration, and has room.
+    pub has_room: bool,
     /// Whether it is up, and since when.
     pub up: bool,
     /// See `up`.
@@ -69,9 +72,10 @@ impl<K: Kernel> DebugView<'_, K> {
     pub fn servers(&self) -> impl Iterator<Item = ServerSnapshot> {
         let upstreams = self.0.cx.upstreams.iter().enumerate();
         upstreams.flat_map(|(upstream, servers)| {
-            servers.iter().enumerate().map(move |(server, known)| ServerSnapshot {
+            servers.iter().map(move |known| ServerSnapshot {
                 upstream,
-                server,
+                address: known.peer().address(),
+                has_room: known.is_configured() && !known.is_full(),
                 up: known.health().is_up(),
                 since: known.health().since(),
                 attempts: known.attempts(),

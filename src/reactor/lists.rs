@@ -181,7 +181,9 @@ fn next_client<'a, S>(
     only: Option<Place>,
 ) -> ControlFlow<(), Option<(Key, &'a Connection<S>)>> {
     if let Some(place) = only {
-        let is_over = std::mem::replace(at, usize::MAX) == usize::MAX;
+        // As a page carries it.
+        const OVER: usize = u32::MAX as usize;
+        let is_over = std::mem::replace(at, OVER) == OVER;
         let Place::Here(key) = place else { return ControlFlow::Continue(None) };
         let conn = table.get(key).filter(|conn| !is_over && conn.can_be_named());
         return ControlFlow::Continue(conn.map(|conn| (key, conn)));

@@ -29,6 +29,10 @@ use crate::protocol::HalfClose;
 /// How long a connection must have been there for the kernel to watch it: most short ones are gone before that costs calls.
 pub(super) const LASTS: Duration = Duration::from_secs(1);
 
+/// What a connection may send before it has an acknowledgement, at least: ten segments (RFC 6928), of 536 bytes where
+/// nothing else is known (RFC 9293 3.7.1).
+const INITIAL_WINDOW: u64 = 10 * 536;
+
 impl<K: Kernel> Reactor<K> {
     /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
     /// it has. Whether there may be more to read.
@@ -305,9 +309,12 @@ impl<K: Kernel> Context<K> {
         (last == LastRung::Reset || sends_on()) && !has_everything(conn)
     }
 
-    /// Whether an upstream server has answered so lately, when it was connected, that the kernel need not be asked.
+    /// Whether an upstream server has answered so lately, when it was connected, that the kernel need not be asked; and has
+    /// been sent no more than leaves at once.
     pub(super) fn is_there(&self, conn: &Conn<K>) -> bool {
-        conn.leg == Some(Leg::Upstream) && self.now.since(conn.life.accepted()) < LASTS
+        conn.leg == Some(Leg::Upstream)
+            && conn.life.bytes_out <= INITIAL_WINDOW
+            && self.now.since(conn.life.accepted()) < LASTS
     }
 
     /// What the deadlines of a leg are counted from beside its own clocks.

@@ -107,7 +107,7 @@ impl<K: Kernel> Context<K> {
     ) -> Conn<K> {
         let servers = &mut self.upstreams[to];
         servers.add(server);
-        let number = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
+        let number = u16::try_from(server).expect("places of servers are fewer than 2^16");
         self.pairs.join(client, upstream, number);
         let deadline = self.now + servers.settings().is.connect_timeout;
         let header = servers.settings().is.header;
@@ -258,7 +258,7 @@ impl<K: Kernel> Context<K> {
         let begun = took.is_some();
         let took = took.unwrap_or_default();
         let Some(pair) = self.pairs.of_mut(leg) else { return };
-        let number = u16::try_from(server).expect("servers are no more than SERVERS_MAX");
+        let number = u16::try_from(server).expect("places of servers are fewer than 2^16");
         pair.cold().failed.push(Attempt { server: number, reason, took });
         let to = pair.to();
         self.upstreams[to].note_failed(server, reason, begun);

@@ -53,7 +53,7 @@ pub fn upstream_addresses(upstream: &str, name: &HostName, addresses: &[SocketAd
 
 /// A name among the servers of an upstream could not be looked up, for the first time in a row.
 pub fn upstream_not_resolved(upstream: &str, name: &HostName, why: &str) {
-    let advice = "it keeps the addresses that it had";
+    let advice = "what it had stays; a name that never had an address has no servers";
     warn!(upstream, name:% = name, why, advice; "upstream_not_resolved");
 }
 

@@ -59,7 +59,8 @@ impl Names {
             .collect();
         let is_new = self.known.values().any(|known| known.addresses.is_empty());
         let wait = if is_new { Duration::ZERO } else { upstream.resolve };
-        self.due = if self.known.is_empty() { Instant::NEVER } else { now + wait };
+        // What was due before stays so, however often there are new settings.
+        self.due = if self.known.is_empty() { Instant::NEVER } else { self.due.min(now + wait) };
     }
 
     /// When they are to be looked up again.
@@ -67,9 +68,9 @@ impl Names {
         self.due
     }
 
-    /// Whether one of them was not looked up yet.
+    /// Whether one of them has never had an address.
     pub(in crate::reactor) fn are_awaited(&self) -> bool {
-        self.known.values().any(|known| known.addresses.is_empty() && !known.failing)
+        self.known.values().any(|known| known.addresses.is_empty())
     }
 
     /// Those to look up. They are not due again before they are answered.
@@ -115,6 +116,10 @@ impl Names {
                     }
                 }
             }
+        }
+        // One that came while others were looked up.
+        if self.known.values().any(|known| known.addresses.is_empty() && !known.failing) {
+            self.due = now;
         }
         told
     }

@@ -55,7 +55,7 @@ impl Server {
             weight: spec.weight,
             connections_max: spec.connections_max,
             connections: 0,
-            health: Health::new(Instant::ZERO),
+            health: Health::new(began.unwrap_or(Instant::ZERO)),
             checks: CheckLog::default(),
             attempts: 0,
             failed: Vec::new(),
@@ -86,8 +86,13 @@ impl Server {
     }
 
     /// Where it stands in the line of those that may get a new connection. The one place that decides it.
-    pub(super) fn place(&self, rules: &Rules, now: Instant) -> Place {
-        if self.retired { Place::Out } else { self.health.place(rules, now) }
+    /// `awaits`: it is not clear yet what is in the configuration.
+    pub(super) fn place(&self, rules: &Rules, awaits: bool, now: Instant) -> Place {
+        match self.health.place(rules, now) {
+            Place::First | Place::Last if self.retired && awaits => Place::Last,
+            Place::First | Place::Last if self.retired => Place::Out,
+            place => place,
+        }
     }
 
     /// How it is, as far as was seen, and what the operator says.
@@ -137,7 +142,7 @@ impl Server {
     }
 
     /// Whether it has as many connections as it may.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::reactor) fn is_full(&self) -> bool {
         self.connections_max.is_some_and(|max| self.connections >= max)
     }
 

@@ -201,7 +201,9 @@ impl Servers {
         tried: impl Fn(usize) -> bool,
     ) -> Result<usize, NoServer> {
         let (count, rules) = (self.all.len(), self.rules());
-        let place = |server: &Server| server.place(&rules, now);
+        // Those that are gone may be addresses of a name that is new, and has none yet.
+        let awaits = self.names.are_awaited();
+        let place = |server: &Server| server.place(&rules, awaits, now);
         let is_open = |at: usize, server: &Server| place(server) != Place::Out && !tried(at);
         let has_room = |at: usize, server: &Server| is_open(at, server) && !server.is_full();
         // The last one is never taken out: where none is up, all are as good as if they were.
@@ -287,7 +289,9 @@ impl Servers {
     /// Something was seen of it. Whether its state has changed by that.
     pub(in crate::reactor) fn on_sign(&mut self, server: usize, sign: Sign, now: Instant) -> Option<Change> {
         let rules = self.rules();
-        let change = self.all[server].health.on_sign(sign, &rules, now);
+        // How one is that is gone matters to nobody.
+        let change =
+            if self.all[server].retired { None } else { self.all[server].health.on_sign(sign, &rules, now) };
         self.begin_again(server, change, now)
     }
 

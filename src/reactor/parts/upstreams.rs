@@ -144,14 +144,28 @@ impl Upstreams {
 
     /// Sees to it that servers are as the operator has said.
     pub(in crate::reactor) fn keep_words(&mut self, now: Instant) {
-        for ((upstream, address), word) in &self.words {
-            let named = self.all.iter_mut().find(|servers| servers.settings().name == *upstream);
-            if let Some(servers) = named
-                && let Some(server) = servers.place_of(address)
-                && servers.get(server).health().word() != *word
-            {
-                servers.on_word(server, *word, now);
-            }
+        let words: Vec<_> = self
+            .words
+            .iter()
+            .map(|((upstream, server), word)| Spoken {
+                upstream: upstream.clone(),
+                server: server.clone(),
+                word: *word,
+            })
+            .collect();
+        for spoken in words {
+            self.hear(&spoken, now);
+        }
+    }
+
+    /// Sees to it that a server is as the operator says, if it is there.
+    pub(in crate::reactor) fn hear(&mut self, Spoken { upstream, server, word }: &Spoken, now: Instant) {
+        let named = self.all.iter_mut().find(|servers| servers.settings().name == *upstream);
+        if let Some(servers) = named
+            && let Some(server) = servers.place_of(server)
+            && servers.get(server).health().word() != *word
+        {
+            servers.on_word(server, *word, now);
         }
     }
 

@@ -9,8 +9,8 @@ use crate::core::health::Outcome;
 use crate::core::setting::{Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;
+use crate::protocol::gateway::Upstream;
 use crate::protocol::gateway::check::{Check, Style};
-use crate::protocol::gateway::{ServerAddress, Upstream};
 use crate::reactor::ServerSnapshot;
 
 /// Tokens between those of listeners and those of connections are those of checks (`reactor/parts/checks.rs`).
@@ -57,7 +57,8 @@ impl Server {
     pub(super) fn judge_servers(&self, before: &[ServerSnapshot]) -> Result<(), Failure> {
         let after = self.servers();
         let (stage, failed) = (self.stage.borrow(), |what: String| Err(self.fail(what)));
-        for (was, is) in before.iter().zip(&after) {
+        for is in &after {
+            let Some(was) = is.among(before) else { continue };
             let upstream = &self.settings.upstreams[is.upstream].is;
             if self.was_given_in_vain(was, is, before, &after, &stage.world) {
                 return failed(format!(
@@ -70,7 +71,7 @@ impl Server {
                 .find(|outcome| is.checks[*outcome as usize] > was.checks[*outcome as usize]);
             if let Some(outcome) = wrong
                 && upstream.check.style == Style::Connect
-                && stage.world.is_untroubled(upstream, is.server)
+                && stage.world.is_untroubled(upstream, is)
             {
                 return failed(format!("a check of a server that is well was {outcome}: {is:?}"));
             }
@@ -96,19 +97,27 @@ impl Server {
             && world.faults.unwatchable == 0;
         // Nor was one tried that came up since.
         let long = upstream.connect_timeout * 4 + Duration::from_secs(130);
-        let other = |(was, now): (&ServerSnapshot, &ServerSnapshot)| {
-            let lasts = was.up && now.up && was.since == now.since && now.upstream == is.upstream;
+        let other = |now: &ServerSnapshot| {
+            let was = now.among(before).filter(|was| was.up && was.has_room && was.since == now.since);
+            let lasts = was.is_some() && now.up && now.has_room && now.upstream == is.upstream;
             lasts && (now.since.as_nanos() == 0 || now.since + long < world.instant())
         };
         let given = is.attempts > was.attempts;
-        given && stays_down && upstream.check.is_on() && faultless && before.iter().zip(after).any(other)
+        given && stays_down && upstream.check.is_on() && faultless && after.iter().any(other)
+    }
+}
+
+impl ServerSnapshot {
+    /// The same server among those.
+    fn among<'a>(&self, servers: &'a [Self]) -> Option<&'a Self> {
+        servers.iter().find(|one| (one.upstream, one.address) == (self.upstream, self.address))
     }
 }
 
 impl World {
     /// Whether nothing befalls a server, nor its connections, and it answers well within the time that checks have.
-    fn is_untroubled(&self, upstream: &Upstream, server: usize) -> bool {
-        let ServerAddress::Tcp(socket) = upstream.servers[server].address else { return false };
+    fn is_untroubled(&self, upstream: &Upstream, server: &ServerSnapshot) -> bool {
+        let Some(socket) = server.address else { return false };
         let address = Address::Tcp { socket, v6_only: false, interface: None };
         let Some((place, queue)) = self.upstreams.iter().find(|(place, _)| place.address == address) else {
             return false;

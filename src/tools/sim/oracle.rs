@@ -109,7 +109,8 @@ impl Case<'_> {
 
     /// An upstream server has answered within the last second, when it was connected.
     fn has_just_connected(&self) -> bool {
-        matches!(self.end.pair, Some((Leg::Upstream, _))) && self.end.age < Duration::from_secs(1)
+        let is_upstream = matches!(self.end.pair, Some((Leg::Upstream, _)));
+        is_upstream && self.end.age < Duration::from_secs(1) && self.end.bytes_out <= 10 * 536
     }
 
     pub(super) fn oracle(&self) -> &Oracle {

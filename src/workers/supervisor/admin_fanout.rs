@@ -354,15 +354,16 @@ impl Gathering {
     }
 }
 
-/// What comes of the operator's word. Where it holds, those that were not there to hear it are told as well, now or when
-/// they are started.
+/// What comes of the operator's word. Where it holds, those that were not there to hear it, or do not know the server yet, are
+/// told as well, now or when they are started.
 fn said<K: Supervising>(
     spoken: &Spoken,
     answers: IndexMap<usize, Content>,
     workers: &mut [Worker<K>],
     words: &mut Words,
 ) -> Response<'static> {
-    let heard: Vec<_> = answers.keys().copied().collect();
+    let did = |answer: &Content| matches!(answer, Content::Said(Said::Done { .. }));
+    let heard: Vec<_> = answers.iter().filter(|(_, answer)| did(answer)).map(|(place, _)| *place).collect();
     let said = answers.into_values().filter_map(|answer| {
         let Content::Said(said) = answer else { return None };
         Some(said)

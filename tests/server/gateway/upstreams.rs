@@ -130,7 +130,7 @@ fn a_client_beyond_the_bounds_of_all_servers_is_told_that_none_is_available() {
     reload(&server, &file, &bounds(2));
     let mut third = (server.connect("two"), one.accept());
     talk(&mut third.0, &mut third.1);
-    assert!(server.events("upstream_not_reached").is_empty(), "a full server is not out of reach");
+    assert!(server.events("upstream_state").is_empty(), "a full server is not out of reach");
 }
 
 /// Reloads without the first of two servers, which has pairs of both listeners.
@@ -213,7 +213,7 @@ fn a_client_that_is_being_connected_to_a_server_that_is_removed_gets_another() {
     let line = wait_for("its line", || server.events("pair").pop());
     let failed = line["attempts_failed"].as_str().unwrap();
     assert!(failed.starts_with(&format!("{to_old}:upstream.unavailable:")), "{failed}");
-    assert!(server.events("upstream_not_reached").is_empty());
+    assert!(server.events("upstream_state").is_empty());
 }
 
 #[test]

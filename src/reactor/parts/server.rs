@@ -91,7 +91,7 @@ impl Server {
         match self.health.place(rules, now) {
             Place::First | Place::Last if self.retired && awaits => Place::Last,
             Place::First | Place::Last if self.retired => Place::Out,
-            place => place,
+            place @ (Place::First | Place::Last | Place::Out) => place,
         }
     }
 

@@ -127,7 +127,8 @@ fn upstream(
         names.says(0, name.clone(), some);
         let mut at = 0;
         for _ in 0..rng.index(6) {
-            at += 1 + nanos(rng.between(Duration::ZERO, duration / 3));
+            // The server has begun before.
+            at += nanos(Duration::from_secs(1) + rng.between(Duration::ZERO, duration / 3));
             // Now and then it cannot be looked up.
             let addresses = if rng.chance(200_000) { Vec::new() } else { some_of(rng, servers) };
             names.says(at, name.clone(), addresses);

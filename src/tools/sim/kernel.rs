@@ -300,6 +300,7 @@ impl Listener for SimListener {
         }
         world.processes[process].descriptors += 1;
         world.accepted += 1;
+        world.accepted_at = world.now();
         let by = if process > 0 { format!(" by p{process}") } else { String::new() };
         world.note(|| format!("c{conn} is accepted{by}"));
         let truth = &mut world.conns[conn].oracle;

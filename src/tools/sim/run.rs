@@ -198,13 +198,7 @@ impl Run {
         // A client's own contract may be three times as long as its listener's.
         let span = 4 * longest.max(half_closed).unwrap_or(0).max(120_000_000_000);
         loop {
-            let last = {
-                // Checks of upstream servers go on.
-                let stage = self.server.stage.borrow();
-                let clients = stage.world.conns.iter().filter(|conn| conn.opener == Side::Theirs);
-                clients.filter_map(|conn| conn.oracle.accepted).max()
-            };
-            let end = (last.unwrap_or(0) + span).max(began + span);
+            let end = self.server.stage.borrow().world.accepted_at.max(began) + span;
             self.server.stage.borrow_mut().world.horizon = end;
             if self.server.now() >= end || self.server.reactor.inspect().connections() == 0 {
                 break;

@@ -158,6 +158,8 @@ pub struct World {
     /// No poll sleeps beyond this.
     pub(super) horizon: u64,
     pub(super) accepted: u64,
+    /// When the last of them was.
+    pub(super) accepted_at: u64,
     /// Hosts of backends that nothing befalls.
     pub(super) untroubled: Vec<usize>,
     /// Segments were lost at some time.
@@ -207,6 +209,7 @@ impl World {
             interrupt_next: false,
             horizon: u64::MAX,
             accepted: 0,
+            accepted_at: 0,
             untroubled: Vec::new(),
             violations: Vec::new(),
             buffer: vec![0; 16 * 1024],

@@ -181,14 +181,26 @@ strace_breakdown() { # NAME MODE LOW HIGH
         }' "$work/strace.$2.$1.$3" "$work/strace.$2.$1.$4" | sort -k 1,1gr -k 2 | paste -s -d ',' | sed 's/,/, /g'
 }
 
+# count_least: the same of three times, the least: a generator that is held up comes in smaller batches, which costs turns of the
+# loop, and tells nothing of the work.
+count_least() {
+    local all=()
+    for _ in 1 2 3; do
+        count_per "$@"
+        if [[ $counted == failed ]]; then return; fi
+        all+=("$counted")
+    done
+    counted=$(printf '%s\n' "${all[@]}" | sort -g | head -n 1)
+}
+
 counted=''
 part_counted() { # KIND UNIT ECHO_BAR LIFE_BAR
     local kind=$1 ours
-    count_per "$kind" server "$server" echo "${requests[@]}"; ours=$counted
-    count_per "$kind" baseline "$baseline" echo "${requests[@]}"
+    count_least "$kind" server "$server" echo "${requests[@]}"; ours=$counted
+    count_least "$kind" baseline "$baseline" echo "${requests[@]}"
     hard_row "$2 per echo request" "$3" "$ours" "$counted"
-    count_per "$kind" server "$server" churn "${lives[@]}"; ours=$counted
-    count_per "$kind" baseline "$baseline" churn "${lives[@]}"
+    count_least "$kind" server "$server" churn "${lives[@]}"; ours=$counted
+    count_least "$kind" baseline "$baseline" churn "${lives[@]}"
     hard_row "$2 per connection life" "$4" "$ours" "$counted"
 }
 

@@ -21,7 +21,7 @@ clippy        600   clippy's strict table, and no use of what our oldest Rust la
 docs          300   the documentation builds without a warning
 build         600   the release binary
 alone         600   the server without its tools (--no-default-features): it builds, is clean, and serves
-test          900   all tests
+test          1200  all tests
 namespace     900   the tests that need a network namespace of their own
 lab           300   linger lab --quick: every cell of the detection matrix is as expected, and through a gateway
 others        300   the same rows of the matrix can be played on nginx, HAProxy, mosquitto and Redis

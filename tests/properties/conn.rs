@@ -335,7 +335,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let (Some(first), Some(now)) = (before.cause(), after.cause()) else { return };
     assert_eq!(before.since(), after.since(), "{step}");
     // A reset can complete a bare FIN, and the answer to the probe is the probe's; nothing else is rewritten.
-    let was_fin = matches!(first.reason, Reason::PeerFin | Reason::PeerFinMidframe);
+    let was_fin = matches!(first.reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::UpstreamFin);
     let completed = was_fin && now.reason == Reason::PeerResetAfterFin && way == (4, 6);
     let probed = now == Cause { detector: Detector::EofProbe, ..first } && way == (4, 6);
     assert!(now == first || completed || probed, "the first cause wins: {step}");

@@ -1,5 +1,5 @@
-//! Whether an upstream server gets new connections: what was seen of it, and the operator's word above that. Pure: who
-//! checks it, and who connects to it, tells what came of that ([`Sign`]).
+//! Whether an upstream server gets new connections: what was seen of it, and the operator's word above that. Pure: the
+//! outcome of each check and of each connect is told to it ([`Sign`]).
 //!
 //! | a server that is | gets new connections |
 //! | --- | --- |

@@ -11,6 +11,7 @@
 #![expect(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![expect(clippy::disallowed_methods, reason = "tests wait on the real clock")]
 
+pub mod file;
 pub mod http;
 pub mod manners;
 pub mod means;

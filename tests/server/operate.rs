@@ -6,10 +6,10 @@
 #![allow(clippy::disallowed_types, reason = "clients of the tests are ordinary blocking ones")]
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
 
+use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, in_state, pass, tcp_states, until, wait_for};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -150,42 +150,9 @@ fn connections_that_came_while_the_server_stood_still_are_told_too() {
     assert!(summary(&server)["reasons"].as_str().unwrap().contains("local.drain:20"));
 }
 
-/// A configuration file that lives as long as the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let file =
-            Self(std::env::temp_dir().join(format!("linger-operate-{}-{name}.toml", std::process::id())));
-        file.write(text);
-        file
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
 /// A `[[listener]]` table, by its extra keys.
 fn listener(keys: &str) -> String {
     format!("[[listener]]\nname = 'resp'\nprotocol = 'resp'\naddress = '127.0.0.1:0'\n{keys}\n")
-}
-
-fn reload(server: &Server, file: &File, text: &str) {
-    let before = server.events("reloaded").len() + server.events("reload_refused").len();
-    file.write(text);
-    server.signal("HUP");
-    until("the reload", || server.events("reloaded").len() + server.events("reload_refused").len() > before);
 }
 
 /// Whether the kernel has a keepalive timer on the server's side of `client`: field `tr` of /proc/net/tcp.
@@ -201,7 +168,7 @@ fn kept_alive(client: &Client) -> bool {
 #[test]
 fn sighup_applies_what_can_be_applied() {
     let plain = "heartbeat.style = 'client'\nheartbeat.timeout = '1h'\nkeepalive.enabled = false";
-    let file = File::new("reload", &format!("[server]\nmax_connections = 1\n{}", listener(plain)));
+    let file = TempFile::new(&format!("[server]\nmax_connections = 1\n{}", listener(plain)));
     let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let old = served(&server);
     let mut waiting = server.connect("resp");
@@ -210,7 +177,7 @@ fn sighup_applies_what_can_be_applied() {
 
     // A limit: whoever waits for room has it. Socket options: for those that come from now on.
     let kept = "heartbeat.style = 'client'\nheartbeat.timeout = '1h'\nkeepalive.enabled = true";
-    reload(&server, &file, &format!("[server]\nmax_connections = 9\n{}", listener(kept)));
+    server.reload(&file, &format!("[server]\nmax_connections = 9\n{}", listener(kept)));
     waiting.expect("+PONG\r\n");
     assert_eq!(server.metrics()["linger_connections_max"], 9.0);
     let notes = server.events("reload_note");
@@ -220,21 +187,21 @@ fn sighup_applies_what_can_be_applied() {
 
     // A heartbeat: for everyone, those with a deadline an hour away included.
     let quick = "heartbeat.style = 'client'\nheartbeat.timeout = '100ms'\nheartbeat.grace = '100ms'\nkeepalive.enabled = true";
-    reload(&server, &file, &format!("[server]\nmax_connections = 9\n{}", listener(quick)));
+    server.reload(&file, &format!("[server]\nmax_connections = 9\n{}", listener(quick)));
     let ends = server.wait_ends(3);
     assert!(ends.iter().all(|end| end["detector"] == "heartbeat"), "{ends:?}");
 }
 
 #[test]
 fn a_heartbeat_that_sighup_turns_on_does_not_count_the_silence_before() {
-    let file = File::new("agreed", &listener("heartbeat.style = 'off'"));
+    let file = TempFile::new(&listener("heartbeat.style = 'off'"));
     let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let _silent = served(&server);
     let silent_for = Duration::from_millis(1500);
     pass(silent_for);
     let timeout = Duration::from_secs(1);
     let on = "heartbeat.style = 'client'\nheartbeat.timeout = '1s'\nheartbeat.grace = '100ms'";
-    reload(&server, &file, &listener(on));
+    server.reload(&file, &listener(on));
     let end = server.wait_ends(1).remove(0);
     assert_eq!(end["detector"], "heartbeat", "{end}");
     let silence = end["silence_s"].as_f64().expect("seconds");
@@ -243,10 +210,10 @@ fn a_heartbeat_that_sighup_turns_on_does_not_count_the_silence_before() {
 
 #[test]
 fn connections_that_are_older_than_linger2_leave_no_time_wait_either() {
-    let file = File::new("older", &listener("linger2 = false"));
+    let file = TempFile::new(&listener("linger2 = false"));
     let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let mut old = served(&server);
-    reload(&server, &file, &listener("linger2 = true"));
+    server.reload(&file, &listener("linger2 = true"));
     old.send("QUIT\r\n");
     assert_eq!(old.read_to_end().expect("an end of file"), b"+OK\r\n", "the server closes first");
     drop(old);
@@ -259,11 +226,11 @@ fn connections_that_are_older_than_linger2_leave_no_time_wait_either() {
 
 #[test]
 fn sighup_says_what_cannot_be_applied() {
-    let file = File::new("notes", &listener(""));
+    let file = TempFile::new(&listener(""));
     let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let other = "[[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:0'\n";
-    reload(&server, &file, &format!("{}{other}", listener("backlog = 7")));
-    reload(&server, &file, other);
+    server.reload(&file, &format!("{}{other}", listener("backlog = 7")));
+    server.reload(&file, other);
     let notes: Vec<String> =
         server.events("reload_note").iter().map(|event| event["note"].as_str().unwrap().to_owned()).collect();
     for part in ["backlog", "listener echo is new", "listener resp is gone from the file"] {
@@ -278,11 +245,11 @@ fn sighup_says_what_cannot_be_applied() {
 
 #[test]
 fn a_broken_file_changes_nothing_and_all_its_mistakes_are_told() {
-    let file = File::new("broken", &format!("[server]\nmax_connections = 5\n{}", listener("")));
+    let file = TempFile::new(&format!("[server]\nmax_connections = 5\n{}", listener("")));
     let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let broken =
         format!("[server]\nmax_connections = 6\nacept_retry = '1s'\n{}", listener("linger = 'soon'"));
-    reload(&server, &file, &broken);
+    server.reload(&file, &broken);
     let refused = wait_for("both mistakes", || {
         let refused = server.events("reload_refused");
         (refused.len() == 2).then_some(refused)

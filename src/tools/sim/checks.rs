@@ -220,11 +220,11 @@ impl Server {
                 return fail(what);
             }
             if snapshot.owed > bounds.output_max && snapshot.pair.is_none() {
-                return fail("is owed more than its bound".into());
+                return fail("has more output than its bound allows".into());
             }
             // What others may send to a client of the gateway is bounded, and one receive of its server's comes behind it.
             if snapshot.direct > 0 && snapshot.owed > bounds.output_max.max(64 * 1024) + 64 * 1024 {
-                return fail("is owed more than its bound by name".into());
+                return fail("has more output that was sent by its name than its bound allows".into());
             }
             if snapshot.held > bounds.frame_bytes_max + 2 * 64 * 1024 {
                 return fail("is held more than its bound".into());

@@ -65,7 +65,7 @@ fn tcp_tw_reuse_spares_a_server_nothing() {
 
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
-fn tcp_tw_reuse_says_when_who_connects_may_take_a_port_again() {
+fn tcp_tw_reuse_says_when_connect_may_use_a_port_again() {
     let _range = Sysctl::set("net.ipv4.ip_local_port_range", "40000 40003");
     // Each of them has an address of its own: what one leaves in TIME_WAIT is not in the way of another.
     for (network, reuse, refused) in

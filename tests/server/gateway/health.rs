@@ -1,6 +1,7 @@
 //! How servers are found to be, and what follows: checks, what clients see, and the operator's word.
 
-use super::{Backend, Record, gateway, nowhere, pair, whole_of};
+use super::{Backend, Record, gateway, nowhere, pair, reload, whole_of};
+use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, pass, until, wait_for};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
@@ -208,7 +209,7 @@ fn a_server_reads_a_clean_end_of_each_check() {
     }
 }
 
-/// A check that waits while the loop stands still has its answer when it goes on.
+/// While the loop is stopped, the answer to a check may come: it counts, although it is read late.
 #[test]
 fn a_loop_that_stood_still_takes_nobody_for_silent() {
     let backend = Answering::start(ANSWERS);
@@ -383,34 +384,25 @@ fn the_command_lists_servers_and_says_how_they_are_to_be() {
 #[test]
 fn a_reload_forgets_neither_what_was_seen_nor_what_was_said() {
     let (dead, drained, third) = (nowhere(), Backend::start(), Backend::start());
-    let path = std::env::temp_dir().join(format!("linger-gateway-health-{}.toml", std::process::id()));
-    let write = |servers: &str| {
+    let text = |servers: &str| {
         let listener =
             "[[listener]]\nname = 'gateway'\nprotocol = 'tcp'\naddress = '127.0.0.1:0'\nupstream = 'app'";
         let check = "check.style = 'connect'\ncheck.interval = '100ms'\ncheck.fall = 2";
-        std::fs::write(&path, format!("{listener}\n[upstream.app]\nservers = '{servers}'\n{check}\n"))
-            .unwrap();
+        format!("{listener}\n[upstream.app]\nservers = '{servers}'\n{check}\n")
     };
     let (a, b, c) = (dead, drained.address(), third.address());
-    write(&format!("{a},{b},{c}"));
-    let server = Server::start(&["--config", path.to_str().unwrap(), "--admin", "127.0.0.1:0"]);
+    let file = TempFile::new(&text(&format!("{a},{b},{c}")));
+    let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     assert_eq!(changed(&server, a, 1)[0], "down");
     let (line, _) = server.admin("POST", &format!("/upstreams/app/{b}?state=drain"));
     assert!(line.contains("200"), "{line}");
-    let reload = |servers: &str| {
-        let before = server.events("reloaded").len();
-        write(servers);
-        server.signal("HUP");
-        until("the reload", || server.events("reloaded").len() > before);
-    };
     // One that goes and comes back is as it was said to be.
-    reload(&format!("{a},{c}"));
-    reload(&format!("{a},{b},{c}"));
+    reload(&server, &file, &text(&format!("{a},{c}")));
+    reload(&server, &file, &text(&format!("{a},{b},{c}")));
     assert_eq!(told(&server, a)["state"], "down");
     assert_eq!(told(&server, b)["operator"], "drain");
     assert_eq!(changes(&server, a).len(), 1);
     let _pairs: Vec<_> = (0..3).map(|_| serve(&server, &third)).collect();
-    let _ = std::fs::remove_file(path);
 }
 
 /// A check takes a descriptor of those that are set aside for it, not one of a client's.

@@ -19,11 +19,19 @@ mod told;
 mod upstreams;
 mod watched;
 
+use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, until, wait_for};
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+
+/// Has the configuration read again, with that text, of which nothing needs a restart.
+fn reload(server: &Server, file: &TempFile, text: &str) {
+    server.reload(file, text);
+    assert!(server.events("reload_refused").is_empty(), "{:?}", server.events("reload_refused"));
+    assert!(server.events("reload_note").is_empty(), "{:?}", server.events("reload_note"));
+}
 
 /// A server behind the gateway.
 struct Backend(TcpListener);

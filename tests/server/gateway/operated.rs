@@ -1,42 +1,15 @@
 //! What an operator does to a gateway: another list of servers, a limit of descriptors, a look at its connections.
 
-use super::{Backend, Record, nowhere, pair, start, whole_of};
+use super::{Backend, Record, nowhere, pair, reload, start, whole_of};
+use crate::common::file::TempFile;
 use crate::common::{Client, Server, pass, until, wait_for};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-/// A configuration file that is gone with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, upstream: &str) -> Self {
-        let file =
-            Self(std::env::temp_dir().join(format!("linger-gateway-{name}-{}.toml", std::process::id())));
-        file.write(upstream);
-        file
-    }
-
-    /// A listener to these servers.
-    fn write(&self, upstream: &str) {
-        let listener = "[[listener]]\nname = 'gateway'\nprotocol = 'tcp'\naddress = '127.0.0.1:0'";
-        std::fs::write(&self.0, format!("{listener}\nbalance = 'round_robin'\nupstream = '{upstream}'\n"))
-            .unwrap();
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn reload(server: &Server, file: &File, upstream: &str) {
-    let before = server.events("reloaded").len();
-    file.write(upstream);
-    server.signal("HUP");
-    until("the reload", || server.events("reloaded").len() > before);
-    assert!(server.events("reload_note").is_empty(), "{:?}", server.events("reload_note"));
+/// A listener to these servers.
+fn listener(upstream: &str) -> String {
+    let listener = "[[listener]]\nname = 'gateway'\nprotocol = 'tcp'\naddress = '127.0.0.1:0'";
+    format!("{listener}\nbalance = 'round_robin'\nupstream = '{upstream}'\n")
 }
 
 /// Connections to a server, if it is told of.
@@ -51,8 +24,8 @@ fn connections_to(server: &Server, to: SocketAddr) -> Option<String> {
 fn a_reload_adds_a_server_and_takes_one_away_and_no_pair_is_touched() {
     let (old, stays, new) = (Backend::start(), Backend::start(), Backend::start());
     let [to_old, to_stays, to_new] = [&old, &stays, &new].map(Backend::address);
-    let file = File::new("reload", &format!("{to_old},{to_stays}"));
-    let server = Server::start(&["--config", file.0.to_str().unwrap(), "--admin", "127.0.0.1:0"]);
+    let file = TempFile::new(&listener(&format!("{to_old},{to_stays}")));
+    let server = Server::start(&["--config", file.path(), "--admin", "127.0.0.1:0"]);
     let talk = |client: &mut Client, upstream: &mut Client| {
         client.send("ping");
         upstream.expect("ping");
@@ -60,7 +33,7 @@ fn a_reload_adds_a_server_and_takes_one_away_and_no_pair_is_touched() {
         client.expect("pong");
     };
     let (mut of_old, mut of_stays) = (pair(&server, &old), pair(&server, &stays));
-    reload(&server, &file, &format!("{to_stays},{to_new}"));
+    reload(&server, &file, &listener(&format!("{to_stays},{to_new}")));
     talk(&mut of_old.0, &mut of_old.1);
     talk(&mut of_stays.0, &mut of_stays.1);
     let count = |to| connections_to(&server, to);
@@ -79,7 +52,7 @@ fn a_reload_adds_a_server_and_takes_one_away_and_no_pair_is_touched() {
     let line = wait_for("its pair's line", || server.events("pair").pop());
     assert_eq!(line["server"], to_old.to_string());
     // It comes back to where it was.
-    reload(&server, &file, &format!("{to_old},{to_stays},{to_new}"));
+    reload(&server, &file, &listener(&format!("{to_old},{to_stays},{to_new}")));
     drop((newcomers, accepted, of_stays));
     until("all to be gone", || count(to_stays) == Some("0".into()) && count(to_new) == Some("0".into()));
     assert_eq!(count(to_old), Some("0".into()));

@@ -1,38 +1,13 @@
 //! Upstreams that listeners share: their counts and bounds, names among their servers, and what becomes of a server that is
 //! taken out.
 
-use super::{Backend, whole_of};
+use super::{Backend, reload, whole_of};
+use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, pass, until, wait_for};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
-
-/// A file that is gone with the test.
-struct File(PathBuf);
-
-impl File {
-    fn new(name: &str, text: &str) -> Self {
-        let file = Self(std::env::temp_dir().join(format!("linger-upstreams-{name}-{}", std::process::id())));
-        file.write(text);
-        file
-    }
-
-    fn write(&self, text: &str) {
-        std::fs::write(&self.0, text).unwrap();
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
 
 /// A client, and the end of its pair at a server.
 type Pair = (Client, Client);
@@ -47,18 +22,10 @@ fn listeners(servers: &str, settings: &str) -> String {
     format!("{}{}[upstream.app]\nservers = '{servers}'\n{settings}\n", listener("one"), listener("two"))
 }
 
-fn serve(file: &File, settings: &[&str]) -> Server {
+fn serve(file: &TempFile, settings: &[&str]) -> Server {
     let mut arguments = vec!["--config", file.path(), "--admin", "127.0.0.1:0"];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     Server::start(&arguments)
-}
-
-fn reload(server: &Server, file: &File, text: &str) {
-    let before = server.events("reloaded").len();
-    file.write(text);
-    server.signal("HUP");
-    until("the reload", || server.events("reloaded").len() > before);
-    assert!(server.events("reload_note").is_empty(), "{:?}", server.events("reload_note"));
 }
 
 /// Connections to a server, if it is told of.
@@ -85,7 +52,7 @@ fn two_listeners_share_the_turns_and_the_counts_of_an_upstream() {
     let (heavy, light) = (Backend::start(), Backend::start());
     let [to_heavy, to_light] = [&heavy, &light].map(Backend::address);
     let servers = format!("{to_heavy} weight=2, {to_light}");
-    let file = File::new("shared", &listeners(&servers, "balance = 'round_robin'"));
+    let file = TempFile::new(&listeners(&servers, "balance = 'round_robin'"));
     let server = serve(&file, &[]);
     let mut pairs = Vec::new();
     for (listener, backend) in [("one", &heavy), ("two", &light), ("one", &heavy), ("two", &heavy)] {
@@ -115,7 +82,7 @@ fn a_client_beyond_the_bounds_of_all_servers_is_told_that_none_is_available() {
         let [one, two] = [&one, &two].map(Backend::address);
         listeners(&format!("{one} max_connections={max}, {two} max_connections=1"), "")
     };
-    let file = File::new("bound", &bounds(1));
+    let file = TempFile::new(&bounds(1));
     let server = serve(&file, &[]);
     let mut first = (server.connect("one"), one.accept());
     let mut second = (server.connect("two"), two.accept());
@@ -138,7 +105,7 @@ fn remove_first(removed: &str, settings: &[&str]) -> (Server, Vec<Pair>, Vec<Pai
     let (old, stays) = (Backend::start(), Backend::start());
     let [to_old, to_stays] = [&old, &stays].map(Backend::address);
     let policy = format!("balance = 'round_robin'\nremoved = '{removed}'");
-    let file = File::new(removed, &listeners(&format!("{to_old},{to_stays}"), &policy));
+    let file = TempFile::new(&listeners(&format!("{to_old},{to_stays}"), &policy));
     let server = serve(&file, settings);
     let (mut of_old, mut of_stays) = (Vec::new(), Vec::new());
     for _ in 0..3 {
@@ -198,7 +165,7 @@ fn a_client_that_is_being_connected_to_a_server_that_is_removed_gets_another() {
     let stays = Backend::start();
     let [to_old, to_stays] = [&hangs, &stays].map(Backend::address);
     let policy = "balance = 'round_robin'\nremoved = 'drain'\nconnect_timeout = '1m'";
-    let file = File::new("connecting", &listeners(&format!("{to_old},{to_stays}"), policy));
+    let file = TempFile::new(&listeners(&format!("{to_old},{to_stays}"), policy));
     let server = serve(&file, &[]);
     let mut client = server.connect("one");
     client.send("early");
@@ -242,9 +209,8 @@ fn an_address_that_a_name_gains_is_a_new_server_and_one_that_it_loses_is_removed
     let port = old.address().port();
     let new = Backend::on(SocketAddr::from(([127, 0, 0, 2], port)));
     let [to_old, to_new] = [&old, &new].map(Backend::address);
-    let hosts = File::new("hosts", "127.0.0.1 app.example\n");
-    let file =
-        File::new("name", &listeners(&format!("app.example:{port}"), "resolve = '1s'\nremoved = 'drain'"));
+    let hosts = TempFile::new("127.0.0.1 app.example\n");
+    let file = TempFile::new(&listeners(&format!("app.example:{port}"), "resolve = '1s'\nremoved = 'drain'"));
     let script = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.path());
     let program = ["unshare", "-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_linger")];
     let server = Server::start_as(&program, &["--config", file.path(), "--admin", "127.0.0.1:0"]);

@@ -32,7 +32,7 @@ fn a_word_about_a_server_reaches_all_workers_and_their_successors() {
     let clients: Vec<_> = (0..12).map(|_| server.connect("gateway")).collect();
     let connections = || [told()[0]["connections"].clone(), told()[1]["connections"].clone()];
     until("all to be with the other one", || connections() == [Value::from(0), 12.into()]);
-    // Whoever takes the place of a worker knows it, too.
+    // The worker that takes the place of another one knows it, too.
     let pid = pids(&server)[&2];
     signal(pid, "KILL");
     until("its successor", || pids(&server)[&2] != pid);

@@ -119,7 +119,7 @@ pub const CHECKS: &[Check] = &[
     Check::new("net.ipv4.ip_local_reserved_ports", ports::reserved).shown_by("tests/kernel/folklore/limits.rs: a_connection_going_out_holds_a_servers_port_unless_that_is_reserved"),
     Check::new("linger_forwarded_fins_total", half_closes::half_closes)
         .only_where(half_closes::concern)
-        .shown_by("tests/kernel/folklore/closing.rs: tcp_tw_reuse_says_when_who_connects_may_take_a_port_again"),
+        .shown_by("tests/kernel/folklore/closing.rs: tcp_tw_reuse_says_when_connect_may_use_a_port_again"),
     Check::new("net.ipv4.tcp_migrate_req", queues::migrate)
         .shown_by("tests/kernel/folklore/limits.rs: tcp_migrate_req_lets_another_listener_of_the_port_take_over_a_queue"),
     Check::new("net.ipv4.tcp_congestion_control", timers::congestion),

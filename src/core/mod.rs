@@ -6,6 +6,7 @@ pub mod conn;
 pub mod end;
 pub mod escape;
 pub mod health;
+pub mod mix;
 pub(crate) mod named;
 pub mod setting;
 pub mod table;

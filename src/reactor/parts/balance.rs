@@ -1,5 +1,6 @@
 //! Shares: how much of what comes a server is to get beside the others, and how a client is given one by its address.
 
+use crate::core::mix::mix;
 use crate::core::time::{Duration, Instant};
 
 /// A share that is whole, of a server of weight 1.
@@ -30,16 +31,8 @@ pub(in crate::reactor) fn height(client: u64, server: u64, share: u32) -> f64 {
     /// 2^53: what a floating point number counts exactly.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let drawn = ((mix(client, server) >> 11) as f64 + 0.5) / EXACT;
+    let drawn = ((mix(client ^ server.rotate_left(32)) >> 11) as f64 + 0.5) / EXACT;
     f64::from(share) / -drawn.ln()
-}
-
-/// Mixed as `SplitMix64` does.
-const fn mix(client: u64, server: u64) -> u64 {
-    let mut mixed = client ^ server.rotate_left(32);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// FNV-1a, 64 bits: the same in every release.

@@ -3,6 +3,7 @@
 
 use super::check::{Checked, Running, Stage};
 use crate::core::health::Outcome;
+use crate::core::mix;
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Stream, Token};
 use crate::protocol::gateway::check::Check;
@@ -73,8 +74,8 @@ impl<S> Checks<S> {
 
     /// A part of a time, by chance.
     fn part_of(&mut self, time: Duration) -> Duration {
-        self.scheduled = self.scheduled.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let thousandths = u32::try_from(mixed(self.scheduled) % 1000).unwrap_or(0);
+        self.scheduled = self.scheduled.wrapping_add(mix::STEP);
+        let thousandths = u32::try_from(mix::mix(self.scheduled) % 1000).unwrap_or(0);
         time * thousandths / 1000
     }
 
@@ -125,13 +126,6 @@ impl<S: Stream> Checks<S> {
             running.stream.close(CloseHow::Linger2);
         }
     }
-}
-
-/// A number in which every bit depends on every bit of `number` (`SplitMix64`).
-const fn mixed(mut number: u64) -> u64 {
-    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 /// The number of the check that is watched under that token, if it is one of a check.

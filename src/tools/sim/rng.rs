@@ -1,6 +1,7 @@
 //! The one source of chance in a simulation: xoshiro256++ seeded by splitmix64 (Blackman and Vigna,
 //! <https://prng.di.unimi.it/>). A seed gives the same run for ever, on any machine.
 
+use crate::core::mix;
 use crate::core::time::Duration;
 use std::ops::Range;
 
@@ -73,11 +74,8 @@ impl Rng {
 }
 
 fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut word = *state;
-    word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
+    *state = state.wrapping_add(mix::STEP);
+    mix::mix(*state)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::setting", PURE, &["core::time"]),
     layer("core::named", PURE, &[]),
     layer("core::escape", PURE, &[]),
+    layer("core::mix", PURE, &[]),
     layer("core::health", PURE, &["core::named", "core::time"]),
     layer("core::tcp", PURE, &["core::named", "core::time"]),
     layer("core::buf", PURE, &[]),
@@ -103,6 +104,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "reactor",
         PURE,
         &[
+            "core::mix",
             "core::health",
             "core::tcp",
             "core::time",
@@ -149,6 +151,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "tools::sim",
         PURE,
         &[
+            "core::mix",
             "core::setting",
             "core::health",
             "core::tcp",

@@ -241,7 +241,10 @@ until_up() {
     while :; do
         now=$(up)
         [ "$now" -lt "$connections" ] || break
-        kill -0 "$load" 2>/dev/null || return 1
+        if ! kill -0 "$load" 2>/dev/null; then
+            cat "$keep/load.out" "$keep/load.log" >&2
+            die "the load ended before all were up"
+        fi
         if [ $((SECONDS - shown)) -ge 10 ]; then
             say "$now up after $((SECONDS - begun)) s"
             shown=$SECONDS
@@ -257,10 +260,7 @@ hold() {
     free_before=$(available_kib) kib_before=$(server_kib)
     say "$connections connections, $workers server processes, $procs client processes"
     start_load
-    if ! until_up; then
-        cat "$keep/load.out" "$keep/load.log" >&2
-        die "the load ended before all were up"
-    fi
+    until_up
     say "all up after $up_after s; ${duration} s with heartbeats, and what the server says of who vanishes"
     free_after=$(available_kib) kib_after=$(server_kib)
     begun=$(date +%s%N) ticks=$(cpu_ticks "$server")
@@ -329,10 +329,7 @@ hold_pairs() {
     free_before=$(available_kib) kib_before=$(server_kib)
     say "$connections pairs, $workers gateways, $backends echo servers, $procs client processes"
     start_clients
-    if ! until_up; then
-        cat "$keep/load.out" "$keep/load.log" >&2
-        die "the load ended before all were up"
-    fi
+    until_up
     say "all up after $up_after s; ${duration} s in which each is heard every $((heartbeat / 2)) s, and $gone vanish"
     free_after=$(available_kib) kib_after=$(server_kib)
     begun=$(date +%s%N) ticks=$(cpu_ticks "$server") behind=$(cpu_ticks "$backend")

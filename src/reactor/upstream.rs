@@ -168,7 +168,7 @@ impl<K: Kernel> Context<K> {
         let Some(pair) = self.pairs.of_mut(key) else { return false };
         let to = pair.to();
         let Some(server) = pair.server() else { return false };
-        let servers = &mut self.upstreams[pair.to()];
+        let servers = &self.upstreams[to];
         if servers.get(server).could_be_own_peer() && conn.stream.is_own_peer() {
             let (reason, detector) = (Reason::UpstreamRefused, Detector::Connect);
             self.apply(key, conn, Input::Failed { reason, detector });

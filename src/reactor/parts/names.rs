@@ -57,8 +57,7 @@ impl Names {
                 (name, kept)
             })
             .collect();
-        let is_new = self.known.values().any(|known| known.addresses.is_empty());
-        let wait = if is_new { Duration::ZERO } else { upstream.resolve };
+        let wait = if self.are_awaited() { Duration::ZERO } else { upstream.resolve };
         // What was due before stays so, however often there are new settings.
         self.due = if self.known.is_empty() { Instant::NEVER } else { self.due.min(now + wait) };
     }

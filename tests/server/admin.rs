@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
 
 use crate::common::http::Http;
-use crate::common::{Server, manners, until};
+use crate::common::{Server, manners, until, wait_for};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -300,7 +300,7 @@ fn with_places(places: u32) -> Server {
 fn who_is_idle_makes_way() {
     let server = with_places(4);
     manners::who_is_idle_makes_way(&server);
-    let end = &server.ends()[0];
+    let end = wait_for("its record", || server.ends().into_iter().next());
     assert_eq!((&end["reason"], &end["detector"]), (&"local.limit".into(), &"policy".into()));
 }
 

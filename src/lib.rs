@@ -63,6 +63,7 @@
 //! - [`protocol`]: wire protocols, pure: a folder and a line of the registry each; the contracts are [`protocol::Spec`],
 //!   [`protocol::Session`] and, for what a session asks for, [`protocol::Server`]
 //! - [`transport`]: what lies between a socket and a session: nothing, or a layer with records of its own; pure
+//! - [`tls`]: certificates, keys, and what is made of them
 //! - [`config`]: settings, and every mistake in them; what can be spoken it learns from the registry
 //! - [`observe`]: what is counted ([`observe::metrics`]), answered to the operator ([`observe::answers`]) and said
 //!   ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server
@@ -111,6 +112,7 @@ pub mod observe;
 pub mod protocol;
 pub mod reactor;
 pub mod sys;
+pub mod tls;
 pub mod tools;
 pub mod transport;
 pub mod workers;

@@ -323,7 +323,7 @@ fn tell(message: &clap::Error) -> ExitCode {
 
 fn serve(sources: Sources) -> ExitCode {
     let read = config::read(&sources, read_regular);
-    match read.and_then(|file| Ok((config::resolve_read(&sources, &file)?, file))) {
+    match read.and_then(|file| Ok((config::resolve_read(&sources, &file, read_regular)?, file))) {
         Ok((effective, file)) => serve::run(effective, sources, file),
         Err(mistakes) => report(&mistakes),
     }

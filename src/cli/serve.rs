@@ -192,7 +192,7 @@ type Keep = fn(&mut Settings);
 /// Reads the configuration: the file, unless its text is there already.
 fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Settings, String> {
     let read = match file {
-        Some(file) => resolve_read(sources, file).map(|effective| effective.settings),
+        Some(file) => resolve_read(sources, file, read_regular).map(|effective| effective.settings),
         None => load(sources, read_regular),
     };
     let mut settings = read.map_err(|mistakes| in_lines(&mistakes))?;
@@ -207,7 +207,7 @@ fn in_lines(mistakes: &[Diagnostic]) -> String {
 /// Reads the configuration again, with the text that workers are told.
 fn reread(sources: &Sources) -> supervisor::Reread {
     let read = config::read(sources, read_regular)
-        .and_then(|file| Ok((resolve_read(sources, &file)?.settings, file)));
+        .and_then(|file| Ok((resolve_read(sources, &file, read_regular)?.settings, file)));
     read.map_err(|mistakes| in_lines(&mistakes))
 }
 

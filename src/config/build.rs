@@ -86,6 +86,7 @@ fn listener(of: &Resolved, named: &[&Resolved], upstreams: &mut Vec<Upstream>) -
         policy,
         access: (protocol.declaration().access)(&own),
         own,
+        tls: of.tls.clone(),
         relay,
     })
 }

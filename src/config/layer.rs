@@ -11,6 +11,7 @@ use crate::core::setting::{Key, Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;
 use crate::protocol::gateway::{self, Target};
+use crate::tls::Server;
 use indexmap::IndexMap;
 
 /// Where a value came from.
@@ -163,6 +164,8 @@ pub(super) struct Resolved {
     pub(super) place: Place,
     /// What it is called, if that is no key of its own.
     name: Option<String>,
+    /// What its certificates have become, if it has any.
+    pub(super) tls: Option<Server>,
     /// In the order of the keys.
     entries: IndexMap<&'static str, Entry>,
 }
@@ -178,7 +181,7 @@ impl Resolved {
                 entries.insert(key.name, entry);
             }
         }
-        let mut resolved = Self { table, place, name: None, entries };
+        let mut resolved = Self { table, place, name: None, tls: None, entries };
         resolved.derive();
         resolved
     }
@@ -210,6 +213,11 @@ impl Resolved {
     /// Whether it is that table, or one of those listeners.
     pub(super) fn is(&self, scope: Scope) -> bool {
         self.table.scope == scope
+    }
+
+    /// Whether it is of something that listens.
+    pub(super) fn serves(&self) -> bool {
+        (self.is(Scope::Listener) || self.is(Scope::Admin)) && !self.is_word("address", "off")
     }
 
     /// Puts a number in the place of each `auto` that follows from other values.

@@ -7,6 +7,7 @@
 //! other; `rules` hold values against each other; `build` makes settings; `print` shows them.
 
 mod build;
+mod certificates;
 mod diagnostic;
 mod file;
 mod keys;
@@ -33,14 +34,13 @@ use layer::{Layer, Resolved};
 use rules::Findings;
 use settings::Settings;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use value::Raw;
 
 /// Most bytes of the file: some hundred times what the longest has. Workers are sent it as one message.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Reads the text of a file of at most so many bytes, or says what is wrong with it.
-pub type ReadFile = fn(&Path, usize) -> Result<String, String>;
+pub use crate::tls::ReadFile;
 
 /// Where settings come from: kept by the server, so that it can read them again.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -94,7 +94,7 @@ pub fn load(sources: &Sources, read_file: ReadFile) -> Result<Settings, Vec<Diag
 /// # Errors
 /// As [`load`].
 pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<Diagnostic>> {
-    resolve_read(sources, &read(sources, read_file)?)
+    resolve_read(sources, &read(sources, read_file)?, read_file)
 }
 
 /// Reads the file of the sources, if they name one; empty if they do not. What [`resolve_read`] takes.
@@ -114,27 +114,43 @@ pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Diagno
             ),
         };
         let mut mistakes = vec![unreadable];
-        mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());
+        mistakes.extend(resolve_text(sources, None, read_file).err().unwrap_or_default());
         mistakes
     })
+}
+
+/// Stands for a host without files, for those who give the whole configuration themselves.
+///
+/// # Errors
+/// Always.
+pub fn no_files(_: &std::path::Path, _: usize) -> Result<String, String> {
+    Err("there are no files here".to_owned())
 }
 
 /// As [`resolve`], with the text that [`read`] gave, here or in another process.
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Diagnostic>> {
+pub fn resolve_read(
+    sources: &Sources,
+    text: &str,
+    read_file: ReadFile,
+) -> Result<Effective, Vec<Diagnostic>> {
     let name = sources.file.as_ref().map(|path| path.display().to_string());
-    resolve_text(sources, name.as_deref().map(|name| (name, text)))
+    resolve_text(sources, name.as_deref().map(|name| (name, text)), read_file)
 }
 
 /// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources: all of
-/// it but the reading.
+/// it but the reading of that.
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Effective, Vec<Diagnostic>> {
-    let (tables, hints) = resolve_tables(sources, file, Protocol::REGISTRY)?;
+pub fn resolve_text(
+    sources: &Sources,
+    file: Option<(&str, &str)>,
+    read_file: ReadFile,
+) -> Result<Effective, Vec<Diagnostic>> {
+    let (tables, hints) = resolve_tables(sources, file, Protocol::REGISTRY, read_file)?;
     Ok(Effective { settings: settings_of(&tables), hints, tables })
 }
 
@@ -143,6 +159,7 @@ fn resolve_tables(
     sources: &Sources,
     file: Option<(&str, &str)>,
     registry: &'static Registry,
+    read_file: ReadFile,
 ) -> Result<(Vec<Resolved>, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut mistakes = Vec::new();
     let file = file.map(|(path, text)| file::read(&path.into(), text, registry, &mut mistakes));
@@ -185,7 +202,11 @@ fn resolve_tables(
     }
     name_listeners(&mut tables);
 
-    let Findings { mistakes: found, mut hints } = rules::check(&tables);
+    let mut findings = rules::check(&tables);
+    for table in tables.iter_mut().filter(|table| table.serves()) {
+        certificates::load(table, read_file, &mut findings);
+    }
+    let Findings { mistakes: found, mut hints } = findings;
     mistakes.extend(found);
     if mistakes.is_empty() {
         hints.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);

@@ -13,13 +13,13 @@ impl fmt::Display for Shown {
 }
 
 fn from_file(text: &str) -> Result<Shown, Vec<Diagnostic>> {
-    resolve_tables(&Sources::default(), Some(("f", text)), Protocol::REGISTRY)
+    resolve_tables(&Sources::default(), Some(("f", text)), Protocol::REGISTRY, no_files)
         .map(|(tables, _)| Shown(tables))
 }
 
 fn from_url(url: &str) -> Result<Shown, Vec<Diagnostic>> {
     let sources = Sources { listen: vec![url.to_owned()], ..Sources::default() };
-    resolve_tables(&sources, None, Protocol::REGISTRY).map(|(tables, _)| Shown(tables))
+    resolve_tables(&sources, None, Protocol::REGISTRY, no_files).map(|(tables, _)| Shown(tables))
 }
 
 fn listener(shown: &Shown) -> &Resolved {
@@ -139,10 +139,10 @@ fn what_does_not_apply_to_it_is_refused_on_its_listeners_and_not_inherited_by_th
 
 #[test]
 fn the_help_and_the_default_file_explain_it() {
-    let keys = print::listener_keys(Protocol::REGISTRY);
+    let keys = print::listener_keys(Protocol::REGISTRY, no_files);
     assert!(keys.contains("  batch.frames         8 (toy only)\n"), "{keys}");
     assert!(keys.contains("off (echo), off (resp), off (tcp), 1m (toy)\n"), "{keys}");
-    let file = print::template(Protocol::REGISTRY);
+    let file = print::template(Protocol::REGISTRY, no_files);
     let unwrapped = file.replace("\n# ", " ");
     assert!(unwrapped.contains("; toy takes frames with their length before them."), "{unwrapped}");
     for line in [
@@ -152,7 +152,7 @@ fn the_help_and_the_default_file_explain_it() {
     ] {
         assert!(file.contains(line), "{line}\n{file}");
     }
-    let defaults = resolve_tables(&Sources::default(), None, Protocol::REGISTRY).unwrap().0;
+    let defaults = resolve_tables(&Sources::default(), None, Protocol::REGISTRY, no_files).unwrap().0;
     let values = |shown: Shown| shown.to_string().parse::<toml::Table>().unwrap();
     assert_eq!(values(from_file(&file).unwrap()), values(Shown(defaults)));
 }

@@ -30,8 +30,7 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
     let of = |scope| tables.iter().find(move |table| table.is(scope));
     let serving: Vec<&Resolved> = tables
         .iter()
-        .filter(|table| table.is(Scope::Listener) || table.is(Scope::Admin))
-        .filter(|table| !table.is_word("address", "off"))
+        .filter(|table| table.serves())
         .collect();
 
     for table in &serving {
@@ -272,7 +271,7 @@ impl Findings {
         }
     }
 
-    fn mistake(&mut self, of: &Resolved, names: &[&str], say: impl FnOnce() -> (String, String)) {
+    pub(super) fn mistake(&mut self, of: &Resolved, names: &[&str], say: impl FnOnce() -> (String, String)) {
         self.mistakes.push(finding(of, names, say()));
     }
 

@@ -6,6 +6,7 @@ use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
 use crate::protocol::gateway;
+use crate::tls;
 use crate::protocol::{Access, Gateway, HalfClose, Protocol};
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
@@ -55,6 +56,8 @@ pub struct ListenerSettings {
     pub access: Access,
     /// The settings that its protocol declares.
     pub own: Values,
+    /// Its certificates. `None`: it does not speak TLS.
+    pub tls: Option<tls::Server>,
     /// How it relays. `None`: its connections end here.
     pub relay: Option<Relay>,
 }

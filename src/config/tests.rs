@@ -7,7 +7,7 @@ use crate::core::setting::{Key, Kind};
 use crate::core::time::Duration;
 
 fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
-    resolve_text(&Sources::default(), Some(("f", text)))
+    resolve_text(&Sources::default(), Some(("f", text)), no_files)
 }
 
 fn settings(text: &str) -> Settings {
@@ -19,7 +19,7 @@ fn said(outcome: Result<Effective, Vec<Diagnostic>>) -> Vec<String> {
 }
 
 fn from_url(url: &str) -> Result<Effective, Vec<Diagnostic>> {
-    resolve_text(&Sources { listen: vec![url.to_owned()], ..Sources::default() }, None)
+    resolve_text(&Sources { listen: vec![url.to_owned()], ..Sources::default() }, None, no_files)
 }
 
 fn no_file(_: &Path, _: usize) -> Result<String, String> {
@@ -96,7 +96,7 @@ fn effective_settings_say_where_each_came_from() {
         ..Sources::default()
     };
     let file = "[defaults]\nslow_time = '9s'\n[log]\nfilter = 'warn'\n[drain]\nspread = '1s'";
-    let shown = resolve_text(&sources, Some(("f", file))).unwrap().to_string();
+    let shown = resolve_text(&sources, Some(("f", file)), no_files).unwrap().to_string();
     for (setting, origin) in [
         ("filter = \"debug\"", "--log"),
         ("spread = \"1s\"", "f:6"),
@@ -195,7 +195,7 @@ fn a_listener_url_says_all_that_the_file_can() {
 fn listen_flags_replace_the_listeners_of_the_file_but_keep_its_defaults() {
     let sources = Sources { listen: vec!["echo://127.0.0.1:1?linger=3s".to_owned()], ..Sources::default() };
     let file = "[defaults]\nlinger = '1s'\nslow_time = '2s'\n[[listener]]\nprotocol = 'resp'\naddress = '127.0.0.1:2'";
-    let settings = resolve_text(&sources, Some(("f", file))).unwrap().settings;
+    let settings = resolve_text(&sources, Some(("f", file)), no_files).unwrap().settings;
     assert_eq!(settings.listeners.len(), 2, "one, and admin");
     assert_eq!(settings.listeners[0].protocol, Protocol::Echo);
     assert_eq!(settings.listeners[0].policy.parting.linger, Duration::from_secs(3));
@@ -209,7 +209,7 @@ fn flags_come_before_the_file_and_defaults_do_not_reach_the_admin_interface() {
     let overrides = vec![flag("log.format", "json"), flag("defaults.linger", "3s")];
     let sources = Sources { overrides, ..Sources::default() };
     let file = "[log]\nformat = 'text'\nfilter = 'warn'\n[defaults]\nlinger = '1s'";
-    let settings = resolve_text(&sources, Some(("f", file))).unwrap().settings;
+    let settings = resolve_text(&sources, Some(("f", file)), no_files).unwrap().settings;
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.filter, "warn");
     let lingers: Vec<u64> = settings.listeners.iter().map(|it| it.policy.parting.linger.as_secs()).collect();
@@ -385,7 +385,7 @@ fn flags_must_name_a_key_with_its_table() {
         ("drain.tiemout", "did you mean timeout?"),
     ] {
         let overrides = vec![Override { flag: "--set".into(), key: key.into(), value: "1s".into() }];
-        let mistakes = said(resolve_text(&Sources { overrides, ..Sources::default() }, None));
+        let mistakes = said(resolve_text(&Sources { overrides, ..Sources::default() }, None, no_files));
         assert!(mistakes[0].contains(part), "{mistakes:#?}");
     }
 }

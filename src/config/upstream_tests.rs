@@ -3,7 +3,7 @@
 use super::*;
 
 fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
-    resolve_text(&Sources::default(), Some(("f", text)))
+    resolve_text(&Sources::default(), Some(("f", text)), no_files)
 }
 
 fn settings(text: &str) -> Settings {
@@ -52,9 +52,9 @@ fn a_table_and_a_listener_say_the_same_in_their_own_words() {
 #[test]
 fn a_url_names_an_upstream_of_the_file() {
     let sources = Sources { listen: vec!["tcp://127.0.0.1:9?upstream=app".to_owned()], ..Sources::default() };
-    let settings = resolve_text(&sources, Some(("f", APP))).unwrap().settings;
+    let settings = resolve_text(&sources, Some(("f", APP)), no_files).unwrap().settings;
     assert_eq!(settings.upstreams[0].is.servers.len(), 2);
-    let mistakes = resolve_text(&sources, None).unwrap_err();
+    let mistakes = resolve_text(&sources, None, no_files).unwrap_err();
     assert!(
         mistakes[0].to_string().contains("upstream of listener tcp: there is no [upstream.app]"),
         "{mistakes:?}"

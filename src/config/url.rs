@@ -39,11 +39,25 @@ pub(super) fn read(
         }
     }
 
-    let mut layer = Layer::new(Table::listener(Some(scheme), registry));
-    layer.take("", "protocol", Raw::Bare(scheme), place, mistakes);
+    let (protocol, over_tls) = protocol_of(scheme, registry);
+    let mut layer = Layer::new(Table::listener(Some(protocol), registry));
+    layer.take("", "protocol", Raw::Bare(protocol), place, mistakes);
+    if over_tls {
+        layer.take("", "tls.enabled", Raw::Bare("on"), place, mistakes);
+    }
     layer.take("", "address", Raw::Bare(authority.strip_suffix('/').unwrap_or(authority)), place, mistakes);
     for (name, value) in parameters {
         layer.take("", name, Raw::Bare(value), place, mistakes);
     }
     Some(layer)
+}
+
+/// The protocol that a scheme stands for, and whether it is spoken over TLS: `resps` is `resp` over TLS, as `https` is to
+/// `http`, and `tls` is the same to `tcp`.
+fn protocol_of<'a>(scheme: &'a str, registry: &Registry) -> (&'a str, bool) {
+    if registry.client(scheme).is_some() {
+        return (scheme, false);
+    }
+    let plain = if scheme == "tls" { Some("tcp") } else { scheme.strip_suffix('s') };
+    plain.filter(|plain| registry.client(plain).is_some()).map_or((scheme, false), |plain| (plain, true))
 }

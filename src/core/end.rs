@@ -40,6 +40,8 @@ named! {
         PeerFin = "peer.fin",
         /// The peer closed (FIN) in the middle of a frame.
         PeerFinMidframe = "peer.fin_midframe",
+        /// The peer closed (FIN) a TLS connection without `close_notify`: what it sent may have been cut.
+        PeerTruncated = "peer.truncated",
         /// The peer reset the connection: ECONNRESET.
         PeerReset = "peer.reset",
         /// The peer closed, then reset while we still owed it output: EPIPE.
@@ -70,6 +72,8 @@ named! {
         ProtocolUnsupported = "protocol.unsupported",
         /// The opening exchange did not finish in time.
         ProtocolHandshakeTimeout = "protocol.handshake_timeout",
+        /// The TLS handshake failed, or a record broke its rules: the alert says which, and whose.
+        ProtocolTls = "protocol.tls",
         /// Credentials were refused.
         ProtocolAuth = "protocol.auth",
         /// Alive but unused for the idle timeout.
@@ -110,7 +114,7 @@ impl Reason {
     #[must_use]
     pub const fn of_upstream(self) -> Self {
         match self {
-            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe => Self::UpstreamFin,
+            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe | Self::PeerTruncated => Self::UpstreamFin,
             Self::PeerReset | Self::PeerResetAfterFin => Self::UpstreamReset,
             Self::LostUnreachable => Self::UpstreamUnreachable,
             Self::LostKeepalive | Self::LostUnacked | Self::LostHeartbeat => Self::UpstreamLost,
@@ -122,6 +126,7 @@ impl Reason {
             | Self::ProtocolOversized
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
+            | Self::ProtocolTls
             | Self::ProtocolAuth
             | Self::LocalIdle
             | Self::LocalKicked
@@ -147,6 +152,7 @@ impl Reason {
             Self::PeerGoodbye
             | Self::PeerFin
             | Self::PeerFinMidframe
+            | Self::PeerTruncated
             | Self::PeerReset
             | Self::PeerResetAfterFin
             | Self::PeerReplaced => Class::Peer,
@@ -159,6 +165,7 @@ impl Reason {
             | Self::ProtocolOversized
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
+            | Self::ProtocolTls
             | Self::ProtocolAuth => Class::Protocol,
             Self::LocalIdle
             | Self::LocalKicked
@@ -244,6 +251,81 @@ named! {
 }
 
 named! {
+    /// An alert of TLS, by its name in RFC 8446, section 6.
+    Alert {
+        /// A message that has no place there.
+        UnexpectedMessage = "unexpected_message",
+        /// A record was damaged, or made with other keys.
+        BadRecordMac = "bad_record_mac",
+        /// A record over its bound.
+        RecordOverflow = "record_overflow",
+        /// Nothing in common.
+        HandshakeFailure = "handshake_failure",
+        /// A certificate that is not sound, or not for that name.
+        BadCertificate = "bad_certificate",
+        /// A certificate of a kind that is not taken.
+        UnsupportedCertificate = "unsupported_certificate",
+        /// A certificate that was revoked.
+        CertificateRevoked = "certificate_revoked",
+        /// A certificate that is not valid at this time.
+        CertificateExpired = "certificate_expired",
+        /// Something else is wrong with a certificate.
+        CertificateUnknown = "certificate_unknown",
+        /// A field that must not have such a value.
+        IllegalParameter = "illegal_parameter",
+        /// A certificate of an authority that is not trusted.
+        UnknownCa = "unknown_ca",
+        /// A certificate that is sound, whose owner may not.
+        AccessDenied = "access_denied",
+        /// A message that could not be understood.
+        DecodeError = "decode_error",
+        /// A signature or a message of the handshake that could not be verified.
+        DecryptError = "decrypt_error",
+        /// No version in common.
+        ProtocolVersion = "protocol_version",
+        /// Ciphers that are too weak.
+        InsufficientSecurity = "insufficient_security",
+        /// A fault of its own.
+        InternalError = "internal_error",
+        /// A lower version was tried than need be.
+        InappropriateFallback = "inappropriate_fallback",
+        /// The user did not want to.
+        UserCanceled = "user_canceled",
+        /// An extension that must be there.
+        MissingExtension = "missing_extension",
+        /// An extension that must not be there.
+        UnsupportedExtension = "unsupported_extension",
+        /// There is no server of that name.
+        UnrecognizedName = "unrecognized_name",
+        /// A status of a certificate that is not sound.
+        BadCertificateStatusResponse = "bad_certificate_status_response",
+        /// A key that was agreed on before is not known.
+        UnknownPskIdentity = "unknown_psk_identity",
+        /// A certificate must be there.
+        CertificateRequired = "certificate_required",
+        /// No protocol of ALPN in common.
+        NoApplicationProtocol = "no_application_protocol",
+        /// Another.
+        Other = "other",
+    }
+}
+
+/// An alert that has ended a connection, and who has sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TlsAlert {
+    /// Which.
+    pub alert: Alert,
+    /// Whether it was ours.
+    pub is_ours: bool,
+}
+
+impl fmt::Display for TlsAlert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", if self.is_ours { "local" } else { "peer" }, self.alert)
+    }
+}
+
+named! {
     /// How the socket was let go: the rung of the closing ladder.
     CloseMode {
         /// The peer's FIN had been read: plain `close`, the peer keeps the TIME_WAIT.
@@ -324,6 +406,8 @@ pub struct End {
     pub by: Option<Arc<By>>,
     /// What it spoke instead of the protocol of its listener: of `protocol.unsupported`.
     pub spoke: Option<Foreign>,
+    /// The alert of `protocol.tls`.
+    pub alert: Option<TlsAlert>,
     /// Which connection of a pair it was, and the key of the client's, which names the pair.
     pub pair: Option<(Leg, Key)>,
 }
@@ -346,6 +430,7 @@ impl fmt::Display for End {
             self.unsent_bytes
         )?;
         self.spoke.map_or(Ok(()), |spoke| write!(f, " spoke={spoke}"))?;
+        self.alert.map_or(Ok(()), |alert| write!(f, " alert={alert}"))?;
         self.pair.map_or(Ok(()), |(leg, pair)| write!(f, " leg={leg} pair={pair}"))?;
         self.evidence.map_or(Ok(()), |evidence| write!(f, " {evidence}"))
     }

@@ -54,7 +54,7 @@ pub use spec::{
     Encode, EncodeDirect, FRAMING_BYTES_MAX, Inapplicable, LocalOnly, Message, Raw, Reached, Spec,
 };
 
-use crate::core::end::{Foreign, Reason};
+use crate::core::end::{Foreign, Reason, TlsAlert};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -68,17 +68,19 @@ pub struct ProtocolError {
     pub text: Cow<'static, str>,
     /// What it spoke instead.
     pub spoke: Option<Foreign>,
+    /// The alert, if it is TLS that was broken.
+    pub alert: Option<TlsAlert>,
 }
 
 impl ProtocolError {
     /// The bytes are not in the grammar.
     pub(crate) fn malformed(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason::ProtocolMalformed, text: text.into(), spoke: None }
+        Self { reason: Reason::ProtocolMalformed, text: text.into(), spoke: None, alert: None }
     }
 
     /// The bytes may be in the grammar, but are over a bound.
     pub(crate) fn oversized(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason::ProtocolOversized, text: text.into(), spoke: None }
+        Self { reason: Reason::ProtocolOversized, text: text.into(), spoke: None, alert: None }
     }
 
     /// The bytes are of another protocol.
@@ -87,9 +89,14 @@ impl ProtocolError {
         Self { spoke: Some(spoke), ..Self::unsupported(text) }
     }
 
+    /// The rules of TLS were broken.
+    pub(crate) fn tls(text: String, alert: Option<TlsAlert>) -> Self {
+        Self { reason: Reason::ProtocolTls, text: text.into(), spoke: None, alert }
+    }
+
     /// The bytes belong to something that is not offered.
     pub(crate) fn unsupported(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason: Reason::ProtocolUnsupported, text: text.into(), spoke: None }
+        Self { reason: Reason::ProtocolUnsupported, text: text.into(), spoke: None, alert: None }
     }
 }
 

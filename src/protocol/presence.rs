@@ -91,6 +91,7 @@ fn json(end: &End, close: Option<&'static str>) -> String {
         evidence: end.evidence.map(EvidenceJson::from),
         by: end.by.as_deref().map(ByJson::from),
         spoke: end.spoke.map(Foreign::name),
+        alert: end.alert.map(|alert| alert.to_string()),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
 }
@@ -112,6 +113,8 @@ struct EndJson<'a> {
     by: Option<ByJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spoke: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -180,6 +183,7 @@ mod tests {
             }),
             by: None,
             spoke: None,
+            alert: None,
             pair: None,
         }
     }

@@ -9,7 +9,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::core::conn::{Life, State};
-use crate::core::end::{Detector, Foreign, Leg, Reason};
+use crate::core::end::{Detector, Foreign, Leg, Reason, TlsAlert};
 use crate::core::table::Occupant;
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
@@ -156,6 +156,8 @@ pub(super) struct Buffers {
     pub(super) lost: u64,
     /// What it spoke instead of the protocol of its listener.
     pub(super) spoke: Option<Foreign>,
+    /// The alert that has ended it.
+    pub(super) alert: Option<TlsAlert>,
     /// What is left of a message that takes longer than a turn.
     pub(super) task: Option<Box<Task>>,
     /// A message had no room in `output`: what follows would be taken for it.
@@ -180,6 +182,7 @@ impl Buffers {
             && self.broken_by.is_none()
             && self.lost == 0
             && self.spoke.is_none()
+            && self.alert.is_none()
             && self.task.is_none()
             && !self.gapped
             && self.layer.is_none()

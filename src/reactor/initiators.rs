@@ -19,6 +19,7 @@ impl<S> Connection<S> {
     pub(super) fn record(&self, mode: CloseMode, now: Instant, evidence: Option<TcpSnapshot>) -> End {
         let mut end = self.life.end(mode, now, evidence);
         end.spoke = self.buffers.as_ref().and_then(|buffers| buffers.spoke);
+        end.alert = self.buffers.as_ref().and_then(|buffers| buffers.alert);
         end.unsent_bytes =
             self.pending_output() as u64 + self.buffers.as_ref().map_or(0, |buffers| buffers.lost);
         if let Some(client) = self.client() {

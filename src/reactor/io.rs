@@ -250,9 +250,11 @@ impl<K: Kernel> Context<K> {
             (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
-                // A stream that was cut ends in the middle of something, whatever its session has understood.
-                let midframe = conn.has_input() || conn.is_truncated();
-                let reason = if midframe { Reason::PeerFinMidframe } else { Reason::PeerFin };
+                let reason = match (conn.is_truncated(), conn.has_input()) {
+                    (true, _) => Reason::PeerTruncated,
+                    (false, true) => Reason::PeerFinMidframe,
+                    (false, false) => Reason::PeerFin,
+                };
                 self.apply(key, conn, Input::PeerFin { reason });
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Reactor, Reload, Requested};
 use crate::config::settings::Settings;
-use crate::config::{Override, Sources, resolve_text};
+use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Received, Sent};
 use crate::tools::sim::faults::Faults;
@@ -59,7 +59,7 @@ impl Scene {
             value: value.to_owned(),
         });
         let listen = listen.iter().map(|&url| url.to_owned()).collect();
-        let settings = resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None)
+        let settings = resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None, no_files)
             .unwrap()
             .settings;
         let world = World::new(faults, &mut Rng::new(1));

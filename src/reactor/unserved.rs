@@ -87,6 +87,9 @@ impl<K: Kernel> Context<K> {
 
     /// Notes in the record what a client spoke, and says once what to configure.
     pub(super) fn note_foreign(&mut self, conn: &mut Conn<K>, error: &ProtocolError) {
+        if error.alert.is_some() {
+            conn.buffers_mut(&mut self.pool).alert = error.alert;
+        }
         let Some(spoke) = error.spoke else { return };
         conn.buffers_mut(&mut self.pool).spoke = Some(spoke);
         let slot = &mut self.listeners[usize::from(conn.listener)];

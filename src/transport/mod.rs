@@ -20,6 +20,7 @@
 
 #[cfg(test)]
 mod tests;
+mod tls;
 #[cfg(test)]
 mod toy;
 
@@ -27,6 +28,7 @@ use crate::core::buf::ByteQueue;
 use crate::net::{self, SocketError, Stream};
 use crate::protocol::ProtocolError;
 use std::fmt;
+use tls::Tls;
 #[cfg(test)]
 pub(crate) use toy::Toy;
 
@@ -35,16 +37,24 @@ pub(crate) use toy::Toy;
 pub enum Transport {
     /// Nothing.
     Plain,
+    /// TLS.
+    Tls(crate::tls::Server),
     /// Records that only tests speak.
     #[cfg(test)]
     Toy,
 }
 
 impl Transport {
+    /// That of a listener with these certificates.
+    pub fn new(tls: Option<&crate::tls::Server>) -> Self {
+        tls.map_or(Self::Plain, |server| Self::Tls(server.clone()))
+    }
+
     /// The layer of a connection that was just accepted.
     pub fn accept(&self) -> Option<Box<dyn Layer>> {
         match self {
             Self::Plain => None,
+            Self::Tls(server) => Some(Box::new(Tls::accept(server))),
             #[cfg(test)]
             Self::Toy => Some(Box::new(Toy::server())),
         }
@@ -95,6 +105,11 @@ pub trait Layer: fmt::Debug {
 
     /// Says that nothing follows, unless that was said before or cannot be said.
     fn finish(&mut self, wire: &mut ByteQueue);
+
+    /// The identity that the peer has proved, once it is open.
+    fn identity(&self) -> Option<String> {
+        None
+    }
 
     /// Memory that it holds, in bytes, itself included.
     fn memory(&self) -> usize;
@@ -149,13 +164,15 @@ pub fn recv_through(
     }
     let received = recv(stream, buffer);
     let Received::Bytes { wire, short, .. } = received else { return (received, None) };
-    if layer.phase() == Phase::Ended {
+    let before = layer.phase();
+    if before == Phase::Ended {
         return (Received::Bytes { count: 0, wire, short }, None);
     }
     if let Err(error) = layer.receive(&buffer[..wire], answer) {
         return (Received::Bytes { count: 0, wire, short: false }, Some(error));
     }
-    let count = layer.take(buffer);
+    // Who was not open yet may have to wait before it is heard.
+    let count = if before == Phase::Opening { 0 } else { layer.take(buffer) };
     // That the peer has ended is told by the next receive, behind these bytes.
     let short = short && layer.held() == 0 && layer.phase() != Phase::Ended;
     (Received::Bytes { count, wire, short }, None)

@@ -2,7 +2,7 @@
 //! that loads as the same, and a listener URL says what a `[[listener]]` says.
 
 use super::Choices;
-use linger::config::{Diagnostic, Effective, Override, Place, Sources, resolve_text};
+use linger::config::{Diagnostic, Effective, Override, Place, Sources, no_files, resolve_text};
 
 /// Between the file and the flags in the input.
 const FLAGS: &str = "\n%%\n";
@@ -23,7 +23,7 @@ pub(crate) fn holds(bytes: &[u8]) {
         }
     }
     let file = (!text.is_empty()).then_some(("f", text));
-    match resolve_text(&sources, file) {
+    match resolve_text(&sources, file, no_files) {
         Ok(effective) => assert_shown_as_it_is(&effective),
         Err(mistakes) => {
             assert!(!mistakes.is_empty(), "a refusal has a reason");
@@ -37,7 +37,7 @@ pub(crate) fn holds(bytes: &[u8]) {
 /// What the settings are shown as is a file that gives the same settings, and is shown as itself.
 fn assert_shown_as_it_is(effective: &Effective) {
     let shown = effective.to_string();
-    let again = resolve_text(&Sources::default(), Some(("shown", &shown)))
+    let again = resolve_text(&Sources::default(), Some(("shown", &shown)), no_files)
         .unwrap_or_else(|mistakes| panic!("{shown}\n{mistakes:#?}"));
     assert_eq!(again.settings, effective.settings, "{shown}");
     assert_eq!(values(&again.to_string()), values(&shown));
@@ -92,8 +92,8 @@ pub(crate) fn url_says_what_a_file_says(bytes: &[u8]) {
     let file =
         format!("[[listener]]\nprotocol = {protocol:?}\naddress = {address:?}\n{}\n", lines.join("\n"));
 
-    let by_url = resolve_text(&Sources { listen: vec![url.clone()], ..Sources::default() }, None);
-    let by_file = resolve_text(&Sources::default(), Some(("f", &file)));
+    let by_url = resolve_text(&Sources { listen: vec![url.clone()], ..Sources::default() }, None, no_files);
+    let by_file = resolve_text(&Sources::default(), Some(("f", &file)), no_files);
     match (by_url, by_file) {
         (Ok(by_url), Ok(by_file)) => {
             assert_eq!(by_url.settings, by_file.settings, "{url}\n{file}");

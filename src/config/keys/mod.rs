@@ -9,6 +9,7 @@
 mod listener;
 mod process;
 mod texts;
+mod tls;
 
 use super::value::Raw;
 use crate::core::setting::{Default, Key, Value};
@@ -190,19 +191,19 @@ impl Table {
 
     /// Its keys, also those that do not apply to its protocol and so keep their default.
     pub(super) fn all_keys(self) -> impl Iterator<Item = Key> {
-        let (own, shared): (&[Key], &[Key]) = match self.scope {
+        let (own, shared): (&[Key], &[&[Key]]) = match self.scope {
             Scope::Server => (&process::SERVER, &[]),
             Scope::Turn => (&process::TURN, &[]),
             Scope::Drain => (&process::DRAIN, &[]),
             Scope::Audit => (&process::AUDIT, &[]),
             Scope::Log => (&process::LOG, &[]),
-            Scope::Defaults => (&[], &listener::SHARED),
+            Scope::Defaults => (&[], &LISTENER),
             Scope::Upstream => (self.declared_keys(), &[]),
-            Scope::Admin | Scope::Listener => (self.declared_keys(), &listener::SHARED),
+            Scope::Admin | Scope::Listener => (self.declared_keys(), &LISTENER),
         };
         let is_listener = self.scope == Scope::Listener;
         let first = is_listener.then(|| listener::own(self.registry.client_names));
-        first.into_iter().flatten().chain(own.iter().chain(shared).copied())
+        first.into_iter().flatten().chain(own.iter().chain(shared.iter().copied().flatten()).copied())
     }
 
     /// The keys that are declared elsewhere: those of its protocol, or of all upstreams.
@@ -255,6 +256,9 @@ pub(super) fn home_of_own(name: &str, registry: &'static Registry) -> Option<Str
 fn is_group(mut keys: impl Iterator<Item = Key>, name: &str) -> bool {
     keys.any(|key| key.name.strip_prefix(name).is_some_and(|rest| rest.starts_with('.')))
 }
+
+/// What listeners inherit.
+static LISTENER: [&[Key]; 2] = [&listener::SHARED, &tls::KEYS];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// The shortest timeout that the wheel can keep within a tick.

@@ -223,7 +223,7 @@ const fn has_said_all(cause: Cause) -> bool {
 }
 
 const fn is_fin(reason: Reason) -> bool {
-    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::UpstreamFin)
+    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::PeerTruncated | Reason::UpstreamFin)
 }
 
 const fn peer_first(reason: Reason) -> CloseMode {

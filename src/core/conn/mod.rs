@@ -106,6 +106,7 @@ impl Life {
             evidence,
             by: None,
             spoke: None,
+            alert: None,
             pair: None,
         }
     }

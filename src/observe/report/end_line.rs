@@ -64,6 +64,9 @@ impl Source for EndLine<'_> {
         if let Some(spoke) = end.spoke {
             add("spoke", spoke.name().into())?;
         }
+        if let Some(alert) = &end.alert {
+            add("alert", Value::from_display(alert))?;
+        }
         if let Some((leg, pair)) = &end.pair {
             add("leg", leg.name().into())?;
             add("pair", Value::from_display(pair))?;

@@ -93,8 +93,8 @@ impl<L: Listener> ListenerState<L> {
             queue_limit: listener.queue().map(|queue| queue.limit),
             listener: Some(listener),
             linger2_inherited: settings.policy.parting.linger2,
+            transport: Transport::new(settings.tls.as_ref()),
             settings,
-            transport: Transport::Plain,
             accepting: AcceptState::Open,
             stalled_since: None,
             stalls: None,
@@ -152,6 +152,10 @@ impl<L: Listener> ListenerState<L> {
             ));
         }
         self.linger2_inherited &= new.policy.parting.linger2;
+        // The same certificates stay in use, and with them what sessions are resumed by.
+        if new.tls != old.tls {
+            self.transport = Transport::new(new.tls.as_ref());
+        }
         let before = old.policy.liveness.heartbeat;
         self.settings = ListenerSettings {
             protocol: old.protocol,

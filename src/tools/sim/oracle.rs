@@ -243,6 +243,8 @@ impl Case<'_> {
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
             Reason::LocalKicked
+            | Reason::PeerTruncated
+            | Reason::ProtocolTls
             | Reason::ProtocolAuth
             | Reason::UpstreamFin
             | Reason::UpstreamReset

@@ -159,6 +159,8 @@ impl Case<'_> {
             Reason::PeerGoodbye
             | Reason::PeerFin
             | Reason::PeerFinMidframe
+            | Reason::PeerTruncated
+            | Reason::ProtocolTls
             | Reason::PeerReset
             | Reason::PeerResetAfterFin
             | Reason::PeerReplaced

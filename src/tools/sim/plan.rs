@@ -158,6 +158,7 @@ pub(super) fn listener(rng: &mut Rng, index: usize, duration: Duration) -> Liste
         policy: policy(rng, protocol, duration),
         access: Access::default(),
         own: Values::default(),
+        tls: None,
         relay: None,
     }
 }

@@ -1,0 +1,92 @@
+//! What tables say of TLS, and what is made of the files that they name: before any socket is opened, and again on a
+//! reload.
+
+use super::diagnostic::Diagnostic;
+use super::layer::Resolved;
+use super::rules::Findings;
+use crate::tls::{ClientAuth, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec};
+
+/// Loads the certificates of a listener, if it has any.
+pub(super) fn load(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
+    let before = findings.mistakes.len();
+    rules(of, findings);
+    let Some(spec) = spec(of).filter(|_| findings.mistakes.len() == before) else { return };
+    match Server::load(&spec, read_file) {
+        Ok(server) => of.tls = Some(server),
+        Err(mistakes) => findings.mistakes.extend(mistakes.into_iter().map(|mistake| diagnostic(of, mistake))),
+    }
+}
+
+fn diagnostic(of: &Resolved, Mistake { part, wrong, right }: Mistake) -> Diagnostic {
+    let name = match part {
+        Part::Certificate => "tls.certificate",
+        Part::Key => "tls.key",
+        Part::Ca => "tls.client_ca",
+        Part::Crl => "tls.client_crl",
+    };
+    let key = format!("{}.{name}", of.table.scope.name());
+    Diagnostic { place: of.blame(&[name]), key, wrong, right }
+}
+
+/// What belongs together, and what is of no use without another.
+fn rules(of: &Resolved, findings: &mut Findings) {
+    const CLIENT: [&str; 3] = ["tls.client_ca", "tls.client_crl", "tls.identity"];
+    if is_on(of) && list(of, "tls.certificate").is_none() {
+        findings.mistake(of, &["tls.certificate", "tls.enabled"], || {
+            let wrong = "is missing: TLS cannot be spoken without".to_owned();
+            (wrong, "write the path of a file with a certificate and its key".to_owned())
+        });
+    }
+    let asks = !of.is_word("tls.client_certificate", "off");
+    if asks && list(of, "tls.client_ca").is_none() {
+        findings.mistake(of, &["tls.client_ca", "tls.client_certificate"], || {
+            let wrong = "is missing: certificates of clients cannot be verified without".to_owned();
+            (wrong, "write the path of a file with the authorities that sign them".to_owned())
+        });
+    }
+    for key in CLIENT.into_iter().filter(|key| !asks && !of.is_word(key, "off") && of.sound(&[key])) {
+        findings.mistake(of, &[key, "tls.client_certificate"], || {
+            let wrong = "has no effect on clients that are not asked for a certificate".to_owned();
+            (wrong, "write tls.client_certificate = \"required\" or \"optional\", or leave it out".to_owned())
+        });
+    }
+}
+
+fn is_on(of: &Resolved) -> bool {
+    of.is_word("tls.enabled", "on") || (of.is_word("tls.enabled", "auto") && list(of, "tls.certificate").is_some())
+}
+
+fn list<'a>(of: &'a Resolved, key: &str) -> Option<&'a str> {
+    of.text(key)
+}
+
+fn spec(of: &Resolved) -> Option<ServerSpec> {
+    if !is_on(of) {
+        return None;
+    }
+    let owned = |key| list(of, key).map(str::to_owned);
+    let identity = match of.word("tls.identity") {
+        Some("cn") => Some(Field::Cn),
+        Some("dns") => Some(Field::Dns),
+        Some("email") => Some(Field::Email),
+        Some("uri") => Some(Field::Uri),
+        _ => None,
+    };
+    let client = match of.word("tls.client_certificate") {
+        Some(word @ ("optional" | "required")) => ClientAuth::Verified {
+            optional: word == "optional",
+            ca: owned("tls.client_ca").unwrap_or_default(),
+            crl: owned("tls.client_crl").unwrap_or_default(),
+            identity,
+        },
+        _ => ClientAuth::Off,
+    };
+    let min_version = if of.is_word("tls.min_version", "1.3") { MinVersion::V13 } else { MinVersion::V12 };
+    Some(ServerSpec {
+        certificate: owned("tls.certificate")?,
+        key: owned("tls.key"),
+        min_version,
+        client,
+        alpn: owned("tls.alpn").unwrap_or_default(),
+    })
+}

@@ -1,0 +1,168 @@
+//! What connections to upstream servers need to speak TLS: whom they trust, and who they are themselves.
+
+use super::files::Files;
+use super::server::authorities;
+use super::{MinVersion, Mistake, Part, ReadFile, paths, provider};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the settings say.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientSpec {
+    /// How servers are verified.
+    pub verify: Verify,
+    /// The name that a server's certificate is to be for, and that it is asked for (SNI); empty: its address, or the host
+    /// name that it was configured by.
+    pub name: String,
+    /// A file with our own certificate and those that lead to an authority; empty: we have none.
+    pub certificate: String,
+    /// The file with its key; empty: it is in the same.
+    pub key: String,
+}
+
+/// How servers are verified.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Verify {
+    /// By the authorities in these files, separated by commas.
+    Ca(String),
+    /// Not at all: who is in between can read everything.
+    Nothing,
+}
+
+/// What the connections to upstream servers share.
+#[derive(Clone)]
+pub struct Client {
+    spec: ClientSpec,
+    read: Vec<String>,
+    pub(crate) config: Arc<ClientConfig>,
+}
+
+impl PartialEq for Client {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.read == other.read
+    }
+}
+
+impl Eq for Client {}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Reads the files that `spec` names.
+    ///
+    /// # Errors
+    /// All mistakes in them.
+    pub fn load(spec: &ClientSpec, read_file: ReadFile) -> Result<Self, Vec<Mistake>> {
+        let provider = provider();
+        let mut files = Files::default();
+        let verifier: Option<Arc<dyn ServerCertVerifier>> = match &spec.verify {
+            Verify::Nothing => Some(Arc::new(Trusting(provider.signature_verification_algorithms))),
+            Verify::Ca(ca) => verifier(ca, &provider, read_file, &mut files),
+        };
+        let own = paths(&spec.certificate).next().map(|path| own_certificate(path, &spec.key, read_file, &mut files));
+        let (Some(verifier), true) = (verifier, files.mistakes.is_empty()) else { return Err(files.mistakes) };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(MinVersion::V12.versions())
+            .expect("the provider has cipher suites for both versions")
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let config = match own.flatten() {
+            None => config.with_no_client_auth(),
+            Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(|error| {
+                let path = Path::new(if spec.key.is_empty() { &spec.certificate } else { &spec.key });
+                let right = "write the key of the same pair";
+                vec![Mistake::new(Part::Key, path, format_args!("cannot be used: {error}"), right)]
+            })?,
+        };
+        Ok(Self { spec: spec.clone(), read: files.read, config: Arc::new(config) })
+    }
+
+    /// The name that the certificate of a server is to be for. `host`: what it was configured by.
+    pub fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
+        let name = if self.spec.name.is_empty() { host } else { &self.spec.name };
+        ServerName::try_from(name.to_owned()).ok()
+    }
+}
+
+type Own = (Vec<CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>);
+
+fn own_certificate(path: &Path, key: &str, read_file: ReadFile, files: &mut Files) -> Option<Own> {
+    let text = files.text(Part::Certificate, path, read_file)?;
+    let chain = files.certificates(Part::Certificate, path, &text);
+    let (part, key_path) = paths(key).next().map_or((Part::Certificate, path), |key| (Part::Key, key));
+    let key_text = if part == Part::Key { files.text(part, key_path, read_file)? } else { text };
+    let key = files.key(part, key_path, &key_text);
+    Some((chain?, key?))
+}
+
+fn verifier(
+    ca: &str,
+    provider: &Arc<CryptoProvider>,
+    read_file: ReadFile,
+    files: &mut Files,
+) -> Option<Arc<dyn ServerCertVerifier>> {
+    let roots = Arc::new(authorities(ca, read_file, files));
+    if !files.mistakes.is_empty() {
+        return None;
+    }
+    match WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build() {
+        Ok(verifier) => Some(verifier),
+        Err(error) => {
+            files.mistake(Mistake {
+                part: Part::Ca,
+                wrong: format!("names no authority that can be used: {error}"),
+                right: "write the path of a file with their certificates".to_owned(),
+            });
+            None
+        }
+    }
+}
+
+/// Takes any certificate. That its owner has the key to it is verified all the same.
+#[derive(Debug)]
+struct Trusting(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Trusting {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

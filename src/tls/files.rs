@@ -1,0 +1,104 @@
+//! PEM files (RFC 7468): what is in them, or in one clear sentence why it cannot be used.
+
+use super::{Mistake, Part, ReadFile};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use std::path::Path;
+
+/// More is no file of certificates: those of all public authorities are 200 KiB; a list of what was revoked may be long.
+const FILE_BYTES_MAX: usize = 16 << 20;
+
+/// All that is read of files, so that it can be compared with what is read next time.
+#[derive(Default)]
+pub(super) struct Files {
+    /// One after the other.
+    pub(super) read: Vec<String>,
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Files {
+    /// The text of a file, kept for the comparison.
+    pub(super) fn text(&mut self, part: Part, path: &Path, read_file: ReadFile) -> Option<String> {
+        match read_file(path, FILE_BYTES_MAX) {
+            Ok(text) => {
+                self.read.push(text.clone());
+                Some(text)
+            }
+            Err(wrong) => {
+                self.mistake(Mistake::new(part, path, wrong, "name a file in PEM that linger may read"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn mistake(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
+
+    /// The certificates of a file: its owner's first, and what leads to an authority behind it.
+    pub(super) fn certificates(
+        &mut self,
+        part: Part,
+        path: &Path,
+        text: &str,
+    ) -> Option<Vec<CertificateDer<'static>>> {
+        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+        match all {
+            Ok(all) if !all.is_empty() => return Some(all),
+            Ok(_) => self.mistake(Mistake::new(
+                part,
+                path,
+                "has no certificate",
+                "write the path of a file with -----BEGIN CERTIFICATE-----",
+            )),
+            Err(error) => self.mistake(no_pem(part, path, &error)),
+        }
+        None
+    }
+
+    /// The private key of a file.
+    pub(super) fn key(&mut self, part: Part, path: &Path, text: &str) -> Option<PrivateKeyDer<'static>> {
+        match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
+            Ok(key) => return Some(key),
+            Err(pem::Error::NoItemsFound) if text.contains("ENCRYPTED") => self.mistake(Mistake::new(
+                part,
+                path,
+                "has a key that is encrypted, and a server that starts by itself is not told the password",
+                "decrypt it, as with openssl pkey, and let nobody else read it",
+            )),
+            Err(pem::Error::NoItemsFound) => self.mistake(Mistake::new(
+                part,
+                path,
+                "has no private key",
+                "write the path of a file with -----BEGIN PRIVATE KEY-----, or put it behind its certificate",
+            )),
+            Err(error) => self.mistake(no_pem(part, path, &error)),
+        }
+        None
+    }
+
+    /// The lists of what was revoked of a file.
+    pub(super) fn revoked(
+        &mut self,
+        part: Part,
+        path: &Path,
+        text: &str,
+    ) -> Option<Vec<CertificateRevocationListDer<'static>>> {
+        let all: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(text.as_bytes()).collect();
+        match all {
+            Ok(all) if !all.is_empty() => return Some(all),
+            Ok(_) => self.mistake(Mistake::new(
+                part,
+                path,
+                "has no list of revoked certificates",
+                "write the path of a file with -----BEGIN X509 CRL-----",
+            )),
+            Err(error) => self.mistake(no_pem(part, path, &error)),
+        }
+        None
+    }
+}
+
+fn no_pem(part: Part, path: &Path, error: &pem::Error) -> Mistake {
+    Mistake::new(part, path, format_args!("is no sound PEM: {error}"), "write it as openssl does, in base64 between two lines")
+}

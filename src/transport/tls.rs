@@ -1,0 +1,287 @@
+//! TLS as a layer (RFC 8446): rustls, fed with what sockets bring, and drained of what it says.
+//!
+//! rustls reads 4 KiB at a time and holds no more than a record or two of plaintext; it is given the rest once that was
+//! moved on. What it holds for the session stays with it until it is taken, so that a byte is copied once less; only what
+//! more of one receive brings is kept here.
+
+#[cfg(test)]
+mod tests;
+
+use super::{Layer, Phase};
+use crate::core::buf::ByteQueue;
+use crate::core::end::{Alert, TlsAlert};
+use crate::protocol::ProtocolError;
+use crate::tls;
+use rustls::{AlertDescription, CertificateError, Connection, Error, ServerConnection};
+use std::fmt;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+/// Plaintext that rustls holds before it takes nothing more (`common_state.rs: DEFAULT_RECEIVED_PLAINTEXT_LIMIT`).
+const HELD_MAX: usize = 16 * 1024;
+/// What rustls itself takes for a connection that is open, beside its struct: a buffer of 4 KiB for what is received, and
+/// the state of two ciphers on the heap (measured: `benches/RESULTS.md`).
+const INSIDE: usize = 4096 + 1024;
+
+/// One connection's.
+pub(crate) struct Tls {
+    connection: Connection,
+    phase: Phase,
+    /// We have said that nothing follows.
+    finished: bool,
+    /// Plaintext that rustls holds, in bytes.
+    held: usize,
+    /// What came before that and had to make room for it.
+    before: ByteQueue,
+    identity: Option<tls::Field>,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("phase", &self.phase).field("held", &self.held).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// The server's side of a connection that was just accepted.
+    pub(crate) fn accept(server: &tls::Server) -> Self {
+        let connection =
+            ServerConnection::new(Arc::clone(&server.config)).expect("what it needs was there when it was loaded");
+        Self::new(Connection::Server(connection), server.identity())
+    }
+
+    fn new(mut connection: Connection, identity: Option<tls::Field>) -> Self {
+        // What is written is taken at once.
+        connection.set_buffer_limit(None);
+        Self { connection, phase: Phase::Opening, finished: false, held: 0, before: ByteQueue::default(), identity }
+    }
+
+    /// Moves what rustls holds for the session out of its way.
+    fn make_room(&mut self) {
+        let mut plaintext = vec![0; self.held];
+        let count = read(&mut self.connection, &mut plaintext);
+        plaintext.truncate(count);
+        self.before.append(plaintext);
+        self.held = 0;
+    }
+
+    fn process(&mut self, mut wire: &[u8]) -> Result<(), Error> {
+        while !wire.is_empty() && self.phase != Phase::Ended {
+            if self.held >= HELD_MAX {
+                self.make_room();
+            }
+            // It fails when it holds too much, which was just seen to: a record or a message over its bound.
+            if self.connection.read_tls(&mut wire).is_err() {
+                return Err(Error::PeerSentOversizedRecord);
+            }
+            let state = self.connection.process_new_packets()?;
+            self.held = state.plaintext_bytes_to_read();
+            if state.peer_has_closed() {
+                self.phase = Phase::Ended;
+            } else if !self.connection.is_handshaking() {
+                self.phase = Phase::Open;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, wire: &mut ByteQueue) {
+        let mut wire = Queue(wire);
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut wire).expect("a queue takes all");
+        }
+    }
+}
+
+impl Layer for Tls {
+    fn receive(&mut self, wire: &[u8], answer: &mut ByteQueue) -> Result<(), ProtocolError> {
+        let outcome = self.process(wire);
+        let before = answer.len();
+        self.write(answer);
+        outcome.map_err(|error| {
+            self.phase = Phase::Ended;
+            // Nothing follows our alert.
+            self.finished = true;
+            refusal(&error, &answer.as_slice()[before..])
+        })
+    }
+
+    fn take(&mut self, buffer: &mut [u8]) -> usize {
+        let early = self.before.len().min(buffer.len());
+        if early > 0 {
+            buffer[..early].copy_from_slice(&self.before.as_slice()[..early]);
+            self.before.consume(early);
+            if self.before.is_empty() {
+                self.before.reset(0);
+            }
+            return early;
+        }
+        if self.held == 0 {
+            return 0;
+        }
+        let count = read(&mut self.connection, buffer);
+        self.held -= count;
+        count
+    }
+
+    fn held(&self) -> usize {
+        self.before.len() + self.held
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn send(&mut self, bytes: &[u8], wire: &mut ByteQueue) {
+        self.connection.writer().write_all(bytes).expect("there is no limit to what it takes");
+        self.write(wire);
+    }
+
+    fn can_send(&self) -> bool {
+        !self.finished && !self.connection.is_handshaking()
+    }
+
+    fn finish(&mut self, wire: &mut ByteQueue) {
+        if self.can_send() {
+            self.connection.send_close_notify();
+            self.write(wire);
+        }
+        self.finished = true;
+    }
+
+    fn identity(&self) -> Option<String> {
+        let certificate = self.connection.peer_certificates()?.first()?;
+        tls::identity(certificate, self.identity?)
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Self>() + INSIDE + self.before.capacity() + self.held
+    }
+}
+
+/// Reads plaintext that is there.
+fn read(connection: &mut Connection, buffer: &mut [u8]) -> usize {
+    // It fails where there is none, which says as much.
+    let mut count = 0;
+    while count < buffer.len()
+        && let Ok(more @ 1..) = connection.reader().read(&mut buffer[count..])
+    {
+        count += more;
+    }
+    count
+}
+
+/// A queue that is written to.
+struct Queue<'a>(&'a mut ByteQueue);
+
+impl Write for Queue<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a failure is to us. `said`: what was answered to it.
+fn refusal(error: &Error, said: &[u8]) -> ProtocolError {
+    let alert = match error {
+        Error::AlertReceived(description) => named(*description).map(|alert| TlsAlert { alert, is_ours: false }),
+        _ => plain_alert(said)
+            .or_else(|| sealed_alert(error))
+            .and_then(named)
+            .map(|alert| TlsAlert { alert, is_ours: true }),
+    };
+    ProtocolError::tls(format!("{error}: {}", advice(error)), alert)
+}
+
+/// The alert that was said, if it was said before there were keys (RFC 8446, 5.1 and 6).
+fn plain_alert(said: &[u8]) -> Option<AlertDescription> {
+    const ALERT: u8 = 21;
+    let start = said.len().checked_sub(7)?;
+    let [ALERT, 3, _, 0, 2, _, description] = said[start..] else { return None };
+    Some(description.into())
+}
+
+/// The alert that rustls says where there are keys.
+fn sealed_alert(error: &Error) -> Option<AlertDescription> {
+    match error {
+        Error::InvalidCertificate(why) => Some(why.clone().into()),
+        Error::NoCertificatesPresented => Some(AlertDescription::CertificateRequired),
+        Error::DecryptError => Some(AlertDescription::BadRecordMac),
+        _ => None,
+    }
+}
+
+/// What may help.
+fn advice(error: &Error) -> &'static str {
+    use AlertDescription as D;
+    match error {
+        Error::AlertReceived(D::UnknownCA | D::CertificateUnknown | D::BadCertificate) => {
+            "the client does not trust our certificate; does it know our authority, and is the whole chain in tls.certificate?"
+        }
+        Error::AlertReceived(D::CertificateExpired) => "our certificate has expired, or the client's clock is wrong",
+        Error::AlertReceived(D::ProtocolVersion) => "the client speaks none of our versions; see tls.min_version",
+        Error::AlertReceived(D::HandshakeFailure | D::InsufficientSecurity) => {
+            "the client has no cipher suite, group or signature scheme in common with us"
+        }
+        Error::AlertReceived(D::UserCanceled) => "the client has thought better of it",
+        Error::AlertReceived(_) => "the client has refused",
+        Error::NoCertificatesPresented => "the client has no certificate, and tls.client_certificate requires one",
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the client's certificate is of no authority in tls.client_ca"
+        }
+        Error::InvalidCertificate(CertificateError::Revoked) => "the client's certificate was revoked, by tls.client_crl",
+        Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => "the client's certificate is not valid now; look at its dates, and at our clock",
+        Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
+            "tls.client_crl has no list of the authority that has signed the client's certificate"
+        }
+        Error::InvalidCertificate(_) => "the client's certificate cannot be used",
+        Error::PeerIncompatible(_) => "the client has no version, cipher suite or group in common with us",
+        Error::InvalidMessage(_) => "what came is no TLS, or was damaged",
+        Error::DecryptError => "what came was damaged on its way, or was not made with the keys of this connection",
+        _ => "the client does not keep to TLS",
+    }
+}
+
+/// An alert by its name (RFC 8446, 6).
+fn named(description: AlertDescription) -> Option<Alert> {
+    use AlertDescription as D;
+    Some(match description {
+        D::CloseNotify => return None,
+        D::UnexpectedMessage => Alert::UnexpectedMessage,
+        D::BadRecordMac => Alert::BadRecordMac,
+        D::RecordOverflow => Alert::RecordOverflow,
+        D::HandshakeFailure => Alert::HandshakeFailure,
+        D::BadCertificate => Alert::BadCertificate,
+        D::UnsupportedCertificate => Alert::UnsupportedCertificate,
+        D::CertificateRevoked => Alert::CertificateRevoked,
+        D::CertificateExpired => Alert::CertificateExpired,
+        D::CertificateUnknown => Alert::CertificateUnknown,
+        D::IllegalParameter => Alert::IllegalParameter,
+        D::UnknownCA => Alert::UnknownCa,
+        D::AccessDenied => Alert::AccessDenied,
+        D::DecodeError => Alert::DecodeError,
+        D::DecryptError => Alert::DecryptError,
+        D::ProtocolVersion => Alert::ProtocolVersion,
+        D::InsufficientSecurity => Alert::InsufficientSecurity,
+        D::InternalError => Alert::InternalError,
+        D::InappropriateFallback => Alert::InappropriateFallback,
+        D::UserCanceled => Alert::UserCanceled,
+        D::MissingExtension => Alert::MissingExtension,
+        D::UnsupportedExtension => Alert::UnsupportedExtension,
+        D::UnrecognisedName => Alert::UnrecognizedName,
+        D::BadCertificateStatusResponse => Alert::BadCertificateStatusResponse,
+        D::UnknownPSKIdentity => Alert::UnknownPskIdentity,
+        D::CertificateRequired => Alert::CertificateRequired,
+        D::NoApplicationProtocol => Alert::NoApplicationProtocol,
+        _ => Alert::Other,
+    })
+}

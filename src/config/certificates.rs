@@ -4,13 +4,22 @@
 use super::diagnostic::Diagnostic;
 use super::layer::Resolved;
 use super::rules::Findings;
+use crate::core::setting::Value;
+use crate::core::time::Duration;
 use crate::tls::{ClientAuth, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec};
+
+/// The deadline of the opening exchange, and what it is where nobody says and the protocol has none.
+const TIMEOUT: &str = "handshake_timeout";
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Loads the certificates of a listener, if it has any.
 pub(super) fn load(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
     let before = findings.mistakes.len();
     rules(of, findings);
     let Some(spec) = spec(of).filter(|_| findings.mistakes.len() == before) else { return };
+    if !of.is_given(TIMEOUT) && of.is_word(TIMEOUT, "off") {
+        of.set_derived(TIMEOUT, Value::Period(HANDSHAKE), "who begins a handshake has to finish it");
+    }
     match Server::load(&spec, read_file) {
         Ok(server) => of.tls = Some(server),
         Err(mistakes) => findings.mistakes.extend(mistakes.into_iter().map(|mistake| diagnostic(of, mistake))),

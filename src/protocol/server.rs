@@ -53,6 +53,8 @@ pub enum Refusal {
     Ending,
     /// The supervisor of a server of several processes does not keep up.
     Behind,
+    /// Its certificate says that it is another.
+    Proved,
     /// There is no memory for it.
     Memory,
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Refusal {
             Self::Reserved => "channels $presence:* are the server's; clients may only subscribe",
             Self::Ending => "this connection is being ended; come back on another",
             Self::Behind => "the supervisor does not keep up; come back later",
+            Self::Proved => "this connection has the identity that its certificate says, and no other",
             Self::Memory => "the server holds as many waiting bytes as it may (memory_max); come back later",
         })
     }

@@ -100,6 +100,8 @@ impl<K: Kernel> Reactor<K> {
         };
         let upstream = slot.upstream.filter(|_| served);
         let relays = upstream.is_some();
+        // Whether its server is looked for at once, and not when the client has proved that it may be served.
+        let connects = relays && layer.is_none();
         self.table.insert(
             key,
             Connection {
@@ -111,7 +113,7 @@ impl<K: Kernel> Reactor<K> {
                 reading: Reading::Drained,
                 interest: Interest::Read,
                 // Another server may be tried as long as the first has got nothing.
-                pause: if relays { Pause::Partner } else { Pause::None },
+                pause: if connects { Pause::Partner } else { Pause::None },
                 queued: Queued::default(),
                 leg: relays.then_some(Leg::Client),
                 buffers: None,
@@ -138,7 +140,7 @@ impl<K: Kernel> Reactor<K> {
             }
             cx.drain_late(key, conn);
         });
-        if relays {
+        if connects {
             self.connect_upstream(key);
             self.settle();
         }

@@ -163,7 +163,9 @@ impl<K: Kernel> Context<K> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while conn.reading.pending() && conn.may_be_heard() {
-            if *budget == 0 || self.work.is_over() {
+            // A handshake costs as much as hundreds of messages: in a long turn it waits for those who have theirs behind them.
+            let waits = self.work.is_long() && conn.is_opening();
+            if *budget == 0 || self.work.is_over() || waits {
                 self.posted.resume(key, conn);
                 break;
             }
@@ -175,10 +177,9 @@ impl<K: Kernel> Context<K> {
                         continue;
                     }
                     match conn.session.as_deref() {
-                        None if conn.leg.is_some() => return Some(count),
-                        Some(Session::Named(_)) => return Some(count),
+                        None | Some(Session::Named(_)) if conn.leg.is_some() => return Some(count),
                         // Who needs no session is given its bytes back.
-                        None => self.write(key, conn, &buffer[..count]),
+                        None | Some(Session::Named(_)) => self.write(key, conn, &buffer[..count]),
                         Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),
                         Some(Session::Client(_) | Session::Refused) => {
                             self.note_beat(key, conn);

@@ -1,11 +1,12 @@
 //! Connections with a layer between socket and session ([`transport`]): what it holds, what it says of its own, and the two
 //! ends of a stream that it knows. A plain connection passes through here for one comparison a receive.
 
-use super::connection::{Buffers, Connection, Queued};
+use super::connection::{Buffers, Connection, Pause, Queued};
 use super::context::{Conn, Context};
+use super::parts::news::Next;
 use super::work::cost;
 use crate::core::conn::State;
-use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::end::{CloseMode, Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::net::{Kernel, Sent, Stream};
 use crate::transport::{self, Layer, Phase, Received};
@@ -35,7 +36,7 @@ impl<K: Kernel> Context<K> {
     fn recv_through(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
         let Some(buffers) = conn.buffers.as_deref_mut() else { return Received::WouldBlock };
         let Some(layer) = buffers.layer.as_deref_mut() else { return Received::WouldBlock };
-        let waited = buffers.output.len();
+        let (waited, before) = (buffers.output.len(), layer.phase());
         let (received, broken) =
             transport::recv_through(layer, &mut conn.stream, buffer, &mut buffers.output);
         let phase = layer.phase();
@@ -44,8 +45,11 @@ impl<K: Kernel> Context<K> {
             buffers.output_moved = self.now;
         }
         self.pool.settle(buffers);
-        if phase == Phase::Open && !self.listener_of(conn).protocol.keeps_session() {
-            self.open(key, conn);
+        if let Received::Bytes { wire: wire @ 1.., .. } = received {
+            self.work.charge(if before == Phase::Opening { cost::HANDSHAKE } else { cost::opened(wire) });
+        }
+        if (before, phase) == (Phase::Opening, Phase::Open) {
+            self.on_layer_open(key, conn);
         }
         // The session may have nothing to say.
         if answered {
@@ -63,6 +67,22 @@ impl<K: Kernel> Context<K> {
             self.on_last_word(key, conn);
         }
         received
+    }
+
+    /// The opening exchange of a layer is over: who the peer has proved to be, it is from now on.
+    fn on_layer_open(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(name) = conn.layer().and_then(Layer::identity)
+            && let Err(error) = self.identify_by_layer(key, conn, &name)
+        {
+            return self.refuse(key, conn, &error, &mut Vec::new());
+        }
+        if !self.listener_of(conn).protocol.keeps_session() {
+            self.open(key, conn);
+        }
+        if conn.leg == Some(Leg::Client) {
+            conn.pause = Pause::Partner;
+            self.aftermath.next.push_back((key, Next::Connect));
+        }
     }
 
     /// The peer's layer has said that nothing follows. It may wait for the same from us before it closes.
@@ -120,6 +140,11 @@ impl<S> Connection<S> {
     /// What lies between its socket and its session, if something does.
     pub(super) fn layer(&self) -> Option<&dyn Layer> {
         self.buffers.as_deref().and_then(|buffers| buffers.layer.as_deref())
+    }
+
+    /// Whether its layer's opening exchange is not over.
+    pub(super) fn is_opening(&self) -> bool {
+        self.layer().is_some_and(|layer| layer.phase() == Phase::Opening)
     }
 
     /// Whether its layer takes nothing for the peer: not before its opening exchange is over, nor behind its last word.

@@ -16,10 +16,11 @@ use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::hub::{Identified, Membership, Name};
 use crate::net::Kernel;
+use crate::transport::Layer;
 use crate::protocol::clients::GlobalKey;
 use crate::protocol::presence::Event;
 use crate::protocol::server::{Contract, Refusal};
-use crate::protocol::{EncodeDirect, Identity, Naming, Raw};
+use crate::protocol::{EncodeDirect, Identity, Naming, ProtocolError, Raw};
 
 impl<K: Kernel> Reactor<K> {
     /// Gives a client an identity by the word of the application that it is relayed to.
@@ -56,6 +57,9 @@ impl<K: Kernel> Context<K> {
         Contract { beat, server_ping, token }: Contract<'_>,
     ) -> Result<(), Refusal> {
         check_stays(conn)?;
+        if conn.layer().and_then(Layer::identity).is_some_and(|proved| proved != identity.as_str()) {
+            return Err(Refusal::Proved);
+        }
         self.check_supervisor()?;
         let id = identity.as_str().as_bytes();
         let client = conn.client_mut().expect("who names itself has a session");
@@ -69,6 +73,25 @@ impl<K: Kernel> Context<K> {
         // The contract may be stricter than the one that the wheel is armed for.
         self.schedule(key, conn);
         Ok(())
+    }
+
+    /// A client has proved by its certificate who it is.
+    pub(super) fn identify_by_layer(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        name: &str,
+    ) -> Result<(), ProtocolError> {
+        let refused = |why: &dyn std::fmt::Display| {
+            ProtocolError::tls(format!("the name {name:?} in the client's certificate: {why}"), None)
+        };
+        let identity = Identity::new(name.as_bytes());
+        let identity = identity.ok_or_else(|| refused(&"an identity is 1 to 128 bytes of UTF-8 without blanks"))?;
+        if conn.client().is_some() {
+            return self.identify(key, conn, identity, Contract::default()).map_err(|refusal| refused(&refusal));
+        }
+        let Some(raw) = self.listener_of(conn).protocol.raw() else { return Ok(()) };
+        self.name_raw(key, conn, raw, identity).map_err(|refusal| refused(&refusal))
     }
 
     fn name_client(&mut self, key: Key, conn: &mut Conn<K>, identity: Identity<'_>) -> Naming {
@@ -85,16 +108,23 @@ impl<K: Kernel> Context<K> {
         if conn.is_ending() {
             return Naming::Gone;
         }
+        self.name_raw(key, conn, raw, identity).map_or_else(Naming::Refused, |()| Naming::Done)
+    }
+
+    /// Names a client that has no session of its own.
+    fn name_raw(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        raw: Raw,
+        identity: Identity<'_>,
+    ) -> Result<(), Refusal> {
         let id = identity.as_str().as_bytes();
-        let identified = self.check_supervisor().and_then(|()| {
-            let membership = conn.named_mut(raw).map(|named| &mut named.membership);
-            Ok(self.hub.identify(membership.ok_or(Refusal::Ending)?, key, id)?)
-        });
-        match identified {
-            Ok(identified) => self.on_identified(key, conn, id, identified),
-            Err(refusal) => return Naming::Refused(refusal),
-        }
-        Naming::Done
+        self.check_supervisor()?;
+        let membership = conn.named_mut(raw).map(|named| &mut named.membership);
+        let identified = self.hub.identify(membership.ok_or(Refusal::Ending)?, key, id)?;
+        self.on_identified(key, conn, id, identified);
+        Ok(())
     }
 
     /// A connection has taken an identity, or has it already: what follows for others.

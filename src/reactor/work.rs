@@ -60,6 +60,8 @@ pub(super) mod cost {
     pub(in super::super) const NAME: usize = 100;
     /// Going on with a connection, even if that comes to nothing.
     pub(in super::super) const RESUME: usize = 300;
+    /// A step of a TLS handshake: a key exchange, and a signature with a key of RSA.
+    pub(in super::super) const HANDSHAKE: usize = 400_000;
     /// A connection that is looked at.
     pub(in super::super) const LOOK: usize = 30;
     /// A connection that is described in a list.
@@ -69,6 +71,11 @@ pub(super) mod cost {
     /// every 4 KiB of it is most of the cost.
     pub(in super::super) const fn copied(bytes: usize) -> usize {
         bytes / 2
+    }
+
+    /// Bytes of a layer that are decrypted, also where records are short.
+    pub(in super::super) const fn opened(bytes: usize) -> usize {
+        bytes * 8
     }
 
     /// Bytes that go through the kernel.

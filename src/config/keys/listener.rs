@@ -313,7 +313,8 @@ pub(super) static SHARED: [Key; 32] = [
         name: "handshake_timeout",
         kind: TIMEOUT_OR_OFF,
         default: Default::Usual("off"),
-        doc: "How long a client may take for its first complete command or request.",
+        doc: "How long a client may take for its first complete command or request, a TLS handshake included; on a listener \
+              with TLS, \"off\" becomes 10s unless you write it.",
         why: "Echo has no opening exchange. On resp a person at nc has a minute to type. A scraper sends its \
               request at once.",
     },

@@ -6,7 +6,7 @@
 //!   window; it resumes below `output_low`. One receive may lie between the two, nothing more: an echo
 //!   connection whose client does not read holds a bounded amount and delays nobody else.
 
-use super::spec::{Inapplicable, Reached, Spec};
+use super::spec::{Inapplicable, Raw, Reached, Spec};
 use std::convert::Infallible;
 
 /// Bytes back.
@@ -26,6 +26,8 @@ impl Spec for Echo {
         wrong: "an echo listener has no message to ping with",
         right: "write \"client\" or \"off\" for it",
     }];
+
+    const RAW: Option<Raw> = Some(Raw);
 
     type Encoding = Infallible;
     type Session = Infallible;

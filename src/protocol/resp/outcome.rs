@@ -13,7 +13,7 @@ use crate::protocol::session::{Answer, Found, SUPERVISOR};
 pub(super) fn refused(refusal: Refusal, reply: &mut Reply<'_>) {
     let code = match refusal {
         Refusal::Memory => "OOM",
-        Refusal::Hub(_) | Refusal::Reserved | Refusal::Ending | Refusal::Behind => "ERR",
+        Refusal::Hub(_) | Refusal::Reserved | Refusal::Ending | Refusal::Behind | Refusal::Proved => "ERR",
     };
     reply.error(&format!("{code} {refusal}"));
 }

@@ -210,7 +210,7 @@ wire!(struct GlobalKey { worker, index, generation });
 wire!(enum Naming {
     0 Done, 1 Gone, 2 Nowhere, 3 Upstream(client), 4 NamesItself, 5 NotRelayed, 6 Refused(refusal),
 });
-wire!(enum Refusal { 0 Hub(refused), 1 Reserved, 2 Ending, 3 Behind, 4 Memory, });
+wire!(enum Refusal { 0 Hub(refused), 1 Reserved, 2 Ending, 3 Behind, 4 Memory, 5 Proved, });
 wire!(enum Refused { 0 NameTooLong, 1 TooManySubscriptions, 2 UnknownIdentity, 3 NotAgreed, });
 wire!(enum Presence { 0 Online, 1 Suspect, 2 Ending, });
 

@@ -65,7 +65,7 @@ fn listener(of: &Resolved, named: &[&Resolved], upstreams: &mut Vec<Upstream>) -
     let address = of.address()?;
     let relay = (protocol.declaration().gateway)(&own).map(|gateway| {
         let upstream = match &gateway.target {
-            Target::Own(is) => Upstream { name: of.name().to_owned(), is: is.clone() },
+            Target::Own(is) => Upstream { name: of.name().to_owned(), is: is.clone(), tls: None },
             Target::Named(name) => upstream(name, named),
         };
         let relay = Relay::new(&gateway, &upstream, &policy);
@@ -96,7 +96,7 @@ fn upstream(name: &str, named: &[&Resolved]) -> Upstream {
     let of = named.iter().find(|of| of.name() == name).expect("a rule holds that there is one");
     let is =
         gateway::settings::upstream(&of.own()).expect("it has servers, and every other key has a default");
-    Upstream { name: name.to_owned(), is }
+    Upstream { name: name.to_owned(), is, tls: of.client.clone() }
 }
 
 fn liveness(of: &Resolved) -> Liveness {

@@ -6,14 +6,63 @@ use super::layer::Resolved;
 use super::rules::Findings;
 use crate::core::setting::Value;
 use crate::core::time::Duration;
-use crate::tls::{ClientAuth, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec};
+use crate::config::keys::Scope;
+use crate::tls::{self, Client, ClientAuth, ClientSpec, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec};
 
 /// The deadline of the opening exchange, and what it is where nobody says and the protocol has none.
 const TIMEOUT: &str = "handshake_timeout";
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Loads the certificates of a listener, if it has any.
+/// Loads what a table says of TLS, if it says anything.
 pub(super) fn load(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
+    if of.is(Scope::Upstream) {
+        load_client(of, read_file, findings);
+    } else if of.serves() {
+        load_server(of, read_file, findings);
+    }
+}
+
+fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
+    let before = findings.mistakes.len();
+    let on = of.flag("tls.enabled");
+    for key in tls::settings::UPSTREAM.iter().map(|key| key.name).filter(|key| !on && *key != "tls.enabled") {
+        if of.is_given(key) {
+            findings.mistake(of, &[key, "tls.enabled"], || {
+                let wrong = "has no effect without TLS".to_owned();
+                (wrong, "write tls.enabled = true, or leave it out".to_owned())
+            });
+        }
+    }
+    if on && of.text("tls.name").is_none() && of.sound(&["tls.name"]) {
+        findings.mistake(of, &["tls.name", "tls.enabled"], || {
+            let wrong = "is missing: a certificate is for a name, and a server is asked for it".to_owned();
+            (wrong, "write the name of the host that the servers are".to_owned())
+        });
+    }
+    if on && of.is_word("check.style", "exchange") {
+        findings.mistake(of, &["check.style", "tls.enabled"], || {
+            let wrong = "\"exchange\" cannot be read through TLS".to_owned();
+            (wrong, "write check.style = \"connect\"".to_owned())
+        });
+    }
+    if !on || findings.mistakes.len() > before {
+        return;
+    }
+    let owned = |key| of.text(key).map(str::to_owned);
+    let Some(name) = owned("tls.name").and_then(|name| name.try_into().ok()) else { return };
+    let spec = ClientSpec {
+        ca: owned("tls.ca").filter(|_| of.flag("tls.verify")),
+        name,
+        certificate: owned("tls.certificate").unwrap_or_default(),
+        key: owned("tls.key").unwrap_or_default(),
+    };
+    match Client::load(&spec, read_file) {
+        Ok(client) => of.client = Some(client),
+        Err(mistakes) => findings.mistakes.extend(mistakes.into_iter().map(|mistake| diagnostic(of, mistake))),
+    }
+}
+
+fn load_server(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
     let before = findings.mistakes.len();
     rules(of, findings);
     let Some(spec) = spec(of).filter(|_| findings.mistakes.len() == before) else { return };
@@ -30,10 +79,11 @@ fn diagnostic(of: &Resolved, Mistake { part, wrong, right }: Mistake) -> Diagnos
     let name = match part {
         Part::Certificate => "tls.certificate",
         Part::Key => "tls.key",
+        Part::Ca if of.is(Scope::Upstream) => "tls.ca",
         Part::Ca => "tls.client_ca",
         Part::Crl => "tls.client_crl",
     };
-    let key = format!("{}.{name}", of.table.scope.name());
+    let key = format!("{}.{name}", of.qualified_name());
     Diagnostic { place: of.blame(&[name]), key, wrong, right }
 }
 

@@ -11,7 +11,7 @@ use crate::core::setting::{Key, Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;
 use crate::protocol::gateway::{self, Target};
-use crate::tls::Server;
+use crate::tls::{Client, Server};
 use indexmap::IndexMap;
 
 /// Where a value came from.
@@ -166,6 +166,8 @@ pub(super) struct Resolved {
     name: Option<String>,
     /// What its certificates have become, if it has any.
     pub(super) tls: Option<Server>,
+    /// The same of an upstream that is spoken to over TLS.
+    pub(super) client: Option<Client>,
     /// In the order of the keys.
     entries: IndexMap<&'static str, Entry>,
 }
@@ -181,7 +183,7 @@ impl Resolved {
                 entries.insert(key.name, entry);
             }
         }
-        let mut resolved = Self { table, place, name: None, tls: None, entries };
+        let mut resolved = Self { table, place, name: None, tls: None, client: None, entries };
         resolved.derive();
         resolved
     }

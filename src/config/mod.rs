@@ -203,7 +203,7 @@ fn resolve_tables(
     name_listeners(&mut tables);
 
     let mut findings = rules::check(&tables);
-    for table in tables.iter_mut().filter(|table| table.serves()) {
+    for table in &mut tables {
         certificates::load(table, read_file, &mut findings);
     }
     let Findings { mistakes: found, mut hints } = findings;

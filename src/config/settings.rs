@@ -69,6 +69,8 @@ pub struct Upstream {
     pub name: String,
     /// What it is.
     pub is: gateway::Upstream,
+    /// How it is spoken to over TLS. `None`: it is not.
+    pub tls: Option<tls::Client>,
 }
 
 /// The upstream side of a listener.

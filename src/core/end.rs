@@ -100,6 +100,8 @@ named! {
         UpstreamConnectTimeout = "upstream.connect_timeout",
         /// The upstream server's host no longer answers: ETIMEDOUT.
         UpstreamLost = "upstream.lost",
+        /// The TLS handshake with the upstream server failed, or it broke the rules of TLS.
+        UpstreamTls = "upstream.tls",
         /// The upstream server does not read what it is sent.
         UpstreamStuck = "upstream.stuck",
         /// No upstream server could be tried, or its accept queue is full (EAGAIN of a unix socket).
@@ -116,6 +118,7 @@ impl Reason {
         match self {
             Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe | Self::PeerTruncated => Self::UpstreamFin,
             Self::PeerReset | Self::PeerResetAfterFin => Self::UpstreamReset,
+            Self::ProtocolTls => Self::UpstreamTls,
             Self::LostUnreachable => Self::UpstreamUnreachable,
             Self::LostKeepalive | Self::LostUnacked | Self::LostHeartbeat => Self::UpstreamLost,
             Self::StuckFrozen | Self::StuckZeroWindow | Self::SlowBytes | Self::SlowTime => {
@@ -126,7 +129,6 @@ impl Reason {
             | Self::ProtocolOversized
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
-            | Self::ProtocolTls
             | Self::ProtocolAuth
             | Self::LocalIdle
             | Self::LocalKicked
@@ -140,6 +142,7 @@ impl Reason {
             | Self::UpstreamUnreachable
             | Self::UpstreamConnectTimeout
             | Self::UpstreamLost
+            | Self::UpstreamTls
             | Self::UpstreamStuck
             | Self::UpstreamUnavailable
             | Self::UpstreamNoPorts => self,
@@ -179,6 +182,7 @@ impl Reason {
             | Self::UpstreamUnreachable
             | Self::UpstreamConnectTimeout
             | Self::UpstreamLost
+            | Self::UpstreamTls
             | Self::UpstreamStuck
             | Self::UpstreamUnavailable
             | Self::UpstreamNoPorts => Class::Upstream,

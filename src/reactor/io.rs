@@ -87,7 +87,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, mut readiness: Readiness) -> bool {
-        if matches!(conn.life.state(), State::Connecting { .. })
+        if conn.life.state().is_connecting()
             && !self.on_connect_ready(key, conn, readiness)
         {
             return false;
@@ -245,6 +245,10 @@ impl<K: Kernel> Context<K> {
             && let Some(fault) = conn.stream.take_error()
         {
             return self.fail(key, conn, fault, Detector::RecvError);
+        }
+        if conn.life.state().is_connecting() {
+            let (reason, detector) = (Reason::UpstreamFin, Detector::Connect);
+            return self.apply(key, conn, Input::Failed { reason, detector });
         }
         let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
         match (broken_by, reported) {

@@ -9,6 +9,7 @@ use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::net::{Kernel, Sent, Stream};
+use crate::protocol::HalfClose;
 use crate::transport::{self, Layer, Phase, Received};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
@@ -21,6 +22,16 @@ impl<K: Kernel> Context<K> {
             buffers.layer = layer;
             self.pool.settle(buffers);
         }
+    }
+
+    /// Gives a connection that is being made its layer, which says the first word.
+    pub(super) fn begin_layer(&mut self, conn: &mut Conn<K>, layer: Option<Box<dyn Layer>>) {
+        let Some(mut layer) = layer else { return };
+        let buffers = conn.buffers_mut(&mut self.pool);
+        layer.begin(&mut buffers.output);
+        buffers.output_moved = self.now;
+        buffers.layer = Some(layer);
+        self.pool.settle(buffers);
     }
 
     /// Receives what is for the session of a connection.
@@ -57,6 +68,9 @@ impl<K: Kernel> Context<K> {
         }
         if let Some(error) = broken {
             self.refuse(key, conn, &error, &mut Vec::new());
+            if matches!(conn.life.state(), State::Closed { .. }) {
+                return Received::WouldBlock;
+            }
         }
         let is_last = matches!(received, Received::WouldBlock | Received::Bytes { count: 0, .. });
         if is_last && phase == Phase::Ended && !conn.is_ending() {
@@ -71,6 +85,9 @@ impl<K: Kernel> Context<K> {
 
     /// The opening exchange of a layer is over: who the peer has proved to be, it is from now on.
     fn on_layer_open(&mut self, key: Key, conn: &mut Conn<K>) {
+        if conn.leg == Some(Leg::Upstream) {
+            return self.on_connected(key, conn);
+        }
         if let Some(name) = conn.layer().and_then(Layer::identity)
             && let Err(error) = self.identify_by_layer(key, conn, &name)
         {
@@ -87,6 +104,9 @@ impl<K: Kernel> Context<K> {
 
     /// The peer's layer has said that nothing follows. It may wait for the same from us before it closes.
     fn on_last_word(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(leg) = conn.leg.filter(|_| self.half_close(conn) == HalfClose::Forward) {
+            return self.note_leg_finished(key, leg);
+        }
         let reason = if conn.has_input() { Reason::PeerFinMidframe } else { Reason::PeerFin };
         self.begin_close(key, conn, reason, Detector::Protocol, true);
     }
@@ -122,7 +142,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Lets a layer say that nothing follows. Whether it has done so now.
-    fn say_last_word(&mut self, conn: &mut Conn<K>) -> bool {
+    pub(super) fn say_last_word(&mut self, conn: &mut Conn<K>) -> bool {
         let Some(buffers) = conn.buffers.as_deref_mut() else { return false };
         let Some(layer) = &mut buffers.layer else { return false };
         let before = buffers.output.len();

@@ -114,6 +114,7 @@ impl<K: Kernel> Context<K> {
         };
         let asked = matches!(detector, Detector::EofProbe | Detector::TcpInfo | Detector::OobProbe);
         let detector = match kernel_timer {
+            _ if conn.life.state().is_connecting() => Detector::Connect,
             _ if asked => detector,
             _ if probing => Detector::OobProbe,
             Some(timer) => timer,
@@ -164,6 +165,8 @@ impl<K: Kernel> Context<K> {
         detector: Detector,
         notified: bool,
     ) {
+        // What a server does that is no good is its handshake: another one may be tried.
+        let detector = if conn.life.state().is_connecting() { Detector::Connect } else { detector };
         self.apply(key, conn, Input::CloseGracefully { reason, detector, notified });
     }
 
@@ -172,7 +175,7 @@ impl<K: Kernel> Context<K> {
         let parting = &self.policy_of(conn).parting;
         let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
         let output_pending = conn.pending_output() > 0;
-        let connected = !matches!(conn.life.state(), State::Connecting { .. });
+        let connected = !conn.life.state().is_connecting();
         if conn.leg.is_some() && connected && rung == LastRung::Linger2 && output_pending {
             // Nothing is said behind that which could be answered.
             return self.close_leg(key, conn, Cause { reason, detector }, rung);

@@ -147,7 +147,10 @@ impl<K: Kernel> Context<K> {
         if conn.leg == Some(Leg::Client)
             && conn.pause == Pause::Partner
             && conn.life.bytes_in == 0
-            && self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting)
+            && self.pairs.of(key).is_some_and(|pair| {
+                // What it brings could not be encoded yet.
+                pair.stage == Stage::Connecting && self.upstreams[pair.to()].settings().tls.is_none()
+            })
         {
             conn.pause = Pause::None;
         }
@@ -189,7 +192,7 @@ impl<K: Kernel> Context<K> {
         self.listener_of(conn).relay.as_ref()
     }
 
-    fn half_close(&self, conn: &Conn<K>) -> HalfClose {
+    pub(super) fn half_close(&self, conn: &Conn<K>) -> HalfClose {
         self.relay_of(conn).map_or(HalfClose::End, |relay| relay.half_close)
     }
 
@@ -199,13 +202,17 @@ impl<K: Kernel> Context<K> {
         let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         pair.note_cause(leg, cause);
+        // Where a layer has said so before, the partner knows.
         let read_to_the_end = matches!(conn.life.state(), State::PeerClosed { .. });
-        if read_to_the_end {
+        let is_news = !pair.is_finished(leg);
+        if read_to_the_end && is_news {
             pair.set_flow(leg, Direction::Finished);
         }
         // The partner knows already what it has told.
         if read_to_the_end && half_close == HalfClose::Forward {
-            self.tell_partner(key, leg, News::Finished);
+            if is_news {
+                self.tell_partner(key, leg, News::Finished);
+            }
         } else if cause.detector != Detector::Partner {
             self.tell_partner(key, leg, News::Leaving);
         }
@@ -226,11 +233,12 @@ impl<K: Kernel> Context<K> {
         match news {
             News::Room => self.posted.resume(key, conn),
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
-                if matches!(conn.life.state(), State::Connecting { .. }) =>
+                if conn.life.state().is_connecting() =>
             {
                 // What it has brought is delivered first, if it has brought something.
                 let pair = self.pairs.of(key);
-                let nothing = pair.is_none_or(|pair| pair.is_header_only(conn.pending_output()));
+                let nothing =
+                    conn.is_opening() || pair.is_none_or(|pair| pair.is_header_only(conn.pending_output()));
                 if news != News::Finished && nothing {
                     let (cause, rung) = (self.partners_cause(key), LastRung::Reset);
                     self.apply(key, conn, Input::PartnerGone { cause, rung });
@@ -277,9 +285,14 @@ impl<K: Kernel> Context<K> {
         // To one that is broken no FIN can be sent any more.
         if last.is_none()
             && !conn.is_failing()
-            && let Some(pair) = self.pairs.of_mut(key)
-            && pair.flow(leg.other()) == Direction::Finished
+            && self.pairs.of(key).is_some_and(|pair| pair.flow(leg.other()) == Direction::Finished)
         {
+            // The FIN is behind the last word of a layer.
+            if self.say_last_word(conn) {
+                self.flush(key, conn);
+                return false;
+            }
+            let Some(pair) = self.pairs.of_mut(key) else { return false };
             pair.set_flow(leg.other(), Direction::Forwarded);
             conn.stream.shutdown_send();
             self.counters.listeners[usize::from(conn.listener)].forwarded_fin();
@@ -341,7 +354,7 @@ impl<K: Kernel> Context<K> {
         let Some(pair) = self.pairs.of_mut(key) else { return mode };
         // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
         if leg == Leg::Upstream && pair.stage == Stage::Connecting && was_not_reached(cause) {
-            if let Some(buffers) = &mut conn.buffers {
+            if let Some(buffers) = conn.buffers.as_mut().filter(|buffers| buffers.layer.is_none()) {
                 pair.cold().carried = buffers.output.as_slice().into();
                 buffers.output.consume(buffers.output.len());
             }

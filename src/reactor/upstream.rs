@@ -18,6 +18,7 @@ use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketE
 use crate::observe::report::{PairEnd, Report};
 use crate::protocol::gateway::Removed;
 use crate::protocol::proxy_header::Version;
+use crate::transport;
 
 /// Servers that are tried for one client.
 const ATTEMPTS_MAX: usize = 3;
@@ -126,6 +127,7 @@ impl<K: Kernel> Context<K> {
             buffers: None,
             session: None,
         };
+        let layer = servers.settings().tls.as_ref().map(transport::connect);
         let first = self.first_bytes(client, conn, header);
         if !first.is_empty() {
             let buffers = fresh.buffers_mut(&mut self.pool);
@@ -133,6 +135,7 @@ impl<K: Kernel> Context<K> {
             buffers.output_moved = self.now;
             self.pool.settle(buffers);
         }
+        self.begin_layer(&mut fresh, layer);
         self.counters.listeners[usize::from(conn.listener)].connecting();
         // What is due when it is connected lies behind that.
         self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));
@@ -164,8 +167,7 @@ impl<K: Kernel> Context<K> {
         if !readiness.writable {
             return false;
         }
-        let took = self.now.since(conn.life.accepted());
-        let Some(pair) = self.pairs.of_mut(key) else { return false };
+        let Some(pair) = self.pairs.of(key) else { return false };
         let to = pair.to();
         let Some(server) = pair.server() else { return false };
         let servers = &self.upstreams[to];
@@ -180,16 +182,28 @@ impl<K: Kernel> Context<K> {
             self.apply(key, conn, Input::Failed { reason, detector });
             return false;
         }
+        conn.pause = Pause::None;
+        if conn.is_opening() {
+            self.flush(key, conn);
+            return true;
+        }
+        self.on_connected(key, conn);
+        true
+    }
+
+    /// A server has been connected, and its layer is open if it has one.
+    pub(super) fn on_connected(&mut self, key: Key, conn: &mut Conn<K>) {
+        let took = self.now.since(conn.life.accepted());
+        let Some(pair) = self.pairs.of_mut(key) else { return };
+        let (to, Some(server)) = (pair.to(), pair.server()) else { return };
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
-        conn.pause = Pause::None;
         pair.moved = self.now;
         pair.connect_us = micros(took).max(1);
         self.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
         self.note_connected(key, conn);
-        true
     }
 
     /// Sets what an upstream connection needs from its second message on: many have no more than one. That leaves at once

@@ -15,24 +15,14 @@ use std::sync::Arc;
 /// What the settings say.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ClientSpec {
-    /// How servers are verified.
-    pub verify: Verify,
-    /// The name that a server's certificate is to be for, and that it is asked for (SNI); empty: its address, or the host
-    /// name that it was configured by.
-    pub name: String,
+    /// Files with the authorities that servers are verified by, separated by commas; none: they are not.
+    pub ca: Option<String>,
+    /// The name that a server's certificate is to be for, and that it is asked for (SNI).
+    pub name: ServerName<'static>,
     /// A file with our own certificate and those that lead to an authority; empty: we have none.
     pub certificate: String,
     /// The file with its key; empty: it is in the same.
     pub key: String,
-}
-
-/// How servers are verified.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Verify {
-    /// By the authorities in these files, separated by commas.
-    Ca(String),
-    /// Not at all: who is in between can read everything.
-    Nothing,
 }
 
 /// What the connections to upstream servers share.
@@ -65,9 +55,9 @@ impl Client {
     pub fn load(spec: &ClientSpec, read_file: ReadFile) -> Result<Self, Vec<Mistake>> {
         let provider = provider();
         let mut files = Files::default();
-        let verifier: Option<Arc<dyn ServerCertVerifier>> = match &spec.verify {
-            Verify::Nothing => Some(Arc::new(Trusting(provider.signature_verification_algorithms))),
-            Verify::Ca(ca) => verifier(ca, &provider, read_file, &mut files),
+        let verifier: Option<Arc<dyn ServerCertVerifier>> = match &spec.ca {
+            None => Some(Arc::new(Trusting(provider.signature_verification_algorithms))),
+            Some(ca) => verifier(ca, &provider, read_file, &mut files),
         };
         let own = paths(&spec.certificate).next().map(|path| own_certificate(path, &spec.key, read_file, &mut files));
         let (Some(verifier), true) = (verifier, files.mistakes.is_empty()) else { return Err(files.mistakes) };
@@ -87,10 +77,9 @@ impl Client {
         Ok(Self { spec: spec.clone(), read: files.read, config: Arc::new(config) })
     }
 
-    /// The name that the certificate of a server is to be for. `host`: what it was configured by.
-    pub fn server_name(&self, host: &str) -> Option<ServerName<'static>> {
-        let name = if self.spec.name.is_empty() { host } else { &self.spec.name };
-        ServerName::try_from(name.to_owned()).ok()
+    /// The name that a server's certificate is to be for.
+    pub(crate) fn name(&self) -> ServerName<'static> {
+        self.spec.name.clone()
     }
 }
 

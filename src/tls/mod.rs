@@ -12,12 +12,13 @@ mod certificate;
 mod client;
 mod files;
 mod server;
+pub mod settings;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use certificate::Field;
 pub(crate) use certificate::identity;
-pub use client::{Client, ClientSpec, Verify};
+pub use client::{Client, ClientSpec};
 pub use server::{ClientAuth, Server, ServerSpec};
 
 use rustls::crypto::CryptoProvider;

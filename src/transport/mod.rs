@@ -66,6 +66,11 @@ impl Transport {
     }
 }
 
+/// The layer of a connection that is being made to an upstream server.
+pub fn connect(tls: &crate::tls::Client) -> Box<dyn Layer> {
+    Box::new(Tls::connect(tls))
+}
+
 /// How far the peer has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -87,6 +92,11 @@ pub trait Layer: fmt::Debug {
     /// # Errors
     /// When the peer broke the rules of the layer. Its phase is [`Phase::Ended`] then.
     fn receive(&mut self, wire: &[u8], answer: &mut ByteQueue) -> Result<(), ProtocolError>;
+
+    /// Says what comes first, if we are who begins.
+    fn begin(&mut self, wire: &mut ByteQueue) {
+        let _ = wire;
+    }
 
     /// Moves bytes for the session to `buffer`, as far as there are and they fit; says how many.
     fn take(&mut self, buffer: &mut [u8]) -> usize;

@@ -12,7 +12,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::end::{Alert, TlsAlert};
 use crate::protocol::ProtocolError;
 use crate::tls;
-use rustls::{AlertDescription, CertificateError, Connection, Error, ServerConnection};
+use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, Error, ServerConnection};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -48,6 +48,12 @@ impl Tls {
         let connection =
             ServerConnection::new(Arc::clone(&server.config)).expect("what it needs was there when it was loaded");
         Self::new(Connection::Server(connection), server.identity())
+    }
+
+    /// The client's side of a connection that is being made.
+    pub(crate) fn connect(client: &tls::Client) -> Self {
+        let connection = ClientConnection::new(Arc::clone(&client.config), client.name());
+        Self::new(Connection::Client(connection.expect("there is randomness, and the name is sound")), None)
     }
 
     fn new(mut connection: Connection, identity: Option<tls::Field>) -> Self {
@@ -104,6 +110,10 @@ impl Layer for Tls {
             self.finished = true;
             refusal(&error, &answer.as_slice()[before..])
         })
+    }
+
+    fn begin(&mut self, wire: &mut ByteQueue) {
+        self.write(wire);
     }
 
     fn take(&mut self, buffer: &mut [u8]) -> usize {

@@ -9,12 +9,12 @@
 mod listener;
 mod process;
 mod texts;
-mod tls;
 
 use super::value::Raw;
 use crate::core::setting::{Default, Key, Value};
 use crate::core::time::Duration;
 use crate::protocol::{Declaration, Inapplicable, Registry, gateway};
+use crate::tls;
 use std::borrow::Cow;
 
 impl Key {
@@ -198,7 +198,7 @@ impl Table {
             Scope::Audit => (&process::AUDIT, &[]),
             Scope::Log => (&process::LOG, &[]),
             Scope::Defaults => (&[], &LISTENER),
-            Scope::Upstream => (self.declared_keys(), &[]),
+            Scope::Upstream => (self.declared_keys(), &UPSTREAM),
             Scope::Admin | Scope::Listener => (self.declared_keys(), &LISTENER),
         };
         let is_listener = self.scope == Scope::Listener;
@@ -258,7 +258,9 @@ fn is_group(mut keys: impl Iterator<Item = Key>, name: &str) -> bool {
 }
 
 /// What listeners inherit.
-static LISTENER: [&[Key]; 2] = [&listener::SHARED, &tls::KEYS];
+static LISTENER: [&[Key]; 2] = [&listener::SHARED, &tls::settings::LISTENER];
+/// What there is to say of an upstream beside what it is.
+static UPSTREAM: [&[Key]; 1] = [&tls::settings::UPSTREAM];
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// The shortest timeout that the wheel can keep within a tick.

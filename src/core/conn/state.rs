@@ -230,6 +230,11 @@ impl State {
     pub const NAMES: [&'static str; 7] =
         ["connecting", "handshaking", "open", "suspect", "peer_closed", "parting", "closed"];
 
+    /// Whether the connection is being made.
+    pub const fn is_connecting(self) -> bool {
+        matches!(self, Self::Connecting { .. })
+    }
+
     /// The place in [`NAMES`](Self::NAMES).
     pub const fn index(self) -> usize {
         match self {

@@ -83,7 +83,7 @@ impl Plan {
             let shared = index > 0 && rng.chance(400_000);
             if !shared {
                 let is = upstream(rng, &servers, &mut names, self.duration);
-                self.settings.upstreams.push(Upstream { name: listener.name.clone(), is });
+                self.settings.upstreams.push(Upstream { name: listener.name.clone(), is, tls: None });
             }
             let of = if shared { self.settings.upstreams.first() } else { self.settings.upstreams.last() };
             relay(rng, listener, of.expect("the first listener has one"), self.duration);

@@ -245,6 +245,7 @@ impl Case<'_> {
             Reason::LocalKicked
             | Reason::PeerTruncated
             | Reason::ProtocolTls
+            | Reason::UpstreamTls
             | Reason::ProtocolAuth
             | Reason::UpstreamFin
             | Reason::UpstreamReset

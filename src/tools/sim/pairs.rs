@@ -161,6 +161,7 @@ impl Case<'_> {
             | Reason::PeerFinMidframe
             | Reason::PeerTruncated
             | Reason::ProtocolTls
+            | Reason::UpstreamTls
             | Reason::PeerReset
             | Reason::PeerResetAfterFin
             | Reason::PeerReplaced

@@ -1,4 +1,4 @@
-//! The keys of TLS: what listeners inherit from `[defaults]`.
+//! The keys of TLS: what listeners inherit from `[defaults]`, and what an upstream can say.
 
 use crate::core::setting::{Default, Key, Kind};
 
@@ -32,7 +32,8 @@ fn read_protocols(names: &str) -> Result<String, String> {
     Ok(all.join(","))
 }
 
-pub(super) static KEYS: [Key; 9] = [
+/// What a listener can say.
+pub static LISTENER: [Key; 9] = [
     Key {
         name: "tls.enabled",
         kind: Kind::Choice(&["auto", "on", "off"]),
@@ -105,3 +106,60 @@ pub(super) static KEYS: [Key; 9] = [
         why: "A certificate may be shared by clients that are not the same.",
     },
 ];
+
+/// What `[upstream.NAME]` can say.
+pub static UPSTREAM: [Key; 6] = [
+    Key {
+        name: "tls.enabled",
+        kind: Kind::Flag,
+        default: Default::Same("false"),
+        doc: "Speak TLS to the servers. The handshake belongs to the connect: it has connect_timeout, and another server is tried \
+              if it fails.",
+        why: "Most servers stand beside their gateway, on a network of their own.",
+    },
+    Key {
+        name: "tls.name",
+        kind: NAME,
+        default: Default::Same("off"),
+        doc: "The name that the servers' certificates are for, and that they are asked for (SNI).",
+        why: "Servers of one upstream do the same work, and so have one name; addresses say nothing of that.",
+    },
+    Key {
+        name: "tls.verify",
+        kind: Kind::Flag,
+        default: Default::Same("true"),
+        doc: "Verify the servers' certificates; without it, who is in between can read and change everything.",
+        why: "What is not verified is not protected.",
+    },
+    Key {
+        name: "tls.ca",
+        kind: FILES,
+        default: Default::Same("/etc/ssl/certs/ca-certificates.crt"),
+        doc: "Files in PEM with the authorities that the servers' certificates must be signed by.",
+        why: "Where Debian, Ubuntu and Alpine have those that the public trusts.",
+    },
+    Key {
+        name: "tls.certificate",
+        kind: FILES,
+        default: Default::Same("off"),
+        doc: "A file in PEM with a certificate of our own, for servers that ask for one.",
+        why: "Few do.",
+    },
+    Key {
+        name: "tls.key",
+        kind: FILES,
+        default: Default::Same("off"),
+        doc: "A file in PEM with its private key; \"off\": it is in the same file.",
+        why: "Both ways are usual.",
+    },
+];
+
+/// The name of a host.
+const NAME: Kind = Kind::Text { words: &["off"], read: read_name, expects: "the name of a host, or \"off\"" };
+
+fn read_name(name: &str) -> Result<String, String> {
+    match rustls::pki_types::ServerName::try_from(name) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(_) => Err(format!("{name:?} is no name of a host")),
+    }
+}

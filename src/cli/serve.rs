@@ -6,7 +6,7 @@ use crate::config::{self, Diagnostic, Effective, Sources, load, resolve_read};
 use crate::core::time::Duration;
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::observe::{logging, report};
-use crate::protocol::{Protocol, Reached};
+use crate::protocol::Reached;
 use crate::reactor::{Reactor, Reload, Requested};
 pub use crate::sys::clock;
 use crate::sys::file::read_regular;
@@ -296,7 +296,7 @@ fn greeting(
     let mut tries = String::new();
     for (settings, address) in addresses {
         let _ = writeln!(text, "  {:<6} {address}", settings.name);
-        for line in to_try(settings.protocol, address) {
+        for line in to_try(settings, address) {
             let _ = writeln!(tries, "  {line}");
         }
     }
@@ -315,8 +315,13 @@ fn greeting(
 }
 
 /// What to type to see a listener work.
-fn to_try(protocol: Protocol, address: &Address) -> Vec<String> {
+fn to_try(settings: &ListenerSettings, address: &Address) -> Vec<String> {
+    let protocol = settings.protocol;
     match address {
+        Address::Tcp { socket, interface, .. } if settings.tls.is_some() => {
+            let host = host(*socket, interface.as_deref());
+            vec![format!("openssl s_client -quiet -connect {host}:{}", socket.port())]
+        }
         Address::Unix(path) => protocol.to_try(Reached::Unix(&path.display().to_string())),
         Address::Tcp { socket, interface, .. } => {
             let host = host(*socket, interface.as_deref());

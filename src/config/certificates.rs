@@ -1,12 +1,11 @@
 //! What tables say of TLS, and what is made of the files that they name: before any socket is opened, and again on a
 //! reload.
 
-use super::diagnostic::Diagnostic;
+use super::keys::Scope;
 use super::layer::Resolved;
 use super::rules::Findings;
 use crate::core::setting::Value;
 use crate::core::time::Duration;
-use crate::config::keys::Scope;
 use crate::tls::{self, Client, ClientAuth, ClientSpec, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec};
 
 /// The deadline of the opening exchange, and what it is where nobody says and the protocol has none.
@@ -26,7 +25,7 @@ fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) 
     let before = findings.mistakes.len();
     let on = of.flag("tls.enabled");
     for key in tls::settings::UPSTREAM.iter().map(|key| key.name).filter(|key| !on && *key != "tls.enabled") {
-        if of.is_given(key) {
+        if of.differs(key) {
             findings.mistake(of, &[key, "tls.enabled"], || {
                 let wrong = "has no effect without TLS".to_owned();
                 (wrong, "write tls.enabled = true, or leave it out".to_owned())
@@ -58,7 +57,7 @@ fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) 
     };
     match Client::load(&spec, read_file) {
         Ok(client) => of.client = Some(client),
-        Err(mistakes) => findings.mistakes.extend(mistakes.into_iter().map(|mistake| diagnostic(of, mistake))),
+        Err(mistakes) => report(of, mistakes, findings),
     }
 }
 
@@ -71,39 +70,40 @@ fn load_server(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) 
     }
     match Server::load(&spec, read_file) {
         Ok(server) => of.tls = Some(server),
-        Err(mistakes) => findings.mistakes.extend(mistakes.into_iter().map(|mistake| diagnostic(of, mistake))),
+        Err(mistakes) => report(of, mistakes, findings),
     }
 }
 
-fn diagnostic(of: &Resolved, Mistake { part, wrong, right }: Mistake) -> Diagnostic {
-    let name = match part {
-        Part::Certificate => "tls.certificate",
-        Part::Key => "tls.key",
-        Part::Ca if of.is(Scope::Upstream) => "tls.ca",
-        Part::Ca => "tls.client_ca",
-        Part::Crl => "tls.client_crl",
-    };
-    let key = format!("{}.{name}", of.qualified_name());
-    Diagnostic { place: of.blame(&[name]), key, wrong, right }
+fn report(of: &Resolved, mistakes: Vec<Mistake>, findings: &mut Findings) {
+    for Mistake { part, wrong, right } in mistakes {
+        let name = match part {
+            Part::Certificate => "tls.certificate",
+            Part::Key => "tls.key",
+            Part::Ca if of.is(Scope::Upstream) => "tls.ca",
+            Part::Ca => "tls.client_ca",
+            Part::Crl => "tls.client_crl",
+        };
+        findings.mistake(of, &[name], || (wrong, right));
+    }
 }
 
 /// What belongs together, and what is of no use without another.
 fn rules(of: &Resolved, findings: &mut Findings) {
     const CLIENT: [&str; 3] = ["tls.client_ca", "tls.client_crl", "tls.identity"];
-    if is_on(of) && list(of, "tls.certificate").is_none() {
+    if is_on(of) && of.text("tls.certificate").is_none() {
         findings.mistake(of, &["tls.certificate", "tls.enabled"], || {
             let wrong = "is missing: TLS cannot be spoken without".to_owned();
             (wrong, "write the path of a file with a certificate and its key".to_owned())
         });
     }
     let asks = !of.is_word("tls.client_certificate", "off");
-    if asks && list(of, "tls.client_ca").is_none() {
+    if asks && of.text("tls.client_ca").is_none() {
         findings.mistake(of, &["tls.client_ca", "tls.client_certificate"], || {
             let wrong = "is missing: certificates of clients cannot be verified without".to_owned();
             (wrong, "write the path of a file with the authorities that sign them".to_owned())
         });
     }
-    for key in CLIENT.into_iter().filter(|key| !asks && !of.is_word(key, "off") && of.sound(&[key])) {
+    for key in CLIENT.into_iter().filter(|key| !asks && of.differs(key) && of.sound(&[key])) {
         findings.mistake(of, &[key, "tls.client_certificate"], || {
             let wrong = "has no effect on clients that are not asked for a certificate".to_owned();
             (wrong, "write tls.client_certificate = \"required\" or \"optional\", or leave it out".to_owned())
@@ -112,18 +112,14 @@ fn rules(of: &Resolved, findings: &mut Findings) {
 }
 
 fn is_on(of: &Resolved) -> bool {
-    of.is_word("tls.enabled", "on") || (of.is_word("tls.enabled", "auto") && list(of, "tls.certificate").is_some())
-}
-
-fn list<'a>(of: &'a Resolved, key: &str) -> Option<&'a str> {
-    of.text(key)
+    of.is_word("tls.enabled", "on") || (of.is_word("tls.enabled", "auto") && of.text("tls.certificate").is_some())
 }
 
 fn spec(of: &Resolved) -> Option<ServerSpec> {
     if !is_on(of) {
         return None;
     }
-    let owned = |key| list(of, key).map(str::to_owned);
+    let owned = |key| of.text(key).map(str::to_owned);
     let identity = match of.word("tls.identity") {
         Some("cn") => Some(Field::Cn),
         Some("dns") => Some(Field::Dns),

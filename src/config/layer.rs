@@ -212,6 +212,12 @@ impl Resolved {
         self.entries.get(name).is_some_and(|entry| matches!(entry.origin, Origin::Given(_)))
     }
 
+    /// Whether the key has another value than where nobody says.
+    pub(super) fn differs(&self, name: &str) -> bool {
+        let default = self.table.key(name).and_then(|key| key.default_for(self.table.protocol));
+        self.value(name) != default.as_ref()
+    }
+
     /// Whether it is that table, or one of those listeners.
     pub(super) fn is(&self, scope: Scope) -> bool {
         self.table.scope == scope

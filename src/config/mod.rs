@@ -19,6 +19,8 @@ mod url;
 mod value;
 
 #[cfg(test)]
+mod certificates_tests;
+#[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
 mod tests;

@@ -79,7 +79,9 @@ fn listener(out: &mut String, defaults: &Resolved, first: bool) {
 
 /// The keys of a protocol that no listener of the default file speaks, or of a table that it has none of, all in comments.
 fn apart(out: &mut String, table: Table, about: &str) {
-    for (at, key) in table.declared_keys().iter().enumerate() {
+    let own: Vec<Key> =
+        if table.scope == Scope::Upstream { table.keys().collect() } else { table.declared_keys().to_vec() };
+    for (at, key) in own.iter().enumerate() {
         if at == 0 {
             out.push('\n');
             comment(out, about);

@@ -139,10 +139,10 @@ fn what_does_not_apply_to_it_is_refused_on_its_listeners_and_not_inherited_by_th
 
 #[test]
 fn the_help_and_the_default_file_explain_it() {
-    let keys = print::listener_keys(Protocol::REGISTRY, no_files);
+    let keys = print::listener_keys(Protocol::REGISTRY);
     assert!(keys.contains("  batch.frames         8 (toy only)\n"), "{keys}");
     assert!(keys.contains("off (echo), off (resp), off (tcp), 1m (toy)\n"), "{keys}");
-    let file = print::template(Protocol::REGISTRY, no_files);
+    let file = print::template(Protocol::REGISTRY);
     let unwrapped = file.replace("\n# ", " ");
     assert!(unwrapped.contains("; toy takes frames with their length before them."), "{unwrapped}");
     for line in [

@@ -2,6 +2,7 @@
 
 use super::settings::{LogFormat, Overload};
 use super::*;
+use std::path::Path;
 use crate::core::conn::policy::{HeartbeatStyle, LastRung};
 use crate::core::setting::{Key, Kind};
 use crate::core::time::Duration;
@@ -128,6 +129,7 @@ fn every_key_has_an_effect() {
                 "protocol" | "address" if scope == Scope::Listener => continue,
                 // What they do has a test of its own.
                 "servers" | "check.send" | "check.expect" => continue,
+                name if name.starts_with("tls.") => continue,
                 "source" => "source = '10.0.0.9'\n".to_owned(),
                 name => format!("{name} = {}\n", other_than_default(scope, &key)),
             };

@@ -74,6 +74,8 @@ pub struct ListenerCounters {
     pub shed: u64,
     /// What went through them.
     pub traffic: Traffic,
+    /// TLS handshakes that were finished: full ones, and those that resumed a session.
+    pub handshakes: [u64; 2],
     /// The connections that were made to upstream servers on their behalf. None where there are no such.
     pub upstream: Option<Box<UpstreamCounters>>,
     reasons: [u64; Reason::ALL.len()],
@@ -177,6 +179,7 @@ impl ListenerCounters {
             accepted: 0,
             shed: 0,
             traffic: Traffic::default(),
+            handshakes: [0; 2],
             upstream: None,
             reasons: [0; Reason::ALL.len()],
             detectors: [0; Detector::ALL.len()],

@@ -248,7 +248,16 @@ pub fn fatal(fatal: &Fatal) -> bool {
 
 /// A listener is open.
 pub fn listening(settings: &ListenerSettings, address: &Address) {
-    info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog; "listening");
+    info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), tls = settings.tls.is_some(), address:% = address, backlog = settings.backlog; "listening");
+}
+
+/// A certificate expires soon, or has expired. `days`: how many are left.
+pub fn certificate_expires(listener: &str, file: &str, days: i64) {
+    warn!(
+        listener, file, days_left = days,
+        advice = "clients will refuse it then; put a new one in its place and send SIGHUP: connections that are there stay";
+        "certificate_expires"
+    );
 }
 
 /// Why accepting stalls while clients may wait.

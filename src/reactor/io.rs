@@ -7,7 +7,7 @@ use super::connection::{Pause, Reading, Session};
 use super::context::{Conn, Context};
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
-use crate::core::conn::{Input, State};
+use crate::core::conn::Input;
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpState;

@@ -9,12 +9,30 @@ use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::net::{Kernel, Sent, Stream};
+use crate::observe::report;
 use crate::protocol::HalfClose;
+use crate::tls::{self, Expiry};
 use crate::transport::{self, Layer, Phase, Received};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 impl<K: Kernel> Context<K> {
+    /// Says which certificates of ours are about to expire.
+    pub(super) fn warn_of_expiries(&mut self) {
+        const SOON: i64 = 14;
+        const DAY: i64 = 86_400;
+        let Some(usage) = self.kernel.usage() else { return };
+        let today = i64::try_from(usage.unix_time.as_secs()).unwrap_or(i64::MAX);
+        for slot in &self.listeners {
+            for Expiry { file, at } in slot.settings.tls.iter().flat_map(tls::Server::expiries) {
+                let days = (i64::try_from(*at).unwrap_or(i64::MAX) - today).div_euclid(DAY);
+                if days < SOON {
+                    report::certificate_expires(&slot.settings.name, file, days);
+                }
+            }
+        }
+    }
+
     /// Gives a connection that was just accepted its layer.
     pub(super) fn set_layer(&mut self, conn: &mut Conn<K>, layer: Option<Box<dyn Layer>>) {
         if layer.is_some() {
@@ -88,6 +106,8 @@ impl<K: Kernel> Context<K> {
         if conn.leg == Some(Leg::Upstream) {
             return self.on_connected(key, conn);
         }
+        let is_resumed = conn.layer().is_some_and(Layer::is_resumed);
+        self.counters.listeners[usize::from(conn.listener)].handshakes[usize::from(is_resumed)] += 1;
         if let Some(name) = conn.layer().and_then(Layer::identity)
             && let Err(error) = self.identify_by_layer(key, conn, &name)
         {

@@ -225,7 +225,7 @@ fn a_record_that_is_cut_is_a_sign_of_life_and_no_input() {
 
 #[test]
 fn a_fin_behind_the_last_word_is_told_from_one_that_cuts_the_stream() {
-    for (says_it, reason) in [(true, Reason::PeerFin), (false, Reason::PeerFinMidframe)] {
+    for (says_it, reason) in [(true, Reason::PeerFin), (false, Reason::PeerTruncated)] {
         let mut scene = scene();
         let mut client = Client::open(&mut scene, ECHO);
         let wire = client.wire(|toy, wire| {

@@ -166,7 +166,9 @@ impl<K: Kernel> Context<K> {
         notified: bool,
     ) {
         // What a server does that is no good is its handshake: another one may be tried.
-        let detector = if conn.life.state().is_connecting() { Detector::Connect } else { detector };
+        let is_handshake = conn.life.state().is_connecting();
+        let (reason, detector) =
+            if is_handshake { (reason.of_upstream(), Detector::Connect) } else { (reason, detector) };
         self.apply(key, conn, Input::CloseGracefully { reason, detector, notified });
     }
 

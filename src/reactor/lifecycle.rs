@@ -126,6 +126,7 @@ impl<K: Kernel> Reactor<K> {
         let interval = (self.cx.settings.audit.interval, new.audit.interval);
         self.cx.settings = new;
         self.cx.adopt_upstreams();
+        self.cx.warn_of_expiries();
         self.cx.least_output_high = least_output_high(&self.cx.listeners);
         if interval.0 != interval.1 {
             self.cx.arm_audit();

@@ -18,7 +18,7 @@ use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketE
 use crate::observe::report::{PairEnd, Report};
 use crate::protocol::gateway::Removed;
 use crate::protocol::proxy_header::Version;
-use crate::transport;
+use crate::transport::{self, Layer};
 
 /// Servers that are tried for one client.
 const ATTEMPTS_MAX: usize = 3;
@@ -245,7 +245,12 @@ impl<K: Kernel> Context<K> {
         let (client, stage) = (pair.leg(Leg::Client), pair.stage);
         // What it was sent by its identity is not of its server.
         let direct = conn.named().map_or(0, |named| named.bytes_out);
-        pair.note_traffic(leg, end.bytes_in, end.bytes_out.saturating_sub(direct));
+        // Behind a layer, what was said is less than what was sent for it.
+        let of_layer = conn.layer().and_then(Layer::traffic);
+        let (received, sent) = of_layer.map_or((end.bytes_in, end.bytes_out), |(received, sent)| {
+            (received, sent.saturating_sub(end.unsent_bytes) + if leg == Leg::Upstream { pair.header_bytes() } else { 0 })
+        });
+        pair.note_traffic(leg, received, sent.saturating_sub(direct));
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {

@@ -14,7 +14,11 @@ mod files;
 mod server;
 pub mod settings;
 #[cfg(test)]
-pub(crate) mod testing;
+#[path = "../../tests/common/pki.rs"]
+#[expect(unreachable_pub, reason = "integration tests share it")]
+pub(crate) mod pki;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use certificate::Field;
 pub(crate) use certificate::identity;

@@ -116,7 +116,17 @@ pub trait Layer: fmt::Debug {
     /// Says that nothing follows, unless that was said before or cannot be said.
     fn finish(&mut self, wire: &mut ByteQueue);
 
-    /// The identity that the peer has proved, once it is open.
+    /// Whether its opening exchange has gone on from an earlier connection's.
+    fn is_resumed(&self) -> bool {
+        false
+    }
+
+    /// Bytes of the session that it has received and sent, if it counts them.
+    fn traffic(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// The identity that the peer has proved, once it is open; empty: it should have, and what it has shown has no such name.
     fn identity(&self) -> Option<String> {
         None
     }

@@ -12,7 +12,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::end::{Alert, TlsAlert};
 use crate::protocol::ProtocolError;
 use crate::tls;
-use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, Error, ServerConnection};
+use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -34,6 +34,8 @@ pub(crate) struct Tls {
     /// What came before that and had to make room for it.
     before: ByteQueue,
     identity: Option<tls::Field>,
+    /// Bytes of the session, received and sent.
+    traffic: (u64, u64),
 }
 
 impl fmt::Debug for Tls {
@@ -59,7 +61,15 @@ impl Tls {
     fn new(mut connection: Connection, identity: Option<tls::Field>) -> Self {
         // What is written is taken at once.
         connection.set_buffer_limit(None);
-        Self { connection, phase: Phase::Opening, finished: false, held: 0, before: ByteQueue::default(), identity }
+        Self {
+            connection,
+            phase: Phase::Opening,
+            finished: false,
+            held: 0,
+            before: ByteQueue::default(),
+            identity,
+            traffic: (0, 0),
+        }
     }
 
     /// Moves what rustls holds for the session out of its way.
@@ -81,7 +91,9 @@ impl Tls {
                 return Err(Error::PeerSentOversizedRecord);
             }
             let state = self.connection.process_new_packets()?;
-            self.held = state.plaintext_bytes_to_read();
+            let held = state.plaintext_bytes_to_read();
+            self.traffic.0 += (held - self.held) as u64;
+            self.held = held;
             if state.peer_has_closed() {
                 self.phase = Phase::Ended;
             } else if !self.connection.is_handshaking() {
@@ -108,7 +120,7 @@ impl Layer for Tls {
             self.phase = Phase::Ended;
             // Nothing follows our alert.
             self.finished = true;
-            refusal(&error, &answer.as_slice()[before..])
+            refusal(&error, &answer.as_slice()[before..], matches!(self.connection, Connection::Client(_)))
         })
     }
 
@@ -142,7 +154,16 @@ impl Layer for Tls {
         self.phase
     }
 
+    fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
+    fn traffic(&self) -> Option<(u64, u64)> {
+        Some(self.traffic)
+    }
+
     fn send(&mut self, bytes: &[u8], wire: &mut ByteQueue) {
+        self.traffic.1 += bytes.len() as u64;
         self.connection.writer().write_all(bytes).expect("there is no limit to what it takes");
         self.write(wire);
     }
@@ -160,8 +181,9 @@ impl Layer for Tls {
     }
 
     fn identity(&self) -> Option<String> {
+        let field = self.identity?;
         let certificate = self.connection.peer_certificates()?.first()?;
-        tls::identity(certificate, self.identity?)
+        Some(tls::identity(certificate, field).unwrap_or_default())
     }
 
     fn memory(&self) -> usize {
@@ -195,8 +217,8 @@ impl Write for Queue<'_> {
     }
 }
 
-/// What a failure is to us. `said`: what was answered to it.
-fn refusal(error: &Error, said: &[u8]) -> ProtocolError {
+/// What a failure is to us. `said`: what was answered to it; `of_server`: the peer is a server that we have connected to.
+fn refusal(error: &Error, said: &[u8], of_server: bool) -> ProtocolError {
     let alert = match error {
         Error::AlertReceived(description) => named(*description).map(|alert| TlsAlert { alert, is_ours: false }),
         _ => plain_alert(said)
@@ -204,7 +226,8 @@ fn refusal(error: &Error, said: &[u8]) -> ProtocolError {
             .and_then(named)
             .map(|alert| TlsAlert { alert, is_ours: true }),
     };
-    ProtocolError::tls(format!("{error}: {}", advice(error)), alert)
+    let advice = if of_server { advice_about_server(error) } else { advice_about_client(error) };
+    ProtocolError::tls(format!("{error}: {advice}"), alert)
 }
 
 /// The alert that was said, if it was said before there were keys (RFC 8446, 5.1 and 6).
@@ -225,8 +248,30 @@ fn sealed_alert(error: &Error) -> Option<AlertDescription> {
     }
 }
 
-/// What may help.
-fn advice(error: &Error) -> &'static str {
+/// What may help where an upstream server is the peer.
+fn advice_about_server(error: &Error) -> &'static str {
+    use AlertDescription as D;
+    match error {
+        Error::AlertReceived(D::CertificateRequired | D::UnknownCA | D::BadCertificate | D::CertificateUnknown) => {
+            "the server wants a certificate of ours that it trusts; see tls.certificate of the upstream"
+        }
+        Error::AlertReceived(D::UnrecognisedName) => "the server has nothing of that name; see tls.name of the upstream",
+        Error::AlertReceived(_) => "the server has refused",
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "the server's certificate is of no authority in tls.ca of the upstream"
+        }
+        Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+            "the server's certificate is not for tls.name of the upstream"
+        }
+        Error::InvalidCertificate(_) => "the server's certificate cannot be used",
+        Error::PeerIncompatible(_) => "the server has no version, cipher suite or group in common with us",
+        Error::InvalidMessage(_) => "the server speaks no TLS at this port",
+        _ => "the server does not keep to TLS",
+    }
+}
+
+/// What may help where a client is the peer.
+fn advice_about_client(error: &Error) -> &'static str {
     use AlertDescription as D;
     match error {
         Error::AlertReceived(D::UnknownCA | D::CertificateUnknown | D::BadCertificate) => {

@@ -1,5 +1,7 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
+mod tls;
+
 use super::page::{Family, all, each, servers, upstream};
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector};
@@ -222,6 +224,8 @@ pub(super) static FAMILIES: &[Family] = &[
         "FINs forwarded to one side of a pair while the other direction lived on.",
         |lines, counters, gauges| lines.add_of(gauges, &[], counters.forwarded_fins),
     ),
+    tls::HANDSHAKES,
+    tls::EXPIRY,
     all("linger_output_waiting_bytes", "gauge", "Output held until clients take it.", |lines, _, gauges| {
         lines.add(&[], gauges.census.owed_bytes);
     }),

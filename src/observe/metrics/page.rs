@@ -7,6 +7,7 @@ use super::{Census, Counters, Histogram, ListenerCounters, UpstreamCounters};
 use crate::core::end::Reason;
 use crate::core::health::Outcome;
 use crate::net::{Queue, Usage};
+use crate::tls::Expiry;
 use crate::observe::audit::compare::Tally;
 
 /// What a listener shows.
@@ -24,6 +25,8 @@ pub struct ListenerGauges {
     pub stalled: bool,
     /// The kernel's sockets of it at the last audit.
     pub tally: Option<Tally>,
+    /// When its certificates expire, if it has any.
+    pub certificates: Vec<Expiry>,
 }
 
 impl ListenerGauges {

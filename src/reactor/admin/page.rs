@@ -236,6 +236,7 @@ impl<K: Kernel> Context<K> {
             queue: slot.queue(),
             stalled: slot.has_stalled(),
             tally: audit.map(|past| past.outcome.tallies[index]),
+            certificates: slot.settings.tls.as_ref().map_or_else(Vec::new, |tls| tls.expiries().to_vec()),
         });
         let upstreams =
             self.upstreams.iter().filter(|servers| servers.is_shown()).map(|servers| UpstreamGauges {

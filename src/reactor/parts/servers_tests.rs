@@ -20,7 +20,7 @@ fn upstream(balance: Balance, servers: &[String]) -> Upstream {
         )
     });
     let is = gateway::settings::upstream(&values.collect()).expect("it has servers");
-    Upstream { name: "app".to_owned(), is: gateway::Upstream { balance, ..is } }
+    Upstream { name: "app".to_owned(), is: gateway::Upstream { balance, ..is }, tls: None }
 }
 
 /// Those at these ports.

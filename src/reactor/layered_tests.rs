@@ -408,3 +408,29 @@ fn records_against_the_rules_end_the_connection_and_say_so() {
     let (reason, detector, _) = end(&mut scene);
     assert_eq!((reason, detector), (Reason::ProtocolMalformed, Detector::Protocol));
 }
+
+#[test]
+fn a_flood_of_handshakes_is_spread_over_turns() {
+    use crate::tls::tests::{client_spec, house, read, spec};
+    house();
+    let mut scene = scene_with("linger=2s");
+    let server = crate::tls::Server::load(&spec("server.pem"), read).unwrap();
+    scene.reactor.cx.listeners[ECHO].transport = Transport::Tls(server);
+    let client = crate::tls::Client::load(&client_spec(), read).unwrap();
+    let crowd = scene.crowd(ECHO, 100);
+    for conn in &crowd {
+        let mut hello = ByteQueue::default();
+        crate::transport::connect(&client).begin(&mut hello);
+        scene.send_bytes(*conn, hello.as_slice());
+    }
+    let answered = |scene: &Scene| crowd.iter().filter(|conn| !scene.recv(**conn).is_empty()).count();
+    let (mut all, mut most) = (0, 0);
+    for _ in 0..2_000 {
+        scene.reactor.cx.timers.retry_accept_at(scene.reactor.cx.now + Duration::from_millis(1));
+        scene.turn();
+        let now = answered(&scene);
+        (all, most) = (all + now, most.max(now));
+    }
+    assert_eq!(all, crowd.len(), "each has its answer");
+    assert!(most <= 6, "{most} in one turn");
+}

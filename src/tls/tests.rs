@@ -30,6 +30,15 @@ pub(crate) fn spec(certificate: &str) -> ServerSpec {
     }
 }
 
+pub(crate) fn client_spec() -> ClientSpec {
+    ClientSpec {
+        ca: Some("ca.pem".to_owned()),
+        name: "localhost".try_into().unwrap(),
+        certificate: String::new(),
+        key: String::new(),
+    }
+}
+
 pub(crate) fn verified(crl: &str, identity: Option<Field>) -> ClientAuth {
     ClientAuth::Verified { optional: false, ca: "ca.pem".to_owned(), crl: crl.to_owned(), identity }
 }

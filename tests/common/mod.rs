@@ -16,6 +16,8 @@ pub mod http;
 pub mod manners;
 pub mod means;
 pub mod netns;
+pub mod pki;
+pub mod tls;
 
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -22,6 +22,7 @@ mod operate;
 mod smoke;
 mod stalls;
 mod startup;
+mod tls;
 mod unserved;
 mod work;
 mod workers;

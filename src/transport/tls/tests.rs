@@ -3,18 +3,9 @@
 use super::*;
 use crate::core::end::Reason;
 use crate::tls::pki::Authority;
-use crate::tls::tests::{house, put, read, spec, verified};
+use crate::tls::tests::{client_spec, house, put, read, spec, verified};
 use crate::tls::{Client, ClientSpec, Server, ServerSpec};
 use proptest::prelude::*;
-
-fn client_spec() -> ClientSpec {
-    ClientSpec {
-        ca: Some("ca.pem".to_owned()),
-        name: "localhost".try_into().unwrap(),
-        certificate: String::new(),
-        key: String::new(),
-    }
-}
 
 /// Two sides, and what is on its way from each.
 struct Two {

@@ -2,7 +2,9 @@
 
 use super::console;
 use crate::core::units::{parse_duration, parse_rate, parse_size, parse_some_time};
+use crate::sys::file::read_regular;
 use crate::sys::host;
+use crate::tls;
 use crate::tools::load::faults::Contract;
 use crate::tools::load::mix::Mix;
 use crate::tools::load::plan::{self, Judge, Plan, Scheme, Target};
@@ -68,6 +70,7 @@ Examples:
   linger load resp://127.0.0.1:7000                            50 connections, as fast as it answers
   linger load resp://127.0.0.1:6379 -c 100 -P 16               so for Redis
   linger load http://127.0.0.1:8080/index.html -c 200          so for nginx
+  linger load resps://127.0.0.1:7443 --cacert ca.pem           over TLS
   linger load echo://127.0.0.1:7007 -c 1000 --rate 20k         open loop: honest percentiles
   linger load tcp://127.0.0.1:9000 --fault rst=10%,fin=10% --admin 127.0.0.1:7070
   linger load resp://127.0.0.1:7000 -c 10000 --identities --heartbeat 30s --rate 0 --duration 5m
@@ -84,8 +87,8 @@ Exit codes:
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(super) struct Arguments {
-    /// What to load: echo://, tcp:// (a gateway in front of an echo server), resp:// (Redis, too) or http://, then HOST:PORT
-    /// and for http a path
+    /// What to load: echo://, tcp:// (a gateway in front of an echo server), resp:// (Redis, too) or http://, over TLS
+    /// echos://, tls://, resps:// or https://, then HOST:PORT and for http a path
     #[arg(required_unless_present = "schema")]
     url: Option<String>,
     /// Connections
@@ -147,6 +150,21 @@ pub(super) struct Arguments {
     /// Source addresses, taken in turn; more than 10,000 to loopback spread over 127.1.0.0/20 unasked
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     source: Vec<IpAddr>,
+    /// Over TLS: files in PEM with the authorities that the server's certificate must be signed by
+    #[arg(long, value_name = "FILE", default_value = "/etc/ssl/certs/ca-certificates.crt")]
+    cacert: String,
+    /// Over TLS: take any certificate of the server
+    #[arg(long, conflicts_with = "cacert")]
+    insecure: bool,
+    /// Over TLS: a file in PEM with a certificate of the clients, and its key unless --key names another
+    #[arg(long, value_name = "FILE")]
+    cert: Option<String>,
+    /// Over TLS: the file with the key of --cert
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<String>,
+    /// Over TLS: the name that the server is asked for, and that its certificate must be for; without it, the host of the URL
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
     /// Processes that share the work; their figures are added up
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     procs: u32,
@@ -193,6 +211,21 @@ impl Arguments {
         self
     }
 
+    /// How TLS is spoken.
+    fn tls(&self, target: &Target) -> Result<tls::Client, Vec<String>> {
+        let name = self.sni.as_deref().unwrap_or_else(|| target.host());
+        let name = name.to_owned().try_into().map_err(|_| vec![format!("{name:?} is no name of a host; see --sni")])?;
+        let spec = tls::ClientSpec {
+            ca: (!self.insecure).then(|| self.cacert.clone()),
+            name,
+            certificate: self.cert.clone().unwrap_or_default(),
+            key: self.key.clone().unwrap_or_default(),
+        };
+        tls::Client::load(&spec, read_regular).map_err(|mistakes| {
+            mistakes.into_iter().map(|tls::Mistake { wrong, right, .. }| format!("{wrong}; {right}")).collect()
+        })
+    }
+
     fn plan(&self, url: &str) -> Result<Plan, Vec<String>> {
         let mix = match self.fault.join(",") {
             nothing if nothing.is_empty() && !self.fault.is_empty() => Err("nothing is given".to_owned()),
@@ -203,6 +236,7 @@ impl Arguments {
             (Ok(target), Ok(mix)) => (target, mix),
             (target, mix) => return Err([target.err(), mix.err()].into_iter().flatten().collect()),
         };
+        let tls = if target.over_tls { Some(self.tls(&target)?) } else { None };
         let resp = target.scheme == Scheme::Resp;
         let judged_faults = !faults.is_empty() && !self.unjudged && self.admin.is_none() && resp;
         let identities = self.identities || self.heartbeat.is_some() || judged_faults;
@@ -220,6 +254,7 @@ impl Arguments {
             heartbeat: self.heartbeat,
             churn: self.churn.filter(|&rate| rate > 0.0),
             faults,
+            tls,
             judge: match self.admin {
                 _ if self.unjudged => Judge::Nobody,
                 Some(admin) => Judge::Admin(admin),

@@ -2,6 +2,7 @@
 
 use super::faults::Fault;
 use super::proto::Session;
+use super::secure::Secure;
 use crate::core::buf::ByteQueue;
 use crate::core::table::Occupant;
 use crate::core::time::Instant;
@@ -55,6 +56,8 @@ pub struct Client<S> {
     pub act_at: Instant,
     /// Where in the answers it is.
     pub session: Session,
+    /// Its side of TLS, if it speaks that.
+    pub secure: Option<Box<Secure>>,
     /// What the kernel had no room for.
     unsent: Option<Box<ByteQueue>>,
 }
@@ -82,6 +85,7 @@ impl<S: Stream> Client<S> {
             spoke: now,
             act_at: Instant::NEVER,
             session: Session::default(),
+            secure: None,
             unsent: None,
         }
     }
@@ -90,6 +94,14 @@ impl<S: Stream> Client<S> {
     /// which also has what the server said before.
     pub fn transmit(&mut self, bytes: &[u8], now: Instant) -> u64 {
         self.spoke = now;
+        match self.encoded(bytes) {
+            Some(wire) => self.push(wire.as_slice()),
+            None => self.push(bytes),
+        }
+    }
+
+    /// Sends bytes of the wire behind what waits; how many the kernel took now.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> u64 {
         if let Some(unsent) = &mut self.unsent {
             unsent.push(bytes);
             return self.flush();

@@ -23,6 +23,7 @@ pub mod procs;
 pub mod proto;
 pub mod report;
 pub mod schedule;
+pub mod secure;
 pub mod stats;
 pub mod verdicts;
 

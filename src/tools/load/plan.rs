@@ -7,6 +7,7 @@ use super::schedule::share;
 use crate::core::time::Duration;
 use crate::net::Address;
 use crate::sys::host;
+use crate::tls;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 
 /// The protocol to speak.
@@ -36,6 +37,8 @@ impl Scheme {
 pub struct Target {
     /// The protocol.
     pub scheme: Scheme,
+    /// Over TLS.
+    pub over_tls: bool,
     /// The address, resolved.
     pub address: SocketAddr,
     /// Host and port as they were written.
@@ -53,14 +56,17 @@ impl Target {
         let example = "write SCHEME://HOST:PORT, as resp://127.0.0.1:7000";
         let (scheme, rest) =
             url.split_once("://").ok_or_else(|| format!("{url:?} is not a URL; {example}"))?;
-        let scheme = match scheme {
-            "echo" | "tcp" => Scheme::Echo,
-            "resp" | "redis" => Scheme::Resp,
-            "http" => Scheme::Http,
-            "https" | "rediss" => {
-                return Err(format!("{scheme} is not spoken here: no TLS; use the plain port"));
+        let (scheme, over_tls) = match scheme {
+            "echo" | "tcp" => (Scheme::Echo, false),
+            "echos" | "tls" => (Scheme::Echo, true),
+            "resp" | "redis" => (Scheme::Resp, false),
+            "resps" | "rediss" => (Scheme::Resp, true),
+            "http" => (Scheme::Http, false),
+            "https" => (Scheme::Http, true),
+            other => {
+                let all = "echo, tcp, resp and http, and over TLS echos, tls, resps and https";
+                return Err(format!("{other:?} is not a scheme; they are {all}"));
             }
-            other => return Err(format!("{other:?} is not a scheme; they are echo, tcp, resp and http")),
         };
         let (authority, path) = rest
             .split_once('/')
@@ -74,14 +80,20 @@ impl Target {
         }
         let bare = authority.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err());
         let with_port = match scheme {
-            Scheme::Http if bare => format!("{authority}:80"),
+            Scheme::Http if bare => format!("{authority}:{}", if over_tls { 443 } else { 80 }),
             Scheme::Echo | Scheme::Resp if bare => {
                 return Err(format!("{authority:?} has no port; {example}"));
             }
             Scheme::Echo | Scheme::Resp | Scheme::Http => authority.to_owned(),
         };
         let address = resolve(&with_port)?;
-        Ok(Self { scheme, address, authority: authority.to_owned(), path })
+        Ok(Self { scheme, over_tls, address, authority: authority.to_owned(), path })
+    }
+
+    /// The name of the server, as it was written.
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(self.authority.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
     }
 }
 
@@ -146,6 +158,8 @@ pub struct Plan {
     pub heartbeat: Option<Duration>,
     /// Connections replaced a second.
     pub churn: Option<f64>,
+    /// How TLS is spoken, if it is.
+    pub tls: Option<tls::Client>,
     /// Who misbehaves.
     pub faults: Mix,
     /// Who tells how the server judged.
@@ -309,12 +323,14 @@ mod tests {
         assert_eq!((target.scheme, target.path.as_str()), (Scheme::Http, "/a/b?c=d"));
         assert_eq!(target.address, "127.0.0.1:8080".parse().unwrap());
         assert_eq!(Target::parse("http://127.0.0.1").unwrap().address.port(), 80);
+        let over_tls = Target::parse("https://127.0.0.1").unwrap();
+        assert_eq!((over_tls.over_tls, over_tls.address.port(), over_tls.host()), (true, 443, "127.0.0.1"));
+        assert_eq!(Target::parse("rediss://[::1]:6379").unwrap().host(), "::1");
         assert_eq!(Target::parse("tcp://127.0.0.1:9000").unwrap().scheme, Scheme::Echo);
         assert_eq!(Target::parse("redis://[::1]:6379").unwrap().scheme, Scheme::Resp);
         for (url, part) in [
             ("127.0.0.1:7000", "is not a URL"),
             ("udp://127.0.0.1:7000", "they are echo, tcp, resp and http"),
-            ("https://127.0.0.1", "no TLS"),
             ("resp://127.0.0.1", "has no port"),
             ("echo://127.0.0.1:7/x", "has no paths"),
             ("resp://me@127.0.0.1:7000", "is not HOST:PORT"),

@@ -198,6 +198,7 @@ impl Engine {
         self.send_dispatched(key, self.now);
         if let Some(client) = self.table.get_mut(key) {
             client.state = State::Leaving;
+            client.say_last_word();
             client.stream.half_close();
         }
     }

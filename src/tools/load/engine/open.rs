@@ -6,6 +6,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{
     Address, CloseHow, ConnectError, ConnectSpec, Kernel as _, SocketError, SocketOptions, Stream as _,
 };
+use crate::tools::load::secure::Secure;
 use crate::tools::load::client::{Client, State};
 use crate::tools::load::plan::Plan;
 use crate::tools::load::proto::Expecting;
@@ -135,7 +136,9 @@ impl Engine {
         // Small requests must leave at once.
         let options = SocketOptions { nodelay: true, ..SocketOptions::default() };
         let stream = self.kernel.connect(&ConnectSpec { to: &to, from, options }, key.token())?;
-        self.table.insert(key, Client::new(stream, key.generation, number, now));
+        let mut client = Client::new(stream, key.generation, number, now);
+        client.secure = self.plan.tls.as_ref().map(Secure::new);
+        self.table.insert(key, client);
         let slots = (key.index as usize + 1) * self.plan.pipeline as usize;
         if slots > self.times.len() {
             self.times.resize(slots, Instant::ZERO);
@@ -143,6 +146,28 @@ impl Engine {
         self.opening.connecting += 1;
         self.arm(key);
         Ok(key)
+    }
+
+    /// Goes on with a TLS handshake, once there is a connection. Whether it is over, or never begins.
+    pub(super) fn shake_hands(&mut self, key: Key) -> bool {
+        let Some(client) = self.table.get_mut(key).filter(|client| !client.is_plain()) else { return true };
+        // What failed before it is told by the socket.
+        match client.shake_hands() {
+            Ok(is_over) => is_over,
+            Err(why) => {
+                let number = client.number;
+                self.forget(key, CloseHow::Plain);
+                self.totals.troubles.add(Trouble::ConnectFailed, 1, || why.clone());
+                self.opening.failures += 1;
+                if self.totals.opened == 0 && self.opening.failures >= HOPELESS.min(self.plan.connections.max(2)) {
+                    self.fail(format!("speak TLS with {}", self.plan.target.address), why);
+                } else {
+                    self.opening.not_before = self.now + RETRY * (1 << self.opening.failures.min(7));
+                    self.opening.come_back(number);
+                }
+                false
+            }
+        }
     }
 
     /// A handshake is over, one way or the other. False: it failed.
@@ -247,7 +272,10 @@ impl Engine {
 
     /// Takes a client out of everything, and closes its connection.
     pub(super) fn forget(&mut self, key: Key, how: CloseHow) {
-        let Some(client) = self.table.remove(key) else { return };
+        let Some(mut client) = self.table.remove(key) else { return };
+        if how == CloseHow::Plain {
+            client.say_last_word();
+        }
         self.wheel.cancel(key.index);
         match client.state {
             State::Connecting | State::Greeting => self.opening.connecting -= 1,

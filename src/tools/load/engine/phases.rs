@@ -216,8 +216,11 @@ impl Engine {
         }
         let verdicts = self.watches().then(|| self.ledger.verdicts(self.now));
         for key in self.keys(|_| true) {
-            if let Some(client) = self.table.remove(key) {
+            if let Some(mut client) = self.table.remove(key) {
                 let how = self.last_close(&client);
+                if how == CloseHow::Plain {
+                    client.say_last_word();
+                }
                 client.stream.close(how);
             }
         }

@@ -3,7 +3,7 @@
 use super::{Engine, Phase, faults};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
-use crate::net::{CloseHow, Kernel as _, Readiness, Received, SocketError, Stream as _};
+use crate::net::{CloseHow, Kernel as _, Readiness, Received, SocketError};
 use crate::tools::load::client::State;
 use crate::tools::load::faults::Fault;
 use crate::tools::load::proto::Answer;
@@ -30,7 +30,7 @@ impl Engine {
             State::Connecting => {
                 let over = readiness.writable || readiness.error || readiness.write_closed;
                 // The edge of what came with the handshake is this one, too.
-                if !over || !self.connected(key) {
+                if !over || !self.shake_hands(key) || !self.connected(key) {
                     return;
                 }
             }
@@ -54,13 +54,15 @@ impl Engine {
     pub(super) fn read(&mut self, key: Key, to_the_end: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(client) = self.table.get_mut(key) {
-            match client.stream.recv(&mut buffer) {
+            // Records are shorter than what the socket still holds.
+            let client_is_plain = client.is_plain();
+            match client.recv(&mut buffer) {
                 Received::Bytes(count) => {
                     self.totals.bytes_in += count as u64;
                     // Read for each: in a large batch the last would otherwise look as fast as the first.
                     let at = self.kernel.now();
                     self.on_bytes(key, &buffer[..count], at);
-                    if count < buffer.len() && !to_the_end {
+                    if count < buffer.len() && !to_the_end && client_is_plain {
                         break;
                     }
                 }

@@ -250,6 +250,7 @@ mod tests {
             identities: false,
             heartbeat: None,
             churn: None,
+            tls: None,
             faults: Mix::default(),
             judge: Judge::Nobody,
             contract: Contract {

@@ -214,7 +214,10 @@ impl Arguments {
     /// How TLS is spoken.
     fn tls(&self, target: &Target) -> Result<tls::Client, Vec<String>> {
         let name = self.sni.as_deref().unwrap_or_else(|| target.host());
-        let name = name.to_owned().try_into().map_err(|_| vec![format!("{name:?} is no name of a host; see --sni")])?;
+        let name = name
+            .to_owned()
+            .try_into()
+            .map_err(|_| vec![format!("{name:?} is no name of a host; see --sni")])?;
         let spec = tls::ClientSpec {
             ca: (!self.insecure).then(|| self.cacert.clone()),
             name,
@@ -222,7 +225,10 @@ impl Arguments {
             key: self.key.clone().unwrap_or_default(),
         };
         tls::Client::load(&spec, read_regular).map_err(|mistakes| {
-            mistakes.into_iter().map(|tls::Mistake { wrong, right, .. }| format!("{wrong}; {right}")).collect()
+            mistakes
+                .into_iter()
+                .map(|tls::Mistake { wrong, right, .. }| format!("{wrong}; {right}"))
+                .collect()
         })
     }
 

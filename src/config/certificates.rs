@@ -6,7 +6,9 @@ use super::layer::Resolved;
 use super::rules::Findings;
 use crate::core::setting::Value;
 use crate::core::time::Duration;
-use crate::tls::{self, Client, ClientAuth, ClientSpec, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec};
+use crate::tls::{
+    self, Client, ClientAuth, ClientSpec, Field, MinVersion, Mistake, Part, ReadFile, Server, ServerSpec,
+};
 
 /// The deadline of the opening exchange, and what it is where nobody says and the protocol has none.
 const TIMEOUT: &str = "handshake_timeout";
@@ -112,7 +114,8 @@ fn rules(of: &Resolved, findings: &mut Findings) {
 }
 
 fn is_on(of: &Resolved) -> bool {
-    of.is_word("tls.enabled", "on") || (of.is_word("tls.enabled", "auto") && of.text("tls.certificate").is_some())
+    of.is_word("tls.enabled", "on")
+        || (of.is_word("tls.enabled", "auto") && of.text("tls.certificate").is_some())
 }
 
 fn spec(of: &Resolved) -> Option<ServerSpec> {

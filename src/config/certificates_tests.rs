@@ -38,7 +38,9 @@ fn a_scheme_says_whether_tls_is_spoken() {
 #[test]
 fn who_begins_a_handshake_has_ten_seconds_where_nobody_says() {
     house();
-    for (query, seconds) in [("", Some(10)), ("&handshake_timeout=3s", Some(3)), ("&handshake_timeout=off", None)] {
+    for (query, seconds) in
+        [("", Some(10)), ("&handshake_timeout=3s", Some(3)), ("&handshake_timeout=off", None)]
+    {
         let settings = from_url(&format!("echos://127.0.0.1:1?tls.certificate=server.pem{query}")).unwrap();
         let timeout = settings.listeners[0].policy.bounds.handshake_timeout;
         assert_eq!(timeout, seconds.map(Duration::from_secs), "{query}");
@@ -51,7 +53,10 @@ fn a_listener_without_what_tls_needs_is_told_so() {
     put("other.pem", &authority.sign("other").both());
     for (url, expected) in [
         ("resps://127.0.0.1:1", "tls.certificate of listener resp: is missing: TLS cannot be spoken without"),
-        ("resps://127.0.0.1:1?tls.certificate=none.pem", "tls.certificate of listener resp: none.pem: there is none"),
+        (
+            "resps://127.0.0.1:1?tls.certificate=none.pem",
+            "tls.certificate of listener resp: none.pem: there is none",
+        ),
         (
             "resps://127.0.0.1:1?tls.certificate=server.pem&tls.client_certificate=required",
             "tls.client_ca of listener resp: is missing",
@@ -61,7 +66,10 @@ fn a_listener_without_what_tls_needs_is_told_so() {
             "tls.identity of listener resp: has no effect on clients that are not asked",
         ),
         ("resps://127.0.0.1:1?tls.certificate=", "tls.certificate: \"\" has a path that is empty"),
-        ("resps://127.0.0.1:1?tls.certificate=server.pem&tls.key=other.pem", "is not the key of the certificate"),
+        (
+            "resps://127.0.0.1:1?tls.certificate=server.pem&tls.key=other.pem",
+            "is not the key of the certificate",
+        ),
     ] {
         let mistakes = from_url(url).unwrap_err();
         assert!(mistakes.iter().any(|mistake| mistake.contains(expected)), "{mistakes:?}, not {expected}");
@@ -84,7 +92,10 @@ fn an_upstream_is_spoken_to_over_tls_by_its_name() {
         ("tls.enabled = true", "upstream.app.tls.name: is missing"),
         ("tls.name = 'app.example'", "upstream.app.tls.name: has no effect without TLS"),
         ("tls = { enabled = true, name = 'a b' }", "is no name of a host"),
-        ("tls = { enabled = true, name = 'app', ca = 'none.pem' }", "upstream.app.tls.ca: none.pem: there is none"),
+        (
+            "tls = { enabled = true, name = 'app', ca = 'none.pem' }",
+            "upstream.app.tls.ca: none.pem: there is none",
+        ),
         (
             "tls = { enabled = true, name = 'app', ca = 'ca.pem' }\ncheck = { style = 'exchange', expect = 'x' }",
             "check.style: \"exchange\" cannot be read through TLS",

@@ -28,10 +28,7 @@ pub(super) struct Findings {
 pub(super) fn check(tables: &[Resolved]) -> Findings {
     let mut findings = Findings::default();
     let of = |scope| tables.iter().find(move |table| table.is(scope));
-    let serving: Vec<&Resolved> = tables
-        .iter()
-        .filter(|table| table.serves())
-        .collect();
+    let serving: Vec<&Resolved> = tables.iter().filter(|table| table.serves()).collect();
 
     for table in &serving {
         findings.protocol(table);

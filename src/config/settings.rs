@@ -6,8 +6,8 @@ use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
 use crate::protocol::gateway;
-use crate::tls;
 use crate::protocol::{Access, Gateway, HalfClose, Protocol};
+use crate::tls;
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;

@@ -2,10 +2,10 @@
 
 use super::settings::{LogFormat, Overload};
 use super::*;
-use std::path::Path;
 use crate::core::conn::policy::{HeartbeatStyle, LastRung};
 use crate::core::setting::{Key, Kind};
 use crate::core::time::Duration;
+use std::path::Path;
 
 fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
     resolve_text(&Sources::default(), Some(("f", text)), no_files)

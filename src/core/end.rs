@@ -116,7 +116,9 @@ impl Reason {
     #[must_use]
     pub const fn of_upstream(self) -> Self {
         match self {
-            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe | Self::PeerTruncated => Self::UpstreamFin,
+            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe | Self::PeerTruncated => {
+                Self::UpstreamFin
+            }
             Self::PeerReset | Self::PeerResetAfterFin => Self::UpstreamReset,
             Self::ProtocolTls => Self::UpstreamTls,
             Self::LostUnreachable => Self::UpstreamUnreachable,

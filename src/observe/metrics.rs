@@ -14,7 +14,7 @@ mod workers;
 
 pub use families::TCP_STATES;
 pub use histogram::Histogram;
-pub use page::{AuditGauges, Gauges, ListenerGauges, Page, ServerGauges, UpstreamGauges};
+pub use page::{AuditGauges, CertificateGauges, Gauges, ListenerGauges, Page, ServerGauges, UpstreamGauges};
 pub use series::{Ledger, Part, Samples, Series, Snapshot, Text};
 
 use crate::core::conn::State;

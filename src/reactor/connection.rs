@@ -4,6 +4,7 @@
 
 use super::parts::admin::Http;
 use super::parts::named::Named;
+pub(super) use super::parts::queued::Queued;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;
@@ -104,41 +105,13 @@ pub(super) enum Pause {
     Partner,
 }
 
-/// Queues of posted work, as a set: where a connection is, it is not put again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Queued(u8);
-
-impl Queued {
-    /// That of connections with work left over, or whose pause is over.
-    pub(super) const RESUME: Self = Self(1);
-    /// That of connections with fresh output.
-    pub(super) const FLUSH: Self = Self(2);
-
-    /// Whether it is in that queue.
-    pub(super) const fn is_in(self, queue: Self) -> bool {
-        self.0 & queue.0 != 0
-    }
-
-    /// Puts it into that queue. Whether it was not there.
-    pub(super) const fn enter(&mut self, queue: Self) -> bool {
-        let is_new = !self.is_in(queue);
-        self.0 |= queue.0;
-        is_new
-    }
-
-    /// Takes it out of that queue.
-    pub(super) const fn leave(&mut self, queue: Self) {
-        self.0 &= !queue.0;
-    }
-}
-
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
 /// the need arises and given back when it is over.
 #[derive(Debug, Default)]
 pub(super) struct Buffers {
     /// Received and not yet used: a partial frame, or frames that wait for a pause to end.
     pub(super) input: ByteQueue,
-    /// How far the session has understood the partial frame at the head of `input`.
+    /// How much of the partial frame at its head is understood.
     pub(super) progress: Progress,
     /// Owed to the peer.
     pub(super) output: ByteQueue,

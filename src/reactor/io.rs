@@ -87,9 +87,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, mut readiness: Readiness) -> bool {
-        if conn.life.state().is_connecting()
-            && !self.on_connect_ready(key, conn, readiness)
-        {
+        if conn.life.state().is_connecting() && !self.on_connect_ready(key, conn, readiness) {
             return false;
         }
         let hints = self.policy_of(conn).liveness.readiness;

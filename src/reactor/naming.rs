@@ -16,11 +16,11 @@ use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::hub::{Identified, Membership, Name};
 use crate::net::Kernel;
-use crate::transport::Layer;
 use crate::protocol::clients::GlobalKey;
 use crate::protocol::presence::Event;
 use crate::protocol::server::{Contract, Refusal};
 use crate::protocol::{EncodeDirect, Identity, Naming, ProtocolError, Raw};
+use crate::transport::Layer;
 
 impl<K: Kernel> Reactor<K> {
     /// Gives a client an identity by the word of the application that it is relayed to.
@@ -86,9 +86,12 @@ impl<K: Kernel> Context<K> {
             ProtocolError::tls(format!("the name {name:?} in the client's certificate: {why}"), None)
         };
         let identity = Identity::new(name.as_bytes());
-        let identity = identity.ok_or_else(|| refused(&"an identity is 1 to 128 bytes of UTF-8 without blanks"))?;
+        let identity =
+            identity.ok_or_else(|| refused(&"an identity is 1 to 128 bytes of UTF-8 without blanks"))?;
         if conn.client().is_some() {
-            return self.identify(key, conn, identity, Contract::default()).map_err(|refusal| refused(&refusal));
+            return self
+                .identify(key, conn, identity, Contract::default())
+                .map_err(|refusal| refused(&refusal));
         }
         let Some(raw) = self.listener_of(conn).protocol.raw() else { return Ok(()) };
         self.name_raw(key, conn, raw, identity).map_err(|refusal| refused(&refusal))

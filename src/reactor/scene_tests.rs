@@ -59,9 +59,10 @@ impl Scene {
             value: value.to_owned(),
         });
         let listen = listen.iter().map(|&url| url.to_owned()).collect();
-        let settings = resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None, no_files)
-            .unwrap()
-            .settings;
+        let settings =
+            resolve_text(&Sources { file: None, listen, overrides: overrides.to_vec() }, None, no_files)
+                .unwrap()
+                .settings;
         let world = World::new(faults, &mut Rng::new(1));
         let stage = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
         let kernel = SimKernel::new(Rc::clone(&stage));

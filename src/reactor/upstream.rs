@@ -248,7 +248,11 @@ impl<K: Kernel> Context<K> {
         // Behind a layer, what was said is less than what was sent for it.
         let of_layer = conn.layer().and_then(Layer::traffic);
         let (received, sent) = of_layer.map_or((end.bytes_in, end.bytes_out), |(received, sent)| {
-            (received, sent.saturating_sub(end.unsent_bytes) + if leg == Leg::Upstream { pair.header_bytes() } else { 0 })
+            (
+                received,
+                sent.saturating_sub(end.unsent_bytes)
+                    + if leg == Leg::Upstream { pair.header_bytes() } else { 0 },
+            )
         });
         pair.note_traffic(leg, received, sent.saturating_sub(direct));
         if leg == Leg::Upstream

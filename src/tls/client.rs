@@ -5,7 +5,9 @@ use super::server::authorities;
 use super::{MinVersion, Mistake, Part, ReadFile, paths, provider};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use std::fmt;
@@ -59,8 +61,12 @@ impl Client {
             None => Some(Arc::new(Trusting(provider.signature_verification_algorithms))),
             Some(ca) => verifier(ca, &provider, read_file, &mut files),
         };
-        let own = paths(&spec.certificate).next().map(|path| own_certificate(path, &spec.key, read_file, &mut files));
-        let (Some(verifier), true) = (verifier, files.mistakes.is_empty()) else { return Err(files.mistakes) };
+        let own = paths(&spec.certificate)
+            .next()
+            .map(|path| own_certificate(path, &spec.key, read_file, &mut files));
+        let (Some(verifier), true) = (verifier, files.mistakes.is_empty()) else {
+            return Err(files.mistakes);
+        };
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(MinVersion::V12.versions())
             .expect("the provider has cipher suites for both versions")

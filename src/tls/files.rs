@@ -100,5 +100,10 @@ impl Files {
 }
 
 fn no_pem(part: Part, path: &Path, error: &pem::Error) -> Mistake {
-    Mistake::new(part, path, format_args!("is no sound PEM: {error}"), "write it as openssl does, in base64 between two lines")
+    Mistake::new(
+        part,
+        path,
+        format_args!("is no sound PEM: {error}"),
+        "write it as openssl does, in base64 between two lines",
+    )
 }

@@ -11,12 +11,12 @@
 mod certificate;
 mod client;
 mod files;
-mod server;
-pub mod settings;
 #[cfg(test)]
 #[path = "../../tests/common/pki.rs"]
 #[expect(unreachable_pub, reason = "integration tests share it")]
 pub(crate) mod pki;
+mod server;
+pub mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -191,7 +191,12 @@ fn entry(
         }
         Err(error) => {
             let right = "write an RSA key of 2048 bits or more, or an EC key on P-256, P-384 or Ed25519";
-            files.mistake(Mistake::new(part, key_path, format_args!("its key cannot be used: {error}"), right));
+            files.mistake(Mistake::new(
+                part,
+                key_path,
+                format_args!("its key cannot be used: {error}"),
+                right,
+            ));
         }
     }
     None
@@ -236,7 +241,9 @@ pub(super) fn authorities(list: &str, read_file: ReadFile, files: &mut Files) ->
     let mut roots = RootCertStore::empty();
     for path in paths(list) {
         let text = files.text(Part::Ca, path, read_file);
-        for certificate in text.and_then(|text| files.certificates(Part::Ca, path, &text)).into_iter().flatten() {
+        for certificate in
+            text.and_then(|text| files.certificates(Part::Ca, path, &text)).into_iter().flatten()
+        {
             if let Err(error) = roots.add(certificate) {
                 let wrong = format!("has a certificate that cannot be one of an authority: {error}");
                 files.mistake(Mistake::new(Part::Ca, path, wrong, "write certificates of authorities alone"));
@@ -260,7 +267,9 @@ struct Entry {
 impl Entry {
     fn is_for(&self, name: &str) -> bool {
         self.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(domain) => name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == domain),
+            Some(domain) => {
+                name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == domain)
+            }
             None => own == name,
         })
     }
@@ -269,7 +278,8 @@ impl Entry {
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        let is_usable = |entry: &&Entry| entry.certified.key.choose_scheme(hello.signature_schemes()).is_some();
+        let is_usable =
+            |entry: &&Entry| entry.certified.key.choose_scheme(hello.signature_schemes()).is_some();
         // One with a key that the client can verify, where there are several; else the first, for it to say what is wrong.
         let named = || self.0.iter().filter(|entry| name.as_ref().is_some_and(|name| entry.is_for(name)));
         let entry = named().find(is_usable).or_else(|| named().next());

@@ -83,12 +83,22 @@ fn every_mistake_is_said_once_and_names_its_file() {
         (spec("none.pem"), "Certificate: none.pem: there is none"),
         (spec("certificate.pem"), "Certificate: certificate.pem: has no private key"),
         (spec("empty.pem"), "Certificate: empty.pem: has no certificate"),
-        (key("certificate.pem", "other.pem"), "Key: other.pem: is not the key of the certificate in certificate.pem"),
+        (
+            key("certificate.pem", "other.pem"),
+            "Key: other.pem: is not the key of the certificate in certificate.pem",
+        ),
         (key("certificate.pem", "locked.pem"), "Key: locked.pem: has a key that is encrypted"),
         (key("certificate.pem,server.pem", "key.pem"), "Key: names 1 files, and there are 2 certificates"),
         (key("torn.pem", "key.pem"), "Certificate: torn.pem: is no sound PEM"),
-        (with(ClientAuth::Verified { ca: "key.pem".to_owned(), optional: true, crl: String::new(), identity: None }),
-            "Ca: key.pem: has no certificate"),
+        (
+            with(ClientAuth::Verified {
+                ca: "key.pem".to_owned(),
+                optional: true,
+                crl: String::new(),
+                identity: None,
+            }),
+            "Ca: key.pem: has no certificate",
+        ),
         (with(verified("ca.pem", None)), "Crl: ca.pem: has no list of revoked certificates"),
     ] {
         let said = mistakes(&spec);

@@ -12,7 +12,9 @@ use crate::core::buf::ByteQueue;
 use crate::core::end::{Alert, TlsAlert};
 use crate::protocol::ProtocolError;
 use crate::tls;
-use rustls::{AlertDescription, CertificateError, ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
+use rustls::{
+    AlertDescription, CertificateError, ClientConnection, Connection, Error, HandshakeKind, ServerConnection,
+};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -47,8 +49,8 @@ impl fmt::Debug for Tls {
 impl Tls {
     /// The server's side of a connection that was just accepted.
     pub(crate) fn accept(server: &tls::Server) -> Self {
-        let connection =
-            ServerConnection::new(Arc::clone(&server.config)).expect("what it needs was there when it was loaded");
+        let connection = ServerConnection::new(Arc::clone(&server.config))
+            .expect("what it needs was there when it was loaded");
         Self::new(Connection::Server(connection), server.identity())
     }
 
@@ -220,7 +222,9 @@ impl Write for Queue<'_> {
 /// What a failure is to us. `said`: what was answered to it; `of_server`: the peer is a server that we have connected to.
 fn refusal(error: &Error, said: &[u8], of_server: bool) -> ProtocolError {
     let alert = match error {
-        Error::AlertReceived(description) => named(*description).map(|alert| TlsAlert { alert, is_ours: false }),
+        Error::AlertReceived(description) => {
+            named(*description).map(|alert| TlsAlert { alert, is_ours: false })
+        }
         _ => plain_alert(said)
             .or_else(|| sealed_alert(error))
             .and_then(named)
@@ -252,17 +256,19 @@ fn sealed_alert(error: &Error) -> Option<AlertDescription> {
 fn advice_about_server(error: &Error) -> &'static str {
     use AlertDescription as D;
     match error {
-        Error::AlertReceived(D::CertificateRequired | D::UnknownCA | D::BadCertificate | D::CertificateUnknown) => {
-            "the server wants a certificate of ours that it trusts; see tls.certificate of the upstream"
+        Error::AlertReceived(
+            D::CertificateRequired | D::UnknownCA | D::BadCertificate | D::CertificateUnknown,
+        ) => "the server wants a certificate of ours that it trusts; see tls.certificate of the upstream",
+        Error::AlertReceived(D::UnrecognisedName) => {
+            "the server has nothing of that name; see tls.name of the upstream"
         }
-        Error::AlertReceived(D::UnrecognisedName) => "the server has nothing of that name; see tls.name of the upstream",
         Error::AlertReceived(_) => "the server has refused",
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the server's certificate is of no authority in tls.ca of the upstream"
+            "the server's certificate is of no authority that we trust; see tls.ca of the upstream, or --cacert"
         }
-        Error::InvalidCertificate(CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
-            "the server's certificate is not for tls.name of the upstream"
-        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "the server's certificate is not for tls.name of the upstream",
         Error::InvalidCertificate(_) => "the server's certificate cannot be used",
         Error::PeerIncompatible(_) => "the server has no version, cipher suite or group in common with us",
         Error::InvalidMessage(_) => "the server speaks no TLS at this port",
@@ -277,18 +283,26 @@ fn advice_about_client(error: &Error) -> &'static str {
         Error::AlertReceived(D::UnknownCA | D::CertificateUnknown | D::BadCertificate) => {
             "the client does not trust our certificate; does it know our authority, and is the whole chain in tls.certificate?"
         }
-        Error::AlertReceived(D::CertificateExpired) => "our certificate has expired, or the client's clock is wrong",
-        Error::AlertReceived(D::ProtocolVersion) => "the client speaks none of our versions; see tls.min_version",
+        Error::AlertReceived(D::CertificateExpired) => {
+            "our certificate has expired, or the client's clock is wrong"
+        }
+        Error::AlertReceived(D::ProtocolVersion) => {
+            "the client speaks none of our versions; see tls.min_version"
+        }
         Error::AlertReceived(D::HandshakeFailure | D::InsufficientSecurity) => {
             "the client has no cipher suite, group or signature scheme in common with us"
         }
         Error::AlertReceived(D::UserCanceled) => "the client has thought better of it",
         Error::AlertReceived(_) => "the client has refused",
-        Error::NoCertificatesPresented => "the client has no certificate, and tls.client_certificate requires one",
+        Error::NoCertificatesPresented => {
+            "the client has no certificate, and tls.client_certificate requires one"
+        }
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "the client's certificate is of no authority in tls.client_ca"
         }
-        Error::InvalidCertificate(CertificateError::Revoked) => "the client's certificate was revoked, by tls.client_crl",
+        Error::InvalidCertificate(CertificateError::Revoked) => {
+            "the client's certificate was revoked, by tls.client_crl"
+        }
         Error::InvalidCertificate(
             CertificateError::Expired
             | CertificateError::ExpiredContext { .. }
@@ -301,7 +315,9 @@ fn advice_about_client(error: &Error) -> &'static str {
         Error::InvalidCertificate(_) => "the client's certificate cannot be used",
         Error::PeerIncompatible(_) => "the client has no version, cipher suite or group in common with us",
         Error::InvalidMessage(_) => "what came is no TLS, or was damaged",
-        Error::DecryptError => "what came was damaged on its way, or was not made with the keys of this connection",
+        Error::DecryptError => {
+            "what came was damaged on its way, or was not made with the keys of this connection"
+        }
         _ => "the client does not keep to TLS",
     }
 }

@@ -38,7 +38,8 @@ impl House {
     pub fn trust(&self, own: Option<&Signed>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate(&self.authority.pem)).unwrap();
-        let builder = ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into());
+        let builder =
+            ClientConfig::builder_with_provider(rustls::crypto::aws_lc_rs::default_provider().into());
         let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
         Arc::new(match own {
             None => builder.with_no_client_auth(),

@@ -47,9 +47,10 @@ fn echo_and_commands_work_over_tls_and_so_does_the_admin_interface() {
 fn the_end_of_a_stream_is_told_from_one_that_was_cut() {
     let house = House::new();
     let trust = house.trust(None);
-    for (says_it, expected) in
-        [(true, ["peer.fin", "protocol", "peer_first"]), (false, ["peer.truncated", "zero_read", "peer_first"])]
-    {
+    for (says_it, expected) in [
+        (true, ["peer.fin", "protocol", "peer_first"]),
+        (false, ["peer.truncated", "zero_read", "peer_first"]),
+    ] {
         let server = start(&[house.listener("echos", "")]);
         let mut client = server.connect_tls("echo", &trust);
         client.asks("hello", "hello");
@@ -105,7 +106,10 @@ fn a_certificate_names_a_client_whatever_it_speaks_and_the_newer_one_stays() {
     first.asks("hello", "hello");
     let mut second = server.connect_tls("resp", &device);
     second.asks("STATE dev1\r\n", "+online\r\n");
-    second.asks("IDENT dev2\r\n", "-ERR this connection has the identity that its certificate says, and no other\r\n");
+    second.asks(
+        "IDENT dev2\r\n",
+        "-ERR this connection has the identity that its certificate says, and no other\r\n",
+    );
     first.expect_end();
     drop(first);
     let end = server.wait_ends(1).remove(0);
@@ -121,7 +125,11 @@ fn a_certificate_names_a_client_whatever_it_speaks_and_the_newer_one_stays() {
 fn certificates_and_what_was_revoked_are_read_again_without_touching_a_connection() {
     let house = House::new();
     let (device, crl) = (house.authority.sign("dev1"), TempFile::new(&house.authority.revoke(&[])));
-    let asks = format!("client_certificate = 'required'\nclient_ca = '{}'\nclient_crl = '{}'", house.ca.path(), crl.path());
+    let asks = format!(
+        "client_certificate = 'required'\nclient_ca = '{}'\nclient_crl = '{}'",
+        house.ca.path(),
+        crl.path()
+    );
     let text = format!(
         "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:0'\n[listener.tls]\ncertificate = '{}'\n{asks}\n",
         house.server.path()
@@ -226,7 +234,10 @@ fn a_server_whose_certificate_is_not_its_own_is_not_spoken_to() {
     assert!(client.read_to_end().is_err(), "a reset");
     let ends = gate.wait_ends(2);
     let upstream = ends.iter().find(|end| end["leg"] == "upstream").unwrap();
-    assert_eq!((&upstream["reason"], &upstream["alert"]), (&"upstream.tls".into(), &"local:bad_certificate".into()));
+    assert_eq!(
+        (&upstream["reason"], &upstream["alert"]),
+        (&"upstream.tls".into(), &"local:bad_certificate".into())
+    );
     assert_eq!(app.wait_ends(1)[0]["alert"], "peer:bad_certificate");
 }
 

@@ -7,7 +7,6 @@ use super::{Census, Counters, Histogram, ListenerCounters, UpstreamCounters};
 use crate::core::end::Reason;
 use crate::core::health::Outcome;
 use crate::net::{Queue, Usage};
-use crate::tls::Expiry;
 use crate::observe::audit::compare::Tally;
 
 /// What a listener shows.
@@ -26,7 +25,16 @@ pub struct ListenerGauges {
     /// The kernel's sockets of it at the last audit.
     pub tally: Option<Tally>,
     /// When its certificates expire, if it has any.
-    pub certificates: Vec<Expiry>,
+    pub certificates: Vec<CertificateGauges>,
+}
+
+/// What a certificate shows.
+#[derive(Clone, Debug)]
+pub struct CertificateGauges {
+    /// The file that it is in.
+    pub file: String,
+    /// When it is no longer valid, in seconds since 1970.
+    pub expires: u64,
 }
 
 impl ListenerGauges {

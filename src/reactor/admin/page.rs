@@ -7,7 +7,9 @@ use crate::core::table::Key;
 use crate::net::Address;
 use crate::net::Kernel;
 use crate::observe::answers::{AuditReport, Audited, Example, LIST_BEGIN, ListenerSockets, end_list};
-use crate::observe::metrics::{self, AuditGauges, Census, Gauges, ListenerGauges, Samples, UpstreamGauges};
+use crate::observe::metrics::{
+    self, AuditGauges, Census, CertificateGauges, Gauges, ListenerGauges, Samples, UpstreamGauges,
+};
 use crate::observe::report;
 use crate::protocol::admin::ListQuery;
 use crate::reactor::Reactor;
@@ -15,6 +17,7 @@ use crate::reactor::context::{Conn, Context};
 use crate::reactor::parts::admin::{List, Metrics, Page};
 use crate::reactor::parts::audits::Past;
 use crate::reactor::parts::server::Server;
+use crate::tls::{self, Expiry};
 use crate::workers::link::Rows;
 use serde::Serialize;
 
@@ -170,6 +173,10 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
+fn certificate(Expiry { file, at }: &Expiry) -> CertificateGauges {
+    CertificateGauges { file: file.clone(), expires: *at }
+}
+
 impl<K: Kernel> Context<K> {
     /// Adds a connection to the list, if it passes the filters.
     fn list_one(&self, list: &mut List, key: Key, conn: &Conn<K>, out: &mut String) {
@@ -236,7 +243,7 @@ impl<K: Kernel> Context<K> {
             queue: slot.queue(),
             stalled: slot.has_stalled(),
             tally: audit.map(|past| past.outcome.tallies[index]),
-            certificates: slot.settings.tls.as_ref().map_or_else(Vec::new, |tls| tls.expiries().to_vec()),
+            certificates: slot.settings.tls.iter().flat_map(tls::Server::expiries).map(certificate).collect(),
         });
         let upstreams =
             self.upstreams.iter().filter(|servers| servers.is_shown()).map(|servers| UpstreamGauges {

@@ -49,10 +49,14 @@ impl<S: Stream> Client<S> {
                 Received::WouldBlock => {
                     return Ok(self.secure.as_ref().is_none_or(|secure| secure.layer.phase() == Phase::Open));
                 }
-                Received::Eof => return Err("the server has closed in the middle of the TLS handshake".to_owned()),
+                Received::Eof => {
+                    return Err("the server has closed in the middle of the TLS handshake".to_owned());
+                }
                 Received::Failed(fault) => {
                     let why = self.secure.as_mut().and_then(|secure| secure.broken.take());
-                    return Err(why.unwrap_or_else(|| format!("{fault:?} in the middle of the TLS handshake")));
+                    return Err(
+                        why.unwrap_or_else(|| format!("{fault:?} in the middle of the TLS handshake"))
+                    );
                 }
             }
         }
@@ -64,13 +68,16 @@ impl<S: Stream> Client<S> {
         let mut answer = ByteQueue::default();
         let received = loop {
             let opening = secure.layer.phase() == Phase::Opening;
-            let (received, broken) = transport::recv_through(&mut *secure.layer, &mut self.stream, buffer, &mut answer);
+            let (received, broken) =
+                transport::recv_through(&mut *secure.layer, &mut self.stream, buffer, &mut answer);
             if let Some(error) = broken {
                 secure.broken = Some(error.text.into_owned());
                 break Received::Failed(SocketError::Reset);
             }
             match received {
-                transport::Received::Bytes { count: 0, .. } if opening && secure.layer.phase() == Phase::Open => {
+                transport::Received::Bytes { count: 0, .. }
+                    if opening && secure.layer.phase() == Phase::Open =>
+                {
                     break Received::Interrupted;
                 }
                 transport::Received::Bytes { count: 0, .. } => {}

@@ -182,10 +182,9 @@ fn who_is_verified_is_verified_each_time() {
     let device = authority.sign("dev1");
     put("dev1.pem", &device.both());
     let shows = ClientSpec { certificate: "dev1.pem".to_owned(), ..client_spec() };
-    for (client, expected) in [
-        (verified("", None), HandshakeKind::Full),
-        (tls::ClientAuth::Off, HandshakeKind::Resumed),
-    ] {
+    for (client, expected) in
+        [(verified("", None), HandshakeKind::Full), (tls::ClientAuth::Off, HandshakeKind::Resumed)]
+    {
         let server = Server::load(&ServerSpec { client, ..spec("server.pem") }, read).unwrap();
         let client = Client::load(&shows, read).unwrap();
         Two::of(&server, &client).open();
@@ -212,9 +211,13 @@ fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
     put("a.pem", &authority.sign("a.example").both());
     put("b.pem", &authority.sign("*.b.example").both());
     let server = spec("server.pem,a.pem,b.pem");
-    for (name, there) in
-        [("a.example", true), ("x.b.example", true), ("localhost", true), ("b.example", false), ("x.y.b.example", false)]
-    {
+    for (name, there) in [
+        ("a.example", true),
+        ("x.b.example", true),
+        ("localhost", true),
+        ("b.example", false),
+        ("x.y.b.example", false),
+    ] {
         let client = ClientSpec { name: name.try_into().unwrap(), ..client_spec() };
         let mut two = Two::new(&server, &client);
         two.to_server().unwrap();

@@ -47,11 +47,17 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
         ],
     ),
+    // Certificates and keys: what is read is given to it.
+    layer("tls", PURE, &["core::setting"]),
     // What lies between a socket and a session: it sees neither.
-    layer("transport", PURE, &["core::buf", "net", "protocol"]),
+    layer("transport", PURE, &["core::buf", "core::end", "net", "protocol", "tls"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
-    layer("config", PURE, &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol"]),
+    layer(
+        "config",
+        PURE,
+        &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol", "tls"],
+    ),
     layer(
         "observe::audit",
         PURE,
@@ -118,6 +124,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "tls",
             "transport",
             "observe::answers",
             "observe::audit",
@@ -186,6 +193,8 @@ pub(super) const LAYERS: &[Layer] = &[
             "net",
             "protocol",
             "sys",
+            "tls",
+            "transport",
         ],
     ),
     layer(
@@ -210,6 +219,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "protocol",
             "reactor",
             "sys",
+            "tls",
             "observe::audit",
             "observe::logging",
             "observe::report",

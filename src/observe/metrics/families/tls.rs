@@ -23,7 +23,7 @@ pub(super) const EXPIRY: Family = each(
     |lines, _, gauges| {
         for certificate in &gauges.certificates {
             let [listener, protocol] = gauges.labels();
-            lines.add(&[listener, protocol, ("file", certificate.file.as_str())], certificate.at);
+            lines.add(&[listener, protocol, ("file", certificate.file.as_str())], certificate.expires);
         }
     },
 );

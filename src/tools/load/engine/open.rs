@@ -6,11 +6,11 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{
     Address, CloseHow, ConnectError, ConnectSpec, Kernel as _, SocketError, SocketOptions, Stream as _,
 };
-use crate::tools::load::secure::Secure;
 use crate::tools::load::client::{Client, State};
 use crate::tools::load::plan::Plan;
 use crate::tools::load::proto::Expecting;
 use crate::tools::load::schedule::Schedule;
+use crate::tools::load::secure::Secure;
 use crate::tools::load::stats::Trouble;
 use std::collections::VecDeque;
 
@@ -159,7 +159,9 @@ impl Engine {
                 self.forget(key, CloseHow::Plain);
                 self.totals.troubles.add(Trouble::ConnectFailed, 1, || why.clone());
                 self.opening.failures += 1;
-                if self.totals.opened == 0 && self.opening.failures >= HOPELESS.min(self.plan.connections.max(2)) {
+                if self.totals.opened == 0
+                    && self.opening.failures >= HOPELESS.min(self.plan.connections.max(2))
+                {
                     self.fail(format!("speak TLS with {}", self.plan.target.address), why);
                 } else {
                     self.opening.not_before = self.now + RETRY * (1 << self.opening.failures.min(7));

@@ -311,7 +311,8 @@ mod tests {
 
     fn wire(scheme: Scheme, size: usize) -> Wire {
         let address = "127.0.0.1:1".parse().unwrap();
-        let target = Target { scheme, over_tls: false, address, authority: "h:1".to_owned(), path: "/x".to_owned() };
+        let target =
+            Target { scheme, over_tls: false, address, authority: "h:1".to_owned(), path: "/x".to_owned() };
         Wire::new(&target, size, 4)
     }
 
@@ -370,7 +371,8 @@ mod tests {
         assert!(heard(&mut echo, Expecting::Answers, b"abd", 3).is_err());
         let address = "[fe80::1%1]:80".parse().unwrap();
         let (authority, path) = ("[fe80::1%eth0]:80".to_owned(), "/".to_owned());
-        let scoped = Wire::new(&Target { scheme: Scheme::Http, over_tls: false, address, authority, path }, 0, 1);
+        let scoped =
+            Wire::new(&Target { scheme: Scheme::Http, over_tls: false, address, authority, path }, 0, 1);
         assert!(scoped.requests(1).starts_with(b"GET / HTTP/1.1\r\nHost: [fe80::1]:80\r\n"));
         let mut http = wire(Scheme::Http, 0);
         assert!(http.requests(1).starts_with(b"GET /x HTTP/1.1\r\nHost: h:1\r\n"));

@@ -202,6 +202,9 @@ step_clients() {
     want python3 python3
     want redis-cli redis-tools
     want redis-server redis-server
+    want openssl openssl
+    want curl curl
+    want sslscan sslscan
     want node nodejs
     want npm npm
     [ -x target/release/linger ] || cargo build --locked --release || return 1
@@ -269,6 +272,7 @@ PYTHON
     if can_unshare && want ip iproute2; then isolated=(unshare -n); fi
     want nc netcat-openbsd
     want curl curl
+    want openssl openssl
     want redis-cli redis-tools
     for block in "$logs"/readme/*.sh; do
         echo "-- $block"

@@ -17,7 +17,7 @@ usage() {
     cat <<'HELP'
 usage: scripts/clients.sh [CLIENT]...
 
-Clients: differential, redis-cli, redis-py, node-redis (default: all). Reports `N passed, N failed, N skipped`
+Clients: differential, redis-cli, redis-py, node-redis, tls (default: all). Reports `N passed, N failed, N skipped`
 for each and, on the last line, for all. LINGER=PATH names the binary (default: target/release/linger, built
 if it is missing).
 
@@ -153,17 +153,26 @@ node_redis() {
     run node-redis node "$node/run.mjs"
 }
 
+# Over TLS; with the newest redis-py, if it was had.
+tls() {
+    local python=python3 version
+    for version in $redis_py_versions; do
+        [ -x "$dir/redis-py-$version/bin/python" ] && python=$dir/redis-py-$version/bin/python
+    done
+    LINGER=$linger run tls "$python" "$tests/tls.py"
+}
+
 main() {
     local clients=()
     while [ $# -gt 0 ]; do
         case $1 in
             --help | -h) usage; exit 0 ;;
-            differential | redis-cli | redis-py | node-redis) clients+=("${1//-/_}") ;;
+            differential | redis-cli | redis-py | node-redis | tls) clients+=("${1//-/_}") ;;
             *) usage >&2; exit 2 ;;
         esac
         shift
     done
-    [ ${#clients[@]} -gt 0 ] || clients=(differential redis_cli redis_py node_redis)
+    [ ${#clients[@]} -gt 0 ] || clients=(differential redis_cli redis_py node_redis tls)
     mkdir -p "$dir"
     if [ ! -x "$linger" ]; then
         (cd "$root" && cargo build --release) || exit 2

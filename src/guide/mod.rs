@@ -41,6 +41,7 @@ macro_rules! pages {
 pages! {
     operating
     gateway
+    tls
     commands
     workers
     endings

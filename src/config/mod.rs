@@ -9,6 +9,7 @@
 mod build;
 mod diagnostic;
 mod file;
+mod files;
 mod keys;
 mod layer;
 mod print;
@@ -18,6 +19,8 @@ mod url;
 mod value;
 
 #[cfg(test)]
+mod files_tests;
+#[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
 mod tests;
@@ -25,9 +28,11 @@ mod tests;
 mod upstream_tests;
 
 pub use diagnostic::{Diagnostic, Place};
+pub use files::Texts;
 
 use crate::core::setting::{Key, Value};
 use crate::protocol::{Declaration, Protocol, Registry};
+use files::Files;
 use keys::{Scope, Table};
 use layer::{Layer, Resolved};
 use rules::Findings;
@@ -97,53 +102,87 @@ pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<
     resolve_read(sources, &read(sources, read_file)?)
 }
 
-/// Reads the file of the sources, if they name one; empty if they do not. What [`resolve_read`] takes.
+/// Reads the file of the sources, if they name one, and those that it names. What [`resolve_read`] takes.
 ///
 /// # Errors
-/// That it cannot be read, and what the flags have wrong besides: to be mended in the same go.
-pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Diagnostic>> {
-    let Some(path) = &sources.file else { return Ok(String::new()) };
-    read_file(path, FILE_BYTES_MAX).map_err(|wrong| {
-        let unreadable = Diagnostic {
-            place: Place::Whole { path: path.display().to_string().into() },
-            key: String::new(),
-            wrong,
-            right: format!(
-                "name a regular file of at most {} KiB; `linger config` prints one to start from",
-                FILE_BYTES_MAX / 1024
-            ),
-        };
-        let mut mistakes = vec![unreadable];
-        mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());
-        mistakes
-    })
+/// That the file cannot be read, and what the flags have wrong besides: to be mended in the same go.
+pub fn read(sources: &Sources, read_file: ReadFile) -> Result<Texts, Vec<Diagnostic>> {
+    let file = match &sources.file {
+        None => String::new(),
+        Some(path) => read_file(path, FILE_BYTES_MAX).map_err(|wrong| {
+            let unreadable = Diagnostic {
+                place: Place::Whole { path: path.display().to_string().into() },
+                key: String::new(),
+                wrong,
+                right: format!(
+                    "name a regular file of at most {} KiB; `linger config` prints one to start from",
+                    FILE_BYTES_MAX / 1024
+                ),
+            };
+            let mut mistakes = vec![unreadable];
+            mistakes.extend(resolve_text(sources, None).err().unwrap_or_default());
+            mistakes
+        })?,
+    };
+    let name = file_name(sources);
+    let (tables, _) =
+        resolve_all(sources, name.as_deref().map(|name| (name, file.as_str())), Protocol::REGISTRY);
+    let mut texts = Texts::of_file(file);
+    texts.add(&tables, |path, bytes_max| read_file(Path::new(path), bytes_max));
+    Ok(texts)
 }
 
-/// As [`resolve`], with the text that [`read`] gave, here or in another process.
+/// As [`resolve`], with the texts that [`read`] gave, here or in another process.
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve_read(sources: &Sources, text: &str) -> Result<Effective, Vec<Diagnostic>> {
-    let name = sources.file.as_ref().map(|path| path.display().to_string());
-    resolve_text(sources, name.as_deref().map(|name| (name, text)))
+pub fn resolve_read(sources: &Sources, texts: &Texts) -> Result<Effective, Vec<Diagnostic>> {
+    let name = file_name(sources);
+    resolve_texts(sources, name.as_deref().map(|name| (name, texts.file.as_str())), texts)
 }
 
 /// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources: all of
-/// it but the reading.
+/// it but the reading. There are no other files.
 ///
 /// # Errors
 /// As [`load`].
 pub fn resolve_text(sources: &Sources, file: Option<(&str, &str)>) -> Result<Effective, Vec<Diagnostic>> {
-    let (tables, hints) = resolve_tables(sources, file, Protocol::REGISTRY)?;
-    Ok(Effective { settings: settings_of(&tables), hints, tables })
+    resolve_texts(sources, file, &Texts::default())
+}
+
+fn resolve_texts(
+    sources: &Sources,
+    file: Option<(&str, &str)>,
+    texts: &Texts,
+) -> Result<Effective, Vec<Diagnostic>> {
+    let (tables, mut findings) = resolve_all(sources, file, Protocol::REGISTRY);
+    let files = Files::read(&tables, texts, &mut findings.mistakes);
+    let hints = findings.conclude()?;
+    Ok(Effective { settings: settings_of(&tables, &files), hints, tables })
+}
+
+/// What the file of the sources is called, if they name one.
+fn file_name(sources: &Sources) -> Option<String> {
+    sources.file.as_ref().map(|path| path.display().to_string())
 }
 
 /// As [`resolve_text`], for the protocols of any registry: all of it but the making of settings. The tables, and hints.
+#[cfg(test)]
 fn resolve_tables(
     sources: &Sources,
     file: Option<(&str, &str)>,
     registry: &'static Registry,
 ) -> Result<(Vec<Resolved>, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (tables, findings) = resolve_all(sources, file, registry);
+    findings.conclude().map(|hints| (tables, hints))
+}
+
+/// The tables that the sources make, sound or not, and what was found about them.
+fn resolve_all(
+    sources: &Sources,
+    file: Option<(&str, &str)>,
+    registry: &'static Registry,
+) -> (Vec<Resolved>, Findings) {
     let mut mistakes = Vec::new();
     let file = file.map(|(path, text)| file::read(&path.into(), text, registry, &mut mistakes));
     let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
@@ -185,17 +224,9 @@ fn resolve_tables(
     }
     name_listeners(&mut tables);
 
-    let Findings { mistakes: found, mut hints } = rules::check(&tables);
-    mistakes.extend(found);
-    if mistakes.is_empty() {
-        hints.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
-        Ok((tables, hints))
-    } else {
-        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
-        // A value of [defaults] is compared with the rules once for each listener that inherits it.
-        mistakes.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
-        Err(mistakes)
-    }
+    let mut findings = rules::check(&tables);
+    mistakes.append(&mut findings.mistakes);
+    (tables, Findings { mistakes, ..findings })
 }
 
 /// The complete, commented default file.
@@ -316,12 +347,12 @@ fn name_listeners(tables: &mut [Resolved]) {
     }
 }
 
-fn settings_of(tables: &[Resolved]) -> Settings {
+fn settings_of(tables: &[Resolved], files: &Files) -> Settings {
     let of = |scope| tables.iter().find(|table| table.is(scope)).expect("every single table is resolved");
     let all = |scope| tables.iter().filter(move |table| table.is(scope));
     let serving: Vec<_> = all(Scope::Listener).chain([of(Scope::Admin)]).collect();
     let named: Vec<_> = all(Scope::Upstream).collect();
-    let (listeners, upstreams) = build::listeners(&serving, &named);
+    let (listeners, upstreams) = build::listeners(&serving, &named, files);
     Settings {
         listeners,
         upstreams,

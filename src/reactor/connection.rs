@@ -4,6 +4,7 @@
 
 use super::parts::admin::Http;
 use super::parts::named::Named;
+pub(super) use super::parts::queued::Queued;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
 use crate::core::conn::liveness::Clocks;
@@ -15,6 +16,7 @@ use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
 use crate::protocol::session::Progress;
+use crate::protocol::users::Standing;
 use crate::protocol::{AnySession, Encoding};
 use crate::transport::Layer;
 
@@ -102,34 +104,8 @@ pub(super) enum Pause {
     Effects,
     /// The other connection of its pair has to be there, and to take what waits for it.
     Partner,
-}
-
-/// Queues of posted work, as a set: where a connection is, it is not put again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Queued(u8);
-
-impl Queued {
-    /// That of connections with work left over, or whose pause is over.
-    pub(super) const RESUME: Self = Self(1);
-    /// That of connections with fresh output.
-    pub(super) const FLUSH: Self = Self(2);
-
-    /// Whether it is in that queue.
-    pub(super) const fn is_in(self, queue: Self) -> bool {
-        self.0 & queue.0 != 0
-    }
-
-    /// Puts it into that queue. Whether it was not there.
-    pub(super) const fn enter(&mut self, queue: Self) -> bool {
-        let is_new = !self.is_in(queue);
-        self.0 |= queue.0;
-        is_new
-    }
-
-    /// Takes it out of that queue.
-    pub(super) const fn leave(&mut self, queue: Self) {
-        self.0 &= !queue.0;
-    }
+    /// It logs in, and has to wait for that. A deadline of the server ends it.
+    LogIn,
 }
 
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
@@ -230,6 +206,8 @@ pub(super) struct Client {
     pub(super) used: Instant,
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
+    /// Whether it has logged in, and as whom.
+    pub(super) standing: Standing,
     /// How messages for it are encoded: what its session has said when it was last here.
     pub(super) encoding: Encoding,
     /// What its protocol remembers; none while it is being served.
@@ -237,16 +215,18 @@ pub(super) struct Client {
     pub(super) cold: Option<Box<ColdState>>,
 }
 
-const _: () = assert!(size_of::<Session>() <= 56);
+// A protocol that only tests speak makes it larger there.
+const _: () = assert!(cfg!(test) || size_of::<Session>() <= 56);
 
 impl Client {
-    pub(super) fn new(session: AnySession, now: Instant) -> Self {
+    pub(super) fn new(session: AnySession, standing: Standing, now: Instant) -> Self {
         Self {
             membership: Membership::default(),
             messages_in: 0,
             messages_out: 0,
             used: now,
             beat_ms: 0,
+            standing,
             encoding: session.encoding(),
             session: Some(session),
             cold: None,

@@ -59,7 +59,7 @@ impl Means {
             "--admin",
             &admin,
             "--set",
-            "admin.allow_remote=true",
+            "admin.token_file=tests/common/token",
             // Audits look on all the time; what they may end is theirs to say, listener by listener.
             "--set",
             "audit.interval=200ms",

@@ -31,7 +31,7 @@ impl Stage {
             "--admin",
             &format!("{host}:0"),
             "--set",
-            "admin.allow_remote=true",
+            "admin.token_file=tests/common/token",
         ]);
         Self { network, server }
     }

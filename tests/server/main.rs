@@ -23,5 +23,6 @@ mod smoke;
 mod stalls;
 mod startup;
 mod unserved;
+mod users;
 mod work;
 mod workers;

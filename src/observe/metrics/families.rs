@@ -1,5 +1,6 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
+use super::access;
 use super::page::{Family, all, each, servers, upstream};
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector};
@@ -60,6 +61,8 @@ pub(super) static FAMILIES: &[Family] = &[
         "Connections turned away because the server was full.",
         |lines, counters, gauges| lines.add_of(gauges, &[], counters.shed),
     ),
+    access::LOG_INS,
+    access::DENIED,
     all(
         "linger_suspected_total",
         "counter",

@@ -103,8 +103,14 @@ impl Stage {
             .collect();
         let admin = format!("{host}:0");
         // The server hints at a drain that is shorter than the longest linger; no such hint is wanted here.
-        let mut arguments =
-            vec!["--admin", &admin, "--set", "admin.allow_remote=true", "--set", "drain.timeout=2h"];
+        let mut arguments = vec![
+            "--admin",
+            &admin,
+            "--set",
+            "admin.token_file=tests/common/token",
+            "--set",
+            "drain.timeout=2h",
+        ];
         arguments.extend(urls.iter().flat_map(|url| ["--listen", url]));
         arguments.extend(more);
         let binary = env!("CARGO_BIN_EXE_linger");

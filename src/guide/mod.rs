@@ -42,6 +42,7 @@ pages! {
     operating
     gateway
     commands
+    users
     workers
     endings
     closing

@@ -38,9 +38,13 @@ impl Raw {
         Self { child, log }
     }
 
+    /// The next line of its log, without hints.
     fn line(&mut self) -> String {
         let mut line = String::new();
-        assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log has ended");
+        while line.is_empty() || line.starts_with("hint: ") {
+            line.clear();
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log has ended");
+        }
         line
     }
 

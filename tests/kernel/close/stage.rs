@@ -99,7 +99,11 @@ impl Stage {
         };
         let urls: Vec<_> = listeners
             .iter()
-            .map(|(name, protocol, query)| format!("{protocol}://{host}:0?name={name}&{query}"))
+            .map(|(name, protocol, query)| {
+                // A network of the test's own, in which everybody may act on others.
+                let open = if *protocol == "resp" { "&protected_mode=false" } else { "" };
+                format!("{protocol}://{host}:0?name={name}{open}&{query}")
+            })
             .collect();
         let admin = format!("{host}:0");
         // The server hints at a drain that is shorter than the longest linger; no such hint is wanted here.

@@ -6,6 +6,7 @@ use crate::config::{self, Sources};
 use crate::core::units::thousands;
 use crate::net::{Address, HostName};
 use crate::protocol::HalfClose;
+use crate::protocol::Token;
 use crate::protocol::gateway::{ServerAddress, ServerSpec};
 use crate::sys::admin_client::ask;
 use crate::sys::file::read_regular;
@@ -147,7 +148,8 @@ fn relays(settings: &Settings) -> Vec<Relay> {
 fn measure(relays: &mut [Relay], settings: &Settings) {
     let admin = settings.listeners.iter().find(|listener| !listener.protocol.serves_clients());
     let Some(admin) = admin.filter(|_| relays.iter().any(Relay::forwards)) else { return };
-    let look = || ask(&admin.address, "GET", "/metrics").ok().and_then(|page| Seen::read(&page.body));
+    let token = admin.token.as_ref().map(Token::as_str);
+    let look = || ask(&admin.address, "GET", "/metrics", token).ok().and_then(|page| Seen::read(&page.body));
     let Some(before) = look() else { return };
     std::thread::sleep(LOOKS);
     let Some(after) = look() else { return };

@@ -1,5 +1,6 @@
 //! `linger load`: reads what is asked, plays it, prints what came of it.
 
+use super::admin::TokenArgs;
 use super::console;
 use crate::core::units::{parse_duration, parse_rate, parse_size, parse_some_time};
 use crate::sys::file::read_regular;
@@ -141,6 +142,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ADDRESS", value_parser = plan::resolve)]
     #[arg(conflicts_with_all = ["unjudged", "identities", "heartbeat"])]
     admin: Option<SocketAddr>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Misbehave without asking the server for its verdicts: for servers that are not linger
     #[arg(long)]
     unjudged: bool,
@@ -243,6 +246,7 @@ impl Arguments {
             (target, mix) => return Err([target.err(), mix.err()].into_iter().flatten().collect()),
         };
         let tls = if target.over_tls { Some(self.tls(&target)?) } else { None };
+        let token = self.token.token().map_err(|why| vec![why])?;
         let resp = target.scheme == Scheme::Resp;
         let judged_faults = !faults.is_empty() && !self.unjudged && self.admin.is_none() && resp;
         let identities = self.identities || self.heartbeat.is_some() || judged_faults;
@@ -263,7 +267,7 @@ impl Arguments {
             tls,
             judge: match self.admin {
                 _ if self.unjudged => Judge::Nobody,
-                Some(admin) => Judge::Admin(admin),
+                Some(admin) => Judge::Admin(admin, token),
                 None => Judge::Presence,
             },
             contract: Contract {

@@ -4,6 +4,7 @@
 //! flags of `serve` and `check` mean is for [`config`] to say, so that a flag, a URL and a
 //! line of the file are judged by the same rules and all their mistakes are told at once.
 
+mod admin;
 #[cfg(feature = "audit")]
 mod audit;
 mod console;
@@ -17,6 +18,7 @@ pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
 mod upstreams;
+mod user;
 
 use crate::config::{self, Diagnostic, Override, Sources};
 use crate::guide::{self, PAGES};
@@ -146,6 +148,15 @@ enum Command {
     /// What is said holds until something else is said, also when the configuration is read again, and for all workers.
     #[command(after_help = upstreams::EXAMPLES_OF_ONE)]
     Upstream(upstreams::OneArguments),
+    /// Edit a file of users: who may log in, and what each may do
+    ///
+    /// Comments and the order of users stay as they are, and the file is replaced at once. A password comes from a prompt, or
+    /// from standard input where that is no terminal.
+    #[command(after_help = user::EXAMPLES)]
+    User {
+        #[command(subcommand)]
+        action: user::Action,
+    },
     /// Print a page of the guide
     ///
     /// Without a topic, it lists them.
@@ -299,6 +310,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
+        Command::User { action } => user::run(&action),
         Command::Explain { topic } => explain(topic.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -323,8 +335,8 @@ fn tell(message: &clap::Error) -> ExitCode {
 
 fn serve(sources: Sources) -> ExitCode {
     let read = config::read(&sources, read_regular);
-    match read.and_then(|file| Ok((config::resolve_read(&sources, &file, read_regular)?, file))) {
-        Ok((effective, file)) => serve::run(effective, sources, file),
+    match read.and_then(|texts| Ok((config::resolve_read(&sources, &texts, read_regular)?, texts))) {
+        Ok((effective, texts)) => serve::run(effective, sources, &texts),
         Err(mistakes) => report(&mistakes),
     }
 }

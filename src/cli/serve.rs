@@ -2,7 +2,7 @@
 //! what there is to try.
 
 use crate::config::settings::{ListenerSettings, Settings};
-use crate::config::{self, Diagnostic, Effective, Sources, load, resolve_read};
+use crate::config::{self, Diagnostic, Effective, Sources, Texts, load, resolve_read};
 use crate::core::time::Duration;
 use crate::net::{Address, Fatal, Interest, Kernel as _, Token};
 use crate::observe::{logging, report};
@@ -44,8 +44,8 @@ pub fn workers(settings: &Settings) -> u32 {
     settings.server.workers.unwrap_or_else(worker::processors)
 }
 
-/// Serves with what `sources` amount to, which are read again on SIGHUP; `file` is the text of the file among them.
-pub fn run(effective: Effective, sources: Sources, file: String) -> ExitCode {
+/// Serves with what `sources` amount to, which are read again on SIGHUP; `texts` are those of the files among them.
+pub fn run(effective: Effective, sources: Sources, texts: &Texts) -> ExitCode {
     let Effective { settings, hints, .. } = effective;
     let workers = workers(&settings);
     live(|| {
@@ -54,7 +54,7 @@ pub fn run(effective: Effective, sources: Sources, file: String) -> ExitCode {
             logging::say(format_args!("hint: {hint}"));
         }
         if workers > 1 {
-            try_supervise(Plan { settings, file, workers }, sources)
+            try_supervise(Plan { settings, file: texts.pack(), workers }, sources)
         } else {
             try_run(settings, sources)
         }
@@ -189,10 +189,14 @@ fn descriptors_for(settings: &Settings) -> Result<(limits::Descriptors, u32), Fa
 /// Takes out of the settings what is not for this process.
 type Keep = fn(&mut Settings);
 
-/// Reads the configuration: the file, unless its text is there already.
+/// Reads the configuration: its files, unless their texts are there already.
 fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Settings, String> {
     let read = match file {
-        Some(file) => resolve_read(sources, file, read_regular).map(|effective| effective.settings),
+        Some(packed) => {
+            let texts =
+                Texts::unpack(packed).ok_or("the supervisor has said something else than a configuration")?;
+            resolve_read(sources, &texts, read_regular).map(|effective| effective.settings)
+        }
         None => load(sources, read_regular),
     };
     let mut settings = read.map_err(|mistakes| in_lines(&mistakes))?;
@@ -207,7 +211,7 @@ fn in_lines(mistakes: &[Diagnostic]) -> String {
 /// Reads the configuration again, with the text that workers are told.
 fn reread(sources: &Sources) -> supervisor::Reread {
     let read = config::read(sources, read_regular)
-        .and_then(|file| Ok((resolve_read(sources, &file, read_regular)?.settings, file)));
+        .and_then(|texts| Ok((resolve_read(sources, &texts, read_regular)?.settings, texts.pack())));
     read.map_err(|mistakes| in_lines(&mistakes))
 }
 

@@ -1,11 +1,13 @@
 //! `linger upstreams` and `linger upstream`: how the upstream servers of a running gateway are, and the operator's word about
 //! one of them, by way of its admin interface.
 
+use super::admin::TokenArgs;
 use super::{console, print, usage_mistake};
 use crate::core::health::Word;
 use crate::core::time::Duration;
 use crate::core::units::span;
 use crate::net::Address;
+use crate::protocol::Token;
 use crate::sys::admin_client::{Answer, ask};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -54,6 +56,16 @@ struct AdminArgs {
     /// Where the admin interface of the server is: ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = address)]
     admin: Address,
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+impl AdminArgs {
+    fn ask(&self, method: &str, target: &str) -> Result<Answer, String> {
+        let token = self.token.token()?;
+        ask(&self.admin, method, target, token.as_ref().map(Token::as_str))
+            .map_err(|error| format!("the admin interface at {} does not answer: {error}", self.admin))
+    }
 }
 
 /// What the operator can say.
@@ -77,7 +89,7 @@ fn address(text: &str) -> Result<Address, String> {
 }
 
 pub(super) fn list(arguments: &Arguments) -> ExitCode {
-    let body = match of(&arguments.admin.admin, "GET", "/upstreams") {
+    let body = match arguments.admin.ask("GET", "/upstreams") {
         Ok(Answer { status: 200, body }) => body,
         Ok(answer) => return refused(&answer),
         Err(why) => return failed(&why),
@@ -103,16 +115,11 @@ pub(super) fn say(arguments: &OneArguments) -> ExitCode {
     };
     let target =
         format!("/upstreams/{}/{}?state={word}", encoded(&arguments.name), encoded(&arguments.server));
-    match of(&arguments.admin.admin, "POST", &target) {
+    match arguments.admin.ask("POST", &target) {
         Ok(Answer { status: 200, body }) => print(body.as_bytes()),
         Ok(answer) => refused(&answer),
         Err(why) => failed(&why),
     }
-}
-
-fn of(admin: &Address, method: &str, target: &str) -> Result<Answer, String> {
-    ask(admin, method, target)
-        .map_err(|error| format!("the admin interface at {admin} does not answer: {error}"))
 }
 
 fn refused(answer: &Answer) -> ExitCode {

@@ -1,6 +1,7 @@
 //! From values to [`Settings`]: the one place that knows which key fills which field. Struct literals
 //! throughout, so that a field without a key does not compile; a test holds that no key is without effect.
 
+use super::files::Files;
 use super::layer::Resolved;
 use super::settings::{
     AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Relay, ServerSettings,
@@ -10,9 +11,11 @@ use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
 use crate::core::time::{Duration, Instant};
-use crate::net::Keepalive;
-use crate::protocol::Protocol;
+use crate::net::{Address, Keepalive};
 use crate::protocol::gateway::{self, Target};
+use crate::protocol::users::Guard;
+use crate::protocol::{Access, Protocol};
+use crate::tls;
 
 /// The whole process.
 pub(super) fn server(of: &Resolved) -> ServerSettings {
@@ -51,18 +54,29 @@ pub(super) fn log(of: &Resolved) -> LogSettings {
 }
 
 /// Listeners, those that are off left out, and the upstreams that they relay to. `named`: the tables of upstreams.
-pub(super) fn listeners(of: &[&Resolved], named: &[&Resolved]) -> (Vec<ListenerSettings>, Vec<Upstream>) {
+/// `files`: what the files that they name amount to.
+pub(super) fn listeners(
+    of: &[&Resolved],
+    named: &[&Resolved],
+    files: &Files,
+) -> (Vec<ListenerSettings>, Vec<Upstream>) {
     let mut upstreams = Vec::new();
-    let listeners = of.iter().filter_map(|of| listener(of, named, &mut upstreams)).collect();
+    let listeners = of.iter().filter_map(|of| listener(of, named, files, &mut upstreams)).collect();
     (listeners, upstreams)
 }
 
 /// A listener, for clients or for the admin interface; `None` if it is off.
-fn listener(of: &Resolved, named: &[&Resolved], upstreams: &mut Vec<Upstream>) -> Option<ListenerSettings> {
+fn listener(
+    of: &Resolved,
+    named: &[&Resolved],
+    files: &Files,
+    upstreams: &mut Vec<Upstream>,
+) -> Option<ListenerSettings> {
     let protocol = Protocol::from_name(of.protocol_name()).expect("the registry is that of all protocols");
     let own = of.own();
     let policy = Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) };
     let address = of.address()?;
+    let access = (protocol.declaration().access)(&own);
     let relay = (protocol.declaration().gateway)(&own).map(|gateway| {
         let upstream = match &gateway.target {
             Target::Own(is) => Upstream { name: of.name().to_owned(), is: is.clone(), tls: None },
@@ -77,6 +91,7 @@ fn listener(of: &Resolved, named: &[&Resolved], upstreams: &mut Vec<Upstream>) -
     Some(ListenerSettings {
         name: of.name().to_owned(),
         protocol,
+        guard: guard(of, &access, &address, files),
         address,
         backlog: count(of, "backlog"),
         connections_max: count_or_word(of, "max_connections"),
@@ -84,11 +99,31 @@ fn listener(of: &Resolved, named: &[&Resolved], upstreams: &mut Vec<Upstream>) -
         nodelay: of.flag("nodelay"),
         send_buffer: of.size("send_buffer").map(|bytes| u32::try_from(bytes).expect(RANGE)),
         policy,
-        access: (protocol.declaration().access)(&own),
+        token: access.token_file.as_ref().and_then(|path| files.token(path)),
+        access,
         own,
         tls: of.tls.clone(),
         relay,
     })
+}
+
+/// What a listener asks of its clients. One that others can reach, and that lets in everybody, protects its clients from each
+/// other.
+fn guard(of: &Resolved, access: &Access, address: &Address, files: &Files) -> Guard {
+    let lets_in_everybody = !of.tls.as_ref().is_some_and(tls::Server::requires_certificate);
+    match &access.users {
+        Some(path) => Guard::Users(files.users(path)),
+        None if access.protects_others && is_open_to_others(address) && lets_in_everybody => Guard::Protected,
+        None => Guard::Open,
+    }
+}
+
+/// Whether other hosts can reach an address.
+pub(super) fn is_open_to_others(address: &Address) -> bool {
+    match address {
+        Address::Tcp { socket, .. } => !socket.ip().to_canonical().is_loopback(),
+        Address::Unix(_) => false,
+    }
 }
 
 /// The upstream of that name.

@@ -99,6 +99,12 @@ fn rules(of: &Resolved, findings: &mut Findings) {
         });
     }
     let asks = !of.is_word("tls.client_certificate", "off");
+    if asks && !is_on(of) {
+        findings.mistake(of, &["tls.client_certificate", "tls.certificate"], || {
+            let wrong = "has no effect without TLS, which needs a certificate of ours".to_owned();
+            (wrong, "write tls.certificate, or leave it out".to_owned())
+        });
+    }
     if asks && of.text("tls.client_ca").is_none() {
         findings.mistake(of, &["tls.client_ca", "tls.client_certificate"], || {
             let wrong = "is missing: certificates of clients cannot be verified without".to_owned();

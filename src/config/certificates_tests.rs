@@ -65,6 +65,10 @@ fn a_listener_without_what_tls_needs_is_told_so() {
             "resps://127.0.0.1:1?tls.certificate=server.pem&tls.identity=cn",
             "tls.identity of listener resp: has no effect on clients that are not asked",
         ),
+        (
+            "resp://0.0.0.0:1?tls.client_certificate=required&tls.client_ca=ca.pem",
+            "tls.client_certificate of listener resp: has no effect without TLS",
+        ),
         ("resps://127.0.0.1:1?tls.certificate=", "tls.certificate: \"\" has a path that is empty"),
         (
             "resps://127.0.0.1:1?tls.certificate=server.pem&tls.key=other.pem",
@@ -73,6 +77,18 @@ fn a_listener_without_what_tls_needs_is_told_so() {
     ] {
         let mistakes = from_url(url).unwrap_err();
         assert!(mistakes.iter().any(|mistake| mistake.contains(expected)), "{mistakes:?}, not {expected}");
+    }
+}
+
+#[test]
+fn who_proves_who_it_is_need_not_be_protected_from() {
+    use crate::protocol::users::Guard;
+    house();
+    for (asks, guard) in [("required", Guard::Open), ("optional", Guard::Protected)] {
+        let url = format!(
+            "resps://0.0.0.0:1?tls.certificate=server.pem&tls.client_certificate={asks}&tls.client_ca=ca.pem"
+        );
+        assert_eq!(from_url(&url).unwrap().listeners[0].guard, guard, "{asks}");
     }
 }
 

@@ -10,6 +10,7 @@ mod build;
 mod certificates;
 mod diagnostic;
 mod file;
+mod files;
 mod keys;
 mod layer;
 mod print;
@@ -21,6 +22,8 @@ mod value;
 #[cfg(test)]
 mod certificates_tests;
 #[cfg(test)]
+mod files_tests;
+#[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
 mod tests;
@@ -28,15 +31,17 @@ mod tests;
 mod upstream_tests;
 
 pub use diagnostic::{Diagnostic, Place};
+pub use files::Texts;
 
 use crate::core::setting::{Key, Value};
 use crate::protocol::{Declaration, Protocol, Registry};
+use files::Files;
 use keys::{Scope, Table};
 use layer::{Layer, Resolved};
 use rules::Findings;
 use settings::Settings;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use value::Raw;
 
 /// Most bytes of the file: some hundred times what the longest has. Workers are sent it as one message.
@@ -99,51 +104,59 @@ pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<
     resolve_read(sources, &read(sources, read_file)?, read_file)
 }
 
-/// Reads the file of the sources, if they name one; empty if they do not. What [`resolve_read`] takes.
+/// Reads the file of the sources, if they name one, and those that it names. What [`resolve_read`] takes.
 ///
 /// # Errors
-/// That it cannot be read, and what the flags have wrong besides: to be mended in the same go.
-pub fn read(sources: &Sources, read_file: ReadFile) -> Result<String, Vec<Diagnostic>> {
-    let Some(path) = &sources.file else { return Ok(String::new()) };
-    read_file(path, FILE_BYTES_MAX).map_err(|wrong| {
-        let unreadable = Diagnostic {
-            place: Place::Whole { path: path.display().to_string().into() },
-            key: String::new(),
-            wrong,
-            right: format!(
-                "name a regular file of at most {} KiB; `linger config` prints one to start from",
-                FILE_BYTES_MAX / 1024
-            ),
-        };
-        let mut mistakes = vec![unreadable];
-        mistakes.extend(resolve_text(sources, None, read_file).err().unwrap_or_default());
-        mistakes
-    })
+/// That the file cannot be read, and what the flags have wrong besides: to be mended in the same go.
+pub fn read(sources: &Sources, read_file: ReadFile) -> Result<Texts, Vec<Diagnostic>> {
+    let file = match &sources.file {
+        None => String::new(),
+        Some(path) => read_file(path, FILE_BYTES_MAX).map_err(|wrong| {
+            let unreadable = Diagnostic {
+                place: Place::Whole { path: path.display().to_string().into() },
+                key: String::new(),
+                wrong,
+                right: format!(
+                    "name a regular file of at most {} KiB; `linger config` prints one to start from",
+                    FILE_BYTES_MAX / 1024
+                ),
+            };
+            let mut mistakes = vec![unreadable];
+            mistakes.extend(resolve_text(sources, None, read_file).err().unwrap_or_default());
+            mistakes
+        })?,
+    };
+    let name = file_name(sources);
+    let (tables, _) =
+        resolve_all(sources, name.as_deref().map(|name| (name, file.as_str())), Protocol::REGISTRY);
+    let mut texts = Texts::of_file(file);
+    texts.add(&tables, |path, bytes_max| read_file(Path::new(path), bytes_max));
+    Ok(texts)
+}
+
+/// As [`resolve`], with the texts that [`read`] gave, here or in another process.
+///
+/// # Errors
+/// As [`load`].
+pub fn resolve_read(
+    sources: &Sources,
+    texts: &Texts,
+    read_file: ReadFile,
+) -> Result<Effective, Vec<Diagnostic>> {
+    let name = file_name(sources);
+    resolve_texts(sources, name.as_deref().map(|name| (name, texts.file.as_str())), texts, read_file)
 }
 
 /// Stands for a host without files, for those who give the whole configuration themselves.
 ///
 /// # Errors
 /// Always.
-pub fn no_files(_: &std::path::Path, _: usize) -> Result<String, String> {
+pub fn no_files(_: &Path, _: usize) -> Result<String, String> {
     Err("there are no files here".to_owned())
 }
 
-/// As [`resolve`], with the text that [`read`] gave, here or in another process.
-///
-/// # Errors
-/// As [`load`].
-pub fn resolve_read(
-    sources: &Sources,
-    text: &str,
-    read_file: ReadFile,
-) -> Result<Effective, Vec<Diagnostic>> {
-    let name = sources.file.as_ref().map(|path| path.display().to_string());
-    resolve_text(sources, name.as_deref().map(|name| (name, text)), read_file)
-}
-
 /// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources: all of
-/// it but the reading of that.
+/// it but the reading. Of other files, there are those of certificates alone.
 ///
 /// # Errors
 /// As [`load`].
@@ -152,17 +165,46 @@ pub fn resolve_text(
     file: Option<(&str, &str)>,
     read_file: ReadFile,
 ) -> Result<Effective, Vec<Diagnostic>> {
-    let (tables, hints) = resolve_tables(sources, file, Protocol::REGISTRY, read_file)?;
-    Ok(Effective { settings: settings_of(&tables), hints, tables })
+    resolve_texts(sources, file, &Texts::default(), read_file)
+}
+
+fn resolve_texts(
+    sources: &Sources,
+    file: Option<(&str, &str)>,
+    texts: &Texts,
+    read_file: ReadFile,
+) -> Result<Effective, Vec<Diagnostic>> {
+    let (mut tables, mut findings) = resolve_all(sources, file, Protocol::REGISTRY);
+    for table in &mut tables {
+        certificates::load(table, read_file, &mut findings);
+    }
+    let files = Files::read(&tables, texts, &mut findings.mistakes);
+    let hints = findings.conclude()?;
+    Ok(Effective { settings: settings_of(&tables, &files), hints, tables })
+}
+
+/// What the file of the sources is called, if they name one.
+fn file_name(sources: &Sources) -> Option<String> {
+    sources.file.as_ref().map(|path| path.display().to_string())
 }
 
 /// As [`resolve_text`], for the protocols of any registry: all of it but the making of settings. The tables, and hints.
+#[cfg(test)]
 fn resolve_tables(
     sources: &Sources,
     file: Option<(&str, &str)>,
     registry: &'static Registry,
-    read_file: ReadFile,
 ) -> Result<(Vec<Resolved>, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (tables, findings) = resolve_all(sources, file, registry);
+    findings.conclude().map(|hints| (tables, hints))
+}
+
+/// The tables that the sources make, sound or not, and what was found about them.
+fn resolve_all(
+    sources: &Sources,
+    file: Option<(&str, &str)>,
+    registry: &'static Registry,
+) -> (Vec<Resolved>, Findings) {
     let mut mistakes = Vec::new();
     let file = file.map(|(path, text)| file::read(&path.into(), text, registry, &mut mistakes));
     let well_formed = file.as_ref().is_none_or(|file| file.well_formed);
@@ -205,20 +247,8 @@ fn resolve_tables(
     name_listeners(&mut tables);
 
     let mut findings = rules::check(&tables);
-    for table in &mut tables {
-        certificates::load(table, read_file, &mut findings);
-    }
-    let Findings { mistakes: found, mut hints } = findings;
-    mistakes.extend(found);
-    if mistakes.is_empty() {
-        hints.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
-        Ok((tables, hints))
-    } else {
-        mistakes.sort_by(|a, b| a.place.cmp(&b.place));
-        // A value of [defaults] is compared with the rules once for each listener that inherits it.
-        mistakes.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
-        Err(mistakes)
-    }
+    mistakes.append(&mut findings.mistakes);
+    (tables, Findings { mistakes, ..findings })
 }
 
 /// The complete, commented default file.
@@ -339,12 +369,12 @@ fn name_listeners(tables: &mut [Resolved]) {
     }
 }
 
-fn settings_of(tables: &[Resolved]) -> Settings {
+fn settings_of(tables: &[Resolved], files: &Files) -> Settings {
     let of = |scope| tables.iter().find(|table| table.is(scope)).expect("every single table is resolved");
     let all = |scope| tables.iter().filter(move |table| table.is(scope));
     let serving: Vec<_> = all(Scope::Listener).chain([of(Scope::Admin)]).collect();
     let named: Vec<_> = all(Scope::Upstream).collect();
-    let (listeners, upstreams) = build::listeners(&serving, &named);
+    let (listeners, upstreams) = build::listeners(&serving, &named, files);
     Settings {
         listeners,
         upstreams,

@@ -13,13 +13,13 @@ impl fmt::Display for Shown {
 }
 
 fn from_file(text: &str) -> Result<Shown, Vec<Diagnostic>> {
-    resolve_tables(&Sources::default(), Some(("f", text)), Protocol::REGISTRY, no_files)
+    resolve_tables(&Sources::default(), Some(("f", text)), Protocol::REGISTRY)
         .map(|(tables, _)| Shown(tables))
 }
 
 fn from_url(url: &str) -> Result<Shown, Vec<Diagnostic>> {
     let sources = Sources { listen: vec![url.to_owned()], ..Sources::default() };
-    resolve_tables(&sources, None, Protocol::REGISTRY, no_files).map(|(tables, _)| Shown(tables))
+    resolve_tables(&sources, None, Protocol::REGISTRY).map(|(tables, _)| Shown(tables))
 }
 
 fn listener(shown: &Shown) -> &Resolved {
@@ -152,7 +152,7 @@ fn the_help_and_the_default_file_explain_it() {
     ] {
         assert!(file.contains(line), "{line}\n{file}");
     }
-    let defaults = resolve_tables(&Sources::default(), None, Protocol::REGISTRY, no_files).unwrap().0;
+    let defaults = resolve_tables(&Sources::default(), None, Protocol::REGISTRY).unwrap().0;
     let values = |shown: Shown| shown.to_string().parse::<toml::Table>().unwrap();
     assert_eq!(values(from_file(&file).unwrap()), values(Shown(defaults)));
 }

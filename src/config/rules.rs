@@ -24,6 +24,21 @@ pub(super) struct Findings {
     pub(super) hints: Vec<Diagnostic>,
 }
 
+impl Findings {
+    /// The hints, unless something must be put right.
+    ///
+    /// # Errors
+    /// What must be, each once, in the order of the file and then of the flags.
+    pub(super) fn conclude(mut self) -> Result<Vec<Diagnostic>, Vec<Diagnostic>> {
+        self.mistakes.sort_by(|a, b| a.place.cmp(&b.place));
+        // A value of [defaults] is compared with the rules once for each listener that inherits it.
+        for findings in [&mut self.mistakes, &mut self.hints] {
+            findings.dedup_by(|a, b| a.place == b.place && a.wrong == b.wrong);
+        }
+        if self.mistakes.is_empty() { Ok(self.hints) } else { Err(self.mistakes) }
+    }
+}
+
 /// Holds every rule against the tables of a server.
 pub(super) fn check(tables: &[Resolved]) -> Findings {
     let mut findings = Findings::default();
@@ -172,14 +187,36 @@ impl Findings {
                 (format!("{socket} is IPv4"), "leave v6_only out, or listen on [::]".to_owned())
             });
         }
-        let remote = !socket.ip().to_canonical().is_loopback();
+        if socket.ip().to_canonical().is_loopback() {
+            return;
+        }
         if let Some(LocalOnly { unless, wrong, right }) = of.table.protocol.and_then(|it| it.local_only)
-            && remote
             && of.sound(&[unless])
-            && !of.flag(unless)
+            && of.text(unless).is_none()
         {
             self.mistake(of, &["address"], || (format!("{socket} {wrong}"), right.to_owned()));
         }
+        self.users(of, socket);
+    }
+
+    /// A listener that other hosts can reach, and that lets everybody in.
+    fn users(&mut self, of: &Resolved, socket: SocketAddr) {
+        const KEYS: [&str; 3] = ["address", "users", "protected_mode"];
+        let proves = of.is_word("tls.client_certificate", "required");
+        if !of.sound(&KEYS) || of.text("users").is_some() || proves {
+            return;
+        }
+        let wrong = format!("other hosts can reach {socket}, and it has no users");
+        self.hint(of, &KEYS, || {
+            let right = if of.flag("protected_mode") {
+                "what acts on other connections is refused there (CLIENT KILL and LIST, WHO, STATE, SEND, BEATFOR, IDENTFOR, \
+                 $presence channels, an identity that is held from elsewhere) until it has some (users = FILE), or \
+                 protected_mode = false"
+            } else {
+                "whoever reaches it may end and impersonate everybody: give it some (users = FILE)"
+            };
+            (wrong, right.to_owned())
+        });
     }
 
     fn count(&mut self, serving: &[&Resolved]) {
@@ -278,7 +315,7 @@ impl Findings {
 }
 
 /// A finding about the first of `names`, at the place of the first that somebody gave.
-fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> Diagnostic {
+pub(super) fn finding(of: &Resolved, names: &[&str], (wrong, right): (String, String)) -> Diagnostic {
     let key = names.first().copied().unwrap_or_default();
     let key = if of.is(Scope::Listener) {
         format!("{key} of listener {}", of.name())

@@ -5,8 +5,10 @@ use crate::core::conn::policy::{HeartbeatStyle, Policy};
 use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
+use crate::protocol::admin::Door;
 use crate::protocol::gateway;
-use crate::protocol::{Access, Gateway, HalfClose, Protocol};
+use crate::protocol::users::Guard;
+use crate::protocol::{Access, Gateway, HalfClose, Protocol, Token};
 use crate::tls;
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
@@ -54,6 +56,10 @@ pub struct ListenerSettings {
     pub policy: Policy,
     /// Who may use it.
     pub access: Access,
+    /// What it asks of its clients.
+    pub guard: Guard,
+    /// What a request has to bring. `None`: nothing.
+    pub token: Option<Token>,
     /// The settings that its protocol declares.
     pub own: Values,
     /// Its certificates. `None`: it does not speak TLS.
@@ -134,6 +140,11 @@ impl ListenerSettings {
             // An urgent byte stays where it is, for the one that it is meant for.
             oob_inline: self.relay.is_some(),
         }
+    }
+
+    /// Who is answered, of those who ask the operator's questions.
+    pub const fn door(&self) -> Door<'_> {
+        Door { hosts: &self.access.hosts, token: self.token.as_ref() }
     }
 
     /// What to ask of the kernel.

@@ -43,6 +43,7 @@ pages! {
     gateway
     tls
     commands
+    users
     workers
     endings
     closing

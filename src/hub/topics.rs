@@ -248,6 +248,21 @@ impl Hub {
         self.channels.matched(pattern, at, |_| true, visit)
     }
 
+    /// What the member listens to, in no order that matters.
+    pub fn topics_of<'a>(&'a self, member: &'a Membership) -> impl Iterator<Item = (Kind, &'a [u8])> {
+        let all = member.subscriptions.as_deref();
+        let of = |kind: Kind, subscriptions: &'a [Subscription]| {
+            let directory = match kind {
+                Kind::Channel => &self.channels,
+                Kind::Pattern => &self.patterns,
+            };
+            subscriptions.iter().filter_map(move |it| Some((kind, &*directory.at(it.topic)?.name)))
+        };
+        let channels = all.map_or(&[][..], |all| &all.channels);
+        let patterns = all.map_or(&[][..], |all| &all.patterns);
+        of(Kind::Channel, channels).chain(of(Kind::Pattern, patterns))
+    }
+
     /// How many connections listen to `channel` itself, for `PUBSUB NUMSUB`.
     pub fn subscribers(&self, channel: &[u8]) -> usize {
         self.channels.get(channel).map_or(0, Subscribers::len)

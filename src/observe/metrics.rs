@@ -6,6 +6,7 @@
 //! metrics are asked for. What concerns connections is counted by listener, and sums are over those for clients: who
 //! asks at the admin interface is no client.
 
+mod access;
 mod families;
 mod histogram;
 mod page;
@@ -72,6 +73,8 @@ pub struct ListenerCounters {
     pub accepted: u64,
     /// Connections accepted only to be told that the server is full.
     pub shed: u64,
+    /// What came of its guard. None where it asks nothing.
+    pub access: Option<Box<AccessCounters>>,
     /// What went through them.
     pub traffic: Traffic,
     /// TLS handshakes that were finished: full ones, and those that resumed a session.
@@ -96,6 +99,19 @@ pub struct Traffic {
     pub bytes_out: u64,
     /// Bytes that we still held when their connection broke or was given up.
     pub bytes_undelivered: u64,
+}
+
+/// What came of the guard of a listener: of attempts to log in, and of what clients asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct AccessCounters {
+    /// What clients asked for and may not do.
+    pub denied: u64,
+    /// The connection is that user.
+    pub accepted: u64,
+    /// There is no such user, it is off, or its password is another one.
+    pub wrong: u64,
+    /// Too many had failed before: not looked at.
+    pub refused: u64,
 }
 
 /// What is counted of the connections that a listener makes to upstream servers.
@@ -133,6 +149,11 @@ impl UpstreamCounters {
 }
 
 impl ListenerCounters {
+    /// What came of its guard.
+    pub fn access(&mut self) -> &mut AccessCounters {
+        self.access.get_or_insert_default()
+    }
+
     /// What goes through its connections, or through those that it has made.
     #[inline]
     pub fn traffic(&mut self, leg: Option<Leg>) -> &mut Traffic {
@@ -178,6 +199,7 @@ impl ListenerCounters {
             clients,
             accepted: 0,
             shed: 0,
+            access: None,
             traffic: Traffic::default(),
             handshakes: [0; 2],
             upstream: None,

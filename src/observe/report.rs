@@ -200,6 +200,23 @@ impl Report {
         }
     }
 
+    /// Somebody could not log in. What it gave for a name is told as far as a name can go; it may be a password.
+    pub fn log_in_failed(
+        &mut self,
+        key: Key,
+        peer: &Peer,
+        listener: &str,
+        user: &[u8],
+        why: &str,
+        now: Instant,
+    ) {
+        const NAME_SHOWN: usize = 128;
+        if self.limits.admit(Kind::LogInFailed, now) {
+            let user = String::from_utf8_lossy(&user[..user.len().min(NAME_SHOWN)]);
+            warn!(key:% = key, peer:% = peer, listener, user = &*user, why; "log_in_failed");
+        }
+    }
+
     /// When to say how many lines were left out; [`Instant::NEVER`] if none were.
     pub fn summary_due(&self) -> Instant {
         self.limits.summary_due()

@@ -66,7 +66,7 @@ impl ClientFilter {
 }
 
 /// Which clients are to be ended: those that pass every condition that is given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KillFilter {
     /// How it was asked for, and so what to reply.
     pub form: KillForm,
@@ -80,6 +80,8 @@ pub struct KillFilter {
     pub local: Option<SocketAddr>,
     /// Those of that type.
     pub client_type: Option<ClientType>,
+    /// Those of that user.
+    pub user: Option<Vec<u8>>,
     /// Not the one that asks.
     pub skip_me: bool,
 }
@@ -116,6 +118,8 @@ pub struct ClientRow<'a> {
     pub name: &'a [u8],
     /// Its identity; empty: none.
     pub identity: &'a [u8],
+    /// Its user; empty: it has not logged in.
+    pub user: &'a str,
     /// How long it has been connected, in seconds.
     pub age_s: u64,
     /// How long it has been silent, in seconds.
@@ -147,7 +151,7 @@ impl ClientRow<'_> {
         let written = writeln!(
             out,
             "id={} addr={} laddr={} name={name} age={} idle={} flags={} db=0 sub={} psub=0 multi=-1 qbuf={} \
-             qbuf-free=0 argv-mem=0 obl=0 oll=0 omem={} tot-mem={} resp={} user=default state={} \
+             qbuf-free=0 argv-mem=0 obl=0 oll=0 omem={} tot-mem={} resp={} user={} state={} \
              identity={identity} tot-net-in={} tot-net-out={} tot-cmds={}",
             self.id,
             self.peer,
@@ -160,6 +164,7 @@ impl ClientRow<'_> {
             self.output_bytes,
             self.input_bytes + self.output_bytes,
             self.version,
+            self.user,
             self.state,
             self.bytes_in,
             self.bytes_out,

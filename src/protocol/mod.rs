@@ -16,6 +16,8 @@
 //!
 //! [`first_bytes`] tells clients apart that speak another protocol than their listener.
 //!
+//! [`users`] is who may log in, and what each may do.
+//!
 //! [`presence`] is the text that all of them share about endings: the [`End`](crate::core::end::End) record as
 //! JSON, and the events on presence channels. [`clients`] and [`numbers`] are what is told of clients and of the server.
 //!
@@ -42,8 +44,9 @@ pub mod server;
 pub mod session;
 mod spec;
 pub mod tcp;
+pub mod users;
 
-pub use access::{Access, Hosts};
+pub use access::{Access, Hosts, TOKEN_FILE_BYTES_MAX, Token};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
 pub use gateway::{Balance, Gateway, HalfClose};
@@ -92,6 +95,11 @@ impl ProtocolError {
     /// The rules of TLS were broken.
     pub(crate) fn tls(text: String, alert: Option<TlsAlert>) -> Self {
         Self { reason: Reason::ProtocolTls, text: text.into(), spoke: None, alert }
+    }
+
+    /// Somebody has failed to log in too often.
+    pub(crate) fn unauthenticated(text: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Reason::ProtocolAuth, text: text.into(), spoke: None, alert: None }
     }
 
     /// The bytes belong to something that is not offered.

@@ -5,6 +5,7 @@
 //! comes back by [`Session::answered`](super::Session::answered); the messages behind it wait until then.
 
 use super::clients::{ClientFilter, GlobalKey, KillFilter};
+use super::users::{Guard, Standing};
 use super::{Identity, Naming};
 use crate::core::time::Duration;
 use crate::hub::{Kind, Presence, Refused};
@@ -42,6 +43,20 @@ pub enum Names {
     Channels,
 }
 
+/// What came of wanting to log in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogIn {
+    /// The connection is that user now.
+    Accepted,
+    /// There is no such user, it is off, or its password is another one. The connection is who it was.
+    Wrong,
+    /// Too many attempts from there have failed: it is to be tried again when the message is shown again, as
+    /// [`Served::NotYet`](super::session::Served::NotYet).
+    NotYet,
+    /// So many that this one was not even looked at.
+    TooMany,
+}
+
 /// Why something was not done. Nothing was changed by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
@@ -57,6 +72,8 @@ pub enum Refusal {
     Proved,
     /// There is no memory for it.
     Memory,
+    /// The identity is held from elsewhere, and anybody may come in by this listener.
+    HeldElsewhere,
 }
 
 impl fmt::Display for Refusal {
@@ -67,6 +84,10 @@ impl fmt::Display for Refusal {
             Self::Ending => "this connection is being ended; come back on another",
             Self::Behind => "the supervisor does not keep up; come back later",
             Self::Proved => "this connection has the identity that its certificate says, and no other",
+            Self::HeldElsewhere => {
+                "this identity is held by a connection from another address. Other hosts can reach this listener, and it has \
+                 no users: give it some (users = FILE, see 'linger explain users'), or set protected_mode = false"
+            }
             Self::Memory => "the server holds as many waiting bytes as it may (memory_max); come back later",
         })
     }
@@ -113,11 +134,23 @@ pub trait Server {
     /// The peer has said goodbye: `replies` go out, and it is waited for.
     fn goodbye(&mut self, replies: &mut Vec<u8>);
 
-    /// Makes the connection as good as new: without subscriptions, identity, contract and name.
+    /// Makes the connection as good as new: without user, subscriptions, identity, contract and name.
     fn reset(&mut self);
 
-    /// Takes an identity, and makes the contract that goes with it.
-    fn identify(&mut self, id: Identity<'_>, contract: Contract<'_>) -> Result<(), Refusal>;
+    /// Where the connection is with what its listener asks of it.
+    fn standing(&self) -> Standing;
+
+    /// What its listener asks of it.
+    fn guard(&self) -> &Guard;
+
+    /// Something that the connection may not do was refused.
+    fn note_denied(&mut self);
+
+    /// Logs in.
+    fn log_in(&mut self, user: &[u8], password: &[u8]) -> LogIn;
+
+    /// Takes an identity, and makes the contract that goes with it. Or [`Found::Identified`](super::session::Found::Identified).
+    fn identify(&mut self, id: Identity<'_>, contract: Contract<'_>) -> Result<Poll<()>, Refusal>;
 
     /// Gives the connection of that key an identity: a client that cannot name itself, by the word of the application that it
     /// is relayed to. Or [`Found::Named`](super::session::Found::Named).

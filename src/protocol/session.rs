@@ -7,7 +7,7 @@
 
 use super::clients::KillForm;
 use super::numbers::{InfoNumbers, ServerNumbers};
-use super::server::Server;
+use super::server::{Refusal, Server};
 use super::spec::Encode;
 use super::{Naming, ProtocolError};
 use crate::hub::Presence;
@@ -85,6 +85,8 @@ pub enum Served {
     NextTurn,
     /// It makes presence events, for which there is no room: see [`Server::is_backlogged`].
     WhenThereIsRoom,
+    /// It logs in, and may not try yet: see [`LogIn::NotYet`](super::server::LogIn::NotYet).
+    NotYet,
 }
 
 /// Who is silent in an [`Answer`] if it is the supervisor. Workers count from 1.
@@ -120,6 +122,8 @@ pub enum Found<'a> {
     Sent(bool),
     /// What came of giving another connection an identity.
     Named(Naming),
+    /// Whether the connection has taken the identity that it wanted.
+    Identified(Result<(), Refusal>),
     /// How an identity is; none: offline.
     State(Option<Presence>),
     /// How many listen to channels.

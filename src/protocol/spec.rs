@@ -66,7 +66,7 @@ pub trait Spec {
     /// Settings that do not apply.
     const INAPPLICABLE: &'static [Inapplicable] = &[];
 
-    /// Why it is not served to other hosts, unless it is allowed. None: it is served to everybody.
+    /// Why it is not served to other hosts, unless something is set. None: it is served to everybody.
     const LOCAL_ONLY: Option<LocalOnly> = None;
 
     /// How its clients begin. None: with any bytes, so that no client of another protocol can be told apart.
@@ -133,10 +133,10 @@ impl Inapplicable {
     }
 }
 
-/// A protocol that is served to this host only, unless the operator allows others.
+/// A protocol that is served to this host only, unless the operator says who else may come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LocalOnly {
-    /// The flag among its settings that allows others.
+    /// The setting of its own that lets others be told apart, so that they may come: some text.
     pub unless: &'static str,
     /// What is wrong: the rest of a sentence that begins with the address.
     pub wrong: &'static str,

@@ -96,7 +96,8 @@ impl<K: Kernel> Reactor<K> {
         } else if protocol == Protocol::Admin {
             Some(Session::Http(Http::new(self.cx.now)))
         } else {
-            protocol.open().map(|session| Session::Client(Client::new(session, self.cx.now)))
+            let standing = slot.settings.guard.initial();
+            protocol.open().map(|session| Session::Client(Client::new(session, standing, self.cx.now)))
         };
         let upstream = slot.upstream.filter(|_| served);
         let relays = upstream.is_some();

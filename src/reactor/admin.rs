@@ -84,8 +84,8 @@ impl<K: Kernel> Reactor<K> {
                 Stage::Asking => {
                     let before = out.len();
                     let mut input = held.as_slice();
-                    let hosts = &self.cx.listeners[listener].settings.access.hosts;
-                    let next = session.next(&mut input, hosts, Serves::One, &mut out);
+                    let door = self.cx.listeners[listener].settings.door();
+                    let next = session.next(&mut input, door, Serves::One, &mut out);
                     let used = held.len() - input.len();
                     held.consume(used);
                     let stage = self.on_next(key, next, &mut session, &mut out);

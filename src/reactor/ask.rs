@@ -82,6 +82,7 @@ impl<K: Kernel> Context<K> {
             Sum::Sent(_)
             | Sum::Named(_)
             | Sum::State(_)
+            | Sum::Holder { .. }
             | Sum::Counts(_)
             | Sum::Killed(_)
             | Sum::Info { .. } => Vec::new(),
@@ -90,6 +91,10 @@ impl<K: Kernel> Context<K> {
             (Sum::Sent(sent), _) => Found::Sent(*sent),
             (Sum::Named(naming), _) => Found::Named(*naming),
             (Sum::State(state), _) => Found::State(*state),
+            (Sum::Holder { from, claim }, Query::Holder { id }) => {
+                Found::Identified(self.identify_unless_held(key, conn, id, from.as_deref(), claim))
+            }
+            (Sum::Holder { .. }, _) => return,
             (Sum::Names(names), _) => Found::Names { count: names.places.len(), rows: &mut rows },
             (Sum::Counts(counts), Query::Subscribers { channels }) => Found::Subscribers { channels, counts },
             (Sum::Counts(counts), _) => Found::Patterns(counts.iter().sum()),

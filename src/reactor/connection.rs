@@ -16,6 +16,7 @@ use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
 use crate::protocol::session::Progress;
+use crate::protocol::users::Standing;
 use crate::protocol::{AnySession, Encoding};
 use crate::transport::Layer;
 
@@ -103,6 +104,8 @@ pub(super) enum Pause {
     Effects,
     /// The other connection of its pair has to be there, and to take what waits for it.
     Partner,
+    /// It logs in, and has to wait for that. A deadline of the server ends it.
+    LogIn,
 }
 
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
@@ -206,6 +209,8 @@ pub(super) struct Client {
     pub(super) used: Instant,
     /// The heartbeat timeout that the client asked for, in milliseconds; 0: the listener's.
     pub(super) beat_ms: u32,
+    /// Whether it has logged in, and as whom.
+    pub(super) standing: Standing,
     /// How messages for it are encoded: what its session has said when it was last here.
     pub(super) encoding: Encoding,
     /// What its protocol remembers; none while it is being served.
@@ -213,16 +218,18 @@ pub(super) struct Client {
     pub(super) cold: Option<Box<ColdState>>,
 }
 
-const _: () = assert!(size_of::<Session>() <= 56);
+// A protocol that only tests speak makes it larger there.
+const _: () = assert!(cfg!(test) || size_of::<Session>() <= 56);
 
 impl Client {
-    pub(super) fn new(session: AnySession, now: Instant) -> Self {
+    pub(super) fn new(session: AnySession, standing: Standing, now: Instant) -> Self {
         Self {
             membership: Membership::default(),
             messages_in: 0,
             messages_out: 0,
             used: now,
             beat_ms: 0,
+            standing,
             encoding: session.encoding(),
             session: Some(session),
             cold: None,

@@ -15,6 +15,7 @@ use super::parts::initiators::Initiators;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
+use super::parts::log_ins::LogIns;
 use super::parts::news::Next;
 use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
@@ -34,6 +35,7 @@ use crate::hub::Hub;
 use crate::net::{Fatal, Kernel, Token};
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
+use crate::protocol::users::Guard;
 use std::collections::VecDeque;
 
 /// A connection of this kernel.
@@ -72,6 +74,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) upstreams: Upstreams,
     pub(super) removals: Removals,
     pub(super) checks: Checks<K::Stream>,
+    pub(super) log_ins: LogIns,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -123,6 +126,7 @@ impl<K: Kernel> Context<K> {
         let mut counters = Counters::new(for_clients);
         for (counters, settings) in counters.listeners.iter_mut().zip(&settings.listeners) {
             counters.upstream = settings.relay.as_ref().map(|_| Box::default());
+            counters.access = (settings.guard != Guard::Open).then(Box::default);
         }
         // What the host counted before is not our doing.
         counters.host_counters = kernel.host_counters().unwrap_or_default();
@@ -151,6 +155,7 @@ impl<K: Kernel> Context<K> {
             removals: Removals::default(),
             upstreams,
             checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
+            log_ins: LogIns::default(),
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,

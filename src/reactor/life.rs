@@ -63,9 +63,9 @@ impl<K: Kernel> Context<K> {
             || self.aftermath.next.back() == Some(&(key, Next::LastLook))
     }
 
-    /// Its first message is there: the opening exchange is over.
+    /// Its first message is there: the opening exchange is over, unless it has to log in.
     pub(super) fn open(&mut self, key: Key, conn: &mut Conn<K>) {
-        if conn.life.state() == State::Handshaking {
+        if conn.life.state() == State::Handshaking && !conn.is_anonymous() {
             self.apply(key, conn, Input::Opened);
         }
     }

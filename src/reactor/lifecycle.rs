@@ -99,6 +99,7 @@ impl<K: Kernel> Reactor<K> {
     /// Applies what can be applied to a running server; says what cannot.
     fn apply_settings(&mut self, new: Settings) {
         let mut notes = Vec::new();
+        let guards: Vec<_> = self.cx.listeners.iter().map(|slot| slot.settings.guard.clone()).collect();
         for slot in &mut self.cx.listeners {
             match new.listeners.iter().find(|new| new.name == slot.settings.name) {
                 Some(settings) => slot.adopt(settings, self.cx.now, &mut notes),
@@ -131,6 +132,7 @@ impl<K: Kernel> Reactor<K> {
         if interval.0 != interval.1 {
             self.cx.arm_audit();
         }
+        self.adopt_guards(&guards);
         self.reschedule_all();
         self.cx.retry_accepts();
         report::reloaded(&notes);

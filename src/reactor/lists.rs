@@ -108,6 +108,7 @@ impl<K: Kernel> Context<K> {
             && filter.peer.is_none_or(|peer| conn.peer.address() == Some(peer))
             && filter.local.is_none_or(|address| local == Some(address))
             && filter.client_type.is_none_or(|wanted| client_type(conn) == wanted)
+            && filter.user.as_ref().is_none_or(|wanted| self.user_of(conn).as_bytes() == wanted)
     }
 
     /// The number by which clients know a connection.
@@ -157,6 +158,7 @@ impl<K: Kernel> Context<K> {
             local: &self.listeners[usize::from(conn.listener)].address,
             name: client.and_then(|client| client.cold.as_deref()).map_or(&[], |cold| &cold.name),
             identity: membership.and_then(|member| self.hub.identity_of(member, key)).unwrap_or_default(),
+            user: self.user_of(conn),
             age_s: self.now.since(conn.life.accepted()).as_secs(),
             silence_s: self.now.since(conn.life.heard()).as_secs(),
             subscriptions: membership.map_or(0, Membership::subscriptions),

@@ -37,6 +37,7 @@ mod life;
 mod lifecycle;
 mod lists;
 mod liveness;
+mod log_in;
 mod memory;
 mod naming;
 mod numbers;

@@ -255,7 +255,7 @@ impl<K: Kernel> Context<K> {
         match conn.pause {
             Pause::Output if pending <= bounds.output_low => self.posted.resume(key, conn),
             Pause::None if pending >= bounds.output_high => self.pause(key, conn, Pause::Output),
-            Pause::None | Pause::Turn | Pause::Output | Pause::Effects | Pause::Partner => {}
+            Pause::None | Pause::Turn | Pause::Output | Pause::Effects | Pause::Partner | Pause::LogIn => {}
         }
     }
 }

@@ -59,9 +59,11 @@ impl<K: Kernel> Reactor<K> {
             }
             Query::Info => Finding::Info(Box::new(self.cx.info_numbers())),
             // The supervisor knows these by itself.
-            Query::State { .. } | Query::Identities { .. } | Query::Channels { .. } | Query::Patterns => {
-                Finding::Nothing
-            }
+            Query::State { .. }
+            | Query::Holder { .. }
+            | Query::Identities { .. }
+            | Query::Channels { .. }
+            | Query::Patterns => Finding::Nothing,
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::Reactor;
 use super::connection::Client;
 use super::context::{Conn, Context};
+use super::log_in::Elsewhere;
 use super::naming::check_stays;
 use super::parts::ask::Ask;
 use super::parts::list::List;
@@ -17,7 +18,8 @@ use crate::core::table::Key;
 use crate::hub::{Hub, Kind, Presence, Refused, is_reserved};
 use crate::net::Kernel;
 use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
-use crate::protocol::server::{Contract, Names, Refusal, Server, Use};
+use crate::protocol::server::{Contract, LogIn, Names, Refusal, Server, Use};
+use crate::protocol::users::{Guard, Standing};
 use crate::protocol::{Encoding, Identity, Naming};
 use crate::workers::link::Query;
 use std::task::Poll;
@@ -27,13 +29,19 @@ pub(super) struct Requests<'a, K: Kernel> {
     reactor: &'a mut Reactor<K>,
     key: Key,
     is_subscribed: bool,
+    standing: Standing,
     /// What is left of the message.
     task: Option<Box<Task>>,
 }
 
 impl<'a, K: Kernel> Requests<'a, K> {
-    pub(super) const fn new(reactor: &'a mut Reactor<K>, key: Key, is_subscribed: bool) -> Self {
-        Self { reactor, key, is_subscribed, task: None }
+    pub(super) const fn new(
+        reactor: &'a mut Reactor<K>,
+        key: Key,
+        is_subscribed: bool,
+        standing: Standing,
+    ) -> Self {
+        Self { reactor, key, is_subscribed, standing, task: None }
     }
 
     /// What is left of the message.
@@ -62,14 +70,15 @@ impl<'a, K: Kernel> Requests<'a, K> {
 
     /// Asks about the clients of all workers.
     fn ask(&mut self, query: Query) -> Result<(), Refusal> {
-        self.ask_numbers(query, Vec::new())
+        self.ask_with(query, |_| {})
     }
 
-    /// The same, with what numbers are asked for.
-    fn ask_numbers(&mut self, query: Query, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
+    /// The same, with what is to be done with the answer.
+    fn ask_with(&mut self, query: Query, add: impl FnOnce(&mut Ask)) -> Result<(), Refusal> {
         let cx = &self.reactor.cx;
         cx.check_supervisor()?;
-        let ask = Ask::new(query, asked, self.encoding(), cx.workers());
+        let mut ask = Ask::new(query, self.encoding(), cx.workers());
+        add(&mut ask);
         self.leave(Task::Ask(ask));
         Ok(())
     }
@@ -145,10 +154,43 @@ impl<K: Kernel> Server for Requests<'_, K> {
         cx.reset_client(key, conn);
     }
 
-    fn identify(&mut self, id: Identity<'_>, contract: Contract<'_>) -> Result<(), Refusal> {
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    fn guard(&self) -> &Guard {
+        &self.reactor.cx.listener_of(self.conn()).guard
+    }
+
+    fn note_denied(&mut self) {
+        let listener = usize::from(self.conn().listener);
+        self.reactor.cx.counters.listeners[listener].access().denied += 1;
+    }
+
+    fn log_in(&mut self, user: &[u8], password: &[u8]) -> LogIn {
         let key = self.key;
         let (cx, conn) = self.parts();
-        cx.identify(key, conn, id, contract)
+        let came_of_it = cx.log_in(key, conn, user, password);
+        self.standing = client_of::<K>(conn).standing;
+        came_of_it
+    }
+
+    fn identify(&mut self, id: Identity<'_>, contract: Contract<'_>) -> Result<Poll<()>, Refusal> {
+        let key = self.key;
+        if self.standing == Standing::PROTECTED {
+            match self.reactor.holder_elsewhere(key, id) {
+                Elsewhere::Nobody => {}
+                Elsewhere::Another => return Err(Refusal::HeldElsewhere),
+                Elsewhere::Unknown => {
+                    self.ask_with(Query::Holder { id: id.as_str().as_bytes().to_vec() }, |ask| {
+                        ask.claim(contract)
+                    })?;
+                    return Ok(Poll::Pending);
+                }
+            }
+        }
+        let (cx, conn) = self.parts();
+        cx.identify(key, conn, id, contract).map(Poll::Ready)
     }
 
     fn identify_other(&mut self, key: GlobalKey, id: Identity<'_>) -> Result<Poll<Naming>, Refusal> {
@@ -338,7 +380,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn gather_numbers(&mut self, asked: Vec<Vec<u8>>) -> Result<(), Refusal> {
         if self.reactor.cx.link.is_some() {
-            return self.ask_numbers(Query::Info, asked);
+            return self.ask_with(Query::Info, |ask| ask.numbers(asked));
         }
         let ask = self.reactor.cx.own_numbers(asked);
         self.leave(Task::Ask(ask));
@@ -366,8 +408,10 @@ impl<K: Kernel> Context<K> {
 
     fn reset_client(&mut self, key: Key, conn: &mut Conn<K>) {
         let token: Box<[u8]> = conn.beats_with().into();
+        let standing = self.listener_of(conn).guard.initial();
         let client = client_of::<K>(conn);
         let membership = std::mem::take(&mut client.membership);
+        client.standing = standing;
         (client.used, client.beat_ms, client.cold) = (self.now, 0, None);
         self.leave_hub(key, membership, token, None);
         // The listener's contract may be stricter than the one that the wheel is armed for.

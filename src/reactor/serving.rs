@@ -31,6 +31,8 @@ enum Halt {
     Posted,
     /// So much is posted that what it wants to add has to wait.
     HeldBack,
+    /// It may not log in yet.
+    NotYet,
     /// The others have their turn, or have to answer, before its message is done.
     Unfinished(Box<Task>),
     /// What follows is not to be understood.
@@ -100,10 +102,10 @@ impl<K: Kernel> Reactor<K> {
             }
             let Some(client) = conn.client_mut() else { break Halt::Over };
             client.encoding = session.encoding();
-            let is_subscribed = client.membership.subscriptions() > 0;
+            let (is_subscribed, standing) = (client.membership.subscriptions() > 0, client.standing);
             let before = *input;
             let posted = self.cx.effects.len();
-            let mut requests = Requests::new(self, key, is_subscribed);
+            let mut requests = Requests::new(self, key, is_subscribed, standing);
             let served = session.serve(input, &mut scratch, &mut requests, replies);
             let task = requests.into_task();
             if matches!(served, Ok(Served::Message)) {
@@ -132,6 +134,10 @@ impl<K: Kernel> Reactor<K> {
                     *input = before;
                     self.postpone(key);
                     break Halt::HeldBack;
+                }
+                Ok(Served::NotYet) => {
+                    *input = before;
+                    break Halt::NotYet;
                 }
             }
         };
@@ -208,6 +214,7 @@ impl<K: Kernel> Context<K> {
                 self.pause(key, conn, Pause::Effects);
                 self.publications.hold_back(key);
             }
+            Halt::NotYet => self.pause(key, conn, Pause::LogIn),
             Halt::Broken(error) => {
                 session.reject(&error, replies);
                 self.refuse(key, conn, &error, replies);

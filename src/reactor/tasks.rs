@@ -35,7 +35,7 @@ impl<K: Kernel> Reactor<K> {
         let pending = conn.pending_output();
         conn.pause = match conn.pause {
             // Their end will post it.
-            Pause::Effects => return,
+            Pause::Effects | Pause::LogIn => return,
             Pause::Output if pending > bounds.output_low => Pause::Output,
             Pause::Turn if pending >= bounds.output_high && conn.leg.is_none() => Pause::Output,
             Pause::Partner if self.cx.waits_for_partner(key, conn) => Pause::Partner,

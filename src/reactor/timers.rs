@@ -106,6 +106,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Names => self.cx.resolve_names(),
                 ServerTimer::Removals => self.remove_some(),
                 ServerTimer::Checks => self.run_checks(),
+                ServerTimer::LogIns => self.let_log_in(),
             }
         }
     }

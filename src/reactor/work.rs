@@ -46,6 +46,8 @@ pub(super) mod cost {
     pub(in super::super) const SEND: usize = 10_000;
     /// An ending: a goodbye, a close, the record.
     pub(in super::super) const ENDING: usize = 25_000;
+    /// A password that is hashed and compared.
+    pub(in super::super) const PASSWORD: usize = 3_000;
     /// A subscription: its topic is looked for or made, and it is confirmed.
     pub(in super::super) const SUBSCRIBE: usize = 800;
     /// A subscription that is given up: its place is looked for, and others are moved.

@@ -18,13 +18,14 @@ pub struct Answer {
     pub body: String,
 }
 
-/// Asks the interface at `address`, by a method and the target of a request.
+/// Asks the interface at `address`, by a method and the target of a request, and with a token where it wants one.
 ///
 /// # Errors
 /// When there is no answer, or it is none of HTTP.
 #[expect(clippy::disallowed_types, reason = "a command that asks has nothing else to do meanwhile")]
-pub fn ask(address: &Address, method: &str, target: &str) -> io::Result<Answer> {
-    let request = format!("{method} {target} HTTP/1.0\r\nContent-Length: 0\r\n\r\n");
+pub fn ask(address: &Address, method: &str, target: &str, token: Option<&str>) -> io::Result<Answer> {
+    let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let request = format!("{method} {target} HTTP/1.0\r\nContent-Length: 0\r\n{bearer}\r\n");
     let page = match address {
         Address::Tcp { socket, .. } => {
             let stream = std::net::TcpStream::connect_timeout(socket, ANSWER)?;

@@ -1,6 +1,6 @@
 //! A client of the admin interface that keeps its connection, and reads answers of known length and in chunks.
 
-use super::{DEADLINE, Server};
+use super::{BEARER, DEADLINE, Server};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
@@ -83,7 +83,7 @@ impl<S: Read + Write> Http<S> {
 
     pub fn ask(&mut self, method: &str, path: &str) -> Answer {
         // In one call: the second piece of a request would wait for the first one's delayed ACK.
-        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n"));
         self.answer(method == "HEAD")
     }
 

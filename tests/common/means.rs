@@ -25,7 +25,9 @@ pub fn listener(protocol: &str, name: &str, host: &str, means: &str) -> String {
     let key = |parameter: &'static str| parameter.split('=').next().unwrap_or(parameter);
     let given: Vec<_> = means.split('&').filter_map(|parameter| parameter.split('=').next()).collect();
     let off: Vec<_> = OFF.split('&').filter(|parameter| !given.contains(&key(parameter))).collect();
-    format!("{protocol}://{host}:0?name={name}&{}&{means}", off.join("&"))
+    // A network of the test's own, in which everybody may act on others.
+    let open = if protocol == "resp" { "&protected_mode=false" } else { "" };
+    format!("{protocol}://{host}:0?name={name}{open}&{}&{means}", off.join("&"))
 }
 
 /// A server with a listener `with` the means and one `without`.
@@ -59,7 +61,7 @@ impl Means {
             "--admin",
             &admin,
             "--set",
-            "admin.allow_remote=true",
+            "admin.token_file=tests/common/token",
             // Audits look on all the time; what they may end is theirs to say, listener by listener.
             "--set",
             "audit.interval=200ms",

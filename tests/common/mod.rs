@@ -62,6 +62,9 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     found.expect("until has seen it")
 }
 
+/// The header with the token of `tests/common/token`, for servers that ask for it (`admin.token_file`).
+pub const BEARER: &str = "Authorization: Bearer a-token-that-only-tests-have\r\n";
+
 /// `linger serve` as a child process. Dropping it kills it.
 pub struct Server {
     child: Child,
@@ -166,7 +169,8 @@ impl Server {
     pub fn admin(&self, method: &str, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(self.address("admin")).expect("the admin interface answers");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout can be set");
-        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").expect("the request goes out");
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{BEARER}\r\n")
+            .expect("the request goes out");
         // Closing first, so that the server does not wait for that; it answers a half-closed client all the same. If it was
         // quicker, and has cut its end (ENOTCONN), the answer is here.
         let _ = stream.shutdown(std::net::Shutdown::Write);

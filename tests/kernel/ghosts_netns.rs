@@ -23,15 +23,17 @@ impl Stage {
     fn start(protocol: &str, setting: &str) -> Self {
         let network = Network::new();
         let host = network.host();
+        // A network of the test's own, in which everybody may act on others.
+        let open = if protocol == "resp" { "&protected_mode=false" } else { "" };
         let server = network.serve(&[
             "--listen",
-            &format!("{protocol}://{host}:0?name=cut{setting}"),
+            &format!("{protocol}://{host}:0?name=cut{open}{setting}"),
             "--listen",
-            &format!("resp://{host}:0?name=helper"),
+            &format!("resp://{host}:0?name=helper&protected_mode=false"),
             "--admin",
             &format!("{host}:0"),
             "--set",
-            "admin.allow_remote=true",
+            "admin.token_file=tests/common/token",
         ]);
         Self { network, server }
     }

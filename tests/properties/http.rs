@@ -4,7 +4,7 @@
 use super::pieces;
 use linger::core::end::Reason;
 use linger::protocol::Hosts;
-use linger::protocol::admin::{Next, Serves, Session};
+use linger::protocol::admin::{Door, Next, Serves, Session};
 use linger::protocol::http::{Decoder, HEAD_BYTES_MAX, Method, Rejected, Request, Response, Status};
 
 /// `bytes`: how the stream is cut, how many blanks pad it, and the stream. The padding brings a short stream
@@ -82,7 +82,8 @@ fn talk(pieces: impl Iterator<Item: AsRef<[u8]>>) -> (Vec<u8>, Option<Reason>) {
         held.extend_from_slice(piece.as_ref());
         while !session.is_over() {
             let mut input = held.as_slice();
-            let next = session.next(&mut input, &Hosts::Named(Vec::new()), Serves::One, &mut out);
+            let door = Door { hosts: &Hosts::Named(Vec::new()), token: None };
+            let next = session.next(&mut input, door, Serves::One, &mut out);
             held = input.to_vec();
             match next {
                 Next::Wait => break,

@@ -24,5 +24,6 @@ mod stalls;
 mod startup;
 mod tls;
 mod unserved;
+mod users;
 mod work;
 mod workers;

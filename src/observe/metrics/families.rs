@@ -2,6 +2,7 @@
 
 mod tls;
 
+use super::access;
 use super::page::{Family, all, each, servers, upstream};
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector};
@@ -62,6 +63,8 @@ pub(super) static FAMILIES: &[Family] = &[
         "Connections turned away because the server was full.",
         |lines, counters, gauges| lines.add_of(gauges, &[], counters.shed),
     ),
+    access::LOG_INS,
+    access::DENIED,
     all(
         "linger_suspected_total",
         "counter",

@@ -24,10 +24,11 @@ pub(super) enum Kind {
     MemoryReclaimed,
     Pair,
     UpstreamState,
+    LogInFailed,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Opened,
         Self::ProtocolError,
         Self::UnforeseenError,
@@ -40,6 +41,7 @@ impl Kind {
         Self::MemoryReclaimed,
         Self::Pair,
         Self::UpstreamState,
+        Self::LogInFailed,
     ];
 
     /// As its lines call it.
@@ -57,6 +59,7 @@ impl Kind {
             Self::MemoryReclaimed => "memory_reclaimed",
             Self::Pair => "pair",
             Self::UpstreamState => "upstream_state",
+            Self::LogInFailed => "log_in_failed",
         }
     }
 
@@ -68,6 +71,7 @@ impl Kind {
             | Self::UnforeseenError
             | Self::IdentityReplaced
             | Self::Ended
+            | Self::LogInFailed
             | Self::Pair => per_second,
             Self::AcceptStalled
             | Self::AcceptResumed

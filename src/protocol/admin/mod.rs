@@ -14,7 +14,7 @@ use spoken::{server_of, word_of};
 use super::first_bytes::Opening;
 use super::http::{self, Method, Rejected, Request, Response, Status};
 use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
-use super::{Access, Hosts, Identity};
+use super::{Access, Hosts, Identity, Token};
 use crate::core::end::Foreign;
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
@@ -143,6 +143,33 @@ pub enum Serves {
     One,
     /// The supervisor of several workers.
     Several,
+}
+
+/// Who is answered: what a listener has for that.
+#[derive(Clone, Copy, Debug)]
+pub struct Door<'a> {
+    /// Names in a request's Host header that are answered.
+    pub hosts: &'a Hosts,
+    /// What a request has to bring. None: nothing.
+    pub token: Option<&'a Token>,
+}
+
+impl Door<'_> {
+    /// Everybody is.
+    pub const OPEN: Self = Self { hosts: &Hosts::Any, token: None };
+
+    /// Understands a request, if it is to be answered. Whether the server is well is no secret: what asks that, and often,
+    /// need not have one.
+    fn admit(self, request: &Request, serves: Serves) -> Result<Route, Response<'static>> {
+        let routed = route(request, self.hosts, serves);
+        let is_vital = routed.as_ref().is_ok_and(Route::is_vital);
+        if is_vital || self.token.is_none_or(|token| token.is_in(request.authorization.as_deref())) {
+            return routed;
+        }
+        let text =
+            "this interface wants a token: Authorization: Bearer TOKEN, with that of admin.token_file\n";
+        Err(Response::text(Status::Unauthorized, text))
+    }
 }
 
 /// What there is to ask: how, what one process answers, and what the supervisor of several does.

@@ -2,10 +2,10 @@
 //! requests come out, answers go in and bytes come out. One process and the supervisor of several workers serve their
 //! connections by it. What needs nobody to be asked is answered here; when bytes move is for them to say.
 
-use super::{Asked, Route, Serves, crowded, index, route};
+use super::{Asked, Door, Route, Serves, crowded, index};
 use crate::core::end::Reason;
+use crate::protocol::ProtocolError;
 use crate::protocol::http::{CONTINUE, Decoder, Framing, Method, Request, Response, Status};
-use crate::protocol::{Hosts, ProtocolError};
 
 /// What is remembered of one connection.
 #[derive(Debug, Default)]
@@ -90,7 +90,7 @@ impl Session {
 
     /// Takes the next request off the front of `input`; what is left there must stand at the front of the next. Not to
     /// be called while a request is being answered.
-    pub fn next(&mut self, input: &mut &[u8], hosts: &Hosts, serves: Serves, out: &mut Vec<u8>) -> Next {
+    pub fn next(&mut self, input: &mut &[u8], door: Door<'_>, serves: Serves, out: &mut Vec<u8>) -> Next {
         let mut request = match self.decoder.next_request(input) {
             Ok(Some(request)) => request,
             Ok(None) => return Next::Wait,
@@ -101,7 +101,7 @@ impl Session {
                 return Next::Rejected(error);
             }
         };
-        let routed = route(&request, hosts, serves);
+        let routed = door.admit(&request, serves);
         let routed =
             routed.and_then(|route| if self.once && !route.is_vital() { Err(crowded()) } else { Ok(route) });
         request.keep_alive &= !self.once;
@@ -190,7 +190,7 @@ mod tests {
             held.extend_from_slice(piece);
             while !session.is_over() {
                 let mut input = held.as_slice();
-                let next = session.next(&mut input, &Hosts::Any, Serves::One, &mut out);
+                let next = session.next(&mut input, Door::OPEN, Serves::One, &mut out);
                 held = input.to_vec();
                 match next {
                     Next::Wait => break,
@@ -248,7 +248,7 @@ mod tests {
     fn an_answer_of_one_piece_has_its_length() {
         let mut session = Session::default();
         let (mut input, mut out): (&[u8], _) = (b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", Vec::new());
-        assert_eq!(session.next(&mut input, &Hosts::Any, Serves::One, &mut out), Next::Asked(Asked::Metrics));
+        assert_eq!(session.next(&mut input, Door::OPEN, Serves::One, &mut out), Next::Asked(Asked::Metrics));
         assert!(session.is_answering() && out.is_empty());
         session.piece("all", true, &mut out);
         assert!(!session.is_answering());
@@ -300,7 +300,7 @@ mod tests {
         let (mut input, mut out) = (request.as_slice(), Vec::new());
         for _ in 0..2 {
             assert_eq!(
-                session.next(&mut input, &Hosts::Any, Serves::One, &mut out),
+                session.next(&mut input, Door::OPEN, Serves::One, &mut out),
                 Next::Asked(Asked::Metrics)
             );
             session.piece("one ", false, &mut out);

@@ -1,6 +1,7 @@
 //! What only the admin interface can be asked: where it is, and who may use it.
 
 use crate::core::setting::{Default, Key, Kind, Value, Values};
+use crate::protocol::access::read_path;
 use crate::protocol::{Access, Hosts, LocalOnly};
 
 pub(super) const SETTINGS: [Key; 4] = [
@@ -9,15 +10,22 @@ pub(super) const SETTINGS: [Key; 4] = [
         kind: Kind::AddressOrOff,
         default: Default::Same("127.0.0.1:7070"),
         doc: "Where the admin interface listens: an address and port, \"unix:/run/linger.sock\", or \"off\".",
-        why: "It can end connections and names every client, and it asks for no password: it is for this \
-              host only.",
+        why: "It can end connections and names every client, and without a token (token_file) it asks for \
+              no password: it is for this host only then.",
     },
     Key {
-        name: "allow_remote",
-        kind: Kind::Flag,
-        default: Default::Same("false"),
-        doc: "Whether the admin interface may listen on an address that other hosts can reach.",
-        why: "A slip in the address must not open it to the network; say it twice if you mean it.",
+        name: "token_file",
+        kind: Kind::Text {
+            words: &["none"],
+            read: read_path,
+            expects: "the path of a file with a token, or \"none\"",
+        },
+        default: Default::Same("none"),
+        doc: "The file of the token that each request has to bring, as \"Authorization: Bearer TOKEN\": 16 visible \
+              characters or more. /healthz and /readyz are answered without it, a unix socket asks for none. Read again on \
+              SIGHUP. An address that other hosts can reach needs one.",
+        why: "On loopback and on a unix socket the host says who may come. Those who ask whether the server is well \
+              have no secrets, and are told nothing else.",
     },
     Key {
         name: "hosts",
@@ -45,9 +53,9 @@ const HOSTS: Kind = Kind::Text {
 };
 
 pub(super) const LOCAL_ONLY: LocalOnly = LocalOnly {
-    unless: "allow_remote",
-    wrong: "can be reached from other hosts, and the admin interface has no password",
-    right: "use 127.0.0.1 or unix:PATH, or set admin.allow_remote = true",
+    unless: "token_file",
+    wrong: "can be reached from other hosts, and the admin interface has no token",
+    right: "use 127.0.0.1 or unix:PATH, or write a token into a file and set admin.token_file to its path",
 };
 
 /// Who may use it.
@@ -63,7 +71,10 @@ pub(super) fn access(own: &Values) -> Access {
         Hosts::Named(names.map(str::to_owned).collect())
     };
     let socket_mode = own.value("socket_mode").and_then(Value::mode);
-    Access { hosts, socket_mode: socket_mode.unwrap_or(Access::default().socket_mode) }
+    let usual = Access::default();
+    // Who may write to a unix socket may use the interface.
+    let token_file = text("token_file").filter(|_| !is_unix).map(str::to_owned);
+    Access { hosts, socket_mode: socket_mode.unwrap_or(usual.socket_mode), token_file, ..usual }
 }
 
 /// Names of hosts, in small letters, with single commas between them.

@@ -129,3 +129,23 @@ fn a_list_is_filtered_by_all_that_is_asked() {
     }
     assert!(query("identity=a").wants_identity(Some(b"a")) && !query("identity=a").wants_identity(None));
 }
+
+#[test]
+fn a_door_with_a_token_answers_who_brings_it_and_who_asks_whether_the_server_is_well() {
+    let token = Token::read("0123456789abcdef").unwrap();
+    let door = Door { token: Some(&token), ..Door::OPEN };
+    let status = |path: &str, bearer: Option<&str>| {
+        let authorization = bearer.map(|token| format!("Bearer {token}"));
+        let request = Request { authorization, ..asked("GET", path, "localhost") };
+        door.admit(&request, Serves::One).err().map(|refused| refused.status)
+    };
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(status(path, None), None, "{path}");
+    }
+    for path in ["/", "/metrics", "/connections", "/audit", "/upstreams", "/nonsense"] {
+        assert_eq!(status(path, None), Some(Status::Unauthorized), "{path}");
+        assert_eq!(status(path, Some("0123456789abcdeF")), Some(Status::Unauthorized), "{path}");
+    }
+    assert_eq!(status("/metrics", Some("0123456789abcdef")), None);
+    assert_eq!(status("/nonsense", Some("0123456789abcdef")), Some(Status::NotFound));
+}

@@ -78,6 +78,8 @@ pub struct Request {
     /// The `Origin` header. A browser sends it with what a web page makes it POST: an admin listener on
     /// loopback has reason to refuse those.
     pub origin: Option<String>,
+    /// The `Authorization` header, which may be a secret.
+    pub authorization: Option<String>,
     /// Whether the connection goes on after the response.
     pub keep_alive: bool,
     /// It is HTTP/1.1: a response may come in chunks.
@@ -102,6 +104,8 @@ pub enum Status {
     Accepted,
     /// 400.
     BadRequest,
+    /// 401: the request has to bring a token.
+    Unauthorized,
     /// 403.
     Forbidden,
     /// 404.
@@ -133,6 +137,7 @@ impl Status {
             Self::Ok => "200 OK",
             Self::Accepted => "202 Accepted",
             Self::BadRequest => "400 Bad Request",
+            Self::Unauthorized => "401 Unauthorized",
             Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
             Self::MethodNotAllowed => "405 Method Not Allowed",
@@ -182,6 +187,7 @@ impl Rejected {
             Status::Ok
             | Status::Accepted
             | Status::BadRequest
+            | Status::Unauthorized
             | Status::Forbidden
             | Status::Conflict
             | Status::Misdirected
@@ -318,6 +324,7 @@ fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
         query,
         host: authority.map_or(fields.host.unwrap_or_default(), str::to_owned),
         origin: fields.origin,
+        authorization: fields.authorization,
         keep_alive: !fields.close && (version_1_1 || fields.keep_alive),
         chunks: version_1_1,
         // RFC 9110 10.1.1: of an older client it is to be ignored.
@@ -331,6 +338,7 @@ fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
 struct Fields {
     host: Option<String>,
     origin: Option<String>,
+    authorization: Option<String>,
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
@@ -359,6 +367,8 @@ impl Fields {
                 }
             } else if is("Origin") {
                 fields.origin = Some(text());
+            } else if is("Authorization") {
+                fields.authorization = Some(text());
             } else if is("Expect") {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(rejected(Status::ExpectationFailed, "want no Expect but 100-continue"));

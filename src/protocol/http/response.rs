@@ -66,10 +66,15 @@ impl<'a> Response<'a> {
 
     fn head(&self, length: &str, keep_alive: bool, out: &mut Vec<u8>) {
         // RFC 9110 15.5.6: a 405 must name what is allowed.
-        let allow = if self.status == Status::MethodNotAllowed { "Allow: GET, HEAD, POST\r\n" } else { "" };
+        // RFC 9110 11.6.1: a 401 must say what it wants.
+        let needed = match self.status {
+            Status::MethodNotAllowed => "Allow: GET, HEAD, POST\r\n",
+            Status::Unauthorized => "WWW-Authenticate: Bearer realm=\"linger\"\r\n",
+            _ => "",
+        };
         write!(
             out,
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\n{length}Cache-Control: no-store\r\n{allow}Connection: {}\r\n\r\n",
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\n{length}Cache-Control: no-store\r\n{needed}Connection: {}\r\n\r\n",
             self.status.line(),
             self.content_type,
             if keep_alive { "keep-alive" } else { "close" }

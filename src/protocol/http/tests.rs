@@ -59,12 +59,13 @@ fn a_request_is_taken_apart() {
         query: vec![("a b".to_owned(), "c&d".to_owned()), ("e".to_owned(), String::new())],
         host: "localhost:7070".to_owned(),
         origin: Some("http://evil.example".to_owned()),
+        authorization: Some("Bearer x".to_owned()),
         keep_alive: true,
         chunks: true,
         expects_continue: false,
     };
     let text = "\r\nPOST /connections/7%2d1/end?a+b=c%26d&&e HTTP/1.1\r\nhost: localhost:7070\r\n\
-                Origin: http://evil.example\r\n\r\n";
+                Origin: http://evil.example\r\nauthorization: Bearer x\r\n\r\n";
     assert_eq!(one(text), expected);
     assert_eq!(expected.query_value("e"), Some(""));
     assert_eq!(expected.query_value("x"), None);

@@ -2,6 +2,7 @@
 //! needed to know them.
 
 use super::Version;
+use super::acl::{self, AclCommand};
 use super::client::{ClientCommand, HELP as CLIENT_HELP};
 use super::command::{Command, Listing};
 use super::decode::Arguments;
@@ -23,14 +24,18 @@ pub fn answer(command: &Command<'_>, subscribed: bool, reply: &mut Reply<'_>) ->
         }
         Command::Ping(None) => reply.pong(),
         Command::Ping(Some(message)) | Command::Echo(message) => reply.bulk(message),
-        Command::Auth | Command::Select | Command::Client(ClientCommand::Accepted) => reply.ok(),
+        Command::Select | Command::Client(ClientCommand::Accepted) => reply.ok(),
         Command::Client(ClientCommand::Help) => lines(CLIENT_HELP.iter().copied(), reply),
+        Command::Acl(AclCommand::Help) => lines(acl::HELP.iter().copied(), reply),
+        Command::Acl(AclCommand::Cat(class)) => acl::categories(class, reply),
         Command::Command(listing) => list(listing, reply),
         Command::Help => help(reply),
         Command::ConfigGet(patterns) => config(patterns, reply),
         Command::Quit
         | Command::Reset
         | Command::Hello { .. }
+        | Command::Auth(_)
+        | Command::Acl(AclCommand::WhoAmI | AclCommand::List | AclCommand::Users | AclCommand::GetUser(_))
         | Command::Client(
             ClientCommand::SetName(_)
             | ClientCommand::GetName
@@ -132,12 +137,10 @@ fn info(verb: Verb, reply: &mut Reply<'_>) {
     for _ in 0..3 {
         reply.integer(0);
     }
-    reply.set(1);
-    reply.simple(match entry.group {
-        Group::Connection => "@connection",
-        Group::Presence | Group::Pubsub => "@pubsub",
-        Group::Server => "@slow",
-    });
+    reply.set(entry.classes.iter().count());
+    for class in entry.classes.iter() {
+        reply.simple(&format!("@{class}"));
+    }
     reply.set(0);
     reply.set(0);
     reply.array(0);

@@ -7,7 +7,7 @@ pub use crate::protocol::clients::{ClientFilter, ClientType, KillFilter, KillFor
 use std::net::SocketAddr;
 
 /// A subcommand of `CLIENT`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ClientCommand<'a> {
     /// `SETNAME name`; an empty one takes the name away.
     SetName(&'a [u8]),
@@ -88,7 +88,7 @@ pub(super) const HELP: &[&str] = &[
     "    * ADDR <ip:port>",
     "    * LADDR <ip:port>",
     "    * TYPE (NORMAL|PUBSUB)",
-    "    * USER default",
+    "    * USER <name>",
     "    * SKIPME (YES|NO), default YES",
     "LIST [TYPE (NORMAL|PUBSUB) | ID <id> ... | KEY <key>]",
     "    Return information about connections.",
@@ -204,6 +204,7 @@ fn kill(values: Arguments<'_>) -> Result<KillFilter, CommandError> {
         peer: None,
         local: None,
         client_type: None,
+        user: None,
         skip_me: true,
     };
     if values.len() == 1 {
@@ -229,9 +230,7 @@ fn kill(values: Arguments<'_>) -> Result<KillFilter, CommandError> {
         } else if is("TYPE") {
             filter.client_type = Some(client_type(value)?);
         } else if is("USER") {
-            if value != b"default" {
-                return Err(format!("ERR No such user '{}'", shown(value)).into());
-            }
+            filter.user = Some(value.to_vec());
         } else if is("SKIPME") && one_of(Some(value), &["YES", "NO"]) {
             filter.skip_me = one_of(Some(value), &["YES"]);
         } else {

@@ -2,6 +2,7 @@
 //! the reply. Nothing is copied; the command borrows from the input.
 
 use super::Version;
+use super::acl::AclCommand;
 use super::client::ClientCommand;
 use super::decode::Arguments;
 use super::verbs::Verb;
@@ -9,6 +10,7 @@ use crate::core::time::Duration;
 use crate::protocol::Identity;
 use crate::protocol::clients::GlobalKey;
 use std::borrow::Cow;
+use std::fmt;
 
 /// Longest token of a heartbeat channel, in bytes: it is kept as long as the connection, and told to other workers.
 pub const TOKEN_BYTES_MAX: usize = 64;
@@ -30,7 +32,7 @@ impl<T: Into<Cow<'static, str>>> From<T> for CommandError {
 }
 
 /// A command, understood. Lists are [`Arguments`] without the verb.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command<'a> {
     /// `PING [message]`.
     Ping(Option<&'a [u8]>),
@@ -46,9 +48,13 @@ pub enum Command<'a> {
         version: Option<Version>,
         /// The name to take, as by `CLIENT SETNAME`.
         name: Option<&'a [u8]>,
+        /// To log in before.
+        auth: Option<Credentials<'a>>,
     },
-    /// `AUTH` that is accepted.
-    Auth,
+    /// `AUTH [user] password`.
+    Auth(Credentials<'a>),
+    /// `ACL ...`.
+    Acl(AclCommand<'a>),
     /// `SELECT 0`.
     Select,
     /// `CLIENT ...`.
@@ -122,6 +128,22 @@ pub enum Command<'a> {
     ConfigGet(Arguments<'a>),
 }
 
+/// Who somebody says to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// The name; none: that of the default user.
+    pub user: Option<&'a [u8]>,
+    /// The password.
+    pub password: &'a [u8],
+}
+
+/// Without the password.
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credentials({:?})", self.user.map(String::from_utf8_lossy))
+    }
+}
+
 /// What `COMMAND` is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Listing<'a> {
@@ -157,6 +179,7 @@ impl<'a> Command<'a> {
             Verb::Reset => Self::Reset,
             Verb::Hello => hello(arguments)?,
             Verb::Auth => auth(arguments)?,
+            Verb::Acl => Self::Acl(AclCommand::parse(arguments)?),
             Verb::Select => select(argument(1))?,
             Verb::Client => Self::Client(ClientCommand::parse(arguments)?),
             Verb::Ident => ident(arguments)?,
@@ -190,7 +213,8 @@ impl<'a> Command<'a> {
             Self::Quit => Verb::Quit,
             Self::Reset => Verb::Reset,
             Self::Hello { .. } => Verb::Hello,
-            Self::Auth => Verb::Auth,
+            Self::Auth(_) => Verb::Auth,
+            Self::Acl(_) => Verb::Acl,
             Self::Select => Verb::Select,
             Self::Client(_) => Verb::Client,
             Self::Ident { .. } => Verb::Ident,
@@ -231,6 +255,7 @@ impl<'a> Command<'a> {
             verb @ (Verb::Echo
             | Verb::Hello
             | Verb::Auth
+            | Verb::Acl
             | Verb::Select
             | Verb::Client
             | Verb::Ident
@@ -262,41 +287,29 @@ fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
         Some(text) if integer(text).is_some() => return Err("NOPROTO unsupported protocol version".into()),
         Some(_) => return Err("ERR Protocol version is not an integer or out of range".into()),
     };
-    let mut name = None;
+    let (mut name, mut auth) = (None, None);
     let mut options = arguments.skip(2).iter();
     while let Some(option) = options.next() {
         if option.eq_ignore_ascii_case(b"AUTH") && options.len() >= 2 {
-            let user = options.next().unwrap_or_default();
-            options.next();
-            credentials(user)?;
+            auth = Some(Credentials { user: options.next(), password: options.next().unwrap_or_default() });
         } else if option.eq_ignore_ascii_case(b"SETNAME") && options.len() >= 1 {
             name = Some(client_name(options.next().unwrap_or_default())?);
         } else {
             return Err(format!("ERR Syntax error in HELLO option '{}'", shown(option)).into());
         }
     }
-    Ok(Command::Hello { version, name })
+    Ok(Command::Hello { version, name, auth })
 }
 
 fn auth(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     if arguments.len() > 3 {
         return Err("ERR syntax error".into());
     }
-    match (arguments.get(1), arguments.get(2)) {
-        (Some(user), Some(_)) => credentials(user).map(|()| Command::Auth),
-        _ => Err("ERR AUTH <password> called without any password configured for the default user. Are you \
-                  sure your configuration is correct?"
-            .into()),
-    }
-}
-
-/// There is one user, and it has no password, so that any will do: as a fresh Redis has it.
-fn credentials(user: &[u8]) -> Result<(), CommandError> {
-    if user == b"default" {
-        Ok(())
-    } else {
-        Err("WRONGPASS invalid username-password pair or user is disabled.".into())
-    }
+    let (user, password) = match arguments.get(2) {
+        Some(password) => (arguments.get(1), password),
+        None => (None, arguments.get(1).unwrap_or_default()),
+    };
+    Ok(Command::Auth(Credentials { user, password }))
 }
 
 fn select<'a>(text: &[u8]) -> Result<Command<'a>, CommandError> {

@@ -1,6 +1,8 @@
 //! Tests of commands: each verb whole, each refusal in its words, and the replies that need no server.
 
 use super::*;
+use crate::protocol::resp::acl::AclCommand;
+use crate::protocol::resp::acts::Class;
 use crate::protocol::resp::answer;
 use crate::protocol::resp::client::{ClientType, KillFilter, KillForm, ListFilter};
 use crate::protocol::resp::decode::{Decoder, Scratch};
@@ -37,13 +39,16 @@ fn commands_are_parsed_whole() {
     parses("ECHO x", &Command::Echo(b"x"));
     parses("QUIT now", &Command::Quit);
     parses("RESET", &Command::Reset);
-    parses("HELLO", &Command::Hello { version: None, name: None });
-    parses("HELLO 2", &Command::Hello { version: Some(Version::Resp2), name: None });
-    parses(
-        "HELLO 3 auth default secret setname me",
-        &Command::Hello { version: Some(Version::Resp3), name: Some(b"me") },
-    );
-    parses("AUTH default x", &Command::Auth);
+    let hello = |version, name, auth| Command::Hello { version, name, auth };
+    let secret = Credentials { user: Some(b"default"), password: b"secret" };
+    parses("HELLO", &hello(None, None, None));
+    parses("HELLO 2", &hello(Some(Version::Resp2), None, None));
+    parses("HELLO 3 auth default secret setname me", &hello(Some(Version::Resp3), Some(b"me"), Some(secret)));
+    parses("AUTH default secret", &Command::Auth(secret));
+    parses("AUTH secret", &Command::Auth(Credentials { user: None, ..secret }));
+    parses("ACL whoami", &Command::Acl(AclCommand::WhoAmI));
+    parses("ACL CAT Admin", &Command::Acl(AclCommand::Cat(Some(Class::Admin))));
+    parses("ACL GETUSER a", &Command::Acl(AclCommand::GetUser(b"a")));
     parses("SELECT 0", &Command::Select);
     parses("BEAT", &Command::Beat);
     parses("BEATFOR a", &Command::BeatFor { identity: id("a"), token: b"" });
@@ -129,14 +134,13 @@ fn refusals_are_in_the_words_of_redis() {
         ("HELLO x", "ERR Protocol version is not an integer or out of range"),
         ("HELLO 3 FOO", "ERR Syntax error in HELLO option 'FOO'"),
         ("HELLO 3 SETNAME", "ERR Syntax error in HELLO option 'SETNAME'"),
-        ("HELLO 3 AUTH a b", "WRONGPASS invalid username-password pair or user is disabled."),
         ("HELLO 3 SETNAME 'a b'", "ERR Client names cannot contain spaces, newlines or special characters."),
-        ("AUTH u p", "WRONGPASS invalid username-password pair or user is disabled."),
-        (
-            "AUTH x",
-            "ERR AUTH <password> called without any password configured for the default user. Are you sure \
-             your configuration is correct?",
-        ),
+        ("AUTH", "ERR wrong number of arguments for 'auth' command"),
+        ("AUTH a b c", "ERR syntax error"),
+        ("ACL FOO", "ERR unknown subcommand 'FOO'. Try ACL HELP."),
+        ("ACL CAT foo", "ERR Unknown category 'foo'"),
+        ("ACL WHOAMI x", "ERR wrong number of arguments for 'acl|whoami' command"),
+        ("ACL SETUSER a on", "ERR users are changed in their file: use 'linger user', then SIGHUP"),
         ("SELECT 1", "ERR DB index is out of range"),
         ("SELECT x", "ERR value is not an integer or out of range"),
         ("CLIENT", "ERR wrong number of arguments for 'client' command"),
@@ -151,7 +155,6 @@ fn refusals_are_in_the_words_of_redis() {
         ("CLIENT KILL ID 0", "ERR client-id should be greater than 0"),
         ("CLIENT KILL ID 9 FOO", "ERR syntax error"),
         ("CLIENT KILL ID 9 FOO x", "ERR syntax error"),
-        ("CLIENT KILL USER foo", "ERR No such user 'foo'"),
         ("CLIENT KILL SKIPME maybe", "ERR syntax error"),
         ("CLIENT NO-EVICT x", "ERR syntax error"),
         ("CLIENT TRACKING x", "ERR syntax error"),
@@ -210,15 +213,28 @@ fn kill_takes_an_address_or_conditions() {
         peer: None,
         local: None,
         client_type: None,
+        user: None,
         skip_me: true,
     };
     let v4 = Some("1.2.3.4:5".parse().unwrap());
-    kill("CLIENT KILL 1.2.3.4:5", KillFilter { form: KillForm::Address, peer: v4, skip_me: false, ..none });
-    kill("CLIENT KILL ADDR [::ffff:1.2.3.4]:5 skipme no", KillFilter { peer: v4, skip_me: false, ..none });
+    kill(
+        "CLIENT KILL 1.2.3.4:5",
+        KillFilter { form: KillForm::Address, peer: v4, skip_me: false, ..none.clone() },
+    );
+    kill(
+        "CLIENT KILL ADDR [::ffff:1.2.3.4]:5 skipme no",
+        KillFilter { peer: v4, skip_me: false, ..none.clone() },
+    );
     let local = Some("[::1]:7000".parse().unwrap());
     kill(
         "CLIENT KILL ID 7 LADDR [::1]:7000 TYPE normal USER default",
-        KillFilter { id: Some(7), local, client_type: Some(ClientType::Normal), ..none },
+        KillFilter {
+            id: Some(7),
+            local,
+            client_type: Some(ClientType::Normal),
+            user: Some(b"default".to_vec()),
+            ..none.clone()
+        },
     );
     kill("CLIENT KILL KEY 2.17-4711", KillFilter { key: Some(key(Some(2))), ..none });
 }

@@ -72,7 +72,8 @@
 //! | `QUIT` | `+OK`; the goodbye of this protocol: the connection ends `peer.goodbye` |
 //! | `RESET` | `+RESET`; subscriptions, name, identity and RESP3 are gone |
 //! | `HELLO [2\|3 [AUTH user password] [SETNAME name]]` | a map about server and connection |
-//! | `AUTH [user] password` | `+OK` for user `default`: no password is set |
+//! | `AUTH [user] password` | `+OK`, or `-WRONGPASS ...`; without users any password of `default` will do |
+//! | `ACL WHOAMI\|CAT\|LIST\|USERS\|GETUSER` | as Redis; see `ACL HELP` |
 //! | `SELECT 0` | `+OK` |
 //! | `CLIENT SETNAME\|GETNAME\|ID\|INFO\|LIST\|KILL` | as Redis; see `CLIENT HELP` |
 //! | `CLIENT SETINFO\|NO-EVICT\|NO-TOUCH`, `TRACKING OFF`, `REPLY ON` | `+OK`, without effect |
@@ -89,6 +90,12 @@
 //! | `INFO [section ...]` | text, `field:value` a line |
 //! | `COMMAND [COUNT\|LIST\|INFO\|DOCS]`, `HELP` | the table of verbs, for programs and for people |
 //! | `CONFIG GET pattern ...` | a map of the little that load generators ask for |
+//!
+//! Where its listener has users (`users = FILE`), a connection logs in before it does anything else but leave: by `AUTH`, or
+//! with `HELLO`. What it may do then, [`users`](crate::protocol::users) says: `-NOAUTH` and `-NOPERM` are as in Redis.
+//! Failed attempts of an address slow down the next ones; one for which too many wait ends its connection,
+//! `protocol.auth`. Without users, on an address that other hosts can reach, what acts on other connections
+//! ([`acts`]) is refused by `-DENIED`.
 //!
 //! An identity has 1 to 128 bytes of UTF-8 without blanks and control characters. In RESP2 a connection
 //! with subscriptions may only say (P)SUBSCRIBE, (P)UNSUBSCRIBE, PING, QUIT, RESET and BEAT.
@@ -116,6 +123,8 @@
 //! knows. So the goodbye goes only to a client whose last command was typed, as a line, or which asked for
 //! pings by `SERVERPING`; libraries, which send arrays, get an end of file at once, in RESP2 and RESP3 alike.
 
+pub mod acl;
+pub mod acts;
 mod answer;
 pub mod client;
 pub mod command;
@@ -123,8 +132,10 @@ pub mod decode;
 pub mod encode;
 mod info;
 mod inline;
+mod judge;
 mod outcome;
 mod session;
+mod settings;
 pub mod verbs;
 
 pub use super::Identity;
@@ -135,9 +146,11 @@ pub use encode::{Confirmation, Reply};
 pub use session::Commands;
 pub use verbs::Verb;
 
+use super::Access;
 use super::first_bytes::{Opening, Signature};
 use super::spec::{Encode, EncodeDirect, Message, Reached, Spec};
 use crate::core::end::{Foreign, Reason};
+use crate::core::setting::{Key, Values};
 
 /// Commands in the wire format of Redis.
 #[derive(Debug)]
@@ -150,6 +163,7 @@ impl Spec for Resp {
     const KEEPS_SESSION: bool = true;
     const ANSWERS_FRAMES: bool = true;
     const BUILTIN_ADDRESS: Option<&'static str> = Some("127.0.0.1:7000");
+    const SETTINGS: &'static [Key] = &settings::SETTINGS;
     const DEFAULTS: &'static [(&'static str, &'static str)] = &[("handshake_timeout", "60s")];
     const OPENING: Option<Opening> = Some(Opening {
         foreign: Foreign::Resp,
@@ -161,6 +175,10 @@ impl Spec for Resp {
 
     type Encoding = Version;
     type Session = Commands;
+
+    fn access(own: &Values) -> Access {
+        settings::access(own)
+    }
 
     fn goodbye(version: Option<Version>, reason: Reason, out: &mut Vec<u8>) {
         Reply::new(out, version.unwrap_or_default()).goodbye(reason);

@@ -13,6 +13,7 @@ use crate::protocol::session::{Answer, Found, SUPERVISOR};
 pub(super) fn refused(refusal: Refusal, reply: &mut Reply<'_>) {
     let code = match refusal {
         Refusal::Memory => "OOM",
+        Refusal::HeldElsewhere => "DENIED",
         Refusal::Hub(_) | Refusal::Reserved | Refusal::Ending | Refusal::Behind | Refusal::Proved => "ERR",
     };
     reply.error(&format!("{code} {refusal}"));
@@ -33,6 +34,8 @@ pub(super) fn answered(answer: Answer<'_>, reply: &mut Reply<'_>) {
         Found::Published { messages, receivers } => (0..messages).for_each(|_| reply.count(receivers)),
         Found::Sent(sent) => reply.count(usize::from(sent)),
         Found::Named(naming) => named_other(naming, reply),
+        Found::Identified(Ok(())) => reply.ok(),
+        Found::Identified(Err(refusal)) => refused(refusal, reply),
         Found::State(state) => reply.simple(Presence::name_of(state)),
         Found::Subscribers { channels, counts } => {
             subscribers(channels.iter().zip(counts.iter().copied()), reply);
@@ -89,7 +92,11 @@ fn missing(found: &Found<'_>, silent: &[u32]) -> Option<String> {
         Found::Clients { .. } => "; GET /connections lists the clients of the others".to_owned(),
         Found::Ended { count, .. } => format!("; of the others, {count} are being ended"),
         // The supervisor alone knows these, and a publication waits for nobody.
-        Found::Published { .. } | Found::State(_) | Found::Names { .. } | Found::Numbers(_) => return None,
+        Found::Published { .. }
+        | Found::Identified(_)
+        | Found::State(_)
+        | Found::Names { .. }
+        | Found::Numbers(_) => return None,
     })
 }
 

@@ -1,11 +1,13 @@
 //! The one table of verbs. Lookup, arity, `COMMAND`, `COMMAND DOCS`, `HELP` and the list in the answer to
-//! an unknown verb all come from it.
+//! an unknown verb all come from it; so does what a user may do, and what is refused where there are none (`acts`).
+
+use super::acts::{Class, Classes};
 
 /// Longest verb, in bytes.
 const VERB_BYTES_MAX: usize = 12;
 
 macro_rules! verbs {
-    ($($variant:ident $name:literal $min:literal..$max:tt $group:ident $usage:literal $summary:literal,)+) => {
+    ($($variant:ident $name:literal $min:literal..$max:tt $group:ident [$($class:ident)+] $usage:literal $summary:literal,)+) => {
         /// A verb.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         pub enum Verb { $(#[doc = $summary] $variant,)+ }
@@ -40,6 +42,7 @@ macro_rules! verbs {
                             min: $min,
                             max: verbs!(@max $max),
                             group: Group::$group,
+                            classes: Classes::of(&[$(Class::$class),+]),
                             usage: $usage,
                             summary: $summary,
                         }
@@ -52,33 +55,34 @@ macro_rules! verbs {
     (@max $max:literal) => { $max };
 }
 
-// Name, arguments at least..at most (the verb counts as one), group, what follows the verb, what it does.
+// Name, arguments at least..at most (the verb counts as one), group, classes, what follows the verb, what it does.
 verbs! {
-    Ping b"PING" 1..2 Connection "[message]" "Answers PONG, or the message.",
-    Echo b"ECHO" 2..2 Connection "message" "Answers the message.",
-    Quit b"QUIT" 1..any Connection "" "Says goodbye: answers OK, then close.",
-    Reset b"RESET" 1..1 Connection "" "Drops subscriptions, name, identity and RESP3; keeps the connection.",
-    Hello b"HELLO" 1..any Connection "[2|3 [AUTH user password] [SETNAME name]]" "Chooses the protocol version and tells about the server.",
-    Auth b"AUTH" 2..any Connection "[user] password" "Takes any password for user default: none is set.",
-    Select b"SELECT" 2..2 Connection "0" "Accepts database 0, the only one.",
-    Client b"CLIENT" 2..any Connection "subcommand [argument ...]" "Connections: see CLIENT HELP.",
-    Ident b"IDENT" 2..7 Presence "id [BEAT seconds] [SERVERPING] [CHANNEL token]" "Takes an identity, and makes a heartbeat contract.",
-    IdentFor b"IDENTFOR" 3..3 Presence "key id" "Gives a gateway's client an identity, on the word of the application behind it.",
-    Beat b"BEAT" 1..1 Presence "" "A heartbeat; never answered.",
-    BeatFor b"BEATFOR" 2..3 Presence "id [token]" "Makes this connection the heartbeat channel of id.",
-    Send b"SEND" 3..3 Presence "id message" "Sends a message to one identity; answers 1 if it was there, else 0.",
-    Who b"WHO" 1..2 Presence "[pattern]" "Lists the identities that are there.",
-    State b"STATE" 2..2 Presence "id" "Tells whether an identity is online, suspect or offline.",
-    Subscribe b"SUBSCRIBE" 2..any Pubsub "channel [channel ...]" "Receives what is published on channels.",
-    Unsubscribe b"UNSUBSCRIBE" 1..any Pubsub "[channel ...]" "Stops that, for all channels if none is named.",
-    Psubscribe b"PSUBSCRIBE" 2..any Pubsub "pattern [pattern ...]" "Receives what is published on matching channels.",
-    Punsubscribe b"PUNSUBSCRIBE" 1..any Pubsub "[pattern ...]" "Stops that, for all patterns if none is named.",
-    Publish b"PUBLISH" 3..3 Pubsub "channel message" "Publishes a message; answers how many receive it.",
-    Pubsub b"PUBSUB" 2..any Pubsub "CHANNELS [pattern] | NUMSUB [channel ...] | NUMPAT" "Tells who listens to what.",
-    Info b"INFO" 1..any Server "[section ...]" "Tells about the server.",
-    Command b"COMMAND" 1..any Server "[COUNT | LIST | INFO [name ...] | DOCS [name ...]]" "Tells about the verbs, for programs.",
-    Help b"HELP" 1..any Server "" "Tells about the verbs, for people.",
-    Config b"CONFIG" 2..any Server "GET pattern [pattern ...]" "Answers what load generators ask for.",
+    Ping b"PING" 1..2 Connection [Connection] "[message]" "Answers PONG, or the message.",
+    Echo b"ECHO" 2..2 Connection [Connection] "message" "Answers the message.",
+    Quit b"QUIT" 1..any Connection [Connection] "" "Says goodbye: answers OK, then close.",
+    Reset b"RESET" 1..1 Connection [Connection] "" "Drops subscriptions, name, identity and RESP3; keeps the connection.",
+    Hello b"HELLO" 1..any Connection [Connection] "[2|3 [AUTH user password] [SETNAME name]]" "Chooses the protocol version and tells about the server.",
+    Auth b"AUTH" 2..any Connection [Connection] "[user] password" "Logs in as a user, or as user default.",
+    Acl b"ACL" 2..any Connection [Connection] "subcommand [argument ...]" "Users: see ACL HELP.",
+    Select b"SELECT" 2..2 Connection [Connection] "0" "Accepts database 0, the only one.",
+    Client b"CLIENT" 2..any Connection [Connection] "subcommand [argument ...]" "Connections: see CLIENT HELP.",
+    Ident b"IDENT" 2..7 Presence [Identity] "id [BEAT seconds] [SERVERPING] [CHANNEL token]" "Takes an identity, and makes a heartbeat contract.",
+    IdentFor b"IDENTFOR" 3..3 Presence [Identity Others] "key id" "Gives a gateway's client an identity, on the word of the application behind it.",
+    Beat b"BEAT" 1..1 Presence [Connection] "" "A heartbeat; never answered.",
+    BeatFor b"BEATFOR" 2..3 Presence [Identity Others] "id [token]" "Makes this connection the heartbeat channel of id.",
+    Send b"SEND" 3..3 Presence [Identity Others] "id message" "Sends a message to one identity; answers 1 if it was there, else 0.",
+    Who b"WHO" 1..2 Presence [Presence Others] "[pattern]" "Lists the identities that are there.",
+    State b"STATE" 2..2 Presence [Presence Others] "id" "Tells whether an identity is online, suspect or offline.",
+    Subscribe b"SUBSCRIBE" 2..any Pubsub [Pubsub] "channel [channel ...]" "Receives what is published on channels.",
+    Unsubscribe b"UNSUBSCRIBE" 1..any Pubsub [Pubsub] "[channel ...]" "Stops that, for all channels if none is named.",
+    Psubscribe b"PSUBSCRIBE" 2..any Pubsub [Pubsub] "pattern [pattern ...]" "Receives what is published on matching channels.",
+    Punsubscribe b"PUNSUBSCRIBE" 1..any Pubsub [Pubsub] "[pattern ...]" "Stops that, for all patterns if none is named.",
+    Publish b"PUBLISH" 3..3 Pubsub [Pubsub] "channel message" "Publishes a message; answers how many receive it.",
+    Pubsub b"PUBSUB" 2..any Pubsub [Pubsub] "CHANNELS [pattern] | NUMSUB [channel ...] | NUMPAT" "Tells who listens to what.",
+    Info b"INFO" 1..any Server [Server Dangerous] "[section ...]" "Tells about the server.",
+    Command b"COMMAND" 1..any Server [Connection] "[COUNT | LIST | INFO [name ...] | DOCS [name ...]]" "Tells about the verbs, for programs.",
+    Help b"HELP" 1..any Server [Connection] "" "Tells about the verbs, for people.",
+    Config b"CONFIG" 2..any Server [Server Admin Dangerous] "GET pattern [pattern ...]" "Answers what load generators ask for.",
 }
 
 /// What the table says about one verb.
@@ -92,6 +96,8 @@ pub struct Entry {
     pub max: usize,
     /// What it belongs to.
     pub group: Group,
+    /// What it is to the rules of a user. Its subcommands have classes of their own.
+    pub classes: Classes,
     /// What follows the verb.
     pub usage: &'static str,
     /// What it does, in a sentence.

@@ -152,6 +152,8 @@ impl Session for Talk {
             }
             Found::Sent(sent) => number(sent.into(), replies),
             Found::Named(naming) => frame(&[naming.to_string()], replies),
+            Found::Identified(Ok(())) => frame(&["ok"], replies),
+            Found::Identified(Err(refusal)) => frame(&["no", &refusal.to_string()], replies),
             Found::State(state) => frame(&[Presence::name_of(state)], replies),
             Found::Subscribers { counts, .. } => number(counts.iter().sum(), replies),
             Found::Patterns(count) | Found::Ended { count, .. } => number(count, replies),
@@ -187,8 +189,9 @@ fn perform(
         (b"pub", _) => return server.publish(name, payload),
         (b"who", _) => return server.list(Names::Identities, name),
         (b"iam", Some(identity)) => {
-            server.identify(identity, Contract::default())?;
-            frame(&["ok"], replies);
+            if server.identify(identity, Contract::default())?.is_ready() {
+                frame(&["ok"], replies);
+            }
         }
         (b"send", Some(identity)) => {
             return server.send(identity, payload, replies, |sent, replies| number(sent.into(), replies));

@@ -1,7 +1,9 @@
 //! A question about the clients of all workers, and what was found.
 
+use crate::core::time::Duration;
 use crate::hub::Presence;
 use crate::protocol::numbers::{InfoNumbers, ServerNumbers};
+use crate::protocol::server::Contract;
 use crate::protocol::{Encode, Encoding, Naming};
 use crate::workers::link::{Finding, Query};
 use hashbrown::HashTable;
@@ -26,11 +28,28 @@ pub(in crate::reactor) enum Sum {
     Sent(bool),
     Named(Naming),
     State(Option<Presence>),
+    /// Where the holder of an identity comes from, if there is one, and what the identity is claimed with.
+    Holder {
+        from: Option<String>,
+        claim: Claim,
+    },
     Names(Names),
     Counts(Vec<u64>),
     Clients(Vec<u8>),
     Killed(u64),
-    Info { asked: Vec<Vec<u8>>, numbers: Box<InfoNumbers>, server: ServerNumbers },
+    Info {
+        asked: Vec<Vec<u8>>,
+        numbers: Box<InfoNumbers>,
+        server: ServerNumbers,
+    },
+}
+
+/// What an identity is claimed with.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct Claim {
+    pub(in crate::reactor) beat: Option<Duration>,
+    pub(in crate::reactor) server_ping: bool,
+    pub(in crate::reactor) token: Box<[u8]>,
 }
 
 /// Names, each once, as the rows of an answer.
@@ -61,25 +80,21 @@ impl Names {
 }
 
 impl Ask {
-    /// Of `workers` workers, for who gets messages in that encoding. `asked`: what numbers are asked for.
-    pub(in crate::reactor) fn new(
-        query: Query,
-        asked: Vec<Vec<u8>>,
-        encoding: Encoding,
-        workers: u32,
-    ) -> Self {
+    /// Of `workers` workers, for who gets messages in that encoding.
+    pub(in crate::reactor) fn new(query: Query, encoding: Encoding, workers: u32) -> Self {
         let sum = match &query {
             Query::Send { .. } => Sum::Sent(false),
             // A worker that has ended meanwhile had that connection.
             Query::Name { .. } => Sum::Named(Naming::Gone),
             Query::State { .. } => Sum::State(None),
+            Query::Holder { .. } => Sum::Holder { from: None, claim: Claim::default() },
             Query::Identities { .. } | Query::Channels { .. } => Sum::Names(Names::new(encoding)),
             Query::Patterns => Sum::Counts(vec![0]),
             Query::Subscribers { channels } => Sum::Counts(vec![0; channels.len()]),
             Query::Clients { .. } => Sum::Clients(Vec::new()),
             Query::Kill { .. } => Sum::Killed(0),
             Query::Info => {
-                let (numbers, server) = Default::default();
+                let (asked, numbers, server) = Default::default();
                 Sum::Info { asked, numbers, server }
             }
         };
@@ -88,6 +103,7 @@ impl Ask {
             Query::Send { .. }
             | Query::Name { .. }
             | Query::State { .. }
+            | Query::Holder { .. }
             | Query::Identities { .. }
             | Query::Channels { .. }
             | Query::Patterns => 1,
@@ -96,6 +112,20 @@ impl Ask {
             Query::Info => workers + 1,
         };
         Self { query, number: None, outstanding, silent: Vec::new(), sum }
+    }
+
+    /// What numbers are asked for.
+    pub(in crate::reactor) fn numbers(&mut self, wanted: Vec<Vec<u8>>) {
+        if let Sum::Info { asked, .. } = &mut self.sum {
+            *asked = wanted;
+        }
+    }
+
+    /// What an identity is claimed with, if nobody elsewhere holds it.
+    pub(in crate::reactor) fn claim(&mut self, Contract { beat, server_ping, token }: Contract<'_>) {
+        if let Sum::Holder { claim, .. } = &mut self.sum {
+            *claim = Claim { beat, server_ping, token: token.into() };
+        }
     }
 
     /// One that was answered: the numbers of a server of one process.
@@ -122,6 +152,7 @@ impl Ask {
             Sum::Clients(lines) => lines.capacity(),
             Sum::Counts(counts) => counts.capacity() * size_of::<u64>(),
             Sum::Info { asked, .. } => asked.iter().map(Vec::capacity).sum(),
+            Sum::Holder { claim, .. } => claim.token.len(),
             Sum::Sent(_) | Sum::Named(_) | Sum::State(_) | Sum::Killed(_) => 0,
         };
         found + self.query.memory()
@@ -140,6 +171,7 @@ impl Ask {
             (Sum::Sent(sum), Finding::Sent(sent)) => *sum = sent,
             (Sum::Named(sum), Finding::Named(naming)) => *sum = naming,
             (Sum::State(state), Finding::State(found)) => *state = found,
+            (Sum::Holder { from, .. }, Finding::Holder(found)) => *from = found,
             (Sum::Names(sum), Finding::Names { names, next }) => {
                 for name in &names {
                     sum.add(name);
@@ -198,11 +230,11 @@ mod tests {
     #[test]
     fn a_connection_of_a_worker_that_has_ended_has_ended_as_well() {
         let key = GlobalKey { worker: Some(2), index: 0, generation: 1 };
-        let mut ask = Ask::new(Query::Name { key, id: b"a".to_vec() }, Vec::new(), encoding(), 3);
+        let mut ask = Ask::new(Query::Name { key, id: b"a".to_vec() }, encoding(), 3);
         assert_eq!(ask.add(2, Finding::Nothing), None);
         assert!(!ask.is_waiting() && matches!(ask.sum, Sum::Named(Naming::Gone)));
         let filter = ClientFilter::Key(key);
-        let mut ask = Ask::new(Query::Clients { filter, from: None }, Vec::new(), encoding(), 3);
+        let mut ask = Ask::new(Query::Clients { filter, from: None }, encoding(), 3);
         assert_eq!(ask.add(2, Finding::Clients { lines: b"a\n".to_vec(), next: None }), None);
         assert!(!ask.is_waiting(), "nobody else was asked");
     }
@@ -210,7 +242,7 @@ mod tests {
     #[test]
     fn an_answer_is_whole_when_all_have_found_something_or_will_not() {
         let filter = ClientFilter::All;
-        let mut ask = Ask::new(Query::Clients { filter, from: None }, Vec::new(), encoding(), 3);
+        let mut ask = Ask::new(Query::Clients { filter, from: None }, encoding(), 3);
         assert_eq!(ask.add(1, Finding::Clients { lines: b"a\n".to_vec(), next: Some(7) }), Some(7));
         assert_eq!(ask.add(2, Finding::Silent), None);
         assert_eq!(ask.add(3, Finding::Nothing), None);

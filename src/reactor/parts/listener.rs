@@ -8,6 +8,7 @@ use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Listener, Queue};
 use crate::observe::report::Stall;
+use crate::protocol::users::Guard;
 use crate::transport::Transport;
 
 /// How long accepting must have gone on before it is said so: a full server stalls and goes on with each client
@@ -157,7 +158,14 @@ impl<L: Listener> ListenerState<L> {
             self.transport = Transport::new(new.tls.as_ref());
         }
         let before = old.policy.liveness.heartbeat;
+        // What other hosts can reach, they can until a restart.
+        let is_same = (new.protocol, &new.address) == (old.protocol, &old.address);
+        let has_users = new.protocol == old.protocol && matches!(new.guard, Guard::Users(_));
+        let guard = if is_same || has_users { &new.guard } else { &old.guard };
+        let token = if is_same || new.token.is_some() { &new.token } else { &old.token };
         self.settings = ListenerSettings {
+            guard: guard.clone(),
+            token: token.clone(),
             protocol: old.protocol,
             relay: if new.protocol == old.protocol { new.relay.clone() } else { old.relay.clone() },
             address: old.address.clone(),

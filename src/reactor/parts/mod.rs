@@ -15,6 +15,7 @@ pub(super) mod lifecycle;
 pub(super) mod link;
 pub(super) mod list;
 pub(super) mod listener;
+pub(super) mod log_ins;
 pub(super) mod named;
 pub(super) mod names;
 pub(super) mod news;

@@ -1,4 +1,4 @@
-//! In which queues of posted work a connection is.
+//! In which queues a connection is, kept with the connection.
 
 /// Queues of posted work, as a set: where a connection is, it is not put again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -9,6 +9,8 @@ impl Queued {
     pub(in crate::reactor) const RESUME: Self = Self(1);
     /// That of connections with fresh output.
     pub(in crate::reactor) const FLUSH: Self = Self(2);
+    /// That of connections that wait to log in. Who has waited is still in it, and need not wait again.
+    pub(in crate::reactor) const LOG_IN: Self = Self(4);
 
     /// Whether it is in that queue.
     pub(in crate::reactor) const fn is_in(self, queue: Self) -> bool {

@@ -24,11 +24,13 @@ pub(in crate::reactor) enum ServerTimer {
     Removals,
     /// To begin or to end a check of an upstream server.
     Checks,
+    /// To let somebody log in after failed attempts.
+    LogIns,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 9] = [
+    pub(in crate::reactor) const ALL: [Self; 10] = [
         Self::AcceptRetry,
         Self::QueueWatch,
         Self::Resumed,
@@ -38,6 +40,7 @@ impl ServerTimer {
         Self::Names,
         Self::Removals,
         Self::Checks,
+        Self::LogIns,
     ];
 }
 
@@ -63,6 +66,8 @@ pub(in crate::reactor) struct ServerTimers {
     removals: Instant,
     /// When the next check of an upstream server begins, or has taken too long.
     checks: Instant,
+    /// When the next may log in who has to wait for that.
+    log_ins: Instant,
 }
 
 impl Default for ServerTimers {
@@ -77,6 +82,7 @@ impl Default for ServerTimers {
             names: Instant::NEVER,
             removals: Instant::NEVER,
             checks: Instant::NEVER,
+            log_ins: Instant::NEVER,
         }
     }
 }
@@ -134,11 +140,16 @@ impl ServerTimers {
         self.checks = at;
     }
 
+    /// When the next may log in who has to wait for that; [`Instant::NEVER`]: nobody has.
+    pub(in crate::reactor) const fn log_in_at(&mut self, at: Instant) {
+        self.log_ins = at;
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
         let of_upstreams = self.names.min(self.removals).min(self.checks);
-        accepts.min(self.drain).min(self.audit).min(self.asks).min(of_upstreams)
+        accepts.min(self.drain).min(self.audit).min(self.asks).min(of_upstreams).min(self.log_ins)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -153,6 +164,7 @@ impl ServerTimers {
             ServerTimer::Names => &mut self.names,
             ServerTimer::Removals => &mut self.removals,
             ServerTimer::Checks => &mut self.checks,
+            ServerTimer::LogIns => &mut self.log_ins,
         };
         let due = *deadline <= now;
         if due {

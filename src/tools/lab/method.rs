@@ -174,7 +174,9 @@ pub fn listener(
     let off = OFF.split('&').filter(applies).filter(|parameter| !taken.contains(&key(parameter)));
     let all: Vec<&str> = off.chain(always.split('&')).chain(given.iter().copied()).collect();
     // A name is made of letters, digits and dashes; a URL would take a plus for a blank.
-    format!("{protocol}://{address}?name={}&{}", listener_name(name), all.join("&"))
+    // A network of the lab's own, in which everybody may act on others.
+    let open = if protocol == "resp" { "&protected_mode=false" } else { "" };
+    format!("{protocol}://{address}?name={}{open}&{}", listener_name(name), all.join("&"))
 }
 
 /// The parameters of the listener for heartbeat channels.

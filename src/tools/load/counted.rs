@@ -10,6 +10,7 @@ use super::stats::Totals;
 use crate::core::end::Reason;
 use crate::core::time::Duration;
 use crate::net::{Address, Fatal};
+use crate::protocol::Token;
 use crate::sys::admin_client::ask;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -22,6 +23,7 @@ const LOOK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Counter {
     admin: SocketAddr,
+    token: Option<Token>,
     before: IndexMap<Reason, u64>,
     /// Looks so far: each is a client, too, and ends `peer.goodbye`, for it says `Connection: close`.
     looks: u64,
@@ -61,8 +63,8 @@ impl Counter {
     ///
     /// # Errors
     /// When the admin interface does not answer.
-    pub fn new(admin: SocketAddr) -> Result<Self, Fatal> {
-        let mut counter = Self { admin, before: IndexMap::new(), looks: 0 };
+    pub fn new(admin: SocketAddr, token: Option<Token>) -> Result<Self, Fatal> {
+        let mut counter = Self { admin, token, before: IndexMap::new(), looks: 0 };
         counter.before = counter.look()?;
         Ok(counter)
     }
@@ -93,7 +95,8 @@ impl Counter {
     fn look(&mut self) -> Result<IndexMap<Reason, u64>, Fatal> {
         let cannot = |why: String| Fatal { what: format!("ask http://{}/metrics", self.admin), why };
         let address = Address::Tcp { socket: self.admin, v6_only: false, interface: None };
-        let page = ask(&address, "GET", "/metrics").map_err(|error| cannot(error.to_string()))?.body;
+        let token = self.token.as_ref().map(Token::as_str);
+        let page = ask(&address, "GET", "/metrics", token).map_err(|error| cannot(error.to_string()))?.body;
         self.looks += 1;
         let ends = parse(&page);
         if ends.is_empty() {

@@ -44,8 +44,8 @@ pub fn run(plan: Plan, url: String, procs: u32, arguments: &[String]) -> Result<
     let descriptors = limits::raise_descriptors().now;
     let ports = host::ephemeral_ports().map_or(0, |ports| 1 + u32::from(ports.end() - ports.start()));
     let mut warnings = warnings::before(&plan, procs, Host { descriptors, ports });
-    let mut counter = match plan.judge {
-        Judge::Admin(admin) => Some(Counter::new(admin)?),
+    let mut counter = match &plan.judge {
+        Judge::Admin(admin, token) => Some(Counter::new(*admin, token.clone())?),
         Judge::Presence | Judge::Nobody => None,
     };
     let mut progress = Progress::new(plan.duration);

@@ -6,6 +6,7 @@ use super::proto::Wire;
 use super::schedule::share;
 use crate::core::time::Duration;
 use crate::net::Address;
+use crate::protocol::Token;
 use crate::sys::host;
 use crate::tls;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
@@ -121,12 +122,12 @@ pub fn resolve(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Where verdicts come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Judge {
     /// Presence channels of the target itself: each client has an identity.
     Presence,
-    /// The admin interface at this address: its counters of endings, before and after.
-    Admin(SocketAddr),
+    /// The admin interface at this address: its counters of endings, before and after. It may want a token.
+    Admin(SocketAddr, Option<Token>),
     /// Nobody is asked.
     Nobody,
 }

@@ -14,6 +14,7 @@ use crate::core::conn::policy::{
 use crate::core::setting::Values;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
+use crate::protocol::users::Guard;
 use crate::protocol::{Access, Protocol};
 use std::net::SocketAddr;
 
@@ -143,6 +144,8 @@ pub(super) fn listener(rng: &mut Rng, index: usize, duration: Duration) -> Liste
     let protocol = rng.pick(&[Protocol::Echo, Protocol::Resp]);
     let port = 7000 + u16::try_from(index).unwrap_or(0);
     ListenerSettings {
+        guard: Guard::Open,
+        token: None,
         name: format!("{}{index}", protocol.name()),
         protocol,
         address: Address::Tcp {

@@ -32,6 +32,11 @@ pub enum Query {
         /// Whose.
         id: Vec<u8>,
     },
+    /// `IDENT`, where it matters who holds the identity. The supervisor knows.
+    Holder {
+        /// Which.
+        id: Vec<u8>,
+    },
     /// `WHO`. The supervisor knows.
     Identities {
         /// Which of them.
@@ -86,6 +91,8 @@ pub enum Finding {
     Named(Naming),
     /// How the identity is; `None`: offline.
     State(Option<Presence>),
+    /// Where the holder of the identity comes from; `None`: there is none.
+    Holder(Option<String>),
     /// Names that match.
     Names {
         /// They.
@@ -127,6 +134,7 @@ impl Query {
             Self::Send { .. }
             | Self::Name { .. }
             | Self::State { .. }
+            | Self::Holder { .. }
             | Self::Patterns
             | Self::Subscribers { .. }
             | Self::Info => {}
@@ -142,6 +150,7 @@ impl Query {
             Self::Kill { filter, .. } => filter.key,
             Self::Send { .. }
             | Self::State { .. }
+            | Self::Holder { .. }
             | Self::Identities { .. }
             | Self::Channels { .. }
             | Self::Patterns
@@ -159,6 +168,7 @@ impl Query {
         match self {
             Self::Send { id, payload } => id.capacity() + payload.capacity(),
             Self::State { id: name }
+            | Self::Holder { id: name }
             | Self::Name { id: name, .. }
             | Self::Identities { pattern: name, .. }
             | Self::Channels { pattern: name, .. } => name.capacity(),
@@ -180,6 +190,7 @@ wire!(enum Query {
     7 Kill { filter, by, from },
     8 Info,
     9 Name { key, id },
+    10 Holder { id },
 });
 
 wire!(enum Finding {
@@ -194,6 +205,7 @@ wire!(enum Finding {
     8 Info(numbers),
     9 Server(numbers),
     10 Named(naming),
+    11 Holder(from),
 });
 
 wire!(struct InfoNumbers {
@@ -202,7 +214,7 @@ wire!(struct InfoNumbers {
 });
 wire!(struct ServerNumbers { pid, uptime_s, channels, patterns });
 wire!(struct By { key, peer, identity });
-wire!(struct KillFilter { form, id, key, peer, local, client_type, skip_me });
+wire!(struct KillFilter { form, id, key, peer, local, client_type, user, skip_me });
 wire!(enum KillForm { 0 Address, 1 Filter, });
 wire!(enum ClientType { 0 Normal, 1 Pubsub, 2 Replication, });
 wire!(enum ClientFilter { 0 All, 1 Type(wanted), 2 Ids(ids), 3 Key(key), });
@@ -210,7 +222,7 @@ wire!(struct GlobalKey { worker, index, generation });
 wire!(enum Naming {
     0 Done, 1 Gone, 2 Nowhere, 3 Upstream(client), 4 NamesItself, 5 NotRelayed, 6 Refused(refusal),
 });
-wire!(enum Refusal { 0 Hub(refused), 1 Reserved, 2 Ending, 3 Behind, 4 Memory, 5 Proved, });
+wire!(enum Refusal { 0 Hub(refused), 1 Reserved, 2 Ending, 3 Behind, 4 Memory, 5 HeldElsewhere, 6 Proved, });
 wire!(enum Refused { 0 NameTooLong, 1 TooManySubscriptions, 2 UnknownIdentity, 3 NotAgreed, });
 wire!(enum Presence { 0 Online, 1 Suspect, 2 Ending, });
 
@@ -230,6 +242,7 @@ mod tests {
             peer: "[::1]:7".parse().ok(),
             local: None,
             client_type: Some(ClientType::Pubsub),
+            user: Some(b"u".to_vec()),
             skip_me: true,
         };
         let by = By { key: "1.0-1".to_owned(), peer: "unix".to_owned(), identity: Some(String::new()) };
@@ -237,6 +250,7 @@ mod tests {
             Query::Send { id: b"dev".to_vec(), payload: vec![0, 255] },
             Query::Name { key, id: b"dev".to_vec() },
             Query::State { id: Vec::new() },
+            Query::Holder { id: b"dev".to_vec() },
             Query::Identities { pattern: b"*".to_vec(), from: None },
             Query::Channels { pattern: b"*".to_vec(), from: Some(u32::MAX) },
             Query::Patterns,
@@ -245,9 +259,15 @@ mod tests {
             Query::Clients { filter: ClientFilter::Type(ClientType::Replication), from: None },
             Query::Clients { filter: ClientFilter::Ids(vec![1, u64::MAX]), from: None },
             Query::Clients { filter: ClientFilter::Key(GlobalKey { worker: None, ..key }), from: None },
-            Query::Kill { filter, by: by.clone(), from: None },
+            Query::Kill { filter: filter.clone(), by: by.clone(), from: None },
             Query::Kill {
-                filter: KillFilter { form: KillForm::Address, id: None, client_type: None, ..filter },
+                filter: KillFilter {
+                    form: KillForm::Address,
+                    id: None,
+                    client_type: None,
+                    user: None,
+                    ..filter
+                },
                 by: By { identity: None, ..by },
                 from: Some(3),
             },
@@ -270,6 +290,8 @@ mod tests {
             Finding::Named(Naming::Upstream(key)),
             Finding::Named(Naming::Refused(Refusal::Hub(Refused::NameTooLong))),
             Finding::State(None),
+            Finding::Holder(None),
+            Finding::Holder(Some("unix".to_owned())),
             Finding::State(Some(Presence::Suspect)),
             Finding::Names { names: vec![b"a".to_vec()], next: Some(9) },
             Finding::Counts(vec![0, 7]),

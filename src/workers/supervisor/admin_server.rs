@@ -9,8 +9,7 @@ pub(super) use super::client::Served;
 use crate::config::settings::ListenerSettings;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Accepted, Address, Fatal, Interest, Kernel, Listener, Token};
-use crate::protocol::Hosts;
-use crate::protocol::admin::{PLACES, RESERVE};
+use crate::protocol::admin::{Door, PLACES, RESERVE};
 use crate::protocol::http::Response;
 use indexmap::IndexMap;
 
@@ -74,6 +73,10 @@ impl<K: Kernel> AdminServer<K> {
             own.policy.clone_from(&new.policy);
             own.connections_max = new.connections_max;
             own.access.hosts.clone_from(&new.access.hosts);
+            // A token that is gone leaves an address as it is: other hosts may be able to reach it.
+            if new.token.is_some() || own.address == new.address {
+                own.token.clone_from(&new.token);
+            }
         }
     }
 
@@ -161,8 +164,8 @@ impl<K: Kernel> AdminServer<K> {
     /// Moves what can be moved on a connection. Gives its next request, if it has one now.
     pub(super) fn serve(&mut self, id: ClientId, now: Instant) -> Served {
         let Some(client) = self.clients.get_mut(&id) else { return Served::All };
-        let hosts = self.settings.as_ref().map_or(&Hosts::Any, |settings| &settings.access.hosts);
-        let served = client.serve(hosts, now);
+        let door = self.settings.as_ref().map_or(Door::OPEN, ListenerSettings::door);
+        let served = client.serve(door, now);
         if client.is_over() {
             self.close(id);
         }

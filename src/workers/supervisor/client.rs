@@ -4,8 +4,7 @@
 use crate::core::buf::ByteQueue;
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Peer, Received, Sent, Stream};
-use crate::protocol::Hosts;
-use crate::protocol::admin::{Asked, Close, Next, Serves, Session};
+use crate::protocol::admin::{Asked, Close, Door, Next, Serves, Session};
 use crate::protocol::http::Response;
 
 /// Received and not used of one connection, in bytes.
@@ -110,7 +109,7 @@ impl<S: Stream> Client<S> {
     }
 
     /// Moves what can be moved, and takes its next request, if that is whole and the one before is done with.
-    pub(super) fn serve(&mut self, hosts: &Hosts, now: Instant) -> Served {
+    pub(super) fn serve(&mut self, door: Door<'_>, now: Instant) -> Served {
         self.read();
         self.flush(now);
         let rest = if self.unread { Served::More } else { Served::All };
@@ -120,7 +119,7 @@ impl<S: Stream> Client<S> {
             Stage::Open | Stage::Broken => return Served::All,
         }
         let (mut input, mut out) = (self.input.as_slice(), Vec::new());
-        let next = self.session.next(&mut input, hosts, Serves::Several, &mut out);
+        let next = self.session.next(&mut input, door, Serves::Several, &mut out);
         let used = self.input.len() - input.len();
         self.input.consume(used);
         self.put(&out);

@@ -89,6 +89,8 @@ struct Assigned {
     worker: usize,
     number: u64,
     token: Box<[u8]>,
+    /// Where its connection comes from.
+    peer: Box<str>,
     /// Of a holder: how it was when its worker last told.
     presence: Presence,
 }
@@ -157,6 +159,7 @@ impl Identities {
             worker,
             number,
             token: token.into(),
+            peer: by.peer.as_str().into(),
             presence: Presence::Online,
         });
         match before {
@@ -193,8 +196,13 @@ impl Identities {
         let roles = self.roles.entry(id.clone()).or_default();
         let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
         let (holder, present) = (token_of(&roles.holder), token_of(&roles.channel));
-        let mut lost =
-            Some(Assigned { worker, number, token: token.clone().into(), presence: Presence::Online });
+        let mut lost = Some(Assigned {
+            worker,
+            number,
+            token: token.clone().into(),
+            peer: Box::default(),
+            presence: Presence::Online,
+        });
         if may_beat(holder.as_deref(), present.as_deref(), &token) {
             lost = std::mem::replace(&mut roles.channel, lost).filter(|before| before.worker != worker);
         } else if roles.is_empty() {
@@ -270,6 +278,12 @@ impl Identities {
     /// The worker whose connection holds an identity.
     pub(super) fn worker_of(&self, id: &[u8]) -> Option<usize> {
         self.roles.get(id)?.holder.as_ref().map(|holder| holder.worker)
+    }
+
+    /// Where the connection comes from that holds an identity, and is not about to go.
+    pub(super) fn holder_from(&self, id: &[u8]) -> Option<&str> {
+        let holder = self.roles.get(id)?.holder.as_ref();
+        holder.filter(|holder| holder.presence != Presence::Ending).map(|holder| &*holder.peer)
     }
 
     /// How an identity is; none means offline.

@@ -93,6 +93,7 @@ impl Inquiries {
             steps += QUERY_STEPS;
             let finding = match &query {
                 Query::State { id } => Finding::State(known.identities.state(id)),
+                Query::Holder { id } => Finding::Holder(known.identities.holder_from(id).map(str::to_owned)),
                 Query::Identities { pattern, from } => {
                     page(pattern, known.identities.below(*from), &mut steps)
                 }

@@ -99,12 +99,22 @@ impl Stage {
         };
         let urls: Vec<_> = listeners
             .iter()
-            .map(|(name, protocol, query)| format!("{protocol}://{host}:0?name={name}&{query}"))
+            .map(|(name, protocol, query)| {
+                // A network of the test's own, in which everybody may act on others.
+                let open = if *protocol == "resp" { "&protected_mode=false" } else { "" };
+                format!("{protocol}://{host}:0?name={name}{open}&{query}")
+            })
             .collect();
         let admin = format!("{host}:0");
         // The server hints at a drain that is shorter than the longest linger; no such hint is wanted here.
-        let mut arguments =
-            vec!["--admin", &admin, "--set", "admin.allow_remote=true", "--set", "drain.timeout=2h"];
+        let mut arguments = vec![
+            "--admin",
+            &admin,
+            "--set",
+            "admin.token_file=tests/common/token",
+            "--set",
+            "drain.timeout=2h",
+        ];
         arguments.extend(urls.iter().flat_map(|url| ["--listen", url]));
         arguments.extend(more);
         let binary = env!("CARGO_BIN_EXE_linger");

@@ -38,6 +38,7 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::setting",
+            "core::named",
             "core::escape",
             "core::units",
             "core::health",

@@ -103,7 +103,7 @@ impl Engine {
         match self.plan.judge {
             Judge::Presence if self.plan.identities => self.ledger.wanted_until(self.plan.contract.patience),
             // Counters are looked at afterwards, with patience.
-            Judge::Admin(_) => self.ledger.wanted_until(Duration::ZERO),
+            Judge::Admin(..) => self.ledger.wanted_until(Duration::ZERO),
             Judge::Presence | Judge::Nobody => None,
         }
     }

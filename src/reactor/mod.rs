@@ -121,7 +121,7 @@ impl<K: Kernel> Reactor<K> {
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
         let mut cx = Context::new(kernel, settings, descriptors_max, reload)?;
-        cx.arm_checks();
+        cx.note_servers();
         Ok(Self {
             table: Table::with_capacity(cx.places.slots()),
             cx,

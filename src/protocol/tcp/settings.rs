@@ -8,8 +8,7 @@ use crate::protocol::gateway::{Gateway, HalfClose, Target};
 
 pub(super) const SETTINGS: [Key; 16] = {
     let [balance, connect_timeout, header, keepalive, source] = shared(&LISTENER_NAMES);
-    let [style, interval, timeout, rise, fall, send, expect, observe] = check::KEYS;
-    [
+    check::behind([
         Key {
             name: "upstream",
             kind: TARGET,
@@ -41,15 +40,7 @@ pub(super) const SETTINGS: [Key; 16] = {
         header,
         keepalive,
         source,
-        style,
-        interval,
-        timeout,
-        rise,
-        fall,
-        send,
-        expect,
-        observe,
-    ]
+    ])
 };
 
 /// What the values mean, if there is somewhere to relay to.

@@ -186,9 +186,10 @@ fn where_fins_are_forwarded_each_of_them_leaves_one_and_nothing_else_does() {
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn checks_of_servers_leave_no_time_wait() {
+    const CHECKS: usize = 15;
     for query in ["check.style=connect", "check.style=exchange&check.expect=220"] {
         let mut wire = Wire::start(&format!("{query}&check.interval=100ms&check.timeout=30s"));
-        for _ in 0..EACH {
+        for _ in 0..CHECKS {
             let mut check = wire.backend.accept();
             check.send("220 ready\r\n");
             read_to_the_end(check);
@@ -196,7 +197,7 @@ fn checks_of_servers_leave_no_time_wait() {
         let metrics = wire.server.metrics();
         let passed = metrics.iter().filter(|(name, _)| name.contains("result=\"passed\""));
         let passed: f64 = passed.map(|(_, count)| count).sum();
-        assert!(super::whole_of(passed) >= EACH - 2, "{metrics:#?}");
+        assert!(super::whole_of(passed) >= CHECKS - 2, "{metrics:#?}");
         wire.server.signal("TERM");
         assert_eq!(wire.server.wait_exit(), Some(0));
         wire.expect_time_waits(0);

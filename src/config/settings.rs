@@ -6,7 +6,7 @@ use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, SocketOptions};
 use crate::protocol::gateway;
-use crate::protocol::{Access, Gateway, HalfClose, Protocol};
+use crate::protocol::{Access, ClientReset, Gateway, HalfClose, Protocol};
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
 pub const LISTENERS_MAX: usize = 1 + u8::MAX as usize;
@@ -77,6 +77,8 @@ pub struct Relay {
     pub half_close: HalfClose,
     /// How long nothing may move on a pair of which one direction has ended.
     pub half_close_timeout: Duration,
+    /// What a server is told of a client that was reset or lost.
+    pub client_reset: ClientReset,
     /// Life, parting and bounds of the connections that we make.
     pub policy: Policy,
 }
@@ -100,6 +102,7 @@ impl Relay {
             upstream: upstream.name.clone(),
             half_close: gateway.half_close,
             half_close_timeout: gateway.half_close_timeout,
+            client_reset: gateway.client_reset,
             policy,
         }
     }

@@ -46,7 +46,7 @@ pub mod tcp;
 pub use access::{Access, Hosts};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
-pub use gateway::{Balance, Gateway, HalfClose};
+pub use gateway::{Balance, ClientReset, Gateway, HalfClose};
 pub use identity::{IDENTITY_BYTES_MAX, Identity, Naming};
 pub use server::Server;
 pub use session::Session;

@@ -11,6 +11,7 @@ use crate::core::end::{Detector, Leg, Reason};
 use crate::net::{Answers, Kernel};
 use crate::observe::report;
 use crate::protocol::gateway::Removed;
+use crate::protocol::gateway::servers::SERVERS_MAX;
 use std::cell::LazyCell;
 
 impl<K: Kernel> Context<K> {
@@ -39,7 +40,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn note_servers(&mut self) {
         self.upstreams.keep_words(self.now);
         for (upstream, left_out) in self.upstreams.newly_left_out() {
-            report::upstream_left_out(upstream, left_out);
+            report::upstream_left_out(upstream, SERVERS_MAX, left_out);
         }
         self.places.set_checks(self.upstreams.checked());
         self.arm_checks();

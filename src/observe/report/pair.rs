@@ -7,7 +7,6 @@ use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::core::units::seconds;
 use crate::net::{Address, HostName};
-use crate::protocol::gateway::servers::SERVERS_MAX;
 use log::{Level, info, log_enabled, warn};
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -58,10 +57,10 @@ pub fn upstream_not_resolved(upstream: &str, name: &HostName, why: &str) {
     warn!(upstream, name:% = name, why, advice; "upstream_not_resolved");
 }
 
-/// An upstream has more addresses than it can have servers, and so many are not used.
-pub fn upstream_left_out(upstream: &str, left_out: usize) {
+/// An upstream has more addresses than the most servers it can have, and so many are not used.
+pub fn upstream_left_out(upstream: &str, servers_max: usize, left_out: usize) {
     let advice = "name the servers that are to be used, or give the host name fewer addresses";
-    warn!(upstream, servers_max = SERVERS_MAX, left_out, advice; "upstream_servers_left_out");
+    warn!(upstream, servers_max, left_out, advice; "upstream_servers_left_out");
 }
 
 /// A pair of connections that is gone, for its line in the log.

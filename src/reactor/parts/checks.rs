@@ -64,8 +64,7 @@ impl<S> Checks<S> {
 
     /// The time until the next check of a server: the interval, or up to a quarter more or less by chance.
     pub(in crate::reactor) fn until_next(&mut self, interval: Duration) -> Duration {
-        let shortest = interval - interval / 4;
-        shortest + self.part_of(longest(interval) - shortest)
+        shortest(interval) + self.part_of(spread(interval))
     }
 
     /// The time until the first.
@@ -133,7 +132,16 @@ impl<S: Stream> Checks<S> {
 
 /// The longest time from one check of a server to the next.
 pub(in crate::reactor) fn longest(interval: Duration) -> Duration {
-    interval + interval / 4
+    shortest(interval) + spread(interval)
+}
+
+fn shortest(interval: Duration) -> Duration {
+    interval * 3 / 4
+}
+
+/// How much longer than the shortest it may be.
+fn spread(interval: Duration) -> Duration {
+    interval / 2
 }
 
 /// The number of the check that is watched under that token, if it is one of a check.

@@ -82,7 +82,7 @@ mod tests {
                 taken = (taken + takes).min(stream.len() as u64);
             }
             taken = (taken + end).min(stream.len() as u64);
-            let expected = stream.iter().take(taken as usize).filter(|is_direct| **is_direct).count();
+            let expected = stream.iter().take(usize::try_from(taken).unwrap()).filter(|is_direct| **is_direct).count();
             prop_assert_eq!(direct.among(taken), expected as u64);
         }
     }

@@ -58,7 +58,7 @@ impl Upstreams {
             let name = &servers.settings().name;
             match settings.iter().find(|new| new.name == *name) {
                 Some(new) => {
-                    servers.adopt(new, could_be_own_peer, |server| named.has_server(at, server), now)
+                    servers.adopt(new, could_be_own_peer, |server| named.has_server(at, server), now);
                 }
                 // Its listener stays as it is until a restart.
                 None if is_relayed_to(name) => {}

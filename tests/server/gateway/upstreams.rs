@@ -199,10 +199,11 @@ fn a_host_name_is_looked_up_before_anybody_is_served() {
     assert!(said.starts_with("linger: cannot look up the upstream server nowhere.invalid:9: "), "{said}");
 }
 
-/// A server that finds these lines in its hosts(5).
+const NO_MOUNTS: &str = "no namespace of mounts can be made here";
+
+/// A server that finds these lines in its hosts(5), if such a one can be made.
 fn serve_among(hosts: &TempFile, arguments: &[&str]) -> Option<Server> {
     if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
-        eprintln!("no namespace of mounts can be made here");
         return None;
     }
     let script = format!("mount --bind {} /etc/hosts && ulimit -n 2000 && exec \"$0\" \"$@\"", hosts.path());
@@ -212,14 +213,15 @@ fn serve_among(hosts: &TempFile, arguments: &[&str]) -> Option<Server> {
 
 #[test]
 fn a_name_of_many_addresses_takes_descriptors_for_their_checks_and_those_beyond_the_bound_are_told() {
-    let lines: String = (1..=251).map(|host| format!("127.0.0.{host} app.example\n")).collect();
-    let more: String = (1..=9).map(|host| format!("127.0.1.{host} app.example\n")).collect();
-    let hosts = TempFile::new(&(lines + &more));
+    let lines = (0..2).flat_map(|net| (1..=130).map(move |host| format!("127.0.{net}.{host} app.example\n")));
+    let hosts = TempFile::new(&lines.collect::<Vec<_>>().concat());
     let gateway = |server| {
         let listen = format!("tcp://127.0.0.1:0?upstream={server}:9&check.style=connect&check.interval=1h");
         serve_among(&hosts, &["--listen", &listen, "--admin", "127.0.0.1:0"])
     };
-    let (Some(named), Some(plain)) = (gateway("app.example"), gateway("127.0.0.1")) else { return };
+    let (Some(named), Some(plain)) = (gateway("app.example"), gateway("127.0.0.1")) else {
+        return eprintln!("{NO_MOUNTS}");
+    };
     // A relayed client takes two.
     let [of_named, of_plain] = [&named, &plain].map(|server| server.metrics()["linger_connections_max"]);
     assert!((127.0..=128.0).contains(&(of_plain - of_named)), "{of_named} and {of_plain} clients");
@@ -237,7 +239,7 @@ fn an_address_that_a_name_gains_is_a_new_server_and_one_that_it_loses_is_removed
     let hosts = TempFile::new("127.0.0.1 app.example\n");
     let file = TempFile::new(&listeners(&format!("app.example:{port}"), "resolve = '1s'\nremoved = 'drain'"));
     let arguments = ["--config", file.path(), "--admin", "127.0.0.1:0"];
-    let Some(server) = serve_among(&hosts, &arguments) else { return };
+    let Some(server) = serve_among(&hosts, &arguments) else { return eprintln!("{NO_MOUNTS}") };
     let mut of_old = (server.connect("one"), old.accept());
     talk(&mut of_old.0, &mut of_old.1);
 

@@ -8,7 +8,7 @@ use crate::net::{Address, ListenSpec, SocketOptions};
 use crate::protocol::admin::Door;
 use crate::protocol::gateway;
 use crate::protocol::users::Guard;
-use crate::protocol::{Access, Gateway, HalfClose, Protocol, Token};
+use crate::protocol::{Access, ClientReset, Gateway, HalfClose, Protocol, Token};
 use crate::tls;
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
@@ -88,6 +88,8 @@ pub struct Relay {
     pub half_close: HalfClose,
     /// How long nothing may move on a pair of which one direction has ended.
     pub half_close_timeout: Duration,
+    /// What a server is told of a client that was reset or lost.
+    pub client_reset: ClientReset,
     /// Life, parting and bounds of the connections that we make.
     pub policy: Policy,
 }
@@ -111,6 +113,7 @@ impl Relay {
             upstream: upstream.name.clone(),
             half_close: gateway.half_close,
             half_close_timeout: gateway.half_close_timeout,
+            client_reset: gateway.client_reset,
             policy,
         }
     }

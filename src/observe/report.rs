@@ -21,7 +21,7 @@ use end_line::EndLine;
 pub use health::{ServerState, server_word};
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
-pub use pair::{PairEnd, upstream_addresses, upstream_not_resolved};
+pub use pair::{PairEnd, upstream_addresses, upstream_left_out, upstream_not_resolved};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 

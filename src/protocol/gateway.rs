@@ -21,6 +21,8 @@ pub struct Gateway {
     pub half_close: HalfClose,
     /// How long nothing may move on a pair of which one direction has ended.
     pub half_close_timeout: Duration,
+    /// What a server is told of a client that was reset or lost.
+    pub client_reset: ClientReset,
 }
 
 /// Where a listener relays to.
@@ -78,6 +80,15 @@ pub enum Balance {
     /// The one that the client's address stands for: the same each time, and most clients keep theirs when a server comes
     /// or goes (rendezvous hashing).
     SourceHash,
+}
+
+/// What a server is told of a client that was reset or lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientReset {
+    /// A reset, at once.
+    Reset,
+    /// What the client had sent, then FIN.
+    Fin,
 }
 
 /// What the end of one direction means.

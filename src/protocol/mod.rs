@@ -49,7 +49,7 @@ pub mod users;
 pub use access::{Access, Hosts, TOKEN_FILE_BYTES_MAX, Token};
 pub use declaration::{Declaration, Registry};
 pub use first_bytes::Opening;
-pub use gateway::{Balance, Gateway, HalfClose};
+pub use gateway::{Balance, ClientReset, Gateway, HalfClose};
 pub use identity::{IDENTITY_BYTES_MAX, Identity, Naming};
 pub use server::Server;
 pub use session::Session;

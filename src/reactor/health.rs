@@ -6,6 +6,7 @@
 use super::Reactor;
 use super::context::Context;
 use super::parts::check::{Checked, Next, outcome_of};
+use super::parts::checks::longest;
 use super::parts::server::Server;
 use super::work::cost;
 use crate::core::end::{Class, Reason};
@@ -26,7 +27,9 @@ impl<K: Kernel> Reactor<K> {
             self.cx.counters.stale_events += 1;
             return;
         };
-        let could_be_own_peer = self.cx.upstreams[running.of.upstream].could_be_own_peer(&running.of);
+        let of = running.of;
+        let server = self.cx.upstreams[of.upstream].checked_mut(of.server, number);
+        let could_be_own_peer = server.is_some_and(|server| server.could_be_own_peer());
         let next = running.on_ready(readiness, could_be_own_peer, &mut self.read_buffer);
         self.cx.after_check(number, next);
         self.cx.arm_checks();
@@ -59,7 +62,7 @@ impl<K: Kernel> Context<K> {
         for upstream in self.upstreams.places() {
             for server in 0..self.upstreams[upstream].len() {
                 let log = &self.upstreams[upstream].get(server).checks;
-                if !log.runs && log.due.is_some_and(|due| due <= self.now) {
+                if log.runs.is_none() && log.due.is_some_and(|due| due <= self.now) {
                     self.begin_check(upstream, server);
                     begun += 1;
                 }
@@ -77,22 +80,23 @@ impl<K: Kernel> Context<K> {
         let from = servers.next_source(at);
         let server = servers.get_mut(at);
         server.checks.due = Some(due);
-        let of = Checked { upstream, server: at, hash: server.hash() };
         let options = SocketOptions { linger2: true, ..SocketOptions::default() };
         let spec = ConnectSpec { to: server.address(), from, options };
         self.work.charge(cost::ACCEPT);
         match self.kernel.connect(&spec, self.checks.next_token()) {
             Ok(stream) => {
-                server.checks.runs = true;
-                self.checks.add(of, check, stream, self.now);
+                let of = Checked { upstream, server: at };
+                server.checks.runs = Some(self.checks.add(of, check, stream, self.now));
             }
-            Err(error) => self.on_outcome(of, outcome_of(error), Duration::ZERO),
+            Err(error) => self.on_outcome(upstream, at, outcome_of(error), Duration::ZERO),
         }
     }
 
     fn after_check(&mut self, number: u32, next: Next) {
         let Some(running) = self.checks.get_mut(number) else { return };
         let (of, took) = (running.of, self.now.since(running.begun));
+        let server = self.upstreams[of.upstream].checked_mut(of.server, number);
+        let is_still = server.is_some();
         let outcome = match next {
             Next::Wait => return,
             Next::Note(outcome) => {
@@ -101,26 +105,22 @@ impl<K: Kernel> Context<K> {
             }
             Next::Close(how, outcome) => {
                 self.checks.close(number, how);
-                if self.upstreams[of.upstream].is_still(&of) {
-                    self.upstreams[of.upstream].get_mut(of.server).checks.runs = false;
+                if let Some(server) = server {
+                    server.checks.runs = None;
                 }
                 outcome
             }
         };
-        if let Some(outcome) = outcome {
-            self.on_outcome(of, outcome, took);
+        if let Some(outcome) = outcome.filter(|_| is_still) {
+            self.on_outcome(of.upstream, of.server, outcome, took);
         }
     }
 
     /// A check has its outcome.
-    fn on_outcome(&mut self, of: Checked, outcome: Outcome, took: Duration) {
-        // Another server may have its place by now.
-        let servers = &mut self.upstreams[of.upstream];
-        if servers.is_still(&of) {
-            servers.get_mut(of.server).checks.note(outcome, self.now, took);
-            if let Some(sign) = outcome.sign() {
-                self.on_sign(of.upstream, of.server, sign, outcome.name());
-            }
+    fn on_outcome(&mut self, upstream: u16, server: usize, outcome: Outcome, took: Duration) {
+        self.upstreams[upstream].get_mut(server).checks.note(outcome, self.now, took);
+        if let Some(sign) = outcome.sign() {
+            self.on_sign(upstream, server, sign, outcome.name());
         }
     }
 
@@ -135,10 +135,10 @@ impl<K: Kernel> Context<K> {
                 match log.due {
                     _ if !is_checked => log.due = None,
                     // The interval may have become shorter.
-                    Some(due) => log.due = Some(due.min(self.now + check.interval * 5 / 4)),
+                    Some(due) => log.due = Some(due.min(self.now + longest(check.interval))),
                     None => log.due = Some(self.now + self.checks.until_first(check.interval)),
                 }
-                if !log.runs {
+                if log.runs.is_none() {
                     next = next.min(log.due.unwrap_or(Instant::NEVER));
                 }
             }
@@ -232,7 +232,7 @@ impl<K: Kernel> Context<K> {
         let health = server.health();
         ServerReport {
             address: server.address().to_string(),
-            word: health.word(),
+            word: Some(health.word()),
             told_by: 1,
             up_for: u32::from(health.is_up()),
             down_by: health.down_by().map(|sign| sign.source().to_owned()),

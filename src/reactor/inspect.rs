@@ -119,7 +119,7 @@ impl<K: Kernel> DebugView<'_, K> {
             posted: conn.queued.is_in(Queued::RESUME),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             owed: conn.pending_output(),
-            direct: conn.named().map_or(0, |named| named.bytes_out),
+            direct: conn.named().map_or(0, |named| named.direct_among(u64::MAX)),
             pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.pairs.of(key)?.name()))),
             // A flush that is posted arms the timer for what it leaves.
             due: due

@@ -122,7 +122,7 @@ impl<K: Kernel> Reactor<K> {
         reload: Box<dyn Reload>,
     ) -> Result<Self, Fatal> {
         let mut cx = Context::new(kernel, settings, descriptors_max, reload)?;
-        cx.arm_checks();
+        cx.note_servers();
         cx.warn_of_expiries();
         Ok(Self {
             table: Table::with_capacity(cx.places.slots()),

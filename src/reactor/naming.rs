@@ -6,7 +6,7 @@
 //! by its identity is written as it is.
 
 use super::Reactor;
-use super::connection::{Connection, Reading, Session};
+use super::connection::{Connection, Session};
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::named::{Named, Place};
@@ -190,7 +190,7 @@ impl<S> Connection<S> {
     fn named_mut(&mut self, raw: Raw) -> Option<&mut Named> {
         let fresh = || {
             let membership = Membership::default();
-            Box::new(Session::Named(Named { membership, raw, messages_out: 0, bytes_out: 0 }))
+            Box::new(Session::Named(Named { membership, raw, messages_out: 0, direct: None }))
         };
         match &mut **self.session.get_or_insert_with(fresh) {
             Session::Named(named) => Some(named),
@@ -208,24 +208,23 @@ impl<S> Connection<S> {
         true
     }
 
-    /// It is sent messages by its identity, or by channels that it listens to.
+    /// It is about to be sent messages by its identity, or by channels that it listens to, behind all that waits for it.
     pub(super) fn count_delivered(&mut self, messages: usize, bytes: usize) {
+        let taken = self.life.bytes_out;
+        let at = taken + self.pending_output() as u64;
         match self.session.as_deref_mut() {
             Some(Session::Client(client)) => client.messages_out += messages as u64,
             Some(Session::Named(named)) => {
                 named.messages_out += messages as u64;
-                // What is for one that is broken goes nowhere.
-                named.bytes_out += if self.reading == Reading::Failing { 0 } else { bytes as u64 };
+                named.direct.get_or_insert_default().add(at, bytes, taken);
             }
             Some(Session::Http(_) | Session::Refused) | None => {}
         }
     }
 
-    /// So many bytes of those had no taker.
-    pub(super) fn count_undelivered(&mut self, bytes: usize) {
-        if let Some(Session::Named(named)) = self.session.as_deref_mut() {
-            named.bytes_out -= bytes as u64;
-        }
+    /// Of what it has taken, the bytes that it was sent by its identity: they are not of its server.
+    pub(super) fn direct_bytes_out(&self) -> u64 {
+        self.named().map_or(0, |named| named.direct_among(self.life.bytes_out))
     }
 }
 

@@ -273,7 +273,6 @@ impl<S: Stream> Outlet<'_, S> {
                     price += cost::CALL;
                 }
                 Sent::Failed(fault) => {
-                    conn.count_undelivered(frame.len());
                     conn.note_broken(self.pool, Detector::SendError, Some(fault));
                     self.posted.resume(key, conn);
                 }
@@ -284,7 +283,6 @@ impl<S: Stream> Outlet<'_, S> {
         }
         if self.pool.deliver(conn, rest, self.bounds.output_max, self.now).is_break() {
             counters.traffic.bytes_undelivered += rest.len() as u64;
-            conn.count_undelivered(rest.len());
             self.effects.push_back(Effect::Overflow { key });
         } else {
             self.posted.flush(key, conn);

@@ -8,7 +8,7 @@
 //! | it is connected, or its output has moved, and the partner waits for that | [`News::Room`] |
 //! | end of file was read, and the other direction may live on | [`News::Finished`]: FIN behind the last byte |
 //! | it begins to end in order | [`News::Leaving`]: what it has brought is delivered, then the partner is closed |
-//! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset |
+//! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset, unless `client_reset` softens it |
 
 use super::Reactor;
 use super::connection::{Connection, Pause};
@@ -19,12 +19,12 @@ use crate::config::settings::Relay;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::LastRung;
 use crate::core::conn::{Cause, Input, State};
-use crate::core::end::{CloseMode, Detector, Leg, Reason};
+use crate::core::end::{Class, CloseMode, Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Kernel, Stream};
-use crate::protocol::HalfClose;
+use crate::protocol::{ClientReset, HalfClose};
 
 /// How long a connection must have been there for the kernel to watch it: most short ones are gone before that costs calls.
 pub(super) const LASTS: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ impl<K: Kernel> Reactor<K> {
     /// it has. Whether there may be more to read.
     pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
-        let (more, is_wanted) = (conn.reading.pending(), conn.is_wanted());
+        let (more, is_wanted) = (conn.reading.pending(), conn.takes_more() && !self.cx.is_cut_off(conn));
         let Some(pair) = self.cx.pairs.of_mut(key) else { return more };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
@@ -132,13 +132,18 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A leg is broken: nobody takes its output any more. What a client had sent before is read to the error at once, for its
-    /// server is told of that alone; what a server had sent is for the client, as fast as that takes it.
+    /// A leg is broken: nobody takes its output any more. What a client had sent before is read to the error at once where its
+    /// server is told of that alone; elsewhere, and of a server, it is for the partner, as fast as that takes it.
     pub(super) fn note_leg_broken(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) {
         self.note_room(key, leg, 0);
-        if leg == Leg::Client {
+        if self.is_cut_off(conn) {
             self.stop_waiting(key, conn);
         }
+    }
+
+    /// Whether it is a client that is broken, and its server is to be told of that at once.
+    fn is_cut_off(&self, conn: &Conn<K>) -> bool {
+        conn.leg == Some(Leg::Client) && conn.is_failing() && self.client_reset(conn) == ClientReset::Reset
     }
 
     /// A leg has shown a sign of leaving. While its server is being connected it is read once more, to see whether it has
@@ -190,6 +195,10 @@ impl<K: Kernel> Context<K> {
 
     fn relay_of(&self, conn: &Conn<K>) -> Option<&Relay> {
         self.listener_of(conn).relay.as_ref()
+    }
+
+    fn client_reset(&self, conn: &Conn<K>) -> ClientReset {
+        self.relay_of(conn).map_or(ClientReset::Reset, |relay| relay.client_reset)
     }
 
     pub(super) fn half_close(&self, conn: &Conn<K>) -> HalfClose {
@@ -351,6 +360,9 @@ impl<K: Kernel> Context<K> {
         mode: CloseMode,
     ) -> CloseMode {
         let Some(cause) = conn.life.state().cause() else { return mode };
+        let softened = leg == Leg::Client
+            && was_reset_or_lost(cause.reason)
+            && self.client_reset(conn) == ClientReset::Fin;
         let Some(pair) = self.pairs.of_mut(key) else { return mode };
         // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
         if leg == Leg::Upstream && pair.stage == Stage::Connecting && was_not_reached(cause) {
@@ -363,7 +375,7 @@ impl<K: Kernel> Context<K> {
         pair.note_cause(leg, cause);
         // One that was given up before it was there is no reset of anybody's.
         let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
-        let rung = if is_reset { LastRung::Reset } else { LastRung::Linger2 };
+        let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };
         let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
         self.tell_partner(key, leg, News::Gone(rung));
         let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
@@ -384,13 +396,8 @@ impl<S> Connection<S> {
         matches!(self.life.state(), State::Parting { last: Some(_), .. })
     }
 
-    /// Whether what it brings is for its partner. A leg that is being closed is read only so that its close is no reset, a
-    /// client that has reset only up to the error.
-    fn is_wanted(&self) -> bool {
-        self.takes_more() && !(self.leg == Some(Leg::Client) && self.is_failing())
-    }
-
-    /// Whether what its partner brings still has a taker.
+    /// Whether what its partner brings still has a taker; and what it brings is for its partner. A leg that is being closed
+    /// is read only so that its close is no reset.
     fn takes_more(&self) -> bool {
         match self.life.state() {
             State::Connecting { .. }
@@ -402,6 +409,12 @@ impl<S> Connection<S> {
             State::Closed { .. } => false,
         }
     }
+}
+
+/// Whether a client has gone without a FIN, and not by our doing.
+const fn was_reset_or_lost(reason: Reason) -> bool {
+    matches!(reason, Reason::PeerReset | Reason::PeerResetAfterFin)
+        || matches!(reason.class(), Class::Lost | Class::Stuck)
 }
 
 /// Whether a connection that was being made has ended because its server could not be reached.

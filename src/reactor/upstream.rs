@@ -53,6 +53,9 @@ impl<K: Kernel> Context<K> {
                 self.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
                 return None;
             };
+            if let Some(pair) = self.pairs.of_mut(client) {
+                pair.set_server(server);
+            }
             match self.connect_to(conn, (to, server), upstream) {
                 Ok(stream) => return Some(self.begin_upstream(client, conn, upstream, (to, server), stream)),
                 Err(error) => {
@@ -108,8 +111,7 @@ impl<K: Kernel> Context<K> {
     ) -> Conn<K> {
         let servers = &mut self.upstreams[to];
         servers.add(server);
-        let number = u16::try_from(server).expect("places of servers are fewer than 2^16");
-        self.pairs.join(client, upstream, number);
+        self.pairs.join(client, upstream);
         let deadline = self.now + servers.settings().is.connect_timeout;
         let header = servers.settings().is.header;
         let mut fresh = Connection {
@@ -243,18 +245,13 @@ impl<K: Kernel> Context<K> {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (client, stage) = (pair.leg(Leg::Client), pair.stage);
-        // What it was sent by its identity is not of its server.
-        let direct = conn.named().map_or(0, |named| named.bytes_out);
         // Behind a layer, what was said is less than what was sent for it.
         let of_layer = conn.layer().and_then(Layer::traffic);
         let (received, sent) = of_layer.map_or((end.bytes_in, end.bytes_out), |(received, sent)| {
-            (
-                received,
-                sent.saturating_sub(end.unsent_bytes)
-                    + if leg == Leg::Upstream { pair.header_bytes() } else { 0 },
-            )
+            let header = if leg == Leg::Upstream { pair.header_bytes() } else { 0 };
+            (received, sent.saturating_sub(end.unsent_bytes) + header)
         });
-        pair.note_traffic(leg, received, sent.saturating_sub(direct));
+        pair.note_traffic(leg, received, sent.saturating_sub(conn.direct_bytes_out()));
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {

@@ -4,13 +4,15 @@ use super::Reactor;
 use super::context::Context;
 use super::parts::listener::ListenerState;
 use super::parts::names::LookUp;
-use super::parts::pairs::{Pair, Stage};
+use super::parts::pairs::Stage;
 use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
 use crate::core::end::{Detector, Leg, Reason};
 use crate::net::{Answers, Kernel};
 use crate::observe::report;
 use crate::protocol::gateway::Removed;
+use crate::protocol::gateway::servers::SERVERS_MAX;
+use std::cell::LazyCell;
 
 impl<K: Kernel> Context<K> {
     /// Takes over the upstreams of a new configuration. The listeners have taken over theirs.
@@ -22,7 +24,7 @@ impl<K: Kernel> Context<K> {
             &self.settings.upstreams,
             &|to| self.kernel.could_be_own_peer(to),
             |name| self.listeners.iter().any(|slot| relays_to(slot, name)),
-            |to, server| self.pairs.iter().any(|pair| is_of(pair, to, server)),
+            &LazyCell::new(|| self.pairs.named()),
             self.now,
         );
         for slot in &mut self.listeners {
@@ -35,8 +37,11 @@ impl<K: Kernel> Context<K> {
     }
 
     /// There may be other servers than before: they are as the operator has said, and are checked.
-    fn note_servers(&mut self) {
+    pub(super) fn note_servers(&mut self) {
         self.upstreams.keep_words(self.now);
+        for (upstream, left_out) in self.upstreams.newly_left_out() {
+            report::upstream_left_out(upstream, SERVERS_MAX, left_out);
+        }
         self.places.set_checks(self.upstreams.checked());
         self.arm_checks();
     }
@@ -64,7 +69,7 @@ impl<K: Kernel> Context<K> {
         let told = self.upstreams.resolved(
             answers,
             &|to| self.kernel.could_be_own_peer(to),
-            |to, server| self.pairs.iter().any(|pair| is_of(pair, to, server)),
+            &LazyCell::new(|| self.pairs.named()),
             self.now,
         );
         let is_news = !told.is_empty();
@@ -112,9 +117,4 @@ impl<K: Kernel> Reactor<K> {
             });
         }
     }
-}
-
-/// Whether a pair knows an upstream, or if that is asked for, a server of it.
-fn is_of(pair: &Pair, to: u16, server: Option<usize>) -> bool {
-    pair.to() == to && server.is_none_or(|server| pair.names(server))
 }

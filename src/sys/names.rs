@@ -4,9 +4,6 @@ use super::{Aside, Os};
 use crate::net::{Answers, Fatal, HostName};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-/// Addresses of one name at most.
-const ADDRESSES_MAX: usize = 256;
-
 /// Look-ups beside the loop.
 pub(super) struct Resolver {
     aside: Aside<Vec<HostName>, Answers>,
@@ -54,7 +51,6 @@ pub fn resolve(name: &HostName) -> Result<Vec<SocketAddr>, String> {
     // Name servers turn their answers round; one in another order is the same.
     addresses.sort_unstable();
     addresses.dedup();
-    addresses.truncate(ADDRESSES_MAX);
     if addresses.is_empty() { Err("it has no address".to_owned()) } else { Ok(addresses) }
 }
 

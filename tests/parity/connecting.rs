@@ -92,6 +92,9 @@ scenarios! {
     linger2_first_leaves_nothing => [
         LISTEN, CONNECT_OUT, TAKE, server(Send(1000)), server(LINGER2), client(Drain), client(PLAIN),
     ];
+    linger2_behind_a_full_output_delivers_it => [
+        LISTEN, CONNECT_OUT, TAKE, server(Fill), server(LINGER2), client(Drain), client(PLAIN),
+    ];
     linger2_from_the_beginning_leaves_nothing with linger2_inherited() => [
         LISTEN, CONNECT_OUT, TAKE, server(Send(1000)), server(PLAIN), client(Drain), client(PLAIN),
     ];

@@ -210,6 +210,9 @@ fn nothing_stays(how: &str, arguments: &[&str], end: impl FnOnce(&Child)) {
     });
     // Helpers such as ip come and go: those are asked for that are there now.
     let away = &namespaces(&family) - &ours;
+    // One that is gone leaves its number to the next, of another test's: not while it is held.
+    let open = |pid: &u32| fs::File::open(format!("/proc/{pid}/ns/net")).ok();
+    let _held: Vec<_> = family.iter().filter_map(open).collect();
     assert_eq!(surroundings(), before, "{how}: while it runs");
     end(&child);
     child.wait().unwrap();

@@ -20,8 +20,8 @@ pub struct UpstreamReport {
 pub struct ServerReport {
     /// Where it is.
     pub address: String,
-    /// The operator's word.
-    pub word: Word,
+    /// The operator's word. None: processes do not agree, as while one has just started.
+    pub word: Option<Word>,
     /// How many processes tell of it, and how many of these take it for up.
     pub told_by: u32,
     /// See `told_by`.
@@ -99,6 +99,7 @@ impl UpstreamReport {
 
 impl ServerReport {
     fn merge(&mut self, other: Self) {
+        self.word = self.word.filter(|word| other.word == Some(*word));
         self.told_by += other.told_by;
         self.up_for += other.up_for;
         self.down_by = self.down_by.take().or(other.down_by);
@@ -137,7 +138,7 @@ impl ServerReport {
         let mut value = json!({
             "address": self.address,
             "state": self.state(),
-            "operator": self.word.name(),
+            "operator": self.word.map_or("mixed", Word::name),
             "down_by": self.down_by,
             "since_s": self.since_s,
             "changes": self.changes,
@@ -220,7 +221,7 @@ mod tests {
     fn server(address: &str, up: bool) -> ServerReport {
         ServerReport {
             address: address.to_owned(),
-            word: Word::Ready,
+            word: Some(Word::Ready),
             told_by: 1,
             up_for: up.into(),
             down_by: (!up).then(|| "check".to_owned()),
@@ -265,7 +266,7 @@ mod tests {
         failed.failed = vec![("upstream.reset".to_owned(), 1), ("upstream.refused".to_owned(), 1)];
         let two = vec![
             server("a:1", true),
-            ServerReport { check: check(2.0), since_s: 1.0, ..failed },
+            ServerReport { check: check(2.0), since_s: 1.0, word: Some(Word::Drain), ..failed },
             server("c:1", false),
         ];
         let merged = value(&upstreams_of_workers([told(one), told(two)], &[3]));
@@ -273,6 +274,7 @@ mod tests {
         let servers = merged["upstreams"][0]["servers"].as_array().unwrap();
         let of = |field: &str| servers.iter().map(|server| server[field].clone()).collect::<Vec<_>>();
         assert_eq!(of("state"), ["up", "mixed", "down"]);
+        assert_eq!(of("operator"), ["ready", "mixed", "ready"]);
         assert_eq!(of("workers"), [2, 2, 1]);
         assert_eq!(of("workers_up"), [2, 1, 0]);
         assert_eq!(of("connections"), [6, 6, 3]);

@@ -175,7 +175,11 @@ pub(super) static FAMILIES: &[Family] = &[
         "gauge",
         "1 while an upstream server is up, as its checks and its clients find it, and the operator has not taken it out.",
         |lines, _, gauges| {
-            servers(gauges).for_each(|(labels, server)| lines.add(&labels, u8::from(server.in_service)));
+            for (labels, server) in servers(gauges) {
+                if let Some(in_service) = server.in_service {
+                    lines.add(&labels, u8::from(in_service));
+                }
+            }
         },
     ),
     all(

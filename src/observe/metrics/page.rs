@@ -62,8 +62,8 @@ pub struct ServerGauges {
     pub address: String,
     /// Connections to it.
     pub connections: u32,
-    /// Whether it is up, and the operator has not taken it out.
-    pub in_service: bool,
+    /// Whether it is up, and the operator has not taken it out. None: it is no longer in the configuration.
+    pub in_service: Option<bool>,
     /// How often it came up or went down.
     pub changes: u64,
     /// Checks, by [`Outcome`]. None: it was never checked.

@@ -57,6 +57,12 @@ pub fn upstream_not_resolved(upstream: &str, name: &HostName, why: &str) {
     warn!(upstream, name:% = name, why, advice; "upstream_not_resolved");
 }
 
+/// An upstream has more addresses than the most servers it can have, and so many are not used.
+pub fn upstream_left_out(upstream: &str, servers_max: usize, left_out: usize) {
+    let advice = "name the servers that are to be used, or give the host name fewer addresses";
+    warn!(upstream, servers_max, left_out, advice; "upstream_servers_left_out");
+}
+
 /// A pair of connections that is gone, for its line in the log.
 #[derive(Clone, Debug)]
 pub struct PairEnd<'a> {

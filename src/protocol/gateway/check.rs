@@ -81,6 +81,18 @@ pub const KEYS: [Key; 8] = [
     },
 ];
 
+/// These keys, and all that can be said of checks behind them.
+pub(in crate::protocol) const fn behind<const OWN: usize, const ALL: usize>(own: [Key; OWN]) -> [Key; ALL] {
+    assert!(ALL == OWN + KEYS.len());
+    let mut all = [own[0]; ALL];
+    let mut at = 1;
+    while at < ALL {
+        all[at] = if at < OWN { own[at] } else { KEYS[at - OWN] };
+        at += 1;
+    }
+    all
+}
+
 /// Bytes, as people write them.
 const BYTES: Kind = Kind::Text {
     words: &[],

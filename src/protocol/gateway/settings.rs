@@ -22,8 +22,7 @@ const RESOLVE: Duration = Duration::from_secs(30);
 /// What `[upstream.NAME]` can say.
 pub const SETTINGS: [Key; 17] = {
     let [balance, connect_timeout, header, keepalive, source] = shared(&OWN_NAMES);
-    let [style, interval, timeout, rise, fall, send, expect, observe] = check::KEYS;
-    [
+    check::behind([
         Key {
             name: "servers",
             kind: SERVERS,
@@ -64,15 +63,7 @@ pub const SETTINGS: [Key; 17] = {
             why: "As long as most name servers let an answer of a changing service live. A start that goes on without \
                   servers would look like success to whom began it.",
         },
-        style,
-        interval,
-        timeout,
-        rise,
-        fall,
-        send,
-        expect,
-        observe,
-    ]
+    ])
 };
 
 const SERVERS_DOC: &str = "The servers, separated by commas: \"10.0.0.5:9001\", \"app.example:9001\", of which each address is a \

@@ -4,12 +4,11 @@ use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
 use crate::protocol::gateway::check;
 use crate::protocol::gateway::servers::{TARGET, is_name, servers_of};
 use crate::protocol::gateway::settings::{DAY, LISTENER_NAMES, SECOND, shared, upstream_of};
-use crate::protocol::gateway::{Gateway, HalfClose, Target};
+use crate::protocol::gateway::{ClientReset, Gateway, HalfClose, Target};
 
-pub(super) const SETTINGS: [Key; 16] = {
+pub(super) const SETTINGS: [Key; 17] = {
     let [balance, connect_timeout, header, keepalive, source] = shared(&LISTENER_NAMES);
-    let [style, interval, timeout, rise, fall, send, expect, observe] = check::KEYS;
-    [
+    check::behind([
         Key {
             name: "upstream",
             kind: TARGET,
@@ -38,18 +37,20 @@ pub(super) const SETTINGS: [Key; 16] = {
             why: "An answer may take a while to be made, and each byte of it starts the time again; a client that has \
                   gone must not hold its pair for ever.",
         },
+        Key {
+            name: "client_reset",
+            kind: Kind::Choice(&["reset", "fin"]),
+            default: Default::Same("reset"),
+            doc: "What the server is told of a client that has reset its connection, or was lost: \"reset\" is a reset at once, \
+                  whatever still waits for the server; \"fin\" delivers what the client had sent, as fast as the server takes \
+                  it, and then FIN.",
+            why: "A reset stays one, so that the server does not take what was cut off for whole. Devices that reset to save \
+                  a round trip, and have said all before, need \"fin\".",
+        },
         header,
         keepalive,
         source,
-        style,
-        interval,
-        timeout,
-        rise,
-        fall,
-        send,
-        expect,
-        observe,
-    ]
+    ])
 };
 
 /// What the values mean, if there is somewhere to relay to.
@@ -64,5 +65,9 @@ pub(super) fn gateway(own: &Values) -> Option<Gateway> {
         },
         half_close: if half_close == Some("end") { HalfClose::End } else { HalfClose::Forward },
         half_close_timeout: own.value("half_close_timeout")?.period()?,
+        client_reset: match own.value("client_reset").and_then(Value::word) {
+            Some("fin") => ClientReset::Fin,
+            _ => ClientReset::Reset,
+        },
     })
 }

@@ -22,8 +22,6 @@ const SETTLING_READS: usize = 4;
 pub(in crate::reactor) struct Checked {
     pub(in crate::reactor) upstream: u16,
     pub(in crate::reactor) server: usize,
-    /// Its address as a number: another server may have its place by now.
-    pub(in crate::reactor) hash: u64,
 }
 
 /// A check that runs.
@@ -280,7 +278,7 @@ pub(super) mod tests {
         let text = |text: &str| Value::Text(text.to_owned());
         let values: Values =
             [("check.send", text(send)), ("check.expect", text(expect))].into_iter().collect();
-        let of = Checked { upstream: 0, server: 0, hash: 0 };
+        let of = Checked { upstream: 0, server: 0 };
         let check = Arc::new(Check::new(&values, None));
         let (begun, deadline) = (Instant::ZERO, Instant::ZERO);
         Running { of, begun, deadline, stage: Stage::Connecting, check, stream }

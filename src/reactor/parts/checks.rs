@@ -32,8 +32,8 @@ pub(in crate::reactor) struct Checks<S> {
 pub(in crate::reactor) struct CheckLog {
     /// When the next is due. None: that is not settled yet, or it is not checked.
     pub(in crate::reactor) due: Option<Instant>,
-    /// One runs.
-    pub(in crate::reactor) runs: bool,
+    /// The number of the one that runs.
+    pub(in crate::reactor) runs: Option<u32>,
     /// What came of the last.
     pub(in crate::reactor) last: Option<Last>,
     /// How many had which outcome.
@@ -64,7 +64,7 @@ impl<S> Checks<S> {
 
     /// The time until the next check of a server: the interval, or up to a quarter more or less by chance.
     pub(in crate::reactor) fn until_next(&mut self, interval: Duration) -> Duration {
-        interval * 3 / 4 + self.part_of(interval / 2)
+        shortest(interval) + self.part_of(spread(interval))
     }
 
     /// The time until the first.
@@ -89,11 +89,13 @@ impl<S> Checks<S> {
         Token(FIRST_TOKEN + u64::from(self.begun))
     }
 
-    /// One was begun.
-    pub(in crate::reactor) fn add(&mut self, of: Checked, check: Arc<Check>, stream: S, now: Instant) {
+    /// One was begun. Returns its number.
+    pub(in crate::reactor) fn add(&mut self, of: Checked, check: Arc<Check>, stream: S, now: Instant) -> u32 {
         let (stage, deadline) = (Stage::Connecting, now + check.timeout);
-        self.running.insert(self.begun, Running { of, begun: now, deadline, stage, check, stream });
+        let number = self.begun;
+        self.running.insert(number, Running { of, begun: now, deadline, stage, check, stream });
         self.begun = (self.begun + 1) % NUMBERS;
+        number
     }
 
     /// The one with that number.
@@ -128,6 +130,20 @@ impl<S: Stream> Checks<S> {
     }
 }
 
+/// The longest time from one check of a server to the next.
+pub(in crate::reactor) fn longest(interval: Duration) -> Duration {
+    shortest(interval) + spread(interval)
+}
+
+fn shortest(interval: Duration) -> Duration {
+    interval * 3 / 4
+}
+
+/// How much longer than the shortest it may be.
+fn spread(interval: Duration) -> Duration {
+    interval / 2
+}
+
 /// The number of the check that is watched under that token, if it is one of a check.
 pub(in crate::reactor) fn number_of(token: Token) -> Option<u32> {
     let number = token.0.checked_sub(FIRST_TOKEN).and_then(|number| u32::try_from(number).ok());
@@ -146,7 +162,7 @@ mod tests {
         let others = [Token::SIGNAL, Token::ASIDE, Token::SUPERVISOR, Token(255)];
         assert_eq!(others.map(of), [None; 4]);
         let mut checks = Checks::new(0);
-        let of = Checked { upstream: 0, server: 0, hash: 0 };
+        let of = Checked { upstream: 0, server: 0 };
         let check = Arc::clone(&begun(None, Scripted::default()).check);
         let mut numbers = Vec::new();
         for _ in 0..2 {

@@ -29,7 +29,7 @@ pub(in crate::reactor) struct Pair {
     upstream: Key,
     /// Which upstream its servers are of.
     to: u16,
-    /// Which of them it is connected to, or was last; [`NO_SERVER`] before.
+    /// Which of them it is connected to, or has tried last; [`NO_SERVER`] before.
     server: u16,
     pub(in crate::reactor) stage: Stage,
     flows: Flows,
@@ -149,10 +149,9 @@ impl Pairs {
     }
 
     /// The connection to the upstream server is begun.
-    pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key, server: u16) {
+    pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key) {
         let Some(index) = self.index(client) else { return };
-        let pair = &mut self.pairs[index];
-        (pair.upstream, pair.server) = (upstream, server);
+        self.pairs[index].upstream = upstream;
         self.note(upstream, index);
     }
 
@@ -195,6 +194,50 @@ impl Pairs {
     pub(in crate::reactor) fn iter(&self) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().map(|(_, pair)| pair)
     }
+
+    /// What they know of upstreams, in one look at all of them.
+    pub(in crate::reactor) fn named(&self) -> NamedServers {
+        let mut named = NamedServers::default();
+        for pair in self.iter() {
+            let servers = named.add(pair.to);
+            for server in pair.failed().iter().map(|attempt| attempt.server).chain(pair.tried()) {
+                mark(servers, server.into());
+            }
+        }
+        named
+    }
+}
+
+/// Which upstreams, and which servers of them, are known to pairs by their places.
+#[derive(Debug, Default)]
+pub(in crate::reactor) struct NamedServers(Vec<Option<Vec<bool>>>);
+
+impl NamedServers {
+    fn add(&mut self, upstream: u16) -> &mut Vec<bool> {
+        let at = usize::from(upstream);
+        if at >= self.0.len() {
+            self.0.resize(at + 1, None);
+        }
+        self.0[at].get_or_insert_default()
+    }
+
+    /// Whether that upstream is known to one.
+    pub(in crate::reactor) fn has(&self, upstream: u16) -> bool {
+        self.0.get(usize::from(upstream)).is_some_and(Option::is_some)
+    }
+
+    /// Whether that server of it is.
+    pub(in crate::reactor) fn has_server(&self, upstream: u16, server: usize) -> bool {
+        let servers = self.0.get(usize::from(upstream)).and_then(Option::as_ref);
+        servers.is_some_and(|servers| servers.get(server) == Some(&true))
+    }
+}
+
+fn mark(places: &mut Vec<bool>, at: usize) {
+    if at >= places.len() {
+        places.resize(at + 1, false);
+    }
+    places[at] = true;
 }
 
 impl Pair {
@@ -218,17 +261,16 @@ impl Pair {
 
     /// The server that it is connected to, or that was tried last.
     pub(in crate::reactor) fn server(&self) -> Option<usize> {
-        let last = self.failed().last().map(|attempt| attempt.server);
-        self.connected_to().or(last).map(usize::from)
+        self.tried().map(usize::from)
     }
 
-    /// Whether it is connected to that server of its upstream, or was, or has tried it.
-    pub(in crate::reactor) fn names(&self, server: usize) -> bool {
-        self.connected_to().map(usize::from) == Some(server) || self.has_tried(server)
-    }
-
-    fn connected_to(&self) -> Option<u16> {
+    fn tried(&self) -> Option<u16> {
         (self.server != NO_SERVER).then_some(self.server)
+    }
+
+    /// A server is tried.
+    pub(in crate::reactor) fn set_server(&mut self, server: usize) {
+        self.server = u16::try_from(server).expect("places of servers are fewer than 2^16");
     }
 
     /// Bytes of the header that the server is sent first.
@@ -321,4 +363,35 @@ impl Pair {
 /// Microseconds, as far as they fit.
 pub(in crate::reactor) fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_at_all_pairs_tells_which_servers_they_know() {
+        let key = |index| Key { index, generation: 1 };
+        let mut pairs = Pairs::with_capacity(8);
+        // Waits for its first server; has one; has tried one in vain and has another; has tried one in vain.
+        for (index, upstream) in [(0, 3), (1, 0), (2, 0), (3, 5)] {
+            pairs.open(key(index), upstream, Instant::ZERO);
+        }
+        let fail = |pairs: &mut Pairs, index, server| {
+            let (reason, took) = (Reason::UpstreamRefused, Duration::ZERO);
+            let pair = pairs.of_mut(key(index)).unwrap();
+            pair.set_server(server);
+            pair.cold().failed.push(Attempt { server: u16::try_from(server).unwrap(), reason, took });
+        };
+        pairs.of_mut(key(1)).unwrap().set_server(1);
+        fail(&mut pairs, 2, 4);
+        pairs.of_mut(key(2)).unwrap().set_server(0);
+        fail(&mut pairs, 3, 2);
+        let named = pairs.named();
+        let upstreams: Vec<_> = (0..7).filter(|&upstream| named.has(upstream)).collect();
+        assert_eq!(upstreams, [0, 3, 5]);
+        let all = (0..7).flat_map(|upstream| (0..6).map(move |server| (upstream, server)));
+        let servers: Vec<_> = all.filter(|&(upstream, server)| named.has_server(upstream, server)).collect();
+        assert_eq!(servers, [(0, 0), (0, 1), (0, 4), (5, 2)]);
+    }
 }

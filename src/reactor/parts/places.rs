@@ -13,8 +13,8 @@ pub(in crate::reactor) struct Places {
     descriptors_max: u32,
     /// Descriptors that each client takes at least: two where all are relayed.
     per_client: u32,
-    /// Most client connections at once.
-    clients_max: u32,
+    /// Most client connections at once that the settings allow.
+    wanted: u32,
     /// Connections of the admin interface that descriptors are set aside for.
     admin_max: u32,
     /// Client connections now; those of the admin interface are not counted.
@@ -34,25 +34,22 @@ impl Places {
         let mut clients = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
         let all_relay = clients.all(|listener| listener.relay.is_some());
         let per_client = if all_relay { 2 } else { 1 };
-        let mut places = Self {
+        Self {
             descriptors_max,
             per_client,
-            clients_max: 0,
+            wanted: wanted(&settings.server),
             admin_max,
             clients: 0,
             upstreams: 0,
             refused: 0,
             checks: 0,
             checks_set_aside: checks_max(settings),
-        };
-        places.apply(&settings.server);
-        places
+        }
     }
 
     /// The settings have changed.
     pub(in crate::reactor) fn apply(&mut self, settings: &ServerSettings) {
-        let most = self.descriptors_max.saturating_sub(self.checks) / self.per_client;
-        self.clients_max = settings.connections_max.unwrap_or(u32::MAX).min(most);
+        self.wanted = wanted(settings);
     }
 
     /// So many servers may be checked, each by a connection of its own.
@@ -71,8 +68,10 @@ impl Places {
         self.clients
     }
 
+    /// Most client connections at once: as many as the settings allow, and as there are descriptors for.
     pub(in crate::reactor) const fn clients_max(&self) -> u32 {
-        self.clients_max
+        let most = self.descriptors_max.saturating_sub(self.checks) / self.per_client;
+        if self.wanted < most { self.wanted } else { most }
     }
 
     pub(in crate::reactor) const fn admin_max(&self) -> u32 {
@@ -87,7 +86,7 @@ impl Places {
     /// Whether all places for clients are taken. `pair`: for one that is to be relayed, which takes two descriptors.
     pub(in crate::reactor) const fn is_full(&self, pair: bool) -> bool {
         let left = self.descriptors_max.saturating_sub(self.clients + self.upstreams + self.checks);
-        self.clients >= self.clients_max || left < 1 + pair as u32
+        self.clients >= self.clients_max() || left < 1 + pair as u32
     }
 
     /// A pair has begun: the descriptor of its upstream leg is kept for it until both legs are gone.
@@ -132,7 +131,12 @@ pub fn admin_connections_max(settings: &Settings) -> u32 {
     admin.map(|listener| with_reserve(listener.connections_max)).sum()
 }
 
-/// Checks of upstream servers at once: descriptors are set aside for them.
+fn wanted(settings: &ServerSettings) -> u32 {
+    settings.connections_max.unwrap_or(u32::MAX)
+}
+
+/// Checks of upstream servers at once, as far as that is known before names are looked up, of which each address is a server:
+/// descriptors are set aside for them.
 pub fn checks_max(settings: &Settings) -> u32 {
     let checked = settings.upstreams.iter().filter(|upstream| upstream.is.check.is_on());
     checked.map(|upstream| u32::try_from(upstream.is.servers.len()).unwrap_or(u32::MAX)).sum()
@@ -141,4 +145,30 @@ pub fn checks_max(settings: &Settings) -> u32 {
 /// Connections of an admin listener at most, those in reserve included.
 pub(in crate::reactor) fn with_reserve(connections_max: Option<u32>) -> u32 {
     connections_max.unwrap_or(PLACES).saturating_add(RESERVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, resolve_text};
+
+    #[test]
+    fn checks_beyond_those_that_were_foreseen_take_places_of_clients_whatever_the_settings_say_when() {
+        let settings = |connections_max: &str| {
+            let file = format!(
+                "[server]\nmax_connections = {connections_max}\n[[listener]]\nprotocol = 'tcp'\naddress = '127.0.0.1:0'\n\
+                 upstream = 'app.example:9'\ncheck.style = 'connect'"
+            );
+            let sources = Sources { file: None, listen: Vec::new(), overrides: Vec::new() };
+            resolve_text(&sources, Some(("test", &file))).unwrap().settings
+        };
+        let mut places = Places::new(&settings("'auto'"), 100, 0);
+        assert_eq!(places.clients_max(), 50, "each takes two descriptors, and one check was foreseen");
+        places.set_checks(21);
+        assert_eq!(places.clients_max(), 40);
+        places.apply(&settings("45").server);
+        assert_eq!(places.clients_max(), 40);
+        places.set_checks(1);
+        assert_eq!(places.clients_max(), 45);
+    }
 }

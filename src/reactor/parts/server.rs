@@ -130,15 +130,10 @@ impl Server {
         ServerGauges {
             address: self.address.to_string(),
             connections: self.connections,
-            in_service: !self.retired && self.health.is_in_service(),
+            in_service: (!self.retired).then(|| self.health.is_in_service()),
             changes: self.health.changes(),
             checks: self.checks.last.map(|_| self.checks.outcomes),
         }
-    }
-
-    /// Its address as a number.
-    pub(in crate::reactor) const fn hash(&self) -> u64 {
-        self.hash
     }
 
     /// Whether it has as many connections as it may.

@@ -1,7 +1,6 @@
 //! The servers of one upstream, and which of them gets the next connection. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
 
 use super::balance::{fnv1a, height, load};
-use super::check::Checked;
 use super::names::{LookUp, Names};
 use super::server::Server;
 use crate::config::settings::Upstream;
@@ -27,6 +26,9 @@ pub(in crate::reactor) struct Servers {
     next: usize,
     next_source: usize,
     names: Names,
+    /// Addresses that had no place among them, and how many that was when it was last said.
+    left_out: usize,
+    left_out_said: usize,
 }
 
 /// Why no server could be chosen.
@@ -46,8 +48,16 @@ impl Servers {
         could_be_own_peer: CouldBeOwnPeer<'_>,
         now: Instant,
     ) -> Self {
-        let mut servers =
-            Self { settings, retired: false, all: Vec::new(), next: 0, next_source: 0, names: Names::none() };
+        let mut servers = Self {
+            settings,
+            retired: false,
+            all: Vec::new(),
+            next: 0,
+            next_source: 0,
+            names: Names::none(),
+            left_out: 0,
+            left_out_said: 0,
+        };
         servers.names.adopt(&servers.settings.is, now);
         servers.names.answered(answers, servers.settings.is.resolve, now);
         servers.refresh(could_be_own_peer, |_| false, None);
@@ -113,9 +123,16 @@ impl Servers {
         told
     }
 
-    /// Where its servers are, each once, and no more than can be.
-    fn wanted(&self) -> Vec<(Address, &ServerSpec)> {
+    /// How many addresses have no place among them, if there are some and that was not said before.
+    pub(in crate::reactor) fn newly_left_out(&mut self) -> Option<usize> {
+        let said = std::mem::replace(&mut self.left_out_said, self.left_out);
+        (self.left_out != said && self.left_out > 0).then_some(self.left_out)
+    }
+
+    /// Where its servers are, each once and no more than can be; and how many more there would be.
+    fn wanted(&self) -> (Vec<(Address, &ServerSpec)>, usize) {
         let mut wanted: Vec<(Address, &ServerSpec)> = Vec::new();
+        let mut left_out = 0;
         for spec in &self.settings.is.servers {
             let addresses = match &spec.address {
                 ServerAddress::Tcp(socket) => vec![tcp(*socket)],
@@ -125,12 +142,17 @@ impl Servers {
                 }
             };
             for address in addresses {
-                if wanted.len() < SERVERS_MAX && wanted.iter().all(|(other, _)| *other != address) {
+                if wanted.iter().any(|(other, _)| *other == address) {
+                    continue;
+                }
+                if wanted.len() < SERVERS_MAX {
                     wanted.push((address, spec));
+                } else {
+                    left_out += 1;
                 }
             }
         }
-        wanted
+        (wanted, left_out)
     }
 
     /// Brings the servers in line with the settings and the addresses of names. Those that stay keep their connections and
@@ -143,7 +165,7 @@ impl Servers {
         now: Option<Instant>,
     ) {
         let mut all = std::mem::take(&mut self.all);
-        let wanted = self.wanted();
+        let (wanted, left_out) = self.wanted();
         for server in &mut all {
             let spec = wanted.iter().find(|(address, _)| *address == server.address).map(|(_, spec)| spec);
             if let Some(spec) = spec {
@@ -169,7 +191,7 @@ impl Servers {
                 None => {}
             }
         }
-        self.all = all;
+        (self.all, self.left_out) = (all, left_out);
     }
 
     /// All that are in the configuration, or have connections left.
@@ -329,14 +351,9 @@ impl Servers {
         self.all.len()
     }
 
-    /// Whether the server that is checked has its place still.
-    pub(in crate::reactor) fn is_still(&self, of: &Checked) -> bool {
-        self.all.get(of.server).is_some_and(|server| server.hash == of.hash)
-    }
-
-    /// Whether a connection to it can turn out to be one to itself.
-    pub(in crate::reactor) fn could_be_own_peer(&self, of: &Checked) -> bool {
-        self.is_still(of) && self.all[of.server].could_be_own_peer
+    /// The server in a place, if it is the one that is checked: another may have its place by now, at the same address even.
+    pub(in crate::reactor) fn checked_mut(&mut self, server: usize, check: u32) -> Option<&mut Server> {
+        self.all.get_mut(server).filter(|server| server.checks.runs == Some(check))
     }
 
     /// All there are, those that are gone from the configuration among them.

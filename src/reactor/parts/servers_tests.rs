@@ -107,6 +107,40 @@ fn a_new_configuration_keeps_the_counts_of_servers_that_stay() {
 }
 
 #[test]
+fn a_check_is_of_the_server_that_it_was_begun_for_and_of_no_later_one_at_its_address() {
+    let mut servers = servers(Balance::RoundRobin, 2);
+    let adopt = |servers: &mut Servers, ports: &[u16]| {
+        servers.adopt(&at(Balance::RoundRobin, ports), &|_| false, |_| false, Instant::ZERO);
+    };
+    servers.get_mut(1).checks.runs = Some(7);
+    assert!(servers.checked_mut(1, 7).is_some() && servers.checked_mut(1, 8).is_none());
+    assert!(servers.checked_mut(0, 7).is_none() && servers.checked_mut(2, 7).is_none());
+    for ports in [&[1], &[1, 3][..], &[1], &[1, 2]] {
+        adopt(&mut servers, ports);
+    }
+    assert_eq!(
+        servers.get(1).address().to_string(),
+        "10.0.0.1:2",
+        "it is back, and is not the one that it was"
+    );
+    assert!(servers.checked_mut(1, 7).is_none());
+}
+
+#[test]
+fn addresses_beyond_the_bound_are_left_out_and_that_is_told_when_it_changes() {
+    let of = |count: usize| {
+        let ports: Vec<_> = (1..).take(count).collect();
+        at(Balance::RoundRobin, &ports)
+    };
+    let mut servers = made(of(SERVERS_MAX));
+    assert_eq!(servers.newly_left_out(), None);
+    for (count, told) in [(2, Some(2)), (2, None), (3, Some(3)), (0, None), (3, Some(3))] {
+        servers.adopt(&of(SERVERS_MAX + count), &|_| false, |_| false, Instant::ZERO);
+        assert_eq!((servers.len(), servers.newly_left_out()), (SERVERS_MAX, told), "{count} too many");
+    }
+}
+
+#[test]
 fn who_was_not_reached_is_tried_last_for_a_while_and_tried_all_the_same() {
     let mut servers = servers(Balance::RoundRobin, 2);
     let now = Instant::from_millis(1000);

@@ -1,6 +1,7 @@
 //! The upstreams of the process, by their names: each is shared by all listeners that relay to it.
 
 use super::names::{LookUp, names_of};
+use super::pairs::NamedServers;
 use super::servers::{CouldBeOwnPeer, Servers};
 use crate::config::settings::Upstream;
 use crate::core::health::Word;
@@ -8,7 +9,7 @@ use crate::core::time::Instant;
 use crate::net::{Address, Answers, Fatal, HostName, Kernel};
 use crate::protocol::admin::Spoken;
 use indexmap::IndexMap;
-use std::ops::{Index, IndexMut};
+use std::ops::{Deref, Index, IndexMut};
 
 /// All of them. Listeners and pairs know theirs by its place.
 #[derive(Debug, Default)]
@@ -43,20 +44,22 @@ impl Upstreams {
     }
 
     /// Takes over those of a new configuration. One of the same name stays what it is; one that is gone keeps its
-    /// connections, until they end. `is_relayed_to`: a listener still relays to the upstream of that name; `is_named`: a pair
-    /// knows the upstream in that place, and if it is asked for, the server in that place of it.
+    /// connections, until they end. `is_relayed_to`: a listener still relays to the upstream of that name; `named`: what pairs
+    /// know.
     pub(in crate::reactor) fn adopt(
         &mut self,
         settings: &[Upstream],
         could_be_own_peer: CouldBeOwnPeer<'_>,
         is_relayed_to: impl Fn(&str) -> bool,
-        is_named: impl Fn(u16, Option<usize>) -> bool,
+        named: &impl Deref<Target = NamedServers>,
         now: Instant,
     ) {
         for (at, servers) in (0..).zip(&mut self.all) {
             let name = &servers.settings().name;
             match settings.iter().find(|new| new.name == *name) {
-                Some(new) => servers.adopt(new, could_be_own_peer, |server| is_named(at, Some(server)), now),
+                Some(new) => {
+                    servers.adopt(new, could_be_own_peer, |server| named.has_server(at, server), now);
+                }
                 // Its listener stays as it is until a restart.
                 None if is_relayed_to(name) => {}
                 None => servers.retire(),
@@ -67,7 +70,7 @@ impl Upstreams {
                 continue;
             }
             let fresh = Servers::new(new.clone(), &Answers::new(), could_be_own_peer, now);
-            let is_free = |(at, servers): &(u16, &Servers)| servers.is_retired() && !is_named(*at, None);
+            let is_free = |(at, servers): &(u16, &Servers)| servers.is_retired() && !named.has(*at);
             match (0..).zip(&self.all).find(is_free).map(|(at, _)| at) {
                 Some(free) => self[free] = fresh,
                 None => self.all.push(fresh),
@@ -96,16 +99,24 @@ impl Upstreams {
         &mut self,
         answers: &Answers,
         could_be_own_peer: CouldBeOwnPeer<'_>,
-        is_named: impl Fn(u16, Option<usize>) -> bool,
+        named: &impl Deref<Target = NamedServers>,
         now: Instant,
     ) -> Vec<(String, LookUp)> {
         self.resolving = false;
         let mut told = Vec::new();
         for (at, servers) in (0..).zip(&mut self.all) {
-            let of = servers.resolved(answers, could_be_own_peer, |server| is_named(at, Some(server)), now);
+            let is_named = |server| named.has_server(at, server);
+            let of = servers.resolved(answers, could_be_own_peer, is_named, now);
             told.extend(of.into_iter().map(|one| (servers.settings().name.clone(), one)));
         }
         told
+    }
+
+    /// Upstreams that have more addresses than servers can be, with how many are left out, once for each change of that.
+    pub(in crate::reactor) fn newly_left_out(&mut self) -> impl Iterator<Item = (&str, usize)> {
+        let newly = |servers: &mut Servers| servers.newly_left_out();
+        let all = self.all.iter_mut();
+        all.filter_map(move |servers| newly(servers).map(|left_out| (&*servers.settings().name, left_out)))
     }
 
     /// The place of the upstream of that name.

@@ -19,7 +19,7 @@ use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::net::{Address, HostName};
 use crate::protocol::gateway::{self, Removed, ServerAddress, ServerSpec, Target};
-use crate::protocol::{Balance, Gateway, HalfClose, Protocol};
+use crate::protocol::{Balance, ClientReset, Gateway, HalfClose, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -173,6 +173,7 @@ fn relay(rng: &mut Rng, listener: &mut ListenerSettings, upstream: &Upstream, du
         target: Target::Named(upstream.name.clone()),
         half_close: rng.pick(&[HalfClose::Forward, HalfClose::End]),
         half_close_timeout: rng.between(Duration::from_secs(1), duration.max(Duration::from_secs(2))),
+        client_reset: rng.pick(&[ClientReset::Reset, ClientReset::Reset, ClientReset::Fin]),
     };
     listener.relay = Some(Relay::new(&gateway, upstream, policy));
 }

@@ -15,6 +15,7 @@ use crate::core::table::{Key, Token};
 use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
 use crate::net::{CloseHow, SocketError};
+use crate::protocol::ClientReset;
 use crate::protocol::gateway::{Removed, ServerAddress, ServerSpec};
 use crate::reactor::{ConnSnapshot, DebugView};
 
@@ -276,13 +277,25 @@ impl Case<'_> {
                 Reason::PeerReset | Reason::PeerResetAfterFin | Reason::UpstreamReset
             );
         let open_still = closed > cause.truth.failed_at;
-        if was_reset && open_still && told.truth.failed.is_none() && told.how() != Some(CloseHow::Reset) {
+        let is_client = told.end.pair.is_some_and(|(leg, _)| leg == Leg::Client);
+        let is_soft = !is_client
+            && self.settings.relay.as_ref().is_some_and(|relay| relay.client_reset == ClientReset::Fin);
+        let is_reset = told.how() == Some(CloseHow::Reset);
+        if was_reset && open_still && told.truth.failed.is_none() && !is_reset && !is_soft {
             return Some("a reset was not handed on".into());
+        }
+        if was_reset
+            && is_soft
+            && is_reset
+            && told.truth.known_connected
+            && told.was_there()
+            && told.was_taken()
+        {
+            return Some("a reset was handed on that was to be a FIN".into());
         }
         // What was read of it is delivered, if its partner takes it, and no reset has followed its FIN.
         let lost = cause.truth.read - told.truth.relayed().min(cause.truth.read);
-        let is_client = told.end.pair.is_some_and(|(leg, _)| leg == Leg::Client);
-        let due = (told.is_of_fin() && !after_fin) || (is_client && was_reset);
+        let due = (told.is_of_fin() && !after_fin) || ((is_client || is_soft) && was_reset);
         let in_time =
             cause.truth.closed.is_none_or(|(at, _)| closed < at + nanos(self.policy.parting.linger));
         (due && lost > 0 && told.truth.failed.is_none() && told.was_there() && told.was_taken() && in_time)

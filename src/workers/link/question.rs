@@ -230,7 +230,7 @@ mod tests {
         let servers = [None, Some(CheckReport { result: text(), age_s: 0.5, took_s: 0.25 })].map(|check| {
             ServerReport {
                 address: text(),
-                word: Word::Ready,
+                word: Some(Word::Ready),
                 told_by: 1,
                 up_for: 0,
                 down_by: Some(text()),

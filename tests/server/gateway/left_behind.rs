@@ -186,9 +186,10 @@ fn where_fins_are_forwarded_each_of_them_leaves_one_and_nothing_else_does() {
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn checks_of_servers_leave_no_time_wait() {
+    const CHECKS: usize = 15;
     for query in ["check.style=connect", "check.style=exchange&check.expect=220"] {
         let mut wire = Wire::start(&format!("{query}&check.interval=100ms&check.timeout=30s"));
-        for _ in 0..EACH {
+        for _ in 0..CHECKS {
             let mut check = wire.backend.accept();
             check.send("220 ready\r\n");
             read_to_the_end(check);
@@ -196,7 +197,7 @@ fn checks_of_servers_leave_no_time_wait() {
         let metrics = wire.server.metrics();
         let passed = metrics.iter().filter(|(name, _)| name.contains("result=\"passed\""));
         let passed: f64 = passed.map(|(_, count)| count).sum();
-        assert!(super::whole_of(passed) >= EACH - 2, "{metrics:#?}");
+        assert!(super::whole_of(passed) >= CHECKS - 2, "{metrics:#?}");
         wire.server.signal("TERM");
         assert_eq!(wire.server.wait_exit(), Some(0));
         wire.expect_time_waits(0);
@@ -218,17 +219,23 @@ fn a_gateway_that_is_killed_leaves_nothing_on_either_leg() {
 
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
-fn the_loss_of_a_client_is_a_reset_at_its_server() {
-    let wire = Wire::start("keepalive.idle=1s&keepalive.interval=1s&keepalive.count=2&user_timeout=2500ms");
-    let (_client, mut upstream) = wire.talking("gateway");
-    wire.network.unplug(&[wire.server.address("gateway")]);
-    assert_eq!(upstream.read_to_end().unwrap_err().kind(), ErrorKind::ConnectionReset);
-    let record = Record::of(&wire.server);
-    record.moved(4, 4).expect(
-        ["lost.keepalive", "tcp_keepalive", "reset"],
-        ["lost.keepalive", "partner", "reset"],
-        ["lost.keepalive", "client"],
-    );
+fn the_loss_of_a_client_is_a_reset_at_its_server_or_a_fin() {
+    for (client_reset, close) in [("reset", "reset"), ("fin", "linger2")] {
+        let keepalive = "keepalive.idle=1s&keepalive.interval=1s&keepalive.count=2&user_timeout=2500ms";
+        let wire = Wire::start(&format!("{keepalive}&client_reset={client_reset}"));
+        let (_client, mut upstream) = wire.talking("gateway");
+        wire.network.unplug(&[wire.server.address("gateway")]);
+        let ended = upstream.read_to_end().map_err(|error| error.kind());
+        let is_reset = ended == Err(ErrorKind::ConnectionReset);
+        assert!(if close == "reset" { is_reset } else { ended == Ok(Vec::new()) }, "{ended:?}");
+        drop(upstream);
+        let record = Record::of(&wire.server);
+        record.moved(4, 4).expect(
+            ["lost.keepalive", "tcp_keepalive", "reset"],
+            ["lost.keepalive", "partner", close],
+            ["lost.keepalive", "client"],
+        );
+    }
 }
 
 /// The client speaks all the time, and that says nothing of its server.

@@ -342,6 +342,27 @@ fn a_client_that_takes_nothing_is_sent_no_more_than_its_bound_by_name() {
     assert_eq!(reply(&mut app, "STATE dev"), "+offline");
 }
 
+#[test]
+fn what_a_client_leaves_of_a_message_by_name_is_no_loss_of_its_server() {
+    let (server, backend) = start("&output_max=64MiB", &[]);
+    let mut app = server.connect("resp");
+    let mut client = narrow(&server);
+    let mut upstream = backend.accept();
+    let key = unique_id(&mut upstream);
+    assert_eq!(reply(&mut app, &format!("IDENTFOR {key} dev")), "+OK");
+    upstream.send("of its server");
+    client.expect("of its server");
+    let piece = noise(32 << 10, 9);
+    until("some of it to wait", || {
+        send(&mut app, "dev", &piece, ":1\r\n");
+        listed(&server, "identity=dev").first().and_then(|row| row["queue_bytes"].as_u64()) > Some(0)
+    });
+    client.reset();
+    let record = Record::of_last(&server);
+    assert_eq!(record.bytes(), [0, 13, 0, 0], "{record:#?}");
+    assert!(whole(&record.client["bytes_out"]) > 13, "the kernel has taken some of it: {record:#?}");
+}
+
 /// Sends to a client that may just be ending.
 fn send_any(app: &mut Client, bytes: &[u8]) {
     let head = format!("*3\r\n$4\r\nSEND\r\n$3\r\ndev\r\n${}\r\n", bytes.len());

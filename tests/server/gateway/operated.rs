@@ -41,6 +41,14 @@ fn a_reload_adds_a_server_and_takes_one_away_and_no_pair_is_touched() {
         [count(to_old), count(to_stays), count(to_new)],
         [Some("1".into()), Some("1".into()), Some("0".into())]
     );
+    // Of one that is gone nobody asks whether it is up.
+    let told = |to: SocketAddr| {
+        server
+            .metrics()
+            .keys()
+            .any(|name| name.starts_with("linger_upstream_up{") && name.contains(&to.to_string()))
+    };
+    assert_eq!([told(to_old), told(to_stays), told(to_new)], [false, true, true]);
     // Newcomers go to those that are in the file.
     let newcomers: Vec<_> = (0..4).map(|_| server.connect("gateway")).collect();
     let accepted = [(); 2].map(|()| (stays.accept(), new.accept()));

@@ -286,6 +286,19 @@ fn expect_refused_at_once(server: &Server, to: &str, reason: &str) {
 }
 
 #[test]
+fn a_server_that_refuses_at_once_is_the_one_that_was_tried_last() {
+    let (first, directory) = (nowhere(), Directory::new("last"));
+    let last = format!("unix:{}", directory.socket().display());
+    let server = gateway(&format!("{first},{last}"), "");
+    is_reset(&mut server.connect("gateway"));
+    let line = wait_for("the pair's line", || server.events("pair").pop());
+    let failed = line["attempts_failed"].as_str().unwrap();
+    let places = [first.to_string(), last.clone()].map(|server| failed.find(&server));
+    assert!(places[0] == Some(0) && places[1] > Some(0), "{line}");
+    assert_eq!(line["server"], last, "{line}");
+}
+
+#[test]
 fn a_unix_socket_refuses_in_two_ways() {
     let directory = Directory::new("refused");
     let to = format!("unix:{}", directory.socket().display());

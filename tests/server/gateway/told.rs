@@ -1,6 +1,9 @@
 //! What happens to one side is told to the other: a FIN as a FIN, a reset as a reset.
 
-use super::{Record, assert_same_bytes, counted, forwarded, narrow, noise, pair, read_slowly, start};
+use super::{
+    Record, assert_same_bytes, counted, forwarded, gateway, narrow, narrow_backend, noise, pair, read_slowly,
+    start,
+};
 use crate::common::{pass, until};
 use std::io::{ErrorKind, Write};
 use std::time::Duration;
@@ -216,6 +219,32 @@ fn the_clients_reset_does_not_wait_for_a_server_that_takes_nothing() {
     assert!(up > 0 && lost_up > 0, "{record:#?}");
     let (_, error) = read_slowly(&mut upstream);
     assert_eq!(error, Some(ErrorKind::ConnectionReset));
+}
+
+/// Where a reset of a client is no more than a departure, what it had sent comes first, however slowly the server takes that.
+#[test]
+fn where_a_reset_is_softened_the_server_has_what_was_sent_before_it_and_a_fin() {
+    for half_close in ["forward", "end"] {
+        let backend = narrow_backend();
+        let server =
+            gateway(&backend.address().to_string(), &format!("client_reset=fin&half_close={half_close}"));
+        let (mut client, mut upstream) = pair(&server, &backend);
+        client.send("hello");
+        upstream.expect("hello");
+        crate::common::means::flood(&mut client, || true);
+        client.reset();
+        // Not before the reset is long known.
+        pass(Duration::from_millis(200));
+        let (got, error) = read_slowly(&mut upstream);
+        assert_eq!(error, None, "after {} bytes", got.len());
+        drop(upstream);
+        let record = Record::of(&server);
+        // Its kernel had taken from the client what ours had room for: the rest of it has gone with the reset.
+        record.moved(5 + got.len(), 0);
+        assert_eq!([&record.pair["reason"], &record.pair["by"]], ["peer.reset", "client"], "{record:#?}");
+        assert_eq!([&record.client["close"], &record.upstream["close"]], ["reset", "linger2"], "{record:#?}");
+        assert_eq!(forwarded(&server), 0);
+    }
 }
 
 /// What had come of the server before is the client's, however slowly it takes that; a reset behind it is one.

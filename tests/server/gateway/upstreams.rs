@@ -199,21 +199,47 @@ fn a_host_name_is_looked_up_before_anybody_is_served() {
     assert!(said.starts_with("linger: cannot look up the upstream server nowhere.invalid:9: "), "{said}");
 }
 
+const NO_MOUNTS: &str = "no namespace of mounts can be made here";
+
+/// A server that finds these lines in its hosts(5), if such a one can be made.
+fn serve_among(hosts: &TempFile, arguments: &[&str]) -> Option<Server> {
+    if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let script = format!("mount --bind {} /etc/hosts && ulimit -n 2000 && exec \"$0\" \"$@\"", hosts.path());
+    let program = ["unshare", "-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_linger")];
+    Some(Server::start_as(&program, arguments))
+}
+
+#[test]
+fn a_name_of_many_addresses_takes_descriptors_for_their_checks_and_those_beyond_the_bound_are_told() {
+    let lines = (0..2).flat_map(|net| (1..=130).map(move |host| format!("127.0.{net}.{host} app.example\n")));
+    let hosts = TempFile::new(&lines.collect::<Vec<_>>().concat());
+    let gateway = |server| {
+        let listen = format!("tcp://127.0.0.1:0?upstream={server}:9&check.style=connect&check.interval=1h");
+        serve_among(&hosts, &["--listen", &listen, "--admin", "127.0.0.1:0"])
+    };
+    let (Some(named), Some(plain)) = (gateway("app.example"), gateway("127.0.0.1")) else {
+        return eprintln!("{NO_MOUNTS}");
+    };
+    // A relayed client takes two.
+    let [of_named, of_plain] = [&named, &plain].map(|server| server.metrics()["linger_connections_max"]);
+    assert!((127.0..=128.0).contains(&(of_plain - of_named)), "{of_named} and {of_plain} clients");
+    let told = named.events("upstream_servers_left_out");
+    assert_eq!((told.len(), &told[0]["left_out"]), (1, &4.into()), "{told:?}");
+    assert!(plain.events("upstream_servers_left_out").is_empty());
+}
+
 #[test]
 fn an_address_that_a_name_gains_is_a_new_server_and_one_that_it_loses_is_removed() {
-    if !Command::new("unshare").args(["-m", "true"]).status().is_ok_and(|status| status.success()) {
-        eprintln!("no namespace of mounts can be made here");
-        return;
-    }
     let old = Backend::on("127.0.0.1:0".parse().unwrap());
     let port = old.address().port();
     let new = Backend::on(SocketAddr::from(([127, 0, 0, 2], port)));
     let [to_old, to_new] = [&old, &new].map(Backend::address);
     let hosts = TempFile::new("127.0.0.1 app.example\n");
     let file = TempFile::new(&listeners(&format!("app.example:{port}"), "resolve = '1s'\nremoved = 'drain'"));
-    let script = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.path());
-    let program = ["unshare", "-m", "sh", "-c", &script, env!("CARGO_BIN_EXE_linger")];
-    let server = Server::start_as(&program, &["--config", file.path(), "--admin", "127.0.0.1:0"]);
+    let arguments = ["--config", file.path(), "--admin", "127.0.0.1:0"];
+    let Some(server) = serve_among(&hosts, &arguments) else { return eprintln!("{NO_MOUNTS}") };
     let mut of_old = (server.connect("one"), old.accept());
     talk(&mut of_old.0, &mut of_old.1);
 

@@ -5,6 +5,7 @@
 //! interface all read the same record.
 
 use crate::core::named::named;
+use crate::core::proxied::Proxied;
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
@@ -72,6 +73,14 @@ named! {
         ProtocolHandshakeTimeout = "protocol.handshake_timeout",
         /// Credentials were refused.
         ProtocolAuth = "protocol.auth",
+        /// The first bytes were not the header of the PROXY protocol that the listener requires.
+        ProtocolProxyMissing = "protocol.proxy_missing",
+        /// The header of the PROXY protocol cannot be understood.
+        ProtocolProxyMalformed = "protocol.proxy_malformed",
+        /// The listener requires the header of the PROXY protocol, and who connected is not trusted to send one.
+        ProtocolProxyUntrusted = "protocol.proxy_untrusted",
+        /// The header of the PROXY protocol was not there in time.
+        ProtocolProxyTimeout = "protocol.proxy_timeout",
         /// Alive but unused for the idle timeout.
         LocalIdle = "local.idle",
         /// An operator or another client ended it.
@@ -80,6 +89,16 @@ named! {
         LocalDrain = "local.drain",
         /// The server was full.
         LocalLimit = "local.limit",
+        /// The listener had let in as many in a second as it may (`accept_rate`).
+        LocalAcceptRate = "local.accept_rate",
+        /// Its source had as many connections as it may (`source.max_connections`).
+        LocalSourceLimit = "local.source_limit",
+        /// As many had come from its source in a second as may (`source.accept_rate`).
+        LocalSourceRate = "local.source_rate",
+        /// It came from a network that may not (`allow`, `deny`).
+        LocalDenied = "local.denied",
+        /// It had lived as long as it may (`max_age`).
+        LocalMaxAge = "local.max_age",
         /// The kernel's socket table and ours disagreed: it had ended, or its peer had closed, and nothing else noticed.
         LocalAudit = "local.audit",
         /// An error of ours or of the system, not of the peer.
@@ -123,10 +142,19 @@ impl Reason {
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
             | Self::ProtocolAuth
+            | Self::ProtocolProxyMissing
+            | Self::ProtocolProxyMalformed
+            | Self::ProtocolProxyUntrusted
+            | Self::ProtocolProxyTimeout
             | Self::LocalIdle
             | Self::LocalKicked
             | Self::LocalDrain
             | Self::LocalLimit
+            | Self::LocalAcceptRate
+            | Self::LocalSourceLimit
+            | Self::LocalSourceRate
+            | Self::LocalDenied
+            | Self::LocalMaxAge
             | Self::LocalAudit
             | Self::LocalInternal
             | Self::UpstreamFin
@@ -159,11 +187,20 @@ impl Reason {
             | Self::ProtocolOversized
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
-            | Self::ProtocolAuth => Class::Protocol,
+            | Self::ProtocolAuth
+            | Self::ProtocolProxyMissing
+            | Self::ProtocolProxyMalformed
+            | Self::ProtocolProxyUntrusted
+            | Self::ProtocolProxyTimeout => Class::Protocol,
             Self::LocalIdle
             | Self::LocalKicked
             | Self::LocalDrain
             | Self::LocalLimit
+            | Self::LocalAcceptRate
+            | Self::LocalSourceLimit
+            | Self::LocalSourceRate
+            | Self::LocalDenied
+            | Self::LocalMaxAge
             | Self::LocalAudit
             | Self::LocalInternal => Class::Local,
             Self::UpstreamFin
@@ -326,6 +363,8 @@ pub struct End {
     pub spoke: Option<Foreign>,
     /// Which connection of a pair it was, and the key of the client's, which names the pair.
     pub pair: Option<(Leg, Key)>,
+    /// What a proxy has said of it.
+    pub proxied: Option<Arc<Proxied>>,
 }
 
 impl fmt::Display for End {

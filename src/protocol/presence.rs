@@ -16,6 +16,7 @@
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
 use crate::core::end::{By, End, Foreign};
+use crate::core::proxied::Proxied;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::units::seconds;
 use serde::Serialize;
@@ -91,6 +92,7 @@ fn json(end: &End, close: Option<&'static str>) -> String {
         evidence: end.evidence.map(EvidenceJson::from),
         by: end.by.as_deref().map(ByJson::from),
         spoke: end.spoke.map(Foreign::name),
+        proxy: end.proxied.as_deref(),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
 }
@@ -112,6 +114,8 @@ struct EndJson<'a> {
     by: Option<ByJson<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     spoke: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<&'a Proxied>,
 }
 
 #[derive(Serialize)]
@@ -181,6 +185,7 @@ mod tests {
             by: None,
             spoke: None,
             pair: None,
+            proxied: None,
         }
     }
 

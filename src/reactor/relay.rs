@@ -146,7 +146,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.leg == Some(Leg::Client)
             && conn.pause == Pause::Partner
-            && conn.life.bytes_in == 0
+            && conn.life.bytes_in == self.proxied.header_bytes(key)
             && self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting)
         {
             conn.pause = Pause::None;

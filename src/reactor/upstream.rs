@@ -145,7 +145,8 @@ impl<K: Kernel> Context<K> {
             return carried;
         }
         let Some(version) = header else { return Vec::new() };
-        let header = version.header(conn.peer.address(), conn.stream.local_address(), &self.name_of(client));
+        let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
+        let header = version.header(conn.peer.address(), local, &self.name_of(client));
         if let Some(pair) = self.pairs.of_mut(client) {
             pair.note_header(header.len());
         }
@@ -229,9 +230,10 @@ impl<K: Kernel> Context<K> {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (client, stage) = (pair.leg(Leg::Client), pair.stage);
-        // What it was sent by its identity is not of its server.
+        // What a proxy has sent is not of its client, and what it was sent by its identity is not of its server.
+        let header = end.proxied.as_ref().map_or(0, |proxied| proxied.header_bytes as u64);
         let direct = conn.named().map_or(0, |named| named.bytes_out);
-        pair.note_traffic(leg, end.bytes_in, end.bytes_out.saturating_sub(direct));
+        pair.note_traffic(leg, end.bytes_in - header, end.bytes_out.saturating_sub(direct));
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {

@@ -83,6 +83,7 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
             slow_time: timeout(choices),
             handshake_timeout: timeout_or_off(choices),
             idle_timeout: timeout_or_off(choices),
+            max_age: None,
         },
     }
 }
@@ -109,6 +110,8 @@ impl Run {
             output_moved: None,
             info_asked: None,
             lasts: None,
+            header: None,
+            ages: None,
             patient_until: Instant::ZERO,
         };
         let attention = Attention::new(now);

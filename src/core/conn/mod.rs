@@ -107,6 +107,7 @@ impl Life {
             by: None,
             spoke: None,
             pair: None,
+            proxied: None,
         }
     }
 }

@@ -24,10 +24,11 @@ pub(super) enum Kind {
     MemoryReclaimed,
     Pair,
     UpstreamState,
+    Refused,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Opened,
         Self::ProtocolError,
         Self::UnforeseenError,
@@ -40,6 +41,7 @@ impl Kind {
         Self::MemoryReclaimed,
         Self::Pair,
         Self::UpstreamState,
+        Self::Refused,
     ];
 
     /// As its lines call it.
@@ -57,6 +59,7 @@ impl Kind {
             Self::MemoryReclaimed => "memory_reclaimed",
             Self::Pair => "pair",
             Self::UpstreamState => "upstream_state",
+            Self::Refused => "refused",
         }
     }
 
@@ -74,7 +77,8 @@ impl Kind {
             | Self::QueueFills
             | Self::AuditAnomaly
             | Self::MemoryReclaimed
-            | Self::UpstreamState => STATES_PER_SECOND,
+            | Self::UpstreamState
+            | Self::Refused => STATES_PER_SECOND,
         }
     }
 }

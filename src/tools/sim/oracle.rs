@@ -240,10 +240,28 @@ impl Case<'_> {
                 self.settings.connections_max.is_some() || self.connections_max.is_some(),
                 "there was room",
             ),
+            Reason::LocalMaxAge => {
+                let youngest = self.policy.bounds.max_age.map(|max| max * 9 / 10);
+                need(youngest.is_some_and(|age| self.end.age >= age), "it had time left")
+            }
+            Reason::LocalAcceptRate => {
+                need(self.settings.limits.accept_rate.is_some(), "there was no such limit")
+            }
+            Reason::LocalSourceLimit => {
+                need(self.settings.limits.source_connections_max.is_some(), "there was no such limit")
+            }
+            Reason::LocalSourceRate => {
+                need(self.settings.limits.source_accept_rate.is_some(), "there was no such limit")
+            }
+            Reason::LocalDenied => need(self.settings.limits.allow.is_some(), "it may come"),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
             Reason::LocalKicked
             | Reason::ProtocolAuth
+            | Reason::ProtocolProxyMissing
+            | Reason::ProtocolProxyMalformed
+            | Reason::ProtocolProxyUntrusted
+            | Reason::ProtocolProxyTimeout
             | Reason::UpstreamFin
             | Reason::UpstreamReset
             | Reason::UpstreamRefused

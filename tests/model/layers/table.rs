@@ -26,7 +26,9 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::tcp", PURE, &["core::named", "core::time"]),
     layer("core::buf", PURE, &[]),
     layer("core::table", PURE, &[]),
-    layer("core::end", PURE, &["core::time", "core::named", "core::table", "core::tcp"]),
+    layer("core::proxied", PURE, &["core::named"]),
+    layer("core::end", PURE, &["core::time", "core::named", "core::table", "core::tcp", "core::proxied"]),
+    layer("core::admission", PURE, &["core::time", "core::end"]),
     layer("core::timer", PURE, &["core::time"]),
     layer("core::conn", PURE, &["core::tcp", "core::time", "core::end", "core::timer"]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
@@ -44,14 +46,19 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::tcp",
             "core::time",
             "core::end",
+            "core::proxied",
             "hub",
         ],
     ),
     // What lies between a socket and a session: it sees neither.
-    layer("transport", PURE, &["core::buf", "net", "protocol"]),
+    layer("transport", PURE, &["core::buf", "core::end", "core::escape", "core::proxied", "net", "protocol"]),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
-    layer("config", PURE, &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol"]),
+    layer(
+        "config",
+        PURE,
+        &["core::setting", "core::admission", "core::time", "core::units", "core::conn", "net", "protocol"],
+    ),
     layer(
         "observe::audit",
         PURE,
@@ -105,6 +112,8 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::mix",
+            "core::admission",
+            "core::proxied",
             "core::health",
             "core::tcp",
             "core::time",
@@ -129,6 +138,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "workers::supervisor",
         PURE,
         &[
+            "core::admission",
             "core::health",
             "core::time",
             "core::buf",
@@ -138,6 +148,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "transport",
             "observe::answers",
             "observe::metrics",
             "observe::report",
@@ -151,6 +162,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "tools::sim",
         PURE,
         &[
+            "core::admission",
             "core::mix",
             "core::setting",
             "core::health",

@@ -177,7 +177,7 @@ impl Reader<'_> {
                         joined = text;
                         Raw::List(&joined)
                     }
-                    None => Raw::Other("an array of other things than strings"),
+                    None => Raw::Other("an array"),
                 },
                 DeValue::Table(_) => Raw::Other("a table"),
             };

@@ -83,8 +83,8 @@ impl<K: Kernel> Reactor<K> {
     /// Gives an accepted connection its slot, and watches it.
     fn admit(&mut self, index: usize, mut newcomer: Newcomer, stream: K::Stream, peer: Peer) {
         let key = self.table.next_key();
-        let watched = if matches!(newcomer, Newcomer::Reset(_)) {
-            // It is gone before anything could be seen of it.
+        let watched = if matches!(newcomer, Newcomer::Reset(reason) if reason != Reason::LocalLimit) {
+            // A crowd that may not come costs no more than an accept and a reset.
             Ok(())
         } else {
             self.cx.kernel.watch(&stream, key.token(), Interest::Read)

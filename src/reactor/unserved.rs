@@ -52,11 +52,11 @@ impl<K: Kernel> Context<K> {
         let slot = &mut self.listeners[index];
         let refusal = match &slot.settings.accept_proxy {
             Some(proxy) if !proxy.trusts(peer) => Some(Reason::ProtocolProxyUntrusted),
-            Some(_) => None,
-            // Who waits while the server drains is let in, to be told.
-            None => slot.why_not(peer, self.now).filter(|reason| !draining || *reason == Reason::LocalDenied),
+            Some(_) => slot.admit(None, self.now),
+            None => slot.admit(Some(peer), self.now),
         };
-        let refusal = refusal.or_else(|| slot.take_rate(self.now).filter(|_| !draining));
+        // Who waits while the server drains is let in, to be told.
+        let refusal = refusal.filter(|reason| !draining || !is_of_numbers(*reason));
         refusal.map_or(Newcomer::Served, Newcomer::Reset)
     }
 
@@ -123,4 +123,9 @@ impl<K: Kernel> Context<K> {
             report::foreign(&slot.settings.name, &conn.peer, spoke);
         }
     }
+}
+
+/// Whether a newcomer was refused because there are many, and not for what it is.
+const fn is_of_numbers(reason: Reason) -> bool {
+    matches!(reason, Reason::LocalAcceptRate | Reason::LocalSourceLimit | Reason::LocalSourceRate)
 }

@@ -45,7 +45,7 @@ impl Limits {
     }
 
     /// Whether a client from that address may come at all.
-    fn permit(&self, ip: IpAddr) -> bool {
+    pub fn permit(&self, ip: IpAddr) -> bool {
         self.allow.as_ref().is_none_or(|allow| allow.contain(ip)) && !self.deny.contain(ip)
     }
 }
@@ -88,16 +88,28 @@ impl Admission {
         self.all.next(limits.accept_rate?).filter(|at| *at > now)
     }
 
-    /// Counts a newcomer among all that may come in a time.
+    /// Judges a newcomer, and counts it if it is let in. `ip`: where it comes from, if it has an address and that is its own.
     ///
     /// # Errors
-    /// As many as may have come already.
-    pub fn take(&mut self, limits: &Limits, now: Instant) -> Result<(), Reason> {
-        let taken = limits.accept_rate.is_none_or(|rate| self.all.take(rate, now));
-        if taken { Ok(()) } else { Err(Reason::LocalAcceptRate) }
+    /// Why it is not let in.
+    pub fn admit(&mut self, limits: &Limits, ip: Option<IpAddr>, now: Instant) -> Result<(), Reason> {
+        if ip.is_some_and(|ip| !limits.permit(ip)) {
+            return Err(Reason::LocalDenied);
+        }
+        // Before its source: that is not to pay for one that is not let in.
+        if self.rests_until(limits, now).is_some() {
+            return Err(Reason::LocalAcceptRate);
+        }
+        if let Some(ip) = ip {
+            self.judge(limits, ip, now)?;
+        }
+        if let Some(rate) = limits.accept_rate {
+            self.all.take(rate, now);
+        }
+        Ok(())
     }
 
-    /// Judges where a newcomer comes from.
+    /// Judges where a connection comes from that was counted among all when it was accepted.
     ///
     /// # Errors
     /// Why it is not let in.
@@ -170,11 +182,22 @@ mod tests {
     fn all_together_have_a_rate_and_it_is_said_when_the_next_may_come() {
         let limits = Limits { accept_rate: Some(2), ..Limits::default() };
         let mut admission = Admission::new(&limits, at(0)).unwrap();
-        let mut take = |now| (admission.take(&limits, at(now)), admission.rests_until(&limits, at(now)));
+        let mut take =
+            |now| (admission.admit(&limits, None, at(now)), admission.rests_until(&limits, at(now)));
         assert_eq!(take(0), (Ok(()), None));
         assert_eq!(take(0), (Ok(()), Some(at(500))));
         assert_eq!(take(100), (Err(Reason::LocalAcceptRate), Some(at(500))));
         assert_eq!(take(500), (Ok(()), Some(at(1000))));
+    }
+
+    #[test]
+    fn a_source_does_not_pay_for_what_all_together_may_not() {
+        let limits = Limits { accept_rate: Some(1), source_accept_rate: Some(2), ..Limits::default() };
+        let mut admission = Admission::new(&limits, at(0)).unwrap();
+        let mut admit = |now| admission.admit(&limits, Some(ip("192.0.2.1")), at(now));
+        assert_eq!(admit(0), Ok(()));
+        assert!((1..10).all(|now| admit(now) == Err(Reason::LocalAcceptRate)));
+        assert_eq!(admit(1000), Ok(()));
     }
 
     #[test]

@@ -181,7 +181,14 @@ impl<L: Listener> ListenerState<L> {
 }
 
 impl<L> ListenerState<L> {
-    /// Why what comes from there is not let in; `None`: it is.
+    /// Why a newcomer is not let in; `None`: it is. `from`: where it comes from, if that is known by now.
+    pub(in crate::reactor) fn admit(&mut self, from: Option<&Peer>, now: Instant) -> Option<Reason> {
+        let (admission, limits) = (self.admission.as_deref_mut()?, &self.settings.limits);
+        let ip = from.and_then(Peer::address).map(|address| address.ip());
+        admission.admit(limits, ip, now).err()
+    }
+
+    /// Why one that was accepted before is not let in, now that it is known where it comes from; `None`: it is.
     pub(in crate::reactor) fn why_not(&mut self, peer: &Peer, now: Instant) -> Option<Reason> {
         let (admission, limits) = (self.admission.as_deref_mut()?, &self.settings.limits);
         admission.judge(limits, peer.address()?.ip(), now).err()
@@ -191,11 +198,6 @@ impl<L> ListenerState<L> {
     pub(in crate::reactor) fn rests_until(&self, now: Instant) -> Option<Instant> {
         let waits = self.settings.overload == Overload::Queue;
         self.admission.as_deref().filter(|_| waits)?.rests_until(&self.settings.limits, now)
-    }
-
-    /// Counts a newcomer among all that may come in a second. Why it is not let in, if it is not.
-    pub(in crate::reactor) fn take_rate(&mut self, now: Instant) -> Option<Reason> {
-        self.admission.as_deref_mut()?.take(&self.settings.limits, now).err()
     }
 
     /// A connection from there is let in.

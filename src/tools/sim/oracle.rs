@@ -244,16 +244,10 @@ impl Case<'_> {
                 let youngest = self.policy.bounds.max_age.map(|max| max * 9 / 10);
                 need(youngest.is_some_and(|age| self.end.age >= age), "it had time left")
             }
-            Reason::LocalAcceptRate => {
-                need(self.settings.limits.accept_rate.is_some(), "there was no such limit")
-            }
-            Reason::LocalSourceLimit => {
-                need(self.settings.limits.source_connections_max.is_some(), "there was no such limit")
-            }
-            Reason::LocalSourceRate => {
-                need(self.settings.limits.source_accept_rate.is_some(), "there was no such limit")
-            }
-            Reason::LocalDenied => need(self.settings.limits.allow.is_some(), "it may come"),
+            Reason::LocalAcceptRate
+            | Reason::LocalSourceLimit
+            | Reason::LocalSourceRate
+            | Reason::LocalDenied => self.refusal_is_wrong(),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
             Reason::LocalKicked

@@ -123,17 +123,12 @@ impl<K: Kernel> AdminServer<K> {
     /// Why a newcomer is reset; `None`: it is not.
     fn why_not(&mut self, peer: &Peer, now: Instant) -> Option<Reason> {
         let settings = self.settings.as_ref()?;
-        let refusal = match &settings.accept_proxy {
-            Some(proxy) if !proxy.trusts(peer) => Some(Reason::ProtocolProxyUntrusted),
+        let from = match &settings.accept_proxy {
+            Some(proxy) if !proxy.trusts(peer) => return Some(Reason::ProtocolProxyUntrusted),
             Some(_) => None,
-            None => {
-                let admission = self.admission.as_deref_mut();
-                let ip = peer.address().map(|address| address.ip());
-                admission.zip(ip).and_then(|(admission, ip)| admission.judge(&settings.limits, ip, now).err())
-            }
+            None => peer.address().map(|address| address.ip()),
         };
-        let admission = self.admission.as_deref_mut();
-        refusal.or_else(|| admission?.take(&settings.limits, now).err())
+        self.admission.as_deref_mut()?.admit(&settings.limits, from, now).err()
     }
 
     /// A connection is let in: counted for its source, unless a header is to say first whose it is.

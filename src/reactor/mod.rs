@@ -27,6 +27,8 @@ mod connection;
 mod context;
 mod effects;
 mod header;
+#[cfg(test)]
+mod header_tests;
 mod health;
 mod initiators;
 mod input;

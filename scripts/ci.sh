@@ -30,9 +30,10 @@ dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
 gateway       400   servers and clients that none of us wrote, with a gateway between them
+proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       120   promtool takes our metrics
 readme        300   commands of README.md and the guide that are marked <!-- ci -->
-sim           300   seeds on the simulated kernel: one process, a gateway, several workers
+sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
 million       300   scripts/million.sh with 20,000 connections and two workers, and with 10,000 pairs through two gateways
@@ -249,6 +250,18 @@ step_gateway() {
     scripts/gateway.sh
 }
 
+step_proxies() {
+    local tool
+    PATH=$PATH:/usr/sbin
+    for tool in haproxy:haproxy nginx:nginx curl:curl ss:iproute2; do
+        want "${tool%:*}" "${tool#*:}"
+    done
+    # Of nginx the part that relays TCP is a package of its own.
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || want ngx_stream_module libnginx-mod-stream || true
+    [ -x target/release/linger ] || cargo build --locked --release || return 1
+    scripts/proxies.sh
+}
+
 step_metrics() {
     want promtool prometheus || skip "promtool (prometheus) is not installed"
     want python3 python3 || skip "python3 is not installed"
@@ -322,6 +335,7 @@ step_sim() {
     cargo build --locked --release || return 1
     target/release/linger sim --seeds 5000 || return 1
     target/release/linger sim --gateway --seeds 2000 || return 1
+    target/release/linger sim --crowd --seeds 500 || return 1
     target/release/linger sim --workers --seeds 2000
 }
 

@@ -4,8 +4,10 @@ worth telling. All of them are bounded in count and in time.
 An attacker may be refused by an error, held up or ended: what counts is what others see of it. Each takes the largest
 name or pattern that the server accepts."""
 
+import collections
 import contextlib
 import socket
+import struct
 import time
 from dataclasses import dataclass
 
@@ -13,6 +15,8 @@ from procs import Child
 from wire import Client, Crowd, array, connect, largest, pump
 
 NAME_SIZES = [65_000, 32_768, 16_384, 8192, 4096, 2048, 1024, 512, 256, 128]
+# linux/in.h; Python has no name for it.
+IP_BIND_ADDRESS_NO_PORT = 24
 PATTERN_SIZES = [60_000, *NAME_SIZES[1:]]
 
 
@@ -21,6 +25,8 @@ class Target:
     """Where the server is, and for how long it is attacked."""
 
     port: int
+    # Of the listener that lets in few of each source.
+    limited: int
     admin: int
     seconds: float
     # Of the connections that an attack alone has.
@@ -292,6 +298,33 @@ def ask_admin(link, target):
     return {"pages": pages}
 
 
+# ---- A crowd -------------------------------------------------------------------------------------------------
+
+CROWD_SOURCE = "127.0.0.2"
+CROWD_AT_ONCE = 200
+
+
+def source(link, target):
+    """one source opens connections as fast as it can, at a listener that lets in few of it"""
+    link.ready()
+    until, count, held = target.until(), 0, collections.deque()
+    reset = struct.pack("ii", 1, 0)
+    while time.monotonic() < until:
+        for _ in range(100):
+            one = socket.socket()
+            one.setblocking(False)
+            # No port is kept for its past connections.
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+            one.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            one.bind((CROWD_SOURCE, 0))
+            one.connect_ex(("127.0.0.1", target.limited))
+            held.append(one)
+            count += 1
+            if len(held) > CROWD_AT_ONCE:
+                held.popleft().close()
+    return {"told": f"{count / target.seconds:,.0f} connections a second"}
+
+
 # Who holds patterns comes last, or would be asked of all that the others set up; presence at the very end.
 SET_UP_LAST = ["glob-64", "glob-1024", "silent", "presence"]
 # By the names that the command line takes, in the order of the report.
@@ -309,4 +342,5 @@ ATTACKS = {
     "admin-six": admin_six,
     "unread": unread,
     "channels": channels,
+    "source": source,
 }

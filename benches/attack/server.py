@@ -13,6 +13,8 @@ from host import Failed, die_with_parent, prefer
 
 # What it may buffer in all, where that can be set: small beside what the attacks ask for.
 MEMORY_MAX_MIB = 256
+# Connections a second that the second listener lets in of one source.
+SOURCE_RATE = 100
 # No client that does nothing wrong ends like this, and no attacker need to.
 FALSE_VERDICTS = re.compile(
     r'linger_ends_total\{.*reason="((?:stuck|lost)\.\w+|protocol\.handshake_timeout|local\.(?:idle|audit|internal))"')
@@ -34,6 +36,7 @@ class Server:
         command = [
             self.program, "serve", "--log", "off", "--admin", "127.0.0.1:0",
             "--listen", f"resp://127.0.0.1:0?heartbeat.grace={GRACE}&handshake_timeout={HANDSHAKE}",
+            "--listen", f"resp://127.0.0.1:0?name=limited&source.accept_rate={SOURCE_RATE}",
         ]
         self.bound = 0
         if knows_bound(self.program):
@@ -42,7 +45,7 @@ class Server:
         self.words = tempfile.TemporaryFile(mode="w+")
         self.process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self.words, stderr=self.words, preexec_fn=self._settle)
-        self.port, self.admin = (self._address(name) for name in ("resp", "admin"))
+        self.port, self.limited, self.admin = (self._address(name) for name in ("resp", "limited", "admin"))
         return self
 
     def _settle(self):

@@ -14,10 +14,11 @@ Examples:
   linger sim --workers             a supervisor and its workers: two to four, as the seed says
   linger sim --workers 3 --seed 42 --trace
   linger sim --gateway             listeners that relay to servers, which refuse, hang, reset, die, come back
+  linger sim --crowd               listeners that limit who comes, and clients that share a few addresses
   linger sim --canary lost-edge    a kernel with a broken rule: must fail
 
-Runs of several workers, and of a gateway, have seeds of their own: with --workers or --gateway, a seed is another run
-than without.";
+Runs of several workers, of a gateway and of a crowd have seeds of their own: with --workers, --gateway or --crowd, a seed is
+another run than without.";
 
 /// Most lines of a failing run that are shown without being asked for.
 const LAST_LINES: usize = 40;
@@ -43,6 +44,9 @@ pub(super) struct Arguments {
     /// Run a gateway: clients are relayed to servers that have troubles of their own
     #[arg(long, conflicts_with = "workers")]
     gateway: bool,
+    /// Limit who comes: by source, by network, by rate and by age
+    #[arg(long, conflicts_with_all = ["workers", "gateway"])]
+    crowd: bool,
     /// Break one rule of the simulated kernel, to see that the checks notice; those of links need --workers
     #[arg(long, value_name = "RULE", value_parser = canary)]
     canary: Option<Canary>,
@@ -108,6 +112,7 @@ impl Arguments {
             Some(Workers::Given(workers)) => sim::run_workers(seed, Some(workers), options),
             Some(Workers::Drawn) => sim::run_workers(seed, None, options),
             None if self.gateway => sim::run_gateway(seed, options),
+            None if self.crowd => sim::run_crowd(seed, options),
             None => sim::run(seed, options),
         }
     }
@@ -167,6 +172,7 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
         Some(Workers::Given(workers)) => format!(" --workers {workers}"),
         Some(Workers::Drawn) => " --workers".to_owned(),
         None if arguments.gateway => " --gateway".to_owned(),
+        None if arguments.crowd => " --crowd".to_owned(),
         None => String::new(),
     };
     console::err(format_args!("all of it: linger sim --seed {seed} --trace{workers}{duration}{canary}"));

@@ -4,9 +4,10 @@
 use super::files::Files;
 use super::layer::Resolved;
 use super::settings::{
-    AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Relay, ServerSettings,
-    TurnSettings, Upstream,
+    AcceptProxy, AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, Relay,
+    ServerSettings, TurnSettings, Upstream,
 };
+use crate::core::admission::{Limits, Networks};
 use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
 };
@@ -96,6 +97,8 @@ fn listener(
         backlog: count(of, "backlog"),
         connections_max: count_or_word(of, "max_connections"),
         overload: if of.is_word("overload", "shed") { Overload::Shed } else { Overload::Queue },
+        limits: limits(of),
+        accept_proxy: accept_proxy(of),
         nodelay: of.flag("nodelay"),
         send_buffer: of.size("send_buffer").map(|bytes| u32::try_from(bytes).expect(RANGE)),
         policy,
@@ -132,6 +135,28 @@ fn upstream(name: &str, named: &[&Resolved]) -> Upstream {
     let is =
         gateway::settings::upstream(&of.own()).expect("it has servers, and every other key has a default");
     Upstream { name: name.to_owned(), is, tls: of.client.clone() }
+}
+
+fn limits(of: &Resolved) -> Limits {
+    Limits {
+        accept_rate: count_or_word(of, "accept_rate"),
+        source_connections_max: count_or_word(of, "source.max_connections"),
+        source_accept_rate: count_or_word(of, "source.accept_rate"),
+        allow: networks(of, "allow"),
+        deny: networks(of, "deny").unwrap_or_default(),
+    }
+}
+
+fn accept_proxy(of: &Resolved) -> Option<AcceptProxy> {
+    of.is_word("accept_proxy", "require").then(|| AcceptProxy {
+        trusted: networks(of, "accept_proxy_trusted").unwrap_or_default(),
+        timeout: period(of, "accept_proxy_timeout"),
+    })
+}
+
+/// The networks of a list; `None`: a word stands in its place.
+fn networks(of: &Resolved, name: &str) -> Option<Networks> {
+    of.text(name).map(|list| Networks::parse(list).expect("the kind of the key has read it"))
 }
 
 fn liveness(of: &Resolved) -> Liveness {
@@ -196,6 +221,7 @@ fn bounds(of: &Resolved) -> Bounds {
         slow_time: period(of, "slow_time"),
         handshake_timeout: of.period("handshake_timeout"),
         idle_timeout: of.period("idle_timeout"),
+        max_age: of.period("max_age"),
     }
 }
 

@@ -14,6 +14,20 @@ use crate::tls::{
 const TIMEOUT: &str = "handshake_timeout";
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// What of TLS is not spoken: by the supervisor of several workers, who answers at the admin interface in their place.
+pub(super) fn of_supervisor(tables: &[Resolved], findings: &mut Findings) {
+    let several = tables.iter().any(|table| table.is(Scope::Server) && table.count("workers") != Some(1));
+    for of in tables.iter().filter(|of| several && of.is(Scope::Admin) && of.serves() && is_on(of)) {
+        findings.mistake(of, &["tls.certificate", "tls.enabled"], || {
+            let wrong = "is not used: with several workers the admin interface speaks no TLS".to_owned();
+            (
+                wrong,
+                "write workers = 1, or leave it out and listen on loopback or on a unix socket".to_owned(),
+            )
+        });
+    }
+}
+
 /// Loads what a table says of TLS, if it says anything.
 pub(super) fn load(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
     if of.is(Scope::Upstream) {

@@ -12,7 +12,7 @@ use crate::protocol::Registry;
 use crate::protocol::gateway::servers::is_name;
 use std::rc::Rc;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// How upstreams are written.
 const NAMED: &str = "write [upstream.NAME] and its keys below it";
@@ -72,6 +72,12 @@ struct Reader<'a> {
     text: &'a str,
     registry: &'static Registry,
     mistakes: Vec<Diagnostic>,
+}
+
+/// The strings of an array, separated by commas; `None`: there is something else in it.
+fn joined_strings(items: &DeArray<'_>) -> Option<String> {
+    let strings: Option<Vec<_>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+    strings.map(|strings| strings.join(", "))
 }
 
 type Name<'i> = Spanned<std::borrow::Cow<'i, str>>;
@@ -155,6 +161,7 @@ impl Reader<'_> {
         let of = layer.table();
         for (name, value) in table {
             let full = format!("{group}{}", name.get_ref());
+            let joined;
             let raw = match value.get_ref() {
                 DeValue::Table(inner) if of.is_group(&full) => {
                     self.table(layer, prefix, &format!("{full}."), inner);
@@ -165,7 +172,13 @@ impl Reader<'_> {
                 DeValue::Boolean(flag) => Raw::Flag(*flag),
                 DeValue::Float(_) => Raw::Other("a number with a point"),
                 DeValue::Datetime(_) => Raw::Other("a date"),
-                DeValue::Array(_) => Raw::Other("an array"),
+                DeValue::Array(items) => match joined_strings(items) {
+                    Some(text) => {
+                        joined = text;
+                        Raw::List(&joined)
+                    }
+                    None => Raw::Other("an array"),
+                },
                 DeValue::Table(_) => Raw::Other("a table"),
             };
             // An unknown name is wrong itself; of a known one it is the value.

@@ -134,25 +134,31 @@ fn unknown(table: Table, name: &str) -> ValueError {
             right: format!("it is a key of {home}"),
         };
     }
-    let right = if let Some(near) = near_key(table, name) {
-        format!("did you mean {near}?")
+    // What is right elsewhere is no slip.
+    let right = if let Some(leaf) = key_of_group(table, name) {
+        format!("did you mean {leaf}?")
     } else if let Some(other) = Scope::ALL.into_iter().find(|other| other.name() == name) {
         format!("it is a table of its own, {}", other.heading())
     } else if let Some(home) = keys::home(name, registry) {
         format!("it is a key of {home}")
+    } else if let Some(near) = near_key(table, name) {
+        format!("did you mean {near}?")
     } else {
         "`linger config` lists all keys".to_owned()
     };
     ValueError { wrong: format!("is not a key of {}", scope.heading()), right }
 }
 
-/// The key or sub-table of `table` that `name` was probably meant to be: the same without its table, or
-/// misspelt.
+/// The key of `table` that has that name in a sub-table.
+fn key_of_group(table: Table, name: &str) -> Option<&'static str> {
+    let is_leaf = |key: &Key| key.name.split_once('.').is_some_and(|(_, leaf)| leaf == name);
+    table.keys().find(is_leaf).map(|key| key.name)
+}
+
+/// The key or sub-table of `table` that `name` was probably meant to be.
 fn near_key(table: Table, name: &str) -> Option<&'static str> {
-    let split = |key: &Key| key.name.split_once('.');
-    let bare = table.keys().find(|key| split(key).is_some_and(|(_, leaf)| leaf == name));
-    let groups = table.keys().filter_map(|key| split(&key).map(|(group, _)| group));
-    bare.map(|key| key.name).or_else(|| nearest(name, table.keys().map(|key| key.name).chain(groups)))
+    let groups = table.keys().filter_map(|key| key.name.split_once('.').map(|(group, _)| group));
+    nearest(name, table.keys().map(|key| key.name).chain(groups))
 }
 
 /// A table in which every key has a value.

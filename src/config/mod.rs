@@ -175,6 +175,7 @@ fn resolve_texts(
     read_file: ReadFile,
 ) -> Result<Effective, Vec<Diagnostic>> {
     let (mut tables, mut findings) = resolve_all(sources, file, Protocol::REGISTRY);
+    certificates::of_supervisor(&tables, &mut findings);
     for table in &mut tables {
         certificates::load(table, read_file, &mut findings);
     }

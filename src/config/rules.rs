@@ -52,6 +52,7 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
         findings.heartbeat(table);
         findings.kernel(table);
         findings.address(table);
+        findings.accept_proxy(table);
     }
     findings.count(&serving);
     findings.names(&serving);
@@ -217,6 +218,31 @@ impl Findings {
             };
             (wrong, right.to_owned())
         });
+    }
+
+    fn accept_proxy(&mut self, of: &Resolved) {
+        const KEYS: [&str; 2] = ["accept_proxy_trusted", "accept_proxy"];
+        if !of.sound(&KEYS) {
+            return;
+        }
+        let (required, trusts) =
+            (of.is_word("accept_proxy", "require"), of.text("accept_proxy_trusted").is_some());
+        if required && !trusts && matches!(of.address(), Some(Address::Tcp { .. })) {
+            self.mistake(of, &KEYS, || {
+                let wrong =
+                    "names no network, and accept_proxy is \"require\": nobody could connect".to_owned();
+                (wrong, "write the networks of your load balancers, as \"10.0.0.0/8\"".to_owned())
+            });
+        } else if !required && trusts {
+            self.hint(of, &KEYS, || {
+                let wrong = "has no effect while accept_proxy is \"off\"".to_owned();
+                (
+                    wrong,
+                    "write accept_proxy = \"require\" where connections come through these proxies"
+                        .to_owned(),
+                )
+            });
+        }
     }
 
     fn count(&mut self, serving: &[&Resolved]) {

@@ -1,10 +1,11 @@
 //! The effective settings of a server: what is left when defaults, file and flags have been put together
 //! and found sound. Plain values, read by the reactor; nothing here parses or checks.
 
+use crate::core::admission::{Limits, Networks};
 use crate::core::conn::policy::{HeartbeatStyle, Policy};
 use crate::core::setting::Values;
 use crate::core::time::Duration;
-use crate::net::{Address, ListenSpec, SocketOptions};
+use crate::net::{Address, ListenSpec, Peer, SocketOptions};
 use crate::protocol::admin::Door;
 use crate::protocol::gateway;
 use crate::protocol::users::Guard;
@@ -48,6 +49,10 @@ pub struct ListenerSettings {
     pub connections_max: Option<u32>,
     /// What to do when full.
     pub overload: Overload,
+    /// Who is let in, and how many of a kind.
+    pub limits: Limits,
+    /// The header of the PROXY protocol that every connection has to begin with. `None`: none does.
+    pub accept_proxy: Option<AcceptProxy>,
     /// `TCP_NODELAY` on what it accepts.
     pub nodelay: bool,
     /// `SO_SNDBUF` on what it accepts, in bytes; `None` leaves it to the kernel's autotuning.
@@ -109,6 +114,7 @@ impl Relay {
         policy.liveness.probe_oob = None;
         policy.bounds.handshake_timeout = None;
         policy.bounds.idle_timeout = None;
+        policy.bounds.max_age = None;
         Self {
             upstream: upstream.name.clone(),
             half_close: gateway.half_close,
@@ -128,6 +134,22 @@ impl Relay {
             send_buffer: None,
             oob_inline: false,
         }
+    }
+}
+
+/// Connections come through proxies, which say whose they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AcceptProxy {
+    /// The networks of those proxies. A client of a unix socket is one: the permissions of the socket say who may be.
+    pub trusted: Networks,
+    /// How long the header may take.
+    pub timeout: Duration,
+}
+
+impl AcceptProxy {
+    /// Whether what comes from there may say whose it is.
+    pub fn trusts(&self, sender: &Peer) -> bool {
+        sender.address().is_none_or(|address| self.trusted.contain(address.ip()))
     }
 }
 

@@ -131,6 +131,9 @@ fn every_key_has_an_effect() {
                 "servers" | "check.send" | "check.expect" | "token_file" => continue,
                 name if name.starts_with("tls.") => continue,
                 "source" => "source = '10.0.0.9'\n".to_owned(),
+                // They have one where it is on.
+                "accept_proxy_trusted" | "accept_proxy_timeout" => continue,
+                "accept_proxy" => "accept_proxy = 'require'\naccept_proxy_trusted = '::/0'\n".to_owned(),
                 name => format!("{name} = {}\n", other_than_default(scope, &key)),
             };
             let text = match scope {
@@ -164,6 +167,7 @@ fn other_than_default(scope: Scope, key: &Key) -> Value {
         (Value::Word(word), Kind::Choice(words)) => {
             Value::Word(words.iter().find(|other| **other != word).unwrap())
         }
+        (Value::Word(_), Kind::List { .. }) => Value::Text("192.0.2.0/24".to_owned()),
         (Value::Word(_), _) => Value::Text("other".to_owned()),
         (Value::Text(_), _) => Value::Text("debug".to_owned()),
         (Value::Mode(mode), _) => Value::Mode(mode ^ 0o6),
@@ -426,4 +430,44 @@ mod any_input {
             }
         }
     }
+}
+
+#[test]
+fn networks_are_a_text_or_an_array_and_each_mistake_is_named() {
+    let listener = "[[listener]]\nprotocol = 'resp'\naddress = '[::]:7000'\n";
+    let of = |text: &str| settings(&format!("{listener}{text}")).listeners[0].clone();
+    let array = of("allow = ['192.0.2.0/24', '2001:db8::/32']\ndeny = '192.0.2.7'");
+    assert_eq!(array.limits, of("allow = '2001:db8::/32 192.0.2.0/24'\ndeny = ['192.0.2.7/32']").limits);
+    let required =
+        of("accept_proxy = 'require'\naccept_proxy_trusted = '10.0.0.0/8'\naccept_proxy_timeout = '2s'");
+    let proxy = required.accept_proxy.expect("it is required");
+    assert_eq!((proxy.trusted.to_string().as_str(), proxy.timeout), ("10.0.0.0/8", Duration::from_secs(2)));
+    let url =
+        "echo://[::]:1?allow=10.0.0.0/8,192.0.2.1&source.accept_rate=7&source.max_connections=3&max_age=1h";
+    let by_url = from_url(url).unwrap().settings.listeners.swap_remove(0);
+    assert_eq!((by_url.limits.source_accept_rate, by_url.limits.source_connections_max), (Some(7), Some(3)));
+    assert_eq!(by_url.policy.bounds.max_age, Some(Duration::from_secs(3600)));
+    for (text, part) in [
+        (
+            "allow = ['192.0.2.0/24', 'example.com']",
+            "allow: \"example.com\" is not a network; write networks as",
+        ),
+        (
+            "deny = '10.0.0.1/8'",
+            "deny: \"10.0.0.1/8\" has bits set behind its prefix; its network is 10.0.0.0/8",
+        ),
+        ("deny = []", "deny: names no network"),
+        ("deny = [1]", "deny: an array is not a string"),
+        ("name = ['a']", "name: an array is not a string"),
+        ("accept_rate = 0", "accept_rate: 0 is out of range; write a number from 1 to 1000000, or \"off\""),
+        ("accept_proxy = 'require'", "accept_proxy_trusted of listener resp: names no network"),
+    ] {
+        let mistakes = said(from_file(&format!("{listener}{text}")));
+        assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{text}: {mistakes:#?}");
+    }
+    // Two at once, and what a unix socket does not need.
+    assert_eq!(said(from_file(&format!("{listener}deny = 'a'\nallow = 'b'"))).len(), 2);
+    assert!(from_file("[admin]\naddress = 'unix:/run/linger.sock'\naccept_proxy = 'require'").is_ok());
+    let hints = from_file(&format!("{listener}accept_proxy_trusted = '10.0.0.0/8'")).unwrap().hints;
+    assert!(hints.len() == 1 && hints[0].wrong.contains("has no effect"), "{hints:?}");
 }

@@ -24,6 +24,8 @@ pub(super) enum Raw<'a> {
     Integer(&'a str, u32),
     /// A boolean of TOML.
     Flag(bool),
+    /// An array of strings of TOML, joined by commas.
+    List(&'a str),
     /// Anything else of TOML, by what it is: `an array`.
     Other(&'static str),
 }
@@ -53,6 +55,7 @@ impl Kind {
                 word(raw, words).map_or_else(|| read_period(raw, min, max, step).map(Value::Period), Ok)
             }
             Self::Text { words, read, .. } => word(raw, words).map_or_else(|| read_text(raw, read), Ok),
+            Self::List { words, read, .. } => word(raw, words).map_or_else(|| read_list(raw, read), Ok),
             Self::Mode => read_mode(raw),
             Self::TcpAddress => read_address(raw, false),
             Self::AddressOrOff => word(raw, &["off"]).map_or_else(|| read_address(raw, true), Ok),
@@ -75,7 +78,7 @@ impl Kind {
                     format!("a duration{whole} from {} to {}", Value::Period(min), Value::Period(max));
                 or_words(range, words)
             }
-            Self::Text { expects, .. } => expects.to_owned(),
+            Self::Text { expects, .. } | Self::List { expects, .. } => expects.to_owned(),
             Self::Mode => "permissions in octal digits and quotes, from \"0000\" to \"0777\"".to_owned(),
             Self::TcpAddress => {
                 "an IP address and a port, as \"127.0.0.1:7000\", \"0.0.0.0:7000\" for all of \
@@ -113,6 +116,7 @@ impl fmt::Display for Raw<'_> {
             Self::Integer(digits, 10) => f.write_str(digits),
             Self::Integer(digits, radix) => write!(f, "{digits} (base {radix})"),
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::List(_) => f.write_str("an array"),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -136,7 +140,7 @@ fn or_words(range: String, words: &[&str]) -> String {
 fn text(raw: Raw<'_>) -> Option<&str> {
     match raw {
         Raw::Bare(text) | Raw::Text(text) => Some(text),
-        Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => None,
+        Raw::Integer(..) | Raw::Flag(_) | Raw::List(_) | Raw::Other(_) => None,
     }
 }
 
@@ -151,7 +155,7 @@ fn read_flag(raw: Raw<'_>) -> Result<Value, String> {
         Raw::Bare("true") => Ok(Value::Flag(true)),
         Raw::Bare("false") => Ok(Value::Flag(false)),
         Raw::Text("true" | "false") => Err(format!("{raw} is a string, because of its quotes")),
-        Raw::Bare(_) | Raw::Text(_) | Raw::Integer(..) | Raw::Other(_) => {
+        Raw::Bare(_) | Raw::Text(_) | Raw::Integer(..) | Raw::List(_) | Raw::Other(_) => {
             Err(format!("{raw} is neither true nor false"))
         }
     }
@@ -169,7 +173,7 @@ fn integer(raw: Raw<'_>) -> Option<i128> {
     match raw {
         Raw::Bare(text) => text.parse().ok(),
         Raw::Integer(digits, radix) => i128::from_str_radix(digits, radix).ok(),
-        Raw::Text(_) | Raw::Flag(_) | Raw::Other(_) => None,
+        Raw::Text(_) | Raw::Flag(_) | Raw::List(_) | Raw::Other(_) => None,
     }
 }
 
@@ -202,7 +206,7 @@ fn read_period(raw: Raw<'_>, min: Duration, max: Duration, step: Step) -> Result
         // It lacks a unit: that is what is said of its digits.
         Raw::Integer(..) => "1",
         Raw::Bare(text) | Raw::Text(text) => text,
-        Raw::Flag(_) | Raw::Other(_) => return Err(format!("{raw} is not a duration")),
+        Raw::Flag(_) | Raw::List(_) | Raw::Other(_) => return Err(format!("{raw} is not a duration")),
     };
     let period = units::parse_duration(text).map_err(|why| format!("{raw} {why}"))?;
     if step == Step::Second && period.subsec_nanos() > 0 {
@@ -219,11 +223,18 @@ fn read_text(raw: Raw<'_>, read: ReadText) -> Result<Value, String> {
     read(text).map(Value::Text)
 }
 
+fn read_list(raw: Raw<'_>, read: ReadText) -> Result<Value, String> {
+    match raw {
+        Raw::List(joined) => read(joined).map(Value::Text),
+        Raw::Bare(_) | Raw::Text(_) | Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => read_text(raw, read),
+    }
+}
+
 /// Permissions: a number of TOML is octal only if it is written so.
 fn read_mode(raw: Raw<'_>) -> Result<Value, String> {
     let digits = match raw {
         Raw::Bare(text) | Raw::Text(text) | Raw::Integer(text, 8) => text,
-        Raw::Integer(..) | Raw::Flag(_) | Raw::Other(_) => {
+        Raw::Integer(..) | Raw::Flag(_) | Raw::List(_) | Raw::Other(_) => {
             return Err(format!("{raw} is not in octal digits"));
         }
     };

@@ -4,7 +4,9 @@
 //! Nothing here decides anything; [`conn`](crate::core::conn) decides, and log, metrics, presence and the admin
 //! interface all read the same record.
 
+pub use crate::core::alert::{Alert, TlsAlert};
 use crate::core::named::named;
+use crate::core::proxied::Proxied;
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
@@ -76,6 +78,14 @@ named! {
         ProtocolTls = "protocol.tls",
         /// Credentials were refused.
         ProtocolAuth = "protocol.auth",
+        /// The first bytes were not the header of the PROXY protocol that the listener requires.
+        ProtocolProxyMissing = "protocol.proxy_missing",
+        /// The header of the PROXY protocol cannot be understood.
+        ProtocolProxyMalformed = "protocol.proxy_malformed",
+        /// The listener requires the header of the PROXY protocol, and who connected is not trusted to send one.
+        ProtocolProxyUntrusted = "protocol.proxy_untrusted",
+        /// The header of the PROXY protocol was not there in time.
+        ProtocolProxyTimeout = "protocol.proxy_timeout",
         /// Alive but unused for the idle timeout.
         LocalIdle = "local.idle",
         /// An operator or another client ended it.
@@ -84,6 +94,16 @@ named! {
         LocalDrain = "local.drain",
         /// The server was full.
         LocalLimit = "local.limit",
+        /// The listener had let in as many in a second as it may (`accept_rate`).
+        LocalAcceptRate = "local.accept_rate",
+        /// Its source had as many connections as it may (`source.max_connections`).
+        LocalSourceLimit = "local.source_limit",
+        /// As many had come from its source in a second as may (`source.accept_rate`).
+        LocalSourceRate = "local.source_rate",
+        /// It came from a network that may not (`allow`, `deny`).
+        LocalDenied = "local.denied",
+        /// It had lived as long as it may (`max_age`).
+        LocalMaxAge = "local.max_age",
         /// The kernel's socket table and ours disagreed: it had ended, or its peer had closed, and nothing else noticed.
         LocalAudit = "local.audit",
         /// An error of ours or of the system, not of the peer.
@@ -132,10 +152,19 @@ impl Reason {
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
             | Self::ProtocolAuth
+            | Self::ProtocolProxyMissing
+            | Self::ProtocolProxyMalformed
+            | Self::ProtocolProxyUntrusted
+            | Self::ProtocolProxyTimeout
             | Self::LocalIdle
             | Self::LocalKicked
             | Self::LocalDrain
             | Self::LocalLimit
+            | Self::LocalAcceptRate
+            | Self::LocalSourceLimit
+            | Self::LocalSourceRate
+            | Self::LocalDenied
+            | Self::LocalMaxAge
             | Self::LocalAudit
             | Self::LocalInternal
             | Self::UpstreamFin
@@ -171,11 +200,20 @@ impl Reason {
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
             | Self::ProtocolTls
-            | Self::ProtocolAuth => Class::Protocol,
+            | Self::ProtocolAuth
+            | Self::ProtocolProxyMissing
+            | Self::ProtocolProxyMalformed
+            | Self::ProtocolProxyUntrusted
+            | Self::ProtocolProxyTimeout => Class::Protocol,
             Self::LocalIdle
             | Self::LocalKicked
             | Self::LocalDrain
             | Self::LocalLimit
+            | Self::LocalAcceptRate
+            | Self::LocalSourceLimit
+            | Self::LocalSourceRate
+            | Self::LocalDenied
+            | Self::LocalMaxAge
             | Self::LocalAudit
             | Self::LocalInternal => Class::Local,
             Self::UpstreamFin
@@ -253,81 +291,6 @@ named! {
         Ssh = "ssh",
         /// A command of Redis.
         Resp = "resp",
-    }
-}
-
-named! {
-    /// An alert of TLS, by its name in RFC 8446, section 6.
-    Alert {
-        /// A message that has no place there.
-        UnexpectedMessage = "unexpected_message",
-        /// A record was damaged, or made with other keys.
-        BadRecordMac = "bad_record_mac",
-        /// A record over its bound.
-        RecordOverflow = "record_overflow",
-        /// Nothing in common.
-        HandshakeFailure = "handshake_failure",
-        /// A certificate that is not sound, or not for that name.
-        BadCertificate = "bad_certificate",
-        /// A certificate of a kind that is not taken.
-        UnsupportedCertificate = "unsupported_certificate",
-        /// A certificate that was revoked.
-        CertificateRevoked = "certificate_revoked",
-        /// A certificate that is not valid at this time.
-        CertificateExpired = "certificate_expired",
-        /// Something else is wrong with a certificate.
-        CertificateUnknown = "certificate_unknown",
-        /// A field that must not have such a value.
-        IllegalParameter = "illegal_parameter",
-        /// A certificate of an authority that is not trusted.
-        UnknownCa = "unknown_ca",
-        /// A certificate that is sound, whose owner may not.
-        AccessDenied = "access_denied",
-        /// A message that could not be understood.
-        DecodeError = "decode_error",
-        /// A signature or a message of the handshake that could not be verified.
-        DecryptError = "decrypt_error",
-        /// No version in common.
-        ProtocolVersion = "protocol_version",
-        /// Ciphers that are too weak.
-        InsufficientSecurity = "insufficient_security",
-        /// A fault of its own.
-        InternalError = "internal_error",
-        /// A lower version was tried than need be.
-        InappropriateFallback = "inappropriate_fallback",
-        /// The user did not want to.
-        UserCanceled = "user_canceled",
-        /// An extension that must be there.
-        MissingExtension = "missing_extension",
-        /// An extension that must not be there.
-        UnsupportedExtension = "unsupported_extension",
-        /// There is no server of that name.
-        UnrecognizedName = "unrecognized_name",
-        /// A status of a certificate that is not sound.
-        BadCertificateStatusResponse = "bad_certificate_status_response",
-        /// A key that was agreed on before is not known.
-        UnknownPskIdentity = "unknown_psk_identity",
-        /// A certificate must be there.
-        CertificateRequired = "certificate_required",
-        /// No protocol of ALPN in common.
-        NoApplicationProtocol = "no_application_protocol",
-        /// Another.
-        Other = "other",
-    }
-}
-
-/// An alert that has ended a connection, and who has sent it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TlsAlert {
-    /// Which.
-    pub alert: Alert,
-    /// Whether it was ours.
-    pub is_ours: bool,
-}
-
-impl fmt::Display for TlsAlert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", if self.is_ours { "local" } else { "peer" }, self.alert)
     }
 }
 
@@ -416,6 +379,8 @@ pub struct End {
     pub alert: Option<TlsAlert>,
     /// Which connection of a pair it was, and the key of the client's, which names the pair.
     pub pair: Option<(Leg, Key)>,
+    /// What a proxy has said of it.
+    pub proxied: Option<Arc<Proxied>>,
 }
 
 impl fmt::Display for End {

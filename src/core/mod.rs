@@ -1,6 +1,8 @@
 //! What every other room builds on, pure: no descriptor, no clock, no mio. Plain values, and the state machines of a connection and of
 //! the health of a server.
 
+pub mod admission;
+pub mod alert;
 pub mod buf;
 pub mod conn;
 pub mod end;
@@ -8,6 +10,7 @@ pub mod escape;
 pub mod health;
 pub mod mix;
 pub(crate) mod named;
+pub mod proxied;
 pub mod setting;
 pub mod table;
 pub mod tcp;

@@ -74,6 +74,15 @@ pub enum Kind {
         /// What would be right, as the rest of a sentence that begins with "write".
         expects: &'static str,
     },
+    /// A list of texts, which TOML can also write as an array, or one of the words. Its value is a text.
+    List {
+        /// Words with a meaning of their own.
+        words: &'static [&'static str],
+        /// Takes any other list, its items separated by commas.
+        read: ReadText,
+        /// What would be right, as the rest of a sentence that begins with "write".
+        expects: &'static str,
+    },
     /// Permissions of a file, as chmod(1) takes them.
     Mode,
     /// An IP address and a port.

@@ -40,6 +40,7 @@ macro_rules! pages {
 
 pages! {
     operating
+    crowd
     gateway
     tls
     commands

@@ -119,6 +119,13 @@ impl Report {
         }
     }
 
+    /// A connection was refused that has no record.
+    pub fn refused(&mut self, listener: &str, peer: &Peer, reason: Reason, now: Instant) {
+        if self.limits.admit(Kind::Refused, now) {
+            info!(listener, peer:% = peer, reason = reason.name(); "refused");
+        }
+    }
+
     /// Accepting stalls.
     pub fn accept_stalled(&mut self, listener: &str, stall: Stall, now: Instant) {
         if self.limits.admit(Kind::AcceptStalled, now) {
@@ -285,6 +292,11 @@ pub enum Stall {
         /// How many that are.
         limit: u32,
     },
+    /// As many have come in a second as may.
+    Rate {
+        /// How many that are.
+        per_second: u32,
+    },
     /// The system ran out of something.
     Exhausted(Resource),
     /// Accepting failed with an errno that accept(2) does not foresee.
@@ -298,6 +310,11 @@ impl fmt::Display for Stall {
                 f,
                 "all {limit} connections are in use; newcomers wait in the accept queue until one ends; \
                  max_connections and RLIMIT_NOFILE set how many there may be"
+            ),
+            Self::Rate { per_second } => write!(
+                f,
+                "{per_second} connections have come within a second; newcomers wait in the accept queue for their turn; \
+                 accept_rate sets how many may come"
             ),
             Self::Exhausted(resource) => f.write_str(resource.advice()),
             Self::Failed(errno) => write!(f, "accept failed: {}", std::io::Error::from_raw_os_error(*errno)),

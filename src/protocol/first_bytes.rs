@@ -107,8 +107,8 @@ const UNSERVED: &[Opening] = &[
 ];
 
 const PROXY_TITLE: &str = "the PROXY protocol";
-const PROXY_ADVICE: &str =
-    "switch the PROXY header off at the load balancer: send-proxy in HAProxy, proxy_protocol in nginx";
+const PROXY_ADVICE: &str = "set accept_proxy = \"require\" on this listener, or switch the header off at the load balancer: send-proxy in HAProxy, \
+     proxy_protocol in nginx";
 
 /// All that is known of how clients begin: what is spoken here, and what is not.
 fn openings() -> impl Iterator<Item = &'static Opening> {

@@ -16,6 +16,7 @@
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
 use crate::core::end::{By, End, Foreign};
+use crate::core::proxied::Proxied;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::units::seconds;
 use serde::Serialize;
@@ -92,6 +93,7 @@ fn json(end: &End, close: Option<&'static str>) -> String {
         by: end.by.as_deref().map(ByJson::from),
         spoke: end.spoke.map(Foreign::name),
         alert: end.alert.map(|alert| alert.to_string()),
+        proxy: end.proxied.as_deref(),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
 }
@@ -115,6 +117,8 @@ struct EndJson<'a> {
     spoke: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alert: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<&'a Proxied>,
 }
 
 #[derive(Serialize)]
@@ -185,6 +189,7 @@ mod tests {
             spoke: None,
             alert: None,
             pair: None,
+            proxied: None,
         }
     }
 

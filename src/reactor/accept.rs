@@ -11,10 +11,15 @@ use super::unserved::Newcomer;
 use super::work::{self, cost};
 use crate::config::settings::Overload;
 use crate::core::conn::{Life, State};
-use crate::core::end::{Detector, Leg};
+use crate::core::end::{Detector, Leg, Reason};
+use crate::core::time::Instant;
 use crate::net::{Accepted, Interest, Kernel, Peer, Resource};
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
+
+/// Newcomers of a listener that are reset in a turn: about a quarter of a millisecond of them, which is all that those who are
+/// here notice of a crowd that may not come. Turns follow each other as long as some wait.
+const RESETS_PER_TURN: u32 = 16;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn accept_all(&mut self) {
@@ -28,9 +33,11 @@ impl<K: Kernel> Reactor<K> {
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
         let share = self.cx.work.after(work::ACCEPTED);
+        let mut resets = 0;
         for taken in 0..self.cx.settings.turn.accepts {
             // Who waits while the server drains is let in before anything else, or would be reset.
-            if self.cx.work.is_past(share) && !self.cx.lifecycle.is_draining() {
+            let enough = self.cx.work.is_past(share) || resets == RESETS_PER_TURN;
+            if enough && !self.cx.lifecycle.is_draining() {
                 break;
             }
             let mut full = self.cx.is_full(index);
@@ -45,10 +52,19 @@ impl<K: Kernel> Reactor<K> {
                 }
                 full = self.cx.is_full(index);
             }
+            if let Some(at) = self.cx.rests_until(index) {
+                if self.cx.listeners[index].nobody_waits() {
+                    return self.cx.drained(index, taken);
+                }
+                let per_second = self.cx.listeners[index].settings.limits.accept_rate.unwrap_or(0);
+                return self.cx.stall_until(index, Stall::Rate { per_second }, at);
+            }
             let Some(accepted) = self.cx.listeners[index].try_accept() else { return };
             match accepted {
                 Accepted::Stream(stream, peer) => {
-                    let newcomer = if full { self.cx.one_too_many(index) } else { Newcomer::Served };
+                    let newcomer =
+                        if full { self.cx.one_too_many(index) } else { self.cx.judge_newcomer(index, &peer) };
+                    resets += u32::from(matches!(newcomer, Newcomer::Reset(_)));
                     self.admit(index, newcomer, stream, peer);
                 }
                 Accepted::WouldBlock => return self.cx.drained(index, taken),
@@ -74,22 +90,30 @@ impl<K: Kernel> Reactor<K> {
     /// Gives an accepted connection its slot, and watches it.
     fn admit(&mut self, index: usize, mut newcomer: Newcomer, stream: K::Stream, peer: Peer) {
         let key = self.table.next_key();
-        let watched = self.cx.kernel.watch(&stream, key.token(), Interest::Read);
+        let watched = if matches!(newcomer, Newcomer::Reset(reason) if reason != Reason::LocalLimit) {
+            // A crowd that may not come costs no more than an accept and a reset.
+            Ok(())
+        } else {
+            self.cx.kernel.watch(&stream, key.token(), Interest::Read)
+        };
         if newcomer == Newcomer::Refused && watched.is_err() {
-            newcomer = Newcomer::Reset;
+            newcomer = Newcomer::Reset(Reason::LocalLimit);
         }
         self.cx.count_in(index, newcomer);
-        let slot = &self.cx.listeners[index];
+        let slot = &mut self.cx.listeners[index];
         self.cx.counters.listeners[index].accepted += 1;
         self.cx.work.charge(cost::ACCEPT);
         self.cx.report.opened(key, &peer, &slot.settings.name, self.cx.now);
         let protocol = slot.settings.protocol;
         let served = newcomer == Newcomer::Served;
         let layer = slot.transport.accept().filter(|_| served);
+        let proxied = served && slot.settings.accept_proxy.is_some();
+        if served && !proxied {
+            slot.enter(&peer, self.cx.now);
+        }
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.
-        let opens = protocol.keeps_session() || layer.is_some();
-        let waits = served && opens && slot.settings.policy.bounds.handshake_timeout.is_some();
+        let waits = served && (proxied || slot.opens_with_exchange());
         let state = if waits { State::Handshaking } else { State::Open };
         let session = if !served {
             Some(Session::Refused)
@@ -100,8 +124,9 @@ impl<K: Kernel> Reactor<K> {
             protocol.open().map(|session| Session::Client(Client::new(session, standing, self.cx.now)))
         };
         let upstream = slot.upstream.filter(|_| served);
-        let relays = upstream.is_some();
-        // Whether its server is looked for at once, and not when the client has proved that it may be served.
+        // The server of one that a proxy names is looked for when it is known.
+        let relays = upstream.is_some() && !proxied;
+        // And that of one with a layer when the client has proved that it may be served.
         let connects = relays && layer.is_none();
         self.table.insert(
             key,
@@ -125,18 +150,21 @@ impl<K: Kernel> Reactor<K> {
             self.on_admin_opened(key, index);
         }
         if let Some(upstream) = upstream {
-            self.cx.pairs.open(key, upstream, self.cx.now);
             self.cx.places.add_upstream();
+            if relays {
+                self.cx.pairs.open(key, upstream, self.cx.now);
+            }
         }
         self.drive(key, |cx, conn| {
             if !served {
-                return cx.refuse_newcomer(key, conn, newcomer == Newcomer::Refused);
+                return cx.refuse_newcomer(key, conn, newcomer);
             }
             cx.set_layer(conn, layer);
+            cx.await_header(conn);
             if let Err(fault) = watched {
                 return cx.fail(key, conn, fault, Detector::Policy);
             }
-            if cx.listener_of(conn).policy.watches_newcomers() {
+            if proxied || cx.listener_of(conn).policy.watches_newcomers() {
                 cx.schedule(key, conn);
             }
             cx.drain_late(key, conn);
@@ -156,9 +184,20 @@ impl<K: Kernel> Context<K> {
             && self.kernel.release_reserve()
     }
 
-    /// Stops accepting until something is freed. Said once, when it begins, however often it goes on for a moment.
+    /// When the next newcomer to a listener may be accepted, where too many have come lately. Not while the server drains: who
+    /// waits is let in, to be told.
+    fn rests_until(&self, index: usize) -> Option<Instant> {
+        self.listeners[index].rests_until(self.now).filter(|_| !self.lifecycle.is_draining())
+    }
+
+    /// Stops accepting until something is freed.
     fn stall(&mut self, index: usize, stall: Stall) {
-        self.timers.retry_accept_at(self.now + self.settings.server.accept_retry);
+        self.stall_until(index, stall, self.now + self.settings.server.accept_retry);
+    }
+
+    /// Stops accepting until then. Said once, when it begins, however often it goes on for a moment.
+    fn stall_until(&mut self, index: usize, stall: Stall, at: Instant) {
+        self.timers.retry_accept_at(at);
         let slot = &mut self.listeners[index];
         match slot.on_stalled(stall, self.now) {
             StallNews::Old => {}

@@ -11,6 +11,7 @@ use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::audits::{Past, Running, Step, Todo};
 use super::parts::listener::ListenerState;
+use super::parts::proxied::ProxiedConnections;
 use crate::core::conn::Input;
 use crate::core::conn::policy::AuditEnd;
 use crate::core::end::{Detector, Leg, Reason};
@@ -77,7 +78,9 @@ impl<K: Kernel> Reactor<K> {
             Step::Index(next) if *next < slots => {
                 let end = slots.min(*next + SLOTS_PER_STEP);
                 for slot in *next..end {
-                    running.comparison.index(slot_number(slot), |slot| member(&self.table, slot));
+                    running
+                        .comparison
+                        .index(slot_number(slot), |slot| member(&self.table, &self.cx.proxied, slot));
                 }
                 *next = end;
                 self.cx.audits.post(running);
@@ -93,7 +96,9 @@ impl<K: Kernel> Reactor<K> {
             Step::Rows(rows) => match self.cx.kernel.read_sockets(rows) {
                 Ok(progress) => {
                     for row in rows.drain(..) {
-                        running.comparison.row(&row, self.cx.now, |slot| member(&self.table, slot));
+                        running
+                            .comparison
+                            .row(&row, self.cx.now, |slot| member(&self.table, &self.cx.proxied, slot));
                     }
                     match progress {
                         Rows::Later => self.cx.audits.wait(running),
@@ -112,7 +117,9 @@ impl<K: Kernel> Reactor<K> {
                     let slot = slot_number(*next);
                     *next += 1;
                     budget -= 1;
-                    let Some(unseen) = running.comparison.is_unseen(slot, |slot| member(&self.table, slot))
+                    let Some(unseen) = running
+                        .comparison
+                        .is_unseen(slot, |slot| member(&self.table, &self.cx.proxied, slot))
                     else {
                         continue;
                     };
@@ -241,11 +248,12 @@ fn slot_number(slot: usize) -> u32 {
 }
 
 /// What an audit is to know of the connection in `slot`. One that we made is not among the sockets of a listener.
-fn member<S>(table: &Table<Connection<S>>, slot: u32) -> Option<Member> {
+fn member<S>(table: &Table<Connection<S>>, proxied: &ProxiedConnections, slot: u32) -> Option<Member> {
     let (key, conn) = table.at(slot).filter(|(_, conn)| conn.leg != Some(Leg::Upstream))?;
     Some(Member {
         key,
-        peer: conn.peer,
+        // The kernel knows the proxy alone.
+        peer: proxied.sender(key).unwrap_or(conn.peer),
         listener: usize::from(conn.listener),
         accepted: conn.life.accepted(),
         ending: conn.is_ending(),

@@ -82,10 +82,11 @@ impl<K: Kernel> Context<K> {
         let (mode, evidence) =
             if wants_evidence(reason) || asks { self.ask_kernel(conn, mode, reason) } else { (mode, None) };
         let mut end = conn.record(mode, self.now, evidence);
+        end.proxied = self.proxied.remove(key);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
         if conn.leg != Some(Leg::Upstream) {
-            self.count_out(index, conn.is_refused());
+            self.count_out(index, conn);
         }
         let slot = &self.listeners[index];
         let how = act(mode, slot.linger2_inherited);

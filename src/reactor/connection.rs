@@ -2,12 +2,12 @@
 //!
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
+use super::header::PendingHeader;
 use super::parts::admin::Http;
 use super::parts::named::Named;
 pub(super) use super::parts::queued::Queued;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
-use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::core::conn::{Life, State};
 use crate::core::end::{Detector, Foreign, Leg, Reason, TlsAlert};
@@ -146,6 +146,8 @@ pub(super) struct Buffers {
     pub(super) accounted: usize,
     /// What lies between the socket and the session, if something does. Its connection keeps these buffers.
     pub(super) layer: Option<Box<dyn Layer>>,
+    /// The header of a proxy that is still to come, before anything else.
+    pub(super) header: Option<Box<PendingHeader>>,
 }
 
 impl Buffers {
@@ -162,6 +164,7 @@ impl Buffers {
             && self.task.is_none()
             && !self.gapped
             && self.layer.is_none()
+            && self.header.is_none()
     }
 
     /// Memory that it holds, in bytes.
@@ -171,6 +174,7 @@ impl Buffers {
             + self.output.capacity()
             + self.task.as_ref().map_or(0, |task| task.memory())
             + self.layer.as_ref().map_or(0, |layer| layer.memory())
+            + self.header.as_ref().map_or(0, |header| header.memory())
     }
 
     /// Makes it as good as new, keeping a little memory for its next user.
@@ -456,26 +460,5 @@ impl<S> Connection<S> {
     /// no such.
     pub(super) fn last_of_waiting_frames(&self, now: Instant) -> Option<Instant> {
         if self.is_paused() { Some(now) } else { self.has_input().then(|| self.life.heard()) }
-    }
-
-    /// The times that its deadlines are counted from.
-    pub(super) fn clocks(&self, patient_until: Instant) -> Clocks {
-        let buffers = self.buffers.as_ref();
-        let client = self.client();
-        let used = client.map_or(self.life.heard(), |client| client.used);
-        Clocks {
-            used: buffers.map_or(used, |buffers| used.max(buffers.output_moved)),
-            pinged: client.and_then(|client| client.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),
-            oob_sent: buffers.map_or(Instant::ZERO, |buffers| buffers.oob_sent),
-            output_moved: buffers
-                .filter(|buffers| !buffers.output.is_empty())
-                .map(|buffers| buffers.output_moved),
-            // A leg that waits from the start was never paused, and may have buffers for what it is sent by name.
-            info_asked: buffers
-                .filter(|buffers| self.is_paused() && buffers.info_asked != Instant::ZERO)
-                .map(|buffers| buffers.info_asked),
-            lasts: None,
-            patient_until,
-        }
     }
 }

@@ -21,6 +21,7 @@ use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
+use super::parts::proxied::ProxiedConnections;
 use super::parts::removals::Removals;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
@@ -71,6 +72,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) settings: Settings,
     pub(super) places: Places,
     pub(super) pairs: Pairs,
+    /// What proxies have said of connections.
+    pub(super) proxied: ProxiedConnections,
     pub(super) upstreams: Upstreams,
     pub(super) removals: Removals,
     pub(super) checks: Checks<K::Stream>,
@@ -119,7 +122,7 @@ impl<K: Kernel> Context<K> {
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
                 let upstream = settings.relay.as_ref().and_then(|relay| upstreams.place_of(&relay.upstream));
-                Ok(ListenerState::new(listener, settings.clone(), upstream))
+                Ok(ListenerState::new(listener, settings.clone(), upstream, now))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
         let for_clients = settings.listeners.iter().map(|listener| listener.protocol.serves_clients());
@@ -151,6 +154,7 @@ impl<K: Kernel> Context<K> {
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
+            proxied: ProxiedConnections::default(),
             places,
             removals: Removals::default(),
             upstreams,

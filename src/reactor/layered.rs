@@ -1,9 +1,8 @@
 //! Connections with a layer between socket and session ([`transport`]): what it holds, what it says of its own, and the two
 //! ends of a stream that it knows. A plain connection passes through here for one comparison a receive.
 
-use super::connection::{Buffers, Connection, Pause, Queued};
+use super::connection::{Buffers, Connection, Queued};
 use super::context::{Conn, Context};
-use super::parts::news::Next;
 use super::work::cost;
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Leg, Reason};
@@ -55,19 +54,55 @@ impl<K: Kernel> Context<K> {
     /// Receives what is for the session of a connection.
     #[inline]
     pub(super) fn recv(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
-        if conn.layer().is_some() {
-            return self.recv_through(key, conn, buffer);
+        if conn.buffers.is_some() {
+            if conn.expects_header() {
+                return self.recv_header(key, conn, buffer);
+            }
+            if conn.layer().is_some() {
+                return self.recv_through(key, conn, buffer);
+            }
         }
         transport::recv(&mut conn.stream, buffer)
     }
 
+    /// The same of what came behind a header, in `range` of all that was received. It is at the beginning of `buffer`.
+    pub(super) fn recv_behind_header(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        buffer: &mut [u8],
+        (begin, end): (usize, usize),
+        short: bool,
+    ) -> Received {
+        let count = end - begin;
+        let behind = Received::Bytes { count, wire: count, short };
+        match self.through(key, conn, buffer, Some(behind)) {
+            // Its header counts as well.
+            Received::Bytes { count, short, .. } => Received::Bytes { count, wire: end, short },
+            received => received,
+        }
+    }
+
     #[inline(never)]
     fn recv_through(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
+        self.through(key, conn, buffer, None)
+    }
+
+    /// Takes bytes of the wire through a layer: those that were `received` already, or what the socket brings.
+    fn through(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        buffer: &mut [u8],
+        received: Option<Received>,
+    ) -> Received {
         let Some(buffers) = conn.buffers.as_deref_mut() else { return Received::WouldBlock };
         let Some(layer) = buffers.layer.as_deref_mut() else { return Received::WouldBlock };
         let (waited, before) = (buffers.output.len(), layer.phase());
-        let (received, broken) =
-            transport::recv_through(layer, &mut conn.stream, buffer, &mut buffers.output);
+        let (received, broken) = match received {
+            Some(received) => transport::pass_through(layer, received, buffer, &mut buffers.output),
+            None => transport::recv_through(layer, &mut conn.stream, buffer, &mut buffers.output),
+        };
         let phase = layer.phase();
         let answered = buffers.output.len() > waited;
         if answered && waited == 0 {
@@ -117,8 +152,7 @@ impl<K: Kernel> Context<K> {
             self.open(key, conn);
         }
         if conn.leg == Some(Leg::Client) {
-            conn.pause = Pause::Partner;
-            self.aftermath.next.push_back((key, Next::Connect));
+            self.begin_relaying(key, conn);
         }
     }
 
@@ -192,9 +226,10 @@ impl<S> Connection<S> {
         self.layer().is_some_and(|layer| !layer.can_send())
     }
 
-    /// Whether its stream may have been cut: its layer was open, and did not say that nothing follows.
+    /// Whether its stream may have been cut: its header was not whole, or its layer was open, and did not say that nothing
+    /// follows.
     pub(super) fn is_truncated(&self) -> bool {
-        self.layer().is_some_and(|layer| layer.phase() == Phase::Open)
+        self.is_within_header() || self.layer().is_some_and(|layer| layer.phase() == Phase::Open)
     }
 }
 

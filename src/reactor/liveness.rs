@@ -20,8 +20,8 @@ impl<K: Kernel> Reactor<K> {
     /// Acts on a deadline of a connection that has passed.
     pub(super) fn on_due(&mut self, key: Key, due: Due) {
         let of_silence = match due {
-            Due::Deadline | Due::Suspicion | Due::Idle | Due::OobProbe => true,
-            Due::Ping | Due::Slow | Due::TcpInfo | Due::Lasts => false,
+            Due::Deadline | Due::Header | Due::Suspicion | Due::Idle | Due::OobProbe => true,
+            Due::Ping | Due::Slow | Due::TcpInfo | Due::Lasts | Due::Age => false,
         };
         // What came in since this turn's poll counts, and what a budget has left unread.
         if of_silence {
@@ -74,6 +74,7 @@ impl<K: Kernel> Context<K> {
     fn on_due(&mut self, key: Key, conn: &mut Conn<K>, due: Due) {
         match due {
             Due::Deadline => self.on_deadline(key, conn),
+            Due::Header => self.on_header_due(key, conn),
             Due::Ping => self.ping(key, conn),
             Due::Suspicion => self.suspect(key, conn, Detector::Heartbeat),
             Due::Idle => self.leave_unused(key, conn),
@@ -86,6 +87,7 @@ impl<K: Kernel> Context<K> {
             }
             Due::TcpInfo => self.ask_tcp_info(key, conn),
             Due::Lasts => self.watch_by_kernel(key, conn),
+            Due::Age => self.close_gracefully(key, conn, Reason::LocalMaxAge, Detector::Timer),
         }
     }
 
@@ -95,12 +97,14 @@ impl<K: Kernel> Context<K> {
         let unread = match due {
             Due::Idle => conn.reading.pending() || (conn.is_paused() && conn.has_work()),
             Due::Deadline
+            | Due::Header
             | Due::Ping
             | Due::Suspicion
             | Due::OobProbe
             | Due::Slow
             | Due::TcpInfo
-            | Due::Lasts => conn.reading.pending() && !conn.is_paused() && !conn.is_being_closed(),
+            | Due::Lasts
+            | Due::Age => conn.reading.pending() && !conn.is_paused() && !conn.is_being_closed(),
         };
         self.is_due(key, conn, due) && !unread
     }

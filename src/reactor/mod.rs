@@ -4,6 +4,7 @@
 //! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of them
 //! may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that connection and
 //! the context (`io`: bytes in; `output`: bytes out; `layered`: what is added where a layer lies between them and the socket;
+//! `header`: what a proxy says before the first of them;
 //! `life`: what happens to it; `liveness`: silence, and what follows from it; `input`: the bytes that wait to be understood).
 //! What reaches several has the table. A gateway's clients are the legs of pairs: `upstream` connects them to their servers,
 //! `relay` hands on what each leg sends, and tells each what happens to the other. `health` says which servers there are to
@@ -25,6 +26,9 @@ mod close;
 mod connection;
 mod context;
 mod effects;
+mod header;
+#[cfg(test)]
+mod header_tests;
 mod health;
 mod initiators;
 mod input;

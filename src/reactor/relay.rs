@@ -151,7 +151,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.leg == Some(Leg::Client)
             && conn.pause == Pause::Partner
-            && conn.life.bytes_in == 0
+            && conn.life.bytes_in == self.proxied.header_bytes(key)
             && self.pairs.of(key).is_some_and(|pair| {
                 // What it brings could not be encoded yet.
                 pair.stage == Stage::Connecting && self.upstreams[pair.to()].settings().tls.is_none()

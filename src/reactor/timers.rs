@@ -5,17 +5,22 @@
 //! expires at its old time and is armed anew.
 
 use super::Reactor;
+use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::listener::ListenerState;
 use super::parts::server_timers::ServerTimer;
 use super::work;
-use crate::core::conn::liveness::{Due, next_due};
+use crate::core::conn::liveness::{Clocks, Due, next_due};
+use crate::core::mix::mix;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
 
 /// Entries of the wheel that are looked at in one turn: most only re-arm. Those that act are bounded by their work.
 const EXPIRIES_PER_TURN: usize = 1024;
+
+/// When to look again whether an answer that keeps its connection has come to its end.
+const ANSWERED: Duration = Duration::from_millis(100);
 
 impl<K: Kernel> Context<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
@@ -49,7 +54,18 @@ impl<K: Kernel> Context<K> {
         if conn.leg.is_some() {
             self.add_clocks_of_pair(key, conn, &mut clocks);
         }
+        clocks.ages = policy.bounds.max_age.map(|max| self.ages(key, conn, max));
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
+    }
+
+    /// When a connection is as old as it may become: within the last tenth of `max`, each at a moment of its own.
+    fn ages(&self, key: Key, conn: &Conn<K>, max: Duration) -> Instant {
+        let tenth = u64::try_from(max.as_nanos() / 10).unwrap_or(u64::MAX);
+        let chance = mix(u64::from(key.index) << 32 ^ conn.life.accepted().as_nanos());
+        let at = conn.life.accepted() + max.saturating_sub(Duration::from_nanos(chance % tenth.max(1)));
+        // What is being answered at the admin interface is answered to its end.
+        let answered = conn.http().is_some_and(|http| !http.is_idle());
+        if answered { at.max(self.now + ANSWERED) } else { at }
     }
 
     /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
@@ -58,6 +74,31 @@ impl<K: Kernel> Context<K> {
     /// Another deadline that has passed as well is not this one's verdict.
     pub(super) fn is_due(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
         self.next_due(key, conn).is_some_and(|(at, next)| at <= self.deadlines.horizon() && next == due)
+    }
+}
+
+impl<S> Connection<S> {
+    /// The times that its deadlines are counted from.
+    pub(super) fn clocks(&self, patient_until: Instant) -> Clocks {
+        let buffers = self.buffers.as_ref();
+        let client = self.client();
+        let used = client.map_or(self.life.heard(), |client| client.used);
+        Clocks {
+            used: buffers.map_or(used, |buffers| used.max(buffers.output_moved)),
+            pinged: client.and_then(|client| client.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),
+            oob_sent: buffers.map_or(Instant::ZERO, |buffers| buffers.oob_sent),
+            output_moved: buffers
+                .filter(|buffers| !buffers.output.is_empty())
+                .map(|buffers| buffers.output_moved),
+            // A leg that waits from the start was never paused, and may have buffers for what it is sent by name.
+            info_asked: buffers
+                .filter(|buffers| self.is_paused() && buffers.info_asked != Instant::ZERO)
+                .map(|buffers| buffers.info_asked),
+            lasts: None,
+            header: buffers.and_then(|buffers| buffers.header.as_ref()).map(|header| header.until),
+            ages: None,
+            patient_until,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
-use crate::net::Kernel;
+use crate::net::{Kernel, Peer};
 use crate::observe::report;
 use crate::protocol::ProtocolError;
 
@@ -24,8 +24,8 @@ pub(super) enum Newcomer {
     Served,
     /// One too many, who is told.
     Refused,
-    /// One too many, who is reset.
-    Reset,
+    /// One that is reset: one too many, or from where it may not come.
+    Reset(Reason),
 }
 
 /// Descriptors to set aside for newcomers that are refused.
@@ -38,10 +38,26 @@ impl<K: Kernel> Context<K> {
     /// What the next newcomer to a listener is that is full.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
         let slot = &self.listeners[index];
-        // Behind a layer nothing can be said before its opening exchange, which costs more than a refusal may.
-        let has_words = slot.settings.protocol.full().is_some() && slot.transport.is_plain();
+        // Behind a layer nothing can be said before its opening exchange, which costs more than a refusal may. What a proxy
+        // relays it would be told for nothing if it is not trusted.
+        let is_direct = slot.transport.is_plain() && slot.settings.accept_proxy.is_none();
+        let has_words = slot.settings.protocol.full().is_some() && is_direct;
         let told = has_words && self.places.refused() < REFUSED_MAX;
-        if told { Newcomer::Refused } else { Newcomer::Reset }
+        if told { Newcomer::Refused } else { Newcomer::Reset(Reason::LocalLimit) }
+    }
+
+    /// What a newcomer to a listener is that has room for it. Behind a proxy, who it is will be known later.
+    pub(super) fn judge_newcomer(&mut self, index: usize, peer: &Peer) -> Newcomer {
+        let draining = self.lifecycle.is_draining();
+        let slot = &mut self.listeners[index];
+        let refusal = match &slot.settings.accept_proxy {
+            Some(proxy) if !proxy.trusts(peer) => Some(Reason::ProtocolProxyUntrusted),
+            Some(_) => slot.admit(None, self.now),
+            None => slot.admit(Some(peer), self.now),
+        };
+        // Who waits while the server drains is let in, to be told.
+        let refusal = refusal.filter(|reason| !draining || !is_of_numbers(*reason));
+        refusal.map_or(Newcomer::Served, Newcomer::Reset)
     }
 
     /// Counts one that takes a place, or one that has none.
@@ -54,19 +70,26 @@ impl<K: Kernel> Context<K> {
                     self.places.add_client();
                 }
             }
-            Newcomer::Refused | Newcomer::Reset => {
+            Newcomer::Refused | Newcomer::Reset(Reason::LocalLimit) => {
                 self.places.add_refused();
                 self.counters.listeners[index].shed += 1;
             }
+            Newcomer::Reset(_) => self.places.add_refused(),
         }
     }
 
     /// Counts one out.
-    pub(super) fn count_out(&mut self, index: usize, refused: bool) {
+    pub(super) fn count_out(&mut self, index: usize, conn: &Conn<K>) {
         let slot = &mut self.listeners[index];
-        if refused {
+        if conn.is_refused() {
             self.places.remove_refused();
         } else {
+            if !conn.expects_header() {
+                slot.leave(&conn.peer, conn.life.accepted(), self.now);
+            } else if slot.upstream.is_some() {
+                // It has never become a pair.
+                self.places.remove_upstream();
+            }
             slot.connections -= 1;
             if slot.settings.protocol.serves_clients() {
                 self.places.remove_client();
@@ -74,15 +97,19 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Ends a connection that has no place. `notified`: it can be told; else it is reset.
-    pub(super) fn refuse_newcomer(&mut self, key: Key, conn: &mut Conn<K>, notified: bool) {
-        let (reason, detector) = (Reason::LocalLimit, Detector::Policy);
-        if notified {
-            self.close_gracefully(key, conn, reason, detector);
-        } else {
-            let rung = LastRung::Reset;
-            self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
+    /// Ends a connection that has no place: it is told, if it can be, or reset.
+    pub(super) fn refuse_newcomer(&mut self, key: Key, conn: &mut Conn<K>, newcomer: Newcomer) {
+        match newcomer {
+            Newcomer::Served => {}
+            Newcomer::Refused => self.close_gracefully(key, conn, Reason::LocalLimit, Detector::Policy),
+            Newcomer::Reset(reason) => self.reset(key, conn, reason, Detector::Policy),
         }
+    }
+
+    /// Resets a connection that has nothing to lose.
+    pub(super) fn reset(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
+        let rung = LastRung::Reset;
+        self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
     }
 
     /// Notes in the record what a client spoke, and says once what to configure.
@@ -99,4 +126,9 @@ impl<K: Kernel> Context<K> {
             report::foreign(&slot.settings.name, &conn.peer, spoke);
         }
     }
+}
+
+/// Whether a newcomer was refused because there are many, and not for what it is.
+const fn is_of_numbers(reason: Reason) -> bool {
+    matches!(reason, Reason::LocalAcceptRate | Reason::LocalSourceLimit | Reason::LocalSourceRate)
 }

@@ -35,6 +35,12 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
+    /// A client has proved that it may be served: a server is looked for, and it is not read before that is there.
+    pub(super) fn begin_relaying(&mut self, client: Key, conn: &mut Conn<K>) {
+        conn.pause = Pause::Partner;
+        self.aftermath.next.push_back((client, Next::Connect));
+    }
+
     /// The upstream leg of a client's pair, being connected. `None`: nothing is left to try, and the client is ended.
     fn connect(&mut self, client: Key, conn: &mut Conn<K>, upstream: Key) -> Option<Conn<K>> {
         loop {
@@ -150,7 +156,8 @@ impl<K: Kernel> Context<K> {
             return carried;
         }
         let Some(version) = header else { return Vec::new() };
-        let header = version.header(conn.peer.address(), conn.stream.local_address(), &self.name_of(client));
+        let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
+        let header = version.header(conn.peer.address(), local, &self.name_of(client));
         if let Some(pair) = self.pairs.of_mut(client) {
             pair.note_header(header.len());
         }
@@ -245,9 +252,10 @@ impl<K: Kernel> Context<K> {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (client, stage) = (pair.leg(Leg::Client), pair.stage);
-        // Behind a layer, what was said is less than what was sent for it.
+        // What a proxy has sent is not of its client; and behind a layer, what was said is less than what was sent for it.
+        let proxys = end.proxied.as_ref().map_or(0, |proxied| proxied.header_bytes as u64);
         let of_layer = conn.layer().and_then(Layer::traffic);
-        let (received, sent) = of_layer.map_or((end.bytes_in, end.bytes_out), |(received, sent)| {
+        let (received, sent) = of_layer.map_or((end.bytes_in - proxys, end.bytes_out), |(received, sent)| {
             let header = if leg == Leg::Upstream { pair.header_bytes() } else { 0 };
             (received, sent.saturating_sub(end.unsent_bytes) + header)
         });

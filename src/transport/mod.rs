@@ -14,10 +14,14 @@
 //! - **The end of the stream is the layer's, the FIN is the socket's.** A peer whose layer has said that nothing follows
 //!   is answered in kind, and its FIN is waited for, as ever. A FIN before that word may have cut the stream.
 //!
+//! Before the first byte of either there may be a header, which says who the client is: [`proxy`]. It is read, and then it
+//! is gone; what is behind it is for the layer, or for the session.
+//!
 //! A layer is a folder here, a variant of [`Transport`], and an arm of [`Transport::accept`]. A variant holds what all
 //! connections of a listener share, such as keys and certificates; it is put into the listener's state where that is made
 //! (`reactor/parts/listener.rs`). `toy` is a layer that only tests speak: the shortest way to see what one needs.
 
+pub mod proxy;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -183,6 +187,16 @@ pub fn recv_through(
         return (Received::Bytes { count: held, wire: 0, short: false }, None);
     }
     let received = recv(stream, buffer);
+    pass_through(layer, received, buffer, answer)
+}
+
+/// Passes on what was `received` into `buffer`, by a layer that holds nothing.
+pub fn pass_through(
+    layer: &mut dyn Layer,
+    received: Received,
+    buffer: &mut [u8],
+    answer: &mut ByteQueue,
+) -> (Received, Option<ProtocolError>) {
     let Received::Bytes { wire, short, .. } = received else { return (received, None) };
     let before = layer.phase();
     if before == Phase::Ended {

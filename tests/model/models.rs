@@ -19,6 +19,25 @@ fn stream(words: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// The signature of version 2.
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+
+const PROXY: &[&str] = &[
+    "TCP4 192.0.2.7 192.0.2.1 1000 9000",
+    "TCP6 2001:db8::7 2001:db8::1 1 2",
+    "UNKNOWN",
+    " ",
+    "\r\n",
+    "\r",
+    "\x20\0\0\0",
+    "\x21\x11\0\x0c\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02",
+    "\x21\x11\0\x14\x0a\0\0\x01\x0a\0\0\x02\0\x01\0\x02\x02\0\x05",
+    "\x21\x21\0\x2a",
+    "\x21\x31",
+    "aaaaaaaaaaaaaaaa",
+    "\x05\0\x01a",
+];
+
 const RESP: &[&str] = &[
     "*1\r\n",
     "*2\r\n",
@@ -110,6 +129,12 @@ proptest! {
     }
 
     #[test]
+    fn proxy_header(mut stream in stream(PROXY), version in prop::sample::select(vec![&b""[..], b"PROXY ", V2])) {
+        stream.splice(..2, version.iter().copied());
+        properties::proxy::holds(&stream);
+    }
+
+    #[test]
     fn listener_url(bytes in bytes(30)) {
         properties::config::url_says_what_a_file_says(&bytes);
     }
@@ -129,6 +154,7 @@ fn the_corpus_holds() {
     let targets: &[(&str, Property)] = &[
         ("resp", properties::resp::holds),
         ("http", properties::http::holds),
+        ("proxy", properties::proxy::holds),
         ("config", properties::config::holds),
         ("url", properties::config::url_says_what_a_file_says),
         ("conn", properties::conn::holds),

@@ -83,6 +83,7 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
             slow_time: timeout(choices),
             handshake_timeout: timeout_or_off(choices),
             idle_timeout: timeout_or_off(choices),
+            max_age: timeout_or_off(choices),
         },
     }
 }
@@ -109,6 +110,8 @@ impl Run {
             output_moved: None,
             info_asked: None,
             lasts: None,
+            header: matches!(state, State::Handshaking).then(|| now + timeout(choices)),
+            ages: policy.bounds.max_age.map(|max| now + max),
             patient_until: Instant::ZERO,
         };
         let attention = Attention::new(now);
@@ -149,8 +152,8 @@ impl Run {
         self.now = self.now.max(at);
         for round in 0.. {
             let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.now) else { break };
-            // Each of the seven once, but for the state's own: handshake or grace, then parting without linger.
-            assert!(round < 9, "{due:?} at {at:?} is due for ever: {:?}", self.life);
+            // Each of the nine once, but for the state's own: handshake or grace, then parting without linger.
+            assert!(round < 11, "{due:?} at {at:?} is due for ever: {:?}", self.life);
             self.on_due(at, due, output_pending);
         }
     }
@@ -200,6 +203,14 @@ impl Run {
             Due::Slow => self.apply(give_up(Reason::SlowTime)),
             Due::TcpInfo => self.clocks.info_asked = Some(self.now),
             Due::Lasts => self.clocks.lasts = None,
+            Due::Header => {
+                assert_eq!(self.life.state(), State::Handshaking);
+                self.apply(give_up(Reason::ProtocolProxyTimeout));
+            }
+            Due::Age => {
+                assert!(self.life.state().cause().is_none(), "what ends is not ended again");
+                self.apply(leave(Reason::LocalMaxAge));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod config;
 pub(crate) mod conn;
 pub(crate) mod http;
 pub(crate) mod hub;
+pub(crate) mod proxy;
 pub(crate) mod resp;
 pub(crate) mod table;
 pub(crate) mod wheel;

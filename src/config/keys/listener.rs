@@ -1,6 +1,6 @@
 //! The keys of a listener: its own, and those it shares with `[defaults]` and `[admin]`.
 
-use super::texts::NAME;
+use super::texts::{NAME, networks};
 use super::{
     CONNECTIONS_MAX, DAY, HOUR, KEEPALIVE_COUNT_MAX, KEEPALIVE_MAX, MONTH, PING_MIN, SECOND, TIMEOUT_MIN,
     USER_TIMEOUT_MAX,
@@ -13,6 +13,13 @@ const TIMEOUT_OR_OFF: Kind =
     Kind::Period { min: TIMEOUT_MIN, max: MONTH, step: Step::Millisecond, words: &["off"] };
 /// A period of the kernel's keepalive.
 const KEEPALIVE: Kind = Kind::Period { min: SECOND, max: KEEPALIVE_MAX, step: Step::Second, words: &[] };
+/// Connections a second, or no bound on them.
+const RATE: Kind = Kind::Count { min: 1, max: 1_000_000, words: &["off"] };
+/// How networks are written.
+const NETWORKS: &str =
+    "networks as \"10.0.0.0/8\" or \"2001:db8::/32\", separated by commas or in an array, or \"none\"";
+const NETWORKS_OR_ALL: &str =
+    "networks as \"10.0.0.0/8\" or \"2001:db8::/32\", separated by commas or in an array, or \"all\"";
 /// A last rung of the closing ladder.
 const RUNG: Kind = Kind::Choice(&["linger2", "reset"]);
 
@@ -53,7 +60,7 @@ pub(super) const fn own(protocols: &'static [&'static str]) -> [Key; 4] {
 }
 
 /// What listeners inherit from `[defaults]`.
-pub(super) static SHARED: [Key; 32] = [
+pub(super) static SHARED: [Key; 41] = [
     Key {
         name: "backlog",
         kind: Kind::Count { min: 1, max: 1_000_000, words: &[] },
@@ -78,6 +85,71 @@ pub(super) static SHARED: [Key; 32] = [
               \"shed\" accepts them, says that it is full in the protocol, and parts.",
         why: "A full server is usually full for a moment, and waiting costs a client less than failing. \
               Shed when clients have another server to go to.",
+    },
+    Key {
+        name: "accept_rate",
+        kind: RATE,
+        default: Default::Usual("off"),
+        doc: "Most connections let in per second, and after a second of rest as many at once. Where more come, overload \
+              says what becomes of them: \"queue\" leaves them in the accept queue for a moment, \"shed\" resets them, \
+              local.accept_rate. With several workers, of each of them.",
+        why: "A server takes newcomers in as fast as it can without holding up the others. A bound is for what stands \
+              behind it: an application that must not be overrun after a power cut.",
+    },
+    Key {
+        name: "source.max_connections",
+        kind: Kind::Count { min: 1, max: CONNECTIONS_MAX, words: &["off"] },
+        default: Default::Usual("off"),
+        doc: "Most connections of one source at once: of an IPv4 address, or of the /64 network of an IPv6 address. One \
+              more is reset, local.source_limit. With several workers, of each of them.",
+        why: "Thousands of devices may stand behind one address of a carrier's NAT; how many are too many only you know.",
+    },
+    Key {
+        name: "source.accept_rate",
+        kind: RATE,
+        default: Default::Usual("off"),
+        doc: "Most connections of one source let in per second, and after a second of rest as many at once. More are \
+              reset, local.source_rate. With several workers, of each of them.",
+        why: "As above: a NAT that comes back after an outage brings all of its devices at once.",
+    },
+    Key {
+        name: "allow",
+        kind: networks(&["all"], NETWORKS_OR_ALL),
+        default: Default::Usual("all"),
+        doc: "The networks whose clients may connect; others are reset, local.denied. Where accept_proxy is \"require\" it \
+              judges the client that the proxy names, and accept_proxy_trusted judges the proxy.",
+        why: "Who may connect is first of all a matter of the address that is listened on, and of the firewall.",
+    },
+    Key {
+        name: "deny",
+        kind: networks(&["none"], NETWORKS),
+        default: Default::Usual("none"),
+        doc: "The networks whose clients may not connect, also where allow has them; they are reset, local.denied.",
+        why: "Nobody has misbehaved yet.",
+    },
+    Key {
+        name: "accept_proxy",
+        kind: Kind::Choice(&["off", "require"]),
+        default: Default::Usual("off"),
+        doc: "\"require\": each connection begins with a header of the PROXY protocol, version 1 or 2, by which a proxy \
+              says who the client is; log, records, lists and limits then have the client. A connection that does not \
+              is reset, protocol.proxy_missing. What is sent to the servers of a gateway is upstream_header.",
+        why: "Whoever may send a header may call itself anybody, so that it is never guessed whether one comes.",
+    },
+    Key {
+        name: "accept_proxy_trusted",
+        kind: networks(&["none"], NETWORKS),
+        default: Default::Usual("none"),
+        doc: "The networks of the proxies that accept_proxy believes. What connects from elsewhere is reset, \
+              protocol.proxy_untrusted. At a unix socket, its permissions say who is believed.",
+        why: "No default: only you know your load balancers.",
+    },
+    Key {
+        name: "accept_proxy_timeout",
+        kind: Kind::Period { min: TIMEOUT_MIN, max: HOUR, step: Step::Millisecond, words: &[] },
+        default: Default::Usual("5s"),
+        doc: "How long the header of accept_proxy may take; then the connection is reset, protocol.proxy_timeout.",
+        why: "A proxy sends it as soon as it is connected, so that a lost segment and two retransmissions fit well.",
     },
     Key {
         name: "nodelay",
@@ -327,5 +399,14 @@ pub(super) static SHARED: [Key; 32] = [
               subscriber that receives messages is in use. While output waits for a client, slow_time watches it.",
         why: "Staying connected is what clients are here for. Scrapers come back every 15 to 30 seconds and \
               keep their connection.",
+    },
+    Key {
+        name: "max_age",
+        kind: TIMEOUT_OR_OFF,
+        default: Default::Usual("off"),
+        doc: "The longest age of a connection; then it is closed as by a drain, local.max_age. Each ends at a moment of its \
+              own within the last tenth of that time, so that clients that came together do not come back together.",
+        why: "Staying connected is what clients are here for. It is for fleets that are to spread over new servers, or whose \
+              credentials expire.",
     },
 ];

@@ -1,6 +1,7 @@
 //! The kinds of text that keys of ours are: names of listeners, and filters of the log.
 
 use crate::config::diagnostic::nearest;
+use crate::core::admission::Networks;
 use crate::core::setting::Kind;
 
 /// A label for log lines and metrics, or `auto`.
@@ -17,6 +18,15 @@ pub(super) const FILTER: Kind = Kind::Text {
     expects: "a level (off, error, warn, info, debug, trace), or target=level, separated by commas, as \
               \"info,linger=debug\"",
 };
+
+/// A list of networks, or a word.
+pub(super) const fn networks(words: &'static [&'static str], expects: &'static str) -> Kind {
+    Kind::List { words, read: read_networks, expects }
+}
+
+fn read_networks(list: &str) -> Result<String, String> {
+    Networks::parse(list).map(|networks| networks.to_string())
+}
 
 fn read_name(name: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

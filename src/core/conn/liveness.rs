@@ -15,6 +15,8 @@ use crate::core::time::Instant;
 pub enum Due {
     /// When the state's own deadline comes: handshake, grace, linger.
     Deadline,
+    /// When the header of a proxy has to be there.
+    Header,
     /// When to ping a silent peer.
     Ping,
     /// When silence makes a peer suspect.
@@ -29,6 +31,8 @@ pub enum Due {
     TcpInfo,
     /// When a connection that we made has lasted, and is worth being watched by the kernel.
     Lasts,
+    /// When a connection is as old as it may become.
+    Age,
 }
 
 /// When the things happened that deadlines are counted from.
@@ -46,6 +50,10 @@ pub struct Clocks {
     pub info_asked: Option<Instant>,
     /// When the kernel is to watch a connection that we made; `None`: it does already, or need not.
     pub lasts: Option<Instant>,
+    /// When the header of a proxy has to be there; `None`: it is, or none is expected.
+    pub header: Option<Instant>,
+    /// When the connection is as old as it may become; `None`: it may become any age.
+    pub ages: Option<Instant>,
     /// Before this no silence is judged: the server itself stalled
     /// ([`Attention`](crate::core::timer::attention::Attention)).
     pub patient_until: Instant,
@@ -79,6 +87,10 @@ pub fn next_due(
         }
     };
     let ending = life.state().cause().is_some();
+    if !ending {
+        consider(clocks.header.map(patient), Due::Header);
+        consider(clocks.ages, Due::Age);
+    }
     if matches!(life.state(), State::Open) {
         consider(ping_due(life, heartbeat, clocks), Due::Ping);
         consider(suspicion_due(life, heartbeat, clocks), Due::Suspicion);

@@ -108,6 +108,7 @@ impl Life {
             spoke: None,
             alert: None,
             pair: None,
+            proxied: None,
         }
     }
 }

@@ -20,6 +20,7 @@ impl Policy {
     pub fn watches_newcomers(&self) -> bool {
         self.bounds.handshake_timeout.is_some()
             || self.bounds.idle_timeout.is_some()
+            || self.bounds.max_age.is_some()
             || self.liveness.probe_oob.is_some()
             || self.liveness.heartbeat.style != HeartbeatStyle::Off
     }
@@ -161,4 +162,6 @@ pub struct Bounds {
     pub handshake_timeout: Option<Duration>,
     /// How long a live connection may be unused.
     pub idle_timeout: Option<Duration>,
+    /// How old a connection may become.
+    pub max_age: Option<Duration>,
 }

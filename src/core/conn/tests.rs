@@ -305,6 +305,7 @@ fn policy() -> Policy {
             slow_time: Duration::from_secs(30),
             handshake_timeout: Some(Duration::from_secs(7)),
             idle_timeout: Some(Duration::from_secs(50)),
+            max_age: None,
         },
     }
 }
@@ -325,6 +326,8 @@ const CLOCKS: Clocks = Clocks {
     info_asked: None,
     patient_until: Instant::ZERO,
     lasts: None,
+    header: None,
+    ages: None,
 };
 
 fn due(state: State, heartbeat: Heartbeat, clocks: Clocks) -> Option<(u64, Due)> {

@@ -1,5 +1,6 @@
 //! Every metric: its name, its kind, what it says, and where its values are. In the order of the page.
 
+mod process;
 mod tls;
 
 use super::access;
@@ -471,35 +472,10 @@ pub(super) static FAMILIES: &[Family] = &[
         "How long turns of the event loop took, without those that served one echo.",
         |lines, counters, _| lines.histogram(&[], &counters.turn_times),
     ),
-    all(
-        "process_cpu_seconds_total",
-        "counter",
-        "CPU time used, in user space and in the kernel.",
-        |lines, _, gauges| {
-            gauges
-                .usage
-                .iter()
-                .for_each(|usage| lines.add(&[], (usage.cpu_user + usage.cpu_system).as_secs_f64()));
-        },
-    ),
-    all("process_resident_memory_bytes", "gauge", "Memory that is resident.", |lines, _, gauges| {
-        gauges.usage.iter().for_each(|usage| lines.add(&[], usage.resident_bytes));
-    }),
-    all("process_virtual_memory_bytes", "gauge", "Address space in use.", |lines, _, gauges| {
-        gauges.usage.iter().for_each(|usage| lines.add(&[], usage.virtual_bytes));
-    }),
-    all("process_open_fds", "gauge", "Open descriptors, from Linux 6.2 on.", |lines, _, gauges| {
-        gauges.usage.iter().filter_map(|usage| usage.descriptors).for_each(|open| lines.add(&[], open));
-    }),
-    all("process_max_fds", "gauge", "Most descriptors that may be open.", |lines, _, gauges| {
-        gauges.usage.iter().for_each(|usage| lines.add(&[], usage.descriptors_max));
-    }),
-    all(
-        "process_start_time_seconds",
-        "gauge",
-        "When the process started, since 1970.",
-        |lines, _, gauges| {
-            gauges.usage.iter().for_each(|usage| lines.add(&[], usage.started.as_secs_f64()));
-        },
-    ),
+    process::CPU_SECONDS_TOTAL,
+    process::RESIDENT_MEMORY_BYTES,
+    process::VIRTUAL_MEMORY_BYTES,
+    process::OPEN_FDS,
+    process::MAX_FDS,
+    process::START_TIME_SECONDS,
 ];

@@ -67,6 +67,9 @@ impl Source for EndLine<'_> {
         if let Some(alert) = &end.alert {
             add("alert", Value::from_display(alert))?;
         }
+        for (name, value) in end.proxied.iter().flat_map(|proxied| proxied.fields()) {
+            add(name, value.into())?;
+        }
         if let Some((leg, pair)) = &end.pair {
             add("leg", leg.name().into())?;
             add("pair", Value::from_display(pair))?;

@@ -25,10 +25,11 @@ pub(super) enum Kind {
     Pair,
     UpstreamState,
     LogInFailed,
+    Refused,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Opened,
         Self::ProtocolError,
         Self::UnforeseenError,
@@ -42,6 +43,7 @@ impl Kind {
         Self::Pair,
         Self::UpstreamState,
         Self::LogInFailed,
+        Self::Refused,
     ];
 
     /// As its lines call it.
@@ -60,6 +62,7 @@ impl Kind {
             Self::Pair => "pair",
             Self::UpstreamState => "upstream_state",
             Self::LogInFailed => "log_in_failed",
+            Self::Refused => "refused",
         }
     }
 
@@ -78,7 +81,8 @@ impl Kind {
             | Self::QueueFills
             | Self::AuditAnomaly
             | Self::MemoryReclaimed
-            | Self::UpstreamState => STATES_PER_SECOND,
+            | Self::UpstreamState
+            | Self::Refused => STATES_PER_SECOND,
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::core::end::Leg;
+use crate::core::proxied::Proxied;
 use crate::core::table::Key;
 use crate::net::Address;
 use crate::net::Kernel;
@@ -44,6 +45,8 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pair: Option<String>,
     peer: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<&'a Proxied>,
     queue_bytes: usize,
     reading_paused: bool,
     silence_s: f64,
@@ -209,6 +212,7 @@ impl<K: Kernel> Context<K> {
             listener,
             pair: self.pairs.of(key).map(|pair| self.name_of(pair.name())),
             peer: conn.peer.to_string(),
+            proxy: self.proxied.of(key),
             queue_bytes: conn.pending_output(),
             reading_paused: conn.is_paused(),
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),

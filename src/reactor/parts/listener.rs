@@ -4,9 +4,11 @@
 //! known of the queue. [`AcceptState::Open`] is tried every turn until the kernel says that it is empty. A listener that
 //! is stalled for want of descriptors is tried again after each close and on a timer.
 
-use crate::config::settings::ListenerSettings;
+use crate::config::settings::{ListenerSettings, Overload};
+use crate::core::admission::Admission;
+use crate::core::end::Reason;
 use crate::core::time::{Duration, Instant};
-use crate::net::{Accepted, Address, Listener, Queue};
+use crate::net::{Accepted, Address, Listener, Peer, Queue};
 use crate::observe::report::Stall;
 use crate::protocol::users::Guard;
 use crate::transport::Transport;
@@ -26,8 +28,8 @@ pub(in crate::reactor) struct ListenerState<L> {
     /// It has had `TCP_LINGER2 = -1` from the beginning, so that every connection of it inherited that.
     pub(in crate::reactor) linger2_inherited: bool,
     accepting: AcceptState,
-    /// Since when its queue could not be emptied.
-    stalled_since: Option<Instant>,
+    /// Since when its queue could not be emptied, and why at first.
+    stalled: Option<(Instant, Stall)>,
     /// What was said of that, and is not said to be over.
     stalls: Option<Stalls>,
     /// A filling queue was warned of and has not emptied since.
@@ -37,6 +39,8 @@ pub(in crate::reactor) struct ListenerState<L> {
     /// When a queue that was found full was last compared with the host's counters.
     looked: Option<Instant>,
     pub(in crate::reactor) connections: u32,
+    /// What is remembered of those who came. None: nothing limits them.
+    pub(in crate::reactor) admission: Option<Box<Admission>>,
     /// Which upstream its connections are relayed to, if they are.
     pub(in crate::reactor) upstream: Option<u16>,
     /// Other protocols that clients of it spoke and that were said, a bit each.
@@ -88,16 +92,22 @@ pub(in crate::reactor) enum Resumed {
 }
 
 impl<L: Listener> ListenerState<L> {
-    pub(in crate::reactor) fn new(listener: L, settings: ListenerSettings, upstream: Option<u16>) -> Self {
+    pub(in crate::reactor) fn new(
+        listener: L,
+        settings: ListenerSettings,
+        upstream: Option<u16>,
+        now: Instant,
+    ) -> Self {
         Self {
             address: listener.address().clone(),
             queue_limit: listener.queue().map(|queue| queue.limit),
             listener: Some(listener),
+            admission: Admission::new(&settings.limits, now),
             linger2_inherited: settings.policy.parting.linger2,
             transport: Transport::new(settings.tls.as_ref()),
             settings,
             accepting: AcceptState::Open,
-            stalled_since: None,
+            stalled: None,
             stalls: None,
             queue_warned: false,
             looked: None,
@@ -152,6 +162,7 @@ impl<L: Listener> ListenerState<L> {
                 new.name
             ));
         }
+        Admission::adopt(&mut self.admission, &old.limits, &new.limits, now);
         self.linger2_inherited &= new.policy.parting.linger2;
         // The same certificates stay in use, and with them what sessions are resumed by.
         if new.tls != old.tls {
@@ -182,6 +193,39 @@ impl<L: Listener> ListenerState<L> {
 }
 
 impl<L> ListenerState<L> {
+    /// Why a newcomer is not let in; `None`: it is. `from`: where it comes from, if that is known by now.
+    pub(in crate::reactor) fn admit(&mut self, from: Option<&Peer>, now: Instant) -> Option<Reason> {
+        let (admission, limits) = (self.admission.as_deref_mut()?, &self.settings.limits);
+        let ip = from.and_then(Peer::address).map(|address| address.ip());
+        admission.admit(limits, ip, now).err()
+    }
+
+    /// Why one that was accepted before is not let in, now that it is known where it comes from; `None`: it is.
+    pub(in crate::reactor) fn why_not(&mut self, peer: &Peer, now: Instant) -> Option<Reason> {
+        let (admission, limits) = (self.admission.as_deref_mut()?, &self.settings.limits);
+        admission.judge(limits, peer.address()?.ip(), now).err()
+    }
+
+    /// When the next newcomer may be accepted, where too many have come lately and the others are to wait.
+    pub(in crate::reactor) fn rests_until(&self, now: Instant) -> Option<Instant> {
+        let waits = self.settings.overload == Overload::Queue;
+        self.admission.as_deref().filter(|_| waits)?.rests_until(&self.settings.limits, now)
+    }
+
+    /// A connection from there is let in.
+    pub(in crate::reactor) fn enter(&mut self, peer: &Peer, accepted: Instant) {
+        if let (Some(admission), Some(address)) = (self.admission.as_deref_mut(), peer.address()) {
+            admission.enter(address.ip(), accepted);
+        }
+    }
+
+    /// A connection from there that was let in is gone.
+    pub(in crate::reactor) fn leave(&mut self, peer: &Peer, accepted: Instant, now: Instant) {
+        if let (Some(admission), Some(address)) = (self.admission.as_deref_mut(), peer.address()) {
+            admission.leave(address.ip(), accepted, now);
+        }
+    }
+
     /// An edge came. It says nothing new about a listener that is stalled for a reason.
     pub(in crate::reactor) fn on_edge(&mut self) {
         if self.accepting == AcceptState::Drained {
@@ -213,10 +257,10 @@ impl<L> ListenerState<L> {
     /// Accepting has stalled.
     pub(in crate::reactor) fn on_stalled(&mut self, stall: Stall, now: Instant) -> StallNews {
         self.accepting = AcceptState::Stalled(stall);
-        if self.stalled_since.is_some() {
+        if self.stalled.is_some() {
             return StallNews::Old;
         }
-        self.stalled_since = Some(now);
+        self.stalled = Some((now, stall));
         if let Some(stalls) = &mut self.stalls {
             stalls.count += 1;
             stalls.resumed = Instant::NEVER;
@@ -229,7 +273,7 @@ impl<L> ListenerState<L> {
     /// The queue is empty. Whether stalls that were told are over with that.
     pub(in crate::reactor) fn on_drained(&mut self, now: Instant) -> bool {
         self.accepting = AcceptState::Drained;
-        let stalled = self.stalled_since.take().is_some();
+        let stalled = self.stalled.take().is_some();
         match &mut self.stalls {
             Some(stalls) if stalled => stalls.resumed = now,
             Some(_) | None => return false,
@@ -266,7 +310,7 @@ impl<L> ListenerState<L> {
 
     /// Whether its queue could not be emptied for a while.
     pub(in crate::reactor) const fn has_stalled(&self) -> bool {
-        self.stalled_since.is_some()
+        self.stalled.is_some()
     }
 
     /// Whether it was closed by a drain.
@@ -276,6 +320,10 @@ impl<L> ListenerState<L> {
 
     /// Why a new client would have to wait now; `None`: it would be served.
     pub(in crate::reactor) fn why_unready(&self) -> Option<String> {
+        // It is only made to wait its turn, which comes within a second.
+        if matches!(self.stalled, Some((_, Stall::Rate { .. }))) {
+            return None;
+        }
         match self.accepting {
             AcceptState::Stalled(stall) => Some(stall.to_string()),
             AcceptState::Drained | AcceptState::Open | AcceptState::Shut => {

@@ -23,6 +23,7 @@ pub(super) mod pairs;
 pub(super) mod places;
 pub(super) mod pool;
 pub(super) mod posted;
+pub(super) mod proxied;
 pub(super) mod queued;
 pub(super) mod reclaim;
 pub(super) mod removals;

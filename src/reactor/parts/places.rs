@@ -150,7 +150,7 @@ pub(in crate::reactor) fn with_reserve(connections_max: Option<u32>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Sources, resolve_text};
+    use crate::config::{Sources, no_files, resolve_text};
 
     #[test]
     fn checks_beyond_those_that_were_foreseen_take_places_of_clients_whatever_the_settings_say_when() {
@@ -160,7 +160,7 @@ mod tests {
                  upstream = 'app.example:9'\ncheck.style = 'connect'"
             );
             let sources = Sources { file: None, listen: Vec::new(), overrides: Vec::new() };
-            resolve_text(&sources, Some(("test", &file))).unwrap().settings
+            resolve_text(&sources, Some(("test", &file)), no_files).unwrap().settings
         };
         let mut places = Places::new(&settings("'auto'"), 100, 0);
         assert_eq!(places.clients_max(), 50, "each takes two descriptors, and one check was foreseen");

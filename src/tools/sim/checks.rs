@@ -1,6 +1,7 @@
 //! What must hold after each turn of a reactor, and of each ending that it tells: for a server of one process, and for
 //! each worker of several.
 
+use super::crowd::is_refusal;
 use super::kernel::{SimEnv, SimKernel};
 use super::oracle::Case;
 use super::pairs::{miscounted, policy_of};
@@ -127,9 +128,13 @@ impl Server {
 
     /// Every account that the server gave is compared with the truth.
     pub(super) fn judge_ends(&mut self) -> Result<(), Failure> {
-        for Ended { key, end, .. } in self.reactor.take_ends() {
+        for Ended { key, peer, end } in self.reactor.take_ends() {
             let mut stage = self.stage.borrow_mut();
-            let conn = stage.world.conn_of(self.process, key);
+            let conn = if is_refusal(end.reason) {
+                stage.world.refused_from(peer)
+            } else {
+                stage.world.conn_of(self.process, key)
+            };
             // It was begun and has ended in one turn.
             if let Some((Leg::Upstream, client)) = end.pair
                 && stage.world.conns[conn].partner.is_none()
@@ -233,6 +238,13 @@ impl Server {
                 && armed.is_none_or(|armed| armed > due.max(world.instant()) + Duration::from_millis(2))
             {
                 return fail("has a deadline that no timer stands for".into());
+            }
+            // Who waits while the server drains is let in, to be told.
+            if world.sources.is_some()
+                && !self.draining
+                && let Some(wrong) = world.crowd_is_wrong(conn, &self.settings.listeners[snapshot.listener])
+            {
+                return fail(wrong);
             }
             let connection = &world.conns[conn];
             let news = connection.end(Side::Ours).is_some_and(Sock::has_news);

@@ -50,7 +50,11 @@ impl World {
         let number = u32::try_from(self.conns.len()).expect("connections are few");
         let [_, b, c, d] = (number / 50_000).to_be_bytes();
         let port = u16::try_from(10_000 + number % 50_000).expect("below 60,000");
-        let address = SocketAddr::from(([10, b, c, d], port));
+        let ip = self.sources.map_or([10, b, c, d], |sources| {
+            let source = u8::try_from(host % sources).expect("sources are few");
+            [10, 9, b, source]
+        });
+        let address = SocketAddr::from((ip, port));
         let place = Place { host, listener, queue: listener, program, address };
         let conn = self.add_conn(Side::Theirs, PLAIN, sizes, place);
         self.note(|| format!("c{conn} connects (program {program})"));

@@ -19,6 +19,7 @@
 //! | `naming` | the application's word about the clients of a gateway |
 //! | `plan`, `run`, `checks` | a whole run: settings drawn, turns checked, quiescence at the end |
 //! | `gateway` | runs of a gateway: listeners that relay, and their backends |
+//! | `crowd` | runs in which listeners limit who comes |
 //! | `processes`, `link`, `workers` | several workers: processes that share listeners, the streams between them, their turns and deaths |
 //! | `fleet`, `arbiter` | clients of several workers, and what must be true over all of them |
 //!
@@ -42,6 +43,7 @@ pub mod backend;
 mod backend_tests;
 mod checks;
 mod client_faults;
+mod crowd;
 mod epoll;
 mod event_queue;
 mod facts;
@@ -73,6 +75,7 @@ mod timers;
 mod workers;
 pub mod world;
 
+pub use crowd::run_crowd;
 pub use faults::Canary;
 pub use gateway::run_gateway;
 pub use run::{Failure, Options, Outcome, run};

@@ -240,6 +240,14 @@ impl Case<'_> {
                 self.settings.connections_max.is_some() || self.connections_max.is_some(),
                 "there was room",
             ),
+            Reason::LocalMaxAge => {
+                let youngest = self.policy.bounds.max_age.map(|max| max * 9 / 10);
+                need(youngest.is_some_and(|age| self.end.age >= age), "it had time left")
+            }
+            Reason::LocalAcceptRate
+            | Reason::LocalSourceLimit
+            | Reason::LocalSourceRate
+            | Reason::LocalDenied => self.refusal_is_wrong(),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
             Reason::LocalKicked
@@ -247,6 +255,10 @@ impl Case<'_> {
             | Reason::ProtocolTls
             | Reason::UpstreamTls
             | Reason::ProtocolAuth
+            | Reason::ProtocolProxyMissing
+            | Reason::ProtocolProxyMalformed
+            | Reason::ProtocolProxyUntrusted
+            | Reason::ProtocolProxyTimeout
             | Reason::UpstreamFin
             | Reason::UpstreamReset
             | Reason::UpstreamRefused

@@ -179,10 +179,19 @@ impl Case<'_> {
             | Reason::ProtocolUnsupported
             | Reason::ProtocolHandshakeTimeout
             | Reason::ProtocolAuth
+            | Reason::ProtocolProxyMissing
+            | Reason::ProtocolProxyMalformed
+            | Reason::ProtocolProxyUntrusted
+            | Reason::ProtocolProxyTimeout
             | Reason::LocalIdle
             | Reason::LocalKicked
             | Reason::LocalDrain
             | Reason::LocalLimit
+            | Reason::LocalAcceptRate
+            | Reason::LocalSourceLimit
+            | Reason::LocalSourceRate
+            | Reason::LocalDenied
+            | Reason::LocalMaxAge
             | Reason::LocalAudit
             | Reason::LocalInternal
             | Reason::UpstreamNoPorts => need(false, "it is no reason of a server that was connected to"),

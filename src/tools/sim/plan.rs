@@ -7,6 +7,7 @@ use crate::config::settings::{
     AuditSettings, DrainSettings, ListenerSettings, LogFormat, LogSettings, Overload, ServerSettings,
     Settings, TurnSettings,
 };
+use crate::core::admission::Limits;
 use crate::core::conn::State;
 use crate::core::conn::policy::{
     Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
@@ -156,6 +157,8 @@ pub(super) fn listener(rng: &mut Rng, index: usize, duration: Duration) -> Liste
         backlog: rng.pick(&[1, 2, 16, 128]),
         connections_max: if rng.chance(150_000) { Some(rng.pick(&[1, 2, 5, 10])) } else { None },
         overload: rng.pick(&[Overload::Queue, Overload::Shed]),
+        limits: Limits::default(),
+        accept_proxy: None,
         nodelay: true,
         send_buffer: if rng.chance(300_000) { Some(rng.pick(&[4096, 65_536])) } else { None },
         policy: policy(rng, protocol, duration),
@@ -225,6 +228,7 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
             idle_timeout: rng
                 .chance(150_000)
                 .then(|| rng.between(Duration::from_secs(5), Duration::from_secs(300))),
+            max_age: None,
         },
     }
 }

@@ -132,6 +132,8 @@ pub struct World {
     pub(super) worker_faults: WorkerFaults,
     /// Devices that beat through another connection.
     pub(super) devices: Vec<Device>,
+    /// Addresses that the hosts of clients share; none: it does not matter where they come from.
+    pub(super) sources: Option<usize>,
     /// Some programs speak for the gateway's clients.
     pub(super) names_clients: bool,
     /// What they have said of them.
@@ -189,6 +191,7 @@ impl World {
             links: Vec::new(),
             worker_faults: WorkerFaults::default(),
             devices: Vec::new(),
+            sources: None,
             names_clients: false,
             namings: Vec::new(),
             drops: HostCounters::default(),

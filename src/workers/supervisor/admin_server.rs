@@ -6,9 +6,13 @@
 
 use super::client::Client;
 pub(super) use super::client::Served;
-use crate::config::settings::ListenerSettings;
+use crate::config::settings::{ListenerSettings, Overload};
+use crate::core::admission::Admission;
+use crate::core::end::Reason;
+use crate::core::proxied::Origin;
 use crate::core::time::{Duration, Instant};
-use crate::net::{Accepted, Address, Fatal, Interest, Kernel, Listener, Token};
+use crate::net::{Accepted, Address, CloseHow, Fatal, Interest, Kernel, Listener, Peer, Stream, Token};
+use crate::observe::report::Report;
 use crate::protocol::admin::{Door, PLACES, RESERVE};
 use crate::protocol::http::Response;
 use indexmap::IndexMap;
@@ -21,6 +25,9 @@ const LINGER: Duration = Duration::from_secs(5);
 /// How long accepting rests when something ran out.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Lines about connections that were refused, in a second.
+const REFUSALS_PER_SECOND: u32 = 10;
+
 /// The name of a connection of the admin interface.
 pub(super) type ClientId = u32;
 
@@ -31,6 +38,8 @@ pub(super) const CLIENTS: u64 = 2 << 32;
 pub(super) struct AdminServer<K: Kernel> {
     listener: Option<K::Listener>,
     settings: Option<ListenerSettings>,
+    /// What is remembered of those who came. None: nothing limits them.
+    admission: Option<Box<Admission>>,
     clients: IndexMap<ClientId, Client<K::Stream>>,
     last: ClientId,
     /// Somebody may wait in the accept queue.
@@ -39,6 +48,7 @@ pub(super) struct AdminServer<K: Kernel> {
     retry: Instant,
     accepted: u64,
     made_way: u64,
+    report: Report,
 }
 
 impl<K: Kernel> AdminServer<K> {
@@ -50,11 +60,15 @@ impl<K: Kernel> AdminServer<K> {
         kernel: &mut K,
         settings: Option<ListenerSettings>,
         token: Token,
+        now: Instant,
     ) -> Result<Self, Fatal> {
         let listener =
             settings.as_ref().map(|settings| kernel.listen(&settings.listen_spec(), token)).transpose()?;
         let (clients, retry) = (IndexMap::new(), Instant::NEVER);
-        Ok(Self { listener, settings, clients, last: 0, ready: true, retry, accepted: 0, made_way: 0 })
+        let admission = settings.as_ref().and_then(|settings| Admission::new(&settings.limits, now));
+        let (last, ready, accepted, made_way) = (0, true, 0, 0);
+        let report = Report::new(REFUSALS_PER_SECOND);
+        Ok(Self { listener, settings, admission, clients, last, ready, retry, accepted, made_way, report })
     }
 
     /// What it listens on.
@@ -68,8 +82,11 @@ impl<K: Kernel> AdminServer<K> {
     }
 
     /// Takes what may change while it runs.
-    pub(super) fn adopt(&mut self, new: Option<&ListenerSettings>) {
+    pub(super) fn adopt(&mut self, new: Option<&ListenerSettings>, now: Instant) {
         if let (Some(own), Some(new)) = (&mut self.settings, new) {
+            Admission::adopt(&mut self.admission, &own.limits, &new.limits, now);
+            own.limits.clone_from(&new.limits);
+            own.accept_proxy.clone_from(&new.accept_proxy);
             own.policy.clone_from(&new.policy);
             own.connections_max = new.connections_max;
             own.access.hosts.clone_from(&new.access.hosts);
@@ -95,7 +112,82 @@ impl<K: Kernel> AdminServer<K> {
         let policy = self.settings.as_ref().map(|settings| &settings.policy);
         let idle = policy.and_then(|policy| policy.bounds.idle_timeout).unwrap_or(IDLE);
         let opening = policy.and_then(|policy| policy.bounds.handshake_timeout).unwrap_or(idle);
-        client.deadline(opening, idle, policy.map_or(LINGER, |policy| policy.parting.linger))
+        client
+            .deadline(opening, idle, policy.map_or(LINGER, |policy| policy.parting.linger))
+            .min(self.ages(client))
+    }
+
+    /// When a connection is as old as it may become.
+    fn ages(&self, client: &Client<K::Stream>) -> Instant {
+        let max = self.settings.as_ref().and_then(|settings| settings.policy.bounds.max_age);
+        max.map_or(Instant::NEVER, |max| client.ages(max))
+    }
+
+    /// Why a newcomer is reset; `None`: it is not.
+    fn why_not(&mut self, peer: &Peer, now: Instant) -> Option<Reason> {
+        let settings = self.settings.as_ref()?;
+        let from = match &settings.accept_proxy {
+            Some(proxy) if !proxy.trusts(peer) => return Some(Reason::ProtocolProxyUntrusted),
+            Some(_) => None,
+            None => peer.address().map(|address| address.ip()),
+        };
+        self.admission.as_deref_mut()?.admit(&settings.limits, from, now).err()
+    }
+
+    /// A connection is let in: counted for its source, unless a header is to say first whose it is.
+    fn enter(&mut self, client: Client<K::Stream>, now: Instant) -> Client<K::Stream> {
+        match self.settings.as_ref().and_then(|settings| settings.accept_proxy.as_ref()) {
+            Some(proxy) => client.awaiting_header(now + proxy.timeout),
+            None => {
+                if let (Some(admission), Some(address)) = (&mut self.admission, client.peer.address()) {
+                    admission.enter(address.ip(), client.accepted());
+                }
+                client
+            }
+        }
+    }
+
+    /// Reads the header of a connection, which says whose it is. Whether it can be served.
+    fn open_by_header(&mut self, id: ClientId, now: Instant) -> bool {
+        let (Some(client), Some(settings)) = (self.clients.get_mut(&id), &self.settings) else {
+            return false;
+        };
+        let header = match client.read_header() {
+            Ok(Some(header)) => header,
+            Ok(None) => {
+                if client.is_over() {
+                    self.close(id, now);
+                }
+                return false;
+            }
+            Err(reason) => {
+                self.refuse(id, reason, now);
+                return false;
+            }
+        };
+        client.peer = header.client.unwrap_or(client.peer);
+        let ip = client.peer.address().map(|address| address.ip());
+        if let (Some(admission), Some(ip)) = (self.admission.as_deref_mut(), ip) {
+            // What is the proxy's own was judged with the proxy.
+            let is_own = header.says.origin == Origin::Local;
+            if let Some(reason) =
+                (!is_own).then(|| admission.judge(&settings.limits, ip, now).err()).flatten()
+            {
+                self.refuse(id, reason, now);
+                return false;
+            }
+            admission.enter(ip, client.accepted());
+        }
+        client.take_header(header.says.header_bytes);
+        true
+    }
+
+    /// Resets a connection that is not let in.
+    fn refuse(&mut self, id: ClientId, reason: Reason, now: Instant) {
+        if let Some(client) = self.clients.swap_remove(&id) {
+            self.tell_refused(&client.peer, reason, now);
+            client.reset();
+        }
     }
 
     /// Accepts whom there is room for. Gives those that have asked something while another was looked for that makes
@@ -115,21 +207,31 @@ impl<K: Kernel> AdminServer<K> {
                     self.ready = false;
                     return asked;
                 }
-                if !self.end_longest_idle(None, &mut asked) {
+                if !self.end_longest_idle(None, &mut asked, now) {
                     return asked;
                 }
                 continue;
             }
+            if let Some(at) = rests_until(self.admission.as_deref(), self.settings.as_ref(), now) {
+                (self.ready, self.retry) = (false, self.retry.min(at));
+                return asked;
+            }
             match listener.try_accept() {
                 Accepted::Stream(stream, peer) => {
+                    if let Some(reason) = self.why_not(&peer, now) {
+                        self.tell_refused(&peer, reason, now);
+                        stream.close(CloseHow::Reset);
+                        continue;
+                    }
                     self.last = self.last.wrapping_add(1);
                     self.accepted += 1;
                     let token = Token(CLIENTS | u64::from(self.last));
                     // Where the kernel does not watch it, it is closed again.
                     if kernel.watch(&stream, token, Interest::ReadWrite).is_ok() {
-                        self.clients.insert(self.last, Client::new(stream, peer, now));
+                        let client = self.enter(Client::new(stream, peer, now), now);
+                        self.clients.insert(self.last, client);
                         let crowded = self.clients.len() > places;
-                        if crowded && !self.end_longest_idle(Some(self.last), &mut asked) {
+                        if crowded && !self.end_longest_idle(Some(self.last), &mut asked, now) {
                             self.clients[&self.last].session.answer_once();
                         }
                     }
@@ -145,7 +247,12 @@ impl<K: Kernel> AdminServer<K> {
     }
 
     /// Closes the connection that has been idle for longest, but not that of `newcomer`.
-    fn end_longest_idle(&mut self, newcomer: Option<ClientId>, asked: &mut Vec<ClientId>) -> bool {
+    fn end_longest_idle(
+        &mut self,
+        newcomer: Option<ClientId>,
+        asked: &mut Vec<ClientId>,
+        now: Instant,
+    ) -> bool {
         loop {
             let others =
                 self.clients.iter().filter(|(id, client)| Some(**id) != newcomer && client.is_idle());
@@ -155,7 +262,7 @@ impl<K: Kernel> AdminServer<K> {
                 asked.push(id);
             } else {
                 self.made_way += 1;
-                self.close(id);
+                self.close(id, now);
                 return true;
             }
         }
@@ -164,10 +271,14 @@ impl<K: Kernel> AdminServer<K> {
     /// Moves what can be moved on a connection. Gives its next request, if it has one now.
     pub(super) fn serve(&mut self, id: ClientId, now: Instant) -> Served {
         let Some(client) = self.clients.get_mut(&id) else { return Served::All };
+        if client.expects_header() && !self.open_by_header(id, now) {
+            return Served::All;
+        }
+        let Some(client) = self.clients.get_mut(&id) else { return Served::All };
         let door = self.settings.as_ref().map_or(Door::OPEN, ListenerSettings::door);
         let served = client.serve(door, now);
         if client.is_over() {
-            self.close(id);
+            self.close(id, now);
         }
         served
     }
@@ -207,13 +318,33 @@ impl<K: Kernel> AdminServer<K> {
         let late: Vec<_> =
             self.clients.iter().filter(|(_, client)| is_late(client)).map(|(id, _)| *id).collect();
         for id in late {
-            self.close(id);
+            self.close(id, now);
         }
     }
 
-    fn close(&mut self, id: ClientId) {
+    fn tell_refused(&mut self, peer: &Peer, reason: Reason, now: Instant) {
+        let name = self.settings.as_ref().map_or("", |settings| &settings.name);
+        self.report.refused(name, peer, reason, now);
+    }
+
+    fn close(&mut self, id: ClientId, now: Instant) {
         if let Some(client) = self.clients.swap_remove(&id) {
+            if let (Some(admission), Some(address)) = (&mut self.admission, client.peer.address())
+                && !client.expects_header()
+            {
+                admission.leave(address.ip(), client.accepted(), now);
+            }
             client.close();
         }
     }
+}
+
+/// When the next newcomer may be accepted, where too many have come lately and the others are to wait.
+fn rests_until(
+    admission: Option<&Admission>,
+    settings: Option<&ListenerSettings>,
+    now: Instant,
+) -> Option<Instant> {
+    let settings = settings.filter(|settings| settings.overload == Overload::Queue)?;
+    admission?.rests_until(&settings.limits, now)
 }

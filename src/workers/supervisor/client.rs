@@ -2,10 +2,12 @@
 //! [`Session`].
 
 use crate::core::buf::ByteQueue;
+use crate::core::end::Reason;
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Peer, Received, Sent, Stream};
 use crate::protocol::admin::{Asked, Close, Door, Next, Serves, Session};
 use crate::protocol::http::Response;
+use crate::transport::proxy::{self, Header};
 
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
@@ -28,6 +30,9 @@ pub(super) struct Client<S> {
     eof: bool,
     /// There may be more to be received, and no edge will come for it.
     unread: bool,
+    accepted: Instant,
+    /// When the header of a proxy has to be there; `None`: it is, or none is expected.
+    header: Option<Instant>,
     /// When it was accepted, a request was last whole, or output moved: a byte now and then is no reason to stay.
     moved: Instant,
 }
@@ -65,12 +70,51 @@ impl<S: Stream> Client<S> {
             stage: Stage::Open,
             eof: false,
             unread: true,
+            accepted: now,
+            header: None,
             moved: now,
         }
     }
 
+    /// The same, which begins with the header of a proxy that has to be there by then.
+    pub(super) fn awaiting_header(self, until: Instant) -> Self {
+        Self { header: Some(until), ..self }
+    }
+
+    /// Whether its header is still to come.
+    pub(super) const fn expects_header(&self) -> bool {
+        self.header.is_some()
+    }
+
+    pub(super) const fn accepted(&self) -> Instant {
+        self.accepted
+    }
+
+    /// Its header; `None`: it is not whole yet.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub(super) fn read_header(&mut self) -> Result<Option<Header>, Reason> {
+        self.read();
+        proxy::read(self.input.as_slice()).map_err(|error| error.reason)
+    }
+
+    /// Its header has been taken for what it says.
+    pub(super) fn take_header(&mut self, bytes: usize) {
+        self.input.consume(bytes);
+        self.header = None;
+    }
+
+    /// When it is as old as it may become: what it has asked for it is given first.
+    pub(super) fn ages(&self, max: Duration) -> Instant {
+        if self.session.is_answering() { Instant::NEVER } else { self.accepted + max }
+    }
+
     /// When it is closed if nothing moves until then.
     pub(super) fn deadline(&self, opening: Duration, idle: Duration, linger: Duration) -> Instant {
+        if let Some(until) = self.header {
+            return until;
+        }
         let timeout = match self.stage {
             Stage::Open if !self.session.has_begun() => opening,
             // The workers have a deadline of their own.
@@ -211,6 +255,10 @@ impl<S: Stream> Client<S> {
                 }
             }
         }
+    }
+
+    pub(super) fn reset(self) {
+        self.stream.close(CloseHow::Reset);
     }
 
     pub(super) fn close(mut self) {

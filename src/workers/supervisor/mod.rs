@@ -136,7 +136,7 @@ impl<K: Supervising> Supervisor<K> {
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
-        let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN)?;
+        let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN, now)?;
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
         Ok(Self {
             started: now,

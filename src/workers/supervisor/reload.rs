@@ -51,7 +51,7 @@ impl<K: Supervising> Supervisor<K> {
         if new.server.workers != self.plan.settings.server.workers {
             notes.push("the number of workers needs a restart".to_owned());
         }
-        self.admin.adopt(new_admin);
+        self.admin.adopt(new_admin, self.now);
         self.plan.settings.drain = new.drain;
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
         for worker in &mut self.workers {

@@ -20,13 +20,20 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::units", PURE, &["core::time"]),
     layer("core::setting", PURE, &["core::time"]),
     layer("core::named", PURE, &[]),
+    layer("core::alert", PURE, &["core::named"]),
     layer("core::escape", PURE, &[]),
     layer("core::mix", PURE, &[]),
     layer("core::health", PURE, &["core::named", "core::time"]),
     layer("core::tcp", PURE, &["core::named", "core::time"]),
     layer("core::buf", PURE, &[]),
     layer("core::table", PURE, &[]),
-    layer("core::end", PURE, &["core::time", "core::named", "core::table", "core::tcp"]),
+    layer("core::proxied", PURE, &["core::named"]),
+    layer(
+        "core::end",
+        PURE,
+        &["core::alert", "core::time", "core::named", "core::table", "core::tcp", "core::proxied"],
+    ),
+    layer("core::admission", PURE, &["core::time", "core::end"]),
     layer("core::timer", PURE, &["core::time"]),
     layer("core::conn", PURE, &["core::tcp", "core::time", "core::end", "core::timer"]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
@@ -45,19 +52,33 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::tcp",
             "core::time",
             "core::end",
+            "core::proxied",
             "hub",
         ],
     ),
     // Certificates and keys: what is read is given to it.
     layer("tls", PURE, &["core::setting"]),
     // What lies between a socket and a session: it sees neither.
-    layer("transport", PURE, &["core::buf", "core::end", "net", "protocol", "tls"]),
+    layer(
+        "transport",
+        PURE,
+        &["core::buf", "core::end", "core::escape", "core::proxied", "net", "protocol", "tls"],
+    ),
     // Settings are plain data; what reads them from files is only called from the edges. It learns from the registry of
     // protocols what can be set.
     layer(
         "config",
         PURE,
-        &["core::setting", "core::time", "core::units", "core::conn", "net", "protocol", "tls"],
+        &[
+            "core::setting",
+            "core::admission",
+            "core::time",
+            "core::units",
+            "core::conn",
+            "net",
+            "protocol",
+            "tls",
+        ],
     ),
     layer(
         "observe::audit",
@@ -112,6 +133,8 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::mix",
+            "core::admission",
+            "core::proxied",
             "core::health",
             "core::tcp",
             "core::time",
@@ -137,6 +160,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "workers::supervisor",
         PURE,
         &[
+            "core::admission",
             "core::health",
             "core::time",
             "core::buf",
@@ -146,6 +170,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "transport",
             "observe::answers",
             "observe::metrics",
             "observe::report",
@@ -159,6 +184,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "tools::sim",
         PURE,
         &[
+            "core::admission",
             "core::mix",
             "core::setting",
             "core::health",

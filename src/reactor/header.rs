@@ -1,0 +1,152 @@
+//! The header of a proxy before the first byte of a connection ([`transport::proxy`](crate::transport::proxy)): it is waited for,
+//! read, and then gone. From then on the connection is its client's, and nothing of it is left here but what was said
+//! ([`parts::proxied`](super::parts::proxied)).
+//!
+//! A connection that waits for its header is `Handshaking`, and has no more than a place: no server is looked for behind a gateway,
+//! and its client is judged when it is known.
+
+use super::connection::Connection;
+use super::context::{Conn, Context};
+use super::parts::listener::ListenerState;
+use crate::core::conn::{Input, State};
+use crate::core::end::{Detector, Leg, Reason};
+use crate::core::proxied::Origin;
+use crate::core::table::Key;
+use crate::core::time::Instant;
+use crate::net::Kernel;
+use crate::transport::proxy::{self, Header};
+use crate::transport::{self, Received};
+
+/// A header that is not whole yet.
+#[derive(Debug)]
+pub(super) struct PendingHeader {
+    /// What has come of it.
+    bytes: Vec<u8>,
+    /// When it has to be whole.
+    pub(super) until: Instant,
+}
+
+impl PendingHeader {
+    /// Memory that it holds, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// A connection that was just accepted begins with a header, if its listener asks for one.
+    pub(super) fn await_header(&mut self, conn: &mut Conn<K>) {
+        if let Some(settings) = &self.listener_of(conn).accept_proxy {
+            let until = self.now + settings.timeout;
+            let buffers = conn.buffers_mut(&mut self.pool);
+            buffers.header = Some(Box::new(PendingHeader { bytes: Vec::new(), until }));
+            self.pool.settle(buffers);
+        }
+    }
+
+    /// Receives the header of a connection, or a part of it. What is behind it is moved to the beginning of `buffer`, for what
+    /// follows: bytes of the wire for its layer, or else of its session.
+    pub(super) fn recv_header(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
+        let received = transport::recv(&mut conn.stream, buffer);
+        let Received::Bytes { wire, short, .. } = received else { return received };
+        let nothing = Received::Bytes { count: 0, wire, short };
+        // It was parted from meanwhile: nothing is to be understood any more.
+        if conn.is_ending() {
+            return nothing;
+        }
+        let Some(pending) = conn.buffers.as_deref_mut().and_then(|buffers| buffers.header.as_deref_mut())
+        else {
+            return nothing;
+        };
+        let before = pending.bytes.len();
+        pending.bytes.extend_from_slice(&buffer[..wire]);
+        match proxy::read(&pending.bytes) {
+            Ok(None) => {
+                if let Some(buffers) = conn.buffers.as_deref_mut() {
+                    self.pool.settle(buffers);
+                }
+                nothing
+            }
+            Ok(Some(header)) => {
+                // Before this receive it was not whole: all that is behind it came now.
+                let begin = header.says.header_bytes - before;
+                if !self.accept_header(key, conn, header) {
+                    return nothing;
+                }
+                buffer.copy_within(begin..wire, 0);
+                if conn.layer().is_some() {
+                    return self.recv_behind_header(key, conn, buffer, (begin, wire), short);
+                }
+                Received::Bytes { count: wire - begin, wire, short }
+            }
+            Err(error) => {
+                self.report.protocol_error(key, &error.text, self.now);
+                self.reset(key, conn, error.reason, Detector::Protocol);
+                nothing
+            }
+        }
+    }
+
+    /// Takes a header for what it says. Whether the connection goes on.
+    fn accept_header(&mut self, key: Key, conn: &mut Conn<K>, header: Header) -> bool {
+        let (sender, index, accepted) = (conn.peer, usize::from(conn.listener), conn.life.accepted());
+        let Header { client, mut says } = header;
+        says.sender = sender.to_string();
+        let origin = says.origin;
+        self.proxied.note(key, sender, says);
+        conn.peer = client.unwrap_or(sender);
+        let slot = &mut self.listeners[index];
+        // What is the proxy's own was judged with the proxy.
+        if origin != Origin::Local
+            && let Some(reason) = slot.why_not(&conn.peer, self.now)
+        {
+            self.reset(key, conn, reason, Detector::Policy);
+            return false;
+        }
+        slot.enter(&conn.peer, accepted);
+        let upstream = slot.upstream;
+        let opens = slot.opens_with_exchange();
+        if let Some(buffers) = &mut conn.buffers {
+            buffers.header = None;
+        }
+        conn.release_buffers(&mut self.pool);
+        if !opens && conn.life.state() == State::Handshaking {
+            self.apply(key, conn, Input::Opened);
+        }
+        if let Some(upstream) = upstream {
+            // As if it had come now.
+            conn.leg = Some(Leg::Client);
+            self.pairs.open(key, upstream, self.now);
+            if conn.layer().is_none() {
+                self.begin_relaying(key, conn);
+            }
+        }
+        true
+    }
+
+    /// The header is not there in time.
+    pub(super) fn on_header_due(&mut self, key: Key, conn: &mut Conn<K>) {
+        self.reset(key, conn, Reason::ProtocolProxyTimeout, Detector::Timer);
+    }
+}
+
+impl<L> ListenerState<L> {
+    /// Whether its connections have an opening exchange that has a deadline, their header not among it.
+    pub(super) fn opens_with_exchange(&self) -> bool {
+        let exchanges = self.settings.protocol.keeps_session() || !self.transport.is_plain();
+        exchanges && self.settings.policy.bounds.handshake_timeout.is_some()
+    }
+}
+
+impl<S> Connection<S> {
+    /// Whether its header is still to come.
+    pub(super) fn expects_header(&self) -> bool {
+        self.buffers.as_deref().is_some_and(|buffers| buffers.header.is_some())
+    }
+
+    /// Whether some of its header has come, and not all.
+    pub(super) fn is_within_header(&self) -> bool {
+        let header = self.buffers.as_deref().and_then(|buffers| buffers.header.as_deref());
+        header.is_some_and(|header| !header.bytes.is_empty())
+    }
+}

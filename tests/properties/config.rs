@@ -179,5 +179,6 @@ fn like(default: &str) -> &'static [&'static str] {
 /// A value as TOML writes it: without quotes where it is a number or a flag.
 fn toml(key: &str, value: &str) -> String {
     let bare = value.bytes().all(|byte| byte.is_ascii_digit()) || matches!(value, "true" | "false");
-    if bare && key != "name" { value.to_owned() } else { format!("{value:?}") }
+    let is_text = matches!(key, "name" | "allow" | "deny" | "accept_proxy_trusted");
+    if bare && !is_text { value.to_owned() } else { format!("{value:?}") }
 }

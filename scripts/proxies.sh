@@ -91,7 +91,7 @@ free_ports() {
     for port in $(shuf -i 20000-30000 -n 50); do is_open "$port" || echo "$port"; done | head -"$1"
 }
 
-# await_proxy COMMAND...: until it listens on all of ${fronts[@]}.
+# start_proxy COMMAND...: until it listens on all of ${fronts[@]}.
 start_proxy() {
     "$@" >"$dir/proxy.log" 2>&1 </dev/null &
     proxy=$!
@@ -106,10 +106,9 @@ start_proxy() {
     return 1
 }
 
-# talk PORT TEXT: the connection stays open as ${talk[1]}, its own port in $own.
-# A client whose own address the server must have heard from the proxy.
+# through PORT TEXT ANSWER LISTENER: a client of the proxy there is answered, and listed with its own address.
 through() {
-    local port=$1 say=$2 answer=$3 listener=$4 got own
+    local port=$1 say=$2 answer=$3 listener=$4 got own fd
     exec {fd}<>"/dev/tcp/127.0.0.1/$port" || return 1
     printf '%b' "$say" >&"$fd"
     IFS= read -r -t 10 -u "$fd" got || return 1
@@ -126,7 +125,7 @@ through() {
     return 1
 }
 
-# The server behind the gateway has heard of the client, too: its log has an address that is that of no proxy of its own.
+# The server behind the gateway has heard of a client, too.
 behind_gateway() {
     through "$1" 'hello\n' hello gateway || return 1
     for _ in $(seq 100); do

@@ -24,6 +24,7 @@ another run than without.";
 const LAST_LINES: usize = 40;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of the command line")]
 pub(super) struct Arguments {
     /// How many runs, each with the next seed; 1000, or 1 where --seed is given
     #[arg(long, value_name = "NUMBER")]

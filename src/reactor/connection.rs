@@ -2,9 +2,9 @@
 //!
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
-use super::header::PendingHeader;
 use super::parts::admin::Http;
 use super::parts::named::Named;
+use super::parts::proxied::PendingHeader;
 pub(super) use super::parts::queued::Queued;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;

@@ -8,30 +8,14 @@
 use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::listener::ListenerState;
+use super::parts::proxied::PendingHeader;
 use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::proxied::Origin;
 use crate::core::table::Key;
-use crate::core::time::Instant;
 use crate::net::Kernel;
 use crate::transport::proxy::{self, Header};
 use crate::transport::{self, Received};
-
-/// A header that is not whole yet.
-#[derive(Debug)]
-pub(super) struct PendingHeader {
-    /// What has come of it.
-    bytes: Vec<u8>,
-    /// When it has to be whole.
-    pub(super) until: Instant,
-}
-
-impl PendingHeader {
-    /// Memory that it holds, in bytes.
-    pub(super) fn memory(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity()
-    }
-}
 
 impl<K: Kernel> Context<K> {
     /// A connection that was just accepted begins with a header, if its listener asks for one.
@@ -39,7 +23,7 @@ impl<K: Kernel> Context<K> {
         if let Some(settings) = &self.listener_of(conn).accept_proxy {
             let until = self.now + settings.timeout;
             let buffers = conn.buffers_mut(&mut self.pool);
-            buffers.header = Some(Box::new(PendingHeader { bytes: Vec::new(), until }));
+            buffers.header = Some(Box::new(PendingHeader::until(until)));
             self.pool.settle(buffers);
         }
     }

@@ -76,11 +76,12 @@ impl<K: Kernel> Context<K> {
     ) -> Received {
         let count = end - begin;
         let behind = Received::Bytes { count, wire: count, short };
-        match self.through(key, conn, buffer, Some(behind)) {
+        let mut received = self.through(key, conn, buffer, Some(behind));
+        if let Received::Bytes { wire, .. } = &mut received {
             // Its header counts as well.
-            Received::Bytes { count, short, .. } => Received::Bytes { count, wire: end, short },
-            received => received,
+            *wire = end;
         }
+        received
     }
 
     #[inline(never)]

@@ -137,26 +137,25 @@ impl Header {
 
 /// Notes what is shown of the rest of a header.
 fn note(tlv: &Tlv<'_>, says: &mut Proxied) -> Result<(), ProtocolError> {
-    match tlv {
-        Tlv::Authority(name) => says.authority = Some(name.clone().into_owned()),
-        Tlv::UniqueId(id) => says.unique_id = Some(escape(id)),
-        Tlv::Ssl(ssl) => {
-            for inner in ssl.tlvs() {
-                match inner.map_err(|_| malformed("what it says of TLS has wrong lengths"))? {
-                    Tlv::SslVersion(version) => says.tls = Some(version.into_owned()),
-                    Tlv::SslCn(name) => says.common_name = Some(name.into_owned()),
-                    _ => {}
-                }
-            }
-            let shown = ssl.client_cert_conn() || ssl.client_cert_sess();
-            says.verified = shown.then_some(ssl.verify() == 0);
+    if let Tlv::Authority(name) = tlv {
+        says.authority = Some(name.clone().into_owned());
+    } else if let Tlv::UniqueId(id) = tlv {
+        says.unique_id = Some(escape(id));
+    } else if let Tlv::Custom(AWS, value) = tlv {
+        if let [AWS_ENDPOINT, endpoint @ ..] = &**value {
+            says.aws_endpoint = Some(escape(endpoint));
         }
-        Tlv::Custom(AWS, value) => {
-            if let [AWS_ENDPOINT, endpoint @ ..] = &**value {
-                says.aws_endpoint = Some(escape(endpoint));
+    } else if let Tlv::Ssl(ssl) = tlv {
+        for inner in ssl.tlvs() {
+            let inner = inner.map_err(|_| malformed("what it says of TLS has wrong lengths"))?;
+            if let Tlv::SslVersion(version) = inner {
+                says.tls = Some(version.into_owned());
+            } else if let Tlv::SslCn(name) = inner {
+                says.common_name = Some(name.into_owned());
             }
         }
-        _ => {}
+        let shown = ssl.client_cert_conn() || ssl.client_cert_sess();
+        says.verified = shown.then_some(ssl.verify() == 0);
     }
     Ok(())
 }

@@ -179,6 +179,7 @@ fn like(default: &str) -> &'static [&'static str] {
 /// A value as TOML writes it: without quotes where it is a number or a flag.
 fn toml(key: &str, value: &str) -> String {
     let bare = value.bytes().all(|byte| byte.is_ascii_digit()) || matches!(value, "true" | "false");
-    let is_text = ["name", "users"].contains(&key) || key.starts_with("tls.");
+    let is_text = matches!(key, "name" | "users" | "allow" | "deny" | "accept_proxy_trusted")
+        || key.starts_with("tls.");
     if bare && !is_text { value.to_owned() } else { format!("{value:?}") }
 }

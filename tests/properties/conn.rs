@@ -219,6 +219,10 @@ impl Run {
         let action = self.life.on(input, self.now, &self.policy.parting);
         let after = self.life.state();
         assert_step(before, input, after, action);
+        if after != State::Handshaking {
+            // Its header has come before that, or does not matter any more.
+            self.clocks.header = None;
+        }
         if let (None, Some(cause)) = (before.cause(), after.cause()) {
             assert_eq!(after.since(), Some(self.now));
             assert!(is_cause_of(input, cause), "{input:?} gave {cause:?}");

@@ -28,12 +28,12 @@ impl Bucket {
     }
 
     /// When it has a token.
-    pub(super) fn next(&self, rate: u32) -> Option<Instant> {
+    pub(super) fn next(self, rate: u32) -> Option<Instant> {
         (self.full_at != Instant::ZERO).then(|| (self.full_at + token(rate)).before(HOLDS))
     }
 
     /// When it is full: until then it is not what a new one would be.
-    pub(super) const fn full_at(&self) -> Instant {
+    pub(super) const fn full_at(self) -> Instant {
         self.full_at
     }
 }

@@ -1,11 +1,34 @@
-//! What proxies have said of connections. It is beside the table, so that a connection that came by itself has nothing of it.
+//! What proxies have said of connections, and what they have still to say. What was said is beside the table, so that a
+//! connection that came by itself has nothing of it.
 
 use crate::core::proxied::Proxied;
 use crate::core::table::Key;
+use crate::core::time::Instant;
 use crate::net::Peer;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// A header that is not whole yet.
+#[derive(Debug)]
+pub(in crate::reactor) struct PendingHeader {
+    /// What has come of it.
+    pub(in crate::reactor) bytes: Vec<u8>,
+    /// When it has to be whole.
+    pub(in crate::reactor) until: Instant,
+}
+
+impl PendingHeader {
+    /// Of which nothing has come, and which has to be whole by then.
+    pub(in crate::reactor) const fn until(until: Instant) -> Self {
+        Self { bytes: Vec::new(), until }
+    }
+
+    /// Memory that it holds, in bytes.
+    pub(in crate::reactor) fn memory(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity()
+    }
+}
 
 /// By slot of the table. Whoever closes a connection takes its entry out.
 #[derive(Debug, Default)]

@@ -105,23 +105,24 @@ impl World {
 const SECOND: Duration = Duration::from_secs(1);
 
 impl Case<'_> {
-    /// A connection was refused that might have come.
-    pub(super) fn refusal_is_wrong(&self) -> Option<String> {
+    /// A connection was refused that might have come, or ended before it was old.
+    pub(super) fn limit_is_wrong(&self) -> Option<String> {
         let limits = &self.settings.limits;
         let accepted = self.oracle().accepted.unwrap_or(0);
         let before = || self.world.others_let_in(self.conn).filter(|(at, _)| *at <= accepted);
-        let right = match self.end.reason {
-            Reason::LocalDenied => !limits.permit(self.world.conn(self.conn).address.ip()),
-            Reason::LocalSourceLimit => {
-                let here = before().filter(|(_, other)| !other.oracle.ended).count();
-                limits.source_connections_max.is_some_and(|most| here >= most as usize)
-            }
-            Reason::LocalSourceRate => {
-                // The clock is read once a turn, and a connection may have been accepted later in it.
-                let lately = before().filter(|(at, _)| at + 2 * nanos(SECOND) > accepted).count();
-                limits.source_accept_rate.is_some_and(|rate| lately + 1 >= rate as usize)
-            }
-            _ => limits.accept_rate.is_some() && self.settings.overload == Overload::Shed,
+        let right = if self.end.reason == Reason::LocalDenied {
+            !limits.permit(self.world.conn(self.conn).address.ip())
+        } else if self.end.reason == Reason::LocalSourceLimit {
+            let here = before().filter(|(_, other)| !other.oracle.ended).count();
+            limits.source_connections_max.is_some_and(|most| here >= most as usize)
+        } else if self.end.reason == Reason::LocalSourceRate {
+            // The clock is read once a turn, and a connection may have been accepted later in it.
+            let lately = before().filter(|(at, _)| at + 2 * nanos(SECOND) > accepted).count();
+            limits.source_accept_rate.is_some_and(|rate| lately + 1 >= rate as usize)
+        } else if self.end.reason == Reason::LocalMaxAge {
+            self.policy.bounds.max_age.is_some_and(|max| self.end.age >= max * 9 / 10)
+        } else {
+            limits.accept_rate.is_some() && self.settings.overload == Overload::Shed
         };
         (!right).then(|| "it was within the limits of its listener".into())
     }

@@ -204,13 +204,7 @@ impl Case<'_> {
                 ),
                 Some(_) | None => self.silence_is_wrong(),
             },
-            Reason::SlowBytes => {
-                let (.., evidence) = self.at_close();
-                let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
-                // What clients are sent by name within one turn is offered to them when that is over.
-                let by_name = self.end.pair.is_some() && self.end.messages_out > 0;
-                need(full || by_name || self.end.unsent_bytes > 0 || self.parted(), "nothing waited for it")
-            }
+            Reason::SlowBytes => need(self.had_output(), "nothing waited for it"),
             Reason::SlowTime => self.slowness_is_wrong(),
             Reason::ProtocolMalformed | Reason::ProtocolUnsupported => {
                 need(broken && !said.oversized, "it had kept to the protocol")
@@ -225,13 +219,7 @@ impl Case<'_> {
                     },
                 )
             }
-            Reason::LocalIdle => {
-                let timeout = self.policy.bounds.idle_timeout;
-                // What an echo client sends is used at once, and it is sent nothing else.
-                let is_echo = self.settings.protocol == Protocol::Echo;
-                let unused = if is_echo { self.end.silence } else { self.end.age };
-                need(timeout.is_some_and(|timeout| unused >= timeout), "it had time left")
-            }
+            Reason::LocalIdle => need(self.was_unused(), "it had time left"),
             Reason::LocalDrain => need(
                 self.draining || self.removes_servers(&[Removed::Drain, Removed::Cut]),
                 "nobody had asked the server to go",
@@ -240,14 +228,11 @@ impl Case<'_> {
                 self.settings.connections_max.is_some() || self.connections_max.is_some(),
                 "there was room",
             ),
-            Reason::LocalMaxAge => {
-                let youngest = self.policy.bounds.max_age.map(|max| max * 9 / 10);
-                need(youngest.is_some_and(|age| self.end.age >= age), "it had time left")
-            }
             Reason::LocalAcceptRate
             | Reason::LocalSourceLimit
             | Reason::LocalSourceRate
-            | Reason::LocalDenied => self.refusal_is_wrong(),
+            | Reason::LocalDenied
+            | Reason::LocalMaxAge => self.limit_is_wrong(),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
             Reason::LocalKicked
@@ -269,6 +254,22 @@ impl Case<'_> {
             | Reason::UpstreamUnavailable
             | Reason::UpstreamNoPorts => need(false, "nothing of that kind had happened"),
         }
+    }
+
+    /// Something waited for it when it was ended for that.
+    fn had_output(&self) -> bool {
+        let (.., evidence) = self.at_close();
+        let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
+        // What clients are sent by name within one turn is offered to them when that is over.
+        let by_name = self.end.pair.is_some() && self.end.messages_out > 0;
+        full || by_name || self.end.unsent_bytes > 0 || self.parted()
+    }
+
+    fn was_unused(&self) -> bool {
+        // What an echo client sends is used at once, and it is sent nothing else.
+        let is_echo = self.settings.protocol == Protocol::Echo;
+        let unused = if is_echo { self.end.silence } else { self.end.age };
+        self.policy.bounds.idle_timeout.is_some_and(|timeout| unused >= timeout)
     }
 
     /// An audit has ended it: it was dead, or closed by its peer and at rest, and had been for an audit at least.

@@ -136,15 +136,14 @@ impl<K: Kernel> AdminServer<K> {
 
     /// A connection is let in: counted for its source, unless a header is to say first whose it is.
     fn enter(&mut self, client: Client<K::Stream>, now: Instant) -> Client<K::Stream> {
-        match self.settings.as_ref().and_then(|settings| settings.accept_proxy.as_ref()) {
-            Some(proxy) => client.awaiting_header(now + proxy.timeout),
-            None => {
-                if let (Some(admission), Some(address)) = (&mut self.admission, client.peer.address()) {
-                    admission.enter(address.ip(), client.accepted());
-                }
-                client
-            }
+        let proxy = self.settings.as_ref().and_then(|settings| settings.accept_proxy.as_ref());
+        if let Some(proxy) = proxy {
+            return client.awaiting_header(now + proxy.timeout);
         }
+        if let (Some(admission), Some(address)) = (&mut self.admission, client.peer.address()) {
+            admission.enter(address.ip(), client.accepted());
+        }
+        client
     }
 
     /// Reads the header of a connection, which says whose it is. Whether it can be served.

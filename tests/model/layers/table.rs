@@ -161,6 +161,8 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::admission",
+            "core::end",
+            "core::proxied",
             "core::health",
             "core::time",
             "core::buf",

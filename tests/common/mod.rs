@@ -82,6 +82,9 @@ impl Server {
     pub fn start_as(program: &[&str], arguments: &[&str]) -> Self {
         // Tests run side by side, and their clients together are more than the usual 1,024 descriptors.
         linger::sys::limits::raise_descriptors();
+        // The usual port of the admin interface is one for all of them.
+        let is_said = arguments.iter().any(|it| it.contains("admin") || *it == "--config");
+        let admin: &[&str] = if is_said { &[] } else { &["--admin", "127.0.0.1:0"] };
         let mut child = Command::new(program[0])
             .args(&program[1..])
             .args([
@@ -93,6 +96,7 @@ impl Server {
                 "--set",
                 "log.endings_per_second=1000000",
             ])
+            .args(admin)
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

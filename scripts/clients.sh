@@ -65,9 +65,15 @@ run() {
 }
 
 start_linger() {
+    # Passwords that a shell and a URL take as they are.
+    export LINGER_USERS_PASSWORD=a-secret-of-the-clients
+    rm -f "$dir/users.acl"
+    "$linger" user add "$dir/users.acl" ops +@all allchannels allidentities <<<"$LINGER_USERS_PASSWORD" || exit 2
+    "$linger" user add "$dir/users.acl" dev +@connection +@pubsub '&news.*' <<<"$LINGER_USERS_PASSWORD" || exit 2
     "$linger" serve --admin off --log info --log-format json \
         --listen 'resp://127.0.0.1:0?name=main' \
         --listen 'resp://127.0.0.1:0?name=quick&linger=100ms&linger_max=1s' \
+        --listen "resp://127.0.0.1:0?name=users&users=$dir/users.acl" \
         --listen 'resp://127.0.0.1:0?name=idle&linger=100ms&linger_max=1s&idle_timeout=1s' \
         >/dev/null 2>"$dir/linger.log" </dev/null &
     server=$!
@@ -76,7 +82,8 @@ start_linger() {
         sleep 0.05
     done
     LINGER_PORT=$(port_of main) LINGER_QUICK_PORT=$(port_of quick) LINGER_IDLE_PORT=$(port_of idle)
-    export LINGER_PORT LINGER_QUICK_PORT LINGER_IDLE_PORT
+    LINGER_USERS_PORT=$(port_of users)
+    export LINGER_PORT LINGER_QUICK_PORT LINGER_IDLE_PORT LINGER_USERS_PORT
     if [ -z "$LINGER_IDLE_PORT" ]; then
         echo "the server did not start:"
         cat "$dir/linger.log"

@@ -11,9 +11,9 @@ const VARIABLE: &str = "LINGER_ADMIN_TOKEN";
 /// What a command has to bring.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct TokenArgs {
-    /// The file of the token of the admin interface, if it asks for one (admin.token_file)
+    /// The file of the token of the admin interface, if it asks for one (`admin.token_file`)
     ///
-    /// Without it, the environment variable LINGER_ADMIN_TOKEN is the token.
+    /// Without it, the environment variable `LINGER_ADMIN_TOKEN` is the token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }

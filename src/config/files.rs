@@ -73,10 +73,10 @@ impl Files {
                 match texts.text(&path).map(Users::read) {
                     Ok(Ok(users)) => drop(files.users.insert(path, Arc::new(users))),
                     Ok(Err(wrong)) => {
-                        mistakes.extend(wrong.into_iter().map(|mistake| in_file(&path, mistake)))
+                        mistakes.extend(wrong.into_iter().map(|mistake| in_file(&path, mistake)));
                     }
                     Err(why) => {
-                        mistakes.push(unreadable(table, "users", &path, why, "'linger user add' makes one"))
+                        mistakes.push(unreadable(table, "users", &path, why, "'linger user add' makes one"));
                     }
                 }
             }

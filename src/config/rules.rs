@@ -200,22 +200,18 @@ impl Findings {
         self.users(of, socket);
     }
 
-    /// A listener that other hosts can reach, and that lets everybody in.
+    /// A listener that other hosts can reach, and that lets everybody in. Without its protection, that is meant.
     fn users(&mut self, of: &Resolved, socket: SocketAddr) {
         const KEYS: [&str; 3] = ["address", "users", "protected_mode"];
-        let proves = of.is_word("tls.client_certificate", "required");
-        if !of.sound(&KEYS) || of.text("users").is_some() || proves {
+        let is_meant = !of.flag("protected_mode") || of.is_word("tls.client_certificate", "required");
+        if !of.sound(&KEYS) || of.text("users").is_some() || is_meant {
             return;
         }
-        let wrong = format!("other hosts can reach {socket}, and it has no users");
         self.hint(of, &KEYS, || {
-            let right = if of.flag("protected_mode") {
-                "what acts on other connections is refused there (CLIENT KILL and LIST, WHO, STATE, SEND, BEATFOR, IDENTFOR, \
-                 $presence channels, an identity that is held from elsewhere) until it has some (users = FILE), or \
-                 protected_mode = false"
-            } else {
-                "whoever reaches it may end and impersonate everybody: give it some (users = FILE)"
-            };
+            let wrong = format!("other hosts can reach {socket}, and it has no users");
+            let right = "what acts on other connections is refused there (CLIENT KILL and LIST, WHO, STATE, SEND, BEATFOR, \
+                         IDENTFOR, $presence channels, an identity that is held from elsewhere): give it some (users = \
+                         FILE, see 'linger explain users'), or set protected_mode = false";
             (wrong, right.to_owned())
         });
     }

@@ -94,7 +94,6 @@ impl<K: Kernel> Context<K> {
             (Sum::Holder { from, claim }, Query::Holder { id }) => {
                 Found::Identified(self.identify_unless_held(key, conn, id, from.as_deref(), claim))
             }
-            (Sum::Holder { .. }, _) => return,
             (Sum::Names(names), _) => Found::Names { count: names.places.len(), rows: &mut rows },
             (Sum::Counts(counts), Query::Subscribers { channels }) => Found::Subscribers { channels, counts },
             (Sum::Counts(counts), _) => Found::Patterns(counts.iter().sum()),
@@ -102,7 +101,7 @@ impl<K: Kernel> Context<K> {
             (Sum::Killed(count), Query::Kill { filter, .. }) => {
                 Found::Ended { form: filter.form, count: *count }
             }
-            (Sum::Killed(_), _) => return,
+            (Sum::Killed(_) | Sum::Holder { .. }, _) => return,
             (Sum::Info { asked, numbers, server }, _) => Found::Numbers(Numbers {
                 asked,
                 numbers,

@@ -183,7 +183,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
                 Elsewhere::Another => return Err(Refusal::HeldElsewhere),
                 Elsewhere::Unknown => {
                     self.ask_with(Query::Holder { id: id.as_str().as_bytes().to_vec() }, |ask| {
-                        ask.claim(contract)
+                        ask.claim(contract);
                     })?;
                     return Ok(Poll::Pending);
                 }

@@ -72,6 +72,21 @@ kill "$listener" 2>/dev/null
 wait "$listener" 2>/dev/null
 same "subscribe mode" "psubscribe cli-* 1 pmessage cli-* cli-news hello" "$(tr '\n' ' ' <"$dir/messages" | sed 's/ $//')"
 
+# Users.
+as() {
+    local user=$1
+    shift
+    timeout 20 redis-cli -p "${LINGER_USERS_PORT:?}" --no-auth-warning --user "$user" --pass "${LINGER_USERS_PASSWORD:?}" "$@" 2>&1
+}
+for version in 2 3; do
+    same "-$version --user --pass" "ops" "$(as ops "-$version" ACL WHOAMI)"
+    has "-$version NOPERM" "^NOPERM User dev has no permissions to run the 'client\|list' command" "$(as dev "-$version" CLIENT LIST)"
+    has "-$version WRONGPASS" "WRONGPASS invalid username-password pair" "$(as nobody "-$version" PING)"
+    has "-$version NOAUTH" "^NOAUTH Authentication required" "$(timeout 20 redis-cli "-$version" -p "$LINGER_USERS_PORT" PING 2>&1)"
+    same "-$version ACL USERS" "ops dev default" "$(as ops "-$version" ACL USERS | tr '\n' ' ' | sed 's/ $//')"
+    has "-$version ACL LIST" "^user dev on #[0-9a-f]{64} &news\.\* -@all \+@connection \+@pubsub" "$(as ops "-$version" ACL LIST)"
+done
+
 # The load generator, plain and pipelined.
 for options in "-n 20000" "-n 200000 -P 16" "-n 50000 -c 200 -P 4" "-n 2000 -k 0"; do
     # shellcheck disable=SC2086  # the options are words

@@ -1,7 +1,7 @@
 """redis-py, as it is, against linger: in RESP2 and in RESP3.
 
 Ports: LINGER_PORT; LINGER_QUICK_PORT, whose `linger` deadline is 100 ms; LINGER_IDLE_PORT, likewise, with an
-`idle_timeout` of 1 s.
+`idle_timeout` of 1 s; LINGER_USERS_PORT, whose users ops and dev have LINGER_USERS_PASSWORD.
 """
 
 import json
@@ -295,6 +295,35 @@ def what_a_library_asks_for(protocol):
         pass
     else:
         raise AssertionError("a user that there is not")
+
+
+def users(protocol):
+    port, password = int(os.environ["LINGER_USERS_PORT"]), os.environ["LINGER_USERS_PASSWORD"]
+    ops = client(protocol, port, username="ops", password=password)
+    assert ops.ping() is True and ops.acl_whoami() == "ops"
+    assert ops.acl_users() == ["ops", "dev", "default"] and "connection" in ops.acl_cat()
+    told = ops.acl_getuser("dev")
+    assert told["flags"] == ["on"] and told["enabled"] and told["channels"] == ["&news.*"], told
+    assert any(line.startswith("user ops on #") for line in ops.acl_list())
+    assert "ops" in {row["user"] for row in ops.client_list()}
+    dev = client(protocol, port, username="dev", password=password)
+    p = dev.pubsub()
+    p.subscribe("news.a")
+    assert message(p)["type"] == "subscribe"
+    assert ops.publish("news.a", "x") == 1 and message(p, "message")["data"] == "x"
+    p.close()
+    for refused in (lambda: dev.publish("other", "x"), dev.client_list):
+        try:
+            refused()
+        except redis.exceptions.NoPermissionError:
+            continue
+        raise AssertionError("a user may not do that")
+    for wrong in ({"username": "ops", "password": "wrong"}, {"username": "nobody", "password": password}, {}):
+        try:
+            client(protocol, port, **wrong).ping()
+        except redis.AuthenticationError:
+            continue
+        raise AssertionError(f"{wrong} is nobody")
 
 
 def quit_ends_it(protocol):

@@ -5,13 +5,13 @@
 #![allow(clippy::float_cmp, reason = "metrics are whole numbers")]
 
 use crate::common::file::TempFile;
-use crate::common::{Client, DEADLINE, Server, until};
+use crate::common::{Client, DEADLINE, Server, now, until};
 use linger::protocol::users::Hash;
 use socket2::{Domain, Socket, Type};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const OK: &str = "+OK\r\n";
 const NOAUTH: &str = "-NOAUTH Authentication required.\r\n";
@@ -58,9 +58,8 @@ fn from(source: &str, to: SocketAddr) -> Client {
     let source: SocketAddr = format!("{source}:0").parse().unwrap();
     socket.bind(&source.into()).unwrap();
     socket.connect(&SocketAddr::from(([127, 0, 0, 1], to.port())).into()).unwrap();
-    let stream: std::net::TcpStream = socket.into();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    Client { stream }
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    Client { stream: socket.into() }
 }
 
 #[test]
@@ -140,7 +139,7 @@ fn failed_attempts_of_an_address_slow_down_and_nobody_else_waits() {
         guesser.ask("AUTH ops guess", WRONGPASS);
     }
     // The next one waits, and what is behind it.
-    let begun = Instant::now();
+    let begun = now();
     guesser.send("AUTH ops guess\r\nPING\r\n");
     let mut other = logged_in(&server, "ops");
     other.ask("PING", "+PONG\r\n");

@@ -67,10 +67,12 @@ impl<'a> Response<'a> {
     fn head(&self, length: &str, keep_alive: bool, out: &mut Vec<u8>) {
         // RFC 9110 15.5.6: a 405 must name what is allowed.
         // RFC 9110 11.6.1: a 401 must say what it wants.
-        let needed = match self.status {
-            Status::MethodNotAllowed => "Allow: GET, HEAD, POST\r\n",
-            Status::Unauthorized => "WWW-Authenticate: Bearer realm=\"linger\"\r\n",
-            _ => "",
+        let needed = if self.status == Status::MethodNotAllowed {
+            "Allow: GET, HEAD, POST\r\n"
+        } else if self.status == Status::Unauthorized {
+            "WWW-Authenticate: Bearer realm=\"linger\"\r\n"
+        } else {
+            ""
         };
         write!(
             out,

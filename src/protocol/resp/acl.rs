@@ -86,7 +86,9 @@ pub(super) fn categories(class: Option<Class>, reply: &mut Reply<'_>) {
     };
     let acts: Vec<_> = Act::all().filter(|act| act.classes().contain(class)).collect();
     reply.array(acts.len());
-    acts.iter().for_each(|act| reply.bulk(act.name().as_bytes()));
+    for act in acts {
+        reply.bulk(act.name().as_bytes());
+    }
 }
 
 /// Replies with the users, each as its line in a file.
@@ -110,7 +112,9 @@ pub(super) fn user(user: Option<&User>, reply: &mut Reply<'_>) {
     reply.bulk(b"flags");
     let flags: Vec<_> = user.flags().collect();
     reply.set(flags.len());
-    flags.iter().for_each(|flag| reply.bulk(flag.as_bytes()));
+    for flag in flags {
+        reply.bulk(flag.as_bytes());
+    }
     reply.bulk(b"passwords");
     reply.array(user.hashes().len());
     user.hashes().iter().for_each(|hash| reply.bulk(hash.to_string().as_bytes()));

@@ -59,16 +59,39 @@ pub(super) fn by_names(command: &Command<'_>, standing: Standing, guard: &Guard)
             identity_of(user, User::may_vouch, "vouch for", *identity)
         }
         Command::Send { identity, .. } => identity_of(user, User::may_send, "send to", *identity),
-        _ => Ok(()),
+        Command::Ping(_)
+        | Command::Echo(_)
+        | Command::Quit
+        | Command::Reset
+        | Command::Hello { .. }
+        | Command::Auth(_)
+        | Command::Acl(_)
+        | Command::Select
+        | Command::Client(_)
+        | Command::Beat
+        | Command::Who(_)
+        | Command::State(_)
+        | Command::Unsubscribe(_)
+        | Command::Punsubscribe(_)
+        | Command::Publish { .. }
+        | Command::PubsubChannels(_)
+        | Command::PubsubNumsub(_)
+        | Command::PubsubNumpat
+        | Command::Info(_)
+        | Command::Command(_)
+        | Command::Help
+        | Command::ConfigGet(_) => Ok(()),
     }
 }
 
 /// Who is there, and whence, is told on channels as well.
 fn by_presence(command: &Command<'_>) -> Result<(), CommandError> {
-    let tells = match command {
-        Command::Subscribe(channels) => channels.iter().any(is_reserved),
-        Command::Psubscribe(patterns) => patterns.iter().any(may_match_presence),
-        _ => false,
+    let tells = if let Command::Subscribe(channels) = command {
+        channels.iter().any(is_reserved)
+    } else if let Command::Psubscribe(patterns) = command {
+        patterns.iter().any(may_match_presence)
+    } else {
+        false
     };
     if tells { Err(protected("to listen to $presence channels")) } else { Ok(()) }
 }

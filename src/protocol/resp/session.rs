@@ -20,7 +20,7 @@ const FEW_ARGUMENTS: usize = 64;
 
 /// What is remembered of a connection, beyond a command that is not whole: the version that it speaks, and how its last
 /// command came. It is one byte, for there are very many of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(PartialEq, Eq, Debug, Default)]
 pub enum Commands {
     /// None came yet.
     #[default]
@@ -55,7 +55,7 @@ impl Commands {
     }
 
     #[inline]
-    const fn version(self) -> Version {
+    const fn version(&self) -> Version {
         match self {
             Self::Fresh | Self::Lines2 | Self::Arrays2 => Version::Resp2,
             Self::Lines3 | Self::Arrays3 => Version::Resp3,
@@ -63,7 +63,7 @@ impl Commands {
     }
 
     /// How the last command came.
-    const fn form(self) -> Form {
+    const fn form(&self) -> Form {
         match self {
             Self::Fresh | Self::Lines2 | Self::Lines3 => Form::Line,
             Self::Arrays2 | Self::Arrays3 => Form::Array,

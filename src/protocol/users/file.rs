@@ -128,7 +128,7 @@ pub fn remove(text: &str, name: &str) -> Option<String> {
         |words: &Result<Vec<&str>, Mistake>| words.as_ref().is_ok_and(|words| words.first() == Some(&name));
     let (number, _) = lines(text).find(|(_, words)| is_its(words))?;
     let kept = text.lines().enumerate().filter(|(at, _)| at + 1 != number);
-    Some(kept.map(|(_, line)| format!("{line}\n")).collect())
+    Some(kept.flat_map(|(_, line)| [line, "\n"]).collect())
 }
 
 #[cfg(test)]

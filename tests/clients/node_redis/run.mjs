@@ -1,7 +1,7 @@
 // node-redis 4 and 5 and ioredis, as they are, against linger.
 //
 // Ports: LINGER_PORT; LINGER_QUICK_PORT, whose `linger` deadline is 100 ms; LINGER_IDLE_PORT, likewise, with
-// an `idle_timeout` of 1 s.
+// an `idle_timeout` of 1 s; LINGER_USERS_PORT, whose users ops and dev have LINGER_USERS_PASSWORD.
 
 import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +11,7 @@ import Redis from "ioredis";
 
 const port = (name) => Number(process.env[name]);
 const [MAIN, QUICK, IDLE] = ["LINGER_PORT", "LINGER_QUICK_PORT", "LINGER_IDLE_PORT"].map(port);
+const [USERS, PASSWORD] = [port("LINGER_USERS_PORT"), process.env.LINGER_USERS_PASSWORD];
 const DEADLINE_MS = 10_000;
 
 let passed = 0;
@@ -71,6 +72,15 @@ function nodeRedis(label, create, options) {
   const at = `${label.replaceAll(/\W/g, "")}`;
 
   return [
+    [say("users"), async (defer) => {
+      const client = await connect(defer, USERS, { username: "ops", password: PASSWORD });
+      assert.equal(await client.sendCommand(["ACL", "WHOAMI"]), "ops");
+      const dev = await connect(defer, USERS, { username: "dev", password: PASSWORD });
+      await assert.rejects(dev.publish("other", "x"), /NOPERM/);
+      // It would try again for ever.
+      const socket = { port: USERS, host: "127.0.0.1", reconnectStrategy: false };
+      await assert.rejects(connect(defer, USERS, { username: "dev", password: "wrong", socket }), /WRONGPASS/);
+    }],
     [say("ping, echo, pipelined"), async (defer) => {
       const client = await connect(defer);
       assert.equal(await client.ping(), "PONG");
@@ -194,6 +204,10 @@ function ioredis() {
       const id = await client.client("ID");
       await sleep(2500);
       await until("a new connection", async () => (await client.client("ID")) !== id);
+    }],
+    ["ioredis: users", async (defer) => {
+      const client = connect(defer, USERS, { username: "ops", password: PASSWORD });
+      assert.equal(await client.acl("WHOAMI"), "ops");
     }],
     ["ioredis: quits", async (defer) => {
       const client = connect(defer);

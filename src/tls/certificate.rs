@@ -67,11 +67,11 @@ impl Parsed {
         let names = self.0.tbs_certificate.get::<SubjectAltName>().ok().flatten();
         let names = names.map(|(_, names)| names.0).unwrap_or_default();
         names.into_iter().filter_map(move |name| {
-            let text = match (field, &name) {
-                (Field::Dns, GeneralName::DnsName(text))
-                | (Field::Email, GeneralName::Rfc822Name(text))
-                | (Field::Uri, GeneralName::UniformResourceIdentifier(text)) => text,
-                _ => return None,
+            let ((Field::Dns, GeneralName::DnsName(text))
+            | (Field::Email, GeneralName::Rfc822Name(text))
+            | (Field::Uri, GeneralName::UniformResourceIdentifier(text))) = (field, &name)
+            else {
+                return None;
             };
             Some(text.to_string())
         })

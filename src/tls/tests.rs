@@ -2,11 +2,11 @@
 
 use super::pki::{Authority, Signed};
 use super::*;
+use indexmap::IndexMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 thread_local! {
-    static FILES: RefCell<HashMap<String, String>> = RefCell::default();
+    static FILES: RefCell<IndexMap<String, String>> = RefCell::default();
 }
 
 /// Puts a file there, for [`read`].

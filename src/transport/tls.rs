@@ -4,17 +4,20 @@
 //! moved on. What it holds for the session stays with it until it is taken, so that a byte is copied once less; only what
 //! more of one receive brings is kept here.
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums of rustls grow, and what is new has no words yet"
+)]
+mod failure;
 #[cfg(test)]
 mod tests;
 
 use super::{Layer, Phase};
 use crate::core::buf::ByteQueue;
-use crate::core::end::{Alert, TlsAlert};
 use crate::protocol::ProtocolError;
 use crate::tls;
-use rustls::{
-    AlertDescription, CertificateError, ClientConnection, Connection, Error, HandshakeKind, ServerConnection,
-};
+use failure::refusal;
+use rustls::{ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -217,142 +220,4 @@ impl Write for Queue<'_> {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// What a failure is to us. `said`: what was answered to it; `of_server`: the peer is a server that we have connected to.
-fn refusal(error: &Error, said: &[u8], of_server: bool) -> ProtocolError {
-    let alert = match error {
-        Error::AlertReceived(description) => {
-            named(*description).map(|alert| TlsAlert { alert, is_ours: false })
-        }
-        _ => plain_alert(said)
-            .or_else(|| sealed_alert(error))
-            .and_then(named)
-            .map(|alert| TlsAlert { alert, is_ours: true }),
-    };
-    let advice = if of_server { advice_about_server(error) } else { advice_about_client(error) };
-    ProtocolError::tls(format!("{error}: {advice}"), alert)
-}
-
-/// The alert that was said, if it was said before there were keys (RFC 8446, 5.1 and 6).
-fn plain_alert(said: &[u8]) -> Option<AlertDescription> {
-    const ALERT: u8 = 21;
-    let start = said.len().checked_sub(7)?;
-    let [ALERT, 3, _, 0, 2, _, description] = said[start..] else { return None };
-    Some(description.into())
-}
-
-/// The alert that rustls says where there are keys.
-fn sealed_alert(error: &Error) -> Option<AlertDescription> {
-    match error {
-        Error::InvalidCertificate(why) => Some(why.clone().into()),
-        Error::NoCertificatesPresented => Some(AlertDescription::CertificateRequired),
-        Error::DecryptError => Some(AlertDescription::BadRecordMac),
-        _ => None,
-    }
-}
-
-/// What may help where an upstream server is the peer.
-fn advice_about_server(error: &Error) -> &'static str {
-    use AlertDescription as D;
-    match error {
-        Error::AlertReceived(
-            D::CertificateRequired | D::UnknownCA | D::BadCertificate | D::CertificateUnknown,
-        ) => "the server wants a certificate of ours that it trusts; see tls.certificate of the upstream",
-        Error::AlertReceived(D::UnrecognisedName) => {
-            "the server has nothing of that name; see tls.name of the upstream"
-        }
-        Error::AlertReceived(_) => "the server has refused",
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the server's certificate is of no authority that we trust; see tls.ca of the upstream, or --cacert"
-        }
-        Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => "the server's certificate is not for tls.name of the upstream",
-        Error::InvalidCertificate(_) => "the server's certificate cannot be used",
-        Error::PeerIncompatible(_) => "the server has no version, cipher suite or group in common with us",
-        Error::InvalidMessage(_) => "the server speaks no TLS at this port",
-        _ => "the server does not keep to TLS",
-    }
-}
-
-/// What may help where a client is the peer.
-fn advice_about_client(error: &Error) -> &'static str {
-    use AlertDescription as D;
-    match error {
-        Error::AlertReceived(D::UnknownCA | D::CertificateUnknown | D::BadCertificate) => {
-            "the client does not trust our certificate; does it know our authority, and is the whole chain in tls.certificate?"
-        }
-        Error::AlertReceived(D::CertificateExpired) => {
-            "our certificate has expired, or the client's clock is wrong"
-        }
-        Error::AlertReceived(D::ProtocolVersion) => {
-            "the client speaks none of our versions; see tls.min_version"
-        }
-        Error::AlertReceived(D::HandshakeFailure | D::InsufficientSecurity) => {
-            "the client has no cipher suite, group or signature scheme in common with us"
-        }
-        Error::AlertReceived(D::UserCanceled) => "the client has thought better of it",
-        Error::AlertReceived(_) => "the client has refused",
-        Error::NoCertificatesPresented => {
-            "the client has no certificate, and tls.client_certificate requires one"
-        }
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            "the client's certificate is of no authority in tls.client_ca"
-        }
-        Error::InvalidCertificate(CertificateError::Revoked) => {
-            "the client's certificate was revoked, by tls.client_crl"
-        }
-        Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => "the client's certificate is not valid now; look at its dates, and at our clock",
-        Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
-            "tls.client_crl has no list of the authority that has signed the client's certificate"
-        }
-        Error::InvalidCertificate(_) => "the client's certificate cannot be used",
-        Error::PeerIncompatible(_) => "the client has no version, cipher suite or group in common with us",
-        Error::InvalidMessage(_) => "what came is no TLS, or was damaged",
-        Error::DecryptError => {
-            "what came was damaged on its way, or was not made with the keys of this connection"
-        }
-        _ => "the client does not keep to TLS",
-    }
-}
-
-/// An alert by its name (RFC 8446, 6).
-fn named(description: AlertDescription) -> Option<Alert> {
-    use AlertDescription as D;
-    Some(match description {
-        D::CloseNotify => return None,
-        D::UnexpectedMessage => Alert::UnexpectedMessage,
-        D::BadRecordMac => Alert::BadRecordMac,
-        D::RecordOverflow => Alert::RecordOverflow,
-        D::HandshakeFailure => Alert::HandshakeFailure,
-        D::BadCertificate => Alert::BadCertificate,
-        D::UnsupportedCertificate => Alert::UnsupportedCertificate,
-        D::CertificateRevoked => Alert::CertificateRevoked,
-        D::CertificateExpired => Alert::CertificateExpired,
-        D::CertificateUnknown => Alert::CertificateUnknown,
-        D::IllegalParameter => Alert::IllegalParameter,
-        D::UnknownCA => Alert::UnknownCa,
-        D::AccessDenied => Alert::AccessDenied,
-        D::DecodeError => Alert::DecodeError,
-        D::DecryptError => Alert::DecryptError,
-        D::ProtocolVersion => Alert::ProtocolVersion,
-        D::InsufficientSecurity => Alert::InsufficientSecurity,
-        D::InternalError => Alert::InternalError,
-        D::InappropriateFallback => Alert::InappropriateFallback,
-        D::UserCanceled => Alert::UserCanceled,
-        D::MissingExtension => Alert::MissingExtension,
-        D::UnsupportedExtension => Alert::UnsupportedExtension,
-        D::UnrecognisedName => Alert::UnrecognizedName,
-        D::BadCertificateStatusResponse => Alert::BadCertificateStatusResponse,
-        D::UnknownPSKIdentity => Alert::UnknownPskIdentity,
-        D::CertificateRequired => Alert::CertificateRequired,
-        D::NoApplicationProtocol => Alert::NoApplicationProtocol,
-        _ => Alert::Other,
-    })
 }

@@ -1,5 +1,7 @@
 //! Clients that speak TLS, and what they trust.
 
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
 use super::file::TempFile;
 use super::pki::{Authority, Signed};
 use super::{Client, DEADLINE, Server};

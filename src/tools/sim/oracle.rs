@@ -210,15 +210,7 @@ impl Case<'_> {
                 need(broken && !said.oversized, "it had kept to the protocol")
             }
             Reason::ProtocolOversized => need(broken && said.oversized, "its frames were small enough"),
-            Reason::ProtocolHandshakeTimeout => {
-                let timeout = self.policy.bounds.handshake_timeout;
-                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(
-                    || {
-                        let deadline = truth.accepted.unwrap_or(0) + timeout.map_or(0, nanos);
-                        need(truth.spoke.is_none_or(|at| at >= deadline), "it had spoken")
-                    },
-                )
-            }
+            Reason::ProtocolHandshakeTimeout => self.handshake_timeout_is_wrong(),
             Reason::LocalIdle => need(self.was_unused(), "it had time left"),
             Reason::LocalDrain => need(
                 self.draining || self.removes_servers(&[Removed::Drain, Removed::Cut]),
@@ -254,6 +246,16 @@ impl Case<'_> {
             | Reason::UpstreamUnavailable
             | Reason::UpstreamNoPorts => need(false, "nothing of that kind had happened"),
         }
+    }
+
+    /// Its opening exchange had time left, or had begun.
+    fn handshake_timeout_is_wrong(&self) -> Option<String> {
+        let need = |fact: bool, what: &str| if fact { None } else { Some(what.to_owned()) };
+        let timeout = self.policy.bounds.handshake_timeout;
+        need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(|| {
+            let deadline = self.oracle().accepted.unwrap_or(0) + timeout.map_or(0, nanos);
+            need(self.oracle().spoke.is_none_or(|at| at >= deadline), "it had spoken")
+        })
     }
 
     /// Something waited for it when it was ended for that.

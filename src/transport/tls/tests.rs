@@ -30,12 +30,12 @@ impl Two {
     }
 
     /// Lets the server receive what is on its way, and its answer be on its way.
-    fn to_server(&mut self) -> Result<(), ProtocolError> {
+    fn server_receives(&mut self) -> Result<(), ProtocolError> {
         let wire = std::mem::take(&mut self.wires[0]);
         self.server.receive(wire.as_slice(), &mut self.wires[1])
     }
 
-    fn to_client(&mut self) -> Result<(), ProtocolError> {
+    fn client_receives(&mut self) -> Result<(), ProtocolError> {
         let wire = std::mem::take(&mut self.wires[1]);
         self.client.receive(wire.as_slice(), &mut self.wires[0])
     }
@@ -43,8 +43,8 @@ impl Two {
     /// Both are open.
     fn open(mut self) -> Self {
         while !self.wires.iter().all(ByteQueue::is_empty) {
-            self.to_server().unwrap();
-            self.to_client().unwrap();
+            self.server_receives().unwrap();
+            self.client_receives().unwrap();
         }
         assert_eq!([self.client.phase(), self.server.phase()], [Phase::Open; 2]);
         self
@@ -99,11 +99,11 @@ proptest! {
 #[test]
 fn what_comes_with_the_last_of_the_handshake_is_not_lost() {
     let mut two = two();
-    two.to_server().unwrap();
-    two.to_client().unwrap();
+    two.server_receives().unwrap();
+    two.client_receives().unwrap();
     two.client.send(b"early", &mut two.wires[0]);
     assert_eq!(two.server.phase(), Phase::Opening);
-    two.to_server().unwrap();
+    two.server_receives().unwrap();
     assert_eq!((two.server.phase(), two.server.held()), (Phase::Open, 5));
     assert_eq!(taken(&mut two.server, 100), b"early");
 }
@@ -113,12 +113,12 @@ fn the_last_word_may_share_a_read_with_the_last_bytes() {
     let mut two = two().open();
     two.client.send(b"bye", &mut two.wires[0]);
     two.client.finish(&mut two.wires[0]);
-    two.to_server().unwrap();
+    two.server_receives().unwrap();
     assert_eq!((two.server.phase(), two.server.held()), (Phase::Ended, 3));
     assert!(two.server.can_send(), "the other direction is a matter of its own (RFC 8446, 6.1)");
     two.server.send(b"answer", &mut two.wires[1]);
     two.server.finish(&mut two.wires[1]);
-    two.to_client().unwrap();
+    two.client_receives().unwrap();
     assert_eq!(taken(&mut two.client, 100), b"answer");
     assert_eq!(two.client.phase(), Phase::Ended);
 }
@@ -126,12 +126,12 @@ fn the_last_word_may_share_a_read_with_the_last_bytes() {
 /// How a handshake fails: to the server, else to the client.
 fn failure(mut two: Two) -> ProtocolError {
     for _ in 0..5 {
-        if let Err(error) = two.to_server() {
+        if let Err(error) = two.server_receives() {
             assert_eq!(two.server.phase(), Phase::Ended);
             return error;
         }
-        if let Err(error) = two.to_client() {
-            let Err(theirs) = two.to_server() else { return error };
+        if let Err(error) = two.client_receives() {
+            let Err(theirs) = two.server_receives() else { return error };
             return theirs;
         }
     }
@@ -220,7 +220,7 @@ fn a_client_gets_the_certificate_for_the_name_that_it_asks_for() {
     ] {
         let client = ClientSpec { name: name.try_into().unwrap(), ..client_spec() };
         let mut two = Two::new(&server, &client);
-        two.to_server().unwrap();
-        assert_eq!(two.to_client().is_ok(), there, "{name}");
+        two.server_receives().unwrap();
+        assert_eq!(two.client_receives().is_ok(), there, "{name}");
     }
 }

@@ -472,5 +472,5 @@ fn networks_are_a_text_or_an_array_and_each_mistake_is_named() {
     assert_eq!(said(from_file(&format!("{listener}deny = 'a'\nallow = 'b'"))).len(), 2);
     assert!(from_file("[admin]\naddress = 'unix:/run/linger.sock'\naccept_proxy = 'require'").is_ok());
     let hints = from_file(&format!("{listener}accept_proxy_trusted = '10.0.0.0/8'")).unwrap().hints;
-    assert!(hints.len() == 1 && hints[0].wrong.contains("has no effect"), "{hints:?}");
+    assert!(hints.iter().any(|hint| hint.wrong.contains("has no effect")), "{hints:?}");
 }

@@ -258,7 +258,7 @@ impl<K: Kernel> Context<K> {
             (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
-                let reason = match (conn.is_truncated(), conn.has_input()) {
+                let reason = match (conn.is_truncated(), conn.has_input() || conn.is_within_header()) {
                     (true, _) => Reason::PeerTruncated,
                     (false, true) => Reason::PeerFinMidframe,
                     (false, false) => Reason::PeerFin,

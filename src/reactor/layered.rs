@@ -227,10 +227,9 @@ impl<S> Connection<S> {
         self.layer().is_some_and(|layer| !layer.can_send())
     }
 
-    /// Whether its stream may have been cut: its header was not whole, or its layer was open, and did not say that nothing
-    /// follows.
+    /// Whether its stream may have been cut: its layer was open, and did not say that nothing follows.
     pub(super) fn is_truncated(&self) -> bool {
-        self.is_within_header() || self.layer().is_some_and(|layer| layer.phase() == Phase::Open)
+        self.layer().is_some_and(|layer| layer.phase() == Phase::Open)
     }
 }
 

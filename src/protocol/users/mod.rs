@@ -2,7 +2,7 @@
 //! whether something is allowed. What a client asks for is judged in [`resp`](super::resp), which knows the commands.
 //!
 //! [`Guard`] is what a listener asks of its clients, and [`Standing`] where one connection is with it: two bytes, so
-//! that a connection pays nothing for either. [`user`] has the rules, [`file`](mod@file) the file, [`failures`] who may
+//! that a connection pays nothing for either. `user` has the rules, [`file`](mod@file) the file, [`failures`] who may
 //! try again when.
 
 pub mod failures;

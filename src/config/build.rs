@@ -113,10 +113,12 @@ fn listener(
 /// What a listener asks of its clients. One that others can reach, and that lets in everybody, protects its clients from each
 /// other.
 fn guard(of: &Resolved, access: &Access, address: &Address, files: &Files) -> Guard {
+    // Behind a proxy, who comes is not who connects.
+    let is_open = is_open_to_others(address) || of.is_word("accept_proxy", "require");
     let lets_in_everybody = !of.tls.as_ref().is_some_and(tls::Server::requires_certificate);
     match &access.users {
         Some(path) => Guard::Users(files.users(path)),
-        None if access.protects_others && is_open_to_others(address) && lets_in_everybody => Guard::Protected,
+        None if access.protects_others && is_open && lets_in_everybody => Guard::Protected,
         None => Guard::Open,
     }
 }

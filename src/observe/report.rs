@@ -272,7 +272,7 @@ pub fn fatal(fatal: &Fatal) -> bool {
 
 /// A listener is open.
 pub fn listening(settings: &ListenerSettings, address: &Address) {
-    info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), tls = settings.tls.is_some(), address:% = address, backlog = settings.backlog; "listening");
+    info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog, tls = settings.tls.is_some(); "listening");
 }
 
 /// A certificate expires soon, or has expired. `days`: how many are left.

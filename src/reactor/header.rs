@@ -89,7 +89,8 @@ impl<K: Kernel> Context<K> {
         }
         slot.enter(&conn.peer, accepted);
         let upstream = slot.upstream;
-        let opens = slot.opens_with_exchange();
+        let opens = (conn.layer().is_some() || slot.settings.protocol.keeps_session())
+            && slot.settings.policy.bounds.handshake_timeout.is_some();
         if let Some(buffers) = &mut conn.buffers {
             buffers.header = None;
         }

@@ -104,7 +104,9 @@ impl<K: Kernel> Context<K> {
             Some(received) => transport::pass_through(layer, received, buffer, &mut buffers.output),
             None => transport::recv_through(layer, &mut conn.stream, buffer, &mut buffers.output),
         };
-        let phase = layer.phase();
+        let (phase, held) = (layer.phase(), layer.held());
+        // It may have opened and said its last word in one receive.
+        let opened = before == Phase::Opening && phase != before && broken.is_none() && layer.can_send();
         let answered = buffers.output.len() > waited;
         if answered && waited == 0 {
             buffers.output_moved = self.now;
@@ -113,7 +115,7 @@ impl<K: Kernel> Context<K> {
         if let Received::Bytes { wire: wire @ 1.., .. } = received {
             self.work.charge(if before == Phase::Opening { cost::HANDSHAKE } else { cost::opened(wire) });
         }
-        if (before, phase) == (Phase::Opening, Phase::Open) {
+        if opened {
             self.on_layer_open(key, conn);
         }
         // The session may have nothing to say.
@@ -126,7 +128,8 @@ impl<K: Kernel> Context<K> {
                 return Received::WouldBlock;
             }
         }
-        let is_last = matches!(received, Received::WouldBlock | Received::Bytes { count: 0, .. });
+        let is_last =
+            held == 0 && matches!(received, Received::WouldBlock | Received::Bytes { count: 0, .. });
         if is_last && phase == Phase::Ended && !conn.is_ending() {
             // It is told behind the frames that wait, as an end of file is.
             if conn.is_paused() && conn.has_input() {

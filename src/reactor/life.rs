@@ -166,9 +166,8 @@ impl<K: Kernel> Context<K> {
         notified: bool,
     ) {
         // What a server does that is no good is its handshake: another one may be tried.
-        let is_handshake = conn.life.state().is_connecting();
-        let (reason, detector) =
-            if is_handshake { (reason.of_upstream(), Detector::Connect) } else { (reason, detector) };
+        let reason = if conn.leg == Some(Leg::Upstream) { reason.of_upstream() } else { reason };
+        let detector = if conn.life.state().is_connecting() { Detector::Connect } else { detector };
         self.apply(key, conn, Input::CloseGracefully { reason, detector, notified });
     }
 

@@ -48,6 +48,11 @@ impl<K: Kernel> Reactor<K> {
             pair.lose(leg, bytes.len());
             return more;
         };
+        // Its server's layer takes nothing yet.
+        if conn.is_opening() {
+            pair.cold().early.extend_from_slice(bytes);
+            return more;
+        }
         let mut spoke = None;
         if leg == Leg::Upstream && pair.first_byte_us == 0 {
             pair.first_byte_us = micros(self.cx.now.since(conn.life.accepted())).max(1);
@@ -246,8 +251,10 @@ impl<K: Kernel> Context<K> {
             {
                 // What it has brought is delivered first, if it has brought something.
                 let pair = self.pairs.of(key);
-                let nothing =
-                    conn.is_opening() || pair.is_none_or(|pair| pair.is_header_only(conn.pending_output()));
+                let nothing = pair.is_none_or(|pair| {
+                    let header_only = conn.is_opening() || pair.is_header_only(conn.pending_output());
+                    header_only && !pair.has_early()
+                });
                 if news != News::Finished && nothing {
                     let (cause, rung) = (self.partners_cause(key), LastRung::Reset);
                     self.apply(key, conn, Input::PartnerGone { cause, rung });
@@ -313,7 +320,9 @@ impl<K: Kernel> Context<K> {
     pub(super) fn leg_goes_on(&self, key: Key, conn: &Conn<K>) -> Option<Instant> {
         let relay = self.relay_of(conn)?;
         let pair = self.pairs.of(key)?;
-        if matches!(conn.life.state(), State::Parting { last: Some(_), .. }) {
+        // Nothing moves on one that has no partner.
+        let is_alone = conn.leg.is_none_or(|leg| pair.leg(leg.other()).is_none());
+        if is_alone || matches!(conn.life.state(), State::Parting { last: Some(_), .. }) {
             return None;
         }
         let until = pair.moved + relay.half_close_timeout;
@@ -366,8 +375,11 @@ impl<K: Kernel> Context<K> {
         let Some(pair) = self.pairs.of_mut(key) else { return mode };
         // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
         if leg == Leg::Upstream && pair.stage == Stage::Connecting && was_not_reached(cause) {
-            if let Some(buffers) = conn.buffers.as_mut().filter(|buffers| buffers.layer.is_none()) {
-                pair.cold().carried = buffers.output.as_slice().into();
+            if let Some(buffers) = &mut conn.buffers {
+                // What a layer has said is for this server alone.
+                if buffers.layer.is_none() {
+                    pair.cold().carried = buffers.output.as_slice().into();
+                }
                 buffers.output.consume(buffers.output.len());
             }
             return mode;

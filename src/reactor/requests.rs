@@ -21,6 +21,7 @@ use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
 use crate::protocol::server::{Contract, LogIn, Names, Refusal, Server, Use};
 use crate::protocol::users::{Guard, Standing};
 use crate::protocol::{Encoding, Identity, Naming};
+use crate::transport::Layer;
 use crate::workers::link::Query;
 use std::task::Poll;
 
@@ -414,6 +415,10 @@ impl<K: Kernel> Context<K> {
         client.standing = standing;
         (client.used, client.beat_ms, client.cold) = (self.now, 0, None);
         self.leave_hub(key, membership, token, None);
+        // What it has proved, it is still. That it may be refused at this moment is no reason to end it.
+        if let Some(name) = conn.layer().and_then(Layer::identity) {
+            let _ = self.identify_by_layer(key, conn, &name);
+        }
         // The listener's contract may be stricter than the one that the wheel is armed for.
         self.schedule(key, conn);
     }

@@ -212,6 +212,9 @@ impl<K: Kernel> Context<K> {
         self.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
+        if let Some(early) = self.pairs.of_mut(key).and_then(Pair::take_early) {
+            self.write(key, conn, &early);
+        }
         self.note_connected(key, conn);
     }
 
@@ -255,16 +258,18 @@ impl<K: Kernel> Context<K> {
         // What a proxy has sent is not of its client; and behind a layer, what was said is less than what was sent for it.
         let proxys = end.proxied.as_ref().map_or(0, |proxied| proxied.header_bytes as u64);
         let of_layer = conn.layer().and_then(Layer::traffic);
-        let (received, sent) = of_layer.map_or((end.bytes_in - proxys, end.bytes_out), |(received, sent)| {
-            let header = if leg == Leg::Upstream { pair.header_bytes() } else { 0 };
-            (received, sent.saturating_sub(end.unsent_bytes) + header)
-        });
+        let (received, sent) =
+            of_layer.map_or((end.bytes_in.saturating_sub(proxys), end.bytes_out), |(received, sent)| {
+                let header = if leg == Leg::Upstream { pair.header_bytes() } else { 0 };
+                (received, sent.saturating_sub(end.unsent_bytes) + header)
+            });
         pair.note_traffic(leg, received, sent.saturating_sub(conn.direct_bytes_out()));
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {
             let to = pair.to();
-            let asked = end.bytes_out > pair.header_bytes();
+            // Of what was sent, a handshake asks for nothing.
+            let asked = sent > pair.header_bytes();
             let was_mute = asked && pair.first_byte_us == 0 && end.detector != Detector::Partner;
             self.upstreams[to].remove(server);
             let cause = Cause { reason: end.reason, detector: end.detector };

@@ -168,9 +168,15 @@ impl Layer for Tls {
     }
 
     fn send(&mut self, bytes: &[u8], wire: &mut ByteQueue) {
-        self.traffic.1 += bytes.len() as u64;
         self.connection.writer().write_all(bytes).expect("there is no limit to what it takes");
+        let before = wire.len();
         self.write(wire);
+        if wire.len() < before + bytes.len() {
+            // It has said its last word by itself: as many records as one key is good for (RFC 8446, 5.5).
+            self.finished = true;
+            return;
+        }
+        self.traffic.1 += bytes.len() as u64;
     }
 
     fn can_send(&self) -> bool {

@@ -48,7 +48,7 @@ fn a_line_that_comes_byte_by_byte_names_the_client() {
 
 #[test]
 fn what_version_2_says_is_in_the_lists_and_the_record() {
-    let server = start("resp://127.0.0.1:0", &["--set", "audit.interval=100ms"]);
+    let server = start("resp://127.0.0.1:0?protected_mode=false", &["--set", "audit.interval=100ms"]);
     let mut ssl = SslInfo::new(true, true, true, 0);
     ssl.append_tlv(Tlv::SslVersion("TLSv1.3".into()));
     ssl.append_tlv(Tlv::SslCn("device-7".into()));

@@ -6,6 +6,7 @@
 use crate::common::file::TempFile;
 use crate::common::tls::{House, TlsClient};
 use crate::common::{Server, until, wait_for};
+use rustls::StreamOwned;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 
@@ -197,17 +198,83 @@ fn a_gateway_speaks_tls_to_clients_and_a_fin_goes_both_ways_behind_the_last_word
     assert_eq!((&pair["lost_up"], &pair["lost_down"]), (&0.into(), &0.into()));
 }
 
+#[test]
+fn all_that_comes_with_the_last_of_the_handshake_reaches_the_server_behind_a_gateway() {
+    let house = House::new();
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server =
+        start(&[house.listener("tls", &format!("&name=gate&upstream={}", backend.local_addr().unwrap()))]);
+    let mut client = TlsClient::connect(server.address("gate"), &house.trust(None));
+    let StreamOwned { conn, sock } = &mut client.0;
+    conn.write_tls(sock).unwrap();
+    while conn.is_handshaking() {
+        conn.read_tls(sock).unwrap();
+        conn.process_new_packets().unwrap();
+    }
+    // The rest of the handshake, the data and the last word leave in one segment.
+    conn.writer().write_all(b"all at once").unwrap();
+    conn.send_close_notify();
+    let mut wire = Vec::new();
+    while conn.wants_write() {
+        conn.write_tls(&mut wire).unwrap();
+    }
+    sock.write_all(&wire).unwrap();
+    let (mut app, _) = backend.accept().unwrap();
+    let mut got = Vec::new();
+    app.read_to_end(&mut got).unwrap();
+    assert_eq!(got, b"all at once");
+    app.write_all(b"answer").unwrap();
+    drop(app);
+    client.expect("answer");
+    client.expect_end();
+}
+
+#[test]
+fn what_comes_behind_the_header_of_a_proxy_waits_for_the_handshake_with_the_server() {
+    let house = House::new();
+    let app = start(&[house.listener("echos", "")]);
+    let (gate, _) =
+        before(&app, &house, "localhost", "accept_proxy = 'require'\naccept_proxy_trusted = '127.0.0.1'\n");
+    let mut client = gate.connect("gate");
+    client.send("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nhello");
+    client.expect("hello");
+}
+
+#[test]
+fn who_speaks_no_tls_to_a_gateway_holds_no_place_for_it() {
+    let house = House::new();
+    let server = start(&[house.listener("tls", "&name=gate&linger=100ms&linger_max=1s")]);
+    let mut client = server.connect("gate");
+    client.send("GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(only_end(&server)[0], "protocol.tls", "although it stays connected");
+}
+
+#[test]
+fn a_reset_of_its_session_leaves_a_client_who_it_is() {
+    let house = House::new();
+    let asks = format!("&tls.client_certificate=required&tls.client_ca={}&tls.identity=cn", house.ca.path());
+    let server = start(&[house.listener("resps", &asks)]);
+    let mut client = server.connect_tls("resp", &house.trust(Some(&house.authority.sign("dev1"))));
+    client.asks("RESET\r\nSTATE dev1\r\n", "+RESET\r\n+online\r\n");
+}
+
 /// A gateway of ours before a server of ours that speaks TLS: `query` is of the server.
 fn before_tls(house: &House, name: &str, query: &str) -> (Server, Server) {
     let app = start(&[house.listener("echos", query)]);
+    let (gate, _) = before(&app, house, name, "");
+    (gate, app)
+}
+
+/// The gateway, whose listener has these settings more, and its configuration.
+fn before(app: &Server, house: &House, name: &str, more: &str) -> (Server, TempFile) {
     let text = format!(
-        "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'tcp'\nname = 'gate'\naddress = '127.0.0.1:0'\nupstream = 'app'\n\
+        "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'tcp'\nname = 'gate'\naddress = '127.0.0.1:0'\nupstream = 'app'\n{more}\
          [upstream.app]\nservers = '{}'\ntls = {{ enabled = true, name = '{name}', ca = '{}' }}\n",
         app.address("echo"),
         house.ca.path()
     );
     let file = TempFile::new(&text);
-    (Server::start(&["--config", file.path()]), app)
+    (Server::start(&["--config", file.path()]), file)
 }
 
 #[test]

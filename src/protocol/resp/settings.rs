@@ -22,7 +22,7 @@ pub(super) const SETTINGS: [Key; 2] = [
         name: "protected_mode",
         kind: Kind::Flag,
         default: Default::Same("true"),
-        doc: "On an address that other hosts can reach, without users, refuse what acts on other connections or tells of \
+        doc: "On an address that other hosts can reach, or behind a proxy (accept_proxy), without users, refuse what acts on other connections or tells of \
               them: CLIENT KILL and LIST, WHO, STATE, SEND, BEATFOR, IDENTFOR, $presence channels, and to take an identity \
               that is held from another address.",
         why: "Otherwise anybody who reaches the port could end and impersonate everybody. Switch it off in a network where \

@@ -107,6 +107,8 @@ pub(in crate::reactor) struct ColdPair {
     pub(in crate::reactor) failed: Vec<Attempt>,
     /// What a server would have been sent that could not be reached.
     pub(in crate::reactor) carried: Vec<u8>,
+    /// What the client has sent while the layer of its server was not open.
+    pub(in crate::reactor) early: Vec<u8>,
     /// Why it ends, and which leg has brought that about: the first cause of all.
     cause: Option<(Cause, Leg)>,
     /// Bytes of each leg that its partner was not there to take.
@@ -337,6 +339,17 @@ impl Pair {
     pub(in crate::reactor) fn take_carried(&mut self) -> Option<Vec<u8>> {
         let carried = std::mem::take(&mut self.cold.as_mut()?.carried);
         (!carried.is_empty()).then_some(carried)
+    }
+
+    /// What the client has sent while the layer of its server was not open, if that was something.
+    pub(in crate::reactor) fn take_early(&mut self) -> Option<Vec<u8>> {
+        let early = std::mem::take(&mut self.cold.as_mut()?.early);
+        (!early.is_empty()).then_some(early)
+    }
+
+    /// Whether there is such.
+    pub(in crate::reactor) fn has_early(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| !cold.early.is_empty())
     }
 
     /// The server is sent a header of so many bytes first.

@@ -105,7 +105,7 @@ def servers(directory):
         "--server", "exec redis-server --bind {address} --port {port} --protected-mode no --save '' "
         "--tcp-keepalive 1 --loglevel verbose --client-output-buffer-limit 'pubsub 8mb 1mb 3'",
     ]
-    listener = "resp://{address}:{port}?keepalive.idle=1s&keepalive.interval=1s&keepalive.count=3&user_timeout=3s"
+    listener = "resp://{address}:{port}?protected_mode=false&keepalive.idle=1s&keepalive.interval=1s&keepalive.count=3&user_timeout=3s"
     yield "linger", str(LINGER), r"reason=([a-z_.]+)", [
         "--port", "7000", "--greet", r"IDENT device BEAT 2\r\n", "--beat", r"BEAT\r\n", "--goodbye", r"QUIT\r\n",
         "--helper-greet", r"PING\r\n", "--helper-provoke", rf"*3\r\n$4\r\nSEND\r\n$6\r\ndevice\r\n$60000\r\n{big}\r\n",

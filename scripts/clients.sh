@@ -25,7 +25,9 @@ Exit status: 0 nothing failed, 1 something did, 2 usage or a failed build.
 HELP
 }
 
-passed=0 failed=0 skipped=0 server=0 redis=0
+# shellcheck source=scripts/checks.sh
+source "$root/scripts/checks.sh"
+server=0 redis=0
 
 cleanup() {
     for pid in "$server" "$redis"; do
@@ -35,12 +37,6 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
-
-# skip CLIENT REASON
-skip() {
-    echo "== $1: skipped: $2"
-    skipped=$((skipped + 1))
-}
 
 # run CLIENT COMMAND...: the last line of its output counts.
 run() {

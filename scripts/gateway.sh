@@ -23,46 +23,20 @@ Exit status: 0 nothing failed, 1 something did, 2 usage or a failed build.
 HELP
 }
 
-passed=0 failed=0 skipped=0 gateway=0 backend=0 watcher=0
+# shellcheck source=scripts/checks.sh
+source "$root/scripts/checks.sh"
+gateway=0 backend=0 watcher=0
 
 cleanup() {
-    local pid
-    for pid in "$watcher" "$gateway" "$backend"; do
-        # First the polite way: a database that is killed leaves shared memory behind.
-        [ "$pid" -gt 0 ] || continue
-        kill "$pid" 2>/dev/null
-        for _ in $(seq 60); do kill -0 "$pid" 2>/dev/null || break; sleep 0.05; done
-        kill -9 "$pid" 2>/dev/null
-        wait "$pid" 2>/dev/null
-    done
+    stop "$watcher"
+    stop "$gateway"
+    stop "$backend"
     gateway=0 backend=0 watcher=0
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-# skip APPLICATION REASON
-skip() {
-    echo "== $1: skipped: $2"
-    skipped=$((skipped + 1))
-}
-
-# check WHAT COMMAND...: whether it succeeds within a minute. A function is called as it is, and has to end by itself.
-check() {
-    local what=$1 log="$dir/check.log"
-    shift
-    if "$@" >"$log" 2>&1 </dev/null; then
-        echo "ok $what"
-        passed=$((passed + 1))
-    else
-        echo "FAILED $what:"
-        tail -20 "$log"
-        failed=$((failed + 1))
-    fi
-}
-
 within() { timeout --foreground "$@"; }
-
-is_open() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # start_backend COMMAND...: on a free port, which stands in the place of PORT.
 start_backend() {

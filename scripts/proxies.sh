@@ -23,15 +23,9 @@ Exit status: 0 nothing failed, 1 something did, 2 usage or a failed build.
 HELP
 }
 
-passed=0 failed=0 skipped=0 server=0 proxy=0 backend=0
-
-stop() {
-    [ "$1" -gt 0 ] || return 0
-    kill "$1" 2>/dev/null
-    for _ in $(seq 60); do kill -0 "$1" 2>/dev/null || break; sleep 0.05; done
-    kill -9 "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
-}
+# shellcheck source=scripts/checks.sh
+source "$root/scripts/checks.sh"
+server=0 proxy=0 backend=0
 
 cleanup() {
     stop "$proxy"
@@ -41,22 +35,6 @@ cleanup() {
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
-
-# check WHAT COMMAND...
-check() {
-    local what=$1
-    shift
-    if "$@" >"$dir/check.log" 2>&1 </dev/null; then
-        echo "ok $what"
-        passed=$((passed + 1))
-    else
-        echo "FAILED $what:"
-        tail -20 "$dir/check.log"
-        failed=$((failed + 1))
-    fi
-}
-
-is_open() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 # The port of a listener, as the log in that file has it.
 port_of() {
@@ -125,7 +103,7 @@ through() {
     return 1
 }
 
-# The server behind the gateway has heard of a client, too.
+# The server behind the gateway knows the client, too.
 behind_gateway() {
     through "$1" 'hello\n' hello gateway || return 1
     for _ in $(seq 100); do
@@ -154,7 +132,7 @@ all_checks() {
 }
 
 with_haproxy() {
-    command -v haproxy >/dev/null || { echo "== haproxy: skipped: it is not installed"; skipped=$((skipped + 1)); return; }
+    command -v haproxy >/dev/null || { skip haproxy "it is not installed"; return; }
     local send
     for send in send-proxy send-proxy-v2 'send-proxy-v2 proxy-v2-options unique-id'; do
         start_servers || { echo "linger did not start"; exit 2; }
@@ -178,7 +156,7 @@ with_haproxy() {
 }
 
 with_nginx() {
-    command -v nginx >/dev/null || { echo "== nginx: skipped: it is not installed"; skipped=$((skipped + 1)); return; }
+    command -v nginx >/dev/null || { skip nginx "it is not installed"; return; }
     start_servers || { echo "linger did not start"; exit 2; }
     mapfile -t fronts < <(free_ports 3)
     local module=''
@@ -193,8 +171,7 @@ with_nginx() {
     } >"$dir/nginx.conf"
     if ! start_proxy "$(command -v nginx)" -e "$dir/nginx.log" -c "$dir/nginx.conf"; then
         if grep -q 'unknown directive "stream"' "$dir/nginx.log" "$dir/proxy.log" 2>/dev/null; then
-            echo "== nginx: skipped: it has no stream module (libnginx-mod-stream)"
-            skipped=$((skipped + 1))
+            skip nginx "it has no stream module (libnginx-mod-stream)"
         else
             cat "$dir/nginx.log"
             failed=$((failed + 1))

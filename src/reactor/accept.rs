@@ -113,7 +113,7 @@ impl<K: Kernel> Reactor<K> {
         }
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
         // judge, and those only look at Open.
-        let waits = served && (proxied || slot.opens_with_exchange());
+        let waits = served && (proxied || slot.opens_with_exchange(layer.is_some()));
         let state = if waits { State::Handshaking } else { State::Open };
         let session = if !served {
             Some(Session::Refused)

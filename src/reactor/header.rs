@@ -89,8 +89,7 @@ impl<K: Kernel> Context<K> {
         }
         slot.enter(&conn.peer, accepted);
         let upstream = slot.upstream;
-        let opens = (conn.layer().is_some() || slot.settings.protocol.keeps_session())
-            && slot.settings.policy.bounds.handshake_timeout.is_some();
+        let opens = slot.opens_with_exchange(conn.layer().is_some());
         if let Some(buffers) = &mut conn.buffers {
             buffers.header = None;
         }
@@ -116,9 +115,9 @@ impl<K: Kernel> Context<K> {
 }
 
 impl<L> ListenerState<L> {
-    /// Whether its connections have an opening exchange that has a deadline, their header not among it.
-    pub(super) fn opens_with_exchange(&self) -> bool {
-        let exchanges = self.settings.protocol.keeps_session() || !self.transport.is_plain();
+    /// Whether a connection has an opening exchange that has a deadline, its header not among it.
+    pub(super) fn opens_with_exchange(&self, has_layer: bool) -> bool {
+        let exchanges = self.settings.protocol.keeps_session() || has_layer;
         exchanges && self.settings.policy.bounds.handshake_timeout.is_some()
     }
 }

@@ -8,41 +8,14 @@ use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::net::{Kernel, Sent, Stream};
-use crate::observe::report;
 use crate::protocol::HalfClose;
-use crate::tls::{self, Expiry};
 use crate::transport::{self, Layer, Phase, Received};
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 impl<K: Kernel> Context<K> {
-    /// Says which certificates of ours are about to expire.
-    pub(super) fn warn_of_expiries(&mut self) {
-        const SOON: i64 = 14;
-        const DAY: i64 = 86_400;
-        let Some(usage) = self.kernel.usage() else { return };
-        let today = i64::try_from(usage.unix_time.as_secs()).unwrap_or(i64::MAX);
-        for slot in &self.listeners {
-            for Expiry { file, at } in slot.settings.tls.iter().flat_map(tls::Server::expiries) {
-                let days = (i64::try_from(*at).unwrap_or(i64::MAX) - today).div_euclid(DAY);
-                if days < SOON {
-                    report::certificate_expires(&slot.settings.name, file, days);
-                }
-            }
-        }
-    }
-
-    /// Gives a connection that was just accepted its layer.
+    /// Gives a connection its layer, which says the first word if it is ours.
     pub(super) fn set_layer(&mut self, conn: &mut Conn<K>, layer: Option<Box<dyn Layer>>) {
-        if layer.is_some() {
-            let buffers = conn.buffers_mut(&mut self.pool);
-            buffers.layer = layer;
-            self.pool.settle(buffers);
-        }
-    }
-
-    /// Gives a connection that is being made its layer, which says the first word.
-    pub(super) fn begin_layer(&mut self, conn: &mut Conn<K>, layer: Option<Box<dyn Layer>>) {
         let Some(mut layer) = layer else { return };
         let buffers = conn.buffers_mut(&mut self.pool);
         layer.begin(&mut buffers.output);
@@ -59,7 +32,7 @@ impl<K: Kernel> Context<K> {
                 return self.recv_header(key, conn, buffer);
             }
             if conn.layer().is_some() {
-                return self.recv_through(key, conn, buffer);
+                return self.through(key, conn, buffer, None);
             }
         }
         transport::recv(&mut conn.stream, buffer)
@@ -84,12 +57,8 @@ impl<K: Kernel> Context<K> {
         received
     }
 
-    #[inline(never)]
-    fn recv_through(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
-        self.through(key, conn, buffer, None)
-    }
-
     /// Takes bytes of the wire through a layer: those that were `received` already, or what the socket brings.
+    #[inline(never)]
     fn through(
         &mut self,
         key: Key,

@@ -143,7 +143,7 @@ impl<K: Kernel> Context<K> {
             buffers.output_moved = self.now;
             self.pool.settle(buffers);
         }
-        self.begin_layer(&mut fresh, layer);
+        self.set_layer(&mut fresh, layer);
         self.counters.listeners[usize::from(conn.listener)].connecting();
         // What is due when it is connected lies behind that.
         self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));

@@ -61,9 +61,8 @@ impl Client {
             None => Some(Arc::new(Trusting(provider.signature_verification_algorithms))),
             Some(ca) => verifier(ca, &provider, read_file, &mut files),
         };
-        let own = paths(&spec.certificate)
-            .next()
-            .map(|path| own_certificate(path, &spec.key, read_file, &mut files));
+        let key_path = paths(&spec.key).next();
+        let own = paths(&spec.certificate).next().map(|path| files.pair(path, key_path, read_file));
         let (Some(verifier), true) = (verifier, files.mistakes.is_empty()) else {
             return Err(files.mistakes);
         };
@@ -87,17 +86,6 @@ impl Client {
     pub(crate) fn name(&self) -> ServerName<'static> {
         self.spec.name.clone()
     }
-}
-
-type Own = (Vec<CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>);
-
-fn own_certificate(path: &Path, key: &str, read_file: ReadFile, files: &mut Files) -> Option<Own> {
-    let text = files.text(Part::Certificate, path, read_file)?;
-    let chain = files.certificates(Part::Certificate, path, &text);
-    let (part, key_path) = paths(key).next().map_or((Part::Certificate, path), |key| (Part::Key, key));
-    let key_text = if part == Part::Key { files.text(part, key_path, read_file)? } else { text };
-    let key = files.key(part, key_path, &key_text);
-    Some((chain?, key?))
 }
 
 fn verifier(

@@ -8,6 +8,14 @@ use std::path::Path;
 /// More is no file of certificates: those of all public authorities are 200 KiB; a list of what was revoked may be long.
 const FILE_BYTES_MAX: usize = 16 << 20;
 
+/// The certificates of an owner, and the key.
+pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Where the key of a certificate is, and which setting says so.
+pub(super) fn key_of<'a>(path: &'a Path, key_path: Option<&'a Path>) -> (Part, &'a Path) {
+    key_path.map_or((Part::Certificate, path), |path| (Part::Key, path))
+}
+
 /// All that is read of files, so that it can be compared with what is read next time.
 #[derive(Default)]
 pub(super) struct Files {
@@ -35,6 +43,20 @@ impl Files {
         self.mistakes.push(mistake);
     }
 
+    /// The certificates of a file and the key of the first, which is in another or, if none is named, in the same. `None`: there is
+    /// a mistake.
+    pub(super) fn pair(&mut self, path: &Path, key_path: Option<&Path>, read_file: ReadFile) -> Option<Pair> {
+        let text = self.text(Part::Certificate, path, read_file);
+        let key_text = match key_path {
+            Some(path) => self.text(Part::Key, path, read_file),
+            None => text.clone(),
+        };
+        let chain = text.and_then(|text| self.certificates(Part::Certificate, path, &text));
+        let (part, key_path) = key_of(path, key_path);
+        let key = key_text.and_then(|text| self.key(part, key_path, &text));
+        Some((chain?, key?))
+    }
+
     /// The certificates of a file: its owner's first, and what leads to an authority behind it.
     pub(super) fn certificates(
         &mut self,
@@ -57,7 +79,7 @@ impl Files {
     }
 
     /// The private key of a file.
-    pub(super) fn key(&mut self, part: Part, path: &Path, text: &str) -> Option<PrivateKeyDer<'static>> {
+    fn key(&mut self, part: Part, path: &Path, text: &str) -> Option<PrivateKeyDer<'static>> {
         match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
             Ok(key) => return Some(key),
             Err(pem::Error::NoItemsFound) if text.contains("ENCRYPTED") => self.mistake(Mistake::new(

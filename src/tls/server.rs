@@ -1,7 +1,7 @@
 //! What a listener needs to speak TLS: its certificates by name, and which clients it trusts.
 
 use super::certificate::{Field, Parsed};
-use super::files::Files;
+use super::files::{Files, key_of};
 use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
@@ -165,15 +165,8 @@ fn entry(
     files: &mut Files,
     expiries: &mut Vec<Expiry>,
 ) -> Option<Entry> {
-    let text = files.text(Part::Certificate, path, read_file);
-    let key_text = match key_path {
-        Some(path) => files.text(Part::Key, path, read_file),
-        None => text.clone(),
-    };
-    let chain = text.and_then(|text| files.certificates(Part::Certificate, path, &text));
-    let (part, key_path) = key_path.map_or((Part::Certificate, path), |path| (Part::Key, path));
-    let key = key_text.and_then(|text| files.key(part, key_path, &text));
-    let (chain, key) = (chain?, key?);
+    let (chain, key) = files.pair(path, key_path, read_file)?;
+    let (part, key_path) = key_of(path, key_path);
     let Some(parsed) = Parsed::new(&chain[0]) else {
         let right = "write one in X.509, version 3";
         files.mistake(Mistake::new(Part::Certificate, path, "its certificate cannot be understood", right));

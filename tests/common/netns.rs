@@ -61,10 +61,11 @@ impl Network {
         Means::start_by(&program, &self.host(), protocol, setting, means)
     }
 
-    /// A server in its namespace, with these arguments.
+    /// A server in its namespace, with these arguments. Its admin interface is reached from here, and so has the token.
     pub fn serve(&self, arguments: &[&str]) -> Server {
         let namespace = format!("--net=/proc/{}/ns/net", self.holder.id());
-        Server::start_as(&["nsenter", &namespace, env!("CARGO_BIN_EXE_linger")], arguments)
+        let arguments = [&["--set", "admin.token_file=tests/common/token"], arguments].concat();
+        Server::start_as(&["nsenter", &namespace, env!("CARGO_BIN_EXE_linger")], &arguments)
     }
 
     /// Sockets of its namespace, in any state, whose port is that of a listener of the server's.

@@ -32,8 +32,6 @@ impl Stage {
             &format!("resp://{host}:0?name=helper&protected_mode=false"),
             "--admin",
             &format!("{host}:0"),
-            "--set",
-            "admin.token_file=tests/common/token",
         ]);
         Self { network, server }
     }

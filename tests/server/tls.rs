@@ -5,10 +5,10 @@
 
 use crate::common::file::TempFile;
 use crate::common::tls::{House, TlsClient};
-use crate::common::{Server, until, wait_for};
+use crate::common::{DEADLINE, Server, until, wait_for};
 use rustls::StreamOwned;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, TcpListener, TcpStream};
 
 fn start(listeners: &[String]) -> Server {
     let mut arguments = vec!["--admin", "127.0.0.1:0"];
@@ -181,7 +181,7 @@ fn a_gateway_speaks_tls_to_clients_and_a_fin_goes_both_ways_behind_the_last_word
     let server =
         start(&[house.listener("tls", &format!("&name=gate&upstream={}", backend.local_addr().unwrap()))]);
     let mut client = server.connect_tls("gate", &house.trust(None));
-    let (mut app, _) = backend.accept().unwrap();
+    let mut app = accept(&backend);
     client.send("hello");
     let mut got = [0; 5];
     app.read_exact(&mut got).unwrap();
@@ -219,7 +219,7 @@ fn all_that_comes_with_the_last_of_the_handshake_reaches_the_server_behind_a_gat
         conn.write_tls(&mut wire).unwrap();
     }
     sock.write_all(&wire).unwrap();
-    let (mut app, _) = backend.accept().unwrap();
+    let mut app = accept(&backend);
     let mut got = Vec::new();
     app.read_to_end(&mut got).unwrap();
     assert_eq!(got, b"all at once");
@@ -256,6 +256,14 @@ fn a_reset_of_its_session_leaves_a_client_who_it_is() {
     let server = start(&[house.listener("resps", &asks)]);
     let mut client = server.connect_tls("resp", &house.trust(Some(&house.authority.sign("dev1"))));
     client.asks("RESET\r\nSTATE dev1\r\n", "+RESET\r\n+online\r\n");
+}
+
+/// The next connection to the server behind a gateway.
+fn accept(backend: &TcpListener) -> TcpStream {
+    backend.set_nonblocking(true).unwrap();
+    let (app, _) = wait_for("its gateway", || backend.accept().ok());
+    app.set_read_timeout(Some(DEADLINE)).unwrap();
+    app
 }
 
 /// A gateway of ours before a server of ours that speaks TLS: `query` is of the server.

@@ -21,7 +21,7 @@ fn hash(password: &str) -> String {
     format!("#{}", Hash::of(password.as_bytes()))
 }
 
-/// Operators, a device that may be one identity, and whoever comes.
+/// Operators, a device that may be one identity, and all others.
 fn people() -> String {
     format!(
         "# people\nuser ops on {} +@all allchannels allidentities\n\

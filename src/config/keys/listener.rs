@@ -134,7 +134,7 @@ pub(super) static SHARED: [Key; 41] = [
         doc: "\"require\": each connection begins with a header of the PROXY protocol, version 1 or 2, by which a proxy \
               says who the client is; log, records, lists and limits then have the client. A connection that does not \
               is reset, protocol.proxy_missing. What is sent to the servers of a gateway is upstream_header.",
-        why: "Whoever may send a header may call itself anybody, so that it is never guessed whether one comes.",
+        why: "A header can name any client, so that it is never guessed whether one comes.",
     },
     Key {
         name: "accept_proxy_trusted",

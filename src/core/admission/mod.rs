@@ -76,7 +76,7 @@ impl Admission {
         }
         let Some(known) = known.as_deref_mut().filter(|_| old.are_about_sources() == new.are_about_sources())
         else {
-            // Whoever was accepted at this very time was not counted either.
+            // A connection that was accepted at this very time was not counted either.
             *known = Self::new(new, now + Duration::from_nanos(1));
             return;
         };

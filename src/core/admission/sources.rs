@@ -49,7 +49,7 @@ impl Known {
 /// What is known of all.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    /// A tree, not a table of hashes: whoever comes chooses its address.
+    /// A tree, not a table of hashes: a client can choose its address.
     known: BTreeMap<Source, Known>,
     /// Those without a connection, by when their bucket is full.
     idle: BTreeSet<(Instant, Source)>,

@@ -30,7 +30,7 @@ impl PendingHeader {
     }
 }
 
-/// By slot of the table. Whoever closes a connection takes its entry out.
+/// By slot of the table. The close of a connection takes its entry out.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct ProxiedConnections(BTreeMap<u32, Said>);
 

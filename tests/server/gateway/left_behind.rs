@@ -39,8 +39,6 @@ impl Wire {
             "--admin",
             &admin,
             "--set",
-            "admin.token_file=tests/common/token",
-            "--set",
             "drain.timeout=2h",
             "--set",
             "drain.spread=0s",
@@ -274,14 +272,7 @@ fn a_connection_to_itself_is_no_server() {
     let host = network.host();
     let listen = format!("tcp://{host}:5000?name=gateway&upstream=127.0.0.1:40002");
     let admin = format!("{host}:5001");
-    let server = network.serve(&[
-        "--listen",
-        &listen,
-        "--admin",
-        &admin,
-        "--set",
-        "admin.token_file=tests/common/token",
-    ]);
+    let server = network.serve(&["--listen", &listen, "--admin", &admin]);
     for _ in 0..100 {
         let mut client = server.connect("gateway");
         let told = client.stream.write_all(b"hello").err();
@@ -303,14 +294,7 @@ fn a_server_on_another_host_that_is_not_there_is_given_up() {
     let to = format!("10.77.{}.77:9001", host.split('.').nth(2).unwrap());
     let listen = format!("tcp://{host}:0?name=gateway&upstream={to}&connect_timeout=30s");
     let admin = format!("{host}:0");
-    let server = network.serve(&[
-        "--listen",
-        &listen,
-        "--admin",
-        &admin,
-        "--set",
-        "admin.token_file=tests/common/token",
-    ]);
+    let server = network.serve(&["--listen", &listen, "--admin", &admin]);
     // Nobody answers for its address: the kernel says so after some seconds (arp(7): EHOSTUNREACH).
     let mut client = server.connect("gateway");
     assert_eq!(client.read_to_end().unwrap_err().kind(), ErrorKind::ConnectionReset);

@@ -19,15 +19,15 @@ print something of their own: "attack" plays attacks on linger and measures what
 (`python3 benches/attack --help` lists them, with the bars); "others" measures linger beside Redis, nginx, HAProxy,
 mosquitto and the baseline, as far as they are installed and can do the same work, and writes benches/RESULTS.md with
 ratios and plots (quick: target/bench/RESULTS.md; `python3 benches/compare --help` says what more it can do). Of these,
-only fan-out and the gateway have bars; "fanout" and "gateway" measure one of them alone, and put its section into the
-page. The gateway is measured beside a minimal C relay, HAProxy and nginx.
+only fan-out, the gateway and TLS have bars; "fanout", "gateway" and "tls" measure one of them alone, and put its section
+into the page. The gateway is measured beside a minimal C relay, HAProxy and nginx, with TLS beside the last two.
 
   --quick             fewer and shorter rounds: about 5 min instead of 25; figures are rougher
   --only PART[,PART]  of: echo, churn, syscalls, instructions, memory, idle, heartbeat, audit, attack,
-                      fanout, gateway, others (default: all)
+                      fanout, gateway, tls, others (default: all)
   --attack NAME,...   these of the attacks
   --strict            a missed bar on a timing ratio fails too (they are noisy: use a quiet machine)
-  --server CMD        the echo server to measure in all parts but the last seven, which are about what
+  --server CMD        the echo server to measure in all parts but the last eight, which are about what
                       only linger has, and about others; {port} stands for its port, on 127.0.0.1
                       (default: target/release/linger serve --listen echo://127.0.0.1:{port} ...)
   --resp-server CMD   the same for RESP; must answer `IDENT dev1` with a line
@@ -50,7 +50,7 @@ HELP
 
 # ---- What is asked for -------------------------------------------------------------------------------
 
-readonly all_parts="echo churn syscalls instructions memory idle heartbeat audit attack fanout gateway others"
+readonly all_parts="echo churn syscalls instructions memory idle heartbeat audit attack fanout gateway tls others"
 readonly linger=$root/target/release/linger
 parts=$all_parts
 quick=no strict=no
@@ -113,7 +113,7 @@ parse_arguments() {
     [[ $rounds =~ ^[1-9][0-9]?$ ]] || die "--rounds is a number from 1 to 99"
     [[ $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--seconds is a number"
     # linger is built when one of its own commands will be run.
-    if wants others || wants fanout || wants gateway || wants attack || [[ $server_given == no ]] || { [[ $resp_given == no ]] && wants memory; }; then build_linger=yes; fi
+    if wants others || wants fanout || wants gateway || wants tls || wants attack || [[ $server_given == no ]] || { [[ $resp_given == no ]] && wants memory; }; then build_linger=yes; fi
 }
 
 wants() { [[ " $parts " == *" $1 "* ]]; }

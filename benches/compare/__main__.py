@@ -13,6 +13,7 @@ parts:
   fanout     messages from one publisher to many subscribers, beside Redis, with bars; alone it puts its section into
              the page and leaves the others as they are
   gateway    a gateway beside the C relay, HAProxy and nginx, with bars; alone as fan-out
+  tls        the same over TLS, beside HAProxy and nginx, with bars: handshakes, bulk, memory; alone as fan-out
   counts     system calls (strace) and user-space instructions (callgrind) of a request and of a life
 
 Exit status: 0 done, 1 something could not be measured (the page says what), 2 usage, 3 a bar was missed.
@@ -33,11 +34,13 @@ import gateway_page
 import host
 import measure
 import page
+import tls
+import tls_page
 from servers import BASELINE, LINGER, ROOT, SERVERS
 
-PARTS = ["rates", "latencies", "churn", "memory", "fanout", "gateway", "counts"]
+PARTS = ["rates", "latencies", "churn", "memory", "fanout", "gateway", "tls", "counts"]
 # These have bars, and a section that can be written alone: who measures, and who writes.
-WITH_BARS = {"fanout": (fanout, fanout), "gateway": (gateway, gateway_page)}
+WITH_BARS = {"fanout": (fanout, fanout), "gateway": (gateway, gateway_page), "tls": (tls, tls_page)}
 
 
 def list_of(names, what):
@@ -110,7 +113,7 @@ def complete(settings):
     settings.count_seconds = (0.2, 0.7) if quick else (0.5, 2.0)
     settings.count_lives = (100, 600) if quick else (500, 3000)
     everything = not quick and settings.only == PARTS and len(settings.servers) == len({s.name for s in SERVERS})
-    opponents = {"fanout": {"Redis"}, "gateway": {"C", "HAProxy", "nginx"}}
+    opponents = {"fanout": {"Redis"}, "gateway": {"C", "HAProxy", "nginx"}, "tls": {"HAProxy", "nginx"}}
     section_alone = not quick and alone(settings) and opponents[alone(settings)] <= set(settings.servers)
     settings.page = settings.page or (
         ROOT / ("benches" if everything or section_alone else "target/bench") / "RESULTS.md")

@@ -46,6 +46,7 @@ def built():
 
 
 def idle_count(bench):
+    """Connections that are held, idle, for their memory."""
     return IDLE if not bench.settings.quick else 4_000
 
 
@@ -65,15 +66,15 @@ def one_up(bench, name, tool=()):
 
 
 @contextlib.contextmanager
-def all_up(bench, upstream):
+def all_up(bench, wanted_relays, part="gateway"):
     with contextlib.ExitStack() as stack:
         up = {}
-        for relay in wanted(bench, upstream):
+        for relay in wanted_relays:
             try:
                 up[relay] = stack.enter_context(Running(relay, bench.settings.server_cpu))
                 prefer(up[relay].pid)
             except Failed as why:
-                bench.failed("gateway", relay, why)
+                bench.failed(part, relay, why)
         yield up
 
 
@@ -87,7 +88,7 @@ def each_relay(bench):
 
 def timed(bench):
     fresh_network()
-    with Running(echo_on(), bench.settings.load_cpu) as echo, all_up(bench, f"127.0.0.1:{echo.port}") as up:
+    with Running(echo_on(), bench.settings.load_cpu) as echo, all_up(bench, wanted(bench, f"127.0.0.1:{echo.port}")) as up:
         prefer(echo.pid)
         for running in up.values():
             # Memory touched and caches filled before the first sample counts.
@@ -100,7 +101,7 @@ def timed(bench):
             say(f"gateway: round {number + 1} of {bench.settings.rounds}")
 
 
-def each(bench, up, number, what, sample, *how):
+def each(bench, up, number, what, sample, *how, part="gateway"):
     """One round: each relay in its turn, one right after the other."""
     for relay in in_turn(list(up), number):
         running = up[relay]
@@ -109,10 +110,10 @@ def each(bench, up, number, what, sample, *how):
             cpu_us, waited = sample(bench, running, *how)
             user_after, system_after = cpu_split(running)
             ran = user_after - user_s + system_after - system_s
-            bench.add("gateway", server=relay.name, what=what, round=number, server_us=cpu_us, disturbed=waited,
+            bench.add(part, server=relay.name, what=what, round=number, server_us=cpu_us, disturbed=waited,
                       user=(user_after - user_s) / ran if ran else None)
         except Failed as why:
-            bench.failed("gateway", relay, why, what=what, round=number)
+            bench.failed(part, relay, why, what=what, round=number)
         running.await_quiet()
 
 
@@ -123,8 +124,8 @@ def cpu_split(running):
     return int(fields[11]), int(fields[12])
 
 
-def round_trips(bench, running, pairs, pipeline):
-    result = bench.load(running, pairs, "-P", pipeline, seconds=bench.settings.seconds)
+def round_trips(bench, running, pairs, pipeline, *how):
+    result = bench.load(running, pairs, "-P", pipeline, *how, seconds=bench.settings.seconds)
     return result["server_us_per_request"], result["server_waited"]
 
 
@@ -178,7 +179,7 @@ def bulk(bench):
     fresh_network()
     port = 19_001
     driver = Bulk(bench, port)
-    with contextlib.closing(driver), all_up(bench, f"127.0.0.1:{port}") as up:
+    with contextlib.closing(driver), all_up(bench, wanted(bench, f"127.0.0.1:{port}")) as up:
         def sample(_, running, pairs):
             said = driver.through(running, pairs)
             # CPU time of a gigabyte, as of everything else.

@@ -184,11 +184,15 @@ class Running:
             text = pathlib.Path(f"/proc/{self.pid}/status").read_text().replace("VmRSS", "Rss")
         return int(re.search(r"^Rss:\s+(\d+)", text, re.M)[1])
 
+    def descriptors(self):
+        """How many it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
     def await_quiet(self):
         """Until it has seen all its clients leave: its descriptors stop changing."""
         before, same = -1, 0
         for _ in range(200):
-            count = len(os.listdir(f"/proc/{self.pid}/fd"))
+            count = self.descriptors()
             same = same + 1 if count == before else 0
             if same == 3:
                 return

@@ -11,6 +11,13 @@ from servers import BACKLOG, BASELINE as ECHO, LINGER, ROOT, Server, Work
 BASELINE = ROOT / "target/bench/relay"
 # What is relayed: the server behind them echoes.
 PAIRS = Work("pairs", "64 bytes through a relay and back", "echo", "x" * 63 + "\\n")
+# The same over TLS, and with nothing behind.
+TLS_PAIRS = Work("TLS pairs", "bytes through a relay that speaks TLS, and back", "echos", "")
+TLS_ECHO = Work("TLS echo", "bytes over TLS and back", "echos", "")
+# Made by tls.py.
+CERTIFICATE = ROOT / "target/bench/tls/certificate.pem"
+KEY = ROOT / "target/bench/tls/key.pem"
+BOTH = ROOT / "target/bench/tls/both.pem"
 # Room for the largest cell, at two descriptors a pair, and for what is still on its way out of the one before.
 ROOM = 9_800
 DRAIN_S = 5
@@ -32,7 +39,7 @@ defaults
     timeout connect 1s
     timeout server 1h
 frontend bench
-    bind {address}:{{port}} backlog {backlog}
+    bind {address}:{{port}} backlog {backlog}{ssl}
     default_backend echo
 backend echo
     server echo {upstream}
@@ -52,7 +59,7 @@ events {{ worker_connections 19800; multi_accept on; accept_mutex off; }}
 stream {{
     access_log off;
     server {{
-        listen {address}:{{port}} backlog={backlog};
+        listen {address}:{{port}} backlog={backlog}{ssl};
         proxy_pass {upstream};
         proxy_connect_timeout 1s;
         proxy_timeout 1h;
@@ -61,22 +68,39 @@ stream {{
 }}
 """
 
+# Its defaults for streams are TLS 1.0 to 1.2.
+NGINX_SSL = f""" ssl;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        ssl_certificate {CERTIFICATE};
+        ssl_certificate_key {KEY}"""
+SERVE = [str(LINGER), "serve", "--log", "off", "--admin", "off", "--listen"]
+TLS_URL = f"&tls.certificate={CERTIFICATE}&tls.key={KEY}"
 
-def relays(upstream, address="127.0.0.1", supervised=False):
+
+def relays(upstream, address="127.0.0.1", supervised=False, tls=False):
     """Relays that listen on `address` and connect to `upstream`. linger first: it is what the others are divided by.
     `supervised`: nginx with a master process, without which it does not drain."""
-    url = f"tcp://{address}:{{port}}?upstream={upstream}&half_close=end"
+    url = f"{'tls' if tls else 'tcp'}://{address}:{{port}}?upstream={upstream}&half_close=end" + tls * TLS_URL
+    work = TLS_PAIRS if tls else PAIRS
     fill = {"address": address, "upstream": upstream, "backlog": BACKLOG, "room": ROOM, "drain": DRAIN_S,
             "buffer": BUFFER_BYTES}
     process = "" if supervised else "master_process off;"
     host, port = upstream.split(":")
-    yield Server("linger", PAIRS, [str(LINGER), "serve", "--log", "off", "--admin", "off", "--listen", url,
-                                   "--set", f"drain.spread={DRAIN_S}s", "--set", f"drain.timeout={2 * DRAIN_S}s"], [str(LINGER), "--version"])
-    yield Server("C", PAIRS, [str(BASELINE), address, "{port}", host, port], [])
-    yield Server("HAProxy", PAIRS, ["haproxy", "-db", "-f", "{directory}/haproxy.cfg"], ["haproxy", "-v"],
-                 {"haproxy.cfg": HAPROXY.format(**fill)})
-    yield Server("nginx", PAIRS, ["nginx", "-p", "{directory}", "-e", "stderr", "-c", "{directory}/nginx.conf"],
-                 ["nginx", "-v"], {"nginx.conf": NGINX.format(module=load_stream_module() or "", process=process, **fill)})
+    drain = ["--set", f"drain.spread={DRAIN_S}s", "--set", f"drain.timeout={2 * DRAIN_S}s"]
+    yield Server("linger", work, [*SERVE, url, *drain], [str(LINGER), "--version"])
+    if not tls:
+        yield Server("C", work, [str(BASELINE), address, "{port}", host, port], [])
+    haproxy = HAPROXY.format(ssl=f" ssl crt {BOTH}" if tls else "", **fill)
+    yield Server("HAProxy", work, ["haproxy", "-db", "-f", "{directory}/haproxy.cfg"], ["haproxy", "-v"],
+                 {"haproxy.cfg": haproxy})
+    nginx = NGINX.format(module=load_stream_module() or "", process=process, ssl=NGINX_SSL if tls else "", **fill)
+    yield Server("nginx", work, ["nginx", "-p", "{directory}", "-e", "stderr", "-c", "{directory}/nginx.conf"],
+                 ["nginx", "-v"], {"nginx.conf": nginx})
+
+
+def tls_echo():
+    """linger without a server behind it."""
+    return Server("linger", TLS_ECHO, [*SERVE, "echos://127.0.0.1:{port}?" + TLS_URL[1:]], [])
 
 
 def echo_on(address="127.0.0.1"):

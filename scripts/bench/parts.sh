@@ -396,6 +396,8 @@ part_fanout() { wants others || compare "fanout" --only fanout; }
 
 part_gateway() { wants others || compare "gateway" --only gateway; }
 
+part_tls() { wants others || compare "tls" --only tls; }
+
 # compare PART [OPTION...]
 compare() {
     local part=$1

@@ -168,6 +168,9 @@ pub(super) struct Arguments {
     /// Over TLS: the name that the server is asked for, and that its certificate must be for; without it, the host of the URL
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
+    /// Over TLS: begin each connection with a full handshake, where others go on from the session of an earlier one
+    #[arg(long)]
+    no_resumption: bool,
     /// Processes that share the work; their figures are added up
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     procs: u32,
@@ -226,6 +229,7 @@ impl Arguments {
             name,
             certificate: self.cert.clone().unwrap_or_default(),
             key: self.key.clone().unwrap_or_default(),
+            resumes: !self.no_resumption,
         };
         tls::Client::load(&spec, read_regular).map_err(|mistakes| {
             mistakes

@@ -70,6 +70,7 @@ fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) 
         name,
         certificate: owned("tls.certificate").unwrap_or_default(),
         key: owned("tls.key").unwrap_or_default(),
+        resumes: true,
     };
     match Client::load(&spec, read_file) {
         Ok(client) => of.client = Some(client),

@@ -3,8 +3,8 @@
 use super::files::Files;
 use super::server::authorities;
 use super::{MinVersion, Mistake, Part, ReadFile, paths, provider};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
@@ -25,6 +25,8 @@ pub struct ClientSpec {
     pub certificate: String,
     /// The file with its key; empty: it is in the same.
     pub key: String,
+    /// Whether sessions of earlier connections are resumed.
+    pub resumes: bool,
 }
 
 /// What the connections to upstream servers share.
@@ -71,7 +73,7 @@ impl Client {
             .expect("the provider has cipher suites for both versions")
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match own.flatten() {
+        let mut config = match own.flatten() {
             None => config.with_no_client_auth(),
             Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(|error| {
                 let path = Path::new(if spec.key.is_empty() { &spec.certificate } else { &spec.key });
@@ -79,6 +81,9 @@ impl Client {
                 vec![Mistake::new(Part::Key, path, format_args!("cannot be used: {error}"), right)]
             })?,
         };
+        if !spec.resumes {
+            config.resumption = Resumption::disabled();
+        }
         Ok(Self { spec: spec.clone(), read: files.read, config: Arc::new(config) })
     }
 

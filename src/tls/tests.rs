@@ -36,6 +36,7 @@ pub(crate) fn client_spec() -> ClientSpec {
         name: "localhost".try_into().unwrap(),
         certificate: String::new(),
         key: String::new(),
+        resumes: true,
     }
 }
 

@@ -28,6 +28,11 @@ impl<S: Stream> Client<S> {
         self.secure.is_none()
     }
 
+    /// Whether its TLS handshake has gone on from an earlier one's.
+    pub fn is_resumed(&self) -> bool {
+        self.secure.as_ref().is_some_and(|secure| secure.layer.is_resumed())
+    }
+
     /// Goes on with the TLS handshake, if there is one. Whether it is over.
     ///
     /// # Errors

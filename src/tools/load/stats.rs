@@ -192,6 +192,8 @@ pub struct Totals {
     pub wanted: u64,
     /// Connections that came up, those that replaced others included.
     pub opened: u64,
+    /// Connections whose TLS handshake has gone on from an earlier one's.
+    pub resumed: u64,
     /// Connections up when the load began.
     pub up: u64,
     /// Most requests under way at once, and what waited beyond them, at the end.
@@ -258,6 +260,7 @@ impl Totals {
     pub fn merge(&mut self, other: &Self) {
         self.wanted += other.wanted;
         self.opened += other.opened;
+        self.resumed += other.resumed;
         self.up += other.up;
         self.overdue += other.overdue;
         self.sent += other.sent;

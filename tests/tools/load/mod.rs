@@ -3,6 +3,7 @@
 
 mod faults;
 mod http;
+mod tls;
 
 use crate::common::{Server, until};
 use serde_json::Value;

@@ -223,6 +223,7 @@ impl Engine {
     pub(super) fn come_up(&mut self, key: Key) {
         let Some(client) = self.table.get_mut(key) else { return };
         client.state = State::Up;
+        self.totals.resumed += u64::from(client.is_resumed());
         self.up += 1;
         self.opening.connecting -= 1;
         self.totals.opened += 1;

@@ -72,6 +72,7 @@ struct Connections {
     opened: u64,
     churned: u64,
     reopened: u64,
+    resumed: u64,
     ramp_s: f64,
     connect_us: Quantiles,
 }
@@ -177,6 +178,7 @@ pub fn render(run: &Finished) -> String {
             opened: totals.opened,
             churned: totals.churned,
             reopened: totals.reopened,
+            resumed: totals.resumed,
             ramp_s: thousandths(totals.ramp_s),
             connect_us: Quantiles::of(Some(&totals.connect)),
         },

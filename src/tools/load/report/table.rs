@@ -68,6 +68,9 @@ fn connections(run: &Finished, out: &mut String) {
     if totals.churned > 0 {
         let _ = write!(out, "; {} replaced", totals.churned);
     }
+    if totals.resumed > 0 {
+        let _ = write!(out, "; {} with a TLS session of an earlier one", totals.resumed);
+    }
     if totals.reopened > 0 {
         let _ = write!(
             out,

@@ -382,6 +382,7 @@ step_compare() {
     want python3 python3 || skip "python3 is not installed"
     can_unshare || skip "network namespaces are not permitted here"
     want ip iproute2 || skip "ip (iproute2) is not installed"
+    want openssl openssl || skip "openssl, which makes a certificate, is not installed"
     cargo build --locked --release || return 1
     # The C server is there if the step before has built it; who is missing is left out.
     PATH=$PATH:/usr/sbin unshare -n bash -c 'ip link set lo up &&

@@ -38,6 +38,10 @@ pub trait Kernel {
     /// what an audit costs.
     fn now(&mut self) -> Instant;
 
+    /// Nanoseconds by the clock that all processes of a host share (`CLOCK_MONOTONIC`), for what several of them have to
+    /// bring into one order.
+    fn shared_clock(&mut self) -> u64;
+
     /// Waits until something is ready, at most for `timeout` (`None`: until something is), and appends it
     /// to `ready`. A wait that a signal interrupts brings nothing. Spurious entries are allowed.
     ///

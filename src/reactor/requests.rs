@@ -447,7 +447,7 @@ impl<K: Kernel> Context<K> {
             client.cold.get_or_insert_default().beats_with = token.into();
         }
         if let Some(link) = &mut self.link {
-            link.on_beat_for(key, id, token, beat_for, self.now);
+            link.on_beat_for(key, id, token, beat_for, (self.now, self.kernel.shared_clock()));
         }
         self.orphan(beat_for.orphaned_holder, before);
         Ok(beat_for.holder)

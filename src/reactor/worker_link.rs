@@ -169,7 +169,9 @@ impl<K: Kernel> Context<K> {
     /// A connection has taken an identity, or has said so again.
     pub(super) fn claim_identity(&mut self, key: Key, conn: &Conn<K>, id: &[u8], identified: &Identified) {
         let Some(link) = &mut self.link else { return };
-        link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified);
+        // Later than what the client was told of its earlier connections, by whichever worker: not the time of this turn.
+        let at = self.kernel.shared_clock();
+        link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified, at);
         if identified.fresh {
             // Before the client has the answer that it holds it: who asks elsewhere then finds it here. If the supervisor is
             // gone, the end of this turn finds out.

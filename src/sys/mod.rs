@@ -214,6 +214,10 @@ impl Kernel for Os {
         Instant::from_nanos(monotonic_nanos() - self.origin)
     }
 
+    fn shared_clock(&mut self) -> u64 {
+        monotonic_nanos()
+    }
+
     /// The timeout is rounded up to whole milliseconds, so that a deadline has passed when its poll ends.
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
         match self.poll.poll(&mut self.events, timeout) {

@@ -262,6 +262,10 @@ impl Kernel for Busy {
         self.os.memory()
     }
 
+    fn shared_clock(&mut self) -> u64 {
+        self.os.shared_clock()
+    }
+
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
         spin(&self.before);
         let polled = self.os.poll(timeout, ready);

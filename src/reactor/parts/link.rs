@@ -185,10 +185,13 @@ impl<S: Stream> WorkerLink<S> {
         self.ready
     }
 
-    fn claim(&mut self, role: Role, id: &[u8], token: &[u8], (key, peer): (String, String)) -> u64 {
+    /// Claims a role for a connection, which `claimant` names, with where it comes from. `at`: see [`Kernel::shared_clock`].
+    ///
+    /// [`Kernel::shared_clock`]: crate::net::Kernel::shared_clock
+    fn claim(&mut self, role: Role, at: u64, id: &[u8], token: &[u8], claimant: (String, String)) -> u64 {
         self.claims += 1;
-        let (id, token) = (id.to_vec(), token.to_vec());
-        self.channel.send(&ToSupervisor::Claim { role, number: self.claims, id, token, key, peer });
+        let (number, id, token, (key, peer)) = (self.claims, id.to_vec(), token.to_vec(), claimant);
+        self.channel.send(&ToSupervisor::Claim { role, number, at, id, token, key, peer });
         self.claims
     }
 
@@ -205,13 +208,14 @@ impl<S: Stream> WorkerLink<S> {
         token: &[u8],
         peer: String,
         identified: &Identified,
+        at: u64,
     ) {
         if let Some(left) = &identified.left {
             self.on_left(key, left, "null");
         }
         if identified.fresh {
             let name = (self.name_of(key), peer);
-            let claim = self.claim(Role::Holder, id, token, name);
+            let claim = self.claim(Role::Holder, at, id, token, name);
             self.held.insert(key, Held { claim, token: token.into() });
         } else if let Some(held) = self.held.get_mut(&key).filter(|held| *held.token != *token) {
             held.token = token.into();
@@ -265,7 +269,7 @@ impl<S: Stream> WorkerLink<S> {
         id: &[u8],
         token: &[u8],
         beat_for: BeatFor,
-        now: Instant,
+        (now, at): (Instant, u64),
     ) {
         let is_known = |beating: &Beating| *beating.id == *id && *beating.token == *token;
         if self.beating.get(&key).is_some_and(is_known) {
@@ -275,7 +279,7 @@ impl<S: Stream> WorkerLink<S> {
         if let Some(older) = beat_for.replaced_channel {
             self.beating.swap_remove(&older);
         }
-        let claim = self.claim(Role::Channel, id, token, Default::default());
+        let claim = self.claim(Role::Channel, at, id, token, Default::default());
         let beating = Beating { claim, id: Name::new(id), token: token.into(), passed_on: now };
         self.beating.insert(key, beating);
         self.channel.send(&ToSupervisor::Beat { number: claim, id: id.to_vec() });

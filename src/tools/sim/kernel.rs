@@ -102,6 +102,12 @@ impl Kernel for SimKernel {
         stage.world.instant()
     }
 
+    fn shared_clock(&mut self) -> u64 {
+        let mut stage = self.stage.borrow_mut();
+        stage.world.now += 1;
+        stage.world.now
+    }
+
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> Result<Polled, Fatal> {
         let mut stage = self.stage.borrow_mut();
         // Among several processes, its time comes when something was found for it.

@@ -34,6 +34,8 @@ pub enum ToSupervisor {
         role: Role,
         /// Which claim this is.
         number: u64,
+        /// When it was made, by the clock that all workers share.
+        at: u64,
         /// The identity.
         id: Vec<u8>,
         /// What a holder and its heartbeat channel know each other by; empty: nothing.
@@ -216,7 +218,7 @@ impl<T: Wire> Message for T {
 
 wire!(enum ToSupervisor {
     0 Ready,
-    1 Claim { role, number, id, token, key, peer },
+    1 Claim { role, number, at, id, token, key, peer },
     2 Release { role, number, id, record },
     3 Beat { number, id },
     4 Answer(answer),
@@ -296,6 +298,7 @@ pub(super) mod tests {
             ToSupervisor::Claim {
                 role: Role::Holder,
                 number: 1,
+                at: 2,
                 id: id.clone(),
                 token: b"t".to_vec(),
                 key: "1.1-1".to_owned(),

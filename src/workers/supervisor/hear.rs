@@ -77,8 +77,8 @@ impl<K: Supervising> Supervisor<K> {
         match message {
             ToSupervisor::Alive => {}
             ToSupervisor::Ready => self.workers[place].on_serving(self.now),
-            ToSupervisor::Claim { role, number, id, token, key, peer } => {
-                let claim = Claim { worker: place, number, id, token, by: Claimant { key, peer } };
+            ToSupervisor::Claim { role, number, at, id, token, key, peer } => {
+                let claim = Claim { worker: place, number, at, id, token, by: Claimant { key, peer } };
                 match role {
                     Role::Holder => self.identities.hold(claim, self.now),
                     Role::Channel => self.identities.claim_channel(claim),

@@ -1,17 +1,21 @@
-//! Who has which role of an identity, over all workers, and what those who watch it are told: the newest claim, in the
-//! order in which claims arrive here. Pure: claims in, directives out.
+//! Who has which role of an identity, over all workers, and what those who watch it are told: the newest claim, by the
+//! clock that all workers share. Pure: claims in, directives out.
 //!
 //! A worker settles among its own connections what concerns only them, and tells of every claim it makes and of the end
-//! of each. Here the last claim wins, and the worker of the one before is told, with the number of that claim. Each
-//! channel keeps its order, and nothing else is needed: a worker that has claimed anew meanwhile does not have that
+//! of each. Here the newest claim wins, and the worker of the one before is told, with the number of that claim. Which one
+//! is newest is not always the one that arrives last: a claim of one worker may wait in its channel while the next one,
+//! of another worker, is read. A client that has its answer, and connects again, must not lose to its older connection.
+//!
+//! Each channel keeps its order, and nothing else is needed: a worker that has claimed anew meanwhile does not have that
 //! number any more; a release of a claim that was taken over names a number that is not here any more; and what a worker
 //! claimed that has ended ends with it. So whatever crosses on the way, there is one holder in the end, and it is the
-//! one whose claim came last.
+//! one whose claim was made last, if that is not over.
 //!
 //! What is announced follows the same order, and nobody is told anything but by an announcement: `online` when a claim
-//! arrives, `offline` when the one in force is over, and in between, where a newer one came first, `replaced`. The
-//! record in that is made by the worker of the older connection, so what comes after it waits for it, for a while. The
-//! tests (`identities_tests.rs`) hold all that against every order of deliveries.
+//! takes effect, `offline` when the one in force is over, and in between, where a newer one came first, `replaced`. The
+//! record in that is made by the worker of the older connection, so what comes after it waits for it, for a while. Of a
+//! claim that arrives behind a newer one nothing is announced. The tests (`identities_tests.rs`) hold all that against every
+//! order of deliveries.
 
 use crate::core::time::{Duration, Instant};
 use crate::hub::{Agreement, Presence, agreement, may_beat};
@@ -77,6 +81,8 @@ pub(super) struct Claimant {
 pub(super) struct Claim {
     pub(super) worker: usize,
     pub(super) number: u64,
+    /// When it was made, by the clock that all workers share.
+    pub(super) at: u64,
     pub(super) id: Vec<u8>,
     /// What a holder and its heartbeat channel know each other by; empty: nothing.
     pub(super) token: Vec<u8>,
@@ -88,14 +94,18 @@ pub(super) struct Claim {
 struct Assigned {
     worker: usize,
     number: u64,
+    at: u64,
     token: Box<[u8]>,
-    /// Where its connection comes from.
-    peer: Box<str>,
+    by: Claimant,
     /// Of a holder: how it was when its worker last told.
     presence: Presence,
 }
 
 impl Assigned {
+    fn new(Claim { worker, number, at, token, by, .. }: Claim) -> Self {
+        Self { worker, number, at, token: token.into(), by, presence: Presence::Online }
+    }
+
     fn is(&self, worker: usize, number: u64) -> bool {
         (self.worker, self.number) == (worker, number)
     }
@@ -151,35 +161,31 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    /// A worker claims to hold an identity, and does.
+    /// A worker claims to hold an identity, and does, unless another one has claimed it later.
     pub(super) fn hold(&mut self, claim: Claim, now: Instant) {
-        let Claim { worker, number, id, token, by } = claim;
-        let roles = self.roles.entry(id.clone()).or_default();
-        let before = roles.holder.replace(Assigned {
-            worker,
-            number,
-            token: token.into(),
-            peer: by.peer.as_str().into(),
-            presence: Presence::Online,
-        });
-        match before {
+        let roles = self.roles.entry(claim.id.clone()).or_default();
+        if let Some(newer) = roles.holder.as_ref().filter(|holder| holder.at > claim.at) {
+            let to = newer.by.clone();
+            return self.lose(Role::Holder, claim.id.clone(), &Assigned::new(claim), to);
+        }
+        let (worker, id, by) = (claim.worker, claim.id.clone(), claim.by.clone());
+        match roles.holder.replace(Assigned::new(claim)) {
             None => self.held += 1,
             Some(lost) => {
+                self.wait(&id, &lost, now + RECORD_WITHIN);
                 if lost.worker != worker {
                     self.moved += 1;
-                    let (role, id) = (Role::Holder, id.clone());
-                    self.directives.push_back(Directive::Lost {
-                        worker: lost.worker,
-                        role,
-                        number: lost.number,
-                        id,
-                        to: by,
-                    });
+                    self.lose(Role::Holder, id.clone(), &lost, by);
                 }
-                self.wait(&id, &lost, now + RECORD_WITHIN);
             }
         }
         self.announce(id, b"online".to_vec());
+    }
+
+    /// The worker of a claim is to be told that it has lost a role.
+    fn lose(&mut self, role: Role, id: Vec<u8>, lost: &Assigned, to: Claimant) {
+        let Assigned { worker, number, .. } = *lost;
+        self.directives.push_back(Directive::Lost { worker, role, number, id, to });
     }
 
     /// The holder by that claim has agreed to another channel.
@@ -192,24 +198,20 @@ impl Identities {
 
     /// A worker claims to beat for an identity. The connection that does so now gives way, or this one has no effect.
     pub(super) fn claim_channel(&mut self, claim: Claim) {
-        let Claim { worker, number, id, token, by } = claim;
+        let (worker, id, by) = (claim.worker, claim.id.clone(), claim.by.clone());
         let roles = self.roles.entry(id.clone()).or_default();
         let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
         let (holder, present) = (token_of(&roles.holder), token_of(&roles.channel));
-        let mut lost = Some(Assigned {
-            worker,
-            number,
-            token: token.clone().into(),
-            peer: Box::default(),
-            presence: Presence::Online,
-        });
-        if may_beat(holder.as_deref(), present.as_deref(), &token) {
+        let is_newest = roles.channel.as_ref().is_none_or(|present| present.at <= claim.at);
+        let may = is_newest && may_beat(holder.as_deref(), present.as_deref(), &claim.token);
+        let mut lost = Some(Assigned::new(claim));
+        if may {
             lost = std::mem::replace(&mut roles.channel, lost).filter(|before| before.worker != worker);
         } else if roles.is_empty() {
             self.roles.swap_remove(&id);
         }
-        if let Some(Assigned { worker, number, .. }) = lost {
-            self.directives.push_back(Directive::Lost { worker, role: Role::Channel, number, id, to: by });
+        if let Some(lost) = lost {
+            self.lose(Role::Channel, id, &lost, by);
         }
     }
 
@@ -283,7 +285,7 @@ impl Identities {
     /// Where the connection comes from that holds an identity, and is not about to go.
     pub(super) fn holder_from(&self, id: &[u8]) -> Option<&str> {
         let holder = self.roles.get(id)?.holder.as_ref();
-        holder.filter(|holder| holder.presence != Presence::Ending).map(|holder| &*holder.peer)
+        holder.filter(|holder| holder.presence != Presence::Ending).map(|holder| holder.by.peer.as_str())
     }
 
     /// How an identity is; none means offline.

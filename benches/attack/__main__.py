@@ -62,10 +62,16 @@ def complete(settings):
     if load == server:
         say("warning: load and server share a cpu: what the load takes is charged to the server")
     settings.load_cpu, settings.server_cpu = load, server
-    settings.prober = ROOT / "target/bench/prober"
-    settings.prober.parent.mkdir(parents=True, exist_ok=True)
-    source = pathlib.Path(__file__).with_name("prober.c")
-    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", settings.prober, source], check=True)
+    settings.prober, settings.arrivals = built("prober"), built("arrivals")
+
+
+def built(name):
+    """A program of ours in C."""
+    program = ROOT / "target/bench" / name
+    program.parent.mkdir(parents=True, exist_ok=True)
+    source = pathlib.Path(__file__).with_name(f"{name}.c")
+    subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
+    return program
 
 
 def tried(name, settings):

@@ -4,19 +4,18 @@ worth telling. All of them are bounded in count and in time.
 An attacker may be refused by an error, held up or ended: what counts is what others see of it. Each takes the largest
 name or pattern that the server accepts."""
 
-import collections
 import contextlib
+import pathlib
 import socket
-import struct
+import subprocess
 import time
 from dataclasses import dataclass
 
+from host import die_with_parent
 from procs import Child
 from wire import Client, Crowd, array, connect, largest, pump
 
 NAME_SIZES = [65_000, 32_768, 16_384, 8192, 4096, 2048, 1024, 512, 256, 128]
-# linux/in.h; Python has no name for it.
-IP_BIND_ADDRESS_NO_PORT = 24
 PATTERN_SIZES = [60_000, *NAME_SIZES[1:]]
 
 
@@ -29,6 +28,8 @@ class Target:
     limited: int
     admin: int
     seconds: float
+    # The program that opens connections at a rate.
+    arrivals: pathlib.Path
     # Of the connections that an attack alone has.
     share: float = 1
 
@@ -300,29 +301,17 @@ def ask_admin(link, target):
 
 # ---- A crowd -------------------------------------------------------------------------------------------------
 
-CROWD_SOURCE = "127.0.0.2"
-CROWD_AT_ONCE = 200
+ONE_SOURCE = "127.0.0.2"
+ARRIVALS_A_SECOND = 30_000
+AT_ONCE = 200
 
 
 def source(link, target):
-    """one source opens connections as fast as it can, at a listener that lets in few of it"""
+    """one source opens 30,000 connections a second, at a listener that lets in few of it"""
     link.ready()
-    until, count, held = target.until(), 0, collections.deque()
-    reset = struct.pack("ii", 1, 0)
-    while time.monotonic() < until:
-        for _ in range(100):
-            one = socket.socket()
-            one.setblocking(False)
-            # No port is kept for its past connections.
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
-            one.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            one.bind((CROWD_SOURCE, 0))
-            one.connect_ex(("127.0.0.1", target.limited))
-            held.append(one)
-            count += 1
-            if len(held) > CROWD_AT_ONCE:
-                held.popleft().close()
-    return {"told": f"{count / target.seconds:,.0f} connections a second"}
+    command = [target.arrivals, ONE_SOURCE, target.limited, ARRIVALS_A_SECOND, target.seconds, AT_ONCE]
+    done = subprocess.run(list(map(str, command)), preexec_fn=die_with_parent, capture_output=True, text=True, check=True)
+    return {"told": f"{int(done.stdout) / target.seconds:,.0f} connections a second"}
 
 
 # Who holds patterns comes last, or would be asked of all that the others set up; presence at the very end.

@@ -120,7 +120,7 @@ def act(server, attacks, settings, outcome, stack):
         return started
 
     share = 1 if len(attacks) == 1 else SHARE_OF_MANY
-    target = Target(server.port, server.limited, server.admin, settings.seconds, share)
+    target = Target(server.port, server.limited, server.admin, settings.seconds, settings.arrivals, share)
     attackers = []
     for name in sorted(attacks, key=lambda name: SET_UP_LAST.index(name) if name in SET_UP_LAST else -1):
         attackers.append(child(ATTACKS[name], target))

@@ -9,6 +9,7 @@ use crate::tls;
 use crate::tools::load::faults::Contract;
 use crate::tools::load::mix::Mix;
 use crate::tools::load::plan::{self, Judge, Plan, Scheme, Target};
+use crate::tools::load::proto::resp::command;
 use crate::tools::load::report::{Finished, json, svg, table};
 use crate::tools::load::{self, procs};
 use clap::Args;
@@ -16,6 +17,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Bytes of the file of a password that are read.
+const PASSWORD_FILE_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) const HELP: &str = "\
 Open and closed loop:
@@ -120,6 +124,12 @@ pub(super) struct Arguments {
     /// Connections replaced by new ones a second, while the load lasts
     #[arg(long, value_name = "RATE", value_parser = parse_rate)]
     churn: Option<f64>,
+    /// The user that each client logs in as (AUTH); resp only
+    #[arg(long, value_name = "NAME", default_value = "default", requires = "password_file")]
+    user: String,
+    /// The file of the password of --user
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
     /// Each client says who it is (IDENT); resp on linger only
     #[arg(long)]
     identities: bool,
@@ -239,6 +249,18 @@ impl Arguments {
         })
     }
 
+    /// What each client says to log in, if it does.
+    fn log_in(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = &self.password_file else { return Ok(None) };
+        let text = read_regular(path, PASSWORD_FILE_BYTES_MAX);
+        let text = text.map_err(|why| format!("--password-file: {}: {why}", path.display()))?;
+        let password = text.lines().next().unwrap_or_default();
+        if password.is_empty() {
+            return Err(format!("--password-file: {}: its first line is to be the password", path.display()));
+        }
+        Ok(Some(command(&["AUTH", &self.user, password])))
+    }
+
     fn plan(&self, url: &str) -> Result<Plan, Vec<String>> {
         let mix = match self.fault.join(",") {
             nothing if nothing.is_empty() && !self.fault.is_empty() => Err("nothing is given".to_owned()),
@@ -251,6 +273,7 @@ impl Arguments {
         };
         let tls = if target.over_tls { Some(self.tls(&target)?) } else { None };
         let token = self.token.token().map_err(|why| vec![why])?;
+        let log_in = self.log_in().map_err(|why| vec![why])?;
         let resp = target.scheme == Scheme::Resp;
         let judged_faults = !faults.is_empty() && !self.unjudged && self.admin.is_none() && resp;
         let identities = self.identities || self.heartbeat.is_some() || judged_faults;
@@ -264,6 +287,7 @@ impl Arguments {
             size: self.size.unwrap_or(default_size),
             pipeline: self.pipeline,
             duration: self.duration,
+            log_in,
             identities,
             heartbeat: self.heartbeat,
             churn: self.churn.filter(|&rate| rate > 0.0),

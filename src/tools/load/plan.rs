@@ -153,6 +153,8 @@ pub struct Plan {
     pub pipeline: u32,
     /// How long requests go out.
     pub duration: Duration,
+    /// What each connection says first, if its server has users.
+    pub log_in: Option<Vec<u8>>,
     /// Clients say who they are.
     pub identities: bool,
     /// Clients promise to be heard.
@@ -219,6 +221,10 @@ impl Plan {
             scheme == Scheme::Http && self.size > 0,
             "--size means nothing for http: the request is a GET, and the server chooses the answer"
                 .to_owned(),
+        );
+        wrong(
+            self.log_in.is_some() && scheme != Scheme::Resp,
+            format!("--user, --password-file: {} has no users; they are for resp (AUTH)", scheme.name()),
         );
         wrong(
             self.identities && scheme != Scheme::Resp,

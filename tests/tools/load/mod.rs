@@ -4,6 +4,7 @@
 mod faults;
 mod http;
 mod tls;
+mod users;
 
 use crate::common::{Server, until};
 use serde_json::Value;

@@ -2,13 +2,13 @@
 //! fault and no other.
 
 use super::Engine;
-use super::open::command;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{CloseHow, Kernel as _, Stream as _};
 use crate::tools::load::client::State;
 use crate::tools::load::faults::{Fault, Manner, Own, Silence, Truth};
 use crate::tools::load::plan::{Judge, Scheme};
+use crate::tools::load::proto::resp;
 
 /// The part of the load's time in which faults begin.
 const WINDOW: (f64, f64) = (0.05, 0.8);
@@ -123,7 +123,7 @@ impl Engine {
         self.ledger.commit(number, fault, self.now);
         *self.totals.faults.entry(fault).or_default() += 1;
         match fault {
-            Fault::Goodbye => self.leave_with(key, &command(&["QUIT".to_owned()])),
+            Fault::Goodbye => self.leave_with(key, &resp::command(&["QUIT"])),
             Fault::Garbage => self.leave_with(key, &garbage(manner.count())),
             Fault::Fin => self.forget(key, CloseHow::Plain),
             Fault::Rst => self.forget(key, CloseHow::Reset),
@@ -327,7 +327,7 @@ impl Engine {
 
     fn flood_bytes(&self) -> Vec<u8> {
         match self.plan.target.scheme {
-            Scheme::Resp => command(&["PING".to_owned(), "x".repeat(FLOOD_BYTES)]),
+            Scheme::Resp => resp::command(&["PING", &"x".repeat(FLOOD_BYTES)]),
             Scheme::Echo => vec![b'x'; FLOOD_BYTES],
             Scheme::Http => self.wire.requests(1).repeat(64),
         }

@@ -8,7 +8,7 @@ use crate::net::{
 };
 use crate::tools::load::client::{Client, State};
 use crate::tools::load::plan::Plan;
-use crate::tools::load::proto::Expecting;
+use crate::tools::load::proto::{Expecting, resp};
 use crate::tools::load::schedule::Schedule;
 use crate::tools::load::secure::Secure;
 use crate::tools::load::stats::Trouble;
@@ -197,16 +197,34 @@ impl Engine {
         if self.watcher == Some(key) {
             client.state = State::Leaving;
             self.opening.connecting -= 1;
+        }
+        match self.plan.log_in.clone() {
+            Some(line) => self.greet(key, Expecting::LogIn, &line),
+            None => self.introduce(key),
+        }
+        true
+    }
+
+    /// A client says something that comes before its requests.
+    fn greet(&mut self, key: Key, expecting: Expecting, line: &[u8]) {
+        let Some(client) = self.table.get_mut(key) else { return };
+        if self.watcher != Some(key) {
+            client.state = State::Greeting;
+        }
+        client.session.expecting = expecting;
+        self.say(key, line);
+    }
+
+    /// A client may ask: who it is comes first.
+    pub(super) fn introduce(&mut self, key: Key) {
+        if self.watcher == Some(key) {
             self.subscribe(key);
         } else if self.plan.identities {
-            client.state = State::Greeting;
-            client.session.expecting = Expecting::Greeting;
             let line = self.introduction(client_number(&self.table, key));
-            self.say(key, &line);
+            self.greet(key, Expecting::Greeting, &line);
         } else {
             self.come_up(key);
         }
-        true
     }
 
     /// `IDENT`, with the promise that goes with it.
@@ -216,7 +234,7 @@ impl Engine {
         if let Some(heartbeat) = self.plan.heartbeat {
             words.extend(["BEAT".to_owned(), heartbeat.as_secs_f64().to_string()]);
         }
-        command(&words)
+        resp::command(&words)
     }
 
     /// A client is ready for requests.
@@ -290,15 +308,6 @@ impl Engine {
         self.totals.moot += u64::from(client.in_flight);
         client.stream.close(how);
     }
-}
-
-/// A command as libraries send it.
-pub(super) fn command(words: &[String]) -> Vec<u8> {
-    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
-    for word in words {
-        bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
-    }
-    bytes
 }
 
 fn client_number<S>(table: &crate::core::table::Table<Client<S>>, key: Key) -> u32

@@ -15,6 +15,7 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// What the answers in one receive amounted to, beyond those that were as expected.
 #[derive(Default)]
 struct Heard {
+    logged_in: Option<Result<(), String>>,
     greeted: Option<Result<(), String>>,
     refused: u64,
     refusal: Option<String>,
@@ -115,9 +116,8 @@ impl Engine {
                     heard.refusal.get_or_insert_with(|| excerpt(text));
                 }
             }
-            Answer::Greeted(text) => {
-                heard.greeted = Some(if text == b"+OK\r\n" { Ok(()) } else { Err(excerpt(text)) });
-            }
+            Answer::LoggedIn(text) => heard.logged_in = Some(accepted(text)),
+            Answer::Greeted(text) => heard.greeted = Some(accepted(text)),
             Answer::Unasked(_) => {}
         });
         let answered = u64::from(before - *in_flight);
@@ -136,6 +136,11 @@ impl Engine {
         if heard.refused > 0 {
             let refusal = || heard.refusal.unwrap_or_default();
             self.totals.troubles.add(Trouble::ErrorAnswer, heard.refused, refusal);
+        }
+        match heard.logged_in {
+            Some(Ok(())) => self.introduce(key),
+            Some(Err(text)) => return self.fail("log in", text),
+            None => {}
         }
         match heard.greeted {
             Some(Ok(())) => self.come_up(key),
@@ -419,6 +424,11 @@ impl Engine {
     fn is_http(&self) -> bool {
         self.plan.target.scheme == crate::tools::load::plan::Scheme::Http
     }
+}
+
+/// What the server thinks of what a client has said first.
+pub(super) fn accepted(answer: &[u8]) -> Result<(), String> {
+    if answer == b"+OK\r\n" { Ok(()) } else { Err(excerpt(answer)) }
 }
 
 /// The first words of a server, made fit for a terminal.

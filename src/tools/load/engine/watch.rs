@@ -5,8 +5,7 @@ use super::{Engine, Phase};
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::net::Fatal;
-use crate::tools::load::engine::open::command;
-use crate::tools::load::engine::traffic::excerpt;
+use crate::tools::load::engine::traffic::{accepted, excerpt};
 use crate::tools::load::proto::{Answer, Expecting, resp};
 
 /// The watcher is no client: it has no number.
@@ -27,7 +26,7 @@ impl Engine {
         if let Some(client) = self.table.get_mut(key) {
             client.session.expecting = Expecting::Messages;
         }
-        let line = command(&["PSUBSCRIBE".to_owned(), self.ledger.pattern()]);
+        let line = resp::command(&["PSUBSCRIBE", &self.ledger.pattern()]);
         self.say(key, &line);
     }
 
@@ -35,9 +34,13 @@ impl Engine {
         let Some(client) = self.table.get_mut(key) else { return };
         let (ledger, detection) = (&mut self.ledger, &mut self.totals.detection);
         let mut subscribed = false;
-        let mut refused = None;
+        let (mut refused, mut logged_in) = (None, None);
         let taken = self.wire.take(&mut client.session, bytes, |answer| {
-            let Answer::Unasked(message) = answer else { return };
+            let message = match answer {
+                Answer::Unasked(message) => message,
+                Answer::LoggedIn(text) => return logged_in = Some(accepted(text)),
+                Answer::Expected | Answer::Refused(_) | Answer::Greeted(_) => return,
+            };
             let mut parts = resp::bulks(message);
             match (parts.next(), parts.next(), parts.next(), parts.next()) {
                 (Some(b"pmessage"), Some(_), Some(channel), Some(payload)) => {
@@ -50,7 +53,11 @@ impl Engine {
                 _ => {}
             }
         });
-        if let Some(text) = refused {
+        if let Some(Err(text)) = logged_in {
+            self.fail("log in", text);
+        } else if logged_in.is_some() {
+            self.introduce(key);
+        } else if let Some(text) = refused {
             self.fail("subscribe to presence", text);
         } else if let Err(broken) = taken {
             self.fail("hear the verdicts", broken);

@@ -18,6 +18,8 @@ pub enum Answer<'a> {
     Expected,
     /// To the oldest request, but an error: its text.
     Refused(&'a [u8]),
+    /// To who logs in.
+    LoggedIn(&'a [u8]),
     /// To the greeting.
     Greeted(&'a [u8]),
     /// To nothing that was asked: a message, a ping, a goodbye.
@@ -30,6 +32,8 @@ pub type Broken = &'static str;
 /// What the next bytes are for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Expecting {
+    /// The answer to who logs in.
+    LogIn,
     /// The answer to the greeting.
     Greeting,
     /// Answers to requests.
@@ -200,7 +204,7 @@ impl Wire {
                 Parsed::Whole(length) => {
                     let reply = &held.as_slice()[..length];
                     on(self.classify(reply, session.expecting)?);
-                    if session.expecting == Expecting::Greeting {
+                    if matches!(session.expecting, Expecting::LogIn | Expecting::Greeting) {
                         session.expecting = Expecting::Answers;
                     }
                     held.consume(length);
@@ -217,6 +221,7 @@ impl Wire {
         Ok(match expecting {
             Expecting::Messages => Answer::Unasked(reply),
             _ if unasked.iter().any(|&begin| reply.starts_with(begin)) => Answer::Unasked(reply),
+            Expecting::LogIn => Answer::LoggedIn(reply),
             Expecting::Greeting => Answer::Greeted(reply),
             Expecting::Answers if reply == self.answer => Answer::Expected,
             Expecting::Answers if reply.starts_with(b"-") => Answer::Refused(reply),

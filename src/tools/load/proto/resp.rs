@@ -14,6 +14,15 @@ pub enum Parsed {
     Broken,
 }
 
+/// A command as libraries send it.
+pub fn command(words: &[impl AsRef<str>]) -> Vec<u8> {
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words.iter().map(AsRef::as_ref) {
+        bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+    }
+    bytes
+}
+
 /// The length of the reply that `bytes` begin with.
 pub fn reply(bytes: &[u8]) -> Parsed {
     match end_of(bytes, 0, 0) {

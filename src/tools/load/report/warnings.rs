@@ -247,6 +247,7 @@ mod tests {
             size: 64,
             pipeline: 1,
             duration: Duration::from_secs(10),
+            log_in: None,
             identities: false,
             heartbeat: None,
             churn: None,

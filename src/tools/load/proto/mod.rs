@@ -335,7 +335,9 @@ mod tests {
                 heard.push(match answer {
                     Answer::Expected => "expected".to_owned(),
                     Answer::Refused(text) => format!("refused {}", String::from_utf8_lossy(text).trim()),
-                    Answer::Greeted(text) => format!("greeted {}", String::from_utf8_lossy(text).trim()),
+                    Answer::Greeted(text) | Answer::LoggedIn(text) => {
+                        format!("greeted {}", String::from_utf8_lossy(text).trim())
+                    }
                     Answer::Unasked(text) => format!("unasked {}", String::from_utf8_lossy(text).trim()),
                 });
             })?;

@@ -3,6 +3,8 @@
 //! An idle connection owns none. Bounds and watermarks belong to the connection's policy; the queue only
 //! counts.
 
+use std::ops::{Deref, DerefMut};
+
 /// Memory that an empty queue keeps for what comes next, in bytes.
 const KEPT: usize = 64 * 1024;
 
@@ -74,6 +76,41 @@ impl ByteQueue {
     }
 }
 
+/// What a page has, in bytes.
+const PAGE: usize = 4096;
+
+/// Room for what one receive brings, from the beginning of a page on. The kernel's copies from and to addresses that are
+/// not aligned take longer: an eighth to a third in bulk.
+#[derive(Debug, Default)]
+pub struct ReadBuffer {
+    bytes: Vec<u8>,
+    begin: usize,
+    len: usize,
+}
+
+impl ReadBuffer {
+    /// Room for so many bytes.
+    pub fn new(len: usize) -> Self {
+        let bytes = vec![0; len + PAGE];
+        let begin = bytes.as_ptr().addr().next_multiple_of(PAGE) - bytes.as_ptr().addr();
+        Self { bytes, begin, len }
+    }
+}
+
+impl Deref for ReadBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.begin..self.begin + self.len]
+    }
+}
+
+impl DerefMut for ReadBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.begin..self.begin + self.len]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,6 +136,17 @@ mod tests {
                 prop_assert_eq!(queue.len(), model.len());
                 prop_assert_eq!(queue.as_slice(), &*model.make_contiguous());
             }
+        }
+    }
+
+    #[test]
+    fn a_read_buffer_begins_with_a_page() {
+        for _ in 0..100 {
+            let mut buffer = ReadBuffer::new(5000);
+            assert_eq!((buffer.as_ptr().addr() % PAGE, buffer.len()), (0, 5000));
+            buffer[4999] = 1;
+            let taken = std::mem::take(&mut buffer);
+            assert_eq!((buffer.len(), taken[4999]), (0, 1));
         }
     }
 

@@ -67,6 +67,7 @@ mod work;
 mod worker_link;
 
 use crate::config::settings::{ListenerSettings, Settings};
+use crate::core::buf::ReadBuffer;
 use crate::core::table::{Key, Table};
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::protocol::Scratch;
@@ -104,7 +105,7 @@ pub struct Reactor<K: Kernel> {
     ready: Vec<Ready>,
     /// One is held for each list that is being made, and this one.
     list_permits: Rc<()>,
-    read_buffer: Box<[u8]>,
+    read_buffer: ReadBuffer,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: Scratch,
@@ -133,7 +134,7 @@ impl<K: Kernel> Reactor<K> {
             cx,
             ready: Vec::with_capacity(1024),
             list_permits: Rc::new(()),
-            read_buffer: vec![0; READ_BUFFER_BYTES].into_boxed_slice(),
+            read_buffer: ReadBuffer::new(READ_BUFFER_BYTES),
             replies: Vec::new(),
             scratch: Scratch::default(),
             frames: Frames::default(),

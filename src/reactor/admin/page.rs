@@ -254,6 +254,7 @@ impl<K: Kernel> Context<K> {
                 name: servers.settings().name.clone(),
                 servers: servers.iter().map(Server::gauges).collect(),
                 resolve_failures: servers.names().failures(),
+                certificate: servers.settings().tls.as_ref().and_then(tls::Client::expiry).map(certificate),
             });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();

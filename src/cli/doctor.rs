@@ -119,7 +119,9 @@ fn relays(settings: &Settings) -> Vec<Relay> {
     let forwarding = |name: &str| {
         let relays = |listener: &&ListenerSettings| {
             let relay = listener.relay.as_ref();
-            relay.is_some_and(|relay| relay.upstream == name && relay.half_close == HalfClose::Forward)
+            relay.is_some_and(|relay| {
+                relay.half_close == HalfClose::Forward && relay.upstreams().any(|one| one == name)
+            })
         };
         settings.listeners.iter().filter(relays).map(|listener| listener.name.clone()).collect()
     };

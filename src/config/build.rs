@@ -79,13 +79,15 @@ fn listener(
     let address = of.address()?;
     let access = (protocol.declaration().access)(&own);
     let relay = (protocol.declaration().gateway)(&own).map(|gateway| {
-        let upstream = match &gateway.target {
+        let first = gateway.target.as_ref().map(|target| match target {
             Target::Own(is) => Upstream { name: of.name().to_owned(), is: is.clone(), tls: None },
             Target::Named(name) => upstream(name, named),
-        };
-        let relay = Relay::new(&gateway, &upstream, &policy);
-        if !upstreams.contains(&upstream) {
-            upstreams.push(upstream);
+        });
+        let relay = Relay::new(&gateway, first.as_ref().map(|first| first.name.clone()), &policy);
+        for upstream in first.into_iter().chain(gateway.routes.iter().map(|(_, _, to)| upstream(to, named))) {
+            if !upstreams.contains(&upstream) {
+                upstreams.push(upstream);
+            }
         }
         relay
     });

@@ -13,6 +13,8 @@ use crate::tls::{
 /// The deadline of the opening exchange, and what it is where nobody says and the protocol has none.
 const TIMEOUT: &str = "handshake_timeout";
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// What is agreed on.
+pub(super) const ALPN: &str = "tls.alpn";
 
 /// What of TLS is not spoken: by the supervisor of several workers, who answers at the admin interface in their place.
 pub(super) fn of_supervisor(tables: &[Resolved], findings: &mut Findings) {
@@ -81,10 +83,11 @@ fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) 
 fn load_server(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
     let before = findings.mistakes.len();
     rules(of, findings);
-    let Some(spec) = spec(of).filter(|_| findings.mistakes.len() == before) else { return };
-    if !of.is_given(TIMEOUT) && of.is_word(TIMEOUT, "off") {
+    let is_routed = of.gateway().is_some_and(|gateway| !gateway.routes.is_empty());
+    if (is_on(of) || is_routed) && !of.is_given(TIMEOUT) && of.is_word(TIMEOUT, "off") {
         of.set_derived(TIMEOUT, Value::Period(HANDSHAKE), "who begins a handshake has to finish it");
     }
+    let Some(spec) = spec(of).filter(|_| findings.mistakes.len() == before) else { return };
     match Server::load(&spec, read_file) {
         Ok(server) => of.tls = Some(server),
         Err(mistakes) => report(of, mistakes, findings),
@@ -134,7 +137,8 @@ fn rules(of: &Resolved, findings: &mut Findings) {
     }
 }
 
-fn is_on(of: &Resolved) -> bool {
+/// Whether it speaks TLS.
+pub(super) fn is_on(of: &Resolved) -> bool {
     of.is_word("tls.enabled", "on")
         || (of.is_word("tls.enabled", "auto") && of.text("tls.certificate").is_some())
 }
@@ -166,6 +170,6 @@ fn spec(of: &Resolved) -> Option<ServerSpec> {
         key: owned("tls.key"),
         min_version,
         client,
-        alpn: owned("tls.alpn").unwrap_or_default(),
+        alpn: owned(ALPN).unwrap_or_default(),
     })
 }

@@ -10,7 +10,7 @@ use super::value::{self, Raw, ValueError};
 use crate::core::setting::{Key, Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;
-use crate::protocol::gateway::{self, Target};
+use crate::protocol::gateway::{self, Gateway, Target};
 use crate::tls::{Client, Server};
 use indexmap::IndexMap;
 
@@ -277,15 +277,15 @@ impl Resolved {
 
     /// Every key that applies with its value, in order.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&'static str, &Entry)> {
-        let named = matches!(self.target(), Some(Target::Named(_)));
-        let is_elsewhere = move |name: &str| named && gateway::settings::is_of_upstream(name);
+        let elsewhere = self.gateway().is_some_and(|it| !matches!(it.target, Some(Target::Own(_))));
+        let is_elsewhere = move |name: &str| elsewhere && gateway::settings::is_of_upstream(name);
         let entries = self.entries.iter().map(|(name, entry)| (*name, entry));
         entries.filter(move |(name, _)| self.table.inapplicable(name).is_none() && !is_elsewhere(name))
     }
 
-    /// Where its listener relays to, if it does.
-    pub(super) fn target(&self) -> Option<Target> {
-        Some((self.table.protocol?.gateway)(&self.own())?.target)
+    /// How its listener relays, if it does.
+    pub(super) fn gateway(&self) -> Option<Gateway> {
+        (self.table.protocol?.gateway)(&self.own())
     }
 
     /// The values of the keys that are declared elsewhere.

@@ -5,6 +5,7 @@
 
 mod upstreams;
 
+use super::build::is_open_to_others;
 use super::diagnostic::{Diagnostic, Place};
 use super::keys::Scope;
 use super::layer::Resolved;
@@ -182,33 +183,45 @@ impl Findings {
     }
 
     fn address(&mut self, of: &Resolved) {
-        let Some(Address::Tcp { socket, v6_only, .. }) = of.address() else { return };
-        if v6_only && socket.is_ipv4() && of.sound(&["address", "v6_only"]) {
+        let Some(address) = of.address() else { return };
+        if let Address::Tcp { socket, v6_only: true, .. } = address
+            && socket.is_ipv4()
+            && of.sound(&["address", "v6_only"])
+        {
             self.mistake(of, &["v6_only", "address"], || {
                 (format!("{socket} is IPv4"), "leave v6_only out, or listen on [::]".to_owned())
             });
         }
-        if socket.ip().to_canonical().is_loopback() {
+        // Behind a proxy, who comes is not who connects.
+        let proxied = of.is_word("accept_proxy", "require");
+        if !proxied && !is_open_to_others(&address) {
             return;
         }
+        let what = if proxied { format!("{address} behind a proxy") } else { address.to_string() };
         if let Some(LocalOnly { unless, wrong, right }) = of.table.protocol.and_then(|it| it.local_only)
+            && matches!(address, Address::Tcp { .. })
             && of.sound(&[unless])
             && of.text(unless).is_none()
         {
-            self.mistake(of, &["address"], || (format!("{socket} {wrong}"), right.to_owned()));
+            let right = if is_open_to_others(&address) {
+                right.to_owned()
+            } else {
+                format!("write a token into a file and set {unless} to its path, or leave accept_proxy out")
+            };
+            self.mistake(of, &["address", "accept_proxy"], || (format!("{what} {wrong}"), right));
         }
-        self.users(of, socket);
+        self.users(of, &what);
     }
 
     /// A listener that other hosts can reach, and that lets everybody in. Without its protection, that is meant.
-    fn users(&mut self, of: &Resolved, socket: SocketAddr) {
+    fn users(&mut self, of: &Resolved, what: &str) {
         const KEYS: [&str; 3] = ["address", "users", "protected_mode"];
         let is_meant = !of.flag("protected_mode") || of.is_word("tls.client_certificate", "required");
         if !of.sound(&KEYS) || of.text("users").is_some() || is_meant {
             return;
         }
         self.hint(of, &KEYS, || {
-            let wrong = format!("other hosts can reach {socket}, and it has no users");
+            let wrong = format!("other hosts can reach {what}, and it has no users");
             let right = "what acts on other connections is refused there (CLIENT KILL and LIST, WHO, STATE, SEND, BEATFOR, \
                          IDENTFOR, $presence channels, an identity that is held from elsewhere): give it some (users = \
                          FILE, see 'linger explain users'), or set protected_mode = false";

@@ -7,7 +7,7 @@ use crate::core::setting::Values;
 use crate::core::time::Duration;
 use crate::net::{Address, ListenSpec, Peer, SocketOptions};
 use crate::protocol::admin::Door;
-use crate::protocol::gateway;
+use crate::protocol::gateway::{self, Routes};
 use crate::protocol::users::Guard;
 use crate::protocol::{Access, ClientReset, Gateway, HalfClose, Protocol, Token};
 use crate::tls;
@@ -87,8 +87,10 @@ pub struct Upstream {
 /// The upstream side of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Relay {
-    /// The name of the upstream that it relays to.
-    pub upstream: String,
+    /// The name of the upstream that it relays to, unless a route says otherwise. `None`: who has no route is refused.
+    pub upstream: Option<String>,
+    /// The upstreams of those who ask for something in TLS.
+    pub routes: Routes,
     /// What the end of one direction means.
     pub half_close: HalfClose,
     /// How long nothing may move on a pair of which one direction has ended.
@@ -101,27 +103,35 @@ pub struct Relay {
 
 impl Relay {
     /// That of a listener with this policy for its clients. What a client promises, and what it may be asked, an upstream
-    /// server has not promised, and is not asked.
-    pub fn new(gateway: &Gateway, upstream: &Upstream, of_clients: &Policy) -> Self {
+    /// server has not promised, and is not asked. How the kernel watches it is the upstream's to say.
+    pub fn new(gateway: &Gateway, upstream: Option<String>, of_clients: &Policy) -> Self {
         let mut policy = of_clients.clone();
         policy.liveness.heartbeat.style = HeartbeatStyle::Off;
-        policy.liveness.keepalive = upstream.is.keepalive;
-        policy.liveness.user_timeout = upstream.is.keepalive.map(|keepalive| {
-            // Between the last probe and the end of the wait for its answer, as for clients.
-            keepalive.idle + keepalive.interval * (keepalive.count - 1) + keepalive.interval / 2
-        });
+        policy.liveness.keepalive = None;
+        policy.liveness.user_timeout = None;
         policy.liveness.probe_after_eof = false;
         policy.liveness.probe_oob = None;
         policy.bounds.handshake_timeout = None;
         policy.bounds.idle_timeout = None;
         policy.bounds.max_age = None;
         Self {
-            upstream: upstream.name.clone(),
+            upstream,
+            routes: gateway.routes.clone(),
             half_close: gateway.half_close,
             half_close_timeout: gateway.half_close_timeout,
             client_reset: gateway.client_reset,
             policy,
         }
+    }
+
+    /// The names of all upstreams that it relays to.
+    pub fn upstreams(&self) -> impl Iterator<Item = &str> {
+        self.upstream.as_deref().into_iter().chain(self.routes.iter().map(|(_, _, to)| to))
+    }
+
+    /// Whether it has to be known what a client asks for before it is known where to.
+    pub fn is_routed(&self) -> bool {
+        !self.routes.is_empty()
     }
 
     /// The options of a connection that we make: those that it must have from its first moment on.

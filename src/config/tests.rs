@@ -134,6 +134,8 @@ fn every_key_has_an_effect() {
                 | "token_file"
                 | "accept_proxy_trusted"
                 | "accept_proxy_timeout" => continue,
+                // A proxy before the admin interface needs a token, of which there is no file here.
+                "accept_proxy" if matches!(scope, Scope::Admin | Scope::Defaults) => continue,
                 name if name.starts_with("tls.") => continue,
                 "source" => "source = '10.0.0.9'\n".to_owned(),
                 "accept_proxy" => "accept_proxy = 'require'\naccept_proxy_trusted = '::/0'\n".to_owned(),
@@ -471,6 +473,21 @@ fn networks_are_a_text_or_an_array_and_each_mistake_is_named() {
     // Two at once, and what a unix socket does not need.
     assert_eq!(said(from_file(&format!("{listener}deny = 'a'\nallow = 'b'"))).len(), 2);
     assert!(from_file("[admin]\naddress = 'unix:/run/linger.sock'\naccept_proxy = 'require'").is_ok());
+    // Behind a proxy everybody is from elsewhere, wherever the proxy is.
+    let proxied = "accept_proxy = 'require'\naccept_proxy_trusted = '127.0.0.1'";
+    let mistakes = said(from_file(&format!("[admin]\n{proxied}")));
+    let part = "127.0.0.1:7070 behind a proxy can be reached from other hosts, and the admin interface has no token; write a \
+                token into a file";
+    assert!(mistakes.len() == 1 && mistakes[0].contains(part), "{mistakes:#?}");
+    let hints = |text: &str| {
+        from_file(&format!("[[listener]]\nprotocol = 'resp'\naddress = '127.0.0.1:1'\n{text}")).unwrap().hints
+    };
+    assert!(
+        hints(proxied)[0]
+            .wrong
+            .contains("other hosts can reach 127.0.0.1:1 behind a proxy, and it has no users")
+    );
+    assert!(hints("").is_empty());
     let hints = from_file(&format!("{listener}accept_proxy_trusted = '10.0.0.0/8'")).unwrap().hints;
     assert!(hints.iter().any(|hint| hint.wrong.contains("has no effect")), "{hints:?}");
 }

@@ -31,10 +31,11 @@ fn listeners_that_name_an_upstream_share_it() {
     let names: Vec<_> = settings.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
     assert_eq!(names, ["app", "tcp-3"], "the last has servers of its own, and is called as its listener is");
     let relays: Vec<_> = settings.listeners.iter().filter_map(|listener| listener.relay.as_ref()).collect();
-    let of: Vec<_> = relays.iter().map(|relay| relay.upstream.as_str()).collect();
+    let of: Vec<_> = relays.iter().map(|relay| relay.upstream.as_deref().unwrap()).collect();
     assert_eq!(of, ["app", "app", "tcp-3"]);
-    let idle = |at: usize| relays[at].policy.liveness.keepalive.map(|keepalive| keepalive.idle.as_secs());
-    assert_eq!([idle(0), idle(2)], [Some(9), Some(60)]);
+    let idle = |at: usize| settings.upstreams[at].is.keepalive.map(|keepalive| keepalive.idle.as_secs());
+    assert_eq!([idle(0), idle(1)], [Some(9), Some(60)]);
+    assert_eq!(settings.upstreams[0].is.user_timeout().map(|it| it.as_secs()), Some(34));
 }
 
 #[test]
@@ -157,4 +158,77 @@ fn an_exchange_is_what_is_sent_and_expected_and_other_checks_are_neither() {
     assert!(settings(&own).upstreams[0].is.check.is_on());
     let mistakes = said(&format!("{APP}{}check.style = 'connect'\n", listeners(&["app"])));
     assert!(mistakes[0].contains("check.style of listener tcp: is about servers"), "{mistakes:#?}");
+}
+
+const ROUTED: &str = "[[listener]]\nprotocol = 'tcp'\naddress = '127.0.0.1:1'\n";
+const WEB: &str = "[upstream.web]\nservers = '10.0.0.3:1'\nkeepalive = 'off'\n";
+
+#[test]
+fn routes_are_lists_of_names_with_upstreams_each() {
+    let routed = |routes: &str| settings(&format!("{ROUTED}{routes}{APP}{WEB}"));
+    let as_text = routed(
+        "route.server_name = 'A.example=web, *.iot.example=app'\nroute.alpn = 'mqtt=app'\nupstream = 'web'\n",
+    );
+    let as_arrays = routed(
+        "route = { server_name = ['A.example=web', '*.iot.example=app'], alpn = ['mqtt=app'] }\nupstream = 'web'\n",
+    );
+    assert_eq!(as_text, as_arrays);
+    let relay = as_text.listeners[0].relay.clone().unwrap();
+    assert_eq!(relay.upstreams().collect::<Vec<_>>(), ["web", "web", "app", "app"]);
+    let names: Vec<_> = as_text.upstreams.iter().map(|upstream| upstream.name.as_str()).collect();
+    assert_eq!(names, ["web", "app"], "each once");
+    let timeout = as_text.listeners[0].policy.bounds.handshake_timeout;
+    assert_eq!(timeout.map(|it| it.as_secs()), Some(10), "who is routed by its first message has to send it");
+    let alone = routed("route.alpn = 'mqtt=app'\n");
+    assert_eq!(alone.listeners[0].relay.as_ref().unwrap().upstream, None);
+    assert_eq!(alone.upstreams.len(), 1);
+    let url = "tcp://127.0.0.1:9?route.server_name=a.example=app,*.b.example=web&route.alpn=h2=web";
+    let sources = Sources { listen: vec![url.to_owned()], ..Sources::default() };
+    let by_url = resolve_text(&sources, Some(("f", &format!("{APP}{WEB}"))), no_files).unwrap().settings;
+    assert_eq!(by_url.listeners[0].relay.as_ref().unwrap().routes.iter().count(), 3);
+    let first = from_file(&format!("{ROUTED}route.alpn = 'mqtt=app'\n{APP}")).unwrap();
+    assert_eq!(from_file(&first.to_string()).unwrap().settings, first.settings, "what is shown reads back");
+}
+
+#[test]
+fn all_mistakes_in_routes_are_told_at_once_and_where_they_are() {
+    let text = format!(
+        "{ROUTED}route.server_name = 'a.example=wep'\nroute.alpn = 'mqtt=nowhere'\nbalance = 'round_robin'\n\
+         [[listener]]\nprotocol = 'tcp'\naddress = '127.0.0.1:2'\n\
+         [[listener]]\nprotocol = 'tcp'\naddress = '127.0.0.1:3'\nroute.server_name = '*=web'\n\
+         [[listener]]\nprotocol = 'resp'\naddress = '127.0.0.1:4'\nroute.alpn = 'h2=web'\n{WEB}"
+    );
+    let mistakes = said(&text);
+    let expected = [
+        "f:4:21: route.server_name of listener tcp: there is no [upstream.wep]; did you mean \"web\"?",
+        "f:5:14: route.alpn of listener tcp: there is no [upstream.nowhere]; write that table, with its servers",
+        "f:6:11: balance of listener tcp: is about servers, which are those of its routes; write balance there",
+        "f:7:1: upstream of listener tcp-2: is missing, and there are no routes: nobody could be served; write the NAME",
+        "f:13:21: listener.route.server_name: \"*\" is everybody; what no route is for goes to upstream; write names of hosts",
+        "f:17:1: listener.route: is not a key of [[listener]] with protocol = \"resp\"",
+    ];
+    assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+    for (mistake, expected) in mistakes.iter().zip(expected) {
+        assert!(mistake.starts_with(expected), "{mistake}\n{expected}");
+    }
+    assert!(
+        said("[defaults]\nroute.alpn = 'h2=web'")[0]
+            .contains("it is a key of [[listener]] with protocol = \"tcp\"")
+    );
+}
+
+#[test]
+fn a_protocol_that_is_not_agreed_on_is_a_mistake_where_tls_ends_here() {
+    let tls = "tls = { certificate = '/a.pem', alpn = 'h2' }\n";
+    let mistakes = said(&format!("{ROUTED}route.alpn = 'h2=web, mqtt=web'\n{tls}{WEB}"));
+    let part = "\"mqtt\" is never agreed on: TLS ends here, and tls.alpn does not have it; write it there, too, as tls.alpn = \"h2,mqtt\"";
+    assert!(mistakes.iter().any(|mistake| mistake.contains(part)), "{mistakes:#?}");
+    assert!(!mistakes.iter().any(|mistake| mistake.contains("\"h2\" is never")), "{mistakes:#?}");
+}
+
+#[test]
+fn tls_that_would_pass_through_to_one_who_speaks_it_with_us_is_a_hint() {
+    let tls = "tls = { enabled = true, name = 'web', verify = false }\n";
+    let effective = from_file(&format!("{ROUTED}route.alpn = 'h2=web'\n{WEB}{tls}")).unwrap();
+    assert!(effective.hints[0].wrong.contains("TLS within TLS"), "{:?}", effective.hints);
 }

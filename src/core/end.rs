@@ -7,6 +7,7 @@
 pub use crate::core::alert::{Alert, TlsAlert};
 use crate::core::named::named;
 use crate::core::proxied::Proxied;
+use crate::core::secured::Secured;
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
@@ -76,6 +77,8 @@ named! {
         ProtocolHandshakeTimeout = "protocol.handshake_timeout",
         /// The TLS handshake failed, or a record broke its rules: the alert says which, and whose.
         ProtocolTls = "protocol.tls",
+        /// It asked in TLS for a name or a protocol that no route of its listener is for, and nothing is for all others.
+        ProtocolNoRoute = "protocol.no_route",
         /// Credentials were refused.
         ProtocolAuth = "protocol.auth",
         /// The first bytes were not the header of the PROXY protocol that the listener requires.
@@ -110,6 +113,8 @@ named! {
         LocalInternal = "local.internal",
         /// The upstream server closed (FIN).
         UpstreamFin = "upstream.fin",
+        /// The upstream server closed (FIN) a TLS connection without `close_notify`: what it sent may have been cut.
+        UpstreamTruncated = "upstream.truncated",
         /// The upstream server reset the connection.
         UpstreamReset = "upstream.reset",
         /// Nobody listens at the upstream server's address: ECONNREFUSED, or ENOENT of a unix socket.
@@ -136,9 +141,8 @@ impl Reason {
     #[must_use]
     pub const fn of_upstream(self) -> Self {
         match self {
-            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe | Self::PeerTruncated => {
-                Self::UpstreamFin
-            }
+            Self::PeerGoodbye | Self::PeerFin | Self::PeerFinMidframe => Self::UpstreamFin,
+            Self::PeerTruncated => Self::UpstreamTruncated,
             Self::PeerReset | Self::PeerResetAfterFin => Self::UpstreamReset,
             Self::ProtocolTls => Self::UpstreamTls,
             Self::LostUnreachable => Self::UpstreamUnreachable,
@@ -151,6 +155,7 @@ impl Reason {
             | Self::ProtocolOversized
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
+            | Self::ProtocolNoRoute
             | Self::ProtocolAuth
             | Self::ProtocolProxyMissing
             | Self::ProtocolProxyMalformed
@@ -168,6 +173,7 @@ impl Reason {
             | Self::LocalAudit
             | Self::LocalInternal
             | Self::UpstreamFin
+            | Self::UpstreamTruncated
             | Self::UpstreamReset
             | Self::UpstreamRefused
             | Self::UpstreamUnreachable
@@ -200,6 +206,7 @@ impl Reason {
             | Self::ProtocolUnsupported
             | Self::ProtocolHandshakeTimeout
             | Self::ProtocolTls
+            | Self::ProtocolNoRoute
             | Self::ProtocolAuth
             | Self::ProtocolProxyMissing
             | Self::ProtocolProxyMalformed
@@ -217,6 +224,7 @@ impl Reason {
             | Self::LocalAudit
             | Self::LocalInternal => Class::Local,
             Self::UpstreamFin
+            | Self::UpstreamTruncated
             | Self::UpstreamReset
             | Self::UpstreamRefused
             | Self::UpstreamUnreachable
@@ -381,6 +389,8 @@ pub struct End {
     pub pair: Option<(Leg, Key)>,
     /// What a proxy has said of it.
     pub proxied: Option<Arc<Proxied>>,
+    /// What it has asked for in TLS.
+    pub secured: Option<Arc<Secured>>,
 }
 
 impl fmt::Display for End {
@@ -402,6 +412,7 @@ impl fmt::Display for End {
         )?;
         self.spoke.map_or(Ok(()), |spoke| write!(f, " spoke={spoke}"))?;
         self.alert.map_or(Ok(()), |alert| write!(f, " alert={alert}"))?;
+        self.secured.iter().try_for_each(|secured| secured.fmt(f))?;
         self.pair.map_or(Ok(()), |(leg, pair)| write!(f, " leg={leg} pair={pair}"))?;
         self.evidence.map_or(Ok(()), |evidence| write!(f, " {evidence}"))
     }

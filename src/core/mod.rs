@@ -11,6 +11,8 @@ pub mod health;
 pub mod mix;
 pub(crate) mod named;
 pub mod proxied;
+pub mod secured;
+pub mod server_name;
 pub mod setting;
 pub mod table;
 pub mod tcp;

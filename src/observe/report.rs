@@ -276,12 +276,27 @@ pub fn listening(settings: &ListenerSettings, address: &Address) {
 }
 
 /// A certificate expires soon, or has expired. `days`: how many are left.
-pub fn certificate_expires(listener: &str, file: &str, days: i64) {
-    warn!(
-        listener, file, days_left = days,
-        advice = "clients will refuse it then; put a new one in its place and send SIGHUP: connections that are there stay";
-        "certificate_expires"
-    );
+pub fn certificate_expires(of: CertificateOf<'_>, file: &str, days: i64) {
+    const RENEW: &str = "put a new one in its place and send SIGHUP: connections that are there stay";
+    match of {
+        CertificateOf::Listener(listener) => warn!(
+            listener, file, days_left = days, advice:% = format_args!("clients will refuse it then; {RENEW}");
+            "certificate_expires"
+        ),
+        CertificateOf::Upstream(upstream) => warn!(
+            upstream, file, days_left = days, advice:% = format_args!("its servers will refuse us then; {RENEW}");
+            "certificate_expires"
+        ),
+    }
+}
+
+/// Whose certificate it is, by name.
+#[derive(Clone, Copy, Debug)]
+pub enum CertificateOf<'a> {
+    /// A listener's.
+    Listener(&'a str),
+    /// Ours, towards the servers of an upstream.
+    Upstream(&'a str),
 }
 
 /// Why accepting stalls while clients may wait.

@@ -1,6 +1,7 @@
 //! What a listener that relays relays to, as its settings say it, and what an upstream is: servers that do the same work.
 
 pub mod check;
+pub mod routes;
 pub mod servers;
 pub mod settings;
 
@@ -8,6 +9,7 @@ use super::proxy_header;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 pub use check::Check;
+pub use routes::Routes;
 pub use servers::{ServerAddress, ServerSpec};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +17,10 @@ use std::sync::Arc;
 /// The upstream side of a listener.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Gateway {
-    /// Where to.
-    pub target: Target,
+    /// Where to, unless a route says otherwise. `None`: routes say it for all who are served.
+    pub target: Option<Target>,
+    /// Where to by what clients ask for in TLS.
+    pub routes: Routes,
     /// What the end of one direction means.
     pub half_close: HalfClose,
     /// How long nothing may move on a pair of which one direction has ended.
@@ -57,6 +61,15 @@ pub struct Upstream {
     pub resolve: Duration,
     /// How they are checked.
     pub check: Arc<Check>,
+}
+
+impl Upstream {
+    /// How long what was sent to its servers may stay unacknowledged. `None`: as the kernel has it.
+    pub fn user_timeout(&self) -> Option<Duration> {
+        // Between the last probe and the end of the wait for its answer, as for clients.
+        let probed = |it: Keepalive| it.idle + it.interval * (it.count - 1) + it.interval / 2;
+        self.keepalive.map(probed)
+    }
 }
 
 /// What becomes of the pairs of a server that is no longer in the configuration.

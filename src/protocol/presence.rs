@@ -93,6 +93,8 @@ fn json(end: &End, close: Option<&'static str>) -> String {
         by: end.by.as_deref().map(ByJson::from),
         spoke: end.spoke.map(Foreign::name),
         alert: end.alert.map(|alert| alert.to_string()),
+        sni: end.secured.as_ref().and_then(|secured| secured.server_name.as_deref()),
+        alpn: end.secured.as_ref().and_then(|secured| secured.alpn_text()),
         proxy: end.proxied.as_deref(),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
@@ -117,6 +119,10 @@ struct EndJson<'a> {
     spoke: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alert: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sni: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpn: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy: Option<&'a Proxied>,
 }
@@ -190,6 +196,7 @@ mod tests {
             alert: None,
             pair: None,
             proxied: None,
+            secured: None,
         }
     }
 

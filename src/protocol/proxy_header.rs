@@ -1,7 +1,8 @@
 //! The header of the PROXY protocol that a gateway sends before the first byte of a client, so that the upstream server
 //! sees who that is (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
 
-use proxy_header::{ProxiedAddress, ProxyHeader, Tlv};
+use crate::core::secured::{Agreed, Secured};
+use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
@@ -10,14 +11,26 @@ use std::net::SocketAddr;
 pub enum Version {
     /// The line of text.
     V1,
-    /// The binary one, with the key of the connection as its unique id (`PP2_TYPE_UNIQUE_ID`).
+    /// The binary one, with the key of the connection as its unique id (`PP2_TYPE_UNIQUE_ID`), and what is known of its TLS.
     V2,
 }
 
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Whose<'a> {
+    /// Where the client has connected from. One of a unix socket has no address: it is `UNKNOWN`, or `LOCAL`.
+    pub client: Option<SocketAddr>,
+    /// Where to.
+    pub local: Option<SocketAddr>,
+    /// What the connection is called here.
+    pub id: &'a str,
+    /// What is known of its TLS.
+    pub secured: Option<&'a Secured>,
+}
+
 impl Version {
-    /// The header of a client that has connected from `client` to `local`, and is known here as `id`. A client without
-    /// an address, of a unix socket, is `UNKNOWN` or `LOCAL`.
-    pub fn header(self, client: Option<SocketAddr>, local: Option<SocketAddr>, id: &str) -> Vec<u8> {
+    /// The header of that connection.
+    pub fn header(self, Whose { client, local, id, secured }: Whose<'_>) -> Vec<u8> {
         let address = client.zip(local).map(|(client, local)| {
             let (source, destination) = of_one_family(client, local);
             ProxiedAddress::stream(source, destination)
@@ -30,7 +43,8 @@ impl Version {
             }
             Self::V2 => {
                 let id = Tlv::UniqueId(Cow::Borrowed(id.as_bytes()));
-                ProxyHeader::with_tlvs(address, [id]).encode_v2(&mut out)
+                let tls = secured.into_iter().flat_map(tls_tlvs);
+                ProxyHeader::with_tlvs(address, [id].into_iter().chain(tls)).encode_v2(&mut out)
             }
         };
         out
@@ -46,6 +60,29 @@ impl Version {
         };
         out
     }
+}
+
+/// What is told of a client's TLS (section 2.2): what it has asked for, and, where TLS ends here, what was agreed on.
+fn tls_tlvs(secured: &Secured) -> impl Iterator<Item = Tlv<'_>> {
+    let authority = secured.server_name.as_deref().map(|name| Tlv::Authority(name.into()));
+    // The protocol "being used": of several that are offered nobody knows here which the server takes.
+    let alpn = match &secured.alpn.0[..] {
+        [one] => Some(Tlv::Alpn((&**one).into())),
+        _ => None,
+    };
+    let ssl = secured.agreed.as_ref().map(|agreed| Tlv::Ssl(ssl_of(agreed)));
+    authority.into_iter().chain(alpn).chain(ssl)
+}
+
+fn ssl_of(Agreed { version, certificate }: &Agreed) -> SslInfo<'_> {
+    let shown = certificate.is_some();
+    // "Zero if the client presented a certificate and it was successfully verified, and non-zero otherwise."
+    let mut ssl = SslInfo::new(true, shown, shown, u32::from(!shown));
+    ssl.append_tlv(Tlv::SslVersion((*version).into()));
+    if let Some(name) = certificate.as_ref().and_then(|certificate| certificate.common_name.as_deref()) {
+        ssl.append_tlv(Tlv::SslCn(name.into()));
+    }
+    ssl
 }
 
 /// IPv4 where both are, also behind a socket of IPv6; else IPv6: the header has one family for both.
@@ -64,24 +101,32 @@ fn of_one_family(client: SocketAddr, local: SocketAddr) -> (SocketAddr, SocketAd
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::secured::{Alpn, Certificate};
     use proxy_header::ParseConfig;
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
 
+    fn whose(client: Option<SocketAddr>, local: Option<SocketAddr>, id: &str) -> Whose<'_> {
+        Whose { client, local, id, secured: None }
+    }
+
     #[test]
     fn the_line_of_text_names_both_ends() {
-        let line =
-            Version::V1.header(Some(address("192.0.2.7:1000")), Some(address("192.0.2.1:9000")), "0-1");
+        let line = Version::V1.header(whose(
+            Some(address("192.0.2.7:1000")),
+            Some(address("192.0.2.1:9000")),
+            "0-1",
+        ));
         assert_eq!(line, b"PROXY TCP4 192.0.2.7 192.0.2.1 1000 9000\r\n");
-        let line = Version::V1.header(
+        let line = Version::V1.header(whose(
             Some(address("[2001:db8::7]:1000")),
             Some(address("[2001:db8::1]:9000")),
             "0-1",
-        );
+        ));
         assert_eq!(line, b"PROXY TCP6 2001:db8::7 2001:db8::1 1000 9000\r\n");
-        assert_eq!(Version::V1.header(None, None, "0-1"), b"PROXY UNKNOWN\r\n");
+        assert_eq!(Version::V1.header(whose(None, None, "0-1")), b"PROXY UNKNOWN\r\n");
     }
 
     #[test]
@@ -94,14 +139,17 @@ mod tests {
 
     #[test]
     fn both_ends_are_of_one_family() {
-        let line = Version::V1.header(
+        let line = Version::V1.header(whose(
             Some(address("[::ffff:192.0.2.7]:1000")),
             Some(address("192.0.2.1:9000")),
             "0-1",
-        );
+        ));
         assert_eq!(line, b"PROXY TCP4 192.0.2.7 192.0.2.1 1000 9000\r\n");
-        let line =
-            Version::V1.header(Some(address("192.0.2.7:1000")), Some(address("[2001:db8::1]:9000")), "0-1");
+        let line = Version::V1.header(whose(
+            Some(address("192.0.2.7:1000")),
+            Some(address("[2001:db8::1]:9000")),
+            "0-1",
+        ));
         assert_eq!(line, b"PROXY TCP6 ::ffff:192.0.2.7 2001:db8::1 1000 9000\r\n");
     }
 
@@ -112,12 +160,42 @@ mod tests {
             (Some(address("[2001:db8::7]:1000")), Some(address("[2001:db8::1]:9000"))),
             (None, None),
         ] {
-            let bytes = Version::V2.header(client, local, "3-17");
+            let bytes = Version::V2.header(whose(client, local, "3-17"));
             let (header, length) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
             assert_eq!(length, bytes.len());
             assert_eq!(header.unique_id(), Some(&b"3-17"[..]));
             let shown = header.proxied_address().map(|it| (it.source, it.destination));
             assert_eq!(shown, client.zip(local));
         }
+    }
+
+    #[test]
+    fn the_binary_one_tells_what_is_known_of_the_clients_tls() {
+        let read = |secured: &Secured| {
+            let bytes = Version::V2.header(Whose { id: "0-1", secured: Some(secured), ..Whose::default() });
+            let (header, _) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
+            header.into_owned()
+        };
+        let passes = |alpn: &[&[u8]]| Secured {
+            server_name: Some("a.example".to_owned()),
+            alpn: Alpn(alpn.iter().map(|name| name.to_vec()).collect()),
+            agreed: None,
+        };
+        let header = read(&passes(&[b"mqtt"]));
+        assert_eq!((header.authority(), header.alpn()), (Some("a.example"), Some(&b"mqtt"[..])));
+        assert!(header.ssl().is_none(), "it is not known here");
+        assert_eq!(read(&passes(&[b"h2", b"http/1.1"])).alpn(), None, "nobody knows which");
+        let ends = |certificate| Secured {
+            agreed: Some(Agreed { version: "TLSv1.3", certificate }),
+            ..Secured::default()
+        };
+        let device = Certificate { common_name: Some("dev1".to_owned()) };
+        let header = read(&ends(Some(device)));
+        let ssl = header.ssl().unwrap();
+        assert_eq!((ssl.version(), ssl.cn(), ssl.verify()), (Some("TLSv1.3"), Some("dev1"), 0));
+        assert!(ssl.client_ssl() && ssl.client_cert_conn() && ssl.client_cert_sess());
+        let header = read(&ends(None));
+        let ssl = header.ssl().unwrap();
+        assert_eq!((ssl.cn(), ssl.client_cert_conn(), ssl.verify()), (None, false, 1));
     }
 }

@@ -123,11 +123,13 @@ impl<K: Kernel> Reactor<K> {
             let standing = slot.settings.guard.initial();
             protocol.open().map(|session| Session::Client(Client::new(session, standing, self.cx.now)))
         };
-        let upstream = slot.upstream.filter(|_| served);
-        // The server of one that a proxy names is looked for when it is known.
-        let relays = upstream.is_some() && !proxied;
+        let relays = served && slot.settings.relay.is_some();
+        let is_routed = slot.is_routed();
+        // The server of one that a proxy names is looked for when it is known, and where it is routed when that is known.
+        let upstream = slot.upstream.filter(|_| relays && !proxied && !is_routed);
+        let awaits_hello = relays && is_routed && layer.is_none() && !proxied;
         // And that of one with a layer when the client has proved that it may be served.
-        let connects = relays && layer.is_none();
+        let connects = upstream.is_some() && layer.is_none();
         self.table.insert(
             key,
             Connection {
@@ -141,7 +143,7 @@ impl<K: Kernel> Reactor<K> {
                 // Another server may be tried as long as the first has got nothing.
                 pause: if connects { Pause::Partner } else { Pause::None },
                 queued: Queued::default(),
-                leg: relays.then_some(Leg::Client),
+                leg: upstream.map(|_| Leg::Client),
                 buffers: None,
                 session: session.map(Box::new),
             },
@@ -149,11 +151,11 @@ impl<K: Kernel> Reactor<K> {
         if served && protocol == Protocol::Admin {
             self.on_admin_opened(key, index);
         }
-        if let Some(upstream) = upstream {
+        if relays {
             self.cx.places.add_upstream();
-            if relays {
-                self.cx.pairs.open(key, upstream, self.cx.now);
-            }
+        }
+        if let Some(upstream) = upstream {
+            self.cx.pairs.open(key, upstream, self.cx.now);
         }
         self.drive(key, |cx, conn| {
             if !served {
@@ -161,6 +163,9 @@ impl<K: Kernel> Reactor<K> {
             }
             cx.set_layer(conn, layer);
             cx.await_header(conn);
+            if awaits_hello {
+                cx.await_hello(conn);
+            }
             if let Err(fault) = watched {
                 return cx.fail(key, conn, fault, Detector::Policy);
             }

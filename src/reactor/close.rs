@@ -11,6 +11,7 @@ use crate::core::conn::policy::Policy;
 use crate::core::end::{Class, CloseMode, End, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
+use crate::core::time::Duration;
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
 use crate::protocol::presence::{self, Event};
@@ -79,10 +80,15 @@ impl<K: Kernel> Context<K> {
         let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));
         let asks = mode == CloseMode::Linger2 && !self.is_there(conn);
-        let (mode, evidence) =
-            if wants_evidence(reason) || asks { self.ask_kernel(conn, mode, reason) } else { (mode, None) };
+        let (mode, evidence) = if wants_evidence(reason) || asks {
+            self.ask_kernel(key, conn, mode, reason)
+        } else {
+            (mode, None)
+        };
         let mut end = conn.record(mode, self.now, evidence);
         end.proxied = self.proxied.remove(key);
+        end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
+        self.secured.remove(key);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
         if conn.leg != Some(Leg::Upstream) {
@@ -115,13 +121,15 @@ impl<K: Kernel> Context<K> {
     #[inline(never)]
     fn ask_kernel(
         &self,
+        key: Key,
         conn: &mut Conn<K>,
         wanted: CloseMode,
         reason: Reason,
     ) -> (CloseMode, Option<TcpSnapshot>) {
         let policy = self.policy_of(conn);
+        let user_timeout = self.kernels_watch(key, conn).1;
         let evidence = conn.stream.evidence();
-        let mode = last_rung(&mut conn.stream, wanted, evidence.as_ref(), policy);
+        let mode = last_rung(&mut conn.stream, wanted, evidence.as_ref(), policy, user_timeout);
         (mode, evidence.filter(|_| wants_evidence(reason) || mode != wanted))
     }
 
@@ -167,12 +175,13 @@ fn last_rung(
     mode: CloseMode,
     evidence: Option<&TcpSnapshot>,
     policy: &Policy,
+    user_timeout: Option<Duration>,
 ) -> CloseMode {
     let (CloseMode::Linger2, Some(evidence)) = (mode, evidence) else { return mode };
     if delivery(evidence) == Delivery::Unanswered {
         return policy.parting.unreachable.into();
     }
-    if let Some(timeout) = fin_timeout(evidence, policy.parting.linger, policy.liveness.user_timeout) {
+    if let Some(timeout) = fin_timeout(evidence, policy.parting.linger, user_timeout) {
         stream.set_user_timeout(timeout);
     }
     mode

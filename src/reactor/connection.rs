@@ -4,7 +4,7 @@
 
 use super::parts::admin::Http;
 use super::parts::named::Named;
-use super::parts::proxied::PendingHeader;
+use super::parts::preamble::Preamble;
 pub(super) use super::parts::queued::Queued;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
@@ -146,8 +146,8 @@ pub(super) struct Buffers {
     pub(super) accounted: usize,
     /// What lies between the socket and the session, if something does. Its connection keeps these buffers.
     pub(super) layer: Option<Box<dyn Layer>>,
-    /// The header of a proxy that is still to come, before anything else.
-    pub(super) header: Option<Box<PendingHeader>>,
+    /// What is still to come before anything else.
+    pub(super) preamble: Option<Box<Preamble>>,
 }
 
 impl Buffers {
@@ -164,7 +164,7 @@ impl Buffers {
             && self.task.is_none()
             && !self.gapped
             && self.layer.is_none()
-            && self.header.is_none()
+            && self.preamble.is_none()
     }
 
     /// Memory that it holds, in bytes.
@@ -174,7 +174,7 @@ impl Buffers {
             + self.output.capacity()
             + self.task.as_ref().map_or(0, |task| task.memory())
             + self.layer.as_ref().map_or(0, |layer| layer.memory())
-            + self.header.as_ref().map_or(0, |header| header.memory())
+            + self.preamble.as_ref().map_or(0, |preamble| preamble.memory())
     }
 
     /// Makes it as good as new, keeping a little memory for its next user.

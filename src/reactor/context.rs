@@ -23,6 +23,7 @@ use super::parts::pool::{Pool, memory_bound};
 use super::parts::posted::Posted;
 use super::parts::proxied::ProxiedConnections;
 use super::parts::removals::Removals;
+use super::parts::secured::SecuredClients;
 use super::parts::server_timers::ServerTimers;
 use super::parts::upstreams::Upstreams;
 use super::publication::{Publication, Publications};
@@ -74,6 +75,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) pairs: Pairs,
     /// What proxies have said of connections.
     pub(super) proxied: ProxiedConnections,
+    /// What clients have asked for whose TLS passes through.
+    pub(super) secured: SecuredClients,
     pub(super) upstreams: Upstreams,
     pub(super) removals: Removals,
     pub(super) checks: Checks<K::Stream>,
@@ -121,7 +124,8 @@ impl<K: Kernel> Context<K> {
             .enumerate()
             .map(|(index, settings)| {
                 let listener = kernel.listen(&settings.listen_spec(), listener_token(index))?;
-                let upstream = settings.relay.as_ref().and_then(|relay| upstreams.place_of(&relay.upstream));
+                let upstream = settings.relay.as_ref().and_then(|relay| relay.upstream.as_deref());
+                let upstream = upstream.and_then(|name| upstreams.place_of(name));
                 Ok(ListenerState::new(listener, settings.clone(), upstream, now))
             })
             .collect::<Result<Vec<_>, Fatal>>()?;
@@ -155,6 +159,7 @@ impl<K: Kernel> Context<K> {
             report: Report::new(settings.log.endings_per_second),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             proxied: ProxiedConnections::default(),
+            secured: SecuredClients::default(),
             places,
             removals: Removals::default(),
             upstreams,

@@ -8,14 +8,17 @@
 use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::listener::ListenerState;
+use super::parts::preamble::Preamble;
 use super::parts::proxied::PendingHeader;
+use crate::config::settings::Relay;
 use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::proxied::Origin;
 use crate::core::table::Key;
+use crate::core::time::Instant;
 use crate::net::Kernel;
 use crate::transport::proxy::{self, Header};
-use crate::transport::{self, Received};
+use crate::transport::{self, HELLO_BYTES_MAX, Received};
 
 impl<K: Kernel> Context<K> {
     /// A connection that was just accepted begins with a header, if its listener asks for one.
@@ -23,7 +26,7 @@ impl<K: Kernel> Context<K> {
         if let Some(settings) = &self.listener_of(conn).accept_proxy {
             let until = self.now + settings.timeout;
             let buffers = conn.buffers_mut(&mut self.pool);
-            buffers.header = Some(Box::new(PendingHeader::until(until)));
+            buffers.preamble = Some(Box::new(Preamble::Header(PendingHeader::until(until))));
             self.pool.settle(buffers);
         }
     }
@@ -31,17 +34,18 @@ impl<K: Kernel> Context<K> {
     /// Receives the header of a connection, or a part of it. What is behind it is moved to the beginning of `buffer`, for what
     /// follows: bytes of the wire for its layer, or else of its session.
     pub(super) fn recv_header(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
-        let received = transport::recv(&mut conn.stream, buffer);
+        let most =
+            if self.listeners[usize::from(conn.listener)].is_routed() { HELLO_BYTES_MAX } else { usize::MAX };
+        let bound = buffer.len().min(most);
+        let received = transport::recv(&mut conn.stream, &mut buffer[..bound]);
         let Received::Bytes { wire, short, .. } = received else { return received };
         let nothing = Received::Bytes { count: 0, wire, short };
         // It was parted from meanwhile: nothing is to be understood any more.
         if conn.is_ending() {
             return nothing;
         }
-        let Some(pending) = conn.buffers.as_deref_mut().and_then(|buffers| buffers.header.as_deref_mut())
-        else {
-            return nothing;
-        };
+        let preamble = conn.buffers.as_deref_mut().and_then(|buffers| buffers.preamble.as_deref_mut());
+        let Some(Preamble::Header(pending)) = preamble else { return nothing };
         let before = pending.bytes.len();
         pending.bytes.extend_from_slice(&buffer[..wire]);
         match proxy::read(&pending.bytes) {
@@ -60,6 +64,10 @@ impl<K: Kernel> Context<K> {
                 buffer.copy_within(begin..wire, 0);
                 if conn.layer().is_some() {
                     return self.recv_behind_header(key, conn, buffer, (begin, wire), short);
+                }
+                if conn.preamble().is_some() {
+                    self.take_hello(key, conn, &buffer[..wire - begin]);
+                    return nothing;
                 }
                 Received::Bytes { count: wire - begin, wire, short }
             }
@@ -88,16 +96,19 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         slot.enter(&conn.peer, accepted);
-        let upstream = slot.upstream;
+        let (upstream, is_routed) = (slot.upstream, slot.is_routed());
         let opens = slot.opens_with_exchange(conn.layer().is_some());
         if let Some(buffers) = &mut conn.buffers {
-            buffers.header = None;
+            buffers.preamble = None;
+        }
+        if is_routed && conn.layer().is_none() {
+            self.await_hello(conn);
         }
         conn.release_buffers(&mut self.pool);
         if !opens && conn.life.state() == State::Handshaking {
             self.apply(key, conn, Input::Opened);
         }
-        if let Some(upstream) = upstream {
+        if let Some(upstream) = upstream.filter(|_| !is_routed) {
             // As if it had come now.
             conn.leg = Some(Leg::Client);
             self.pairs.open(key, upstream, self.now);
@@ -115,9 +126,14 @@ impl<K: Kernel> Context<K> {
 }
 
 impl<L> ListenerState<L> {
+    /// Whether it has to be known what a client asks for before it is known where to.
+    pub(super) fn is_routed(&self) -> bool {
+        self.settings.relay.as_ref().is_some_and(Relay::is_routed)
+    }
+
     /// Whether a connection has an opening exchange that has a deadline, its header not among it.
     pub(super) fn opens_with_exchange(&self, has_layer: bool) -> bool {
-        let exchanges = self.settings.protocol.keeps_session() || has_layer;
+        let exchanges = self.settings.protocol.keeps_session() || has_layer || self.is_routed();
         exchanges && self.settings.policy.bounds.handshake_timeout.is_some()
     }
 }
@@ -125,12 +141,19 @@ impl<L> ListenerState<L> {
 impl<S> Connection<S> {
     /// Whether its header is still to come.
     pub(super) fn expects_header(&self) -> bool {
-        self.buffers.as_deref().is_some_and(|buffers| buffers.header.is_some())
+        matches!(self.preamble(), Some(Preamble::Header(_)))
     }
 
-    /// Whether some of its header has come, and not all.
-    pub(super) fn is_within_header(&self) -> bool {
-        let header = self.buffers.as_deref().and_then(|buffers| buffers.header.as_deref());
-        header.is_some_and(|header| !header.bytes.is_empty())
+    /// When that has to be there; `None`: none is to come.
+    pub(super) fn header_until(&self) -> Option<Instant> {
+        match self.preamble() {
+            Some(Preamble::Header(header)) => Some(header.until),
+            Some(Preamble::Hello(_)) | None => None,
+        }
+    }
+
+    /// Whether some of what comes before anything else has come, and not all.
+    pub(super) fn is_within_preamble(&self) -> bool {
+        self.preamble().is_some_and(Preamble::has_begun)
     }
 }

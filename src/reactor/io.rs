@@ -166,8 +166,7 @@ impl<K: Kernel> Context<K> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while conn.reading.pending() && conn.may_be_heard() {
-            // A handshake costs as much as hundreds of messages: in a long turn it waits for those who have theirs behind them.
-            let waits = self.work.is_long() && conn.is_opening();
+            let waits = conn.buffers.is_some() && self.handshake_waits(conn);
             if *budget == 0 || self.work.is_over() || waits {
                 self.posted.resume(key, conn);
                 break;
@@ -249,16 +248,21 @@ impl<K: Kernel> Context<K> {
         {
             return self.fail(key, conn, fault, Detector::RecvError);
         }
-        if conn.life.state().is_connecting() {
+        let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
+        if conn.life.state().is_connecting() && reported.is_none() {
             let (reason, detector) = (Reason::UpstreamFin, Detector::Connect);
             return self.apply(key, conn, Input::Failed { reason, detector });
         }
-        let reported = conn.buffers.as_mut().and_then(|buffers| buffers.broken.take());
         match (broken_by, reported) {
             (Some(detector), Some(fault)) => self.fail(key, conn, fault, detector),
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
-                let reason = match (conn.is_truncated(), conn.has_input() || conn.is_within_header()) {
+                if conn.is_truncated()
+                    && let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key))
+                {
+                    pair.note_truncated(leg);
+                }
+                let reason = match (conn.is_truncated(), conn.has_input() || conn.is_within_preamble()) {
                     (true, _) => Reason::PeerTruncated,
                     (false, true) => Reason::PeerFinMidframe,
                     (false, false) => Reason::PeerFin,

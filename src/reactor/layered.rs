@@ -3,6 +3,7 @@
 
 use super::connection::{Buffers, Connection, Queued};
 use super::context::{Conn, Context};
+use super::parts::preamble::Preamble;
 use super::work::cost;
 use crate::core::conn::State;
 use crate::core::end::{CloseMode, Detector, Leg, Reason};
@@ -28,8 +29,10 @@ impl<K: Kernel> Context<K> {
     #[inline]
     pub(super) fn recv(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8]) -> Received {
         if conn.buffers.is_some() {
-            if conn.expects_header() {
-                return self.recv_header(key, conn, buffer);
+            match conn.preamble() {
+                None => {}
+                Some(Preamble::Header(_)) => return self.recv_header(key, conn, buffer),
+                Some(Preamble::Hello(_)) => return self.recv_hello(key, conn, buffer),
             }
             if conn.layer().is_some() {
                 return self.through(key, conn, buffer, None);
@@ -69,7 +72,7 @@ impl<K: Kernel> Context<K> {
         let Some(buffers) = conn.buffers.as_deref_mut() else { return Received::WouldBlock };
         let Some(layer) = buffers.layer.as_deref_mut() else { return Received::WouldBlock };
         let (waited, before) = (buffers.output.len(), layer.phase());
-        let (received, broken) = match received {
+        let (mut received, broken) = match received {
             Some(received) => transport::pass_through(layer, received, buffer, &mut buffers.output),
             None => transport::recv_through(layer, &mut conn.stream, buffer, &mut buffers.output),
         };
@@ -106,7 +109,25 @@ impl<K: Kernel> Context<K> {
             }
             self.on_last_word(key, conn);
         }
+        // One that was refused: what it says is for nobody.
+        if let Received::Bytes { count, .. } = &mut received
+            && self.is_unrouted(conn)
+        {
+            *count = 0;
+        }
         received
+    }
+
+    /// Whether a handshake has to wait. It costs as much as hundreds of messages: in a long turn it waits for those who have
+    /// theirs behind them. And one by which a client proves its name waits while the supervisor, who is to be told, does not
+    /// keep up.
+    #[inline(never)]
+    pub(super) fn handshake_waits(&self, conn: &Conn<K>) -> bool {
+        let names = || {
+            let tls = self.listener_of(conn).tls.as_ref();
+            conn.leg != Some(Leg::Upstream) && tls.is_some_and(|tls| tls.identity().is_some())
+        };
+        conn.is_opening() && (self.work.is_long() || (self.supervisor_is_behind() && names()))
     }
 
     /// The opening exchange of a layer is over: who the peer has proved to be, it is from now on.
@@ -116,6 +137,9 @@ impl<K: Kernel> Context<K> {
         }
         let is_resumed = conn.layer().is_some_and(Layer::is_resumed);
         self.counters.listeners[usize::from(conn.listener)].handshakes[usize::from(is_resumed)] += 1;
+        if !self.route_by_layer(key, conn) {
+            return;
+        }
         if let Some(name) = conn.layer().and_then(Layer::identity)
             && let Err(error) = self.identify_by_layer(key, conn, &name)
         {

@@ -170,12 +170,22 @@ impl<K: Kernel> Context<K> {
         const DAY: i64 = 86_400;
         let Some(usage) = self.kernel.usage() else { return };
         let today = i64::try_from(usage.unix_time.as_secs()).unwrap_or(i64::MAX);
+        let soon = |Expiry { file, at }: &Expiry, of: report::CertificateOf<'_>| {
+            let days = (i64::try_from(*at).unwrap_or(i64::MAX) - today).div_euclid(DAY);
+            if days < SOON {
+                report::certificate_expires(of, file, days);
+            }
+        };
         for slot in &self.listeners {
-            for Expiry { file, at } in slot.settings.tls.iter().flat_map(tls::Server::expiries) {
-                let days = (i64::try_from(*at).unwrap_or(i64::MAX) - today).div_euclid(DAY);
-                if days < SOON {
-                    report::certificate_expires(&slot.settings.name, file, days);
-                }
+            let expiries = slot.settings.tls.iter().flat_map(tls::Server::expiries);
+            for expiry in expiries {
+                soon(expiry, report::CertificateOf::Listener(&slot.settings.name));
+            }
+        }
+        for upstream in &self.settings.upstreams {
+            let expiry = upstream.tls.as_ref().and_then(tls::Client::expiry);
+            if let Some(expiry) = expiry {
+                soon(expiry, report::CertificateOf::Upstream(&upstream.name));
             }
         }
     }

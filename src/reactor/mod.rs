@@ -53,6 +53,7 @@ mod queries;
 mod queues;
 mod relay;
 mod requests;
+mod routes;
 #[cfg(test)]
 mod scene_tests;
 mod serving;

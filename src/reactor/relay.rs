@@ -244,6 +244,13 @@ impl<K: Kernel> Context<K> {
 
     /// A leg is told of its partner.
     pub(super) fn on_news(&mut self, key: Key, conn: &mut Conn<K>, news: News) {
+        // What its partner had sent may have been cut: our FIN is to show that as theirs did, without a word before it.
+        if let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of(key))
+            && pair.is_truncated(leg.other())
+            && let Some(layer) = conn.buffers.as_deref_mut().and_then(|buffers| buffers.layer.as_deref_mut())
+        {
+            layer.forgo_last_word();
+        }
         match news {
             News::Room => self.posted.resume(key, conn),
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)

@@ -95,7 +95,7 @@ impl<S> Connection<S> {
                 .filter(|buffers| self.is_paused() && buffers.info_asked != Instant::ZERO)
                 .map(|buffers| buffers.info_asked),
             lasts: None,
-            header: buffers.and_then(|buffers| buffers.header.as_ref()).map(|header| header.until),
+            header: self.header_until(),
             ages: None,
             patient_until,
         }

@@ -86,7 +86,8 @@ impl<K: Kernel> Context<K> {
         } else {
             if !conn.expects_header() {
                 slot.leave(&conn.peer, conn.life.accepted(), self.now);
-            } else if slot.upstream.is_some() {
+            }
+            if conn.leg.is_none() && slot.settings.relay.is_some() {
                 // It has never become a pair.
                 self.places.remove_upstream();
             }

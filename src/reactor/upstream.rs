@@ -13,11 +13,12 @@ use crate::core::conn::{Cause, Input, Life, State};
 use crate::core::end::{Class, Detector, End, Leg, Reason};
 use crate::core::health::Sign;
 use crate::core::table::Key;
+use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
 use crate::observe::report::{PairEnd, Report};
 use crate::protocol::gateway::Removed;
-use crate::protocol::proxy_header::Version;
+use crate::protocol::proxy_header::{Version, Whose};
 use crate::transport::{self, Layer};
 
 /// Servers that are tried for one client.
@@ -50,7 +51,8 @@ impl<K: Kernel> Context<K> {
                 let reason = if full { Reason::UpstreamUnavailable } else { self.why_not_reached(client) };
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
                 if let Some(pair) = self.pairs.of_mut(client) {
-                    let lost = pair.take_carried().map_or(0, |carried| carried.len());
+                    let lost = [pair.take_carried(), pair.take_early()];
+                    let lost: usize = lost.iter().flatten().map(Vec::len).sum();
                     self.counters.listeners[usize::from(conn.listener)]
                         .traffic(Some(Leg::Upstream))
                         .bytes_undelivered += lost as u64;
@@ -136,7 +138,7 @@ impl<K: Kernel> Context<K> {
             session: None,
         };
         let layer = servers.settings().tls.as_ref().map(transport::connect);
-        let first = self.first_bytes(client, conn, header);
+        let first = self.first_bytes(client, conn, header, layer.is_some());
         if !first.is_empty() {
             let buffers = fresh.buffers_mut(&mut self.pool);
             buffers.output.append(first);
@@ -150,24 +152,50 @@ impl<K: Kernel> Context<K> {
         fresh
     }
 
-    /// What a server is sent first: the header, or all that one would have been sent that could not be reached.
-    fn first_bytes(&mut self, client: Key, conn: &Conn<K>, header: Option<Version>) -> Vec<u8> {
+    /// What a server is sent first: the header, and what has come of the client before there was a server; or all that one
+    /// would have been sent that could not be reached. A layer encodes what is of the client when it is open.
+    fn first_bytes(
+        &mut self,
+        client: Key,
+        conn: &Conn<K>,
+        header: Option<Version>,
+        has_layer: bool,
+    ) -> Vec<u8> {
         if let Some(carried) = self.pairs.of_mut(client).and_then(Pair::take_carried) {
             return carried;
         }
-        let Some(version) = header else { return Vec::new() };
-        let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
-        let header = version.header(conn.peer.address(), local, &self.name_of(client));
+        let mut first = header.map_or_else(Vec::new, |version| self.header_of(client, conn, version));
         if let Some(pair) = self.pairs.of_mut(client) {
-            pair.note_header(header.len());
+            pair.note_header(first.len());
+            if !has_layer {
+                first.extend(pair.take_early().into_iter().flatten());
+            }
         }
-        header
+        first
+    }
+
+    /// The header that a server is sent of a client.
+    fn header_of(&self, client: Key, conn: &Conn<K>, version: Version) -> Vec<u8> {
+        let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
+        let secured = self.secured_of(client, conn);
+        version.header(Whose {
+            client: conn.peer.address(),
+            local,
+            id: &self.name_of(client),
+            secured: secured.as_deref(),
+        })
     }
 
     /// The poller has something to say about a connection that is being made. Whether it is there.
     pub(super) fn on_connect_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         if readiness.error || readiness.write_closed {
             if let Some(fault) = conn.stream.take_error() {
+                // An alert of its layer may lie before the reset, and says why.
+                if conn.is_opening() && matches!(fault, SocketError::Reset | SocketError::BrokenPipe) {
+                    conn.pause = Pause::None;
+                    self.read_to_the_error(key, conn, Detector::Connect, Some(fault));
+                    return false;
+                }
                 let reason = reason_of(fault.into());
                 self.apply(key, conn, Input::Failed { reason, detector: Detector::Connect });
             }
@@ -239,13 +267,24 @@ impl<K: Kernel> Context<K> {
         if let Some(pair) = self.pairs.of_mut(key) {
             pair.stage = Stage::Lasting;
         }
-        let liveness = &self.policy_of(conn).liveness;
-        let (keepalive, user_timeout) = (liveness.keepalive, liveness.user_timeout);
+        let (keepalive, user_timeout) = self.kernels_watch(key, conn);
         if let Some(keepalive) = keepalive {
             conn.stream.set_keepalive(keepalive);
         }
         if let Some(user_timeout) = user_timeout {
             conn.stream.set_user_timeout(user_timeout);
+        }
+    }
+
+    /// How the kernel watches a connection: of one to an upstream server that is the upstream's to say.
+    pub(super) fn kernels_watch(&self, key: Key, conn: &Conn<K>) -> (Option<Keepalive>, Option<Duration>) {
+        let liveness = &self.policy_of(conn).liveness;
+        match self.pairs.of(key).filter(|_| conn.leg == Some(Leg::Upstream)) {
+            Some(pair) => {
+                let upstream = &self.upstreams[pair.to()].settings().is;
+                (upstream.keepalive, upstream.user_timeout())
+            }
+            None => (liveness.keepalive, liveness.user_timeout),
         }
     }
 

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::parts::listener::ListenerState;
 use super::parts::names::LookUp;
 use super::parts::pairs::Stage;
+use crate::config::settings::Relay;
 use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
 use crate::core::end::{Detector, Leg, Reason};
@@ -18,7 +19,7 @@ impl<K: Kernel> Context<K> {
     /// Takes over the upstreams of a new configuration. The listeners have taken over theirs.
     pub(super) fn adopt_upstreams(&mut self) {
         let relays_to = |slot: &ListenerState<K::Listener>, name: &str| {
-            slot.settings.relay.as_ref().is_some_and(|relay| relay.upstream == name)
+            slot.settings.relay.iter().flat_map(Relay::upstreams).any(|one| one == name)
         };
         self.upstreams.adopt(
             &self.settings.upstreams,
@@ -28,8 +29,8 @@ impl<K: Kernel> Context<K> {
             self.now,
         );
         for slot in &mut self.listeners {
-            let relay = slot.settings.relay.as_ref();
-            slot.upstream = relay.and_then(|relay| self.upstreams.place_of(&relay.upstream));
+            let name = slot.settings.relay.as_ref().and_then(|relay| relay.upstream.as_deref());
+            slot.upstream = name.and_then(|name| self.upstreams.place_of(name));
         }
         self.timers.resolve_at(self.upstreams.resolve_at());
         self.note_servers();

@@ -64,6 +64,8 @@ pub(super) mod cost {
     pub(in super::super) const RESUME: usize = 300;
     /// A step of a TLS handshake: a key exchange, and a signature with a key of RSA.
     pub(in super::super) const HANDSHAKE: usize = 400_000;
+    /// A piece of a client's first message of TLS that is read, and is not ours to answer.
+    pub(in super::super) const HELLO: usize = 10_000;
     /// A connection that is looked at.
     pub(in super::super) const LOOK: usize = 30;
     /// A connection that is described in a list.

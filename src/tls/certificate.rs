@@ -78,6 +78,11 @@ impl Parsed {
     }
 }
 
+/// The common name of a certificate's subject.
+pub(crate) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    identity(certificate, Field::Cn)
+}
+
 /// The name in a client's certificate that is its identity.
 pub(crate) fn identity(certificate: &CertificateDer<'_>, field: Field) -> Option<String> {
     Parsed::new(certificate)?.name(field)

@@ -1,8 +1,9 @@
 //! What connections to upstream servers need to speak TLS: whom they trust, and who they are themselves.
 
+use super::certificate::Parsed;
 use super::files::Files;
 use super::server::authorities;
-use super::{MinVersion, Mistake, Part, ReadFile, paths, provider};
+use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{
@@ -34,6 +35,7 @@ pub struct ClientSpec {
 pub struct Client {
     spec: ClientSpec,
     read: Vec<String>,
+    expiry: Option<Expiry>,
     pub(crate) config: Arc<ClientConfig>,
 }
 
@@ -73,7 +75,10 @@ impl Client {
             .expect("the provider has cipher suites for both versions")
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let mut config = match own.flatten() {
+        let own = own.flatten();
+        let parsed = own.as_ref().and_then(|(chain, _)| Parsed::new(&chain[0]));
+        let expiry = parsed.map(|it| Expiry { file: spec.certificate.clone(), at: it.not_after() });
+        let mut config = match own {
             None => config.with_no_client_auth(),
             Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(|error| {
                 let path = Path::new(if spec.key.is_empty() { &spec.certificate } else { &spec.key });
@@ -84,7 +89,12 @@ impl Client {
         if !spec.resumes {
             config.resumption = Resumption::disabled();
         }
-        Ok(Self { spec: spec.clone(), read: files.read, config: Arc::new(config) })
+        Ok(Self { spec: spec.clone(), read: files.read, expiry, config: Arc::new(config) })
+    }
+
+    /// When our own certificate expires, if we have one.
+    pub fn expiry(&self) -> Option<&Expiry> {
+        self.expiry.as_ref()
     }
 
     /// The name that a server's certificate is to be for.

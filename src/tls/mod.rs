@@ -21,7 +21,7 @@ pub mod settings;
 pub(crate) mod tests;
 
 pub use certificate::Field;
-pub(crate) use certificate::identity;
+pub(crate) use certificate::{common_name, identity};
 pub use client::{Client, ClientSpec};
 pub use server::{ClientAuth, Server, ServerSpec};
 

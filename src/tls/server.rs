@@ -3,6 +3,7 @@
 use super::certificate::{Field, Parsed};
 use super::files::{Files, key_of};
 use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
+use crate::core::server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -252,19 +253,14 @@ struct ByName(Vec<Entry>);
 
 #[derive(Debug)]
 struct Entry {
-    /// In lower case; `*.` at its front stands for one label (RFC 6125, 6.4.3).
+    /// Or patterns, in lower case.
     names: Vec<String>,
     certified: Arc<CertifiedKey>,
 }
 
 impl Entry {
     fn is_for(&self, name: &str) -> bool {
-        self.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(domain) => {
-                name.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == domain)
-            }
-            None => own == name,
-        })
+        self.names.iter().any(|own| server_name::is_for(own, name))
     }
 }
 

@@ -15,7 +15,8 @@
 //!   is answered in kind, and its FIN is waited for, as ever. A FIN before that word may have cut the stream.
 //!
 //! Before the first byte of either there may be a header, which says who the client is: [`proxy`]. It is read, and then it
-//! is gone; what is behind it is for the layer, or for the session.
+//! is gone; what is behind it is for the layer, or for the session. Where TLS passes through, its first message is looked at,
+//! and stays part of what passes: [`HelloReader`].
 //!
 //! A layer is a folder here, a variant of [`Transport`], and an arm of [`Transport::accept`]. A variant holds what all
 //! connections of a listener share, such as keys and certificates; it is put into the listener's state where that is made
@@ -29,10 +30,12 @@ mod tls;
 mod toy;
 
 use crate::core::buf::ByteQueue;
+use crate::core::secured::Secured;
 use crate::net::{self, SocketError, Stream};
 use crate::protocol::ProtocolError;
 use std::fmt;
 use tls::Tls;
+pub use tls::hello::{Begin, HelloReader, WIRE_BYTES_MAX as HELLO_BYTES_MAX};
 #[cfg(test)]
 pub(crate) use toy::Toy;
 
@@ -134,6 +137,14 @@ pub trait Layer: fmt::Debug {
     fn identity(&self) -> Option<String> {
         None
     }
+
+    /// What the peer has asked for and shown, as far as that is known, if it is a client.
+    fn secured(&self) -> Option<Secured> {
+        None
+    }
+
+    /// What is sent may have been cut on its way to us: it is not to be said that nothing follows.
+    fn forgo_last_word(&mut self);
 
     /// Memory that it holds, in bytes, itself included.
     fn memory(&self) -> usize;

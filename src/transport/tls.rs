@@ -9,15 +9,17 @@
     reason = "the enums of rustls grow, and what is new has no words yet"
 )]
 mod failure;
+pub(super) mod hello;
 #[cfg(test)]
 mod tests;
 
 use super::{Layer, Phase};
 use crate::core::buf::ByteQueue;
+use crate::core::secured::{Agreed, Alpn, Certificate, Secured};
 use crate::protocol::ProtocolError;
 use crate::tls;
-use failure::refusal;
-use rustls::{ClientConnection, Connection, Error, HandshakeKind, ServerConnection};
+use failure::{FirstBytes, refusal};
+use rustls::{ClientConnection, Connection, Error, HandshakeKind, ProtocolVersion, ServerConnection};
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -34,6 +36,10 @@ pub(crate) struct Tls {
     phase: Phase,
     /// We have said that nothing follows.
     finished: bool,
+    /// We are not to say so.
+    forgone: bool,
+    /// What came first, while nothing is known to be TLS.
+    first: FirstBytes,
     /// Plaintext that rustls holds, in bytes.
     held: usize,
     /// What came before that and had to make room for it.
@@ -70,6 +76,8 @@ impl Tls {
             connection,
             phase: Phase::Opening,
             finished: false,
+            forgone: false,
+            first: FirstBytes::default(),
             held: 0,
             before: ByteQueue::default(),
             identity,
@@ -118,6 +126,9 @@ impl Tls {
 
 impl Layer for Tls {
     fn receive(&mut self, wire: &[u8], answer: &mut ByteQueue) -> Result<(), ProtocolError> {
+        if self.phase == Phase::Opening {
+            self.first.note(wire);
+        }
         let outcome = self.process(wire);
         let before = answer.len();
         self.write(answer);
@@ -125,7 +136,11 @@ impl Layer for Tls {
             self.phase = Phase::Ended;
             // Nothing follows our alert.
             self.finished = true;
-            refusal(&error, &answer.as_slice()[before..], matches!(self.connection, Connection::Client(_)))
+            let said = &answer.as_slice()[before..];
+            match self.connection {
+                Connection::Client(_) => refusal(&error, said, None),
+                Connection::Server(_) => refusal(&error, said, Some(&self.first)),
+            }
         })
     }
 
@@ -184,7 +199,7 @@ impl Layer for Tls {
     }
 
     fn finish(&mut self, wire: &mut ByteQueue) {
-        if self.can_send() {
+        if self.can_send() && !self.forgone {
             self.connection.send_close_notify();
             self.write(wire);
         }
@@ -195,6 +210,24 @@ impl Layer for Tls {
         let field = self.identity?;
         let certificate = self.connection.peer_certificates()?.first()?;
         Some(tls::identity(certificate, field).unwrap_or_default())
+    }
+
+    fn secured(&self) -> Option<Secured> {
+        let Connection::Server(connection) = &self.connection else { return None };
+        let certificate = connection.peer_certificates().and_then(<[_]>::first);
+        let certificate = certificate.map(|shown| Certificate { common_name: tls::common_name(shown) });
+        Some(Secured {
+            server_name: connection.server_name().map(str::to_owned),
+            alpn: Alpn(connection.alpn_protocol().map(<[u8]>::to_vec).into_iter().collect()),
+            agreed: connection.protocol_version().filter(|_| !connection.is_handshaking()).map(|version| {
+                let version = if version == ProtocolVersion::TLSv1_2 { "TLSv1.2" } else { "TLSv1.3" };
+                Agreed { version, certificate }
+            }),
+        })
+    }
+
+    fn forgo_last_word(&mut self) {
+        self.forgone = true;
     }
 
     fn memory(&self) -> usize {

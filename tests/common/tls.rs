@@ -53,6 +53,22 @@ impl House {
     }
 }
 
+/// The same, that offers these protocols.
+pub fn offering(config: &Arc<ClientConfig>, alpn: &[&str]) -> Arc<ClientConfig> {
+    let mut config = (**config).clone();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
+/// What a client that asks for that host sends first.
+pub fn hello(config: &Arc<ClientConfig>, name: &str) -> Vec<u8> {
+    let mut connection =
+        ClientConnection::new(Arc::clone(config), name.to_owned().try_into().unwrap()).unwrap();
+    let mut wire = Vec::new();
+    connection.write_tls(&mut wire).unwrap();
+    wire
+}
+
 fn certificate(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
@@ -62,9 +78,24 @@ pub struct TlsClient(pub StreamOwned<ClientConnection, TcpStream>);
 
 impl TlsClient {
     pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Self {
-        let Client { stream } = Client::connect(address);
-        let connection = ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
+        Self::connect_as(Client::connect(address), config, "localhost")
+    }
+
+    /// One that asks for that host.
+    pub fn connect_as(Client { stream }: Client, config: &Arc<ClientConfig>, name: &str) -> Self {
+        let name = name.to_owned().try_into().unwrap();
+        let connection = ClientConnection::new(Arc::clone(config), name).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
         Self(StreamOwned::new(connection, stream))
+    }
+
+    /// Finishes the handshake.
+    pub fn shake_hands(&mut self) -> std::io::Result<()> {
+        let StreamOwned { conn, sock } = &mut self.0;
+        while conn.is_handshaking() {
+            conn.complete_io(sock)?;
+        }
+        Ok(())
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -100,11 +131,7 @@ impl Server {
     /// A client of that listener that has finished its handshake.
     pub fn connect_tls(&self, listener: &str, config: &Arc<ClientConfig>) -> TlsClient {
         let mut client = TlsClient::connect(self.address(listener), config);
-        let StreamOwned { conn, sock } = &mut client.0;
-        sock.set_read_timeout(Some(DEADLINE)).unwrap();
-        while conn.is_handshaking() {
-            conn.complete_io(sock).unwrap();
-        }
+        client.shake_hands().unwrap();
         client
     }
 }

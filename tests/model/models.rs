@@ -135,6 +135,14 @@ proptest! {
     }
 
     #[test]
+    fn client_hello(seed in any::<u8>(), kind in 0_u8..3, body in bytes(300)) {
+        let length = u16::try_from(body.len() + 4).unwrap().to_be_bytes();
+        let within = u16::try_from(body.len()).unwrap().to_be_bytes();
+        let head = [seed, 22, 3, 1, length[0], length[1], kind, 0, within[0], within[1]];
+        properties::hello::holds(&[&head, &body[..]].concat());
+    }
+
+    #[test]
     fn listener_url(bytes in bytes(30)) {
         properties::config::url_says_what_a_file_says(&bytes);
     }
@@ -154,6 +162,7 @@ fn the_corpus_holds() {
     let targets: &[(&str, Property)] = &[
         ("resp", properties::resp::holds),
         ("http", properties::http::holds),
+        ("hello", properties::hello::holds),
         ("proxy", properties::proxy::holds),
         ("config", properties::config::holds),
         ("url", properties::config::url_says_what_a_file_says),

@@ -8,6 +8,7 @@
 
 pub(crate) mod config;
 pub(crate) mod conn;
+pub(crate) mod hello;
 pub(crate) mod http;
 pub(crate) mod hub;
 pub(crate) mod proxy;

@@ -21,6 +21,7 @@ mod liveness;
 mod liveness_heartbeat;
 mod operate;
 mod proxied;
+mod routes;
 mod smoke;
 mod stalls;
 mod startup;

@@ -185,6 +185,8 @@ fn the_admin_interface_takes_headers_also_that_of_several_workers() {
             "--set",
             "admin.accept_proxy_trusted=127.0.0.1",
             "--set",
+            "admin.token_file=tests/common/token",
+            "--set",
             "admin.deny=198.51.100.0/24",
             "--set",
             &format!("server.workers={workers}"),

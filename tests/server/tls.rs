@@ -94,7 +94,11 @@ fn what_is_no_tls_is_refused_with_an_alert() {
     client.expect([21, 3, 3, 0, 2, 2, 50]);
     drop(client);
     assert_eq!(only_end(&server)[0], "protocol.tls");
-    assert_eq!(server.ends()[0]["alert"], "local:decode_error");
+    let end = server.ends().remove(0);
+    assert_eq!((&end["alert"], &end["spoke"]), (&"local:decode_error".into(), &"http".into()));
+    server.connect("resp").send("*1\r\n$4\r\nPING\r\n");
+    assert_eq!(server.wait_ends(2)[1]["spoke"], "resp");
+    assert_eq!(server.events("foreign_protocol").len(), 2, "what to do about it is said");
 }
 
 #[test]
@@ -331,4 +335,81 @@ fn a_server_that_never_finishes_the_handshake_is_given_up() {
     assert!(gate.connect("gate").read_to_end().is_err(), "a reset");
     let upstream = wait_for("its end", || gate.ends().into_iter().find(|end| end["leg"] == "upstream"));
     assert_eq!(upstream["reason"], "upstream.connect_timeout");
+}
+
+/// The settings of a gateway's listener that speaks TLS, too.
+fn and_here(house: &House) -> String {
+    format!("tls = {{ certificate = '{}' }}\n", house.server.path())
+}
+
+#[test]
+fn what_was_cut_on_one_side_of_a_gateway_is_seen_as_cut_on_the_other() {
+    let house = House::new();
+    for half_close in ["forward", "end"] {
+        let app = start(&[house.listener("echos", "")]);
+        let more = format!("half_close = '{half_close}'\n{}", and_here(&house));
+        let (gate, _file) = before(&app, &house, "localhost", &more);
+        let mut client = gate.connect_tls("gate", &house.trust(None));
+        client.asks("hello", "hello");
+        client.0.sock.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(app.wait_ends(1)[0]["reason"], "peer.truncated", "{half_close}");
+        assert!(gate.wait_ends(2).iter().all(|end| end["reason"] == "peer.truncated"));
+        // The server is killed: its kernel closes for it.
+        let mut client = gate.connect_tls("gate", &house.trust(None));
+        client.asks("hello", "hello");
+        app.signal("KILL");
+        let error = client.0.read(&mut [0]).expect_err("an end without a last word");
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "{half_close}");
+        drop(client);
+        let ends = gate.wait_ends(4);
+        let upstream = ends.iter().rfind(|end| end["leg"] == "upstream").unwrap();
+        assert_eq!(upstream["reason"], "upstream.truncated", "{half_close}");
+    }
+}
+
+#[test]
+fn an_alert_right_before_a_reset_is_read() {
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!(
+        "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'tcp'\nname = 'gate'\naddress = '127.0.0.1:0'\nupstream = 'app'\n\
+         [upstream.app]\nservers = '{}'\ntls = {{ enabled = true, name = 'app', verify = false }}\n",
+        backend.local_addr().unwrap()
+    );
+    let file = TempFile::new(&text);
+    let gate = Server::start(&["--config", file.path()]);
+    let mut client = gate.connect("gate");
+    let mut app = accept(&backend);
+    app.read_exact(&mut [0; 5]).unwrap();
+    // Both are there when it looks; what is unread makes the close a reset.
+    gate.signal("STOP");
+    app.write_all(&[21, 3, 3, 0, 2, 2, 40]).unwrap();
+    drop(app);
+    gate.signal("CONT");
+    assert!(client.read_to_end().is_err(), "a reset");
+    let upstream = wait_for("its end", || gate.ends().into_iter().find(|end| end["leg"] == "upstream"));
+    assert_eq!(
+        (&upstream["reason"], &upstream["alert"], &upstream["detector"]),
+        (&"upstream.tls".into(), &"peer:handshake_failure".into(), &"connect".into())
+    );
+}
+
+#[test]
+fn our_certificate_towards_a_server_is_watched_as_those_of_listeners_are() {
+    let house = House::new();
+    let own = TempFile::new(&house.authority.sign_until("gate", 2020).both());
+    let text = format!(
+        "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'tcp'\naddress = '127.0.0.1:0'\nupstream = 'app'\n\
+         [upstream.app]\nservers = '127.0.0.1:1'\ntls = {{ enabled = true, name = 'app', verify = false, certificate = '{}' }}\n",
+        own.path()
+    );
+    let file = TempFile::new(&text);
+    let gate = Server::start(&["--config", file.path()]);
+    let warned = wait_for("the warning", || gate.events("certificate_expires").pop());
+    assert_eq!((&warned["upstream"], &warned["file"]), (&"app".into(), &own.path().into()));
+    let metric = format!(
+        "linger_upstream_tls_certificate_expiry_timestamp_seconds{{upstream=\"app\",file=\"{}\"}}",
+        own.path()
+    );
+    let expires = gate.metrics()[&metric];
+    assert!((1.5e9..1.6e9).contains(&expires), "{expires}");
 }

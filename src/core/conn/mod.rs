@@ -109,6 +109,7 @@ impl Life {
             alert: None,
             pair: None,
             proxied: None,
+            secured: None,
         }
     }
 }

@@ -234,6 +234,7 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     tls::HANDSHAKES,
     tls::EXPIRY,
+    tls::UPSTREAM_EXPIRY,
     all("linger_output_waiting_bytes", "gauge", "Output held until clients take it.", |lines, _, gauges| {
         lines.add(&[], gauges.census.owed_bytes);
     }),

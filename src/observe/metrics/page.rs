@@ -53,6 +53,8 @@ pub struct UpstreamGauges {
     pub servers: Vec<ServerGauges>,
     /// Look-ups of its names that failed, if it has names.
     pub resolve_failures: Option<u64>,
+    /// When our certificate towards it expires, if we have one.
+    pub certificate: Option<CertificateGauges>,
 }
 
 /// What a server of it shows.

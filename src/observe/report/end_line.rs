@@ -67,6 +67,10 @@ impl Source for EndLine<'_> {
         if let Some(alert) = &end.alert {
             add("alert", Value::from_display(alert))?;
         }
+        if let Some(secured) = &end.secured {
+            secured.server_name.iter().try_for_each(|name| add("sni", name.as_str().into()))?;
+            secured.alpn().map_or(Ok(()), |alpn| add("alpn", Value::from_display(alpn)))?;
+        }
         for (name, value) in end.proxied.iter().flat_map(|proxied| proxied.fields()) {
             add(name, value.into())?;
         }

@@ -72,7 +72,7 @@ pub(super) const SERVERS: Kind = Kind::Text { words: &[], read: read_servers, ex
 
 /// The same, or the name of an upstream.
 pub(in crate::protocol) const TARGET: Kind = Kind::Text {
-    words: &[],
+    words: &["none"],
     read: read_target,
     expects: "addresses of servers separated by commas, as \"10.0.0.5:9001,app.example:9001 weight=2\" or \
               \"unix:/run/app.sock\", or the NAME of an [upstream.NAME]",

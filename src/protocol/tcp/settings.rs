@@ -1,22 +1,25 @@
 //! What only a gateway has to be told: where it relays to, and how.
 
 use crate::core::setting::{Default, Key, Kind, Step, Value, Values};
-use crate::protocol::gateway::check;
 use crate::protocol::gateway::servers::{TARGET, is_name, servers_of};
 use crate::protocol::gateway::settings::{DAY, LISTENER_NAMES, SECOND, shared, upstream_of};
-use crate::protocol::gateway::{ClientReset, Gateway, HalfClose, Target};
+use crate::protocol::gateway::{ClientReset, Gateway, HalfClose, Routes, Target};
+use crate::protocol::gateway::{check, routes};
 
-pub(super) const SETTINGS: [Key; 17] = {
+pub(super) const SETTINGS: [Key; 19] = {
+    let [by_server_name, by_alpn] = routes::KEYS;
     let [balance, connect_timeout, header, keepalive, source] = shared(&LISTENER_NAMES);
     check::behind([
         Key {
             name: "upstream",
             kind: TARGET,
-            default: Default::Required,
+            default: Default::Same("none"),
             doc: "The servers that connections are relayed to, as servers of [upstream.NAME] has them; or the NAME of such a \
-                  table, which then says all that is about its servers.",
-            why: "No default: it is what a gateway is for.",
+                  table, which then says all that is about its servers. \"none\": only clients that a route is for are served.",
+            why: "It is what a gateway is for: without routes it must be given.",
         },
+        by_server_name,
+        by_alpn,
         balance,
         connect_timeout,
         Key {
@@ -53,16 +56,18 @@ pub(super) const SETTINGS: [Key; 17] = {
     ])
 };
 
-/// What the values mean, if there is somewhere to relay to.
+/// What the values mean.
 pub(super) fn gateway(own: &Values) -> Option<Gateway> {
-    let target = own.value("upstream")?.text()?;
+    let own_servers = |target| upstream_of(own, &LISTENER_NAMES, servers_of(target));
+    let target = match own.value("upstream").and_then(Value::text) {
+        Some(target) if is_name(target) => Some(Target::Named(target.to_owned())),
+        Some(target) => Some(Target::Own(own_servers(target)?)),
+        None => None,
+    };
     let half_close = own.value("half_close").and_then(Value::word);
     Some(Gateway {
-        target: if is_name(target) {
-            Target::Named(target.to_owned())
-        } else {
-            Target::Own(upstream_of(own, &LISTENER_NAMES, servers_of(target))?)
-        },
+        target,
+        routes: Routes::new(own),
         half_close: if half_close == Some("end") { HalfClose::End } else { HalfClose::Forward },
         half_close_timeout: own.value("half_close_timeout")?.period()?,
         client_reset: match own.value("client_reset").and_then(Value::word) {

@@ -34,6 +34,8 @@ pub(super) const AUDIT_WORK: usize = 16 * 1024;
 #[derive(Serialize)]
 struct Row<'a> {
     age_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alpn: Option<String>,
     bytes_in: u64,
     bytes_out: u64,
     heartbeat: Option<Contract>,
@@ -50,6 +52,8 @@ struct Row<'a> {
     queue_bytes: usize,
     reading_paused: bool,
     silence_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sni: Option<String>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<u32>,
@@ -201,8 +205,10 @@ impl<K: Kernel> Context<K> {
         }
         list.listed += 1;
         let identity = identity.map(String::from_utf8_lossy);
+        let secured = self.secured_of(key, conn);
         let row = Row {
             age_s: self.now.since(conn.life.accepted()).as_secs_f64(),
+            alpn: secured.as_ref().and_then(|secured| secured.alpn_text()),
             bytes_in: conn.life.bytes_in,
             bytes_out: conn.life.bytes_out,
             heartbeat: self.contract(conn),
@@ -216,6 +222,7 @@ impl<K: Kernel> Context<K> {
             queue_bytes: conn.pending_output(),
             reading_paused: conn.is_paused(),
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
+            sni: secured.and_then(|secured| secured.server_name.clone()),
             state,
             worker: self.link.as_ref().map(|link| link.number()),
         };
@@ -254,6 +261,7 @@ impl<K: Kernel> Context<K> {
                 name: servers.settings().name.clone(),
                 servers: servers.iter().map(Server::gauges).collect(),
                 resolve_failures: servers.names().failures(),
+                certificate: servers.settings().tls.as_ref().and_then(tls::Client::expiry).map(certificate),
             });
         let usage = self.kernel.usage();
         let (reloaded, sound) = self.lifecycle.reloaded();

@@ -41,7 +41,7 @@ pub(in crate::reactor) struct ListenerState<L> {
     pub(in crate::reactor) connections: u32,
     /// What is remembered of those who came. None: nothing limits them.
     pub(in crate::reactor) admission: Option<Box<Admission>>,
-    /// Which upstream its connections are relayed to, if they are.
+    /// Which upstream its connections are relayed to that no route is for, if they are.
     pub(in crate::reactor) upstream: Option<u16>,
     /// Other protocols that clients of it spoke and that were said, a bit each.
     pub(in crate::reactor) foreign_told: u8,

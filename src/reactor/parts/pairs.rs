@@ -24,7 +24,6 @@ const NONE: u32 = u32::MAX;
 pub(in crate::reactor) struct Pair {
     /// The key of the client leg, which names the pair, also when that leg is gone.
     client: Key,
-    client_is_there: bool,
     /// The key of the upstream leg; [`NO_KEY`] before there is one, and when it is gone.
     upstream: Key,
     /// Which upstream its servers are of.
@@ -40,7 +39,7 @@ pub(in crate::reactor) struct Pair {
     pub(in crate::reactor) connect_us: u32,
     pub(in crate::reactor) first_byte_us: u32,
     /// Bytes of the header that the server is sent first.
-    header_bytes: u8,
+    header_bytes: u16,
     cold: Option<Box<ColdPair>>,
 }
 
@@ -103,6 +102,10 @@ impl Flows {
 /// What few pairs have, and all that end.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct ColdPair {
+    /// The client leg is gone.
+    client_is_gone: bool,
+    /// Legs whose stream may have been cut.
+    truncated: [bool; 2],
     /// Attempts to connect that came to nothing.
     pub(in crate::reactor) failed: Vec<Attempt>,
     /// What a server would have been sent that could not be reached.
@@ -135,7 +138,6 @@ impl Pairs {
     pub(in crate::reactor) fn open(&mut self, client: Key, to: u16, now: Instant) {
         let index = self.pairs.insert(Pair {
             client,
-            client_is_there: true,
             upstream: NO_KEY,
             to,
             server: NO_SERVER,
@@ -185,10 +187,10 @@ impl Pairs {
         self.of_slot[key.index as usize] = NONE;
         let pair = &mut self.pairs[index];
         match leg {
-            Leg::Client => pair.client_is_there = false,
+            Leg::Client => pair.cold().client_is_gone = true,
             Leg::Upstream => pair.upstream = NO_KEY,
         }
-        let is_last = !pair.client_is_there && pair.upstream == NO_KEY;
+        let is_last = !pair.has_client() && pair.upstream == NO_KEY;
         is_last.then(|| self.pairs.remove(index))
     }
 
@@ -251,9 +253,13 @@ impl Pair {
     /// The key of a leg, if it is there.
     pub(in crate::reactor) fn leg(&self, leg: Leg) -> Option<Key> {
         match leg {
-            Leg::Client => self.client_is_there.then_some(self.client),
+            Leg::Client => self.has_client().then_some(self.client),
             Leg::Upstream => (self.upstream != NO_KEY).then_some(self.upstream),
         }
+    }
+
+    fn has_client(&self) -> bool {
+        self.cold.as_ref().is_none_or(|cold| !cold.client_is_gone)
     }
 
     /// Which upstream its servers are of.
@@ -325,6 +331,16 @@ impl Pair {
         self.cold().traffic[leg as usize] = (bytes_in, bytes_out);
     }
 
+    /// The stream of a leg has ended without the word that nothing follows.
+    pub(in crate::reactor) fn note_truncated(&mut self, leg: Leg) {
+        self.cold().truncated[leg as usize] = true;
+    }
+
+    /// Whether it has.
+    pub(in crate::reactor) fn is_truncated(&self, leg: Leg) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.truncated[leg as usize])
+    }
+
     /// What a leg that is gone had received and sent.
     pub(in crate::reactor) fn traffic(&self, leg: Leg) -> (u64, u64) {
         self.cold.as_ref().map_or((0, 0), |cold| cold.traffic[leg as usize])
@@ -354,7 +370,7 @@ impl Pair {
 
     /// The server is sent a header of so many bytes first.
     pub(in crate::reactor) fn note_header(&mut self, bytes: usize) {
-        self.header_bytes = u8::try_from(bytes).expect("a header has no more than 128 bytes");
+        self.header_bytes = u16::try_from(bytes).expect("a header has no more than a page");
     }
 
     /// Whether the client has sent nothing yet, where so much waits for the server.

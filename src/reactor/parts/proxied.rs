@@ -23,11 +23,6 @@ impl PendingHeader {
     pub(in crate::reactor) const fn until(until: Instant) -> Self {
         Self { bytes: Vec::new(), until }
     }
-
-    /// Memory that it holds, in bytes.
-    pub(in crate::reactor) fn memory(&self) -> usize {
-        size_of::<Self>() + self.bytes.capacity()
-    }
 }
 
 /// By slot of the table. The close of a connection takes its entry out.

@@ -155,7 +155,7 @@ impl Server {
                 policy: policy_of(settings, &stage.world.conns[conn]),
                 upstream: settings.relay.as_ref().and_then(|relay| {
                     let mut all = self.settings.upstreams.iter();
-                    all.find(|one| one.name == relay.upstream).map(|one| &one.is)
+                    all.find(|one| relay.upstream.as_ref() == Some(&one.name)).map(|one| &one.is)
                 }),
                 end: &end,
                 draining: self.draining,

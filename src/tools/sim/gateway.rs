@@ -18,7 +18,7 @@ use crate::core::conn::policy::HeartbeatStyle;
 use crate::core::tcp::Keepalive;
 use crate::core::time::Duration;
 use crate::net::{Address, HostName};
-use crate::protocol::gateway::{self, Removed, ServerAddress, ServerSpec, Target};
+use crate::protocol::gateway::{self, Removed, Routes, ServerAddress, ServerSpec, Target};
 use crate::protocol::{Balance, ClientReset, Gateway, HalfClose, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -170,10 +170,11 @@ fn relay(rng: &mut Rng, listener: &mut ListenerSettings, upstream: &Upstream, du
     policy.liveness.probe_after_eof = false;
     policy.bounds.handshake_timeout = None;
     let gateway = Gateway {
-        target: Target::Named(upstream.name.clone()),
+        target: Some(Target::Named(upstream.name.clone())),
+        routes: Routes::default(),
         half_close: rng.pick(&[HalfClose::Forward, HalfClose::End]),
         half_close_timeout: rng.between(Duration::from_secs(1), duration.max(Duration::from_secs(2))),
         client_reset: rng.pick(&[ClientReset::Reset, ClientReset::Reset, ClientReset::Fin]),
     };
-    listener.relay = Some(Relay::new(&gateway, upstream, policy));
+    listener.relay = Some(Relay::new(&gateway, Some(upstream.name.clone()), policy));
 }

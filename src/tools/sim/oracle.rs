@@ -230,6 +230,8 @@ impl Case<'_> {
             Reason::LocalKicked
             | Reason::PeerTruncated
             | Reason::ProtocolTls
+            | Reason::ProtocolNoRoute
+            | Reason::UpstreamTruncated
             | Reason::UpstreamTls
             | Reason::ProtocolAuth
             | Reason::ProtocolProxyMissing

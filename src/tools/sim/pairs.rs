@@ -162,6 +162,8 @@ impl Case<'_> {
             | Reason::PeerFinMidframe
             | Reason::PeerTruncated
             | Reason::ProtocolTls
+            | Reason::ProtocolNoRoute
+            | Reason::UpstreamTruncated
             | Reason::UpstreamTls
             | Reason::PeerReset
             | Reason::PeerResetAfterFin

@@ -1,11 +1,38 @@
 //! What a failure of TLS is called, and what may help.
 
-use crate::core::end::{Alert, TlsAlert};
+use crate::core::end::{Alert, Foreign, TlsAlert};
 use crate::protocol::ProtocolError;
+use crate::protocol::first_bytes::{LOOK_BYTES_MAX, Look, look};
 use rustls::{AlertDescription, CertificateError, Error};
 
-/// What a failure is to us. `said`: what was answered to it; `of_server`: the peer is a server that we have connected to.
-pub(super) fn refusal(error: &Error, said: &[u8], of_server: bool) -> ProtocolError {
+/// The first bytes of a connection, as many as it takes to tell what they are of.
+#[derive(Clone, Copy, Default)]
+pub(super) struct FirstBytes {
+    bytes: [u8; LOOK_BYTES_MAX],
+    count: u8,
+}
+
+impl FirstBytes {
+    /// Takes what is still missing of what has come next.
+    pub(super) fn note(&mut self, wire: &[u8]) {
+        let have = usize::from(self.count);
+        let take = wire.len().min(LOOK_BYTES_MAX - have);
+        self.bytes[have..have + take].copy_from_slice(&wire[..take]);
+        self.count = u8::try_from(have + take).expect("they are no more than LOOK_BYTES_MAX");
+    }
+
+    /// What they are of, if that is known and not TLS.
+    fn spoke(&self) -> Option<Foreign> {
+        match look(Foreign::Tls, &self.bytes[..usize::from(self.count)]) {
+            Look::Foreign(spoke) => Some(spoke),
+            Look::Expected | Look::Unclear => None,
+        }
+    }
+}
+
+/// What a failure is to us. `said`: what was answered to it; `first`: what came first of a client. `None`: the peer is a
+/// server that we have connected to.
+pub(super) fn refusal(error: &Error, said: &[u8], first: Option<&FirstBytes>) -> ProtocolError {
     let alert = match error {
         Error::AlertReceived(description) => {
             named(*description).map(|alert| TlsAlert { alert, is_ours: false })
@@ -15,8 +42,12 @@ pub(super) fn refusal(error: &Error, said: &[u8], of_server: bool) -> ProtocolEr
             .and_then(named)
             .map(|alert| TlsAlert { alert, is_ours: true }),
     };
-    let advice = if of_server { advice_about_server(error) } else { advice_about_client(error) };
-    ProtocolError::tls(format!("{error}: {advice}"), alert)
+    let advice = match first {
+        None => advice_about_server(error),
+        Some(_) => advice_about_client(error),
+    };
+    let spoke = first.filter(|_| matches!(error, Error::InvalidMessage(_))).and_then(FirstBytes::spoke);
+    ProtocolError { spoke, ..ProtocolError::tls(format!("{error}: {advice}"), alert) }
 }
 
 /// The alert that was said, if it was said before there were keys (RFC 8446, 5.1 and 6).

@@ -35,6 +35,8 @@ pub(crate) struct Toy {
     phase: Phase,
     /// It has said that nothing follows.
     finished: bool,
+    /// It is not to say so.
+    forgone: bool,
     /// Its own part of the key.
     part: u8,
     /// None before the opening exchange is over.
@@ -65,6 +67,7 @@ impl Toy {
             is_server,
             phase: Phase::Opening,
             finished: false,
+            forgone: false,
             part,
             key: None,
             received: 0,
@@ -179,8 +182,12 @@ impl Layer for Toy {
         self.key.is_some() && !self.finished
     }
 
+    fn forgo_last_word(&mut self) {
+        self.forgone = true;
+    }
+
     fn finish(&mut self, wire: &mut ByteQueue) {
-        if self.can_send() {
+        if self.can_send() && !self.forgone {
             record(b'e', &[], wire);
         }
         self.finished = true;

@@ -1,6 +1,6 @@
 //! Metrics of TLS.
 
-use super::super::page::{Family, each};
+use super::super::page::{Family, all, each};
 
 /// What failed is among the endings, by its reason.
 pub(super) const HANDSHAKES: Family = each(
@@ -24,6 +24,20 @@ pub(super) const EXPIRY: Family = each(
         for certificate in &gauges.certificates {
             let [listener, protocol] = gauges.labels();
             lines.add(&[listener, protocol, ("file", certificate.file.as_str())], certificate.expires);
+        }
+    },
+);
+
+pub(super) const UPSTREAM_EXPIRY: Family = all(
+    "linger_upstream_tls_certificate_expiry_timestamp_seconds",
+    "gauge",
+    "When a certificate of ours towards upstream servers is no longer valid, since 1970.",
+    |lines, _, gauges| {
+        for upstream in &gauges.upstreams {
+            if let Some(certificate) = &upstream.certificate {
+                let labels = [("upstream", upstream.name.as_str()), ("file", certificate.file.as_str())];
+                lines.add(&labels, certificate.expires);
+            }
         }
     },
 );

@@ -73,7 +73,7 @@ impl Reading {
         let closing = readiness.is_departure();
         match self {
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
-            Self::Drained if readiness.readable || closing => Self::Ready,
+            Self::Drained if readiness.has(Readiness::READABLE) || closing => Self::Ready,
             Self::Drained
             | Self::Ready
             | Self::Closing

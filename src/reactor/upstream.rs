@@ -166,14 +166,14 @@ impl<K: Kernel> Context<K> {
 
     /// The poller has something to say about a connection that is being made. Whether it is there.
     pub(super) fn on_connect_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
-        if readiness.error || readiness.write_closed {
+        if readiness.has(Readiness::ERROR | Readiness::WRITE_CLOSED) {
             if let Some(fault) = conn.stream.take_error() {
                 let reason = reason_of(fault.into());
                 self.apply(key, conn, Input::Failed { reason, detector: Detector::Connect });
             }
             return false;
         }
-        if !readiness.writable {
+        if !readiness.has(Readiness::WRITABLE) {
             return false;
         }
         let Some(pair) = self.pairs.of(key) else { return false };

@@ -11,7 +11,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::core::conn::{Life, State};
 use crate::core::end::{Detector, Foreign, Leg, Reason, TlsAlert};
-use crate::core::table::Occupant;
+use crate::core::table::{Key, Occupant};
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
@@ -269,6 +269,25 @@ pub(super) struct ColdState {
 }
 
 impl<S> Connection<S> {
+    /// One that belongs to a listener: served as it is, and read when the poller says so.
+    #[inline]
+    pub(super) fn new(stream: S, key: Key, life: Life, peer: Peer, listener: usize) -> Self {
+        Self {
+            stream,
+            generation: key.generation,
+            life,
+            peer,
+            listener: u8::try_from(listener).expect("LISTENERS_MAX is what a byte can tell apart"),
+            reading: Reading::Drained,
+            interest: Interest::Read,
+            pause: Pause::None,
+            queued: Queued::default(),
+            leg: None,
+            buffers: None,
+            session: None,
+        }
+    }
+
     /// Output that waits for the peer, in bytes.
     pub(super) fn pending_output(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())

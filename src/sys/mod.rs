@@ -266,6 +266,8 @@ impl Kernel for Os {
         self.resolver.as_mut()?.take()
     }
 
+    #[expect(clippy::inline_always, reason = "what is watched for is known where it is called")]
+    #[inline(always)]
     fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.poll
             .registry()

@@ -171,6 +171,12 @@ impl Health {
         Self { word: Word::Ready, standing: FRESH, since: now, changes: 0 }
     }
 
+    /// Whether a sign changes nothing: it is good, and nothing bad was seen since the last one.
+    #[inline]
+    pub fn is_confirmed_by(&self, sign: Sign) -> bool {
+        self.standing == FRESH && matches!(sign, Sign::Passed | Sign::Reached | Sign::Spoke)
+    }
+
     /// Something was seen of it. Whether its state has changed by that.
     pub fn on_sign(&mut self, sign: Sign, rules: &Rules, now: Instant) -> Option<Change> {
         let next = self.standing.after(sign, rules, now);

@@ -296,7 +296,7 @@ impl<S> Connection<S> {
     /// Whether output of it had no room, and was not kept. It is being ended for that.
     pub(super) fn is_gapped(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.gapped)
-            || self.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
+            || self.life.cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
     }
 
     /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there, and no layer
@@ -329,7 +329,7 @@ impl<S> Connection<S> {
 
     /// Whether a cause of its ending is recorded.
     pub(super) const fn is_ending(&self) -> bool {
-        self.life.state().cause().is_some()
+        self.life.cause().is_some()
     }
 
     /// Whether its life is over: it leaves the table when who drives it is through.

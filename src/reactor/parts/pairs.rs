@@ -14,8 +14,14 @@ use slab::Slab;
 pub(in crate::reactor) struct Pairs {
     /// The pair of the connection in each slot of the table; [`NONE`] where there is none.
     of_slot: Vec<u32>,
-    pairs: Slab<Pair>,
+    all: Slab<Pair>,
+    /// For those that end next: each of them needs one, for a moment.
+    #[expect(clippy::vec_box, reason = "the boxes go to pairs, which have no room for more than a pointer")]
+    spare: Vec<Box<ColdPair>>,
 }
+
+/// Spare ones at most: as many as end in a turn that is not crowded.
+const SPARE_MAX: usize = 256;
 
 const NONE: u32 = u32::MAX;
 
@@ -128,12 +134,12 @@ pub(in crate::reactor) struct Attempt {
 impl Pairs {
     /// None, with room for those of so many slots of the table: memory that is never used is never there.
     pub(in crate::reactor) fn with_capacity(slots: usize) -> Self {
-        Self { of_slot: Vec::with_capacity(slots), pairs: Slab::with_capacity(slots / 2) }
+        Self { of_slot: Vec::with_capacity(slots), all: Slab::with_capacity(slots / 2), spare: Vec::new() }
     }
 
     /// A client has come that is to be relayed, to a server of that upstream.
     pub(in crate::reactor) fn open(&mut self, client: Key, to: u16, now: Instant) {
-        let index = self.pairs.insert(Pair {
+        let index = self.all.insert(Pair {
             client,
             client_is_there: true,
             upstream: NO_KEY,
@@ -152,9 +158,11 @@ impl Pairs {
 
     /// The connection to the upstream server is begun.
     pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key) {
-        let Some(index) = self.index(client) else { return };
-        self.pairs[index].upstream = upstream;
-        self.note(upstream, index);
+        let index = self.index(client);
+        if let Some(pair) = self.all.get_mut(index) {
+            pair.upstream = upstream;
+            self.note(upstream, index);
+        }
     }
 
     fn note(&mut self, key: Key, index: usize) {
@@ -165,36 +173,55 @@ impl Pairs {
         self.of_slot[slot] = u32::try_from(index).expect("connections are fewer than 2^32");
     }
 
-    fn index(&self, key: Key) -> Option<usize> {
-        self.of_slot.get(key.index as usize).filter(|&&index| index != NONE).map(|&index| index as usize)
+    /// Where the pair of a connection is; [`NONE`], where never is one, if it has none.
+    fn index(&self, key: Key) -> usize {
+        self.of_slot.get(key.index as usize).copied().unwrap_or(NONE) as usize
     }
 
     /// The pair that a connection is a leg of.
     pub(in crate::reactor) fn of(&self, key: Key) -> Option<&Pair> {
-        self.index(key).map(|index| &self.pairs[index])
+        self.all.get(self.index(key))
     }
 
     /// The same, to change it.
     pub(in crate::reactor) fn of_mut(&mut self, key: Key) -> Option<&mut Pair> {
-        self.index(key).map(|index| &mut self.pairs[index])
+        self.all.get_mut(self.index(key))
+    }
+
+    /// A leg begins to end. The first cause is that of the pair, which is given.
+    pub(in crate::reactor) fn note_cause(&mut self, key: Key, leg: Leg, cause: Cause) -> Option<&mut Pair> {
+        let pair = self.all.get_mut(self.index(key))?;
+        let cold = pair.cold.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
+        cold.cause.get_or_insert((cause, leg));
+        Some(pair)
+    }
+
+    /// A pair is gone, and was reported: what few pairs have is for the next that ends.
+    pub(in crate::reactor) fn recycle(&mut self, pair: Pair) {
+        if let Some(mut cold) = pair.cold
+            && self.spare.len() < SPARE_MAX
+        {
+            *cold = ColdPair::default();
+            self.spare.push(cold);
+        }
     }
 
     /// A leg is gone. Gives the pair when it was the last.
     pub(in crate::reactor) fn remove(&mut self, key: Key, leg: Leg) -> Option<Pair> {
-        let index = self.index(key)?;
+        let index = self.index(key);
+        let pair = self.all.get_mut(index)?;
         self.of_slot[key.index as usize] = NONE;
-        let pair = &mut self.pairs[index];
         match leg {
             Leg::Client => pair.client_is_there = false,
             Leg::Upstream => pair.upstream = NO_KEY,
         }
         let is_last = !pair.client_is_there && pair.upstream == NO_KEY;
-        is_last.then(|| self.pairs.remove(index))
+        is_last.then(|| self.all.remove(index))
     }
 
     /// All of them.
     pub(in crate::reactor) fn iter(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs.iter().map(|(_, pair)| pair)
+        self.all.iter().map(|(_, pair)| pair)
     }
 
     /// What they know of upstreams, in one look at all of them.
@@ -300,11 +327,6 @@ impl Pair {
         self.flow(leg) == Direction::Paused
     }
 
-    /// A leg begins to end. The first cause is that of the pair.
-    pub(in crate::reactor) fn note_cause(&mut self, leg: Leg, cause: Cause) {
-        self.cold().cause.get_or_insert((cause, leg));
-    }
-
     /// Why it ends, and which leg has brought that about.
     pub(in crate::reactor) fn cause(&self) -> Option<(Cause, Leg)> {
         self.cold.as_ref().and_then(|cold| cold.cause)
@@ -371,11 +393,6 @@ impl Pair {
     pub(in crate::reactor) fn failed(&self) -> &[Attempt] {
         self.cold.as_ref().map_or(&[], |cold| &cold.failed)
     }
-}
-
-/// Microseconds, as far as they fit.
-pub(in crate::reactor) fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

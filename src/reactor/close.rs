@@ -27,8 +27,11 @@ impl<K: Kernel> Reactor<K> {
 
     #[inline(never)]
     fn settle_some(&mut self) {
-        while !self.cx.aftermath.is_empty() {
+        loop {
             self.settle_once();
+            if self.cx.aftermath.is_empty() {
+                return;
+            }
         }
     }
 

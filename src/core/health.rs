@@ -315,6 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_that_only_confirms_changes_nothing() {
+        use Sign::{Failed, Mute, NotReached, Passed, Reached, Spoke};
+        const ALL: [Sign; 6] = [Passed, Failed, Reached, NotReached, Spoke, Mute];
+        for (before, sign) in ALL.into_iter().flat_map(|before| ALL.map(|sign| (before, sign))) {
+            let mut health = after(&[before], &CHECKED);
+            let was = health;
+            if health.is_confirmed_by(sign) {
+                assert_eq!(
+                    (health.on_sign(sign, &CHECKED, NOW), health),
+                    (None, was),
+                    "{sign:?} after {before:?}"
+                );
+            }
+        }
+        assert!([Passed, Reached, Spoke].iter().all(|sign| Health::new(NOW).is_confirmed_by(*sign)));
+    }
+
+    #[test]
     fn checks_count_in_a_row_either_way() {
         use Sign::{Failed, Passed};
         let of = |signs: &[Sign]| after(signs, &CHECKED).standing;

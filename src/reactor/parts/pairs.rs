@@ -398,6 +398,29 @@ impl Pair {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::end::Detector;
+
+    #[test]
+    fn a_pair_knows_nothing_of_those_that_were_there_before() {
+        let key = |index, generation| Key { index, generation };
+        let mut pairs = Pairs::with_capacity(8);
+        let cause = |reason| Cause { reason, detector: Detector::ZeroRead };
+        for generation in 1..4 {
+            let (client, upstream) = (key(0, generation), key(1, generation));
+            assert!(pairs.of(client).is_none() && pairs.of(upstream).is_none());
+            pairs.open(client, 0, Instant::ZERO);
+            pairs.join(client, upstream);
+            let reason = if generation == 1 { Reason::PeerReset } else { Reason::PeerFin };
+            let pair = pairs.note_cause(client, Leg::Client, cause(reason)).unwrap();
+            assert_eq!(pair.cause(), Some((cause(reason), Leg::Client)));
+            assert_eq!((pair.lost(Leg::Client), pair.traffic(Leg::Client)), (0, (0, 0)));
+            pair.lose(Leg::Client, 7);
+            pair.note_traffic(Leg::Client, 8, 9);
+            assert!(pairs.remove(client, Leg::Client).is_none(), "a leg is left");
+            let pair = pairs.remove(upstream, Leg::Upstream).unwrap();
+            pairs.recycle(pair);
+        }
+    }
 
     #[test]
     fn a_look_at_all_pairs_tells_which_servers_they_know() {

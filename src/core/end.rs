@@ -10,7 +10,7 @@ use crate::core::proxied::Proxied;
 use crate::core::secured::Secured;
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
-use crate::core::time::Duration;
+use crate::core::time::Span;
 use std::fmt;
 use std::sync::Arc;
 
@@ -364,9 +364,9 @@ pub struct End {
     /// How the socket was closed.
     pub close: CloseMode,
     /// How long the peer had been silent when the cause was recorded.
-    pub silence: Duration,
+    pub silence: Span,
     /// From accept to close.
-    pub age: Duration,
+    pub age: Span,
     /// Bytes received.
     pub bytes_in: u64,
     /// Bytes the kernel took for sending.

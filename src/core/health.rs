@@ -171,6 +171,12 @@ impl Health {
         Self { word: Word::Ready, standing: FRESH, since: now, changes: 0 }
     }
 
+    /// Whether a sign changes nothing: it is good, and nothing bad was seen since the last one.
+    #[inline]
+    pub fn is_confirmed_by(&self, sign: Sign) -> bool {
+        self.standing == FRESH && matches!(sign, Sign::Passed | Sign::Reached | Sign::Spoke)
+    }
+
     /// Something was seen of it. Whether its state has changed by that.
     pub fn on_sign(&mut self, sign: Sign, rules: &Rules, now: Instant) -> Option<Change> {
         let next = self.standing.after(sign, rules, now);
@@ -306,6 +312,24 @@ mod tests {
 
     const fn down(passed: u32, by: Sign) -> Standing {
         Standing::Down { passed, retry: Instant::from_millis(11_000), by }
+    }
+
+    #[test]
+    fn a_sign_that_only_confirms_changes_nothing() {
+        use Sign::{Failed, Mute, NotReached, Passed, Reached, Spoke};
+        const ALL: [Sign; 6] = [Passed, Failed, Reached, NotReached, Spoke, Mute];
+        for (before, sign) in ALL.into_iter().flat_map(|before| ALL.map(|sign| (before, sign))) {
+            let mut health = after(&[before], &CHECKED);
+            let was = health;
+            if health.is_confirmed_by(sign) {
+                assert_eq!(
+                    (health.on_sign(sign, &CHECKED, NOW), health),
+                    (None, was),
+                    "{sign:?} after {before:?}"
+                );
+            }
+        }
+        assert!([Passed, Reached, Spoke].iter().all(|sign| Health::new(NOW).is_confirmed_by(*sign)));
     }
 
     #[test]

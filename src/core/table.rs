@@ -99,6 +99,8 @@ impl<T: Occupant> Table<T> {
     }
 
     /// Puts `occupant` where `key` says, which [`next_key`](Self::next_key) just gave out.
+    #[expect(clippy::inline_always, reason = "left alone, the occupant is made, moved and moved once more")]
+    #[inline(always)]
     pub fn insert(&mut self, key: Key, occupant: T) {
         debug_assert_eq!(occupant.generation(), key.generation);
         let index = self.slots.insert(occupant);

@@ -9,6 +9,7 @@ mod address;
 mod connect;
 mod names;
 mod peer;
+mod readiness;
 mod socket_table;
 mod supervising;
 
@@ -18,6 +19,7 @@ pub use crate::core::timer::attention::Polled;
 pub use connect::{ConnectError, ConnectSpec};
 pub use names::{Answers, HostName};
 pub use peer::Peer;
+pub use readiness::{Readiness, Ready};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 pub use supervising::{Exit, Process, Supervising};
 
@@ -194,52 +196,6 @@ pub trait Stream {
 
     /// Closes the socket in the given way.
     fn close(self, how: CloseHow);
-}
-
-/// One entry of a poll: hints about one source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ready {
-    /// Which source.
-    pub token: Token,
-    /// What it may be ready for.
-    pub readiness: Readiness,
-}
-
-/// Readiness flags, as epoll reports them (`epoll_ctl(2)`). Hints only: the call that follows decides.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "five independent flags of the kernel's, not a state")]
-pub struct Readiness {
-    /// Input, or its end, may be there (EPOLLIN).
-    pub readable: bool,
-    /// Output may be taken again (EPOLLOUT).
-    pub writable: bool,
-    /// Something is behind the data that a short receive does not show: the peer has finished sending
-    /// (EPOLLRDHUP or EPOLLHUP), or urgent data stands in between (EPOLLPRI).
-    pub read_closed: bool,
-    /// Neither direction works any more (EPOLLHUP).
-    pub write_closed: bool,
-    /// An error is pending (EPOLLERR).
-    pub error: bool,
-}
-
-impl Readiness {
-    /// Whether the peer has finished sending, or more is at its end.
-    pub const fn is_departure(self) -> bool {
-        self.read_closed || self.write_closed || self.error
-    }
-
-    /// Whether it is no more than input and room for output.
-    pub const fn is_input_and_room(self) -> bool {
-        let more = self.read_closed | self.write_closed | self.error;
-        self.readable && !more
-    }
-
-    /// Whether it is no more than input.
-    #[inline]
-    pub const fn is_input(self) -> bool {
-        let more = self.writable | self.read_closed | self.write_closed | self.error;
-        self.readable && !more
-    }
 }
 
 /// What a stream is watched for.

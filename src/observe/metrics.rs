@@ -20,7 +20,7 @@ pub use series::{Ledger, Part, Samples, Series, Snapshot, Text};
 
 use crate::core::conn::State;
 use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
-use crate::core::time::Duration;
+use crate::core::time::Span;
 use crate::net::HostCounters;
 use crate::observe::audit::Anomaly;
 use crate::observe::audit::compare::Counts;
@@ -173,7 +173,7 @@ impl ListenerCounters {
     }
 
     /// It is there, after so long.
-    pub fn connected(&mut self, took: Duration) {
+    pub fn connected(&mut self, took: Span) {
         if let Some(upstream) = &mut self.upstream {
             upstream.connect_times.add(took);
         }
@@ -212,6 +212,11 @@ impl ListenerCounters {
     }
 
     /// Counts an ending, of its own connections or of those that it has made.
+    #[expect(
+        clippy::inline_always,
+        reason = "most records are made to be counted: left alone, all of them is written"
+    )]
+    #[inline(always)]
     pub fn ended(&mut self, end: &End) {
         if let (Some((Leg::Upstream, _)), Some(upstream)) = (end.pair, &mut self.upstream) {
             return upstream.ended(end);

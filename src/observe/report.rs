@@ -64,6 +64,12 @@ impl Report {
         self.journal.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
+    /// Whether the ending of a connection that nothing was left to be sent to would be told.
+    #[inline]
+    pub fn tells_of_ending(&self, reason: Reason) -> bool {
+        self.journal.is_some() || log_enabled!(target: "linger::end", level(reason, 0))
+    }
+
     /// A connection has ended.
     #[inline]
     pub fn ended(
@@ -75,7 +81,8 @@ impl Report {
         end: &End,
         now: Instant,
     ) {
-        if self.journal.is_some() || log_enabled!(target: "linger::end", level(end)) {
+        let level = level(end.reason, end.unsent_bytes);
+        if self.journal.is_some() || log_enabled!(target: "linger::end", level) {
             self.tell_ended(key, peer, listener, identity, end, now);
         }
     }
@@ -94,7 +101,7 @@ impl Report {
         if let Some(journal) = &mut self.journal {
             journal.push(Ended { key, peer: *peer, end: end.clone() });
         }
-        let level = level(end);
+        let level = level(end.reason, end.unsent_bytes);
         if !log_enabled!(target: "linger::end", level) || !self.limits.admit(Kind::Ended, now) {
             return;
         }
@@ -237,9 +244,9 @@ impl Report {
 
 /// What a client does that closes its connection as it should is no news. An end of file behind which output was lost is
 /// some.
-fn level(end: &End) -> Level {
-    let orderly = end.reason == Reason::PeerGoodbye
-        || (matches!(end.reason, Reason::PeerFin | Reason::UpstreamFin) && end.unsent_bytes == 0);
+fn level(reason: Reason, unsent_bytes: u64) -> Level {
+    let orderly = reason == Reason::PeerGoodbye
+        || (matches!(reason, Reason::PeerFin | Reason::UpstreamFin) && unsent_bytes == 0);
     if orderly { Level::Debug } else { Level::Info }
 }
 

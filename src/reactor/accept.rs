@@ -2,7 +2,7 @@
 //! [`parts::listener`](super::parts::listener).
 
 use super::Reactor;
-use super::connection::{Client, Connection, Pause, Queued, Reading, Session};
+use super::connection::{Client, Connection, Pause, Session};
 use super::context::Context;
 use super::parts::admin::Http;
 use super::parts::listener::{ListenerState, RESUMED_FOR, Resumed, StallNews};
@@ -11,7 +11,8 @@ use super::unserved::Newcomer;
 use super::work::{self, cost};
 use crate::config::settings::Overload;
 use crate::core::conn::{Life, State};
-use crate::core::end::{Detector, Leg, Reason};
+use crate::core::end::{Detector, Leg};
+use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::net::{Accepted, Interest, Kernel, Peer, Resource};
 use crate::observe::report::Stall;
@@ -33,6 +34,7 @@ impl<K: Kernel> Reactor<K> {
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
         let share = self.cx.work.after(work::ACCEPTED);
+        let begins = self.cx.listeners[index].beginning();
         let mut resets = 0;
         for taken in 0..self.cx.settings.turn.accepts {
             // Who waits while the server drains is let in before anything else, or would be reset.
@@ -64,8 +66,14 @@ impl<K: Kernel> Reactor<K> {
                 Accepted::Stream(stream, peer) => {
                     let newcomer =
                         if full { self.cx.one_too_many(index) } else { self.cx.judge_newcomer(index, &peer) };
-                    resets += u32::from(matches!(newcomer, Newcomer::Reset(_)));
-                    self.admit(index, newcomer, stream, peer);
+                    match newcomer {
+                        Newcomer::Served => self.admit(index, &begins, stream, peer),
+                        Newcomer::Refused => self.turn_away(index, None, stream, peer),
+                        Newcomer::Reset(reason) => {
+                            resets += 1;
+                            self.turn_away(index, Some(reason), stream, peer);
+                        }
+                    }
                 }
                 Accepted::WouldBlock => return self.cx.drained(index, taken),
                 Accepted::Interrupted => {}
@@ -88,100 +96,130 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Gives an accepted connection its slot, and watches it.
-    fn admit(&mut self, index: usize, mut newcomer: Newcomer, stream: K::Stream, peer: Peer) {
-        let key = self.table.next_key();
-        let watched = if matches!(newcomer, Newcomer::Reset(reason) if reason != Reason::LocalLimit) {
-            // A crowd that may not come costs no more than an accept and a reset.
-            Ok(())
-        } else {
-            self.cx.kernel.watch(&stream, key.token(), Interest::Read)
-        };
-        if newcomer == Newcomer::Refused && watched.is_err() {
-            newcomer = Newcomer::Reset(Reason::LocalLimit);
-        }
-        self.cx.count_in(index, newcomer);
+    fn admit(&mut self, index: usize, begins: &Beginning, stream: K::Stream, peer: Peer) {
+        let (key, now) = (self.table.next_key(), self.cx.now);
+        let watched = self.cx.kernel.watch(&stream, key.token(), Interest::Read);
+        self.cx.note_accepted(index, key, &peer);
         let slot = &mut self.cx.listeners[index];
-        self.cx.counters.listeners[index].accepted += 1;
-        self.cx.work.charge(cost::ACCEPT);
-        self.cx.report.opened(key, &peer, &slot.settings.name, self.cx.now);
-        let protocol = slot.settings.protocol;
-        let served = newcomer == Newcomer::Served;
-        let layer = slot.transport.accept().filter(|_| served);
-        let proxied = served && slot.settings.accept_proxy.is_some();
-        if served && !proxied {
-            slot.enter(&peer, self.cx.now);
+        slot.connections += 1;
+        if begins.is_client {
+            self.cx.places.add_client();
         }
-        // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
-        // judge, and those only look at Open.
-        let waits = served && (proxied || slot.opens_with_exchange(layer.is_some()));
-        let state = if waits { State::Handshaking } else { State::Open };
-        let session = if !served {
-            Some(Session::Refused)
-        } else if protocol == Protocol::Admin {
-            Some(Session::Http(Http::new(self.cx.now)))
-        } else {
-            let standing = slot.settings.guard.initial();
-            protocol.open().map(|session| Session::Client(Client::new(session, standing, self.cx.now)))
-        };
-        let relays = served && slot.settings.relay.is_some();
-        let is_routed = slot.is_routed();
-        // The server of one that a proxy names is looked for when it is known, and where it is routed when that is known.
-        let upstream = slot.upstream.filter(|_| relays && !proxied && !is_routed);
-        let awaits_hello = relays && is_routed && layer.is_none() && !proxied;
-        // And that of one with a layer when the client has proved that it may be served.
-        let connects = upstream.is_some() && layer.is_none();
+        if !begins.proxied {
+            slot.enter(&peer, now);
+        }
+        let layer = slot.transport.accept();
+        let session = if begins.has_session { slot.open_session(now) } else { None };
         self.table.insert(
             key,
             Connection {
-                stream,
-                generation: key.generation,
-                life: Life::new(state, self.cx.now),
-                peer,
-                listener: u8::try_from(index).expect("LISTENERS_MAX is what a byte can tell apart"),
-                reading: Reading::Drained,
-                interest: Interest::Read,
                 // Another server may be tried as long as the first has got nothing.
-                pause: if connects { Pause::Partner } else { Pause::None },
-                queued: Queued::default(),
-                leg: upstream.map(|_| Leg::Client),
-                buffers: None,
+                pause: if begins.connects { Pause::Partner } else { Pause::None },
+                leg: begins.leg,
                 session: session.map(Box::new),
+                ..Connection::new(stream, key, Life::new(begins.state, now), peer, index)
             },
         );
-        if served && protocol == Protocol::Admin {
+        if !begins.is_client {
             self.on_admin_opened(key, index);
         }
-        if relays {
+        if begins.relays {
             self.cx.places.add_upstream();
         }
-        if let Some(upstream) = upstream {
-            self.cx.pairs.open(key, upstream, self.cx.now);
+        if let Some(upstream) = begins.upstream {
+            self.cx.pairs.open(key, upstream, now);
         }
         self.drive(key, |cx, conn| {
-            if !served {
-                return cx.refuse_newcomer(key, conn, newcomer);
-            }
             cx.set_layer(conn, layer);
-            cx.await_header(conn);
-            if awaits_hello {
+            if begins.proxied {
+                cx.await_header(conn);
+            }
+            if begins.awaits_hello {
                 cx.await_hello(conn);
             }
             if let Err(fault) = watched {
                 return cx.fail(key, conn, fault, Detector::Policy);
             }
-            if proxied || cx.listener_of(conn).policy.watches_newcomers() {
+            if begins.has_deadlines {
                 cx.schedule(key, conn);
             }
             cx.drain_late(key, conn);
         });
-        if connects {
+        if begins.connects {
             self.connect_upstream(key);
             self.settle();
         }
     }
 }
 
+/// What everybody begins as who is let in by a listener: worked out once for all that wait in its queue.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about a listener, none of which follows from another"
+)]
+struct Beginning {
+    is_client: bool,
+    has_session: bool,
+    /// A proxy is to say first who it is.
+    proxied: bool,
+    state: State,
+    has_deadlines: bool,
+    /// It has a place for a connection to a server.
+    relays: bool,
+    /// Which upstream it is relayed to, if that is known from the start: the server of one that a proxy names is looked for
+    /// when it is known, and where it is routed when that is known.
+    upstream: Option<u16>,
+    /// The leg of a pair that it is from the start.
+    leg: Option<Leg>,
+    /// What it says first is read for where it wants to go.
+    awaits_hello: bool,
+    /// It is connected to its server at once; one with a layer when it has proved that it may be served.
+    connects: bool,
+}
+
+impl<L> ListenerState<L> {
+    fn beginning(&self) -> Beginning {
+        let (protocol, is_plain) = (self.settings.protocol, self.transport.is_plain());
+        let proxied = self.settings.accept_proxy.is_some();
+        // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
+        // judge, and those only look at Open.
+        let waits = proxied || self.opens_with_exchange(!is_plain);
+        let (relays, is_routed) = (self.settings.relay.is_some(), self.is_routed());
+        let upstream = self.upstream.filter(|_| relays && !proxied && !is_routed);
+        Beginning {
+            is_client: protocol.serves_clients(),
+            has_session: protocol.keeps_session(),
+            proxied,
+            state: if waits { State::Handshaking } else { State::Open },
+            has_deadlines: proxied || self.settings.policy.watches_newcomers(),
+            relays,
+            upstream,
+            leg: upstream.map(|_| Leg::Client),
+            awaits_hello: relays && is_routed && is_plain && !proxied,
+            connects: upstream.is_some() && is_plain,
+        }
+    }
+
+    /// The session of a newcomer.
+    fn open_session(&self, now: Instant) -> Option<Session> {
+        let protocol = self.settings.protocol;
+        if protocol == Protocol::Admin {
+            return Some(Session::Http(Http::new(now)));
+        }
+        let guard = &self.settings.guard;
+        protocol.open().map(|session| Session::Client(Client::new(session, guard.initial(), now)))
+    }
+}
+
 impl<K: Kernel> Context<K> {
+    /// A connection was accepted, whatever becomes of it.
+    #[inline]
+    pub(super) fn note_accepted(&mut self, index: usize, key: Key, peer: &Peer) {
+        self.counters.listeners[index].accepted += 1;
+        self.work.charge(cost::ACCEPT);
+        self.report.opened(key, peer, &self.listeners[index].settings.name, self.now);
+    }
+
     /// The admin interface must answer when descriptors have run out: the reserve is for it.
     fn accept_on_reserve(&mut self, index: usize, resource: Resource) -> bool {
         resource == Resource::ProcessFiles
@@ -271,6 +309,8 @@ impl<K: Kernel> Context<K> {
         }
     }
 
+    #[expect(clippy::inline_always, reason = "each newcomer asks, and the call costs as much as the answer")]
+    #[inline(always)]
     pub(super) fn is_full(&self, index: usize) -> bool {
         let slot = &self.listeners[index];
         if !slot.settings.protocol.serves_clients() {

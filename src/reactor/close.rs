@@ -28,6 +28,15 @@ impl<K: Kernel> Reactor<K> {
 
     #[inline(never)]
     fn settle_some(&mut self) {
+        loop {
+            self.settle_once();
+            if self.cx.aftermath.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn settle_once(&mut self) {
         self.relay_beats();
         while let Some((key, mode)) = self.cx.aftermath.closing.pop() {
             let Some(conn) = self.table.get_mut(key) else { continue };
@@ -44,11 +53,14 @@ impl<K: Kernel> Reactor<K> {
         // Behind the closings: a partner that is gone is told nothing. What is told may be the end of who is told.
         if let Some((key, next)) = self.cx.aftermath.next.pop_front() {
             match next {
-                Next::Hear(news) => self.drive(key, |cx, conn| cx.on_news(key, conn, news)),
+                Next::Hear(news) => {
+                    if let Some(conn) = self.table.get_mut(key) {
+                        self.cx.on_news(key, conn, news);
+                    }
+                }
                 Next::LastLook => self.close_behind_last_look(key),
                 Next::Connect => self.connect_upstream(key),
             }
-            self.settle();
         }
     }
 
@@ -70,14 +82,14 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Publishes the End, and says how the socket is closed. Every connection comes through here once.
+    /// Sees to it that its end is known, and says how the socket is closed. Every connection comes through here once.
     fn end(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode) -> CloseHow {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         if conn.layer().is_some() {
             self.end_output_now(conn, mode);
         }
-        let reason = conn.life.state().cause().map_or(Reason::LocalInternal, |cause| cause.reason);
+        let reason = conn.life.cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));
         let asks = mode == CloseMode::Linger2 && !self.is_there(conn);
         let (mode, evidence) = if wants_evidence(reason) || asks {
@@ -85,17 +97,39 @@ impl<K: Kernel> Context<K> {
         } else {
             (mode, None)
         };
+        let index = usize::from(conn.listener);
+        if conn.leg != Some(Leg::Upstream) {
+            self.count_out(index, conn);
+        }
+        if self.is_told(conn, reason) {
+            self.publish(key, conn, mode, evidence);
+        } else {
+            // Most connections of a busy server come and go like that, and a record that nobody reads is not made.
+            self.counters.listeners[index].ended(&conn.record(mode, self.now, evidence));
+        }
+        act(mode, self.listeners[index].linger2_inherited)
+    }
+
+    /// Whether an ending is told to anybody, or something is left behind by it.
+    fn is_told(&self, conn: &Conn<K>, reason: Reason) -> bool {
+        let is_plain = conn.leg.is_none() && conn.session.is_none() && conn.buffers.is_none();
+        !is_plain
+            || !self.initiators.is_empty()
+            || !self.proxied.is_empty()
+            || !self.secured.is_empty()
+            || self.report.tells_of_ending(reason)
+    }
+
+    /// Counts an ending, and tells all who are to know of it.
+    #[inline(never)]
+    fn publish(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode, evidence: Option<TcpSnapshot>) {
         let mut end = conn.record(mode, self.now, evidence);
         end.proxied = self.proxied.remove(key);
         end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
         self.secured.remove(key);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
-        if conn.leg != Some(Leg::Upstream) {
-            self.count_out(index, conn);
-        }
         let slot = &self.listeners[index];
-        let how = act(mode, slot.linger2_inherited);
         if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
@@ -114,7 +148,6 @@ impl<K: Kernel> Context<K> {
             self.leg_closed(key, conn, leg, &end);
         }
         conn.drop_buffers(&mut self.pool);
-        how
     }
 
     /// Asks the kernel. Returns how the socket is closed in view of its answer, and the answer if it belongs into the record.

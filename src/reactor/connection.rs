@@ -11,7 +11,7 @@ use crate::core::buf::ByteQueue;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
 use crate::core::conn::{Life, State};
 use crate::core::end::{Detector, Foreign, Leg, Reason, TlsAlert};
-use crate::core::table::Occupant;
+use crate::core::table::{Key, Occupant};
 use crate::core::time::{Duration, Instant};
 use crate::hub::Membership;
 use crate::net::{Interest, Peer, Readiness, SocketError};
@@ -73,7 +73,7 @@ impl Reading {
         let closing = readiness.is_departure();
         match self {
             Self::Drained | Self::Ready if hints && closing => Self::Closing,
-            Self::Drained if readiness.readable || closing => Self::Ready,
+            Self::Drained if readiness.has(Readiness::READABLE) || closing => Self::Ready,
             Self::Drained
             | Self::Ready
             | Self::Closing
@@ -269,6 +269,25 @@ pub(super) struct ColdState {
 }
 
 impl<S> Connection<S> {
+    /// One that belongs to a listener: served as it is, and read when the poller says so.
+    #[inline]
+    pub(super) fn new(stream: S, key: Key, life: Life, peer: Peer, listener: usize) -> Self {
+        Self {
+            stream,
+            generation: key.generation,
+            life,
+            peer,
+            listener: u8::try_from(listener).expect("LISTENERS_MAX is what a byte can tell apart"),
+            reading: Reading::Drained,
+            interest: Interest::Read,
+            pause: Pause::None,
+            queued: Queued::default(),
+            leg: None,
+            buffers: None,
+            session: None,
+        }
+    }
+
     /// Output that waits for the peer, in bytes.
     pub(super) fn pending_output(&self) -> usize {
         self.buffers.as_ref().map_or(0, |buffers| buffers.output.len())
@@ -277,7 +296,7 @@ impl<S> Connection<S> {
     /// Whether output of it had no room, and was not kept. It is being ended for that.
     pub(super) fn is_gapped(&self) -> bool {
         self.buffers.as_ref().is_some_and(|buffers| buffers.gapped)
-            || self.life.state().cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
+            || self.life.cause().is_some_and(|cause| cause.reason == Reason::SlowBytes)
     }
 
     /// Whether output can go to the socket at once: none waits before it, none is missing, the peer is there, and no layer
@@ -310,7 +329,7 @@ impl<S> Connection<S> {
 
     /// Whether a cause of its ending is recorded.
     pub(super) const fn is_ending(&self) -> bool {
-        self.life.state().cause().is_some()
+        self.life.cause().is_some()
     }
 
     /// Whether its life is over: it leaves the table when who drives it is through.

@@ -152,8 +152,15 @@ impl<K: Kernel> Context<K> {
 
     /// Something was seen of a server. `why`: what in particular.
     pub(super) fn on_sign(&mut self, upstream: u16, server: usize, sign: Sign, why: &'static str) {
-        let servers = &mut self.upstreams[upstream];
-        if let Some(change) = servers.on_sign(server, sign, self.now) {
+        // Of most servers, nothing but good is ever seen.
+        if !self.upstreams[upstream].get(server).health().is_confirmed_by(sign) {
+            self.judge_sign(upstream, server, sign, why);
+        }
+    }
+
+    #[inline(never)]
+    fn judge_sign(&mut self, upstream: u16, server: usize, sign: Sign, why: &'static str) {
+        if let Some(change) = self.upstreams[upstream].on_sign(server, sign, self.now) {
             self.tell_state(upstream, server, change, sign.source(), why);
         }
     }

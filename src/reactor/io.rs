@@ -103,19 +103,25 @@ impl<K: Kernel> Context<K> {
                 self.complete_options(key, conn);
             }
         }
-        let mut broken = readiness.error || (readiness.write_closed && !self.has_sent_fin(key, conn));
+        let mut broken = readiness.has(Readiness::ERROR)
+            || (readiness.has(Readiness::WRITE_CLOSED) && !self.has_sent_fin(key, conn));
         // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
         if broken
             && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
             && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
         {
             broken = false;
-            (readiness.error, readiness.write_closed) = (false, false);
+            readiness = readiness.without(Readiness::ERROR | Readiness::WRITE_CLOSED);
         }
         // All had been read: this has come since. It waits for our pause to end, but it has come.
-        let spoke = !conn.may_be_heard() && conn.reading == Reading::Drained && readiness.readable && !broken;
+        let spoke = !conn.may_be_heard()
+            && conn.reading == Reading::Drained
+            && readiness.has(Readiness::READABLE)
+            && !broken;
         conn.reading = conn.reading.on_edge(readiness, hints);
-        if conn.leg.is_some() && readiness.error && matches!(conn.reading, Reading::Ready | Reading::Closing)
+        if conn.leg.is_some()
+            && readiness.has(Readiness::ERROR)
+            && matches!(conn.reading, Reading::Ready | Reading::Closing)
         {
             conn.reading = Reading::Resetting;
         }
@@ -151,10 +157,10 @@ impl<K: Kernel> Context<K> {
             | Reading::Probing => {
                 // A broken socket is flagged writable as well, for sending would not block: no more than a
                 // hint, as the other flags of it.
-                if readiness.writable && (hints || !broken) {
+                if readiness.has(Readiness::WRITABLE) && (hints || !broken) {
                     self.flush(key, conn);
                 }
-                return true;
+                return conn.reading.pending() && conn.may_be_heard();
             }
         }
         false

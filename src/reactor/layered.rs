@@ -16,8 +16,15 @@ use std::ops::ControlFlow;
 
 impl<K: Kernel> Context<K> {
     /// Gives a connection its layer, which says the first word if it is ours.
+    #[inline]
     pub(super) fn set_layer(&mut self, conn: &mut Conn<K>, layer: Option<Box<dyn Layer>>) {
-        let Some(mut layer) = layer else { return };
+        if let Some(layer) = layer {
+            self.begin_layer(conn, layer);
+        }
+    }
+
+    #[inline(never)]
+    fn begin_layer(&mut self, conn: &mut Conn<K>, mut layer: Box<dyn Layer>) {
         let buffers = conn.buffers_mut(&mut self.pool);
         layer.begin(&mut buffers.output);
         buffers.output_moved = self.now;

@@ -22,13 +22,15 @@ impl<K: Kernel> Context<K> {
             input = input.of_upstream();
         }
         let before = conn.life.state();
-        let parting = &self.policy_of(conn).parting;
-        let action = conn.life.on(input, self.now, parting);
-        let after = conn.life.state();
-        if before.cause().is_none() && after.cause().is_some() && conn.layer().is_some() {
-            // Its layer says that nothing follows behind all that is said in this turn.
-            self.posted.flush(key, conn);
+        let mut action = self.tell_life(key, conn, input);
+        // Nothing is to be flushed: what follows from that is told in the same breath.
+        if action == Action::Flush && conn.buffers.is_none() {
+            action = match self.flushed(key, conn) {
+                Some(next) => self.tell_life(key, conn, next),
+                None => Action::None,
+            };
         }
+        let after = conn.life.state();
         match action {
             Action::None => {}
             Action::Probe => self.probe_suspect(key, conn),
@@ -53,6 +55,18 @@ impl<K: Kernel> Context<K> {
         } else if let (Some(leg), Input::PeerFin { .. }) = (conn.leg, input) {
             self.note_leg_finished(key, leg);
         }
+    }
+
+    #[expect(clippy::inline_always, reason = "left alone, the state and the input are copied once more")]
+    #[inline(always)]
+    fn tell_life(&mut self, key: Key, conn: &mut Conn<K>, input: Input) -> Action {
+        let was_ending = conn.is_ending();
+        let action = conn.life.on(input, self.now, &self.policy_of(conn).parting);
+        if !was_ending && conn.is_ending() && conn.layer().is_some() {
+            // Its layer says that nothing follows behind all that is said in this turn.
+            self.posted.flush(key, conn);
+        }
+        action
     }
 
     /// Whether a connection is looked at in time whatever its deadlines have become: a leg that is closed within this turn, and

@@ -70,6 +70,7 @@ mod worker_link;
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::buf::ReadBuffer;
 use crate::core::table::{Key, Table};
+use crate::core::time::Span;
 use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::protocol::Scratch;
 use connection::Connection;
@@ -201,8 +202,7 @@ impl<K: Kernel> Reactor<K> {
         self.send_to_supervisor()?;
         // One echo costs little more than to read the clock for it.
         if !small || self.cx.counters.commands != commands {
-            let took = self.cx.kernel.now().since(self.cx.now);
-            self.cx.counters.turn_times.add(took);
+            self.cx.counters.turn_times.add(Span::between(self.cx.now, self.cx.kernel.now()));
         }
         Ok(self.cx.flow())
     }

@@ -113,7 +113,7 @@ impl<K: Kernel> Context<K> {
         }
         // No output waits, and nothing waits for output.
         if conn.is_ending() {
-            self.flushed(key, conn);
+            self.after_flush(key, conn);
         }
     }
 
@@ -167,7 +167,7 @@ impl<K: Kernel> Context<K> {
         } else if pending > 0 {
             self.await_room(key, conn);
         } else if conn.is_ending() {
-            self.flushed(key, conn);
+            self.after_flush(key, conn);
         }
     }
 
@@ -210,16 +210,23 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// No output waits for a connection that is ending.
-    fn flushed(&mut self, key: Key, conn: &mut Conn<K>) {
+    fn after_flush(&mut self, key: Key, conn: &mut Conn<K>) {
+        if let Some(input) = self.flushed(key, conn) {
+            self.apply(key, conn, input);
+        }
+    }
+
+    /// No output waits for a connection that is ending. What its life is told of that, if that is all.
+    pub(super) fn flushed(&mut self, key: Key, conn: &mut Conn<K>) -> Option<Input> {
         if conn.leg.is_some_and(|leg| !self.leg_is_through(key, conn, leg)) {
-            return;
+            return None;
         }
         if conn.layer().is_some() && self.end_output(key, conn).is_break() {
-            return;
+            return None;
         }
         if conn.leg.is_some() && conn.is_being_closed() {
-            return self.aftermath.next.push_back((key, Next::LastLook));
+            self.aftermath.next.push_back((key, Next::LastLook));
+            return None;
         }
         let listener = self.listener_of(conn);
         // Not where output is missing: the peer would take the probe for it.
@@ -228,10 +235,10 @@ impl<K: Kernel> Context<K> {
             && listener.policy.liveness.probe_after_eof
             && !conn.is_gapped();
         if probe {
-            return self.probe_after_eof(key, conn);
+            self.probe_after_eof(key, conn);
+            return None;
         }
-        let probing = conn.reading == Reading::Probing;
-        self.apply(key, conn, Input::Flushed { probe: probing });
+        Some(Input::Flushed { probe: conn.reading == Reading::Probing })
     }
 
     /// Asks whether the peer has closed or only half-closed: one that has closed answers by a reset.

@@ -14,7 +14,7 @@ use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
 use super::parts::news::{News, Next};
-use super::parts::pairs::{Direction, Pair, Stage, micros};
+use super::parts::pairs::{Direction, Pair, Stage};
 use crate::config::settings::Relay;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::LastRung;
@@ -22,7 +22,7 @@ use crate::core::conn::{Cause, Input, State};
 use crate::core::end::{Class, CloseMode, Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
-use crate::core::time::{Duration, Instant};
+use crate::core::time::{Duration, Instant, Span};
 use crate::net::{Kernel, Stream};
 use crate::protocol::{ClientReset, HalfClose};
 
@@ -55,7 +55,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let mut spoke = None;
         if leg == Leg::Upstream && pair.first_byte_us == 0 {
-            pair.first_byte_us = micros(self.cx.now.since(conn.life.accepted())).max(1);
+            pair.first_byte_us = Span::between(conn.life.accepted(), self.cx.now).as_micros().max(1);
             spoke = pair.server().map(|server| (pair.to(), server));
         }
         if pair.stage == Stage::Fresh && conn.life.bytes_out > 0 {
@@ -212,10 +212,9 @@ impl<K: Kernel> Context<K> {
 
     /// A leg has a cause to end, and goes on for a while: its partner is told.
     pub(super) fn note_leg_ending(&mut self, key: Key, conn: &Conn<K>, leg: Leg) {
-        let Some(cause) = conn.life.state().cause() else { return };
+        let Some(cause) = conn.life.cause() else { return };
         let half_close = self.half_close(conn);
-        let Some(pair) = self.pairs.of_mut(key) else { return };
-        pair.note_cause(leg, cause);
+        let Some(pair) = self.pairs.note_cause(key, leg, cause) else { return };
         // Where a layer has said so before, the partner knows.
         let read_to_the_end = matches!(conn.life.state(), State::PeerClosed { .. });
         let is_news = !pair.is_finished(leg);
@@ -375,13 +374,15 @@ impl<K: Kernel> Context<K> {
         leg: Leg,
         mode: CloseMode,
     ) -> CloseMode {
-        let Some(cause) = conn.life.state().cause() else { return mode };
+        let Some(cause) = conn.life.cause() else { return mode };
         let softened = leg == Leg::Client
             && was_reset_or_lost(cause.reason)
             && self.client_reset(conn) == ClientReset::Fin;
-        let Some(pair) = self.pairs.of_mut(key) else { return mode };
         // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
-        if leg == Leg::Upstream && pair.stage == Stage::Connecting && was_not_reached(cause) {
+        if leg == Leg::Upstream
+            && was_not_reached(cause)
+            && let Some(pair) = self.pairs.of_mut(key).filter(|pair| pair.stage == Stage::Connecting)
+        {
             if let Some(buffers) = &mut conn.buffers {
                 // What a layer has said is for this server alone.
                 if buffers.layer.is_none() {
@@ -391,7 +392,7 @@ impl<K: Kernel> Context<K> {
             }
             return mode;
         }
-        pair.note_cause(leg, cause);
+        let Some(pair) = self.pairs.note_cause(key, leg, cause) else { return mode };
         // One that was given up before it was there is no reset of anybody's.
         let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };

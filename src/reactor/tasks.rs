@@ -41,7 +41,8 @@ impl<K: Kernel> Reactor<K> {
             Pause::Partner if self.cx.waits_for_partner(key, conn) => Pause::Partner,
             Pause::None | Pause::Turn | Pause::Output | Pause::Partner => Pause::None,
         };
-        if !conn.is_paused() {
+        let has_task = conn.buffers.as_deref().is_some_and(|buffers| buffers.task.is_some());
+        if has_task && !conn.is_paused() {
             self.resume_task(key);
         }
         let Some(conn) = self.table.get_mut(key) else { return };

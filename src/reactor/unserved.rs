@@ -4,13 +4,15 @@
 //! close. It takes no place: those are for clients. Only so many are told at a time; the others, and those whose
 //! protocol has no words for it, are reset at once.
 
+use super::Reactor;
+use super::connection::{Connection, Session};
 use super::context::{Conn, Context};
 use crate::config::settings::{Overload, Settings};
-use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
+use crate::core::conn::{Input, Life, State};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
-use crate::net::{Kernel, Peer};
+use crate::net::{Interest, Kernel, Peer};
 use crate::observe::report;
 use crate::protocol::ProtocolError;
 
@@ -34,6 +36,37 @@ pub fn refused_max(settings: &Settings) -> u32 {
     if sheds { REFUSED_MAX } else { 0 }
 }
 
+impl<K: Kernel> Reactor<K> {
+    /// Ends an accepted connection that has no place: it is told so, or reset for that `reason`.
+    #[inline(never)]
+    pub(super) fn turn_away(&mut self, index: usize, reason: Option<Reason>, stream: K::Stream, peer: Peer) {
+        let key = self.table.next_key();
+        let full = reason.is_none_or(|reason| reason == Reason::LocalLimit);
+        // A crowd that may not come costs no more than an accept and a reset.
+        let watched = if full { self.cx.kernel.watch(&stream, key.token(), Interest::Read) } else { Ok(()) };
+        self.cx.places.add_refused();
+        if full {
+            self.cx.counters.listeners[index].shed += 1;
+        }
+        self.cx.note_accepted(index, key, &peer);
+        let life = Life::new(State::Open, self.cx.now);
+        self.table.insert(
+            key,
+            Connection {
+                session: Some(Box::new(Session::Refused)),
+                ..Connection::new(stream, key, life, peer, index)
+            },
+        );
+        self.drive(key, |cx, conn| match reason {
+            None if watched.is_ok() => {
+                cx.close_gracefully(key, conn, Reason::LocalLimit, Detector::Policy);
+            }
+            None => cx.reset(key, conn, Reason::LocalLimit, Detector::Policy),
+            Some(reason) => cx.reset(key, conn, reason, Detector::Policy),
+        });
+    }
+}
+
 impl<K: Kernel> Context<K> {
     /// What the next newcomer to a listener is that is full.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
@@ -46,8 +79,15 @@ impl<K: Kernel> Context<K> {
         if told { Newcomer::Refused } else { Newcomer::Reset(Reason::LocalLimit) }
     }
 
-    /// What a newcomer to a listener is that has room for it. Behind a proxy, who it is will be known later.
+    /// What a newcomer to a listener is that has room for it.
+    #[inline]
     pub(super) fn judge_newcomer(&mut self, index: usize, peer: &Peer) -> Newcomer {
+        if self.listeners[index].is_open_to_all() { Newcomer::Served } else { self.judge(index, peer) }
+    }
+
+    /// The same, where not everybody is let in. Behind a proxy, who it is will be known later.
+    #[inline(never)]
+    fn judge(&mut self, index: usize, peer: &Peer) -> Newcomer {
         let draining = self.lifecycle.is_draining();
         let slot = &mut self.listeners[index];
         let refusal = match &slot.settings.accept_proxy {
@@ -58,24 +98,6 @@ impl<K: Kernel> Context<K> {
         // Who waits while the server drains is let in, to be told.
         let refusal = refusal.filter(|reason| !draining || !is_of_numbers(*reason));
         refusal.map_or(Newcomer::Served, Newcomer::Reset)
-    }
-
-    /// Counts one that takes a place, or one that has none.
-    pub(super) fn count_in(&mut self, index: usize, newcomer: Newcomer) {
-        let slot = &mut self.listeners[index];
-        match newcomer {
-            Newcomer::Served => {
-                slot.connections += 1;
-                if slot.settings.protocol.serves_clients() {
-                    self.places.add_client();
-                }
-            }
-            Newcomer::Refused | Newcomer::Reset(Reason::LocalLimit) => {
-                self.places.add_refused();
-                self.counters.listeners[index].shed += 1;
-            }
-            Newcomer::Reset(_) => self.places.add_refused(),
-        }
     }
 
     /// Counts one out.
@@ -95,15 +117,6 @@ impl<K: Kernel> Context<K> {
             if slot.settings.protocol.serves_clients() {
                 self.places.remove_client();
             }
-        }
-    }
-
-    /// Ends a connection that has no place: it is told, if it can be, or reset.
-    pub(super) fn refuse_newcomer(&mut self, key: Key, conn: &mut Conn<K>, newcomer: Newcomer) {
-        match newcomer {
-            Newcomer::Served => {}
-            Newcomer::Refused => self.close_gracefully(key, conn, Reason::LocalLimit, Detector::Policy),
-            Newcomer::Reset(reason) => self.reset(key, conn, reason, Detector::Policy),
         }
     }
 

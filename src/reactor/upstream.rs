@@ -1,10 +1,10 @@
 //! Connections to upstream servers: which server, how often it is tried, and what becomes of it.
 
 use super::Reactor;
-use super::connection::{Connection, Pause, Queued, Reading};
+use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
 use super::parts::news::Next;
-use super::parts::pairs::{Attempt, Direction, Pair, Stage, micros};
+use super::parts::pairs::{Attempt, Direction, Pair, Stage};
 use super::parts::servers::NoServer;
 use super::relay::{LASTS, was_not_reached};
 use super::work::cost;
@@ -14,7 +14,7 @@ use crate::core::end::{Class, Detector, End, Leg, Reason};
 use crate::core::health::Sign;
 use crate::core::table::Key;
 use crate::core::tcp::Keepalive;
-use crate::core::time::Duration;
+use crate::core::time::{Duration, Span};
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
 use crate::observe::report::{PairEnd, Report};
 use crate::protocol::gateway::Removed;
@@ -29,7 +29,8 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn connect_upstream(&mut self, client: Key) {
         let upstream = self.table.next_key();
         let Some(conn) = self.table.get_mut(client).filter(|conn| conn.wants_server()) else { return };
-        if let Some(fresh) = self.cx.connect(client, conn, upstream) {
+        if let Some((server, stream)) = self.cx.connect(client, conn, upstream) {
+            let fresh = self.cx.begin_upstream(client, conn, upstream, server, stream);
             self.table.insert(upstream, fresh);
         }
     }
@@ -42,21 +43,26 @@ impl<K: Kernel> Context<K> {
         self.aftermath.next.push_back((client, Next::Connect));
     }
 
-    /// The upstream leg of a client's pair, being connected. `None`: nothing is left to try, and the client is ended.
-    fn connect(&mut self, client: Key, conn: &mut Conn<K>, upstream: Key) -> Option<Conn<K>> {
+    /// Begins to connect a client to a server: which one of which upstream. `None`: nothing is left to try, and the client is
+    /// ended.
+    fn connect(
+        &mut self,
+        client: Key,
+        conn: &mut Conn<K>,
+        upstream: Key,
+    ) -> Option<((u16, usize), K::Stream)> {
         loop {
             let chosen = self.choose_server(client, conn);
             let Ok((to, server)) = chosen else {
                 let full = chosen == Err(NoServer::Full);
                 let reason = if full { Reason::UpstreamUnavailable } else { self.why_not_reached(client) };
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
-                if let Some(pair) = self.pairs.of_mut(client) {
+                if let Some(pair) = self.pairs.note_cause(client, Leg::Upstream, Cause { reason, detector }) {
                     let lost = [pair.take_carried(), pair.take_early()];
                     let lost: usize = lost.iter().flatten().map(Vec::len).sum();
                     self.counters.listeners[usize::from(conn.listener)]
                         .traffic(Some(Leg::Upstream))
                         .bytes_undelivered += lost as u64;
-                    pair.note_cause(Leg::Upstream, Cause { reason, detector });
                 }
                 self.apply(client, conn, Input::Abort { reason, detector, rung, output_pending: false });
                 return None;
@@ -65,7 +71,7 @@ impl<K: Kernel> Context<K> {
                 pair.set_server(server);
             }
             match self.connect_to(conn, (to, server), upstream) {
-                Ok(stream) => return Some(self.begin_upstream(client, conn, upstream, (to, server), stream)),
+                Ok(stream) => return Some(((to, server), stream)),
                 Err(error) => {
                     let (index, reason) = (usize::from(conn.listener), reason_of(error));
                     // There is no connection that could end.
@@ -109,6 +115,8 @@ impl<K: Kernel> Context<K> {
         }
     }
 
+    /// The upstream leg of a client's pair, being connected.
+    #[inline]
     fn begin_upstream(
         &mut self,
         client: Key,
@@ -122,20 +130,13 @@ impl<K: Kernel> Context<K> {
         self.pairs.join(client, upstream);
         let deadline = self.now + servers.settings().is.connect_timeout;
         let header = servers.settings().is.header;
+        let life = Life::new(State::Connecting { deadline }, self.now);
         let mut fresh = Connection {
-            stream,
-            generation: upstream.generation,
-            life: Life::new(State::Connecting { deadline }, self.now),
-            peer: servers.get(server).peer(),
-            listener: conn.listener,
             leg: Some(Leg::Upstream),
-            reading: Reading::Drained,
             interest: Interest::ReadWrite,
             // Nothing can come of it yet, whatever the poller says.
             pause: Pause::Partner,
-            queued: Queued::default(),
-            buffers: None,
-            session: None,
+            ..Connection::new(stream, upstream, life, servers.get(server).peer(), conn.listener.into())
         };
         let layer = servers.settings().tls.as_ref().map(transport::connect);
         let first = self.first_bytes(client, conn, header, layer.is_some());
@@ -188,7 +189,7 @@ impl<K: Kernel> Context<K> {
 
     /// The poller has something to say about a connection that is being made. Whether it is there.
     pub(super) fn on_connect_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
-        if readiness.error || readiness.write_closed {
+        if readiness.has(Readiness::ERROR | Readiness::WRITE_CLOSED) {
             if let Some(fault) = conn.stream.take_error() {
                 // An alert of its layer may lie before the reset, and says why.
                 if conn.is_opening() && matches!(fault, SocketError::Reset | SocketError::BrokenPipe) {
@@ -201,7 +202,7 @@ impl<K: Kernel> Context<K> {
             }
             return false;
         }
-        if !readiness.writable {
+        if !readiness.has(Readiness::WRITABLE) {
             return false;
         }
         let Some(pair) = self.pairs.of(key) else { return false };
@@ -230,17 +231,18 @@ impl<K: Kernel> Context<K> {
 
     /// A server has been connected, and its layer is open if it has one.
     pub(super) fn on_connected(&mut self, key: Key, conn: &mut Conn<K>) {
-        let took = self.now.since(conn.life.accepted());
+        let took = Span::between(conn.life.accepted(), self.now);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (to, Some(server)) = (pair.to(), pair.server()) else { return };
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
         pair.moved = self.now;
-        pair.connect_us = micros(took).max(1);
+        pair.connect_us = took.as_micros().max(1);
+        let early = pair.take_early();
         self.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
-        if let Some(early) = self.pairs.of_mut(key).and_then(Pair::take_early) {
+        if let Some(early) = early {
             self.write(key, conn, &early);
         }
         self.note_connected(key, conn);
@@ -313,7 +315,7 @@ impl<K: Kernel> Context<K> {
             self.upstreams[to].remove(server);
             let cause = Cause { reason: end.reason, detector: end.detector };
             if stage == Stage::Connecting && was_not_reached(cause) {
-                self.note_failed(key, server, end.reason, Some(end.age));
+                self.note_failed(key, server, end.reason, Some(end.age.into()));
                 self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
             } else if stage != Stage::Connecting && was_mute {
                 self.note_mute(to, server, end.reason);
@@ -322,6 +324,7 @@ impl<K: Kernel> Context<K> {
         if let Some(pair) = self.pairs.remove(key, leg) {
             self.places.remove_upstream();
             self.report_pair(index, &pair);
+            self.pairs.recycle(pair);
         }
     }
 

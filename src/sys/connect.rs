@@ -153,16 +153,12 @@ fn wait(epoll: c_int, events: &mut [libc::epoll_event], timeout: Duration) -> Re
 fn to_ready(event: &libc::epoll_event) -> Ready {
     let (flags, token) = (event.events.cast_signed(), event.u64);
     let has = |flag: c_int| flags & flag != 0;
-    Ready {
-        token: Token(token),
-        readiness: Readiness {
-            readable: has(libc::EPOLLIN | libc::EPOLLPRI),
-            writable: has(libc::EPOLLOUT),
-            read_closed: has(libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLPRI),
-            write_closed: has(libc::EPOLLHUP),
-            error: has(libc::EPOLLERR),
-        },
-    }
+    let readiness = Readiness::READABLE.only_if(has(libc::EPOLLIN | libc::EPOLLPRI))
+        | Readiness::WRITABLE.only_if(has(libc::EPOLLOUT))
+        | Readiness::READ_CLOSED.only_if(has(libc::EPOLLRDHUP | libc::EPOLLHUP | libc::EPOLLPRI))
+        | Readiness::WRITE_CLOSED.only_if(has(libc::EPOLLHUP))
+        | Readiness::ERROR.only_if(has(libc::EPOLLERR));
+    Ready { token: Token(token), readiness }
 }
 
 #[cfg(test)]
@@ -190,7 +186,7 @@ pub(super) mod tests {
         until("it is writable", || {
             let soon = os.now() + Duration::from_millis(10);
             os.poll_until(soon, &mut ready).unwrap();
-            ready.iter().any(|event| event.token == Token(7) && event.readiness.writable)
+            ready.iter().any(|event| event.token == Token(7) && event.readiness.has(Readiness::WRITABLE))
         });
         assert_eq!(client.take_error(), None);
         (client, server, peer.address().unwrap())

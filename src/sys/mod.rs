@@ -270,6 +270,8 @@ impl Kernel for Os {
         self.resolver.as_mut()?.take()
     }
 
+    #[expect(clippy::inline_always, reason = "what is watched for is known where it is called")]
+    #[inline(always)]
     fn watch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.poll
             .registry()
@@ -340,19 +342,25 @@ impl Kernel for Os {
     }
 }
 
+#[inline]
 fn to_ready(event: &mio::event::Event) -> Ready {
-    Ready {
-        token: Token(event.token().0 as u64),
-        readiness: Readiness {
-            readable: event.is_readable(),
-            writable: event.is_writable(),
-            // Urgent data, too: a receive stops at its mark, so that a short one does not mean a drained
-            // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/server/hostile.rs: urgent_data_hides_nothing_behind_it).
-            read_closed: event.is_read_closed() || event.is_priority(),
-            write_closed: event.is_write_closed(),
-            error: event.is_error(),
-        },
-    }
+    // A closed write side comes with an error, or with the end of reading (EPOLLHUP).
+    let more = event.is_priority() || event.is_writable() || event.is_read_closed() || event.is_error();
+    let readiness = if more || !event.is_readable() { readiness(event) } else { Readiness::READABLE };
+    Ready { token: Token(event.token().0 as u64), readiness }
+}
+
+/// Apart, because by far the most events are input and no more.
+#[inline(never)]
+fn readiness(event: &mio::event::Event) -> Readiness {
+    // Urgent data, too: a receive stops at its mark, so that a short one does not mean a drained
+    // socket (net/ipv4/tcp.c: tcp_recvmsg_locked; tests/server/hostile.rs: urgent_data_hides_nothing_behind_it).
+    let read_closed = event.is_read_closed() || event.is_priority();
+    Readiness::READABLE.only_if(event.is_readable())
+        | Readiness::WRITABLE.only_if(event.is_writable())
+        | Readiness::READ_CLOSED.only_if(read_closed)
+        | Readiness::WRITE_CLOSED.only_if(event.is_write_closed())
+        | Readiness::ERROR.only_if(event.is_error())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "usize has 64 bits where this compiles")]

@@ -4,7 +4,7 @@
 use super::testing::{self, Client, fill, until};
 use super::{Os, Stream};
 use crate::core::time::Duration;
-use crate::net::{Interest, Kernel as _, Ready, Received, Sent, Stream as _, Token};
+use crate::net::{Interest, Kernel as _, Readiness, Ready, Received, Sent, Stream as _, Token};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
@@ -38,7 +38,7 @@ fn readiness_is_a_hint_and_no_proof() {
     let (mut client, mut server) = testing::pair();
     let mut os = watch(&server);
     client.write_all(b"x").unwrap();
-    expect(&mut os, "input", |ready| ready.readiness.readable);
+    expect(&mut os, "input", |ready| ready.readiness.has(Readiness::READABLE));
     // Somebody else was faster, as another thread or the kernel itself (a bad checksum) may be.
     assert_eq!(duplicate(&server).read(&mut [0; 8]).unwrap(), 1);
     assert_eq!(server.recv(&mut [0; 8]), Received::WouldBlock);
@@ -60,7 +60,7 @@ fn room_for_output_is_told_only_when_a_third_of_the_buffer_is_free() {
     client.set_nonblocking(true).unwrap();
     until("the edge, with more room", || {
         let _ = client.read(&mut [0; 16_384]);
-        poll(&mut os, Duration::ZERO).iter().any(|ready| ready.readiness.writable)
+        poll(&mut os, Duration::ZERO).iter().any(|ready| ready.readiness.has(Readiness::WRITABLE))
     });
 }
 
@@ -87,7 +87,7 @@ fn our_own_shutdown_of_reading_looks_like_a_fin() {
     let (_client, mut server) = testing::pair();
     let mut os = watch(&server);
     duplicate(&server).shutdown(Shutdown::Read).unwrap();
-    expect(&mut os, "the end of reading", |ready| ready.readiness.read_closed);
+    expect(&mut os, "the end of reading", |ready| ready.readiness.has(Readiness::READ_CLOSED));
     assert_eq!(server.recv(&mut [0; 8]), Received::Eof, "though the peer has sent none");
 }
 
@@ -99,7 +99,7 @@ fn a_duplicate_keeps_a_dropped_socket_in_the_poller() {
     drop(server);
     client.write_all(b"x").unwrap();
     expect(&mut os, "input for a descriptor that is gone", |ready| {
-        ready.token == WATCHED && ready.readiness.readable
+        ready.token == WATCHED && ready.readiness.has(Readiness::READABLE)
     });
     drop(duplicate);
     assert_eq!(poll(&mut os, Duration::ZERO), []);

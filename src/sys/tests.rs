@@ -28,24 +28,21 @@ fn expect_readiness(os: &mut Os, token: Token, wanted: Readiness) {
     });
 }
 
-const NONE: Readiness =
-    Readiness { readable: false, writable: false, read_closed: false, write_closed: false, error: false };
-
 #[test]
 fn a_listener_is_ready_when_a_connection_waits() {
     let mut os = Os::without_signals().unwrap();
     let mut listener = os.listen(&testing::loopback(), Token(3)).unwrap();
     let _client = Client::connect(testing::socket_of(&listener)).unwrap();
-    expect_readiness(&mut os, Token(3), Readiness { readable: true, ..NONE });
+    expect_readiness(&mut os, Token(3), Readiness::READABLE);
     let _ = testing::accept(&mut listener);
 }
 
 #[test]
 fn the_flags_of_input_and_of_room_for_output() {
     let (mut client, mut server, mut os) = watched();
-    expect_readiness(&mut os, WATCHED, Readiness { writable: true, ..NONE });
+    expect_readiness(&mut os, WATCHED, Readiness::WRITABLE);
     client.write_all(b"x").unwrap();
-    expect_readiness(&mut os, WATCHED, Readiness { readable: true, writable: true, ..NONE });
+    expect_readiness(&mut os, WATCHED, Readiness::READABLE | Readiness::WRITABLE);
     assert_eq!(server.recv(&mut [0; 8]), Received::Bytes(1));
 }
 
@@ -54,16 +51,16 @@ fn watched_for_input_only_room_for_output_is_not_told() {
     let (mut client, server, mut os) = watched();
     os.rewatch(&server, WATCHED, Interest::Read).unwrap();
     client.write_all(b"x").unwrap();
-    expect_readiness(&mut os, WATCHED, Readiness { readable: true, ..NONE });
+    expect_readiness(&mut os, WATCHED, Readiness::READABLE);
     os.rewatch(&server, WATCHED, Interest::ReadWrite).unwrap();
-    expect_readiness(&mut os, WATCHED, Readiness { readable: true, writable: true, ..NONE });
+    expect_readiness(&mut os, WATCHED, Readiness::READABLE | Readiness::WRITABLE);
 }
 
 #[test]
 fn a_fin_closes_reading_only() {
     let (client, _server, mut os) = watched();
     drop(client);
-    let wanted = Readiness { readable: true, writable: true, read_closed: true, ..NONE };
+    let wanted = Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED;
     expect_readiness(&mut os, WATCHED, wanted);
 }
 
@@ -71,8 +68,11 @@ fn a_fin_closes_reading_only() {
 fn a_reset_raises_every_flag() {
     let (client, _server, mut os) = watched();
     Stream::new(client.into()).close(CloseHow::Reset);
-    let wanted =
-        Readiness { readable: true, writable: true, read_closed: true, write_closed: true, error: true };
+    let wanted = Readiness::READABLE
+        | Readiness::WRITABLE
+        | Readiness::READ_CLOSED
+        | Readiness::WRITE_CLOSED
+        | Readiness::ERROR;
     expect_readiness(&mut os, WATCHED, wanted);
 }
 
@@ -82,8 +82,7 @@ fn a_fin_after_our_own_half_close_closes_both_without_error() {
     let ours: Client = server.as_fd().try_clone_to_owned().unwrap().into();
     ours.shutdown(Shutdown::Write).unwrap();
     drop(client);
-    let wanted =
-        Readiness { readable: true, writable: true, read_closed: true, write_closed: true, error: false };
+    let wanted = Readiness::READABLE | Readiness::WRITABLE | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED;
     expect_readiness(&mut os, WATCHED, wanted);
 }
 
@@ -91,7 +90,7 @@ fn a_fin_after_our_own_half_close_closes_both_without_error() {
 fn a_partial_read_brings_no_new_edge() {
     let (mut client, mut server, mut os) = watched();
     client.write_all(b"xy").unwrap();
-    expect_readiness(&mut os, WATCHED, Readiness { readable: true, writable: true, ..NONE });
+    expect_readiness(&mut os, WATCHED, Readiness::READABLE | Readiness::WRITABLE);
     assert_eq!(server.recv(&mut [0; 1]), Received::Bytes(1));
     let mut ready = Vec::new();
     os.poll(Some(Duration::from_millis(50)), &mut ready).unwrap();
@@ -156,7 +155,7 @@ fn signals_arrive_as_readiness() {
             (SIGUSR1, Signal::Report),
         ] {
             signal_hook::low_level::raise(number).unwrap();
-            expect_readiness(&mut os, Token::SIGNAL, Readiness { readable: true, ..NONE });
+            expect_readiness(&mut os, Token::SIGNAL, Readiness::READABLE);
             assert_eq!(os.next_signal(), Some(wanted));
             assert_eq!(os.next_signal(), None);
         }

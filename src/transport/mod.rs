@@ -58,7 +58,13 @@ impl Transport {
     }
 
     /// The layer of a connection that was just accepted.
+    #[inline]
     pub fn accept(&self) -> Option<Box<dyn Layer>> {
+        if self.is_plain() { None } else { self.layer() }
+    }
+
+    #[inline(never)]
+    fn layer(&self) -> Option<Box<dyn Layer>> {
         match self {
             Self::Plain => None,
             Self::Tls(server) => Some(Box::new(Tls::accept(server))),

@@ -449,15 +449,15 @@ const fn token(number: usize) -> Token {
 }
 
 fn entry(ready: &Ready) -> String {
-    let Readiness { readable, writable, read_closed, write_closed, error } = ready.readiness;
     let flags = [
-        (readable, "readable"),
-        (writable, "writable"),
-        (read_closed, "read_closed"),
-        (write_closed, "write_closed"),
-        (error, "error"),
+        (Readiness::READABLE, "readable"),
+        (Readiness::WRITABLE, "writable"),
+        (Readiness::READ_CLOSED, "read_closed"),
+        (Readiness::WRITE_CLOSED, "write_closed"),
+        (Readiness::ERROR, "error"),
     ];
-    let set: Vec<_> = flags.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect();
+    let set: Vec<_> =
+        flags.iter().filter(|(flag, _)| ready.readiness.has(*flag)).map(|(_, name)| *name).collect();
     let source = if ready.token == LISTENER {
         "listener".into()
     } else {

@@ -86,7 +86,7 @@ pub fn next_due(
             next = Some((at, due));
         }
     };
-    let ending = life.state().cause().is_some();
+    let ending = life.cause().is_some();
     if !ending {
         consider(clocks.header.map(patient), Due::Header);
         consider(clocks.ages, Due::Age);

@@ -15,7 +15,7 @@ mod tests;
 
 use crate::core::end::{CloseMode, Detector, End, Reason};
 use crate::core::tcp::TcpSnapshot;
-use crate::core::time::Instant;
+use crate::core::time::{Instant, Span};
 use policy::Parting;
 pub use state::{Action, Cause, Input, State};
 
@@ -46,6 +46,12 @@ impl Life {
     #[inline]
     pub const fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
+    }
+
+    /// The recorded cause of its ending, if it is ending.
+    #[inline]
+    pub const fn cause(&self) -> Option<Cause> {
+        self.state.cause()
     }
 
     /// When it was accepted, or began to be made.
@@ -96,8 +102,8 @@ impl Life {
             reason: cause.reason,
             detector: cause.detector,
             close,
-            silence: since.since(self.heard),
-            age: now.since(self.accepted),
+            silence: Span::between(self.heard, since),
+            age: Span::between(self.accepted, now),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             messages_in: 0,

@@ -281,7 +281,7 @@ fn the_silence_of_an_end_is_that_of_the_moment_it_was_noticed() {
     let action = life.on(Input::Expired { output_pending: false }, T0 + Duration::from_secs(6), &PARTING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
     let end = life.end(CloseMode::Linger2, T0 + Duration::from_secs(6), None);
-    assert_eq!((end.silence, end.age), (Duration::from_secs(3), Duration::from_secs(6)));
+    assert_eq!((end.silence, end.age), (Duration::from_secs(3).into(), Duration::from_secs(6).into()));
 }
 
 fn policy() -> Policy {

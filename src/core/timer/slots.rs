@@ -118,7 +118,8 @@ impl Lists {
 
     /// The tick at which the entry of `index` is due, if it is armed.
     pub(super) fn deadline(&self, index: u32) -> Option<u64> {
-        self.entries.get(index as usize).filter(|entry| entry.prev != NIL).map(|entry| entry.deadline)
+        let entry = self.entries.get(index as usize)?;
+        (entry.prev != NIL).then_some(entry.deadline)
     }
 
     /// The first slot in time with an entry in it. (All of a level is due before all of the levels above, and

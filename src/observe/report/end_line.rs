@@ -39,8 +39,8 @@ impl Source for EndLine<'_> {
         add("reason", end.reason.name().into())?;
         add("detector", end.detector.name().into())?;
         add("close", end.close.name().into())?;
-        add("silence_s", seconds(end.silence).into())?;
-        add("age_s", seconds(end.age).into())?;
+        add("silence_s", seconds(end.silence.into()).into())?;
+        add("age_s", seconds(end.age.into()).into())?;
         add("bytes_in", end.bytes_in.into())?;
         add("bytes_out", end.bytes_out.into())?;
         add("messages_in", end.messages_in.into())?;

@@ -70,11 +70,11 @@ impl<S: Stream> Running<S> {
         buffer: &mut [u8],
     ) -> Next {
         if self.stage == Stage::Connecting {
-            if readiness.error || readiness.write_closed {
+            if readiness.has(Readiness::ERROR | Readiness::WRITE_CLOSED) {
                 let failed = |error: SocketError| failed(outcome_of(error.into()));
                 return self.stream.take_error().map_or(Next::Wait, failed);
             }
-            if !readiness.writable {
+            if !readiness.has(Readiness::WRITABLE) {
                 return Next::Wait;
             }
             if could_be_own_peer && self.stream.is_own_peer() {
@@ -265,11 +265,6 @@ pub(super) mod tests {
         fn close(self, _: CloseHow) {}
     }
 
-    const WRITABLE: Readiness =
-        Readiness { readable: false, writable: true, read_closed: false, write_closed: false, error: false };
-    const READABLE: Readiness = Readiness { readable: true, writable: false, ..WRITABLE };
-    const FAILED: Readiness = Readiness { error: true, ..WRITABLE };
-
     pub(in crate::reactor::parts) fn begun(
         exchange: Option<(&str, &str)>,
         stream: Scripted,
@@ -295,48 +290,51 @@ pub(super) mod tests {
     #[test]
     fn a_connect_is_all_there_is_to_it_and_the_server_may_speak_on() {
         let mut check = begun(None, Scripted::default());
-        assert_eq!(ready(&mut check, READABLE), Next::Wait, "nothing can come of it yet");
-        assert_eq!(ready(&mut check, WRITABLE), Next::Note(Outcome::Passed));
+        assert_eq!(ready(&mut check, Readiness::READABLE), Next::Wait, "nothing can come of it yet");
+        assert_eq!(ready(&mut check, Readiness::WRITABLE), Next::Note(Outcome::Passed));
         check.stream.says.push_back(Says::Bytes(b"220 ready"));
-        assert_eq!(ready(&mut check, READABLE), Next::Wait);
+        assert_eq!(ready(&mut check, Readiness::READABLE), Next::Wait);
         assert_eq!(check.on_deadline(&mut [0; 64]), Next::Close(CloseHow::Linger2, None));
         let says = [Says::Bytes(b"bye"), Says::Other(Received::Eof)].into();
         let mut check = begun(None, Scripted { says, ..Scripted::default() });
-        assert_eq!(ready(&mut check, WRITABLE), ended(CloseHow::Plain, Outcome::Passed));
+        assert_eq!(ready(&mut check, Readiness::WRITABLE), ended(CloseHow::Plain, Outcome::Passed));
     }
 
     #[test]
     fn a_connect_fails_by_the_error_of_the_socket_or_in_the_end() {
         let mut check = begun(None, Scripted::default());
-        assert_eq!(ready(&mut check, FAILED), Next::Wait, "a flag is a hint");
+        assert_eq!(ready(&mut check, Readiness::WRITABLE | Readiness::ERROR), Next::Wait, "a flag is a hint");
         check.stream.error = Some(SocketError::Unreachable);
-        assert_eq!(ready(&mut check, FAILED), ended(CloseHow::Plain, Outcome::Unreachable));
+        assert_eq!(
+            ready(&mut check, Readiness::WRITABLE | Readiness::ERROR),
+            ended(CloseHow::Plain, Outcome::Unreachable)
+        );
         let mut check = begun(None, Scripted::default());
         assert_eq!(check.on_deadline(&mut [0; 64]), ended(CloseHow::Plain, Outcome::ConnectTimeout));
         let mut check = begun(None, Scripted { own_peer: true, ..Scripted::default() });
-        assert_eq!(ready(&mut check, WRITABLE), ended(CloseHow::Plain, Outcome::Refused));
+        assert_eq!(ready(&mut check, Readiness::WRITABLE), ended(CloseHow::Plain, Outcome::Refused));
     }
 
     #[test]
     fn an_exchange_is_sent_and_looked_through_as_it_comes() {
         let mut check = begun(Some(("PING", "PONG")), Scripted { takes: 3, ..Scripted::default() });
-        assert_eq!(ready(&mut check, WRITABLE), Next::Wait);
+        assert_eq!(ready(&mut check, Readiness::WRITABLE), Next::Wait);
         assert_eq!(check.stage, Stage::Sending(3));
         check.stream.takes = 9;
-        assert_eq!(ready(&mut check, WRITABLE), Next::Wait);
+        assert_eq!(ready(&mut check, Readiness::WRITABLE), Next::Wait);
         assert_eq!(check.stream.sent, b"PING");
         check.stream.says.extend([Says::Bytes(b"+PO"), Says::Other(Received::Interrupted)]);
-        assert_eq!(ready(&mut check, READABLE), Next::Wait);
+        assert_eq!(ready(&mut check, Readiness::READABLE), Next::Wait);
         assert_eq!(check.stage, Stage::Awaiting { found: 2, read: 3 });
         check.stream.says.push_back(Says::Bytes(b"NG\r\n"));
-        assert_eq!(ready(&mut check, READABLE), Next::Note(Outcome::Passed));
+        assert_eq!(ready(&mut check, Readiness::READABLE), Next::Note(Outcome::Passed));
     }
 
     #[test]
     fn what_a_server_does_instead_is_told_apart() {
         let outcome = |says: Vec<Says>| {
             let mut check = begun(Some(("", "PONG")), Scripted { says: says.into(), ..Scripted::default() });
-            match ready(&mut check, WRITABLE) {
+            match ready(&mut check, Readiness::WRITABLE) {
                 Next::Wait => check.on_deadline(&mut [0; 64]),
                 next @ (Next::Note(_) | Next::Close(..)) => next,
             }

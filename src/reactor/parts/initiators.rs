@@ -28,10 +28,15 @@ struct Entry {
 }
 
 impl Initiators {
+    /// Whether there is none.
+    pub(in crate::reactor) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// A connection has closed: says in its record who brought that about. Gives the identity that it had lost.
     #[inline]
     pub(in crate::reactor) fn on_closed(&mut self, key: Key, end: &mut End) -> Option<Name> {
-        if self.entries.is_empty() { None } else { self.complete(key, end) }
+        if self.is_empty() { None } else { self.complete(key, end) }
     }
 
     /// The same, where there are some: most connections come and go while there are none.

@@ -193,6 +193,11 @@ impl<L: Listener> ListenerState<L> {
 }
 
 impl<L> ListenerState<L> {
+    /// Whether it lets in whoever comes, as most do.
+    pub(in crate::reactor) const fn is_open_to_all(&self) -> bool {
+        self.admission.is_none() && self.settings.accept_proxy.is_none()
+    }
+
     /// Why a newcomer is not let in; `None`: it is. `from`: where it comes from, if that is known by now.
     pub(in crate::reactor) fn admit(&mut self, from: Option<&Peer>, now: Instant) -> Option<Reason> {
         let (admission, limits) = (self.admission.as_deref_mut()?, &self.settings.limits);

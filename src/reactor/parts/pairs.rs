@@ -14,8 +14,14 @@ use slab::Slab;
 pub(in crate::reactor) struct Pairs {
     /// The pair of the connection in each slot of the table; [`NONE`] where there is none.
     of_slot: Vec<u32>,
-    pairs: Slab<Pair>,
+    all: Slab<Pair>,
+    /// For those that end next: each of them needs one, for a moment.
+    #[expect(clippy::vec_box, reason = "the boxes go to pairs, which have no room for more than a pointer")]
+    spare: Vec<Box<ColdPair>>,
 }
+
+/// Spare ones at most: as many as end in a turn that is not crowded.
+const SPARE_MAX: usize = 256;
 
 const NONE: u32 = u32::MAX;
 
@@ -131,12 +137,12 @@ pub(in crate::reactor) struct Attempt {
 impl Pairs {
     /// None, with room for those of so many slots of the table: memory that is never used is never there.
     pub(in crate::reactor) fn with_capacity(slots: usize) -> Self {
-        Self { of_slot: Vec::with_capacity(slots), pairs: Slab::with_capacity(slots / 2) }
+        Self { of_slot: Vec::with_capacity(slots), all: Slab::with_capacity(slots / 2), spare: Vec::new() }
     }
 
     /// A client has come that is to be relayed, to a server of that upstream.
     pub(in crate::reactor) fn open(&mut self, client: Key, to: u16, now: Instant) {
-        let index = self.pairs.insert(Pair {
+        let index = self.all.insert(Pair {
             client,
             upstream: NO_KEY,
             to,
@@ -154,9 +160,11 @@ impl Pairs {
 
     /// The connection to the upstream server is begun.
     pub(in crate::reactor) fn join(&mut self, client: Key, upstream: Key) {
-        let Some(index) = self.index(client) else { return };
-        self.pairs[index].upstream = upstream;
-        self.note(upstream, index);
+        let index = self.index(client);
+        if let Some(pair) = self.all.get_mut(index) {
+            pair.upstream = upstream;
+            self.note(upstream, index);
+        }
     }
 
     fn note(&mut self, key: Key, index: usize) {
@@ -167,36 +175,55 @@ impl Pairs {
         self.of_slot[slot] = u32::try_from(index).expect("connections are fewer than 2^32");
     }
 
-    fn index(&self, key: Key) -> Option<usize> {
-        self.of_slot.get(key.index as usize).filter(|&&index| index != NONE).map(|&index| index as usize)
+    /// Where the pair of a connection is; [`NONE`], where never is one, if it has none.
+    fn index(&self, key: Key) -> usize {
+        self.of_slot.get(key.index as usize).copied().unwrap_or(NONE) as usize
     }
 
     /// The pair that a connection is a leg of.
     pub(in crate::reactor) fn of(&self, key: Key) -> Option<&Pair> {
-        self.index(key).map(|index| &self.pairs[index])
+        self.all.get(self.index(key))
     }
 
     /// The same, to change it.
     pub(in crate::reactor) fn of_mut(&mut self, key: Key) -> Option<&mut Pair> {
-        self.index(key).map(|index| &mut self.pairs[index])
+        self.all.get_mut(self.index(key))
+    }
+
+    /// A leg begins to end. The first cause is that of the pair, which is given.
+    pub(in crate::reactor) fn note_cause(&mut self, key: Key, leg: Leg, cause: Cause) -> Option<&mut Pair> {
+        let pair = self.all.get_mut(self.index(key))?;
+        let cold = pair.cold.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
+        cold.cause.get_or_insert((cause, leg));
+        Some(pair)
+    }
+
+    /// A pair is gone, and was reported: what few pairs have is for the next that ends.
+    pub(in crate::reactor) fn recycle(&mut self, pair: Pair) {
+        if let Some(mut cold) = pair.cold
+            && self.spare.len() < SPARE_MAX
+        {
+            *cold = ColdPair::default();
+            self.spare.push(cold);
+        }
     }
 
     /// A leg is gone. Gives the pair when it was the last.
     pub(in crate::reactor) fn remove(&mut self, key: Key, leg: Leg) -> Option<Pair> {
-        let index = self.index(key)?;
+        let index = self.index(key);
+        let pair = self.all.get_mut(index)?;
         self.of_slot[key.index as usize] = NONE;
-        let pair = &mut self.pairs[index];
         match leg {
             Leg::Client => pair.cold().client_is_gone = true,
             Leg::Upstream => pair.upstream = NO_KEY,
         }
         let is_last = !pair.has_client() && pair.upstream == NO_KEY;
-        is_last.then(|| self.pairs.remove(index))
+        is_last.then(|| self.all.remove(index))
     }
 
     /// All of them.
     pub(in crate::reactor) fn iter(&self) -> impl Iterator<Item = &Pair> {
-        self.pairs.iter().map(|(_, pair)| pair)
+        self.all.iter().map(|(_, pair)| pair)
     }
 
     /// What they know of upstreams, in one look at all of them.
@@ -306,11 +333,6 @@ impl Pair {
         self.flow(leg) == Direction::Paused
     }
 
-    /// A leg begins to end. The first cause is that of the pair.
-    pub(in crate::reactor) fn note_cause(&mut self, leg: Leg, cause: Cause) {
-        self.cold().cause.get_or_insert((cause, leg));
-    }
-
     /// Why it ends, and which leg has brought that about.
     pub(in crate::reactor) fn cause(&self) -> Option<(Cause, Leg)> {
         self.cold.as_ref().and_then(|cold| cold.cause)
@@ -389,14 +411,32 @@ impl Pair {
     }
 }
 
-/// Microseconds, as far as they fit.
-pub(in crate::reactor) fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::end::Detector;
+
+    #[test]
+    fn a_pair_knows_nothing_of_those_that_were_there_before() {
+        let key = |index, generation| Key { index, generation };
+        let mut pairs = Pairs::with_capacity(8);
+        let cause = |reason| Cause { reason, detector: Detector::ZeroRead };
+        for generation in 1..4 {
+            let (client, upstream) = (key(0, generation), key(1, generation));
+            assert!(pairs.of(client).is_none() && pairs.of(upstream).is_none());
+            pairs.open(client, 0, Instant::ZERO);
+            pairs.join(client, upstream);
+            let reason = if generation == 1 { Reason::PeerReset } else { Reason::PeerFin };
+            let pair = pairs.note_cause(client, Leg::Client, cause(reason)).unwrap();
+            assert_eq!(pair.cause(), Some((cause(reason), Leg::Client)));
+            assert_eq!((pair.lost(Leg::Client), pair.traffic(Leg::Client)), (0, (0, 0)));
+            pair.lose(Leg::Client, 7);
+            pair.note_traffic(Leg::Client, 8, 9);
+            assert!(pairs.remove(client, Leg::Client).is_none(), "a leg is left");
+            let pair = pairs.remove(upstream, Leg::Upstream).unwrap();
+            pairs.recycle(pair);
+        }
+    }
 
     #[test]
     fn a_look_at_all_pairs_tells_which_servers_they_know() {

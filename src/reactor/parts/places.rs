@@ -15,6 +15,8 @@ pub(in crate::reactor) struct Places {
     per_client: u32,
     /// Most client connections at once that the settings allow.
     wanted: u32,
+    /// Most client connections at once: as many as the settings allow, and as there are descriptors for.
+    clients_max: u32,
     /// Connections of the admin interface that descriptors are set aside for.
     admin_max: u32,
     /// Client connections now; those of the admin interface are not counted.
@@ -34,27 +36,38 @@ impl Places {
         let mut clients = settings.listeners.iter().filter(|listener| listener.protocol.serves_clients());
         let all_relay = clients.all(|listener| listener.relay.is_some());
         let per_client = if all_relay { 2 } else { 1 };
-        Self {
+        let mut places = Self {
             descriptors_max,
             per_client,
             wanted: wanted(&settings.server),
+            clients_max: 0,
             admin_max,
             clients: 0,
             upstreams: 0,
             refused: 0,
             checks: 0,
             checks_set_aside: checks_max(settings),
-        }
+        };
+        places.limit();
+        places
     }
 
     /// The settings have changed.
     pub(in crate::reactor) fn apply(&mut self, settings: &ServerSettings) {
         self.wanted = wanted(settings);
+        self.limit();
     }
 
     /// So many servers may be checked, each by a connection of its own.
     pub(in crate::reactor) fn set_checks(&mut self, checked: usize) {
         self.checks = u32::try_from(checked).unwrap_or(u32::MAX).saturating_sub(self.checks_set_aside);
+        self.limit();
+    }
+
+    /// Works out how many clients there may be: beforehand, for each newcomer asks.
+    fn limit(&mut self) {
+        self.clients_max =
+            self.wanted.min(self.descriptors_max.saturating_sub(self.checks) / self.per_client);
     }
 
     /// Slots that the table has room for from the start: growing later would copy it inside a turn. Pages that are never
@@ -68,10 +81,9 @@ impl Places {
         self.clients
     }
 
-    /// Most client connections at once: as many as the settings allow, and as there are descriptors for.
+    /// Most client connections at once.
     pub(in crate::reactor) const fn clients_max(&self) -> u32 {
-        let most = self.descriptors_max.saturating_sub(self.checks) / self.per_client;
-        if self.wanted < most { self.wanted } else { most }
+        self.clients_max
     }
 
     pub(in crate::reactor) const fn admin_max(&self) -> u32 {

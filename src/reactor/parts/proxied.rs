@@ -44,8 +44,20 @@ impl ProxiedConnections {
     }
 
     /// A connection is gone. Gives what was said of it.
+    #[inline]
     pub(in crate::reactor) fn remove(&mut self, key: Key) -> Option<Arc<Proxied>> {
+        if self.is_empty() { None } else { self.take(key) }
+    }
+
+    /// The same, where there is some: most connections come and go while there is none.
+    #[inline(never)]
+    fn take(&mut self, key: Key) -> Option<Arc<Proxied>> {
         self.0.remove(&key.index).map(|said| said.says)
+    }
+
+    /// Whether nothing was said of any.
+    pub(in crate::reactor) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What was said of a connection.

@@ -11,6 +11,11 @@ use std::sync::Arc;
 pub(in crate::reactor) struct SecuredClients(BTreeMap<u32, Arc<Secured>>);
 
 impl SecuredClients {
+    /// Whether nothing is known of anybody.
+    pub(in crate::reactor) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A client has asked for that.
     pub(in crate::reactor) fn note(&mut self, key: Key, secured: Secured) {
         if !secured.asks_for_nothing() {

@@ -225,6 +225,18 @@ impl Servers {
         let (count, rules) = (self.all.len(), self.rules());
         // Those that are gone may be addresses of a name that is new, and has none yet.
         let awaits = self.names.are_awaited();
+        // There is nothing to compare it with.
+        if let [only] = &mut self.all[..] {
+            return match only.place(&rules, awaits, now) {
+                Place::First | Place::Last if tried(0) => Err(NoServer::AllTried),
+                Place::First | Place::Last if only.is_full() => Err(NoServer::Full),
+                Place::First | Place::Last => {
+                    only.health.on_chosen(now);
+                    Ok(0)
+                }
+                Place::Out => Err(NoServer::AllTried),
+            };
+        }
         let place = |server: &Server| server.place(&rules, awaits, now);
         let is_open = |at: usize, server: &Server| place(server) != Place::Out && !tried(at);
         let has_room = |at: usize, server: &Server| is_open(at, server) && !server.is_full();
@@ -281,6 +293,9 @@ impl Servers {
     /// The next source address for a connection to `server`: one of its family.
     pub(in crate::reactor) fn next_source(&mut self, server: usize) -> Option<IpAddr> {
         let Address::Tcp { socket, .. } = &self.all[server].address else { return None };
+        if self.settings.is.sources.is_empty() {
+            return None;
+        }
         let of_family = |source: &&IpAddr| source.is_ipv4() == socket.is_ipv4();
         let sources = || self.settings.is.sources.iter().filter(of_family);
         self.next_source = (self.next_source + 1) % sources().count().max(1);

@@ -138,11 +138,13 @@ fn address() -> Address {
     Address::Tcp { socket: SocketAddr::from(([10, 9, 9, 9], 9000)), v6_only: false, interface: None }
 }
 
-const WRITABLE: Readiness =
-    Readiness { readable: false, writable: true, read_closed: false, write_closed: false, error: false };
+const WRITABLE: Readiness = Readiness::WRITABLE;
+
 /// 0x201d of `epoll`.
-const REFUSED: Readiness =
-    Readiness { readable: true, writable: true, read_closed: true, write_closed: true, error: true };
+fn refused() -> Readiness {
+    WRITABLE | Readiness::READABLE | Readiness::READ_CLOSED | Readiness::WRITE_CLOSED | Readiness::ERROR
+}
+
 const REFUSAL: Option<SocketError> = Some(SocketError::Other(111));
 
 #[test]
@@ -237,7 +239,7 @@ fn a_backend_that_does_not_listen_refuses_until_it_does() {
     let mut setup = Setup::new(Manner::good());
     setup.befall(Trouble::Refuses);
     let mut stream = setup.connect();
-    assert_eq!(setup.ready(), [REFUSED]);
+    assert_eq!(setup.ready(), [refused()]);
     assert_eq!((stream.take_error(), stream.take_error()), (REFUSAL, None), "it is told once");
     drop(stream);
     setup.recover();
@@ -270,7 +272,7 @@ fn a_host_that_is_cut_off_answers_nothing() {
     let mut stream = setup.try_connect(Some(timeout)).expect("it begins to connect");
     setup.pass(Duration::from_millis(4990));
     assert_eq!((stream.take_error(), stream.send(b"x")), (None, Sent::WouldBlock));
-    assert_eq!(setup.ready(), [REFUSED]);
+    assert_eq!(setup.ready(), [refused()]);
     assert_eq!(stream.take_error(), Some(SocketError::TimedOut));
 }
 
@@ -282,7 +284,7 @@ fn a_router_that_knows_no_way_ends_the_attempt_or_names_the_cause_in_the_end() {
         setup.stage.borrow_mut().world.connect_faults.soft = if soft { 1_000_000 } else { 0 };
         let mut stream = setup.try_connect(Some(Duration::from_secs(5))).expect("it begins to connect");
         let begun = setup.stage.borrow().world.now();
-        assert_eq!(setup.ready(), [REFUSED]);
+        assert_eq!(setup.ready(), [refused()]);
         assert_eq!(stream.take_error(), Some(SocketError::Unreachable));
         let took = setup.stage.borrow().world.now() - begun;
         assert_eq!(took > 4_000_000_000, soft, "after {took} ns");

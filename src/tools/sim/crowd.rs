@@ -120,7 +120,7 @@ impl Case<'_> {
             let lately = before().filter(|(at, _)| at + 2 * nanos(SECOND) > accepted).count();
             limits.source_accept_rate.is_some_and(|rate| lately + 1 >= rate as usize)
         } else if self.end.reason == Reason::LocalMaxAge {
-            self.policy.bounds.max_age.is_some_and(|max| self.end.age >= max * 9 / 10)
+            self.policy.bounds.max_age.is_some_and(|max| Duration::from(self.end.age) >= max * 9 / 10)
         } else {
             limits.accept_rate.is_some() && self.settings.overload == Overload::Shed
         };

@@ -142,7 +142,7 @@ impl World {
             (&mut self.sockets.ready, Token::ASIDE),
         ] {
             if std::mem::take(told) {
-                ready.push(Ready { token, readiness: Readiness { readable: true, ..Readiness::default() } });
+                ready.push(Ready { token, readiness: Readiness::READABLE });
             }
         }
         let most = ready.len() + self.faults.batch_max;

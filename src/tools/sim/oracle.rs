@@ -110,7 +110,7 @@ impl Case<'_> {
     /// An upstream server has answered within the last second, when it was connected.
     fn has_just_connected(&self) -> bool {
         let is_upstream = matches!(self.end.pair, Some((Leg::Upstream, _)));
-        is_upstream && self.end.age < Duration::from_secs(1) && self.end.bytes_out <= 10 * 536
+        is_upstream && Duration::from(self.end.age) < Duration::from_secs(1) && self.end.bytes_out <= 10 * 536
     }
 
     pub(super) fn oracle(&self) -> &Oracle {
@@ -254,10 +254,11 @@ impl Case<'_> {
     fn handshake_timeout_is_wrong(&self) -> Option<String> {
         let need = |fact: bool, what: &str| if fact { None } else { Some(what.to_owned()) };
         let timeout = self.policy.bounds.handshake_timeout;
-        need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(|| {
-            let deadline = self.oracle().accepted.unwrap_or(0) + timeout.map_or(0, nanos);
-            need(self.oracle().spoke.is_none_or(|at| at >= deadline), "it had spoken")
-        })
+        need(timeout.is_some_and(|timeout| Duration::from(self.end.age) >= timeout), "it had time left")
+            .or_else(|| {
+                let deadline = self.oracle().accepted.unwrap_or(0) + timeout.map_or(0, nanos);
+                need(self.oracle().spoke.is_none_or(|at| at >= deadline), "it had spoken")
+            })
     }
 
     /// Something waited for it when it was ended for that.
@@ -272,7 +273,7 @@ impl Case<'_> {
     fn was_unused(&self) -> bool {
         // What an echo client sends is used at once, and it is sent nothing else.
         let is_echo = self.settings.protocol == Protocol::Echo;
-        let unused = if is_echo { self.end.silence } else { self.end.age };
+        let unused = Duration::from(if is_echo { self.end.silence } else { self.end.age });
         self.policy.bounds.idle_timeout.is_some_and(|timeout| unused >= timeout)
     }
 
@@ -381,7 +382,7 @@ impl Case<'_> {
         {
             return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
         }
-        if u64::try_from(self.end.silence.as_nanos()).unwrap_or(0) < timeout + grace {
+        if u64::try_from(Duration::from(self.end.silence).as_nanos()).unwrap_or(0) < timeout + grace {
             return Some("the silence was too short for a verdict".into());
         }
         if unread > 0 && !parted {

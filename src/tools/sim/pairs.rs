@@ -120,15 +120,16 @@ impl Case<'_> {
                 "no router had said so",
             ),
             Reason::UpstreamConnectTimeout if self.end.detector == Detector::Timer => {
-                need(timeout.is_some_and(|timeout| self.end.age >= timeout), "it had time left").or_else(
-                    || {
-                        let late = truth.connected.map(|at| self.closed_at().saturating_sub(at));
-                        // It is told with the next poll.
-                        let excuse =
-                            20_000_000 + self.world.stalled(truth.process, self.closed_at(), u64::MAX);
-                        need(late.is_none_or(|late| late <= excuse), "it had been connected for long")
-                    },
+                need(
+                    timeout.is_some_and(|timeout| Duration::from(self.end.age) >= timeout),
+                    "it had time left",
                 )
+                .or_else(|| {
+                    let late = truth.connected.map(|at| self.closed_at().saturating_sub(at));
+                    // It is told with the next poll.
+                    let excuse = 20_000_000 + self.world.stalled(truth.process, self.closed_at(), u64::MAX);
+                    need(late.is_none_or(|late| late <= excuse), "it had been connected for long")
+                })
             }
             Reason::UpstreamConnectTimeout => need(
                 truth.failed == Some(SocketError::TimedOut) && death == Some(Death::Refused),

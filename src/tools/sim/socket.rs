@@ -25,13 +25,13 @@ pub mod mask {
 /// The flags that mio makes of a mask, and `sys` of mio's.
 pub fn readiness(bits: u8) -> Readiness {
     let has = |bit| bits & bit != 0;
-    Readiness {
-        readable: has(mask::IN) || has(mask::PRI),
-        writable: has(mask::OUT),
-        read_closed: has(mask::HUP) || has(mask::PRI) || has(mask::IN) && has(mask::RDHUP),
-        write_closed: has(mask::HUP) || has(mask::OUT) && has(mask::ERR) || bits == mask::ERR,
-        error: has(mask::ERR),
-    }
+    let read_closed = has(mask::HUP) || has(mask::PRI) || has(mask::IN) && has(mask::RDHUP);
+    let write_closed = has(mask::HUP) || has(mask::OUT) && has(mask::ERR) || bits == mask::ERR;
+    Readiness::READABLE.only_if(has(mask::IN) || has(mask::PRI))
+        | Readiness::WRITABLE.only_if(has(mask::OUT))
+        | Readiness::READ_CLOSED.only_if(read_closed)
+        | Readiness::WRITE_CLOSED.only_if(write_closed)
+        | Readiness::ERROR.only_if(has(mask::ERR))
 }
 
 impl Sock {

@@ -29,7 +29,7 @@ impl Engine {
         let Some(client) = self.table.get_mut(key) else { return };
         match client.state {
             State::Connecting => {
-                let over = readiness.writable || readiness.error || readiness.write_closed;
+                let over = readiness.has(Readiness::WRITABLE | Readiness::ERROR | Readiness::WRITE_CLOSED);
                 // The edge of what came with the handshake is this one, too.
                 if !over || !self.shake_hands(key) || !self.connected(key) {
                     return;
@@ -42,13 +42,13 @@ impl Engine {
             | State::Misbehaving
             | State::CatchingUp
             | State::Leaving => {
-                if readiness.writable && !client.is_flushed() {
+                if readiness.has(Readiness::WRITABLE) && !client.is_flushed() {
                     self.totals.bytes_out += client.flush();
                 }
             }
         }
-        if readiness.readable || readiness.read_closed || readiness.error {
-            self.read(key, readiness.read_closed || readiness.error);
+        if readiness.has(Readiness::READABLE | Readiness::READ_CLOSED | Readiness::ERROR) {
+            self.read(key, readiness.has(Readiness::READ_CLOSED | Readiness::ERROR));
         }
     }
 

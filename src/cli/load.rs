@@ -227,7 +227,7 @@ impl Arguments {
             certificate: self.cert.clone().unwrap_or_default(),
             key: self.key.clone().unwrap_or_default(),
         };
-        tls::Client::load(&spec, read_regular).map_err(|mistakes| {
+        tls::Client::load(&spec, &read_regular).map_err(|mistakes| {
             mistakes
                 .into_iter()
                 .map(|tls::Mistake { wrong, right, .. }| format!("{wrong}; {right}"))

@@ -97,6 +97,11 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
+    /// Takes a configuration that was read after the one that it was made with.
+    pub fn adopt(&mut self, newer: Settings) {
+        self.apply_settings(newer);
+    }
+
     /// Applies what can be applied to a running server; says what cannot.
     fn apply_settings(&mut self, new: Settings) {
         let mut notes = Vec::new();
@@ -129,6 +134,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.settings = new;
         self.cx.adopt_upstreams();
         self.cx.warn_of_expiries();
+        self.cx.hand_out_tickets();
         self.cx.least_output_high = least_output_high(&self.cx.listeners);
         if interval.0 != interval.1 {
             self.cx.arm_audit();

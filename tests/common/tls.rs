@@ -90,6 +90,11 @@ impl TlsClient {
         self.0.flush().unwrap();
     }
 
+    /// Sends something, and is refused.
+    pub fn expect_refusal(mut self) {
+        assert!(self.0.write_all(b"x").and_then(|()| self.0.read_exact(&mut [0])).is_err());
+    }
+
     /// Reads to the server's last word, behind nothing else.
     pub fn expect_end(&mut self) {
         assert_eq!(self.0.read(&mut [0; 64]).unwrap(), 0, "its last word, not a FIN alone");

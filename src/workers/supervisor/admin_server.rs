@@ -15,6 +15,7 @@ use crate::net::{Accepted, Address, CloseHow, Fatal, Interest, Kernel, Listener,
 use crate::observe::report::Report;
 use crate::protocol::admin::{Door, PLACES, RESERVE};
 use crate::protocol::http::Response;
+use crate::tls::TicketKeys;
 use indexmap::IndexMap;
 
 /// How long nothing may move on a connection unless the settings say another time. It is never off: nothing else ends a
@@ -94,6 +95,14 @@ impl<K: Kernel> AdminServer<K> {
             if new.token.is_some() || own.address == new.address {
                 own.token.clone_from(&new.token);
             }
+        }
+    }
+
+    /// Lets sessions of TLS be resumed by tickets with these keys from now on.
+    pub(super) fn use_ticket_keys(&self, keys: Option<&TicketKeys>) {
+        let tls = self.settings.as_ref().and_then(|settings| settings.tls.as_ref());
+        if let (Some(tls), Some(keys)) = (tls, keys) {
+            tls.use_ticket_keys(keys);
         }
     }
 

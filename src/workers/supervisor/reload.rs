@@ -5,7 +5,6 @@ use super::{Supervisor, admin_of};
 use crate::config::settings::Settings;
 use crate::net::Supervising;
 use crate::observe::report;
-use crate::workers::link::ToWorker;
 
 /// Settings and the text of the file that they come from; or all that is wrong with it.
 pub type Reread = Result<(Settings, String), String>;
@@ -54,8 +53,14 @@ impl<K: Supervising> Supervisor<K> {
         self.admin.adopt(new_admin, self.now);
         self.plan.settings.drain = new.drain;
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
+        // Before the listeners that are to use them.
+        if self.tickets.begin(new, self.now) {
+            self.hand_out_tickets();
+        } else {
+            self.admin.use_ticket_keys(self.tickets.keys());
+        }
         for worker in &mut self.workers {
-            worker.tell(&ToWorker::Reload { file: file.clone() });
+            worker.reload(&file);
         }
         self.file = file;
         self.reloaded = (true, self.now);

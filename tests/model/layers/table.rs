@@ -172,6 +172,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "hub",
             "config",
             "protocol",
+            "tls",
             "transport",
             "observe::answers",
             "observe::metrics",

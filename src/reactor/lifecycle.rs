@@ -12,7 +12,7 @@ use crate::core::table::Key;
 use crate::net::{Kernel, Signal};
 use crate::observe::metrics::Census;
 use crate::observe::report;
-use crate::tls::{self, Expiry};
+use crate::tls;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn take_signals(&mut self) {
@@ -172,16 +172,13 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Says which certificates of ours are about to expire.
     pub(super) fn warn_of_expiries(&mut self) {
-        const SOON: i64 = 14;
-        const DAY: i64 = 86_400;
         let Some(usage) = self.kernel.usage() else { return };
-        let today = i64::try_from(usage.unix_time.as_secs()).unwrap_or(i64::MAX);
         for slot in &self.listeners {
-            for Expiry { file, at } in slot.settings.tls.iter().flat_map(tls::Server::expiries) {
-                let days = (i64::try_from(*at).unwrap_or(i64::MAX) - today).div_euclid(DAY);
-                if days < SOON {
-                    report::certificate_expires(&slot.settings.name, file, days);
-                }
+            let expiries = slot.settings.tls.iter().flat_map(tls::Server::expiries);
+            for (expiry, days) in
+                expiries.filter_map(|expiry| Some((expiry, expiry.few_days_left(usage.unix_time.as_secs())?)))
+            {
+                report::certificate_expires(&slot.settings.name, &expiry.file, days);
             }
         }
     }

@@ -94,6 +94,17 @@ pub struct Expiry {
     pub at: u64,
 }
 
+impl Expiry {
+    /// How many days are left, where these are so few that somebody should be told. `now`: seconds since 1970.
+    pub fn few_days_left(&self, now: u64) -> Option<i64> {
+        const SOON: i64 = 14;
+        const DAY: i64 = 86_400;
+        let [at, now] = [self.at, now].map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+        let days = (at - now).div_euclid(DAY);
+        (days < SOON).then_some(days)
+    }
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }

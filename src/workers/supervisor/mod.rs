@@ -144,7 +144,7 @@ impl<K: Supervising> Supervisor<K> {
         let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN, now)?;
         admin.use_ticket_keys(tickets.keys());
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
-        Ok(Self {
+        let mut supervisor = Self {
             started: now,
             now,
             phase: Phase::Starting,
@@ -167,7 +167,9 @@ impl<K: Supervising> Supervisor<K> {
             failed: false,
             kernel,
             plan,
-        })
+        };
+        supervisor.warn_of_expiries();
+        Ok(supervisor)
     }
 
     /// What it listens on: the clients' addresses, then the admin interface's.
@@ -385,6 +387,8 @@ impl<K: Supervising> Supervisor<K> {
                 left -= self.serve_client(id, left.min(REQUESTS_AT_ONCE));
             }
         }
+        // Read from the host, or copied: not for nothing.
+        let is_wanted = self.fanout.wants_usage(self.now);
         let own = Own {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.phase == Phase::Draining,
@@ -392,13 +396,13 @@ impl<K: Supervising> Supervisor<K> {
             patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),
             dropped: self.relays.dropped,
-            // Read from the host: not for nothing.
-            usage: self.fanout.wants_usage(self.now).then(|| self.kernel.usage()).flatten(),
+            usage: is_wanted.then(|| self.kernel.usage()).flatten(),
             reload: (self.reloaded.0, self.now.since(self.reloaded.1)),
             admin: self.admin.counted(),
+            certificates: if is_wanted { self.admin.expiries().1.to_vec() } else { Vec::new() },
         };
         // What each of them takes now makes room for more, and no edge may come for that.
-        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, own, self.now));
+        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, &own, self.now));
         self.admin.expire(self.now);
         // Last: what was closed above has made room, and no edge tells of that.
         self.touched.extend(self.admin.accept(&mut self.kernel, self.now));

@@ -59,11 +59,23 @@ impl<K: Supervising> Supervisor<K> {
         } else {
             self.admin.use_ticket_keys(self.tickets.keys());
         }
+        self.warn_of_expiries();
         for worker in &mut self.workers {
             worker.reload(&file);
         }
         self.file = file;
         self.reloaded = (true, self.now);
         report::reloaded(&notes);
+    }
+
+    /// Says which certificates of the admin interface are about to expire: workers know those of their listeners.
+    pub(super) fn warn_of_expiries(&mut self) {
+        let (name, expiries) = self.admin.expiries();
+        let Some(usage) = (!expiries.is_empty()).then(|| self.kernel.usage()).flatten() else { return };
+        for expiry in expiries {
+            if let Some(days) = expiry.few_days_left(usage.unix_time.as_secs()) {
+                report::certificate_expires(name, &expiry.file, days);
+            }
+        }
     }
 }

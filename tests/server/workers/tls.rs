@@ -4,10 +4,11 @@
 use crate::common::file::TempFile;
 use crate::common::tls::{House, TlsClient};
 use crate::common::{Server, until};
-use crate::workers::crowd::{all_serve, pids, signal};
+use crate::workers::crowd::{all_serve, pids, served, signal};
 use rustls::{ClientConfig, HandshakeKind};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
 /// Workers with a listener for echo, whose table of TLS says more.
@@ -127,5 +128,122 @@ fn a_long_list_of_what_was_revoked_reaches_all_workers() {
     for _ in 0..4 {
         connect(&server, &may);
         TlsClient::connect(server.address("echo"), &may_not).expect_refusal();
+    }
+}
+
+/// Two workers behind an admin interface that speaks TLS, whose table says more.
+fn with_admin(house: &House, more: &str) -> String {
+    format!(
+        "[server]\nworkers = 2\n[admin]\naddress = '127.0.0.1:0'\n{more}tls.certificate = '{}'\n[[listener]]\nprotocol = \
+         'resp'\naddress = '127.0.0.1:0'\n",
+        house.server.path()
+    )
+}
+
+/// A request to the admin interface, its answer, and whether its session was resumed.
+fn asked(server: &Server, trust: &Arc<ClientConfig>, request: &str) -> (String, bool) {
+    let mut client = server.connect_tls("admin", trust);
+    client.send(request);
+    let mut answer = String::new();
+    client.0.read_to_string(&mut answer).expect("an answer, and a last word behind it");
+    (answer, client.0.conn.handshake_kind() == Some(HandshakeKind::Resumed))
+}
+
+#[test]
+fn the_admin_interface_of_several_workers_speaks_tls() {
+    let house = House::new();
+    let file = TempFile::new(&with_admin(&house, ""));
+    let server = Server::start(&["--config", file.path()]);
+    let trust = house.trust(None);
+    let _client = served(&server);
+    until("all workers to serve", || {
+        asked(&server, &trust, "GET /readyz HTTP/1.0\r\n\r\n").0.contains(" 200 OK\r\n")
+    });
+    let (page, is_resumed) = asked(&server, &trust, "GET /metrics HTTP/1.0\r\n\r\n");
+    assert!(is_resumed, "it has come before");
+    assert!(page.contains("linger_worker_up{worker=\"2\"} 1\n"), "{page}");
+    assert!(page.contains("linger_tls_handshakes_total{listener=\"admin\",kind=\"full\"} 1\n"), "{page}");
+    let expiry =
+        "linger_tls_certificate_expiry_timestamp_seconds{listener=\"admin\",protocol=\"admin\",file=";
+    assert!(page.lines().any(|line| line.starts_with(expiry) && line.ends_with(" 64060588800")), "{page}");
+    // One connection for several requests, a long answer in pieces, and the client says the last word.
+    let mut client = server.connect_tls("admin", &trust);
+    for _ in 0..3 {
+        client.asks("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+        while !client.next_line().is_empty() {}
+        client.expect("ok\n");
+    }
+    client.say_last_word();
+    client.expect_end();
+    drop(client);
+    // A request and a last word in one segment are answered before ours.
+    let mut client = server.connect_tls("admin", &trust);
+    client.0.conn.writer().write_all(b"GET /connections HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    client.say_last_word();
+    let mut answer = String::new();
+    client.0.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("\"listener\":\"resp\""), "{answer}");
+}
+
+#[test]
+fn who_speaks_no_tls_to_that_admin_interface_is_told_by_an_alert_and_holds_up_nobody() {
+    let house = House::new();
+    let file = TempFile::new(&with_admin(&house, "max_connections = 2\nlinger = '100ms'\n"));
+    let server = Server::start(&["--config", file.path()]);
+    let mut plain = server.connect("admin");
+    plain.send("GET /healthz HTTP/1.0\r\n\r\n");
+    plain.expect([21, 3, 3, 0, 2, 2, 50]);
+    assert_eq!(plain.read_to_end().unwrap(), b"");
+    until("it to be said", || server.events("refused").iter().any(|event| event["reason"] == "protocol.tls"));
+    // Who begins and does not go on makes way for who has something to ask.
+    let _silent: Vec<_> = (0..40).map(|_| server.connect("admin")).collect();
+    let (answer, _) = asked(&server, &house.trust(None), "GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(answer.ends_with("ok\n"), "{answer}");
+}
+
+#[test]
+fn the_certificate_of_that_admin_interface_is_read_again_and_may_ask_for_one() {
+    let house = House::new();
+    let text = with_admin(&house, "");
+    let file = TempFile::new(&text);
+    let server = Server::start(&["--config", file.path()]);
+    let trust = house.trust(None);
+    let mut before = server.connect_tls("admin", &trust);
+    before.asks("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+    house.server.write(&house.authority.sign_until("localhost", 2000).both());
+    let asks = format!("tls.client_certificate = 'required'\ntls.client_ca = '{}'\n", house.ca.path());
+    file.write(&with_admin(&house, &asks));
+    server.signal("HUP");
+    until("the reload of all", || server.events("reloaded").len() == 3);
+    assert_eq!(server.events("certificate_expires").len(), 1, "the admin interface's, by the supervisor");
+    TlsClient::connect(server.address("admin"), &trust).expect_refusal();
+    house.server.write(&house.authority.sign("localhost").both());
+    server.signal("HUP");
+    until("the reload of all", || server.events("reloaded").len() == 6);
+    TlsClient::connect(server.address("admin"), &trust).expect_refusal();
+    let known = house.trust(Some(&house.authority.sign("operator")));
+    let (answer, _) = asked(&server, &known, "GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(answer.ends_with("ok\n"), "{answer}");
+    before.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+}
+
+#[test]
+fn the_header_of_a_proxy_goes_before_tls_there_as_well() {
+    let house = House::new();
+    let file =
+        TempFile::new(&with_admin(&house, "accept_proxy = 'require'\naccept_proxy_trusted = '127.0.0.1'\n"));
+    let server = Server::start(&["--config", file.path()]);
+    for at_once in [true, false] {
+        let mut client = TlsClient::connect(server.address("admin"), &house.trust(None));
+        let rustls::StreamOwned { conn, sock } = &mut client.0;
+        let mut wire = b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n".to_vec();
+        if at_once {
+            conn.write_tls(&mut wire).unwrap();
+        }
+        sock.write_all(&wire).unwrap();
+        client.send("GET /healthz HTTP/1.0\r\n\r\n");
+        let mut answer = String::new();
+        client.0.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
     }
 }

@@ -458,3 +458,20 @@ fn the_keys_of_session_tickets_are_rotated_every_six_hours() {
     let third = keys(&scene).unwrap();
     assert!(third.len() == second.len() && !third.ends_with(&first));
 }
+
+#[test]
+fn what_is_encoded_is_offered_before_it_counts_as_waiting() {
+    let mut scene = scene_with("slow_time=1m");
+    let bounds = &mut scene.reactor.cx.listeners[ECHO].settings.policy.bounds;
+    (bounds.output_low, bounds.output_high, bounds.output_max) = (16, 32, 64);
+    let mut client = Client::open(&mut scene, ECHO);
+    let wire = client.wire(|_, wire| Toy::send_run(b'x', 60_000, wire));
+    scene.send_bytes(client.conn, &wire);
+    client.receives(&mut scene, &"x".repeat(60_000));
+    assert_eq!(scene.reactor.take_ends(), [], "the kernel had room for all of it");
+    // More than anybody takes: now it does wait.
+    let wire = client.wire(|_, wire| Toy::send_run(b'x', 1_000_000, wire));
+    scene.send_bytes(client.conn, &wire);
+    scene.pass(Duration::from_secs(30));
+    assert_eq!(end(&mut scene).0, Reason::SlowBytes);
+}

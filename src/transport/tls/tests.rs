@@ -176,6 +176,20 @@ fn what_is_no_tls_is_refused_in_its_first_bytes() {
 }
 
 #[test]
+fn nothing_follows_our_last_word_whatever_comes() {
+    let mut two = two().open();
+    two.server.finish(&mut two.wires[1]);
+    let said = two.wires[1].len();
+    two.client.send(b"late", &mut two.wires[0]);
+    two.server_receives().unwrap();
+    assert_eq!(taken(&mut two.server, 100), b"late");
+    two.wires[0].push(&[23, 3, 3, 0, 20]);
+    two.wires[0].push(&[0x5a; 20]);
+    assert_eq!(two.server_receives().unwrap_err().reason, Reason::ProtocolTls);
+    assert_eq!((two.wires[1].len(), two.server.phase()), (said, Phase::Ended), "no alert");
+}
+
+#[test]
 fn who_is_verified_is_verified_each_time() {
     use rustls::HandshakeKind;
     let (authority, _) = house();

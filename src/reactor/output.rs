@@ -17,9 +17,6 @@ const FLUSH_BYTES_MAX: usize = 256 * 1024;
 impl<K: Kernel> Context<K> {
     /// Sends `bytes`, or keeps what the kernel has no room for. Their order is kept.
     pub(super) fn write(&mut self, key: Key, conn: &mut Conn<K>, bytes: &[u8]) {
-        if conn.layer().is_some() && !conn.output_held() && !bytes.is_empty() {
-            return self.write_encoded(key, conn, bytes);
-        }
         let mut sent = 0;
         if conn.takes_output() && !bytes.is_empty() {
             let outcome = loop {
@@ -40,6 +37,8 @@ impl<K: Kernel> Context<K> {
                     return self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
                 }
             }
+        } else if conn.layer().is_some() && !conn.output_held() && !bytes.is_empty() {
+            return self.write_encoded(key, conn, bytes);
         }
         // A short send means a full buffer: asking again would only say EAGAIN.
         if sent < bytes.len() && self.keep(key, conn, bytes[sent..].into()) {

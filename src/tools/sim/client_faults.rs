@@ -11,15 +11,11 @@ impl Program {
     /// Does what its script ends with.
     pub(super) fn end(&mut self, program: usize, world: &mut World) {
         let Some(conn) = self.conn else { return };
+        let speaks =
+            [Ending::MidFrame, Ending::Quit, Ending::QuitAndStay, Ending::Garbage, Ending::Oversized];
         // Who has said its last word with its first has nothing more to say.
-        let ending = match self.script.ending {
-            Ending::MidFrame | Ending::Quit | Ending::QuitAndStay | Ending::Garbage | Ending::Oversized
-                if self.finished =>
-            {
-                Ending::HalfClose
-            }
-            ending => ending,
-        };
+        let is_over = self.finished && speaks.contains(&self.script.ending);
+        let ending = if is_over { Ending::HalfClose } else { self.script.ending };
         world.note(|| format!("c{conn} client's script: {ending:?}"));
         match ending {
             Ending::Reset => self.close(CloseHow::Reset, world),

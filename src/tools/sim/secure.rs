@@ -19,6 +19,7 @@ use super::rng::Rng;
 use super::run::{Options, Outcome, live};
 use super::script::Ending;
 use super::world::{Side, World};
+use crate::config::no_files;
 use crate::core::buf::ByteQueue;
 use crate::core::end::{CloseMode, Reason};
 use crate::core::time::Duration;
@@ -51,10 +52,6 @@ pub fn run_tls(seed: u64, options: &Options) -> Outcome {
     live(seed, plan, world, Backends::default(), &mut rng, options)
 }
 
-fn read(_: &Path, _: usize) -> Result<String, String> {
-    Ok(include_str!("tls.pem").to_owned())
-}
-
 fn server() -> Server {
     let spec = ServerSpec {
         certificate: "sim".to_owned(),
@@ -63,13 +60,14 @@ fn server() -> Server {
         client: ClientAuth::Off,
         alpn: String::new(),
     };
-    Server::load(&spec, &read).expect("the certificate is sound")
+    let certificate = |_: &Path, _| Ok(include_str!("tls.pem").to_owned());
+    Server::load(&spec, &certificate).expect("the certificate is sound")
 }
 
 fn client() -> Client {
     let name = "sim".try_into().expect("a name of a host");
     let spec = ClientSpec { ca: None, name, certificate: String::new(), key: String::new() };
-    Client::load(&spec, &read).expect("it needs no file")
+    Client::load(&spec, &no_files).expect("it needs no file")
 }
 
 /// What clients need to speak TLS.
@@ -107,12 +105,13 @@ impl Marks {
 
     /// Whether who reads so much of the wire knows that the connection is open.
     pub(super) fn is_open_at(&self, wire: u64) -> bool {
-        self.opens_alone && self.is_read(self.opened, wire)
+        self.opens_alone && is_within(self.opened, wire)
     }
+}
 
-    fn is_read(&self, mark: Option<u64>, wire: u64) -> bool {
-        mark.is_some_and(|mark| mark <= wire)
-    }
+/// Whether a mark is within so much of the wire.
+fn is_within(mark: Option<u64>, wire: u64) -> bool {
+    mark.is_some_and(|mark| mark <= wire)
 }
 
 /// A client's side of TLS.
@@ -137,10 +136,8 @@ struct Habits {
     says_last_word: bool,
     /// It sends a FIN behind that, and does not wait for the other.
     sends_fin: bool,
-    /// The end of the handshake goes out with the first data.
-    lumps: bool,
-    /// And with the last word.
-    lumps_all: bool,
+    /// What goes out with the end of the handshake.
+    lump: Lump,
     /// It sends no more than that of the handshake.
     stops_after: Option<u64>,
 }
@@ -151,11 +148,25 @@ impl Habits {
         Self {
             says_last_word: rng.chance(700_000),
             sends_fin: rng.chance(700_000),
-            lumps: rng.chance(300_000),
-            lumps_all: rng.chance(300_000),
+            lump: match rng.index(10) {
+                0..7 => Lump::Nothing,
+                7 | 8 => Lump::Data,
+                _ => Lump::All,
+            },
             stops_after: stops.then(|| rng.pick(&[0, 1, 100, 10_000])),
         }
     }
+}
+
+/// What goes out in one piece with the end of a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lump {
+    /// Nothing.
+    Nothing,
+    /// What it has to say first.
+    Data,
+    /// That, and that nothing follows.
+    All,
 }
 
 /// Most bytes of the session in one record (RFC 8446, 5.1).
@@ -254,18 +265,21 @@ impl Program {
 
     /// Its handshake is finished: what it has to say may go out with the end of that.
     fn on_open(&mut self, world: &mut World) {
-        let Some(wire) = self.wire.as_deref_mut().filter(|wire| wire.habits.lumps) else { return };
-        wire.corked = true;
-        let all = wire.habits.lumps_all && self.script.ending != Ending::NeverSpeak;
-        match self.script.protocol {
-            _ if self.mute || self.finished => {}
-            Protocol::Resp => self.say(b"PING\r\n", b"+PONG\r\n", world),
-            _ => {
-                let size = self.script.draw_size(&mut self.rng);
-                self.say_pattern(size, world);
-            }
+        let Some(wire) = self.wire.as_deref_mut().filter(|wire| wire.habits.lump != Lump::Nothing) else {
+            return;
+        };
+        if self.mute || self.finished {
+            return;
         }
-        if all && !self.finished && self.conn.is_some() {
+        wire.corked = true;
+        let all = wire.habits.lump == Lump::All && self.script.ending != Ending::NeverSpeak;
+        if self.script.protocol == Protocol::Resp {
+            self.say(b"PING\r\n", b"+PONG\r\n", world);
+        } else {
+            let size = self.script.draw_size(&mut self.rng);
+            self.say_pattern(size, world);
+        }
+        if all {
             self.finished = true;
             self.say_last_word(world);
         }
@@ -327,12 +341,14 @@ impl Case<'_> {
     pub(super) fn last_word_is_wrong(&self, fin: bool) -> Option<String> {
         let wire = self.oracle().read;
         let marks = self.oracle().tls.as_deref()?;
-        let was_open = marks.is_read(marks.opened, wire);
-        let is_said = marks.is_read(marks.last_word, wire);
-        let (right, what) = match self.end.reason {
-            Reason::PeerTruncated => (fin && was_open && !is_said, "its stream was not cut"),
-            Reason::ProtocolTls => (marks.is_read(marks.broken, wire), "its records were sound"),
-            _ => (is_said || fin && !was_open, "it had not said that nothing follows"),
+        let was_open = is_within(marks.opened, wire);
+        let is_said = is_within(marks.last_word, wire);
+        let (right, what) = if self.end.reason == Reason::PeerTruncated {
+            (fin && was_open && !is_said, "its stream was not cut")
+        } else if self.end.reason == Reason::ProtocolTls {
+            (is_within(marks.broken, wire), "its records were sound")
+        } else {
+            (is_said || fin && !was_open, "it had not said that nothing follows")
         };
         (!right).then(|| what.to_owned())
     }
@@ -342,7 +358,7 @@ impl Case<'_> {
         let (truth, said) = (self.oracle(), &self.oracle().said);
         let marks = truth.tls.as_deref()?;
         let read = marks.session_at(truth.read);
-        if orderly && marks.is_read(marks.last_word, truth.read) && read != said.sent {
+        if orderly && is_within(marks.last_word, truth.read) && read != said.sent {
             return Some(format!(
                 "{read} of {} bytes of its session were read before its last word",
                 said.sent

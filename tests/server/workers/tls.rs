@@ -134,7 +134,7 @@ fn a_long_list_of_what_was_revoked_reaches_all_workers() {
 /// Two workers behind an admin interface that speaks TLS, whose table says more.
 fn with_admin(house: &House, more: &str) -> String {
     format!(
-        "[server]\nworkers = 2\n[admin]\naddress = '127.0.0.1:0'\n{more}tls.certificate = '{}'\n[[listener]]\nprotocol = \
+        "[server]\nworkers = 2\n[admin]\naddress = '127.0.0.1:0'\nidle_timeout = '1h'\n{more}tls.certificate = '{}'\n[[listener]]\nprotocol = \
          'resp'\naddress = '127.0.0.1:0'\n",
         house.server.path()
     )

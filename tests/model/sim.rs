@@ -101,7 +101,7 @@ fn over_tls_nothing_is_lost_and_every_ending_is_called_right() {
 #[test]
 fn a_seed_of_tls_gives_the_same_run_again() {
     let options = Options { trace: true, ..Options::default() };
-    for seed in [7, 42] {
+    for seed in [3, 42] {
         let [one, other]: [Outcome; 2] = [run_tls(seed, &options), run_tls(seed, &options)];
         assert!(one.trace.len() > 100);
         assert_eq!(one.trace, other.trace);

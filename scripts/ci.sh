@@ -33,7 +33,7 @@ gateway       400   servers and clients that none of us wrote, with a gateway be
 proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       120   promtool takes our metrics
 readme        300   commands of README.md and the guide that are marked <!-- ci -->
-sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, several workers
+sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, TLS, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
 million       300   scripts/million.sh with 20,000 connections and two workers, and with 10,000 pairs through two gateways
@@ -337,6 +337,7 @@ step_sim() {
     target/release/linger sim --seeds 5000 || return 1
     target/release/linger sim --gateway --seeds 2000 || return 1
     target/release/linger sim --crowd --seeds 500 || return 1
+    target/release/linger sim --tls --seeds 500 || return 1
     target/release/linger sim --workers --seeds 2000
 }
 

@@ -241,7 +241,7 @@ impl Arguments {
             key: self.key.clone().unwrap_or_default(),
             resumes: !self.no_resumption,
         };
-        tls::Client::load(&spec, read_regular).map_err(|mistakes| {
+        tls::Client::load(&spec, &read_regular).map_err(|mistakes| {
             mistakes
                 .into_iter()
                 .map(|tls::Mistake { wrong, right, .. }| format!("{wrong}; {right}"))

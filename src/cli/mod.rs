@@ -335,7 +335,7 @@ fn tell(message: &clap::Error) -> ExitCode {
 
 fn serve(sources: Sources) -> ExitCode {
     let read = config::read(&sources, read_regular);
-    match read.and_then(|texts| Ok((config::resolve_read(&sources, &texts, read_regular)?, texts))) {
+    match read.and_then(|texts| Ok((config::resolve_read(&sources, &texts)?, texts))) {
         Ok((effective, texts)) => serve::run(effective, sources, &texts),
         Err(mistakes) => report(&mistakes),
     }

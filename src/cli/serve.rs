@@ -12,6 +12,7 @@ pub use crate::sys::clock;
 use crate::sys::file::read_regular;
 use crate::sys::worker::{self, Handed};
 use crate::sys::{Aside, Os, Stream, limits};
+use crate::tls::TicketKeys;
 use crate::workers::link::{Channel, More, ToSupervisor, ToWorker};
 use crate::workers::supervisor::{self, Drained, Plan, Supervisor};
 use std::fmt::Write as _;
@@ -129,27 +130,41 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
     let mut channel = Channel::new(hand.channel);
     let refused = |_| Fatal { what: "watch the supervisor".to_owned(), why: "out of memory".to_owned() };
     os.watch(channel.stream(), Token::SUPERVISOR, Interest::ReadWrite).map_err(refused)?;
-    let file = first_words(&mut os, &mut channel)?;
-    // It was sound when the supervisor read it.
-    let settings = read_settings(&sources, Some(&file), as_worker)
-        .map_err(|why| Fatal { what: "read the configuration".to_owned(), why })?;
+    let first = first_words(&mut os, &mut channel)?;
+    // They were sound when the supervisor read them.
+    let unsound = |why| Fatal { what: "read the configuration".to_owned(), why };
+    let settings = read_settings(&sources, Some(&first.file), as_worker).map_err(unsound)?;
+    let newer = first.newer.map(|file| read_settings(&sources, Some(&file), as_worker));
+    let newer = newer.transpose().map_err(unsound)?;
     start_logging(&settings, Some(handed.number))?;
     let (_, for_clients) = descriptors_for(&settings)?;
     limits::reserve_descriptors(DESCRIPTORS_RESERVED_MAX / u64::from(handed.of).max(1));
     let reload = Reread::new(&mut os, sources, as_worker)?;
     let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
-    reactor.join(channel, handed.number, handed.of);
+    reactor.join(channel, handed.number, handed.of, TicketKeys::from_bytes(&first.tickets));
+    if let Some(newer) = newer {
+        reactor.adopt(newer);
+    }
     let spare = reactor.run()?.spare;
     Ok(Drained { well: true, spare })
 }
 
-/// Waits for what a supervisor says first.
-fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor>) -> Result<String, Fatal> {
+/// What a supervisor says first.
+struct First {
+    file: String,
+    newer: Option<String>,
+    tickets: Vec<u8>,
+}
+
+/// Waits for that.
+fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor>) -> Result<First, Fatal> {
     let gone = || Fatal { what: "read from the supervisor".to_owned(), why: "it is gone".to_owned() };
     loop {
         let heard = channel.receive();
         match channel.next_message() {
-            Ok(Some(ToWorker::Start { file })) => return Ok(file),
+            Ok(Some(ToWorker::Start { file, newer, tickets })) => {
+                return Ok(First { file: file.0, newer: newer.map(|newer| newer.0), tickets: tickets.0 });
+            }
             Ok(None) if heard == Ok(More::Maybe) => {}
             Ok(None) if heard.is_ok() => drop(os.poll(None, &mut Vec::new())?),
             Ok(_) | Err(_) => return Err(gone()),
@@ -195,7 +210,7 @@ fn read_settings(sources: &Sources, file: Option<&str>, keep: Keep) -> Result<Se
         Some(packed) => {
             let texts =
                 Texts::unpack(packed).ok_or("the supervisor has said something else than a configuration")?;
-            resolve_read(sources, &texts, read_regular).map(|effective| effective.settings)
+            resolve_read(sources, &texts).map(|effective| effective.settings)
         }
         None => load(sources, read_regular),
     };
@@ -211,7 +226,7 @@ fn in_lines(mistakes: &[Diagnostic]) -> String {
 /// Reads the configuration again, with the text that workers are told.
 fn reread(sources: &Sources) -> supervisor::Reread {
     let read = config::read(sources, read_regular)
-        .and_then(|texts| Ok((resolve_read(sources, &texts, read_regular)?.settings, texts.pack())));
+        .and_then(|texts| Ok((resolve_read(sources, &texts)?.settings, texts.pack())));
     read.map_err(|mistakes| in_lines(&mistakes))
 }
 

@@ -15,10 +15,11 @@ Examples:
   linger sim --workers 3 --seed 42 --trace
   linger sim --gateway             listeners that relay to servers, which refuse, hang, reset, die, come back
   linger sim --crowd               listeners that limit who comes, and clients that share a few addresses
+  linger sim --tls                 listeners that speak TLS, and clients that do, more or less
   linger sim --canary lost-edge    a kernel with a broken rule: must fail
 
-Runs of several workers, of a gateway and of a crowd have seeds of their own: with --workers, --gateway or --crowd, a seed is
-another run than without.";
+Runs of several workers, of a gateway, of a crowd and of TLS have seeds of their own: with --workers, --gateway, --crowd or --tls,
+a seed is another run than without.";
 
 /// Most lines of a failing run that are shown without being asked for.
 const LAST_LINES: usize = 40;
@@ -48,6 +49,9 @@ pub(super) struct Arguments {
     /// Limit who comes: by source, by network, by rate and by age
     #[arg(long, conflicts_with_all = ["workers", "gateway"])]
     crowd: bool,
+    /// Speak TLS: handshakes that stop or fail, last words that are said or not, records that were damaged
+    #[arg(long, conflicts_with_all = ["workers", "gateway", "crowd"])]
+    tls: bool,
     /// Break one rule of the simulated kernel, to see that the checks notice; those of links need --workers
     #[arg(long, value_name = "RULE", value_parser = canary)]
     canary: Option<Canary>,
@@ -114,6 +118,7 @@ impl Arguments {
             Some(Workers::Drawn) => sim::run_workers(seed, None, options),
             None if self.gateway => sim::run_gateway(seed, options),
             None if self.crowd => sim::run_crowd(seed, options),
+            None if self.tls => sim::run_tls(seed, options),
             None => sim::run(seed, options),
         }
     }
@@ -174,6 +179,7 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
         Some(Workers::Drawn) => " --workers".to_owned(),
         None if arguments.gateway => " --gateway".to_owned(),
         None if arguments.crowd => " --crowd".to_owned(),
+        None if arguments.tls => " --tls".to_owned(),
         None => String::new(),
     };
     console::err(format_args!("all of it: linger sim --seed {seed} --trace{workers}{duration}{canary}"));

@@ -16,22 +16,25 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What is agreed on.
 pub(super) const ALPN: &str = "tls.alpn";
 
-/// What of TLS is not spoken: by the supervisor of several workers, who answers at the admin interface in their place.
-pub(super) fn of_supervisor(tables: &[Resolved], findings: &mut Findings) {
-    let several = tables.iter().any(|table| table.is(Scope::Server) && table.count("workers") != Some(1));
-    for of in tables.iter().filter(|of| several && of.is(Scope::Admin) && of.serves() && is_on(of)) {
-        findings.mistake(of, &["tls.certificate", "tls.enabled"], || {
-            let wrong = "is not used: with several workers the admin interface speaks no TLS".to_owned();
-            (
-                wrong,
-                "write workers = 1, or leave it out and listen on loopback or on a unix socket".to_owned(),
-            )
-        });
-    }
+/// The files that a table needs for TLS.
+pub(super) fn files(of: &Resolved) -> Vec<String> {
+    let lists = if of.is(Scope::Upstream) {
+        match of.flag("tls.enabled") {
+            true if of.flag("tls.verify") => vec!["tls.ca", "tls.certificate", "tls.key"],
+            true => vec!["tls.certificate", "tls.key"],
+            false => Vec::new(),
+        }
+    } else if of.serves() && is_on(of) {
+        vec!["tls.certificate", "tls.key", "tls.client_ca", "tls.client_crl"]
+    } else {
+        Vec::new()
+    };
+    let lists = lists.into_iter().filter_map(|key| of.text(key));
+    lists.flat_map(tls::paths).filter_map(|path| path.to_str().map(str::to_owned)).collect()
 }
 
 /// Loads what a table says of TLS, if it says anything.
-pub(super) fn load(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
+pub(super) fn load(of: &mut Resolved, read_file: ReadFile<'_>, findings: &mut Findings) {
     if of.is(Scope::Upstream) {
         load_client(of, read_file, findings);
     } else if of.serves() {
@@ -39,7 +42,7 @@ pub(super) fn load(of: &mut Resolved, read_file: ReadFile, findings: &mut Findin
     }
 }
 
-fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
+fn load_client(of: &mut Resolved, read_file: ReadFile<'_>, findings: &mut Findings) {
     let before = findings.mistakes.len();
     let on = of.flag("tls.enabled");
     for key in tls::settings::UPSTREAM.iter().map(|key| key.name).filter(|key| !on && *key != "tls.enabled") {
@@ -80,7 +83,7 @@ fn load_client(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) 
     }
 }
 
-fn load_server(of: &mut Resolved, read_file: ReadFile, findings: &mut Findings) {
+fn load_server(of: &mut Resolved, read_file: ReadFile<'_>, findings: &mut Findings) {
     let before = findings.mistakes.len();
     rules(of, findings);
     let is_routed = of.gateway().is_some_and(|gateway| !gateway.routes.is_empty());

@@ -93,19 +93,6 @@ fn who_proves_who_it_is_need_not_be_protected_from() {
 }
 
 #[test]
-fn a_supervisor_speaks_no_tls_and_says_so() {
-    house();
-    let file = |workers: &str| {
-        format!(
-            "[server]\nworkers = {workers}\n[admin]\naddress = '127.0.0.1:1'\ntls.certificate = 'server.pem'\n"
-        )
-    };
-    assert!(from_file(&file("1")).unwrap().listeners.last().unwrap().tls.is_some());
-    let mistakes = from_file(&file("2")).unwrap_err();
-    assert!(mistakes[0].contains("with several workers the admin interface speaks no TLS"), "{mistakes:?}");
-}
-
-#[test]
 fn an_upstream_is_spoken_to_over_tls_by_its_name() {
     house();
     let file = |own: &str| {

@@ -23,7 +23,7 @@ fn with(urls: &[&str], admin: &[&str], files: [Option<&str>; 2]) -> Result<Effec
         // As it comes to a worker.
         Texts::unpack(&texts.pack()).unwrap()
     };
-    let read = resolve_read(&sources, &texts(&sources), no_files);
+    let read = resolve_read(&sources, &texts(&sources));
     read.map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }
 
@@ -110,4 +110,44 @@ fn an_admin_interface_that_others_can_reach_needs_a_token_and_a_unix_socket_none
     );
     let unix = ["admin.address=unix:/run/linger.sock", "admin.token_file=/token"];
     assert_eq!(admin(&unix, None).unwrap().token, None);
+}
+
+#[test]
+fn all_that_a_server_reads_goes_to_its_workers_as_it_is() {
+    let file = "[[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:1'\n\
+                tls = { certificate = 'a.pem,b.pem', key = 'k.pem', client_certificate = 'required', client_ca = 'ca.pem', client_crl = 'crl.pem' }\n\
+                [[listener]]\nprotocol = 'echo'\naddress = '127.0.0.1:2'\ntls = { enabled = 'off', certificate = 'unused.pem' }\n\
+                [[listener]]\nprotocol = 'tcp'\naddress = '127.0.0.1:3'\nupstream = 'app'\n\
+                [upstream.app]\nservers = '127.0.0.1:4'\ntls = { enabled = true, name = 'app', ca = 'roots.pem' }\n";
+    let (tables, _) = resolve_all(&Sources::default(), Some(("f", file)), Protocol::REGISTRY);
+    let mut texts = Texts::of_file(file.to_owned());
+    texts.add(&tables, |path, _| {
+        if path == "k.pem" { Err("no: 3:".to_owned()) } else { Ok(format!("{path}:9:\0\u{e9}\n")) }
+    });
+    let unpacked = Texts::unpack(&texts.pack()).unwrap();
+    assert_eq!((&unpacked, unpacked.file.as_str()), (&texts, file));
+    for path in ["a.pem", "b.pem", "ca.pem", "crl.pem", "roots.pem"] {
+        assert_eq!(unpacked.read_tls(Path::new(path)), Ok(format!("{path}:9:\0\u{e9}\n")));
+    }
+    assert_eq!(unpacked.read_tls(Path::new("k.pem")), Err("no: 3:".to_owned()));
+    assert_eq!(unpacked.read_tls(Path::new("unused.pem")), Err("the file was not read".to_owned()));
+    assert!(!format!("{unpacked:?}").contains(":9:"), "a key is not written anywhere");
+    for wrong in ["x", "5:abc", "3:abc1:p", "3:abc1:p1:?0:", "3:abc1:p1:+99999999999999999999:"] {
+        assert_eq!(Texts::unpack(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_too_much_for_one_message_to_a_worker_is_said_of_the_file_that_makes_it_so() {
+    let url = "resps://127.0.0.1:1?tls.certificate=a.pem&tls.client_certificate=required&tls.client_ca=b.pem&tls.client_crl=c.pem";
+    let sources = Sources { listen: vec![url.to_owned()], ..Sources::default() };
+    let mistakes = resolve_text(&sources, None, |path, bytes_max| {
+        assert_eq!(bytes_max, crate::tls::FILE_BYTES_MAX);
+        Ok("x".repeat(if path == Path::new("c.pem") { bytes_max } else { bytes_max / 3 }))
+    })
+    .unwrap_err();
+    let said: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+    let expected = "tls.client_crl of listener resp: c.pem: with it, all files that the configuration names have more than 24 MiB together";
+    assert!(said.iter().any(|said| said.contains(expected)), "{said:#?}");
+    assert_eq!(said.iter().filter(|said| said.contains("24 MiB")).count(), 1, "{said:#?}");
 }

@@ -47,7 +47,8 @@ use value::Raw;
 /// Most bytes of the file: some hundred times what the longest has. Workers are sent it as one message.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
-pub use crate::tls::ReadFile;
+/// Reads the text of a file of at most so many bytes, or says what is wrong with it.
+pub type ReadFile = fn(&Path, usize) -> Result<String, String>;
 
 /// Where settings come from: kept by the server, so that it can read them again.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -101,7 +102,7 @@ pub fn load(sources: &Sources, read_file: ReadFile) -> Result<Settings, Vec<Diag
 /// # Errors
 /// As [`load`].
 pub fn resolve(sources: &Sources, read_file: ReadFile) -> Result<Effective, Vec<Diagnostic>> {
-    resolve_read(sources, &read(sources, read_file)?, read_file)
+    resolve_read(sources, &read(sources, read_file)?)
 }
 
 /// Reads the file of the sources, if they name one, and those that it names. What [`resolve_read`] takes.
@@ -126,25 +127,23 @@ pub fn read(sources: &Sources, read_file: ReadFile) -> Result<Texts, Vec<Diagnos
             mistakes
         })?,
     };
-    let name = file_name(sources);
-    let (tables, _) =
-        resolve_all(sources, name.as_deref().map(|name| (name, file.as_str())), Protocol::REGISTRY);
+    Ok(read_others(sources, file_name(sources).as_deref(), file, read_file))
+}
+
+/// The text of the file, and of those that it names.
+fn read_others(sources: &Sources, name: Option<&str>, file: String, read_file: ReadFile) -> Texts {
+    let (tables, _) = resolve_all(sources, name.map(|name| (name, file.as_str())), Protocol::REGISTRY);
     let mut texts = Texts::of_file(file);
     texts.add(&tables, |path, bytes_max| read_file(Path::new(path), bytes_max));
-    Ok(texts)
+    texts
 }
 
 /// As [`resolve`], with the texts that [`read`] gave, here or in another process.
 ///
 /// # Errors
 /// As [`load`].
-pub fn resolve_read(
-    sources: &Sources,
-    texts: &Texts,
-    read_file: ReadFile,
-) -> Result<Effective, Vec<Diagnostic>> {
-    let name = file_name(sources);
-    resolve_texts(sources, name.as_deref().map(|name| (name, texts.file.as_str())), texts, read_file)
+pub fn resolve_read(sources: &Sources, texts: &Texts) -> Result<Effective, Vec<Diagnostic>> {
+    resolve_texts(sources, file_name(sources).as_deref(), texts)
 }
 
 /// Stands for a host without files, for those who give the whole configuration themselves.
@@ -155,8 +154,7 @@ pub fn no_files(_: &Path, _: usize) -> Result<String, String> {
     Err("there are no files here".to_owned())
 }
 
-/// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources: all of
-/// it but the reading. Of other files, there are those of certificates alone.
+/// As [`resolve`], with `file`, a path to report and a text, in the place of the file of the sources.
 ///
 /// # Errors
 /// As [`load`].
@@ -165,19 +163,16 @@ pub fn resolve_text(
     file: Option<(&str, &str)>,
     read_file: ReadFile,
 ) -> Result<Effective, Vec<Diagnostic>> {
-    resolve_texts(sources, file, &Texts::default(), read_file)
+    let (name, text) = file.unzip();
+    let texts = read_others(sources, name, text.unwrap_or_default().to_owned(), read_file);
+    resolve_texts(sources, name, &texts)
 }
 
-fn resolve_texts(
-    sources: &Sources,
-    file: Option<(&str, &str)>,
-    texts: &Texts,
-    read_file: ReadFile,
-) -> Result<Effective, Vec<Diagnostic>> {
+fn resolve_texts(sources: &Sources, name: Option<&str>, texts: &Texts) -> Result<Effective, Vec<Diagnostic>> {
+    let file = name.map(|name| (name, texts.file.as_str()));
     let (mut tables, mut findings) = resolve_all(sources, file, Protocol::REGISTRY);
-    certificates::of_supervisor(&tables, &mut findings);
     for table in &mut tables {
-        certificates::load(table, read_file, &mut findings);
+        certificates::load(table, &|path, _| texts.read_tls(path), &mut findings);
     }
     let files = Files::read(&tables, texts, &mut findings.mistakes);
     let hints = findings.conclude()?;

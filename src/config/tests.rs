@@ -267,7 +267,8 @@ fn values_that_do_not_go_together_are_refused_where_they_stand() {
 #[test]
 fn a_remote_admin_address_must_be_allowed_and_loopback_need_not() {
     assert!(
-        said(from_file("[admin]\naddress = '0.0.0.0:7070'\ntoken_file = '/t'"))[0].contains("was not read")
+        said(from_file("[admin]\naddress = '0.0.0.0:7070'\ntoken_file = '/t'"))[0]
+            .contains("there are no files here")
     );
     assert!(from_file("[admin]\naddress = '[::1]:7070'").is_ok());
     let off = settings("[admin]\naddress = 'off'");

@@ -414,9 +414,9 @@ fn a_flood_of_handshakes_is_spread_over_turns() {
     use crate::tls::tests::{client_spec, house, read, spec};
     house();
     let mut scene = scene_with("linger=2s");
-    let server = crate::tls::Server::load(&spec("server.pem"), read).unwrap();
+    let server = crate::tls::Server::load(&spec("server.pem"), &read).unwrap();
     scene.reactor.cx.listeners[ECHO].transport = Transport::Tls(server);
-    let client = crate::tls::Client::load(&client_spec(), read).unwrap();
+    let client = crate::tls::Client::load(&client_spec(), &read).unwrap();
     let crowd = scene.crowd(ECHO, 100);
     for conn in &crowd {
         let mut hello = ByteQueue::default();
@@ -433,4 +433,45 @@ fn a_flood_of_handshakes_is_spread_over_turns() {
     }
     assert_eq!(all, crowd.len(), "each has its answer");
     assert!(most <= 6, "{most} in one turn");
+}
+
+#[test]
+fn the_keys_of_session_tickets_are_rotated_every_six_hours() {
+    use crate::tls::TICKET_SECONDS;
+    use crate::tls::tests::{house, read, spec};
+    house();
+    let mut scene = Scene::new();
+    let keys = |scene: &Scene| scene.reactor.cx.tickets.as_ref().map(crate::tls::TicketKeys::to_bytes);
+    scene.reactor.cx.hand_out_tickets();
+    assert_eq!(keys(&scene), None, "nothing speaks TLS");
+    let server = crate::tls::Server::load(&spec("server.pem"), &read).unwrap();
+    scene.reactor.cx.listeners[ECHO].transport = Transport::Tls(server);
+    scene.reactor.cx.hand_out_tickets();
+    let first = keys(&scene).expect("something does");
+    scene.pass(Duration::from_secs(u64::from(TICKET_SECONDS) - 1));
+    scene.reactor.cx.hand_out_tickets();
+    assert_eq!(keys(&scene).as_ref(), Some(&first), "as after a reload");
+    scene.pass(Duration::from_secs(2));
+    let second = keys(&scene).unwrap();
+    assert_eq!(&second[second.len() - first.len()..], first, "the one before still opens tickets");
+    scene.pass(Duration::from_secs(u64::from(TICKET_SECONDS)));
+    let third = keys(&scene).unwrap();
+    assert!(third.len() == second.len() && !third.ends_with(&first));
+}
+
+#[test]
+fn what_is_encoded_is_offered_before_it_counts_as_waiting() {
+    let mut scene = scene_with("slow_time=1m");
+    let bounds = &mut scene.reactor.cx.listeners[ECHO].settings.policy.bounds;
+    (bounds.output_low, bounds.output_high, bounds.output_max) = (16, 32, 64);
+    let mut client = Client::open(&mut scene, ECHO);
+    let wire = client.wire(|_, wire| Toy::send_run(b'x', 60_000, wire));
+    scene.send_bytes(client.conn, &wire);
+    client.receives(&mut scene, &"x".repeat(60_000));
+    assert_eq!(scene.reactor.take_ends(), [], "the kernel had room for all of it");
+    // More than anybody takes: now it does wait.
+    let wire = client.wire(|_, wire| Toy::send_run(b'x', 1_000_000, wire));
+    scene.send_bytes(client.conn, &wire);
+    scene.pass(Duration::from_secs(30));
+    assert_eq!(end(&mut scene).0, Reason::SlowBytes);
 }

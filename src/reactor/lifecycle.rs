@@ -97,6 +97,11 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
+    /// Takes a configuration that was read after the one that it was made with.
+    pub fn adopt(&mut self, newer: Settings) {
+        self.apply_settings(newer);
+    }
+
     /// Applies what can be applied to a running server; says what cannot.
     fn apply_settings(&mut self, new: Settings) {
         let mut notes = Vec::new();
@@ -129,6 +134,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.settings = new;
         self.cx.adopt_upstreams();
         self.cx.warn_of_expiries();
+        self.cx.hand_out_tickets();
         self.cx.least_output_high = least_output_high(&self.cx.listeners);
         if interval.0 != interval.1 {
             self.cx.arm_audit();
@@ -166,14 +172,11 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Says which certificates of ours are about to expire.
     pub(super) fn warn_of_expiries(&mut self) {
-        const SOON: i64 = 14;
-        const DAY: i64 = 86_400;
         let Some(usage) = self.kernel.usage() else { return };
-        let today = i64::try_from(usage.unix_time.as_secs()).unwrap_or(i64::MAX);
-        let soon = |Expiry { file, at }: &Expiry, of: report::CertificateOf<'_>| {
-            let days = (i64::try_from(*at).unwrap_or(i64::MAX) - today).div_euclid(DAY);
-            if days < SOON {
-                report::certificate_expires(of, file, days);
+        let now = usage.unix_time.as_secs();
+        let soon = |expiry: &Expiry, of: report::CertificateOf<'_>| {
+            if let Some(days) = expiry.few_days_left(now) {
+                report::certificate_expires(of, &expiry.file, days);
             }
         };
         for slot in &self.listeners {

@@ -60,6 +60,7 @@ mod serving;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tickets;
 mod timers;
 mod unserved;
 mod upstream;
@@ -131,6 +132,7 @@ impl<K: Kernel> Reactor<K> {
         let mut cx = Context::new(kernel, settings, descriptors_max, reload)?;
         cx.note_servers();
         cx.warn_of_expiries();
+        cx.hand_out_tickets();
         Ok(Self {
             table: Table::with_capacity(cx.places.slots()),
             cx,

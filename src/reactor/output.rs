@@ -37,11 +37,27 @@ impl<K: Kernel> Context<K> {
                     return self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
                 }
             }
+        } else if conn.layer().is_some() && !conn.output_held() && !bytes.is_empty() {
+            return self.write_encoded(key, conn, bytes);
         }
         // A short send means a full buffer: asking again would only say EAGAIN.
         if sent < bytes.len() && self.keep(key, conn, bytes[sent..].into()) {
-            // What had to be encoded was not offered yet.
-            if conn.layer().is_some() { self.flush(key, conn) } else { self.await_room(key, conn) }
+            self.await_room(key, conn);
+        }
+    }
+
+    /// The same through a layer: all of it has to be encoded before any is offered, and only what the kernel has no room for
+    /// is held against the bound.
+    #[inline(never)]
+    fn write_encoded(&mut self, key: Key, conn: &mut Conn<K>, bytes: &[u8]) {
+        if !self.keep_within(key, conn, bytes.into(), usize::MAX) {
+            return;
+        }
+        self.flush(key, conn);
+        let max = self.listener_of(conn).policy.bounds.output_max;
+        let listed = conn.buffers.as_ref().map_or(0, |buffers| buffers.listed);
+        if conn.leg.is_none() && !conn.is_closed() && conn.pending_output() > max + listed {
+            self.abort(key, conn, Reason::SlowBytes, Detector::Policy);
         }
     }
 
@@ -55,6 +71,12 @@ impl<K: Kernel> Context<K> {
     /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it waits now: not
     /// if it has no taker any more.
     pub(super) fn keep(&mut self, key: Key, conn: &mut Conn<K>, bytes: Cow<'_, [u8]>) -> bool {
+        let max = self.listener_of(conn).policy.bounds.output_max;
+        self.keep_within(key, conn, bytes, max)
+    }
+
+    /// The same within another bound.
+    fn keep_within(&mut self, key: Key, conn: &mut Conn<K>, bytes: Cow<'_, [u8]>, max: usize) -> bool {
         if conn.is_closed() {
             return false;
         }
@@ -75,7 +97,7 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         let pending = buffers.output.len() + bytes.len();
-        if bounded && pending > bounds.output_max + buffers.listed {
+        if bounded && pending > max.saturating_add(buffers.listed) {
             *undelivered += bytes.len() as u64;
             self.abort(key, conn, Reason::SlowBytes, Detector::Policy);
             return false;

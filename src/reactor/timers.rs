@@ -148,6 +148,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Removals => self.remove_some(),
                 ServerTimer::Checks => self.run_checks(),
                 ServerTimer::LogIns => self.let_log_in(),
+                ServerTimer::Tickets => self.cx.rotate_tickets(),
             }
         }
     }

@@ -17,6 +17,7 @@ use crate::core::table::Key;
 use crate::hub::{Change, Identified, Kind, Presence};
 use crate::net::{Fatal, Kernel, Signal};
 use crate::protocol::presence::Event;
+use crate::tls::TicketKeys;
 use crate::workers::link::{Role, ToSupervisor, ToWorker, Topic};
 
 /// Messages of the supervisor that are taken in a turn. What they publish is matched later.
@@ -27,12 +28,14 @@ const CATCH_UP: usize = 1024;
 
 impl<K: Kernel> Reactor<K> {
     /// Makes this server worker `number` of `of`, from 1. The channel's stream is watched as
-    /// [`Token::SUPERVISOR`](crate::net::Token::SUPERVISOR) already, and may hold messages that nobody has taken.
-    pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32) {
+    /// [`Token::SUPERVISOR`](crate::net::Token::SUPERVISOR) already, and may hold messages that nobody has taken. `tickets`:
+    /// the keys of session tickets that all workers have.
+    pub fn join(&mut self, channel: OurEnd<K::Stream>, number: u32, of: u32, tickets: Option<TicketKeys>) {
         self.cx.link = Some(Box::new(WorkerLink::new(channel, number, of, self.cx.now)));
         self.cx.hub.note_changes();
         let bound = memory_bound(&self.cx.settings.server, self.cx.kernel.memory(), of);
         self.cx.pool.set_max(bound);
+        self.cx.take_ticket_keys(tickets);
     }
 
     /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.
@@ -93,7 +96,8 @@ impl<K: Kernel> Reactor<K> {
         match message {
             // It was taken before there was a reactor; a second one says nothing new.
             ToWorker::Start { .. } => {}
-            ToWorker::Reload { file } => self.request_settings(Some(file)),
+            ToWorker::Reload { file } => self.request_settings(Some(file.0)),
+            ToWorker::Tickets { keys } => self.cx.take_ticket_keys(TicketKeys::from_bytes(&keys.0)),
             ToWorker::Terminate => self.on_signal(Signal::Terminate),
             ToWorker::Report => self.on_signal(Signal::Report),
             ToWorker::Lost { role: Role::Holder, number, id, key, peer } => {

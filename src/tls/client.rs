@@ -58,7 +58,7 @@ impl Client {
     ///
     /// # Errors
     /// All mistakes in them.
-    pub fn load(spec: &ClientSpec, read_file: ReadFile) -> Result<Self, Vec<Mistake>> {
+    pub fn load(spec: &ClientSpec, read_file: ReadFile<'_>) -> Result<Self, Vec<Mistake>> {
         let provider = provider();
         let mut files = Files::default();
         let verifier: Option<Arc<dyn ServerCertVerifier>> = match &spec.ca {
@@ -106,7 +106,7 @@ impl Client {
 fn verifier(
     ca: &str,
     provider: &Arc<CryptoProvider>,
-    read_file: ReadFile,
+    read_file: ReadFile<'_>,
     files: &mut Files,
 ) -> Option<Arc<dyn ServerCertVerifier>> {
     let roots = Arc::new(authorities(ca, read_file, files));

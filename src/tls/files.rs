@@ -5,8 +5,8 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use std::path::Path;
 
-/// More is no file of certificates: those of all public authorities are 200 KiB; a list of what was revoked may be long.
-const FILE_BYTES_MAX: usize = 16 << 20;
+/// Most bytes of a file. More is no file of certificates: those of all public authorities are 200 KiB; a list of what was revoked may be long.
+pub const FILE_BYTES_MAX: usize = 16 << 20;
 
 /// The certificates of an owner, and the key.
 pub(super) type Pair = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -26,7 +26,7 @@ pub(super) struct Files {
 
 impl Files {
     /// The text of a file, kept for the comparison.
-    pub(super) fn text(&mut self, part: Part, path: &Path, read_file: ReadFile) -> Option<String> {
+    pub(super) fn text(&mut self, part: Part, path: &Path, read_file: ReadFile<'_>) -> Option<String> {
         match read_file(path, FILE_BYTES_MAX) {
             Ok(text) => {
                 self.read.push(text.clone());
@@ -45,7 +45,12 @@ impl Files {
 
     /// The certificates of a file and the key of the first, which is in another or, if none is named, in the same. `None`: there is
     /// a mistake.
-    pub(super) fn pair(&mut self, path: &Path, key_path: Option<&Path>, read_file: ReadFile) -> Option<Pair> {
+    pub(super) fn pair(
+        &mut self,
+        path: &Path,
+        key_path: Option<&Path>,
+        read_file: ReadFile<'_>,
+    ) -> Option<Pair> {
         let text = self.text(Part::Certificate, path, read_file);
         let key_text = match key_path {
             Some(path) => self.text(Part::Key, path, read_file),

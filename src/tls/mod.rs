@@ -6,7 +6,7 @@
 //!
 //! A [`Server`] is what a listener needs: made of files once, off the loop, and shared by its connections. A [`Client`] is
 //! the same for the connections to upstream servers. Both are compared by what they were made of, so that a reload that
-//! changes nothing keeps the one that is in use, and with it its session tickets.
+//! changes nothing keeps the one that is in use. The [`TicketKeys`] of a server outlive all of them.
 
 mod certificate;
 mod client;
@@ -19,11 +19,14 @@ mod server;
 pub mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tickets;
 
 pub use certificate::Field;
 pub(crate) use certificate::{common_name, identity};
 pub use client::{Client, ClientSpec};
+pub use files::FILE_BYTES_MAX;
 pub use server::{ClientAuth, Server, ServerSpec};
+pub use tickets::{TICKET_SECONDS, TicketKeys};
 
 use rustls::crypto::CryptoProvider;
 use rustls::{SupportedProtocolVersion, version};
@@ -31,7 +34,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Reads the text of a file of at most so many bytes, or says what is wrong with it.
-pub type ReadFile = fn(&Path, usize) -> Result<String, String>;
+pub type ReadFile<'a> = &'a dyn Fn(&Path, usize) -> Result<String, String>;
 
 /// The file that a mistake is about, by the last part of the name of its key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,11 +94,22 @@ pub struct Expiry {
     pub at: u64,
 }
 
+impl Expiry {
+    /// How many days are left, where these are so few that somebody should be told. `now`: seconds since 1970.
+    pub fn few_days_left(&self, now: u64) -> Option<i64> {
+        const SOON: i64 = 14;
+        const DAY: i64 = 86_400;
+        let [at, now] = [self.at, now].map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX));
+        let days = (at - now).div_euclid(DAY);
+        (days < SOON).then_some(days)
+    }
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
 /// The paths of a list that is separated by commas.
-fn paths(list: &str) -> impl Iterator<Item = &Path> {
+pub(crate) fn paths(list: &str) -> impl Iterator<Item = &Path> {
     list.split(',').map(str::trim).filter(|path| !path.is_empty()).map(Path::new)
 }

@@ -2,8 +2,10 @@
 
 use super::certificate::{Field, Parsed};
 use super::files::{Files, key_of};
+use super::tickets::{TicketKeys, Ticketer};
 use super::{Expiry, MinVersion, Mistake, Part, ReadFile, paths, provider};
 use crate::core::server_name;
+use aws_lc_rs::digest;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
@@ -54,6 +56,8 @@ pub struct Server {
     /// What was read of files.
     read: Vec<String>,
     expiries: Vec<Expiry>,
+    /// None: clients are verified each time.
+    ticketer: Option<Arc<Ticketer>>,
     pub(crate) config: Arc<ServerConfig>,
 }
 
@@ -77,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// All mistakes in them.
-    pub fn load(spec: &ServerSpec, read_file: ReadFile) -> Result<Self, Vec<Mistake>> {
+    pub fn load(spec: &ServerSpec, read_file: ReadFile<'_>) -> Result<Self, Vec<Mistake>> {
         let provider = provider();
         let mut files = Files::default();
         let mut expiries = Vec::new();
@@ -96,17 +100,27 @@ impl Server {
         }
         .with_cert_resolver(Arc::new(by_name));
         config.alpn_protocols = list(&spec.alpn).map(|protocol| protocol.as_bytes().to_vec()).collect();
-        match &spec.client {
+        let ticketer = match &spec.client {
             ClientAuth::Off => {
-                config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().expect("there is randomness");
+                let ticketer = Arc::new(Ticketer::new(digest_of(spec, &files.read)));
+                config.ticketer = Arc::clone(&ticketer) as _;
+                Some(ticketer)
             }
             // A client that resumes is not verified again: one that was revoked meanwhile would come back.
             ClientAuth::Verified { .. } => {
                 config.session_storage = Arc::new(NoServerSessionStorage {});
                 config.send_tls13_tickets = 0;
+                None
             }
+        };
+        Ok(Self { spec: spec.clone(), read: files.read, expiries, ticketer, config: Arc::new(config) })
+    }
+
+    /// Makes its session tickets with these keys from now on, if it makes any.
+    pub fn use_ticket_keys(&self, keys: &TicketKeys) {
+        if let Some(ticketer) = &self.ticketer {
+            ticketer.adopt(keys);
         }
-        Ok(Self { spec: spec.clone(), read: files.read, expiries, config: Arc::new(config) })
     }
 
     /// When its certificates expire.
@@ -128,6 +142,17 @@ impl Server {
     }
 }
 
+/// What a listener is to its clients: the same in all workers, and after a reload that changes nothing.
+fn digest_of(spec: &ServerSpec, read: &[String]) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    let said = format!("{:?}", (spec.min_version, &spec.alpn));
+    for part in read.iter().chain([&said]) {
+        context.update(&(part.len() as u64).to_le_bytes());
+        context.update(part.as_bytes());
+    }
+    context.finish().as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
+
 fn list(separated: &str) -> impl Iterator<Item = &str> {
     separated.split(',').map(str::trim).filter(|one| !one.is_empty())
 }
@@ -136,7 +161,7 @@ fn list(separated: &str) -> impl Iterator<Item = &str> {
 fn certified(
     spec: &ServerSpec,
     provider: &CryptoProvider,
-    read_file: ReadFile,
+    read_file: ReadFile<'_>,
     files: &mut Files,
     expiries: &mut Vec<Expiry>,
 ) -> Option<ByName> {
@@ -162,7 +187,7 @@ fn entry(
     path: &Path,
     key_path: Option<&Path>,
     provider: &CryptoProvider,
-    read_file: ReadFile,
+    read_file: ReadFile<'_>,
     files: &mut Files,
     expiries: &mut Vec<Expiry>,
 ) -> Option<Entry> {
@@ -200,7 +225,7 @@ fn entry(
 fn client_verifier(
     client: &ClientAuth,
     provider: &Arc<CryptoProvider>,
-    read_file: ReadFile,
+    read_file: ReadFile<'_>,
     files: &mut Files,
 ) -> Option<Arc<dyn ClientCertVerifier>> {
     let ClientAuth::Verified { optional, ca, crl, .. } = client else {
@@ -231,7 +256,7 @@ fn client_verifier(
 }
 
 /// The authorities of a list of files.
-pub(super) fn authorities(list: &str, read_file: ReadFile, files: &mut Files) -> RootCertStore {
+pub(super) fn authorities(list: &str, read_file: ReadFile<'_>, files: &mut Files) -> RootCertStore {
     let mut roots = RootCertStore::empty();
     for path in paths(list) {
         let text = files.text(Part::Ca, path, read_file);

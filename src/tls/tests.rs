@@ -54,18 +54,18 @@ pub(crate) fn house() -> (Authority, Signed) {
 }
 
 fn mistakes(spec: &ServerSpec) -> Vec<String> {
-    let mistakes = Server::load(spec, read).expect_err("there are mistakes");
+    let mistakes = Server::load(spec, &read).expect_err("there are mistakes");
     mistakes.iter().map(|mistake| format!("{:?}: {}", mistake.part, mistake.wrong)).collect()
 }
 
 #[test]
 fn a_certificate_and_its_key_are_in_one_file_or_in_two() {
     let (_, signed) = house();
-    assert!(Server::load(&spec("server.pem"), read).is_ok());
+    assert!(Server::load(&spec("server.pem"), &read).is_ok());
     put("certificate.pem", &signed.certificate);
     put("key.pem", &signed.key);
     let in_two = ServerSpec { key: Some("key.pem".to_owned()), ..spec("certificate.pem") };
-    let loaded = Server::load(&in_two, read).unwrap();
+    let loaded = Server::load(&in_two, &read).unwrap();
     assert_eq!(loaded.expiries(), [Expiry { file: "certificate.pem".to_owned(), at: 64_060_588_800 }]);
 }
 
@@ -111,10 +111,10 @@ fn every_mistake_is_said_once_and_names_its_file() {
 #[test]
 fn what_was_made_of_the_same_files_is_the_same() {
     let (authority, _) = house();
-    let before = Server::load(&spec("server.pem"), read).unwrap();
-    assert_eq!(Server::load(&spec("server.pem"), read).unwrap(), before);
+    let before = Server::load(&spec("server.pem"), &read).unwrap();
+    assert_eq!(Server::load(&spec("server.pem"), &read).unwrap(), before);
     put("server.pem", &authority.sign("localhost").both());
-    assert_ne!(Server::load(&spec("server.pem"), read).unwrap(), before);
+    assert_ne!(Server::load(&spec("server.pem"), &read).unwrap(), before);
     assert!(!format!("{before:?}").contains("PRIVATE"), "a key is not written anywhere");
 }
 

@@ -73,6 +73,16 @@ impl Transport {
         }
     }
 
+    /// Lets sessions be resumed by tickets with these keys from now on, where there are any.
+    pub fn use_ticket_keys(&self, keys: &crate::tls::TicketKeys) {
+        match self {
+            Self::Tls(server) => server.use_ticket_keys(keys),
+            Self::Plain => {}
+            #[cfg(test)]
+            Self::Toy => {}
+        }
+    }
+
     /// Whether nothing lies between.
     pub const fn is_plain(&self) -> bool {
         matches!(self, Self::Plain)

@@ -131,7 +131,9 @@ impl Layer for Tls {
         }
         let outcome = self.process(wire);
         let before = answer.len();
-        self.write(answer);
+        // Nothing follows our last word, whatever rustls has to say of what comes.
+        let mut unsaid = ByteQueue::default();
+        self.write(if self.finished { &mut unsaid } else { &mut *answer });
         outcome.map_err(|error| {
             self.phase = Phase::Ended;
             // Nothing follows our alert.

@@ -109,6 +109,17 @@ impl TlsClient {
         assert_eq!(String::from_utf8_lossy(&got), String::from_utf8_lossy(expected.as_ref()));
     }
 
+    /// The next line, without its end.
+    pub fn next_line(&mut self) -> String {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        String::from_utf8_lossy(&line[..line.len() - 2]).into_owned()
+    }
+
     /// Sends something and receives that.
     pub fn asks(&mut self, bytes: impl AsRef<[u8]>, expected: impl AsRef<[u8]>) {
         self.send(bytes);
@@ -119,6 +130,11 @@ impl TlsClient {
     pub fn say_last_word(&mut self) {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
+    }
+
+    /// Sends something, and is refused.
+    pub fn expect_refusal(mut self) {
+        assert!(self.0.write_all(b"x").and_then(|()| self.0.read_exact(&mut [0])).is_err());
     }
 
     /// Reads to the server's last word, behind nothing else.

@@ -2,7 +2,7 @@
 //!
 //! `LINGER_SIM_SEEDS` runs that many fresh seeds instead of a few; `LINGER_SIM_SEED` says where they begin.
 
-use linger::tools::sim::{Canary, Options, Outcome, run, run_gateway, run_workers};
+use linger::tools::sim::{Canary, Options, Outcome, run, run_gateway, run_tls, run_workers};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Runs `seeds` and stops at the first that fails.
@@ -87,6 +87,39 @@ fn a_seed_of_a_gateway_gives_the_same_run_again() {
     assert_eq!(one.trace, other.trace);
     let untraced = run_gateway(7, &Options::default());
     assert_eq!((untraced.turns, untraced.events), (one.turns, one.events), "looking changes nothing");
+}
+
+#[test]
+fn over_tls_nothing_is_lost_and_every_ending_is_called_right() {
+    for seed in 0..150 {
+        if let Some(failure) = run_tls(seed, &Options::default()).failure {
+            panic!("seed {seed}: {}\nsee it: linger sim --tls --seed {seed} --trace", failure.what);
+        }
+    }
+}
+
+#[test]
+fn a_seed_of_tls_gives_the_same_run_again() {
+    let options = Options { trace: true, ..Options::default() };
+    for seed in [3, 42] {
+        let [one, other]: [Outcome; 2] = [run_tls(seed, &options), run_tls(seed, &options)];
+        assert!(one.trace.len() > 100);
+        assert_eq!(one.trace, other.trace);
+        let untraced = run_tls(seed, &Options::default());
+        assert_eq!((untraced.turns, untraced.events), (one.turns, one.events), "looking changes nothing");
+    }
+}
+
+#[test]
+fn clients_over_tls_end_in_every_way_that_only_it_has() {
+    let options = Options { trace: true, ..Options::default() };
+    let mut traces = (0..20).map(|seed| run_tls(seed, &options).trace);
+    let mut missing =
+        vec!["END reason=peer.truncated", "END reason=protocol.tls", "END reason=peer.fin detector=protocol"];
+    while !missing.is_empty() {
+        let trace = traces.next().unwrap_or_else(|| panic!("{missing:?} never happened"));
+        missing.retain(|what| !trace.iter().any(|line| line.contains(what)));
+    }
 }
 
 #[test]

@@ -120,9 +120,7 @@ fn a_certificate_names_a_client_whatever_it_speaks_and_the_newer_one_stays() {
     let end = server.wait_ends(1).remove(0);
     assert_eq!((&end["reason"], &end["identity"]), (&"peer.replaced".into(), &"dev1".into()));
     // Without one, nobody is served.
-    let mut stranger = TlsClient::connect(server.address("echo"), &house.trust(None));
-    assert!(stranger.0.write_all(b"x").and_then(|()| stranger.0.read_exact(&mut [0])).is_err());
-    drop(stranger);
+    TlsClient::connect(server.address("echo"), &house.trust(None)).expect_refusal();
     assert_eq!(server.wait_ends(2)[1]["alert"], "local:certificate_required");
 }
 
@@ -149,9 +147,7 @@ fn certificates_and_what_was_revoked_are_read_again_without_touching_a_connectio
     server.reload(&file, &text);
     assert!(server.events("reload_refused").is_empty());
     before.asks("still here", "still here");
-    let mut after = TlsClient::connect(server.address("echo"), &trust);
-    assert!(after.0.write_all(b"x").and_then(|()| after.0.read_exact(&mut [0])).is_err(), "it was revoked");
-    drop(after);
+    TlsClient::connect(server.address("echo"), &trust).expect_refusal();
     assert_eq!(server.wait_ends(1)[0]["alert"], "local:certificate_revoked");
     // What cannot be used changes nothing.
     house.server.write("no PEM");

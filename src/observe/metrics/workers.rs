@@ -16,6 +16,8 @@ const LARGEST: &[&str] = &[
     "linger_host_listen_overflows_total",
     "linger_host_listen_drops_total",
     "linger_host_time_waits_total",
+    "linger_tls_certificate_expiry_timestamp_seconds",
+    "linger_upstream_tls_certificate_expiry_timestamp_seconds",
     "linger_upstream_up",
     "linger_uptime_seconds",
     "process_start_time_seconds",

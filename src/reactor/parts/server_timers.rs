@@ -26,11 +26,13 @@ pub(in crate::reactor) enum ServerTimer {
     Checks,
     /// To let somebody log in after failed attempts.
     LogIns,
+    /// To rotate the keys of session tickets.
+    Tickets,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 10] = [
+    pub(in crate::reactor) const ALL: [Self; 11] = [
         Self::AcceptRetry,
         Self::QueueWatch,
         Self::Resumed,
@@ -41,6 +43,7 @@ impl ServerTimer {
         Self::Removals,
         Self::Checks,
         Self::LogIns,
+        Self::Tickets,
     ];
 }
 
@@ -68,6 +71,8 @@ pub(in crate::reactor) struct ServerTimers {
     checks: Instant,
     /// When the next may log in who has to wait for that.
     log_ins: Instant,
+    /// When the keys of session tickets are rotated.
+    tickets: Instant,
 }
 
 impl Default for ServerTimers {
@@ -83,6 +88,7 @@ impl Default for ServerTimers {
             removals: Instant::NEVER,
             checks: Instant::NEVER,
             log_ins: Instant::NEVER,
+            tickets: Instant::NEVER,
         }
     }
 }
@@ -145,11 +151,22 @@ impl ServerTimers {
         self.log_ins = at;
     }
 
+    /// When the keys of session tickets are rotated; [`Instant::NEVER`]: not by this process.
+    pub(in crate::reactor) const fn rotate_tickets_at(&mut self, at: Instant) {
+        self.tickets = at;
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
         let of_upstreams = self.names.min(self.removals).min(self.checks);
-        accepts.min(self.drain).min(self.audit).min(self.asks).min(of_upstreams).min(self.log_ins)
+        accepts
+            .min(self.drain)
+            .min(self.audit)
+            .min(self.asks)
+            .min(of_upstreams)
+            .min(self.log_ins)
+            .min(self.tickets)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -165,6 +182,7 @@ impl ServerTimers {
             ServerTimer::Removals => &mut self.removals,
             ServerTimer::Checks => &mut self.checks,
             ServerTimer::LogIns => &mut self.log_ins,
+            ServerTimer::Tickets => &mut self.tickets,
         };
         let due = *deadline <= now;
         if due {

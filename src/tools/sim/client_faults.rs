@@ -11,7 +11,11 @@ impl Program {
     /// Does what its script ends with.
     pub(super) fn end(&mut self, program: usize, world: &mut World) {
         let Some(conn) = self.conn else { return };
-        let ending = self.script.ending;
+        let speaks =
+            [Ending::MidFrame, Ending::Quit, Ending::QuitAndStay, Ending::Garbage, Ending::Oversized];
+        // Who has said its last word with its first has nothing more to say.
+        let is_over = self.finished && speaks.contains(&self.script.ending);
+        let ending = if is_over { Ending::HalfClose } else { self.script.ending };
         world.note(|| format!("c{conn} client's script: {ending:?}"));
         match ending {
             Ending::Reset => self.close(CloseHow::Reset, world),
@@ -30,6 +34,9 @@ impl Program {
                 self.mute = true;
             }
             Ending::Quit | Ending::QuitAndStay | Ending::HalfClose => self.finish(conn, world),
+            Ending::Garbage | Ending::Oversized if self.wire.is_some() && self.rng.chance(500_000) => {
+                self.break_record(world);
+            }
             Ending::Garbage | Ending::Oversized if self.script.protocol == Protocol::Resp => {
                 self.checks = false;
                 let oversized = ending == Ending::Oversized;
@@ -84,11 +91,14 @@ impl Program {
     fn finish(&mut self, conn: usize, world: &mut World) {
         self.finished = true;
         self.reads = true;
-        if !self.backlog.is_empty() {
+        let sends_fin = self.say_last_word(world);
+        if !self.is_all_sent() {
             // It cannot say the rest, so it does not end in order.
             return self.close(CloseHow::Reset, world);
         }
-        world.act(conn, Side::Theirs, super::tcp::Sock::finish);
+        if sends_fin {
+            world.act(conn, Side::Theirs, super::tcp::Sock::finish);
+        }
         self.look(world);
     }
 

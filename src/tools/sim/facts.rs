@@ -2,6 +2,7 @@
 
 use super::naming::is_by_name;
 use super::peer::Said;
+use super::secure::Marks;
 use crate::core::end::End;
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::net::{CloseHow, Received, Sent, SocketError};
@@ -53,6 +54,8 @@ pub(super) struct Oracle {
     pub(super) parting: bool,
     /// What the client did.
     pub(super) said: Said,
+    /// Where that is on the wire, if it speaks TLS.
+    pub(super) tls: Option<Box<Marks>>,
 }
 
 impl Oracle {
@@ -61,7 +64,8 @@ impl Oracle {
             Received::Bytes(count) => {
                 self.read += *count as u64;
                 self.last_read = now;
-                if self.has_read(self.said.first) {
+                let is_open = self.tls.as_ref().is_some_and(|marks| marks.is_open_at(self.read));
+                if is_open || self.has_read(self.said.first) {
                     self.spoke.get_or_insert(now);
                 }
             }
@@ -103,6 +107,7 @@ impl Oracle {
 
     /// Whether the server has read that far.
     pub(super) fn has_read(&self, mark: Option<u64>) -> bool {
-        mark.is_some_and(|mark| self.read >= mark)
+        let read = self.tls.as_ref().map_or(self.read, |marks| marks.session_at(self.read));
+        mark.is_some_and(|mark| read >= mark)
     }
 }

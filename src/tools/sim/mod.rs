@@ -20,6 +20,7 @@
 //! | `plan`, `run`, `checks` | a whole run: settings drawn, turns checked, quiescence at the end |
 //! | `gateway` | runs of a gateway: listeners that relay, and their backends |
 //! | `crowd` | runs in which listeners limit who comes |
+//! | `secure` | runs in which listeners speak TLS, and clients that do |
 //! | `processes`, `link`, `workers` | several workers: processes that share listeners, the streams between them, their turns and deaths |
 //! | `fleet`, `arbiter` | clients of several workers, and what must be true over all of them |
 //!
@@ -67,6 +68,7 @@ mod relay;
 pub mod rng;
 mod run;
 pub mod script;
+pub mod secure;
 pub mod socket;
 pub mod sockets;
 pub mod stream;
@@ -79,4 +81,5 @@ pub use crowd::run_crowd;
 pub use faults::Canary;
 pub use gateway::run_gateway;
 pub use run::{Failure, Options, Outcome, run};
+pub use secure::run_tls;
 pub use workers::run_workers;

@@ -166,7 +166,8 @@ impl Case<'_> {
             Reason::PeerGoodbye => need(goodbye, "it had not said goodbye"),
             Reason::PeerFin | Reason::PeerFinMidframe => {
                 let midframe = self.settings.protocol == Protocol::Resp && said.whole != said.sent;
-                need(fin && truth.eof, "no FIN had come")
+                need(fin && truth.eof || truth.tls.is_some(), "no FIN had come")
+                    .or_else(|| self.last_word_is_wrong(fin && truth.eof))
                     .or_else(|| need(!goodbye, "it had said goodbye"))
                     .or_else(|| need(!broken, "it had broken the protocol"))
                     .or_else(|| {
@@ -227,6 +228,9 @@ impl Case<'_> {
             | Reason::LocalMaxAge => self.limit_is_wrong(),
             Reason::LocalInternal => need(truth.unwatchable, "nothing had failed here"),
             Reason::LocalAudit => self.audit_is_wrong(),
+            Reason::PeerTruncated | Reason::ProtocolTls if truth.tls.is_some() => {
+                self.last_word_is_wrong(fin && truth.eof)
+            }
             Reason::LocalKicked
             | Reason::PeerTruncated
             | Reason::ProtocolTls
@@ -449,6 +453,10 @@ impl Case<'_> {
     /// No byte is lost where both sides end in order.
     fn judge_delivery(&self) -> Result<(), String> {
         let (truth, said) = (self.oracle(), self.said());
+        if truth.tls.is_some() {
+            let wrong = self.session_is_wrong(self.ends_in_order());
+            return wrong.map_or(Ok(()), |what| Err(format!("c{}: {what}", self.conn)));
+        }
         let orderly = self.end.reason == Reason::PeerFin && self.end.close == CloseMode::PeerFirst;
         if self.settings.protocol == Protocol::Echo && orderly {
             if truth.read != said.sent {

@@ -8,6 +8,7 @@ use super::fleet::{FLEET, Fleet};
 use super::relay::byte;
 use super::rng::Rng;
 use super::script::{Ending, Script};
+use super::secure::Wire;
 use super::socket::mask;
 use super::tcp::Sizes;
 use super::world::{Event, Side, World};
@@ -81,6 +82,8 @@ pub(super) struct Program {
     /// What the server must answer, where that is known.
     expected: std::collections::VecDeque<u8>,
     pub(super) checks: bool,
+    /// Its side of TLS, if it speaks that.
+    pub(super) wire: Option<Box<Wire>>,
 }
 
 /// All client programs.
@@ -114,6 +117,7 @@ impl ClientPool {
             rng,
             expected: std::collections::VecDeque::new(),
             checks: false,
+            wire: None,
         });
         world.schedule(at, Event::Program(program, CONNECT));
     }
@@ -176,6 +180,7 @@ impl Program {
         let sizes = Sizes { rto: 200_000_000 + 3 * world.hosts[self.host].latency, ..self.script.sizes };
         let conn = world.connect(self.host, self.script.listener, program, sizes);
         self.conn = Some(conn);
+        self.open_wire(conn, world);
         if self.script.protocol == Protocol::Tcp {
             world.conns[conn].salt = conn as u64 + 1;
         }
@@ -318,12 +323,15 @@ impl Program {
         self.flush(world);
     }
 
-    fn flush(&mut self, world: &mut World) {
+    pub(super) fn flush(&mut self, world: &mut World) {
         let Some(conn) = self.conn else { return };
-        if self.backlog.is_empty()
+        if self.is_all_sent()
             || world.conns[conn].end(Side::Theirs).is_none_or(|sock| sock.state() == TcpState::SynSent)
         {
             return;
+        }
+        if self.wire.is_some() {
+            return self.flush_wire(conn, world);
         }
         let backlog = &mut self.backlog;
         let sent = world.act(conn, Side::Theirs, |sock, now, out| sock.send(backlog, now, out));
@@ -356,6 +364,11 @@ impl Program {
             let most = if self.script.sips.is_some() { 512 } else { buffer.len() };
             let got = world.act(conn, Side::Theirs, |sock, _, out| sock.recv(&mut buffer[..most], out));
             match got {
+                Some(Received::Bytes(count)) if self.wire.is_some() => {
+                    if self.receive_wire(&buffer[..count], conn, world) && self.on_end(true, conn, world) {
+                        return;
+                    }
+                }
                 Some(Received::Bytes(count)) => self.check(&buffer[..count], conn, world),
                 Some(Received::Eof) => {
                     let whole = world.conns[conn].end(Side::Theirs).is_some_and(|sock| sock.fin_seen);
@@ -372,7 +385,7 @@ impl Program {
             }
         }
         let ready = world.conns[conn].ends[Side::Theirs as usize].as_mut().map_or(0, super::tcp::Sock::poll);
-        if !self.backlog.is_empty() && ready & mask::OUT != 0 {
+        if !self.is_all_sent() && ready & mask::OUT != 0 {
             self.flush(world);
         }
     }
@@ -390,7 +403,7 @@ impl Program {
     }
 
     /// What came back is what was sent, or what the protocol answers.
-    fn check(&mut self, bytes: &[u8], conn: usize, world: &mut World) {
+    pub(super) fn check(&mut self, bytes: &[u8], conn: usize, world: &mut World) {
         if self.script.protocol == Protocol::Tcp {
             return world.on_relayed(conn, bytes);
         }
@@ -433,6 +446,9 @@ impl Program {
 
     /// Lets go of the connection, whatever is to become of it.
     pub(super) fn close(&mut self, how: CloseHow, world: &mut World) {
+        if how == CloseHow::Plain {
+            self.say_last_word(world);
+        }
         let Some(conn) = self.conn.take() else { return };
         self.take_back(conn, world);
         world.act(conn, Side::Theirs, |sock, now, out| sock.close(how, now, out));
@@ -451,7 +467,9 @@ impl Program {
     pub(super) fn take_back(&mut self, conn: usize, world: &mut World) {
         let said = &mut world.conns[conn].oracle.said;
         said.sent -= self.backlog.len() as u64;
-        said.torn |= said.whole > said.sent;
         self.backlog.clear();
+        self.take_wire_back(conn, world);
+        let said = &mut world.conns[conn].oracle.said;
+        said.torn |= said.whole > said.sent;
     }
 }

@@ -414,7 +414,7 @@ impl Cluster {
         let reload = Box::new(NoFile::default());
         let mut reactor = Reactor::new(kernel, self.settings.clone(), super::plan::DESCRIPTORS, reload)
             .map_err(|fatal| self.fail(fatal.to_string()))?;
-        reactor.join(channel, number, of);
+        reactor.join(channel, number, of, None);
         let stage = Rc::clone(&self.stage);
         let mut server = Server::new(reactor, stage, process, listeners, self.settings.clone());
         server.draining = self.draining;

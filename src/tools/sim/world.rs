@@ -17,6 +17,7 @@ use super::name_server::NameServer;
 use super::naming::Naming;
 use super::processes::{Group, ProcessState, Started};
 use super::rng::Rng;
+use super::secure::Secure;
 use super::socket::mask;
 use super::sockets::Sockets;
 use super::tcp::{Flags, Outbox, Segment, Sizes, Sock, reset, wake};
@@ -134,6 +135,8 @@ pub struct World {
     pub(super) devices: Vec<Device>,
     /// Addresses that the hosts of clients share; none: it does not matter where they come from.
     pub(super) sources: Option<usize>,
+    /// What clients need to speak TLS, where some listeners do.
+    pub(super) secure: Option<Secure>,
     /// Some programs speak for the gateway's clients.
     pub(super) names_clients: bool,
     /// What they have said of them.
@@ -192,6 +195,7 @@ impl World {
             worker_faults: WorkerFaults::default(),
             devices: Vec::new(),
             sources: None,
+            secure: None,
             names_clients: false,
             namings: Vec::new(),
             drops: HostCounters::default(),

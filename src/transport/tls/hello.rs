@@ -118,7 +118,7 @@ mod tests {
     /// What a client sends first.
     fn hello(name: &str, alpn: &[String]) -> Vec<u8> {
         house();
-        let mut config = (*Client::load(&client_spec(), read).unwrap().config).clone();
+        let mut config = (*Client::load(&client_spec(), &read).unwrap().config).clone();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let mut connection =
             ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::end::Reason;
 use crate::tls::pki::Authority;
 use crate::tls::tests::{client_spec, house, put, read, spec, verified};
-use crate::tls::{Client, ClientSpec, Server, ServerSpec};
+use crate::tls::{Client, ClientSpec, Server, ServerSpec, TicketKeys};
 use proptest::prelude::*;
 
 /// Two sides, and what is on its way from each.
@@ -17,8 +17,8 @@ struct Two {
 
 impl Two {
     fn new(server: &ServerSpec, client: &ClientSpec) -> Self {
-        let server = Server::load(server, read).expect("the files are sound");
-        let client = Client::load(client, read).expect("the files are sound");
+        let server = Server::load(server, &read).expect("the files are sound");
+        let client = Client::load(client, &read).expect("the files are sound");
         Self::of(&server, &client)
     }
 
@@ -167,12 +167,26 @@ fn a_failed_handshake_says_which_alert_and_whose() {
 #[test]
 fn what_is_no_tls_is_refused_in_its_first_bytes() {
     house();
-    let mut server = Tls::accept(&Server::load(&spec("server.pem"), read).unwrap());
+    let mut server = Tls::accept(&Server::load(&spec("server.pem"), &read).unwrap());
     let mut answer = ByteQueue::default();
     let error = server.receive(b"GET / HTTP/1.1\r\n", &mut answer).unwrap_err();
     assert_eq!(error.alert.map(|alert| alert.to_string()).as_deref(), Some("local:decode_error"));
     assert_eq!(answer.as_slice()[..3], [21, 3, 3], "an alert");
     assert!(!server.can_send());
+}
+
+#[test]
+fn nothing_follows_our_last_word_whatever_comes() {
+    let mut two = two().open();
+    two.server.finish(&mut two.wires[1]);
+    let said = two.wires[1].len();
+    two.client.send(b"late", &mut two.wires[0]);
+    two.server_receives().unwrap();
+    assert_eq!(taken(&mut two.server, 100), b"late");
+    two.wires[0].push(&[23, 3, 3, 0, 20]);
+    two.wires[0].push(&[0x5a; 20]);
+    assert_eq!(two.server_receives().unwrap_err().reason, Reason::ProtocolTls);
+    assert_eq!((two.wires[1].len(), two.server.phase()), (said, Phase::Ended), "no alert");
 }
 
 #[test]
@@ -185,11 +199,37 @@ fn who_is_verified_is_verified_each_time() {
     for (client, expected) in
         [(verified("", None), HandshakeKind::Full), (tls::ClientAuth::Off, HandshakeKind::Resumed)]
     {
-        let server = Server::load(&ServerSpec { client, ..spec("server.pem") }, read).unwrap();
-        let client = Client::load(&shows, read).unwrap();
+        let server = Server::load(&ServerSpec { client, ..spec("server.pem") }, &read).unwrap();
+        server.use_ticket_keys(&TicketKeys::draw());
+        let client = Client::load(&shows, &read).unwrap();
         Two::of(&server, &client).open();
         let again = Two::of(&server, &client).open();
         assert_eq!(again.server.connection.handshake_kind(), Some(expected));
+    }
+}
+
+#[test]
+fn a_session_is_resumed_at_any_worker_until_its_key_was_rotated_twice() {
+    let (authority, _) = house();
+    put("renewed.pem", &authority.sign("localhost").both());
+    // Each is what another worker has made of the same files, and its keys as they come through the channel.
+    let worker = |certificate: &str, keys: &TicketKeys| {
+        let server = Server::load(&spec(certificate), &read).unwrap();
+        server.use_ticket_keys(&TicketKeys::from_bytes(&keys.to_bytes()).unwrap());
+        server
+    };
+    for rotations in 0..3 {
+        let mut keys = TicketKeys::draw();
+        let client = Client::load(&client_spec(), &read).unwrap();
+        let comes_back = |server: &Server| Two::of(server, &client).open().server.is_resumed();
+        assert!(!comes_back(&worker("server.pem", &keys)), "there was no ticket");
+        (0..rotations).for_each(|_| keys.rotate());
+        assert_eq!(comes_back(&worker("server.pem", &keys)), rotations < 2, "{rotations} rotations");
+        assert!(comes_back(&worker("server.pem", &keys)), "it was given another one");
+        assert!(
+            !comes_back(&worker("renewed.pem", &keys)),
+            "a listener with other certificates is another one"
+        );
     }
 }
 

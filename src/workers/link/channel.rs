@@ -5,7 +5,8 @@ use crate::core::buf::ByteQueue;
 use crate::net::{Received, Sent, Stream};
 use std::marker::PhantomData;
 
-/// Longest message, in bytes: a list of as many connections as one answer may have, several times over.
+/// Longest message, in bytes: a list of as many connections as one answer may have, several times over; and two
+/// configurations with all the files that they name (`config/files.rs: ALL_BYTES_MAX`).
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Bytes of the length before each message.
 const LENGTH_BYTES: usize = 4;
@@ -22,7 +23,22 @@ pub struct Channel<S, In, Out> {
     output: ByteQueue,
     buffer: Box<[u8]>,
     message: Vec<u8>,
+    bulk: Bulk,
     carries: PhantomData<(In, Out)>,
+}
+
+/// Of the output, what [`Channel::send_bulk`] has queued, and what was queued behind it: sent or not.
+#[derive(Clone, Copy, Default)]
+struct Bulk {
+    bytes: usize,
+    behind: usize,
+}
+
+impl Bulk {
+    /// What of it was not sent yet, where so many bytes wait in all.
+    fn left(self, waiting: usize) -> usize {
+        self.bytes.min(waiting.saturating_sub(self.behind))
+    }
 }
 
 /// The other end is gone, or says what makes no sense.
@@ -47,6 +63,7 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
             output: ByteQueue::default(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             message: Vec::new(),
+            bulk: Bulk::default(),
             carries: PhantomData,
         }
     }
@@ -58,12 +75,33 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
 
     /// Queues a message. It goes out with the next [`flush`](Self::flush).
     pub fn send(&mut self, message: &Out) {
+        self.bulk.behind += self.put(message);
+    }
+
+    /// Queues a message that may be very long, which is no sign that the other end does not keep up: it is no part of the
+    /// [`backlog`](Self::backlog).
+    pub fn send_bulk(&mut self, message: &Out) {
+        let left = self.bulk.left(self.output.len());
+        self.bulk = Bulk { bytes: left + self.put(message), behind: 0 };
+    }
+
+    /// Queues a message; says how many bytes it is.
+    fn put(&mut self, message: &Out) -> usize {
         self.message.clear();
         message.write(&mut self.message);
-        debug_assert!(self.message.len() <= MESSAGE_BYTES_MAX, "answers are bounded, and so is a file");
+        debug_assert!(self.message.len() <= MESSAGE_BYTES_MAX, "answers are bounded, and so are files");
         let length = u32::try_from(self.message.len()).unwrap_or(u32::MAX);
         self.output.push(&length.to_le_bytes());
         self.output.push(&self.message);
+        let bytes = LENGTH_BYTES + self.message.len();
+        self.message.clear();
+        self.message.shrink_to(KEPT_BYTES);
+        bytes
+    }
+
+    /// Bytes that wait for the other end because it did not take them, as far as that is its fault.
+    pub fn backlog(&self) -> usize {
+        self.output.len() - self.bulk.left(self.output.len())
     }
 
     /// Bytes that wait for the other end.
@@ -85,6 +123,7 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
             }
         }
         self.output.reset(KEPT_BYTES);
+        self.bulk = Bulk::default();
         Ok(())
     }
 
@@ -122,5 +161,19 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
             self.input.reset(KEPT_BYTES);
         }
         Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_very_long_is_no_backlog_and_what_waits_behind_it_is() {
+        let bulk = Bulk { bytes: 1000, behind: 30 };
+        for (waiting, backlog) in [(1100, 100), (1030, 30), (500, 30), (30, 30), (20, 20), (0, 0)] {
+            assert_eq!(waiting - bulk.left(waiting), backlog, "{waiting}");
+        }
+        assert_eq!(Bulk::default().left(70), 0);
     }
 }

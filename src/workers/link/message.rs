@@ -4,6 +4,27 @@ use super::query::{Finding, Query};
 use super::question::{Answer, Question};
 use super::wire::{Fields, Malformed, Wire, wire};
 use crate::protocol::admin::Spoken;
+use std::fmt;
+
+/// What is not shown, wherever a message is: passwords and private keys are in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret<T>(pub T);
+
+impl<T> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl<T: Wire> Wire for Secret<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        T::take(fields).map(Self)
+    }
+}
 
 /// A role of an identity: each is one connection's at most, over all workers.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -124,15 +145,24 @@ pub enum ToSupervisor {
 /// What a worker is told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ToWorker {
-    /// The first message: the configuration file as it was read at the start of the server, empty if there is none.
+    /// The first message.
     Start {
-        /// Its text.
-        file: String,
+        /// The configuration as it was read at the start of the server, packed: that by which listeners were opened.
+        file: Secret<String>,
+        /// As it was read last, if it has changed: in force before anybody is served.
+        newer: Option<Secret<String>>,
+        /// The keys of session tickets; empty: there are none.
+        tickets: Secret<Vec<u8>>,
     },
-    /// The file as it was read again.
+    /// The configuration as it was read again, packed.
     Reload {
-        /// Its text.
-        file: String,
+        /// With the files that it names.
+        file: Secret<String>,
+    },
+    /// The keys of session tickets from now on.
+    Tickets {
+        /// Packed.
+        keys: Secret<Vec<u8>>,
     },
     /// As SIGTERM.
     Terminate,
@@ -234,7 +264,7 @@ wire!(enum ToSupervisor {
 });
 
 wire!(enum ToWorker {
-    0 Start { file },
+    0 Start { file, newer, tickets },
     1 Reload { file },
     2 Terminate,
     3 Report,
@@ -247,6 +277,7 @@ wire!(enum ToWorker {
     10 Query { number, query },
     11 Found { number, worker, finding },
     12 Word(spoken),
+    13 Tickets { keys },
 });
 
 wire!(enum Role { 0 Holder, 1 Channel, });
@@ -273,8 +304,13 @@ pub(super) mod tests {
     fn every_message_reads_back() {
         let id = b"dev\0\xff".to_vec();
         for message in [
-            ToWorker::Start { file: "a = 1\n".to_owned() },
-            ToWorker::Reload { file: String::new() },
+            ToWorker::Start {
+                file: Secret("a = 1\n".to_owned()),
+                newer: Some(Secret("a = 2\n".to_owned())),
+                tickets: Secret(vec![7; 48]),
+            },
+            ToWorker::Reload { file: Secret(String::new()) },
+            ToWorker::Tickets { keys: Secret(vec![7; 96]) },
             ToWorker::Terminate,
             ToWorker::Report,
             ToWorker::AskAlive,

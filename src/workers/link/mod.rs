@@ -12,7 +12,7 @@ mod question;
 mod wire;
 
 pub use channel::{Broken, Channel, More};
-pub use message::{Message, Role, ToSupervisor, ToWorker, Topic};
+pub use message::{Message, Role, Secret, ToSupervisor, ToWorker, Topic};
 pub use query::{Finding, InfoNumbers, Query, ServerNumbers};
 pub use question::{About, Answer, Content, Question, Rows};
 pub use wire::Malformed;

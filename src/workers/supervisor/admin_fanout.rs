@@ -176,7 +176,7 @@ impl AdminFanout {
         &mut self,
         workers: &mut [Worker<K>],
         admin: &mut AdminServer<K>,
-        own: Own,
+        own: &Own,
         now: Instant,
     ) -> Vec<ClientId> {
         let mut served = Vec::new();
@@ -231,7 +231,7 @@ impl Open {
         self,
         workers: &mut [Worker<K>],
         admin: &mut AdminServer<K>,
-        own: Own,
+        own: &Own,
         now: Instant,
         words: &mut Words,
     ) -> Option<Self> {
@@ -295,7 +295,7 @@ impl Gathering {
     fn respond<K: Supervising>(
         mut self,
         workers: &mut [Worker<K>],
-        own: Own,
+        own: &Own,
         words: &mut Words,
     ) -> Result<Response<'static>, Snapshot> {
         self.answers.retain(|_, answer| answer.is_last());

@@ -4,8 +4,8 @@
 //! When all places are taken, the connection that has been idle for longest makes way, and where none is idle a few
 //! places in reserve answer who asks whether the server is well: as in one process (`reactor/admin/places.rs`).
 
-use super::client::Client;
 pub(super) use super::client::Served;
+use super::client::{Client, LayerNews};
 use crate::config::settings::{ListenerSettings, Overload};
 use crate::core::admission::Admission;
 use crate::core::end::Reason;
@@ -15,6 +15,8 @@ use crate::net::{Accepted, Address, CloseHow, Fatal, Interest, Kernel, Listener,
 use crate::observe::report::Report;
 use crate::protocol::admin::{Door, PLACES, RESERVE};
 use crate::protocol::http::Response;
+use crate::tls::{self, Expiry, TicketKeys};
+use crate::transport::Transport;
 use indexmap::IndexMap;
 
 /// How long nothing may move on a connection unless the settings say another time. It is never off: nothing else ends a
@@ -34,6 +36,16 @@ pub(super) type ClientId = u32;
 /// The tokens of connections are above this.
 pub(super) const CLIENTS: u64 = 2 << 32;
 
+/// What was counted of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Counted {
+    pub(super) accepted: u64,
+    /// Those that made way for others.
+    pub(super) made_way: u64,
+    /// Handshakes of TLS that were finished: full ones, and those that resumed a session.
+    pub(super) handshakes: [u64; 2],
+}
+
 /// The connections.
 pub(super) struct AdminServer<K: Kernel> {
     listener: Option<K::Listener>,
@@ -46,8 +58,7 @@ pub(super) struct AdminServer<K: Kernel> {
     ready: bool,
     /// When to try again to accept.
     retry: Instant,
-    accepted: u64,
-    made_way: u64,
+    counted: Counted,
     report: Report,
 }
 
@@ -66,9 +77,9 @@ impl<K: Kernel> AdminServer<K> {
             settings.as_ref().map(|settings| kernel.listen(&settings.listen_spec(), token)).transpose()?;
         let (clients, retry) = (IndexMap::new(), Instant::NEVER);
         let admission = settings.as_ref().and_then(|settings| Admission::new(&settings.limits, now));
-        let (last, ready, accepted, made_way) = (0, true, 0, 0);
+        let (last, ready, counted) = (0, true, Counted::default());
         let report = Report::new(REFUSALS_PER_SECOND);
-        Ok(Self { listener, settings, admission, clients, last, ready, retry, accepted, made_way, report })
+        Ok(Self { listener, settings, admission, clients, last, ready, retry, counted, report })
     }
 
     /// What it listens on.
@@ -76,9 +87,14 @@ impl<K: Kernel> AdminServer<K> {
         self.settings.as_ref().zip(self.listener.as_ref().map(Listener::address))
     }
 
-    /// Connections accepted, and those that made way for others.
-    pub(super) const fn counted(&self) -> (u64, u64) {
-        (self.accepted, self.made_way)
+    pub(super) const fn counted(&self) -> Counted {
+        self.counted
+    }
+
+    /// Its name, and when its certificates expire.
+    pub(super) fn expiries(&self) -> (&str, &[Expiry]) {
+        let Some(settings) = &self.settings else { return ("", &[]) };
+        (&settings.name, settings.tls.as_ref().map_or(&[], tls::Server::expiries))
     }
 
     /// Takes what may change while it runs.
@@ -89,11 +105,20 @@ impl<K: Kernel> AdminServer<K> {
             own.accept_proxy.clone_from(&new.accept_proxy);
             own.policy.clone_from(&new.policy);
             own.connections_max = new.connections_max;
+            own.tls.clone_from(&new.tls);
             own.access.hosts.clone_from(&new.access.hosts);
             // A token that is gone leaves an address as it is: other hosts may be able to reach it.
             if new.token.is_some() || own.address == new.address {
                 own.token.clone_from(&new.token);
             }
+        }
+    }
+
+    /// Lets sessions of TLS be resumed by tickets with these keys from now on.
+    pub(super) fn use_ticket_keys(&self, keys: Option<&TicketKeys>) {
+        let tls = self.settings.as_ref().and_then(|settings| settings.tls.as_ref());
+        if let (Some(tls), Some(keys)) = (tls, keys) {
+            tls.use_ticket_keys(keys);
         }
     }
 
@@ -223,11 +248,13 @@ impl<K: Kernel> AdminServer<K> {
                         continue;
                     }
                     self.last = self.last.wrapping_add(1);
-                    self.accepted += 1;
+                    self.counted.accepted += 1;
                     let token = Token(CLIENTS | u64::from(self.last));
                     // Where the kernel does not watch it, it is closed again.
                     if kernel.watch(&stream, token, Interest::ReadWrite).is_ok() {
-                        let client = self.enter(Client::new(stream, peer, now), now);
+                        let tls = self.settings.as_ref().and_then(|settings| settings.tls.as_ref());
+                        let layer = Transport::new(tls).accept();
+                        let client = self.enter(Client::new(stream, layer, peer, now), now);
                         self.clients.insert(self.last, client);
                         let crowded = self.clients.len() > places;
                         if crowded && !self.end_longest_idle(Some(self.last), &mut asked, now) {
@@ -260,7 +287,7 @@ impl<K: Kernel> AdminServer<K> {
             if self.clients[&id].has_asked() {
                 asked.push(id);
             } else {
-                self.made_way += 1;
+                self.counted.made_way += 1;
                 self.close(id, now);
                 return true;
             }
@@ -276,7 +303,13 @@ impl<K: Kernel> AdminServer<K> {
         let Some(client) = self.clients.get_mut(&id) else { return Served::All };
         let door = self.settings.as_ref().map_or(Door::OPEN, ListenerSettings::door);
         let served = client.serve(door, now);
-        if client.is_over() {
+        let (peer, news, is_over) = (client.peer, client.take_news(), client.is_over());
+        match news {
+            Some(LayerNews::Opened { is_resumed }) => self.counted.handshakes[usize::from(is_resumed)] += 1,
+            Some(LayerNews::Broken(reason)) => self.tell_refused(&peer, reason, now),
+            None => {}
+        }
+        if is_over {
             self.close(id, now);
         }
         served
@@ -333,7 +366,7 @@ impl<K: Kernel> AdminServer<K> {
             {
                 admission.leave(address.ip(), client.accepted(), now);
             }
-            client.close();
+            client.close(now);
         }
     }
 }

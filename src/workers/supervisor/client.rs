@@ -1,13 +1,14 @@
-//! One connection of the supervisor's admin interface: its socket and its bytes. What they mean is for its
-//! [`Session`].
+//! One connection of the supervisor's admin interface: its socket and its bytes, through a layer if there is one
+//! ([`transport`]). What they mean is for its [`Session`].
 
 use crate::core::buf::ByteQueue;
 use crate::core::end::Reason;
 use crate::core::time::{Duration, Instant};
-use crate::net::{CloseHow, Peer, Received, Sent, Stream};
+use crate::net::{CloseHow, Peer, Sent, Stream};
 use crate::protocol::admin::{Asked, Close, Door, Next, Serves, Session};
 use crate::protocol::http::Response;
 use crate::transport::proxy::{self, Header};
+use crate::transport::{self, Layer, Phase, Received};
 
 /// Received and not used of one connection, in bytes.
 const INPUT_MAX: usize = 128 * 1024;
@@ -20,16 +21,23 @@ const READS_PER_TURN: usize = 64;
 /// One connection.
 pub(super) struct Client<S> {
     stream: S,
+    layer: Option<Box<dyn Layer>>,
+    /// What became of the layer that nobody has taken note of.
+    news: Option<LayerNews>,
     /// Where it comes from.
     pub(super) peer: Peer,
     input: ByteQueue,
     output: ByteQueue,
+    /// The session has something among the output, and not only the layer.
+    has_answer: bool,
     pub(super) session: Session,
     stage: Stage,
     /// Its end of file was read: it sends no more, and may still take what it has asked for.
     eof: bool,
     /// There may be more to be received, and no edge will come for it.
     unread: bool,
+    /// Bytes of the wire that were received.
+    received: u64,
     accepted: Instant,
     /// When the header of a proxy has to be there; `None`: it is, or none is expected.
     header: Option<Instant>,
@@ -47,6 +55,15 @@ enum Stage {
     Broken,
 }
 
+/// What became of the layer of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LayerNews {
+    /// Its opening exchange is over, and was shortened by an earlier one or not.
+    Opened { is_resumed: bool },
+    /// The peer broke its rules, which is called so.
+    Broken(Reason),
+}
+
 /// What came of serving a connection.
 pub(super) enum Served {
     /// This is to be answered.
@@ -60,16 +77,20 @@ pub(super) enum Served {
 }
 
 impl<S: Stream> Client<S> {
-    pub(super) fn new(stream: S, peer: Peer, now: Instant) -> Self {
+    pub(super) fn new(stream: S, layer: Option<Box<dyn Layer>>, peer: Peer, now: Instant) -> Self {
         Self {
             stream,
+            layer,
+            news: None,
             peer,
             input: ByteQueue::default(),
             output: ByteQueue::default(),
+            has_answer: false,
             session: Session::default(),
             stage: Stage::Open,
             eof: false,
             unread: true,
+            received: 0,
             accepted: now,
             header: None,
             moved: now,
@@ -99,10 +120,26 @@ impl<S: Stream> Client<S> {
         proxy::read(self.input.as_slice()).map_err(|error| error.reason)
     }
 
-    /// Its header has been taken for what it says.
+    /// Its header has been taken for what it says. What came behind it is of its layer, if it has one.
     pub(super) fn take_header(&mut self, bytes: usize) {
         self.input.consume(bytes);
         self.header = None;
+        let Some(layer) = self.layer.as_deref_mut() else { return };
+        let mut wire = self.input.as_slice().to_vec();
+        self.input.reset(0);
+        let behind = Received::Bytes { count: wire.len(), wire: wire.len(), short: false };
+        let before = layer.phase();
+        let (received, broken) = transport::pass_through(layer, behind, &mut wire, &mut self.output);
+        self.note_layer(before, broken.map(|error| error.reason));
+        if let Received::Bytes { count, .. } = received {
+            self.input.push(&wire[..count]);
+        }
+        self.unread = true;
+    }
+
+    /// What became of its layer since this was last asked.
+    pub(super) const fn take_news(&mut self) -> Option<LayerNews> {
+        self.news.take()
     }
 
     /// When it is as old as it may become: what it has asked for it is given first.
@@ -137,9 +174,9 @@ impl<S: Stream> Client<S> {
 
     /// Whether it has sent something since it was last served.
     pub(super) fn has_asked(&mut self) -> bool {
-        let before = self.input.len();
+        let before = self.received;
         self.read();
-        self.input.len() > before
+        self.received > before
     }
 
     /// Whether it has been served to its end. To be asked after [`serve`](Self::serve), which takes what whole requests
@@ -155,6 +192,9 @@ impl<S: Stream> Client<S> {
     /// Moves what can be moved, and takes its next request, if that is whole and the one before is done with.
     pub(super) fn serve(&mut self, door: Door<'_>, now: Instant) -> Served {
         self.read();
+        if matches!(self.news, Some(LayerNews::Broken(_))) {
+            self.moved = now;
+        }
         self.flush(now);
         let rest = if self.unread { Served::More } else { Served::All };
         match self.stage {
@@ -168,7 +208,15 @@ impl<S: Stream> Client<S> {
         self.input.consume(used);
         self.put(&out);
         let served = match next {
-            Next::Wait => return rest,
+            Next::Wait => {
+                // No request follows: who has said so waits for the same from us before it closes.
+                if self.is_idle() && self.layer.as_ref().is_some_and(|layer| layer.phase() == Phase::Ended) {
+                    self.end(true);
+                    self.moved = now;
+                    self.flush(now);
+                }
+                return rest;
+            }
             Next::Asked(asked) => {
                 // It may wait for the permission to send a body, and the workers take their time.
                 self.flush(now);
@@ -198,12 +246,47 @@ impl<S: Stream> Client<S> {
         if matches!(self.stage, Stage::Broken) {
             return;
         }
-        self.output.push(bytes);
-        if let Some(Close { await_eof, .. }) = self.session.close(self.input.len()) {
-            self.stage = Stage::Closing { await_eof };
-            // What follows the last request is nobody's.
-            self.input.reset(0);
+        match &mut self.layer {
+            None => self.output.push(bytes),
+            Some(layer) if !bytes.is_empty() && layer.can_send() => layer.send(bytes, &mut self.output),
+            Some(_) => {}
         }
+        self.has_answer |= !bytes.is_empty();
+        if let Some(Close { await_eof, .. }) = self.session.close(self.input.len()) {
+            // Who is told by its layer that nothing follows need not be shown it, and closes first.
+            self.end(await_eof || self.layer.is_some());
+        }
+    }
+
+    /// Nothing more is said to it, and what it says is nobody's.
+    fn end(&mut self, await_eof: bool) {
+        if let Some(layer) = &mut self.layer {
+            layer.finish(&mut self.output);
+        }
+        self.stage = Stage::Closing { await_eof };
+        self.input.reset(0);
+    }
+
+    /// Notes what became of its layer, which was in that phase before.
+    fn note_layer(&mut self, before: Phase, broken: Option<Reason>) {
+        let Some(layer) = &self.layer else { return };
+        if let Some(reason) = broken {
+            self.news = Some(LayerNews::Broken(reason));
+            // What the layer has to say of it goes out first.
+            self.end(true);
+        } else if before == Phase::Opening && layer.phase() != before {
+            self.news = Some(LayerNews::Opened { is_resumed: layer.is_resumed() });
+        }
+    }
+
+    fn recv(&mut self, buffer: &mut [u8]) -> Received {
+        let Some(layer) = self.layer.as_deref_mut().filter(|_| self.header.is_none()) else {
+            return transport::recv(&mut self.stream, buffer);
+        };
+        let before = layer.phase();
+        let (received, broken) = transport::recv_through(layer, &mut self.stream, buffer, &mut self.output);
+        self.note_layer(before, broken.map(|error| error.reason));
+        received
     }
 
     /// Output that waits for it, in bytes.
@@ -224,9 +307,13 @@ impl<S: Stream> Client<S> {
             if self.eof || self.input.len() >= INPUT_MAX {
                 return;
             }
-            match self.stream.recv(&mut buffer) {
-                Received::Bytes(_) if matches!(self.stage, Stage::Closing { .. }) => {}
-                Received::Bytes(length) => self.input.push(&buffer[..length]),
+            match self.recv(&mut buffer) {
+                Received::Bytes { count, wire, .. } => {
+                    self.received += wire as u64;
+                    if !matches!(self.stage, Stage::Closing { .. }) {
+                        self.input.push(&buffer[..count]);
+                    }
+                }
                 Received::WouldBlock => return,
                 Received::Interrupted => {}
                 Received::Eof => self.eof = true,
@@ -244,7 +331,10 @@ impl<S: Stream> Client<S> {
         while !self.output.is_empty() {
             match self.stream.send(self.output.as_slice()) {
                 Sent::Bytes(length) => {
-                    self.moved = now;
+                    // What the layer says of its own is no reason to stay longer.
+                    if self.has_answer {
+                        self.moved = now;
+                    }
                     self.output.consume(length);
                 }
                 Sent::WouldBlock => return,
@@ -255,15 +345,20 @@ impl<S: Stream> Client<S> {
                 }
             }
         }
+        self.has_answer = false;
     }
 
     pub(super) fn reset(self) {
         self.stream.close(CloseHow::Reset);
     }
 
-    pub(super) fn close(mut self) {
+    pub(super) fn close(mut self, now: Instant) {
         // Unread input would turn the close into a reset, and take the answer along.
         self.read();
+        if let Some(layer) = self.layer.as_deref_mut().filter(|_| self.output.is_empty()) {
+            layer.finish(&mut self.output);
+            self.flush(now);
+        }
         let how = if !self.output.is_empty() {
             // What it does not take for so long it will not take.
             CloseHow::Reset

@@ -5,7 +5,7 @@
 //! It never waits for a worker. What it tells them is queued (`worker`, over [`worker_link`](crate::workers::link)). One that
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
 //! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
-//! `identities` settles which connection holds an identity; `topics` knows the subscribers; `inquiries` has what clients
+//! `identities` settles which connection holds an identity; `topics` knows the subscribers; `tickets` has the keys by which all resume sessions of TLS; `inquiries` has what clients
 //! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` one that is long;
 //! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
 //!
@@ -23,6 +23,7 @@ mod lists;
 mod pulse;
 mod reload;
 mod stall;
+mod tickets;
 mod topics;
 mod totals;
 mod worker;
@@ -31,13 +32,14 @@ use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Fatal, Listener as _, Ready, Signal, Supervising, Token};
 use crate::observe::report;
-use crate::workers::link::ToWorker;
+use crate::workers::link::{Secret, ToWorker};
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
 use hear::Relays;
 use identities::Identities;
 use inquiries::Inquiries;
 pub use reload::{Reload, Reread};
+use tickets::Tickets;
 use topics::Topics;
 use totals::Own;
 use worker::{Life, Worker};
@@ -111,6 +113,7 @@ pub struct Supervisor<K: Supervising> {
     inquiries: Inquiries,
     /// The places of the workers that are given newcomers, if that is not all of them.
     steered: Vec<usize>,
+    tickets: Tickets,
     admin: AdminServer<K>,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
@@ -136,9 +139,12 @@ impl<K: Supervising> Supervisor<K> {
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
+        let mut tickets = Tickets::new();
+        tickets.begin(&plan.settings, now);
         let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN, now)?;
+        admin.use_ticket_keys(tickets.keys());
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
-        Ok(Self {
+        let mut supervisor = Self {
             started: now,
             now,
             phase: Phase::Starting,
@@ -153,6 +159,7 @@ impl<K: Supervising> Supervisor<K> {
             relays: Relays::default(),
             inquiries: Inquiries::default(),
             steered: Vec::new(),
+            tickets,
             admin,
             touched: Vec::new(),
             fanout: AdminFanout::default(),
@@ -160,7 +167,9 @@ impl<K: Supervising> Supervisor<K> {
             failed: false,
             kernel,
             plan,
-        })
+        };
+        supervisor.warn_of_expiries();
+        Ok(supervisor)
     }
 
     /// What it listens on: the clients' addresses, then the admin interface's.
@@ -214,6 +223,7 @@ impl<K: Supervising> Supervisor<K> {
         }
         self.ready = ready;
         self.take_signals();
+        self.rotate_tickets();
         // Counted before anybody is heard, and relayed after all have been: whoever was told that it listens before this
         // was published is known to listen by then.
         let (due, asked) = (self.relays.due(), self.inquiries.due());
@@ -249,7 +259,7 @@ impl<K: Supervising> Supervisor<K> {
         let patience = self.plan.settings.server.stall_timeout;
         let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
         let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
-        let next = next.min(self.inquiries.next());
+        let next = next.min(self.inquiries.next()).min(self.tickets.next());
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -278,10 +288,9 @@ impl<K: Supervising> Supervisor<K> {
             if !matches!(worker.life, Life::Resting { until } if until <= now) {
                 continue;
             }
-            let mut first = vec![ToWorker::Start { file: self.plan.file.clone() }];
-            if self.file != self.plan.file {
-                first.push(ToWorker::Reload { file: self.file.clone() });
-            }
+            let newer = (self.file != self.plan.file).then(|| Secret(self.file.clone()));
+            let file = Secret(self.plan.file.clone());
+            let mut first = vec![ToWorker::Start { file, newer, tickets: self.tickets.packed() }];
             first.extend(self.fanout.words().map(ToWorker::Word));
             match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
                 Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),
@@ -378,6 +387,8 @@ impl<K: Supervising> Supervisor<K> {
                 left -= self.serve_client(id, left.min(REQUESTS_AT_ONCE));
             }
         }
+        // Read from the host, or copied: not for nothing.
+        let is_wanted = self.fanout.wants_usage(self.now);
         let own = Own {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
             draining: self.phase == Phase::Draining,
@@ -385,13 +396,13 @@ impl<K: Supervising> Supervisor<K> {
             patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),
             dropped: self.relays.dropped,
-            // Read from the host: not for nothing.
-            usage: self.fanout.wants_usage(self.now).then(|| self.kernel.usage()).flatten(),
+            usage: is_wanted.then(|| self.kernel.usage()).flatten(),
             reload: (self.reloaded.0, self.now.since(self.reloaded.1)),
             admin: self.admin.counted(),
+            certificates: if is_wanted { self.admin.expiries().1.to_vec() } else { Vec::new() },
         };
         // What each of them takes now makes room for more, and no edge may come for that.
-        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, own, self.now));
+        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, &own, self.now));
         self.admin.expire(self.now);
         // Last: what was closed above has made room, and no edge tells of that.
         self.touched.extend(self.admin.accept(&mut self.kernel, self.now));

@@ -4,8 +4,7 @@
 use super::{Supervisor, admin_of};
 use crate::config::settings::Settings;
 use crate::net::Supervising;
-use crate::observe::report;
-use crate::workers::link::ToWorker;
+use crate::observe::report::{self, CertificateOf};
 
 /// Settings and the text of the file that they come from; or all that is wrong with it.
 pub type Reread = Result<(Settings, String), String>;
@@ -54,11 +53,29 @@ impl<K: Supervising> Supervisor<K> {
         self.admin.adopt(new_admin, self.now);
         self.plan.settings.drain = new.drain;
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
+        // Before the listeners that are to use them.
+        if self.tickets.begin(new, self.now) {
+            self.hand_out_tickets();
+        } else {
+            self.admin.use_ticket_keys(self.tickets.keys());
+        }
+        self.warn_of_expiries();
         for worker in &mut self.workers {
-            worker.tell(&ToWorker::Reload { file: file.clone() });
+            worker.reload(&file);
         }
         self.file = file;
         self.reloaded = (true, self.now);
         report::reloaded(&notes);
+    }
+
+    /// Says which certificates of the admin interface are about to expire: workers know those of their listeners.
+    pub(super) fn warn_of_expiries(&mut self) {
+        let (name, expiries) = self.admin.expiries();
+        let Some(usage) = (!expiries.is_empty()).then(|| self.kernel.usage()).flatten() else { return };
+        for expiry in expiries {
+            if let Some(days) = expiry.few_days_left(usage.unix_time.as_secs()) {
+                report::certificate_expires(CertificateOf::Listener(name), &expiry.file, days);
+            }
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! The metrics of a server with workers: the sums of theirs, and what the supervisor itself has to tell.
 
+use super::admin_server::Counted;
 use super::worker::Worker;
 use crate::core::time::Duration;
 use crate::net::{Supervising, Usage};
 use crate::observe::metrics::Snapshot;
 use crate::observe::report;
+use crate::tls::Expiry;
 use indexmap::IndexMap;
 
 /// What the supervisor itself has to tell.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(super) struct Own {
     pub(super) uptime_seconds: f64,
     pub(super) draining: bool,
@@ -20,14 +22,16 @@ pub(super) struct Own {
     pub(super) usage: Option<Usage>,
     /// Whether the configuration was sound when it was last read, and how long ago that was.
     pub(super) reload: (bool, Duration),
-    /// Connections of the admin interface: accepted, and those that made way.
-    pub(super) admin: (u64, u64),
+    /// Of the admin interface.
+    pub(super) admin: Counted,
+    /// Its certificates; only where they are wanted.
+    pub(super) certificates: Vec<Expiry>,
 }
 
 pub(super) fn metrics<K: Supervising>(
     mut answers: IndexMap<usize, Snapshot>,
     workers: &mut [Worker<K>],
-    own: Own,
+    own: &Own,
 ) -> Snapshot {
     #[expect(clippy::cast_precision_loss, reason = "counts, far below 2^53")]
     let number = |count: u64| count as f64;
@@ -43,11 +47,20 @@ pub(super) fn metrics<K: Supervising>(
         ("linger_channels", number(own.channels as u64)),
         ("linger_patterns", number(own.patterns as u64)),
         ("linger_identities_moved_total", number(own.identities_moved)),
-        ("linger_admin_made_way_total", number(own.admin.1)),
+        ("linger_admin_made_way_total", number(own.admin.made_way)),
     ] {
         sums.put(name, &[], value);
     }
-    sums.put("linger_connections_accepted_total", &[("listener", "admin")], number(own.admin.0));
+    sums.put("linger_connections_accepted_total", &[("listener", "admin")], number(own.admin.accepted));
+    if !own.certificates.is_empty() {
+        for (kind, count) in ["full", "resumed"].into_iter().zip(own.admin.handshakes) {
+            sums.put("linger_tls_handshakes_total", &[("listener", "admin"), ("kind", kind)], number(count));
+        }
+    }
+    for Expiry { file, at } in &own.certificates {
+        let labels = [("listener", "admin"), ("protocol", "admin"), ("file", file.as_str())];
+        sums.put("linger_tls_certificate_expiry_timestamp_seconds", &labels, number(*at));
+    }
     let lost = [
         ("linger_relays_dropped_total", own.dropped),
         ("linger_log_lines_dropped_total", report::lines_dropped_total()),
@@ -55,8 +68,8 @@ pub(super) fn metrics<K: Supervising>(
     for (name, own) in lost {
         sums.put(name, &[], sums.sum(name) + number(own));
     }
-    if let Some(usage) = own.usage {
-        add_usage(&mut sums, &usage, own.reload);
+    if let Some(usage) = &own.usage {
+        add_usage(&mut sums, usage, own.reload);
     }
     for (worker, up) in workers.iter().zip(up) {
         let label = worker.number.to_string();
@@ -108,13 +121,14 @@ mod tests {
             dropped: 1,
             usage: None,
             reload: (true, Duration::ZERO),
-            admin: (0, 0),
+            admin: Counted::default(),
+            certificates: Vec::new(),
         };
         let mut told = Snapshot::default();
         told.put("linger_relays_dropped_total", &[], 2.0);
         for answers in [IndexMap::from([(0, told)]), IndexMap::new()] {
             let answered = answers.len();
-            let (mut page, mut text) = (String::new(), metrics(answers, &mut workers, own).into_text());
+            let (mut page, mut text) = (String::new(), metrics(answers, &mut workers, &own).into_text());
             while !text.write(&mut page) {}
             assert!(page.contains("\nlinger_relays_dropped_total 3\n"), "{answered} answers: {page}");
             assert!(

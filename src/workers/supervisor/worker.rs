@@ -5,7 +5,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Fatal, Interest, Kernel, Process as _, Supervising, Token};
 use crate::observe::metrics::Ledger;
 use crate::workers::link::{
-    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, ToSupervisor, ToWorker,
+    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, Secret, ToSupervisor, ToWorker,
 };
 use indexmap::IndexSet;
 
@@ -106,7 +106,7 @@ impl<K: Supervising> Worker<K> {
         let watched = kernel.watch(&stream, token, Interest::ReadWrite);
         let mut channel = Channel::new(stream);
         for message in first {
-            channel.send(message);
+            channel.send_bulk(message);
         }
         // One that cannot be heard is no worker: it sees its channel end, and ends.
         let channel = watched.is_ok().then_some(channel);
@@ -172,11 +172,18 @@ impl<K: Supervising> Worker<K> {
         true
     }
 
+    /// Tells it the configuration, if it runs: that may take a while, through which what others say is relayed to it as ever.
+    pub(super) fn reload(&mut self, file: &str) {
+        if let Some(channel) = self.process().and_then(|process| process.channel.as_mut()) {
+            channel.send_bulk(&ToWorker::Reload { file: Secret(file.to_owned()) });
+        }
+    }
+
     /// Relays something that others have said, if it runs; false if it stalls, and will never hear of it.
     pub(super) fn relay(&mut self, message: &ToWorker) -> bool {
         let channel = self.process().and_then(|process| process.channel.as_mut());
         let Some(channel) = channel else { return true };
-        let keeps_up = channel.pending_output() < RELAYS_HIGH;
+        let keeps_up = channel.backlog() < RELAYS_HIGH;
         if keeps_up {
             channel.send(message);
         }
@@ -197,7 +204,7 @@ impl<K: Supervising> Worker<K> {
     fn is_behind(&self) -> bool {
         match &self.life {
             Life::Starting(process) | Life::Serving(process) => {
-                process.channel.as_ref().is_some_and(|channel| channel.pending_output() > RELAYS_HIGH / 2)
+                process.channel.as_ref().is_some_and(|channel| channel.backlog() > RELAYS_HIGH / 2)
             }
             Life::Resting { .. } | Life::Over => false,
         }
@@ -224,7 +231,7 @@ impl<K: Supervising> Worker<K> {
     fn hears(&self) -> bool {
         match &self.life {
             Life::Serving(process) => {
-                process.channel.as_ref().is_some_and(|channel| channel.pending_output() < QUESTIONS_HIGH)
+                process.channel.as_ref().is_some_and(|channel| channel.backlog() < QUESTIONS_HIGH)
             }
             Life::Resting { .. } | Life::Starting(_) | Life::Over => false,
         }

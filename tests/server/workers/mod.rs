@@ -17,4 +17,5 @@ mod death;
 mod identity;
 mod operate;
 mod stall;
+mod tls;
 mod upstreams;

@@ -16,9 +16,10 @@ use std::fmt;
 use std::sync::{PoisonError, RwLock};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// How long a key makes tickets, in seconds, and how long each ticket is good for: of every key there is one before, which
-/// still opens what it has sealed. A nonce is drawn at random, for which a key must not seal more than 2^32 times (NIST SP
-/// 800-38D, 8.3): that is 200,000 handshakes a second, all this time, over all workers.
+/// How long a key makes tickets, in seconds, and how long clients are told that a ticket is good for: of every key there is
+/// one before, which still opens what it has sealed. A nonce is drawn at random, for which a key must not seal more than
+/// 2^32 times (NIST SP 800-38D, 8.3): at two tickets for each, that is 100,000 handshakes a second, all this time, over all
+/// workers.
 pub const TICKET_SECONDS: u32 = 6 * 3600;
 
 const NAME_BYTES: usize = 16;
@@ -44,15 +45,17 @@ impl fmt::Debug for TicketKeys {
 impl TicketKeys {
     /// The first key of a server.
     pub fn draw() -> Self {
-        Self(vec![draw()])
+        let mut keys = Vec::with_capacity(KEYS_MAX + 1);
+        keys.push(draw());
+        Self(keys)
     }
 
     /// Takes a new key into use. The one before still opens tickets, and the one before that is gone.
     pub fn rotate(&mut self) {
         self.0.insert(0, draw());
-        for mut old in self.0.drain(KEYS_MAX.min(self.0.len())..) {
-            old.zeroize();
-        }
+        // Where it is, before that is given up.
+        self.0.iter_mut().skip(KEYS_MAX).for_each(Zeroize::zeroize);
+        self.0.truncate(KEYS_MAX);
     }
 
     /// For another process of this server.
@@ -64,7 +67,11 @@ impl TicketKeys {
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (keys, rest) = bytes.as_chunks::<KEY_BYTES>();
         let are_some = rest.is_empty() && (1..=KEYS_MAX).contains(&keys.len());
-        are_some.then(|| Self(keys.to_vec()))
+        are_some.then(|| {
+            let mut own = Vec::with_capacity(KEYS_MAX + 1);
+            own.extend_from_slice(keys);
+            Self(own)
+        })
     }
 }
 

@@ -159,6 +159,24 @@ fn certificates_and_what_was_revoked_are_read_again_without_touching_a_connectio
 }
 
 #[test]
+fn what_protects_an_address_stays_with_it_when_the_file_moves_it() {
+    let house = House::new();
+    let tls = format!("[listener.tls]\ncertificate = '{}'\n", house.server.path());
+    let at = |address: &str, tls: &str| {
+        format!(
+            "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'echo'\naddress = '{address}'\n{tls}"
+        )
+    };
+    for workers in ["1", "2"] {
+        let file = TempFile::new(&at("127.0.0.1:0", &tls));
+        let server = Server::start(&["--config", file.path(), "--workers", workers]);
+        server.reload(&file, &at("127.0.0.2:0", ""));
+        assert!(server.events("reload_refused").is_empty());
+        server.connect_tls("echo", &house.trust(None)).asks("still secret", "still secret");
+    }
+}
+
+#[test]
 fn mistakes_in_certificates_stop_the_start_with_one_sentence_each() {
     let house = House::new();
     let other = TempFile::new(&house.authority.sign("other").key);

@@ -86,7 +86,7 @@ impl Routes {
 
 /// The pairs of a list that was found sound.
 fn pairs_of(list: &str) -> Vec<(String, String)> {
-    let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
+    let pairs = list.split(',').filter_map(|pair| pair.rsplit_once('='));
     pairs.map(|(of, to)| (of.to_owned(), to.to_owned())).collect()
 }
 

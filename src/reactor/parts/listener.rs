@@ -164,19 +164,21 @@ impl<L: Listener> ListenerState<L> {
         }
         Admission::adopt(&mut self.admission, &old.limits, &new.limits, now);
         self.linger2_inherited &= new.policy.parting.linger2;
-        // The same certificates stay in use, and with them what sessions are resumed by.
-        if new.tls != old.tls {
-            self.transport = Transport::new(new.tls.as_ref());
-        }
         let before = old.policy.liveness.heartbeat;
-        // What other hosts can reach, they can until a restart.
+        // What other hosts can reach, they can until a restart: what protects it stays.
         let is_same = (new.protocol, &new.address) == (old.protocol, &old.address);
+        let tls = if is_same || old.tls.is_none() { &new.tls } else { &old.tls };
+        // The same certificates stay in use, and with them what sessions are resumed by.
+        if *tls != old.tls {
+            self.transport = Transport::new(tls.as_ref());
+        }
         let has_users = new.protocol == old.protocol && matches!(new.guard, Guard::Users(_));
         let guard = if is_same || has_users { &new.guard } else { &old.guard };
         let token = if is_same || new.token.is_some() { &new.token } else { &old.token };
         self.settings = ListenerSettings {
             guard: guard.clone(),
             token: token.clone(),
+            tls: tls.clone(),
             protocol: old.protocol,
             relay: if new.protocol == old.protocol { new.relay.clone() } else { old.relay.clone() },
             address: old.address.clone(),

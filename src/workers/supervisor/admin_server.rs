@@ -105,7 +105,10 @@ impl<K: Kernel> AdminServer<K> {
             own.accept_proxy.clone_from(&new.accept_proxy);
             own.policy.clone_from(&new.policy);
             own.connections_max = new.connections_max;
-            own.tls.clone_from(&new.tls);
+            // What protects an address that is moved stays with it until a restart.
+            if own.address == new.address || own.tls.is_none() {
+                own.tls.clone_from(&new.tls);
+            }
             own.access.hosts.clone_from(&new.access.hosts);
             // A token that is gone leaves an address as it is: other hosts may be able to reach it.
             if new.token.is_some() || own.address == new.address {

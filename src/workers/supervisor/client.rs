@@ -210,7 +210,8 @@ impl<S: Stream> Client<S> {
         let served = match next {
             Next::Wait => {
                 // No request follows: who has said so waits for the same from us before it closes.
-                if self.is_idle() && self.layer.as_ref().is_some_and(|layer| layer.phase() == Phase::Ended) {
+                let has_ended = |layer: &dyn Layer| layer.phase() == Phase::Ended && layer.held() == 0;
+                if self.is_idle() && !self.unread && self.layer.as_deref().is_some_and(has_ended) {
                     self.end(true);
                     self.moved = now;
                     self.flush(now);

@@ -230,8 +230,10 @@ fn the_certificate_of_that_admin_interface_is_read_again_and_may_ask_for_one() {
 #[test]
 fn the_header_of_a_proxy_goes_before_tls_there_as_well() {
     let house = House::new();
-    let file =
-        TempFile::new(&with_admin(&house, "accept_proxy = 'require'\naccept_proxy_trusted = '127.0.0.1'\n"));
+    // Everybody is from elsewhere behind a proxy.
+    let token = TempFile::new("a-token-that-only-tests-have");
+    let keys = "accept_proxy = 'require'\naccept_proxy_trusted = '127.0.0.1'\n";
+    let file = TempFile::new(&with_admin(&house, &format!("{keys}token_file = '{}'\n", token.path())));
     let server = Server::start(&["--config", file.path()]);
     for at_once in [true, false] {
         let mut client = TlsClient::connect(server.address("admin"), &house.trust(None));

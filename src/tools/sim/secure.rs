@@ -8,7 +8,7 @@
 //! of Ed25519, whose signatures have one length), and nothing else of the wire is seen here. So a seed is the same run
 //! each time.
 //!
-//! Places in a client's stream are places of its session, as without TLS. [`Marks`] says where they are on the wire.
+//! Places in a client's stream are places of its session, as without TLS. `Marks` says where they are on the wire.
 
 use super::backend::Backends;
 use super::faults::Faults;

@@ -10,17 +10,9 @@ pub struct Secured {
     pub server_name: Option<String>,
     /// Protocols (ALPN, RFC 7301): the one that was agreed on, or where TLS only passes through those that the client offers.
     pub alpn: Alpn,
-    /// What was agreed on. `None`: its TLS only passes through, or its handshake is not over.
-    pub agreed: Option<Agreed>,
-}
-
-/// What is known where TLS ends here.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Agreed {
-    /// The version, as OpenSSL calls it: `TLSv1.3`.
-    pub version: &'static str,
-    /// The client has shown a certificate, which was verified.
-    pub certificate: Option<Certificate>,
+    /// The version that was agreed on, as OpenSSL calls it: `TLSv1.3`. `None`: its TLS only passes through, or its handshake
+    /// is not over.
+    pub version: Option<&'static str>,
 }
 
 /// A client's certificate that was verified.

@@ -1,7 +1,7 @@
 //! The header of the PROXY protocol that a gateway sends before the first byte of a client, so that the upstream server
 //! sees who that is (<https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>).
 
-use crate::core::secured::{Agreed, Secured};
+use crate::core::secured::{Certificate, Secured};
 use proxy_header::{ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -26,11 +26,13 @@ pub struct Whose<'a> {
     pub id: &'a str,
     /// What is known of its TLS.
     pub secured: Option<&'a Secured>,
+    /// The certificate that it has shown.
+    pub certificate: Option<&'a Certificate>,
 }
 
 impl Version {
     /// The header of that connection.
-    pub fn header(self, Whose { client, local, id, secured }: Whose<'_>) -> Vec<u8> {
+    pub fn header(self, Whose { client, local, id, secured, certificate }: Whose<'_>) -> Vec<u8> {
         let address = client.zip(local).map(|(client, local)| {
             let (source, destination) = of_one_family(client, local);
             ProxiedAddress::stream(source, destination)
@@ -43,7 +45,7 @@ impl Version {
             }
             Self::V2 => {
                 let id = Tlv::UniqueId(Cow::Borrowed(id.as_bytes()));
-                let tls = secured.into_iter().flat_map(tls_tlvs);
+                let tls = secured.into_iter().flat_map(|secured| tls_tlvs(secured, certificate));
                 ProxyHeader::with_tlvs(address, [id].into_iter().chain(tls)).encode_v2(&mut out)
             }
         };
@@ -63,23 +65,23 @@ impl Version {
 }
 
 /// What is told of a client's TLS (section 2.2): what it has asked for, and, where TLS ends here, what was agreed on.
-fn tls_tlvs(secured: &Secured) -> impl Iterator<Item = Tlv<'_>> {
+fn tls_tlvs<'a>(secured: &'a Secured, certificate: Option<&'a Certificate>) -> impl Iterator<Item = Tlv<'a>> {
     let authority = secured.server_name.as_deref().map(|name| Tlv::Authority(name.into()));
     // The protocol "being used": of several that are offered nobody knows here which the server takes.
     let alpn = match &secured.alpn.0[..] {
         [one] => Some(Tlv::Alpn((&**one).into())),
         _ => None,
     };
-    let ssl = secured.agreed.as_ref().map(|agreed| Tlv::Ssl(ssl_of(agreed)));
+    let ssl = secured.version.map(|version| Tlv::Ssl(ssl_of(version, certificate)));
     authority.into_iter().chain(alpn).chain(ssl)
 }
 
-fn ssl_of(Agreed { version, certificate }: &Agreed) -> SslInfo<'_> {
+fn ssl_of<'a>(version: &'a str, certificate: Option<&'a Certificate>) -> SslInfo<'a> {
     let shown = certificate.is_some();
     // "Zero if the client presented a certificate and it was successfully verified, and non-zero otherwise."
     let mut ssl = SslInfo::new(true, shown, shown, u32::from(!shown));
-    ssl.append_tlv(Tlv::SslVersion((*version).into()));
-    if let Some(name) = certificate.as_ref().and_then(|certificate| certificate.common_name.as_deref()) {
+    ssl.append_tlv(Tlv::SslVersion(version.into()));
+    if let Some(name) = certificate.and_then(|certificate| certificate.common_name.as_deref()) {
         ssl.append_tlv(Tlv::SslCn(name.into()));
     }
     ssl
@@ -101,7 +103,7 @@ fn of_one_family(client: SocketAddr, local: SocketAddr) -> (SocketAddr, SocketAd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::secured::{Alpn, Certificate};
+    use crate::core::secured::Alpn;
     use proxy_header::ParseConfig;
 
     fn address(text: &str) -> SocketAddr {
@@ -109,7 +111,7 @@ mod tests {
     }
 
     fn whose(client: Option<SocketAddr>, local: Option<SocketAddr>, id: &str) -> Whose<'_> {
-        Whose { client, local, id, secured: None }
+        Whose { client, local, id, ..Whose::default() }
     }
 
     #[test]
@@ -171,30 +173,32 @@ mod tests {
 
     #[test]
     fn the_binary_one_tells_what_is_known_of_the_clients_tls() {
-        let read = |secured: &Secured| {
-            let bytes = Version::V2.header(Whose { id: "0-1", secured: Some(secured), ..Whose::default() });
+        let read = |secured: &Secured, certificate: Option<&Certificate>| {
+            let bytes = Version::V2.header(Whose {
+                id: "0-1",
+                secured: Some(secured),
+                certificate,
+                ..Whose::default()
+            });
             let (header, _) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
             header.into_owned()
         };
         let passes = |alpn: &[&[u8]]| Secured {
             server_name: Some("a.example".to_owned()),
             alpn: Alpn(alpn.iter().map(|name| name.to_vec()).collect()),
-            agreed: None,
+            version: None,
         };
-        let header = read(&passes(&[b"mqtt"]));
+        let header = read(&passes(&[b"mqtt"]), None);
         assert_eq!((header.authority(), header.alpn()), (Some("a.example"), Some(&b"mqtt"[..])));
         assert!(header.ssl().is_none(), "it is not known here");
-        assert_eq!(read(&passes(&[b"h2", b"http/1.1"])).alpn(), None, "nobody knows which");
-        let ends = |certificate| Secured {
-            agreed: Some(Agreed { version: "TLSv1.3", certificate }),
-            ..Secured::default()
-        };
+        assert_eq!(read(&passes(&[b"h2", b"http/1.1"]), None).alpn(), None, "nobody knows which");
+        let ends = Secured { version: Some("TLSv1.3"), ..Secured::default() };
         let device = Certificate { common_name: Some("dev1".to_owned()) };
-        let header = read(&ends(Some(device)));
+        let header = read(&ends, Some(&device));
         let ssl = header.ssl().unwrap();
         assert_eq!((ssl.version(), ssl.cn(), ssl.verify()), (Some("TLSv1.3"), Some("dev1"), 0));
         assert!(ssl.client_ssl() && ssl.client_cert_conn() && ssl.client_cert_sess());
-        let header = read(&ends(None));
+        let header = read(&ends, None);
         let ssl = header.ssl().unwrap();
         assert_eq!((ssl.cn(), ssl.client_cert_conn(), ssl.verify()), (None, false, 1));
     }

@@ -185,7 +185,7 @@ impl<L> ListenerState<L> {
         // judge, and those only look at Open.
         let waits = proxied || self.opens_with_exchange(!is_plain);
         let (relays, is_routed) = (self.settings.relay.is_some(), self.is_routed());
-        let upstream = self.upstream.filter(|_| relays && !proxied && !is_routed);
+        let upstream = self.known_upstream().filter(|_| relays && !proxied);
         Beginning {
             is_client: protocol.serves_clients(),
             has_session: protocol.keeps_session(),

@@ -126,7 +126,7 @@ impl<K: Kernel> Context<K> {
         let mut end = conn.record(mode, self.now, evidence);
         end.proxied = self.proxied.remove(key);
         end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
-        self.secured.remove(key);
+        self.secured.forget(key);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
         let slot = &self.listeners[index];

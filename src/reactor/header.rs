@@ -40,7 +40,7 @@ impl<K: Kernel> Context<K> {
         let received = transport::recv(&mut conn.stream, &mut buffer[..bound]);
         let Received::Bytes { wire, short, .. } = received else { return received };
         let nothing = Received::Bytes { count: 0, wire, short };
-        // It was parted from meanwhile: nothing is to be understood any more.
+        // It is being closed meanwhile: nothing has to be understood any more.
         if conn.is_ending() {
             return nothing;
         }
@@ -96,7 +96,7 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         slot.enter(&conn.peer, accepted);
-        let (upstream, is_routed) = (slot.upstream, slot.is_routed());
+        let (upstream, is_routed) = (slot.known_upstream(), slot.is_routed());
         let opens = slot.opens_with_exchange(conn.layer().is_some());
         if let Some(buffers) = &mut conn.buffers {
             buffers.preamble = None;
@@ -108,7 +108,7 @@ impl<K: Kernel> Context<K> {
         if !opens && conn.life.state() == State::Handshaking {
             self.apply(key, conn, Input::Opened);
         }
-        if let Some(upstream) = upstream.filter(|_| !is_routed) {
+        if let Some(upstream) = upstream {
             // As if it had come now.
             conn.leg = Some(Leg::Client);
             self.pairs.open(key, upstream, self.now);
@@ -129,6 +129,11 @@ impl<L> ListenerState<L> {
     /// Whether it has to be known what a client asks for before it is known where to.
     pub(super) fn is_routed(&self) -> bool {
         self.settings.relay.as_ref().is_some_and(Relay::is_routed)
+    }
+
+    /// Which upstream a client is relayed to, where that does not depend on what it asks for.
+    pub(super) fn known_upstream(&self) -> Option<u16> {
+        self.upstream.filter(|_| !self.is_routed())
     }
 
     /// Whether a connection has an opening exchange that has a deadline, its header not among it.

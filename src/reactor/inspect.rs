@@ -39,7 +39,7 @@ pub struct ConnSnapshot {
     /// Received and not used, in bytes.
     pub held: usize,
     /// Owed to it, in bytes.
-    pub owed: usize,
+    pub queued: usize,
     /// What others than its partner have sent it by its identity, in bytes.
     pub direct: u64,
     /// Which connection of a pair it is, and the key of the client's.
@@ -118,7 +118,7 @@ impl<K: Kernel> DebugView<'_, K> {
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
             posted: conn.queued.is_in(Queued::RESUME),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
-            owed: conn.pending_output(),
+            queued: conn.pending_output(),
             direct: conn.named().map_or(0, |named| named.direct_among(u64::MAX)),
             pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.pairs.of(key)?.name()))),
             // A flush that is posted arms the timer for what it leaves.

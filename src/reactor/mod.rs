@@ -108,7 +108,7 @@ pub struct Reactor<K: Kernel> {
     ready: Vec<Ready>,
     /// One is held for each list that is being made, and this one.
     list_permits: Rc<()>,
-    read_buffer: ReadBuffer,
+    read_buffer: ReadBuffer<READ_BUFFER_BYTES>,
     /// Replies of the connection that is being driven, before they are sent in one call.
     replies: Vec<u8>,
     scratch: Scratch,
@@ -138,7 +138,7 @@ impl<K: Kernel> Reactor<K> {
             cx,
             ready: Vec::with_capacity(1024),
             list_permits: Rc::new(()),
-            read_buffer: ReadBuffer::new(READ_BUFFER_BYTES),
+            read_buffer: ReadBuffer::new(),
             replies: Vec::new(),
             scratch: Scratch::default(),
             frames: Frames::default(),

@@ -47,7 +47,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The same through a layer: all of it has to be encoded before any is offered, and only what the kernel has no room for
-    /// is held against the bound.
+    /// counts towards the bound.
     #[inline(never)]
     fn write_encoded(&mut self, key: Key, conn: &mut Conn<K>, bytes: &[u8]) {
         if !self.keep_within(key, conn, bytes.into(), usize::MAX) {

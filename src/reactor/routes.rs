@@ -39,7 +39,7 @@ impl<K: Kernel> Context<K> {
 
     /// Takes a part of the first message of a connection, and what may be behind it.
     pub(super) fn take_hello(&mut self, key: Key, conn: &mut Conn<K>, bytes: &[u8]) {
-        // It was refused, or parted from, meanwhile: nothing is to be understood any more.
+        // It was refused, or is being closed meanwhile: nothing has to be understood any more.
         if conn.is_ending() || bytes.is_empty() {
             return;
         }

@@ -179,11 +179,17 @@ impl<K: Kernel> Context<K> {
     fn header_of(&self, client: Key, conn: &Conn<K>, version: Version) -> Vec<u8> {
         let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
         let secured = self.secured_of(client, conn);
+        // Read only for the version that tells of it.
+        let certificate = match version {
+            Version::V1 => None,
+            Version::V2 => conn.layer().and_then(Layer::certificate),
+        };
         version.header(Whose {
             client: conn.peer.address(),
             local,
             id: &self.name_of(client),
             secured: secured.as_deref(),
+            certificate: certificate.as_ref(),
         })
     }
 

@@ -30,7 +30,7 @@ mod tls;
 mod toy;
 
 use crate::core::buf::ByteQueue;
-use crate::core::secured::Secured;
+use crate::core::secured::{Certificate, Secured};
 use crate::net::{self, SocketError, Stream};
 use crate::protocol::ProtocolError;
 use std::fmt;
@@ -154,8 +154,13 @@ pub trait Layer: fmt::Debug {
         None
     }
 
-    /// What the peer has asked for and shown, as far as that is known, if it is a client.
+    /// What the peer has asked for, as far as that is known, if it is a client.
     fn secured(&self) -> Option<Secured> {
+        None
+    }
+
+    /// The certificate that the peer has shown, which is read for it each time.
+    fn certificate(&self) -> Option<Certificate> {
         None
     }
 

@@ -15,7 +15,7 @@ mod tests;
 
 use super::{Layer, Phase};
 use crate::core::buf::ByteQueue;
-use crate::core::secured::{Agreed, Alpn, Certificate, Secured};
+use crate::core::secured::{Alpn, Certificate, Secured};
 use crate::protocol::ProtocolError;
 use crate::tls;
 use failure::{FirstBytes, refusal};
@@ -216,16 +216,18 @@ impl Layer for Tls {
 
     fn secured(&self) -> Option<Secured> {
         let Connection::Server(connection) = &self.connection else { return None };
-        let certificate = connection.peer_certificates().and_then(<[_]>::first);
-        let certificate = certificate.map(|shown| Certificate { common_name: tls::common_name(shown) });
+        let version = connection.protocol_version().filter(|_| !connection.is_handshaking());
         Some(Secured {
             server_name: connection.server_name().map(str::to_owned),
             alpn: Alpn(connection.alpn_protocol().map(<[u8]>::to_vec).into_iter().collect()),
-            agreed: connection.protocol_version().filter(|_| !connection.is_handshaking()).map(|version| {
-                let version = if version == ProtocolVersion::TLSv1_2 { "TLSv1.2" } else { "TLSv1.3" };
-                Agreed { version, certificate }
-            }),
+            version: version
+                .map(|version| if version == ProtocolVersion::TLSv1_2 { "TLSv1.2" } else { "TLSv1.3" }),
         })
+    }
+
+    fn certificate(&self) -> Option<Certificate> {
+        let shown = self.connection.peer_certificates()?.first()?;
+        Some(Certificate { common_name: tls::common_name(shown) })
     }
 
     fn forgo_last_word(&mut self) {

@@ -171,7 +171,7 @@ mod tests {
 
     fn client(name: Option<&str>, alpn: &[&str]) -> Secured {
         let alpn = Alpn(alpn.iter().map(|name| name.as_bytes().to_vec()).collect());
-        Secured { server_name: name.map(str::to_owned), alpn, agreed: None }
+        Secured { server_name: name.map(str::to_owned), alpn, version: None }
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl<L: Listener> ListenerState<L> {
 }
 
 impl<L> ListenerState<L> {
-    /// Whether it lets in whoever comes, as most do.
+    /// Whether it lets in all clients, as most do.
     pub(in crate::reactor) const fn is_open_to_all(&self) -> bool {
         self.admission.is_none() && self.settings.accept_proxy.is_none()
     }

@@ -28,8 +28,8 @@ impl SecuredClients {
         self.0.get(&key.index)
     }
 
-    /// A connection is gone. Gives what it had asked for.
-    pub(in crate::reactor) fn remove(&mut self, key: Key) -> Option<Arc<Secured>> {
-        self.0.remove(&key.index)
+    /// A connection is gone.
+    pub(in crate::reactor) fn forget(&mut self, key: Key) {
+        self.0.remove(&key.index);
     }
 }

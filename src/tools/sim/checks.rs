@@ -227,11 +227,11 @@ impl Server {
             }
             // What one receive brings is encoded before it is known that there is no room for the answer.
             let encoded = if settings.tls.is_some() { 80 * 1024 } else { 0 };
-            if snapshot.owed > bounds.output_max + encoded && snapshot.pair.is_none() {
+            if snapshot.queued > bounds.output_max + encoded && snapshot.pair.is_none() {
                 return fail("has more output than its bound allows".into());
             }
             // What others may send to a client of the gateway is bounded, and one receive of its server's comes behind it.
-            if snapshot.direct > 0 && snapshot.owed > bounds.output_max.max(64 * 1024) + 64 * 1024 {
+            if snapshot.direct > 0 && snapshot.queued > bounds.output_max.max(64 * 1024) + 64 * 1024 {
                 return fail("has more output that was sent by its name than its bound allows".into());
             }
             if snapshot.held > bounds.frame_bytes_max + 2 * 64 * 1024 {

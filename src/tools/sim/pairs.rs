@@ -75,7 +75,7 @@ pub(super) fn miscounted(
         && (takes_all(other.state) || matches!(other.state, State::Connecting { .. }));
     let (from, to) = (&world.conns[conn].oracle, &world.conns[partner].oracle);
     let (came, went) = (from.read, to.written);
-    let waits = (other.owed + snapshot.held) as u64;
+    let waits = (other.queued + snapshot.held) as u64;
     let by_name = other.direct;
     // What comes for a leg that is broken has no taker, while what had come of it is still delivered.
     let dead = |conn: usize| {
@@ -84,7 +84,7 @@ pub(super) fn miscounted(
     };
     let broken = from.failed.is_some() || to.failed.is_some() || dead(conn) || dead(partner);
     // It has been told, and has nothing left to say before.
-    let is_told = matches!(other.state, State::Parting { last: None, .. }) && other.owed == 0;
+    let is_told = matches!(other.state, State::Parting { last: None, .. }) && other.queued == 0;
     if from.eof && !to.shut && !broken && is_told && inspection.sleep() != Some(Duration::ZERO) {
         return Some(format!("has finished, and its FIN was not handed on to c{partner}"));
     }

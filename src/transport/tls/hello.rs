@@ -76,7 +76,7 @@ impl HelloReader {
                                     .map(<[u8]>::to_vec)
                                     .collect(),
                             ),
-                            agreed: None,
+                            version: None,
                         });
                     }
                     // An older version, or one without what we need: its server may speak it.

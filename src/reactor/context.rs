@@ -38,7 +38,7 @@ use crate::net::{Fatal, Kernel, Token};
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
 use crate::protocol::users::Guard;
-use crate::tls::TicketRotation;
+use crate::tls::TicketKeys;
 use std::collections::VecDeque;
 
 /// A connection of this kernel.
@@ -83,7 +83,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) checks: Checks<K::Stream>,
     pub(super) log_ins: LogIns,
     /// None: nothing has spoken TLS yet.
-    pub(super) tickets: TicketRotation,
+    pub(super) tickets: Option<TicketKeys>,
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
@@ -168,7 +168,7 @@ impl<K: Kernel> Context<K> {
             upstreams,
             checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
             log_ins: LogIns::default(),
-            tickets: TicketRotation::NONE,
+            tickets: None,
             lifecycle: Lifecycle::new(now, reload),
             counters,
             kernel,

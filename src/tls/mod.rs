@@ -26,7 +26,7 @@ pub(crate) use certificate::{common_name, identity};
 pub use client::{Client, ClientSpec};
 pub use files::FILE_BYTES_MAX;
 pub use server::{ClientAuth, Server, ServerSpec};
-pub use tickets::{TICKET_SECONDS, TicketKeys, TicketRotation};
+pub use tickets::{TICKET_SECONDS, TicketKeys};
 
 use rustls::crypto::CryptoProvider;
 use rustls::{SupportedProtocolVersion, version};

@@ -2,14 +2,14 @@
 //! read all that was said under a ticket of them, so that they are thrown away after a while; and all workers of a server
 //! have the same, so that it does not matter at which of them a client comes back.
 //!
-//! Who draws the keys has a [`TicketRotation`] and tells it the time; nothing here looks at a clock. A ticket is, as RFC 5077 recommends in its section 4, with one AEAD in the place of its cipher and MAC:
+//! The loop decides when the keys are [rotated](TicketKeys::rotate), and hands them out; nothing here looks at
+//! a clock. A ticket is, as RFC 5077 recommends in its section 4, with one AEAD in the place of its cipher and MAC:
 //!
 //! ```text
 //! name of the key (16)   nonce (12)   sealed state   tag (16)
 //! ```
 
 use super::provider;
-use crate::core::time::{Duration, Instant};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use rustls::server::ProducesTickets;
 use std::fmt;
@@ -21,8 +21,6 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// 2^32 times (NIST SP 800-38D, 8.3): at two tickets for each, that is 100,000 handshakes a second, all this time, over all
 /// workers.
 pub const TICKET_SECONDS: u32 = 6 * 3600;
-
-const ROTATION: Duration = Duration::from_secs(TICKET_SECONDS as u64);
 
 const NAME_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
@@ -74,51 +72,6 @@ impl TicketKeys {
             own.extend_from_slice(keys);
             Self(own)
         })
-    }
-}
-
-/// The keys of one process, and when it rotates them.
-#[derive(Debug)]
-pub struct TicketRotation {
-    keys: Option<TicketKeys>,
-    next: Instant,
-}
-
-impl TicketRotation {
-    /// No keys yet.
-    pub const NONE: Self = Self { keys: None, next: Instant::NEVER };
-
-    /// Draws the first key, if there is none. Whether it has.
-    pub fn begin(&mut self, now: Instant) -> bool {
-        let begins = self.keys.is_none();
-        if begins {
-            self.keys = Some(TicketKeys::draw());
-            self.next = now + ROTATION;
-        }
-        begins
-    }
-
-    /// Rotates them if it is time. Whether it was.
-    pub fn rotate(&mut self, now: Instant) -> bool {
-        let Some(keys) = self.keys.as_mut().filter(|_| self.next <= now) else { return false };
-        keys.rotate();
-        self.next = now + ROTATION;
-        true
-    }
-
-    /// Takes those of another process, which rotates them.
-    pub fn adopt(&mut self, keys: Option<TicketKeys>) {
-        *self = Self { keys, next: Instant::NEVER };
-    }
-
-    /// When they are rotated next.
-    pub const fn next(&self) -> Instant {
-        self.next
-    }
-
-    /// The keys, if there are some.
-    pub const fn keys(&self) -> Option<&TicketKeys> {
-        self.keys.as_ref()
     }
 }
 

@@ -32,7 +32,6 @@ use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Fatal, Listener as _, Ready, Signal, Supervising, Token};
 use crate::observe::report;
-use crate::tls::TicketRotation;
 use crate::workers::link::{Secret, ToWorker};
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
@@ -40,6 +39,7 @@ use hear::Relays;
 use identities::Identities;
 use inquiries::Inquiries;
 pub use reload::{Reload, Reread};
+use tickets::Tickets;
 use topics::Topics;
 use totals::Own;
 use worker::{Life, Worker};
@@ -113,7 +113,7 @@ pub struct Supervisor<K: Supervising> {
     inquiries: Inquiries,
     /// The places of the workers that are given newcomers, if that is not all of them.
     steered: Vec<usize>,
-    tickets: TicketRotation,
+    tickets: Tickets,
     admin: AdminServer<K>,
     /// Connections of the admin interface that something happened on.
     touched: Vec<ClientId>,
@@ -139,8 +139,8 @@ impl<K: Supervising> Supervisor<K> {
             addresses.push((settings.clone(), shares[0].address().clone()));
             theirs.iter_mut().zip(shares).for_each(|(own, share)| own.push(share));
         }
-        let mut tickets = TicketRotation::NONE;
-        tickets::begin(&mut tickets, &plan.settings, now);
+        let mut tickets = Tickets::new();
+        tickets.begin(&plan.settings, now);
         let admin = AdminServer::open(&mut kernel, admin_of(&plan.settings).cloned(), ADMIN, now)?;
         admin.use_ticket_keys(tickets.keys());
         let workers = theirs.into_iter().zip(1..).map(|(own, number)| Worker::new(number, own)).collect();
@@ -290,7 +290,7 @@ impl<K: Supervising> Supervisor<K> {
             }
             let newer = (self.file != self.plan.file).then(|| Secret(self.file.clone()));
             let file = Secret(self.plan.file.clone());
-            let mut first = vec![ToWorker::Start { file, newer, tickets: tickets::packed(&self.tickets) }];
+            let mut first = vec![ToWorker::Start { file, newer, tickets: self.tickets.packed() }];
             first.extend(self.fanout.words().map(ToWorker::Word));
             match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
                 Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),

@@ -1,7 +1,7 @@
 //! The configuration read again, once for all workers: beside the loop, so that a disk that hangs holds up nobody. What
 //! is wrong with it is told once, and changes nothing.
 
-use super::{Supervisor, admin_of, tickets};
+use super::{Supervisor, admin_of};
 use crate::config::settings::Settings;
 use crate::net::Supervising;
 use crate::observe::report::{self, CertificateOf};
@@ -54,7 +54,7 @@ impl<K: Supervising> Supervisor<K> {
         self.plan.settings.drain = new.drain;
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
         // Before the listeners that are to use them.
-        if tickets::begin(&mut self.tickets, new, self.now) {
+        if self.tickets.begin(new, self.now) {
             self.hand_out_tickets();
         } else {
             self.admin.use_ticket_keys(self.tickets.keys());

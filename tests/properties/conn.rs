@@ -243,7 +243,7 @@ impl Run {
         let Some(since) = after.since() else { return };
         let Some(at) = deadline(after) else { return };
         let Parting { linger, linger_max, .. } = self.policy.parting;
-        let goodbye = before.cause().is_some_and(|cause| cause.reason == Reason::PeerGoodbye);
+        let goodbye = before.cause().is_some_and(has_said_all);
         let at_once = matches!(before, State::Parting { last: Some(_), .. });
         if (goodbye || at_once) && matches!((before, input), (State::Parting { .. }, Input::Flushed { .. })) {
             assert!(Some(at) <= deadline(before), "{input:?} put it off: {before:?} {after:?}");
@@ -350,10 +350,19 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let (Some(first), Some(now)) = (before.cause(), after.cause()) else { return };
     assert_eq!(before.since(), after.since(), "{step}");
     // A reset can complete a bare FIN, and the answer to the probe is the probe's; nothing else is rewritten.
-    let was_fin = matches!(first.reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::UpstreamFin);
-    let completed = was_fin && now.reason == Reason::PeerResetAfterFin && way == (4, 6);
+    let completed = is_bare_fin(first.reason) && now.reason == Reason::PeerResetAfterFin && way == (4, 6);
     let probed = now == Cause { detector: Detector::EofProbe, ..first } && way == (4, 6);
     assert!(now == first || completed || probed, "the first cause wins: {step}");
+}
+
+/// Whether it has said, in its protocol or as TLS says it (close_notify), that nothing follows.
+fn has_said_all(cause: Cause) -> bool {
+    let last_word = cause.detector == Detector::Protocol && is_bare_fin(cause.reason);
+    last_word || cause.reason == Reason::PeerGoodbye
+}
+
+const fn is_bare_fin(reason: Reason) -> bool {
+    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::UpstreamFin)
 }
 
 /// Whether `input` says what `cause` says.

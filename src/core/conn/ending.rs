@@ -64,9 +64,10 @@ impl State {
                 Ending { cause, ..end }.closed(CloseMode::ProbeReset)
             }
             // A bare FIN is no more than half of a cause: the reset says that our output was not wanted. Another
-            // failure, such as a window that stays shut, only tells that it did not get there.
+            // failure, such as a window that stays shut, only tells that it did not get there. That a stream of TLS
+            // was cut is a whole cause, and not to be lost by what follows it.
             Input::Failed { reason: Reason::PeerReset | Reason::PeerResetAfterFin, detector }
-                if is_fin(end.cause.reason) =>
+                if is_bare_fin(end.cause.reason) =>
             {
                 let cause = Cause { reason: Reason::PeerResetAfterFin, detector };
                 Ending { cause, ..end }.closed(CloseMode::Reset)
@@ -218,12 +219,17 @@ pub(super) fn abort(
 
 /// Whether the peer has said goodbye, or the layer below its protocol that nothing follows.
 const fn has_said_all(cause: Cause) -> bool {
-    let last_word = matches!(cause.detector, Detector::Protocol) && is_fin(cause.reason);
+    let last_word = matches!(cause.detector, Detector::Protocol) && is_bare_fin(cause.reason);
     last_word || matches!(cause.reason, Reason::PeerGoodbye)
 }
 
+/// Whether the peer's FIN is all that is known of why it leaves.
+const fn is_bare_fin(reason: Reason) -> bool {
+    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::UpstreamFin)
+}
+
 const fn is_fin(reason: Reason) -> bool {
-    matches!(reason, Reason::PeerFin | Reason::PeerFinMidframe | Reason::PeerTruncated | Reason::UpstreamFin)
+    is_bare_fin(reason) || matches!(reason, Reason::PeerTruncated | Reason::UpstreamTruncated)
 }
 
 const fn peer_first(reason: Reason) -> CloseMode {

@@ -177,6 +177,8 @@ fn a_peer_that_closes_after_a_goodbye_is_told_apart_from_one_that_just_closes() 
     for (reason, mode) in [
         (Reason::PeerFin, "closed(peer.fin)+peer_first"),
         (Reason::PeerFinMidframe, "closed(peer.fin_midframe)+peer_first"),
+        (Reason::PeerTruncated, "closed(peer.truncated)+peer_first"),
+        (Reason::UpstreamTruncated, "closed(upstream.truncated)+peer_first"),
         (Reason::PeerGoodbye, "closed(peer.goodbye)+peer_first_after_goodbye"),
         (Reason::LocalDrain, "closed(local.drain)+peer_first_after_goodbye"),
     ] {
@@ -189,6 +191,10 @@ fn a_reset_does_not_take_the_place_of_a_cause_that_says_more() {
     assert_eq!(
         follows(peer_closed(Reason::PeerGoodbye), failed(Detector::SendError)),
         "closed(peer.goodbye)+reset"
+    );
+    assert_eq!(
+        follows(peer_closed(Reason::PeerTruncated), failed(Detector::SendError)),
+        "closed(peer.truncated)+reset"
     );
     assert_eq!(
         follows(peer_closed(Reason::PeerFinMidframe), failed(Detector::SendError)),

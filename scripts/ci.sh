@@ -26,6 +26,7 @@ namespace     900   the tests that need a network namespace of their own
 lab           300   linger lab --quick: every cell of the detection matrix is as expected, and through a gateway
 others        300   the same rows of the matrix can be played on nginx, HAProxy, mosquitto and Redis
 sources       300   shell and Python sources; the layers (tests/model/layers.rs) are among the tests
+units         120   the units for systemd are sound, and permit little
 dependencies  120   licences of all dependencies, and the Rust they need
 msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
@@ -184,6 +185,18 @@ step_sources() {
     want shellcheck shellcheck || skip "shellcheck is not installed; the rest is in order"
     # Its remarks below a warning do not know functions that are called by a name in a variable.
     git ls-files '*.sh' .ci/run | xargs shellcheck -x -S warning
+}
+
+step_units() {
+    want systemd-analyze systemd || skip "systemd-analyze (systemd) is not installed"
+    local said exposure
+    # It looks for the program and its man page where a package puts them.
+    said=$(systemd-analyze verify scripts/systemd/linger.service scripts/systemd/linger.socket 2>&1 |
+        grep -v "/usr/bin/linger is not executable\|'man linger(1)' failed") || true
+    [ -z "$said" ] || { echo "$said"; return 1; }
+    exposure=$(systemd-analyze security --offline=yes scripts/systemd/linger.service | grep -o 'linger.service: [0-9.]*')
+    echo "exposure of $exposure (of 10)"
+    awk -v exposure="${exposure##* }" 'BEGIN { exit !(exposure <= 2) }'
 }
 
 # serves LINGER: it answers on each kind of listener, and ends in order.

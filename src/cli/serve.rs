@@ -104,6 +104,7 @@ fn try_run(settings: Settings, sources: Sources) -> Result<Drained, Fatal> {
     let mut reactor = Reactor::new(os, settings, for_clients, Box::new(reload))?;
     let addresses: Vec<_> = reactor.addresses().collect();
     let _greeting = greet(&addresses, &clients_at_once(reactor.connections_max()), descriptors);
+    reactor.kernel().unused_sockets().for_each(report::socket_unused);
     let spare = reactor.run()?.spare;
     Ok(Drained { well: true, spare })
 }
@@ -121,6 +122,7 @@ fn try_supervise(plan: Plan, sources: Sources) -> Result<Drained, Fatal> {
     supervisor.run(|supervisor| {
         let addresses: Vec<_> = supervisor.addresses().collect();
         greeting = Some(greet(&addresses, &limits, descriptors));
+        supervisor.kernel().unused_sockets().for_each(report::socket_unused);
     })
 }
 

@@ -46,6 +46,7 @@ pages! {
     commands
     users
     workers
+    service
     endings
     closing
     detection

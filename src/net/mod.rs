@@ -10,6 +10,7 @@ mod connect;
 mod names;
 mod peer;
 mod readiness;
+mod service;
 mod socket_table;
 mod supervising;
 
@@ -20,6 +21,7 @@ pub use connect::{ConnectError, ConnectSpec};
 pub use names::{Answers, HostName};
 pub use peer::Peer;
 pub use readiness::{Readiness, Ready};
+pub use service::ServiceNews;
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 pub use supervising::{Exit, Process, Supervising};
 
@@ -129,6 +131,14 @@ pub trait Kernel {
 
     /// Forgets the question, and gives back what it held.
     fn stop_sockets(&mut self);
+
+    /// How often the service manager that started this process is to hear from it; `None`: there is no service manager.
+    fn service_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Notifies that service manager. It waits for nobody: news that is not taken is lost.
+    fn notify_service(&mut self, _news: ServiceNews<'_>) {}
 }
 
 /// A listening socket, non-blocking.
@@ -147,6 +157,11 @@ pub trait Listener {
 
     /// Applies changed options; connections accepted from now on inherit them.
     fn set_options(&mut self, options: &SocketOptions);
+
+    /// Whether a service manager has the socket as well: its queue stays for who serves next when this one is closed.
+    fn is_kept_by_service_manager(&self) -> bool {
+        false
+    }
 }
 
 /// A connected socket, non-blocking. Dropping one closes it plainly; [`close`](Stream::close) chooses how.

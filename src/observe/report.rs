@@ -8,13 +8,13 @@ mod end_line;
 mod health;
 mod limits;
 mod pair;
+mod start;
 
-use crate::config::settings::ListenerSettings;
 use crate::core::end::{By, End, Foreign, Reason};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::core::units::seconds;
-use crate::net::{Address, Fatal, Peer, Queue, Resource};
+use crate::net::{Fatal, Peer, Queue, Resource};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
 use end_line::EndLine;
@@ -22,6 +22,7 @@ pub use health::{ServerState, server_word};
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
 pub use pair::{PairEnd, upstream_addresses, upstream_left_out, upstream_not_resolved};
+pub use start::{listening, socket_unused};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -275,11 +276,6 @@ pub fn lines_dropped(lines: u64) {
 pub fn fatal(fatal: &Fatal) -> bool {
     error!(cannot = fatal.what.as_str(), why = fatal.why.as_str(); "fatal");
     log_enabled!(Level::Error)
-}
-
-/// A listener is open.
-pub fn listening(settings: &ListenerSettings, address: &Address) {
-    info!(listener = settings.name.as_str(), protocol = settings.protocol.name(), address:% = address, backlog = settings.backlog, tls = settings.tls.is_some(); "listening");
 }
 
 /// A certificate expires soon, or has expired. `days`: how many are left.

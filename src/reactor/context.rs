@@ -105,9 +105,9 @@ pub(super) struct Aftermath {
 }
 
 impl Aftermath {
-    /// Whether nothing is to be done.
+    /// Whether nothing is to be done. One branch: it is asked behind everything that is done with a connection.
     pub(super) fn is_empty(&self) -> bool {
-        self.closing.is_empty() && self.beats.is_empty() && self.orphans.is_empty() && self.next.is_empty()
+        self.closing.len() | self.beats.len() | self.orphans.len() | self.next.len() == 0
     }
 }
 

@@ -21,7 +21,7 @@ impl<K: Kernel> Context<K> {
         if conn.leg == Some(Leg::Upstream) {
             input = input.of_upstream();
         }
-        let before = conn.life.state();
+        let (before, was_ending) = (conn.life.state().index(), conn.is_ending());
         let mut action = self.tell_life(key, conn, input);
         // Nothing is to be flushed: what follows from that is told in the same breath.
         if action == Action::Flush && conn.buffers.is_none() {
@@ -30,7 +30,6 @@ impl<K: Kernel> Context<K> {
                 None => Action::None,
             };
         }
-        let after = conn.life.state();
         match action {
             Action::None => {}
             Action::Probe => self.probe_suspect(key, conn),
@@ -46,11 +45,11 @@ impl<K: Kernel> Context<K> {
             return;
         }
         // Who has said goodbye is waited for less long once all is flushed.
-        let moved = before.index() != after.index() || matches!(input, Input::Flushed { .. });
+        let moved = before != conn.life.state().index() || matches!(input, Input::Flushed { .. });
         if moved && !self.is_looked_at(key, conn, input) {
             self.schedule(key, conn);
         }
-        if before.cause().is_none() && after.cause().is_some() {
+        if !was_ending && conn.is_ending() {
             self.note_ending(key, conn);
         } else if let (Some(leg), Input::PeerFin { .. }) = (conn.leg, input) {
             self.note_leg_finished(key, leg);

@@ -44,6 +44,7 @@ impl<K: Kernel> Reactor<K> {
         }
         report::drain_begun(self.cx.places.clients(), settings.spread, settings.timeout);
         self.cx.timers.drain_at(self.cx.now);
+        self.cx.notify_draining();
     }
 
     /// Parts from the next few.
@@ -82,6 +83,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Has the configuration read again. `file`: its text, where it was read already.
     pub(super) fn request_settings(&mut self, file: Option<String>) {
+        self.cx.notify_reloading();
         if self.cx.lifecycle.request_settings(file) == Requested::Waits {
             report::reload_waits();
         }
@@ -90,11 +92,12 @@ impl<K: Kernel> Reactor<K> {
 
     /// Takes the configuration that was read again, if it was.
     pub(super) fn take_settings(&mut self) {
-        match self.cx.lifecycle.take_settings(self.cx.now) {
-            Some(Ok(new)) => self.apply_settings(new),
-            Some(Err(mistakes)) => report::reload_refused(&mistakes),
-            None => {}
+        let Some(taken) = self.cx.lifecycle.take_settings(self.cx.now) else { return };
+        match taken {
+            Ok(new) => self.apply_settings(new),
+            Err(mistakes) => report::reload_refused(&mistakes),
         }
+        self.cx.notify_reloaded();
     }
 
     /// Takes a configuration that was read after the one that it was made with.

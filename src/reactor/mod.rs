@@ -14,7 +14,7 @@
 //! (what connections leave behind; the one close path), `initiators` (endings that another connection asked for). Then come
 //! the protocols (`serving`, with what a session asks for in `requests` and `numbers`; `admin`), the operator's acts
 //! (`lifecycle`) and reports (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for
-//! what a client asks of all). `work` bounds what all of that costs. `tasks` goes on with what takes longer than a turn, with
+//! what a client asks of all), or to a `service` manager. `work` bounds what all of that costs. `tasks` goes on with what takes longer than a turn, with
 //! `publish` (of a `publication`) and `lists`. `connection` is the entry of the table, `memory` sees to it that all buffers
 //! together have a bound, `inspect` is the view of tests.
 
@@ -56,6 +56,7 @@ mod requests;
 mod routes;
 #[cfg(test)]
 mod scene_tests;
+mod service;
 mod serving;
 mod tasks;
 #[cfg(test)]
@@ -151,6 +152,7 @@ impl<K: Kernel> Reactor<K> {
     /// # Errors
     /// When the loop cannot go on.
     pub fn run(&mut self) -> Result<Drained, Fatal> {
+        self.cx.notify_serving();
         while self.turn()? == Flow::Continue {}
         Ok(self.summary())
     }

@@ -149,6 +149,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Checks => self.run_checks(),
                 ServerTimer::LogIns => self.let_log_in(),
                 ServerTimer::Tickets => self.cx.rotate_tickets(),
+                ServerTimer::Service => self.cx.notify_alive(),
             }
         }
     }

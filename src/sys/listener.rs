@@ -4,6 +4,7 @@
 //! Own system calls rather than mio's or the standard library's: those fix the backlog at 128, and the
 //! options must be on the socket before it listens, so that the first connection inherits them.
 
+use super::service::Handed;
 use super::sockaddr::{Answer, Name};
 use super::socket::{bind, connect, local_name, set_options, socket, with_scope};
 use super::stream::Stream;
@@ -24,6 +25,8 @@ pub struct Listener {
     _file: Option<SocketFile>,
     fd: OwnedFd,
     address: Address,
+    /// The service manager that has opened it holds it as well, and the file of a unix one is its.
+    kept: bool,
 }
 
 impl Listener {
@@ -36,18 +39,27 @@ impl Listener {
     }
 
     /// Opens `count` listeners on one address of TCP, of which each gets its share of the clients (`SO_REUSEPORT`); also
-    /// on port 0, where the kernel chooses once.
+    /// on port 0, where the kernel chooses once. `kept`: those of them that a service manager has opened.
     ///
     /// # Errors
     /// As [`open`](Self::open); also where another process of this user shares its port so readily, as a second
     /// server like this one would.
-    pub fn open_shared(spec: &ListenSpec, count: usize) -> Result<Vec<Self>, Fatal> {
-        // Whoever listens there without having been started by us is found by a socket that does not share. It does
-        // not listen: a client that comes meanwhile is refused, and not accepted and reset.
-        drop(Self::bound(spec, false)?);
+    pub(super) fn open_shared(
+        spec: &ListenSpec,
+        count: usize,
+        kept: Vec<Handed>,
+    ) -> Result<Vec<Self>, Fatal> {
+        if kept.is_empty() {
+            // A program that listens there without having been started by us is found by a socket that does not share. It
+            // does not listen: a client that comes meanwhile is refused, and not accepted and reset.
+            drop(Self::bound(spec, false)?);
+        }
         let mut spec = spec.clone();
         let mut all = Vec::with_capacity(count);
-        for _ in 0..count {
+        for socket in kept.into_iter().take(count) {
+            all.push(Self::keep(socket, &spec)?);
+        }
+        for _ in all.len()..count {
             let one = Self::open_with(&spec, true)?;
             spec.address = one.address.clone();
             all.push(one);
@@ -56,17 +68,32 @@ impl Listener {
     }
 
     /// Takes over a listening socket that another process has opened on `asked`, and keeps the file of.
-    pub(super) fn adopt(fd: OwnedFd, asked: &Address) -> Self {
+    pub(super) fn adopt(fd: OwnedFd, asked: &Address, kept: bool) -> Self {
         let address = bound_address(&fd, asked);
-        Self { _file: None, fd, address }
+        Self { _file: None, fd, address, kept }
+    }
+
+    /// Takes a listening socket that a service manager has opened, and listens as `spec` has it.
+    pub(super) fn keep(socket: Handed, spec: &ListenSpec) -> Result<Self, Fatal> {
+        Self::listening(socket.fd, None, spec, true)
     }
 
     fn open_with(spec: &ListenSpec, shared: bool) -> Result<Self, Fatal> {
         let (fd, file) = Self::bound(spec, shared)?;
+        Self::listening(fd, file, spec, false)
+    }
+
+    /// Of one that listens already, the length of the queue is changed.
+    fn listening(
+        fd: OwnedFd,
+        file: Option<SocketFile>,
+        spec: &ListenSpec,
+        kept: bool,
+    ) -> Result<Self, Fatal> {
         set_options(fd.as_fd(), &spec.address, &spec.options)?;
         listen(&fd, spec.backlog).map_err(|errno| refused(errno, &spec.address))?;
         let address = bound_address(&fd, &spec.address);
-        Ok(Self { _file: file, fd, address })
+        Ok(Self { _file: file, fd, address, kept })
     }
 
     /// A socket that has the address and does not listen yet, and its file.
@@ -141,6 +168,10 @@ impl Contract for Listener {
 
     fn address(&self) -> &Address {
         &self.address
+    }
+
+    fn is_kept_by_service_manager(&self) -> bool {
+        self.kept
     }
 
     fn set_options(&mut self, options: &SocketOptions) {

@@ -28,6 +28,7 @@ pub mod owners;
 #[cfg(test)]
 mod polling_facts;
 pub mod process;
+mod service;
 pub mod sock_diag;
 mod sockaddr;
 mod socket;
@@ -47,7 +48,8 @@ pub use stream::Stream;
 use crate::core::time::{Duration, Instant};
 use crate::net::{
     Address, Answers, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName, Interest, Kernel,
-    ListenSpec, Polled, Readiness, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
+    ListenSpec, Polled, Readiness, Ready, Rows, ServiceNews, Signal, SocketError, SocketQuery, SocketRow,
+    Token, Usage,
 };
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -74,8 +76,13 @@ pub struct Os {
     fine: Vec<libc::epoll_event>,
     /// Made when the first thread beside the loop needs it, and kept: an epoll set of mio's has one and no other.
     waker: Option<Arc<mio::Waker>>,
-    /// Listening sockets that were opened for this process, in the order in which it will ask for them.
-    handed: VecDeque<OwnedFd>,
+    /// Listening sockets that were opened for this process, in the order in which it will ask for them, with whether a
+    /// service manager has each as well.
+    handed: VecDeque<(OwnedFd, bool)>,
+    /// The service manager that started this process.
+    service: Option<service::ServiceManager>,
+    /// Listening sockets that it has opened, and that no listener has asked for yet.
+    kept: Vec<service::Handed>,
     /// Children that end are nobody's but ours to wait for, and we have started none.
     reaps: bool,
     dump: Option<dump::Dump>,
@@ -99,7 +106,7 @@ impl Os {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn for_server() -> Result<Self, Fatal> {
-        let mut os = Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD])?;
+        let mut os = Self::for_supervisor()?;
         os.reaps = true;
         // Those that ended before anybody listened.
         process::reap(|_| false);
@@ -111,7 +118,15 @@ impl Os {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn for_supervisor() -> Result<Self, Fatal> {
-        Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD])
+        let mut os = Self::with_signals(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD])?;
+        os.service = service::ServiceManager::from_environment();
+        os.kept = service::take_sockets()?;
+        Ok(os)
+    }
+
+    /// Addresses of listening sockets that the service manager has opened and no listener has asked for.
+    pub fn unused_sockets(&self) -> impl Iterator<Item = &Address> {
+        self.kept.iter().map(|socket| &socket.address)
     }
 
     /// For a worker, that was handed its listening sockets in the order of its settings. Its supervisor tells it
@@ -120,7 +135,7 @@ impl Os {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn for_worker(handed: Vec<OwnedFd>) -> Result<Self, Fatal> {
+    pub fn for_worker(handed: Vec<(OwnedFd, bool)>) -> Result<Self, Fatal> {
         worker::ignore_group_signals();
         let mut os = Self::with_signals(&[SIGUSR1])?;
         os.handed = handed.into();
@@ -157,6 +172,8 @@ impl Os {
             fine: Vec::new(),
             waker: None,
             handed: VecDeque::new(),
+            service: None,
+            kept: Vec::new(),
             reaps: false,
             dump: None,
             resolver: None,
@@ -234,8 +251,11 @@ impl Kernel for Os {
 
     fn listen(&mut self, spec: &ListenSpec, token: Token) -> Result<Listener, Fatal> {
         let listener = match self.handed.pop_front() {
-            Some(fd) => Listener::adopt(fd, &spec.address),
-            None => Listener::open(spec)?,
+            Some((fd, kept)) => Listener::adopt(fd, &spec.address, kept),
+            None => match service::take_for(&mut self.kept, &spec.address, 1)?.pop() {
+                Some(kept) => Listener::keep(kept, spec)?,
+                None => Listener::open(spec)?,
+            },
         };
         let mut source = SourceFd(&listener.as_fd().as_raw_fd());
         self.poll
@@ -339,6 +359,16 @@ impl Kernel for Os {
 
     fn stop_sockets(&mut self) {
         self.dump = None;
+    }
+
+    fn service_interval(&self) -> Option<Duration> {
+        self.service.as_ref().map(service::ServiceManager::interval)
+    }
+
+    fn notify_service(&mut self, news: ServiceNews<'_>) {
+        if let Some(service) = &self.service {
+            service.notify(news);
+        }
     }
 }
 

@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_classic_bpf_program_chooses_who_of_a_reuse_port_group_gets_newcomers_and_leaves_queues_alone() {
         let spec = ListenSpec { backlog: 256, ..loopback() };
-        let mut group = Listener::open_shared(&spec, 4).unwrap();
+        let mut group = Listener::open_shared(&spec, 4, Vec::new()).unwrap();
         let socket = socket_of(&group[1]);
         let _early: Vec<_> = (0..100).map(|_| Client::connect(socket).unwrap()).collect();
         group[0].steer(&[0, 3], 4).unwrap();

@@ -3,8 +3,8 @@
 //! A worker is this program again, with the same arguments and one more that says what it was handed. It
 //! inherits its descriptors under their own numbers, so that nothing needs to be renumbered between fork and exec.
 
-use super::{Listener, Os, Stream, errno, process};
-use crate::net::{Exit, Fatal, ListenSpec, Process as Contract, Supervising};
+use super::{Listener, Os, Stream, errno, process, service};
+use crate::net::{Exit, Fatal, ListenSpec, Listener as _, Process as Contract, Supervising};
 use libc::c_int;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 pub const FLAG: &str = "--as-worker";
 
 /// Which worker this is, and the descriptors that it was handed, by their numbers: what stands behind [`FLAG`], as in
-/// `2/4 4711 9 5,6`.
+/// `2/4 4711 9 5+,6`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Handed {
     /// Its number, from 1.
@@ -25,12 +25,14 @@ pub struct Handed {
     pub of: u32,
     supervisor: u32,
     channel: RawFd,
-    listeners: Vec<RawFd>,
+    /// With whether a service manager has the socket as well: `+`.
+    listeners: Vec<(RawFd, bool)>,
 }
 
 impl Handed {
     fn to_text(&self) -> String {
-        let listeners: Vec<_> = self.listeners.iter().map(ToString::to_string).collect();
+        let to_word = |&(fd, kept): &(RawFd, bool)| format!("{fd}{}", if kept { "+" } else { "" });
+        let listeners: Vec<_> = self.listeners.iter().map(to_word).collect();
         let Self { number, of, supervisor, channel, .. } = self;
         format!("{number}/{of} {supervisor} {channel} {}", listeners.join(","))
     }
@@ -52,7 +54,10 @@ impl Handed {
                     .next()?
                     .split(',')
                     .filter(|word| !word.is_empty())
-                    .map(|word| word.parse().ok())
+                    .map(|word| {
+                        let fd = word.strip_suffix('+').unwrap_or(word);
+                        Some((fd.parse().ok()?, fd != word))
+                    })
                     .collect::<Option<_>>()?,
             })
         };
@@ -64,7 +69,8 @@ impl Supervising for Os {
     type Process = Process;
 
     fn open_shared(&mut self, spec: &ListenSpec, count: usize) -> Result<Vec<Listener>, Fatal> {
-        Listener::open_shared(spec, count)
+        let kept = service::take_for(&mut self.kept, &spec.address, count)?;
+        Listener::open_shared(spec, count, kept)
     }
 
     fn steer(&mut self, listener: &Listener, places: &[usize], of: usize) -> Result<(), i32> {
@@ -117,8 +123,8 @@ impl Drop for Process {
 pub struct Hand {
     /// To the supervisor and back.
     pub channel: Stream,
-    /// Listening sockets for clients, in the order of the settings.
-    pub listeners: Vec<OwnedFd>,
+    /// Listening sockets for clients, in the order of the settings, with whether a service manager has each as well.
+    pub listeners: Vec<(OwnedFd, bool)>,
 }
 
 /// Starts worker `number` of `of`: this program, with the same arguments. Gives the child and our end of its channel.
@@ -135,7 +141,10 @@ fn start(number: u32, of: u32, listeners: &[Listener]) -> Result<(Child, Stream)
         of,
         supervisor: std::process::id(),
         channel: theirs.as_raw_fd(),
-        listeners: listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect(),
+        listeners: listeners
+            .iter()
+            .map(|listener| (listener.as_fd().as_raw_fd(), listener.is_kept_by_service_manager()))
+            .collect(),
     };
     let mut arguments = std::env::args_os();
     arguments.next();
@@ -146,7 +155,7 @@ fn start(number: u32, of: u32, listeners: &[Listener]) -> Result<(Child, Stream)
         .args(arguments)
         .args([OsString::from(FLAG), handed.to_text().into()])
         .stdin(Stdio::null());
-    let kept: Vec<RawFd> = handed.listeners.iter().copied().chain([handed.channel]).collect();
+    let kept: Vec<RawFd> = handed.listeners.iter().map(|&(fd, _)| fd).chain([handed.channel]).collect();
     let keep = move || {
         let kept = kept.iter().try_for_each(|&fd| close_on_exec(fd, false));
         kept.map_err(std::io::Error::from_raw_os_error)
@@ -189,12 +198,13 @@ pub fn take(handed: &Handed) -> Result<Hand, Fatal> {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     };
     let channel = Stream::new(own(handed.channel)?);
-    let listeners = handed.listeners.iter().map(|&fd| own(fd)).collect::<Result<_, _>>()?;
+    let listeners = handed.listeners.iter().map(|&(fd, kept)| Ok((own(fd)?, kept)));
+    let listeners = listeners.collect::<Result<_, _>>()?;
     Ok(Hand { channel, listeners })
 }
 
 #[expect(unsafe_code, reason = "fcntl(2)")]
-fn close_on_exec(fd: RawFd, on: bool) -> Result<(), i32> {
+pub(super) fn close_on_exec(fd: RawFd, on: bool) -> Result<(), i32> {
     let flags = if on { libc::FD_CLOEXEC } else { 0 };
     // SAFETY: numbers in, one out; of a descriptor that is not open it says so.
     if unsafe { libc::fcntl(fd, libc::F_SETFD, flags) } == 0 { Ok(()) } else { Err(errno::last()) }
@@ -222,12 +232,13 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_reads_back() {
-        let handed = Handed { number: 2, of: 4, supervisor: 4711, channel: 9, listeners: vec![5, 6] };
-        assert_eq!(handed.to_text(), "2/4 4711 9 5,6");
+        let handed =
+            Handed { number: 2, of: 4, supervisor: 4711, channel: 9, listeners: vec![(5, true), (6, false)] };
+        assert_eq!(handed.to_text(), "2/4 4711 9 5+,6");
         assert_eq!(Handed::parse(&handed.to_text()), Ok(handed));
         let none = Handed { number: 1, of: 2, supervisor: 1, channel: 3, listeners: vec![] };
         assert_eq!(Handed::parse(&none.to_text()), Ok(none));
-        for wrong in ["", "2", "2/4", "2/4 1", "2/4 1 x 5", "2/4 1 9 5,x"] {
+        for wrong in ["", "2", "2/4", "2/4 1", "2/4 1 x 5", "2/4 1 9 5,x", "2/4 1 9 +"] {
             assert!(Handed::parse(wrong).is_err(), "{wrong}");
         }
     }

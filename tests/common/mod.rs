@@ -80,6 +80,11 @@ impl Server {
 
     /// The same, by way of another program such as `unshare -n`: `program` is what comes before `serve`.
     pub fn start_as(program: &[&str], arguments: &[&str]) -> Self {
+        Self::start_with([Stdio::null(), Stdio::null()], program, arguments)
+    }
+
+    /// The same, with what the program has as its standard input and output.
+    pub fn start_with([input, output]: [Stdio; 2], program: &[&str], arguments: &[&str]) -> Self {
         // Tests run side by side, and their clients together are more than the usual 1,024 descriptors.
         linger::sys::limits::raise_descriptors();
         // The usual port of the admin interface is one for all of them.
@@ -98,7 +103,8 @@ impl Server {
             ])
             .args(admin)
             .args(arguments)
-            .stdout(Stdio::null())
+            .stdin(input)
+            .stdout(output)
             .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");

@@ -22,6 +22,7 @@ mod liveness_heartbeat;
 mod operate;
 mod proxied;
 mod routes;
+mod service;
 mod smoke;
 mod stalls;
 mod startup;

@@ -127,6 +127,16 @@ impl<L: Listener> ListenerState<L> {
         self.queue().is_some_and(|queue| queue.length == 0)
     }
 
+    /// A drain begins: the queue must be seen empty before its listener is closed, which resets all that wait. Those
+    /// in a queue that a service manager keeps wait for who serves next.
+    pub(in crate::reactor) fn begin_drain(&mut self) {
+        if self.listener.as_ref().is_some_and(Listener::is_kept_by_service_manager) {
+            self.end_drain();
+        } else {
+            self.accepting = AcceptState::Open;
+        }
+    }
+
     /// Takes a connection from its queue; `None`: it is closed.
     pub(in crate::reactor) fn try_accept(&mut self) -> Option<Accepted<L::Stream>> {
         self.listener.as_mut().map(Listener::try_accept)
@@ -245,11 +255,6 @@ impl<L> ListenerState<L> {
         if self.is_stalled() {
             self.accepting = AcceptState::Open;
         }
-    }
-
-    /// A drain begins: the queue must be seen empty before its listener is closed.
-    pub(in crate::reactor) fn begin_drain(&mut self) {
-        self.accepting = AcceptState::Open;
     }
 
     /// Closes the listener of clients that a drain has emptied: left open, it would let newcomers believe

@@ -28,11 +28,13 @@ pub(in crate::reactor) enum ServerTimer {
     LogIns,
     /// To rotate the keys of session tickets.
     Tickets,
+    /// To notify the service manager.
+    Service,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 11] = [
+    pub(in crate::reactor) const ALL: [Self; 12] = [
         Self::AcceptRetry,
         Self::QueueWatch,
         Self::Resumed,
@@ -44,6 +46,7 @@ impl ServerTimer {
         Self::Checks,
         Self::LogIns,
         Self::Tickets,
+        Self::Service,
     ];
 }
 
@@ -73,6 +76,8 @@ pub(in crate::reactor) struct ServerTimers {
     log_ins: Instant,
     /// When the keys of session tickets are rotated.
     tickets: Instant,
+    /// When the service manager is notified.
+    service: Instant,
 }
 
 impl Default for ServerTimers {
@@ -89,6 +94,7 @@ impl Default for ServerTimers {
             checks: Instant::NEVER,
             log_ins: Instant::NEVER,
             tickets: Instant::NEVER,
+            service: Instant::NEVER,
         }
     }
 }
@@ -156,6 +162,11 @@ impl ServerTimers {
         self.tickets = at;
     }
 
+    /// When the service manager is notified again.
+    pub(in crate::reactor) const fn notify_service_at(&mut self, at: Instant) {
+        self.service = at;
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
@@ -167,6 +178,7 @@ impl ServerTimers {
             .min(of_upstreams)
             .min(self.log_ins)
             .min(self.tickets)
+            .min(self.service)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -183,6 +195,7 @@ impl ServerTimers {
             ServerTimer::Checks => &mut self.checks,
             ServerTimer::LogIns => &mut self.log_ins,
             ServerTimer::Tickets => &mut self.tickets,
+            ServerTimer::Service => &mut self.service,
         };
         let due = *deadline <= now;
         if due {

@@ -22,6 +22,7 @@ mod inquiries;
 mod lists;
 mod pulse;
 mod reload;
+mod service;
 mod stall;
 mod tickets;
 mod topics;
@@ -120,6 +121,8 @@ pub struct Supervisor<K: Supervising> {
     fanout: AdminFanout,
     /// Whether the configuration was sound when it was last read, and when that was.
     reloaded: (bool, Instant),
+    /// When the service manager is notified again.
+    service: Instant,
     /// A worker did not end well although it was asked to.
     failed: bool,
 }
@@ -164,12 +167,18 @@ impl<K: Supervising> Supervisor<K> {
             touched: Vec::new(),
             fanout: AdminFanout::default(),
             reloaded: (true, now),
+            service: Instant::NEVER,
             failed: false,
             kernel,
             plan,
         };
         supervisor.warn_of_expiries();
         Ok(supervisor)
+    }
+
+    /// The kernel that it runs on.
+    pub const fn kernel(&self) -> &K {
+        &self.kernel
     }
 
     /// What it listens on: the clients' addresses, then the admin interface's.
@@ -243,7 +252,9 @@ impl<K: Supervising> Supervisor<K> {
         }
         if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
             self.phase = Phase::Serving;
+            self.notify_serving();
         }
+        self.notify_if_due();
         Ok(())
     }
 
@@ -259,7 +270,7 @@ impl<K: Supervising> Supervisor<K> {
         let patience = self.plan.settings.server.stall_timeout;
         let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
         let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
-        let next = next.min(self.inquiries.next()).min(self.tickets.next());
+        let next = next.min(self.inquiries.next()).min(self.tickets.next()).min(self.service);
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -332,6 +343,7 @@ impl<K: Supervising> Supervisor<K> {
                 worker.life = Life::Over;
             }
         }
+        self.notify_draining();
     }
 
     fn report(&mut self) {

@@ -21,6 +21,7 @@ pub trait Reload {
 impl<K: Supervising> Supervisor<K> {
     /// Has the configuration read again.
     pub(super) fn request_settings(&mut self) {
+        self.notify_reloading();
         if !self.reload.request() {
             report::reload_waits();
         }
@@ -31,8 +32,9 @@ impl<K: Supervising> Supervisor<K> {
         match self.reload.take() {
             Some(Ok((new, file))) => self.apply_settings(&new, file),
             Some(Err(mistakes)) => self.refuse(&mistakes),
-            None => {}
+            None => return,
         }
+        self.notify_reloaded();
     }
 
     fn refuse(&mut self, mistakes: &str) {

@@ -42,8 +42,8 @@ impl Listener {
     /// As [`open`](Self::open); also where another process of this user shares its port so readily, as a second
     /// server like this one would.
     pub fn open_shared(spec: &ListenSpec, count: usize) -> Result<Vec<Self>, Fatal> {
-        // Whoever listens there without having been started by us is found by a socket that does not share. It does
-        // not listen: a client that comes meanwhile is refused, and not accepted and reset.
+        // A foreign process that listens there is found by binding a socket that does not share. That socket does not
+        // listen: a client that comes meanwhile is refused, and not accepted and reset.
         drop(Self::bound(spec, false)?);
         let mut spec = spec.clone();
         let mut all = Vec::with_capacity(count);

@@ -103,7 +103,9 @@ fn written(path: &str) -> Vec<String> {
         let entries = fs::read_dir(path).expect("a readable directory");
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
         paths.sort();
-        paths.iter().for_each(|path| walk(root, path, found));
+        for path in &paths {
+            walk(root, path, found);
+        }
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();

@@ -355,7 +355,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     assert!(now == first || completed || probed, "the first cause wins: {step}");
 }
 
-/// Whether it has said, in its protocol or as TLS says it (close_notify), that nothing follows.
+/// Whether it has said, in its protocol or as TLS says it (`close_notify`), that nothing follows.
 fn has_said_all(cause: Cause) -> bool {
     let last_word = cause.detector == Detector::Protocol && is_bare_fin(cause.reason);
     last_word || cause.reason == Reason::PeerGoodbye

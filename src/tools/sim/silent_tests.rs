@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_millis(2200);
 /// Whose clients ask, and who has what they ask for and says nothing about it.
 const ASKER: usize = 0;
 const SILENT: usize = 1;
+/// The number of each query: they follow one another.
+const NUMBER: u64 = 7;
 
 /// A supervisor, and its two workers as a test plays them.
 struct Setup {
@@ -87,35 +89,40 @@ impl Setup {
     }
 
     /// A turn of the supervisor, and what the workers make of it: both say that they turn, and only the first one answers
-    /// queries. What else the workers were told, with the place of the worker.
-    fn turn(&mut self) -> Vec<(usize, ToWorker)> {
+    /// queries. Returns what was found for the first one: the number of its query, which worker, what.
+    fn turn(&mut self) -> Vec<(u64, u32, Finding)> {
         self.supervisor.turn().unwrap();
         Self::pass(&self.stage, Duration::from_millis(1));
-        let mut told = Vec::new();
+        let mut all = Vec::new();
         for place in [ASKER, SILENT] {
-            while self.workers[place].receive().is_ok_and(|more| more == More::Maybe) {}
+            while self.workers[place].receive() == Ok(More::Maybe) {}
             while let Some(message) = self.workers[place].next_message().unwrap() {
-                match message {
-                    ToWorker::AskAlive => self.say(place, &ToSupervisor::Alive),
-                    ToWorker::Query { number, .. } if place == ASKER => {
+                if message == ToWorker::AskAlive {
+                    self.say(place, &ToSupervisor::Alive);
+                } else if let ToWorker::Query { number, .. } = message {
+                    if place == ASKER {
                         self.say(place, &ToSupervisor::Found { number, finding: Finding::Nothing });
                     }
-                    ToWorker::Ask(question) if self.begins => self.begin_answer(place, &question),
-                    message => told.push((place, message)),
+                } else if let ToWorker::Ask(question) = message {
+                    self.begin_answer(place, &question);
+                } else if let ToWorker::Found { number, worker, finding } = message {
+                    all.push((number, worker, finding));
                 }
             }
         }
-        told
+        all
     }
 
-    /// Begins an answer that is long, and does not end it.
+    /// Begins an answer that is long, and does not end it, if that is wanted.
     fn begin_answer(&mut self, place: usize, Question { number, about }: &Question) {
-        let content = match about {
-            About::Metrics => Content::Metrics { samples: Vec::new(), last: false },
-            About::Connections { from: 0, .. } => {
-                Content::Rows(Rows { text: "{}\n".to_owned(), matched: 1, next: Some(1) })
-            }
-            _ => return,
+        let content = if !self.begins {
+            return;
+        } else if *about == About::Metrics {
+            Content::Metrics { samples: Vec::new(), last: false }
+        } else if let About::Connections { from: 0, .. } = about {
+            Content::Rows(Rows { text: "{}\n".to_owned(), matched: 1, next: Some(1) })
+        } else {
+            return;
         };
         self.say(place, &ToSupervisor::Answer(Answer { number: *number, content }));
     }
@@ -123,13 +130,12 @@ impl Setup {
     /// What is found, and by which worker, for a query of the first worker's client; and how long that took.
     fn ask(&mut self, query: Query, outstanding: usize) -> (BTreeMap<u32, Finding>, Duration) {
         let begun = self.now();
-        self.say(ASKER, &ToSupervisor::Query { number: 7, worker: None, query });
+        self.say(ASKER, &ToSupervisor::Query { number: NUMBER, worker: None, query });
         let mut all = BTreeMap::new();
         while all.len() < outstanding && self.now().since(begun) < PATIENCE * 4 {
-            for (_, message) in self.turn() {
-                if let ToWorker::Found { number: 7, worker, finding } = message {
-                    assert_eq!(all.insert(worker, finding), None, "each says one thing");
-                }
+            for (number, worker, finding) in self.turn() {
+                assert_eq!(number, NUMBER);
+                assert_eq!(all.insert(worker, finding), None, "each says one thing");
             }
         }
         (all, self.now().since(begun))

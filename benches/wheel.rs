@@ -112,7 +112,7 @@ impl Timers for Linger {
     }
 }
 
-/// tokio-util's wheel, on a runtime whose clock stands still until it is moved.
+/// tokio-util's wheel, on a runtime whose clock is paused until it is moved.
 struct Tokio<'a> {
     queue: DelayQueue<u32>,
     keys: Vec<Option<Key>>,

@@ -26,7 +26,7 @@ processor time that it took. Where a process may not open as many descriptors, m
   --duration T          how long all are held, in seconds; who vanishes does so meanwhile (120)
   --ramp RATE           connections opened a second (20000)
   --workers N           server processes (as many as RLIMIT_NOFILE asks for)
-  --procs N             client processes (likewise)
+  --procs N             client processes (as many as RLIMIT_NOFILE asks for)
   --one-process         one server process, one client process. Where RLIMIT_NOFILE does not allow it, in a guest:
                         User-Mode Linux (Debian: user-mode-linux), which is several times slower and has an older
                         kernel, so it shows that it works and what memory it takes, not how fast it is. There, the

@@ -68,7 +68,7 @@ class Server:
         raise Failed(f"the server did not start: {self.said().strip()[-300:]}")
 
     def __exit__(self, *_):
-        # Nobody is left who would be owed a drain.
+        # No client is left that a drain would have to wait for.
         self.process.kill()
         self.process.wait()
         self.words.close()

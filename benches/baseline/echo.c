@@ -1,5 +1,5 @@
 /*
- * The least an epoll echo server can do: what linger's figures are held against.
+ * The least an epoll echo server can do: what linger's figures are compared with.
  *
  * One thread, one shared buffer, no memory per connection, no timers, no record of an ending. What
  * linger does beyond this is what it costs beyond this. Read `serve` first: the rest is set-up.

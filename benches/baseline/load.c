@@ -253,7 +253,7 @@ static void echo_ready(struct connection *c)
         for (uint64_t answers = c->got / want.bytes - whole; answers > 0; answers--)
             echo_answered(c, at);
         echo_begin(c, at);
-    } while (got == sizeof buffer); /* a short read drained it, and no more is owed than was sent */
+    } while (got == sizeof buffer); /* a short read drained it: no more comes back than was sent */
 }
 
 /* How long this process was ready to run while another held its cpu: the caller's measure of doubt. */

@@ -1,5 +1,5 @@
 /*
- * The least an epoll relay can do: what linger's gateway is held against.
+ * The least an epoll relay can do: what linger's gateway is compared with.
  *
  * One thread, one shared buffer, no timers, no record of an ending, one server. What one side sends is sent to the other
  * at once; only what the kernel had no room for is kept, and the side it came from is not read before that has gone. An

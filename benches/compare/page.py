@@ -95,7 +95,7 @@ def head(data):
         "What each can do of the same work: echo (linger, the C server), RESP `PING` (linger, Redis), HTTP `GET` of a "
         "three-byte answer with keep-alive (linger's admin interface, which is not meant as a web server; nginx `return`; "
         "HAProxy `http-request return`). mosquitto speaks MQTT, for which linger has no counterpart: its lives and idle "
-        "connections (CONNECT, CONNACK) are held against linger's RESP, which is not the same work. TCP keepalive is on "
+        "connections (CONNECT, CONNACK) are compared with linger's RESP, which is not the same work. TCP keepalive is on "
         "for linger and Redis, their default, and off for the others. The configurations are in "
         "[`servers.py`](compare/servers.py).",
     ]
@@ -244,8 +244,8 @@ def churn(data, _pictures):
         "## Lives: connect, one exchange, close",
         "50 at a time, each server in a network namespace of its own. *Client*: the client closes after its answer. "
         "*Server*: it is asked to (`Connection: close`, `QUIT`, DISCONNECT). After `QUIT` the client closes when it has the "
-        "`+OK`; linger waits half a second for that, and Redis closes first. Whoever closes first keeps "
-        "the TIME_WAIT for a minute; linger's HTTP closes first and keeps none (`TCP_LINGER2 = -1`), and its clients are "
+        "`+OK`; linger waits half a second for that, and Redis closes first. The side that closes first "
+        "keeps the TIME_WAIT for a minute; linger's HTTP closes first and keeps none (`TCP_LINGER2 = -1`), and its clients are "
         "not left with one either.",
         "- " + verdict_sentence(by_rate, "Lives a second") + "\n- " + verdict_sentence(by_cpu, "Server CPU per life")
         + "\n- " + waits_sentence(cells),

@@ -167,5 +167,5 @@ SERVERS = [
 
 
 def opponents(servers, work):
-    """The servers of a kind of work, linger first; mosquitto is held against linger's resp where it is compared."""
+    """The servers of a kind of work, linger first; mosquitto is compared with linger's resp, if at all."""
     return [server for server in servers if server.work.name == work]

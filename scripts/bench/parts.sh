@@ -284,7 +284,7 @@ part_memory() {
 
 # ---- Heartbeats ----------------------------------------------------------------------------------------
 
-# CPU that an idle server uses while it holds 18,000 connections which owe it a heartbeat a minute.
+# CPU that an idle server uses while it holds 18,000 connections, each to send a heartbeat a minute.
 part_idle() {
     local span=10
     [[ $quick == no ]] || span=3

@@ -44,7 +44,7 @@ linger ought to say:
   fin           close between two requests                 peer.fin
   fin_midframe  close in the middle of one                 peer.fin_midframe
   rst           reset                                      peer.reset
-  half_close    ask, FIN, read on: the answer is owed      peer.fin
+  half_close    ask, FIN, read on: an answer must come     peer.fin
   freeze        no reading, no writing; the kernel ACKs    stuck.frozen         needs --heartbeat
   vanish        nothing leaves the host, not even an ACK   lost.*               needs --heartbeat
   slow_read     asks for much, reads nothing               slow.* or stuck.zero_window
@@ -63,7 +63,7 @@ Their parameters, behind the share:
                 late_beat: it is heard again after T, not halfway into the grace
   every=T       trickle: the time between two bytes (100ms)
   bytes=N       fin_midframe: how many of the request are out (half). garbage: how many (4)
-  requests=N    half_close: how many answers are owed (1; at most --pipeline)
+  requests=N    half_close: how many answers must come (1; at most --pipeline)
 
   Each client has an identity (IDENT, as --identities), and the server is asked by subscribing
   to $presence:*. A wrong verdict is listed with the identity it is about; who does nothing wrong

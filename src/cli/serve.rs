@@ -296,7 +296,7 @@ impl Drop for Greeting {
     }
 }
 
-/// Says what is open, in the log and to whoever started the server.
+/// Says what is open, in the log and to the one who started the server.
 fn greet(
     addresses: &[(&ListenerSettings, &Address)],
     clients: &str,

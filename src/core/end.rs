@@ -47,7 +47,7 @@ named! {
         PeerTruncated = "peer.truncated",
         /// The peer reset the connection: ECONNRESET.
         PeerReset = "peer.reset",
-        /// The peer closed, then reset while we still owed it output: EPIPE.
+        /// The peer closed, then reset while output for it was still pending: EPIPE.
         PeerResetAfterFin = "peer.reset_after_fin",
         /// The same identity came back on another connection.
         PeerReplaced = "peer.replaced",

@@ -120,7 +120,7 @@ impl Identity {
 }
 
 impl Hub {
-    /// Connection `key` claims identity `id`. It gets it, whoever held it, and gives up the one it had.
+    /// Connection `key` claims identity `id`. It takes it from any other holder, and gives up the one it had.
     pub fn identify(&mut self, member: &mut Membership, key: Key, id: &[u8]) -> Result<Identified, Refused> {
         self.check_name(id)?;
         let fresh = self.identity_of(member, key) != Some(id);
@@ -224,7 +224,7 @@ impl Hub {
         }
     }
 
-    /// How identity `id` is doing; none means offline, or never heard of.
+    /// How identity `id` is doing; none means offline, or never known.
     pub fn state(&self, id: &[u8]) -> Option<Presence> {
         self.identities.get(id).filter(|identity| identity.is_there()).map(|identity| identity.presence)
     }

@@ -316,7 +316,7 @@ pub struct Census {
     /// Connections by state, as [`State::NAMES`].
     pub states: [usize; State::NAMES.len()],
     /// Output that waits for peers, in bytes.
-    pub owed_bytes: usize,
+    pub pending_bytes: usize,
     /// Connections that are not being read until they have taken output.
     pub paused: usize,
 }

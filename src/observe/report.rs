@@ -266,13 +266,12 @@ pub fn lines_dropped_total() -> u64 {
 
 /// The reader of the log keeps up again.
 pub fn lines_dropped(lines: u64) {
-    let advice =
-        "whoever reads standard error did not keep up, or it could not be written to; nobody waits for that";
+    let advice = "the reader of standard error did not keep up, or it could not be written to; the server does not wait for that";
     warn!(lines, advice; "log_lines_dropped");
 }
 
-/// The server cannot start or go on. False if the log takes no errors: whoever started the server must see all the same
-/// why it stopped.
+/// The server cannot start or go on. False if the log takes no errors: the one who started the server must
+/// see all the same why it stopped.
 pub fn fatal(fatal: &Fatal) -> bool {
     error!(cannot = fatal.what.as_str(), why = fatal.why.as_str(); "fatal");
     log_enabled!(Level::Error)
@@ -482,7 +481,7 @@ pub fn state(census: &Census, counters: &Counters) {
     let [_, handshaking, open, suspect, peer_closed, parting, _] = census.states;
     info!(
         handshaking, open, suspect, peer_closed, parting,
-        paused = census.paused, owed_bytes = census.owed_bytes, accepted = counters.accepted(), ended = counters.ends_total(),
+        paused = census.paused, output_waiting_bytes = census.pending_bytes, accepted = counters.accepted(), ended = counters.ends_total(),
         reasons:% = counters.reasons();
         "state"
     );

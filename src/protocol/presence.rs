@@ -1,7 +1,7 @@
 //! Endings and presence as text that programs read: the [`End`] record as one JSON object, and what is
 //! published on a presence channel.
 //!
-//! Whoever wants to know whether `sensor-7` is there subscribes to `$presence:sensor-7`, or to all of them
+//! A client that wants to know whether `sensor-7` is there subscribes to `$presence:sensor-7`, or to all of them
 //! with `PSUBSCRIBE $presence:*`. Each message is one word, and for `offline` the record after it:
 //!
 //! | message | when |

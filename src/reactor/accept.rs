@@ -37,7 +37,7 @@ impl<K: Kernel> Reactor<K> {
         let begins = self.cx.listeners[index].beginning();
         let mut resets = 0;
         for taken in 0..self.cx.settings.turn.accepts {
-            // Who waits while the server drains is let in before anything else, or would be reset.
+            // While the server drains, waiting newcomers are let in before anything else, or they would be reset.
             let enough = self.cx.work.is_past(share) || resets == RESETS_PER_TURN;
             if enough && !self.cx.lifecycle.is_draining() {
                 break;
@@ -152,7 +152,7 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
-/// What everybody begins as who is let in by a listener: worked out once for all that wait in its queue.
+/// The initial state of a listener's connections: worked out once for all that wait in its queue.
 #[expect(
     clippy::struct_excessive_bools,
     reason = "facts about a listener, none of which follows from another"
@@ -246,7 +246,7 @@ impl<K: Kernel> Context<K> {
             StallNews::Old => {}
             StallNews::OneMore => {
                 self.counters.accept_stalls += 1;
-                self.watch_on();
+                self.keep_watching();
             }
             StallNews::First => {
                 self.counters.accept_stalls += 1;
@@ -259,20 +259,20 @@ impl<K: Kernel> Context<K> {
 
     /// The queue is empty, after `taken` were taken from it. If it was not always, that is over.
     fn drained(&mut self, index: usize, taken: u32) {
-        // Given up for a unix listener, whose queue cannot be looked at, and nobody was in it.
+        // The queue of a unix listener cannot be looked at, so the reserve may have been given up for an empty one.
         self.kernel.retake_reserve();
         if self.listeners[index].on_drained(self.now) {
             self.timers.tell_resumed_at(self.now + RESUMED_FOR);
         }
         if taken > 0 {
-            self.was_it_full(index, taken);
+            self.check_overflow(index, taken);
         }
         if self.lifecycle.is_draining() {
             self.listeners[index].end_drain();
         }
     }
 
-    /// Says of those listeners that accept again that they do, if they have for long enough.
+    /// Reports listeners that have been accepting again for long enough.
     pub(super) fn tell_resumed(&mut self) {
         for slot in &mut self.listeners {
             match slot.resumed(self.now) {
@@ -289,7 +289,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn unready(&self) -> Option<(&str, String)> {
         (0..self.listeners.len()).find_map(|index| {
             let slot = &self.listeners[index];
-            // Whoever asks for this at the admin interface has been let in there.
+            // A client that asks for this at the admin interface has been let in there.
             if !slot.settings.protocol.serves_clients() {
                 return None;
             }

@@ -38,7 +38,7 @@ const SHARE: usize = 16 * 1024;
 const REQUEST_WORK: usize = 512;
 
 impl<K: Kernel> Reactor<K> {
-    /// Serves those who have asked, as far as a turn allows.
+    /// Serves those who have asked, within the bound on the work of a turn.
     pub(super) fn serve_admin(&mut self) {
         let mut left = WORK_PER_TURN;
         while left > 0
@@ -63,7 +63,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(http) = conn.http_mut() else { return 0 };
         http.queued = false;
         if over {
-            // What it still has asked for is nobody's; its end of file is to be read.
+            // Its other requests get no answer; its end of file is to be read.
             http.stage = Stage::Idle;
             self.cx.forget_input(conn);
             self.cx.posted.resume(key, conn);
@@ -96,7 +96,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let close = session.close(held.len());
         if close.is_some() {
-            // What follows the last request is nobody's; kept, it would grow until the deadline.
+            // What follows the last request gets no answer; kept, it would grow until the deadline.
             held.consume(held.len());
         }
         self.drive(key, |cx, conn| {
@@ -156,7 +156,7 @@ impl<K: Kernel> Reactor<K> {
         work: &mut usize,
         out: &mut Vec<u8>,
     ) -> Stage {
-        // Nobody takes the rest of it; what else was asked is still to be done.
+        // Its reader is gone; what else was asked is still to be done.
         if self.table.get(key).is_none_or(Connection::is_failing) {
             session.abandon();
             return Stage::Asking;
@@ -249,7 +249,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Puts away what a connection is to go on with, and sees to it that it does.
+    /// Keeps the stage of a connection, and posts it if it has more to do.
     fn after_serving(
         &mut self,
         key: Key,

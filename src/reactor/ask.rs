@@ -114,8 +114,8 @@ impl<K: Kernel> Context<K> {
         self.write_list(key, conn, replies, rows);
     }
 
-    /// Nobody else ends the one that asks for clients to be ended: it gets its reply first, and goes on when it is
-    /// being ended.
+    /// Ends the connection that asked, if its own `CLIENT KILL` matches it. It gets its reply first, so no other place ends
+    /// it.
     fn end_asker(&mut self, key: Key, conn: &mut Conn<K>, ask: &mut Ask) {
         if let (Sum::Killed(count), Query::Kill { filter, .. }) = (&mut ask.sum, &ask.query)
             && !filter.skip_me
@@ -154,7 +154,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Does without what the supervisor has not answered in time.
+    /// Answers those whose findings have not come in time: the reply says that the supervisor is silent.
     pub(super) fn expire_asks(&mut self) {
         let Some(link) = &self.cx.link else { return };
         // What it has answered is to be read first. The next poll does not wait.
@@ -175,7 +175,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.timers.expire_asks_at(next);
     }
 
-    /// A place is free, for the next who waits and is still there.
+    /// A place is free: the next connection that waits for one takes it.
     fn end_ask(&mut self, number: u64) {
         let Some(link) = &mut self.cx.link else { return };
         let Some(of) = link.asks.close(number) else { return };

@@ -62,7 +62,7 @@ impl<K: Kernel> Reactor<K> {
     /// Makes one step of the audit under way.
     #[cold]
     #[inline(never)]
-    pub(super) fn audit_on(&mut self) {
+    pub(super) fn advance_audit(&mut self) {
         let begun = self.cx.kernel.now();
         match self.cx.audits.next_step() {
             Todo::Step(running) => self.step(running),
@@ -88,7 +88,7 @@ impl<K: Kernel> Reactor<K> {
             Step::Index(_) => match self.cx.kernel.start_sockets(&running.query, running.families) {
                 Ok(()) => {
                     running.step = Step::Rows(Vec::new());
-                    // What it tells, it tells by readiness.
+                    // It reports its rows by readiness.
                     self.cx.audits.wait(running);
                 }
                 Err(fatal) => self.refuse_audit(*running, &fatal),
@@ -156,7 +156,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// The kernel does not tell. That may pass: descriptors may be free again the next time.
+    /// The kernel's table cannot be read. That may pass: descriptors may be free again the next time.
     fn refuse_audit(&mut self, running: Running, fatal: &crate::net::Fatal) {
         self.cx.kernel.stop_sockets();
         self.cx.counters.audits_failed += 1;
@@ -166,7 +166,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.arm_audit();
     }
 
-    /// The word of a connection's own descriptor: the kernel has nothing left of it.
+    /// Whether a connection's own descriptor says that the kernel has closed it.
     fn is_closed(&self, key: Key) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
         let evidence = conn.stream.evidence();
@@ -213,7 +213,7 @@ impl<K: Kernel> Context<K> {
         self.timers.audit_at(interval.map_or(Instant::NEVER, |interval| self.now + interval));
     }
 
-    /// Breaks off: a server that goes away has nothing to learn.
+    /// Stops the audit under way: a draining server does not need it.
     #[cold]
     pub(super) fn stop_audits(&mut self) {
         self.timers.audit_at(Instant::NEVER);

@@ -1,5 +1,5 @@
-//! The one close path. A life that is over has left its name in the aftermath of who drove it; here its connection leaves
-//! the table.
+//! The one close path. A connection whose life is over was noted in the aftermath by what drove it; here it leaves the
+//! table.
 
 use super::Reactor;
 use super::context::{Conn, Context};
@@ -17,8 +17,8 @@ use crate::net::{CloseHow, Kernel, Stream};
 use crate::protocol::presence::{self, Event};
 
 impl<K: Kernel> Reactor<K> {
-    /// Does what connections that were driven have left behind: those that they beat for are alive, and those whose
-    /// life is over are closed. Nobody holds a connection meanwhile.
+    /// Works off the aftermath of connections that were driven: marks those alive that they beat for, and closes those
+    /// whose life is over. No connection is borrowed meanwhile.
     #[inline]
     pub(super) fn settle(&mut self) {
         if !self.cx.aftermath.is_empty() {
@@ -50,7 +50,7 @@ impl<K: Kernel> Reactor<K> {
         while let Some((holder, token)) = self.cx.aftermath.orphans.pop() {
             self.judge_orphan(holder, &token);
         }
-        // Behind the closings: a partner that is gone is told nothing. What is told may be the end of who is told.
+        // After the closings, so that a partner that is gone is told nothing. News may end the leg that gets it.
         if let Some((key, next)) = self.cx.aftermath.next.pop_front() {
             match next {
                 Next::Hear(news) => {
@@ -64,7 +64,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Those are alive that a heartbeat channel beats for which was heard from.
+    /// Marks those alive whose heartbeat channels have received something.
     #[inline]
     pub(super) fn relay_beats(&mut self) {
         while let Some((channel, holder)) = self.cx.aftermath.beats.pop() {
@@ -72,7 +72,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Does something with a connection, if it is there, and what follows from that.
+    /// Calls `act` on a connection, if it is there, then works off the aftermath.
     pub(super) fn drive(&mut self, key: Key, act: impl FnOnce(&mut Context<K>, &mut Conn<K>)) {
         if let Some(conn) = self.table.get_mut(key) {
             act(&mut self.cx, conn);
@@ -82,7 +82,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// Sees to it that its end is known, and says how the socket is closed. Every connection comes through here once.
+    /// Records and counts its end. Returns how the socket is closed. Every connection comes through here once.
     fn end(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode) -> CloseHow {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
@@ -90,8 +90,8 @@ impl<K: Kernel> Context<K> {
             self.end_output_now(conn, mode);
         }
         let reason = conn.life.cause().map_or(Reason::LocalInternal, |cause| cause.reason);
-        let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));
-        let asks = mode == CloseMode::Linger2 && !self.is_there(conn);
+        let mode = conn.leg.map_or(mode, |leg| self.on_leg_closing(key, conn, leg, mode));
+        let asks = mode == CloseMode::Linger2 && !self.has_answered_lately(conn);
         let (mode, evidence) = if wants_evidence(reason) || asks {
             self.ask_kernel(key, conn, mode, reason)
         } else {
@@ -145,7 +145,7 @@ impl<K: Kernel> Context<K> {
             self.adopt_task(*task);
         }
         if let Some(leg) = conn.leg {
-            self.leg_closed(key, conn, leg, &end);
+            self.count_leg(key, conn, leg, &end);
         }
         conn.drop_buffers(&mut self.pool);
     }
@@ -166,7 +166,7 @@ impl<K: Kernel> Context<K> {
         (mode, evidence.filter(|_| wants_evidence(reason) || mode != wanted))
     }
 
-    /// What could not be accepted may be now.
+    /// Accepting that stalled for want of descriptors may go on.
     fn on_descriptor_free(&mut self) {
         self.kernel.retake_reserve();
         if self.timers.retries_accepts() {

@@ -57,7 +57,7 @@ pub(super) enum Reading {
     Ready,
     /// The same, and the peer's FIN is behind the data: read until end of file, no edge will come again.
     Closing,
-    /// The same, and a reset is behind the FIN: it is a leg, and its partner is to hear of that, too.
+    /// The same, and a reset is behind the FIN. Only for a leg: its partner is told of the reset too.
     Resetting,
     /// The connection is broken: read what is left, then the error.
     Failing,
@@ -95,16 +95,15 @@ impl Reading {
 pub(super) enum Pause {
     /// Nothing.
     None,
-    /// The others have their turn: its share of work is used up. It is posted.
+    /// Its share of work is used up. It is posted, and goes on after the others.
     Turn,
-    /// Its output has passed the high watermark, and has to fall to the low one.
+    /// Its output has passed the high watermark, and must fall to the low one.
     Output,
-    /// What its messages have posted has to be done first, or there has to be room for what they want to post, or other
-    /// workers have to answer.
+    /// Its effects must be done first, or there must be room for new ones, or other workers must answer.
     Effects,
-    /// The other connection of its pair has to be there, and to take what waits for it.
+    /// The partner in its pair must be connected, and take the output that is pending for it.
     Partner,
-    /// It logs in, and has to wait for that. A deadline of the server ends it.
+    /// It must wait before it may try to log in. A timer of the server resumes it.
     LogIn,
 }
 
@@ -116,7 +115,7 @@ pub(super) struct Buffers {
     pub(super) input: ByteQueue,
     /// How much of the partial frame at its head is understood.
     pub(super) progress: Progress,
-    /// Owed to the peer.
+    /// Pending: not yet taken by the kernel.
     pub(super) output: ByteQueue,
     /// When `output` last began to wait or got shorter.
     pub(super) output_moved: Instant,
@@ -128,7 +127,7 @@ pub(super) struct Buffers {
     pub(super) broken: Option<SocketError>,
     /// What was the first to tell that the connection is broken.
     pub(super) broken_by: Option<Detector>,
-    /// Bytes of output that had no taker any more when the connection broke.
+    /// Bytes of output that were pending when the connection broke.
     pub(super) lost: u64,
     /// What it spoke instead of the protocol of its listener.
     pub(super) spoke: Option<Foreign>,
@@ -136,7 +135,7 @@ pub(super) struct Buffers {
     pub(super) alert: Option<TlsAlert>,
     /// What is left of a message that takes longer than a turn.
     pub(super) task: Option<Box<Task>>,
-    /// A message had no room in `output`: what follows would be taken for it.
+    /// A message had no room in `output` and is missing: nothing may follow it.
     pub(super) gapped: bool,
     /// Bytes at the end of `output` that were delivered and not yet offered to the socket.
     pub(super) unflushed: usize,
@@ -253,7 +252,7 @@ impl Client {
     }
 }
 
-/// What few clients need.
+/// What only few clients need.
 #[derive(Default)]
 pub(super) struct ColdState {
     /// What the client calls its connection.
@@ -332,7 +331,7 @@ impl<S> Connection<S> {
         self.life.cause().is_some()
     }
 
-    /// Whether its life is over: it leaves the table when who drives it is through.
+    /// Whether its life is over: it leaves the table after it was driven.
     pub(super) const fn is_closed(&self) -> bool {
         matches!(self.life.state(), State::Closed { .. })
     }
@@ -347,7 +346,7 @@ impl<S> Connection<S> {
         self.pause != Pause::None
     }
 
-    /// No more of a list than of output waits.
+    /// `listed` is at most as long as the output.
     pub(super) fn note_listed(&mut self) {
         if let Some(buffers) = &mut self.buffers {
             buffers.listed = buffers.listed.min(buffers.output.len());
@@ -459,9 +458,9 @@ impl<S> Connection<S> {
             contract = contract.of_client(Duration::from_millis(beat_ms.into()));
         }
         contract.style = match (listener.style, beat_ms > 0, server_ping) {
-            // Who asks to be pinged is, whatever the listener does for the others.
+            // A client that asks for pings gets them, whatever the listener's style is.
             (_, _, true) => HeartbeatStyle::Both,
-            // Nobody asked to be pinged, nobody promised anything: silence proves nothing.
+            // No pings, and no promise to beat: silence proves nothing.
             (HeartbeatStyle::Off | HeartbeatStyle::Server, false, false) => HeartbeatStyle::Off,
             (_, _, false) => HeartbeatStyle::Client,
         };

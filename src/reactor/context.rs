@@ -1,9 +1,9 @@
 //! What serving one connection may touch beside that connection: everything but the other connections.
 //!
-//! What serves a connection looks its key up once, and hands both on: the functions here and in the files that extend
-//! [`Context`] work on `(&mut Conn, &mut Context)`. None of them removes an entry, and none reaches another one. What they
-//! want done beyond that they leave behind: effects on others in a queue, the connection's own end, and signs of life of
-//! those that it beats for, in [`Aftermath`]. The reactor, which has the table, does it when they are through.
+//! A key is looked up once, and the connection and the context are handed on: the functions here and in the files that
+//! extend [`Context`] work on `(&mut Conn, &mut Context)`. None of them removes an entry or reaches another one. Effects on
+//! others go into a queue; the connection's own end, and signs of life of those that it beats for, go into [`Aftermath`].
+//! The reactor, which has the table, works both off after the functions have returned.
 
 use super::connection::Connection;
 use super::parts::admin::Admin;
@@ -91,7 +91,7 @@ pub(super) struct Context<K: Kernel> {
     pub(super) link: Option<Box<WorkerLink<K::Stream>>>,
 }
 
-/// What a connection that was driven leaves to be done by who has the table. Empty between connections.
+/// What the reactor is to do after a connection was driven. Empty between connections.
 #[derive(Debug, Default)]
 pub(super) struct Aftermath {
     /// Connections that are over: they leave the table, and their sockets are closed.

@@ -1,5 +1,5 @@
 //! Posted work: effects of one connection on others, performed between connections and never inside
-//! another one's callback. Whoever has posted some goes on when they are done.
+//! another one's callback. A connection that has posted some goes on when they are done.
 
 use super::Reactor;
 use super::connection::Queued;
@@ -28,7 +28,7 @@ impl<K: Kernel> Reactor<K> {
         match effect {
             Effect::Presence { id, event } => self.cx.publish_presence(&id, &event),
             Effect::Close { key, reason, detector, by } => {
-                self.drive(key, |cx, conn| cx.leave_by(key, conn, reason, detector, by));
+                self.drive(key, |cx, conn| cx.close_gracefully_by(key, conn, reason, detector, by));
             }
             Effect::Replaced { key, id, by } => self.replace(key, &id, by),
             Effect::Overflow { key } => {

@@ -88,7 +88,7 @@ impl<K: Kernel> Context<K> {
         self.proxied.note(key, sender, says);
         conn.peer = client.unwrap_or(sender);
         let slot = &mut self.listeners[index];
-        // What is the proxy's own was judged with the proxy.
+        // A connection of the proxy itself (`LOCAL`) was judged when it was accepted.
         if origin != Origin::Local
             && let Some(reason) = slot.why_not(&conn.peer, self.now)
         {
@@ -109,7 +109,7 @@ impl<K: Kernel> Context<K> {
             self.apply(key, conn, Input::Opened);
         }
         if let Some(upstream) = upstream {
-            // As if it had come now.
+            // The pair begins now, as if the client had just been accepted.
             conn.leg = Some(Leg::Client);
             self.pairs.open(key, upstream, self.now);
             if conn.layer().is_none() {

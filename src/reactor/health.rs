@@ -37,7 +37,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Ends checks that have taken too long, and begins those that are due.
     pub(super) fn run_checks(&mut self) {
-        // As with clients: what a check waits for may have come, and lie unread; and a loop that stalled was no good partner.
+        // As with clients: the answer that a check waits for may be there unread, and after a stall of our own none is late.
         let (horizon, patient_until) = (self.cx.deadlines.horizon(), self.cx.deadlines.patient_until());
         while let Some(number) = self.cx.checks.late(horizon)
             && let Some(running) = self.cx.checks.get_mut(number)
@@ -167,7 +167,7 @@ impl<K: Kernel> Context<K> {
 
     /// The first byte of a server has come on a connection.
     pub(super) fn note_spoke(&mut self, upstream: u16, server: usize) {
-        // Also where that is not watched any more: it may be down for having said nothing.
+        // Also if silence is no longer watched: the server may be down for an earlier one.
         self.on_sign(upstream, server, Sign::Spoke, "first_byte");
     }
 
@@ -214,7 +214,7 @@ impl<K: Kernel> Context<K> {
         Said::Done { word: spoken.word, in_service }
     }
 
-    /// What the operator has said before this process was there: the server may be of a configuration that is still being
+    /// What the operator has said before this process started. The server may belong to a configuration that is still being
     /// read.
     pub(super) fn on_word_before(&mut self, spoken: &Spoken) {
         self.upstreams.remember(spoken);

@@ -1,5 +1,5 @@
-//! Endings that another connection brings about: who that was stands in the record, and who watches an identity that a
-//! newer connection has taken is told of the older one, before it is told that the newer one is there.
+//! Endings that another connection causes. The record names that connection. Watchers of an identity that a newer
+//! connection has taken are told first that the older one was replaced, then that the newer one is online.
 
 use super::Reactor;
 use super::connection::Connection;
@@ -43,7 +43,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Ends a connection on behalf of another one, unless it is ending already.
-    pub(super) fn leave_by(
+    pub(super) fn close_gracefully_by(
         &mut self,
         key: Key,
         conn: &mut Conn<K>,
@@ -79,13 +79,13 @@ impl<K: Kernel> Context<K> {
 impl<K: Kernel> Reactor<K> {
     /// Ends a connection whose identity was taken, and tells of it.
     pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
-        // It has taken another one since, and goes on.
+        // It has taken another identity since, and goes on.
         if self.table.get(key).is_some_and(|conn| self.cx.is_current(key, conn)) {
             self.cx.initiators.forgive(key);
             return self.cx.tell_replaced(key, id, None);
         }
         self.drive(key, |cx, conn| {
-            cx.leave_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));
+            cx.close_gracefully_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));
         });
         let conn = self.table.get(key);
         let (closed, by) = self.cx.initiators.take_posted(key, conn.is_none());

@@ -38,7 +38,7 @@ pub struct ConnSnapshot {
     pub posted: bool,
     /// Received and not used, in bytes.
     pub held: usize,
-    /// Owed to it, in bytes.
+    /// Pending output, in bytes.
     pub queued: usize,
     /// What others than its partner have sent it by its identity, in bytes.
     pub direct: u64,

@@ -105,7 +105,7 @@ impl<K: Kernel> Context<K> {
         }
         let mut broken = readiness.has(Readiness::ERROR)
             || (readiness.has(Readiness::WRITE_CLOSED) && !self.has_sent_fin(key, conn));
-        // Where no read will follow that tells, the flags would decide alone: output would be dropped for a hint.
+        // Where no read follows, flags alone must not decide: output would be dropped for a hint.
         if broken
             && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
             && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
@@ -113,7 +113,7 @@ impl<K: Kernel> Context<K> {
             broken = false;
             readiness = readiness.without(Readiness::ERROR | Readiness::WRITE_CLOSED);
         }
-        // All had been read: this has come since. It waits for our pause to end, but it has come.
+        // All had been read, so this input is new. It waits for our pause to end, but it counts as a sign of life.
         let spoke = !conn.may_be_heard()
             && conn.reading == Reading::Drained
             && readiness.has(Readiness::READABLE)
@@ -125,7 +125,7 @@ impl<K: Kernel> Context<K> {
         {
             conn.reading = Reading::Resetting;
         }
-        // Whoever leaves has time: in a long turn those who stay come first.
+        // A client that leaves has time: in a long turn those who stay come first.
         if self.work.is_long()
             && self.posted.to_resume().len() < DEPARTURES_MAX
             && readiness.is_departure()
@@ -155,8 +155,8 @@ impl<K: Kernel> Context<K> {
             | Reading::Resetting
             | Reading::Ended
             | Reading::Probing => {
-                // A broken socket is flagged writable as well, for sending would not block: no more than a
-                // hint, as the other flags of it.
+                // A broken socket is flagged writable as well, because sending would not block. That is a hint, as its
+                // other flags are.
                 if readiness.has(Readiness::WRITABLE) && (hints || !broken) {
                     self.flush(key, conn);
                 }
@@ -186,7 +186,7 @@ impl<K: Kernel> Context<K> {
                     }
                     match conn.session.as_deref() {
                         None | Some(Session::Named(_)) if conn.leg.is_some() => return Some(count),
-                        // Who needs no session is given its bytes back.
+                        // A protocol without a session (echo) returns the bytes.
                         None | Some(Session::Named(_)) => self.write(key, conn, &buffer[..count]),
                         Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),
                         Some(Session::Client(_) | Session::Refused) => {
@@ -199,7 +199,7 @@ impl<K: Kernel> Context<K> {
                     conn.reading = Reading::Drained;
                 }
                 Received::Interrupted => {}
-                // Behind the last words of a broken connection there is nothing, however that is said.
+                // A broken connection has nothing after its last bytes, whether that shows as end of file or as `WouldBlock`.
                 Received::Eof | Received::WouldBlock => self.on_eof(key, conn),
                 Received::Failed(SocketError::Memory) => {
                     self.posted.resume(key, conn);
@@ -215,8 +215,8 @@ impl<K: Kernel> Context<K> {
         None
     }
 
-    /// Bytes have come: what they say by themselves, whatever they mean. `short`: fewer than there was room for, and none are
-    /// held between the socket and here.
+    /// Bytes have come: what follows from that whatever they mean. `short`: fewer than there was room for, and a layer holds
+    /// none back.
     #[inline]
     fn on_received(&mut self, key: Key, conn: &mut Conn<K>, count: usize, short: bool) {
         let listener = usize::from(conn.listener);
@@ -278,7 +278,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The connection is broken: output has no taker any more, but what the peer sent before still counts, and is
+    /// The connection is broken: no output can be sent any more, but what the peer sent before still counts, and is
     /// read first. `reported` is how a send failed: the only time the kernel says why (the next receive would show a
     /// false end of file).
     #[cold]
@@ -297,15 +297,14 @@ impl<K: Kernel> Context<K> {
         }
         conn.note_broken(&mut self.pool, detector, reported);
         if let Some(leg) = conn.leg {
-            self.note_leg_broken(key, conn, leg);
+            self.on_leg_broken(key, conn, leg);
         }
         self.posted.resume(key, conn);
     }
 
     /// Stops reading and serving a connection until it is resumed and may go on.
     pub(super) fn pause(&mut self, key: Key, conn: &mut Conn<K>, until: Pause) {
-        // Whose turn is over waits for that besides, and only for that if for nothing else: a suspect peer is read while it
-        // waits for what it has posted.
+        // `Pause::Turn` does not replace another pause: a suspect peer is read while it waits for what it has posted.
         if until != Pause::Turn || !conn.is_paused() {
             conn.pause = until;
         }

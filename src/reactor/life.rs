@@ -1,6 +1,6 @@
-//! What happens to a connection is told to its life here, and what its life answers is done: the one way into
-//! every state, the failures of the socket, and the server's own two ways to end a connection (a graceful close of a peer
-//! that answers, and an abort of one that does not).
+//! Inputs go to a connection's life here, and the action that it returns is carried out. This is the one way into every
+//! state. The failures of the socket are here too, and the server's two ways to end a connection: a graceful close of a
+//! peer that answers, and an abort of one that does not.
 
 use super::connection::{Client, Reading};
 use super::context::{Conn, Context};
@@ -16,14 +16,15 @@ use crate::net::{Kernel, SocketError, Stream};
 use crate::transport::Layer;
 
 impl<K: Kernel> Context<K> {
-    /// Tells a connection's life what happened, and does what follows. Its end follows when who drives it is through.
+    /// Tells a connection's life what happened, and does what follows. If that is its end, it leaves the table after it was
+    /// driven.
     pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, mut input: Input) {
         if conn.leg == Some(Leg::Upstream) {
             input = input.of_upstream();
         }
         let (before, was_ending) = (conn.life.state().index(), conn.is_ending());
         let mut action = self.tell_life(key, conn, input);
-        // Nothing is to be flushed: what follows from that is told in the same breath.
+        // Nothing is pending: what follows from that is told at once.
         if action == Action::Flush && conn.buffers.is_none() {
             action = match self.flushed(key, conn) {
                 Some(next) => self.tell_life(key, conn, next),
@@ -44,15 +45,15 @@ impl<K: Kernel> Context<K> {
         if conn.is_closed() {
             return;
         }
-        // Who has said goodbye is waited for less long once all is flushed.
+        // The deadline after a goodbye is shorter once all output is flushed.
         let moved = before != conn.life.state().index() || matches!(input, Input::Flushed { .. });
         if moved && !self.is_looked_at(key, conn, input) {
             self.schedule(key, conn);
         }
         if !was_ending && conn.is_ending() {
-            self.note_ending(key, conn);
+            self.on_ending(key, conn);
         } else if let (Some(leg), Input::PeerFin { .. }) = (conn.leg, input) {
-            self.note_leg_finished(key, leg);
+            self.on_leg_eof(key, leg);
         }
     }
 
@@ -62,7 +63,7 @@ impl<K: Kernel> Context<K> {
         let was_ending = conn.is_ending();
         let action = conn.life.on(input, self.now, &self.policy_of(conn).parting);
         if !was_ending && conn.is_ending() && conn.layer().is_some() {
-            // Its layer says that nothing follows behind all that is said in this turn.
+            // Its layer says its last word after all output of this turn.
             self.posted.flush(key, conn);
         }
         action
@@ -84,9 +85,9 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A connection is ending: from now on its identity counts as offline, because no message reaches it any more.
-    fn note_ending(&mut self, key: Key, conn: &Conn<K>) {
+    fn on_ending(&mut self, key: Key, conn: &Conn<K>) {
         if let Some(leg) = conn.leg {
-            self.note_leg_ending(key, conn, leg);
+            self.on_leg_ending(key, conn, leg);
         }
         let Some(membership) = conn.membership() else { return };
         self.hub.set_presence(membership, key, Presence::Ending);
@@ -97,7 +98,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// There is an error, and no read will tell it.
+    /// The socket has an error that no read will report.
     pub(super) fn take_error(&mut self, key: Key, conn: &mut Conn<K>, detector: Detector) {
         let fault = conn.stream.take_error().unwrap_or(SocketError::BrokenPipe);
         self.fail(key, conn, fault, detector);
@@ -151,7 +152,7 @@ impl<K: Kernel> Context<K> {
             if conn.is_half_closed() {
                 self.end_half_closed(key, leg);
             }
-            // Nothing can be said to it, so that it has no reason to close first.
+            // A relayed protocol has no goodbye of ours that would make the peer close first.
             return self.close_leg(key, conn, Cause { reason, detector }, LastRung::Linger2);
         }
         let protocol = self.listener_of(conn).protocol;
@@ -178,8 +179,8 @@ impl<K: Kernel> Context<K> {
         detector: Detector,
         notified: bool,
     ) {
-        // What a server does that is no good is its handshake: another one may be tried.
         let reason = if conn.leg == Some(Leg::Upstream) { reason.of_upstream() } else { reason };
+        // A failure in an upstream server's TLS handshake is a failure to connect: another server may be tried.
         let detector = if conn.life.state().is_connecting() { Detector::Connect } else { detector };
         self.apply(key, conn, Input::CloseGracefully { reason, detector, notified });
     }
@@ -191,7 +192,7 @@ impl<K: Kernel> Context<K> {
         let output_pending = conn.pending_output() > 0;
         let connected = !conn.life.state().is_connecting();
         if conn.leg.is_some() && connected && rung == LastRung::Linger2 && output_pending {
-            // Nothing is said behind that which could be answered.
+            // It is closed after its output, and no goodbye follows that the peer could answer.
             return self.close_leg(key, conn, Cause { reason, detector }, rung);
         }
         self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending });

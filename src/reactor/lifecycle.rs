@@ -30,7 +30,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Parts from everyone, spread over time so that they do not all come back at once, and accepts no more.
+    /// Begins to close all connections, spread over time so that the clients do not all come back at once. Accepts no more.
     /// What already waits in the accept queues is let in first: closing a listener resets it
     /// (`net/ipv4/inet_connection_sock.c: inet_csk_listen_stop`).
     pub(super) fn begin_drain(&mut self) {
@@ -47,7 +47,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.notify_draining();
     }
 
-    /// Parts from the next few.
+    /// Begins to close the next few.
     pub(super) fn drain_some(&mut self) {
         let used = self.table.slots_used();
         let Some((slots, next)) = self.cx.lifecycle.next_to_drain(self.cx.now, used) else { return };
@@ -203,7 +203,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Parts from a client. The operator may go on asking until the last of them has gone.
+    /// Begins to close a client. The operator may use the admin interface until the last client has gone.
     fn drain_one(&mut self, key: Key, conn: &mut Conn<K>) {
         // An upstream leg ends with its client.
         if self.listener_of(conn).protocol.serves_clients() && conn.leg != Some(Leg::Upstream) {
@@ -219,7 +219,7 @@ impl<K: Kernel> Context<K> {
         }
         let mut listeners = self.listeners.iter().filter(|slot| slot.settings.protocol.serves_clients());
         let waiting = listeners.any(|slot| !slot.is_shut());
-        // Also in a hurry, who waits is let in first: closing the listener would reset it.
+        // Even in a hurry, waiting newcomers are let in first: closing the listener would reset them.
         let letting_in = self.listeners.iter().any(ListenerState::is_to_be_tried);
         let done = (self.places.clients() == 0 && self.places.upstreams() == 0 && !waiting)
             || self.lifecycle.is_over(self.now, letting_in);
@@ -234,7 +234,7 @@ impl<S> Connection<S> {
             return;
         }
         census.states[self.life.state().index()] += 1;
-        census.owed_bytes += self.pending_output();
+        census.pending_bytes += self.pending_output();
         census.paused += usize::from(self.is_paused());
     }
 }

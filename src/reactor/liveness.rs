@@ -77,7 +77,7 @@ impl<K: Kernel> Context<K> {
             Due::Header => self.on_header_due(key, conn),
             Due::Ping => self.ping(key, conn),
             Due::Suspicion => self.suspect(key, conn, Detector::Heartbeat),
-            Due::Idle => self.leave_unused(key, conn),
+            Due::Idle => self.close_unused(key, conn),
             Due::OobProbe => self.probe_oob(key, conn),
             Due::Slow => {
                 self.flush(key, conn);
@@ -93,7 +93,7 @@ impl<K: Kernel> Context<K> {
 
     /// Whether a deadline that silence has brought still has passed, after one more look at the socket.
     fn is_silent(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
-        // What still cannot be read, for want of memory, is no silence. Nor is what waits for its turn no use.
+        // Input that cannot be read for want of memory is no silence; frames that wait for their turn count as use.
         let unread = match due {
             Due::Idle => conn.reading.pending() || (conn.is_paused() && conn.has_work()),
             Due::Deadline
@@ -109,8 +109,8 @@ impl<K: Kernel> Context<K> {
         self.is_due(key, conn, due) && !unread
     }
 
-    /// Ends an unused connection, unless frames of it that were not served yet tell otherwise.
-    fn leave_unused(&mut self, key: Key, conn: &mut Conn<K>) {
+    /// Ends an unused connection, unless frames of it wait to be served.
+    fn close_unused(&mut self, key: Key, conn: &mut Conn<K>) {
         if let Some(last) = conn.last_of_waiting_frames(self.now) {
             conn.mark_used(last);
         }
@@ -144,11 +144,11 @@ impl<K: Kernel> Context<K> {
                         return;
                     }
                 }
-                if let Some(until) = conn.leg.and_then(|_| self.leg_goes_on(key, conn)) {
+                if let Some(until) = conn.leg.and_then(|_| self.extended_leg_deadline(key, conn)) {
                     return self.apply(key, conn, Input::Moved { until });
                 }
                 let output_pending = conn.pending_output() > 0;
-                let unclear = !self.is_there(conn) && is_unclear(conn);
+                let unclear = !self.has_answered_lately(conn) && is_unclear(conn);
                 if !output_pending && (unclear || self.must_be_delivered(key, conn)) {
                     self.work.charge(cost::CALL);
                     return self.apply(key, conn, Input::Unclear);
@@ -159,9 +159,9 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Makes a connection suspect, unless it has spoken unread, or is gone; the grace is that of its contract.
+    /// Makes a connection suspect, unless it has unread input, or is gone. The grace is that of its contract.
     pub(super) fn suspect(&mut self, key: Key, conn: &mut Conn<K>, detector: Detector) {
-        // It spoke, and we did not listen: that silence is ours. Whether it takes its output, which the
+        // It has sent something that we have not read: the silence is ours. Whether it takes its output, which the
         // pause waits for, is for `slow_time` to say. But its last word may have been a reset.
         if conn.is_paused() && conn.reading.pending() {
             if conn.stream.evidence().is_some_and(|evidence| evidence.is_closed()) {
@@ -248,7 +248,7 @@ impl<K: Kernel> Context<K> {
         let heard = conn.life.heard();
         let buffers = conn.buffers_mut(&mut self.pool);
         let sent = std::mem::replace(&mut buffers.oob_sent, self.now);
-        // Output may be on its way for another reason: lost is only who acknowledged nothing since.
+        // Output may be on its way for another reason: a peer is lost only if it has acknowledged nothing since.
         let quiet_ms = self.now.since(sent).as_millis();
         let silent =
             |evidence: TcpSnapshot| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
@@ -257,7 +257,7 @@ impl<K: Kernel> Context<K> {
         }
         self.work.charge(cost::SEND);
         match conn.stream.send_oob(0) {
-            // The next one will tell.
+            // The next probe will tell.
             Sent::Bytes(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {}
             Sent::Failed(fault) => self.read_to_the_error(key, conn, Detector::OobProbe, Some(fault)),
         }

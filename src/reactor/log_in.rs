@@ -39,7 +39,7 @@ impl<K: Kernel> Reactor<K> {
         if own == Some(source_of(&holder.peer)) { Elsewhere::Nobody } else { Elsewhere::Another }
     }
 
-    /// Lets those go on whose time has come.
+    /// Resumes connections whose delay before a log-in is over.
     pub(super) fn let_log_in(&mut self) {
         while let Some(key) = self.cx.log_ins.take_due(self.cx.now) {
             if let Some(conn) = self.table.get_mut(key).filter(|conn| conn.pause == Pause::LogIn) {
@@ -123,7 +123,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// What its listener asks now means to a connection. False: it is to end.
+    /// Applies the listener's new guard to a connection. False: the connection is to end.
     fn adopt_guard(&self, conn: &mut Conn<K>, before: &Guard) -> bool {
         let now = &self.listeners[usize::from(conn.listener)].settings.guard;
         let Some(client) = conn.client_mut() else { return true };

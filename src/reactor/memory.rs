@@ -1,5 +1,4 @@
-//! The memory of waiting bytes: who holds how much of it, where it comes from and goes back to, and what is done when all
-//! of it together is too much.
+//! The bound on the memory of all waiting bytes together: when it is reached, the connections that hold most are ended.
 //!
 //! The bound of one connection is for its listener's policy. This one is for the process: many connections within their
 //! bounds can still hold more than the host has.
@@ -16,13 +15,13 @@ use crate::net::Kernel;
 const LOOKS_PER_TURN: usize = 4096;
 /// Output that has not moved for so long is taken by nobody.
 const STUCK: Duration = Duration::from_millis(500);
-/// When memory has been short for so long, and nobody is stuck, those who hold most are ended all the same.
+/// When memory has been short for so long, those who hold most are ended even if their output moves.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Who holds less is not ended for want of memory, in bytes, unless many who hold so little fill it.
+/// A connection that holds fewer bytes is not ended for want of memory, unless many such connections fill it.
 const HELD_LEAST: usize = 64 * 1024;
 
 impl<K: Kernel> Context<K> {
-    /// Whether so much is held that nothing should be added which can be refused.
+    /// Whether so much is held that whatever can be refused should be.
     pub(super) const fn memory_is_short(&self) -> bool {
         self.pool.is_short()
     }
@@ -45,7 +44,7 @@ impl<K: Kernel> Reactor<K> {
             if let Some(buffers) = &conn.buffers
                 && buffers.accounted >= HELD_LEAST.min(half_of_average)
             {
-                // Who is reading a long reply holds much, too, and is not who is to blame.
+                // A client that reads a long reply holds much, too, and is not to blame.
                 let unread = !buffers.output.is_empty() && self.cx.now.since(buffers.output_moved) > STUCK;
                 let unfinished = buffers.input.len() > buffers.accounted / 2;
                 reclaim.note((unread || unfinished, buffers.accounted, key));
@@ -54,11 +53,11 @@ impl<K: Kernel> Reactor<K> {
         self.cx.work.charge(cost::LOOK * (end - reclaim.at));
         reclaim.at = end;
         if end == used {
-            self.end_who_hold_most();
+            self.end_largest_holders();
         }
     }
 
-    fn end_who_hold_most(&mut self) {
+    fn end_largest_holders(&mut self) {
         let Some(reclaim) = &mut self.reclaim else { return };
         reclaim.at = 0;
         let mut most = std::mem::take(&mut reclaim.most);

@@ -175,17 +175,17 @@ impl<K: Kernel> Reactor<K> {
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
         self.accept_all();
-        // Before what is ready now: whose budget runs out below waits for the next turn.
+        // Before what is ready now: a connection whose budget runs out below waits for the next turn.
         self.resume_some();
         for event in ready.drain(..) {
             self.dispatch(event);
         }
         self.ready = ready;
-        // A bounded share of the turn, whoever asks for whatever there.
+        // A bounded share of the turn, whatever is asked there.
         self.serve_admin();
         // After I/O, so that effects of what was read now are seen now.
         self.run_effects();
-        // Behind all that happened here before it was heard.
+        // After what happened here: the supervisor's messages are newer.
         if self.cx.effects.is_empty() && self.cx.link.as_ref().is_some_and(|link| link.is_ready()) {
             self.receive_from_supervisor()?;
             self.answer_queries();
@@ -198,13 +198,13 @@ impl<K: Kernel> Reactor<K> {
         // What was delivered.
         self.flush_some();
         self.reclaim_memory();
-        // Behind what this turn brought: whoever is judged has had its say.
+        // After this turn's input: what a connection has sent is read before it is judged.
         if self.cx.audits.is_due() {
-            self.audit_on();
+            self.advance_audit();
         }
         // Last: everything above may have something to tell.
         self.send_to_supervisor()?;
-        // One echo costs little more than to read the clock for it.
+        // A turn of one echo is not timed: reading the clock would cost almost as much as the echo.
         if !small || self.cx.counters.commands != commands {
             self.cx.counters.turn_times.add(Span::between(self.cx.now, self.cx.kernel.now()));
         }

@@ -1,9 +1,9 @@
 //! Identities that connections get: by their own word, or by that of the application that a gateway relays them to. What
 //! follows is the same: an older connection of that identity is replaced, and those who watch it are told.
 //!
-//! What a gateway's client speaks is not understood here, so that it cannot name itself. The application knows its
-//! connection by the key in the PROXY header, and says who it is. From then on it is a member of the hub; what it is sent
-//! by its identity is written as it is.
+//! A gateway does not decode what its client sends, so the client cannot name itself. The application knows the connection
+//! by the key in the PROXY header, and names it. From then on the client is a member of the hub. Messages to its identity
+//! are written to it without any framing.
 
 use super::Reactor;
 use super::connection::{Connection, Session};
@@ -233,7 +233,7 @@ pub(super) const fn key_of(GlobalKey { index, generation, .. }: GlobalKey) -> Ke
     Key { index, generation }
 }
 
-/// What the peer says still counts, but who was replaced must not take the identity back.
+/// A connection that is ending is still read, but one that was replaced must not take the identity back.
 pub(super) fn check_stays<S>(conn: &Connection<S>) -> Result<(), Refusal> {
     if conn.is_ending() { Err(Refusal::Ending) } else { Ok(()) }
 }

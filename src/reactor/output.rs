@@ -1,5 +1,5 @@
 //! Output of one connection: it is offered to the socket first, and only what the kernel has no room for is kept, within its
-//! bound. What waits for that, a pause or an ending, goes on here.
+//! bound. A pause or an ending that waits for output to be sent goes on here.
 
 use super::connection::{Pause, Reading};
 use super::context::{Conn, Context};
@@ -68,8 +68,7 @@ impl<K: Kernel> Context<K> {
         self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out += count as u64;
     }
 
-    /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it waits now: not
-    /// if it has no taker any more.
+    /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it was kept.
     pub(super) fn keep(&mut self, key: Key, conn: &mut Conn<K>, bytes: Cow<'_, [u8]>) -> bool {
         let max = self.listener_of(conn).policy.bounds.output_max;
         self.keep_within(key, conn, bytes, max)
@@ -83,7 +82,7 @@ impl<K: Kernel> Context<K> {
         let bounds = &self.listeners[usize::from(conn.listener)].settings.policy.bounds;
         let traffic = self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg);
         let undelivered = &mut traffic.bytes_undelivered;
-        // Output over its bound was not kept: the peer would take what follows for what is missing.
+        // Output over the bound was dropped: the peer would take what follows for the missing part.
         if conn.is_gapped() || conn.is_mute() {
             *undelivered += bytes.len() as u64;
             return false;
@@ -125,7 +124,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Sends pending output, as far as the kernel takes it and others need not wait, and lets follow what waited for that.
+    /// Sends pending output within a budget, as far as the kernel takes it. Then resumes what waited for that.
     pub(super) fn flush(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.is_closed() {
             return;
@@ -182,7 +181,7 @@ impl<K: Kernel> Context<K> {
                 }
                 self.note_room(key, leg, pending);
             }
-            None => self.mind_watermarks(key, conn, pending),
+            None => self.check_watermarks(key, conn, pending),
         }
         if pending > 0 && sent == FLUSH_BYTES_MAX {
             self.posted.flush(key, conn);
@@ -238,9 +237,10 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// No output waits for a connection that is ending. What its life is told of that, if that is all.
+    /// A connection that is ending has no pending output. Returns the input for its life, unless something is left to do
+    /// first.
     pub(super) fn flushed(&mut self, key: Key, conn: &mut Conn<K>) -> Option<Input> {
-        if conn.leg.is_some_and(|leg| !self.leg_is_through(key, conn, leg)) {
+        if conn.leg.is_some_and(|leg| !self.on_leg_drained(key, conn, leg)) {
             return None;
         }
         if conn.layer().is_some() && self.end_output(key, conn).is_break() {
@@ -277,9 +277,9 @@ impl<K: Kernel> Context<K> {
         self.apply(key, conn, Input::Flushed { probe: true });
     }
 
-    /// Output has fallen to the low watermark: what had to wait for that goes on next turn. Or what others delivered has
-    /// risen to the high one.
-    fn mind_watermarks(&mut self, key: Key, conn: &mut Conn<K>, pending: usize) {
+    /// Resumes reading when output has fallen to the low watermark; pauses it when deliveries have filled output to the
+    /// high one.
+    fn check_watermarks(&mut self, key: Key, conn: &mut Conn<K>, pending: usize) {
         let bounds = &self.listener_of(conn).policy.bounds;
         match conn.pause {
             Pause::Output if pending <= bounds.output_low => self.posted.resume(key, conn),

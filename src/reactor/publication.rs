@@ -1,5 +1,5 @@
-//! What is published: messages on their way to those who listen, those that nobody waits for in particular, and their
-//! frames. How they get there is in `publish`.
+//! Publications: messages on their way to subscribers, the queue of those that no connection waits for, and their frames.
+//! `publish` delivers them.
 
 use crate::core::table::Key;
 use crate::hub::Route;
@@ -7,7 +7,7 @@ use crate::protocol::session::{Answer, Found};
 use crate::protocol::{Encode, Encoding, FRAMING_BYTES_MAX, Message};
 use std::collections::VecDeque;
 
-/// Above these, what would add to the publications that nobody waits for in particular has to wait.
+/// Above these bounds on the queue, connections that would add to it have to wait.
 pub(super) const BACKLOG_MAX: usize = 10_000;
 const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 

@@ -1,9 +1,9 @@
-//! Publishing: one walk over those who listen, as far at a time as its share of work goes. Messages of one client to one
+//! Publishing: one walk over the subscribers, as far at a time as its share of work goes. Messages of one client to one
 //! channel that follow each other directly go together, in one walk and one frame.
 //!
 //! A frame is put into the output of each subscriber, and sent in the flush at the end of the turn, together with what
 //! else has come by then; only a large one is offered to the socket at once. The walk stops while a subscriber, or all of
-//! them together, have more of that than the flush has taken. Whoever publishes then waits, and nobody else.
+//! them together, have more of that than the flush has taken. Only the publisher waits then.
 //!
 //! Between messages of one client, and between presence events, the order is kept for everybody. Between messages of
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
@@ -82,7 +82,7 @@ impl<K: Kernel> Reactor<K> {
         session: &mut AnySession,
         replies: &mut Vec<u8>,
     ) -> Option<Publication> {
-        // Who listens itself is told of what it publishes behind the replies to what it asked before.
+        // A publisher that is subscribed itself gets the message after the replies to its earlier commands.
         if let Some(conn) = self.table.get_mut(key)
             && conn.client().is_some_and(|client| client.membership.subscriptions() > 0)
         {
@@ -121,7 +121,7 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Visit::Found(recipient) => recipient,
             };
-            // Who listens by one pattern is named one after the other.
+            // The subscribers of one pattern follow each other.
             if pattern.map(<[u8]>::as_ptr) != encoded_for.map(<[u8]>::as_ptr) {
                 frames.clear();
                 encoded_for = pattern;
@@ -139,7 +139,7 @@ impl<K: Kernel> Reactor<K> {
         })
     }
 
-    /// Goes on with what nobody waits for in particular, and lets go on who waited for it.
+    /// Advances the publications that no single connection waits for, then resumes connections that waited behind them.
     pub(super) fn publish_some(&mut self) {
         self.cx.work.begin_share(work::PUBLISHED);
         while !self.cx.work.is_over()
@@ -155,7 +155,7 @@ impl<K: Kernel> Reactor<K> {
         while let Some(key) = self.cx.publications.next_ready() {
             self.drive(key, |cx, conn| cx.go_on_with(key, conn));
         }
-        // They go on before newcomers are heard, so that whoever has waited gets what room there is.
+        // They go on before newcomers are read, so that the room there is goes to those who have waited.
         let room = if self.cx.is_backlogged() {
             0
         } else {
@@ -180,7 +180,7 @@ impl<K: Kernel> Reactor<K> {
         true
     }
 
-    /// Who is named, what it may cost, what is written, and where to.
+    /// The parts of the reactor that a delivery needs, borrowed apart.
     fn outlets(&mut self) -> (&Hub, &mut Work, &mut Frames, Outlets<'_, K>) {
         let cx = &mut self.cx;
         let outlets = Outlets {
@@ -241,12 +241,11 @@ struct Outlet<'a, S> {
 }
 
 impl<S: Stream> Outlet<'_, S> {
-    /// Breaks where a delivery has to wait for the flush. A burst within one turn says nothing about its reader, who is
-    /// asked first.
+    /// Breaks where a delivery has to wait for the flush: a burst within one turn does not show that its reader is slow.
     fn await_flush(&self, len: usize) -> ControlFlow<()> {
-        let owed = self.conn.pending_output();
+        let pending = self.conn.pending_output();
         let crowded =
-            self.conn.queued.is_in(Queued::FLUSH) && owed > 0 && owed + len > self.bounds.output_high;
+            self.conn.queued.is_in(Queued::FLUSH) && pending > 0 && pending + len > self.bounds.output_high;
         if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
             return ControlFlow::Break(());
         }

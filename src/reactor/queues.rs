@@ -28,13 +28,13 @@ impl<K: Kernel> Context<K> {
             }
             slot.queue_warned = filling;
         }
-        self.watch_on();
+        self.keep_watching();
     }
 
-    /// A queue was emptied of as many as fill it: the loop was held up, or was not there at all. What the host
-    /// counted meanwhile tells whether newcomers found it full. Looked at no more often than the queues are,
-    /// because a small queue is emptied that way in the best of times.
-    pub(super) fn was_it_full(&mut self, index: usize, taken: u32) {
+    /// As many connections were taken from a queue as fill it: the loop was held up. The host's counters tell whether
+    /// newcomers found the queue full meanwhile. They are read no more often than the queues, because a small queue is
+    /// emptied like this in the best of times.
+    pub(super) fn check_overflow(&mut self, index: usize, taken: u32) {
         let period = self.settings.server.queue_watch;
         let Some(limit) = self.listeners[index].was_full(taken, self.now, period) else { return };
         let overflowed = self.read_overflows();
@@ -42,7 +42,7 @@ impl<K: Kernel> Context<K> {
         if overflowed > 0 && !slot.queue_warned {
             slot.queue_warned = true;
             self.report.queue_was_full(&slot.settings.name, taken, limit, overflowed, self.now);
-            self.watch_on();
+            self.keep_watching();
         }
     }
 
@@ -54,7 +54,7 @@ impl<K: Kernel> Context<K> {
         drops.overflows.saturating_sub(before.overflows)
     }
 
-    pub(super) fn watch_on(&mut self) {
+    pub(super) fn keep_watching(&mut self) {
         if self.listeners.iter().any(|slot| slot.is_stalled() || slot.queue_warned) {
             self.timers.watch_queue_at(self.now + self.settings.server.queue_watch);
         }

@@ -1,7 +1,7 @@
-//! Relaying: what one leg of a pair sends goes to the other, and what happens to one leg is told to the other.
+//! Relaying: what one leg of a pair sends goes to the other leg, and each leg is told what happens to the other.
 //!
-//! What a leg has to tell is left in the aftermath of who drove it ([`News`]); who has the table tells its partner. What
-//! the partner does about it follows from [`News`] alone: it never looks at the other connection.
+//! A leg leaves its [`News`] in the aftermath, and the reactor, which has the table, hands it to the partner. The partner
+//! acts on [`News`] alone: it never looks at the other connection.
 //!
 //! | what happens to one leg | what its partner is told |
 //! | --- | --- |
@@ -26,7 +26,8 @@ use crate::core::time::{Duration, Instant, Span};
 use crate::net::{Kernel, Stream};
 use crate::protocol::{ClientReset, HalfClose};
 
-/// How long a connection must have been there for the kernel to watch it: most short ones are gone before that costs calls.
+/// Age from which the kernel watches a connection (keepalive, user timeout). Most connections are shorter, and are spared
+/// those calls.
 pub(super) const LASTS: Duration = Duration::from_secs(1);
 
 /// What a connection may send before it has an acknowledgement, at least: ten segments (RFC 6928), of 536 bytes where
@@ -34,8 +35,8 @@ pub(super) const LASTS: Duration = Duration::from_secs(1);
 const INITIAL_WINDOW: u64 = 10 * 536;
 
 impl<K: Kernel> Reactor<K> {
-    /// Hands on what a leg has sent. Where its partner does not take all of it at once, the leg is read no further until
-    /// it has. Whether there may be more to read.
+    /// Hands on what a leg has sent. If its partner does not take all of it at once, the leg is not read until the partner
+    /// has taken it. Returns whether there may be more to read.
     pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) -> bool {
         let Some(conn) = self.table.get(key) else { return false };
         let (more, is_wanted) = (conn.reading.pending(), conn.takes_more() && !self.cx.is_cut_off(conn));
@@ -73,8 +74,8 @@ impl<K: Kernel> Reactor<K> {
         more
     }
 
-    /// Closes a leg whose peer has all that was for it, once it was read one last time: a socket with unread input would be
-    /// closed by a reset.
+    /// Closes a leg whose output is all sent. It is read one last time before: closing a socket with unread input sends a
+    /// reset.
     pub(super) fn close_behind_last_look(&mut self, key: Key) {
         self.read_once_more(key);
         self.drive(key, |cx, conn| {
@@ -89,7 +90,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// A leg is not read any further until its partner has taken what it has brought.
+    /// Pauses reading a leg until its partner has taken what the leg has sent.
     fn await_partner(&mut self, key: Key, conn: &mut Conn<K>) {
         let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key)) else { return };
         if pair.flow(leg) == Direction::Open {
@@ -98,8 +99,8 @@ impl<K: Kernel> Context<K> {
         self.pause(key, conn, Pause::Partner);
     }
 
-    /// The upstream leg is connected: what the client sends is read from now on, and what has become of the client
-    /// meanwhile is taken up.
+    /// The upstream leg is connected: the client is read from now on. If the client has ended meanwhile, the upstream leg
+    /// is told now.
     pub(super) fn note_connected(&mut self, key: Key, conn: &mut Conn<K>) {
         let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.of_mut(key) else { return };
@@ -112,7 +113,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A leg's output has moved: its partner, if it waits for that, is told.
+    /// A leg's output has been sent: its partner goes on if it waits for that.
     pub(super) fn note_room(&mut self, key: Key, leg: Leg, pending: usize) {
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
@@ -126,7 +127,7 @@ impl<K: Kernel> Context<K> {
         conn.leg.is_some_and(|leg| self.pairs.of(key).is_some_and(|pair| pair.is_paused(leg)))
     }
 
-    /// A half-closed leg is ended: its partner is not to bring anything more.
+    /// A half-closed leg is ended: its partner is to send nothing more.
     pub(super) fn end_half_closed(&mut self, key: Key, leg: Leg) {
         self.tell_partner(key, leg, News::Leaving);
     }
@@ -137,28 +138,28 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A leg is broken: nobody takes its output any more. What a client had sent before is read to the error at once where its
-    /// server is told of that alone; elsewhere, and of a server, it is for the partner, as fast as that takes it.
-    pub(super) fn note_leg_broken(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) {
+    /// A leg is broken: its peer takes no more output. What the peer had sent before goes to the partner, as fast as the
+    /// partner takes it. The exception is a client whose reset is passed on: it is read to its error at once.
+    pub(super) fn on_leg_broken(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) {
         self.note_room(key, leg, 0);
         if self.is_cut_off(conn) {
             self.stop_waiting(key, conn);
         }
     }
 
-    /// Whether it is a client that is broken, and its server is to be told of that at once.
+    /// Whether it is a broken client whose reset is passed on to its server at once.
     fn is_cut_off(&self, conn: &Conn<K>) -> bool {
         conn.leg == Some(Leg::Client) && conn.is_failing() && self.client_reset(conn) == ClientReset::Reset
     }
 
-    /// A leg has shown a sign of leaving. While its server is being connected it is read once more, to see whether it has
-    /// left without a word.
+    /// The poller hints that a client has closed. While its server is being connected, the client is read once more, to see
+    /// whether it has closed without sending anything.
     pub(super) fn look_for_departure(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.leg == Some(Leg::Client)
             && conn.pause == Pause::Partner
             && conn.life.bytes_in == self.proxied.header_bytes(key)
             && self.pairs.of(key).is_some_and(|pair| {
-                // What it brings could not be encoded yet.
+                // With TLS towards the server, what the client sends could not be encoded yet.
                 pair.stage == Stage::Connecting && self.upstreams[pair.to()].settings().tls.is_none()
             })
         {
@@ -166,7 +167,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A leg does not wait for its partner any more: what comes of it is read, and has no taker.
+    /// A leg does not wait for its partner any more: its input is read and dropped.
     fn stop_waiting(&mut self, key: Key, conn: &mut Conn<K>) {
         if conn.pause == Pause::Partner
             && let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key))
@@ -191,7 +192,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Why a pair ends, as the leg is to record it that has not brought it about.
+    /// Why a pair ends, for the record of the leg that did not cause it.
     fn partners_cause(&self, key: Key) -> Cause {
         let cause = self.pairs.of(key).and_then(Pair::cause);
         let reason = cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason);
@@ -210,18 +211,18 @@ impl<K: Kernel> Context<K> {
         self.relay_of(conn).map_or(HalfClose::End, |relay| relay.half_close)
     }
 
-    /// A leg has a cause to end, and goes on for a while: its partner is told.
-    pub(super) fn note_leg_ending(&mut self, key: Key, conn: &Conn<K>, leg: Leg) {
+    /// A leg begins to end: its partner is told.
+    pub(super) fn on_leg_ending(&mut self, key: Key, conn: &Conn<K>, leg: Leg) {
         let Some(cause) = conn.life.cause() else { return };
         let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.note_cause(key, leg, cause) else { return };
-        // Where a layer has said so before, the partner knows.
+        // If a layer has reported the end of the stream before, the partner knows.
         let read_to_the_end = matches!(conn.life.state(), State::PeerClosed { .. });
         let is_news = !pair.is_finished(leg);
         if read_to_the_end && is_news {
             pair.set_flow(leg, Direction::Finished);
         }
-        // The partner knows already what it has told.
+        // An end that the partner has caused is no news to it.
         if read_to_the_end && half_close == HalfClose::Forward {
             if is_news {
                 self.tell_partner(key, leg, News::Finished);
@@ -231,8 +232,8 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// End of file was read of a leg that had begun to end before.
-    pub(super) fn note_leg_finished(&mut self, key: Key, leg: Leg) {
+    /// The end of file was read on a leg that had begun to end before.
+    pub(super) fn on_leg_eof(&mut self, key: Key, leg: Leg) {
         if let Some(pair) = self.pairs.of_mut(key)
             && !pair.is_finished(leg)
         {
@@ -243,7 +244,7 @@ impl<K: Kernel> Context<K> {
 
     /// A leg is told of its partner.
     pub(super) fn on_news(&mut self, key: Key, conn: &mut Conn<K>, news: News) {
-        // What its partner had sent may have been cut: our FIN is to show that as theirs did, without a word before it.
+        // If the partner's TLS stream was truncated, ours ends in the same way: a FIN without `close_notify`.
         if let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of(key))
             && pair.is_truncated(leg.other())
             && let Some(layer) = conn.buffers.as_deref_mut().and_then(|buffers| buffers.layer.as_deref_mut())
@@ -255,7 +256,7 @@ impl<K: Kernel> Context<K> {
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
                 if conn.life.state().is_connecting() =>
             {
-                // What it has brought is delivered first, if it has brought something.
+                // What the partner has sent is delivered first, if there is any.
                 let pair = self.pairs.of(key);
                 let nothing = pair.is_none_or(|pair| {
                     let header_only = conn.is_opening() || pair.is_header_only(conn.pending_output());
@@ -277,16 +278,16 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Ends a leg: at once, or when its peer has what its partner has brought.
+    /// Ends a leg: at once, or when its peer has all that the partner has sent.
     pub(super) fn close_leg(&mut self, key: Key, conn: &mut Conn<K>, cause: Cause, rung: LastRung) {
         self.stop_waiting(key, conn);
         let Cause { mut reason, detector } = cause;
         if conn.leg == Some(Leg::Upstream) && detector != Detector::Partner {
             reason = reason.of_upstream();
         }
-        // The client is gone, so that nothing the server does matters; or the client has everything already.
+        // The client is gone, so the server's answers have no reader; or the client has received everything already.
         let at_once = rung == LastRung::Reset
-            && (conn.leg == Some(Leg::Upstream) || (conn.pending_output() == 0 && has_everything(conn)));
+            && (conn.leg == Some(Leg::Upstream) || (conn.pending_output() == 0 && peer_has_everything(conn)));
         if at_once {
             self.apply(key, conn, Input::Abort { reason, detector, rung, output_pending: false });
         } else {
@@ -294,22 +295,23 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// No output waits for a leg that is ending. Whether it is through: not while its partner may bring more.
-    pub(super) fn leg_is_through(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) -> bool {
+    /// A leg that is ending has no pending output. Sends our FIN if the partner has sent its own. Returns whether the leg can
+    /// be closed: not while the partner may send more.
+    pub(super) fn on_leg_drained(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) -> bool {
         let State::Parting { last, .. } = conn.life.state() else {
             let ends = self.half_close(conn) == HalfClose::End;
             let pair = self.pairs.of(key);
-            // The server that is to have what it has sent may still be looked for.
+            // A server for what it has sent may still be looked for.
             return pair.is_none_or(|pair| {
                 pair.is_finished(leg.other()) || (ends && pair.stage != Stage::Connecting)
             });
         };
-        // To one that is broken no FIN can be sent any more.
+        // A broken socket takes no FIN.
         if last.is_none()
             && !conn.is_failing()
             && self.pairs.of(key).is_some_and(|pair| pair.flow(leg.other()) == Direction::Finished)
         {
-            // The FIN is behind the last word of a layer.
+            // A layer says its last word (`close_notify`) before the FIN.
             if self.say_last_word(conn) {
                 self.flush(key, conn);
                 return false;
@@ -322,11 +324,11 @@ impl<K: Kernel> Context<K> {
         last.is_some()
     }
 
-    /// The deadline of a leg that is ending has passed. Until when it is put off, because bytes still move.
-    pub(super) fn leg_goes_on(&self, key: Key, conn: &Conn<K>) -> Option<Instant> {
+    /// The deadline of a leg that is ending has passed. Returns the new deadline if bytes still move in the pair.
+    pub(super) fn extended_leg_deadline(&self, key: Key, conn: &Conn<K>) -> Option<Instant> {
         let relay = self.relay_of(conn)?;
         let pair = self.pairs.of(key)?;
-        // Nothing moves on one that has no partner.
+        // Nothing moves without a partner.
         let is_alone = conn.leg.is_none_or(|leg| pair.leg(leg.other()).is_none());
         if is_alone || matches!(conn.life.state(), State::Parting { last: Some(_), .. }) {
             return None;
@@ -335,26 +337,26 @@ impl<K: Kernel> Context<K> {
         (until > self.now).then_some(until)
     }
 
-    /// Whether a leg that is closed behind its output is to wait until the peer has received that: a reset would destroy it
-    /// on its way, and so would the answer to what the peer goes on sending.
+    /// Whether a leg whose output is all sent must wait until the peer's kernel has acknowledged it. A reset would destroy
+    /// output that is on its way; so would the kernel's answer to anything that the peer sends after the close.
     pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
         let State::Parting { last: Some(last), .. } = conn.life.state() else { return false };
         let sends_on = || {
             let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
             pair.is_some_and(|(pair, leg)| pair.lost(leg) > 0)
         };
-        (last == LastRung::Reset || sends_on()) && !has_everything(conn)
+        (last == LastRung::Reset || sends_on()) && !peer_has_everything(conn)
     }
 
-    /// Whether an upstream server has answered so lately, when it was connected, that the kernel need not be asked; and has
-    /// been sent no more than leaves at once.
-    pub(super) fn is_there(&self, conn: &Conn<K>) -> bool {
+    /// Whether an upstream server was connected so lately that the kernel need not be asked whether it is reachable. It has
+    /// answered then, and was sent no more than the kernel sends at once.
+    pub(super) fn has_answered_lately(&self, conn: &Conn<K>) -> bool {
         conn.leg == Some(Leg::Upstream)
             && conn.life.bytes_out <= INITIAL_WINDOW
             && self.now.since(conn.life.accepted()) < LASTS
     }
 
-    /// What the deadlines of a leg are counted from beside its own clocks.
+    /// Adds the clocks of the pair to those of a leg: its deadlines are counted from both.
     pub(super) fn add_clocks_of_pair(&self, key: Key, conn: &Conn<K>, clocks: &mut Clocks) {
         let Some(pair) = self.pairs.of(key) else { return };
         // A pair is in use whichever side speaks, and as long as one has bytes for the other.
@@ -365,9 +367,9 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// A leg leaves the table: its partner is told, and the mode of the close is what it has come to.
+    /// A leg leaves the table: its partner is told. Returns the mode of the close as it is recorded.
     #[inline(never)]
-    pub(super) fn leg_closes(
+    pub(super) fn on_leg_closing(
         &mut self,
         key: Key,
         conn: &mut Conn<K>,
@@ -378,13 +380,13 @@ impl<K: Kernel> Context<K> {
         let softened = leg == Leg::Client
             && was_reset_or_lost(cause.reason)
             && self.client_reset(conn) == ClientReset::Fin;
-        // Another server may be tried: the pair need not end with this one, nor is what it was to be sent lost.
+        // Another server may be tried: the pair does not end with this one, and its output is kept for the next.
         if leg == Leg::Upstream
             && was_not_reached(cause)
             && let Some(pair) = self.pairs.of_mut(key).filter(|pair| pair.stage == Stage::Connecting)
         {
             if let Some(buffers) = &mut conn.buffers {
-                // What a layer has said is for this server alone.
+                // What a layer has encoded is for this server alone.
                 if buffers.layer.is_none() {
                     pair.cold().carried = buffers.output.as_slice().into();
                 }
@@ -393,7 +395,7 @@ impl<K: Kernel> Context<K> {
             return mode;
         }
         let Some(pair) = self.pairs.note_cause(key, leg, cause) else { return mode };
-        // One that was given up before it was there is no reset of anybody's.
+        // An attempt to connect that we abort is not a reset by a peer.
         let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };
         let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
@@ -404,20 +406,20 @@ impl<K: Kernel> Context<K> {
 }
 
 impl<S> Connection<S> {
-    /// Whether it is a leg of which one direction has ended, and the other lives on: it can still be ended.
+    /// Whether it is a leg of which one direction has ended and the other is open. It can still be ended.
     pub(super) const fn is_half_closed(&self) -> bool {
         self.leg.is_some()
             && matches!(self.life.state(), State::PeerClosed { .. } | State::Parting { last: None, .. })
     }
 
-    /// Whether it is closed as soon as its peer has its output. Then it does not matter what the peer goes on sending: that
-    /// has no end that could be waited for.
+    /// Whether it is closed as soon as its output is sent. What the peer sends meanwhile does not put that off: it may never
+    /// end.
     pub(super) const fn is_being_closed(&self) -> bool {
         matches!(self.life.state(), State::Parting { last: Some(_), .. })
     }
 
-    /// Whether what its partner brings still has a taker; and what it brings is for its partner. A leg that is being closed
-    /// is read only so that its close is no reset.
+    /// Whether it takes what its partner sends, and its own input goes to the partner. A leg that is being closed is read
+    /// only so that its close is no reset.
     fn takes_more(&self) -> bool {
         match self.life.state() {
             State::Connecting { .. }
@@ -443,7 +445,7 @@ pub(super) const fn was_not_reached(cause: Cause) -> bool {
 }
 
 /// Whether the peer's kernel has acknowledged all that ours was given.
-fn has_everything<S: Stream>(conn: &Connection<S>) -> bool {
+fn peer_has_everything<S: Stream>(conn: &Connection<S>) -> bool {
     let delivered = |evidence: TcpSnapshot| evidence.unacked == 0 && evidence.notsent_bytes == 0;
     conn.stream.evidence().is_none_or(delivered)
 }

@@ -64,8 +64,8 @@ impl<'a, K: Kernel> Requests<'a, K> {
         self.conn().encoding().expect(HAS_SESSION)
     }
 
-    /// This is left of the message.
-    fn leave(&mut self, task: Task) {
+    /// Keeps what is left of the message.
+    fn keep(&mut self, task: Task) {
         self.task = Some(Box::new(task));
     }
 
@@ -80,13 +80,13 @@ impl<'a, K: Kernel> Requests<'a, K> {
         cx.check_supervisor()?;
         let mut ask = Ask::new(query, self.encoding(), cx.workers());
         add(&mut ask);
-        self.leave(Task::Ask(ask));
+        self.keep(Task::Ask(ask));
         Ok(())
     }
 }
 
 /// Why a connection that is being served is a client.
-const HAS_SESSION: &str = "who is served has a session";
+const HAS_SESSION: &str = "a connection that is served has a session";
 
 /// The client behind a connection that is being served.
 fn client_of<K: Kernel>(conn: &mut Conn<K>) -> &mut Client {
@@ -299,7 +299,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
             confirm(false, replies);
             return Ok(());
         };
-        // Who sends to itself has the reply first, as it has asked first.
+        // A client that sends to itself gets the reply before the message.
         if holder == key && !conn.is_ending() {
             confirm(true, replies);
             cx.write(key, conn, replies);
@@ -350,7 +350,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         self.reactor.cx.check_memory()?;
         let (pattern, encoding) = (pattern.to_vec(), self.encoding());
         if self.reactor.cx.link.is_none() {
-            self.leave(Task::List(List::of_names(names, pattern, encoding)));
+            self.keep(Task::List(List::of_names(names, pattern, encoding)));
             return Ok(());
         }
         let query = match names {
@@ -365,7 +365,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         if self.reactor.cx.concerns_others(filter.key()) {
             return self.ask(Query::Clients { filter, from: None });
         }
-        self.leave(Task::List(List::of_clients(filter)));
+        self.keep(Task::List(List::of_clients(filter)));
         Ok(())
     }
 
@@ -375,7 +375,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
             return self.ask(Query::Kill { filter, by: By::clone(&by), from: None });
         }
         let spared = filter.skip_me.then_some(self.key);
-        self.leave(Task::List(List::of_victims(filter, Some(by), spared)));
+        self.keep(Task::List(List::of_victims(filter, Some(by), spared)));
         Ok(())
     }
 
@@ -384,7 +384,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
             return self.ask_with(Query::Info, |ask| ask.numbers(asked));
         }
         let ask = self.reactor.cx.own_numbers(asked);
-        self.leave(Task::Ask(ask));
+        self.keep(Task::Ask(ask));
         Ok(())
     }
 }
@@ -415,7 +415,7 @@ impl<K: Kernel> Context<K> {
         client.standing = standing;
         (client.used, client.beat_ms, client.cold) = (self.now, 0, None);
         self.leave_hub(key, membership, token, None);
-        // What it has proved, it is still. That it may be refused at this moment is no reason to end it.
+        // It keeps the identity of its certificate. If that is refused at this moment, the connection goes on without.
         if let Some(name) = conn.layer().and_then(Layer::identity) {
             let _ = self.identify_by_layer(key, conn, &name);
         }

@@ -128,8 +128,8 @@ impl Scene {
 
     /// Bytes of answers that were produced so far.
     fn produced(&self) -> u64 {
-        let owed: usize = self.reactor.table.iter().map(|(_, conn)| conn.pending_output()).sum();
-        self.reactor.cx.counters.listeners.last().map_or(0, |admin| admin.traffic.bytes_out) + owed as u64
+        let pending: usize = self.reactor.table.iter().map(|(_, conn)| conn.pending_output()).sum();
+        self.reactor.cx.counters.listeners.last().map_or(0, |admin| admin.traffic.bytes_out) + pending as u64
     }
 
     /// Some turns: enough for all to be done and delivered that was said before.

@@ -1,5 +1,5 @@
-//! Serving a connection whose protocol keeps a session: what was received into messages, one at a time, until something
-//! else has to come first. What a message is and does, its session knows; what it asks for meanwhile is in `requests`.
+//! Serving a connection whose protocol keeps a session: its input is decoded and carried out, one message at a time,
+//! until something else has to come first. The session knows what a message means; `requests` has what it may ask for.
 //!
 //! Replies are gathered in one buffer of the reactor's and sent in one call. A connection stops being
 //! served when its output waits, when its share of work is used up, or until what it has posted is done; what it
@@ -46,7 +46,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn serve(&mut self, key: Key, fresh: &[u8]) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let frame_bytes_max = self.cx.listener_of(conn).policy.bounds.frame_bytes_max;
-        // Taken out while messages are carried out: they may reach any connection, this one included.
+        // Taken out, because a message may reach any connection, this one included.
         let Some(mut session) = conn.take_session() else { return self.cx.forget_input(conn) };
         let (mut held, progress) = conn
             .buffers
@@ -62,7 +62,7 @@ impl<K: Kernel> Reactor<K> {
         let halt = self.serve_messages(key, &mut session, &mut input, &mut replies);
 
         let (rest, progress) = (input.bytes.len(), input.progress);
-        // Nobody leaves the table while it is served.
+        // No connection leaves the table while it is served.
         if let Some(conn) = self.table.get_mut(key) {
             self.cx.write(key, conn, &replies);
             replies.clear();
@@ -202,7 +202,7 @@ impl<K: Kernel> Context<K> {
         match halt {
             Halt::Unfinished(task) => self.keep_task(key, conn, task),
             Halt::Over => self.forget_input(conn),
-            // Nothing of it goes on.
+            // It is not resumed.
             _ if conn.is_closed() => {}
             Halt::Served => {}
             Halt::Paused => {

@@ -13,7 +13,7 @@ use std::ops::ControlFlow;
 
 impl<K: Kernel> Reactor<K> {
     /// Goes on with what a budget or a pause had stopped: frames already received first, then the socket.
-    /// Who is not reached in this turn is the first in the next.
+    /// Connections that are not reached in this turn are the first in the next.
     pub(super) fn resume_some(&mut self) {
         let share = self.cx.work.after(work::RESUMED);
         for _ in 0..self.cx.posted.to_resume().len() {
@@ -54,7 +54,7 @@ impl<K: Kernel> Reactor<K> {
                 conn.release_buffers(&mut self.cx.pool);
             }
             None if conn.leg.is_some() => conn.release_buffers(&mut self.cx.pool),
-            // Their buffers may be all that remembers when they were used last.
+            // Only their buffers may have the time of their last use.
             Some(Session::Http(_)) | None => {}
         }
         self.read(key);

@@ -58,12 +58,12 @@ impl<K: Kernel> Context<K> {
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
     }
 
-    /// When a connection is as old as it may become: within the last tenth of `max`, each at a moment of its own.
+    /// When a connection reaches its greatest age: spread over the last tenth of `max`, so that not all end at once.
     fn ages(&self, key: Key, conn: &Conn<K>, max: Duration) -> Instant {
         let tenth = u64::try_from(max.as_nanos() / 10).unwrap_or(u64::MAX);
         let chance = mix(u64::from(key.index) << 32 ^ conn.life.accepted().as_nanos());
         let at = conn.life.accepted() + max.saturating_sub(Duration::from_nanos(chance % tenth.max(1)));
-        // What is being answered at the admin interface is answered to its end.
+        // An answer of the admin interface is finished first.
         let answered = conn.http().is_some_and(|http| !http.is_idle());
         if answered { at.max(self.now + ANSWERED) } else { at }
     }
@@ -71,7 +71,7 @@ impl<K: Kernel> Context<K> {
     /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
     /// only once a third of its buffer is free (`include/net/sock.h: sk_stream_is_writeable`), which takes a
     /// slow reader longer than any deadline; but it takes bytes as soon as there is any.
-    /// Another deadline that has passed as well is not this one's verdict.
+    /// If another deadline has passed as well, it is judged by itself.
     pub(super) fn is_due(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
         self.next_due(key, conn).is_some_and(|(at, next)| at <= self.deadlines.horizon() && next == due)
     }
@@ -103,8 +103,8 @@ impl<S> Connection<S> {
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// Acts on deadlines that had passed by the time up to which everything has been read; more of them than a turn
-    /// can bear are left for the next.
+    /// Acts on deadlines before the time up to which all input has been read. What is over the work of a turn is left for
+    /// the next.
     pub(super) fn expire(&mut self) {
         let horizon = self.cx.deadlines.horizon();
         let share = self.cx.work.after(work::EXPIRED);

@@ -1,8 +1,8 @@
-//! Who connects and is not served: who finds all places taken, and who speaks something else.
+//! Connections that are not served: newcomers that find all places taken, and clients that speak another protocol.
 //!
-//! A newcomer to a full listener that sheds is told so in the protocol, is not understood, and has half a second to
-//! close. It takes no place: those are for clients. Only so many are told at a time; the others, and those whose
-//! protocol has no words for it, are reset at once.
+//! A newcomer to a full listener that sheds gets an error in its protocol and has half a second to close; nothing that it
+//! sends is served. It takes no place: those are for clients. Only so many are told at a time. The others are reset at
+//! once, as are all where the protocol has no such error.
 
 use super::Reactor;
 use super::connection::{Connection, Session};
@@ -68,7 +68,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// What the next newcomer to a listener is that is full.
+    /// How a full listener treats the next newcomer.
     pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
         let slot = &self.listeners[index];
         // Behind a layer nothing can be said before its opening exchange, which costs more than a refusal may. What a proxy
@@ -79,7 +79,7 @@ impl<K: Kernel> Context<K> {
         if told { Newcomer::Refused } else { Newcomer::Reset(Reason::LocalLimit) }
     }
 
-    /// What a newcomer to a listener is that has room for it.
+    /// How a listener with room treats a newcomer.
     #[inline]
     pub(super) fn judge_newcomer(&mut self, index: usize, peer: &Peer) -> Newcomer {
         if self.listeners[index].is_open_to_all() { Newcomer::Served } else { self.judge(index, peer) }
@@ -95,12 +95,12 @@ impl<K: Kernel> Context<K> {
             Some(_) => slot.admit(None, self.now),
             None => slot.admit(Some(peer), self.now),
         };
-        // Who waits while the server drains is let in, to be told.
+        // While the server drains, waiting newcomers are let in, to be told.
         let refusal = refusal.filter(|reason| !draining || !is_of_numbers(*reason));
         refusal.map_or(Newcomer::Served, Newcomer::Reset)
     }
 
-    /// Counts one out.
+    /// Takes a connection that ends out of the counts of its listener.
     pub(super) fn count_out(&mut self, index: usize, conn: &Conn<K>) {
         let slot = &mut self.listeners[index];
         if conn.is_refused() {

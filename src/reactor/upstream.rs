@@ -37,14 +37,14 @@ impl<K: Kernel> Reactor<K> {
 }
 
 impl<K: Kernel> Context<K> {
-    /// A client has proved that it may be served: a server is looked for, and it is not read before that is there.
+    /// A client may be served: connecting to a server is posted, and the client is not read before that is done.
     pub(super) fn begin_relaying(&mut self, client: Key, conn: &mut Conn<K>) {
         conn.pause = Pause::Partner;
         self.aftermath.next.push_back((client, Next::Connect));
     }
 
-    /// Begins to connect a client to a server: which one of which upstream. `None`: nothing is left to try, and the client is
-    /// ended.
+    /// Begins to connect a client to a server. Returns the upstream, the server and the stream; `None`: no server is left to
+    /// try, and the client is ended.
     fn connect(
         &mut self,
         client: Key,
@@ -74,7 +74,7 @@ impl<K: Kernel> Context<K> {
                 Ok(stream) => return Some(((to, server), stream)),
                 Err(error) => {
                     let (index, reason) = (usize::from(conn.listener), reason_of(error));
-                    // There is no connection that could end.
+                    // There is no connection whose record would count this.
                     self.counters.listeners[index].not_connected(reason);
                     self.note_failed(client, server, reason, None);
                 }
@@ -82,7 +82,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The server to try next, and the upstream that it is of.
+    /// The server to try next, and its upstream.
     fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Result<(u16, usize), NoServer> {
         let pair = self.pairs.of(client).ok_or(NoServer::AllTried)?;
         if pair.failed().len() >= ATTEMPTS_MAX {
@@ -108,14 +108,14 @@ impl<K: Kernel> Context<K> {
             let spec = ConnectSpec { to: servers.get(server).address(), from, options };
             self.work.charge(cost::ACCEPT);
             match self.kernel.connect(&spec, upstream.token()) {
-                // Another source may have ports left, or be ours.
+                // Another source address may have ports left, or be one of this host.
                 Err(ConnectError::NoPort | ConnectError::NotOurs) if left > 1 => left -= 1,
                 outcome => return outcome,
             }
         }
     }
 
-    /// The upstream leg of a client's pair, being connected.
+    /// Makes the upstream leg of a client's pair, in the state `Connecting`.
     #[inline]
     fn begin_upstream(
         &mut self,
@@ -134,7 +134,7 @@ impl<K: Kernel> Context<K> {
         let mut fresh = Connection {
             leg: Some(Leg::Upstream),
             interest: Interest::ReadWrite,
-            // Nothing can come of it yet, whatever the poller says.
+            // It is not read before it is connected, whatever the poller says.
             pause: Pause::Partner,
             ..Connection::new(stream, upstream, life, servers.get(server).peer(), conn.listener.into())
         };
@@ -148,13 +148,13 @@ impl<K: Kernel> Context<K> {
         }
         self.set_layer(&mut fresh, layer);
         self.counters.listeners[usize::from(conn.listener)].connecting();
-        // What is due when it is connected lies behind that.
+        // Its other deadlines, which count from the connect, are later.
         self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));
         fresh
     }
 
-    /// What a server is sent first: the header, and what has come of the client before there was a server; or all that one
-    /// would have been sent that could not be reached. A layer encodes what is of the client when it is open.
+    /// What a server is sent first: the header, and what the client has sent before there was a server; or the output for a
+    /// server that could not be reached. Where TLS is spoken to the server, the client's bytes are encoded once that is open.
     fn first_bytes(
         &mut self,
         client: Key,
@@ -175,11 +175,11 @@ impl<K: Kernel> Context<K> {
         first
     }
 
-    /// The header that a server is sent of a client.
+    /// The PROXY header for a server, about its client.
     fn header_of(&self, client: Key, conn: &Conn<K>, version: Version) -> Vec<u8> {
         let local = self.proxied.destination(client).or_else(|| conn.stream.local_address());
         let secured = self.secured_of(client, conn);
-        // Read only for the version that tells of it.
+        // Only version 2 tells of TLS.
         let certificate = match version {
             Version::V1 => None,
             Version::V2 => conn.layer().and_then(Layer::certificate),
@@ -193,11 +193,11 @@ impl<K: Kernel> Context<K> {
         })
     }
 
-    /// The poller has something to say about a connection that is being made. Whether it is there.
+    /// The poller reports a connection that is being made. Returns whether it is connected.
     pub(super) fn on_connect_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         if readiness.has(Readiness::ERROR | Readiness::WRITE_CLOSED) {
             if let Some(fault) = conn.stream.take_error() {
-                // An alert of its layer may lie before the reset, and says why.
+                // An alert may have arrived before the reset, and says why.
                 if conn.is_opening() && matches!(fault, SocketError::Reset | SocketError::BrokenPipe) {
                     conn.pause = Pause::None;
                     self.read_to_the_error(key, conn, Detector::Connect, Some(fault));
@@ -220,7 +220,7 @@ impl<K: Kernel> Context<K> {
             self.apply(key, conn, Input::Failed { reason, detector });
             return false;
         }
-        // It was taken out of the configuration meanwhile, and its connections are to end: the client gets another one.
+        // The server was removed from the configuration meanwhile: the client gets another one.
         if matches!(servers.removed(server), Some(Removed::Drain | Removed::Cut)) {
             let (reason, detector) = (Reason::UpstreamUnavailable, Detector::Connect);
             self.apply(key, conn, Input::Failed { reason, detector });
@@ -254,9 +254,9 @@ impl<K: Kernel> Context<K> {
         self.note_connected(key, conn);
     }
 
-    /// Sets what an upstream connection needs from its second message on: many have no more than one. That leaves at once
-    /// as it is, because nothing else is on its way (RFC 9293, 3.7.4), and an urgent byte keeps its place if this is asked
-    /// for before it is read (`net/ipv4/tcp.c: tcp_recvmsg_locked`).
+    /// Sets the socket options that an upstream connection needs from its second message on; many send only one. The first
+    /// message leaves at once without `TCP_NODELAY`, because nothing else is on its way (RFC 9293, 3.7.4). An urgent byte
+    /// keeps its place if `SO_OOBINLINE` is set before it is read (`net/ipv4/tcp.c: tcp_recvmsg_locked`).
     #[cold]
     pub(super) fn complete_options(&mut self, key: Key, conn: &mut Conn<K>) {
         if let Some(pair) = self.pairs.of_mut(key)
@@ -284,7 +284,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// How the kernel watches a connection: of one to an upstream server that is the upstream's to say.
+    /// The keepalive and user timeout of a connection: an upstream leg has those of its upstream.
     pub(super) fn kernels_watch(&self, key: Key, conn: &Conn<K>) -> (Option<Keepalive>, Option<Duration>) {
         let liveness = &self.policy_of(conn).liveness;
         match self.pairs.of(key).filter(|_| conn.leg == Some(Leg::Upstream)) {
@@ -298,7 +298,7 @@ impl<K: Kernel> Context<K> {
 
     /// A leg leaves the table with this record.
     #[inline(never)]
-    pub(super) fn leg_closed(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
+    pub(super) fn count_leg(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
         let index = usize::from(conn.listener);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         let (client, stage) = (pair.leg(Leg::Client), pair.stage);

@@ -1,7 +1,7 @@
 //! Work: what everything costs whose amount a peer can choose, and how much of it is done before others have their turn.
 //!
-//! Whoever asks for something pays for it: the loop that does it charges each step, and stops when the share of the one it
-//! works for is used up. What is left stays with that connection, as frames that wait or as a [`Task`](super::parts::task::Task)
+//! Work is charged to the connection that asked for it: the loop charges each step, and stops when the share of that
+//! connection is used up. What is left stays with that connection, as frames that wait or as a [`Task`](super::parts::task::Task)
 //! with a cursor, and goes on in a later turn, one after the other (round robin with equal shares; as steps are small,
 //! nobody overdraws a share by more than one of them, so that there is no deficit to carry).
 //!

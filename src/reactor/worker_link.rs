@@ -94,7 +94,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn on_told(&mut self, message: ToWorker) {
         match message {
-            // It was taken before there was a reactor; a second one says nothing new.
+            // The first one was taken before the reactor was made; a second one is ignored.
             ToWorker::Start { .. } => {}
             ToWorker::Reload { file } => self.request_settings(Some(file.0)),
             ToWorker::Tickets { keys } => self.cx.take_ticket_keys(TicketKeys::from_bytes(&keys.0)),
@@ -163,7 +163,7 @@ impl<K: Kernel> Context<K> {
         link.flush_now();
     }
 
-    /// Something may be there to be heard.
+    /// The channel may have something to receive.
     pub(super) fn note_supervisor(&mut self) {
         if let Some(link) = &mut self.link {
             link.note();

@@ -98,7 +98,7 @@ mod tests {
         let (mut client, mut server, _) = connected(&mut os, &mut listener, None);
         client.half_close();
         assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
-        assert_eq!(server.send(b"owed"), Sent::Bytes(4));
+        assert_eq!(server.send(b"rest"), Sent::Bytes(4));
         assert_eq!(recv(&mut client, &mut [0; 8]), Received::Bytes(4));
     }
 }

@@ -78,11 +78,11 @@ impl Dump {
 /// Hands a slice over; an error: nobody wants it any more.
 fn tell(sender: &SyncSender<Slice>, slice: Slice, waker: &mio::Waker) -> Result<(), ()> {
     sender.send(slice).map_err(|_| ())?;
-    // After the sending: whoever is woken finds it.
+    // After the sending, so that the one who is woken finds it.
     waker.wake().map_err(|_| ())
 }
 
-/// The loop comes first, also where there is one processor for both: whoever wakes up takes it from a thread of this
+/// The loop comes first, also where there is one processor for both: a thread that wakes up takes it from one of this
 /// class at once (`sched(7)`, `SCHED_IDLE`). On a processor that is never idle the reading takes longer, and no more.
 #[expect(unsafe_code, reason = "sched_setscheduler(2)")]
 fn stand_back() {

@@ -90,7 +90,7 @@ fn a_linger2_close_is_a_fin_and_once_that_is_acknowledged_a_reset() {
     assert_eq!(server.send(b"last words"), Sent::Bytes(10));
     server.close(CloseHow::Linger2);
     // net/ipv4/tcp_input.c: tcp_rcv_state_process, TCP_FIN_WAIT1, answers the acknowledgement so.
-    until("the reset has come, whoever reads or not", || states(ends.1, ends.0).is_empty());
+    until("the reset has come, read or not", || states(ends.1, ends.0).is_empty());
     let mut client = Stream::new(client.into());
     // A Linux client keeps what it has not read yet, sees a clean end of file, and cannot send any more.
     assert_eq!(client.recv(&mut [0; 64]), Received::Bytes(10));

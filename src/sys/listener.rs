@@ -50,13 +50,13 @@ impl Listener {
         kept: Vec<Handed>,
     ) -> Result<Vec<Self>, Fatal> {
         if kept.is_empty() {
-            // A program that listens there without having been started by us is found by a socket that does not share. It
-            // does not listen: a client that comes meanwhile is refused, and not accepted and reset.
+            // A foreign process that listens there is found by binding a socket that does not share. That socket does not
+            // listen: a client that comes meanwhile is refused, and not accepted and reset.
             drop(Self::bound(spec, false)?);
         }
         let mut spec = spec.clone();
         let mut all = Vec::with_capacity(count);
-        for socket in kept.into_iter().take(count) {
+        for socket in kept {
             all.push(Self::keep(socket, &spec)?);
         }
         for _ in all.len()..count {

@@ -1,5 +1,5 @@
-//! Processes and network namespaces for experiments: children that end with whoever started them, and networks
-//! that end with the last who holds them. Nothing here leaves anything behind, however it ends.
+//! Processes and network namespaces for experiments: children that end with the process that started
+//! them, and networks that end with the last process in them. Nothing here leaves anything behind, however it ends.
 
 use super::sockaddr::Name;
 use super::{Stream, errno, sockopt};
@@ -102,7 +102,7 @@ pub fn become_root_of_a_user_namespace() -> Result<(), Fatal> {
     const WHAT: &str = "make a user namespace";
     // SAFETY: nothing in, a number out; it cannot fail.
     let user = unsafe { libc::geteuid() };
-    // SAFETY: likewise.
+    // SAFETY: nothing in, a number out; it cannot fail.
     let group = unsafe { libc::getegid() };
     if user == 0 {
         return Ok(());

@@ -102,7 +102,7 @@ impl Handed {
     }
 }
 
-/// Takes out of `sockets` those for `count` workers that listen on one address.
+/// Takes out of `sockets` those for `count` workers that listen on one address, no more than one for each.
 ///
 /// # Errors
 /// When those that are missing could not be opened beside them.
@@ -111,7 +111,7 @@ pub(super) fn take_for(
     address: &Address,
     count: usize,
 ) -> Result<Vec<Handed>, Fatal> {
-    let found: Vec<_> = sockets.extract_if(.., |socket| socket.is_on(address)).collect();
+    let found: Vec<_> = sockets.extract_if(.., |socket| socket.is_on(address)).take(count).collect();
     if let Some(alone) = found.iter().find(|socket| !socket.is_shared() && count > 1) {
         return Err(Fatal {
             what: format!("share {} among {count} workers", alone.address),

@@ -204,8 +204,8 @@ fn request(query: &SocketQuery, family: i32, sequence: u32) -> Vec<u8> {
 
 /// A program for the kernel's filter that takes a row whose local port is one of these.
 ///
-/// Two comparisons of 8 bytes a port, each with how far to go on if it holds and if it does not; whoever
-/// arrives just at the end is taken, whoever goes beyond it is not (`inet_diag.c: inet_diag_bc_run`).
+/// Two comparisons of 8 bytes a port, each with how far to go on if it holds and if it does not; a row
+/// that arrives just at the end is taken, one that goes beyond it is not (`inet_diag.c: inet_diag_bc_run`).
 ///
 /// # Panics
 /// For more than [`PORTS_MAX`] ports.

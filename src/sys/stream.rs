@@ -71,7 +71,7 @@ fn not_received() -> Received {
     }
 }
 
-/// Why nothing went, apart likewise.
+/// Why nothing went. Apart, because it is rare.
 #[cold]
 fn not_sent() -> Sent {
     match errno::last() {
@@ -239,15 +239,15 @@ mod tests {
     }
 
     #[test]
-    fn a_half_closed_peer_still_takes_what_we_owe() {
+    fn a_half_closed_peer_still_takes_pending_output() {
         let (mut client, mut server) = testing::pair();
         client.shutdown(Shutdown::Write).unwrap();
         assert_eq!(recv(&mut server, &mut [0; 8]), Received::Eof);
-        assert_eq!(server.send(b"owed"), Sent::Bytes(4));
+        assert_eq!(server.send(b"rest"), Sent::Bytes(4));
         server.close(CloseHow::Plain);
         let mut all = Vec::new();
         client.read_to_end(&mut all).unwrap();
-        assert_eq!(all, b"owed");
+        assert_eq!(all, b"rest");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //!
 //! It is no layer: once it is read, nothing of it lies between socket and session. [`read`] is given all that has come so
 //! far, and what is behind the header is for whatever follows, a layer or a session. Nothing is guessed: what is not such
-//! a header, or is none that can be understood, is an error. The parser is that of the crate `proxy-header`; held against
-//! it here is what it lets pass.
+//! a header, or is none that can be understood, is an error. The parser is that of the crate `proxy-header`; what
+//! it lets pass is checked here.
 
 use crate::core::end::Reason;
 use crate::core::escape::escape;

@@ -1,6 +1,6 @@
 """redis-py, as it is, against linger: in RESP2 and in RESP3.
 
-Ports: LINGER_PORT; LINGER_QUICK_PORT, whose `linger` deadline is 100 ms; LINGER_IDLE_PORT, likewise, with an
+Ports: LINGER_PORT; LINGER_QUICK_PORT, whose `linger` deadline is 100 ms; LINGER_IDLE_PORT, whose deadline is 100 ms too, with an
 `idle_timeout` of 1 s; LINGER_USERS_PORT, whose users ops and dev have LINGER_USERS_PASSWORD.
 """
 

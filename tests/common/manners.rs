@@ -1,4 +1,4 @@
-//! What the admin interface owes whoever asks, of one process and of several workers alike.
+//! How the admin interface treats its clients: the same for one process and for several workers.
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 

@@ -1,5 +1,5 @@
 //! What the server ends leaves nothing on the server, also where the client cannot be reached any more: defaults, a veth
-//! pair, and rules that drop. And what a client that can be reached is owed gets there, however slowly it reads.
+//! pair, and rules that drop. And a client that can be reached gets all pending output, however slowly it reads.
 //!
 //! `unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test kernel ghosts_netns -- --ignored'`
 

@@ -25,7 +25,7 @@ fn identified(means: &Means) -> (Client, Client, Client) {
     (with, without, means.helper())
 }
 
-/// Makes the server owe both an answer: data in flight.
+/// Makes the server send to both: data in flight.
 fn send_to_both(helper: &mut Client) {
     helper.ask("SEND with x", ":1\r\n");
     helper.ask("SEND without x", ":1\r\n");

@@ -6,3 +6,4 @@ mod models;
 #[path = "../properties/mod.rs"]
 mod properties;
 mod sim;
+mod words;

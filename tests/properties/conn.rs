@@ -237,8 +237,8 @@ impl Run {
         assert_eq!(self.closes, usize::from(matches!(after, State::Closed { .. })), "one ending, one End");
     }
 
-    /// A deadline of an ending connection is never put off for ever, and brought forward only for who has said
-    /// goodbye and has all it is owed.
+    /// A deadline of an ending connection is never put off for ever, and brought forward only for a peer that has
+    /// said goodbye and has all pending output.
     fn assert_deadline(&self, before: State, input: Input, after: State) {
         let Some(since) = after.since() else { return };
         let Some(at) = deadline(after) else { return };

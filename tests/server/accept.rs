@@ -123,7 +123,7 @@ fn full_by_the_descriptor_limit_newcomers_wait_and_are_let_in_one_for_one() {
 }
 
 #[test]
-fn out_of_descriptors_accepting_stands_still_and_the_reserve_lets_the_operator_in() {
+fn out_of_descriptors_accepting_stalls_and_the_reserve_lets_the_operator_in() {
     let server = start(RESP, &["--set", "server.accept_retry=200ms"]);
     let mut inside: Vec<Client> = (0..5).map(|_| served(&server, "resp")).collect();
     // The limit bounds the numbers of descriptors, and the kernel gives out the lowest that is free.

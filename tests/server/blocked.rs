@@ -168,7 +168,7 @@ fn a_log_that_is_closed_does_not_keep_the_processor_busy() {
 }
 
 #[test]
-fn a_worker_that_stands_still_holds_up_the_end_no_longer_than_the_drain_may_last() {
+fn a_stalled_worker_holds_up_the_end_no_longer_than_the_drain_may_last() {
     let arguments = ["--workers", "2", "--listen", "resp://127.0.0.1:0", "--admin", "127.0.0.1:0"];
     let drain = ["--set", "drain.spread=0s", "--set", "drain.timeout=1s"];
     let mut server = Server::start(&[&arguments[..], &drain].concat());

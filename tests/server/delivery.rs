@@ -1,7 +1,7 @@
-//! No byte is lost: what is owed to a client that reads arrives whole in every orderly ending, however slowly
+//! No byte is lost: the pending output of a client that reads arrives whole in every orderly ending, however slowly
 //! it reads, and what a client said last still counts.
 //!
-//! "Owed" means held by the server itself: each test waits until `/connections` shows a megabyte in the queue
+//! "Pending" means held by the server itself: each test waits until `/connections` shows a megabyte in the queue
 //! of the connection, behind a kernel buffer that is full.
 
 #![allow(
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
-/// A small window, so that little of what is owed hides in the client's kernel. Not the smallest: loopback
+/// A small window, so that little of the output hides in the client's kernel. Not the smallest: loopback
 /// segments are 64 KiB, and a window below that is opened in steps of a delayed ACK.
 fn connect_narrow(address: SocketAddr) -> Client {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -50,8 +50,8 @@ fn read_slowly(client: &mut Client, chunk: usize, rest: Duration) -> Vec<u8> {
     }
 }
 
-/// Reads as much as is owed, by 8 KiB at a time.
-fn read_owed(mut stream: &TcpStream, length: usize, rest: Duration) -> Vec<u8> {
+/// Reads `length` bytes, by 8 KiB at a time.
+fn read_exactly(mut stream: &TcpStream, length: usize, rest: Duration) -> Vec<u8> {
     let mut got = vec![0; length];
     for chunk in got.chunks_mut(8 * 1024) {
         stream.read_exact(chunk).expect("it is not given up");
@@ -125,8 +125,8 @@ fn message(channel: &str, payload: &[u8]) -> Vec<u8> {
     frame.into_bytes()
 }
 
-/// A subscriber called `dev` that a megabyte is owed to, and everything that it must come to read.
-struct Owed {
+/// A subscriber called `dev` with a megabyte of pending output, and everything that it must come to read.
+struct Pending {
     server: Server,
     subscriber: Client,
     _publisher: Client,
@@ -135,7 +135,7 @@ struct Owed {
 
 /// `query`: of the listener's URL. With a small `send_buffer` it takes little before the server itself must
 /// hold it.
-fn owed(query: &str, more: &[&str]) -> Owed {
+fn pending(query: &str, more: &[&str]) -> Pending {
     let server = start(&format!("resp://127.0.0.1:0?output_max=16MiB{query}"), more);
     let mut subscriber = connect_narrow(server.address("resp"));
     subscriber.ask("IDENT dev", "+OK\r\n");
@@ -143,7 +143,7 @@ fn owed(query: &str, more: &[&str]) -> Owed {
     let mut publisher = server.connect("resp");
     let mut expected = Vec::new();
     let mut number = 0u32;
-    until("a megabyte to be owed", || {
+    until("a megabyte to be pending", || {
         for _ in 0..16 {
             number += 1;
             let payload = format!("{number:08}").repeat(2000);
@@ -152,15 +152,15 @@ fn owed(query: &str, more: &[&str]) -> Owed {
         }
         connection(&server, "resp", of_dev)["queue_bytes"].as_u64().unwrap_or(0) >= MIB
     });
-    Owed { server, subscriber, _publisher: publisher, expected }
+    Pending { server, subscriber, _publisher: publisher, expected }
 }
 
 fn end_of_dev(server: &Server) -> serde_json::Value {
     wait_for("the subscriber's end", || server.ends().into_iter().find(|end| end["identity"] == "dev"))
 }
 
-impl Owed {
-    /// Reads at ease, and holds it against what was owed and the goodbye that follows it.
+impl Pending {
+    /// Reads at ease, and compares that with what was expected and the goodbye that follows it.
     fn expect_whole(&mut self, goodbye: &str) {
         let got = read_at_ease(&mut self.subscriber);
         self.compare(&got, goodbye);
@@ -183,59 +183,59 @@ impl Owed {
 }
 
 #[test]
-fn a_half_closed_client_gets_all_it_is_owed() {
-    let mut owed = owed("&send_buffer=256KiB&linger=1s", &[]);
-    owed.subscriber.half_close();
-    owed.expect_whole("");
-    owed.expect_end("peer.fin", "peer_first");
+fn a_half_closed_client_gets_all_pending_output() {
+    let mut pending = pending("&send_buffer=256KiB&linger=1s", &[]);
+    pending.subscriber.half_close();
+    pending.expect_whole("");
+    pending.expect_end("peer.fin", "peer_first");
 }
 
 #[test]
-fn a_kicked_client_gets_all_it_is_owed_and_then_the_goodbye() {
-    let mut owed = owed("&send_buffer=256KiB&linger=1s", &[]);
-    kick(&owed.server, &connection(&owed.server, "resp", of_dev));
-    owed.expect_whole("-GOODBYE local.kicked\r\n");
-    owed.expect_end("local.kicked", "linger2");
+fn a_kicked_client_gets_all_pending_output_and_then_the_goodbye() {
+    let mut pending = pending("&send_buffer=256KiB&linger=1s", &[]);
+    kick(&pending.server, &connection(&pending.server, "resp", of_dev));
+    pending.expect_whole("-GOODBYE local.kicked\r\n");
+    pending.expect_end("local.kicked", "linger2");
 }
 
 #[test]
-fn an_idle_client_gets_all_it_is_owed() {
-    // It is in use as long as it takes what it is owed, and idle after that.
-    let mut owed = owed("&send_buffer=256KiB&linger=1s&idle_timeout=2s", &[]);
-    owed.expect_whole("-GOODBYE local.idle\r\n");
-    owed.expect_end("local.idle", "linger2");
+fn an_idle_client_gets_all_pending_output() {
+    // It is in use as long as it takes pending output, and idle after that.
+    let mut pending = pending("&send_buffer=256KiB&linger=1s&idle_timeout=2s", &[]);
+    pending.expect_whole("-GOODBYE local.idle\r\n");
+    pending.expect_end("local.idle", "linger2");
 }
 
 #[test]
-fn a_draining_server_delivers_all_it_owes_before_it_exits() {
-    let mut owed = owed("&send_buffer=256KiB&linger=1s", &["--set", "drain.spread=0s"]);
-    owed.server.signal("TERM");
-    owed.expect_whole("-GOODBYE local.drain\r\n");
-    assert_eq!(owed.server.wait_exit(), Some(0));
-    owed.expect_end("local.drain", "linger2");
+fn a_draining_server_delivers_all_pending_output_before_it_exits() {
+    let mut pending = pending("&send_buffer=256KiB&linger=1s", &["--set", "drain.spread=0s"]);
+    pending.server.signal("TERM");
+    pending.expect_whole("-GOODBYE local.drain\r\n");
+    assert_eq!(pending.server.wait_exit(), Some(0));
+    pending.expect_end("local.drain", "linger2");
 }
 
 #[test]
-fn a_replaced_client_gets_all_it_is_owed() {
-    let mut owed = owed("&send_buffer=256KiB&linger=1s", &[]);
-    let mut newer = owed.server.connect("resp");
+fn a_replaced_client_gets_all_pending_output() {
+    let mut pending = pending("&send_buffer=256KiB&linger=1s", &[]);
+    let mut newer = pending.server.connect("resp");
     newer.ask("IDENT dev", "+OK\r\n");
-    owed.expect_whole("-GOODBYE peer.replaced\r\n");
+    pending.expect_whole("-GOODBYE peer.replaced\r\n");
     newer.ask("STATE dev", "+online\r\n");
     // The older connection's record names it by its key alone: the identity is the newer one's now.
     let end = wait_for("the older one's end", || {
-        owed.server.ends().into_iter().find(|end| end["reason"] == "peer.replaced")
+        pending.server.ends().into_iter().find(|end| end["reason"] == "peer.replaced")
     });
     assert_eq!(end["close"], "linger2");
 }
 
 /// Silent beyond timeout and grace, but its program still reads: the verdict ends it, and nothing is lost.
 #[test]
-fn a_client_taken_for_frozen_gets_all_it_is_owed() {
-    let mut owed = owed("&send_buffer=256KiB&linger=1s&heartbeat=700ms&heartbeat.grace=500ms", &[]);
-    let got = read_slowly(&mut owed.subscriber, 8 * 1024, Duration::from_millis(10));
-    owed.compare(&got, "");
-    owed.expect_end("stuck.frozen", "linger2");
+fn a_client_taken_for_frozen_gets_all_pending_output() {
+    let mut pending = pending("&send_buffer=256KiB&linger=1s&heartbeat=700ms&heartbeat.grace=500ms", &[]);
+    let got = read_slowly(&mut pending.subscriber, 8 * 1024, Duration::from_millis(10));
+    pending.compare(&got, "");
+    pending.expect_end("stuck.frozen", "linger2");
 }
 
 /// At the linger deadline the kernel holds it all: the server is rid of the socket, the client is not robbed.
@@ -267,27 +267,27 @@ const SLOWLY: Duration = Duration::from_millis(16);
 /// Such a client reads, so it is not given up.
 #[test]
 fn a_client_slower_than_the_edges_of_the_kernel_is_not_given_up() {
-    let mut owed = owed("&linger=750ms", &[]);
-    kick(&owed.server, &connection(&owed.server, "resp", of_dev));
-    let got = read_slowly(&mut owed.subscriber, 8 * 1024, SLOWLY);
-    owed.compare(&got, "-GOODBYE local.kicked\r\n");
-    owed.expect_end("local.kicked", "linger2");
+    let mut pending = pending("&linger=750ms", &[]);
+    kick(&pending.server, &connection(&pending.server, "resp", of_dev));
+    let got = read_slowly(&mut pending.subscriber, 8 * 1024, SLOWLY);
+    pending.compare(&got, "-GOODBYE local.kicked\r\n");
+    pending.expect_end("local.kicked", "linger2");
 }
 
 /// The same for the bound on slow consumers.
 #[test]
 fn a_subscriber_slower_than_the_edges_of_the_kernel_is_not_slow() {
-    let owed = owed("&slow_time=750ms", &[]);
-    let got = read_owed(&owed.subscriber.stream, owed.expected.len(), SLOWLY);
-    assert_same(&got, &owed.expected);
-    assert_eq!(owed.server.ended("slow.time"), 0);
+    let pending = pending("&slow_time=750ms", &[]);
+    let got = read_exactly(&pending.subscriber.stream, pending.expected.len(), SLOWLY);
+    assert_same(&got, &pending.expected);
+    assert_eq!(pending.server.ended("slow.time"), 0);
 }
 
 /// Writes without reading until the server's queue for it holds a megabyte; gives what was written.
 fn flood(server: &Server, client: &mut Client, listener: &str, bytes: &[u8]) -> usize {
     client.stream.set_nonblocking(true).unwrap();
     let mut sent = 0;
-    until("a megabyte to be owed", || {
+    until("a megabyte to be pending", || {
         loop {
             match client.stream.write(&bytes[sent..]) {
                 Ok(0) => break,
@@ -408,22 +408,22 @@ fn output_withheld_in_suspicion_comes_in_order_after_it() {
 /// silence is ours. And once it is suspect all the same, what it says must be read in spite of the pause.
 #[test]
 fn a_pause_of_ours_is_no_silence_of_the_client() {
-    let mut owed = owed("&heartbeat=400ms&heartbeat.grace=3s&linger=500ms", &[]);
-    until("suspicion", || connection(&owed.server, "resp", of_dev)["state"] == "suspect");
-    // Still over the watermark, and not a byte has been read of what is owed.
-    owed.subscriber.send("BEAT\r\n");
-    until("revival", || owed.server.metrics()["linger_revived_total"] >= 1.0);
-    let (reader, total) = (owed.subscriber.stream.try_clone().unwrap(), owed.expected.len());
-    let reader = std::thread::spawn(move || read_owed(&reader, total, Duration::from_millis(6)));
+    let mut pending = pending("&heartbeat=400ms&heartbeat.grace=3s&linger=500ms", &[]);
+    until("suspicion", || connection(&pending.server, "resp", of_dev)["state"] == "suspect");
+    // Still over the watermark, and not a byte of the pending output has been read.
+    pending.subscriber.send("BEAT\r\n");
+    until("revival", || pending.server.metrics()["linger_revived_total"] >= 1.0);
+    let (reader, total) = (pending.subscriber.stream.try_clone().unwrap(), pending.expected.len());
+    let reader = std::thread::spawn(move || read_exactly(&reader, total, Duration::from_millis(6)));
     let mut beats = 0;
     while !reader.is_finished() {
-        owed.subscriber.send("BEAT\r\n");
+        pending.subscriber.send("BEAT\r\n");
         beats += 1;
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert_same(&reader.join().unwrap(), &owed.expected);
+    assert_same(&reader.join().unwrap(), &pending.expected);
     assert!(beats > 20, "{beats}: longer than timeout and grace together");
-    assert_eq!(connection(&owed.server, "resp", of_dev)["state"], "open");
+    assert_eq!(connection(&pending.server, "resp", of_dev)["state"], "open");
 }
 
 #[test]
@@ -472,10 +472,10 @@ fn last_words_before_a_reset_are_heard_in_spite_of_a_pause() {
         // If it was suspect when it spoke, that has revived it, and what was withheld has met the reset.
         ("readiness=false&tcp_info.interval=off&heartbeat=2s", &["tcp_info", "send_error"]),
     ] {
-        let mut owed = owed(&format!("&{means}"), &[]);
-        owed.subscriber.send("PUBLISH news last\r\n");
-        owed.subscriber.reset();
-        let end = end_of_dev(&owed.server);
+        let mut pending = pending(&format!("&{means}"), &[]);
+        pending.subscriber.send("PUBLISH news last\r\n");
+        pending.subscriber.reset();
+        let end = end_of_dev(&pending.server);
         assert_eq!(end["reason"], "peer.reset", "{end}");
         assert!(detectors.contains(&end["detector"].as_str().unwrap_or_default()), "{means}: {end}");
         assert_eq!(end["messages_in"], 3, "{means}: IDENT, SUBSCRIBE and PUBLISH; {end}");
@@ -486,13 +486,14 @@ fn last_words_before_a_reset_are_heard_in_spite_of_a_pause() {
 /// More of them than are served in one go.
 #[test]
 fn all_that_a_suspect_said_before_a_reset_counts() {
-    let mut owed = owed("&readiness=true&tcp_info.interval=off&heartbeat=500ms&heartbeat.grace=60s", &[]);
+    let mut pending =
+        pending("&readiness=true&tcp_info.interval=off&heartbeat=500ms&heartbeat.grace=60s", &[]);
     let until_suspect =
         |server| until("suspicion", || connection(server, "resp", of_dev)["state"] == "suspect");
-    until_suspect(&owed.server);
-    owed.subscriber.send("PING\r\n".repeat(6000));
-    until("revival", || owed.server.metrics()["linger_revived_total"] >= 1.0);
-    until_suspect(&owed.server);
-    owed.subscriber.reset();
-    assert_eq!(end_of_dev(&owed.server)["messages_in"], 6002);
+    until_suspect(&pending.server);
+    pending.subscriber.send("PING\r\n".repeat(6000));
+    until("revival", || pending.server.metrics()["linger_revived_total"] >= 1.0);
+    until_suspect(&pending.server);
+    pending.subscriber.reset();
+    assert_eq!(end_of_dev(&pending.server)["messages_in"], 6002);
 }

@@ -488,7 +488,7 @@ fn random_sessions_do_no_harm() {
         })
         .unwrap();
     drop(bystander);
-    // What the last of them have sent may still be read, and may kill whoever is there.
+    // What the last of them have sent may still be read, and may kill any client that is there.
     until("the sessions to be over", || server.connections("resp").is_empty());
     assert_unharmed(&server);
 }

@@ -1,4 +1,4 @@
-//! `idle_timeout` ends who is not used. What a client is sent is use as much as what it sends; heartbeats are none.
+//! `idle_timeout` ends a connection that is not used. What a client is sent is use as much as what it sends; heartbeats are none.
 
 #![expect(clippy::disallowed_methods, reason = "tests on the real kernel have to let time pass")]
 
@@ -83,7 +83,7 @@ fn a_command_that_comes_in_pieces_is_use() {
     assert_eq!(idle(&server), 0);
 }
 
-/// Takes what it is owed bit by bit, for twice as long as nothing may happen, and then asks for more.
+/// Takes the pending output bit by bit, for twice as long as nothing may happen, and then asks for more.
 fn takes_slowly(server: &Server, client: &mut Client, request: &[u8], more: &[u8]) {
     let mut buffer = vec![0; 64 * 1024];
     client.send(request);

@@ -351,7 +351,7 @@ fn a_connection_whose_channel_died_is_revived_by_its_own_data() {
 }
 
 #[test]
-fn a_replaced_client_cannot_take_its_identity_back_while_it_is_parted_from() {
+fn a_replaced_client_cannot_take_its_identity_back_while_it_is_being_closed() {
     let means = Means::start("resp", "", CLIENT);
     let (mut older, mut newer, mut watcher) = (means.helper(), means.helper(), means.helper());
     for client in [&mut older, &mut newer] {
@@ -367,7 +367,7 @@ fn a_replaced_client_cannot_take_its_identity_back_while_it_is_parted_from() {
 }
 
 #[test]
-fn a_message_to_a_client_that_is_being_parted_from_is_not_counted_as_sent() {
+fn a_message_to_a_client_that_is_being_closed_is_not_counted_as_sent() {
     let means = Means::start("resp", "", CLIENT);
     let (mut client, mut other) = (means.helper(), means.helper());
     client.send("IDENT device\r\nQUIT\r\n");

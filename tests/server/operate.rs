@@ -116,7 +116,7 @@ fn a_drain_waits_no_longer_than_its_timeout() {
 }
 
 #[test]
-fn whoever_waits_in_the_accept_queue_is_let_in_and_told() {
+fn a_client_that_waits_in_the_accept_queue_is_let_in_and_told() {
     // A full server, and fewer accepts in a turn than wait.
     let settings = ["drain.spread=200ms", "turn.accepts=2"];
     let mut server = start(&format!("{RESP}?max_connections=1"), &settings);
@@ -134,7 +134,7 @@ fn whoever_waits_in_the_accept_queue_is_let_in_and_told() {
 }
 
 #[test]
-fn connections_that_came_while_the_server_stood_still_are_told_too() {
+fn connections_that_came_while_the_server_was_stalled_are_told_too() {
     let mut server = start(RESP, &["drain.spread=0s"]);
     let _ = served(&server);
     server.signal("STOP");
@@ -175,7 +175,7 @@ fn sighup_applies_what_can_be_applied() {
     waiting.send("PING\r\n");
     until("the stall", || server.events("accept_stalled").len() == 1);
 
-    // A limit: whoever waits for room has it. Socket options: for those that come from now on.
+    // A limit: a client that waits for room has it. Socket options: for those that come from now on.
     let kept = "heartbeat.style = 'client'\nheartbeat.timeout = '1h'\nkeepalive.enabled = true";
     server.reload(&file, &format!("[server]\nmax_connections = 9\n{}", listener(kept)));
     waiting.expect("+PONG\r\n");
@@ -275,7 +275,7 @@ fn sigusr1_logs_the_state() {
     until("the listeners' state", || server.events("listener_state").len() == 2);
     let state = &server.events("state")[0];
     assert_eq!((&state["open"], &state["handshaking"]), (&2.into(), &1.into()), "{state}");
-    assert!(state["accepted"].as_u64().unwrap() >= 3 && state["owed_bytes"] == 0, "{state}");
+    assert!(state["accepted"].as_u64().unwrap() >= 3 && state["output_waiting_bytes"] == 0, "{state}");
     let listeners = server.events("listener_state");
     assert_eq!((&listeners[0]["listener"], &listeners[0]["connections"]), (&"resp".into(), &3.into()));
     assert_eq!((&listeners[0]["queue_length"], &listeners[1]["listener"]), (&0.into(), &"admin".into()));

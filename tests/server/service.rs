@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_types, reason = "a client and a service manager may block")]
 
 use crate::common::{Client, Server, until};
+use crate::workers::crowd::state;
 use linger::net::{Address, ListenSpec, Listener as _, SocketOptions, Supervising as _};
 use linger::sys::Os;
 use std::io::{Read as _, Write as _};
@@ -162,6 +163,7 @@ fn who_waits_when_a_drain_begins_is_not_taken_in_by_it() {
     let mut first = start_handed(&sockets, &["--listen", &listen]);
     // It finds the clients and the signal at the same time.
     first.signal("STOP");
+    until("it to stop", || state(first.pid().into()) == Some('T'));
     let mut waiting: Vec<_> = (0..40).map(|_| Client::connect(address)).collect();
     first.signal("TERM");
     first.signal("CONT");
@@ -212,10 +214,14 @@ fn no_client_is_refused_or_reset_while_servers_follow_each_other() {
 
 #[test]
 fn a_socket_that_no_listener_asks_for_is_told() {
-    let (address, sockets) = shared(1);
-    let server = start_handed(&sockets, &["--listen", "echo://127.0.0.1:0"]);
-    until("a warning", || !server.events("socket_unused").is_empty());
-    assert_eq!(server.events("socket_unused")[0]["address"], address.to_string());
+    // Of two on an address that one process serves, the second is nobody's.
+    for (count, asked) in [(1, Some("127.0.0.1:0")), (2, None)] {
+        let (address, sockets) = shared(count);
+        let asked = asked.map_or_else(|| address.to_string(), ToOwned::to_owned);
+        let server = start_handed(&sockets, &["--listen", &format!("echo://{asked}")]);
+        until("a warning", || !server.events("socket_unused").is_empty());
+        assert_eq!(server.events("socket_unused")[0]["address"], address.to_string());
+    }
 }
 
 /// What the server says that cannot start with that descriptor.

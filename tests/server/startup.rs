@@ -79,7 +79,7 @@ fn an_address_in_use_is_said_clearly_and_once() {
     assert_eq!(event["cannot"], format!("listen on 127.0.0.1:{port}"));
     let advice = format!("ss -tanp 'sport = :{port}'");
     assert!(event["why"].as_str().unwrap().contains(&advice), "{event}");
-    // Whoever has switched the log off still sees why nothing runs.
+    // With the log switched off, one still sees why nothing runs.
     let silent = linger(&["--admin", "off", "--listen", &url, "--log", "off"]);
     assert_eq!(silent.status.code(), Some(1));
     let said = text(&silent.stderr);

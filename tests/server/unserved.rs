@@ -22,7 +22,7 @@ fn gauge(server: &Server, name: &str) -> f64 {
 #[test]
 fn who_finds_all_places_taken_is_told_and_takes_none() {
     const FULL: &str = "-ERR max number of clients reached\r\n";
-    // Nobody of them closes, and whoever is a client has a minute for that.
+    // None of them closes; each client has a minute for that.
     let server = Server::start(&[
         "--listen",
         "resp://127.0.0.1:0?overload=shed&linger=60s&max_connections=4",

@@ -1,4 +1,4 @@
-//! What one client may ask for: names are bounded where they enter, lists of any length are read by whoever asks, and
+//! What one client may ask for: names are bounded where they enter, lists of any length reach the one who asks, and
 //! all waiting bytes of the process have one bound. How long the others wait meanwhile is measured by
 //! `scripts/bench.sh --only attack`.
 

@@ -244,8 +244,8 @@ pub(super) static SHARED: [Key; 41] = [
         doc: "TCP_USER_TIMEOUT: how long sent data may stay unacknowledged. \"auto\" is keepalive.idle + \
               keepalive.interval x keepalive.count, less one second or half an interval, whichever is less; off \
               without keepalive.",
-        why: "Keepalive rests while data is in flight, so without this a vanished client that we owe data \
-              is kept for about 15 minutes. With it set the kernel compares elapsed time at each probe instead of \
+        why: "Keepalive rests while data is in flight, so without this a vanished client for which output \
+              is pending is kept for about 15 minutes. With it set the kernel compares elapsed time at each probe instead of \
               counting them: \"auto\" lies between the last probe and the end of the wait for its answer, so that \
               all of keepalive.count are sent and none is waited for twice.",
     },
@@ -299,7 +299,7 @@ pub(super) static SHARED: [Key; 41] = [
         doc: "For how long a client may have closed (CLOSE_WAIT) without a byte moving in either direction and \
               without its connection being ended, until an audit finds that wrong. Found by the second audit \
               that sees it, at the soonest.",
-        why: "A client may close its side and read what it is owed at leisure; but one that takes nothing for \
+        why: "A client may close its side and read the pending output at leisure; but one that takes nothing for \
               ten times slow_time is overlooked or not wanted.",
     },
     Key {

@@ -94,7 +94,7 @@ pub(super) static DRAIN: [Key; 2] = [
         default: Default::Same("5s"),
         doc: "Time over which the goodbyes are spread.",
         why: "Clients that leave together come back together; five seconds turn 100,000 reconnects into \
-              20,000 a second for whoever takes over.",
+              20,000 a second for the server that takes over.",
     },
     Key {
         name: "timeout",

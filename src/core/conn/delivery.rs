@@ -42,7 +42,7 @@ pub const fn delivery(evidence: &TcpSnapshot) -> Delivery {
 
 /// How long what the kernel holds, and our FIN, may stay unacknowledged after the close: `linger`, which is how long the
 /// peer has to answer us anyhow. `None`: as long as before, because only a close under way is bounded. The bound
-/// (`TCP_USER_TIMEOUT`) would count the time that a window is shut as well, and take from a slow reader what it is owed.
+/// (`TCP_USER_TIMEOUT`) would count the time that a window is shut as well, and a slow reader would lose its pending output.
 pub fn fin_timeout(
     evidence: &TcpSnapshot,
     linger: Duration,

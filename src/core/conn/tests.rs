@@ -61,7 +61,7 @@ fn failed(detector: Detector) -> Input {
     Input::Failed { reason: Reason::PeerReset, detector }
 }
 
-fn give_up(rung: LastRung, output_pending: bool) -> Input {
+fn abort(rung: LastRung, output_pending: bool) -> Input {
     Input::Abort { reason: Reason::StuckFrozen, detector: Detector::Heartbeat, rung, output_pending }
 }
 
@@ -116,9 +116,9 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("goodbye", Input::Goodbye),
         ("leave", notified(true)),
         ("leave_untold", notified(false)),
-        ("give_up_reset", give_up(LastRung::Reset, true)),
-        ("give_up_linger2", give_up(LastRung::Linger2, false)),
-        ("give_up_linger2_owing", give_up(LastRung::Linger2, true)),
+        ("abort_reset", abort(LastRung::Reset, true)),
+        ("abort_linger2", abort(LastRung::Linger2, false)),
+        ("abort_linger2_pending", abort(LastRung::Linger2, true)),
         ("partner_fin", Input::PartnerFin { cause: why, patience: Duration::from_secs(9) }),
         ("partner_gone", Input::PartnerGone { cause: why, rung: LastRung::Linger2 }),
         ("partner_reset", Input::PartnerGone { cause: why, rung: LastRung::Reset }),
@@ -128,7 +128,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("flushed_probe", Input::Flushed { probe: true }),
         ("unclear", Input::Unclear),
         ("expired", Input::Expired { output_pending: false }),
-        ("expired_owing", Input::Expired { output_pending: true }),
+        ("expired_pending", Input::Expired { output_pending: true }),
     ];
     let mut seen = 0;
     for line in TABLE.trim().lines() {
@@ -157,9 +157,9 @@ failed_probe          closed(peer.reset)+reset closed(peer.reset)+reset closed(p
 goodbye               parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush = = = = = =
 leave                 parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
 leave_untold          parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
-give_up_reset         closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset = closed(stuck.frozen)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
-give_up_linger2       closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
-give_up_linger2_owing parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+abort_reset           closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset = closed(stuck.frozen)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+abort_linger2         closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+abort_linger2_pending parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
 partner_fin           parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush = = = = =
 partner_gone          parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
 partner_reset         parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(peer.fin)+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
@@ -169,7 +169,7 @@ flushed               = = = closed(peer.fin)+peer_first = = = = =
 flushed_probe         = = = peer_closed(peer.fin) = = = = =
 unclear               = = = = parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
 expired               = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 = = closed(upstream.reset)+linger2 closed(upstream.reset)+reset
-expired_owing         = = = closed(peer.fin)+reset closed(local.idle)+reset = = closed(upstream.reset)+reset closed(upstream.reset)+reset
+expired_pending       = = = closed(peer.fin)+reset closed(local.idle)+reset = = closed(upstream.reset)+reset closed(upstream.reset)+reset
 ";
 
 #[test]
@@ -367,7 +367,7 @@ fn a_ping_that_left_late_has_as_long_for_its_answer() {
 }
 
 #[test]
-fn a_server_that_stood_still_judges_no_silence_for_as_long() {
+fn a_server_that_stalled_judges_no_silence_for_as_long() {
     // 40 s, to the second 60.
     let mut attention = Attention::new(T0);
     let woke = T0 + Duration::from_secs(60);

@@ -77,10 +77,10 @@ impl Attention {
                 }
             }
         }
-        let stood_still = now.since(before).saturating_sub(timeout.unwrap_or(Duration::MAX));
+        let stalled = now.since(before).saturating_sub(timeout.unwrap_or(Duration::MAX));
         // One that stalls again and again has its patience once in two times: silence must be judged at last.
-        if stood_still > STANDSTILL && before >= self.patient_until {
-            self.patient_until = now + stood_still.min(PATIENCE_MAX);
+        if stalled > STANDSTILL && before >= self.patient_until {
+            self.patient_until = now + stalled.min(PATIENCE_MAX);
         }
     }
 

@@ -243,7 +243,7 @@ impl Comparison {
                         self.close_wait(&member, row, now);
                     }
                 }
-                // A fellow's, or another program's, which cannot be told apart.
+                // Another worker's or another program's: the two cannot be told apart.
                 None if self.other_workers.is_some() => return,
                 // Accepted since the audit began, or not by us.
                 None if !self.stranger(row, listener, false) => return,

@@ -1,5 +1,5 @@
-//! Lines on their way out: a bounded queue, and a thread of its own that writes them. Whoever has a line never waits for
-//! the one who reads it: what does not fit is dropped and counted.
+//! Lines on their way out: a bounded queue, and a thread of its own that writes them. The one who logs never
+//! waits for the one who reads: a line that does not fit is dropped and counted.
 //!
 //! The lock is held to append a line or to take all of them, never while something is written.
 
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stands_still_holds_up_the_end_no_longer_than_patience_lasts() {
+    fn a_stalled_reader_holds_up_the_end_no_longer_than_patience_lasts() {
         let (queue, outcome, written) = queue(1 << 20, SILENT);
         queue.push(b"first\n");
         written.recv().expect("a write");

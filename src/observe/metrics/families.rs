@@ -236,7 +236,7 @@ pub(super) static FAMILIES: &[Family] = &[
     tls::EXPIRY,
     tls::UPSTREAM_EXPIRY,
     all("linger_output_waiting_bytes", "gauge", "Output held until clients take it.", |lines, _, gauges| {
-        lines.add(&[], gauges.census.owed_bytes);
+        lines.add(&[], gauges.census.pending_bytes);
     }),
     all(
         "linger_buffered_bytes",

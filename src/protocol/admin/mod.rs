@@ -113,8 +113,8 @@ pub enum Asked {
 }
 
 impl Route {
-    /// Whether it is answered also where all places are taken: whoever supervises the server must not take it for
-    /// dead because others ask much.
+    /// Whether it is answered also where all places are taken: a supervisor must not take the server for dead because
+    /// others ask much.
     const fn is_vital(&self) -> bool {
         matches!(self, Self::Health | Self::Asked(Asked::Ready))
     }

@@ -111,7 +111,8 @@
 //! `BEATFOR id token` on a second connection keeps the first one alive while it is silent, and when that second
 //! connection ends, the first becomes suspect at once: if the first has agreed to that by `IDENT id CHANNEL token`,
 //! of 1 to 64 bytes that only the two of them know. No other connection can beat for it then, or take the place of
-//! that one. Whoever has named no token is kept alive by any `BEATFOR id`, and its end says nothing of them.
+//! that one. A connection that has named no token is kept alive by any `BEATFOR id`, and the end of the one that sent it
+//! says nothing of the first.
 //!
 //! # What comes unasked
 //!

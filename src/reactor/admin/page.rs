@@ -1,5 +1,5 @@
 //! Long answers, as cursors: the list of connections goes on from a slot of the table, the metrics from a step of their
-//! page. Whoever was accepted or has ended meanwhile is in them or not; each row is true when it is written.
+//! page. A connection that was accepted or has ended meanwhile may be missing; each row is true when it is written.
 
 use crate::core::conn::policy::HeartbeatStyle;
 use crate::core::end::Leg;

@@ -2,8 +2,8 @@
 //! whether the server is well.
 //!
 //! When all places are taken, the connection that has been idle for longest is closed. Where none is idle, a newcomer
-//! has one of a few places in reserve, and is answered once: whoever supervises the server must not take it for dead
-//! because others ask much. An answer of another kind would let those in reserve become busy as well.
+//! has one of a few places in reserve, and is answered once: a supervisor must not take the server for dead because
+//! others ask much. An answer of another kind would let those in reserve become busy as well.
 
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;

@@ -30,7 +30,7 @@ pub(in crate::reactor) struct ListenerState<L> {
     accepting: AcceptState,
     /// Since when its queue could not be emptied, and why at first.
     stalled: Option<(Instant, Stall)>,
-    /// What was said of that, and is not said to be over.
+    /// A stall that was reported, and whose end was not.
     stalls: Option<Stalls>,
     /// A filling queue was warned of and has not emptied since.
     pub(in crate::reactor) queue_warned: bool,
@@ -69,7 +69,7 @@ struct Stalls {
     resumed: Instant,
 }
 
-/// What a stall is to who watches the server.
+/// How a stall is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum StallNews {
     /// It has lasted already.
@@ -83,7 +83,7 @@ pub(in crate::reactor) enum StallNews {
 /// Whether accepting goes on after stalls that were told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum Resumed {
-    /// There was nothing, or it stalls.
+    /// No stall was reported, or it stalls still.
     No,
     /// It does, but not for long enough to say so; ask again then.
     At(Instant),

@@ -22,8 +22,8 @@ impl Named {
     }
 }
 
-/// Where in all that a client is sent those bytes stand that are not of its server: those that it was sent by its identity.
-/// What it does not take before it ends is the end of all, so that places tell whose bytes are lost.
+/// Positions, in the output stream of a gateway's client, of messages to its identity: all other bytes are its server's.
+/// What is unsent at its end is the tail of the stream, so positions tell whose bytes are lost.
 #[derive(Default)]
 pub(in crate::reactor) struct Direct {
     /// How many of those have left that are no longer told apart.

@@ -16,12 +16,12 @@ pub(in crate::reactor) enum Next {
 /// What a leg is told of its partner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum News {
-    /// It takes bytes: it is connected now, or has taken what waited for it.
+    /// It takes bytes: it is connected now, or its pending output is sent.
     Room,
-    /// It brings nothing more, and goes on taking.
+    /// It sends nothing more, and still receives.
     Finished,
     /// It ends in order.
     Leaving,
-    /// It is gone; by a reset, if that is how the partner is to go.
+    /// It is gone. The rung says how the partner is to be closed.
     Gone(LastRung),
 }

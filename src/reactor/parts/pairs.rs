@@ -1,7 +1,7 @@
-//! Pairs of connections: a client, and the upstream server that it is relayed to. A pair knows the keys of both its legs;
-//! neither of them owns the other.
+//! Pairs of connections: a client, and the upstream server that it is relayed to. A pair has the keys of both its legs;
+//! neither leg owns the other.
 //!
-//! What a pair remembers is beside the table, so that a connection that is no leg has nothing of it.
+//! Pairs are kept beside the table, so that a connection without a partner pays nothing for them.
 
 use crate::core::conn::Cause;
 use crate::core::end::{Leg, Reason};
@@ -56,33 +56,33 @@ const NO_SERVER: u16 = u16::MAX;
 /// In the place of the key of a leg that is not there.
 const NO_KEY: Key = Key { index: 0, generation: 0 };
 
-/// How far the connection to the upstream server has come.
+/// The stages of an upstream connection, in temporal order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum Stage {
-    /// It is being made.
+    /// It is being connected.
     Connecting,
-    /// It is there, and has the options that one message each way needs.
+    /// It is connected, and has the socket options that one message each way needs.
     Fresh,
-    /// It has the options of its use, and may not last.
+    /// It has all socket options but those for a long life.
     Used,
-    /// It has lasted, and the kernel watches it.
+    /// It has lived for a while, and the kernel watches it (keepalive, user timeout).
     Lasting,
 }
 
-/// What becomes of what one leg sends.
+/// The state of one direction: of the bytes that one leg sends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum Direction {
-    /// It is read and handed on.
+    /// The leg is read, and its bytes go to the partner.
     Open,
-    /// It is not read before the partner has taken what waits for it, or is there.
+    /// The leg is not read until the partner is connected and has no pending output.
     Paused,
-    /// Its end of file was read: what waits for the partner is the last of it.
+    /// The leg's end of file was read: the partner's pending output is the last of it.
     Finished,
-    /// The partner was sent FIN behind that.
+    /// Our FIN went to the partner after the last byte.
     Forwarded,
 }
 
-/// What becomes of what each leg sends, in half a byte each: pairs are many.
+/// The states of both directions, in half a byte each: there may be very many pairs.
 #[derive(Clone, Copy, Debug)]
 struct Flows(u8);
 
@@ -105,28 +105,28 @@ impl Flows {
     }
 }
 
-/// What few pairs have, and all that end.
+/// State that only few pairs need, and each that ends.
 #[derive(Debug, Default)]
 pub(in crate::reactor) struct ColdPair {
     /// The client leg is gone.
     client_is_gone: bool,
-    /// Legs whose stream may have been cut.
+    /// Legs whose TLS stream ended without `close_notify`.
     truncated: [bool; 2],
-    /// Attempts to connect that came to nothing.
+    /// Attempts to connect that failed.
     pub(in crate::reactor) failed: Vec<Attempt>,
-    /// What a server would have been sent that could not be reached.
+    /// Output for a server that could not be reached: for the next one.
     pub(in crate::reactor) carried: Vec<u8>,
-    /// What the client has sent while the layer of its server was not open.
+    /// What the client has sent before the server's layer was open.
     pub(in crate::reactor) early: Vec<u8>,
-    /// Why it ends, and which leg has brought that about: the first cause of all.
+    /// Why it ends, and which leg caused that. The first cause wins.
     cause: Option<(Cause, Leg)>,
-    /// Bytes of each leg that its partner was not there to take.
+    /// Bytes that each leg has sent and its partner did not get.
     lost: [u64; 2],
-    /// What each leg that is gone had received and sent.
+    /// Bytes received and sent by each leg that is gone.
     traffic: [(u64, u64); 2],
 }
 
-/// An attempt to connect that came to nothing.
+/// An attempt to connect that failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) struct Attempt {
     pub(in crate::reactor) server: u16,
@@ -198,7 +198,7 @@ impl Pairs {
         Some(pair)
     }
 
-    /// A pair is gone, and was reported: what few pairs have is for the next that ends.
+    /// A pair is gone, and was reported: its cold state is kept for the next pair that ends.
     pub(in crate::reactor) fn recycle(&mut self, pair: Pair) {
         if let Some(mut cold) = pair.cold
             && self.spare.len() < SPARE_MAX
@@ -226,7 +226,7 @@ impl Pairs {
         self.all.iter().map(|(_, pair)| pair)
     }
 
-    /// What they know of upstreams, in one look at all of them.
+    /// Which upstreams and servers pairs refer to, found in one walk over all pairs.
     pub(in crate::reactor) fn named(&self) -> NamedServers {
         let mut named = NamedServers::default();
         for pair in self.iter() {
@@ -318,27 +318,27 @@ impl Pair {
         self.flows.of(leg)
     }
 
-    /// It goes on so.
+    /// Sets that.
     pub(in crate::reactor) const fn set_flow(&mut self, leg: Leg, flow: Direction) {
         self.flows.set(leg, flow);
     }
 
-    /// Whether a leg brings nothing more.
+    /// Whether a leg sends nothing more.
     pub(in crate::reactor) fn is_finished(&self, leg: Leg) -> bool {
         self.leg(leg).is_none() || matches!(self.flow(leg), Direction::Finished | Direction::Forwarded)
     }
 
-    /// Whether a leg is not read for the sake of its partner.
+    /// Whether a leg is not read because it waits for its partner.
     pub(in crate::reactor) fn is_paused(&self, leg: Leg) -> bool {
         self.flow(leg) == Direction::Paused
     }
 
-    /// Why it ends, and which leg has brought that about.
+    /// Why it ends, and which leg caused that.
     pub(in crate::reactor) fn cause(&self) -> Option<(Cause, Leg)> {
         self.cold.as_ref().and_then(|cold| cold.cause)
     }
 
-    /// Bytes of a leg have nobody to take them.
+    /// Counts bytes of a leg that its partner does not get.
     pub(in crate::reactor) fn lose(&mut self, leg: Leg, bytes: usize) {
         self.cold().lost[leg as usize] += bytes as u64;
     }
@@ -368,7 +368,7 @@ impl Pair {
         self.cold.as_ref().map_or((0, 0), |cold| cold.traffic[leg as usize])
     }
 
-    /// What few pairs have.
+    /// Its cold state, made if need be.
     pub(in crate::reactor) fn cold(&mut self) -> &mut ColdPair {
         self.cold.get_or_insert_default()
     }
@@ -395,12 +395,12 @@ impl Pair {
         self.header_bytes = u16::try_from(bytes).expect("a header has no more than a page");
     }
 
-    /// Whether the client has sent nothing yet, where so much waits for the server.
+    /// Whether the server's pending output is its header only: the client has sent nothing yet.
     pub(in crate::reactor) fn is_header_only(&self, pending: usize) -> bool {
         pending == usize::from(self.header_bytes)
     }
 
-    /// Whether a server was tried in vain.
+    /// Whether connecting to a server has failed.
     pub(in crate::reactor) fn has_tried(&self, server: usize) -> bool {
         self.failed().iter().any(|attempt| usize::from(attempt.server) == server)
     }

@@ -64,7 +64,7 @@ impl Places {
         self.limit();
     }
 
-    /// Works out how many clients there may be: beforehand, for each newcomer asks.
+    /// Works out how many clients there may be, in advance: each newcomer is compared with that.
     fn limit(&mut self) {
         self.clients_max =
             self.wanted.min(self.descriptors_max.saturating_sub(self.checks) / self.per_client);

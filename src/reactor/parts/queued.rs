@@ -9,7 +9,7 @@ impl Queued {
     pub(in crate::reactor) const RESUME: Self = Self(1);
     /// That of connections with fresh output.
     pub(in crate::reactor) const FLUSH: Self = Self(2);
-    /// That of connections that wait to log in. Who has waited is still in it, and need not wait again.
+    /// That of connections that wait to log in. One whose delay is over is still in it, and need not wait again.
     pub(in crate::reactor) const LOG_IN: Self = Self(4);
 
     /// Whether it is in that queue.

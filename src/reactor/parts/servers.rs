@@ -1,4 +1,5 @@
-//! The servers of one upstream, and which of them gets the next connection. The listeners that relay to it share all of it; [`upstreams`](super::upstreams) has every upstream.
+//! The servers of one upstream, and which of them gets the next connection. All listeners that relay to the upstream share
+//! them. [`upstreams`](super::upstreams) has every upstream.
 
 use super::balance::{fnv1a, height, load};
 use super::names::{LookUp, Names};
@@ -261,7 +262,7 @@ impl Servers {
             return Err(if full { NoServer::Full } else { NoServer::AllTried });
         };
         self.next = (chosen + 1) % count;
-        // One client tries it; the others do not all follow before that has told.
+        // One client tries it; the others wait for the outcome.
         self.all[chosen].health.on_chosen(now);
         Ok(chosen)
     }
@@ -326,7 +327,7 @@ impl Servers {
     /// Something was seen of it. Whether its state has changed by that.
     pub(in crate::reactor) fn on_sign(&mut self, server: usize, sign: Sign, now: Instant) -> Option<Change> {
         let rules = self.rules();
-        // How one is that is gone matters to nobody.
+        // The state of a server that is gone is not kept.
         let change =
             if self.all[server].retired { None } else { self.all[server].health.on_sign(sign, &rules, now) };
         self.begin_again(server, change, now)

@@ -35,8 +35,8 @@ pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
                 plural(all, "it is", "they are"),
             )
         }
-        Anomaly::QueuedGhost => "The client has come, and gone again, before anybody accepted it: whoever accepts \
-                                 it now serves a ghost."
+        Anomaly::QueuedGhost => "The client has come, and gone again, before anybody accepted it: a server that \
+                                 accepts it now serves a ghost."
             .to_owned(),
         Anomaly::CloseWait => close_wait(all, some(Case::is_read), sum(Case::unread), {
             some(|case| case.row.timer == SocketTimer::None)
@@ -102,7 +102,7 @@ fn close_wait(all: u64, read: u64, unread: u64, untimed: u64) -> String {
 fn orphan(cases: &[Case], undelivered: u64) -> String {
     let shut = cases.iter().filter(|case| case.row.timer == SocketTimer::WindowProbe).count() as u64;
     let silent = cases.len() as u64 - shut;
-    let owed = match undelivered {
+    let pending = match undelivered {
         0 => "our FIN".to_owned(),
         _ => format!("{} and our FIN", bytes(undelivered)),
     };
@@ -116,7 +116,7 @@ fn orphan(cases: &[Case], undelivered: u64) -> String {
         ),
     };
     format!(
-        "The program has closed, and the kernel cannot deliver {owed}: {why}. It keeps the memory and tries on for \
+        "The program has closed, and the kernel cannot deliver {pending}: {why}. It keeps the memory and tries on for \
          some minutes at most, then gives up by itself."
     )
 }

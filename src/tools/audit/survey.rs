@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `queued_long` | since data last arrived; if none has, since the handshake (`tcp_minisocks.c: tcp_create_openreq_child` starts that clock) |
 //! | `queued_ghost`, `close_wait` | since the last acknowledgement: the FIN carried one. Keepalive that is answered makes it look younger |
-//! | `fin_wait2` | likewise; of one that was closed, what has gone of `tcp_fin_timeout` |
+//! | `fin_wait2` | since the last acknowledgement, too; of one that was closed, what has gone of `tcp_fin_timeout` |
 //! | `unread` | since data last arrived |
 //! | `zero_window` | since data was last sent: only data that arrives can shut a window |
 //! | `unacknowledged` | since the last acknowledgement, or what so many retransmissions take, whichever is shorter |
@@ -358,7 +358,7 @@ fn since_earlier(
 /// Whether what shows the same in two looks has done so all the time between.
 fn cannot_have_left(anomaly: Anomaly, before: &SocketRow, now: &SocketRow) -> bool {
     match anomaly {
-        // Whoever is accepted, closed, or answered does not come back to where he was.
+        // A connection that is accepted, closed, or answered does not come back to where it was.
         Anomaly::QueuedGhost
         | Anomaly::QueuedLong
         | Anomaly::CloseWait

@@ -178,7 +178,7 @@ pub const FOLKLORE: &[Belief] = &[
     Belief {
         name: "shutdown, then close",
         claim: "parting in two steps avoids TIME_WAIT",
-        fact: "whoever sends the first FIN keeps it, and no option removes it afterwards",
+        fact: "the side that sends the first FIN keeps it, and no option removes it afterwards",
         test: "tests/kernel/folklore/closing.rs: a_half_close_first_still_ends_in_time_wait_that_no_option_removes",
         trace: none,
     },

@@ -74,7 +74,7 @@ fn ports_are_free_again_after_a_minute_or_after_the_delay_where_they_may_be_reus
 }
 
 #[test]
-fn the_rate_is_held_against_the_ports() {
+fn the_rate_is_compared_with_the_ports() {
     let host = with(&[("net.ipv4.ip_local_port_range", "10001 16000"), ("net.ipv4.tcp_tw_reuse", "0")]);
     let verdict = |a_minute, host: &Host| said(host, &gateway(&[FAR], Some(a_minute))).0;
     let of_rate = [2_999, 3_000, 5_999, 6_000].map(|a_minute| verdict(a_minute, &host));

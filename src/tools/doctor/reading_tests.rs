@@ -93,7 +93,7 @@ fn this_host_is_read() {
 }
 
 #[test]
-fn a_setting_that_only_another_is_held_against_is_read_too() {
+fn a_setting_that_only_another_is_compared_with_is_read_too() {
     let root = Root::new("tw-buckets");
     root.write("proc/sys/net/ipv4/tcp_max_tw_buckets", "5000\n");
     root.write("proc/sys/net/ipv4/tcp_ehash_entries", "262144\n");

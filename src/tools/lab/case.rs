@@ -97,7 +97,7 @@ impl Case {
             Self::Cable => {
                 "the client's port of the switch between them goes down; the server's own link stays up"
             }
-            Self::CableFlight => "likewise, and then the server sends",
+            Self::CableFlight => "the same, and then the server sends",
             Self::DropFromClient => "a rule drops what the client sends; it hears everything",
             Self::DropToClient => "a rule drops what the server sends; it hears everything",
             Self::DropBoth => "rules drop what either sends",
@@ -105,7 +105,7 @@ impl Case {
             Self::Vanish => {
                 "TCP_REPAIR and close: no packet; its kernel knows nothing of the connection any more"
             }
-            Self::Reboot => "likewise, and the same identity connects again from the same address at once",
+            Self::Reboot => "the same, and then that identity connects again from the same address at once",
             Self::LateBeat => "no beat and no answer until half of the grace is over",
             Self::TooLateBeat => "no beat and no answer until every grace is over",
             Self::QueueReset => {

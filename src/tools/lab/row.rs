@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_that_are_right_the_nearest_is_held_against() {
+    fn of_several_that_are_right_the_nearest_is_compared() {
         let settings = Settings::quick();
         let expected = expected(Path::Direct, Case::KillPaused, Method::Ping);
         assert!(matches!(expected, Expected::Either(_)));

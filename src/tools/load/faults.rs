@@ -21,7 +21,7 @@ named! {
         FinMidframe = "fin_midframe",
         /// Resets the connection.
         Rst = "rst",
-        /// Asks one more thing and sends its FIN, but goes on reading: it is owed the answer.
+        /// Asks one more thing and sends its FIN, but goes on reading: the answer must come.
         HalfClose = "half_close",
         /// Neither reads nor writes any more; its kernel still acknowledges.
         Freeze = "freeze",

@@ -92,7 +92,7 @@ impl Mix {
         let mut before = 0;
         let parts = self.0.iter().map(|part| {
             let count = (part.of_all * f64::from(clients)).round() as u32;
-            // One after the other, whoever it is that misbehaves.
+            // One after the other, no matter which of them misbehave.
             let mine = (before..before + count).filter(|place| place % of == index).count();
             before += count;
             Share { of_all: f64::from(u32::try_from(mine).unwrap_or(u32::MAX)) / own, ..*part }

@@ -1,6 +1,6 @@
 //! The schedule of an open loop: when each request ought to go out, whatever became of those before it.
 //!
-//! Pure. Whoever serves it asks what is due; what is not taken stays due, and keeps the time at which it was.
+//! Pure. The engine asks what is due; what is not taken stays due, and keeps the time at which it was.
 //! That is what makes a latency honest: a server that stalls for a second is charged for every request
 //! that should have gone out in that second, not only for the one that it held.
 

@@ -111,8 +111,8 @@ crate::core::named::named! {
         Unanswered = "unanswered",
         /// The server closed in the middle of an answer.
         Truncated = "truncated",
-        /// A client that had only half closed was not sent what it was owed.
-        OwedLost = "owed_lost",
+        /// A client that had only half closed was not sent its answer.
+        AnswerLost = "owed_lost",
     }
 }
 
@@ -165,7 +165,7 @@ pub struct Interval {
     pub latency: Latency,
     /// What went wrong.
     pub troubles: u64,
-    /// Misdeeds committed so far.
+    /// Faults committed so far.
     pub faults: u64,
     /// And those that the server has judged.
     pub judged: u64,
@@ -211,7 +211,7 @@ pub struct Totals {
     pub churned: u64,
     /// Connections that the server closed behind an answer, as HTTP may, and that were opened again.
     pub reopened: u64,
-    /// Misdeeds committed.
+    /// Faults committed.
     pub faults: IndexMap<Fault, u64>,
     /// Clients that were well when the run ended, and closed then.
     pub left: u64,
@@ -249,7 +249,7 @@ pub struct Totals {
     pub interrupted: bool,
     /// It was ended at once, by a second one: verdicts were not waited for.
     pub cut: bool,
-    /// Misdeeds that were not what they were to be, because the generator was held up: `skipped` has them, too.
+    /// Faults that were not what they were to be, because the generator was held up: `skipped` has them, too.
     pub excused: u64,
     /// Faults that could not be committed, and why.
     pub skipped: IndexMap<Fault, (u64, String)>,

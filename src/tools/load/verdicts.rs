@@ -153,7 +153,7 @@ impl Ledger {
         open.filter_map(|record| record.fault).map(|(fault, at)| at + self.mix.due(fault, &contract)).max()
     }
 
-    /// Misdeeds committed, and how many of them were judged.
+    /// Faults committed, and how many of them were judged.
     pub const fn progress(&self) -> (u64, u64) {
         (self.faults, self.judged)
     }

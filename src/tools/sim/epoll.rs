@@ -85,7 +85,7 @@ impl SimEnv {
         let wakes = self.world.now + passes;
         self.advance(wakes, |_| false);
         if self.world.chance.chance(500_000) {
-            self.stand_still(self.world.faults.stall_max);
+            self.stall_up_to(self.world.faults.stall_max);
         }
     }
 
@@ -96,12 +96,12 @@ impl SimEnv {
             [(world.faults.stall, world.faults.stall_max), (world.faults.leap, world.faults.leap_max)]
         {
             if world.chance.chance(chance) {
-                return self.stand_still(most);
+                return self.stall_up_to(most);
             }
         }
     }
 
-    fn stand_still(&mut self, most: Duration) {
+    fn stall_up_to(&mut self, most: Duration) {
         let world = &mut self.world;
         let stall = world.chance.between(Duration::ZERO, most);
         world.note(|| format!("the loop stalls for {stall:?}"));

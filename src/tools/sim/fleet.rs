@@ -1,5 +1,5 @@
 //! Clients of a server with several workers: devices that hold an identity and are silent, a heartbeat channel beside
-//! each, and watchers of everybody's presence. What a watcher hears is compared with what can be heard of an identity
+//! each, and watchers of everybody's presence. What a watcher receives is compared with what can happen to an identity
 //! that has one holder at a time.
 
 use super::oracle::nanos;
@@ -32,7 +32,7 @@ pub(super) enum Role {
     Watcher,
 }
 
-/// What was last heard of an identity.
+/// The last presence event of an identity.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Heard {
     Online,

@@ -62,7 +62,7 @@ impl World {
         conn
     }
 
-    /// Adds an upstream. `program` is asked to accept; without one, whoever wants to calls [`take`](Self::take).
+    /// Adds an upstream. `program` is asked to accept; without one, the test calls [`take`](Self::take).
     pub fn add_upstream(&mut self, upstream: Upstream, backlog: u32, program: Option<usize>) -> usize {
         self.listeners.push(Listening {
             backlog,

@@ -69,6 +69,8 @@ pub mod rng;
 mod run;
 pub mod script;
 pub mod secure;
+#[cfg(test)]
+mod silent_tests;
 pub mod socket;
 pub mod sockets;
 pub mod stream;

@@ -296,7 +296,7 @@ impl Case<'_> {
         let (Some(patience), AuditEnd::All) = (audit.close_wait, audit.end) else {
             return Some("it was not dead".into());
         };
-        // Parted from, it is read to its end after the verdict.
+        // While it is being closed, it is read to its end after the verdict.
         if !self.server().is_some_and(|sock| sock.fin_seen) || truth.eof && !self.parted() {
             return Some("its peer had not closed, or that was known".into());
         }

@@ -232,7 +232,7 @@ impl Program {
         }
     }
 
-    /// Speaks for somebody who may be there or not, and has not agreed to it: nothing that it does may be held against
+    /// Speaks for somebody who may be there or not, and has not agreed to it: nothing that it does may harm
     /// them.
     fn beat_for_a_stranger(&mut self, world: &mut World) {
         let identity = (self.host + self.session as usize) % 5;

@@ -127,7 +127,7 @@ impl World {
     }
 
     /// A process gets no time for a while.
-    pub(super) fn stand_still(&mut self, process: usize, stall: Duration) {
+    pub(super) fn stall_for(&mut self, process: usize, stall: Duration) {
         self.note(|| format!("p{process} stalls for {stall:?}"));
         let now = self.now;
         let state = &mut self.processes[process];

@@ -355,7 +355,7 @@ impl Cluster {
         if world.chance.chance(world.faults.stall) {
             let most = world.faults.stall_max;
             let stall = world.chance.between(Duration::ZERO, most);
-            world.stand_still(process, stall);
+            world.stall_for(process, stall);
         }
     }
 
@@ -471,11 +471,11 @@ impl Cluster {
             }
             2 if self.faults.stalls => {
                 let stall = self.rng.between(Duration::ZERO, stall_max / 4);
-                world.stand_still(SUPERVISOR, stall);
+                world.stall_for(SUPERVISOR, stall);
             }
             _ if self.faults.stalls => {
                 let stall = self.rng.between(Duration::ZERO, stall_max);
-                world.stand_still(victim, stall);
+                world.stall_for(victim, stall);
             }
             _ => {}
         }

@@ -217,7 +217,7 @@ impl Open {
         }
     }
 
-    /// Whether a worker owes it something.
+    /// Whether an answer of a worker is awaited.
     const fn awaits_workers(&self) -> bool {
         match self {
             Self::Gathering(_) => true,

@@ -1,5 +1,5 @@
-//! The admin interface's connections: requests in, responses out, one at a time for each. Whoever asks waits for the
-//! workers without holding up anybody else; the answer itself comes from `admin_fanout`.
+//! The admin interface's connections: requests in, responses out, one at a time for each. A client waits for
+//! the workers without holding up anybody else; the answer itself comes from `admin_fanout`.
 //!
 //! When all places are taken, the connection that has been idle for longest makes way, and where none is idle a few
 //! places in reserve answer who asks whether the server is well: as in one process (`reactor/admin/places.rs`).

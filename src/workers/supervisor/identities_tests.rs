@@ -361,7 +361,7 @@ proptest! {
                 prop_assert_eq!(&holders, &vec![at]);
             }
         }
-        // Whoever believes to hold it is whom the supervisor has.
+        // The one that believes to hold it is the one that the supervisor has.
         for at in holders {
             let number = world.workers[at].held.unwrap();
             prop_assert!(world.all.roles[ID].holder.as_ref().is_some_and(|holder| holder.is(at, number)));

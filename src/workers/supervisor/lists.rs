@@ -106,7 +106,7 @@ impl List {
         self.pages.swap_remove(&place);
     }
 
-    /// Whether a worker owes it a page.
+    /// Whether a page of a worker is awaited.
     pub(super) const fn awaits_worker(&self) -> bool {
         matches!(self.progress, Progress::AwaitsWorker)
     }

@@ -233,8 +233,8 @@ impl<K: Supervising> Supervisor<K> {
         self.ready = ready;
         self.take_signals();
         self.rotate_tickets();
-        // Counted before anybody is heard, and relayed after all have been: whoever was told that it listens before this
-        // was published is known to listen by then.
+        // Counted before the first worker is read, relayed after the last: a client that was told that it is subscribed
+        // before this was published is known as a subscriber by then.
         let (due, asked) = (self.relays.due(), self.inquiries.due());
         self.hear_workers();
         self.carry_out_directives();
@@ -321,7 +321,7 @@ impl<K: Supervising> Supervisor<K> {
                 Signal::Terminate => self.drain(),
                 Signal::Reload => self.request_settings(),
                 Signal::Report => self.report(),
-                // Whoever has ended is looked for every turn.
+                // Children that have ended are looked for every turn.
                 Signal::Child => {}
             }
         }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_heard_of_again_is_well_and_told_since_when() {
+    fn one_that_answers_again_is_well_and_told_since_when() {
         let mut pulse = Pulse::new(at(0));
         assert_eq!(pulse.step(at(1), PATIENCE), Step::Ask);
         assert_eq!(pulse.on_sign(at(2)), None);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_supervisor_that_stood_still_itself_begins_the_count_anew() {
+    fn a_supervisor_that_stalled_itself_begins_the_count_anew() {
         let mut pulse = Pulse::new(at(0));
         assert_eq!(pulse.step(at(1), PATIENCE), Step::Ask);
         pulse.restart(at(60));

@@ -243,12 +243,12 @@ impl<K: Supervising> Worker<K> {
         let Some(channel) = process.channel.as_mut().filter(|channel| channel.pending_output() > 0) else {
             return;
         };
-        let owed = channel.pending_output();
+        let pending = channel.pending_output();
         if channel.flush().is_err() {
             process.kill = process.kill.min(now + LAST_CALL);
         }
         // Where the kernel's buffer was full, room in it is a sign that somebody reads.
-        let moved = process.blocked && channel.pending_output() < owed;
+        let moved = process.blocked && channel.pending_output() < pending;
         process.blocked = channel.pending_output() > 0;
         if moved && !process.pulse.is_stalled() {
             process.pulse.on_sign(now);

@@ -1,6 +1,6 @@
 // node-redis 4 and 5 and ioredis, as they are, against linger.
 //
-// Ports: LINGER_PORT; LINGER_QUICK_PORT, whose `linger` deadline is 100 ms; LINGER_IDLE_PORT, likewise, with
+// Ports: LINGER_PORT; LINGER_QUICK_PORT, whose `linger` deadline is 100 ms; LINGER_IDLE_PORT, whose deadline is 100 ms too, with
 // an `idle_timeout` of 1 s; LINGER_USERS_PORT, whose users ops and dev have LINGER_USERS_PASSWORD.
 
 import assert from "node:assert/strict";

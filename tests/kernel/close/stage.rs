@@ -282,7 +282,7 @@ impl Stage {
 
 /// How many endings of a kind to play, within what the descriptor limit allows: a few tests hold two sockets
 /// for each of them, and so does the server.
-#[expect(clippy::print_stderr, reason = "whoever reads the result must know that it is for fewer")]
+#[expect(clippy::print_stderr, reason = "the reader of the result must know that it is for fewer")]
 fn endings() -> usize {
     let wanted =
         std::env::var("LINGER_TEST_ENDINGS").ok().and_then(|text| text.parse().ok()).unwrap_or(ENDINGS);

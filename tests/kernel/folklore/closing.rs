@@ -203,7 +203,7 @@ fn a_linger_time_makes_close_wait_and_leaves_the_time_wait() {
     assert_eq!(all.len(), sent, "and the rest is delivered as without it");
     drop(client);
     until_time_wait((here, there));
-    // Where nothing is owed it does not wait, and does not spare the TIME_WAIT either.
+    // Where nothing is pending it does not wait, and does not spare the TIME_WAIT either.
     let (mut client, server, here, there) = pair();
     SockRef::from(&server).set_linger(Some(LINGER)).unwrap();
     drop(server);

@@ -229,7 +229,7 @@ fn a_connection_going_out_holds_a_servers_port_unless_that_is_reserved() {
 fn connection_tracking_that_forgets_cuts_an_idle_connection_without_a_word() {
     let listener = listener_alone();
     let _timeout = Sysctl::set("net.netfilter.nf_conntrack_tcp_timeout_established", "1");
-    // As a firewall has it: whoever is not known may come with a SYN only.
+    // As a firewall has it: a flow that is not known may begin with a SYN only.
     let port = listener.local_addr().unwrap().port();
     let _firewall =
         Rule::input(&format!("tcp dport {port} tcp flags & syn == 0 ct state != established drop"));

@@ -211,7 +211,7 @@ fn a_server_reads_a_clean_end_of_each_check() {
 
 /// While the loop is stopped, the answer to a check may come: it counts, although it is read late.
 #[test]
-fn a_loop_that_stood_still_takes_nobody_for_silent() {
+fn a_loop_that_stalled_takes_nobody_for_silent() {
     let backend = Answering::start(ANSWERS);
     let query = "check.style=exchange&check.send=PING&check.expect=PONG&check.interval=100ms&check.timeout=1s&check.fall=1";
     let server = gateway(&backend.address.to_string(), query);

@@ -93,7 +93,7 @@ fn a_client_is_let_in_only_when_there_is_a_descriptor_for_its_server_as_well() {
         assert!(backend.is_alone(), "nobody else was let in");
         assert!(
             server.ends().iter().all(|end| end["listener"] == "admin"),
-            "whoever was let in has a server"
+            "each client that was let in has a server"
         );
         // Each pair that ends lets one in.
         for gone in 1..4 {

@@ -30,7 +30,7 @@ fn clients_are_spread_over_the_workers_and_told_of_together() {
     assert_eq!(metrics["linger_listener_connections{listener=\"resp\",protocol=\"resp\"}"], 64.0);
     assert_eq!(metrics["linger_workers"], 4.0);
 
-    // A list is cut at its limit, whoever has the rows.
+    // A list is cut at its limit, no matter which workers have the rows.
     let (_, body) = server.admin("GET", "/connections?limit=3");
     let answer: Value = serde_json::from_str(&body).unwrap();
     assert_eq!((&answer["matched"], &answer["listed"]), (&64.into(), &3.into()));
@@ -141,7 +141,7 @@ fn an_audit_names_a_connection_as_the_list_does() {
 }
 
 #[test]
-fn a_worker_that_stands_still_is_named_and_holds_up_nobody() {
+fn a_stalled_worker_is_named_and_holds_up_nobody() {
     let server = start(2, RESP, &[]);
     let mut clients = one_of_each(&server);
     let before = server.metrics();
@@ -277,7 +277,7 @@ fn a_worker_that_dies_during_a_question_is_not_counted_twice() {
     signal(pids[&2], "STOP");
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| counted(&server));
-        // It has been asked, and the other has answered, once it runs out of time or its fellow is gone.
+        // It has been asked, and the other has answered, once it runs out of time or the other worker is gone.
         crate::common::pass(Duration::from_millis(300));
         signal(pids[&1], "KILL");
         assert!(asked.join().unwrap() <= before);

@@ -205,7 +205,7 @@ fn info_adds_up_all_workers() {
 }
 
 #[test]
-fn a_worker_that_stands_still_is_named_and_what_the_supervisor_knows_is_told() {
+fn a_stalled_worker_is_named_and_what_the_supervisor_knows_is_told() {
     let server = start(2, RESP, &[]);
     let [mut one, mut two] = one_of_each(&server);
     two.ask("IDENT dev", "+OK\r\n");
@@ -250,7 +250,7 @@ fn a_worker_that_stands_still_is_named_and_what_the_supervisor_knows_is_told() {
 }
 
 #[test]
-fn a_supervisor_that_stands_still_leaves_nobody_hanging() {
+fn a_stalled_supervisor_leaves_nobody_hanging() {
     let server = start(2, RESP, &[]);
     let [mut one, _two] = one_of_each(&server);
     signal(server.pid().into(), "STOP");

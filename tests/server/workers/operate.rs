@@ -47,7 +47,7 @@ fn a_second_signal_ends_all_workers_at_once() {
 }
 
 #[test]
-fn a_worker_that_stands_still_does_not_keep_the_server_from_ending() {
+fn a_stalled_worker_does_not_keep_the_server_from_ending() {
     let mut server = start(2, RESP, &["drain.spread=0s"]);
     let stuck = pids(&server)[&2];
     signal(stuck, "STOP");

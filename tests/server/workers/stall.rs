@@ -5,7 +5,7 @@ use crate::workers::crowd::{RESP, all_serve, one_of_each, pids, served, signal, 
 use std::time::Duration;
 
 #[test]
-fn newcomers_go_to_the_others_while_a_worker_stands_still_and_nobody_loses_a_place_in_its_queue() {
+fn newcomers_go_to_the_others_while_a_worker_is_stalled_and_nobody_loses_a_place_in_its_queue() {
     let server = start(2, RESP, &[]);
     let mut clients = one_of_each(&server);
     let stuck = pids(&server)[&2];
@@ -39,7 +39,7 @@ fn newcomers_go_to_the_others_while_a_worker_stands_still_and_nobody_loses_a_pla
 }
 
 #[test]
-fn a_worker_that_stands_still_for_too_long_is_ended_and_its_successor_serves_those_who_waited() {
+fn a_worker_that_is_stalled_for_too_long_is_ended_and_its_successor_serves_those_who_waited() {
     let server = start(2, RESP, &["server.stall_timeout=3s"]);
     let stuck = pids(&server)[&1];
     signal(stuck, "STOP");
@@ -58,7 +58,7 @@ fn a_worker_that_stands_still_for_too_long_is_ended_and_its_successor_serves_tho
 }
 
 #[test]
-fn a_supervisor_that_stood_still_itself_condemns_nobody() {
+fn a_supervisor_that_stalled_itself_condemns_nobody() {
     let server = start(2, RESP, &["server.stall_timeout=3s"]);
     let mut clients = one_of_each(&server);
     let pid = u64::from(server.pid());

@@ -1,5 +1,5 @@
-//! Faults of `linger load`: each is what it says, when and as it was asked, and what the server says of it is held
-//! against that.
+//! Faults of `linger load`: each is what it says, when and as it was asked, and is compared with what the server says of
+//! it.
 
 use crate::common::{Server, pass, until};
 use crate::load::{count, interrupt, json, load, server, start, url};
@@ -158,7 +158,7 @@ fn who_does_not_misbehave_after_all_is_told() {
 }
 
 #[test]
-fn what_is_not_due_when_it_is_cut_short_is_not_held_against_the_server() {
+fn what_is_not_due_when_it_is_cut_short_is_no_fault_of_the_server() {
     let server =
         Server::start(&["--listen", "resp://127.0.0.1:0?heartbeat.grace=1h", "--admin", "127.0.0.1:0"]);
     let contract = ["--heartbeat", "10m", "--grace", "1h"];

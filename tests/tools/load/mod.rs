@@ -138,7 +138,7 @@ fn its_counts_are_the_servers_counts() {
 #[test]
 fn spinning_keeps_the_schedule_without_a_sleep() {
     let server = server();
-    // With so many under way, there is always one more to send when it is due, whoever else has the processors.
+    // With so many under way, there is always one more to send when it is due, whatever else runs on the processors.
     let arguments = ["-c", "5", "-P", "1000", "--rate", "20k", "--spin", "-d", "1s", "--json"];
     let child = start(&url(&server, "echo"), &arguments);
     until("half of it is done", || server.metrics()["linger_received_bytes_total"] > 640_000.0);

@@ -34,7 +34,7 @@ pub(super) fn time_waits(host: &Host, _: &Aim) -> Option<Judgement> {
     } else {
         Judgement::ok(
             value,
-            "256 bytes each, for 60 s: they belong to whoever closes first, which linger does not",
+            "256 bytes each, for 60 s: they belong to the side that closes first, which linger does not",
         )
     })
 }

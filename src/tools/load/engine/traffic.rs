@@ -349,9 +349,8 @@ impl Engine {
         let age = self.now.since(client.since);
         match (client.state, client.fault) {
             (State::Leaving, Some(Fault::HalfClose)) if client.in_flight > 0 => {
-                let words =
-                    || "the server closed on a half-closed client without the answer it owed".to_owned();
-                self.totals.troubles.add(Trouble::OwedLost, 1, words);
+                let words = || "the server closed on a half-closed client before its answer".to_owned();
+                self.totals.troubles.add(Trouble::AnswerLost, 1, words);
             }
             (State::Leaving | State::Misbehaving | State::CatchingUp, _) => {}
             (State::Connecting | State::Greeting | State::Up | State::Quieting, _) if end.is_err() => {

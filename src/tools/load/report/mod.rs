@@ -33,7 +33,7 @@ pub struct Point {
     pub max_us: Option<f64>,
     /// What went wrong so far.
     pub troubles: u64,
-    /// Misdeeds so far.
+    /// Faults committed so far.
     pub faults: u64,
     /// Of which so many were judged.
     pub judged: u64,

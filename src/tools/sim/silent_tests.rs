@@ -1,0 +1,249 @@
+//! A supervisor whose workers run and do not answer: no client waits for ever, neither one of a worker that asks about
+//! the clients of all, nor one of the admin interface.
+
+use super::faults::Faults;
+use super::kernel::{SimEnv, SimKernel, SimStream};
+use super::peer::ClientPool;
+use super::rng::Rng;
+use super::run::NoFile;
+use super::tcp::Sizes;
+use super::world::{Side, World};
+use crate::config::{Override, Sources, no_files, resolve_text};
+use crate::core::end::By;
+use crate::core::table::Key;
+use crate::core::time::{Duration, Instant};
+use crate::net::{Received, Sent, Signal};
+use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter, KillForm};
+use crate::workers::link::{
+    About, Answer, Channel, Content, Finding, More, Query, Question, Role, Rows, ToSupervisor, ToWorker,
+    Topic,
+};
+use crate::workers::supervisor::{Plan, Supervisor};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const SIZES: Sizes = Sizes { output_max: 65_536, input_max: 65_536, segment_max: 16_384, rto: 200_000_000 };
+/// The place of the admin interface among the addresses of the world.
+const ADMIN: usize = 1;
+/// What a client may have to wait: 2 s for workers, and the turns on the way there.
+const PATIENCE: Duration = Duration::from_millis(2200);
+/// Whose clients ask, and who has what they ask for and says nothing about it.
+const ASKER: usize = 0;
+const SILENT: usize = 1;
+/// The number of each query: they follow one another.
+const NUMBER: u64 = 7;
+
+/// A supervisor, and its two workers as a test plays them.
+struct Setup {
+    stage: Rc<RefCell<SimEnv>>,
+    supervisor: Supervisor<SimKernel>,
+    workers: Vec<Channel<SimStream, ToWorker, ToSupervisor>>,
+    /// Answers that were begun and are not ended, by the worker.
+    begins: bool,
+}
+
+impl Setup {
+    /// Whose workers serve.
+    fn new() -> Self {
+        let overrides = [("admin.address", "127.0.0.1:7070"), ("audit.interval", "off")];
+        let overrides = overrides.map(|(key, value)| Override {
+            flag: "--set".to_owned(),
+            key: key.to_owned(),
+            value: value.to_owned(),
+        });
+        let listen = vec!["resp://127.0.0.1:7000".to_owned()];
+        let sources = Sources { file: None, listen, overrides: overrides.to_vec() };
+        let settings = resolve_text(&sources, None, no_files).unwrap().settings;
+        let world = World::new(Faults::none(), &mut Rng::new(1));
+        let stage = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
+        let plan = Plan { settings, file: String::new(), workers: 2 };
+        let kernel = SimKernel::new(Rc::clone(&stage));
+        let mut supervisor = Supervisor::new(kernel, plan, Box::new(NoFile::default())).unwrap();
+        // Something to wake up for, while no worker serves.
+        stage.borrow_mut().world.raise(0, Signal::Child);
+        supervisor.turn().unwrap();
+        let started = std::mem::take(&mut stage.borrow_mut().world.started);
+        let workers = started.into_iter().map(|started| Channel::new(started.link)).collect();
+        let mut setup = Self { stage, supervisor, workers, begins: false };
+        for place in [ASKER, SILENT] {
+            setup.say(place, &ToSupervisor::Ready);
+        }
+        setup.turn();
+        setup
+    }
+
+    fn pass(stage: &Rc<RefCell<SimEnv>>, time: Duration) {
+        let mut stage = stage.borrow_mut();
+        let until = stage.world.instant() + time;
+        stage.advance(until.as_nanos(), |_| false);
+    }
+
+    fn now(&self) -> Instant {
+        self.stage.borrow().world.instant()
+    }
+
+    fn say(&mut self, place: usize, message: &ToSupervisor) {
+        self.workers[place].send(message);
+        self.workers[place].flush().unwrap();
+    }
+
+    /// A turn of the supervisor, and what the workers make of it: both say that they turn, and only the first one answers
+    /// queries. Returns what was found for the first one: the number of its query, which worker, what.
+    fn turn(&mut self) -> Vec<(u64, u32, Finding)> {
+        self.supervisor.turn().unwrap();
+        Self::pass(&self.stage, Duration::from_millis(1));
+        let mut all = Vec::new();
+        for place in [ASKER, SILENT] {
+            while self.workers[place].receive() == Ok(More::Maybe) {}
+            while let Some(message) = self.workers[place].next_message().unwrap() {
+                if message == ToWorker::AskAlive {
+                    self.say(place, &ToSupervisor::Alive);
+                } else if let ToWorker::Query { number, .. } = message {
+                    if place == ASKER {
+                        self.say(place, &ToSupervisor::Found { number, finding: Finding::Nothing });
+                    }
+                } else if let ToWorker::Ask(question) = message {
+                    self.begin_answer(place, &question);
+                } else if let ToWorker::Found { number, worker, finding } = message {
+                    all.push((number, worker, finding));
+                }
+            }
+        }
+        all
+    }
+
+    /// Begins an answer that is long, and does not end it, if that is wanted.
+    fn begin_answer(&mut self, place: usize, Question { number, about }: &Question) {
+        let content = if !self.begins {
+            return;
+        } else if *about == About::Metrics {
+            Content::Metrics { samples: Vec::new(), last: false }
+        } else if let About::Connections { from: 0, .. } = about {
+            Content::Rows(Rows { text: "{}\n".to_owned(), matched: 1, next: Some(1) })
+        } else {
+            return;
+        };
+        self.say(place, &ToSupervisor::Answer(Answer { number: *number, content }));
+    }
+
+    /// What is found, and by which worker, for a query of the first worker's client; and how long that took.
+    fn ask(&mut self, query: Query, outstanding: usize) -> (BTreeMap<u32, Finding>, Duration) {
+        let begun = self.now();
+        self.say(ASKER, &ToSupervisor::Query { number: NUMBER, worker: None, query });
+        let mut all = BTreeMap::new();
+        while all.len() < outstanding && self.now().since(begun) < PATIENCE * 4 {
+            for (number, worker, finding) in self.turn() {
+                assert_eq!(number, NUMBER);
+                assert_eq!(all.insert(worker, finding), None, "each says one thing");
+            }
+        }
+        (all, self.now().since(begun))
+    }
+
+    /// What the admin interface answers, and how long that took. The close, which follows, is not counted.
+    fn request(&mut self, request: &str) -> (String, Duration) {
+        let client = {
+            let world = &mut self.stage.borrow_mut().world;
+            let host = world.add_host(20_000);
+            world.connect(host, ADMIN, 0, SIZES)
+        };
+        Self::pass(&self.stage, Duration::from_millis(1));
+        let begun = self.now();
+        let request = format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        let world = |stage: &Rc<RefCell<SimEnv>>| {
+            stage
+                .borrow_mut()
+                .world
+                .act(client, Side::Theirs, |sock, now, out| sock.send(request.as_bytes(), now, out))
+        };
+        assert_eq!(world(&self.stage), Some(Sent::Bytes(request.len())));
+        let (mut all, mut buffer, mut took) = (Vec::new(), vec![0; 65_536], Duration::MAX);
+        loop {
+            self.turn();
+            let world = &mut self.stage.borrow_mut().world;
+            match world.act(client, Side::Theirs, |sock, _, out| sock.recv(&mut buffer, out)) {
+                Some(Received::Bytes(count)) => {
+                    all.extend_from_slice(&buffer[..count]);
+                    took = world.instant().since(begun);
+                }
+                Some(Received::WouldBlock) if world.instant().since(begun) < PATIENCE * 4 => {}
+                _ => return (String::from_utf8(all).unwrap(), took),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_of_a_client_does_not_wait_for_a_worker_that_does_not_answer() {
+    let mut setup = Setup::new();
+    let (id, token) = (b"dev".to_vec(), Vec::new());
+    let (role, key, peer) = (Role::Holder, "2.0-1".to_owned(), "a:1".to_owned());
+    setup.say(SILENT, &ToSupervisor::Claim { role, number: 1, at: 1, id: id.clone(), token, key, peer });
+    setup.say(SILENT, &ToSupervisor::Listens(Topic::Channel(b"news".to_vec())));
+    setup.turn();
+    let key = GlobalKey { worker: Some(2), index: 0, generation: 1 };
+    let kill = KillFilter {
+        form: KillForm::Filter,
+        id: None,
+        key: None,
+        peer: None,
+        local: None,
+        client_type: None,
+        user: None,
+        skip_me: true,
+    };
+    let queries = [
+        (Query::Send { id: id.clone(), payload: b"x".to_vec() }, 1),
+        (Query::Name { key, id }, 1),
+        (Query::Subscribers { channels: vec![b"news".to_vec()] }, 2),
+        (Query::Clients { filter: ClientFilter::All, from: None }, 2),
+        (Query::Clients { filter: ClientFilter::Key(key), from: None }, 1),
+        (
+            Query::Kill {
+                filter: kill,
+                by: By { key: "1.0-1".to_owned(), peer: "a:2".to_owned(), identity: None },
+                from: None,
+            },
+            2,
+        ),
+        (Query::Info, 3),
+    ];
+    for (query, outstanding) in queries {
+        let what = format!("{query:?}");
+        let (found, took) = setup.ask(query, outstanding);
+        assert_eq!(found.len(), outstanding, "{what}: {found:?}");
+        assert_eq!(found.get(&2), Some(&Finding::Silent), "{what}: {found:?}");
+        assert!(took < PATIENCE, "{what} took {took:?}");
+    }
+}
+
+#[test]
+fn a_request_at_the_admin_interface_does_not_wait_for_workers_that_do_not_answer() {
+    let connection = format!("/connections/2.{}", Key { index: 0, generation: 1 });
+    let requests = [
+        ("GET /readyz".to_owned(), "503", "worker 1: does not answer"),
+        ("GET /metrics".to_owned(), "200", "linger_worker_up{worker=\"2\"} 0"),
+        ("GET /audit".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
+        ("GET /connections".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
+        ("GET /upstreams".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
+        (format!("POST {connection}/end"), "503", "does not answer"),
+    ];
+    // The second time, some answers are begun and not ended.
+    let mut wrong = Vec::new();
+    for begins in [false, true] {
+        let mut setup = Setup { begins, ..Setup::new() };
+        for (request, status, part) in &requests {
+            let (answer, took) = setup.request(request);
+            let is_right = answer.contains(&format!(" {status} ")) && answer.contains(part);
+            // A list waits for the next page of each worker that has begun, one after the other.
+            let patience = if begins { PATIENCE * 2 } else { PATIENCE };
+            if !is_right || took >= patience {
+                wrong.push(format!("{request} took {took:?}: {answer}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

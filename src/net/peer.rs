@@ -15,6 +15,21 @@ impl Peer {
     /// A client of a unix socket: it has no address. No TCP peer has port 0.
     pub const UNIX: Self = Self { ip: [0; 16], port: [0; 2] };
 
+    /// How many it has.
+    pub const BYTES: usize = 18;
+
+    /// It, as bytes.
+    pub const fn to_bytes(self) -> [u8; Self::BYTES] {
+        let ([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], [q, r]) = (self.ip, self.port);
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]
+    }
+
+    /// The one that these bytes are.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r] = bytes;
+        Self { ip: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], port: [q, r] }
+    }
+
     /// A TCP peer. IPv4 is kept in its v6-mapped form and shown as IPv4.
     pub fn new(address: SocketAddr) -> Self {
         let ip = match address.ip() {

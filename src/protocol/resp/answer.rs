@@ -50,7 +50,7 @@ pub fn answer(command: &Command<'_>, subscribed: bool, reply: &mut Reply<'_>) ->
         | Command::BeatFor { .. }
         | Command::Send { .. }
         | Command::Who(_)
-        | Command::State(_)
+        | Command::State { .. }
         | Command::Subscribe(_)
         | Command::Unsubscribe(_)
         | Command::Psubscribe(_)

@@ -95,8 +95,13 @@ pub enum Command<'a> {
     },
     /// `WHO [pattern]`.
     Who(Option<&'a [u8]>),
-    /// `STATE id`.
-    State(Identity<'a>),
+    /// `STATE id [LAST]`.
+    State {
+        /// Whose.
+        identity: Identity<'a>,
+        /// Whether its last ending is wanted too.
+        last: bool,
+    },
     /// `SUBSCRIBE channel ...`.
     Subscribe(Arguments<'a>),
     /// `UNSUBSCRIBE [channel ...]`; none: all.
@@ -191,7 +196,7 @@ impl<'a> Command<'a> {
             }
             Verb::Send => Self::Send { identity: identity(argument(1))?, payload: argument(2) },
             Verb::Who => Self::Who(arguments.get(1)),
-            Verb::State => Self::State(identity(argument(1))?),
+            Verb::State => state(arguments)?,
             Verb::Subscribe => Self::Subscribe(arguments.skip(1)),
             Verb::Unsubscribe => Self::Unsubscribe(arguments.skip(1)),
             Verb::Psubscribe => Self::Psubscribe(arguments.skip(1)),
@@ -223,7 +228,7 @@ impl<'a> Command<'a> {
             Self::BeatFor { .. } => Verb::BeatFor,
             Self::Send { .. } => Verb::Send,
             Self::Who(_) => Verb::Who,
-            Self::State(_) => Verb::State,
+            Self::State { .. } => Verb::State,
             Self::Subscribe(_) => Verb::Subscribe,
             Self::Unsubscribe(_) => Verb::Unsubscribe,
             Self::Psubscribe(_) => Verb::Psubscribe,
@@ -277,6 +282,15 @@ impl<'a> Command<'a> {
             .into()),
         }
     }
+}
+
+fn state(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
+    let last = match arguments.get(2) {
+        None => false,
+        Some(option) if option.eq_ignore_ascii_case(b"LAST") => true,
+        Some(_) => return Err("ERR syntax error".into()),
+    };
+    Ok(Command::State { identity: identity(arguments.get(1).unwrap_or_default())?, last })
 }
 
 fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {

@@ -70,7 +70,7 @@ pub(super) fn by_names(command: &Command<'_>, standing: Standing, guard: &Guard)
         | Command::Client(_)
         | Command::Beat
         | Command::Who(_)
-        | Command::State(_)
+        | Command::State { .. }
         | Command::Unsubscribe(_)
         | Command::Punsubscribe(_)
         | Command::Publish { .. }

@@ -277,7 +277,12 @@ impl Commands {
                 let confirm = |sent, replies: &mut Vec<u8>| self.reply(replies).count(usize::from(sent));
                 server.send(identity, payload, replies, confirm)?;
             }
-            Command::State(identity) => return self.state(identity, server, replies),
+            Command::State { identity, last: false } => return self.state(identity, server, replies),
+            Command::State { identity, last: true } => {
+                if let Poll::Ready((state, last)) = server.last_end(identity)? {
+                    self.answered(Found::LastEnd { state, last }.into(), replies);
+                }
+            }
             Command::Who(pattern) => return server.list(Names::Identities, pattern.unwrap_or(b"*")),
             Command::PubsubChannels(pattern) => return server.list(Names::Channels, pattern.unwrap_or(b"*")),
             Command::PubsubNumsub(channels) => return self.numsub(channels, server, replies),

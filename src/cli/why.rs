@@ -26,6 +26,9 @@ Exit codes:
   1  none was found, or no answer came
   2  the command line has a mistake";
 
+/// Connections that are told of one by one.
+const NOW_SHOWN: usize = 5;
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Whose endings: an identity, an address, address:port or network, or the key of a connection
@@ -73,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     for (filter, what) in readings(&arguments.target) {
         match ask(arguments, filter) {
             Ok((now, ends, body)) => {
-                let is_known = !list(&now["connections"]).is_empty() || !list(&ends["ends"]).is_empty();
+                let is_known = !now.is_empty() || !list(&ends["ends"]).is_empty();
                 last.get_or_insert((what, now.clone(), ends.clone(), body.clone()));
                 if is_known {
                     last = Some((what, now, ends, body));
@@ -100,7 +103,7 @@ enum Failed {
 }
 
 /// Asks for the connections and the endings that pass a filter.
-fn ask(arguments: &Arguments, filter: &str) -> Result<(Value, Value, String), Failed> {
+fn ask(arguments: &Arguments, filter: &str) -> Result<(Vec<Value>, Value, String), Failed> {
     let get = |path: &str| match arguments.admin.ask("GET", path) {
         Ok(Answer { status: 200, body }) => Ok(body),
         Ok(answer) => Err(Failed::Refused(answer)),
@@ -117,8 +120,13 @@ fn ask(arguments: &Arguments, filter: &str) -> Result<(Value, Value, String), Fa
         let _ = write!(path, "&{name}={}", encoded(value));
     }
     let body = get(&path)?;
-    let now = get(&format!("/connections?{filter}={target}&limit=5"))?;
-    Ok((read(&now)?, read(&body)?, body))
+    let now = get(&format!("/connections?{filter}={target}&limit=100"))?;
+    Ok((clients(&read(&now)?), read(&body)?, body))
+}
+
+/// The connections of an answer, without those of the admin interface: one of them asks.
+fn clients(now: &Value) -> Vec<Value> {
+    list(&now["connections"]).iter().filter(|row| row["listener"] != "admin").cloned().collect()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -140,9 +148,9 @@ fn seconds(row: &Value, field: &str) -> String {
 }
 
 /// All that is told.
-fn told(arguments: &Arguments, what: &str, now: &Value, ends: &Value) -> String {
+fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> String {
     let mut out = String::new();
-    for connection in list(&now["connections"]) {
+    for connection in now.iter().take(NOW_SHOWN) {
         let _ = writeln!(
             out,
             "Connected now: {} on listener {} from {}, {}, for {}; last heard from {} ago.",
@@ -154,9 +162,8 @@ fn told(arguments: &Arguments, what: &str, now: &Value, ends: &Value) -> String 
             seconds(connection, "silence_s"),
         );
     }
-    let hidden = count(now, "matched").saturating_sub(list(&now["connections"]).len() as u64);
-    if hidden > 0 {
-        let _ = writeln!(out, "And {} more are connected.", thousands(hidden));
+    if now.len() > NOW_SHOWN {
+        let _ = writeln!(out, "And others; GET /connections lists them.");
     }
     let rows = list(&ends["ends"]);
     if !out.is_empty() {
@@ -369,9 +376,9 @@ mod tests {
             }],
             "before": "2.4", "kept": 5, "dropped": 1200, "reach_s": 600.0, "history_bytes": 65_536, "unanswered_workers": [1],
         });
-        let now = json!({ "connections": [{
+        let now = clients(&json!({ "connections": [{ "listener": "admin" }, {
             "key": "1.3-9", "listener": "resp", "peer": "10.0.0.7:51236", "state": "open", "age_s": 70.0, "silence_s": 2.5,
-        }], "matched": 1 });
+        }] }));
         let told = told(&arguments("why dev1 --limit 1"), "identity", &now, &ends);
         let expected = "\
 Connected now: 1.3-9 on listener resp from 10.0.0.7:51236, open, for 1m 10s; last heard from 2.5s ago.
@@ -403,11 +410,11 @@ lost.heartbeat usually means: ";
         let ends = json!({ "ends": [], "kept": 1, "dropped": 0, "reach_s": 60.0, "history_bytes": 65_536 });
         let asked = arguments("why dev1 --last 1h --reason lost.*");
         assert_eq!(
-            told(&asked, "identity", &json!({}), &ends),
+            told(&asked, "identity", &[], &ends),
             "No ending of the identity dev1 is known within 1h for lost.*.\n\
              The server has the last 1 ending of all its clients, and reaches back 1m 00s, to its start.\n"
         );
         let off = json!({ "ends": [], "kept": 0, "dropped": 0, "reach_s": 0.0, "history_bytes": 0 });
-        assert!(told(&asked, "identity", &json!({}), &off).ends_with("server.history is \"off\".\n"));
+        assert!(told(&asked, "identity", &[], &off).ends_with("server.history is \"off\".\n"));
     }
 }

@@ -48,6 +48,7 @@ pages! {
     commands
     users
     workers
+    why
     endings
     closing
     detection

@@ -50,7 +50,8 @@ pub fn answer(command: &Command<'_>, subscribed: bool, reply: &mut Reply<'_>) ->
         | Command::BeatFor { .. }
         | Command::Send { .. }
         | Command::Who(_)
-        | Command::State { .. }
+        | Command::State(_)
+        | Command::LastEnd(_)
         | Command::Subscribe(_)
         | Command::Unsubscribe(_)
         | Command::Psubscribe(_)

@@ -95,13 +95,10 @@ pub enum Command<'a> {
     },
     /// `WHO [pattern]`.
     Who(Option<&'a [u8]>),
-    /// `STATE id [LAST]`.
-    State {
-        /// Whose.
-        identity: Identity<'a>,
-        /// Whether its last ending is wanted too.
-        last: bool,
-    },
+    /// `STATE id`.
+    State(Identity<'a>),
+    /// `STATE id LAST`.
+    LastEnd(Identity<'a>),
     /// `SUBSCRIBE channel ...`.
     Subscribe(Arguments<'a>),
     /// `UNSUBSCRIBE [channel ...]`; none: all.
@@ -228,7 +225,7 @@ impl<'a> Command<'a> {
             Self::BeatFor { .. } => Verb::BeatFor,
             Self::Send { .. } => Verb::Send,
             Self::Who(_) => Verb::Who,
-            Self::State { .. } => Verb::State,
+            Self::State(_) | Self::LastEnd(_) => Verb::State,
             Self::Subscribe(_) => Verb::Subscribe,
             Self::Unsubscribe(_) => Verb::Unsubscribe,
             Self::Psubscribe(_) => Verb::Psubscribe,
@@ -285,12 +282,12 @@ impl<'a> Command<'a> {
 }
 
 fn state(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
-    let last = match arguments.get(2) {
-        None => false,
-        Some(option) if option.eq_ignore_ascii_case(b"LAST") => true,
-        Some(_) => return Err("ERR syntax error".into()),
-    };
-    Ok(Command::State { identity: identity(arguments.get(1).unwrap_or_default())?, last })
+    let identity = identity(arguments.get(1).unwrap_or_default())?;
+    match arguments.get(2) {
+        None => Ok(Command::State(identity)),
+        Some(option) if option.eq_ignore_ascii_case(b"LAST") => Ok(Command::LastEnd(identity)),
+        Some(_) => Err("ERR syntax error".into()),
+    }
 }
 
 fn hello(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {

@@ -56,8 +56,8 @@ fn commands_are_parsed_whole() {
     parses("SEND a \"x y\"", &Command::Send { identity: id("a"), payload: b"x y" });
     parses("WHO", &Command::Who(None));
     parses("WHO a*", &Command::Who(Some(b"a*")));
-    parses("STATE a", &Command::State { identity: id("a"), last: false });
-    parses("STATE a last", &Command::State { identity: id("a"), last: true });
+    parses("STATE a", &Command::State(id("a")));
+    parses("STATE a last", &Command::LastEnd(id("a")));
     parses("PUBLISH c m", &Command::Publish { channel: b"c", payload: b"m" });
     parses("PUBSUB channels", &Command::PubsubChannels(None));
     parses("PUBSUB numpat", &Command::PubsubNumpat);

@@ -70,7 +70,8 @@ pub(super) fn by_names(command: &Command<'_>, standing: Standing, guard: &Guard)
         | Command::Client(_)
         | Command::Beat
         | Command::Who(_)
-        | Command::State { .. }
+        | Command::State(_)
+        | Command::LastEnd(_)
         | Command::Unsubscribe(_)
         | Command::Punsubscribe(_)
         | Command::Publish { .. }

@@ -277,8 +277,8 @@ impl Commands {
                 let confirm = |sent, replies: &mut Vec<u8>| self.reply(replies).count(usize::from(sent));
                 server.send(identity, payload, replies, confirm)?;
             }
-            Command::State { identity, last: false } => return self.state(identity, server, replies),
-            Command::State { identity, last: true } => {
+            Command::State(identity) => return self.state(identity, server, replies),
+            Command::LastEnd(identity) => {
                 if let Poll::Ready((state, last)) = server.last_end(identity)? {
                     self.answered(Found::LastEnd { state, last }.into(), replies);
                 }

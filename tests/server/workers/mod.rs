@@ -12,7 +12,7 @@
 
 mod admin;
 mod commands;
-mod crowd;
+pub(crate) mod crowd;
 mod death;
 mod identity;
 mod operate;

@@ -205,6 +205,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "tls",
             "transport",
             "observe::answers",
+            "observe::history",
             "observe::metrics",
             "observe::report",
         ],

@@ -17,13 +17,13 @@ Examples:
 pub(super) fn run(topic: Option<&str>) -> ExitCode {
     match topic {
         None => print(topics().as_bytes()),
-        Some(topic) => match explained(topic) {
-            Some(text) => print(text.as_bytes()),
-            None => {
+        Some(topic) => {
+            let Some(text) = explained(topic) else {
                 console::err(unknown(topic));
-                usage_mistake()
-            }
-        },
+                return usage_mistake();
+            };
+            print(text.as_bytes())
+        }
     }
 }
 

@@ -208,7 +208,9 @@ fn ending(row: &Value, out: &mut String) {
     if let Some(detector) = Detector::ALL.iter().find(|known| known.name() == detector) {
         say(meaning::noticed(*detector));
     }
-    evidence(row).iter().for_each(|sentence| say(sentence));
+    for sentence in evidence(row) {
+        say(&sentence);
+    }
     let close = text(row, "close");
     if let Some(close) = CloseMode::ALL.iter().find(|known| known.name() == close) {
         say(meaning::closed(*close));

@@ -19,15 +19,19 @@ impl Peer {
     pub const BYTES: usize = 18;
 
     /// It, as bytes.
-    pub const fn to_bytes(self) -> [u8; Self::BYTES] {
-        let ([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], [q, r]) = (self.ip, self.port);
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r]
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..16].copy_from_slice(&self.ip);
+        bytes[16..].copy_from_slice(&self.port);
+        bytes
     }
 
     /// The one that these bytes are.
-    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r] = bytes;
-        Self { ip: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p], port: [q, r] }
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let mut peer = Self::UNIX;
+        peer.ip.copy_from_slice(&bytes[..16]);
+        peer.port.copy_from_slice(&bytes[16..]);
+        peer
     }
 
     /// A TCP peer. IPv4 is kept in its v6-mapped form and shown as IPv4.

@@ -44,6 +44,9 @@ pub struct LastEnd {
     pub ago_ms: u64,
 }
 
+/// How an identity is, none: offline; and how the last connection that held it ended, none: it is not known.
+pub type StateAndEnd = (Option<Presence>, Option<LastEnd>);
+
 /// Names that can be listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Names {
@@ -208,7 +211,7 @@ pub trait Server {
 
     /// How an identity is, and how the last connection that held it ended, as far as that is known. Or
     /// [`Found::LastEnd`](super::session::Found::LastEnd).
-    fn last_end(&mut self, id: Identity<'_>) -> Result<Poll<(Option<Presence>, Option<LastEnd>)>, Refusal>;
+    fn last_end(&mut self, id: Identity<'_>) -> Result<Poll<StateAndEnd>, Refusal>;
 
     /// How many listen to each channel. Or [`Found::Subscribers`](super::session::Found::Subscribers).
     fn subscribers(

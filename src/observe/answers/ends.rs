@@ -26,6 +26,7 @@ pub struct Kept {
 
 impl Kept {
     /// What is kept of both together. Of the number of the last one, each process has its own.
+    #[must_use]
     pub fn and(self, other: &Self) -> Self {
         Self {
             kept: self.kept + other.kept,

@@ -129,8 +129,9 @@ impl Parts<'_> {
             part(tag::ALERT, &[alert as u8, is_ours.into()]);
         }
         if let Some((leg, pair)) = end.pair {
-            let [a, b, c, d, e, f, g, h] = pair.token().0.to_le_bytes();
-            part(tag::PAIR, &[leg as u8, a, b, c, d, e, f, g, h]);
+            let mut bytes = [leg as u8; 9];
+            bytes[1..].copy_from_slice(&pair.token().0.to_le_bytes());
+            part(tag::PAIR, &bytes);
         }
         if let Some(secured) = end.secured.as_deref() {
             secured.server_name.iter().for_each(|name| part(tag::SERVER_NAME, cut(name)));
@@ -148,7 +149,9 @@ impl Parts<'_> {
                 (tag::PROXY_COMMON_NAME, &proxied.common_name),
                 (tag::PROXY_AWS_ENDPOINT, &proxied.aws_endpoint),
             ] {
-                text.iter().for_each(|text| part(tag, cut(text)));
+                if let Some(text) = text {
+                    part(tag, cut(text));
+                }
             }
         }
     }
@@ -347,7 +350,6 @@ impl Others {
     fn add(&mut self, tag: u8, bytes: &[u8], end: &mut End) {
         let text = || String::from_utf8_lossy(bytes).into_owned();
         let secured = &mut self.secured;
-        let proxied = self.proxied.as_mut();
         match (tag, bytes) {
             (tag::EVIDENCE, _) => end.evidence = evidence_of(bytes),
             (tag::BY_KEY, _) => {
@@ -383,15 +385,16 @@ impl Others {
                     aws_endpoint: None,
                 });
             }
-            (tag::PROXY_SENDER, _) => proxied.into_iter().for_each(|says| says.sender = text()),
-            (tag::PROXY_AUTHORITY, _) => proxied.into_iter().for_each(|says| says.authority = Some(text())),
-            (tag::PROXY_UNIQUE_ID, _) => proxied.into_iter().for_each(|says| says.unique_id = Some(text())),
-            (tag::PROXY_TLS, _) => proxied.into_iter().for_each(|says| says.tls = Some(text())),
-            (tag::PROXY_COMMON_NAME, _) => {
-                proxied.into_iter().for_each(|says| says.common_name = Some(text()));
-            }
-            (tag::PROXY_AWS_ENDPOINT, _) => {
-                proxied.into_iter().for_each(|says| says.aws_endpoint = Some(text()));
+            (tag::PROXY_SENDER..=tag::PROXY_AWS_ENDPOINT, _) => {
+                let Some(says) = &mut self.proxied else { return };
+                match tag {
+                    tag::PROXY_SENDER => says.sender = text(),
+                    tag::PROXY_AUTHORITY => says.authority = Some(text()),
+                    tag::PROXY_UNIQUE_ID => says.unique_id = Some(text()),
+                    tag::PROXY_TLS => says.tls = Some(text()),
+                    tag::PROXY_COMMON_NAME => says.common_name = Some(text()),
+                    _ => says.aws_endpoint = Some(text()),
+                }
             }
             // The identity is read by itself.
             (_, _) => {}

@@ -143,10 +143,9 @@ mod tests {
 
     fn query(text: &str) -> Result<EndsQuery, Response<'static>> {
         let request = asked("GET", &format!("/ends?{text}"), "localhost");
-        match route(&request, &Hosts::Any, Serves::One)? {
-            Route::Asked(Asked::Ends(query)) => Ok(query),
-            other => panic!("{other:?}"),
-        }
+        let route = route(&request, &Hosts::Any, Serves::One)?;
+        let Route::Asked(Asked::Ends(query)) = route else { panic!("{route:?}") };
+        Ok(query)
     }
 
     #[test]

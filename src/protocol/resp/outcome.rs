@@ -40,15 +40,12 @@ pub(super) fn answered(answer: Answer<'_>, reply: &mut Reply<'_>) {
         Found::LastEnd { state, last } => {
             reply.array(3);
             reply.simple(Presence::name_of(state));
-            match last {
-                Some(LastEnd { reason, ago_ms }) => {
-                    reply.bulk(reason.name().as_bytes());
-                    reply.number(ago_ms / 1000);
-                }
-                None => {
-                    reply.null();
-                    reply.null();
-                }
+            if let Some(LastEnd { reason, ago_ms }) = last {
+                reply.bulk(reason.name().as_bytes());
+                reply.number(ago_ms / 1000);
+            } else {
+                reply.null();
+                reply.null();
             }
         }
         Found::Subscribers { channels, counts } => {

@@ -129,7 +129,9 @@ fn who_reads_on_is_told_what_made_way() {
     scene.reactor.cx.history.resize(64 * 1024);
     for _ in 0..10 {
         let all = scene.crowd(ECHO, 100);
-        all.into_iter().for_each(|client| scene.close(client));
+        for client in all {
+            scene.close(client);
+        }
         scene.come_to_rest();
     }
     let asker = scene.crowd(ADMIN, 1)[0];

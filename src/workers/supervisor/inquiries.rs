@@ -126,10 +126,10 @@ impl Inquiries {
                 | Query::Kill { .. }
                 | Query::LastEnd { .. }
                 | Query::Info => {
-                    let own = match &query {
-                        Query::Info => Some(Finding::Server(known.server)),
-                        Query::LastEnd { id } => Some(Finding::State(known.identities.state(id))),
-                        _ => None,
+                    let own = if let Query::LastEnd { id } = &query {
+                        Some(Finding::State(known.identities.state(id)))
+                    } else {
+                        (query == Query::Info).then_some(Finding::Server(known.server))
                     };
                     let worker = worker.or(query.worker());
                     for place in 0..workers.len() {

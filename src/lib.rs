@@ -65,9 +65,9 @@
 //! - [`transport`]: what lies between a socket and a session: nothing, or a layer with records of its own; pure
 //! - [`tls`]: certificates, keys, and what is made of them
 //! - [`config`]: settings, and every mistake in them; what can be spoken it learns from the registry
-//! - [`observe`]: what is counted ([`observe::metrics`]), answered to the operator ([`observe::answers`]) and said
-//!   ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's table compared with what a server
-//!   believes ([`observe::audit`])
+//! - [`observe`]: what is counted ([`observe::metrics`]), kept of the last endings ([`observe::history`]), answered to the
+//!   operator ([`observe::answers`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's
+//!   table compared with what a server believes ([`observe::audit`])
 //! - [`reactor`]: the loop, over any [`net::Kernel`]
 //! - [`sys`]: the real kernel: the only home of mio, libc, `unsafe` and the clock
 //! - [`workers`]: several processes: the supervisor, over any [`net::Supervising`] kernel, starts them, answers for

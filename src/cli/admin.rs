@@ -1,12 +1,72 @@
-//! The token of an admin interface, for commands that ask one: from a file or from the environment. On a command line,
-//! everybody on the host could read it.
+//! Commands that ask an admin interface: where it is, its token, and what becomes of a refusal. The token comes from a file or
+//! from the environment: on a command line, everybody on the host could read it.
 
+use super::{console, usage_mistake};
+use crate::net::Address;
 use crate::protocol::{TOKEN_FILE_BYTES_MAX, Token};
+use crate::sys::admin_client::{Answer, ask};
 use crate::sys::file::read_regular;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Where the token is that no file was named for.
 const VARIABLE: &str = "LINGER_ADMIN_TOKEN";
+
+/// Whom a command asks.
+#[derive(Debug, clap::Args)]
+pub(super) struct AdminArgs {
+    /// Where the admin interface of the server is: ADDRESS:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = address)]
+    admin: Address,
+    #[command(flatten)]
+    token: TokenArgs,
+}
+
+impl AdminArgs {
+    /// Asks.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) fn ask(&self, method: &str, target: &str) -> Result<Answer, String> {
+        let token = self.token.token()?;
+        ask(&self.admin, method, target, token.as_ref().map(Token::as_str))
+            .map_err(|error| format!("the admin interface at {} does not answer: {error}", self.admin))
+    }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(Address::Unix(path.into())),
+        None => {
+            Address::parse_tcp(text).ok_or_else(|| "write an IP address and port, or unix:PATH".to_owned())
+        }
+    }
+}
+
+/// Says what the interface has refused.
+pub(super) fn refused(answer: &Answer) -> ExitCode {
+    console::err(format_args!("linger: {}", answer.body.trim_end()));
+    if answer.status == 400 { usage_mistake() } else { ExitCode::FAILURE }
+}
+
+/// Says why there is no answer.
+pub(super) fn failed(why: &str) -> ExitCode {
+    console::err(format_args!("linger: {why}"));
+    ExitCode::FAILURE
+}
+
+/// As a segment of a path, or a value of a query (RFC 3986 2.1).
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
 
 /// What a command has to bring.
 #[derive(Debug, Default, clap::Args)]
@@ -33,5 +93,16 @@ impl TokenArgs {
             (None, Ok(text)) => of(Path::new(VARIABLE), Ok(text)),
             (None, Err(_)) => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::encoded;
+
+    #[test]
+    fn what_is_no_part_of_a_path_is_encoded() {
+        assert_eq!(encoded("[::1]:9001"), "[::1]:9001");
+        assert_eq!(encoded("unix:/run/a b?"), "unix:%2Frun%2Fa%20b%3F");
     }
 }

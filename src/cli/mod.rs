@@ -10,6 +10,7 @@ mod audit;
 mod console;
 #[cfg(feature = "doctor")]
 mod doctor;
+mod explain;
 #[cfg(feature = "lab")]
 mod lab;
 #[cfg(feature = "load")]
@@ -19,9 +20,9 @@ pub mod serve;
 mod sim;
 mod upstreams;
 mod user;
+mod why;
 
 use crate::config::{self, Diagnostic, Override, Sources};
-use crate::guide::{self, PAGES};
 use crate::sys::file::read_regular;
 use crate::sys::memory;
 use crate::sys::worker::{self, Handed};
@@ -137,6 +138,12 @@ enum Command {
     #[command(after_help = "See 'linger load --help' for open and closed loop, the faults, and examples.")]
     #[command(after_long_help = format!("{}\n\n{}", load::HELP, load::AFTER))]
     Load(Box<load::Arguments>),
+    /// Tell how, when and why a client of a running server left
+    ///
+    /// Asks its admin interface for the last endings (server.history): of an identity, of an address or network, or of one
+    /// connection. Tells each in sentences, with the evidence, and then what the reason usually means and what to do.
+    #[command(after_help = why::EXAMPLES)]
+    Why(why::Arguments),
     /// List the upstream servers of a running gateway, and how they are
     ///
     /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
@@ -157,12 +164,12 @@ enum Command {
         #[command(subcommand)]
         action: user::Action,
     },
-    /// Print a page of the guide
+    /// Print a page of the guide, or what a reason, detector or way of closing means
     ///
     /// Without a topic, it lists them.
-    #[command(after_help = "Examples:\n  linger explain\n  linger explain closing | less")]
+    #[command(after_help = explain::EXAMPLES)]
     Explain {
-        /// Which page
+        /// A page, or a name as records of endings have it
         topic: Option<String>,
     },
     /// Print a completion script for a shell
@@ -308,10 +315,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Load(arguments) => {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }
+        Command::Why(arguments) => why::run(&arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::User { action } => user::run(&action),
-        Command::Explain { topic } => explain(topic.as_deref()),
+        Command::Explain { topic } => explain::run(topic.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);
@@ -357,23 +365,6 @@ fn check(sources: &Sources) -> ExitCode {
         }
         Err(mistakes) => report(&mistakes),
     }
-}
-
-fn explain(topic: Option<&str>) -> ExitCode {
-    let lines: Vec<String> = match topic.map(guide::page) {
-        Some(Some(page)) => page.lines().map(str::to_owned).collect(),
-        None => PAGES.iter().map(|page| format!("{:<12} {}", page.topic, page.title())).collect(),
-        Some(None) => {
-            let topics: Vec<_> = PAGES.iter().map(|page| page.topic).collect();
-            console::err(format_args!(
-                "linger: explain: {} is not a topic; they are {}",
-                topic.unwrap_or_default(),
-                topics.join(", ")
-            ));
-            return usage_mistake();
-        }
-    };
-    print(format!("{}\n", lines.join("\n")).as_bytes())
 }
 
 fn man(command: Option<&str>) -> ExitCode {

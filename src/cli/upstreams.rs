@@ -1,14 +1,12 @@
 //! `linger upstreams` and `linger upstream`: how the upstream servers of a running gateway are, and the operator's word about
 //! one of them, by way of its admin interface.
 
-use super::admin::TokenArgs;
-use super::{console, print, usage_mistake};
+use super::admin::{AdminArgs, encoded, failed, refused};
+use super::{console, print};
 use crate::core::health::Word;
 use crate::core::time::Duration;
 use crate::core::units::span;
-use crate::net::Address;
-use crate::protocol::Token;
-use crate::sys::admin_client::{Answer, ask};
+use crate::sys::admin_client::Answer;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -51,23 +49,6 @@ pub(super) struct OneArguments {
     admin: AdminArgs,
 }
 
-#[derive(Debug, Args)]
-struct AdminArgs {
-    /// Where the admin interface of the server is: ADDRESS:PORT or unix:PATH
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070", value_parser = address)]
-    admin: Address,
-    #[command(flatten)]
-    token: TokenArgs,
-}
-
-impl AdminArgs {
-    fn ask(&self, method: &str, target: &str) -> Result<Answer, String> {
-        let token = self.token.token()?;
-        ask(&self.admin, method, target, token.as_ref().map(Token::as_str))
-            .map_err(|error| format!("the admin interface at {} does not answer: {error}", self.admin))
-    }
-}
-
 /// What the operator can say.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum State {
@@ -77,15 +58,6 @@ enum State {
     Drain,
     /// The same, and it is not checked
     Down,
-}
-
-fn address(text: &str) -> Result<Address, String> {
-    match text.strip_prefix("unix:") {
-        Some(path) => Ok(Address::Unix(path.into())),
-        None => {
-            Address::parse_tcp(text).ok_or_else(|| "write an IP address and port, or unix:PATH".to_owned())
-        }
-    }
 }
 
 pub(super) fn list(arguments: &Arguments) -> ExitCode {
@@ -120,28 +92,6 @@ pub(super) fn say(arguments: &OneArguments) -> ExitCode {
         Ok(answer) => refused(&answer),
         Err(why) => failed(&why),
     }
-}
-
-fn refused(answer: &Answer) -> ExitCode {
-    console::err(format_args!("linger: {}", answer.body.trim_end()));
-    if answer.status == 400 { usage_mistake() } else { ExitCode::FAILURE }
-}
-
-fn failed(why: &str) -> ExitCode {
-    console::err(format_args!("linger: {why}"));
-    ExitCode::FAILURE
-}
-
-/// As a segment of a path (RFC 3986 2.1).
-fn encoded(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut out, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-        out
-    })
 }
 
 /// What is shown of all servers, and whether all that are in service are up.
@@ -212,12 +162,6 @@ fn check(check: &Value) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn what_is_no_part_of_a_path_is_encoded() {
-        assert_eq!(encoded("[::1]:9001"), "[::1]:9001");
-        assert_eq!(encoded("unix:/run/a b?"), "unix:%2Frun%2Fa%20b%3F");
-    }
 
     #[test]
     fn servers_are_listed_in_columns() {

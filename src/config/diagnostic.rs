@@ -86,7 +86,7 @@ impl fmt::Display for Diagnostic {
 impl std::error::Error for Diagnostic {}
 
 /// The candidate that `word` is most likely a misspelling of, if any is near enough.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // 0.8 takes one slip in a short word and two in a long one, and no two keys of ours are that near.
     const NEAR: f64 = 0.8;
     candidates

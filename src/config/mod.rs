@@ -30,7 +30,7 @@ mod tests;
 #[cfg(test)]
 mod upstream_tests;
 
-pub use diagnostic::{Diagnostic, Place};
+pub use diagnostic::{Diagnostic, Place, nearest};
 pub use files::Texts;
 
 use crate::core::setting::{Key, Value};

@@ -227,6 +227,8 @@ pub struct ServerSettings {
     pub accept_retry: Duration,
     /// How often the accept queues are looked at.
     pub queue_watch: Duration,
+    /// Memory for the last endings; 0: none are kept.
+    pub history_bytes: usize,
 }
 
 impl ServerSettings {

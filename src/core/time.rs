@@ -60,6 +60,11 @@ impl Span {
         Self(later.0.saturating_sub(earlier.0))
     }
 
+    /// In nanoseconds.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// In seconds.
     #[expect(clippy::cast_precision_loss, reason = "it is exact for 104 days, and then to a microsecond")]
     pub const fn as_secs_f64(self) -> f64 {

@@ -110,6 +110,21 @@ pub fn thousandths(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
+/// A time since 1970 as RFC 3339 has it, to a thousandth of a second: `2026-11-27T08:27:16.250Z`.
+pub fn utc_text(since_1970: Duration) -> String {
+    let (days, seconds) = (since_1970.as_secs() / 86_400, since_1970.as_secs() % 86_400);
+    // Years begin in March, so that a leap day is the last: in 400 of them there are 146,097 days, and 719,468 were over.
+    let (era, day) = ((days + 719_468) / 146_097, (days + 719_468) % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
+    let year = era * 400 + year + u64::from(month < 3);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let millis = since_1970.subsec_millis();
+    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
+}
+
 /// `one` or `many`, by the number.
 pub const fn plural<'a>(count: u64, one: &'a str, many: &'a str) -> &'a str {
     if count == 1 { one } else { many }
@@ -286,6 +301,20 @@ mod tests {
         let times = [0, 250, 1999, 12_900, 60_000, 3_599_000, 7_260_000, 90_000_000];
         let shown = ["0ms", "250ms", "1.9s", "12s", "1m 00s", "59m 59s", "2h 01m", "1d 01h"];
         assert_eq!(times.map(|ms| span(Duration::from_millis(ms))), shown);
+    }
+
+    #[test]
+    fn a_time_has_its_date() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_795_768_036_250, "2026-11-27T08:27:16.250Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(utc_text(Duration::from_millis(millis)), text);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The guide: pages for people who run linger or learn from it. `linger explain` prints them, and the crate documentation
 //! shows them here.
 
+pub mod meaning;
+
 /// One page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Page {
@@ -47,6 +49,7 @@ pages! {
     users
     workers
     service
+    why
     endings
     closing
     detection

@@ -15,6 +15,25 @@ impl Peer {
     /// A client of a unix socket: it has no address. No TCP peer has port 0.
     pub const UNIX: Self = Self { ip: [0; 16], port: [0; 2] };
 
+    /// How many it has.
+    pub const BYTES: usize = 18;
+
+    /// It, as bytes.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..16].copy_from_slice(&self.ip);
+        bytes[16..].copy_from_slice(&self.port);
+        bytes
+    }
+
+    /// The one that these bytes are.
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let mut peer = Self::UNIX;
+        peer.ip.copy_from_slice(&bytes[..16]);
+        peer.port.copy_from_slice(&bytes[16..]);
+        peer
+    }
+
     /// A TCP peer. IPv4 is kept in its v6-mapped form and shown as IPv4.
     pub fn new(address: SocketAddr) -> Self {
         let ip = match address.ip() {

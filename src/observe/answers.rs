@@ -2,8 +2,10 @@
 //! whose answers are values until all are there. Long answers, which are produced as they are taken, have only their
 //! frame here.
 
+mod ends;
 mod upstreams;
 
+pub use ends::{ENDS_BEGIN, EndsTail, Kept};
 pub use upstreams::{CheckReport, Said, ServerReport, UpstreamReport, upstreams, upstreams_of_workers};
 
 use super::audit::Anomaly;

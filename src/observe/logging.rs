@@ -5,7 +5,7 @@ mod queue;
 
 use crate::config::settings::{LogFormat, LogSettings};
 use crate::core::time::Duration;
-use crate::observe::report;
+use crate::observe::report::{self, JsonFields};
 use env_logger::fmt::Formatter;
 use log::Record;
 use log::kv::{Error, Key, Value, VisitSource};
@@ -122,7 +122,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn json(out: &mut Formatter, record: &Record<'_>, worker: Option<u32>) -> io::Result<()> {
-    let mut object = Object(serde_json::Map::new());
+    let mut object = JsonFields::default();
     object.0.insert("time".into(), out.timestamp_millis().to_string().into());
     object.0.insert("level".into(), record.level().as_str().into());
     object.0.insert("event".into(), record.args().to_string().into());
@@ -131,22 +131,6 @@ fn json(out: &mut Formatter, record: &Record<'_>, worker: Option<u32>) -> io::Re
     }
     record.key_values().visit(&mut object).map_err(io::Error::other)?;
     writeln!(out, "{}", serde_json::Value::Object(object.0))
-}
-
-struct Object(serde_json::Map<String, serde_json::Value>);
-
-impl<'kvs> VisitSource<'kvs> for Object {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
-        let json = value
-            .to_u64()
-            .map(serde_json::Value::from)
-            .or_else(|| value.to_i64().map(serde_json::Value::from))
-            .or_else(|| value.to_f64().map(serde_json::Value::from))
-            .or_else(|| value.to_bool().map(serde_json::Value::from))
-            .unwrap_or_else(|| value.to_string().into());
-        self.0.insert(key.to_string(), json);
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 
 mod end_line;
 mod health;
+mod json;
 mod limits;
 mod pair;
 mod start;
@@ -17,8 +18,9 @@ use crate::core::units::seconds;
 use crate::net::{Fatal, Peer, Queue, Resource};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
-use end_line::EndLine;
+pub use end_line::EndLine;
 pub use health::{ServerState, server_word};
+pub use json::JsonFields;
 use limits::{Kind, Limits};
 use log::{Level, debug, error, info, log_enabled, warn};
 pub use pair::{PairEnd, upstream_addresses, upstream_left_out, upstream_not_resolved};
@@ -107,8 +109,7 @@ impl Report {
             return;
         }
         let identity = identity.map(String::from_utf8_lossy).unwrap_or_default();
-        let line = EndLine { key, peer, listener, identity: &identity, end };
-        line.write(level);
+        EndLine::new((None, key), peer, listener, &identity, end).write(level);
     }
 
     /// A connection was accepted.

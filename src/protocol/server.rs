@@ -7,6 +7,7 @@
 use super::clients::{ClientFilter, GlobalKey, KillFilter};
 use super::users::{Guard, Standing};
 use super::{Identity, Naming};
+use crate::core::end::Reason;
 use crate::core::time::Duration;
 use crate::hub::{Kind, Presence, Refused};
 use std::fmt;
@@ -33,6 +34,18 @@ pub struct Contract<'a> {
     /// The heartbeat channel that it agrees to be judged by names this; empty: none does.
     pub token: &'a [u8],
 }
+
+/// How a connection ended, and how long ago.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LastEnd {
+    /// Why.
+    pub reason: Reason,
+    /// In milliseconds.
+    pub ago_ms: u64,
+}
+
+/// How an identity is, none: offline; and how the last connection that held it ended, none: it is not known.
+pub type StateAndEnd = (Option<Presence>, Option<LastEnd>);
 
 /// Names that can be listed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,6 +208,10 @@ pub trait Server {
 
     /// How an identity is; none: offline. Or [`Found::State`](super::session::Found::State).
     fn state(&mut self, id: Identity<'_>) -> Result<Poll<Option<Presence>>, Refusal>;
+
+    /// How an identity is, and how the last connection that held it ended, as far as that is known. Or
+    /// [`Found::LastEnd`](super::session::Found::LastEnd).
+    fn last_end(&mut self, id: Identity<'_>) -> Result<Poll<StateAndEnd>, Refusal>;
 
     /// How many listen to each channel. Or [`Found::Subscribers`](super::session::Found::Subscribers).
     fn subscribers(

@@ -7,7 +7,7 @@
 
 use super::clients::KillForm;
 use super::numbers::{InfoNumbers, ServerNumbers};
-use super::server::{Refusal, Server};
+use super::server::{LastEnd, Refusal, Server};
 use super::spec::Encode;
 use super::{Naming, ProtocolError};
 use crate::hub::Presence;
@@ -126,6 +126,13 @@ pub enum Found<'a> {
     Identified(Result<(), Refusal>),
     /// How an identity is; none: offline.
     State(Option<Presence>),
+    /// How an identity is, and how the last connection that held it ended.
+    LastEnd {
+        /// None: offline.
+        state: Option<Presence>,
+        /// None: it is not known.
+        last: Option<LastEnd>,
+    },
     /// How many listen to channels.
     Subscribers {
         /// Which channels.

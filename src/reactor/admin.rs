@@ -5,8 +5,9 @@
 //! next has its turn. What is over that waits as a cursor ([`Page`]) and goes on next turn; so does an answer that its
 //! reader does not take. A connection is not read while it has a request: its socket holds what it asks next.
 //!
-//! `page` produces the long answers, `places` has who makes way when all places are taken.
+//! `page` and `ends` produce the long answers, `places` has who makes way when all places are taken.
 
+mod ends;
 mod page;
 mod places;
 #[cfg(test)]
@@ -126,6 +127,7 @@ impl<K: Kernel> Reactor<K> {
         let response = match asked {
             Asked::Metrics => return Stage::Taking(Box::new(Page::metrics())),
             Asked::Connections(query) => return Stage::Taking(Box::new(Page::list(query))),
+            Asked::Ends(query) => return Stage::Taking(Box::new(Page::ends(query))),
             Asked::Ready => self.cx.readiness().response(),
             Asked::Audit => self.cx.audit().response(),
             Asked::Upstreams => upstreams(&self.cx.upstream_reports()),
@@ -174,6 +176,9 @@ impl<K: Kernel> Reactor<K> {
             About::Metrics => return self.tell_metrics(number, Box::default(), share),
             About::Connections { query, from, rows } => {
                 Content::Rows(self.rows(query, from, rows, share, &mut work))
+            }
+            About::Ends { query, from, rows } => {
+                Content::Ends(self.end_rows(query, from, rows, share, &mut work))
             }
             About::Readiness => Content::Readiness(self.cx.readiness()),
             About::Upstreams => {

@@ -82,6 +82,7 @@ impl<K: Kernel> Context<K> {
             Sum::Sent(_)
             | Sum::Named(_)
             | Sum::State(_)
+            | Sum::LastEnd { .. }
             | Sum::Holder { .. }
             | Sum::Counts(_)
             | Sum::Killed(_)
@@ -91,6 +92,7 @@ impl<K: Kernel> Context<K> {
             (Sum::Sent(sent), _) => Found::Sent(*sent),
             (Sum::Named(naming), _) => Found::Named(*naming),
             (Sum::State(state), _) => Found::State(*state),
+            (Sum::LastEnd { state, last }, _) => Found::LastEnd { state: *state, last: *last },
             (Sum::Holder { from, claim }, Query::Holder { id }) => {
                 Found::Identified(self.identify_unless_held(key, conn, id, from.as_deref(), claim))
             }

@@ -14,6 +14,7 @@ use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
+use crate::observe::history::Whose;
 use crate::protocol::presence::{self, Event};
 
 impl<K: Kernel> Reactor<K> {
@@ -104,8 +105,11 @@ impl<K: Kernel> Context<K> {
         if self.is_told(conn, reason) {
             self.publish(key, conn, mode, evidence);
         } else {
-            // Most connections of a busy server come and go like that, and a record that nobody reads is not made.
-            self.counters.listeners[index].ended(&conn.record(mode, self.now, evidence));
+            // Most connections of a busy server come and go like that, and nobody is told of them at once.
+            let end = conn.record(mode, self.now, evidence);
+            self.counters.listeners[index].ended(&end);
+            let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: &[] };
+            self.history.add(&whose, &end, self.now);
         }
         act(mode, self.listeners[index].linger2_inherited)
     }
@@ -137,6 +141,12 @@ impl<K: Kernel> Context<K> {
         let replaced = self.initiators.on_closed(key, &mut end);
         let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.or(replaced.as_deref());
+        // Who asks is no client: reading what is kept must not push it out.
+        if slot.settings.protocol.serves_clients() {
+            let identity = identity.unwrap_or_default();
+            let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity };
+            self.history.add(&whose, &end, self.now);
+        }
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         if let Some((membership, token)) = conn.take_membership() {
             self.leave_hub(key, membership, token, Some(&end));

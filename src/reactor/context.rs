@@ -35,6 +35,7 @@ use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
 use crate::net::{Fatal, Kernel, Token};
+use crate::observe::history::History;
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
 use crate::protocol::users::Guard;
@@ -87,6 +88,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
+    /// The last endings.
+    pub(super) history: History,
     /// What it is among others; `None`: the only process of its server.
     pub(super) link: Option<Box<WorkerLink<K::Stream>>>,
 }
@@ -160,6 +163,7 @@ impl<K: Kernel> Context<K> {
             timers: ServerTimers::first(now, &settings, upstreams.resolve_at()),
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
+            history: History::new(settings.server.history_bytes),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             proxied: ProxiedConnections::default(),
             secured: SecuredClients::default(),

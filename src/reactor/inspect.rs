@@ -8,7 +8,7 @@ use super::parts::pairs::Stage;
 use super::parts::server::Server;
 use super::parts::servers::Servers;
 use crate::core::conn::State;
-use crate::core::end::Leg;
+use crate::core::end::{End, Leg};
 use crate::core::health::Outcome;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::observe::audit::Anomaly;
 pub use crate::observe::report::Ended;
 use crate::protocol::gateway::Removed;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The window. See [`Reactor::inspect`].
 pub struct DebugView<'a, K: Kernel>(&'a Reactor<K>);
@@ -283,6 +284,15 @@ impl<K: Kernel> DebugView<'_, K> {
         self.0.cx.audits.last().map_or(0, |past| past.outcome.present[anomaly as usize])
     }
 
+    /// Whether the last of all endings that are kept are these, and as they were published.
+    pub fn history_ends_with(&self, ends: &[Ended]) -> bool {
+        let history = &self.0.cx.history;
+        let mut kept = history.records();
+        let ends = ends.iter().rev().take(usize::try_from(history.kept()).unwrap_or(usize::MAX));
+        ends.map(|Ended { key, peer, end }| (*key, *peer, kept_of(end)))
+            .all(|ended| kept.next().is_some_and(|kept| (kept.key(), kept.peer(), kept.end()) == ended))
+    }
+
     /// Identities that are held, with their holders.
     pub fn holders(&self) -> impl Iterator<Item = (&[u8], Key)> {
         self.0.cx.hub.held()
@@ -292,6 +302,19 @@ impl<K: Kernel> DebugView<'_, K> {
     pub fn identities(&self) -> usize {
         self.0.cx.hub.gauges().identities
     }
+}
+
+/// What is kept of an ending: no account of it has more.
+fn kept_of(end: &End) -> End {
+    let mut end = end.clone();
+    if let Some(secured) = &mut end.secured {
+        Arc::make_mut(secured).version = None;
+    }
+    if let Some(proxied) = &mut end.proxied {
+        let proxied = Arc::make_mut(proxied);
+        (proxied.destination, proxied.header_bytes) = (None, 0);
+    }
+    end
 }
 
 impl<K: Kernel> Reactor<K> {

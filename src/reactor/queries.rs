@@ -5,13 +5,18 @@
 //! and the next page is another query.
 
 use super::Reactor;
+use super::context::Context;
 use super::naming::key_of;
 use super::parts::list::List;
 use super::work::{self, cost};
 use crate::net::Kernel;
+use crate::protocol::server::LastEnd;
 use crate::protocol::{Identity, Naming};
 use crate::workers::link::{Finding, Query, ToSupervisor};
 use std::sync::Arc;
+
+/// How many of the last endings are looked at for that of one identity: about a third of a millisecond.
+const LOOKED_AT: usize = 32_768;
 
 impl<K: Kernel> Reactor<K> {
     /// Answers queries, as far as a turn allows.
@@ -57,6 +62,7 @@ impl<K: Kernel> Reactor<K> {
                 let (_, count, next) = self.page(List::of_victims(filter, Some(Arc::new(by)), asker), from);
                 Finding::Killed { count, next }
             }
+            Query::LastEnd { id } => Finding::LastEnd(self.cx.last_end(&id)),
             Query::Info => Finding::Info(Box::new(self.cx.info_numbers())),
             // The supervisor knows these by itself.
             Query::State { .. }
@@ -65,5 +71,20 @@ impl<K: Kernel> Reactor<K> {
             | Query::Channels { .. }
             | Query::Patterns => Finding::Nothing,
         }
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// How the last connection that held an identity ended, as far as that is known.
+    pub(super) fn last_end(&mut self, id: &[u8]) -> Option<LastEnd> {
+        let mut looked_at = 0;
+        let mut records = self.history.records().take(LOOKED_AT).inspect(|_| looked_at += 1);
+        let found = records.find(|record| record.identity() == id);
+        let last = found.map(|record| LastEnd {
+            reason: record.reason(),
+            ago_ms: u64::try_from(self.now.since(record.at()).as_millis()).unwrap_or(u64::MAX),
+        });
+        self.work.charge(cost::COMPARE * looked_at);
+        last
     }
 }

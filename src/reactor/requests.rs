@@ -18,7 +18,7 @@ use crate::core::table::Key;
 use crate::hub::{Hub, Kind, Presence, Refused, is_reserved};
 use crate::net::Kernel;
 use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
-use crate::protocol::server::{Contract, LogIn, Names, Refusal, Server, Use};
+use crate::protocol::server::{Contract, LogIn, Names, Refusal, Server, StateAndEnd, Use};
 use crate::protocol::users::{Guard, Standing};
 use crate::protocol::{Encoding, Identity, Naming};
 use crate::transport::Layer;
@@ -321,6 +321,15 @@ impl<K: Kernel> Server for Requests<'_, K> {
             }
             state => Ok(Poll::Ready(state)),
         }
+    }
+
+    fn last_end(&mut self, id: Identity<'_>) -> Result<Poll<StateAndEnd>, Refusal> {
+        let id = id.as_str().as_bytes();
+        if self.reactor.cx.link.is_some() {
+            self.ask(Query::LastEnd { id: id.to_vec() })?;
+            return Ok(Poll::Pending);
+        }
+        Ok(Poll::Ready((self.reactor.cx.hub.state(id), self.reactor.cx.last_end(id))))
     }
 
     fn subscribers(

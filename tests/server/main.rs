@@ -29,5 +29,6 @@ mod startup;
 mod tls;
 mod unserved;
 mod users;
+mod why;
 mod work;
 mod workers;

@@ -132,7 +132,7 @@ impl Scope {
             }
             Self::Log => "Log lines, on standard error.",
             Self::Admin => {
-                "The admin interface: /metrics, /healthz, /readyz and /connections over HTTP. Every key of \
+                "The admin interface: /metrics, /healthz, /readyz, /connections and /ends over HTTP. Every key of \
                  [defaults] but heartbeat and probe may be set here too; [defaults] itself does not \
                  apply here."
             }

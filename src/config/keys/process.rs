@@ -8,7 +8,7 @@ use crate::core::time::Duration;
 /// A worker is found stalled after three seconds at the earliest.
 const STALL_MIN: Duration = Duration::from_secs(3);
 
-pub(super) static SERVER: [Key; 6] = [
+pub(super) static SERVER: [Key; 7] = [
     Key {
         name: "workers",
         kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
@@ -65,6 +65,15 @@ pub(super) static SERVER: [Key; 6] = [
               them; otherwise only /metrics looks.",
         why: "Clients in a full queue believe that they are connected; one call a listener and second is \
               a small price to know, and an idle server pays none.",
+    },
+    Key {
+        name: "history",
+        kind: Kind::Size { min: 64 << 10, max: 256 << 20, words: &["off"] },
+        default: Default::Same("4MiB"),
+        doc: "Memory for the last endings, which 'linger why' and /ends answer from; \"off\": none are kept. With several \
+              workers, of each of them. When it is full, the oldest make way. Another size at a reload keeps the newest.",
+        why: "Some 20,000 to 37,000 endings: the last weeks of a quiet server, and the last minutes of a busy one. Memory \
+              that is not used yet is not taken from the host.",
     },
 ];
 

@@ -1,23 +1,54 @@
-//! The line of an ending. What it has beside the same fields for all depends on how the connection ended, so that its
-//! fields are given one by one.
+//! The line of an ending, in the log and in lists of the last endings. What it has beside the same fields for all depends on
+//! how the connection ended, so that its fields are given one by one.
 
+use super::json::JsonFields;
 use crate::core::end::End;
 use crate::core::table::Key;
 use crate::core::units::seconds;
 use crate::net::Peer;
 use log::kv::{self, Source, Value, VisitSource};
 use log::{Level, Record};
+use serde_json::Map;
+use std::fmt;
 
 /// Where its lines go.
 const TARGET: &str = "linger::end";
 
 /// An ending, and whose connection it was.
-pub(super) struct EndLine<'a> {
-    pub(super) key: Key,
-    pub(super) peer: &'a Peer,
-    pub(super) listener: &'a str,
-    pub(super) identity: &'a str,
-    pub(super) end: &'a End,
+#[derive(Debug)]
+pub struct EndLine<'a> {
+    key: Name,
+    pair: Option<Name>,
+    peer: &'a Peer,
+    listener: &'a str,
+    identity: &'a str,
+    end: &'a End,
+}
+
+/// The name of a connection, behind the number of its worker.
+#[derive(Debug)]
+struct Name(Option<u32>, Key);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |worker| write!(f, "{worker}."))?;
+        write!(f, "{}", self.1)
+    }
+}
+
+impl<'a> EndLine<'a> {
+    /// `worker`: what stands before the names of connections; a line of the log has it in a field of its own. `identity`:
+    /// the one that was held; empty: none.
+    pub fn new(
+        (worker, key): (Option<u32>, Key),
+        peer: &'a Peer,
+        listener: &'a str,
+        identity: &'a str,
+        end: &'a End,
+    ) -> Self {
+        let pair = end.pair.map(|(_, pair)| Name(worker, pair));
+        Self { key: Name(worker, key), pair, peer, listener, identity, end }
+    }
 }
 
 impl EndLine<'_> {
@@ -25,6 +56,13 @@ impl EndLine<'_> {
         let record =
             Record::builder().level(level).target(TARGET).args(format_args!("end")).key_values(self).build();
         log::logger().log(&record);
+    }
+
+    /// Its fields, as an object of JSON.
+    pub fn json(&self) -> Map<String, serde_json::Value> {
+        let mut fields = JsonFields::default();
+        self.visit(&mut fields).expect("a map takes every field");
+        fields.0
     }
 }
 
@@ -74,7 +112,7 @@ impl Source for EndLine<'_> {
         for (name, value) in end.proxied.iter().flat_map(|proxied| proxied.fields()) {
             add(name, value.into())?;
         }
-        if let Some((leg, pair)) = &end.pair {
+        if let (Some((leg, _)), Some(pair)) = (&end.pair, &self.pair) {
             add("leg", leg.name().into())?;
             add("pair", Value::from_display(pair))?;
         }

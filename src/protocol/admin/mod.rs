@@ -1,12 +1,14 @@
 //! What is asked at the admin interface: who is refused, what each path means, and what a list is to contain.
 //! `session` is one connection, of one process or of the supervisor of several workers.
 
+mod ends;
 mod session;
 mod settings;
 mod spoken;
 #[cfg(test)]
 mod tests;
 
+pub use ends::{Cursor, EndsQuery};
 pub use session::{Close, Next, Session};
 pub use spoken::Spoken;
 use spoken::{server_of, word_of};
@@ -17,6 +19,7 @@ use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
 use super::{Access, Hosts, Identity, Token};
 use crate::core::end::Foreign;
 use crate::core::setting::{Key, Values};
+use ipnet::IpNet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -102,6 +105,8 @@ pub enum Asked {
     Audit,
     /// A list of connections.
     Connections(ListQuery),
+    /// A list of the last endings.
+    Ends(EndsQuery),
     /// A connection of that name is to be ended.
     End(String),
     /// A connection of that name, a gateway's client, is to get an identity.
@@ -123,7 +128,7 @@ impl Route {
 impl Asked {
     /// Whether the answer is produced as it is taken.
     const fn is_long(&self) -> bool {
-        matches!(self, Self::Metrics | Self::Connections(_))
+        matches!(self, Self::Metrics | Self::Connections(_) | Self::Ends(_))
     }
 
     /// The response but for its body, if it is well.
@@ -131,7 +136,9 @@ impl Asked {
         match self {
             Self::Ready | Self::End(_) | Self::Name(..) | Self::Word(_) => Response::text(Status::Ok, ""),
             Self::Metrics => Response::metrics(""),
-            Self::Audit | Self::Connections(_) | Self::Upstreams => Response::json(Status::Ok, ""),
+            Self::Audit | Self::Connections(_) | Self::Ends(_) | Self::Upstreams => {
+                Response::json(Status::Ok, "")
+            }
         }
     }
 }
@@ -185,6 +192,13 @@ const ROUTES: &[(&str, &str, &str)] = &[
         "GET  /connections",
         "JSON; ?listener= &state= &identity= &peer= &key= &limit=",
         "JSON; of all workers; ?listener= &state= &identity= &peer= &key= &limit=",
+    ),
+    (
+        "GET  /ends",
+        "JSON; the last endings, newest first; ?reason=lost.* &last=1h &listener= &identity= &peer= &key= &limit= &before= \
+         &after=",
+        "JSON; the last endings, newest first, of all workers; ?reason=lost.* &last=1h &listener= &identity= &peer= &key= \
+         &limit= &before= &after=",
     ),
     ("GET  /audit", "JSON; the last audit of the kernel's sockets", "JSON; the last audit of each worker"),
     (
@@ -250,6 +264,7 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         (true, "/connections") => {
             ListQuery::read(request).map(|query| Route::Asked(Asked::Connections(query)))
         }
+        (true, "/ends") => EndsQuery::read(request).map(|query| Route::Asked(Asked::Ends(query))),
         (false, path) if path.starts_with("/connections/") => match action(path) {
             Some((name, "end")) => Ok(Route::Asked(Asked::End(name.to_owned()))),
             Some((name, "identity")) => {
@@ -269,9 +284,10 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
             }
             None => Err(no_such(path, serves)),
         },
-        (_, "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/audit" | "/upstreams") => {
-            not_allowed("this path is for reading: use GET\n")
-        }
+        (
+            _,
+            "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/ends" | "/audit" | "/upstreams",
+        ) => not_allowed("this path is for reading: use GET\n"),
         (true, path) if path.starts_with("/connections/") => {
             not_allowed("what is done to a connection is an action: use POST\n")
         }
@@ -363,10 +379,33 @@ pub struct ListQuery {
 pub enum PeerFilter {
     /// Those of a host.
     Host(IpAddr),
+    /// Those of a network.
+    Network(IpNet),
     /// That one.
     Socket(SocketAddr),
     /// It is no address, and nobody has it.
     Nobody,
+}
+
+impl PeerFilter {
+    fn read(text: &str) -> Self {
+        match (text.parse(), text.parse(), text.parse()) {
+            (Ok(host), _, _) => Self::Host(host),
+            (_, Ok(socket), _) => Self::Socket(socket),
+            (_, _, Ok(network)) => Self::Network(network),
+            (Err(_), Err(_), Err(_)) => Self::Nobody,
+        }
+    }
+
+    /// Whether that is one of them.
+    pub fn is(&self, peer: Option<SocketAddr>) -> bool {
+        match self {
+            Self::Host(host) => peer.is_some_and(|peer| peer.ip() == *host),
+            Self::Socket(socket) => peer == Some(*socket),
+            Self::Network(network) => peer.is_some_and(|peer| network.contains(&peer.ip())),
+            Self::Nobody => false,
+        }
+    }
 }
 
 impl ListQuery {
@@ -382,11 +421,7 @@ impl ListQuery {
             Some(_) => return wrong(format!("limit must be a number up to {LIST_MAX}\n")),
         };
         let text = |name| request.query_value(name).map(str::to_owned);
-        let peer = request.query_value("peer").map(|peer| match (peer.parse(), peer.parse()) {
-            (Ok(host), _) => PeerFilter::Host(host),
-            (_, Ok(socket)) => PeerFilter::Socket(socket),
-            (Err(_), Err(_)) => PeerFilter::Nobody,
-        });
+        let peer = request.query_value("peer").map(PeerFilter::read);
         let [listener, state, identity, key] = ["listener", "state", "identity", "key"].map(text);
         Ok(Self { limit, listener, state, identity, peer, key })
     }
@@ -396,12 +431,7 @@ impl ListQuery {
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
         is(&self.listener, listener)
             && is(&self.state, state)
-            && match self.peer {
-                None => true,
-                Some(PeerFilter::Host(host)) => peer.is_some_and(|peer| peer.ip() == host),
-                Some(PeerFilter::Socket(socket)) => peer == Some(socket),
-                Some(PeerFilter::Nobody) => false,
-            }
+            && self.peer.is_none_or(|wanted| wanted.is(peer))
     }
 
     /// Whether a connection with that identity, or with none, is to be listed.

@@ -4,7 +4,7 @@ use super::*;
 use crate::core::health::Word;
 use crate::protocol::http::Decoder;
 
-fn asked(method: &str, path: &str, host: &str) -> Request {
+pub(super) fn asked(method: &str, path: &str, host: &str) -> Request {
     let text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     Decoder::default().next_request(&mut text.as_bytes()).unwrap().unwrap()
 }
@@ -123,8 +123,11 @@ fn a_list_is_filtered_by_all_that_is_asked() {
     let peer: SocketAddr = "192.0.2.7:80".parse().unwrap();
     assert!(query("").wants("resp", "open", None) && query("").wants_identity(None));
     assert!(query("peer=192.0.2.7").wants("resp", "open", Some(peer)));
+    assert!(query("peer=192.0.2.0/24").wants("resp", "open", Some(peer)));
     assert!(query("peer=192.0.2.7:80&state=open").wants("resp", "open", Some(peer)));
-    for text in ["peer=192.0.2.8", "peer=192.0.2.7:81", "peer=x", "state=suspect", "listener=echo"] {
+    for text in
+        ["peer=192.0.2.8", "peer=192.0.2.7:81", "peer=x", "peer=10.0.0.0/8", "state=suspect", "listener=echo"]
+    {
         assert!(!query(text).wants("resp", "open", Some(peer)), "{text}");
     }
     assert!(query("identity=a").wants_identity(Some(b"a")) && !query("identity=a").wants_identity(None));
@@ -142,7 +145,7 @@ fn a_door_with_a_token_answers_who_brings_it_and_who_asks_whether_the_server_is_
     for path in ["/healthz", "/readyz"] {
         assert_eq!(status(path, None), None, "{path}");
     }
-    for path in ["/", "/metrics", "/connections", "/audit", "/upstreams", "/nonsense"] {
+    for path in ["/", "/metrics", "/connections", "/ends", "/audit", "/upstreams", "/nonsense"] {
         assert_eq!(status(path, None), Some(Status::Unauthorized), "{path}");
         assert_eq!(status(path, Some("0123456789abcdeF")), Some(Status::Unauthorized), "{path}");
     }

@@ -51,6 +51,7 @@ pub fn answer(command: &Command<'_>, subscribed: bool, reply: &mut Reply<'_>) ->
         | Command::Send { .. }
         | Command::Who(_)
         | Command::State(_)
+        | Command::LastEnd(_)
         | Command::Subscribe(_)
         | Command::Unsubscribe(_)
         | Command::Psubscribe(_)

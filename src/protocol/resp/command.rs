@@ -97,6 +97,8 @@ pub enum Command<'a> {
     Who(Option<&'a [u8]>),
     /// `STATE id`.
     State(Identity<'a>),
+    /// `STATE id LAST`.
+    LastEnd(Identity<'a>),
     /// `SUBSCRIBE channel ...`.
     Subscribe(Arguments<'a>),
     /// `UNSUBSCRIBE [channel ...]`; none: all.
@@ -191,7 +193,7 @@ impl<'a> Command<'a> {
             }
             Verb::Send => Self::Send { identity: identity(argument(1))?, payload: argument(2) },
             Verb::Who => Self::Who(arguments.get(1)),
-            Verb::State => Self::State(identity(argument(1))?),
+            Verb::State => state(arguments)?,
             Verb::Subscribe => Self::Subscribe(arguments.skip(1)),
             Verb::Unsubscribe => Self::Unsubscribe(arguments.skip(1)),
             Verb::Psubscribe => Self::Psubscribe(arguments.skip(1)),
@@ -223,7 +225,7 @@ impl<'a> Command<'a> {
             Self::BeatFor { .. } => Verb::BeatFor,
             Self::Send { .. } => Verb::Send,
             Self::Who(_) => Verb::Who,
-            Self::State(_) => Verb::State,
+            Self::State(_) | Self::LastEnd(_) => Verb::State,
             Self::Subscribe(_) => Verb::Subscribe,
             Self::Unsubscribe(_) => Verb::Unsubscribe,
             Self::Psubscribe(_) => Verb::Psubscribe,
@@ -276,6 +278,15 @@ impl<'a> Command<'a> {
             )
             .into()),
         }
+    }
+}
+
+fn state(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
+    let identity = identity(arguments.get(1).unwrap_or_default())?;
+    match arguments.get(2) {
+        None => Ok(Command::State(identity)),
+        Some(option) if option.eq_ignore_ascii_case(b"LAST") => Ok(Command::LastEnd(identity)),
+        Some(_) => Err("ERR syntax error".into()),
     }
 }
 

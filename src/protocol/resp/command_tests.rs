@@ -57,6 +57,7 @@ fn commands_are_parsed_whole() {
     parses("WHO", &Command::Who(None));
     parses("WHO a*", &Command::Who(Some(b"a*")));
     parses("STATE a", &Command::State(id("a")));
+    parses("STATE a last", &Command::LastEnd(id("a")));
     parses("PUBLISH c m", &Command::Publish { channel: b"c", payload: b"m" });
     parses("PUBSUB channels", &Command::PubsubChannels(None));
     parses("PUBSUB numpat", &Command::PubsubNumpat);

@@ -71,6 +71,7 @@ pub(super) fn by_names(command: &Command<'_>, standing: Standing, guard: &Guard)
         | Command::Beat
         | Command::Who(_)
         | Command::State(_)
+        | Command::LastEnd(_)
         | Command::Unsubscribe(_)
         | Command::Punsubscribe(_)
         | Command::Publish { .. }

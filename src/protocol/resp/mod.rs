@@ -84,6 +84,7 @@
 //! | `SEND id message` | `:1` if somebody is there to take it, else `:0` |
 //! | `WHO [pattern]` | array of identities |
 //! | `STATE id` | `+online`, `+suspect` or `+offline` |
+//! | `STATE id LAST` | array of that, the reason of its last ending, and how many seconds ago that was; null: not known |
 //! | `SUBSCRIBE`, `UNSUBSCRIBE`, `PSUBSCRIBE`, `PUNSUBSCRIBE` | a confirmation for each channel |
 //! | `PUBLISH channel message` | how many receive it; with several workers, how many at this one |
 //! | `PUBSUB CHANNELS [pattern]\|NUMSUB [channel ...]\|NUMPAT` | as Redis |

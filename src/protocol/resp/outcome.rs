@@ -5,7 +5,7 @@ use super::encode::Reply;
 use super::info;
 use crate::hub::Presence;
 use crate::protocol::Naming;
-use crate::protocol::server::Refusal;
+use crate::protocol::server::{LastEnd, Refusal};
 use crate::protocol::session::{Answer, Found, SUPERVISOR};
 
 /// Replies to what was refused.
@@ -37,6 +37,17 @@ pub(super) fn answered(answer: Answer<'_>, reply: &mut Reply<'_>) {
         Found::Identified(Ok(())) => reply.ok(),
         Found::Identified(Err(refusal)) => refused(refusal, reply),
         Found::State(state) => reply.simple(Presence::name_of(state)),
+        Found::LastEnd { state, last } => {
+            reply.array(3);
+            reply.simple(Presence::name_of(state));
+            if let Some(LastEnd { reason, ago_ms }) = last {
+                reply.bulk(reason.name().as_bytes());
+                reply.number(ago_ms / 1000);
+            } else {
+                reply.null();
+                reply.null();
+            }
+        }
         Found::Subscribers { channels, counts } => {
             subscribers(channels.iter().zip(counts.iter().copied()), reply);
         }
@@ -89,6 +100,7 @@ fn missing(found: &Found<'_>, silent: &[u32]) -> Option<String> {
         Found::Sent(_) => ", which has that identity: the message may reach it or not".to_owned(),
         Found::Named(_) => ", which has that connection: it may get the identity or not".to_owned(),
         Found::Subscribers { .. } | Found::Patterns(_) => ": its subscribers are not known".to_owned(),
+        Found::LastEnd { .. } => ": its endings are not known".to_owned(),
         Found::Clients { .. } => "; GET /connections lists the clients of the others".to_owned(),
         Found::Ended { count, .. } => format!("; of the others, {count} are being ended"),
         // The supervisor alone knows these, and a publication waits for nobody.

@@ -278,6 +278,11 @@ impl Commands {
                 server.send(identity, payload, replies, confirm)?;
             }
             Command::State(identity) => return self.state(identity, server, replies),
+            Command::LastEnd(identity) => {
+                if let Poll::Ready((state, last)) = server.last_end(identity)? {
+                    self.answered(Found::LastEnd { state, last }.into(), replies);
+                }
+            }
             Command::Who(pattern) => return server.list(Names::Identities, pattern.unwrap_or(b"*")),
             Command::PubsubChannels(pattern) => return server.list(Names::Channels, pattern.unwrap_or(b"*")),
             Command::PubsubNumsub(channels) => return self.numsub(channels, server, replies),

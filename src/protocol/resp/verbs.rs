@@ -72,7 +72,7 @@ verbs! {
     BeatFor b"BEATFOR" 2..3 Presence [Identity Others] "id [token]" "Makes this connection the heartbeat channel of id.",
     Send b"SEND" 3..3 Presence [Identity Others] "id message" "Sends a message to one identity; answers 1 if it was there, else 0.",
     Who b"WHO" 1..2 Presence [Presence Others] "[pattern]" "Lists the identities that are there.",
-    State b"STATE" 2..2 Presence [Presence Others] "id" "Tells whether an identity is online, suspect or offline.",
+    State b"STATE" 2..3 Presence [Presence Others] "id [LAST]" "Tells whether an identity is online, suspect or offline; with LAST also why its last connection ended, and how many seconds ago.",
     Subscribe b"SUBSCRIBE" 2..any Pubsub [Pubsub] "channel [channel ...]" "Receives what is published on channels.",
     Unsubscribe b"UNSUBSCRIBE" 1..any Pubsub [Pubsub] "[channel ...]" "Stops that, for all channels if none is named.",
     Psubscribe b"PSUBSCRIBE" 2..any Pubsub [Pubsub] "pattern [pattern ...]" "Receives what is published on matching channels.",

@@ -154,7 +154,7 @@ impl Session for Talk {
             Found::Named(naming) => frame(&[naming.to_string()], replies),
             Found::Identified(Ok(())) => frame(&["ok"], replies),
             Found::Identified(Err(refusal)) => frame(&["no", &refusal.to_string()], replies),
-            Found::State(state) => frame(&[Presence::name_of(state)], replies),
+            Found::State(state) | Found::LastEnd { state, .. } => frame(&[Presence::name_of(state)], replies),
             Found::Subscribers { counts, .. } => number(counts.iter().sum(), replies),
             Found::Patterns(count) | Found::Ended { count, .. } => number(count, replies),
             Found::Names { count, .. } => number(count as u64, replies),

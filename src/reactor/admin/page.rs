@@ -23,9 +23,9 @@ use crate::workers::link::Rows;
 use serde::Serialize;
 
 /// To look at a connection, in bytes that cost as much to write.
-const LOOK_WORK: usize = 16;
+pub(super) const LOOK_WORK: usize = 16;
 /// To read what the host and the kernel tell of the process, and of each listener.
-const SNAPSHOT_WORK: usize = 8 * 1024;
+pub(super) const SNAPSHOT_WORK: usize = 8 * 1024;
 const LISTENER_WORK: usize = 128;
 /// To put together what an audit found: a hundred examples.
 pub(super) const AUDIT_WORK: usize = 16 * 1024;
@@ -79,6 +79,7 @@ impl<K: Kernel> Reactor<K> {
     ) -> bool {
         match page {
             Page::List(list) => self.list_on(list, share, work, out),
+            Page::Ends(ends) => self.ends_on(ends, share, work, out),
             Page::Metrics(metrics) => self.metrics_on(metrics, share, work, |page, left| {
                 let before = out.len();
                 let done = page.write(left, out);

@@ -1,7 +1,8 @@
 //! What a turn does for the admin interface, on the simulated kernel.
 
-use super::super::scene_tests::{ADMIN, ECHO, Scene};
+use super::super::scene_tests::{ADMIN, ECHO, RESP, Scene};
 use super::WORK_PER_TURN;
+use serde_json::Value;
 
 /// Answers that have ended, of chunks and of none.
 fn ended(text: &[u8], end: &[u8]) -> usize {
@@ -51,4 +52,93 @@ fn many_requests_in_one_receive_are_served_over_several_turns() {
         assert!(turns < 10_000, "it comes to its end");
     }
     assert!(most < count / 4, "{most} of {count} in one turn");
+}
+
+/// What is answered to `GET path`.
+fn get(scene: &mut Scene, asker: usize, path: &str) -> Value {
+    scene.send(asker, &format!("GET {path} HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+    let mut answer = String::new();
+    for _ in 0..10_000 {
+        scene.turn();
+        answer += &String::from_utf8(scene.recv(asker)).unwrap();
+        let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        if let Some(value) = body.and_then(|body| serde_json::from_str(&body).ok()) {
+            return value;
+        }
+    }
+    panic!("no answer to {path}: {answer}");
+}
+
+fn numbers(list: &Value) -> Vec<u64> {
+    list["ends"].as_array().unwrap().iter().map(|row| row["number"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn the_last_endings_are_listed_newest_first_with_filters_and_cursors() {
+    let mut scene = Scene::new();
+    for client in scene.crowd(ECHO, 3) {
+        scene.close(client);
+        scene.come_to_rest();
+    }
+    let named = scene.crowd(RESP, 1)[0];
+    scene.send(named, "IDENT dev1\r\nPING\r\nQUIT\r\n");
+    scene.come_to_rest();
+    scene.close(named);
+    scene.come_to_rest();
+    let mut ask = |path: &str| {
+        let asker = scene.crowd(ADMIN, 1)[0];
+        let answer = get(&mut scene, asker, path);
+        scene.close(asker);
+        scene.come_to_rest();
+        answer
+    };
+    // Who asks is not among them, however often.
+    let all = ask("/ends");
+    assert_eq!((numbers(&all), &all["listed"]), (vec![4, 3, 2, 1], &4.into()));
+    assert_eq!((&all["before"], &all["after"], &all["dropped"]), (&Value::Null, &"4".into(), &0.into()));
+    let newest = &all["ends"][0];
+    for (field, value) in
+        [("identity", "dev1"), ("reason", "peer.goodbye"), ("listener", "resp"), ("detector", "protocol")]
+    {
+        assert_eq!(newest[field], value, "{field} in {newest}");
+    }
+    assert_eq!((&newest["messages_in"], &newest["messages_out"]), (&3.into(), &3.into()));
+    assert!(newest["ago_s"].as_f64().unwrap() <= all["ends"][3]["ago_s"].as_f64().unwrap());
+    let of = |list: Value| numbers(&list);
+    assert_eq!(of(ask("/ends?identity=dev1")), [4]);
+    assert_eq!(of(ask("/ends?listener=echo&reason=peer.*")), [3, 2, 1]);
+    assert!(of(ask("/ends?reason=lost.*")).is_empty());
+    let key = all["ends"][2]["key"].as_str().unwrap();
+    assert_eq!(of(ask(&format!("/ends?key={key}"))), [2]);
+    let peer = all["ends"][1]["peer"].as_str().unwrap();
+    assert_eq!(of(ask(&format!("/ends?peer={peer}"))), [3]);
+    // Page by page, and then what is new.
+    let first = ask("/ends?limit=3");
+    assert_eq!((numbers(&first), &first["before"]), (vec![4, 3, 2], &"2".into()));
+    let second = ask("/ends?limit=3&before=2");
+    assert_eq!((numbers(&second), &second["before"]), (vec![1], &Value::Null));
+    assert_eq!(of(ask("/ends?after=3")), [4]);
+    assert_eq!((of(ask("/ends?after=4")), of(ask("/ends?after=99"))), (vec![], vec![4, 3, 2, 1]));
+    assert_eq!(of(ask("/ends?last=1h")), [4, 3, 2, 1]);
+    assert!(of(ask("/ends?last=1ms")).is_empty());
+}
+
+#[test]
+fn who_reads_on_is_told_what_made_way() {
+    let mut scene = Scene::new();
+    scene.reactor.cx.history.resize(64 * 1024);
+    for _ in 0..10 {
+        let all = scene.crowd(ECHO, 100);
+        for client in all {
+            scene.close(client);
+        }
+        scene.come_to_rest();
+    }
+    let asker = scene.crowd(ADMIN, 1)[0];
+    let list = get(&mut scene, asker, "/ends?after=10&limit=10000");
+    let kept = list["kept"].as_u64().unwrap();
+    assert!((400..600).contains(&kept), "{kept}");
+    assert_eq!((&list["dropped"], &list["missed"]), (&(1000 - kept).into(), &(990 - kept).into()));
+    assert_eq!(numbers(&list), (1001 - kept..=1000).rev().collect::<Vec<_>>());
+    assert!(list["reach_s"].as_f64().unwrap() > 0.0);
 }

@@ -2,8 +2,9 @@
 
 use crate::core::table::Key;
 use crate::core::time::Instant;
+use crate::observe::history::Place;
 use crate::observe::metrics::{self, Census};
-use crate::protocol::admin::{ListQuery, Session};
+use crate::protocol::admin::{EndsQuery, ListQuery, Session};
 use crate::workers::link::Question;
 use indexmap::IndexSet;
 use std::collections::VecDeque;
@@ -101,6 +102,7 @@ impl Admin {
 /// An answer that is being produced.
 pub(in crate::reactor) enum Page {
     List(List),
+    Ends(Ends),
     Metrics(Metrics),
 }
 
@@ -115,6 +117,24 @@ pub(in crate::reactor) struct List {
     pub(in crate::reactor) rows_only: bool,
 }
 
+/// A list of the last endings.
+pub(in crate::reactor) struct Ends {
+    pub(in crate::reactor) query: EndsQuery,
+    pub(in crate::reactor) stage: EndsStage,
+    pub(in crate::reactor) listed: usize,
+}
+
+/// How far a list of endings is.
+#[derive(Clone, Copy)]
+pub(in crate::reactor) enum EndsStage {
+    /// Nothing is written.
+    New,
+    /// This is the next to be looked at.
+    At(Place),
+    /// It is finished.
+    Over,
+}
+
 /// The metrics.
 #[derive(Default)]
 pub(in crate::reactor) struct Metrics {
@@ -127,6 +147,10 @@ pub(in crate::reactor) struct Metrics {
 impl Page {
     pub(in crate::reactor) const fn list(query: ListQuery) -> Self {
         Self::List(List { query, slot: 0, matched: 0, listed: 0, rows_only: false })
+    }
+
+    pub(in crate::reactor) const fn ends(query: EndsQuery) -> Self {
+        Self::Ends(Ends { query, stage: EndsStage::New, listed: 0 })
     }
 
     pub(in crate::reactor) fn metrics() -> Self {

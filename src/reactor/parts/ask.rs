@@ -3,7 +3,7 @@
 use crate::core::time::Duration;
 use crate::hub::Presence;
 use crate::protocol::numbers::{InfoNumbers, ServerNumbers};
-use crate::protocol::server::Contract;
+use crate::protocol::server::{Contract, LastEnd};
 use crate::protocol::{Encode, Encoding, Naming};
 use crate::workers::link::{Finding, Query};
 use hashbrown::HashTable;
@@ -28,6 +28,10 @@ pub(in crate::reactor) enum Sum {
     Sent(bool),
     Named(Naming),
     State(Option<Presence>),
+    LastEnd {
+        state: Option<Presence>,
+        last: Option<LastEnd>,
+    },
     /// Where the holder of an identity comes from, if there is one, and what the identity is claimed with.
     Holder {
         from: Option<String>,
@@ -87,6 +91,7 @@ impl Ask {
             // A worker that has ended meanwhile had that connection.
             Query::Name { .. } => Sum::Named(Naming::Gone),
             Query::State { .. } => Sum::State(None),
+            Query::LastEnd { .. } => Sum::LastEnd { state: None, last: None },
             Query::Holder { .. } => Sum::Holder { from: None, claim: Claim::default() },
             Query::Identities { .. } | Query::Channels { .. } => Sum::Names(Names::new(encoding)),
             Query::Patterns => Sum::Counts(vec![0]),
@@ -108,8 +113,8 @@ impl Ask {
             | Query::Channels { .. }
             | Query::Patterns => 1,
             Query::Subscribers { .. } | Query::Clients { .. } | Query::Kill { .. } => workers,
-            // The supervisor has numbers of its own.
-            Query::Info => workers + 1,
+            // The supervisor has something of its own to say.
+            Query::Info | Query::LastEnd { .. } => workers + 1,
         };
         Self { query, number: None, outstanding, silent: Vec::new(), sum }
     }
@@ -153,7 +158,7 @@ impl Ask {
             Sum::Counts(counts) => counts.capacity() * size_of::<u64>(),
             Sum::Info { asked, .. } => asked.iter().map(Vec::capacity).sum(),
             Sum::Holder { claim, .. } => claim.token.len(),
-            Sum::Sent(_) | Sum::Named(_) | Sum::State(_) | Sum::Killed(_) => 0,
+            Sum::Sent(_) | Sum::Named(_) | Sum::State(_) | Sum::LastEnd { .. } | Sum::Killed(_) => 0,
         };
         found + self.query.memory()
     }
@@ -170,7 +175,10 @@ impl Ask {
             (_, Finding::Silent) => self.silent.push(worker),
             (Sum::Sent(sum), Finding::Sent(sent)) => *sum = sent,
             (Sum::Named(sum), Finding::Named(naming)) => *sum = naming,
-            (Sum::State(state), Finding::State(found)) => *state = found,
+            (Sum::State(state) | Sum::LastEnd { state, .. }, Finding::State(found)) => *state = found,
+            (Sum::LastEnd { last, .. }, Finding::LastEnd(found)) => {
+                *last = last.iter().chain(&found).min_by_key(|end| end.ago_ms).copied();
+            }
             (Sum::Holder { from, .. }, Finding::Holder(found)) => *from = found,
             (Sum::Names(sum), Finding::Names { names, next }) => {
                 for name in &names {

@@ -128,7 +128,11 @@ impl Server {
 
     /// Every account that the server gave is compared with the truth.
     pub(super) fn judge_ends(&mut self) -> Result<(), Failure> {
-        for Ended { key, peer, end } in self.reactor.take_ends() {
+        let ends = self.reactor.take_ends();
+        if !self.reactor.inspect().history_ends_with(&ends) {
+            return Err(self.fail("the history has not the endings that were published"));
+        }
+        for Ended { key, peer, end } in ends {
             let mut stage = self.stage.borrow_mut();
             let conn = if is_refusal(end.reason) {
                 stage.world.refused_from(peer)

@@ -2,13 +2,13 @@
 //! bytes. The worker of the client asks the supervisor, which answers from what it knows, or asks the workers that the
 //! query concerns and passes on what they find. Neither makes one answer of it: the worker that asks does.
 
-use super::wire::wire;
-use crate::core::end::By;
+use super::wire::{Fields, Malformed, Wire, wire};
+use crate::core::end::{By, Reason};
 use crate::hub::{Presence, Refused};
 use crate::protocol::Naming;
 use crate::protocol::clients::{ClientFilter, ClientType, GlobalKey, KillFilter, KillForm};
 pub use crate::protocol::numbers::{InfoNumbers, ServerNumbers};
-use crate::protocol::server::Refusal;
+use crate::protocol::server::{LastEnd, Refusal};
 
 /// What is asked. `from` is where a page begins; `None` is the first one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +29,11 @@ pub enum Query {
     },
     /// `STATE`. The supervisor knows.
     State {
+        /// Whose.
+        id: Vec<u8>,
+    },
+    /// `STATE` with the last ending. It concerns all workers, and the supervisor knows the state.
+    LastEnd {
         /// Whose.
         id: Vec<u8>,
     },
@@ -91,6 +96,8 @@ pub enum Finding {
     Named(Naming),
     /// How the identity is; `None`: offline.
     State(Option<Presence>),
+    /// How the last connection ended that held the identity; `None`: it is not known.
+    LastEnd(Option<LastEnd>),
     /// Where the holder of the identity comes from; `None`: there is none.
     Holder(Option<String>),
     /// Names that match.
@@ -134,6 +141,7 @@ impl Query {
             Self::Send { .. }
             | Self::Name { .. }
             | Self::State { .. }
+            | Self::LastEnd { .. }
             | Self::Holder { .. }
             | Self::Patterns
             | Self::Subscribers { .. }
@@ -150,6 +158,7 @@ impl Query {
             Self::Kill { filter, .. } => filter.key,
             Self::Send { .. }
             | Self::State { .. }
+            | Self::LastEnd { .. }
             | Self::Holder { .. }
             | Self::Identities { .. }
             | Self::Channels { .. }
@@ -168,6 +177,7 @@ impl Query {
         match self {
             Self::Send { id, payload } => id.capacity() + payload.capacity(),
             Self::State { id: name }
+            | Self::LastEnd { id: name }
             | Self::Holder { id: name }
             | Self::Name { id: name, .. }
             | Self::Identities { pattern: name, .. }
@@ -191,6 +201,7 @@ wire!(enum Query {
     8 Info,
     9 Name { key, id },
     10 Holder { id },
+    11 LastEnd { id },
 });
 
 wire!(enum Finding {
@@ -206,7 +217,20 @@ wire!(enum Finding {
     9 Server(numbers),
     10 Named(naming),
     11 Holder(from),
+    12 LastEnd(last),
 });
+
+wire!(struct LastEnd { reason, ago_ms });
+
+impl Wire for Reason {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Self::ALL.get(usize::from(u8::take(fields)?)).copied().ok_or(Malformed)
+    }
+}
 
 wire!(struct InfoNumbers {
     clients, clients_max, subscriptions, identities, resident_bytes, memory_max, cpu_user_us, cpu_system_us,
@@ -251,6 +275,7 @@ mod tests {
             Query::Name { key, id: b"dev".to_vec() },
             Query::State { id: Vec::new() },
             Query::Holder { id: b"dev".to_vec() },
+            Query::LastEnd { id: b"dev".to_vec() },
             Query::Identities { pattern: b"*".to_vec(), from: None },
             Query::Channels { pattern: b"*".to_vec(), from: Some(u32::MAX) },
             Query::Patterns,
@@ -291,6 +316,8 @@ mod tests {
             Finding::Named(Naming::Refused(Refusal::Hub(Refused::NameTooLong))),
             Finding::State(None),
             Finding::Holder(None),
+            Finding::LastEnd(None),
+            Finding::LastEnd(Some(LastEnd { reason: Reason::UpstreamNoPorts, ago_ms: u64::MAX })),
             Finding::Holder(Some("unix".to_owned())),
             Finding::State(Some(Presence::Suspect)),
             Finding::Names { names: vec![b"a".to_vec()], next: Some(9) },

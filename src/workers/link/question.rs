@@ -1,16 +1,17 @@
 //! Questions of the supervisor's admin interface to a worker, and their answers: their meaning and their bytes.
 
-use super::wire::{lists, wire};
+use super::wire::{Fields, Malformed, Wire, lists, wire};
 use crate::core::health::Word;
 use crate::core::table::Key;
 use crate::observe::answers::{
-    AuditReport, Audited, CheckReport, Ending, Example, ListenerSockets, Readiness, Said, ServerReport,
+    AuditReport, Audited, CheckReport, Ending, Example, Kept, ListenerSockets, Readiness, Said, ServerReport,
     UpstreamReport,
 };
 use crate::observe::audit::Anomaly;
+use crate::observe::history::Place;
 use crate::observe::metrics::{Part, Samples, Series};
 use crate::protocol::Naming;
-use crate::protocol::admin::{ListQuery, PeerFilter, Spoken};
+use crate::protocol::admin::{Cursor, EndsQuery, ListQuery, PeerFilter, Spoken};
 
 /// A question to a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +37,15 @@ pub enum About {
         query: ListQuery,
         /// The slot of its table from which to go on.
         from: u32,
+        /// How many rows are wanted at most.
+        rows: u32,
+    },
+    /// A page of the list of its last endings.
+    Ends {
+        /// Which.
+        query: EndsQuery,
+        /// Where to go on; `None`: with the newest.
+        from: Option<Place>,
         /// How many rows are wanted at most.
         rows: u32,
     },
@@ -84,6 +94,8 @@ pub enum Content {
     Audit(AuditReport),
     /// A page of the list of its connections.
     Rows(Rows),
+    /// A page of the list of its last endings.
+    Ends(EndRows),
     /// What comes of a connection that is to be ended.
     Ending(Ending),
     /// What came of giving a connection an identity.
@@ -105,6 +117,28 @@ pub struct Rows {
     pub next: Option<u32>,
 }
 
+/// A page of a list of endings, the newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndRows {
+    /// They.
+    pub rows: Vec<EndRow>,
+    /// Where the next page goes on, if there is one.
+    pub next: Option<Place>,
+    /// How far back the list reaches.
+    pub kept: Kept,
+}
+
+/// A row of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndRow {
+    /// When it was, by the clock that all workers share.
+    pub at: u64,
+    /// Its number.
+    pub number: u64,
+    /// The row, in JSON.
+    pub text: String,
+}
+
 impl Content {
     /// Whether nothing follows it.
     pub const fn is_last(&self) -> bool {
@@ -113,6 +147,7 @@ impl Content {
             Self::Readiness(_)
             | Self::Audit(_)
             | Self::Rows(_)
+            | Self::Ends(_)
             | Self::Ending(_)
             | Self::Named(_)
             | Self::Upstreams(_)
@@ -131,11 +166,14 @@ wire!(enum About {
     5 Name { key, id },
     6 Upstreams,
     7 Word(spoken),
+    8 Ends { query, from, rows },
 });
 wire!(struct Spoken { upstream, server, word });
 wire!(enum Word { 0 Ready, 1 Drain, 2 Down, });
 wire!(struct ListQuery { limit, listener, state, identity, peer, key });
-wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, });
+wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, 3 Network(network), });
+wire!(struct EndsQuery { limit, listener, identity, peer, key, reason, last_ns, before, after });
+wire!(struct Place { number, at, moves });
 
 wire!(struct Answer { number, content });
 wire!(enum Content {
@@ -147,7 +185,11 @@ wire!(enum Content {
     5 Named(naming),
     6 Upstreams(reports),
     7 Said(said),
+    8 Ends(page),
 });
+wire!(struct EndRows { rows, next, kept });
+wire!(struct EndRow { at, number, text });
+wire!(struct Kept { kept, dropped, missed, reach_ms, bytes, last_number });
 wire!(struct UpstreamReport { name, servers });
 wire!(struct ServerReport {
     address, word, told_by, up_for, down_by, since_s, changes, weight, configured, connections, attempts, failed, check,
@@ -170,7 +212,28 @@ wire!(enum Anomaly {
     0 QueueFull, 1 QueuedGhost, 2 QueuedLong, 3 Missing, 4 Unknown, 5 CloseWait, 6 Orphan, 7 FinWait2, 8 TimeWait,
     9 Unread, 10 Unacknowledged, 11 ZeroWindow, 12 Unwatched, 13 SynRecv,
 });
-lists!(Samples, (Series, f64), ListenerSockets, Example, UpstreamReport, ServerReport, (String, u64), String);
+impl Wire for Cursor {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        Wire::take(fields).map(Self)
+    }
+}
+
+lists!(
+    Samples,
+    (Series, f64),
+    ListenerSockets,
+    Example,
+    UpstreamReport,
+    ServerReport,
+    EndRow,
+    (String, u64),
+    (Option<u32>, u64),
+    String
+);
 
 #[cfg(test)]
 mod tests {
@@ -190,11 +253,23 @@ mod tests {
             peer: Some(peer),
             key: None,
         };
+        let ends = EndsQuery {
+            limit: 7,
+            listener: None,
+            identity: Some("ü".to_owned()),
+            peer: Some(PeerFilter::Network("10.0.0.0/8".parse().unwrap())),
+            key: Some("1.7-1".to_owned()),
+            reason: Some("lost.*".to_owned()),
+            last_ns: Some(u64::MAX),
+            before: Some(Cursor(vec![(Some(1), u64::MAX), (Some(2), 0)])),
+            after: Some(Cursor(vec![(None, 7)])),
+        };
         for about in [
             About::Readiness,
             About::Metrics,
             About::Audit,
             About::Connections { query, from: 7, rows: u32::MAX },
+            About::Ends { query: ends, from: Some(Place { number: 9, at: 8, moves: u32::MAX }), rows: 7 },
             About::End { key: Key { index: 17, generation: 4711 }, peer: "127.0.0.1:9".to_owned() },
             About::Name { key: Key { index: 17, generation: 4711 }, id: "dev".to_owned() },
             About::Upstreams,
@@ -254,6 +329,11 @@ mod tests {
             Content::Audit(AuditReport { worker: None, interval_s: Some(0.5), last: None }),
             Content::Rows(Rows { text: text(), matched: 7, next: Some(u32::MAX) }),
             Content::Rows(Rows { text: String::new(), matched: 0, next: None }),
+            Content::Ends(EndRows {
+                rows: vec![EndRow { at: u64::MAX, number: 7, text: text() }],
+                next: Some(Place { number: 6, at: 5, moves: 4 }),
+                kept: Kept { kept: 1, dropped: 2, missed: 3, reach_ms: 4, bytes: 5, last_number: 6 },
+            }),
             Content::Ending(Ending::Begun(text())),
             Content::Ending(Ending::Gone(text())),
             Content::Named(Naming::NotRelayed),

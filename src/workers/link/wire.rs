@@ -2,6 +2,7 @@
 //! enum has a tag before its fields. Nothing here trusts a length, and nothing is allocated for an announcement.
 
 use crate::core::table::Key;
+use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 /// Bytes that are no message. The other end is broken.
@@ -248,4 +249,4 @@ macro_rules! texts {
         }
     )*};
 }
-texts!(IpAddr, SocketAddr, Key);
+texts!(IpAddr, IpNet, SocketAddr, Key);

@@ -2,6 +2,7 @@
 //! what is made of the answers. A worker that does not answer in time is named, and holds up nobody.
 
 use super::admin_server::{AdminServer, ClientId};
+use super::ends::Ends;
 use super::lists::{List, Progress};
 use super::totals::{Own, metrics};
 use super::worker::Worker;
@@ -41,6 +42,8 @@ enum Open {
     Printing { client: ClientId, text: Text },
     /// Connections, as their reader takes them.
     Listing(Box<List>),
+    /// Endings, as their reader takes them.
+    Ends(Box<Ends>),
 }
 
 /// The answers to a question.
@@ -97,6 +100,12 @@ impl AdminFanout {
                 self.open.insert(self.last, Open::Listing(Box::new(list)));
                 return false;
             }
+            Asked::Ends(query) => {
+                self.last += 1;
+                let ends = Ends::new(client, self.last, query, workers, now + ANSWER_WITHIN);
+                self.open.insert(self.last, Open::Ends(Box::new(ends)));
+                return false;
+            }
             Asked::End(name) => match connection_named(&name, workers.len()) {
                 // Its worker knows it by its key alone.
                 Some((place, key)) => {
@@ -135,6 +144,7 @@ impl AdminFanout {
         match self.open.get_mut(&number) {
             Some(Open::Gathering(gathering)) => gathering.on_answer(worker, content),
             Some(Open::Listing(list)) => list.on_answer(worker, content),
+            Some(Open::Ends(ends)) => ends.on_answer(worker, content),
             // One that comes too late is an answer to nothing.
             Some(Open::Printing { .. }) | None => {}
         }
@@ -146,6 +156,7 @@ impl AdminFanout {
             match open {
                 Open::Gathering(gathering) => gathering.on_gone(worker),
                 Open::Listing(list) => list.on_gone(worker),
+                Open::Ends(ends) => ends.on_gone(worker),
                 Open::Printing { .. } => {}
             }
         }
@@ -156,6 +167,7 @@ impl AdminFanout {
         let deadlines = self.open.values().map(|open| match open {
             Open::Gathering(gathering) => gathering.deadline,
             Open::Listing(list) => list.deadline(),
+            Open::Ends(ends) => ends.deadline(),
             Open::Printing { .. } => Instant::NEVER,
         });
         deadlines.min().unwrap_or(Instant::NEVER)
@@ -165,7 +177,7 @@ impl AdminFanout {
     pub(super) fn wants_usage(&self, now: Instant) -> bool {
         let wants = |open: &Open| match open {
             Open::Gathering(gathering) => gathering.kind == Kind::Metrics && gathering.is_over(now),
-            Open::Printing { .. } | Open::Listing(_) => false,
+            Open::Printing { .. } | Open::Listing(_) | Open::Ends(_) => false,
         };
         self.open.values().any(wants)
     }
@@ -214,6 +226,7 @@ impl Open {
             Self::Gathering(gathering) => gathering.client,
             Self::Printing { client, .. } => *client,
             Self::Listing(list) => list.client,
+            Self::Ends(ends) => ends.client,
         }
     }
 
@@ -222,6 +235,7 @@ impl Open {
         match self {
             Self::Gathering(_) => true,
             Self::Listing(list) => list.awaits_worker(),
+            Self::Ends(ends) => ends.awaits_workers(),
             Self::Printing { .. } => false,
         }
     }
@@ -258,6 +272,9 @@ impl Open {
             }
             Self::Listing(mut list) => {
                 (list.advance(workers, admin, now) != Progress::Over).then_some(Self::Listing(list))
+            }
+            Self::Ends(mut ends) => {
+                (ends.advance(workers, admin, now) != Progress::Over).then_some(Self::Ends(ends))
             }
             Self::Gathering(_) => Some(self),
         }

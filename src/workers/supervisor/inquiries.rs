@@ -121,18 +121,26 @@ impl Inquiries {
                     }
                     continue;
                 }
-                Query::Name { .. } | Query::Clients { .. } | Query::Kill { .. } | Query::Info => {
-                    let own = query == Query::Info;
+                Query::Name { .. }
+                | Query::Clients { .. }
+                | Query::Kill { .. }
+                | Query::LastEnd { .. }
+                | Query::Info => {
+                    let own = if let Query::LastEnd { id } = &query {
+                        Some(Finding::State(known.identities.state(id)))
+                    } else {
+                        (query == Query::Info).then_some(Finding::Server(known.server))
+                    };
                     let worker = worker.or(query.worker());
                     for place in 0..workers.len() {
                         if worker.is_none_or(|only| only == workers[place].number) {
                             self.ask(place, asker, number, &query, workers, now);
                         }
                     }
-                    if !own {
-                        continue;
+                    match own {
+                        Some(own) => own,
+                        None => continue,
                     }
-                    Finding::Server(known.server)
                 }
             };
             workers[asker].tell(&ToWorker::Found { number, worker: 0, finding });

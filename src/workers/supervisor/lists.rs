@@ -12,7 +12,7 @@ use crate::workers::link::{About, Content, Question, Rows};
 use indexmap::{IndexMap, IndexSet};
 
 /// Less than this is not sent by itself: a short list is told with its length.
-const PIECE_BYTES: usize = 16 * 1024;
+pub(super) const PIECE_BYTES: usize = 16 * 1024;
 
 /// A list that is being produced.
 pub(super) struct List {

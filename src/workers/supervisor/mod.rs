@@ -16,6 +16,7 @@
 mod admin_fanout;
 mod admin_server;
 mod client;
+mod ends;
 mod hear;
 mod identities;
 mod inquiries;

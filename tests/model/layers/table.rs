@@ -111,6 +111,11 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &["core::health", "core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
     ),
+    layer(
+        "observe::history",
+        PURE,
+        &["core::tcp", "core::time", "core::end", "core::table", "core::proxied", "core::secured", "net"],
+    ),
     // The one place where answers become HTTP.
     layer(
         "observe::answers",
@@ -131,6 +136,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "protocol",
             "observe::answers",
             "observe::audit",
+            "observe::history",
             "observe::metrics",
         ],
     ),
@@ -171,9 +177,11 @@ pub(super) const LAYERS: &[Layer] = &[
             "config",
             "protocol",
             "tls",
+            "core::units",
             "transport",
             "observe::answers",
             "observe::audit",
+            "observe::history",
             "observe::metrics",
             "observe::report",
         ],
@@ -197,11 +205,12 @@ pub(super) const LAYERS: &[Layer] = &[
             "tls",
             "transport",
             "observe::answers",
+            "observe::history",
             "observe::metrics",
             "observe::report",
         ],
     ),
-    layer("guide", PURE, &[]),
+    layer("guide", PURE, &["core::end"]),
     layer("sys", IMPURE, &["core::tcp", "core::time", "core::end", "net"]),
     layer("observe::logging", IMPURE, &["core::time", "config", "observe::report", "sys"]),
     // The tools: nothing of the server knows them.
@@ -264,6 +273,7 @@ pub(super) const LAYERS: &[Layer] = &[
         IMPURE,
         &[
             "guide",
+            "core::end",
             "core::escape",
             "core::health",
             "core::tcp",

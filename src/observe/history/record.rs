@@ -1,0 +1,434 @@
+//! One record: numbers at fixed places, and behind them what only some endings have, each with a tag and its length.
+
+use crate::core::end::{Alert, By, CloseMode, Detector, End, Foreign, Leg, Reason, TlsAlert};
+use crate::core::proxied::{Origin, Proxied};
+use crate::core::secured::{Alpn, Secured};
+use crate::core::table::Key;
+use crate::core::tcp::{TcpSnapshot, TcpState};
+use crate::core::time::{Instant, Span};
+use crate::net::{Peer, Token};
+use std::sync::Arc;
+
+/// The fixed part.
+pub(super) const FIXED_BYTES: usize = 112;
+/// More of a text is not kept. Identities, names of hosts and addresses are shorter.
+const TEXT_BYTES_MAX: usize = 1024;
+/// More names of protocols are not kept; nor are more of them read anywhere.
+const ALPN_MAX: usize = 16;
+/// The longest record: each text and each of those names in front of it has its tag and length.
+pub(super) const RECORD_BYTES_MAX: usize =
+    FIXED_BYTES + (tag::COUNT as usize + ALPN_MAX) * (3 + TEXT_BYTES_MAX);
+
+/// What may stand behind the fixed part.
+mod tag {
+    pub(super) const IDENTITY: u8 = 0;
+    pub(super) const EVIDENCE: u8 = 1;
+    pub(super) const BY_KEY: u8 = 2;
+    pub(super) const BY_PEER: u8 = 3;
+    pub(super) const BY_IDENTITY: u8 = 4;
+    pub(super) const SPOKE: u8 = 5;
+    pub(super) const ALERT: u8 = 6;
+    pub(super) const PAIR: u8 = 7;
+    pub(super) const SERVER_NAME: u8 = 8;
+    pub(super) const ALPN: u8 = 9;
+    pub(super) const PROXY: u8 = 10;
+    pub(super) const PROXY_SENDER: u8 = 11;
+    pub(super) const PROXY_AUTHORITY: u8 = 12;
+    pub(super) const PROXY_UNIQUE_ID: u8 = 13;
+    pub(super) const PROXY_TLS: u8 = 14;
+    pub(super) const PROXY_COMMON_NAME: u8 = 15;
+    pub(super) const PROXY_AWS_ENDPOINT: u8 = 16;
+    pub(super) const COUNT: u8 = 17;
+}
+
+/// Where the numbers stand.
+mod place {
+    pub(super) const LENGTH: usize = 0;
+    pub(super) const BEFORE: usize = 4;
+    pub(super) const NUMBER: usize = 8;
+    pub(super) const AT: usize = 16;
+    pub(super) const KEY: usize = 24;
+    pub(super) const SILENCE: usize = 32;
+    pub(super) const AGE: usize = 40;
+    pub(super) const BYTES_IN: usize = 48;
+    pub(super) const BYTES_OUT: usize = 56;
+    pub(super) const MESSAGES_IN: usize = 64;
+    pub(super) const MESSAGES_OUT: usize = 72;
+    pub(super) const UNSENT: usize = 80;
+    pub(super) const PEER: usize = 88;
+    pub(super) const LISTENER: usize = 106;
+    pub(super) const REASON: usize = 107;
+    pub(super) const DETECTOR: usize = 108;
+    pub(super) const CLOSE: usize = 109;
+}
+
+/// Whose connection has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The name that it had here.
+    pub key: Key,
+    /// Where it came from.
+    pub peer: &'a Peer,
+    /// The number of its listener.
+    pub listener: u8,
+    /// The identity that it held; empty: none.
+    pub identity: &'a [u8],
+}
+
+/// What a record is made of.
+pub(super) struct Parts<'a> {
+    pub(super) whose: &'a Whose<'a>,
+    pub(super) end: &'a End,
+}
+
+impl Parts<'_> {
+    /// Bytes of what only some endings have.
+    #[inline]
+    pub(super) fn length(&self) -> usize {
+        if self.is_plain() { 0 } else { self.length_of_others() }
+    }
+
+    #[inline]
+    const fn is_plain(&self) -> bool {
+        let end = self.end;
+        self.whose.identity.is_empty()
+            && end.evidence.is_none()
+            && end.by.is_none()
+            && end.spoke.is_none()
+            && end.alert.is_none()
+            && end.pair.is_none()
+            && end.proxied.is_none()
+            && end.secured.is_none()
+    }
+
+    #[inline(never)]
+    fn length_of_others(&self) -> usize {
+        let mut length = 0;
+        self.each(|_, bytes| length += 3 + bytes.len());
+        length
+    }
+
+    /// What only some endings have.
+    fn each(&self, mut part: impl FnMut(u8, &[u8])) {
+        let end = self.end;
+        if !self.whose.identity.is_empty() {
+            part(tag::IDENTITY, &self.whose.identity[..self.whose.identity.len().min(TEXT_BYTES_MAX)]);
+        }
+        if let Some(evidence) = &end.evidence {
+            part(tag::EVIDENCE, &evidence_bytes(evidence));
+        }
+        if let Some(by) = end.by.as_deref() {
+            part(tag::BY_KEY, cut(&by.key));
+            part(tag::BY_PEER, cut(&by.peer));
+            by.identity.iter().for_each(|identity| part(tag::BY_IDENTITY, cut(identity)));
+        }
+        if let Some(spoke) = end.spoke {
+            part(tag::SPOKE, &[spoke as u8]);
+        }
+        if let Some(TlsAlert { alert, is_ours }) = end.alert {
+            part(tag::ALERT, &[alert as u8, is_ours.into()]);
+        }
+        if let Some((leg, pair)) = end.pair {
+            let mut bytes = [leg as u8; 9];
+            bytes[1..].copy_from_slice(&pair.token().0.to_le_bytes());
+            part(tag::PAIR, &bytes);
+        }
+        if let Some(secured) = end.secured.as_deref() {
+            secured.server_name.iter().for_each(|name| part(tag::SERVER_NAME, cut(name)));
+            let names = secured.alpn.0.iter().take(ALPN_MAX);
+            names.for_each(|name| part(tag::ALPN, &name[..name.len().min(TEXT_BYTES_MAX)]));
+        }
+        if let Some(proxied) = end.proxied.as_deref() {
+            let verified = proxied.verified.map_or(2, u8::from);
+            part(tag::PROXY, &[proxied.version, proxied.origin as u8, verified]);
+            part(tag::PROXY_SENDER, cut(&proxied.sender));
+            for (tag, text) in [
+                (tag::PROXY_AUTHORITY, &proxied.authority),
+                (tag::PROXY_UNIQUE_ID, &proxied.unique_id),
+                (tag::PROXY_TLS, &proxied.tls),
+                (tag::PROXY_COMMON_NAME, &proxied.common_name),
+                (tag::PROXY_AWS_ENDPOINT, &proxied.aws_endpoint),
+            ] {
+                if let Some(text) = text {
+                    part(tag, cut(text));
+                }
+            }
+        }
+    }
+}
+
+/// As much of a text as is kept.
+fn cut(text: &str) -> &[u8] {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text.as_bytes()[..end]
+}
+
+/// Writes a record into `out`, which is as long as it.
+#[inline]
+pub(super) fn write(out: &mut [u8], parts: &Parts<'_>, number: u64, before: usize, now: Instant) {
+    let length = out.len();
+    let (fixed, others) = out.split_first_chunk_mut::<FIXED_BYTES>().expect("a record has its fixed part");
+    let Parts { whose, end } = parts;
+    put32(fixed, place::LENGTH, length);
+    put32(fixed, place::BEFORE, before);
+    put64(fixed, place::NUMBER, number);
+    put64(fixed, place::AT, now.as_nanos());
+    put64(fixed, place::KEY, whose.key.token().0);
+    put64(fixed, place::SILENCE, end.silence.as_nanos());
+    put64(fixed, place::AGE, end.age.as_nanos());
+    put64(fixed, place::BYTES_IN, end.bytes_in);
+    put64(fixed, place::BYTES_OUT, end.bytes_out);
+    put64(fixed, place::MESSAGES_IN, end.messages_in);
+    put64(fixed, place::MESSAGES_OUT, end.messages_out);
+    put64(fixed, place::UNSENT, end.unsent_bytes);
+    fixed[place::PEER..place::PEER + Peer::BYTES].copy_from_slice(&whose.peer.to_bytes());
+    fixed[place::LISTENER] = whose.listener;
+    fixed[place::REASON] = end.reason as u8;
+    fixed[place::DETECTOR] = end.detector as u8;
+    fixed[place::CLOSE] = end.close as u8;
+    if !others.is_empty() {
+        write_others(others, parts);
+    }
+}
+
+#[inline(never)]
+fn write_others(mut out: &mut [u8], parts: &Parts<'_>) {
+    parts.each(|tag, bytes| {
+        let [low, high, ..] = bytes.len().to_le_bytes();
+        let (begun, rest) = std::mem::take(&mut out).split_at_mut(3 + bytes.len());
+        begun[..3].copy_from_slice(&[tag, low, high]);
+        begun[3..].copy_from_slice(bytes);
+        out = rest;
+    });
+}
+
+/// The length of the record at the front of `bytes`.
+pub(super) fn length_of(bytes: &[u8]) -> usize {
+    number32(bytes, place::LENGTH) as usize
+}
+
+/// The number of a record.
+pub(super) fn number_of(record: &[u8]) -> u64 {
+    number64(record, place::NUMBER)
+}
+
+/// Makes the one that begins there the one before it.
+pub(super) fn link_to(record: &mut [u8], before: usize) {
+    let fixed = record.first_chunk_mut::<FIXED_BYTES>().expect("a record has its fixed part");
+    put32(fixed, place::BEFORE, before);
+}
+
+#[inline]
+fn put32(out: &mut [u8; FIXED_BYTES], at: usize, number: usize) {
+    #[expect(clippy::cast_possible_truncation, reason = "no history is as large as 4 GiB")]
+    let number = number as u32;
+    out[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
+
+#[inline]
+fn put64(out: &mut [u8; FIXED_BYTES], at: usize, number: u64) {
+    out[at..at + 8].copy_from_slice(&number.to_le_bytes());
+}
+
+fn number32(bytes: &[u8], at: usize) -> u32 {
+    let number = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    u32::from_le_bytes(*number.expect("a record is as long as it says"))
+}
+
+fn number64(bytes: &[u8], at: usize) -> u64 {
+    let number = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    u64::from_le_bytes(*number.expect("a record is as long as it says"))
+}
+
+/// A record, as it lies in the ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a>(&'a [u8]);
+
+impl<'a> Record<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(super) fn before(&self) -> usize {
+        number32(self.0, place::BEFORE) as usize
+    }
+
+    /// The number of the ending.
+    pub fn number(&self) -> u64 {
+        number_of(self.0)
+    }
+
+    /// When the connection ended.
+    pub fn at(&self) -> Instant {
+        Instant::from_nanos(number64(self.0, place::AT))
+    }
+
+    /// The name that the connection had.
+    pub fn key(&self) -> Key {
+        Key::from_token(Token(number64(self.0, place::KEY)))
+    }
+
+    /// Where it came from.
+    pub fn peer(&self) -> Peer {
+        let peer = self.0[place::PEER..].first_chunk();
+        Peer::from_bytes(*peer.expect("a record has its fixed part"))
+    }
+
+    /// The number of its listener.
+    pub const fn listener(&self) -> u8 {
+        self.0[place::LISTENER]
+    }
+
+    /// Why it ended.
+    pub const fn reason(&self) -> Reason {
+        Reason::ALL[self.0[place::REASON] as usize]
+    }
+
+    /// The identity that it held; empty: none.
+    pub fn identity(&self) -> &'a [u8] {
+        self.others().next().filter(|(tag, _)| *tag == tag::IDENTITY).map_or(&[], |(_, bytes)| bytes)
+    }
+
+    fn others(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+        let mut rest = &self.0[FIXED_BYTES..];
+        std::iter::from_fn(move || {
+            let ([tag, low, high], behind) = rest.split_first_chunk()?;
+            let (bytes, behind) = behind.split_at(usize::from(u16::from_le_bytes([*low, *high])));
+            rest = behind;
+            Some((*tag, bytes))
+        })
+    }
+
+    /// The whole record, as it was published. The version of TLS is in no account of an ending, and not kept.
+    pub fn end(&self) -> End {
+        let span = |at| Span::between(Instant::ZERO, Instant::from_nanos(number64(self.0, at)));
+        let number = |at| number64(self.0, at);
+        let mut end = End {
+            reason: self.reason(),
+            detector: Detector::ALL[usize::from(self.0[place::DETECTOR])],
+            close: CloseMode::ALL[usize::from(self.0[place::CLOSE])],
+            silence: span(place::SILENCE),
+            age: span(place::AGE),
+            bytes_in: number(place::BYTES_IN),
+            bytes_out: number(place::BYTES_OUT),
+            messages_in: number(place::MESSAGES_IN),
+            messages_out: number(place::MESSAGES_OUT),
+            unsent_bytes: number(place::UNSENT),
+            evidence: None,
+            by: None,
+            spoke: None,
+            alert: None,
+            pair: None,
+            proxied: None,
+            secured: None,
+        };
+        let mut others = Others::default();
+        self.others().for_each(|(tag, bytes)| others.add(tag, bytes, &mut end));
+        end.by = others.by.map(Arc::new);
+        end.secured = others.secured.map(Arc::new);
+        end.proxied = others.proxied.map(Arc::new);
+        end
+    }
+}
+
+/// What is put together of several parts.
+#[derive(Default)]
+struct Others {
+    by: Option<By>,
+    secured: Option<Secured>,
+    proxied: Option<Proxied>,
+}
+
+impl Others {
+    fn add(&mut self, tag: u8, bytes: &[u8], end: &mut End) {
+        let text = || String::from_utf8_lossy(bytes).into_owned();
+        let secured = &mut self.secured;
+        match (tag, bytes) {
+            (tag::EVIDENCE, _) => end.evidence = evidence_of(bytes),
+            (tag::BY_KEY, _) => {
+                self.by = Some(By { key: text(), peer: String::new(), identity: None });
+            }
+            (tag::BY_PEER, _) => self.by.iter_mut().for_each(|by| by.peer = text()),
+            (tag::BY_IDENTITY, _) => self.by.iter_mut().for_each(|by| by.identity = Some(text())),
+            (tag::SPOKE, &[spoke]) => end.spoke = Some(Foreign::ALL[usize::from(spoke)]),
+            (tag::ALERT, &[alert, ours]) => {
+                end.alert = Some(TlsAlert { alert: Alert::ALL[usize::from(alert)], is_ours: ours == 1 });
+            }
+            (tag::PAIR, &[leg, ref key @ ..]) => {
+                let key = key.first_chunk().map(|key| Key::from_token(Token(u64::from_le_bytes(*key))));
+                end.pair = Some(Leg::ALL[usize::from(leg)]).zip(key);
+            }
+            (tag::SERVER_NAME, _) => secured.get_or_insert_default().server_name = Some(text()),
+            (tag::ALPN, _) => {
+                let Alpn(names) = &mut secured.get_or_insert_default().alpn;
+                names.push(bytes.to_vec());
+            }
+            (tag::PROXY, &[version, origin, verified]) => {
+                self.proxied = Some(Proxied {
+                    sender: String::new(),
+                    version,
+                    origin: Origin::ALL[usize::from(origin)],
+                    header_bytes: 0,
+                    destination: None,
+                    authority: None,
+                    unique_id: None,
+                    tls: None,
+                    common_name: None,
+                    verified: [Some(false), Some(true), None][usize::from(verified)],
+                    aws_endpoint: None,
+                });
+            }
+            (tag::PROXY_SENDER..=tag::PROXY_AWS_ENDPOINT, _) => {
+                let Some(says) = &mut self.proxied else { return };
+                match tag {
+                    tag::PROXY_SENDER => says.sender = text(),
+                    tag::PROXY_AUTHORITY => says.authority = Some(text()),
+                    tag::PROXY_UNIQUE_ID => says.unique_id = Some(text()),
+                    tag::PROXY_TLS => says.tls = Some(text()),
+                    tag::PROXY_COMMON_NAME => says.common_name = Some(text()),
+                    _ => says.aws_endpoint = Some(text()),
+                }
+            }
+            // The identity is read by itself.
+            (_, _) => {}
+        }
+    }
+}
+
+fn evidence_bytes(evidence: &TcpSnapshot) -> [u8; 23] {
+    let mut bytes = [0; 23];
+    bytes[..3].copy_from_slice(&[evidence.state as u8, evidence.retransmits, evidence.probes]);
+    let numbers = [
+        evidence.unacked,
+        evidence.last_ack_recv_ms,
+        evidence.last_data_recv_ms,
+        evidence.snd_wnd,
+        evidence.notsent_bytes,
+    ];
+    for (chunk, number) in bytes[3..].chunks_exact_mut(4).zip(numbers) {
+        chunk.copy_from_slice(&number.to_le_bytes());
+    }
+    bytes
+}
+
+fn evidence_of(bytes: &[u8]) -> Option<TcpSnapshot> {
+    let ([state, retransmits, probes], numbers) = bytes.split_first_chunk()?;
+    let mut numbers = numbers.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number));
+    Some(TcpSnapshot {
+        state: TcpState::from_number(*state),
+        retransmits: *retransmits,
+        probes: *probes,
+        unacked: numbers.next()?,
+        last_ack_recv_ms: numbers.next()?,
+        last_data_recv_ms: numbers.next()?,
+        snd_wnd: numbers.next()?,
+        notsent_bytes: numbers.next()?,
+    })
+}

@@ -1,0 +1,205 @@
+//! Which of the last endings are to be listed.
+
+use super::{LIST_DEFAULT, LIST_MAX, PeerFilter};
+use crate::core::end::Reason;
+use crate::core::time::Duration;
+use crate::core::units::parse_some_time;
+use crate::hub::glob;
+use crate::protocol::http::{Request, Response, Status};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+const KNOWN: [&str; 9] =
+    ["limit", "listener", "identity", "peer", "key", "reason", "last", "before", "after"];
+
+/// The last endings, by what they were.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndsQuery {
+    /// At most so many.
+    pub limit: usize,
+    /// Of connections on this listener.
+    pub listener: Option<String>,
+    /// With this identity.
+    pub identity: Option<String>,
+    /// From there.
+    pub peer: Option<PeerFilter>,
+    /// Of that name.
+    pub key: Option<String>,
+    /// For reasons whose names match this pattern.
+    pub reason: Option<String>,
+    /// In so many nanoseconds before now.
+    pub last_ns: Option<u64>,
+    /// Only those with lower numbers.
+    pub before: Option<Cursor>,
+    /// Only those with higher numbers.
+    pub after: Option<Cursor>,
+}
+
+/// Numbers of endings, each with its worker: `500`, or `1.500,2.730` where there are several. Each worker counts by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cursor(pub Vec<(Option<u32>, u64)>);
+
+impl Cursor {
+    fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| match text.split_once('.') {
+            Some((worker, number)) => Some((Some(worker.parse().ok()?), number.parse().ok()?)),
+            None => Some((None, text.parse().ok()?)),
+        };
+        text.split(',').map(number).collect::<Option<_>>().map(Self)
+    }
+
+    /// The number of that worker, or of the only process.
+    pub fn of(&self, worker: Option<u32>) -> Option<u64> {
+        self.0.iter().find(|(of, _)| *of == worker).map(|(_, number)| *number)
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, (worker, number)) in self.0.iter().enumerate() {
+            f.write_str(if at == 0 { "" } else { "," })?;
+            worker.map_or(Ok(()), |worker| write!(f, "{worker}."))?;
+            write!(f, "{number}")?;
+        }
+        Ok(())
+    }
+}
+
+impl EndsQuery {
+    pub(super) fn read(request: &Request) -> Result<Self, Response<'static>> {
+        let wrong = |text: String| Response::text(Status::BadRequest, text);
+        if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
+            return Err(wrong(format!("unknown parameter {unknown}: known are {}\n", KNOWN.join(", "))));
+        }
+        let limit = match request.query_value("limit").map(str::parse) {
+            None => LIST_DEFAULT,
+            Some(Ok(limit)) if limit <= LIST_MAX => limit,
+            Some(_) => return Err(wrong(format!("limit must be a number up to {LIST_MAX}\n"))),
+        };
+        let last = request.query_value("last").map(|text| {
+            parse_some_time(text)
+                .map_err(|why| wrong(format!("last must be a time, as 1h: {text:?} {why}\n")))
+        });
+        let reason = request.query_value("reason").map(|pattern| {
+            let is_one = |reason: &&Reason| glob::matches(pattern.as_bytes(), reason.name().as_bytes());
+            let found = Reason::ALL.iter().find(is_one).map(|_| pattern.to_owned());
+            found.ok_or_else(|| wrong(no_reason(pattern)))
+        });
+        let cursor = |name| {
+            request.query_value(name).map(|text| {
+                let form = "a cursor of an answer before, as 500, or 1.500,2.730 of workers";
+                Cursor::parse(text).ok_or_else(|| wrong(format!("{name} must be {form}\n")))
+            })
+        };
+        let text = |name| request.query_value(name).map(str::to_owned);
+        let [listener, identity, key] = ["listener", "identity", "key"].map(text);
+        Ok(Self {
+            limit,
+            listener,
+            identity,
+            peer: request.query_value("peer").map(PeerFilter::read),
+            key,
+            reason: reason.transpose()?,
+            last_ns: last.transpose()?.map(nanos),
+            before: cursor("before").transpose()?,
+            after: cursor("after").transpose()?,
+        })
+    }
+
+    /// Whether an ending is to be listed, by what is cheap to know of it.
+    pub fn wants(&self, listener: &str, reason: Reason, peer: Option<SocketAddr>) -> bool {
+        self.listener.as_ref().is_none_or(|wanted| wanted == listener)
+            && self.peer.is_none_or(|wanted| wanted.is(peer))
+            && self
+                .reason
+                .as_ref()
+                .is_none_or(|pattern| glob::matches(pattern.as_bytes(), reason.name().as_bytes()))
+    }
+
+    /// Whether the ending of a connection with that identity, or without one, is to be listed.
+    pub fn wants_identity(&self, identity: &[u8]) -> bool {
+        self.identity.as_ref().is_none_or(|wanted| String::from_utf8_lossy(identity) == *wanted)
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn no_reason(pattern: &str) -> String {
+    let mut text =
+        format!("no reason is called {pattern:?}; a pattern such as lost.* means several. They are");
+    for reason in Reason::ALL {
+        let _ = write!(text, " {reason}");
+    }
+    text + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::admin::tests::asked;
+    use crate::protocol::admin::{Asked, Hosts, Route, Serves, route};
+
+    fn query(text: &str) -> Result<EndsQuery, Response<'static>> {
+        let request = asked("GET", &format!("/ends?{text}"), "localhost");
+        let route = route(&request, &Hosts::Any, Serves::One)?;
+        let Route::Asked(Asked::Ends(query)) = route else { panic!("{route:?}") };
+        Ok(query)
+    }
+
+    #[test]
+    fn endings_are_filtered_by_all_that_is_asked() {
+        let peer: SocketAddr = "10.1.2.3:80".parse().unwrap();
+        let wants = |text: &str| query(text).unwrap().wants("resp", Reason::LostHeartbeat, Some(peer));
+        for text in
+            ["", "peer=10.1.2.3", "peer=10.1.2.3:80", "peer=10.1.0.0/16", "reason=lost.*", "listener=resp"]
+        {
+            assert!(wants(text), "{text}");
+        }
+        for text in ["peer=10.1.2.4", "peer=10.2.0.0/16", "peer=x", "reason=peer.*", "listener=echo"] {
+            assert!(!wants(text), "{text}");
+        }
+        assert!(query("identity=a").unwrap().wants_identity(b"a"));
+        assert!(!query("identity=a").unwrap().wants_identity(b"") && query("").unwrap().wants_identity(b""));
+        assert_eq!(query("last=1h").unwrap().last_ns, Some(3_600_000_000_000));
+        assert_eq!(query("").unwrap().limit, LIST_DEFAULT);
+    }
+
+    #[test]
+    fn a_cursor_names_each_worker_and_reads_back() {
+        for text in ["500", "1.500,2.730"] {
+            let cursor = query(&format!("before={text}")).unwrap().before.unwrap();
+            assert_eq!(cursor.to_string(), text);
+        }
+        let after = query("after=1.500,2.730").unwrap().after.unwrap();
+        assert_eq!(
+            [Some(2), Some(1), Some(3), None].map(|of| after.of(of)),
+            [Some(730), Some(500), None, None]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_said_in_a_sentence() {
+        for (text, said) in [
+            ("state=open", "unknown parameter state: known are limit, "),
+            ("limit=-1", "limit must be a number up to 10000"),
+            ("limit=10001", "limit must be a number"),
+            ("last=1", "last must be a time, as 1h: \"1\" has no unit"),
+            (
+                "reason=lots.*",
+                "no reason is called \"lots.*\"; a pattern such as lost.* means several. They are peer.",
+            ),
+            ("before=x", "before must be a cursor of an answer before"),
+            ("after=1.2.3", "after must be a cursor"),
+        ] {
+            let refused = query(text).unwrap_err();
+            assert_eq!(refused.status, Status::BadRequest, "{text}");
+            assert!(
+                refused.body.starts_with(said) && refused.body.ends_with('\n'),
+                "{text}: {}",
+                refused.body
+            );
+        }
+    }
+}

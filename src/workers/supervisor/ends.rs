@@ -1,0 +1,248 @@
+//! Lists of the last endings of all workers, the newest first, as their reader takes them. Each worker is asked for a page, and
+//! for the next one when all of that is listed; which ending was earlier is known by the clock that all workers share. As with
+//! lists of connections (`lists`), nobody ever holds a whole list, and who does not answer in time is named.
+
+use super::admin_fanout::ANSWER_WITHIN;
+use super::admin_server::{AdminServer, ClientId};
+use super::lists::{PIECE_BYTES, Progress};
+use super::worker::Worker;
+use crate::core::time::Instant;
+use crate::net::Supervising;
+use crate::observe::answers::{ENDS_BEGIN, EndsTail, Kept};
+use crate::protocol::admin::{Cursor, EndsQuery};
+use crate::workers::link::{About, Content, EndRow, EndRows, Question};
+use std::collections::VecDeque;
+
+/// Rows that a worker is asked for at once. Among several, most of a page is from one of them only when it alone has endings.
+const PAGE_ROWS: u32 = 256;
+
+/// A list that is being produced.
+pub(super) struct Ends {
+    pub(super) client: ClientId,
+    /// Of its questions.
+    number: u64,
+    query: EndsQuery,
+    /// What has come of each worker.
+    parts: Vec<Part>,
+    /// When a worker has not answered in time.
+    deadline: Instant,
+    listed: usize,
+    progress: Progress,
+    /// Written, and not yet enough to be a piece.
+    held: String,
+}
+
+/// The endings of one worker.
+struct Part {
+    worker: u32,
+    /// Its page, as far as it is not listed.
+    rows: VecDeque<EndRow>,
+    stage: Stage,
+    /// The number of the last row of it that is listed.
+    listed: Option<u64>,
+    /// What it said of all its endings; `None`: it did not answer.
+    kept: Option<Kept>,
+}
+
+/// Where a worker is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// A page was asked for.
+    Asked,
+    /// It has more when its page is listed.
+    More(crate::observe::history::Place),
+    /// There is nothing behind its page.
+    Over,
+    /// It does not answer.
+    Silent,
+}
+
+impl Ends {
+    /// Asks all workers for their first page.
+    pub(super) fn new<K: Supervising>(
+        client: ClientId,
+        number: u64,
+        query: EndsQuery,
+        workers: &mut [Worker<K>],
+        deadline: Instant,
+    ) -> Self {
+        let rows = page_rows(&query, 0);
+        let about = About::Ends { query: query.clone(), from: None, rows };
+        let question = Question { number, about };
+        let parts = workers.iter_mut().map(|worker| {
+            let stage = if worker.ask(&question) { Stage::Asked } else { Stage::Silent };
+            Part { worker: worker.number, rows: VecDeque::new(), stage, listed: None, kept: None }
+        });
+        let parts = parts.collect();
+        let held = ENDS_BEGIN.to_owned();
+        Self { client, number, query, parts, deadline, listed: 0, progress: Progress::AwaitsWorker, held }
+    }
+
+    pub(super) fn on_answer(&mut self, place: usize, content: Content) {
+        // One that comes too late is an answer to nothing.
+        if let Content::Ends(EndRows { rows, next, kept }) = content
+            && self.parts[place].stage == Stage::Asked
+        {
+            let part = &mut self.parts[place];
+            part.rows = rows.into();
+            part.stage = next.map_or(Stage::Over, Stage::More);
+            part.kept.get_or_insert(kept);
+        }
+    }
+
+    /// A worker has ended, and what it knew is gone.
+    pub(super) fn on_gone(&mut self, place: usize) {
+        let part = &mut self.parts[place];
+        if part.stage != Stage::Over {
+            part.stage = Stage::Silent;
+        }
+    }
+
+    /// Whether a worker owes it a page.
+    pub(super) const fn awaits_workers(&self) -> bool {
+        matches!(self.progress, Progress::AwaitsWorker)
+    }
+
+    /// Until when they may take to answer.
+    pub(super) const fn deadline(&self) -> Instant {
+        if self.awaits_workers() { self.deadline } else { Instant::NEVER }
+    }
+
+    /// Goes on as far as its reader has room, and the pages reach.
+    pub(super) fn advance<K: Supervising>(
+        &mut self,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
+        now: Instant,
+    ) -> Progress {
+        self.progress = self.advance_pages(workers, admin, now);
+        self.progress
+    }
+
+    fn advance_pages<K: Supervising>(
+        &mut self,
+        workers: &mut [Worker<K>],
+        admin: &mut AdminServer<K>,
+        now: Instant,
+    ) -> Progress {
+        loop {
+            match admin.has_room(self.client) {
+                None => return Progress::Over,
+                Some(false) => return Progress::AwaitsReader,
+                Some(true) => {}
+            }
+            self.ask_on(workers, now);
+            if self.parts.iter().any(Part::is_awaited) {
+                if now < self.deadline {
+                    return Progress::AwaitsWorker;
+                }
+                self.give_up(workers);
+            }
+            if self.listed == self.query.limit || !self.list_some() {
+                self.finish(admin);
+                return Progress::Over;
+            }
+            if self.held.len() >= PIECE_BYTES {
+                admin.piece(self.client, &self.held, false);
+                self.held.clear();
+            }
+        }
+    }
+
+    /// Asks those for more whose page is listed: which ending is next is not known before it is here.
+    fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
+        let rows = page_rows(&self.query, self.listed);
+        for (part, worker) in self.parts.iter_mut().zip(workers) {
+            if let Stage::More(from) = part.stage
+                && part.rows.is_empty()
+                && rows > 0
+            {
+                let about = About::Ends { query: self.query.clone(), from: Some(from), rows };
+                let is_asked = worker.ask(&Question { number: self.number, about });
+                part.stage = if is_asked { Stage::Asked } else { Stage::Silent };
+                self.deadline = now + ANSWER_WITHIN;
+            }
+        }
+    }
+
+    /// Does without those that have not answered.
+    fn give_up<K: Supervising>(&mut self, workers: &mut [Worker<K>]) {
+        for (part, worker) in self.parts.iter_mut().zip(workers) {
+            if part.is_awaited() {
+                part.stage = Stage::Silent;
+                worker.unanswered += 1;
+            }
+        }
+    }
+
+    /// Lists the newest endings, as long as it is known which they are. Whether there was one.
+    fn list_some(&mut self) -> bool {
+        let before = self.listed;
+        while self.listed < self.query.limit && self.held.len() < PIECE_BYTES {
+            let newest = self.parts.iter_mut().filter(|part| !part.rows.is_empty());
+            let newest = newest.max_by_key(|part| part.rows.front().map(|row| row.at));
+            let Some((row, part)) = newest.and_then(|part| Some((part.rows.pop_front()?, part))) else {
+                break;
+            };
+            let has_more = part.rows.is_empty() && matches!(part.stage, Stage::More(_));
+            self.held.push_str(if self.listed > 0 { "," } else { "" });
+            self.held.push_str(&row.text);
+            self.listed += 1;
+            part.listed = Some(row.number);
+            if has_more {
+                break;
+            }
+        }
+        self.listed > before
+    }
+
+    fn finish<K: Supervising>(&mut self, admin: &mut AdminServer<K>) {
+        let kept = self.parts.iter().filter_map(|part| part.kept);
+        let kept = kept.reduce(|all, kept| all.and(&kept)).unwrap_or_default();
+        let silent: Vec<_> =
+            self.parts.iter().filter(|part| part.is_silent()).map(|part| part.worker).collect();
+        let each = |number: fn(&Part) -> Option<u64>| {
+            let numbers = self.parts.iter().filter_map(|part| Some((Some(part.worker), number(part)?)));
+            Cursor(numbers.collect())
+        };
+        let tail = EndsTail {
+            listed: self.listed as u64,
+            before: self.parts.iter().any(Part::has_more).then(|| each(Part::bound)),
+            after: each(|part| part.kept.map(|kept| kept.last_number)),
+            kept,
+            unanswered: Some(&silent),
+        };
+        tail.write(&mut self.held);
+        admin.piece(self.client, &self.held, true);
+    }
+}
+
+/// How many rows a page is to have when so many are listed.
+fn page_rows(query: &EndsQuery, listed: usize) -> u32 {
+    u32::try_from(query.limit - listed).map_or(PAGE_ROWS, |left| left.min(PAGE_ROWS))
+}
+
+impl Part {
+    fn is_awaited(&self) -> bool {
+        self.stage == Stage::Asked
+    }
+
+    fn is_silent(&self) -> bool {
+        self.stage == Stage::Silent
+    }
+
+    /// Whether it may have endings that are not listed.
+    fn has_more(&self) -> bool {
+        !self.rows.is_empty() || matches!(self.stage, Stage::More(_))
+    }
+
+    /// Its endings with lower numbers are not listed; `None`: nothing of it is.
+    fn bound(&self) -> Option<u64> {
+        match (self.rows.front(), self.stage) {
+            (Some(row), _) => Some(row.number + 1),
+            (None, Stage::More(place)) => Some(place.number + 1),
+            (None, Stage::Over) => Some(1),
+            (None, Stage::Asked | Stage::Silent) => self.listed,
+        }
+    }
+}

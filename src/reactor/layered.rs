@@ -163,7 +163,7 @@ impl<K: Kernel> Context<K> {
     /// The peer's layer has said that nothing follows. It may wait for the same from us before it closes.
     fn on_last_word(&mut self, key: Key, conn: &mut Conn<K>) {
         if let Some(leg) = conn.leg.filter(|_| self.half_close(conn) == HalfClose::Forward) {
-            return self.note_leg_finished(key, leg);
+            return self.note_last_word(key, leg);
         }
         let reason = if conn.has_input() { Reason::PeerFinMidframe } else { Reason::PeerFin };
         self.begin_close(key, conn, reason, Detector::Protocol, true);

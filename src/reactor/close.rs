@@ -87,7 +87,7 @@ impl<K: Kernel> Context<K> {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         if conn.layer().is_some() {
-            self.end_output_now(conn, mode);
+            self.end_output_now(key, conn, mode);
         }
         let reason = conn.life.cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.leg_closes(key, conn, leg, mode));

@@ -108,6 +108,31 @@ pub(super) enum Pause {
     LogIn,
 }
 
+/// How long what a peer had sent to open its layer has waited for the server. That time is not the peer's.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Deferral {
+    before: Duration,
+    since: Option<Instant>,
+}
+
+impl Deferral {
+    /// It waits from now on, if it does not already.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// It is heard.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.before = self.until(now);
+        self.since = None;
+    }
+
+    /// All of it so far.
+    pub(super) fn until(&self, now: Instant) -> Duration {
+        self.before + self.since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+}
+
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when
 /// the need arises and given back when it is over.
 #[derive(Debug, Default)]
@@ -146,6 +171,8 @@ pub(super) struct Buffers {
     pub(super) accounted: usize,
     /// What lies between the socket and the session, if something does. Its connection keeps these buffers.
     pub(super) layer: Option<Box<dyn Layer>>,
+    /// How long its opening exchange has waited for us.
+    pub(super) deferral: Deferral,
     /// What is still to come before anything else.
     pub(super) preamble: Option<Box<Preamble>>,
 }

@@ -125,16 +125,33 @@ impl<K: Kernel> Context<K> {
         received
     }
 
-    /// Whether a handshake has to wait. It costs as much as hundreds of messages: in a long turn it waits for those who have
-    /// theirs behind them. And one by which a client proves its name waits while the supervisor, who is to be told, does not
-    /// keep up.
+    /// Whether a handshake has to wait, and sees to it that it goes on. It costs as much as hundreds of messages: in a long
+    /// turn it waits for those who have theirs behind them. And one by which a client proves its name waits until the
+    /// supervisor, who is to be told, keeps up.
     #[inline(never)]
-    pub(super) fn handshake_waits(&self, conn: &Conn<K>) -> bool {
-        let names = || {
-            let tls = self.listener_of(conn).tls.as_ref();
-            conn.leg != Some(Leg::Upstream) && tls.is_some_and(|tls| tls.identity().is_some())
-        };
-        conn.is_opening() && (self.work.is_long() || (self.supervisor_is_behind() && names()))
+    pub(super) fn defers_handshake(&mut self, key: Key, conn: &mut Conn<K>) -> bool {
+        if !conn.is_opening() {
+            return false;
+        }
+        let names = conn.leg != Some(Leg::Upstream)
+            && self.listener_of(conn).tls.as_ref().is_some_and(|tls| tls.identity().is_some());
+        let waits_for_supervisor = names
+            && self.link.as_mut().is_some_and(|link| {
+                // Not posted: the loop would turn for it all the time.
+                let is_behind = !link.keeps_up();
+                is_behind && link.defer(key)
+            });
+        let waits = waits_for_supervisor || self.work.is_long();
+        if waits && !waits_for_supervisor {
+            self.posted.resume(key, conn);
+        }
+        let Some(buffers) = conn.buffers.as_deref_mut() else { return waits };
+        if waits {
+            buffers.deferral.begin(self.now)
+        } else {
+            buffers.deferral.end(self.now)
+        }
+        waits
     }
 
     /// The opening exchange of a layer is over: who the peer has proved to be, it is from now on.
@@ -184,7 +201,12 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A socket is about to be closed: its layer has its last chance to say that nothing follows.
-    pub(super) fn end_output_now(&mut self, conn: &mut Conn<K>, mode: CloseMode) {
+    pub(super) fn end_output_now(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode) {
+        if conn.is_opening()
+            && let Some(link) = &mut self.link
+        {
+            link.forget_deferred(key);
+        }
         let can_follow = mode != CloseMode::Reset && conn.pending_output() == 0;
         if !can_follow || !self.say_last_word(conn) {
             return;

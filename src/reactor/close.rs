@@ -127,6 +127,7 @@ impl<K: Kernel> Context<K> {
         end.proxied = self.proxied.remove(key);
         end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
         self.secured.forget(key);
+        end.user = self.logged_in_as(conn).map(Into::into);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
         let slot = &self.listeners[index];

@@ -3,6 +3,7 @@
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
 use super::parts::admin::Http;
+use super::parts::deferral::Deferral;
 use super::parts::named::Named;
 use super::parts::preamble::Preamble;
 pub(super) use super::parts::queued::Queued;
@@ -106,31 +107,6 @@ pub(super) enum Pause {
     Partner,
     /// It logs in, and has to wait for that. A deadline of the server ends it.
     LogIn,
-}
-
-/// How long what a peer had sent to open its layer has waited for the server. That time is not the peer's.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Deferral {
-    before: Duration,
-    since: Option<Instant>,
-}
-
-impl Deferral {
-    /// It waits from now on, if it does not already.
-    pub(super) fn begin(&mut self, now: Instant) {
-        self.since.get_or_insert(now);
-    }
-
-    /// It is heard.
-    pub(super) fn end(&mut self, now: Instant) {
-        self.before = self.until(now);
-        self.since = None;
-    }
-
-    /// All of it so far.
-    pub(super) fn until(&self, now: Instant) -> Duration {
-        self.before + self.since.map_or(Duration::ZERO, |since| now.since(since))
-    }
 }
 
 /// The bytes of a connection that could not move at once, and rarely needed clocks. Taken from a pool when

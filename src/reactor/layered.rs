@@ -135,16 +135,16 @@ impl<K: Kernel> Context<K> {
         }
         let names = conn.leg != Some(Leg::Upstream)
             && self.listener_of(conn).tls.as_ref().is_some_and(|tls| tls.identity().is_some());
-        let waits_for_supervisor = names
-            && self.link.as_mut().is_some_and(|link| {
-                // Not posted: the loop would turn for it all the time.
-                let is_behind = !link.keeps_up();
-                is_behind && link.defer(key)
-            });
-        let waits = waits_for_supervisor || self.work.is_long();
-        if waits && !waits_for_supervisor {
+        let waits = if let Some(link) = self.link.as_mut().filter(|link| names && !link.keeps_up()) {
+            // Not posted: the loop would turn for it all the time.
+            link.defer(key);
+            true
+        } else if self.work.is_long() {
             self.posted.resume(key, conn);
-        }
+            true
+        } else {
+            false
+        };
         let Some(buffers) = conn.buffers.as_deref_mut() else { return waits };
         if waits {
             buffers.deferral.begin(self.now)

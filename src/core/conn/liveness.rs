@@ -72,10 +72,10 @@ pub fn next_due(
 ) -> Option<(Instant, Due)> {
     let patient = |at: Instant| at.max(clocks.patient_until);
     let deadline = match life.state() {
-        State::Handshaking => policy
-            .bounds
-            .handshake_timeout
-            .map(|timeout| patient(life.accepted() + timeout + clocks.deferred)),
+        State::Handshaking => {
+            let timeout = policy.bounds.handshake_timeout;
+            timeout.map(|timeout| patient(life.accepted() + timeout + clocks.deferred))
+        }
         State::Open => None,
         State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),
         State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),

@@ -137,10 +137,9 @@ impl<S: Stream> WorkerLink<S> {
         if self.keeps_up() { self.behind.pop() } else { None }
     }
 
-    /// A connection is to go on once the supervisor keeps up. Says that it waits.
-    pub(in crate::reactor) fn defer(&mut self, key: Key) -> bool {
+    /// A connection is to go on once the supervisor keeps up.
+    pub(in crate::reactor) fn defer(&mut self, key: Key) {
         self.deferred.insert(key);
-        true
     }
 
     /// A connection that waited is gone.

@@ -147,9 +147,9 @@ impl<K: Kernel> Context<K> {
         };
         let Some(buffers) = conn.buffers.as_deref_mut() else { return waits };
         if waits {
-            buffers.deferral.begin(self.now)
+            buffers.deferral.begin(self.now);
         } else {
-            buffers.deferral.end(self.now)
+            buffers.deferral.end(self.now);
         }
         waits
     }

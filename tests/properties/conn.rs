@@ -112,6 +112,7 @@ impl Run {
             lasts: None,
             header: matches!(state, State::Handshaking).then(|| now + timeout(choices)),
             ages: policy.bounds.max_age.map(|max| now + max),
+            deferred: Duration::ZERO,
             patient_until: Instant::ZERO,
         };
         let attention = Attention::new(now);
@@ -355,7 +356,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     assert!(now == first || completed || probed, "the first cause wins: {step}");
 }
 
-/// Whether it has said, in its protocol or as TLS says it (close_notify), that nothing follows.
+/// Whether it has said, in its protocol or as TLS says it (`close_notify`), that nothing follows.
 fn has_said_all(cause: Cause) -> bool {
     let last_word = cause.detector == Detector::Protocol && is_bare_fin(cause.reason);
     last_word || cause.reason == Reason::PeerGoodbye

@@ -23,7 +23,7 @@ build         600   the release binary
 alone         600   the server without its tools (--no-default-features): it builds, is clean, and serves
 test          1200  all tests
 namespace     900   the tests that need a network namespace of their own
-lab           300   linger lab --quick: every cell of the detection matrix is as expected, and through a gateway
+lab           300   linger lab --quick: every cell of the detection matrix is as expected, also through a gateway and over TLS
 others        300   the same rows of the matrix can be played on nginx, HAProxy, mosquitto and Redis
 sources       300   shell and Python sources; the layers (tests/model/layers.rs) are among the tests
 units         120   the units for systemd are sound, and permit little
@@ -157,7 +157,11 @@ step_lab() {
     want ip iproute2 || skip "ip (iproute2) is not installed"
     want nft nftables || skip "nft (nftables) is not installed"
     cargo build --locked --release || return 1
-    target/release/linger lab --quick --details && target/release/linger lab --quick --gateway --details
+    local way
+    for way in '' --gateway --tls '--tls --gateway'; do
+        # shellcheck disable=SC2086  # no way, one word, or two
+        target/release/linger lab --quick $way --details || return 1
+    done
 }
 
 step_others() {

@@ -6,7 +6,7 @@ use crate::core::units::parse_some_time;
 use crate::tools::lab::case::Case;
 use crate::tools::lab::foreign::{Finding, Subject};
 use crate::tools::lab::method::Method;
-use crate::tools::lab::path::Path as Way;
+use crate::tools::lab::path::{Path as Way, Transport, Via};
 use crate::tools::lab::report::{self, Report};
 use crate::tools::lab::run::{self, Plan, Step};
 use crate::tools::lab::settings::Settings;
@@ -27,6 +27,7 @@ Examples:
   linger lab --quick --case freeze --details
   linger lab --method keepalive --method heartbeat
   linger lab --quick --gateway            through a gateway to the server
+  linger lab --quick --tls                over TLS
   linger lab --format svg > matrix.svg
   linger lab --quick --format markdown --into src/guide/detection.md
   linger lab --name redis --port 6379 --greet 'PING\\r\\n' --provoke 'LRANGE big 0 -1\\r\\n' \\
@@ -43,12 +44,8 @@ pub(super) struct Arguments {
     /// Timeouts of seconds instead of the server's defaults
     #[arg(long)]
     quick: bool,
-    /// Play the rows through a gateway: a listener tcp:// with a server behind it
-    ///
-    /// It must say of the client what the server says without it. Rows and columns that take a protocol which both sides
-    /// know are not tried; each is named with the reason.
-    #[arg(long, conflicts_with = "server")]
-    gateway: bool,
+    #[command(flatten)]
+    way: WayArguments,
     /// The shape in which the matrix is told
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -63,6 +60,31 @@ pub(super) struct Arguments {
     into: Option<PathBuf>,
     #[command(flatten)]
     foreign: Foreign,
+}
+
+/// The way between the clients and the server.
+#[derive(Debug, Args)]
+struct WayArguments {
+    /// Play the rows through a gateway: a listener tcp:// with a server behind it
+    ///
+    /// It must say of the client what the server says without it. Rows and columns that take a protocol which both sides
+    /// know are not tried; each is named with the reason.
+    #[arg(long, conflicts_with = "server")]
+    gateway: bool,
+    /// Play the rows over TLS: the clients speak it, and it ends at the listener
+    ///
+    /// With --gateway as well, it ends at the gateway.
+    #[arg(long, conflicts_with = "server")]
+    tls: bool,
+}
+
+impl WayArguments {
+    const fn way(&self) -> Way {
+        Way::new(
+            if self.gateway { Via::Gateway } else { Via::Direct },
+            if self.tls { Transport::Tls } else { Transport::Plain },
+        )
+    }
 }
 
 /// Another server than ours.
@@ -202,7 +224,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
     let plan = Plan {
-        path: if arguments.gateway { Way::Gateway } else { Way::Direct },
+        path: arguments.way.way(),
         methods: chosen(Method::ALL, &arguments.method),
         jobs: arguments.jobs.unwrap_or(if arguments.quick { JOBS_QUICK } else { cases.len() }),
         settings: if arguments.quick { Settings::quick() } else { Settings::realistic() },

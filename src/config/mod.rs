@@ -371,11 +371,16 @@ fn settings_of(tables: &[Resolved], files: &Files) -> Settings {
     let serving: Vec<_> = all(Scope::Listener).chain([of(Scope::Admin)]).collect();
     let named: Vec<_> = all(Scope::Upstream).collect();
     let (listeners, upstreams) = build::listeners(&serving, &named, files);
+    let mut server = build::server(of(Scope::Server));
+    // Endings are kept for those who ask: the admin interface, and protocols in which a client can.
+    if !listeners.iter().any(|listener| listener.protocol.keeps_session()) {
+        server.history_bytes = 0;
+    }
     Settings {
         listeners,
         upstreams,
         turn: build::turn(of(Scope::Turn)),
-        server: build::server(of(Scope::Server)),
+        server,
         drain: build::drain(of(Scope::Drain)),
         audit: build::audit(of(Scope::Audit)),
         log: build::log(of(Scope::Log)),

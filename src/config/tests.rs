@@ -48,6 +48,16 @@ fn without_any_source_echo_resp_and_admin_are_served_on_loopback() {
 }
 
 #[test]
+fn endings_are_kept_where_somebody_can_ask_for_them() {
+    let kept = |text: &str| settings(text).server.history_bytes;
+    let (echo, off) =
+        ("[[listener]]\nprotocol = \"echo\"\naddress = \"127.0.0.1:7\"\n", "[admin]\naddress = \"off\"\n");
+    assert_eq!(kept(&format!("{off}{echo}")), 0);
+    assert_eq!(kept(echo), 4 << 20);
+    assert_eq!(kept(&format!("{off}{}", echo.replace("echo", "resp"))), 4 << 20);
+}
+
+#[test]
 fn the_default_file_reads_back_as_exactly_the_defaults() {
     let read = from_file(&template()).unwrap();
     assert_eq!(read.settings, defaults());

@@ -387,6 +387,8 @@ pub struct End {
     pub alert: Option<TlsAlert>,
     /// Which connection of a pair it was, and the key of the client's, which names the pair.
     pub pair: Option<(Leg, Key)>,
+    /// The user that it had logged in as.
+    pub user: Option<Arc<str>>,
     /// What a proxy has said of it.
     pub proxied: Option<Arc<Proxied>>,
     /// What it has asked for in TLS.
@@ -413,6 +415,7 @@ impl fmt::Display for End {
         self.spoke.map_or(Ok(()), |spoke| write!(f, " spoke={spoke}"))?;
         self.alert.map_or(Ok(()), |alert| write!(f, " alert={alert}"))?;
         self.secured.iter().try_for_each(|secured| secured.fmt(f))?;
+        self.user.iter().try_for_each(|user| write!(f, " user={user}"))?;
         self.pair.map_or(Ok(()), |(leg, pair)| write!(f, " leg={leg} pair={pair}"))?;
         self.evidence.map_or(Ok(()), |evidence| write!(f, " {evidence}"))
     }

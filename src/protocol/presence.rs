@@ -95,6 +95,7 @@ fn json(end: &End, close: Option<&'static str>) -> String {
         alert: end.alert.map(|alert| alert.to_string()),
         sni: end.secured.as_ref().and_then(|secured| secured.server_name.as_deref()),
         alpn: end.secured.as_ref().and_then(|secured| secured.alpn_text()),
+        user: end.user.as_deref(),
         proxy: end.proxied.as_deref(),
     };
     serde_json::to_string(&record).expect("numbers and static names are JSON")
@@ -123,6 +124,8 @@ struct EndJson<'a> {
     sni: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alpn: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy: Option<&'a Proxied>,
 }
@@ -195,6 +198,7 @@ mod tests {
             spoke: None,
             alert: None,
             pair: None,
+            user: None,
             proxied: None,
             secured: None,
         }

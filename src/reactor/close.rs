@@ -88,7 +88,7 @@ impl<K: Kernel> Context<K> {
         self.deadlines.forget(key);
         self.work.charge(cost::ENDING);
         if conn.layer().is_some() {
-            self.end_output_now(conn, mode);
+            self.end_output_now(key, conn, mode);
         }
         let reason = conn.life.cause().map_or(Reason::LocalInternal, |cause| cause.reason);
         let mode = conn.leg.map_or(mode, |leg| self.on_leg_closing(key, conn, leg, mode));
@@ -131,6 +131,7 @@ impl<K: Kernel> Context<K> {
         end.proxied = self.proxied.remove(key);
         end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
         self.secured.forget(key);
+        end.user = self.logged_in_as(conn).map(Into::into);
         end.pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
         let index = usize::from(conn.listener);
         let slot = &self.listeners[index];

@@ -3,6 +3,7 @@
 //! An idle echo connection is nothing but this entry, 104 bytes; the assertion below keeps it so.
 
 use super::parts::admin::Http;
+use super::parts::deferral::Deferral;
 use super::parts::named::Named;
 use super::parts::preamble::Preamble;
 pub(super) use super::parts::queued::Queued;
@@ -145,6 +146,8 @@ pub(super) struct Buffers {
     pub(super) accounted: usize,
     /// What lies between the socket and the session, if something does. Its connection keeps these buffers.
     pub(super) layer: Option<Box<dyn Layer>>,
+    /// How long its opening exchange has waited for us.
+    pub(super) deferral: Deferral,
     /// What is still to come before anything else.
     pub(super) preamble: Option<Box<Preamble>>,
 }

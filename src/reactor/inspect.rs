@@ -35,7 +35,7 @@ pub struct ConnSnapshot {
     pub paused: bool,
     /// Its end of file or error was read.
     pub over: bool,
-    /// Its next turn is posted.
+    /// Its next turn is posted, or waits for the supervisor to keep up.
     pub posted: bool,
     /// Received and not used, in bytes.
     pub held: usize,
@@ -117,7 +117,8 @@ impl<K: Kernel> DebugView<'_, K> {
             state: conn.life.state(),
             paused: conn.is_paused(),
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
-            posted: conn.queued.is_in(Queued::RESUME),
+            posted: conn.queued.is_in(Queued::RESUME)
+                || self.0.cx.link.as_ref().is_some_and(|link| link.is_deferred(key)),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             queued: conn.pending_output(),
             direct: conn.named().map_or(0, |named| named.direct_among(u64::MAX)),

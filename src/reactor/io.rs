@@ -172,9 +172,11 @@ impl<K: Kernel> Context<K> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while conn.reading.pending() && conn.may_be_heard() {
-            let waits = conn.buffers.is_some() && self.handshake_waits(conn);
-            if *budget == 0 || self.work.is_over() || waits {
+            if *budget == 0 || self.work.is_over() {
                 self.posted.resume(key, conn);
+                break;
+            }
+            if conn.buffers.is_some() && self.defers_handshake(key, conn) {
                 break;
             }
             match self.recv(key, conn, &mut buffer[..window]) {

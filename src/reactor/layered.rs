@@ -125,16 +125,33 @@ impl<K: Kernel> Context<K> {
         received
     }
 
-    /// Whether a handshake has to wait. It costs as much as hundreds of messages: in a long turn it waits for those who have
-    /// theirs behind them. And one by which a client proves its name waits while the supervisor, who is to be told, does not
-    /// keep up.
+    /// Whether a handshake has to wait, and sees to it that it goes on. It costs as much as hundreds of messages: in a long
+    /// turn it waits for those who have theirs behind them. And one by which a client proves its name waits until the
+    /// supervisor, who is to be told, keeps up.
     #[inline(never)]
-    pub(super) fn handshake_waits(&self, conn: &Conn<K>) -> bool {
-        let names = || {
-            let tls = self.listener_of(conn).tls.as_ref();
-            conn.leg != Some(Leg::Upstream) && tls.is_some_and(|tls| tls.identity().is_some())
+    pub(super) fn defers_handshake(&mut self, key: Key, conn: &mut Conn<K>) -> bool {
+        if !conn.is_opening() {
+            return false;
+        }
+        let names = conn.leg != Some(Leg::Upstream)
+            && self.listener_of(conn).tls.as_ref().is_some_and(|tls| tls.identity().is_some());
+        let waits = if let Some(link) = self.link.as_mut().filter(|link| names && !link.keeps_up()) {
+            // Not posted: the loop would turn for it all the time.
+            link.defer(key);
+            true
+        } else if self.work.is_long() {
+            self.posted.resume(key, conn);
+            true
+        } else {
+            false
         };
-        conn.is_opening() && (self.work.is_long() || (self.supervisor_is_behind() && names()))
+        let Some(buffers) = conn.buffers.as_deref_mut() else { return waits };
+        if waits {
+            buffers.deferral.begin(self.now);
+        } else {
+            buffers.deferral.end(self.now);
+        }
+        waits
     }
 
     /// The opening exchange of a layer is over: who the peer has proved to be, it is from now on.
@@ -163,7 +180,7 @@ impl<K: Kernel> Context<K> {
     /// The peer's layer has said that nothing follows. It may wait for the same from us before it closes.
     fn on_last_word(&mut self, key: Key, conn: &mut Conn<K>) {
         if let Some(leg) = conn.leg.filter(|_| self.half_close(conn) == HalfClose::Forward) {
-            return self.on_leg_eof(key, leg);
+            return self.on_leg_last_word(key, leg);
         }
         let reason = if conn.has_input() { Reason::PeerFinMidframe } else { Reason::PeerFin };
         self.begin_close(key, conn, reason, Detector::Protocol, true);
@@ -184,7 +201,12 @@ impl<K: Kernel> Context<K> {
     }
 
     /// A socket is about to be closed: its layer has its last chance to say that nothing follows.
-    pub(super) fn end_output_now(&mut self, conn: &mut Conn<K>, mode: CloseMode) {
+    pub(super) fn end_output_now(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode) {
+        if conn.is_opening()
+            && let Some(link) = &mut self.link
+        {
+            link.forget_deferred(key);
+        }
         let can_follow = mode != CloseMode::Reset && conn.pending_output() == 0;
         if !can_follow || !self.say_last_word(conn) {
             return;

@@ -123,6 +123,12 @@ impl<K: Kernel> Context<K> {
         }
     }
 
+    /// The user of a file that a connection has logged in as, for its record and for lists.
+    pub(super) fn logged_in_as(&self, conn: &Conn<K>) -> Option<&str> {
+        let user = conn.client()?.standing.user()?;
+        Some(self.listener_of(conn).guard.users().name(user))
+    }
+
     /// Applies the listener's new guard to a connection. False: the connection is to end.
     fn adopt_guard(&self, conn: &mut Conn<K>, before: &Guard) -> bool {
         let now = &self.listeners[usize::from(conn.listener)].settings.guard;

@@ -25,6 +25,8 @@ mod audit;
 mod close;
 mod connection;
 mod context;
+#[cfg(test)]
+mod deferred_tests;
 mod effects;
 mod header;
 #[cfg(test)]

@@ -192,11 +192,14 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Why a pair ends, for the record of the leg that did not cause it.
-    fn partners_cause(&self, key: Key) -> Cause {
-        let cause = self.pairs.of(key).and_then(Pair::cause);
-        let reason = cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason);
-        Cause { reason, detector: Detector::Partner }
+    /// Why a pair ends, as a leg is to record it that has no cause of its own yet. It may have brought that about all the
+    /// same, by a last word whose FIN has not come.
+    fn cause_of_pair(&self, key: Key, conn: &Conn<K>) -> Cause {
+        match self.pairs.of(key).and_then(Pair::cause) {
+            Some((cause, leg)) if conn.leg == Some(leg) => cause,
+            Some((Cause { reason, .. }, _)) => Cause { reason, detector: Detector::Partner },
+            None => Cause { reason: Reason::LocalInternal, detector: Detector::Partner },
+        }
     }
 
     fn relay_of(&self, conn: &Conn<K>) -> Option<&Relay> {
@@ -242,6 +245,16 @@ impl<K: Kernel> Context<K> {
         }
     }
 
+    /// The layer of a leg has said that nothing follows: its partner may end by that before its FIN comes.
+    pub(super) fn on_leg_last_word(&mut self, key: Key, leg: Leg) {
+        let reason = match leg {
+            Leg::Client => Reason::PeerFin,
+            Leg::Upstream => Reason::PeerFin.of_upstream(),
+        };
+        self.pairs.note_cause(key, leg, Cause { reason, detector: Detector::Protocol });
+        self.on_leg_eof(key, leg);
+    }
+
     /// A leg is told of its partner.
     pub(super) fn on_news(&mut self, key: Key, conn: &mut Conn<K>, news: News) {
         // If the partner's TLS stream was truncated, ours ends in the same way: a FIN without `close_notify`.
@@ -263,18 +276,18 @@ impl<K: Kernel> Context<K> {
                     header_only && !pair.has_early()
                 });
                 if news != News::Finished && nothing {
-                    let (cause, rung) = (self.partners_cause(key), LastRung::Reset);
+                    let (cause, rung) = (self.cause_of_pair(key, conn), LastRung::Reset);
                     self.apply(key, conn, Input::PartnerGone { cause, rung });
                 }
             }
             News::Finished => {
-                let cause = self.partners_cause(key);
+                let cause = self.cause_of_pair(key, conn);
                 let patience = self.relay_of(conn).map(|relay| relay.half_close_timeout);
                 let patience = patience.unwrap_or_default();
                 self.apply(key, conn, Input::PartnerFin { cause, patience });
             }
-            News::Leaving => self.close_leg(key, conn, self.partners_cause(key), LastRung::Linger2),
-            News::Gone(rung) => self.close_leg(key, conn, self.partners_cause(key), rung),
+            News::Leaving => self.close_leg(key, conn, self.cause_of_pair(key, conn), LastRung::Linger2),
+            News::Gone(rung) => self.close_leg(key, conn, self.cause_of_pair(key, conn), rung),
         }
     }
 

@@ -4,13 +4,15 @@ use super::{Reactor, Reload, Requested};
 use crate::config::settings::Settings;
 use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Received, Sent};
+use crate::net::{CloseHow, Interest, Kernel as _, Received, Sent, Token};
 use crate::tools::sim::faults::Faults;
 use crate::tools::sim::kernel::{SimEnv, SimKernel};
 use crate::tools::sim::peer::ClientPool;
 use crate::tools::sim::rng::Rng;
+use crate::tools::sim::stream::SimStream;
 use crate::tools::sim::tcp::{Sizes, Sock};
 use crate::tools::sim::world::{Side, World};
+use crate::workers::link::Channel;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -68,6 +70,15 @@ impl Scene {
         let kernel = SimKernel::new(Rc::clone(&stage));
         let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoFile)).unwrap();
         Self { stage, reactor }
+    }
+
+    /// Makes it the first of two workers. The supervisor's end of its link.
+    pub(super) fn join(&mut self) -> SimStream {
+        let [ours, theirs] = SimStream::linked(&mut self.stage.borrow_mut().world, &self.stage);
+        let watched = self.reactor.cx.kernel.watch(&ours, Token::SUPERVISOR, Interest::ReadWrite);
+        assert_eq!(watched, Ok(()));
+        self.reactor.join(Channel::new(ours), 1, 2, None);
+        theirs
     }
 
     pub(super) fn connect(&mut self, listener: usize) -> usize {

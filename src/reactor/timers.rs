@@ -50,7 +50,7 @@ impl<K: Kernel> Context<K> {
 
     pub(super) fn next_due(&self, key: Key, conn: &Conn<K>) -> Option<(Instant, Due)> {
         let policy = self.policy_of(conn);
-        let mut clocks = conn.clocks(self.deadlines.patient_until());
+        let mut clocks = conn.clocks(self.deadlines.patient_until(), self.now);
         if conn.leg.is_some() {
             self.add_clocks_of_pair(key, conn, &mut clocks);
         }
@@ -79,7 +79,7 @@ impl<K: Kernel> Context<K> {
 
 impl<S> Connection<S> {
     /// The times that its deadlines are counted from.
-    pub(super) fn clocks(&self, patient_until: Instant) -> Clocks {
+    pub(super) fn clocks(&self, patient_until: Instant, now: Instant) -> Clocks {
         let buffers = self.buffers.as_ref();
         let client = self.client();
         let used = client.map_or(self.life.heard(), |client| client.used);
@@ -97,6 +97,7 @@ impl<S> Connection<S> {
             lasts: None,
             header: self.header_until(),
             ages: None,
+            deferred: buffers.map_or(Duration::ZERO, |buffers| buffers.deferral.until(now)),
             patient_until,
         }
     }

@@ -68,7 +68,13 @@ impl<K: Kernel> Reactor<K> {
         self.catch_up();
         let Some(link) = &mut self.cx.link else { return Ok(()) };
         link.say_alive_unasked(self.cx.now);
-        link.flush()
+        link.flush()?;
+        for key in link.take_deferred() {
+            if let Some(conn) = self.table.get_mut(key) {
+                self.cx.posted.resume(key, conn);
+            }
+        }
+        Ok(())
     }
 
     /// Tells how those are whose events had to wait for the supervisor: the last word on each, if not every word.

@@ -7,6 +7,7 @@ use crate::core::time::Instant;
 use crate::net::{Address, CloseHow, Fatal, SocketError, Stream as _};
 use libc::c_int;
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -156,6 +157,24 @@ fn enter(namespace: c_int, parent: u32) -> Result<(), i32> {
     let now = unsafe { libc::getppid() };
     // The parent may have died before it could be said that this child is to die with it.
     if now.cast_unsigned() == parent { Ok(()) } else { Err(libc::ESRCH) }
+}
+
+/// A file with this text that is nowhere but in memory, for a child that takes it for its standard input.
+///
+/// # Errors
+/// When the kernel has no room for it.
+#[expect(unsafe_code, reason = "memfd_create(2)")]
+pub fn memory_file(text: &str) -> Result<File, Fatal> {
+    let what = "make a file in memory";
+    // SAFETY: the kernel reads the name up to its null, and keeps no pointer.
+    let fd = unsafe { libc::memfd_create(c"linger".as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(errno::fatal(what, errno::last()));
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows of it.
+    let mut file = unsafe { File::from_raw_fd(fd) };
+    file.write_all(text.as_bytes()).map_err(|error| errno::fatal(what, errno::number(&error)))?;
+    Ok(file)
 }
 
 /// Stops a process as a debugger or a hung machine does: it does not run, and its kernel goes on for it.

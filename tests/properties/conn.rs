@@ -112,6 +112,7 @@ impl Run {
             lasts: None,
             header: matches!(state, State::Handshaking).then(|| now + timeout(choices)),
             ages: policy.bounds.max_age.map(|max| now + max),
+            deferred: Duration::ZERO,
             patient_until: Instant::ZERO,
         };
         let attention = Attention::new(now);

@@ -382,6 +382,32 @@ fn what_was_cut_on_one_side_of_a_gateway_is_seen_as_cut_on_the_other() {
 }
 
 #[test]
+fn a_client_of_a_gateway_that_waits_for_our_last_word_with_its_fin_has_left_by_its_own() {
+    let house = House::new();
+    let app = start(&["echo://127.0.0.1:0".to_owned()]);
+    let text = format!(
+        "[admin]\naddress = '127.0.0.1:0'\n[[listener]]\nprotocol = 'tcp'\nname = 'gate'\naddress = '127.0.0.1:0'\nupstream = '{}'\n{}",
+        app.address("echo"),
+        and_here(&house)
+    );
+    let file = TempFile::new(&text);
+    let gate = Server::start(&["--config", file.path()]);
+    let mut client = gate.connect_tls("gate", &house.trust(None));
+    client.asks("hello", "hello");
+    client.say_last_word();
+    client.expect_end();
+    drop(client);
+    let ends = gate.wait_ends(2);
+    let of = |leg: &str| {
+        let end = ends.iter().find(|end| end["leg"] == leg).unwrap();
+        ["reason", "detector"].map(|key| end[key].as_str().unwrap().to_owned())
+    };
+    assert_eq!([of("client"), of("upstream")], [["peer.fin", "protocol"], ["peer.fin", "partner"]]);
+    let pair = wait_for("the pair", || gate.events("pair").into_iter().next());
+    assert_eq!((&pair["reason"], &pair["by"]), (&"peer.fin".into(), &"client".into()), "{pair}");
+}
+
+#[test]
 fn an_alert_right_before_a_reset_is_read() {
     let backend = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = format!(

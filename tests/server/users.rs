@@ -310,6 +310,30 @@ fn user(arguments: &[&str], password: &str) -> (Option<i32>, String) {
 }
 
 #[test]
+fn who_has_logged_in_is_in_the_list_and_in_the_record_of_its_end() {
+    for workers in [1, 2] {
+        let users = TempFile::new(&people());
+        let server = start(workers, &users);
+        let mut client = logged_in(&server, "dev");
+        client.ask("IDENT dev-1", OK);
+        let anonymous = server.connect("resp");
+        until("both", || server.connections("resp").len() == 2);
+        let rows = server.connections("resp");
+        let user = |row: &serde_json::Value| row["user"].as_str().map(str::to_owned);
+        let of = |id: Option<&str>| user(rows.iter().find(|row| row["id"].as_str() == id).unwrap());
+        assert_eq!((of(Some("dev-1")), of(None)), (Some("dev".to_owned()), None));
+        let mut ops = logged_in(&server, "ops");
+        ops.ask("SUBSCRIBE $presence:dev-1", "*3\r\n$9\r\nsubscribe\r\n$15\r\n$presence:dev-1\r\n:1\r\n");
+        drop(client);
+        ops.expect_until("\"user\":\"dev\"");
+        drop(anonymous);
+        let ends = server.wait_ends(2);
+        let of = |identity: &str| user(ends.iter().find(|end| end["identity"] == identity).unwrap());
+        assert_eq!((of("dev-1"), of("")), (Some("dev".to_owned()), None));
+    }
+}
+
+#[test]
 fn a_file_of_users_is_made_and_edited_and_serves_at_once() {
     let users = TempFile::new("");
     let path = users.path();

@@ -31,6 +31,7 @@ fn what_is_not_there_is_told_with_what_is() {
         (["--method", "nonsense"], "keepalive+user_timeout"),
         (["--greet", "x"], "--server"),
         (["--server=true", "--gateway"], "--gateway"),
+        (["--server=true", "--tls"], "--tls"),
     ] {
         let output = lab(&arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -89,6 +90,25 @@ fn some_cells_are_as_expected() {
         verdicts,
         [["ended", "ended", "ended"], ["unnoticed", "unnoticed", "ended"], ["unnoticed", "ended", "ended"]]
     );
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn over_tls_a_client_that_closes_is_told_from_one_that_is_killed() {
+    let rows = ["--case", "close", "--case", "kill", "--case", "reset", "--method", "base"];
+    for (way, path) in [(&["--tls"][..], "direct"), (&["--tls", "--gateway"], "gateway")] {
+        let output = played(&[&["--quick", "--format", "json"][..], way, &rows].concat());
+        assert_eq!(output.status.code(), Some(0), "{}{}", words(&output.stdout), words(&output.stderr));
+        let matrix: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&matrix["path"], &matrix["transport"]), (&Value::from(path), &Value::from("tls")));
+        let rows = matrix["rows"].as_array().unwrap();
+        let reasons = rows.iter().map(|row| (row["case"].as_str(), row["cells"][0]["reason"].as_str()));
+        assert_eq!(
+            reasons.collect::<Vec<_>>(),
+            [("close", "peer.fin"), ("reset", "peer.reset"), ("kill", "peer.truncated")]
+                .map(|(case, reason)| (Some(case), Some(reason)))
+        );
+    }
 }
 
 #[test]

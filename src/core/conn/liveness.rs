@@ -8,7 +8,7 @@ use super::policy::{Heartbeat, HeartbeatStyle, Policy};
 use super::{Life, State};
 use crate::core::end::Reason;
 use crate::core::tcp::TcpSnapshot;
-use crate::core::time::Instant;
+use crate::core::time::{Duration, Instant};
 
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +54,8 @@ pub struct Clocks {
     pub header: Option<Instant>,
     /// When the connection is as old as it may become; `None`: it may become any age.
     pub ages: Option<Instant>,
+    /// How long the server has put off hearing what the peer had sent to open the connection.
+    pub deferred: Duration,
     /// Before this no silence is judged: the server itself stalled
     /// ([`Attention`](crate::core::timer::attention::Attention)).
     pub patient_until: Instant,
@@ -71,7 +73,8 @@ pub fn next_due(
     let patient = |at: Instant| at.max(clocks.patient_until);
     let deadline = match life.state() {
         State::Handshaking => {
-            policy.bounds.handshake_timeout.map(|timeout| patient(life.accepted() + timeout))
+            let timeout = policy.bounds.handshake_timeout;
+            timeout.map(|timeout| patient(life.accepted() + timeout + clocks.deferred))
         }
         State::Open => None,
         State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),

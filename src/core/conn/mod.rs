@@ -114,6 +114,7 @@ impl Life {
             spoke: None,
             alert: None,
             pair: None,
+            user: None,
             proxied: None,
             secured: None,
         }

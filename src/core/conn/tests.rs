@@ -330,6 +330,7 @@ const CLOCKS: Clocks = Clocks {
     oob_sent: Instant::ZERO,
     output_moved: None,
     info_asked: None,
+    deferred: Duration::ZERO,
     patient_until: Instant::ZERO,
     lasts: None,
     header: None,

@@ -38,7 +38,8 @@ mod tag {
     pub(super) const PROXY_TLS: u8 = 14;
     pub(super) const PROXY_COMMON_NAME: u8 = 15;
     pub(super) const PROXY_AWS_ENDPOINT: u8 = 16;
-    pub(super) const COUNT: u8 = 17;
+    pub(super) const USER: u8 = 17;
+    pub(super) const COUNT: u8 = 18;
 }
 
 /// Where the numbers stand.
@@ -95,6 +96,7 @@ impl Parts<'_> {
             && end.evidence.is_none()
             && end.by.is_none()
             && end.spoke.is_none()
+            && end.user.is_none()
             && end.alert.is_none()
             && end.pair.is_none()
             && end.proxied.is_none()
@@ -121,6 +123,9 @@ impl Parts<'_> {
             part(tag::BY_KEY, cut(&by.key));
             part(tag::BY_PEER, cut(&by.peer));
             by.identity.iter().for_each(|identity| part(tag::BY_IDENTITY, cut(identity)));
+        }
+        if let Some(user) = &end.user {
+            part(tag::USER, cut(user));
         }
         if let Some(spoke) = end.spoke {
             part(tag::SPOKE, &[spoke as u8]);
@@ -323,6 +328,7 @@ impl<'a> Record<'a> {
             unsent_bytes: number(place::UNSENT),
             evidence: None,
             by: None,
+            user: None,
             spoke: None,
             alert: None,
             pair: None,
@@ -357,6 +363,7 @@ impl Others {
             }
             (tag::BY_PEER, _) => self.by.iter_mut().for_each(|by| by.peer = text()),
             (tag::BY_IDENTITY, _) => self.by.iter_mut().for_each(|by| by.identity = Some(text())),
+            (tag::USER, _) => end.user = Some(text().into()),
             (tag::SPOKE, &[spoke]) => end.spoke = Some(Foreign::ALL[usize::from(spoke)]),
             (tag::ALERT, &[alert, ours]) => {
                 end.alert = Some(TlsAlert { alert: Alert::ALL[usize::from(alert)], is_ours: ours == 1 });

@@ -109,6 +109,9 @@ impl Source for EndLine<'_> {
             secured.server_name.iter().try_for_each(|name| add("sni", name.as_str().into()))?;
             secured.alpn().map_or(Ok(()), |alpn| add("alpn", Value::from_display(alpn)))?;
         }
+        if let Some(user) = &end.user {
+            add("user", (&**user).into())?;
+        }
         for (name, value) in end.proxied.iter().flat_map(|proxied| proxied.fields()) {
             add(name, value.into())?;
         }

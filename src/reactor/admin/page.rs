@@ -56,6 +56,8 @@ struct Row<'a> {
     sni: Option<String>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<u32>,
 }
 
@@ -225,6 +227,7 @@ impl<K: Kernel> Context<K> {
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
             sni: secured.and_then(|secured| secured.server_name.clone()),
             state,
+            user: self.logged_in_as(conn),
             worker: self.link.as_ref().map(|link| link.number()),
         };
         out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));

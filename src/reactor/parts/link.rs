@@ -40,6 +40,8 @@ pub(in crate::reactor) struct WorkerLink<S> {
     beating: IndexMap<Key, Beating>,
     /// Holders of which the supervisor is to be told how they are, once it keeps up.
     behind: IndexSet<Key>,
+    /// Connections that go on with their handshakes once it keeps up.
+    deferred: IndexSet<Key>,
     /// Presence events that were not passed on, because a later one came before the supervisor kept up.
     dropped: u64,
     /// Clients here that ask about those of all workers.
@@ -77,6 +79,7 @@ impl<S: Stream> WorkerLink<S> {
             held: IndexMap::new(),
             beating: IndexMap::new(),
             behind: IndexSet::new(),
+            deferred: IndexSet::new(),
             dropped: 0,
             asks: Asks::default(),
             queries: VecDeque::new(),
@@ -132,6 +135,26 @@ impl<S: Stream> WorkerLink<S> {
     /// A holder of which the supervisor is to be told how it is, if it keeps up.
     pub(in crate::reactor) fn next_behind(&mut self) -> Option<Key> {
         if self.keeps_up() { self.behind.pop() } else { None }
+    }
+
+    /// A connection is to go on once the supervisor keeps up.
+    pub(in crate::reactor) fn defer(&mut self, key: Key) {
+        self.deferred.insert(key);
+    }
+
+    /// A connection that waited is gone.
+    pub(in crate::reactor) fn forget_deferred(&mut self, key: Key) {
+        self.deferred.swap_remove(&key);
+    }
+
+    /// Whether a connection waits for the supervisor.
+    pub(in crate::reactor) fn is_deferred(&self, key: Key) -> bool {
+        self.deferred.contains(&key)
+    }
+
+    /// Those that may go on, now that the supervisor keeps up.
+    pub(in crate::reactor) fn take_deferred(&mut self) -> IndexSet<Key> {
+        if self.keeps_up() { std::mem::take(&mut self.deferred) } else { IndexSet::new() }
     }
 
     /// Whether a connection holds its identity by that claim.

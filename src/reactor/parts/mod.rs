@@ -9,6 +9,7 @@ pub(super) mod balance;
 pub(super) mod check;
 pub(super) mod checks;
 pub(super) mod deadlines;
+pub(super) mod deferral;
 pub(super) mod effect;
 pub(super) mod initiators;
 pub(super) mod lifecycle;

@@ -6,25 +6,28 @@
 //!
 //! | order | what it does, and answers |
 //! | --- | --- |
-//! | `open SLOT ADDRESS BUFFER` | connects; `opened SLOT LOCAL` or `failed SLOT WHY`. BUFFER 0 leaves it to the kernel |
+//! | `open SLOT ADDRESS BUFFER TRANSPORT` | connects; `opened SLOT LOCAL` or `failed SLOT WHY`. BUFFER 0 leaves it to the kernel; TRANSPORT is `tls`, or nothing |
 //! | `ask SLOT BYTES` | sends; `answer SLOT BYTES` with the first that comes back |
 //! | `send SLOT BYTES` | sends |
 //! | `beat SLOT MILLISECONDS BYTES` | sends these so often |
 //! | `pong SLOT BYTES` | sends these whenever something comes |
 //! | `tell SLOT` | `heard SLOT BYTES` for whatever comes |
-//! | `deaf SLOT` | reads no more |
+//! | `deaf SLOTS` | reads no more; `deaf` |
 //! | `quiet` | no beats and no answers any more; `done TIME` |
 //! | `leave SLOTS BYTES` | sends a goodbye, and closes at the answer; `done TIME` |
-//! | `close SLOTS`, `reset SLOTS`, `vanish SLOTS` | FIN, RST, or nothing; `done TIME` |
+//! | `close SLOTS`, `reset SLOTS`, `vanish SLOTS` | FIN (over TLS `close_notify` before it), RST, or nothing; `done TIME` |
 //! | `finish SLOTS BYTES` | sends, says FIN, and reads on to the end; `done TIME` |
 //!
 //! SLOTS are numbers with commas between them. A connection that the server ends is closed, `ended SLOT COUNT` with
 //! how many bytes it had received.
 
+use super::path::Transport;
+use super::wire::{Wire, trusting};
 use crate::core::escape::{escape, unescape};
 use crate::core::time::{Duration, Instant};
-use crate::net::{CloseHow, Fatal, Interest, Kernel as _, Ready, Received, Sent, Stream as _, Token};
+use crate::net::{Fatal, Interest, Kernel as _, Ready, Received, Sent, Stream as _, Token};
 use crate::sys::{Os, Stream, process};
+use crate::tls;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -45,17 +48,17 @@ enum Ear {
     Reads,
     /// Reads them, and says what they were.
     Tells,
-    /// Closes.
+    /// Says its last word at the next bytes, and closes.
     Leaves,
+    /// Has said it, and closes when the server has said its own.
+    Closes,
     /// Leaves them to the kernel.
     Deaf,
 }
 
 /// One connection.
 struct Client {
-    stream: Stream,
-    /// What the kernel had no room for.
-    output: Vec<u8>,
+    wire: Wire,
     received: u64,
     /// The next bytes are the answer that was asked for.
     asked: bool,
@@ -73,7 +76,7 @@ pub fn run() -> Result<(), Fatal> {
     let mut os = Os::without_signals()?;
     let refused = |fault| Fatal { what: "watch standard input".into(), why: format!("{fault:?}") };
     os.watch(&orders, ORDERS, Interest::Read).map_err(refused)?;
-    let mut clients = Clients { os, orders, slots: BTreeMap::new(), pending: Vec::new() };
+    let mut clients = Clients { os, orders, tls: None, slots: BTreeMap::new(), pending: Vec::new() };
     let mut ready: Vec<Ready> = Vec::new();
     loop {
         let timeout = clients.beat();
@@ -85,7 +88,7 @@ pub fn run() -> Result<(), Fatal> {
                 }
             } else {
                 let slot = u32::try_from(ready.token.0).unwrap_or(u32::MAX);
-                clients.flush(slot);
+                let _ = clients.with(slot, |client| client.wire.flush());
                 clients.read(slot);
             }
         }
@@ -95,6 +98,8 @@ pub fn run() -> Result<(), Fatal> {
 struct Clients {
     os: Os,
     orders: Stream,
+    /// Made for the first who speaks TLS.
+    tls: Option<tls::Client>,
     slots: BTreeMap<u32, Client>,
     /// The beginning of a line.
     pending: Vec<u8>,
@@ -141,10 +146,11 @@ impl Clients {
         let target = words.next().unwrap_or_default();
         let first = words.next().unwrap_or_default();
         let second = words.next().unwrap_or_default();
+        let over_tls = words.next() == Some(Transport::Tls.name());
         let slots: Vec<u32> = target.split(',').filter_map(|slot| slot.parse().ok()).collect();
         let slot = slots.first().copied().unwrap_or_default();
         match order {
-            "open" => self.open(slot, first, second),
+            "open" => self.open(slot, first, second, over_tls),
             "ask" => self
                 .with(slot, |client| client.asked = true)
                 .and_then(|()| self.send(slot, &unescape(first)?)),
@@ -159,7 +165,12 @@ impl Clients {
                 self.with(slot, |client| client.pong = pong)
             }
             "tell" => self.with(slot, |client| client.ear = Ear::Tells),
-            "deaf" => self.with(slot, |client| client.ear = Ear::Deaf),
+            "deaf" => {
+                let mut slots = slots.into_iter();
+                slots.try_for_each(|slot| self.with(slot, |client| client.ear = Ear::Deaf))?;
+                self.say("deaf");
+                Ok(())
+            }
             "quiet" | "leave" | "close" | "reset" | "vanish" | "finish" => {
                 let now = process::monotonic();
                 let bytes = unescape(first)?;
@@ -185,13 +196,13 @@ impl Clients {
         }
         if order == "finish" {
             self.send(slot, bytes)?;
-            return self.with(slot, |client| client.stream.finish());
+            return self.with(slot, |client| client.wire.finish());
         }
         let client = self.slots.remove(&slot).ok_or("no such slot")?;
         match order {
-            "reset" => client.stream.close(CloseHow::Reset),
-            "vanish" => client.stream.vanish().map_err(|fault| format!("TCP_REPAIR: {fault:?}"))?,
-            _ => client.stream.close(CloseHow::Plain),
+            "reset" => client.wire.reset(),
+            "vanish" => client.wire.vanish()?,
+            _ => client.wire.close(),
         }
         Ok(())
     }
@@ -200,7 +211,7 @@ impl Clients {
         self.slots.get_mut(&slot).map(act).ok_or_else(|| format!("no slot {slot}"))
     }
 
-    fn open(&mut self, slot: u32, address: &str, buffer: &str) -> Result<(), String> {
+    fn open(&mut self, slot: u32, address: &str, buffer: &str, over_tls: bool) -> Result<(), String> {
         let address = address.parse().map_err(|_| "an address and a port")?;
         let buffer = buffer.parse().ok().filter(|bytes| *bytes > 0);
         match process::connect(address, buffer) {
@@ -208,9 +219,11 @@ impl Clients {
                 self.os
                     .watch(&stream, Token(u64::from(slot)), Interest::ReadWrite)
                     .map_err(|fault| format!("{fault:?}"))?;
+                if over_tls && self.tls.is_none() {
+                    self.tls = Some(trusting()?);
+                }
                 let client = Client {
-                    stream,
-                    output: Vec::new(),
+                    wire: Wire::new(stream, self.tls.as_ref().filter(|_| over_tls)),
                     received: 0,
                     asked: false,
                     ear: Ear::Reads,
@@ -226,23 +239,7 @@ impl Clients {
     }
 
     fn send(&mut self, slot: u32, bytes: &[u8]) -> Result<(), String> {
-        self.with(slot, |client| client.output.extend_from_slice(bytes))?;
-        self.flush(slot);
-        Ok(())
-    }
-
-    fn flush(&mut self, slot: u32) {
-        let Some(client) = self.slots.get_mut(&slot) else { return };
-        while !client.output.is_empty() {
-            match client.stream.send(&client.output) {
-                Sent::Bytes(count) => {
-                    client.output.drain(..count);
-                }
-                Sent::Interrupted => {}
-                // What is wrong is told by the next receive.
-                Sent::WouldBlock | Sent::Failed(_) => return,
-            }
-        }
+        self.with(slot, |client| client.wire.send(bytes))
     }
 
     fn read(&mut self, slot: u32) {
@@ -250,26 +247,8 @@ impl Clients {
         while let Some(client) = self.slots.get_mut(&slot)
             && client.ear != Ear::Deaf
         {
-            match client.stream.recv(&mut buffer) {
-                Received::Bytes(count) => {
-                    client.received += count as u64;
-                    let (asked, ear, pong) = (client.asked, client.ear, client.pong.clone());
-                    client.asked = false;
-                    if ear == Ear::Leaves {
-                        self.slots.remove(&slot);
-                    }
-                    for (wanted, word) in [(asked, "answer"), (ear == Ear::Tells, "heard")] {
-                        if wanted {
-                            let mut line = String::new();
-                            let _ = write!(line, "{word} {slot} {}", escape(&buffer[..count]));
-                            self.say(&line);
-                        }
-                    }
-                    if !pong.is_empty() {
-                        // A connection that is gone by now needs no answer.
-                        let _ = self.send(slot, &pong);
-                    }
-                }
+            match client.wire.recv(&mut buffer) {
+                Received::Bytes(count) => self.hear(slot, &buffer[..count]),
                 Received::WouldBlock => return,
                 Received::Interrupted => {}
                 Received::Eof | Received::Failed(_) => {
@@ -278,6 +257,34 @@ impl Clients {
                     self.say(&format!("ended {slot} {received}"));
                 }
             }
+            if let Some(client) = self.slots.get_mut(&slot)
+                && client.ear == Ear::Closes
+                && client.wire.say_last_word()
+            {
+                self.slots.remove(&slot);
+            }
+        }
+    }
+
+    /// Makes of bytes that have come what it is to make of them.
+    fn hear(&mut self, slot: u32, bytes: &[u8]) {
+        let Some(client) = self.slots.get_mut(&slot) else { return };
+        client.received += bytes.len() as u64;
+        let (asked, ear, pong) = (client.asked, client.ear, client.pong.clone());
+        client.asked = false;
+        if ear == Ear::Leaves {
+            client.ear = Ear::Closes;
+        }
+        for (wanted, word) in [(asked, "answer"), (ear == Ear::Tells, "heard")] {
+            if wanted {
+                let mut line = String::new();
+                let _ = write!(line, "{word} {slot} {}", escape(bytes));
+                self.say(&line);
+            }
+        }
+        if !pong.is_empty() {
+            // A connection that is gone by now needs no answer.
+            let _ = self.send(slot, &pong);
         }
     }
 

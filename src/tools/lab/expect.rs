@@ -1,7 +1,10 @@
 //! What the lab expects of each cell: the one table of verdicts.
 //!
 //! A row has what holds for every means, and the means for which something else does. Latencies are computed from the
-//! settings ([`When`]); a cell that differs in anything fails the lab.
+//! settings ([`When`]); a cell that differs in anything fails the lab. What a gateway or TLS makes of some cells is in
+//! `ways`.
+
+mod ways;
 
 use super::case::Case;
 use super::method::Method;
@@ -337,40 +340,21 @@ const TABLE: &[Row] = &[
     ),
 ];
 
-/// Cells of which a gateway makes something else than a server does without it. Here, all together beat, too: on the
-/// connection itself.
-const GATEWAY: &[(Case, &[Method], Expected)] = &[
-    (Case::Close, &[M::All], FIN),
-    (Case::HalfClose, &[M::All], FIN),
-    (Case::Kill, &[M::All], FIN),
-    // What the client does not take pauses the server behind the gateway, and not what is read of the client. Output
-    // waits, too: what is tried first tells.
-    (
-        Case::KillPaused,
-        Method::ALL,
-        Either(&[RST, ended(PeerReset, Detector::SendError, Reset, When::Now, CLEAN)]),
-    ),
-    (Case::DropToClient, &[M::All], UNHEARD),
-    // Nothing tells of suspicion there; it is not ended.
-    (Case::LateBeat, Method::ALL, BOTH_BELIEVE),
-];
-
 /// What is expected of a cell.
 pub fn expected(path: Path, case: Case, method: Method) -> Expected {
     if !path.tries(case, method) {
         return NotApplicable;
     }
-    let behind = GATEWAY.iter().filter(|_| path == Path::Gateway);
-    let mut behind = behind.filter(|(row, methods, _)| *row == case && methods.contains(&method));
     let row = TABLE.iter().find(|row| row.case == case).expect("a test says that every case has a row");
     let other = row.but.iter().find(|(methods, _)| methods.contains(&method));
     let usual = other.map_or(row.always, |(_, expected)| *expected);
-    behind.next().map_or(usual, |(_, _, expected)| *expected)
+    ways::instead(path, case, method).unwrap_or(usual)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::lab::path::Via;
 
     #[test]
     fn every_case_has_one_row_and_every_cell_one_verdict() {
@@ -385,24 +369,27 @@ mod tests {
         assert!(TABLE.iter().map(|row| row.case).eq(Case::ALL.iter().copied()), "in the order of the cases");
     }
 
+    fn cells() -> impl Iterator<Item = (Path, Case, Method)> {
+        let rows = Path::ALL.into_iter().flat_map(|path| Case::ALL.iter().map(move |case| (path, *case)));
+        rows.flat_map(|(path, case)| Method::ALL.iter().map(move |method| (path, case, *method)))
+    }
+
     #[test]
     fn whatever_happens_something_notices_and_all_together_do() {
-        for &case in Case::ALL {
+        for (path, case, _) in
+            cells().filter(|(path, _, method)| path.via == Via::Direct && *method == M::All)
+        {
             let noticed = |expected: &Expected| matches!(expected, Expected::Ended { .. } | Revived);
-            assert!(expected(Path::Direct, case, Method::All).alternatives().iter().all(noticed), "{case}");
+            assert!(expected(path, case, M::All).alternatives().iter().all(noticed), "{path:?}, {case}");
         }
     }
 
     #[test]
     fn what_the_server_ends_leaves_nothing_on_the_server() {
-        for &case in Case::ALL {
-            for &method in Method::ALL {
-                let direct = expected(Path::Direct, case, method);
-                let gateway = expected(Path::Gateway, case, method);
-                for &one in direct.alternatives().iter().chain(gateway.alternatives()) {
-                    if let Expected::Ended { left, .. } = one {
-                        assert_eq!(left.server, "", "{case}, {method}");
-                    }
+        for (path, case, method) in cells() {
+            for one in expected(path, case, method).alternatives() {
+                if let Expected::Ended { left, .. } = one {
+                    assert_eq!(left.server, "", "{path:?}, {case}, {method}");
                 }
             }
         }
@@ -417,20 +404,19 @@ mod tests {
             };
             expected.alternatives().iter().map(reason).collect()
         };
-        for &case in Case::ALL {
-            for &method in Method::ALL.iter().filter(|method| Path::Gateway.tries(case, **method)) {
-                let (direct, through) =
-                    (expected(Path::Direct, case, method), expected(Path::Gateway, case, method));
-                // It goes on reading there: it sees the reset by whatever means.
-                let sees_more = case == Case::KillPaused;
-                let same = reasons(&through).iter().any(|reason| reasons(&direct).contains(reason));
-                assert!(
-                    same || sees_more,
-                    "{case}, {method}: {} or {}",
-                    direct.in_words(),
-                    through.in_words()
-                );
-            }
+        let through = cells().filter(|(path, ..)| path.via == Via::Gateway);
+        for (path, case, method) in through.filter(|(path, case, method)| path.tries(*case, *method)) {
+            let direct = expected(Path::new(Via::Direct, path.transport), case, method);
+            let through = expected(path, case, method);
+            // It goes on reading there: it sees the reset by whatever means.
+            let sees_more = case == Case::KillPaused;
+            let same = reasons(&through).iter().any(|reason| reasons(&direct).contains(reason));
+            assert!(
+                same || sees_more,
+                "{path:?}, {case}, {method}: {} or {}",
+                direct.in_words(),
+                through.in_words()
+            );
         }
     }
 }

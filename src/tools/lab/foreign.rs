@@ -141,7 +141,7 @@ fn try_play(case: Case, subject: &Subject) -> Result<Row, Fatal> {
         rest(every / 2);
     }
     if subject.provokes_itself(case) {
-        client.order(&format!("deaf {SLOT}"));
+        client.deafen(&SLOT.to_string())?;
         if subject.provoke.is_empty() {
             helper.order(&format!("send {SLOT} {}", escape(&subject.helper[1])));
         } else {

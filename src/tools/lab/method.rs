@@ -1,6 +1,6 @@
 //! The columns: the means of detection, each alone on a listener of its own, and all of them together.
 
-use super::path::Path;
+use super::path::{Path, Transport, Via};
 use super::settings::Settings;
 use crate::core::named::named;
 use crate::core::time::Duration;
@@ -86,12 +86,12 @@ impl Method {
 
     /// Whether a connection of its own beats for the data connection.
     pub const fn has_channel(self, path: Path) -> bool {
-        matches!((self, path), (Self::Channel | Self::All, Path::Direct))
+        matches!((self, path.via), (Self::Channel | Self::All, Via::Direct))
     }
 
     /// Whether the data connection itself beats.
     pub const fn beats(self, path: Path) -> bool {
-        matches!((self, path), (Self::Heartbeat, _) | (Self::All, Path::Gateway))
+        matches!((self, path.via), (Self::Heartbeat, _) | (Self::All, Via::Gateway))
     }
 
     /// What of the listener's settings is not off.
@@ -139,11 +139,12 @@ impl Method {
     pub fn listener(self, path: Path, host: &str, settings: &Settings, more: &str) -> String {
         let own = self.parameters(settings);
         let address = format!("{host}:0");
-        match path {
-            Path::Direct => listener("resp", self.name(), &address, settings, &[&own, more]),
-            Path::Gateway => {
+        let tls = transport_parameters(path.transport);
+        match path.via {
+            Via::Direct => listener("resp", self.name(), &address, settings, &[&own, more, tls]),
+            Via::Gateway => {
                 let upstream = format!("upstream={BACKEND}");
-                listener("tcp", self.name(), &address, settings, &[&own, more, &upstream])
+                listener("tcp", self.name(), &address, settings, &[&own, more, tls, &upstream])
             }
         }
     }
@@ -179,9 +180,20 @@ pub fn listener(
     format!("{protocol}://{address}?name={}{open}&{}", listener_name(name), all.join("&"))
 }
 
-/// The parameters of the listener for heartbeat channels.
-pub fn channel_parameters(settings: &Settings) -> String {
-    Method::Heartbeat.parameters(settings)
+/// The URL of the listener for heartbeat channels, which speak what the data connections do.
+pub fn channels(transport: Transport, host: &str, settings: &Settings) -> String {
+    let beat = Method::Heartbeat.parameters(settings);
+    let address = format!("{host}:0");
+    listener("resp", "channels", &address, settings, &[&beat, transport_parameters(transport)])
+}
+
+/// What a listener has whose clients speak this.
+const fn transport_parameters(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Plain => "",
+        // See `Server::start`.
+        Transport::Tls => "tls.certificate=/proc/self/fd/0",
+    }
 }
 
 /// The name of the listener of a column.
@@ -200,13 +212,14 @@ mod tests {
     #[test]
     fn every_listener_is_one_that_the_server_takes_and_says_each_key_once() {
         for settings in [Settings::quick(), Settings::realistic()] {
-            let direct = Method::ALL.iter().map(|method| (*method, Path::Direct));
-            let gateway = Method::ALL.iter().map(|method| (*method, Path::Gateway));
-            let tried = gateway.filter(|(method, path)| path.lacks_method(*method).is_none());
-            for (method, path) in direct.chain(tried) {
+            let all =
+                Path::ALL.into_iter().flat_map(|path| Method::ALL.iter().map(move |method| (*method, path)));
+            for (method, path) in all.filter(|(method, path)| path.lacks_method(*method).is_none()) {
                 let url = method.listener(path, "127.0.0.1", &settings, "send_buffer=16KiB");
                 let sources = crate::config::Sources { listen: vec![url.clone()], ..Default::default() };
-                assert!(crate::config::load(&sources, crate::sys::file::read_regular).is_ok(), "{url}");
+                let certificate = |_: &std::path::Path, _| Ok(include_str!("../tls.pem").to_owned());
+                let loaded = crate::config::load(&sources, certificate);
+                assert!(loaded.is_ok(), "{url}: {:?}", loaded.err());
                 let (_, parameters) = url.split_once('?').unwrap();
                 let mut keys: Vec<&str> = parameters.split('&').filter_map(|p| p.split('=').next()).collect();
                 let count = keys.len();

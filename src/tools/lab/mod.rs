@@ -2,7 +2,7 @@
 //!
 //! A row of its matrix is a [way to go](case), a column a [means](method) of detection, alone on a listener of its own
 //! on one server, or a gateway in front of
-//! [it](path). For each row it builds a [network] of its own, sets up the [testbed] with real processes,
+//! [it](path), plain or over TLS. For each row it builds a [network] of its own, sets up the [testbed] with real processes,
 //! does the fault, and [reads](row) the server's log and the kernel's tables on [both sides](observe). What each
 //! cell has to show stands in [one table](expect), with latencies computed from the [settings]; whatever
 //! differs is a failure.
@@ -25,6 +25,7 @@ pub mod run;
 pub mod server;
 pub mod settings;
 pub mod testbed;
+pub mod wire;
 
 pub use remote_client::CLIENT_COMMAND;
 

@@ -119,6 +119,15 @@ impl RemoteClient {
         self.wait("an answer", |line| line.strip_prefix(&answer).map(ToOwned::to_owned))
     }
 
+    /// Lets connections read no more, and waits until they do not.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub fn deafen(&mut self, slots: &str) -> Result<(), Fatal> {
+        self.order(&format!("deaf {slots}"));
+        self.wait("deafness", |line| (line == "deaf").then_some(()))
+    }
+
     /// Waits until a deed is done. When it was.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::remote_client::{OURSELVES, PATIENCE};
 use super::settings::Settings;
 use crate::core::time::Instant;
 use crate::net::Fatal;
-use crate::sys::process::{Namespace, monotonic, spawn_in};
+use crate::sys::process::{Namespace, memory_file, monotonic, spawn_in};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -31,7 +31,8 @@ impl Log {
 }
 
 impl Server {
-    /// Starts `linger serve` in a namespace with these listeners, and waits until it listens.
+    /// Starts `linger serve` in a namespace with these listeners, and waits until it listens. Its standard input is a
+    /// certificate with its key: a file that has no name.
     ///
     /// # Errors
     /// When it does not; with what it said.
@@ -42,7 +43,8 @@ impl Server {
         // Audits look on all the time; what they may end is for each listener to say.
         command.args(["--set", &format!("audit.interval={}ms", settings.audit.as_millis())]);
         command.args(listeners.iter().flat_map(|listener| ["--listen", listener]));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let certificate = memory_file(include_str!("../tls.pem"))?;
+        command.stdin(certificate).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = spawn_in(namespace, &mut command)?;
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let log = Arc::new(Log::default());

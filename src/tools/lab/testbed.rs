@@ -1,10 +1,10 @@
 //! A row set up: the network, a server with a listener for each means, or a gateway to it that has them, a client for each, and what happens to them.
 
 use super::case::Case;
-use super::method::{BACKEND, Method, channel_parameters, listener, listener_name};
+use super::method::{self, BACKEND, Method, listener, listener_name};
 use super::network::{Network, SERVER};
 use super::observe::{Sight, Tables};
-use super::path::Path;
+use super::path::{Path, Via};
 use super::remote_client::{PATIENCE, RemoteClient};
 use super::server::Server;
 use super::settings::Settings;
@@ -87,14 +87,14 @@ impl Testbed {
         let mut listeners: Vec<String> =
             methods.iter().map(|method| method.listener(path, SERVER, settings, case.parameters())).collect();
         let anywhere = format!("{SERVER}:0");
-        let channels = listener("resp", "channels", &anywhere, settings, &[&channel_parameters(settings)]);
+        let channels = method::channels(path.transport, SERVER, settings);
         let helpers = |address: &str| listener("resp", "helper", address, settings, &[]);
-        let backend = match path {
-            Path::Direct => {
+        let backend = match path.via {
+            Via::Direct => {
                 listeners.extend([channels, helpers(&anywhere)]);
                 None
             }
-            Path::Gateway => Some(Server::start(&network.server, &[channels, helpers(BACKEND)], settings)?),
+            Via::Gateway => Some(Server::start(&network.server, &[channels, helpers(BACKEND)], settings)?),
         };
         let server = Server::start(&network.server, &listeners, settings)?;
         let client = RemoteClient::start(&network.client)?;
@@ -174,7 +174,7 @@ impl Testbed {
         if queued {
             for seat in &self.seats {
                 let slot = BLOCKERS + seat.slot;
-                self.helper.order(&format!("open {slot} {} 0", seat.server));
+                self.helper.order(&open(slot, seat.server, 0, self.path));
                 self.helper.order(&format!("ask {slot} PING\\r\\n"));
             }
             for seat in &self.seats {
@@ -183,7 +183,7 @@ impl Testbed {
         }
         let buffer = if self.case.small_window() { 4096 } else { 0 };
         for seat in &self.seats {
-            self.client.order(&format!("open {} {} {buffer}", seat.slot, seat.server));
+            self.client.order(&open(seat.slot, seat.server, buffer, self.path));
         }
         for seat in &mut self.seats {
             seat.client = self.client.opened(seat.slot)?;
@@ -204,7 +204,7 @@ impl Testbed {
         }
         for seat in self.seats.iter().filter(|seat| seat.method.has_channel(self.path)) {
             let slot = CHANNELS + seat.slot;
-            self.client.order(&format!("open {slot} {channels} 0"));
+            self.client.order(&open(slot, channels, 0, self.path));
             let command = format!("BEATFOR {} {TOKEN}\r\n", seat.identity());
             self.client.order(&format!("ask {slot} {}", escape(command.as_bytes())));
             self.client.answered(slot)?;
@@ -232,15 +232,16 @@ impl Testbed {
 
     /// What has to be so before the fault.
     fn prepare(&mut self) -> Result<(), Fatal> {
+        let slots = self.data_slots();
         if self.case == Case::KillUnread {
-            self.deafen();
+            self.client.deafen(&slots)?;
             self.send_to_all(1);
             self.until("unread data", |sight, seat| {
                 sight.at_client(seat.server, seat.client).is_some_and(|row| row.unread > 0)
             })?;
         }
         if self.case == Case::KillPaused {
-            self.deafen();
+            self.client.deafen(&slots)?;
             self.send_to_all(FLOOD_BYTES);
             self.send_to_all(FLOOD_BYTES);
             let full = |sight: &Sight, seat: &Seat| {
@@ -255,12 +256,6 @@ impl Testbed {
             self.until("a shut window still", full)?;
         }
         Ok(())
-    }
-
-    fn deafen(&mut self) {
-        for seat in &self.seats {
-            self.client.order(&format!("deaf {}", seat.slot));
-        }
     }
 
     /// Somebody else sends to every identity.
@@ -291,9 +286,11 @@ impl Testbed {
 
     /// The slots of all connections, those of channels last.
     fn slots(&self) -> String {
-        let data = self.seats.iter().map(|seat| seat.slot);
-        let all: Vec<String> = data.chain(self.channels()).map(|slot| slot.to_string()).collect();
-        all.join(",")
+        listed(self.seats.iter().map(|seat| seat.slot).chain(self.channels()))
+    }
+
+    fn data_slots(&self) -> String {
+        listed(self.seats.iter().map(|seat| seat.slot))
     }
 
     fn channels(&self) -> impl Iterator<Item = u32> {
@@ -339,7 +336,7 @@ impl Testbed {
                 let vanished = self.client_does(&format!("vanish {slots}"))?;
                 for seat in &self.seats {
                     let slot = REBORN + seat.slot;
-                    self.client.order(&format!("open {slot} {} 0", seat.server));
+                    self.client.order(&open(slot, seat.server, 0, self.path));
                     let ident = format!("IDENT {}\r\n", seat.identity());
                     self.client.order(&format!("ask {slot} {}", escape(ident.as_bytes())));
                 }
@@ -347,15 +344,14 @@ impl Testbed {
             }
             Case::QueueReset => {
                 self.client_does(&format!("reset {slots}"))?;
-                let blockers: Vec<String> =
-                    self.seats.iter().map(|seat| (BLOCKERS + seat.slot).to_string()).collect();
+                let blockers = listed(self.seats.iter().map(|seat| BLOCKERS + seat.slot));
                 // From here on there is room for it.
-                self.helper.order(&format!("close {}", blockers.join(",")));
+                self.helper.order(&format!("close {blockers}"));
                 return self.helper.done();
             }
             Case::ChannelDeath => {
-                let channels: Vec<String> = self.channels().map(|slot| slot.to_string()).collect();
-                return self.client_does(&format!("close {}", channels.join(",")));
+                let channels = listed(self.channels());
+                return self.client_does(&format!("close {channels}"));
             }
         }
         Ok(now)
@@ -390,11 +386,21 @@ impl Testbed {
                     return;
                 };
                 let ident = format!("IDENT {}\r\n", seat.identity());
-                self.helper.order(&format!("open {SUCCESSOR} {} 0", seat.server));
+                self.helper.order(&open(SUCCESSOR, seat.server, 0, self.path));
                 self.helper.order(&format!("ask {SUCCESSOR} {}", escape(ident.as_bytes())));
             }
         }
     }
+}
+
+/// Slots as an order has them.
+fn listed(slots: impl Iterator<Item = u32>) -> String {
+    slots.map(|slot| slot.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// The order to connect to where this row is played.
+fn open(slot: u32, server: SocketAddr, buffer: u32, path: Path) -> String {
+    format!("open {slot} {server} {buffer} {}", path.transport.name())
 }
 
 /// What follows a fault of itself.

@@ -41,6 +41,12 @@ impl LinkEnd {
 }
 
 impl World {
+    /// Makes one between two processes.
+    pub(super) fn add_link(&mut self) -> usize {
+        self.links.push(Link::default());
+        self.links.len() - 1
+    }
+
     pub(super) fn link_watch(&mut self, link: usize, end: usize, watch: Watch) {
         self.links[link].ends[end].watch = Some(watch);
         self.queue_source(Source::Link(link, end));

@@ -5,7 +5,6 @@
 
 use super::epoll::{Listening, Source, Watch};
 use super::kernel::{SimKernel, SimListener, SimStream};
-use super::link::Link;
 use super::oracle::nanos;
 use super::world::World;
 use crate::core::time::Duration;
@@ -174,14 +173,12 @@ impl Supervising for SimKernel {
         let process = world.processes.len();
         world.processes.push(ProcessState::default());
         world.note(|| format!("p{process} is started as worker {number} of {of}"));
-        world.links.push(Link::default());
-        let link = world.links.len() - 1;
         let handed = listeners.iter().map(|listener| {
             world.listeners[listener.index()].descriptors += 1;
             SimListener::new(Rc::clone(&self.stage), listener.index(), listener.address().clone())
         });
         let listeners = handed.collect();
-        let [ours, theirs] = [0, 1].map(|end| SimStream::of_link(Rc::clone(&self.stage), link, end));
+        let [ours, theirs] = SimStream::linked(world, &self.stage);
         world.started.push(Started { process, number, of, listeners, link: theirs });
         Ok((SimProcess { stage: Rc::clone(&self.stage), process }, ours))
     }

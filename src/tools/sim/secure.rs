@@ -60,7 +60,7 @@ fn server() -> Server {
         client: ClientAuth::Off,
         alpn: String::new(),
     };
-    let certificate = |_: &Path, _| Ok(include_str!("tls.pem").to_owned());
+    let certificate = |_: &Path, _| Ok(include_str!("../tls.pem").to_owned());
     Server::load(&spec, &certificate).expect("the certificate is sound")
 }
 

@@ -4,7 +4,7 @@ use super::epoll::Source;
 use super::faults::Canary;
 use super::kernel::SimEnv;
 use super::tcp::Sock;
-use super::world::{Event, Side};
+use super::world::{Event, Side, World};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream};
@@ -34,8 +34,14 @@ impl SimStream {
         Self { stage, what: Wire::Conn(conn), open: true }
     }
 
+    /// Both ends of a new link.
+    pub(crate) fn linked(world: &mut World, stage: &Rc<RefCell<SimEnv>>) -> [Self; 2] {
+        let link = world.add_link();
+        [0, 1].map(|end| Self::of_link(Rc::clone(stage), link, end))
+    }
+
     /// An end of a link.
-    pub(super) const fn of_link(stage: Rc<RefCell<SimEnv>>, link: usize, end: usize) -> Self {
+    const fn of_link(stage: Rc<RefCell<SimEnv>>, link: usize, end: usize) -> Self {
         Self { stage, what: Wire::Link(link, end), open: true }
     }
 

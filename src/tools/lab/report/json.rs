@@ -37,7 +37,7 @@ pub fn json(report: &Report) -> String {
     });
     let whole = json!({
         "format": FORMAT, "version": env!("CARGO_PKG_VERSION"), "kernel": report.kernel, "date": report.date,
-        "took_s": seconds(report.took), "right": report.is_right(), "path": plan.path.name(), "settings": settings,
+        "took_s": seconds(report.took), "right": report.is_right(), "path": plan.path.via.name(), "transport": plan.path.transport.name(), "settings": settings,
         "methods": methods.collect::<Vec<_>>(), "rows": rows.collect::<Vec<_>>(),
     });
     format!("{whole:#}\n")

@@ -37,6 +37,7 @@ pub fn svg(report: &Report) -> String {
          <rect width=\"{width}\" height=\"{height}\" rx=\"8\" fill=\"#fbfbfd\" stroke=\"#c9ccd4\"/>\n"
     );
     let heading = format!("linger {}: what is detected, by which means, how fast", env!("CARGO_PKG_VERSION"));
+    let heading = report.plan.path.title().map_or(heading.clone(), |title| format!("{heading}, {title}"));
     label(&mut text, (MARGIN, 28), "font-size=\"17\" font-weight=\"600\"", &heading);
     let s = &report.plan.settings;
     let settings = format!(

@@ -32,7 +32,8 @@ pub fn table(report: &Report) -> String {
     let tried = cells.filter(|cell| cell.verdict != Verdict::NotApplicable).count();
     let _ = writeln!(
         text,
-        "{tried} cells, {} not as expected, {} rows not played; {:.0} s, Linux {}",
+        "{tried} cells{}, {} not as expected, {} rows not played; {:.0} s, Linux {}",
+        plan.path.title().map(|title| format!(" {title}")).unwrap_or_default(),
         report.wrong().count(),
         report.outcomes.iter().filter(|outcome| outcome.failure.is_some()).count(),
         report.took.as_secs_f64(),

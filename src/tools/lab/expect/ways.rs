@@ -1,0 +1,105 @@
+//! Where a gateway or TLS makes something else of a cell than the one table says.
+
+use super::{BOTH_BELIEVE, CLEAN, CLIENT_WAITS, Expected, FIN, FIN_PROBED, RST, UNHEARD, ended};
+use crate::core::end::CloseMode::{Linger2, PeerFirst, PeerFirstAfterGoodbye, ProbeReset, Reset};
+use crate::core::end::Detector::{EofProbe, Protocol, SendError, TcpInfo, ZeroRead};
+use crate::core::end::Reason::{PeerFin, PeerGoodbye, PeerReset, PeerTruncated};
+use crate::tools::lab::case::Case;
+use crate::tools::lab::method::Method as M;
+use crate::tools::lab::path::{Path, Transport, Via};
+use crate::tools::lab::settings::When;
+use Expected::Either;
+
+type Cells = &'static [(Case, &'static [M], Expected)];
+
+/// Of a gateway. Here, all together beat, too: on the connection itself.
+const GATEWAY: Cells = &[
+    (Case::Close, &[M::All], FIN),
+    (Case::HalfClose, &[M::All], FIN),
+    (Case::Kill, &[M::All], FIN),
+    // What the client does not take pauses the server behind the gateway, and not what is read of the client. Output
+    // waits, too: what is tried first tells.
+    (Case::KillPaused, M::ALL, Either(&[RST, RST_SEEN_BY_SEND])),
+    (Case::DropToClient, &[M::All], UNHEARD),
+    // Nothing tells of suspicion there; it is not ended.
+    (Case::LateBeat, M::ALL, BOTH_BELIEVE),
+];
+
+/// Of TLS at a server.
+const TLS: Cells = &[
+    // The server has answered its last word before it closes, and has nothing more to probe with: only time tells.
+    (
+        Case::Goodbye,
+        &[M::EofProbe, M::All],
+        ended(PeerGoodbye, Protocol, PeerFirstAfterGoodbye, When::Linger, CLIENT_WAITS),
+    ),
+    (
+        Case::Close,
+        &[M::EofProbe, M::All],
+        Either(&[FIN_PROBED, closed(Protocol, ProbeReset), closed(Protocol, Reset)]),
+    ),
+    (Case::Close, M::ALL, CLOSED),
+    (
+        Case::HalfClose,
+        &[M::EofProbe, M::All],
+        // It takes the last word as it takes a probe.
+        Either(&[half_closed(ZeroRead, When::Linger), half_closed(Protocol, When::Linger)]),
+    ),
+    (Case::HalfClose, M::ALL, HALF_CLOSED),
+    (Case::Kill, &[M::EofProbe, M::All], ended(PeerTruncated, EofProbe, ProbeReset, When::Now, CLEAN)),
+    (Case::Kill, M::ALL, TRUNCATED),
+    (
+        Case::KillPaused,
+        &[M::Ping],
+        Either(&[
+            ended(PeerReset, SendError, Reset, When::MissedBeat, CLEAN),
+            ended(PeerReset, TcpInfo, Reset, When::MissedBeat, CLEAN),
+            RST,
+        ]),
+    ),
+    (Case::QueueReset, M::ALL, RST_SEEN_BY_SEND),
+];
+
+/// Of TLS that ends at a gateway, which has no probe.
+const TLS_AT_GATEWAY: Cells = &[
+    (Case::Close, M::ALL, CLOSED),
+    (Case::HalfClose, M::ALL, HALF_CLOSED),
+    (Case::Kill, M::ALL, TRUNCATED),
+    (Case::QueueReset, M::ALL, RST_SEEN_BY_SEND),
+];
+
+/// Its last word and its FIN may be read together or one after the other. Ours in answer comes to a closed socket, whose
+/// reset may be there before the close.
+const CLOSED: Expected = Either(&[
+    closed(Protocol, PeerFirst),
+    closed(ZeroRead, PeerFirst),
+    closed(Protocol, Reset),
+    closed(ZeroRead, Reset),
+    closed(Protocol, Linger2),
+]);
+const HALF_CLOSED: Expected = Either(&[half_closed(Protocol, When::Now), half_closed(ZeroRead, When::Now)]);
+/// The kernel of a client that was killed closes for it, and knows no last word. Ours is answered by a reset.
+const TRUNCATED: Expected = ended(PeerTruncated, ZeroRead, PeerFirst, When::Now, CLEAN);
+/// What the client had said before its reset is read first, and the answer finds that.
+const RST_SEEN_BY_SEND: Expected = ended(PeerReset, SendError, Reset, When::Now, CLEAN);
+
+const fn closed(detector: super::Detector, close: super::CloseMode) -> Expected {
+    ended(PeerFin, detector, close, When::Now, CLEAN)
+}
+
+const fn half_closed(detector: super::Detector, when: When) -> Expected {
+    ended(PeerFin, detector, PeerFirst, when, CLIENT_WAITS)
+}
+
+/// What holds on a way in the place of what usually does.
+pub(super) fn instead(path: Path, case: Case, method: M) -> Option<Expected> {
+    let tables: &[Cells] = match (path.via, path.transport) {
+        (Via::Direct, Transport::Plain) => &[],
+        (Via::Gateway, Transport::Plain) => &[GATEWAY],
+        (Via::Direct, Transport::Tls) => &[TLS],
+        (Via::Gateway, Transport::Tls) => &[TLS_AT_GATEWAY, GATEWAY],
+    };
+    let mut all = tables.iter().copied().flatten();
+    let (.., expected) = all.find(|(row, methods, _)| *row == case && methods.contains(&method))?;
+    Some(*expected)
+}

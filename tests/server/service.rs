@@ -191,7 +191,7 @@ fn no_client_is_refused_or_reset_while_servers_follow_each_other() {
                     let mut stream = TcpStream::connect(address).expect("nobody is refused");
                     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
                     stream.write_all(b"x").expect("nobody is reset");
-                    // Who was let in just before a drain may be parted from before it has asked.
+                    // A client that was let in just before a drain may be closed before it has asked.
                     served += stream.read(&mut [0]).expect("nobody is reset");
                 }
                 served

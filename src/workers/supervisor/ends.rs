@@ -98,7 +98,7 @@ impl Ends {
         }
     }
 
-    /// Whether a worker owes it a page.
+    /// Whether a page of a worker is to come.
     pub(super) const fn awaits_workers(&self) -> bool {
         matches!(self.progress, Progress::AwaitsWorker)
     }

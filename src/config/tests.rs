@@ -34,9 +34,11 @@ fn defaults() -> Settings {
 #[test]
 fn without_any_source_echo_resp_and_admin_are_served_on_loopback() {
     let listeners = defaults().listeners;
-    let shown: Vec<String> =
-        listeners.iter().map(|listener| format!("{} {}", listener.name, listener.address)).collect();
-    assert_eq!(shown, ["echo 127.0.0.1:7007", "resp 127.0.0.1:7000", "admin 127.0.0.1:7070"]);
+    let shown = listeners.iter().map(|listener| format!("{} {}", listener.name, listener.address));
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        ["echo 127.0.0.1:7007", "resp 127.0.0.1:7000", "admin 127.0.0.1:7070"]
+    );
     let [echo, resp, admin] = listeners.as_slice() else { panic!("three listeners") };
     assert_eq!(echo.policy.liveness.heartbeat.style, HeartbeatStyle::Off);
     assert_eq!(resp.policy.liveness.heartbeat.style, HeartbeatStyle::Off);

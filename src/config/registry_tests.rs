@@ -1,4 +1,5 @@
-//! A protocol that no other module knows, through all of the configuration: it is a line of a registry and nothing else.
+//! Protocols through all of the configuration: one that no other module knows is a line of a registry and nothing else; and what
+//! follows from which of them are served.
 
 use super::*;
 use crate::core::setting::Value;
@@ -155,4 +156,14 @@ fn the_help_and_the_default_file_explain_it() {
     let defaults = resolve_tables(&Sources::default(), None, Protocol::REGISTRY).unwrap().0;
     let values = |shown: Shown| shown.to_string().parse::<toml::Table>().unwrap();
     assert_eq!(values(from_file(&file).unwrap()), values(Shown(defaults)));
+}
+
+#[test]
+fn endings_are_kept_where_somebody_can_ask_for_them() {
+    let kept = |text: &str| {
+        let effective = resolve_text(&Sources::default(), Some(("f", text)), no_files).expect("it is sound");
+        effective.settings.server.history_bytes
+    };
+    let echo = "admin.address = \"off\"\n[[listener]]\nprotocol = \"echo\"\naddress = \"127.0.0.1:7\"";
+    assert_eq!([kept(echo), kept(&echo.replace("echo", "resp")), kept("")], [0, 4 << 20, 4 << 20]);
 }

@@ -97,7 +97,7 @@ impl EndsQuery {
             limit,
             listener,
             identity,
-            peer: request.query_value("peer").map(PeerFilter::read),
+            peer: PeerFilter::of(request)?,
             key,
             reason: reason.transpose()?,
             last_ns: last.transpose()?.map(nanos),
@@ -157,7 +157,7 @@ mod tests {
         {
             assert!(wants(text), "{text}");
         }
-        for text in ["peer=10.1.2.4", "peer=10.2.0.0/16", "peer=x", "reason=peer.*", "listener=echo"] {
+        for text in ["peer=10.1.2.4", "peer=10.2.0.0/16", "peer=unix", "reason=peer.*", "listener=echo"] {
             assert!(!wants(text), "{text}");
         }
         assert!(query("identity=a").unwrap().wants_identity(b"a"));
@@ -190,6 +190,7 @@ mod tests {
                 "reason=lots.*",
                 "no reason is called \"lots.*\"; a pattern such as lost.* means several. They are peer.",
             ),
+            ("peer=10.0.0.0/33", "peer must be an address (192.0.2.7), address:port, a network"),
             ("before=x", "before must be a cursor of an answer before"),
             ("after=1.2.3", "after must be a cursor"),
         ] {

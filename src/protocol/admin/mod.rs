@@ -383,17 +383,31 @@ pub enum PeerFilter {
     Network(IpNet),
     /// That one.
     Socket(SocketAddr),
-    /// It is no address, and nobody has it.
-    Nobody,
+    /// Those that came by a unix socket, and have no address.
+    Unix,
 }
 
 impl PeerFilter {
-    fn read(text: &str) -> Self {
+    /// The one that a request gives.
+    fn of(request: &Request) -> Result<Option<Self>, Response<'static>> {
+        request.query_value("peer").map(Self::read).transpose().map_err(|text| {
+            let form = "an address (192.0.2.7), address:port, a network (192.0.2.0/24) or unix";
+            Response::text(Status::BadRequest, format!("peer must be {form}, and {text:?} is none\n"))
+        })
+    }
+
+    fn read(text: &str) -> Result<Self, &str> {
         match (text.parse(), text.parse(), text.parse()) {
-            (Ok(host), _, _) => Self::Host(host),
-            (_, Ok(socket), _) => Self::Socket(socket),
-            (_, _, Ok(network)) => Self::Network(network),
-            (Err(_), Err(_), Err(_)) => Self::Nobody,
+            (Ok(host), _, _) => Ok(Self::Host(host)),
+            (_, Ok(socket), _) => Ok(Self::Socket(socket)),
+            (_, _, Ok(network)) => Ok(Self::Network(network)),
+            (Err(_), Err(_), Err(_)) => {
+                if text == "unix" {
+                    Ok(Self::Unix)
+                } else {
+                    Err(text)
+                }
+            }
         }
     }
 
@@ -403,7 +417,7 @@ impl PeerFilter {
             Self::Host(host) => peer.is_some_and(|peer| peer.ip() == *host),
             Self::Socket(socket) => peer == Some(*socket),
             Self::Network(network) => peer.is_some_and(|peer| network.contains(&peer.ip())),
-            Self::Nobody => false,
+            Self::Unix => peer.is_none(),
         }
     }
 }
@@ -421,7 +435,7 @@ impl ListQuery {
             Some(_) => return wrong(format!("limit must be a number up to {LIST_MAX}\n")),
         };
         let text = |name| request.query_value(name).map(str::to_owned);
-        let peer = request.query_value("peer").map(PeerFilter::read);
+        let peer = PeerFilter::of(request)?;
         let [listener, state, identity, key] = ["listener", "state", "identity", "key"].map(text);
         Ok(Self { limit, listener, state, identity, peer, key })
     }

@@ -125,11 +125,21 @@ fn a_list_is_filtered_by_all_that_is_asked() {
     assert!(query("peer=192.0.2.7").wants("resp", "open", Some(peer)));
     assert!(query("peer=192.0.2.0/24").wants("resp", "open", Some(peer)));
     assert!(query("peer=192.0.2.7:80&state=open").wants("resp", "open", Some(peer)));
-    for text in
-        ["peer=192.0.2.8", "peer=192.0.2.7:81", "peer=x", "peer=10.0.0.0/8", "state=suspect", "listener=echo"]
-    {
+    for text in [
+        "peer=192.0.2.8",
+        "peer=192.0.2.7:81",
+        "peer=unix",
+        "peer=10.0.0.0/8",
+        "state=suspect",
+        "listener=echo",
+    ] {
         assert!(!query(text).wants("resp", "open", Some(peer)), "{text}");
     }
+    assert!(query("peer=unix").wants("resp", "open", None));
+    let refused =
+        route(&asked("GET", "/connections?peer=x", "localhost"), &Hosts::Any, Serves::One).unwrap_err();
+    assert_eq!(refused.status, Status::BadRequest);
+    assert!(refused.body.contains("and \"x\" is none"), "{}", refused.body);
     assert!(query("identity=a").wants_identity(Some(b"a")) && !query("identity=a").wants_identity(None));
 }
 

@@ -171,7 +171,7 @@ wire!(enum About {
 wire!(struct Spoken { upstream, server, word });
 wire!(enum Word { 0 Ready, 1 Drain, 2 Down, });
 wire!(struct ListQuery { limit, listener, state, identity, peer, key });
-wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Nobody, 3 Network(network), });
+wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Unix, 3 Network(network), });
 wire!(struct EndsQuery { limit, listener, identity, peer, key, reason, last_ns, before, after });
 wire!(struct Place { number, at, moves });
 

@@ -38,7 +38,7 @@ pub(super) fn turn(of: &Resolved) -> TurnSettings {
 
 /// The way out.
 pub(super) fn drain(of: &Resolved) -> DrainSettings {
-    DrainSettings { spread: period(of, "spread"), timeout: period(of, "timeout") }
+    DrainSettings { delay: period(of, "delay"), spread: period(of, "spread"), timeout: period(of, "timeout") }
 }
 
 /// Audits.

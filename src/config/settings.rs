@@ -241,6 +241,8 @@ impl ServerSettings {
 /// How the server goes away.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DrainSettings {
+    /// How long the server serves on before that, and only says that it is not ready.
+    pub delay: Duration,
     /// Time over which the goodbyes are spread, so that the clients do not come back all at once.
     pub spread: Duration,
     /// When the server exits even if connections are left.

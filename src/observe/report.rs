@@ -4,6 +4,7 @@
 //! somebody's ordinary goodbye are told at debug, the others at info. Of each kind of line that a client can cause
 //! there are no more than so many a second (`limits`): they are functions of [`Report`], and the rest are not.
 
+mod drain;
 mod end_line;
 mod health;
 mod json;
@@ -18,6 +19,7 @@ use crate::core::units::seconds;
 use crate::net::{Fatal, Peer, Queue, Resource};
 use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
+pub use drain::{drain_begun, drain_hurried, drain_put_off, workers_drain};
 pub use end_line::EndLine;
 pub use health::{ServerState, server_word};
 pub use json::JsonFields;
@@ -376,19 +378,6 @@ pub fn foreign(listener: &str, peer: &Peer, spoke: Foreign) {
     );
 }
 
-/// The drain begins.
-pub fn drain_begun(connections: u32, spread: Duration, timeout: Duration) {
-    info!(
-        connections, spread_s = seconds(spread), timeout_s = seconds(timeout),
-        advice = "a second SIGTERM or SIGINT ends at once"; "draining"
-    );
-}
-
-/// A second signal came during the drain.
-pub fn drain_hurried(connections: u32) {
-    warn!(connections_cut = connections; "drain_cut_short");
-}
-
 /// The server is done.
 pub fn stopped(counters: &Counters, left: u32, uptime: Duration) {
     info!(
@@ -460,11 +449,6 @@ pub fn worker_given_up(number: u32, after: Duration) {
 /// The kernel does not let newcomers be given to some workers alone.
 pub fn not_steered(errno: i32) {
     warn!(error:% = std::io::Error::from_raw_os_error(errno), advice = "newcomers may wait for a worker that stalls"; "newcomers_not_steered");
-}
-
-/// All workers are told to part from their clients.
-pub fn workers_drain(workers: usize, at_once: bool) {
-    info!(workers, at_once; "workers_drain");
 }
 
 /// All workers have ended, as they were asked to.

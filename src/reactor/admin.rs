@@ -298,7 +298,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn readiness(&self) -> Readiness {
-        if self.lifecycle.is_draining() {
+        if self.lifecycle.is_leaving() {
             return Readiness::Draining;
         }
         self.unready().map_or(Readiness::Ready, |(listener, why)| Readiness::Blocked {

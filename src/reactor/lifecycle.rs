@@ -23,11 +23,22 @@ impl<K: Kernel> Reactor<K> {
 
     pub(super) fn on_signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Terminate => self.begin_drain(),
+            Signal::Terminate => self.on_terminate(),
             Signal::Reload => self.request_settings(None),
             Signal::Report => self.report_state(),
             Signal::Child => {}
         }
+    }
+
+    /// The operator ends the server: when it has said for `drain.delay` that it is not ready.
+    fn on_terminate(&mut self) {
+        let delay = self.cx.settings.drain.delay;
+        if !self.cx.lifecycle.put_off(delay) {
+            return self.begin_drain();
+        }
+        report::drain_put_off(delay);
+        self.cx.timers.drain_at(self.cx.now + delay);
+        self.cx.notify_draining();
     }
 
     /// Begins to close all connections, spread over time so that the clients do not all come back at once. Accepts no more.
@@ -49,6 +60,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Begins to close the next few.
     pub(super) fn drain_some(&mut self) {
+        if self.cx.lifecycle.is_put_off() {
+            return self.begin_drain();
+        }
         let used = self.table.slots_used();
         let Some((slots, next)) = self.cx.lifecycle.next_to_drain(self.cx.now, used) else { return };
         self.cx.timers.drain_at(next);

@@ -254,3 +254,41 @@ fn a_socket_for_one_process_is_not_shared_among_workers() {
     let said = refusal(alone.into(), &["--listen", &listen, "--set", "server.workers=2"]);
     assert!(said.contains("ReusePort=yes"), "{said}");
 }
+
+#[test]
+fn a_drain_that_is_put_off_is_told_to_load_balancers_and_to_nobody_else() {
+    for workers in ["1", "2"] {
+        let workers = format!("server.workers={workers}");
+        let listen = ["--listen", "resp://127.0.0.1:0", "--set", &workers, "--set", "drain.spread=0s"];
+        let start =
+            |delay: &str| Server::start(&[&listen[..], &["--set", &format!("drain.delay={delay}")]].concat());
+        let ready = |server: &Server| server.admin("GET", "/readyz").0.contains(" 200 ");
+
+        // The second signal ends the wait.
+        let mut server = start("10m");
+        let mut early = server.connect("resp");
+        early.ask("PING", "+PONG\r\n");
+        until("all to serve", || ready(&server));
+        server.signal("TERM");
+        until("it to be said", || !ready(&server));
+        early.ask("PING", "+PONG\r\n");
+        let mut late = server.connect("resp");
+        late.ask("PING", "+PONG\r\n");
+        server.signal("TERM");
+        for client in [&mut early, &mut late] {
+            client.expect("-GOODBYE local.drain\r\n");
+        }
+        drop((early, late));
+        assert_eq!(server.wait_exit(), Some(0));
+
+        // Otherwise it ends by itself.
+        let mut server = start("300ms");
+        let mut client = server.connect("resp");
+        client.ask("PING", "+PONG\r\n");
+        server.signal("TERM");
+        client.expect("-GOODBYE local.drain\r\n");
+        assert_eq!(server.events("drain_put_off").len(), 1);
+        drop(client);
+        assert_eq!(server.wait_exit(), Some(0));
+    }
+}

@@ -97,7 +97,16 @@ pub(super) static TURN: [Key; 2] = [
     },
 ];
 
-pub(super) static DRAIN: [Key; 2] = [
+pub(super) static DRAIN: [Key; 3] = [
+    Key {
+        name: "delay",
+        kind: Kind::Period { min: Duration::ZERO, max: HOUR, step: Step::Millisecond, words: &[] },
+        default: Default::Same("0s"),
+        doc: "How long the server serves on after SIGTERM or SIGINT before it drains; /readyz says meanwhile that it is \
+              not ready. A second signal ends this wait.",
+        why: "A load balancer goes on sending clients here until it has asked /readyz again: they would be accepted and \
+              closed at once. A few times its interval is enough. Without one there is nothing to wait for.",
+    },
     Key {
         name: "spread",
         kind: Kind::Period { min: Duration::ZERO, max: HOUR, step: Step::Millisecond, words: &[] },

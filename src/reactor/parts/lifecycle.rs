@@ -33,6 +33,8 @@ pub(in crate::reactor) struct Lifecycle {
     reload: Box<dyn Reload>,
     /// When the configuration was last read, and whether it was sound.
     reloaded: (Instant, bool),
+    /// The drain is put off, and the server says that it is not ready.
+    put_off: bool,
     drain: Option<Drain>,
 }
 
@@ -65,7 +67,7 @@ pub struct Drained {
 impl Lifecycle {
     /// Of a server that starts now.
     pub(in crate::reactor) fn new(now: Instant, reload: Box<dyn Reload>) -> Self {
-        Self { started: now, reload, reloaded: (now, true), drain: None }
+        Self { started: now, reload, reloaded: (now, true), put_off: false, drain: None }
     }
 
     pub(in crate::reactor) const fn started(&self) -> Instant {
@@ -94,6 +96,23 @@ impl Lifecycle {
         self.drain.is_some()
     }
 
+    /// Whether it is going away, or will in a while.
+    pub(in crate::reactor) const fn is_leaving(&self) -> bool {
+        self.put_off || self.is_draining()
+    }
+
+    /// Whether its drain is put off.
+    pub(in crate::reactor) const fn is_put_off(&self) -> bool {
+        self.put_off
+    }
+
+    /// Puts the drain off, if that is asked for and was not done before.
+    pub(in crate::reactor) const fn put_off(&mut self, delay: Duration) -> bool {
+        let first = !self.is_leaving() && !delay.is_zero();
+        self.put_off |= first;
+        first
+    }
+
     /// Begins to go away, with so many slots of the table in use. False: it does already, and now in a hurry.
     pub(in crate::reactor) fn begin_drain(
         &mut self,
@@ -101,6 +120,7 @@ impl Lifecycle {
         settings: &DrainSettings,
         slots: usize,
     ) -> bool {
+        self.put_off = false;
         if let Some(drain) = &mut self.drain {
             drain.at_once = true;
             return false;

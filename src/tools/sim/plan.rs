@@ -52,6 +52,7 @@ impl Plan {
             },
             audit: AuditSettings { interval: None },
             drain: DrainSettings {
+                delay: Duration::ZERO,
                 spread: rng.between(Duration::ZERO, Duration::from_secs(5)),
                 timeout: Duration::from_secs(20),
             },

@@ -100,6 +100,8 @@ pub struct Supervisor<K: Supervising> {
     file: String,
     /// Reads it again.
     reload: Box<dyn Reload>,
+    /// When the drain begins that was put off.
+    drain_at: Instant,
     /// When the drain is over.
     drained: Instant,
     /// What each address of the clients is, with the port that the kernel chose.
@@ -154,6 +156,7 @@ impl<K: Supervising> Supervisor<K> {
             phase: Phase::Starting,
             file: plan.file.clone(),
             reload,
+            drain_at: Instant::NEVER,
             drained: Instant::ZERO,
             addresses,
             ready: Vec::new(),
@@ -233,6 +236,9 @@ impl<K: Supervising> Supervisor<K> {
         }
         self.ready = ready;
         self.take_signals();
+        if self.drain_at <= self.now {
+            self.drain();
+        }
         self.rotate_tickets();
         // Counted before the first worker is read, relayed after the last: a client that was told that it is subscribed
         // before this was published is known as a subscriber by then.
@@ -271,7 +277,8 @@ impl<K: Supervising> Supervisor<K> {
         let patience = self.plan.settings.server.stall_timeout;
         let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
         let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
-        let next = next.min(self.inquiries.next()).min(self.tickets.next()).min(self.service);
+        let next =
+            next.min(self.inquiries.next()).min(self.tickets.next()).min(self.service).min(self.drain_at);
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -319,7 +326,7 @@ impl<K: Supervising> Supervisor<K> {
     fn take_signals(&mut self) {
         while let Some(signal) = self.kernel.next_signal() {
             match signal {
-                Signal::Terminate => self.drain(),
+                Signal::Terminate => self.on_terminate(),
                 Signal::Reload => self.request_settings(),
                 Signal::Report => self.report(),
                 // Children that have ended are looked for every turn.
@@ -328,10 +335,21 @@ impl<K: Supervising> Supervisor<K> {
         }
     }
 
+    /// The operator ends the server: when it has said for `drain.delay` that it is not ready.
+    fn on_terminate(&mut self) {
+        let delay = self.plan.settings.drain.delay;
+        if self.phase != Phase::Serving || self.drain_at != Instant::NEVER || delay.is_zero() {
+            return self.drain();
+        }
+        report::drain_put_off(delay);
+        self.drain_at = self.now + delay;
+        self.notify_draining();
+    }
+
     /// Lets all workers part from their clients; the second time, at once.
     fn drain(&mut self) {
         let again = self.phase == Phase::Draining;
-        self.phase = Phase::Draining;
+        (self.phase, self.drain_at) = (Phase::Draining, Instant::NEVER);
         let drain = self.plan.settings.drain;
         report::workers_drain(self.workers.len(), again);
         let most = if again { AT_ONCE } else { drain.timeout + DRAIN_GRACE };
@@ -404,7 +422,7 @@ impl<K: Supervising> Supervisor<K> {
         let is_wanted = self.fanout.wants_usage(self.now);
         let own = Own {
             uptime_seconds: self.now.since(self.started).as_secs_f64(),
-            draining: self.phase == Phase::Draining,
+            draining: self.phase == Phase::Draining || self.drain_at != Instant::NEVER,
             channels: self.topics.channels(),
             patterns: self.topics.patterns(),
             identities_moved: self.identities.moved(),

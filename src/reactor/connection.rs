@@ -268,6 +268,8 @@ pub(super) struct ColdState {
     pub(super) consent: Box<[u8]>,
     /// What it named when it began to beat for another connection.
     pub(super) beats_with: Box<[u8]>,
+    /// The user that it had logged in as, where the file has no such user any more.
+    pub(super) removed_user: Option<Box<str>>,
 }
 
 impl<S> Connection<S> {

@@ -114,19 +114,19 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The name of the user that a connection is; empty: it has not logged in.
-    pub(super) fn user_of(&self, conn: &Conn<K>) -> &str {
-        match conn.client().map_or(Standing::OPEN, |client| client.standing) {
-            Standing::ANONYMOUS => "",
-            standing => {
-                standing.user().map_or(DEFAULT, |user| self.listener_of(conn).guard.users().name(user))
-            }
-        }
+    pub(super) fn user_of<'a>(&'a self, conn: &'a Conn<K>) -> &'a str {
+        let standing = conn.client().map_or(Standing::OPEN, |client| client.standing);
+        let nobody = if standing == Standing::ANONYMOUS { "" } else { DEFAULT };
+        self.logged_in_as(conn).unwrap_or(nobody)
     }
 
     /// The user of a file that a connection has logged in as, for its record and for lists.
-    pub(super) fn logged_in_as(&self, conn: &Conn<K>) -> Option<&str> {
-        let user = conn.client()?.standing.user()?;
-        Some(self.listener_of(conn).guard.users().name(user))
+    pub(super) fn logged_in_as<'a>(&'a self, conn: &'a Conn<K>) -> Option<&'a str> {
+        let client = conn.client()?;
+        match client.standing.user() {
+            Some(user) => Some(self.listener_of(conn).guard.users().name(user)),
+            None => client.cold.as_ref()?.removed_user.as_deref(),
+        }
     }
 
     /// Applies the listener's new guard to a connection. False: the connection is to end.
@@ -134,7 +134,13 @@ impl<K: Kernel> Context<K> {
         let now = &self.listeners[usize::from(conn.listener)].settings.guard;
         let Some(client) = conn.client_mut() else { return true };
         let old = client.standing;
-        let Some(new) = now.adopt(before, old) else { return false };
+        let Some(new) = now.adopt(before, old) else {
+            // Its number is nobody's now, or another user's. It ends under its name, and may do nothing until then.
+            let name = old.user().map(|user| before.users().name(user).into());
+            client.cold.get_or_insert_default().removed_user = name;
+            client.standing = Standing::ANONYMOUS;
+            return false;
+        };
         client.standing = new;
         let (Some(old), Some(new)) = (old.user(), new.user()) else { return true };
         let (old, new) = (before.users().user(old), now.users().user(new));

@@ -39,7 +39,7 @@ impl Listener {
     }
 
     /// Opens `count` listeners on one address of TCP, of which each gets its share of the clients (`SO_REUSEPORT`); also
-    /// on port 0, where the kernel chooses once. `kept`: those of them that a service manager has opened.
+    /// on port 0, where the kernel chooses once. `kept`: those that a service manager has opened, all of them or none.
     ///
     /// # Errors
     /// As [`open`](Self::open); also where another process of this user shares its port so readily, as a second
@@ -49,17 +49,15 @@ impl Listener {
         count: usize,
         kept: Vec<Handed>,
     ) -> Result<Vec<Self>, Fatal> {
-        if kept.is_empty() {
-            // A foreign process that listens there is found by binding a socket that does not share. That socket does not
-            // listen: a client that comes meanwhile is refused, and not accepted and reset.
-            drop(Self::bound(spec, false)?);
+        if !kept.is_empty() {
+            return kept.into_iter().map(|socket| Self::keep(socket, spec)).collect();
         }
+        // A foreign process that listens there is found by binding a socket that does not share. That socket does not
+        // listen: a client that comes meanwhile is refused, and not accepted and reset.
+        drop(Self::bound(spec, false)?);
         let mut spec = spec.clone();
         let mut all = Vec::with_capacity(count);
-        for socket in kept {
-            all.push(Self::keep(socket, &spec)?);
-        }
-        for _ in all.len()..count {
+        for _ in 0..count {
             let one = Self::open_with(&spec, true)?;
             spec.address = one.address.clone();
             all.push(one);

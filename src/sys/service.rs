@@ -95,28 +95,27 @@ impl Handed {
             (Address::Tcp { .. }, Address::Unix(_)) | (Address::Unix(_), Address::Tcp { .. }) => false,
         }
     }
-
-    /// Whether others can listen on its address beside it.
-    fn is_shared(&self) -> bool {
-        sockopt::read::<i32>(self.fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEPORT).is_ok_and(|on| on != 0)
-    }
 }
 
 /// Takes out of `sockets` those for `count` workers that listen on one address, no more than one for each.
 ///
 /// # Errors
-/// When those that are missing could not be opened beside them.
+/// When there are some, and not one for each: the kernel lets no other user share the port of a socket that the service
+/// manager has opened as root (`net/ipv4/inet_connection_sock.c: inet_csk_bind_conflict`).
 pub(super) fn take_for(
     sockets: &mut Vec<Handed>,
     address: &Address,
     count: usize,
 ) -> Result<Vec<Handed>, Fatal> {
     let found: Vec<_> = sockets.extract_if(.., |socket| socket.is_on(address)).take(count).collect();
-    if let Some(alone) = found.iter().find(|socket| !socket.is_shared() && count > 1) {
+    if !found.is_empty() && found.len() < count {
         return Err(Fatal {
-            what: format!("share {} among {count} workers", alone.address),
-            why: "the service manager has opened it for one process alone; say ReusePort=yes in its .socket unit"
-                .to_owned(),
+            what: format!("share {address} among {count} workers"),
+            why: format!(
+                "the service manager has handed over {} sockets for it; it takes one for each worker (.socket units with \
+                 the same ListenStream=, ReusePort=yes and Service=)",
+                found.len()
+            ),
         });
     }
     Ok(found)

@@ -198,9 +198,30 @@ fn a_file_of_users_is_read_again_and_connections_keep_their_user() {
         reload(&server, &users, "user dev on +ping\n");
         until("the operator to be ended", || server.ended("local.kicked") == 2);
         let end = server.ends().into_iter().rfind(|end| end["reason"] == "local.kicked").unwrap();
-        assert_eq!(end["detector"], "policy");
+        assert_eq!((&end["detector"], &end["user"]), (&"policy".into(), &"ops".into()));
         assert!(String::from_utf8_lossy(&ops.read_to_end().unwrap()).contains("GOODBYE local.kicked"));
         dev.ask("PING", "+PONG\r\n");
+    }
+}
+
+#[test]
+fn a_user_that_is_removed_with_others_ends_under_its_name_and_may_do_nothing_until_then() {
+    for workers in [1, 2] {
+        // Its number is higher than the new file has users.
+        let users = TempFile::new(&format!("user a on\nuser b on\n{}", people()));
+        let server = start(workers, &users);
+        let mut ops = logged_in(&server, "ops");
+        reload(&server, &users, &format!("user dev on {} +ping\n", hash("dev-secret")));
+        ops.expect("-GOODBYE local.kicked\r\n");
+        ops.send("PING\r\nACL USERS\r\n");
+        for row in server.connections("resp") {
+            assert_eq!(row["user"], "ops");
+        }
+        until("it to be ended", || server.ended("local.kicked") == 1);
+        let end = server.ends().into_iter().find(|end| end["reason"] == "local.kicked").unwrap();
+        assert_eq!(end["user"], "ops");
+        assert!(!String::from_utf8_lossy(&ops.read_to_end().unwrap_or_default()).contains("dev"));
+        logged_in(&server, "dev").ask("PING", "+PONG\r\n");
     }
 }
 

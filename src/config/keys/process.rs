@@ -71,8 +71,8 @@ pub(super) static SERVER: [Key; 7] = [
         kind: Kind::Size { min: 64 << 10, max: 256 << 20, words: &["off"] },
         default: Default::Same("4MiB"),
         doc: "Memory for the last endings, which 'linger why' and /ends answer from; \"off\": none are kept. With several \
-              workers, of each of them. When it is full, the oldest make way. Another size at a reload keeps the newest. None are kept where nobody \
-              can ask: without an admin interface and a RESP listener.",
+              workers, of each of them. When it is full, the oldest make way. Another size at a reload keeps the newest. \
+              Where there is neither an admin interface nor a RESP listener, none are kept.",
         why: "Some 20,000 to 37,000 endings: the last weeks of a quiet server, and the last minutes of a busy one. Memory \
               that is not used yet is not taken from the host.",
     },

@@ -167,12 +167,13 @@ fn postponed(arguments: Arguments<'_>, server: &impl Server) -> Option<Served> {
     if !server.may_follow(|| publication(arguments)) {
         return Some(Served::AfterPublishing);
     }
-    if arguments.len() > FEW_ARGUMENTS && server.is_late() {
+    let is = |name: &[u8]| arguments.get(0).is_some_and(|verb| verb.eq_ignore_ascii_case(name));
+    // With LAST, it looks through all that is known of endings.
+    let is_long = arguments.len() > FEW_ARGUMENTS || (arguments.len() == 3 && is(b"STATE"));
+    if is_long && server.is_late() {
         return Some(Served::NextTurn);
     }
-    let names = |verb: &[u8]| verb.eq_ignore_ascii_case(b"IDENT") || verb.eq_ignore_ascii_case(b"IDENTFOR");
-    let makes_presence = arguments.get(0).is_some_and(names);
-    (makes_presence && server.is_backlogged()).then_some(Served::WhenThereIsRoom)
+    ((is(b"IDENT") || is(b"IDENTFOR")) && server.is_backlogged()).then_some(Served::WhenThereIsRoom)
 }
 
 /// Channel and payload of a command that publishes.

@@ -70,12 +70,13 @@ fn a_reload_adds_a_server_and_takes_one_away_and_no_pair_is_touched() {
 
 #[test]
 fn a_client_is_let_in_only_when_there_is_a_descriptor_for_its_server_as_well() {
-    let backend = Backend::start();
-    let listen = format!("tcp://127.0.0.1:0?name=gateway&upstream={}", backend.address());
-    // Beside clients that need one descriptor: it is not the limit of clients that keeps the second one free.
-    let arguments = ["--listen", &listen, "--listen", "echo://127.0.0.1:0", "--admin", "127.0.0.1:0"];
     // With an odd number of them one is left over.
     for limit in [120, 121] {
+        // Of its own: in the queue of another may wait what the server before has connected to it at its end.
+        let backend = Backend::start();
+        let listen = format!("tcp://127.0.0.1:0?name=gateway&upstream={}", backend.address());
+        // Beside clients that need one descriptor: it is not the limit of clients that keeps the second one free.
+        let arguments = ["--listen", &listen, "--listen", "echo://127.0.0.1:0", "--admin", "127.0.0.1:0"];
         let script = format!("ulimit -n {limit}; exec \"$0\" \"$@\"");
         let server = Server::start_as(&["bash", "-c", &script, env!("CARGO_BIN_EXE_linger")], &arguments);
         let clients: Vec<_> = (0..40).map(|_| server.connect("gateway")).collect();

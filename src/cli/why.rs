@@ -293,6 +293,7 @@ fn evidence(row: &Value) -> Vec<String> {
         ));
     }
     for (field, said) in [
+        ("user", "It had logged in as"),
         ("spoke", "It spoke"),
         ("alert", "The alert of TLS, and whose it was:"),
         ("sni", "It asked for the server name"),

@@ -164,9 +164,9 @@ pub const fn of(reason: Reason) -> Meaning {
             "Nothing, if it comes back when it needs one. idle_timeout sets the time; heartbeats are no use.",
         ),
         Reason::LocalKicked => meaning(
-            "was ended on purpose, by an operator or by another client.",
-            "POST /connections/{key}/end, or CLIENT KILL. by_peer tells who.",
-            "Ask who did it.",
+            "was ended on purpose: by an operator, by another client, or because its user was removed or restricted.",
+            "POST /connections/{key}/end, or CLIENT KILL: by_peer tells who. With the detector policy, a reload of the users.",
+            "Ask who did it, or compare the file of users with the one before.",
         ),
         Reason::LocalDrain => meaning(
             "was ended because the server went away, or the one behind the gateway did.",
@@ -301,7 +301,7 @@ pub const fn noticed(detector: Detector) -> &'static str {
 /// How a socket was closed and what that leaves, as a whole sentence.
 pub const fn closed(mode: CloseMode) -> &'static str {
     match mode {
-        CloseMode::PeerFirst => "The client closed first: nothing is left on this host.",
+        CloseMode::PeerFirst => "The peer closed first: nothing is left on this host.",
         CloseMode::PeerFirstAfterGoodbye => {
             "After the goodbye the client closed first: nothing is left on this host."
         }

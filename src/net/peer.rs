@@ -18,7 +18,7 @@ impl Peer {
     /// How many it has.
     pub const BYTES: usize = 18;
 
-    /// It, as bytes.
+    /// The same address as bytes.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..16].copy_from_slice(&self.ip);

@@ -142,7 +142,7 @@ impl<K: Kernel> Context<K> {
         let replaced = self.initiators.on_closed(key, &mut end);
         let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.or(replaced.as_deref());
-        // Who asks is no client: reading what is kept must not push it out.
+        // Not those of the admin interface: reading what is kept must not push it out.
         if slot.settings.protocol.serves_clients() {
             let identity = identity.unwrap_or_default();
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity };

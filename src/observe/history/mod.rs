@@ -150,12 +150,11 @@ impl History {
         self.get(self.place(self.first, self.tail))
     }
 
-    /// The record at a place, if it is still there.
+    /// The record at a place, if it is still there. A place comes back from the supervisor, so where it points is checked.
     pub fn get(&self, place: Place) -> Option<Record<'_>> {
         let is_kept = place.moves == self.moves && (self.first..self.next).contains(&place.number);
-        let at = is_kept.then_some(place.at as usize)?;
-        let length = record::length_of(self.bytes.get(at..)?);
-        Some(Record::new(self.bytes.get(at..at + length)?))
+        let bytes = self.bytes.get(is_kept.then_some(place.at as usize)?..)?;
+        Record::first_of(bytes).filter(|record| record.number() == place.number)
     }
 
     /// Where the record before it is.

@@ -141,6 +141,24 @@ fn a_place_whose_record_was_dropped_is_none_and_the_numbers_say_what_was_missed(
 }
 
 #[test]
+fn a_place_that_no_record_has_is_none() {
+    let mut history = History::new(BYTES_MIN);
+    (1..=8).for_each(|number| add(&mut history, number, b"dev", &full()));
+    let places: Vec<_> = std::iter::successors(history.newest(), |place| history.before(*place)).collect();
+    assert_eq!(places.len(), 8);
+    let end = u32::try_from(history.size()).unwrap();
+    let offsets = (0..=u32::try_from(history.head).unwrap()).chain(end - 200..end + 9).chain([u32::MAX]);
+    for at in offsets {
+        for number in 0..=9 {
+            let place = Place { number, at, moves: 0 };
+            let found = history.get(place).map(|record| (record.number(), record.end()));
+            assert_eq!(found, places.contains(&place).then(|| (number, full())), "{place:?}");
+            assert_eq!(history.before(place).is_some(), number > 1 && places.contains(&place), "{place:?}");
+        }
+    }
+}
+
+#[test]
 fn without_memory_nothing_is_kept() {
     let mut history = History::new(0);
     add(&mut history, 1, b"dev", &full());

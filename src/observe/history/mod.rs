@@ -157,6 +157,17 @@ impl History {
         Record::first_of(bytes).filter(|record| record.number() == place.number)
     }
 
+    /// Where the record of a place is now: it moves when the history gets another size.
+    pub fn moved(&self, place: Place) -> Option<Place> {
+        if place.moves == self.moves {
+            return Some(place);
+        }
+        // The way to it costs no more than the copy of the records that moved it.
+        let is_kept = place.number >= self.first;
+        let mut places = is_kept.then(|| self.places()).into_iter().flatten();
+        places.find(|moved| moved.number <= place.number)
+    }
+
     /// Where the record before it is.
     pub fn before(&self, place: Place) -> Option<Place> {
         let before = self.get(place)?.before();
@@ -170,8 +181,11 @@ impl History {
 
     /// All records that it has, the newest first.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let places = std::iter::successors(self.newest(), |place| self.before(*place));
-        places.filter_map(|place| self.get(place))
+        self.places().filter_map(|place| self.get(place))
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::successors(self.newest(), |place| self.before(*place))
     }
 
     /// Gives it another size, in which it has the newest of its records. The numbers go on.

@@ -144,7 +144,7 @@ fn a_place_whose_record_was_dropped_is_none_and_the_numbers_say_what_was_missed(
 fn a_place_that_no_record_has_is_none() {
     let mut history = History::new(BYTES_MIN);
     (1..=8).for_each(|number| add(&mut history, number, b"dev", &full()));
-    let places: Vec<_> = std::iter::successors(history.newest(), |place| history.before(*place)).collect();
+    let places: Vec<_> = history.places().collect();
     assert_eq!(places.len(), 8);
     let end = u32::try_from(history.size()).unwrap();
     let offsets = (0..=u32::try_from(history.head).unwrap()).chain(end - 200..end + 9).chain([u32::MAX]);
@@ -186,6 +186,24 @@ fn another_size_keeps_the_newest_and_the_numbers() {
     history.resize(BYTES_MIN);
     add(&mut history, 1502, b"", &plain(1502));
     assert_eq!(history.newest().unwrap().number, 1502);
+}
+
+#[test]
+fn after_another_size_a_place_is_found_by_its_number() {
+    let mut history = History::new(4 * BYTES_MIN);
+    (1..=1500).for_each(|number| add(&mut history, number, b"dev", &plain(number)));
+    let places: Vec<_> = history.places().collect();
+    assert!(places.iter().all(|place| history.moved(*place) == Some(*place)));
+    history.resize(BYTES_MIN);
+    add(&mut history, 1501, b"dev", &plain(1501));
+    for place in places {
+        let moved = history.moved(place).and_then(|moved| history.get(moved));
+        let is_kept = place.number > history.dropped();
+        assert_eq!(moved.map(|record| record.number()), is_kept.then_some(place.number));
+    }
+    assert!(history.moved(Place { number: 9999, at: 0, moves: 7 }) == history.newest());
+    history.resize(0);
+    assert_eq!(history.moved(Place { number: 1501, at: 0, moves: 0 }), None);
 }
 
 proptest! {

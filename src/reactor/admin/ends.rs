@@ -87,7 +87,7 @@ impl<K: Kernel> Context<K> {
         };
         let mut place = match ends.stage {
             EndsStage::New => self.history.newest(),
-            EndsStage::At(place) => Some(place),
+            EndsStage::At(place) => self.history.moved(place),
             EndsStage::Over => None,
         };
         let mut spent = SNAPSHOT_WORK.min(share / 2);

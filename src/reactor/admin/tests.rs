@@ -142,3 +142,45 @@ fn who_reads_on_is_told_what_made_way() {
     assert_eq!(numbers(&list), (1001 - kept..=1000).rev().collect::<Vec<_>>());
     assert!(list["reach_s"].as_f64().unwrap() > 0.0);
 }
+
+/// A list of 300 endings that has begun: who asks, and what of it has come.
+fn list_begun(scene: &mut Scene) -> (usize, Vec<u8>) {
+    for _ in 0..3 {
+        let all = scene.crowd(ECHO, 100);
+        for client in all {
+            scene.close(client);
+        }
+        scene.come_to_rest();
+    }
+    let asker = scene.crowd(ADMIN, 1)[0];
+    scene.send(asker, "GET /ends?limit=10000 HTTP/1.0\r\n\r\n");
+    let mut taken = Vec::new();
+    while taken.is_empty() {
+        scene.turn();
+        taken.extend(scene.recv(asker));
+    }
+    (asker, taken)
+}
+
+/// The whole of a list that has begun.
+fn list_whole(scene: &mut Scene, asker: usize, mut taken: Vec<u8>) -> Value {
+    for _ in 0..10_000 {
+        scene.turn();
+        taken.extend(scene.recv(asker));
+        let body = std::str::from_utf8(&taken).unwrap().split_once("\r\n\r\n").map(|(_, body)| body);
+        if let Some(value) = body.and_then(|body| serde_json::from_str(body).ok()) {
+            return value;
+        }
+    }
+    panic!("it comes to its end");
+}
+
+#[test]
+fn a_list_goes_on_when_the_history_gets_another_size() {
+    let mut scene = Scene::new();
+    let (asker, taken) = list_begun(&mut scene);
+    let size = scene.reactor.cx.history.size();
+    scene.reactor.cx.history.resize(2 * size);
+    let list = list_whole(&mut scene, asker, taken);
+    assert_eq!(numbers(&list), (1..=300).rev().collect::<Vec<_>>());
+}

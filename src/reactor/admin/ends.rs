@@ -32,6 +32,8 @@ impl<K: Kernel> Reactor<K> {
     ) -> bool {
         if matches!(ends.stage, EndsStage::New) {
             out.push_str(ENDS_BEGIN);
+            // What ends while the list is written is not in it: who asks for what came later must get it then.
+            ends.newest = self.cx.history.last_number();
         }
         let mut is_first = ends.listed == 0;
         self.cx.walk(ends, share, work, |row| {
@@ -47,7 +49,7 @@ impl<K: Kernel> Reactor<K> {
         let tail = EndsTail {
             listed: ends.listed as u64,
             before: next.map(|place| Cursor(vec![(None, place.number + 1)])),
-            after: Cursor(vec![(None, kept.last_number)]),
+            after: Cursor(vec![(None, ends.newest)]),
             kept,
             unanswered: None,
         };
@@ -67,7 +69,7 @@ impl<K: Kernel> Reactor<K> {
         let kept = self.cx.kept(&query);
         let query = EndsQuery { limit: query.limit.min(rows as usize), ..query };
         let stage = from.map_or(EndsStage::New, EndsStage::At);
-        let mut ends = Ends { query, stage, listed: 0 };
+        let mut ends = Ends { query, stage, listed: 0, newest: kept.last_number };
         let mut rows = Vec::new();
         self.cx.walk(&mut ends, share, work, |row| rows.push(row));
         let next = match ends.stage {

@@ -184,3 +184,20 @@ fn a_list_goes_on_when_the_history_gets_another_size() {
     let list = list_whole(&mut scene, asker, taken);
     assert_eq!(numbers(&list), (1..=300).rev().collect::<Vec<_>>());
 }
+
+#[test]
+fn what_ends_while_a_list_is_written_comes_after_it() {
+    let mut scene = Scene::new();
+    let (asker, taken) = list_begun(&mut scene);
+    let late = scene.connect(ECHO);
+    scene.close(late);
+    let turns = (0..1_000).take_while(|_| {
+        scene.turn();
+        scene.reactor.cx.history.last_number() == 300
+    });
+    assert!(turns.count() < 1_000, "it ends while nobody takes the list");
+    let list = list_whole(&mut scene, asker, taken);
+    assert_eq!((&list["listed"], &list["after"]), (&300.into(), &"300".into()));
+    let asker = scene.crowd(ADMIN, 1)[0];
+    assert_eq!(numbers(&get(&mut scene, asker, "/ends?after=300")), [301]);
+}

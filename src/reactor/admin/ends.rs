@@ -162,16 +162,14 @@ impl<K: Kernel> Context<K> {
         let worker = self.link.as_ref().map(|link| link.number());
         let after = query.after.as_ref().and_then(|cursor| cursor.of(worker));
         let after = after.map(|after| if after <= history.last_number() { after } else { 0 });
-        let since = match history.oldest() {
-            Some(oldest) if history.dropped() > 0 => oldest.at(),
-            Some(_) | None => self.lifecycle.started(),
-        };
-        let reach = self.now.since(if history.is_on() { since } else { self.now });
+        let (since, started) = (history.complete_since(), self.lifecycle.started());
+        let reach = self.now.since(if history.is_on() { since.max(started) } else { self.now });
         Kept {
             kept: history.kept(),
             dropped: history.dropped(),
             missed: after.map_or(0, |after| history.dropped().saturating_sub(after)),
             reach_ms: u64::try_from(reach.as_millis()).unwrap_or(u64::MAX),
+            from_start: history.is_on() && since <= started,
             bytes: history.size() as u64,
             last_number: history.last_number(),
         }

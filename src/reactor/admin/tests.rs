@@ -2,6 +2,7 @@
 
 use super::super::scene_tests::{ADMIN, ECHO, RESP, Scene};
 use super::WORK_PER_TURN;
+use crate::core::time::Duration;
 use serde_json::Value;
 
 /// Answers that have ended, of chunks and of none.
@@ -112,6 +113,7 @@ fn the_last_endings_are_listed_newest_first_with_filters_and_cursors() {
     assert_eq!(of(ask(&format!("/ends?key={key}"))), [2]);
     let peer = all["ends"][1]["peer"].as_str().unwrap();
     assert_eq!(of(ask(&format!("/ends?peer={peer}"))), [3]);
+    assert!(all["from_start"] == true && all["reach_s"].as_f64().unwrap() > 0.0);
     // Page by page, and then what is new.
     let first = ask("/ends?limit=3");
     assert_eq!((numbers(&first), &first["before"]), (vec![4, 3, 2], &"2".into()));
@@ -126,7 +128,7 @@ fn the_last_endings_are_listed_newest_first_with_filters_and_cursors() {
 #[test]
 fn who_reads_on_is_told_what_made_way() {
     let mut scene = Scene::new();
-    scene.reactor.cx.history.resize(64 * 1024);
+    scene.reactor.cx.history.resize(64 * 1024, scene.reactor.cx.now);
     for _ in 0..10 {
         let all = scene.crowd(ECHO, 100);
         for client in all {
@@ -141,6 +143,22 @@ fn who_reads_on_is_told_what_made_way() {
     assert_eq!((&list["dropped"], &list["missed"]), (&(1000 - kept).into(), &(990 - kept).into()));
     assert_eq!(numbers(&list), (1001 - kept..=1000).rev().collect::<Vec<_>>());
     assert!(list["reach_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(list["from_start"], false);
+}
+
+#[test]
+fn what_ended_while_the_history_was_off_is_not_claimed_to_be_known() {
+    let mut scene = Scene::new();
+    let size = scene.reactor.cx.history.size();
+    for bytes in [0, size] {
+        scene.pass(Duration::from_secs(5));
+        scene.reactor.cx.history.resize(bytes, scene.reactor.cx.now);
+    }
+    scene.pass(Duration::from_secs(1));
+    let asker = scene.crowd(ADMIN, 1)[0];
+    let list = get(&mut scene, asker, "/ends");
+    let reach = list["reach_s"].as_f64().unwrap();
+    assert!((1.0..2.0).contains(&reach) && list["from_start"] == false, "{list}");
 }
 
 /// A list of 300 endings that has begun: who asks, and what of it has come.
@@ -180,7 +198,7 @@ fn a_list_goes_on_when_the_history_gets_another_size() {
     let mut scene = Scene::new();
     let (asker, taken) = list_begun(&mut scene);
     let size = scene.reactor.cx.history.size();
-    scene.reactor.cx.history.resize(2 * size);
+    scene.reactor.cx.history.resize(2 * size, scene.reactor.cx.now);
     let list = list_whole(&mut scene, asker, taken);
     assert_eq!(numbers(&list), (1..=300).rev().collect::<Vec<_>>());
 }

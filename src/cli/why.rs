@@ -325,8 +325,11 @@ fn reach(ends: &Value, out: &mut String) {
         plural(kept, "ending", "endings"),
         seconds(ends, "reach_s")
     );
+    // Each of several workers was started by itself, and what one knew that has ended is gone.
+    let is_all = ends["from_start"] == true && ends["unanswered_workers"].is_null();
     let _ = match dropped {
-        0 => writeln!(out, ", to its start."),
+        0 if is_all => writeln!(out, ", to its start."),
+        0 => writeln!(out, "."),
         _ => writeln!(out, "; {} older made way (server.history sets the memory).", thousands(dropped)),
     };
     for worker in list(&ends["unanswered_workers"]) {
@@ -410,13 +413,22 @@ lost.heartbeat usually means: ";
 
     #[test]
     fn where_nothing_is_found_it_says_how_far_back_it_looked() {
-        let ends = json!({ "ends": [], "kept": 1, "dropped": 0, "reach_s": 60.0, "history_bytes": 65_536 });
+        let one = json!({
+            "ends": [], "kept": 1, "dropped": 0, "reach_s": 60.0, "from_start": true, "history_bytes": 65_536,
+        });
         let asked = arguments("why dev1 --last 1h --reason lost.*");
         assert_eq!(
-            told(&asked, "identity", &[], &ends),
+            told(&asked, "identity", &[], &one),
             "No ending of the identity dev1 is known within 1h for lost.*.\n\
              The server has the last 1 ending of all its clients, and reaches back 1m 00s, to its start.\n"
         );
+        // Of several workers, one may have been started later; and the history may have been off before.
+        for (name, value) in [("unanswered_workers", json!([])), ("from_start", json!(false))] {
+            let mut ends = one.clone();
+            ends[name] = value;
+            let told = told(&asked, "identity", &[], &ends);
+            assert!(told.ends_with(", and reaches back 1m 00s.\n"), "{told}");
+        }
         let off = json!({ "ends": [], "kept": 0, "dropped": 0, "reach_s": 0.0, "history_bytes": 0 });
         assert!(told(&asked, "identity", &[], &off).ends_with("server.history is \"off\".\n"));
     }

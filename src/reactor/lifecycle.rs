@@ -145,7 +145,7 @@ impl<K: Kernel> Reactor<K> {
         }
         self.cx.report.set_endings_per_second(new.log.endings_per_second);
         self.cx.places.apply(&new.server);
-        self.cx.history.resize(new.server.history_bytes);
+        self.cx.history.resize(new.server.history_bytes, self.cx.now);
         let bound = memory_bound(&new.server, self.cx.kernel.memory(), self.cx.workers());
         self.cx.pool.set_max(bound);
         let interval = (self.cx.settings.audit.interval, new.audit.interval);

@@ -18,6 +18,8 @@ pub struct Kept {
     pub missed: u64,
     /// No ending within so many milliseconds is missing.
     pub reach_ms: u64,
+    /// None is missing since the process was started.
+    pub from_start: bool,
     /// The memory for them; 0: none are kept.
     pub bytes: u64,
     /// The number of the last one; 0: there was none.
@@ -33,6 +35,7 @@ impl Kept {
             dropped: self.dropped + other.dropped,
             missed: self.missed + other.missed,
             reach_ms: self.reach_ms.min(other.reach_ms),
+            from_start: self.from_start && other.from_start,
             bytes: self.bytes + other.bytes,
             last_number: 0,
         }
@@ -57,7 +60,7 @@ pub struct EndsTail<'a> {
 impl EndsTail<'_> {
     /// Appends it.
     pub fn write(&self, out: &mut String) {
-        let Kept { kept, dropped, missed, reach_ms, bytes, .. } = self.kept;
+        let Kept { kept, dropped, missed, reach_ms, from_start, bytes, .. } = self.kept;
         let before = json!(self.before.as_ref().map(Cursor::to_string));
         let after = json!(self.after.to_string());
         #[expect(clippy::cast_precision_loss, reason = "milliseconds of some years are exact")]
@@ -65,7 +68,7 @@ impl EndsTail<'_> {
         let _ = write!(
             out,
             "],\"listed\":{},\"before\":{before},\"after\":{after},\"kept\":{kept},\"dropped\":{dropped},\
-             \"missed\":{missed},\"reach_s\":{reach_s},\"history_bytes\":{bytes}",
+             \"missed\":{missed},\"reach_s\":{reach_s},\"from_start\":{from_start},\"history_bytes\":{bytes}",
             self.listed
         );
         if let Some(unanswered) = self.unanswered {
@@ -82,8 +85,17 @@ mod tests {
 
     #[test]
     fn a_list_of_endings_says_how_far_back_it_reaches() {
-        let one = Kept { kept: 5, dropped: 2, missed: 1, reach_ms: 1500, bytes: 64, last_number: 7 };
-        let other = Kept { kept: 1, reach_ms: 9000, bytes: 64, last_number: 1, ..Kept::default() };
+        let one = Kept {
+            kept: 5,
+            dropped: 2,
+            missed: 1,
+            reach_ms: 1500,
+            from_start: false,
+            bytes: 64,
+            last_number: 7,
+        };
+        let other =
+            Kept { kept: 1, reach_ms: 9000, from_start: true, bytes: 64, last_number: 1, ..Kept::default() };
         let unanswered = [3];
         let tail = EndsTail {
             listed: 0,
@@ -97,7 +109,7 @@ mod tests {
         let value: Value = serde_json::from_str(&text).unwrap();
         let expected = json!({
             "ends": [], "listed": 0, "before": "1.4", "after": "1.7,2.1", "kept": 6, "dropped": 2, "missed": 1,
-            "reach_s": 1.5, "history_bytes": 128, "unanswered_workers": [3],
+            "reach_s": 1.5, "from_start": false, "history_bytes": 128, "unanswered_workers": [3],
         });
         assert_eq!(value, expected);
         let mut text = ENDS_BEGIN.to_owned();

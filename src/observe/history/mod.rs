@@ -43,6 +43,8 @@ pub struct History {
     /// The numbers of the oldest record and of the next one.
     first: u64,
     next: u64,
+    /// When it was switched on, if not at the start, and the number that was the next then.
+    switched_on: (Instant, u64),
     /// Counts the times that the records were moved: a [`Place`] from before is none.
     moves: u32,
 }
@@ -64,7 +66,19 @@ impl History {
         // Zeroed memory comes from the kernel when it is first written: an unused history takes none.
         let bytes = vec![0; if bytes == 0 { 0 } else { bytes.max(BYTES_MIN) }].into_boxed_slice();
         let limit = bytes.len();
-        Self { bytes, head: 0, limit, tail: 0, lap: NO_LAP, newest: 0, first: 1, next: 1, moves: 0 }
+        let switched_on = (Instant::ZERO, 1);
+        Self {
+            bytes,
+            head: 0,
+            limit,
+            tail: 0,
+            lap: NO_LAP,
+            newest: 0,
+            first: 1,
+            next: 1,
+            switched_on,
+            moves: 0,
+        }
     }
 
     /// Whether endings are kept.
@@ -145,17 +159,29 @@ impl History {
         (self.kept() > 0).then(|| self.place(self.next - 1, self.newest))
     }
 
-    /// The oldest record.
-    pub fn oldest(&self) -> Option<Record<'_>> {
-        self.get(self.place(self.first, self.tail))
+    /// Since when none is missing, while endings are kept; zero: since the start of the process.
+    pub fn complete_since(&self) -> Instant {
+        let (at, next) = self.switched_on;
+        let oldest = (self.first > next).then(|| self.get(self.place(self.first, self.tail))).flatten();
+        oldest.map_or(at, |oldest| oldest.at())
     }
 
-    /// The record at a place, if it is still there.
+    /// The record at a place, if it is still there. A place comes back from the supervisor, so where it points is checked.
     pub fn get(&self, place: Place) -> Option<Record<'_>> {
         let is_kept = place.moves == self.moves && (self.first..self.next).contains(&place.number);
-        let at = is_kept.then_some(place.at as usize)?;
-        let length = record::length_of(self.bytes.get(at..)?);
-        Some(Record::new(self.bytes.get(at..at + length)?))
+        let bytes = self.bytes.get(is_kept.then_some(place.at as usize)?..)?;
+        Record::first_of(bytes).filter(|record| record.number() == place.number)
+    }
+
+    /// Where the record of a place is now: it moves when the history gets another size.
+    pub fn moved(&self, place: Place) -> Option<Place> {
+        if place.moves == self.moves {
+            return Some(place);
+        }
+        // The way to it costs no more than the copy of the records that moved it.
+        let is_kept = place.number >= self.first;
+        let mut places = is_kept.then(|| self.places()).into_iter().flatten();
+        places.find(|moved| moved.number <= place.number)
     }
 
     /// Where the record before it is.
@@ -171,12 +197,15 @@ impl History {
 
     /// All records that it has, the newest first.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let places = std::iter::successors(self.newest(), |place| self.before(*place));
-        places.filter_map(|place| self.get(place))
+        self.places().filter_map(|place| self.get(place))
+    }
+
+    fn places(&self) -> impl Iterator<Item = Place> {
+        std::iter::successors(self.newest(), |place| self.before(*place))
     }
 
     /// Gives it another size, in which it has the newest of its records. The numbers go on.
-    pub fn resize(&mut self, bytes: usize) {
+    pub fn resize(&mut self, bytes: usize, now: Instant) {
         let mut other = Self::new(bytes);
         if other.size() == self.size() {
             return;
@@ -195,6 +224,7 @@ impl History {
         for record in kept {
             other.copy(record.bytes());
         }
+        other.switched_on = if self.is_on() { self.switched_on } else { (now, self.next) };
         other.moves = self.moves.wrapping_add(1);
         *self = other;
     }

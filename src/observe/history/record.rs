@@ -253,8 +253,11 @@ fn number64(bytes: &[u8], at: usize) -> u64 {
 pub struct Record<'a>(&'a [u8]);
 
 impl<'a> Record<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+    /// The one at the front of `bytes`; `None`: what stands there is none.
+    pub(super) fn first_of(bytes: &'a [u8]) -> Option<Self> {
+        let fixed = bytes.first_chunk::<FIXED_BYTES>()?;
+        let record = bytes.get(..length_of(fixed))?;
+        (record.len() >= FIXED_BYTES).then_some(Self(record))
     }
 
     pub(super) const fn bytes(&self) -> &'a [u8] {

@@ -141,6 +141,24 @@ fn a_place_whose_record_was_dropped_is_none_and_the_numbers_say_what_was_missed(
 }
 
 #[test]
+fn a_place_that_no_record_has_is_none() {
+    let mut history = History::new(BYTES_MIN);
+    (1..=8).for_each(|number| add(&mut history, number, b"dev", &full()));
+    let places: Vec<_> = history.places().collect();
+    assert_eq!(places.len(), 8);
+    let end = u32::try_from(history.size()).unwrap();
+    let offsets = (0..=u32::try_from(history.head).unwrap()).chain(end - 200..end + 9).chain([u32::MAX]);
+    for at in offsets {
+        for number in 0..=9 {
+            let place = Place { number, at, moves: 0 };
+            let found = history.get(place).map(|record| (record.number(), record.end()));
+            assert_eq!(found, places.contains(&place).then(|| (number, full())), "{place:?}");
+            assert_eq!(history.before(place).is_some(), number > 1 && places.contains(&place), "{place:?}");
+        }
+    }
+}
+
+#[test]
 fn without_memory_nothing_is_kept() {
     let mut history = History::new(0);
     add(&mut history, 1, b"dev", &full());
@@ -153,21 +171,62 @@ fn another_size_keeps_the_newest_and_the_numbers() {
     let mut history = History::new(4 * BYTES_MIN);
     (1..=1500).for_each(|number| add(&mut history, number, b"dev", &plain(number)));
     let place = history.newest().unwrap();
-    history.resize(BYTES_MIN);
+    history.resize(BYTES_MIN, Instant::ZERO);
     assert!(history.get(place).is_none(), "the records have moved");
     let kept = history.kept();
     assert!(kept > 400 && history.dropped() + kept == 1500, "{kept}");
     add(&mut history, 1501, b"", &plain(1501));
-    history.resize(8 * BYTES_MIN);
+    history.resize(8 * BYTES_MIN, Instant::ZERO);
     let numbers: Vec<_> = history.records().map(|record| (record.number(), record.end())).collect();
     assert_eq!(numbers[0], (1501, plain(1501)));
     assert!(numbers.iter().all(|(number, end)| *end == plain(*number)));
     assert!(numbers.is_sorted_by(|a, b| a.0 == b.0 + 1));
-    history.resize(0);
+    history.resize(0, Instant::ZERO);
     assert_eq!((history.kept(), history.dropped()), (0, 1501));
-    history.resize(BYTES_MIN);
+    history.resize(BYTES_MIN, Instant::ZERO);
     add(&mut history, 1502, b"", &plain(1502));
     assert_eq!(history.newest().unwrap().number, 1502);
+}
+
+#[test]
+fn it_is_complete_since_it_was_switched_on_or_since_its_oldest_record() {
+    let mut history = History::new(4 * BYTES_MIN);
+    (1..=1000).for_each(|number| add(&mut history, number, b"", &plain(number)));
+    assert_eq!((history.dropped(), history.complete_since()), (0, Instant::ZERO));
+    let now = Instant::from_millis(2_000);
+    history.resize(BYTES_MIN, now);
+    assert_eq!(history.complete_since(), Instant::from_millis(history.dropped() + 1));
+    // What ends while it is off has no number, and is missing all the same.
+    history.resize(0, now);
+    history.resize(BYTES_MIN, now);
+    assert_eq!(history.complete_since(), now);
+    add(&mut history, 5000, b"", &plain(1001));
+    history.resize(2 * BYTES_MIN, Instant::from_millis(9_000));
+    assert_eq!(history.complete_since(), now);
+    (5001..=9000).for_each(|number| add(&mut history, number, b"", &plain(number)));
+    let oldest = history.records().last().map(|record| record.at());
+    assert_eq!(Some(history.complete_since()), oldest);
+    let mut history = History::new(0);
+    history.resize(BYTES_MIN, now);
+    assert_eq!(history.complete_since(), now);
+}
+
+#[test]
+fn after_another_size_a_place_is_found_by_its_number() {
+    let mut history = History::new(4 * BYTES_MIN);
+    (1..=1500).for_each(|number| add(&mut history, number, b"dev", &plain(number)));
+    let places: Vec<_> = history.places().collect();
+    assert!(places.iter().all(|place| history.moved(*place) == Some(*place)));
+    history.resize(BYTES_MIN, Instant::ZERO);
+    add(&mut history, 1501, b"dev", &plain(1501));
+    for place in places {
+        let moved = history.moved(place).and_then(|moved| history.get(moved));
+        let is_kept = place.number > history.dropped();
+        assert_eq!(moved.map(|record| record.number()), is_kept.then_some(place.number));
+    }
+    assert!(history.moved(Place { number: 9999, at: 0, moves: 7 }) == history.newest());
+    history.resize(0, Instant::ZERO);
+    assert_eq!(history.moved(Place { number: 1501, at: 0, moves: 0 }), None);
 }
 
 proptest! {

@@ -1,6 +1,6 @@
 //! Which of the last endings are to be listed.
 
-use super::{LIST_DEFAULT, LIST_MAX, PeerFilter};
+use super::{LIST_DEFAULT, LIST_MAX, PeerFilter, Serves};
 use crate::core::end::Reason;
 use crate::core::time::Duration;
 use crate::core::units::parse_some_time;
@@ -48,6 +48,14 @@ impl Cursor {
         text.split(',').map(number).collect::<Option<_>>().map(Self)
     }
 
+    /// Whether it has the form that such a server gives out.
+    fn is_of(&self, serves: Serves) -> bool {
+        match serves {
+            Serves::One => matches!(self.0[..], [(None, _)]),
+            Serves::Several => self.0.iter().all(|(worker, _)| worker.is_some()),
+        }
+    }
+
     /// The number of that worker, or of the only process.
     pub fn of(&self, worker: Option<u32>) -> Option<u64> {
         self.0.iter().find(|(of, _)| *of == worker).map(|(_, number)| *number)
@@ -66,7 +74,7 @@ impl std::fmt::Display for Cursor {
 }
 
 impl EndsQuery {
-    pub(super) fn read(request: &Request) -> Result<Self, Response<'static>> {
+    pub(super) fn read(request: &Request, serves: Serves) -> Result<Self, Response<'static>> {
         let wrong = |text: String| Response::text(Status::BadRequest, text);
         if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
             return Err(wrong(format!("unknown parameter {unknown}: known are {}\n", KNOWN.join(", "))));
@@ -88,7 +96,8 @@ impl EndsQuery {
         let cursor = |name| {
             request.query_value(name).map(|text| {
                 let form = "a cursor of an answer before, as 500, or 1.500,2.730 of workers";
-                Cursor::parse(text).ok_or_else(|| wrong(format!("{name} must be {form}\n")))
+                let cursor = Cursor::parse(text).filter(|cursor| cursor.is_of(serves));
+                cursor.ok_or_else(|| wrong(format!("{name} must be {form}\n")))
             })
         };
         let text = |name| request.query_value(name).map(str::to_owned);
@@ -142,8 +151,12 @@ mod tests {
     use crate::protocol::admin::{Asked, Hosts, Route, Serves, route};
 
     fn query(text: &str) -> Result<EndsQuery, Response<'static>> {
+        query_of(text, Serves::One)
+    }
+
+    fn query_of(text: &str, serves: Serves) -> Result<EndsQuery, Response<'static>> {
         let request = asked("GET", &format!("/ends?{text}"), "localhost");
-        let route = route(&request, &Hosts::Any, Serves::One)?;
+        let route = route(&request, &Hosts::Any, serves)?;
         let Route::Asked(Asked::Ends(query)) = route else { panic!("{route:?}") };
         Ok(query)
     }
@@ -168,15 +181,38 @@ mod tests {
 
     #[test]
     fn a_cursor_names_each_worker_and_reads_back() {
-        for text in ["500", "1.500,2.730"] {
-            let cursor = query(&format!("before={text}")).unwrap().before.unwrap();
+        for (text, serves) in
+            [("500", Serves::One), ("1.500,2.730", Serves::Several), ("2.0", Serves::Several)]
+        {
+            let cursor = query_of(&format!("before={text}"), serves).unwrap().before.unwrap();
             assert_eq!(cursor.to_string(), text);
         }
-        let after = query("after=1.500,2.730").unwrap().after.unwrap();
+        let after = query_of("after=1.500,2.730", Serves::Several).unwrap().after.unwrap();
         assert_eq!(
             [Some(2), Some(1), Some(3), None].map(|of| after.of(of)),
             [Some(730), Some(500), None, None]
         );
+    }
+
+    #[test]
+    fn a_cursor_of_another_kind_of_server_is_refused() {
+        for (text, serves) in [
+            ("500", Serves::Several),
+            ("1.500,730", Serves::Several),
+            ("1.500", Serves::One),
+            ("1.500,2.730", Serves::One),
+            ("500,730", Serves::One),
+            ("", Serves::One),
+            ("", Serves::Several),
+        ] {
+            for name in ["before", "after"] {
+                let refused = query_of(&format!("{name}={text}"), serves).unwrap_err();
+                let said = format!(
+                    "{name} must be a cursor of an answer before, as 500, or 1.500,2.730 of workers\n"
+                );
+                assert_eq!((refused.status, &*refused.body), (Status::BadRequest, &*said), "{text}");
+            }
+        }
     }
 
     #[test]

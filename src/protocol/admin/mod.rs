@@ -264,7 +264,7 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         (true, "/connections") => {
             ListQuery::read(request).map(|query| Route::Asked(Asked::Connections(query)))
         }
-        (true, "/ends") => EndsQuery::read(request).map(|query| Route::Asked(Asked::Ends(query))),
+        (true, "/ends") => EndsQuery::read(request, serves).map(|query| Route::Asked(Asked::Ends(query))),
         (false, path) if path.starts_with("/connections/") => match action(path) {
             Some((name, "end")) => Ok(Route::Asked(Asked::End(name.to_owned()))),
             Some((name, "identity")) => {

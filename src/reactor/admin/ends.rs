@@ -32,6 +32,8 @@ impl<K: Kernel> Reactor<K> {
     ) -> bool {
         if matches!(ends.stage, EndsStage::New) {
             out.push_str(ENDS_BEGIN);
+            // What ends while the list is written is not in it: who asks for what came later must get it then.
+            ends.newest = self.cx.history.last_number();
         }
         let mut is_first = ends.listed == 0;
         self.cx.walk(ends, share, work, |row| {
@@ -47,7 +49,7 @@ impl<K: Kernel> Reactor<K> {
         let tail = EndsTail {
             listed: ends.listed as u64,
             before: next.map(|place| Cursor(vec![(None, place.number + 1)])),
-            after: Cursor(vec![(None, kept.last_number)]),
+            after: Cursor(vec![(None, ends.newest)]),
             kept,
             unanswered: None,
         };
@@ -67,7 +69,7 @@ impl<K: Kernel> Reactor<K> {
         let kept = self.cx.kept(&query);
         let query = EndsQuery { limit: query.limit.min(rows as usize), ..query };
         let stage = from.map_or(EndsStage::New, EndsStage::At);
-        let mut ends = Ends { query, stage, listed: 0 };
+        let mut ends = Ends { query, stage, listed: 0, newest: kept.last_number };
         let mut rows = Vec::new();
         self.cx.walk(&mut ends, share, work, |row| rows.push(row));
         let next = match ends.stage {
@@ -87,7 +89,7 @@ impl<K: Kernel> Context<K> {
         };
         let mut place = match ends.stage {
             EndsStage::New => self.history.newest(),
-            EndsStage::At(place) => Some(place),
+            EndsStage::At(place) => self.history.moved(place),
             EndsStage::Over => None,
         };
         let mut spent = SNAPSHOT_WORK.min(share / 2);
@@ -160,16 +162,14 @@ impl<K: Kernel> Context<K> {
         let worker = self.link.as_ref().map(|link| link.number());
         let after = query.after.as_ref().and_then(|cursor| cursor.of(worker));
         let after = after.map(|after| if after <= history.last_number() { after } else { 0 });
-        let since = match history.oldest() {
-            Some(oldest) if history.dropped() > 0 => oldest.at(),
-            Some(_) | None => self.lifecycle.started(),
-        };
-        let reach = self.now.since(if history.is_on() { since } else { self.now });
+        let (since, started) = (history.complete_since(), self.lifecycle.started());
+        let reach = self.now.since(if history.is_on() { since.max(started) } else { self.now });
         Kept {
             kept: history.kept(),
             dropped: history.dropped(),
             missed: after.map_or(0, |after| history.dropped().saturating_sub(after)),
             reach_ms: u64::try_from(reach.as_millis()).unwrap_or(u64::MAX),
+            from_start: history.is_on() && since <= started,
             bytes: history.size() as u64,
             last_number: history.last_number(),
         }

@@ -2,6 +2,7 @@
 
 use super::super::scene_tests::{ADMIN, ECHO, RESP, Scene};
 use super::WORK_PER_TURN;
+use crate::core::time::Duration;
 use serde_json::Value;
 
 /// Answers that have ended, of chunks and of none.
@@ -112,6 +113,7 @@ fn the_last_endings_are_listed_newest_first_with_filters_and_cursors() {
     assert_eq!(of(ask(&format!("/ends?key={key}"))), [2]);
     let peer = all["ends"][1]["peer"].as_str().unwrap();
     assert_eq!(of(ask(&format!("/ends?peer={peer}"))), [3]);
+    assert!(all["from_start"] == true && all["reach_s"].as_f64().unwrap() > 0.0);
     // Page by page, and then what is new.
     let first = ask("/ends?limit=3");
     assert_eq!((numbers(&first), &first["before"]), (vec![4, 3, 2], &"2".into()));
@@ -126,7 +128,7 @@ fn the_last_endings_are_listed_newest_first_with_filters_and_cursors() {
 #[test]
 fn who_reads_on_is_told_what_made_way() {
     let mut scene = Scene::new();
-    scene.reactor.cx.history.resize(64 * 1024);
+    scene.reactor.cx.history.resize(64 * 1024, scene.reactor.cx.now);
     for _ in 0..10 {
         let all = scene.crowd(ECHO, 100);
         for client in all {
@@ -141,4 +143,79 @@ fn who_reads_on_is_told_what_made_way() {
     assert_eq!((&list["dropped"], &list["missed"]), (&(1000 - kept).into(), &(990 - kept).into()));
     assert_eq!(numbers(&list), (1001 - kept..=1000).rev().collect::<Vec<_>>());
     assert!(list["reach_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(list["from_start"], false);
+}
+
+#[test]
+fn what_ended_while_the_history_was_off_is_not_claimed_to_be_known() {
+    let mut scene = Scene::new();
+    let size = scene.reactor.cx.history.size();
+    for bytes in [0, size] {
+        scene.pass(Duration::from_secs(5));
+        scene.reactor.cx.history.resize(bytes, scene.reactor.cx.now);
+    }
+    scene.pass(Duration::from_secs(1));
+    let asker = scene.crowd(ADMIN, 1)[0];
+    let list = get(&mut scene, asker, "/ends");
+    let reach = list["reach_s"].as_f64().unwrap();
+    assert!((1.0..2.0).contains(&reach) && list["from_start"] == false, "{list}");
+}
+
+/// A list of 300 endings that has begun: who asks, and what of it has come.
+fn list_begun(scene: &mut Scene) -> (usize, Vec<u8>) {
+    for _ in 0..3 {
+        let all = scene.crowd(ECHO, 100);
+        for client in all {
+            scene.close(client);
+        }
+        scene.come_to_rest();
+    }
+    let asker = scene.crowd(ADMIN, 1)[0];
+    scene.send(asker, "GET /ends?limit=10000 HTTP/1.0\r\n\r\n");
+    let mut taken = Vec::new();
+    while taken.is_empty() {
+        scene.turn();
+        taken.extend(scene.recv(asker));
+    }
+    (asker, taken)
+}
+
+/// The whole of a list that has begun.
+fn list_whole(scene: &mut Scene, asker: usize, mut taken: Vec<u8>) -> Value {
+    for _ in 0..10_000 {
+        scene.turn();
+        taken.extend(scene.recv(asker));
+        let body = std::str::from_utf8(&taken).unwrap().split_once("\r\n\r\n").map(|(_, body)| body);
+        if let Some(value) = body.and_then(|body| serde_json::from_str(body).ok()) {
+            return value;
+        }
+    }
+    panic!("it comes to its end");
+}
+
+#[test]
+fn a_list_goes_on_when_the_history_gets_another_size() {
+    let mut scene = Scene::new();
+    let (asker, taken) = list_begun(&mut scene);
+    let size = scene.reactor.cx.history.size();
+    scene.reactor.cx.history.resize(2 * size, scene.reactor.cx.now);
+    let list = list_whole(&mut scene, asker, taken);
+    assert_eq!(numbers(&list), (1..=300).rev().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_ends_while_a_list_is_written_comes_after_it() {
+    let mut scene = Scene::new();
+    let (asker, taken) = list_begun(&mut scene);
+    let late = scene.connect(ECHO);
+    scene.close(late);
+    let turns = (0..1_000).take_while(|_| {
+        scene.turn();
+        scene.reactor.cx.history.last_number() == 300
+    });
+    assert!(turns.count() < 1_000, "it ends while nobody takes the list");
+    let list = list_whole(&mut scene, asker, taken);
+    assert_eq!((&list["listed"], &list["after"]), (&300.into(), &"300".into()));
+    let asker = scene.crowd(ADMIN, 1)[0];
+    assert_eq!(numbers(&get(&mut scene, asker, "/ends?after=300")), [301]);
 }

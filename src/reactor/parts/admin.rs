@@ -122,6 +122,8 @@ pub(in crate::reactor) struct Ends {
     pub(in crate::reactor) query: EndsQuery,
     pub(in crate::reactor) stage: EndsStage,
     pub(in crate::reactor) listed: usize,
+    /// The number of the newest ending when the list was begun.
+    pub(in crate::reactor) newest: u64,
 }
 
 /// How far a list of endings is.
@@ -150,7 +152,7 @@ impl Page {
     }
 
     pub(in crate::reactor) const fn ends(query: EndsQuery) -> Self {
-        Self::Ends(Ends { query, stage: EndsStage::New, listed: 0 })
+        Self::Ends(Ends { query, stage: EndsStage::New, listed: 0, newest: 0 })
     }
 
     pub(in crate::reactor) fn metrics() -> Self {

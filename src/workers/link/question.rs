@@ -189,7 +189,7 @@ wire!(enum Content {
 });
 wire!(struct EndRows { rows, next, kept });
 wire!(struct EndRow { at, number, text });
-wire!(struct Kept { kept, dropped, missed, reach_ms, bytes, last_number });
+wire!(struct Kept { kept, dropped, missed, reach_ms, from_start, bytes, last_number });
 wire!(struct UpstreamReport { name, servers });
 wire!(struct ServerReport {
     address, word, told_by, up_for, down_by, since_s, changes, weight, configured, connections, attempts, failed, check,
@@ -332,7 +332,15 @@ mod tests {
             Content::Ends(EndRows {
                 rows: vec![EndRow { at: u64::MAX, number: 7, text: text() }],
                 next: Some(Place { number: 6, at: 5, moves: 4 }),
-                kept: Kept { kept: 1, dropped: 2, missed: 3, reach_ms: 4, bytes: 5, last_number: 6 },
+                kept: Kept {
+                    kept: 1,
+                    dropped: 2,
+                    missed: 3,
+                    reach_ms: 4,
+                    from_start: true,
+                    bytes: 5,
+                    last_number: 6,
+                },
             }),
             Content::Ending(Ending::Begun(text())),
             Content::Ending(Ending::Gone(text())),

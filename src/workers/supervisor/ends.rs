@@ -201,19 +201,39 @@ impl Ends {
         let kept = kept.reduce(|all, kept| all.and(&kept)).unwrap_or_default();
         let silent: Vec<_> =
             self.parts.iter().filter(|part| part.is_silent()).map(|part| part.worker).collect();
-        let each = |number: fn(&Part) -> Option<u64>| {
-            let numbers = self.parts.iter().filter_map(|part| Some((Some(part.worker), number(part)?)));
-            Cursor(numbers.collect())
-        };
         let tail = EndsTail {
             listed: self.listed as u64,
-            before: self.parts.iter().any(Part::has_more).then(|| each(Part::bound)),
-            after: each(|part| part.kept.map(|kept| kept.last_number)),
+            before: self.before(),
+            after: self.after(),
             kept,
             unanswered: Some(&silent),
         };
         tail.write(&mut self.held);
         admin.piece(self.client, &self.held, true);
+    }
+}
+
+impl Ends {
+    /// With which cursor the list goes on, if there may be more. A worker of which nothing is listed stays where the
+    /// question had it; without a number there it begins with its newest.
+    fn before(&self) -> Option<Cursor> {
+        let asked = |worker| self.query.before.as_ref().and_then(|cursor| cursor.of(Some(worker)));
+        let numbers = self.parts.iter().filter_map(|part| {
+            let number = part.bound().or_else(|| asked(part.worker))?;
+            Some((Some(part.worker), number))
+        });
+        self.parts.iter().any(Part::has_more).then(|| Cursor(numbers.collect()))
+    }
+
+    /// With which cursor to ask for those that come later. Of a worker that is silent, not all before that are listed: the
+    /// next question asks for them again. So each worker has its number, and the cursor is never empty.
+    fn after(&self) -> Cursor {
+        let asked = |worker| self.query.after.as_ref().and_then(|cursor| cursor.of(Some(worker)));
+        let numbers = self.parts.iter().map(|part| {
+            let last = part.kept.filter(|_| !part.is_silent()).map(|kept| kept.last_number);
+            (Some(part.worker), last.or_else(|| asked(part.worker)).unwrap_or(0))
+        });
+        Cursor(numbers.collect())
     }
 }
 
@@ -244,5 +264,69 @@ impl Part {
             (None, Stage::Over) => Some(1),
             (None, Stage::Asked | Stage::Silent) => self.listed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::history::Place;
+
+    fn cursor(numbers: &[(u32, u64)]) -> Cursor {
+        Cursor(numbers.iter().map(|(worker, number)| (Some(*worker), *number)).collect())
+    }
+
+    fn ends(query: (Option<Cursor>, Option<Cursor>), parts: Vec<Part>) -> Ends {
+        let (before, after) = query;
+        let query = EndsQuery {
+            limit: 7,
+            listener: None,
+            identity: None,
+            peer: None,
+            key: None,
+            reason: None,
+            last_ns: None,
+            before,
+            after,
+        };
+        let (deadline, progress) = (Instant::NEVER, Progress::AwaitsReader);
+        Ends { client: 1, number: 1, query, parts, deadline, listed: 0, progress, held: String::new() }
+    }
+
+    fn part(worker: u32, stage: Stage, listed: Option<u64>, last_number: Option<u64>) -> Part {
+        let kept = last_number.map(|last_number| Kept { last_number, ..Kept::default() });
+        Part { worker, rows: VecDeque::new(), stage, listed, kept }
+    }
+
+    /// A worker of which more is to be listed.
+    fn more(worker: u32) -> Part {
+        part(worker, Stage::More(Place { number: 40, at: 0, moves: 0 }), Some(41), Some(50))
+    }
+
+    #[test]
+    fn a_silent_worker_stays_where_the_question_had_it() {
+        let silent = || part(2, Stage::Silent, None, None);
+        let asked = || Some(cursor(&[(1, 60), (2, 30)]));
+        let list = ends((asked(), asked()), vec![more(1), silent()]);
+        assert_eq!(list.before(), Some(cursor(&[(1, 41), (2, 30)])));
+        assert_eq!(list.after(), cursor(&[(1, 50), (2, 30)]));
+        // It was not asked for from anywhere: with its newest, and after none.
+        let list = ends((None, None), vec![more(1), silent()]);
+        assert_eq!((list.before(), list.after()), (Some(cursor(&[(1, 41)])), cursor(&[(1, 50), (2, 0)])));
+    }
+
+    #[test]
+    fn what_a_worker_did_not_list_before_it_fell_silent_is_asked_for_again() {
+        let fell_silent = part(2, Stage::Silent, Some(25), Some(28));
+        let list = ends((None, Some(cursor(&[(2, 20)]))), vec![more(1), fell_silent]);
+        assert_eq!(list.before(), Some(cursor(&[(1, 41), (2, 25)])));
+        assert_eq!(list.after(), cursor(&[(1, 50), (2, 20)]));
+    }
+
+    #[test]
+    fn a_list_of_which_no_worker_answers_has_a_cursor_all_the_same() {
+        let parts = [1, 2].map(|worker| part(worker, Stage::Silent, None, None));
+        let list = ends((None, None), parts.into());
+        assert_eq!((list.before(), list.after().to_string()), (None, "1.0,2.0".to_owned()));
     }
 }

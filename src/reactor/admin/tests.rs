@@ -206,8 +206,8 @@ fn a_list_goes_on_when_the_history_gets_another_size() {
 #[test]
 fn what_ends_while_a_list_is_written_comes_after_it() {
     let mut scene = Scene::new();
+    let late = scene.crowd(ECHO, 1)[0];
     let (asker, taken) = list_begun(&mut scene);
-    let late = scene.connect(ECHO);
     scene.close(late);
     let turns = (0..1_000).take_while(|_| {
         scene.turn();

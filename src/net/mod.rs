@@ -21,7 +21,7 @@ pub use connect::{ConnectError, ConnectSpec};
 pub use names::{Answers, HostName};
 pub use peer::Peer;
 pub use readiness::{Readiness, Ready};
-pub use service::ServiceNews;
+pub use service::{ServiceNews, ServiceNotifier};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
 pub use supervising::{Exit, Process, Supervising};
 

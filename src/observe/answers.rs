@@ -214,6 +214,11 @@ pub const LIST_BEGIN: &str = "{\"connections\":[";
 /// Appends what stands behind the rows. `unanswered`: the workers whose rows are missing; `None`: there are no workers.
 pub fn end_list(listed: u64, matched: u64, unanswered: Option<&[u32]>, out: &mut String) {
     let _ = write!(out, "],\"listed\":{listed},\"matched\":{matched}");
+    end_with(unanswered, out);
+}
+
+/// Appends the last field of a list, if there are workers, and its end.
+fn end_with(unanswered: Option<&[u32]>, out: &mut String) {
     if let Some(unanswered) = unanswered {
         let _ = write!(out, ",\"unanswered_workers\":{}", json!(unanswered));
     }

@@ -34,7 +34,7 @@ use crate::core::end::{CloseMode, Leg};
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
-use crate::net::{Fatal, Kernel, Token};
+use crate::net::{Fatal, Kernel, ServiceNotifier, Token};
 use crate::observe::history::History;
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
@@ -88,6 +88,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) lifecycle: Lifecycle,
     pub(super) counters: Counters,
     pub(super) report: Report,
+    /// The way to the service manager.
+    pub(super) service: ServiceNotifier,
     /// The last endings.
     pub(super) history: History,
     /// What it is among others; `None`: the only process of its server.
@@ -163,6 +165,7 @@ impl<K: Kernel> Context<K> {
             timers: ServerTimers::first(now, &settings, upstreams.resolve_at()),
             audits: Audits::default(),
             report: Report::new(settings.log.endings_per_second),
+            service: ServiceNotifier::default(),
             history: History::new(settings.server.history_bytes),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             proxied: ProxiedConnections::default(),

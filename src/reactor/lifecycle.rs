@@ -38,7 +38,7 @@ impl<K: Kernel> Reactor<K> {
         }
         report::drain_put_off(delay);
         self.cx.timers.drain_at(self.cx.now + delay);
-        self.cx.notify_draining();
+        self.cx.notify_stopping();
     }
 
     /// Begins to close all connections, spread over time so that the clients do not all come back at once. Accepts no more.
@@ -55,7 +55,7 @@ impl<K: Kernel> Reactor<K> {
         }
         report::drain_begun(self.cx.places.clients(), settings.spread, settings.timeout);
         self.cx.timers.drain_at(self.cx.now);
-        self.cx.notify_draining();
+        self.cx.notify_stopping();
     }
 
     /// Begins to close the next few.
@@ -97,7 +97,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Has the configuration read again. `file`: its text, where it was read already.
     pub(super) fn request_settings(&mut self, file: Option<String>) {
-        self.cx.notify_reloading();
+        self.cx.service.on_reloading(&mut self.cx.kernel);
         if self.cx.lifecycle.request_settings(file) == Requested::Waits {
             report::reload_waits();
         }
@@ -111,7 +111,7 @@ impl<K: Kernel> Reactor<K> {
             Ok(new) => self.apply_settings(new),
             Err(mistakes) => report::reload_refused(&mistakes),
         }
-        self.cx.notify_reloaded();
+        self.cx.service.on_reloaded(&mut self.cx.kernel);
     }
 
     /// Takes a configuration that was read after the one that it was made with.

@@ -93,6 +93,23 @@ fn a_service_manager_is_told_how_the_server_fares() {
 }
 
 #[test]
+fn a_reload_while_the_drain_is_put_off_is_no_readiness() {
+    for workers in ["server.workers=1", "server.workers=2"] {
+        let manager = Manager::new();
+        let listen = ["--listen", "echo://127.0.0.1:0", "--set", "drain.delay=10m", "--set", workers];
+        let mut server = manager.start(&listen);
+        assert_eq!(manager.next(), "READY=1");
+        server.signal("TERM");
+        assert_eq!(manager.next(), "STOPPING=1");
+        server.signal("HUP");
+        until("the reload", || !server.events("reloaded").is_empty());
+        server.signal("TERM");
+        assert_eq!(manager.next(), "STOPPING=1");
+        assert_eq!(server.wait_exit(), Some(0));
+    }
+}
+
+#[test]
 fn a_stopped_loop_gives_no_sign_of_life() {
     let manager = Manager::new();
     let server = manager.start(&["--listen", "echo://127.0.0.1:0"]);

@@ -71,10 +71,7 @@ impl EndsTail<'_> {
              \"missed\":{missed},\"reach_s\":{reach_s},\"from_start\":{from_start},\"history_bytes\":{bytes}",
             self.listed
         );
-        if let Some(unanswered) = self.unanswered {
-            let _ = write!(out, ",\"unanswered_workers\":{}", json!(unanswered));
-        }
-        out.push_str("}\n");
+        super::end_with(self.unanswered, out);
     }
 }
 

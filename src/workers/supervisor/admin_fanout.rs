@@ -3,7 +3,8 @@
 
 use super::admin_server::{AdminServer, ClientId};
 use super::ends::Ends;
-use super::lists::{List, Progress};
+use super::lists::List;
+use super::production::Progress;
 use super::totals::{Own, metrics};
 use super::worker::Worker;
 use crate::core::health::Word;
@@ -166,8 +167,8 @@ impl AdminFanout {
     pub(super) fn next(&self) -> Instant {
         let deadlines = self.open.values().map(|open| match open {
             Open::Gathering(gathering) => gathering.deadline,
-            Open::Listing(list) => list.deadline(),
-            Open::Ends(ends) => ends.deadline(),
+            Open::Listing(list) => list.production.due(),
+            Open::Ends(ends) => ends.production.due(),
             Open::Printing { .. } => Instant::NEVER,
         });
         deadlines.min().unwrap_or(Instant::NEVER)
@@ -225,8 +226,8 @@ impl Open {
         match self {
             Self::Gathering(gathering) => gathering.client,
             Self::Printing { client, .. } => *client,
-            Self::Listing(list) => list.client,
-            Self::Ends(ends) => ends.client,
+            Self::Listing(list) => list.production.client,
+            Self::Ends(ends) => ends.production.client,
         }
     }
 
@@ -234,8 +235,8 @@ impl Open {
     const fn awaits_workers(&self) -> bool {
         match self {
             Self::Gathering(_) => true,
-            Self::Listing(list) => list.awaits_worker(),
-            Self::Ends(ends) => ends.awaits_workers(),
+            Self::Listing(list) => list.production.awaits_workers(),
+            Self::Ends(ends) => ends.production.awaits_workers(),
             Self::Printing { .. } => false,
         }
     }

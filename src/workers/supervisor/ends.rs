@@ -4,7 +4,7 @@
 
 use super::admin_fanout::ANSWER_WITHIN;
 use super::admin_server::{AdminServer, ClientId};
-use super::lists::{PIECE_BYTES, Progress};
+use super::production::{Production, Progress};
 use super::worker::Worker;
 use crate::core::time::Instant;
 use crate::net::Supervising;
@@ -18,18 +18,10 @@ const PAGE_ROWS: u32 = 256;
 
 /// A list that is being produced.
 pub(super) struct Ends {
-    pub(super) client: ClientId,
-    /// Of its questions.
-    number: u64,
+    pub(super) production: Production,
     query: EndsQuery,
     /// What has come of each worker.
     parts: Vec<Part>,
-    /// When a worker has not answered in time.
-    deadline: Instant,
-    listed: usize,
-    progress: Progress,
-    /// Written, and not yet enough to be a piece.
-    held: String,
 }
 
 /// The endings of one worker.
@@ -74,8 +66,7 @@ impl Ends {
             Part { worker: worker.number, rows: VecDeque::new(), stage, listed: None, kept: None }
         });
         let parts = parts.collect();
-        let held = ENDS_BEGIN.to_owned();
-        Self { client, number, query, parts, deadline, listed: 0, progress: Progress::AwaitsWorker, held }
+        Self { production: Production::new(client, number, ENDS_BEGIN, deadline), query, parts }
     }
 
     pub(super) fn on_answer(&mut self, place: usize, content: Content) {
@@ -98,16 +89,6 @@ impl Ends {
         }
     }
 
-    /// Whether a page of a worker is to come.
-    pub(super) const fn awaits_workers(&self) -> bool {
-        matches!(self.progress, Progress::AwaitsWorker)
-    }
-
-    /// Until when they may take to answer.
-    pub(super) const fn deadline(&self) -> Instant {
-        if self.awaits_workers() { self.deadline } else { Instant::NEVER }
-    }
-
     /// Goes on as far as its reader has room, and the pages reach.
     pub(super) fn advance<K: Supervising>(
         &mut self,
@@ -115,8 +96,8 @@ impl Ends {
         admin: &mut AdminServer<K>,
         now: Instant,
     ) -> Progress {
-        self.progress = self.advance_pages(workers, admin, now);
-        self.progress
+        let progress = self.advance_pages(workers, admin, now);
+        self.production.note(progress)
     }
 
     fn advance_pages<K: Supervising>(
@@ -126,41 +107,36 @@ impl Ends {
         now: Instant,
     ) -> Progress {
         loop {
-            match admin.has_room(self.client) {
-                None => return Progress::Over,
-                Some(false) => return Progress::AwaitsReader,
-                Some(true) => {}
+            if let Some(progress) = self.production.is_held_up(admin) {
+                return progress;
             }
             self.ask_on(workers, now);
             if self.parts.iter().any(Part::is_awaited) {
-                if now < self.deadline {
+                if now < self.production.deadline {
                     return Progress::AwaitsWorker;
                 }
                 self.give_up(workers);
             }
-            if self.listed == self.query.limit || !self.list_some() {
+            if self.production.listed == self.query.limit || !self.list_some() {
                 self.finish(admin);
                 return Progress::Over;
             }
-            if self.held.len() >= PIECE_BYTES {
-                admin.piece(self.client, &self.held, false);
-                self.held.clear();
-            }
+            self.production.send(admin);
         }
     }
 
     /// Asks those for more whose page is listed: which ending is next is not known before it is here.
     fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
-        let rows = page_rows(&self.query, self.listed);
+        let rows = page_rows(&self.query, self.production.listed);
         for (part, worker) in self.parts.iter_mut().zip(workers) {
             if let Stage::More(from) = part.stage
                 && part.rows.is_empty()
                 && rows > 0
             {
                 let about = About::Ends { query: self.query.clone(), from: Some(from), rows };
-                let is_asked = worker.ask(&Question { number: self.number, about });
+                let is_asked = worker.ask(&Question { number: self.production.number, about });
                 part.stage = if is_asked { Stage::Asked } else { Stage::Silent };
-                self.deadline = now + ANSWER_WITHIN;
+                self.production.deadline = now + ANSWER_WITHIN;
             }
         }
     }
@@ -177,23 +153,21 @@ impl Ends {
 
     /// Lists the newest endings, as long as it is known which they are. Whether there was one.
     fn list_some(&mut self) -> bool {
-        let before = self.listed;
-        while self.listed < self.query.limit && self.held.len() < PIECE_BYTES {
+        let before = self.production.listed;
+        while self.production.listed < self.query.limit && !self.production.is_piece() {
             let newest = self.parts.iter_mut().filter(|part| !part.rows.is_empty());
             let newest = newest.max_by_key(|part| part.rows.front().map(|row| row.at));
             let Some((row, part)) = newest.and_then(|part| Some((part.rows.pop_front()?, part))) else {
                 break;
             };
             let has_more = part.rows.is_empty() && matches!(part.stage, Stage::More(_));
-            self.held.push_str(if self.listed > 0 { "," } else { "" });
-            self.held.push_str(&row.text);
-            self.listed += 1;
+            self.production.add(&row.text);
             part.listed = Some(row.number);
             if has_more {
                 break;
             }
         }
-        self.listed > before
+        self.production.listed > before
     }
 
     fn finish<K: Supervising>(&mut self, admin: &mut AdminServer<K>) {
@@ -202,14 +176,13 @@ impl Ends {
         let silent: Vec<_> =
             self.parts.iter().filter(|part| part.is_silent()).map(|part| part.worker).collect();
         let tail = EndsTail {
-            listed: self.listed as u64,
+            listed: self.production.listed as u64,
             before: self.before(),
             after: self.after(),
             kept,
             unanswered: Some(&silent),
         };
-        tail.write(&mut self.held);
-        admin.piece(self.client, &self.held, true);
+        self.production.finish(admin, |out| tail.write(out));
     }
 }
 
@@ -289,8 +262,7 @@ mod tests {
             before,
             after,
         };
-        let (deadline, progress) = (Instant::NEVER, Progress::AwaitsReader);
-        Ends { client: 1, number: 1, query, parts, deadline, listed: 0, progress, held: String::new() }
+        Ends { production: Production::new(1, 1, "", Instant::NEVER), query, parts }
     }
 
     fn part(worker: u32, stage: Stage, listed: Option<u64>, last_number: Option<u64>) -> Part {

@@ -3,6 +3,7 @@
 //! first page is asked of all at once: one that does not answer is waited for no longer than the others.
 
 use super::admin_server::{AdminServer, ClientId};
+use super::production::{Production, Progress};
 use super::worker::Worker;
 use crate::core::time::Instant;
 use crate::net::Supervising;
@@ -11,14 +12,10 @@ use crate::protocol::admin::ListQuery;
 use crate::workers::link::{About, Content, Question, Rows};
 use indexmap::{IndexMap, IndexSet};
 
-/// Less than this is not sent by itself: a short list is told with its length.
-pub(super) const PIECE_BYTES: usize = 16 * 1024;
-
 /// A list that is being produced.
 pub(super) struct List {
-    pub(super) client: ClientId,
-    /// Of its questions.
-    number: u64,
+    /// Its deadline is that of the worker whose turn it is.
+    pub(super) production: Production,
     query: ListQuery,
     /// The worker whose connections come next.
     place: usize,
@@ -26,26 +23,10 @@ pub(super) struct List {
     asked: IndexSet<usize>,
     /// Pages that are not listed yet, by worker.
     pages: IndexMap<usize, Rows>,
-    /// When a worker has not answered the first question in time, and when the one whose turn it is has not.
+    /// When a worker has not answered the first question in time.
     first_deadline: Instant,
-    deadline: Instant,
     matched: u64,
-    listed: usize,
     silent: Vec<u32>,
-    progress: Progress,
-    /// Written, and not yet enough to be a piece.
-    held: String,
-}
-
-/// How far a list is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Progress {
-    /// It is finished, or its reader is gone.
-    Over,
-    /// It goes on when its reader has taken more.
-    AwaitsReader,
-    /// It goes on when the worker has answered.
-    AwaitsWorker,
 }
 
 impl List {
@@ -58,19 +39,14 @@ impl List {
         deadline: Instant,
     ) -> Self {
         let mut list = Self {
-            client,
-            number,
+            production: Production::new(client, number, LIST_BEGIN, deadline),
             query,
             place: 0,
             asked: IndexSet::new(),
             pages: IndexMap::new(),
             first_deadline: deadline,
-            deadline,
             matched: 0,
-            listed: 0,
             silent: Vec::new(),
-            progress: Progress::AwaitsWorker,
-            held: LIST_BEGIN.to_owned(),
         };
         let question = list.question(0);
         let asked = workers.iter_mut().enumerate();
@@ -82,12 +58,12 @@ impl List {
     fn question(&self, from: u32) -> Question {
         let rows = u32::try_from(self.rows_left()).unwrap_or(u32::MAX);
         let query = self.query.clone();
-        Question { number: self.number, about: About::Connections { query, from, rows } }
+        Question { number: self.production.number, about: About::Connections { query, from, rows } }
     }
 
     /// Rows that there is still room for within the limit.
     const fn rows_left(&self) -> usize {
-        self.query.limit - self.listed
+        self.query.limit - self.production.listed
     }
 
     pub(super) fn on_answer(&mut self, place: usize, content: Content) {
@@ -106,16 +82,6 @@ impl List {
         self.pages.swap_remove(&place);
     }
 
-    /// Whether a page of a worker is awaited.
-    pub(super) const fn awaits_worker(&self) -> bool {
-        matches!(self.progress, Progress::AwaitsWorker)
-    }
-
-    /// Until when its worker may take to answer.
-    pub(super) const fn deadline(&self) -> Instant {
-        if self.awaits_worker() { self.deadline } else { Instant::NEVER }
-    }
-
     /// Goes on as far as its reader has room, and the pages reach.
     pub(super) fn advance<K: Supervising>(
         &mut self,
@@ -123,8 +89,8 @@ impl List {
         admin: &mut AdminServer<K>,
         now: Instant,
     ) -> Progress {
-        self.progress = self.advance_pages(workers, admin, now);
-        self.progress
+        let progress = self.advance_pages(workers, admin, now);
+        self.production.note(progress)
     }
 
     fn advance_pages<K: Supervising>(
@@ -134,10 +100,8 @@ impl List {
         now: Instant,
     ) -> Progress {
         loop {
-            match admin.has_room(self.client) {
-                None => return Progress::Over,
-                Some(false) => return Progress::AwaitsReader,
-                Some(true) => {}
+            if let Some(progress) = self.production.is_held_up(admin) {
+                return progress;
             }
             if self.place == workers.len() {
                 self.finish(admin);
@@ -149,7 +113,7 @@ impl List {
                     self.add(&page.text, admin);
                     page.next
                 }
-                None if self.asked.contains(&self.place) && now < self.deadline => {
+                None if self.asked.contains(&self.place) && now < self.production.deadline => {
                     return Progress::AwaitsWorker;
                 }
                 None => {
@@ -159,13 +123,13 @@ impl List {
                 }
             };
             if let Some(from) = next {
-                self.deadline = now + super::admin_fanout::ANSWER_WITHIN;
+                self.production.deadline = now + super::admin_fanout::ANSWER_WITHIN;
                 if !workers[self.place].ask(&self.question(from)) {
                     self.asked.swap_remove(&self.place);
                 }
             } else {
                 self.place += 1;
-                self.deadline = self.first_deadline;
+                self.production.deadline = self.first_deadline;
             }
         }
     }
@@ -173,20 +137,13 @@ impl List {
     /// Lists rows, each on a line, as far as there is room for them within the limit.
     fn add<K: Supervising>(&mut self, rows: &str, admin: &mut AdminServer<K>) {
         for row in rows.lines().take(self.rows_left()) {
-            if self.listed > 0 {
-                self.held.push(',');
-            }
-            self.held.push_str(row);
-            self.listed += 1;
+            self.production.add(row);
         }
-        if self.held.len() >= PIECE_BYTES {
-            admin.piece(self.client, &self.held, false);
-            self.held.clear();
-        }
+        self.production.send(admin);
     }
 
     fn finish<K: Supervising>(&mut self, admin: &mut AdminServer<K>) {
-        end_list(self.listed as u64, self.matched, Some(&self.silent), &mut self.held);
-        admin.piece(self.client, &self.held, true);
+        let (listed, matched, silent) = (self.production.listed as u64, self.matched, &self.silent);
+        self.production.finish(admin, |out| end_list(listed, matched, Some(silent), out));
     }
 }

@@ -6,7 +6,7 @@
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
 //! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
 //! `identities` settles which connection holds an identity; `topics` knows the subscribers; `tickets` has the keys by which all resume sessions of TLS; `inquiries` has what clients
-//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` one that is long;
+//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` and `ends` one that is long (a `production`);
 //! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
@@ -21,6 +21,7 @@ mod hear;
 mod identities;
 mod inquiries;
 mod lists;
+mod production;
 mod pulse;
 mod reload;
 mod service;
@@ -32,7 +33,7 @@ mod worker;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::time::{Duration, Instant};
-use crate::net::{Address, Fatal, Listener as _, Ready, Signal, Supervising, Token};
+use crate::net::{Address, Fatal, Listener as _, Ready, ServiceNotifier, Signal, Supervising, Token};
 use crate::observe::report;
 use crate::workers::link::{Secret, ToWorker};
 use admin_fanout::AdminFanout;
@@ -124,8 +125,9 @@ pub struct Supervisor<K: Supervising> {
     fanout: AdminFanout,
     /// Whether the configuration was sound when it was last read, and when that was.
     reloaded: (bool, Instant),
-    /// When the service manager is notified again.
-    service: Instant,
+    /// The way to the service manager, and when it is told again that the loop turns.
+    service: ServiceNotifier,
+    service_due: Instant,
     /// A worker did not end well although it was asked to.
     failed: bool,
 }
@@ -171,7 +173,8 @@ impl<K: Supervising> Supervisor<K> {
             touched: Vec::new(),
             fanout: AdminFanout::default(),
             reloaded: (true, now),
-            service: Instant::NEVER,
+            service: ServiceNotifier::default(),
+            service_due: Instant::NEVER,
             failed: false,
             kernel,
             plan,
@@ -261,7 +264,9 @@ impl<K: Supervising> Supervisor<K> {
             self.phase = Phase::Serving;
             self.notify_serving();
         }
-        self.notify_if_due();
+        if self.service_due <= self.now {
+            self.notify_alive();
+        }
         Ok(())
     }
 
@@ -278,7 +283,7 @@ impl<K: Supervising> Supervisor<K> {
         let workers = self.workers.iter().map(|worker| worker.next(patience)).min().unwrap_or(Instant::NEVER);
         let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
         let next =
-            next.min(self.inquiries.next()).min(self.tickets.next()).min(self.service).min(self.drain_at);
+            next.min(self.inquiries.next()).min(self.tickets.next()).min(self.service_due).min(self.drain_at);
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
@@ -343,7 +348,7 @@ impl<K: Supervising> Supervisor<K> {
         }
         report::drain_put_off(delay);
         self.drain_at = self.now + delay;
-        self.notify_draining();
+        self.notify_stopping();
     }
 
     /// Lets all workers part from their clients; the second time, at once.
@@ -362,7 +367,7 @@ impl<K: Supervising> Supervisor<K> {
                 worker.life = Life::Over;
             }
         }
-        self.notify_draining();
+        self.notify_stopping();
     }
 
     fn report(&mut self) {

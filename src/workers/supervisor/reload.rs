@@ -21,7 +21,7 @@ pub trait Reload {
 impl<K: Supervising> Supervisor<K> {
     /// Has the configuration read again.
     pub(super) fn request_settings(&mut self) {
-        self.notify_reloading();
+        self.service.on_reloading(&mut self.kernel);
         if !self.reload.request() {
             report::reload_waits();
         }
@@ -34,7 +34,7 @@ impl<K: Supervising> Supervisor<K> {
             Some(Err(mistakes)) => self.refuse(&mistakes),
             None => return,
         }
-        self.notify_reloaded();
+        self.service.on_reloaded(&mut self.kernel);
     }
 
     fn refuse(&mut self, mistakes: &str) {

@@ -193,14 +193,7 @@ step_sources() {
 
 step_units() {
     want systemd-analyze systemd || skip "systemd-analyze (systemd) is not installed"
-    local said exposure
-    # It looks for the program and its man page where a package puts them.
-    said=$(systemd-analyze verify scripts/systemd/linger.service scripts/systemd/linger.socket 2>&1 |
-        grep -v "/usr/bin/linger is not executable\|'man linger(1)' failed") || true
-    [ -z "$said" ] || { echo "$said"; return 1; }
-    exposure=$(systemd-analyze security --offline=yes scripts/systemd/linger.service | grep -o 'linger.service: [0-9.]*')
-    echo "exposure of $exposure (of 10)"
-    awk -v exposure="${exposure##* }" 'BEGIN { exit !(exposure <= 2) }'
+    scripts/systemd/check.sh
 }
 
 # serves LINGER: it answers on each kind of listener, and ends in order.

@@ -395,6 +395,32 @@ pub struct End {
     pub secured: Option<Arc<Secured>>,
 }
 
+impl End {
+    /// One of which no more is known than that.
+    pub const fn new(reason: Reason, detector: Detector, close: CloseMode) -> Self {
+        Self {
+            reason,
+            detector,
+            close,
+            silence: Span::ZERO,
+            age: Span::ZERO,
+            bytes_in: 0,
+            bytes_out: 0,
+            messages_in: 0,
+            messages_out: 0,
+            unsent_bytes: 0,
+            evidence: None,
+            by: None,
+            spoke: None,
+            alert: None,
+            pair: None,
+            user: None,
+            proxied: None,
+            secured: None,
+        }
+    }
+}
+
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

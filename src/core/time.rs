@@ -55,6 +55,9 @@ impl Instant {
 pub struct Span(u64);
 
 impl Span {
+    /// No time.
+    pub const ZERO: Self = Self(0);
+
     /// From `earlier` to `later`; nothing if that is not later.
     pub const fn between(earlier: Instant, later: Instant) -> Self {
         Self(later.0.saturating_sub(earlier.0))

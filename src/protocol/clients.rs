@@ -86,6 +86,20 @@ pub struct KillFilter {
     pub skip_me: bool,
 }
 
+impl KillFilter {
+    /// Everybody but the one that asks.
+    pub const EVERYBODY: Self = Self {
+        form: KillForm::Filter,
+        id: None,
+        key: None,
+        peer: None,
+        local: None,
+        client_type: None,
+        user: None,
+        skip_me: true,
+    };
+}
+
 /// How the ending of clients is asked for, which the answer depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KillForm {

@@ -179,9 +179,6 @@ mod tests {
 
     fn end() -> End {
         End {
-            reason: Reason::StuckFrozen,
-            detector: Detector::Heartbeat,
-            close: CloseMode::Linger2,
             silence: Duration::from_micros(30_000_400).into(),
             age: Duration::from_millis(61_250).into(),
             bytes_in: 1,
@@ -194,13 +191,7 @@ mod tests {
                 snd_wnd: 65_535,
                 ..TcpSnapshot::default()
             }),
-            by: None,
-            spoke: None,
-            alert: None,
-            pair: None,
-            user: None,
-            proxied: None,
-            secured: None,
+            ..End::new(Reason::StuckFrozen, Detector::Heartbeat, CloseMode::Linger2)
         }
     }
 

@@ -99,24 +99,12 @@ impl Life {
         let cause = self.state.cause().expect("a connection closes for a recorded cause");
         let since = self.state.since().unwrap_or(now);
         End {
-            reason: cause.reason,
-            detector: cause.detector,
-            close,
             silence: Span::between(self.heard, since),
             age: Span::between(self.accepted, now),
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            messages_in: 0,
-            messages_out: 0,
-            unsent_bytes: 0,
             evidence,
-            by: None,
-            spoke: None,
-            alert: None,
-            pair: None,
-            user: None,
-            proxied: None,
-            secured: None,
+            ..End::new(cause.reason, cause.detector, close)
         }
     }
 }

@@ -318,10 +318,9 @@ impl<'a> Record<'a> {
     pub fn end(&self) -> End {
         let span = |at| Span::between(Instant::ZERO, Instant::from_nanos(number64(self.0, at)));
         let number = |at| number64(self.0, at);
+        let detector = Detector::ALL[usize::from(self.0[place::DETECTOR])];
+        let close = CloseMode::ALL[usize::from(self.0[place::CLOSE])];
         let mut end = End {
-            reason: self.reason(),
-            detector: Detector::ALL[usize::from(self.0[place::DETECTOR])],
-            close: CloseMode::ALL[usize::from(self.0[place::CLOSE])],
             silence: span(place::SILENCE),
             age: span(place::AGE),
             bytes_in: number(place::BYTES_IN),
@@ -329,14 +328,7 @@ impl<'a> Record<'a> {
             messages_in: number(place::MESSAGES_IN),
             messages_out: number(place::MESSAGES_OUT),
             unsent_bytes: number(place::UNSENT),
-            evidence: None,
-            by: None,
-            user: None,
-            spoke: None,
-            alert: None,
-            pair: None,
-            proxied: None,
-            secured: None,
+            ..End::new(self.reason(), detector, close)
         };
         let mut others = Others::default();
         self.others().for_each(|(tag, bytes)| others.add(tag, bytes, &mut end));

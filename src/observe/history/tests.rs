@@ -13,9 +13,6 @@ use std::sync::Arc;
 
 fn plain(number: u64) -> End {
     End {
-        reason: Reason::PeerFin,
-        detector: Detector::ZeroRead,
-        close: CloseMode::PeerFirst,
         silence: Duration::from_millis(number).into(),
         age: Duration::from_secs(number).into(),
         bytes_in: number,
@@ -23,14 +20,7 @@ fn plain(number: u64) -> End {
         messages_in: number + 2,
         messages_out: number + 3,
         unsent_bytes: number + 4,
-        evidence: None,
-        by: None,
-        user: None,
-        spoke: None,
-        alert: None,
-        pair: None,
-        proxied: None,
-        secured: None,
+        ..End::new(Reason::PeerFin, Detector::ZeroRead, CloseMode::PeerFirst)
     }
 }
 

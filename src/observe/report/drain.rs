@@ -25,7 +25,7 @@ pub fn drain_hurried(connections: u32) {
     warn!(connections_cut = connections; "drain_cut_short");
 }
 
-/// All workers are told to part from their clients.
+/// All workers are told to drain.
 pub fn workers_drain(workers: usize, at_once: bool) {
     info!(workers, at_once; "workers_drain");
 }

@@ -1,6 +1,6 @@
 //! Which of the last endings are to be listed.
 
-use super::{LIST_DEFAULT, LIST_MAX, PeerFilter, Serves};
+use super::{PeerFilter, Serves, limit_of};
 use crate::core::end::Reason;
 use crate::core::time::Duration;
 use crate::core::units::parse_some_time;
@@ -76,14 +76,7 @@ impl std::fmt::Display for Cursor {
 impl EndsQuery {
     pub(super) fn read(request: &Request, serves: Serves) -> Result<Self, Response<'static>> {
         let wrong = |text: String| Response::text(Status::BadRequest, text);
-        if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
-            return Err(wrong(format!("unknown parameter {unknown}: known are {}\n", KNOWN.join(", "))));
-        }
-        let limit = match request.query_value("limit").map(str::parse) {
-            None => LIST_DEFAULT,
-            Some(Ok(limit)) if limit <= LIST_MAX => limit,
-            Some(_) => return Err(wrong(format!("limit must be a number up to {LIST_MAX}\n"))),
-        };
+        let limit = limit_of(request, &KNOWN)?;
         let last = request.query_value("last").map(|text| {
             parse_some_time(text)
                 .map_err(|why| wrong(format!("last must be a time, as 1h: {text:?} {why}\n")))
@@ -148,7 +141,7 @@ fn no_reason(pattern: &str) -> String {
 mod tests {
     use super::*;
     use crate::protocol::admin::tests::asked;
-    use crate::protocol::admin::{Asked, Hosts, Route, Serves, route};
+    use crate::protocol::admin::{Asked, Hosts, LIST_DEFAULT, Route, Serves, route};
 
     fn query(text: &str) -> Result<EndsQuery, Response<'static>> {
         query_of(text, Serves::One)

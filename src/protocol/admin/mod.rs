@@ -397,17 +397,14 @@ impl PeerFilter {
     }
 
     fn read(text: &str) -> Result<Self, &str> {
+        if text == "unix" {
+            return Ok(Self::Unix);
+        }
         match (text.parse(), text.parse(), text.parse()) {
             (Ok(host), _, _) => Ok(Self::Host(host)),
             (_, Ok(socket), _) => Ok(Self::Socket(socket)),
             (_, _, Ok(network)) => Ok(Self::Network(network)),
-            (Err(_), Err(_), Err(_)) => {
-                if text == "unix" {
-                    Ok(Self::Unix)
-                } else {
-                    Err(text)
-                }
-            }
+            (Err(_), Err(_), Err(_)) => Err(text),
         }
     }
 
@@ -422,18 +419,22 @@ impl PeerFilter {
     }
 }
 
+/// How many rows a list is to have at most, if it is asked for by parameters that it knows.
+fn limit_of(request: &Request, known: &[&str]) -> Result<usize, Response<'static>> {
+    let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
+    if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        return wrong(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
+    }
+    match request.query_value("limit").map(str::parse) {
+        None => Ok(LIST_DEFAULT),
+        Some(Ok(limit)) if limit <= LIST_MAX => Ok(limit),
+        Some(_) => wrong(format!("limit must be a number up to {LIST_MAX}\n")),
+    }
+}
+
 impl ListQuery {
     fn read(request: &Request) -> Result<Self, Response<'static>> {
-        let known = ["limit", "listener", "state", "identity", "peer", "key"];
-        let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
-        if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            return wrong(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
-        }
-        let limit = match request.query_value("limit").map(str::parse) {
-            None => LIST_DEFAULT,
-            Some(Ok(limit)) if limit <= LIST_MAX => limit,
-            Some(_) => return wrong(format!("limit must be a number up to {LIST_MAX}\n")),
-        };
+        let limit = limit_of(request, &["limit", "listener", "state", "identity", "peer", "key"])?;
         let text = |name| request.query_value(name).map(str::to_owned);
         let peer = PeerFilter::of(request)?;
         let [listener, state, identity, key] = ["listener", "state", "identity", "key"].map(text);

@@ -197,16 +197,7 @@ fn list(values: Arguments<'_>) -> Result<ListFilter<'_>, CommandError> {
 
 fn kill(values: Arguments<'_>) -> Result<KillFilter, CommandError> {
     arity("client|kill", !values.is_empty())?;
-    let everybody = KillFilter {
-        form: KillForm::Filter,
-        id: None,
-        key: None,
-        peer: None,
-        local: None,
-        client_type: None,
-        user: None,
-        skip_me: true,
-    };
+    let everybody = KillFilter::EVERYBODY;
     if values.len() == 1 {
         let peer =
             address(values.get(0).unwrap_or_default()).map_err(|_| CommandError::from(NO_SUCH_CLIENT))?;

@@ -125,17 +125,22 @@ fn the_last_endings_are_listed_newest_first_with_filters_and_cursors() {
     assert!(of(ask("/ends?last=1ms")).is_empty());
 }
 
-#[test]
-fn who_reads_on_is_told_what_made_way() {
-    let mut scene = Scene::new();
-    scene.reactor.cx.history.resize(64 * 1024, scene.reactor.cx.now);
-    for _ in 0..10 {
+/// So many hundreds of clients come and go.
+fn end_clients(scene: &mut Scene, hundreds: usize) {
+    for _ in 0..hundreds {
         let all = scene.crowd(ECHO, 100);
         for client in all {
             scene.close(client);
         }
         scene.come_to_rest();
     }
+}
+
+#[test]
+fn who_reads_on_is_told_what_made_way() {
+    let mut scene = Scene::new();
+    scene.reactor.cx.history.resize(64 * 1024, scene.reactor.cx.now);
+    end_clients(&mut scene, 10);
     let asker = scene.crowd(ADMIN, 1)[0];
     let list = get(&mut scene, asker, "/ends?after=10&limit=10000");
     let kept = list["kept"].as_u64().unwrap();
@@ -163,13 +168,7 @@ fn what_ended_while_the_history_was_off_is_not_claimed_to_be_known() {
 
 /// A list of 300 endings that has begun: who asks.
 fn list_begun(scene: &mut Scene) -> usize {
-    for _ in 0..3 {
-        let all = scene.crowd(ECHO, 100);
-        for client in all {
-            scene.close(client);
-        }
-        scene.come_to_rest();
-    }
+    end_clients(scene, 3);
     let asker = scene.crowd(ADMIN, 1)[0];
     scene.send(asker, "GET /ends?limit=10000 HTTP/1.0\r\n\r\n");
     let mut produced = 0;

@@ -13,7 +13,7 @@ use crate::core::end::By;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Received, Sent, Signal};
-use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter, KillForm};
+use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
 use crate::workers::link::{
     About, Answer, Channel, Content, Finding, More, Query, Question, Role, Rows, ToSupervisor, ToWorker,
     Topic,
@@ -185,16 +185,7 @@ fn a_query_of_a_client_does_not_wait_for_a_worker_that_does_not_answer() {
     setup.say(SILENT, &ToSupervisor::Listens(Topic::Channel(b"news".to_vec())));
     setup.turn();
     let key = GlobalKey { worker: Some(2), index: 0, generation: 1 };
-    let kill = KillFilter {
-        form: KillForm::Filter,
-        id: None,
-        key: None,
-        peer: None,
-        local: None,
-        client_type: None,
-        user: None,
-        skip_me: true,
-    };
+    let kill = KillFilter::EVERYBODY;
     let queries = [
         (Query::Send { id: id.clone(), payload: b"x".to_vec() }, 1),
         (Query::Name { key, id }, 1),

@@ -4,7 +4,7 @@
 use super::{console, usage_mistake};
 use crate::net::Address;
 use crate::protocol::{TOKEN_FILE_BYTES_MAX, Token};
-use crate::sys::admin_client::{Answer, ask};
+use crate::sys::admin_client::{self, Answer, Followed, ask};
 use crate::sys::file::read_regular;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,21 @@ impl AdminArgs {
     pub(super) fn ask(&self, method: &str, target: &str) -> Result<Answer, String> {
         let token = self.token.token()?;
         ask(&self.admin, method, target, token.as_ref().map(Token::as_str))
-            .map_err(|error| format!("the admin interface at {} does not answer: {error}", self.admin))
+            .map_err(|error| self.is_silent(&error))
+    }
+
+    /// Asks for an answer that has no end, and what was told `last` before.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub(super) fn follow(&self, target: &str, last: Option<&str>) -> Result<Followed, String> {
+        let token = self.token.token()?;
+        admin_client::follow(&self.admin, target, token.as_ref().map(Token::as_str), last)
+            .map_err(|error| self.is_silent(&error))
+    }
+
+    fn is_silent(&self, error: &std::io::Error) -> String {
+        format!("the admin interface at {} does not answer: {error}", self.admin)
     }
 }
 

@@ -11,6 +11,7 @@ mod console;
 #[cfg(feature = "doctor")]
 mod doctor;
 mod explain;
+mod follow;
 #[cfg(feature = "lab")]
 mod lab;
 #[cfg(feature = "load")]
@@ -18,6 +19,7 @@ mod load;
 pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
+mod tail;
 mod upstreams;
 mod user;
 mod why;
@@ -144,6 +146,13 @@ enum Command {
     /// connection. Tells each in sentences, with the evidence, and then what the reason usually means and what to do.
     #[command(after_help = why::EXAMPLES)]
     Why(why::Arguments),
+    /// Tell what happens at a running server, as it happens
+    ///
+    /// Asks its admin interface for events: connections that open, get an identity, are suspect, come back to life, are
+    /// replaced and end, and what befalls the server: stalls, drains, reloads, upstream servers and workers. A connection that
+    /// is cut is made anew, and nothing is left out that the server still knows (server.events).
+    #[command(after_help = tail::EXAMPLES)]
+    Tail(tail::Arguments),
     /// List the upstream servers of a running gateway, and how they are
     ///
     /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
@@ -316,6 +325,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }
         Command::Why(arguments) => why::run(&arguments),
+        Command::Tail(arguments) => tail::run(&arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::User { action } => user::run(&action),

@@ -56,7 +56,7 @@ fn time(text: &str) -> Result<String, String> {
 }
 
 /// What a target may be: a filter of the admin interface, and how it is called.
-fn readings(target: &str) -> Vec<(&'static str, &'static str)> {
+pub(super) fn readings(target: &str) -> Vec<(&'static str, &'static str)> {
     let mut readings = Vec::new();
     if target.parse::<GlobalKey>().is_ok() {
         readings.push(("key", "connection"));

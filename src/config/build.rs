@@ -27,6 +27,7 @@ pub(super) fn server(of: &Resolved) -> ServerSettings {
         memory_max: of.size("memory_max"),
         accept_retry: period(of, "accept_retry"),
         queue_watch: period(of, "queue_watch"),
+        events_bytes: size(of, "events"),
         history_bytes: of.size("history").map_or(0, |bytes| usize::try_from(bytes).expect(RANGE)),
     }
 }

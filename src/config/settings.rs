@@ -229,6 +229,8 @@ pub struct ServerSettings {
     pub queue_watch: Duration,
     /// Memory for the last endings; 0: none are kept.
     pub history_bytes: usize,
+    /// Memory for what happens, once somebody watches.
+    pub events_bytes: usize,
 }
 
 impl ServerSettings {

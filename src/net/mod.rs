@@ -109,6 +109,11 @@ pub trait Kernel {
     /// What this process uses; `None` where the host does not tell.
     fn usage(&mut self) -> Option<Usage>;
 
+    /// The time since 1970; `None` where the host does not tell.
+    fn unix_time(&self) -> Option<Duration> {
+        None
+    }
+
     /// Gives up a descriptor kept in reserve, so that one accept can succeed under EMFILE; false if it is
     /// given up already.
     fn release_reserve(&mut self) -> bool;

@@ -3,6 +3,7 @@
 //! frame here.
 
 mod ends;
+pub mod events;
 mod upstreams;
 
 pub use ends::{ENDS_BEGIN, EndsTail, Kept};

@@ -14,9 +14,12 @@ use crate::core::conn::{Life, State};
 use crate::core::end::{Detector, Leg};
 use crate::core::table::Key;
 use crate::core::time::Instant;
+use crate::core::units::seconds;
 use crate::net::{Accepted, Interest, Kernel, Peer, Resource};
+use crate::observe::events::Kind;
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
+use serde_json::json;
 
 /// Newcomers of a listener that are reset in a turn: about a quarter of a millisecond of them, which is all that those who are
 /// here notice of a crowd that may not come. Turns follow each other as long as some wait.
@@ -218,6 +221,9 @@ impl<K: Kernel> Context<K> {
         self.counters.listeners[index].accepted += 1;
         self.work.charge(cost::ACCEPT);
         self.report.opened(key, peer, &self.listeners[index].settings.name, self.now);
+        if self.events.is_on() {
+            self.note_opened(key, peer, index);
+        }
     }
 
     /// The admin interface must answer when descriptors have run out: the reserve is for it.
@@ -251,6 +257,9 @@ impl<K: Kernel> Context<K> {
             StallNews::First => {
                 self.counters.accept_stalls += 1;
                 self.report.accept_stalled(&slot.settings.name, stall, self.now);
+                let fields =
+                    || json!({"what": "accept", "listener": slot.settings.name, "why": stall.to_string()});
+                self.events.add_of_server(Kind::Stalled, fields, self.now);
                 // From here on it is looked at by the clock, as long as it stalls.
                 self.watch_queues();
             }
@@ -278,6 +287,9 @@ impl<K: Kernel> Context<K> {
             match slot.resumed(self.now) {
                 Resumed::After(stalled, count) => {
                     self.report.accept_resumed(&slot.settings.name, stalled, count, self.now);
+                    let (name, lasted) = (&slot.settings.name, seconds(stalled));
+                    let fields = || json!({"what": "accept", "listener": name, "lasted_s": lasted});
+                    self.events.add_of_server(Kind::Stalled, fields, self.now);
                 }
                 Resumed::At(at) => self.timers.tell_resumed_at(at),
                 Resumed::No => {}

@@ -5,9 +5,12 @@
 //! next has its turn. What is over that waits as a cursor ([`Page`]) and goes on next turn; so does an answer that its
 //! reader does not take. A connection is not read while it has a request: its socket holds what it asks next.
 //!
-//! `page` and `ends` produce the long answers, `places` has who makes way when all places are taken.
+//! Who watches what happens is told all of it, and then waits in no queue until something happens.
+//!
+//! `page`, `ends` and `events` produce the long answers, `places` has who makes way when all places are taken.
 
 mod ends;
+mod events;
 mod page;
 mod places;
 #[cfg(test)]
@@ -16,7 +19,7 @@ mod tests;
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::parts::admin::{Asker, Metrics, Page, Stage};
+use super::parts::admin::{Asker, Http, Metrics, Page, Produced, Stage};
 use super::parts::effect::Effect;
 use crate::core::conn::Input;
 use crate::core::end::{By, Detector, Reason};
@@ -80,7 +83,7 @@ impl<K: Kernel> Reactor<K> {
         let mut work = 0;
         while work < share && !session.is_over() {
             stage = match stage {
-                Stage::Idle => break,
+                Stage::Idle | Stage::Watching(_) => break,
                 Stage::Taking(page) => self.go_on(key, page, &mut session, share, &mut work, &mut out),
                 Stage::Asking => {
                     let before = out.len();
@@ -128,6 +131,7 @@ impl<K: Kernel> Reactor<K> {
             Asked::Metrics => return Stage::Taking(Box::new(Page::metrics())),
             Asked::Connections(query) => return Stage::Taking(Box::new(Page::list(query))),
             Asked::Ends(query) => return Stage::Taking(Box::new(Page::ends(query))),
+            Asked::Events(query) => return Stage::Taking(Box::new(Page::watch(query))),
             Asked::Ready => self.cx.readiness().response(),
             Asked::Audit => self.cx.audit().response(),
             Asked::Upstreams => upstreams(&self.cx.upstream_reports()),
@@ -164,9 +168,13 @@ impl<K: Kernel> Reactor<K> {
             return Stage::Asking;
         }
         let mut piece = String::new();
-        let done = self.produce(&mut page, share - *work, work, &mut piece);
-        session.piece(&piece, done, out);
-        if done { Stage::Asking } else { Stage::Taking(page) }
+        let produced = self.produce(&mut page, share - *work, work, &mut piece);
+        session.piece(&piece, produced == Produced::All, out);
+        match produced {
+            Produced::Some => Stage::Taking(page),
+            Produced::AllForNow => Stage::Watching(page),
+            Produced::All => Stage::Asking,
+        }
     }
 
     /// Answers the supervisor.
@@ -179,6 +187,9 @@ impl<K: Kernel> Reactor<K> {
             }
             About::Ends { query, from, rows } => {
                 Content::Ends(self.end_rows(query, from, rows, share, &mut work))
+            }
+            About::Events { query, from } => {
+                Content::Events(self.cx.event_rows(&query, from, share, &mut work))
             }
             About::Readiness => Content::Readiness(self.cx.readiness()),
             About::Upstreams => {
@@ -232,7 +243,8 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Takes what was received, or goes on where output was in the way: both wait for their turn.
     pub(super) fn serve_http(&mut self, key: Key, conn: &mut Conn<K>, fresh: &[u8]) {
-        if conn.http().is_none() {
+        if conn.http().is_none_or(Http::is_watching) {
+            // The answer to one that watches has no end: what it asks behind that is never answered.
             return;
         }
         let mut held = self.take_queue(conn);
@@ -279,6 +291,13 @@ impl<K: Kernel> Context<K> {
             (None, Stage::Idle) => {
                 http.used = self.now;
                 if unread && !paused {
+                    self.posted.resume(key, conn);
+                }
+            }
+            (None, stage @ Stage::Watching(_)) => {
+                http.stage = stage;
+                // Read from now on: it may leave.
+                if unread {
                     self.posted.resume(key, conn);
                 }
             }

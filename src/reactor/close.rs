@@ -14,7 +14,7 @@ use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
-use crate::observe::history::Whose;
+use crate::observe::events::{What, Whose};
 use crate::protocol::presence::{self, Event};
 
 impl<K: Kernel> Reactor<K> {
@@ -110,6 +110,7 @@ impl<K: Kernel> Context<K> {
             self.counters.listeners[index].ended(&end);
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: &[] };
             self.history.add(&whose, &end, self.now);
+            self.events.add(&whose, What::Ended(&end), self.now);
         }
         act(mode, self.listeners[index].linger2_inherited)
     }
@@ -147,6 +148,7 @@ impl<K: Kernel> Context<K> {
             let identity = identity.unwrap_or_default();
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity };
             self.history.add(&whose, &end, self.now);
+            self.events.add(&whose, What::Ended(&end), self.now);
         }
         self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         if let Some((membership, token)) = conn.take_membership() {

@@ -369,7 +369,7 @@ impl<S> Connection<S> {
     ///
     /// Nor while it is being answered at the admin interface: what it asks next, and its end of file, are behind that.
     pub(super) fn may_be_heard(&self) -> bool {
-        if self.http().is_some_and(|http| !http.is_idle()) {
+        if self.http().is_some_and(Http::is_busy) {
             return false;
         }
         let has_room =
@@ -381,7 +381,7 @@ impl<S> Connection<S> {
 
     /// Whether something is to be done for it that needs no further input: frames wait, or an answer is not finished.
     pub(super) fn has_work(&self) -> bool {
-        self.has_input() || self.http().is_some_and(|http| !http.is_idle())
+        self.has_input() || self.http().is_some_and(Http::is_busy)
     }
 
     /// Whether it is broken, and only what the peer sent before is still read.

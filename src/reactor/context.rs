@@ -35,6 +35,7 @@ use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
 use crate::net::{Fatal, Kernel, ServiceNotifier, Token};
+use crate::observe::events::Events;
 use crate::observe::history::History;
 use crate::observe::metrics::Counters;
 use crate::observe::report::Report;
@@ -92,6 +93,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) service: ServiceNotifier,
     /// The last endings.
     pub(super) history: History,
+    /// What happens, for those who watch.
+    pub(super) events: Events,
     /// What it is among others; `None`: the only process of its server.
     pub(super) link: Option<Box<WorkerLink<K::Stream>>>,
 }
@@ -167,6 +170,7 @@ impl<K: Kernel> Context<K> {
             report: Report::new(settings.log.endings_per_second),
             service: ServiceNotifier::default(),
             history: History::new(settings.server.history_bytes),
+            events: Events::new(settings.server.events_bytes, kernel.unix_time()),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             proxied: ProxiedConnections::default(),
             secured: SecuredClients::default(),

@@ -11,6 +11,7 @@ use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Instant;
 use crate::hub::Name;
 use crate::net::Kernel;
+use crate::observe::events::{What, Whose};
 use crate::protocol::presence::{self, Event};
 use std::sync::Arc;
 
@@ -83,6 +84,10 @@ impl<K: Kernel> Reactor<K> {
         if self.table.get(key).is_some_and(|conn| self.cx.is_current(key, conn)) {
             self.cx.initiators.forgive(key);
             return self.cx.tell_replaced(key, id, None);
+        }
+        if let Some(conn) = self.table.get(key) {
+            let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: id };
+            self.cx.events.add(&whose, What::Replaced(&by), self.cx.now);
         }
         self.drive(key, |cx, conn| {
             cx.close_gracefully_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));

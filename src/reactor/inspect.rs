@@ -166,7 +166,7 @@ impl<K: Kernel> DebugView<'_, K> {
             mistakes.push(format!("{marked} connections say that they are posted, {queued} are"));
         }
         for (key, conn) in reactor.table.iter() {
-            let stranded = conn.http().is_some_and(|http| !http.is_idle() && !http.is_queued());
+            let stranded = conn.http().is_some_and(|http| http.is_busy() && !http.is_queued());
             if stranded && !conn.is_paused() && !conn.queued.is_in(Queued::RESUME) {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }

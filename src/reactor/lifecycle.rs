@@ -10,9 +10,11 @@ use crate::config::settings::Settings;
 use crate::core::end::{Detector, Leg, Reason};
 use crate::core::table::Key;
 use crate::net::{Kernel, Signal};
+use crate::observe::events::Kind;
 use crate::observe::metrics::Census;
 use crate::observe::report;
 use crate::tls::{self, Expiry};
+use serde_json::json;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn take_signals(&mut self) {
@@ -53,7 +55,13 @@ impl<K: Kernel> Reactor<K> {
         for slot in &mut self.cx.listeners {
             slot.begin_drain();
         }
-        report::drain_begun(self.cx.places.clients(), settings.spread, settings.timeout);
+        let clients = self.cx.places.clients();
+        report::drain_begun(clients, settings.spread, settings.timeout);
+        // Of several workers, their supervisor tells.
+        if self.cx.link.is_none() {
+            let fields = || json!({"connections": clients, "spread_s": settings.spread.as_secs_f64()});
+            self.cx.note_event_of_server(Kind::Drain, fields);
+        }
         self.cx.timers.drain_at(self.cx.now);
         self.cx.notify_stopping();
     }
@@ -78,7 +86,12 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn summary(&mut self) -> Drained {
         let left: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
         let clients = self.cx.places.clients();
-        for &key in &left {
+        let (admin, clients_left): (Vec<_>, Vec<_>) =
+            left.iter().partition(|key| self.table.get(**key).is_some_and(|conn| conn.http().is_some()));
+        for (at, &key) in clients_left.iter().chain(&admin).enumerate() {
+            if at == clients_left.len() {
+                self.end_watches();
+            }
             let (reason, detector) = (Reason::LocalDrain, Detector::Policy);
             self.drive(key, |cx, conn| cx.close_gracefully(key, conn, reason, detector));
             // Unread input would turn the close into a reset, goodbye and all.
@@ -109,7 +122,13 @@ impl<K: Kernel> Reactor<K> {
         let Some(taken) = self.cx.lifecycle.take_settings(self.cx.now) else { return };
         match taken {
             Ok(new) => self.apply_settings(new),
-            Err(mistakes) => report::reload_refused(&mistakes),
+            Err(mistakes) => {
+                report::reload_refused(&mistakes);
+                self.cx.note_event_of_server(
+                    Kind::Reload,
+                    || json!({"applied": false, "mistakes": mistakes.len()}),
+                );
+            }
         }
         self.cx.service.on_reloaded(&mut self.cx.kernel);
     }
@@ -146,6 +165,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.report.set_endings_per_second(new.log.endings_per_second);
         self.cx.places.apply(&new.server);
         self.cx.history.resize(new.server.history_bytes, self.cx.now);
+        self.cx.events.resize(new.server.events_bytes);
         let bound = memory_bound(&new.server, self.cx.kernel.memory(), self.cx.workers());
         self.cx.pool.set_max(bound);
         let interval = (self.cx.settings.audit.interval, new.audit.interval);
@@ -161,6 +181,7 @@ impl<K: Kernel> Reactor<K> {
         self.reschedule_all();
         self.cx.retry_accepts();
         report::reloaded(&notes);
+        self.cx.note_event_of_server(Kind::Reload, || json!({"applied": true, "notes": notes}));
     }
 
     /// Deadlines may have come nearer: everyone's entry is looked at.

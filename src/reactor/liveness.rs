@@ -12,8 +12,10 @@ use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
+use crate::core::time::Span;
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
+use crate::observe::events::What;
 use crate::protocol::presence::Event;
 
 impl<K: Kernel> Reactor<K> {
@@ -181,6 +183,10 @@ impl<K: Kernel> Context<K> {
     pub(super) fn probe_suspect(&mut self, key: Key, conn: &mut Conn<K>) {
         conn.stream.probe_peer();
         self.counters.suspected += 1;
+        let silence = Span::between(conn.life.heard(), self.now);
+        if let State::Suspect { detector, .. } = conn.life.state() {
+            self.note_event(key, conn, What::Suspect { detector, silence });
+        }
         self.announce(key, conn, Presence::Suspect, Event::Suspect);
     }
 
@@ -228,6 +234,7 @@ impl<K: Kernel> Context<K> {
             buffers.output_moved = self.now;
         }
         self.counters.revived += 1;
+        self.note_event(key, conn, What::Revived);
         self.announce(key, conn, Presence::Online, Event::Revived);
         self.posted.flush(key, conn);
     }

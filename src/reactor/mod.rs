@@ -168,7 +168,10 @@ impl<K: Kernel> Reactor<K> {
         let mut ready = std::mem::take(&mut self.ready);
         let brought = self.cx.kernel.poll(timeout, &mut ready)?;
         let before = std::mem::replace(&mut self.cx.now, self.cx.kernel.now());
-        self.cx.deadlines.on_poll(before, self.cx.now, timeout, brought, self.sources());
+        let stalled = self.cx.deadlines.on_poll(before, self.cx.now, timeout, brought, self.sources());
+        if let Some(lasted) = stalled {
+            self.cx.note_standstill(lasted);
+        }
         self.cx.work.begin_turn();
 
         let small = ready.len() == 1;
@@ -204,6 +207,7 @@ impl<K: Kernel> Reactor<K> {
         if self.cx.audits.is_due() {
             self.advance_audit();
         }
+        self.tell_watchers();
         // Last: everything above may have something to tell.
         self.send_to_supervisor()?;
         // A turn of one echo is not timed: reading the clock would cost almost as much as the echo.

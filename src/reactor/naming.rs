@@ -16,6 +16,7 @@ use crate::core::end::Leg;
 use crate::core::table::Key;
 use crate::hub::{Identified, Membership, Name};
 use crate::net::Kernel;
+use crate::observe::events::What;
 use crate::protocol::clients::GlobalKey;
 use crate::protocol::presence::Event;
 use crate::protocol::server::{Contract, Refusal};
@@ -133,6 +134,9 @@ impl<K: Kernel> Context<K> {
     /// A connection has taken an identity, or has it already: what follows for others.
     fn on_identified(&mut self, key: Key, conn: &Conn<K>, id: &[u8], identified: Identified) {
         self.claim_identity(key, conn, id, &identified);
+        if identified.fresh {
+            self.note_event(key, conn, What::Identified);
+        }
         if let Some(id) = identified.left {
             self.effects.push_back(Effect::Presence { id, event: Event::Offline(None) });
         }

@@ -54,7 +54,8 @@ impl Scene {
 
     /// The same where things go wrong by themselves.
     pub(super) fn among_faults(listen: &[&str], faults: Faults) -> Self {
-        let overrides = [("admin.address", "127.0.0.1:7070"), ("audit.interval", "off")];
+        let overrides =
+            [("admin.address", "127.0.0.1:7070"), ("audit.interval", "off"), ("server.events", "64KiB")];
         let overrides = overrides.map(|(key, value)| Override {
             flag: "--set".to_owned(),
             key: key.to_owned(),

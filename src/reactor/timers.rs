@@ -7,6 +7,7 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
+use super::parts::admin::Http;
 use super::parts::listener::ListenerState;
 use super::parts::server_timers::ServerTimer;
 use super::work;
@@ -64,7 +65,7 @@ impl<K: Kernel> Context<K> {
         let chance = mix(u64::from(key.index) << 32 ^ conn.life.accepted().as_nanos());
         let at = conn.life.accepted() + max.saturating_sub(Duration::from_nanos(chance % tenth.max(1)));
         // An answer of the admin interface is finished first.
-        let answered = conn.http().is_some_and(|http| !http.is_idle());
+        let answered = conn.http().is_some_and(Http::is_busy);
         if answered { at.max(self.now + ANSWERED) } else { at }
     }
 
@@ -82,7 +83,9 @@ impl<S> Connection<S> {
     pub(super) fn clocks(&self, patient_until: Instant, now: Instant) -> Clocks {
         let buffers = self.buffers.as_ref();
         let client = self.client();
-        let used = client.map_or(self.life.heard(), |client| client.used);
+        // Who watches has nothing to say.
+        let heard = if self.http().is_some_and(Http::is_watching) { now } else { self.life.heard() };
+        let used = client.map_or(heard, |client| client.used);
         Clocks {
             used: buffers.map_or(used, |buffers| used.max(buffers.output_moved)),
             pinged: client.and_then(|client| client.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),
@@ -151,6 +154,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::LogIns => self.let_log_in(),
                 ServerTimer::Tickets => self.cx.rotate_tickets(),
                 ServerTimer::Service => self.cx.notify_alive(),
+                ServerTimer::Watchers => self.tell_watchers_alive(),
             }
         }
     }

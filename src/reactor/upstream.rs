@@ -16,6 +16,7 @@ use crate::core::table::Key;
 use crate::core::tcp::Keepalive;
 use crate::core::time::{Duration, Span};
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
+use crate::observe::events::What;
 use crate::observe::report::{PairEnd, Report};
 use crate::protocol::gateway::Removed;
 use crate::protocol::proxy_header::{Version, Whose};
@@ -248,6 +249,7 @@ impl<K: Kernel> Context<K> {
         self.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
+        self.note_event(key, conn, What::Opened);
         if let Some(early) = early {
             self.write(key, conn, &early);
         }

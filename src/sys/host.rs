@@ -108,7 +108,7 @@ fn started() -> Option<Duration> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is sys, and what others compare with is this clock")]
-fn unix_time() -> Duration {
+pub(super) fn unix_time() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -329,6 +329,10 @@ impl Kernel for Os {
         host::usage()
     }
 
+    fn unix_time(&self) -> Option<Duration> {
+        Some(host::unix_time())
+    }
+
     fn memory(&self) -> Option<u64> {
         memory::available()
     }

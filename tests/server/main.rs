@@ -9,6 +9,7 @@ mod audit;
 mod blocked;
 mod crowd;
 mod delivery;
+mod events;
 mod fairness;
 mod first_process;
 mod gateway;

@@ -8,7 +8,7 @@ use crate::core::time::Duration;
 /// A worker is found stalled after three seconds at the earliest.
 const STALL_MIN: Duration = Duration::from_secs(3);
 
-pub(super) static SERVER: [Key; 7] = [
+pub(super) static SERVER: [Key; 8] = [
     Key {
         name: "workers",
         kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
@@ -65,6 +65,15 @@ pub(super) static SERVER: [Key; 7] = [
               them; otherwise only /metrics looks.",
         why: "Clients in a full queue believe that they are connected; one call a listener and second is \
               a small price to know, and an idle server pays none.",
+    },
+    Key {
+        name: "events",
+        kind: Kind::Size { min: 64 << 10, max: 256 << 20, words: &[] },
+        default: Default::Same("1MiB"),
+        doc: "Memory for what happens, once somebody watches it (/events, 'linger tail'): a reader that was cut off can go \
+              on where it was, as far as this reaches, and one that is slower than this is dropped. With several workers, of \
+              each of them.",
+        why: "Some 8,000 events: minutes of a busy server. Before the first reader comes, it takes no memory and no time.",
     },
     Key {
         name: "history",

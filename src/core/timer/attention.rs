@@ -51,7 +51,7 @@ impl Attention {
     }
 
     /// A poll that began after `before` has returned by `now`, and `brought` so much; it was to wait for `timeout` at
-    /// most. `sources`: how many are watched.
+    /// most. `sources`: how many are watched. Gives how long the loop stood still, if it did.
     pub fn on_poll(
         &mut self,
         before: Instant,
@@ -59,7 +59,7 @@ impl Attention {
         timeout: Option<Duration>,
         brought: Polled,
         sources: usize,
-    ) {
+    ) -> Option<Duration> {
         match brought {
             Polled::All => {
                 self.horizon = before;
@@ -82,6 +82,7 @@ impl Attention {
         if stalled > STANDSTILL && before >= self.patient_until {
             self.patient_until = now + stalled.min(PATIENCE_MAX);
         }
+        (stalled > STANDSTILL).then_some(stalled)
     }
 
     /// What arrived before this has been brought by a poll: deadlines up to here may be judged.

@@ -1,4 +1,5 @@
-//! One record: numbers at fixed places, and behind them what only some endings have, each with a tag and its length.
+//! One record: what those of all events begin with, more numbers at fixed places, and behind them what only some endings
+//! have, each with a tag and its length.
 
 use crate::core::end::{Alert, By, CloseMode, Detector, End, Foreign, Leg, Reason, TlsAlert};
 use crate::core::proxied::{Origin, Proxied};
@@ -7,17 +8,21 @@ use crate::core::table::Key;
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::{Instant, Span};
 use crate::net::{Peer, Token};
+pub use crate::observe::layout::Whose;
+use crate::observe::layout::{
+    HEAD_BYTES, Head, Kind, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, number64, parts, put_part, put64,
+    write_head,
+};
+use crate::observe::ring::number_of;
 use std::sync::Arc;
 
 /// The fixed part.
-pub(super) const FIXED_BYTES: usize = 112;
-/// More of a text is not kept. Identities, names of hosts and addresses are shorter.
-const TEXT_BYTES_MAX: usize = 1024;
+const FIXED_BYTES: usize = HEAD_BYTES + 56;
 /// More names of protocols are not kept; nor are more of them read anywhere.
 const ALPN_MAX: usize = 16;
 /// The longest record: each text and each of those names in front of it has its tag and length.
-pub(super) const RECORD_BYTES_MAX: usize =
-    FIXED_BYTES + (tag::COUNT as usize + ALPN_MAX) * (3 + TEXT_BYTES_MAX);
+pub(in crate::observe) const RECORD_BYTES_MAX: usize =
+    FIXED_BYTES + (tag::COUNT as usize + ALPN_MAX) * (PART_BYTES + TEXT_BYTES_MAX);
 
 /// What may stand behind the fixed part.
 mod tag {
@@ -42,51 +47,53 @@ mod tag {
     pub(super) const COUNT: u8 = 18;
 }
 
-/// Where the numbers stand.
+/// Where the numbers stand behind the head.
 mod place {
-    pub(super) const LENGTH: usize = 0;
-    pub(super) const BEFORE: usize = 4;
-    pub(super) const NUMBER: usize = 8;
-    pub(super) const AT: usize = 16;
-    pub(super) const KEY: usize = 24;
-    pub(super) const SILENCE: usize = 32;
-    pub(super) const AGE: usize = 40;
-    pub(super) const BYTES_IN: usize = 48;
-    pub(super) const BYTES_OUT: usize = 56;
-    pub(super) const MESSAGES_IN: usize = 64;
-    pub(super) const MESSAGES_OUT: usize = 72;
-    pub(super) const UNSENT: usize = 80;
-    pub(super) const PEER: usize = 88;
-    pub(super) const LISTENER: usize = 106;
-    pub(super) const REASON: usize = 107;
-    pub(super) const DETECTOR: usize = 108;
-    pub(super) const CLOSE: usize = 109;
+    pub(super) const SILENCE: usize = 56;
+    pub(super) const AGE: usize = 64;
+    pub(super) const BYTES_IN: usize = 72;
+    pub(super) const BYTES_OUT: usize = 80;
+    pub(super) const MESSAGES_IN: usize = 88;
+    pub(super) const MESSAGES_OUT: usize = 96;
+    pub(super) const UNSENT: usize = 104;
 }
 
-/// Whose connection has ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Whose<'a> {
-    /// The name that it had here.
-    pub key: Key,
-    /// Where it came from.
-    pub peer: &'a Peer,
-    /// The number of its listener.
-    pub listener: u8,
-    /// The identity that it held; empty: none.
-    pub identity: &'a [u8],
+/// An ending, and whose it was: what a record is made of.
+pub(in crate::observe) struct Ended<'a> {
+    pub(in crate::observe) whose: &'a Whose<'a>,
+    pub(in crate::observe) end: &'a End,
 }
 
-/// What a record is made of.
-pub(super) struct Parts<'a> {
-    pub(super) whose: &'a Whose<'a>,
-    pub(super) end: &'a End,
-}
-
-impl Parts<'_> {
-    /// Bytes of what only some endings have.
+impl Ended<'_> {
+    /// Bytes of its record.
     #[inline]
-    pub(super) fn length(&self) -> usize {
-        if self.is_plain() { 0 } else { self.length_of_others() }
+    pub(in crate::observe) fn length(&self) -> usize {
+        if self.is_plain() { FIXED_BYTES } else { self.length_of_all() }
+    }
+
+    /// Writes its record into `out`, which is as long as it, but for the ring's own bytes.
+    #[inline]
+    pub(in crate::observe) fn write(&self, out: &mut [u8], now: Instant) {
+        let (fixed, others) =
+            out.split_first_chunk_mut::<FIXED_BYTES>().expect("a record has its fixed part");
+        let Self { whose, end } = self;
+        let codes = [end.reason as u8, end.detector as u8, end.close as u8];
+        write_head(fixed, whose, Kind::Ended, codes, now);
+        put64(fixed, place::SILENCE, end.silence.as_nanos());
+        put64(fixed, place::AGE, end.age.as_nanos());
+        put64(fixed, place::BYTES_IN, end.bytes_in);
+        put64(fixed, place::BYTES_OUT, end.bytes_out);
+        put64(fixed, place::MESSAGES_IN, end.messages_in);
+        put64(fixed, place::MESSAGES_OUT, end.messages_out);
+        put64(fixed, place::UNSENT, end.unsent_bytes);
+        if !others.is_empty() {
+            self.write_others(others);
+        }
+    }
+
+    #[inline(never)]
+    fn write_others(&self, mut out: &mut [u8]) {
+        self.each(|tag, bytes| put_part(&mut out, tag, bytes));
     }
 
     #[inline]
@@ -104,9 +111,9 @@ impl Parts<'_> {
     }
 
     #[inline(never)]
-    fn length_of_others(&self) -> usize {
-        let mut length = 0;
-        self.each(|_, bytes| length += 3 + bytes.len());
+    fn length_of_all(&self) -> usize {
+        let mut length = FIXED_BYTES;
+        self.each(|_, bytes| length += PART_BYTES + bytes.len());
         length
     }
 
@@ -114,7 +121,7 @@ impl Parts<'_> {
     fn each(&self, mut part: impl FnMut(u8, &[u8])) {
         let end = self.end;
         if !self.whose.identity.is_empty() {
-            part(tag::IDENTITY, &self.whose.identity[..self.whose.identity.len().min(TEXT_BYTES_MAX)]);
+            part(tag::IDENTITY, cut_bytes(self.whose.identity));
         }
         if let Some(evidence) = &end.evidence {
             part(tag::EVIDENCE, &evidence_bytes(evidence));
@@ -141,7 +148,7 @@ impl Parts<'_> {
         if let Some(secured) = end.secured.as_deref() {
             secured.server_name.iter().for_each(|name| part(tag::SERVER_NAME, cut(name)));
             let names = secured.alpn.0.iter().take(ALPN_MAX);
-            names.for_each(|name| part(tag::ALPN, &name[..name.len().min(TEXT_BYTES_MAX)]));
+            names.for_each(|name| part(tag::ALPN, cut_bytes(name)));
         }
         if let Some(proxied) = end.proxied.as_deref() {
             let verified = proxied.verified.map_or(2, u8::from);
@@ -162,164 +169,70 @@ impl Parts<'_> {
     }
 }
 
-/// As much of a text as is kept.
-fn cut(text: &str) -> &[u8] {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text.as_bytes()[..end]
-}
-
-/// Writes a record into `out`, which is as long as it.
-#[inline]
-pub(super) fn write(out: &mut [u8], parts: &Parts<'_>, number: u64, before: usize, now: Instant) {
-    let length = out.len();
-    let (fixed, others) = out.split_first_chunk_mut::<FIXED_BYTES>().expect("a record has its fixed part");
-    let Parts { whose, end } = parts;
-    put32(fixed, place::LENGTH, length);
-    put32(fixed, place::BEFORE, before);
-    put64(fixed, place::NUMBER, number);
-    put64(fixed, place::AT, now.as_nanos());
-    put64(fixed, place::KEY, whose.key.token().0);
-    put64(fixed, place::SILENCE, end.silence.as_nanos());
-    put64(fixed, place::AGE, end.age.as_nanos());
-    put64(fixed, place::BYTES_IN, end.bytes_in);
-    put64(fixed, place::BYTES_OUT, end.bytes_out);
-    put64(fixed, place::MESSAGES_IN, end.messages_in);
-    put64(fixed, place::MESSAGES_OUT, end.messages_out);
-    put64(fixed, place::UNSENT, end.unsent_bytes);
-    fixed[place::PEER..place::PEER + Peer::BYTES].copy_from_slice(&whose.peer.to_bytes());
-    fixed[place::LISTENER] = whose.listener;
-    fixed[place::REASON] = end.reason as u8;
-    fixed[place::DETECTOR] = end.detector as u8;
-    fixed[place::CLOSE] = end.close as u8;
-    if !others.is_empty() {
-        write_others(others, parts);
-    }
-}
-
-#[inline(never)]
-fn write_others(mut out: &mut [u8], parts: &Parts<'_>) {
-    parts.each(|tag, bytes| {
-        let [low, high, ..] = bytes.len().to_le_bytes();
-        let (begun, rest) = std::mem::take(&mut out).split_at_mut(3 + bytes.len());
-        begun[..3].copy_from_slice(&[tag, low, high]);
-        begun[3..].copy_from_slice(bytes);
-        out = rest;
-    });
-}
-
-/// The length of the record at the front of `bytes`.
-pub(super) fn length_of(bytes: &[u8]) -> usize {
-    number32(bytes, place::LENGTH) as usize
-}
-
-/// The number of a record.
-pub(super) fn number_of(record: &[u8]) -> u64 {
-    number64(record, place::NUMBER)
-}
-
-/// Makes the one that begins there the one before it.
-pub(super) fn link_to(record: &mut [u8], before: usize) {
-    let fixed = record.first_chunk_mut::<FIXED_BYTES>().expect("a record has its fixed part");
-    put32(fixed, place::BEFORE, before);
-}
-
-#[inline]
-fn put32(out: &mut [u8; FIXED_BYTES], at: usize, number: usize) {
-    #[expect(clippy::cast_possible_truncation, reason = "no history is as large as 4 GiB")]
-    let number = number as u32;
-    out[at..at + 4].copy_from_slice(&number.to_le_bytes());
-}
-
-#[inline]
-fn put64(out: &mut [u8; FIXED_BYTES], at: usize, number: u64) {
-    out[at..at + 8].copy_from_slice(&number.to_le_bytes());
-}
-
-fn number32(bytes: &[u8], at: usize) -> u32 {
-    let number = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    u32::from_le_bytes(*number.expect("a record is as long as it says"))
-}
-
-fn number64(bytes: &[u8], at: usize) -> u64 {
-    let number = bytes.get(at..).and_then(<[u8]>::first_chunk);
-    u64::from_le_bytes(*number.expect("a record is as long as it says"))
-}
-
 /// A record, as it lies in the ring.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a>(&'a [u8]);
 
 impl<'a> Record<'a> {
-    /// The one at the front of `bytes`; `None`: what stands there is none.
-    pub(super) fn first_of(bytes: &'a [u8]) -> Option<Self> {
-        let fixed = bytes.first_chunk::<FIXED_BYTES>()?;
-        let record = bytes.get(..length_of(fixed))?;
+    /// The one that lies there; `None`: what lies there is none.
+    pub(in crate::observe) fn of(record: &'a [u8]) -> Option<Self> {
         (record.len() >= FIXED_BYTES).then_some(Self(record))
     }
 
-    pub(super) const fn bytes(&self) -> &'a [u8] {
+    #[cfg(test)]
+    pub(super) const fn bytes(self) -> &'a [u8] {
         self.0
     }
 
-    pub(super) fn before(&self) -> usize {
-        number32(self.0, place::BEFORE) as usize
+    fn head(self) -> Head<'a> {
+        Head::of(self.0).expect("a record has its head")
     }
 
     /// The number of the ending.
-    pub fn number(&self) -> u64 {
+    pub fn number(self) -> u64 {
         number_of(self.0)
     }
 
     /// When the connection ended.
-    pub fn at(&self) -> Instant {
-        Instant::from_nanos(number64(self.0, place::AT))
+    pub fn at(self) -> Instant {
+        self.head().at()
     }
 
     /// The name that the connection had.
-    pub fn key(&self) -> Key {
-        Key::from_token(Token(number64(self.0, place::KEY)))
+    pub fn key(self) -> Key {
+        self.head().key()
     }
 
     /// Where it came from.
-    pub fn peer(&self) -> Peer {
-        let peer = self.0[place::PEER..].first_chunk();
-        Peer::from_bytes(*peer.expect("a record has its fixed part"))
+    pub fn peer(self) -> Peer {
+        self.head().peer()
     }
 
     /// The number of its listener.
-    pub const fn listener(&self) -> u8 {
-        self.0[place::LISTENER]
+    pub fn listener(self) -> u8 {
+        self.head().listener()
     }
 
     /// Why it ended.
-    pub const fn reason(&self) -> Reason {
-        Reason::ALL[self.0[place::REASON] as usize]
+    pub fn reason(self) -> Reason {
+        Reason::ALL[usize::from(self.head().codes()[0])]
     }
 
     /// The identity that it held; empty: none.
-    pub fn identity(&self) -> &'a [u8] {
+    pub fn identity(self) -> &'a [u8] {
         self.others().next().filter(|(tag, _)| *tag == tag::IDENTITY).map_or(&[], |(_, bytes)| bytes)
     }
 
-    fn others(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
-        let mut rest = &self.0[FIXED_BYTES..];
-        std::iter::from_fn(move || {
-            let ([tag, low, high], behind) = rest.split_first_chunk()?;
-            let (bytes, behind) = behind.split_at(usize::from(u16::from_le_bytes([*low, *high])));
-            rest = behind;
-            Some((*tag, bytes))
-        })
+    fn others(self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
+        parts(&self.0[FIXED_BYTES..])
     }
 
     /// The whole record, as it was published. The version of TLS is in no account of an ending, and not kept.
-    pub fn end(&self) -> End {
+    pub fn end(self) -> End {
         let span = |at| Span::between(Instant::ZERO, Instant::from_nanos(number64(self.0, at)));
         let number = |at| number64(self.0, at);
-        let detector = Detector::ALL[usize::from(self.0[place::DETECTOR])];
-        let close = CloseMode::ALL[usize::from(self.0[place::CLOSE])];
+        let [_, detector, close] = self.head().codes().map(usize::from);
+        let (detector, close) = (Detector::ALL[detector], CloseMode::ALL[close]);
         let mut end = End {
             silence: span(place::SILENCE),
             age: span(place::AGE),

@@ -9,6 +9,7 @@ use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
 use crate::net::Peer;
 use proptest::prelude::*;
+use record::RECORD_BYTES_MAX;
 use std::sync::Arc;
 
 fn plain(number: u64) -> End {
@@ -134,10 +135,11 @@ fn a_place_whose_record_was_dropped_is_none_and_the_numbers_say_what_was_missed(
 fn a_place_that_no_record_has_is_none() {
     let mut history = History::new(BYTES_MIN);
     (1..=8).for_each(|number| add(&mut history, number, b"dev", &full()));
-    let places: Vec<_> = history.places().collect();
+    let places: Vec<_> = history.ring.places().collect();
     assert_eq!(places.len(), 8);
     let end = u32::try_from(history.size()).unwrap();
-    let offsets = (0..=u32::try_from(history.head).unwrap()).chain(end - 200..end + 9).chain([u32::MAX]);
+    let offsets =
+        (0..=u32::try_from(history.ring.head()).unwrap()).chain(end - 200..end + 9).chain([u32::MAX]);
     for at in offsets {
         for number in 0..=9 {
             let place = Place { number, at, moves: 0 };
@@ -205,7 +207,7 @@ fn it_is_complete_since_it_was_switched_on_or_since_its_oldest_record() {
 fn after_another_size_a_place_is_found_by_its_number() {
     let mut history = History::new(4 * BYTES_MIN);
     (1..=1500).for_each(|number| add(&mut history, number, b"dev", &plain(number)));
-    let places: Vec<_> = history.places().collect();
+    let places: Vec<_> = history.ring.places().collect();
     assert!(places.iter().all(|place| history.moved(*place) == Some(*place)));
     history.resize(BYTES_MIN, Instant::ZERO);
     add(&mut history, 1501, b"dev", &plain(1501));

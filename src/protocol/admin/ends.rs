@@ -1,13 +1,10 @@
 //! Which of the last endings are to be listed.
 
-use super::{PeerFilter, Serves, limit_of};
-use crate::core::end::Reason;
+use super::filter::Filter;
+use super::{Serves, limit_of};
 use crate::core::time::Duration;
 use crate::core::units::parse_some_time;
-use crate::hub::glob;
 use crate::protocol::http::{Request, Response, Status};
-use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 const KNOWN: [&str; 9] =
     ["limit", "listener", "identity", "peer", "key", "reason", "last", "before", "after"];
@@ -17,16 +14,8 @@ const KNOWN: [&str; 9] =
 pub struct EndsQuery {
     /// At most so many.
     pub limit: usize,
-    /// Of connections on this listener.
-    pub listener: Option<String>,
-    /// With this identity.
-    pub identity: Option<String>,
-    /// From there.
-    pub peer: Option<PeerFilter>,
-    /// Of that name.
-    pub key: Option<String>,
-    /// For reasons whose names match this pattern.
-    pub reason: Option<String>,
+    /// Of these connections, for these reasons.
+    pub filter: Filter,
     /// In so many nanoseconds before now.
     pub last_ns: Option<u64>,
     /// Only those with lower numbers.
@@ -46,6 +35,16 @@ impl Cursor {
             None => Some((None, text.parse().ok()?)),
         };
         text.split(',').map(number).collect::<Option<_>>().map(Self)
+    }
+
+    /// The one that a request gives.
+    ///
+    /// # Errors
+    /// What it must be.
+    pub(super) fn read(name: &str, text: &str, serves: Serves) -> Result<Self, String> {
+        let form = "a cursor of an answer before, as 500, or 1.500,2.730 of workers";
+        let cursor = Self::parse(text).filter(|cursor| cursor.is_of(serves));
+        cursor.ok_or_else(|| format!("{name} must be {form}\n"))
     }
 
     /// Whether it has the form that such a server gives out.
@@ -81,46 +80,15 @@ impl EndsQuery {
             parse_some_time(text)
                 .map_err(|why| wrong(format!("last must be a time, as 1h: {text:?} {why}\n")))
         });
-        let reason = request.query_value("reason").map(|pattern| {
-            let is_one = |reason: &&Reason| glob::matches(pattern.as_bytes(), reason.name().as_bytes());
-            let found = Reason::ALL.iter().find(is_one).map(|_| pattern.to_owned());
-            found.ok_or_else(|| wrong(no_reason(pattern)))
-        });
-        let cursor = |name| {
-            request.query_value(name).map(|text| {
-                let form = "a cursor of an answer before, as 500, or 1.500,2.730 of workers";
-                let cursor = Cursor::parse(text).filter(|cursor| cursor.is_of(serves));
-                cursor.ok_or_else(|| wrong(format!("{name} must be {form}\n")))
-            })
-        };
-        let text = |name| request.query_value(name).map(str::to_owned);
-        let [listener, identity, key] = ["listener", "identity", "key"].map(text);
+        let cursor =
+            |name| request.query_value(name).map(|text| Cursor::read(name, text, serves).map_err(wrong));
         Ok(Self {
             limit,
-            listener,
-            identity,
-            peer: PeerFilter::of(request)?,
-            key,
-            reason: reason.transpose()?,
+            filter: Filter::read(request)?,
             last_ns: last.transpose()?.map(nanos),
             before: cursor("before").transpose()?,
             after: cursor("after").transpose()?,
         })
-    }
-
-    /// Whether an ending is to be listed, by what is cheap to know of it.
-    pub fn wants(&self, listener: &str, reason: Reason, peer: Option<SocketAddr>) -> bool {
-        self.listener.as_ref().is_none_or(|wanted| wanted == listener)
-            && self.peer.is_none_or(|wanted| wanted.is(peer))
-            && self
-                .reason
-                .as_ref()
-                .is_none_or(|pattern| glob::matches(pattern.as_bytes(), reason.name().as_bytes()))
-    }
-
-    /// Whether the ending of a connection with that identity, or without one, is to be listed.
-    pub fn wants_identity(&self, identity: &[u8]) -> bool {
-        self.identity.as_ref().is_none_or(|wanted| String::from_utf8_lossy(identity) == *wanted)
     }
 }
 
@@ -128,20 +96,13 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn no_reason(pattern: &str) -> String {
-    let mut text =
-        format!("no reason is called {pattern:?}; a pattern such as lost.* means several. They are");
-    for reason in Reason::ALL {
-        let _ = write!(text, " {reason}");
-    }
-    text + "\n"
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::end::Reason;
     use crate::protocol::admin::tests::asked;
     use crate::protocol::admin::{Asked, Hosts, LIST_DEFAULT, Route, Serves, route};
+    use std::net::SocketAddr;
 
     fn query(text: &str) -> Result<EndsQuery, Response<'static>> {
         query_of(text, Serves::One)
@@ -157,7 +118,8 @@ mod tests {
     #[test]
     fn endings_are_filtered_by_all_that_is_asked() {
         let peer: SocketAddr = "10.1.2.3:80".parse().unwrap();
-        let wants = |text: &str| query(text).unwrap().wants("resp", Reason::LostHeartbeat, Some(peer));
+        let wants =
+            |text: &str| query(text).unwrap().filter.wants("resp", Some(Reason::LostHeartbeat), Some(peer));
         for text in
             ["", "peer=10.1.2.3", "peer=10.1.2.3:80", "peer=10.1.0.0/16", "reason=lost.*", "listener=resp"]
         {
@@ -166,8 +128,11 @@ mod tests {
         for text in ["peer=10.1.2.4", "peer=10.2.0.0/16", "peer=unix", "reason=peer.*", "listener=echo"] {
             assert!(!wants(text), "{text}");
         }
-        assert!(query("identity=a").unwrap().wants_identity(b"a"));
-        assert!(!query("identity=a").unwrap().wants_identity(b"") && query("").unwrap().wants_identity(b""));
+        assert!(query("identity=a").unwrap().filter.wants_identity(b"a"));
+        assert!(
+            !query("identity=a").unwrap().filter.wants_identity(b"")
+                && query("").unwrap().filter.wants_identity(b"")
+        );
         assert_eq!(query("last=1h").unwrap().last_ns, Some(3_600_000_000_000));
         assert_eq!(query("").unwrap().limit, LIST_DEFAULT);
     }

@@ -2,6 +2,8 @@
 //! `session` is one connection, of one process or of the supervisor of several workers.
 
 mod ends;
+mod events;
+mod filter;
 mod session;
 mod settings;
 mod spoken;
@@ -9,6 +11,8 @@ mod spoken;
 mod tests;
 
 pub use ends::{Cursor, EndsQuery};
+pub use events::EventsQuery;
+pub use filter::Filter;
 pub use session::{Close, Next, Session};
 pub use spoken::Spoken;
 use spoken::{server_of, word_of};
@@ -107,6 +111,8 @@ pub enum Asked {
     Connections(ListQuery),
     /// A list of the last endings.
     Ends(EndsQuery),
+    /// What happens from now on.
+    Events(EventsQuery),
     /// A connection of that name is to be ended.
     End(String),
     /// A connection of that name, a gateway's client, is to get an identity.
@@ -128,7 +134,7 @@ impl Route {
 impl Asked {
     /// Whether the answer is produced as it is taken.
     const fn is_long(&self) -> bool {
-        matches!(self, Self::Metrics | Self::Connections(_) | Self::Ends(_))
+        matches!(self, Self::Metrics | Self::Connections(_) | Self::Ends(_) | Self::Events(_))
     }
 
     /// The response but for its body, if it is well.
@@ -136,6 +142,7 @@ impl Asked {
         match self {
             Self::Ready | Self::End(_) | Self::Name(..) | Self::Word(_) => Response::text(Status::Ok, ""),
             Self::Metrics => Response::metrics(""),
+            Self::Events(_) => Response::events(),
             Self::Audit | Self::Connections(_) | Self::Ends(_) | Self::Upstreams => {
                 Response::json(Status::Ok, "")
             }
@@ -199,6 +206,13 @@ const ROUTES: &[(&str, &str, &str)] = &[
          &after=",
         "JSON; the last endings, newest first, of all workers; ?reason=lost.* &last=1h &listener= &identity= &peer= &key= \
          &limit= &before= &after=",
+    ),
+    (
+        "GET  /events",
+        "what happens, as it happens (Server-Sent Events); ?event=ended,suspect &reason= &listener= &identity= &peer= &key= \
+         &after=",
+        "what happens at all workers, as it happens (Server-Sent Events); ?event=ended,suspect &reason= &listener= &identity= \
+         &peer= &key= &after=",
     ),
     ("GET  /audit", "JSON; the last audit of the kernel's sockets", "JSON; the last audit of each worker"),
     (
@@ -265,6 +279,9 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
             ListQuery::read(request).map(|query| Route::Asked(Asked::Connections(query)))
         }
         (true, "/ends") => EndsQuery::read(request, serves).map(|query| Route::Asked(Asked::Ends(query))),
+        (true, "/events") => {
+            EventsQuery::read(request, serves).map(|query| Route::Asked(Asked::Events(query)))
+        }
         (false, path) if path.starts_with("/connections/") => match action(path) {
             Some((name, "end")) => Ok(Route::Asked(Asked::End(name.to_owned()))),
             Some((name, "identity")) => {
@@ -286,7 +303,8 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         },
         (
             _,
-            "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/ends" | "/audit" | "/upstreams",
+            "/" | "/metrics" | "/healthz" | "/readyz" | "/connections" | "/ends" | "/events" | "/audit"
+            | "/upstreams",
         ) => not_allowed("this path is for reading: use GET\n"),
         (true, path) if path.starts_with("/connections/") => {
             not_allowed("what is done to a connection is an action: use POST\n")
@@ -421,15 +439,23 @@ impl PeerFilter {
 
 /// How many rows a list is to have at most, if it is asked for by parameters that it knows.
 fn limit_of(request: &Request, known: &[&str]) -> Result<usize, Response<'static>> {
-    let wrong = |text: String| Err(Response::text(Status::BadRequest, text));
-    if let Some((unknown, _)) = request.query.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-        return wrong(format!("unknown parameter {unknown}: known are {}\n", known.join(", ")));
-    }
+    check_known(request, known)?;
     match request.query_value("limit").map(str::parse) {
         None => Ok(LIST_DEFAULT),
         Some(Ok(limit)) if limit <= LIST_MAX => Ok(limit),
-        Some(_) => wrong(format!("limit must be a number up to {LIST_MAX}\n")),
+        Some(_) => {
+            Err(Response::text(Status::BadRequest, format!("limit must be a number up to {LIST_MAX}\n")))
+        }
     }
+}
+
+/// Refuses parameters that are not known.
+fn check_known(request: &Request, known: &[&str]) -> Result<(), Response<'static>> {
+    let unknown = request.query.iter().find(|(name, _)| !known.contains(&name.as_str()));
+    unknown.map_or(Ok(()), |(unknown, _)| {
+        let text = format!("unknown parameter {unknown}: known are {}\n", known.join(", "));
+        Err(Response::text(Status::BadRequest, text))
+    })
 }
 
 impl ListQuery {

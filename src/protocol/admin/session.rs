@@ -35,6 +35,8 @@ struct Answering {
     head: Response<'static>,
     /// `None`: not even the head was written.
     framing: Option<Framing>,
+    /// The response has no end of its own.
+    is_endless: bool,
 }
 
 /// What came of what was received.
@@ -74,6 +76,11 @@ impl Session {
     /// Whether a request is being answered.
     pub const fn is_answering(&self) -> bool {
         matches!(self.stage, Stage::Answering(_))
+    }
+
+    /// Whether the response to the request that is being answered has no end of its own: no other follows.
+    pub fn is_endless(&self) -> bool {
+        matches!(&self.stage, Stage::Answering(answering) if answering.is_endless)
     }
 
     /// Whether no more requests are taken.
@@ -128,7 +135,8 @@ impl Session {
             self.after(framing.keeps_alive(&request));
             return Next::Answered;
         }
-        self.stage = Stage::Answering(Box::new(Answering { request, head, framing: None }));
+        let is_endless = matches!(asked, Asked::Events(_));
+        self.stage = Stage::Answering(Box::new(Answering { request, head, framing: None, is_endless }));
         Next::Asked(asked)
     }
 
@@ -142,7 +150,7 @@ impl Session {
     /// Goes on with the answer to the request that is being answered; `done`: the piece is the last.
     pub fn piece(&mut self, piece: &str, done: bool, out: &mut Vec<u8>) {
         let Stage::Answering(answering) = &mut self.stage else { return };
-        let Answering { request, head, framing } = &mut **answering;
+        let Answering { request, head, framing, .. } = &mut **answering;
         // It is whole: its length is known.
         if framing.is_none() && done {
             let response = Response { body: piece.into(), ..head.clone() };

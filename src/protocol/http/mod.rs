@@ -80,6 +80,8 @@ pub struct Request {
     pub origin: Option<String>,
     /// The `Authorization` header, which may be a secret.
     pub authorization: Option<String>,
+    /// The `Last-Event-ID` header: what a reader of events had last.
+    pub last_event_id: Option<String>,
     /// Whether the connection goes on after the response.
     pub keep_alive: bool,
     /// It is HTTP/1.1: a response may come in chunks.
@@ -325,6 +327,7 @@ fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
         host: authority.map_or(fields.host.unwrap_or_default(), str::to_owned),
         origin: fields.origin,
         authorization: fields.authorization,
+        last_event_id: fields.last_event_id,
         keep_alive: !fields.close && (version_1_1 || fields.keep_alive),
         chunks: version_1_1,
         // RFC 9110 10.1.1: of an older client it is to be ignored.
@@ -339,6 +342,7 @@ struct Fields {
     host: Option<String>,
     origin: Option<String>,
     authorization: Option<String>,
+    last_event_id: Option<String>,
     close: bool,
     keep_alive: bool,
     expects_continue: bool,
@@ -369,6 +373,8 @@ impl Fields {
                 fields.origin = Some(text());
             } else if is("Authorization") {
                 fields.authorization = Some(text());
+            } else if is("Last-Event-ID") {
+                fields.last_event_id = Some(text());
             } else if is("Expect") {
                 if !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(rejected(Status::ExpectationFailed, "want no Expect but 100-continue"));

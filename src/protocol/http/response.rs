@@ -38,6 +38,11 @@ impl<'a> Response<'a> {
         }
     }
 
+    /// Events as they happen, in the format that browsers know (HTML Living Standard, "Server-sent events").
+    pub const fn events() -> Self {
+        Self { status: Status::Ok, content_type: "text/event-stream", body: Cow::Borrowed("") }
+    }
+
     /// Appends the response to `request`. Whether the connection goes on is as the request has it: set
     /// `keep_alive` to false first to end it.
     pub fn write(&self, request: &Request, out: &mut Vec<u8>) {

@@ -60,6 +60,7 @@ fn a_request_is_taken_apart() {
         host: "localhost:7070".to_owned(),
         origin: Some("http://evil.example".to_owned()),
         authorization: Some("Bearer x".to_owned()),
+        last_event_id: None,
         keep_alive: true,
         chunks: true,
         expects_continue: false,

@@ -5,8 +5,9 @@ use crate::core::time::Duration;
 use crate::core::units::{seconds, utc_text};
 use crate::net::Kernel;
 use crate::observe::answers::{ENDS_BEGIN, EndsTail, Kept};
-use crate::observe::history::{Place, Record};
+use crate::observe::history::Record;
 use crate::observe::report::EndLine;
+use crate::observe::ring::Place;
 use crate::protocol::admin::{Cursor, EndsQuery};
 use crate::reactor::Reactor;
 use crate::reactor::context::Context;
@@ -83,10 +84,7 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Context<K> {
     /// Walks from newer to older endings, and gives the rows of those that are wanted, until the share or the limit is reached.
     fn walk(&mut self, ends: &mut Ends, share: usize, work: &mut usize, mut each: impl FnMut(EndRow)) {
-        let clocks = Clocks {
-            wall: self.kernel.usage().map(|usage| usage.unix_time),
-            shared: self.kernel.shared_clock(),
-        };
+        let clocks = Clocks { wall: self.kernel.unix_time(), shared: self.kernel.shared_clock() };
         let mut place = match ends.stage {
             EndsStage::New => self.history.newest(),
             EndsStage::At(place) => self.history.moved(place),
@@ -100,7 +98,7 @@ impl<K: Kernel> Context<K> {
         let after =
             bound(&ends.query.after).filter(|after| *after <= self.history.last_number()).unwrap_or(0);
         let oldest = ends.query.last_ns.map(|last| self.now.before(Duration::from_nanos(last)));
-        let key = ends.query.key.as_ref().map(|name| self.key_named(name));
+        let key = ends.query.filter.key.as_ref().map(|name| self.key_named(name));
         while let Some(at) = place
             && spent < share
             && ends.listed < ends.query.limit
@@ -131,8 +129,8 @@ impl<K: Kernel> Context<K> {
     }
 
     fn is_ending_wanted(&self, query: &EndsQuery, record: Record<'_>) -> bool {
-        query.wants(self.listener_named(record), record.reason(), record.peer().address())
-            && query.wants_identity(record.identity())
+        query.filter.wants(self.listener_named(record), Some(record.reason()), record.peer().address())
+            && query.filter.wants_identity(record.identity())
     }
 
     fn listener_named(&self, record: Record<'_>) -> &str {

@@ -15,7 +15,7 @@ use crate::observe::report;
 use crate::protocol::admin::ListQuery;
 use crate::reactor::Reactor;
 use crate::reactor::context::{Conn, Context};
-use crate::reactor::parts::admin::{List, Metrics, Page};
+use crate::reactor::parts::admin::{List, Metrics, Page, Produced};
 use crate::reactor::parts::audits::Past;
 use crate::reactor::parts::server::Server;
 use crate::tls::{self, Expiry};
@@ -71,15 +71,16 @@ struct Contract {
 }
 
 impl<K: Kernel> Reactor<K> {
-    /// Goes on with an answer, up to its share of work; true once it is finished.
+    /// Goes on with an answer, up to its share of work.
     pub(super) fn produce(
         &mut self,
         page: &mut Page,
         share: usize,
         work: &mut usize,
         out: &mut String,
-    ) -> bool {
-        match page {
+    ) -> Produced {
+        let is_done = match page {
+            Page::Watch(watch) => return self.cx.watch_on(watch, share, work, out),
             Page::List(list) => self.list_on(list, share, work, out),
             Page::Ends(ends) => self.ends_on(ends, share, work, out),
             Page::Metrics(metrics) => self.metrics_on(metrics, share, work, |page, left| {
@@ -87,7 +88,8 @@ impl<K: Kernel> Reactor<K> {
                 let done = page.write(left, out);
                 (done, out.len() - before)
             }),
-        }
+        };
+        if is_done { Produced::All } else { Produced::Some }
     }
 
     /// A page of a list for the supervisor: from that slot on, and so many rows at most.

@@ -221,3 +221,121 @@ fn what_ends_while_a_list_is_written_comes_after_it() {
     let asker = scene.crowd(ADMIN, 1)[0];
     assert_eq!(numbers(&get(&mut scene, asker, "/ends?after=300")), [301]);
 }
+
+/// Begins to watch, and takes the first word.
+fn watch(scene: &mut Scene, query: &str, last: Option<u64>) -> (usize, String) {
+    let asker = scene.crowd(ADMIN, 1)[0];
+    let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
+    scene.send(asker, &format!("GET /events{query} HTTP/1.0\r\n{last}\r\n"));
+    scene.come_to_rest();
+    let text = String::from_utf8(scene.recv(asker)).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"), "{text}");
+    (asker, text)
+}
+
+/// The events that have come to one who watches, by name, each with its data.
+fn told(text: &str) -> Vec<(String, Value)> {
+    let data = |line: &str| serde_json::from_str(line.strip_prefix("data: ").unwrap()).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    let named = lines.windows(2).filter_map(|pair| Some((pair[0].strip_prefix("event: ")?, data(pair[1]))));
+    named.map(|(name, data)| (name.to_owned(), data)).collect()
+}
+
+fn names(told: &[(String, Value)]) -> Vec<&str> {
+    told.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn who_watches_is_told_what_happens_in_the_turn_in_which_it_does() {
+    let mut scene = Scene::new();
+    scene.crowd(ECHO, 1);
+    let (watcher, first) = watch(&mut scene, "", None);
+    assert_eq!(names(&told(&first)), ["start"], "what was before is not told");
+    let (other, _) = watch(&mut scene, "?listener=resp", None);
+    let echo = scene.crowd(ECHO, 1)[0];
+    let resp = scene.crowd(RESP, 1)[0];
+    scene.send(resp, "IDENT dev1\r\n");
+    scene.come_to_rest();
+    scene.close(echo);
+    scene.close(resp);
+    scene.come_to_rest();
+    let all = told(&String::from_utf8(scene.recv(watcher)).unwrap());
+    assert_eq!(names(&all), ["opened", "opened", "identified", "ended", "ended"]);
+    assert_eq!((&all[0].1["listener"], &all[3].1["reason"]), (&"echo".into(), &"peer.fin".into()));
+    assert_eq!((&all[2].1["identity"], &all[2].1["key"]), (&"dev1".into(), &all[1].1["key"]));
+    let some = told(&String::from_utf8(scene.recv(other)).unwrap());
+    assert_eq!(names(&some), ["opened", "identified", "ended"]);
+    assert_eq!(some[2].1["identity"], "dev1");
+    // Told all, they cost a turn nothing.
+    assert_eq!(scene.turn(), 0);
+}
+
+#[test]
+fn who_was_cut_off_goes_on_where_it_was() {
+    let mut scene = Scene::new();
+    let (watcher, first) = watch(&mut scene, "", None);
+    let id = told(&first)[0].1["id"].as_str().unwrap().parse().unwrap();
+    scene.close(watcher);
+    scene.come_to_rest();
+    for client in scene.crowd(ECHO, 2) {
+        scene.close(client);
+    }
+    scene.come_to_rest();
+    let (_, text) = watch(&mut scene, "?event=ended", Some(id));
+    let all = told(&text);
+    assert_eq!((names(&all), &all[0].1["missed"]), (vec!["start", "ended", "ended"], &0.into()));
+    // An id that no event of this process had.
+    let (_, text) = watch(&mut scene, "?event=ended", Some(id + 1_000_000));
+    assert_eq!(told(&text)[0].1["missed"], Value::Null);
+}
+
+#[test]
+fn who_does_not_read_is_dropped_with_a_word_and_costs_the_others_nothing() {
+    let mut scene = Scene::new();
+    let (slow, _) = watch(&mut scene, "", None);
+    let (quick, _) = watch(&mut scene, "?event=ended", None);
+    let (mut ended, mut rounds) = (0, 0);
+    // Until what is kept has gone round more than once behind what the slow one has not taken.
+    while rounds < 60 {
+        for client in scene.crowd(ECHO, 40) {
+            scene.close(client);
+        }
+        scene.come_to_rest();
+        ended += told(&String::from_utf8(scene.recv(quick)).unwrap()).len();
+        rounds += 1;
+    }
+    assert_eq!(ended, 60 * 40, "the quick one is told all");
+    let mut text = String::new();
+    loop {
+        scene.come_to_rest();
+        let more = String::from_utf8(scene.recv(slow)).unwrap();
+        if more.is_empty() {
+            break;
+        }
+        text += &more;
+    }
+    let all = told(&text);
+    let (last, data) = all.last().unwrap();
+    assert_eq!(last, "dropped");
+    let missed = data["missed"].as_u64().unwrap();
+    assert!(missed > 0 && data["id"].as_str().unwrap().parse::<u64>().is_ok(), "{data}");
+    assert!(scene.is_closed(slow), "of HTTP/1.0, the end of the answer is the end of the connection");
+}
+
+#[test]
+fn who_is_told_nothing_is_told_that_the_server_is_there_and_is_not_idle() {
+    let mut scene = Scene::new();
+    let (watcher, _) = watch(&mut scene, "", None);
+    scene.pass(Duration::from_secs(200));
+    let text = String::from_utf8(scene.recv(watcher)).unwrap();
+    let remarks = text.matches(": nothing else has happened\nid: ").count();
+    assert!((12..=14).contains(&remarks) && told(&text).is_empty(), "{remarks}: {text}");
+    assert!(!scene.is_closed(watcher), "longer than idle_timeout");
+    // It is read meanwhile: what it asks is nobody's, and its end is seen.
+    scene.send(watcher, "GET /healthz HTTP/1.1\r\n\r\n");
+    scene.come_to_rest();
+    assert_eq!(scene.recv(watcher), b"");
+    scene.close(watcher);
+    scene.come_to_rest();
+    assert!(scene.is_closed(watcher));
+}

@@ -2,9 +2,10 @@
 
 use crate::core::table::Key;
 use crate::core::time::Instant;
-use crate::observe::history::Place;
+use crate::observe::events::Position;
 use crate::observe::metrics::{self, Census};
-use crate::protocol::admin::{EndsQuery, ListQuery, Session};
+use crate::observe::ring::Place;
+use crate::protocol::admin::{EndsQuery, EventsQuery, ListQuery, Session};
 use crate::workers::link::Question;
 use indexmap::IndexSet;
 use std::collections::VecDeque;
@@ -16,6 +17,8 @@ pub(in crate::reactor) struct Admin {
     queue: VecDeque<Asker>,
     /// The connections of the interface.
     open: IndexSet<Key>,
+    /// The supervisor has been told all that happened, and is to be told when something happens.
+    pub(in crate::reactor) supervisor_watches: bool,
 }
 
 /// One who has asked.
@@ -45,6 +48,8 @@ pub(in crate::reactor) enum Stage {
     Asking,
     /// It is being answered, as it takes this; the next request waits.
     Taking(Box<Page>),
+    /// It watches, and has been told all that happened.
+    Watching(Box<Page>),
 }
 
 impl Http {
@@ -55,6 +60,28 @@ impl Http {
     /// Whether nothing that it has asked for is outstanding.
     pub(in crate::reactor) const fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
+    }
+
+    /// Whether something is to be done for it now.
+    pub(in crate::reactor) const fn is_busy(&self) -> bool {
+        matches!(self.stage, Stage::Asking | Stage::Taking(_))
+    }
+
+    /// Whether it has been told all that it watches for.
+    pub(in crate::reactor) const fn is_watching(&self) -> bool {
+        matches!(self.stage, Stage::Watching(_))
+    }
+
+    /// It is to be told more, if it watches. Whether it does.
+    pub(in crate::reactor) fn wake(&mut self) -> bool {
+        match std::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Watching(page) => self.stage = Stage::Taking(page),
+            stage => {
+                self.stage = stage;
+                return false;
+            }
+        }
+        true
     }
 
     pub(in crate::reactor) const fn is_queued(&self) -> bool {
@@ -93,6 +120,11 @@ impl Admin {
         self.open.iter().copied()
     }
 
+    /// The connection of the interface at that place among them.
+    pub(in crate::reactor) fn open_at(&self, place: usize) -> Option<Key> {
+        self.open.get_index(place).copied()
+    }
+
     /// A question of the supervisor.
     pub(in crate::reactor) fn ask(&mut self, question: Question) {
         self.queue.push_back(Asker::Supervisor(Box::new(question)));
@@ -104,6 +136,29 @@ pub(in crate::reactor) enum Page {
     List(List),
     Ends(Ends),
     Metrics(Metrics),
+    Watch(Watch),
+}
+
+/// What came of going on with an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::reactor) enum Produced {
+    /// Its share is spent, and there is more.
+    Some,
+    /// There is no more now, and there may be later.
+    AllForNow,
+    /// It is finished.
+    All,
+}
+
+/// What happens, as it happens.
+pub(in crate::reactor) struct Watch {
+    pub(in crate::reactor) query: EventsQuery,
+    /// How far its reader is; `None`: it was told nothing yet.
+    pub(in crate::reactor) at: Option<Position>,
+    /// Nothing happened for a while, and its reader is to know that the server is there.
+    pub(in crate::reactor) is_alive_due: bool,
+    /// The server ends: it is told all that happened, and nothing more.
+    pub(in crate::reactor) is_last: bool,
 }
 
 /// A list of connections.
@@ -153,6 +208,10 @@ impl Page {
 
     pub(in crate::reactor) const fn ends(query: EndsQuery) -> Self {
         Self::Ends(Ends { query, stage: EndsStage::New, listed: 0, newest: 0 })
+    }
+
+    pub(in crate::reactor) const fn watch(query: EventsQuery) -> Self {
+        Self::Watch(Watch { query, at: None, is_alive_due: false, is_last: false })
     }
 
     pub(in crate::reactor) fn metrics() -> Self {

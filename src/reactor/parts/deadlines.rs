@@ -26,8 +26,8 @@ impl Deadlines {
         timeout: Option<Duration>,
         brought: Polled,
         sources: usize,
-    ) {
-        self.attention.on_poll(before, now, timeout, brought, sources);
+    ) -> Option<Duration> {
+        self.attention.on_poll(before, now, timeout, brought, sources)
     }
 
     /// Up to when silence may be judged: everything that had come by then was read.

@@ -30,11 +30,13 @@ pub(in crate::reactor) enum ServerTimer {
     Tickets,
     /// To notify the service manager.
     Service,
+    /// To tell those who watch that the server is there.
+    Watchers,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 12] = [
+    pub(in crate::reactor) const ALL: [Self; 13] = [
         Self::AcceptRetry,
         Self::QueueWatch,
         Self::Resumed,
@@ -47,6 +49,7 @@ impl ServerTimer {
         Self::LogIns,
         Self::Tickets,
         Self::Service,
+        Self::Watchers,
     ];
 }
 
@@ -78,6 +81,8 @@ pub(in crate::reactor) struct ServerTimers {
     tickets: Instant,
     /// When the service manager is notified.
     service: Instant,
+    /// When those who watch are told that the server is there.
+    watchers: Instant,
 }
 
 impl Default for ServerTimers {
@@ -95,6 +100,7 @@ impl Default for ServerTimers {
             log_ins: Instant::NEVER,
             tickets: Instant::NEVER,
             service: Instant::NEVER,
+            watchers: Instant::NEVER,
         }
     }
 }
@@ -167,6 +173,11 @@ impl ServerTimers {
         self.service = at;
     }
 
+    /// When those who watch are told that the server is there.
+    pub(in crate::reactor) fn tell_watchers_at(&mut self, at: Instant) {
+        self.watchers = self.watchers.min(at);
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
@@ -179,6 +190,7 @@ impl ServerTimers {
             .min(self.log_ins)
             .min(self.tickets)
             .min(self.service)
+            .min(self.watchers)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -196,6 +208,7 @@ impl ServerTimers {
             ServerTimer::LogIns => &mut self.log_ins,
             ServerTimer::Tickets => &mut self.tickets,
             ServerTimer::Service => &mut self.service,
+            ServerTimer::Watchers => &mut self.watchers,
         };
         let due = *deadline <= now;
         if due {

@@ -49,6 +49,7 @@ impl Plan {
                 accept_retry: rng.between(Duration::from_millis(100), Duration::from_secs(2)),
                 queue_watch: Duration::from_secs(1),
                 history_bytes: 128 * 1024,
+                events_bytes: 64 * 1024,
             },
             audit: AuditSettings { interval: None },
             drain: DrainSettings {

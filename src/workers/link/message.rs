@@ -140,6 +140,8 @@ pub enum ToSupervisor {
     },
     /// Its loop turns.
     Alive,
+    /// Something happened since it answered that nothing had.
+    Events,
 }
 
 /// What a worker is told.
@@ -261,6 +263,7 @@ wire!(enum ToSupervisor {
     11 Ending { number, id },
     12 Query { number, worker, query },
     13 Found { number, finding },
+    14 Events,
 });
 
 wire!(enum ToWorker {

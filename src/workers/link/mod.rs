@@ -14,7 +14,7 @@ mod wire;
 pub use channel::{Broken, Channel, More};
 pub use message::{Message, Role, Secret, ToSupervisor, ToWorker, Topic};
 pub use query::{Finding, InfoNumbers, Query, ServerNumbers};
-pub use question::{About, Answer, Content, EndRow, EndRows, Question, Rows};
+pub use question::{About, Answer, Content, EndRow, EndRows, EventRow, EventRows, Question, Rows};
 pub use wire::Malformed;
 
 /// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not

@@ -8,10 +8,11 @@ use crate::observe::answers::{
     UpstreamReport,
 };
 use crate::observe::audit::Anomaly;
-use crate::observe::history::Place;
+use crate::observe::events::{Kind as EventKind, Position};
 use crate::observe::metrics::{Part, Samples, Series};
+use crate::observe::ring::Place;
 use crate::protocol::Naming;
-use crate::protocol::admin::{Cursor, EndsQuery, ListQuery, PeerFilter, Spoken};
+use crate::protocol::admin::{Cursor, EndsQuery, EventsQuery, Filter, ListQuery, PeerFilter, Spoken};
 
 /// A question to a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +49,13 @@ pub enum About {
         from: Option<Place>,
         /// How many rows are wanted at most.
         rows: u32,
+    },
+    /// What happened behind the event of that number; if nothing has, it says so once when something has.
+    Events {
+        /// Which.
+        query: EventsQuery,
+        /// The last one that was read; `None`: the query says where to begin.
+        from: Option<Position>,
     },
     /// A client of a gateway is to get an identity.
     Name {
@@ -96,6 +104,8 @@ pub enum Content {
     Rows(Rows),
     /// A page of the list of its last endings.
     Ends(EndRows),
+    /// What happened.
+    Events(EventRows),
     /// What comes of a connection that is to be ended.
     Ending(Ending),
     /// What came of giving a connection an identity.
@@ -139,6 +149,32 @@ pub struct EndRow {
     pub text: String,
 }
 
+/// Some of what happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventRows {
+    /// They, in their order.
+    pub rows: Vec<EventRow>,
+    /// How far the worker has looked.
+    pub read: Position,
+    /// How many had been dropped before they were read; `None`: nobody knows, for they were of a process before this one.
+    pub missed: Option<u64>,
+    /// Of those, some between the last answer and this one: the reader was too slow, and no row is here.
+    pub is_dropped: bool,
+    /// There are more.
+    pub more: bool,
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EventRow {
+    /// Its number.
+    pub number: u64,
+    /// What it is.
+    pub kind: EventKind,
+    /// It, in JSON.
+    pub text: String,
+}
+
 impl Content {
     /// Whether nothing follows it.
     pub const fn is_last(&self) -> bool {
@@ -148,6 +184,7 @@ impl Content {
             | Self::Audit(_)
             | Self::Rows(_)
             | Self::Ends(_)
+            | Self::Events(_)
             | Self::Ending(_)
             | Self::Named(_)
             | Self::Upstreams(_)
@@ -167,12 +204,15 @@ wire!(enum About {
     6 Upstreams,
     7 Word(spoken),
     8 Ends { query, from, rows },
+    9 Events { query, from },
 });
 wire!(struct Spoken { upstream, server, word });
 wire!(enum Word { 0 Ready, 1 Drain, 2 Down, });
 wire!(struct ListQuery { limit, listener, state, identity, peer, key });
 wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Unix, 3 Network(network), });
-wire!(struct EndsQuery { limit, listener, identity, peer, key, reason, last_ns, before, after });
+wire!(struct Filter { listener, identity, peer, key, reason });
+wire!(struct EndsQuery { limit, filter, last_ns, before, after });
+wire!(struct EventsQuery { filter, kinds, after });
 wire!(struct Place { number, at, moves });
 
 wire!(struct Answer { number, content });
@@ -186,6 +226,14 @@ wire!(enum Content {
     6 Upstreams(reports),
     7 Said(said),
     8 Ends(page),
+    9 Events(page),
+});
+wire!(struct EventRows { rows, read, missed, is_dropped, more });
+wire!(struct Position { number, place });
+wire!(struct EventRow { number, kind, text });
+wire!(enum EventKind {
+    0 Opened, 1 Identified, 2 Suspect, 3 Revived, 4 Replaced, 5 Ended, 6 Stalled, 7 Drain, 8 Reload, 9 ServerUp,
+    10 ServerDown, 11 WorkerStarted, 12 WorkerEnded,
 });
 wire!(struct EndRows { rows, next, kept });
 wire!(struct EndRow { at, number, text });
@@ -230,6 +278,7 @@ lists!(
     UpstreamReport,
     ServerReport,
     EndRow,
+    EventRow,
     (String, u64),
     (Option<u32>, u64),
     String
@@ -253,13 +302,16 @@ mod tests {
             peer: Some(peer),
             key: None,
         };
-        let ends = EndsQuery {
-            limit: 7,
+        let filter = Filter {
             listener: None,
             identity: Some("ü".to_owned()),
             peer: Some(PeerFilter::Network("10.0.0.0/8".parse().unwrap())),
             key: Some("1.7-1".to_owned()),
             reason: Some("lost.*".to_owned()),
+        };
+        let ends = EndsQuery {
+            limit: 7,
+            filter: filter.clone(),
             last_ns: Some(u64::MAX),
             before: Some(Cursor(vec![(Some(1), u64::MAX), (Some(2), 0)])),
             after: Some(Cursor(vec![(None, 7)])),
@@ -270,6 +322,13 @@ mod tests {
             About::Audit,
             About::Connections { query, from: 7, rows: u32::MAX },
             About::Ends { query: ends, from: Some(Place { number: 9, at: 8, moves: u32::MAX }), rows: 7 },
+            About::Events {
+                query: EventsQuery { filter, kinds: u32::MAX, after: Some(Cursor(vec![(Some(0), 9)])) },
+                from: Some(Position {
+                    number: u64::MAX,
+                    place: Some(Place { number: u64::MAX, at: 8, moves: 1 }),
+                }),
+            },
             About::End { key: Key { index: 17, generation: 4711 }, peer: "127.0.0.1:9".to_owned() },
             About::Name { key: Key { index: 17, generation: 4711 }, id: "dev".to_owned() },
             About::Upstreams,
@@ -341,6 +400,13 @@ mod tests {
                     bytes: 5,
                     last_number: 6,
                 },
+            }),
+            Content::Events(EventRows {
+                rows: EventKind::ALL.iter().map(|&kind| EventRow { number: 7, kind, text: text() }).collect(),
+                read: Position { number: 7, place: None },
+                missed: None,
+                is_dropped: true,
+                more: true,
             }),
             Content::Ending(Ending::Begun(text())),
             Content::Ending(Ending::Gone(text())),

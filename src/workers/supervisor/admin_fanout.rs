@@ -3,6 +3,7 @@
 
 use super::admin_server::{AdminServer, ClientId};
 use super::ends::Ends;
+use super::events::{OwnEvents, Watch};
 use super::lists::List;
 use super::production::Progress;
 use super::totals::{Own, metrics};
@@ -45,6 +46,8 @@ enum Open {
     Listing(Box<List>),
     /// Endings, as their reader takes them.
     Ends(Box<Ends>),
+    /// What happens, as its reader takes it.
+    Watching(Box<Watch>),
 }
 
 /// The answers to a question.
@@ -107,6 +110,12 @@ impl AdminFanout {
                 self.open.insert(self.last, Open::Ends(Box::new(ends)));
                 return false;
             }
+            Asked::Events(query) => {
+                self.last += 1;
+                let watch = Watch::new(client, self.last, query, workers, now);
+                self.open.insert(self.last, Open::Watching(Box::new(watch)));
+                return false;
+            }
             Asked::End(name) => match connection_named(&name, workers.len()) {
                 // Its worker knows it by its key alone.
                 Some((place, key)) => {
@@ -146,6 +155,7 @@ impl AdminFanout {
             Some(Open::Gathering(gathering)) => gathering.on_answer(worker, content),
             Some(Open::Listing(list)) => list.on_answer(worker, content),
             Some(Open::Ends(ends)) => ends.on_answer(worker, content),
+            Some(Open::Watching(watch)) => watch.on_answer(worker, content),
             // One that comes too late is an answer to nothing.
             Some(Open::Printing { .. }) | None => {}
         }
@@ -158,9 +168,45 @@ impl AdminFanout {
                 Open::Gathering(gathering) => gathering.on_gone(worker),
                 Open::Listing(list) => list.on_gone(worker),
                 Open::Ends(ends) => ends.on_gone(worker),
+                Open::Watching(watch) => watch.on_gone(worker),
                 Open::Printing { .. } => {}
             }
         }
+    }
+
+    /// A worker serves.
+    pub(super) fn on_serving(&mut self, worker: usize) {
+        self.watches().for_each(|watch| watch.on_serving(worker));
+    }
+
+    /// Something happened at a worker.
+    pub(super) fn on_events(&mut self, worker: usize) {
+        self.watches().for_each(|watch| watch.on_events(worker));
+    }
+
+    /// Tells all who watch what is left, and that this is all. Gives them.
+    pub(super) fn end_watches<K: Supervising>(
+        &mut self,
+        admin: &mut AdminServer<K>,
+        own: &mut OwnEvents<'_>,
+    ) -> Vec<ClientId> {
+        let told = self.watches().map(|watch| {
+            watch.end(admin, own);
+            watch.client
+        });
+        told.collect()
+    }
+
+    /// Whether somebody watches.
+    pub(super) fn is_watched(&self) -> bool {
+        self.open.values().any(|open| matches!(open, Open::Watching(_)))
+    }
+
+    fn watches(&mut self) -> impl Iterator<Item = &mut Watch> {
+        self.open.values_mut().filter_map(|open| match open {
+            Open::Watching(watch) => Some(&mut **watch),
+            Open::Gathering(_) | Open::Printing { .. } | Open::Listing(_) | Open::Ends(_) => None,
+        })
     }
 
     /// When the next runs out of time.
@@ -169,6 +215,7 @@ impl AdminFanout {
             Open::Gathering(gathering) => gathering.deadline,
             Open::Listing(list) => list.production.due(),
             Open::Ends(ends) => ends.production.due(),
+            Open::Watching(watch) => watch.due(),
             Open::Printing { .. } => Instant::NEVER,
         });
         deadlines.min().unwrap_or(Instant::NEVER)
@@ -178,7 +225,7 @@ impl AdminFanout {
     pub(super) fn wants_usage(&self, now: Instant) -> bool {
         let wants = |open: &Open| match open {
             Open::Gathering(gathering) => gathering.kind == Kind::Metrics && gathering.is_over(now),
-            Open::Printing { .. } | Open::Listing(_) | Open::Ends(_) => false,
+            Open::Printing { .. } | Open::Listing(_) | Open::Ends(_) | Open::Watching(_) => false,
         };
         self.open.values().any(wants)
     }
@@ -190,15 +237,21 @@ impl AdminFanout {
         workers: &mut [Worker<K>],
         admin: &mut AdminServer<K>,
         own: &Own,
+        own_events: &mut OwnEvents<'_>,
         now: Instant,
     ) -> Vec<ClientId> {
         let mut served = Vec::new();
         for (number, open) in std::mem::take(&mut self.open) {
             let client = open.client();
             let before = admin.pending_output(client);
-            if let Some(open) = open.advance(workers, admin, own, now, &mut self.words) {
-                self.open.insert(number, open);
-            }
+            let open = match open {
+                Open::Watching(mut watch) => {
+                    let is_over = watch.advance(workers, admin, own_events, now);
+                    (!is_over).then_some(Open::Watching(watch))
+                }
+                open => open.advance(workers, admin, own, now, &mut self.words),
+            };
+            self.open.extend(open.map(|open| (number, open)));
             if admin.pending_output(client) != before {
                 served.push(client);
             }
@@ -228,6 +281,7 @@ impl Open {
             Self::Printing { client, .. } => *client,
             Self::Listing(list) => list.production.client,
             Self::Ends(ends) => ends.production.client,
+            Self::Watching(watch) => watch.client,
         }
     }
 
@@ -237,7 +291,7 @@ impl Open {
             Self::Gathering(_) => true,
             Self::Listing(list) => list.production.awaits_workers(),
             Self::Ends(ends) => ends.production.awaits_workers(),
-            Self::Printing { .. } => false,
+            Self::Printing { .. } | Self::Watching(_) => false,
         }
     }
 
@@ -277,7 +331,7 @@ impl Open {
             Self::Ends(mut ends) => {
                 (ends.advance(workers, admin, now) != Progress::Over).then_some(Self::Ends(ends))
             }
-            Self::Gathering(_) => Some(self),
+            Self::Gathering(_) | Self::Watching(_) => Some(self),
         }
     }
 }

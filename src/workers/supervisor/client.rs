@@ -183,7 +183,7 @@ impl<S: Stream> Client<S> {
     /// there are.
     pub(super) fn is_over(&self) -> bool {
         match self.stage {
-            Stage::Open => self.eof && self.is_idle(),
+            Stage::Open => self.eof && (self.is_idle() || self.session.is_endless()),
             Stage::Closing { await_eof } => self.output.is_empty() && (!await_eof || self.eof),
             Stage::Broken => true,
         }
@@ -311,7 +311,7 @@ impl<S: Stream> Client<S> {
             match self.recv(&mut buffer) {
                 Received::Bytes { count, wire, .. } => {
                     self.received += wire as u64;
-                    if !matches!(self.stage, Stage::Closing { .. }) {
+                    if !matches!(self.stage, Stage::Closing { .. }) && !self.session.is_endless() {
                         self.input.push(&buffer[..count]);
                     }
                 }

@@ -42,7 +42,7 @@ enum Stage {
     /// A page was asked for.
     Asked,
     /// It has more when its page is listed.
-    More(crate::observe::history::Place),
+    More(crate::observe::ring::Place),
     /// There is nothing behind its page.
     Over,
     /// It does not answer.
@@ -243,7 +243,8 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::history::Place;
+    use crate::observe::ring::Place;
+    use crate::protocol::admin::Filter;
 
     fn cursor(numbers: &[(u32, u64)]) -> Cursor {
         Cursor(numbers.iter().map(|(worker, number)| (Some(*worker), *number)).collect())
@@ -251,17 +252,7 @@ mod tests {
 
     fn ends(query: (Option<Cursor>, Option<Cursor>), parts: Vec<Part>) -> Ends {
         let (before, after) = query;
-        let query = EndsQuery {
-            limit: 7,
-            listener: None,
-            identity: None,
-            peer: None,
-            key: None,
-            reason: None,
-            last_ns: None,
-            before,
-            after,
-        };
+        let query = EndsQuery { limit: 7, filter: Filter::default(), last_ns: None, before, after };
         Ends { production: Production::new(1, 1, "", Instant::NEVER), query, parts }
     }
 

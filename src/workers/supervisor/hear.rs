@@ -76,7 +76,11 @@ impl<K: Supervising> Supervisor<K> {
         }
         match message {
             ToSupervisor::Alive => {}
-            ToSupervisor::Ready => self.workers[place].on_serving(self.now),
+            ToSupervisor::Ready => {
+                self.workers[place].on_serving(self.now);
+                self.fanout.on_serving(place);
+            }
+            ToSupervisor::Events => self.fanout.on_events(place),
             ToSupervisor::Claim { role, number, at, id, token, key, peer } => {
                 let claim = Claim { worker: place, number, at, id, token, by: Claimant { key, peer } };
                 match role {

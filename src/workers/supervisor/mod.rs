@@ -6,7 +6,7 @@
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
 //! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
 //! `identities` settles which connection holds an identity; `topics` knows the subscribers; `tickets` has the keys by which all resume sessions of TLS; `inquiries` has what clients
-//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` and `ends` one that is long (a `production`);
+//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` and `ends` one that is long (a `production`), `events` one that has no end;
 //! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
@@ -17,6 +17,7 @@ mod admin_fanout;
 mod admin_server;
 mod client;
 mod ends;
+mod events;
 mod hear;
 mod identities;
 mod inquiries;
@@ -33,15 +34,19 @@ mod worker;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::time::{Duration, Instant};
+use crate::core::units::seconds;
 use crate::net::{Address, Fatal, Listener as _, Ready, ServiceNotifier, Signal, Supervising, Token};
+use crate::observe::events::{Events, Kind};
 use crate::observe::report;
 use crate::workers::link::{Secret, ToWorker};
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
+use events::OwnEvents;
 use hear::Relays;
 use identities::Identities;
 use inquiries::Inquiries;
 pub use reload::{Reload, Reread};
+use serde_json::json;
 use tickets::Tickets;
 use topics::Topics;
 use totals::Own;
@@ -125,6 +130,8 @@ pub struct Supervisor<K: Supervising> {
     fanout: AdminFanout,
     /// Whether the configuration was sound when it was last read, and when that was.
     reloaded: (bool, Instant),
+    /// What happens to workers, for those who watch.
+    events: Events,
     /// The way to the service manager, and when it is told again that the loop turns.
     service: ServiceNotifier,
     service_due: Instant,
@@ -173,6 +180,7 @@ impl<K: Supervising> Supervisor<K> {
             touched: Vec::new(),
             fanout: AdminFanout::default(),
             reloaded: (true, now),
+            events: Events::new(plan.settings.server.events_bytes, kernel.unix_time()),
             service: ServiceNotifier::default(),
             service_due: Instant::NEVER,
             failed: false,
@@ -207,6 +215,7 @@ impl<K: Supervising> Supervisor<K> {
         while !self.is_over() {
             self.turn()?;
         }
+        self.end_watches();
         report::all_drained(self.workers.len(), self.now.since(self.started));
         Ok(Drained { well: !self.failed, spare: self.drained.since(self.now) })
     }
@@ -287,6 +296,15 @@ impl<K: Supervising> Supervisor<K> {
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
 
+    /// Those who watch are told that this is all.
+    fn end_watches(&mut self) {
+        let unix_time = self.kernel.unix_time();
+        let mut own = OwnEvents { events: &mut self.events, unix_time, now: self.now };
+        for client in self.fanout.end_watches(&mut self.admin, &mut own) {
+            self.admin.serve(client, self.now);
+        }
+    }
+
     fn note(&mut self, event: Ready) {
         match event.token.0 {
             _ if event.token == Token::SIGNAL => {}
@@ -317,7 +335,11 @@ impl<K: Supervising> Supervisor<K> {
             let mut first = vec![ToWorker::Start { file, newer, tickets: self.tickets.packed() }];
             first.extend(self.fanout.words().map(ToWorker::Word));
             match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
-                Ok(pid) => report::worker_started(worker.number, pid, worker.restarts),
+                Ok(pid) => {
+                    report::worker_started(worker.number, pid, worker.restarts);
+                    let fields = || json!({"worker": worker.number, "pid": pid, "restarts": worker.restarts});
+                    self.events.add_of_server(Kind::WorkerStarted, fields, now);
+                }
                 Err(fatal) => {
                     let pause = worker.rest(Duration::ZERO, now);
                     report::worker_not_started(worker.number, &fatal, pause);
@@ -357,6 +379,10 @@ impl<K: Supervising> Supervisor<K> {
         (self.phase, self.drain_at) = (Phase::Draining, Instant::NEVER);
         let drain = self.plan.settings.drain;
         report::workers_drain(self.workers.len(), again);
+        if !again {
+            let fields = || json!({"connections": null, "spread_s": drain.spread.as_secs_f64()});
+            self.events.add_of_server(Kind::Drain, fields, self.now);
+        }
         let most = if again { AT_ONCE } else { drain.timeout + DRAIN_GRACE };
         self.drained = if again { self.now } else { self.now + drain.timeout };
         for worker in &mut self.workers {
@@ -388,6 +414,9 @@ impl<K: Supervising> Supervisor<K> {
             let pause = worker.rest(lived, self.now);
             let draining = self.phase == Phase::Draining;
             report::worker_ended(worker.number, &status.text, lived, (!draining).then_some(pause));
+            let fields =
+                || json!({"worker": worker.number, "status": status.text, "lived_s": seconds(lived)});
+            self.events.add_of_server(Kind::WorkerEnded, fields, self.now);
             if draining {
                 worker.life = Life::Over;
                 self.failed |= !status.success;
@@ -437,8 +466,11 @@ impl<K: Supervising> Supervisor<K> {
             admin: self.admin.counted(),
             certificates: if is_wanted { self.admin.expiries().1.to_vec() } else { Vec::new() },
         };
+        let unix_time = self.fanout.is_watched().then(|| self.kernel.unix_time()).flatten();
+        let mut own_events = OwnEvents { events: &mut self.events, unix_time, now: self.now };
         // What each of them takes now makes room for more, and no edge may come for that.
-        self.touched.extend(self.fanout.advance(&mut self.workers, &mut self.admin, &own, self.now));
+        let served = self.fanout.advance(&mut self.workers, &mut self.admin, &own, &mut own_events, self.now);
+        self.touched.extend(served);
         self.admin.expire(self.now);
         // Last: what was closed above has made room, and no edge tells of that.
         self.touched.extend(self.admin.accept(&mut self.kernel, self.now));

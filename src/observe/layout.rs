@@ -1,0 +1,181 @@
+//! How the records of what happens lie in memory: numbers at fixed places, a head that all of them have, and behind the fixed
+//! part what only some have, each part with a tag and its length.
+
+use super::ring::HEADER_BYTES;
+use crate::core::named::named;
+use crate::core::table::Key;
+use crate::core::time::Instant;
+use crate::net::{Peer, Token};
+
+named! {
+    /// What happened.
+    Kind {
+        /// A connection was accepted, or connected to an upstream server.
+        Opened = "opened",
+        /// A connection has got an identity.
+        Identified = "identified",
+        /// A connection is suspect: nothing was heard from it for too long.
+        Suspect = "suspect",
+        /// A suspect connection was heard from.
+        Revived = "revived",
+        /// A newer connection has taken the identity of this one.
+        Replaced = "replaced",
+        /// A connection has ended.
+        Ended = "ended",
+        /// The loop stood still.
+        Stalled = "stalled",
+        /// The server ends: it begins to close its connections.
+        Drain = "drain",
+        /// The configuration was read again.
+        Reload = "reload",
+        /// An upstream server gets connections again.
+        ServerUp = "server_up",
+        /// An upstream server gets no connections any more.
+        ServerDown = "server_down",
+        /// A worker was started.
+        WorkerStarted = "worker_started",
+        /// A worker has ended.
+        WorkerEnded = "worker_ended",
+    }
+}
+
+/// Whose connection it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Whose<'a> {
+    /// The name that it has here.
+    pub key: Key,
+    /// Where it comes from.
+    pub peer: &'a Peer,
+    /// The number of its listener.
+    pub listener: u8,
+    /// The identity that it holds; empty: none.
+    pub identity: &'a [u8],
+}
+
+/// The bytes of a record that all records have. The last few are for what its kind has there.
+pub const HEAD_BYTES: usize = 56;
+const AT: usize = HEADER_BYTES;
+const KEY: usize = AT + 8;
+const PEER: usize = KEY + 8;
+const LISTENER: usize = PEER + Peer::BYTES;
+const KIND: usize = LISTENER + 1;
+const CODES: usize = KIND + 1;
+const _: () = assert!(CODES + 3 <= HEAD_BYTES);
+
+/// Writes the head of a record, behind the ring's own bytes.
+#[inline]
+pub fn write_head(record: &mut [u8], whose: &Whose<'_>, kind: Kind, codes: [u8; 3], now: Instant) {
+    let head = record.first_chunk_mut::<HEAD_BYTES>().expect("a record has its head");
+    put64(head, AT, now.as_nanos());
+    put64(head, KEY, whose.key.token().0);
+    head[PEER..LISTENER].copy_from_slice(&whose.peer.to_bytes());
+    head[LISTENER] = whose.listener;
+    head[KIND] = kind as u8;
+    head[CODES..CODES + 3].copy_from_slice(&codes);
+}
+
+/// The head of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a>(&'a [u8; HEAD_BYTES]);
+
+impl<'a> Head<'a> {
+    /// Of the record; `None`: it is too short to be one.
+    pub fn of(record: &'a [u8]) -> Option<Self> {
+        record.first_chunk().map(Self)
+    }
+
+    /// When it was.
+    pub fn at(self) -> Instant {
+        Instant::from_nanos(number64(self.0, AT))
+    }
+
+    /// The name of the connection.
+    pub fn key(self) -> Key {
+        Key::from_token(Token(number64(self.0, KEY)))
+    }
+
+    /// Where it came from.
+    pub fn peer(self) -> Peer {
+        Peer::from_bytes(*self.0[PEER..].first_chunk().expect("a head has all of it"))
+    }
+
+    /// The number of its listener.
+    pub const fn listener(self) -> u8 {
+        self.0[LISTENER]
+    }
+
+    /// What happened.
+    pub const fn kind(self) -> Kind {
+        Kind::ALL[self.0[KIND] as usize]
+    }
+
+    /// What its kind has in the head.
+    pub const fn codes(self) -> [u8; 3] {
+        [self.0[CODES], self.0[CODES + 1], self.0[CODES + 2]]
+    }
+}
+
+/// What a part has before its bytes: its tag and its length.
+pub const PART_BYTES: usize = 3;
+
+/// More of a text is not kept. Identities, names of hosts and addresses are shorter.
+pub const TEXT_BYTES_MAX: usize = 1024;
+
+/// As much of a text as is kept.
+pub fn cut(text: &str) -> &[u8] {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text.as_bytes()[..end]
+}
+
+/// As much of an identity as is kept.
+pub fn cut_bytes(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(TEXT_BYTES_MAX)]
+}
+
+/// Writes a part at the front of `out`, which is moved behind it.
+pub fn put_part(out: &mut &mut [u8], tag: u8, bytes: &[u8]) {
+    let [low, high, ..] = bytes.len().to_le_bytes();
+    let (begun, rest) = std::mem::take(out).split_at_mut(PART_BYTES + bytes.len());
+    begun[..PART_BYTES].copy_from_slice(&[tag, low, high]);
+    begun[PART_BYTES..].copy_from_slice(bytes);
+    *out = rest;
+}
+
+/// The parts that stand there, each with its tag.
+pub fn parts(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([tag, low, high], behind) = rest.split_first_chunk()?;
+        let (bytes, behind) = behind.split_at(usize::from(u16::from_le_bytes([*low, *high])));
+        rest = behind;
+        Some((*tag, bytes))
+    })
+}
+
+/// Puts a number that has 32 bits at a place of a record.
+#[inline]
+pub fn put32(out: &mut [u8], at: usize, number: usize) {
+    #[expect(clippy::cast_possible_truncation, reason = "no ring is as large as 4 GiB")]
+    let number = number as u32;
+    out[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
+
+/// Puts a number there.
+#[inline]
+pub fn put64(out: &mut [u8], at: usize, number: u64) {
+    out[at..at + 8].copy_from_slice(&number.to_le_bytes());
+}
+
+/// The number of 32 bits at a place of a record.
+pub fn number32(record: &[u8], at: usize) -> u32 {
+    let number = record.get(at..).and_then(<[u8]>::first_chunk);
+    u32::from_le_bytes(*number.expect("a record is as long as it says"))
+}
+
+/// The number there.
+pub fn number64(record: &[u8], at: usize) -> u64 {
+    let number = record.get(at..).and_then(<[u8]>::first_chunk);
+    u64::from_le_bytes(*number.expect("a record is as long as it says"))
+}

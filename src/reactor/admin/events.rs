@@ -1,0 +1,272 @@
+//! What happens, told to those who watch as it happens: each has a cursor, and takes what is behind it. One that has been told
+//! all waits in no queue; at the end of a turn in which something happened it is queued like who has asked.
+
+use super::page::LOOK_WORK;
+use crate::core::table::Key;
+use crate::core::time::Duration;
+use crate::core::units::{seconds, utc_text};
+use crate::net::{Kernel, Peer};
+use crate::observe::answers::events;
+use crate::observe::events::{Event, Kind, Position, What, Whose};
+use crate::observe::report::EndLine;
+use crate::protocol::admin::EventsQuery;
+use crate::reactor::Reactor;
+use crate::reactor::context::{Conn, Context};
+use crate::reactor::parts::admin::{Page, Produced, Stage, Watch};
+use crate::workers::link::{EventRow, EventRows, ToSupervisor};
+use serde_json::{Map, Value, json};
+
+/// How long those who watch may be told nothing: shorter than a proxy or a firewall forgets a connection, and so that one that
+/// is gone is noticed.
+const ALIVE: Duration = Duration::from_secs(15);
+
+/// What came of reading on.
+enum Read {
+    /// There is no more.
+    All,
+    /// The share is spent.
+    Some,
+    /// So many were dropped before they were read.
+    Dropped(u64),
+}
+
+impl<K: Kernel> Reactor<K> {
+    /// Lets those who watch have what happened in this turn.
+    #[inline]
+    pub(in crate::reactor) fn tell_watchers(&mut self) {
+        if self.cx.events.take_news() {
+            self.wake_watchers(false);
+            self.cx.tell_supervisor_of_events();
+        }
+    }
+
+    /// Nothing happened for a while.
+    pub(in crate::reactor) fn tell_watchers_alive(&mut self) {
+        if self.wake_watchers(true) {
+            self.cx.timers.tell_watchers_at(self.cx.now + ALIVE);
+        }
+    }
+
+    /// Queues all who watch. Whether there is one.
+    fn wake_watchers(&mut self, is_alive_due: bool) -> bool {
+        let mut is_any = false;
+        for place in 0.. {
+            let Some(key) = self.cx.admin.open_at(place) else { break };
+            let Some(conn) = self.table.get_mut(key) else { continue };
+            let Some(http) = conn.http_mut() else { continue };
+            let is_woken = http.wake();
+            if let Stage::Taking(page) = &mut http.stage
+                && let Page::Watch(watch) = &mut **page
+            {
+                watch.is_alive_due |= is_alive_due;
+                is_any = true;
+            }
+            if is_woken {
+                self.cx.queue_asker(key, conn);
+            }
+        }
+        is_any
+    }
+
+    /// The server ends: those who watch are told all that happened, and that this is all.
+    pub(in crate::reactor) fn end_watches(&mut self) {
+        let open: Vec<_> = self.cx.admin.open().collect();
+        for key in open {
+            let Some(http) = self.table.get_mut(key).and_then(|conn| conn.http_mut()) else { continue };
+            http.wake();
+            let Stage::Taking(page) = &mut http.stage else { continue };
+            let Page::Watch(watch) = &mut **page else { continue };
+            watch.is_last = true;
+            self.serve_asker(key, usize::MAX);
+        }
+    }
+}
+
+impl<K: Kernel> Context<K> {
+    /// Something happened to a connection. Those of the admin interface are nobody's news.
+    #[inline]
+    pub(in crate::reactor) fn note_event(&mut self, key: Key, conn: &Conn<K>, what: What<'_>) {
+        if self.events.is_on() {
+            self.note_event_now(key, conn, what);
+        }
+    }
+
+    #[inline(never)]
+    fn note_event_now(&mut self, key: Key, conn: &Conn<K>, what: What<'_>) {
+        if !self.listener_of(conn).protocol.serves_clients() {
+            return;
+        }
+        let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
+        let identity = held.unwrap_or_default();
+        let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity };
+        self.events.add(&whose, what, self.now);
+    }
+
+    /// Something happened to the server.
+    pub(in crate::reactor) fn note_event_of_server(&mut self, kind: Kind, fields: impl FnOnce() -> Value) {
+        self.events.add_of_server(kind, fields, self.now);
+    }
+
+    /// A connection was accepted.
+    #[cold]
+    #[inline(never)]
+    pub(in crate::reactor) fn note_opened(&mut self, key: Key, peer: &Peer, index: usize) {
+        if self.listeners[index].settings.protocol.serves_clients() {
+            let listener = u8::try_from(index).expect("listeners are numbered by a byte");
+            self.events.add(&Whose { key, peer, listener, identity: &[] }, What::Opened, self.now);
+        }
+    }
+
+    /// The loop stood still.
+    #[cold]
+    pub(in crate::reactor) fn note_standstill(&mut self, lasted: Duration) {
+        self.note_event_of_server(Kind::Stalled, || json!({"what": "loop", "lasted_s": seconds(lasted)}));
+    }
+
+    /// The supervisor is told once that there is something for it to ask for.
+    fn tell_supervisor_of_events(&mut self) {
+        if std::mem::take(&mut self.admin.supervisor_watches)
+            && let Some(link) = &mut self.link
+        {
+            link.tell(&ToSupervisor::Events);
+        }
+    }
+
+    /// Goes on telling one who watches.
+    pub(super) fn watch_on(
+        &mut self,
+        watch: &mut Watch,
+        share: usize,
+        work: &mut usize,
+        out: &mut String,
+    ) -> Produced {
+        let mut at = match watch.at {
+            Some(at) => at,
+            None => {
+                let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
+                let (at, missed) = self.events.begin(after);
+                events::begin(&at.number, missed, self.time().as_deref(), out);
+                self.timers.tell_watchers_at(self.now + ALIVE);
+                at
+            }
+        };
+        let read = self.read_events(&watch.query, &mut at, share, work, |row| {
+            events::write(&row.number, row.kind, &row.text, out);
+        });
+        watch.at = Some(at);
+        if std::mem::take(&mut watch.is_alive_due) && out.is_empty() {
+            events::alive(&at.number, out);
+        }
+        match read {
+            Read::Dropped(missed) => {
+                events::dropped(&at.number, missed, out);
+                Produced::All
+            }
+            Read::Some => Produced::Some,
+            Read::All if watch.is_last => Produced::All,
+            Read::All => Produced::AllForNow,
+        }
+    }
+
+    /// Some of what happened, for the supervisor. If there is no more, it is told once when there is.
+    pub(super) fn event_rows(
+        &mut self,
+        query: &EventsQuery,
+        from: Option<Position>,
+        share: usize,
+        work: &mut usize,
+    ) -> EventRows {
+        let (mut read, missed) = match from {
+            Some(from) => (from, Some(0)),
+            None => {
+                let worker = self.link.as_ref().map(|link| link.number());
+                self.events.begin(query.after.as_ref().and_then(|cursor| cursor.of(worker)))
+            }
+        };
+        let mut rows = Vec::new();
+        let found = self.read_events(query, &mut read, share, work, |row| rows.push(row));
+        self.admin.supervisor_watches |= matches!(found, Read::All);
+        let (missed, is_dropped) = match found {
+            Read::Dropped(dropped) => (missed.map(|missed| missed + dropped), true),
+            Read::Some | Read::All => (missed, false),
+        };
+        EventRows { rows, read, missed, is_dropped, more: matches!(found, Read::Some) }
+    }
+
+    /// Reads on from there, and gives the rows of those that are wanted, until the share is spent.
+    fn read_events(
+        &self,
+        query: &EventsQuery,
+        at: &mut Position,
+        share: usize,
+        work: &mut usize,
+        mut each: impl FnMut(EventRow),
+    ) -> Read {
+        let wall = self.kernel.unix_time();
+        let key = query.filter.key.as_ref().map(|name| self.key_named(name));
+        let mut spent = 0;
+        let read = loop {
+            let Some((place, missed)) = self.events.after(at) else { break Read::All };
+            if missed > 0 {
+                break Read::Dropped(missed);
+            }
+            if spent >= share {
+                break Read::Some;
+            }
+            let Some(event) = self.events.get(place) else { break Read::All };
+            *at = Position { number: event.number(), place: Some(place) };
+            spent += LOOK_WORK;
+            if self.is_event_wanted(query, key, event) {
+                let row = self.event_row(event, wall);
+                spent += row.text.len();
+                each(row);
+            }
+        };
+        *work += spent;
+        read
+    }
+
+    fn is_event_wanted(&self, query: &EventsQuery, key: Option<Option<Key>>, event: Event<'_>) -> bool {
+        if !query.wants_kind(event.kind()) {
+            return false;
+        }
+        let Some((own, peer, listener)) = event.whose() else { return true };
+        let listener = &self.listeners[usize::from(listener)].settings.name;
+        let reason = event.ended().map(|ended| ended.reason());
+        key.is_none_or(|key| key == Some(own))
+            && query.filter.wants(listener, reason, peer.address())
+            && query.filter.wants_identity(event.identity())
+    }
+
+    fn event_row(&self, event: Event<'_>, wall: Option<Duration>) -> EventRow {
+        let worker = self.link.as_ref().map(|link| link.number());
+        let identity = String::from_utf8_lossy(event.identity());
+        let mut fields = Map::new();
+        if let Some((key, peer, listener)) = event.whose() {
+            let listener = &self.listeners[usize::from(listener)].settings.name;
+            match event.ended() {
+                Some(ended) => {
+                    let end = ended.end();
+                    fields = EndLine::new((worker, key), &peer, listener, &identity, &end).json();
+                }
+                None => {
+                    fields.insert("key".to_owned(), self.name_of(key).into());
+                    fields.insert("peer".to_owned(), peer.to_string().into());
+                    fields.insert("listener".to_owned(), listener.as_str().into());
+                    fields.insert("identity".to_owned(), identity.into());
+                }
+            }
+        }
+        event.add_fields(&mut fields);
+        let (number, kind) = (event.number(), event.kind());
+        let ago = self.now.since(event.at());
+        let time = wall.map(|wall| utc_text(wall.saturating_sub(ago)));
+        events::fields(&mut fields, number, kind, time.as_deref(), worker);
+        EventRow { number, kind, text: Value::Object(fields).to_string() }
+    }
+
+    /// What time it is, as text; `None`: the kernel does not say.
+    fn time(&self) -> Option<String> {
+        self.kernel.unix_time().map(utc_text)
+    }
+}

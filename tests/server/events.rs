@@ -1,0 +1,231 @@
+//! Who watches what happens: `GET /events` and `linger tail`, of one process and of several workers.
+
+#![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
+
+use crate::common::{Client, Server, wait_for};
+use crate::workers::crowd::{RESP, pids, signal, start};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// A reader of `/events` that waits for what it wants.
+struct Watcher {
+    stream: BufReader<Client>,
+    /// The id of the last message.
+    id: String,
+}
+
+impl Watcher {
+    fn new(server: &Server, query: &str, last: Option<&str>) -> Self {
+        let mut client = Client::connect(server.address("admin"));
+        client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
+        client.send(format!("GET /events{query} HTTP/1.0\r\n{last}\r\n"));
+        let mut watcher = Self { stream: BufReader::new(client), id: String::new() };
+        let (name, _) = watcher.next().unwrap();
+        assert_eq!(name, "start");
+        watcher
+    }
+
+    /// The next message; `None`: the answer has ended.
+    fn next(&mut self) -> Option<(String, Value)> {
+        let mut name = String::new();
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            let line = line.trim_end();
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.clone_into(&mut self.id);
+            } else if let Some(event) = line.strip_prefix("event: ") {
+                event.clone_into(&mut name);
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                return Some((name, serde_json::from_str(data).unwrap()));
+            }
+        }
+    }
+
+    /// Passes over all before an event of that name.
+    fn find(&mut self, wanted: &str) -> Value {
+        loop {
+            let (name, data) = self.next().unwrap_or_else(|| panic!("no {wanted} came"));
+            if name == wanted {
+                return data;
+            }
+        }
+    }
+}
+
+impl Read for Client {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.read(out)
+    }
+}
+
+fn identify(server: &Server, identity: &str) -> Client {
+    let mut client = server.connect("resp");
+    client.ask(&format!("IDENT {identity}"), "+OK\r\n");
+    client
+}
+
+/// `linger tail`, whose lines are read as they come.
+struct Tail {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Tail {
+    fn new(server: &Server, arguments: &[&str]) -> Self {
+        let admin = server.address("admin").to_string();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_linger"))
+            .args(["tail", "--admin", &admin])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_life_of_a_client_is_told_as_it_happens() {
+    let mut server = Server::start(&["--listen", "resp://127.0.0.1:0?heartbeat=200ms&heartbeat.grace=200ms"]);
+    let mut watcher = Watcher::new(&server, "", None);
+    let first = identify(&server, "dev1");
+    assert_eq!(watcher.find("opened")["listener"], "resp");
+    let identified = watcher.find("identified");
+    assert_eq!(identified["identity"], "dev1");
+    let second = identify(&server, "dev1");
+    let replaced = watcher.find("replaced");
+    assert_eq!((&replaced["key"], &replaced["identity"]), (&identified["key"], &"dev1".into()));
+    assert_eq!(replaced["by_peer"], second.stream.local_addr().unwrap().to_string());
+    assert_eq!(watcher.find("ended")["reason"], "peer.replaced");
+    let suspect = watcher.find("suspect");
+    assert_eq!((&suspect["identity"], &suspect["detector"]), (&"dev1".into(), &"heartbeat".into()));
+    assert_eq!(watcher.find("ended")["reason"], "stuck.frozen");
+    drop((first, second));
+    server.signal("HUP");
+    assert_eq!(watcher.find("reload")["applied"], true);
+    // Over the end of the server nothing is left out.
+    let last = identify(&server, "dev2");
+    watcher.find("identified");
+    server.signal("TERM");
+    watcher.find("drain");
+    drop(last);
+    assert_eq!(watcher.find("ended")["identity"], "dev2");
+    assert_eq!(watcher.next(), None, "the answer ends as it should");
+    server.wait_exit();
+}
+
+#[test]
+fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_it_was() {
+    let server = start(2, RESP, &[]);
+    let mut watcher = Watcher::new(&server, "?event=identified,worker_ended,worker_started", None);
+    let clients: Vec<_> = (0..32).map(|number| identify(&server, &format!("dev{number}"))).collect();
+    let mut told: Vec<_> = (0..32).map(|_| watcher.find("identified")).collect();
+    told.sort_by_key(|event| event["worker"].as_u64());
+    assert_eq!((&told[0]["worker"], &told[31]["worker"]), (&1.into(), &2.into()), "of both workers");
+    let cursor = watcher.id.clone();
+    drop(watcher);
+    drop(clients);
+    let all: Vec<_> = (0..8).map(|number| identify(&server, &format!("more{number}"))).collect();
+    let mut watcher = Watcher::new(&server, "?event=identified,worker_ended", Some(&cursor));
+    let mut names: Vec<_> =
+        (0..8).map(|_| watcher.find("identified")["identity"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    let expected: Vec<_> = (0..8).map(|number| format!("more{number}")).collect();
+    assert_eq!(names, expected, "each once");
+    drop(all);
+    // A worker that is started anew is followed like the one before.
+    signal(pids(&server)[0], "KILL");
+    assert_eq!(watcher.find("worker_ended")["worker"], 1);
+    wait_for("both workers to serve", || {
+        let _ = identify(&server, "again");
+        server.admin("GET", "/readyz").0.contains("200").then_some(())
+    });
+    let _clients: Vec<_> = (0..32).map(|number| identify(&server, &format!("new{number}"))).collect();
+    let mut workers = [false; 3];
+    while !(workers[1] && workers[2]) {
+        let told = watcher.find("identified");
+        if told["identity"].as_str().unwrap().starts_with("new") {
+            workers[usize::try_from(told["worker"].as_u64().unwrap()).unwrap()] = true;
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_is_dropped_and_the_server_and_other_readers_go_on() {
+    let server = Server::start(&["--listen", "echo://127.0.0.1:0", "--set", "server.events=64KiB"]);
+    let mut slow = Watcher::new(&server, "", None);
+    let mut quick = Watcher::new(&server, "?event=ended", None);
+    let rounds = 200;
+    let churn = |count: usize| {
+        for _ in 0..count {
+            let mut client = server.connect("echo");
+            client.send("a");
+            client.expect("a");
+        }
+    };
+    // More than the buffers of both kernels and the server's own hold together, some MiB; the quick one reads along.
+    for _ in 0..rounds {
+        churn(100);
+        (0..100).for_each(|_| assert_eq!(quick.find("ended")["reason"], "peer.fin"));
+    }
+    let dropped = slow.find("dropped");
+    assert!(dropped["missed"].as_u64().unwrap() > 0, "{dropped}");
+    assert_eq!(slow.next(), None);
+}
+
+#[test]
+fn tail_tells_a_line_each_and_follows_a_server_over_its_restart() {
+    let server = Server::start(&["--listen", RESP]);
+    let mut tail = Tail::new(&server, &["dev1", "--event", "identified,ended"]);
+    let mut json = Tail::new(&server, &["--json", "--count", "1", "--event", "ended"]);
+    // Both watch once a client that comes is told of.
+    let line = wait_for("a line", || {
+        drop(identify(&server, "dev1"));
+        (server.admin("GET", "/ends?identity=dev1").1.matches("peer.fin").count() > 2).then(|| tail.line())
+    });
+    assert!(line.contains(" identified "), "{line}");
+    let line = tail.line();
+    assert!(
+        line.contains(" ended ") && line.contains(" dev1  peer.fin by zero_read, peer_first; lived "),
+        "{line}"
+    );
+    let event: Value = serde_json::from_str(&json.line()).unwrap();
+    assert_eq!((&event["event"], &event["reason"]), (&"ended".into(), &"peer.fin".into()));
+    assert_eq!(json.child.wait().unwrap().code(), Some(0), "it had its one event");
+}
+
+#[test]
+fn tail_says_what_is_wrong() {
+    let server = Server::start(&["--listen", RESP]);
+    let say = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_linger")).arg("tail").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let admin = server.address("admin").to_string();
+    let (code, said) = say(&["--admin", &admin, "--event", "closed"]);
+    assert_eq!(code, Some(2));
+    assert!(said.starts_with("linger: no event is called \"closed\"; they are opened, "), "{said}");
+    let (code, said) = say(&["--admin", "127.0.0.1:1"]);
+    assert_eq!(code, Some(1));
+    assert!(said.starts_with("linger: the admin interface at 127.0.0.1:1 does not answer: "), "{said}");
+}

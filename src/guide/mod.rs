@@ -50,6 +50,7 @@ pages! {
     workers
     service
     why
+    events
     endings
     closing
     detection

@@ -10,6 +10,7 @@ mod audit;
 mod console;
 #[cfg(feature = "doctor")]
 mod doctor;
+mod end;
 mod explain;
 mod follow;
 #[cfg(feature = "lab")]
@@ -153,6 +154,12 @@ enum Command {
     /// is cut is made anew, and nothing is left out that the server still knows (server.events).
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::Arguments),
+    /// End clients of a running server: one, or many at a pace
+    ///
+    /// Each is ended as it should be: it is sent the goodbye of its protocol, and may close first (linger explain closing). Its
+    /// record says local.kicked, by the operator, and who that was.
+    #[command(after_help = end::EXAMPLES)]
+    End(end::Arguments),
     /// List the upstream servers of a running gateway, and how they are
     ///
     /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
@@ -325,6 +332,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }
         Command::Why(arguments) => why::run(&arguments),
+        Command::End(arguments) => end::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),

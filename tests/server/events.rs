@@ -154,7 +154,7 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
     assert_eq!(names, expected, "each once");
     drop(all);
     // A worker that is started anew is followed like the one before.
-    signal(pids(&server)[0], "KILL");
+    signal(pids(&server)[&1], "KILL");
     assert_eq!(watcher.find("worker_ended")["worker"], 1);
     wait_for("both workers to serve", || {
         let _ = identify(&server, "again");

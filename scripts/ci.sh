@@ -33,7 +33,7 @@ clients       600   client libraries and tools that none of us wrote
 gateway       400   servers and clients that none of us wrote, with a gateway between them
 proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       120   promtool takes our metrics
-readme        300   commands of README.md and the guide that are marked <!-- ci -->
+readme        500   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, TLS, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
@@ -52,7 +52,8 @@ cannot install is a skipped step with the reason. Ends with a line "N passed, N 
 status is 1 if a step failed.
 
 A block of README.md or of src/guide/*.md is run if the line before its \`\`\`sh is the comment <!-- ci -->, in bash, with -eu, from the
-root of the repository. For <!-- ci: serve -->, \`linger serve\` with its defaults is running meanwhile.
+root of the repository. For <!-- ci: serve -->, \`linger serve\` with its defaults is running meanwhile. <!-- ci: lab --> is run where
+network namespaces can be made. The pages of src/guide/zh have the same commands, which a test holds.
 
 Steps:$(sed -E 's/^([a-z]+) +[0-9]+ +/  \1\t/' <<<"$steps" | expand -t 16)
 HELP
@@ -308,10 +309,10 @@ step_readme() {
 import pathlib, re, sys
 for page in [pathlib.Path("README.md"), *sorted(pathlib.Path("src/guide").glob("*.md"))]:
     text = page.read_text()
-    marked = re.findall(r"^<!-- ci(: serve)? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
+    marked = re.findall(r"^<!-- ci(?:: (serve|lab))? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
     assert len(marked) == len(re.findall(r"^<!-- ci.*-->", text, re.M)), f"{page}: <!-- ci --> with no ```sh block after it"
-    for number, (serve, block) in enumerate(marked, 1):
-        name = f"{page.stem}-{number}-serve.sh" if serve else f"{page.stem}-{number}.sh"
+    for number, (kind, block) in enumerate(marked, 1):
+        name = f"{page.stem}-{number}-{kind}.sh" if kind else f"{page.stem}-{number}.sh"
         pathlib.Path(sys.argv[1], name).write_text(block)
 PYTHON
     compgen -G "$logs/readme/*.sh" >/dev/null || skip "no command is marked with <!-- ci -->"
@@ -323,7 +324,12 @@ PYTHON
     want curl curl
     want openssl openssl
     want redis-cli redis-tools
+    want nft nftables
     for block in "$logs"/readme/*.sh; do
+        if [[ $block == *-lab.sh && ${#isolated[@]} -eq 0 ]]; then
+            echo "-- $block: not run, network namespaces are not permitted here"
+            continue
+        fi
         echo "-- $block"
         cat "$block"
         echo "--"

@@ -184,10 +184,7 @@ enum Command {
     ///
     /// Without a topic, it lists them.
     #[command(after_help = explain::EXAMPLES)]
-    Explain {
-        /// A page, or a name as records of endings have it
-        topic: Option<String>,
-    },
+    Explain(explain::Arguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -337,7 +334,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::User { action } => user::run(&action),
-        Command::Explain { topic } => explain::run(topic.as_deref()),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);

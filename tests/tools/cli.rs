@@ -242,11 +242,14 @@ fn doctor_prints_json_of_a_stable_shape() {
     assert_eq!((&report["version"], &report["connections"]), (&1.into(), &9.into()));
     assert_eq!(report["verdict"], "harm");
     let findings = report["findings"].as_array().expect("an array");
-    assert_eq!(keys(&findings[0]), ["name", "set", "test", "value", "verdict", "why"]);
+    assert_eq!(keys(&findings[0]), ["name", "page", "set", "test", "value", "verdict", "why"]);
     let found = findings.iter().find(|finding| finding["name"] == "net.core.somaxconn").expect("a finding");
     assert_eq!((&found["value"], &found["verdict"]), (&"128".into(), &"harm".into()));
     assert_eq!(found["set"], serde_json::json!(["sysctl -w net.core.somaxconn=4096"]));
     let unseen = findings.iter().find(|finding| finding["name"] == "net.ipv4.tcp_mem").expect("a finding");
     assert_eq!((&unseen["value"], &unseen["verdict"]), (&serde_json::Value::Null, &"unknown".into()));
-    assert_eq!(keys(&report["folklore"][0]), ["claim", "fact", "name", "set", "test", "value", "verdict"]);
+    assert_eq!(
+        keys(&report["folklore"][0]),
+        ["claim", "fact", "name", "page", "set", "test", "value", "verdict"]
+    );
 }

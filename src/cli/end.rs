@@ -121,11 +121,8 @@ fn tell(arguments: &Arguments, filters: &[String]) -> ExitCode {
 fn told(list: &Value) -> (String, bool) {
     /// Connections that are shown.
     const SHOWN: usize = 5;
-    let rows: Vec<_> = list["connections"].as_array().into_iter().flatten().collect();
-    let own = rows.iter().filter(|row| row["listener"] == "admin").count() as u64;
-    let clients: Vec<_> =
-        rows.into_iter().filter(|row| row["listener"] != "admin" && row["leg"] != "upstream").collect();
-    let matched = list["matched"].as_u64().unwrap_or_default().saturating_sub(own);
+    let clients: Vec<_> = list["connections"].as_array().into_iter().flatten().collect();
+    let matched = list["matched"].as_u64().unwrap_or_default();
     let mut text =
         format!("{} {} would be ended\n", thousands(matched), plural(matched, "connection", "connections"));
     for row in clients.iter().take(SHOWN) {

@@ -177,6 +177,7 @@ step_others() {
     done
     cargo build --locked --release || return 1
     PATH=$PATH:/usr/sbin scripts/side-by-side/compare.py || return 1
+    PATH=$PATH:/usr/sbin scripts/side-by-side/stop.py || return 1
     [ -z "$missing" ] || skip "not installed:$missing; the others are in order"
 }
 

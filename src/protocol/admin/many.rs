@@ -26,10 +26,9 @@ impl EndMany {
     pub(super) fn read(request: &Request) -> Result<Self, Response<'static>> {
         let wrong = |text: String| Response::text(Status::BadRequest, text);
         check_known(request, &KNOWN)?;
-        let others = request.query.len() - 1;
         if flag(request, "stop")? {
             let text = "stop stands alone: it ends all that was begun\n";
-            return if others == 0 { Ok(Self::Stop) } else { Err(wrong(text.to_owned())) };
+            return if request.query.len() == 1 { Ok(Self::Stop) } else { Err(wrong(text.to_owned())) };
         }
         let over = request.query_value("over").map_or(Ok(Duration::ZERO), |text| match text {
             "0" | "0s" => Ok(Duration::ZERO),

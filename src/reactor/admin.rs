@@ -291,6 +291,8 @@ impl<K: Kernel> Context<K> {
             }
             (None, stage @ Stage::Watching(_)) => {
                 http.stage = stage;
+                // The answer has no end: what it has asked behind that is never answered.
+                self.forget_input(conn);
                 // Read from now on: it may leave.
                 if unread {
                     self.posted.resume(key, conn);

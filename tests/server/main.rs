@@ -9,6 +9,7 @@ mod audit;
 mod blocked;
 mod crowd;
 mod delivery;
+mod end_many;
 mod events;
 mod fairness;
 mod first_process;

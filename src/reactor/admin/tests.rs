@@ -271,6 +271,22 @@ fn who_watches_is_told_what_happens_in_the_turn_in_which_it_does() {
 }
 
 #[test]
+fn what_is_asked_behind_events_is_forgotten() {
+    let mut scene = Scene::new();
+    let asker = scene.crowd(ADMIN, 1)[0];
+    scene.send(asker, &"GET /events HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
+    scene.come_to_rest();
+    let text = String::from_utf8(scene.recv(asker)).unwrap();
+    assert_eq!((text.matches("HTTP/1.1 200").count(), names(&told(&text))), (1, vec!["start"]));
+    scene.crowd(ECHO, 1);
+    scene.come_to_rest();
+    assert!(String::from_utf8(scene.recv(asker)).unwrap().contains("event: opened\n"));
+    scene.close(asker);
+    scene.come_to_rest();
+    assert!(scene.is_closed(asker));
+}
+
+#[test]
 fn who_was_cut_off_goes_on_where_it_was() {
     let mut scene = Scene::new();
     let (watcher, first) = watch(&mut scene, "", None);
@@ -331,7 +347,7 @@ fn who_is_told_nothing_is_told_that_the_server_is_there_and_is_not_idle() {
     let remarks = text.matches(": nothing else has happened\nid: ").count();
     assert!((12..=14).contains(&remarks) && told(&text).is_empty(), "{remarks}: {text}");
     assert!(!scene.is_closed(watcher), "longer than idle_timeout");
-    // It is read meanwhile: what it asks is nobody's, and its end is seen.
+    // It is read meanwhile: what it asks behind that is nobody's, and its end is seen.
     scene.send(watcher, "GET /healthz HTTP/1.1\r\n\r\n");
     scene.come_to_rest();
     assert_eq!(scene.recv(watcher), b"");

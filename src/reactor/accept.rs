@@ -169,10 +169,7 @@ impl<K: Kernel> Reactor<K> {
 }
 
 /// The initial state of a listener's connections: worked out once for all that wait in its queue.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts about a listener, worked out once"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "facts about a listener, worked out once")]
 struct Beginning {
     /// As most are: nothing is done for it before it has sent something.
     only_waits: bool,

@@ -195,10 +195,12 @@ impl<K: Kernel> Context<K> {
     /// The policy that `conn` lives by.
     pub(super) fn policy_of(&self, conn: &Conn<K>) -> &Policy {
         let settings = self.listener_of(conn);
-        match &settings.relay {
-            Some(relay) if conn.leg == Some(Leg::Upstream) => &relay.policy,
-            Some(_) | None => &settings.policy,
+        if conn.leg == Some(Leg::Upstream)
+            && let Some(relay) = &settings.relay
+        {
+            return &relay.policy;
         }
+        &settings.policy
     }
 
     /// The settings of the listener that accepted `conn`, or the client that it was made for.

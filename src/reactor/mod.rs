@@ -19,6 +19,8 @@
 //! together have a bound, `inspect` is the view of tests.
 
 mod accept;
+#[cfg(test)]
+mod accept_tests;
 mod admin;
 mod ask;
 mod audit;

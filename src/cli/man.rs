@@ -2,7 +2,9 @@
 
 use super::{Cli, console, failure, print, usage_mistake};
 use clap::{Args, Command, CommandFactory};
-use std::path::PathBuf;
+use clap_mangen::Man;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(super) const EXAMPLES: &str = "\
@@ -21,10 +23,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    // The version stands at each page's foot. `help` is what the pages are.
+    // `help` is what the pages are.
     let mut root = Cli::command().propagate_version(true).disable_help_subcommand(true);
+    root.build();
     if let Some(directory) = &arguments.all {
-        return match clap_mangen::generate_to(root, directory) {
+        return match write_all(&root, directory) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 console::err(format_args!("linger: man: {}: {error}", directory.display()));
@@ -32,20 +35,33 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             }
         };
     }
-    root.build();
-    let mut page = &root;
+    let mut of = &root;
     for name in &arguments.command {
-        let Some(command) = shown(page).find(|command| command.get_name() == name) else {
-            console::err(format_args!("linger: man: {name} is not a command; {}", there_are(page)));
+        let Some(command) = shown(of).find(|command| command.get_name() == name) else {
+            console::err(format_args!("linger: man: {name} is not a command; {}", there_are(of)));
             return usage_mistake();
         };
-        page = command;
+        of = command;
     }
     let mut roff = Vec::new();
-    match clap_mangen::Man::new(page.clone()).render(&mut roff) {
+    match page(of).render(&mut roff) {
         Ok(()) => print(&roff),
         Err(error) => failure(&error),
     }
+}
+
+fn page(command: &Command) -> Man {
+    // A page without a date: what stands behind it would take its place, were it nothing at all.
+    let date = "\"\"";
+    Man::new(command.clone())
+        .date(date)
+        .source(concat!("linger ", env!("CARGO_PKG_VERSION")))
+        .manual("linger")
+}
+
+fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
+    page(command).generate_to(directory)?;
+    shown(command).try_for_each(|command| write_all(command, directory))
 }
 
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {

@@ -147,7 +147,10 @@ fn completions_and_man_pages_are_made_of_the_same_definition() {
     }
     assert!(stdout(&linger(&["man"])).contains("linger\\-serve(1)"));
     let page = stdout(&linger(&["man", "serve"]));
-    assert!(page.contains(".TH linger-serve 1") && page.contains("max\\-connections"), "{page}");
+    assert!(
+        page.contains(".TH linger-serve 1 \"\" \"linger ") && page.contains("max\\-connections"),
+        "{page}"
+    );
     assert!(stdout(&linger(&["man", "user", "add"])).contains(".TH linger-user-add 1"));
     for (arguments, told) in [
         (["man", "user", "ad"].as_slice(), "ad is not a command; they are add, "),

@@ -49,6 +49,7 @@ pages! {
     users
     workers
     service
+    packages
     why
     endings
     closing

@@ -16,7 +16,8 @@ usage() {
 usage: scripts/packages.sh [PART]...
 
 Parts, all by default:
-  debian      the package is built twice, alike; lintian; installed, used, upgraded, removed and purged by dpkg, over the host
+  debian      the package is built twice, alike; lintian; installed, used, upgraded, removed and purged by dpkg, over the host;
+              run by a systemd that is booted for it
   container   the static program, as process 1 of a root directory that has nothing else, with one process and with workers
   image       the last stage of the Containerfile, built and run by podman
   kubernetes  the objects, against the schemas of Kubernetes; their configuration; the probes
@@ -89,7 +90,24 @@ with_debian() {
     elif ! lacks installing ip man systemd-analyze setpriv deb-systemd-helper; then
         check "dpkg installs, upgrades, removes and purges it" over_the_host "$root/scripts/debian/installed.sh" "$package"
     fi
+    with_systemd "$package"
 }
+
+# with_systemd PACKAGE
+with_systemd() {
+    local status log=$dir/boot
+    ! lacks systemd ip nsenter || return
+    rm -rf "$log" && mkdir -p "$log"
+    timeout 200 unshare -m "$root/scripts/debian/boot.sh" "$root/scripts/debian/service.sh" "$1" "$log" >"$log/log" 2>&1 </dev/null
+    status=$?
+    if [ "$status" -eq 77 ]; then
+        skip systemd "$(tail -1 "$log/log")"
+    else
+        check "systemd starts, reloads, watches, restarts and stops it" shows "$log/log" "$status"
+    fi
+}
+
+shows() { cat "$1"; return "$2"; }
 
 # ---- Containers ---------------------------------------------------------------------------------------
 

@@ -31,3 +31,7 @@ cargo metadata --format-version 1 --locked --filter-platform "$(rustc -vV | sed 
 python3 scripts/notices.py "$to/metadata.json" >"$to/usr/share/licenses/crates"
 rm "$to/metadata.json"
 cat LICENSE-MIT >"$to/usr/share/licenses/linger"
+cat >"$to/usr/share/licenses/glibc" <<'GLIBC'
+The program is linked with the GNU C Library (LGPL-2.1-or-later, https://www.gnu.org/software/libc) of the system that it was built
+on. scripts/container/build.sh in the sources of linger links it with another one.
+GLIBC

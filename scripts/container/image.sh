@@ -12,6 +12,7 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 pod() { podman --root "$dir/storage" --runroot "$dir/run" --storage-driver vfs --cgroup-manager cgroupfs "$@"; }
 cleanup() {
     pod rm --force --all >/dev/null 2>&1 || true
+    umount /dev/null 2>/dev/null || true
     rm -rf "$dir"
 }
 trap cleanup EXIT
@@ -24,6 +25,10 @@ fi
 
 rm -rf "$dir"
 mkdir -p "$dir/context"
+# crun gives the standard streams of a process to its user: even this one, of the host.
+mknod -m 666 "$dir/null" c 1 3
+mount --bind "$dir/null" /dev/null
+exec </dev/null
 cp -r "$image" "$dir/context/root-of-linger"
 sed -n '/^FROM scratch/,$p' "$here/Containerfile" | sed 's/^COPY --from=build /COPY /' >"$dir/context/Containerfile"
 pod build --isolation chroot --format docker --tag linger "$dir/context"

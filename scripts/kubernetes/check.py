@@ -2,7 +2,7 @@
 server answers as the kubelet asks.
 
 usage: check.py LINGER DIRECTORY (for what is written), in a network of its own, where the host `app` is known: the configuration
-has its ports and names it. Wants PyYAML; with kubernetes-validate there, the objects are held against the schemas of Kubernetes.
+has its ports and names it. Wants PyYAML; with kubernetes-validate there, the schemas of Kubernetes are applied to the objects.
 """
 
 import importlib.util

@@ -79,14 +79,14 @@ fn of_dashboard(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for (key, value) in members {
-                match value {
-                    Value::String(text) if key == "expr" || key == "definition" => found.push(text.clone()),
-                    _ => of_dashboard(value, found),
+                if let ("expr" | "definition", Some(text)) = (key.as_str(), value.as_str()) {
+                    found.push(text.to_owned());
                 }
+                of_dashboard(value, found);
             }
         }
         Value::Array(values) => values.iter().for_each(|value| of_dashboard(value, found)),
-        _ => (),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (),
     }
 }
 

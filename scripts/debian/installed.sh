@@ -16,7 +16,7 @@ printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/poli
 
 dpkg -i "$package"
 dpkg --verify linger
-getent passwd linger || fail "there is no user"
+getent -s files passwd linger || fail "there is no user"
 [ -L $wanted/linger.service ] || fail "the service is not enabled"
 [ ! -e /etc/systemd/system/sockets.target.wants/linger.socket ] || fail "the socket unit was enabled, though nobody has asked for it"
 systemd-analyze verify linger.service linger.socket

@@ -165,7 +165,9 @@ def scrape(directory, servers, processes):
 
 
 def answered(api, expression):
-    answer = json.loads(get(f"{api}/query?{urllib.parse.urlencode({'query': expression})}") or "{}")
+    text = get(f"{api}/query?{urllib.parse.urlencode({'query': expression})}")
+    # It says so in plain text while it starts.
+    answer = json.loads(text) if text.startswith("{") else {}
     if answer.get("status") == "error":
         sys.exit(f"Prometheus: {answer['error']}: {expression}")
     return answer.get("data", {}).get("result", [])

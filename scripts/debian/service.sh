@@ -17,6 +17,7 @@ until_true() {
     fail "waited in vain for: $*"
 }
 shown() { systemctl show -P "$1" linger.service; }
+# shellcheck disable=SC2053  # it is a pattern
 is_shown() { [[ $(shown "$1") == $2 ]]; }
 # ask LINE ANSWER: of a new client, which stays as descriptor 3.
 ask() {

@@ -105,6 +105,7 @@ pages! {
     users
     workers
     service
+    packages
     why
     events
     endings

@@ -22,6 +22,7 @@ mod info;
 mod liveness;
 mod liveness_heartbeat;
 mod operate;
+mod packaged;
 mod proxied;
 mod routes;
 mod service;

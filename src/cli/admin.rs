@@ -2,11 +2,15 @@
 //! from the environment: on a command line, everybody on the host could read it.
 
 use super::{console, usage_mistake};
+use crate::core::units::parse_some_time;
 use crate::net::Address;
+use crate::protocol::clients::GlobalKey;
 use crate::protocol::{TOKEN_FILE_BYTES_MAX, Token};
 use crate::sys::admin_client::{self, Answer, Followed, ask};
 use crate::sys::file::read_regular;
+use ipnet::IpNet;
 use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -80,6 +84,55 @@ pub(super) fn encoded(text: &str) -> String {
         }
         out
     })
+}
+
+/// Whose connections are meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Narrowing {
+    /// Whose connections: an identity, an address, address:port or network, or the key of a connection
+    ///
+    /// What could be several of these is taken for a key or an address first.
+    pub(super) target: Option<String>,
+    /// Only those of this listener
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Only those in this state, as linger connections names it
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only those older than this, as in 12h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    age_over: Option<String>,
+}
+
+impl Narrowing {
+    /// As parameters of a request.
+    pub(super) fn filters(&self) -> Vec<String> {
+        let target = self.target.as_ref().map(|target| (readings(target)[0].0, target));
+        let given = [("listener", &self.listener), ("state", &self.state), ("age_over", &self.age_over)];
+        let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+        target.into_iter().chain(given).map(|(name, value)| format!("{name}={}", encoded(value))).collect()
+    }
+}
+
+/// A time, as it was written.
+pub(super) fn time(text: &str) -> Result<String, String> {
+    parse_some_time(text).map(|_| text.to_owned())
+}
+
+/// What a target may be, the likeliest first: a filter of the admin interface, and how it is called.
+pub(super) fn readings(target: &str) -> Vec<(&'static str, &'static str)> {
+    let mut readings = Vec::new();
+    if target.parse::<GlobalKey>().is_ok() {
+        readings.push(("key", "connection"));
+    }
+    let is_peer = target.parse::<IpAddr>().is_ok()
+        || target.parse::<SocketAddr>().is_ok()
+        || target.parse::<IpNet>().is_ok();
+    if is_peer {
+        readings.push(("peer", "address"));
+    }
+    readings.push(("identity", "identity"));
+    readings
 }
 
 /// What a command has to bring.

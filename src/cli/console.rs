@@ -9,6 +9,15 @@ pub(super) fn out(text: &[u8]) -> io::Result<()> {
     arrived(io::stdout().lock().write_all(text))
 }
 
+/// Writes to standard output. Whether somebody still reads there.
+pub(super) fn line(text: &str) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
 /// Whether what was written to standard output has arrived, with what is still buffered.
 pub(super) fn arrived(written: io::Result<()>) -> io::Result<()> {
     match written.and_then(|()| io::stdout().flush()) {

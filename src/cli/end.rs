@@ -1,9 +1,8 @@
 //! `linger end`: ends clients of a running server, one or many, at a pace.
 
-use super::admin::{AdminArgs, encoded, failed, refused};
-use super::why::readings;
+use super::admin::{AdminArgs, Narrowing, encoded, failed, readings, refused, time};
 use super::{console, print, usage_mistake};
-use crate::core::units::{parse_some_time, plural, thousands};
+use crate::core::units::{plural, thousands};
 use crate::sys::admin_client::Answer;
 use clap::Args;
 use serde_json::Value;
@@ -25,19 +24,8 @@ Exit codes:
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Whose connections: an identity, an address, address:port or network, or the key of a connection
-    ///
-    /// What could be several of these is taken for a key or an address first.
-    target: Option<String>,
-    /// Only those of this listener
-    #[arg(long, value_name = "NAME")]
-    listener: Option<String>,
-    /// Only those in this state, as /connections names it
-    #[arg(long, value_name = "STATE")]
-    state: Option<String>,
-    /// Only those older than this, as in 12h
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    age_over: Option<String>,
+    #[command(flatten)]
+    narrowing: Narrowing,
     /// Every client of the server
     #[arg(long, conflicts_with_all = ["target", "listener", "state", "age_over"])]
     all: bool,
@@ -54,16 +42,11 @@ pub(super) struct Arguments {
     admin: AdminArgs,
 }
 
-fn time(text: &str) -> Result<String, String> {
-    parse_some_time(text).map(|_| text.to_owned())
-}
-
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if arguments.stop {
         return act(arguments, "/connections/end?stop=true");
     }
-    let reading = arguments.target.as_ref().map(|target| (readings(target)[0].0, target));
-    let filters = filters(arguments, reading);
+    let filters = arguments.narrowing.filters();
     if filters.is_empty() && !arguments.all {
         console::err("linger: end whom? Name a target or a filter, or say --all");
         return usage_mistake();
@@ -71,9 +54,11 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if arguments.dry_run {
         return tell(arguments, &filters);
     }
-    match reading {
+    match &arguments.narrowing.target {
         // By its key, it is one: there is nothing to spread.
-        Some(("key", key)) => act(arguments, &format!("/connections/{}/end", encoded(key))),
+        Some(key) if readings(key)[0].0 == "key" => {
+            act(arguments, &format!("/connections/{}/end", encoded(key)))
+        }
         _ => {
             let all = if arguments.all { vec!["all=true".to_owned()] } else { Vec::new() };
             let over = arguments.over.iter().map(|over| format!("over={}", encoded(over)));
@@ -81,14 +66,6 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             act(arguments, &format!("/connections/end?{}", query.join("&")))
         }
     }
-}
-
-/// The parameters that say who is meant.
-fn filters(arguments: &Arguments, reading: Option<(&'static str, &String)>) -> Vec<String> {
-    let given =
-        [("listener", &arguments.listener), ("state", &arguments.state), ("age_over", &arguments.age_over)];
-    let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
-    reading.into_iter().chain(given).map(|(name, value)| format!("{name}={}", encoded(value))).collect()
 }
 
 fn act(arguments: &Arguments, target: &str) -> ExitCode {

@@ -7,6 +7,7 @@
 mod admin;
 #[cfg(feature = "audit")]
 mod audit;
+mod connections;
 mod console;
 #[cfg(feature = "doctor")]
 mod doctor;
@@ -161,6 +162,16 @@ enum Command {
     /// is cut is made anew, and nothing is left out that the server still knows (server.events).
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::Arguments),
+    /// List the clients of a running server
+    ///
+    /// Asks its admin interface: of an identity, an address or network, a listener, in a state, older than a time.
+    #[command(after_help = connections::EXAMPLES)]
+    Connections(connections::Arguments),
+    /// Give a client of a running gateway an identity
+    ///
+    /// For an operator who knows who it is; the application behind the gateway can say it itself (linger explain gateway).
+    #[command(after_help = connections::EXAMPLES_OF_NAME)]
+    Name(connections::NameArguments),
     /// End clients of a running server: one, or many at a pace
     ///
     /// Each is ended as it should be: it is sent the goodbye of its protocol, and may close first (linger explain closing). Its
@@ -334,6 +345,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Health(arguments) => health::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
+        Command::Connections(arguments) => connections::list(&arguments),
+        Command::Name(arguments) => connections::name(&arguments),
         Command::End(arguments) => end::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),

@@ -1,8 +1,7 @@
 //! `linger tail`: what happens at a running server, a line each.
 
-use super::admin::{AdminArgs, encoded, failed, refused};
+use super::admin::{AdminArgs, encoded, failed, readings, refused};
 use super::follow::{Ended, Message, News, follow};
-use super::why::readings;
 use super::{console, failure};
 use crate::core::time::Duration;
 use crate::core::units::{plural, span, thousands};
@@ -54,7 +53,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let mut told = 0;
-    let mut printed = Ok(());
+    let mut printed = Ok(true);
     let ended = follow(&arguments.admin, &query(arguments), |news| {
         let line = match news {
             News::Lost(why) => {
@@ -68,16 +67,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             News::Message(message) if arguments.json => message.data.to_string(),
             News::Message(message) => line(&message),
         };
-        printed = console::out(format!("{line}\n").as_bytes());
+        printed = console::line(&line);
         told += 1;
-        let is_enough = printed.is_err() || arguments.count.is_some_and(|count| told >= count);
+        let is_enough = !matches!(printed, Ok(true)) || arguments.count.is_some_and(|count| told >= count);
         if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     match (ended, printed) {
         (Ended::Refused(answer), _) => refused(&answer),
         (Ended::Unreachable(why), _) => failed(&why),
         (Ended::Enough, Err(error)) => failure(&error),
-        (Ended::Enough, Ok(())) => ExitCode::SUCCESS,
+        (Ended::Enough, Ok(_)) => ExitCode::SUCCESS,
     }
 }
 

@@ -1,18 +1,15 @@
 //! `linger why`: how and when a client left, from the last endings that a running server has, in sentences.
 
-use super::admin::{AdminArgs, encoded, failed, refused};
+use super::admin::{AdminArgs, encoded, failed, readings, refused, time};
 use super::{print, usage_mistake};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::Duration;
-use crate::core::units::{bytes, parse_some_time, plural, span, thousands};
+use crate::core::units::{bytes, plural, span, thousands};
 use crate::guide::meaning::{self, Meaning};
-use crate::protocol::clients::GlobalKey;
 use crate::sys::admin_client::Answer;
 use clap::Args;
-use ipnet::IpNet;
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 
 pub(super) const EXAMPLES: &str = "\
@@ -49,26 +46,6 @@ pub(super) struct Arguments {
     /// JSON, as GET /ends answers
     #[arg(long)]
     json: bool,
-}
-
-fn time(text: &str) -> Result<String, String> {
-    parse_some_time(text).map(|_| text.to_owned())
-}
-
-/// What a target may be: a filter of the admin interface, and how it is called.
-pub(super) fn readings(target: &str) -> Vec<(&'static str, &'static str)> {
-    let mut readings = Vec::new();
-    if target.parse::<GlobalKey>().is_ok() {
-        readings.push(("key", "connection"));
-    }
-    let is_peer = target.parse::<IpAddr>().is_ok()
-        || target.parse::<SocketAddr>().is_ok()
-        || target.parse::<IpNet>().is_ok();
-    if is_peer {
-        readings.push(("peer", "address"));
-    }
-    readings.push(("identity", "identity"));
-    readings
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {

@@ -7,7 +7,7 @@ use crate::workers::crowd::{RESP, pids, signal, start};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A reader of `/events` that waits for what it wants.
@@ -78,7 +78,7 @@ fn identify(server: &Server, identity: &str) -> Client {
 /// `linger tail`, whose lines are read as they come.
 struct Tail {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: BufReader<Box<dyn Read>>,
 }
 
 impl Tail {
@@ -91,7 +91,7 @@ impl Tail {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines = BufReader::new(Box::new(child.stdout.take().unwrap()) as Box<dyn Read>);
         Self { child, lines }
     }
 
@@ -229,6 +229,23 @@ fn tail_tells_a_line_each_and_follows_a_server_over_its_restart() {
     let event: Value = serde_json::from_str(&json.line()).unwrap();
     assert_eq!((&event["event"], &event["reason"]), (&"ended".into(), &"peer.fin".into()));
     assert_eq!(json.child.wait().unwrap().code(), Some(0), "it had its one event");
+}
+
+#[test]
+fn tail_ends_when_nobody_reads_it_any_more() {
+    let server = Server::start(&["--listen", RESP]);
+    let mut tail = Tail::new(&server, &[]);
+    wait_for("a line", || {
+        drop(identify(&server, "dev1"));
+        (server.admin("GET", "/ends").1.matches("peer.fin").count() > 2).then(|| tail.line())
+    });
+    // What was standard output is closed.
+    tail.lines = BufReader::new(Box::new(std::io::empty()));
+    let status = wait_for("its end", || {
+        drop(identify(&server, "dev1"));
+        tail.child.try_wait().unwrap()
+    });
+    assert_eq!(status.code(), Some(0));
 }
 
 #[test]

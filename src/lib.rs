@@ -26,10 +26,10 @@
 //!
 //! # The life of a connection
 //!
-//! [`core::conn::state`] is the heart. Six states in temporal order, and one table of what follows from what:
+//! [`core::conn::state`] is the heart. Seven states in temporal order, and one table of what follows from what:
 //!
 //! ```text
-//! Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀── Parting ──▶ Closed
+//! Connecting ──▶ Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀─▶ Parting ──▶ Closed
 //! ```
 //!
 //! It is pure: the reactor tells it what happened ([`core::conn::Input`]) and it answers what to do

@@ -2,13 +2,15 @@
 //! from the environment: on a command line, everybody on the host could read it.
 
 use super::{console, usage_mistake};
-use crate::core::units::parse_some_time;
+use crate::core::time::Duration;
+use crate::core::units::{parse_some_time, span};
 use crate::net::Address;
 use crate::protocol::clients::GlobalKey;
 use crate::protocol::{TOKEN_FILE_BYTES_MAX, Token};
 use crate::sys::admin_client::{self, Answer, Followed, ask};
 use crate::sys::file::read_regular;
 use ipnet::IpNet;
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -72,6 +74,11 @@ pub(super) fn refused(answer: &Answer) -> ExitCode {
 pub(super) fn failed(why: &str) -> ExitCode {
     console::err(format_args!("linger: {why}"));
     ExitCode::FAILURE
+}
+
+/// A field in seconds, as people read it.
+pub(super) fn seconds(value: &Value) -> String {
+    span(Duration::try_from_secs_f64(value.as_f64().unwrap_or_default()).unwrap_or_default())
 }
 
 /// As a segment of a path, or a value of a query (RFC 3986 2.1).

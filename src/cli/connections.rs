@@ -1,9 +1,8 @@
 //! `linger connections` and `linger name`: who is connected to a running server, and the identity of a gateway's client.
 
-use super::admin::{AdminArgs, Narrowing, encoded, failed, refused};
+use super::admin::{AdminArgs, Narrowing, encoded, failed, refused, seconds};
 use super::{console, print};
-use crate::core::time::Duration;
-use crate::core::units::{bytes, plural, span, thousands};
+use crate::core::units::{bytes, plural, thousands};
 use crate::sys::admin_client::Answer;
 use clap::Args;
 use serde_json::Value;
@@ -82,9 +81,6 @@ fn listed(told: &Value) -> (String, bool) {
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for row in told["connections"].as_array().into_iter().flatten() {
         let text = |field: &str| row[field].as_str().unwrap_or_default().to_owned();
-        let time = |field: &str| {
-            span(Duration::try_from_secs_f64(row[field].as_f64().unwrap_or_default()).unwrap_or_default())
-        };
         let size = |field: &str| bytes(row[field].as_u64().unwrap_or_default());
         rows.push(vec![
             text("key"),
@@ -92,8 +88,8 @@ fn listed(told: &Value) -> (String, bool) {
             text("listener"),
             text("state"),
             if row["id"].is_null() { "-".to_owned() } else { text("id") },
-            time("age_s"),
-            time("silence_s"),
+            seconds(&row["age_s"]),
+            seconds(&row["silence_s"]),
             size("bytes_in"),
             size("bytes_out"),
         ]);

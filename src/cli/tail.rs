@@ -1,12 +1,10 @@
 //! `linger tail`: what happens at a running server, a line each.
 
-use super::admin::{AdminArgs, encoded, failed, readings, refused};
+use super::admin::{AdminArgs, encoded, failed, readings, refused, seconds};
 use super::follow::{Ended, Message, News, follow};
 use super::{console, failure};
-use crate::core::time::Duration;
-use crate::core::units::{plural, span, thousands};
+use crate::core::units::{plural, thousands};
 use clap::Args;
-use serde_json::Value;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -195,14 +193,10 @@ fn more<'a>(message: &'a Message, text: &impl Fn(&'a str) -> &'a str) -> String 
     }
 }
 
-fn seconds(value: &Value) -> String {
-    span(Duration::try_from_secs_f64(value.as_f64().unwrap_or_default()).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn told(name: &str, data: Value) -> String {
         line(&Message { name: name.to_owned(), data })

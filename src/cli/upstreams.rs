@@ -1,11 +1,9 @@
 //! `linger upstreams` and `linger upstream`: how the upstream servers of a running gateway are, and the operator's word about
 //! one of them, by way of its admin interface.
 
-use super::admin::{AdminArgs, encoded, failed, refused};
+use super::admin::{AdminArgs, encoded, failed, refused, seconds};
 use super::{console, print};
 use crate::core::health::Word;
-use crate::core::time::Duration;
-use crate::core::units::span;
 use crate::sys::admin_client::Answer;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
@@ -115,10 +113,7 @@ fn listed(told: &Value) -> Listed {
                 text("address"),
                 if is_gone { "gone".to_owned() } else { state(&server) },
                 text("operator"),
-                span(
-                    Duration::try_from_secs_f64(server["since_s"].as_f64().unwrap_or(0.0))
-                        .unwrap_or_default(),
-                ),
+                seconds(&server["since_s"]),
                 server["connections"].to_string(),
                 failures(&server).to_string(),
                 check(&server["check"]),
@@ -149,11 +144,10 @@ fn failures(server: &Value) -> u64 {
 }
 
 fn check(check: &Value) -> String {
-    let time = |field: &str| {
-        span(Duration::try_from_secs_f64(check[field].as_f64().unwrap_or(0.0)).unwrap_or_default())
-    };
     match check["result"].as_str() {
-        Some(result) => format!("{result} in {}, {} ago", time("took_s"), time("age_s")),
+        Some(result) => {
+            format!("{result} in {}, {} ago", seconds(&check["took_s"]), seconds(&check["age_s"]))
+        }
         None => "none".to_owned(),
     }
 }

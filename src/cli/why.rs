@@ -1,6 +1,6 @@
 //! `linger why`: how and when a client left, from the last endings that a running server has, in sentences.
 
-use super::admin::{AdminArgs, encoded, failed, readings, refused, time};
+use super::admin::{AdminArgs, encoded, failed, readings, refused, seconds, time};
 use super::{print, usage_mistake};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::Duration;
@@ -118,12 +118,6 @@ fn count(row: &Value, field: &str) -> u64 {
     row[field].as_u64().unwrap_or_default()
 }
 
-/// A field in seconds, as people read it.
-fn seconds(row: &Value, field: &str) -> String {
-    let time = Duration::try_from_secs_f64(row[field].as_f64().unwrap_or_default());
-    span(time.unwrap_or_default())
-}
-
 /// All that is told.
 fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> String {
     let mut out = String::new();
@@ -135,8 +129,8 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
             text(connection, "listener"),
             text(connection, "peer"),
             text(connection, "state"),
-            seconds(connection, "age_s"),
-            seconds(connection, "silence_s"),
+            seconds(&connection["age_s"]),
+            seconds(&connection["silence_s"]),
         );
     }
     if now.len() > NOW_SHOWN {
@@ -172,7 +166,7 @@ fn ending(row: &Value, out: &mut String) {
     let when = text(row, "time").split('.').next().unwrap_or_default().replace('T', " ");
     let when = if when.is_empty() { String::new() } else { format!("{when} UTC, ") };
     let reason = text(row, "reason");
-    let _ = writeln!(out, "{when}{} ago: {reason}", seconds(row, "ago_s"));
+    let _ = writeln!(out, "{when}{} ago: {reason}", seconds(&row["ago_s"]));
     let mut say = |sentence: &str| {
         let _ = writeln!(out, "  {sentence}");
     };
@@ -206,7 +200,7 @@ fn subject(row: &Value) -> String {
 
 fn whose(row: &Value) -> String {
     let (key, listener, peer) = (text(row, "key"), text(row, "listener"), text(row, "peer"));
-    let stayed = seconds(row, "age_s");
+    let stayed = seconds(&row["age_s"]);
     match (text(row, "leg"), text(row, "pair")) {
         ("upstream", pair) => {
             format!(
@@ -228,7 +222,7 @@ fn traffic(row: &Value) -> String {
     };
     let mut sentence = format!(
         "It was silent for {}. {} were received from it, and {} sent to it",
-        seconds(row, "silence_s"),
+        seconds(&row["silence_s"]),
         amount("bytes_in", "messages_in"),
         amount("bytes_out", "messages_out"),
     );
@@ -300,7 +294,7 @@ fn reach(ends: &Value, out: &mut String) {
         "The server has the last {} {} of all its clients, and reaches back {}",
         thousands(kept),
         plural(kept, "ending", "endings"),
-        seconds(ends, "reach_s")
+        seconds(&ends["reach_s"])
     );
     // Each of several workers was started by itself, and what one knew that has ended is gone.
     let is_all = ends["from_start"] == true && ends["unanswered_workers"].is_null();

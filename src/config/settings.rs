@@ -41,7 +41,7 @@ pub struct ListenerSettings {
     pub name: String,
     /// What is spoken on it.
     pub protocol: Protocol,
-    /// Where.
+    /// The address that is listened on.
     pub address: Address,
     /// Accept queue asked for.
     pub backlog: u32,

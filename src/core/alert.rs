@@ -66,7 +66,7 @@ named! {
 /// An alert that has ended a connection, and who has sent it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TlsAlert {
-    /// Which.
+    /// The alert, as RFC 8446 6 names it.
     pub alert: Alert,
     /// Whether it was ours.
     pub is_ours: bool,

@@ -357,7 +357,7 @@ pub struct By {
 /// The record of one ending. There is exactly one for each connection, accepted or made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct End {
-    /// Why.
+    /// Why the connection ended.
     pub reason: Reason,
     /// What noticed it.
     pub detector: Detector,

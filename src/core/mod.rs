@@ -7,6 +7,7 @@ pub mod buf;
 pub mod conn;
 pub mod end;
 pub mod escape;
+pub mod event;
 pub mod health;
 pub mod mix;
 pub(crate) mod named;

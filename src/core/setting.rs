@@ -23,7 +23,7 @@ pub struct Key {
 pub enum Default {
     /// None: the key must be given.
     Required,
-    /// This.
+    /// The same value for every protocol.
     Same(&'static str),
     /// This, on a listener whose protocol has none of its own.
     Usual(&'static str),

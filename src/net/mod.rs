@@ -344,7 +344,7 @@ pub struct SocketOptions {
 /// What to listen on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ListenSpec {
-    /// Where.
+    /// The address that is listened on.
     pub address: Address,
     /// Length of the accept queue asked for; the kernel caps it at `net.core.somaxconn`.
     pub backlog: u32,

@@ -29,7 +29,7 @@ pub enum Readiness {
     Blocked {
         /// Its name.
         listener: String,
-        /// Why.
+        /// What keeps it from accepting, for people.
         why: String,
     },
 }

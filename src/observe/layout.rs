@@ -2,42 +2,10 @@
 //! part what only some have, each part with a tag and its length.
 
 use super::ring::HEADER_BYTES;
-use crate::core::named::named;
+use crate::core::event::Kind;
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::net::{Peer, Token};
-
-named! {
-    /// What happened.
-    Kind {
-        /// A connection was accepted, or connected to an upstream server.
-        Opened = "opened",
-        /// A connection has got an identity.
-        Identified = "identified",
-        /// A connection is suspect: nothing was heard from it for too long.
-        Suspect = "suspect",
-        /// A suspect connection was heard from.
-        Revived = "revived",
-        /// A newer connection has taken the identity of this one.
-        Replaced = "replaced",
-        /// A connection has ended.
-        Ended = "ended",
-        /// The loop was stalled.
-        Stalled = "stalled",
-        /// The server ends: it begins to close its connections.
-        Drain = "drain",
-        /// The configuration was read again.
-        Reload = "reload",
-        /// An upstream server gets connections again.
-        ServerUp = "server_up",
-        /// An upstream server gets no connections any more.
-        ServerDown = "server_down",
-        /// A worker was started.
-        WorkerStarted = "worker_started",
-        /// A worker has ended.
-        WorkerEnded = "worker_ended",
-    }
-}
 
 /// Whose connection it is.
 #[derive(Clone, Copy, Debug)]

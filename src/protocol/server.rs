@@ -38,7 +38,7 @@ pub struct Contract<'a> {
 /// How a connection ended, and how long ago.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LastEnd {
-    /// Why.
+    /// The reason in the record of its ending.
     pub reason: Reason,
     /// In milliseconds.
     pub ago_ms: u64,

@@ -95,7 +95,7 @@ pub const SUPERVISOR: u32 = 0;
 /// What was found for a message that could not be answered at once.
 #[derive(Debug)]
 pub struct Answer<'a> {
-    /// What.
+    /// The answer that was found.
     pub found: Found<'a>,
     /// Who of a server of several processes did not answer, so that the answer is not whole: workers, or [`SUPERVISOR`].
     pub silent: &'a [u32],
@@ -144,9 +144,9 @@ pub enum Found<'a> {
     Patterns(u64),
     /// Identities or channels, each encoded by [`Encode::name`].
     Names {
-        /// How many.
+        /// Number of names.
         count: usize,
-        /// They.
+        /// The names, encoded as the reply has them.
         rows: &'a mut Vec<u8>,
     },
     /// Clients, in a line each.
@@ -158,7 +158,7 @@ pub enum Found<'a> {
     Ended {
         /// How that was asked for.
         form: KillForm,
-        /// How many.
+        /// Number of connections that are being ended.
         count: u64,
     },
     /// The numbers of the server.

@@ -6,6 +6,7 @@
 mod circles;
 mod table;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use table::LAYERS;
@@ -283,6 +284,23 @@ fn tests_that_are_named_exist() {
     }
     assert!(page > 60 && tables > 20, "the search finds nothing any more: {page}, {tables}");
     assert_none("tests that are named and do not exist", &found);
+}
+
+#[test]
+fn every_dependency_has_its_reason_in_the_readme() {
+    let readme = include_str!("../../README.md");
+    let rows =
+        readme.lines().filter(|line| line.starts_with("| `") || line.starts_with("The core depends on"));
+    let told: BTreeSet<_> = rows
+        .flat_map(|row| row.split('|').take(2).collect::<Vec<_>>())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    let manifest = include_str!("../../Cargo.toml");
+    let (_, dependencies) = manifest.split_once("\n[dependencies]\n").expect("there is the table");
+    let lines = dependencies.lines().take_while(|line| !line.starts_with('['));
+    let names = lines.filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let missing: Vec<_> = names.filter(|name| !told.contains(name)).map(str::to_owned).collect();
+    assert_none("dependencies without a reason in README.md", &missing);
 }
 
 #[test]

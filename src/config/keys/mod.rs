@@ -155,7 +155,7 @@ impl Scope {
 /// A table of the file, or what stands for one: which keys it has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Table {
-    /// Which.
+    /// The table of the file that the keys belong to.
     pub(super) scope: Scope,
     /// What is spoken on the listener that it is about. `None`: it is about none, or its protocol is not known.
     pub(super) protocol: Option<&'static Declaration>,

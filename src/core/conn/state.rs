@@ -81,7 +81,7 @@ const _: () = assert!(size_of::<State>() == 24);
 /// The first cause of an ending.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cause {
-    /// Why.
+    /// The reason that the record of the ending will have.
     pub reason: Reason,
     /// What noticed it.
     pub detector: Detector,
@@ -121,7 +121,7 @@ pub enum Input {
     Goodbye,
     /// The server ends it, and can tell the peer.
     CloseGracefully {
-        /// Why.
+        /// The reason that the record of the ending will have.
         reason: Reason,
         /// What decided it.
         detector: Detector,
@@ -130,7 +130,7 @@ pub enum Input {
     },
     /// The server ends it, and the peer no longer answers.
     Abort {
-        /// Why.
+        /// The reason that the record of the ending will have.
         reason: Reason,
         /// What decided it.
         detector: Detector,

@@ -59,7 +59,7 @@ pub struct Member {
     pub peer: Peer,
     /// Which listener accepted it.
     pub listener: usize,
-    /// When.
+    /// When the connection was accepted.
     pub accepted: Instant,
     /// A cause for its ending is known.
     pub ending: bool,

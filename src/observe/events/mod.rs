@@ -10,7 +10,8 @@
 #[cfg(test)]
 mod tests;
 
-pub use super::layout::{Kind, Whose};
+pub use super::layout::Whose;
+pub use crate::core::event::Kind;
 
 use super::history;
 use super::layout::{
@@ -295,26 +296,5 @@ impl<'a> Event<'a> {
             _ => HEAD_BYTES,
         };
         parts(&self.0[behind..])
-    }
-}
-
-impl Kind {
-    /// Whether it happens to a connection, and not to the server.
-    pub const fn is_of_connection(self) -> bool {
-        match self {
-            Self::Opened
-            | Self::Identified
-            | Self::Suspect
-            | Self::Revived
-            | Self::Replaced
-            | Self::Ended => true,
-            Self::Stalled
-            | Self::Drain
-            | Self::Reload
-            | Self::ServerUp
-            | Self::ServerDown
-            | Self::WorkerStarted
-            | Self::WorkerEnded => false,
-        }
     }
 }

@@ -130,7 +130,7 @@ fn another_size_keeps_the_newest_and_readers_go_on() {
 }
 
 proptest! {
-    /// Whoever reads at whatever times: each event is told once, in its order, or counted as missing.
+    /// A reader may read at any time: each event is told once, in its order, or counted as missing.
     #[test]
     fn every_event_is_told_or_counted(bursts in prop::collection::vec((0_u32..2000, any::<bool>()), 1..20)) {
         let mut events = Events::new(0, None);

@@ -2,6 +2,7 @@
 //! have, each with a tag and its length.
 
 use crate::core::end::{Alert, By, CloseMode, Detector, End, Foreign, Leg, Reason, TlsAlert};
+use crate::core::event::Kind;
 use crate::core::proxied::{Origin, Proxied};
 use crate::core::secured::{Alpn, Secured};
 use crate::core::table::Key;
@@ -10,7 +11,7 @@ use crate::core::time::{Instant, Span};
 use crate::net::{Peer, Token};
 pub use crate::observe::layout::Whose;
 use crate::observe::layout::{
-    HEAD_BYTES, Head, Kind, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, number64, parts, put_part, put64,
+    HEAD_BYTES, Head, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, number64, parts, put_part, put64,
     write_head,
 };
 use crate::observe::ring::number_of;

@@ -1,7 +1,7 @@
 //! Which events are to be told to who watches.
 
 use super::{Cursor, Filter, Serves, check_known};
-use crate::observe::events::Kind;
+use crate::core::event::Kind;
 use crate::protocol::http::{Request, Response, Status};
 
 const KNOWN: [&str; 7] = ["event", "listener", "identity", "peer", "key", "reason", "after"];

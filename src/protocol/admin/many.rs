@@ -13,7 +13,7 @@ const KNOWN: [&str; 8] = ["listener", "state", "identity", "peer", "age_over", "
 pub enum EndMany {
     /// Those that are there now and pass the filters, spread over a time.
     Begin {
-        /// Which.
+        /// The filters that a connection has to pass.
         query: ListQuery,
         /// The time.
         over: Duration,

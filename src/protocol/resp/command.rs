@@ -61,7 +61,7 @@ pub enum Command<'a> {
     Client(ClientCommand<'a>),
     /// `IDENT id [BEAT seconds] [SERVERPING] [CHANNEL token]`.
     Ident {
-        /// Who.
+        /// The identity that the connection takes.
         identity: Identity<'a>,
         /// How long the client may be silent, if it does not take the listener's default.
         beat: Option<Duration>,
@@ -90,7 +90,7 @@ pub enum Command<'a> {
     Send {
         /// To whom.
         identity: Identity<'a>,
-        /// What.
+        /// The bytes of the message.
         payload: &'a [u8],
     },
     /// `WHO [pattern]`.
@@ -109,9 +109,9 @@ pub enum Command<'a> {
     Punsubscribe(Arguments<'a>),
     /// `PUBLISH channel message`.
     Publish {
-        /// Where.
+        /// The channel that it is published on.
         channel: &'a [u8],
-        /// What.
+        /// The bytes of the message.
         payload: &'a [u8],
     },
     /// `PUBSUB CHANNELS [pattern]`.

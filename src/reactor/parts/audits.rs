@@ -28,7 +28,7 @@ pub(in crate::reactor) struct Audits {
 /// One that is over.
 #[derive(Debug)]
 pub(in crate::reactor) struct Past {
-    /// When.
+    /// When the audit ended.
     pub(in crate::reactor) at: Instant,
     /// How long it took.
     pub(in crate::reactor) took: Duration,

@@ -132,7 +132,7 @@ impl Surveyed {
 /// One thing that is wrong with a listener, and the connections that show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
-    /// What.
+    /// The kind of anomaly.
     pub anomaly: Anomaly,
     /// How many; of a full queue, those that are in it.
     pub connections: u64,

@@ -27,7 +27,7 @@ pub struct Left {
 pub enum Expected {
     /// The connection ends, for this reason.
     Ended {
-        /// Why.
+        /// The reason that is expected in the record.
         reason: Reason,
         /// Noticed by what.
         detector: Detector,

@@ -62,7 +62,7 @@ pub enum Finding {
 /// A row of a foreign server.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Row {
-    /// Which.
+    /// The way of going that is played.
     pub case: Case,
     /// What came of it.
     pub finding: Finding,

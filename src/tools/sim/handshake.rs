@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 /// An address that the server can connect to.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// Where.
+    /// The address of the listener.
     pub address: Address,
     /// The host that it is on.
     pub host: usize,

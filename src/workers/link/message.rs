@@ -113,7 +113,7 @@ pub enum ToSupervisor {
     Publish {
         /// On which channel.
         channel: Vec<u8>,
-        /// What.
+        /// The bytes of the message.
         payload: Vec<u8>,
     },
     /// The first of its clients listens to a topic.
@@ -135,7 +135,7 @@ pub enum ToSupervisor {
     Found {
         /// Of the query.
         number: u64,
-        /// What.
+        /// What was found, or that nothing was.
         finding: Finding,
     },
     /// Its loop turns.
@@ -197,7 +197,7 @@ pub enum ToWorker {
     Publish {
         /// On which channel.
         channel: Vec<u8>,
-        /// What.
+        /// The bytes of the message.
         payload: Vec<u8>,
     },
     /// A question.
@@ -215,7 +215,7 @@ pub enum ToWorker {
         number: u64,
         /// By which worker; 0: by the supervisor.
         worker: u32,
-        /// What.
+        /// What was found, or that nothing was.
         finding: Finding,
     },
     /// The operator's word about an upstream server, from before it was started.

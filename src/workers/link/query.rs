@@ -17,12 +17,12 @@ pub enum Query {
     Send {
         /// To whom.
         id: Vec<u8>,
-        /// What.
+        /// The bytes of the message.
         payload: Vec<u8>,
     },
     /// `IDENTFOR`. It concerns the worker that has the connection.
     Name {
-        /// Which.
+        /// The key of the connection.
         key: GlobalKey,
         /// Who it is.
         id: Vec<u8>,
@@ -39,7 +39,7 @@ pub enum Query {
     },
     /// `IDENT`, where it matters who holds the identity. The supervisor knows.
     Holder {
-        /// Which.
+        /// The identity that is asked about.
         id: Vec<u8>,
     },
     /// `WHO`. The supervisor knows.
@@ -102,7 +102,7 @@ pub enum Finding {
     Holder(Option<String>),
     /// Names that match.
     Names {
-        /// They.
+        /// The names on this page.
         names: Vec<Vec<u8>>,
         /// The cursor.
         next: Option<u32>,
@@ -118,7 +118,7 @@ pub enum Finding {
     },
     /// Clients that are being ended.
     Killed {
-        /// How many.
+        /// Number of connections that are being ended.
         count: u64,
         /// The cursor.
         next: Option<u32>,

@@ -1,6 +1,7 @@
 //! Questions of the supervisor's admin interface to a worker, and their answers: their meaning and their bytes.
 
 use super::wire::{Fields, Malformed, Wire, lists, wire};
+use crate::core::event::Kind as EventKind;
 use crate::core::health::Word;
 use crate::core::table::Key;
 use crate::observe::answers::{
@@ -8,7 +9,7 @@ use crate::observe::answers::{
     ServerReport, UpstreamReport,
 };
 use crate::observe::audit::Anomaly;
-use crate::observe::events::{Kind as EventKind, Position};
+use crate::observe::events::Position;
 use crate::observe::metrics::{Part, Samples, Series};
 use crate::observe::ring::Place;
 use crate::protocol::Naming;
@@ -36,7 +37,7 @@ pub enum About {
     Audit,
     /// A page of the list of its connections.
     Connections {
-        /// Which.
+        /// The filters of the list.
         query: ListQuery,
         /// The slot of its table from which to go on.
         from: u32,
@@ -45,7 +46,7 @@ pub enum About {
     },
     /// A page of the list of its last endings.
     Ends {
-        /// Which.
+        /// The filters of the list.
         query: EndsQuery,
         /// Where to go on; `None`: with the newest.
         from: Option<Place>,
@@ -54,21 +55,21 @@ pub enum About {
     },
     /// What happened behind the event of that number; if nothing has, it says so once when something has.
     Events {
-        /// Which.
+        /// The filters of the list.
         query: EventsQuery,
         /// The last one that was read; `None`: the query says where to begin.
         from: Option<Position>,
     },
     /// A client of a gateway is to get an identity.
     Name {
-        /// Which.
+        /// The key of the connection.
         key: Key,
         /// The identity.
         id: String,
     },
     /// A connection is to be ended.
     End {
-        /// Which.
+        /// The key of the connection.
         key: Key,
         /// Who wants it: the peer at the supervisor's admin interface.
         peer: String,
@@ -141,7 +142,7 @@ pub struct Rows {
 /// A page of a list of endings, the newest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndRows {
-    /// They.
+    /// The rows of this page, the newest first.
     pub rows: Vec<EndRow>,
     /// Where the next page goes on, if there is one.
     pub next: Option<Place>,

@@ -22,6 +22,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::named", PURE, &[]),
     layer("core::alert", PURE, &["core::named"]),
     layer("core::escape", PURE, &[]),
+    layer("core::event", PURE, &["core::named"]),
     layer("core::mix", PURE, &[]),
     layer("core::health", PURE, &["core::named", "core::time"]),
     layer("core::tcp", PURE, &["core::named", "core::time"]),
@@ -57,6 +58,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::setting",
             "core::named",
             "core::escape",
+            "core::event",
             "core::units",
             "core::health",
             "core::tcp",
@@ -113,7 +115,7 @@ pub(super) const LAYERS: &[Layer] = &[
     ),
     // Records in memory: a ring, how they lie in it, and the two that are kept.
     layer("observe::ring", PURE, &["observe::layout"]),
-    layer("observe::layout", PURE, &["core::named", "core::table", "core::time", "net", "observe::ring"]),
+    layer("observe::layout", PURE, &["core::event", "core::table", "core::time", "net", "observe::ring"]),
     layer(
         "observe::history",
         PURE,
@@ -134,6 +136,7 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::end",
+            "core::event",
             "core::table",
             "core::time",
             "core::units",
@@ -148,6 +151,7 @@ pub(super) const LAYERS: &[Layer] = &[
         "observe::answers",
         PURE,
         &[
+            "core::event",
             "core::health",
             "core::tcp",
             "core::time",
@@ -164,6 +168,8 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::buf",
+            "core::event",
+            "core::time",
             "core::end",
             "core::health",
             "core::table",

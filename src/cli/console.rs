@@ -9,6 +9,17 @@ pub(super) fn out(text: &[u8]) -> io::Result<()> {
     arrived(io::stdout().lock().write_all(text))
 }
 
+/// The same for what goes on and on: whether somebody still reads.
+#[cfg(feature = "audit")]
+pub(super) fn out_on(text: &[u8]) -> io::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether what was written to standard output has arrived, with what is still buffered.
 pub(super) fn arrived(written: io::Result<()>) -> io::Result<()> {
     match written.and_then(|()| io::stdout().flush()) {

@@ -11,7 +11,7 @@ use crate::net::Address;
 const FREQUENT: Duration = Duration::from_secs(1);
 
 const CONTRACT: [&str; 3] = ["heartbeat.style", "heartbeat.timeout", "heartbeat.interval"];
-/// What the kernel's timers are held against it with.
+/// What the kernel's timers are compared with it by.
 const TIMERS: [&str; 6] = [
     "heartbeat.grace",
     "user_timeout",

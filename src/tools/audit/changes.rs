@@ -65,7 +65,7 @@ impl<P: Ord + Clone> Known<P> {
             if let Some(change) = change {
                 changes.push((at.0.clone(), at.1, change, Some(finding)));
             }
-            // What is not told is held against what was: slow growth is news, too.
+            // What is not told is compared with what was told: slow growth is news, too.
             self.findings.insert(at, known.filter(|_| change.is_none()).unwrap_or(seen));
         }
         changes.extend(before.into_iter().map(|((place, anomaly), seen)| {

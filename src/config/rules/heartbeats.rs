@@ -74,7 +74,8 @@ impl Findings {
             (false, _) => "raise user_timeout",
         };
         self.hint(of, &["heartbeat.grace"], || {
-            let (whole, verdict) = (Value::Period(whole), Value::Period(verdict));
+            let about = Duration::from_secs(verdict.as_secs().max(1));
+            let (whole, verdict) = (Value::Period(whole), Value::Period(about));
             let wrong = format!(
                 "it is over after {whole} of silence, and the kernel gives up a client that cannot be reached after \
                  about {verdict}"

@@ -1,8 +1,9 @@
 //! `linger audit`: reads the kernel's table of sockets, has it judged ([`survey`](crate::tools::audit::survey)),
-//! finds out whose sockets these are, and shows it. Read on in `text` and `json`.
+//! finds out whose sockets these are, and shows it: once, in `text` and `json`, or again and again, in `watch`.
 
 mod json;
 mod text;
+mod watch;
 
 use super::{console, usage_mistake};
 use crate::core::tcp::{TcpState, TcpStates};
@@ -10,9 +11,11 @@ use crate::core::units::parse_duration;
 use crate::net::{Fatal, Progress, SocketQuery, SocketRow};
 use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
-use crate::tools::audit::survey::{Look, Surveyed, Thresholds, survey};
+use crate::tools::audit::clients::{self, Client};
+use crate::tools::audit::survey::{Finding, Look, Surveyed, Thresholds, survey};
 use clap::Args;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,9 +31,17 @@ What is looked for, the worst first:
   zero_window     output that waits: the peer's program does not read
   orphan          closed by the program, and its output cannot be delivered
   unwatched       idle (--idle), and no timer runs: nothing notices if the peer's host is gone
+  late_keepalive  idle (--idle), and the first keepalive probe is far away (--late-keepalive)
   fin_wait2       ended by the program, and the peer does not close
   syn_recv        handshakes that clients do not finish (--handshakes)
   time_wait       the server closes first (--time-waits)
+
+Without --port, close_wait is looked for at connections of no listener, too: those that a
+program has made, such as the pool of a crawler, and has not closed when its servers did.
+
+Silence is no proof that a peer is gone. Of silent connections (unwatched, late_keepalive) it
+is told how many others come from the same address: if it is heard on one of those, the silent
+ones are likely ghosts, or there are many clients behind one address.
 
 How long something lasts is a lower bound: the kernel notes of no state when it began. It is
 told from when data, acknowledgements and retransmissions were last seen, so that keepalive
@@ -44,6 +55,7 @@ Examples:
   linger audit                             every listening TCP port
   linger audit --port 6379 --port 443
   linger audit --wait 10s --examples 20
+  linger audit --watch 5s                  what changes, until Ctrl-C
   linger audit --older-than 1m --idle 2h   a server whose clients may be quiet
   linger audit --json | jq '.listeners[].findings[] | {anomaly, connections}'
   linger audit --port 80 >/dev/null || echo 'something is wrong with port 80'
@@ -64,9 +76,12 @@ pub(super) struct Arguments {
     /// What a healthy server shows for a moment, too, counts from this age on
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     older_than: Duration,
-    /// A connection that no timer watches counts after this silence
+    /// A connection that no timer watches, or keepalive only late, counts after this silence
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
     idle: Duration,
+    /// Keepalive is late if its first probe leaves after this silence or a longer one
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = parse_duration)]
+    late_keepalive: Duration,
     /// So many connections of one listener in TIME_WAIT count: 600 are ten a second
     #[arg(long, value_name = "NUMBER", default_value = "600")]
     time_waits: usize,
@@ -79,13 +94,18 @@ pub(super) struct Arguments {
     /// what the first look showed; --older-than stays what it is.
     #[arg(short, long, value_name = "DURATION", value_parser = parse_duration)]
     wait: Option<Duration>,
-    /// Most connections to show of one finding
+    /// Look again and again, so far apart, and print only what has changed; Ctrl-C ends it
+    ///
+    /// First everything that is found, then a line for each finding that is new, has other connections, or is gone.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "wait")]
+    watch: Option<Duration>,
+    /// Most connections, and addresses, to show of one finding
     #[arg(short, long, value_name = "NUMBER", default_value = "3")]
     examples: usize,
     /// Look into the network namespace of this process, such as a container's (root only)
     #[arg(long, value_name = "PID")]
     netns: Option<u32>,
-    /// JSON, one object: its keys stay, new ones may come
+    /// JSON, one object, and with --watch one in a line for each change: its keys stay, new ones may come
     #[arg(long)]
     json: bool,
 }
@@ -94,14 +114,49 @@ pub(super) struct Arguments {
 struct Report<'a> {
     arguments: &'a Arguments,
     listeners: Vec<Surveyed>,
+    /// Programs that have not closed what they had connected to.
+    clients: Vec<Client<Who>>,
     owners: Owners,
     /// What looking took, without waiting.
     took: Duration,
 }
 
+/// Who holds a socket, as far as we may know.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Who {
+    Program(Owner),
+    User(u32),
+}
+
+impl Who {
+    fn owner(&self) -> Option<&Owner> {
+        match self {
+            Self::Program(owner) => Some(owner),
+            Self::User(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Program(owner) => write!(f, "{} (pid {})", owner.program, owner.pid),
+            Self::User(uid) => write!(f, "of uid {uid}"),
+        }
+    }
+}
+
 impl Report<'_> {
     fn findings(&self) -> usize {
-        self.listeners.iter().map(|listener| listener.findings.len()).sum()
+        self.listeners.iter().map(|listener| listener.findings.len()).sum::<usize>() + self.clients.len()
+    }
+
+    /// All findings, each with the place where it was made.
+    fn placed(&self) -> impl Iterator<Item = (String, &Finding)> {
+        let of_listeners = self.listeners.iter().flat_map(|listener| {
+            listener.findings.iter().map(|finding| (listener.address.to_string(), finding))
+        });
+        of_listeners.chain(self.clients.iter().map(|client| (client.owner.to_string(), &client.finding)))
     }
 
     fn connections(&self) -> usize {
@@ -121,19 +176,27 @@ impl Report<'_> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    match arguments.watch {
+        Some(every) => watch::run(arguments, every),
+        None => once(arguments),
+    }
+}
+
+fn once(arguments: &Arguments) -> ExitCode {
     let report = match look(arguments) {
         Ok(report) => report,
-        Err(why) => {
-            console::err(format_args!("linger: audit: {why}"));
-            return usage_mistake();
-        }
+        Err(why) => return refused(&why),
     };
     let shown = if arguments.json { json::of(&report) } else { text::of(&report) };
     if let Err(error) = console::out(shown.as_bytes()) {
-        console::err(format_args!("linger: audit: writing to standard output: {error}"));
-        return usage_mistake();
+        return refused(&format!("writing to standard output: {error}"));
     }
     if report.findings() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn refused(why: &str) -> ExitCode {
+    console::err(format_args!("linger: audit: {why}"));
+    usage_mistake()
 }
 
 fn look(arguments: &Arguments) -> Result<Report<'_>, String> {
@@ -149,19 +212,33 @@ fn look(arguments: &Arguments) -> Result<Report<'_>, String> {
             (Some(read(&mut table, arguments)?), waited)
         }
     };
+    let report = match &second {
+        None => judge(arguments, &first, None),
+        Some(second) => judge(arguments, second, Some((&first, waited))),
+    };
+    Ok(Report { took: clock().saturating_sub(waited), ..report })
+}
+
+/// What a look shows, and whose that is.
+fn judge<'a>(arguments: &'a Arguments, look: &Look, earlier: Option<(&Look, Duration)>) -> Report<'a> {
     let thresholds = Thresholds {
         older_than: arguments.older_than,
         idle: arguments.idle,
+        late_keepalive: arguments.late_keepalive,
         time_waits: arguments.time_waits,
         handshakes: arguments.handshakes,
         fin_timeout: host::fin_timeout().unwrap_or(Duration::from_secs(60)),
     };
-    let listeners = match &second {
-        None => survey(&first, None, &thresholds),
-        Some(second) => survey(second, Some((&first, waited)), &thresholds),
-    };
-    let owners = owners::find(&inodes(&listeners, arguments.examples));
-    Ok(Report { arguments, listeners, owners, took: clock().saturating_sub(waited) })
+    let listeners = survey(look, earlier, &thresholds);
+    // Of a port, only what its listeners have is meant.
+    let kept = if arguments.port.is_empty() { clients::kept(look, earlier, &thresholds) } else { Vec::new() };
+    let mut inodes = inodes(&listeners, arguments.examples);
+    inodes.extend(kept.iter().map(|case| case.row.inode));
+    let owners = owners::find(&inodes);
+    let clients = clients::by_owner(kept, |row| {
+        owners.by_inode.get(&row.inode).map_or(Who::User(row.uid), |owner| Who::Program(owner.clone()))
+    });
+    Report { arguments, listeners, clients, owners, took: Duration::ZERO }
 }
 
 fn open(netns: Option<u32>) -> Result<SocketTable, Fatal> {
@@ -181,13 +258,13 @@ fn lower(state: TcpState) -> String {
     state.name().to_ascii_lowercase()
 }
 
-/// The listeners that are meant, and their connections.
+/// The listeners that are meant, and their connections; without `--port`, what programs have not closed, too.
 fn read(table: &mut SocketTable, arguments: &Arguments) -> Result<Look, String> {
-    let listening = TcpStates::only(TcpState::Listen);
-    let mut rows = rows(table, &SocketQuery { ports: Vec::new(), states: listening, evidence: false })?;
+    let of = |ports, states| SocketQuery { ports, states, evidence: states != LISTENING };
+    let mut rows = rows(table, &of(Vec::new(), LISTENING))?;
     let open: BTreeSet<u16> = rows.iter().map(|row| row.local.port()).collect();
     let missing: Vec<u16> = arguments.port.iter().copied().filter(|port| !open.contains(port)).collect();
-    if open.is_empty() || !missing.is_empty() {
+    if !missing.is_empty() {
         return Err(nothing_there(&missing, &rows));
     }
     rows.retain(|row| arguments.port.is_empty() || arguments.port.contains(&row.local.port()));
@@ -198,10 +275,17 @@ fn read(table: &mut SocketTable, arguments: &Arguments) -> Result<Look, String> 
         // Too many for a filter: all rows are read, and those of no listener left out.
         ports.clear();
     }
-    let others = TcpStates::all_but(TcpState::Listen);
-    rows.extend(self::rows(table, &SocketQuery { ports, states: others, evidence: true })?);
-    Ok(Look::new(rows))
+    if !open.is_empty() {
+        rows.extend(self::rows(table, &of(ports, TcpStates::all_but(TcpState::Listen)))?);
+    }
+    if arguments.port.is_empty() {
+        // Those of listeners come twice, and count once.
+        rows.extend(self::rows(table, &of(Vec::new(), TcpStates::only(TcpState::CloseWait)))?);
+    }
+    if rows.is_empty() { Err(nothing_there(&[], &rows)) } else { Ok(Look::new(rows)) }
 }
+
+const LISTENING: TcpStates = TcpStates::only(TcpState::Listen);
 
 fn rows(table: &mut SocketTable, query: &SocketQuery) -> Result<Vec<SocketRow>, String> {
     let mut rows = Vec::new();

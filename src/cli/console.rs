@@ -9,10 +9,10 @@ pub(super) fn out(text: &[u8]) -> io::Result<()> {
     arrived(io::stdout().lock().write_all(text))
 }
 
-/// Writes to standard output. Whether somebody still reads there.
-pub(super) fn line(text: &str) -> io::Result<bool> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+/// The same for what goes on and on: whether somebody still reads.
+pub(super) fn out_on(text: &[u8]) -> io::Result<bool> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         outcome => outcome.map(|()| true),
     }

@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
             News::Message(message) if arguments.json => message.data.to_string(),
             News::Message(message) => line(&message),
         };
-        printed = console::line(&line);
+        printed = console::out_on(format!("{line}\n").as_bytes());
         told += 1;
         let is_enough = !matches!(printed, Ok(true)) || arguments.count.is_some_and(|count| told >= count);
         if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

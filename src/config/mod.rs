@@ -24,6 +24,8 @@ mod certificates_tests;
 #[cfg(test)]
 mod files_tests;
 #[cfg(test)]
+mod heartbeat_tests;
+#[cfg(test)]
 mod registry_tests;
 #[cfg(test)]
 mod tests;

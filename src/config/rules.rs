@@ -3,6 +3,7 @@
 //!
 //! A rule is skipped when one of its values was mistaken: it would only repeat what is already reported.
 
+mod heartbeats;
 mod upstreams;
 
 use super::build::is_open_to_others;
@@ -115,26 +116,6 @@ impl Findings {
                 let wrong =
                     format!("{} is longer than linger_max, {}", Value::Period(linger), Value::Period(max));
                 (wrong, "linger_max bounds the whole parting".to_owned())
-            });
-        }
-    }
-
-    fn heartbeat(&mut self, of: &Resolved) {
-        if !of.sound(&["heartbeat.style", "heartbeat.timeout", "heartbeat.interval"])
-            || !matches!(of.word("heartbeat.style"), Some("server" | "both"))
-        {
-            return;
-        }
-        let (Some(interval), Some(timeout)) =
-            (of.period("heartbeat.interval"), of.period("heartbeat.timeout"))
-        else {
-            return;
-        };
-        if interval >= timeout {
-            self.mistake(of, &["heartbeat.interval", "heartbeat.timeout"], || {
-                let (interval, timeout) = (Value::Period(interval), Value::Period(timeout));
-                let wrong = format!("{interval} is not below heartbeat.timeout, {timeout}");
-                (wrong, "the ping must leave time for its answer".to_owned())
             });
         }
     }

@@ -369,6 +369,7 @@ const fn meaning(anomaly: Anomaly) -> &'static str {
         Anomaly::ZeroWindow => "clients do not read their output",
         Anomaly::Unwatched => "idle, and no timer runs",
         Anomaly::SynRecv => "handshakes are not finished",
+        Anomaly::LateKeepalive => "idle, and the first keepalive probe is hours away",
     }
 }
 

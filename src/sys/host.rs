@@ -107,8 +107,9 @@ fn started() -> Option<Duration> {
     })
 }
 
+/// Time since 1970, by the clock on the wall.
 #[expect(clippy::disallowed_methods, reason = "this is sys, and what others compare with is this clock")]
-pub(super) fn unix_time() -> Duration {
+pub fn unix_time() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 

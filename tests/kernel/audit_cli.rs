@@ -12,37 +12,38 @@ use socket2::SockRef;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::time::Duration;
 
-fn audit(arguments: &[&str]) -> Output {
+pub(super) fn audit(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_linger")).arg("audit").args(arguments).output().expect("the binary runs")
 }
 
 /// A server in this process that somebody else might have written.
-struct Server {
-    listener: TcpListener,
+pub(super) struct Server {
+    pub(super) listener: TcpListener,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { listener: TcpListener::bind("127.0.0.1:0").expect("a free port") }
     }
 
-    fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.listener.local_addr().expect("it is bound").port()
     }
 
-    fn client(&self) -> TcpStream {
+    pub(super) fn client(&self) -> TcpStream {
         TcpStream::connect(self.listener.local_addr().expect("it is bound")).expect("there is room")
     }
 
     /// A client and the server's end of it.
-    fn pair(&self) -> (TcpStream, TcpStream) {
+    pub(super) fn pair(&self) -> (TcpStream, TcpStream) {
         let client = self.client();
         (client, self.listener.accept().expect("a client").0)
     }
 
     /// What the audit says of it, with these options.
-    fn audit(&self, options: &[&str]) -> Value {
+    pub(super) fn audit(&self, options: &[&str]) -> Value {
         let port = self.port().to_string();
         let output = audit(&[&["--json", "--port", &port], options].concat());
         let text = String::from_utf8(output.stdout).expect("UTF-8");
@@ -55,7 +56,7 @@ impl Server {
     }
 
     /// Waits until the audit finds this and nothing else, with anything older than 300 ms being old.
-    fn finds(&self, anomaly: &str, options: &[&str]) -> Value {
+    pub(super) fn finds(&self, anomaly: &str, options: &[&str]) -> Value {
         let options = [&["--older-than", "300ms"], options].concat();
         wait_for(&format!("{anomaly} alone"), || {
             let findings = self.audit(&options)["findings"].take();
@@ -63,6 +64,12 @@ impl Server {
             (names == [anomaly]).then(|| findings[0].clone())
         })
     }
+}
+
+/// Keepalive whose first probe leaves after so many seconds of silence.
+fn keep_alive(held: &TcpStream, seconds: u64) {
+    let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(seconds));
+    SockRef::from(held).set_tcp_keepalive(&keepalive).expect("it can be told");
 }
 
 /// Writes until nothing more goes.
@@ -80,7 +87,7 @@ fn number(value: &Value) -> u64 {
 fn a_healthy_server_exits_with_0() {
     let server = Server::new();
     let (_client, held) = server.pair();
-    SockRef::from(&held).set_keepalive(true).expect("it can be told");
+    keep_alive(&held, 60);
     let said = server.audit(&["--idle", "0ms", "--older-than", "0ms"]);
     assert_eq!(
         (said["findings"].as_array().map(Vec::len), &said["connections"]),
@@ -140,9 +147,8 @@ fn close_wait_tells_who_has_read_the_end_of_file() {
 fn keepalive_makes_a_close_wait_look_young_and_a_second_look_does_not_mind() {
     let server = Server::new();
     let (client, held) = server.pair();
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(std::time::Duration::from_secs(1))
-        .with_interval(std::time::Duration::from_secs(1));
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(Duration::from_secs(1)).with_interval(Duration::from_secs(1));
     SockRef::from(&held).set_tcp_keepalive(&keepalive).expect("it can be told");
     client.shutdown(Shutdown::Write).expect("it is open");
     // Its host answers each second, so that the table alone never shows more than about that.
@@ -186,6 +192,21 @@ fn nothing_watches() {
     let _pair = server.pair();
     let finding = server.finds("unwatched", &["--idle", "300ms"]);
     assert_eq!(finding["examples"][0]["state"], "established");
+}
+
+#[test]
+fn keepalive_that_asks_after_hours() {
+    let server = Server::new();
+    let (soon, late) = (server.pair(), server.pair());
+    keep_alive(&soon.1, 60);
+    keep_alive(&late.1, 7200);
+    let finding = server.finds("late_keepalive", &["--idle", "300ms"]);
+    assert_eq!((&finding["connections"], &finding["page"]), (&1.into(), &"ghosts".into()));
+    let asked_in = number(&finding["examples"][0]["probe_in_ms"]);
+    assert!((3_600_000..=7_200_000).contains(&asked_in), "{finding}");
+    // Where two hours are what was meant, nothing is wrong.
+    let said = server.audit(&["--idle", "300ms", "--older-than", "1h", "--late-keepalive", "3h"]);
+    assert_eq!(said["findings"], serde_json::json!([]), "{said}");
 }
 
 #[test]

@@ -196,6 +196,29 @@ fn a_heartbeat_that_the_network_delays_revives_its_connection() {
 
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn a_grace_that_is_longer_than_the_kernel_waits_is_never_whole() {
+    let grace = "heartbeat.grace=5m";
+    // Suspect after 2 s, and probed from then on: 1 s apart, until 3 s are over.
+    let client = format!("heartbeat.style=client&heartbeat.timeout=2s&{grace}&{KEEPALIVE}&{USER_TIMEOUT}");
+    let network = Network::new();
+    let means = network.start("resp", "", &client);
+    let _clients = means.clients();
+    network.unplug(&both(&means));
+    means.found(now(), ["lost.keepalive", "tcp_keepalive", "reset"]);
+    drop(means);
+    // A ping that is in flight: it is not even suspect by then.
+    let server =
+        format!("heartbeat.style=server&heartbeat.timeout=4m&heartbeat.interval=2s&{grace}&{USER_TIMEOUT}");
+    let means = network.start("resp", "", &server);
+    let (mut with, _without) = means.clients();
+    with.ask("IDENT with SERVERPING", "+OK\r\n");
+    network.unplug(&both(&means));
+    means.found(now(), ["lost.unacked", "user_timeout", "reset"]);
+    assert_eq!(means.count("linger_suspected_total"), 0);
+}
+
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn a_lost_channel_is_found_by_its_own_listener_and_makes_the_data_connection_suspect() {
     let network = Network::new();
     // The channel's listener expects a beat; the data connection is on the one that expects nothing.

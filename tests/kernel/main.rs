@@ -9,3 +9,4 @@ mod close;
 mod folklore;
 mod ghosts_netns;
 mod liveness_netns;
+mod situations;

@@ -1,9 +1,15 @@
 //! What `linger audit --json` prints. Its keys are an interface: they stay, and new ones may come.
 
-use super::{Report, lower};
+use super::{Report, Who, lower};
+use crate::net::SocketTimer;
+use crate::observe::audit::Anomaly;
 use crate::sys::owners::Owner;
+use crate::tools::audit::case::Case;
+use crate::tools::audit::changes::Change;
+use crate::tools::audit::clients::Client;
 use crate::tools::audit::explain;
-use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
+use crate::tools::audit::peers::Group;
+use crate::tools::audit::survey::{Finding, STATES, Surveyed};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -17,15 +23,52 @@ pub(super) fn of(report: &Report<'_>) -> String {
         "thresholds": {
             "older_than_ms": millis(arguments.older_than),
             "idle_ms": millis(arguments.idle),
+            "late_keepalive_ms": millis(arguments.late_keepalive),
             "time_waits": arguments.time_waits,
             "handshakes": arguments.handshakes,
         },
         "processes_hidden": report.owners.hidden,
         "listeners": report.listeners.iter().map(|one| listener(report, one)).collect::<Vec<_>>(),
+        "clients": report.clients.iter().map(|one| client(report, one)).collect::<Vec<_>>(),
     });
     let mut text = serde_json::to_string_pretty(&object).expect("strings and numbers");
     text.push('\n');
     text
+}
+
+/// A change, in one line; `finding` is what is found now.
+pub(super) fn change(
+    report: &Report<'_>,
+    (place, anomaly, change, now): &(String, Anomaly, Change, Option<&Finding>),
+    time: &str,
+) -> String {
+    let (name, before, came, left) = match *change {
+        Change::New => ("new", None, None, None),
+        Change::Changed { before, came, left } => ("changed", Some(before), Some(came), Some(left)),
+        Change::Gone { before } => ("gone", Some(before), None, None),
+    };
+    let object = json!({
+        "time": time,
+        "change": name,
+        "place": place,
+        "anomaly": anomaly.name(),
+        "connections": now.map_or(0, |finding| finding.connections),
+        "before": before,
+        "came": came,
+        "left": left,
+        "finding": now.map(|now| finding(report, now)),
+    });
+    format!("{object}\n")
+}
+
+fn client(report: &Report<'_>, client: &Client<Who>) -> Value {
+    let owner = client.owner.owner();
+    json!({
+        "pid": owner.map(|owner| owner.pid),
+        "program": owner.map(|owner| &owner.program),
+        "uid": client.finding.cases.first().map(|case| case.row.uid),
+        "findings": [finding(report, &client.finding)],
+    })
 }
 
 fn listener(report: &Report<'_>, listener: &Surveyed) -> Value {
@@ -68,7 +111,19 @@ fn finding(report: &Report<'_>, finding: &Finding) -> Value {
         "page": explain::page(finding.anomaly),
         "peer_addresses": addresses,
         "peer_with_most": most.map(|(ip, count)| json!({ "address": ip.to_string(), "connections": count })),
+        "groups": finding.groups.iter().take(report.arguments.examples).map(group).collect::<Vec<_>>(),
         "examples": examples.map(|case| example(case, report.owner(&case.row))).collect::<Vec<_>>(),
+    })
+}
+
+fn group(group: &Group) -> Value {
+    json!({
+        "address": group.address.to_string(),
+        "connections": group.connections,
+        "silent": group.silent,
+        "at_least_ms": millis(group.at_least),
+        "heard_ms": group.heard.map(millis),
+        "likely_ghosts": group.are_likely_ghosts(),
     })
 }
 
@@ -81,6 +136,7 @@ fn example(case: &Case, owner: Option<&Owner>) -> Value {
         "unread_bytes": case.unread(),
         "undelivered_bytes": case.undelivered(),
         "retries": case.row.retries,
+        "probe_in_ms": (case.row.timer == SocketTimer::Keepalive).then(|| millis(case.probe_in())),
         "pid": owner.map(|owner| owner.pid),
         "program": owner.map(|owner| &owner.program),
     })

@@ -3,9 +3,13 @@
 use super::{Report, lower};
 use crate::cli::console::table;
 use crate::core::units::{bytes, plural, span, thousands};
+use crate::observe::audit::Anomaly;
 use crate::sys::owners::Owner;
+use crate::tools::audit::case::Case;
+use crate::tools::audit::changes::Change;
 use crate::tools::audit::explain;
-use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
+use crate::tools::audit::peers::Group;
+use crate::tools::audit::survey::{Finding, STATES, Surveyed};
 use std::fmt::Write as _;
 
 /// Where sentences are broken.
@@ -18,6 +22,10 @@ pub(super) fn of(report: &Report<'_>) -> String {
     for listener in &sick {
         self::listener(&mut text, report, listener);
     }
+    for client in &report.clients {
+        let _ = writeln!(text, "Connections of no listener here, made by {}\n", client.owner);
+        finding(&mut text, report, &client.finding);
+    }
     if !healthy.is_empty() {
         let rows = healthy.iter().map(|listener| {
             let name = format!("  {}", listener.address);
@@ -26,7 +34,7 @@ pub(super) fn of(report: &Report<'_>) -> String {
         let _ = writeln!(
             text,
             "Nothing found on {}:",
-            if sick.is_empty() { "any listener" } else { "the others" }
+            if sick.is_empty() { "any listener" } else { "the other listeners" }
         );
         text += &table(&rows.collect::<Vec<_>>());
         text.push('\n');
@@ -71,8 +79,10 @@ fn finding(text: &mut String, report: &Report<'_>, finding: &Finding) {
         wrapped("    -> ", finding.advice.as_str()),
         explain::page(finding.anomaly),
     );
+    groups(text, report, &finding.groups);
     let shown: Vec<&Case> = finding.cases.iter().take(report.arguments.examples).collect();
-    let rows: Vec<_> = shown.iter().map(|case| example(case, report.owner(&case.row))).collect();
+    let rows: Vec<_> =
+        shown.iter().map(|case| example(case, finding.anomaly, report.owner(&case.row))).collect();
     *text += &table(&rows);
     let more = finding.cases.len() - shown.len();
     if more > 0 {
@@ -82,7 +92,64 @@ fn finding(text: &mut String, report: &Report<'_>, finding: &Finding) {
     text.push('\n');
 }
 
-fn example(case: &Case, owner: Option<&Owner>) -> Vec<String> {
+/// Whose several connections are silent.
+fn groups(text: &mut String, report: &Report<'_>, groups: &[Group]) {
+    let shown = groups.iter().take(report.arguments.examples);
+    for Group { address, connections, silent, at_least, heard } in shown.copied() {
+        let _ = write!(
+            text,
+            "      {} from {address}, {} silent for at least {}",
+            thousands(connections as u64),
+            if silent == connections { "all".to_owned() } else { thousands(silent as u64) },
+            span(at_least)
+        );
+        if let Some(heard) = heard {
+            let ghosts = plural(silent as u64, "likely a ghost", "likely ghosts");
+            let _ = write!(text, ": {ghosts}, for it was heard on another {} ago", span(heard));
+        }
+        text.push('\n');
+    }
+    let more = groups.len().saturating_sub(report.arguments.examples) as u64;
+    if more > 0 {
+        let _ = writeln!(
+            text,
+            "      and {} more {} with several: --examples {}",
+            thousands(more),
+            plural(more, "address", "addresses"),
+            groups.len()
+        );
+    }
+}
+
+/// A change since the last look: a line, and what is new with all that there is to say.
+pub(super) fn change(
+    report: &Report<'_>,
+    (place, anomaly, change, now): &(String, Anomaly, Change, Option<&Finding>),
+    time: &str,
+) -> String {
+    let connections =
+        |count: u64| format!("{} {}", thousands(count), plural(count, "connection", "connections"));
+    let count = now.map_or(0, |finding| finding.connections);
+    let mut text = format!("{time}  {place}  ");
+    let _ = match *change {
+        Change::New => writeln!(text, "{anomaly}: new"),
+        Change::Changed { before, came, left } => {
+            let moved = if came + left == 0 {
+                String::new()
+            } else {
+                format!(", {} came, {} left", thousands(came), thousands(left))
+            };
+            writeln!(text, "{anomaly}: {} -> {}{moved}", thousands(before), connections(count))
+        }
+        Change::Gone { before } => writeln!(text, "{anomaly}: gone, {} before", connections(before)),
+    };
+    if let (Change::New, Some(finding)) = (change, now) {
+        self::finding(&mut text, report, finding);
+    }
+    text
+}
+
+fn example(case: &Case, anomaly: Anomaly, owner: Option<&Owner>) -> Vec<String> {
     let mut remarks = Vec::new();
     if case.unread() > 0 {
         remarks.push(format!("{} unread", bytes(case.unread())));
@@ -96,6 +163,9 @@ fn example(case: &Case, owner: Option<&Owner>) -> Vec<String> {
     }
     if case.is_read() {
         remarks.push("end of file read".to_owned());
+    }
+    if anomaly == Anomaly::LateKeepalive {
+        remarks.push(format!("first probe in {}", span(case.probe_in())));
     }
     if let Some(left) = case.left() {
         remarks.push(format!("{} left", span(left)));
@@ -149,6 +219,15 @@ fn summary(report: &Report<'_>, sick: usize) -> String {
         thousands(connections),
         plural(connections, "connection", "connections"),
     );
+    let clients = report.clients.len() as u64;
+    if clients > 0 {
+        let _ = write!(
+            text,
+            ", and at {} {}",
+            thousands(clients),
+            plural(clients, "program that has connected", "programs that have connected")
+        );
+    }
     if let Some(wait) = report.arguments.wait {
         let _ = write!(text, ", twice, {} apart", span(wait));
     }

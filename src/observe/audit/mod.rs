@@ -42,5 +42,7 @@ named! {
         Unwatched = "unwatched",
         /// Handshakes that the clients do not finish.
         SynRecv = "syn_recv",
+        /// Idle, and the first keepalive probe is hours away.
+        LateKeepalive = "late_keepalive",
     }
 }

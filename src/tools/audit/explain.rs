@@ -1,19 +1,25 @@
 //! What is found in somebody's server, in sentences: what it means, and what to do. Pure.
 
-use super::survey::{Case, Finding, Surveyed, is_full};
-use crate::core::units::{bytes, plural, thousands};
-use crate::net::SocketTimer;
+use super::case::Case;
+use super::survey::{Finding, is_full};
+use crate::core::time::Duration;
+use crate::core::units::{bytes, plural, span, thousands};
+use crate::net::{SocketRow, SocketTimer};
 use crate::observe::audit::Anomaly;
 
-/// What a finding means.
-pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
+/// What is said of those who are silent.
+const NO_PROOF: &str = "Silence is no proof: a client may have nothing to say. Silent ones of a host that is heard on \
+                        another connection are likely ghosts; or there are many clients behind one address.";
+
+/// What a finding means. `listeners` are the sockets that listen there.
+pub fn meaning(finding: &Finding, listeners: &[SocketRow]) -> String {
     let cases = &finding.cases;
     let all = finding.connections;
     let some = |which: fn(&Case) -> bool| cases.iter().filter(|case| which(case)).count() as u64;
     let sum = |of: fn(&Case) -> u64| cases.iter().map(of).sum::<u64>();
     match finding.anomaly {
         Anomaly::QueueFull => {
-            let limits = listener.sockets.iter().filter(|row| is_full(row)).map(|row| u64::from(row.unacknowledged));
+            let limits = listeners.iter().filter(|row| is_full(row)).map(|row| u64::from(row.unacknowledged));
             format!(
                 "The accept queue is full: {} {} in it, its limit is {}. New clients are turned away without \
                  a word, or believe that they are connected when they are not.",
@@ -61,10 +67,19 @@ pub fn meaning(finding: &Finding, listener: &Surveyed) -> String {
         Anomaly::FinWait2 => fin_wait2(all, some(|case| case.row.is_orphan())),
         Anomaly::Unwatched => format!(
             "Nothing has been heard on {}, and no timer runs there: if the peer's host lost its power or its \
-             cable, nothing will ever notice, and the {} stay open for good.",
+             cable, nothing will ever notice, and the {} stay open for good. {NO_PROOF}",
             plural(all, "it", "them"),
             plural(all, "descriptor will", "descriptors will"),
         ),
+        Anomaly::LateKeepalive => {
+            let first = cases.iter().map(|case| case.at_least + case.probe_in()).min();
+            format!(
+                "Nothing has been heard on {}, and keepalive asks no sooner than after {} of silence: a host that is gone \
+                 keeps its place until then. {NO_PROOF}",
+                plural(all, "it", "them"),
+                span(first.unwrap_or(Duration::ZERO)),
+            )
+        }
         Anomaly::SynRecv => "Handshakes that the clients do not finish: our answer was repeated, and nothing \
                              came back. Forged senders (a SYN flood), answers that do not arrive, or an accept \
                              queue that has no room."
@@ -192,6 +207,10 @@ pub const fn advice(anomaly: Anomaly) -> &'static str {
             "Set SO_KEEPALIVE, with TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT (on the listener, and all \
              inherit it), or hold clients to a heartbeat. A timeout inside the program cannot be seen from here."
         }
+        Anomaly::LateKeepalive => {
+            "Set TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT, some minutes in all (on the listener, and all inherit it). \
+             SO_KEEPALIVE alone waits for net.ipv4.tcp_keepalive_time, two hours; NATs forget sooner."
+        }
         Anomaly::SynRecv => {
             "If the accept queue is full, begin there. Else look whether the senders are real, and that \
              net.ipv4.tcp_syncookies is 1."
@@ -199,13 +218,18 @@ pub const fn advice(anomaly: Anomaly) -> &'static str {
     }
 }
 
+/// What to do where the peer was a server, and it is our side that has connected.
+pub const OF_CLIENTS: &str = "Close when read gives 0. A pool reads none of its idle connections, so that it does not see \
+                              this: look before use (a non-blocking read), and close idle ones sooner than the server \
+                              does. The next request on one of these is lost.";
+
 /// The page of the guide about it.
 pub const fn page(anomaly: Anomaly) -> &'static str {
     match anomaly {
         Anomaly::QueueFull | Anomaly::QueuedLong | Anomaly::QueuedGhost | Anomaly::SynRecv => "accept_queue",
         Anomaly::Missing | Anomaly::Unknown => "host",
         Anomaly::CloseWait | Anomaly::Unread => "close_wait",
-        Anomaly::Unacknowledged | Anomaly::Unwatched => "ghosts",
+        Anomaly::Unacknowledged | Anomaly::Unwatched | Anomaly::LateKeepalive => "ghosts",
         Anomaly::ZeroWindow => "heartbeats",
         Anomaly::Orphan | Anomaly::FinWait2 => "fin_wait2",
         Anomaly::TimeWait => "time_wait",

@@ -13,7 +13,7 @@
 //! | `zero_window` | since data was last sent: only data that arrives can shut a window |
 //! | `unacknowledged` | since the last acknowledgement, or what so many retransmissions take, whichever is shorter |
 //! | `orphan` | as the two above |
-//! | `unwatched` | since anything arrived at all |
+//! | `unwatched`, `late_keepalive` | since anything arrived at all |
 //! | `time_wait` | what has gone of its minute |
 //! | `syn_recv` | what so many repetitions take |
 //!
@@ -23,7 +23,9 @@
 //! `close_wait` has one more witness: the kernel counts the FIN as one byte to read, so a row with nothing to
 //! read has had its end of file read (`tests/kernel/audit_cli.rs: close_wait_tells_who_has_read_the_end_of_file`).
 
+use super::case::{Case, RTO_MS, TIME_WAIT_LASTS, doubling, undelivered, unread};
 use super::explain;
+use super::peers::{self, Group};
 use crate::core::tcp::TcpState;
 use crate::core::time::Duration;
 use crate::net::{SocketRow, SocketTimer};
@@ -43,24 +45,20 @@ pub const STATES: [TcpState; 8] = [
     TcpState::SynRecv,
 ];
 
-/// `TCP_TIMEWAIT_LEN`: not a setting.
-const TIME_WAIT_LASTS: Duration = Duration::from_secs(60);
-/// `TCP_RTO_MIN` and `TCP_RTO_MAX`, in milliseconds.
-const RTO_MS: (u64, u64) = (200, 120_000);
 /// `TCP_TIMEOUT_INIT`, in milliseconds: the first wait of a handshake.
 const HANDSHAKE_MS: u64 = 1000;
 /// Zero-window probes without an answer from which on the peer's host counts as gone.
 const PROBES_LOST: u8 = 3;
-/// Retransmissions after which the kernel gives an orphan up (`tcp_timer.c: tcp_orphan_retries`).
-const ORPHAN_RETRIES: u8 = 8;
 
 /// From when on something is worth telling.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Thresholds {
     /// What a healthy server shows for a moment, too.
     pub older_than: Duration,
-    /// Silence on a connection that no timer watches.
+    /// Silence on a connection that no timer watches, or one that watches late.
     pub idle: Duration,
+    /// Silence after which the first keepalive probe leaves, from which on that is late.
+    pub late_keepalive: Duration,
     /// `TIME_WAIT`s of one listener.
     pub time_waits: usize,
     /// Handshakes of one listener that had to be repeated.
@@ -72,9 +70,9 @@ pub struct Thresholds {
 /// What the table showed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Look {
-    listeners: Vec<SocketRow>,
+    pub(super) listeners: Vec<SocketRow>,
     /// By cookie, each once.
-    connections: Vec<SocketRow>,
+    pub(super) connections: Vec<SocketRow>,
 }
 
 impl Look {
@@ -138,6 +136,8 @@ pub struct Finding {
     pub connections: u64,
     /// The connections, the longest first.
     pub cases: Vec<Case>,
+    /// Of silence: who has other connections besides, by address.
+    pub groups: Vec<Group>,
     /// What it means, in sentences.
     pub meaning: String,
     /// What to do, in sentences.
@@ -161,70 +161,6 @@ impl Finding {
     }
 }
 
-/// One connection that shows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Case {
-    /// As the table has it.
-    pub row: SocketRow,
-    /// How long that has lasted at least.
-    pub at_least: Duration,
-}
-
-impl Case {
-    /// Whether the program has read the end of file, and keeps the descriptor.
-    pub fn is_read(&self) -> bool {
-        self.row.state == TcpState::CloseWait && !self.row.is_orphan() && self.row.unread == 0
-    }
-
-    /// Bytes that have arrived and were not read; the FIN is none.
-    pub fn unread(&self) -> u64 {
-        unread(&self.row)
-    }
-
-    /// Bytes that were written and are not acknowledged; the FIN is none.
-    pub fn undelivered(&self) -> u64 {
-        undelivered(&self.row)
-    }
-
-    /// When the kernel gives it up by itself: exact of a `TIME_WAIT` and of a closed `FIN_WAIT2`, about right
-    /// and at most of others that were closed.
-    pub fn left(&self) -> Option<Duration> {
-        let row = &self.row;
-        if !row.is_orphan() {
-            return None;
-        }
-        let expires = Duration::from_millis(row.expires_ms.into());
-        match (row.state, row.timer) {
-            (TcpState::TimeWait | TcpState::FinWait2, SocketTimer::TimeWait) => Some(expires),
-            // What is longer than a minute waits as a whole socket first (tcp.c: __tcp_close).
-            (TcpState::FinWait2, SocketTimer::Keepalive) => Some(expires + TIME_WAIT_LASTS),
-            (TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck, SocketTimer::Retransmit)
-                if row.retries <= ORPHAN_RETRIES =>
-            {
-                let all = doubling(RTO_MS, ORPHAN_RETRIES + 1);
-                Some(expires + all.saturating_sub(doubling(RTO_MS, row.retries + 1)))
-            }
-            _ => None,
-        }
-    }
-}
-
-fn unread(row: &SocketRow) -> u64 {
-    // The peer's FIN counts as a byte until it is read.
-    u64::from(if row.state == TcpState::CloseWait { row.unread.saturating_sub(1) } else { row.unread })
-}
-
-fn undelivered(row: &SocketRow) -> u64 {
-    let fin = matches!(row.state, TcpState::FinWait1 | TcpState::Closing | TcpState::LastAck);
-    u64::from(row.unacknowledged.saturating_sub(u32::from(fin)))
-}
-
-/// What a timer with `(first, longest)` waits takes, that doubles each time, to expire so many times.
-fn doubling((first_ms, longest_ms): (u64, u64), times: u8) -> Duration {
-    let wait = |time: u8| first_ms.checked_shl(time.into()).map_or(longest_ms, |ms| ms.min(longest_ms));
-    Duration::from_millis((0..times.min(32)).map(wait).sum())
-}
-
 /// Judges every listener of `look`. `earlier` is a look at the same before, and how long before.
 pub fn survey(look: &Look, earlier: Option<(&Look, Duration)>, thresholds: &Thresholds) -> Vec<Surveyed> {
     let mut listeners = BTreeMap::<SocketAddr, (Surveyed, BTreeMap<Anomaly, Vec<Case>>)>::new();
@@ -246,18 +182,30 @@ pub fn survey(look: &Look, earlier: Option<(&Look, Duration)>, thresholds: &Thre
         }
         listener.unread += unread(row);
         listener.undelivered += undelivered(row);
-        for (anomaly, at_least) in shown_by(row, thresholds).into_iter().flatten() {
-            let at_least = at_least.max(since_earlier(row, anomaly, earlier, thresholds));
-            cases.entry(anomaly).or_default().push(Case { row: *row, at_least });
+        for (anomaly, case) in cases_of(row, earlier, thresholds) {
+            cases.entry(anomaly).or_default().push(case);
         }
     }
     let mut all: Vec<_> =
         listeners.into_values().map(|(listener, cases)| judged(listener, cases, thresholds)).collect();
+    peers::group(&mut all, look, thresholds);
     all.sort_by_key(|listener| {
         let worst = listener.findings.first().map_or(usize::MAX, |finding| rank(finding.anomaly));
         (worst, std::cmp::Reverse(listener.connections()), listener.address)
     });
     all
+}
+
+/// What one row shows, with what an earlier look adds to it.
+pub(super) fn cases_of(
+    row: &SocketRow,
+    earlier: Option<(&Look, Duration)>,
+    thresholds: &Thresholds,
+) -> impl Iterator<Item = (Anomaly, Case)> {
+    shown_by(row, thresholds).into_iter().flatten().map(move |(anomaly, at_least)| {
+        let at_least = at_least.max(since_earlier(row, anomaly, earlier, thresholds));
+        (anomaly, Case { row: *row, at_least })
+    })
 }
 
 const fn nothing_on(address: SocketAddr) -> Surveyed {
@@ -277,7 +225,7 @@ pub const fn is_full(listener: &SocketRow) -> bool {
 }
 
 /// The listener whose connection has this local address: the most specific one wins, as in the kernel.
-fn listener_of(local: SocketAddr, listens: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+pub(super) fn listener_of(local: SocketAddr, listens: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
     let any = |ip: IpAddr| SocketAddr::new(ip, local.port());
     let v4 = local.is_ipv4().then(|| any(Ipv4Addr::UNSPECIFIED.into()));
     [Some(local), v4, Some(any(Ipv6Addr::UNSPECIFIED.into()))].into_iter().flatten().find(listens)
@@ -298,10 +246,23 @@ fn shown_by(row: &SocketRow, thresholds: &Thresholds) -> [Option<(Anomaly, Durat
         (TcpState::CloseWait, true) => one(Anomaly::QueuedGhost, heard),
         (TcpState::Established, false) => {
             let (input, output) = ((row.unread > 0).then_some((Anomaly::Unread, data)), stalled(row));
-            if input.is_none() && output.is_none() && row.timer == SocketTimer::None {
-                return one(Anomaly::Unwatched, heard.min(data));
+            if input.is_some() || output.is_some() {
+                return [input, output];
             }
-            [input, output]
+            let quiet = heard.min(data);
+            match row.timer {
+                SocketTimer::None => one(Anomaly::Unwatched, quiet),
+                // Once a probe has left, it is not late any more.
+                SocketTimer::Keepalive
+                    if row.retries == 0 && quiet + expires >= thresholds.late_keepalive =>
+                {
+                    one(Anomaly::LateKeepalive, quiet)
+                }
+                SocketTimer::Keepalive
+                | SocketTimer::Retransmit
+                | SocketTimer::TimeWait
+                | SocketTimer::WindowProbe => [None, None],
+            }
         }
         // As long as there is something to send, not closing yet is right.
         (TcpState::CloseWait, false) if row.unacknowledged == 0 => one(Anomaly::CloseWait, heard),
@@ -370,9 +331,12 @@ fn cannot_have_left(anomaly: Anomaly, before: &SocketRow, now: &SocketRow) -> bo
             before.unacknowledged == now.unacknowledged && before.state == now.state
         }
         // Read and filled again would look the same; and a queue can have been empty between.
-        Anomaly::Unread | Anomaly::Unwatched | Anomaly::QueueFull | Anomaly::Missing | Anomaly::Unknown => {
-            false
-        }
+        Anomaly::Unread
+        | Anomaly::Unwatched
+        | Anomaly::LateKeepalive
+        | Anomaly::QueueFull
+        | Anomaly::Missing
+        | Anomaly::Unknown => false,
     }
 }
 
@@ -385,40 +349,18 @@ fn judged(
     if let Some(queued) = cases.get(&Anomaly::QueueFull).map(|_| queued(&cases)) {
         cases.insert(Anomaly::QueueFull, queued);
     }
-    for (anomaly, mut cases) in cases {
-        let (longest, fewest) = match anomaly {
-            Anomaly::QueueFull => (Duration::ZERO, 0),
-            Anomaly::TimeWait => (Duration::ZERO, thresholds.time_waits),
-            Anomaly::SynRecv => (Duration::ZERO, thresholds.handshakes),
-            Anomaly::Unwatched => (thresholds.idle, 1),
-            Anomaly::QueuedGhost
-            | Anomaly::QueuedLong
-            | Anomaly::Missing
-            | Anomaly::Unknown
-            | Anomaly::CloseWait
-            | Anomaly::Orphan
-            | Anomaly::FinWait2
-            | Anomaly::Unread
-            | Anomaly::Unacknowledged
-            | Anomaly::ZeroWindow => (thresholds.older_than, 1),
-        };
-        cases.retain(|case| case.at_least >= longest);
-        if cases.len() < fewest {
-            continue;
-        }
-        cases.sort_by_key(|case| {
-            (std::cmp::Reverse((case.at_least, case.unread() + case.undelivered())), case.row.cookie)
-        });
+    for (anomaly, cases) in cases {
+        let Some(cases) = worth_telling(anomaly, cases, thresholds) else { continue };
         let full = listener.sockets.iter().filter(|row| is_full(row)).map(|row| u64::from(row.unread)).sum();
-        let connections = if anomaly == Anomaly::QueueFull { full } else { cases.len() as u64 };
         let mut finding = Finding {
             anomaly,
-            connections,
+            connections: if anomaly == Anomaly::QueueFull { full } else { cases.len() as u64 },
             cases,
+            groups: Vec::new(),
             meaning: String::new(),
             advice: explain::advice(anomaly).to_owned(),
         };
-        finding.meaning = explain::meaning(&finding, &listener);
+        finding.meaning = explain::meaning(&finding, &listener.sockets);
         listener.findings.push(finding);
     }
     listener.findings.sort_by_key(|finding| rank(finding.anomaly));
@@ -429,6 +371,35 @@ fn judged(
         full.for_each(|finding| finding.cases.clear());
     }
     listener
+}
+
+/// Those that have lasted, the longest first, if there are enough of them.
+pub(super) fn worth_telling(
+    anomaly: Anomaly,
+    mut cases: Vec<Case>,
+    thresholds: &Thresholds,
+) -> Option<Vec<Case>> {
+    let (longest, fewest) = match anomaly {
+        Anomaly::QueueFull => (Duration::ZERO, 0),
+        Anomaly::TimeWait => (Duration::ZERO, thresholds.time_waits),
+        Anomaly::SynRecv => (Duration::ZERO, thresholds.handshakes),
+        Anomaly::Unwatched | Anomaly::LateKeepalive => (thresholds.idle, 1),
+        Anomaly::QueuedGhost
+        | Anomaly::QueuedLong
+        | Anomaly::Missing
+        | Anomaly::Unknown
+        | Anomaly::CloseWait
+        | Anomaly::Orphan
+        | Anomaly::FinWait2
+        | Anomaly::Unread
+        | Anomaly::Unacknowledged
+        | Anomaly::ZeroWindow => (thresholds.older_than, 1),
+    };
+    cases.retain(|case| case.at_least >= longest);
+    cases.sort_by_key(|case| {
+        (std::cmp::Reverse((case.at_least, case.unread() + case.undelivered())), case.row.cookie)
+    });
+    (cases.len() >= fewest).then_some(cases)
 }
 
 /// Those in the accept queue.
@@ -443,7 +414,7 @@ fn queued(cases: &BTreeMap<Anomaly, Vec<Case>>) -> Vec<Case> {
 
 /// The worst first: who is turned away, whom nobody serves, what leaks, what hangs, what costs.
 fn rank(anomaly: Anomaly) -> usize {
-    const ORDER: [Anomaly; 14] = [
+    const ORDER: [Anomaly; 15] = [
         Anomaly::QueueFull,
         Anomaly::QueuedLong,
         Anomaly::QueuedGhost,
@@ -455,6 +426,7 @@ fn rank(anomaly: Anomaly) -> usize {
         Anomaly::ZeroWindow,
         Anomaly::Orphan,
         Anomaly::Unwatched,
+        Anomaly::LateKeepalive,
         Anomaly::FinWait2,
         Anomaly::SynRecv,
         Anomaly::TimeWait,

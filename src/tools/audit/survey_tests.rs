@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::core::tcp::{TcpSnapshot, TcpState};
+use crate::tools::audit::changes::{Change, Known};
+use crate::tools::audit::clients;
 
 const SERVER: &str = "10.0.0.1:7000";
 
@@ -10,6 +12,7 @@ fn thresholds() -> Thresholds {
     Thresholds {
         older_than: seconds(10),
         idle: seconds(600),
+        late_keepalive: seconds(3600),
         time_waits: 3,
         handshakes: 2,
         fin_timeout: seconds(60),
@@ -102,7 +105,7 @@ fn meaning(rows: impl IntoIterator<Item = SocketRow>) -> String {
 fn a_healthy_server_has_nothing() {
     nothing_in([
         held(TcpState::Established, 5000),
-        held(TcpState::Established, 3_600_000),
+        held(TcpState::Established, 3_000_000),
         held(TcpState::CloseWait, 9999),
         orphan(TcpState::Established, 50),
     ]);
@@ -230,7 +233,7 @@ fn idle_without_a_timer_is_unwatched_from_the_threshold_on() {
     let unwatched =
         |silent_ms| SocketRow { timer: SocketTimer::None, ..held(TcpState::Established, silent_ms) };
     assert_eq!(found([unwatched(600_000)]), [(Anomaly::Unwatched, 1, 600_000)]);
-    nothing_in([unwatched(599_999), held(TcpState::Established, 86_400_000)]);
+    nothing_in([unwatched(599_999), held(TcpState::Established, 3_000_000)]);
     // Somebody who only listens acknowledges what he is sent.
     let listening = |mut row: SocketRow| {
         row.evidence.as_mut().unwrap().last_ack_recv_ms = 40;
@@ -348,4 +351,104 @@ fn the_worst_comes_first_and_the_longest_of_each() {
     let ports: Vec<_> =
         survey(&Look::new(rows), None, &thresholds()).iter().map(|one| one.address.port()).collect();
     assert_eq!(ports, [3, 2, 1]);
+}
+
+/// A connection with keepalive, whose timer expires in so many seconds.
+fn asked_in(silent_ms: u32, seconds: u32) -> SocketRow {
+    SocketRow { expires_ms: seconds * 1000, ..held(TcpState::Established, silent_ms) }
+}
+
+#[test]
+fn keepalive_is_late_by_the_silence_before_its_first_probe() {
+    let late = asked_in(700_000, 6500);
+    assert_eq!(found([late]), [(Anomaly::LateKeepalive, 1, 700_000)]);
+    let said = meaning([late, asked_in(600_000, 3000)]);
+    assert!(said.contains("keepalive asks no sooner than after 1h 00m of silence"), "{said}");
+    nothing_in([
+        // An hour in all is where it begins; and who has been heard is well, however late he would be asked.
+        asked_in(600_000, 2999),
+        asked_in(599_999, 6500),
+        // It asks already.
+        SocketRow { retries: 1, ..asked_in(7_300_000, 70) },
+    ]);
+}
+
+/// The same connection of another peer.
+fn of(peer: &str, row: SocketRow) -> SocketRow {
+    SocketRow { remote: peer.parse().unwrap(), ..row }
+}
+
+#[test]
+fn silent_connections_of_a_host_that_is_heard_on_another_are_likely_ghosts() {
+    let silent = |ms| SocketRow { timer: SocketTimer::None, ..held(TcpState::Established, ms) };
+    let (heard, quiet) = (held(TcpState::Established, 4000), held(TcpState::Established, 900_000));
+    let finding = surveyed([
+        of("10.0.0.1:1", silent(700_000)),
+        of("10.0.0.1:2", silent(800_000)),
+        of("10.0.0.1:3", heard),
+        // One that was heard, but not lately; and one alone, which proves nothing.
+        of("10.0.0.2:1", silent(700_000)),
+        of("10.0.0.2:2", silent(700_000)),
+        of("10.0.0.2:3", silent(700_000)),
+        of("10.0.0.2:4", quiet),
+        of("10.0.0.3:1", silent(700_000)),
+        // What nobody has accepted is no sign of a program.
+        of("10.0.0.3:2", orphan(TcpState::Established, 4000)),
+    ])
+    .findings
+    .remove(0);
+    assert_eq!((finding.anomaly, finding.connections), (Anomaly::Unwatched, 6));
+    let group = |address: &str, connections, silent, heard: Option<u64>| Group {
+        address: address.parse().unwrap(),
+        connections,
+        silent,
+        at_least: Duration::from_secs(700),
+        heard: heard.map(Duration::from_secs),
+    };
+    assert_eq!(finding.groups, [group("10.0.0.1", 3, 2, Some(4)), group("10.0.0.2", 4, 3, None)]);
+    assert!(finding.meaning.contains("Silence is no proof"), "{}", finding.meaning);
+}
+
+#[test]
+fn what_programs_have_connected_and_not_closed_is_told_by_program() {
+    let here = "10.0.0.1:41000";
+    let kept = |inode| SocketRow { inode, ..row(here, TcpState::CloseWait, 20_000) };
+    let look = look([
+        kept(1),
+        kept(2),
+        kept(2),
+        row(here, TcpState::CloseWait, 9999),
+        row(here, TcpState::Established, 20_000),
+        held(TcpState::CloseWait, 20_000),
+    ]);
+    let cases = clients::kept(&look, None, &thresholds());
+    let clients = clients::by_owner(cases, |row| row.inode);
+    let told: Vec<_> = clients.iter().map(|client| (client.owner, client.finding.connections)).collect();
+    assert_eq!(told, [(2, 2), (1, 1)], "the listener's own are told there");
+    assert!(clients[0].finding.meaning.contains("a leak"), "{}", clients[0].finding.meaning);
+}
+
+#[test]
+fn only_what_is_news_is_told() {
+    let mut known = Known::nothing();
+    let mut news = |rows: Vec<SocketRow>| {
+        let surveyed = surveyed(rows);
+        let placed = surveyed.findings.iter().map(|finding| ("here", finding));
+        let changes = known.update(placed);
+        changes.into_iter().map(|(_, anomaly, change, _)| (anomaly, change)).collect::<Vec<_>>()
+    };
+    let leak = |cookie| SocketRow { cookie, ..held(TcpState::CloseWait, 20_000) };
+    assert_eq!(news(vec![leak(1001), leak(1002)]), [(Anomaly::CloseWait, Change::New)]);
+    assert_eq!(news(vec![leak(1001), leak(1002)]), []);
+    let moved = Change::Changed { before: 2, came: 1, left: 1 };
+    assert_eq!(news(vec![leak(1002), leak(1003)]), [(Anomaly::CloseWait, moved)]);
+    assert_eq!(news(vec![]), [(Anomaly::CloseWait, Change::Gone { before: 2 })]);
+    let time_waits = |count: u64| {
+        let one = SocketRow { timer: SocketTimer::TimeWait, evidence: None, ..orphan(TcpState::TimeWait, 0) };
+        (0..count).map(|at| SocketRow { cookie: 2000 + at, ..one }).collect::<Vec<_>>()
+    };
+    assert_eq!(news(time_waits(100)), [(Anomaly::TimeWait, Change::New)]);
+    assert_eq!([news(time_waits(105)), news(time_waits(109))], [[], []]);
+    let grown = Change::Changed { before: 100, came: 10, left: 0 };
+    assert_eq!(news(time_waits(110)), [(Anomaly::TimeWait, grown)], "little by little is news in the end");
 }

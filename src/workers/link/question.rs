@@ -276,6 +276,7 @@ wire!(struct Example { kind, listener, peer, key, audits });
 wire!(enum Anomaly {
     0 QueueFull, 1 QueuedGhost, 2 QueuedLong, 3 Missing, 4 Unknown, 5 CloseWait, 6 Orphan, 7 FinWait2, 8 TimeWait,
     9 Unread, 10 Unacknowledged, 11 ZeroWindow, 12 Unwatched, 13 SynRecv,
+    14 LateKeepalive,
 });
 impl Wire for Cursor {
     fn put(&self, out: &mut Vec<u8>) {

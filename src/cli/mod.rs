@@ -20,6 +20,8 @@ pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
 mod tail;
+#[cfg(feature = "top")]
+mod top;
 mod upstreams;
 mod user;
 mod why;
@@ -153,6 +155,14 @@ enum Command {
     /// is cut is made anew, and nothing is left out that the server still knows (server.events).
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::Arguments),
+    #[cfg(feature = "top")]
+    /// Watch a running server in the terminal
+    ///
+    /// Rates, connections by state and listener, endings by reason over time, the last endings, accept queues, workers and
+    /// upstream servers, as they are now. Keys filter, open a connection or an ending, and end a connection. Where the server
+    /// does not answer, the last picture stays, and it is tried again.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Arguments),
     /// List the upstream servers of a running gateway, and how they are
     ///
     /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
@@ -326,6 +336,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Why(arguments) => why::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        #[cfg(feature = "top")]
+        Command::Top(arguments) => top::run(arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::User { action } => user::run(&action),

@@ -47,6 +47,7 @@ fn every_command_has_help_with_what_it_does() {
         ("lab", "--quick"),
         ("load", "stuck.frozen"),
         ("audit", "close_wait"),
+        ("top", "NO_COLOR"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),
     ] {
@@ -249,4 +250,15 @@ fn doctor_prints_json_of_a_stable_shape() {
     let unseen = findings.iter().find(|finding| finding["name"] == "net.ipv4.tcp_mem").expect("a finding");
     assert_eq!((&unseen["value"], &unseen["verdict"]), (&serde_json::Value::Null, &"unknown".into()));
     assert_eq!(keys(&report["folklore"][0]), ["claim", "fact", "name", "set", "test", "value", "verdict"]);
+}
+
+#[test]
+fn top_wants_a_terminal_and_says_what_does_not() {
+    let output = linger(&["top"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout(&output), "");
+    assert!(
+        stderr(&output).contains("wants a terminal") && stderr(&output).contains("linger tail"),
+        "{output:?}"
+    );
 }

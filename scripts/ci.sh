@@ -33,6 +33,7 @@ clients       600   client libraries and tools that none of us wrote
 gateway       400   servers and clients that none of us wrote, with a gateway between them
 proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       120   promtool takes our metrics
+top           300   linger top in a real terminal: what it shows, and that it gives the terminal back
 readme        300   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, TLS, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
@@ -105,7 +106,7 @@ step_alone() {
     cargo build "${alone[@]}" || return 1
     serves target/debug/linger || return 1
     local tool
-    for tool in audit doctor lab load sim; do
+    for tool in audit doctor lab load sim top; do
         cargo clippy "${alone[@]}" --features "$tool" --lib --bins -- -D warnings || return 1
     done
 }
@@ -275,29 +276,25 @@ step_proxies() {
 
 step_metrics() {
     want promtool prometheus || skip "promtool (prometheus) is not installed"
-    want python3 python3 || skip "python3 is not installed"
+    want curl curl || skip "curl is not installed"
     cargo build --locked --release || return 1
     local socket=$PWD/$logs/admin.sock server status
     rm -f "$socket"
     target/release/linger serve --listen resp://127.0.0.1:0 --admin "unix:$socket" --log warn >/dev/null 2>&1 &
     server=$!
     for _ in $(seq 100); do [ -S "$socket" ] && break; sleep 0.05; done
-    python3 - "$socket" >"$logs/metrics.txt" <<'PYTHON'
-import http.client, socket, sys
-client = socket.socket(socket.AF_UNIX)
-client.connect(sys.argv[1])
-connection = http.client.HTTPConnection("localhost")
-connection.sock = client
-connection.request("GET", "/metrics")
-response = connection.getresponse()
-assert response.status == 200, response.status
-sys.stdout.write(response.read().decode())
-PYTHON
+    curl -sSf --unix-socket "$socket" http://linger/metrics >"$logs/metrics.txt"
     status=$?
     kill "$server"
     wait "$server"
     [ "$status" -eq 0 ] && [ -s "$logs/metrics.txt" ] || return 1
     promtool check metrics <"$logs/metrics.txt"
+}
+
+step_top() {
+    want tmux tmux || skip "tmux is not installed"
+    [ -x target/release/linger ] || cargo build --locked --release || return 1
+    scripts/top.sh
 }
 
 step_readme() {

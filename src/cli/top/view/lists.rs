@@ -179,7 +179,7 @@ fn servers<'a>(picture: &Picture, palette: Palette) -> Table<'a> {
 fn workers<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a> {
     const COLUMNS: &[Column] = &[
         Column::new("WORKER", 6),
-        Column::new("STATE", 14),
+        Column::new("STATE", 15),
         Column::number("CONNECTIONS", 11),
         Column::number("RESTARTS", 8).from(48),
         Column::number("STALLS", 7).from(60),

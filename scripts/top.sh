@@ -130,7 +130,7 @@ shows_the_clients() {
 
 filters() {
     press / && type_text dev1 && press Enter
-    sees 'only identity dev1' && misses 'dev2' && sees 'dev1'
+    sees 'only identity dev1' && misses 'dev2' && sees 'open +dev1'
 }
 
 opens() {

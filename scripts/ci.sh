@@ -34,6 +34,7 @@ gateway       400   servers and clients that none of us wrote, with a gateway be
 proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       200   promtool takes our metrics, alerts and dashboard, and a Prometheus that reads two servers has values for all of it
 packages      600   the Debian package, the image and the objects for Kubernetes: made, and tried as far as a machine alone allows
+top           300   linger top in a real terminal: what it shows, and that it gives the terminal back
 readme        500   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, TLS, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
@@ -81,7 +82,7 @@ step_alone() {
     cargo build "${alone[@]}" || return 1
     serves target/debug/linger || return 1
     local tool
-    for tool in audit doctor lab load sim; do
+    for tool in audit doctor lab load sim top; do
         cargo clippy "${alone[@]}" --features "$tool" --lib --bins -- -D warnings || return 1
     done
 }
@@ -271,6 +272,12 @@ step_packages() {
     python3 -c 'import ensurepip' 2>/dev/null || want ensurepip python3-venv
     cargo build --locked --release || return 1
     scripts/packages.sh
+}
+
+step_top() {
+    want tmux tmux || skip "tmux is not installed"
+    [ -x target/release/linger ] || cargo build --locked --release || return 1
+    scripts/top.sh
 }
 
 step_readme() {

@@ -30,6 +30,12 @@ pub(super) struct AdminArgs {
 }
 
 impl AdminArgs {
+    /// Where it is.
+    #[cfg(feature = "top")]
+    pub(super) const fn address(&self) -> &Address {
+        &self.admin
+    }
+
     /// Asks.
     ///
     /// # Errors

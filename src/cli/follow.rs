@@ -61,8 +61,14 @@ pub(super) fn follow(admin: &AdminArgs, query: &str, mut on: impl FnMut(News) ->
         if on(News::Lost(why)).is_break() {
             return Ended::Enough;
         }
-        std::thread::sleep(RETRY);
+        wait();
     }
+}
+
+/// Waits before it is tried again.
+#[expect(clippy::disallowed_methods, reason = "who follows a server has nothing else to do meanwhile")]
+pub(super) fn wait() {
+    std::thread::sleep(RETRY);
 }
 
 /// The next message; `None`: there are no more. `last` becomes the id behind which to go on.

@@ -24,6 +24,8 @@ pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
 mod tail;
+#[cfg(feature = "top")]
+mod top;
 mod upstreams;
 mod user;
 mod why;
@@ -178,6 +180,14 @@ enum Command {
     /// record says local.kicked, by the operator, and who that was.
     #[command(after_help = end::EXAMPLES)]
     End(end::Arguments),
+    #[cfg(feature = "top")]
+    /// Watch a running server in the terminal
+    ///
+    /// Rates, connections by state and listener, endings by reason over time, the last endings, accept queues, workers and
+    /// upstream servers, as they are now. Keys filter, open a connection or an ending, and end a connection. Where the server
+    /// does not answer, the last picture stays, and it is tried again.
+    #[command(after_help = top::EXAMPLES)]
+    Top(top::Arguments),
     /// List the upstream servers of a running gateway, and how they are
     ///
     /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
@@ -349,6 +359,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Name(arguments) => connections::name(&arguments),
         Command::End(arguments) => end::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
+        #[cfg(feature = "top")]
+        Command::Top(arguments) => top::run(arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::User { action } => user::run(&action),

@@ -99,33 +99,43 @@ struct Listed {
 }
 
 fn listed(told: &Value) -> Listed {
+    let sound = |server: &Value| {
+        let is = |field: &str, text: &str| server[field] == text;
+        is("state", "up") || !is("operator", "ready") || server["configured"] == false
+    };
+    let mut listed =
+        Listed { text: console::table(&rows(told)), sound: servers(told).all(|(_, server)| sound(server)) };
+    for worker in told["unanswered_workers"].as_array().into_iter().flatten() {
+        let _ = writeln!(listed.text, "worker {worker} does not answer");
+        listed.sound = false;
+    }
+    listed
+}
+
+/// All servers, each with its upstream.
+fn servers(told: &Value) -> impl Iterator<Item = (&Value, &Value)> {
+    let list = |value| Value::as_array(value).map_or(&[][..], Vec::as_slice).iter();
+    list(&told["upstreams"])
+        .flat_map(move |upstream| list(&upstream["servers"]).map(move |server| (&upstream["name"], server)))
+}
+
+/// A row for each server, below a head.
+pub(super) fn rows(told: &Value) -> Vec<Vec<String>> {
     let head = ["UPSTREAM", "SERVER", "STATE", "OPERATOR", "FOR", "CONNECTIONS", "FAILED", "LAST CHECK"];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let mut sound = true;
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    for upstream in list(&told["upstreams"]) {
-        for server in list(&upstream["servers"]) {
-            let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
-            let is_gone = server["configured"] == false;
-            sound &= text("state") == "up" || text("operator") != "ready" || is_gone;
-            rows.push(vec![
-                upstream["name"].as_str().unwrap_or_default().to_owned(),
-                text("address"),
-                if is_gone { "gone".to_owned() } else { state(&server) },
-                text("operator"),
-                seconds(&server["since_s"]),
-                server["connections"].to_string(),
-                failures(&server).to_string(),
-                check(&server["check"]),
-            ]);
-        }
-    }
-    let mut text = console::table(&rows);
-    for worker in list(&told["unanswered_workers"]) {
-        let _ = writeln!(text, "worker {worker} does not answer");
-        sound = false;
-    }
-    Listed { text, sound }
+    let rows = servers(told).map(|(name, server)| {
+        let text = |field: &str| server[field].as_str().unwrap_or_default().to_owned();
+        vec![
+            name.as_str().unwrap_or_default().to_owned(),
+            text("address"),
+            if server["configured"] == false { "gone".to_owned() } else { state(server) },
+            text("operator"),
+            seconds(&server["since_s"]),
+            server["connections"].to_string(),
+            failures(server).to_string(),
+            check(&server["check"]),
+        ]
+    });
+    std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
 /// Its state; where workers differ, how many of them take it for up.

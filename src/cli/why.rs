@@ -162,11 +162,14 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
 }
 
 /// One ending.
-fn ending(row: &Value, out: &mut String) {
+pub(super) fn ending(row: &Value, out: &mut String) {
     let when = text(row, "time").split('.').next().unwrap_or_default().replace('T', " ");
-    let when = if when.is_empty() { String::new() } else { format!("{when} UTC, ") };
+    let when = (!when.is_empty()).then(|| format!("{when} UTC"));
+    // An event is told as it happens.
+    let ago = row.get("ago_s").map(|_| format!("{} ago", seconds(&row["ago_s"])));
+    let when: Vec<_> = when.into_iter().chain(ago).collect();
     let reason = text(row, "reason");
-    let _ = writeln!(out, "{when}{} ago: {reason}", seconds(&row["ago_s"]));
+    let _ = writeln!(out, "{}: {reason}", when.join(", "));
     let mut say = |sentence: &str| {
         let _ = writeln!(out, "  {sentence}");
     };

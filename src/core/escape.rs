@@ -18,6 +18,25 @@ pub fn escape(bytes: &[u8]) -> String {
     word
 }
 
+/// A text for a terminal: what could move its cursor, change its colours or turn the direction of writing is escaped.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() || is_format(letter) {
+            let mut bytes = [0; 4];
+            shown.push_str(&escape(letter.encode_utf8(&mut bytes).as_bytes()));
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// Characters that are not seen and change how others are: zero width, direction (UAX #9), line and paragraph separators.
+const fn is_format(letter: char) -> bool {
+    matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// What was escaped: `\r \n \t \0 \e \\ \xNN`; other characters mean themselves.
 ///
 /// # Errors
@@ -67,6 +86,13 @@ mod tests {
         let word = escape(&all);
         assert!(!word.contains(char::is_whitespace), "{word}");
         assert_eq!(unescape(&word).unwrap(), all);
+    }
+
+    #[test]
+    fn what_moves_the_cursor_is_not_printed() {
+        assert_eq!(printable("a\x1b[2Jb\r\n\u{9b}1m"), r"a\x1b[2Jb\x0d\x0a\xc2\x9b1m");
+        assert_eq!(printable("\u{202e}dev\u{200b}"), r"\xe2\x80\xaedev\xe2\x80\x8b");
+        assert_eq!(printable("设备 dev-1 é"), "设备 dev-1 é");
     }
 
     #[test]

@@ -3,9 +3,10 @@
 
 use super::sockaddr::Name;
 use super::{Stream, errno, sockopt};
-use crate::core::time::Instant;
+use crate::core::time::{Duration, Instant};
 use crate::net::{Address, CloseHow, Fatal, SocketError, Stream as _};
 use libc::c_int;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -13,6 +14,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The host's `CLOCK_MONOTONIC`: one clock for all processes on it.
 #[expect(unsafe_code, reason = "clock_gettime(2)")]
@@ -40,6 +43,40 @@ pub fn reap(ours: impl Fn(u32) -> bool) {
         }
         // SAFETY: a null pointer says that its status is not asked for.
         unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+    }
+}
+
+/// Becomes true when this process is asked to end, by SIGTERM, SIGINT or SIGHUP, which no longer end it.
+///
+/// # Errors
+/// When the signals cannot be handled.
+pub fn asked_to_end() -> std::io::Result<Arc<AtomicBool>> {
+    let asked = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&asked))?;
+    }
+    Ok(asked)
+}
+
+/// Waits for standard input, at most so long. Whether there is something to read.
+///
+/// # Errors
+/// When nothing will ever come: the terminal has hung up, or the input is at its end.
+#[expect(unsafe_code, reason = "poll(2)")]
+pub fn wait_for_input(at_most: Duration) -> std::io::Result<bool> {
+    let mut input = libc::pollfd { fd: libc::STDIN_FILENO, events: libc::POLLIN, revents: 0 };
+    let millis = c_int::try_from(at_most.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the kernel writes one `pollfd`, and keeps no pointer.
+    let found = unsafe { libc::poll(&raw mut input, 1, millis) };
+    match (found, std::io::Error::last_os_error()) {
+        (0, _) => Ok(false),
+        // A signal: who asked to wait looks at what it was.
+        (..0, error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(false),
+        (..0, error) => Err(error),
+        _ if input.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 => {
+            Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof))
+        }
+        _ => Ok(true),
     }
 }
 

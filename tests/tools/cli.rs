@@ -48,6 +48,7 @@ fn every_command_has_help_with_what_it_does() {
         ("load", "stuck.frozen"),
         ("audit", "close_wait"),
         ("health", "--ready"),
+        ("top", "NO_COLOR"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),
     ] {
@@ -287,5 +288,16 @@ fn doctor_prints_json_of_a_stable_shape() {
     assert_eq!(
         keys(&report["folklore"][0]),
         ["claim", "fact", "name", "page", "set", "test", "value", "verdict"]
+    );
+}
+
+#[test]
+fn top_wants_a_terminal_and_says_what_does_not() {
+    let output = linger(&["top"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(stdout(&output), "");
+    assert!(
+        stderr(&output).contains("wants a terminal") && stderr(&output).contains("linger tail"),
+        "{output:?}"
     );
 }

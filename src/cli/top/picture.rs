@@ -1,0 +1,322 @@
+//! What is known of the server: what came in, the rates between two polls, and the last endings. No terminal and no clock: `now` is
+//! an argument.
+
+use super::super::follow::Message;
+use super::super::tail;
+use super::filter::Filter;
+use super::numbers::Numbers;
+use super::over_time::OverTime;
+use crate::core::escape::printable;
+use crate::core::time::Instant;
+use serde_json::Value;
+use std::collections::VecDeque;
+
+/// Endings and events that are kept.
+const KEPT: usize = 500;
+
+/// What one round of questions has brought.
+#[derive(Clone, Debug)]
+pub(super) struct Polled {
+    pub(super) numbers: Numbers,
+    /// Whose connections were asked for.
+    pub(super) filter: Option<Filter>,
+    pub(super) connections: Value,
+    /// The last endings, if they were asked for.
+    pub(super) ends: Option<Value>,
+    pub(super) upstreams: Value,
+    /// The connection that is watched, and what is known of it.
+    pub(super) watched: Option<(String, Option<Value>)>,
+}
+
+/// What is known of the server.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Picture {
+    pub(super) filter: Option<Filter>,
+    /// What was counted at the last poll that was answered, and when that was.
+    pub(super) numbers: Option<(Instant, Numbers)>,
+    pub(super) rates: Option<Rates>,
+    /// Endings by reason.
+    pub(super) reasons: OverTime,
+    pub(super) connections: Vec<Value>,
+    /// How many connections pass the filter, listed or not.
+    pub(super) matched: u64,
+    /// The last endings, the newest first.
+    pub(super) endings: VecDeque<Value>,
+    /// What happened, the newest first, a line each, as far as it passes the filter.
+    pub(super) events: VecDeque<String>,
+    /// All that happened: the server tells of it only once.
+    pub(super) happened: VecDeque<Message>,
+    pub(super) upstreams: Value,
+    /// Why polls are not answered, and since when.
+    pub(super) trouble: Option<(Instant, String)>,
+    /// Why events do not come.
+    pub(super) events_trouble: Option<String>,
+}
+
+/// What happens in a second.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub(super) struct Rates {
+    pub(super) opened: f64,
+    pub(super) ended: f64,
+    pub(super) bytes_in: f64,
+    pub(super) bytes_out: f64,
+    pub(super) commands: f64,
+    pub(super) messages: f64,
+    /// Of one processor.
+    pub(super) cpu: f64,
+    /// Of each listener, by its place: opened, ended, bytes received and sent.
+    pub(super) listeners: Vec<[f64; 4]>,
+}
+
+impl Rates {
+    /// Between two moments; `None`: it is another process, or no time has passed.
+    fn between(before: &Numbers, now: &Numbers, seconds: f64) -> Option<Self> {
+        if seconds <= 0.0 || is_another(before, now) {
+            return None;
+        }
+        let rate = |before, now| rate(before, now, seconds);
+        let sum = |of: fn(&super::numbers::Listener) -> u64| rate(before.sum(of), now.sum(of));
+        let listeners = now.listeners.iter().map(|now| {
+            let Some(then) = before.listeners.iter().find(|then| then.name == now.name) else {
+                return [0.0; 4];
+            };
+            [
+                rate(then.accepted, now.accepted),
+                rate(then.ended, now.ended),
+                rate(then.bytes_in, now.bytes_in),
+                rate(then.bytes_out, now.bytes_out),
+            ]
+        });
+        Some(Self {
+            opened: sum(|listener| listener.accepted),
+            ended: sum(|listener| listener.ended),
+            bytes_in: sum(|listener| listener.bytes_in),
+            bytes_out: sum(|listener| listener.bytes_out),
+            commands: rate(before.commands, now.commands),
+            messages: rate(before.messages, now.messages),
+            cpu: (now.cpu_s - before.cpu_s).max(0.0) / seconds,
+            listeners: listeners.collect(),
+        })
+    }
+}
+
+/// A worker that was started anew counts from the beginning: a sum that is less than before says nothing.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn rate(before: u64, now: u64, seconds: f64) -> f64 {
+    now.saturating_sub(before) as f64 / seconds
+}
+
+/// Whether the process was started anew between these.
+fn is_another(before: &Numbers, now: &Numbers) -> bool {
+    (before.started - now.started).abs() > 0.5
+}
+
+impl Picture {
+    /// A round was answered.
+    pub(super) fn on_polled(&mut self, polled: Polled, now: Instant) {
+        self.trouble = None;
+        self.on_numbers(polled.numbers, now);
+        self.upstreams = polled.upstreams;
+        if polled.filter != self.filter {
+            // It was asked before the filter was changed.
+            return;
+        }
+        self.matched = polled.connections["matched"].as_u64().unwrap_or_default();
+        let all = list(&polled.connections["connections"]);
+        // One of them asks.
+        let clients: Vec<_> = all.iter().filter(|row| row["listener"] != "admin").cloned().collect();
+        self.matched = self.matched.saturating_sub((all.len() - clients.len()) as u64);
+        self.connections = clients;
+        if let Some(ends) = polled.ends {
+            self.on_endings(list(&ends["ends"]));
+        }
+    }
+
+    fn on_numbers(&mut self, numbers: Numbers, now: Instant) {
+        self.reasons.advance(now);
+        if let Some((then, before)) = &self.numbers {
+            self.rates = Rates::between(before, &numbers, now.since(*then).as_secs_f64());
+            let anew = is_another(before, &numbers);
+            for (reason, &count) in &numbers.reasons {
+                let known = before.reasons.get(reason).copied().filter(|known| !anew && *known <= count);
+                self.reasons.add(reason, count - known.unwrap_or_default(), now);
+            }
+        }
+        self.numbers = Some((now, numbers));
+    }
+
+    /// The last endings, as the server has them.
+    fn on_endings(&mut self, rows: &[Value]) {
+        for row in rows {
+            if !self.endings.iter().any(|known| is_same(known, row)) {
+                self.endings.push_back(row.clone());
+            }
+        }
+        let time = |row: &Value| row["time"].as_str().unwrap_or_default().to_owned();
+        self.endings.make_contiguous().sort_by_key(|row| std::cmp::Reverse(time(row)));
+        self.endings.truncate(KEPT);
+    }
+
+    /// A round was not answered.
+    pub(super) fn on_failed(&mut self, why: &str, now: Instant) {
+        let since = self.trouble.take().map_or(now, |(since, _)| since);
+        self.rates = None;
+        self.trouble = Some((since, printable(why)));
+    }
+
+    /// Events do not come, for this reason; `None`: they do.
+    pub(super) fn on_events(&mut self, trouble: Option<&str>) {
+        self.events_trouble = trouble.map(printable);
+    }
+
+    /// Something has happened.
+    pub(super) fn on_event(&mut self, message: &Message) {
+        self.happened.push_front(message.clone());
+        self.happened.truncate(KEPT);
+        if !self.is_wanted(message) {
+            return;
+        }
+        if message.name == "ended" && !self.endings.iter().any(|known| is_same(known, &message.data)) {
+            self.endings.push_front(message.data.clone());
+            self.endings.truncate(KEPT);
+        }
+        self.events.push_front(printable(&tail::line(message)));
+        self.events.truncate(KEPT);
+    }
+
+    fn is_wanted(&self, message: &Message) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.wants(&message.data))
+    }
+
+    /// Other connections are meant from now on.
+    pub(super) fn on_filter(&mut self, filter: Option<Filter>) {
+        self.filter = filter;
+        self.connections.clear();
+        self.matched = 0;
+        self.endings.clear();
+        let wanted = self.happened.iter().filter(|message| self.is_wanted(message));
+        self.events = wanted.map(|message| printable(&tail::line(message))).collect();
+    }
+
+    /// The reasons for which connections ended: most often in the last minute first. Each with that, and how often since the start.
+    pub(super) fn reasons(&self) -> Vec<(&str, u64, u64)> {
+        let Some((_, numbers)) = &self.numbers else { return Vec::new() };
+        let ended = numbers.reasons.iter().filter(|(_, count)| **count > 0);
+        let mut rows: Vec<_> = ended
+            .map(|(reason, &count)| (reason.as_str(), self.reasons.last_minute(reason), count))
+            .collect();
+        rows.sort_by_key(|&(reason, minute, count)| (std::cmp::Reverse((minute, count)), reason));
+        rows
+    }
+}
+
+/// Whether two records are of the same ending: an event and a row of the list tell of it alike.
+fn is_same(one: &Value, other: &Value) -> bool {
+    one["key"] == other["key"] && one["time"] == other["time"]
+}
+
+pub(super) fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::numbers::Listener;
+    use super::*;
+    use serde_json::json;
+
+    fn numbers(started: f64, accepted: u64, fins: u64) -> Numbers {
+        let listener = Listener { name: "resp".to_owned(), accepted, ended: fins, ..Listener::default() };
+        Numbers {
+            started,
+            listeners: vec![listener],
+            reasons: [("peer.fin".to_owned(), fins)].into(),
+            ..Numbers::default()
+        }
+    }
+
+    fn polled(numbers: Numbers) -> Polled {
+        let connections = json!({"matched": 3, "connections": [
+            {"key": "1-1", "listener": "admin"}, {"key": "2-1", "listener": "resp"},
+        ]});
+        Polled { numbers, filter: None, connections, ends: None, upstreams: Value::Null, watched: None }
+    }
+
+    fn ended(key: &str, time: &str) -> Message {
+        let data = json!({"key": key, "time": time, "reason": "peer.fin", "identity": "dev1"});
+        Message { name: "ended".to_owned(), data }
+    }
+
+    const fn at(millis: u64) -> Instant {
+        Instant::from_millis(millis)
+    }
+
+    #[test]
+    fn rates_are_what_changed_between_two_polls() {
+        let mut picture = Picture::default();
+        picture.on_polled(polled(numbers(5.0, 10, 4)), at(1000));
+        assert_eq!((&picture.rates, picture.reasons()), (&None, vec![("peer.fin", 0, 4)]));
+        picture.on_polled(polled(numbers(5.0, 16, 6)), at(3000));
+        let rates = picture.rates.clone().unwrap();
+        assert!((rates.opened - 3.0).abs() < 1e-9 && (rates.listeners[0][1] - 1.0).abs() < 1e-9, "{rates:?}");
+        assert_eq!(picture.reasons(), [("peer.fin", 2, 6)]);
+        // A server that was started anew counts from the beginning.
+        picture.on_polled(polled(numbers(9.0, 7, 1)), at(4000));
+        assert_eq!((&picture.rates, picture.reasons()), (&None, vec![("peer.fin", 3, 1)]));
+        // And so does one worker of several.
+        picture.on_polled(polled(numbers(9.0, 2, 0)), at(5000));
+        assert_eq!(picture.rates.as_ref().map(|rates| rates.opened), Some(0.0));
+    }
+
+    #[test]
+    fn who_asks_is_no_client() {
+        let mut picture = Picture::default();
+        picture.on_polled(polled(numbers(5.0, 0, 0)), at(0));
+        assert_eq!((picture.connections.len(), picture.matched), (1, 2));
+    }
+
+    #[test]
+    fn an_ending_is_shown_once_whoever_tells_of_it_and_the_newest_is_first() {
+        let mut picture = Picture::default();
+        picture.on_event(&ended("2-1", "2026-11-27T08:00:02.000Z"));
+        let mut round = polled(numbers(5.0, 0, 0));
+        let [older, same, reused] = [("1-1", "01"), ("2-1", "02"), ("1-1", "03")]
+            .map(|(key, second)| ended(key, &format!("2026-11-27T08:00:{second}.000Z")).data);
+        round.ends = Some(json!({"ends": [reused, same, older]}));
+        picture.on_polled(round, at(0));
+        picture.on_event(&ended("2-1", "2026-11-27T08:00:02.000Z"));
+        let keys: Vec<_> = picture.endings.iter().map(|row| row["key"].as_str().unwrap()).collect();
+        assert_eq!(keys, ["1-1", "2-1", "1-1"]);
+        for number in 0..2 * KEPT {
+            picture.on_event(&ended(&format!("{number}-1"), "2026-11-27T08:01:00.000Z"));
+        }
+        assert_eq!((picture.endings.len(), picture.events.len()), (KEPT, KEPT));
+    }
+
+    #[test]
+    fn the_last_picture_stays_when_the_server_is_lost() {
+        let mut picture = Picture::default();
+        picture.on_polled(polled(numbers(5.0, 10, 4)), at(1000));
+        picture.on_failed("refused\x1b[2J", at(2000));
+        picture.on_failed("timed out", at(3000));
+        assert_eq!(picture.trouble, Some((at(2000), "timed out".to_owned())));
+        assert!(picture.connections.len() == 1 && picture.numbers.is_some());
+        picture.on_polled(polled(numbers(5.0, 10, 4)), at(4000));
+        assert_eq!(picture.trouble, None);
+    }
+
+    #[test]
+    fn what_was_asked_before_the_filter_changed_is_not_shown() {
+        let mut picture = Picture::default();
+        picture.on_polled(polled(numbers(5.0, 10, 4)), at(0));
+        picture.on_event(&ended("2-1", ""));
+        picture.on_filter(Filter::of("dev2"));
+        picture.on_polled(polled(numbers(5.0, 10, 4)), at(0));
+        picture.on_event(&ended("2-1", ""));
+        picture.on_event(&Message { name: "reload".to_owned(), data: json!({"applied": true}) });
+        assert!(picture.connections.is_empty() && picture.endings.is_empty() && picture.events.is_empty());
+        // What has happened is told once, and is not lost by that.
+        picture.on_filter(None);
+        assert_eq!(picture.events.len(), 3);
+    }
+}

@@ -33,6 +33,7 @@ clients       600   client libraries and tools that none of us wrote
 gateway       400   servers and clients that none of us wrote, with a gateway between them
 proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       120   promtool takes our metrics
+page          400   the page of the admin interface in Chromium: what it shows, by keys alone, dark, narrow, and who may use it
 readme        300   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, TLS, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
@@ -90,12 +91,11 @@ can_unshare() { command -v unshare >/dev/null && unshare -n true 2>/dev/null; }
 # ---- Steps --------------------------------------------------------------------------------------------
 
 step_fmt() { cargo fmt --all --check; }
-
 step_clippy() { cargo clippy --locked --all-targets -- -D warnings -D clippy::incompatible_msrv; }
-
 step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
-
 step_build() { cargo build --locked --release; }
+# shellcheck source=scripts/page.sh
+step_page() { . scripts/page.sh; }
 
 step_alone() {
     want curl curl || skip "curl is not installed"

@@ -51,6 +51,7 @@ pages! {
     service
     why
     events
+    page
     endings
     closing
     detection

@@ -21,6 +21,7 @@ mod info;
 mod liveness;
 mod liveness_heartbeat;
 mod operate;
+mod page;
 mod proxied;
 mod routes;
 mod service;

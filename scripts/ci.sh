@@ -32,9 +32,10 @@ msrv          600   it builds with the oldest Rust that Cargo.toml names
 clients       600   client libraries and tools that none of us wrote
 gateway       400   servers and clients that none of us wrote, with a gateway between them
 proxies       200   the PROXY protocol as HAProxy and nginx send it
-metrics       120   promtool takes our metrics
+metrics       200   promtool takes our metrics, alerts and dashboard, and a Prometheus that reads two servers has values for all of it
 page          400   the page of the admin interface in Chromium: what it shows, by keys alone, dark, narrow, and who may use it
-readme        300   commands of README.md and the guide that are marked <!-- ci -->
+packages      600   the Debian package, the image and the objects for Kubernetes: made, and tried as far as a machine alone allows
+readme        500   commands of README.md and the guide that are marked <!-- ci -->
 sim           300   seeds on the simulated kernel: one process, a gateway, a crowd, TLS, several workers
 fuzz          900   the decoders and state machines, some seconds each under libFuzzer
 wheel         300   the timer wheel against other people's, quick
@@ -53,40 +54,15 @@ cannot install is a skipped step with the reason. Ends with a line "N passed, N 
 status is 1 if a step failed.
 
 A block of README.md or of src/guide/*.md is run if the line before its \`\`\`sh is the comment <!-- ci -->, in bash, with -eu, from the
-root of the repository. For <!-- ci: serve -->, \`linger serve\` with its defaults is running meanwhile.
+root of the repository. For <!-- ci: serve -->, \`linger serve\` with its defaults is running meanwhile. <!-- ci: lab --> is run where
+network namespaces can be made. The pages of src/guide/zh have the same commands, which a test holds.
 
 Steps:$(sed -E 's/^([a-z]+) +[0-9]+ +/  \1\t/' <<<"$steps" | expand -t 16)
 HELP
 }
 
-# ---- Tools --------------------------------------------------------------------------------------------
-
-skip() {
-    echo "skipped: $*"
-    exit "$SKIP"
-}
-
-# want COMMAND PACKAGE: is it there, or can it be made to be there?
-want() {
-    command -v "$1" >/dev/null && return 0
-    [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null || return 1
-    local policy=/usr/sbin/policy-rc.d ours=no
-    if [ ! -e "$policy" ]; then
-        # A package's own service must not start.
-        printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && ours=yes
-    fi
-    if [ ! -e "$logs/apt-updated" ]; then
-        timeout --foreground 120 apt-get -qq update && touch "$logs/apt-updated"
-    fi
-    timeout --foreground 240 apt-get -qq install -y --no-install-recommends "$2" >"$logs/apt-$2.log" 2>&1 ||
-        tail -3 "$logs/apt-$2.log"
-    [ "$ours" == yes ] && rm -f "$policy"
-    command -v "$1" >/dev/null
-}
-
-metadata() { cargo metadata --format-version 1 --locked --filter-platform x86_64-unknown-linux-gnu; }
-
-can_unshare() { command -v unshare >/dev/null && unshare -n true 2>/dev/null; }
+# shellcheck source=scripts/tools.sh
+source scripts/tools.sh
 
 # ---- Steps --------------------------------------------------------------------------------------------
 
@@ -176,6 +152,7 @@ step_others() {
     done
     cargo build --locked --release || return 1
     PATH=$PATH:/usr/sbin scripts/side-by-side/compare.py || return 1
+    PATH=$PATH:/usr/sbin scripts/side-by-side/stop.py || return 1
     [ -z "$missing" ] || skip "not installed:$missing; the others are in order"
 }
 
@@ -185,10 +162,11 @@ step_sources() {
     while IFS= read -r file; do
         python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$file" || return 1
     done < <(git ls-files '*.py')
-    git ls-files '*.sh' .ci/run | xargs -n 1 bash -n || return 1
+    local shell=('*.sh' .ci/run scripts/debian/{postinst,postrm,prerm})
+    git ls-files "${shell[@]}" | xargs -n 1 bash -n || return 1
     want shellcheck shellcheck || skip "shellcheck is not installed; the rest is in order"
     # Its remarks below a warning do not know functions that are called by a name in a variable.
-    git ls-files '*.sh' .ci/run | xargs shellcheck -x -S warning
+    git ls-files "${shell[@]}" | xargs shellcheck -x -S warning
 }
 
 step_units() {
@@ -274,30 +252,25 @@ step_proxies() {
 }
 
 step_metrics() {
+    want prometheus prometheus || skip "prometheus is not installed"
+    want openssl openssl || skip "openssl, which makes a certificate, is not installed"
     want promtool prometheus || skip "promtool (prometheus) is not installed"
     want python3 python3 || skip "python3 is not installed"
     cargo build --locked --release || return 1
-    local socket=$PWD/$logs/admin.sock server status
-    rm -f "$socket"
-    target/release/linger serve --listen resp://127.0.0.1:0 --admin "unix:$socket" --log warn >/dev/null 2>&1 &
-    server=$!
-    for _ in $(seq 100); do [ -S "$socket" ] && break; sleep 0.05; done
-    python3 - "$socket" >"$logs/metrics.txt" <<'PYTHON'
-import http.client, socket, sys
-client = socket.socket(socket.AF_UNIX)
-client.connect(sys.argv[1])
-connection = http.client.HTTPConnection("localhost")
-connection.sock = client
-connection.request("GET", "/metrics")
-response = connection.getresponse()
-assert response.status == 200, response.status
-sys.stdout.write(response.read().decode())
-PYTHON
-    status=$?
-    kill "$server"
-    wait "$server"
-    [ "$status" -eq 0 ] && [ -s "$logs/metrics.txt" ] || return 1
-    promtool check metrics <"$logs/metrics.txt"
+    python3 scripts/prometheus/check.py target/release/linger "$logs/prometheus"
+}
+
+step_packages() {
+    local tool
+    for tool in python3:python3 dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian mandoc:mandoc man:man-db ip:iproute2 \
+        systemd-analyze:systemd crun:crun podman:podman; do
+        # What cannot be had is skipped there, with the reason.
+        want "${tool%:*}" "${tool#*:}"
+    done
+    # For a virtual environment of Python, Debian has a package of its own.
+    python3 -c 'import ensurepip' 2>/dev/null || want ensurepip python3-venv
+    cargo build --locked --release || return 1
+    scripts/packages.sh
 }
 
 step_readme() {
@@ -308,10 +281,10 @@ step_readme() {
 import pathlib, re, sys
 for page in [pathlib.Path("README.md"), *sorted(pathlib.Path("src/guide").glob("*.md"))]:
     text = page.read_text()
-    marked = re.findall(r"^<!-- ci(: serve)? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
+    marked = re.findall(r"^<!-- ci(?:: (serve|lab))? -->\n+```sh\n(.*?)^```", text, re.M | re.S)
     assert len(marked) == len(re.findall(r"^<!-- ci.*-->", text, re.M)), f"{page}: <!-- ci --> with no ```sh block after it"
-    for number, (serve, block) in enumerate(marked, 1):
-        name = f"{page.stem}-{number}-serve.sh" if serve else f"{page.stem}-{number}.sh"
+    for number, (kind, block) in enumerate(marked, 1):
+        name = f"{page.stem}-{number}-{kind}.sh" if kind else f"{page.stem}-{number}.sh"
         pathlib.Path(sys.argv[1], name).write_text(block)
 PYTHON
     compgen -G "$logs/readme/*.sh" >/dev/null || skip "no command is marked with <!-- ci -->"
@@ -323,7 +296,12 @@ PYTHON
     want curl curl
     want openssl openssl
     want redis-cli redis-tools
+    want nft nftables
     for block in "$logs"/readme/*.sh; do
+        if [[ $block == *-lab.sh && ${#isolated[@]} -eq 0 ]]; then
+            echo "-- $block: not run, network namespaces are not permitted here"
+            continue
+        fi
         echo "-- $block"
         cat "$block"
         echo "--"

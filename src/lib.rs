@@ -69,7 +69,7 @@
 //!   operator ([`observe::answers`]) and said ([`observe::report`]), how it is written ([`observe::logging`]); the kernel's
 //!   table compared with what a server believes ([`observe::audit`])
 //! - [`reactor`]: the loop, over any [`net::Kernel`]
-//! - [`sys`]: the real kernel: the only home of mio, libc, `unsafe` and the clock
+//! - [`sys`]: the real kernel: the only home of mio, libc, rustix, `unsafe` and the clock
 //! - [`workers`]: several processes: the supervisor, over any [`net::Supervising`] kernel, starts them, answers for
 //!   all, settles who holds an identity
 //! - [`tools`]: commands beside the server, which knows none of them: [`tools::sim`] (a simulated kernel behind the

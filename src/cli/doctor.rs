@@ -203,6 +203,9 @@ fn explain(text: &mut String, finding: &Finding, verbose: bool) {
         // Never broken: it is there to be copied.
         let _ = writeln!(text, "        {command}");
     }
+    if verbose || finding.verdict > Verdict::Unknown {
+        let _ = writeln!(text, "      linger explain {}", finding.page);
+    }
     if let (true, Some(test)) = (verbose, finding.test) {
         let _ = writeln!(text, "      shown by {test}");
     }
@@ -260,6 +263,7 @@ fn folklore(text: &mut String, tales: &[Tale], verbose: bool) {
         for command in &tale.set {
             let _ = writeln!(text, "        {command}");
         }
+        let _ = writeln!(text, "      linger explain {}", tale.page);
         shown_by(text, tale, verbose);
     }
     for tale in others {

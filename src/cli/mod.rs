@@ -10,12 +10,15 @@ mod audit;
 mod console;
 #[cfg(feature = "doctor")]
 mod doctor;
+mod end;
 mod explain;
 mod follow;
+mod health;
 #[cfg(feature = "lab")]
 mod lab;
 #[cfg(feature = "load")]
 mod load;
+mod man;
 pub mod serve;
 #[cfg(feature = "sim")]
 mod sim;
@@ -140,6 +143,11 @@ enum Command {
     #[command(after_help = "See 'linger load --help' for open and closed loop, the faults, and examples.")]
     #[command(after_long_help = format!("{}\n\n{}", load::HELP, load::AFTER))]
     Load(Box<load::Arguments>),
+    /// Ask a running server whether it is well
+    ///
+    /// Asks its admin interface: /healthz, or /readyz with --ready. Both are answered without a token.
+    #[command(after_help = health::EXAMPLES)]
+    Health(health::Arguments),
     /// Tell how, when and why a client of a running server left
     ///
     /// Asks its admin interface for the last endings (server.history): of an identity, of an address or network, or of one
@@ -153,6 +161,12 @@ enum Command {
     /// is cut is made anew, and nothing is left out that the server still knows (server.events).
     #[command(after_help = tail::EXAMPLES)]
     Tail(tail::Arguments),
+    /// End clients of a running server: one, or many at a pace
+    ///
+    /// Each is ended as it should be: it is sent the goodbye of its protocol, and may close first (linger explain closing). Its
+    /// record says local.kicked, by the operator, and who that was.
+    #[command(after_help = end::EXAMPLES)]
+    End(end::Arguments),
     /// List the upstream servers of a running gateway, and how they are
     ///
     /// Asks its admin interface: which of them are up, what took those down that are not, how many connections each has,
@@ -177,10 +191,7 @@ enum Command {
     ///
     /// Without a topic, it lists them.
     #[command(after_help = explain::EXAMPLES)]
-    Explain {
-        /// A page, or a name as records of endings have it
-        topic: Option<String>,
-    },
+    Explain(explain::Arguments),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  linger completions bash > ~/.local/share/bash-completion/completions/linger"
@@ -190,11 +201,8 @@ enum Command {
         shell: clap_complete::Shell,
     },
     /// Print a man page
-    #[command(after_help = "Examples:\n  linger man | man -l -\n  linger man serve > linger-serve.1")]
-    Man {
-        /// The command it is about; linger itself if there is none
-        command: Option<String>,
-    },
+    #[command(after_help = man::EXAMPLES)]
+    Man(man::Arguments),
 }
 
 #[derive(Debug, Args)]
@@ -324,18 +332,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Load(arguments) => {
             load::run(&arguments.of_part(part.as_deref().and_then(load::Part::parse)))
         }
+        Command::Health(arguments) => health::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
+        Command::End(arguments) => end::run(&arguments),
         Command::Tail(arguments) => tail::run(&arguments),
         Command::Upstreams(arguments) => upstreams::list(&arguments),
         Command::Upstream(arguments) => upstreams::say(&arguments),
         Command::User { action } => user::run(&action),
-        Command::Explain { topic } => explain::run(topic.as_deref()),
+        Command::Explain(arguments) => explain::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "linger", &mut script);
             print(&script)
         }
-        Command::Man { command } => man(command.as_deref()),
+        Command::Man(arguments) => man::run(&arguments),
     }
 }
 
@@ -374,31 +384,6 @@ fn check(sources: &Sources) -> ExitCode {
             print(format!("{effective}{note}").as_bytes())
         }
         Err(mistakes) => report(&mistakes),
-    }
-}
-
-fn man(command: Option<&str>) -> ExitCode {
-    // Of each page's foot.
-    let mut root = Cli::command().propagate_version(true);
-    root.build();
-    let page = match command {
-        None => Some(root.clone()),
-        Some(name) => root.find_subcommand(name).filter(|command| !command.is_hide_set()).cloned(),
-    };
-    let Some(page) = page else {
-        let shown = root.get_subcommands().filter(|command| !command.is_hide_set());
-        let names: Vec<&str> = shown.map(clap::Command::get_name).collect();
-        console::err(format_args!(
-            "linger: man: {} is not a command; they are {}",
-            command.unwrap_or_default(),
-            names.join(", ")
-        ));
-        return usage_mistake();
-    };
-    let mut roff = Vec::new();
-    match clap_mangen::Man::new(page).render(&mut roff) {
-        Ok(()) => print(&roff),
-        Err(error) => failure(&error),
     }
 }
 

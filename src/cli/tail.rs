@@ -161,7 +161,7 @@ fn more<'a>(message: &'a Message, text: &impl Fn(&'a str) -> &'a str) -> String 
         "suspect" => format!("{}: silent for {}", text("detector"), seconds(&data["silence_s"])),
         "replaced" => format!("by {} from {}", text("by_key"), text("by_peer")),
         "stalled" => match (text("what"), text("listener"), text("why")) {
-            ("loop", ..) => format!("{}the loop stood still for {}", worker(), seconds(&data["lasted_s"])),
+            ("loop", ..) => format!("{}the loop was stalled for {}", worker(), seconds(&data["lasted_s"])),
             (_, listener, "") => {
                 format!("{}{listener} accepts again after {}", worker(), seconds(&data["lasted_s"]))
             }
@@ -251,7 +251,7 @@ mod tests {
             ("drain", json!({"connections": 1, "spread_s": 5.0}), "1 connection, over 5.0s"),
             ("reload", json!({"applied": true, "worker": 2}), "worker 2: applied"),
             ("reload", json!({"applied": false, "mistakes": 2}), "refused: 2 mistakes"),
-            ("stalled", json!({"what": "loop", "lasted_s": 0.5}), "the loop stood still for 500ms"),
+            ("stalled", json!({"what": "loop", "lasted_s": 0.5}), "the loop was stalled for 500ms"),
             (
                 "stalled",
                 json!({"what": "accept", "listener": "echo", "why": "no descriptors"}),

@@ -90,6 +90,14 @@ impl<const LEN: usize> ReadBuffer<LEN> {
     pub fn new() -> Self {
         Self(Some(Box::new(Pages([0; LEN]))))
     }
+
+    /// The room, whose length is known where this is compiled.
+    ///
+    /// # Panics
+    /// If it was taken out.
+    pub fn room(&mut self) -> &mut [u8; LEN] {
+        &mut self.0.as_deref_mut().expect("the buffer is put back before the next receive").0
+    }
 }
 
 impl<const LEN: usize> Deref for ReadBuffer<LEN> {
@@ -139,7 +147,7 @@ mod tests {
         for _ in 0..100 {
             let mut buffer = ReadBuffer::<5000>::new();
             assert_eq!((buffer.as_ptr().addr() % 4096, buffer.len()), (0, 5000));
-            buffer[4999] = 1;
+            buffer.room()[4999] = 1;
             let taken = std::mem::take(&mut buffer);
             assert_eq!((buffer.len(), taken[4999]), (0, 1));
         }

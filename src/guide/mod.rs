@@ -1,7 +1,31 @@
 //! The guide: pages for people who run linger or learn from it. `linger explain` prints them, and the crate documentation
-//! shows them here.
+//! shows them here. What a reader sees first, a state, an error code or a word, leads to its page by [`index`]. Pages about
+//! such a phenomenon are there in Chinese, too.
 
+pub mod index;
 pub mod meaning;
+
+/// A language of the guide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Language {
+    /// In which there is every page.
+    English,
+    /// Simplified Chinese, in which there are the pages about phenomena.
+    Chinese,
+}
+
+impl Language {
+    /// That of messages in this environment: the first of these variables that says anything (POSIX.1-2017, 8.2).
+    pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let mut said = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(variable);
+        let is_chinese = |locale: String| locale == "zh" || locale.starts_with("zh_");
+        if said.find(|locale| !locale.is_empty()).is_some_and(is_chinese) {
+            Self::Chinese
+        } else {
+            Self::English
+        }
+    }
+}
 
 /// One page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,32 +34,64 @@ pub struct Page {
     pub topic: &'static str,
     /// The text, in Markdown.
     text: &'static str,
+    /// The same in Chinese, if it is about a phenomenon.
+    chinese: Option<&'static str>,
 }
 
 impl Page {
     /// Its heading.
-    pub fn title(&self) -> &'static str {
-        self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+    pub fn title(&self, language: Language) -> &'static str {
+        self.text_in(language).lines().next().unwrap_or_default().trim_start_matches("# ")
     }
 
-    /// The text as it is printed: without the marks for the tools that check it.
-    pub fn lines(&self) -> impl Iterator<Item = &'static str> {
-        self.text.lines().filter(|line| !line.starts_with("<!--"))
+    /// The text as it is printed: without the marks for the tools that check it. In English, where there is no other.
+    pub fn lines(&self, language: Language) -> impl Iterator<Item = &'static str> {
+        self.text_in(language).lines().filter(|line| !line.starts_with("<!--"))
+    }
+
+    /// Whether it is about a phenomenon, and there in both languages.
+    pub const fn is_phenomenon(&self) -> bool {
+        self.chinese.is_some()
+    }
+
+    fn text_in(&self, language: Language) -> &'static str {
+        match language {
+            Language::English => self.text,
+            Language::Chinese => self.chinese.unwrap_or(self.text),
+        }
     }
 }
 
 /// Declares each page as a module, whose documentation it is, and lists them.
 macro_rules! pages {
-    ($($topic:ident)+) => {
+    ($($topic:ident)+; $($phenomenon:ident)+) => {
         $(
             #[doc = include_str!(concat!(stringify!($topic), ".md"))]
             #[allow(clippy::doc_markdown, reason = "names in tables that tools write")]
             pub mod $topic {}
         )+
+        $(
+            #[doc = include_str!(concat!(stringify!($phenomenon), ".md"))]
+            #[allow(clippy::doc_markdown, reason = "names of other systems")]
+            pub mod $phenomenon {
+                #[doc = include_str!(concat!("zh/", stringify!($phenomenon), ".md"))]
+                #[allow(clippy::doc_markdown, reason = "names of other systems")]
+                pub mod zh {}
+            }
+        )+
 
-        /// All pages, in reading order.
+        /// All pages, in reading order: how to run it, then the phenomena.
         pub const PAGES: &[Page] = &[
-            $(Page { topic: stringify!($topic), text: include_str!(concat!(stringify!($topic), ".md")) },)+
+            $(Page {
+                topic: stringify!($topic),
+                text: include_str!(concat!(stringify!($topic), ".md")),
+                chinese: None,
+            },)+
+            $(Page {
+                topic: stringify!($phenomenon),
+                text: include_str!(concat!(stringify!($phenomenon), ".md")),
+                chinese: Some(include_str!(concat!("zh/", stringify!($phenomenon), ".md"))),
+            },)+
         ];
     };
 }
@@ -49,6 +105,7 @@ pages! {
     users
     workers
     service
+    packages
     why
     events
     page
@@ -61,6 +118,17 @@ pages! {
     figures
     simulation
     techniques
+    ;
+    time_wait
+    close_wait
+    fin_wait2
+    ghosts
+    heartbeats
+    accept_queue
+    half_close
+    sigpipe
+    windows
+    your_server
 }
 
 /// The page on a topic.
@@ -76,10 +144,34 @@ mod tests {
     fn each_page_has_a_heading_and_the_readme_names_all_of_them() {
         let readme = include_str!("../../README.md");
         for page in PAGES {
-            assert!(page.text.starts_with("# ") && !page.title().is_empty(), "{}", page.topic);
             assert!(readme.contains(&format!("(src/guide/{}.md)", page.topic)), "{}", page.topic);
-            assert!(page.lines().all(|line| !line.contains("<!--")), "{}", page.topic);
+            let chinese = format!("(src/guide/zh/{}.md)", page.topic);
+            assert_eq!(readme.contains(&chinese), page.is_phenomenon(), "{}", page.topic);
+            for language in [Language::English, Language::Chinese] {
+                let text = page.text_in(language);
+                assert!(text.starts_with("# ") && !page.title(language).is_empty(), "{}", page.topic);
+                assert!(page.lines(language).all(|line| !line.contains("<!--")), "{}", page.topic);
+            }
         }
-        assert_eq!(readme.matches("(src/guide/").count(), PAGES.len());
+        let phenomena = PAGES.iter().filter(|page| page.is_phenomenon()).count();
+        assert_eq!(readme.matches("(src/guide/").count(), PAGES.len() + phenomena);
+    }
+
+    #[test]
+    fn the_environment_says_the_language_and_its_first_word_counts() {
+        let language = |said: &[(&str, &str)]| {
+            Language::of_environment(|name| {
+                said.iter().find(|(variable, _)| *variable == name).map(|(_, locale)| (*locale).to_owned())
+            })
+        };
+        for (said, expected) in [
+            (&[][..], Language::English),
+            (&[("LANG", "zh_CN.UTF-8")], Language::Chinese),
+            (&[("LC_ALL", "C"), ("LANG", "zh_CN.UTF-8")], Language::English),
+            (&[("LC_ALL", ""), ("LC_MESSAGES", "zh"), ("LANG", "C")], Language::Chinese),
+            (&[("LANG", "zhuang")], Language::English),
+        ] {
+            assert_eq!(language(said), expected, "{said:?}");
+        }
     }
 }

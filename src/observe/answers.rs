@@ -12,6 +12,8 @@ pub use upstreams::{CheckReport, Said, ServerReport, UpstreamReport, upstreams, 
 use super::audit::Anomaly;
 use super::metrics::TCP_STATES;
 use crate::core::tcp::TcpState;
+use crate::core::time::Duration;
+use crate::core::units::span;
 use crate::protocol::http::{Response, Status};
 use serde_json::{Map, Value, json};
 use std::fmt::{self, Display, Write as _};
@@ -80,6 +82,51 @@ impl Ending {
             }
             Self::Gone(name) => Response::text(Status::NotFound, format!("connection {name} is gone\n")),
         }
+    }
+}
+
+/// What comes of ending many connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndingMany {
+    /// Those that are meant end within this time.
+    Begun(Duration),
+    /// So many orders to end connections are carried out no further.
+    Stopped(u64),
+    /// Too many are under way.
+    TooMany,
+}
+
+impl EndingMany {
+    /// What comes of it at several workers; `None`: none has answered.
+    pub fn of_workers(answers: impl Iterator<Item = Self>) -> Option<Self> {
+        answers.reduce(|all, one| match (all, one) {
+            (Self::Stopped(all), Self::Stopped(one)) => Self::Stopped(all.max(one)),
+            (Self::TooMany, _) | (_, Self::TooMany) => Self::TooMany,
+            (all, _) => all,
+        })
+    }
+
+    /// The response; some workers may not have answered.
+    pub fn response(&self, unanswered: &[u32]) -> Response<'static> {
+        let (status, mut text) = match self {
+            Self::Begun(over) if over.is_zero() => {
+                (Status::Accepted, "the connections that are meant are being ended\n".to_owned())
+            }
+            Self::Begun(over) => (
+                Status::Accepted,
+                format!("the connections that are meant are being ended over {}\n", span(*over)),
+            ),
+            Self::Stopped(0) => (Status::Ok, "no connections were being ended\n".to_owned()),
+            Self::Stopped(_) => (Status::Ok, "no more connections are ended\n".to_owned()),
+            Self::TooMany => {
+                let text = "too many orders to end connections are under way: stop=true ends them\n";
+                (Status::Unavailable, text.to_owned())
+            }
+        };
+        for worker in unanswered {
+            let _ = writeln!(text, "worker {worker} does not answer, and its connections stay");
+        }
+        Response::text(status, text)
     }
 }
 

@@ -22,7 +22,7 @@ named! {
         Replaced = "replaced",
         /// A connection has ended.
         Ended = "ended",
-        /// The loop stood still.
+        /// The loop was stalled.
         Stalled = "stalled",
         /// The server ends: it begins to close its connections.
         Drain = "drain",

@@ -6,6 +6,7 @@
 
 mod drain;
 mod end_line;
+mod ending_many;
 mod health;
 mod json;
 mod limits;
@@ -21,6 +22,7 @@ use crate::observe::audit::Anomaly;
 use crate::observe::metrics::{Census, Counters};
 pub use drain::{drain_begun, drain_hurried, drain_put_off, workers_drain};
 pub use end_line::EndLine;
+pub use ending_many::{ending_many, ending_many_stopped};
 pub use health::{ServerState, server_word};
 pub use json::JsonFields;
 use limits::{Kind, Limits};

@@ -15,10 +15,11 @@ use crate::core::end::{Detector, Leg};
 use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::core::units::seconds;
-use crate::net::{Accepted, Interest, Kernel, Peer, Resource};
+use crate::net::{Accepted, Interest, Kernel, Peer, Resource, SocketError};
 use crate::observe::events::Kind;
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
+use crate::transport::Layer;
 use serde_json::json;
 
 /// Newcomers of a listener that are reset in a turn: about a quarter of a millisecond of them, which is all that those who are
@@ -123,6 +124,21 @@ impl<K: Kernel> Reactor<K> {
                 ..Connection::new(stream, key, Life::new(begins.state, now), peer, index)
             },
         );
+        if begins.only_waits && watched.is_ok() && !self.cx.lifecycle.is_draining() {
+            return;
+        }
+        self.begin(index, key, begins, layer, watched);
+    }
+
+    /// Does what a new connection needs before it is read.
+    fn begin(
+        &mut self,
+        index: usize,
+        key: Key,
+        begins: &Beginning,
+        layer: Option<Box<dyn Layer>>,
+        watched: Result<(), SocketError>,
+    ) {
         if !begins.is_client {
             self.on_admin_opened(key, index);
         }
@@ -130,7 +146,7 @@ impl<K: Kernel> Reactor<K> {
             self.cx.places.add_upstream();
         }
         if let Some(upstream) = begins.upstream {
-            self.cx.pairs.open(key, upstream, now);
+            self.cx.pairs.open(key, upstream, self.cx.now);
         }
         self.drive(key, |cx, conn| {
             cx.set_layer(conn, layer);
@@ -156,11 +172,10 @@ impl<K: Kernel> Reactor<K> {
 }
 
 /// The initial state of a listener's connections: worked out once for all that wait in its queue.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "facts about a listener, none of which follows from another"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "facts about a listener, worked out once")]
 struct Beginning {
+    /// As most are: nothing is done for it before it has sent something.
+    only_waits: bool,
     is_client: bool,
     has_session: bool,
     /// A proxy is to say first who it is.
@@ -189,12 +204,15 @@ impl<L> ListenerState<L> {
         let waits = proxied || self.opens_with_exchange(!is_plain);
         let (relays, is_routed) = (self.settings.relay.is_some(), self.is_routed());
         let upstream = self.known_upstream().filter(|_| relays && !proxied);
+        let has_deadlines = proxied || self.settings.policy.watches_newcomers();
+        let is_client = protocol.serves_clients();
         Beginning {
-            is_client: protocol.serves_clients(),
+            only_waits: is_client && is_plain && !proxied && !relays && !has_deadlines,
+            is_client,
             has_session: protocol.keeps_session(),
             proxied,
             state: if waits { State::Handshaking } else { State::Open },
-            has_deadlines: proxied || self.settings.policy.watches_newcomers(),
+            has_deadlines,
             relays,
             upstream,
             leg: upstream.map(|_| Leg::Client),

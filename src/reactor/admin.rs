@@ -20,12 +20,11 @@ use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::admin::{Asker, Http, Metrics, Page, Produced, Stage};
-use super::parts::effect::Effect;
 use crate::core::conn::Input;
-use crate::core::end::{By, Detector, Reason};
+use crate::core::end::{By, Detector};
 use crate::core::table::{Key, NotAKey};
 use crate::net::Kernel;
-use crate::observe::answers::{Ending, Readiness, upstreams};
+use crate::observe::answers::{Readiness, upstreams};
 use crate::protocol::admin::{Asked, Close, Next, Serves, Session, no_name};
 use crate::protocol::session::Progress;
 use crate::protocol::{Identity, Naming};
@@ -143,6 +142,10 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Err(NotAKey) => no_name(&name, Serves::One),
             },
+            Asked::EndMany(many) => match self.table.get(key).map(|conn| self.cx.by(key, conn)) {
+                Some(by) => self.end_many(many, by).response(&[]),
+                None => return Stage::Idle,
+            },
             Asked::Name(name, id) => match name.parse() {
                 Ok(connection) => self.name_connection(connection, &id).response(),
                 Err(NotAKey) => no_name(&name, Serves::One),
@@ -202,10 +205,8 @@ impl<K: Kernel> Reactor<K> {
                 Content::Audit(self.cx.audit())
             }
             About::Name { key, id } => Content::Named(self.name_connection(key, &id)),
-            About::End { key, peer } => {
-                let by = By { key: "supervisor".to_owned(), peer, identity: None };
-                Content::Ending(self.end_connection(key, Some(Arc::new(by))))
-            }
+            About::End { key, peer } => Content::Ending(self.end_connection(key, Some(supervisor(peer)))),
+            About::EndMany { many, peer } => Content::EndingMany(self.end_many(many, supervisor(peer))),
         };
         self.cx.tell_supervisor(number, content);
         work
@@ -227,17 +228,11 @@ impl<K: Kernel> Reactor<K> {
         self.cx.tell_supervisor(number, Content::Metrics { samples, last });
         work
     }
+}
 
-    /// Posts the ending of one connection. A key whose generation is gone ends nobody.
-    fn end_connection(&mut self, key: Key, by: Option<Arc<By>>) -> Ending {
-        let name = self.cx.name_of(key);
-        if self.table.get(key).is_none() {
-            return Ending::Gone(name);
-        }
-        let (reason, detector) = (Reason::LocalKicked, Detector::Operator);
-        self.cx.effects.push_back(Effect::Close { key, reason, detector, by });
-        Ending::Begun(name)
-    }
+/// Who ends a connection by way of the supervisor's admin interface.
+fn supervisor(peer: String) -> Arc<By> {
+    Arc::new(By { key: "supervisor".to_owned(), peer, identity: None })
 }
 
 impl<K: Kernel> Context<K> {
@@ -296,6 +291,8 @@ impl<K: Kernel> Context<K> {
             }
             (None, stage @ Stage::Watching(_)) => {
                 http.stage = stage;
+                // The answer has no end: what it has asked behind that is never answered.
+                self.forget_input(conn);
                 // Read from now on: it may leave.
                 if unread {
                     self.posted.resume(key, conn);

@@ -245,3 +245,21 @@ const fn act(mode: CloseMode, linger2_inherited: bool) -> CloseHow {
         CloseMode::Reset => CloseHow::Reset,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_asked_about_each_ending_that_was_not_the_peers_own() {
+        let wanted = |reason: &Reason| match reason.class() {
+            Class::Lost | Class::Stuck | Class::Slow => true,
+            Class::Peer | Class::Protocol => false,
+            Class::Local => *reason == Reason::LocalAudit,
+            Class::Upstream => matches!(reason, Reason::UpstreamLost | Reason::UpstreamStuck),
+        };
+        for reason in Reason::ALL {
+            assert_eq!(wants_evidence(*reason), wanted(reason), "{reason}");
+        }
+    }
+}

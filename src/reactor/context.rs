@@ -11,6 +11,7 @@ use super::parts::audits::Audits;
 use super::parts::checks::Checks;
 use super::parts::deadlines::Deadlines;
 use super::parts::effect::Effect;
+use super::parts::endings::Order;
 use super::parts::initiators::Initiators;
 use super::parts::lifecycle::{Lifecycle, Reload};
 use super::parts::link::WorkerLink;
@@ -82,6 +83,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) secured: SecuredClients,
     pub(super) upstreams: Upstreams,
     pub(super) removals: Removals,
+    /// Clients that the operator ends at a pace.
+    pub(super) endings: Vec<Order>,
     pub(super) checks: Checks<K::Stream>,
     pub(super) log_ins: LogIns,
     /// None: nothing has spoken TLS yet.
@@ -176,6 +179,7 @@ impl<K: Kernel> Context<K> {
             secured: SecuredClients::default(),
             places,
             removals: Removals::default(),
+            endings: Vec::new(),
             upstreams,
             checks: Checks::new(kernel.usage().map_or(0, |usage| u64::from(usage.unix_time.subsec_nanos()))),
             log_ins: LogIns::default(),
@@ -191,10 +195,12 @@ impl<K: Kernel> Context<K> {
     /// The policy that `conn` lives by.
     pub(super) fn policy_of(&self, conn: &Conn<K>) -> &Policy {
         let settings = self.listener_of(conn);
-        match &settings.relay {
-            Some(relay) if conn.leg == Some(Leg::Upstream) => &relay.policy,
-            Some(_) | None => &settings.policy,
+        if conn.leg == Some(Leg::Upstream)
+            && let Some(relay) = &settings.relay
+        {
+            return &relay.policy;
         }
+        &settings.policy
     }
 
     /// The settings of the listener that accepted `conn`, or the client that it was made for.

@@ -38,7 +38,7 @@ impl<K: Kernel> Reactor<K> {
     pub(super) fn read(&mut self, key: Key) {
         let mut budget = self.cx.settings.turn.read_bytes;
         while let Some(conn) = self.table.get_mut(key)
-            && let Some(count) = self.cx.read(key, conn, &mut self.read_buffer, &mut budget)
+            && let Some(count) = self.cx.read(key, conn, self.read_buffer.room(), &mut budget)
         {
             let leg = conn.leg;
             // The header of this one was read just now: what is behind it is for a server that is still to be connected to.
@@ -168,7 +168,13 @@ impl<K: Kernel> Context<K> {
 
     /// Reads, and serves what can be served without the other connections. Returns how many bytes lie in `buffer` that
     /// cannot; to be called again behind those. None: there is nothing left, or something else comes first.
-    fn read(&mut self, key: Key, conn: &mut Conn<K>, buffer: &mut [u8], budget: &mut usize) -> Option<usize> {
+    fn read(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        buffer: &mut [u8; READ_BUFFER_BYTES],
+        budget: &mut usize,
+    ) -> Option<usize> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while conn.reading.pending() && conn.may_be_heard() {

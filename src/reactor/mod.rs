@@ -13,12 +13,14 @@
 //! Each step of the turn has a file: `accept`, `effects` (what one connection does to others), `timers` (deadlines), `close`
 //! (what connections leave behind; the one close path), `initiators` (endings that another connection asked for). Then come
 //! the protocols (`serving`, with what a session asks for in `requests` and `numbers`; `admin`), the operator's acts
-//! (`lifecycle`) and reports (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for
+//! (`lifecycle`, `endings`) and reports (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for
 //! what a client asks of all), or to a `service` manager. `work` bounds what all of that costs. `tasks` goes on with what takes longer than a turn, with
 //! `publish` (of a `publication`) and `lists`. `connection` is the entry of the table, `memory` sees to it that all buffers
 //! together have a bound, `inspect` is the view of tests.
 
 mod accept;
+#[cfg(test)]
+mod accept_tests;
 mod admin;
 mod ask;
 mod audit;
@@ -28,6 +30,7 @@ mod context;
 #[cfg(test)]
 mod deferred_tests;
 mod effects;
+mod endings;
 mod header;
 #[cfg(test)]
 mod header_tests;

@@ -155,6 +155,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::Tickets => self.cx.rotate_tickets(),
                 ServerTimer::Service => self.cx.notify_alive(),
                 ServerTimer::Watchers => self.tell_watchers_alive(),
+                ServerTimer::Endings => self.end_more(),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::errno;
 use crate::net::Fatal;
-use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 /// The soft bound on descriptors (`RLIMIT_NOFILE`, getrlimit(2)).
@@ -46,7 +46,7 @@ pub fn raise_descriptors() -> Descriptors {
 /// takes 10 to 40 ms then, at 256 connections, at 512, and so on. An entry is 8 bytes of the kernel's memory.
 pub fn reserve_descriptors(count: u64) {
     let last = count.min(descriptors().soft).saturating_sub(1);
-    if let (Ok(last), Ok(any)) = (RawFd::try_from(last), File::open("/dev/null")) {
+    if let (Ok(last), Ok(any)) = (RawFd::try_from(last), spare()) {
         // Where there is no memory for that, the table grows by need as it always did.
         drop(duplicate(&any, last));
     }
@@ -54,11 +54,23 @@ pub fn reserve_descriptors(count: u64) {
 
 /// A second descriptor of `file`, the lowest free one that is not below `least`.
 #[expect(unsafe_code, reason = "fcntl(2), F_DUPFD_CLOEXEC")]
-fn duplicate(file: &File, least: RawFd) -> Option<OwnedFd> {
+fn duplicate(file: &OwnedFd, least: RawFd) -> Option<OwnedFd> {
     // SAFETY: no pointers are passed.
     let found = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
     // SAFETY: it is open, and nobody else's.
     (found >= 0).then(|| unsafe { OwnedFd::from_raw_fd(found) })
+}
+
+/// A descriptor that is for nothing. Of no file: a container may have none, not even `/dev/null`.
+#[expect(unsafe_code, reason = "eventfd(2)")]
+fn spare() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers are passed.
+    let made = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it is open, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
 }
 
 #[expect(unsafe_code, reason = "getrlimit(2)")]
@@ -77,7 +89,7 @@ fn set_rlimit(limit: &libc::rlimit) -> bool {
 /// A descriptor held back: when the process has run out of them, giving this one up lets one more
 /// connection be accepted, so that an operator can still get in.
 #[derive(Debug)]
-pub struct Reserve(Option<File>);
+pub struct Reserve(Option<OwnedFd>);
 
 impl Reserve {
     /// Takes the descriptor.
@@ -85,8 +97,8 @@ impl Reserve {
     /// # Errors
     /// When there is none to take.
     pub fn new() -> Result<Self, Fatal> {
-        match File::open("/dev/null") {
-            Ok(file) => Ok(Self(Some(file))),
+        match spare() {
+            Ok(spare) => Ok(Self(Some(spare))),
             Err(error) => Err(errno::fatal("hold a descriptor back", errno::number(&error))),
         }
     }
@@ -99,7 +111,7 @@ impl Reserve {
     /// Takes it again if need be; false if there is none to take yet.
     pub fn retake(&mut self) -> bool {
         if self.0.is_none() {
-            self.0 = File::open("/dev/null").ok();
+            self.0 = spare().ok();
         }
         self.0.is_some()
     }
@@ -112,6 +124,7 @@ mod tests {
     use crate::net::{Accepted, Kernel as _, Listener as _, Resource, Token};
     use crate::sys::Os;
     use crate::sys::testing::{self, Client, in_child, until};
+    use std::fs::File;
 
     #[test]
     fn the_soft_bound_rises_to_the_hard_one() {

@@ -144,13 +144,18 @@ impl Contract for Listener {
     type Stream = Stream;
 
     #[expect(unsafe_code, reason = "accept4(2)")]
+    #[expect(
+        clippy::inline_always,
+        reason = "left alone, where each newcomer comes from is moved twice more"
+    )]
+    #[inline(always)]
     fn try_accept(&mut self) -> Accepted<Stream> {
         // The address comes with the connection: asked for later, getpeername(2) fails once it was reset.
         let mut answer = Answer::new();
         let mut length = Answer::LENGTH;
         let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         let fd = self.fd.as_raw_fd();
-        // By syscall(2) as streams are read, for the same reason.
+        // By syscall(2): accept4(3) is a cancellation point, as recv(3) is, and `rustix` has room for any address there is.
         // SAFETY: the descriptor is open while `self` lives; the kernel writes at most `length` bytes, which
         // `answer` has.
         let fd = unsafe { libc::syscall(libc::SYS_accept4, fd, answer.raw(), &raw mut length, flags) };

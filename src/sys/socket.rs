@@ -108,7 +108,7 @@ pub(super) fn bind(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
 #[expect(unsafe_code, reason = "connect(2)")]
 pub(super) fn connect(fd: &OwnedFd, name: &Name) -> Result<(), i32> {
     let (raw, length) = name.raw();
-    // By syscall(2) as streams are read, for the same reason.
+    // By syscall(2): connect(3) is a cancellation point, as recv(3) is (`stream`).
     // SAFETY: the descriptor is open, and `name` outlives the call.
     let result = unsafe { libc::syscall(libc::SYS_connect, fd.as_raw_fd(), raw, length) };
     if result == 0 { Ok(()) } else { Err(errno::last()) }

@@ -1,18 +1,20 @@
 //! A connected socket: four bytes, a descriptor and nothing else. TCP or unix alike: what only TCP has
 //! (`TCP_INFO`, keepalive, `TCP_LINGER2`) the kernel refuses on the other, and that changes nothing.
 //!
-//! Received, sent and closed is by syscall(2): recv(3), send(3) and close(3) of the C library are cancellation points,
-//! which costs each of them 45 instructions in a process that has ever had a second thread (`nptl/cancellation.c`).
+//! Received, sent and closed is by `rustix`, which calls the kernel itself: recv(3), send(3) and close(3) of the C library are
+//! cancellation points, which costs each of them 45 instructions in a process that has ever had a second thread
+//! (`nptl/cancellation.c`), and its syscall(3) costs 15.
 
 use super::{errno, socket, sockopt, tcp_info, whole_seconds};
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream as Contract};
 use libc::c_int;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use std::mem::size_of;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::ptr::null;
 
 /// A connected, non-blocking socket that nobody else has a descriptor of.
 #[derive(Debug)]
@@ -27,25 +29,11 @@ impl Stream {
         Self(fd)
     }
 
-    #[expect(unsafe_code, reason = "sendto(2)")]
     #[inline]
-    fn send_with(&self, bytes: &[u8], flags: c_int) -> Sent {
-        // SAFETY: the descriptor is open while `self` lives; the kernel reads `bytes` within its length.
-        let result = unsafe {
-            let flags = flags | libc::MSG_NOSIGNAL;
-            libc::syscall(
-                libc::SYS_sendto,
-                self.0.as_raw_fd(),
-                bytes.as_ptr(),
-                bytes.len(),
-                flags,
-                null::<u8>(),
-                0,
-            )
-        };
-        match usize::try_from(result) {
+    fn send_with(&self, bytes: &[u8], flags: SendFlags) -> Sent {
+        match rustix::net::send(&self.0, bytes, flags | SendFlags::NOSIGNAL) {
             Ok(length) => Sent::Bytes(length),
-            Err(_) => not_sent(),
+            Err(errno) => not_sent(errno),
         }
     }
 
@@ -63,8 +51,8 @@ impl AsFd for Stream {
 
 /// Why nothing came. Apart from the receiving itself, which is so short that it needs no call.
 #[cold]
-fn not_received() -> Received {
-    match errno::last() {
+fn not_received(errno: Errno) -> Received {
+    match errno.raw_os_error() {
         libc::EAGAIN => Received::WouldBlock,
         libc::EINTR => Received::Interrupted,
         errno => Received::Failed(errno::fault(errno)),
@@ -73,8 +61,8 @@ fn not_received() -> Received {
 
 /// Why nothing went. Apart, because it is rare.
 #[cold]
-fn not_sent() -> Sent {
-    match errno::last() {
+fn not_sent(errno: Errno) -> Sent {
+    match errno.raw_os_error() {
         libc::EAGAIN => Sent::WouldBlock,
         libc::EINTR => Sent::Interrupted,
         errno => Sent::Failed(errno::fault(errno)),
@@ -82,29 +70,23 @@ fn not_sent() -> Sent {
 }
 
 impl Contract for Stream {
-    #[expect(unsafe_code, reason = "recvfrom(2)")]
     #[inline]
     fn recv(&mut self, buffer: &mut [u8]) -> Received {
         debug_assert!(!buffer.is_empty(), "receiving into nothing would look like end of file");
-        // SAFETY: the descriptor is open while `self` lives; the kernel writes within `buffer`.
-        let result = unsafe {
-            let (fd, nobody) = (self.0.as_raw_fd(), null::<u8>());
-            libc::syscall(libc::SYS_recvfrom, fd, buffer.as_mut_ptr(), buffer.len(), 0, nobody, nobody)
-        };
-        match usize::try_from(result) {
-            Ok(0) => Received::Eof,
-            Ok(length) => Received::Bytes(length),
-            Err(_) => not_received(),
+        match rustix::net::recv(&self.0, buffer, RecvFlags::empty()) {
+            Ok((0, _)) => Received::Eof,
+            Ok((length, _)) => Received::Bytes(length),
+            Err(errno) => not_received(errno),
         }
     }
 
     #[inline]
     fn send(&mut self, bytes: &[u8]) -> Sent {
-        self.send_with(bytes, 0)
+        self.send_with(bytes, SendFlags::empty())
     }
 
     fn send_oob(&mut self, byte: u8) -> Sent {
-        self.send_with(&[byte], libc::MSG_OOB)
+        self.send_with(&[byte], SendFlags::OOB)
     }
 
     #[expect(unsafe_code, reason = "shutdown(2)")]
@@ -201,7 +183,7 @@ impl Contract for Stream {
         // No EPOLL_CTL_DEL before: closing the last descriptor of a socket takes it out of every epoll set
         // (epoll(7)), and this one is never duplicated: it is close-on-exec and nothing here calls dup.
         // SAFETY: the descriptor is open and nobody else's, and given up with `self`.
-        let _ = unsafe { libc::syscall(libc::SYS_close, self.0.into_raw_fd()) };
+        unsafe { rustix::io::close(self.0.into_raw_fd()) };
     }
 }
 

@@ -14,6 +14,7 @@ use table::LAYERS;
 const IMPURITIES: &[&str] = &[
     "mio::",
     "libc::",
+    "rustix::",
     "std::os::",
     "std::thread",
     "Instant::now",

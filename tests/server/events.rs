@@ -5,6 +5,7 @@
 use crate::common::{Client, Server, wait_for};
 use crate::workers::crowd::{RESP, pids, signal, start};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +19,11 @@ struct Watcher {
 
 impl Watcher {
     fn new(server: &Server, query: &str, last: Option<&str>) -> Self {
-        let mut client = Client::connect(server.address("admin"));
+        Self::on(Client::connect(server.address("admin")), query, last)
+    }
+
+    /// On that connection.
+    fn on(mut client: Client, query: &str, last: Option<&str>) -> Self {
         client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
         client.send(format!("GET /events{query} HTTP/1.0\r\n{last}\r\n"));
@@ -116,11 +121,12 @@ fn the_life_of_a_client_is_told_as_it_happens() {
     let replaced = watcher.find("replaced");
     assert_eq!((&replaced["key"], &replaced["identity"]), (&identified["key"], &"dev1".into()));
     assert_eq!(replaced["by_peer"], second.stream.local_addr().unwrap().to_string());
+    drop(first);
     assert_eq!(watcher.find("ended")["reason"], "peer.replaced");
     let suspect = watcher.find("suspect");
     assert_eq!((&suspect["identity"], &suspect["detector"]), (&"dev1".into(), &"heartbeat".into()));
     assert_eq!(watcher.find("ended")["reason"], "stuck.frozen");
-    drop((first, second));
+    drop(second);
     server.signal("HUP");
     assert_eq!(watcher.find("reload")["applied"], true);
     // Over the end of the server nothing is left out.
@@ -154,7 +160,7 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
     assert_eq!(names, expected, "each once");
     drop(all);
     // A worker that is started anew is followed like the one before.
-    signal(pids(&server)[0], "KILL");
+    signal(pids(&server)[&1], "KILL");
     assert_eq!(watcher.find("worker_ended")["worker"], 1);
     wait_for("both workers to serve", || {
         let _ = identify(&server, "again");
@@ -170,27 +176,38 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
     }
 }
 
-#[test]
-fn a_reader_that_does_not_read_is_dropped_and_the_server_and_other_readers_go_on() {
-    let server = Server::start(&["--listen", "echo://127.0.0.1:0", "--set", "server.events=64KiB"]);
-    let mut slow = Watcher::new(&server, "", None);
-    let mut quick = Watcher::new(&server, "?event=ended", None);
-    let rounds = 200;
-    let churn = |count: usize| {
-        for _ in 0..count {
+fn a_reader_that_does_not_read_is_dropped(server: &Server) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.connect(&server.address("admin").into()).unwrap();
+    let mut slow = Watcher::on(Client { stream: socket.into() }, "", None);
+    let mut quick = Watcher::new(server, "?event=ended", None);
+    // More than the buffers on the way and the server's own hold together, and what is kept behind that.
+    for _ in 0..40 {
+        for _ in 0..100 {
             let mut client = server.connect("echo");
             client.send("a");
             client.expect("a");
         }
-    };
-    // More than the buffers of both kernels and the server's own hold together, some MiB; the quick one reads along.
-    for _ in 0..rounds {
-        churn(100);
         (0..100).for_each(|_| assert_eq!(quick.find("ended")["reason"], "peer.fin"));
     }
     let dropped = slow.find("dropped");
     assert!(dropped["missed"].as_u64().unwrap() > 0, "{dropped}");
     assert_eq!(slow.next(), None);
+}
+
+const SMALL: [&str; 2] = ["--set", "server.events=64KiB"];
+
+#[test]
+fn a_reader_that_does_not_read_is_dropped_and_the_server_and_other_readers_go_on() {
+    a_reader_that_does_not_read_is_dropped(&Server::start(
+        &[&["--listen", "echo://127.0.0.1:0"], &SMALL[..]].concat(),
+    ));
+}
+
+#[test]
+fn the_same_of_several_workers() {
+    a_reader_that_does_not_read_is_dropped(&start(2, "echo://127.0.0.1:0", &SMALL));
 }
 
 #[test]

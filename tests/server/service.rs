@@ -280,14 +280,26 @@ fn a_drain_that_is_put_off_is_told_to_load_balancers_and_to_nobody_else() {
         let start =
             |delay: &str| Server::start(&[&listen[..], &["--set", &format!("drain.delay={delay}")]].concat());
         let ready = |server: &Server| server.admin("GET", "/readyz").0.contains(" 200 ");
+        let health = |server: &Server, what: &[&str]| {
+            let admin = server.address("admin").to_string();
+            let output =
+                Command::new(BINARY).args(["health", "--admin", &admin]).args(what).output().unwrap();
+            let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+            (output.status.code(), told)
+        };
 
         // The second signal ends the wait.
         let mut server = start("10m");
         let mut early = server.connect("resp");
         early.ask("PING", "+PONG\r\n");
         until("all to serve", || ready(&server));
+        assert_eq!(health(&server, &["--ready"]), (Some(0), ["ready\n".to_owned(), String::new()]));
         server.signal("TERM");
         until("it to be said", || !ready(&server));
+        let [text, why] = health(&server, &["--ready"]).1;
+        assert!(text.is_empty() && why.starts_with("linger: ") && why.contains("drain"), "{why}");
+        assert_eq!(health(&server, &["--ready"]).0, Some(1));
+        assert_eq!(health(&server, &[]), (Some(0), ["ok\n".to_owned(), String::new()]));
         early.ask("PING", "+PONG\r\n");
         let mut late = server.connect("resp");
         late.ask("PING", "+PONG\r\n");

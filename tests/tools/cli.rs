@@ -47,6 +47,7 @@ fn every_command_has_help_with_what_it_does() {
         ("lab", "--quick"),
         ("load", "stuck.frozen"),
         ("audit", "close_wait"),
+        ("health", "--ready"),
         ("completions", "bash"),
         ("man", "linger-serve.1"),
     ] {
@@ -146,7 +147,42 @@ fn completions_and_man_pages_are_made_of_the_same_definition() {
     }
     assert!(stdout(&linger(&["man"])).contains("linger\\-serve(1)"));
     let page = stdout(&linger(&["man", "serve"]));
-    assert!(page.contains(".TH linger-serve 1") && page.contains("max\\-connections"), "{page}");
+    assert!(
+        page.contains(".TH linger-serve 1 \"\" \"linger ") && page.contains("max\\-connections"),
+        "{page}"
+    );
+    assert!(stdout(&linger(&["man", "user", "add"])).contains(".TH linger-user-add 1"));
+    for (arguments, told) in [
+        (["man", "user", "ad"].as_slice(), "ad is not a command; they are add, "),
+        (&["man", "serve", "add"], "add is not a command; linger-serve has none"),
+    ] {
+        let output = linger(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(told), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn each_page_that_a_man_page_names_is_written_with_it() {
+    let directory = Root::new("man", &[("present", "")]);
+    let to = directory.0.to_str().expect("the temporary directory has a name in UTF-8");
+    let output = linger(&["man", "--all", to]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    let pages = std::fs::read_dir(&directory.0).expect("it is there");
+    let pages = pages.map(|entry| entry.expect("it can be read").path());
+    let mut named = 0;
+    for page in pages.filter(|page| page.extension().is_some_and(|section| section == "1")) {
+        let text = std::fs::read_to_string(&page).expect("a page is text");
+        for line in text.lines().filter(|line| line.starts_with("linger\\-") && line.ends_with("(1)")) {
+            let name = line.trim_end_matches("(1)").replace("\\-", "-");
+            assert!(directory.0.join(format!("{name}.1")).exists(), "{}: {line}", page.display());
+            named += 1;
+        }
+    }
+    assert!(named > 15, "{named} pages are named");
+    let output = linger(&["man", "--all", &format!("{to}/not/there")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("/not/there: No such file"), "{}", stderr(&output));
 }
 
 /// A host's files below a directory of its own.
@@ -242,11 +278,14 @@ fn doctor_prints_json_of_a_stable_shape() {
     assert_eq!((&report["version"], &report["connections"]), (&1.into(), &9.into()));
     assert_eq!(report["verdict"], "harm");
     let findings = report["findings"].as_array().expect("an array");
-    assert_eq!(keys(&findings[0]), ["name", "set", "test", "value", "verdict", "why"]);
+    assert_eq!(keys(&findings[0]), ["name", "page", "set", "test", "value", "verdict", "why"]);
     let found = findings.iter().find(|finding| finding["name"] == "net.core.somaxconn").expect("a finding");
     assert_eq!((&found["value"], &found["verdict"]), (&"128".into(), &"harm".into()));
     assert_eq!(found["set"], serde_json::json!(["sysctl -w net.core.somaxconn=4096"]));
     let unseen = findings.iter().find(|finding| finding["name"] == "net.ipv4.tcp_mem").expect("a finding");
     assert_eq!((&unseen["value"], &unseen["verdict"]), (&serde_json::Value::Null, &"unknown".into()));
-    assert_eq!(keys(&report["folklore"][0]), ["claim", "fact", "name", "set", "test", "value", "verdict"]);
+    assert_eq!(
+        keys(&report["folklore"][0]),
+        ["claim", "fact", "name", "page", "set", "test", "value", "verdict"]
+    );
 }

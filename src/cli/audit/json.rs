@@ -2,6 +2,7 @@
 
 use super::{Report, lower};
 use crate::sys::owners::Owner;
+use crate::tools::audit::explain;
 use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -64,6 +65,7 @@ fn finding(report: &Report<'_>, finding: &Finding) -> Value {
         "at_least_ms": millis(finding.at_least()),
         "meaning": finding.meaning,
         "advice": finding.advice,
+        "page": explain::page(finding.anomaly),
         "peer_addresses": addresses,
         "peer_with_most": most.map(|(ip, count)| json!({ "address": ip.to_string(), "connections": count })),
         "examples": examples.map(|case| example(case, report.owner(&case.row))).collect::<Vec<_>>(),

@@ -4,6 +4,7 @@ use super::{Report, lower};
 use crate::cli::console::table;
 use crate::core::units::{bytes, plural, span, thousands};
 use crate::sys::owners::Owner;
+use crate::tools::audit::explain;
 use crate::tools::audit::survey::{Case, Finding, STATES, Surveyed};
 use std::fmt::Write as _;
 
@@ -65,9 +66,10 @@ fn finding(text: &mut String, report: &Report<'_>, finding: &Finding) {
     }
     let _ = write!(
         text,
-        "{title}\n{}{}",
+        "{title}\n{}{}    linger explain {}\n",
         wrapped("    ", &finding.meaning),
-        wrapped("    -> ", finding.advice.as_str())
+        wrapped("    -> ", finding.advice.as_str()),
+        explain::page(finding.anomaly),
     );
     let shown: Vec<&Case> = finding.cases.iter().take(report.arguments.examples).collect();
     let rows: Vec<_> = shown.iter().map(|case| example(case, report.owner(&case.row))).collect();

@@ -51,7 +51,7 @@ impl Attention {
     }
 
     /// A poll that began after `before` has returned by `now`, and `brought` so much; it was to wait for `timeout` at
-    /// most. `sources`: how many are watched. Gives how long the loop stood still, if it did.
+    /// most. `sources`: how many are watched. Gives how long the loop was stalled, if it did.
     pub fn on_poll(
         &mut self,
         before: Instant,

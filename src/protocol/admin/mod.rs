@@ -4,6 +4,8 @@
 mod ends;
 mod events;
 mod filter;
+mod list;
+mod many;
 mod page;
 mod session;
 mod settings;
@@ -15,6 +17,8 @@ mod tests;
 pub use ends::{Cursor, EndsQuery};
 pub use events::EventsQuery;
 pub use filter::Filter;
+pub use list::{ListQuery, PeerFilter};
+pub use many::EndMany;
 pub use session::{Close, Next, Session};
 use sites::answers_to;
 pub use spoken::Spoken;
@@ -26,9 +30,7 @@ use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
 use super::{Access, Hosts, Identity, Token};
 use crate::core::end::Foreign;
 use crate::core::setting::{Key, Values};
-use ipnet::IpNet;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
 
 /// Connections listed unless the query asks for another number, and at most.
 const LIST_DEFAULT: usize = 1_000;
@@ -120,6 +122,8 @@ pub enum Asked {
     Events(EventsQuery),
     /// A connection of that name is to be ended.
     End(String),
+    /// Many connections are to be ended, or no more of them.
+    EndMany(EndMany),
     /// A connection of that name, a gateway's client, is to get an identity.
     Name(String, String),
     /// The upstream servers, and how they are.
@@ -151,7 +155,9 @@ impl Asked {
     /// The response but for its body, if it is well.
     fn head(&self) -> Response<'static> {
         match self {
-            Self::Ready | Self::End(_) | Self::Name(..) | Self::Word(_) => Response::text(Status::Ok, ""),
+            Self::Ready | Self::End(_) | Self::EndMany(_) | Self::Name(..) | Self::Word(_) => {
+                Response::text(Status::Ok, "")
+            }
             Self::Metrics => Response::metrics(""),
             Self::Events(_) => Response::events(),
             Self::Audit | Self::Connections(_) | Self::Ends(_) | Self::Upstreams => {
@@ -214,8 +220,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ),
     (
         "GET  /connections",
-        "JSON; ?listener= &state= &identity= &peer= &key= &limit=",
-        "JSON; of all workers; ?listener= &state= &identity= &peer= &key= &limit=",
+        "JSON; ?listener= &state= &identity= &peer= &key= &age_over= &clients=true &limit=",
+        "JSON; of all workers; ?listener= &state= &identity= &peer= &key= &age_over= &clients=true &limit=",
     ),
     (
         "GET  /ends",
@@ -236,6 +242,12 @@ const ROUTES: &[(&str, &str, &str)] = &[
         "POST /connections/{key}/end",
         "ends one connection; the key is from the list",
         "ends one connection; the key is from the list",
+    ),
+    (
+        "POST /connections/end",
+        "ends many; ?listener= &state= &identity= &peer= &age_over=1h, or all=true; &over=60s spreads them; ?stop=true",
+        "ends many, at all workers; ?listener= &state= &identity= &peer= &age_over=1h, or all=true; &over=60s spreads them; \
+         ?stop=true",
     ),
     (
         "POST /connections/{key}/identity",
@@ -296,6 +308,7 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         (true, "/events") => {
             EventsQuery::read(request, serves).map(|query| Route::Asked(Asked::Events(query)))
         }
+        (false, "/connections/end") => EndMany::read(request).map(|many| Route::Asked(Asked::EndMany(many))),
         (false, path) if path.starts_with("/connections/") => match action(path) {
             Some((name, "end")) => Ok(Route::Asked(Asked::End(name.to_owned()))),
             Some((name, "identity")) => {
@@ -367,68 +380,6 @@ fn crowded() -> Response<'static> {
     Response::text(Status::Unavailable, text)
 }
 
-/// Which connections are to be listed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ListQuery {
-    /// At most so many.
-    pub limit: usize,
-    /// On this listener.
-    pub listener: Option<String>,
-    /// In this state.
-    pub state: Option<String>,
-    /// With this identity.
-    pub identity: Option<String>,
-    /// From there.
-    pub peer: Option<PeerFilter>,
-    /// That one.
-    pub key: Option<String>,
-}
-
-/// Whose connections are to be listed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PeerFilter {
-    /// Those of a host.
-    Host(IpAddr),
-    /// Those of a network.
-    Network(IpNet),
-    /// That one.
-    Socket(SocketAddr),
-    /// Those that came by a unix socket, and have no address.
-    Unix,
-}
-
-impl PeerFilter {
-    /// The one that a request gives.
-    fn of(request: &Request) -> Result<Option<Self>, Response<'static>> {
-        request.query_value("peer").map(Self::read).transpose().map_err(|text| {
-            let form = "an address (192.0.2.7), address:port, a network (192.0.2.0/24) or unix";
-            Response::text(Status::BadRequest, format!("peer must be {form}, and {text:?} is none\n"))
-        })
-    }
-
-    fn read(text: &str) -> Result<Self, &str> {
-        if text == "unix" {
-            return Ok(Self::Unix);
-        }
-        match (text.parse(), text.parse(), text.parse()) {
-            (Ok(host), _, _) => Ok(Self::Host(host)),
-            (_, Ok(socket), _) => Ok(Self::Socket(socket)),
-            (_, _, Ok(network)) => Ok(Self::Network(network)),
-            (Err(_), Err(_), Err(_)) => Err(text),
-        }
-    }
-
-    /// Whether that is one of them.
-    pub fn is(&self, peer: Option<SocketAddr>) -> bool {
-        match self {
-            Self::Host(host) => peer.is_some_and(|peer| peer.ip() == *host),
-            Self::Socket(socket) => peer == Some(*socket),
-            Self::Network(network) => peer.is_some_and(|peer| network.contains(&peer.ip())),
-            Self::Unix => peer.is_none(),
-        }
-    }
-}
-
 /// How many rows a list is to have at most, if it is asked for by parameters that it knows.
 fn limit_of(request: &Request, known: &[&str]) -> Result<usize, Response<'static>> {
     check_known(request, known)?;
@@ -448,28 +399,4 @@ fn check_known(request: &Request, known: &[&str]) -> Result<(), Response<'static
         let text = format!("unknown parameter {unknown}: known are {}\n", known.join(", "));
         Err(Response::text(Status::BadRequest, text))
     })
-}
-
-impl ListQuery {
-    fn read(request: &Request) -> Result<Self, Response<'static>> {
-        let limit = limit_of(request, &["limit", "listener", "state", "identity", "peer", "key"])?;
-        let text = |name| request.query_value(name).map(str::to_owned);
-        let peer = PeerFilter::of(request)?;
-        let [listener, state, identity, key] = ["listener", "state", "identity", "key"].map(text);
-        Ok(Self { limit, listener, state, identity, peer, key })
-    }
-
-    /// Whether a connection is to be listed. What is cheap to know stands first.
-    pub fn wants(&self, listener: &str, state: &str, peer: Option<SocketAddr>) -> bool {
-        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-        is(&self.listener, listener)
-            && is(&self.state, state)
-            && self.peer.is_none_or(|wanted| wanted.is(peer))
-    }
-
-    /// Whether a connection with that identity, or with none, is to be listed.
-    pub fn wants_identity(&self, identity: Option<&[u8]>) -> bool {
-        let Some(wanted) = &self.identity else { return true };
-        String::from_utf8_lossy(identity.unwrap_or_default()) == *wanted
-    }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::core::health::Word;
 use crate::protocol::http::Decoder;
+use std::net::SocketAddr;
 
 pub(super) fn asked(method: &str, path: &str, host: &str) -> Request {
     let text = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");

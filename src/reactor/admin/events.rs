@@ -20,6 +20,9 @@ use serde_json::{Map, Value, json};
 /// is gone is noticed.
 const ALIVE: Duration = Duration::from_secs(15);
 
+/// Work for the last words to one who watches. Who is further behind is cut off.
+const LAST_WORK: usize = 1024 * 1024;
+
 /// What came of reading on.
 enum Read {
     /// There is no more.
@@ -77,7 +80,7 @@ impl<K: Kernel> Reactor<K> {
             let Stage::Taking(page) = &mut http.stage else { continue };
             let Page::Watch(watch) = &mut **page else { continue };
             watch.is_last = true;
-            self.serve_asker(key, usize::MAX);
+            self.serve_asker(key, LAST_WORK);
         }
     }
 }
@@ -117,7 +120,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The loop stood still.
+    /// The loop was stalled.
     #[cold]
     pub(in crate::reactor) fn note_standstill(&mut self, lasted: Duration) {
         self.note_event_of_server(Kind::Stalled, || json!({"what": "loop", "lasted_s": seconds(lasted)}));

@@ -192,15 +192,12 @@ fn certificate(Expiry { file, at }: &Expiry) -> CertificateGauges {
 impl<K: Kernel> Context<K> {
     /// Adds a connection to the list, if it passes the filters.
     fn list_one(&self, list: &mut List, key: Key, conn: &Conn<K>, out: &mut String) {
+        if !self.is_listed(&list.query, key, conn) {
+            return;
+        }
         let listener = &self.listener_of(conn).name;
         let state = conn.life.state().name();
-        if !list.query.wants(listener, state, conn.peer.address()) {
-            return;
-        }
         let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
-        if !list.query.wants_identity(identity) {
-            return;
-        }
         list.matched += 1;
         if list.listed == list.query.limit as u64 {
             return;
@@ -233,6 +230,18 @@ impl<K: Kernel> Context<K> {
             worker: self.link.as_ref().map(|link| link.number()),
         };
         out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));
+    }
+
+    /// Whether a connection passes the filters.
+    pub(in crate::reactor) fn is_listed(&self, query: &ListQuery, key: Key, conn: &Conn<K>) -> bool {
+        let age = || self.now.since(conn.life.accepted());
+        let identity = || conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
+        let listener = self.listener_of(conn);
+        let is_client = || listener.protocol.serves_clients() && conn.leg != Some(Leg::Upstream);
+        query.wants(&listener.name, conn.life.state().name(), conn.peer.address())
+            && (!query.clients || is_client())
+            && query.age_over.is_none_or(|over| age() > over)
+            && (query.identity.is_none() || query.wants_identity(identity()))
     }
 
     /// What is agreed with a connection about its silence; none: nothing is.

@@ -271,6 +271,22 @@ fn who_watches_is_told_what_happens_in_the_turn_in_which_it_does() {
 }
 
 #[test]
+fn what_is_asked_behind_events_is_forgotten() {
+    let mut scene = Scene::new();
+    let asker = scene.crowd(ADMIN, 1)[0];
+    scene.send(asker, &"GET /events HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000));
+    scene.come_to_rest();
+    let text = String::from_utf8(scene.recv(asker)).unwrap();
+    assert_eq!((text.matches("HTTP/1.1 200").count(), names(&told(&text))), (1, vec!["start"]));
+    scene.crowd(ECHO, 1);
+    scene.come_to_rest();
+    assert!(String::from_utf8(scene.recv(asker)).unwrap().contains("event: opened\n"));
+    scene.close(asker);
+    scene.come_to_rest();
+    assert!(scene.is_closed(asker));
+}
+
+#[test]
 fn who_was_cut_off_goes_on_where_it_was() {
     let mut scene = Scene::new();
     let (watcher, first) = watch(&mut scene, "", None);
@@ -331,11 +347,71 @@ fn who_is_told_nothing_is_told_that_the_server_is_there_and_is_not_idle() {
     let remarks = text.matches(": nothing else has happened\nid: ").count();
     assert!((12..=14).contains(&remarks) && told(&text).is_empty(), "{remarks}: {text}");
     assert!(!scene.is_closed(watcher), "longer than idle_timeout");
-    // It is read meanwhile: what it asks is nobody's, and its end is seen.
+    // It is read meanwhile: what it asks behind that is nobody's, and its end is seen.
     scene.send(watcher, "GET /healthz HTTP/1.1\r\n\r\n");
     scene.come_to_rest();
     assert_eq!(scene.recv(watcher), b"");
     scene.close(watcher);
     scene.come_to_rest();
     assert!(scene.is_closed(watcher));
+}
+
+/// What is answered to `POST path`.
+fn post(scene: &mut Scene, asker: usize, path: &str) -> String {
+    scene.send(asker, &format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+    scene.come_to_rest();
+    let answer = String::from_utf8(scene.recv(asker)).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn many_are_ended_at_a_pace_and_nobody_who_is_not_meant() {
+    let mut scene = Scene::new();
+    let old = scene.crowd(ECHO, 100);
+    let others = scene.crowd(RESP, 10);
+    let asker = scene.crowd(ADMIN, 1)[0];
+    let answer = post(&mut scene, asker, "/connections/end?listener=echo&over=100s");
+    assert_eq!(answer, "the connections that are meant are being ended over 1m 40s\n");
+    let young = scene.crowd(ECHO, 5);
+    let mut before = 0;
+    for tenth in 1..=10 {
+        scene.pass(Duration::from_secs(10));
+        let gone = old.iter().filter(|client| scene.is_closed(**client)).count();
+        // A slot is a hundredth of the time, or a bit less: the others have some as well.
+        assert!((6..=14).contains(&(gone - before)) || tenth == 10, "{gone} after {tenth} tenths");
+        before = gone;
+    }
+    assert_eq!(before, 100);
+    assert!(others.iter().chain(&young).all(|client| !scene.is_closed(*client)));
+    let asker = scene.crowd(ADMIN, 1)[0];
+    let ends = get(&mut scene, asker, "/ends?reason=local.kicked&limit=200");
+    let rows = ends["ends"].as_array().unwrap();
+    assert!(rows.len() == 100 && rows.iter().all(|row| row["detector"] == "operator"), "{}", rows.len());
+    assert!(rows.iter().all(|row| row["by_peer"].as_str().is_some_and(|peer| peer.contains(':'))));
+}
+
+#[test]
+fn what_is_under_way_can_be_stopped() {
+    let mut scene = Scene::new();
+    let clients = scene.crowd(ECHO, 50);
+    let asker = scene.crowd(ADMIN, 1)[0];
+    post(&mut scene, asker, "/connections/end?all=true&over=100s");
+    scene.pass(Duration::from_secs(50));
+    assert_eq!(post(&mut scene, asker, "/connections/end?stop=true"), "no more connections are ended\n");
+    let gone = |scene: &Scene| clients.iter().filter(|client| scene.is_closed(**client)).count();
+    let before = gone(&scene);
+    scene.pass(Duration::from_secs(30));
+    assert_eq!(gone(&scene), before);
+    assert!((20..=30).contains(&before), "{before}");
+    assert_eq!(post(&mut scene, asker, "/connections/end?stop=true"), "no connections were being ended\n");
+    // At once, and all that are left: not the connection that asks.
+    post(&mut scene, asker, "/connections/end?all=true");
+    scene.pass(Duration::from_secs(20));
+    assert_eq!(gone(&scene), 50);
+    assert!(!scene.is_closed(asker));
+    for _ in 0..16 {
+        post(&mut scene, asker, "/connections/end?all=true&over=1h");
+    }
+    let refused = post(&mut scene, asker, "/connections/end?all=true&over=1h");
+    assert!(refused.starts_with("too many orders"), "{refused}");
 }

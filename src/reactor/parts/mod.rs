@@ -11,6 +11,7 @@ pub(super) mod checks;
 pub(super) mod deadlines;
 pub(super) mod deferral;
 pub(super) mod effect;
+pub(super) mod endings;
 pub(super) mod initiators;
 pub(super) mod lifecycle;
 pub(super) mod link;

@@ -97,8 +97,8 @@ impl Places {
 
     /// Whether all places for clients are taken. `pair`: for one that is to be relayed, which takes two descriptors.
     pub(in crate::reactor) const fn is_full(&self, pair: bool) -> bool {
-        let left = self.descriptors_max.saturating_sub(self.clients + self.upstreams + self.checks);
-        self.clients >= self.clients_max() || left < 1 + pair as u32
+        let taken = self.clients + self.upstreams + self.checks;
+        self.clients >= self.clients_max || taken + pair as u32 >= self.descriptors_max
     }
 
     /// A pair has begun: the descriptor of its upstream leg is kept for it until both legs are gone.

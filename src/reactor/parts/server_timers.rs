@@ -32,11 +32,13 @@ pub(in crate::reactor) enum ServerTimer {
     Service,
     /// To tell those who watch that the server is there.
     Watchers,
+    /// To end the next of many that the operator ends.
+    Endings,
 }
 
 impl ServerTimer {
     /// All of them, in the order in which a turn looks at them.
-    pub(in crate::reactor) const ALL: [Self; 13] = [
+    pub(in crate::reactor) const ALL: [Self; 14] = [
         Self::AcceptRetry,
         Self::QueueWatch,
         Self::Resumed,
@@ -50,6 +52,7 @@ impl ServerTimer {
         Self::Tickets,
         Self::Service,
         Self::Watchers,
+        Self::Endings,
     ];
 }
 
@@ -83,6 +86,8 @@ pub(in crate::reactor) struct ServerTimers {
     service: Instant,
     /// When those who watch are told that the server is there.
     watchers: Instant,
+    /// When the next of many are ended.
+    endings: Instant,
 }
 
 impl Default for ServerTimers {
@@ -101,6 +106,7 @@ impl Default for ServerTimers {
             tickets: Instant::NEVER,
             service: Instant::NEVER,
             watchers: Instant::NEVER,
+            endings: Instant::NEVER,
         }
     }
 }
@@ -178,6 +184,11 @@ impl ServerTimers {
         self.watchers = self.watchers.min(at);
     }
 
+    /// When the next of many are ended.
+    pub(in crate::reactor) fn end_some_at(&mut self, at: Instant) {
+        self.endings = self.endings.min(at);
+    }
+
     /// When the next of them is due.
     pub(in crate::reactor) fn next(&self) -> Instant {
         let accepts = self.accept_retry.min(self.queue_watch).min(self.resumed);
@@ -191,6 +202,7 @@ impl ServerTimers {
             .min(self.tickets)
             .min(self.service)
             .min(self.watchers)
+            .min(self.endings)
     }
 
     /// Whether one is due by `now`; it is over with that.
@@ -209,6 +221,7 @@ impl ServerTimers {
             ServerTimer::Tickets => &mut self.tickets,
             ServerTimer::Service => &mut self.service,
             ServerTimer::Watchers => &mut self.watchers,
+            ServerTimer::Endings => &mut self.endings,
         };
         let due = *deadline <= now;
         if due {

@@ -199,6 +199,19 @@ pub const fn advice(anomaly: Anomaly) -> &'static str {
     }
 }
 
+/// The page of the guide about it.
+pub const fn page(anomaly: Anomaly) -> &'static str {
+    match anomaly {
+        Anomaly::QueueFull | Anomaly::QueuedLong | Anomaly::QueuedGhost | Anomaly::SynRecv => "accept_queue",
+        Anomaly::Missing | Anomaly::Unknown => "host",
+        Anomaly::CloseWait | Anomaly::Unread => "close_wait",
+        Anomaly::Unacknowledged | Anomaly::Unwatched => "ghosts",
+        Anomaly::ZeroWindow => "heartbeats",
+        Anomaly::Orphan | Anomaly::FinWait2 => "fin_wait2",
+        Anomaly::TimeWait => "time_wait",
+    }
+}
+
 /// How many a second so many a minute are.
 fn per_second(minute: u64) -> String {
     match minute {

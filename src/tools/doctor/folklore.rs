@@ -12,6 +12,8 @@ pub struct Belief {
     pub claim: &'static str,
     /// What is so.
     pub fact: &'static str,
+    /// The page of the guide about it.
+    pub page: &'static str,
     /// The test that shows it, as `file: name`.
     pub test: &'static str,
     trace: fn(&Host, &Aim, &str) -> Trace,
@@ -27,9 +29,9 @@ struct Trace {
 
 impl Belief {
     pub(super) fn look(&self, host: &Host, aim: &Aim) -> Tale {
-        let Self { name, claim, fact, test, trace } = *self;
+        let Self { name, claim, fact, page, test, trace } = *self;
         let Trace { value, verdict, set } = trace(host, aim, name);
-        Tale { name, claim, fact, test, value, verdict, set }
+        Tale { name, claim, fact, page, test, value, verdict, set }
     }
 }
 
@@ -101,6 +103,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "net.ipv4.tcp_tw_recycle",
         claim: "set it to 1 to get rid of TIME_WAITs",
         fact: "it broke clients behind NAT, and Linux has not had it since 4.12",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: tcp_tw_recycle_is_gone",
         trace: tw_recycle,
     },
@@ -108,6 +111,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "net.ipv4.tcp_tw_reuse",
         claim: "set it to 1 to spare a server its TIME_WAITs",
         fact: "it concerns who connects, as a gateway does, and not who accepts: a server keeps every one of them",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: tcp_tw_reuse_spares_a_server_nothing",
         trace: tw_reuse,
     },
@@ -116,6 +120,7 @@ pub const FOLKLORE: &[Belief] = &[
         claim: "lower it to have fewer TIME_WAITs",
         fact: "those above it are dropped at once, so a late FIN of such a connection is answered by a reset; \
                they cost 256 bytes each",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_lowered_tcp_max_tw_buckets_only_drops_time_waits_early",
         trace: tw_buckets,
     },
@@ -123,6 +128,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "net.ipv4.tcp_fin_timeout",
         claim: "lower it to shorten TIME_WAIT",
         fact: "TIME_WAIT lasts 60 s whatever it says; it bounds how long a closed socket waits for the peer's FIN",
+        page: "fin_wait2",
         test: "tests/kernel/folklore/closing.rs: tcp_fin_timeout_bounds_orphans_in_fin_wait2_and_nothing_else",
         trace: fin_timeout,
     },
@@ -130,6 +136,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "net.ipv4.tcp_abort_on_overflow",
         claim: "set it to 1 so that clients learn of a full accept queue",
         fact: "a burst that a moment's patience would have absorbed becomes errors at the clients",
+        page: "accept_queue",
         test: "tests/kernel/folklore/accepting.rs: tcp_abort_on_overflow_turns_a_burst_into_errors",
         trace: abort_on_overflow,
     },
@@ -137,6 +144,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "somaxconn at once",
         claim: "raise net.core.somaxconn, and the running server has a longer queue",
         fact: "a listener has what held when it called listen, until it calls it again",
+        page: "accept_queue",
         test: "tests/kernel/folklore/accepting.rs: a_raised_somaxconn_waits_for_the_next_listen",
         trace: none,
     },
@@ -144,6 +152,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "65,535 connections",
         claim: "a server runs out of ports",
         fact: "all its connections have one port of its own; a client's port serves again for each other address",
+        page: "million",
         test: "tests/kernel/folklore/accepting.rs: more_connections_than_there_are_client_ports",
         trace: none,
     },
@@ -151,6 +160,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "connected",
         claim: "connect succeeded, so the server has the connection",
         fact: "the kernel answers for it: nobody needs to accept, and a full queue may have dropped it",
+        page: "accept_queue",
         test: "tests/kernel/folklore/accepting.rs: a_client_is_connected_to_nobody_once_the_queue_overflows",
         trace: none,
     },
@@ -158,6 +168,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "SO_LINGER as a timer",
         claim: "a time in SO_LINGER shortens TIME_WAIT",
         fact: "close waits that long for acknowledgements, non-blocking or not, and TIME_WAIT follows all the same",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_linger_time_makes_close_wait_and_leaves_the_time_wait",
         trace: none,
     },
@@ -165,6 +176,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "SO_LINGER {1,0}",
         claim: "a reset is the cheap way to close without TIME_WAIT",
         fact: "what was sent and not yet read by the peer is lost",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_reset_loses_what_is_on_its_way",
         trace: none,
     },
@@ -172,6 +184,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "SO_REUSEADDR",
         claim: "it removes TIME_WAITs, or lets two servers listen on a port",
         fact: "bind succeeds beside TIME_WAITs, which stay; beside a listener it fails",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: so_reuseaddr_binds_beside_a_time_wait_and_not_beside_a_listener",
         trace: none,
     },
@@ -179,6 +192,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "shutdown, then close",
         claim: "parting in two steps avoids TIME_WAIT",
         fact: "the side that sends the first FIN keeps it, and no option removes it afterwards",
+        page: "half_close",
         test: "tests/kernel/folklore/closing.rs: a_half_close_first_still_ends_in_time_wait_that_no_option_removes",
         trace: none,
     },
@@ -186,6 +200,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "a pair in TIME_WAIT",
         claim: "a client cannot come back from the same port for 60 s",
         fact: "a SYN that is newer than the old connection opens it again at once",
+        page: "time_wait",
         test: "tests/kernel/folklore/closing.rs: a_new_syn_reopens_a_pair_in_time_wait",
         trace: none,
     },
@@ -193,6 +208,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "CLOSE_WAIT",
         claim: "the kernel cleans up connections in CLOSE_WAIT after a while",
         fact: "no timer runs: it stays until the program closes it",
+        page: "close_wait",
         test: "tests/kernel/folklore/closing.rs: a_close_wait_has_no_timer",
         trace: none,
     },
@@ -200,6 +216,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "SO_KEEPALIVE",
         claim: "turn it on, and dead peers are noticed",
         fact: "the first probe leaves after tcp_keepalive_time, 2 hours, and none while output is in flight",
+        page: "heartbeats",
         test: "tests/kernel/folklore/detecting.rs: so_keepalive_alone_waits_for_two_hours",
         trace: none,
     },
@@ -207,6 +224,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "tcp_keepalive_* for all",
         claim: "lower net.ipv4.tcp_keepalive_time, and the host notices dead peers",
         fact: "only sockets with SO_KEEPALIVE, whose program has set no times of its own, ever look at it",
+        page: "heartbeats",
         test: "tests/kernel/folklore/detecting.rs: keepalive_sysctls_do_nothing_for_a_socket_without_the_option",
         trace: none,
     },
@@ -214,6 +232,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "TCP_USER_TIMEOUT",
         claim: "it finds dead peers by itself",
         fact: "it never fires while nothing is in flight: an idle connection needs keepalive or a heartbeat",
+        page: "heartbeats",
         test: "tests/kernel/liveness_netns.rs: user_timeout_finds_data_in_flight_that_is_not_acknowledged",
         trace: none,
     },
@@ -221,6 +240,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "send",
         claim: "send succeeded, so the peer has it",
         fact: "it is in a buffer here; the peer may never read it, nor be there any more",
+        page: "sigpipe",
         test: "tests/kernel/folklore/detecting.rs: a_send_that_succeeded_may_reach_nobody",
         trace: none,
     },
@@ -228,6 +248,7 @@ pub const FOLKLORE: &[Belief] = &[
         name: "readiness",
         claim: "poll says readable, so recv has something",
         fact: "it is a hint: by the time of recv there may be nothing",
+        page: "detection",
         test: "src/sys/polling_facts.rs: readiness_is_a_hint_and_no_proof",
         trace: none,
     },

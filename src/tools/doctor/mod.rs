@@ -133,6 +133,8 @@ pub struct Finding {
     pub set: Vec<String>,
     /// The reason, in a sentence.
     pub why: String,
+    /// The page of the guide about it.
+    pub page: &'static str,
     /// The test that shows the kernel behave so, as `file: name`.
     pub test: Option<&'static str>,
 }
@@ -146,6 +148,8 @@ pub struct Tale {
     pub claim: &'static str,
     /// What is so.
     pub fact: &'static str,
+    /// The page of the guide about it.
+    pub page: &'static str,
     /// The test that shows it, as `file: name`.
     pub test: &'static str,
     /// What was found here, where there is something to find.

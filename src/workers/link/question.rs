@@ -4,15 +4,17 @@ use super::wire::{Fields, Malformed, Wire, lists, wire};
 use crate::core::health::Word;
 use crate::core::table::Key;
 use crate::observe::answers::{
-    AuditReport, Audited, CheckReport, Ending, Example, Kept, ListenerSockets, Readiness, Said, ServerReport,
-    UpstreamReport,
+    AuditReport, Audited, CheckReport, Ending, EndingMany, Example, Kept, ListenerSockets, Readiness, Said,
+    ServerReport, UpstreamReport,
 };
 use crate::observe::audit::Anomaly;
 use crate::observe::events::{Kind as EventKind, Position};
 use crate::observe::metrics::{Part, Samples, Series};
 use crate::observe::ring::Place;
 use crate::protocol::Naming;
-use crate::protocol::admin::{Cursor, EndsQuery, EventsQuery, Filter, ListQuery, PeerFilter, Spoken};
+use crate::protocol::admin::{
+    Cursor, EndMany, EndsQuery, EventsQuery, Filter, ListQuery, PeerFilter, Spoken,
+};
 
 /// A question to a worker.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,6 +73,13 @@ pub enum About {
         /// Who wants it: the peer at the supervisor's admin interface.
         peer: String,
     },
+    /// Many connections are to be ended.
+    EndMany {
+        /// Which, and how.
+        many: EndMany,
+        /// Who wants it.
+        peer: String,
+    },
     /// Its upstream servers.
     Upstreams,
     /// The operator's word about one of them.
@@ -108,6 +117,8 @@ pub enum Content {
     Events(EventRows),
     /// What comes of a connection that is to be ended.
     Ending(Ending),
+    /// What comes of many that are to be ended.
+    EndingMany(EndingMany),
     /// What came of giving a connection an identity.
     Named(Naming),
     /// Its upstream servers.
@@ -186,6 +197,7 @@ impl Content {
             | Self::Ends(_)
             | Self::Events(_)
             | Self::Ending(_)
+            | Self::EndingMany(_)
             | Self::Named(_)
             | Self::Upstreams(_)
             | Self::Said(_) => true,
@@ -205,10 +217,13 @@ wire!(enum About {
     7 Word(spoken),
     8 Ends { query, from, rows },
     9 Events { query, from },
+    10 EndMany { many, peer },
 });
 wire!(struct Spoken { upstream, server, word });
 wire!(enum Word { 0 Ready, 1 Drain, 2 Down, });
-wire!(struct ListQuery { limit, listener, state, identity, peer, key });
+wire!(struct ListQuery { limit, listener, state, identity, peer, key, age_over, clients });
+wire!(enum EndMany { 0 Begin { query, over }, 1 Stop, });
+wire!(enum EndingMany { 0 Begun(over), 1 Stopped(orders), 2 TooMany, });
 wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Unix, 3 Network(network), });
 wire!(struct Filter { listener, identity, peer, key, reason });
 wire!(struct EndsQuery { limit, filter, last_ns, before, after });
@@ -227,6 +242,7 @@ wire!(enum Content {
     7 Said(said),
     8 Ends(page),
     9 Events(page),
+    10 EndingMany(ending),
 });
 wire!(struct EventRows { rows, read, missed, is_dropped, more });
 wire!(struct Position { number, place });
@@ -289,6 +305,7 @@ mod tests {
     use super::super::message::tests::returns;
     use super::super::{ToSupervisor, ToWorker};
     use super::*;
+    use crate::core::time::Duration;
 
     #[test]
     fn questions_read_back() {
@@ -301,6 +318,8 @@ mod tests {
             identity: Some("ü".to_owned()),
             peer: Some(peer),
             key: None,
+            age_over: Some(Duration::from_millis(1500)),
+            clients: true,
         };
         let filter = Filter {
             listener: None,
@@ -320,7 +339,7 @@ mod tests {
             About::Readiness,
             About::Metrics,
             About::Audit,
-            About::Connections { query, from: 7, rows: u32::MAX },
+            About::Connections { query: query.clone(), from: 7, rows: u32::MAX },
             About::Ends { query: ends, from: Some(Place { number: 9, at: 8, moves: u32::MAX }), rows: 7 },
             About::Events {
                 query: EventsQuery { filter, kinds: u32::MAX, after: Some(Cursor(vec![(Some(0), 9)])) },
@@ -331,6 +350,11 @@ mod tests {
             },
             About::End { key: Key { index: 17, generation: 4711 }, peer: "127.0.0.1:9".to_owned() },
             About::Name { key: Key { index: 17, generation: 4711 }, id: "dev".to_owned() },
+            About::EndMany { many: EndMany::Stop, peer: "127.0.0.1:9".to_owned() },
+            About::EndMany {
+                many: EndMany::Begin { query: query.clone(), over: Duration::from_secs(60) },
+                peer: String::new(),
+            },
             About::Upstreams,
             About::Word(Spoken { upstream: "app".to_owned(), server: "::1".to_owned(), word: Word::Down }),
         ] {
@@ -410,6 +434,9 @@ mod tests {
             }),
             Content::Ending(Ending::Begun(text())),
             Content::Ending(Ending::Gone(text())),
+            Content::EndingMany(EndingMany::Begun(Duration::from_millis(7))),
+            Content::EndingMany(EndingMany::Stopped(7)),
+            Content::EndingMany(EndingMany::TooMany),
             Content::Named(Naming::NotRelayed),
             Content::Upstreams(vec![UpstreamReport { name: text(), servers }]),
             Content::Said(Said::Done { word: Word::Drain, in_service: 1 }),

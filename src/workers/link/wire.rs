@@ -2,6 +2,7 @@
 //! enum has a tag before its fields. Nothing here trusts a length, and nothing is allocated for an announcement.
 
 use crate::core::table::Key;
+use crate::core::time::Duration;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -119,6 +120,16 @@ impl Wire for usize {
 
     fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
         u64::take(fields)?.try_into().map_err(|_| Malformed)
+    }
+}
+
+impl Wire for Duration {
+    fn put(&self, out: &mut Vec<u8>) {
+        u64::try_from(self.as_nanos()).unwrap_or(u64::MAX).put(out);
+    }
+
+    fn take(fields: &mut Fields<'_>) -> Result<Self, Malformed> {
+        u64::take(fields).map(Self::from_nanos)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::core::health::Word;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::Supervising;
-use crate::observe::answers::{AuditReport, Readiness, Said, upstreams_of_workers};
+use crate::observe::answers::{AuditReport, EndingMany, Readiness, Said, upstreams_of_workers};
 use crate::observe::metrics::{Snapshot, Text};
 use crate::protocol::admin::{Asked, Serves, Spoken, no_name};
 use crate::protocol::http::{Response, Status};
@@ -32,6 +32,7 @@ enum Kind {
     Audit,
     /// One worker is asked about one connection, and its answer is the answer.
     One,
+    EndMany,
     Upstreams,
     Said(Spoken),
 }
@@ -124,6 +125,7 @@ impl AdminFanout {
                 }
                 None => return answered(admin, client, &no_name(&name, Serves::Several)),
             },
+            Asked::EndMany(many) => (Kind::EndMany, About::EndMany { many, peer: admin.peer(client) }, all),
             Asked::Name(name, id) => match connection_named(&name, workers.len()) {
                 Some((place, key)) => (Kind::One, About::Name { key, id }, place..place + 1),
                 None => return answered(admin, client, &no_name(&name, Serves::Several)),
@@ -374,9 +376,12 @@ impl Gathering {
         self.answers.sort_keys();
         let due = match self.kind {
             Kind::One => std::mem::take(&mut self.asked),
-            Kind::Metrics | Kind::Readiness | Kind::Audit | Kind::Upstreams | Kind::Said(_) => {
-                (0..workers.len()).collect()
-            }
+            Kind::Metrics
+            | Kind::Readiness
+            | Kind::Audit
+            | Kind::EndMany
+            | Kind::Upstreams
+            | Kind::Said(_) => (0..workers.len()).collect(),
         };
         let silent: Vec<_> = due.into_iter().filter(|place| !self.answers.contains_key(place)).collect();
         for &place in &silent {
@@ -405,6 +410,16 @@ impl Gathering {
                     Some(report)
                 });
                 Ok(AuditReport::of_workers(&reports.collect::<Vec<_>>(), &silent))
+            }
+            Kind::EndMany => {
+                let answers = self.answers.into_values().filter_map(|answer| match answer {
+                    Content::EndingMany(ending) => Some(ending),
+                    _ => None,
+                });
+                Ok(EndingMany::of_workers(answers).map_or_else(
+                    || Response::text(Status::Unavailable, "no worker answers\n"),
+                    |ending| ending.response(&silent),
+                ))
             }
             Kind::One => {
                 let unavailable = "that worker does not run, or does not answer\n";

@@ -206,7 +206,12 @@ impl Watch {
             let after = part.told.map(|number| Cursor(vec![(Some(part.worker), number)]));
             let query = EventsQuery { after, ..self.query.clone() };
             let question = Question { number: self.number, about: About::Events { query, from: part.read } };
-            part.stage = if worker.ask(&question) { Stage::Asked } else { Stage::Gone };
+            part.stage = match (worker.ask(&question), worker.is_serving()) {
+                (true, _) => Stage::Asked,
+                // It does not take questions now: with the next turn.
+                (false, true) => Stage::Due,
+                (false, false) => Stage::Gone,
+            };
         }
     }
 

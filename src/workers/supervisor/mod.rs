@@ -4,7 +4,7 @@
 //!
 //! It never waits for a worker. What it tells them is queued (`worker`, over [`worker_link`](crate::workers::link)). One that
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
-//! loop is here; `hear` handles what workers say; `worker` is one of them; `pulse` and `stall` find out whether it moves;
+//! loop is here; `hear` handles what workers say; `children` starts them and takes in who has ended, `worker` is one of them; `pulse` and `stall` find out whether it moves;
 //! `identities` settles which connection holds an identity; `topics` knows the subscribers; `tickets` has the keys by which all resume sessions of TLS; `inquiries` has what clients
 //! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` and `ends` one that is long (a `production`), `events` one that has no end;
 //! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
@@ -15,6 +15,7 @@
 
 mod admin_fanout;
 mod admin_server;
+mod children;
 mod client;
 mod ends;
 mod events;
@@ -34,11 +35,10 @@ mod worker;
 
 use crate::config::settings::{ListenerSettings, Settings};
 use crate::core::time::{Duration, Instant};
-use crate::core::units::seconds;
 use crate::net::{Address, Fatal, Listener as _, Ready, ServiceNotifier, Signal, Supervising, Token};
 use crate::observe::events::{Events, Kind};
 use crate::observe::report;
-use crate::workers::link::{Secret, ToWorker};
+use crate::workers::link::ToWorker;
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
 use events::OwnEvents;
@@ -322,34 +322,6 @@ impl<K: Supervising> Supervisor<K> {
         }
     }
 
-    /// Starts those whose time has come. Where that is not possible, it is tried again later.
-    fn start_workers(&mut self) -> Result<(), Fatal> {
-        for place in 0..self.workers.len() {
-            let now = self.now;
-            let worker = &mut self.workers[place];
-            if !matches!(worker.life, Life::Resting { until } if until <= now) {
-                continue;
-            }
-            let newer = (self.file != self.plan.file).then(|| Secret(self.file.clone()));
-            let file = Secret(self.plan.file.clone());
-            let mut first = vec![ToWorker::Start { file, newer, tickets: self.tickets.packed() }];
-            first.extend(self.fanout.words().map(ToWorker::Word));
-            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
-                Ok(pid) => {
-                    report::worker_started(worker.number, pid, worker.restarts);
-                    let fields = || json!({"worker": worker.number, "pid": pid, "restarts": worker.restarts});
-                    self.events.add_of_server(Kind::WorkerStarted, fields, now);
-                }
-                Err(fatal) => {
-                    let pause = worker.rest(Duration::ZERO, now);
-                    report::worker_not_started(worker.number, &fatal, pause);
-                    self.all_failed(&fatal.to_string())?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn take_signals(&mut self) {
         while let Some(signal) = self.kernel.next_signal() {
             match signal {
@@ -401,46 +373,6 @@ impl<K: Supervising> Supervisor<K> {
         for worker in &mut self.workers {
             worker.tell(&ToWorker::Report);
         }
-    }
-
-    /// Takes in those that have ended, so that none is left as a zombie.
-    fn reap(&mut self) -> Result<(), Fatal> {
-        for place in 0..self.workers.len() {
-            let Some((status, lived)) = self.workers[place].reap(self.now) else { continue };
-            // What it said last, since it was heard in this turn: what is left of that, then what came since.
-            self.hear(place, usize::MAX);
-            self.hear(place, usize::MAX);
-            let worker = &mut self.workers[place];
-            let pause = worker.rest(lived, self.now);
-            let draining = self.phase == Phase::Draining;
-            report::worker_ended(worker.number, &status.text, lived, (!draining).then_some(pause));
-            let fields =
-                || json!({"worker": worker.number, "status": status.text, "lived_s": seconds(lived)});
-            self.events.add_of_server(Kind::WorkerEnded, fields, self.now);
-            if draining {
-                worker.life = Life::Over;
-                self.failed |= !status.success;
-            }
-            self.fanout.on_gone(place);
-            self.identities.gone(place);
-            self.topics.gone(place);
-            self.inquiries.gone(place, &mut self.workers);
-            self.all_failed(&status.text)?;
-        }
-        // As the first process of a container, or in the place of a shell, it has children that it never started.
-        let workers = &self.workers;
-        self.kernel.reap_others(|pid| workers.iter().any(|worker| worker.pid() == Some(pid)));
-        Ok(())
-    }
-
-    /// Where not one worker has ever served and all have failed, the next try would be no better.
-    fn all_failed(&self, last: &str) -> Result<(), Fatal> {
-        let failed = self.workers.iter().all(|worker| worker.ends > 0);
-        if self.phase == Phase::Starting && failed {
-            let what = format!("start {} workers", self.workers.len());
-            return Err(Fatal { what, why: format!("all of them failed; the last: {last}") });
-        }
-        Ok(())
     }
 
     fn serve_admin(&mut self) {

@@ -227,6 +227,11 @@ impl<K: Supervising> Worker<K> {
         (!asked).then_some(Finding::Silent)
     }
 
+    /// Whether it serves.
+    pub(super) const fn is_serving(&self) -> bool {
+        matches!(self.life, Life::Serving(_))
+    }
+
     /// Whether it serves, and takes what it is told.
     fn hears(&self) -> bool {
         match &self.life {

@@ -173,6 +173,20 @@ fn a_close_wait_has_no_timer() {
 }
 
 #[test]
+fn a_client_that_keeps_what_its_server_has_closed_loses_its_next_request() {
+    // As a crawler does with the connections of its pool.
+    let (mut client, server, here, there) = pair();
+    drop(server);
+    until("CLOSE_WAIT at the client", || {
+        row(there, here).is_some_and(|row| (row.state, row.timer) == (TcpState::CloseWait, Timer::None))
+    });
+    client.write_all(b"GET / HTTP/1.1\r\n").expect("the first send succeeds");
+    until("the server's host has answered by a reset", || row(there, here).is_none());
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0, "an end of file is all the answer");
+    assert_eq!(client.write_all(b"\r\n").unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
 fn a_half_close_first_still_ends_in_time_wait_that_no_option_removes() {
     let (client, mut server, here, there) = pair();
     server.shutdown(Shutdown::Write).unwrap();

@@ -183,6 +183,15 @@ impl Rule {
         nft(&format!("add rule ip folklore input {rule}"));
         made
     }
+
+    /// Packets and bytes of IP that a rule with a `counter` has seen.
+    #[expect(clippy::unused_self, reason = "the table is there as long as its rule")]
+    pub fn counted(&self) -> (u64, u64) {
+        let listed = nft("list table ip folklore");
+        let mut words = listed.split_ascii_whitespace().skip_while(|word| *word != "packets");
+        let mut number = || words.nth(1).unwrap().parse().unwrap();
+        (number(), number())
+    }
 }
 
 impl Drop for Rule {
@@ -191,7 +200,8 @@ impl Drop for Rule {
     }
 }
 
-fn nft(command: &str) {
+fn nft(command: &str) -> String {
     let output = Command::new("nft").arg(command).output().expect("nft runs");
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
 }

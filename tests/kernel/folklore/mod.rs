@@ -21,3 +21,4 @@ mod closing;
 mod detecting;
 mod host;
 mod limits;
+mod programs;

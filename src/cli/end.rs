@@ -1,0 +1,167 @@
+//! `linger end`: ends clients of a running server, one or many, at a pace.
+
+use super::admin::{AdminArgs, encoded, failed, refused};
+use super::why::readings;
+use super::{console, print, usage_mistake};
+use crate::core::units::{parse_some_time, plural, thousands};
+use crate::sys::admin_client::Answer;
+use clap::Args;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  linger end 17-4711                           one connection, by its key
+  linger end dev1                              the connection of an identity
+  linger end --listener app --over 10m --dry-run
+  linger end 10.0.0.0/8 --age-over 12h --over 1h
+  linger end --stop                            ends no more than were ended so far
+
+Exit codes:
+  0  the server does it; of a dry run, there are such connections
+  1  there are none, no server answers, or it refuses
+  2  the command line has a mistake";
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Whose connections: an identity, an address, address:port or network, or the key of a connection
+    ///
+    /// What could be several of these is taken for a key or an address first.
+    target: Option<String>,
+    /// Only those of this listener
+    #[arg(long, value_name = "NAME")]
+    listener: Option<String>,
+    /// Only those in this state, as /connections names it
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only those older than this, as in 12h
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    age_over: Option<String>,
+    /// Every client of the server
+    #[arg(long, conflicts_with_all = ["target", "listener", "state", "age_over"])]
+    all: bool,
+    /// Spread the endings evenly over this time, so that the clients do not all come back at once
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    over: Option<String>,
+    /// End nobody: tell how many it would be, and some of them
+    #[arg(long)]
+    dry_run: bool,
+    /// End no more of those that earlier commands have begun to end
+    #[arg(long, conflicts_with_all = ["target", "listener", "state", "age_over", "all", "over", "dry_run"])]
+    stop: bool,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+fn time(text: &str) -> Result<String, String> {
+    parse_some_time(text).map(|_| text.to_owned())
+}
+
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if arguments.stop {
+        return act(arguments, "/connections/end?stop=true");
+    }
+    let reading = arguments.target.as_ref().map(|target| (readings(target)[0].0, target));
+    let filters = filters(arguments, reading);
+    if filters.is_empty() && !arguments.all {
+        console::err("linger: end whom? Name a target or a filter, or say --all");
+        return usage_mistake();
+    }
+    if arguments.dry_run {
+        return tell(arguments, &filters);
+    }
+    match reading {
+        // By its key, it is one: there is nothing to spread.
+        Some(("key", key)) => act(arguments, &format!("/connections/{}/end", encoded(key))),
+        _ => {
+            let all = if arguments.all { vec!["all=true".to_owned()] } else { Vec::new() };
+            let over = arguments.over.iter().map(|over| format!("over={}", encoded(over)));
+            let query: Vec<_> = filters.into_iter().chain(all).chain(over).collect();
+            act(arguments, &format!("/connections/end?{}", query.join("&")))
+        }
+    }
+}
+
+/// The parameters that say who is meant.
+fn filters(arguments: &Arguments, reading: Option<(&'static str, &String)>) -> Vec<String> {
+    let given =
+        [("listener", &arguments.listener), ("state", &arguments.state), ("age_over", &arguments.age_over)];
+    let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    reading.into_iter().chain(given).map(|(name, value)| format!("{name}={}", encoded(value))).collect()
+}
+
+fn act(arguments: &Arguments, target: &str) -> ExitCode {
+    match arguments.admin.ask("POST", target) {
+        Ok(Answer { status: 200 | 202, body }) => print(body.as_bytes()),
+        Ok(answer) => refused(&answer),
+        Err(why) => failed(&why),
+    }
+}
+
+/// Tells who would be ended.
+fn tell(arguments: &Arguments, filters: &[String]) -> ExitCode {
+    let query = filters.iter().map(|filter| format!("&{filter}")).collect::<String>();
+    let body = match arguments.admin.ask("GET", &format!("/connections?clients=true&limit=100{query}")) {
+        Ok(Answer { status: 200, body }) => body,
+        Ok(answer) => return refused(&answer),
+        Err(why) => return failed(&why),
+    };
+    let Ok(list) = serde_json::from_str::<Value>(&body) else {
+        return failed("what answers there is no admin interface of linger");
+    };
+    let (text, found) = told(&list);
+    match print(text.as_bytes()) {
+        code if found => code,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// How many connections a list has, and some of them.
+fn told(list: &Value) -> (String, bool) {
+    /// Connections that are shown.
+    const SHOWN: usize = 5;
+    let clients: Vec<_> = list["connections"].as_array().into_iter().flatten().collect();
+    let matched = list["matched"].as_u64().unwrap_or_default();
+    let mut text =
+        format!("{} {} would be ended\n", thousands(matched), plural(matched, "connection", "connections"));
+    for row in clients.iter().take(SHOWN) {
+        let field = |name: &str| row[name].as_str().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "  {:<8} {:<21} {:<8} {:<10} {}",
+            field("key"),
+            field("peer"),
+            field("listener"),
+            field("state"),
+            field("id")
+        );
+    }
+    if clients.len() > SHOWN {
+        text.push_str("  and others\n");
+    }
+    (text, matched > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_dry_run_tells_how_many_and_some_of_them() {
+        let row = |key: &str, listener: &str| json!({"key": key, "peer": "10.0.0.1:7", "listener": listener, "state": "open", "id": "dev1"});
+        let list = json!({"matched": 2, "connections": [row("1-1", "app"), row("3-1", "app")]});
+        let (text, found) = told(&list);
+        assert!(found);
+        assert_eq!(
+            text,
+            "2 connections would be ended\n  1-1      10.0.0.1:7            app      open       dev1\n  3-1      \
+             10.0.0.1:7            app      open       dev1\n"
+        );
+        let rows: Vec<_> = (0..9).map(|_| row("1-1", "app")).collect();
+        let (text, _) = told(&json!({"matched": 1234, "connections": rows}));
+        assert!(text.starts_with("1,234 connections") && text.ends_with("  and others\n"), "{text}");
+        assert_eq!(told(&json!({"matched": 0})), ("0 connections would be ended\n".to_owned(), false));
+    }
+}

@@ -1,6 +1,8 @@
 # The step `page` of scripts/ci.sh, for `source`: the page of the admin interface in a real Chromium. Wants `want`, `skip` and $logs.
 # shellcheck shell=bash
 
+: "${logs:?is where logs go}"
+
 # python_with_selenium: prints the interpreter that has it.
 python_with_selenium() {
     local python

@@ -33,6 +33,7 @@ clients       600   client libraries and tools that none of us wrote
 gateway       400   servers and clients that none of us wrote, with a gateway between them
 proxies       200   the PROXY protocol as HAProxy and nginx send it
 metrics       200   promtool takes our metrics, alerts and dashboard, and a Prometheus that reads two servers has values for all of it
+page          400   the page of the admin interface in Chromium: what it shows, by keys alone, dark, narrow, and who may use it
 packages      600   the Debian package, the image and the objects for Kubernetes: made, and tried as far as a machine alone allows
 top           300   linger top in a real terminal: what it shows, and that it gives the terminal back
 readme        500   commands of README.md and the guide that are marked <!-- ci -->
@@ -67,12 +68,11 @@ source scripts/tools.sh
 # ---- Steps --------------------------------------------------------------------------------------------
 
 step_fmt() { cargo fmt --all --check; }
-
 step_clippy() { cargo clippy --locked --all-targets -- -D warnings -D clippy::incompatible_msrv; }
-
 step_docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps; }
-
 step_build() { cargo build --locked --release; }
+# shellcheck source=scripts/page.sh
+step_page() { . scripts/page.sh; }
 
 step_alone() {
     want curl curl || skip "curl is not installed"

@@ -118,6 +118,11 @@ pub(super) struct Narrowing {
 }
 
 impl Narrowing {
+    /// As what follows the other parameters of a request.
+    pub(super) fn behind_others(&self) -> String {
+        self.filters().iter().fold(String::new(), |query, filter| query + "&" + filter)
+    }
+
     /// As parameters of a request.
     pub(super) fn filters(&self) -> Vec<String> {
         let target = self.target.as_ref().map(|target| (readings(target)[0].0, target));

@@ -49,7 +49,7 @@ pub(super) struct NameArguments {
 }
 
 pub(super) fn list(arguments: &Arguments) -> ExitCode {
-    let query: String = arguments.narrowing.filters().iter().map(|filter| format!("&{filter}")).collect();
+    let query = arguments.narrowing.behind_others();
     let target = format!("/connections?clients=true&limit={}{query}", arguments.limit);
     let body = match arguments.admin.ask("GET", &target) {
         Ok(Answer { status: 200, body }) => body,

@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         return usage_mistake();
     }
     if arguments.dry_run {
-        return tell(arguments, &filters);
+        return tell(arguments);
     }
     match &arguments.narrowing.target {
         // By its key, it is one: there is nothing to spread.
@@ -77,8 +77,8 @@ fn act(arguments: &Arguments, target: &str) -> ExitCode {
 }
 
 /// Tells who would be ended.
-fn tell(arguments: &Arguments, filters: &[String]) -> ExitCode {
-    let query = filters.iter().map(|filter| format!("&{filter}")).collect::<String>();
+fn tell(arguments: &Arguments) -> ExitCode {
+    let query = arguments.narrowing.behind_others();
     let body = match arguments.admin.ask("GET", &format!("/connections?clients=true&limit=100{query}")) {
         Ok(Answer { status: 200, body }) => body,
         Ok(answer) => return refused(&answer),

@@ -179,7 +179,7 @@ impl ListenerSettings {
 
     /// Who is answered, of those who ask the operator's questions.
     pub const fn door(&self) -> Door<'_> {
-        Door { hosts: &self.access.hosts, token: self.token.as_ref() }
+        Door { hosts: &self.access.hosts, token: self.token.as_ref(), tls: self.tls.is_some() }
     }
 
     /// What to ask of the kernel.

@@ -108,6 +108,7 @@ pages! {
     packages
     why
     events
+    page
     endings
     closing
     detection

@@ -103,13 +103,13 @@ pub fn cut_bytes(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len().min(TEXT_BYTES_MAX)]
 }
 
-/// Writes a part at the front of `out`, which is moved behind it.
-pub fn put_part(out: &mut &mut [u8], tag: u8, bytes: &[u8]) {
+/// Writes a part at the front of `out`. Gives its length.
+pub fn put_part(out: &mut [u8], tag: u8, bytes: &[u8]) -> usize {
     let [low, high, ..] = bytes.len().to_le_bytes();
-    let (begun, rest) = std::mem::take(out).split_at_mut(PART_BYTES + bytes.len());
-    begun[..PART_BYTES].copy_from_slice(&[tag, low, high]);
-    begun[PART_BYTES..].copy_from_slice(bytes);
-    *out = rest;
+    let length = PART_BYTES + bytes.len();
+    out[..PART_BYTES].copy_from_slice(&[tag, low, high]);
+    out[PART_BYTES..length].copy_from_slice(bytes);
+    length
 }
 
 /// The parts that stand there, each with its tag.

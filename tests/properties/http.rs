@@ -82,7 +82,7 @@ fn talk(pieces: impl Iterator<Item: AsRef<[u8]>>) -> (Vec<u8>, Option<Reason>) {
         held.extend_from_slice(piece.as_ref());
         while !session.is_over() {
             let mut input = held.as_slice();
-            let door = Door { hosts: &Hosts::Named(Vec::new()), token: None };
+            let door = Door { hosts: &Hosts::Named(Vec::new()), token: None, tls: false };
             let next = session.next(&mut input, door, Serves::One, &mut out);
             held = input.to_vec();
             match next {

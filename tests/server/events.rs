@@ -196,8 +196,6 @@ fn a_reader_that_does_not_read_is_dropped(server: &Server) {
     assert_eq!(slow.next(), None);
 }
 
-const SMALL: [&str; 2] = ["--set", "server.events=64KiB"];
-
 #[test]
 fn a_reader_that_does_not_read_is_dropped_and_the_server_and_other_readers_go_on() {
     a_reader_that_does_not_read_is_dropped(&Server::start(
@@ -207,7 +205,7 @@ fn a_reader_that_does_not_read_is_dropped_and_the_server_and_other_readers_go_on
 
 #[test]
 fn the_same_of_several_workers() {
-    a_reader_that_does_not_read_is_dropped(&start(2, "echo://127.0.0.1:0", &SMALL));
+    a_reader_that_does_not_read_is_dropped(&start(2, "echo://127.0.0.1:0", &["server.events=64KiB"]));
 }
 
 #[test]

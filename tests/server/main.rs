@@ -23,6 +23,7 @@ mod liveness;
 mod liveness_heartbeat;
 mod operate;
 mod packaged;
+mod page;
 mod proxied;
 mod routes;
 mod service;

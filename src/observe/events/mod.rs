@@ -135,9 +135,11 @@ impl Events {
         each_part(whose.identity, what, |_, bytes| length += PART_BYTES + bytes.len());
         self.ring.add(length, |record| {
             write_head(record, whose, kind, codes, now);
-            number.iter().for_each(|number| put64(record, SILENCE, *number));
-            let mut out = &mut record[fixed..];
-            each_part(whose.identity, what, |tag, bytes| put_part(&mut out, tag, bytes));
+            if let Some(number) = number {
+                put64(record, SILENCE, number);
+            }
+            let mut at = fixed;
+            each_part(whose.identity, what, |tag, bytes| at += put_part(&mut record[at..], tag, bytes));
         });
     }
 
@@ -147,10 +149,8 @@ impl Events {
             return;
         }
         self.has_news = true;
-        let mut fields = fields().to_string();
-        if fields.len() > TEXT_BYTES_MAX {
-            fields = "{}".to_owned();
-        }
+        let fields = fields().to_string();
+        let fields = if fields.len() > TEXT_BYTES_MAX { "{}" } else { &fields };
         let nobody = Whose {
             key: Key { index: 0, generation: 0 },
             peer: &Peer::UNIX,
@@ -159,7 +159,7 @@ impl Events {
         };
         self.ring.add(HEAD_BYTES + PART_BYTES + fields.len(), |record| {
             write_head(record, &nobody, kind, [0; 3], now);
-            put_part(&mut &mut record[HEAD_BYTES..], tag::FIELDS, fields.as_bytes());
+            put_part(&mut record[HEAD_BYTES..], tag::FIELDS, fields.as_bytes());
         });
     }
 
@@ -290,10 +290,11 @@ impl<'a> Event<'a> {
     }
 
     fn parts(self) -> impl Iterator<Item = (u8, &'a [u8])> {
-        let behind = match self.kind() {
-            Kind::Ended => self.0.len(),
-            Kind::Suspect => HEAD_BYTES + SILENCE_BYTES,
-            _ => HEAD_BYTES,
+        let kind = self.kind();
+        let behind = if kind == Kind::Ended {
+            self.0.len()
+        } else {
+            HEAD_BYTES + if kind == Kind::Suspect { SILENCE_BYTES } else { 0 }
         };
         parts(&self.0[behind..])
     }

@@ -73,7 +73,7 @@ fn each_event_comes_back_as_it_was() {
             (kind, Instant::from_millis(5), &b"dev"[..])
         );
         assert_eq!(event.whose(), Some((Key { index: 9, generation: 1 }, peer, 3)));
-        assert_eq!(event.ended().map(|ended| ended.end()), (kind == Kind::Ended).then(|| end.clone()));
+        assert_eq!(event.ended().map(history::Record::end), (kind == Kind::Ended).then(|| end.clone()));
         let mut told = Map::new();
         event.add_fields(&mut told);
         assert_eq!(Value::Object(told), fields, "{kind}");

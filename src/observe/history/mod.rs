@@ -79,7 +79,7 @@ impl History {
     pub fn complete_since(&self) -> Instant {
         let (at, next) = self.switched_on;
         let oldest = self.ring.oldest().filter(|oldest| oldest.number > next);
-        oldest.and_then(|oldest| self.get(oldest)).map_or(at, |oldest| oldest.at())
+        oldest.and_then(|oldest| self.get(oldest)).map_or(at, Record::at)
     }
 
     /// The record at a place, if it is still there.

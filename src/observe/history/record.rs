@@ -93,8 +93,9 @@ impl Ended<'_> {
     }
 
     #[inline(never)]
-    fn write_others(&self, mut out: &mut [u8]) {
-        self.each(|tag, bytes| put_part(&mut out, tag, bytes));
+    fn write_others(&self, out: &mut [u8]) {
+        let mut at = 0;
+        self.each(|tag, bytes| at += put_part(&mut out[at..], tag, bytes));
     }
 
     #[inline]

@@ -196,7 +196,7 @@ fn it_is_complete_since_it_was_switched_on_or_since_its_oldest_record() {
     history.resize(2 * BYTES_MIN, Instant::from_millis(9_000));
     assert_eq!(history.complete_since(), now);
     (5001..=9000).for_each(|number| add(&mut history, number, b"", &plain(number)));
-    let oldest = history.records().last().map(|record| record.at());
+    let oldest = history.records().last().map(Record::at);
     assert_eq!(Some(history.complete_since()), oldest);
     let mut history = History::new(0);
     history.resize(BYTES_MIN, now);
@@ -214,7 +214,7 @@ fn after_another_size_a_place_is_found_by_its_number() {
     for place in places {
         let moved = history.moved(place).and_then(|moved| history.get(moved));
         let is_kept = place.number > history.dropped();
-        assert_eq!(moved.map(|record| record.number()), is_kept.then_some(place.number));
+        assert_eq!(moved.map(Record::number), is_kept.then_some(place.number));
     }
     assert!(history.moved(Place { number: 9999, at: 0, moves: 7 }) == history.newest());
     history.resize(0, Instant::ZERO);

@@ -6,8 +6,10 @@ mod events;
 mod filter;
 mod list;
 mod many;
+mod page;
 mod session;
 mod settings;
+mod sites;
 mod spoken;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ pub use filter::Filter;
 pub use list::{ListQuery, PeerFilter};
 pub use many::EndMany;
 pub use session::{Close, Next, Session};
+use sites::answers_to;
 pub use spoken::Spoken;
 use spoken::{server_of, word_of};
 
@@ -28,7 +31,6 @@ use super::{Access, Hosts, Identity, Token};
 use crate::core::end::Foreign;
 use crate::core::setting::{Key, Values};
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr};
 
 /// Connections listed unless the query asks for another number, and at most.
 const LIST_DEFAULT: usize = 1_000;
@@ -95,6 +97,8 @@ pub const RESERVE: u32 = 4;
 enum Route {
     /// What there is to ask.
     Index,
+    /// The page for browsers. What it shows it asks for.
+    Page,
     /// Whether the server runs.
     Health,
     /// What only the server knows.
@@ -133,6 +137,12 @@ impl Route {
     /// others ask much.
     const fn is_vital(&self) -> bool {
         matches!(self, Self::Health | Self::Asked(Asked::Ready))
+    }
+
+    /// Whether it is answered also to who brings no token. Whether the server is well is no secret: what asks that, and
+    /// often, need not have one. The page is the same for everybody, and asks for the token itself.
+    const fn is_public(&self) -> bool {
+        self.is_vital() || matches!(self, Self::Page)
     }
 }
 
@@ -173,18 +183,23 @@ pub struct Door<'a> {
     pub hosts: &'a Hosts,
     /// What a request has to bring. None: nothing.
     pub token: Option<&'a Token>,
+    /// It speaks TLS.
+    pub tls: bool,
 }
 
 impl Door<'_> {
     /// Everybody is.
-    pub const OPEN: Self = Self { hosts: &Hosts::Any, token: None };
+    pub const OPEN: Self = Self { hosts: &Hosts::Any, token: None, tls: false };
 
-    /// Understands a request, if it is to be answered. Whether the server is well is no secret: what asks that, and often,
-    /// need not have one.
+    /// Understands a request, if it is to be answered.
     fn admit(self, request: &Request, serves: Serves) -> Result<Route, Response<'static>> {
         let routed = route(request, self.hosts, serves);
-        let is_vital = routed.as_ref().is_ok_and(Route::is_vital);
-        if is_vital || self.token.is_none_or(|token| token.is_in(request.authorization.as_deref())) {
+        if !self.trusts_sender(request) {
+            let text = "requests from web pages of other sites are refused\n";
+            return routed.and(Err(Response::text(Status::Forbidden, text)));
+        }
+        let is_public = routed.as_ref().is_ok_and(Route::is_public);
+        if is_public || self.token.is_none_or(|token| token.is_in(request.authorization.as_deref())) {
             return routed;
         }
         let text =
@@ -195,6 +210,7 @@ impl Door<'_> {
 
 /// What there is to ask: how, what one process answers, and what the supervisor of several does.
 const ROUTES: &[(&str, &str, &str)] = &[
+    ("GET  /", "this text; a page, for browsers", "this text; a page, for browsers"),
     ("GET  /metrics", "Prometheus text", "Prometheus text; the sum of all workers"),
     ("GET  /healthz", "200 while the loop turns", "200 while the supervisor runs"),
     (
@@ -268,8 +284,8 @@ fn index(serves: Serves) -> String {
 /// # Errors
 /// The answer to a request that is refused.
 fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Response<'static>> {
-    // A web page can make a browser on this host send requests here. What it cannot do is hide its own origin, or,
-    // where it has its name resolve to this host, use another name for that.
+    // A web page that has its name resolve to this host can make a browser send requests here. What it cannot do is use
+    // another name for that.
     if !answers_to(hosts, &request.host) {
         let text = format!(
             "this is not {:?}: use an IP address, localhost or a name of admin.hosts\n",
@@ -277,13 +293,10 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         );
         return Err(Response::text(Status::Misdirected, text));
     }
-    if request.origin.is_some() {
-        return Err(Response::text(Status::Forbidden, "requests from web pages are refused\n"));
-    }
     let not_allowed = |text: &'static str| Err(Response::text(Status::MethodNotAllowed, text));
     let reading = matches!(request.method, Method::Get | Method::Head);
     match (reading, request.path.as_str()) {
-        (true, "/") => Ok(Route::Index),
+        (true, "/") => Ok(if request.accepts_html { Route::Page } else { Route::Index }),
         (true, "/healthz") => Ok(Route::Health),
         (true, "/readyz") => Ok(Route::Asked(Asked::Ready)),
         (true, "/metrics") => Ok(Route::Asked(Asked::Metrics)),
@@ -365,28 +378,6 @@ fn crowded() -> Response<'static> {
     let text =
         "all connections of this interface are busy, and only /healthz and /readyz are answered; ask again\n";
     Response::text(Status::Unavailable, text)
-}
-
-/// Whether a request for `host` is meant for us. An address cannot be made to resolve to another one.
-fn answers_to(hosts: &Hosts, host: &str) -> bool {
-    let Hosts::Named(names) = hosts else { return true };
-    // Only HTTP/1.0 has none, which no browser speaks.
-    if host.is_empty() {
-        return true;
-    }
-    if let Some(rest) = host.strip_prefix('[') {
-        let Some((address, port)) = rest.split_once(']') else { return false };
-        return address.parse::<Ipv6Addr>().is_ok()
-            && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
-    }
-    let name = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(name, _)| name);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let is = |own: &str| own.eq_ignore_ascii_case(name);
-    matches!(name.parse(), Ok(IpAddr::V4(_))) || is("localhost") || names.iter().any(|own| is(own))
-}
-
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// How many rows a list is to have at most, if it is asked for by parameters that it knows.

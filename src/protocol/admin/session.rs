@@ -2,7 +2,7 @@
 //! requests come out, answers go in and bytes come out. One process and the supervisor of several workers serve their
 //! connections by it. What needs nobody to be asked is answered here; when bytes move is for them to say.
 
-use super::{Asked, Door, Route, Serves, crowded, index};
+use super::{Asked, Door, Route, Serves, crowded, index, page};
 use crate::core::end::Reason;
 use crate::protocol::ProtocolError;
 use crate::protocol::http::{CONTINUE, Decoder, Framing, Method, Request, Response, Status};
@@ -121,6 +121,7 @@ impl Session {
         match routed {
             Ok(Route::Asked(asked)) => return self.ask(request, asked, out),
             Ok(Route::Index) => self.respond(&request, &Response::text(Status::Ok, index(serves)), out),
+            Ok(Route::Page) => self.respond(&request, &page::response(), out),
             Ok(Route::Health) => self.respond(&request, &Response::text(Status::Ok, "ok\n"), out),
             Err(refused) => self.respond(&request, &refused, out),
         }

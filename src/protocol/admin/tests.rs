@@ -112,6 +112,47 @@ fn a_word_about_a_server_names_it_by_its_upstream_and_its_address() {
 }
 
 #[test]
+fn a_browser_gets_the_page_and_everybody_else_the_text() {
+    let with = |method: &str, accepts_html: bool| {
+        let request = Request { accepts_html, ..asked(method, "/", "localhost") };
+        route(&request, &Hosts::Any, Serves::Several)
+    };
+    for method in ["GET", "HEAD"] {
+        assert_eq!(with(method, true), Ok(Route::Page), "{method}");
+        assert_eq!(with(method, false), Ok(Route::Index), "{method}");
+    }
+    assert_eq!(with("POST", true).unwrap_err().status, Status::MethodNotAllowed);
+}
+
+#[test]
+fn the_page_is_for_everybody_and_what_it_shows_is_not() {
+    let token = Token::read("0123456789abcdef").unwrap();
+    let door = Door { token: Some(&token), ..Door::OPEN };
+    let status = |path: &str| {
+        let request = Request { accepts_html: true, ..asked("GET", path, "localhost") };
+        door.admit(&request, Serves::One).map_err(|refused| refused.status)
+    };
+    assert_eq!(status("/"), Ok(Route::Page));
+    for path in ["/metrics", "/connections", "/ends", "/events", "/upstreams"] {
+        assert_eq!(status(path), Err(Status::Unauthorized), "{path}");
+    }
+}
+
+#[test]
+fn a_page_of_another_site_is_refused_whatever_it_asks() {
+    for (method, path) in
+        [("GET", "/"), ("GET", "/healthz"), ("GET", "/events"), ("POST", "/connections/1-1/end")]
+    {
+        let status = |site: &str| {
+            let request = Request { fetch_site: Some(site.to_owned()), ..asked(method, path, "localhost") };
+            Door::OPEN.admit(&request, Serves::One).err().map(|refused| refused.status)
+        };
+        assert_eq!(status("cross-site"), Some(Status::Forbidden), "{path}");
+        assert_eq!(status("same-origin"), None, "{path}");
+    }
+}
+
+#[test]
 fn a_list_is_filtered_by_all_that_is_asked() {
     let query = |text: &str| match route(
         &asked("GET", &format!("/connections?{text}"), "localhost"),

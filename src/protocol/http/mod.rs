@@ -65,6 +65,10 @@ pub enum Method {
 
 /// A request. Admin requests are rare, so it owns its parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what one header says, and they do not depend on each other"
+)]
 pub struct Request {
     /// What is wanted.
     pub method: Method,
@@ -76,8 +80,15 @@ pub struct Request {
     /// 9112 3.2.2). Empty only in HTTP/1.0.
     pub host: String,
     /// The `Origin` header. A browser sends it with what a web page makes it POST: an admin listener on
-    /// loopback has reason to refuse those.
+    /// loopback has reason to refuse those of other sites.
     pub origin: Option<String>,
+    /// The `Sec-Fetch-Site` header (W3C Fetch Metadata): how far from this host a browser's page is that has sent it. Only
+    /// a browser can set it, and no script in one.
+    pub fetch_site: Option<String>,
+    /// The browser goes to the address itself: `Sec-Fetch-Mode: navigate`.
+    pub navigates: bool,
+    /// The `Accept` header names `text/html`, as that of a browser does which shows what it gets.
+    pub accepts_html: bool,
     /// The `Authorization` header, which may be a secret.
     pub authorization: Option<String>,
     /// The `Last-Event-ID` header: what a reader of events had last.
@@ -326,6 +337,9 @@ fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
         query,
         host: authority.map_or(fields.host.unwrap_or_default(), str::to_owned),
         origin: fields.origin,
+        fetch_site: fields.fetch_site,
+        navigates: fields.navigates,
+        accepts_html: fields.accepts_html,
         authorization: fields.authorization,
         last_event_id: fields.last_event_id,
         keep_alive: !fields.close && (version_1_1 || fields.keep_alive),
@@ -338,9 +352,16 @@ fn parse(head: &[u8]) -> Result<(Request, u32), Rejected> {
 
 /// The headers that matter here.
 #[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is what one header says, and they do not depend on each other"
+)]
 struct Fields {
     host: Option<String>,
     origin: Option<String>,
+    fetch_site: Option<String>,
+    navigates: bool,
+    accepts_html: bool,
     authorization: Option<String>,
     last_event_id: Option<String>,
     close: bool,
@@ -371,6 +392,12 @@ impl Fields {
                 }
             } else if is("Origin") {
                 fields.origin = Some(text());
+            } else if is("Sec-Fetch-Site") {
+                fields.fetch_site = Some(text());
+            } else if is("Sec-Fetch-Mode") {
+                fields.navigates = value == b"navigate";
+            } else if is("Accept") {
+                fields.accepts_html |= value.split(|&byte| byte == b',').any(is_html);
             } else if is("Authorization") {
                 fields.authorization = Some(text());
             } else if is("Last-Event-ID") {
@@ -389,6 +416,14 @@ impl Fields {
         }
         Ok(fields)
     }
+}
+
+/// Whether a range of an `Accept` header names HTML and does not refuse it (RFC 9110 12.5.1: `q=0`).
+fn is_html(range: &[u8]) -> bool {
+    let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    let is_named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(b"text/html"));
+    let is_zero = |weight: &[u8]| weight.iter().all(|byte| matches!(byte, b'0' | b'.'));
+    is_named && !parts.any(|part| part.strip_prefix(b"q=").is_some_and(is_zero))
 }
 
 fn content_length(value: &[u8]) -> Result<u32, Rejected> {

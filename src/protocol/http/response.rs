@@ -14,6 +14,8 @@ pub struct Response<'a> {
     pub status: Status,
     /// What the body is.
     pub content_type: &'static str,
+    /// More headers, each with the end of its line.
+    pub headers: &'static str,
     /// The body.
     pub body: Cow<'a, str>,
 }
@@ -21,12 +23,12 @@ pub struct Response<'a> {
 impl<'a> Response<'a> {
     /// A text for people.
     pub fn text(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into() }
+        Self { status, content_type: "text/plain; charset=utf-8", headers: "", body: body.into() }
     }
 
     /// JSON.
     pub fn json(status: Status, body: impl Into<Cow<'a, str>>) -> Self {
-        Self { status, content_type: "application/json", body: body.into() }
+        Self { status, content_type: "application/json", headers: "", body: body.into() }
     }
 
     /// Metrics in the text format of Prometheus.
@@ -34,13 +36,19 @@ impl<'a> Response<'a> {
         Self {
             status: Status::Ok,
             content_type: "text/plain; version=0.0.4; charset=utf-8",
+            headers: "",
             body: body.into(),
         }
     }
 
     /// Events as they happen, in the format that browsers know (HTML Living Standard, "Server-sent events").
     pub const fn events() -> Self {
-        Self { status: Status::Ok, content_type: "text/event-stream", body: Cow::Borrowed("") }
+        Self { status: Status::Ok, content_type: "text/event-stream", headers: "", body: Cow::Borrowed("") }
+    }
+
+    /// A page for browsers, with what they are to permit it.
+    pub fn html(body: impl Into<Cow<'a, str>>, headers: &'static str) -> Self {
+        Self { status: Status::Ok, content_type: "text/html; charset=utf-8", headers, body: body.into() }
     }
 
     /// Appends the response to `request`. Whether the connection goes on is as the request has it: set
@@ -81,9 +89,10 @@ impl<'a> Response<'a> {
         };
         write!(
             out,
-            "HTTP/1.1 {}\r\nContent-Type: {}\r\n{length}Cache-Control: no-store\r\n{needed}Connection: {}\r\n\r\n",
+            "HTTP/1.1 {}\r\nContent-Type: {}\r\n{length}Cache-Control: no-store\r\n{}{needed}Connection: {}\r\n\r\n",
             self.status.line(),
             self.content_type,
+            self.headers,
             if keep_alive { "keep-alive" } else { "close" }
         )
         .expect("a vector takes all");

@@ -59,6 +59,9 @@ fn a_request_is_taken_apart() {
         query: vec![("a b".to_owned(), "c&d".to_owned()), ("e".to_owned(), String::new())],
         host: "localhost:7070".to_owned(),
         origin: Some("http://evil.example".to_owned()),
+        fetch_site: Some("cross-site".to_owned()),
+        navigates: true,
+        accepts_html: true,
         authorization: Some("Bearer x".to_owned()),
         last_event_id: None,
         keep_alive: true,
@@ -66,10 +69,34 @@ fn a_request_is_taken_apart() {
         expects_continue: false,
     };
     let text = "\r\nPOST /connections/7%2d1/end?a+b=c%26d&&e HTTP/1.1\r\nhost: localhost:7070\r\n\
-                Origin: http://evil.example\r\nauthorization: Bearer x\r\n\r\n";
+                Origin: http://evil.example\r\nauthorization: Bearer x\r\nsec-fetch-site: cross-site\r\n\
+                Sec-Fetch-Mode: navigate\r\nAccept: text/html\r\n\r\n";
     assert_eq!(one(text), expected);
     assert_eq!(expected.query_value("e"), Some(""));
     assert_eq!(expected.query_value("x"), None);
+}
+
+#[test]
+fn a_browser_that_shows_what_it_gets_names_html() {
+    let accepts = |headers: &str| one(&format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n")).accepts_html;
+    for browser in [
+        "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n",
+        "Accept: application/json , Text/HTML ; q=0.5\r\n",
+        "Accept: application/json\r\nAccept: text/html\r\n",
+    ] {
+        assert!(accepts(browser), "{browser}");
+    }
+    for other in [
+        "",
+        "Accept: */*\r\n",
+        "Accept: text/*\r\n",
+        "Accept: text/html;q=0\r\n",
+        "Accept: text/html; q=0.00\r\n",
+        "Accept: text/htmlx\r\n",
+        "Accept: \r\n",
+    ] {
+        assert!(!accepts(other), "{other}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::core::units::{seconds, utc_text};
 use crate::net::{Kernel, Peer};
 use crate::observe::answers::events;
 use crate::observe::events::{Event, Kind, Position, What, Whose};
+use crate::observe::history::Record;
 use crate::observe::report::EndLine;
 use crate::protocol::admin::EventsQuery;
 use crate::reactor::Reactor;
@@ -143,15 +144,14 @@ impl<K: Kernel> Context<K> {
         work: &mut usize,
         out: &mut String,
     ) -> Produced {
-        let mut at = match watch.at {
-            Some(at) => at,
-            None => {
-                let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
-                let (at, missed) = self.events.begin(after);
-                events::begin(&at.number, missed, self.time().as_deref(), out);
-                self.timers.tell_watchers_at(self.now + ALIVE);
-                at
-            }
+        let mut at = if let Some(at) = watch.at {
+            at
+        } else {
+            let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
+            let (at, missed) = self.events.begin(after);
+            events::begin(&at.number, missed, self.time().as_deref(), out);
+            self.timers.tell_watchers_at(self.now + ALIVE);
+            at
         };
         let read = self.read_events(&watch.query, &mut at, share, work, |row| {
             events::write(&row.number, row.kind, &row.text, out);
@@ -179,12 +179,11 @@ impl<K: Kernel> Context<K> {
         share: usize,
         work: &mut usize,
     ) -> EventRows {
-        let (mut read, missed) = match from {
-            Some(from) => (from, Some(0)),
-            None => {
-                let worker = self.link.as_ref().map(|link| link.number());
-                self.events.begin(query.after.as_ref().and_then(|cursor| cursor.of(worker)))
-            }
+        let (mut read, missed) = if let Some(from) = from {
+            (from, Some(0))
+        } else {
+            let worker = self.link.as_ref().map(|link| link.number());
+            self.events.begin(query.after.as_ref().and_then(|cursor| cursor.of(worker)))
         };
         let mut rows = Vec::new();
         let found = self.read_events(query, &mut read, share, work, |row| rows.push(row));
@@ -206,7 +205,6 @@ impl<K: Kernel> Context<K> {
         mut each: impl FnMut(EventRow),
     ) -> Read {
         let wall = self.kernel.unix_time();
-        let key = query.filter.key.as_ref().map(|name| self.key_named(name));
         let mut spent = 0;
         let read = loop {
             let Some((place, missed)) = self.events.after(at) else { break Read::All };
@@ -219,7 +217,7 @@ impl<K: Kernel> Context<K> {
             let Some(event) = self.events.get(place) else { break Read::All };
             *at = Position { number: event.number(), place: Some(place) };
             spent += LOOK_WORK;
-            if self.is_event_wanted(query, key, event) {
+            if self.is_event_wanted(query, event) {
                 let row = self.event_row(event, wall);
                 spent += row.text.len();
                 each(row);
@@ -229,14 +227,14 @@ impl<K: Kernel> Context<K> {
         read
     }
 
-    fn is_event_wanted(&self, query: &EventsQuery, key: Option<Option<Key>>, event: Event<'_>) -> bool {
+    fn is_event_wanted(&self, query: &EventsQuery, event: Event<'_>) -> bool {
         if !query.wants_kind(event.kind()) {
             return false;
         }
         let Some((own, peer, listener)) = event.whose() else { return true };
         let listener = &self.listeners[usize::from(listener)].settings.name;
-        let reason = event.ended().map(|ended| ended.reason());
-        key.is_none_or(|key| key == Some(own))
+        let reason = event.ended().map(Record::reason);
+        query.filter.key.as_ref().is_none_or(|name| self.key_named(name) == Some(own))
             && query.filter.wants(listener, reason, peer.address())
             && query.filter.wants_identity(event.identity())
     }
@@ -247,17 +245,14 @@ impl<K: Kernel> Context<K> {
         let mut fields = Map::new();
         if let Some((key, peer, listener)) = event.whose() {
             let listener = &self.listeners[usize::from(listener)].settings.name;
-            match event.ended() {
-                Some(ended) => {
-                    let end = ended.end();
-                    fields = EndLine::new((worker, key), &peer, listener, &identity, &end).json();
-                }
-                None => {
-                    fields.insert("key".to_owned(), self.name_of(key).into());
-                    fields.insert("peer".to_owned(), peer.to_string().into());
-                    fields.insert("listener".to_owned(), listener.as_str().into());
-                    fields.insert("identity".to_owned(), identity.into());
-                }
+            if let Some(ended) = event.ended() {
+                let end = ended.end();
+                fields = EndLine::new((worker, key), &peer, listener, &identity, &end).json();
+            } else {
+                fields.insert("key".to_owned(), self.name_of(key).into());
+                fields.insert("peer".to_owned(), peer.to_string().into());
+                fields.insert("listener".to_owned(), listener.as_str().into());
+                fields.insert("identity".to_owned(), identity.into());
             }
         }
         event.add_fields(&mut fields);

@@ -74,14 +74,10 @@ impl Http {
 
     /// It is to be told more, if it watches. Whether it does.
     pub(in crate::reactor) fn wake(&mut self) -> bool {
-        match std::mem::replace(&mut self.stage, Stage::Idle) {
-            Stage::Watching(page) => self.stage = Stage::Taking(page),
-            stage => {
-                self.stage = stage;
-                return false;
-            }
-        }
-        true
+        let stage = std::mem::replace(&mut self.stage, Stage::Idle);
+        let is_woken = matches!(stage, Stage::Watching(_));
+        self.stage = if let Stage::Watching(page) = stage { Stage::Taking(page) } else { stage };
+        is_woken
     }
 
     pub(in crate::reactor) const fn is_queued(&self) -> bool {

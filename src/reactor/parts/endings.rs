@@ -89,8 +89,8 @@ mod tests {
             let taken = order.take(now);
             assert!(taken.start == next && taken.len() <= 20, "{taken:?}");
             next = taken.end;
-            let due = 1000.0 * now.since(order.begun).as_secs_f64() / 60.0;
-            assert!((due..due + 20.0).contains(&(next as f64)) || next == 1000, "{next} after {now:?}");
+            let due = usize::try_from(now.since(order.begun).as_millis() / 60).unwrap();
+            assert!((due..=due + 20).contains(&next) || next == 1000, "{next} after {now:?}");
             match order.due(now) {
                 Some(at) => now = at,
                 None => break,

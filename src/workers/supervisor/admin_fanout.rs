@@ -246,12 +246,11 @@ impl AdminFanout {
         for (number, open) in std::mem::take(&mut self.open) {
             let client = open.client();
             let before = admin.pending_output(client);
-            let open = match open {
-                Open::Watching(mut watch) => {
-                    let is_over = watch.advance(workers, admin, own_events, now);
-                    (!is_over).then_some(Open::Watching(watch))
-                }
-                open => open.advance(workers, admin, own, now, &mut self.words),
+            let open = if let Open::Watching(mut watch) = open {
+                let is_over = watch.advance(workers, admin, own_events, now);
+                (!is_over).then_some(Open::Watching(watch))
+            } else {
+                open.advance(workers, admin, own, now, &mut self.words)
             };
             self.open.extend(open.map(|open| (number, open)));
             if admin.pending_output(client) != before {
@@ -412,9 +411,9 @@ impl Gathering {
                 Ok(AuditReport::of_workers(&reports.collect::<Vec<_>>(), &silent))
             }
             Kind::EndMany => {
-                let answers = self.answers.into_values().filter_map(|answer| match answer {
-                    Content::EndingMany(ending) => Some(ending),
-                    _ => None,
+                let answers = self.answers.into_values().filter_map(|answer| {
+                    let Content::EndingMany(ending) = answer else { return None };
+                    Some(ending)
                 });
                 Ok(EndingMany::of_workers(answers).map_or_else(
                     || Response::text(Status::Unavailable, "no worker answers\n"),

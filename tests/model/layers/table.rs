@@ -45,6 +45,8 @@ pub(super) const LAYERS: &[Layer] = &[
         ],
     ),
     layer("core::admission", PURE, &["core::time", "core::end"]),
+    // Texts for people, and what each reason means: told by the command line, and by the page of the admin interface.
+    layer("guide", PURE, &["core::end"]),
     layer("core::timer", PURE, &["core::time"]),
     layer("core::conn", PURE, &["core::tcp", "core::time", "core::end", "core::timer"]),
     // The kernel as the reactor sees it: traits, and the plain data that goes through them.
@@ -67,6 +69,7 @@ pub(super) const LAYERS: &[Layer] = &[
             "core::proxied",
             "core::secured",
             "core::server_name",
+            "guide",
             "hub",
         ],
     ),
@@ -258,7 +261,6 @@ pub(super) const LAYERS: &[Layer] = &[
             "observe::report",
         ],
     ),
-    layer("guide", PURE, &["core::end"]),
     layer("sys", IMPURE, &["core::tcp", "core::time", "core::end", "net"]),
     layer("observe::logging", IMPURE, &["core::time", "config", "observe::report", "sys"]),
     // The tools: nothing of the server knows them.

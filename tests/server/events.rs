@@ -5,7 +5,6 @@
 use crate::common::{Client, Server, wait_for};
 use crate::workers::crowd::{RESP, pids, signal, start};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -19,11 +18,7 @@ struct Watcher {
 
 impl Watcher {
     fn new(server: &Server, query: &str, last: Option<&str>) -> Self {
-        Self::on(Client::connect(server.address("admin")), query, last)
-    }
-
-    /// On that connection.
-    fn on(mut client: Client, query: &str, last: Option<&str>) -> Self {
+        let mut client = Client::connect(server.address("admin"));
         client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
         client.send(format!("GET /events{query} HTTP/1.0\r\n{last}\r\n"));
@@ -174,38 +169,6 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
             workers[usize::try_from(told["worker"].as_u64().unwrap()).unwrap()] = true;
         }
     }
-}
-
-fn a_reader_that_does_not_read_is_dropped(server: &Server) {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&server.address("admin").into()).unwrap();
-    let mut slow = Watcher::on(Client { stream: socket.into() }, "", None);
-    let mut quick = Watcher::new(server, "?event=ended", None);
-    // More than the buffers on the way and the server's own hold together, and what is kept behind that.
-    for _ in 0..40 {
-        for _ in 0..100 {
-            let mut client = server.connect("echo");
-            client.send("a");
-            client.expect("a");
-        }
-        (0..100).for_each(|_| assert_eq!(quick.find("ended")["reason"], "peer.fin"));
-    }
-    let dropped = slow.find("dropped");
-    assert!(dropped["missed"].as_u64().unwrap() > 0, "{dropped}");
-    assert_eq!(slow.next(), None);
-}
-
-#[test]
-fn a_reader_that_does_not_read_is_dropped_and_the_server_and_other_readers_go_on() {
-    a_reader_that_does_not_read_is_dropped(&Server::start(
-        &[&["--listen", "echo://127.0.0.1:0"], &SMALL[..]].concat(),
-    ));
-}
-
-#[test]
-fn the_same_of_several_workers() {
-    a_reader_that_does_not_read_is_dropped(&start(2, "echo://127.0.0.1:0", &["server.events=64KiB"]));
 }
 
 #[test]

@@ -124,7 +124,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("KEY "), "{text}");
         let cells: Vec<_> = lines[1].split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        let expected = ["2.17-1", "10.0.0.1:7", "app", "open", "-", "1m 01s", "1.5s", "2 KiB", "0 bytes"];
+        let expected = ["2.17-1", "10.0.0.1:7", "app", "open", "-", "1m 01s", "1.5s", "2.0 KiB", "0 bytes"];
         assert_eq!(cells, expected, "{text}");
         assert_eq!(lines[2..], ["1,234 connections; 1,233 more with --limit", "worker 2 does not answer"]);
         assert_eq!(listed(&json!({"connections": [], "matched": 0})), ("0 connections\n".to_owned(), false));

@@ -1,7 +1,7 @@
 //! How the records of what happens lie in memory: numbers at fixed places, a head that all of them have, and behind the fixed
 //! part what only some have, each part with a tag and its length.
 
-use super::ring::HEADER_BYTES;
+use super::ring::{HEADER_BYTES, number64, put64};
 use crate::core::event::Kind;
 use crate::core::table::Key;
 use crate::core::time::Instant;
@@ -120,30 +120,4 @@ pub fn parts(mut rest: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
         rest = behind;
         Some((*tag, bytes))
     })
-}
-
-/// Puts a number that has 32 bits at a place of a record.
-#[inline]
-pub fn put32(out: &mut [u8], at: usize, number: usize) {
-    #[expect(clippy::cast_possible_truncation, reason = "no ring is as large as 4 GiB")]
-    let number = number as u32;
-    out[at..at + 4].copy_from_slice(&number.to_le_bytes());
-}
-
-/// Puts a number there.
-#[inline]
-pub fn put64(out: &mut [u8], at: usize, number: u64) {
-    out[at..at + 8].copy_from_slice(&number.to_le_bytes());
-}
-
-/// The number of 32 bits at a place of a record.
-pub fn number32(record: &[u8], at: usize) -> u32 {
-    let number = record.get(at..).and_then(<[u8]>::first_chunk);
-    u32::from_le_bytes(*number.expect("a record is as long as it says"))
-}
-
-/// The number there.
-pub fn number64(record: &[u8], at: usize) -> u64 {
-    let number = record.get(at..).and_then(<[u8]>::first_chunk);
-    u64::from_le_bytes(*number.expect("a record is as long as it says"))
 }

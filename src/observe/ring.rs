@@ -6,8 +6,6 @@
 //!
 //! The first bytes of a record are the ring's own; what the others mean is for those who keep records in it.
 
-use super::layout::{number32, number64, put32, put64};
-
 /// The ring's own bytes at the front of a record: its length, where the one before it is, and its number.
 pub const HEADER_BYTES: usize = 16;
 const LENGTH: usize = 0;
@@ -249,4 +247,30 @@ impl Ring {
 /// The number of a record.
 pub fn number_of(record: &[u8]) -> u64 {
     number64(record, NUMBER)
+}
+
+/// Puts a number that has 32 bits at a place of a record.
+#[inline]
+fn put32(out: &mut [u8], at: usize, number: usize) {
+    #[expect(clippy::cast_possible_truncation, reason = "no ring is as large as 4 GiB")]
+    let number = number as u32;
+    out[at..at + 4].copy_from_slice(&number.to_le_bytes());
+}
+
+/// Puts a number there.
+#[inline]
+pub fn put64(out: &mut [u8], at: usize, number: u64) {
+    out[at..at + 8].copy_from_slice(&number.to_le_bytes());
+}
+
+/// The number of 32 bits at a place of a record.
+fn number32(record: &[u8], at: usize) -> u32 {
+    let number = record.get(at..).and_then(<[u8]>::first_chunk);
+    u32::from_le_bytes(*number.expect("a record is as long as it says"))
+}
+
+/// The number there.
+pub fn number64(record: &[u8], at: usize) -> u64 {
+    let number = record.get(at..).and_then(<[u8]>::first_chunk);
+    u64::from_le_bytes(*number.expect("a record is as long as it says"))
 }

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_is_shown_once_whoever_tells_of_it_and_the_newest_is_first() {
+    fn an_ending_that_is_told_twice_is_shown_once_and_the_newest_is_first() {
         let mut picture = Picture::default();
         picture.on_event(&ended("2-1", "2026-11-27T08:00:02.000Z"));
         let mut round = polled(numbers(5.0, 0, 0));

@@ -15,10 +15,9 @@ pub use crate::core::event::Kind;
 
 use super::history;
 use super::layout::{
-    HEAD_BYTES, Head, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, number64, parts, put_part, put64,
-    write_head,
+    HEAD_BYTES, Head, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, parts, put_part, write_head,
 };
-use super::ring::{DROPPED_AT_ONCE, Place, Ring, number_of};
+use super::ring::{DROPPED_AT_ONCE, Place, Ring, number_of, number64, put64};
 use crate::core::end::{By, Detector, End};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant, Span};

@@ -11,10 +11,9 @@ use crate::core::time::{Instant, Span};
 use crate::net::{Peer, Token};
 pub use crate::observe::layout::Whose;
 use crate::observe::layout::{
-    HEAD_BYTES, Head, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, number64, parts, put_part, put64,
-    write_head,
+    HEAD_BYTES, Head, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, parts, put_part, write_head,
 };
-use crate::observe::ring::number_of;
+use crate::observe::ring::{number_of, number64, put64};
 use std::sync::Arc;
 
 /// The fixed part.

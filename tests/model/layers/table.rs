@@ -117,12 +117,13 @@ pub(super) const LAYERS: &[Layer] = &[
         &["core::health", "core::tcp", "core::time", "core::end", "core::conn", "net", "observe::audit"],
     ),
     // Records in memory: a ring, how they lie in it, and the two that are kept.
-    layer("observe::ring", PURE, &["observe::layout"]),
+    layer("observe::ring", PURE, &[]),
     layer("observe::layout", PURE, &["core::event", "core::table", "core::time", "net", "observe::ring"]),
     layer(
         "observe::history",
         PURE,
         &[
+            "core::event",
             "core::tcp",
             "core::time",
             "core::end",
@@ -240,6 +241,7 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::admission",
+            "core::units",
             "core::end",
             "core::proxied",
             "core::health",

@@ -196,7 +196,11 @@ impl Door<'_> {
         let routed = route(request, self.hosts, serves);
         if !self.trusts_sender(request) {
             let text = "requests from web pages of other sites are refused\n";
-            return routed.and(Err(Response::text(Status::Forbidden, text)));
+            // To whom nothing is answered, it is not told either what there is.
+            return match routed {
+                Err(refused) if refused.status == Status::Misdirected => Err(refused),
+                Ok(_) | Err(_) => Err(Response::text(Status::Forbidden, text)),
+            };
         }
         let is_public = routed.as_ref().is_ok_and(Route::is_public);
         if is_public || self.token.is_none_or(|token| token.is_in(request.authorization.as_deref())) {

@@ -145,15 +145,15 @@ impl Top {
                 drawn = Some(now);
             }
             // Where the terminal has hung up, crossterm would read its end again and again.
-            if wait_for_input(TICK)? {
-                while event::poll(Duration::ZERO)? {
-                    match self.on_terminal(&event::read()?) {
-                        Some(Effect::Quit) => return Ok(()),
-                        Some(Effect::Redraw) => terminal.clear()?,
-                        // Nobody takes it any more only when the thread has died, and that is seen.
-                        Some(Effect::Ask(ask)) => drop(self.asks.send(ask)),
-                        None => {}
-                    }
+            wait_for_input(TICK)?;
+            // Also without input: a new size that waits there would have the next key left unread behind it.
+            while event::poll(Duration::ZERO)? {
+                match self.on_terminal(&event::read()?) {
+                    Some(Effect::Quit) => return Ok(()),
+                    Some(Effect::Redraw) => terminal.clear()?,
+                    // Nobody takes it any more only when the thread has died, and that is seen.
+                    Some(Effect::Ask(ask)) => drop(self.asks.send(ask)),
+                    None => {}
                 }
                 drawn = None;
             }

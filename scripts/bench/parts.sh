@@ -224,7 +224,7 @@ part_instructions() {
         skip_part "instructions" "valgrind is not installed"
         return
     fi
-    part_counted callgrind "instructions" "<= 370" "<= 1650"
+    part_counted callgrind "instructions" "<= 385" "<= 1750"
 }
 
 # ---- Memory --------------------------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
-use crate::common::{Client, Server, wait_for};
+use crate::common::{Client, Server, pass, wait_for};
 use crate::workers::crowd::{RESP, pids, signal, start};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 /// A reader of `/events` that waits for what it wants.
@@ -171,23 +173,33 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
     }
 }
 
+/// Clients that come and go, one after the other, until `act` has its way.
+fn amid_clients<T>(server: &Server, act: impl FnOnce() -> T) -> T {
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                drop(identify(server, "dev1"));
+                pass(Duration::from_millis(20));
+            }
+        });
+        let done = act();
+        is_over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
 #[test]
-fn tail_tells_a_line_each_and_follows_a_server_over_its_restart() {
+fn tail_tells_a_line_each() {
     let server = Server::start(&["--listen", RESP]);
     let mut tail = Tail::new(&server, &["dev1", "--event", "identified,ended"]);
     let mut json = Tail::new(&server, &["--json", "--count", "1", "--event", "ended"]);
-    // Both watch once a client that comes is told of.
-    let line = wait_for("a line", || {
-        drop(identify(&server, "dev1"));
-        (server.admin("GET", "/ends?identity=dev1").1.matches("peer.fin").count() > 2).then(|| tail.line())
-    });
-    assert!(line.contains(" identified "), "{line}");
-    let line = tail.line();
-    assert!(
-        line.contains(" ended ") && line.contains(" dev1  peer.fin by zero_read, peer_first; lived "),
-        "{line}"
-    );
-    let event: Value = serde_json::from_str(&json.line()).unwrap();
+    // Each begins to watch when it has come so far, in the middle of a life or between two.
+    let (lines, event) = amid_clients(&server, || ([tail.line(), tail.line(), tail.line()], json.line()));
+    assert!(lines.iter().any(|line| line.contains(" identified ")), "{lines:?}");
+    let ended = lines.iter().find(|line| line.contains(" ended ")).unwrap();
+    assert!(ended.contains(" dev1  peer.fin by zero_read, peer_first; lived "), "{ended}");
+    let event: Value = serde_json::from_str(&event).unwrap();
     assert_eq!((&event["event"], &event["reason"]), (&"ended".into(), &"peer.fin".into()));
     assert_eq!(json.child.wait().unwrap().code(), Some(0), "it had its one event");
 }
@@ -196,15 +208,11 @@ fn tail_tells_a_line_each_and_follows_a_server_over_its_restart() {
 fn tail_ends_when_nobody_reads_it_any_more() {
     let server = Server::start(&["--listen", RESP]);
     let mut tail = Tail::new(&server, &[]);
-    wait_for("a line", || {
-        drop(identify(&server, "dev1"));
-        (server.admin("GET", "/ends").1.matches("peer.fin").count() > 2).then(|| tail.line())
-    });
-    // What was standard output is closed.
-    tail.lines = BufReader::new(Box::new(std::io::empty()));
-    let status = wait_for("its end", || {
-        drop(identify(&server, "dev1"));
-        tail.child.try_wait().unwrap()
+    let status = amid_clients(&server, || {
+        tail.line();
+        // What was standard output is closed.
+        tail.lines = BufReader::new(Box::new(std::io::empty()));
+        wait_for("its end", || tail.child.try_wait().unwrap())
     });
     assert_eq!(status.code(), Some(0));
 }

@@ -126,7 +126,7 @@ impl<K: Kernel> Reactor<K> {
                 report::reload_refused(&mistakes);
                 self.cx.note_event_of_server(
                     Kind::Reload,
-                    || json!({"applied": false, "mistakes": mistakes.len()}),
+                    || json!({"applied": false, "mistakes": mistakes.lines().count()}),
                 );
             }
         }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
+use crate::common::file::TempFile;
 use crate::common::{Client, Server, pass, wait_for};
 use crate::workers::crowd::{RESP, pids, signal, start};
 use serde_json::Value;
@@ -171,6 +172,19 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
             workers[usize::try_from(told["worker"].as_u64().unwrap()).unwrap()] = true;
         }
     }
+}
+
+#[test]
+fn a_reload_that_is_refused_says_how_many_mistakes_there_are() {
+    let sound = "[admin]\naddress = \"127.0.0.1:0\"\n\n[[listener]]\nname = \"resp\"\nprotocol = \"resp\"\naddress = \
+                 \"127.0.0.1:0\"\n";
+    let file = TempFile::new(sound);
+    let server = Server::start(&["--config", file.path()]);
+    let mut watcher = Watcher::new(&server, "?event=reload", None);
+    server.reload(&file, &format!("{sound}backlog = 0\nlinger = \"never\"\n"));
+    let refused = watcher.find("reload");
+    assert_eq!((&refused["applied"], &refused["mistakes"]), (&false.into(), &2.into()));
+    assert_eq!(server.events("reload_refused").len(), 2);
 }
 
 /// Clients that come and go, one after the other, until `act` has its way.

@@ -276,7 +276,7 @@ step_packages() {
 
 step_top() {
     want tmux tmux || skip "tmux is not installed"
-    [ -x target/release/linger ] || cargo build --locked --release || return 1
+    cargo build --locked --release || return 1
     scripts/top.sh
 }
 

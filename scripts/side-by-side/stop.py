@@ -152,15 +152,17 @@ def main():
         directory.chmod(0o755)
         echo = [LINGER, "serve", "--admin", "off", "--log", "off", "--listen", "echo://127.0.0.1:7007"]
         backend = subprocess.Popen(echo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for server, program, arguments, port, gently, how, greet in servers(directory):
-            if options.only and server not in options.only:
-                continue
-            if not shutil.which(str(program), path=os.environ["PATH"] + ":/usr/sbin"):
-                print(f"not installed: {program}", file=sys.stderr)
-                continue
-            results[server] = play(program, arguments, port, gently, greet) | {"how": how}
-        backend.kill()
-        backend.wait()
+        try:
+            for server, program, arguments, port, gently, how, greet in servers(directory):
+                if options.only and server not in options.only:
+                    continue
+                if not shutil.which(str(program), path=os.environ["PATH"] + ":/usr/sbin"):
+                    print(f"not installed: {program}", file=sys.stderr)
+                    continue
+                results[server] = play(program, arguments, port, gently, greet) | {"how": how}
+        finally:
+            backend.kill()
+            backend.wait()
     lines = ["| server | how it is stopped | first and last close | closes in the busiest second | TIME_WAIT left on it |",
              "| --- | --- | --- | --- | --- |"]
     for server, one in results.items():
@@ -178,7 +180,7 @@ def main():
         page.write_text(before + BEGIN + table + END + rest.split(END)[1])
     own = results.get("linger")
     if own and (own["closed"], own["time_wait"]) != (CONNECTIONS, 0) or own and own["busiest_second"] > CONNECTIONS / 4:
-        sys.exit("linger did not part from its clients as it should")
+        sys.exit("linger did not spread its closes, or kept a TIME_WAIT")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 //! Commands that ask an admin interface: where it is, its token, and what becomes of a refusal. The token comes from a file or
 //! from the environment: on a command line, everybody on the host could read it.
 
-use super::{console, usage_mistake};
+use super::{console, print, usage_mistake};
 use crate::core::time::Duration;
 use crate::core::units::{parse_some_time, span};
 use crate::net::Address;
@@ -18,6 +18,9 @@ use std::process::ExitCode;
 
 /// Where the token is that no file was named for.
 const VARIABLE: &str = "LINGER_ADMIN_TOKEN";
+
+/// What is said of an answer that is none.
+pub(super) const STRANGE: &str = "what answers there is no admin interface of linger";
 
 /// Whom a command asks.
 #[derive(Debug, clap::Args)]
@@ -44,6 +47,30 @@ impl AdminArgs {
         let token = self.token.token()?;
         ask(&self.admin, method, target, token.as_ref().map(Token::as_str))
             .map_err(|error| self.is_silent(&error))
+    }
+
+    /// Asks for JSON. Gives it as it came, and as it reads.
+    ///
+    /// # Errors
+    /// The status to end with, where it is said already why there is none.
+    pub(super) fn get(&self, target: &str) -> Result<(String, Value), ExitCode> {
+        match self.ask("GET", target) {
+            Ok(Answer { status: 200, body }) => match serde_json::from_str(&body) {
+                Ok(value) => Ok((body, value)),
+                Err(_) => Err(failed(STRANGE)),
+            },
+            Ok(answer) => Err(refused(&answer)),
+            Err(why) => Err(failed(&why)),
+        }
+    }
+
+    /// Has something done, and prints what comes of it.
+    pub(super) fn act(&self, target: &str) -> ExitCode {
+        match self.ask("POST", target) {
+            Ok(Answer { status: 200 | 202, body }) => print(body.as_bytes()),
+            Ok(answer) => refused(&answer),
+            Err(why) => failed(&why),
+        }
     }
 
     /// Asks for an answer that has no end, and what was told `last` before.

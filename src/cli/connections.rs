@@ -1,9 +1,8 @@
 //! `linger connections` and `linger name`: who is connected to a running server, and the identity of a gateway's client.
 
-use super::admin::{AdminArgs, Narrowing, encoded, failed, refused, seconds};
+use super::admin::{AdminArgs, Narrowing, encoded, seconds};
 use super::{console, print};
 use crate::core::units::{bytes, plural, thousands};
-use crate::sys::admin_client::Answer;
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -51,13 +50,9 @@ pub(super) struct NameArguments {
 pub(super) fn list(arguments: &Arguments) -> ExitCode {
     let query = arguments.narrowing.behind_others();
     let target = format!("/connections?clients=true&limit={}{query}", arguments.limit);
-    let body = match arguments.admin.ask("GET", &target) {
-        Ok(Answer { status: 200, body }) => body,
-        Ok(answer) => return refused(&answer),
-        Err(why) => return failed(&why),
-    };
-    let Ok(value) = serde_json::from_str::<Value>(&body) else {
-        return failed("what answers there is no admin interface of linger");
+    let (body, value) = match arguments.admin.get(&target) {
+        Ok(answer) => answer,
+        Err(code) => return code,
     };
     let (text, is_any) = listed(&value);
     match print(if arguments.json { body.as_bytes() } else { text.as_bytes() }) {
@@ -68,11 +63,7 @@ pub(super) fn list(arguments: &Arguments) -> ExitCode {
 
 pub(super) fn name(arguments: &NameArguments) -> ExitCode {
     let (key, identity) = (encoded(&arguments.key), encoded(&arguments.identity));
-    match arguments.admin.ask("POST", &format!("/connections/{key}/identity?id={identity}")) {
-        Ok(Answer { status: 200 | 202, body }) => print(body.as_bytes()),
-        Ok(answer) => refused(&answer),
-        Err(why) => failed(&why),
-    }
+    arguments.admin.act(&format!("/connections/{key}/identity?id={identity}"))
 }
 
 /// The connections of an answer in columns, and whether there are any.

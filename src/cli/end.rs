@@ -1,9 +1,8 @@
 //! `linger end`: ends clients of a running server, one or many, at a pace.
 
-use super::admin::{AdminArgs, Narrowing, encoded, failed, readings, refused, time};
+use super::admin::{AdminArgs, Narrowing, encoded, readings, time};
 use super::{console, print, usage_mistake};
 use crate::core::units::{plural, thousands};
-use crate::sys::admin_client::Answer;
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -44,7 +43,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     if arguments.stop {
-        return act(arguments, "/connections/end?stop=true");
+        return arguments.admin.act("/connections/end?stop=true");
     }
     let filters = arguments.narrowing.filters();
     if filters.is_empty() && !arguments.all {
@@ -57,35 +56,23 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.narrowing.target {
         // By its key, it is one: there is nothing to spread.
         Some(key) if readings(key)[0].0 == "key" => {
-            act(arguments, &format!("/connections/{}/end", encoded(key)))
+            arguments.admin.act(&format!("/connections/{}/end", encoded(key)))
         }
         _ => {
             let all = if arguments.all { vec!["all=true".to_owned()] } else { Vec::new() };
             let over = arguments.over.iter().map(|over| format!("over={}", encoded(over)));
             let query: Vec<_> = filters.into_iter().chain(all).chain(over).collect();
-            act(arguments, &format!("/connections/end?{}", query.join("&")))
+            arguments.admin.act(&format!("/connections/end?{}", query.join("&")))
         }
-    }
-}
-
-fn act(arguments: &Arguments, target: &str) -> ExitCode {
-    match arguments.admin.ask("POST", target) {
-        Ok(Answer { status: 200 | 202, body }) => print(body.as_bytes()),
-        Ok(answer) => refused(&answer),
-        Err(why) => failed(&why),
     }
 }
 
 /// Tells who would be ended.
 fn tell(arguments: &Arguments) -> ExitCode {
     let query = arguments.narrowing.behind_others();
-    let body = match arguments.admin.ask("GET", &format!("/connections?clients=true&limit=100{query}")) {
-        Ok(Answer { status: 200, body }) => body,
-        Ok(answer) => return refused(&answer),
-        Err(why) => return failed(&why),
-    };
-    let Ok(list) = serde_json::from_str::<Value>(&body) else {
-        return failed("what answers there is no admin interface of linger");
+    let (_, list) = match arguments.admin.get(&format!("/connections?clients=true&limit=100{query}")) {
+        Ok(answer) => answer,
+        Err(code) => return code,
     };
     let (text, found) = told(&list);
     match print(text.as_bytes()) {

@@ -1,7 +1,7 @@
 //! What happens at a running server, as its admin interface tells it: messages as they come, over connections that are made anew
 //! where one was cut, each from behind what the one before had brought.
 
-use super::admin::AdminArgs;
+use super::admin::{AdminArgs, STRANGE};
 use crate::core::time::Duration;
 use crate::sys::admin_client::{Answer, Followed};
 use serde_json::Value;
@@ -85,12 +85,8 @@ fn next(stream: &mut impl BufRead, last: &mut Option<String>) -> io::Result<Opti
             if data.is_empty() {
                 continue;
             }
-            let data = serde_json::from_str(&data).map_err(|_| {
-                io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "what answers there is no admin interface of linger",
-                )
-            })?;
+            let data = serde_json::from_str(&data)
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, STRANGE))?;
             return Ok(Some(Message { name, data }));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));

@@ -1,10 +1,9 @@
 //! `linger upstreams` and `linger upstream`: how the upstream servers of a running gateway are, and the operator's word about
 //! one of them, by way of its admin interface.
 
-use super::admin::{AdminArgs, encoded, failed, refused, seconds};
+use super::admin::{AdminArgs, encoded, seconds};
 use super::{console, print};
 use crate::core::health::Word;
-use crate::sys::admin_client::Answer;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -59,17 +58,13 @@ enum State {
 }
 
 pub(super) fn list(arguments: &Arguments) -> ExitCode {
-    let body = match arguments.admin.ask("GET", "/upstreams") {
-        Ok(Answer { status: 200, body }) => body,
-        Ok(answer) => return refused(&answer),
-        Err(why) => return failed(&why),
+    let (body, value) = match arguments.admin.get("/upstreams") {
+        Ok(answer) => answer,
+        Err(code) => return code,
     };
     if arguments.json {
         return print(body.as_bytes());
     }
-    let Ok(value) = serde_json::from_str::<Value>(&body) else {
-        return failed("what answers there is no admin interface of linger");
-    };
     let Listed { text, sound } = listed(&value);
     match console::out(text.as_bytes()) {
         Ok(()) if sound => ExitCode::SUCCESS,
@@ -83,13 +78,8 @@ pub(super) fn say(arguments: &OneArguments) -> ExitCode {
         State::Drain => Word::Drain,
         State::Down => Word::Down,
     };
-    let target =
-        format!("/upstreams/{}/{}?state={word}", encoded(&arguments.name), encoded(&arguments.server));
-    match arguments.admin.ask("POST", &target) {
-        Ok(Answer { status: 200, body }) => print(body.as_bytes()),
-        Ok(answer) => refused(&answer),
-        Err(why) => failed(&why),
-    }
+    let (name, server) = (encoded(&arguments.name), encoded(&arguments.server));
+    arguments.admin.act(&format!("/upstreams/{name}/{server}?state={word}"))
 }
 
 /// What is shown of all servers, and whether all that are in service are up.

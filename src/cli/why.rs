@@ -1,12 +1,11 @@
 //! `linger why`: how and when a client left, from the last endings that a running server has, in sentences.
 
-use super::admin::{AdminArgs, encoded, failed, readings, refused, seconds, time};
+use super::admin::{AdminArgs, encoded, readings, seconds, time};
 use super::{print, usage_mistake};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::Duration;
 use crate::core::units::{bytes, plural, span, thousands};
 use crate::guide::meaning::{self, Meaning};
-use crate::sys::admin_client::Answer;
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -60,8 +59,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                     break;
                 }
             }
-            Err(Failed::Refused(answer)) => return refused(&answer),
-            Err(Failed::Silent(why)) => return failed(&why),
+            Err(code) => return code,
         }
     }
     let Some((what, now, ends, body)) = last else { return usage_mistake() };
@@ -73,32 +71,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Why there is no answer.
-enum Failed {
-    Refused(Answer),
-    Silent(String),
-}
-
 /// Asks for the connections and the endings that pass a filter.
-fn ask(arguments: &Arguments, filter: &str) -> Result<(Vec<Value>, Value, String), Failed> {
-    let get = |path: &str| match arguments.admin.ask("GET", path) {
-        Ok(Answer { status: 200, body }) => Ok(body),
-        Ok(answer) => Err(Failed::Refused(answer)),
-        Err(why) => Err(Failed::Silent(why)),
-    };
-    let read = |body: &str| {
-        let strange = || Failed::Silent("what answers there is no admin interface of linger".to_owned());
-        serde_json::from_str(body).map_err(|_| strange())
-    };
+fn ask(arguments: &Arguments, filter: &str) -> Result<(Vec<Value>, Value, String), ExitCode> {
     let target = encoded(&arguments.target);
     let mut path = format!("/ends?{filter}={target}&limit={}", arguments.limit);
     let given = [("last", &arguments.last), ("reason", &arguments.reason)];
     for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         let _ = write!(path, "&{name}={}", encoded(value));
     }
-    let body = get(&path)?;
-    let now = get(&format!("/connections?{filter}={target}&limit=100"))?;
-    Ok((clients(&read(&now)?), read(&body)?, body))
+    let (body, ends) = arguments.admin.get(&path)?;
+    let (_, now) = arguments.admin.get(&format!("/connections?{filter}={target}&limit=100"))?;
+    Ok((clients(&now), ends, body))
 }
 
 /// The connections of an answer, without those of the admin interface: one of them asks.

@@ -1,7 +1,7 @@
 //! Clients that the operator ends: one by its key, or many at a pace.
 
 use super::Reactor;
-use super::parts::effect::Effect;
+use super::parts::effect::{ENDINGS_WAITING_MAX, Effect};
 use super::parts::endings::{ORDERS_MAX, Order};
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::Key;
@@ -10,9 +10,6 @@ use crate::observe::answers::{Ending, EndingMany};
 use crate::observe::report;
 use crate::protocol::admin::EndMany;
 use std::sync::Arc;
-
-/// Waiting effects above which nobody is added to those who are to be ended.
-const WAITING_MAX: usize = 10_000;
 
 impl<K: Kernel> Reactor<K> {
     /// Posts the ending of one connection. A key whose generation is gone ends nobody.
@@ -48,7 +45,7 @@ impl<K: Kernel> Reactor<K> {
         let mut orders = std::mem::take(&mut self.cx.endings);
         for order in &mut orders {
             for slot in order.take(self.cx.now) {
-                if self.cx.effects.len() >= WAITING_MAX {
+                if self.cx.effects.len() >= ENDINGS_WAITING_MAX {
                     order.give_back(slot);
                     break;
                 }

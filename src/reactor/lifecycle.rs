@@ -84,28 +84,30 @@ impl<K: Kernel> Reactor<K> {
 
     /// Closes what is left, and sums up.
     pub(super) fn summary(&mut self) -> Drained {
-        let left: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+        let left = self.table.iter().map(|(key, conn)| (key, conn.http().is_some()));
+        let (admin, others): (Vec<_>, Vec<_>) = left.partition(|(_, is_admin)| *is_admin);
         let clients = self.cx.places.clients();
-        let (admin, clients_left): (Vec<_>, Vec<_>) =
-            left.iter().partition(|key| self.table.get(**key).is_some_and(|conn| conn.http().is_some()));
-        for (at, &key) in clients_left.iter().chain(&admin).enumerate() {
-            if at == clients_left.len() {
-                self.end_watches();
-            }
-            let (reason, detector) = (Reason::LocalDrain, Detector::Policy);
-            self.drive(key, |cx, conn| cx.close_gracefully(key, conn, reason, detector));
-            // Unread input would turn the close into a reset, goodbye and all.
-            self.read_once_more(key);
-            self.drive(key, |cx, conn| {
-                cx.flush_all(key, conn);
-                cx.close_now(key, conn, reason, detector);
-            });
-        }
+        others.into_iter().for_each(|(key, _)| self.close_at_last(key));
+        // Before their connections are closed, those who watch are told of all others.
+        self.end_watches();
+        admin.into_iter().for_each(|(key, _)| self.close_at_last(key));
         self.cx.checks.close_all();
         self.cx.report.summarize(self.cx.now);
         report::stopped(&self.cx.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));
         let spare = self.cx.lifecycle.spare(self.cx.now);
         Drained { accepted: self.cx.counters.accepted(), left: clients, spare }
+    }
+
+    /// Says goodbye, and closes without waiting for an answer.
+    fn close_at_last(&mut self, key: Key) {
+        let (reason, detector) = (Reason::LocalDrain, Detector::Policy);
+        self.drive(key, |cx, conn| cx.close_gracefully(key, conn, reason, detector));
+        // Unread input would turn the close into a reset, goodbye and all.
+        self.read_once_more(key);
+        self.drive(key, |cx, conn| {
+            cx.flush_all(key, conn);
+            cx.close_now(key, conn, reason, detector);
+        });
     }
 
     /// Has the configuration read again. `file`: its text, where it was read already.

@@ -5,7 +5,7 @@
 use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
-use super::parts::effect::Effect;
+use super::parts::effect::{ENDINGS_WAITING_MAX, Effect};
 use super::parts::list::{List, Subject};
 use super::parts::named::Place;
 use super::work::{Work, cost};
@@ -24,8 +24,6 @@ use std::rc::Rc;
 const LISTS_AT_ONCE: usize = 8;
 /// Bytes of a list that is a reply as any other.
 const SHORT_LIST: usize = 16 * 1024;
-/// Waiting effects above which nobody is added to those who are to be ended.
-const KILLS_WAITING_MAX: usize = 10_000;
 
 impl<K: Kernel> Reactor<K> {
     /// Goes on with a walk. Returns whether it is over.
@@ -76,7 +74,7 @@ impl<K: Kernel> Reactor<K> {
                         let (reason, detector, by) = (Reason::LocalKicked, Detector::Client, by.clone());
                         self.cx.effects.push_back(Effect::Close { key, reason, detector, by });
                     }
-                    if self.cx.effects.len() >= KILLS_WAITING_MAX {
+                    if self.cx.effects.len() >= ENDINGS_WAITING_MAX {
                         return ControlFlow::Break(());
                     }
                 }

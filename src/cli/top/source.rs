@@ -1,7 +1,7 @@
 //! Where it comes from: a thread that asks the server again and again, and one that follows its events. Both go on where the server
 //! does not answer, and end when nobody takes what they bring.
 
-use super::super::admin::{AdminArgs, encoded};
+use super::super::admin::{AdminArgs, STRANGE, encoded};
 use super::super::follow::{Ended, Message, News, follow, wait};
 use super::filter::{Ask, Filter};
 use super::numbers::Numbers;
@@ -140,7 +140,7 @@ impl Poller {
     }
 
     fn poll(&mut self) -> Result<Polled, String> {
-        let numbers = Numbers::read(&self.get("/metrics")?).ok_or_else(strange)?;
+        let numbers = Numbers::read(&self.get("/metrics")?).ok_or(STRANGE)?;
         self.wants_endings |= (self.started - numbers.started).abs() > 0.5;
         let filter =
             self.filter.as_ref().map(|filter| format!("&{}", filter.parameter())).unwrap_or_default();
@@ -171,10 +171,6 @@ impl Poller {
     }
 
     fn json(&self, target: &str) -> Result<Value, String> {
-        serde_json::from_str(&self.get(target)?).map_err(|_| strange())
+        serde_json::from_str(&self.get(target)?).map_err(|_| STRANGE.to_owned())
     }
-}
-
-fn strange() -> String {
-    "what answers there is no admin interface of linger".to_owned()
 }

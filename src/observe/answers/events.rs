@@ -1,12 +1,17 @@
 //! Events as they are told, in the format that browsers know as well ("Server-sent events" of the HTML Living Standard): each
 //! has an id, by which a reader that comes back says what it had last, a name, and a line of JSON.
 
+use crate::core::time::Duration;
 use crate::observe::events::Kind;
 use serde_json::{Map, Value, json};
 use std::fmt::{Display, Write as _};
 
 /// How long a browser that was cut off waits before it comes back, in milliseconds.
 const RETRY_MS: u32 = 2_000;
+
+/// How long a reader may be told nothing: shorter than a proxy or a firewall forgets a connection, and so that one that is gone
+/// is noticed.
+pub const ALIVE: Duration = Duration::from_secs(15);
 
 /// Appends an event. `id`: its number, or those of all workers up to it.
 pub fn write(id: &dyn Display, kind: Kind, data: &str, out: &mut String) {

@@ -1,9 +1,8 @@
 //! Which of the last endings are to be listed.
 
 use super::filter::Filter;
-use super::{Serves, limit_of};
+use super::{Serves, limit_of, time_of};
 use crate::core::time::Duration;
-use crate::core::units::parse_some_time;
 use crate::protocol::http::{Request, Response, Status};
 
 const KNOWN: [&str; 9] =
@@ -76,16 +75,12 @@ impl EndsQuery {
     pub(super) fn read(request: &Request, serves: Serves) -> Result<Self, Response<'static>> {
         let wrong = |text: String| Response::text(Status::BadRequest, text);
         let limit = limit_of(request, &KNOWN)?;
-        let last = request.query_value("last").map(|text| {
-            parse_some_time(text)
-                .map_err(|why| wrong(format!("last must be a time, as 1h: {text:?} {why}\n")))
-        });
         let cursor =
             |name| request.query_value(name).map(|text| Cursor::read(name, text, serves).map_err(wrong));
         Ok(Self {
             limit,
             filter: Filter::read(request)?,
-            last_ns: last.transpose()?.map(nanos),
+            last_ns: time_of(request, "last", "1h")?.map(nanos),
             before: cursor("before").transpose()?,
             after: cursor("after").transpose()?,
         })

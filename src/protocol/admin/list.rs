@@ -1,8 +1,7 @@
 //! Which connections are to be listed, or ended.
 
-use super::limit_of;
+use super::{limit_of, time_of};
 use crate::core::time::Duration;
-use crate::core::units::parse_some_time;
 use crate::protocol::http::{Request, Response, Status};
 use ipnet::IpNet;
 use std::fmt;
@@ -126,22 +125,8 @@ impl ListQuery {
         let text = |name| request.query_value(name).map(str::to_owned);
         let peer = PeerFilter::of(request)?;
         let [listener, state, identity, key] = ["listener", "state", "identity", "key"].map(text);
-        let age_over = request.query_value("age_over").map(|text| {
-            parse_some_time(text).map_err(|why| {
-                let text = format!("age_over must be a time, as 1h: {text:?} {why}\n");
-                Response::text(Status::BadRequest, text)
-            })
-        });
-        Ok(Self {
-            limit,
-            listener,
-            state,
-            identity,
-            peer,
-            key,
-            age_over: age_over.transpose()?,
-            clients: false,
-        })
+        let age_over = time_of(request, "age_over", "1h")?;
+        Ok(Self { limit, listener, state, identity, peer, key, age_over, clients: false })
     }
 
     /// Whether all pass.

@@ -1,9 +1,8 @@
 //! Many connections that are to be ended.
 
 use super::list::flag;
-use super::{ListQuery, check_known};
+use super::{ListQuery, check_known, time_of};
 use crate::core::time::Duration;
-use crate::core::units::parse_some_time;
 use crate::protocol::http::{Request, Response, Status};
 
 const KNOWN: [&str; 8] = ["listener", "state", "identity", "peer", "age_over", "all", "over", "stop"];
@@ -30,11 +29,10 @@ impl EndMany {
             let text = "stop stands alone: it ends all that was begun\n";
             return if request.query.len() == 1 { Ok(Self::Stop) } else { Err(wrong(text.to_owned())) };
         }
-        let over = request.query_value("over").map_or(Ok(Duration::ZERO), |text| match text {
-            "0" | "0s" => Ok(Duration::ZERO),
-            text => parse_some_time(text)
-                .map_err(|why| wrong(format!("over must be a time, as 60s: {text:?} {why}\n"))),
-        })?;
+        let over = match request.query_value("over") {
+            Some("0" | "0s") => Duration::ZERO,
+            _ => time_of(request, "over", "60s")?.unwrap_or_default(),
+        };
         let query = ListQuery { clients: true, ..ListQuery::of(request, 0)? };
         match (query.is_everything(), flag(request, "all")?) {
             (true, false) => Err(wrong(

@@ -30,6 +30,8 @@ use super::spec::{Inapplicable, LocalOnly, Reached, Spec};
 use super::{Access, Hosts, Identity, Token};
 use crate::core::end::Foreign;
 use crate::core::setting::{Key, Values};
+use crate::core::time::Duration;
+use crate::core::units::parse_some_time;
 use std::convert::Infallible;
 
 /// Connections listed unless the query asks for another number, and at most.
@@ -394,6 +396,17 @@ fn limit_of(request: &Request, known: &[&str]) -> Result<usize, Response<'static
             Err(Response::text(Status::BadRequest, format!("limit must be a number up to {LIST_MAX}\n")))
         }
     }
+}
+
+/// A parameter that is a time, as the example is.
+fn time_of(request: &Request, name: &str, example: &str) -> Result<Option<Duration>, Response<'static>> {
+    let time = request.query_value(name).map(|text| {
+        parse_some_time(text).map_err(|why| {
+            let text = format!("{name} must be a time, as {example}: {text:?} {why}\n");
+            Response::text(Status::BadRequest, text)
+        })
+    });
+    time.transpose()
 }
 
 /// Refuses parameters that are not known.

@@ -17,10 +17,6 @@ use crate::reactor::parts::admin::{Page, Produced, Stage, Watch};
 use crate::workers::link::{EventRow, EventRows, ToSupervisor};
 use serde_json::{Map, Value, json};
 
-/// How long those who watch may be told nothing: shorter than a proxy or a firewall forgets a connection, and so that one that
-/// is gone is noticed.
-const ALIVE: Duration = Duration::from_secs(15);
-
 /// Work for the last words to one who watches. Who is further behind is cut off.
 const LAST_WORK: usize = 1024 * 1024;
 
@@ -47,7 +43,7 @@ impl<K: Kernel> Reactor<K> {
     /// Nothing happened for a while.
     pub(in crate::reactor) fn tell_watchers_alive(&mut self) {
         if self.wake_watchers(true) {
-            self.cx.timers.tell_watchers_at(self.cx.now + ALIVE);
+            self.cx.timers.tell_watchers_at(self.cx.now + events::ALIVE);
         }
     }
 
@@ -150,7 +146,7 @@ impl<K: Kernel> Context<K> {
             let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
             let (at, missed) = self.events.begin(after);
             events::begin(&at.number, missed, self.time().as_deref(), out);
-            self.timers.tell_watchers_at(self.now + ALIVE);
+            self.timers.tell_watchers_at(self.now + events::ALIVE);
             at
         };
         let read = self.read_events(&watch.query, &mut at, share, work, |row| {

@@ -6,6 +6,9 @@ use crate::hub::Name;
 use crate::protocol::presence::Event;
 use std::sync::Arc;
 
+/// Waiting effects above which nobody is added to those who are to be ended.
+pub(in crate::reactor) const ENDINGS_WAITING_MAX: usize = 10_000;
+
 /// What one connection, or the hub on its behalf, does to another.
 #[derive(Debug)]
 pub(in crate::reactor) enum Effect {

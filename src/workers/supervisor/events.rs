@@ -17,8 +17,6 @@ use crate::protocol::admin::{Cursor, EventsQuery};
 use crate::workers::link::{About, Content, EventRow, EventRows, Question};
 use serde_json::{Map, Value};
 
-/// How long one who watches may be told nothing.
-const ALIVE: Duration = Duration::from_secs(15);
 /// The number that the supervisor has among the workers.
 const OWN: u32 = 0;
 
@@ -94,7 +92,7 @@ impl Watch {
             parts,
             begins: Some(now + ANSWER_WITHIN),
             missed: Some(0),
-            alive_at: now + ALIVE,
+            alive_at: now + events::ALIVE,
             rows: Vec::new(),
             dropped: None,
         }
@@ -157,7 +155,7 @@ impl Watch {
             None => return true,
             // What it has not taken is not asked for.
             Some(false) => {
-                self.alive_at = now + ALIVE;
+                self.alive_at = now + events::ALIVE;
                 return false;
             }
             Some(true) => self.ask(workers),
@@ -180,7 +178,7 @@ impl Watch {
             events::alive(&self.id(), &mut out);
         }
         if !out.is_empty() {
-            self.alive_at = now + ALIVE;
+            self.alive_at = now + events::ALIVE;
             admin.piece(self.client, &out, false);
         }
         false

@@ -34,3 +34,14 @@ stop() {
     kill -9 "$1" 2>/dev/null
     wait "$1" 2>/dev/null
 }
+
+# port_of LOG LISTENER: its port, as that log, of JSON, has it.
+port_of() {
+    local found
+    for _ in $(seq 200); do
+        found=$(sed -nE "s/.*\"address\":\"127\.0\.0\.1:([0-9]+)\".*\"event\":\"listening\".*\"listener\":\"$2\".*/\1/p" "$1" | head -1)
+        [ -n "$found" ] && { echo "$found"; return; }
+        sleep 0.05
+    done
+    return 1
+}

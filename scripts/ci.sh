@@ -151,6 +151,8 @@ step_others() {
         # Debian has daemons where a plain user does not look.
         PATH=$PATH:/usr/sbin want "$package" "$package" || missing+=" $package"
     done
+    # Of nginx the part that relays TCP is a package of its own.
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || want ngx_stream_module libnginx-mod-stream || true
     cargo build --locked --release || return 1
     PATH=$PATH:/usr/sbin scripts/side-by-side/compare.py || return 1
     PATH=$PATH:/usr/sbin scripts/side-by-side/stop.py || return 1

@@ -1,12 +1,12 @@
 """The crates that a program of ours contains, each with its licence and the notices that its licence asks to pass on.
 
-usage: notices.py METADATA_JSON (of `cargo metadata --format-version 1`)
+usage: notices.py, from the root of the repository
 """
 
 import json
 import pathlib
 import re
-import sys
+import subprocess
 
 FILES = re.compile(r"(licen[cs]e|copying|notice|copyright|unlicense)", re.I)
 
@@ -29,8 +29,9 @@ def contained(metadata):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        packages = contained(json.load(file))
+    host = re.search(r"^host: (.*)$", subprocess.check_output(["rustc", "-vV"], text=True), re.M)[1]
+    metadata = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host]
+    packages = contained(json.loads(subprocess.check_output(metadata)))
     texts = {}
     print("This program contains these crates, each under the licence that stands behind it, and the standard library of")
     print("Rust (MIT OR Apache-2.0, The Rust Project Developers). The texts that come with them follow.\n")

@@ -98,7 +98,7 @@ with_systemd() {
     local status log=$dir/boot
     ! lacks systemd ip nsenter || return
     rm -rf "$log" && mkdir -p "$log"
-    timeout 200 unshare -m "$root/scripts/debian/boot.sh" "$root/scripts/debian/service.sh" "$1" "$log" >"$log/log" 2>&1 </dev/null
+    timeout --foreground -k 15 200 unshare -m "$root/scripts/debian/boot.sh" "$root/scripts/debian/service.sh" "$1" "$log" >"$log/log" 2>&1 </dev/null
     status=$?
     if [ "$status" -eq 77 ]; then
         skip systemd "$(tail -1 "$log/log")"
@@ -123,7 +123,7 @@ has_root() { [ -x "$dir/root/usr/bin/linger" ] || { check "the static program is
 # alone WORKERS: in a copy, to which it adds what a runtime does.
 alone() {
     rm -rf "$dir/alone" && cp -r "$dir/root" "$dir/alone" || return 1
-    timeout 120 unshare -mn "$root/scripts/container/alone.sh" "$dir/alone" "$1"
+    timeout --foreground -k 15 120 unshare -mn "$root/scripts/container/alone.sh" "$dir/alone" "$1"
 }
 
 with_container() {
@@ -139,7 +139,7 @@ with_image() {
     has_root || return
     unshare -m true 2>/dev/null || { skip "image" "no mounts can be made here"; return; }
     check "the image is built, says how it is run, and runs" \
-        timeout 200 unshare -m "$root/scripts/container/image.sh" "$dir/root" "$dir/image"
+        timeout --foreground -k 15 200 unshare -m "$root/scripts/container/image.sh" "$dir/root" "$dir/image"
 }
 
 # ---- Kubernetes ---------------------------------------------------------------------------------------

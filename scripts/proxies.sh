@@ -36,17 +36,6 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-# The port of a listener, as the log in that file has it.
-port_of() {
-    local found
-    for _ in $(seq 200); do
-        found=$(sed -nE "s/.*\"address\":\"127\.0\.0\.1:([0-9]+)\".*\"event\":\"listening\".*\"listener\":\"$2\".*/\1/p" "$1" | head -1)
-        [ -n "$found" ] && { echo "$found"; return; }
-        sleep 0.05
-    done
-    return 1
-}
-
 # One listener of each kind. Behind the gateway there is an echo listener that wants a header of the gateway's own.
 start_servers() {
     local wanted='accept_proxy=require&accept_proxy_trusted=127.0.0.1' last

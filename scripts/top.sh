@@ -91,24 +91,12 @@ is_restored() {
 
 # ---- The server ---------------------------------------------------------------------------------------
 
-# port LISTENER: its port, as the log has it.
-port() {
-    local found
-    for _ in $(seq 200); do
-        found=$(sed -nE "s/.*\"address\":\"127\.0\.0\.1:([0-9]+)\".*\"event\":\"listening\".*\"listener\":\"$1\".*/\1/p" "$dir/server.log" |
-            head -1)
-        [ -n "$found" ] && { echo "$found"; return; }
-        sleep 0.05
-    done
-    return 1
-}
-
 # serve ARGUMENT...: with a listener for devices.
 serve() {
     "$linger" serve --log info --log-format json --listen 'resp://127.0.0.1:0?name=devices' "$@" >/dev/null 2>"$dir/server.log" \
         </dev/null &
     server=$!
-    devices=$(port devices) || { cat "$dir/server.log"; return 1; }
+    devices=$(port_of "$dir/server.log" devices) || { cat "$dir/server.log"; return 1; }
 }
 
 # device NAME: connects, and gets an identity. Its descriptor is in $device.
@@ -246,7 +234,7 @@ round_workers() {
     local own=(--workers 2 --set "admin.token_file=$dir/token") of_top
     echo 'a-token-of-this-run-0123456789' >"$dir/token"
     serve "${own[@]}" --admin 127.0.0.1:0 && connect_devices && begin_terminal || { failed=$((failed + 1)); return; }
-    own+=(--admin "127.0.0.1:$(port admin)")
+    own+=(--admin "127.0.0.1:$(port_of "$dir/server.log" admin)")
     of_top="--token-file $dir/token ${own[*]: -2}"
     round workers "$of_top" '1 +up' "${own[@]}"
     check "workers: says that the token is refused" says_that_the_token_is_refused "$of_top"

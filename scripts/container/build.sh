@@ -27,9 +27,7 @@ mkdir -p "$to/etc/linger" "$to/usr/share/licenses"
 echo 'hosts: files dns' >"$to/etc/nsswitch.conf"
 echo 'linger:x:65532:65532:linger:/:/usr/bin/linger' >"$to/etc/passwd"
 echo 'linger:x:65532:' >"$to/etc/group"
-cargo metadata --format-version 1 --locked --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" >"$to/metadata.json"
-python3 scripts/notices.py "$to/metadata.json" >"$to/usr/share/licenses/crates"
-rm "$to/metadata.json"
+python3 scripts/notices.py >"$to/usr/share/licenses/crates"
 cat LICENSE-MIT >"$to/usr/share/licenses/linger"
 cat >"$to/usr/share/licenses/glibc" <<'GLIBC'
 The program is linked with the GNU C Library (LGPL-2.1-or-later, https://www.gnu.org/software/libc) of the system that it was built

@@ -84,4 +84,6 @@ for _ in $(seq 300); do
     case $(there systemctl is-system-running 2>/dev/null) in running | degraded) break ;; esac
     sleep 0.1
 done
-there "/tmp/$(basename "$program")" "/tmp/$(basename "$file")"
+# Beside this one, so that a signal is not left waiting for its end.
+there "/tmp/$(basename "$program")" "/tmp/$(basename "$file")" &
+wait "$!"

@@ -54,8 +54,7 @@ linger ($version) unstable; urgency=medium
 
  -- $maintainer  $(date -uR -d "@$SOURCE_DATE_EPOCH")
 CHANGELOG
-cargo metadata --format-version 1 --locked --filter-platform "$(rustc -vV | sed -n 's/^host: //p')" >"$work/metadata.json"
-python3 scripts/notices.py "$work/metadata.json" | packed "$doc/crates.gz"
+python3 scripts/notices.py | packed "$doc/crates.gz"
 # The text of the licence behind its line of copyright, indented, and its empty lines as dots.
 sed -n '/^Permission/,$p' LICENSE-MIT | sed -E 's/^$/./; s/^/ /' >"$work/mit"
 sed -e "/^@MIT@/{r $work/mit" -e 'd}' scripts/debian/copyright >"$doc/copyright"

@@ -57,7 +57,6 @@ dpkg -r linger
 dpkg -P linger
 [ ! -e /etc/linger/linger.toml ] || fail "purged, and the configuration is there"
 [ -e /etc/linger/key.pem ] || fail "purged, and what the administrator has put there is gone"
-left=$(find / -xdev \( -path /proc -o -path /sys -o -path /work -o -path /tmp -o -path /root -o -path /home \) -prune -o \
-    \( -name 'linger.service*' -o -name 'linger.socket*' -o -path '/usr/*/linger*' \) -print)
+left=$(find /etc /lib/systemd /usr /var -xdev \( -name 'linger.service*' -o -name 'linger.socket*' -o -path '/usr/*/linger*' \) -print)
 [ -z "$left" ] || fail "purged, and there is still: $left"
 echo "-- done"

@@ -29,8 +29,10 @@ STOP_S = 10
 PATIENCE_S = STOP_S + 20
 BEGIN, END = "<!-- stops -->\n", "<!-- /stops -->"
 
+# Debian has it in a package of its own.
+STREAM = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 NGINX = f"""user root; daemon off; pid nginx.pid; error_log stderr; worker_processes 1; worker_shutdown_timeout {STOP_S}s;
-load_module /usr/lib/nginx/modules/ngx_stream_module.so; events {{ }}
+load_module {STREAM}; events {{ }}
 stream {{ server {{ listen 127.0.0.1:7001; proxy_pass 127.0.0.1:7007; }} }}
 """
 HAPROXY = f"""global
@@ -60,7 +62,9 @@ def servers(directory):
     for name, text in {"nginx.conf": NGINX, "haproxy.cfg": HAPROXY, "mosquitto.conf": MOSQUITTO}.items():
         (directory / name).write_text(text)
     quit_gently = f"SIGQUIT, worker_shutdown_timeout {STOP_S}s"
-    yield "nginx stream", "nginx", ["-p", directory, "-c", directory / "nginx.conf"], 7001, signal.SIGQUIT, quit_gently, b"a"
+    # Without it, nginx does not relay TCP: the file is what is looked for.
+    nginx = "nginx" if STREAM.exists() else str(STREAM)
+    yield "nginx stream", nginx, ["-p", directory, "-c", directory / "nginx.conf"], 7001, signal.SIGQUIT, quit_gently, b"a"
     soft = f"SIGUSR1, hard-stop-after {STOP_S}s, close-spread-time {STOP_S}s"
     yield "HAProxy", "haproxy", ["-db", "-f", directory / "haproxy.cfg"], 7002, signal.SIGUSR1, soft, b"a"
     yield "mosquitto", "mosquitto", ["-c", directory / "mosquitto.conf"], 7003, signal.SIGTERM, "SIGTERM", mqtt_connect

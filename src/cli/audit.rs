@@ -7,7 +7,7 @@ mod watch;
 
 use super::{console, usage_mistake};
 use crate::core::tcp::{TcpState, TcpStates};
-use crate::core::units::parse_duration;
+use crate::core::units::{parse_duration, parse_some_time};
 use crate::net::{Fatal, Progress, SocketQuery, SocketRow};
 use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
@@ -97,7 +97,7 @@ pub(super) struct Arguments {
     /// Look again and again, so far apart, and print only what has changed; Ctrl-C ends it
     ///
     /// First everything that is found, then a line for each finding that is new, has other connections, or is gone.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "wait")]
+    #[arg(long, value_name = "DURATION", value_parser = parse_some_time, conflicts_with = "wait")]
     watch: Option<Duration>,
     /// Most connections, and addresses, to show of one finding
     #[arg(short, long, value_name = "NUMBER", default_value = "3")]
@@ -141,7 +141,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Program(owner) => write!(f, "{} (pid {})", owner.program, owner.pid),
-            Self::User(uid) => write!(f, "of uid {uid}"),
+            Self::User(uid) => write!(f, "a program of uid {uid}"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Standard output and standard error: the one place where commands write.
 
+use crate::core::escape::printable;
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 
@@ -32,13 +33,15 @@ pub(super) fn err(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-/// Rows with aligned columns, two spaces apart; a column in which nothing stands is left out.
+/// Rows with aligned columns, two spaces apart; a column in which nothing stands is left out. What peers have said may stand in a
+/// cell: it moves no cursor.
 pub(super) fn table(rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (cell, &width) in row.iter().zip(&widths).filter(|&(_, &width)| width > 0) {
             let _ = write!(line, "{cell:width$}  ");

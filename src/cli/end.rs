@@ -2,6 +2,7 @@
 
 use super::admin::{AdminArgs, Narrowing, encoded, readings, time};
 use super::{console, print, usage_mistake};
+use crate::core::escape::printable;
 use crate::core::units::{plural, thousands};
 use clap::Args;
 use serde_json::Value;
@@ -98,7 +99,7 @@ fn told(list: &Value) -> (String, bool) {
             field("peer"),
             field("listener"),
             field("state"),
-            field("id")
+            printable(field("id"))
         );
     }
     if clients.len() > SHOWN {

@@ -3,6 +3,7 @@
 use super::admin::{AdminArgs, encoded, failed, readings, refused, seconds};
 use super::follow::{Ended, Message, News, follow};
 use super::{console, failure};
+use crate::core::escape::printable;
 use crate::core::units::{plural, thousands};
 use clap::Args;
 use std::fmt::Write as _;
@@ -139,7 +140,7 @@ pub(super) fn line(message: &Message) -> String {
     if !more.is_empty() {
         let _ = write!(line, "  {more}");
     }
-    line.trim_end().to_owned()
+    printable(line.trim_end())
 }
 
 /// What only events of its kind have to say.

@@ -3,6 +3,7 @@
 use super::admin::{AdminArgs, encoded, readings, seconds, time};
 use super::{print, usage_mistake};
 use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::escape::printable;
 use crate::core::time::Duration;
 use crate::core::units::{bytes, plural, span, thousands};
 use crate::guide::meaning::{self, Meaning};
@@ -64,7 +65,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
     let Some((what, now, ends, body)) = last else { return usage_mistake() };
     let found = !list(&ends["ends"]).is_empty();
-    let text = if arguments.json { body } else { told(arguments, what, &now, &ends) };
+    let told = || told(arguments, what, &now, &ends).lines().map(|line| printable(line) + "\n").collect();
+    let text = if arguments.json { body } else { told() };
     match print(text.as_bytes()) {
         code if found => code,
         _ => ExitCode::FAILURE,

@@ -1,6 +1,6 @@
 //! Which page a word leads to: what people search for, reasons, detectors and ways of closing.
 
-use super::{PAGES, Page};
+use super::{PAGES, Page, page};
 use crate::core::end::{CloseMode, Detector, Reason};
 
 /// Words that people search for, by the topic of the page that answers. In any case; blanks, `-` and `_` make no difference.
@@ -133,8 +133,7 @@ pub fn page_for(word: &str) -> Option<&'static Page> {
     let word = normal(word);
     let is_it = |name: &str| normal(name) == word;
     let alias = || ALIASES.iter().find(|(_, words)| words.iter().any(|alias| is_it(alias)));
-    let topic = |topic: &str| PAGES.iter().find(|page| page.topic == topic);
-    PAGES.iter().find(|page| is_it(page.topic)).or_else(|| alias().and_then(|(page, _)| topic(page)))
+    PAGES.iter().find(|page| is_it(page.topic)).or_else(|| alias().and_then(|(topic, _)| page(topic)))
 }
 
 /// The topic of the page about what lies behind a reason.
@@ -265,7 +264,7 @@ mod tests {
         let detectors = Detector::ALL.iter().map(|&detector| of_detector(detector));
         let modes = CloseMode::ALL.iter().map(|&mode| of_close(mode));
         for topic in reasons.chain(detectors).chain(modes) {
-            assert!(crate::guide::page(topic).is_some(), "{topic}");
+            assert!(page(topic).is_some(), "{topic}");
         }
     }
 }

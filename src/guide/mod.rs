@@ -156,7 +156,7 @@ mod tests {
         let phenomena = PAGES.iter().filter(|page| page.is_phenomenon()).count();
         let named = readme.split("(src/guide/").skip(1).filter(|rest| {
             // A picture is no page.
-            rest.split_once(')').is_some_and(|(name, _)| name.ends_with(".md"))
+            rest.split_once(')').is_some_and(|(name, _)| name.strip_suffix(".md").is_some())
         });
         assert_eq!(named.count(), PAGES.len() + phenomena);
     }

@@ -87,10 +87,14 @@ impl<K: Kernel> Reactor<K> {
         let left = self.table.iter().map(|(key, conn)| (key, conn.http().is_some()));
         let (admin, others): (Vec<_>, Vec<_>) = left.partition(|(_, is_admin)| *is_admin);
         let clients = self.cx.places.clients();
-        others.into_iter().for_each(|(key, _)| self.close_at_last(key));
+        for (key, _) in others {
+            self.close_at_last(key);
+        }
         // Before their connections are closed, those who watch are told of all others.
         self.end_watches();
-        admin.into_iter().for_each(|(key, _)| self.close_at_last(key));
+        for (key, _) in admin {
+            self.close_at_last(key);
+        }
         self.cx.checks.close_all();
         self.cx.report.summarize(self.cx.now);
         report::stopped(&self.cx.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));

@@ -35,7 +35,9 @@ pub enum Followed {
 pub fn ask(address: &Address, method: &str, target: &str, token: Option<&str>) -> io::Result<Answer> {
     let bearer = bearer(token);
     let mut stream = Stream::connect(address, ANSWER)?;
-    write!(stream, "{method} {target} HTTP/1.0\r\nContent-Length: 0\r\n{bearer}\r\n")?;
+    // In one piece: who is answered behind the first of several could not send the others.
+    let request = format!("{method} {target} HTTP/1.0\r\nContent-Length: 0\r\n{bearer}\r\n");
+    stream.write_all(request.as_bytes())?;
     // Closing first spares the server the wait for that. If it was quicker, and has cut its end (ENOTCONN), the answer is
     // here all the same; whatever else is wrong, reading tells.
     let _ = stream.finish();
@@ -57,7 +59,7 @@ pub fn follow(
     let bearer = bearer(token);
     let last = last.map(|last| format!("Last-Event-ID: {last}\r\n")).unwrap_or_default();
     let mut stream = Stream::connect(address, SILENCE)?;
-    write!(stream, "GET {target} HTTP/1.0\r\n{bearer}{last}\r\n")?;
+    stream.write_all(format!("GET {target} HTTP/1.0\r\n{bearer}{last}\r\n").as_bytes())?;
     let mut stream = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {

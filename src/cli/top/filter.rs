@@ -1,10 +1,8 @@
 //! Whose connections are shown, and what the one who watches asks of the server.
 
-use super::super::admin::encoded;
-use super::super::admin::readings;
-use ipnet::IpNet;
+use super::super::admin::{encoded, readings};
+use crate::protocol::admin::PeerFilter;
 use serde_json::Value;
-use std::net::{IpAddr, SocketAddr};
 
 /// Whose connections, events and endings are shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,22 +32,9 @@ impl Filter {
         let is = |field: &str| event[field].as_str() == Some(&self.text);
         match self.name {
             "key" => is("key"),
-            "peer" => event["peer"]
-                .as_str()
-                .and_then(|peer| peer.parse().ok())
-                .is_some_and(|peer| self.is_peer(peer)),
+            "peer" => PeerFilter::read(&self.text)
+                .is_ok_and(|wanted| event["peer"].as_str().is_some_and(|peer| wanted.is(peer.parse().ok()))),
             _ => is("identity"),
-        }
-    }
-
-    fn is_peer(&self, peer: SocketAddr) -> bool {
-        let address = peer.ip();
-        if let Ok(network) = self.text.parse::<IpNet>() {
-            return network.contains(&address);
-        }
-        match self.text.parse::<IpAddr>() {
-            Ok(wanted) => wanted == address,
-            Err(_) => self.text.parse() == Ok(peer),
         }
     }
 }

@@ -69,9 +69,9 @@ pub(super) struct Rates {
 }
 
 impl Rates {
-    /// Between two moments; `None`: it is another process, or no time has passed.
+    /// Between two moments; `None`: what was counted cannot be compared, or no time has passed.
     fn between(before: &Numbers, now: &Numbers, seconds: f64) -> Option<Self> {
-        if seconds <= 0.0 || is_another(before, now) {
+        if seconds <= 0.0 || !is_comparable(before, now) {
             return None;
         }
         let rate = |before, now| rate(before, now, seconds);
@@ -106,9 +106,18 @@ fn rate(before: u64, now: u64, seconds: f64) -> f64 {
     now.saturating_sub(before) as f64 / seconds
 }
 
-/// Whether the process was started anew between these.
-fn is_another(before: &Numbers, now: &Numbers) -> bool {
-    (before.started - now.started).abs() > 0.5
+/// Whether both are of the same server process, by when it was started.
+pub(super) fn is_same_process(before: f64, now: f64) -> bool {
+    (before - now).abs() <= 0.5
+}
+
+/// Whether what was counted can be compared: by the same process, or by the same workers. Each begins anew with its process, and
+/// one that does not answer is missing in the sums.
+fn is_comparable(before: &Numbers, now: &Numbers) -> bool {
+    let workers = |numbers: &Numbers| -> Vec<_> {
+        numbers.workers.iter().map(|one| (one.is_up, one.restarts)).collect()
+    };
+    is_same_process(before.started, now.started) && workers(before) == workers(now)
 }
 
 impl Picture {
@@ -122,11 +131,7 @@ impl Picture {
             return;
         }
         self.matched = polled.connections["matched"].as_u64().unwrap_or_default();
-        let all = list(&polled.connections["connections"]);
-        // One of them asks.
-        let clients: Vec<_> = all.iter().filter(|row| row["listener"] != "admin").cloned().collect();
-        self.matched = self.matched.saturating_sub((all.len() - clients.len()) as u64);
-        self.connections = clients;
+        self.connections = list(&polled.connections["connections"]).to_vec();
         if let Some(ends) = polled.ends {
             self.on_endings(list(&ends["ends"]));
         }
@@ -136,10 +141,11 @@ impl Picture {
         self.reasons.advance(now);
         if let Some((then, before)) = &self.numbers {
             self.rates = Rates::between(before, &numbers, now.since(*then).as_secs_f64());
-            let anew = is_another(before, &numbers);
-            for (reason, &count) in &numbers.reasons {
-                let known = before.reasons.get(reason).copied().filter(|known| !anew && *known <= count);
-                self.reasons.add(reason, count - known.unwrap_or_default(), now);
+            let is_anew = !is_same_process(before.started, numbers.started);
+            let is_told = is_anew || is_comparable(before, &numbers);
+            for (reason, &count) in numbers.reasons.iter().filter(|_| is_told) {
+                let known = if is_anew { 0 } else { before.reasons.get(reason).copied().unwrap_or_default() };
+                self.reasons.add(reason, count.saturating_sub(known), now);
             }
         }
         self.numbers = Some((now, numbers));
@@ -180,7 +186,7 @@ impl Picture {
             self.endings.push_front(message.data.clone());
             self.endings.truncate(KEPT);
         }
-        self.events.push_front(printable(&tail::line(message)));
+        self.events.push_front(tail::line(message));
         self.events.truncate(KEPT);
     }
 
@@ -195,7 +201,7 @@ impl Picture {
         self.matched = 0;
         self.endings.clear();
         let wanted = self.happened.iter().filter(|message| self.is_wanted(message));
-        self.events = wanted.map(|message| printable(&tail::line(message))).collect();
+        self.events = wanted.map(tail::line).collect();
     }
 
     /// The reasons for which connections ended: most often in the last minute first. Each with that, and how often since the start.
@@ -221,7 +227,7 @@ pub(super) fn list(value: &Value) -> &[Value] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::numbers::Listener;
+    use super::super::numbers::{Listener, Worker};
     use super::*;
     use serde_json::json;
 
@@ -236,9 +242,7 @@ mod tests {
     }
 
     fn polled(numbers: Numbers) -> Polled {
-        let connections = json!({"matched": 3, "connections": [
-            {"key": "1-1", "listener": "admin"}, {"key": "2-1", "listener": "resp"},
-        ]});
+        let connections = json!({"matched": 2, "connections": [{"key": "2-1", "listener": "resp"}]});
         Polled { numbers, filter: None, connections, ends: None, upstreams: Value::Null, watched: None }
     }
 
@@ -269,10 +273,26 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_no_client() {
+    fn a_worker_that_is_missing_or_was_started_anew_makes_no_endings_and_no_rates() {
+        let worker = |is_up, restarts| Worker { is_up, restarts, ..Worker::default() };
+        let of =
+            |workers: [Worker; 2], fins| Numbers { workers: workers.to_vec(), ..numbers(5.0, fins, fins) };
         let mut picture = Picture::default();
-        picture.on_polled(polled(numbers(5.0, 0, 0)), at(0));
-        assert_eq!((picture.connections.len(), picture.matched), (1, 2));
+        for (at_ms, numbers, endings) in [
+            (1000, of([worker(true, 0), worker(true, 0)], 100), 0),
+            // Half of them are not told of.
+            (2000, of([worker(true, 0), worker(false, 0)], 50), 0),
+            (3000, of([worker(true, 0), worker(true, 0)], 101), 0),
+            (4000, of([worker(true, 0), worker(true, 0)], 103), 2),
+            (5000, of([worker(true, 1), worker(true, 0)], 60), 2),
+            (6000, of([worker(true, 1), worker(true, 0)], 61), 3),
+        ] {
+            let before = picture.reasons().first().map_or(0, |(_, minute, _)| *minute);
+            picture.on_polled(polled(numbers), at(at_ms));
+            let (_, minute, _) = picture.reasons()[0];
+            assert_eq!(minute, endings, "{at_ms}");
+            assert_eq!(picture.rates.is_some(), minute > before, "{at_ms}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::super::admin::{AdminArgs, STRANGE, encoded};
 use super::super::follow::{Ended, Message, News, follow, wait};
 use super::filter::{Ask, Filter};
 use super::numbers::Numbers;
-use super::picture::{Polled, list};
+use super::picture::{Polled, is_same_process, list};
 use crate::core::time::Duration;
 use crate::sys::admin_client::Answer;
 use crate::sys::process::monotonic;
@@ -113,10 +113,13 @@ impl Poller {
             }
             match asked.recv_timeout(pause) {
                 Ok(ask) => {
-                    if let Some(answer) = self.on_ask(ask)
-                        && out.send(Came::Answer(answer)).is_err()
-                    {
-                        return;
+                    // All that is asked by now, before the next round.
+                    for ask in std::iter::once(ask).chain(asked.try_iter()) {
+                        if let Some(answer) = self.on_ask(ask)
+                            && out.send(Came::Answer(answer)).is_err()
+                        {
+                            return;
+                        }
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -141,10 +144,10 @@ impl Poller {
 
     fn poll(&mut self) -> Result<Polled, String> {
         let numbers = Numbers::read(&self.get("/metrics")?).ok_or(STRANGE)?;
-        self.wants_endings |= (self.started - numbers.started).abs() > 0.5;
+        self.wants_endings |= !is_same_process(self.started, numbers.started);
         let filter =
             self.filter.as_ref().map(|filter| format!("&{}", filter.parameter())).unwrap_or_default();
-        let connections = self.json(&format!("/connections?limit={CONNECTIONS}{filter}"))?;
+        let connections = self.json(&format!("/connections?clients=true&limit={CONNECTIONS}{filter}"))?;
         let upstreams = self.json("/upstreams")?;
         let endings = self.wants_endings.then(|| self.json(&format!("/ends?limit={ENDINGS}{filter}")));
         let watched = self.watched.as_ref().map(|key| {

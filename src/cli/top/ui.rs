@@ -6,6 +6,7 @@ use super::input::{Action, Focus};
 use super::picture::Picture;
 use crate::core::escape::printable;
 use serde_json::Value;
+use std::cell::Cell;
 
 /// The lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +63,7 @@ pub(super) struct Ui {
     selected: Option<(String, usize)>,
     pub(super) page: Option<Page>,
     /// The first line of the page that is seen.
-    pub(super) scroll: u16,
+    pub(super) scroll: Cell<u16>,
     /// The filter that is being written.
     pub(super) line: Option<String>,
     /// The connection that is to be ended, if the answer is yes.
@@ -79,7 +80,7 @@ impl Ui {
             tab: Tab::Connections,
             selected: None,
             page: None,
-            scroll: 0,
+            scroll: Cell::new(0),
             line: None,
             question: None,
             said: None,
@@ -142,18 +143,17 @@ impl Ui {
             Action::Move(rows) => self.go(rows, live),
             Action::First => self.go(i32::MIN, live),
             Action::Last => self.go(i32::MAX, live),
-            Action::NextTab => self.turn_to(1),
-            Action::PreviousTab => self.turn_to(Tab::ALL.len() - 1),
+            Action::NextTab => return self.turn_to(1),
+            Action::PreviousTab => return self.turn_to(Tab::ALL.len() - 1),
             Action::Tab(place) => {
                 let now = Tab::ALL.iter().position(|tab| *tab == self.tab).unwrap_or(0);
                 if place < Tab::ALL.len() {
-                    self.turn_to(place + Tab::ALL.len() - now);
+                    return self.turn_to(place + Tab::ALL.len() - now);
                 }
             }
             Action::Filter => {
-                self.page = None;
                 self.line = Some(live.filter.as_ref().map(|filter| filter.text.clone()).unwrap_or_default());
-                return Some(Effect::Ask(Ask::Watch(None)));
+                return self.close_page();
             }
             Action::Type(letter) => self.line.iter_mut().for_each(|line| line.push(letter)),
             Action::Erase => {
@@ -174,13 +174,18 @@ impl Ui {
     }
 
     /// To the list so many places further.
-    fn turn_to(&mut self, places: usize) {
+    fn turn_to(&mut self, places: usize) -> Option<Effect> {
         let now = Tab::ALL.iter().position(|tab| *tab == self.tab).unwrap_or(0);
         let next = Tab::ALL[(now + places) % Tab::ALL.len()];
         if next != self.tab {
             (self.tab, self.selected) = (next, None);
         }
-        self.page = None;
+        self.close_page()
+    }
+
+    /// Closes the page, if one is open: what it shows is watched no longer.
+    fn close_page(&mut self) -> Option<Effect> {
+        self.page.take().map(|_| Effect::Ask(Ask::Watch(None)))
     }
 
     /// Closes what was opened last.
@@ -188,8 +193,8 @@ impl Ui {
         if self.question.take().is_some() || self.line.take().is_some() {
             return None;
         }
-        if self.page.take().is_some() {
-            return Some(Effect::Ask(Ask::Watch(None)));
+        if self.page.is_some() {
+            return self.close_page();
         }
         match live.filter {
             Some(_) => Some(self.filter(None, live)),
@@ -217,8 +222,8 @@ impl Ui {
     /// In the page, or in the list.
     fn go(&mut self, rows: i32, live: &Picture) {
         if self.page.is_some() {
-            self.scroll =
-                u16::try_from(i32::from(self.scroll).saturating_add(rows).max(0)).unwrap_or(u16::MAX);
+            let first = i32::from(self.scroll.get()).saturating_add(rows).max(0);
+            self.scroll.set(u16::try_from(first).unwrap_or(u16::MAX));
             return;
         }
         let picture = self.shown(live);
@@ -230,7 +235,8 @@ impl Ui {
     }
 
     fn open(&mut self, page: Page) {
-        (self.page, self.scroll) = (Some(page), 0);
+        self.page = Some(page);
+        self.scroll.set(0);
     }
 
     fn open_selected(&mut self, live: &Picture) -> Option<Effect> {

@@ -46,6 +46,21 @@ fn what_is_selected_stays_so_where_others_come_and_go() {
 }
 
 #[test]
+fn what_is_open_is_watched_until_it_is_closed_in_whatever_way() {
+    let close: [&[Action]; 4] =
+        [&[Action::Back], &[Action::Tab(1)], &[Action::NextTab], &[Action::Filter, Action::Back]];
+    for actions in close {
+        let (mut ui, mut live) = (Ui::new(), picture(&["1-1"]));
+        let opened = asked(ui.act(Action::Open, &mut live));
+        assert_eq!(opened, Some(Ask::Watch(Some("1-1".to_owned()))));
+        let closed: Vec<_> = actions.iter().filter_map(|action| asked(ui.act(*action, &mut live))).collect();
+        assert_eq!((closed, ui.page.is_none()), (vec![Ask::Watch(None)], true), "{actions:?}");
+        // Nothing is open any more that was watched.
+        assert_eq!(asked(ui.act(Action::NextTab, &mut live)), None);
+    }
+}
+
+#[test]
 fn a_connection_is_ended_after_a_yes_and_by_nothing_else() {
     let (mut ui, mut live) = (Ui::new(), picture(&["1-1", "2-1"]));
     ui.act(Action::Move(1), &mut live);

@@ -90,7 +90,11 @@ impl PeerFilter {
         })
     }
 
-    fn read(text: &str) -> Result<Self, &str> {
+    /// The one that a text means.
+    ///
+    /// # Errors
+    /// The text, if it means none.
+    pub fn read(text: &str) -> Result<Self, &str> {
         if text == "unix" {
             return Ok(Self::Unix);
         }

@@ -15,11 +15,13 @@ impl Door<'_> {
     pub(super) fn trusts_sender(self, request: &Request) -> bool {
         let is_own = request.origin.as_deref().is_none_or(|origin| self.is_own(origin, &request.host));
         let is_near = match request.fetch_site.as_deref() {
-            // No browser, or one that sends it only to hosts that it trusts: it has sent the origin.
+            // No browser, or one that sends it only to hosts that it trusts. Of what it sends to others, a GET that a page does not
+            // read the answer to cannot be told from one of a program.
             // "none": a person has typed the address, or has it among the bookmarks.
             None | Some("same-origin" | "none") => true,
-            // A link may lead here from elsewhere: the site that it stands on sees nothing of the answer.
-            Some(_) => request.navigates && request.method != Method::Post,
+            // A link may lead here from elsewhere: the site that it stands on sees nothing of the answer. But one that has no
+            // end would hold a place.
+            Some(_) => request.navigates && request.method != Method::Post && request.path != "/events",
         };
         is_own && is_near
     }
@@ -134,6 +136,13 @@ mod tests {
                 assert_eq!(sent(method, far, true), method != "POST", "a link leads here: {method} {far:?}");
             }
         }
+        // An answer without end would hold a place.
+        let events = Request {
+            fetch_site: Some("cross-site".to_owned()),
+            navigates: true,
+            ..asked("GET", "/events", "localhost")
+        };
+        assert!(!door(&Hosts::Any).trusts_sender(&events));
         // Both have to be right.
         let own = post("localhost", "http://localhost");
         assert!(door(&Hosts::Any).trusts_sender(&own));

@@ -1,13 +1,14 @@
 //! The lists: connections, endings, events, upstreams, workers.
 
+use super::super::super::admin::seconds;
 use super::super::picture::Picture;
 use super::super::ui::Tab;
 use super::View;
 use super::palette::{Palette, SELECTED};
+use super::panels::short;
 use super::table::{Column, table};
 use crate::core::escape::printable;
-use crate::core::time::Duration;
-use crate::core::units::{bytes, span, thousands};
+use crate::core::units::thousands;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
@@ -89,13 +90,8 @@ fn text<'a>(row: &Value, field: &str) -> Line<'a> {
     Line::raw(printable(row[field].as_str().unwrap_or_default()))
 }
 
-/// Seconds, as people read them.
-pub(super) fn seconds(value: &Value) -> String {
-    span(Duration::try_from_secs_f64(value.as_f64().unwrap_or_default()).unwrap_or_default())
-}
-
 fn amount<'a>(row: &Value, field: &str) -> Line<'a> {
-    Line::raw(bytes(row[field].as_u64().unwrap_or_default()).replace(" bytes", " B").replace(" byte", " B"))
+    Line::raw(short(row[field].as_u64().unwrap_or_default()))
 }
 
 fn connections<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a> {

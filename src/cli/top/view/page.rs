@@ -1,10 +1,10 @@
 //! What is shown over the lists: the help, a connection, an ending, a question.
 
+use super::super::super::admin::seconds;
 use super::super::super::why;
 use super::super::input::KEYS;
 use super::super::ui::Page;
 use super::View;
-use super::lists::seconds;
 use crate::core::end::Reason;
 use crate::core::escape::printable;
 use crate::core::units::bytes;
@@ -43,7 +43,9 @@ fn draw_page(frame: &mut Frame<'_>, view: &View<'_>, page: &Page) {
     // The foot stays in sight.
     let height = rows(&lines).saturating_add(2).min(room.height.saturating_sub(2));
     let area = centered(room, width, height);
-    let scroll = view.ui.scroll.min(rows(&lines).saturating_sub(height.saturating_sub(2)));
+    // Only here it is known how far it can go: what is beyond that was not scrolled.
+    let scroll = view.ui.scroll.get().min(rows(&lines).saturating_sub(height.saturating_sub(2)));
+    view.ui.scroll.set(scroll);
     let block =
         Block::bordered().title(title).title_style(view.palette.title()).padding(Padding::horizontal(1));
     frame.render_widget(Clear, area);

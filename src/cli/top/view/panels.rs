@@ -107,9 +107,14 @@ fn per_second(rate: f64) -> String {
     if rate < 99.95 { format!("{rate:.1}") } else { thousands(whole(rate)) }
 }
 
-/// A number of bytes, shortly.
+/// A number of bytes that is not whole, shortly.
 fn amount(rate: f64) -> String {
-    bytes(whole(rate)).replace(" bytes", " B").replace(" byte", " B")
+    short(whole(rate))
+}
+
+/// A number of bytes, shortly.
+pub(super) fn short(count: u64) -> String {
+    bytes(count).replace(" bytes", " B").replace(" byte", " B")
 }
 
 #[expect(

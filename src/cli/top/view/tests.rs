@@ -193,6 +193,9 @@ fn a_connection_and_its_ending_are_told_in_full() {
     ui.act(Action::Last, &mut picture);
     let (text, _) = screen(&picture, &ui, (60, 12), true);
     assert!(!text.contains("What to do") || text.contains("Esc close"), "{text}");
+    // From there, one step back is seen.
+    ui.act(Action::Move(-1), &mut picture);
+    assert_ne!(screen(&picture, &ui, (60, 12), true).0, text);
     ui.act(Action::Back, &mut picture);
     ui.act(Action::End, &mut picture);
     assert_seen(

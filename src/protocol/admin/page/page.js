@@ -227,11 +227,9 @@ function whom() {
 }
 let limit = 100;
 async function connections() {
-  const list = await json(`/connections?${query({ ...whom(), state: $('state').value, limit })}`);
-  // Who asks at this interface is no client.
-  const rows = list.connections.filter(row => row.listener !== 'admin');
-  const matched = list.matched - (list.listed - rows.length);
-  $('count').textContent = `${number(rows.length)} of ${number(matched)}`;
+  const list = await json(`/connections?${query({ ...whom(), state: $('state').value, limit, clients: 'true' })}`);
+  const rows = list.connections;
+  $('count').textContent = `${number(rows.length)} of ${number(list.matched)}`;
   $('more').hidden = list.listed >= list.matched || limit > 100;
   fill('connections', rows, row => row.key, row => [{ text: whose(row), title: row.key, open: () => open(row, false) }, row.peer, row.listener,
     { text: row.state, bad: row.state === 'suspect' }, span(row.silence_s), span(row.age_s), `${bytes(row.bytes_in)} / ${bytes(row.bytes_out)}`]);
@@ -240,7 +238,10 @@ async function connections() {
 // ---- Endings
 let ends = new Map();
 async function lastEnds() {
-  const list = await json(`/ends?${query({ ...whom(), limit: 20 })}`);
+  const asked = query({ ...whom(), limit: 20 });
+  const list = await json(`/ends?${asked}`);
+  // The filter was changed meanwhile.
+  if (query({ ...whom(), limit: 20 }) !== asked) return;
   ends = new Map(list.ends.map(end => [end.key, end]));
   $('kept').textContent = list.history_bytes ? '' : 'server.history is off: only what ends from now on';
   showEnds();
@@ -267,15 +268,19 @@ function told(name, data) {
     .map(([field, value]) => `${field.replace(/_s$/, '')} ${text(value)}`).join(', ');
 }
 function message(text) {
-  const field = name => (text.match(new RegExp(`^${name}: (.*)$`, 'm')) || [])[1];
+  // Lines end by \n alone: others may stand in a text.
+  const field = name => (text.split('\n').find(line => line.startsWith(`${name}: `)) || '').slice(name.length + 2);
   lastId = field('id') || lastId;
   const name = field('event');
   if (!name || !field('data')) return;
   const data = JSON.parse(field('data'));
   const missed = data.missed === null ? 'the server was started anew: what happened meanwhile is not known' : `${data.missed} had to make way`;
   if (name === 'start' ? data.missed !== 0 && changed : name === 'dropped') pending.push(`${clock(Date.now())} ${missed}`);
+  if (name === 'start' && data.missed !== 0 && changed) showAll();
   if (name === 'start' || name === 'dropped') return;
   if (name === 'ended') {
+    // A server that was started anew gives keys again that it gave before.
+    ends.delete(data.key);
     ends = new Map([[data.key, data], ...ends].slice(0, 20));
     const row = [...$('connections').tBodies[0].rows].find(line => line.dataset.key === data.key);
     if (row && !row.contains(document.activeElement)) row.remove();
@@ -321,7 +326,10 @@ async function watch() {
     }
     streaming = false;
     changed = true;
-    if (!cut.signal.aborted) await new Promise(done => setTimeout(done, 2000));
+    const wasCut = cut.signal.aborted;
+    // Whatever went wrong, its place at the server is given back.
+    cut.abort();
+    if (!wasCut) await new Promise(done => setTimeout(done, 2000));
   }
 }
 
@@ -342,12 +350,11 @@ function open(row, over) {
 async function again() {
   if (!$('detail').open || !shown || shown.reason || document.hidden) return;
   const { key } = shown;
-  const [row] = (await json(`/connections?${query({ key })}`).catch(() => ({ connections: [shown] }))).connections;
+  const [row] = (await json(`/connections?${query({ key })}`)).connections;
   if (!$('detail').open || shown.key !== key || shown.reason) return;
   if (row) open(row, false);
   else { $('meaning').textContent = 'It is gone.'; $('end').hidden = true; }
 }
-setInterval(again, 2000);
 function only(text) {
   $('whom').value = text;
   changedFilter();
@@ -386,8 +393,9 @@ $('token-form').onsubmit = event => {
   sessionStorage.setItem('linger-token', token);
   $('token').value = '';
   $('login').close();
-  begin();
 };
+// By the form or by Escape: without a token it asks again.
+$('login').onclose = () => begin();
 // A hidden page holds no place at the server.
 document.addEventListener('visibilitychange', () => document.hidden && cut && cut.abort());
 let begun = false;
@@ -408,6 +416,7 @@ async function begin() {
   showAll = () => { list(); endings(); };
   document.addEventListener('visibilitychange', () => document.hidden || endings());
   endings();
+  repeat('detail', again);
   watch();
 }
 begin();

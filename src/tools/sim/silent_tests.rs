@@ -13,6 +13,7 @@ use crate::core::end::By;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Received, Sent, Signal};
+use crate::observe::metrics::{Part, Samples, Series};
 use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
 use crate::workers::link::{
     About, Answer, Channel, Content, Finding, More, Query, Question, Role, Rows, ToSupervisor, ToWorker,
@@ -41,6 +42,8 @@ struct Setup {
     workers: Vec<Channel<SimStream, ToWorker, ToSupervisor>>,
     /// Answers that were begun and are not ended, by the worker.
     begins: bool,
+    /// What the first one has as the labels of a metric; empty: it answers nothing.
+    labels: String,
 }
 
 impl Setup {
@@ -65,7 +68,7 @@ impl Setup {
         supervisor.turn().unwrap();
         let started = std::mem::take(&mut stage.borrow_mut().world.started);
         let workers = started.into_iter().map(|started| Channel::new(started.link)).collect();
-        let mut setup = Self { stage, supervisor, workers, begins: false };
+        let mut setup = Self { stage, supervisor, workers, begins: false, labels: String::new() };
         for place in [ASKER, SILENT] {
             setup.say(place, &ToSupervisor::Ready);
         }
@@ -115,7 +118,11 @@ impl Setup {
 
     /// Begins an answer that is long, and does not end it, if that is wanted.
     fn begin_answer(&mut self, place: usize, Question { number, about }: &Question) {
-        let content = if !self.begins {
+        let content = if *about == About::Metrics && place == ASKER && !self.labels.is_empty() {
+            let series = Series { part: Part::Value, labels: self.labels.clone() };
+            let samples = vec![Samples { family: 0, values: vec![(series, 1.0)] }];
+            Content::Metrics { samples, last: true }
+        } else if !self.begins {
             return;
         } else if *about == About::Metrics {
             Content::Metrics { samples: Vec::new(), last: false }
@@ -143,6 +150,13 @@ impl Setup {
 
     /// What the admin interface answers, and how long that took. The close, which follows, is not counted.
     fn request(&mut self, request: &str) -> (String, Duration) {
+        let head = " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        let Answered { text, took, .. } = self.exchange(&format!("{request}{head}"));
+        (text, took)
+    }
+
+    /// What becomes of a connection of the admin interface on which that is sent.
+    fn exchange(&mut self, request: &str) -> Answered {
         let client = {
             let world = &mut self.stage.borrow_mut().world;
             let host = world.add_host(20_000);
@@ -150,9 +164,6 @@ impl Setup {
         };
         Self::pass(&self.stage, Duration::from_millis(1));
         let begun = self.now();
-        let request = format!(
-            "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        );
         let world = |stage: &Rc<RefCell<SimEnv>>| {
             stage
                 .borrow_mut()
@@ -161,7 +172,7 @@ impl Setup {
         };
         assert_eq!(world(&self.stage), Some(Sent::Bytes(request.len())));
         let (mut all, mut buffer, mut took) = (Vec::new(), vec![0; 65_536], Duration::MAX);
-        loop {
+        let is_over = loop {
             self.turn();
             let world = &mut self.stage.borrow_mut().world;
             match world.act(client, Side::Theirs, |sock, _, out| sock.recv(&mut buffer, out)) {
@@ -170,10 +181,20 @@ impl Setup {
                     took = world.instant().since(begun);
                 }
                 Some(Received::WouldBlock) if world.instant().since(begun) < PATIENCE * 4 => {}
-                _ => return (String::from_utf8(all).unwrap(), took),
+                received => break received == Some(Received::Eof),
             }
-        }
+        };
+        Answered { text: String::from_utf8(all).unwrap(), took, is_over }
     }
+}
+
+/// What became of a connection of the admin interface.
+struct Answered {
+    text: String,
+    /// How long it took until the last of it.
+    took: Duration,
+    /// The server has sent a FIN.
+    is_over: bool,
 }
 
 #[test]
@@ -237,4 +258,24 @@ fn a_request_at_the_admin_interface_does_not_wait_for_workers_that_do_not_answer
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Of an answer whose end is the close (HTTP/1.0), the last piece may be empty: where the one before it ends with the page.
+#[test]
+fn a_page_of_any_length_is_followed_by_the_close() {
+    const REQUEST: &str = "GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n";
+    let page = |labels: usize| {
+        let mut setup = Setup { labels: format!("{{a=\"{}\"}}", "b".repeat(labels)), ..Setup::new() };
+        setup.exchange(REQUEST)
+    };
+    let text = page(0).text;
+    let (_, body) = text.split_once("\r\n\r\n").unwrap();
+    let last_line = body.trim_end().rsplit('\n').next().unwrap();
+    // From one whose last sample is the first of its second piece to one whose last sample ends the first.
+    let up_to = 16_384 - body.len();
+    for labels in up_to - 2..up_to + last_line.len() + 3 {
+        let Answered { text, is_over, .. } = page(labels);
+        assert!(text.trim_end().ends_with(last_line), "{labels}: {text}");
+        assert!(is_over, "{labels} bytes of labels: {} bytes, and no close", text.len());
+    }
 }

@@ -252,10 +252,11 @@ impl AdminFanout {
             } else {
                 open.advance(workers, admin, own, now, &mut self.words)
             };
-            self.open.extend(open.map(|open| (number, open)));
-            if admin.pending_output(client) != before {
+            // The last of an answer may have no bytes, and only then is its connection closed.
+            if open.is_none() || admin.pending_output(client) != before {
                 served.push(client);
             }
+            self.open.extend(open.map(|open| (number, open)));
         }
         served
     }

@@ -21,7 +21,9 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn the_seeds_that_found_bugs_once_find_none() {
-    all_well([339, 480, 677, 994, 3941, 12_417, 4042, 5915, 18_141, 31_420, 48_866].into_iter());
+    all_well(
+        [339, 480, 677, 994, 3941, 12_417, 4042, 5915, 18_141, 31_420, 48_866, 1_795_791_946_043].into_iter(),
+    );
 }
 
 #[test]

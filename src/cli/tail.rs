@@ -157,6 +157,12 @@ fn more<'a>(message: &'a Message, text: &impl Fn(&'a str) -> &'a str) -> String 
             seconds(&data["silence_s"]),
         ),
         "suspect" => format!("{}: silent for {}", text("detector"), seconds(&data["silence_s"])),
+        "verdict" => format!(
+            "{} by {}, and kept; silent for {}",
+            text("reason"),
+            text("detector"),
+            seconds(&data["silence_s"])
+        ),
         "replaced" => format!("by {} from {}", text("by_key"), text("by_peer")),
         "stalled" => match (text("what"), text("listener"), text("why")) {
             ("loop", ..) => format!("{}the loop was stalled for {}", worker(), seconds(&data["lasted_s"])),
@@ -221,6 +227,12 @@ mod tests {
                 "suspect",
                 json!({"detector": "heartbeat", "silence_s": 1.5}),
                 "suspect        2-3      127.0.0.1:43492       resp     dev1  heartbeat: silent for 1.5s",
+            ),
+            (
+                "verdict",
+                json!({"reason": "lost.heartbeat", "detector": "heartbeat", "silence_s": 1.5}),
+                "verdict        2-3      127.0.0.1:43492       resp     dev1  lost.heartbeat by heartbeat, and kept; \
+                 silent for 1.5s",
             ),
             (
                 "ended",

@@ -9,7 +9,7 @@ use super::settings::{
 };
 use crate::core::admission::{Limits, Networks};
 use crate::core::conn::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
 };
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
@@ -174,6 +174,7 @@ fn liveness(of: &Resolved) -> Liveness {
     Liveness {
         readiness: of.flag("readiness"),
         heartbeat: heartbeat(of),
+        verdict: if of.word("heartbeat.verdict") == Some("report") { Verdict::Report } else { Verdict::End },
         keepalive: of.flag("keepalive.enabled").then_some(keepalive),
         user_timeout: of.period("user_timeout"),
         tcp_info_interval: of.period("tcp_info.interval"),

@@ -11,6 +11,8 @@ named! {
         Identified = "identified",
         /// A connection is suspect: nothing was heard from it for too long.
         Suspect = "suspect",
+        /// A suspect connection was not heard from within its grace, and this listener only reports that.
+        Verdict = "verdict",
         /// A suspect connection was heard from.
         Revived = "revived",
         /// A newer connection has taken the identity of this one.
@@ -41,6 +43,7 @@ impl Kind {
             Self::Opened
             | Self::Identified
             | Self::Suspect
+            | Self::Verdict
             | Self::Revived
             | Self::Replaced
             | Self::Ended => true,

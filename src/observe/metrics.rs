@@ -19,6 +19,7 @@ pub use page::{AuditGauges, CertificateGauges, Gauges, ListenerGauges, Page, Ser
 pub use series::{Ledger, Part, Samples, Series, Snapshot, Text};
 
 use crate::core::conn::State;
+use crate::core::conn::liveness::VERDICTS;
 use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
 use crate::core::time::Span;
 use crate::net::HostCounters;
@@ -51,6 +52,8 @@ pub struct Counters {
     pub pings: u64,
     /// Connections that became suspect.
     pub suspected: u64,
+    /// Verdicts that were reported and ended nothing, each in its place.
+    pub verdicts_reported: [u64; VERDICTS.len()],
     /// Suspect connections that were heard from again.
     pub revived: u64,
     /// The host's counters, when last looked at.
@@ -247,6 +250,7 @@ impl Counters {
             pauses: 0,
             pings: 0,
             suspected: 0,
+            verdicts_reported: [0; VERDICTS.len()],
             revived: 0,
             host_counters: HostCounters::default(),
             audits: 0,
@@ -261,6 +265,13 @@ impl Counters {
         self.audits += 1;
         for (sum, count) in self.anomalies.iter_mut().zip(fresh) {
             *sum += u64::from(*count);
+        }
+    }
+
+    /// Counts a verdict that was reported and ended nothing.
+    pub fn verdict_reported(&mut self, reason: Reason) {
+        for (count, _) in self.verdicts_reported.iter_mut().zip(VERDICTS).filter(|(_, is)| *is == reason) {
+            *count += 1;
         }
     }
 

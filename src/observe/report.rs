@@ -12,6 +12,7 @@ mod json;
 mod limits;
 mod pair;
 mod start;
+mod verdict;
 
 use crate::core::end::{By, End, Foreign, Reason};
 use crate::core::table::Key;
@@ -31,6 +32,7 @@ pub use pair::{PairEnd, upstream_addresses, upstream_left_out, upstream_not_reso
 pub use start::{listening, socket_unused};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+pub use verdict::Judged;
 
 /// What is said of clients and because of them.
 #[derive(Debug)]

@@ -317,7 +317,8 @@ impl<S> Connection<S> {
         let there = match self.life.state() {
             State::Handshaking | State::Open => true,
             State::PeerClosed { .. } | State::Parting { .. } => !self.is_gapped(),
-            State::Connecting { .. } | State::Suspect { .. } | State::Closed { .. } => false,
+            State::Suspect { .. } => !self.output_held(),
+            State::Connecting { .. } | State::Closed { .. } => false,
         };
         first && there && self.reading != Reading::Failing
     }
@@ -360,7 +361,7 @@ impl<S> Connection<S> {
 
     /// Output is withheld from a suspect peer: it would only pile up in the kernel, out of our reach.
     pub(super) const fn output_held(&self) -> bool {
-        matches!(self.life.state(), State::Suspect { .. })
+        self.life.state().withholds_output()
     }
 
     /// Whether it is to be read: not while output has to move first; but that of a suspect peer does not

@@ -34,7 +34,8 @@ impl<K: Kernel> Context<K> {
         match action {
             Action::None => {}
             Action::Probe => self.probe_suspect(key, conn),
-            Action::Revive => self.revive(key, conn),
+            Action::Revive { withheld } => self.revive(key, conn, withheld),
+            Action::Release => self.release(key, conn),
             Action::Flush => self.flush(key, conn),
             Action::Close(mode) => {
                 conn.reading = Reading::Ended;

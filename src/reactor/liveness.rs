@@ -8,6 +8,7 @@ use super::parts::effect::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery};
 use crate::core::conn::liveness::{Due, verdict};
+use crate::core::conn::policy::Verdict;
 use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
@@ -16,6 +17,7 @@ use crate::core::time::Span;
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::observe::events::What;
+use crate::observe::report::Judged;
 use crate::protocol::presence::Event;
 
 impl<K: Kernel> Reactor<K> {
@@ -137,7 +139,10 @@ impl<K: Kernel> Context<K> {
                 // The one place that reads the clock again: the kernel counts from when it is asked, and a
                 // turn that judges a thousand peers asks the last one tens of milliseconds after it began.
                 let reason = verdict(conn.stream.evidence(), since, notsent_bytes, self.kernel.now());
-                self.abort(key, conn, reason, detector);
+                match self.policy_of(conn).liveness.verdict {
+                    Verdict::End => self.abort(key, conn, reason, detector),
+                    Verdict::Report => self.report_verdict(key, conn, reason, detector),
+                }
             }
             State::PeerClosed { .. } | State::Parting { .. } => {
                 if conn.pending_output() > 0 {
@@ -190,6 +195,19 @@ impl<K: Kernel> Context<K> {
         self.announce(key, conn, Presence::Suspect, Event::Suspect);
     }
 
+    /// Tells the verdict on a suspect, which ends nothing.
+    #[cold]
+    fn report_verdict(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
+        let silence = Span::between(conn.life.heard(), self.now);
+        self.counters.verdict_reported(reason);
+        self.note_event(key, conn, What::Verdict { reason, detector, silence });
+        let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
+        let listener = &self.listeners[usize::from(conn.listener)].settings.name;
+        let verdict = Judged { identity, reason, detector, silence };
+        self.report.verdict(key, &conn.peer, listener, &verdict, self.now);
+        self.apply(key, conn, Input::Judged);
+    }
+
     /// There was a sign of life of this connection: bytes from its socket, or something else.
     #[inline]
     pub(super) fn mark_alive(&mut self, key: Key, conn: &mut Conn<K>) {
@@ -226,16 +244,23 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// It was heard from again: what was withheld goes out.
-    pub(super) fn revive(&mut self, key: Key, conn: &mut Conn<K>) {
+    /// It was heard from again.
+    pub(super) fn revive(&mut self, key: Key, conn: &mut Conn<K>, withheld: bool) {
+        self.counters.revived += 1;
+        self.note_event(key, conn, What::Revived);
+        self.announce(key, conn, Presence::Online, Event::Revived);
+        if withheld {
+            self.release(key, conn);
+        }
+    }
+
+    /// What was withheld from a suspect goes out.
+    pub(super) fn release(&mut self, key: Key, conn: &mut Conn<K>) {
         conn.stream.restore_keepalive(self.policy_of(conn).liveness.keepalive);
         // What was withheld begins to wait for the peer only now.
         if let Some(buffers) = &mut conn.buffers {
             buffers.output_moved = self.now;
         }
-        self.counters.revived += 1;
-        self.note_event(key, conn, What::Revived);
-        self.announce(key, conn, Presence::Online, Event::Revived);
         self.posted.flush(key, conn);
     }
 

@@ -4,7 +4,7 @@
 use super::Choices;
 use linger::core::conn::liveness::{Clocks, Due, next_due};
 use linger::core::conn::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
 };
 use linger::core::conn::{Action, Cause, Input, Life, State};
 use linger::core::end::{CloseMode, Detector, Reason};
@@ -61,6 +61,7 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
                 interval: heartbeat_timeout / 2,
                 since: Instant::ZERO,
             },
+            verdict: Verdict::End,
             keepalive: None,
             user_timeout: None,
             tcp_info_interval: timeout_or_off(choices),
@@ -317,6 +318,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
             Input::Flushed { probe: false },
             Input::Flushed { probe: true },
             Input::Unclear,
+            Input::Judged,
         ]),
         _ => Input::Expired { output_pending: choices.flag() },
     }
@@ -334,10 +336,11 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let expected = match way {
         // The other connection of its pair may have been all that it waited for.
         (4, 4) | (5, 5) if is_partners => matches!(action, Action::None | Action::Flush),
+        (3, 3) if input == Input::Judged => action == Action::Release,
         (from, to) if from == to => action == Action::None,
         (0 | 1, 2) => action == Action::None,
         (2, 3) => action == Action::Probe,
-        (3, 2) => action == Action::Revive,
+        (3, 2) => action == Action::Revive { withheld: before.withholds_output() },
         (1..=3, 4 | 5) | (5, 4) | (4, 5) => action == Action::Flush,
         (0..=5, 6) => matches!(action, Action::Close(_)),
         _ => false,
@@ -379,6 +382,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         | Input::Opened
         | Input::Heard
         | Input::Suspected { .. }
+        | Input::Judged
         | Input::Moved { .. }
         | Input::Progress
         | Input::Unclear

@@ -188,6 +188,43 @@ fn output_is_withheld_from_a_suspect_and_delivered_whole_when_it_is_revived() {
     assert_eq!(means.ends_of("with"), [] as [Value; 0]);
 }
 
+/// `heartbeat.verdict = "report"`: the verdict is told, and the connection is as it was.
+#[test]
+fn a_listener_that_only_reports_ends_nobody_for_silence() {
+    let means = Means::start("resp", "", &format!("{CLIENT}&heartbeat.verdict=report"));
+    let mut watcher = Watcher::of(&means, "dev");
+    let (mut helper, mut dev) = (means.helper(), means.server.connect("with"));
+    dev.ask("IDENT dev", "+OK\r\n");
+    assert_eq!((watcher.next(), watcher.next()), ("online".to_owned(), "suspect".to_owned()));
+    helper.ask("SEND dev early", ":1\r\n");
+    let message = |text: &str| {
+        let length = text.len();
+        format!("*3\r\n$7\r\nmessage\r\n$11\r\n$direct:dev\r\n${length}\r\n{text}\r\n")
+    };
+    // Withheld until the verdict, which says nothing about it; what follows is sent at once.
+    dev.expect(message("early"));
+    let verdicts = || means.server.events("verdict");
+    until("the verdict", || !verdicts().is_empty());
+    helper.ask("SEND dev late", ":1\r\n");
+    dev.expect(message("late"));
+    assert_eq!(state(&mut helper, "dev"), "+suspect");
+    dev.ask("PING", "+PONG\r\n");
+    assert_eq!(watcher.next(), "revived");
+    assert_eq!(watcher.next(), "suspect");
+    until("a verdict on the next silence", || verdicts().len() == 2);
+    let verdict = &verdicts()[1];
+    for (field, expected) in [("identity", "dev"), ("reason", "stuck.frozen"), ("detector", "heartbeat")] {
+        assert_eq!(verdict[field], expected, "{verdict}");
+    }
+    assert!(verdict["silence_s"].as_f64().is_some_and(|silence| silence >= 2.5), "{verdict}");
+    assert_eq!(means.count("linger_verdicts_reported_total{reason=\"stuck.frozen\"}"), 2);
+    assert_eq!(means.ends_of("with"), [] as [Value; 0]);
+    // What it does itself ends it as ever.
+    drop(dev);
+    until("its end", || means.ends_of("with").len() == 1);
+    assert_eq!(means.ends_of("with")[0]["reason"], "peer.fin");
+}
+
 #[test]
 fn what_a_suspect_says_late_still_counts() {
     let means = Means::start("resp", "", PATIENT);

@@ -25,7 +25,7 @@ const WAITING: usize = 4096;
 const SHARE: u32 = 10;
 const RAREST: Duration = Duration::from_secs(30);
 /// What happens often, and is seen in the numbers, is left out: opened, identified.
-const EVENTS: &str = "?event=suspect,revived,replaced,ended,stalled,drain,reload,server_up,server_down,worker_started,\
+const EVENTS: &str = "?event=suspect,verdict,revived,replaced,ended,stalled,drain,reload,server_up,server_down,worker_started,\
                       worker_ended";
 
 /// What comes.

@@ -60,7 +60,7 @@ pub(super) const fn own(protocols: &'static [&'static str]) -> [Key; 4] {
 }
 
 /// What listeners inherit from `[defaults]`.
-pub(super) static SHARED: [Key; 41] = [
+pub(super) static SHARED: [Key; 42] = [
     Key {
         name: "backlog",
         kind: Kind::Count { min: 1, max: 1_000_000, words: &[] },
@@ -193,6 +193,16 @@ pub(super) static SHARED: [Key; 41] = [
               and no more than this.",
         why: "At a retransmission timeout of one second, TCP sends a lost beat again after 1, 3, 7 and 15 \
               seconds: room for four tries.",
+    },
+    Key {
+        name: "heartbeat.verdict",
+        kind: Kind::Choice(&["end", "report"]),
+        default: Default::Usual("end"),
+        doc: "What is done about a suspect connection that was not heard from within its grace: \"end\" ends it, \
+              \"report\" tells the reason once (log line and event \"verdict\", linger_verdicts_reported_total) and keeps \
+              the connection: it stays suspect, and is sent what was withheld.",
+        why: "A client that is gone should be ended. \"report\" is for trying a timeout on clients that nobody may cut \
+              off. Keepalive and user_timeout still end those whose host does not answer.",
     },
     Key {
         name: "heartbeat.interval",

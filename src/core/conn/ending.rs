@@ -88,6 +88,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::Judged
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::Unclear
@@ -136,6 +137,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::Judged
             | Input::Goodbye
             | Input::CloseGracefully { .. }
             | Input::PartnerFin { .. }

@@ -77,6 +77,7 @@ pub fn next_due(
             timeout.map(|timeout| patient(life.accepted() + timeout + clocks.deferred))
         }
         State::Open => None,
+        _ if life.state().is_reported() => None,
         State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),
         State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
         State::Closed { .. } => return None,
@@ -94,9 +95,11 @@ pub fn next_due(
         consider(clocks.header.map(patient), Due::Header);
         consider(clocks.ages, Due::Age);
     }
-    if matches!(life.state(), State::Open) {
+    if life.is_open() {
         consider(ping_due(life, heartbeat, clocks), Due::Ping);
         consider(suspicion_due(life, heartbeat, clocks), Due::Suspicion);
+    }
+    if life.is_open() || life.state().is_reported() {
         // A peer that is to take output is not left alone: whether it does is for `slow_time` to say.
         let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
         consider(idle_timeout.map(|timeout| patient(clocks.used + timeout)), Due::Idle);
@@ -104,14 +107,13 @@ pub fn next_due(
         consider(clocks.lasts, Due::Lasts);
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
-    // What a suspect peer is not sent, it cannot be slow to take; nor what waits for a connection to be made.
-    if !ending && !matches!(life.state(), State::Suspect { .. } | State::Connecting { .. }) {
+    // What a peer is not sent, it cannot be slow to take; nor what waits for a connection to be made.
+    if !ending && !life.state().withholds_output() && !life.state().is_connecting() {
         consider(clocks.output_moved.map(|moved| patient(moved + policy.bounds.slow_time)), Due::Slow);
     }
     // Nothing is known of one that is being made but whether it is.
-    let connecting = matches!(life.state(), State::Connecting { .. });
     if let (Some(asked), Some(interval)) = (clocks.info_asked, policy.liveness.tcp_info_interval)
-        && !connecting
+        && !life.state().is_connecting()
     {
         consider(Some(asked + interval), Due::TcpInfo);
     }
@@ -154,6 +156,9 @@ const LAST_ACK_COARSE_MS: u128 = 10;
 /// second of one the kernel sends none (`sys::Stream::probe_peer`), and an answer may take what the kernel
 /// waits for before it sends anything again (`TCP_RTO_MIN`, 200 ms).
 const PROBE_MS: u128 = 1200;
+
+/// What [`verdict`] can say.
+pub const VERDICTS: [Reason; 3] = [Reason::LostHeartbeat, Reason::StuckZeroWindow, Reason::StuckFrozen];
 
 /// What it means that a suspect peer, probed at `since`, was not heard from by `now`: did its kernel answer?
 ///

@@ -34,6 +34,8 @@ pub struct Liveness {
     pub readiness: bool,
     /// Application heartbeat.
     pub heartbeat: Heartbeat,
+    /// What the verdict on silence does.
+    pub verdict: Verdict,
     /// TCP keepalive, by the kernel.
     pub keepalive: Option<Keepalive>,
     /// `TCP_USER_TIMEOUT`: how long sent data may stay unacknowledged.
@@ -46,6 +48,15 @@ pub struct Liveness {
     pub probe_oob: Option<Duration>,
     /// What the audit of the kernel's table of sockets ends.
     pub audit: Audit,
+}
+
+/// What is done about a suspect connection that was not heard from within its grace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It is ended.
+    End,
+    /// It is told, once a silence, and nothing else: the connection stays suspect until it is heard from.
+    Report,
 }
 
 /// What is done about what an audit finds wrong with a connection ([`audit`](crate::observe::audit)).

@@ -34,10 +34,10 @@ pub enum State {
     Handshaking,
     /// In use; the peer was heard from within its heartbeat timeout.
     Open,
-    /// Silent beyond the heartbeat timeout, or its heartbeat connection died. Output is withheld, the peer
-    /// has been probed once, and whatever arrives before the deadline revives it.
+    /// Silent beyond the heartbeat timeout, or its heartbeat connection died. The peer has been probed once, output is
+    /// withheld until the verdict, and whatever arrives before the connection ends revives it.
     Suspect {
-        /// When silence becomes a verdict.
+        /// When silence becomes a verdict; [`Instant::NEVER`]: the verdict was reported, and ends nothing.
         deadline: Instant,
         /// Since when, to be compared with the peer's last ACK.
         since: Instant,
@@ -105,6 +105,8 @@ pub enum Input {
         /// Output that the kernel holds unsent, in bytes.
         notsent_bytes: u32,
     },
+    /// Silence became a verdict, which was reported and ends nothing ([`Verdict::Report`](super::policy::Verdict)).
+    Judged,
     /// The peer's FIN was read.
     PeerFin {
         /// What it means, if nothing else has ended the connection before.
@@ -192,6 +194,7 @@ impl Input {
             | Self::Opened
             | Self::Heard
             | Self::Suspected { .. }
+            | Self::Judged
             | Self::Goodbye
             | Self::CloseGracefully { .. }
             | Self::PartnerFin { .. }
@@ -212,8 +215,13 @@ pub enum Action {
     None,
     /// Probe the peer once; tell that it is suspect.
     Probe,
-    /// Send what was withheld; tell that it is back.
-    Revive,
+    /// Tell that it is back.
+    Revive {
+        /// Output was withheld, and is to be sent.
+        withheld: bool,
+    },
+    /// Send what was withheld.
+    Release,
     /// Flush its output; report [`Input::Flushed`] when nothing is left.
     Flush,
     /// Close the socket and publish the End.
@@ -229,6 +237,16 @@ impl State {
     /// All names, in temporal order.
     pub const NAMES: [&'static str; 7] =
         ["connecting", "handshaking", "open", "suspect", "peer_closed", "parting", "closed"];
+
+    /// Whether output is withheld. It is sent to one whose verdict was reported: that changes nothing for it.
+    pub const fn withholds_output(self) -> bool {
+        !self.is_reported() && matches!(self, Self::Suspect { .. })
+    }
+
+    /// Whether it is suspect, and the verdict was reported.
+    pub const fn is_reported(self) -> bool {
+        matches!(self, Self::Suspect { deadline: Instant::NEVER, .. })
+    }
 
     /// Whether the connection is being made.
     pub const fn is_connecting(self) -> bool {
@@ -280,7 +298,13 @@ impl State {
                 let deadline = now + grace;
                 (Self::Suspect { deadline, since: now, detector, notsent_bytes }, Action::Probe)
             }
-            (Self::Suspect { .. }, Input::Heard) => (Self::Open, Action::Revive),
+            (Self::Suspect { .. }, Input::Heard) => {
+                (Self::Open, Action::Revive { withheld: self.withholds_output() })
+            }
+            (Self::Suspect { since, detector, notsent_bytes, .. }, Input::Judged) => {
+                let deadline = Instant::NEVER;
+                (Self::Suspect { deadline, since, detector, notsent_bytes }, Action::Release)
+            }
             (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {
                 self.on_any_live(input, now, parting)
             }
@@ -305,6 +329,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::Judged
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::PartnerFin { .. }
@@ -346,6 +371,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
+            | Input::Judged
             | Input::Moved { .. }
             | Input::Progress
             | Input::Flushed { .. }

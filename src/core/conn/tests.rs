@@ -2,7 +2,7 @@
 
 use super::liveness::{Clocks, Due, next_due, verdict};
 use super::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
 };
 use super::*;
 use crate::core::tcp::TcpSnapshot;
@@ -35,6 +35,10 @@ fn open() -> State {
 
 fn suspect() -> State {
     State::Suspect { deadline: NOW, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0 }
+}
+
+fn reported() -> State {
+    State::Suspect { deadline: Instant::NEVER, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0 }
 }
 
 fn peer_closed(reason: Reason) -> State {
@@ -72,7 +76,9 @@ fn follows(from: State, input: Input) -> String {
     let action = match action {
         Action::None => String::new(),
         Action::Probe => "+probe".into(),
-        Action::Revive => "+revive".into(),
+        Action::Revive { withheld: true } => "+revive".into(),
+        Action::Revive { withheld: false } => "+revive_only".into(),
+        Action::Release => "+release".into(),
         Action::Flush => "+flush".into(),
         Action::Close(mode) => format!("+{mode}"),
     };
@@ -89,6 +95,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("handshaking", handshaking()),
         ("open", open()),
         ("suspect", suspect()),
+        ("reported", reported()),
         ("peer_closed", peer_closed(Reason::PeerFin)),
         ("parting", parting(Reason::LocalIdle)),
         ("closed", closed()),
@@ -109,6 +116,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("opened", Input::Opened),
         ("heard", Input::Heard),
         ("suspected", suspected),
+        ("judged", Input::Judged),
         ("fin", Input::PeerFin { reason: Reason::PeerFin }),
         ("fin_midframe", Input::PeerFin { reason: Reason::PeerFinMidframe }),
         ("failed", failed(Detector::RecvError)),
@@ -143,33 +151,34 @@ fn every_state_answers_every_input_as_the_table_says() {
     assert_eq!(seen, states.len() * inputs.len(), "the table leaves nothing out");
 }
 
-/// Columns: handshaking, open, suspect, `peer_closed` (fin), parting (idle), closed, connecting, parting behind its output
+/// Columns: handshaking, open, suspect, suspect that was reported, `peer_closed` (fin), parting (idle), closed, connecting, parting behind its output
 /// (upstream reset) by linger2, and by reset.
 const TABLE: &str = "
-connected             = = = = = = open = =
-opened                open = = = = = = = =
-heard                 = = open+revive = = = = = =
-suspected             = suspect+probe = = = = = = =
-fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
-fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
-failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
-failed_probe          closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.fin)+probe_reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
-goodbye               parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush = = = = = =
-leave                 parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
-leave_untold          parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
-abort_reset           closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset = closed(stuck.frozen)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
-abort_linger2         closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
-abort_linger2_pending parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
-partner_fin           parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush = = = = =
-partner_gone          parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
-partner_reset         parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(peer.fin)+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
-moved                 = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
-progress              = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
-flushed               = = = closed(peer.fin)+peer_first = = = = =
-flushed_probe         = = = peer_closed(peer.fin) = = = = =
-unclear               = = = = parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
-expired               = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 = = closed(upstream.reset)+linger2 closed(upstream.reset)+reset
-expired_pending       = = = closed(peer.fin)+reset closed(local.idle)+reset = = closed(upstream.reset)+reset closed(upstream.reset)+reset
+connected             = = = = = = = open = =
+opened                open = = = = = = = = =
+heard                 = = open+revive open+revive_only = = = = = =
+suspected             = suspect+probe = = = = = = = =
+judged                = = suspect+release =+release = = = = = =
+fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
+fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
+failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+failed_probe          closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.fin)+probe_reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+goodbye               parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush = = = = = =
+leave                 parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
+leave_untold          parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
+abort_reset           closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset = closed(stuck.frozen)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
+abort_linger2         closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+abort_linger2_pending parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+partner_fin           parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush = = = = =
+partner_gone          parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
+partner_reset         parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(peer.fin)+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
+moved                 = = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+progress              = = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+flushed               = = = = closed(peer.fin)+peer_first = = = = =
+flushed_probe         = = = = peer_closed(peer.fin) = = = = =
+unclear               = = = = = parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+expired               = = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 = = closed(upstream.reset)+linger2 closed(upstream.reset)+reset
+expired_pending       = = = = closed(peer.fin)+reset closed(local.idle)+reset = = closed(upstream.reset)+reset closed(upstream.reset)+reset
 ";
 
 #[test]
@@ -295,6 +304,7 @@ fn policy() -> Policy {
         liveness: Liveness {
             readiness: true,
             heartbeat: HEARTBEAT,
+            verdict: Verdict::End,
             keepalive: None,
             user_timeout: None,
             tcp_info_interval: Some(Duration::from_secs(10)),
@@ -398,6 +408,10 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
     let waiting = Clocks { output_moved: Some(T0), ..CLOCKS };
     assert_eq!(due(handshaking(), HEARTBEAT, CLOCKS), Some((7, Due::Deadline)));
     assert_eq!(due(suspect(), HEARTBEAT, waiting), Some((8, Due::Deadline)));
+    // Reported, it is sent what waits, and no silence of it is judged again.
+    let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..waiting };
+    assert_eq!(due(reported(), HEARTBEAT, probed), Some((30, Due::Slow)));
+    assert_eq!(due(reported(), HEARTBEAT, CLOCKS), Some((20, Due::OobProbe)));
     let paused = Clocks { info_asked: Some(T0), ..waiting };
     let off = Heartbeat { style: HeartbeatStyle::Off, ..HEARTBEAT };
     assert_eq!(due(open(), off, paused), Some((10, Due::TcpInfo)));

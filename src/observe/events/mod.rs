@@ -18,7 +18,7 @@ use super::layout::{
     HEAD_BYTES, Head, PART_BYTES, TEXT_BYTES_MAX, cut, cut_bytes, parts, put_part, write_head,
 };
 use super::ring::{DROPPED_AT_ONCE, Place, Ring, number_of, number64, put64};
-use crate::core::end::{By, Detector, End};
+use crate::core::end::{By, Detector, End, Reason};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant, Span};
 use crate::core::units::seconds;
@@ -42,6 +42,15 @@ pub enum What<'a> {
         /// Nothing had been heard from it for so long.
         silence: Span,
     },
+    /// It was suspect, and not heard from within its grace; that ends nothing.
+    Verdict {
+        /// What that means.
+        reason: Reason,
+        /// By which means it had become suspect.
+        detector: Detector,
+        /// Nothing had been heard from it for so long.
+        silence: Span,
+    },
     /// It was suspect, and was heard from.
     Revived,
     /// This one has taken its identity.
@@ -60,7 +69,7 @@ mod tag {
     pub(super) const FIELDS: u8 = 4;
 }
 
-/// Where the silence stands of one that is suspect.
+/// Where the silence stands of one that is suspect, or was judged.
 const SILENCE: usize = HEAD_BYTES;
 const SILENCE_BYTES: usize = 8;
 const _: () = assert!(HEAD_BYTES + 5 * (PART_BYTES + TEXT_BYTES_MAX) + DROPPED_AT_ONCE <= BYTES_MIN);
@@ -125,6 +134,9 @@ impl Events {
             What::Identified => (Kind::Identified, [0; 3], None),
             What::Suspect { detector, silence } => {
                 (Kind::Suspect, [detector as u8, 0, 0], Some(silence.as_nanos()))
+            }
+            What::Verdict { reason, detector, silence } => {
+                (Kind::Verdict, [detector as u8, reason as u8, 0], Some(silence.as_nanos()))
             }
             What::Revived => (Kind::Revived, [0; 3], None),
             What::Replaced(_) => (Kind::Replaced, [0; 3], None),
@@ -207,6 +219,11 @@ impl Events {
     }
 }
 
+/// Whether an event of that kind says for how long nothing had been heard.
+const fn has_silence(kind: Kind) -> bool {
+    matches!(kind, Kind::Suspect | Kind::Verdict)
+}
+
 /// What only some have.
 fn each_part(identity: &[u8], what: What<'_>, mut part: impl FnMut(u8, &[u8])) {
     if !identity.is_empty() {
@@ -265,8 +282,11 @@ impl<'a> Event<'a> {
 
     /// What its kind alone has, as fields of JSON.
     pub fn add_fields(self, fields: &mut Map<String, Value>) {
-        if self.kind() == Kind::Suspect {
-            let [detector, ..] = self.head().codes();
+        if has_silence(self.kind()) {
+            let [detector, reason, _] = self.head().codes();
+            if self.kind() == Kind::Verdict {
+                fields.insert("reason".to_owned(), Reason::ALL[usize::from(reason)].name().into());
+            }
             let silence = Span::between(Instant::ZERO, Instant::from_nanos(number64(self.0, SILENCE)));
             fields.insert("detector".to_owned(), Detector::ALL[usize::from(detector)].name().into());
             fields.insert("silence_s".to_owned(), seconds(silence.into()).into());
@@ -293,7 +313,7 @@ impl<'a> Event<'a> {
         let behind = if kind == Kind::Ended {
             self.0.len()
         } else {
-            HEAD_BYTES + if kind == Kind::Suspect { SILENCE_BYTES } else { 0 }
+            HEAD_BYTES + if has_silence(kind) { SILENCE_BYTES } else { 0 }
         };
         parts(&self.0[behind..])
     }

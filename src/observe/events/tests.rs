@@ -56,6 +56,11 @@ fn each_event_comes_back_as_it_was() {
             Kind::Suspect,
             json!({"detector": "heartbeat", "silence_s": 1.5}),
         ),
+        (
+            What::Verdict { reason: Reason::StuckFrozen, detector: Detector::HeartbeatChannel, silence },
+            Kind::Verdict,
+            json!({"reason": "stuck.frozen", "detector": "heartbeat_channel", "silence_s": 1.5}),
+        ),
         (What::Revived, Kind::Revived, json!({})),
         (
             What::Replaced(&by),

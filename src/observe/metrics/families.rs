@@ -6,6 +6,7 @@ mod tls;
 use super::access;
 use super::page::{Family, all, each, servers, upstream};
 use crate::core::conn::State;
+use crate::core::conn::liveness::VERDICTS;
 use crate::core::end::{CloseMode, Detector};
 use crate::core::health::Outcome;
 use crate::core::tcp::TcpState;
@@ -72,6 +73,16 @@ pub(super) static FAMILIES: &[Family] = &[
         "Times that a connection became suspect.",
         |lines, counters, _| {
             lines.add(&[], counters.suspected);
+        },
+    ),
+    all(
+        "linger_verdicts_reported_total",
+        "counter",
+        "Verdicts on silence that ended nothing (heartbeat.verdict = \"report\"), by reason.",
+        |lines, counters, _| {
+            for (reason, count) in VERDICTS.iter().zip(counters.verdicts_reported) {
+                lines.add(&[("reason", reason.name())], count);
+            }
         },
     ),
     all(

@@ -13,6 +13,7 @@ const STATES_PER_SECOND: u32 = 10;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Opened,
+    Verdict,
     ProtocolError,
     UnforeseenError,
     IdentityReplaced,
@@ -29,8 +30,9 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Opened,
+        Self::Verdict,
         Self::ProtocolError,
         Self::UnforeseenError,
         Self::IdentityReplaced,
@@ -50,6 +52,7 @@ impl Kind {
     const fn name(self) -> &'static str {
         match self {
             Self::Opened => "open",
+            Self::Verdict => "verdict",
             Self::ProtocolError => "protocol_error",
             Self::UnforeseenError => "unforeseen_socket_error",
             Self::IdentityReplaced => "identity_replaced",
@@ -70,6 +73,7 @@ impl Kind {
     const fn most(self, per_second: u32) -> u32 {
         match self {
             Self::Opened
+            | Self::Verdict
             | Self::ProtocolError
             | Self::UnforeseenError
             | Self::IdentityReplaced

@@ -76,7 +76,7 @@ mod tests {
     fn events_are_told_by_kind_and_those_of_the_server_only_where_no_connection_is_meant() {
         assert_eq!(wanted("").len(), Kind::ALL.len());
         assert_eq!(wanted("event=ended,server_down"), ["ended", "server_down"]);
-        let of_connections = ["opened", "identified", "suspect", "revived", "replaced", "ended"];
+        let of_connections = ["opened", "identified", "suspect", "verdict", "revived", "replaced", "ended"];
         for filter in ["listener=a", "identity=a", "peer=10.0.0.1", "key=1-1"] {
             assert_eq!(wanted(filter), of_connections, "{filter}");
         }

@@ -11,7 +11,7 @@ use super::timers::RETRIES_ORPHAN;
 use super::world::{Side, World};
 use crate::config::settings::ListenerSettings;
 use crate::core::conn::delivery::{Delivery, delivery};
-use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung, Policy};
+use crate::core::conn::policy::{AuditEnd, HeartbeatStyle, LastRung, Policy, Verdict};
 use crate::core::end::{Class, CloseMode, Detector, End, Leg, Reason};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
@@ -358,6 +358,9 @@ impl Case<'_> {
     /// A verdict after silence: it must have been silent for that long, nothing of its may lie unread, and
     /// whether its kernel answered must be as the verdict says.
     fn silence_is_wrong(&self) -> Option<String> {
+        if self.policy.liveness.verdict == Verdict::Report {
+            return Some("it was only to be reported".into());
+        }
         let device = self.said().device;
         if self.end.detector == Detector::HeartbeatChannel && device.is_none() {
             return Some("it had agreed to no heartbeat channel".into());

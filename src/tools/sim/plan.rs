@@ -10,7 +10,7 @@ use crate::config::settings::{
 use crate::core::admission::Limits;
 use crate::core::conn::State;
 use crate::core::conn::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy,
+    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
 };
 use crate::core::setting::Values;
 use crate::core::time::{Duration, Instant};
@@ -91,6 +91,15 @@ impl Plan {
         (bounds.handshake_timeout, bounds.idle_timeout) = (None, None);
         (bounds.output_low, bounds.output_high, bounds.output_max) = (16_384, 65_536, 1 << 20);
         self.settings.listeners.push(fleet);
+    }
+
+    /// Draws which listeners only report silence, from numbers of their own.
+    pub(super) fn draw_verdicts(&mut self, rng: &mut Rng) {
+        for listener in &mut self.settings.listeners {
+            if rng.chance(150_000) {
+                listener.policy.liveness.verdict = Verdict::Report;
+            }
+        }
     }
 
     /// Draws audits, and what they end, from numbers of their own: the rest of a run's plan is as it was without.
@@ -202,6 +211,7 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
                 interval: timeout / 2,
                 since: Instant::ZERO,
             },
+            verdict: Verdict::End,
             keepalive,
             user_timeout,
             tcp_info_interval: rng
@@ -246,6 +256,7 @@ pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
         HeartbeatStyle::Off | HeartbeatStyle::Server => None,
         HeartbeatStyle::Client | HeartbeatStyle::Both => Some(heartbeat.timeout + heartbeat.grace),
     };
+    let by_heartbeat = by_heartbeat.filter(|_| policy.liveness.verdict == Verdict::End);
     let by_keepalive = policy.liveness.keepalive.map(|k| {
         let floor = k.idle + k.interval * (k.count + 2);
         // Keepalive rests while something is in flight.

@@ -74,6 +74,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
     let mut rng = Rng::new(seed);
     let mut plan = Plan::draw(&mut rng, options.duration);
     let table_faults = plan.draw_audits(&mut Rng::new(!seed));
+    plan.draw_verdicts(&mut Rng::new(seed.reverse_bits()));
     let faults = Faults::draw(&mut rng);
     let mut world = World::new(faults, &mut rng);
     world.trace = options.trace.then(Vec::new);

@@ -250,7 +250,7 @@ wire!(struct Position { number, place });
 wire!(struct EventRow { number, kind, text });
 wire!(enum EventKind {
     0 Opened, 1 Identified, 2 Suspect, 3 Revived, 4 Replaced, 5 Ended, 6 Stalled, 7 Drain, 8 Reload, 9 ServerUp,
-    10 ServerDown, 11 WorkerStarted, 12 WorkerEnded,
+    10 ServerDown, 11 WorkerStarted, 12 WorkerEnded, 13 Verdict,
 });
 wire!(struct EndRows { rows, next, kept });
 wire!(struct EndRow { at, number, text });

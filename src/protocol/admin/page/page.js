@@ -257,11 +257,12 @@ async function pastBars() {
 
 // ---- Events
 let lastId = '', cut = null, pending = [], streaming = false, changed = false;
-const ALWAYS = 'suspect,revived,replaced,ended,stalled,drain,reload,server_up,server_down,worker_started,worker_ended';
+const ALWAYS = 'suspect,verdict,revived,replaced,ended,stalled,drain,reload,server_up,server_down,worker_started,worker_ended';
 const COMMON = ['number', 'event', 'time', 'worker', 'key', 'peer', 'listener', 'identity'];
 function told(name, data) {
   const text = value => (typeof value === 'object' ? JSON.stringify(value) : value);
   if (name === 'suspect') return `${data.detector}: silent for ${span(data.silence_s)}`;
+  if (name === 'verdict') return `${data.reason} by ${data.detector}, and kept; silent for ${span(data.silence_s)}`;
   if (name === 'replaced') return `by ${data.by_key} from ${data.by_peer}`;
   if (name === 'ended') return `${data.reason} by ${data.detector}, ${data.close}; lived ${span(data.age_s)}`;
   return Object.entries(data).filter(([field, value]) => !COMMON.includes(field) && value !== null)

@@ -89,7 +89,8 @@ step_alone() {
 
 step_test() {
     ulimit -n "$(ulimit -Hn)"
-    cargo test --locked
+    # Most tests wait, for processes and for timers of the kernel.
+    RUST_TEST_THREADS=$((2 * $(nproc))) cargo test --locked
 }
 
 step_namespace() {

@@ -143,6 +143,12 @@ impl Server {
         log.iter().filter(|event| event["event"] == name).cloned().collect()
     }
 
+    /// Waits until there are so many log events of that name; there must not be more by then.
+    pub fn logs(&self, name: &str, count: usize) {
+        until(&format!("{count} lines {name}"), || self.events(name).len() >= count);
+        assert_eq!(self.events(name).len(), count, "{name}");
+    }
+
     /// Lines that were not log events: panics, say.
     pub fn stray_lines(&self) -> Vec<String> {
         let log = self.log.lock().expect("no reader panics with the lock");

@@ -219,6 +219,6 @@ fn descriptors_are_given_back_and_one_audit_that_finds_none_is_not_the_last() {
     until("it is told", || server.events("audit_refused").len() == 1);
     soft(128);
     some_audits_later(&server, 2.0);
-    assert_eq!(server.events("audit_refused").len(), 1);
+    server.logs("audit_refused", 1);
     until("nothing was leaked", || open() <= least);
 }

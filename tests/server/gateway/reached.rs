@@ -139,7 +139,7 @@ fn no_more_than_three_servers_are_tried() {
     for _ in 0..5 {
         is_reset(&mut server.connect("gateway"));
     }
-    assert_eq!(server.events("upstream_state").len(), 5);
+    server.logs("upstream_state", 5);
 }
 
 /// SYN-SENT on the gateway's side towards a server: connects that are under way.
@@ -277,7 +277,7 @@ fn expect_refused_at_once(server: &Server, to: &str, reason: &str) {
     assert_eq!([&line["reason"], &line["by"], &line["server"]], [reason, "upstream", to], "{line}");
     assert!(line["attempts_failed"].as_str().unwrap().starts_with(&format!("{to}:{reason}:")), "{line}");
     assert_eq!(server.ends().iter().filter(|end| end["leg"] == "upstream").count(), 0);
-    assert_eq!(server.events("upstream_state").len(), 1);
+    server.logs("upstream_state", 1);
     assert_eq!(counted(server, "linger_upstream_connects_total"), 1);
     let counted = format!("{{listener=\"gateway\",class=\"upstream\",reason=\"{reason}\"}}");
     let metrics = server.metrics();

@@ -9,9 +9,11 @@ use super::{console, usage_mistake};
 use crate::core::tcp::{TcpState, TcpStates};
 use crate::core::units::{parse_duration, parse_some_time};
 use crate::net::{Fatal, Progress, SocketQuery, SocketRow};
+use crate::observe::audit::Anomaly;
 use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
 use crate::tools::audit::clients::{self, Client};
+use crate::tools::audit::explain;
 use crate::tools::audit::survey::{Finding, Look, Surveyed, Thresholds, survey};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -20,22 +22,29 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(super) const HELP: &str = "\
-What is looked for, the worst first:
-  queue_full      the accept queue has no room: clients are turned away
-  queued_long     connected, and nobody has accepted it
-  queued_ghost    nobody has accepted it, and its client has gone again
-  close_wait      the peer has closed and the program has not: a descriptor leak
-  unread          input that the program does not read
-  unacknowledged  output that is sent again and again: the peer's host is gone
-  zero_window     output that waits: the peer's program does not read
-  orphan          closed by the program, and its output cannot be delivered
-  unwatched       idle (--idle), and no timer runs: nothing notices if the peer's host is gone
-  late_keepalive  idle (--idle), and the first keepalive probe is far away (--late-keepalive)
-  fin_wait2       ended by the program, and the peer does not close
-  syn_recv        handshakes that clients do not finish (--handshakes)
-  time_wait       the server closes first (--time-waits)
+/// What is looked for, the worst first.
+const LOOKED_FOR: [Anomaly; 13] = [
+    Anomaly::QueueFull,
+    Anomaly::QueuedLong,
+    Anomaly::QueuedGhost,
+    Anomaly::CloseWait,
+    Anomaly::Unread,
+    Anomaly::Unacknowledged,
+    Anomaly::ZeroWindow,
+    Anomaly::Orphan,
+    Anomaly::Unwatched,
+    Anomaly::LateKeepalive,
+    Anomaly::FinWait2,
+    Anomaly::SynRecv,
+    Anomaly::TimeWait,
+];
 
+pub(super) fn help() -> String {
+    let listed = LOOKED_FOR.map(|anomaly| format!("  {:<15} {}\n", anomaly.name(), explain::what(anomaly)));
+    format!("What is looked for, the worst first:\n{}\n{HELP}", listed.concat())
+}
+
+const HELP: &str = "\
 Without --port, close_wait is looked for at connections of no listener, too: those that a
 program has made, such as the pool of a crawler, and has not closed when its servers did.
 

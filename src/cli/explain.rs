@@ -1,10 +1,12 @@
-//! `linger explain`: pages of the guide, and what the words of a record mean.
+//! `linger explain`: pages of the guide, and what the words of a record mean; [`findings`] has those of the tools.
+
+mod findings;
 
 use super::{console, print, usage_mistake};
 use crate::config;
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::guide::meaning::{self, Meaning};
-use crate::guide::{Language, PAGES, Page, index};
+use crate::guide::{self, Language, PAGES, Page, index};
 use clap::{Args, ValueEnum};
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -14,16 +16,21 @@ Examples:
   linger explain                  all topics
   linger explain closing | less
   linger explain stuck.frozen     what a reason means, what usually lies behind it, and what to do
+  linger explain queued_ghost     what a finding of an audit means, and what to do
   linger explain TIME_WAIT        the page that answers: also of CLOSE_WAIT, 10054, EPIPE, heartbeat ...
   linger explain 心跳 --lang zh";
+
+/// Of a list of names.
+const COLUMNS: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// A page, a name as records of endings have it, or what you see: a state, an error, its number
     topic: Option<String>,
-    /// The language of pages; without it, that of `LC_ALL`, `LC_MESSAGES` or `LANG`
+    /// The language; without it, that of `LC_ALL`, `LC_MESSAGES` or `LANG`
     ///
-    /// Pages about phenomena are there in Chinese, too. The others are printed in English.
+    /// Pages about phenomena, and what reasons, detectors, ways of closing and findings mean, are there in Chinese, too. The
+    /// other pages are printed in English.
     #[arg(long, value_name = "LANGUAGE")]
     lang: Option<Lang>,
 }
@@ -56,54 +63,138 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 /// What there is to explain.
 fn topics(language: Language) -> String {
-    let mut text = String::from("Pages of the guide:\n");
+    let headings = match language {
+        Language::English => [
+            "Pages of the guide:",
+            "What one sees of TCP, in English and Chinese (--lang zh):",
+            "Reasons of endings:",
+            "Detectors, and ways of closing:",
+            "Findings of audits, and what 'linger doctor' looks at:",
+            "Words that lead to a page:",
+        ],
+        Language::Chinese => [
+            "指南（英文）：",
+            "TCP 的现象（中文；--lang en 为英文）：",
+            "连接结束的原因：",
+            "检测手段与关闭方式：",
+            "审计的发现，以及 'linger doctor' 检查的内容：",
+            "这些词各有对应的页面：",
+        ],
+    };
+    let [pages, phenomena, reasons, detectors, findings, words] = headings;
+    let mut text = format!("{pages}\n");
     let list = |text: &mut String, phenomena: bool| {
         for page in PAGES.iter().filter(|page| page.is_phenomenon() == phenomena) {
             let _ = writeln!(text, "  {:<12} {}", page.topic, page.title(language));
         }
     };
     list(&mut text, false);
-    text.push_str("\nWhat one sees of TCP, in English and Chinese (--lang zh):\n");
+    let _ = writeln!(text, "\n{phenomena}");
     list(&mut text, true);
-    text.push_str("\nReasons of endings:\n");
+    let _ = writeln!(text, "\n{reasons}");
     for &reason in Reason::ALL {
-        let _ = writeln!(text, "  {:<26} The client {}", reason.name(), meaning::of(reason).what);
+        let subject = match language {
+            Language::English => "The client ",
+            Language::Chinese => "客户端",
+        };
+        let _ = writeln!(text, "  {:<26} {subject}{}", reason.name(), meaning::of(reason, language).what);
     }
-    let names = |text: &mut String, names: &mut dyn Iterator<Item = &'static str>| {
-        let names: Vec<_> = names.collect();
-        let _ = writeln!(text, "  {}", names.join(" "));
-    };
-    text.push_str("\nDetectors, and ways of closing:\n");
-    names(&mut text, &mut Detector::ALL.iter().map(|detector| detector.name()));
-    names(&mut text, &mut CloseMode::ALL.iter().map(|mode| mode.name()));
-    text.push_str("\nWords that lead to a page:\n");
+    let _ = writeln!(text, "\n{detectors}");
+    names(&mut text, Detector::ALL.iter().map(|detector| detector.name()));
+    names(&mut text, CloseMode::ALL.iter().map(|mode| mode.name()));
+    if cfg!(any(feature = "audit", feature = "doctor")) {
+        let _ = writeln!(text, "\n{findings}");
+        names(&mut text, findings::of_audit());
+        names(&mut text, findings::of_doctor());
+    }
+    let _ = writeln!(text, "\n{words}");
     for (topic, words) in index::ALIASES {
         let _ = writeln!(text, "  {topic:<12} {}", words.join(", "));
     }
     text
 }
 
+/// Names, as many in a line as it has room for.
+fn names(text: &mut String, names: impl Iterator<Item = &'static str>) {
+    let mut line = String::from(" ");
+    for name in names {
+        if line.len() + 1 + name.len() > COLUMNS {
+            let _ = writeln!(text, "{line}");
+            line = String::from(" ");
+        }
+        line.push(' ');
+        line.push_str(name);
+    }
+    let _ = writeln!(text, "{line}");
+}
+
 fn explained(topic: &str, language: Language) -> Option<String> {
     if let Some(&reason) = Reason::ALL.iter().find(|reason| reason.name() == topic) {
-        let Meaning { what, usually, advice } = meaning::of(reason);
-        return Some(format!(
-            "{reason}: the client {what}\n\nUsually: {usually}\nWhat to do: {advice}\n\n'linger explain {}' has what lies \
-             behind it; 'linger why TARGET --reason {reason}' tells whose connections ended so.\n",
-            index::of_reason(reason)
-        ));
+        return Some(of_reason(reason, language));
     }
-    let detector = Detector::ALL.iter().find(|detector| detector.name() == topic).map(|&detector| {
-        (format!("{detector}, a detector: {}\n", meaning::noticed(detector)), index::of_detector(detector))
-    });
-    let mode = CloseMode::ALL.iter().find(|mode| mode.name() == topic).map(|&mode| {
-        (format!("{mode}, a way of closing: {}\n", meaning::closed(mode)), index::of_close(mode))
-    });
-    let page = index::page_for(topic);
-    match (detector.or(mode), page) {
+    let detector = Detector::ALL.iter().find(|detector| detector.name() == topic);
+    let detector = detector.map(|&detector| (of_detector(detector, language), index::of_detector(detector)));
+    let mode = CloseMode::ALL.iter().find(|mode| mode.name() == topic);
+    let mode = mode.map(|&mode| (of_close(mode, language), index::of_close(mode)));
+    match (detector.or(mode), index::page_for(topic)) {
         // A word of records that people search for as well.
         (Some((sentence, _)), Some(page)) => Some(format!("{sentence}\n{}", whole(page, language))),
-        (Some((sentence, about)), None) => Some(format!("{sentence}'linger explain {about}' has more.\n")),
-        (None, page) => page.map(|page| whole(page, language)),
+        (Some((sentence, about)), None) => Some(sentence + &more(about, language)),
+        (None, Some(page)) => Some(whole(page, language)),
+        (None, None) => {
+            let (sentences, about) = findings::explained(topic, language)?;
+            Some(format!("{sentences}\n{}", more(about, language)))
+        }
+    }
+}
+
+fn of_reason(reason: Reason, language: Language) -> String {
+    let Meaning { what, usually, advice } = meaning::of(reason, language);
+    let page = page_in(index::of_reason(reason), language);
+    match language {
+        Language::English => format!(
+            "{reason}: the client {what}\n\nUsually: {usually}\nWhat to do: {advice}\n\n{page} has what lies behind it; \
+             'linger why TARGET --reason {reason}' tells whose connections ended so.\n"
+        ),
+        Language::Chinese => format!(
+            "{reason}：客户端{what}\n\n常见原因：{usually}\n怎么办：{advice}\n\n来龙去脉见 {page}；\
+             'linger why TARGET --reason {reason}' 列出哪些连接这样结束。\n"
+        ),
+    }
+}
+
+fn of_detector(detector: Detector, language: Language) -> String {
+    let noticed = meaning::noticed(detector, language);
+    match language {
+        Language::English => format!("{detector}, a detector: {noticed}\n"),
+        Language::Chinese => format!("{detector}，检测手段：{noticed}\n"),
+    }
+}
+
+fn of_close(mode: CloseMode, language: Language) -> String {
+    let closed = meaning::closed(mode, language);
+    match language {
+        Language::English => format!("{mode}, a way of closing: {closed}\n"),
+        Language::Chinese => format!("{mode}，关闭方式：{closed}\n"),
+    }
+}
+
+/// Where there is more.
+fn more(topic: &str, language: Language) -> String {
+    let page = page_in(topic, language);
+    match language {
+        Language::English => format!("{page} has more.\n"),
+        Language::Chinese => format!("详见 {page}。\n"),
+    }
+}
+
+/// What to type for a page: the one in Chinese, if there is one.
+fn page_in(topic: &str, language: Language) -> String {
+    let is_translated = || guide::page(topic).is_some_and(Page::is_phenomenon);
+    match language {
+        Language::English => format!("'linger explain {topic}'"),
+        Language::Chinese if is_translated() => format!("'linger explain {topic} --lang zh'"),
+        Language::Chinese => format!("'linger explain {topic}'（英文）"),
     }
 }
 
@@ -120,6 +211,7 @@ fn unknown(topic: &str) -> String {
     let pages = PAGES.iter().map(|page| page.topic);
     let others = Detector::ALL.iter().map(|detector| detector.name());
     let others = others.chain(CloseMode::ALL.iter().map(|mode| mode.name()));
+    let others = others.chain(findings::of_audit()).chain(findings::of_doctor());
     let aliases = index::ALIASES.iter().flat_map(|(_, words)| words.iter().copied());
     let near = config::nearest(topic, reasons.chain(pages).chain(others).chain(aliases));
     let meant = match (halves.as_slice(), near) {
@@ -139,10 +231,14 @@ mod tests {
         let names = Reason::ALL.iter().map(|reason| reason.name());
         let names = names.chain(Detector::ALL.iter().map(|detector| detector.name()));
         let names = names.chain(CloseMode::ALL.iter().map(|mode| mode.name()));
-        let listed = topics(Language::English);
-        for name in names.chain(PAGES.iter().map(|page| page.topic)) {
-            assert!(listed.contains(&format!(" {name}")), "{name}");
-            assert!(explained(name, Language::English).is_some_and(|text| text.ends_with('\n')), "{name}");
+        let names = names.chain(findings::of_audit()).chain(findings::of_doctor());
+        let names: Vec<_> = names.chain(PAGES.iter().map(|page| page.topic)).collect();
+        for language in [Language::English, Language::Chinese] {
+            let listed = topics(language);
+            for name in &names {
+                assert!(listed.contains(&format!(" {name}")), "{name}");
+                assert!(explained(name, language).is_some_and(|text| text.ends_with('\n')), "{name}");
+            }
         }
         assert!(
             explained("stuck.frozen", Language::English)
@@ -165,16 +261,26 @@ mod tests {
         assert!(said("lost.keepalive", english).contains("'linger explain ghosts' has what lies behind it"));
     }
 
-    #[cfg(all(feature = "audit", feature = "doctor"))]
     #[test]
-    fn every_finding_of_audit_and_doctor_names_a_page_that_is_there() {
-        use crate::observe::audit::Anomaly;
-        use crate::tools::{audit::explain::page, doctor};
-        let anomalies = Anomaly::ALL.iter().map(|&anomaly| page(anomaly));
-        let checks = doctor::CHECKS.iter().map(|check| check.page);
-        let beliefs = doctor::FOLKLORE.iter().map(|belief| belief.page);
-        for topic in anomalies.chain(checks).chain(beliefs) {
-            assert!(crate::guide::page(topic).is_some(), "{topic}");
+    fn in_chinese_the_words_of_records_are_told_in_chinese_and_lead_to_chinese_pages() {
+        let said = |word| explained(word, Language::Chinese).unwrap();
+        assert!(said("stuck.frozen").starts_with("stuck.frozen：客户端卡死："));
+        for part in ["\n常见原因：", "\n怎么办：", "见 'linger explain heartbeats --lang zh'；"] {
+            assert!(said("stuck.frozen").contains(part), "{part}");
+        }
+        assert!(said("protocol.tls").contains("见 'linger explain tls'（英文）；"));
+        assert!(said("zero_read").starts_with("zero_read，检测手段："));
+        assert!(said("zero_read").ends_with("详见 'linger explain close_wait --lang zh'。\n"));
+        assert!(said("linger2").starts_with("linger2，关闭方式："));
+        // A detector by that name, and a word for the page.
+        assert!(said("heartbeat").ends_with(&said("heartbeats")));
+        let listed = topics(Language::Chinese);
+        let headings = listed.lines().filter(|line| !line.is_empty() && !line.starts_with(' '));
+        assert!(headings.clone().count() >= 5);
+        assert!(headings.clone().all(|line| line.ends_with('：')), "{listed}");
+        for &reason in Reason::ALL {
+            let what = meaning::of(reason, Language::Chinese).what;
+            assert!(listed.contains(&format!(" 客户端{what}\n")), "{reason}");
         }
     }
 
@@ -198,7 +304,7 @@ mod tests {
         let keys = config::template();
         let mut count = 0;
         for &reason in Reason::ALL {
-            let Meaning { usually, advice, .. } = meaning::of(reason);
+            let Meaning { usually, advice, .. } = meaning::of(reason, Language::English);
             let words = usually.split(' ').chain(advice.split(' '));
             let words = words.map(|word| word.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
             let is_name =

@@ -125,7 +125,7 @@ enum Command {
     /// cannot be delivered, what nothing watches. The server needs to know nothing of it, and need not be linger.
     /// Each finding is explained in a sentence, with what to do about it. It changes nothing.
     #[command(after_help = "See 'linger audit --help' for examples and what is looked for.")]
-    #[command(after_long_help = audit::HELP)]
+    #[command(after_long_help = audit::help())]
     Audit(audit::Arguments),
     #[cfg(feature = "lab")]
     /// Prove, on real servers, what is detected by which means, and how fast

@@ -6,6 +6,7 @@ use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::escape::printable;
 use crate::core::time::Duration;
 use crate::core::units::{bytes, plural, span, thousands};
+use crate::guide::Language;
 use crate::guide::meaning::{self, Meaning};
 use clap::Args;
 use serde_json::Value;
@@ -132,7 +133,7 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
         reasons.extend(reason.filter(|reason| !reasons.contains(reason)));
     }
     for reason in reasons {
-        let Meaning { usually, advice, .. } = meaning::of(reason);
+        let Meaning { usually, advice, .. } = meaning::of(reason, Language::English);
         let _ = writeln!(out, "{reason} usually means: {usually}\nWhat to do: {advice}\n");
     }
     if rows.is_empty() {
@@ -159,20 +160,20 @@ pub(super) fn ending(row: &Value, out: &mut String) {
         let _ = writeln!(out, "  {sentence}");
     };
     if let Some(reason) = Reason::ALL.iter().find(|known| known.name() == reason) {
-        say(&format!("{} {}", subject(row), meaning::of(*reason).what));
+        say(&format!("{} {}", subject(row), meaning::of(*reason, Language::English).what));
     }
     say(&whose(row));
     say(&traffic(row));
     let detector = text(row, "detector");
     if let Some(detector) = Detector::ALL.iter().find(|known| known.name() == detector) {
-        say(meaning::noticed(*detector));
+        say(meaning::noticed(*detector, Language::English));
     }
     for sentence in evidence(row) {
         say(&sentence);
     }
     let close = text(row, "close");
     if let Some(close) = CloseMode::ALL.iter().find(|known| known.name() == close) {
-        say(meaning::closed(*close));
+        say(meaning::closed(*close, Language::English));
     }
     out.push('\n');
 }

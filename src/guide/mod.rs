@@ -1,6 +1,6 @@
 //! The guide: pages for people who run linger or learn from it. `linger explain` prints them, and the crate documentation
 //! shows them here. What a reader sees first, a state, an error code or a word, leads to its page by [`index`]. Pages about
-//! such a phenomenon are there in Chinese, too.
+//! such a phenomenon are there in Chinese, too, and so is what the words of a record mean ([`meaning`]).
 
 pub mod index;
 pub mod meaning;
@@ -10,7 +10,7 @@ pub mod meaning;
 pub enum Language {
     /// In which there is every page.
     English,
-    /// Simplified Chinese, in which there are the pages about phenomena.
+    /// Simplified Chinese, in which there are the pages about phenomena and the meanings of words.
     Chinese,
 }
 
@@ -136,6 +136,27 @@ pub fn page(topic: &str) -> Option<&'static Page> {
     PAGES.iter().find(|page| page.topic == topic)
 }
 
+/// Whether a translation has all names of the original: of settings, states, protocols, and what is typed.
+#[cfg(test)]
+pub(crate) fn names_kept(original: &str, translation: &str) -> Result<(), String> {
+    fn names(text: &str) -> impl Iterator<Item = &str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '_' | '.'));
+        // TIME_WAITs is more than one of what has the name.
+        let words = words.map(|word| word.trim_matches('.').trim_end_matches('s'));
+        let is_name = |word: &str| {
+            let is_capital = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit();
+            word.contains(['_', '.'])
+                || word.len() > 1 && word.starts_with(is_capital) && word.chars().all(is_capital)
+        };
+        words.filter(move |word| is_name(word) && word.contains(|c: char| c.is_ascii_alphabetic()))
+    }
+    let kept: Vec<_> = names(translation).collect();
+    let typed = original.split('\'').filter(|text| text.starts_with("linger "));
+    let mut missing = names(original).filter(|name| !kept.contains(name));
+    let mut untyped = typed.filter(|command| !translation.contains(command));
+    missing.next().or_else(|| untyped.next()).map_or(Ok(()), |name| Err(name.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +180,22 @@ mod tests {
             rest.split_once(')').is_some_and(|(name, _)| name.strip_suffix(".md").is_some())
         });
         assert_eq!(named.count(), PAGES.len() + phenomena);
+    }
+
+    #[test]
+    fn names_are_told_from_words() {
+        let original = "Raise slow_time or source.accept_rate (TIME_WAITs, 'linger doctor'): a NAT. A way.";
+        assert_eq!(
+            names_kept(original, "slow_time source.accept_rate TIME_WAIT NAT 'linger doctor'"),
+            Ok(())
+        );
+        for (translation, missing) in [
+            ("slow_time source.accept_rate TIME_WAIT NAT", "linger doctor"),
+            ("slow_times source.accept_rate TIME_WAIT 'linger doctor'", "NAT"),
+            ("slow source.accept_rate TIME_WAIT NAT 'linger doctor'", "slow_time"),
+        ] {
+            assert_eq!(names_kept(original, translation), Err(missing.to_owned()));
+        }
     }
 
     #[test]

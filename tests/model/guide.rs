@@ -108,13 +108,17 @@ fn every_page_names_code_and_tests_that_are_there() {
 }
 
 #[test]
-fn a_page_that_is_referred_to_is_there() {
+fn a_page_that_is_referred_to_is_there_and_in_chinese_where_it_can_be() {
     let mut count = 0;
     for (topic, english, chinese) in phenomena() {
-        for text in [english, chinese] {
+        for (text, is_chinese) in [(english, false), (chinese, true)] {
             for rest in text.split("`linger explain ").skip(1) {
-                let word = rest.split('`').next().unwrap_or_default();
-                assert!(index::page_for(word).is_some(), "{topic}: linger explain {word}");
+                let typed = rest.split('`').next().unwrap_or_default();
+                let word = typed.strip_suffix(" --lang zh");
+                let page =
+                    index::page_for(word.unwrap_or(typed)).unwrap_or_else(|| panic!("{topic}: {typed}"));
+                let leads_to_chinese = is_chinese && page.is_phenomenon();
+                assert_eq!(word.is_some(), leads_to_chinese, "{topic}: linger explain {typed}");
                 count += 1;
             }
         }

@@ -2,7 +2,7 @@
 //! of an ending means, and what a browser is to permit it.
 
 use crate::core::end::Reason;
-use crate::guide::meaning;
+use crate::guide::{Language, meaning};
 use crate::protocol::http::Response;
 use serde_json::{Map, Value, json};
 
@@ -36,7 +36,7 @@ pub(super) fn response() -> Response<'static> {
 /// What each reason means, by its name.
 fn meanings() -> Value {
     let of = |reason: &Reason| {
-        let meaning = meaning::of(*reason);
+        let meaning = meaning::of(*reason, Language::English);
         (reason.name().to_owned(), json!([meaning.what, meaning.usually, meaning.advice]))
     };
     Value::Object(Reason::ALL.iter().map(of).collect::<Map<_, _>>())
@@ -106,7 +106,12 @@ mod tests {
         assert!(!data.contains('<'), "no text ends the block");
         let data: Value = serde_json::from_str(data).unwrap();
         for reason in Reason::ALL {
-            assert_eq!(data[reason.name()][2], meaning::of(*reason).advice, "{}", reason.name());
+            assert_eq!(
+                data[reason.name()][2],
+                meaning::of(*reason, Language::English).advice,
+                "{}",
+                reason.name()
+            );
         }
     }
 }

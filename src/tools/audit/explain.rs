@@ -90,8 +90,31 @@ pub fn meaning(finding: &Finding, listeners: &[SocketRow]) -> String {
             thousands(all),
             per_second(all),
         ),
-        Anomaly::Missing => "The server believes in it, and the kernel has no such connection.".to_owned(),
-        Anomaly::Unknown => "A program holds it, and it is not the one that was asked.".to_owned(),
+        // These only a server finds, in itself.
+        Anomaly::Missing | Anomaly::Unknown => what(finding.anomaly).to_owned(),
+    }
+}
+
+/// What a finding is, without its figures.
+pub const fn what(anomaly: Anomaly) -> &'static str {
+    match anomaly {
+        Anomaly::QueueFull => "the accept queue has no room: clients are turned away",
+        Anomaly::QueuedLong => "connected, and nobody has accepted it",
+        Anomaly::QueuedGhost => "nobody has accepted it, and its client has gone again",
+        Anomaly::Missing => "the server believes in it, and the kernel has no such connection",
+        Anomaly::Unknown => "a program holds it, and it is not the one that was asked",
+        Anomaly::CloseWait => "the peer has closed and the program has not: a descriptor leak",
+        Anomaly::Unread => "input that the program does not read",
+        Anomaly::Unacknowledged => "output that is sent again and again: the peer's host is gone",
+        Anomaly::ZeroWindow => "output that waits: the peer's program does not read",
+        Anomaly::Orphan => "closed by the program, and its output cannot be delivered",
+        Anomaly::FinWait2 => "ended by the program, and the peer does not close",
+        Anomaly::TimeWait => "the server closes first (--time-waits)",
+        Anomaly::Unwatched => "idle (--idle), and no timer runs: nothing notices if the peer's host is gone",
+        Anomaly::LateKeepalive => {
+            "idle (--idle), and the first keepalive probe is far away (--late-keepalive)"
+        }
+        Anomaly::SynRecv => "handshakes that clients do not finish (--handshakes)",
     }
 }
 

@@ -8,7 +8,7 @@ use super::View;
 use crate::core::end::Reason;
 use crate::core::escape::printable;
 use crate::core::units::bytes;
-use crate::guide::meaning;
+use crate::guide::{Language, meaning};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Flex, Layout, Rect};
 use ratatui::text::{Line, Span};
@@ -170,7 +170,7 @@ fn ending<'a>(row: &Value) -> Vec<Line<'a>> {
     let mut told = String::new();
     why::ending(row, &mut told);
     if let Some(reason) = Reason::ALL.iter().find(|reason| reason.name() == text(row, "reason")) {
-        let meaning = meaning::of(*reason);
+        let meaning = meaning::of(*reason, Language::English);
         let _ = write!(told, "Usually: {}\n\nWhat to do: {}", meaning.usually, meaning.advice);
     }
     told.lines().map(|line| Line::raw(printable(line))).collect()

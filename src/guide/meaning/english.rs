@@ -1,26 +1,11 @@
-//! What each reason of an ending means to who operates the server: what happened, what usually lies behind it, and what to do.
-//! `linger why` and `linger explain` print these.
+//! The meanings in English.
 
+use super::{Meaning, meaning};
 use crate::core::end::{CloseMode, Detector, Reason};
 
 /// What a reason means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Meaning {
-    /// What happened, as the end of a sentence whose subject is the client.
-    pub what: &'static str,
-    /// What usually lies behind it.
-    pub usually: &'static str,
-    /// What to do.
-    pub advice: &'static str,
-}
-
-const fn meaning(what: &'static str, usually: &'static str, advice: &'static str) -> Meaning {
-    Meaning { what, usually, advice }
-}
-
-/// What a reason means.
 #[expect(clippy::too_many_lines, reason = "one entry for each reason, in their order")]
-pub const fn of(reason: Reason) -> Meaning {
+pub(super) const fn of(reason: Reason) -> Meaning {
     match reason {
         Reason::PeerGoodbye => meaning(
             "said goodbye in its protocol, then closed.",
@@ -272,7 +257,7 @@ pub const fn of(reason: Reason) -> Meaning {
 }
 
 /// How a detector noticed an ending, as a whole sentence.
-pub const fn noticed(detector: Detector) -> &'static str {
+pub(super) const fn noticed(detector: Detector) -> &'static str {
     match detector {
         Detector::ZeroRead => "It was noticed at once: recv returned 0.",
         Detector::RecvError => "It was noticed at once: recv failed.",
@@ -299,7 +284,7 @@ pub const fn noticed(detector: Detector) -> &'static str {
 }
 
 /// How a socket was closed and what that leaves, as a whole sentence.
-pub const fn closed(mode: CloseMode) -> &'static str {
+pub(super) const fn closed(mode: CloseMode) -> &'static str {
     match mode {
         CloseMode::PeerFirst => "The peer closed first: nothing is left on this host.",
         CloseMode::PeerFirstAfterGoodbye => {
@@ -314,33 +299,6 @@ pub const fn closed(mode: CloseMode) -> &'static str {
         }
         CloseMode::ForwardedFin => {
             "The server's FIN had gone out first, so that the other direction could live on: this host has the TIME_WAIT."
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn every_reason_has_its_own_meaning_in_whole_sentences() {
-        let mut seen = BTreeSet::new();
-        for &reason in Reason::ALL {
-            let Meaning { what, usually, advice } = of(reason);
-            assert!(seen.insert(what), "{reason} means the same as another");
-            assert!(what.starts_with(|c: char| c.is_ascii_lowercase()), "{reason}: {what}");
-            for text in [what, usually, advice] {
-                assert!(
-                    text.ends_with(['.', '?']) && text.len() > 7 && !text.contains("  "),
-                    "{reason}: {text:?}"
-                );
-            }
-        }
-        let noticed = Detector::ALL.iter().map(|&detector| noticed(detector));
-        let closed = CloseMode::ALL.iter().map(|&mode| closed(mode));
-        for text in noticed.chain(closed) {
-            assert!(text.ends_with('.') && seen.insert(text), "{text:?}");
         }
     }
 }

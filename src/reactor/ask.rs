@@ -149,11 +149,23 @@ impl<K: Kernel> Reactor<K> {
         match self.cx.add_finding(conn, number, (worker, finding)) {
             Some(false) => {}
             Some(true) => {
+                let listens = conn.client().is_some_and(|client| client.membership.subscriptions() > 0);
                 self.cx.go_on_with(key, conn);
                 self.end_ask(number);
+                if listens {
+                    self.answer_listener(key);
+                }
             }
             None => self.end_ask(number),
         }
+    }
+
+    /// Answers one that also listens: before what the supervisor relays next, which happened later. So no event of an identity
+    /// overtakes the answer that says how it was.
+    fn answer_listener(&mut self, key: Key) {
+        self.cx.work.begin_serving();
+        self.resume_task(key);
+        self.settle();
     }
 
     /// Answers those whose findings have not come in time: the reply says that the supervisor is silent.

@@ -61,7 +61,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Goes on with what is left of a connection's message, if something is.
-    fn resume_task(&mut self, key: Key) {
+    pub(super) fn resume_task(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
         let Some(mut task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) else { return };
         let Some(mut session) = conn.take_session() else { return self.cx.adopt_task(*task) };

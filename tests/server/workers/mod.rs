@@ -16,6 +16,7 @@ pub(crate) mod crowd;
 mod death;
 mod identity;
 mod operate;
+mod presence;
 mod stall;
 mod tls;
 mod upstreams;

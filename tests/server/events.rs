@@ -6,6 +6,7 @@ use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, now, pass, until, wait_for};
 use crate::workers::crowd::{GOODBYE, RESP, pids, signal, start, state};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -23,7 +24,19 @@ struct Watcher {
 
 impl Watcher {
     fn new(server: &Server, query: &str, last: Option<&str>) -> Self {
-        let mut client = Client::connect(server.address("admin"));
+        Self::on(Client::connect(server.address("admin")), query, last)
+    }
+
+    /// One that has little room for what it is told.
+    fn narrow(server: &Server, query: &str) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Before connecting: the window is negotiated from it.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&server.address("admin").into()).unwrap();
+        Self::on(Client { stream: socket.into() }, query, None)
+    }
+
+    fn on(mut client: Client, query: &str, last: Option<&str>) -> Self {
         client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
         client.send(format!("GET /events{query} HTTP/1.0\r\n{last}\r\n"));
@@ -270,6 +283,54 @@ fn who_watches_a_drain_of_workers_is_told_how_each_client_has_ended() {
 #[test]
 fn who_watches_is_told_of_clients_that_stay_until_the_time_for_the_drain_is_over() {
     drain_watched(&["drain.spread=0s", "drain.timeout=1s"], false);
+}
+
+/// One who watches and does not read, beside one who does, while clients come and go.
+fn one_of_two_does_not_read(workers: u32) {
+    /// Several times as many as there is memory for.
+    const CLIENTS: usize = 1500;
+    // What the kernel keeps for a reader is little: without that, it takes megabytes.
+    let server = start(workers, RESP, &["server.events=64KiB", "admin.send_buffer=4KiB"]);
+    let mut slow = Watcher::narrow(&server, "");
+    let mut quick = Watcher::new(&server, "?event=ended", None);
+    let mut told = BTreeSet::new();
+    while told.len() < CLIENTS {
+        let clients: Vec<_> = (0..10).map(|_| server.connect("resp")).collect();
+        let mut due: BTreeSet<_> =
+            clients.iter().map(|client| client.stream.local_addr().unwrap().to_string()).collect();
+        drop(clients);
+        // Nobody is held up, and nothing is left out.
+        while !due.is_empty() {
+            let ended = quick.find("ended");
+            assert!(due.remove(ended["peer"].as_str().unwrap()), "each once: {ended}");
+            assert!(told.insert((ended["worker"].as_u64(), ended["number"].as_u64())), "{ended}");
+        }
+    }
+    assert!(server.admin("GET", "/healthz").0.contains("200"));
+    let mut before = 0;
+    let missed = loop {
+        let (name, data) = slow.next().expect("it is told why this is all");
+        if name == "dropped" {
+            break data["missed"].as_u64().unwrap();
+        }
+        before += 1;
+    };
+    assert!(before > 0 && missed > 0, "{before} were told, {missed} missed");
+    assert_eq!(slow.next(), None, "the answer ends");
+    // It may come back, and goes on behind what is missing.
+    let id = slow.id.clone();
+    let mut again = Watcher::new(&server, "?event=opened", Some(&id));
+    assert!(again.find("opened")["number"].as_u64().is_some());
+}
+
+#[test]
+fn who_does_not_read_is_dropped_with_a_word_and_costs_others_nothing() {
+    one_of_two_does_not_read(1);
+}
+
+#[test]
+fn who_does_not_read_what_happens_at_several_workers_is_dropped_with_a_word_and_costs_others_nothing() {
+    one_of_two_does_not_read(2);
 }
 
 #[test]

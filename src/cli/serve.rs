@@ -147,6 +147,9 @@ fn try_work(handed: &Handed, sources: Sources) -> Result<Drained, Fatal> {
     if let Some(newer) = newer {
         reactor.adopt(newer);
     }
+    if first.is_watched {
+        reactor.keep_events();
+    }
     let spare = reactor.run()?.spare;
     Ok(Drained { well: true, spare })
 }
@@ -156,6 +159,7 @@ struct First {
     file: String,
     newer: Option<String>,
     tickets: Vec<u8>,
+    is_watched: bool,
 }
 
 /// Waits for that.
@@ -164,8 +168,9 @@ fn first_words(os: &mut Os, channel: &mut Channel<Stream, ToWorker, ToSupervisor
     loop {
         let heard = channel.receive();
         match channel.next_message() {
-            Ok(Some(ToWorker::Start { file, newer, tickets })) => {
-                return Ok(First { file: file.0, newer: newer.map(|newer| newer.0), tickets: tickets.0 });
+            Ok(Some(ToWorker::Start { file, newer, tickets, is_watched })) => {
+                let newer = newer.map(|newer| newer.0);
+                return Ok(First { file: file.0, newer, tickets: tickets.0, is_watched });
             }
             Ok(None) if heard == Ok(More::Maybe) => {}
             Ok(None) if heard.is_ok() => drop(os.poll(None, &mut Vec::new())?),

@@ -68,6 +68,9 @@ impl<K: Kernel> Reactor<K> {
 
     /// Begins to close the next few.
     pub(super) fn drain_some(&mut self) {
+        if self.cx.lifecycle.is_waiting_to_leave() {
+            return;
+        }
         if self.cx.lifecycle.is_put_off() {
             return self.begin_drain();
         }
@@ -84,22 +87,45 @@ impl<K: Kernel> Reactor<K> {
 
     /// Closes what is left, and sums up.
     pub(super) fn summary(&mut self) -> Drained {
-        let left = self.table.iter().map(|(key, conn)| (key, conn.http().is_some()));
-        let (admin, others): (Vec<_>, Vec<_>) = left.partition(|(_, is_admin)| *is_admin);
-        let clients = self.cx.places.clients();
-        for (key, _) in others {
-            self.close_at_last(key);
-        }
+        let clients = self.cx.lifecycle.left().unwrap_or_else(|| self.cx.places.clients());
+        self.close_all_at_last(false);
         // Before their connections are closed, those who watch are told of all others.
         self.end_watches();
-        for (key, _) in admin {
-            self.close_at_last(key);
-        }
+        self.close_all_at_last(true);
         self.cx.checks.close_all();
         self.cx.report.summarize(self.cx.now);
         report::stopped(&self.cx.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));
         let spare = self.cx.lifecycle.spare(self.cx.now);
         Drained { accepted: self.cx.counters.accepted(), left: clients, spare }
+    }
+
+    /// Whether the loop goes on. A worker of which events may have been asked closes what is left, and then waits a little
+    /// until its supervisor has the last of them: there is nobody else to tell how its connections have ended.
+    pub(super) fn conclude(&mut self) -> Flow {
+        if self.cx.lifecycle.is_waiting_to_leave() {
+            // Where the time for the drain was over, somebody may have come since.
+            self.close_all_at_last(false);
+            let has_left = self.cx.lifecycle.has_left(self.cx.now);
+            return if has_left { Flow::Finished } else { Flow::Continue };
+        }
+        let flow = self.cx.flow();
+        if flow == Flow::Continue || self.cx.link.is_none() || !self.cx.events.is_on() {
+            return flow;
+        }
+        let deadline = self.cx.lifecycle.begin_leave(self.cx.now, self.cx.places.clients());
+        self.cx.timers.drain_at(deadline);
+        self.close_all_at_last(false);
+        self.cx.tell_leaving();
+        Flow::Continue
+    }
+
+    /// Closes the connections of the admin interface, or all others.
+    fn close_all_at_last(&mut self, of_admin: bool) {
+        let all = self.table.iter().filter(|(_, conn)| conn.http().is_some() == of_admin);
+        let keys: Vec<_> = all.map(|(key, _)| key).collect();
+        for key in keys {
+            self.close_at_last(key);
+        }
     }
 
     /// Says goodbye, and closes without waiting for an answer.

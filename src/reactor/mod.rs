@@ -211,13 +211,14 @@ impl<K: Kernel> Reactor<K> {
             self.advance_audit();
         }
         self.tell_watchers();
+        let flow = self.conclude();
         // Last: everything above may have something to tell.
         self.send_to_supervisor()?;
         // A turn of one echo is not timed: reading the clock would cost almost as much as the echo.
         if !small || self.cx.counters.commands != commands {
             self.cx.counters.turn_times.add(Span::between(self.cx.now, self.cx.kernel.now()));
         }
-        Ok(self.cx.flow())
+        Ok(flow)
     }
 
     /// How many sources are watched at most.

@@ -134,6 +134,21 @@ fn several_workers_agree_on_who_holds_what() {
 }
 
 #[test]
+fn who_watches_several_workers_is_told_how_every_connection_has_ended_through_deaths_and_the_drain() {
+    let options = Options { trace: true, ..Options::default() };
+    let (mut whole, mut not) = (0, 0);
+    for seed in 0..60 {
+        let Outcome { trace, failure, .. } = run_workers(seed, None, &options);
+        assert!(failure.is_none(), "seed {seed}: {failure:?}");
+        let has = |what: &str| trace.iter().any(|line| line.contains(what));
+        whole += u32::from(has("endings, and was told all"));
+        not += u32::from(has("was told that it was not told all"));
+    }
+    println!("{whole} were told all, {not} that it was not all");
+    assert!(whole > 3 * not && whole >= 15, "{whole} were told all, {not} that it was not all");
+}
+
+#[test]
 fn a_seed_of_several_workers_gives_the_same_run_again() {
     let options = Options { trace: true, ..Options::default() };
     let [one, other]: [Outcome; 2] = [run_workers(7, Some(3), &options), run_workers(7, Some(3), &options)];

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 
 use crate::common::file::TempFile;
-use crate::common::{Client, Server, pass, wait_for};
-use crate::workers::crowd::{RESP, pids, signal, start};
+use crate::common::{Client, DEADLINE, Server, now, pass, until, wait_for};
+use crate::workers::crowd::{GOODBYE, RESP, pids, signal, start, state};
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
@@ -21,7 +24,19 @@ struct Watcher {
 
 impl Watcher {
     fn new(server: &Server, query: &str, last: Option<&str>) -> Self {
-        let mut client = Client::connect(server.address("admin"));
+        Self::on(Client::connect(server.address("admin")), query, last)
+    }
+
+    /// One that has little room for what it is told.
+    fn narrow(server: &Server, query: &str) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        // Before connecting: the window is negotiated from it.
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&server.address("admin").into()).unwrap();
+        Self::on(Client { stream: socket.into() }, query, None)
+    }
+
+    fn on(mut client: Client, query: &str, last: Option<&str>) -> Self {
         client.stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let last = last.map_or(String::new(), |last| format!("Last-Event-ID: {last}\r\n"));
         client.send(format!("GET /events{query} HTTP/1.0\r\n{last}\r\n"));
@@ -34,7 +49,10 @@ impl Watcher {
     /// The next message; `None`: the answer has ended.
     fn next(&mut self) -> Option<(String, Value)> {
         let mut name = String::new();
+        let begun = now();
         loop {
+            // A remark comes now and then, whatever does not.
+            assert!(begun.elapsed() < DEADLINE, "no event came");
             let mut line = String::new();
             if self.stream.read_line(&mut line).unwrap() == 0 {
                 return None;
@@ -76,7 +94,12 @@ fn identify(server: &Server, identity: &str) -> Client {
 /// `linger tail`, whose lines are read as they come.
 struct Tail {
     child: Child,
-    lines: BufReader<Box<dyn Read>>,
+    lines: BufReader<Box<dyn Read + Send>>,
+}
+
+/// What nobody reads from.
+fn nothing() -> BufReader<Box<dyn Read + Send>> {
+    BufReader::new(Box::new(std::io::empty()))
 }
 
 impl Tail {
@@ -89,7 +112,7 @@ impl Tail {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(Box::new(child.stdout.take().unwrap()) as Box<dyn Read>);
+        let lines = BufReader::new(Box::new(child.stdout.take().unwrap()) as Box<dyn Read + Send>);
         Self { child, lines }
     }
 
@@ -97,6 +120,17 @@ impl Tail {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         line
+    }
+
+    /// Its lines, which are waited for no longer than a test waits.
+    fn in_background(&mut self) -> Receiver<String> {
+        let (sender, lines) = channel();
+        let out = std::mem::replace(&mut self.lines, nothing());
+        thread::spawn(move || {
+            let lines = out.lines().map_while(Result::ok);
+            lines.map_while(|line| sender.send(line).ok()).for_each(drop);
+        });
+        lines
     }
 }
 
@@ -175,6 +209,131 @@ fn what_happens_at_several_workers_is_told_together_and_a_reader_goes_on_where_i
 }
 
 #[test]
+fn what_a_worker_that_is_started_anew_does_first_is_told() {
+    let server = start(2, RESP, &[]);
+    let mut watcher = Watcher::new(&server, "?event=opened", None);
+    let pid = pids(&server)[&1];
+    signal(pid, "STOP");
+    until("it to stop", || state(pid) == Some('T'));
+    // Some wait in its queue, from which its successor takes them before it does anything else.
+    let mut waiting: Vec<_> = (0..40).map(|_| server.connect("resp")).collect();
+    for client in &mut waiting {
+        client.send("PING\r\n");
+    }
+    until("the other worker's clients", || !server.connections("resp").is_empty());
+    signal(pid, "KILL");
+    for client in &mut waiting {
+        client.expect("+PONG\r\n");
+    }
+    let mut due: BTreeSet<_> =
+        waiting.iter().map(|client| client.stream.local_addr().unwrap().to_string()).collect();
+    let mut of_the_first = 0;
+    while !due.is_empty() {
+        let opened = watcher.find("opened");
+        assert!(due.remove(opened["peer"].as_str().unwrap()), "each once: {opened}");
+        of_the_first += u32::from(opened["worker"] == 1);
+    }
+    assert!(of_the_first > 0, "the successor has some of them");
+}
+
+/// Ends a server with workers, whose clients leave when they are told to, or do not. Who watches must be told how each of
+/// them has ended, before the end of its worker, and that this is all; and so must `linger tail`.
+fn drain_watched(settings: &[&str], clients_leave: bool) {
+    let mut server = start(2, RESP, settings);
+    let mut tail = Tail::new(&server, &["--json", "--event", "ended"]);
+    let lines = tail.in_background();
+    amid_clients(&server, || lines.recv_timeout(DEADLINE).expect("the tail watches"));
+    let mut watcher = Watcher::new(&server, "?event=ended,worker_ended", None);
+    let names: BTreeSet<_> = (0..24).map(|number| format!("leaver{number}")).collect();
+    let mut clients: Vec<_> = names.iter().map(|name| identify(&server, name)).collect();
+    server.signal("TERM");
+    for client in &mut clients {
+        client.expect(GOODBYE);
+    }
+    if clients_leave {
+        clients.clear();
+    }
+    let (mut ended, mut running) = (BTreeMap::new(), BTreeSet::from([1, 2]));
+    while let Some((name, data)) = watcher.next() {
+        let worker = data["worker"].as_u64().unwrap();
+        if name == "worker_ended" {
+            assert!(running.remove(&worker), "{data}");
+        } else if data["identity"] != "dev1" {
+            assert_eq!((&data["reason"], running.contains(&worker)), (&"local.drain".into(), true), "{data}");
+            let name = data["identity"].as_str().unwrap().to_owned();
+            assert_eq!(ended.insert(name, worker), None, "each once: {data}");
+        }
+    }
+    assert!(ended.keys().eq(&names) && running.is_empty(), "{} are missing", 24 - ended.len());
+    assert!(ended.values().any(|worker| *worker == 1) && ended.values().any(|worker| *worker == 2));
+    assert_eq!(server.wait_exit(), Some(0));
+    let mut missing = names;
+    while !missing.is_empty() {
+        let line = lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("tail has not told {missing:?}"));
+        let event: Value = serde_json::from_str(&line).unwrap();
+        missing.remove(event["identity"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn who_watches_a_drain_of_workers_is_told_how_each_client_has_ended() {
+    drain_watched(&["drain.spread=0s"], true);
+}
+
+#[test]
+fn who_watches_is_told_of_clients_that_stay_until_the_time_for_the_drain_is_over() {
+    drain_watched(&["drain.spread=0s", "drain.timeout=1s"], false);
+}
+
+/// One who watches and does not read, beside one who does, while clients come and go.
+fn one_of_two_does_not_read(workers: u32) {
+    /// Several times as many as there is memory for.
+    const CLIENTS: usize = 1500;
+    // What the kernel keeps for a reader is little: without that, it takes megabytes.
+    let server = start(workers, RESP, &["server.events=64KiB", "admin.send_buffer=4KiB"]);
+    let mut slow = Watcher::narrow(&server, "");
+    let mut quick = Watcher::new(&server, "?event=ended", None);
+    let mut told = BTreeSet::new();
+    while told.len() < CLIENTS {
+        let clients: Vec<_> = (0..10).map(|_| server.connect("resp")).collect();
+        let mut due: BTreeSet<_> =
+            clients.iter().map(|client| client.stream.local_addr().unwrap().to_string()).collect();
+        drop(clients);
+        // Nobody is held up, and nothing is left out.
+        while !due.is_empty() {
+            let ended = quick.find("ended");
+            assert!(due.remove(ended["peer"].as_str().unwrap()), "each once: {ended}");
+            assert!(told.insert((ended["worker"].as_u64(), ended["number"].as_u64())), "{ended}");
+        }
+    }
+    assert!(server.admin("GET", "/healthz").0.contains("200"));
+    let mut before = 0;
+    let missed = loop {
+        let (name, data) = slow.next().expect("it is told why this is all");
+        if name == "dropped" {
+            break data["missed"].as_u64().unwrap();
+        }
+        before += 1;
+    };
+    assert!(before > 0 && missed > 0, "{before} were told, {missed} missed");
+    assert_eq!(slow.next(), None, "the answer ends");
+    // It may come back, and goes on behind what is missing.
+    let id = slow.id.clone();
+    let mut again = Watcher::new(&server, "?event=opened", Some(&id));
+    assert!(again.find("opened")["number"].as_u64().is_some());
+}
+
+#[test]
+fn who_does_not_read_is_dropped_with_a_word_and_costs_others_nothing() {
+    one_of_two_does_not_read(1);
+}
+
+#[test]
+fn who_does_not_read_what_happens_at_several_workers_is_dropped_with_a_word_and_costs_others_nothing() {
+    one_of_two_does_not_read(2);
+}
+
+#[test]
 fn a_reload_that_is_refused_says_how_many_mistakes_there_are() {
     let sound = "[admin]\naddress = \"127.0.0.1:0\"\n\n[[listener]]\nname = \"resp\"\nprotocol = \"resp\"\naddress = \
                  \"127.0.0.1:0\"\n";
@@ -225,7 +384,7 @@ fn tail_ends_when_nobody_reads_it_any_more() {
     let status = amid_clients(&server, || {
         tail.line();
         // What was standard output is closed.
-        tail.lines = BufReader::new(Box::new(std::io::empty()));
+        tail.lines = nothing();
         wait_for("its end", || tail.child.try_wait().unwrap())
     });
     assert_eq!(status.code(), Some(0));

@@ -114,6 +114,18 @@ impl Events {
         self.ring.is_on()
     }
 
+    /// Keeps them from now on: somebody watches.
+    pub fn begin_keeping(&mut self) {
+        if !self.is_on() {
+            self.ring.resize(self.bytes);
+        }
+    }
+
+    /// The number of the newest; one less than that of the first, if there was none.
+    pub const fn last_number(&self) -> u64 {
+        self.ring.last_number()
+    }
+
     /// Something happened to a connection.
     #[inline]
     pub fn add(&mut self, whose: &Whose<'_>, what: What<'_>, now: Instant) {
@@ -182,9 +194,7 @@ impl Events {
     /// Somebody begins to watch, from behind the event of that number, or with what happens from now on. Gives how far that
     /// reader is, and how many that it wants are missing; `None`: nobody knows, for it had that number from another process.
     pub fn begin(&mut self, after: Option<u64>) -> (Position, Option<u64>) {
-        if !self.is_on() {
-            self.ring.resize(self.bytes);
-        }
+        self.begin_keeping();
         let (first, last) = (self.ring.origin(), self.ring.last_number());
         let dropped_up_to = self.ring.oldest().map_or(last, |oldest| oldest.number - 1);
         let (number, missed) = match after {

@@ -82,6 +82,13 @@ impl<K: Kernel> Reactor<K> {
     }
 }
 
+impl<K: Kernel> Reactor<K> {
+    /// Somebody watches already: what happens is kept from now on.
+    pub fn keep_events(&mut self) {
+        self.cx.events.begin_keeping();
+    }
+}
+
 impl<K: Kernel> Context<K> {
     /// Something happened to a connection. Those of the admin interface are nobody's news.
     #[inline]
@@ -129,6 +136,14 @@ impl<K: Kernel> Context<K> {
             && let Some(link) = &mut self.link
         {
             link.tell(&ToSupervisor::Events);
+        }
+    }
+
+    /// The supervisor is told that nothing more happens here.
+    pub(in crate::reactor) fn tell_leaving(&mut self) {
+        let last = self.events.last_number();
+        if let Some(link) = &mut self.link {
+            link.tell(&ToSupervisor::Leaving { last });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::config::settings::{DrainSettings, Settings};
 use crate::core::time::{Duration, Instant};
+use crate::workers::link::last_words_until;
 use std::ops::Range;
 
 /// Reads the configuration again, beside the loop: a disk may hang, and a long file takes its time.
@@ -36,6 +37,18 @@ pub(in crate::reactor) struct Lifecycle {
     /// The drain is put off, and the server says that it is not ready.
     put_off: bool,
     drain: Option<Drain>,
+    leave: Option<Leave>,
+}
+
+/// A worker that has no clients any more.
+#[derive(Clone, Copy, Debug)]
+struct Leave {
+    /// Clients that had not closed in time.
+    left: u32,
+    /// When it ends, even if not all was told.
+    deadline: Instant,
+    /// All was told.
+    is_released: bool,
 }
 
 /// A server that is going away.
@@ -67,7 +80,7 @@ pub struct Drained {
 impl Lifecycle {
     /// Of a server that starts now.
     pub(in crate::reactor) fn new(now: Instant, reload: Box<dyn Reload>) -> Self {
-        Self { started: now, reload, reloaded: (now, true), put_off: false, drain: None }
+        Self { started: now, reload, reloaded: (now, true), put_off: false, drain: None, leave: None }
     }
 
     pub(in crate::reactor) const fn started(&self) -> Instant {
@@ -160,6 +173,36 @@ impl Lifecycle {
     /// clients from an accept queue.
     pub(in crate::reactor) fn is_over(&self, now: Instant, letting_in: bool) -> bool {
         self.drain.as_ref().is_some_and(|drain| (drain.at_once && !letting_in) || drain.deadline <= now)
+    }
+
+    /// A worker ends, once what happened was told. Such a number of clients had not closed in time. Gives until when it
+    /// waits.
+    pub(in crate::reactor) fn begin_leave(&mut self, now: Instant, left: u32) -> Instant {
+        let deadline = last_words_until(now, self.spare(now));
+        self.leave = Some(Leave { left, deadline, is_released: false });
+        deadline
+    }
+
+    /// Whether it only waits for that.
+    pub(in crate::reactor) const fn is_waiting_to_leave(&self) -> bool {
+        self.leave.is_some()
+    }
+
+    /// All was told.
+    pub(in crate::reactor) const fn release(&mut self) {
+        if let Some(leave) = &mut self.leave {
+            leave.is_released = true;
+        }
+    }
+
+    /// Whether it is to end now.
+    pub(in crate::reactor) fn has_left(&self, now: Instant) -> bool {
+        self.leave.is_some_and(|leave| leave.is_released || leave.deadline <= now)
+    }
+
+    /// Clients that had not closed in time, of a worker that only waited to leave.
+    pub(in crate::reactor) fn left(&self) -> Option<u32> {
+        self.leave.map(|leave| leave.left)
     }
 
     /// What is left of the time for the drain.

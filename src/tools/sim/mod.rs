@@ -23,6 +23,7 @@
 //! | `secure` | runs in which listeners speak TLS, and clients that do |
 //! | `processes`, `link`, `workers` | several workers: processes that share listeners, the streams between them, their turns and deaths |
 //! | `fleet`, `arbiter` | clients of several workers, and what must be true over all of them |
+//! | `watched` | one who watches what happens at all of them, and what it must have been told |
 //!
 //! # What is modelled
 //!
@@ -76,6 +77,7 @@ pub mod sockets;
 pub mod stream;
 pub mod tcp;
 mod timers;
+mod watched;
 mod workers;
 pub mod world;
 

@@ -102,6 +102,16 @@ impl Plan {
         }
     }
 
+    /// Adds the admin interface, which of several workers the supervisor has, and memory for some thousand events.
+    pub(super) fn open_admin(&mut self, rng: &mut Rng) {
+        let mut admin = listener(rng, self.settings.listeners.len(), self.duration);
+        (admin.name, admin.protocol) = ("admin".into(), Protocol::Admin);
+        (admin.backlog, admin.connections_max) = (128, None);
+        (admin.policy.bounds.handshake_timeout, admin.policy.bounds.idle_timeout) = (None, None);
+        self.settings.listeners.push(admin);
+        self.settings.server.events_bytes = 1 << 20;
+    }
+
     /// Draws audits, and what they end, from numbers of their own: the rest of a run's plan is as it was without.
     pub(super) fn draw_audits(&mut self, rng: &mut Rng) -> Faults {
         if rng.chance(500_000) {

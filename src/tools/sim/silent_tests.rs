@@ -12,12 +12,13 @@ use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::end::By;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
-use crate::net::{Received, Sent, Signal};
+use crate::net::{Exit, Received, Sent, Signal};
+use crate::observe::events::Position;
 use crate::observe::metrics::{Part, Samples, Series};
 use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
 use crate::workers::link::{
-    About, Answer, Channel, Content, Finding, More, Query, Question, Role, Rows, ToSupervisor, ToWorker,
-    Topic,
+    About, Answer, Channel, Content, EventRows, Finding, More, Query, Question, Role, Rows, ToSupervisor,
+    ToWorker, Topic,
 };
 use crate::workers::supervisor::{Plan, Supervisor};
 use std::cell::RefCell;
@@ -155,22 +156,59 @@ impl Setup {
         (text, took)
     }
 
-    /// What becomes of a connection of the admin interface on which that is sent.
-    fn exchange(&mut self, request: &str) -> Answered {
+    /// Sends a request on a new connection of the admin interface.
+    fn connect(&self, request: &str) -> usize {
         let client = {
             let world = &mut self.stage.borrow_mut().world;
             let host = world.add_host(20_000);
             world.connect(host, ADMIN, 0, SIZES)
         };
         Self::pass(&self.stage, Duration::from_millis(1));
+        let world = &mut self.stage.borrow_mut().world;
+        let sent = world.act(client, Side::Theirs, |sock, now, out| sock.send(request.as_bytes(), now, out));
+        assert_eq!(sent, Some(Sent::Bytes(request.len())));
+        client
+    }
+
+    /// All that has come on a connection of the admin interface.
+    fn take(&self, client: usize) -> String {
+        Self::pass(&self.stage, Duration::from_millis(1));
+        let (mut all, mut buffer) = (Vec::new(), vec![0; 65_536]);
+        let world = &mut self.stage.borrow_mut().world;
+        while let Some(Received::Bytes(count)) =
+            world.act(client, Side::Theirs, |sock, _, out| sock.recv(&mut buffer, out))
+        {
+            all.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    /// What a worker is told in a few turns.
+    fn heard(&mut self, place: usize) -> Vec<ToWorker> {
+        let mut heard = Vec::new();
+        for _ in 0..5 {
+            self.supervisor.turn().unwrap();
+            Self::pass(&self.stage, Duration::from_millis(1));
+            while self.workers[place].receive() == Ok(More::Maybe) {}
+            while let Some(message) = self.workers[place].next_message().unwrap() {
+                heard.push(message);
+            }
+        }
+        heard
+    }
+
+    /// The number of the last question that a worker is asked in a few turns.
+    fn asked(&mut self, place: usize) -> Option<u64> {
+        self.heard(place).iter().rev().find_map(|message| {
+            let ToWorker::Ask(question) = message else { return None };
+            Some(question.number)
+        })
+    }
+
+    /// What becomes of a connection of the admin interface on which that is sent.
+    fn exchange(&mut self, request: &str) -> Answered {
+        let client = self.connect(request);
         let begun = self.now();
-        let world = |stage: &Rc<RefCell<SimEnv>>| {
-            stage
-                .borrow_mut()
-                .world
-                .act(client, Side::Theirs, |sock, now, out| sock.send(request.as_bytes(), now, out))
-        };
-        assert_eq!(world(&self.stage), Some(Sent::Bytes(request.len())));
         let (mut all, mut buffer, mut took) = (Vec::new(), vec![0; 65_536], Duration::MAX);
         let is_over = loop {
             self.turn();
@@ -258,6 +296,45 @@ fn a_request_at_the_admin_interface_does_not_wait_for_workers_that_do_not_answer
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What one who watches is told when a worker ends whose last event has the number 5, and which has told up to that number;
+/// and whether the worker was let go.
+fn told_at_the_end_of_a_worker(read: u64) -> (String, bool) {
+    let mut setup = Setup::new();
+    let client = setup.connect("GET /events HTTP/1.0\r\n\r\n");
+    let mut asked = setup.asked(SILENT);
+    let mut answer = |setup: &mut Setup, read| {
+        let number = asked.take().unwrap_or_else(|| setup.asked(SILENT).expect("it is asked again"));
+        let read = Position { number: read, place: None };
+        let rows = EventRows { rows: Vec::new(), read, missed: Some(0), is_dropped: false, more: false };
+        setup.say(SILENT, &ToSupervisor::Answer(Answer { number, content: Content::Events(rows) }));
+    };
+    answer(&mut setup, 2);
+    setup.say(SILENT, &ToSupervisor::Leaving { last: 5 });
+    if read > 2 {
+        answer(&mut setup, read);
+    }
+    let is_let_go = setup.heard(SILENT).contains(&ToWorker::Leave);
+    {
+        let world = &mut setup.stage.borrow_mut().world;
+        // The supervisor's process is the first one.
+        world.processes[1 + SILENT].exit = Some(Exit { success: true, text: "exit status: 0".to_owned() });
+        world.raise(0, Signal::Child);
+    }
+    setup.turn();
+    // The first word waits for the other worker, which does not answer.
+    Setup::pass(&setup.stage, PATIENCE);
+    setup.turn();
+    (setup.take(client), is_let_go)
+}
+
+#[test]
+fn what_a_worker_could_not_tell_before_its_end_is_said_to_be_missing() {
+    let (text, is_let_go) = told_at_the_end_of_a_worker(5);
+    assert!(is_let_go && text.contains("event: start") && !text.contains("event: dropped"), "{text}");
+    let (text, is_let_go) = told_at_the_end_of_a_worker(2);
+    assert!(!is_let_go && text.contains("event: dropped") && text.contains("\"missed\":3"), "{text}");
 }
 
 /// Of an answer whose end is the close (HTTP/1.0), the last piece may be empty: where the one before it ends with the page.

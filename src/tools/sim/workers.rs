@@ -5,6 +5,8 @@
 //! process that is killed dies between two of its calls: from there on nothing that it does has an effect, and the
 //! kernel closes its sockets.
 
+mod breaking;
+
 use super::arbiter::{disagreement, unsuspected};
 use super::checks::Server;
 use super::faults::{Faults, WorkerFaults};
@@ -15,6 +17,7 @@ use super::plan::Plan;
 use super::processes::Started;
 use super::rng::Rng;
 use super::run::{Failure, NoFile, Options, Outcome, clients};
+use super::watched::Watcher;
 use super::world::World;
 use crate::config::settings::Settings;
 use crate::core::time::Duration;
@@ -71,6 +74,7 @@ pub fn run_workers(seed: u64, workers: Option<u32>, options: &Options) -> Outcom
     let stage = Rc::new(RefCell::new(SimEnv::new(world, cast)));
     let kernel = SimKernel::new(Rc::clone(&stage));
     let settings = plan.settings.clone();
+    let watcher = Watcher::draw(seed, &mut plan, &mut stage.borrow_mut().world);
     let supervised = supervisor::Plan { settings: plan.settings, file: String::new(), workers };
     let supervisor = match Supervisor::new(kernel, supervised, Box::new(NoFile::default())) {
         Ok(supervisor) => supervisor,
@@ -87,6 +91,7 @@ pub fn run_workers(seed: u64, workers: Option<u32>, options: &Options) -> Outcom
         next_fault: u64::MAX,
         horizon: u64::MAX,
         settings,
+        watcher,
         rng,
         draining: false,
         outcome: Outcome::default(),
@@ -111,7 +116,10 @@ struct Cluster {
     next_fault: u64,
     /// Nothing happens after this before it is set anew.
     horizon: u64,
+    /// Those of a worker.
     settings: Settings,
+    /// Half of the runs have one.
+    watcher: Option<Watcher>,
     rng: Rng,
     draining: bool,
     outcome: Outcome,
@@ -141,7 +149,8 @@ struct Start {
 impl Cluster {
     fn live(&mut self, end: u64) -> Result<(), Failure> {
         self.horizon = self.now() + START_MAX;
-        while self.servers().len() < self.wanted {
+        while self.servers().len() < self.wanted || self.watcher.as_ref().is_some_and(|one| !one.has_begun())
+        {
             if self.now() >= self.horizon {
                 return Err(self.fail("the workers do not start"));
             }
@@ -253,15 +262,24 @@ impl Cluster {
             }
             self.step()?;
         }
+        self.judge_watcher()?;
         let stage = self.stage.borrow();
         let conns = stage.world.conns.iter();
         let open = |conn: &super::world::Conn| {
-            conn.oracle.accepted.is_some() && !conn.oracle.ended && !conn.oracle.killed
+            let is_client = conn.listener < self.settings.listeners.len();
+            is_client && conn.oracle.accepted.is_some() && !conn.oracle.ended && !conn.oracle.killed
         };
         match conns.map(open).position(|open| open) {
             Some(conn) => Err(self.fail(format!("c{conn} was accepted and never ended"))),
             None => Ok(()),
         }
+    }
+
+    /// All has come to who watches that the server has sent to its end.
+    fn judge_watcher(&mut self) -> Result<(), Failure> {
+        let Some(watcher) = self.watcher.take() else { return Ok(()) };
+        let judged = watcher.finish(&mut self.stage.borrow_mut());
+        judged.map_err(|what| self.fail(what))
     }
 
     /// When a process has its next turn.
@@ -293,6 +311,9 @@ impl Cluster {
         let (at, process) = next.expect("the supervisor is one");
         let until = at.min(self.next_fault).min(self.horizon);
         self.stage.borrow_mut().advance(until, World::somebody_is_ready);
+        if let Some(watcher) = &mut self.watcher {
+            watcher.look(&mut self.stage.borrow_mut().world);
+        }
         if self.now() < until {
             return Ok(());
         }
@@ -392,9 +413,9 @@ impl Cluster {
                 self.stage.borrow_mut().world.take_ready(process, &mut Vec::new());
                 let received = start.channel.receive();
                 match start.channel.next_message() {
-                    Ok(Some(ToWorker::Start { .. })) => {
+                    Ok(Some(ToWorker::Start { is_watched, .. })) => {
                         self.due[process] = 0;
-                        self.serve(process, *start)?
+                        self.serve(process, *start, is_watched)?
                     }
                     Ok(None) if received.is_ok() => Worker::Starting(start),
                     _ => {
@@ -409,12 +430,15 @@ impl Cluster {
         Ok(())
     }
 
-    fn serve(&mut self, process: usize, start: Start) -> Result<Worker, Failure> {
+    fn serve(&mut self, process: usize, start: Start, is_watched: bool) -> Result<Worker, Failure> {
         let Start { number, of, kernel, channel, listeners } = start;
         let reload = Box::new(NoFile::default());
         let mut reactor = Reactor::new(kernel, self.settings.clone(), super::plan::DESCRIPTORS, reload)
             .map_err(|fatal| self.fail(fatal.to_string()))?;
         reactor.join(channel, number, of, None);
+        if is_watched {
+            reactor.keep_events();
+        }
         let stage = Rc::clone(&self.stage);
         let mut server = Server::new(reactor, stage, process, listeners, self.settings.clone());
         server.draining = self.draining;
@@ -440,44 +464,6 @@ impl Cluster {
             if channel.is_some_and(|conn| world.conn(conn).oracle.process == process) {
                 world.devices[device].channel = None;
             }
-        }
-    }
-
-    fn draw_fault(&mut self) {
-        let apart = self.faults.apart;
-        self.next_fault = match apart {
-            Some(apart) => self.now() + nanos(self.rng.between(Duration::from_millis(1), apart)),
-            None => u64::MAX,
-        };
-    }
-
-    /// A worker dies, or somebody stalls.
-    fn break_something(&mut self) {
-        self.draw_fault();
-        let processes = self.due.len();
-        let WorkerFaults { stall_max, .. } = self.faults;
-        let world = &mut self.stage.borrow_mut().world;
-        let living: Vec<_> = (1..processes).filter(|&at| world.processes[at].exit.is_none()).collect();
-        let Some(&victim) = living.get(self.rng.index(living.len().max(1))) else { return };
-        match self.rng.index(5) {
-            0 if self.faults.kills => {
-                world.note(|| format!("p{victim} is killed"));
-                world.processes[victim].dead = true;
-            }
-            1 if self.faults.kills => {
-                let calls = u32::try_from(self.rng.within(0..60)).unwrap_or(0);
-                world.note(|| format!("p{victim} is killed in {calls} calls"));
-                world.processes[victim].calls_left = Some(calls);
-            }
-            2 if self.faults.stalls => {
-                let stall = self.rng.between(Duration::ZERO, stall_max / 4);
-                world.stall_for(SUPERVISOR, stall);
-            }
-            _ if self.faults.stalls => {
-                let stall = self.rng.between(Duration::ZERO, stall_max);
-                world.stall_for(victim, stall);
-            }
-            _ => {}
         }
     }
 

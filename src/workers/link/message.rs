@@ -142,6 +142,11 @@ pub enum ToSupervisor {
     Alive,
     /// Something happened since it answered that nothing had.
     Events,
+    /// Its clients have gone, and it ends once those who watch were told the rest: it waits a little for that.
+    Leaving {
+        /// The number of the last of its events.
+        last: u64,
+    },
 }
 
 /// What a worker is told.
@@ -155,6 +160,8 @@ pub enum ToWorker {
         newer: Option<Secret<String>>,
         /// The keys of session tickets; empty: there are none.
         tickets: Secret<Vec<u8>>,
+        /// Somebody watches: events are kept from the first on.
+        is_watched: bool,
     },
     /// The configuration as it was read again, packed.
     Reload {
@@ -222,6 +229,8 @@ pub enum ToWorker {
     Word(Spoken),
     /// Nothing was heard from it for a while: it is to say that its loop turns.
     AskAlive,
+    /// Those who watch were told all that it had to tell.
+    Leave,
 }
 
 /// What a [`Channel`](super::Channel) carries in one direction.
@@ -264,10 +273,11 @@ wire!(enum ToSupervisor {
     12 Query { number, worker, query },
     13 Found { number, finding },
     14 Events,
+    15 Leaving { last },
 });
 
 wire!(enum ToWorker {
-    0 Start { file, newer, tickets },
+    0 Start { file, newer, tickets, is_watched },
     1 Reload { file },
     2 Terminate,
     3 Report,
@@ -281,6 +291,7 @@ wire!(enum ToWorker {
     11 Found { number, worker, finding },
     12 Word(spoken),
     13 Tickets { keys },
+    14 Leave,
 });
 
 wire!(enum Role { 0 Holder, 1 Channel, });
@@ -311,12 +322,14 @@ pub(super) mod tests {
                 file: Secret("a = 1\n".to_owned()),
                 newer: Some(Secret("a = 2\n".to_owned())),
                 tickets: Secret(vec![7; 48]),
+                is_watched: true,
             },
             ToWorker::Reload { file: Secret(String::new()) },
             ToWorker::Tickets { keys: Secret(vec![7; 96]) },
             ToWorker::Terminate,
             ToWorker::Report,
             ToWorker::AskAlive,
+            ToWorker::Leave,
             ToWorker::Word(Spoken { upstream: String::new(), server: "a:1".to_owned(), word: Word::Drain }),
             ToWorker::Lost {
                 role: Role::Channel,
@@ -334,6 +347,8 @@ pub(super) mod tests {
         for message in [
             ToSupervisor::Ready,
             ToSupervisor::Alive,
+            ToSupervisor::Events,
+            ToSupervisor::Leaving { last: u64::MAX },
             ToSupervisor::Claim {
                 role: Role::Holder,
                 number: 1,

@@ -11,11 +11,23 @@ mod query;
 mod question;
 mod wire;
 
+use crate::core::time::{Duration, Instant};
 pub use channel::{Broken, Channel, More};
 pub use message::{Message, Role, Secret, ToSupervisor, ToWorker, Topic};
 pub use query::{Finding, InfoNumbers, Query, ServerNumbers};
 pub use question::{About, Answer, Content, EndRow, EndRows, EventRow, EventRows, Question, Rows};
 pub use wire::Malformed;
+
+/// How long a process that ends waits at most until others have taken its last words about what happened: a worker for its
+/// supervisor, that for those who watch.
+const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
+/// The same where the time for the drain is over: less than a worker has until it is killed.
+const LAST_WORDS_LATE: Duration = Duration::from_millis(250);
+
+/// Until when a process waits for that which ends now, with so much left of the time for the drain.
+pub fn last_words_until(now: Instant, spare: Duration) -> Instant {
+    now + (spare + LAST_WORDS_LATE).min(LAST_WORDS_WITHIN)
+}
 
 /// Output to the supervisor, in bytes, over which a worker takes no new identities and publishes nothing: it does not
 /// keep up. What a worker tells all the same is bounded by the identities that it has taken.

@@ -17,7 +17,7 @@ use crate::observe::metrics::{Snapshot, Text};
 use crate::protocol::admin::{Asked, Serves, Spoken, no_name};
 use crate::protocol::http::{Response, Status};
 use crate::workers::link::{About, Answer, Content, Question, ToWorker};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -68,6 +68,8 @@ pub(super) struct AdminFanout {
     last: u64,
     /// What the operator has said of upstream servers, by upstream and address: a worker that is started anew is to know.
     words: Words,
+    /// The places of workers that end once all who watch were told what happened there.
+    leaving: IndexSet<usize>,
 }
 
 /// What the operator has said, by upstream and address.
@@ -165,6 +167,7 @@ impl AdminFanout {
 
     /// A worker has ended, and answers no more.
     pub(super) fn on_gone(&mut self, worker: usize) {
+        self.leaving.swap_remove(&worker);
         for open in self.open.values_mut() {
             match open {
                 Open::Gathering(gathering) => gathering.on_gone(worker),
@@ -176,14 +179,34 @@ impl AdminFanout {
         }
     }
 
-    /// A worker serves.
-    pub(super) fn on_serving(&mut self, worker: usize) {
-        self.watches().for_each(|watch| watch.on_serving(worker));
+    /// A worker's process was started.
+    pub(super) fn on_started(&mut self, worker: usize) {
+        self.watches().for_each(|watch| watch.on_started(worker));
     }
 
     /// Something happened at a worker.
     pub(super) fn on_events(&mut self, worker: usize) {
         self.watches().for_each(|watch| watch.on_events(worker));
+    }
+
+    /// A worker's clients have gone, and it ends once all who watch were told what happened there up to the event of
+    /// that number.
+    pub(super) fn on_leaving(&mut self, worker: usize, last: u64) {
+        self.watches().for_each(|watch| watch.on_leaving(worker, last));
+        self.leaving.insert(worker);
+    }
+
+    /// Lets those workers go that have nothing left to tell.
+    fn let_go<K: Supervising>(&mut self, workers: &mut [Worker<K>]) {
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.retain(|&place| {
+            let is_done = self.watches().all(|watch| watch.is_done_with(place));
+            if is_done {
+                workers[place].tell(&ToWorker::Leave);
+            }
+            !is_done
+        });
+        self.leaving = leaving;
     }
 
     /// Tells all who watch what is left, and that this is all. Gives them.
@@ -192,9 +215,12 @@ impl AdminFanout {
         admin: &mut AdminServer<K>,
         own: &mut OwnEvents<'_>,
     ) -> Vec<ClientId> {
-        let told = self.watches().map(|watch| {
-            watch.end(admin, own);
-            watch.client
+        let ended = self.open.extract_if(.., |_, open| matches!(open, Open::Watching(_)));
+        let told = ended.map(|(_, mut open)| {
+            if let Open::Watching(watch) = &mut open {
+                watch.end(admin, own);
+            }
+            open.client()
         });
         told.collect()
     }
@@ -258,6 +284,7 @@ impl AdminFanout {
             }
             self.open.extend(open.map(|open| (number, open)));
         }
+        self.let_go(workers);
         served
     }
 }

@@ -4,7 +4,7 @@
 use crate::core::buf::ByteQueue;
 use crate::core::end::Reason;
 use crate::core::time::{Duration, Instant};
-use crate::net::{CloseHow, Peer, Sent, Stream};
+use crate::net::{CloseHow, Peer, Sent, SocketError, Stream};
 use crate::protocol::admin::{Asked, Close, Door, Next, Serves, Session};
 use crate::protocol::http::Response;
 use crate::transport::proxy::{self, Header};
@@ -198,9 +198,9 @@ impl<S: Stream> Client<S> {
         self.flush(now);
         let rest = if self.unread { Served::More } else { Served::All };
         match self.stage {
-            Stage::Closing { .. } => return rest,
             Stage::Open if self.is_idle() => {}
-            Stage::Open | Stage::Broken => return Served::All,
+            Stage::Closing { .. } | Stage::Open => return rest,
+            Stage::Broken => return Served::All,
         }
         let (mut input, mut out) = (self.input.as_slice(), Vec::new());
         let next = self.session.next(&mut input, door, Serves::Several, &mut out);
@@ -318,6 +318,8 @@ impl<S: Stream> Client<S> {
                 Received::WouldBlock => return,
                 Received::Interrupted => {}
                 Received::Eof => self.eof = true,
+                // Socket memory comes back, and no edge tells of that.
+                Received::Failed(SocketError::Memory) => break,
                 Received::Failed(_) => {
                     self.eof = true;
                     self.output.reset(0);
@@ -338,7 +340,7 @@ impl<S: Stream> Client<S> {
                     }
                     self.output.consume(length);
                 }
-                Sent::WouldBlock => return,
+                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => return,
                 Sent::Interrupted => {}
                 Sent::Failed(_) => {
                     self.output.reset(0);

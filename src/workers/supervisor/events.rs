@@ -56,6 +56,8 @@ struct Part {
     read: Option<Position>,
     /// The number of the last one that was told, or behind which it begins.
     told: Option<u64>,
+    /// The worker ends, and this is the number of its last one.
+    last: Option<u64>,
 }
 
 /// Where a worker is.
@@ -81,7 +83,7 @@ impl Watch {
     ) -> Self {
         let part = |worker: &Worker<K>| {
             let told = query.after.as_ref().and_then(|cursor| cursor.of(Some(worker.number)));
-            Part { worker: worker.number, stage: Stage::Due, read: None, told }
+            Part { worker: worker.number, stage: Stage::Due, read: None, told, last: None }
         };
         let parts = workers.iter().map(part).collect();
         Self {
@@ -109,7 +111,8 @@ impl Watch {
             // Behind what is missing.
             part.told = Some(rows.first().map_or(read.number, |first| first.number - 1));
         }
-        if is_dropped {
+        // What is missing at first is told with the first word, and is a gap where that was said.
+        if is_dropped || (self.begins.is_none() && missed.is_some_and(|missed| missed > 0)) {
             self.dropped = missed;
         } else {
             self.missed = self.missed.zip(missed).map(|(all, missed)| all + missed);
@@ -125,17 +128,31 @@ impl Watch {
         }
     }
 
-    /// A worker serves: a new process, which is asked for all that it has.
-    pub(super) fn on_serving(&mut self, place: usize) {
+    /// A worker's process was started, which keeps events from the first on: it is asked for all that it has.
+    pub(super) fn on_started(&mut self, place: usize) {
         let part = &mut self.parts[place];
-        if part.stage == Stage::Gone {
-            (part.stage, part.read, part.told) = (Stage::Due, None, Some(0));
-        }
+        *part = Part { worker: part.worker, stage: Stage::Due, read: None, told: Some(0), last: None };
     }
 
-    /// A worker has ended.
+    /// A worker has nothing left to do than to tell what happened, up to the event of that number.
+    pub(super) fn on_leaving(&mut self, place: usize, last: u64) {
+        self.parts[place].last = Some(last);
+        self.on_events(place);
+    }
+
+    /// Whether a worker has nothing left to tell.
+    pub(super) fn is_done_with(&self, place: usize) -> bool {
+        matches!(self.parts[place].stage, Stage::UpToDate | Stage::Gone)
+    }
+
+    /// A worker has ended. If it could not wait until its last ones were taken, they are gone with it.
     pub(super) fn on_gone(&mut self, place: usize) {
-        self.parts[place].stage = Stage::Gone;
+        let part = &mut self.parts[place];
+        part.stage = Stage::Gone;
+        let left = part.last.zip(part.read).map_or(0, |(last, read)| last.saturating_sub(read.number));
+        if left > 0 {
+            self.dropped = Some(self.dropped.unwrap_or(0) + left);
+        }
     }
 
     /// When it is to be looked at, whatever happens.
@@ -167,10 +184,8 @@ impl Watch {
             }
             self.begin(own, &mut out);
         }
-        self.tell_own(own, &mut out);
-        self.tell(&mut out);
-        if let Some(missed) = self.dropped {
-            events::dropped(&self.id(), missed, &mut out);
+        let is_over = self.go_on(own, &mut out);
+        if is_over {
             admin.piece(self.client, &out, true);
             return true;
         }
@@ -190,9 +205,19 @@ impl Watch {
         if self.begins.is_some() {
             self.begin(own, &mut out);
         }
-        self.tell_own(own, &mut out);
-        self.tell(&mut out);
+        self.go_on(own, &mut out);
         admin.piece(self.client, &out, true);
+    }
+
+    /// Tells what is known by now: that a worker has ended comes behind what happened there. Whether it is over, because
+    /// something had to make way.
+    fn go_on(&mut self, own: &OwnEvents<'_>, out: &mut String) -> bool {
+        self.tell(out);
+        self.tell_own(own, out);
+        if let Some(missed) = self.dropped {
+            events::dropped(&self.id(), missed, out);
+        }
+        self.dropped.is_some()
     }
 
     /// Asks those who may have something.
@@ -204,11 +229,12 @@ impl Watch {
             let after = part.told.map(|number| Cursor(vec![(Some(part.worker), number)]));
             let query = EventsQuery { after, ..self.query.clone() };
             let question = Question { number: self.number, about: About::Events { query, from: part.read } };
-            part.stage = match (worker.ask(&question), worker.is_serving()) {
+            // One that is being started answers in its second turn, before it is said that the watch has begun.
+            part.stage = match (worker.ask_ahead(&question), worker.pid()) {
                 (true, _) => Stage::Asked,
                 // It does not take questions now: with the next turn.
-                (false, true) => Stage::Due,
-                (false, false) => Stage::Gone,
+                (false, Some(_)) => Stage::Due,
+                (false, None) => Stage::Gone,
             };
         }
     }

@@ -76,11 +76,9 @@ impl<K: Supervising> Supervisor<K> {
         }
         match message {
             ToSupervisor::Alive => {}
-            ToSupervisor::Ready => {
-                self.workers[place].on_serving(self.now);
-                self.fanout.on_serving(place);
-            }
+            ToSupervisor::Ready => self.workers[place].on_serving(self.now),
             ToSupervisor::Events => self.fanout.on_events(place),
+            ToSupervisor::Leaving { last } => self.fanout.on_leaving(place, last),
             ToSupervisor::Claim { role, number, at, id, token, key, peer } => {
                 let claim = Claim { worker: place, number, at, id, token, by: Claimant { key, peer } };
                 match role {

@@ -6,7 +6,7 @@
 //! does not answer in time is named (`admin_fanout`), and one that does not end in time is killed. In reading order: the
 //! loop is here; `hear` handles what workers say; `children` starts them and takes in who has ended, `worker` is one of them; `pulse` and `stall` find out whether it moves;
 //! `identities` settles which connection holds an identity; `topics` knows the subscribers; `tickets` has the keys by which all resume sessions of TLS; `inquiries` has what clients
-//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` and `ends` one that is long (a `production`), `events` one that has no end;
+//! ask about those of all workers; `admin_fanout` makes one answer out of many, `totals` of metrics, `lists` and `ends` one that is long (a `production`), `events` one that has no end, and `last_words` how it ends;
 //! `admin_server` has the connections of the admin interface, `client` is one of them. A worker's side is `reactor/worker_link.rs`.
 //!
 //! The listening sockets stay open here as long as clients are served: a client that waits in the accept queue of a
@@ -22,6 +22,7 @@ mod events;
 mod hear;
 mod identities;
 mod inquiries;
+mod last_words;
 mod lists;
 mod production;
 mod pulse;
@@ -45,6 +46,7 @@ use events::OwnEvents;
 use hear::Relays;
 use identities::Identities;
 use inquiries::Inquiries;
+use last_words::LastWords;
 pub use reload::{Reload, Reread};
 use serde_json::json;
 use tickets::Tickets;
@@ -59,7 +61,7 @@ const ADMIN: Token = Token(0);
 /// Requests of one connection of the admin interface before the others have their turn, and of all in one turn.
 const REQUESTS_AT_ONCE: usize = 16;
 const REQUESTS_PER_TURN: usize = 128;
-/// How much longer than its drain a worker may take to end. With what the end of the log may take here and there, that
+/// How much longer than its drain a worker may take to end: more than it waits for its last words. With what the end of the log may take here and there, that
 /// makes less than a second.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// How long a worker may take that was told to end at once.
@@ -135,6 +137,8 @@ pub struct Supervisor<K: Supervising> {
     /// The way to the service manager, and when it is told again that the loop turns.
     service: ServiceNotifier,
     service_due: Instant,
+    /// All workers have ended, and those who watched are waited for.
+    last_words: Option<LastWords>,
     /// A worker did not end well although it was asked to.
     failed: bool,
 }
@@ -183,6 +187,7 @@ impl<K: Supervising> Supervisor<K> {
             events: Events::new(plan.settings.server.events_bytes, kernel.unix_time()),
             service: ServiceNotifier::default(),
             service_due: Instant::NEVER,
+            last_words: None,
             failed: false,
             kernel,
             plan,
@@ -215,14 +220,8 @@ impl<K: Supervising> Supervisor<K> {
         while !self.is_over() {
             self.turn()?;
         }
-        self.end_watches();
         report::all_drained(self.workers.len(), self.now.since(self.started));
         Ok(Drained { well: !self.failed, spare: self.drained.since(self.now) })
-    }
-
-    /// Whether all workers have drained and ended.
-    pub fn is_over(&self) -> bool {
-        self.workers.iter().all(|worker| matches!(worker.life, Life::Over))
     }
 
     /// Identities that are held, over all workers.
@@ -276,6 +275,7 @@ impl<K: Supervising> Supervisor<K> {
         if self.service_due <= self.now {
             self.notify_alive();
         }
+        self.end_watches();
         Ok(())
     }
 
@@ -293,16 +293,8 @@ impl<K: Supervising> Supervisor<K> {
         let next = workers.min(self.admin.next()).min(self.fanout.next()).min(self.identities.next());
         let next =
             next.min(self.inquiries.next()).min(self.tickets.next()).min(self.service_due).min(self.drain_at);
+        let next = next.min(self.last_words.as_ref().map_or(Instant::NEVER, |last| last.until));
         (next != Instant::NEVER).then(|| next.since(self.now))
-    }
-
-    /// Those who watch are told that this is all.
-    fn end_watches(&mut self) {
-        let unix_time = self.kernel.unix_time();
-        let mut own = OwnEvents { events: &mut self.events, unix_time, now: self.now };
-        for client in self.fanout.end_watches(&mut self.admin, &mut own) {
-            self.admin.serve(client, self.now);
-        }
     }
 
     fn note(&mut self, event: Ready) {

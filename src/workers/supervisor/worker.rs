@@ -212,6 +212,11 @@ impl<K: Supervising> Worker<K> {
 
     /// Asks it something; false if it cannot answer.
     pub(super) fn ask(&mut self, question: &Question) -> bool {
+        self.is_serving() && self.ask_ahead(question)
+    }
+
+    /// The same, also if it does not serve yet: it answers once it does.
+    pub(super) fn ask_ahead(&mut self, question: &Question) -> bool {
         self.hears() && self.tell(&ToWorker::Ask(question.clone()))
     }
 
@@ -232,13 +237,13 @@ impl<K: Supervising> Worker<K> {
         matches!(self.life, Life::Serving(_))
     }
 
-    /// Whether it serves, and takes what it is told.
+    /// Whether it runs, and takes what it is told.
     fn hears(&self) -> bool {
         match &self.life {
-            Life::Serving(process) => {
+            Life::Starting(process) | Life::Serving(process) => {
                 process.channel.as_ref().is_some_and(|channel| channel.backlog() < QUESTIONS_HIGH)
             }
-            Life::Resting { .. } | Life::Starting(_) | Life::Over => false,
+            Life::Resting { .. } | Life::Over => false,
         }
     }
 

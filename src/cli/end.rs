@@ -62,6 +62,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         _ => {
             let all = if arguments.all { vec!["all=true".to_owned()] } else { Vec::new() };
             let over = arguments.over.iter().map(|over| format!("over={}", encoded(over)));
+            let list = match arguments
+                .admin
+                .get(&format!("/connections?clients=true&limit=1{}", arguments.narrowing.behind_others()))
+            {
+                Ok((_, list)) => list,
+                Err(code) => return code,
+            };
+            if list["matched"] == 0 {
+                console::err("linger: there is no such connection; nothing was ended");
+                return ExitCode::FAILURE;
+            }
             let query: Vec<_> = filters.into_iter().chain(all).chain(over).collect();
             arguments.admin.act(&format!("/connections/end?{}", query.join("&")))
         }

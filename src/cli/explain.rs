@@ -25,8 +25,9 @@ const COLUMNS: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A page, a name as records of endings have it, or what you see: a state, an error, its number
-    topic: Option<String>,
+    /// A page, a name as records of endings have it, or what you see: a state, an error, its number; several, one after the
+    /// other
+    topic: Vec<String>,
     /// The language; without it, that of `LC_ALL`, `LC_MESSAGES` or `LANG`
     ///
     /// Pages about phenomena, and what reasons, detectors, ways of closing and findings mean, are there in Chinese, too. The
@@ -49,16 +50,32 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         Some(Lang::Zh) => Language::Chinese,
         None => Language::of_environment(|name| std::env::var(name).ok()),
     };
-    match arguments.topic.as_deref() {
-        None => print(topics(language).as_bytes()),
-        Some(topic) => {
-            let Some(text) = explained(topic, language) else {
-                console::err(unknown(topic));
-                return usage_mistake();
-            };
-            print(text.as_bytes())
+    if arguments.topic.is_empty() {
+        return print(topics(language).as_bytes());
+    }
+    match all_explained(&arguments.topic, language) {
+        Ok(text) => print(text.as_bytes()),
+        Err(topic) => {
+            console::err(unknown(topic));
+            usage_mistake()
         }
     }
+}
+
+/// What all of these mean, each page once; or the first of them that means nothing. What was not quoted is one topic, if it
+/// is known as one: `connection reset by peer`.
+fn all_explained(words: &[String], language: Language) -> Result<String, &str> {
+    if let Some(text) = explained(&words.join(" "), language) {
+        return Ok(text);
+    }
+    let mut texts: Vec<String> = Vec::new();
+    for word in words {
+        let text = explained(word, language).ok_or(word.as_str())?;
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    Ok(texts.join("\n"))
 }
 
 /// What there is to explain.
@@ -225,6 +242,22 @@ fn unknown(topic: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn several_words_are_one_topic_or_each_its_own() {
+        let all = |words: &str| {
+            let words: Vec<_> = words.split(' ').map(str::to_owned).collect();
+            all_explained(&words, Language::English).map_err(str::to_owned)
+        };
+        let one = |word| explained(word, Language::English).unwrap();
+        assert_eq!(all("connection reset by peer"), Ok(one("10054")));
+        assert_eq!(
+            all("TIME_WAIT 10054 ECONNRESET"),
+            Ok(one("time_wait") + "\n" + &one("windows")),
+            "each page once"
+        );
+        assert_eq!(all("TIME_WAIT nothing").unwrap_err(), "nothing");
+    }
 
     #[test]
     fn every_word_of_a_record_is_explained_and_listed() {

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   linger why dev1                            every ending of that identity that is still known
+  linger why                                 the last endings of all clients
   linger why 10.0.0.0/8 --reason 'lost.*' --last 1h
   linger why 2.17-4711 --json | jq '.ends[0]'
 
@@ -29,10 +30,10 @@ const NOW_SHOWN: usize = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Whose endings: an identity, an address, address:port or network, or the key of a connection
+    /// Whose endings: an identity, an address, address:port or network, or the key of a connection; without it, of all
     ///
     /// What could be several of these is looked for as a key or address first, then as an identity.
-    target: String,
+    target: Option<String>,
     /// Only endings in this time, as in 1h
     #[arg(long, value_name = "TIME", value_parser = time)]
     last: Option<String>,
@@ -51,7 +52,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     let mut last = None;
-    for (filter, what) in readings(&arguments.target) {
+    let filters = arguments.target.as_deref().map_or_else(|| vec![("", "")], readings);
+    for (filter, what) in filters {
         match ask(arguments, filter) {
             Ok((now, ends, body)) => {
                 let is_known = !now.is_empty() || !list(&ends["ends"]).is_empty();
@@ -76,14 +78,16 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
 
 /// Asks for the connections and the endings that pass a filter.
 fn ask(arguments: &Arguments, filter: &str) -> Result<(Vec<Value>, Value, String), ExitCode> {
-    let target = encoded(&arguments.target);
-    let mut path = format!("/ends?{filter}={target}&limit={}", arguments.limit);
+    let target = arguments.target.as_deref().map(|target| format!("&{filter}={}", encoded(target)));
+    let mut path = format!("/ends?limit={}{}", arguments.limit, target.as_deref().unwrap_or_default());
     let given = [("last", &arguments.last), ("reason", &arguments.reason)];
     for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         let _ = write!(path, "&{name}={}", encoded(value));
     }
     let (body, ends) = arguments.admin.get(&path)?;
-    let (_, now) = arguments.admin.get(&format!("/connections?{filter}={target}&limit=100"))?;
+    // Of all clients, those that are there are no answer.
+    let Some(target) = target else { return Ok((Vec::new(), ends, body)) };
+    let (_, now) = arguments.admin.get(&format!("/connections?limit=100{target}"))?;
     Ok((clients(&now), ends, body))
 }
 
@@ -110,7 +114,7 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
     for connection in now.iter().take(NOW_SHOWN) {
         let _ = writeln!(
             out,
-            "Connected now: {} on listener {} from {}, {}, for {}; last heard from {} ago.",
+            "Connected now: {} on listener {} from {}, {}, connected for {}; last heard from {} ago.",
             text(connection, "key"),
             text(connection, "listener"),
             text(connection, "peer"),
@@ -118,6 +122,9 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
             seconds(&connection["age_s"]),
             seconds(&connection["silence_s"]),
         );
+        if connection["heartbeat"].is_null() && connection.get("heartbeat").is_some() {
+            out.push_str("It is asked for no heartbeat: if its program hangs, nobody notices ('linger explain heartbeats').\n");
+        }
     }
     if now.len() > NOW_SHOWN {
         let _ = writeln!(out, "And others; GET /connections lists them.");
@@ -139,7 +146,9 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
     if rows.is_empty() {
         let within = arguments.last.as_ref().map(|last| format!(" within {last}")).unwrap_or_default();
         let why = arguments.reason.as_ref().map(|why| format!(" for {why}")).unwrap_or_default();
-        let _ = writeln!(out, "No ending of the {what} {} is known{within}{why}.", arguments.target);
+        let whose =
+            arguments.target.as_ref().map(|target| format!(" of the {what} {target}")).unwrap_or_default();
+        let _ = writeln!(out, "No ending{whose} is known{within}{why}.");
     } else if !ends["before"].is_null() {
         let _ = writeln!(out, "There may be more: --limit tells of more than {}.", arguments.limit);
     }
@@ -181,6 +190,8 @@ pub(super) fn ending(row: &Value, out: &mut String) {
 /// Who has left.
 fn subject(row: &Value) -> String {
     match (text(row, "leg"), text(row, "identity")) {
+        // The leg to the server was ended for what its client did.
+        ("upstream", _) if !text(row, "reason").starts_with("upstream.") => "Its client".to_owned(),
         ("upstream", _) => "The connection to the server".to_owned(),
         (_, "") => "The client".to_owned(),
         (_, identity) => identity.to_owned(),
@@ -343,11 +354,12 @@ mod tests {
             "before": "2.4", "kept": 5, "dropped": 1200, "reach_s": 600.0, "history_bytes": 65_536, "unanswered_workers": [1],
         });
         let now = clients(&json!({ "connections": [{ "listener": "admin" }, {
-            "key": "1.3-9", "listener": "resp", "peer": "10.0.0.7:51236", "state": "open", "age_s": 70.0, "silence_s": 2.5,
+            "key": "1.3-9", "listener": "resp", "peer": "10.0.0.7:51236", "state": "open", "age_s": 70.0, "silence_s": 2.5, "heartbeat": null,
         }] }));
         let told = told(&arguments("why dev1 --limit 1"), "identity", &now, &ends);
         let expected = "\
-Connected now: 1.3-9 on listener resp from 10.0.0.7:51236, open, for 1m 10s; last heard from 2.5s ago.
+Connected now: 1.3-9 on listener resp from 10.0.0.7:51236, open, connected for 1m 10s; last heard from 2.5s ago.
+It is asked for no heartbeat: if its program hangs, nobody notices ('linger explain heartbeats').
 
 2026-11-27 08:27:16 UTC, 1m 15s ago: lost.heartbeat
   dev1 was lost: its heartbeat did not come in time, and nothing of its host was heard either.

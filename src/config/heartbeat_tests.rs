@@ -42,6 +42,17 @@ fn pings_as_frequent_as_retransmissions_are_a_hint() {
 }
 
 #[test]
+fn a_verdict_that_nobody_comes_to_is_a_hint() {
+    assert_eq!(
+        hint("heartbeat.verdict = 'report'"),
+        "heartbeat.verdict of listener resp: no heartbeat is asked for, so there is no verdict; write heartbeat = \"30s\" as \
+         well; only a client with a contract of its own is judged"
+    );
+    assert_eq!(hints("heartbeat.style = 'client'\nheartbeat.verdict = 'report'"), [""; 0]);
+    assert_eq!(hints("heartbeat.verdict = 'end'"), [""; 0]);
+}
+
+#[test]
 fn a_grace_that_the_kernel_does_not_wait_for_is_a_hint() {
     let client = "heartbeat.style = 'client'\nheartbeat.timeout = '30s'\n";
     // By default: the first probe with the suspicion, at 30 s, then each 10 s until 89 s are over.

@@ -89,6 +89,13 @@ pub const ALIASES: &[(&str, &[&str])] = &[
     (
         "windows",
         &[
+            "104",
+            "110",
+            "111",
+            "113",
+            "32",
+            "tcp reset",
+            "connection timed out",
             "10052",
             "10053",
             "10054",

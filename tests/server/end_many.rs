@@ -37,6 +37,8 @@ fn are_ended_as_they_should_be(server: &Server) {
     assert_eq!((code, said.as_str()), (Some(0), "the connections that are meant are being ended\n"));
     clients[7].expect("-GOODBYE local.kicked\r\n");
     drop(clients.remove(7));
+    let (code, said) = end(server, &["dev7"]);
+    assert_eq!((code, said.as_str()), (Some(1), "linger: there is no such connection; nothing was ended\n"));
     // None is older than that.
     let (code, said) = end(server, &["--age-over", "1h", "--dry-run"]);
     assert_eq!((code, said.as_str()), (Some(1), "0 connections would be ended\n"));

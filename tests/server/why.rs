@@ -81,6 +81,16 @@ fn why_a_client_left_is_told_afterwards() {
     back.ask("IDENT dev1", "+OK\r\n");
     let (code, said) = linger(&server, &["why", "dev1"]);
     assert!(code == Some(0) && said.starts_with("Connected now: "), "{said}");
+    assert!(said.contains("\nIt is asked for no heartbeat: "), "{said}");
+    back.ask("IDENT dev1 BEAT 3600", "+OK\r\n");
+    let (_, said) = linger(&server, &["why", "dev1"]);
+    assert!(!said.contains("no heartbeat"), "{said}");
+    // Of all clients, the endings alone.
+    let (code, said) = linger(&server, &["why"]);
+    assert!(
+        code == Some(0) && !said.contains("Connected now") && said.contains("peer.reset\n  dev1 reset"),
+        "{said}"
+    );
     last(&mut back, "dev1", "online");
     back.ask("STATE dev1", "+online\r\n");
     back.ask("STATE dev2 LAST", "*3\r\n+offline\r\n$-1\r\n$-1\r\n");

@@ -24,6 +24,16 @@ const TIMERS: [&str; 6] = [
 impl Findings {
     pub(super) fn heartbeat(&mut self, of: &Resolved) {
         let is_sound = of.sound(&CONTRACT);
+        if is_sound && of.is_word("heartbeat.style", "off") && of.is_word("heartbeat.verdict", "report") {
+            self.hint(of, &["heartbeat.verdict", "heartbeat.style"], || {
+                let wrong = "no heartbeat is asked for, so there is no verdict".to_owned();
+                (
+                    wrong,
+                    "write heartbeat = \"30s\" as well; only a client with a contract of its own is judged"
+                        .to_owned(),
+                )
+            });
+        }
         let Some(contract) = Contract::of(of).filter(|_| is_sound) else { return };
         let Contract { timeout, pings, .. } = contract;
         if let Some(interval) = pings.filter(|interval| *interval >= timeout) {

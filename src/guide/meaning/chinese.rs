@@ -281,9 +281,9 @@ pub(super) const fn closed(mode: CloseMode) -> &'static str {
     match mode {
         CloseMode::PeerFirst => "对端先关闭：本机什么也不留。",
         CloseMode::PeerFirstAfterGoodbye => "告别之后，客户端先关闭：本机什么也不留。",
-        CloseMode::Linger2 => "服务器先关闭，设了 TCP_LINGER2 = -1：已排队的输出照常送达，不留下 TIME_WAIT。",
+        CloseMode::Linger2 => "本端先关闭，设了 TCP_LINGER2 = -1：已排队的输出照常送达，不留下 TIME_WAIT。",
         CloseMode::Reset => "用 RST 关闭（重置）：本机什么也不留。",
         CloseMode::ProbeReset => "EOF 之后的探测得到的应答是 RST：两边都没有 TIME_WAIT。",
-        CloseMode::ForwardedFin => "服务器的 FIN 已先发出，好让另一个方向继续存活：TIME_WAIT 留在本机。",
+        CloseMode::ForwardedFin => "本端转发过 FIN，好让另一个方向继续存活：先发 FIN 的一方留有 TIME_WAIT。",
     }
 }

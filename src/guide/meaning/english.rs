@@ -291,14 +291,14 @@ pub(super) const fn closed(mode: CloseMode) -> &'static str {
             "After the goodbye the client closed first: nothing is left on this host."
         }
         CloseMode::Linger2 => {
-            "The server closed first, with TCP_LINGER2 = -1: output that was queued is delivered, and no TIME_WAIT stays."
+            "This side closed first, with TCP_LINGER2 = -1: output that was queued is delivered, and no TIME_WAIT stays."
         }
         CloseMode::Reset => "It was closed by a reset (RST): nothing is left on this host.",
         CloseMode::ProbeReset => {
             "The probe after its end of file was answered by a reset: no TIME_WAIT on either side."
         }
         CloseMode::ForwardedFin => {
-            "The server's FIN had gone out first, so that the other direction could live on: this host has the TIME_WAIT."
+            "This side had forwarded a FIN, so that the other direction could live on: whose FIN was first has a TIME_WAIT."
         }
     }
 }

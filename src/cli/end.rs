@@ -69,7 +69,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 Ok((_, list)) => list,
                 Err(code) => return code,
             };
-            if list["matched"] == 0 {
+            // A worker that does not answer now may have some, and hears of it all the same.
+            let is_whole = list["unanswered_workers"].as_array().is_none_or(Vec::is_empty);
+            if is_whole && list["matched"] == 0 {
                 console::err("linger: there is no such connection; nothing was ended");
                 return ExitCode::FAILURE;
             }

@@ -122,8 +122,12 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
             seconds(&connection["age_s"]),
             seconds(&connection["silence_s"]),
         );
-        if connection["heartbeat"].is_null() && connection.get("heartbeat").is_some() {
-            out.push_str("It is asked for no heartbeat: if its program hangs, nobody notices ('linger explain heartbeats').\n");
+        let is_server = text(connection, "leg") == "upstream";
+        if connection.get("heartbeat").is_some_and(Value::is_null) && !is_server {
+            out.push_str(
+                "It is asked for no heartbeat of its own, without which nobody notices that its program hangs ('linger explain \
+                 heartbeats').\n",
+            );
         }
     }
     if now.len() > NOW_SHOWN {
@@ -204,7 +208,8 @@ fn whose(row: &Value) -> String {
     match (text(row, "leg"), text(row, "pair")) {
         ("upstream", pair) => {
             format!(
-                "It was made to {peer} for client {pair} of listener {listener}, as {key}, and stayed {stayed}."
+                "The connection to the server was made to {peer} for client {pair} of listener {listener}, as {key}, and \
+                 stayed {stayed}."
             )
         }
         _ => format!("It was {key} on listener {listener}, came from {peer}, and stayed {stayed}."),
@@ -359,7 +364,7 @@ mod tests {
         let told = told(&arguments("why dev1 --limit 1"), "identity", &now, &ends);
         let expected = "\
 Connected now: 1.3-9 on listener resp from 10.0.0.7:51236, open, connected for 1m 10s; last heard from 2.5s ago.
-It is asked for no heartbeat: if its program hangs, nobody notices ('linger explain heartbeats').
+It is asked for no heartbeat of its own, without which nobody notices that its program hangs ('linger explain heartbeats').
 
 2026-11-27 08:27:16 UTC, 1m 15s ago: lost.heartbeat
   dev1 was lost: its heartbeat did not come in time, and nothing of its host was heard either.

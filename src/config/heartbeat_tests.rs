@@ -46,7 +46,7 @@ fn a_verdict_that_nobody_comes_to_is_a_hint() {
     assert_eq!(
         hint("heartbeat.verdict = 'report'"),
         "heartbeat.verdict of listener resp: no heartbeat is asked for, so there is no verdict; write heartbeat = \"30s\" as \
-         well; only a client with a contract of its own is judged"
+         well; only a client with a contract or a heartbeat channel of its own is judged"
     );
     assert_eq!(hints("heartbeat.style = 'client'\nheartbeat.verdict = 'report'"), [""; 0]);
     assert_eq!(hints("heartbeat.verdict = 'end'"), [""; 0]);

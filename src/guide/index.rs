@@ -85,7 +85,7 @@ pub const ALIASES: &[(&str, &[&str])] = &[
         "half_close",
         &["shutdown", "SHUT_WR", "SHUT_RD", "suspect", "OOB", "MSG_OOB", "EOF", "半关闭", "带外数据"],
     ),
-    ("sigpipe", &["EPIPE", "broken pipe", "SIGCHLD", "zombie", "defunct", "MSG_NOSIGNAL", "僵尸进程"]),
+    ("sigpipe", &["32", "EPIPE", "broken pipe", "SIGCHLD", "zombie", "defunct", "MSG_NOSIGNAL", "僵尸进程"]),
     (
         "windows",
         &[
@@ -93,7 +93,6 @@ pub const ALIASES: &[(&str, &[&str])] = &[
             "110",
             "111",
             "113",
-            "32",
             "tcp reset",
             "connection timed out",
             "10052",

@@ -12,8 +12,8 @@
 //! | `revived` | it was heard from again before the grace ran out |
 //! | `offline {...}` | its connection has ended, and why; `null` if it only took another identity, or if its worker died |
 //!
-//! Who wants to know how things stand, too, asks with `STATE` or `WHO` on the connection that has subscribed, in RESP3: no event
-//! that comes before the answer is newer than it (`tests/server/workers/presence.rs`).
+//! Who wants to know how things stand, too, asks with `STATE` on the connection that has subscribed, in RESP3: no event that
+//! comes before the answer is newer than it (`tests/server/workers/presence.rs`).
 //!
 //! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.

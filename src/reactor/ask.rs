@@ -10,6 +10,7 @@ use super::context::{Conn, Context};
 use super::parts::ask::{Ask, Sum};
 use super::parts::effect::Effect;
 use super::parts::task::Task;
+use super::work::cost;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
@@ -164,6 +165,7 @@ impl<K: Kernel> Reactor<K> {
     /// overtakes the answer that says how it was.
     fn answer_listener(&mut self, key: Key) {
         self.cx.work.begin_serving();
+        self.cx.work.charge(cost::RESUME);
         self.resume_task(key);
         self.settle();
     }

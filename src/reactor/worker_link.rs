@@ -12,6 +12,7 @@ use super::parts::effect::Effect;
 use super::parts::link::{OurEnd, WorkerLink};
 use super::parts::named::Place;
 use super::parts::pool::memory_bound;
+use super::work;
 use crate::core::end::By;
 use crate::core::table::Key;
 use crate::hub::{Change, Identified, Kind, Presence};
@@ -38,13 +39,15 @@ impl<K: Kernel> Reactor<K> {
         self.cx.take_ticket_keys(tickets);
     }
 
-    /// Takes what the supervisor says, up to where its effects are too many to wait: the rest is for the next turn.
+    /// Takes what the supervisor says, up to where its effects are too many to wait or those who are answered here have had
+    /// their share: the rest is for the next turn.
     #[cold]
     #[inline(never)]
     pub(super) fn receive_from_supervisor(&mut self) -> Result<(), Fatal> {
         let mut received = false;
         let mut heard = 0;
-        while !self.cx.is_backlogged() && heard < HEARD_PER_TURN {
+        let share = self.cx.work.after(work::RESUMED);
+        while !self.cx.is_backlogged() && heard < HEARD_PER_TURN && !self.cx.work.is_past(share) {
             if let Some(message) = self.cx.link.as_mut().map_or(Ok(None), |link| link.next_message())? {
                 heard += 1;
                 self.on_told(message);

@@ -111,7 +111,10 @@ fn tls_passes_through_unchanged_to_the_upstream_of_what_the_client_asks_for() {
         let sni = (name != "192.0.2.1").then(|| Value::from(name.to_ascii_lowercase()));
         assert_eq!(row["sni"], sni.clone().unwrap_or_default());
         assert_eq!(row["alpn"], if alpn.is_empty() { Value::Null } else { alpn.join(",").into() });
-        drop((client, app));
+        // The client leaves first.
+        drop(client);
+        assert_eq!(app.read_to_end().unwrap(), b"");
+        drop(app);
         let end = wait_for("its end", || {
             gate.ends()
                 .into_iter()

@@ -202,7 +202,8 @@ pub(super) static SHARED: [Key; 42] = [
               \"report\" tells the reason once (log line and event \"verdict\", linger_verdicts_reported_total) and keeps \
               the connection: it stays suspect, and is sent what was withheld.",
         why: "A client that is gone should be ended. \"report\" is for trying a timeout on clients that nobody may cut \
-              off. Keepalive and user_timeout still end those whose host does not answer.",
+              off. Keepalive and user_timeout still end those whose host does not answer, user_timeout and slow_time those \
+              that take nothing of what they are sent.",
     },
     Key {
         name: "heartbeat.interval",

@@ -29,7 +29,7 @@ impl Findings {
                 let wrong = "no heartbeat is asked for, so there is no verdict".to_owned();
                 (
                     wrong,
-                    "write heartbeat = \"30s\" as well; only a client with a contract of its own is judged"
+                    "write heartbeat = \"30s\" as well; only a client with a contract or a heartbeat channel of its own is judged"
                         .to_owned(),
                 )
             });

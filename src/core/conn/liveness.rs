@@ -4,7 +4,7 @@
 //! waking. Nothing is stored per deadline; each is a time that something last happened plus a policy. So
 //! hearing from a peer is a store, and the wheel's entry is looked at again only when it expires.
 
-use super::policy::{Heartbeat, HeartbeatStyle, Policy};
+use super::policy::{Heartbeat, HeartbeatStyle, Policy, Verdict};
 use super::{Life, State};
 use crate::core::end::Reason;
 use crate::core::tcp::TcpSnapshot;
@@ -77,7 +77,10 @@ pub fn next_due(
             timeout.map(|timeout| patient(life.accepted() + timeout + clocks.deferred))
         }
         State::Open => None,
-        _ if life.state().is_reported() => None,
+        // Its verdict was reported. Where policy has changed since, it comes now.
+        State::Suspect { deadline: Instant::NEVER, .. } => {
+            (policy.liveness.verdict == Verdict::End).then_some(clocks.patient_until)
+        }
         State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),
         State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
         State::Closed { .. } => return None,
@@ -96,10 +99,10 @@ pub fn next_due(
         consider(clocks.ages, Due::Age);
     }
     if life.is_open() {
-        consider(ping_due(life, heartbeat, clocks), Due::Ping);
         consider(suspicion_due(life, heartbeat, clocks), Due::Suspicion);
     }
     if life.is_open() || life.state().is_reported() {
+        consider(ping_due(life, heartbeat, clocks), Due::Ping);
         // A peer that is to take output is not left alone: whether it does is for `slow_time` to say.
         let idle_timeout = policy.bounds.idle_timeout.filter(|_| clocks.output_moved.is_none());
         consider(idle_timeout.map(|timeout| patient(clocks.used + timeout)), Due::Idle);

@@ -55,7 +55,7 @@ pub struct Liveness {
 pub enum Verdict {
     /// It is ended.
     End,
-    /// It is told, once a silence, and nothing else: the connection stays suspect until it is heard from.
+    /// It is told, once a silence: the connection stays suspect until it is heard from, and is sent its output again.
     Report,
 }
 

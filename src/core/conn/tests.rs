@@ -410,8 +410,23 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
     assert_eq!(due(suspect(), HEARTBEAT, waiting), Some((8, Due::Deadline)));
     // Reported, it is sent what waits, and no silence of it is judged again.
     let probed = Clocks { oob_sent: T0 + Duration::from_secs(40), ..waiting };
-    assert_eq!(due(reported(), HEARTBEAT, probed), Some((30, Due::Slow)));
-    assert_eq!(due(reported(), HEARTBEAT, CLOCKS), Some((20, Due::OobProbe)));
+    let report = Policy { liveness: Liveness { verdict: Verdict::Report, ..policy().liveness }, ..policy() };
+    let due_of_reported = |clocks: Clocks| {
+        let due = next_due(&Life::new(reported(), T0), &report, &HEARTBEAT, &clocks);
+        due.map(|(at, due)| (at.since(T0).as_secs(), due))
+    };
+    let pinged = Clocks { pinged: T0 + Duration::from_secs(6), ..probed };
+    assert_eq!(due_of_reported(pinged), Some((30, Due::Slow)));
+    assert_eq!(
+        due_of_reported(probed),
+        Some((6, Due::Ping)),
+        "it may answer, where another connection raised the suspicion"
+    );
+    assert_eq!(
+        due(reported(), HEARTBEAT, CLOCKS),
+        Some((0, Due::Deadline)),
+        "policy does not report any more"
+    );
     let paused = Clocks { info_asked: Some(T0), ..waiting };
     let off = Heartbeat { style: HeartbeatStyle::Off, ..HEARTBEAT };
     assert_eq!(due(open(), off, paused), Some((10, Due::TcpInfo)));

@@ -136,6 +136,8 @@ impl Lifecycle {
         self.put_off = false;
         if let Some(drain) = &mut self.drain {
             drain.at_once = true;
+            // Who watches is not waited for any more.
+            self.release();
             return false;
         }
         let steps = slots.clamp(1, DRAIN_STEPS);

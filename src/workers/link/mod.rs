@@ -22,7 +22,7 @@ pub use wire::Malformed;
 /// supervisor, that for those who watch.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(2);
 /// The same where the time for the drain is over: less than a worker has until it is killed.
-const LAST_WORDS_LATE: Duration = Duration::from_millis(250);
+const LAST_WORDS_LATE: Duration = Duration::from_millis(750);
 
 /// Until when a process waits for that which ends now, with so much left of the time for the drain.
 pub fn last_words_until(now: Instant, spare: Duration) -> Instant {

@@ -340,7 +340,12 @@ impl<S: Stream> Client<S> {
                     }
                     self.output.consume(length);
                 }
-                Sent::WouldBlock | Sent::Failed(SocketError::Memory) => return,
+                Sent::WouldBlock => return,
+                // No edge tells that there is some again.
+                Sent::Failed(SocketError::Memory) => {
+                    self.unread = true;
+                    return;
+                }
                 Sent::Interrupted => {}
                 Sent::Failed(_) => {
                     self.output.reset(0);

@@ -61,9 +61,9 @@ const ADMIN: Token = Token(0);
 /// Requests of one connection of the admin interface before the others have their turn, and of all in one turn.
 const REQUESTS_AT_ONCE: usize = 16;
 const REQUESTS_PER_TURN: usize = 128;
-/// How much longer than its drain a worker may take to end: more than it waits for its last words. With what the end of the log may take here and there, that
-/// makes less than a second.
-const DRAIN_GRACE: Duration = Duration::from_millis(500);
+/// How much longer than its drain a worker may take to end: more than it waits for its last words. With what the end of the
+/// log may take here and there, that makes less than two seconds.
+const DRAIN_GRACE: Duration = Duration::from_millis(1500);
 /// How long a worker may take that was told to end at once.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
@@ -349,6 +349,9 @@ impl<K: Supervising> Supervisor<K> {
         }
         let most = if again { AT_ONCE } else { drain.timeout + DRAIN_GRACE };
         self.drained = if again { self.now } else { self.now + drain.timeout };
+        if let Some(last_words) = self.last_words.as_mut().filter(|_| again) {
+            last_words.until = self.now;
+        }
         for worker in &mut self.workers {
             // Before it empties its queues and closes them: closed here as well, they take nobody any more.
             worker.listeners.clear();

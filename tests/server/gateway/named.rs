@@ -130,7 +130,10 @@ fn a_client_that_the_application_has_named_is_a_member_like_any_other() {
         assert_eq!(reply(&mut app, &format!("IDENTFOR {key} dev2")), "+OK");
         assert_eq!([heard(&mut watcher), heard(&mut watcher)], [of("offline", ""), of("online", "")]);
         send(&mut app, "dev", b"nobody", ":0\r\n");
-        drop((client, upstream));
+        // The client leaves first.
+        drop(client);
+        assert_eq!(upstream.read_to_end().unwrap(), b"");
+        drop(upstream);
         assert_eq!(heard(&mut watcher), of("offline", "peer.fin"));
         assert_eq!(reply(&mut app, &format!("IDENTFOR {key} dev")), GONE);
         let record = Record::of_last(&server);

@@ -14,7 +14,7 @@ use crate::sys::owners::{self, Owner, Owners};
 use crate::sys::{SocketTable, host, sock_diag};
 use crate::tools::audit::clients::{self, Client};
 use crate::tools::audit::explain;
-use crate::tools::audit::survey::{Finding, Look, Surveyed, Thresholds, survey};
+use crate::tools::audit::survey::{Finding, Look, Surveyed, Thresholds, WORST_FIRST, survey};
 use clap::Args;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,26 +22,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What is looked for, the worst first.
-const LOOKED_FOR: [Anomaly; 13] = [
-    Anomaly::QueueFull,
-    Anomaly::QueuedLong,
-    Anomaly::QueuedGhost,
-    Anomaly::CloseWait,
-    Anomaly::Unread,
-    Anomaly::Unacknowledged,
-    Anomaly::ZeroWindow,
-    Anomaly::Orphan,
-    Anomaly::Unwatched,
-    Anomaly::LateKeepalive,
-    Anomaly::FinWait2,
-    Anomaly::SynRecv,
-    Anomaly::TimeWait,
-];
-
 pub(super) fn help() -> String {
-    let listed = LOOKED_FOR.map(|anomaly| format!("  {:<15} {}\n", anomaly.name(), explain::what(anomaly)));
-    format!("What is looked for, the worst first:\n{}\n{HELP}", listed.concat())
+    // Those are found by the audit that a server makes of itself.
+    let is_of_servers = |anomaly: &Anomaly| matches!(anomaly, Anomaly::Missing | Anomaly::Unknown);
+    let looked_for = WORST_FIRST.iter().filter(|anomaly| !is_of_servers(anomaly));
+    let line = |&anomaly: &Anomaly| format!("  {:<15} {}\n", anomaly.name(), explain::what(anomaly));
+    format!("What is looked for, the worst first:\n{}\n{HELP}", looked_for.map(line).collect::<String>())
 }
 
 const HELP: &str = "\

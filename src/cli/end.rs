@@ -62,11 +62,8 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         _ => {
             let all = if arguments.all { vec!["all=true".to_owned()] } else { Vec::new() };
             let over = arguments.over.iter().map(|over| format!("over={}", encoded(over)));
-            let list = match arguments
-                .admin
-                .get(&format!("/connections?clients=true&limit=1{}", arguments.narrowing.behind_others()))
-            {
-                Ok((_, list)) => list,
+            let list = match meant(arguments, 1) {
+                Ok(list) => list,
                 Err(code) => return code,
             };
             // A worker that does not answer now may have some, and hears of it all the same.
@@ -81,11 +78,17 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
+/// Whom the filters mean: how many, and so many of them at most.
+fn meant(arguments: &Arguments, limit: u32) -> Result<Value, ExitCode> {
+    let query = arguments.narrowing.behind_others();
+    let (_, list) = arguments.admin.get(&format!("/connections?clients=true&limit={limit}{query}"))?;
+    Ok(list)
+}
+
 /// Tells who would be ended.
 fn tell(arguments: &Arguments) -> ExitCode {
-    let query = arguments.narrowing.behind_others();
-    let (_, list) = match arguments.admin.get(&format!("/connections?clients=true&limit=100{query}")) {
-        Ok(answer) => answer,
+    let list = match meant(arguments, 100) {
+        Ok(list) => list,
         Err(code) => return code,
     };
     let (text, found) = told(&list);

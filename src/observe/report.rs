@@ -32,7 +32,7 @@ pub use pair::{PairEnd, upstream_addresses, upstream_left_out, upstream_not_reso
 pub use start::{listening, socket_unused};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-pub use verdict::Judged;
+pub use verdict::ReportedVerdict;
 
 /// What is said of clients and because of them.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::core::time::Span;
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::observe::events::What;
-use crate::observe::report::Judged;
+use crate::observe::report::ReportedVerdict;
 use crate::protocol::presence::Event;
 
 impl<K: Kernel> Reactor<K> {
@@ -203,9 +203,9 @@ impl<K: Kernel> Context<K> {
         self.note_event(key, conn, What::Verdict { reason, detector, silence });
         let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let listener = &self.listeners[usize::from(conn.listener)].settings.name;
-        let verdict = Judged { identity, reason, detector, silence };
+        let verdict = ReportedVerdict { identity, reason, detector, silence };
         self.report.verdict(key, &conn.peer, listener, &verdict, self.now);
-        self.apply(key, conn, Input::Judged);
+        self.apply(key, conn, Input::Reported);
     }
 
     /// There was a sign of life of this connection: bytes from its socket, or something else.

@@ -318,7 +318,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
             Input::Flushed { probe: false },
             Input::Flushed { probe: true },
             Input::Unclear,
-            Input::Judged,
+            Input::Reported,
         ]),
         _ => Input::Expired { output_pending: choices.flag() },
     }
@@ -336,7 +336,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let expected = match way {
         // The other connection of its pair may have been all that it waited for.
         (4, 4) | (5, 5) if is_partners => matches!(action, Action::None | Action::Flush),
-        (3, 3) if input == Input::Judged => action == Action::Release,
+        (3, 3) if input == Input::Reported => action == Action::Release,
         (from, to) if from == to => action == Action::None,
         (0 | 1, 2) => action == Action::None,
         (2, 3) => action == Action::Probe,
@@ -382,7 +382,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         | Input::Opened
         | Input::Heard
         | Input::Suspected { .. }
-        | Input::Judged
+        | Input::Reported
         | Input::Moved { .. }
         | Input::Progress
         | Input::Unclear

@@ -4,7 +4,7 @@
 
 use crate::common::file::TempFile;
 use crate::common::{Client, DEADLINE, Server, now, pass, until, wait_for};
-use crate::workers::crowd::{GOODBYE, RESP, pids, signal, start, state};
+use crate::workers::crowd::{GOODBYE, RESP, asking, pids, signal, start, stop};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
@@ -213,13 +213,9 @@ fn what_a_worker_that_is_started_anew_does_first_is_told() {
     let server = start(2, RESP, &[]);
     let mut watcher = Watcher::new(&server, "?event=opened", None);
     let pid = pids(&server)[&1];
-    signal(pid, "STOP");
-    until("it to stop", || state(pid) == Some('T'));
+    stop(pid);
     // Some wait in its queue, from which its successor takes them before it does anything else.
-    let mut waiting: Vec<_> = (0..40).map(|_| server.connect("resp")).collect();
-    for client in &mut waiting {
-        client.send("PING\r\n");
-    }
+    let mut waiting = asking(&server, 40);
     until("the other worker's clients", || !server.connections("resp").is_empty());
     signal(pid, "KILL");
     for client in &mut waiting {

@@ -106,7 +106,7 @@ pub enum Input {
         notsent_bytes: u32,
     },
     /// Silence became a verdict, which was reported and ends nothing ([`Verdict::Report`](super::policy::Verdict)).
-    Judged,
+    Reported,
     /// The peer's FIN was read.
     PeerFin {
         /// What it means, if nothing else has ended the connection before.
@@ -194,7 +194,7 @@ impl Input {
             | Self::Opened
             | Self::Heard
             | Self::Suspected { .. }
-            | Self::Judged
+            | Self::Reported
             | Self::Goodbye
             | Self::CloseGracefully { .. }
             | Self::PartnerFin { .. }
@@ -301,7 +301,7 @@ impl State {
             (Self::Suspect { .. }, Input::Heard) => {
                 (Self::Open, Action::Revive { withheld: self.withholds_output() })
             }
-            (Self::Suspect { since, detector, notsent_bytes, .. }, Input::Judged) => {
+            (Self::Suspect { since, detector, notsent_bytes, .. }, Input::Reported) => {
                 let deadline = Instant::NEVER;
                 (Self::Suspect { deadline, since, detector, notsent_bytes }, Action::Release)
             }
@@ -329,7 +329,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
-            | Input::Judged
+            | Input::Reported
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::PartnerFin { .. }
@@ -371,7 +371,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
-            | Input::Judged
+            | Input::Reported
             | Input::Moved { .. }
             | Input::Progress
             | Input::Flushed { .. }

@@ -116,7 +116,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("opened", Input::Opened),
         ("heard", Input::Heard),
         ("suspected", suspected),
-        ("judged", Input::Judged),
+        ("reported", Input::Reported),
         ("fin", Input::PeerFin { reason: Reason::PeerFin }),
         ("fin_midframe", Input::PeerFin { reason: Reason::PeerFinMidframe }),
         ("failed", failed(Detector::RecvError)),
@@ -158,7 +158,7 @@ connected             = = = = = = = open = =
 opened                open = = = = = = = = =
 heard                 = = open+revive open+revive_only = = = = = =
 suspected             = suspect+probe = = = = = = = =
-judged                = = suspect+release =+release = = = = = =
+reported              = = suspect+release =+release = = = = = =
 fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
 fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
 failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset

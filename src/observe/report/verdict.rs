@@ -10,7 +10,7 @@ use crate::net::Peer;
 use log::info;
 
 /// A verdict on a connection that is kept all the same.
-pub struct Judged<'a> {
+pub struct ReportedVerdict<'a> {
     /// Its identity.
     pub identity: Option<&'a [u8]>,
     /// What its silence means.
@@ -23,11 +23,18 @@ pub struct Judged<'a> {
 
 impl Report {
     /// A suspect connection was not heard from within its grace, and is kept.
-    pub fn verdict(&mut self, key: Key, peer: &Peer, listener: &str, judged: &Judged<'_>, now: Instant) {
+    pub fn verdict(
+        &mut self,
+        key: Key,
+        peer: &Peer,
+        listener: &str,
+        verdict: &ReportedVerdict<'_>,
+        now: Instant,
+    ) {
         if self.limits.admit(Kind::Verdict, now) {
-            let identity = judged.identity.map(String::from_utf8_lossy).unwrap_or_default();
-            let (reason, detector) = (judged.reason.name(), judged.detector.name());
-            let silence_s = seconds(judged.silence.into());
+            let identity = verdict.identity.map(String::from_utf8_lossy).unwrap_or_default();
+            let (reason, detector) = (verdict.reason.name(), verdict.detector.name());
+            let silence_s = seconds(verdict.silence.into());
             info!(key:% = key, peer:% = peer, listener, identity = &*identity, reason, detector, silence_s; "verdict");
         }
     }

@@ -412,26 +412,27 @@ fn queued(cases: &BTreeMap<Anomaly, Vec<Case>>) -> Vec<Case> {
         .collect()
 }
 
-/// The worst first: who is turned away, whom nobody serves, what leaks, what hangs, what costs.
+/// All, the worst first: who is turned away, whom nobody serves, what leaks, what hangs, what costs.
+pub const WORST_FIRST: [Anomaly; Anomaly::ALL.len()] = [
+    Anomaly::QueueFull,
+    Anomaly::QueuedLong,
+    Anomaly::QueuedGhost,
+    Anomaly::Missing,
+    Anomaly::Unknown,
+    Anomaly::CloseWait,
+    Anomaly::Unread,
+    Anomaly::Unacknowledged,
+    Anomaly::ZeroWindow,
+    Anomaly::Orphan,
+    Anomaly::Unwatched,
+    Anomaly::LateKeepalive,
+    Anomaly::FinWait2,
+    Anomaly::SynRecv,
+    Anomaly::TimeWait,
+];
+
 fn rank(anomaly: Anomaly) -> usize {
-    const ORDER: [Anomaly; 15] = [
-        Anomaly::QueueFull,
-        Anomaly::QueuedLong,
-        Anomaly::QueuedGhost,
-        Anomaly::Missing,
-        Anomaly::Unknown,
-        Anomaly::CloseWait,
-        Anomaly::Unread,
-        Anomaly::Unacknowledged,
-        Anomaly::ZeroWindow,
-        Anomaly::Orphan,
-        Anomaly::Unwatched,
-        Anomaly::LateKeepalive,
-        Anomaly::FinWait2,
-        Anomaly::SynRecv,
-        Anomaly::TimeWait,
-    ];
-    ORDER.iter().position(|&one| one == anomaly).unwrap_or(ORDER.len())
+    WORST_FIRST.iter().position(|&one| one == anomaly).unwrap_or(WORST_FIRST.len())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One admin interface for all workers: what adds up, what is named by its worker, and who does not answer.
 
 use crate::common::{Server, manners, until, wait_for};
-use crate::workers::crowd::{Directory, RESP, all_serve, one_of_each, pids, served, signal, start, state};
+use crate::workers::crowd::{Directory, RESP, all_serve, one_of_each, pids, served, signal, start, stop};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -146,8 +146,7 @@ fn a_stalled_worker_is_named_and_holds_up_nobody() {
     let mut clients = one_of_each(&server);
     let before = server.metrics();
     let stuck = pids(&server)[&2];
-    signal(stuck, "STOP");
-    until("it to stop", || state(stuck) == Some('T'));
+    stop(stuck);
     let begun = Instant::now();
     let metrics = server.metrics();
     let took = begun.elapsed();

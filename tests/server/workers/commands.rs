@@ -1,7 +1,7 @@
 //! Commands of clients answer for the clients of all workers, whichever of them the kernel gave a client to.
 
 use crate::common::{Client, Server, until, wait_for};
-use crate::workers::crowd::{RESP, all_serve, one_of_each, pids, served, signal, start, state, worker_of};
+use crate::workers::crowd::{RESP, all_serve, one_of_each, pids, served, signal, start, stop, worker_of};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -211,8 +211,7 @@ fn a_stalled_worker_is_named_and_what_the_supervisor_knows_is_told() {
     two.ask("IDENT dev", "+OK\r\n");
     two.ask("SUBSCRIBE news", "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n");
     let stuck = pids(&server)[&2];
-    signal(stuck, "STOP");
-    until("it to stop", || state(stuck) == Some('T'));
+    stop(stuck);
     let says =
         |client: &mut Client, command: &str| ask(client, command).as_str().unwrap_or_default().to_owned();
     for _ in 0..2 {
@@ -253,8 +252,7 @@ fn a_stalled_worker_is_named_and_what_the_supervisor_knows_is_told() {
 fn a_stalled_supervisor_leaves_nobody_hanging() {
     let server = start(2, RESP, &[]);
     let [mut one, _two] = one_of_each(&server);
-    signal(server.pid().into(), "STOP");
-    until("it to stop", || state(server.pid().into()) == Some('T'));
+    stop(server.pid().into());
     one.send("WHO\r\nPING\r\n");
     one.expect("-ERR the supervisor does not answer; come back later\r\n+PONG\r\n");
     signal(server.pid().into(), "CONT");

@@ -33,6 +33,21 @@ pub(crate) fn signal(pid: u64, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap().success());
 }
 
+/// Stops a process, so that it does nothing until `CONT`.
+pub(crate) fn stop(pid: u64) {
+    signal(pid, "STOP");
+    until("it to stop", || state(pid) == Some('T'));
+}
+
+/// Clients that have asked for something; some may wait in the queue of a worker that does not accept them.
+pub(crate) fn asking(server: &Server, count: usize) -> Vec<Client> {
+    let mut clients: Vec<_> = (0..count).map(|_| server.connect("resp")).collect();
+    for client in &mut clients {
+        client.send("PING\r\n");
+    }
+    clients
+}
+
 /// State of a process, as `R`, `S`, `T` or `Z`; `None` if there is no such process.
 pub(crate) fn state(pid: u64) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -2,7 +2,8 @@
 
 use crate::common::{until, wait_for};
 use crate::workers::crowd::{
-    RESP, all_serve, children, ended, one_of_each, pids, served, signal, start, state, worker_of,
+    RESP, all_serve, asking, children, ended, one_of_each, pids, served, signal, start, state, stop,
+    worker_of,
 };
 use std::path::Path;
 use std::process::Command;
@@ -49,12 +50,8 @@ fn the_death_of_a_worker_is_the_loss_of_its_clients_alone() {
 fn who_waits_in_the_queue_of_a_dead_worker_is_served_by_its_successor() {
     let server = start(2, RESP, &[]);
     let pid = pids(&server)[&1];
-    signal(pid, "STOP");
-    until("it to stop", || state(pid) == Some('T'));
-    let mut waiting: Vec<_> = (0..40).map(|_| server.connect("resp")).collect();
-    for client in &mut waiting {
-        client.send("PING\r\n");
-    }
+    stop(pid);
+    let mut waiting = asking(&server, 40);
     let of_the_other = wait_for("the other worker's clients", || {
         let its = server.connections("resp").len();
         (its > 0).then_some(its)

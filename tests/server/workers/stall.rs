@@ -1,7 +1,9 @@
 //! A worker whose loop does not turn: what becomes of its newcomers, of those who wait for it, and of itself.
 
 use crate::common::{pass, until, wait_for};
-use crate::workers::crowd::{RESP, all_serve, one_of_each, pids, served, signal, start, state, worker_of};
+use crate::workers::crowd::{
+    RESP, all_serve, asking, one_of_each, pids, served, signal, start, stop, worker_of,
+};
 use std::time::Duration;
 
 #[test]
@@ -10,13 +12,9 @@ fn newcomers_go_to_the_others_while_a_worker_is_stalled_and_nobody_loses_a_place
     let server = start(2, RESP, &["server.stall_timeout=off"]);
     let mut clients = one_of_each(&server);
     let stuck = pids(&server)[&2];
-    signal(stuck, "STOP");
-    until("it to stop", || state(stuck) == Some('T'));
+    stop(stuck);
     // The kernel does not know, and goes on giving it its share.
-    let mut early: Vec<_> = (0..20).map(|_| server.connect("resp")).collect();
-    for client in &mut early {
-        client.send("PING\r\n");
-    }
+    let mut early = asking(&server, 20);
     let said = wait_for("it to be said", || server.events("worker_stalled").pop());
     assert_eq!((&said["worker"], &said["level"]), (&2.into(), &"WARN".into()));
     let mut newcomers: Vec<_> = (0..20).map(|_| served(&server)).collect();
@@ -43,12 +41,8 @@ fn newcomers_go_to_the_others_while_a_worker_is_stalled_and_nobody_loses_a_place
 fn a_worker_that_is_stalled_for_too_long_is_ended_and_its_successor_serves_those_who_waited() {
     let server = start(2, RESP, &["server.stall_timeout=3s"]);
     let stuck = pids(&server)[&1];
-    signal(stuck, "STOP");
-    until("it to stop", || state(stuck) == Some('T'));
-    let mut waiting: Vec<_> = (0..20).map(|_| server.connect("resp")).collect();
-    for client in &mut waiting {
-        client.send("PING\r\n");
-    }
+    stop(stuck);
+    let mut waiting = asking(&server, 20);
     until("the end of it", || server.events("worker_ended").len() == 1);
     assert_eq!(server.events("worker_given_up")[0]["worker"], 1);
     for client in &mut waiting {
@@ -63,8 +57,7 @@ fn a_supervisor_that_stalled_itself_condemns_nobody() {
     let server = start(2, RESP, &["server.stall_timeout=3s"]);
     let mut clients = one_of_each(&server);
     let pid = u64::from(server.pid());
-    signal(pid, "STOP");
-    until("it to stop", || state(pid) == Some('T'));
+    stop(pid);
     pass(Duration::from_secs(5));
     signal(pid, "CONT");
     all_serve(&server, 2);
@@ -80,8 +73,7 @@ fn a_worker_that_was_behind_is_told_the_last_word_on_every_identity() {
     let [mut busy, mut listener] = one_of_each(&server);
     listener.ask("PSUBSCRIBE $presence:*", "*3\r\n$10\r\npsubscribe\r\n$11\r\n$presence:*\r\n:1\r\n");
     let stuck = pids(&server)[&2];
-    signal(stuck, "STOP");
-    until("it to stop", || state(stuck) == Some('T'));
+    stop(stuck);
     // More than is kept for a worker that does not take it, and what matters last.
     let long = "x".repeat(110);
     for round in 0..200 {

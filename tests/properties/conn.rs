@@ -121,7 +121,20 @@ impl Run {
     }
 
     fn step(&mut self, choices: &mut Choices<'_>) {
-        match choices.byte() % 8 {
+        match choices.byte() {
+            0xfd => self.change_verdict(),
+            byte => self.step_of(byte % 8, choices),
+        }
+    }
+
+    /// As a reload of the configuration does.
+    fn change_verdict(&mut self) {
+        let verdict = &mut self.policy.liveness.verdict;
+        *verdict = if *verdict == Verdict::End { Verdict::Report } else { Verdict::End };
+    }
+
+    fn step_of(&mut self, kind: u8, choices: &mut Choices<'_>) {
+        match kind {
             0 => {
                 let before = self.now;
                 self.now = (self.now + Duration::from_micros(choices.magnitude())).min(LATEST);
@@ -171,8 +184,15 @@ impl Run {
             Due::Deadline => match self.life.state() {
                 State::Handshaking => self.apply(leave(Reason::ProtocolHandshakeTimeout)),
                 State::Suspect { since, .. } => {
-                    assert!(self.now.since(since) >= heartbeat.grace.min(Duration::from_millis(10)));
-                    self.apply(give_up(Reason::StuckFrozen));
+                    let reported = self.life.state().is_reported();
+                    let shortest = heartbeat.grace.min(Duration::from_millis(10));
+                    assert!(reported || self.now.since(since) >= shortest, "the grace was not over");
+                    if self.policy.liveness.verdict == Verdict::Report {
+                        assert!(!reported, "what was reported is not reported again");
+                        self.apply(Input::Reported);
+                    } else {
+                        self.apply(give_up(Reason::StuckFrozen));
+                    }
                 }
                 State::PeerClosed { .. } | State::Parting { .. } => {
                     self.apply(Input::Expired { output_pending });

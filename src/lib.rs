@@ -29,7 +29,7 @@
 //! [`core::conn::state`] is the heart. Seven states in temporal order, and one table of what follows from what:
 //!
 //! ```text
-//! Connecting ──▶ Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀─▶ Parting ──▶ Closed
+//! Connecting ──▶ Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀─▶ Closing ──▶ Closed
 //! ```
 //!
 //! It is pure: the reactor tells it what happened ([`core::conn::Input`]) and it answers what to do

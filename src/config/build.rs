@@ -9,7 +9,7 @@ use super::settings::{
 };
 use crate::core::admission::{Limits, Networks};
 use crate::core::conn::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
+    Audit, AuditEnd, Bounds, Closing, Heartbeat, HeartbeatStyle, LastRung, Liveness, Policy, Verdict,
 };
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
@@ -77,7 +77,7 @@ fn listener(
 ) -> Option<ListenerSettings> {
     let protocol = Protocol::from_name(of.protocol_name()).expect("the registry is that of all protocols");
     let own = of.own();
-    let policy = Policy { liveness: liveness(of), parting: parting(of), bounds: bounds(of) };
+    let policy = Policy { liveness: liveness(of), closing: closing(of), bounds: bounds(of) };
     let address = of.address()?;
     let access = (protocol.declaration().access)(&own);
     let relay = (protocol.declaration().gateway)(&own).map(|gateway| {
@@ -209,8 +209,8 @@ fn heartbeat(of: &Resolved) -> Heartbeat {
     }
 }
 
-fn parting(of: &Resolved) -> Parting {
-    Parting {
+fn closing(of: &Resolved) -> Closing {
+    Closing {
         linger: period(of, "linger"),
         linger_max: period(of, "linger_max"),
         linger2: of.flag("linger2"),

@@ -50,7 +50,7 @@ pub(super) fn check(tables: &[Resolved]) -> Findings {
     for table in &serving {
         findings.protocol(table);
         findings.output(table);
-        findings.parting(table);
+        findings.closing(table);
         findings.heartbeat(table);
         findings.kernel(table);
         findings.address(table);
@@ -109,13 +109,13 @@ impl Findings {
         }
     }
 
-    fn parting(&mut self, of: &Resolved) {
+    fn closing(&mut self, of: &Resolved) {
         let (Some(linger), Some(max)) = (of.period("linger"), of.period("linger_max")) else { return };
         if linger > max && of.sound(&["linger", "linger_max"]) {
             self.mistake(of, &["linger", "linger_max"], || {
                 let wrong =
                     format!("{} is longer than linger_max, {}", Value::Period(linger), Value::Period(max));
-                (wrong, "linger_max bounds the whole parting".to_owned())
+                (wrong, "linger_max bounds all of the closing".to_owned())
             });
         }
     }

@@ -57,7 +57,7 @@ pub struct ListenerSettings {
     pub nodelay: bool,
     /// `SO_SNDBUF` on what it accepts, in bytes; `None` leaves it to the kernel's autotuning.
     pub send_buffer: Option<u32>,
-    /// Life, parting and bounds of its connections.
+    /// Life, closing and bounds of its connections.
     pub policy: Policy,
     /// Who may use it.
     pub access: Access,
@@ -97,7 +97,7 @@ pub struct Relay {
     pub half_close_timeout: Duration,
     /// What a server is told of a client that was reset or lost.
     pub client_reset: ClientReset,
-    /// Life, parting and bounds of the connections that we make.
+    /// Life, closing and bounds of the connections that we make.
     pub policy: Policy,
 }
 
@@ -140,7 +140,7 @@ impl Relay {
             nodelay: false,
             keepalive: None,
             user_timeout: None,
-            linger2: self.policy.parting.linger2,
+            linger2: self.policy.closing.linger2,
             send_buffer: None,
             oob_inline: false,
         }
@@ -170,7 +170,7 @@ impl ListenerSettings {
             nodelay: self.nodelay,
             keepalive: self.policy.liveness.keepalive,
             user_timeout: self.policy.liveness.user_timeout,
-            linger2: self.policy.parting.linger2,
+            linger2: self.policy.closing.linger2,
             send_buffer: self.send_buffer,
             // An urgent byte stays where it is, for the one that it is meant for.
             oob_inline: self.relay.is_some(),

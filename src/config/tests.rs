@@ -42,7 +42,7 @@ fn without_any_source_echo_resp_and_admin_are_served_on_loopback() {
     assert_eq!(resp.policy.liveness.heartbeat.style, HeartbeatStyle::Off);
     assert_eq!(resp.policy.liveness.heartbeat.interval, Duration::from_secs(150));
     assert_eq!(resp.policy.liveness.user_timeout, Some(Duration::from_secs(89)));
-    assert_eq!(resp.policy.parting.unreachable, LastRung::Reset);
+    assert_eq!(resp.policy.closing.unreachable, LastRung::Reset);
     assert_eq!(admin.policy.bounds.handshake_timeout, Some(Duration::from_secs(10)));
     assert_eq!(admin.policy.liveness.heartbeat.style, HeartbeatStyle::Off);
 }
@@ -209,7 +209,7 @@ fn listen_flags_replace_the_listeners_of_the_file_but_keep_its_defaults() {
     let settings = resolve_text(&sources, Some(("f", file)), no_files).unwrap().settings;
     assert_eq!(settings.listeners.len(), 2, "one, and admin");
     assert_eq!(settings.listeners[0].protocol, Protocol::Echo);
-    assert_eq!(settings.listeners[0].policy.parting.linger, Duration::from_secs(3));
+    assert_eq!(settings.listeners[0].policy.closing.linger, Duration::from_secs(3));
     assert_eq!(settings.listeners[0].policy.bounds.slow_time, Duration::from_secs(2));
 }
 
@@ -223,7 +223,7 @@ fn flags_come_before_the_file_and_defaults_do_not_reach_the_admin_interface() {
     let settings = resolve_text(&sources, Some(("f", file)), no_files).unwrap().settings;
     assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.log.filter, "warn");
-    let lingers: Vec<u64> = settings.listeners.iter().map(|it| it.policy.parting.linger.as_secs()).collect();
+    let lingers: Vec<u64> = settings.listeners.iter().map(|it| it.policy.closing.linger.as_secs()).collect();
     assert_eq!(lingers, [3, 3, 5]);
 }
 

@@ -468,9 +468,9 @@ pub fn workers_state(workers: usize, identities: usize, moved: u64) {
 
 /// The state of the whole server, on SIGUSR1.
 pub fn state(census: &Census, counters: &Counters) {
-    let [_, handshaking, open, suspect, peer_closed, parting, _] = census.states;
+    let [_, handshaking, open, suspect, peer_closed, closing, _] = census.states;
     info!(
-        handshaking, open, suspect, peer_closed, parting,
+        handshaking, open, suspect, peer_closed, closing,
         paused = census.paused, output_waiting_bytes = census.pending_bytes, accepted = counters.accepted(), ended = counters.ends_total(),
         reasons:% = counters.reasons();
         "state"

@@ -225,9 +225,9 @@ fn last_rung(
 ) -> CloseMode {
     let (CloseMode::Linger2, Some(evidence)) = (mode, evidence) else { return mode };
     if delivery(evidence) == Delivery::Unanswered {
-        return policy.parting.unreachable.into();
+        return policy.closing.unreachable.into();
     }
-    if let Some(timeout) = fin_timeout(evidence, policy.parting.linger, user_timeout) {
+    if let Some(timeout) = fin_timeout(evidence, policy.closing.linger, user_timeout) {
         stream.set_user_timeout(timeout);
     }
     mode

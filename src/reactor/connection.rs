@@ -57,7 +57,7 @@ pub(super) enum Reading {
     /// An edge came and was not followed to its end.
     Ready,
     /// The same, and the peer's FIN is behind the data: read until end of file, no edge will come again.
-    Closing,
+    UntilEof,
     /// The same, and a reset is behind the FIN. Only for a leg: its partner is told of the reset too.
     Resetting,
     /// The connection is broken: read what is left, then the error.
@@ -73,11 +73,11 @@ impl Reading {
     pub(super) const fn on_edge(self, readiness: Readiness, hints: bool) -> Self {
         let closing = readiness.is_departure();
         match self {
-            Self::Drained | Self::Ready if hints && closing => Self::Closing,
+            Self::Drained | Self::Ready if hints && closing => Self::UntilEof,
             Self::Drained if readiness.has(Readiness::READABLE) || closing => Self::Ready,
             Self::Drained
             | Self::Ready
-            | Self::Closing
+            | Self::UntilEof
             | Self::Resetting
             | Self::Failing
             | Self::Ended
@@ -87,7 +87,7 @@ impl Reading {
 
     /// Whether a receive may yield something.
     pub(super) const fn pending(self) -> bool {
-        matches!(self, Self::Ready | Self::Closing | Self::Resetting | Self::Failing)
+        matches!(self, Self::Ready | Self::UntilEof | Self::Resetting | Self::Failing)
     }
 }
 
@@ -316,7 +316,7 @@ impl<S> Connection<S> {
         let first = self.buffers.as_deref().is_none_or(is_first);
         let there = match self.life.state() {
             State::Handshaking | State::Open => true,
-            State::PeerClosed { .. } | State::Parting { .. } => !self.is_gapped(),
+            State::PeerClosed { .. } | State::Closing { .. } => !self.is_gapped(),
             State::Suspect { .. } => !self.output_held(),
             State::Connecting { .. } | State::Closed { .. } => false,
         };

@@ -66,7 +66,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
         match conn.reading {
             Reading::Drained => conn.reading = Reading::Ready,
-            Reading::Ready | Reading::Closing | Reading::Resetting => {}
+            Reading::Ready | Reading::UntilEof | Reading::Resetting => {}
             Reading::Failing | Reading::Ended | Reading::Probing => return,
         }
         self.cx.work.begin_serving();
@@ -121,7 +121,7 @@ impl<K: Kernel> Context<K> {
         conn.reading = conn.reading.on_edge(readiness, hints);
         if conn.leg.is_some()
             && readiness.has(Readiness::ERROR)
-            && matches!(conn.reading, Reading::Ready | Reading::Closing)
+            && matches!(conn.reading, Reading::Ready | Reading::UntilEof)
         {
             conn.reading = Reading::Resetting;
         }
@@ -142,7 +142,7 @@ impl<K: Kernel> Context<K> {
         match conn.reading {
             Reading::Probing if broken => self.take_error(key, conn, Detector::EofProbe),
             Reading::Ended if broken => self.take_error(key, conn, Detector::SendError),
-            Reading::Drained | Reading::Ready | Reading::Closing | Reading::Resetting
+            Reading::Drained | Reading::Ready | Reading::UntilEof | Reading::Resetting
                 if broken && hints && conn.is_paused() =>
             {
                 self.read_to_the_error(key, conn, Detector::Readiness, None);
@@ -151,7 +151,7 @@ impl<K: Kernel> Context<K> {
             Reading::Failing => {}
             Reading::Drained
             | Reading::Ready
-            | Reading::Closing
+            | Reading::UntilEof
             | Reading::Resetting
             | Reading::Ended
             | Reading::Probing => {
@@ -250,7 +250,7 @@ impl<K: Kernel> Context<K> {
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,
         // and is read again behind them.
         if broken_by.is_none() && conn.is_paused() && conn.output_held() && conn.has_input() {
-            conn.reading = Reading::Closing;
+            conn.reading = Reading::UntilEof;
             return self.mark_alive(key, conn);
         }
         let is_reset = conn.reading == Reading::Resetting;

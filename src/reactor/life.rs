@@ -62,7 +62,7 @@ impl<K: Kernel> Context<K> {
     #[inline(always)]
     fn tell_life(&mut self, key: Key, conn: &mut Conn<K>, input: Input) -> Action {
         let was_ending = conn.is_ending();
-        let action = conn.life.on(input, self.now, &self.policy_of(conn).parting);
+        let action = conn.life.on(input, self.now, &self.policy_of(conn).closing);
         if !was_ending && conn.is_ending() && conn.layer().is_some() {
             // Its layer says its last word after all output of this turn.
             self.posted.flush(key, conn);
@@ -188,8 +188,8 @@ impl<K: Kernel> Context<K> {
 
     /// Ends a connection whose peer no longer answers.
     pub(super) fn abort(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
-        let parting = &self.policy_of(conn).parting;
-        let rung = if reason == Reason::StuckFrozen { parting.frozen } else { parting.unreachable };
+        let closing = &self.policy_of(conn).closing;
+        let rung = if reason == Reason::StuckFrozen { closing.frozen } else { closing.unreachable };
         let output_pending = conn.pending_output() > 0;
         let connected = !conn.life.state().is_connecting();
         if conn.leg.is_some() && connected && rung == LastRung::Linger2 && output_pending {

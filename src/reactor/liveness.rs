@@ -144,7 +144,7 @@ impl<K: Kernel> Context<K> {
                     Verdict::Report => self.report_verdict(key, conn, reason, detector),
                 }
             }
-            State::PeerClosed { .. } | State::Parting { .. } => {
+            State::PeerClosed { .. } | State::Closing { .. } => {
                 if conn.pending_output() > 0 {
                     self.flush(key, conn);
                     if !self.is_due(key, conn, Due::Deadline) {
@@ -323,7 +323,7 @@ impl<K: Kernel> Context<K> {
 
 /// Whether it cannot be told yet that a peer which has not closed will acknowledge what it was sent.
 fn is_unclear<S: Stream>(conn: &Connection<S>) -> bool {
-    let parting = matches!(conn.life.state(), State::Parting { .. });
-    let evidence = parting.then(|| conn.stream.evidence()).flatten();
+    let closing = matches!(conn.life.state(), State::Closing { .. });
+    let evidence = closing.then(|| conn.stream.evidence()).flatten();
     evidence.is_some_and(|evidence| delivery(&evidence) == Delivery::Unclear)
 }

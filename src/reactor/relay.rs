@@ -311,7 +311,7 @@ impl<K: Kernel> Context<K> {
     /// A leg that is ending has no pending output. Sends our FIN if the partner has sent its own. Returns whether the leg can
     /// be closed: not while the partner may send more.
     pub(super) fn on_leg_drained(&mut self, key: Key, conn: &mut Conn<K>, leg: Leg) -> bool {
-        let State::Parting { last, .. } = conn.life.state() else {
+        let State::Closing { last, .. } = conn.life.state() else {
             let ends = self.half_close(conn) == HalfClose::End;
             let pair = self.pairs.of(key);
             // A server for what it has sent may still be looked for.
@@ -343,7 +343,7 @@ impl<K: Kernel> Context<K> {
         let pair = self.pairs.of(key)?;
         // Nothing moves without a partner.
         let is_alone = conn.leg.is_none_or(|leg| pair.leg(leg.other()).is_none());
-        if is_alone || matches!(conn.life.state(), State::Parting { last: Some(_), .. }) {
+        if is_alone || matches!(conn.life.state(), State::Closing { last: Some(_), .. }) {
             return None;
         }
         let until = pair.moved + relay.half_close_timeout;
@@ -353,7 +353,7 @@ impl<K: Kernel> Context<K> {
     /// Whether a leg whose output is all sent must wait until the peer's kernel has acknowledged it. A reset would destroy
     /// output that is on its way; so would the kernel's answer to anything that the peer sends after the close.
     pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
-        let State::Parting { last: Some(last), .. } = conn.life.state() else { return false };
+        let State::Closing { last: Some(last), .. } = conn.life.state() else { return false };
         let sends_on = || {
             let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
             pair.is_some_and(|(pair, leg)| pair.lost(leg) > 0)
@@ -422,13 +422,13 @@ impl<S> Connection<S> {
     /// Whether it is a leg of which one direction has ended and the other is open. It can still be ended.
     pub(super) const fn is_half_closed(&self) -> bool {
         self.leg.is_some()
-            && matches!(self.life.state(), State::PeerClosed { .. } | State::Parting { last: None, .. })
+            && matches!(self.life.state(), State::PeerClosed { .. } | State::Closing { last: None, .. })
     }
 
     /// Whether it is closed as soon as its output is sent. What the peer sends meanwhile does not put that off: it may never
     /// end.
     pub(super) const fn is_being_closed(&self) -> bool {
-        matches!(self.life.state(), State::Parting { last: Some(_), .. })
+        matches!(self.life.state(), State::Closing { last: Some(_), .. })
     }
 
     /// Whether it takes what its partner sends, and its own input goes to the partner. A leg that is being closed is read
@@ -440,7 +440,7 @@ impl<S> Connection<S> {
             | State::Open
             | State::Suspect { .. }
             | State::PeerClosed { .. } => true,
-            State::Parting { last, .. } => last.is_none(),
+            State::Closing { last, .. } => last.is_none(),
             State::Closed { .. } => false,
         }
     }

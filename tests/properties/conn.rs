@@ -4,7 +4,7 @@
 use super::Choices;
 use linger::core::conn::liveness::{Clocks, Due, next_due};
 use linger::core::conn::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
+    Audit, AuditEnd, Bounds, Closing, Heartbeat, HeartbeatStyle, LastRung, Liveness, Policy, Verdict,
 };
 use linger::core::conn::{Action, Cause, Input, Life, State};
 use linger::core::end::{CloseMode, Detector, Reason};
@@ -69,7 +69,7 @@ fn policy(choices: &mut Choices<'_>) -> Policy {
             probe_oob: timeout_or_off(choices),
             audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
-        parting: Parting {
+        closing: Closing {
             linger,
             linger_max: one.max(other),
             linger2: true,
@@ -167,7 +167,7 @@ impl Run {
         self.now = self.now.max(at);
         for round in 0.. {
             let Some((at, due)) = self.next_due().filter(|(at, _)| *at <= self.now) else { break };
-            // Each of the nine once, but for the state's own: handshake or grace, then parting without linger.
+            // Each of the nine once, but for the state's own: handshake or grace, then closing without linger.
             assert!(round < 11, "{due:?} at {at:?} is due for ever: {:?}", self.life);
             self.on_due(at, due, output_pending);
         }
@@ -175,7 +175,7 @@ impl Run {
 
     /// As `reactor/timers.rs` does.
     fn on_due(&mut self, at: Instant, due: Due, output_pending: bool) {
-        let Parting { frozen: rung, .. } = self.policy.parting;
+        let Closing { frozen: rung, .. } = self.policy.closing;
         let leave =
             |reason| Input::CloseGracefully { reason, detector: Detector::Timer, notified: !output_pending };
         let give_up = |reason| Input::Abort { reason, detector: Detector::Timer, rung, output_pending };
@@ -194,7 +194,7 @@ impl Run {
                         self.apply(give_up(Reason::StuckFrozen));
                     }
                 }
-                State::PeerClosed { .. } | State::Parting { .. } => {
+                State::PeerClosed { .. } | State::Closing { .. } => {
                     self.apply(Input::Expired { output_pending });
                     assert!(matches!(self.life.state(), State::Closed { .. }), "a deadline ends it");
                 }
@@ -238,7 +238,7 @@ impl Run {
 
     fn apply(&mut self, input: Input) {
         let before = self.life.state();
-        let action = self.life.on(input, self.now, &self.policy.parting);
+        let action = self.life.on(input, self.now, &self.policy.closing);
         let after = self.life.state();
         assert_step(before, input, after, action);
         if after != State::Handshaking {
@@ -264,10 +264,10 @@ impl Run {
     fn assert_deadline(&self, before: State, input: Input, after: State) {
         let Some(since) = after.since() else { return };
         let Some(at) = deadline(after) else { return };
-        let Parting { linger, linger_max, .. } = self.policy.parting;
+        let Closing { linger, linger_max, .. } = self.policy.closing;
         let goodbye = before.cause().is_some_and(has_said_all);
-        let at_once = matches!(before, State::Parting { last: Some(_), .. });
-        if (goodbye || at_once) && matches!((before, input), (State::Parting { .. }, Input::Flushed { .. })) {
+        let at_once = matches!(before, State::Closing { last: Some(_), .. });
+        if (goodbye || at_once) && matches!((before, input), (State::Closing { .. }, Input::Flushed { .. })) {
             assert!(Some(at) <= deadline(before), "{input:?} put it off: {before:?} {after:?}");
         } else if before.cause().is_some() && !matches!(input, Input::PartnerGone { .. }) {
             // Who has a partner no more is not waited for as long.
@@ -414,7 +414,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
 /// The deadline of an ending connection.
 fn deadline(state: State) -> Option<Instant> {
     match state {
-        State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
+        State::PeerClosed { deadline, .. } | State::Closing { deadline, .. } => Some(deadline),
         State::Connecting { .. }
         | State::Handshaking
         | State::Open

@@ -325,7 +325,7 @@ pub(super) static SHARED: [Key; 42] = [
         name: "linger_max",
         kind: Kind::Period { min: Duration::ZERO, max: DAY, step: Step::Millisecond, words: &[] },
         default: Default::Usual("60s"),
-        doc: "How long a parting may take in all while queued output still makes progress.",
+        doc: "How long closing may take in all while queued output still makes progress.",
         why: "output_max drains in a minute at 35 KB/s: slow mobile clients get their last bytes, and a \
               trickle cannot hold a slot for ever.",
     },

@@ -1,7 +1,7 @@
-//! How a connection ends once a cause is recorded: what happens in `PeerClosed` and in `Parting`, and how they are entered. The
+//! How a connection ends once a cause is recorded: what happens in `PeerClosed` and in `Closing`, and how they are entered. The
 //! states, and the table that leads here, are in [`state`](super::state).
 
-use super::policy::{LastRung, Parting};
+use super::policy::{Closing, LastRung};
 use super::state::{Action, Cause, Input, State};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::{Duration, Instant};
@@ -33,8 +33,8 @@ impl Ending {
     }
 
     /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
-    fn extended(self, now: Instant, parting: &Parting) -> Instant {
-        (now + parting.linger).min(self.since + parting.linger_max)
+    fn extended(self, now: Instant, closing: &Closing) -> Instant {
+        (now + closing.linger).min(self.since + closing.linger_max)
     }
 }
 
@@ -45,7 +45,7 @@ impl State {
         end: Ending,
         input: Input,
         now: Instant,
-        parting: &Parting,
+        closing: &Closing,
     ) -> (Self, Action) {
         match input {
             // Everything is delivered; or no output waits, and the probe was not answered by RST: the peer is
@@ -56,7 +56,7 @@ impl State {
             // The answer to the probe has no time of its own beyond `linger_max`: one that is told of the same
             // flush again and again must still come to an end.
             Input::Progress | Input::Flushed { probe: true } => {
-                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::None)
+                (end.peer_closed(end.extended(now, closing).max(self.deadline_or(now))), Action::None)
             }
             // A reset that answers the probe is what the probe is for; the reactor reports it as such.
             Input::Failed { detector: Detector::EofProbe, .. } => {
@@ -74,11 +74,11 @@ impl State {
             }
             Input::Failed { .. } => end.closed(CloseMode::Reset),
             // Output that is still ours at the deadline made no progress: the peer will not read it.
-            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
+            Input::Expired { output_pending: true } => end.closed(closing.unreachable.into()),
             Input::Abort { rung, .. } => end.closed(rung.into()),
             // The reset is handed on, behind what the peer still waits for.
             Input::PartnerGone { rung: LastRung::Reset, .. } => {
-                close_behind_output(end.cause, end.since, LastRung::Reset, now, parting)
+                close_behind_output(end.cause, end.since, LastRung::Reset, now, closing)
             }
             Input::PartnerFin { .. } | Input::PartnerGone { rung: LastRung::Linger2, .. } => {
                 (self, Action::Flush)
@@ -97,41 +97,41 @@ impl State {
     }
 
     /// We want to end, and would like the peer to close first; or, with a `last` rung, not to wait for that.
-    pub(super) fn on_parting(
+    pub(super) fn on_closing(
         self,
         end: Ending,
         last: Option<LastRung>,
         input: Input,
         now: Instant,
-        parting: &Parting,
+        closing: &Closing,
     ) -> (Self, Action) {
         match input {
             Input::PartnerGone { rung, .. } if last.is_none() => {
-                close_behind_output(end.cause, end.since, rung, now, parting)
+                close_behind_output(end.cause, end.since, rung, now, closing)
             }
             Input::Moved { until } => (self.not_before(until), Action::None),
             // Its end of file must not look like the end of what was cut off.
             Input::PeerFin { .. } if last == Some(LastRung::Reset) => (self, Action::None),
             Input::PeerFin { .. } => {
-                (end.peer_closed(end.extended(now, parting).max(self.deadline_or(now))), Action::Flush)
+                (end.peer_closed(end.extended(now, closing).max(self.deadline_or(now))), Action::Flush)
             }
-            Input::Progress => (self.not_before(end.extended(now, parting)), Action::None),
+            Input::Progress => (self.not_before(end.extended(now, closing)), Action::None),
             // It has said goodbye and has its answer: most close on that, and who waits for our end of file, as
             // others give it at once, need not wait long.
             Input::Flushed { .. } if has_said_all(end.cause) => (self.by(now + AFTER_GOODBYE), Action::None),
             // Closed now, it might be left to retransmit to nobody.
-            Input::Unclear if now < end.since + parting.linger_max => {
+            Input::Unclear if now < end.since + closing.linger_max => {
                 let longer = now.since(end.since) / 2;
                 let step =
                     if last.is_some() { longer.clamp(UNTIL_DELIVERED, UNTIL_CLEAR) } else { UNTIL_CLEAR };
-                (self.not_before((now + step).min(end.since + parting.linger_max)), Action::None)
+                (self.not_before((now + step).min(end.since + closing.linger_max)), Action::None)
             }
             Input::Expired { output_pending: false } | Input::Unclear => {
                 end.closed(last.map_or(CloseMode::Linger2, CloseMode::from))
             }
             Input::Failed { .. } => end.closed(CloseMode::Reset),
             // Output that is still ours at the deadline made no progress: the peer will not read it.
-            Input::Expired { output_pending: true } => end.closed(parting.unreachable.into()),
+            Input::Expired { output_pending: true } => end.closed(closing.unreachable.into()),
             Input::Abort { rung, .. } => end.closed(rung.into()),
             Input::Connected
             | Input::Opened
@@ -151,7 +151,7 @@ impl State {
     /// The deadline of an ending.
     fn deadline_or(self, now: Instant) -> Instant {
         match self {
-            Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } => deadline,
+            Self::PeerClosed { deadline, .. } | Self::Closing { deadline, .. } => deadline,
             Self::Connecting { .. }
             | Self::Handshaking
             | Self::Open
@@ -162,7 +162,7 @@ impl State {
 
     /// The same, with a deadline no earlier than `earliest`.
     fn not_before(mut self, earliest: Instant) -> Self {
-        if let Self::PeerClosed { deadline, .. } | Self::Parting { deadline, .. } = &mut self {
+        if let Self::PeerClosed { deadline, .. } | Self::Closing { deadline, .. } = &mut self {
             *deadline = earliest.max(*deadline);
         }
         self
@@ -170,37 +170,37 @@ impl State {
 
     /// The same, with a deadline no later than `latest`.
     fn by(mut self, latest: Instant) -> Self {
-        if let Self::Parting { deadline, .. } = &mut self {
+        if let Self::Closing { deadline, .. } = &mut self {
             *deadline = latest.min(*deadline);
         }
         self
     }
 }
 
-/// Enters Parting. A peer that was told nothing has no reason to close first: its deadline is now, and
+/// Enters Closing. A peer that was told nothing has no reason to close first: its deadline is now, and
 /// moves only while output is under way.
-pub(super) fn begin_parting(
+pub(super) fn begin_closing(
     cause: Cause,
     notified: bool,
     now: Instant,
-    parting: &Parting,
+    closing: &Closing,
 ) -> (State, Action) {
     // Who finds no place has time to read that and close, and no more: its descriptor is set aside for others like it.
     let full = cause.reason == Reason::LocalLimit;
-    let patience = if full { parting.linger.min(AFTER_GOODBYE) } else { parting.linger };
+    let patience = if full { closing.linger.min(AFTER_GOODBYE) } else { closing.linger };
     let deadline = if notified { now + patience } else { now };
-    (State::Parting { cause, since: now, deadline, last: None }, Action::Flush)
+    (State::Closing { cause, since: now, deadline, last: None }, Action::Flush)
 }
 
-/// Enters Parting, to close as soon as the peer has what is left for it.
+/// Enters Closing, to close as soon as the peer has what is left for it.
 pub(super) fn close_behind_output(
     cause: Cause,
     since: Instant,
     rung: LastRung,
     now: Instant,
-    parting: &Parting,
+    closing: &Closing,
 ) -> (State, Action) {
-    (State::Parting { cause, since, deadline: now + parting.linger, last: Some(rung) }, Action::Flush)
+    (State::Closing { cause, since, deadline: now + closing.linger, last: Some(rung) }, Action::Flush)
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.
@@ -209,10 +209,10 @@ pub(super) fn abort(
     rung: LastRung,
     output_pending: bool,
     now: Instant,
-    parting: &Parting,
+    closing: &Closing,
 ) -> (State, Action) {
     match rung {
-        LastRung::Linger2 if output_pending => begin_parting(cause, true, now, parting),
+        LastRung::Linger2 if output_pending => begin_closing(cause, true, now, closing),
         LastRung::Linger2 | LastRung::Reset => {
             (State::Closed { cause, since: now }, Action::Close(rung.into()))
         }

@@ -82,7 +82,7 @@ pub fn next_due(
             (policy.liveness.verdict == Verdict::End).then_some(clocks.patient_until)
         }
         State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),
-        State::PeerClosed { deadline, .. } | State::Parting { deadline, .. } => Some(deadline),
+        State::PeerClosed { deadline, .. } | State::Closing { deadline, .. } => Some(deadline),
         State::Closed { .. } => return None,
     };
     let mut next = deadline.map(|at| (at, Due::Deadline));

@@ -16,7 +16,7 @@ mod tests;
 use crate::core::end::{CloseMode, Detector, End, Reason};
 use crate::core::tcp::TcpSnapshot;
 use crate::core::time::{Instant, Span};
-use policy::Parting;
+use policy::Closing;
 pub use state::{Action, Cause, Input, State};
 
 /// What is remembered of one connection's life. Kept small: a hundred thousand of them lie in a table.
@@ -80,13 +80,13 @@ impl Life {
                 self.heard = now;
                 true
             }
-            State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => false,
+            State::PeerClosed { .. } | State::Closing { .. } | State::Closed { .. } => false,
         }
     }
 
     /// Tells what happened; answers what to do. See the table in [`state`].
-    pub fn on(&mut self, input: Input, now: Instant, parting: &Parting) -> Action {
-        let (next, action) = self.state.on(input, now, parting);
+    pub fn on(&mut self, input: Input, now: Instant, closing: &Closing) -> Action {
+        let (next, action) = self.state.on(input, now, closing);
         self.state = next;
         action
     }

@@ -10,7 +10,7 @@ pub struct Policy {
     /// How its life is watched.
     pub liveness: Liveness,
     /// How it is closed.
-    pub parting: Parting,
+    pub closing: Closing,
     /// What it may use.
     pub bounds: Bounds,
 }
@@ -134,10 +134,10 @@ impl HeartbeatStyle {
 
 /// How a connection is let go when we end it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Parting {
+pub struct Closing {
     /// How long to wait for the peer's FIN after the goodbye, before closing first.
     pub linger: Duration,
-    /// How long the whole parting may take while queued output still makes progress.
+    /// How long all of the closing may take while queued output still makes progress.
     pub linger_max: Duration,
     /// Set `TCP_LINGER2 = -1` on the listener, so that even `kill -9` leaves no `TIME_WAIT`.
     pub linger2: bool,

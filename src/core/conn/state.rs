@@ -7,7 +7,7 @@
 //!      │      │            │          │
 //!      │      └────────────┼──────────┤
 //!      │                   ▼          ▼
-//!      │               PeerClosed ◀─▶ Parting
+//!      │               PeerClosed ◀─▶ Closing
 //!      │                   │          │
 //!      └───────────────────┼──────────┘
 //!                          ▼
@@ -17,8 +17,8 @@
 //! Three rules hold everywhere: the first cause wins; the peer's FIN is waited for while waiting can still
 //! spare us the TIME_WAIT; and an input that makes no sense in a state changes nothing.
 
-use super::ending::{Ending, abort, begin_parting, close_behind_output};
-use super::policy::{LastRung, Parting};
+use super::ending::{Ending, abort, begin_closing, close_behind_output};
+use super::policy::{Closing, LastRung};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub enum State {
         deadline: Instant,
     },
     /// We want it to end. The goodbye is said or queued; we still read, flush, and wait for the peer's FIN.
-    Parting {
+    Closing {
         /// Why the connection ends.
         cause: Cause,
         /// When that was seen.
@@ -236,7 +236,7 @@ impl State {
 
     /// All names, in temporal order.
     pub const NAMES: [&'static str; 7] =
-        ["connecting", "handshaking", "open", "suspect", "peer_closed", "parting", "closed"];
+        ["connecting", "handshaking", "open", "suspect", "peer_closed", "closing", "closed"];
 
     /// Whether output is withheld. It is sent to one whose verdict was reported: that changes nothing for it.
     pub const fn withholds_output(self) -> bool {
@@ -261,7 +261,7 @@ impl State {
             Self::Open => 2,
             Self::Suspect { .. } => 3,
             Self::PeerClosed { .. } => 4,
-            Self::Parting { .. } => 5,
+            Self::Closing { .. } => 5,
             Self::Closed { .. } => 6,
         }
     }
@@ -270,7 +270,7 @@ impl State {
     pub const fn cause(&self) -> Option<Cause> {
         match self {
             Self::Connecting { .. } | Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
-            Self::PeerClosed { cause, .. } | Self::Parting { cause, .. } | Self::Closed { cause, .. } => {
+            Self::PeerClosed { cause, .. } | Self::Closing { cause, .. } | Self::Closed { cause, .. } => {
                 Some(*cause)
             }
         }
@@ -280,7 +280,7 @@ impl State {
     pub const fn since(&self) -> Option<Instant> {
         match self {
             Self::Connecting { .. } | Self::Handshaking | Self::Open | Self::Suspect { .. } => None,
-            Self::PeerClosed { since, .. } | Self::Parting { since, .. } | Self::Closed { since, .. } => {
+            Self::PeerClosed { since, .. } | Self::Closing { since, .. } | Self::Closed { since, .. } => {
                 Some(*since)
             }
         }
@@ -288,7 +288,7 @@ impl State {
 
     /// The transition table: what follows from `input` in this state, and what to do about it.
     #[must_use]
-    pub fn on(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
+    pub fn on(self, input: Input, now: Instant, closing: &Closing) -> (Self, Action) {
         match (self, input) {
             (Self::Connecting { .. }, Input::Connected) | (Self::Handshaking, Input::Opened) => {
                 (Self::Open, Action::None)
@@ -306,13 +306,13 @@ impl State {
                 (Self::Suspect { deadline, since, detector, notsent_bytes }, Action::Release)
             }
             (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {
-                self.on_any_live(input, now, parting)
+                self.on_any_live(input, now, closing)
             }
             (Self::PeerClosed { cause, since, .. }, _) => {
-                self.on_peer_closed(Ending { cause, since }, input, now, parting)
+                self.on_peer_closed(Ending { cause, since }, input, now, closing)
             }
-            (Self::Parting { cause, since, last, .. }, _) => {
-                self.on_parting(Ending { cause, since }, last, input, now, parting)
+            (Self::Closing { cause, since, last, .. }, _) => {
+                self.on_closing(Ending { cause, since }, last, input, now, closing)
             }
             (Self::Closed { .. }, _) => (self, Action::None),
         }
@@ -343,11 +343,11 @@ impl State {
     }
 
     /// What Handshaking, Open and Suspect have in common: no cause is recorded yet, so what comes is one.
-    fn on_any_live(self, input: Input, now: Instant, parting: &Parting) -> (Self, Action) {
+    fn on_any_live(self, input: Input, now: Instant, closing: &Closing) -> (Self, Action) {
         match input {
             Input::PeerFin { reason } => {
                 let cause = Cause { reason, detector: Detector::ZeroRead };
-                (Self::PeerClosed { cause, since: now, deadline: now + parting.linger }, Action::Flush)
+                (Self::PeerClosed { cause, since: now, deadline: now + closing.linger }, Action::Flush)
             }
             Input::Failed { reason, detector } => {
                 let cause = Cause { reason, detector };
@@ -355,18 +355,18 @@ impl State {
             }
             Input::Goodbye => {
                 let cause = Cause { reason: Reason::PeerGoodbye, detector: Detector::Protocol };
-                begin_parting(cause, true, now, parting)
+                begin_closing(cause, true, now, closing)
             }
             Input::CloseGracefully { reason, detector, notified } => {
-                begin_parting(Cause { reason, detector }, notified, now, parting)
+                begin_closing(Cause { reason, detector }, notified, now, closing)
             }
             Input::Abort { reason, detector, rung, output_pending } => {
-                abort(Cause { reason, detector }, rung, output_pending, now, parting)
+                abort(Cause { reason, detector }, rung, output_pending, now, closing)
             }
             Input::PartnerFin { cause, patience } => {
-                (Self::Parting { cause, since: now, deadline: now + patience, last: None }, Action::Flush)
+                (Self::Closing { cause, since: now, deadline: now + patience, last: None }, Action::Flush)
             }
-            Input::PartnerGone { cause, rung } => close_behind_output(cause, now, rung, now, parting),
+            Input::PartnerGone { cause, rung } => close_behind_output(cause, now, rung, now, closing),
             Input::Connected
             | Input::Opened
             | Input::Heard

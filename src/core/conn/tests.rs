@@ -2,7 +2,7 @@
 
 use super::liveness::{Clocks, Due, next_due, verdict};
 use super::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
+    Audit, AuditEnd, Bounds, Closing, Heartbeat, HeartbeatStyle, LastRung, Liveness, Policy, Verdict,
 };
 use super::*;
 use crate::core::tcp::TcpSnapshot;
@@ -13,7 +13,7 @@ use crate::core::timer::attention::Polled;
 const T0: Instant = Instant::from_millis(1_000);
 const NOW: Instant = Instant::from_millis(9_000);
 
-const PARTING: Parting = Parting {
+const CLOSING: Closing = Closing {
     linger: Duration::from_secs(2),
     linger_max: Duration::from_secs(60),
     linger2: true,
@@ -45,12 +45,12 @@ fn peer_closed(reason: Reason) -> State {
     State::PeerClosed { cause: cause(reason), since: T0, deadline: NOW }
 }
 
-fn parting(reason: Reason) -> State {
-    State::Parting { cause: cause(reason), since: T0, deadline: NOW, last: None }
+fn closing(reason: Reason) -> State {
+    State::Closing { cause: cause(reason), since: T0, deadline: NOW, last: None }
 }
 
 fn behind_output(last: LastRung) -> State {
-    State::Parting { cause: cause(Reason::UpstreamReset), since: T0, deadline: NOW, last: Some(last) }
+    State::Closing { cause: cause(Reason::UpstreamReset), since: T0, deadline: NOW, last: Some(last) }
 }
 
 fn connecting() -> State {
@@ -72,7 +72,7 @@ fn abort(rung: LastRung, output_pending: bool) -> Input {
 /// What follows, as the table below writes it: `=` for "as it was", else the state, its reason where it has
 /// one, and the action.
 fn follows(from: State, input: Input) -> String {
-    let (to, action) = from.on(input, NOW, &PARTING);
+    let (to, action) = from.on(input, NOW, &CLOSING);
     let action = match action {
         Action::None => String::new(),
         Action::Probe => "+probe".into(),
@@ -97,7 +97,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("suspect", suspect()),
         ("reported", reported()),
         ("peer_closed", peer_closed(Reason::PeerFin)),
-        ("parting", parting(Reason::LocalIdle)),
+        ("closing", closing(Reason::LocalIdle)),
         ("closed", closed()),
         ("connecting", connecting()),
         ("behind_output", behind_output(LastRung::Linger2)),
@@ -151,7 +151,7 @@ fn every_state_answers_every_input_as_the_table_says() {
     assert_eq!(seen, states.len() * inputs.len(), "the table leaves nothing out");
 }
 
-/// Columns: handshaking, open, suspect, suspect that was reported, `peer_closed` (fin), parting (idle), closed, connecting, parting behind its output
+/// Columns: handshaking, open, suspect, suspect that was reported, `peer_closed` (fin), closing (idle), closed, connecting, closing behind its output
 /// (upstream reset) by linger2, and by reset.
 const TABLE: &str = "
 connected             = = = = = = = open = =
@@ -163,20 +163,20 @@ fin                   peer_closed(peer.fin)+flush peer_closed(peer.fin)+flush pe
 fin_midframe          peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush peer_closed(peer.fin_midframe)+flush = peer_closed(local.idle)+flush = = peer_closed(upstream.reset)+flush =
 failed                closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset_after_fin)+reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
 failed_probe          closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.reset)+reset closed(peer.fin)+probe_reset closed(local.idle)+reset = closed(peer.reset)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
-goodbye               parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush parting(peer.goodbye)+flush = = = = = =
-leave                 parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
-leave_untold          parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush parting(local.kicked)+flush = = = closed(local.kicked)+reset = =
+goodbye               closing(peer.goodbye)+flush closing(peer.goodbye)+flush closing(peer.goodbye)+flush closing(peer.goodbye)+flush = = = = = =
+leave                 closing(local.kicked)+flush closing(local.kicked)+flush closing(local.kicked)+flush closing(local.kicked)+flush = = = closed(local.kicked)+reset = =
+leave_untold          closing(local.kicked)+flush closing(local.kicked)+flush closing(local.kicked)+flush closing(local.kicked)+flush = = = closed(local.kicked)+reset = =
 abort_reset           closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(stuck.frozen)+reset closed(peer.fin)+reset closed(local.idle)+reset = closed(stuck.frozen)+reset closed(upstream.reset)+reset closed(upstream.reset)+reset
 abort_linger2         closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(stuck.frozen)+linger2 closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
-abort_linger2_pending parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush parting(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
-partner_fin           parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush = = = = =
-partner_gone          parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush =+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
-partner_reset         parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(upstream.fin)+flush parting(peer.fin)+flush parting(local.idle)+flush = closed(upstream.fin)+reset = =
-moved                 = = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
-progress              = = = = peer_closed(peer.fin) parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+abort_linger2_pending closing(stuck.frozen)+flush closing(stuck.frozen)+flush closing(stuck.frozen)+flush closing(stuck.frozen)+flush closed(peer.fin)+linger2 closed(local.idle)+linger2 = closed(stuck.frozen)+reset closed(upstream.reset)+linger2 closed(upstream.reset)+linger2
+partner_fin           closing(upstream.fin)+flush closing(upstream.fin)+flush closing(upstream.fin)+flush closing(upstream.fin)+flush =+flush = = = = =
+partner_gone          closing(upstream.fin)+flush closing(upstream.fin)+flush closing(upstream.fin)+flush closing(upstream.fin)+flush =+flush closing(local.idle)+flush = closed(upstream.fin)+reset = =
+partner_reset         closing(upstream.fin)+flush closing(upstream.fin)+flush closing(upstream.fin)+flush closing(upstream.fin)+flush closing(peer.fin)+flush closing(local.idle)+flush = closed(upstream.fin)+reset = =
+moved                 = = = = peer_closed(peer.fin) closing(local.idle) = = closing(upstream.reset) closing(upstream.reset)
+progress              = = = = peer_closed(peer.fin) closing(local.idle) = = closing(upstream.reset) closing(upstream.reset)
 flushed               = = = = closed(peer.fin)+peer_first = = = = =
 flushed_probe         = = = = peer_closed(peer.fin) = = = = =
-unclear               = = = = = parting(local.idle) = = parting(upstream.reset) parting(upstream.reset)
+unclear               = = = = = closing(local.idle) = = closing(upstream.reset) closing(upstream.reset)
 expired               = = = = closed(peer.fin)+peer_first closed(local.idle)+linger2 = = closed(upstream.reset)+linger2 closed(upstream.reset)+reset
 expired_pending       = = = = closed(peer.fin)+reset closed(local.idle)+reset = = closed(upstream.reset)+reset closed(upstream.reset)+reset
 ";
@@ -220,33 +220,33 @@ fn what_is_no_reset_does_not_make_one_of_a_fin() {
 }
 
 #[test]
-fn progress_puts_the_deadline_off_but_not_beyond_the_longest_parting() {
-    let late = T0 + PARTING.linger_max;
-    let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, NOW, &PARTING);
+fn progress_puts_the_deadline_off_but_not_beyond_the_longest_close() {
+    let late = T0 + CLOSING.linger_max;
+    let (state, _) = closing(Reason::LocalIdle).on(Input::Progress, NOW, &CLOSING);
     assert_eq!(
         state,
-        State::Parting {
+        State::Closing {
             cause: cause(Reason::LocalIdle),
             since: T0,
-            deadline: NOW + PARTING.linger,
+            deadline: NOW + CLOSING.linger,
             last: None
         }
     );
-    let (state, _) = parting(Reason::LocalIdle).on(Input::Progress, late, &PARTING);
+    let (state, _) = closing(Reason::LocalIdle).on(Input::Progress, late, &CLOSING);
     assert_eq!(
         state,
-        State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline: late, last: None }
+        State::Closing { cause: cause(Reason::LocalIdle), since: T0, deadline: late, last: None }
     );
 }
 
 #[test]
 fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
     let half_a_second = Duration::from_millis(500);
-    let (state, action) = parting(Reason::LocalIdle).on(Input::Unclear, NOW, &PARTING);
+    let (state, action) = closing(Reason::LocalIdle).on(Input::Unclear, NOW, &CLOSING);
     let deadline = NOW + half_a_second;
-    assert_eq!(state, State::Parting { cause: cause(Reason::LocalIdle), since: T0, deadline, last: None });
+    assert_eq!(state, State::Closing { cause: cause(Reason::LocalIdle), since: T0, deadline, last: None });
     assert_eq!(action, Action::None);
-    let (_, action) = parting(Reason::LocalIdle).on(Input::Unclear, T0 + PARTING.linger_max, &PARTING);
+    let (_, action) = closing(Reason::LocalIdle).on(Input::Unclear, T0 + CLOSING.linger_max, &CLOSING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
 }
 
@@ -255,31 +255,31 @@ fn a_peer_that_was_told_nothing_is_not_waited_for() {
     let leave =
         |notified| Input::CloseGracefully { reason: Reason::LocalIdle, detector: Detector::Timer, notified };
     let deadline = |notified| {
-        let (State::Parting { deadline, .. }, Action::Flush) = open().on(leave(notified), NOW, &PARTING)
+        let (State::Closing { deadline, .. }, Action::Flush) = open().on(leave(notified), NOW, &CLOSING)
         else {
-            panic!("leaving begins with parting");
+            panic!("leaving begins with closing");
         };
         deadline
     };
-    assert_eq!(deadline(true), NOW + PARTING.linger);
+    assert_eq!(deadline(true), NOW + CLOSING.linger);
     assert_eq!(deadline(false), NOW);
 }
 
 #[test]
 fn who_has_said_goodbye_and_has_its_answer_is_not_waited_for_long() {
     let deadline = |reason, now: Instant, from: State| {
-        let (state, _) = from.on(Input::Flushed { probe: false }, now, &PARTING);
-        let State::Parting { deadline, cause, .. } = state else { panic!("still parting") };
+        let (state, _) = from.on(Input::Flushed { probe: false }, now, &CLOSING);
+        let State::Closing { deadline, cause, .. } = state else { panic!("still closing") };
         assert_eq!(cause.reason, reason);
         (state, deadline)
     };
     let half_a_second = Duration::from_millis(500);
-    let (asked, _) = open().on(Input::Goodbye, T0, &PARTING);
+    let (asked, _) = open().on(Input::Goodbye, T0, &CLOSING);
     let (flushed, first) = deadline(Reason::PeerGoodbye, T0, asked);
     assert_eq!(first, T0 + half_a_second);
     let (_, second) = deadline(Reason::PeerGoodbye, T0 + half_a_second / 2, flushed);
     assert_eq!(second, first, "what it sends meanwhile does not put that off");
-    let (_, ours) = deadline(Reason::LocalIdle, T0, parting(Reason::LocalIdle));
+    let (_, ours) = deadline(Reason::LocalIdle, T0, closing(Reason::LocalIdle));
     assert_eq!(ours, NOW, "who is told by us has the time of `linger`");
 }
 
@@ -290,10 +290,10 @@ fn the_silence_of_an_end_is_that_of_the_moment_it_was_noticed() {
     life.on(
         Input::CloseGracefully { reason: Reason::LocalIdle, detector: Detector::Timer, notified: true },
         T0 + Duration::from_secs(4),
-        &PARTING,
+        &CLOSING,
     );
     assert!(!life.mark_alive(T0 + Duration::from_secs(5)));
-    let action = life.on(Input::Expired { output_pending: false }, T0 + Duration::from_secs(6), &PARTING);
+    let action = life.on(Input::Expired { output_pending: false }, T0 + Duration::from_secs(6), &CLOSING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
     let end = life.end(CloseMode::Linger2, T0 + Duration::from_secs(6), None);
     assert_eq!((end.silence, end.age), (Duration::from_secs(3).into(), Duration::from_secs(6).into()));
@@ -312,7 +312,7 @@ fn policy() -> Policy {
             probe_oob: Some(Duration::from_secs(20)),
             audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
-        parting: PARTING,
+        closing: CLOSING,
         bounds: Bounds {
             frame_bytes_max: 1024,
             output_low: 1,
@@ -399,8 +399,8 @@ fn a_server_that_stalled_judges_no_silence_for_as_long() {
     );
     assert_eq!(patient(handshaking(), quiet.clone()), Some((100, Due::Deadline)));
     assert_eq!(patient(suspect(), quiet.clone()), Some((100, Due::Deadline)));
-    let parting = patient(parting(Reason::LocalIdle), quiet);
-    assert_eq!(parting, Some((8, Due::Deadline)), "what was decided before goes on");
+    let closing = patient(closing(Reason::LocalIdle), quiet);
+    assert_eq!(closing, Some((8, Due::Deadline)), "what was decided before goes on");
 }
 
 #[test]
@@ -430,7 +430,7 @@ fn waiting_output_and_paused_reading_have_deadlines_of_their_own() {
     let paused = Clocks { info_asked: Some(T0), ..waiting };
     let off = Heartbeat { style: HeartbeatStyle::Off, ..HEARTBEAT };
     assert_eq!(due(open(), off, paused), Some((10, Due::TcpInfo)));
-    assert_eq!(due(parting(Reason::LocalIdle), off, waiting), Some((8, Due::Deadline)));
+    assert_eq!(due(closing(Reason::LocalIdle), off, waiting), Some((8, Due::Deadline)));
     assert_eq!(due(closed(), off, paused), None);
 }
 

@@ -103,7 +103,7 @@ impl<L: Listener> ListenerState<L> {
             queue_limit: listener.queue().map(|queue| queue.limit),
             listener: Some(listener),
             admission: Admission::new(&settings.limits, now),
-            linger2_inherited: settings.policy.parting.linger2,
+            linger2_inherited: settings.policy.closing.linger2,
             transport: Transport::new(settings.tls.as_ref()),
             settings,
             accepting: AcceptState::Open,
@@ -173,7 +173,7 @@ impl<L: Listener> ListenerState<L> {
             ));
         }
         Admission::adopt(&mut self.admission, &old.limits, &new.limits, now);
-        self.linger2_inherited &= new.policy.parting.linger2;
+        self.linger2_inherited &= new.policy.closing.linger2;
         let before = old.policy.liveness.heartbeat;
         // What other hosts can reach, they can until a restart: what protects it stays.
         let is_same = (new.protocol, &new.address) == (old.protocol, &old.address);

@@ -216,7 +216,7 @@ pub const FOLKLORE: &[Belief] = &[
     },
     Belief {
         name: "shutdown, then close",
-        claim: "parting in two steps avoids TIME_WAIT",
+        claim: "closing in two steps avoids TIME_WAIT",
         fact: "the side that sends the first FIN keeps it, and no option removes it afterwards",
         claim_zh: "分两步断开可以避免 TIME_WAIT",
         fact_zh: "先发 FIN 的一方留下它，之后没有任何选项能去掉它",

@@ -63,7 +63,7 @@ pub(super) fn disagreement(
                 | (Some(State::Suspect { .. }), Heard::Suspect)
                 | (None, Heard::Offline) => true,
                 // It is being closed, and `offline` follows.
-                (Some(State::Parting { .. } | State::PeerClosed { .. }), heard) => *heard != Heard::Replaced,
+                (Some(State::Closing { .. } | State::PeerClosed { .. }), heard) => *heard != Heard::Replaced,
                 _ => false,
             };
             if !fits {

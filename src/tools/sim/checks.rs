@@ -93,16 +93,16 @@ impl Server {
     fn judge_silence(&self, began: Instant) -> Result<(), Failure> {
         for snapshot in self.reactor.inspect().snapshots() {
             let connects = matches!(snapshot.state, State::Connecting { .. });
-            if matches!(snapshot.state, State::Parting { .. }) || snapshot.pair.is_some() && !connects {
+            if matches!(snapshot.state, State::Closing { .. }) || snapshot.pair.is_some() && !connects {
                 let world = &mut self.stage.borrow_mut().world;
                 let conn = world.conn_of(self.process, snapshot.key);
                 let truth = &mut world.conns[conn].oracle;
-                truth.parting |= matches!(snapshot.state, State::Parting { .. });
+                truth.closing |= matches!(snapshot.state, State::Closing { .. });
                 truth.known_connected |= truth.connected.is_some();
             }
             let judged = match snapshot.state {
                 State::Suspect { since, .. } => since > began,
-                State::Parting { cause, since, .. } => {
+                State::Closing { cause, since, .. } => {
                     let silent = matches!(cause.reason, Reason::LocalIdle | Reason::ProtocolHandshakeTimeout);
                     silent && since > began
                 }

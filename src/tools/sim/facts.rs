@@ -50,8 +50,8 @@ pub(super) struct Oracle {
     pub(super) ended: bool,
     /// Since which turn input has been waiting.
     pub(super) waiting_since: Option<u64>,
-    /// A turn has ended with it parting: what was done about it took longer than one.
-    pub(super) parting: bool,
+    /// A turn has ended with it closing: what was done about it took longer than one.
+    pub(super) closing: bool,
     /// What the client did.
     pub(super) said: Said,
     /// Where that is on the wire, if it speaks TLS.

@@ -27,7 +27,7 @@ pub(super) struct Case<'a> {
     pub conn: usize,
     /// Its listener, or that of its pair's client.
     pub settings: &'a ListenerSettings,
-    /// Life, parting and bounds of its side of that.
+    /// Life, closing and bounds of its side of that.
     pub policy: &'a Policy,
     /// The upstream, where it relays.
     pub upstream: Option<&'a gateway::Upstream>,
@@ -88,7 +88,7 @@ impl Case<'_> {
     }
 
     fn resets_the_unreachable(&self) -> bool {
-        self.policy.parting.unreachable == LastRung::Reset
+        self.policy.closing.unreachable == LastRung::Reset
     }
 
     /// How long the server's end may stay after its close without a word of its peer's kernel; `None`: as long as the
@@ -97,7 +97,7 @@ impl Case<'_> {
         let (.., evidence) = self.at_close();
         let fits = evidence.notsent_bytes == 0 && evidence.snd_wnd > 0;
         let bounded = fits && self.resets_the_unreachable() && self.end.close == CloseMode::Linger2;
-        let linger = nanos(self.policy.parting.linger).max(1_000_000_000);
+        let linger = nanos(self.policy.closing.linger).max(1_000_000_000);
         let rto = self.world.conn(self.conn).sizes.rto;
         // The kernel is not asked, and has its own bound (tcp_orphan_retries, each twice as long as the one before).
         if self.has_just_connected() {
@@ -129,10 +129,10 @@ impl Case<'_> {
         self.server().and_then(Sock::death).map(|(_, death)| death)
     }
 
-    /// The server held output when it gave up, so it parted slowly and went on reading and sending: what the
+    /// The server held output when it gave up, so it closed slowly and went on reading and sending: what the
     /// kernel knew at the close is not what it knew at the verdict.
-    pub(super) fn parted(&self) -> bool {
-        self.oracle().parting || self.end.close != CloseMode::Reset || self.death().is_some()
+    pub(super) fn closed_slowly(&self) -> bool {
+        self.oracle().closing || self.end.close != CloseMode::Reset || self.death().is_some()
     }
 
     /// When it was closed.
@@ -188,7 +188,7 @@ impl Case<'_> {
                     self.death(),
                     Some(Death::Unacked | Death::ZeroWindowUnclear | Death::ZeroWindowSilent)
                 ) || self.end.detector == Detector::OobProbe
-                    && (self.at_close().3.unacked > 0 || self.parted()),
+                    && (self.at_close().3.unacked > 0 || self.closed_slowly()),
                 "nothing was unacknowledged for too long",
             ),
             Reason::LostUnreachable => need(
@@ -271,7 +271,7 @@ impl Case<'_> {
         let full = evidence.unacked > 0 || evidence.notsent_bytes > 0;
         // What clients are sent by name within one turn is offered to them when that is over.
         let by_name = self.end.pair.is_some() && self.end.messages_out > 0;
-        full || by_name || self.end.unsent_bytes > 0 || self.parted()
+        full || by_name || self.end.unsent_bytes > 0 || self.closed_slowly()
     }
 
     fn was_unused(&self) -> bool {
@@ -291,7 +291,7 @@ impl Case<'_> {
         let truth = self.oracle();
         let death = self.server().and_then(Sock::death);
         // One that is being closed may die after the verdict.
-        if let Some((died, _)) = death.filter(|_| !truth.parting) {
+        if let Some((died, _)) = death.filter(|_| !truth.closing) {
             let long = died + nanos(interval) <= at;
             return (!long).then(|| "it had died since the audit before".into());
         }
@@ -299,10 +299,10 @@ impl Case<'_> {
             return Some("it was not dead".into());
         };
         // While it is being closed, it is read to its end after the verdict.
-        if !self.server().is_some_and(|sock| sock.fin_seen) || truth.eof && !self.parted() {
+        if !self.server().is_some_and(|sock| sock.fin_seen) || truth.eof && !self.closed_slowly() {
             return Some("its peer had not closed, or that was known".into());
         }
-        if self.parted() {
+        if self.closed_slowly() {
             return None;
         }
         if state != TcpState::CloseWait {
@@ -372,8 +372,8 @@ impl Case<'_> {
         }
         let (at, _, unread, evidence) = self.at_close();
         let silence = at.saturating_sub(self.oracle().last_read);
-        let parted = self.parted();
-        if silence < timeout + grace && !parted {
+        let slow = self.closed_slowly();
+        if silence < timeout + grace && !slow {
             return Some(format!("it was heard from {:.3} s ago", super::world::seconds(silence)));
         }
         // Late by no more than a tick, the wake-up, and what kept the loop; which then waits as long again.
@@ -383,7 +383,7 @@ impl Case<'_> {
         // An edge of one that is paused is a sign of life, also where nobody caused it; a leg is paused while it is connected.
         let misheard = self.end.pair.is_some() && self.world.faults.spurious > 0;
         if by_silence
-            && !parted
+            && !slow
             && !misheard
             && !self.was_spoken_for()
             && !self.world.conn(self.conn).oracle.revived
@@ -394,7 +394,7 @@ impl Case<'_> {
         if u64::try_from(Duration::from(self.end.silence).as_nanos()).unwrap_or(0) < timeout + grace {
             return Some("the silence was too short for a verdict".into());
         }
-        if unread > 0 && !parted {
+        if unread > 0 && !slow {
             return Some(format!("{unread} bytes from it lay unread"));
         }
         let answered_ago = u64::from(evidence.last_ack_recv_ms) * 1_000_000;
@@ -403,17 +403,17 @@ impl Case<'_> {
             if self.kernel_must_have_answered(at, timeout, grace) {
                 return Some("its kernel was there to answer the probe".into());
             }
-            return (!parted && answered_ago + slack < grace).then(|| "its kernel had answered".into());
+            return (!slow && answered_ago + slack < grace).then(|| "its kernel had answered".into());
         }
         let fresh = (grace + slack + 2_000_000 + 2 * self.world.stalled(self.oracle().process, at, silence))
             .max(FRESH);
         // Between two probes of the window nothing is to be answered.
         let between = evidence.notsent_bytes > 0 && evidence.probes == 0;
-        if !parted && answered_ago > fresh && !between {
+        if !slow && answered_ago > fresh && !between {
             return Some("its kernel had not answered".into());
         }
         let open = evidence.snd_wnd > 0 && evidence.notsent_bytes == 0;
-        (!parted && self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
+        (!slow && self.end.reason == Reason::StuckZeroWindow && open).then(|| "its window was open".into())
     }
 
     /// Whether a probe sent when it became suspect must have been answered in time.
@@ -442,7 +442,7 @@ impl Case<'_> {
     fn slowness_is_wrong(&self) -> Option<String> {
         let slow = nanos(self.policy.bounds.slow_time);
         let (at, ..) = self.at_close();
-        if self.parted() {
+        if self.closed_slowly() {
             return None;
         }
         if at.saturating_sub(self.oracle().last_write) < slow {

@@ -66,7 +66,7 @@ pub(super) fn miscounted(
         // Its FIN has come while it was being closed for another reason.
         State::PeerClosed { cause, .. } => cause.reason != Reason::PeerReplaced,
         State::Open | State::Suspect { .. } => true,
-        State::Connecting { .. } | State::Handshaking | State::Parting { .. } | State::Closed { .. } => false,
+        State::Connecting { .. } | State::Handshaking | State::Closing { .. } | State::Closed { .. } => false,
     };
     let partner = world.conns[conn].partner?;
     let key = Key::from_token(Token(world.conns[partner].oracle.token?));
@@ -84,7 +84,7 @@ pub(super) fn miscounted(
     };
     let broken = from.failed.is_some() || to.failed.is_some() || dead(conn) || dead(partner);
     // It has been told, and has nothing left to say before.
-    let is_told = matches!(other.state, State::Parting { last: None, .. }) && other.queued == 0;
+    let is_told = matches!(other.state, State::Closing { last: None, .. }) && other.queued == 0;
     if from.eof && !to.shut && !broken && is_told && inspection.sleep() != Some(Duration::ZERO) {
         return Some(format!("has finished, and its FIN was not handed on to c{partner}"));
     }
@@ -151,7 +151,7 @@ impl Case<'_> {
                 let (.., evidence) = self.at_close();
                 let full = evidence.unacked > 0 || evidence.notsent_bytes > 0 || self.end.unsent_bytes > 0;
                 let window = matches!(death, Some(Death::ZeroWindow | Death::ZeroWindowUnclear));
-                need(full || window || self.parted(), "nothing waited for it")
+                need(full || window || self.closed_slowly(), "nothing waited for it")
             }
             Reason::UpstreamUnavailable => need(
                 self.removes_servers(&[Removed::Drain, Removed::Cut])
@@ -309,7 +309,7 @@ impl Case<'_> {
         let lost = cause.truth.read - told.truth.relayed().min(cause.truth.read);
         let due = (told.is_of_fin() && !after_fin) || ((is_client || is_soft) && was_reset);
         let in_time =
-            cause.truth.closed.is_none_or(|(at, _)| closed < at + nanos(self.policy.parting.linger));
+            cause.truth.closed.is_none_or(|(at, _)| closed < at + nanos(self.policy.closing.linger));
         (due && lost > 0 && told.truth.failed.is_none() && told.was_there() && told.was_taken() && in_time)
             .then(|| format!("{lost} bytes were lost behind which it ended"))
     }

@@ -10,7 +10,7 @@ use crate::config::settings::{
 use crate::core::admission::Limits;
 use crate::core::conn::State;
 use crate::core::conn::policy::{
-    Audit, AuditEnd, Bounds, Heartbeat, HeartbeatStyle, LastRung, Liveness, Parting, Policy, Verdict,
+    Audit, AuditEnd, Bounds, Closing, Heartbeat, HeartbeatStyle, LastRung, Liveness, Policy, Verdict,
 };
 use crate::core::setting::Values;
 use crate::core::time::{Duration, Instant};
@@ -233,7 +233,7 @@ fn policy(rng: &mut Rng, protocol: Protocol, duration: Duration) -> Policy {
                 .then(|| rng.between(Duration::from_secs(1), Duration::from_secs(30))),
             audit: Audit { end: AuditEnd::Nothing, close_wait: None },
         },
-        parting: Parting {
+        closing: Closing {
             linger: rng.between(Duration::ZERO, Duration::from_secs(6)),
             linger_max: rng.between(Duration::from_secs(6), Duration::from_secs(15)),
             linger2: rng.chance(700_000),
@@ -278,10 +278,10 @@ pub(super) fn patience(policy: &Policy, state: State) -> Option<u64> {
         State::Open | State::Suspect { .. } => {
             [by_heartbeat, policy.bounds.idle_timeout].into_iter().flatten().min()
         }
-        State::PeerClosed { .. } | State::Parting { .. } | State::Closed { .. } => {
-            Some(policy.parting.linger_max)
+        State::PeerClosed { .. } | State::Closing { .. } | State::Closed { .. } => {
+            Some(policy.closing.linger_max)
         }
     };
     let soonest = [by_timer, by_keepalive].into_iter().flatten().min();
-    soonest.map(|soonest| nanos(soonest + policy.parting.linger_max + Duration::from_secs(60)))
+    soonest.map(|soonest| nanos(soonest + policy.closing.linger_max + Duration::from_secs(60)))
 }

@@ -141,7 +141,7 @@ impl<K: Kernel> AdminServer<K> {
         let idle = policy.and_then(|policy| policy.bounds.idle_timeout).unwrap_or(IDLE);
         let opening = policy.and_then(|policy| policy.bounds.handshake_timeout).unwrap_or(idle);
         client
-            .deadline(opening, idle, policy.map_or(LINGER, |policy| policy.parting.linger))
+            .deadline(opening, idle, policy.map_or(LINGER, |policy| policy.closing.linger))
             .min(self.ages(client))
     }
 

@@ -64,7 +64,7 @@ pub type Listener<'a> = (&'a str, &'a str, String);
 /// Their names.
 pub const LADDER: [&str; 3] = ["waits", "inherits", "bare"];
 
-/// The listeners that show a parting in all its forms. `waits`: for clients that close at the goodbye, with
+/// The listeners that show closing in all its forms. `waits`: for clients that close at the goodbye, with
 /// a deadline that is never reached. `inherits` and `bare`: for clients that do not, with `TCP_LINGER2`
 /// inherited from the listener and without, where it is up to the ladder alone.
 pub fn ladder<'a>(protocol: &'a str, more: &str) -> Vec<Listener<'a>> {

@@ -147,7 +147,7 @@ async function figures() {
     'Opened / s': since ? rate((now.opened - since.opened) / seconds) : '–',
     'Ended / s': since ? rate((now.ended - since.ended) / seconds) : '–',
     Open: number(inState('open')), Suspect: number(inState('suspect')), Handshaking: number(inState('handshaking')),
-    Closing: number(inState('parting') + inState('peer_closed')),
+    Closing: number(inState('closing') + inState('peer_closed')),
     Unsent: bytes(one('output_waiting_bytes')), Memory: bytes(one('process_resident_memory_bytes')),
     CPU: since ? `${rate(Math.max(0, now.cpu - since.cpu) / seconds * 100)} %` : '–', 'Up for': span(uptime).split(' ').slice(0, 2).join(' '),
   });

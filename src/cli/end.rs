@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
         return usage_mistake();
     }
     if arguments.dry_run {
-        return tell(arguments);
+        return preview(arguments);
     }
     match &arguments.narrowing.target {
         // By its key, it is one: there is nothing to spread.
@@ -85,8 +85,8 @@ fn meant(arguments: &Arguments, limit: u32) -> Result<Value, ExitCode> {
     Ok(list)
 }
 
-/// Tells who would be ended.
-fn tell(arguments: &Arguments) -> ExitCode {
+/// Prints who would be ended.
+fn preview(arguments: &Arguments) -> ExitCode {
     let list = match meant(arguments, 100) {
         Ok(list) => list,
         Err(code) => return code,

@@ -232,7 +232,7 @@ fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
     };
     let clock = crate::cli::serve::clock();
     let progress = Progress::new(&plan.cases, plan.methods.len());
-    let outcomes = run::run(&plan, &|step| progress.tell(step));
+    let outcomes = run::run(&plan, &|step| progress.notify(step));
     progress.end();
     let report = Report {
         plan,
@@ -266,7 +266,7 @@ fn run_ours(arguments: &Arguments, cases: Vec<Case>) -> ExitCode {
 fn run_foreign(arguments: &Arguments, cases: &[Case], subject: &Subject) -> ExitCode {
     let progress = Progress::new(cases, 1);
     let jobs = arguments.jobs.unwrap_or(JOBS_QUICK);
-    let rows = run::run_foreign(cases, jobs, subject, &|step| progress.tell(step));
+    let rows = run::run_foreign(cases, jobs, subject, &|step| progress.notify(step));
     progress.end();
     let text = match arguments.format {
         Format::Table => report::foreign::table(subject, &rows),
@@ -314,7 +314,7 @@ impl Progress {
         Self { bar, rows: cases.len(), done: AtomicUsize::new(0), running: Mutex::new(Vec::new()) }
     }
 
-    fn tell(&self, step: Step) {
+    fn notify(&self, step: Step) {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         match step {
             Step::Begins(case) => running.push(case),

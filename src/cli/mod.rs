@@ -328,7 +328,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let part = take_last(&mut arguments, procs::PART);
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(message) => return tell(&message),
+        Err(message) => return print_usage(&message),
     };
     match cli.command {
         Command::Serve(arguments) => match handed {
@@ -375,7 +375,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// What the parser of the command line has to say: help and the version, to standard output, or a mistake.
-fn tell(message: &clap::Error) -> ExitCode {
+fn print_usage(message: &clap::Error) -> ExitCode {
     let told = message.print();
     if message.use_stderr() {
         return usage_mistake();

@@ -75,7 +75,7 @@ impl Report {
 
     /// Whether the ending of a connection that nothing was left to be sent to would be told.
     #[inline]
-    pub fn tells_of_ending(&self, reason: Reason) -> bool {
+    pub fn reports_ending(&self, reason: Reason) -> bool {
         self.journal.is_some() || log_enabled!(target: "linger::end", level(reason, 0))
     }
 
@@ -92,13 +92,13 @@ impl Report {
     ) {
         let level = level(end.reason, end.unsent_bytes);
         if self.journal.is_some() || log_enabled!(target: "linger::end", level) {
-            self.tell_ended(key, peer, listener, identity, end, now);
+            self.report_ended(key, peer, listener, identity, end, now);
         }
     }
 
     /// Apart, because most endings are told to nobody.
     #[inline(never)]
-    fn tell_ended(
+    fn report_ended(
         &mut self,
         key: Key,
         peer: &Peer,
@@ -122,13 +122,13 @@ impl Report {
     #[inline]
     pub fn opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
         if log_enabled!(target: "linger::open", Level::Debug) {
-            self.tell_opened(key, peer, listener, now);
+            self.report_opened(key, peer, listener, now);
         }
     }
 
     /// Apart, because most newcomers are told to nobody.
     #[inline(never)]
-    fn tell_opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
+    fn report_opened(&mut self, key: Key, peer: &Peer, listener: &str, now: Instant) {
         if self.limits.admit(Kind::Opened, now) {
             debug!(target: "linger::open", key:% = key, peer:% = peer, listener; "open");
         }

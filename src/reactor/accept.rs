@@ -289,7 +289,7 @@ impl<K: Kernel> Context<K> {
         // The queue of a unix listener cannot be looked at, so the reserve may have been given up for an empty one.
         self.kernel.retake_reserve();
         if self.listeners[index].on_drained(self.now) {
-            self.timers.tell_resumed_at(self.now + RESUMED_FOR);
+            self.timers.report_resumed_at(self.now + RESUMED_FOR);
         }
         if taken > 0 {
             self.check_overflow(index, taken);
@@ -300,7 +300,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Reports listeners that have been accepting again for long enough.
-    pub(super) fn tell_resumed(&mut self) {
+    pub(super) fn report_resumed(&mut self) {
         for slot in &mut self.listeners {
             match slot.resumed(self.now) {
                 Resumed::After(stalled, count) => {
@@ -309,7 +309,7 @@ impl<K: Kernel> Context<K> {
                     let fields = || json!({"what": "accept", "listener": name, "lasted_s": lasted});
                     self.events.add_of_server(Kind::Stalled, fields, self.now);
                 }
-                Resumed::At(at) => self.timers.tell_resumed_at(at),
+                Resumed::At(at) => self.timers.report_resumed_at(at),
                 Resumed::No => {}
             }
         }

@@ -51,7 +51,7 @@ impl<K: Kernel> Reactor<K> {
             let work = match asker {
                 Asker::Connection(key) => self.serve_asker(key, share),
                 Asker::Supervisor(question) => self.serve_question(*question, share),
-                Asker::Metrics(number, metrics) => self.tell_metrics(number, metrics, share),
+                Asker::Metrics(number, metrics) => self.send_metrics(number, metrics, share),
             };
             left = left.saturating_sub(work);
         }
@@ -184,7 +184,7 @@ impl<K: Kernel> Reactor<K> {
     fn serve_question(&mut self, Question { number, about }: Question, share: usize) -> usize {
         let mut work = REQUEST_WORK;
         let content = match about {
-            About::Metrics => return self.tell_metrics(number, Box::default(), share),
+            About::Metrics => return self.send_metrics(number, Box::default(), share),
             About::Connections { query, from, rows } => {
                 Content::Rows(self.rows(query, from, rows, share, &mut work))
             }
@@ -208,7 +208,7 @@ impl<K: Kernel> Reactor<K> {
             About::End { key, peer } => Content::Ending(self.end_connection(key, Some(supervisor(peer)))),
             About::EndMany { many, peer } => Content::EndingMany(self.end_many(many, supervisor(peer))),
         };
-        self.cx.tell_supervisor(number, content);
+        self.cx.answer_supervisor(number, content);
         work
     }
 
@@ -218,14 +218,14 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Tells the supervisor as many metrics as a share of the turn allows.
-    fn tell_metrics(&mut self, number: u64, mut metrics: Box<Metrics>, share: usize) -> usize {
+    fn send_metrics(&mut self, number: u64, mut metrics: Box<Metrics>, share: usize) -> usize {
         let mut work = REQUEST_WORK;
         let mut samples = Vec::new();
         let last = self.numbers_on(&mut metrics, share, &mut work, &mut samples);
         if !last {
             self.cx.admin.push(Asker::Metrics(number, metrics));
         }
-        self.cx.tell_supervisor(number, Content::Metrics { samples, last });
+        self.cx.answer_supervisor(number, Content::Metrics { samples, last });
         work
     }
 }
@@ -307,9 +307,9 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    fn tell_supervisor(&mut self, number: u64, content: Content) {
+    fn answer_supervisor(&mut self, number: u64, content: Content) {
         if let Some(link) = &mut self.link {
-            link.tell(&ToSupervisor::Answer(Answer { number, content }));
+            link.send(&ToSupervisor::Answer(Answer { number, content }));
         }
     }
 

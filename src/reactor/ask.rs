@@ -40,7 +40,7 @@ impl<K: Kernel> Context<K> {
         let deadline = self.now + ANSWER_WITHIN;
         let Some(number) = link.asks.open(key, ask.line(), deadline) else { return };
         ask.number = Some(number);
-        link.tell(&ToSupervisor::Query { number, worker: None, query: ask.query.clone() });
+        link.send(&ToSupervisor::Query { number, worker: None, query: ask.query.clone() });
         self.timers.expire_asks_at(deadline);
     }
 
@@ -56,7 +56,7 @@ impl<K: Kernel> Context<K> {
         if let Some(next) = ask.add(worker, finding) {
             link.asks.put_off(number, self.now + ANSWER_WITHIN);
             let (query, worker) = (ask.query.clone().page(next), (worker > 0).then_some(worker));
-            link.tell(&ToSupervisor::Query { number, worker, query });
+            link.send(&ToSupervisor::Query { number, worker, query });
         }
         let is_whole = !ask.is_waiting();
         if let Some(buffers) = &mut conn.buffers {

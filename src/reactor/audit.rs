@@ -178,7 +178,7 @@ impl<K: Kernel> Reactor<K> {
         let begun = running.comparison.begun();
         let (mut outcome, memory) = running.comparison.conclude();
         self.cx.counters.audited(&outcome.fresh);
-        self.tell_anomalies(&outcome.present);
+        self.report_anomalies(&outcome.present);
         let mut ending = std::mem::take(&mut outcome.ours);
         ending.retain(|(key, anomaly)| self.table.get(*key).is_some_and(|conn| self.cx.ends(conn, *anomaly)));
         let past = Past { at: self.cx.now, took: self.cx.now.since(begun), outcome };
@@ -187,7 +187,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Says of each kind when it has come, and when it has gone.
-    fn tell_anomalies(&mut self, present: &Counts) {
+    fn report_anomalies(&mut self, present: &Counts) {
         for &anomaly in Anomaly::ALL {
             let count = present[anomaly as usize];
             let since = self.cx.audits.since(anomaly);

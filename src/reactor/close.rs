@@ -122,7 +122,7 @@ impl<K: Kernel> Context<K> {
             || !self.initiators.is_empty()
             || !self.proxied.is_empty()
             || !self.secured.is_empty()
-            || self.report.tells_of_ending(reason)
+            || self.report.reports_ending(reason)
     }
 
     /// Counts an ending, and tells all who are to know of it.

@@ -361,7 +361,7 @@ impl<S> Connection<S> {
 
     /// Output is withheld from a suspect peer: it would only pile up in the kernel, out of our reach.
     pub(super) const fn output_held(&self) -> bool {
-        self.life.state().withholds_output()
+        self.life.state().holds_output()
     }
 
     /// Whether it is to be read: not while output has to move first; but that of a suspect peer does not

@@ -40,14 +40,14 @@ impl Deferred {
         let supervisor = scene.join();
         let link = scene.reactor.cx.link.as_mut().unwrap();
         while link.keeps_up() {
-            link.tell(&ToSupervisor::Presence {
+            link.send(&ToSupervisor::Presence {
                 number: 1,
                 id: b"x".into(),
                 payload: vec![0; CLAIMS_HIGH / 8],
             });
         }
         // What the link takes is not enough.
-        link.tell(&ToSupervisor::Presence { number: 1, id: b"x".into(), payload: vec![0; CLAIMS_HIGH / 8] });
+        link.send(&ToSupervisor::Presence { number: 1, id: b"x".into(), payload: vec![0; CLAIMS_HIGH / 8] });
         let conn = scene.crowd(ECHO, 1)[0];
         let mut layer = transport::connect(&client);
         let mut hello = ByteQueue::default();

@@ -163,7 +163,7 @@ impl<K: Kernel> Context<K> {
     #[inline(never)]
     fn judge_sign(&mut self, upstream: u16, server: usize, sign: Sign, why: &'static str) {
         if let Some(change) = self.upstreams[upstream].on_sign(server, sign, self.now) {
-            self.tell_state(upstream, server, change, sign.source(), why);
+            self.report_server_state(upstream, server, change, sign.source(), why);
         }
     }
 
@@ -181,7 +181,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    fn tell_state(&mut self, upstream: u16, server: usize, change: Change, by: &str, why: &str) {
+    fn report_server_state(&mut self, upstream: u16, server: usize, change: Change, by: &str, why: &str) {
         let servers = &self.upstreams[upstream];
         let state = ServerState {
             upstream: &servers.settings().name,
@@ -220,7 +220,7 @@ impl<K: Kernel> Context<K> {
         report::server_word(&spoken.upstream, &spoken.server, spoken.word);
         self.upstreams.remember(spoken);
         if let Some(change) = change {
-            self.tell_state(upstream, server, change, "operator", spoken.word.name());
+            self.report_server_state(upstream, server, change, "operator", spoken.word.name());
         }
         self.arm_checks();
         let in_service = u32::try_from(self.upstreams[upstream].in_service()).unwrap_or(u32::MAX);

@@ -69,7 +69,7 @@ impl<K: Kernel> Context<K> {
         self.effects.push_back(Effect::Replaced { key, id, by });
     }
 
-    fn tell_replaced(&mut self, key: Key, id: &Name, record: Option<String>) {
+    fn report_replaced(&mut self, key: Key, id: &Name, record: Option<String>) {
         match &mut self.link {
             Some(link) => link.on_left(key, id, record.as_deref().unwrap_or("null")),
             None => self.publish_presence(id, &Event::Replaced(record)),
@@ -83,7 +83,7 @@ impl<K: Kernel> Reactor<K> {
         // It has taken another identity since, and goes on.
         if self.table.get(key).is_some_and(|conn| self.cx.is_current(key, conn)) {
             self.cx.initiators.forgive(key);
-            return self.cx.tell_replaced(key, id, None);
+            return self.cx.report_replaced(key, id, None);
         }
         if let Some(conn) = self.table.get(key) {
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: id };
@@ -102,6 +102,6 @@ impl<K: Kernel> Reactor<K> {
             }
             (None, None) => None,
         };
-        self.cx.tell_replaced(key, id, record);
+        self.cx.report_replaced(key, id, record);
     }
 }

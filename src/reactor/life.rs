@@ -23,11 +23,11 @@ impl<K: Kernel> Context<K> {
             input = input.of_upstream();
         }
         let (before, was_ending) = (conn.life.state().index(), conn.is_ending());
-        let mut action = self.tell_life(key, conn, input);
+        let mut action = self.advance_life(key, conn, input);
         // Nothing is pending: what follows from that is told at once.
         if action == Action::Flush && conn.buffers.is_none() {
             action = match self.flushed(key, conn) {
-                Some(next) => self.tell_life(key, conn, next),
+                Some(next) => self.advance_life(key, conn, next),
                 None => Action::None,
             };
         }
@@ -60,7 +60,7 @@ impl<K: Kernel> Context<K> {
 
     #[expect(clippy::inline_always, reason = "left alone, the state and the input are copied once more")]
     #[inline(always)]
-    fn tell_life(&mut self, key: Key, conn: &mut Conn<K>, input: Input) -> Action {
+    fn advance_life(&mut self, key: Key, conn: &mut Conn<K>, input: Input) -> Action {
         let was_ending = conn.is_ending();
         let action = conn.life.on(input, self.now, &self.policy_of(conn).closing);
         if !was_ending && conn.is_ending() && conn.layer().is_some() {

@@ -115,7 +115,7 @@ impl<K: Kernel> Reactor<K> {
         let deadline = self.cx.lifecycle.begin_leave(self.cx.now, self.cx.places.clients());
         self.cx.timers.drain_at(deadline);
         self.close_all_at_last(false);
-        self.cx.tell_leaving();
+        self.cx.notify_leaving();
         Flow::Continue
     }
 

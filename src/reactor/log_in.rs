@@ -88,7 +88,7 @@ impl<K: Kernel> Context<K> {
                 }
                 Attempt::Refused => {
                     self.counters.listeners[listener].access().refused += 1;
-                    self.tell_log_in_failed(key, conn, user, "too many failed before");
+                    self.report_log_in_failed(key, conn, user, "too many failed before");
                     return LogIn::TooMany;
                 }
             }
@@ -97,7 +97,7 @@ impl<K: Kernel> Context<K> {
         self.work.charge(cost::PASSWORD);
         let Some(number) = users.log_in(user, password) else {
             self.counters.listeners[listener].access().wrong += 1;
-            self.tell_log_in_failed(key, conn, user, "wrong name or password, or the user is off");
+            self.report_log_in_failed(key, conn, user, "wrong name or password, or the user is off");
             return LogIn::Wrong;
         };
         self.log_ins.take_back(source, self.now);
@@ -108,7 +108,7 @@ impl<K: Kernel> Context<K> {
         LogIn::Accepted
     }
 
-    fn tell_log_in_failed(&mut self, key: Key, conn: &Conn<K>, user: &[u8], why: &str) {
+    fn report_log_in_failed(&mut self, key: Key, conn: &Conn<K>, user: &[u8], why: &str) {
         let listener = &self.listeners[usize::from(conn.listener)].settings.name;
         self.report.log_in_failed(key, &conn.peer, listener, user, why, self.now);
     }

@@ -210,7 +210,7 @@ impl<K: Kernel> Reactor<K> {
         if self.cx.audits.is_due() {
             self.advance_audit();
         }
-        self.tell_watchers();
+        self.notify_watchers();
         let flow = self.conclude();
         // Last: everything above may have something to tell.
         self.send_to_supervisor()?;

@@ -29,7 +29,7 @@ impl<K: Kernel> Reactor<K> {
             self.cx.work.charge(cost::COMMAND);
             let finding = self.find(query);
             if let Some(link) = &mut self.cx.link {
-                link.tell(&ToSupervisor::Found { number, finding });
+                link.send(&ToSupervisor::Found { number, finding });
             }
         }
         // No edge will come for the others.

@@ -109,7 +109,7 @@ impl<K: Kernel> Context<K> {
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
         } else if pair.is_paused(Leg::Client) {
             pair.set_flow(Leg::Client, Direction::Open);
-            self.tell_partner(key, Leg::Upstream, News::Room);
+            self.notify_partner(key, Leg::Upstream, News::Room);
         }
     }
 
@@ -118,7 +118,7 @@ impl<K: Kernel> Context<K> {
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
             pair.set_flow(leg.other(), Direction::Open);
-            self.tell_partner(key, leg, News::Room);
+            self.notify_partner(key, leg, News::Room);
         }
     }
 
@@ -129,10 +129,10 @@ impl<K: Kernel> Context<K> {
 
     /// A half-closed leg is ended: its partner is to send nothing more.
     pub(super) fn end_half_closed(&mut self, key: Key, leg: Leg) {
-        self.tell_partner(key, leg, News::Leaving);
+        self.notify_partner(key, leg, News::Leaving);
     }
 
-    fn tell_partner(&mut self, key: Key, leg: Leg, news: News) {
+    fn notify_partner(&mut self, key: Key, leg: Leg, news: News) {
         if let Some(partner) = self.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
             self.aftermath.next.push_back((partner, Next::Hear(news)));
         }
@@ -228,10 +228,10 @@ impl<K: Kernel> Context<K> {
         // An end that the partner has caused is no news to it.
         if read_to_the_end && half_close == HalfClose::Forward {
             if is_news {
-                self.tell_partner(key, leg, News::Finished);
+                self.notify_partner(key, leg, News::Finished);
             }
         } else if cause.detector != Detector::Partner {
-            self.tell_partner(key, leg, News::Leaving);
+            self.notify_partner(key, leg, News::Leaving);
         }
     }
 
@@ -241,7 +241,7 @@ impl<K: Kernel> Context<K> {
             && !pair.is_finished(leg)
         {
             pair.set_flow(leg, Direction::Finished);
-            self.tell_partner(key, leg, News::Finished);
+            self.notify_partner(key, leg, News::Finished);
         }
     }
 
@@ -412,7 +412,7 @@ impl<K: Kernel> Context<K> {
         let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };
         let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
-        self.tell_partner(key, leg, News::Gone(rung));
+        self.notify_partner(key, leg, News::Gone(rung));
         let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
         if forwarded && peer_first { CloseMode::ForwardedFin } else { mode }
     }

@@ -233,7 +233,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
         for name in names {
             each(name, subscribe(&mut cx.hub, membership, key, name));
         }
-        cx.tell_topics();
+        cx.send_topics();
         Ok(())
     }
 

@@ -144,7 +144,7 @@ impl<K: Kernel> Reactor<K> {
             match timer {
                 ServerTimer::AcceptRetry => self.cx.retry_accepts(),
                 ServerTimer::QueueWatch => self.cx.watch_queues(),
-                ServerTimer::Resumed => self.cx.tell_resumed(),
+                ServerTimer::Resumed => self.cx.report_resumed(),
                 ServerTimer::Drain => self.drain_some(),
                 ServerTimer::Audit => self.begin_audit(),
                 ServerTimer::Asks => self.expire_asks(),
@@ -154,7 +154,7 @@ impl<K: Kernel> Reactor<K> {
                 ServerTimer::LogIns => self.let_log_in(),
                 ServerTimer::Tickets => self.cx.rotate_tickets(),
                 ServerTimer::Service => self.cx.notify_alive(),
-                ServerTimer::Watchers => self.tell_watchers_alive(),
+                ServerTimer::Watchers => self.notify_watchers_alive(),
                 ServerTimer::Endings => self.end_more(),
             }
         }

@@ -358,7 +358,7 @@ impl<K: Kernel> Context<K> {
     }
 
     fn report_pair(&mut self, index: usize, pair: &Pair) {
-        if !Report::tells_of_pairs() {
+        if !Report::reports_pairs() {
             return;
         }
         let servers = &self.upstreams[pair.to()];

@@ -67,7 +67,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Sends what this turn has to tell.
     pub(super) fn send_to_supervisor(&mut self) -> Result<(), Fatal> {
-        self.cx.tell_topics();
+        self.cx.send_topics();
         self.catch_up();
         let Some(link) = &mut self.cx.link else { return Ok(()) };
         link.say_alive_unasked(self.cx.now);
@@ -160,7 +160,7 @@ impl<K: Kernel> Context<K> {
 
     /// Tells which topics have listeners here, before a client has the answer that it listens: who then publishes
     /// elsewhere is heard here.
-    pub(super) fn tell_topics(&mut self) {
+    pub(super) fn send_topics(&mut self) {
         let Some(link) = &mut self.link else { return };
         for Change { kind, name, listened } in self.hub.take_changes() {
             let topic = match kind {
@@ -168,7 +168,7 @@ impl<K: Kernel> Context<K> {
                 Kind::Pattern => Topic::Pattern(name.to_vec()),
             };
             let message = if listened { ToSupervisor::Listens(topic) } else { ToSupervisor::Stopped(topic) };
-            link.tell(&message);
+            link.send(&message);
         }
         link.flush_now();
     }

@@ -41,7 +41,7 @@ impl Dump {
             let mut next = table.start_for(&query, families).map(|()| (Vec::new(), Progress::More));
             loop {
                 let over = !matches!(next, Ok((_, Progress::More)));
-                if tell(&sender, next, &waker).is_err() || over {
+                if hand_over(&sender, next, &waker).is_err() || over {
                     return;
                 }
                 let mut rows = Vec::with_capacity(128);
@@ -76,7 +76,7 @@ impl Dump {
 }
 
 /// Hands a slice over; an error: nobody wants it any more.
-fn tell(sender: &SyncSender<Slice>, slice: Slice, waker: &mio::Waker) -> Result<(), ()> {
+fn hand_over(sender: &SyncSender<Slice>, slice: Slice, waker: &mio::Waker) -> Result<(), ()> {
     sender.send(slice).map_err(|_| ())?;
     // After the sending, so that the one who is woken finds it.
     waker.wake().map_err(|_| ())

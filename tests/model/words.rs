@@ -27,6 +27,8 @@ const INSTEAD: &[(&str, &str)] = &[
     ("stood still", "was stalled"),
     ("standing still", "stalled"),
     ("held against", "compared with"),
+    ("parting", "closing, the close"),
+    ("parted", "closed"),
 ];
 
 /// Names that users know, which stay: where, which.

@@ -360,7 +360,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
         (from, to) if from == to => action == Action::None,
         (0 | 1, 2) => action == Action::None,
         (2, 3) => action == Action::Probe,
-        (3, 2) => action == Action::Revive { withheld: before.withholds_output() },
+        (3, 2) => action == Action::Revive { withheld: before.holds_output() },
         (1..=3, 4 | 5) | (5, 4) | (4, 5) => action == Action::Flush,
         (0..=5, 6) => matches!(action, Action::Close(_)),
         _ => false,

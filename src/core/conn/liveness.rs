@@ -111,7 +111,7 @@ pub fn next_due(
         consider(policy.liveness.probe_oob.map(|interval| quiet_since + interval), Due::OobProbe);
     }
     // What a peer is not sent, it cannot be slow to take; nor what waits for a connection to be made.
-    if !ending && !life.state().withholds_output() && !life.state().is_connecting() {
+    if !ending && !life.state().holds_output() && !life.state().is_connecting() {
         consider(clocks.output_moved.map(|moved| patient(moved + policy.bounds.slow_time)), Due::Slow);
     }
     // Nothing is known of one that is being made but whether it is.

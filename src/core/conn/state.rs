@@ -239,7 +239,7 @@ impl State {
         ["connecting", "handshaking", "open", "suspect", "peer_closed", "closing", "closed"];
 
     /// Whether output is withheld. It is sent to one whose verdict was reported: that changes nothing for it.
-    pub const fn withholds_output(self) -> bool {
+    pub const fn holds_output(self) -> bool {
         !self.is_reported() && matches!(self, Self::Suspect { .. })
     }
 
@@ -299,7 +299,7 @@ impl State {
                 (Self::Suspect { deadline, since: now, detector, notsent_bytes }, Action::Probe)
             }
             (Self::Suspect { .. }, Input::Heard) => {
-                (Self::Open, Action::Revive { withheld: self.withholds_output() })
+                (Self::Open, Action::Revive { withheld: self.holds_output() })
             }
             (Self::Suspect { since, detector, notsent_bytes, .. }, Input::Reported) => {
                 let deadline = Instant::NEVER;

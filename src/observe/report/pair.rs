@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 impl Report {
     /// Whether anything is said of pairs that have ended.
-    pub fn tells_of_pairs() -> bool {
+    pub fn reports_pairs() -> bool {
         log_enabled!(target: "linger::pair", Level::Info)
     }
 

@@ -33,17 +33,17 @@ enum Read {
 impl<K: Kernel> Reactor<K> {
     /// Lets those who watch have what happened in this turn.
     #[inline]
-    pub(in crate::reactor) fn tell_watchers(&mut self) {
+    pub(in crate::reactor) fn notify_watchers(&mut self) {
         if self.cx.events.take_news() {
             self.wake_watchers(false);
-            self.cx.tell_supervisor_of_events();
+            self.cx.notify_supervisor_of_events();
         }
     }
 
     /// Nothing happened for a while.
-    pub(in crate::reactor) fn tell_watchers_alive(&mut self) {
+    pub(in crate::reactor) fn notify_watchers_alive(&mut self) {
         if self.wake_watchers(true) {
-            self.cx.timers.tell_watchers_at(self.cx.now + events::ALIVE);
+            self.cx.timers.notify_watchers_at(self.cx.now + events::ALIVE);
         }
     }
 
@@ -131,19 +131,19 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The supervisor is told once that there is something for it to ask for.
-    fn tell_supervisor_of_events(&mut self) {
+    fn notify_supervisor_of_events(&mut self) {
         if std::mem::take(&mut self.admin.supervisor_watches)
             && let Some(link) = &mut self.link
         {
-            link.tell(&ToSupervisor::Events);
+            link.send(&ToSupervisor::Events);
         }
     }
 
     /// The supervisor is told that nothing more happens here.
-    pub(in crate::reactor) fn tell_leaving(&mut self) {
+    pub(in crate::reactor) fn notify_leaving(&mut self) {
         let last = self.events.last_number();
         if let Some(link) = &mut self.link {
-            link.tell(&ToSupervisor::Leaving { last });
+            link.send(&ToSupervisor::Leaving { last });
         }
     }
 
@@ -161,7 +161,7 @@ impl<K: Kernel> Context<K> {
             let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
             let (at, missed) = self.events.begin(after);
             events::begin(&at.number, missed, self.time().as_deref(), out);
-            self.timers.tell_watchers_at(self.now + events::ALIVE);
+            self.timers.notify_watchers_at(self.now + events::ALIVE);
             at
         };
         let read = self.read_events(&watch.query, &mut at, share, work, |row| {

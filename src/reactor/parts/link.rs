@@ -183,8 +183,8 @@ impl<S: Stream> WorkerLink<S> {
         self.number
     }
 
-    /// Tells the supervisor something, with what else this turn has to tell.
-    pub(in crate::reactor) fn tell(&mut self, message: &ToSupervisor) {
+    /// Sends the supervisor a message, with what else this turn has for it.
+    pub(in crate::reactor) fn send(&mut self, message: &ToSupervisor) {
         self.channel.send(message);
     }
 

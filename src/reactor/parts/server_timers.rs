@@ -131,7 +131,7 @@ impl ServerTimers {
         self.queue_watch = self.queue_watch.min(at);
     }
 
-    pub(in crate::reactor) fn tell_resumed_at(&mut self, at: Instant) {
+    pub(in crate::reactor) fn report_resumed_at(&mut self, at: Instant) {
         self.resumed = self.resumed.min(at);
     }
 
@@ -180,7 +180,7 @@ impl ServerTimers {
     }
 
     /// When those who watch are told that the server is there.
-    pub(in crate::reactor) fn tell_watchers_at(&mut self, at: Instant) {
+    pub(in crate::reactor) fn notify_watchers_at(&mut self, at: Instant) {
         self.watchers = self.watchers.min(at);
     }
 

@@ -38,21 +38,26 @@ pub enum Step {
 }
 
 /// Plays all rows. The outcomes are in the order of the plan.
-pub fn run(plan: &Plan, tell: &(dyn Fn(Step) + Sync)) -> Vec<Outcome> {
+pub fn run(plan: &Plan, notify: &(dyn Fn(Step) + Sync)) -> Vec<Outcome> {
     let one = |case| {
-        tell(Step::Begins(case));
-        play(case, plan.path, &plan.methods, &plan.settings, &|| tell(Step::Decided(case)))
+        notify(Step::Begins(case));
+        play(case, plan.path, &plan.methods, &plan.settings, &|| notify(Step::Decided(case)))
     };
     let failed = |case, why| Outcome { case, cells: Vec::new(), failure: Some(why) };
     at_once(&plan.cases, plan.jobs, &one, &failed, &|case, outcome| {
-        tell(Step::Ends(case, outcome.is_right()));
+        notify(Step::Ends(case, outcome.is_right()));
     })
 }
 
 /// Plays all rows against a foreign server, in the order of the cases.
-pub fn run_foreign(cases: &[Case], jobs: usize, subject: &Subject, tell: &(dyn Fn(Step) + Sync)) -> Vec<Row> {
+pub fn run_foreign(
+    cases: &[Case],
+    jobs: usize,
+    subject: &Subject,
+    notify: &(dyn Fn(Step) + Sync),
+) -> Vec<Row> {
     let one = |case| {
-        tell(Step::Begins(case));
+        notify(Step::Begins(case));
         foreign::play(case, subject)
     };
     let failed = |case, why| {
@@ -60,7 +65,7 @@ pub fn run_foreign(cases: &[Case], jobs: usize, subject: &Subject, tell: &(dyn F
         Row { case, finding: Finding::Failed(why), left, log: Vec::new() }
     };
     at_once(cases, jobs, &one, &failed, &|case, row| {
-        tell(Step::Ends(case, !matches!(row.finding, Finding::Failed(_))));
+        notify(Step::Ends(case, !matches!(row.finding, Finding::Failed(_))));
     })
 }
 

@@ -166,11 +166,11 @@ pub(super) fn together(
             }
             Ok((number, Some(Line::Interval(phase, interval)))) => {
                 heard.intervals[number].push_back((phase, *interval));
-                heard.tell_whole_seconds(on);
+                heard.report_whole_seconds(on);
             }
             Ok((number, Some(Line::Done(outcome)))) => {
                 heard.done[number] = Some(*outcome);
-                heard.tell_whole_seconds(on);
+                heard.report_whole_seconds(on);
             }
             Ok((_, Some(Line::Failed(what, why)))) => return Err(Fatal { what, why }),
             // Its output ends as it does, after it has said that it is done.
@@ -198,7 +198,7 @@ fn pass_on_signals(os: &mut Os, crew: &Crew) -> Result<(), Fatal> {
 
 impl Heard {
     /// Tells each second that has come from all that are still at it.
-    fn tell_whole_seconds(&mut self, on: &mut dyn FnMut(Phase, &Interval)) {
+    fn report_whole_seconds(&mut self, on: &mut dyn FnMut(Phase, &Interval)) {
         loop {
             let missing = self
                 .intervals

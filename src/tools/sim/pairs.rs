@@ -239,7 +239,7 @@ impl Case<'_> {
         let Some(end) = &other.end else { return Ok(()) };
         let legs = [LegEnd { truth: self.oracle(), end: self.end }, LegEnd { truth: other, end }];
         let connected = [&conn.oracle, other].iter().any(|oracle| oracle.known_connected);
-        let wrong = self.told_wrongly(&legs, connected);
+        let wrong = self.notified_wrongly(&legs, connected);
         match wrong {
             None => Ok(()),
             Some(what) => Err(format!(
@@ -250,7 +250,7 @@ impl Case<'_> {
     }
 
     /// The table "who is told what".
-    fn told_wrongly(&self, legs: &[LegEnd<'_>; 2], connected: bool) -> Option<String> {
+    fn notified_wrongly(&self, legs: &[LegEnd<'_>; 2], connected: bool) -> Option<String> {
         let [one, two] = legs;
         if one.is_told() && two.is_told() {
             return Some("each names the other as the cause".into());

@@ -423,7 +423,7 @@ impl World {
             return;
         }
         match side {
-            Side::Theirs => self.tell(conn),
+            Side::Theirs => self.notify_client(conn),
             Side::Ours => {
                 let interest = self.conns[conn].watch.map_or(0, |watch| watch.interest);
                 // A wake-up without a key concerns everyone.
@@ -439,7 +439,7 @@ impl World {
     }
 
     /// Tells the client program, which takes its time.
-    fn tell(&mut self, conn: usize) {
+    fn notify_client(&mut self, conn: usize) {
         if !std::mem::replace(&mut self.conns[conn].told, true) {
             let program = self.conns[conn].program;
             let thinks = self.network.within(20_000..200_000);

@@ -202,7 +202,7 @@ impl AdminFanout {
         leaving.retain(|&place| {
             let is_done = self.watches().all(|watch| watch.is_done_with(place));
             if is_done {
-                workers[place].tell(&ToWorker::Leave);
+                workers[place].send(&ToWorker::Leave);
             }
             !is_done
         });
@@ -487,7 +487,7 @@ fn said<K: Supervising>(
     };
     if matches!(said, Said::Done { .. }) {
         for (_, worker) in workers.iter_mut().enumerate().filter(|(place, _)| !heard.contains(place)) {
-            worker.tell(&ToWorker::Word(spoken.clone()));
+            worker.send(&ToWorker::Word(spoken.clone()));
         }
         words.insert((spoken.upstream.clone(), spoken.server.clone()), spoken.word);
     }

@@ -212,7 +212,7 @@ impl<K: Kernel> AdminServer<K> {
     /// Resets a connection that is not let in.
     fn refuse(&mut self, id: ClientId, reason: Reason, now: Instant) {
         if let Some(client) = self.clients.swap_remove(&id) {
-            self.tell_refused(&client.peer, reason, now);
+            self.report_refused(&client.peer, reason, now);
             client.reset();
         }
     }
@@ -246,7 +246,7 @@ impl<K: Kernel> AdminServer<K> {
             match listener.try_accept() {
                 Accepted::Stream(stream, peer) => {
                     if let Some(reason) = self.why_not(&peer, now) {
-                        self.tell_refused(&peer, reason, now);
+                        self.report_refused(&peer, reason, now);
                         stream.close(CloseHow::Reset);
                         continue;
                     }
@@ -309,7 +309,7 @@ impl<K: Kernel> AdminServer<K> {
         let (peer, news, is_over) = (client.peer, client.take_news(), client.is_over());
         match news {
             Some(LayerNews::Opened { is_resumed }) => self.counted.handshakes[usize::from(is_resumed)] += 1,
-            Some(LayerNews::Broken(reason)) => self.tell_refused(&peer, reason, now),
+            Some(LayerNews::Broken(reason)) => self.report_refused(&peer, reason, now),
             None => {}
         }
         if is_over {
@@ -357,7 +357,7 @@ impl<K: Kernel> AdminServer<K> {
         }
     }
 
-    fn tell_refused(&mut self, peer: &Peer, reason: Reason, now: Instant) {
+    fn report_refused(&mut self, peer: &Peer, reason: Reason, now: Instant) {
         let name = self.settings.as_ref().map_or("", |settings| &settings.name);
         self.report.refused(name, peer, reason, now);
     }

@@ -212,8 +212,8 @@ impl Watch {
     /// Tells what is known by now: that a worker has ended comes behind what happened there. Whether it is over, because
     /// something had to make way.
     fn go_on(&mut self, own: &OwnEvents<'_>, out: &mut String) -> bool {
-        self.tell(out);
-        self.tell_own(own, out);
+        self.write_events(out);
+        self.write_own(own, out);
         if let Some(missed) = self.dropped {
             events::dropped(&self.id(), missed, out);
         }
@@ -250,7 +250,7 @@ impl Watch {
     }
 
     /// Tells what the supervisor itself knows.
-    fn tell_own(&mut self, own: &OwnEvents<'_>, out: &mut String) {
+    fn write_own(&mut self, own: &OwnEvents<'_>, out: &mut String) {
         while let Some(at) = self.own
             && let Some((place, _)) = own.events.after(&at)
             && let Some(event) = own.events.get(place)
@@ -270,7 +270,7 @@ impl Watch {
     }
 
     /// Tells what workers have told.
-    fn tell(&mut self, out: &mut String) {
+    fn write_events(&mut self, out: &mut String) {
         for (place, row) in std::mem::take(&mut self.rows) {
             self.parts[place].told = Some(row.number);
             events::write(&self.id(), row.kind, &row.text, out);

@@ -127,7 +127,7 @@ impl<K: Supervising> Supervisor<K> {
             match directive {
                 Directive::Lost { worker, role, number, id, to } => {
                     let Claimant { key, peer } = to;
-                    self.workers[worker].tell(&ToWorker::Lost { role, number, id, key, peer });
+                    self.workers[worker].send(&ToWorker::Lost { role, number, id, key, peer });
                 }
                 // A beat that cannot be delivered is worth nothing later.
                 Directive::Heartbeat { worker, id } => {

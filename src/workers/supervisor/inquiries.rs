@@ -116,7 +116,7 @@ impl Inquiries {
                         if channels.iter().any(|channel| known.topics.listens_at(place, channel)) {
                             self.ask(place, asker, number, &query, workers, now);
                         } else {
-                            tell(workers, asker, number, place, Finding::Nothing);
+                            send_finding(workers, asker, number, place, Finding::Nothing);
                         }
                     }
                     continue;
@@ -143,7 +143,7 @@ impl Inquiries {
                     }
                 }
             };
-            workers[asker].tell(&ToWorker::Found { number, worker: 0, finding });
+            workers[asker].send(&ToWorker::Found { number, worker: 0, finding });
         }
     }
 
@@ -159,7 +159,7 @@ impl Inquiries {
     ) {
         self.last += 1;
         if let Some(finding) = workers[place].query(self.last, query) {
-            return tell(workers, asker, number, place, finding);
+            return send_finding(workers, asker, number, place, finding);
         }
         self.asked.insert(self.last, Asked { place, asker, number });
         self.deadlines.push_back((now + FIND_WITHIN, self.last));
@@ -177,7 +177,7 @@ impl Inquiries {
         if self.asked.get(&number).is_some_and(|asked| asked.place == place)
             && let Some(Asked { asker, number, .. }) = self.asked.swap_remove(&number)
         {
-            tell(workers, asker, number, place, finding);
+            send_finding(workers, asker, number, place, finding);
         }
     }
 
@@ -186,7 +186,7 @@ impl Inquiries {
         self.waiting.retain(|inquiry| inquiry.asker != gone);
         self.asked.retain(|_, &mut Asked { place, asker, number }| {
             if place == gone {
-                tell(workers, asker, number, place, Finding::Nothing);
+                send_finding(workers, asker, number, place, Finding::Nothing);
             }
             place != gone && asker != gone
         });
@@ -211,13 +211,13 @@ impl Inquiries {
         {
             self.deadlines.pop_front();
             if let Some(Asked { place, asker, number }) = self.asked.swap_remove(&first.1) {
-                tell(workers, asker, number, place, Finding::Silent);
+                send_finding(workers, asker, number, place, Finding::Silent);
             }
         }
     }
 }
 
-fn tell<K: Supervising>(
+fn send_finding<K: Supervising>(
     workers: &mut [Worker<K>],
     asker: usize,
     number: u64,
@@ -225,7 +225,7 @@ fn tell<K: Supervising>(
     finding: Finding,
 ) {
     let worker = workers[place].number;
-    workers[asker].tell(&ToWorker::Found { number, worker, finding });
+    workers[asker].send(&ToWorker::Found { number, worker, finding });
 }
 
 /// A page of the names that match, each with its place and whether it counts.

@@ -356,7 +356,7 @@ impl<K: Supervising> Supervisor<K> {
             // Before it empties its queues and closes them: closed here as well, they take nobody any more.
             worker.listeners.clear();
             worker.kill_at(self.now + most);
-            if !worker.tell(&ToWorker::Terminate) && matches!(worker.life, Life::Resting { .. }) {
+            if !worker.send(&ToWorker::Terminate) && matches!(worker.life, Life::Resting { .. }) {
                 worker.life = Life::Over;
             }
         }
@@ -366,7 +366,7 @@ impl<K: Supervising> Supervisor<K> {
     fn report(&mut self) {
         report::workers_state(self.workers.len(), self.identities.held(), self.identities.moved());
         for worker in &mut self.workers {
-            worker.tell(&ToWorker::Report);
+            worker.send(&ToWorker::Report);
         }
     }
 

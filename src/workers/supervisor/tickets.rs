@@ -67,7 +67,7 @@ impl<K: Supervising> Supervisor<K> {
     pub(super) fn hand_out_tickets(&mut self) {
         self.admin.use_ticket_keys(self.tickets.keys());
         for worker in &mut self.workers {
-            worker.tell(&ToWorker::Tickets { keys: self.tickets.packed() });
+            worker.send(&ToWorker::Tickets { keys: self.tickets.packed() });
         }
     }
 }

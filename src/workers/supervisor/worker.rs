@@ -164,8 +164,8 @@ impl<K: Supervising> Worker<K> {
         message
     }
 
-    /// Tells it something, if it runs.
-    pub(super) fn tell(&mut self, message: &ToWorker) -> bool {
+    /// Sends it a message, if it runs.
+    pub(super) fn send(&mut self, message: &ToWorker) -> bool {
         let channel = self.process().and_then(|process| process.channel.as_mut());
         let Some(channel) = channel else { return false };
         channel.send(message);
@@ -217,7 +217,7 @@ impl<K: Supervising> Worker<K> {
 
     /// The same, also if it does not serve yet: it answers once it does.
     pub(super) fn ask_ahead(&mut self, question: &Question) -> bool {
-        self.hears() && self.tell(&ToWorker::Ask(question.clone()))
+        self.hears() && self.send(&ToWorker::Ask(question.clone()))
     }
 
     /// Asks it on behalf of a client. Gives what is to be said where it cannot answer.
@@ -228,7 +228,7 @@ impl<K: Supervising> Worker<K> {
         // One that is known to be stalled is not waited for.
         let asked = !self.is_stalled()
             && self.hears()
-            && self.tell(&ToWorker::Query { number, query: query.clone() });
+            && self.send(&ToWorker::Query { number, query: query.clone() });
         (!asked).then_some(Finding::Silent)
     }
 
@@ -286,7 +286,7 @@ impl<K: Supervising> Worker<K> {
         let step = process.pulse.step(now, patience);
         match step {
             Step::Ask => {
-                self.tell(&ToWorker::AskAlive);
+                self.send(&ToWorker::AskAlive);
             }
             Step::Stalled(_) => self.stalls += 1,
             Step::End(_) => process.kill = now,

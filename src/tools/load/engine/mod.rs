@@ -203,7 +203,7 @@ impl Engine {
         self.dispatch();
         self.step(on);
         if self.now >= self.interval_began + INTERVAL {
-            self.tell_interval(on);
+            self.report_interval(on);
         }
         self.failed.take().map_or(Ok(()), Err)
     }

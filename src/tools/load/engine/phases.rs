@@ -141,7 +141,7 @@ impl Engine {
                     totals.troubles.add(Trouble::Unanswered, sent, words);
                 }
             }
-            Phase::Done => self.tell_interval(on),
+            Phase::Done => self.report_interval(on),
         }
         // Some phases are over as they begin.
         if phase != Phase::Done {
@@ -186,7 +186,7 @@ impl Engine {
         self.plan.server.and_then(host::cpu_time_of)
     }
 
-    pub(super) fn tell_interval(&mut self, on: Tell<'_>) {
+    pub(super) fn report_interval(&mut self, on: Tell<'_>) {
         let (faults, judged) = self.ledger.progress();
         self.totals.request.add(&self.interval.latency);
         let interval = Interval {

@@ -14,13 +14,10 @@ use crate::core::conn::{Life, State};
 use crate::core::end::{Detector, Leg};
 use crate::core::table::Key;
 use crate::core::time::Instant;
-use crate::core::units::seconds;
 use crate::net::{Accepted, Interest, Kernel, Peer, Resource, SocketError};
-use crate::observe::events::Kind;
 use crate::observe::report::Stall;
 use crate::protocol::Protocol;
 use crate::transport::Layer;
-use serde_json::json;
 
 /// Newcomers of a listener that are reset in a turn: about a quarter of a millisecond of them, which is all that those who are
 /// here notice of a crowd that may not come. Turns follow each other as long as some wait.
@@ -81,7 +78,7 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Accepted::WouldBlock => return self.cx.drained(index, taken),
                 Accepted::Interrupted => {}
-                Accepted::Aborted(_) => self.cx.counters.accept_aborted += 1,
+                Accepted::Aborted(_) => self.cx.observer.counters.accept_aborted += 1,
                 // accept4(2) wants a descriptor before it looks whether anyone waits.
                 Accepted::Exhausted(_) if self.cx.listeners[index].nobody_waits() => {
                     return self.cx.drained(index, taken);
@@ -236,12 +233,8 @@ impl<K: Kernel> Context<K> {
     /// A connection was accepted, whatever becomes of it.
     #[inline]
     pub(super) fn note_accepted(&mut self, index: usize, key: Key, peer: &Peer) {
-        self.counters.listeners[index].accepted += 1;
         self.work.charge(cost::ACCEPT);
-        self.report.opened(key, peer, &self.listeners[index].settings.name, self.now);
-        if self.events.is_on() {
-            self.note_opened(key, peer, index);
-        }
+        self.observer.accepted(index, &self.listeners[index].settings, key, peer, self.now);
     }
 
     /// The admin interface must answer when descriptors have run out: the reserve is for it.
@@ -269,15 +262,12 @@ impl<K: Kernel> Context<K> {
         match slot.on_stalled(stall, self.now) {
             StallNews::Old => {}
             StallNews::OneMore => {
-                self.counters.accept_stalls += 1;
+                self.observer.counters.accept_stalls += 1;
                 self.keep_watching();
             }
             StallNews::First => {
-                self.counters.accept_stalls += 1;
-                self.report.accept_stalled(&slot.settings.name, stall, self.now);
-                let fields =
-                    || json!({"what": "accept", "listener": slot.settings.name, "why": stall.to_string()});
-                self.events.add_of_server(Kind::Stalled, fields, self.now);
+                self.observer.counters.accept_stalls += 1;
+                self.observer.accept_stalled(&slot.settings.name, stall, self.now);
                 // From here on it is looked at by the clock, as long as it stalls.
                 self.watch_queues();
             }
@@ -304,10 +294,7 @@ impl<K: Kernel> Context<K> {
         for slot in &mut self.listeners {
             match slot.resumed(self.now) {
                 Resumed::After(stalled, count) => {
-                    self.report.accept_resumed(&slot.settings.name, stalled, count, self.now);
-                    let (name, lasted) = (&slot.settings.name, seconds(stalled));
-                    let fields = || json!({"what": "accept", "listener": name, "lasted_s": lasted});
-                    self.events.add_of_server(Kind::Stalled, fields, self.now);
+                    self.observer.accept_resumed(&slot.settings.name, stalled, count, self.now);
                 }
                 Resumed::At(at) => self.timers.report_resumed_at(at),
                 Resumed::No => {}

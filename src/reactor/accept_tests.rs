@@ -28,14 +28,14 @@ fn served(scene: &Scene) -> usize {
 fn newcomers_that_had_failed_in_the_queue_are_counted_one_by_one() {
     let mut scene = Scene::among_faults(&LISTEN, Faults { aborted: 1_000_000, ..Faults::none() });
     knock(&mut scene, 3);
-    assert_eq!((scene.reactor.cx.counters.accept_aborted, served(&scene)), (3, 0));
-    assert_eq!(scene.reactor.cx.counters.listeners[ECHO].accepted, 0);
+    assert_eq!((scene.reactor.cx.observer.counters.accept_aborted, served(&scene)), (3, 0));
+    assert_eq!(scene.reactor.cx.observer.counters.listeners[ECHO].accepted, 0);
 }
 
 #[test]
 fn each_stall_is_counted_once_however_often_it_is_tried_again() {
     let mut scene = Scene::among_faults(&LISTEN, Faults { descriptors_max: 1, ..Faults::none() });
-    let stalls = |scene: &Scene| scene.reactor.cx.counters.accept_stalls;
+    let stalls = |scene: &Scene| scene.reactor.cx.observer.counters.accept_stalls;
     let first = knock(&mut scene, 2)[0];
     assert_eq!((served(&scene), stalls(&scene)), (1, 1));
     scene.pass(scene.reactor.cx.settings.server.accept_retry * 3);
@@ -80,7 +80,7 @@ fn a_newcomer_begins_with_what_its_listener_asks_for() {
 #[test]
 fn who_waits_for_a_rate_is_let_in_at_once_to_be_told_that_the_server_ends() {
     let mut scene = Scene::listening(&["echo://127.0.0.1:7000?accept_rate=1&linger=60s", LISTEN[1]]);
-    let accepted = |scene: &Scene| scene.reactor.cx.counters.listeners[ECHO].accepted;
+    let accepted = |scene: &Scene| scene.reactor.cx.observer.counters.listeners[ECHO].accepted;
     knock(&mut scene, 3);
     assert_eq!(accepted(&scene), 1, "a second has not passed");
     scene.reactor.begin_drain();
@@ -97,5 +97,5 @@ fn who_finds_a_full_listener_that_sheds_is_told_where_its_protocol_has_an_error_
     let refused = scene.connect(RESP);
     scene.come_to_rest();
     assert_eq!(scene.recv(refused), b"-ERR max number of clients reached\r\n");
-    assert_eq!(scene.reactor.cx.counters.listeners[RESP].shed, 1);
+    assert_eq!(scene.reactor.cx.observer.counters.listeners[RESP].shed, 1);
 }

@@ -159,7 +159,7 @@ impl<K: Kernel> Reactor<K> {
     /// The kernel's table cannot be read. That may pass: descriptors may be free again the next time.
     fn refuse_audit(&mut self, running: Running, fatal: &crate::net::Fatal) {
         self.cx.kernel.stop_sockets();
-        self.cx.counters.audits_failed += 1;
+        self.cx.observer.counters.audits_failed += 1;
         if self.cx.audits.abandon(running.comparison.abandon()) {
             report::audit_refused(fatal);
         }
@@ -177,7 +177,7 @@ impl<K: Kernel> Reactor<K> {
     fn conclude_audit(&mut self, running: Running) {
         let begun = running.comparison.begun();
         let (mut outcome, memory) = running.comparison.conclude();
-        self.cx.counters.audited(&outcome.fresh);
+        self.cx.observer.counters.audited(&outcome.fresh);
         self.report_anomalies(&outcome.present);
         let mut ending = std::mem::take(&mut outcome.ours);
         ending.retain(|(key, anomaly)| self.table.get(*key).is_some_and(|conn| self.cx.ends(conn, *anomaly)));
@@ -194,12 +194,12 @@ impl<K: Kernel> Reactor<K> {
             match (count, *since) {
                 (0, Some(begun)) => {
                     *since = None;
-                    self.cx.report.anomaly_gone(anomaly, self.cx.now.since(begun), self.cx.now);
+                    self.cx.observer.report.anomaly_gone(anomaly, self.cx.now.since(begun), self.cx.now);
                 }
                 (0, None) | (_, Some(_)) => {}
                 (_, None) => {
                     *since = Some(self.cx.now);
-                    self.cx.report.anomaly(anomaly, count, self.cx.now);
+                    self.cx.observer.report.anomaly(anomaly, count, self.cx.now);
                 }
             }
         }

@@ -14,7 +14,7 @@ use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Duration;
 use crate::hub::Membership;
 use crate::net::{CloseHow, Kernel, Stream};
-use crate::observe::events::{What, Whose};
+use crate::observe::events::Whose;
 use crate::protocol::presence::{self, Event};
 
 impl<K: Kernel> Reactor<K> {
@@ -107,10 +107,8 @@ impl<K: Kernel> Context<K> {
         } else {
             // Most connections of a busy server come and go like that, and nobody is told of them at once.
             let end = conn.record(mode, self.now, evidence);
-            self.counters.listeners[index].ended(&end);
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: &[] };
-            self.history.add(&whose, &end, self.now);
-            self.events.add(&whose, What::Ended(&end), self.now);
+            self.observer.ended(&whose, &end, self.now);
         }
         act(mode, self.listeners[index].linger2_inherited)
     }
@@ -122,7 +120,7 @@ impl<K: Kernel> Context<K> {
             || !self.initiators.is_empty()
             || !self.proxied.is_empty()
             || !self.secured.is_empty()
-            || self.report.reports_ending(reason)
+            || self.observer.report.reports_ending(reason)
     }
 
     /// Counts an ending, and tells all who are to know of it.
@@ -139,18 +137,17 @@ impl<K: Kernel> Context<K> {
         if !slot.settings.protocol.serves_clients() {
             self.admin.on_closed(key);
         }
-        self.counters.listeners[index].ended(&end);
         let replaced = self.initiators.on_closed(key, &mut end);
         let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.or(replaced.as_deref());
-        // Not those of the admin interface: reading what is kept must not push it out.
         if slot.settings.protocol.serves_clients() {
             let identity = identity.unwrap_or_default();
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity };
-            self.history.add(&whose, &end, self.now);
-            self.events.add(&whose, What::Ended(&end), self.now);
+            self.observer.ended(&whose, &end, self.now);
+        } else {
+            self.observer.counters.listeners[index].ended(&end);
         }
-        self.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
+        self.observer.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         if let Some((membership, token)) = conn.take_membership() {
             self.leave_hub(key, membership, token, Some(&end));
         }

@@ -18,6 +18,7 @@ use super::parts::link::WorkerLink;
 use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::log_ins::LogIns;
 use super::parts::news::Next;
+use super::parts::observer::Observer;
 use super::parts::pairs::Pairs;
 use super::parts::places::{Places, admin_connections_max};
 use super::parts::pool::{Pool, memory_bound};
@@ -36,10 +37,7 @@ use crate::core::table::Key;
 use crate::core::time::Instant;
 use crate::hub::Hub;
 use crate::net::{Fatal, Kernel, ServiceNotifier, Token};
-use crate::observe::events::Events;
-use crate::observe::history::History;
 use crate::observe::metrics::Counters;
-use crate::observe::report::Report;
 use crate::protocol::users::Guard;
 use crate::tls::TicketKeys;
 use std::collections::VecDeque;
@@ -50,56 +48,65 @@ pub(super) type Conn<K> = Connection<<K as Kernel>::Stream>;
 /// The server without its connections.
 pub(super) struct Context<K: Kernel> {
     pub(super) kernel: K,
+    pub(super) settings: Settings,
+
+    // Time, and what it is spent on.
     /// When this turn's poll returned: the only time there is during the turn.
     pub(super) now: Instant,
     pub(super) deadlines: Deadlines,
+    pub(super) timers: ServerTimers,
+    pub(super) work: Work,
+
+    // Newcomers.
     pub(super) listeners: Vec<ListenerState<K::Listener>>,
-    pub(super) hub: Hub,
+    pub(super) places: Places,
+    pub(super) log_ins: LogIns,
+    /// None: nothing has spoken TLS yet.
+    pub(super) tickets: Option<TicketKeys>,
+
+    // What is known of connections, beside what their entries hold.
+    pub(super) pool: Pool,
+    /// What proxies have said of connections.
+    pub(super) proxied: ProxiedConnections,
+    /// What clients have asked for whose TLS passes through.
+    pub(super) secured: SecuredClients,
     /// Who ends connections that are not closed yet.
     pub(super) initiators: Initiators,
+
+    // What one connection does to others, and what it leaves behind.
+    pub(super) hub: Hub,
     /// Effects on connections other than the one that is being driven.
     pub(super) effects: VecDeque<Effect>,
     /// What the one that is being driven leaves behind.
     pub(super) aftermath: Aftermath,
     pub(super) posted: Posted,
-    /// Those who have asked at the admin interface.
-    pub(super) admin: Admin,
     /// Messages that no connection waits for in particular.
     pub(super) publications: Publications,
     /// Messages of the connection that is being driven, of which more may follow. Empty between connections.
     pub(super) gathered: Publication,
-    pub(super) work: Work,
-    pub(super) pool: Pool,
     /// The least `output_high` of all listeners.
     pub(super) least_output_high: usize,
-    pub(super) timers: ServerTimers,
-    pub(super) audits: Audits,
-    pub(super) settings: Settings,
-    pub(super) places: Places,
+
+    // The gateway.
     pub(super) pairs: Pairs,
-    /// What proxies have said of connections.
-    pub(super) proxied: ProxiedConnections,
-    /// What clients have asked for whose TLS passes through.
-    pub(super) secured: SecuredClients,
     pub(super) upstreams: Upstreams,
+    pub(super) checks: Checks<K::Stream>,
     pub(super) removals: Removals,
+
+    // The operator, and the other processes of the server.
+    /// Those who have asked at the admin interface.
+    pub(super) admin: Admin,
     /// Clients that the operator ends at a pace.
     pub(super) endings: Vec<Order>,
-    pub(super) checks: Checks<K::Stream>,
-    pub(super) log_ins: LogIns,
-    /// None: nothing has spoken TLS yet.
-    pub(super) tickets: Option<TicketKeys>,
     pub(super) lifecycle: Lifecycle,
-    pub(super) counters: Counters,
-    pub(super) report: Report,
     /// The way to the service manager.
     pub(super) service: ServiceNotifier,
-    /// The last endings.
-    pub(super) history: History,
-    /// What happens, for those who watch.
-    pub(super) events: Events,
     /// What it is among others; `None`: the only process of its server.
     pub(super) link: Option<Box<WorkerLink<K::Stream>>>,
+
+    // What is told.
+    pub(super) observer: Observer,
+    pub(super) audits: Audits,
 }
 
 /// What the reactor is to do after a connection was driven. Empty between connections.
@@ -170,10 +177,7 @@ impl<K: Kernel> Context<K> {
             pool: Pool::new(memory_bound(&settings.server, kernel.memory(), 1)),
             timers: ServerTimers::first(now, &settings, upstreams.resolve_at()),
             audits: Audits::default(),
-            report: Report::new(settings.log.endings_per_second),
             service: ServiceNotifier::default(),
-            history: History::new(settings.server.history_bytes),
-            events: Events::new(settings.server.events_bytes, kernel.unix_time()),
             pairs: Pairs::with_capacity(if relays { places.slots() } else { 0 }),
             proxied: ProxiedConnections::default(),
             secured: SecuredClients::default(),
@@ -185,7 +189,7 @@ impl<K: Kernel> Context<K> {
             log_ins: LogIns::default(),
             tickets: None,
             lifecycle: Lifecycle::new(now, reload),
-            counters,
+            observer: Observer::new(&settings, counters, kernel.unix_time()),
             kernel,
             settings,
             link: None,

@@ -72,7 +72,7 @@ impl<K: Kernel> Context<K> {
                 Received::Bytes { count: wire - begin, wire, short }
             }
             Err(error) => {
-                self.report.protocol_error(key, &error.text, self.now);
+                self.observer.report.protocol_error(key, &error.text, self.now);
                 self.reset(key, conn, error.reason, Detector::Protocol);
                 nothing
             }

@@ -14,10 +14,8 @@ use crate::core::health::{Change, Outcome, Sign};
 use crate::core::time::{Duration, Instant};
 use crate::net::{ConnectSpec, Kernel, Readiness, SocketOptions};
 use crate::observe::answers::{CheckReport, Said, ServerReport, UpstreamReport};
-use crate::observe::events::Kind;
 use crate::observe::report::{self, ServerState};
 use crate::protocol::admin::Spoken;
-use serde_json::json;
 
 /// Checks that are begun in a turn, after a time in which none could be.
 const BEGUN_PER_TURN: usize = 16;
@@ -26,7 +24,7 @@ impl<K: Kernel> Reactor<K> {
     /// The poller has something to say about a check.
     pub(super) fn on_check_ready(&mut self, number: u32, readiness: Readiness) {
         let Some(running) = self.cx.checks.get_mut(number) else {
-            self.cx.counters.stale_events += 1;
+            self.cx.observer.counters.stale_events += 1;
             return;
         };
         let of = running.of;
@@ -192,18 +190,7 @@ impl<K: Kernel> Context<K> {
             rules: servers.rules(),
             in_service: servers.in_service(),
         };
-        let kind = match change {
-            Change::Up => Kind::ServerUp,
-            Change::Down => Kind::ServerDown,
-        };
-        let fields = || {
-            json!({
-                "upstream": state.upstream, "server": state.server.to_string(), "by": by, "reason": why,
-                "in_service": state.in_service,
-            })
-        };
-        self.events.add_of_server(kind, fields, self.now);
-        self.report.server_state(&state, self.now);
+        self.observer.server_state(&state, self.now);
     }
 
     /// The operator says how a server is to be.

@@ -63,7 +63,7 @@ impl<K: Kernel> Context<K> {
 
     /// A newer connection, here or at another worker, has taken identity `id` from connection `key`.
     pub(super) fn post_replaced(&mut self, key: Key, id: &[u8], by: Arc<By>) {
-        self.report.replaced(&String::from_utf8_lossy(id), key, &by, self.now);
+        self.observer.report.replaced(&String::from_utf8_lossy(id), key, &by, self.now);
         let id = Name::new(id);
         self.initiators.post(key, id.clone());
         self.effects.push_back(Effect::Replaced { key, id, by });
@@ -87,7 +87,7 @@ impl<K: Kernel> Reactor<K> {
         }
         if let Some(conn) = self.table.get(key) {
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: id };
-            self.cx.events.add(&whose, What::Replaced(&by), self.cx.now);
+            self.cx.observer.events.add(&whose, What::Replaced(&by), self.cx.now);
         }
         self.drive(key, |cx, conn| {
             cx.close_gracefully_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));

@@ -287,7 +287,7 @@ impl<K: Kernel> DebugView<'_, K> {
 
     /// Whether the last of all endings that are kept are these, and as they were published.
     pub fn history_ends_with(&self, ends: &[Ended]) -> bool {
-        let history = &self.0.cx.history;
+        let history = &self.0.cx.observer.history;
         let mut kept = history.records();
         let ends = ends.iter().rev().take(usize::try_from(history.kept()).unwrap_or(usize::MAX));
         ends.map(|Ended { key, peer, end }| (*key, *peer, kept_of(end)))
@@ -326,11 +326,11 @@ impl<K: Kernel> Reactor<K> {
 
     /// Keeps the records of all endings from now on, for [`take_ends`](Self::take_ends).
     pub fn keep_ends(&mut self) {
-        self.cx.report.keep_journal();
+        self.cx.observer.report.keep_journal();
     }
 
     /// The endings since the last call.
     pub fn take_ends(&mut self) -> Vec<Ended> {
-        self.cx.report.take_journal()
+        self.cx.observer.report.take_journal()
     }
 }

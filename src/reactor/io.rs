@@ -24,7 +24,7 @@ impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
     pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
         let Some(conn) = self.table.get_mut(key) else {
-            self.cx.counters.stale_events += 1;
+            self.cx.observer.counters.stale_events += 1;
             return;
         };
         if self.cx.on_ready(key, conn, readiness) {
@@ -239,7 +239,7 @@ impl<K: Kernel> Context<K> {
             self.complete_options(key, conn);
         }
         conn.life.bytes_in += count as u64;
-        self.counters.listeners[listener].traffic(conn.leg).bytes_in += count as u64;
+        self.observer.counters.listeners[listener].traffic(conn.leg).bytes_in += count as u64;
         self.work.charge(cost::RECEIVE + cost::moved(count));
         self.mark_alive(key, conn);
     }
@@ -317,7 +317,7 @@ impl<K: Kernel> Context<K> {
             conn.pause = until;
         }
         conn.buffers_mut(&mut self.pool).info_asked = self.now;
-        self.counters.pauses += 1;
+        self.observer.counters.pauses += 1;
         self.schedule(key, conn);
     }
 }

@@ -160,7 +160,7 @@ impl<K: Kernel> Context<K> {
             return self.on_connected(key, conn);
         }
         let is_resumed = conn.layer().is_some_and(Layer::is_resumed);
-        self.counters.listeners[usize::from(conn.listener)].handshakes[usize::from(is_resumed)] += 1;
+        self.observer.counters.listeners[usize::from(conn.listener)].handshakes[usize::from(is_resumed)] += 1;
         if !self.route_by_layer(key, conn) {
             return;
         }

@@ -123,7 +123,7 @@ impl<K: Kernel> Context<K> {
             }
             SocketError::Memory => (Reason::LocalInternal, None),
             SocketError::Other(errno) => {
-                self.report.unforeseen(key, errno, self.now);
+                self.observer.report.unforeseen(key, errno, self.now);
                 (Reason::LocalInternal, None)
             }
         };

@@ -93,10 +93,10 @@ impl<K: Kernel> Reactor<K> {
         self.end_watches();
         self.close_all_at_last(true);
         self.cx.checks.close_all();
-        self.cx.report.summarize(self.cx.now);
-        report::stopped(&self.cx.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));
+        self.cx.observer.report.summarize(self.cx.now);
+        report::stopped(&self.cx.observer.counters, clients, self.cx.now.since(self.cx.lifecycle.started()));
         let spare = self.cx.lifecycle.spare(self.cx.now);
-        Drained { accepted: self.cx.counters.accepted(), left: clients, spare }
+        Drained { accepted: self.cx.observer.counters.accepted(), left: clients, spare }
     }
 
     /// Whether the loop goes on. A worker of which events may have been asked closes what is left, and then waits a little
@@ -109,7 +109,7 @@ impl<K: Kernel> Reactor<K> {
             return if has_left { Flow::Finished } else { Flow::Continue };
         }
         let flow = self.cx.flow();
-        if flow == Flow::Continue || self.cx.link.is_none() || !self.cx.events.is_on() {
+        if flow == Flow::Continue || self.cx.link.is_none() || !self.cx.observer.events.is_on() {
             return flow;
         }
         let deadline = self.cx.lifecycle.begin_leave(self.cx.now, self.cx.places.clients());
@@ -194,10 +194,8 @@ impl<K: Kernel> Reactor<K> {
         if new.server.workers != self.cx.settings.server.workers {
             notes.push("the number of workers needs a restart".to_owned());
         }
-        self.cx.report.set_endings_per_second(new.log.endings_per_second);
         self.cx.places.apply(&new.server);
-        self.cx.history.resize(new.server.history_bytes, self.cx.now);
-        self.cx.events.resize(new.server.events_bytes);
+        self.cx.observer.apply(&new, self.cx.now);
         let bound = memory_bound(&new.server, self.cx.kernel.memory(), self.cx.workers());
         self.cx.pool.set_max(bound);
         let interval = (self.cx.settings.audit.interval, new.audit.interval);
@@ -233,7 +231,7 @@ impl<K: Kernel> Reactor<K> {
     }
 
     fn report_state(&self) {
-        report::state(&self.census(), &self.cx.counters);
+        report::state(&self.census(), &self.cx.observer.counters);
         for slot in &self.cx.listeners {
             report::listener_state(&slot.settings.name, slot.connections, slot.queue());
         }

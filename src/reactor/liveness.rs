@@ -187,7 +187,7 @@ impl<K: Kernel> Context<K> {
     /// Suspicion: the peer is probed once, and those who watch it are told.
     pub(super) fn probe_suspect(&mut self, key: Key, conn: &mut Conn<K>) {
         conn.stream.probe_peer();
-        self.counters.suspected += 1;
+        self.observer.counters.suspected += 1;
         let silence = Span::between(conn.life.heard(), self.now);
         if let State::Suspect { detector, .. } = conn.life.state() {
             self.note_event(key, conn, What::Suspect { detector, silence });
@@ -199,12 +199,12 @@ impl<K: Kernel> Context<K> {
     #[cold]
     fn report_verdict(&mut self, key: Key, conn: &mut Conn<K>, reason: Reason, detector: Detector) {
         let silence = Span::between(conn.life.heard(), self.now);
-        self.counters.verdict_reported(reason);
+        self.observer.counters.verdict_reported(reason);
         self.note_event(key, conn, What::Verdict { reason, detector, silence });
         let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let listener = &self.listeners[usize::from(conn.listener)].settings.name;
         let verdict = ReportedVerdict { identity, reason, detector, silence };
-        self.report.verdict(key, &conn.peer, listener, &verdict, self.now);
+        self.observer.report.verdict(key, &conn.peer, listener, &verdict, self.now);
         self.apply(key, conn, Input::Reported);
     }
 
@@ -246,7 +246,7 @@ impl<K: Kernel> Context<K> {
 
     /// It was heard from again.
     pub(super) fn revive(&mut self, key: Key, conn: &mut Conn<K>, withheld: bool) {
-        self.counters.revived += 1;
+        self.observer.counters.revived += 1;
         self.note_event(key, conn, What::Revived);
         self.announce(key, conn, Presence::Online, Event::Revived);
         if withheld {
@@ -271,7 +271,7 @@ impl<K: Kernel> Context<K> {
         if let Some(client) = conn.client_mut() {
             client.cold.get_or_insert_default().pinged = self.now;
         }
-        self.counters.pings += 1;
+        self.observer.counters.pings += 1;
         self.write(key, conn, ping);
     }
 

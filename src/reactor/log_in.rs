@@ -87,7 +87,7 @@ impl<K: Kernel> Context<K> {
                     return LogIn::NotYet;
                 }
                 Attempt::Refused => {
-                    self.counters.listeners[listener].access().refused += 1;
+                    self.observer.counters.listeners[listener].access().refused += 1;
                     self.report_log_in_failed(key, conn, user, "too many failed before");
                     return LogIn::TooMany;
                 }
@@ -96,12 +96,12 @@ impl<K: Kernel> Context<K> {
         conn.queued.leave(Queued::LOG_IN);
         self.work.charge(cost::PASSWORD);
         let Some(number) = users.log_in(user, password) else {
-            self.counters.listeners[listener].access().wrong += 1;
+            self.observer.counters.listeners[listener].access().wrong += 1;
             self.report_log_in_failed(key, conn, user, "wrong name or password, or the user is off");
             return LogIn::Wrong;
         };
         self.log_ins.take_back(source, self.now);
-        self.counters.listeners[listener].access().accepted += 1;
+        self.observer.counters.listeners[listener].access().accepted += 1;
         if let Some(client) = conn.client_mut() {
             client.standing = Standing::of(number);
         }
@@ -110,7 +110,7 @@ impl<K: Kernel> Context<K> {
 
     fn report_log_in_failed(&mut self, key: Key, conn: &Conn<K>, user: &[u8], why: &str) {
         let listener = &self.listeners[usize::from(conn.listener)].settings.name;
-        self.report.log_in_failed(key, &conn.peer, listener, user, why, self.now);
+        self.observer.report.log_in_failed(key, &conn.peer, listener, user, why, self.now);
     }
 
     /// The name of the user that a connection is; empty: it has not logged in.

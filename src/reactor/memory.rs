@@ -83,7 +83,7 @@ impl<K: Kernel> Reactor<K> {
         if ended == 0 {
             return;
         }
-        self.cx.report.memory_reclaimed(
+        self.cx.observer.report.memory_reclaimed(
             ended,
             [before, self.cx.pool.held()],
             self.cx.pool.max(),

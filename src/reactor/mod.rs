@@ -178,7 +178,7 @@ impl<K: Kernel> Reactor<K> {
         self.cx.work.begin_turn();
 
         let small = ready.len() == 1;
-        let commands = self.cx.counters.commands;
+        let commands = self.cx.observer.counters.commands;
 
         self.note_sources(&ready);
         // Before the connections' turn: a slot freed below is not taken again by an accept in the same batch.
@@ -215,8 +215,8 @@ impl<K: Kernel> Reactor<K> {
         // Last: everything above may have something to tell.
         self.send_to_supervisor()?;
         // A turn of one echo is not timed: reading the clock would cost almost as much as the echo.
-        if !small || self.cx.counters.commands != commands {
-            self.cx.counters.turn_times.add(Span::between(self.cx.now, self.cx.kernel.now()));
+        if !small || self.cx.observer.counters.commands != commands {
+            self.cx.observer.counters.turn_times.add(Span::between(self.cx.now, self.cx.kernel.now()));
         }
         Ok(flow)
     }
@@ -230,7 +230,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Listeners and signals: only noted here, handled in their own steps.
     fn note_sources(&mut self, ready: &[Ready]) {
-        self.cx.counters.turns += 1;
+        self.cx.observer.counters.turns += 1;
         for event in ready {
             match source(event.token) {
                 Source::Signals => self.take_signals(),

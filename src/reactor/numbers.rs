@@ -29,7 +29,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn info_numbers(&mut self) -> InfoNumbers {
         self.work.charge(COST);
         let usage = self.kernel.usage().unwrap_or_default();
-        let (gauges, counters) = (self.hub.gauges(), &self.counters);
+        let (gauges, counters) = (self.hub.gauges(), &self.observer.counters);
         InfoNumbers {
             clients: self.places.clients().into(),
             clients_max: self.places.clients_max().into(),

@@ -65,7 +65,8 @@ impl<K: Kernel> Context<K> {
     pub(super) fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
         self.work.charge(cost::SEND + cost::moved(count));
         conn.life.bytes_out += count as u64;
-        self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out += count as u64;
+        self.observer.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out +=
+            count as u64;
     }
 
     /// Keeps output for later, within the bound; pauses reading above the high watermark. Returns whether it was kept.
@@ -80,7 +81,7 @@ impl<K: Kernel> Context<K> {
             return false;
         }
         let bounds = &self.listeners[usize::from(conn.listener)].settings.policy.bounds;
-        let traffic = self.counters.listeners[usize::from(conn.listener)].traffic(conn.leg);
+        let traffic = self.observer.counters.listeners[usize::from(conn.listener)].traffic(conn.leg);
         let undelivered = &mut traffic.bytes_undelivered;
         // Output over the bound was dropped: the peer would take what follows for the missing part.
         if conn.is_gapped() || conn.is_mute() {

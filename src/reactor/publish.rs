@@ -190,7 +190,7 @@ impl<K: Kernel> Reactor<K> {
             pool: &mut cx.pool,
             posted: &mut cx.posted,
             effects: &mut cx.effects,
-            counters: &mut cx.counters,
+            counters: &mut cx.observer.counters,
         };
         (&cx.hub, &mut cx.work, &mut self.frames, outlets)
     }

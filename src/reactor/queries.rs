@@ -78,7 +78,7 @@ impl<K: Kernel> Context<K> {
     /// How the last connection that held an identity ended, as far as that is known.
     pub(super) fn last_end(&mut self, id: &[u8]) -> Option<LastEnd> {
         let mut looked_at = 0;
-        let mut records = self.history.records().take(LOOKED_AT).inspect(|_| looked_at += 1);
+        let mut records = self.observer.history.records().take(LOOKED_AT).inspect(|_| looked_at += 1);
         let found = records.find(|record| record.identity() == id);
         let last = found.map(|record| LastEnd {
             reason: record.reason(),

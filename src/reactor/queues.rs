@@ -24,7 +24,7 @@ impl<K: Kernel> Context<K> {
             let overflowed = *overflowed.get_or_insert_with(|| self.read_overflows());
             let slot = &mut self.listeners[index];
             if filling && !slot.queue_warned {
-                self.report.queue_fills(&slot.settings.name, queue, full, overflowed, self.now);
+                self.observer.report.queue_fills(&slot.settings.name, queue, full, overflowed, self.now);
             }
             slot.queue_warned = filling;
         }
@@ -41,7 +41,7 @@ impl<K: Kernel> Context<K> {
         let slot = &mut self.listeners[index];
         if overflowed > 0 && !slot.queue_warned {
             slot.queue_warned = true;
-            self.report.queue_was_full(&slot.settings.name, taken, limit, overflowed, self.now);
+            self.observer.report.queue_was_full(&slot.settings.name, taken, limit, overflowed, self.now);
             self.keep_watching();
         }
     }
@@ -50,7 +50,7 @@ impl<K: Kernel> Context<K> {
     pub(super) fn read_overflows(&mut self) -> u64 {
         // Without a descriptor to read them with, the counters stay as they were.
         let Some(drops) = self.kernel.host_counters() else { return 0 };
-        let before = std::mem::replace(&mut self.counters.host_counters, drops);
+        let before = std::mem::replace(&mut self.observer.counters.host_counters, drops);
         drops.overflows.saturating_sub(before.overflows)
     }
 

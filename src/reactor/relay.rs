@@ -332,7 +332,7 @@ impl<K: Kernel> Context<K> {
             let Some(pair) = self.pairs.of_mut(key) else { return false };
             pair.set_flow(leg.other(), Direction::Forwarded);
             conn.stream.shutdown_send();
-            self.counters.listeners[usize::from(conn.listener)].forwarded_fin();
+            self.observer.counters.listeners[usize::from(conn.listener)].forwarded_fin();
         }
         last.is_some()
     }

@@ -165,7 +165,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 
     fn note_denied(&mut self) {
         let listener = usize::from(self.conn().listener);
-        self.reactor.cx.counters.listeners[listener].access().denied += 1;
+        self.reactor.cx.observer.counters.listeners[listener].access().denied += 1;
     }
 
     fn log_in(&mut self, user: &[u8], password: &[u8]) -> LogIn {
@@ -401,7 +401,7 @@ impl<K: Kernel> Server for Requests<'_, K> {
 impl<K: Kernel> Context<K> {
     #[inline]
     fn begin_message(&mut self, key: Key, conn: &mut Conn<K>, message: Use) {
-        self.counters.commands += 1;
+        self.observer.counters.commands += 1;
         self.work.charge(cost::COMMAND);
         self.open(key, conn);
         let client = client_of::<K>(conn);

@@ -141,7 +141,8 @@ impl Scene {
     /// Bytes of answers that were produced so far.
     fn produced(&self) -> u64 {
         let pending: usize = self.reactor.table.iter().map(|(_, conn)| conn.pending_output()).sum();
-        self.reactor.cx.counters.listeners.last().map_or(0, |admin| admin.traffic.bytes_out) + pending as u64
+        self.reactor.cx.observer.counters.listeners.last().map_or(0, |admin| admin.traffic.bytes_out)
+            + pending as u64
     }
 
     /// Some turns: enough for all to be done and delivered that was said before.

@@ -236,7 +236,7 @@ impl<K: Kernel> Context<K> {
         error: &ProtocolError,
         last_words: &mut Vec<u8>,
     ) {
-        self.report.protocol_error(key, &error.text, self.now);
+        self.observer.report.protocol_error(key, &error.text, self.now);
         self.note_foreign(conn, error);
         self.write(key, conn, last_words);
         last_words.clear();

@@ -57,11 +57,11 @@ fn what_the_host_counts_is_read_where_a_queue_fills_and_not_after_each_burst_of_
     const NOT_READ: u64 = u64::MAX;
     let mut scene = Scene::listening(&[&format!("echo://127.0.0.1:7000?backlog={BACKLOG}")]);
     let in_a_turn = work::ACCEPTED / cost::ACCEPT;
-    scene.reactor.cx.counters.host_counters.overflows = NOT_READ;
+    scene.reactor.cx.observer.counters.host_counters.overflows = NOT_READ;
     scene.crowd(ECHO, in_a_turn + 1);
-    assert_eq!(scene.reactor.cx.counters.host_counters.overflows, NOT_READ);
+    assert_eq!(scene.reactor.cx.observer.counters.host_counters.overflows, NOT_READ);
     scene.crowd(ECHO, in_a_turn + BACKLOG / 2 + 1);
-    assert_eq!(scene.reactor.cx.counters.host_counters.overflows, 0);
+    assert_eq!(scene.reactor.cx.observer.counters.host_counters.overflows, 0);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl<K: Kernel> Context<K> {
         if work {
             return Some(Duration::ZERO);
         }
-        let server = self.timers.next().min(self.report.summary_due());
+        let server = self.timers.next().min(self.observer.report.summary_due());
         let next = self.deadlines.next().map_or(server, |at| at.min(server));
         (next != Instant::NEVER).then(|| next.since(self.now))
     }
@@ -131,8 +131,8 @@ impl<K: Kernel> Reactor<K> {
         if self.cx.timers.next() <= self.cx.now {
             self.run_timers();
         }
-        if self.cx.report.summary_due() <= self.cx.now {
-            self.cx.report.summarize(self.cx.now);
+        if self.cx.observer.report.summary_due() <= self.cx.now {
+            self.cx.observer.report.summarize(self.cx.now);
         }
     }
 

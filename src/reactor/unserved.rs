@@ -46,7 +46,7 @@ impl<K: Kernel> Reactor<K> {
         let watched = if full { self.cx.kernel.watch(&stream, key.token(), Interest::Read) } else { Ok(()) };
         self.cx.places.add_refused();
         if full {
-            self.cx.counters.listeners[index].shed += 1;
+            self.cx.observer.counters.listeners[index].shed += 1;
         }
         self.cx.note_accepted(index, key, &peer);
         let life = Life::new(State::Open, self.cx.now);

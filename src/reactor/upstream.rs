@@ -61,7 +61,7 @@ impl<K: Kernel> Context<K> {
                 if let Some(pair) = self.pairs.note_cause(client, Leg::Upstream, Cause { reason, detector }) {
                     let lost = [pair.take_carried(), pair.take_early()];
                     let lost: usize = lost.iter().flatten().map(Vec::len).sum();
-                    self.counters.listeners[usize::from(conn.listener)]
+                    self.observer.counters.listeners[usize::from(conn.listener)]
                         .traffic(Some(Leg::Upstream))
                         .bytes_undelivered += lost as u64;
                 }
@@ -76,7 +76,7 @@ impl<K: Kernel> Context<K> {
                 Err(error) => {
                     let (index, reason) = (usize::from(conn.listener), reason_of(error));
                     // There is no connection whose record would count this.
-                    self.counters.listeners[index].not_connected(reason);
+                    self.observer.counters.listeners[index].not_connected(reason);
                     self.note_failed(client, server, reason, None);
                 }
             }
@@ -148,7 +148,7 @@ impl<K: Kernel> Context<K> {
             self.pool.settle(buffers);
         }
         self.set_layer(&mut fresh, layer);
-        self.counters.listeners[usize::from(conn.listener)].connecting();
+        self.observer.counters.listeners[usize::from(conn.listener)].connecting();
         // Its other deadlines, which count from the connect, are later.
         self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));
         fresh
@@ -246,7 +246,7 @@ impl<K: Kernel> Context<K> {
         pair.moved = self.now;
         pair.connect_us = took.as_micros().max(1);
         let early = pair.take_early();
-        self.counters.listeners[usize::from(conn.listener)].connected(took);
+        self.observer.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
         self.note_event(key, conn, What::Opened);
@@ -381,7 +381,7 @@ impl<K: Kernel> Context<K> {
             bytes_up: [from_client, to_server.saturating_sub(pair.header_bytes())],
             bytes_down: [from_server, to_client],
         };
-        self.report.pair_ended(&ended, self.now);
+        self.observer.report.pair_ended(&ended, self.now);
     }
 }
 

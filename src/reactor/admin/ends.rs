@@ -34,7 +34,7 @@ impl<K: Kernel> Reactor<K> {
         if matches!(ends.stage, EndsStage::New) {
             out.push_str(ENDS_BEGIN);
             // What ends while the list is written is not in it: who asks for what came later must get it then.
-            ends.newest = self.cx.history.last_number();
+            ends.newest = self.cx.observer.history.last_number();
         }
         let mut is_first = ends.listed == 0;
         self.cx.walk(ends, share, work, |row| {
@@ -86,8 +86,8 @@ impl<K: Kernel> Context<K> {
     fn walk(&mut self, ends: &mut Ends, share: usize, work: &mut usize, mut each: impl FnMut(EndRow)) {
         let clocks = Clocks { wall: self.kernel.unix_time(), shared: self.kernel.shared_clock() };
         let mut place = match ends.stage {
-            EndsStage::New => self.history.newest(),
-            EndsStage::At(place) => self.history.moved(place),
+            EndsStage::New => self.observer.history.newest(),
+            EndsStage::At(place) => self.observer.history.moved(place),
             EndsStage::Over => None,
         };
         let mut spent = SNAPSHOT_WORK.min(share / 2);
@@ -95,8 +95,9 @@ impl<K: Kernel> Context<K> {
         let bound = |cursor: &Option<Cursor>| cursor.as_ref().and_then(|cursor| cursor.of(worker));
         let before = bound(&ends.query.before).unwrap_or(u64::MAX);
         // A number that was not given yet is one of a worker that was there before.
-        let after =
-            bound(&ends.query.after).filter(|after| *after <= self.history.last_number()).unwrap_or(0);
+        let after = bound(&ends.query.after)
+            .filter(|after| *after <= self.observer.history.last_number())
+            .unwrap_or(0);
         let oldest = ends.query.last_ns.map(|last| self.now.before(Duration::from_nanos(last)));
         let key = ends.query.filter.key.as_ref().map(|name| self.key_named(name));
         while let Some(at) = place
@@ -105,7 +106,7 @@ impl<K: Kernel> Context<K> {
         {
             spent += LOOK_WORK;
             // What was dropped meanwhile was the rest.
-            let Some(record) = self.history.get(at) else {
+            let Some(record) = self.observer.history.get(at) else {
                 place = None;
                 break;
             };
@@ -122,7 +123,7 @@ impl<K: Kernel> Context<K> {
                 ends.listed += 1;
                 each(row);
             }
-            place = self.history.before(at);
+            place = self.observer.history.before(at);
         }
         ends.stage = place.map_or(EndsStage::Over, EndsStage::At);
         *work += spent;
@@ -156,7 +157,7 @@ impl<K: Kernel> Context<K> {
 
     /// How far back the history reaches.
     fn kept(&self, query: &EndsQuery) -> Kept {
-        let history = &self.history;
+        let history = &self.observer.history;
         let worker = self.link.as_ref().map(|link| link.number());
         let after = query.after.as_ref().and_then(|cursor| cursor.of(worker));
         let after = after.map(|after| if after <= history.last_number() { after } else { 0 });

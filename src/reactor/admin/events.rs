@@ -5,7 +5,7 @@ use super::page::LOOK_WORK;
 use crate::core::table::Key;
 use crate::core::time::Duration;
 use crate::core::units::{seconds, utc_text};
-use crate::net::{Kernel, Peer};
+use crate::net::Kernel;
 use crate::observe::answers::events;
 use crate::observe::events::{Event, Kind, Position, What, Whose};
 use crate::observe::history::Record;
@@ -34,7 +34,7 @@ impl<K: Kernel> Reactor<K> {
     /// Lets those who watch have what happened in this turn.
     #[inline]
     pub(in crate::reactor) fn notify_watchers(&mut self) {
-        if self.cx.events.take_news() {
+        if self.cx.observer.events.take_news() {
             self.wake_watchers(false);
             self.cx.notify_supervisor_of_events();
         }
@@ -85,7 +85,7 @@ impl<K: Kernel> Reactor<K> {
 impl<K: Kernel> Reactor<K> {
     /// Somebody watches already: what happens is kept from now on.
     pub fn keep_events(&mut self) {
-        self.cx.events.begin_keeping();
+        self.cx.observer.events.begin_keeping();
     }
 }
 
@@ -93,7 +93,7 @@ impl<K: Kernel> Context<K> {
     /// Something happened to a connection. Those of the admin interface are nobody's news.
     #[inline]
     pub(in crate::reactor) fn note_event(&mut self, key: Key, conn: &Conn<K>, what: What<'_>) {
-        if self.events.is_on() {
+        if self.observer.events.is_on() {
             self.note_event_now(key, conn, what);
         }
     }
@@ -106,22 +106,12 @@ impl<K: Kernel> Context<K> {
         let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.unwrap_or_default();
         let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity };
-        self.events.add(&whose, what, self.now);
+        self.observer.events.add(&whose, what, self.now);
     }
 
     /// Something happened to the server.
     pub(in crate::reactor) fn note_event_of_server(&mut self, kind: Kind, fields: impl FnOnce() -> Value) {
-        self.events.add_of_server(kind, fields, self.now);
-    }
-
-    /// A connection was accepted.
-    #[cold]
-    #[inline(never)]
-    pub(in crate::reactor) fn note_opened(&mut self, key: Key, peer: &Peer, index: usize) {
-        if self.listeners[index].settings.protocol.serves_clients() {
-            let listener = u8::try_from(index).expect("listeners are numbered by a byte");
-            self.events.add(&Whose { key, peer, listener, identity: &[] }, What::Opened, self.now);
-        }
+        self.observer.events.add_of_server(kind, fields, self.now);
     }
 
     /// The loop was stalled.
@@ -141,7 +131,7 @@ impl<K: Kernel> Context<K> {
 
     /// The supervisor is told that nothing more happens here.
     pub(in crate::reactor) fn notify_leaving(&mut self) {
-        let last = self.events.last_number();
+        let last = self.observer.events.last_number();
         if let Some(link) = &mut self.link {
             link.send(&ToSupervisor::Leaving { last });
         }
@@ -159,7 +149,7 @@ impl<K: Kernel> Context<K> {
             at
         } else {
             let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
-            let (at, missed) = self.events.begin(after);
+            let (at, missed) = self.observer.events.begin(after);
             events::begin(&at.number, missed, self.time().as_deref(), out);
             self.timers.notify_watchers_at(self.now + events::ALIVE);
             at
@@ -194,7 +184,7 @@ impl<K: Kernel> Context<K> {
             (from, Some(0))
         } else {
             let worker = self.link.as_ref().map(|link| link.number());
-            self.events.begin(query.after.as_ref().and_then(|cursor| cursor.of(worker)))
+            self.observer.events.begin(query.after.as_ref().and_then(|cursor| cursor.of(worker)))
         };
         let mut rows = Vec::new();
         let found = self.read_events(query, &mut read, share, work, |row| rows.push(row));
@@ -218,14 +208,14 @@ impl<K: Kernel> Context<K> {
         let wall = self.kernel.unix_time();
         let mut spent = 0;
         let read = loop {
-            let Some((place, missed)) = self.events.after(at) else { break Read::All };
+            let Some((place, missed)) = self.observer.events.after(at) else { break Read::All };
             if missed > 0 {
                 break Read::Dropped(missed);
             }
             if spent >= share {
                 break Read::Some;
             }
-            let Some(event) = self.events.get(place) else { break Read::All };
+            let Some(event) = self.observer.events.get(place) else { break Read::All };
             *at = Position { number: event.number(), place: Some(place) };
             spent += LOOK_WORK;
             if self.is_event_wanted(query, event) {

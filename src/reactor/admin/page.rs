@@ -304,7 +304,7 @@ impl<K: Kernel> Context<K> {
             reload_successful: sound,
             reload_seconds: usage.map(|usage| usage.unix_time.saturating_sub(since_reload).as_secs_f64()),
         };
-        metrics::Page::new(self.counters.clone(), gauges)
+        metrics::Page::new(self.observer.counters.clone(), gauges)
     }
 
     /// What the last audit found.

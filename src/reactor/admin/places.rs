@@ -38,7 +38,7 @@ impl<K: Kernel> Reactor<K> {
             // It may have asked just now. Closed with unread input, it would be reset besides.
             self.read_once_more(key);
             if self.is_idle(key) {
-                self.cx.counters.admin_made_way += 1;
+                self.cx.observer.counters.admin_made_way += 1;
                 self.drive(key, |cx, conn| cx.close_now(key, conn, Reason::LocalLimit, Detector::Policy));
                 return true;
             }

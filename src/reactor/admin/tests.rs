@@ -139,7 +139,7 @@ fn end_clients(scene: &mut Scene, hundreds: usize) {
 #[test]
 fn who_reads_on_is_told_what_made_way() {
     let mut scene = Scene::new();
-    scene.reactor.cx.history.resize(64 * 1024, scene.reactor.cx.now);
+    scene.reactor.cx.observer.history.resize(64 * 1024, scene.reactor.cx.now);
     end_clients(&mut scene, 10);
     let asker = scene.crowd(ADMIN, 1)[0];
     let list = get(&mut scene, asker, "/ends?after=10&limit=10000");
@@ -154,10 +154,10 @@ fn who_reads_on_is_told_what_made_way() {
 #[test]
 fn what_ended_while_the_history_was_off_is_not_claimed_to_be_known() {
     let mut scene = Scene::new();
-    let size = scene.reactor.cx.history.size();
+    let size = scene.reactor.cx.observer.history.size();
     for bytes in [0, size] {
         scene.pass(Duration::from_secs(5));
-        scene.reactor.cx.history.resize(bytes, scene.reactor.cx.now);
+        scene.reactor.cx.observer.history.resize(bytes, scene.reactor.cx.now);
     }
     scene.pass(Duration::from_secs(1));
     let asker = scene.crowd(ADMIN, 1)[0];
@@ -197,8 +197,8 @@ fn list_whole(scene: &mut Scene, asker: usize) -> Value {
 fn a_list_goes_on_when_the_history_gets_another_size() {
     let mut scene = Scene::new();
     let asker = list_begun(&mut scene);
-    let size = scene.reactor.cx.history.size();
-    scene.reactor.cx.history.resize(2 * size, scene.reactor.cx.now);
+    let size = scene.reactor.cx.observer.history.size();
+    scene.reactor.cx.observer.history.resize(2 * size, scene.reactor.cx.now);
     let list = list_whole(&mut scene, asker);
     assert_eq!(numbers(&list), (1..=300).rev().collect::<Vec<_>>());
 }
@@ -211,7 +211,7 @@ fn what_ends_while_a_list_is_written_comes_after_it() {
     scene.close(late);
     let turns = (0..1_000).take_while(|_| {
         scene.turn();
-        scene.reactor.cx.history.last_number() == 300
+        scene.reactor.cx.observer.history.last_number() == 300
     });
     assert!(turns.count() < 1_000, "it ends while nobody takes the list");
     let list = list_whole(&mut scene, asker);

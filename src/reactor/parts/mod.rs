@@ -21,6 +21,7 @@ pub(super) mod log_ins;
 pub(super) mod named;
 pub(super) mod names;
 pub(super) mod news;
+pub(super) mod observer;
 pub(super) mod pairs;
 pub(super) mod places;
 pub(super) mod pool;

@@ -224,7 +224,7 @@ part_instructions() {
         skip_part "instructions" "valgrind is not installed"
         return
     fi
-    part_counted callgrind "instructions" "<= 385" "<= 1750"
+    part_counted callgrind "instructions" "<= 385" "<= 1650"
 }
 
 # ---- Memory --------------------------------------------------------------------------------------------
@@ -277,9 +277,9 @@ part_memory() {
     fi
     measure_memory "$baseline" 'hello %d\r\n' "$count"; base=$counted
     measure_memory "$server" 'hello %d\r\n' "$count"
-    hard_row "idle memory, echo [B/connection]" "<= 128" "$counted" "$base"
+    hard_row "idle memory, echo [B/connection]" "<= 112" "$counted" "$base"
     measure_memory "$resp_server" 'IDENT dev%d\r\n' "$count"
-    hard_row "idle memory, resp + identity [B/conn.]" "<= 256" "$counted" "$base"
+    hard_row "idle memory, resp + identity [B/conn.]" "<= 248" "$counted" "$base"
 }
 
 # ---- Heartbeats ----------------------------------------------------------------------------------------

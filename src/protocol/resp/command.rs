@@ -339,7 +339,7 @@ fn ident(arguments: Arguments<'_>) -> Result<Command<'_>, CommandError> {
     let mut options = arguments.skip(2).iter();
     while let Some(option) = options.next() {
         if option.eq_ignore_ascii_case(b"BEAT") && options.len() >= 1 {
-            beat = Some(seconds(options.next().unwrap_or_default())?);
+            beat = Some(beat_timeout(options.next().unwrap_or_default())?);
         } else if option.eq_ignore_ascii_case(b"SERVERPING") {
             server_ping = true;
         } else if option.eq_ignore_ascii_case(b"CHANNEL") && options.len() >= 1 {
@@ -438,7 +438,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i64> {
 }
 
 /// A time in seconds, with decimals if need be, in milliseconds at the finest.
-fn seconds(text: &[u8]) -> Result<Duration, CommandError> {
+fn beat_timeout(text: &[u8]) -> Result<Duration, CommandError> {
     str::from_utf8(text)
         .ok()
         .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))

@@ -62,7 +62,7 @@ pub(super) fn reply(all: &Numbers<'_>, silent: &[u32], reply: &mut Reply<'_>) {
     info_memory(numbers, &mut sections);
     info_stats(numbers, server, &mut sections);
     sections.section("Replication", &[("role", &"master"), ("connected_slaves", &0)]);
-    let (system, user) = (seconds(numbers.cpu_system_us), seconds(numbers.cpu_user_us));
+    let (system, user) = (cpu_time(numbers.cpu_system_us), cpu_time(numbers.cpu_user_us));
     sections.section("CPU", &[("used_cpu_sys", &system), ("used_cpu_user", &user)]);
     sections.section("Cluster", &[("cluster_enabled", &0)]);
     sections.section("Keyspace", &[]);
@@ -143,6 +143,6 @@ fn info_memory(numbers: &InfoNumbers, sections: &mut Sections<'_>) {
 }
 
 /// As Redis writes CPU times: seconds and microseconds.
-fn seconds(micros: u64) -> impl Display {
+fn cpu_time(micros: u64) -> impl Display {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }

@@ -4,7 +4,7 @@
 use super::checks::Server;
 use super::fleet::{Fleet, Heard, Role};
 use super::oracle::Case;
-use super::world::{World, seconds};
+use super::world::{World, in_seconds};
 use crate::core::conn::State;
 use crate::core::end::Detector;
 use std::collections::BTreeMap;
@@ -125,6 +125,6 @@ impl Case<'_> {
         let on_way = BEATS_APART + TURNS + 2 * self.world.worker_faults.link_latency;
         let late = on_way + 2 * stalled + timeout / 4;
         (silence + late < patience)
-            .then(|| format!("its heartbeat channel was heard {:.3} s ago", seconds(silence)))
+            .then(|| format!("its heartbeat channel was heard {:.3} s ago", in_seconds(silence)))
     }
 }

@@ -62,6 +62,6 @@ impl EventQueue {
 
 /// For people.
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-pub(super) fn seconds(nanos: u64) -> impl Display {
+pub(super) fn in_seconds(nanos: u64) -> impl Display {
     nanos as f64 / 1e9
 }

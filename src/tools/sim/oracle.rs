@@ -310,7 +310,7 @@ impl Case<'_> {
         }
         let rested = at.saturating_sub(truth.last_read.max(truth.last_write));
         (rested < nanos(patience).max(nanos(interval)))
-            .then(|| format!("it had moved {:.3} s ago", super::world::seconds(rested)))
+            .then(|| format!("it had moved {:.3} s ago", super::world::in_seconds(rested)))
     }
 
     fn was_replaced(&self) -> bool {
@@ -374,7 +374,7 @@ impl Case<'_> {
         let silence = at.saturating_sub(self.oracle().last_read);
         let slow = self.closed_slowly();
         if silence < timeout + grace && !slow {
-            return Some(format!("it was heard from {:.3} s ago", super::world::seconds(silence)));
+            return Some(format!("it was heard from {:.3} s ago", super::world::in_seconds(silence)));
         }
         // Late by no more than a tick, the wake-up, and what kept the loop; which then waits as long again.
         let late = silence.saturating_sub(timeout + grace);
@@ -389,7 +389,7 @@ impl Case<'_> {
             && !self.world.conn(self.conn).oracle.revived
             && late > excuse
         {
-            return Some(format!("the verdict is {:.3} s late", super::world::seconds(late)));
+            return Some(format!("the verdict is {:.3} s late", super::world::in_seconds(late)));
         }
         if u64::try_from(Duration::from(self.end.silence).as_nanos()).unwrap_or(0) < timeout + grace {
             return Some("the silence was too short for a verdict".into());

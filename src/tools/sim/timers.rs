@@ -259,7 +259,7 @@ impl Sock {
     }
 
     fn keep_idle(&self) -> Option<u64> {
-        let configured = self.options.keepalive.map(|keepalive| seconds(keepalive.idle));
+        let configured = self.options.keepalive.map(|keepalive| whole_seconds(keepalive.idle));
         self.clocks.keep_idle.or(configured)
     }
 
@@ -296,7 +296,7 @@ impl Sock {
         let (interval, count) = self
             .options
             .keepalive
-            .map_or((75 * SECOND, 9), |keepalive| (seconds(keepalive.interval), keepalive.count));
+            .map_or((75 * SECOND, 9), |keepalive| (whole_seconds(keepalive.interval), keepalive.count));
         let expired = match self.user_timeout() {
             Some(timeout) => quiet >= timeout && self.clocks.probes > 0,
             None => self.clocks.probes >= count,
@@ -315,6 +315,6 @@ impl Sock {
 }
 
 /// As the options take it: whole seconds, rounded up, at least 1.
-fn seconds(duration: Duration) -> u64 {
+fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1) * SECOND
 }

@@ -7,7 +7,7 @@
 use super::epoll::{Listening, Source, Watch};
 pub use super::event_queue::Event;
 use super::event_queue::EventQueue;
-pub(super) use super::event_queue::seconds;
+pub(super) use super::event_queue::in_seconds;
 use super::facts::Oracle;
 use super::faults::{Canary, Faults, WorkerFaults};
 use super::fleet::Device;
@@ -242,7 +242,7 @@ impl World {
     /// Writes down what happens, if anybody wants to know.
     pub fn note(&mut self, what: impl FnOnce() -> String) {
         if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>14.6} {}", seconds(self.now), what()));
+            trace.push(format!("{:>14.6} {}", in_seconds(self.now), what()));
         }
     }
 

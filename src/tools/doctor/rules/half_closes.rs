@@ -58,7 +58,7 @@ impl<'a> Room<'a> {
             self.relay.upstream,
             thousands(self.ports),
             self.server,
-            seconds(self.held),
+            time_text(self.held),
             thousands(self.a_second()),
         )
     }
@@ -77,7 +77,7 @@ fn held(host: &Host, server: SocketAddr) -> Option<u64> {
     Some(if reused && told { delay } else { TIME_WAIT_MS })
 }
 
-fn seconds(ms: u64) -> String {
+fn time_text(ms: u64) -> String {
     if ms.is_multiple_of(1_000) { format!("{} s", ms / 1_000) } else { format!("{ms} ms") }
 }
 

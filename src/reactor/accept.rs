@@ -36,8 +36,8 @@ impl<K: Kernel> Reactor<K> {
     fn accept_some(&mut self, index: usize) {
         let share = self.cx.work.after(work::ACCEPTED);
         let begins = self.cx.listeners[index].beginning();
-        let mut resets = 0;
-        for taken in 0..self.cx.settings.turn.accepts {
+        let (mut taken, mut resets) = (0, 0);
+        for _ in 0..self.cx.settings.turn.accepts {
             // While the server drains, waiting newcomers are let in before anything else, or they would be reset.
             let enough = self.cx.work.is_past(share) || resets == RESETS_PER_TURN;
             if enough && !self.cx.lifecycle.is_draining() {
@@ -65,6 +65,7 @@ impl<K: Kernel> Reactor<K> {
             let Some(accepted) = self.cx.listeners[index].try_accept() else { return };
             match accepted {
                 Accepted::Stream(stream, peer) => {
+                    taken += 1;
                     let newcomer =
                         if full { self.cx.one_too_many(index) } else { self.cx.judge_newcomer(index, &peer) };
                     match newcomer {
@@ -78,7 +79,10 @@ impl<K: Kernel> Reactor<K> {
                 }
                 Accepted::WouldBlock => return self.cx.drained(index, taken),
                 Accepted::Interrupted => {}
-                Accepted::Aborted(_) => self.cx.observer.counters.accept_aborted += 1,
+                Accepted::Aborted(_) => {
+                    taken += 1;
+                    self.cx.observer.counters.accept_aborted += 1;
+                }
                 // accept4(2) wants a descriptor before it looks whether anyone waits.
                 Accepted::Exhausted(_) if self.cx.listeners[index].nobody_waits() => {
                     return self.cx.drained(index, taken);

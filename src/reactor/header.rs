@@ -65,8 +65,14 @@ impl<K: Kernel> Context<K> {
                 if conn.layer().is_some() {
                     return self.recv_behind_header(key, conn, buffer, (begin, wire), short);
                 }
+                let behind = &buffer[..wire - begin];
                 if conn.preamble().is_some() {
-                    self.take_hello(key, conn, &buffer[..wire - begin]);
+                    self.take_hello(key, conn, behind);
+                    return nothing;
+                }
+                if let Some(pair) = self.pairs.of_mut(key).filter(|_| !behind.is_empty()) {
+                    // For a server that is still to be connected to.
+                    pair.cold().early.extend_from_slice(behind);
                     return nothing;
                 }
                 Received::Bytes { count: wire - begin, wire, short }

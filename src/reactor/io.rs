@@ -5,7 +5,6 @@
 
 use super::connection::{Pause, Reading, Session};
 use super::context::{Conn, Context};
-use super::parts::news::Next;
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::core::conn::Input;
@@ -41,10 +40,6 @@ impl<K: Kernel> Reactor<K> {
             && let Some(count) = self.cx.read(key, conn, self.read_buffer.room(), &mut budget)
         {
             let leg = conn.leg;
-            // The header of this one was read just now: what is behind it is for a server that is still to be connected to.
-            if self.cx.aftermath.next.back() == Some(&(key, Next::Connect)) {
-                self.settle();
-            }
             let buffer = std::mem::take(&mut self.read_buffer);
             let more = if let Some(leg) = leg {
                 self.relay(key, leg, &buffer[..count])

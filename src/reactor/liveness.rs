@@ -7,12 +7,11 @@ use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::work::cost;
 use crate::core::conn::delivery::{Delivery, delivery};
-use crate::core::conn::liveness::{Due, verdict};
+use crate::core::conn::liveness::{Due, has_acknowledged_nothing, verdict};
 use crate::core::conn::policy::Verdict;
 use crate::core::conn::{Input, State};
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
-use crate::core::tcp::TcpSnapshot;
 use crate::core::time::Span;
 use crate::hub::{Agreement, Name, Presence, agreement, may_beat};
 use crate::net::{Kernel, Sent, SocketError, Stream};
@@ -97,20 +96,10 @@ impl<K: Kernel> Context<K> {
 
     /// Whether a deadline that silence has brought still has passed, after one more look at the socket.
     fn is_silent(&self, key: Key, conn: &Conn<K>, due: Due) -> bool {
-        // Input that cannot be read for want of memory is no silence; frames that wait for their turn count as use.
-        let unread = match due {
-            Due::Idle => conn.reading.pending() || (conn.is_paused() && conn.has_work()),
-            Due::Deadline
-            | Due::Header
-            | Due::Ping
-            | Due::Suspicion
-            | Due::OobProbe
-            | Due::Slow
-            | Due::TcpInfo
-            | Due::Lasts
-            | Due::Age => conn.reading.pending() && !conn.is_paused() && !conn.is_being_closed(),
-        };
-        self.is_due(key, conn, due) && !unread
+        // Input that cannot be read for want of memory is no silence. What is not to be read at all is no matter, but to
+        // the use of a connection.
+        let is_read = due == Due::Idle || !(conn.is_paused() || conn.is_being_closed());
+        self.is_due(key, conn, due) && !(is_read && conn.reading.pending())
     }
 
     /// Ends an unused connection, unless frames of it wait to be served.
@@ -130,14 +119,12 @@ impl<K: Kernel> Context<K> {
             State::Connecting { .. } => {
                 self.abort(key, conn, Reason::UpstreamConnectTimeout, Detector::Timer);
             }
-            // What it has said waits for its turn.
-            State::Handshaking if conn.is_paused() && conn.has_work() => {}
             State::Handshaking => {
                 self.close_gracefully(key, conn, Reason::ProtocolHandshakeTimeout, Detector::Timer);
             }
             State::Suspect { since, detector, notsent_bytes, .. } => {
-                // The one place that reads the clock again: the kernel counts from when it is asked, and a
-                // turn that judges a thousand peers asks the last one tens of milliseconds after it began.
+                // The clock is read again: the kernel counts from when it is asked, and a turn that judges a thousand
+                // peers asks the last one tens of milliseconds after it began.
                 let reason = verdict(conn.stream.evidence(), since, notsent_bytes, self.kernel.now());
                 match self.policy_of(conn).liveness.verdict {
                     Verdict::End => self.abort(key, conn, reason, detector),
@@ -280,11 +267,10 @@ impl<K: Kernel> Context<K> {
         let heard = conn.life.heard();
         let buffers = conn.buffers_mut(&mut self.pool);
         let sent = std::mem::replace(&mut buffers.oob_sent, self.now);
-        // Output may be on its way for another reason: a peer is lost only if it has acknowledged nothing since.
-        let quiet_ms = self.now.since(sent).as_millis();
-        let silent =
-            |evidence: TcpSnapshot| evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) >= quiet_ms;
-        if sent > heard && conn.stream.evidence().is_some_and(silent) {
+        if sent > heard
+            && let Some(evidence) = conn.stream.evidence()
+            && has_acknowledged_nothing(&evidence, sent, self.kernel.now())
+        {
             return self.abort(key, conn, Reason::LostUnacked, Detector::OobProbe);
         }
         self.work.charge(cost::SEND);

@@ -11,7 +11,9 @@ use super::parts::admin::Http;
 use super::parts::listener::ListenerState;
 use super::parts::server_timers::ServerTimer;
 use super::work;
+use crate::core::conn::State;
 use crate::core::conn::liveness::{Clocks, Due, next_due};
+use crate::core::conn::policy::Policy;
 use crate::core::mix::mix;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
@@ -20,8 +22,8 @@ use crate::net::Kernel;
 /// Entries of the wheel that are looked at in one turn: most only re-arm. Those that act are bounded by their work.
 const EXPIRIES_PER_TURN: usize = 1024;
 
-/// When to look again whether an answer that keeps its connection has come to its end.
-const ANSWERED: Duration = Duration::from_millis(100);
+/// When to look again whether what keeps a connection has come to its end: an answer, or a message that waits for the server.
+const LATER: Duration = Duration::from_millis(100);
 
 impl<K: Kernel> Context<K> {
     /// How long the poll may wait: not at all while work is posted, for ever if nothing is due.
@@ -56,7 +58,17 @@ impl<K: Kernel> Context<K> {
             self.add_clocks_of_pair(key, conn, &mut clocks);
         }
         clocks.ages = policy.bounds.max_age.map(|max| self.ages(key, conn, max));
+        if conn.life.state() == State::Handshaking && conn.is_paused() && conn.has_work() {
+            clocks.deferred = self.deferred_by_pause(conn, policy, clocks.deferred);
+        }
         next_due(&conn.life, policy, &conn.heartbeat(&policy.liveness.heartbeat), &clocks)
+    }
+
+    /// How long the opening exchange of a connection is put off: at least until later, for what it has said waits for the server.
+    #[cold]
+    fn deferred_by_pause(&self, conn: &Conn<K>, policy: &Policy, deferred: Duration) -> Duration {
+        let until = conn.life.accepted() + policy.bounds.handshake_timeout.unwrap_or_default();
+        deferred.max((self.now + LATER).since(until))
     }
 
     /// When a connection reaches its greatest age: spread over the last tenth of `max`, so that not all end at once.
@@ -66,7 +78,7 @@ impl<K: Kernel> Context<K> {
         let at = conn.life.accepted() + max.saturating_sub(Duration::from_nanos(chance % tenth.max(1)));
         // An answer of the admin interface is finished first.
         let answered = conn.http().is_some_and(Http::is_busy);
-        if answered { at.max(self.now + ANSWERED) } else { at }
+        if answered { at.max(self.now + LATER) } else { at }
     }
 
     /// Whether a deadline that had passed still has, after one more try to send. The kernel tells of room
@@ -85,7 +97,9 @@ impl<S> Connection<S> {
         let client = self.client();
         // Who watches has nothing to say.
         let heard = if self.http().is_some_and(Http::is_watching) { now } else { self.life.heard() };
-        let used = client.map_or(heard, |client| client.used);
+        // Messages that wait for the server are use.
+        let waits = self.is_paused() && self.has_work();
+        let used = if waits { now } else { client.map_or(heard, |client| client.used) };
         Clocks {
             used: buffers.map_or(used, |buffers| used.max(buffers.output_moved)),
             pinged: client.and_then(|client| client.cold.as_ref()).map_or(Instant::ZERO, |cold| cold.pinged),

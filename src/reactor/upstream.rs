@@ -331,6 +331,10 @@ impl<K: Kernel> Context<K> {
         }
         if let Some(pair) = self.pairs.remove(key, leg) {
             self.places.remove_upstream();
+            for leg in [Leg::Client, Leg::Upstream] {
+                let traffic = self.observer.counters.listeners[index].traffic(Some(leg.other()));
+                traffic.bytes_undelivered += pair.lost(leg);
+            }
             self.report_pair(index, &pair);
             self.pairs.recycle(pair);
         }

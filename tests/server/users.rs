@@ -171,6 +171,27 @@ fn failed_attempts_of_an_address_slow_down_and_nobody_else_waits() {
 }
 
 #[test]
+fn who_waits_to_log_in_beyond_the_handshake_timeout_keeps_nobody_awake() {
+    let users = TempFile::new(&people());
+    let listen = format!("resp://127.0.0.1:0?handshake_timeout=1s&linger=100ms&users={}", users.path());
+    let server = Server::start(&["--listen", &listen, "--admin", "127.0.0.1:0"]);
+    let address = server.address("resp");
+    for _ in 0..10 {
+        from("127.0.0.2", address).ask("AUTH ops guess", WRONGPASS);
+    }
+    let turns = || server.metrics()["linger_loop_turns_total"];
+    let before = turns();
+    let mut guesser = from("127.0.0.2", address);
+    guesser.ask("AUTH ops guess", WRONGPASS);
+    // A second of ticks would be a thousand.
+    let taken = turns() - before;
+    assert!(taken < 300.0, "{taken} turns for one client that waits");
+    // The time that it has is over, and it has not logged in.
+    assert_eq!(guesser.read_to_end().unwrap(), b"-GOODBYE protocol.handshake_timeout\r\n");
+    until("that to be the reason", || server.ended("protocol.handshake_timeout") >= 1);
+}
+
+#[test]
 fn a_file_of_users_is_read_again_and_connections_keep_their_user() {
     for workers in [1, 2] {
         let users = TempFile::new(&people());

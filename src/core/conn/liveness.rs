@@ -151,6 +151,13 @@ fn silent_since(life: &Life, heartbeat: &Heartbeat) -> Instant {
     life.heard().max(heartbeat.since)
 }
 
+/// Whether a peer has acknowledged nothing since it was sent an out-of-band byte at `sent`. Output may be on its way for
+/// another reason: that alone says nothing. `now`: when the kernel was asked.
+pub fn has_acknowledged_nothing(evidence: &TcpSnapshot, sent: Instant, now: Instant) -> bool {
+    let quiet_ms = now.since(sent).as_millis();
+    evidence.unacked > 0 && u128::from(evidence.last_ack_recv_ms) > quiet_ms + LAST_ACK_COARSE_MS
+}
+
 /// How coarse `tcpi_last_ack_recv` is: the kernel counts it in jiffies, of 10 ms at the longest (`CONFIG_HZ`).
 /// An ACK that answers the probe at once may look that much older than the suspicion.
 const LAST_ACK_COARSE_MS: u128 = 10;
@@ -184,5 +191,27 @@ pub fn verdict(evidence: Option<TcpSnapshot>, since: Instant, notsent_bytes: u32
         (false, _) => Reason::LostHeartbeat,
         (true, true) => Reason::StuckZeroWindow,
         (true, false) => Reason::StuckFrozen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: Instant = Instant::from_millis(1_000);
+    const NOW: Instant = Instant::from_millis(9_000);
+
+    #[test]
+    fn a_probe_out_of_band_that_was_acknowledged_at_once_is_no_loss() {
+        let evidence =
+            |last_ack_recv_ms, unacked| TcpSnapshot { last_ack_recv_ms, unacked, ..TcpSnapshot::default() };
+        // Sent eight seconds ago, and other output is on its way by now.
+        let silent = |last_ack_recv_ms, unacked| {
+            has_acknowledged_nothing(&evidence(last_ack_recv_ms, unacked), T0, NOW)
+        };
+        assert!(!silent(8_000, 1), "acknowledged within the same millisecond");
+        assert!(!silent(8_010, 1), "the kernel's clock is coarse");
+        assert!(silent(8_011, 1));
+        assert!(!silent(60_000, 0), "all is acknowledged");
     }
 }

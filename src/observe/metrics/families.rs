@@ -236,6 +236,12 @@ pub(super) static FAMILIES: &[Family] = &[
         "Bytes for upstream servers that the kernel took.",
         |lines, counters, gauges| lines.add_of(gauges, &[], counters.traffic.bytes_out),
     ),
+    upstream(
+        "linger_upstream_undelivered_bytes_total",
+        "counter",
+        "Bytes for upstream servers that none of them was sent.",
+        |lines, counters, gauges| lines.add_of(gauges, &[], counters.traffic.bytes_undelivered),
+    ),
     // Each of them leaves a TIME_WAIT here once the peer's own FIN has come.
     upstream(
         "linger_forwarded_fins_total",

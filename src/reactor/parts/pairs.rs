@@ -379,7 +379,7 @@ impl Pair {
         (!carried.is_empty()).then_some(carried)
     }
 
-    /// What the client has sent while the layer of its server was not open, if that was something.
+    /// What the client has sent while its server, or the layer of it, was not open, if that was something.
     pub(in crate::reactor) fn take_early(&mut self) -> Option<Vec<u8>> {
         let early = std::mem::take(&mut self.cold.as_mut()?.early);
         (!early.is_empty()).then_some(early)

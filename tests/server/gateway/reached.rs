@@ -51,6 +51,17 @@ fn expect_unreached(server: &Server, reason: &str, by: &str) -> Record {
 }
 
 #[test]
+fn what_comes_with_the_header_of_a_proxy_and_finds_no_server_is_counted() {
+    let query = "accept_proxy=require&accept_proxy_trusted=127.0.0.1";
+    let server = gateway(&nowhere().to_string(), query);
+    let mut client = server.connect("gateway");
+    client.send("PROXY TCP4 192.0.2.1 192.0.2.2 1000 2000\r\nhello");
+    is_reset(&mut client);
+    Record::of(&server);
+    assert_eq!(counted(&server, "linger_upstream_undelivered_bytes_total"), 5);
+}
+
+#[test]
 fn a_client_whose_server_refuses_is_reset() {
     let to = nowhere();
     let server = gateway(&to.to_string(), "");

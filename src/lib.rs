@@ -1,7 +1,7 @@
 //! linger: the connection server that knows when and why every client left, and always closes last.
 //!
 //! This page is the architecture: a tour of the files in reading order, from the turn of the loop outwards.
-//! Each file says at its top what it owns, what it must not do, and where to read next.
+//! Each file says at its top what it owns; where it matters, what it must not do, and where to read next.
 //!
 //! # The turn
 //!
@@ -10,9 +10,11 @@
 //! again (`src/sys/aside.rs`), and the log is written (`src/observe/logging/queue.rs`). The turn:
 //!
 //! ```text
-//! poll ─▶ read the clock once ─▶ note listeners and signals ─▶ accept (bounded)
-//!      ─▶ resume what a share or a pause stopped ─▶ dispatch readiness ─▶ effects ─▶ publications
-//!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ a step of an audit ─▶ next
+//! poll ─▶ read the clock once ─▶ note listeners, take signals ─▶ accept (bounded)
+//!      ─▶ resume what a share or a pause stopped ─▶ dispatch readiness ─▶ answer the admin interface
+//!      ─▶ effects ─▶ messages of the supervisor ─▶ publications
+//!      ─▶ expire deadlines (after I/O: data beats its own timeout) ─▶ flush ─▶ reclaim memory
+//!      ─▶ a step of an audit ─▶ events for those who watch ─▶ drain ─▶ messages to the supervisor ─▶ next
 //! ```
 //!
 //! A turn serves everyone a little: accepts, bytes, commands, effects, deliveries and expiries each have a share of
@@ -29,7 +31,8 @@
 //! [`core::conn::state`] is the heart. Seven states in temporal order, and one table of what follows from what:
 //!
 //! ```text
-//! Connecting ──▶ Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀─▶ Closing ──▶ Closed
+//! Connecting (to an upstream) ──┐
+//!              Handshaking ──▶ Open ◀──▶ Suspect ──▶ PeerClosed ◀─▶ Closing ──▶ Closed
 //! ```
 //!
 //! It is pure: the reactor tells it what happened ([`core::conn::Input`]) and it answers what to do
@@ -37,8 +40,8 @@
 //! means once the peer's kernel has been asked. [`core::conn::policy`] is what a listener can ask for.
 //!
 //! Every accepted connection ends exactly once, with one [`core::end::End`]: reason, detector, way of closing,
-//! silence, bytes, and the kernel's evidence. It is made in one function (`reactor/close.rs`), the only one
-//! that closes a socket, and log, metrics, presence and the admin interface all read it.
+//! silence, bytes, and the kernel's evidence. It is made in one function (`reactor/close.rs`); no other
+//! code closes a connection of the table; and log, metrics, presence and the admin interface all read it.
 //!
 //! # Several workers
 //!
@@ -52,7 +55,7 @@
 //!
 //! # The layers
 //!
-//! Arrows point upwards only; `tests/model/layers.rs` holds the source to it.
+//! A module knows only modules that stand above it; `tests/model/layers.rs` checks that.
 //!
 //! - [`core`]: what every room builds on, pure: [`core::time`], [`core::units`], [`core::setting`] (what can be set,
 //!   declared), [`core::tcp`] (a socket's state), [`core::end`] (why a connection ended), [`core::buf`],

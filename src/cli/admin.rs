@@ -16,11 +16,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// Where the token is that no file was named for.
-const VARIABLE: &str = "LINGER_ADMIN_TOKEN";
+/// The environment variable that has the token if no file is named.
+const TOKEN_VARIABLE: &str = "LINGER_ADMIN_TOKEN";
 
-/// What is said of an answer that is none.
-pub(super) const STRANGE: &str = "what answers there is no admin interface of linger";
+/// What is said where something else has answered.
+pub(super) const NOT_LINGER: &str = "what answers there is no admin interface of linger";
 
 /// Whom a command asks.
 #[derive(Debug, clap::Args)]
@@ -57,7 +57,7 @@ impl AdminArgs {
         match self.ask("GET", target) {
             Ok(Answer { status: 200, body }) => match serde_json::from_str(&body) {
                 Ok(value) => Ok((body, value)),
-                Err(_) => Err(failed(STRANGE)),
+                Err(_) => Err(failed(NOT_LINGER)),
             },
             Ok(answer) => Err(refused(&answer)),
             Err(why) => Err(failed(&why)),
@@ -200,9 +200,9 @@ impl TokenArgs {
             let token = text.and_then(|text| Token::read(&text));
             token.map(Some).map_err(|why| format!("{}: {why}", whence.display()))
         };
-        match (&self.token_file, std::env::var(VARIABLE)) {
+        match (&self.token_file, std::env::var(TOKEN_VARIABLE)) {
             (Some(path), _) => of(path, read_regular(path, TOKEN_FILE_BYTES_MAX)),
-            (None, Ok(text)) => of(Path::new(VARIABLE), Ok(text)),
+            (None, Ok(text)) => of(Path::new(TOKEN_VARIABLE), Ok(text)),
             (None, Err(_)) => Ok(None),
         }
     }

@@ -1,7 +1,7 @@
 //! What happens at a running server, as its admin interface tells it: messages as they come, over connections that are made anew
 //! where one was cut, each from behind what the one before had brought.
 
-use super::admin::{AdminArgs, STRANGE};
+use super::admin::{AdminArgs, NOT_LINGER};
 use crate::core::time::Duration;
 use crate::sys::admin_client::{Answer, Followed};
 use serde_json::Value;
@@ -86,7 +86,7 @@ fn next(stream: &mut impl BufRead, last: &mut Option<String>) -> io::Result<Opti
                 continue;
             }
             let data = serde_json::from_str(&data)
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, STRANGE))?;
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, NOT_LINGER))?;
             return Ok(Some(Message { name, data }));
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));

@@ -19,14 +19,14 @@ use crate::observe::report::Stall;
 use crate::protocol::Protocol;
 use crate::transport::Layer;
 
-/// Newcomers of a listener that are reset in a turn: about a quarter of a millisecond of them, which is all that those who are
-/// here notice of a crowd that may not come. Turns follow each other as long as some wait.
+/// Newcomers of a listener that are reset in a turn: about a quarter of a millisecond of work, so that clients that are served
+/// notice no more of a crowd that is refused. The next poll does not wait while some are in the queue.
 const RESETS_PER_TURN: u32 = 16;
 
 impl<K: Kernel> Reactor<K> {
     pub(super) fn accept_all(&mut self) {
         for index in 0..self.cx.listeners.len() {
-            if self.cx.listeners[index].is_to_be_tried() {
+            if self.cx.listeners[index].wants_accept() {
                 self.accept_some(index);
             }
         }
@@ -35,7 +35,7 @@ impl<K: Kernel> Reactor<K> {
     /// Accepts until the queue is empty, the budget is spent, or something stands in the way.
     fn accept_some(&mut self, index: usize) {
         let share = self.cx.work.after(work::ACCEPTED);
-        let begins = self.cx.listeners[index].beginning();
+        let initial = self.cx.listeners[index].initial();
         let (mut taken, mut resets) = (0, 0);
         for _ in 0..self.cx.settings.turn.accepts {
             // While the server drains, waiting newcomers are let in before anything else, or they would be reset.
@@ -46,8 +46,8 @@ impl<K: Kernel> Reactor<K> {
             let mut full = self.cx.is_full(index);
             if full && self.cx.listeners[index].settings.overload == Overload::Queue {
                 // A server that lives at its limit has no news with each client that comes and goes.
-                if self.cx.listeners[index].nobody_waits() {
-                    return self.cx.drained(index, taken);
+                if self.cx.listeners[index].is_queue_empty() {
+                    return self.cx.on_queue_empty(index, taken);
                 }
                 if !self.make_way(index) {
                     let limit = self.cx.limit_of(&self.cx.listeners[index]);
@@ -55,9 +55,9 @@ impl<K: Kernel> Reactor<K> {
                 }
                 full = self.cx.is_full(index);
             }
-            if let Some(at) = self.cx.rests_until(index) {
-                if self.cx.listeners[index].nobody_waits() {
-                    return self.cx.drained(index, taken);
+            if let Some(at) = self.cx.rate_limited_until(index) {
+                if self.cx.listeners[index].is_queue_empty() {
+                    return self.cx.on_queue_empty(index, taken);
                 }
                 let per_second = self.cx.listeners[index].settings.limits.accept_rate.unwrap_or(0);
                 return self.cx.stall_until(index, Stall::Rate { per_second }, at);
@@ -66,10 +66,13 @@ impl<K: Kernel> Reactor<K> {
             match accepted {
                 Accepted::Stream(stream, peer) => {
                     taken += 1;
-                    let newcomer =
-                        if full { self.cx.one_too_many(index) } else { self.cx.judge_newcomer(index, &peer) };
+                    let newcomer = if full {
+                        self.cx.treat_over_limit(index)
+                    } else {
+                        self.cx.judge_newcomer(index, &peer)
+                    };
                     match newcomer {
-                        Newcomer::Served => self.admit(index, &begins, stream, peer),
+                        Newcomer::Served => self.admit(index, &initial, stream, peer),
                         Newcomer::Refused => self.turn_away(index, None, stream, peer),
                         Newcomer::Reset(reason) => {
                             resets += 1;
@@ -77,15 +80,15 @@ impl<K: Kernel> Reactor<K> {
                         }
                     }
                 }
-                Accepted::WouldBlock => return self.cx.drained(index, taken),
+                Accepted::WouldBlock => return self.cx.on_queue_empty(index, taken),
                 Accepted::Interrupted => {}
                 Accepted::Aborted(_) => {
                     taken += 1;
                     self.cx.observer.counters.accept_aborted += 1;
                 }
                 // accept4(2) wants a descriptor before it looks whether anyone waits.
-                Accepted::Exhausted(_) if self.cx.listeners[index].nobody_waits() => {
-                    return self.cx.drained(index, taken);
+                Accepted::Exhausted(_) if self.cx.listeners[index].is_queue_empty() => {
+                    return self.cx.on_queue_empty(index, taken);
                 }
                 Accepted::Exhausted(resource) => {
                     if !self.cx.accept_on_reserve(index, resource) {
@@ -101,34 +104,34 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Gives an accepted connection its slot, and watches it.
-    fn admit(&mut self, index: usize, begins: &Beginning, stream: K::Stream, peer: Peer) {
+    fn admit(&mut self, index: usize, initial: &Initial, stream: K::Stream, peer: Peer) {
         let (key, now) = (self.table.next_key(), self.cx.now);
         let watched = self.cx.kernel.watch(&stream, key.token(), Interest::Read);
         self.cx.note_accepted(index, key, &peer);
         let slot = &mut self.cx.listeners[index];
         slot.connections += 1;
-        if begins.is_client {
+        if initial.is_client {
             self.cx.places.add_client();
         }
-        if !begins.proxied {
+        if !initial.expects_header {
             slot.enter(&peer, now);
         }
         let layer = slot.transport.accept();
-        let session = if begins.has_session { slot.open_session(now) } else { None };
+        let session = if initial.has_session { slot.open_session(now) } else { None };
         self.table.insert(
             key,
             Connection {
                 // Another server may be tried as long as the first has got nothing.
-                pause: if begins.connects { Pause::Partner } else { Pause::None },
-                leg: begins.leg,
+                pause: if initial.connects { Pause::Partner } else { Pause::None },
+                leg: initial.leg,
                 session: session.map(Box::new),
-                ..Connection::new(stream, key, Life::new(begins.state, now), peer, index)
+                ..Connection::new(stream, key, Life::new(initial.state, now), peer, index)
             },
         );
-        if begins.only_waits && watched.is_ok() && !self.cx.lifecycle.is_draining() {
+        if initial.only_waits && watched.is_ok() && !self.cx.lifecycle.is_draining() {
             return;
         }
-        self.begin(index, key, begins, layer, watched);
+        self.begin(index, key, initial, layer, watched);
     }
 
     /// Does what a new connection needs before it is read.
@@ -136,36 +139,36 @@ impl<K: Kernel> Reactor<K> {
         &mut self,
         index: usize,
         key: Key,
-        begins: &Beginning,
+        initial: &Initial,
         layer: Option<Box<dyn Layer>>,
         watched: Result<(), SocketError>,
     ) {
-        if !begins.is_client {
+        if !initial.is_client {
             self.on_admin_opened(key, index);
         }
-        if begins.relays {
+        if initial.relays {
             self.cx.places.add_upstream();
         }
-        if let Some(upstream) = begins.upstream {
+        if let Some(upstream) = initial.upstream {
             self.cx.pairs.open(key, upstream, self.cx.now);
         }
         self.drive(key, |cx, conn| {
             cx.set_layer(conn, layer);
-            if begins.proxied {
+            if initial.expects_header {
                 cx.await_header(conn);
             }
-            if begins.awaits_hello {
+            if initial.awaits_hello {
                 cx.await_hello(conn);
             }
             if let Err(fault) = watched {
                 return cx.fail(key, conn, fault, Detector::Policy);
             }
-            if begins.has_deadlines {
+            if initial.has_deadlines {
                 cx.schedule(key, conn);
             }
             cx.drain_late(key, conn);
         });
-        if begins.connects {
+        if initial.connects {
             self.connect_upstream(key);
             self.settle();
         }
@@ -174,19 +177,18 @@ impl<K: Kernel> Reactor<K> {
 
 /// The initial state of a listener's connections: worked out once for all that wait in its queue.
 #[expect(clippy::struct_excessive_bools, reason = "facts about a listener, worked out once")]
-struct Beginning {
+struct Initial {
     /// As most are: nothing is done for it before it has sent something.
     only_waits: bool,
     is_client: bool,
     has_session: bool,
     /// A proxy is to say first who it is.
-    proxied: bool,
+    expects_header: bool,
     state: State,
     has_deadlines: bool,
     /// It has a place for a connection to a server.
     relays: bool,
-    /// Which upstream it is relayed to, if that is known from the start: the server of one that a proxy names is looked for
-    /// when it is known, and where it is routed when that is known.
+    /// Its upstream, if that is known when it is accepted. Behind a proxy, and where connections are routed, it is known later.
     upstream: Option<u16>,
     /// The leg of a pair that it is from the start.
     leg: Option<Leg>,
@@ -197,7 +199,7 @@ struct Beginning {
 }
 
 impl<L> ListenerState<L> {
-    fn beginning(&self) -> Beginning {
+    fn initial(&self) -> Initial {
         let (protocol, is_plain) = (self.settings.protocol, self.transport.is_plain());
         let proxied = self.settings.accept_proxy.is_some();
         // Without a deadline for the opening exchange, silence is for the heartbeat and the idle timeout to
@@ -207,11 +209,11 @@ impl<L> ListenerState<L> {
         let upstream = self.known_upstream().filter(|_| relays && !proxied);
         let has_deadlines = proxied || self.settings.policy.watches_newcomers();
         let is_client = protocol.serves_clients();
-        Beginning {
+        Initial {
             only_waits: is_client && is_plain && !proxied && !relays && !has_deadlines,
             is_client,
             has_session: protocol.keeps_session(),
-            proxied,
+            expects_header: proxied,
             state: if waits { State::Handshaking } else { State::Open },
             has_deadlines,
             relays,
@@ -250,8 +252,8 @@ impl<K: Kernel> Context<K> {
 
     /// When the next newcomer to a listener may be accepted, where too many have come lately. Not while the server drains: who
     /// waits is let in, to be told.
-    fn rests_until(&self, index: usize) -> Option<Instant> {
-        self.listeners[index].rests_until(self.now).filter(|_| !self.lifecycle.is_draining())
+    fn rate_limited_until(&self, index: usize) -> Option<Instant> {
+        self.listeners[index].rate_limited_until(self.now).filter(|_| !self.lifecycle.is_draining())
     }
 
     /// Stops accepting until something is freed.
@@ -279,10 +281,10 @@ impl<K: Kernel> Context<K> {
     }
 
     /// The queue is empty, after `taken` were taken from it. If it was not always, that is over.
-    fn drained(&mut self, index: usize, taken: u32) {
+    fn on_queue_empty(&mut self, index: usize, taken: u32) {
         // The queue of a unix listener cannot be looked at, so the reserve may have been given up for an empty one.
         self.kernel.retake_reserve();
-        if self.listeners[index].on_drained(self.now) {
+        if self.listeners[index].on_queue_empty(self.now) {
             self.timers.report_resumed_at(self.now + RESUMED_FOR);
         }
         if taken > 0 {

@@ -92,8 +92,8 @@ fn who_waits_for_a_rate_is_let_in_at_once_to_be_told_that_the_server_ends() {
 fn who_finds_a_full_listener_that_sheds_is_told_where_its_protocol_has_an_error_for_that() {
     let mut scene = Scene::listening(&[LISTEN[0], "resp://127.0.0.1:7001?max_connections=1&overload=shed"]);
     scene.crowd(RESP, 1);
-    assert_eq!(scene.reactor.cx.one_too_many(RESP), Newcomer::Refused);
-    assert_eq!(scene.reactor.cx.one_too_many(ECHO), Newcomer::Reset(Reason::LocalLimit));
+    assert_eq!(scene.reactor.cx.treat_over_limit(RESP), Newcomer::Refused);
+    assert_eq!(scene.reactor.cx.treat_over_limit(ECHO), Newcomer::Reset(Reason::LocalLimit));
     let refused = scene.connect(RESP);
     scene.come_to_rest();
     assert_eq!(scene.recv(refused), b"-ERR max number of clients reached\r\n");

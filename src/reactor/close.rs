@@ -42,7 +42,7 @@ impl<K: Kernel> Reactor<K> {
         while let Some((key, mode)) = self.cx.aftermath.closing.pop() {
             let Some(conn) = self.table.get_mut(key) else { continue };
             let how = self.cx.end(key, conn, mode);
-            // Moved out only now, when little of it is needed any more. No other line of the program closes a connection.
+            // Moved out only now, when little of it is needed any more. No other code closes a connection of the table.
             if let Some(conn) = self.table.remove(key) {
                 conn.stream.close(how);
             }
@@ -54,7 +54,7 @@ impl<K: Kernel> Reactor<K> {
         // After the closings, so that a partner that is gone is told nothing. News may end the leg that gets it.
         if let Some((key, next)) = self.cx.aftermath.next.pop_front() {
             match next {
-                Next::Hear(news) => {
+                Next::Partner(news) => {
                     if let Some(conn) = self.table.get_mut(key) {
                         self.cx.on_news(key, conn, news);
                     }
@@ -102,19 +102,19 @@ impl<K: Kernel> Context<K> {
         if conn.leg != Some(Leg::Upstream) {
             self.count_out(index, conn);
         }
-        if self.is_told(conn, reason) {
-            self.publish(key, conn, mode, evidence);
+        if self.needs_full_record(conn, reason) {
+            self.record_end(key, conn, mode, evidence);
         } else {
             // Most connections of a busy server come and go like that, and nobody is told of them at once.
             let end = conn.record(mode, self.now, evidence);
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: &[] };
             self.observer.ended(&whose, &end, self.now);
         }
-        act(mode, self.listeners[index].linger2_inherited)
+        close_how(mode, self.listeners[index].linger2_inherited)
     }
 
-    /// Whether an ending is told to anybody, or something is left behind by it.
-    fn is_told(&self, conn: &Conn<K>, reason: Reason) -> bool {
+    /// Whether an ending is logged or published, or leaves something behind.
+    fn needs_full_record(&self, conn: &Conn<K>, reason: Reason) -> bool {
         let is_plain = conn.leg.is_none() && conn.session.is_none() && conn.buffers.is_none();
         !is_plain
             || !self.initiators.is_empty()
@@ -125,7 +125,7 @@ impl<K: Kernel> Context<K> {
 
     /// Counts an ending, and tells all who are to know of it.
     #[inline(never)]
-    fn publish(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode, evidence: Option<TcpSnapshot>) {
+    fn record_end(&mut self, key: Key, conn: &mut Conn<K>, mode: CloseMode, evidence: Option<TcpSnapshot>) {
         let mut end = conn.record(mode, self.now, evidence);
         end.proxied = self.proxied.remove(key);
         end.secured = self.secured_of(key, conn).filter(|secured| !secured.asks_for_nothing());
@@ -184,7 +184,7 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// Tells the others of an ending. `token`: what the connection named when it began to beat for another.
+    /// Tells the others of an ending. `token`: what a heartbeat channel had presented.
     pub(super) fn leave_hub(
         &mut self,
         key: Key,
@@ -230,8 +230,8 @@ fn last_rung(
     mode
 }
 
-/// The act behind the name. What the socket inherited need not be asked for again.
-const fn act(mode: CloseMode, linger2_inherited: bool) -> CloseHow {
+/// How the socket is closed for that. What it inherited from its listener need not be set again.
+const fn close_how(mode: CloseMode, linger2_inherited: bool) -> CloseHow {
     match mode {
         CloseMode::PeerFirst
         | CloseMode::PeerFirstAfterGoodbye

@@ -369,7 +369,7 @@ impl<S> Connection<S> {
     /// up frames behind the pause.
     ///
     /// Nor while it is being answered at the admin interface: what it asks next, and its end of file, are behind that.
-    pub(super) fn may_be_heard(&self) -> bool {
+    pub(super) fn may_be_read(&self) -> bool {
         if self.http().is_some_and(Http::is_busy) {
             return false;
         }

@@ -51,7 +51,8 @@ pub(super) struct Context<K: Kernel> {
     pub(super) settings: Settings,
 
     // Time, and what it is spent on.
-    /// When this turn's poll returned: the only time there is during the turn.
+    /// When this turn's poll returned: the time of all that is done in the turn. What the kernel counts from when it is asked
+    /// is compared with the clock itself.
     pub(super) now: Instant,
     pub(super) deadlines: Deadlines,
     pub(super) timers: ServerTimers,
@@ -114,9 +115,9 @@ pub(super) struct Context<K: Kernel> {
 pub(super) struct Aftermath {
     /// Connections that are over: they leave the table, and their sockets are closed.
     pub(super) closing: Vec<(Key, CloseMode)>,
-    /// Heartbeat channels that were heard from, each with the connection that it beats for.
+    /// Heartbeat channels that were heard from, each with the holder of its identity.
     pub(super) beats: Vec<(Key, Key)>,
-    /// Connections that a heartbeat channel beats for no more, and the token that it had named.
+    /// Holders of an identity whose heartbeat channel is gone, and the token that the channel had presented.
     pub(super) orphans: Vec<(Key, Box<[u8]>)>,
     /// Legs of pairs, and what is done with each next.
     pub(super) next: VecDeque<(Key, Next)>,

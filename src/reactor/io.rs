@@ -14,7 +14,7 @@ use crate::core::tcp::TcpState;
 use crate::net::{Kernel, Readiness, SocketError, Stream};
 use crate::transport::Received;
 
-/// Waiting work above which departures no longer wait: they must not be fewer than those who come.
+/// Length of the queue above which clients that leave are served at once: otherwise more could come than go.
 const DEPARTURES_MAX: usize = 32 * 1024;
 /// Bytes that one receive takes in a turn that is long already.
 const READ_BYTES_LEAST: usize = 16 * 1024;
@@ -58,7 +58,7 @@ impl<K: Kernel> Reactor<K> {
 
     /// Reads without an edge, or before its turn: no harm if there is nothing.
     pub(super) fn read_once_more(&mut self, key: Key) {
-        let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_heard()) else { return };
+        let Some(conn) = self.table.get_mut(key).filter(|conn| conn.may_be_read()) else { return };
         match conn.reading {
             Reading::Drained => conn.reading = Reading::Ready,
             Reading::Ready | Reading::UntilEof | Reading::Resetting => {}
@@ -74,7 +74,7 @@ impl<K: Kernel> Context<K> {
     /// What the poller said about a connection. Returns whether it is to be read now.
     fn on_ready(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         // By far the most frequent: all of it had been read, and it has sent more.
-        if readiness.is_input() && conn.reading == Reading::Drained && conn.may_be_heard() {
+        if readiness.is_input() && conn.reading == Reading::Drained && conn.may_be_read() {
             conn.reading = Reading::Ready;
             return true;
         }
@@ -109,7 +109,7 @@ impl<K: Kernel> Context<K> {
             readiness = readiness.without(Readiness::ERROR | Readiness::WRITE_CLOSED);
         }
         // All had been read, so this input is new. It waits for our pause to end, but it counts as a sign of life.
-        let spoke = !conn.may_be_heard()
+        let spoke = !conn.may_be_read()
             && conn.reading == Reading::Drained
             && readiness.has(Readiness::READABLE)
             && !broken;
@@ -125,7 +125,7 @@ impl<K: Kernel> Context<K> {
             && self.posted.to_resume().len() < DEPARTURES_MAX
             && readiness.is_departure()
             && conn.reading.pending()
-            && conn.may_be_heard()
+            && conn.may_be_read()
             && conn.pending_output() == 0
         {
             self.posted.resume(key, conn);
@@ -155,7 +155,7 @@ impl<K: Kernel> Context<K> {
                 if readiness.has(Readiness::WRITABLE) && (hints || !broken) {
                     self.flush(key, conn);
                 }
-                return conn.reading.pending() && conn.may_be_heard();
+                return conn.reading.pending() && conn.may_be_read();
             }
         }
         false
@@ -172,7 +172,7 @@ impl<K: Kernel> Context<K> {
     ) -> Option<usize> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
-        while conn.reading.pending() && conn.may_be_heard() {
+        while conn.reading.pending() && conn.may_be_read() {
             if *budget == 0 || self.work.is_over() {
                 self.posted.resume(key, conn);
                 break;
@@ -239,7 +239,7 @@ impl<K: Kernel> Context<K> {
         self.mark_alive(key, conn);
     }
 
-    /// End of file: the peer's FIN, or what stands in the place of an error that was already told.
+    /// End of file: the peer's FIN, or the false end of file that the kernel shows behind an error that it has reported.
     fn on_eof(&mut self, key: Key, conn: &mut Conn<K>) {
         let broken_by = conn.buffers.as_ref().and_then(|buffers| buffers.broken_by);
         // A suspect peer is read although frames of it wait for their output to move. Its FIN is a sign of life,

@@ -48,7 +48,7 @@ impl<K: Kernel> Context<K> {
         }
         // The deadline after a goodbye is shorter once all output is flushed.
         let moved = before != conn.life.state().index() || matches!(input, Input::Flushed { .. });
-        if moved && !self.is_looked_at(key, conn, input) {
+        if moved && !self.is_scheduled_already(key, conn, input) {
             self.schedule(key, conn);
         }
         if !was_ending && conn.is_ending() {
@@ -72,7 +72,7 @@ impl<K: Kernel> Context<K> {
 
     /// Whether a connection is looked at in time whatever its deadlines have become: a leg that is closed within this turn, and
     /// one that was connected and is looked at when it has lasted.
-    fn is_looked_at(&self, key: Key, conn: &Conn<K>, input: Input) -> bool {
+    fn is_scheduled_already(&self, key: Key, conn: &Conn<K>, input: Input) -> bool {
         let lasts = conn.life.accepted() + LASTS + TICK;
         (matches!(input, Input::Connected) && self.deadlines.of_slot(key.index).is_some_and(|at| at <= lasts))
             || self.aftermath.next.back() == Some(&(key, Next::LastLook))

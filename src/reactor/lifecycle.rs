@@ -286,7 +286,7 @@ impl<K: Kernel> Context<K> {
         let mut listeners = self.listeners.iter().filter(|slot| slot.settings.protocol.serves_clients());
         let waiting = listeners.any(|slot| !slot.is_shut());
         // Even in a hurry, waiting newcomers are let in first: closing the listener would reset them.
-        let letting_in = self.listeners.iter().any(ListenerState::is_to_be_tried);
+        let letting_in = self.listeners.iter().any(ListenerState::wants_accept);
         let done = (self.places.clients() == 0 && self.places.upstreams() == 0 && !waiting)
             || self.lifecycle.is_over(self.now, letting_in);
         if done { Flow::Finished } else { Flow::Continue }

@@ -56,7 +56,7 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// A heartbeat channel beats for its holder no more: one that has agreed to it is suspect.
+    /// The heartbeat channel of a holder is gone: a holder that has agreed to it is suspect.
     pub(super) fn judge_orphan(&mut self, holder: Key, token: &[u8]) {
         let conn = self.table.get(holder);
         if conn.is_some_and(|conn| agreement(conn.consent(), token) == Agreement::Agreed) {
@@ -262,7 +262,7 @@ impl<K: Kernel> Context<K> {
         self.write(key, conn, ping);
     }
 
-    /// Sends the out-of-band byte; one that was not even acknowledged since the last time is an answer too.
+    /// Sends the out-of-band byte. A peer that has not acknowledged the previous one is lost.
     fn probe_oob(&mut self, key: Key, conn: &mut Conn<K>) {
         let heard = conn.life.heard();
         let buffers = conn.buffers_mut(&mut self.pool);

@@ -1,22 +1,27 @@
 //! The loop: one thread, one poll, every connection. Generic over the kernel ([`Kernel`]), so that a simulated
 //! one can drive the same code.
 //!
-//! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of them
-//! may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that connection and
-//! the context (`io`: bytes in; `output`: bytes out; `layered`: what is added where a layer lies between them and the socket;
-//! `header`: what a proxy says before the first of them;
-//! `life`: what happens to it; `liveness`: silence, and what follows from it; `input`: the bytes that wait to be understood).
-//! What reaches several has the table. A gateway's clients are the legs of pairs: `upstream` connects them to their servers,
-//! `relay` hands on what each leg sends, and tells each what happens to the other. `health` says which servers there are to
-//! connect them to: it has them checked, by connections that are in no table.
+//! [`Reactor::turn`] is the turn. The reactor is a table of connections and a `context`: all else that serving one of
+//! them may touch, made of `parts` that keep their fields to themselves. What drives one connection gets that
+//! connection and the context, and nothing that it does there removes an entry. What reaches several connections has
+//! the reactor.
 //!
-//! Each step of the turn has a file: `accept`, `effects` (what one connection does to others), `timers` (deadlines), `close`
-//! (what connections leave behind; the one close path), `initiators` (endings that another connection asked for). Then come
-//! the protocols (`serving`, with what a session asks for in `requests` and `numbers`; `admin`), the operator's acts
-//! (`lifecycle`, `endings`) and reports (`queues`, `audit`), and the link to the other workers (`worker_link`; `ask` and `queries` for
-//! what a client asks of all), or to a `service` manager. `work` bounds what all of that costs. `tasks` goes on with what takes longer than a turn, with
-//! `publish` (of a `publication`) and `lists`. `connection` is the entry of the table, `memory` sees to it that all buffers
-//! together have a bound, `inspect` is the view of tests.
+//! | step of the turn | file |
+//! | --- | --- |
+//! | newcomers | `accept`; `unserved`: those that are turned away |
+//! | what a share or a pause has stopped | `tasks`, with `publish` (of a `publication`) and `lists` |
+//! | readiness | `io` (bytes in), `output` (bytes out), `layered` (a layer such as TLS between them and the socket), `header` (what a proxy says first) |
+//! | what follows for the connection | `life` (its states), `liveness` (silence), `input` (bytes that wait to be understood) |
+//! | protocols | `serving`; what a session asks for: `requests`, `numbers`, `naming`, `log_in`; `admin` |
+//! | the gateway | `upstream` (connects clients to servers), `relay` (hands on what each leg sends and what happens to it), `routes`, `health` (checks servers, by connections that are in no table) |
+//! | effects on others | `effects`, `initiators` (endings that another connection asked for) |
+//! | other processes | `worker_link`, `ask` and `queries` (what a client asks of all workers), `tickets`, `service` (the service manager) |
+//! | deadlines | `timers` |
+//! | endings | `close`: the one close path |
+//! | the operator | `lifecycle`, `endings`, `upstreams`, `queues`, `audit` |
+//!
+//! `work` bounds what all of that costs, `memory` bounds all buffers together. `connection` is the entry of the table,
+//! `inspect` is the view of tests.
 
 mod accept;
 #[cfg(test)]
@@ -112,7 +117,7 @@ pub struct Reactor<K: Kernel> {
     /// All else that serving one of them may touch.
     cx: Context<K>,
     ready: Vec<Ready>,
-    /// One is held for each list that is being made, and this one.
+    /// Each list that is being made holds a clone of it: their number is bounded.
     list_permits: Rc<()>,
     read_buffer: ReadBuffer<READ_BUFFER_BYTES>,
     /// Replies of the connection that is being driven, before they are sent in one call.
@@ -228,7 +233,7 @@ impl<K: Kernel> Reactor<K> {
         self.table.len() + self.cx.listeners.len() + self.cx.checks.len() + OTHERS
     }
 
-    /// Listeners and signals: only noted here, handled in their own steps.
+    /// Listeners are only noted. Signals, new settings and new addresses take effect here, before any connection is served.
     fn note_sources(&mut self, ready: &[Ready]) {
         self.cx.observer.counters.turns += 1;
         for event in ready {

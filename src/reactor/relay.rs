@@ -134,7 +134,7 @@ impl<K: Kernel> Context<K> {
 
     fn notify_partner(&mut self, key: Key, leg: Leg, news: News) {
         if let Some(partner) = self.pairs.of(key).and_then(|pair| pair.leg(leg.other())) {
-            self.aftermath.next.push_back((partner, Next::Hear(news)));
+            self.aftermath.next.push_back((partner, Next::Partner(news)));
         }
     }
 

@@ -35,7 +35,7 @@ impl<K: Kernel> Context<K> {
             || self.memory_is_short()
             || self.posted.len() > 0
             || self.admin.waiting() > 0
-            || self.listeners.iter().any(ListenerState::is_to_be_tried);
+            || self.listeners.iter().any(ListenerState::wants_accept);
         if work {
             return Some(Duration::ZERO);
         }
@@ -47,7 +47,7 @@ impl<K: Kernel> Context<K> {
     /// Arms the wheel for a connection's earliest deadline, unless it will look earlier anyway.
     pub(super) fn schedule(&mut self, key: Key, conn: &Conn<K>) {
         if let Some((at, _)) = self.next_due(key, conn) {
-            self.deadlines.look_at(key, at);
+            self.deadlines.arm_no_later(key, at);
         }
     }
 
@@ -138,7 +138,7 @@ impl<K: Kernel> Reactor<K> {
                     self.on_due(key, due);
                     self.drive(key, |cx, conn| cx.schedule(key, conn));
                 }
-                Some((at, _)) => self.cx.deadlines.look_again(key, at),
+                Some((at, _)) => self.cx.deadlines.rearm(key, at),
                 None => {}
             }
         }

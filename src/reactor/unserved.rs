@@ -69,7 +69,7 @@ impl<K: Kernel> Reactor<K> {
 
 impl<K: Kernel> Context<K> {
     /// How a full listener treats the next newcomer.
-    pub(super) fn one_too_many(&self, index: usize) -> Newcomer {
+    pub(super) fn treat_over_limit(&self, index: usize) -> Newcomer {
         let slot = &self.listeners[index];
         // Behind a layer nothing can be said before its opening exchange, which costs more than a refusal may. What a proxy
         // relays it would be told for nothing if it is not trusted.

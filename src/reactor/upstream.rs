@@ -150,7 +150,7 @@ impl<K: Kernel> Context<K> {
         self.set_layer(&mut fresh, layer);
         self.observer.counters.listeners[usize::from(conn.listener)].connecting();
         // Its other deadlines, which count from the connect, are later.
-        self.deadlines.look_at(upstream, deadline.min(self.now + LASTS));
+        self.deadlines.arm_no_later(upstream, deadline.min(self.now + LASTS));
         fresh
     }
 

@@ -1,7 +1,7 @@
 //! Where it comes from: a thread that asks the server again and again, and one that follows its events. Both go on where the server
 //! does not answer, and end when nobody takes what they bring.
 
-use super::super::admin::{AdminArgs, STRANGE, encoded};
+use super::super::admin::{AdminArgs, NOT_LINGER, encoded};
 use super::super::follow::{Ended, Message, News, follow, wait};
 use super::filter::{Ask, Filter};
 use super::numbers::Numbers;
@@ -143,7 +143,7 @@ impl Poller {
     }
 
     fn poll(&mut self) -> Result<Polled, String> {
-        let numbers = Numbers::read(&self.get("/metrics")?).ok_or(STRANGE)?;
+        let numbers = Numbers::read(&self.get("/metrics")?).ok_or(NOT_LINGER)?;
         self.wants_endings |= !is_same_process(self.started, numbers.started);
         let filter =
             self.filter.as_ref().map(|filter| format!("&{}", filter.parameter())).unwrap_or_default();
@@ -174,6 +174,6 @@ impl Poller {
     }
 
     fn json(&self, target: &str) -> Result<Value, String> {
-        serde_json::from_str(&self.get(target)?).map_err(|_| STRANGE.to_owned())
+        serde_json::from_str(&self.get(target)?).map_err(|_| NOT_LINGER.to_owned())
     }
 }

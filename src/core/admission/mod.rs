@@ -84,7 +84,7 @@ impl Admission {
     }
 
     /// When the next newcomer can be let in, where as many have come as may.
-    pub fn rests_until(&self, limits: &Limits, now: Instant) -> Option<Instant> {
+    pub fn rate_limited_until(&self, limits: &Limits, now: Instant) -> Option<Instant> {
         self.all.next(limits.accept_rate?).filter(|at| *at > now)
     }
 
@@ -97,7 +97,7 @@ impl Admission {
             return Err(Reason::LocalDenied);
         }
         // Before its source: that is not to pay for one that is not let in.
-        if self.rests_until(limits, now).is_some() {
+        if self.rate_limited_until(limits, now).is_some() {
             return Err(Reason::LocalAcceptRate);
         }
         if let Some(ip) = ip {
@@ -183,7 +183,7 @@ mod tests {
         let limits = Limits { accept_rate: Some(2), ..Limits::default() };
         let mut admission = Admission::new(&limits, at(0)).unwrap();
         let mut take =
-            |now| (admission.admit(&limits, None, at(now)), admission.rests_until(&limits, at(now)));
+            |now| (admission.admit(&limits, None, at(now)), admission.rate_limited_until(&limits, at(now)));
         assert_eq!(take(0), (Ok(()), None));
         assert_eq!(take(0), (Ok(()), Some(at(500))));
         assert_eq!(take(100), (Err(Reason::LocalAcceptRate), Some(at(500))));

@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_probe_out_of_band_that_was_acknowledged_at_once_is_no_loss() {
         let evidence =
-            |last_ack_recv_ms, unacked| TcpSnapshot { last_ack_recv_ms, unacked, ..TcpSnapshot::default() };
+            |last_ack_recv_ms, unacked| TcpSnapshot { unacked, last_ack_recv_ms, ..TcpSnapshot::default() };
         // Sent eight seconds ago, and other output is on its way by now.
         let silent = |last_ack_recv_ms, unacked| {
             has_acknowledged_nothing(&evidence(last_ack_recv_ms, unacked), T0, NOW)

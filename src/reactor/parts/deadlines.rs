@@ -41,14 +41,14 @@ impl Deadlines {
     }
 
     /// Sees to it that a connection is looked at by then.
-    pub(in crate::reactor) fn look_at(&mut self, key: Key, at: Instant) {
+    pub(in crate::reactor) fn arm_no_later(&mut self, key: Key, at: Instant) {
         if self.wheel.deadline(key.index).is_none_or(|armed| at < armed) {
             self.wheel.arm(key.index, at);
         }
     }
 
     /// The same of one whose entry has expired.
-    pub(in crate::reactor) fn look_again(&mut self, key: Key, at: Instant) {
+    pub(in crate::reactor) fn rearm(&mut self, key: Key, at: Instant) {
         self.wheel.arm(key.index, at);
     }
 

@@ -123,7 +123,7 @@ impl<L: Listener> ListenerState<L> {
     }
 
     /// Whether the queue is known to be empty. One that comes after this look brings an edge of its own.
-    pub(in crate::reactor) fn nobody_waits(&self) -> bool {
+    pub(in crate::reactor) fn is_queue_empty(&self) -> bool {
         self.queue().is_some_and(|queue| queue.length == 0)
     }
 
@@ -224,9 +224,9 @@ impl<L> ListenerState<L> {
     }
 
     /// When the next newcomer may be accepted, where too many have come lately and the others are to wait.
-    pub(in crate::reactor) fn rests_until(&self, now: Instant) -> Option<Instant> {
+    pub(in crate::reactor) fn rate_limited_until(&self, now: Instant) -> Option<Instant> {
         let waits = self.settings.overload == Overload::Queue;
-        self.admission.as_deref().filter(|_| waits)?.rests_until(&self.settings.limits, now)
+        self.admission.as_deref().filter(|_| waits)?.rate_limited_until(&self.settings.limits, now)
     }
 
     /// A connection from there is let in.
@@ -283,7 +283,7 @@ impl<L> ListenerState<L> {
     }
 
     /// The queue is empty. Whether stalls that were told are over with that.
-    pub(in crate::reactor) fn on_drained(&mut self, now: Instant) -> bool {
+    pub(in crate::reactor) fn on_queue_empty(&mut self, now: Instant) -> bool {
         self.accepting = AcceptState::Drained;
         let stalled = self.stalled.take().is_some();
         match &mut self.stalls {
@@ -306,7 +306,7 @@ impl<L> ListenerState<L> {
     }
 
     /// Whether connections may wait in its queue that can be taken.
-    pub(in crate::reactor) fn is_to_be_tried(&self) -> bool {
+    pub(in crate::reactor) fn wants_accept(&self) -> bool {
         self.accepting == AcceptState::Open
     }
 

@@ -6,7 +6,7 @@ use crate::core::conn::policy::LastRung;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum Next {
     /// It is told of its partner.
-    Hear(News),
+    Partner(News),
     /// Its peer has all that was for it: it is read once more, and closed.
     LastLook,
     /// It is a client, and is connected to the next server.

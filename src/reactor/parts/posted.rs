@@ -1,5 +1,5 @@
-//! Connections that something is to be done for in a later step or turn, each at most once: their flags say that they are
-//! here.
+//! Queues of connections that go on in a later step or turn. A flag of the connection says that it is in one, so that it is
+//! there once.
 
 use crate::core::table::Key;
 use crate::reactor::connection::{Connection, Queued};

@@ -239,7 +239,7 @@ impl<K: Kernel> AdminServer<K> {
                 }
                 continue;
             }
-            if let Some(at) = rests_until(self.admission.as_deref(), self.settings.as_ref(), now) {
+            if let Some(at) = rate_limited_until(self.admission.as_deref(), self.settings.as_ref(), now) {
                 (self.ready, self.retry) = (false, self.retry.min(at));
                 return asked;
             }
@@ -375,11 +375,11 @@ impl<K: Kernel> AdminServer<K> {
 }
 
 /// When the next newcomer may be accepted, where too many have come lately and the others are to wait.
-fn rests_until(
+fn rate_limited_until(
     admission: Option<&Admission>,
     settings: Option<&ListenerSettings>,
     now: Instant,
 ) -> Option<Instant> {
     let settings = settings.filter(|settings| settings.overload == Overload::Queue)?;
-    admission?.rests_until(&settings.limits, now)
+    admission?.rate_limited_until(&settings.limits, now)
 }

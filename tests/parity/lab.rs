@@ -35,8 +35,16 @@ pub trait Lab {
     fn kernel(&mut self) -> &mut Self::Kernel;
     /// What to listen on.
     fn address(&self) -> Address;
+    /// Another kernel of the same host.
+    fn another_kernel(&mut self) -> Self::Kernel;
+    /// What to listen on with two listeners.
+    fn addresses(&self) -> [Address; 2];
     /// A client begins to connect.
-    fn connect(&mut self, to: &Address) -> Self::Peer;
+    fn connect(&mut self, to: &Address) -> Self::Peer {
+        self.connect_to(0, to)
+    }
+    /// The same, to the listener with that number, of those that were opened.
+    fn connect_to(&mut self, listener: usize, to: &Address) -> Self::Peer;
     /// An upstream listens. Returns where.
     fn listen(&mut self, backlog: u32) -> Address;
     /// It closes its listener.

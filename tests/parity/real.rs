@@ -119,7 +119,15 @@ impl Lab for Real {
         Address::Tcp { socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), v6_only: false, interface: None }
     }
 
-    fn connect(&mut self, to: &Address) -> RealPeer {
+    fn another_kernel(&mut self) -> Os {
+        Os::without_signals().unwrap_or_else(|fatal| panic!("{fatal}"))
+    }
+
+    fn addresses(&self) -> [Address; 2] {
+        [self.address(), self.address()]
+    }
+
+    fn connect_to(&mut self, _: usize, to: &Address) -> RealPeer {
         let Address::Tcp { socket: server, .. } = *to else { unreachable!("it has a port") };
         let socket = socket();
         let refused = match socket.connect(&server.into()) {
@@ -149,8 +157,13 @@ impl Lab for Real {
         let (socket, from) = self.upstream.as_ref()?.accept().ok()?;
         socket.set_nonblocking(true).expect("it is non-blocking");
         let from = from.as_socket().expect("it is TCP");
-        let number = self.links.iter().position(|[_, server]| *server == from);
-        Some((number.expect("no other program connects"), RealPeer { socket, refused: None }))
+        let number = self.links.iter().position(|[_, server]| *server == from).unwrap_or_else(|| {
+            // It was a reactor that has connected.
+            let ours = socket.local_addr().ok().and_then(|address| address.as_socket());
+            self.links.push([ours.expect("it is bound"), from]);
+            self.links.len() - 1
+        });
+        Some((number, RealPeer { socket, refused: None }))
     }
 
     fn connects_out(&mut self, stream: &Stream, to: &Address) {

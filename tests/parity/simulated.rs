@@ -55,11 +55,22 @@ impl Lab for Simulated {
         }
     }
 
-    fn connect(&mut self, _: &Address) -> SimPeer {
+    fn another_kernel(&mut self) -> SimKernel {
+        SimKernel::new(Rc::clone(&self.stage))
+    }
+
+    fn addresses(&self) -> [Address; 2] {
+        [7000, 7001].map(|port| {
+            let socket = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            Address::Tcp { socket, v6_only: false, interface: None }
+        })
+    }
+
+    fn connect_to(&mut self, listener: usize, _: &Address) -> SimPeer {
         let world = &mut self.stage.borrow_mut().world;
         // Each client has a host of its own, and so a cable.
         let host = world.add_host(LATENCY);
-        SimPeer { stage: Rc::clone(&self.stage), connection: world.connect(host, 0, 0, SIZES) }
+        SimPeer { stage: Rc::clone(&self.stage), connection: world.connect(host, listener, 0, SIZES) }
     }
 
     fn listen(&mut self, backlog: u32) -> Address {

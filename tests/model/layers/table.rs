@@ -340,9 +340,11 @@ pub(super) const LAYERS: &[Layer] = &[
         IMPURE,
         &[
             "guide",
+            "core::conn",
             "core::end",
             "core::escape",
             "core::health",
+            "core::nearest",
             "core::tcp",
             "core::time",
             "core::units",

@@ -89,7 +89,7 @@ fn topics(language: Language) -> String {
             "Reasons of endings:",
             "Detectors, and ways of closing:",
             "Findings of audits, and what 'linger doctor' looks at:",
-            "Keys of the configuration, in the order of 'linger config':",
+            "Keys of the configuration ('linger config' has all of them with their reasons):",
             "Words that lead to a page:",
         ],
         Language::Chinese => [
@@ -98,7 +98,7 @@ fn topics(language: Language) -> String {
             "连接结束的原因：",
             "检测手段与关闭方式：",
             "审计的发现，以及 'linger doctor' 检查的内容：",
-            "配置项（英文，按 'linger config' 的顺序）：",
+            "配置项（英文；'linger config' 列出全部及其理由）：",
             "这些词各有对应的页面：",
         ],
     };

@@ -154,7 +154,7 @@ impl Known {
     }
 }
 
-/// All keys, each once, in the order of the file.
+/// All keys, each once.
 fn all(registry: &'static Registry) -> Vec<Known> {
     let listeners = registry.clients().map(|protocol| Table::listener(Some(protocol.name), registry));
     let single = Scope::ALL.into_iter().filter(|scope| *scope != Scope::Listener);
@@ -171,7 +171,7 @@ fn all(registry: &'static Registry) -> Vec<Known> {
     all
 }
 
-/// The names of all keys, in the order of the file.
+/// The names of all keys.
 pub(super) fn names(registry: &'static Registry) -> Vec<String> {
     all(registry).iter().map(Known::full_name).collect()
 }

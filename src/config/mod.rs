@@ -270,7 +270,7 @@ pub fn listener_keys() -> String {
     print::listener_keys(Protocol::REGISTRY)
 }
 
-/// The names of all keys, in the order of the file; those of single tables with their table.
+/// The names of all keys; those of single tables with their table.
 pub fn key_names() -> Vec<String> {
     explain::names(Protocol::REGISTRY)
 }

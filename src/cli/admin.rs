@@ -2,6 +2,8 @@
 //! from the environment: on a command line, everybody on the host could read it.
 
 use super::{console, print, usage_mistake};
+use crate::core::conn::State;
+use crate::core::nearest::did_you_mean;
 use crate::core::time::Duration;
 use crate::core::units::{parse_some_time, span};
 use crate::net::Address;
@@ -137,7 +139,7 @@ pub(super) struct Narrowing {
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
     /// Only those in this state, as linger connections names it
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<String>,
     /// Only those older than this, as in 12h
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -162,6 +164,14 @@ impl Narrowing {
 /// A time, as it was written.
 pub(super) fn time(text: &str) -> Result<String, String> {
     parse_some_time(text).map(|_| text.to_owned())
+}
+
+/// A state of connections, as one may be narrowed down to.
+fn state(text: &str) -> Result<String, String> {
+    if State::NAMES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("{}the states are {}", did_you_mean(text, State::NAMES), State::NAMES.join(", ")))
 }
 
 /// What a target may be, the likeliest first: a filter of the admin interface, and how it is called.

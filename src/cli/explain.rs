@@ -1,10 +1,11 @@
-//! `linger explain`: pages of the guide, and what the words of a record mean; [`findings`] has those of the tools.
+//! `linger explain`: pages of the guide, keys of the configuration, and what the words of a record mean; [`findings`] has those of the tools.
 
 mod findings;
 
 use super::{console, print, usage_mistake};
 use crate::config;
 use crate::core::end::{CloseMode, Detector, Reason};
+use crate::core::nearest::did_you_mean;
 use crate::guide::meaning::{self, Meaning};
 use crate::guide::{self, Language, PAGES, Page, index};
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ Examples:
   linger explain                  all topics
   linger explain closing | less
   linger explain stuck.frozen     what a reason means, what usually lies behind it, and what to do
+  linger explain heartbeat.timeout   a key of the configuration: its values, its default, where it may stand
   linger explain queued_ghost     what a finding of an audit means, and what to do
   linger explain TIME_WAIT        the page that answers: also of CLOSE_WAIT, 10054, EPIPE, heartbeat ...
   linger explain 心跳 --lang zh";
@@ -25,8 +27,8 @@ const COLUMNS: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// A page, a name as records of endings have it, or what you see: a state, an error, its number; several, one after the
-    /// other
+    /// A page, a key of the configuration, a name as records of endings have it, or what you see: a state, an error, its number;
+    /// several, one after the other
     topic: Vec<String>,
     /// The language; without it, that of `LC_ALL`, `LC_MESSAGES` or `LANG`
     ///
@@ -87,6 +89,7 @@ fn topics(language: Language) -> String {
             "Reasons of endings:",
             "Detectors, and ways of closing:",
             "Findings of audits, and what 'linger doctor' looks at:",
+            "Keys of the configuration ('linger config' has all of them with their reasons):",
             "Words that lead to a page:",
         ],
         Language::Chinese => [
@@ -95,10 +98,11 @@ fn topics(language: Language) -> String {
             "连接结束的原因：",
             "检测手段与关闭方式：",
             "审计的发现，以及 'linger doctor' 检查的内容：",
+            "配置项（英文；'linger config' 列出全部及其理由）：",
             "这些词各有对应的页面：",
         ],
     };
-    let [pages, phenomena, reasons, detectors, findings, words] = headings;
+    let [pages, phenomena, reasons, detectors, findings, keys, words] = headings;
     let mut text = format!("{pages}\n");
     let list = |text: &mut String, phenomena: bool| {
         for page in PAGES.iter().filter(|page| page.is_phenomenon() == phenomena) {
@@ -124,6 +128,8 @@ fn topics(language: Language) -> String {
         names(&mut text, findings::of_audit());
         names(&mut text, findings::of_doctor());
     }
+    let _ = writeln!(text, "\n{keys}");
+    names(&mut text, config::key_names().into_iter());
     let _ = writeln!(text, "\n{words}");
     for (topic, words) in index::ALIASES {
         let _ = writeln!(text, "  {topic:<12} {}", words.join(", "));
@@ -132,9 +138,10 @@ fn topics(language: Language) -> String {
 }
 
 /// Names, as many in a line as it has room for.
-fn names(text: &mut String, names: impl Iterator<Item = &'static str>) {
+fn names(text: &mut String, names: impl Iterator<Item = impl AsRef<str>>) {
     let mut line = String::from(" ");
     for name in names {
+        let name = name.as_ref();
         if line.len() + 1 + name.len() > COLUMNS {
             let _ = writeln!(text, "{line}");
             line = String::from(" ");
@@ -145,6 +152,8 @@ fn names(text: &mut String, names: impl Iterator<Item = &'static str>) {
     let _ = writeln!(text, "{line}");
 }
 
+/// What a topic means. One word may be that of a record, a key of the configuration and one that leads to a page, which is
+/// the longest.
 fn explained(topic: &str, language: Language) -> Option<String> {
     if let Some(&reason) = Reason::ALL.iter().find(|reason| reason.name() == topic) {
         return Some(of_reason(reason, language));
@@ -152,16 +161,30 @@ fn explained(topic: &str, language: Language) -> Option<String> {
     let detector = Detector::ALL.iter().find(|detector| detector.name() == topic);
     let detector = detector.map(|&detector| (of_detector(detector, language), index::of_detector(detector)));
     let mode = CloseMode::ALL.iter().find(|mode| mode.name() == topic);
-    let mode = mode.map(|&mode| (of_close(mode, language), index::of_close(mode)));
-    match (detector.or(mode), index::page_for(topic)) {
-        // A word of records that people search for as well.
-        (Some((sentence, _)), Some(page)) => Some(format!("{sentence}\n{}", whole(page, language))),
-        (Some((sentence, about)), None) => Some(sentence + &more(about, language)),
-        (None, Some(page)) => Some(whole(page, language)),
-        (None, None) => {
-            let (sentences, about) = findings::explained(topic, language)?;
-            Some(format!("{sentences}\n{}", more(about, language)))
-        }
+    let word = detector.or(mode.map(|&mode| (of_close(mode, language), index::of_close(mode))));
+    let page = index::page_for(topic).map(|page| whole(page, language));
+    let word = word.map(|(sentence, about)| match page {
+        Some(_) => sentence,
+        None => sentence + &more(about, language),
+    });
+    let key = config::explain_key(topic).map(|key| key + &reasons_of(topic));
+    let parts: Vec<_> = [word, key, page].into_iter().flatten().collect();
+    if !parts.is_empty() {
+        return Some(parts.join("\n"));
+    }
+    let finding = findings::explained(topic, language);
+    let finding = finding.map(|(sentences, about)| format!("{sentences}\n{}", more(about, language)));
+    finding.or_else(|| config::explain_part(topic))
+}
+
+/// The reasons that have the name of a key as a part of theirs.
+fn reasons_of(key: &str) -> String {
+    let names = Reason::ALL.iter().map(|reason| reason.name());
+    let names: Vec<_> = names.filter(|name| name.split('.').any(|part| part == key)).collect();
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("A reason has that name, too: {}.\n", names.join(", "))
     }
 }
 
@@ -223,19 +246,13 @@ fn whole(page: &Page, language: Language) -> String {
 /// What is said of a topic that there is not.
 fn unknown(topic: &str) -> String {
     let reasons = Reason::ALL.iter().map(|reason| reason.name());
-    // Who knows only one half of it, such as "frozen" or "lost".
-    let halves: Vec<_> = reasons.clone().filter(|name| name.split('.').any(|half| half == topic)).collect();
     let pages = PAGES.iter().map(|page| page.topic);
     let others = Detector::ALL.iter().map(|detector| detector.name());
     let others = others.chain(CloseMode::ALL.iter().map(|mode| mode.name()));
     let others = others.chain(findings::of_audit()).chain(findings::of_doctor());
     let aliases = index::ALIASES.iter().flat_map(|(_, words)| words.iter().copied());
-    let near = config::nearest(topic, reasons.chain(pages).chain(others).chain(aliases));
-    let meant = match (halves.as_slice(), near) {
-        ([], Some(near)) => format!("did you mean {near}? "),
-        ([], None) => String::new(),
-        (halves, _) => format!("did you mean {}? ", halves.join(", ")),
-    };
+    let known = reasons.chain(pages).chain(others).chain(aliases).map(str::to_owned);
+    let meant = did_you_mean(topic, known.chain(config::key_names()));
     format!("linger: explain: {topic} is not a topic; {meant}'linger explain' lists them")
 }
 
@@ -265,7 +282,8 @@ mod tests {
         let names = names.chain(Detector::ALL.iter().map(|detector| detector.name()));
         let names = names.chain(CloseMode::ALL.iter().map(|mode| mode.name()));
         let names = names.chain(findings::of_audit()).chain(findings::of_doctor());
-        let names: Vec<_> = names.chain(PAGES.iter().map(|page| page.topic)).collect();
+        let names = names.chain(PAGES.iter().map(|page| page.topic)).map(str::to_owned);
+        let names: Vec<_> = names.chain(config::key_names()).collect();
         for language in [Language::English, Language::Chinese] {
             let listed = topics(language);
             for name in &names {
@@ -288,6 +306,9 @@ mod tests {
         assert_eq!(said("TIME_WAIT", english), said("time_wait", english));
         assert_ne!(said("TIME_WAIT", english), said("TIME_WAIT", chinese));
         assert_eq!(said("closing", english), said("closing", chinese), "there is no other");
+        let frozen = said("frozen", english);
+        assert!(frozen.starts_with("frozen, a key of the configuration: "), "{frozen}");
+        assert!(frozen.ends_with("\nA reason has that name, too: stuck.frozen.\n"), "{frozen}");
         // A detector by that name, and a word for the page.
         assert!(said("heartbeat", english).starts_with("heartbeat, a detector: "));
         assert!(said("heartbeat", english).ends_with(&said("heartbeats", english)));
@@ -322,7 +343,8 @@ mod tests {
         for (topic, said) in [
             ("stuck.frozn", "did you mean stuck.frozen? "),
             ("closng", "did you mean closing? "),
-            ("frozen", "did you mean stuck.frozen? "),
+            ("heartbeat.timout", "did you mean heartbeat.timeout? "),
+            ("lost.hartbeat", "did you mean lost.heartbeat? "),
             ("slow", "did you mean slow.bytes, slow.time? "),
         ] {
             assert!(unknown(topic).contains(said), "{}", unknown(topic));

@@ -2,6 +2,7 @@
 
 use super::console;
 use crate::core::escape::unescape;
+use crate::core::nearest::did_you_mean;
 use crate::core::units::parse_some_time;
 use crate::tools::lab::case::Case;
 use crate::tools::lab::foreign::{Finding, Subject};
@@ -174,19 +175,21 @@ enum Format {
 
 fn case(name: &str) -> Result<Case, String> {
     let names = || Case::ALL.iter().map(|case| case.name()).collect::<Vec<_>>().join(", ");
+    let meant = || did_you_mean(name, Case::ALL.iter().map(|case| case.name()));
     Case::ALL
         .iter()
         .copied()
         .find(|case| case.name() == name)
-        .ok_or_else(|| format!("the cases are {}", names()))
+        .ok_or_else(|| format!("{}the cases are {}", meant(), names()))
 }
 
 fn method(name: &str) -> Result<Method, String> {
     let all = || Method::ALL.iter().copied();
     let names = || all().map(Method::name).collect::<Vec<_>>().join(", ");
+    let meant = || did_you_mean(name, all().map(Method::name));
     all()
         .find(|method| [method.name(), method.short()].contains(&name))
-        .ok_or_else(|| format!("the means are {}", names()))
+        .ok_or_else(|| format!("{}the means are {}", meant(), names()))
 }
 
 /// Those that were asked for, in the order of the table; all if none was.

@@ -90,11 +90,12 @@ enum Command {
     /// Check a configuration and show the settings it amounts to
     ///
     /// Takes the same flags as serve and opens no socket. Prints either every mistake, each with where it
-    /// stands, what is wrong and what would be right, or every effective setting with where it came from:
-    /// a default, a line of the file, or a flag. What it prints is itself a configuration file.
+    /// stands, what is wrong and what would be right, or each setting that differs from the defaults, with where it came
+    /// from: a line of the file, or a flag. What it prints is itself a configuration file. 'linger explain KEY' tells what
+    /// a key is.
     #[command(after_help = "See 'linger check --help' for examples and the keys of a listener URL.")]
     #[command(after_long_help = serve_help("check"))]
-    Check(ConfigArgs),
+    Check(CheckArgs),
     /// Print the complete default configuration, with reasons
     ///
     /// Every key with its default, what it takes, what it does, and why its default is what it is.
@@ -227,6 +228,15 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
+struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Every setting, also those that are as they are by default
+    #[arg(long)]
+    all: bool,
+}
+
+#[derive(Debug, Args)]
 struct ConfigArgs {
     /// Read this TOML file
     ///
@@ -262,7 +272,7 @@ struct ConfigArgs {
     workers: Option<String>,
     /// Set any other key, as in drain.timeout=10s (repeatable)
     ///
-    /// TABLE.KEY=VALUE, for the tables server, turn, drain, log, admin and defaults; strings without
+    /// TABLE.KEY=VALUE, for the tables server, turn, drain, audit, log, admin and defaults; strings without
     /// quotes. Flags come before the file, except that a listener's own keys come before those of
     /// defaults, wherever each was given.
     #[arg(short, long, value_name = "KEY=VALUE")]
@@ -339,7 +349,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             None => serve(arguments.sources()),
         },
-        Command::Check(arguments) => check(&arguments.sources()),
+        Command::Check(CheckArgs { config, all }) => check(&config.sources(), all),
         Command::Config => print(config::template().as_bytes()),
         #[cfg(feature = "doctor")]
         Command::Doctor(arguments) => doctor::run(arguments),
@@ -394,7 +404,7 @@ fn serve(sources: Sources) -> ExitCode {
     }
 }
 
-fn check(sources: &Sources) -> ExitCode {
+fn check(sources: &Sources, all: bool) -> ExitCode {
     match config::resolve(sources, read_regular) {
         Ok(effective) => {
             hints(&effective.hints);
@@ -406,10 +416,17 @@ fn check(sources: &Sources) -> ExitCode {
                 ),
                 _ => String::new(),
             };
-            print(format!("{effective}{note}").as_bytes())
+            let shown = if all { effective.to_string() } else { differing(&effective) };
+            print(format!("{shown}{note}").as_bytes())
         }
         Err(mistakes) => report(&mistakes),
     }
+}
+
+/// What differs from the defaults, and how much does not.
+fn differing(effective: &config::Effective) -> String {
+    let (text, others) = effective.differing();
+    format!("{text}\n# {others} more settings are as they are by default: --all shows them\n")
 }
 
 fn hints(hints: &[Diagnostic]) {
@@ -460,7 +477,7 @@ mod tests {
                     drain.timeout=10s --listen echo://127.0.0.1:1";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         let Command::Check(arguments) = cli.command else { panic!("not check") };
-        let settings = config::load(&arguments.sources(), read_regular).unwrap();
+        let settings = config::load(&arguments.config.sources(), read_regular).unwrap();
         assert_eq!(settings.listeners.len(), 1);
         assert_eq!(settings.log.filter, "debug");
         assert_eq!(settings.server.connections_max, Some(9));

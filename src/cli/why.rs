@@ -122,6 +122,19 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
             seconds(&connection["age_s"]),
             seconds(&connection["silence_s"]),
         );
+        let suspect_for = connection.get("suspect_for_s").map(seconds);
+        let verdict = text(connection, "verdict");
+        let _ = match suspect_for {
+            None => Ok(()),
+            Some(time) if verdict.is_empty() => {
+                writeln!(out, "It has been suspect for {time}: there is no verdict on its silence yet.")
+            }
+            Some(time) => writeln!(
+                out,
+                "It has been suspect for {time}: the verdict {verdict} was reported, and the connection is kept because \
+                 heartbeat.verdict = \"report\" ('linger explain {verdict}')."
+            ),
+        };
         let is_server = text(connection, "leg") == "upstream";
         if connection.get("heartbeat").is_some_and(Value::is_null) && !is_server {
             out.push_str(

@@ -85,18 +85,6 @@ impl fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
-/// The candidate that `word` is most likely a misspelling of, if any is near enough.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // 0.8 takes one slip in a short word and two in a long one, and no two keys of ours are that near.
-    const NEAR: f64 = 0.8;
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= NEAR)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,12 +96,5 @@ mod tests {
         assert_eq!(Place::at(&path, text, 0).to_string(), "f:1:1");
         assert_eq!(Place::at(&path, text, text.find('2').unwrap()).to_string(), "f:2:5");
         assert_eq!(Place::at(&path, text, text.len()).to_string(), "f:3:1");
-    }
-
-    #[test]
-    fn a_misspelling_finds_its_word_and_nonsense_finds_none() {
-        let words = ["timeout", "grace", "interval"];
-        assert_eq!(nearest("tiemout", words), Some("timeout"));
-        assert_eq!(nearest("zzz", words), None);
     }
 }

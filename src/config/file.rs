@@ -4,10 +4,11 @@
 //! Which keys there are, and what they may be, is the business of [`layer`](super::layer).
 
 use super::builtin_protocols;
-use super::diagnostic::{Diagnostic, Place, nearest};
+use super::diagnostic::{Diagnostic, Place};
 use super::keys::{self, Scope, Table};
 use super::layer::Layer;
 use super::value::Raw;
+use crate::core::nearest::nearest;
 use crate::protocol::Registry;
 use crate::protocol::gateway::servers::is_name;
 use std::rc::Rc;

@@ -4,9 +4,10 @@
 //! A layer takes only what is sound by itself; what is not becomes a [`Diagnostic`], and its key is marked so
 //! that [`rules`](super::rules) draw no conclusion from a value that nobody gave.
 
-use super::diagnostic::{Diagnostic, Place, nearest};
+use super::diagnostic::{Diagnostic, Place};
 use super::keys::{self, Scope, Table, USER_TIMEOUT_MAX};
 use super::value::{self, Raw, ValueError};
+use crate::core::nearest::nearest;
 use crate::core::setting::{Key, Value, Values};
 use crate::core::time::Duration;
 use crate::net::Address;

@@ -4,11 +4,12 @@
 //! Nothing is opened or started here; the file is read by a function that the caller brings, so that [`load`] can be
 //! called again while the server runs. In reading order: `keys` is the table of every key; `value` reads and
 //! writes single values; `file` and `url` make layers of what they find, `layer` lays them over each
-//! other; `rules` hold values against each other; `build` makes settings; `print` shows them.
+//! other; `rules` hold values against each other; `build` makes settings; `print` shows them, and `explain` tells of one key.
 
 mod build;
 mod certificates;
 mod diagnostic;
+mod explain;
 mod file;
 mod files;
 mod keys;
@@ -32,7 +33,7 @@ mod tests;
 #[cfg(test)]
 mod upstream_tests;
 
-pub use diagnostic::{Diagnostic, Place, nearest};
+pub use diagnostic::{Diagnostic, Place};
 pub use files::Texts;
 
 use crate::core::setting::{Key, Value};
@@ -88,6 +89,16 @@ impl fmt::Display for Effective {
     /// A complete configuration file, each value with where it came from in a comment behind it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         print::effective(f, &self.tables)
+    }
+}
+
+impl Effective {
+    /// What differs from the defaults, each value with where it came from behind it, and how many settings are as they are by
+    /// default. It is a configuration file, too, for the same settings.
+    pub fn differing(&self) -> (String, usize) {
+        let mut text = String::new();
+        let left_out = print::differing(&mut text, &self.tables).expect("a String takes everything");
+        (text, left_out)
     }
 }
 
@@ -259,6 +270,21 @@ pub fn listener_keys() -> String {
     print::listener_keys(Protocol::REGISTRY)
 }
 
+/// The names of all keys; those of single tables with their table.
+pub fn key_names() -> Vec<String> {
+    explain::names(Protocol::REGISTRY)
+}
+
+/// What the key of that name is, with or without its table; none: there is no such key.
+pub fn explain_key(name: &str) -> Option<String> {
+    explain::key(name, Protocol::REGISTRY)
+}
+
+/// What a part of the name of keys stands for: a table, a sub-table, or what several tables have.
+pub fn explain_part(name: &str) -> Option<String> {
+    explain::part(name, Protocol::REGISTRY)
+}
+
 /// The listeners that are served when nobody names one, in words.
 pub fn builtin_listeners() -> String {
     builtin_protocols(Protocol::REGISTRY)
@@ -314,7 +340,7 @@ fn flag_layers(
         let (table, name) = key.split_once('.').unwrap_or((key, ""));
         let scope = Scope::ALL.into_iter().find(|scope| scope.name() == table && !name.is_empty());
         let Some(scope) = scope.filter(|scope| !matches!(scope, Scope::Listener | Scope::Upstream)) else {
-            let right = "write TABLE.KEY=VALUE with one of the tables server, turn, drain, log, admin and \
+            let right = "write TABLE.KEY=VALUE with one of the tables server, turn, drain, audit, log, admin and \
                          defaults; listeners are given with --listen, upstreams in a file";
             mistakes.push(Diagnostic {
                 place,

@@ -2,8 +2,9 @@
 //! where each came from, and the list of keys for the help. All of it comes from the table of keys, and
 //! what looks like TOML here reads back as what was shown.
 
+use super::diagnostic::Place;
 use super::keys::{Scope, Table};
-use super::layer::{Origin, Resolved};
+use super::layer::{Entry, Origin, Resolved};
 use super::{builtin, builtin_protocols};
 use crate::core::setting::{Key, Value};
 use crate::protocol::Registry;
@@ -11,7 +12,7 @@ use std::fmt;
 use std::fmt::Write as _;
 
 const INTRO: &str = "The complete configuration of linger, each key with its default, and why it is that. A \
-    file needs only the keys that differ; `linger check --config FILE` shows what results. Durations are \
+    file needs only the keys that differ; `linger check --config FILE` shows what results, and `linger explain KEY` tells of one. Durations are \
     written 500ms, 30s, 5m, 2h or 1d; sizes in bytes, or with KiB, MiB or GiB.";
 
 /// Columns of the default file, comments included.
@@ -100,13 +101,13 @@ fn is_of_protocol(key: &Key, table: Table) -> bool {
 }
 
 /// The default of all listeners for clients, if it does not depend on the protocol.
-fn common(key: &Key, registry: &Registry) -> Option<Value> {
+pub(super) fn common(key: &Key, registry: &Registry) -> Option<Value> {
     let mut each = registry.clients().map(|protocol| key.default_for(Some(protocol)));
     let first = each.next()?;
     first.filter(|first| each.all(|other| other.as_ref() == Some(first)))
 }
 
-fn by_protocol(key: &Key, registry: &Registry) -> String {
+pub(super) fn by_protocol(key: &Key, registry: &Registry) -> String {
     let each = registry.clients().map(|protocol| {
         let value = key.default_for(Some(protocol)).map_or_else(String::new, |value| value.to_string());
         format!("{value} ({})", protocol.name)
@@ -145,23 +146,60 @@ pub(super) fn effective(f: &mut fmt::Formatter<'_>, tables: &[Resolved]) -> fmt:
         if at > 0 {
             writeln!(f)?;
         }
-        writeln!(f, "{}", of.heading())?;
-        for (name, entry) in of.entries() {
-            let origin = match &entry.origin {
-                Origin::Default | Origin::Mistaken => "default".to_owned(),
-                Origin::Derived(why) => format!("derived: {why}"),
-                Origin::Given(place) => place.short(),
-            };
-            // A comment ends at a line break, and an argument of the command line may hold one.
-            let origin = origin.replace(char::is_control, " ");
-            let setting = format!("{name} = {}", entry.value);
-            writeln!(f, "{setting:<40} # {origin}")?;
-            if of.is(Scope::Admin) && of.is_word("address", "off") {
-                break;
-            }
-        }
+        entries(f, of, |_, _| true)?;
     }
     Ok(())
+}
+
+/// The same of what somebody gave, and what follows from that. How many others are left out.
+pub(super) fn differing(out: &mut String, tables: &[Resolved]) -> Result<usize, fmt::Error> {
+    let mut left_out = 0;
+    for of in tables {
+        let usual = Resolved::new(of.table, Place::Defaults, &[]);
+        let differs = |name: &str, entry: &Entry| {
+            matches!(entry.origin, Origin::Given(_)) || usual.value(name) != Some(&entry.value)
+        };
+        let mut text = String::new();
+        let shown = entries(&mut text, of, differs)?;
+        // Of an admin interface that is off, nothing else counts.
+        left_out += if is_off(of) { 0 } else { of.entries().count() - shown };
+        if shown > 0 {
+            out.push_str(if out.is_empty() { "" } else { "\n" });
+            out.push_str(&text);
+        }
+    }
+    Ok(left_out)
+}
+
+/// One table with those of its values that are wanted. How many these are.
+fn entries(
+    f: &mut dyn fmt::Write,
+    of: &Resolved,
+    is_wanted: impl Fn(&str, &Entry) -> bool,
+) -> Result<usize, fmt::Error> {
+    let mut shown = 0;
+    writeln!(f, "{}", of.heading())?;
+    for (name, entry) in of.entries().filter(|(name, entry)| is_wanted(name, entry)) {
+        shown += 1;
+        let origin = match &entry.origin {
+            Origin::Default | Origin::Mistaken => "default".to_owned(),
+            Origin::Derived(why) => format!("derived: {why}"),
+            Origin::Given(place) => place.short(),
+        };
+        // A comment ends at a line break, and an argument of the command line may hold one.
+        let origin = origin.replace(char::is_control, " ");
+        let setting = format!("{name} = {}", entry.value);
+        writeln!(f, "{setting:<40} # {origin}")?;
+        if is_off(of) {
+            break;
+        }
+    }
+    Ok(shown)
+}
+
+/// Whether it is an admin interface that is not there.
+fn is_off(of: &Resolved) -> bool {
+    of.is(Scope::Admin) && of.is_word("address", "off")
 }
 
 /// The keys of a listener, for the help of `--listen`.
@@ -185,4 +223,47 @@ pub(super) fn listener_keys(registry: &'static Registry) -> String {
 
 fn put(out: &mut String, text: fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a String takes everything");
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Sources, no_files, resolve_text};
+
+    #[test]
+    fn what_differs_from_the_defaults_is_a_file_for_the_same_settings() {
+        let resolved = |text: &str| resolve_text(&Sources::default(), Some(("f", text)), no_files).unwrap();
+        let first = resolved(
+            "[drain]\nspread = '1s'\n[defaults]\nlinger = '5s'\n[[listener]]\nprotocol = 'resp'\naddress = '[::]:7000'\n\
+             heartbeat = '30s'\nkeepalive.enabled = false\nnodelay = true\n",
+        );
+        let (text, others) = first.differing();
+        let lines: Vec<_> =
+            text.lines().map(|line| line.split(" # ").next().unwrap_or_default().trim_end()).collect();
+        let expected = [
+            "[drain]",
+            "spread = \"1s\"",
+            "",
+            "[[listener]]",
+            // It was not given, and is not what nobody would have made of it.
+            "name = \"resp\"",
+            "protocol = \"resp\"",
+            "address = \"[::]:7000\"",
+            // Given, and as it is by default.
+            "nodelay = true",
+            "heartbeat.style = \"client\"",
+            "heartbeat.timeout = \"30s\"",
+            "heartbeat.interval = \"15s\"",
+            "keepalive.enabled = false",
+            "user_timeout = \"off\"",
+            "linger = \"5s\"",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(resolved(&text).settings, first.settings);
+        let all = first.to_string().lines().filter(|line| line.contains(" = ")).count();
+        assert_eq!(others + expected.iter().filter(|line| line.contains(" = ")).count(), all);
+        let off = resolved("[admin]\naddress = 'off'").differing();
+        assert!(off.0.starts_with("[admin]\naddress = \"off\" ") && off.1 > 0, "{off:?}");
+        let lines = off.0.lines().filter(|line| line.starts_with('['));
+        assert_eq!(lines.collect::<Vec<_>>(), ["[admin]", "[[listener]]", "[[listener]]"]);
+    }
 }

@@ -11,7 +11,7 @@ fn from_file(text: &str) -> Result<Effective, Vec<Diagnostic>> {
     resolve_text(&Sources::default(), Some(("f", text)), no_files)
 }
 
-fn settings(text: &str) -> Settings {
+pub(super) fn settings(text: &str) -> Settings {
     from_file(text).unwrap_or_else(|mistakes| panic!("{text}: {mistakes:#?}")).settings
 }
 
@@ -158,7 +158,7 @@ fn every_key_has_an_effect() {
 }
 
 /// A sound value that is not what the listener or table of `every_key_has_an_effect` has anyway.
-fn other_than_default(scope: Scope, key: &Key) -> Value {
+pub(super) fn other_than_default(scope: Scope, key: &Key) -> Value {
     let protocol = if scope == Scope::Admin { Protocol::Admin } else { Protocol::Resp };
     match (key.default_for(Some(protocol.declaration())).unwrap(), key.kind) {
         (_, kind @ Kind::AddressOrOff) => kind.read(Raw::Bare("127.0.0.1:7999")).unwrap(),

@@ -5,7 +5,7 @@
 //! it or says what is wrong. `Display` of a value is TOML again, and reads back as the same value.
 //! Next: [`keys`](super::keys), which gives every key its kind.
 
-use super::diagnostic::nearest;
+use crate::core::nearest::nearest;
 use crate::core::setting::{Kind, ReadText, Step, Value};
 use crate::core::time::Duration;
 use crate::core::units;

@@ -11,6 +11,7 @@ pub mod event;
 pub mod health;
 pub mod mix;
 pub(crate) mod named;
+pub mod nearest;
 pub mod proxied;
 pub mod secured;
 pub mod server_name;

@@ -192,7 +192,7 @@ impl<K: Kernel> Context<K> {
         let listener = &self.listeners[usize::from(conn.listener)].settings.name;
         let verdict = ReportedVerdict { identity, reason, detector, silence };
         self.observer.report.verdict(key, &conn.peer, listener, &verdict, self.now);
-        self.apply(key, conn, Input::Reported);
+        self.apply(key, conn, Input::Reported { reason });
     }
 
     /// There was a sign of life of this connection: bytes from its socket, or something else.

@@ -127,9 +127,8 @@ impl<L: Lab> Pair<L> {
 
     fn act(&mut self, leg: Leg, verb: Verb) -> String {
         let at = leg as usize;
-        let peer = || "it is open";
         match verb {
-            Verb::Send(count) => match self.sides[at].as_mut().expect(peer()).send(&vec![7; count]) {
+            Verb::Send(count) => match self.sides[at].as_mut().expect("it is open").send(&vec![7; count]) {
                 Sent::Bytes(count) => {
                     self.sent[at] += count;
                     format!("{count} sent")
@@ -138,11 +137,11 @@ impl<L: Lab> Pair<L> {
             },
             Verb::Drain => self.drain(at),
             Verb::Finish => {
-                self.sides[at].as_mut().expect(peer()).finish();
+                self.sides[at].as_mut().expect("it is open").finish();
                 String::new()
             }
             Verb::Close(how) => {
-                self.sides[at].take().expect(peer()).close(how);
+                self.sides[at].take().expect("it is open").close(how);
                 String::new()
             }
             Verb::SendOob | Verb::Fill | Verb::Recv(_) | Verb::Error | Verb::UserTimeout(_) | Verb::Drop => {
@@ -165,7 +164,10 @@ impl<L: Lab> Pair<L> {
                     self.come_to_rest();
                     rested = true;
                 }
-                last => {
+                last @ (Received::Eof
+                | Received::WouldBlock
+                | Received::Interrupted
+                | Received::Failed(_)) => {
                     let all = self.received[at] == self.sent[1 - at];
                     return format!("{}, then {last:?}", if all { "everything" } else { "a part" });
                 }

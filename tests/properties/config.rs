@@ -41,6 +41,10 @@ fn assert_shown_as_it_is(effective: &Effective) {
         .unwrap_or_else(|mistakes| panic!("{shown}\n{mistakes:#?}"));
     assert_eq!(again.settings, effective.settings, "{shown}");
     assert_eq!(values(&again.to_string()), values(&shown));
+    let (short, _) = effective.differing();
+    let again = resolve_text(&Sources::default(), Some(("short", &short)), no_files)
+        .unwrap_or_else(|mistakes| panic!("{short}\n{mistakes:#?}"));
+    assert_eq!(again.settings, effective.settings, "{short}");
 }
 
 /// What the file says, without the comments that tell where each value came from: they may themselves hold a `#`.

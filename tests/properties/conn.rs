@@ -189,7 +189,7 @@ impl Run {
                     assert!(reported || self.now.since(since) >= shortest, "the grace was not over");
                     if self.policy.liveness.verdict == Verdict::Report {
                         assert!(!reported, "what was reported is not reported again");
-                        self.apply(Input::Reported);
+                        self.apply(Input::Reported { reason: Reason::StuckFrozen });
                     } else {
                         self.apply(give_up(Reason::StuckFrozen));
                     }
@@ -338,7 +338,7 @@ fn input(choices: &mut Choices<'_>) -> Input {
             Input::Flushed { probe: false },
             Input::Flushed { probe: true },
             Input::Unclear,
-            Input::Reported,
+            Input::Reported { reason: Reason::StuckFrozen },
         ]),
         _ => Input::Expired { output_pending: choices.flag() },
     }
@@ -356,7 +356,7 @@ fn assert_step(before: State, input: Input, after: State, action: Action) {
     let expected = match way {
         // The other connection of its pair may have been all that it waited for.
         (4, 4) | (5, 5) if is_partners => matches!(action, Action::None | Action::Flush),
-        (3, 3) if input == Input::Reported => action == Action::Release,
+        (3, 3) if matches!(input, Input::Reported { .. }) => action == Action::Release,
         (from, to) if from == to => action == Action::None,
         (0 | 1, 2) => action == Action::None,
         (2, 3) => action == Action::Probe,
@@ -402,7 +402,7 @@ fn is_cause_of(input: Input, cause: Cause) -> bool {
         | Input::Opened
         | Input::Heard
         | Input::Suspected { .. }
-        | Input::Reported
+        | Input::Reported { .. }
         | Input::Moved { .. }
         | Input::Progress
         | Input::Unclear

@@ -106,6 +106,45 @@ fn why_a_client_left_is_told_afterwards() {
     assert!(code == Some(2) && said.contains("no reason is called \"lots.*\""), "{code:?}: {said}");
 }
 
+/// `heartbeat.verdict = "report"`: the connection is there, and so is what it would have ended for.
+#[test]
+fn a_verdict_that_was_reported_is_told_of_a_connection_that_is_kept() {
+    let contract = "heartbeat.style=client&heartbeat.timeout=1s&heartbeat.grace=1s&heartbeat.verdict=report";
+    for workers in [1, 2] {
+        let server = start(workers, &format!("{RESP}?{contract}"), &[]);
+        let mut dev = server.connect("resp");
+        dev.ask("IDENT dev", "+OK\r\n");
+        let row = |server: &Server| -> Value {
+            let (status, body) = server.admin("GET", "/connections?identity=dev");
+            assert!(status.contains("200"), "{status} {body}");
+            serde_json::from_str::<Value>(&body).unwrap()["connections"][0].clone()
+        };
+        let suspect = wait_for("suspicion", || Some(row(&server)).filter(|row| row["state"] == "suspect"));
+        assert!(suspect["suspect_for_s"].is_f64() && suspect.get("verdict").is_none(), "{suspect}");
+        let (_, said) = linger(&server, &["why", "dev"]);
+        assert!(said.contains(": there is no verdict on its silence yet.\n"), "{said}");
+        let judged =
+            wait_for("the verdict", || Some(row(&server)).filter(|row| row.get("verdict").is_some()));
+        assert_eq!(
+            (&judged["state"], &judged["verdict"]),
+            (&"suspect".into(), &"stuck.frozen".into()),
+            "{judged}"
+        );
+        let seconds = |field: &str| judged[field].as_f64().unwrap();
+        assert!(
+            seconds("suspect_for_s") >= 1.0 && seconds("suspect_for_s") < seconds("silence_s"),
+            "{judged}"
+        );
+        let (_, said) = linger(&server, &["why", "dev"]);
+        let kept = ": the verdict stuck.frozen was reported, and the connection is kept because heartbeat.verdict = \"report\"";
+        assert!(said.contains("\nIt has been suspect for ") && said.contains(kept), "{said}");
+        // What it says revives it, and that is over.
+        dev.ask("PING", "+PONG\r\n");
+        let revived = wait_for("its revival", || Some(row(&server)).filter(|row| row["state"] == "open"));
+        assert!(revived.get("suspect_for_s").is_none() && revived.get("verdict").is_none(), "{revived}");
+    }
+}
+
 #[test]
 fn the_endings_of_all_workers_are_one_list_the_newest_first() {
     let server = start(2, RESP, &[]);

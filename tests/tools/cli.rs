@@ -105,7 +105,7 @@ fn check_reports_all_mistakes_at_once_and_serve_starts_nothing_with_them() {
 
 #[test]
 fn check_of_nothing_shows_the_defaults() {
-    let output = linger(&["check"]);
+    let output = linger(&["check", "--all"]);
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(stderr(&output), "");
     let shown = stdout(&output);
@@ -117,6 +117,15 @@ fn check_of_nothing_shows_the_defaults() {
             "{shown}"
         );
     }
+    // By default, what is served, and how much there is beside it.
+    let short = stdout(&linger(&["check"]));
+    let settings =
+        |text: &str| text.lines().filter(|line| line.contains(" = ") && !line.starts_with('#')).count();
+    let others = format!(
+        "\n# {} more settings are as they are by default: --all shows them\n",
+        settings(&shown) - settings(&short)
+    );
+    assert!(short.starts_with("[[listener]]\nname = \"echo\" ") && short.contains(&others), "{short}");
 }
 
 #[test]
@@ -127,9 +136,9 @@ fn the_default_configuration_checks_to_the_defaults() {
     let without_origins = |output: &Output| -> Vec<String> {
         stdout(output).lines().map(|line| line.split(" # ").next().unwrap().trim_end().to_owned()).collect()
     };
-    let checked = linger(&["check", "--config", file.path()]);
+    let checked = linger(&["check", "--all", "--config", file.path()]);
     assert_eq!(stderr(&checked), "");
-    assert_eq!(without_origins(&checked), without_origins(&linger(&["check"])));
+    assert_eq!(without_origins(&checked), without_origins(&linger(&["check", "--all"])));
 }
 
 #[test]

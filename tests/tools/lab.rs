@@ -66,12 +66,16 @@ fn some_cells_are_as_expected() {
         "freeze",
         "--case",
         "cable-flight",
+        "--case",
+        "outage",
         "--method",
         "keepalive",
         "--method",
         "user_timeout",
         "--method",
         "heartbeat",
+        "--method",
+        "ping",
         "--format",
         "json",
     ]);
@@ -88,7 +92,13 @@ fn some_cells_are_as_expected() {
         .collect();
     assert_eq!(
         verdicts,
-        [["ended", "ended", "ended"], ["unnoticed", "unnoticed", "ended"], ["unnoticed", "ended", "ended"]]
+        [
+            ["ended", "ended", "ended", "ended"],
+            ["unnoticed", "unnoticed", "ended", "ended"],
+            ["unnoticed", "ended", "ended", "ended"],
+            // A client that is well: frequent pings end it, with a limit that a seldom beat survives.
+            ["unnoticed", "unnoticed", "unnoticed", "ended"]
+        ]
     );
 }
 

@@ -1,7 +1,7 @@
 //! The kinds of text that keys of ours are: names of listeners, and filters of the log.
 
-use crate::config::diagnostic::nearest;
 use crate::core::admission::Networks;
+use crate::core::nearest::nearest;
 use crate::core::setting::Kind;
 
 /// A label for log lines and metrics, or `auto`.

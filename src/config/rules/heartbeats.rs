@@ -10,6 +10,9 @@ use crate::net::Address;
 /// before it has measured anything (RFC 6298 2.1).
 const FREQUENT: Duration = Duration::from_secs(1);
 
+/// Where a hint of pings and of the kernel's limits is seen to be true. The row of the lab has those pings and that limit.
+const EXPERIMENT: &str = "linger lab --quick --case outage shows it";
+
 const CONTRACT: [&str; 3] = ["heartbeat.style", "heartbeat.timeout", "heartbeat.interval"];
 /// What the kernel's timers are compared with it by.
 const TIMERS: [&str; 6] = [
@@ -53,7 +56,7 @@ impl Findings {
     }
 
     /// Pings that are about as frequent as retransmissions. What they do is shown by
-    /// `tests/kernel/folklore/detecting.rs: frequent_pings_die_of_an_outage_that_a_quiet_connection_survives`.
+    /// `tests/kernel/folklore/detecting.rs: frequent_pings_die_of_an_outage_that_a_quiet_connection_survives`, and in the lab.
     fn frequent(&mut self, of: &Resolved, contract: &Contract) {
         let Some(interval) = contract.pings.filter(|interval| *interval < FREQUENT) else { return };
         let bound = of.period("user_timeout").map_or_else(
@@ -64,7 +67,7 @@ impl Findings {
             let wrong = format!("{} is near TCP's retransmission time-out, 200ms to 1s", Value::Period(interval));
             let right = format!(
                 "nearly every outage meets a ping in flight, and ends the connection when it lasts for {bound}, where a \
-                 quiet one may live on; write \"10s\" or more, for frequent pings find nothing sooner"
+                 quiet one may live on ({EXPERIMENT}); write \"10s\" or more, for frequent pings find nothing sooner"
             );
             (wrong, right)
         });
@@ -88,7 +91,7 @@ impl Findings {
             let (whole, verdict) = (Value::Period(whole), Value::Period(about));
             let wrong = format!(
                 "it is over after {whole} of silence, and the kernel gives up a client that cannot be reached after \
-                 about {verdict}"
+                 about {verdict} ({EXPERIMENT})"
             );
             (wrong, format!("only a program that hangs has all of it; {longer}, or shorten the grace"))
         });

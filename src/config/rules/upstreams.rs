@@ -2,9 +2,9 @@
 
 use super::Findings;
 use crate::config::certificates;
-use crate::config::diagnostic::nearest;
 use crate::config::keys::Scope;
 use crate::config::layer::Resolved;
+use crate::core::nearest::nearest;
 use crate::protocol::gateway::{Gateway, Routes, Target, routes, settings};
 
 /// The key of a listener that says where to.

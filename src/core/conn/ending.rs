@@ -88,7 +88,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
-            | Input::Reported
+            | Input::Reported { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::Unclear
@@ -137,7 +137,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
-            | Input::Reported
+            | Input::Reported { .. }
             | Input::Goodbye
             | Input::CloseGracefully { .. }
             | Input::PartnerFin { .. }

@@ -78,7 +78,7 @@ pub fn next_due(
         }
         State::Open => None,
         // Its verdict was reported. Where policy has changed since, it comes now.
-        State::Suspect { deadline: Instant::NEVER, .. } => {
+        State::Suspect { reported: Some(_), .. } => {
             (policy.liveness.verdict == Verdict::End).then_some(clocks.patient_until)
         }
         State::Connecting { deadline } | State::Suspect { deadline, .. } => Some(patient(deadline)),

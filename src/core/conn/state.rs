@@ -37,7 +37,7 @@ pub enum State {
     /// Silent beyond the heartbeat timeout, or its heartbeat connection died. The peer has been probed once, output is
     /// withheld until the verdict, and whatever arrives before the connection ends revives it.
     Suspect {
-        /// When silence becomes a verdict; [`Instant::NEVER`]: the verdict was reported, and ends nothing.
+        /// When silence becomes a verdict.
         deadline: Instant,
         /// Since when, to be compared with the peer's last ACK.
         since: Instant,
@@ -45,6 +45,8 @@ pub enum State {
         detector: Detector,
         /// Output that the kernel held unsent then, in bytes: it shrinks only if the peer reads.
         notsent_bytes: u32,
+        /// The verdict, if it was reported: it ends nothing, and no other comes.
+        reported: Option<Reason>,
     },
     /// The peer's FIN has been read. It may only be half-closed: we flush its output, then close.
     PeerClosed {
@@ -106,7 +108,10 @@ pub enum Input {
         notsent_bytes: u32,
     },
     /// Silence became a verdict, which was reported and ends nothing ([`Verdict::Report`](super::policy::Verdict)).
-    Reported,
+    Reported {
+        /// What it was.
+        reason: Reason,
+    },
     /// The peer's FIN was read.
     PeerFin {
         /// What it means, if nothing else has ended the connection before.
@@ -194,7 +199,7 @@ impl Input {
             | Self::Opened
             | Self::Heard
             | Self::Suspected { .. }
-            | Self::Reported
+            | Self::Reported { .. }
             | Self::Goodbye
             | Self::CloseGracefully { .. }
             | Self::PartnerFin { .. }
@@ -245,7 +250,12 @@ impl State {
 
     /// Whether it is suspect, and the verdict was reported.
     pub const fn is_reported(self) -> bool {
-        matches!(self, Self::Suspect { deadline: Instant::NEVER, .. })
+        matches!(self, Self::Suspect { reported: Some(_), .. })
+    }
+
+    /// Since when it is suspect, if it is, and the verdict that was reported.
+    pub const fn suspicion(self) -> Option<(Instant, Option<Reason>)> {
+        if let Self::Suspect { since, reported, .. } = self { Some((since, reported)) } else { None }
     }
 
     /// Whether the connection is being made.
@@ -296,14 +306,17 @@ impl State {
             (Self::Connecting { .. }, _) => self.on_connecting(input, now),
             (Self::Open, Input::Suspected { detector, grace, notsent_bytes }) => {
                 let deadline = now + grace;
-                (Self::Suspect { deadline, since: now, detector, notsent_bytes }, Action::Probe)
+                (
+                    Self::Suspect { deadline, since: now, detector, notsent_bytes, reported: None },
+                    Action::Probe,
+                )
             }
             (Self::Suspect { .. }, Input::Heard) => {
                 (Self::Open, Action::Revive { withheld: self.holds_output() })
             }
-            (Self::Suspect { since, detector, notsent_bytes, .. }, Input::Reported) => {
-                let deadline = Instant::NEVER;
-                (Self::Suspect { deadline, since, detector, notsent_bytes }, Action::Release)
+            (Self::Suspect { deadline, since, detector, notsent_bytes, .. }, Input::Reported { reason }) => {
+                let reported = Some(reason);
+                (Self::Suspect { deadline, since, detector, notsent_bytes, reported }, Action::Release)
             }
             (Self::Handshaking | Self::Open | Self::Suspect { .. }, _) => {
                 self.on_any_live(input, now, closing)
@@ -329,7 +342,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
-            | Input::Reported
+            | Input::Reported { .. }
             | Input::PeerFin { .. }
             | Input::Goodbye
             | Input::PartnerFin { .. }
@@ -371,7 +384,7 @@ impl State {
             | Input::Opened
             | Input::Heard
             | Input::Suspected { .. }
-            | Input::Reported
+            | Input::Reported { .. }
             | Input::Moved { .. }
             | Input::Progress
             | Input::Flushed { .. }

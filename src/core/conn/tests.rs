@@ -34,11 +34,18 @@ fn open() -> State {
 }
 
 fn suspect() -> State {
-    State::Suspect { deadline: NOW, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0 }
+    State::Suspect {
+        deadline: NOW,
+        since: T0,
+        detector: Detector::Heartbeat,
+        notsent_bytes: 0,
+        reported: None,
+    }
 }
 
 fn reported() -> State {
-    State::Suspect { deadline: Instant::NEVER, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0 }
+    let reported = Some(Reason::StuckFrozen);
+    State::Suspect { deadline: NOW, since: T0, detector: Detector::Heartbeat, notsent_bytes: 0, reported }
 }
 
 fn peer_closed(reason: Reason) -> State {
@@ -116,7 +123,7 @@ fn every_state_answers_every_input_as_the_table_says() {
         ("opened", Input::Opened),
         ("heard", Input::Heard),
         ("suspected", suspected),
-        ("reported", Input::Reported),
+        ("reported", Input::Reported { reason: Reason::StuckFrozen }),
         ("fin", Input::PeerFin { reason: Reason::PeerFin }),
         ("fin_midframe", Input::PeerFin { reason: Reason::PeerFinMidframe }),
         ("failed", failed(Detector::RecvError)),

@@ -9,13 +9,13 @@ pub(super) const fn of(reason: Reason) -> Meaning {
     match reason {
         Reason::PeerGoodbye => meaning(
             "按协议告别，然后关闭了连接。",
-            "正常结束：客户端被要求停止，或者事情已经做完。",
+            "正常结束：客户端被要求停止，或者事情已经做完。resp 客户端用 QUIT 告别。",
             "无需处理。",
         ),
         Reason::PeerFin => meaning(
             "没有告别就关闭了连接。",
             "程序退出或被杀：由内核替它关闭。也可能是被手机系统停掉的应用，或者从不告别的客户端。",
-            "如果程序本来就该退出，无需处理。否则查看它自己在那一时刻的日志。",
+            "如果程序本来就该退出，无需处理。否则查看它自己在那一时刻的日志。关闭前发送 QUIT（resp）的客户端会记为 peer.goodbye。",
         ),
         Reason::PeerFinMidframe => meaning(
             "一条消息没有发完就关闭了连接。",

@@ -9,14 +9,15 @@ pub(super) const fn of(reason: Reason) -> Meaning {
     match reason {
         Reason::PeerGoodbye => meaning(
             "said goodbye in its protocol, then closed.",
-            "An ordinary end: the client was told to stop, or was done.",
+            "An ordinary end: the client was told to stop, or was done. A client of resp says it with QUIT.",
             "Nothing.",
         ),
         Reason::PeerFin => meaning(
             "closed the connection without a goodbye.",
             "A program that ended or was killed: its kernel closes for it. Also an app that the phone's system has stopped, \
              and clients that never say goodbye.",
-            "Nothing, if its program was meant to end. Otherwise look at its own log at that time.",
+            "Nothing, if its program was meant to end. Otherwise look at its own log at that time. A client that sends QUIT (resp) before it \
+             closes has said goodbye, and is told apart.",
         ),
         Reason::PeerFinMidframe => meaning(
             "closed the connection in the middle of a message.",

@@ -179,6 +179,11 @@ mod tests {
                 "reason=lots.*",
                 "no reason is called \"lots.*\"; a pattern such as lost.* means several. They are peer.",
             ),
+            (
+                "reason=frozen",
+                "no reason is called \"frozen\"; did you mean stuck.frozen? a pattern such as ",
+            ),
+            ("reason=peer.goodby", "no reason is called \"peer.goodby\"; did you mean peer.goodbye? "),
             ("peer=10.0.0.0/33", "peer must be an address (192.0.2.7), address:port, a network"),
             ("before=x", "before must be a cursor of an answer before"),
             ("after=1.2.3", "after must be a cursor"),

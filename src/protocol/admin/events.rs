@@ -2,6 +2,7 @@
 
 use super::{Cursor, Filter, Serves, check_known};
 use crate::core::event::Kind;
+use crate::core::nearest::did_you_mean;
 use crate::protocol::http::{Request, Response, Status};
 
 const KNOWN: [&str; 7] = ["event", "listener", "identity", "peer", "key", "reason", "after"];
@@ -49,7 +50,11 @@ const fn bit(kind: Kind) -> u32 {
 
 fn no_event(name: &str) -> String {
     let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
-    format!("no event is called {name:?}; they are {}; several with commas between them\n", names.join(", "))
+    let meant = did_you_mean(name, &names);
+    format!(
+        "no event is called {name:?}; {meant}they are {}; several with commas between them\n",
+        names.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -102,6 +107,7 @@ mod tests {
     fn what_cannot_be_watched_is_said_in_a_sentence() {
         for (text, last, said) in [
             ("event=closed", None, "no event is called \"closed\"; they are opened, identified, "),
+            ("event=endd", None, "no event is called \"endd\"; did you mean ended? they are opened, "),
             ("event=", None, "no event is called \"\"; they are "),
             ("limit=3", None, "unknown parameter limit: known are event, "),
             ("after=x", None, "after must be a cursor of an answer before"),

@@ -2,6 +2,7 @@
 
 use super::PeerFilter;
 use crate::core::end::Reason;
+use crate::core::nearest::did_you_mean;
 use crate::hub::glob;
 use crate::protocol::http::{Request, Response, Status};
 use std::fmt::Write as _;
@@ -55,8 +56,9 @@ impl Filter {
 }
 
 fn no_reason(pattern: &str) -> String {
+    let meant = did_you_mean(pattern, Reason::ALL.iter().map(|reason| reason.name()));
     let mut text =
-        format!("no reason is called {pattern:?}; a pattern such as lost.* means several. They are");
+        format!("no reason is called {pattern:?}; {meant}a pattern such as lost.* means several. They are");
     for reason in Reason::ALL {
         let _ = write!(text, " {reason}");
     }

@@ -17,7 +17,7 @@ const MEANINGS: &str = "{\"meanings\":\"\"}";
 /// from. Text of a client that reached the page as markup would do nothing: the browser runs no other script, and takes
 /// no text for markup from this one (`require-trusted-types-for`).
 const HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
-    script-src 'sha256-QjxqXThwhrfxTBhFHklpmmwLoZNb/TX7lmiR3MlR8D0='; \
+    script-src 'sha256-P/N0J0xk92M5VUe2TRCmdG21LE3alUIsAS/BKR+dDEo='; \
     style-src 'sha256-3JEXHEvvTofvMwoKNhpyRFnO3oO3XHoQlYRFRbj1yEA='; \
     connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
     require-trusted-types-for 'script'; trusted-types 'none'\r\n\

@@ -2,7 +2,7 @@
 //! page. A connection that was accepted or has ended meanwhile may be missing; each row is true when it is written.
 
 use crate::core::conn::policy::HeartbeatStyle;
-use crate::core::end::Leg;
+use crate::core::end::{Leg, Reason};
 use crate::core::proxied::Proxied;
 use crate::core::table::Key;
 use crate::net::Address;
@@ -56,7 +56,12 @@ struct Row<'a> {
     sni: Option<String>,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
+    suspect_for_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+    /// What it would have ended for, if that was reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<u32>,
 }
@@ -196,7 +201,8 @@ impl<K: Kernel> Context<K> {
             return;
         }
         let listener = &self.listener_of(conn).name;
-        let state = conn.life.state().name();
+        let state = conn.life.state();
+        let suspicion = state.suspicion();
         let identity = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         list.matched += 1;
         if list.listed == list.query.limit as u64 {
@@ -225,8 +231,10 @@ impl<K: Kernel> Context<K> {
             reading_paused: conn.is_paused(),
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
             sni: secured.and_then(|secured| secured.server_name.clone()),
-            state,
+            state: state.name(),
+            suspect_for_s: suspicion.map(|(since, _)| self.now.since(since).as_secs_f64()),
             user: self.logged_in_as(conn),
+            verdict: suspicion.and_then(|(_, reported)| reported).map(Reason::name),
             worker: self.link.as_ref().map(|link| link.number()),
         };
         out.push_str(&serde_json::to_string(&row).expect("a row has neither maps nor anything that fails"));

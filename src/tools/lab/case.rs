@@ -1,6 +1,8 @@
 //! The rows: each way a client can go, or seem to.
 
+use super::settings::Settings;
 use crate::core::named::named;
+use crate::core::time::Duration;
 
 named! {
     /// A way to go.
@@ -27,6 +29,8 @@ named! {
         Cable = "cable",
         /// The same, and the server has something to send.
         CableFlight = "cable-flight",
+        /// The cable is out for a while, and comes back: the client is well.
+        Outage = "outage",
         /// A firewall drops what the client sends.
         DropFromClient = "drop-from-client",
         /// A firewall drops what the server sends.
@@ -65,6 +69,7 @@ impl Case {
             Self::FreezeFlight => "frozen, data in flight",
             Self::Cable => "cable pulled, idle",
             Self::CableFlight => "cable pulled, in flight",
+            Self::Outage => "cable out for 6.5 s",
             Self::DropFromClient => "firewall: from client",
             Self::DropToClient => "firewall: to client",
             Self::DropBoth => "firewall: both ways",
@@ -98,6 +103,10 @@ impl Case {
                 "the client's port of the switch between them goes down; the server's own link stays up"
             }
             Self::CableFlight => "the same, and then the server sends",
+            Self::Outage => {
+                "the cable is out for 6.5 s and comes back; a heartbeat of 40 s, pings each 200 ms, TCP_USER_TIMEOUT 5 s \
+                 for all: who notices has ended a client that is well"
+            }
             Self::DropFromClient => "a rule drops what the client sends; it hears everything",
             Self::DropToClient => "a rule drops what the server sends; it hears everything",
             Self::DropBoth => "rules drop what either sends",
@@ -117,7 +126,9 @@ impl Case {
 
     /// Parameters that the listeners of this row have beside their means.
     pub fn parameters(self) -> &'static str {
-        const PARAMETERS: [(Case, &str); 3] = [
+        const PARAMETERS: [(Case, &str); 4] = [
+            // The same limit for all, so that only the pings tell them apart.
+            (Case::Outage, "user_timeout=5s"),
             // Soon full, and reading goes on all the same.
             (Case::FreezeFlight, "send_buffer=16KiB&output_high=512MiB&output_max=1GiB"),
             // Soon full, and reading stops.
@@ -127,6 +138,21 @@ impl Case {
         PARAMETERS.iter().find(|(case, _)| *case == self).map_or("", |(_, parameters)| parameters)
     }
 
+    /// The times of this row. Those of an outage are its own: no client is to be missed before the network is back.
+    pub fn settings(self, usual: &Settings) -> Settings {
+        if self != Self::Outage {
+            return usual.clone();
+        }
+        Settings {
+            user_timeout: Duration::from_secs(5),
+            heartbeat_timeout: Duration::from_secs(40),
+            heartbeat_interval: Duration::from_millis(200),
+            outage: Some(Duration::from_millis(6500)),
+            slack: usual.slack,
+            ..Settings::realistic()
+        }
+    }
+
     /// Whether the client's window is to be shut soon.
     pub const fn small_window(self) -> bool {
         matches!(self, Self::FreezeFlight | Self::KillPaused)
@@ -134,7 +160,10 @@ impl Case {
 
     /// Whether it means anything to a server of which the lab knows nothing but that it listens.
     pub const fn concerns_any_server(self) -> bool {
-        !matches!(self, Self::LateBeat | Self::TooLateBeat | Self::QueueReset | Self::ChannelDeath)
+        !matches!(
+            self,
+            Self::Outage | Self::LateBeat | Self::TooLateBeat | Self::QueueReset | Self::ChannelDeath
+        )
     }
 }
 

@@ -244,6 +244,18 @@ const TABLE: &[Row] = &[
         ],
     ),
     row(
+        Case::Outage,
+        BOTH_BELIEVE,
+        // The ping was in flight, and the limit counts from it. Without one, nothing has happened.
+        &[
+            (
+                &[M::Ping],
+                ended(LostUnacked, Detector::UserTimeout, Reset, When::UserTimeout, CLIENT_BELIEVES),
+            ),
+            (&[M::TakeOver], NotApplicable),
+        ],
+    ),
+    row(
         Case::DropFromClient,
         BOTH_BELIEVE,
         &[
@@ -376,11 +388,21 @@ mod tests {
 
     #[test]
     fn whatever_happens_something_notices_and_all_together_do() {
-        for (path, case, _) in
-            cells().filter(|(path, _, method)| path.via == Via::Direct && *method == M::All)
-        {
+        for (path, case, _) in cells().filter(|(path, case, method)| {
+            path.via == Via::Direct && *case != Case::Outage && *method == M::All
+        }) {
             let noticed = |expected: &Expected| matches!(expected, Expected::Ended { .. } | Revived);
             assert!(expected(path, case, M::All).alternatives().iter().all(noticed), "{path:?}, {case}");
+        }
+    }
+
+    #[test]
+    fn an_outage_that_is_over_ends_only_those_who_are_pinged_often() {
+        for (path, case, method) in
+            cells().filter(|(_, case, method)| *case == Case::Outage && *method != M::TakeOver)
+        {
+            let ends = matches!(expected(path, case, method), Expected::Ended { .. });
+            assert_eq!(ends, method == M::Ping && path.via == Via::Direct, "{path:?}, {method}");
         }
     }
 

@@ -202,7 +202,9 @@ fn fault(
             network.befall(case)?;
             String::new()
         }
-        Case::LateBeat | Case::TooLateBeat | Case::QueueReset | Case::ChannelDeath => String::new(),
+        Case::Outage | Case::LateBeat | Case::TooLateBeat | Case::QueueReset | Case::ChannelDeath => {
+            String::new()
+        }
     };
     if matches!(case, Case::FreezeFlight | Case::CableFlight) && !subject.provokes_itself(case) {
         helper.order(&format!("send {SLOT} {}", escape(&subject.helper[1])));

@@ -164,13 +164,15 @@ pub fn listener(
     // A gateway has no bytes to probe with, and so no such key.
     let applies = |parameter: &&str| protocol != "tcp" || !parameter.starts_with("probe.after_eof=");
     let always = format!("heartbeat.grace={}&linger={}", ms(settings.heartbeat_grace), ms(settings.linger));
-    let given: Vec<&str> = parameters
-        .iter()
-        .flat_map(|part| part.split('&'))
-        .filter(|part| !part.is_empty())
-        .filter(applies)
-        .collect();
     let key = |parameter: &str| parameter.split('=').next().unwrap_or_default().to_owned();
+    let mut given: Vec<&str> = Vec::new();
+    for part in
+        parameters.iter().flat_map(|part| part.split('&')).filter(|part| !part.is_empty()).filter(applies)
+    {
+        // What a case asks for comes after what its column has.
+        given.retain(|earlier| key(earlier) != key(part));
+        given.push(part);
+    }
     let taken: Vec<String> = given.iter().map(|parameter| key(parameter)).collect();
     let off = OFF.split('&').filter(applies).filter(|parameter| !taken.contains(&key(parameter)));
     let all: Vec<&str> = off.chain(always.split('&')).chain(given.iter().copied()).collect();
@@ -215,7 +217,7 @@ mod tests {
             let all =
                 Path::ALL.into_iter().flat_map(|path| Method::ALL.iter().map(move |method| (*method, path)));
             for (method, path) in all.filter(|(method, path)| path.lacks_method(*method).is_none()) {
-                let url = method.listener(path, "127.0.0.1", &settings, "send_buffer=16KiB");
+                let url = method.listener(path, "127.0.0.1", &settings, "send_buffer=16KiB&user_timeout=5s");
                 let sources = crate::config::Sources { listen: vec![url.clone()], ..Default::default() };
                 let certificate = |_: &std::path::Path, _| Ok(include_str!("../tls.pem").to_owned());
                 let loaded = crate::config::load(&sources, certificate);

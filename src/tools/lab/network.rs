@@ -66,7 +66,7 @@ impl Network {
     /// # Errors
     /// When `ip` or `nft` fails.
     pub fn befall(&self, case: Case) -> Result<(), Fatal> {
-        if matches!(case, Case::Cable | Case::CableFlight) {
+        if matches!(case, Case::Cable | Case::CableFlight | Case::Outage) {
             self.pull()?;
         }
         if matches!(case, Case::DropFromClient | Case::DropBoth) {
@@ -85,6 +85,14 @@ impl Network {
     /// The client's cable is pulled.
     fn pull(&self) -> Result<(), Fatal> {
         ip(&self.switch, "link set dev client down\n")
+    }
+
+    /// The client's cable is back.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn plug(&self) -> Result<(), Fatal> {
+        ip(&self.switch, "link set dev client up\n")
     }
 
     /// What the client sends is dropped before the server's host sees it.

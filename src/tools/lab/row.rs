@@ -84,6 +84,7 @@ impl Outcome {
 
 /// Plays a row. `decided` is told of each cell that is decided.
 pub fn play(case: Case, path: Path, methods: &[Method], settings: &Settings, decided: &dyn Fn()) -> Outcome {
+    let settings = &case.settings(settings);
     let applies = |method: &&Method| expected(path, case, **method) != Expected::NotApplicable;
     let on_stage: Vec<Method> = methods.iter().filter(applies).copied().collect();
     for _ in on_stage.len()..methods.len() {
@@ -141,13 +142,9 @@ fn try_play(
     let mut heard_until = deed;
     while watches.iter().any(|watch| !watch.decided) {
         let now = monotonic();
-        sequels.retain(|&(after, sequel)| {
-            let due = now.since(deed) >= after;
-            if due {
-                stage.follow(sequel);
-            }
-            !due
-        });
+        for (_, sequel) in sequels.extract_if(.., |(after, _)| now.since(deed) >= *after) {
+            stage.follow(sequel)?;
+        }
         let sight = stage.look()?;
         heard_until = now;
         for (seat, watch) in stage.seats.iter().zip(&mut watches).filter(|(_, watch)| !watch.decided) {
@@ -179,7 +176,10 @@ fn try_play(
             None => Verdict::Unnoticed(heard_until.since(deed)),
         };
         let left = Left { server: watch.states[0], client: watch.states[1] };
-        let (bounds, wrong) = judge(&verdict, left, &expected, settings, quiet);
+        let (bounds, mut wrong) = judge(&verdict, left, &expected, settings, quiet);
+        if matches!(verdict, Verdict::Unnoticed(_)) && stage.is_cut_off(seat) {
+            wrong.push("what was sent after the outage did not arrive".into());
+        }
         Cell { case, method: seat.method, verdict, left, expected, bounds, quiet, wrong }
     });
     Ok(cells.collect())

@@ -32,6 +32,8 @@ pub struct Settings {
     pub linger: Duration,
     /// When the device comes back over another path, after the fault, for the means that waits for that.
     pub comeback: Duration,
+    /// How long the cable is out, in the row in which it comes back.
+    pub outage: Option<Duration>,
     /// What a busy machine adds to any latency.
     pub slack: Duration,
 }
@@ -59,6 +61,7 @@ impl Settings {
             audit: ms(500),
             linger: ms(1000),
             comeback: ms(1000),
+            outage: None,
             slack: ms(2500),
         }
     }
@@ -80,6 +83,7 @@ impl Settings {
             audit: ms(60_000),
             linger: ms(5000),
             comeback: ms(10_000),
+            outage: None,
             slack: ms(5000),
         }
     }
@@ -89,8 +93,12 @@ impl Settings {
         self.keepalive_idle + self.keepalive_interval * self.keepalive_count
     }
 
-    /// How long the lab waits to see that nothing notices: half as long again as the slowest means takes.
+    /// How long the lab waits to see that nothing notices: half as long again as the slowest means takes, or until an
+    /// outage is over and what was sent then has arrived.
     pub fn horizon(&self) -> Duration {
+        if let Some(outage) = self.outage {
+            return outage + self.slack;
+        }
         let heartbeats = self.heartbeat_timeout + self.heartbeat_grace * 2;
         let probes = (self.oob * 2).max(self.audit * 2);
         let slowest = self.keepalive().max(self.user_timeout).max(heartbeats).max(probes);

@@ -34,6 +34,9 @@ const BETWEEN_BEATS: Duration = Duration::from_millis(150);
 /// longest (`CONFIG_HZ`), and a server in turns of its loop.
 const COARSE: Duration = Duration::from_millis(10);
 
+/// When somebody sends after an outage: the network has learned by then who is where.
+const MESSAGE_AFTER: Duration = Duration::from_millis(300);
+
 /// Bytes of a message that shuts a small window, together with one more of them.
 const FLOOD_BYTES: usize = 60_000;
 
@@ -323,6 +326,7 @@ impl Testbed {
             }
             Case::Cable
             | Case::CableFlight
+            | Case::Outage
             | Case::DropFromClient
             | Case::DropToClient
             | Case::DropBoth
@@ -368,6 +372,9 @@ impl Testbed {
         if self.seats.iter().any(|seat| seat.method == Method::TakeOver) && self.case != Case::Reboot {
             sequels.push((self.settings.comeback, Sequel::Comeback));
         }
+        if let Some(outage) = self.settings.outage {
+            sequels.extend([(outage, Sequel::CableIsBack), (outage + MESSAGE_AFTER, Sequel::Message)]);
+        }
         if self.case == Case::LateBeat {
             sequels.push((self.settings.late(), Sequel::Beat));
         }
@@ -378,18 +385,34 @@ impl Testbed {
     }
 
     /// Lets it follow.
-    pub fn follow(&mut self, sequel: Sequel) {
+    ///
+    /// # Errors
+    /// When the network cannot be changed.
+    pub fn follow(&mut self, sequel: Sequel) -> Result<(), Fatal> {
         match sequel {
             Sequel::Beat => self.beat(),
+            Sequel::CableIsBack => self.network.plug()?,
+            Sequel::Message => {
+                for seat in &self.seats {
+                    self.client.order(&format!("tell {}", seat.slot));
+                }
+                self.send_to_all(1);
+            }
             Sequel::Comeback => {
-                let Some(seat) = self.seats.iter().find(|seat| seat.method == Method::TakeOver) else {
-                    return;
-                };
-                let ident = format!("IDENT {}\r\n", seat.identity());
-                self.helper.order(&open(SUCCESSOR, seat.server, 0, self.path));
-                self.helper.order(&format!("ask {SUCCESSOR} {}", escape(ident.as_bytes())));
+                let seats = self.seats.iter().filter(|seat| seat.method == Method::TakeOver);
+                for seat in seats {
+                    let ident = format!("IDENT {}\r\n", seat.identity());
+                    self.helper.order(&open(SUCCESSOR, seat.server, 0, self.path));
+                    self.helper.order(&format!("ask {SUCCESSOR} {}", escape(ident.as_bytes())));
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Whether nothing has come to a client since the outage is over.
+    pub fn is_cut_off(&self, seat: &Seat) -> bool {
+        self.settings.outage.is_some() && self.client.heard(seat.slot).is_empty()
     }
 }
 
@@ -410,6 +433,10 @@ pub enum Sequel {
     Comeback,
     /// The client beats again.
     Beat,
+    /// The cable is back.
+    CableIsBack,
+    /// Somebody else sends to all who are connected.
+    Message,
 }
 
 /// Lets time pass.

@@ -20,6 +20,7 @@ pub(super) const LAYERS: &[Layer] = &[
     layer("core::units", PURE, &["core::time"]),
     layer("core::setting", PURE, &["core::time"]),
     layer("core::named", PURE, &[]),
+    layer("core::nearest", PURE, &[]),
     layer("core::alert", PURE, &["core::named"]),
     layer("core::escape", PURE, &[]),
     layer("core::event", PURE, &["core::named"]),
@@ -59,6 +60,7 @@ pub(super) const LAYERS: &[Layer] = &[
         &[
             "core::setting",
             "core::named",
+            "core::nearest",
             "core::escape",
             "core::event",
             "core::units",
@@ -97,6 +99,7 @@ pub(super) const LAYERS: &[Layer] = &[
         PURE,
         &[
             "core::setting",
+            "core::nearest",
             "core::admission",
             "core::time",
             "core::units",
@@ -337,9 +340,11 @@ pub(super) const LAYERS: &[Layer] = &[
         IMPURE,
         &[
             "guide",
+            "core::conn",
             "core::end",
             "core::escape",
             "core::health",
+            "core::nearest",
             "core::tcp",
             "core::time",
             "core::units",

@@ -232,7 +232,7 @@ async function connections() {
   $('count').textContent = `${number(rows.length)} of ${number(list.matched)}`;
   $('more').hidden = list.listed >= list.matched || limit > 100;
   fill('connections', rows, row => row.key, row => [{ text: whose(row), title: row.key, open: () => open(row, false) }, row.peer, row.listener,
-    { text: row.state, bad: row.state === 'suspect' }, span(row.silence_s), span(row.age_s), `${bytes(row.bytes_in)} / ${bytes(row.bytes_out)}`]);
+    { text: row.verdict ? `${row.state}: ${row.verdict}` : row.state, bad: row.state === 'suspect' }, span(row.silence_s), span(row.age_s), `${bytes(row.bytes_in)} / ${bytes(row.bytes_out)}`]);
 }
 
 // ---- Endings

@@ -61,9 +61,9 @@ impl<K: Kernel> Context<K> {
     #[expect(clippy::inline_always, reason = "left alone, the state and the input are copied once more")]
     #[inline(always)]
     fn advance_life(&mut self, key: Key, conn: &mut Conn<K>, input: Input) -> Action {
-        let was_ending = conn.is_ending();
+        let has_words = conn.layer().is_some() && !conn.is_ending();
         let action = conn.life.on(input, self.now, &self.policy_of(conn).closing);
-        if !was_ending && conn.is_ending() && conn.layer().is_some() {
+        if has_words && conn.is_ending() {
             // Its layer says its last word after all output of this turn.
             self.posted.flush(key, conn);
         }

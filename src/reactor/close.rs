@@ -46,6 +46,11 @@ impl<K: Kernel> Reactor<K> {
                     self.cx.on_news(key, conn, news);
                 }
             }
+            Next::Resume => {
+                if let Some(conn) = self.table.get_mut(key) {
+                    self.cx.posted.resume(key, conn);
+                }
+            }
             Next::LastLook => self.close_behind_last_look(key),
             Next::Connect => self.connect_upstream(key),
         }

@@ -19,7 +19,7 @@ impl<K: Kernel> Context<K> {
     /// Tells a connection's life what happened, and does what follows. If that is its end, it leaves the table after it was
     /// driven.
     pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, mut input: Input) {
-        if conn.leg == Some(Leg::Upstream) {
+        if conn.leg == Some(Leg::Upstream) && input.is_of_peer() {
             input = input.of_upstream();
         }
         let (before, was_ending) = (conn.life.state().index(), conn.is_ending());
@@ -61,9 +61,9 @@ impl<K: Kernel> Context<K> {
     #[expect(clippy::inline_always, reason = "left alone, the state and the input are copied once more")]
     #[inline(always)]
     fn advance_life(&mut self, key: Key, conn: &mut Conn<K>, input: Input) -> Action {
-        let has_words = conn.layer().is_some() && !conn.is_ending();
+        let was_ending = conn.is_ending();
         let action = conn.life.on(input, self.now, &self.policy_of(conn).closing);
-        if has_words && conn.is_ending() {
+        if !was_ending && conn.is_ending() && conn.layer().is_some() {
             // Its layer says its last word after all output of this turn.
             self.posted.flush(key, conn);
         }

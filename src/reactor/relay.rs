@@ -5,7 +5,7 @@
 //!
 //! | what happens to one leg | what its partner is told |
 //! | --- | --- |
-//! | it is connected, or its output has moved, and the partner waits for that | [`News::Room`] |
+//! | it is connected, or its output has moved, and the partner waits for that | nothing: it goes on ([`Next::Resume`]) |
 //! | end of file was read, and the other direction may live on | [`News::Finished`]: FIN behind the last byte |
 //! | it begins to end in order | [`News::Leaving`]: what it has brought is delivered, then the partner is closed |
 //! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset, unless `client_reset` softens it |
@@ -110,14 +110,14 @@ impl<K: Kernel> Context<K> {
     /// The upstream leg is connected: the client is read from now on. If the client has ended meanwhile, the upstream leg
     /// is told now.
     pub(super) fn note_connected(&mut self, key: Key, conn: &mut Conn<K>) {
-        let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pair.is_finished(Leg::Client) {
-            let forward = half_close == HalfClose::Forward && pair.leg(Leg::Client).is_some();
+            let is_there = pair.leg(Leg::Client).is_some();
+            let forward = is_there && self.half_close(conn) == HalfClose::Forward;
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
         } else if pair.is_paused(Leg::Client) {
             pair.set_flow(Leg::Client, Direction::Open);
-            self.notify_partner(key, Leg::Upstream, News::Room);
+            self.aftermath.next.push_back((pair.name(), Next::Resume));
         }
     }
 
@@ -126,7 +126,9 @@ impl<K: Kernel> Context<K> {
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
             pair.set_flow(leg.other(), Direction::Open);
-            self.notify_partner(key, leg, News::Room);
+            if let Some(partner) = pair.leg(leg.other()) {
+                self.aftermath.next.push_back((partner, Next::Resume));
+            }
         }
     }
 
@@ -280,7 +282,6 @@ impl<K: Kernel> Context<K> {
             layer.forgo_last_word();
         }
         match news {
-            News::Room => self.posted.resume(key, conn),
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
                 if conn.life.state().is_connecting() =>
             {

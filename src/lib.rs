@@ -91,7 +91,7 @@
 //! - **Hearing is a store.** A heartbeat moves no timer: the wheel's entry is looked at when it expires.
 //! - **An idle connection owns no buffer.** Reads go through one shared buffer; only a partial frame or unsent
 //!   output takes a box, from a pool, and gives it back. An idle echo connection is 104 bytes in the table
-//!   and 16 in the wheel.
+//!   and 12 in the wheel.
 //! - **The first cause wins.** What happens to a connection that is already ending changes how it is closed,
 //!   never why it ended.
 //! - **Three kinds of error:** [`net::Fatal`] (the loop cannot go on), [`protocol::ProtocolError`] (the peer's

@@ -237,7 +237,11 @@ impl<L> ListenerState<L> {
 
 impl<K: Kernel> Context<K> {
     /// A connection was accepted, whatever becomes of it.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "nearly all are admitted, and there the call costs as much as the rest"
+    )]
+    #[inline(always)]
     pub(super) fn note_accepted(&mut self, index: usize, key: Key, peer: &Peer) {
         self.work.charge(cost::ACCEPT);
         self.observer.accepted(index, &self.listeners[index].settings, key, peer, self.now);

@@ -6,6 +6,7 @@ use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::news::Next;
 use super::work::cost;
+use crate::core::conn::Cause;
 use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
 use crate::core::conn::policy::Policy;
 use crate::core::end::{Class, CloseMode, End, Leg, Reason};
@@ -29,15 +30,34 @@ impl<K: Kernel> Reactor<K> {
 
     #[inline(never)]
     fn settle_some(&mut self) {
-        loop {
-            self.settle_once();
-            if self.cx.aftermath.is_empty() {
-                return;
-            }
-        }
+        while self.settle_once() || !self.cx.aftermath.is_empty() {}
     }
 
-    fn settle_once(&mut self) {
+    /// Returns whether a leg was told something, so that there may be more.
+    fn settle_once(&mut self) -> bool {
+        if self.cx.aftermath.has_endings() {
+            self.settle_endings();
+        }
+        // After the closings, so that a partner that is gone is told nothing. News may end the leg that gets it.
+        let Some((key, next)) = self.cx.aftermath.next.pop_front() else { return false };
+        match next {
+            Next::Partner(news) => {
+                if let Some(conn) = self.table.get_mut(key) {
+                    self.cx.on_news(key, conn, news);
+                }
+            }
+            Next::Resume => {
+                if let Some(conn) = self.table.get_mut(key) {
+                    self.cx.posted.resume(key, conn);
+                }
+            }
+            Next::LastLook => self.close_behind_last_look(key),
+            Next::Connect => self.connect_upstream(key),
+        }
+        true
+    }
+
+    fn settle_endings(&mut self) {
         self.relay_beats();
         while let Some((key, mode)) = self.cx.aftermath.closing.pop() {
             let Some(conn) = self.table.get_mut(key) else { continue };
@@ -50,18 +70,6 @@ impl<K: Kernel> Reactor<K> {
         }
         while let Some((holder, token)) = self.cx.aftermath.orphans.pop() {
             self.judge_orphan(holder, &token);
-        }
-        // After the closings, so that a partner that is gone is told nothing. News may end the leg that gets it.
-        if let Some((key, next)) = self.cx.aftermath.next.pop_front() {
-            match next {
-                Next::Partner(news) => {
-                    if let Some(conn) = self.table.get_mut(key) {
-                        self.cx.on_news(key, conn, news);
-                    }
-                }
-                Next::LastLook => self.close_behind_last_look(key),
-                Next::Connect => self.connect_upstream(key),
-            }
         }
     }
 
@@ -102,20 +110,49 @@ impl<K: Kernel> Context<K> {
         if conn.leg != Some(Leg::Upstream) {
             self.count_out(index, conn);
         }
-        if self.needs_full_record(conn, reason) {
+        if evidence.is_some() || self.needs_full_record(conn, reason) {
             self.record_end(key, conn, mode, evidence);
         } else {
             // Most connections of a busy server come and go like that, and nobody is told of them at once.
-            let end = conn.record(mode, self.now, evidence);
-            let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: &[] };
-            self.observer.ended(&whose, &end, self.now);
+            self.end_quietly(key, conn, mode);
         }
         close_how(mode, self.listeners[index].linger2_inherited)
     }
 
+    /// Counts the ending of a connection that nobody is told of. Its life knows all that there is to be recorded.
+    #[inline]
+    fn end_quietly(&mut self, key: Key, conn: &Conn<K>, mode: CloseMode) {
+        let index = usize::from(conn.listener);
+        let end = self.quiet_record(key, conn, mode);
+        self.observer.counters.listeners[index].ended(&end);
+        if self.observer.keeps_endings() {
+            // Made once more for that: a record that is only counted is never written.
+            self.keep_ending(key, conn, mode);
+        }
+        if let Some(leg) = conn.leg {
+            let cause = Cause { reason: end.reason, detector: end.detector };
+            self.leave_pair(key, leg, index, [end.bytes_in, end.bytes_out], cause, end.age);
+        }
+    }
+
+    /// The record of an ending that nobody is told of.
+    #[inline]
+    fn quiet_record(&self, key: Key, conn: &Conn<K>, mode: CloseMode) -> End {
+        let pair = conn.leg.and_then(|leg| Some((leg, self.pairs.of(key)?.name())));
+        End { pair, ..conn.life.end(mode, self.now, None) }
+    }
+
+    /// Keeps an ending for those who ask later.
+    #[inline(never)]
+    fn keep_ending(&mut self, key: Key, conn: &Conn<K>, mode: CloseMode) {
+        let end = self.quiet_record(key, conn, mode);
+        let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: &[] };
+        self.observer.keep_ending(&whose, &end, self.now);
+    }
+
     /// Whether an ending is logged or published, or leaves something behind.
     fn needs_full_record(&self, conn: &Conn<K>, reason: Reason) -> bool {
-        let is_plain = conn.leg.is_none() && conn.session.is_none() && conn.buffers.is_none();
+        let is_plain = conn.session.is_none() && conn.buffers.is_none();
         !is_plain
             || !self.initiators.is_empty()
             || !self.proxied.is_empty()

@@ -124,6 +124,11 @@ pub(super) struct Aftermath {
 }
 
 impl Aftermath {
+    /// Whether something of it is not for a leg. One branch, too.
+    pub(super) fn has_endings(&self) -> bool {
+        self.closing.len() | self.beats.len() | self.orphans.len() != 0
+    }
+
     /// Whether nothing is to be done. One branch: it is asked behind everything that is done with a connection.
     pub(super) fn is_empty(&self) -> bool {
         self.closing.len() | self.beats.len() | self.orphans.len() | self.next.len() == 0

@@ -70,9 +70,10 @@ impl<K: Kernel> Context<K> {
                     self.take_hello(key, conn, behind);
                     return nothing;
                 }
-                if let Some(pair) = self.pairs.of_mut(key).filter(|_| !behind.is_empty()) {
-                    // For a server that is still to be connected to.
-                    pair.cold().early.extend_from_slice(behind);
+                if conn.leg.is_some() {
+                    if let Some(cold) = self.pairs.cold_mut(key).filter(|_| !behind.is_empty()) {
+                        cold.add_early(behind);
+                    }
                     return nothing;
                 }
                 Received::Bytes { count: wire - begin, wire, short }

@@ -267,9 +267,9 @@ impl<K: Kernel> Context<K> {
             (Some(detector), None) => self.take_error(key, conn, detector),
             (None, _) => {
                 if conn.is_truncated()
-                    && let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key))
+                    && let (Some(leg), Some(cold)) = (conn.leg, self.pairs.cold_mut(key))
                 {
-                    pair.note_truncated(leg);
+                    cold.truncated[leg as usize] = true;
                 }
                 let reason = match (conn.is_truncated(), conn.has_input() || conn.is_within_preamble()) {
                     (true, _) => Reason::PeerTruncated,

@@ -19,7 +19,7 @@ impl<K: Kernel> Context<K> {
     /// Tells a connection's life what happened, and does what follows. If that is its end, it leaves the table after it was
     /// driven.
     pub(super) fn apply(&mut self, key: Key, conn: &mut Conn<K>, mut input: Input) {
-        if conn.leg == Some(Leg::Upstream) {
+        if conn.leg == Some(Leg::Upstream) && input.is_of_peer() {
             input = input.of_upstream();
         }
         let (before, was_ending) = (conn.life.state().index(), conn.is_ending());

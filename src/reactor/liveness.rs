@@ -216,7 +216,10 @@ impl<K: Kernel> Context<K> {
     /// Input has arrived that is not read yet: the connection is alive, and so is the one that it beats for.
     pub(super) fn mark_paused_alive(&mut self, key: Key, conn: &mut Conn<K>) {
         self.mark_alive(key, conn);
-        self.note_beat(key, conn);
+        // A leg beats for nobody.
+        if conn.leg.is_none() {
+            self.note_beat(key, conn);
+        }
     }
 
     /// Input has arrived: the connection that this one beats for is alive, too. It counts now, and not only when the

@@ -5,7 +5,7 @@
 //!
 //! | what happens to one leg | what its partner is told |
 //! | --- | --- |
-//! | it is connected, or its output has moved, and the partner waits for that | [`News::Room`] |
+//! | it is connected, or its output has moved, and the partner waits for that | nothing: it goes on ([`Next::Resume`]) |
 //! | end of file was read, and the other direction may live on | [`News::Finished`]: FIN behind the last byte |
 //! | it begins to end in order | [`News::Leaving`]: what it has brought is delivered, then the partner is closed |
 //! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset, unless `client_reset` softens it |
@@ -13,8 +13,9 @@
 use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
+use super::parts::cold_pair::ColdPair;
 use super::parts::news::{News, Next};
-use super::parts::pairs::{Direction, Pair, Stage};
+use super::parts::pairs::{Direction, Stage};
 use crate::config::settings::Relay;
 use crate::core::conn::liveness::Clocks;
 use crate::core::conn::policy::LastRung;
@@ -46,20 +47,26 @@ impl<K: Kernel> Reactor<K> {
         let conn = partner.and_then(|partner| self.table.get_mut(partner));
         let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| is_wanted && conn.takes_more()))
         else {
-            pair.lose(leg, bytes.len());
+            self.cx.lose(key, leg, bytes.len());
             return more;
         };
         // Its server's layer takes nothing yet.
         if conn.is_opening() {
-            pair.cold().early.extend_from_slice(bytes);
+            if let Some(cold) = self.cx.pairs.cold_mut(key) {
+                cold.add_early(bytes);
+            }
             return more;
         }
+        let is_fresh = pair.stage == Stage::Fresh;
         let mut spoke = None;
-        if leg == Leg::Upstream && pair.first_byte_us == 0 {
-            pair.first_byte_us = Span::between(conn.life.accepted(), self.cx.now).as_micros().max(1);
+        if leg == Leg::Upstream && !pair.has_answered() {
+            pair.note_answer();
             spoke = pair.server().map(|server| (pair.to(), server));
+            if let Some(times) = self.cx.pairs.times_mut(key) {
+                times.first_byte = Span::between(conn.life.accepted(), self.cx.now).into();
+            }
         }
-        if pair.stage == Stage::Fresh && conn.life.bytes_out > 0 {
+        if is_fresh && conn.life.bytes_out > 0 {
             self.cx.complete_options(partner, conn);
         }
         self.cx.write(partner, conn, bytes);
@@ -75,17 +82,18 @@ impl<K: Kernel> Reactor<K> {
     }
 
     /// Closes a leg whose output is all sent. It is read one last time before: closing a socket with unread input sends a
-    /// reset.
+    /// reset. A step of [`settle`](Self::settle), which goes on with what follows.
     pub(super) fn close_behind_last_look(&mut self, key: Key) {
         self.read_once_more(key);
-        self.drive(key, |cx, conn| {
-            if conn.is_being_closed() && conn.pending_output() == 0 {
-                cx.on_deadline(key, conn);
-                if !conn.is_closed() {
-                    cx.schedule(key, conn);
-                }
+        if let Some(conn) = self.table.get_mut(key)
+            && conn.is_being_closed()
+            && conn.pending_output() == 0
+        {
+            self.cx.on_deadline(key, conn);
+            if !conn.is_closed() {
+                self.cx.schedule(key, conn);
             }
-        });
+        }
     }
 }
 
@@ -102,14 +110,14 @@ impl<K: Kernel> Context<K> {
     /// The upstream leg is connected: the client is read from now on. If the client has ended meanwhile, the upstream leg
     /// is told now.
     pub(super) fn note_connected(&mut self, key: Key, conn: &mut Conn<K>) {
-        let half_close = self.half_close(conn);
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pair.is_finished(Leg::Client) {
-            let forward = half_close == HalfClose::Forward && pair.leg(Leg::Client).is_some();
+            let is_there = pair.leg(Leg::Client).is_some();
+            let forward = is_there && self.half_close(conn) == HalfClose::Forward;
             self.on_news(key, conn, if forward { News::Finished } else { News::Leaving });
         } else if pair.is_paused(Leg::Client) {
             pair.set_flow(Leg::Client, Direction::Open);
-            self.notify_partner(key, Leg::Upstream, News::Room);
+            self.aftermath.next.push_back((pair.name(), Next::Resume));
         }
     }
 
@@ -118,7 +126,9 @@ impl<K: Kernel> Context<K> {
         let Some(pair) = self.pairs.of_mut(key) else { return };
         if pending == 0 && pair.is_paused(leg.other()) && pair.stage != Stage::Connecting {
             pair.set_flow(leg.other(), Direction::Open);
-            self.notify_partner(key, leg, News::Room);
+            if let Some(partner) = pair.leg(leg.other()) {
+                self.aftermath.next.push_back((partner, Next::Resume));
+            }
         }
     }
 
@@ -192,10 +202,17 @@ impl<K: Kernel> Context<K> {
         }
     }
 
+    /// Counts bytes of a leg that its partner does not get.
+    fn lose(&mut self, key: Key, leg: Leg, bytes: usize) {
+        if let Some(cold) = self.pairs.cold_mut(key) {
+            cold.lost[leg as usize] += bytes as u64;
+        }
+    }
+
     /// Why a pair ends, as a leg is to record it that has no cause of its own yet. It may have brought that about all the
     /// same, by a last word whose FIN has not come.
     fn cause_of_pair(&self, key: Key, conn: &Conn<K>) -> Cause {
-        match self.pairs.of(key).and_then(Pair::cause) {
+        match self.pairs.cold(key).and_then(|cold| cold.cause) {
             Some((cause, leg)) if conn.leg == Some(leg) => cause,
             Some((Cause { reason, .. }, _)) => Cause { reason, detector: Detector::Partner },
             None => Cause { reason: Reason::LocalInternal, detector: Detector::Partner },
@@ -258,14 +275,13 @@ impl<K: Kernel> Context<K> {
     /// A leg is told of its partner.
     pub(super) fn on_news(&mut self, key: Key, conn: &mut Conn<K>, news: News) {
         // If the partner's TLS stream was truncated, ours ends in the same way: a FIN without `close_notify`.
-        if let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of(key))
-            && pair.is_truncated(leg.other())
+        if let Some(leg) = conn.leg
             && let Some(layer) = conn.buffers.as_deref_mut().and_then(|buffers| buffers.layer.as_deref_mut())
+            && self.pairs.cold(key).is_some_and(|cold| cold.truncated[leg.other() as usize])
         {
             layer.forgo_last_word();
         }
         match news {
-            News::Room => self.posted.resume(key, conn),
             News::Finished | News::Leaving | News::Gone(LastRung::Linger2)
                 if conn.life.state().is_connecting() =>
             {
@@ -273,7 +289,7 @@ impl<K: Kernel> Context<K> {
                 let pair = self.pairs.of(key);
                 let nothing = pair.is_none_or(|pair| {
                     let header_only = conn.is_opening() || pair.is_header_only(conn.pending_output());
-                    header_only && !pair.has_early()
+                    header_only && !self.pairs.cold(key).is_some_and(ColdPair::has_early)
                 });
                 if news != News::Finished && nothing {
                     let (cause, rung) = (self.cause_of_pair(key, conn), LastRung::Reset);
@@ -339,11 +355,13 @@ impl<K: Kernel> Context<K> {
 
     /// The deadline of a leg that is ending has passed. Returns the new deadline if bytes still move in the pair.
     pub(super) fn extended_leg_deadline(&self, key: Key, conn: &Conn<K>) -> Option<Instant> {
+        if conn.is_being_closed() {
+            return None;
+        }
         let relay = self.relay_of(conn)?;
         let pair = self.pairs.of(key)?;
         // Nothing moves without a partner.
-        let is_alone = conn.leg.is_none_or(|leg| pair.leg(leg.other()).is_none());
-        if is_alone || matches!(conn.life.state(), State::Closing { last: Some(_), .. }) {
+        if conn.leg.is_none_or(|leg| pair.leg(leg.other()).is_none()) {
             return None;
         }
         let until = pair.moved + relay.half_close_timeout;
@@ -355,8 +373,8 @@ impl<K: Kernel> Context<K> {
     pub(super) fn must_be_delivered(&self, key: Key, conn: &Conn<K>) -> bool {
         let State::Closing { last: Some(last), .. } = conn.life.state() else { return false };
         let sends_on = || {
-            let pair = conn.leg.and_then(|leg| Some((self.pairs.of(key)?, leg)));
-            pair.is_some_and(|(pair, leg)| pair.lost(leg) > 0)
+            let cold = conn.leg.and_then(|leg| Some((self.pairs.cold(key)?, leg)));
+            cold.is_some_and(|(cold, leg)| cold.lost[leg as usize] > 0)
         };
         (last == LastRung::Reset || sends_on()) && !peer_has_everything(conn)
     }
@@ -396,12 +414,14 @@ impl<K: Kernel> Context<K> {
         // Another server may be tried: the pair does not end with this one, and its output is kept for the next.
         if leg == Leg::Upstream
             && was_not_reached(cause)
-            && let Some(pair) = self.pairs.of_mut(key).filter(|pair| pair.stage == Stage::Connecting)
+            && self.pairs.of(key).is_some_and(|pair| pair.stage == Stage::Connecting)
         {
             if let Some(buffers) = &mut conn.buffers {
                 // What a layer has encoded is for this server alone.
-                if buffers.layer.is_none() {
-                    pair.cold().carried = buffers.output.as_slice().into();
+                if buffers.layer.is_none()
+                    && let Some(cold) = self.pairs.cold_mut(key)
+                {
+                    cold.carry(buffers.output.as_slice());
                 }
                 buffers.output.consume(buffers.output.len());
             }
@@ -412,7 +432,9 @@ impl<K: Kernel> Context<K> {
         let is_reset = mode == CloseMode::Reset && !(leg == Leg::Upstream && pair.stage == Stage::Connecting);
         let rung = if is_reset && !softened { LastRung::Reset } else { LastRung::Linger2 };
         let forwarded = pair.flow(leg.other()) == Direction::Forwarded;
-        self.notify_partner(key, leg, News::Gone(rung));
+        if let Some(partner) = pair.leg(leg.other()) {
+            self.aftermath.next.push_back((partner, Next::Partner(News::Gone(rung))));
+        }
         let peer_first = matches!(mode, CloseMode::PeerFirst | CloseMode::PeerFirstAfterGoodbye);
         if forwarded && peer_first { CloseMode::ForwardedFin } else { mode }
     }

@@ -95,8 +95,10 @@ impl<K: Kernel> Context<K> {
         if conn.layer().is_some() {
             return;
         }
-        if let Some(pair) = self.pairs.of_mut(key) {
-            pair.cold().early = early;
+        if !early.is_empty()
+            && let Some(cold) = self.pairs.cold_mut(key)
+        {
+            cold.keep_early(early);
         }
         if conn.life.state() == State::Handshaking {
             self.apply(key, conn, Input::Opened);

@@ -53,7 +53,9 @@ impl<K: Kernel> Reactor<K> {
             Some(Session::Client(_) | Session::Named(_) | Session::Refused) => {
                 conn.release_buffers(&mut self.cx.pool);
             }
-            None if conn.leg.is_some() => conn.release_buffers(&mut self.cx.pool),
+            None if conn.leg.is_some() && conn.buffers.is_some() => {
+                conn.release_buffers(&mut self.cx.pool);
+            }
             // Only their buffers may have the time of their last use.
             Some(Session::Http(_)) | None => {}
         }

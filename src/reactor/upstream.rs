@@ -3,8 +3,9 @@
 use super::Reactor;
 use super::connection::{Connection, Pause};
 use super::context::{Conn, Context};
+use super::parts::cold_pair::{Attempt, ColdPair};
 use super::parts::news::Next;
-use super::parts::pairs::{Attempt, Direction, Pair, Stage};
+use super::parts::pairs::{Direction, Pair, Stage};
 use super::parts::servers::NoServer;
 use super::relay::{LASTS, was_not_reached};
 use super::work::cost;
@@ -58,8 +59,9 @@ impl<K: Kernel> Context<K> {
                 let full = chosen == Err(NoServer::Full);
                 let reason = if full { Reason::UpstreamUnavailable } else { self.why_not_reached(client) };
                 let (detector, rung) = (Detector::Connect, LastRung::Reset);
-                if let Some(pair) = self.pairs.note_cause(client, Leg::Upstream, Cause { reason, detector }) {
-                    let lost = [pair.take_carried(), pair.take_early()];
+                self.pairs.note_cause(client, Leg::Upstream, Cause { reason, detector });
+                if let Some(cold) = self.pairs.cold_mut(client) {
+                    let lost = [cold.take_carried(), cold.take_early()];
                     let lost: usize = lost.iter().flatten().map(Vec::len).sum();
                     self.observer.counters.listeners[usize::from(conn.listener)]
                         .traffic(Some(Leg::Upstream))
@@ -85,13 +87,14 @@ impl<K: Kernel> Context<K> {
 
     /// The server to try next, and its upstream.
     fn choose_server(&mut self, client: Key, conn: &Conn<K>) -> Result<(u16, usize), NoServer> {
-        let pair = self.pairs.of(client).ok_or(NoServer::AllTried)?;
-        if pair.failed().len() >= ATTEMPTS_MAX {
+        let to = self.pairs.of(client).ok_or(NoServer::AllTried)?.to();
+        let cold = self.pairs.cold(client);
+        if cold.is_some_and(|cold| cold.failed().len() >= ATTEMPTS_MAX) {
             return Err(NoServer::AllTried);
         }
-        let server =
-            self.upstreams[pair.to()].choose(&conn.peer, self.now, |server| pair.has_tried(server))?;
-        Ok((pair.to(), server))
+        let has_tried = |server| cold.is_some_and(|cold| cold.has_tried(server));
+        let server = self.upstreams[to].choose(&conn.peer, self.now, has_tried)?;
+        Ok((to, server))
     }
 
     fn connect_to(
@@ -163,15 +166,23 @@ impl<K: Kernel> Context<K> {
         header: Option<Version>,
         has_layer: bool,
     ) -> Vec<u8> {
-        if let Some(carried) = self.pairs.of_mut(client).and_then(Pair::take_carried) {
+        let has_cold = self.pairs.of(client).is_some_and(Pair::has_cold);
+        // As most.
+        if !has_cold && header.is_none() {
+            return Vec::new();
+        }
+        if has_cold && let Some(carried) = self.pairs.cold_mut(client).and_then(ColdPair::take_carried) {
             return carried;
         }
         let mut first = header.map_or_else(Vec::new, |version| self.header_of(client, conn, version));
         if let Some(pair) = self.pairs.of_mut(client) {
             pair.note_header(first.len());
-            if !has_layer {
-                first.extend(pair.take_early().into_iter().flatten());
-            }
+        }
+        if has_cold
+            && !has_layer
+            && let Some(early) = self.pairs.cold_mut(client).and_then(ColdPair::take_early)
+        {
+            first.extend_from_slice(&early);
         }
         first
     }
@@ -244,8 +255,11 @@ impl<K: Kernel> Context<K> {
         pair.stage = Stage::Fresh;
         pair.set_flow(Leg::Upstream, Direction::Open);
         pair.moved = self.now;
-        pair.connect_us = took.as_micros().max(1);
-        let early = pair.take_early();
+        let has_cold = pair.has_cold();
+        if let Some(times) = self.pairs.times_mut(key) {
+            times.connect = took.into();
+        }
+        let early = if has_cold { self.pairs.cold_mut(key).and_then(ColdPair::take_early) } else { None };
         self.observer.counters.listeners[usize::from(conn.listener)].connected(took);
         self.on_sign(to, server, Sign::Reached, "connected");
         self.apply(key, conn, Input::Connected);
@@ -301,9 +315,7 @@ impl<K: Kernel> Context<K> {
     /// A leg leaves the table with this record.
     #[inline(never)]
     pub(super) fn count_leg(&mut self, key: Key, conn: &Conn<K>, leg: Leg, end: &End) {
-        let index = usize::from(conn.listener);
-        let Some(pair) = self.pairs.of_mut(key) else { return };
-        let (client, stage) = (pair.leg(Leg::Client), pair.stage);
+        let Some(pair) = self.pairs.of(key) else { return };
         // What a proxy has sent is not of its client; and behind a layer, what was said is less than what was sent for it.
         let proxys = end.proxied.as_ref().map_or(0, |proxied| proxied.header_bytes as u64);
         let of_layer = conn.layer().and_then(Layer::traffic);
@@ -312,31 +324,59 @@ impl<K: Kernel> Context<K> {
                 let header = if leg == Leg::Upstream { pair.header_bytes() } else { 0 };
                 (received, sent.saturating_sub(end.unsent_bytes) + header)
             });
-        pair.note_traffic(leg, received, sent.saturating_sub(conn.direct_bytes_out()));
+        let cause = Cause { reason: end.reason, detector: end.detector };
+        let of_pair = sent.saturating_sub(conn.direct_bytes_out());
+        self.leave_pair(key, leg, usize::from(conn.listener), [received, of_pair], cause, end.age);
+    }
+
+    /// A leg leaves its pair, whose bytes it has received and sent, and with the last leg the pair is over.
+    pub(super) fn leave_pair(
+        &mut self,
+        key: Key,
+        leg: Leg,
+        index: usize,
+        [received, sent]: [u64; 2],
+        cause: Cause,
+        age: Span,
+    ) {
+        let Some(pair) = self.pairs.of(key) else { return };
+        let is_last = pair.leg(leg.other()).is_none();
         if leg == Leg::Upstream
             && let Some(server) = pair.server()
         {
-            let to = pair.to();
+            let (to, stage, client) = (pair.to(), pair.stage, pair.leg(Leg::Client));
             // Of what was sent, a handshake asks for nothing.
             let asked = sent > pair.header_bytes();
-            let was_mute = asked && pair.first_byte_us == 0 && end.detector != Detector::Partner;
+            let was_mute = asked && !pair.has_answered() && cause.detector != Detector::Partner;
             self.upstreams[to].remove(server);
-            let cause = Cause { reason: end.reason, detector: end.detector };
             if stage == Stage::Connecting && was_not_reached(cause) {
-                self.note_failed(key, server, end.reason, Some(end.age.into()));
+                self.note_failed(key, server, cause.reason, Some(age.into()));
                 self.aftermath.next.extend(client.map(|client| (client, Next::Connect)));
             } else if stage != Stage::Connecting && was_mute {
-                self.note_mute(to, server, end.reason);
+                self.note_mute(to, server, cause.reason);
             }
         }
-        if let Some(pair) = self.pairs.remove(key, leg) {
-            self.places.remove_upstream();
-            for leg in [Leg::Client, Leg::Upstream] {
-                let traffic = self.observer.counters.listeners[index].traffic(Some(leg.other()));
-                traffic.bytes_undelivered += pair.lost(leg);
+        if Report::reports_pairs()
+            && let Some(cold) = self.pairs.cold_mut(key)
+        {
+            cold.traffic[leg as usize] = (received, sent);
+            if is_last {
+                self.report_pair(index, key);
             }
-            self.report_pair(index, &pair);
-            self.pairs.recycle(pair);
+        }
+        if is_last {
+            self.count_lost(index, key);
+            self.places.remove_upstream();
+        }
+        self.pairs.remove(key, leg);
+    }
+
+    /// Counts what the legs of a pair have sent and their partners did not get.
+    fn count_lost(&mut self, index: usize, last: Key) {
+        let Some(cold) = self.pairs.cold(last) else { return };
+        for leg in [Leg::Client, Leg::Upstream] {
+            let traffic = self.observer.counters.listeners[index].traffic(Some(leg.other()));
+            traffic.bytes_undelivered += cold.lost[leg as usize];
         }
     }
 
@@ -344,10 +384,11 @@ impl<K: Kernel> Context<K> {
     fn note_failed(&mut self, leg: Key, server: usize, reason: Reason, took: Option<Duration>) {
         let begun = took.is_some();
         let took = took.unwrap_or_default();
-        let Some(pair) = self.pairs.of_mut(leg) else { return };
+        let Some(to) = self.pairs.of(leg).map(Pair::to) else { return };
         let number = u16::try_from(server).expect("places of servers are fewer than 2^16");
-        pair.cold().failed.push(Attempt { server: number, reason, took });
-        let to = pair.to();
+        if let Some(cold) = self.pairs.cold_mut(leg) {
+            cold.note_failed(Attempt { server: number, reason, took });
+        }
         self.upstreams[to].note_failed(server, reason, begun);
         // It is not the server's doing if we have run out of something.
         if reason.class() == Class::Upstream && reason != Reason::UpstreamNoPorts {
@@ -357,20 +398,20 @@ impl<K: Kernel> Context<K> {
 
     /// Why a client is ended that could not be connected: what became of the last attempt.
     fn why_not_reached(&self, client: Key) -> Reason {
-        let last = self.pairs.of(client).and_then(|pair| pair.failed().last());
+        let last = self.pairs.cold(client).and_then(|cold| cold.failed().last());
         last.map_or(Reason::UpstreamUnavailable, |attempt| attempt.reason)
     }
 
-    fn report_pair(&mut self, index: usize, pair: &Pair) {
-        if !Report::reports_pairs() {
-            return;
-        }
+    /// A pair is over, of which this leg is the last.
+    #[inline(never)]
+    fn report_pair(&mut self, index: usize, last: Key) {
+        // Each that is reported has a cold state.
+        let (Some(pair), Some(cold)) = (self.pairs.of(last), self.pairs.cold(last)) else { return };
         let servers = &self.upstreams[pair.to()];
         let address = |server: usize| servers.get(server).address();
-        let (from_client, to_client) = pair.traffic(Leg::Client);
-        let (from_server, to_server) = pair.traffic(Leg::Upstream);
-        let cause = pair.cause();
-        let failed = pair.failed().iter();
+        let [(from_client, to_client), (from_server, to_server)] =
+            [Leg::Client, Leg::Upstream].map(|leg| cold.traffic[leg as usize]);
+        let failed = cold.failed().iter();
         let ended = PairEnd {
             pair: pair.name(),
             listener: &self.listeners[index].settings.name,
@@ -378,10 +419,10 @@ impl<K: Kernel> Context<K> {
             failed: failed
                 .map(|attempt| (address(attempt.server.into()), attempt.reason, attempt.took))
                 .collect(),
-            reason: cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason),
-            by: cause.map_or(Leg::Client, |(_, leg)| leg),
-            connect_us: pair.connect_us,
-            first_byte_us: pair.first_byte_us,
+            reason: cold.cause.map_or(Reason::LocalInternal, |(cause, _)| cause.reason),
+            by: cold.cause.map_or(Leg::Client, |(_, leg)| leg),
+            connect_us: cold.times.connect.get(),
+            first_byte_us: cold.times.first_byte.get(),
             bytes_up: [from_client, to_server.saturating_sub(pair.header_bytes())],
             bytes_down: [from_server, to_client],
         };

@@ -135,6 +135,7 @@ pub(super) fn peer_name(fd: &OwnedFd) -> Option<SocketAddr> {
 }
 
 /// The address with the number of the interface that it names.
+#[inline]
 pub(super) fn with_scope(address: &Address) -> Result<Cow<'_, Address>, Fatal> {
     match address {
         Address::Tcp { socket: SocketAddr::V6(v6), v6_only, interface: Some(name) } => {

@@ -9,6 +9,8 @@ const ORIGIN: Instant = Instant::from_nanos(5_000_000_123);
 /// Entries; and how many times one can move down, so the bound on wake-ups for nothing.
 const ENTRIES: u32 = 40;
 const LEVELS: u32 = 8;
+/// As far off as a deadline can be.
+const FARTHEST: Duration = Duration::from_millis(u32::MAX as u64);
 
 /// Arms, cancels, sleeps and expires as `bytes` say, under a clock that leaps both ways.
 pub(crate) fn holds(bytes: &[u8]) {
@@ -97,7 +99,10 @@ impl Model {
     fn arm(&mut self, index: u32, deadline: Instant) {
         self.wheel.arm(index, deadline);
         let due = Self::floor(deadline + Duration::from_nanos(999_999)).max(self.soonest);
-        self.armed.insert(index, due);
+        let armed = self.wheel.deadline(index).expect("it is armed");
+        // What is farther off is due after that time, which begins where the wheel has turned to.
+        assert!(armed <= due && armed >= due.min(self.reached + FARTHEST), "{armed:?} instead of {due:?}");
+        self.armed.insert(index, armed);
     }
 
     fn cancel(&mut self, index: u32) {

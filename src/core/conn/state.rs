@@ -183,6 +183,11 @@ pub enum Input {
 }
 
 impl Input {
+    /// Whether it may be the doing of the peer, so that it matters whether that is an upstream server.
+    pub const fn is_of_peer(&self) -> bool {
+        matches!(self, Self::PeerFin { .. } | Self::Failed { .. } | Self::Abort { .. })
+    }
+
     /// The same of a peer that is an upstream server.
     #[must_use]
     pub const fn of_upstream(self) -> Self {

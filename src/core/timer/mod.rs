@@ -32,11 +32,16 @@ pub const TICK: Duration = Duration::from_millis(1);
 const TICK_NANOS: u64 = 1_000_000;
 const _: () = assert!(TICK.as_nanos() == TICK_NANOS as u128, "TICK and TICK_NANOS are one length");
 
+/// How far off a deadline can be, in ticks: 49 days. An entry keeps the lower half of its tick, so a farther one would be taken
+/// for an earlier one.
+const FARTHEST: u64 = u32::MAX as u64;
+
 /// A hierarchical timer wheel with one entry per slab index.
 ///
 /// An entry expires at the first [`expire`](Self::expire) at or after its deadline rounded up to a whole tick
 /// from the origin: never early, and less than a tick late if the caller keeps time. Entries expire in order
-/// of those ticks; within a tick, in no particular order.
+/// of those ticks; within a tick, in no particular order. The exception is a deadline more than 49 days ahead, which expires
+/// after 49 days: the owner looks whether its time has come, as it does with any, and arms it again.
 #[derive(Debug)]
 pub struct Wheel {
     lists: Lists,
@@ -60,10 +65,10 @@ impl Wheel {
     /// A deadline in the past counts as the present: it is due at the next pass of [`expire`](Self::expire).
     /// If it is armed during a pass, it is due a tick later.
     pub fn arm(&mut self, index: u32, deadline: Instant) {
-        let deadline = self.tick_at_or_after(deadline).max(self.soonest);
+        let deadline = self.tick_at_or_after(deadline).max(self.soonest).min(self.elapsed + FARTHEST);
         let place = Place::of(deadline, self.elapsed);
         self.lists.reserve(index);
-        match self.lists.deadline(index) {
+        match self.lists.deadline(index, self.elapsed) {
             None => self.lists.link(index, place, deadline),
             // Most moves are by less than the width of a slot, and then no link changes.
             Some(old) if Place::of(old, self.elapsed) == place => self.lists.renew(index, place, deadline),
@@ -76,14 +81,14 @@ impl Wheel {
 
     /// Disarms the entry of `index`; harmless if it is not armed, or never was.
     pub fn cancel(&mut self, index: u32) {
-        if self.lists.deadline(index).is_some() {
+        if self.lists.is_armed(index) {
             self.lists.unlink(index);
         }
     }
 
     /// When the entry of `index` is due, rounded up to a tick; none if it is not armed.
     pub fn deadline(&self, index: u32) -> Option<Instant> {
-        self.lists.deadline(index).map(|tick| self.instant(tick))
+        self.lists.deadline(index, self.elapsed).map(|tick| self.instant(tick))
     }
 
     /// Until when the loop may sleep: the earliest deadline; none if nothing is armed.

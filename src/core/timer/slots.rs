@@ -4,8 +4,8 @@
 //! This file owns the links, the occupancy bitmaps and the earliest deadline of each slot. It must not decide
 //! what is due: the current tick belongs to [`Wheel`](super::Wheel), in `mod.rs`, which is the place to begin.
 //!
-//! The cost of a wheel of a million entries is in its cache misses. So an entry is 16 bytes (four
-//! to a cache line, none across two), new entries go in front (only the one they displace is touched),
+//! The cost of a wheel of a million entries is in its cache misses. So an entry is 12 bytes (of its tick it has the lower
+//! half; the rest follows from the current tick), new entries go in front (only the one they displace is touched),
 //! the first entry of a list names its slot (so that taking one out needs no arithmetic), and a slot has four
 //! lists (so that their walks can wait for memory together).
 
@@ -63,15 +63,27 @@ impl Place {
 /// One entry: in the list of its slot, or not armed.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    deadline: u64,
+    /// The lower half of the tick at which it is due.
+    due: u32,
     prev: u32,
     next: u32,
 }
 
-const _: () = assert!(size_of::<Entry>() == 16, "four to a cache line");
+const _: () = assert!(size_of::<Entry>() == 12, "each connection has one");
 
 impl Entry {
-    const DISARMED: Self = Self { deadline: 0, prev: NIL, next: NIL };
+    const DISARMED: Self = Self { due: 0, prev: NIL, next: NIL };
+
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half is told from the current tick")]
+    const fn armed(deadline: u64, prev: u32, next: u32) -> Self {
+        Self { due: deadline as u32, prev, next }
+    }
+
+    /// The tick at which an armed entry is due: the first from `elapsed` on with that lower half.
+    #[expect(clippy::cast_possible_truncation, reason = "the distance is between the lower halves")]
+    const fn deadline(self, elapsed: u64) -> u64 {
+        elapsed + self.due.wrapping_sub(elapsed as u32) as u64
+    }
 }
 
 /// Which of the lists of its slot an entry is in.
@@ -116,10 +128,15 @@ impl Lists {
         }
     }
 
-    /// The tick at which the entry of `index` is due, if it is armed.
-    pub(super) fn deadline(&self, index: u32) -> Option<u64> {
+    /// The tick at which the entry of `index` is due, if it is armed. `elapsed`: the current one.
+    pub(super) fn deadline(&self, index: u32, elapsed: u64) -> Option<u64> {
         let entry = self.entries.get(index as usize)?;
-        (entry.prev != NIL).then_some(entry.deadline)
+        (entry.prev != NIL).then(|| entry.deadline(elapsed))
+    }
+
+    /// Whether the entry of `index` is armed.
+    pub(super) fn is_armed(&self, index: u32) -> bool {
+        self.entries.get(index as usize).is_some_and(|entry| entry.prev != NIL)
     }
 
     /// The first slot in time with an entry in it. (All of a level is due before all of the levels above, and
@@ -157,14 +174,15 @@ impl Lists {
         } else {
             self.entries[next as usize].prev = index;
         }
-        self.entries[index as usize] = Entry { deadline, prev: FIRST | place.0, next };
+        self.entries[index as usize] = Entry::armed(deadline, FIRST | place.0, next);
     }
 
     /// Gives an armed entry another deadline that belongs to the slot it is in.
     pub(super) fn renew(&mut self, index: u32, place: Place, deadline: u64) {
         let slot = &mut self.slots[place.0 as usize];
         slot.earliest = slot.earliest.min(deadline);
-        self.entries[index as usize].deadline = deadline;
+        let Entry { prev, next, .. } = self.entries[index as usize];
+        self.entries[index as usize] = Entry::armed(deadline, prev, next);
     }
 
     /// Takes an armed entry out of its list.
@@ -204,9 +222,10 @@ impl Lists {
             for cursor in &mut cursors {
                 let index = *cursor;
                 if index != NIL {
-                    let Entry { deadline, next, .. } = self.entries[index as usize];
+                    let entry = self.entries[index as usize];
+                    let deadline = entry.deadline(elapsed);
                     self.link(index, Place::of(deadline, elapsed), deadline);
-                    *cursor = next;
+                    *cursor = entry.next;
                 }
             }
         }

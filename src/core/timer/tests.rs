@@ -44,11 +44,45 @@ fn a_deadline_within_a_tick_is_due_at_the_end_of_it() {
 }
 
 #[test]
-fn expires_in_order_across_all_levels() {
-    let deadlines_ms: Vec<u64> = (0..8).rev().map(|level| 4 * 64_u64.pow(level) + 3).collect();
+fn expires_in_order_across_the_levels() {
+    let deadlines_ms: Vec<u64> = (0..6).rev().map(|level| 3 * 64_u64.pow(level) + 3).collect();
     let mut wheel = wheel(&deadlines_ms);
-    assert_eq!(wheel.next_deadline(), Some(at(7)));
-    assert_eq!(pass(&mut wheel, Instant::NEVER), [7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(wheel.next_deadline(), Some(at(6)));
+    assert_eq!(pass(&mut wheel, Instant::NEVER), [5, 4, 3, 2, 1, 0]);
+}
+
+#[test]
+fn what_is_more_than_49_days_off_expires_after_those() {
+    const FARTHEST_MS: u64 = u32::MAX as u64;
+    let mut wheel = wheel(&[FARTHEST_MS - 1, FARTHEST_MS, FARTHEST_MS + 1]);
+    wheel.arm(3, Instant::NEVER);
+    assert_eq!([0, 1, 2, 3].map(|index| wheel.deadline(index)).map(Option::unwrap), {
+        [FARTHEST_MS - 1, FARTHEST_MS, FARTHEST_MS, FARTHEST_MS].map(at)
+    });
+    assert!(pass(&mut wheel, at(FARTHEST_MS - 2)).is_empty());
+    assert_eq!(pass(&mut wheel, at(FARTHEST_MS - 1)), [0]);
+    let mut due = pass(&mut wheel, at(FARTHEST_MS));
+    due.sort_unstable();
+    assert_eq!(due, [1, 2, 3]);
+}
+
+#[test]
+fn ticks_of_which_only_the_upper_halves_differ_are_told_apart() {
+    const HALF_MS: u64 = 1 << 32;
+    for begun in [HALF_MS - 2, HALF_MS - 1, HALF_MS, 3 * HALF_MS + 7, (1 << 44) - 1] {
+        let mut wheel = wheel(&[]);
+        assert!(pass(&mut wheel, at(begun)).is_empty());
+        let deadlines_ms = [1, 2, 70, HALF_MS - 1].map(|after| begun + after);
+        for (index, &millis) in (0..).zip(&deadlines_ms) {
+            wheel.arm(index, at(millis));
+            assert_eq!(wheel.deadline(index), Some(at(millis)));
+        }
+        for (index, &millis) in (0..).zip(&deadlines_ms) {
+            assert_eq!(wheel.next_deadline(), Some(at(millis)));
+            assert!(pass(&mut wheel, at(millis - 1)).is_empty());
+            assert_eq!(pass(&mut wheel, at(millis)), [index]);
+        }
+    }
 }
 
 #[test]
@@ -162,11 +196,11 @@ fn a_leap_of_the_clock_costs_no_more_than_its_entries() {
 }
 
 #[test]
-fn never_is_a_deadline_like_others() {
+fn never_is_as_far_off_as_a_deadline_can_be() {
     let mut wheel = wheel(&[5]);
     wheel.arm(1, Instant::NEVER);
-    assert_eq!(pass(&mut wheel, at(1_000 * 365 * DAY_MS)), [0]);
-    assert_eq!(wheel.next_deadline(), Some(Instant::NEVER));
+    assert_eq!(pass(&mut wheel, at(49 * DAY_MS)), [0]);
+    assert_eq!(wheel.next_deadline(), Some(at(u32::MAX.into())));
     wheel.cancel(1);
     assert_eq!(wheel.next_deadline(), None);
 }

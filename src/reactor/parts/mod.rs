@@ -8,6 +8,7 @@ pub(super) mod audits;
 pub(super) mod balance;
 pub(super) mod check;
 pub(super) mod checks;
+pub(super) mod cold_pair;
 pub(super) mod deadlines;
 pub(super) mod deferral;
 pub(super) mod effect;

@@ -5,6 +5,8 @@ use crate::core::conn::policy::LastRung;
 /// What is done with a leg next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum Next {
+    /// Its partner takes bytes: it is connected now, or its pending output is sent.
+    Resume,
     /// It is told of its partner.
     Partner(News),
     /// Its peer has all that was for it: it is read once more, and closed.
@@ -16,8 +18,6 @@ pub(in crate::reactor) enum Next {
 /// What a leg is told of its partner.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::reactor) enum News {
-    /// It takes bytes: it is connected now, or its pending output is sent.
-    Room,
     /// It sends nothing more, and still receives.
     Finished,
     /// It ends in order.

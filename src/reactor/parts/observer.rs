@@ -77,6 +77,18 @@ impl Observer {
     #[inline]
     pub(in crate::reactor) fn ended(&mut self, whose: &Whose<'_>, end: &End, now: Instant) {
         self.counters.listeners[usize::from(whose.listener)].ended(end);
+        self.keep_ending(whose, end, now);
+    }
+
+    /// Whether endings are remembered, or told to anybody who watches.
+    #[inline]
+    pub(in crate::reactor) const fn keeps_endings(&self) -> bool {
+        self.history.is_on() || self.events.is_on()
+    }
+
+    /// Remembers an ending that was counted, and tells it to those who watch.
+    #[inline]
+    pub(in crate::reactor) fn keep_ending(&mut self, whose: &Whose<'_>, end: &End, now: Instant) {
         self.history.add(whose, end, now);
         self.events.add(whose, What::Ended(end), now);
     }

@@ -3,10 +3,11 @@
 //!
 //! Pairs are kept beside the table, so that a connection without a partner pays nothing for them.
 
+use super::cold_pair::{ColdPair, Times};
 use crate::core::conn::Cause;
-use crate::core::end::{Leg, Reason};
+use crate::core::end::Leg;
 use crate::core::table::Key;
-use crate::core::time::{Duration, Instant};
+use crate::core::time::Instant;
 use slab::Slab;
 
 /// The pairs.
@@ -15,13 +16,9 @@ pub(in crate::reactor) struct Pairs {
     /// The pair of the connection in each slot of the table; [`NONE`] where there is none.
     of_slot: Vec<u32>,
     all: Slab<Pair>,
-    /// For those that end next: each of them needs one, for a moment.
-    #[expect(clippy::vec_box, reason = "the boxes go to pairs, which have no room for more than a pointer")]
-    spare: Vec<Box<ColdPair>>,
+    /// The cold states of those that have one.
+    cold: Slab<ColdPair>,
 }
-
-/// Spare ones at most: as many as end in a turn that is not crowded.
-const SPARE_MAX: usize = 256;
 
 const NONE: u32 = u32::MAX;
 
@@ -32,29 +29,36 @@ pub(in crate::reactor) struct Pair {
     client: Key,
     /// The key of the upstream leg; [`NO_KEY`] before there is one, and when it is gone.
     upstream: Key,
+    /// When bytes last went through it, or began to.
+    pub(in crate::reactor) moved: Instant,
+    rest: Rest,
     /// Which upstream its servers are of.
     to: u16,
     /// Which of them it is connected to, or has tried last; [`NO_SERVER`] before.
     server: u16,
-    pub(in crate::reactor) stage: Stage,
-    flows: Flows,
-    /// When bytes last went through it, or began to.
-    pub(in crate::reactor) moved: Instant,
-    /// How long the connect took, and how long after the client was accepted the server's first byte came, in microseconds;
-    /// 0: not yet.
-    pub(in crate::reactor) connect_us: u32,
-    pub(in crate::reactor) first_byte_us: u32,
     /// Bytes of the header that the server is sent first.
     header_bytes: u16,
-    cold: Option<Box<ColdPair>>,
+    pub(in crate::reactor) stage: Stage,
+    legs: Legs,
 }
 
 // Beside its two connections and their slots here, an idle pair has nothing else.
-const _: () = assert!(size_of::<Pair>() <= 48);
+const _: () = assert!(size_of::<Pair>() <= 40);
 
 const NO_SERVER: u16 = u16::MAX;
 /// In the place of the key of a leg that is not there.
 const NO_KEY: Key = Key { index: 0, generation: 0 };
+
+/// What is only reported. It lies in the pair itself, until that has a cold state.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    Plain(Times),
+    /// The place of the cold state.
+    Cold(u32),
+}
+
+// In two times of four bytes each there is a value to spare, which says that it is the other variant.
+const _: () = assert!(size_of::<Rest>() == 8);
 
 /// The stages of an upstream connection, in temporal order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,22 +86,34 @@ pub(in crate::reactor) enum Direction {
     Forwarded,
 }
 
-/// The states of both directions, in half a byte each: there may be very many pairs.
+/// What is known of both legs, in half a byte each: there may be very many pairs.
 #[derive(Clone, Copy, Debug)]
-struct Flows(u8);
+struct Legs(u8);
 
-impl Flows {
-    /// Neither is read.
+impl Legs {
+    /// Both are there, and neither is read.
     const PAUSED: Self = Self((Direction::Paused as u8) << 4 | Direction::Paused as u8);
+    /// Of one leg, beside its direction: it is gone.
+    const GONE: u8 = 4;
+    /// A byte of it has come.
+    const SPOKE: u8 = 8;
 
-    const fn of(self, leg: Leg) -> Direction {
+    const fn direction(self, leg: Leg) -> Direction {
         const ALL: [Direction; 4] =
             [Direction::Open, Direction::Paused, Direction::Finished, Direction::Forwarded];
         ALL[(self.0 >> Self::shift(leg) & 3) as usize]
     }
 
-    const fn set(&mut self, leg: Leg, flow: Direction) {
-        self.0 = self.0 & !(3 << Self::shift(leg)) | (flow as u8) << Self::shift(leg);
+    const fn set_direction(&mut self, leg: Leg, direction: Direction) {
+        self.0 = self.0 & !(3 << Self::shift(leg)) | (direction as u8) << Self::shift(leg);
+    }
+
+    const fn has(self, leg: Leg, mark: u8) -> bool {
+        self.0 >> Self::shift(leg) & mark != 0
+    }
+
+    const fn mark(&mut self, leg: Leg, mark: u8) {
+        self.0 |= mark << Self::shift(leg);
     }
 
     const fn shift(leg: Leg) -> u32 {
@@ -105,39 +121,14 @@ impl Flows {
     }
 }
 
-/// State that only few pairs need, and each that ends.
-#[derive(Debug, Default)]
-pub(in crate::reactor) struct ColdPair {
-    /// The client leg is gone.
-    client_is_gone: bool,
-    /// Legs whose TLS stream ended without `close_notify`.
-    truncated: [bool; 2],
-    /// Attempts to connect that failed.
-    pub(in crate::reactor) failed: Vec<Attempt>,
-    /// Output for a server that could not be reached: for the next one.
-    pub(in crate::reactor) carried: Vec<u8>,
-    /// What the client has sent before the server's layer was open.
-    pub(in crate::reactor) early: Vec<u8>,
-    /// Why it ends, and which leg caused that. The first cause wins.
-    cause: Option<(Cause, Leg)>,
-    /// Bytes that each leg has sent and its partner did not get.
-    lost: [u64; 2],
-    /// Bytes received and sent by each leg that is gone.
-    traffic: [(u64, u64); 2],
-}
-
-/// An attempt to connect that failed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::reactor) struct Attempt {
-    pub(in crate::reactor) server: u16,
-    pub(in crate::reactor) reason: Reason,
-    pub(in crate::reactor) took: Duration,
-}
-
 impl Pairs {
     /// None, with room for those of so many slots of the table: memory that is never used is never there.
     pub(in crate::reactor) fn with_capacity(slots: usize) -> Self {
-        Self { of_slot: Vec::with_capacity(slots), all: Slab::with_capacity(slots / 2), spare: Vec::new() }
+        Self {
+            of_slot: Vec::with_capacity(slots),
+            all: Slab::with_capacity(slots / 2),
+            cold: Slab::with_capacity(slots / 2),
+        }
     }
 
     /// A client has come that is to be relayed, to a server of that upstream.
@@ -145,15 +136,13 @@ impl Pairs {
         let index = self.all.insert(Pair {
             client,
             upstream: NO_KEY,
+            moved: now,
+            rest: Rest::Plain(Times::default()),
             to,
             server: NO_SERVER,
-            stage: Stage::Connecting,
-            flows: Flows::PAUSED,
-            moved: now,
-            connect_us: 0,
-            first_byte_us: 0,
             header_bytes: 0,
-            cold: None,
+            stage: Stage::Connecting,
+            legs: Legs::PAUSED,
         });
         self.note(client, index);
     }
@@ -170,9 +159,14 @@ impl Pairs {
     fn note(&mut self, key: Key, index: usize) {
         let slot = key.index as usize;
         if slot >= self.of_slot.len() {
-            self.of_slot.resize(slot + 1, NONE);
+            self.grow(slot);
         }
         self.of_slot[slot] = u32::try_from(index).expect("connections are fewer than 2^32");
+    }
+
+    #[cold]
+    fn grow(&mut self, slot: usize) {
+        self.of_slot.resize(slot + 1, NONE);
     }
 
     /// Where the pair of a connection is; [`NONE`], where never is one, if it has none.
@@ -190,35 +184,58 @@ impl Pairs {
         self.all.get_mut(self.index(key))
     }
 
+    /// What only few pairs need, if this one has it.
+    pub(in crate::reactor) fn cold(&self, key: Key) -> Option<&ColdPair> {
+        match self.of(key)?.rest {
+            Rest::Plain(_) => None,
+            Rest::Cold(at) => self.cold.get(at as usize),
+        }
+    }
+
+    /// The same, made if need be.
+    pub(in crate::reactor) fn cold_mut(&mut self, key: Key) -> Option<&mut ColdPair> {
+        let index = self.index(key);
+        let pair = self.all.get_mut(index)?;
+        let at = pair.place_of_cold(&mut self.cold);
+        self.cold.get_mut(at)
+    }
+
+    /// What of its times is known.
+    #[inline]
+    pub(in crate::reactor) fn times_mut(&mut self, key: Key) -> Option<&mut Times> {
+        let index = self.index(key);
+        match &mut self.all.get_mut(index)?.rest {
+            Rest::Plain(times) => Some(times),
+            Rest::Cold(at) => self.cold.get_mut(*at as usize).map(|cold| &mut cold.times),
+        }
+    }
+
     /// A leg begins to end. The first cause is that of the pair, which is given.
     pub(in crate::reactor) fn note_cause(&mut self, key: Key, leg: Leg, cause: Cause) -> Option<&mut Pair> {
-        let pair = self.all.get_mut(self.index(key))?;
-        let cold = pair.cold.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
-        cold.cause.get_or_insert((cause, leg));
+        let index = self.index(key);
+        let pair = self.all.get_mut(index)?;
+        let at = pair.place_of_cold(&mut self.cold);
+        self.cold.get_mut(at)?.cause.get_or_insert((cause, leg));
         Some(pair)
     }
 
-    /// A pair is gone, and was reported: its cold state is kept for the next pair that ends.
-    pub(in crate::reactor) fn recycle(&mut self, pair: Pair) {
-        if let Some(mut cold) = pair.cold
-            && self.spare.len() < SPARE_MAX
-        {
-            *cold = ColdPair::default();
-            self.spare.push(cold);
-        }
-    }
-
-    /// A leg is gone. Gives the pair when it was the last.
-    pub(in crate::reactor) fn remove(&mut self, key: Key, leg: Leg) -> Option<Pair> {
+    /// A leg is gone, and with the last of them the pair.
+    #[expect(clippy::inline_always, reason = "left alone, what its caller has found is looked for again")]
+    #[inline(always)]
+    pub(in crate::reactor) fn remove(&mut self, key: Key, leg: Leg) {
         let index = self.index(key);
-        let pair = self.all.get_mut(index)?;
+        let Some(pair) = self.all.get_mut(index) else { return };
         self.of_slot[key.index as usize] = NONE;
         match leg {
-            Leg::Client => pair.cold().client_is_gone = true,
+            Leg::Client => pair.legs.mark(Leg::Client, Legs::GONE),
             Leg::Upstream => pair.upstream = NO_KEY,
         }
-        let is_last = !pair.has_client() && pair.upstream == NO_KEY;
-        is_last.then(|| self.all.remove(index))
+        if pair.leg(leg.other()).is_none() {
+            if let Rest::Cold(at) = pair.rest {
+                self.cold.remove(at as usize);
+            }
+            self.all.remove(index);
+        }
     }
 
     /// All of them.
@@ -230,8 +247,13 @@ impl Pairs {
     pub(in crate::reactor) fn named(&self) -> NamedServers {
         let mut named = NamedServers::default();
         for pair in self.iter() {
+            let cold = match pair.rest {
+                Rest::Plain(_) => None,
+                Rest::Cold(at) => self.cold.get(at as usize),
+            };
+            let failed = cold.map_or(&[][..], ColdPair::failed);
             let servers = named.add(pair.to);
-            for server in pair.failed().iter().map(|attempt| attempt.server).chain(pair.tried()) {
+            for server in failed.iter().map(|attempt| attempt.server).chain(pair.tried()) {
                 mark(servers, server.into());
             }
         }
@@ -285,8 +307,29 @@ impl Pair {
         }
     }
 
-    fn has_client(&self) -> bool {
-        self.cold.as_ref().is_none_or(|cold| !cold.client_is_gone)
+    /// Whether it has a cold state.
+    pub(in crate::reactor) const fn has_cold(&self) -> bool {
+        matches!(self.rest, Rest::Cold(_))
+    }
+
+    /// Where that is, made if need be.
+    #[inline]
+    fn place_of_cold(&mut self, all: &mut Slab<ColdPair>) -> usize {
+        match self.rest {
+            Rest::Cold(at) => at as usize,
+            Rest::Plain(times) => self.make_cold(times, all),
+        }
+    }
+
+    #[inline(never)]
+    fn make_cold(&mut self, times: Times, all: &mut Slab<ColdPair>) -> usize {
+        let at = all.insert(ColdPair::new(times));
+        self.rest = Rest::Cold(u32::try_from(at).expect("pairs are fewer than 2^32"));
+        at
+    }
+
+    const fn has_client(&self) -> bool {
+        !self.legs.has(Leg::Client, Legs::GONE)
     }
 
     /// Which upstream its servers are of.
@@ -315,12 +358,12 @@ impl Pair {
 
     /// What becomes of what a leg sends.
     pub(in crate::reactor) const fn flow(&self, leg: Leg) -> Direction {
-        self.flows.of(leg)
+        self.legs.direction(leg)
     }
 
     /// Sets that.
     pub(in crate::reactor) const fn set_flow(&mut self, leg: Leg, flow: Direction) {
-        self.flows.set(leg, flow);
+        self.legs.set_direction(leg, flow);
     }
 
     /// Whether a leg sends nothing more.
@@ -333,61 +376,14 @@ impl Pair {
         self.flow(leg) == Direction::Paused
     }
 
-    /// Why it ends, and which leg caused that.
-    pub(in crate::reactor) fn cause(&self) -> Option<(Cause, Leg)> {
-        self.cold.as_ref().and_then(|cold| cold.cause)
+    /// Whether a byte of its server has come.
+    pub(in crate::reactor) const fn has_answered(&self) -> bool {
+        self.legs.has(Leg::Upstream, Legs::SPOKE)
     }
 
-    /// Counts bytes of a leg that its partner does not get.
-    pub(in crate::reactor) fn lose(&mut self, leg: Leg, bytes: usize) {
-        self.cold().lost[leg as usize] += bytes as u64;
-    }
-
-    /// How many those are.
-    pub(in crate::reactor) fn lost(&self, leg: Leg) -> u64 {
-        self.cold.as_ref().map_or(0, |cold| cold.lost[leg as usize])
-    }
-
-    /// A leg that was connected is gone, and had received and sent so many bytes.
-    pub(in crate::reactor) fn note_traffic(&mut self, leg: Leg, bytes_in: u64, bytes_out: u64) {
-        self.cold().traffic[leg as usize] = (bytes_in, bytes_out);
-    }
-
-    /// The stream of a leg has ended without the word that nothing follows.
-    pub(in crate::reactor) fn note_truncated(&mut self, leg: Leg) {
-        self.cold().truncated[leg as usize] = true;
-    }
-
-    /// Whether it has.
-    pub(in crate::reactor) fn is_truncated(&self, leg: Leg) -> bool {
-        self.cold.as_ref().is_some_and(|cold| cold.truncated[leg as usize])
-    }
-
-    /// What a leg that is gone had received and sent.
-    pub(in crate::reactor) fn traffic(&self, leg: Leg) -> (u64, u64) {
-        self.cold.as_ref().map_or((0, 0), |cold| cold.traffic[leg as usize])
-    }
-
-    /// Its cold state, made if need be.
-    pub(in crate::reactor) fn cold(&mut self) -> &mut ColdPair {
-        self.cold.get_or_insert_default()
-    }
-
-    /// What a server would have been sent that could not be reached, if that was something.
-    pub(in crate::reactor) fn take_carried(&mut self) -> Option<Vec<u8>> {
-        let carried = std::mem::take(&mut self.cold.as_mut()?.carried);
-        (!carried.is_empty()).then_some(carried)
-    }
-
-    /// What the client has sent while its server, or the layer of it, was not open, if that was something.
-    pub(in crate::reactor) fn take_early(&mut self) -> Option<Vec<u8>> {
-        let early = std::mem::take(&mut self.cold.as_mut()?.early);
-        (!early.is_empty()).then_some(early)
-    }
-
-    /// Whether there is such.
-    pub(in crate::reactor) fn has_early(&self) -> bool {
-        self.cold.as_ref().is_some_and(|cold| !cold.early.is_empty())
+    /// One has.
+    pub(in crate::reactor) const fn note_answer(&mut self) {
+        self.legs.mark(Leg::Upstream, Legs::SPOKE);
     }
 
     /// The server is sent a header of so many bytes first.
@@ -399,22 +395,15 @@ impl Pair {
     pub(in crate::reactor) fn is_header_only(&self, pending: usize) -> bool {
         pending == usize::from(self.header_bytes)
     }
-
-    /// Whether connecting to a server has failed.
-    pub(in crate::reactor) fn has_tried(&self, server: usize) -> bool {
-        self.failed().iter().any(|attempt| usize::from(attempt.server) == server)
-    }
-
-    /// Attempts to connect that came to nothing.
-    pub(in crate::reactor) fn failed(&self) -> &[Attempt] {
-        self.cold.as_ref().map_or(&[], |cold| &cold.failed)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::end::Detector;
+    use crate::core::conn::Cause;
+    use crate::core::end::{Detector, Reason};
+    use crate::core::time::{Duration, Span};
+    use crate::reactor::parts::cold_pair::Attempt;
 
     #[test]
     fn a_pair_knows_nothing_of_those_that_were_there_before() {
@@ -427,14 +416,21 @@ mod tests {
             pairs.open(client, 0, Instant::ZERO);
             pairs.join(client, upstream);
             let reason = if generation == 1 { Reason::PeerReset } else { Reason::PeerFin };
-            let pair = pairs.note_cause(client, Leg::Client, cause(reason)).unwrap();
-            assert_eq!(pair.cause(), Some((cause(reason), Leg::Client)));
-            assert_eq!((pair.lost(Leg::Client), pair.traffic(Leg::Client)), (0, (0, 0)));
-            pair.lose(Leg::Client, 7);
-            pair.note_traffic(Leg::Client, 8, 9);
-            assert!(pairs.remove(client, Leg::Client).is_none(), "a leg is left");
-            let pair = pairs.remove(upstream, Leg::Upstream).unwrap();
-            pairs.recycle(pair);
+            pairs.times_mut(client).unwrap().connect = Span::from(Duration::from_millis(1)).into();
+            pairs.note_cause(client, Leg::Client, cause(reason));
+            let cold = pairs.cold_mut(upstream).unwrap();
+            assert_eq!(cold.cause, Some((cause(reason), Leg::Client)));
+            assert_eq!((cold.lost, cold.traffic), ([0; 2], [(0, 0); 2]));
+            assert_eq!((cold.times.connect.get(), cold.times.first_byte.get()), (1000, 0), "they go along");
+            cold.lost[0] = 7;
+            cold.traffic[0] = (8, 9);
+            pairs.times_mut(client).unwrap().first_byte = Span::from(Duration::ZERO).into();
+            assert_eq!(pairs.cold(client).unwrap().times.first_byte.get(), 1, "0 would mean: not known");
+            pairs.remove(client, Leg::Client);
+            let pair = pairs.of(upstream).expect("a leg is left");
+            assert_eq!((pair.leg(Leg::Client), pair.name()), (None, client));
+            pairs.remove(upstream, Leg::Upstream);
+            assert!(pairs.all.is_empty() && pairs.cold.is_empty());
         }
     }
 
@@ -450,7 +446,8 @@ mod tests {
             let (reason, took) = (Reason::UpstreamRefused, Duration::ZERO);
             let pair = pairs.of_mut(key(index)).unwrap();
             pair.set_server(server);
-            pair.cold().failed.push(Attempt { server: u16::try_from(server).unwrap(), reason, took });
+            let attempt = Attempt { server: u16::try_from(server).unwrap(), reason, took };
+            pairs.cold_mut(key(index)).unwrap().note_failed(attempt);
         };
         pairs.of_mut(key(1)).unwrap().set_server(1);
         fail(&mut pairs, 2, 4);

@@ -112,7 +112,7 @@ pub(super) fn failed(why: &str) -> ExitCode {
 }
 
 /// A field in seconds, as people read it.
-pub(super) fn seconds(value: &Value) -> String {
+pub(super) fn span_of(value: &Value) -> String {
     span(Duration::try_from_secs_f64(value.as_f64().unwrap_or_default()).unwrap_or_default())
 }
 

@@ -1,6 +1,6 @@
 //! `linger connections` and `linger name`: who is connected to a running server, and the identity of a gateway's client.
 
-use super::admin::{AdminArgs, Narrowing, encoded, seconds};
+use super::admin::{AdminArgs, Narrowing, encoded, span_of};
 use super::{console, print};
 use crate::core::units::{bytes, plural, thousands};
 use clap::Args;
@@ -79,8 +79,8 @@ fn listed(told: &Value) -> (String, bool) {
             text("listener"),
             text("state"),
             if row["id"].is_null() { "-".to_owned() } else { text("id") },
-            seconds(&row["age_s"]),
-            seconds(&row["silence_s"]),
+            span_of(&row["age_s"]),
+            span_of(&row["silence_s"]),
             size("bytes_in"),
             size("bytes_out"),
         ]);

@@ -1,6 +1,6 @@
 //! `linger tail`: what happens at a running server, a line each.
 
-use super::admin::{AdminArgs, encoded, failed, readings, refused, seconds};
+use super::admin::{AdminArgs, encoded, failed, readings, refused, span_of};
 use super::follow::{Ended, Message, News, follow};
 use super::{console, failure};
 use crate::core::escape::printable;
@@ -153,26 +153,26 @@ fn more<'a>(message: &'a Message, text: &impl Fn(&'a str) -> &'a str) -> String 
             text("reason"),
             text("detector"),
             text("close"),
-            seconds(&data["age_s"]),
-            seconds(&data["silence_s"]),
+            span_of(&data["age_s"]),
+            span_of(&data["silence_s"]),
         ),
-        "suspect" => format!("{}: silent for {}", text("detector"), seconds(&data["silence_s"])),
+        "suspect" => format!("{}: silent for {}", text("detector"), span_of(&data["silence_s"])),
         "verdict" => format!(
             "{} by {}, and kept; silent for {}",
             text("reason"),
             text("detector"),
-            seconds(&data["silence_s"])
+            span_of(&data["silence_s"])
         ),
         "replaced" => format!("by {} from {}", text("by_key"), text("by_peer")),
         "stalled" => match (text("what"), text("listener"), text("why")) {
-            ("loop", ..) => format!("{}the loop was stalled for {}", worker(), seconds(&data["lasted_s"])),
+            ("loop", ..) => format!("{}the loop was stalled for {}", worker(), span_of(&data["lasted_s"])),
             (_, listener, "") => {
-                format!("{}{listener} accepts again after {}", worker(), seconds(&data["lasted_s"]))
+                format!("{}{listener} accepts again after {}", worker(), span_of(&data["lasted_s"]))
             }
             (_, listener, why) => format!("{}{listener} does not accept: {why}", worker()),
         },
         "drain" => {
-            let over = format!("over {}", seconds(&data["spread_s"]));
+            let over = format!("over {}", span_of(&data["spread_s"]));
             let connections = data["connections"].as_u64();
             connections.map_or_else(
                 || format!("all connections, {over}"),
@@ -194,7 +194,7 @@ fn more<'a>(message: &'a Message, text: &impl Fn(&'a str) -> &'a str) -> String 
         ),
         "worker_started" => format!("{}process {}", worker(), data["pid"]),
         "worker_ended" => {
-            format!("{}{}; lived {}", worker(), text("status"), seconds(&data["lived_s"]))
+            format!("{}{}; lived {}", worker(), text("status"), span_of(&data["lived_s"]))
         }
         _ => String::new(),
     }

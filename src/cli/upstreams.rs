@@ -1,7 +1,7 @@
 //! `linger upstreams` and `linger upstream`: how the upstream servers of a running gateway are, and the operator's word about
 //! one of them, by way of its admin interface.
 
-use super::admin::{AdminArgs, encoded, seconds};
+use super::admin::{AdminArgs, encoded, span_of};
 use super::{console, print};
 use crate::core::health::Word;
 use clap::{Args, ValueEnum};
@@ -119,7 +119,7 @@ pub(super) fn rows(told: &Value) -> Vec<Vec<String>> {
             text("address"),
             if server["configured"] == false { "gone".to_owned() } else { state(server) },
             text("operator"),
-            seconds(&server["since_s"]),
+            span_of(&server["since_s"]),
             server["connections"].to_string(),
             failures(server).to_string(),
             check(&server["check"]),
@@ -146,7 +146,7 @@ fn failures(server: &Value) -> u64 {
 fn check(check: &Value) -> String {
     match check["result"].as_str() {
         Some(result) => {
-            format!("{result} in {}, {} ago", seconds(&check["took_s"]), seconds(&check["age_s"]))
+            format!("{result} in {}, {} ago", span_of(&check["took_s"]), span_of(&check["age_s"]))
         }
         None => "none".to_owned(),
     }

@@ -1,6 +1,6 @@
 //! `linger why`: how and when a client left, from the last endings that a running server has, in sentences.
 
-use super::admin::{AdminArgs, encoded, readings, seconds, time};
+use super::admin::{AdminArgs, encoded, readings, span_of, time};
 use super::{print, usage_mistake};
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::escape::printable;
@@ -119,10 +119,10 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
             text(connection, "listener"),
             text(connection, "peer"),
             text(connection, "state"),
-            seconds(&connection["age_s"]),
-            seconds(&connection["silence_s"]),
+            span_of(&connection["age_s"]),
+            span_of(&connection["silence_s"]),
         );
-        let suspect_for = connection.get("suspect_for_s").map(seconds);
+        let suspect_for = connection.get("suspect_for_s").map(span_of);
         let verdict = text(connection, "verdict");
         let _ = match suspect_for {
             None => Ok(()),
@@ -178,7 +178,7 @@ pub(super) fn ending(row: &Value, out: &mut String) {
     let when = text(row, "time").split('.').next().unwrap_or_default().replace('T', " ");
     let when = (!when.is_empty()).then(|| format!("{when} UTC"));
     // An event is told as it happens.
-    let ago = row.get("ago_s").map(|_| format!("{} ago", seconds(&row["ago_s"])));
+    let ago = row.get("ago_s").map(|_| format!("{} ago", span_of(&row["ago_s"])));
     let when: Vec<_> = when.into_iter().chain(ago).collect();
     let reason = text(row, "reason");
     let _ = writeln!(out, "{}: {reason}", when.join(", "));
@@ -217,7 +217,7 @@ fn subject(row: &Value) -> String {
 
 fn whose(row: &Value) -> String {
     let (key, listener, peer) = (text(row, "key"), text(row, "listener"), text(row, "peer"));
-    let stayed = seconds(&row["age_s"]);
+    let stayed = span_of(&row["age_s"]);
     match (text(row, "leg"), text(row, "pair")) {
         ("upstream", pair) => {
             format!(
@@ -240,7 +240,7 @@ fn traffic(row: &Value) -> String {
     };
     let mut sentence = format!(
         "It was silent for {}. {} were received from it, and {} sent to it",
-        seconds(&row["silence_s"]),
+        span_of(&row["silence_s"]),
         amount("bytes_in", "messages_in"),
         amount("bytes_out", "messages_out"),
     );
@@ -312,7 +312,7 @@ fn reach(ends: &Value, out: &mut String) {
         "The server has the last {} {} of all its clients, and reaches back {}",
         thousands(kept),
         plural(kept, "ending", "endings"),
-        seconds(&ends["reach_s"])
+        span_of(&ends["reach_s"])
     );
     // Each of several workers was started by itself, and what one knew that has ended is gone.
     let is_all = ends["from_start"] == true && ends["unanswered_workers"].is_null();

@@ -1,7 +1,8 @@
 //! What ends a pair from here does it in order: each side has what the other had sent it, and then an end of file.
 
 use super::{
-    Backend, Record, assert_same_bytes, forwarded, gateway_with, narrow, noise, pair, read_slowly, start,
+    Backend, Record, assert_same_bytes, forwarded, gateway, gateway_with, narrow, narrow_backend, noise,
+    pair, read_slowly, start,
 };
 use crate::common::{Client, Server, pass, until, wait_for};
 use std::io::{ErrorKind, Write};
@@ -152,7 +153,9 @@ fn a_drain_delivers_what_was_on_its_way() {
 /// `close` with unread input resets, and a reset takes from the peer what it has not read yet.
 #[test]
 fn a_client_that_goes_on_sending_has_the_last_word_of_its_server() {
-    let (server, backend) = start("half_close=end&linger=30s&linger_max=60s");
+    // Its server takes little, so that some of what it sends always waits: it is seen to send on.
+    let backend = narrow_backend();
+    let server = gateway(&backend.address().to_string(), "half_close=end&linger=10s&linger_max=20s");
     let client = narrow(&server);
     let mut upstream = backend.accept();
     let mut sender = client.stream.try_clone().unwrap();
@@ -164,7 +167,7 @@ fn a_client_that_goes_on_sending_has_the_last_word_of_its_server() {
         upstream.expect(vec![b'x'; 10_000]);
         let mut reader = Client { stream: upstream.stream.try_clone().unwrap() };
         // It reads on meanwhile, for a server that closes with unread input resets by itself.
-        let reading = std::thread::spawn(move || drop(reader.read_to_end()));
+        let reading = std::thread::spawn(move || drop(read_slowly(&mut reader)));
         upstream.send(words);
         upstream.half_close();
         reading.join().unwrap();

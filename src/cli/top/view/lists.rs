@@ -1,6 +1,6 @@
 //! The lists: connections, endings, events, upstreams, workers.
 
-use super::super::super::admin::seconds;
+use super::super::super::admin::span_of;
 use super::super::picture::Picture;
 use super::super::ui::Tab;
 use super::View;
@@ -115,8 +115,8 @@ fn connections<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a>
             text(row, "id"),
             text(row, "peer"),
             text(row, "listener"),
-            Line::raw(seconds(&row["age_s"])),
-            Line::raw(seconds(&row["silence_s"])),
+            Line::raw(span_of(&row["age_s"])),
+            Line::raw(span_of(&row["silence_s"])),
             amount(row, "bytes_in"),
             amount(row, "bytes_out"),
             amount(row, "queue_bytes"),
@@ -148,8 +148,8 @@ fn endings<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a> {
             text(row, "peer"),
             text(row, "listener"),
             text(row, "detector"),
-            Line::raw(seconds(&row["age_s"])),
-            Line::raw(seconds(&row["silence_s"])),
+            Line::raw(span_of(&row["age_s"])),
+            Line::raw(span_of(&row["silence_s"])),
         ]
     });
     table(COLUMNS, width, rows, palette)

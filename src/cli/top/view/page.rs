@@ -1,6 +1,6 @@
 //! What is shown over the lists: the help, a connection, an ending, a question.
 
-use super::super::super::admin::seconds;
+use super::super::super::admin::span_of;
 use super::super::super::why;
 use super::super::input::KEYS;
 use super::super::ui::Page;
@@ -153,7 +153,7 @@ fn said(name: &str, value: &Value) -> String {
     match value {
         Value::String(text) => printable(text),
         Value::Bool(is) => if *is { "yes" } else { "no" }.to_owned(),
-        Value::Number(_) if name.ends_with("_s") => seconds(value),
+        Value::Number(_) if name.ends_with("_s") => span_of(value),
         Value::Number(number) if name.contains("bytes") => bytes(number.as_u64().unwrap_or_default()),
         Value::Object(fields) => {
             let fields = fields.iter().map(|(name, value)| {

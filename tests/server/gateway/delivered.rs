@@ -82,8 +82,8 @@ fn who_is_kicked_reads_to_the_end_what_was_on_its_way() {
 
 #[test]
 fn a_server_that_reads_slowly_has_all_of_it_before_the_end_of_file_of_a_kick() {
-    let backend = super::narrow_backend();
-    let server = super::gateway(&backend.address().to_string(), "linger=30s&linger_max=60s");
+    let backend = narrow_backend();
+    let server = gateway(&backend.address().to_string(), "linger=30s&linger_max=60s");
     let (mut client, mut upstream) = pair(&server, &backend);
     let bytes = noise(32 * MIB, 1);
     fill(&mut client, &bytes);

@@ -51,6 +51,8 @@ struct Pair<L: Lab> {
     /// A client of another listener. Whatever it gets back was sent after all that came before.
     witness: L::Peer,
     sides: [Option<L::Peer>; 2],
+    /// Whether there is a server.
+    is_there: bool,
     sent: [usize; 2],
     received: [usize; 2],
 }
@@ -61,8 +63,12 @@ fn listen_url(address: &Address, protocol: &str) -> String {
 }
 
 impl<L: Lab> Pair<L> {
-    fn new(mut lab: L, query: &str) -> Self {
+    /// `is_there`: whether the server listens.
+    fn new(mut lab: L, query: &str, is_there: bool) -> Self {
         let upstream = listen_url(&lab.listen(16), "").replace("://", "");
+        if !is_there {
+            lab.refuse();
+        }
         let [relay, echo] = lab.addresses();
         let listen = vec![
             format!("{}?upstream={upstream}&{query}", listen_url(&relay, "tcp")),
@@ -82,11 +88,13 @@ impl<L: Lab> Pair<L> {
         let client = lab.connect_to(0, &addresses[0]);
         let witness = lab.connect_to(1, &addresses[1]);
         let (sent, received) = Default::default();
-        let mut pair = Self { lab, reactor, witness, sides: [Some(client), None], sent, received };
+        let mut pair = Self { lab, reactor, witness, sides: [Some(client), None], is_there, sent, received };
         pair.come_to_rest();
-        let (number, server) = pair.lab.take().expect("the gateway has connected");
-        assert_eq!(number, SERVER);
-        pair.sides[1] = Some(server);
+        if is_there {
+            let (number, server) = pair.lab.take().expect("the gateway has connected");
+            assert_eq!(number, SERVER);
+            pair.sides[1] = Some(server);
+        }
         pair
     }
 
@@ -116,10 +124,12 @@ impl<L: Lab> Pair<L> {
     fn line(&mut self, (leg, verb): Step) -> String {
         let given = self.act(leg, verb);
         self.come_to_rest();
-        let states = [CLIENT, SERVER].map(|connection| {
+        let connections: &[usize] = if self.is_there { &[CLIENT, SERVER] } else { &[CLIENT] };
+        let states = connections.iter().map(|&connection| {
             let [far, ours] = self.lab.states(connection);
             format!("{}/{}", far.name(), ours.name())
         });
+        let states: Vec<_> = states.collect();
         let mut ends: Vec<_> = self.reactor.take_ends().iter().map(shown).collect();
         ends.sort();
         format!("{leg:?} {verb:?}: {given} [{}] {}", states.join(", "), ends.join("; "))
@@ -184,8 +194,8 @@ fn shown(ended: &Ended) -> String {
     format!("{leg} {reason} {detector} {close}, {} lost", end.unsent_bytes)
 }
 
-fn play<L: Lab>(lab: L, query: &str, steps: &[Step]) -> Vec<String> {
-    let mut pair = Pair::new(lab, query);
+fn play<L: Lab>(lab: L, query: &str, is_there: bool, steps: &[Step]) -> Vec<String> {
+    let mut pair = Pair::new(lab, query, is_there);
     steps.iter().map(|&step| pair.line(step)).collect()
 }
 
@@ -193,9 +203,9 @@ fn play<L: Lab>(lab: L, query: &str, steps: &[Step]) -> Vec<String> {
 ///
 /// # Panics
 /// When the traces differ, or the records are others.
-fn agree(query: &str, steps: &[Step], ends: &str) {
-    let simulated = play(Simulated::new(), query, steps);
-    let real = play(Real::new(), query, steps);
+fn agree(query: &str, is_there: bool, steps: &[Step], ends: &str) {
+    let simulated = play(Simulated::new(), query, is_there, steps);
+    let real = play(Real::new(), query, is_there, steps);
     assert_eq!(simulated, real, "simulated on the left, real on the right");
     println!("{}", real.join("\n"));
     assert!(real.iter().any(|line| line.ends_with(ends)), "no line ends with {ends}:\n{}", real.join("\n"));
@@ -205,7 +215,7 @@ macro_rules! pairs {
     ($($name:ident with $query:literal => [$($step:expr),+ $(,)?] ends $ends:literal;)+) => {$(
         #[test]
         fn $name() {
-            agree($query, &[$($step),+], $ends);
+            agree($query, true, &[$($step),+], $ends);
         }
     )+};
 }
@@ -260,4 +270,25 @@ pairs! {
         client(Verb::Drain),
         server(Verb::Drain),
     ] ends "client peer.fin zero_read peer_first, 0 lost; upstream peer.fin partner forwarded_fin, 0 lost";
+    a_server_that_closes_with_unread_input_resets_the_client with "half_close=forward" => [
+        client(Verb::Send(1_000)),
+        server(CLOSE),
+        client(Verb::Drain),
+    ] ends "client upstream.reset partner reset, 0 lost; upstream upstream.reset recv_error reset, 0 lost";
+    a_client_that_closes_with_unread_output_resets_the_server with "half_close=forward" => [
+        server(Verb::Send(1_000)),
+        client(CLOSE),
+        server(Verb::Drain),
+    ] ends "client peer.reset recv_error reset, 0 lost; upstream peer.reset partner reset, 0 lost";
+}
+
+#[test]
+fn a_client_whose_server_is_not_there_is_reset() {
+    let steps = [client(Verb::Drain)];
+    agree(
+        "half_close=forward",
+        false,
+        &steps,
+        "client upstream.refused connect reset, 0 lost; upstream upstream.refused connect reset, 0 lost",
+    );
 }

@@ -225,6 +225,27 @@ fn a_connect_that_completes_when_its_client_has_left_is_closed() {
     });
 }
 
+/// It waits in its kernel, so that another server may have all of it.
+#[test]
+fn nothing_is_read_of_a_client_whose_server_is_being_connected() {
+    let (backend, first) = Backend::full();
+    let server = gateway(&backend.address().to_string(), "connect_timeout=1m");
+    let mut client = server.connect("gateway");
+    let received = || {
+        let metrics = server.metrics();
+        let of_gateway =
+            |name: &&String| name.starts_with("linger_received_bytes_total") && !name.contains("admin");
+        metrics.keys().filter(of_gateway).map(|name| whole_of(metrics[name])).sum::<usize>()
+    };
+    until("the connect", || connecting(&backend) == 1);
+    client.send("hello");
+    pass(Duration::from_millis(300));
+    assert_eq!(received(), 0);
+    drop((backend.accept(), first));
+    backend.accept().expect("hello");
+    assert_eq!(received(), 5);
+}
+
 /// Connected is what its queue says, not what it does.
 #[test]
 fn a_server_that_accepts_nobody_holds_its_clients_and_their_bytes() {

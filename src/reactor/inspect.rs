@@ -4,9 +4,11 @@
 use super::Reactor;
 use super::connection::{Pause, Queued, Reading};
 use super::parts::effect::Effect;
+use super::parts::lifecycle::{Reload, Requested};
 use super::parts::pairs::Stage;
 use super::parts::server::Server;
 use super::parts::servers::Servers;
+use crate::config::settings::Settings;
 use crate::core::conn::State;
 use crate::core::end::{End, Leg};
 use crate::core::health::Outcome;
@@ -316,6 +318,20 @@ fn kept_of(end: &End) -> End {
         (proxied.destination, proxied.header_bytes) = (None, 0);
     }
     end
+}
+
+/// Of a server that nobody asks to read its configuration again: nothing ever comes of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct NoReload;
+
+impl Reload for NoReload {
+    fn request(&mut self, _file: Option<String>) -> Requested {
+        Requested::Begun
+    }
+
+    fn take(&mut self) -> Option<Result<Settings, String>> {
+        None
+    }
 }
 
 impl<K: Kernel> Reactor<K> {

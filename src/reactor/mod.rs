@@ -87,7 +87,7 @@ use crate::net::{Address, Fatal, Kernel, Ready, Token};
 use crate::protocol::Scratch;
 use connection::Connection;
 use context::Context;
-pub use inspect::{ConnSnapshot, DebugView, Ended, ServerSnapshot};
+pub use inspect::{ConnSnapshot, DebugView, Ended, NoReload, ServerSnapshot};
 use parts::checks::number_of;
 pub use parts::lifecycle::{Drained, Reload, Requested};
 pub use parts::places::{admin_connections_max, checks_max};

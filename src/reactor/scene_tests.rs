@@ -1,7 +1,6 @@
 //! A server on the simulated kernel, and clients that do what a test tells them.
 
-use super::{Reactor, Reload, Requested};
-use crate::config::settings::Settings;
+use super::{NoReload, Reactor};
 use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::time::Duration;
 use crate::net::{CloseHow, Interest, Kernel as _, Received, Sent, Token};
@@ -22,19 +21,6 @@ const SIZES: Sizes =
 pub(super) const ECHO: usize = 0;
 pub(super) const RESP: usize = 1;
 pub(super) const ADMIN: usize = 2;
-
-/// A configuration that nobody reads again.
-struct NoFile;
-
-impl Reload for NoFile {
-    fn request(&mut self, _: Option<String>) -> Requested {
-        Requested::Begun
-    }
-
-    fn take(&mut self) -> Option<Result<Settings, String>> {
-        None
-    }
-}
 
 /// A server, and clients that do what a test tells them.
 pub(crate) struct Scene {
@@ -69,7 +55,7 @@ impl Scene {
         let world = World::new(faults, &mut Rng::new(1));
         let stage = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
         let kernel = SimKernel::new(Rc::clone(&stage));
-        let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoFile)).unwrap();
+        let reactor = Reactor::new(kernel, settings, 10_000, Box::new(NoReload)).unwrap();
         Self { stage, reactor }
     }
 

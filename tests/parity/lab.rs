@@ -33,11 +33,9 @@ pub trait Lab {
     type Peer: Peer;
 
     fn kernel(&mut self) -> &mut Self::Kernel;
-    /// What to listen on.
-    fn address(&self) -> Address;
     /// Another kernel of the same host.
     fn another_kernel(&mut self) -> Self::Kernel;
-    /// What to listen on with two listeners.
+    /// What to listen on: for one listener the first.
     fn addresses(&self) -> [Address; 2];
     /// A client begins to connect.
     fn connect(&mut self, to: &Address) -> Self::Peer {
@@ -108,7 +106,7 @@ pub struct Trace {
 
 /// Runs `steps`.
 pub fn run<L: Lab>(mut lab: L, scenario: &Scenario, steps: &[Step]) -> Trace {
-    let address = lab.address();
+    let [address, _] = lab.addresses();
     let spec =
         ListenSpec { address, backlog: scenario.backlog, options: scenario.options, socket_mode: 0o660 };
     let listener = lab.kernel().listen(&spec, LISTENER).unwrap_or_else(|fatal| panic!("{fatal}"));
@@ -416,29 +414,36 @@ impl<L: Lab> Run<L> {
     }
 
     fn drain(&mut self, number: usize, side: usize) -> String {
-        let mut rested = false;
-        for _ in 0..RESTS_MAX {
-            let connection = &mut self.connections[number];
-            match connection.end(side).recv(&mut [0; 16 * 1024]) {
-                Received::Bytes(count) => {
-                    connection.received[side] += count;
-                    rested = false;
-                }
-                Received::WouldBlock if !rested => {
-                    self.lab.settle();
-                    rested = true;
-                }
-                other @ (Received::Eof
-                | Received::WouldBlock
-                | Received::Interrupted
-                | Received::Failed(_)) => {
-                    let all = connection.received[side] == connection.sent[1 - side];
-                    return format!("{}, then {other:?}", if all { "everything" } else { "a part" });
-                }
+        let Connection { sent, mut received, .. } = self.connections[number];
+        let told = drain(&mut received[side], sent[1 - side], |rests| {
+            if rests {
+                self.lab.settle();
+            }
+            self.connections[number].end(side).recv(&mut [0; 16 * 1024])
+        });
+        self.connections[number].received = received;
+        told
+    }
+}
+
+/// Receives all there is, waiting while more comes, and says whether that was all that the other end has `sent`. `recv`:
+/// receives, and lets all come to rest before if it is told so.
+pub fn drain(received: &mut usize, sent: usize, mut recv: impl FnMut(bool) -> Received) -> String {
+    let mut rested = false;
+    for _ in 0..RESTS_MAX {
+        match recv(rested) {
+            Received::Bytes(count) => {
+                *received += count;
+                rested = false;
+            }
+            Received::WouldBlock if !rested => rested = true,
+            last @ (Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_)) => {
+                let share = if *received == sent { "everything" } else { "a part" };
+                return format!("{share}, then {last:?}");
             }
         }
-        "endless".into()
     }
+    "endless".into()
 }
 
 impl<L: Lab> Connection<L> {

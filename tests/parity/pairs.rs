@@ -3,16 +3,15 @@
 //! A trace has a line a step: what it gave, the TCP states of both connections, and the records of the legs that have
 //! ended since the step before.
 
-use crate::lab::{Lab, Peer};
+use crate::lab::{Lab, Peer, drain};
 use crate::real::Real;
 use crate::simulated::Simulated;
 use crate::step::Verb;
-use linger::config::settings::Settings;
 use linger::config::{Override, Sources, no_files, resolve_text};
 use linger::core::end::Leg;
 use linger::core::time::Duration;
 use linger::net::{Address, CloseHow, Received, Sent};
-use linger::reactor::{Ended, Reactor, Reload, Requested};
+use linger::reactor::{Ended, NoReload, Reactor};
 
 /// Connections, in the order in which they are made.
 const CLIENT: usize = 0;
@@ -31,18 +30,6 @@ const fn server(verb: Verb) -> Step {
 
 const CLOSE: Verb = Verb::Close(CloseHow::Plain);
 const RESET: Verb = Verb::Close(CloseHow::Reset);
-
-struct NoFile;
-
-impl Reload for NoFile {
-    fn request(&mut self, _: Option<String>) -> Requested {
-        Requested::Begun
-    }
-
-    fn take(&mut self) -> Option<Result<Settings, String>> {
-        None
-    }
-}
 
 /// A gateway on one kernel, and what is at either side of it.
 struct Pair<L: Lab> {
@@ -81,7 +68,7 @@ impl<L: Lab> Pair<L> {
         });
         let sources = Sources { file: None, listen, overrides: overrides.to_vec() };
         let settings = resolve_text(&sources, None, no_files).expect("a configuration").settings;
-        let mut reactor = Reactor::new(lab.another_kernel(), settings, 1_000, Box::new(NoFile))
+        let mut reactor = Reactor::new(lab.another_kernel(), settings, 1_000, Box::new(NoReload))
             .unwrap_or_else(|fatal| panic!("{fatal}"));
         reactor.keep_ends();
         let addresses: Vec<_> = reactor.addresses().map(|(_, address)| address.clone()).collect();
@@ -162,27 +149,15 @@ impl<L: Lab> Pair<L> {
 
     /// Reads all that comes, while the gateway goes on sending.
     fn drain(&mut self, at: usize) -> String {
-        let mut rested = false;
-        loop {
-            let peer = self.sides[at].as_mut().expect("it is open");
-            match peer.recv(&mut [0; 16 * 1024]) {
-                Received::Bytes(count) => {
-                    self.received[at] += count;
-                    rested = false;
-                }
-                Received::WouldBlock if !rested => {
-                    self.come_to_rest();
-                    rested = true;
-                }
-                last @ (Received::Eof
-                | Received::WouldBlock
-                | Received::Interrupted
-                | Received::Failed(_)) => {
-                    let all = self.received[at] == self.sent[1 - at];
-                    return format!("{}, then {last:?}", if all { "everything" } else { "a part" });
-                }
+        let mut received = self.received[at];
+        let told = drain(&mut received, self.sent[1 - at], |rests| {
+            if rests {
+                self.come_to_rest();
             }
-        }
+            self.sides[at].as_mut().expect("it is open").recv(&mut [0; 16 * 1024])
+        });
+        self.received[at] = received;
+        told
     }
 }
 

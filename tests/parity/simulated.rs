@@ -47,14 +47,6 @@ impl Lab for Simulated {
         &mut self.kernel
     }
 
-    fn address(&self) -> Address {
-        Address::Tcp {
-            socket: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
-            v6_only: false,
-            interface: None,
-        }
-    }
-
     fn another_kernel(&mut self) -> SimKernel {
         SimKernel::new(Rc::clone(&self.stage))
     }

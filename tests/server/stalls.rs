@@ -6,7 +6,6 @@
 #![expect(clippy::disallowed_methods, reason = "tests on the real kernel have to let time pass")]
 
 use crate::common::{Client, Server, until};
-use linger::config::settings::Settings;
 use linger::config::{Sources, load};
 use linger::core::conn::State;
 use linger::core::end::Class;
@@ -14,7 +13,7 @@ use linger::net::{
     Address, Answers, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName, Interest, Kernel,
     ListenSpec, Polled, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
 };
-use linger::reactor::{ConnSnapshot, Reactor, Reload, Requested};
+use linger::reactor::{ConnSnapshot, NoReload, Reactor};
 use linger::sys::{Listener, Os, Stream};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -237,19 +236,6 @@ fn spin(millis: &AtomicU64) {
     }
 }
 
-/// Nobody asks this server to read its configuration again.
-struct NoFile;
-
-impl Reload for NoFile {
-    fn request(&mut self, _file: Option<String>) -> Requested {
-        Requested::Begun
-    }
-
-    fn take(&mut self) -> Option<Result<Settings, String>> {
-        None
-    }
-}
-
 impl Kernel for Busy {
     type Listener = Listener;
     type Stream = Stream;
@@ -345,7 +331,7 @@ fn serve_busily(
     let listeners = LISTENERS.map(|url| url.replace("5s", "2s").replace("grace=2s", "grace=1s"));
     let sources = Sources { listen: listeners.to_vec(), ..Sources::default() };
     let settings = load(&sources, linger::sys::file::read_regular).expect("sound settings");
-    let reload = Box::new(NoFile);
+    let reload = Box::new(NoReload);
     let mut reactor = Reactor::new(kernel, settings, 10_000, reload).expect("it starts");
     let bound = reactor.addresses().map(|(settings, address)| match address {
         Address::Tcp { socket, .. } => (settings.name.clone(), *socket),

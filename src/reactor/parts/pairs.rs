@@ -186,7 +186,11 @@ impl Pairs {
 
     /// What only few pairs need, if this one has it.
     pub(in crate::reactor) fn cold(&self, key: Key) -> Option<&ColdPair> {
-        match self.of(key)?.rest {
+        self.cold_of(self.of(key)?)
+    }
+
+    fn cold_of(&self, pair: &Pair) -> Option<&ColdPair> {
+        match pair.rest {
             Rest::Plain(_) => None,
             Rest::Cold(at) => self.cold.get(at as usize),
         }
@@ -247,11 +251,7 @@ impl Pairs {
     pub(in crate::reactor) fn named(&self) -> NamedServers {
         let mut named = NamedServers::default();
         for pair in self.iter() {
-            let cold = match pair.rest {
-                Rest::Plain(_) => None,
-                Rest::Cold(at) => self.cold.get(at as usize),
-            };
-            let failed = cold.map_or(&[][..], ColdPair::failed);
+            let failed = self.cold_of(pair).map_or(&[][..], ColdPair::failed);
             let servers = named.add(pair.to);
             for server in failed.iter().map(|attempt| attempt.server).chain(pair.tried()) {
                 mark(servers, server.into());

@@ -93,6 +93,7 @@ struct Sums {
     accepted: u64,
     crossed: u64,
     forwarded: u64,
+    spliced: u64,
     hours: f64,
     connection_hours: f64,
 }
@@ -106,6 +107,7 @@ impl Sums {
         self.accepted += outcome.accepted;
         self.crossed += u64::from(outcome.crossed);
         self.forwarded += u64::from(outcome.forwarded);
+        self.spliced += outcome.spliced;
         self.hours += outcome.seconds / 3600.0;
         self.connection_hours += outcome.connection_seconds / 3600.0;
     }
@@ -188,13 +190,12 @@ fn explain(seed: u64, arguments: &Arguments, options: &Options) {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn summarize(sums: &Sums, seconds: f64) -> std::io::Result<()> {
     let seconds = seconds.max(1e-9);
-    let forwarded = match sums.forwarded {
-        0 => String::new(),
-        some => format!(", {some} forwarded"),
-    };
+    let if_any =
+        |count: u64, what: &str| if count == 0 { String::new() } else { format!(", {count} {what}") };
+    let pairs = if_any(sums.forwarded, "forwarded") + &if_any(sums.spliced, "bytes spliced");
     let text = format!(
         "{} runs, {} failed: {:.1} h simulated, {} connections lived {:.1} h; {} turns, {} events, {} crossed \
-         FINs{forwarded}\n{seconds:.2} s: {:.0} seeds/s, {:.0} connection hours/s\n",
+         FINs{pairs}\n{seconds:.2} s: {:.0} seeds/s, {:.0} connection hours/s\n",
         sums.runs,
         sums.failed,
         sums.hours,

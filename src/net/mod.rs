@@ -12,6 +12,7 @@ mod peer;
 mod readiness;
 mod service;
 mod socket_table;
+mod splice;
 mod supervising;
 
 pub use crate::core::table::Token;
@@ -23,6 +24,7 @@ pub use peer::Peer;
 pub use readiness::{Readiness, Ready};
 pub use service::{ServiceNews, ServiceNotifier};
 pub use socket_table::{Families, Progress, Rows, SocketQuery, SocketRow, SocketTimer};
+pub use splice::Spliced;
 pub use supervising::{Exit, Process, Supervising};
 
 use crate::core::tcp::TcpSnapshot;
@@ -37,6 +39,9 @@ pub trait Kernel {
     type Listener: Listener<Stream = Self::Stream>;
     /// A connected socket.
     type Stream: Stream;
+    /// Who has sent so much at once is likely to send more: that is worth being spliced, as a window that brings a quarter of it
+    /// still is.
+    const BULK_BYTES: usize;
 
     /// The time now. The reactor reads it once a turn, and again only for a verdict on silence and to measure
     /// what an audit costs.
@@ -96,6 +101,10 @@ pub trait Kernel {
     /// As [`watch`](Self::watch).
     fn rewatch(&mut self, stream: &Self::Stream, token: Token, interest: Interest)
     -> Result<(), SocketError>;
+
+    /// Lets up to `rest.len()` bytes that `from` has received go to `to` without copying them (splice(2)). What `to` has no room
+    /// for comes to the beginning of `rest`.
+    fn splice(&mut self, from: &Self::Stream, to: &Self::Stream, rest: &mut [u8]) -> Spliced;
 
     /// The next signal that arrived, after [`Token::SIGNAL`] was ready.
     fn next_signal(&mut self) -> Option<Signal>;

@@ -126,6 +126,8 @@ pub struct UpstreamCounters {
     pub connect_times: Histogram,
     /// FINs that were forwarded, to either side, before the peer's own had come.
     pub forwarded_fins: u64,
+    /// Bytes that went from one leg of a pair to the other within the kernel.
+    pub spliced_bytes: u64,
     /// What went through them.
     pub traffic: Traffic,
     reasons: [u64; Reason::ALL.len()],
@@ -137,6 +139,7 @@ impl Default for UpstreamCounters {
             attempts: 0,
             connect_times: Histogram::new(&histogram::CONNECTS),
             forwarded_fins: 0,
+            spliced_bytes: 0,
             traffic: Traffic::default(),
             reasons: [0; Reason::ALL.len()],
         }
@@ -194,6 +197,13 @@ impl ListenerCounters {
     pub fn forwarded_fin(&mut self) {
         if let Some(upstream) = &mut self.upstream {
             upstream.forwarded_fins += 1;
+        }
+    }
+
+    /// That many bytes were spliced.
+    pub fn spliced(&mut self, bytes: usize) {
+        if let Some(upstream) = &mut self.upstream {
+            upstream.spliced_bytes += bytes as u64;
         }
     }
 

@@ -4,9 +4,9 @@
 
 use super::parts::admin::Http;
 use super::parts::deferral::Deferral;
+pub(super) use super::parts::flags::Flags;
 use super::parts::named::Named;
 use super::parts::preamble::Preamble;
-pub(super) use super::parts::queued::Queued;
 use super::parts::task::Task;
 use crate::core::buf::ByteQueue;
 use crate::core::conn::policy::{Heartbeat, HeartbeatStyle};
@@ -31,8 +31,8 @@ pub(super) struct Connection<S> {
     pub(super) reading: Reading,
     pub(super) interest: Interest,
     pub(super) pause: Pause,
-    /// In which queues of posted work it is.
-    pub(super) queued: Queued,
+    /// In which queues of posted work it is, and the like.
+    pub(super) flags: Flags,
     /// Which side of a pair it is; none: it is served here.
     pub(super) leg: Option<Leg>,
     /// Bytes in either direction that could not move at once, and what is rarely needed.
@@ -285,7 +285,7 @@ impl<S> Connection<S> {
             reading: Reading::Drained,
             interest: Interest::Read,
             pause: Pause::None,
-            queued: Queued::default(),
+            flags: Flags::default(),
             leg: None,
             buffers: None,
             session: None,

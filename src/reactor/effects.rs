@@ -2,7 +2,7 @@
 //! another one's callback. A connection that has posted some goes on when they are done.
 
 use super::Reactor;
-use super::connection::Queued;
+use super::connection::Flags;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::publication::BACKLOG_MAX;
@@ -47,7 +47,7 @@ impl<K: Kernel> Reactor<K> {
         while !self.cx.work.is_past(share) {
             let Some(key) = self.cx.posted.next_to_flush() else { break };
             self.drive(key, |cx, conn| {
-                conn.queued.leave(Queued::FLUSH);
+                conn.flags.clear(Flags::TO_FLUSH);
                 cx.work.charge(cost::LOOK);
                 cx.flush(key, conn);
             });

@@ -2,7 +2,7 @@
 //! asked for. Nothing in the turn knows that it exists.
 
 use super::Reactor;
-use super::connection::{Pause, Queued, Reading};
+use super::connection::{Flags, Pause, Reading};
 use super::parts::effect::Effect;
 use super::parts::lifecycle::{Reload, Requested};
 use super::parts::pairs::Stage;
@@ -119,7 +119,7 @@ impl<K: Kernel> DebugView<'_, K> {
             state: conn.life.state(),
             paused: conn.is_paused(),
             over: matches!(conn.reading, Reading::Ended | Reading::Probing),
-            posted: conn.queued.is_in(Queued::RESUME)
+            posted: conn.flags.has(Flags::TO_RESUME)
                 || self.0.cx.link.as_ref().is_some_and(|link| link.is_deferred(key)),
             held: conn.buffers.as_ref().map_or(0, |buffers| buffers.input.len()),
             queued: conn.pending_output(),
@@ -127,7 +127,7 @@ impl<K: Kernel> DebugView<'_, K> {
             pair: conn.leg.and_then(|leg| Some((leg, self.0.cx.pairs.of(key)?.name()))),
             // A flush that is posted arms the timer for what it leaves.
             due: due
-                .filter(|_| !conn.queued.is_in(Queued::FLUSH))
+                .filter(|_| !conn.flags.has(Flags::TO_FLUSH))
                 .map(|(at, _)| (at, self.0.cx.deadlines.of_slot(key.index))),
         })
     }
@@ -161,7 +161,7 @@ impl<K: Kernel> DebugView<'_, K> {
         if counted != subscriptions {
             mistakes.push(format!("the hub counts {counted} subscriptions, its members {subscriptions}"));
         }
-        let marked = reactor.table.iter().filter(|(_, conn)| conn.queued.is_in(Queued::RESUME)).count();
+        let marked = reactor.table.iter().filter(|(_, conn)| conn.flags.has(Flags::TO_RESUME)).count();
         let queued =
             reactor.cx.posted.to_resume().iter().filter(|key| reactor.table.get(**key).is_some()).count();
         if marked != queued {
@@ -169,7 +169,7 @@ impl<K: Kernel> DebugView<'_, K> {
         }
         for (key, conn) in reactor.table.iter() {
             let stranded = conn.http().is_some_and(|http| http.is_busy() && !http.is_queued());
-            if stranded && !conn.is_paused() && !conn.queued.is_in(Queued::RESUME) {
+            if stranded && !conn.is_paused() && !conn.flags.has(Flags::TO_RESUME) {
                 mistakes.push(format!("{key} has asked for something, and nothing brings it an answer"));
             }
             if conn.reading == Reading::Drained && conn.layer().is_some_and(|layer| layer.held() > 0) {
@@ -242,8 +242,7 @@ impl<K: Kernel> DebugView<'_, K> {
                 if pair.is_paused(leg) && pair.stage != Stage::Connecting && nothing {
                     mistakes.push(format!("{key} waits for its partner, which has taken everything"));
                 }
-                if conn.pause == Pause::Partner && !pair.is_paused(leg) && !conn.queued.is_in(Queued::RESUME)
-                {
+                if conn.pause == Pause::Partner && !pair.is_paused(leg) && !conn.flags.has(Flags::TO_RESUME) {
                     mistakes.push(format!(
                         "{key} is paused, and nothing wakes it: {:?} {:?}",
                         conn.life.state(),

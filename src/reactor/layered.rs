@@ -1,7 +1,7 @@
 //! Connections with a layer between socket and session ([`transport`]): what it holds, what it says of its own, and the two
 //! ends of a stream that it knows. A plain connection passes through here for one comparison a receive.
 
-use super::connection::{Buffers, Connection, Queued};
+use super::connection::{Buffers, Connection, Flags};
 use super::context::{Conn, Context};
 use super::parts::preamble::Preamble;
 use super::work::cost;
@@ -190,7 +190,7 @@ impl<K: Kernel> Context<K> {
     /// there is more to send.
     pub(super) fn end_output(&mut self, key: Key, conn: &mut Conn<K>) -> ControlFlow<()> {
         // A goodbye and replies are written after it began to end: it is flushed again behind them.
-        if conn.queued.is_in(Queued::FLUSH) && !matches!(conn.life.state(), State::PeerClosed { .. }) {
+        if conn.flags.has(Flags::TO_FLUSH) && !matches!(conn.life.state(), State::PeerClosed { .. }) {
             return ControlFlow::Break(());
         }
         if self.say_last_word(conn) {

@@ -2,7 +2,7 @@
 //! and whether somebody else holds an identity where anybody may come in.
 
 use super::Reactor;
-use super::connection::{Connection, Pause, Queued};
+use super::connection::{Connection, Flags, Pause};
 use super::context::{Conn, Context};
 use super::parts::ask::Claim;
 use super::parts::effect::Effect;
@@ -78,11 +78,11 @@ impl<K: Kernel> Context<K> {
             return if user == DEFAULT.as_bytes() { LogIn::Accepted } else { LogIn::Wrong };
         };
         let (users, source) = (Arc::clone(users), source_of(&conn.peer));
-        if !conn.queued.is_in(Queued::LOG_IN) {
+        if !conn.flags.has(Flags::TO_LOG_IN) {
             match self.log_ins.begin(key, source, self.now) {
                 Attempt::Now => {}
                 Attempt::At(_) => {
-                    conn.queued.enter(Queued::LOG_IN);
+                    conn.flags.set(Flags::TO_LOG_IN);
                     self.timers.log_in_at(self.log_ins.next());
                     return LogIn::NotYet;
                 }
@@ -93,7 +93,7 @@ impl<K: Kernel> Context<K> {
                 }
             }
         }
-        conn.queued.leave(Queued::LOG_IN);
+        conn.flags.clear(Flags::TO_LOG_IN);
         self.work.charge(cost::PASSWORD);
         let Some(number) = users.log_in(user, password) else {
             self.observer.counters.listeners[listener].access().wrong += 1;

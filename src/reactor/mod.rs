@@ -13,7 +13,7 @@
 //! | readiness | `io` (bytes in), `output` (bytes out), `layered` (a layer such as TLS between them and the socket), `header` (what a proxy says first) |
 //! | what follows for the connection | `life` (its states), `liveness` (silence), `input` (bytes that wait to be understood) |
 //! | protocols | `serving`; what a session asks for: `requests`, `numbers`, `naming`, `log_in`; `admin` |
-//! | the gateway | `upstream` (connects clients to servers), `relay` (hands on what each leg sends and what happens to it), `routes`, `health` (checks servers, by connections that are in no table) |
+//! | the gateway | `upstream` (connects clients to servers), `relay` (hands on what each leg sends and what happens to it), `splice` (the same in bulk, within the kernel), `routes`, `health` (checks servers, by connections that are in no table) |
 //! | effects on others | `effects`, `initiators` (endings that another connection asked for) |
 //! | other processes | `worker_link`, `ask` and `queries` (what a client asks of all workers), `tickets`, `service` (the service manager) |
 //! | deadlines | `timers` |
@@ -68,6 +68,7 @@ mod routes;
 mod scene_tests;
 mod service;
 mod serving;
+mod splice;
 mod tasks;
 #[cfg(test)]
 mod tests;

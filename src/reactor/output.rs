@@ -25,23 +25,38 @@ impl<K: Kernel> Context<K> {
                     outcome @ (Sent::Bytes(_) | Sent::WouldBlock | Sent::Failed(_)) => break outcome,
                 }
             };
-            match outcome {
-                Sent::Bytes(count) => {
-                    self.on_sent(conn, count);
-                    sent = count;
-                }
-                Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {
-                    self.work.charge(cost::CALL);
-                }
-                Sent::Failed(fault) => {
-                    return self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
-                }
-            }
+            let Some(count) = self.on_offered(key, conn, outcome) else { return };
+            sent = count;
         } else if conn.layer().is_some() && !conn.output_held() && !bytes.is_empty() {
             return self.write_encoded(key, conn, bytes);
         }
-        // A short send means a full buffer: asking again would only say EAGAIN.
-        if sent < bytes.len() && self.keep(key, conn, bytes[sent..].into()) {
+        self.keep_rest(key, conn, &bytes[sent..]);
+    }
+
+    /// Output was offered to the socket. Returns how much of it was taken; None: the connection has failed.
+    #[inline]
+    pub(super) fn on_offered(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent) -> Option<usize> {
+        match outcome {
+            Sent::Bytes(count) => {
+                self.work.charge(cost::SEND + cost::moved(count));
+                self.on_sent(conn, count);
+                return Some(count);
+            }
+            Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {
+                self.work.charge(cost::CALL);
+            }
+            Sent::Failed(fault) => {
+                self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
+                return None;
+            }
+        }
+        Some(0)
+    }
+
+    /// Keeps what the kernel had no room for. A short send means a full buffer: asking again would only say EAGAIN.
+    #[inline]
+    pub(super) fn keep_rest(&mut self, key: Key, conn: &mut Conn<K>, rest: &[u8]) {
+        if !rest.is_empty() && self.keep(key, conn, rest.into()) {
             self.await_room(key, conn);
         }
     }
@@ -63,7 +78,6 @@ impl<K: Kernel> Context<K> {
 
     #[inline]
     pub(super) fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
-        self.work.charge(cost::SEND + cost::moved(count));
         conn.life.bytes_out += count as u64;
         self.observer.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out +=
             count as u64;
@@ -207,6 +221,7 @@ impl<K: Kernel> Context<K> {
                     buffers.output.consume(count);
                     buffers.output_moved = self.now;
                     room -= count;
+                    self.work.charge(cost::SEND + cost::moved(count));
                     self.on_sent(conn, count);
                     if short {
                         break;

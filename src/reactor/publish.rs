@@ -9,7 +9,7 @@
 //! two clients it is kept where each is through with its walk in one go, as almost all are.
 
 use super::Reactor;
-use super::connection::{Connection, Pause, Queued};
+use super::connection::{Connection, Flags, Pause};
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::listener::ListenerState;
@@ -245,7 +245,7 @@ impl<S: Stream> Outlet<'_, S> {
     fn await_flush(&self, len: usize) -> ControlFlow<()> {
         let pending = self.conn.pending_output();
         let crowded =
-            self.conn.queued.is_in(Queued::FLUSH) && pending > 0 && pending + len > self.bounds.output_high;
+            self.conn.flags.has(Flags::TO_FLUSH) && pending > 0 && pending + len > self.bounds.output_high;
         if crowded || self.pool.unflushed() >= UNFLUSHED_MAX {
             return ControlFlow::Break(());
         }

@@ -70,10 +70,12 @@ impl<K: Kernel> Reactor<K> {
             self.cx.complete_options(partner, conn);
         }
         self.cx.write(partner, conn, bytes);
-        if conn.pending_output() > 0
-            && let Some(conn) = self.table.get_mut(key)
-        {
+        let (waits, is_taken) = (conn.pending_output() > 0, conn.takes_output());
+        if waits && let Some(conn) = self.table.get_mut(key) {
             self.cx.await_partner(key, conn);
+        }
+        if bytes.len() >= K::BULK_BYTES && is_taken && !is_fresh {
+            self.begin_bulk(key);
         }
         if let Some((upstream, server)) = spoke {
             self.cx.note_spoke(upstream, server);
@@ -99,7 +101,7 @@ impl<K: Kernel> Reactor<K> {
 
 impl<K: Kernel> Context<K> {
     /// Pauses reading a leg until its partner has taken what the leg has sent.
-    fn await_partner(&mut self, key: Key, conn: &mut Conn<K>) {
+    pub(super) fn await_partner(&mut self, key: Key, conn: &mut Conn<K>) {
         let (Some(leg), Some(pair)) = (conn.leg, self.pairs.of_mut(key)) else { return };
         if pair.flow(leg) == Direction::Open {
             pair.set_flow(leg, Direction::Paused);
@@ -455,7 +457,7 @@ impl<S> Connection<S> {
 
     /// Whether it takes what its partner sends, and its own input goes to the partner. A leg that is being closed is read
     /// only so that its close is no reset.
-    fn takes_more(&self) -> bool {
+    pub(super) fn takes_more(&self) -> bool {
         match self.life.state() {
             State::Connecting { .. }
             | State::Handshaking

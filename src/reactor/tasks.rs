@@ -2,7 +2,7 @@
 //! messages wait for it, and goes on in later turns. So does reading that a budget or a pause has stopped.
 
 use super::Reactor;
-use super::connection::{Pause, Queued, Session};
+use super::connection::{Flags, Pause, Session};
 use super::context::{Conn, Context};
 use super::parts::task::Task;
 use super::work::{self, cost};
@@ -30,7 +30,7 @@ impl<K: Kernel> Reactor<K> {
 
     fn resume(&mut self, key: Key) {
         let Some(conn) = self.table.get_mut(key) else { return };
-        conn.queued.leave(Queued::RESUME);
+        conn.flags.clear(Flags::TO_RESUME);
         let bounds = &self.cx.listener_of(conn).policy.bounds;
         let pending = conn.pending_output();
         conn.pause = match conn.pause {

@@ -82,9 +82,14 @@ pub(super) mod cost {
         bytes * 8
     }
 
-    /// Bytes that go through the kernel.
+    /// Bytes that are copied from or to the kernel.
     pub(in super::super) const fn moved(bytes: usize) -> usize {
         bytes / 4
+    }
+
+    /// Bytes that go from one socket to another within the kernel.
+    pub(in super::super) const fn spliced(bytes: usize) -> usize {
+        bytes / 16
     }
 }
 

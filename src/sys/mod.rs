@@ -25,6 +25,7 @@ pub mod listener;
 pub mod memory;
 pub mod names;
 pub mod owners;
+mod pipe;
 #[cfg(test)]
 mod polling_facts;
 pub mod process;
@@ -49,7 +50,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{
     Address, Answers, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName, Interest, Kernel,
     ListenSpec, Polled, Readiness, Ready, Rows, ServiceNews, Signal, SocketError, SocketQuery, SocketRow,
-    Token, Usage,
+    Spliced, Token, Usage,
 };
 use libc::c_int;
 use mio::unix::SourceFd;
@@ -88,6 +89,7 @@ pub struct Os {
     dump: Option<dump::Dump>,
     /// Made when names are first looked up beside the loop.
     resolver: Option<names::Resolver>,
+    splicing: pipe::Splicing,
 }
 
 impl Os {
@@ -177,6 +179,7 @@ impl Os {
             reaps: false,
             dump: None,
             resolver: None,
+            splicing: pipe::Splicing::default(),
         })
     }
 }
@@ -225,6 +228,8 @@ pub fn clock() -> impl Fn() -> Duration {
 impl Kernel for Os {
     type Listener = Listener;
     type Stream = Stream;
+    /// Less costs fewer calls when it is copied.
+    const BULK_BYTES: usize = 64 * 1024;
 
     /// `CLOCK_MONOTONIC`, from when this was made.
     fn now(&mut self) -> Instant {
@@ -304,6 +309,10 @@ impl Kernel for Os {
             .registry()
             .reregister(&mut SourceFd(&stream.as_fd().as_raw_fd()), mio_token(token), mio_interest(interest))
             .map_err(|error| errno::fault(errno::number(&error)))
+    }
+
+    fn splice(&mut self, from: &Stream, to: &Stream, rest: &mut [u8]) -> Spliced {
+        self.splicing.run(from.as_fd(), to.as_fd(), rest)
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

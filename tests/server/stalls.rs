@@ -11,7 +11,7 @@ use linger::core::conn::State;
 use linger::core::end::Class;
 use linger::net::{
     Address, Answers, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName, Interest, Kernel,
-    ListenSpec, Polled, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Token, Usage,
+    ListenSpec, Polled, Ready, Rows, Signal, SocketError, SocketQuery, SocketRow, Spliced, Token, Usage,
 };
 use linger::reactor::{ConnSnapshot, NoReload, Reactor};
 use linger::sys::{Listener, Os, Stream};
@@ -239,6 +239,7 @@ fn spin(millis: &AtomicU64) {
 impl Kernel for Busy {
     type Listener = Listener;
     type Stream = Stream;
+    const BULK_BYTES: usize = Os::BULK_BYTES;
 
     fn now(&mut self) -> linger::core::time::Instant {
         self.os.now()
@@ -289,6 +290,10 @@ impl Kernel for Busy {
 
     fn rewatch(&mut self, stream: &Stream, token: Token, interest: Interest) -> Result<(), SocketError> {
         self.os.rewatch(stream, token, interest)
+    }
+
+    fn splice(&mut self, from: &Stream, to: &Stream, rest: &mut [u8]) -> Spliced {
+        self.os.splice(from, to, rest)
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

@@ -2,7 +2,7 @@
 //! there once.
 
 use crate::core::table::Key;
-use crate::reactor::connection::{Connection, Queued};
+use crate::reactor::connection::{Connection, Flags};
 use std::collections::VecDeque;
 
 /// The queues.
@@ -17,14 +17,14 @@ pub(in crate::reactor) struct Posted {
 impl Posted {
     /// Lets a connection go on with what it has left over.
     pub(in crate::reactor) fn resume<S>(&mut self, key: Key, conn: &mut Connection<S>) {
-        if conn.queued.enter(Queued::RESUME) {
+        if conn.flags.set(Flags::TO_RESUME) {
             self.resume.push_back(key);
         }
     }
 
     /// Lets what a connection was given be sent.
     pub(in crate::reactor) fn flush<S>(&mut self, key: Key, conn: &mut Connection<S>) {
-        if conn.queued.enter(Queued::FLUSH) {
+        if conn.flags.set(Flags::TO_FLUSH) {
             self.flush.push_back(key);
         }
     }

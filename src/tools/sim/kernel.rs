@@ -16,7 +16,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{
     Accepted, Address, Answers, CloseHow, ConnectError, ConnectSpec, Families, Fatal, HostCounters, HostName,
     Interest, Kernel, ListenSpec, Listener, Peer, Polled, Queue, Ready, Resource, Rows, Signal, SocketError,
-    SocketOptions, SocketQuery, SocketRow, Token, Usage,
+    SocketOptions, SocketQuery, SocketRow, Spliced, Token, Usage,
 };
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -93,6 +93,8 @@ const fn bits(interest: Interest) -> u8 {
 impl Kernel for SimKernel {
     type Listener = SimListener;
     type Stream = SimStream;
+    /// Little, as its peers send little.
+    const BULK_BYTES: usize = 256;
 
     fn now(&mut self) -> Instant {
         let mut stage = self.stage.borrow_mut();
@@ -195,6 +197,10 @@ impl Kernel for SimKernel {
         }
         world.queue_if_ready(conn);
         Ok(())
+    }
+
+    fn splice(&mut self, from: &SimStream, to: &SimStream, rest: &mut [u8]) -> Spliced {
+        from.splice(to, rest)
     }
 
     fn next_signal(&mut self) -> Option<Signal> {

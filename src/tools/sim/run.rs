@@ -54,6 +54,8 @@ pub struct Outcome {
     pub crossed: u32,
     /// Server ends in `TIME_WAIT` because a FIN had been handed on before the other came.
     pub forwarded: u32,
+    /// Bytes that went from one leg of a pair to the other within the kernel.
+    pub spliced: u64,
     /// Endings, by reason.
     pub reasons: String,
     /// All that happened, if asked for.
@@ -293,6 +295,7 @@ impl Outcome {
         self.seconds = Instant::from_nanos(world.now()).since(Instant::from_millis(1000)).as_secs_f64();
         self.crossed = world.time_waits.crossed;
         self.forwarded = world.time_waits.forwarded;
+        self.spliced = world.spliced;
         self.trace = world.trace.take().unwrap_or_default();
     }
 }

@@ -7,7 +7,7 @@ use super::tcp::Sock;
 use super::world::{Event, Side, World};
 use crate::core::tcp::{TcpSnapshot, TcpState};
 use crate::core::time::Duration;
-use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Stream};
+use crate::net::{CloseHow, Keepalive, Received, Sent, SocketError, Spliced, Stream};
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -56,28 +56,7 @@ impl SimStream {
         }
     }
 
-    fn let_go(&mut self, how: CloseHow) {
-        // It is borrowed only while a panic goes through the world.
-        if std::mem::take(&mut self.open)
-            && let Ok(mut stage) = self.stage.try_borrow_mut()
-        {
-            match self.what {
-                Wire::Conn(conn) => stage.world.close_stream(conn, how),
-                Wire::Link(link, end) => stage.world.link_close(link, end),
-            }
-        }
-    }
-}
-
-impl Drop for SimStream {
-    /// The descriptor goes: a plain close.
-    fn drop(&mut self) {
-        self.let_go(CloseHow::Plain);
-    }
-}
-
-impl Stream for SimStream {
-    fn recv(&mut self, buffer: &mut [u8]) -> Received {
+    fn receive(&self, buffer: &mut [u8]) -> Received {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
         let conn = match self.what {
@@ -120,7 +99,7 @@ impl Stream for SimStream {
         got
     }
 
-    fn send(&mut self, bytes: &[u8]) -> Sent {
+    fn offer(&self, bytes: &[u8]) -> Sent {
         let mut stage = self.stage.borrow_mut();
         let world = &mut stage.world;
         let conn = match self.what {
@@ -149,6 +128,51 @@ impl Stream for SimStream {
         let conn = &mut world.conns[conn];
         conn.oracle.on_send(&sent, (conn.salt > 0).then_some(bytes), world.now);
         sent
+    }
+
+    /// Lets what it has received go to another one: as much as `rest` is long, into which comes what that has no room for.
+    pub(super) fn splice(&self, to: &Self, rest: &mut [u8]) -> Spliced {
+        let received = self.receive(rest);
+        let Received::Bytes(count) = received else { return Spliced::nothing(received) };
+        let sent = loop {
+            match to.offer(&rest[..count]) {
+                Sent::Interrupted => {}
+                sent @ (Sent::Bytes(_) | Sent::WouldBlock | Sent::Failed(_)) => break sent,
+            }
+        };
+        let spliced = Spliced { received, sent };
+        self.stage.borrow_mut().world.spliced += spliced.counts().1 as u64;
+        rest.copy_within(spliced.counts().1..count, 0);
+        spliced
+    }
+
+    fn let_go(&mut self, how: CloseHow) {
+        // It is borrowed only while a panic goes through the world.
+        if std::mem::take(&mut self.open)
+            && let Ok(mut stage) = self.stage.try_borrow_mut()
+        {
+            match self.what {
+                Wire::Conn(conn) => stage.world.close_stream(conn, how),
+                Wire::Link(link, end) => stage.world.link_close(link, end),
+            }
+        }
+    }
+}
+
+impl Drop for SimStream {
+    /// The descriptor goes: a plain close.
+    fn drop(&mut self) {
+        self.let_go(CloseHow::Plain);
+    }
+}
+
+impl Stream for SimStream {
+    fn recv(&mut self, buffer: &mut [u8]) -> Received {
+        self.receive(buffer)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.offer(bytes)
     }
 
     fn send_oob(&mut self, _: u8) -> Sent {

@@ -150,6 +150,8 @@ pub struct World {
     pub(super) chance: Rng,
     network: Rng,
     pub(super) time_waits: TimeWaits,
+    /// Bytes that went from one connection of the server to another within the kernel.
+    pub(super) spliced: u64,
     /// Connections that the server has begun to make, and nobody has asked yet whose they are.
     pub(super) connects: Vec<usize>,
     /// How often the server could not even begin to.
@@ -208,6 +210,7 @@ impl World {
             chance: rng.fork(),
             network: rng.fork(),
             time_waits: TimeWaits::default(),
+            spliced: 0,
             connects: Vec::new(),
             not_begun: 0,
             trace: None,

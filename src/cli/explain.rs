@@ -2,13 +2,14 @@
 
 mod findings;
 
+use super::lang::LangArgs;
 use super::{console, print, usage_mistake};
 use crate::config;
 use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::nearest::did_you_mean;
 use crate::guide::meaning::{self, Meaning};
 use crate::guide::{Language, PAGES, Page, index};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -30,28 +31,12 @@ pub(super) struct Arguments {
     /// A page, a key of the configuration, a name as records of endings have it, or what you see: a state, an error, its number;
     /// several, one after the other
     topic: Vec<String>,
-    /// The language; without it, that of `LC_ALL`, `LC_MESSAGES` or `LANG`
-    ///
-    /// All pages, and what reasons, detectors, ways of closing and findings mean, are there in Chinese, too. Keys of the
-    /// configuration are explained in English.
-    #[arg(long, value_name = "LANGUAGE")]
-    lang: Option<Lang>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Lang {
-    /// English
-    En,
-    /// 中文: Simplified Chinese
-    Zh,
+    #[command(flatten)]
+    lang: LangArgs,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    let language = match arguments.lang {
-        Some(Lang::En) => Language::English,
-        Some(Lang::Zh) => Language::Chinese,
-        None => Language::of_environment(|name| std::env::var(name).ok()),
-    };
+    let language = arguments.lang.language();
     if arguments.topic.is_empty() {
         return print(topics(language).as_bytes());
     }

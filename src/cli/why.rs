@@ -367,6 +367,42 @@ lost.heartbeat usually means: ",
     }
 
     #[test]
+    fn of_a_client_that_never_said_a_word_both_usual_causes_are_told() {
+        let told = |row: &Value, language| {
+            let ends = json!({ "ends": [row] });
+            told(&arguments("why"), "", &[], &ends, language)
+        };
+        let cases = [
+            (Language::English, "  It never said a word: ", ["port scan", "device that hung"]),
+            (Language::Chinese, "  它从未发来任何数据：", ["端口扫描", "卡死的设备"]),
+        ];
+        for (language, sentence, causes) in cases {
+            for reason in ["protocol.handshake_timeout", "stuck.frozen", "lost.heartbeat"] {
+                let mute = json!({ "reason": reason, "bytes_in": 0, "leg": "client" });
+                let said = told(&mute, language);
+                let line = said.lines().find(|line| line.starts_with(sentence));
+                let line = line.unwrap_or_else(|| panic!("{reason}: {said}"));
+                assert!(causes.iter().all(|cause| line.contains(cause)), "{line}");
+            }
+            for other in [
+                json!({ "reason": "stuck.frozen", "bytes_in": 1 }),
+                json!({ "reason": "peer.fin", "bytes_in": 0 }),
+                json!({ "reason": "stuck.frozen", "bytes_in": 0, "leg": "upstream" }),
+            ] {
+                assert!(!told(&other, language).contains(sentence), "{other}");
+            }
+        }
+        // Of one that began and did not finish, the reason itself has both.
+        for (language, causes) in [
+            (Language::English, ["A port scan or a check of health", "a device that hung"]),
+            (Language::Chinese, ["端口扫描或健康检查", "设备还没说第一句话"]),
+        ] {
+            let said = told(&json!({ "reason": "protocol.handshake_timeout", "bytes_in": 9 }), language);
+            assert!(causes.iter().all(|cause| said.contains(cause)), "{said}");
+        }
+    }
+
+    #[test]
     fn what_is_told_has_the_same_lines_names_and_numbers_in_both_languages() {
         let [mut client, upstream] = legs();
         client["partner"] = upstream.clone();

@@ -157,10 +157,29 @@ pub(super) fn account(row: &Value, language: Language) -> Vec<String> {
     let detector = Detector::ALL.iter().find(|known| known.name() == text(row, "detector"));
     let close = CloseMode::ALL.iter().find(|known| known.name() == text(row, "close"));
     let mut sentences = vec![traffic(row, language)];
+    sentences.extend(is_mute(row).then(|| mute(language).to_owned()));
     sentences.extend(detector.map(|&detector| meaning::noticed(detector, language).to_owned()));
     sentences.extend(evidence(row, language));
     sentences.extend(close.map(|&close| meaning::closed(close, language).to_owned()));
     sentences
+}
+
+/// Whether a client was ended for its silence that had never said a word.
+fn is_mute(row: &Value) -> bool {
+    let is_for_silence = matches!(
+        reason_of(row),
+        Some(Reason::ProtocolHandshakeTimeout | Reason::StuckFrozen | Reason::LostHeartbeat)
+    );
+    is_for_silence && text(row, "leg") != "upstream" && row["bytes_in"] == 0
+}
+
+const fn mute(language: Language) -> &'static str {
+    match language {
+        English => {
+            "It never said a word: a port scan or a check of health does so, and so does a device that hung before its first one."
+        }
+        Chinese => "它从未发来任何数据：端口扫描和健康检查是这样，还没说第一句话就卡死的设备也是这样。",
+    }
 }
 
 fn size(number: u64, language: Language) -> String {

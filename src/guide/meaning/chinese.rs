@@ -100,8 +100,8 @@ pub(super) const fn of(reason: Reason) -> Meaning {
         ),
         Reason::ProtocolHandshakeTimeout => meaning(
             "没有按时完成开头的握手。",
-            "只连接、不说话的扫描器或健康检查，或者网络丢了最初的报文。",
-            "如果是健康检查，无需处理。handshake_timeout 设定这个时间。",
+            "只连接、不说话的端口扫描或健康检查；也可能是设备还没说第一句话，程序就卡死了，或者断了网。",
+            "如果是扫描或健康检查，无需处理。如果是自己的设备，查看它的程序和网络在那一时刻的情况。handshake_timeout 设定这个时间。",
         ),
         Reason::ProtocolTls => meaning(
             "在 TLS 上失败。",

@@ -17,6 +17,7 @@ mod follow;
 mod health;
 #[cfg(feature = "lab")]
 mod lab;
+mod lang;
 #[cfg(feature = "load")]
 mod load;
 mod man;
@@ -211,7 +212,8 @@ enum Command {
     },
     /// Print a page of the guide, or what a reason, detector or way of closing means
     ///
-    /// Without a topic, it lists them.
+    /// Without a topic, it lists them. All pages, and what reasons, detectors, ways of closing and findings mean, are there in
+    /// Chinese, too; keys of the configuration are explained in English.
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Arguments),
     /// Print a completion script for a shell

@@ -1,13 +1,14 @@
-//! `linger why`: how and when a client left, from the last endings that a running server has, in sentences.
+//! `linger why`: how and when a client left, from the last endings that a running server has. Of a gateway's pair, each ending
+//! is told with that of the other side. [`sentences`] has what is said.
+
+mod sentences;
 
 use super::admin::{AdminArgs, encoded, readings, span_of, time};
+use super::lang::LangArgs;
 use super::{print, usage_mistake};
-use crate::core::end::{CloseMode, Detector, Reason};
 use crate::core::escape::printable;
-use crate::core::time::Duration;
-use crate::core::units::{bytes, plural, span, thousands};
 use crate::guide::Language;
-use crate::guide::meaning::{self, Meaning};
+use crate::protocol::admin::PAIRS_MAX;
 use clap::Args;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -19,6 +20,7 @@ Examples:
   linger why                                 the last endings of all clients
   linger why 10.0.0.0/8 --reason 'lost.*' --last 1h
   linger why 2.17-4711 --json | jq '.ends[0]'
+  linger why dev1 --lang zh
 
 Exit codes:
   0  an ending was found
@@ -45,9 +47,11 @@ pub(super) struct Arguments {
     limit: u32,
     #[command(flatten)]
     admin: AdminArgs,
-    /// JSON, as GET /ends answers
+    /// JSON, as GET /ends answers; of a gateway's pair, `partner` is the ending of the other side
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    lang: LangArgs,
 }
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
@@ -68,8 +72,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
     }
     let Some((what, now, ends, body)) = last else { return usage_mistake() };
     let found = !list(&ends["ends"]).is_empty();
-    let told = || told(arguments, what, &now, &ends).lines().map(|line| printable(line) + "\n").collect();
-    let text = if arguments.json { body } else { told() };
+    let told = || told(arguments, what, &now, &ends, arguments.lang.language());
+    let lines = || told().lines().map(|line| printable(line) + "\n").collect();
+    let text = if arguments.json { body } else { lines() };
     match print(text.as_bytes()) {
         code if found => code,
         _ => ExitCode::FAILURE,
@@ -84,11 +89,51 @@ fn ask(arguments: &Arguments, filter: &str) -> Result<(Vec<Value>, Value, String
     for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
         let _ = write!(path, "&{name}={}", encoded(value));
     }
-    let (body, ends) = arguments.admin.get(&path)?;
+    let (mut body, mut ends) = arguments.admin.get(&path)?;
+    if add_partners(&mut ends, |path| Ok(arguments.admin.get(path)?.1))? {
+        body = format!("{ends}\n");
+    }
     // Of all clients, those that are there are no answer.
     let Some(target) = target else { return Ok((Vec::new(), ends, body)) };
     let (_, now) = arguments.admin.get(&format!("/connections?limit=100{target}"))?;
     Ok((clients(&now), ends, body))
+}
+
+/// Gives each ending of a pair that of the other side, where the server has it: that side may be there still, or its ending had
+/// to make way. Whether there was one.
+fn add_partners(ends: &mut Value, ask: impl Fn(&str) -> Result<Value, ExitCode>) -> Result<bool, ExitCode> {
+    let mut known = list(&ends["ends"]).to_vec();
+    let mut wanted: Vec<_> = known.iter().filter(|row| partner_of(row, &known).is_none()).collect();
+    wanted.retain(|row| row.get("pair").is_some());
+    let pairs: Vec<_> = wanted.into_iter().map(|row| encoded(text(row, "pair"))).collect();
+    for pairs in pairs.chunks(PAIRS_MAX) {
+        // Two legs each.
+        let answer = ask(&format!("/ends?limit={}&pair={}", 2 * PAIRS_MAX, pairs.join(",")))?;
+        known.extend_from_slice(list(&answer["ends"]));
+    }
+    let mut found = false;
+    for row in ends["ends"].as_array_mut().into_iter().flatten() {
+        if let Some(partner) = partner_of(row, &known).cloned() {
+            row["partner"] = partner;
+            found = true;
+        }
+    }
+    Ok(found)
+}
+
+/// The ending of the other side of its pair.
+fn partner_of<'a>(row: &Value, known: &'a [Value]) -> Option<&'a Value> {
+    let other = match text(row, "leg") {
+        "client" => "upstream",
+        "upstream" => "client",
+        _ => return None,
+    };
+    known.iter().find(|known| is_leg(known, text(row, "pair"), other))
+}
+
+/// Whether it is the ending of that leg of that pair.
+fn is_leg(row: &Value, pair: &str, leg: &str) -> bool {
+    text(row, "pair") == pair && text(row, "leg") == leg
 }
 
 /// The connections of an answer, without those of the admin interface: one of them asks.
@@ -109,42 +154,20 @@ fn count(row: &Value, field: &str) -> u64 {
 }
 
 /// All that is told.
-fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> String {
+fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value, language: Language) -> String {
     let mut out = String::new();
     for connection in now.iter().take(NOW_SHOWN) {
-        let _ = writeln!(
-            out,
-            "Connected now: {} on listener {} from {}, {}, connected for {}; last heard from {} ago.",
-            text(connection, "key"),
-            text(connection, "listener"),
-            text(connection, "peer"),
-            text(connection, "state"),
-            span_of(&connection["age_s"]),
-            span_of(&connection["silence_s"]),
-        );
-        let suspect_for = connection.get("suspect_for_s").map(span_of);
-        let verdict = text(connection, "verdict");
-        let _ = match suspect_for {
-            None => Ok(()),
-            Some(time) if verdict.is_empty() => {
-                writeln!(out, "It has been suspect for {time}: there is no verdict on its silence yet.")
-            }
-            Some(time) => writeln!(
-                out,
-                "It has been suspect for {time}: the verdict {verdict} was reported, and the connection is kept because \
-                 heartbeat.verdict = \"report\" ('linger explain {verdict}')."
-            ),
-        };
+        let _ = writeln!(out, "{}", sentences::connected(connection, language));
+        if let Some(time) = connection.get("suspect_for_s").map(span_of) {
+            let _ = writeln!(out, "{}", sentences::suspect(&time, text(connection, "verdict"), language));
+        }
         let is_server = text(connection, "leg") == "upstream";
         if connection.get("heartbeat").is_some_and(Value::is_null) && !is_server {
-            out.push_str(
-                "It is asked for no heartbeat of its own, without which nobody notices that its program hangs ('linger explain \
-                 heartbeats').\n",
-            );
+            let _ = writeln!(out, "{}", sentences::no_heartbeat(language));
         }
     }
     if now.len() > NOW_SHOWN {
-        let _ = writeln!(out, "And others; GET /connections lists them.");
+        let _ = writeln!(out, "{}", sentences::others(language));
     }
     let rows = list(&ends["ends"]);
     if !out.is_empty() {
@@ -152,183 +175,51 @@ fn told(arguments: &Arguments, what: &str, now: &[Value], ends: &Value) -> Strin
     }
     let mut reasons = Vec::new();
     for row in rows {
-        ending(row, &mut out);
-        let reason = Reason::ALL.iter().copied().find(|reason| reason.name() == text(row, "reason"));
-        reasons.extend(reason.filter(|reason| !reasons.contains(reason)));
+        ending(row, language, &mut out);
+        if let Some(partner) = row.get("partner") {
+            let is_listed =
+                rows.iter().any(|other| is_leg(other, text(partner, "pair"), text(partner, "leg")));
+            side(partner, is_listed, language, &mut out);
+        }
+        out.push('\n');
+        reasons.extend(sentences::reason_of(row).filter(|reason| !reasons.contains(reason)));
     }
     for reason in reasons {
-        let Meaning { usually, advice, .. } = meaning::of(reason, Language::English);
-        let _ = writeln!(out, "{reason} usually means: {usually}\nWhat to do: {advice}\n");
+        let _ = writeln!(out, "{}\n", sentences::advice(reason, language));
     }
     if rows.is_empty() {
-        let within = arguments.last.as_ref().map(|last| format!(" within {last}")).unwrap_or_default();
-        let why = arguments.reason.as_ref().map(|why| format!(" for {why}")).unwrap_or_default();
-        let whose =
-            arguments.target.as_ref().map(|target| format!(" of the {what} {target}")).unwrap_or_default();
-        let _ = writeln!(out, "No ending{whose} is known{within}{why}.");
+        let target = arguments.target.as_deref().map(|target| (what, target));
+        let (last, reason) = (arguments.last.as_deref(), arguments.reason.as_deref());
+        let _ = writeln!(out, "{}", sentences::none_found(target, last, reason, language));
     } else if !ends["before"].is_null() {
-        let _ = writeln!(out, "There may be more: --limit tells of more than {}.", arguments.limit);
+        let _ = writeln!(out, "{}", sentences::more(arguments.limit, language));
     }
-    reach(ends, &mut out);
-    out
+    out + &sentences::reach(ends, language)
 }
 
 /// One ending.
-pub(super) fn ending(row: &Value, out: &mut String) {
-    let when = text(row, "time").split('.').next().unwrap_or_default().replace('T', " ");
-    let when = (!when.is_empty()).then(|| format!("{when} UTC"));
-    // An event is told as it happens.
-    let ago = row.get("ago_s").map(|_| format!("{} ago", span_of(&row["ago_s"])));
-    let when: Vec<_> = when.into_iter().chain(ago).collect();
-    let reason = text(row, "reason");
-    let _ = writeln!(out, "{}: {reason}", when.join(", "));
-    let mut say = |sentence: &str| {
+pub(super) fn ending(row: &Value, language: Language, out: &mut String) {
+    let _ = writeln!(out, "{}", sentences::heading(row, language));
+    let sentences = sentences::what(row, language).into_iter().chain([sentences::whose(row, language)]);
+    for sentence in sentences.chain(sentences::account(row, language)) {
         let _ = writeln!(out, "  {sentence}");
-    };
-    if let Some(reason) = Reason::ALL.iter().find(|known| known.name() == reason) {
-        say(&format!("{} {}", subject(row), meaning::of(*reason, Language::English).what));
-    }
-    say(&whose(row));
-    say(&traffic(row));
-    let detector = text(row, "detector");
-    if let Some(detector) = Detector::ALL.iter().find(|known| known.name() == detector) {
-        say(meaning::noticed(*detector, Language::English));
-    }
-    for sentence in evidence(row) {
-        say(&sentence);
-    }
-    let close = text(row, "close");
-    if let Some(close) = CloseMode::ALL.iter().find(|known| known.name() == close) {
-        say(meaning::closed(*close, Language::English));
-    }
-    out.push('\n');
-}
-
-/// Who has left.
-fn subject(row: &Value) -> String {
-    match (text(row, "leg"), text(row, "identity")) {
-        // The leg to the server was ended for what its client did.
-        ("upstream", _) if !text(row, "reason").starts_with("upstream.") => "Its client".to_owned(),
-        ("upstream", _) => "The connection to the server".to_owned(),
-        (_, "") => "The client".to_owned(),
-        (_, identity) => identity.to_owned(),
     }
 }
 
-fn whose(row: &Value) -> String {
-    let (key, listener, peer) = (text(row, "key"), text(row, "listener"), text(row, "peer"));
-    let stayed = span_of(&row["age_s"]);
-    match (text(row, "leg"), text(row, "pair")) {
-        ("upstream", pair) => {
-            format!(
-                "The connection to the server was made to {peer} for client {pair} of listener {listener}, as {key}, and \
-                 stayed {stayed}."
-            )
+/// How the other side of its pair ended; in a line, if that is among the endings that are told.
+fn side(partner: &Value, is_listed: bool, language: Language, out: &mut String) {
+    let _ = writeln!(out, "  {}", sentences::other_side(partner, language));
+    if !is_listed {
+        for sentence in sentences::account(partner, language) {
+            let _ = writeln!(out, "    {sentence}");
         }
-        _ => format!("It was {key} on listener {listener}, came from {peer}, and stayed {stayed}."),
-    }
-}
-
-fn traffic(row: &Value) -> String {
-    let amount = |of: &str, messages: &str| {
-        let number = count(row, messages);
-        let messages = match number {
-            0 => String::new(),
-            _ => format!(" in {} {}", thousands(number), plural(number, "message", "messages")),
-        };
-        format!("{}{messages}", bytes(count(row, of)))
-    };
-    let mut sentence = format!(
-        "It was silent for {}. {} were received from it, and {} sent to it",
-        span_of(&row["silence_s"]),
-        amount("bytes_in", "messages_in"),
-        amount("bytes_out", "messages_out"),
-    );
-    match count(row, "unsent_bytes") {
-        0 => sentence.push('.'),
-        unsent => {
-            let _ = write!(sentence, "; {} were not delivered.", bytes(unsent));
-        }
-    }
-    sentence
-}
-
-/// What is known beyond that.
-fn evidence(row: &Value) -> Vec<String> {
-    let mut sentences = Vec::new();
-    if !text(row, "tcp_state").is_empty() {
-        let millis = |field: &str| span(Duration::from_millis(count(row, field)));
-        sentences.push(format!(
-            "The kernel said: {}, {} sent and not acknowledged, {} retransmissions and {} probes without an answer; it last \
-             had an acknowledgement {} and data {} before; the peer's window was {}.",
-            text(row, "tcp_state"),
-            segments(count(row, "unacked")),
-            count(row, "retransmits"),
-            count(row, "probes"),
-            millis("last_ack_recv_ms"),
-            millis("last_data_recv_ms"),
-            bytes(count(row, "snd_wnd")),
-        ));
-    }
-    if !text(row, "by_peer").is_empty() {
-        let identity = match text(row, "by_identity") {
-            "" => String::new(),
-            identity => format!(", with identity {identity}"),
-        };
-        sentences.push(format!(
-            "{} from {}{identity} brought it about.",
-            text(row, "by_key"),
-            text(row, "by_peer")
-        ));
-    }
-    for (field, said) in [
-        ("user", "It had logged in as"),
-        ("spoke", "It spoke"),
-        ("alert", "The alert of TLS, and whose it was:"),
-        ("sni", "It asked for the server name"),
-        ("alpn", "It asked for the protocol"),
-        ("proxy", "It came through the proxy"),
-    ] {
-        if !text(row, field).is_empty() {
-            sentences.push(format!("{said} {}.", text(row, field)));
-        }
-    }
-    sentences
-}
-
-fn segments(number: u64) -> String {
-    format!("{number} {}", plural(number, "segment", "segments"))
-}
-
-/// How far back the answer reaches.
-fn reach(ends: &Value, out: &mut String) {
-    if count(ends, "history_bytes") == 0 && list(&ends["unanswered_workers"]).is_empty() {
-        out.push_str("The server keeps no endings: server.history is \"off\".\n");
-        return;
-    }
-    let (kept, dropped) = (count(ends, "kept"), count(ends, "dropped"));
-    let _ = write!(
-        out,
-        "The server has the last {} {} of all its clients, and reaches back {}",
-        thousands(kept),
-        plural(kept, "ending", "endings"),
-        span_of(&ends["reach_s"])
-    );
-    // Each of several workers was started by itself, and what one knew that has ended is gone.
-    let is_all = ends["from_start"] == true && ends["unanswered_workers"].is_null();
-    let _ = match dropped {
-        0 if is_all => writeln!(out, ", to its start."),
-        0 => writeln!(out, "."),
-        _ => writeln!(out, "; {} older made way (server.history sets the memory).", thousands(dropped)),
-    };
-    for worker in list(&ends["unanswered_workers"]) {
-        let _ = writeln!(out, "Worker {worker} does not answer: its endings are missing.");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guide::names_kept;
     use clap::Parser;
     use serde_json::json;
 
@@ -374,7 +265,7 @@ mod tests {
         let now = clients(&json!({ "connections": [{ "listener": "admin" }, {
             "key": "1.3-9", "listener": "resp", "peer": "10.0.0.7:51236", "state": "open", "age_s": 70.0, "silence_s": 2.5, "heartbeat": null,
         }] }));
-        let told = told(&arguments("why dev1 --limit 1"), "identity", &now, &ends);
+        let told = told(&arguments("why dev1 --limit 1"), "identity", &now, &ends, Language::English);
         let expected = "\
 Connected now: 1.3-9 on listener resp from 10.0.0.7:51236, open, connected for 1m 10s; last heard from 2.5s ago.
 It is asked for no heartbeat of its own, without which nobody notices that its program hangs ('linger explain heartbeats').
@@ -401,6 +292,156 @@ lost.heartbeat usually means: ";
         ), "{told}");
     }
 
+    /// The two legs of a pair.
+    fn legs() -> [Value; 2] {
+        [
+            json!({
+                "time": "2026-11-27T08:27:16.250Z", "ago_s": 75.0, "key": "3-9", "peer": "10.0.0.7:51234", "listener": "gate",
+                "identity": "dev1", "reason": "lost.heartbeat", "detector": "heartbeat", "close": "reset", "silence_s": 45.0,
+                "age_s": 90.0, "bytes_in": 10, "bytes_out": 20, "unsent_bytes": 5, "leg": "client", "pair": "3-9",
+                "tcp_state": "ESTABLISHED", "unacked": 2, "retransmits": 3, "probes": 4, "last_ack_recv_ms": 44_800,
+                "last_data_recv_ms": 45_000, "snd_wnd": 100, "by_key": "7-1", "by_peer": "10.0.0.8:1", "by_identity": "ops",
+                "user": "root", "spoke": "http", "alert": "peer:unknown_ca", "sni": "a.example", "alpn": "h2", "proxy": "10.9.9.9:1",
+            }),
+            json!({
+                "time": "2026-11-27T08:27:16.251Z", "ago_s": 75.0, "key": "4-10", "peer": "10.0.0.5:9001", "listener": "gate",
+                "identity": "", "reason": "lost.heartbeat", "detector": "partner", "close": "linger2", "silence_s": 1.5,
+                "age_s": 89.0, "bytes_in": 25, "bytes_out": 10, "unsent_bytes": 0, "leg": "upstream", "pair": "3-9",
+            }),
+        ]
+    }
+
+    #[test]
+    fn of_a_pair_each_ending_is_told_with_that_of_the_other_side() {
+        let [client, upstream] = legs();
+        let asked = arguments("why 3-9");
+        let told = |ends: &Value| told(&asked, "connection", &[], ends, Language::English);
+        let cannot_be_asked = |_: &str| -> Result<Value, ExitCode> { panic!("all are known") };
+        let asks = |expected: &'static str, answer: Value| {
+            move |path: &str| {
+                assert_eq!(path, expected);
+                Ok(json!({ "ends": answer }))
+            }
+        };
+        let path = "/ends?limit=200&pair=3-9";
+        for (row, other, expected) in [
+            (
+                &client,
+                &upstream,
+                "
+  Its server's side: 4-10 to 10.0.0.5:9001 ended with lost.heartbeat.
+    It was silent for 1.5s. 25 bytes were received from it, and 10 bytes sent to it.
+    The other connection of its pair had ended.
+    This side closed first, with TCP_LINGER2 = -1: output that was queued is delivered, and no TIME_WAIT stays.
+
+lost.heartbeat usually means: ",
+            ),
+            (
+                &upstream,
+                &client,
+                "
+  Its client's side: 3-9 from 10.0.0.7:51234, identity dev1, ended with lost.heartbeat.
+    It was silent for 45s. 10 bytes were received from it, and 20 bytes sent to it; 5 bytes were not delivered.
+    Its heartbeat timeout and grace had passed.
+",
+            ),
+        ] {
+            let mut ends = json!({ "ends": [row] });
+            assert_eq!(add_partners(&mut ends, asks(path, json!([client, upstream]))), Ok(true));
+            assert_eq!(&ends["ends"][0]["partner"], other);
+            assert!(told(&ends).contains(expected), "{}", told(&ends));
+        }
+        // Both are told anyway: each has a line about the other.
+        let mut both = json!({ "ends": [upstream, client] });
+        assert_eq!(add_partners(&mut both, cannot_be_asked), Ok(true));
+        let said = told(&both);
+        assert!(said.contains("ended with lost.heartbeat.\n\n2026-11-27 08:27:16 UTC"), "{said}");
+        assert!(said.contains("  Its server's side: ") && said.contains("  Its client's side: "), "{said}");
+        assert!(!said.contains("    It was silent"), "{said}");
+        // That side is still there, and there is nothing else in the answer.
+        let mut one = json!({ "ends": [client] });
+        assert_eq!(add_partners(&mut one, asks(path, json!([client]))), Ok(false));
+        assert!(!told(&one).contains("side:"), "{}", told(&one));
+        let mut plain = json!({ "ends": [{ "key": "1-1" }] });
+        assert_eq!(add_partners(&mut plain, cannot_be_asked), Ok(false));
+    }
+
+    #[test]
+    fn of_a_client_that_never_said_a_word_both_usual_causes_are_told() {
+        let told = |row: &Value, language| {
+            let ends = json!({ "ends": [row] });
+            told(&arguments("why"), "", &[], &ends, language)
+        };
+        let cases = [
+            (Language::English, "  It never said a word: ", ["port scan", "device that hung"]),
+            (Language::Chinese, "  它从未发来任何数据：", ["端口扫描", "卡死的设备"]),
+        ];
+        for (language, sentence, causes) in cases {
+            for reason in ["protocol.handshake_timeout", "stuck.frozen", "lost.heartbeat"] {
+                let mute = json!({ "reason": reason, "bytes_in": 0, "leg": "client" });
+                let said = told(&mute, language);
+                let line = said.lines().find(|line| line.starts_with(sentence));
+                let line = line.unwrap_or_else(|| panic!("{reason}: {said}"));
+                assert!(causes.iter().all(|cause| line.contains(cause)), "{line}");
+            }
+            for other in [
+                json!({ "reason": "stuck.frozen", "bytes_in": 1 }),
+                json!({ "reason": "peer.fin", "bytes_in": 0 }),
+                json!({ "reason": "stuck.frozen", "bytes_in": 0, "leg": "upstream" }),
+            ] {
+                assert!(!told(&other, language).contains(sentence), "{other}");
+            }
+        }
+        // Of one that began and did not finish, the reason itself has both.
+        for (language, causes) in [
+            (Language::English, ["A port scan or a check of health", "a device that hung"]),
+            (Language::Chinese, ["端口扫描或健康检查", "设备还没说第一句话"]),
+        ] {
+            let said = told(&json!({ "reason": "protocol.handshake_timeout", "bytes_in": 9 }), language);
+            assert!(causes.iter().all(|cause| said.contains(cause)), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_is_told_has_the_same_lines_names_and_numbers_in_both_languages() {
+        let [mut client, upstream] = legs();
+        client["partner"] = upstream.clone();
+        let mut lonely = upstream;
+        lonely["reason"] = json!("upstream.reset");
+        let now = [
+            json!({ "key": "1-3", "listener": "gate", "peer": "10.0.0.7:51236", "state": "suspect", "age_s": 70.0,
+                "silence_s": 2.5, "heartbeat": null, "suspect_for_s": 9.0, "verdict": "stuck.frozen" }),
+            json!({ "key": "1-4", "listener": "gate", "peer": "10.0.0.7:51237", "state": "suspect", "age_s": 70.0,
+                "silence_s": 2.5, "suspect_for_s": 9.0 }),
+        ];
+        let now = [&now[..], &vec![now[1].clone(); NOW_SHOWN]].concat();
+        for ends in [
+            json!({ "ends": [client, lonely], "before": "4", "kept": 5, "dropped": 1200, "reach_s": 600.0,
+                "history_bytes": 65_536, "unanswered_workers": [1] }),
+            json!({ "ends": [], "kept": 5, "dropped": 0, "reach_s": 600.0, "history_bytes": 65_536, "from_start": true }),
+            json!({ "ends": [], "kept": 5, "dropped": 0, "reach_s": 600.0, "history_bytes": 65_536 }),
+            json!({ "ends": [] }),
+        ] {
+            let asked = arguments("why dev1 --last 1h --reason lost.*");
+            let [english, chinese] = [Language::English, Language::Chinese]
+                .map(|language| told(&asked, "identity", &now, &ends, language));
+            let chinese_typed = chinese.replace(" --lang zh", "");
+            assert_eq!(names_kept(&english, &chinese_typed), Ok(()), "{english}{chinese}");
+            for (line, other) in english.lines().zip(chinese_typed.lines()) {
+                let numbers = |text: &str| -> Vec<String> {
+                    let numbers =
+                        text.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
+                    let mut numbers: Vec<_> = numbers.map(str::to_owned).collect();
+                    numbers.sort_unstable();
+                    numbers
+                };
+                assert_eq!(numbers(line), numbers(other), "{line}\n{other}");
+                assert!(other.is_empty() || !other.is_ascii(), "{other}");
+            }
+            assert_eq!(english.lines().count(), chinese.lines().count(), "{chinese}");
+        }
+    }
+
     #[test]
     fn where_nothing_is_found_it_says_how_far_back_it_looked() {
         let one = json!({
@@ -408,7 +449,7 @@ lost.heartbeat usually means: ";
         });
         let asked = arguments("why dev1 --last 1h --reason lost.*");
         assert_eq!(
-            told(&asked, "identity", &[], &one),
+            told(&asked, "identity", &[], &one, Language::English),
             "No ending of the identity dev1 is known within 1h for lost.*.\n\
              The server has the last 1 ending of all its clients, and reaches back 1m 00s, to its start.\n"
         );
@@ -416,10 +457,12 @@ lost.heartbeat usually means: ";
         for (name, value) in [("unanswered_workers", json!([])), ("from_start", json!(false))] {
             let mut ends = one.clone();
             ends[name] = value;
-            let told = told(&asked, "identity", &[], &ends);
+            let told = told(&asked, "identity", &[], &ends, Language::English);
             assert!(told.ends_with(", and reaches back 1m 00s.\n"), "{told}");
         }
         let off = json!({ "ends": [], "kept": 0, "dropped": 0, "reach_s": 0.0, "history_bytes": 0 });
-        assert!(told(&asked, "identity", &[], &off).ends_with("server.history is \"off\".\n"));
+        assert!(
+            told(&asked, "identity", &[], &off, Language::English).ends_with("server.history is \"off\".\n")
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! The guide: pages for people who run linger or learn from it. `linger explain` prints them, and the crate documentation
-//! shows them here. What a reader sees first, a state, an error code or a word, leads to its page by [`index`]. Pages about
-//! such a phenomenon are there in Chinese, too, and so is what the words of a record mean ([`meaning`]).
+//! shows them here. What a reader sees first, a state, an error code or a word, leads to its page by [`index`]. Every page is
+//! there in English and in Chinese, and so is what the words of a record mean ([`meaning`]).
 
 pub mod index;
 pub mod meaning;
@@ -8,9 +8,9 @@ pub mod meaning;
 /// A language of the guide.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Language {
-    /// In which there is every page.
+    /// The one in which the tools print what they find.
     English,
-    /// Simplified Chinese, in which there are the pages about phenomena and the meanings of words.
+    /// Simplified Chinese.
     Chinese,
 }
 
@@ -34,8 +34,10 @@ pub struct Page {
     pub topic: &'static str,
     /// The text, in Markdown.
     text: &'static str,
-    /// The same in Chinese, if it is about a phenomenon.
-    chinese: Option<&'static str>,
+    /// The same in Chinese.
+    chinese: &'static str,
+    /// Whether it is about what one sees of TCP, and has the sections of such a page.
+    is_phenomenon: bool,
 }
 
 impl Page {
@@ -44,55 +46,52 @@ impl Page {
         self.text_in(language).lines().next().unwrap_or_default().trim_start_matches("# ")
     }
 
-    /// The text as it is printed: without the marks for the tools that check it. In English, where there is no other.
+    /// The text as it is printed: without the marks for the tools that check it.
     pub fn lines(&self, language: Language) -> impl Iterator<Item = &'static str> {
         self.text_in(language).lines().filter(|line| !line.starts_with("<!--"))
     }
 
-    /// Whether it is about a phenomenon, and there in both languages.
+    /// Whether it is about what one sees of TCP.
     pub const fn is_phenomenon(&self) -> bool {
-        self.chinese.is_some()
+        self.is_phenomenon
     }
 
     fn text_in(&self, language: Language) -> &'static str {
         match language {
             Language::English => self.text,
-            Language::Chinese => self.chinese.unwrap_or(self.text),
+            Language::Chinese => self.chinese,
         }
     }
 }
 
-/// Declares each page as a module, whose documentation it is, and lists them.
+/// Declares each page as a module, whose documentation it is, with one in it for the Chinese, and lists them.
 macro_rules! pages {
     ($($topic:ident)+; $($phenomenon:ident)+) => {
-        $(
-            #[doc = include_str!(concat!(stringify!($topic), ".md"))]
-            #[allow(clippy::doc_markdown, reason = "names in tables that tools write")]
-            pub mod $topic {}
-        )+
-        $(
-            #[doc = include_str!(concat!(stringify!($phenomenon), ".md"))]
-            #[allow(clippy::doc_markdown, reason = "names of other systems")]
-            pub mod $phenomenon {
-                #[doc = include_str!(concat!("zh/", stringify!($phenomenon), ".md"))]
-                #[allow(clippy::doc_markdown, reason = "names of other systems")]
-                pub mod zh {}
-            }
-        )+
+        $(pages!(declare $topic);)+
+        $(pages!(declare $phenomenon);)+
 
         /// All pages, in reading order: how to run it, then the phenomena.
         pub const PAGES: &[Page] = &[
-            $(Page {
-                topic: stringify!($topic),
-                text: include_str!(concat!(stringify!($topic), ".md")),
-                chinese: None,
-            },)+
-            $(Page {
-                topic: stringify!($phenomenon),
-                text: include_str!(concat!(stringify!($phenomenon), ".md")),
-                chinese: Some(include_str!(concat!("zh/", stringify!($phenomenon), ".md"))),
-            },)+
+            $(pages!(page $topic, false),)+
+            $(pages!(page $phenomenon, true),)+
         ];
+    };
+    (declare $topic:ident) => {
+        #[doc = include_str!(concat!(stringify!($topic), ".md"))]
+        #[allow(clippy::doc_markdown, reason = "names in tables that tools write, and of other systems")]
+        pub mod $topic {
+            #[doc = include_str!(concat!("zh/", stringify!($topic), ".md"))]
+            #[allow(clippy::doc_markdown, reason = "names in tables that tools write, and of other systems")]
+            pub mod zh {}
+        }
+    };
+    (page $topic:ident, $is_phenomenon:literal) => {
+        Page {
+            topic: stringify!($topic),
+            text: include_str!(concat!(stringify!($topic), ".md")),
+            chinese: include_str!(concat!("zh/", stringify!($topic), ".md")),
+            is_phenomenon: $is_phenomenon,
+        }
     };
 }
 
@@ -166,20 +165,29 @@ mod tests {
         let readme = include_str!("../../README.md");
         for page in PAGES {
             assert!(readme.contains(&format!("(src/guide/{}.md)", page.topic)), "{}", page.topic);
-            let chinese = format!("(src/guide/zh/{}.md)", page.topic);
-            assert_eq!(readme.contains(&chinese), page.is_phenomenon(), "{}", page.topic);
+            assert!(
+                readme.contains(&format!("(src/guide/zh/{}.md)", page.topic)),
+                "{} in Chinese",
+                page.topic
+            );
             for language in [Language::English, Language::Chinese] {
                 let text = page.text_in(language);
                 assert!(text.starts_with("# ") && !page.title(language).is_empty(), "{}", page.topic);
                 assert!(page.lines(language).all(|line| !line.contains("<!--")), "{}", page.topic);
             }
         }
-        let phenomena = PAGES.iter().filter(|page| page.is_phenomenon()).count();
         let named = readme.split("(src/guide/").skip(1).filter(|rest| {
             // A picture is no page.
             rest.split_once(')').is_some_and(|(name, _)| name.strip_suffix(".md").is_some())
         });
-        assert_eq!(named.count(), PAGES.len() + phenomena);
+        assert_eq!(named.count(), 2 * PAGES.len());
+    }
+
+    #[test]
+    fn a_page_has_all_names_in_both_languages() {
+        for page in PAGES {
+            assert_eq!(names_kept(page.text, page.chinese), Ok(()), "{}", page.topic);
+        }
     }
 
     #[test]

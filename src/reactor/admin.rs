@@ -129,7 +129,7 @@ impl<K: Kernel> Reactor<K> {
         let response = match asked {
             Asked::Metrics => return Stage::Taking(Box::new(Page::metrics())),
             Asked::Connections(query) => return Stage::Taking(Box::new(Page::list(query))),
-            Asked::Ends(query) => return Stage::Taking(Box::new(Page::ends(query))),
+            Asked::Ends(query) => return Stage::Taking(Box::new(Page::ends(*query))),
             Asked::Events(query) => return Stage::Taking(Box::new(Page::watch(query))),
             Asked::Ready => self.cx.readiness().response(),
             Asked::Audit => self.cx.audit().response(),

@@ -9,12 +9,13 @@ use serde_json::Value;
 use std::process::Command;
 
 /// What a command says, and with which status it ends.
-fn linger(server: &Server, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn linger(server: &Server, arguments: &[&str]) -> (Option<i32>, String) {
     let admin = server.address("admin").to_string();
     let output = Command::new(env!("CARGO_BIN_EXE_linger"))
         .args(arguments)
         .args(["--admin", &admin])
         .env("LINGER_ADMIN_TOKEN", "a-token-that-only-tests-have")
+        .env("LC_ALL", "C")
         .output()
         .unwrap();
     let said = [output.stdout, output.stderr].concat();

@@ -100,23 +100,23 @@ pub(super) const fn of(reason: Reason) -> Meaning {
         ),
         Reason::ProtocolHandshakeTimeout => meaning(
             "没有按时完成开头的握手。",
-            "只连接、不说话的扫描器或健康检查，或者网络丢了最初的报文。",
-            "如果是健康检查，无需处理。handshake_timeout 设定这个时间。",
+            "只连接、不说话的端口扫描或健康检查；也可能是设备还没说第一句话，程序就卡死了，或者断了网。",
+            "如果是扫描或健康检查，无需处理。如果是自己的设备，查看它的程序和网络在那一时刻的情况。handshake_timeout 设定这个时间。",
         ),
         Reason::ProtocolTls => meaning(
             "在 TLS 上失败。",
             "证书不被对方信任，客户端没有证书，或者双方没有共同支持的选项。'alert' 说明是哪一种，以及是谁拒绝的。",
-            "'linger explain tls' 逐一说明这些 alert。",
+            "'linger explain tls --lang zh' 逐一说明这些 alert。",
         ),
         Reason::ProtocolNoRoute => meaning(
             "在 TLS 中请求的名称或协议没有对应的路由。",
             "客户端使用了旧的或错误的主机名；'sni' 和 'alpn' 说明它请求了什么。",
-            "为它添加一条路由，或者为其余的请求指定一个服务器（'linger explain tls'）。",
+            "为它添加一条路由，或者为其余的请求指定一个服务器（'linger explain tls --lang zh'）。",
         ),
         Reason::ProtocolAuth => meaning(
             "没能登录。",
             "密码错误，或者有人在反复试密码。",
-            "日志里的 log_in_failed 有用户和地址（'linger explain users'）。",
+            "日志里的 log_in_failed 有用户和地址（'linger explain users --lang zh'）。",
         ),
         Reason::ProtocolProxyMissing => meaning(
             "没有先发来监听所要求的 PROXY 协议头。",
@@ -231,7 +231,7 @@ pub(super) const fn of(reason: Reason) -> Meaning {
         Reason::UpstreamTls => meaning(
             "被断开，因为与上游服务器的 TLS 失败。",
             "证书不受信任，或者与名称不符。",
-            "'alert' 说明是哪一种，以及是谁拒绝的（'linger explain tls'）。",
+            "'alert' 说明是哪一种，以及是谁拒绝的（'linger explain tls --lang zh'）。",
         ),
         Reason::UpstreamStuck => meaning(
             "被断开，因为上游服务器不读发给它的数据。",
@@ -246,7 +246,7 @@ pub(super) const fn of(reason: Reason) -> Meaning {
         Reason::UpstreamNoPorts => meaning(
             "没有可用的服务器：本机已没有连接它所需的源端口。",
             "到一个服务器的同一个地址有数万条连接。",
-            "给服务器更多的地址或端口，或者给网关更多的源地址（'linger explain gateway'）。",
+            "给服务器更多的地址或端口，或者给网关更多的源地址（'linger explain gateway --lang zh'）。",
         ),
     }
 }

@@ -105,8 +105,9 @@ pub(super) const fn of(reason: Reason) -> Meaning {
         ),
         Reason::ProtocolHandshakeTimeout => meaning(
             "did not finish its opening exchange in time.",
-            "A scanner or a check of health that only connects, or a network that loses the first packets.",
-            "Nothing, if it is a check. handshake_timeout sets the time.",
+            "A port scan or a check of health, which only connects; or a device that hung, or lost its network, before its first word.",
+            "Nothing, if it is a scan or a check. If it is a device of yours, look at its program and its network at that \
+             time. handshake_timeout sets the time.",
         ),
         Reason::ProtocolTls => meaning(
             "failed in TLS.",

@@ -224,6 +224,14 @@ impl<'a> Record<'a> {
         self.others().next().filter(|(tag, _)| *tag == tag::IDENTITY).map_or(&[], |(_, bytes)| bytes)
     }
 
+    /// The pair that it was a leg of: the key of its client.
+    pub fn pair(self) -> Option<Key> {
+        self.others()
+            .find(|(tag, _)| *tag == tag::PAIR)
+            .and_then(|(_, bytes)| leg_of(bytes))
+            .map(|(_, pair)| pair)
+    }
+
     fn others(self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         parts(&self.0[FIXED_BYTES..])
     }
@@ -277,10 +285,7 @@ impl Others {
             (tag::ALERT, &[alert, ours]) => {
                 end.alert = Some(TlsAlert { alert: Alert::ALL[usize::from(alert)], is_ours: ours == 1 });
             }
-            (tag::PAIR, &[leg, ref key @ ..]) => {
-                let key = key.first_chunk().map(|key| Key::from_token(Token(u64::from_le_bytes(*key))));
-                end.pair = Some(Leg::ALL[usize::from(leg)]).zip(key);
-            }
+            (tag::PAIR, _) => end.pair = leg_of(bytes),
             (tag::SERVER_NAME, _) => secured.get_or_insert_default().server_name = Some(text()),
             (tag::ALPN, _) => {
                 let Alpn(names) = &mut secured.get_or_insert_default().alpn;
@@ -332,6 +337,13 @@ fn evidence_bytes(evidence: &TcpSnapshot) -> [u8; 23] {
         chunk.copy_from_slice(&number.to_le_bytes());
     }
     bytes
+}
+
+/// Which leg of which pair.
+fn leg_of(bytes: &[u8]) -> Option<(Leg, Key)> {
+    let (leg, key) = bytes.split_first()?;
+    let key = key.first_chunk().map(|key| Key::from_token(Token(u64::from_le_bytes(*key))));
+    Some(Leg::ALL[usize::from(*leg)]).zip(key)
 }
 
 fn evidence_of(bytes: &[u8]) -> Option<TcpSnapshot> {

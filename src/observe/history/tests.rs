@@ -91,6 +91,7 @@ fn a_record_comes_back_as_it_was_published() {
             assert_eq!((record.identity(), record.listener(), record.peer()), (identity, 255, peer(5)));
             assert_eq!(record.at(), Instant::from_millis(5));
             assert_eq!(record.key(), Key { index: 5, generation: 7 });
+            assert_eq!(record.pair(), end.pair.map(|(_, pair)| pair));
         }
     }
     assert_eq!((history.kept(), history.dropped(), history.last_number()), (12, 0, 12));

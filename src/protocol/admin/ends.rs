@@ -5,8 +5,11 @@ use super::{Serves, limit_of, time_of};
 use crate::core::time::Duration;
 use crate::protocol::http::{Request, Response, Status};
 
-const KNOWN: [&str; 9] =
-    ["limit", "listener", "identity", "peer", "key", "reason", "last", "before", "after"];
+const KNOWN: [&str; 10] =
+    ["limit", "listener", "identity", "peer", "key", "pair", "reason", "last", "before", "after"];
+
+/// Most pairs that are asked for at once: each record is compared with them.
+pub const PAIRS_MAX: usize = 100;
 
 /// The last endings, by what they were.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,6 +18,8 @@ pub struct EndsQuery {
     pub limit: usize,
     /// Of these connections, for these reasons.
     pub filter: Filter,
+    /// Of both legs of these pairs, by the keys of their clients; empty: of all connections.
+    pub pairs: Vec<String>,
     /// In so many nanoseconds before now.
     pub last_ns: Option<u64>,
     /// Only those with lower numbers.
@@ -80,10 +85,22 @@ impl EndsQuery {
         Ok(Self {
             limit,
             filter: Filter::read(request)?,
+            pairs: request.query_value("pair").map_or(Ok(Vec::new()), read_pairs).map_err(wrong)?,
             last_ns: time_of(request, "last", "1h")?.map(nanos),
             before: cursor("before").transpose()?,
             after: cursor("after").transpose()?,
         })
+    }
+}
+
+fn read_pairs(text: &str) -> Result<Vec<String>, String> {
+    let pairs: Vec<_> = text.split(',').map(str::to_owned).collect();
+    if pairs.len() <= PAIRS_MAX && !pairs.iter().any(String::is_empty) {
+        Ok(pairs)
+    } else {
+        Err(format!(
+            "pair must be the keys of at most {PAIRS_MAX} clients of a gateway, with commas between them\n"
+        ))
     }
 }
 
@@ -107,7 +124,7 @@ mod tests {
         let request = asked("GET", &format!("/ends?{text}"), "localhost");
         let route = route(&request, &Hosts::Any, serves)?;
         let Route::Asked(Asked::Ends(query)) = route else { panic!("{route:?}") };
-        Ok(query)
+        Ok(*query)
     }
 
     #[test]
@@ -128,6 +145,7 @@ mod tests {
             !query("identity=a").unwrap().filter.wants_identity(b"")
                 && query("").unwrap().filter.wants_identity(b"")
         );
+        assert_eq!(query("pair=3-9,2.17-4711").unwrap().pairs, ["3-9", "2.17-4711"]);
         assert_eq!(query("last=1h").unwrap().last_ns, Some(3_600_000_000_000));
         assert_eq!(query("").unwrap().limit, LIST_DEFAULT);
     }
@@ -185,6 +203,11 @@ mod tests {
             ),
             ("reason=peer.goodby", "no reason is called \"peer.goodby\"; did you mean peer.goodbye? "),
             ("peer=10.0.0.0/33", "peer must be an address (192.0.2.7), address:port, a network"),
+            ("pair=", "pair must be the keys of at most 100 clients"),
+            (
+                &format!("pair=1-1{}", ",1-1".repeat(PAIRS_MAX)),
+                "pair must be the keys of at most 100 clients",
+            ),
             ("before=x", "before must be a cursor of an answer before"),
             ("after=1.2.3", "after must be a cursor"),
         ] {

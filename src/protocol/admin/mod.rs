@@ -14,7 +14,7 @@ mod spoken;
 #[cfg(test)]
 mod tests;
 
-pub use ends::{Cursor, EndsQuery};
+pub use ends::{Cursor, EndsQuery, PAIRS_MAX};
 pub use events::EventsQuery;
 pub use filter::Filter;
 pub use list::{ListQuery, PeerFilter};
@@ -119,7 +119,7 @@ pub enum Asked {
     /// A list of connections.
     Connections(ListQuery),
     /// A list of the last endings.
-    Ends(EndsQuery),
+    Ends(Box<EndsQuery>),
     /// What happens from now on.
     Events(EventsQuery),
     /// A connection of that name is to be ended.
@@ -231,10 +231,10 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ),
     (
         "GET  /ends",
-        "JSON; the last endings, newest first; ?reason=lost.* &last=1h &listener= &identity= &peer= &key= &limit= &before= \
-         &after=",
+        "JSON; the last endings, newest first; ?reason=lost.* &last=1h &listener= &identity= &peer= &key= &pair= &limit= \
+         &before= &after=",
         "JSON; the last endings, newest first, of all workers; ?reason=lost.* &last=1h &listener= &identity= &peer= &key= \
-         &limit= &before= &after=",
+         &pair= &limit= &before= &after=",
     ),
     (
         "GET  /events",
@@ -310,7 +310,9 @@ fn route(request: &Request, hosts: &Hosts, serves: Serves) -> Result<Route, Resp
         (true, "/connections") => {
             ListQuery::read(request).map(|query| Route::Asked(Asked::Connections(query)))
         }
-        (true, "/ends") => EndsQuery::read(request, serves).map(|query| Route::Asked(Asked::Ends(query))),
+        (true, "/ends") => {
+            EndsQuery::read(request, serves).map(|query| Route::Asked(Asked::Ends(Box::new(query))))
+        }
         (true, "/events") => {
             EventsQuery::read(request, serves).map(|query| Route::Asked(Asked::Events(query)))
         }

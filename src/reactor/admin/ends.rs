@@ -13,6 +13,7 @@ use crate::reactor::Reactor;
 use crate::reactor::context::Context;
 use crate::reactor::parts::admin::{Ends, EndsStage};
 use crate::workers::link::{EndRow, EndRows};
+use std::collections::BTreeSet;
 
 /// What time it is, by all clocks.
 struct Clocks {
@@ -100,6 +101,9 @@ impl<K: Kernel> Context<K> {
             .unwrap_or(0);
         let oldest = ends.query.last_ns.map(|last| self.now.before(Duration::from_nanos(last)));
         let key = ends.query.filter.key.as_ref().map(|name| self.key_named(name));
+        let names = ends.query.pairs.iter();
+        let pairs: BTreeSet<_> = names.filter_map(|name| self.key_named(name)).collect();
+        let is_of_pair = |record: Record<'_>| record.pair().is_some_and(|pair| pairs.contains(&pair));
         while let Some(at) = place
             && spent < share
             && ends.listed < ends.query.limit
@@ -116,6 +120,7 @@ impl<K: Kernel> Context<K> {
             }
             let is_wanted = record.number() < before
                 && key.is_none_or(|key| key == Some(record.key()))
+                && (ends.query.pairs.is_empty() || is_of_pair(record))
                 && self.is_ending_wanted(&ends.query, record);
             if is_wanted {
                 let row = self.row(record, &clocks, worker);

@@ -227,7 +227,7 @@ wire!(enum EndMany { 0 Begin { query, over }, 1 Stop, });
 wire!(enum EndingMany { 0 Begun(over), 1 Stopped(orders), 2 TooMany, });
 wire!(enum PeerFilter { 0 Host(address), 1 Socket(address), 2 Unix, 3 Network(network), });
 wire!(struct Filter { listener, identity, peer, key, reason });
-wire!(struct EndsQuery { limit, filter, last_ns, before, after });
+wire!(struct EndsQuery { limit, filter, pairs, last_ns, before, after });
 wire!(struct EventsQuery { filter, kinds, after });
 wire!(struct Place { number, at, moves });
 
@@ -333,6 +333,7 @@ mod tests {
         let ends = EndsQuery {
             limit: 7,
             filter: filter.clone(),
+            pairs: vec!["1.7-1".to_owned()],
             last_ns: Some(u64::MAX),
             before: Some(Cursor(vec![(Some(1), u64::MAX), (Some(2), 0)])),
             after: Some(Cursor(vec![(None, 7)])),

@@ -109,7 +109,7 @@ impl AdminFanout {
             }
             Asked::Ends(query) => {
                 self.last += 1;
-                let ends = Ends::new(client, self.last, query, workers, now + ANSWER_WITHIN);
+                let ends = Ends::new(client, self.last, *query, workers, now + ANSWER_WITHIN);
                 self.open.insert(self.last, Open::Ends(Box::new(ends)));
                 return false;
             }

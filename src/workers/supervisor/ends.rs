@@ -252,7 +252,14 @@ mod tests {
 
     fn ends(query: (Option<Cursor>, Option<Cursor>), parts: Vec<Part>) -> Ends {
         let (before, after) = query;
-        let query = EndsQuery { limit: 7, filter: Filter::default(), last_ns: None, before, after };
+        let query = EndsQuery {
+            limit: 7,
+            filter: Filter::default(),
+            pairs: Vec::new(),
+            last_ns: None,
+            before,
+            after,
+        };
         Ends { production: Production::new(1, 1, "", Instant::NEVER), query, parts }
     }
 

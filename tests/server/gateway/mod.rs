@@ -1,13 +1,14 @@
 //! The gateway between ordinary clients and ordinary servers on the real kernel: who is told what, what is recorded of it,
 //! and what is left of it.
 //!
-//! The servers behind it are listeners of the test, so that it can do to either side what it likes. By theme: [`told`],
+//! The servers behind it are listeners of the test, so that it can do to either side what it likes. By theme: [`told`], [`asked`],
 //! [`delivered`], [`reached`], [`health`], [`watched`], [`bytes`], [`bulk`], [`operated`], [`upstreams`], [`left_behind`], [`named`].
 
 #![allow(clippy::unwrap_used, reason = "an unwrap that fails is a test that fails")]
 #![allow(clippy::disallowed_types, reason = "clients and servers of the tests are ordinary blocking ones")]
 #![allow(clippy::disallowed_methods, reason = "tests measure on the real clock")]
 
+mod asked;
 mod bulk;
 mod bytes;
 mod delivered;

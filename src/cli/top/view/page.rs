@@ -168,7 +168,8 @@ fn said(name: &str, value: &Value) -> String {
 /// An ending as `linger why` tells it, with what it usually means.
 fn ending<'a>(row: &Value) -> Vec<Line<'a>> {
     let mut told = String::new();
-    why::ending(row, &mut told);
+    why::ending(row, Language::English, &mut told);
+    told.push('\n');
     if let Some(reason) = Reason::ALL.iter().find(|reason| reason.name() == text(row, "reason")) {
         let meaning = meaning::of(*reason, Language::English);
         let _ = write!(told, "Usually: {}\n\nWhat to do: {}", meaning.usually, meaning.advice);

@@ -16,6 +16,7 @@ use super::tcp::Sock;
 use super::world::{Conn, Event, Side, World};
 use crate::config::settings::Settings;
 use crate::core::conn::State;
+use crate::core::conn::policy::Policy;
 use crate::core::tcp::TcpState;
 use crate::core::time::{Duration, Instant};
 use crate::net::Signal;
@@ -180,9 +181,14 @@ impl Run {
         let began = self.server.now();
         let listeners = || self.server.settings.listeners.iter();
         let relays = || listeners().filter_map(|listener| listener.relay.as_ref());
-        let policies = listeners().map(|listener| &listener.policy);
-        let longest = policies
-            .chain(relays().map(|relay| &relay.policy))
+        let policies =
+            || listeners().map(|listener| &listener.policy).chain(relays().map(|relay| &relay.policy));
+        // Output for a peer that is gone may have begun to wait only now.
+        let slow = |policy: &Policy| {
+            nanos(policy.bounds.slow_time + policy.closing.linger_max + Duration::from_secs(60))
+        };
+        let slowest = policies().map(slow).max();
+        let longest = policies()
             .flat_map(|policy| [patience(policy, State::Handshaking), patience(policy, State::Open)])
             .flatten()
             .max();
@@ -200,6 +206,7 @@ impl Run {
         // A client that is accepted late has its time from then on.
         // A client's own contract may be three times as long as its listener's.
         let span = 4 * longest.max(half_closed).unwrap_or(0).max(120_000_000_000);
+        let span = span.max(slowest.unwrap_or(0));
         loop {
             let end = self.server.stage.borrow().world.accepted_at.max(began) + span;
             self.server.stage.borrow_mut().world.horizon = end;

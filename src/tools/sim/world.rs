@@ -151,7 +151,7 @@ pub struct World {
     network: Rng,
     pub(super) time_waits: TimeWaits,
     /// Connections that the server has begun to make, and nobody has asked yet whose they are.
-    pub(super) connects: Vec<usize>,
+    pub connects: Vec<usize>,
     /// How often the server could not even begin to.
     pub(super) not_begun: u32,
     pub(super) trace: Option<Vec<String>>,

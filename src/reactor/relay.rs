@@ -105,9 +105,10 @@ impl<K: Kernel> Context<K> {
             pair.set_flow(leg, Direction::Paused);
         }
         self.pause(key, conn, Pause::Partner);
-        // A reset that was flagged already is behind what waits now, and nothing would tell of it again.
+        // A reset that was flagged already is behind what waits now, and nothing would tell of it again. The flag was a hint.
         let flagged = conn.reading == Reading::Resetting && self.policy_of(conn).liveness.readiness;
-        if flagged && leg == Leg::Client {
+        if flagged && leg == Leg::Client && conn.stream.evidence().is_none_or(|evidence| evidence.is_closed())
+        {
             self.read_to_the_error(key, conn, Detector::Readiness, None);
         }
     }

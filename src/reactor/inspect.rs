@@ -14,7 +14,7 @@ use crate::core::end::{End, Leg};
 use crate::core::health::Outcome;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
-use crate::net::Kernel;
+use crate::net::{Kernel, Signal};
 use crate::observe::audit::Anomaly;
 pub use crate::observe::report::Ended;
 use crate::protocol::gateway::Removed;
@@ -337,6 +337,11 @@ impl<K: Kernel> Reactor<K> {
     /// A window for tests.
     pub const fn inspect(&self) -> DebugView<'_, K> {
         DebugView(self)
+    }
+
+    /// Begins to end, as on SIGTERM: for tests whose kernel takes no signals.
+    pub fn terminate(&mut self) {
+        self.on_signal(Signal::Terminate);
     }
 
     /// Keeps the records of all endings from now on, for [`take_ends`](Self::take_ends).

@@ -142,7 +142,7 @@ impl<K: Kernel> Context<K> {
                     return self.apply(key, conn, Input::Moved { until });
                 }
                 let output_pending = conn.pending_output() > 0;
-                let unclear = !self.has_answered_lately(conn) && is_unclear(conn);
+                let unclear = !self.has_answered_lately(conn) && self.is_unclear(conn);
                 if !output_pending && (unclear || self.must_be_delivered(key, conn)) {
                     self.work.charge(cost::CALL);
                     return self.apply(key, conn, Input::Unclear);
@@ -150,6 +150,23 @@ impl<K: Kernel> Context<K> {
                 self.apply(key, conn, Input::Expired { output_pending });
             }
             State::Open | State::Closed { .. } => {}
+        }
+    }
+
+    /// Whether it cannot be told yet that a peer which has not closed will acknowledge what it was sent. A client that reads
+    /// slowly may still speak, when its server has left: to a closed socket, whose reset would take what is unsent. So for
+    /// some time its socket stays.
+    fn is_unclear(&self, conn: &Conn<K>) -> bool {
+        let State::Closing { since, .. } = conn.life.state() else { return false };
+        let Some(evidence) = conn.stream.evidence() else { return false };
+        match delivery(&evidence) {
+            Delivery::Unclear => true,
+            Delivery::Held => {
+                conn.is_being_closed()
+                    && evidence.notsent_bytes > 0
+                    && self.now < since + self.policy_of(conn).closing.linger
+            }
+            Delivery::Underway | Delivery::Unanswered => false,
         }
     }
 
@@ -308,11 +325,4 @@ impl<K: Kernel> Context<K> {
             }
         }
     }
-}
-
-/// Whether it cannot be told yet that a peer which has not closed will acknowledge what it was sent.
-fn is_unclear<S: Stream>(conn: &Connection<S>) -> bool {
-    let closing = matches!(conn.life.state(), State::Closing { .. });
-    let evidence = closing.then(|| conn.stream.evidence()).flatten();
-    evidence.is_some_and(|evidence| delivery(&evidence) == Delivery::Unclear)
 }

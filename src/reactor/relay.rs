@@ -11,7 +11,7 @@
 //! | it is gone: by a reset, for good or in order | [`News::Gone`]: the same, and a reset stays a reset, unless `client_reset` softens it |
 
 use super::Reactor;
-use super::connection::{Connection, Pause};
+use super::connection::{Connection, Pause, Reading};
 use super::context::{Conn, Context};
 use super::parts::cold_pair::ColdPair;
 use super::parts::news::{News, Next};
@@ -107,6 +107,12 @@ impl<K: Kernel> Context<K> {
             pair.set_flow(leg, Direction::Paused);
         }
         self.pause(key, conn, Pause::Partner);
+        // A reset that was flagged already is behind what waits now, and nothing would tell of it again. The flag was a hint.
+        let flagged = conn.reading == Reading::Resetting && self.policy_of(conn).liveness.readiness;
+        if flagged && leg == Leg::Client && conn.stream.evidence().is_none_or(|evidence| evidence.is_closed())
+        {
+            self.read_to_the_error(key, conn, Detector::Readiness, None);
+        }
     }
 
     /// The upstream leg is connected: the client is read from now on. If the client has ended meanwhile, the upstream leg

@@ -51,6 +51,8 @@ pub trait Lab {
     fn take(&mut self) -> Option<(usize, Self::Peer)>;
     /// The server has begun to connect to it: the next connection.
     fn connects_out(&mut self, stream: &StreamOf<Self>, to: &Address);
+    /// The connection that a reactor has begun last, and its upstream has not accepted.
+    fn outgoing(&mut self) -> usize;
     /// Which connection was accepted.
     fn number_of(&self, stream: &StreamOf<Self>, peer: PeerAddress) -> usize;
     /// `shutdown(SHUT_WR)` of the server's end, which the server itself never does.

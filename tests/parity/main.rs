@@ -7,7 +7,8 @@
 //! Read in this order: [`step`] is the language of scenarios and what a trace says of each step; [`lab`] runs them
 //! on anything; [`simulated`] and [`real`] are the two kernels; the rest is the table: [`closing`] (each row of the
 //! ladder), [`dying`] (each way a peer can go), [`edges`] (what the poller says and when), [`accepting`], [`connecting`],
-//! [`windows`], [`random`], [`pairs`] (a gateway as a whole), and [`silence`], which needs a network to break:
+//! [`windows`], [`random`], [`pairs`] (a gateway as a whole, run by [`pair`]), and [`silence`], which needs a network to
+//! break:
 //!
 //! ```sh
 //! unshare -n bash -c 'ip link set lo up; LINGER_TEST_NAMESPACE=1 cargo test --test parity -- --ignored'
@@ -26,6 +27,7 @@ mod connecting;
 mod dying;
 mod edges;
 mod lab;
+mod pair;
 mod pairs;
 mod random;
 mod real;

@@ -171,6 +171,19 @@ impl Lab for Real {
         self.links.push([theirs, ours.expect("connecting has bound it")]);
     }
 
+    fn outgoing(&mut self) -> usize {
+        let upstream = self.upstream.as_ref().and_then(|socket| socket.local_addr().ok()?.as_socket());
+        let upstream = upstream.expect("it listens");
+        let table = fs::read_to_string("/proc/net/tcp").expect("the host's table is readable");
+        let ours = table.lines().skip(1).filter_map(parse).find_map(|([ours, theirs], _)| {
+            let known = self.links.iter().any(|link| link[1].port() == ours);
+            (theirs == upstream.port() && !known).then_some(ours)
+        });
+        let ours = SocketAddr::from((Ipv4Addr::LOCALHOST, ours.expect("one was begun")));
+        self.links.push([upstream, ours]);
+        self.links.len() - 1
+    }
+
     fn number_of(&self, _: &Stream, peer: PeerAddress) -> usize {
         let address = peer.address().expect("it is TCP");
         self.links.iter().position(|[client, _]| *client == address).expect("no other program connects")

@@ -86,6 +86,10 @@ impl Lab for Simulated {
 
     fn connects_out(&mut self, _: &SimStream, _: &Address) {}
 
+    fn outgoing(&mut self) -> usize {
+        *self.stage.borrow().world.connects.last().expect("one was begun")
+    }
+
     fn number_of(&self, stream: &SimStream, _: PeerAddress) -> usize {
         stream.conn()
     }

@@ -145,6 +145,23 @@ fn a_gateway_says_what_the_server_says_and_what_it_cannot_is_named() {
     assert!(columns[2]["not_applicable"].as_str().unwrap().contains("ping"), "{}", columns[2]);
 }
 
+/// Its protocol is none of linger's: the server behind the gateway says who it is.
+#[test]
+#[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
+fn the_old_connection_of_a_device_that_comes_back_through_a_gateway_is_replaced() {
+    let rows = ["--case", "vanish", "--case", "reboot", "--method", "base", "--method", "take_over"];
+    let output = played(&[&["--quick", "--gateway", "--format", "json"][..], &rows].concat());
+    assert_eq!(output.status.code(), Some(0), "{}{}", words(&output.stdout), words(&output.stderr));
+    let matrix: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = matrix["rows"].as_array().unwrap();
+    let reasons = rows.iter().map(|row| {
+        let cells = row["cells"].as_array().unwrap();
+        cells.iter().map(|cell| cell["reason"].as_str().unwrap_or_default()).collect::<Vec<_>>()
+    });
+    // Where nobody names it, the old connection is a ghost.
+    assert_eq!(reasons.collect::<Vec<_>>(), [["", "peer.replaced"], ["peer.replaced", "peer.replaced"]]);
+}
+
 #[test]
 #[ignore = "needs root and a network namespace of its own: scripts/ci.sh runs it"]
 fn any_server_can_be_looked_at_from_outside() {

@@ -121,10 +121,14 @@ impl State {
             Input::Flushed { .. } if has_said_all(end.cause) => (self.by(now + AFTER_GOODBYE), Action::None),
             // Closed now, it might be left to retransmit to nobody.
             Input::Unclear if now < end.since + closing.linger_max => {
+                let latest = end.since + closing.linger_max;
                 let longer = now.since(end.since) / 2;
-                let step =
-                    if last.is_some() { longer.clamp(UNTIL_DELIVERED, UNTIL_CLEAR) } else { UNTIL_CLEAR };
-                (self.not_before((now + step).min(end.since + closing.linger_max)), Action::None)
+                let state = match last {
+                    // Nothing else is waited for.
+                    Some(_) => self.due_at((now + longer.clamp(UNTIL_DELIVERED, UNTIL_CLEAR)).min(latest)),
+                    None => self.not_before((now + UNTIL_CLEAR).min(latest)),
+                };
+                (state, Action::None)
             }
             Input::Expired { output_pending: false } | Input::Unclear => {
                 end.closed(last.map_or(CloseMode::Linger2, CloseMode::from))
@@ -169,9 +173,14 @@ impl State {
     }
 
     /// The same, with a deadline no later than `latest`.
-    fn by(mut self, latest: Instant) -> Self {
+    fn by(self, latest: Instant) -> Self {
+        self.due_at(latest.min(self.deadline_or(latest)))
+    }
+
+    /// The same, with that deadline.
+    fn due_at(mut self, at: Instant) -> Self {
         if let Self::Closing { deadline, .. } = &mut self {
-            *deadline = latest.min(*deadline);
+            *deadline = at;
         }
         self
     }

@@ -174,7 +174,8 @@ impl Pairs {
         self.of_slot.get(key.index as usize).copied().unwrap_or(NONE) as usize
     }
 
-    /// The pair that a connection is a leg of.
+    /// The pair that a connection is a leg of. Generations need not be compared: the key is that of a connection in the table,
+    /// and a leg is removed here before it leaves that, so that a slot never has the pair of one that was there before.
     pub(in crate::reactor) fn of(&self, key: Key) -> Option<&Pair> {
         self.all.get(self.index(key))
     }

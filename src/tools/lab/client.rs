@@ -17,10 +17,12 @@
 //! | `leave SLOTS BYTES` | sends a goodbye, and closes at the answer; `done TIME` |
 //! | `close SLOTS`, `reset SLOTS`, `vanish SLOTS` | FIN (over TLS `close_notify` before it), RST, or nothing; `done TIME` |
 //! | `finish SLOTS BYTES` | sends, says FIN, and reads on to the end; `done TIME` |
+//! | `serve ADDRESS GATEWAY` | is an [application](super::application) from now on; `serving` |
 //!
 //! SLOTS are numbers with commas between them. A connection that the server ends is closed, `ended SLOT COUNT` with
 //! how many bytes it had received.
 
+use super::application;
 use super::path::Transport;
 use super::wire::{Wire, trusting};
 use crate::core::escape::{escape, unescape};
@@ -30,9 +32,10 @@ use crate::sys::{Os, Stream, process};
 use crate::tls;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 /// The token of standard input; slots are numbers below it.
-const ORDERS: Token = Token(u32::MAX as u64);
+pub const ORDERS: Token = Token(u32::MAX as u64);
 
 /// What bytes a client sends at which event.
 struct Habit {
@@ -76,7 +79,8 @@ pub fn run() -> Result<(), Fatal> {
     let mut os = Os::without_signals()?;
     let refused = |fault| Fatal { what: "watch standard input".into(), why: format!("{fault:?}") };
     os.watch(&orders, ORDERS, Interest::Read).map_err(refused)?;
-    let mut clients = Clients { os, orders, tls: None, slots: BTreeMap::new(), pending: Vec::new() };
+    let (slots, pending) = Default::default();
+    let mut clients = Clients { os, orders, tls: None, slots, pending, serves: None };
     let mut ready: Vec<Ready> = Vec::new();
     loop {
         let timeout = clients.beat();
@@ -85,6 +89,9 @@ pub fn run() -> Result<(), Fatal> {
             if ready.token == ORDERS {
                 if !clients.obey_all() {
                     return Ok(());
+                }
+                if let Some((address, gateway)) = clients.serves {
+                    return application::serve(clients.os, clients.orders, address, gateway);
                 }
             } else {
                 let slot = u32::try_from(ready.token.0).unwrap_or(u32::MAX);
@@ -103,6 +110,8 @@ struct Clients {
     slots: BTreeMap<u32, Client>,
     /// The beginning of a line.
     pending: Vec<u8>,
+    /// It is to be an application, which serves at the first address, and names its clients at the second.
+    serves: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Clients {
@@ -163,6 +172,11 @@ impl Clients {
             "pong" => {
                 let pong = unescape(first)?;
                 self.with(slot, |client| client.pong = pong)
+            }
+            "serve" => {
+                let of = |word: &str| word.parse().map_err(|_| "an address and a port");
+                self.serves = Some((of(target)?, of(first)?));
+                Ok(())
             }
             "tell" => self.with(slot, |client| client.ear = Ear::Tells),
             "deaf" => {

@@ -1,5 +1,6 @@
 //! The columns: the means of detection, each alone on a listener of its own, and all of them together.
 
+use super::case::Case;
 use super::path::{Path, Transport, Via};
 use super::settings::Settings;
 use crate::core::named::named;
@@ -135,15 +136,19 @@ impl Method {
         }
     }
 
-    /// The URL of its listener on `host`; `more` are parameters that the case asks for.
-    pub fn listener(self, path: Path, host: &str, settings: &Settings, more: &str) -> String {
-        let own = self.parameters(settings);
+    /// The URL of its listener on `host`, in a row.
+    pub fn listener(self, path: Path, host: &str, settings: &Settings, case: Case) -> String {
+        let (own, more) = (self.parameters(settings), case.parameters());
         let address = format!("{host}:0");
         let tls = transport_parameters(path.transport);
         match path.via {
             Via::Direct => listener("resp", self.name(), &address, settings, &[&own, more, tls]),
             Via::Gateway => {
-                let upstream = format!("upstream={BACKEND}");
+                let upstream = if path.names_clients(case, self) {
+                    format!("upstream={APPLICATION}&upstream_header=proxy_v2")
+                } else {
+                    format!("upstream={BACKEND}")
+                };
                 listener("tcp", self.name(), &address, settings, &[&own, more, tls, &upstream])
             }
         }
@@ -152,6 +157,8 @@ impl Method {
 
 /// Where the server behind a gateway listens, on the gateway's host. It is none of the ports that connects take theirs from.
 pub const BACKEND: &str = "127.0.0.1:9001";
+/// The same of one that names its clients.
+pub const APPLICATION: &str = "127.0.0.1:9002";
 
 /// The URL of a listener with everything off but these parameters.
 pub fn listener(
@@ -214,10 +221,11 @@ mod tests {
     #[test]
     fn every_listener_is_one_that_the_server_takes_and_says_each_key_once() {
         for settings in [Settings::quick(), Settings::realistic()] {
+            let rows = Path::ALL.into_iter().flat_map(|path| Case::ALL.iter().map(move |case| (path, *case)));
             let all =
-                Path::ALL.into_iter().flat_map(|path| Method::ALL.iter().map(move |method| (*method, path)));
-            for (method, path) in all.filter(|(method, path)| path.lacks_method(*method).is_none()) {
-                let url = method.listener(path, "127.0.0.1", &settings, "send_buffer=16KiB&user_timeout=5s");
+                rows.flat_map(|(path, case)| Method::ALL.iter().map(move |method| (path, case, *method)));
+            for (path, case, method) in all.filter(|(path, case, method)| path.tries(*case, *method)) {
+                let url = method.listener(path, "127.0.0.1", &settings, case);
                 let sources = crate::config::Sources { listen: vec![url.clone()], ..Default::default() };
                 let certificate = |_: &std::path::Path, _| Ok(include_str!("../tls.pem").to_owned());
                 let loaded = crate::config::load(&sources, certificate);

@@ -1,8 +1,8 @@
 //! The lab: proof of what this server detects, by which means, how fast, and what it leaves behind.
 //!
 //! A row of its matrix is a [way to go](case), a column a [means](method) of detection, alone on a listener of its own
-//! on one server, or a gateway in front of
-//! [it](path), plain or over TLS. For each row it builds a [network] of its own, sets up the [testbed] with real processes,
+//! on one server, or a gateway in front of [it](path), plain or over TLS. Where identities matter to a gateway, the server
+//! behind it is an [application] that names its clients. For each row it builds a [network] of its own, sets up the [testbed] with real processes,
 //! does the fault, and [reads](row) the server's log and the kernel's tables on [both sides](observe). What each
 //! cell has to show stands in [one table](expect), with latencies computed from the [settings]; whatever
 //! differs is a failure.
@@ -10,6 +10,7 @@
 //! Nothing is ever added to the namespace that the lab was started in, nothing has a name in a file system, and every
 //! child is killed by the kernel when the lab ends, however it ends.
 
+pub mod application;
 pub mod case;
 pub mod client;
 pub mod expect;

@@ -79,7 +79,6 @@ impl Path {
     pub const fn lacks_case(self, case: Case) -> Option<&'static str> {
         match (self.via, case) {
             (Via::Gateway, Case::Goodbye) => Some("a gateway knows no goodbye"),
-            (Via::Gateway, Case::Reboot) => Some("nobody tells the gateway who the client is"),
             (Via::Gateway, Case::ChannelDeath) => Some("a gateway knows no heartbeat channels"),
             _ => None,
         }
@@ -91,9 +90,17 @@ impl Path {
             (Via::Gateway, Method::Ping) => Some("a gateway has no message to ping with"),
             (Via::Gateway, Method::Channel) => Some("a gateway knows no heartbeat channels"),
             (Via::Gateway, Method::EofProbe) => Some("its bytes would be taken for the server's"),
-            (Via::Gateway, Method::TakeOver) => Some("nobody tells the gateway who the client is"),
             _ => None,
         }
+    }
+
+    /// Whether the server behind the gateway tells it who the clients are. Elsewhere nobody does: a connection that is lost
+    /// stays lost when its client comes back.
+    pub const fn names_clients(self, case: Case, method: Method) -> bool {
+        matches!(
+            (self.via, case, method),
+            (Via::Gateway, Case::Reboot, _) | (Via::Gateway, _, Method::TakeOver)
+        )
     }
 
     /// Whether it is tried.

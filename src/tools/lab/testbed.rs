@@ -1,7 +1,7 @@
 //! A row set up: the network, a server with a listener for each means, or a gateway to it that has them, a client for each, and what happens to them.
 
 use super::case::Case;
-use super::method::{self, BACKEND, Method, listener, listener_name};
+use super::method::{self, APPLICATION, BACKEND, Method, listener, listener_name};
 use super::network::{Network, SERVER};
 use super::observe::{Sight, Tables};
 use super::path::{Path, Via};
@@ -75,6 +75,8 @@ pub struct Testbed {
     network: Network,
     client: RemoteClient,
     helper: RemoteClient,
+    /// The server behind the gateway that names its clients.
+    application: Option<RemoteClient>,
     tables: Tables,
     /// Since when the connections may be quiet.
     quiet_since: Instant,
@@ -88,7 +90,7 @@ impl Testbed {
     pub fn set(case: Case, path: Path, methods: &[Method], settings: &Settings) -> Result<Self, Fatal> {
         let network = Network::new()?;
         let mut listeners: Vec<String> =
-            methods.iter().map(|method| method.listener(path, SERVER, settings, case.parameters())).collect();
+            methods.iter().map(|method| method.listener(path, SERVER, settings, case)).collect();
         let anywhere = format!("{SERVER}:0");
         let channels = method::channels(path.transport, SERVER, settings);
         let helpers = |address: &str| listener("resp", "helper", address, settings, &[]);
@@ -97,7 +99,10 @@ impl Testbed {
                 listeners.extend([channels, helpers(&anywhere)]);
                 None
             }
-            Via::Gateway => Some(Server::start(&network.server, &[channels, helpers(BACKEND)], settings)?),
+            Via::Gateway => {
+                listeners.push(listener("resp", "names", "127.0.0.1:0", settings, &[]));
+                Some(Server::start(&network.server, &[channels, helpers(BACKEND)], settings)?)
+            }
         };
         let server = Server::start(&network.server, &listeners, settings)?;
         let client = RemoteClient::start(&network.client)?;
@@ -108,6 +113,14 @@ impl Testbed {
             home.unwrap_or(&server)
                 .address(name)
                 .ok_or_else(|| Fatal { what: format!("find listener {name}"), why: "it is not told".into() })
+        };
+        let application = if methods.iter().any(|method| path.names_clients(case, *method)) {
+            let mut application = RemoteClient::start(&network.server)?;
+            application.order(&format!("serve {APPLICATION} {}", address("names")?));
+            application.wait("serve", |line| (line == "serving").then_some(()))?;
+            Some(application)
+        } else {
+            None
         };
         let watched = address("helper")?;
         for slot in [WATCHER, COMMANDER] {
@@ -135,6 +148,7 @@ impl Testbed {
             network,
             client,
             helper,
+            application,
             tables,
             quiet_since: monotonic(),
         };
@@ -265,8 +279,13 @@ impl Testbed {
     fn send_to_all(&mut self, bytes: usize) {
         let message = "x".repeat(bytes);
         for seat in &self.seats {
-            let send = format!("SEND {} {message}\r\n", seat.identity());
-            self.helper.order(&format!("send {COMMANDER} {}", escape(send.as_bytes())));
+            let named = self.path.names_clients(self.case, seat.method);
+            if let Some(application) = self.application.as_mut().filter(|_| named) {
+                application.order(&format!("utter {} {message}", seat.identity()));
+            } else {
+                let send = format!("SEND {} {message}\r\n", seat.identity());
+                self.helper.order(&format!("send {COMMANDER} {}", escape(send.as_bytes())));
+            }
         }
     }
 

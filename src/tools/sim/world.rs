@@ -153,7 +153,7 @@ pub struct World {
     /// Bytes that went from one connection of the server to another within the kernel.
     pub(super) spliced: u64,
     /// Connections that the server has begun to make, and nobody has asked yet whose they are.
-    pub(super) connects: Vec<usize>,
+    pub connects: Vec<usize>,
     /// How often the server could not even begin to.
     pub(super) not_begun: u32,
     pub(super) trace: Option<Vec<String>>,

@@ -186,6 +186,84 @@ fn a_client_that_goes_on_sending_has_the_last_word_of_its_server() {
     assert_eq!(record.client["close"], "linger2", "{record:#?}");
 }
 
+/// As soon as it has all of it: what it still sends does not put that off until the deadline.
+#[test]
+fn a_client_that_goes_on_sending_has_its_end_of_file_behind_the_last_word_of_its_server() {
+    let (server, backend) = start("half_close=end&linger=40s&linger_max=80s");
+    let mut client = narrow(&server);
+    let mut upstream = backend.accept();
+    let mut sender = client.stream.try_clone().unwrap();
+    let sending = std::thread::spawn(move || {
+        while sender.write_all(b"x").is_ok() {
+            pass(Duration::from_millis(1));
+        }
+    });
+    upstream.expect("xxx");
+    let bytes = noise(300_000, 1);
+    let mut reader = Client { stream: upstream.stream.try_clone().unwrap() };
+    let reading = std::thread::spawn(move || drop(read_slowly(&mut reader)));
+    upstream.send(&bytes);
+    upstream.half_close();
+    let begun = crate::common::now();
+    let (got, error) = read_slowly(&mut client);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(matches!(error, None | Some(ErrorKind::ConnectionReset)), "{error:?} after {} bytes", got.len());
+    assert_same_bytes(&got, &bytes);
+    drop(client);
+    sending.join().unwrap();
+    reading.join().unwrap();
+}
+
+/// What it sends to a socket that is closed is answered by a reset, which takes what that had still to send.
+#[test]
+fn a_client_that_takes_its_time_may_speak_when_its_server_has_left() {
+    let (server, backend) = start("half_close=end&linger=40s&linger_max=80s");
+    let mut client = narrow(&server);
+    let mut upstream = backend.accept();
+    let bytes = noise(300_000, 1);
+    upstream.send(&bytes);
+    drop(upstream);
+    until("all of it to be in our kernel", || {
+        let rows = server.connections("gateway");
+        server.ends().iter().any(|end| end["leg"] == "upstream")
+            && rows.iter().all(|row| row["queue_bytes"] == 0)
+    });
+    // Not before its socket would have been closed.
+    pass(Duration::from_millis(200));
+    client.send("late");
+    pass(Duration::from_millis(200));
+    let (got, error) = read_slowly(&mut client);
+    assert!(matches!(error, None | Some(ErrorKind::ConnectionReset)), "{error:?} after {} bytes", got.len());
+    assert_same_bytes(&got, &bytes);
+    drop(client);
+    let record = Record::of(&server);
+    assert_eq!([&record.pair["reason"], &record.pair["by"]], ["upstream.fin", "upstream"], "{record:#?}");
+    assert_eq!(record.bytes(), [0, 300_000, 4, 0], "{record:#?}");
+}
+
+/// Its socket does not stay for ever: what it says after `linger` is answered by a reset, and that takes what it has not read.
+#[test]
+fn a_client_that_takes_nothing_for_too_long_and_then_speaks_loses_the_rest() {
+    let (server, backend) = start("half_close=end&linger=200ms&linger_max=400ms");
+    let mut client = narrow(&server);
+    let mut upstream = backend.accept();
+    let bytes = noise(300_000, 1);
+    upstream.send(&bytes);
+    drop(upstream);
+    let record = Record::of(&server);
+    record.moved(0, 300_000).expect(
+        ["upstream.fin", "partner", "linger2"],
+        ["upstream.fin", "zero_read", "peer_first"],
+        ["upstream.fin", "upstream"],
+    );
+    client.send("late");
+    pass(Duration::from_millis(200));
+    let (got, error) = read_slowly(&mut client);
+    assert_eq!(error, Some(ErrorKind::ConnectionReset), "after {} bytes", got.len());
+    assert!(got.len() < bytes.len());
+    assert_same_bytes(&got, &bytes[..got.len()]);
+}
+
 /// One that sends for ever and reads nothing does not stay.
 #[test]
 fn a_client_that_takes_nothing_any_more_is_let_go_at_a_deadline() {

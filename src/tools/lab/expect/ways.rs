@@ -1,9 +1,12 @@
 //! Where a gateway or TLS makes something else of a cell than the one table says.
 
-use super::{BOTH_BELIEVE, CLEAN, CLIENT_WAITS, Expected, FIN, FIN_PROBED, RST, UNHEARD, ended};
+use super::{
+    BOTH_BELIEVE, CLEAN, CLIENT_BELIEVES, CLIENT_WAITS, Expected, FIN, FIN_PROBED, Left, RST, UNHEARD, ended,
+    left,
+};
 use crate::core::end::CloseMode::{Linger2, PeerFirst, PeerFirstAfterGoodbye, ProbeReset, Reset};
 use crate::core::end::Detector::{EofProbe, Protocol, SendError, TcpInfo, ZeroRead};
-use crate::core::end::Reason::{PeerFin, PeerGoodbye, PeerReset, PeerTruncated};
+use crate::core::end::Reason::{PeerFin, PeerGoodbye, PeerReplaced, PeerReset, PeerTruncated};
 use crate::tools::lab::case::Case;
 use crate::tools::lab::method::Method as M;
 use crate::tools::lab::path::{Path, Transport, Via};
@@ -21,6 +24,17 @@ const GATEWAY: Cells = &[
     // waits, too: what is tried first tells.
     (Case::KillPaused, M::ALL, Either(&[RST, RST_SEEN_BY_SEND])),
     (Case::DropToClient, &[M::All], UNHEARD),
+    // Nobody says goodbye to a client of a gateway. So there is nothing to wait for, and no answer to that.
+    (Case::Freeze, &[M::TakeOver], replaced(When::Comeback, CLEAN)),
+    (Case::Cable, &[M::TakeOver], replaced(When::Comeback, CLIENT_BELIEVES)),
+    // It closes at our FIN, and nobody hears its own.
+    (Case::DropFromClient, &[M::TakeOver], replaced(When::Comeback, left("", "LAST_ACK"))),
+    (Case::DropToClient, &[M::TakeOver], replaced(When::Comeback, CLIENT_BELIEVES)),
+    (Case::DropBoth, &[M::TakeOver], replaced(When::Comeback, CLIENT_BELIEVES)),
+    (Case::NatReset, &[M::TakeOver], replaced(When::Comeback, CLIENT_BELIEVES)),
+    (Case::Vanish, &[M::TakeOver], replaced(When::Comeback, CLEAN)),
+    (Case::Reboot, M::ALL, replaced(When::Now, CLEAN)),
+    (Case::LateBeat, &[M::TakeOver], Expected::NotApplicable),
     // Nothing tells of suspicion there; it is not ended.
     (Case::LateBeat, M::ALL, BOTH_BELIEVE),
 ];
@@ -66,6 +80,17 @@ const TLS_AT_GATEWAY: Cells = &[
     (Case::HalfClose, M::ALL, HALF_CLOSED),
     (Case::Kill, M::ALL, TRUNCATED),
     (Case::QueueReset, M::ALL, RST_SEEN_BY_SEND),
+    (
+        Case::NatReset,
+        &[M::TakeOver],
+        Either(&[refused(When::Comeback, CLIENT_BELIEVES), replaced(When::Comeback, CLIENT_BELIEVES)]),
+    ),
+    (
+        Case::Vanish,
+        &[M::TakeOver],
+        Either(&[refused(When::Comeback, CLEAN), replaced(When::Comeback, CLEAN)]),
+    ),
+    (Case::Reboot, M::ALL, Either(&[refused(When::Now, CLEAN), replaced(When::Now, CLEAN)])),
 ];
 
 /// Its last word and its FIN may be read together or one after the other. Ours in answer comes to a closed socket, whose
@@ -85,6 +110,15 @@ const RST_SEEN_BY_SEND: Expected = ended(PeerReset, SendError, Reset, When::Now,
 
 const fn closed(detector: super::Detector, close: super::CloseMode) -> Expected {
     ended(PeerFin, detector, close, When::Now, CLEAN)
+}
+
+const fn replaced(when: When, left: Left) -> Expected {
+    ended(PeerReplaced, Protocol, Linger2, when, left)
+}
+
+/// Our last word, which comes before the close, is answered by a reset.
+const fn refused(when: When, left: Left) -> Expected {
+    ended(PeerReplaced, Protocol, Reset, when, left)
 }
 
 const fn half_closed(detector: super::Detector, when: When) -> Expected {

@@ -255,3 +255,30 @@ impl From<LastRung> for CloseMode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_only_the_delivery_is_left_it_is_looked_at_soon_and_then_less_often() {
+        const CLOSING: Closing = Closing {
+            linger: Duration::from_secs(5),
+            linger_max: Duration::from_secs(60),
+            linger2: true,
+            frozen: LastRung::Linger2,
+            unreachable: LastRung::Reset,
+        };
+        let since = Instant::from_nanos(1);
+        let cause = Cause { reason: Reason::UpstreamFin, detector: Detector::Partner };
+        let closing = |deadline| State::Closing { cause, since, deadline, last: Some(LastRung::Linger2) };
+        for (after, wait) in [(1, 20), (100, 50), (5000, 500)] {
+            let now = since + Duration::from_millis(after);
+            let before = closing(since + CLOSING.linger);
+            let next = closing(now + Duration::from_millis(wait));
+            assert_eq!(before.on(Input::Unclear, now, &CLOSING), (next, Action::None));
+        }
+        let (_, action) = closing(since).on(Input::Unclear, since + CLOSING.linger_max, &CLOSING);
+        assert_eq!(action, Action::Close(CloseMode::Linger2));
+    }
+}

@@ -258,23 +258,6 @@ fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
 }
 
 #[test]
-fn a_leg_of_which_only_the_delivery_is_left_is_looked_at_again_soon_and_then_less_often() {
-    let closing = |deadline| {
-        let last = Some(LastRung::Linger2);
-        State::Closing { cause: cause(Reason::UpstreamFin), since: T0, deadline, last }
-    };
-    let far = T0 + CLOSING.linger_max;
-    for (after, wait) in [(1, 20), (100, 50), (5000, 500)]
-        .map(|(after, wait)| (T0 + Duration::from_millis(after), Duration::from_millis(wait)))
-    {
-        let (state, action) = closing(far).on(Input::Unclear, after, &CLOSING);
-        assert_eq!((state, action), (closing((after + wait).min(far)), Action::None));
-    }
-    let (_, action) = closing(far).on(Input::Unclear, far, &CLOSING);
-    assert_eq!(action, Action::Close(CloseMode::Linger2));
-}
-
-#[test]
 fn a_peer_that_was_told_nothing_is_not_waited_for() {
     let leave =
         |notified| Input::CloseGracefully { reason: Reason::LocalIdle, detector: Detector::Timer, notified };

@@ -166,6 +166,8 @@ pub enum When {
     Comeback,
     /// When it comes back, and then `linger` is over.
     ComebackAndLinger,
+    /// When it comes back, and what was on its way to it was retransmitted often enough to be sure.
+    ComebackAndRetries,
     /// When it comes back, then `linger` is over, and the goodbye was retransmitted often enough to be sure.
     ComebackAndSilence,
 }
@@ -184,6 +186,7 @@ impl When {
                 | Self::Audit
                 | Self::HeartbeatAfterRetries
                 | Self::ChannelAfterRetries
+                | Self::ComebackAndRetries
                 | Self::ComebackAndSilence
         )
     }
@@ -226,6 +229,7 @@ impl When {
             Self::Audit => (s.audit, s.audit * 2),
             Self::Comeback => (s.comeback, s.comeback),
             Self::ComebackAndLinger => (s.comeback + s.linger, s.comeback + s.linger),
+            Self::ComebackAndRetries => (s.comeback, (s.comeback + second / 2).max(second * 2)),
             Self::ComebackAndSilence => (s.comeback + s.linger, s.comeback + s.linger.max(second * 2)),
         };
         (earliest, latest + s.slack)

@@ -27,6 +27,7 @@ const GATEWAY: Cells = &[
     // Nobody says goodbye to a client of a gateway. So there is nothing to wait for, and no answer to that.
     (Case::Freeze, &[M::TakeOver], replaced(When::Comeback, CLEAN)),
     (Case::Cable, &[M::TakeOver], replaced(When::Comeback, CLIENT_BELIEVES)),
+    (Case::CableFlight, &[M::TakeOver], refused(When::ComebackAndRetries, CLIENT_BELIEVES)),
     // It closes at our FIN, and nobody hears its own.
     (Case::DropFromClient, &[M::TakeOver], replaced(When::Comeback, left("", "LAST_ACK"))),
     (Case::DropToClient, &[M::TakeOver], replaced(When::Comeback, CLIENT_BELIEVES)),
@@ -116,7 +117,7 @@ const fn replaced(when: When, left: Left) -> Expected {
     ended(PeerReplaced, Protocol, Linger2, when, left)
 }
 
-/// Our last word, which comes before the close, is answered by a reset.
+/// What it was sent before the close is answered by a reset, or by nothing at all.
 const fn refused(when: When, left: Left) -> Expected {
     ended(PeerReplaced, Protocol, Reset, when, left)
 }

@@ -19,22 +19,6 @@ const DEPARTURES_MAX: usize = 32 * 1024;
 /// Bytes that one receive takes in a turn that is long already.
 const READ_BYTES_LEAST: usize = 16 * 1024;
 
-/// What one connection may still do before the others have their turn.
-pub(super) struct Share {
-    /// Bytes that it may still receive.
-    pub(super) bytes: usize,
-    /// Whether splicing may still bring something.
-    pub(super) may_splice: bool,
-}
-
-/// What reading has brought that needs other connections.
-enum Taken {
-    /// So many bytes, in the buffer.
-    Bytes(usize),
-    /// Nothing yet: much has come, and goes to the partner within the kernel.
-    Bulk,
-}
-
 impl<K: Kernel> Reactor<K> {
     /// What the poller said about a connection. Hints only: the calls that follow decide.
     pub(super) fn on_ready(&mut self, key: Key, readiness: Readiness) {
@@ -51,15 +35,16 @@ impl<K: Kernel> Reactor<K> {
     /// Reads a connection and serves what it has sent, until nothing is left, its budget is spent, or output has to move
     /// first.
     pub(super) fn read(&mut self, key: Key) {
-        let mut share = Share { bytes: self.cx.settings.turn.read_bytes, may_splice: true };
-        while let Some(conn) = self.table.get_mut(key)
-            && let Some(taken) = self.cx.read(key, conn, self.read_buffer.room(), &mut share)
-        {
-            let leg = conn.leg;
-            let Taken::Bytes(count) = taken else {
-                self.splice(key, &mut share);
+        let mut budget = self.cx.settings.turn.read_bytes;
+        let mut may_splice = true;
+        while let Some(conn) = self.table.get_mut(key) {
+            if conn.flags.has(Flags::BULK) && may_splice {
+                self.splice(key, &mut budget);
+                may_splice = false;
                 continue;
-            };
+            }
+            let Some(count) = self.cx.read(key, conn, self.read_buffer.room(), &mut budget) else { break };
+            let leg = conn.leg;
             let buffer = std::mem::take(&mut self.read_buffer);
             let more = if let Some(leg) = leg {
                 self.relay(key, leg, &buffer[..count])
@@ -181,47 +166,41 @@ impl<K: Kernel> Context<K> {
         false
     }
 
-    /// Reads, and serves what can be served without the other connections. Returns what cannot; to be called again behind
-    /// that. None: there is nothing left, or something else comes first.
+    /// Reads, and serves what can be served without the other connections. Returns how many bytes lie in `buffer` that
+    /// cannot; to be called again behind those. None: there is nothing left, or something else comes first.
     fn read(
         &mut self,
         key: Key,
         conn: &mut Conn<K>,
         buffer: &mut [u8; READ_BUFFER_BYTES],
-        share: &mut Share,
-    ) -> Option<Taken> {
+        budget: &mut usize,
+    ) -> Option<usize> {
         // In a long turn a little is read of everybody: those who have sent little have all of it read.
         let window = if self.work.is_long() { READ_BYTES_LEAST } else { READ_BUFFER_BYTES };
         while conn.reading.pending() && conn.may_be_read() {
-            if share.bytes == 0 || self.work.is_over() {
+            if *budget == 0 || self.work.is_over() {
                 self.posted.resume(key, conn);
                 break;
             }
             if conn.buffers.is_some() && self.defers_handshake(key, conn) {
                 break;
             }
-            // Only a receive tells what an urgent byte, a FIN or a reset is.
-            if conn.flags.has(Flags::BULK) && share.may_splice && conn.reading == Reading::Ready {
-                return Some(Taken::Bulk);
-            }
             match self.recv(key, conn, &mut buffer[..window]) {
                 Received::Bytes { count, wire, short } => {
-                    share.bytes = share.bytes.saturating_sub(count.max(wire));
+                    *budget = budget.saturating_sub(count.max(wire));
                     self.work.charge(cost::RECEIVE + cost::moved(wire));
                     self.on_received(key, conn, wire, short);
                     if count == 0 {
                         continue;
                     }
                     match conn.session.as_deref() {
-                        None | Some(Session::Named(_)) if conn.leg.is_some() => {
-                            return Some(Taken::Bytes(count));
-                        }
+                        None | Some(Session::Named(_)) if conn.leg.is_some() => return Some(count),
                         // A protocol without a session (echo) returns the bytes.
                         None | Some(Session::Named(_)) => self.write(key, conn, &buffer[..count]),
                         Some(Session::Http(_)) => self.serve_http(key, conn, &buffer[..count]),
                         Some(Session::Client(_) | Session::Refused) => {
                             self.note_beat(key, conn);
-                            return Some(Taken::Bytes(count));
+                            return Some(count);
                         }
                     }
                 }
@@ -250,7 +229,8 @@ impl<K: Kernel> Context<K> {
 
     /// Bytes have come: what follows from that whatever they mean. `short`: fewer than there was room for, and a layer holds
     /// none back.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "of two places one is hot: a call is a seventh of what it does")]
+    #[inline(always)]
     pub(super) fn on_received(&mut self, key: Key, conn: &mut Conn<K>, count: usize, short: bool) {
         let listener = usize::from(conn.listener);
         let settings = &self.listeners[listener].settings;

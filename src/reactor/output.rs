@@ -25,38 +25,40 @@ impl<K: Kernel> Context<K> {
                     outcome @ (Sent::Bytes(_) | Sent::WouldBlock | Sent::Failed(_)) => break outcome,
                 }
             };
-            let Some(count) = self.on_offered(key, conn, outcome) else { return };
-            sent = count;
+            if let Sent::Bytes(count) = outcome {
+                self.work.charge(cost::SEND + cost::moved(count));
+                self.on_sent(conn, count);
+                sent = count;
+            } else if !self.on_refused(key, conn, outcome) {
+                return;
+            }
         } else if conn.layer().is_some() && !conn.output_held() && !bytes.is_empty() {
             return self.write_encoded(key, conn, bytes);
         }
-        self.keep_rest(key, conn, &bytes[sent..]);
+        if sent < bytes.len() {
+            self.keep_rest(key, conn, &bytes[sent..]);
+        }
     }
 
-    /// Output was offered to the socket. Returns how much of it was taken; None: the connection has failed.
-    #[inline]
-    pub(super) fn on_offered(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent) -> Option<usize> {
+    /// The socket took none of the output that it was offered. Whether it lives.
+    #[cold]
+    pub(super) fn on_refused(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent) -> bool {
         match outcome {
-            Sent::Bytes(count) => {
-                self.work.charge(cost::SEND + cost::moved(count));
-                self.on_sent(conn, count);
-                return Some(count);
-            }
-            Sent::WouldBlock | Sent::Interrupted | Sent::Failed(SocketError::Memory) => {
-                self.work.charge(cost::CALL);
-            }
-            Sent::Failed(fault) => {
+            Sent::Failed(fault) if fault != SocketError::Memory => {
                 self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
-                return None;
+                false
+            }
+            Sent::Failed(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Bytes(_) => {
+                self.work.charge(cost::CALL);
+                true
             }
         }
-        Some(0)
     }
 
     /// Keeps what the kernel had no room for. A short send means a full buffer: asking again would only say EAGAIN.
-    #[inline]
+    #[inline(never)]
     pub(super) fn keep_rest(&mut self, key: Key, conn: &mut Conn<K>, rest: &[u8]) {
-        if !rest.is_empty() && self.keep(key, conn, rest.into()) {
+        if self.keep(key, conn, rest.into()) {
             self.await_room(key, conn);
         }
     }

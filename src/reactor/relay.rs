@@ -70,11 +70,12 @@ impl<K: Kernel> Reactor<K> {
             self.cx.complete_options(partner, conn);
         }
         self.cx.write(partner, conn, bytes);
-        let (waits, is_taken) = (conn.pending_output() > 0, conn.takes_output());
+        let waits = conn.pending_output() > 0;
+        let is_bulk = bytes.len() >= K::BULK_BYTES && !is_fresh && conn.takes_output();
         if waits && let Some(conn) = self.table.get_mut(key) {
             self.cx.await_partner(key, conn);
         }
-        if bytes.len() >= K::BULK_BYTES && is_taken && !is_fresh {
+        if is_bulk {
             self.begin_bulk(key);
         }
         if let Some((upstream, server)) = spoke {

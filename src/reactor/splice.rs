@@ -5,9 +5,8 @@
 //! little. Splicing only moves bytes. What ends a direction, such as a FIN, a reset or an urgent byte, is told by a receive:
 //! one follows behind every window that was not full. What the partner has no room for is copied, and waits as it always does.
 
-use super::connection::Flags;
+use super::connection::{Flags, Reading};
 use super::context::{Conn, Context};
-use super::io::Share;
 use super::work::cost;
 use super::{READ_BUFFER_BYTES, Reactor};
 use crate::core::table::Key;
@@ -23,33 +22,42 @@ impl<K: Kernel> Reactor<K> {
         }
     }
 
-    /// Moves one window from a leg to its partner.
+    /// Moves what a leg sends to its partner, as long as windows are full, within the budget.
     #[inline(never)]
-    pub(super) fn splice(&mut self, key: Key, share: &mut Share) {
-        share.may_splice = false;
-        let Some(from) = self.table.get(key).filter(|conn| conn.takes_more()) else { return };
+    pub(super) fn splice(&mut self, key: Key, budget: &mut usize) {
+        while *budget > 0 && !self.cx.work.is_over() && self.splice_window(key, budget) {}
+    }
+
+    /// Moves one window. Whether it was full.
+    fn splice_window(&mut self, key: Key, budget: &mut usize) -> bool {
+        // Not where an urgent byte, a FIN or a reset is known to be behind it.
+        let is_plain =
+            |conn: &&Conn<K>| conn.reading == Reading::Ready && conn.may_be_read() && conn.takes_more();
+        let Some(from) = self.table.get(key).filter(is_plain) else { return false };
         let partner = self.cx.pairs.of(key).and_then(|pair| pair.leg(from.leg?.other()));
         let to = partner.and_then(|partner| self.table.get(partner));
         let (Some(partner), Some(to)) = (partner, to.filter(|conn| conn.takes_more() && conn.takes_output()))
         else {
-            return;
+            return false;
         };
         let spliced = self.cx.kernel.splice(&from.stream, &to.stream, self.read_buffer.room());
         let (received, sent) = spliced.counts();
         self.cx.work.charge(cost::RECEIVE + cost::SEND + cost::spliced(received));
-        let Some(conn) = self.table.get_mut(key) else { return };
+        let Some(conn) = self.table.get_mut(key) else { return false };
         match spliced.received {
             Received::Bytes(_) => self.cx.on_received(key, conn, received, false),
             Received::Failed(fault) if fault != SocketError::Memory => {
-                return self.cx.on_receive_failed(key, conn, fault);
+                self.cx.on_receive_failed(key, conn, fault);
+                return false;
             }
-            Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_) => return,
+            Received::Eof | Received::WouldBlock | Received::Interrupted | Received::Failed(_) => {
+                return false;
+            }
         }
         if received < K::BULK_BYTES / 4 {
             conn.flags.clear(Flags::BULK);
         }
-        share.bytes = share.bytes.saturating_sub(received);
-        share.may_splice = received == READ_BUFFER_BYTES;
+        *budget = budget.saturating_sub(received);
         self.cx.note_moved(key);
         if let Some(conn) = self.table.get_mut(partner) {
             self.cx.on_spliced(partner, conn, spliced.sent, &self.read_buffer[..received - sent]);
@@ -59,6 +67,7 @@ impl<K: Kernel> Reactor<K> {
                 self.cx.await_partner(key, conn);
             }
         }
+        received == READ_BUFFER_BYTES
     }
 }
 
@@ -68,9 +77,11 @@ impl<K: Kernel> Context<K> {
         if let Sent::Bytes(count) = outcome {
             self.on_sent(conn, count);
             self.observer.counters.listeners[usize::from(conn.listener)].spliced(count);
-        } else if self.on_offered(key, conn, outcome).is_none() {
+        } else if !self.on_refused(key, conn, outcome) {
             return;
         }
-        self.keep_rest(key, conn, rest);
+        if !rest.is_empty() {
+            self.keep_rest(key, conn, rest);
+        }
     }
 }

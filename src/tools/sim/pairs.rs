@@ -340,8 +340,10 @@ impl LegEnd<'_> {
         self.truth.at_close.is_none_or(|(state, ..)| state != TcpState::Close)
     }
 
-    /// Its peer had taken all that its kernel was given.
+    /// Its peer had taken all that its kernel was given, and left no probe unanswered: who seems to be gone is sent no FIN.
     fn was_taken(&self) -> bool {
-        self.truth.at_close.is_none_or(|(.., evidence)| evidence.unacked == 0 && evidence.notsent_bytes == 0)
+        self.truth.at_close.is_none_or(|(.., evidence)| {
+            evidence.unacked == 0 && evidence.notsent_bytes == 0 && evidence.probes == 0
+        })
     }
 }

@@ -101,7 +101,7 @@ fn a_server_that_resets_in_the_middle_of_much_ends_the_pair_and_nothing_else() {
     let (server, backend) = start("");
     for _ in 0..PAIRS {
         let (mut client, mut upstream) = pair(&server, &backend);
-        let sender = thread::spawn(move || while client.stream.write(&[7; 65_536]).is_ok() {});
+        let sender = thread::spawn(move || while client.stream.write(&vec![7; 65_536]).is_ok() {});
         upstream.stream.read_exact(&mut vec![0; MIB]).unwrap();
         upstream.reset();
         sender.join().unwrap();

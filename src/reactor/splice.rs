@@ -1,9 +1,10 @@
 //! Bulk: what a leg sends goes to its partner within the kernel, window by window, while nothing but bytes is expected of
 //! either side.
 //!
-//! A leg is in bulk from when a receive has brought much ([`Kernel::BULK_BYTES`]) and its partner has taken all of it, until a window brings
-//! little. Splicing only moves bytes. What ends a direction, such as a FIN, a reset or an urgent byte, is told by a receive:
-//! one follows behind every window that was not full. What the partner has no room for is copied, and waits as it always does.
+//! A leg is in bulk from when a receive has brought much ([`Kernel::BULK_BYTES`]) and its partner has taken all of it, until a
+//! window brings little. Splicing only moves bytes. What ends a direction, such as a FIN, a reset or an urgent byte, is told by
+//! a receive: one follows behind every window that was not full. What the partner has no room for is copied, and waits as it
+//! always does.
 
 use super::connection::{Flags, Reading};
 use super::context::{Conn, Context};

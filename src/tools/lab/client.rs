@@ -17,7 +17,7 @@
 //! | `leave SLOTS BYTES` | sends a goodbye, and closes at the answer; `done TIME` |
 //! | `close SLOTS`, `reset SLOTS`, `vanish SLOTS` | FIN (over TLS `close_notify` before it), RST, or nothing; `done TIME` |
 //! | `finish SLOTS BYTES` | sends, says FIN, and reads on to the end; `done TIME` |
-//! | `serve ADDRESS GATEWAY` | is an [application](super::application) from now on; `serving` |
+//! | `serve ADDRESS GATEWAY` | is an [application] from now on; `serving` |
 //!
 //! SLOTS are numbers with commas between them. A connection that the server ends is closed, `ended SLOT COUNT` with
 //! how many bytes it had received.

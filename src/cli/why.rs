@@ -107,8 +107,8 @@ fn add_partners(ends: &mut Value, ask: impl Fn(&str) -> Result<Value, ExitCode>)
     wanted.retain(|row| row.get("pair").is_some());
     let pairs: Vec<_> = wanted.into_iter().map(|row| encoded(text(row, "pair"))).collect();
     for pairs in pairs.chunks(PAIRS_MAX) {
-        // Two legs each.
-        let answer = ask(&format!("/ends?limit={}&pair={}", 2 * PAIRS_MAX, pairs.join(",")))?;
+        // Two legs each, and those to servers that were tried before.
+        let answer = ask(&format!("/ends?limit={}&pair={}", 10 * PAIRS_MAX, pairs.join(",")))?;
         known.extend_from_slice(list(&answer["ends"]));
     }
     let mut found = false;
@@ -121,7 +121,7 @@ fn add_partners(ends: &mut Value, ask: impl Fn(&str) -> Result<Value, ExitCode>)
     Ok(found)
 }
 
-/// The ending of the other side of its pair.
+/// The ending of the other side of its pair: newest first, so that of the server that was reached.
 fn partner_of<'a>(row: &Value, known: &'a [Value]) -> Option<&'a Value> {
     let other = match text(row, "leg") {
         "client" => "upstream",
@@ -323,7 +323,7 @@ lost.heartbeat usually means: ";
                 Ok(json!({ "ends": answer }))
             }
         };
-        let path = "/ends?limit=200&pair=3-9";
+        let path = "/ends?limit=1000&pair=3-9";
         for (row, other, expected) in [
             (
                 &client,

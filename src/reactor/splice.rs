@@ -43,7 +43,10 @@ impl<K: Kernel> Reactor<K> {
         };
         let spliced = self.cx.kernel.splice(&from.stream, &to.stream, self.read_buffer.room());
         let (received, sent) = spliced.counts();
-        self.cx.work.charge(cost::RECEIVE + cost::SEND + cost::spliced(received));
+        self.cx.work.charge(match received {
+            0 => cost::CALL,
+            count => cost::RECEIVE + cost::SEND + cost::spliced(count),
+        });
         let Some(conn) = self.table.get_mut(key) else { return false };
         match spliced.received {
             Received::Bytes(_) => self.cx.on_received(key, conn, received, false),

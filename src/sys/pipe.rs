@@ -4,15 +4,15 @@
 //! and no connection owns two descriptors for it.
 
 use super::errno;
-use crate::net::{Received, Sent, Spliced};
+use crate::net::{Received, Sent, SocketError, Spliced};
 use log::debug;
 use rustix::io::Errno;
+use rustix::param::page_size;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Its room: each 4 KiB of it is a place for a fragment of what was received, of which a network card makes one a segment. 64 KiB
-/// take 45 of 1,448 bytes.
-const PIPE_BYTES: usize = 256 * 1024;
+/// Places for fragments of what was received, of which a network card makes one a segment: 64 KiB take 46 of 1,448 bytes.
+const FRAGMENTS: usize = 64;
 
 /// Both ends of a pipe, non-blocking.
 #[derive(Debug)]
@@ -49,8 +49,10 @@ impl Splicing {
                 let sent = pipe.send(to, count);
                 let left = count - if let Sent::Bytes(sent) = sent { sent } else { 0 };
                 if !pipe.empty_into(&mut rest[..left]) {
-                    // It cannot be: the bytes were counted in. A fresh one is surely empty.
+                    // It cannot be: the bytes were counted in. A fresh one is surely empty, and nothing follows the gap.
                     *self = Self::Unused;
+                    let sent = Sent::Failed(SocketError::Other(libc::EIO));
+                    return Spliced { received: Received::Bytes(count), sent };
                 }
                 Spliced { received: Received::Bytes(count), sent }
             }
@@ -70,7 +72,7 @@ impl Pipe {
     fn new() -> Result<Self, Errno> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // A smaller one works as well.
-        let _ = fcntl_setpipe_size(&into, PIPE_BYTES);
+        let _ = fcntl_setpipe_size(&into, FRAGMENTS * page_size());
         Ok(Self { out, into })
     }
 
@@ -109,7 +111,7 @@ mod tests {
     use super::super::testing::{Client, PLAIN, fill, in_child, pair, pair_with, recv, until};
     use super::super::{Stream, sockopt};
     use super::*;
-    use crate::net::{SocketError, SocketOptions, Stream as _};
+    use crate::net::{SocketOptions, Stream as _};
     use crate::sys::ignore_sigpipe;
     use rustix::net::{RecvFlags, SendFlags};
     use std::io::{Read as _, Write as _};

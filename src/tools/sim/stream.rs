@@ -132,6 +132,12 @@ impl SimStream {
 
     /// Lets what it has received go to another one: as much as `rest` is long, into which comes what that has no room for.
     pub(super) fn splice(&self, to: &Self, rest: &mut [u8]) -> Spliced {
+        // As an urgent byte or a pipe without room makes the real one. It means nothing.
+        match self.stage.borrow_mut().world.chance.index(20) {
+            0 => return Spliced::nothing(Received::WouldBlock),
+            1 => return Spliced::nothing(Received::Eof),
+            _ => {}
+        }
         let received = self.receive(rest);
         let Received::Bytes(count) = received else { return Spliced::nothing(received) };
         let sent = loop {

@@ -26,7 +26,6 @@ impl<K: Kernel> Context<K> {
                 }
             };
             if let Sent::Bytes(count) = outcome {
-                self.work.charge(cost::SEND + cost::moved(count));
                 self.on_sent(conn, count);
                 sent = count;
             } else if !self.on_refused(key, conn, outcome) {
@@ -43,16 +42,14 @@ impl<K: Kernel> Context<K> {
     /// The socket took none of the output that it was offered. Whether it lives.
     #[cold]
     pub(super) fn on_refused(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent) -> bool {
-        match outcome {
-            Sent::Failed(fault) if fault != SocketError::Memory => {
-                self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
-                false
-            }
-            Sent::Failed(_) | Sent::WouldBlock | Sent::Interrupted | Sent::Bytes(_) => {
-                self.work.charge(cost::CALL);
-                true
-            }
+        if let Sent::Failed(fault) = outcome
+            && fault != SocketError::Memory
+        {
+            self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
+            return false;
         }
+        self.work.charge(cost::CALL);
+        true
     }
 
     /// Keeps what the kernel had no room for. A short send means a full buffer: asking again would only say EAGAIN.
@@ -80,6 +77,12 @@ impl<K: Kernel> Context<K> {
 
     #[inline]
     pub(super) fn on_sent(&mut self, conn: &mut Conn<K>, count: usize) {
+        self.work.charge(cost::SEND + cost::moved(count));
+        self.count_sent(conn, count);
+    }
+
+    #[inline]
+    pub(super) fn count_sent(&mut self, conn: &mut Conn<K>, count: usize) {
         conn.life.bytes_out += count as u64;
         self.observer.counters.listeners[usize::from(conn.listener)].traffic(conn.leg).bytes_out +=
             count as u64;
@@ -223,7 +226,6 @@ impl<K: Kernel> Context<K> {
                     buffers.output.consume(count);
                     buffers.output_moved = self.now;
                     room -= count;
-                    self.work.charge(cost::SEND + cost::moved(count));
                     self.on_sent(conn, count);
                     if short {
                         break;

@@ -79,7 +79,7 @@ impl<K: Kernel> Context<K> {
     /// The kernel was given a window for a connection, and had no room for `rest`.
     fn on_spliced(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent, rest: &[u8]) {
         if let Sent::Bytes(count) = outcome {
-            self.on_sent(conn, count);
+            self.count_sent(conn, count);
             self.observer.counters.listeners[usize::from(conn.listener)].spliced(count);
         } else if !self.on_refused(key, conn, outcome) {
             return;

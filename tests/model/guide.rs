@@ -61,35 +61,28 @@ fn commands(text: &str) -> Vec<&str> {
     found.iter().map(|line| line.split(" # ").next().unwrap_or(line).trim_end()).collect()
 }
 
-/// Lines outside of blocks of code.
+/// Lines outside of blocks of code, and the one that begins each block.
 fn prose(text: &str) -> Vec<&str> {
     let mut inside = false;
     let mut found = Vec::new();
     for line in text.lines() {
-        if line.starts_with("```") {
-            inside = !inside;
-        } else if !inside {
+        let is_fence = line.starts_with("```");
+        if !inside {
             found.push(line);
         }
+        inside ^= is_fence;
     }
     found
 }
 
 /// What a page is made of, in order: the levels of its headings, the points of its lists, the kinds of its blocks of code.
 fn shape(text: &str) -> Vec<&str> {
-    let mut inside = false;
-    let mut parts = Vec::new();
-    for line in text.lines() {
-        if line.starts_with("```") {
-            inside = !inside;
-            parts.extend(inside.then_some(line));
-        } else if !inside && line.starts_with('#') {
-            parts.extend(line.split(' ').next());
-        } else if !inside && line.starts_with("- ") {
-            parts.push("-");
-        }
-    }
-    parts
+    let parts = prose(text).into_iter().filter_map(|line| match line.as_bytes() {
+        [b'`', b'`', b'`', ..] => Some(line),
+        [b'#', ..] | [b'-', b' ', ..] => line.split(' ').next(),
+        _ => None,
+    });
+    parts.collect()
 }
 
 /// A row of a table.

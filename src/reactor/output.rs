@@ -28,7 +28,7 @@ impl<K: Kernel> Context<K> {
             if let Sent::Bytes(count) = outcome {
                 self.on_sent(conn, count);
                 sent = count;
-            } else if !self.on_refused(key, conn, outcome) {
+            } else if !self.on_refused(key, conn, outcome, bytes.len()) {
                 return;
             }
         } else if conn.layer().is_some() && !conn.output_held() && !bytes.is_empty() {
@@ -39,12 +39,19 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The socket took none of the output that it was offered. Whether it lives.
+    /// The socket took none of the `offered` bytes of output. Whether it lives: else they are counted as undelivered.
     #[cold]
-    pub(super) fn on_refused(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent) -> bool {
+    pub(super) fn on_refused(
+        &mut self,
+        key: Key,
+        conn: &mut Conn<K>,
+        outcome: Sent,
+        offered: usize,
+    ) -> bool {
         if let Sent::Failed(fault) = outcome
             && fault != SocketError::Memory
         {
+            conn.buffers_mut(&mut self.pool).lost += offered as u64;
             self.read_to_the_error(key, conn, Detector::SendError, Some(fault));
             return false;
         }

@@ -81,7 +81,7 @@ impl<K: Kernel> Context<K> {
         if let Sent::Bytes(count) = outcome {
             self.count_sent(conn, count);
             self.observer.counters.listeners[usize::from(conn.listener)].spliced(count);
-        } else if !self.on_refused(key, conn, outcome) {
+        } else if !self.on_refused(key, conn, outcome, rest.len()) {
             return;
         }
         if !rest.is_empty() {

@@ -47,6 +47,7 @@ fn send_finds_a_reset_and_what_came_before_it_still_counts() {
     means.server.signal("CONT");
     let end = means.found(since, ["peer.reset", "send_error", "reset"]);
     assert_eq!(end["bytes_in"], 11);
+    assert_eq!([&end["bytes_out"], &end["unsent_bytes"]], [1, 10], "what the failed send was to take: {end}");
 }
 
 #[test]

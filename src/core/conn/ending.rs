@@ -21,6 +21,8 @@ const UNTIL_DELIVERED: Duration = Duration::from_millis(20);
 pub(super) struct Ending {
     pub(super) cause: Cause,
     pub(super) since: Instant,
+    /// From when `linger_max` counts.
+    pub(super) begun: Instant,
 }
 
 impl Ending {
@@ -34,7 +36,7 @@ impl Ending {
 
     /// Progress puts the deadline off, but not for ever: a peer that takes a byte a minute must not stay.
     fn extended(self, now: Instant, closing: &Closing) -> Instant {
-        (now + closing.linger).min(self.since + closing.linger_max)
+        (now + closing.linger).min(self.begun + closing.linger_max)
     }
 }
 
@@ -120,9 +122,9 @@ impl State {
             // others give it at once, need not wait long.
             Input::Flushed { .. } if has_said_all(end.cause) => (self.by(now + AFTER_GOODBYE), Action::None),
             // Closed now, it might be left to retransmit to nobody.
-            Input::Unclear if now < end.since + closing.linger_max => {
-                let latest = end.since + closing.linger_max;
-                let longer = now.since(end.since) / 2;
+            Input::Unclear if now < end.begun + closing.linger_max => {
+                let latest = end.begun + closing.linger_max;
+                let longer = now.since(end.begun) / 2;
                 let state = match last {
                     // Nothing else is waited for.
                     Some(_) => self.due_at((now + longer.clamp(UNTIL_DELIVERED, UNTIL_CLEAR)).min(latest)),
@@ -198,7 +200,7 @@ pub(super) fn begin_closing(
     let full = cause.reason == Reason::LocalLimit;
     let patience = if full { closing.linger.min(AFTER_GOODBYE) } else { closing.linger };
     let deadline = if notified { now + patience } else { now };
-    (State::Closing { cause, since: now, deadline, last: None }, Action::Flush)
+    (State::Closing { cause, since: now, deadline, last: None, last_after_ms: 0 }, Action::Flush)
 }
 
 /// Enters Closing, to close as soon as the peer has what is left for it.
@@ -209,7 +211,10 @@ pub(super) fn close_behind_output(
     now: Instant,
     closing: &Closing,
 ) -> (State, Action) {
-    (State::Closing { cause, since, deadline: now + closing.linger, last: Some(rung) }, Action::Flush)
+    // A half-closed leg may have lived for hours since.
+    let last_after_ms = u32::try_from(now.since(since).as_millis()).unwrap_or(u32::MAX);
+    let deadline = now + closing.linger;
+    (State::Closing { cause, since, deadline, last: Some(rung), last_after_ms }, Action::Flush)
 }
 
 /// Closes at once, unless the rung promises delivery of what we still hold.
@@ -271,7 +276,8 @@ mod tests {
         };
         let since = Instant::from_nanos(1);
         let cause = Cause { reason: Reason::UpstreamFin, detector: Detector::Partner };
-        let closing = |deadline| State::Closing { cause, since, deadline, last: Some(LastRung::Linger2) };
+        let last = Some(LastRung::Linger2);
+        let closing = |deadline| State::Closing { cause, since, deadline, last, last_after_ms: 0 };
         for (after, wait) in [(1, 20), (100, 50), (5000, 500)] {
             let now = since + Duration::from_millis(after);
             let before = closing(since + CLOSING.linger);

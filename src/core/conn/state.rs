@@ -67,6 +67,8 @@ pub enum State {
         deadline: Instant,
         /// How to close as soon as all output is gone; `None`: the peer's FIN is waited for until the deadline.
         last: Option<LastRung>,
+        /// How long after `since` that was decided, in milliseconds: `linger_max` counts from then.
+        last_after_ms: u32,
     },
     /// Over: the socket is closed and the End published. Nothing changes any more.
     Closed {
@@ -327,10 +329,11 @@ impl State {
                 self.on_any_live(input, now, closing)
             }
             (Self::PeerClosed { cause, since, .. }, _) => {
-                self.on_peer_closed(Ending { cause, since }, input, now, closing)
+                self.on_peer_closed(Ending { cause, since, begun: since }, input, now, closing)
             }
-            (Self::Closing { cause, since, last, .. }, _) => {
-                self.on_closing(Ending { cause, since }, last, input, now, closing)
+            (Self::Closing { cause, since, last, last_after_ms, .. }, _) => {
+                let begun = since + Duration::from_millis(last_after_ms.into());
+                self.on_closing(Ending { cause, since, begun }, last, input, now, closing)
             }
             (Self::Closed { .. }, _) => (self, Action::None),
         }
@@ -382,7 +385,8 @@ impl State {
                 abort(Cause { reason, detector }, rung, output_pending, now, closing)
             }
             Input::PartnerFin { cause, patience } => {
-                (Self::Closing { cause, since: now, deadline: now + patience, last: None }, Action::Flush)
+                let deadline = now + patience;
+                (Self::Closing { cause, since: now, deadline, last: None, last_after_ms: 0 }, Action::Flush)
             }
             Input::PartnerGone { cause, rung } => close_behind_output(cause, now, rung, now, closing),
             Input::Connected

@@ -53,11 +53,17 @@ fn peer_closed(reason: Reason) -> State {
 }
 
 fn closing(reason: Reason) -> State {
-    State::Closing { cause: cause(reason), since: T0, deadline: NOW, last: None }
+    State::Closing { cause: cause(reason), since: T0, deadline: NOW, last: None, last_after_ms: 0 }
 }
 
 fn behind_output(last: LastRung) -> State {
-    State::Closing { cause: cause(Reason::UpstreamReset), since: T0, deadline: NOW, last: Some(last) }
+    State::Closing {
+        cause: cause(Reason::UpstreamReset),
+        since: T0,
+        deadline: NOW,
+        last: Some(last),
+        last_after_ms: 0,
+    }
 }
 
 fn connecting() -> State {
@@ -236,13 +242,20 @@ fn progress_puts_the_deadline_off_but_not_beyond_the_longest_close() {
             cause: cause(Reason::LocalIdle),
             since: T0,
             deadline: NOW + CLOSING.linger,
-            last: None
+            last: None,
+            last_after_ms: 0
         }
     );
     let (state, _) = closing(Reason::LocalIdle).on(Input::Progress, late, &CLOSING);
     assert_eq!(
         state,
-        State::Closing { cause: cause(Reason::LocalIdle), since: T0, deadline: late, last: None }
+        State::Closing {
+            cause: cause(Reason::LocalIdle),
+            since: T0,
+            deadline: late,
+            last: None,
+            last_after_ms: 0
+        }
     );
 }
 
@@ -251,10 +264,41 @@ fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
     let half_a_second = Duration::from_millis(500);
     let (state, action) = closing(Reason::LocalIdle).on(Input::Unclear, NOW, &CLOSING);
     let deadline = NOW + half_a_second;
-    assert_eq!(state, State::Closing { cause: cause(Reason::LocalIdle), since: T0, deadline, last: None });
+    assert_eq!(
+        state,
+        State::Closing { cause: cause(Reason::LocalIdle), since: T0, deadline, last: None, last_after_ms: 0 }
+    );
     assert_eq!(action, Action::None);
     let (_, action) = closing(Reason::LocalIdle).on(Input::Unclear, T0 + CLOSING.linger_max, &CLOSING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
+}
+
+#[test]
+fn what_is_left_for_a_leg_that_was_half_closed_for_long_has_the_whole_time() {
+    let gone = |rung| Input::PartnerGone { cause: cause(Reason::UpstreamReset), rung };
+    let later = T0 + CLOSING.linger_max * 3;
+    for (from, rung) in [
+        (peer_closed(Reason::PeerFin), LastRung::Reset),
+        (closing(Reason::UpstreamFin), LastRung::Reset),
+        (closing(Reason::UpstreamFin), LastRung::Linger2),
+    ] {
+        let (state, action) = from.on(gone(rung), later, &CLOSING);
+        assert_eq!(action, Action::Flush);
+        assert_eq!(state.since(), Some(T0), "the cause was seen when it was");
+        let soon = later + CLOSING.linger / 2;
+        let due = |state: State| match state {
+            State::Closing { deadline, last: Some(_), .. } => deadline,
+            _ => panic!("closing behind its output"),
+        };
+        let (moved, _) = state.on(Input::Progress, soon, &CLOSING);
+        assert_eq!(due(moved), soon + CLOSING.linger);
+        let (last, _) = moved.on(Input::Progress, later + CLOSING.linger_max, &CLOSING);
+        assert_eq!(due(last), (later + CLOSING.linger_max).max(soon + CLOSING.linger));
+        let (unclear, action) = state.on(Input::Unclear, soon, &CLOSING);
+        assert_eq!((action, due(unclear) > soon), (Action::None, true));
+        let (_, action) = state.on(Input::Unclear, later + CLOSING.linger_max, &CLOSING);
+        assert_eq!(action, Action::Close(CloseMode::from(rung)));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::parts::admin::Http;
 use super::parts::listener::{ListenerState, RESUMED_FOR, Resumed, StallNews};
 use super::parts::places::with_reserve;
+use super::parts::server_timers::ServerTimer;
 use super::unserved::Newcomer;
 use super::work::{self, cost};
 use crate::config::settings::Overload;
@@ -267,7 +268,7 @@ impl<K: Kernel> Context<K> {
 
     /// Stops accepting until then. Said once, when it begins, however often it goes on for a moment.
     fn stall_until(&mut self, index: usize, stall: Stall, at: Instant) {
-        self.timers.retry_accept_at(at);
+        self.timers.arm_no_later(ServerTimer::AcceptRetry, at);
         let slot = &mut self.listeners[index];
         match slot.on_stalled(stall, self.now) {
             StallNews::Old => {}
@@ -289,7 +290,7 @@ impl<K: Kernel> Context<K> {
         // The queue of a unix listener cannot be looked at, so the reserve may have been given up for an empty one.
         self.kernel.retake_reserve();
         if self.listeners[index].on_queue_empty(self.now) {
-            self.timers.report_resumed_at(self.now + RESUMED_FOR);
+            self.timers.arm_no_later(ServerTimer::Resumed, self.now + RESUMED_FOR);
         }
         if taken > 0 {
             self.check_overflow(index, taken);
@@ -306,7 +307,7 @@ impl<K: Kernel> Context<K> {
                 Resumed::After(stalled, count) => {
                     self.observer.accept_resumed(&slot.settings.name, stalled, count, self.now);
                 }
-                Resumed::At(at) => self.timers.report_resumed_at(at),
+                Resumed::At(at) => self.timers.arm_no_later(ServerTimer::Resumed, at),
                 Resumed::No => {}
             }
         }

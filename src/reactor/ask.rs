@@ -9,6 +9,7 @@ use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::ask::{Ask, Sum};
 use super::parts::effect::Effect;
+use super::parts::server_timers::ServerTimer;
 use super::parts::task::Task;
 use super::work::cost;
 use crate::core::end::{Detector, Reason};
@@ -41,7 +42,7 @@ impl<K: Kernel> Context<K> {
         let Some(number) = link.asks.open(key, ask.line(), deadline) else { return };
         ask.number = Some(number);
         link.send(&ToSupervisor::Query { number, worker: None, query: ask.query.clone() });
-        self.timers.expire_asks_at(deadline);
+        self.timers.arm_no_later(ServerTimer::Asks, deadline);
     }
 
     /// Adds what was found for a connection that has asked. Returns whether it has all now.
@@ -175,7 +176,7 @@ impl<K: Kernel> Reactor<K> {
         let Some(link) = &self.cx.link else { return };
         // What it has answered is to be read first. The next poll does not wait.
         if link.is_ready() {
-            return self.cx.timers.expire_asks_at(self.cx.now);
+            return self.cx.timers.arm_no_later(ServerTimer::Asks, self.cx.now);
         }
         for (number, key) in link.asks.late(self.cx.now) {
             if let Some(conn) = self.table.get_mut(key)
@@ -188,7 +189,7 @@ impl<K: Kernel> Reactor<K> {
             self.end_ask(number);
         }
         let next = self.cx.link.as_ref().map_or(Instant::NEVER, |link| link.asks.next());
-        self.cx.timers.expire_asks_at(next);
+        self.cx.timers.arm_no_later(ServerTimer::Asks, next);
     }
 
     /// A place is free: the next connection that waits for one takes it.

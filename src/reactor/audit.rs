@@ -12,6 +12,7 @@ use super::context::{Conn, Context};
 use super::parts::audits::{Past, Running, Step, Todo};
 use super::parts::listener::ListenerState;
 use super::parts::proxied::ProxiedConnections;
+use super::parts::server_timers::ServerTimer;
 use crate::core::conn::Input;
 use crate::core::conn::policy::AuditEnd;
 use crate::core::end::{Detector, Leg, Reason};
@@ -210,13 +211,13 @@ impl<K: Kernel> Context<K> {
     /// Arms the next audit. Without an interval, or once the server goes away, there is none.
     pub(super) fn arm_audit(&mut self) {
         let interval = self.settings.audit.interval.filter(|_| !self.lifecycle.is_draining());
-        self.timers.audit_at(interval.map_or(Instant::NEVER, |interval| self.now + interval));
+        self.timers.arm(ServerTimer::Audit, interval.map_or(Instant::NEVER, |interval| self.now + interval));
     }
 
     /// Stops the audit under way: a draining server does not need it.
     #[cold]
     pub(super) fn stop_audits(&mut self) {
-        self.timers.audit_at(Instant::NEVER);
+        self.timers.arm(ServerTimer::Audit, Instant::NEVER);
         self.kernel.stop_sockets();
         self.audits.stop();
     }

@@ -5,6 +5,7 @@ use super::Reactor;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
 use super::parts::news::Next;
+use super::parts::server_timers::ServerTimer;
 use super::work::cost;
 use crate::core::conn::Cause;
 use crate::core::conn::delivery::{Delivery, delivery, fin_timeout};
@@ -216,7 +217,7 @@ impl<K: Kernel> Context<K> {
     /// Accepting that stalled for want of descriptors may go on.
     fn on_descriptor_free(&mut self) {
         self.kernel.retake_reserve();
-        if self.timers.retries_accepts() {
+        if self.timers.is_armed(ServerTimer::AcceptRetry) {
             self.retry_accepts();
         }
     }

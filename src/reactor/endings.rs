@@ -3,6 +3,7 @@
 use super::Reactor;
 use super::parts::effect::{ENDINGS_WAITING_MAX, Effect};
 use super::parts::endings::{ORDERS_MAX, Order};
+use super::parts::server_timers::ServerTimer;
 use crate::core::end::{By, Detector, Reason};
 use crate::core::table::Key;
 use crate::net::Kernel;
@@ -36,7 +37,7 @@ impl<K: Kernel> Reactor<K> {
         report::ending_many(&query.to_string(), over, &by.peer);
         let order = Order::new(query, by, self.cx.now, over, self.table.slots_used());
         self.cx.endings.push(order);
-        self.cx.timers.end_some_at(self.cx.now);
+        self.cx.timers.arm_no_later(ServerTimer::Endings, self.cx.now);
         EndingMany::Begun(over)
     }
 
@@ -54,7 +55,7 @@ impl<K: Kernel> Reactor<K> {
         }
         orders.retain(|order| match order.due(self.cx.now) {
             Some(at) => {
-                self.cx.timers.end_some_at(at);
+                self.cx.timers.arm_no_later(ServerTimer::Endings, at);
                 true
             }
             None => false,

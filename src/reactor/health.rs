@@ -8,6 +8,7 @@ use super::context::Context;
 use super::parts::check::{Checked, Next, outcome_of};
 use super::parts::checks::longest;
 use super::parts::server::Server;
+use super::parts::server_timers::ServerTimer;
 use super::work::cost;
 use crate::core::end::{Class, Reason};
 use crate::core::health::{Change, Outcome, Sign};
@@ -147,7 +148,7 @@ impl<K: Kernel> Context<K> {
             next = Instant::NEVER;
         }
         let deadlines = self.checks.iter().map(|running| running.deadline);
-        self.timers.check_at(deadlines.min().unwrap_or(Instant::NEVER).min(next));
+        self.timers.arm(ServerTimer::Checks, deadlines.min().unwrap_or(Instant::NEVER).min(next));
     }
 
     /// Something was seen of a server. `why`: what in particular.

@@ -44,16 +44,16 @@ impl<K: Kernel> Reactor<K> {
                 continue;
             }
             let Some(count) = self.cx.read(key, conn, self.read_buffer.room(), &mut budget) else { break };
-            let leg = conn.leg;
+            let relayed = conn.leg.map(|leg| (leg, conn.takes_more() && !self.cx.is_cut_off(conn)));
+            let more = conn.leg.is_none() || conn.reading.pending();
             let buffer = std::mem::take(&mut self.read_buffer);
-            let more = if let Some(leg) = leg {
-                self.relay(key, leg, &buffer[..count])
+            if let Some((leg, is_wanted)) = relayed {
+                self.relay(key, leg, is_wanted, &buffer[..count]);
             } else {
                 // What was heard counts before it is understood.
                 self.relay_beats();
                 self.serve(key, &buffer[..count]);
-                true
-            };
+            }
             self.read_buffer = buffer;
             if !more {
                 break;

@@ -1,6 +1,7 @@
 //! Clients behind a layer on the simulated kernel: whatever a plain client can count on holds for them, too.
 
 use super::connection::Pause;
+use super::parts::server_timers::ServerTimer;
 use super::scene_tests::{ECHO, RESP, Scene};
 use crate::core::buf::ByteQueue;
 use crate::core::conn::State;
@@ -426,7 +427,11 @@ fn a_flood_of_handshakes_is_spread_over_turns() {
     let answered = |scene: &Scene| crowd.iter().filter(|conn| !scene.recv(**conn).is_empty()).count();
     let (mut all, mut most) = (0, 0);
     for _ in 0..2_000 {
-        scene.reactor.cx.timers.retry_accept_at(scene.reactor.cx.now + Duration::from_millis(1));
+        scene
+            .reactor
+            .cx
+            .timers
+            .arm_no_later(ServerTimer::AcceptRetry, scene.reactor.cx.now + Duration::from_millis(1));
         scene.turn();
         let now = answered(&scene);
         (all, most) = (all + now, most.max(now));

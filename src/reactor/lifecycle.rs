@@ -5,6 +5,7 @@ use super::context::{Conn, Context};
 use super::parts::lifecycle::{Drained, Requested};
 use super::parts::listener::{ListenerState, least_output_high};
 use super::parts::pool::memory_bound;
+use super::parts::server_timers::ServerTimer;
 use super::{Flow, Reactor};
 use crate::config::settings::Settings;
 use crate::core::end::{Detector, Leg, Reason};
@@ -39,7 +40,7 @@ impl<K: Kernel> Reactor<K> {
             return self.begin_drain();
         }
         report::drain_put_off(delay);
-        self.cx.timers.drain_at(self.cx.now + delay);
+        self.cx.timers.arm(ServerTimer::Drain, self.cx.now + delay);
         self.cx.notify_stopping();
     }
 
@@ -62,7 +63,7 @@ impl<K: Kernel> Reactor<K> {
             let fields = || json!({"connections": clients, "spread_s": settings.spread.as_secs_f64()});
             self.cx.note_event_of_server(Kind::Drain, fields);
         }
-        self.cx.timers.drain_at(self.cx.now);
+        self.cx.timers.arm(ServerTimer::Drain, self.cx.now);
         self.cx.notify_stopping();
     }
 
@@ -76,7 +77,7 @@ impl<K: Kernel> Reactor<K> {
         }
         let used = self.table.slots_used();
         let Some((slots, next)) = self.cx.lifecycle.next_to_drain(self.cx.now, used) else { return };
-        self.cx.timers.drain_at(next);
+        self.cx.timers.arm(ServerTimer::Drain, next);
         for index in slots {
             let index = u32::try_from(index).expect("descriptors are fewer than 2^32");
             if let Some((key, _)) = self.table.at(index) {
@@ -113,7 +114,7 @@ impl<K: Kernel> Reactor<K> {
             return flow;
         }
         let deadline = self.cx.lifecycle.begin_leave(self.cx.now, self.cx.places.clients());
-        self.cx.timers.drain_at(deadline);
+        self.cx.timers.arm(ServerTimer::Drain, deadline);
         self.close_all_at_last(false);
         self.cx.notify_leaving();
         Flow::Continue

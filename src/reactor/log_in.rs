@@ -6,6 +6,7 @@ use super::connection::{Connection, Flags, Pause};
 use super::context::{Conn, Context};
 use super::parts::ask::Claim;
 use super::parts::effect::Effect;
+use super::parts::server_timers::ServerTimer;
 use super::work::cost;
 use crate::core::end::{Detector, Reason};
 use crate::core::table::Key;
@@ -46,7 +47,7 @@ impl<K: Kernel> Reactor<K> {
                 self.cx.go_on_with(key, conn);
             }
         }
-        self.cx.timers.log_in_at(self.cx.log_ins.next());
+        self.cx.timers.arm(ServerTimer::LogIns, self.cx.log_ins.next());
     }
 
     /// What listeners ask has been read again; `before`: what each asked. A connection keeps its user, which has the rights
@@ -83,7 +84,7 @@ impl<K: Kernel> Context<K> {
                 Attempt::Now => {}
                 Attempt::At(_) => {
                     conn.flags.set(Flags::TO_LOG_IN);
-                    self.timers.log_in_at(self.log_ins.next());
+                    self.timers.arm(ServerTimer::LogIns, self.log_ins.next());
                     return LogIn::NotYet;
                 }
                 Attempt::Refused => {

@@ -41,13 +41,7 @@ impl<K: Kernel> Context<K> {
 
     /// The socket took none of the `offered` bytes of output. Whether it lives: else they are counted as undelivered.
     #[cold]
-    pub(super) fn on_refused(
-        &mut self,
-        key: Key,
-        conn: &mut Conn<K>,
-        outcome: Sent,
-        offered: usize,
-    ) -> bool {
+    pub(super) fn on_refused(&mut self, key: Key, conn: &mut Conn<K>, outcome: Sent, offered: usize) -> bool {
         if let Sent::Failed(fault) = outcome
             && fault != SocketError::Memory
         {

@@ -4,6 +4,7 @@
 //! Looked at when accepting stops short of empty, and by the clock only while something keeps it so.
 
 use super::context::Context;
+use super::parts::server_timers::ServerTimer;
 use crate::net::Kernel;
 
 impl<K: Kernel> Context<K> {
@@ -56,7 +57,7 @@ impl<K: Kernel> Context<K> {
 
     pub(super) fn keep_watching(&mut self) {
         if self.listeners.iter().any(|slot| slot.is_stalled() || slot.queue_warned) {
-            self.timers.watch_queue_at(self.now + self.settings.server.queue_watch);
+            self.timers.arm_no_later(ServerTimer::QueueWatch, self.now + self.settings.server.queue_watch);
         }
     }
 }

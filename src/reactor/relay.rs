@@ -36,26 +36,23 @@ pub(super) const LASTS: Duration = Duration::from_secs(1);
 const INITIAL_WINDOW: u64 = 10 * 536;
 
 impl<K: Kernel> Reactor<K> {
-    /// Hands on what a leg has sent. If its partner does not take all of it at once, the leg is not read until the partner
-    /// has taken it. Returns whether there may be more to read.
-    pub(super) fn relay(&mut self, key: Key, leg: Leg, bytes: &[u8]) -> bool {
-        let Some(conn) = self.table.get(key) else { return false };
-        let (more, is_wanted) = (conn.reading.pending(), conn.takes_more() && !self.cx.is_cut_off(conn));
-        let Some(pair) = self.cx.pairs.of_mut(key) else { return more };
+    /// Hands on what a leg has sent, unless its partner is not to have it any more. If the partner does not take all of it at
+    /// once, the leg is not read until the partner has taken it.
+    pub(super) fn relay(&mut self, key: Key, leg: Leg, is_wanted: bool, bytes: &[u8]) {
+        let Some(pair) = self.cx.pairs.of_mut(key) else { return };
         pair.moved = self.cx.now;
         let partner = pair.leg(leg.other());
         let conn = partner.and_then(|partner| self.table.get_mut(partner));
         let (Some(partner), Some(conn)) = (partner, conn.filter(|conn| is_wanted && conn.takes_more()))
         else {
-            self.cx.lose(key, leg, bytes.len());
-            return more;
+            return self.cx.lose(key, leg, bytes.len());
         };
         // Its server's layer takes nothing yet.
         if conn.is_opening() {
             if let Some(cold) = self.cx.pairs.cold_mut(key) {
                 cold.add_early(bytes);
             }
-            return more;
+            return;
         }
         let is_fresh = pair.stage == Stage::Fresh;
         let mut spoke = None;
@@ -81,7 +78,6 @@ impl<K: Kernel> Reactor<K> {
         if let Some((upstream, server)) = spoke {
             self.cx.note_spoke(upstream, server);
         }
-        more
     }
 
     /// Closes a leg whose output is all sent. It is read one last time before: closing a socket with unread input sends a
@@ -167,7 +163,7 @@ impl<K: Kernel> Context<K> {
     }
 
     /// Whether it is a broken client whose reset is passed on to its server at once.
-    fn is_cut_off(&self, conn: &Conn<K>) -> bool {
+    pub(super) fn is_cut_off(&self, conn: &Conn<K>) -> bool {
         conn.leg == Some(Leg::Client) && conn.is_failing() && self.client_reset(conn) == ClientReset::Reset
     }
 

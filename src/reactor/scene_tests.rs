@@ -1,5 +1,6 @@
 //! A server on the simulated kernel, and clients that do what a test tells them.
 
+use super::parts::server_timers::ServerTimer;
 use super::{NoReload, Reactor};
 use crate::config::{Override, Sources, no_files, resolve_text};
 use crate::core::time::Duration;
@@ -136,7 +137,7 @@ impl Scene {
         for _ in 0..20 {
             // Something to wake up for, where nothing happens.
             let soon = self.reactor.cx.now + Duration::from_millis(1);
-            self.reactor.cx.timers.retry_accept_at(soon);
+            self.reactor.cx.timers.arm_no_later(ServerTimer::AcceptRetry, soon);
             self.turn();
         }
     }
@@ -145,7 +146,7 @@ impl Scene {
     pub(super) fn pass(&mut self, time: Duration) {
         let end = self.reactor.cx.now + time;
         while self.reactor.cx.now < end {
-            self.reactor.cx.timers.retry_accept_at(end);
+            self.reactor.cx.timers.arm_no_later(ServerTimer::AcceptRetry, end);
             self.turn();
         }
     }

@@ -1,6 +1,7 @@
 //! What the service manager is told of a server alone. Workers have none: their supervisor has.
 
 use super::context::Context;
+use super::parts::server_timers::ServerTimer;
 use crate::net::{Kernel, ServiceNotifier};
 
 impl<K: Kernel> Context<K> {
@@ -27,6 +28,6 @@ impl<K: Kernel> Context<K> {
             }
         };
         let next = ServiceNotifier::on_alive(&mut self.kernel, self.now, status);
-        self.timers.notify_service_at(next);
+        self.timers.arm(ServerTimer::Service, next);
     }
 }

@@ -2,6 +2,7 @@
 //! outlive a reload, and certificates that it changes; a ticket is bound to its listener's ([`tls`](crate::tls)).
 
 use super::context::Context;
+use super::parts::server_timers::ServerTimer;
 use crate::core::time::{Duration, Instant};
 use crate::net::Kernel;
 use crate::tls::{TICKET_SECONDS, TicketKeys};
@@ -15,7 +16,7 @@ impl<K: Kernel> Context<K> {
         let speaks_tls = self.listeners.iter().any(|slot| !slot.transport.is_plain());
         if speaks_tls && self.tickets.is_none() && self.link.is_none() {
             self.tickets = Some(TicketKeys::draw());
-            self.timers.rotate_tickets_at(self.now + ROTATION);
+            self.timers.arm(ServerTimer::Tickets, self.now + ROTATION);
         }
         let Some(keys) = &self.tickets else { return };
         for slot in &self.listeners {
@@ -27,14 +28,14 @@ impl<K: Kernel> Context<K> {
     pub(super) fn rotate_tickets(&mut self) {
         if let Some(keys) = &mut self.tickets {
             keys.rotate();
-            self.timers.rotate_tickets_at(self.now + ROTATION);
+            self.timers.arm(ServerTimer::Tickets, self.now + ROTATION);
         }
         self.hand_out_tickets();
     }
 
     /// Takes those of a supervisor, which rotates them.
     pub(super) fn take_ticket_keys(&mut self, keys: Option<TicketKeys>) {
-        self.timers.rotate_tickets_at(Instant::NEVER);
+        self.timers.arm(ServerTimer::Tickets, Instant::NEVER);
         self.tickets = keys;
         self.hand_out_tickets();
     }

@@ -5,6 +5,7 @@ use super::context::Context;
 use super::parts::listener::ListenerState;
 use super::parts::names::LookUp;
 use super::parts::pairs::Stage;
+use super::parts::server_timers::ServerTimer;
 use crate::config::settings::Relay;
 use crate::core::conn::Input;
 use crate::core::conn::policy::LastRung;
@@ -32,7 +33,7 @@ impl<K: Kernel> Context<K> {
             let name = slot.settings.relay.as_ref().and_then(|relay| relay.upstream.as_deref());
             slot.upstream = name.and_then(|name| self.upstreams.place_of(name));
         }
-        self.timers.resolve_at(self.upstreams.resolve_at());
+        self.timers.arm(ServerTimer::Names, self.upstreams.resolve_at());
         self.note_servers();
         self.begin_removals();
     }
@@ -80,7 +81,7 @@ impl<K: Kernel> Context<K> {
                 LookUp::Failed(name, why) => report::upstream_not_resolved(&upstream, &name, &why),
             }
         }
-        self.timers.resolve_at(self.upstreams.resolve_at());
+        self.timers.arm(ServerTimer::Names, self.upstreams.resolve_at());
         if is_news {
             self.note_servers();
             self.begin_removals();
@@ -96,7 +97,7 @@ impl<K: Kernel> Context<K> {
             Some((pair.leg(Leg::Client)?, removed))
         });
         let due = self.removals.begin(gone, self.settings.drain.spread, self.now);
-        self.timers.remove_at(due);
+        self.timers.arm(ServerTimer::Removals, due);
     }
 }
 
@@ -104,7 +105,7 @@ impl<K: Kernel> Reactor<K> {
     /// Ends the next pairs whose server is gone.
     pub(super) fn remove_some(&mut self) {
         let (pairs, next) = self.cx.removals.take(self.cx.now);
-        self.cx.timers.remove_at(next);
+        self.cx.timers.arm(ServerTimer::Removals, next);
         let (reason, detector) = (Reason::LocalDrain, Detector::Policy);
         for (client, removed) in pairs {
             self.drive(client, |cx, conn| {

@@ -1,6 +1,7 @@
 //! What happens, told to those who watch as it happens: each has a cursor, and takes what is behind it. One that has been told
 //! all waits in no queue; at the end of a turn in which something happened it is queued like who has asked.
 
+use super::super::parts::server_timers::ServerTimer;
 use super::page::LOOK_WORK;
 use crate::core::table::Key;
 use crate::core::time::Duration;
@@ -43,7 +44,7 @@ impl<K: Kernel> Reactor<K> {
     /// Nothing happened for a while.
     pub(in crate::reactor) fn notify_watchers_alive(&mut self) {
         if self.wake_watchers(true) {
-            self.cx.timers.notify_watchers_at(self.cx.now + events::ALIVE);
+            self.cx.timers.arm_no_later(ServerTimer::Watchers, self.cx.now + events::ALIVE);
         }
     }
 
@@ -151,7 +152,7 @@ impl<K: Kernel> Context<K> {
             let after = watch.query.after.as_ref().and_then(|cursor| cursor.of(None));
             let (at, missed) = self.observer.events.begin(after);
             events::begin(&at.number, missed, self.time().as_deref(), out);
-            self.timers.notify_watchers_at(self.now + events::ALIVE);
+            self.timers.arm_no_later(ServerTimer::Watchers, self.now + events::ALIVE);
             at
         };
         let read = self.read_events(&watch.query, &mut at, share, work, |row| {

@@ -265,26 +265,57 @@ impl From<LastRung> for CloseMode {
 mod tests {
     use super::*;
 
+    const SINCE: Instant = Instant::from_nanos(1);
+    const CAUSE: Cause = Cause { reason: Reason::UpstreamFin, detector: Detector::Partner };
+    const CLOSING: Closing = Closing {
+        linger: Duration::from_secs(5),
+        linger_max: Duration::from_secs(60),
+        linger2: true,
+        frozen: LastRung::Linger2,
+        unreachable: LastRung::Reset,
+    };
+
     #[test]
     fn where_only_the_delivery_is_left_it_is_looked_at_soon_and_then_less_often() {
-        const CLOSING: Closing = Closing {
-            linger: Duration::from_secs(5),
-            linger_max: Duration::from_secs(60),
-            linger2: true,
-            frozen: LastRung::Linger2,
-            unreachable: LastRung::Reset,
-        };
-        let since = Instant::from_nanos(1);
-        let cause = Cause { reason: Reason::UpstreamFin, detector: Detector::Partner };
         let last = Some(LastRung::Linger2);
-        let closing = |deadline| State::Closing { cause, since, deadline, last, last_after_ms: 0 };
+        let closing =
+            |deadline| State::Closing { cause: CAUSE, since: SINCE, deadline, last, last_after_ms: 0 };
         for (after, wait) in [(1, 20), (100, 50), (5000, 500)] {
-            let now = since + Duration::from_millis(after);
-            let before = closing(since + CLOSING.linger);
+            let now = SINCE + Duration::from_millis(after);
+            let before = closing(SINCE + CLOSING.linger);
             let next = closing(now + Duration::from_millis(wait));
             assert_eq!(before.on(Input::Unclear, now, &CLOSING), (next, Action::None));
         }
-        let (_, action) = closing(since).on(Input::Unclear, since + CLOSING.linger_max, &CLOSING);
+        let (_, action) = closing(SINCE).on(Input::Unclear, SINCE + CLOSING.linger_max, &CLOSING);
         assert_eq!(action, Action::Close(CloseMode::Linger2));
+    }
+
+    #[test]
+    fn what_is_left_for_a_leg_that_was_half_closed_for_long_has_the_whole_time() {
+        let deadline = SINCE + CLOSING.linger;
+        let half_closed =
+            State::Closing { cause: CAUSE, since: SINCE, deadline, last: None, last_after_ms: 0 };
+        let later = SINCE + CLOSING.linger_max * 3;
+        let (soon, late) = (later + CLOSING.linger / 2, later + CLOSING.linger_max);
+        for (from, rung) in [
+            (State::PeerClosed { cause: CAUSE, since: SINCE, deadline }, LastRung::Reset),
+            (half_closed, LastRung::Reset),
+            (half_closed, LastRung::Linger2),
+        ] {
+            let (state, action) = from.on(Input::PartnerGone { cause: CAUSE, rung }, later, &CLOSING);
+            assert_eq!(
+                (action, state.since()),
+                (Action::Flush, Some(SINCE)),
+                "the cause is as old as it was"
+            );
+            let (moved, _) = state.on(Input::Progress, soon, &CLOSING);
+            assert_eq!(moved.deadline_or(SINCE), soon + CLOSING.linger);
+            let (moved, _) = moved.on(Input::Progress, late, &CLOSING);
+            assert_eq!(moved.deadline_or(SINCE), late, "but not for ever");
+            let (_, action) = state.on(Input::Unclear, soon, &CLOSING);
+            assert_eq!(action, Action::None);
+            let (_, action) = state.on(Input::Unclear, late, &CLOSING);
+            assert_eq!(action, Action::Close(rung.into()));
+        }
     }
 }

@@ -274,34 +274,6 @@ fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
 }
 
 #[test]
-fn what_is_left_for_a_leg_that_was_half_closed_for_long_has_the_whole_time() {
-    let gone = |rung| Input::PartnerGone { cause: cause(Reason::UpstreamReset), rung };
-    let later = T0 + CLOSING.linger_max * 3;
-    for (from, rung) in [
-        (peer_closed(Reason::PeerFin), LastRung::Reset),
-        (closing(Reason::UpstreamFin), LastRung::Reset),
-        (closing(Reason::UpstreamFin), LastRung::Linger2),
-    ] {
-        let (state, action) = from.on(gone(rung), later, &CLOSING);
-        assert_eq!(action, Action::Flush);
-        assert_eq!(state.since(), Some(T0), "the cause was seen when it was");
-        let soon = later + CLOSING.linger / 2;
-        let due = |state: State| match state {
-            State::Closing { deadline, last: Some(_), .. } => deadline,
-            _ => panic!("closing behind its output"),
-        };
-        let (moved, _) = state.on(Input::Progress, soon, &CLOSING);
-        assert_eq!(due(moved), soon + CLOSING.linger);
-        let (last, _) = moved.on(Input::Progress, later + CLOSING.linger_max, &CLOSING);
-        assert_eq!(due(last), (later + CLOSING.linger_max).max(soon + CLOSING.linger));
-        let (unclear, action) = state.on(Input::Unclear, soon, &CLOSING);
-        assert_eq!((action, due(unclear) > soon), (Action::None, true));
-        let (_, action) = state.on(Input::Unclear, later + CLOSING.linger_max, &CLOSING);
-        assert_eq!(action, Action::Close(CloseMode::from(rung)));
-    }
-}
-
-#[test]
 fn a_peer_that_was_told_nothing_is_not_waited_for() {
     let leave =
         |notified| Input::CloseGracefully { reason: Reason::LocalIdle, detector: Detector::Timer, notified };

@@ -91,7 +91,8 @@ impl<K: Kernel> Context<K> {
         self.on_edge(key, conn, readiness)
     }
 
-    fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, mut readiness: Readiness) -> bool {
+    /// The same for all other edges.
+    fn on_edge(&mut self, key: Key, conn: &mut Conn<K>, readiness: Readiness) -> bool {
         if conn.life.state().is_connecting() && !self.on_connect_ready(key, conn, readiness) {
             return false;
         }
@@ -103,16 +104,7 @@ impl<K: Kernel> Context<K> {
                 self.complete_options(key, conn);
             }
         }
-        let mut broken = readiness.has(Readiness::ERROR)
-            || (readiness.has(Readiness::WRITE_CLOSED) && !self.has_sent_fin(key, conn));
-        // Where no read follows, flags alone must not decide: output would be dropped for a hint.
-        if broken
-            && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
-            && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
-        {
-            broken = false;
-            readiness = readiness.without(Readiness::ERROR | Readiness::WRITE_CLOSED);
-        }
+        let (readiness, broken) = self.verified(key, conn, readiness, hints);
         // All had been read, so this input is new. It waits for our pause to end, but it counts as a sign of life.
         let spoke = !conn.may_be_read()
             && conn.reading == Reading::Drained
@@ -125,45 +117,63 @@ impl<K: Kernel> Context<K> {
         {
             conn.reading = Reading::Resetting;
         }
-        // A client that leaves has time: in a long turn those who stay come first.
-        if self.work.is_long()
-            && self.posted.to_resume().len() < DEPARTURES_MAX
-            && readiness.is_departure()
-            && conn.reading.pending()
-            && conn.may_be_read()
-            && conn.pending_output() == 0
-        {
+        if readiness.is_departure() && self.may_leave_later(conn) {
             self.posted.resume(key, conn);
             return false;
         }
         if spoke {
             self.mark_paused_alive(key, conn);
         }
+        // It is on its way to its error.
+        if conn.reading == Reading::Failing || (broken && self.act_on_broken(key, conn, hints)) {
+            return false;
+        }
+        // A broken socket is flagged writable as well, because sending would not block. That is a hint, as its other flags
+        // are.
+        if readiness.has(Readiness::WRITABLE) && (hints || !broken) {
+            self.flush(key, conn);
+        }
+        conn.reading.pending() && conn.may_be_read()
+    }
+
+    /// The flags of an edge, and whether they say that the socket is broken. Where no read follows, flags alone must not
+    /// decide: output would be dropped for a hint.
+    fn verified(&self, key: Key, conn: &Conn<K>, readiness: Readiness, hints: bool) -> (Readiness, bool) {
+        let broken = readiness.has(Readiness::ERROR)
+            || (readiness.has(Readiness::WRITE_CLOSED) && !self.has_sent_fin(key, conn));
+        if broken
+            && ((hints && conn.is_paused()) || matches!(conn.reading, Reading::Ended | Reading::Probing))
+            && conn.stream.evidence().is_some_and(|evidence| evidence.state != TcpState::Close)
+        {
+            return (readiness.without(Readiness::ERROR | Readiness::WRITE_CLOSED), false);
+        }
+        (readiness, broken)
+    }
+
+    /// Whether a client that leaves has time: in a long turn those who stay come first.
+    fn may_leave_later(&self, conn: &Conn<K>) -> bool {
+        self.work.is_long()
+            && self.posted.to_resume().len() < DEPARTURES_MAX
+            && conn.reading.pending()
+            && conn.may_be_read()
+            && conn.pending_output() == 0
+    }
+
+    /// Takes the error of a socket that is not read to it otherwise. Whether that is all that the edge was about.
+    #[cold]
+    fn act_on_broken(&mut self, key: Key, conn: &mut Conn<K>, hints: bool) -> bool {
         match conn.reading {
-            Reading::Probing if broken => self.take_error(key, conn, Detector::EofProbe),
-            Reading::Ended if broken => self.take_error(key, conn, Detector::SendError),
-            Reading::Drained | Reading::Ready | Reading::UntilEof | Reading::Resetting
-                if broken && hints && conn.is_paused() =>
-            {
-                self.read_to_the_error(key, conn, Detector::Readiness, None);
-            }
-            // It is on its way there.
-            Reading::Failing => {}
-            Reading::Drained
-            | Reading::Ready
-            | Reading::UntilEof
-            | Reading::Resetting
-            | Reading::Ended
-            | Reading::Probing => {
-                // A broken socket is flagged writable as well, because sending would not block. That is a hint, as its
-                // other flags are.
-                if readiness.has(Readiness::WRITABLE) && (hints || !broken) {
-                    self.flush(key, conn);
+            Reading::Probing => self.take_error(key, conn, Detector::EofProbe),
+            Reading::Ended => self.take_error(key, conn, Detector::SendError),
+            Reading::Drained | Reading::Ready | Reading::UntilEof | Reading::Resetting | Reading::Failing => {
+                let by_flag = hints && conn.is_paused();
+                if by_flag {
+                    self.read_to_the_error(key, conn, Detector::Readiness, None);
                 }
-                return conn.reading.pending() && conn.may_be_read();
+                return by_flag;
             }
         }
-        false
+        true
     }
 
     /// Reads, and serves what can be served without the other connections. Returns how many bytes lie in `buffer` that

@@ -53,7 +53,11 @@ fn peer_closed(reason: Reason) -> State {
 }
 
 fn closing(reason: Reason) -> State {
-    State::Closing { cause: cause(reason), since: T0, deadline: NOW, last: None, last_after_ms: 0 }
+    closing_until(reason, NOW)
+}
+
+fn closing_until(reason: Reason, deadline: Instant) -> State {
+    State::Closing { cause: cause(reason), since: T0, deadline, last: None, last_after_ms: 0 }
 }
 
 fn behind_output(last: LastRung) -> State {
@@ -236,39 +240,16 @@ fn what_is_no_reset_does_not_make_one_of_a_fin() {
 fn progress_puts_the_deadline_off_but_not_beyond_the_longest_close() {
     let late = T0 + CLOSING.linger_max;
     let (state, _) = closing(Reason::LocalIdle).on(Input::Progress, NOW, &CLOSING);
-    assert_eq!(
-        state,
-        State::Closing {
-            cause: cause(Reason::LocalIdle),
-            since: T0,
-            deadline: NOW + CLOSING.linger,
-            last: None,
-            last_after_ms: 0
-        }
-    );
+    assert_eq!(state, closing_until(Reason::LocalIdle, NOW + CLOSING.linger));
     let (state, _) = closing(Reason::LocalIdle).on(Input::Progress, late, &CLOSING);
-    assert_eq!(
-        state,
-        State::Closing {
-            cause: cause(Reason::LocalIdle),
-            since: T0,
-            deadline: late,
-            last: None,
-            last_after_ms: 0
-        }
-    );
+    assert_eq!(state, closing_until(Reason::LocalIdle, late));
 }
 
 #[test]
 fn who_may_yet_acknowledge_is_looked_at_again_but_not_for_ever() {
-    let half_a_second = Duration::from_millis(500);
     let (state, action) = closing(Reason::LocalIdle).on(Input::Unclear, NOW, &CLOSING);
-    let deadline = NOW + half_a_second;
-    assert_eq!(
-        state,
-        State::Closing { cause: cause(Reason::LocalIdle), since: T0, deadline, last: None, last_after_ms: 0 }
-    );
-    assert_eq!(action, Action::None);
+    let half_a_second = Duration::from_millis(500);
+    assert_eq!((state, action), (closing_until(Reason::LocalIdle, NOW + half_a_second), Action::None));
     let (_, action) = closing(Reason::LocalIdle).on(Input::Unclear, T0 + CLOSING.linger_max, &CLOSING);
     assert_eq!(action, Action::Close(CloseMode::Linger2));
 }

@@ -208,7 +208,7 @@ impl<K: Kernel> Context<K> {
         reason: Reason,
     ) -> (CloseMode, Option<TcpSnapshot>) {
         let policy = self.policy_of(conn);
-        let user_timeout = self.kernels_watch(key, conn).1;
+        let user_timeout = self.user_timeout_of(key, conn);
         let evidence = conn.stream.evidence();
         let mode = last_rung(&mut conn.stream, wanted, evidence.as_ref(), policy, user_timeout);
         (mode, evidence.filter(|_| wants_evidence(reason) || mode != wanted))

@@ -114,7 +114,7 @@ impl<K: Kernel> Context<K> {
 
     /// The state's own deadline has passed. What is unread would revive a suspect; and a socket that is closed with
     /// unread input resets its peer (`net/ipv4/tcp.c: __tcp_close`), output in flight and all.
-    pub(super) fn on_deadline(&mut self, key: Key, conn: &mut Conn<K>) {
+    fn on_deadline(&mut self, key: Key, conn: &mut Conn<K>) {
         match conn.life.state() {
             State::Connecting { .. } => {
                 self.abort(key, conn, Reason::UpstreamConnectTimeout, Detector::Timer);
@@ -131,26 +131,29 @@ impl<K: Kernel> Context<K> {
                     Verdict::Report => self.report_verdict(key, conn, reason, detector),
                 }
             }
-            State::PeerClosed { .. } | State::Closing { .. } => {
-                if conn.pending_output() > 0 {
-                    self.flush(key, conn);
-                    if !self.is_due(key, conn, Due::Deadline) {
-                        return;
-                    }
-                }
-                if let Some(until) = conn.leg.and_then(|_| self.extended_leg_deadline(key, conn)) {
-                    return self.apply(key, conn, Input::Moved { until });
-                }
-                let output_pending = conn.pending_output() > 0;
-                let unclear = !self.has_answered_lately(conn) && self.is_unclear(conn);
-                if !output_pending && (unclear || self.must_be_delivered(key, conn)) {
-                    self.work.charge(cost::CALL);
-                    return self.apply(key, conn, Input::Unclear);
-                }
-                self.apply(key, conn, Input::Expired { output_pending });
-            }
+            State::PeerClosed { .. } | State::Closing { .. } => self.close_unless_more_is_due(key, conn),
             State::Open | State::Closed { .. } => {}
         }
+    }
+
+    /// Closes a connection that is ending and has had its time, unless bytes still move, or have yet to be delivered.
+    pub(super) fn close_unless_more_is_due(&mut self, key: Key, conn: &mut Conn<K>) {
+        if conn.pending_output() > 0 {
+            self.flush(key, conn);
+            if !self.is_due(key, conn, Due::Deadline) {
+                return;
+            }
+        }
+        if let Some(until) = conn.leg.and_then(|_| self.extended_leg_deadline(key, conn)) {
+            return self.apply(key, conn, Input::Moved { until });
+        }
+        let output_pending = conn.pending_output() > 0;
+        let unclear = !self.has_answered_lately(conn) && self.is_unclear(conn);
+        if !output_pending && (unclear || self.must_be_delivered(key, conn)) {
+            self.work.charge(cost::CALL);
+            return self.apply(key, conn, Input::Unclear);
+        }
+        self.apply(key, conn, Input::Expired { output_pending });
     }
 
     /// Whether it cannot be told yet that a peer which has not closed will acknowledge what it was sent. A client that reads

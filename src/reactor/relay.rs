@@ -88,7 +88,7 @@ impl<K: Kernel> Reactor<K> {
             && conn.is_being_closed()
             && conn.pending_output() == 0
         {
-            self.cx.on_deadline(key, conn);
+            self.cx.close_unless_more_is_due(key, conn);
             if !conn.is_closed() {
                 self.cx.schedule(key, conn);
             }

@@ -19,7 +19,7 @@ use crate::core::time::{Duration, Span};
 use crate::net::{ConnectError, ConnectSpec, Interest, Kernel, Readiness, SocketError, Stream};
 use crate::observe::events::What;
 use crate::observe::report::{PairEnd, Report};
-use crate::protocol::gateway::Removed;
+use crate::protocol::gateway::{Removed, Upstream};
 use crate::protocol::proxy_header::{Version, Whose};
 use crate::transport::{self, Layer};
 
@@ -291,7 +291,7 @@ impl<K: Kernel> Context<K> {
         if let Some(pair) = self.pairs.of_mut(key) {
             pair.stage = Stage::Lasting;
         }
-        let (keepalive, user_timeout) = self.kernels_watch(key, conn);
+        let (keepalive, user_timeout) = (self.keepalive_of(key, conn), self.user_timeout_of(key, conn));
         if let Some(keepalive) = keepalive {
             conn.stream.set_keepalive(keepalive);
         }
@@ -300,16 +300,21 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The keepalive and user timeout of a connection: an upstream leg has those of its upstream.
-    pub(super) fn kernels_watch(&self, key: Key, conn: &Conn<K>) -> (Option<Keepalive>, Option<Duration>) {
-        let liveness = &self.policy_of(conn).liveness;
-        match self.pairs.of(key).filter(|_| conn.leg == Some(Leg::Upstream)) {
-            Some(pair) => {
-                let upstream = &self.upstreams[pair.to()].settings().is;
-                (upstream.keepalive, upstream.user_timeout())
-            }
-            None => (liveness.keepalive, liveness.user_timeout),
-        }
+    /// The keepalive of a connection: an upstream leg has that of its upstream.
+    fn keepalive_of(&self, key: Key, conn: &Conn<K>) -> Option<Keepalive> {
+        self.upstream_of(key, conn)
+            .map_or(self.policy_of(conn).liveness.keepalive, |upstream| upstream.keepalive)
+    }
+
+    /// The user timeout of a connection: an upstream leg has that of its upstream.
+    pub(super) fn user_timeout_of(&self, key: Key, conn: &Conn<K>) -> Option<Duration> {
+        self.upstream_of(key, conn).map_or(self.policy_of(conn).liveness.user_timeout, Upstream::user_timeout)
+    }
+
+    /// What an upstream leg is connected to.
+    fn upstream_of(&self, key: Key, conn: &Conn<K>) -> Option<&Upstream> {
+        let pair = self.pairs.of(key).filter(|_| conn.leg == Some(Leg::Upstream))?;
+        Some(&self.upstreams[pair.to()].settings().is)
     }
 
     /// A leg leaves the table with this record.

@@ -17,7 +17,7 @@ use crate::core::end::By;
 use crate::core::table::Key;
 use crate::hub::{Change, Identified, Kind, Presence};
 use crate::net::{Fatal, Kernel, Signal};
-use crate::protocol::presence::Event;
+use crate::protocol::presence::{Event, Origin};
 use crate::tls::TicketKeys;
 use crate::workers::link::{Role, ToSupervisor, ToWorker, Topic};
 
@@ -185,7 +185,9 @@ impl<K: Kernel> Context<K> {
         let Some(link) = &mut self.link else { return };
         // Later than what the client was told of its earlier connections, by whichever worker: not the time of this turn.
         let at = self.kernel.shared_clock();
-        link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified, at);
+        let listener = &self.listeners[usize::from(conn.listener)].settings.name;
+        let origin = |key| Origin { key, peer: conn.peer.to_string(), listener: listener.clone() };
+        link.on_identified(key, id, conn.consent(), origin, identified, at);
         if identified.fresh {
             // Before the client has the answer that it holds it: who asks elsewhere then finds it here. If the supervisor is
             // gone, the end of this turn finds out.

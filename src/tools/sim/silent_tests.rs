@@ -240,7 +240,12 @@ fn a_query_of_a_client_does_not_wait_for_a_worker_that_does_not_answer() {
     let mut setup = Setup::new();
     let (id, token) = (b"dev".to_vec(), Vec::new());
     let (role, key, peer) = (Role::Holder, "2.0-1".to_owned(), "a:1".to_owned());
-    setup.say(SILENT, &ToSupervisor::Claim { role, number: 1, at: 1, id: id.clone(), token, key, peer });
+    let listener = "resp".to_owned();
+    let claimed = id.clone();
+    setup.say(
+        SILENT,
+        &ToSupervisor::Claim { role, number: 1, at: 1, id: claimed, token, key, peer, listener },
+    );
     setup.say(SILENT, &ToSupervisor::Listens(Topic::Channel(b"news".to_vec())));
     setup.turn();
     let key = GlobalKey { worker: Some(2), index: 0, generation: 1 };

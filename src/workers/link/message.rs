@@ -65,6 +65,8 @@ pub enum ToSupervisor {
         key: String,
         /// Where it comes from.
         peer: String,
+        /// The name of its listener; that of one that beats for another is of no interest.
+        listener: String,
     },
     /// The holder by that claim has agreed to another heartbeat channel.
     Consent {
@@ -259,7 +261,7 @@ impl<T: Wire> Message for T {
 
 wire!(enum ToSupervisor {
     0 Ready,
-    1 Claim { role, number, at, id, token, key, peer },
+    1 Claim { role, number, at, id, token, key, peer, listener },
     2 Release { role, number, id, record },
     3 Beat { number, id },
     4 Answer(answer),
@@ -357,6 +359,7 @@ pub(super) mod tests {
                 token: b"t".to_vec(),
                 key: "1.1-1".to_owned(),
                 peer: "127.0.0.1:1".to_owned(),
+                listener: "resp".to_owned(),
             },
             ToSupervisor::Consent { number: 1, id: id.clone(), token: Vec::new() },
             ToSupervisor::Release {

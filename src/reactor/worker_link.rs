@@ -108,7 +108,7 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Reload { file } => self.request_settings(Some(file.0)),
             ToWorker::Tickets { keys } => self.cx.take_ticket_keys(TicketKeys::from_bytes(&keys.0)),
             ToWorker::Terminate => self.begin_drain(),
-            ToWorker::Leave => self.cx.lifecycle.release(),
+            ToWorker::Leave { last } => self.cx.lifecycle.on_told(last),
             ToWorker::Report => self.on_signal(Signal::Report),
             ToWorker::Lost { role: Role::Holder, number, id, key, peer } => {
                 let identity = Some(String::from_utf8_lossy(&id).into_owned());

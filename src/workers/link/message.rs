@@ -144,7 +144,8 @@ pub enum ToSupervisor {
     Alive,
     /// Something happened since it answered that nothing had.
     Events,
-    /// Its clients have gone, and it ends once those who watch were told the rest: it waits a little for that.
+    /// Its clients have gone, and it ends once those who watch were told the rest: it waits a little for that. Said again if
+    /// something happens meanwhile.
     Leaving {
         /// The number of the last of its events.
         last: u64,
@@ -231,8 +232,11 @@ pub enum ToWorker {
     Word(Spoken),
     /// Nothing was heard from it for a while: it is to say that its loop turns.
     AskAlive,
-    /// Those who watch were told all that it had to tell.
-    Leave,
+    /// Those who watch were told what it had to tell.
+    Leave {
+        /// Up to the event of that number.
+        last: u64,
+    },
 }
 
 /// What a [`Channel`](super::Channel) carries in one direction.
@@ -293,7 +297,7 @@ wire!(enum ToWorker {
     11 Found { number, worker, finding },
     12 Word(spoken),
     13 Tickets { keys },
-    14 Leave,
+    14 Leave { last },
 });
 
 wire!(enum Role { 0 Holder, 1 Channel, });
@@ -331,7 +335,7 @@ pub(super) mod tests {
             ToWorker::Terminate,
             ToWorker::Report,
             ToWorker::AskAlive,
-            ToWorker::Leave,
+            ToWorker::Leave { last: 3 },
             ToWorker::Word(Spoken { upstream: String::new(), server: "a:1".to_owned(), word: Word::Drain }),
             ToWorker::Lost {
                 role: Role::Channel,

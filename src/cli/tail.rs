@@ -60,7 +60,9 @@ pub(super) fn run(arguments: &Arguments) -> ExitCode {
                 return ControlFlow::Continue(());
             }
             News::Message(message) if matches!(message.name.as_str(), "start" | "dropped") => {
-                note(&message);
+                if let Some(note) = note(&message) {
+                    console::err(format_args!("linger: {note}"));
+                }
                 return ControlFlow::Continue(());
             }
             News::Message(message) if arguments.json => message.data.to_string(),
@@ -97,20 +99,20 @@ fn query(arguments: &Arguments) -> String {
     query
 }
 
-/// Says what is no event: what is missing.
-fn note(message: &Message) {
+/// What is to be said of a message that is no event, if something is missing.
+fn note(message: &Message) -> Option<String> {
     let missed = &message.data["missed"];
     match (message.name.as_str(), missed.as_u64()) {
-        ("start", Some(0)) => {}
-        ("start", Some(missed)) => {
-            console::err(format_args!("linger: {} before this had to make way", events(missed)));
-        }
+        ("start", Some(0)) => None,
+        ("start", Some(missed)) => Some(format!("{} before this had to make way", events(missed))),
         ("start", None) => {
-            console::err("linger: the server was started anew: what happened meanwhile is not known");
+            Some("the server was started anew: what happened meanwhile is not known".to_owned())
         }
         (_, missed) => {
             let missed = events(missed.unwrap_or_default());
-            console::err(format_args!("linger: not read fast enough: {missed} had to make way"));
+            Some(format!(
+                "{missed} had to make way: not read fast enough, or a worker ended before they were"
+            ))
         }
     }
 }
@@ -252,9 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_said() {
+        let said = |name: &str, missed: Value| {
+            note(&Message { name: name.to_owned(), data: json!({ "missed": missed }) })
+        };
+        assert_eq!(said("start", json!(0)), None);
+        assert_eq!(said("start", json!(1)).as_deref(), Some("1 event before this had to make way"));
+        let anew = "the server was started anew: what happened meanwhile is not known";
+        assert_eq!(said("start", Value::Null).as_deref(), Some(anew));
+        let dropped =
+            "1,200 events had to make way: not read fast enough, or a worker ended before they were";
+        assert_eq!(said("dropped", json!(1200)).as_deref(), Some(dropped));
+    }
+
+    #[test]
     fn what_happens_to_the_server_is_said_in_words() {
         for (name, data, expected) in [
             ("drain", json!({"connections": 1, "spread_s": 5.0}), "1 connection, over 5.0s"),
+            ("drain", json!({"spread_s": 5.0}), "all connections, over 5.0s"),
             ("reload", json!({"applied": true, "worker": 2}), "worker 2: applied"),
             ("reload", json!({"applied": false, "mistakes": 2}), "refused: 2 mistakes"),
             ("stalled", json!({"what": "loop", "lasted_s": 0.5}), "the loop was stalled for 500ms"),

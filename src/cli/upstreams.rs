@@ -176,7 +176,15 @@ mod tests {
         assert_eq!(cells(1)[..4], ["app", "a:1", "up", "ready"], "{text}");
         assert_eq!(cells(1)[5..], ["3", "3", "none"], "{text}");
         assert_eq!(cells(2)[2], "down (check)", "{text}");
-        assert!(cells(2)[7].starts_with("refused in "), "{text}");
+        assert_eq!(cells(2)[7], "refused in 2ms, 1.5s ago", "{text}");
+        let mut mixed = server("a:1", "mixed", "ready");
+        (mixed["workers_up"], mixed["workers"]) = (1.into(), 3.into());
+        let mixed = listed(&json!({ "upstreams": [{ "name": "app", "servers": [mixed] }] }));
+        assert!(!mixed.sound && mixed.text.contains(" up for 1 of 3 "), "{}", mixed.text);
+        let mut gone = server("a:1", "down", "ready");
+        gone["configured"] = false.into();
+        let gone = listed(&json!({ "upstreams": [{ "name": "app", "servers": [gone] }] }));
+        assert!(gone.sound && gone.text.contains(" gone "), "{}", gone.text);
         let drained =
             json!({ "upstreams": [{ "name": "app", "servers": [server("a:1", "down", "drain")] }] });
         assert!(listed(&drained).sound, "the operator knows");

@@ -122,13 +122,13 @@ fn add_partners(ends: &mut Value, ask: impl Fn(&str) -> Result<Value, ExitCode>)
 }
 
 /// The ending of the other side of its pair: newest first, so that of the server that was reached.
-fn partner_of<'a>(row: &Value, known: &'a [Value]) -> Option<&'a Value> {
+pub(super) fn partner_of<'a>(row: &Value, known: impl IntoIterator<Item = &'a Value>) -> Option<&'a Value> {
     let other = match text(row, "leg") {
         "client" => "upstream",
         "upstream" => "client",
         _ => return None,
     };
-    known.iter().find(|known| is_leg(known, text(row, "pair"), other))
+    known.into_iter().find(|known| is_leg(known, text(row, "pair"), other))
 }
 
 /// Whether it is the ending of that leg of that pair.
@@ -207,7 +207,7 @@ pub(super) fn ending(row: &Value, language: Language, out: &mut String) {
 }
 
 /// How the other side of its pair ended; in a line, if that is among the endings that are told.
-fn side(partner: &Value, is_listed: bool, language: Language, out: &mut String) {
+pub(super) fn side(partner: &Value, is_listed: bool, language: Language, out: &mut String) {
     let _ = writeln!(out, "  {}", sentences::other_side(partner, language));
     if !is_listed {
         for sentence in sentences::account(partner, language) {

@@ -14,6 +14,7 @@ use crate::core::conn::policy::{
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
 use crate::protocol::gateway::{self, Target};
+use crate::protocol::presence::Form;
 use crate::protocol::users::Guard;
 use crate::protocol::{Access, Protocol};
 use crate::tls;
@@ -28,6 +29,7 @@ pub(super) fn server(of: &Resolved) -> ServerSettings {
         accept_retry: period(of, "accept_retry"),
         queue_watch: period(of, "queue_watch"),
         events_bytes: size(of, "events"),
+        presence: if of.is_word("presence", "record") { Form::Record } else { Form::Word },
         history_bytes: of.size("history").map_or(0, |bytes| usize::try_from(bytes).expect(RANGE)),
     }
 }

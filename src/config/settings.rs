@@ -9,7 +9,7 @@ use crate::net::{Address, ListenSpec, Peer, SocketOptions};
 use crate::protocol::admin::Door;
 use crate::protocol::gateway::{self, Routes};
 use crate::protocol::users::Guard;
-use crate::protocol::{Access, ClientReset, Gateway, HalfClose, Protocol, Token};
+use crate::protocol::{Access, ClientReset, Gateway, HalfClose, Protocol, Token, presence};
 use crate::tls;
 
 /// Most listeners of a server, its admin interface among them: a connection remembers its own in one byte.
@@ -231,6 +231,8 @@ pub struct ServerSettings {
     pub history_bytes: usize,
     /// Memory for what happens, once somebody watches.
     pub events_bytes: usize,
+    /// What those are told who listen to presence.
+    pub presence: presence::Form,
 }
 
 impl ServerSettings {

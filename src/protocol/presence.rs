@@ -15,13 +15,18 @@
 //! Who wants to know how things stand, too, asks with `STATE` on the connection that has subscribed, in RESP3: no event that
 //! comes before the answer is newer than it (`tests/server/workers/presence.rs`).
 //!
+//! With `server.presence = "record"` each message has an object behind its word, that of `offline` and `replaced` with the
+//! record's fields behind these: `online {"number":7,"time":"...","identity":"dev1","key":"2-1","peer":"...","listener":"..."}`.
+//! The number grows by one with each event of the server, so that a gap tells how many a reader was not told.
+//!
 //! The record of `replaced` says by whom (`by`), and not yet how the socket was closed: that is still to come. It is `null`
 //! where the older connection has only taken another identity, or its worker did not tell. The identity never left.
 
 use crate::core::end::{By, End, Foreign};
 use crate::core::proxied::Proxied;
 use crate::core::tcp::TcpSnapshot;
-use crate::core::units::seconds;
+use crate::core::time::Duration;
+use crate::core::units::{seconds, utc_text};
 use serde::Serialize;
 
 /// Something that happened to an identity.
@@ -61,6 +66,85 @@ impl Event {
             Self::Online | Self::Suspect | Self::Revived => {}
         }
     }
+}
+
+/// What a message consists of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Form {
+    /// A word, and the record where there is one.
+    #[default]
+    Word,
+    /// A word, and an object that has the fields of an event.
+    Record,
+}
+
+/// The connection that an event is of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    /// As the admin interface names it.
+    pub key: String,
+    /// Where it comes from.
+    pub peer: String,
+    /// The name of its listener.
+    pub listener: String,
+}
+
+/// Gives messages their numbers. Whoever settles the order of events has the only one of the server.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    last: u64,
+}
+
+impl Sequence {
+    /// The message with its fields. `origin`: `None` where nobody knows any more.
+    pub fn message(
+        &mut self,
+        words: &[u8],
+        id: &[u8],
+        origin: Option<&Origin>,
+        unix_time: Option<Duration>,
+    ) -> Vec<u8> {
+        self.last += 1;
+        self.repeated(words, id, origin, unix_time)
+    }
+
+    /// The same of an event that has happened before: told to one who has missed the last events.
+    pub fn repeated(
+        &self,
+        words: &[u8],
+        id: &[u8],
+        origin: Option<&Origin>,
+        unix_time: Option<Duration>,
+    ) -> Vec<u8> {
+        let (word, record) =
+            words.split_at(words.iter().position(|byte| *byte == b' ').unwrap_or(words.len()));
+        let fields = FieldsJson {
+            number: self.last,
+            time: unix_time.map(utc_text),
+            identity: &String::from_utf8_lossy(id),
+            key: origin.map(|origin| origin.key.as_str()),
+            peer: origin.map(|origin| origin.peer.as_str()),
+            listener: origin.map(|origin| origin.listener.as_str()),
+        };
+        let mut message = [word, b" "].concat();
+        serde_json::to_writer(&mut message, &fields).expect("numbers and texts are JSON");
+        if let Some(more) = record.strip_prefix(b" {") {
+            message.pop();
+            message.push(b',');
+            message.extend_from_slice(more);
+        }
+        message
+    }
+}
+
+#[derive(Serialize)]
+struct FieldsJson<'a> {
+    number: u64,
+    time: Option<String>,
+    identity: &'a str,
+    key: Option<&'a str>,
+    peer: Option<&'a str>,
+    listener: Option<&'a str>,
 }
 
 /// The record of an ending as one JSON object in one line. Seconds have three decimals at most; `evidence`
@@ -213,6 +297,26 @@ mod tests {
         let tail = r#""evidence":null,"by":{"key":"2.1-7","peer":"127.0.0.1:9","identity":"a"}}"#;
         assert!(end_json(&kicked).ends_with(tail));
         assert!(ending_json(&kicked).contains(r#""close":null,"#));
+    }
+
+    #[test]
+    fn with_its_fields_a_message_begins_with_the_same_word_and_numbers_have_no_gap() {
+        let mut sequence = Sequence::default();
+        let origin = Origin { key: "2-1".into(), peer: "127.0.0.1:9".into(), listener: "resp".into() };
+        let mut text = |words: &str, origin| {
+            let message = sequence.message(words.as_bytes(), b"dev", origin, Some(Duration::from_secs(1)));
+            String::from_utf8(message).unwrap()
+        };
+        let rest = r#""time":"1970-01-01T00:00:01.000Z","identity":"dev","key":"2-1","peer":"127.0.0.1:9","listener":"resp""#;
+        assert_eq!(text("online", Some(&origin)), format!(r#"online {{"number":1,{rest}}}"#));
+        assert_eq!(
+            text(r#"offline {"reason":"peer.fin"}"#, Some(&origin)),
+            format!(r#"offline {{"number":2,{rest},"reason":"peer.fin"}}"#)
+        );
+        assert_eq!(text("replaced null", Some(&origin)), format!(r#"replaced {{"number":3,{rest}}}"#));
+        let unknown = r#""time":null,"identity":"dev","key":null,"peer":null,"listener":null}"#;
+        let repeated = sequence.repeated(b"offline null", b"dev", None, None);
+        assert_eq!(String::from_utf8(repeated).unwrap(), format!(r#"offline {{"number":3,{unknown}"#));
     }
 
     #[test]

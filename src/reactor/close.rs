@@ -176,6 +176,10 @@ impl<K: Kernel> Context<K> {
             self.admin.on_closed(key);
         }
         let replaced = self.initiators.on_closed(key, &mut end);
+        if replaced.is_some() {
+            let origin = self.origin(key, conn);
+            self.initiators.keep_origin(key, origin);
+        }
         let held = conn.membership().and_then(|membership| self.hub.identity_of(membership, key));
         let identity = held.or(replaced.as_deref());
         if slot.settings.protocol.serves_clients() {
@@ -187,7 +191,7 @@ impl<K: Kernel> Context<K> {
         }
         self.observer.report.ended(key, &conn.peer, &slot.settings.name, identity, &end, self.now);
         if let Some((membership, token)) = conn.take_membership() {
-            self.leave_hub(key, membership, token, Some(&end));
+            self.leave_hub(key, conn, membership, token, Some(&end));
         }
         if let Some(task) = conn.buffers.as_mut().and_then(|buffers| buffers.task.take()) {
             self.adopt_task(*task);
@@ -226,18 +230,20 @@ impl<K: Kernel> Context<K> {
     pub(super) fn leave_hub(
         &mut self,
         key: Key,
+        conn: &Conn<K>,
         membership: Membership,
         token: Box<[u8]>,
         end: Option<&End>,
     ) {
         self.work.charge(cost::UNSUBSCRIBE * membership.subscriptions());
+        let origin = self.origin(key, conn);
         let left = self.hub.leave(membership, key);
         if let Some(link) = &mut self.link {
             left.identity.iter().for_each(|id| link.on_left(key, id, &presence::record(end)));
             link.on_channel_gone(key);
         }
         if let Some(id) = left.identity {
-            self.effects.push_back(Effect::Presence { id, event: Event::offline(end) });
+            self.effects.push_back(Effect::Presence { id, event: Event::offline(end), origin });
         }
         self.orphan(left.orphaned_holder, token);
     }

@@ -38,6 +38,7 @@ use crate::core::time::Instant;
 use crate::hub::Hub;
 use crate::net::{Fatal, Kernel, ServiceNotifier, Token};
 use crate::observe::metrics::Counters;
+use crate::protocol::presence;
 use crate::protocol::users::Guard;
 use crate::tls::TicketKeys;
 use std::collections::VecDeque;
@@ -81,6 +82,8 @@ pub(super) struct Context<K: Kernel> {
     /// What the one that is being driven leaves behind.
     pub(super) aftermath: Aftermath,
     pub(super) posted: Posted,
+    /// The numbers of what those are told who watch identities, where there is no supervisor.
+    pub(super) presence: presence::Sequence,
     /// Messages that no connection waits for in particular.
     pub(super) publications: Publications,
     /// Messages of the connection that is being driven, of which more may follow. Empty between connections.
@@ -177,6 +180,7 @@ impl<K: Kernel> Context<K> {
             aftermath: Aftermath::default(),
             posted: Posted::default(),
             admin: Admin::default(),
+            presence: presence::Sequence::default(),
             publications: Publications::default(),
             gathered: Publication::default(),
             work: Work::default(),

@@ -5,6 +5,7 @@ use super::Reactor;
 use super::connection::Connection;
 use super::context::{Conn, Context};
 use super::parts::effect::Effect;
+use super::parts::initiators::Taken;
 use crate::core::end::{By, CloseMode, Detector, End, Reason};
 use crate::core::table::Key;
 use crate::core::tcp::TcpSnapshot;
@@ -12,7 +13,7 @@ use crate::core::time::Instant;
 use crate::hub::Name;
 use crate::net::Kernel;
 use crate::observe::events::{What, Whose};
-use crate::protocol::presence::{self, Event};
+use crate::protocol::presence::{self, Event, Origin};
 use std::sync::Arc;
 
 impl<S> Connection<S> {
@@ -69,10 +70,10 @@ impl<K: Kernel> Context<K> {
         self.effects.push_back(Effect::Replaced { key, id, by });
     }
 
-    fn report_replaced(&mut self, key: Key, id: &Name, record: Option<String>) {
+    fn report_replaced(&mut self, key: Key, id: &Name, record: Option<String>, origin: Option<&Origin>) {
         match &mut self.link {
             Some(link) => link.on_left(key, id, record.as_deref().unwrap_or("null")),
-            None => self.publish_presence(id, &Event::Replaced(record)),
+            None => self.publish_presence(id, &Event::Replaced(record), origin),
         }
     }
 }
@@ -81,9 +82,10 @@ impl<K: Kernel> Reactor<K> {
     /// Ends a connection whose identity was taken, and tells of it.
     pub(super) fn replace(&mut self, key: Key, id: &Name, by: Arc<By>) {
         // It has taken another identity since, and goes on.
-        if self.table.get(key).is_some_and(|conn| self.cx.is_current(key, conn)) {
+        if let Some(conn) = self.table.get(key).filter(|conn| self.cx.is_current(key, conn)) {
             self.cx.initiators.forgive(key);
-            return self.cx.report_replaced(key, id, None);
+            let origin = self.cx.origin(key, conn);
+            return self.cx.report_replaced(key, id, None, origin.as_deref());
         }
         if let Some(conn) = self.table.get(key) {
             let whose = Whose { key, peer: &conn.peer, listener: conn.listener, identity: id };
@@ -93,15 +95,15 @@ impl<K: Kernel> Reactor<K> {
             cx.close_gracefully_by(key, conn, Reason::PeerReplaced, Detector::Protocol, Some(by));
         });
         let conn = self.table.get(key);
-        let (closed, by) = self.cx.initiators.take_posted(key, conn.is_none());
-        let record = match (closed, conn) {
-            (Some(end), _) => Some(presence::end_json(&end)),
+        let Taken { closed, by } = self.cx.initiators.take_posted(key, conn.is_none());
+        let (record, origin) = match (closed, conn) {
+            (Some((end, origin)), _) => (Some(presence::end_json(&end)), origin),
             (None, Some(conn)) => {
                 let end = End { by, ..conn.record(CloseMode::Linger2, self.cx.now, None) };
-                Some(presence::ending_json(&end))
+                (Some(presence::ending_json(&end)), self.cx.origin(key, conn))
             }
-            (None, None) => None,
+            (None, None) => (None, None),
         };
-        self.cx.report_replaced(key, id, record);
+        self.cx.report_replaced(key, id, record, origin.as_deref());
     }
 }

@@ -106,6 +106,10 @@ impl<K: Kernel> Reactor<K> {
         if self.cx.lifecycle.is_waiting_to_leave() {
             // Where the time for the drain was over, somebody may have come since.
             self.close_all_at_last(false);
+            // Also where it ends now: what is not told any more is then known to be missing.
+            if let Some(last) = self.cx.lifecycle.later_event(self.cx.observer.events.last_number()) {
+                self.cx.notify_leaving(last);
+            }
             let has_left = self.cx.lifecycle.has_left(self.cx.now);
             return if has_left { Flow::Finished } else { Flow::Continue };
         }
@@ -113,10 +117,12 @@ impl<K: Kernel> Reactor<K> {
         if flow == Flow::Continue || self.cx.link.is_none() || !self.cx.observer.events.is_on() {
             return flow;
         }
-        let deadline = self.cx.lifecycle.begin_leave(self.cx.now, self.cx.places.clients());
-        self.cx.timers.arm(ServerTimer::Drain, deadline);
+        let left = self.cx.places.clients();
         self.close_all_at_last(false);
-        self.cx.notify_leaving();
+        let last = self.cx.observer.events.last_number();
+        let deadline = self.cx.lifecycle.begin_leave(self.cx.now, left, last);
+        self.cx.timers.arm(ServerTimer::Drain, deadline);
+        self.cx.notify_leaving(last);
         Flow::Continue
     }
 

@@ -324,7 +324,10 @@ impl<K: Kernel> Context<K> {
             match &mut self.link {
                 // At once, like a claim: posted, it would be told of a newer holder that has claimed meanwhile.
                 Some(link) => link.on_presence(key, id, &event),
-                None => self.effects.push_back(Effect::Presence { id: Name::new(id), event }),
+                None => {
+                    let (id, origin) = (Name::new(id), self.origin(key, conn));
+                    self.effects.push_back(Effect::Presence { id, event, origin });
+                }
             }
         }
     }

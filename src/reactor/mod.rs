@@ -47,6 +47,8 @@ mod io;
 mod layered;
 #[cfg(test)]
 mod layered_tests;
+#[cfg(test)]
+mod leaving_tests;
 mod life;
 mod lifecycle;
 mod lists;

@@ -138,14 +138,16 @@ impl<K: Kernel> Context<K> {
             self.note_event(key, conn, What::Identified);
         }
         if let Some(id) = identified.left {
-            self.effects.push_back(Effect::Presence { id, event: Event::Offline(None) });
+            let origin = self.origin(key, conn);
+            self.effects.push_back(Effect::Presence { id, event: Event::Offline(None), origin });
         }
         if let Some(older) = identified.replaced {
             let by = self.by(key, conn);
             self.post_replaced(older, id, by);
         }
         if identified.fresh {
-            self.effects.push_back(Effect::Presence { id: Name::new(id), event: Event::Online });
+            let (id, origin) = (Name::new(id), self.origin(key, conn));
+            self.effects.push_back(Effect::Presence { id, event: Event::Online, origin });
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::hub::{Hub, Name, Recipient, Visit, presence_channel};
 use crate::net::{Kernel, Sent, SocketError, Stream};
 use crate::observe::metrics::{Counters, ListenerCounters};
 use crate::protocol::AnySession;
-use crate::protocol::presence::Event;
+use crate::protocol::presence::{Event, Form, Origin};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
@@ -52,14 +52,25 @@ impl<K: Kernel> Context<K> {
 
     /// Tells those who watch an identity. Among other workers, the supervisor does, which alone knows what came first: it
     /// has been told already, by a claim, a release, or as it happened.
-    pub(super) fn publish_presence(&mut self, id: &Name, event: &Event) {
+    pub(super) fn publish_presence(&mut self, id: &Name, event: &Event, origin: Option<&Origin>) {
         if self.link.is_some() {
             return;
         }
         let mut payload = Vec::new();
         event.write(&mut payload);
+        if self.settings.server.presence == Form::Record {
+            payload = self.presence.message(&payload, id, origin, self.kernel.unix_time());
+        }
         let channel = presence_channel(id);
         self.publish_later(&channel, &payload);
+    }
+
+    /// What those who watch its identity are told of a connection, if they are.
+    pub(super) fn origin(&self, key: Key, conn: &Conn<K>) -> Option<Box<Origin>> {
+        (self.settings.server.presence == Form::Record && self.link.is_none()).then(|| {
+            let listener = self.listener_of(conn).name.clone();
+            Box::new(Origin { key: self.name_of(key), peer: conn.peer.to_string(), listener })
+        })
     }
 
     /// Publishes to those who listen now, behind all that was published so before.

@@ -423,7 +423,7 @@ impl<K: Kernel> Context<K> {
         let membership = std::mem::take(&mut client.membership);
         client.standing = standing;
         (client.used, client.beat_ms, client.cold) = (self.now, 0, None);
-        self.leave_hub(key, membership, token, None);
+        self.leave_hub(key, conn, membership, token, None);
         // It keeps the identity of its certificate. If that is refused at this moment, the connection goes on without.
         if let Some(name) = conn.layer().and_then(Layer::identity) {
             let _ = self.identify_by_layer(key, conn, &name);

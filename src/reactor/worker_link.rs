@@ -17,7 +17,7 @@ use crate::core::end::By;
 use crate::core::table::Key;
 use crate::hub::{Change, Identified, Kind, Presence};
 use crate::net::{Fatal, Kernel, Signal};
-use crate::protocol::presence::Event;
+use crate::protocol::presence::{Event, Origin};
 use crate::tls::TicketKeys;
 use crate::workers::link::{Role, ToSupervisor, ToWorker, Topic};
 
@@ -108,7 +108,7 @@ impl<K: Kernel> Reactor<K> {
             ToWorker::Reload { file } => self.request_settings(Some(file.0)),
             ToWorker::Tickets { keys } => self.cx.take_ticket_keys(TicketKeys::from_bytes(&keys.0)),
             ToWorker::Terminate => self.begin_drain(),
-            ToWorker::Leave => self.cx.lifecycle.release(),
+            ToWorker::Leave { last } => self.cx.lifecycle.on_told(last),
             ToWorker::Report => self.on_signal(Signal::Report),
             ToWorker::Lost { role: Role::Holder, number, id, key, peer } => {
                 let identity = Some(String::from_utf8_lossy(&id).into_owned());
@@ -185,7 +185,9 @@ impl<K: Kernel> Context<K> {
         let Some(link) = &mut self.link else { return };
         // Later than what the client was told of its earlier connections, by whichever worker: not the time of this turn.
         let at = self.kernel.shared_clock();
-        link.on_identified(key, id, conn.consent(), conn.peer.to_string(), identified, at);
+        let listener = &self.listeners[usize::from(conn.listener)].settings.name;
+        let origin = |key| Origin { key, peer: conn.peer.to_string(), listener: listener.clone() };
+        link.on_identified(key, id, conn.consent(), origin, identified, at);
         if identified.fresh {
             // Before the client has the answer that it holds it: who asks elsewhere then finds it here. If the supervisor is
             // gone, the end of this turn finds out.

@@ -3,6 +3,7 @@
 
 use super::super::follow::Message;
 use super::super::tail;
+use super::super::why;
 use super::filter::Filter;
 use super::numbers::Numbers;
 use super::over_time::OverTime;
@@ -10,6 +11,9 @@ use crate::core::escape::printable;
 use crate::core::time::Instant;
 use serde_json::Value;
 use std::collections::VecDeque;
+
+/// In the row of one leg of a gateway's pair: the row of the other.
+pub(super) const OTHER_SIDE: &str = "other_side";
 
 /// Endings and events that are kept.
 const KEPT: usize = 500;
@@ -188,6 +192,11 @@ impl Picture {
         }
         self.events.push_front(tail::line(message));
         self.events.truncate(KEPT);
+    }
+
+    /// The ending of the other leg of its pair, if it is known.
+    pub(super) fn partner_of(&self, ending: &Value) -> Option<&Value> {
+        why::partner_of(ending, &self.endings)
     }
 
     fn is_wanted(&self, message: &Message) -> bool {

@@ -5,7 +5,7 @@ use super::super::admin::{AdminArgs, NOT_LINGER, encoded};
 use super::super::follow::{Ended, Message, News, follow, wait};
 use super::filter::{Ask, Filter};
 use super::numbers::Numbers;
-use super::picture::{Polled, is_same_process, list};
+use super::picture::{OTHER_SIDE, Polled, is_same_process, list};
 use crate::core::time::Duration;
 use crate::sys::admin_client::Answer;
 use crate::sys::process::monotonic;
@@ -151,8 +151,13 @@ impl Poller {
         let upstreams = self.json("/upstreams")?;
         let endings = self.wants_endings.then(|| self.json(&format!("/ends?limit={ENDINGS}{filter}")));
         let watched = self.watched.as_ref().map(|key| {
-            let found = self.json(&format!("/connections?limit=1&key={}", encoded(key)))?;
-            Ok::<_, String>((key.clone(), list(&found["connections"]).first().cloned()))
+            let mut found = self.connection(key)?;
+            if let Some(row) = &mut found
+                && let Some(partner) = row["partner"].as_str().map(str::to_owned)
+            {
+                row[OTHER_SIDE] = self.connection(&partner)?.unwrap_or_default();
+            }
+            Ok::<_, String>((key.clone(), found))
         });
         let polled = Polled {
             filter: self.filter.clone(),
@@ -164,6 +169,12 @@ impl Poller {
         };
         (self.started, self.wants_endings) = (polled.numbers.started, false);
         Ok(polled)
+    }
+
+    /// The connection of that name, if it is there.
+    fn connection(&self, key: &str) -> Result<Option<Value>, String> {
+        let found = self.json(&format!("/connections?limit=1&key={}", encoded(key)))?;
+        Ok(list(&found["connections"]).first().cloned())
     }
 
     fn get(&self, target: &str) -> Result<String, String> {

@@ -8,7 +8,7 @@ use crate::core::time::Duration;
 /// A worker is found stalled after three seconds at the earliest.
 const STALL_MIN: Duration = Duration::from_secs(3);
 
-pub(super) static SERVER: [Key; 8] = [
+pub(super) static SERVER: [Key; 9] = [
     Key {
         name: "workers",
         kind: Kind::Count { min: 1, max: WORKERS_MAX, words: &["auto"] },
@@ -74,6 +74,15 @@ pub(super) static SERVER: [Key; 8] = [
               on where it was, as far as this reaches, and one that is slower than this is dropped. With several workers, of \
               each of them.",
         why: "Some 8,000 events: minutes of a busy server. Before the first reader comes, it takes no memory and no time.",
+    },
+    Key {
+        name: "presence",
+        kind: Kind::Choice(&["word", "record"]),
+        default: Default::Same("word"),
+        doc: "What a message on a $presence channel is. \"word\": online, suspect or revived, and offline or replaced with the \
+              record of the connection. \"record\": the word, and always an object: with number, time, identity, key, peer \
+              and listener, and then the fields of the record.",
+        why: "Programs compare the messages with online and suspect. Those that read a word up to a space may have the rest.",
     },
     Key {
         name: "history",

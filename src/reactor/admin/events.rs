@@ -130,9 +130,8 @@ impl<K: Kernel> Context<K> {
         }
     }
 
-    /// The supervisor is told that nothing more happens here.
-    pub(in crate::reactor) fn notify_leaving(&mut self) {
-        let last = self.observer.events.last_number();
+    /// The supervisor is told that nothing more happens here than that.
+    pub(in crate::reactor) fn notify_leaving(&mut self, last: u64) {
         if let Some(link) = &mut self.link {
             link.send(&ToSupervisor::Leaving { last });
         }

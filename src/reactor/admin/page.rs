@@ -46,11 +46,17 @@ struct Row<'a> {
     listener: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pair: Option<String>,
+    /// The other leg of its pair, while that is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partner: Option<String>,
     peer: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     proxy: Option<&'a Proxied>,
     queue_bytes: usize,
     reading_paused: bool,
+    /// Of a client leg: the server that it was connected to, or is being.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
     silence_s: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sni: Option<String>,
@@ -214,6 +220,10 @@ impl<K: Kernel> Context<K> {
         list.listed += 1;
         let identity = identity.map(String::from_utf8_lossy);
         let secured = self.secured_of(key, conn);
+        let pair = self.pairs.of(key);
+        let partner = pair.zip(conn.leg).and_then(|(pair, leg)| pair.leg(leg.other()));
+        let served = pair.filter(|_| conn.leg == Some(Leg::Client));
+        let server = served.and_then(|pair| Some(self.upstreams[pair.to()].get(pair.server()?).address()));
         let row = Row {
             age_s: self.now.since(conn.life.accepted()).as_secs_f64(),
             alpn: secured.as_ref().and_then(|secured| secured.alpn_text()),
@@ -224,11 +234,13 @@ impl<K: Kernel> Context<K> {
             key: self.name_of(key),
             leg: conn.leg.map(Leg::name),
             listener,
-            pair: self.pairs.of(key).map(|pair| self.name_of(pair.name())),
+            pair: pair.map(|pair| self.name_of(pair.name())),
+            partner: partner.map(|partner| self.name_of(partner)),
             peer: conn.peer.to_string(),
             proxy: self.proxied.of(key),
             queue_bytes: conn.pending_output(),
             reading_paused: conn.is_paused(),
+            server: server.map(ToString::to_string),
             silence_s: self.now.since(conn.life.heard()).as_secs_f64(),
             sni: secured.and_then(|secured| secured.server_name.clone()),
             state: state.name(),

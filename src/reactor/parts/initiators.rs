@@ -6,6 +6,7 @@
 use crate::core::end::{By, End};
 use crate::core::table::Key;
 use crate::hub::Name;
+use crate::protocol::presence::Origin;
 use indexmap::IndexMap;
 use std::sync::Arc;
 
@@ -25,6 +26,16 @@ struct Entry {
     posted: bool,
     /// Its record, if it has closed before that.
     end: Option<Box<End>>,
+    /// Where it came from, in the same case.
+    origin: Option<Box<Origin>>,
+}
+
+/// What is known of a connection whose identity was taken.
+pub(in crate::reactor) struct Taken {
+    /// Its record, if it has closed meanwhile, and where it came from.
+    pub(in crate::reactor) closed: Option<(Box<End>, Option<Box<Origin>>)>,
+    /// By whom it was ended.
+    pub(in crate::reactor) by: Option<Arc<By>>,
 }
 
 impl Initiators {
@@ -51,6 +62,13 @@ impl Initiators {
         self.entries.swap_remove(&key)?.lost
     }
 
+    /// Where a connection came from that has closed, for as long as its record is kept.
+    pub(in crate::reactor) fn keep_origin(&mut self, key: Key, origin: Option<Box<Origin>>) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.origin = origin;
+        }
+    }
+
     /// A connection is being ended on behalf of another.
     pub(in crate::reactor) fn begin(&mut self, key: Key, by: Arc<By>) {
         self.entries.entry(key).or_default().by = Some(by);
@@ -68,15 +86,12 @@ impl Initiators {
         (entry.lost, entry.posted) = (None, false);
     }
 
-    /// That the identity was taken is acted upon: its record, if it has closed meanwhile, and by whom it was ended.
-    pub(in crate::reactor) fn take_posted(
-        &mut self,
-        key: Key,
-        is_gone: bool,
-    ) -> (Option<Box<End>>, Option<Arc<By>>) {
+    /// That the identity was taken is acted upon.
+    pub(in crate::reactor) fn take_posted(&mut self, key: Key, is_gone: bool) -> Taken {
         let entry = self.entries.entry(key).or_default();
         entry.posted = false;
-        let taken = (entry.end.take(), entry.by.clone());
+        let closed = entry.end.take().map(|end| (end, entry.origin.take()));
+        let taken = Taken { closed, by: entry.by.clone() };
         if is_gone {
             self.entries.swap_remove(&key);
         }

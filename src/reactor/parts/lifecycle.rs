@@ -47,6 +47,8 @@ struct Leave {
     left: u32,
     /// When it ends, even if not all was told.
     deadline: Instant,
+    /// The number of its last event, as the supervisor was told.
+    last: u64,
     /// All was told.
     is_released: bool,
 }
@@ -177,11 +179,11 @@ impl Lifecycle {
         self.drain.as_ref().is_some_and(|drain| (drain.at_once && !letting_in) || drain.deadline <= now)
     }
 
-    /// A worker ends, once what happened was told. Such a number of clients had not closed in time. Gives until when it
-    /// waits.
-    pub(in crate::reactor) fn begin_leave(&mut self, now: Instant, left: u32) -> Instant {
+    /// A worker ends, once what happened was told, up to the event of number `last`. Such a number of clients had not closed
+    /// in time. Gives until when it waits.
+    pub(in crate::reactor) fn begin_leave(&mut self, now: Instant, left: u32, last: u64) -> Instant {
         let deadline = last_words_until(now, self.spare(now));
-        self.leave = Some(Leave { left, deadline, is_released: false });
+        self.leave = Some(Leave { left, deadline, last, is_released: false });
         deadline
     }
 
@@ -190,8 +192,24 @@ impl Lifecycle {
         self.leave.is_some()
     }
 
-    /// All was told.
-    pub(in crate::reactor) const fn release(&mut self) {
+    /// Something may have happened since it was said which event is the last one. If so, gives that of now, and what is told
+    /// of the one before releases nothing.
+    pub(in crate::reactor) fn later_event(&mut self, last: u64) -> Option<u64> {
+        let leave = self.leave.as_mut().filter(|leave| leave.last != last)?;
+        leave.last = last;
+        leave.is_released = self.drain.as_ref().is_some_and(|drain| drain.at_once);
+        Some(last)
+    }
+
+    /// What happened was told, up to the event of that number.
+    pub(in crate::reactor) const fn on_told(&mut self, last: u64) {
+        if let Some(leave) = &mut self.leave {
+            leave.is_released |= leave.last == last;
+        }
+    }
+
+    /// Nobody waits for what is not told yet.
+    const fn release(&mut self) {
         if let Some(leave) = &mut self.leave {
             leave.is_released = true;
         }

@@ -8,7 +8,7 @@ use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::hub::{BeatFor, Identified, Name};
 use crate::net::{Fatal, Stream};
-use crate::protocol::presence::Event;
+use crate::protocol::presence::{Event, Origin};
 use crate::workers::link::{Broken, CLAIMS_HIGH, Channel, More, Query, Role, ToSupervisor, ToWorker};
 use indexmap::{IndexMap, IndexSet};
 use std::collections::VecDeque;
@@ -208,13 +208,14 @@ impl<S: Stream> WorkerLink<S> {
         self.ready
     }
 
-    /// Claims a role for a connection, which `claimant` names, with where it comes from. `at`: see [`Kernel::shared_clock`].
+    /// Claims a role for a connection. `at`: see [`Kernel::shared_clock`].
     ///
     /// [`Kernel::shared_clock`]: crate::net::Kernel::shared_clock
-    fn claim(&mut self, role: Role, at: u64, id: &[u8], token: &[u8], claimant: (String, String)) -> u64 {
+    fn claim(&mut self, role: Role, at: u64, id: &[u8], token: &[u8], origin: Origin) -> u64 {
         self.claims += 1;
-        let (number, id, token, (key, peer)) = (self.claims, id.to_vec(), token.to_vec(), claimant);
-        self.channel.send(&ToSupervisor::Claim { role, number, at, id, token, key, peer });
+        let (number, id, token) = (self.claims, id.to_vec(), token.to_vec());
+        let Origin { key, peer, listener } = origin;
+        self.channel.send(&ToSupervisor::Claim { role, number, at, id, token, key, peer, listener });
         self.claims
     }
 
@@ -223,13 +224,14 @@ impl<S: Stream> WorkerLink<S> {
         self.channel.send(&ToSupervisor::Release { role, number, id, record });
     }
 
-    /// A connection took an identity here, and agrees to a heartbeat channel that names `token`.
+    /// A connection took an identity here, and agrees to a heartbeat channel that names `token`. `origin`: what it is, by its
+    /// name among those of all workers.
     pub(in crate::reactor) fn on_identified(
         &mut self,
         key: Key,
         id: &[u8],
         token: &[u8],
-        peer: String,
+        origin: impl FnOnce(String) -> Origin,
         identified: &Identified,
         at: u64,
     ) {
@@ -237,8 +239,8 @@ impl<S: Stream> WorkerLink<S> {
             self.on_left(key, left, "null");
         }
         if identified.fresh {
-            let name = (self.name_of(key), peer);
-            let claim = self.claim(Role::Holder, at, id, token, name);
+            let origin = origin(self.name_of(key));
+            let claim = self.claim(Role::Holder, at, id, token, origin);
             self.held.insert(key, Held { claim, token: token.into() });
         } else if let Some(held) = self.held.get_mut(&key).filter(|held| *held.token != *token) {
             held.token = token.into();

@@ -15,6 +15,7 @@ use crate::core::conn::policy::{
 use crate::core::setting::Values;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Keepalive};
+use crate::protocol::presence::Form;
 use crate::protocol::users::Guard;
 use crate::protocol::{Access, Protocol};
 use std::net::SocketAddr;
@@ -50,6 +51,7 @@ impl Plan {
                 queue_watch: Duration::from_secs(1),
                 history_bytes: 128 * 1024,
                 events_bytes: 64 * 1024,
+                presence: Form::Word,
             },
             audit: AuditSettings { interval: None },
             drain: DrainSettings {

@@ -13,12 +13,14 @@ use crate::core::end::By;
 use crate::core::table::Key;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Received, Sent, Signal};
+use crate::observe::answers::Kept;
 use crate::observe::events::Position;
 use crate::observe::metrics::{Part, Samples, Series};
+use crate::observe::ring::Place;
 use crate::protocol::clients::{ClientFilter, GlobalKey, KillFilter};
 use crate::workers::link::{
-    About, Answer, Channel, Content, EventRows, Finding, More, Query, Question, Role, Rows, ToSupervisor,
-    ToWorker, Topic,
+    About, Answer, Channel, Content, EndRow, EndRows, EventRows, Finding, More, Query, Question, Role, Rows,
+    ToSupervisor, ToWorker, Topic,
 };
 use crate::workers::supervisor::{Plan, Supervisor};
 use std::cell::RefCell;
@@ -129,6 +131,10 @@ impl Setup {
             Content::Metrics { samples: Vec::new(), last: false }
         } else if let About::Connections { from: 0, .. } = about {
             Content::Rows(Rows { text: "{}\n".to_owned(), matched: 1, next: Some(1) })
+        } else if let About::Ends { from: None, .. } = about {
+            let row = EndRow { at: 1, number: 1, text: "{}".to_owned() };
+            let next = Some(Place { number: 1, at: 0, moves: 0 });
+            Content::Ends(EndRows { rows: vec![row], next, kept: Kept::default() })
         } else {
             return;
         };
@@ -197,6 +203,20 @@ impl Setup {
         heard
     }
 
+    /// Ends the process of a worker.
+    fn end(&mut self, place: usize) {
+        {
+            let world = &mut self.stage.borrow_mut().world;
+            // The supervisor's process is the first one.
+            world.processes[1 + place].exit = Some(Exit { success: true, text: "exit status: 0".to_owned() });
+            world.raise(0, Signal::Child);
+        }
+        self.turn();
+        // What waits for the other worker, which does not answer, goes on.
+        Self::pass(&self.stage, PATIENCE);
+        self.turn();
+    }
+
     /// The number of the last question that a worker is asked in a few turns.
     fn asked(&mut self, place: usize) -> Option<u64> {
         self.heard(place).iter().rev().find_map(|message| {
@@ -240,7 +260,12 @@ fn a_query_of_a_client_does_not_wait_for_a_worker_that_does_not_answer() {
     let mut setup = Setup::new();
     let (id, token) = (b"dev".to_vec(), Vec::new());
     let (role, key, peer) = (Role::Holder, "2.0-1".to_owned(), "a:1".to_owned());
-    setup.say(SILENT, &ToSupervisor::Claim { role, number: 1, at: 1, id: id.clone(), token, key, peer });
+    let listener = "resp".to_owned();
+    let claimed = id.clone();
+    setup.say(
+        SILENT,
+        &ToSupervisor::Claim { role, number: 1, at: 1, id: claimed, token, key, peer, listener },
+    );
     setup.say(SILENT, &ToSupervisor::Listens(Topic::Channel(b"news".to_vec())));
     setup.turn();
     let key = GlobalKey { worker: Some(2), index: 0, generation: 1 };
@@ -278,6 +303,7 @@ fn a_request_at_the_admin_interface_does_not_wait_for_workers_that_do_not_answer
         ("GET /metrics".to_owned(), "200", "linger_worker_up{worker=\"2\"} 0"),
         ("GET /audit".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
         ("GET /connections".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
+        ("GET /ends".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
         ("GET /upstreams".to_owned(), "200", "\"unanswered_workers\":[1,2]"),
         (format!("POST {connection}/end"), "503", "does not answer"),
     ];
@@ -288,9 +314,7 @@ fn a_request_at_the_admin_interface_does_not_wait_for_workers_that_do_not_answer
         for (request, status, part) in &requests {
             let (answer, took) = setup.request(request);
             let is_right = answer.contains(&format!(" {status} ")) && answer.contains(part);
-            // A list waits for the next page of each worker that has begun, one after the other.
-            let patience = if begins { PATIENCE * 2 } else { PATIENCE };
-            if !is_right || took >= patience {
+            if !is_right || took >= PATIENCE {
                 wrong.push(format!("{request} took {took:?}: {answer}"));
             }
         }
@@ -315,18 +339,38 @@ fn told_at_the_end_of_a_worker(read: u64) -> (String, bool) {
     if read > 2 {
         answer(&mut setup, read);
     }
-    let is_let_go = setup.heard(SILENT).contains(&ToWorker::Leave);
-    {
-        let world = &mut setup.stage.borrow_mut().world;
-        // The supervisor's process is the first one.
-        world.processes[1 + SILENT].exit = Some(Exit { success: true, text: "exit status: 0".to_owned() });
-        world.raise(0, Signal::Child);
-    }
-    setup.turn();
-    // The first word waits for the other worker, which does not answer.
-    Setup::pass(&setup.stage, PATIENCE);
-    setup.turn();
+    let is_let_go = setup.heard(SILENT).contains(&ToWorker::Leave { last: 5 });
+    setup.end(SILENT);
     (setup.take(client), is_let_go)
+}
+
+#[test]
+fn what_happens_at_a_worker_behind_its_last_word_is_told_or_said_to_be_missing() {
+    for tells in [true, false] {
+        let mut setup = Setup::new();
+        let client = setup.connect("GET /events HTTP/1.0\r\n\r\n");
+        let answer = |setup: &mut Setup, read| {
+            let number = setup.asked(SILENT).expect("it is asked");
+            let read = Position { number: read, place: None };
+            let rows = EventRows { rows: Vec::new(), read, missed: Some(0), is_dropped: false, more: false };
+            setup.say(SILENT, &ToSupervisor::Answer(Answer { number, content: Content::Events(rows) }));
+        };
+        answer(&mut setup, 5);
+        setup.heard(SILENT);
+        setup.say(SILENT, &ToSupervisor::Leaving { last: 5 });
+        answer(&mut setup, 5);
+        assert!(setup.heard(SILENT).contains(&ToWorker::Leave { last: 5 }));
+        // It has crossed that.
+        setup.say(SILENT, &ToSupervisor::Leaving { last: 7 });
+        if tells {
+            answer(&mut setup, 7);
+        }
+        let is_let_go = setup.heard(SILENT).contains(&ToWorker::Leave { last: 7 });
+        setup.end(SILENT);
+        let text = setup.take(client);
+        assert_eq!((is_let_go, !text.contains("event: dropped")), (tells, tells), "{text}");
+        assert!(tells || text.contains("\"missed\":2"), "{text}");
+    }
 }
 
 #[test]

@@ -65,6 +65,8 @@ pub enum ToSupervisor {
         key: String,
         /// Where it comes from.
         peer: String,
+        /// The name of its listener; that of one that beats for another is of no interest.
+        listener: String,
     },
     /// The holder by that claim has agreed to another heartbeat channel.
     Consent {
@@ -142,7 +144,8 @@ pub enum ToSupervisor {
     Alive,
     /// Something happened since it answered that nothing had.
     Events,
-    /// Its clients have gone, and it ends once those who watch were told the rest: it waits a little for that.
+    /// Its clients have gone, and it ends once those who watch were told the rest: it waits a little for that. Said again if
+    /// something happens meanwhile.
     Leaving {
         /// The number of the last of its events.
         last: u64,
@@ -229,8 +232,11 @@ pub enum ToWorker {
     Word(Spoken),
     /// Nothing was heard from it for a while: it is to say that its loop turns.
     AskAlive,
-    /// Those who watch were told all that it had to tell.
-    Leave,
+    /// Those who watch were told what it had to tell.
+    Leave {
+        /// Up to the event of that number.
+        last: u64,
+    },
 }
 
 /// What a [`Channel`](super::Channel) carries in one direction.
@@ -259,7 +265,7 @@ impl<T: Wire> Message for T {
 
 wire!(enum ToSupervisor {
     0 Ready,
-    1 Claim { role, number, at, id, token, key, peer },
+    1 Claim { role, number, at, id, token, key, peer, listener },
     2 Release { role, number, id, record },
     3 Beat { number, id },
     4 Answer(answer),
@@ -291,7 +297,7 @@ wire!(enum ToWorker {
     11 Found { number, worker, finding },
     12 Word(spoken),
     13 Tickets { keys },
-    14 Leave,
+    14 Leave { last },
 });
 
 wire!(enum Role { 0 Holder, 1 Channel, });
@@ -329,7 +335,7 @@ pub(super) mod tests {
             ToWorker::Terminate,
             ToWorker::Report,
             ToWorker::AskAlive,
-            ToWorker::Leave,
+            ToWorker::Leave { last: 3 },
             ToWorker::Word(Spoken { upstream: String::new(), server: "a:1".to_owned(), word: Word::Drain }),
             ToWorker::Lost {
                 role: Role::Channel,
@@ -357,6 +363,7 @@ pub(super) mod tests {
                 token: b"t".to_vec(),
                 key: "1.1-1".to_owned(),
                 peer: "127.0.0.1:1".to_owned(),
+                listener: "resp".to_owned(),
             },
             ToSupervisor::Consent { number: 1, id: id.clone(), token: Vec::new() },
             ToSupervisor::Release {

@@ -17,7 +17,7 @@ use crate::observe::metrics::{Snapshot, Text};
 use crate::protocol::admin::{Asked, Serves, Spoken, no_name};
 use crate::protocol::http::{Response, Status};
 use crate::workers::link::{About, Answer, Content, Question, ToWorker};
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexMap;
 
 /// How long a worker may take to answer: far less than a scraper waits, and far more than a turn lasts.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -68,8 +68,8 @@ pub(super) struct AdminFanout {
     last: u64,
     /// What the operator has said of upstream servers, by upstream and address: a worker that is started anew is to know.
     words: Words,
-    /// The places of workers that end once all who watch were told what happened there.
-    leaving: IndexSet<usize>,
+    /// The places of workers that end once all who watch were told what happened there, each with the number of its last event.
+    leaving: IndexMap<usize, u64>,
 }
 
 /// What the operator has said, by upstream and address.
@@ -193,16 +193,16 @@ impl AdminFanout {
     /// that number.
     pub(super) fn on_leaving(&mut self, worker: usize, last: u64) {
         self.watches().for_each(|watch| watch.on_leaving(worker, last));
-        self.leaving.insert(worker);
+        self.leaving.insert(worker, last);
     }
 
     /// Lets those workers go that have nothing left to tell.
     fn let_go<K: Supervising>(&mut self, workers: &mut [Worker<K>]) {
         let mut leaving = std::mem::take(&mut self.leaving);
-        leaving.retain(|&place| {
+        leaving.retain(|&place, &mut last| {
             let is_done = self.watches().all(|watch| watch.is_done_with(place));
             if is_done {
-                workers[place].send(&ToWorker::Leave);
+                workers[place].send(&ToWorker::Leave { last });
             }
             !is_done
         });

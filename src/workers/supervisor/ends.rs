@@ -1,6 +1,6 @@
 //! Lists of the last endings of all workers, the newest first, as their reader takes them. Each worker is asked for a page, and
-//! for the next one when all of that is listed; which ending was earlier is known by the clock that all workers share. As with
-//! lists of connections (`lists`), nobody ever holds a whole list, and who does not answer in time is named.
+//! for the next one when all of one worker's is listed; which ending was earlier is known by the clock that all workers share. As
+//! with lists of connections (`lists`), nobody ever holds a whole list, and who does not answer in time is named.
 
 use super::admin_fanout::ANSWER_WITHIN;
 use super::admin_server::{AdminServer, ClientId};
@@ -75,7 +75,7 @@ impl Ends {
             && self.parts[place].stage == Stage::Asked
         {
             let part = &mut self.parts[place];
-            part.rows = rows.into();
+            part.rows.extend(rows);
             part.stage = next.map_or(Stage::Over, Stage::More);
             part.kept.get_or_insert(kept);
         }
@@ -110,14 +110,17 @@ impl Ends {
             if let Some(progress) = self.production.is_held_up(admin) {
                 return progress;
             }
-            self.ask_on(workers, now);
-            if self.parts.iter().any(Part::is_awaited) {
-                if now < self.production.deadline {
-                    return Progress::AwaitsWorker;
+            let is_full = self.production.listed == self.query.limit;
+            if !is_full {
+                self.ask_on(workers, now);
+                if self.parts.iter().any(Part::is_awaited) {
+                    if now < self.production.deadline {
+                        return Progress::AwaitsWorker;
+                    }
+                    self.give_up(workers);
                 }
-                self.give_up(workers);
             }
-            if self.production.listed == self.query.limit || !self.list_some() {
+            if is_full || !self.list_some() {
                 self.finish(admin);
                 return Progress::Over;
             }
@@ -125,26 +128,30 @@ impl Ends {
         }
     }
 
-    /// Asks those for more whose page is listed: which ending is next is not known before it is here.
+    /// Where all of a worker's page is listed, asks it for more: which ending is next is not known before it is here. The
+    /// others are asked with it, unless they have a page more than they need: who does not answer is waited for together.
     fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
+        let is_due = |part: &Part| part.rows.is_empty() && matches!(part.stage, Stage::More(_));
+        if !self.parts.iter().any(is_due) {
+            return;
+        }
         let rows = page_rows(&self.query, self.production.listed);
         for (part, worker) in self.parts.iter_mut().zip(workers) {
             if let Stage::More(from) = part.stage
-                && part.rows.is_empty()
-                && rows > 0
+                && part.rows.len() <= PAGE_ROWS as usize
             {
                 let about = About::Ends { query: self.query.clone(), from: Some(from), rows };
                 let is_asked = worker.ask(&Question { number: self.production.number, about });
                 part.stage = if is_asked { Stage::Asked } else { Stage::Silent };
-                self.production.deadline = now + ANSWER_WITHIN;
             }
         }
+        self.production.deadline = now + ANSWER_WITHIN;
     }
 
-    /// Does without those that have not answered.
+    /// Does without those that have not answered: the deadline is that of the one that was asked last.
     fn give_up<K: Supervising>(&mut self, workers: &mut [Worker<K>]) {
         for (part, worker) in self.parts.iter_mut().zip(workers) {
-            if part.is_awaited() {
+            if part.stage == Stage::Asked {
                 part.stage = Stage::Silent;
                 worker.unanswered += 1;
             }
@@ -160,7 +167,7 @@ impl Ends {
             let Some((row, part)) = newest.and_then(|part| Some((part.rows.pop_front()?, part))) else {
                 break;
             };
-            let has_more = part.rows.is_empty() && matches!(part.stage, Stage::More(_));
+            let has_more = part.rows.is_empty() && matches!(part.stage, Stage::More(_) | Stage::Asked);
             self.production.add(&row.text);
             part.listed = Some(row.number);
             if has_more {
@@ -216,8 +223,9 @@ fn page_rows(query: &EndsQuery, listed: usize) -> u32 {
 }
 
 impl Part {
+    /// Whether which ending is next is not known before it answers.
     fn is_awaited(&self) -> bool {
-        self.stage == Stage::Asked
+        self.stage == Stage::Asked && self.rows.is_empty()
     }
 
     fn is_silent(&self) -> bool {
@@ -226,7 +234,7 @@ impl Part {
 
     /// Whether it may have endings that are not listed.
     fn has_more(&self) -> bool {
-        !self.rows.is_empty() || matches!(self.stage, Stage::More(_))
+        !self.rows.is_empty() || matches!(self.stage, Stage::More(_) | Stage::Asked)
     }
 
     /// Its endings with lower numbers are not listed; `None`: nothing of it is.

@@ -4,13 +4,15 @@
 //! ([`topics`](super::topics)), and it is there that patterns are matched, at the expense of who has asked for it.
 
 use super::Supervisor;
-use super::identities::{Claim, Claimant, Directive};
+use super::identities::{Claim, Directive};
 use super::inquiries::Known;
 use crate::hub::{PRESENCE_PREFIX, presence_channel};
 use crate::net::Supervising;
 use crate::observe::report;
+use crate::protocol::presence::{Form, Origin};
 use crate::workers::link::{Role, ServerNumbers, ToSupervisor, ToWorker};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Messages of all workers that are taken in a turn: a few milliseconds. Each has its share of them.
 const HEARD_PER_TURN: usize = 8192;
@@ -79,8 +81,9 @@ impl<K: Supervising> Supervisor<K> {
             ToSupervisor::Ready => self.workers[place].on_serving(self.now),
             ToSupervisor::Events => self.fanout.on_events(place),
             ToSupervisor::Leaving { last } => self.fanout.on_leaving(place, last),
-            ToSupervisor::Claim { role, number, at, id, token, key, peer } => {
-                let claim = Claim { worker: place, number, at, id, token, by: Claimant { key, peer } };
+            ToSupervisor::Claim { role, number, at, id, token, key, peer, listener } => {
+                let by = Arc::new(Origin { key, peer, listener });
+                let claim = Claim { worker: place, number, at, id, token, by };
                 match role {
                     Role::Holder => self.identities.hold(claim, self.now),
                     Role::Channel => self.identities.claim_channel(claim),
@@ -126,7 +129,7 @@ impl<K: Supervising> Supervisor<K> {
             let Some(directive) = self.identities.next_directive() else { return };
             match directive {
                 Directive::Lost { worker, role, number, id, to } => {
-                    let Claimant { key, peer } = to;
+                    let (key, peer) = (to.key.clone(), to.peer.clone());
                     self.workers[worker].send(&ToWorker::Lost { role, number, id, key, peer });
                 }
                 // A beat that cannot be delivered is worth nothing later.
@@ -138,8 +141,12 @@ impl<K: Supervising> Supervisor<K> {
                     self.workers[worker].relay(&ToWorker::HeartbeatLost { id });
                 }
                 // The worker that it comes from has told nobody either.
-                Directive::Announce { id, payload } => {
+                Directive::Announce { id, mut payload, origin } => {
                     let channel = presence_channel(&id);
+                    if self.plan.settings.server.presence == Form::Record {
+                        let time = self.kernel.unix_time();
+                        payload = self.presence.message(&payload, &id, Some(&origin), time);
+                    }
                     self.relays.waiting.push_back(Published { from: None, channel, payload });
                 }
             }
@@ -164,8 +171,12 @@ impl<K: Supervising> Supervisor<K> {
             for _ in 0..CAUGHT_UP_PER_TURN {
                 let Some(id) = worker.next_missed() else { break };
                 // What is still to be announced will be relayed.
-                if let Some(word) = self.identities.last_word(&id) {
-                    let (channel, payload) = (presence_channel(&id), word.into());
+                if let Some((word, origin)) = self.identities.last_word(&id) {
+                    let payload = match self.plan.settings.server.presence {
+                        Form::Word => word.into(),
+                        Form::Record => self.presence.repeated(word, &id, origin, self.kernel.unix_time()),
+                    };
+                    let channel = presence_channel(&id);
                     worker.relay(&ToWorker::Publish { channel, payload });
                 }
             }

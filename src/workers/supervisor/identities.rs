@@ -19,9 +19,11 @@
 
 use crate::core::time::{Duration, Instant};
 use crate::hub::{Agreement, Presence, agreement, may_beat};
+use crate::protocol::presence::Origin;
 use crate::workers::link::Role;
 use indexmap::IndexMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// How long a worker may take to tell the record of a connection that was taken over, before it is done without.
 const RECORD_WITHIN: Duration = Duration::from_secs(1);
@@ -42,7 +44,7 @@ pub(super) enum Directive {
         /// The identity.
         id: Vec<u8>,
         /// Who has it now.
-        to: Claimant,
+        to: Arc<Origin>,
     },
     /// A heartbeat for the holder at worker `worker` came elsewhere.
     Heartbeat {
@@ -64,16 +66,9 @@ pub(super) enum Directive {
         id: Vec<u8>,
         /// The message.
         payload: Vec<u8>,
+        /// Whose connection it is about.
+        origin: Arc<Origin>,
     },
-}
-
-/// A connection that claims a role, in the words of its worker.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Claimant {
-    /// As the admin interface names it.
-    pub(super) key: String,
-    /// Where it comes from.
-    pub(super) peer: String,
 }
 
 /// A claim as it arrives.
@@ -86,7 +81,8 @@ pub(super) struct Claim {
     pub(super) id: Vec<u8>,
     /// What a holder and its heartbeat channel know each other by; empty: nothing.
     pub(super) token: Vec<u8>,
-    pub(super) by: Claimant,
+    /// The connection, in the words of its worker.
+    pub(super) by: Arc<Origin>,
 }
 
 /// A claim in force.
@@ -96,7 +92,7 @@ struct Assigned {
     number: u64,
     at: u64,
     token: Box<[u8]>,
-    by: Claimant,
+    by: Arc<Origin>,
     /// Of a holder: how it was when its worker last told.
     presence: Presence,
 }
@@ -141,9 +137,9 @@ impl Roles {
 #[derive(Debug)]
 enum Waiting {
     /// How the connection of that claim was replaced.
-    Record { worker: usize, number: u64, deadline: Instant },
+    Record { worker: usize, number: u64, origin: Arc<Origin>, deadline: Instant },
     /// This, once what is before it is known.
-    Payload(Vec<u8>),
+    Payload(Vec<u8>, Arc<Origin>),
 }
 
 /// All identities that a connection of any worker holds, or beats for.
@@ -165,25 +161,25 @@ impl Identities {
     pub(super) fn hold(&mut self, claim: Claim, now: Instant) {
         let roles = self.roles.entry(claim.id.clone()).or_default();
         if let Some(newer) = roles.holder.as_ref().filter(|holder| holder.at > claim.at) {
-            let to = newer.by.clone();
+            let to = Arc::clone(&newer.by);
             return self.lose(Role::Holder, claim.id.clone(), &Assigned::new(claim), to);
         }
-        let (worker, id, by) = (claim.worker, claim.id.clone(), claim.by.clone());
+        let (worker, id, by) = (claim.worker, claim.id.clone(), Arc::clone(&claim.by));
         match roles.holder.replace(Assigned::new(claim)) {
             None => self.held += 1,
             Some(lost) => {
                 self.wait(&id, &lost, now + RECORD_WITHIN);
                 if lost.worker != worker {
                     self.moved += 1;
-                    self.lose(Role::Holder, id.clone(), &lost, by);
+                    self.lose(Role::Holder, id.clone(), &lost, Arc::clone(&by));
                 }
             }
         }
-        self.announce(id, b"online".to_vec());
+        self.announce(id, b"online".to_vec(), by);
     }
 
     /// The worker of a claim is to be told that it has lost a role.
-    fn lose(&mut self, role: Role, id: Vec<u8>, lost: &Assigned, to: Claimant) {
+    fn lose(&mut self, role: Role, id: Vec<u8>, lost: &Assigned, to: Arc<Origin>) {
         let Assigned { worker, number, .. } = *lost;
         self.directives.push_back(Directive::Lost { worker, role, number, id, to });
     }
@@ -198,7 +194,7 @@ impl Identities {
 
     /// A worker claims to beat for an identity. The connection that does so now gives way, or this one has no effect.
     pub(super) fn claim_channel(&mut self, claim: Claim) {
-        let (worker, id, by) = (claim.worker, claim.id.clone(), claim.by.clone());
+        let (worker, id, by) = (claim.worker, claim.id.clone(), Arc::clone(&claim.by));
         let roles = self.roles.entry(id.clone()).or_default();
         let token_of = |assigned: &Option<Assigned>| assigned.as_ref().map(|assigned| assigned.token.clone());
         let (holder, present) = (token_of(&roles.holder), token_of(&roles.channel));
@@ -218,15 +214,14 @@ impl Identities {
     /// A claim to hold an identity is over: `record` says how.
     pub(super) fn release(&mut self, worker: usize, number: u64, id: Vec<u8>, record: &[u8]) {
         let roles = self.roles.get_mut(&id);
-        if let Some(roles) =
-            roles.filter(|roles| roles.holder.as_ref().is_some_and(|holder| holder.is(worker, number)))
-        {
-            roles.holder = None;
+        let held =
+            roles.and_then(|roles| Some((roles.holder.take_if(|holder| holder.is(worker, number))?, roles)));
+        if let Some((holder, roles)) = held {
             self.held -= 1;
             if roles.is_empty() {
                 self.roles.swap_remove(&id);
             }
-            self.announce(id, [b"offline ", record].concat());
+            self.announce(id, [b"offline ", record].concat(), holder.by);
         } else {
             self.on_record(worker, Some(number), &id, record);
         }
@@ -265,7 +260,8 @@ impl Identities {
         let holder = self.roles.get_mut(&id).and_then(|roles| roles.holder.as_mut());
         if let Some(holder) = holder.filter(|holder| holder.is(worker, number)) {
             holder.presence = if payload == b"suspect" { Presence::Suspect } else { Presence::Online };
-            self.announce(id, payload);
+            let origin = Arc::clone(&holder.by);
+            self.announce(id, payload, origin);
         }
     }
 
@@ -298,15 +294,15 @@ impl Identities {
         below(&self.roles, before).map(|(place, id, roles)| (place, id, roles.there().is_some()))
     }
 
-    /// What would be announced of an identity last, if nothing of it waits.
-    pub(super) fn last_word(&self, id: &[u8]) -> Option<&'static [u8]> {
+    /// What would be announced of an identity last, if nothing of it waits, and of whose connection.
+    pub(super) fn last_word(&self, id: &[u8]) -> Option<(&'static [u8], Option<&Origin>)> {
         if self.waiting.contains_key(id) {
             return None;
         }
         Some(match self.roles.get(id).and_then(|roles| roles.holder.as_ref()) {
-            Some(holder) if holder.presence == Presence::Suspect => b"suspect",
-            Some(_) => b"online",
-            None => b"offline null",
+            Some(holder) if holder.presence == Presence::Suspect => (b"suspect", Some(&holder.by)),
+            Some(holder) => (b"online", Some(&holder.by)),
+            None => (b"offline null", None),
         })
     }
 
@@ -316,9 +312,8 @@ impl Identities {
             |assigned: &Option<Assigned>| assigned.as_ref().is_some_and(|assigned| assigned.worker == worker);
         let (mut offline, directives) = (Vec::new(), &mut self.directives);
         self.roles.retain(|id, roles| {
-            if its(&roles.holder) {
-                roles.holder = None;
-                offline.push(id.clone());
+            if let Some(holder) = roles.holder.take_if(|holder| holder.worker == worker) {
+                offline.push((id.clone(), holder.by));
             }
             if its(&roles.channel) {
                 if let Some((worker, Agreement::Agreed)) = roles.agreement() {
@@ -332,8 +327,8 @@ impl Identities {
         for id in self.waiting.keys().cloned().collect::<Vec<_>>() {
             self.on_record(worker, None, &id, b"null");
         }
-        for id in offline {
-            self.announce(id, b"offline null".to_vec());
+        for (id, origin) in offline {
+            self.announce(id, b"offline null".to_vec(), origin);
         }
     }
 
@@ -371,11 +366,11 @@ impl Identities {
         self.moved
     }
 
-    fn announce(&mut self, id: Vec<u8>, payload: Vec<u8>) {
+    fn announce(&mut self, id: Vec<u8>, payload: Vec<u8>, origin: Arc<Origin>) {
         match self.waiting.get_mut(&id) {
-            None => self.directives.push_back(Directive::Announce { id, payload }),
+            None => self.directives.push_back(Directive::Announce { id, payload, origin }),
             Some(queue) => {
-                queue.push_back(Waiting::Payload(payload));
+                queue.push_back(Waiting::Payload(payload, origin));
                 if queue.len() > WAITING_MAX {
                     self.do_without(&id, Instant::NEVER);
                 }
@@ -384,7 +379,8 @@ impl Identities {
     }
 
     fn wait(&mut self, id: &[u8], lost: &Assigned, deadline: Instant) {
-        let record = Waiting::Record { worker: lost.worker, number: lost.number, deadline };
+        let (worker, number, origin) = (lost.worker, lost.number, Arc::clone(&lost.by));
+        let record = Waiting::Record { worker, number, origin, deadline };
         self.waiting.entry(id.to_vec()).or_default().push_back(record);
         self.deadlines.push_back((deadline, id.to_vec()));
     }
@@ -393,11 +389,11 @@ impl Identities {
     fn on_record(&mut self, of: usize, claim: Option<u64>, id: &[u8], record: &[u8]) {
         let Some(queue) = self.waiting.get_mut(id) else { return };
         for waiting in queue.iter_mut() {
-            if let Waiting::Record { worker, number, .. } = waiting
+            if let Waiting::Record { worker, number, origin, .. } = waiting
                 && *worker == of
                 && claim.is_none_or(|claim| claim == *number)
             {
-                *waiting = Waiting::Payload([b"replaced ", record].concat());
+                *waiting = Waiting::Payload([b"replaced ", record].concat(), Arc::clone(origin));
             }
         }
         self.settle(id);
@@ -406,8 +402,10 @@ impl Identities {
     /// Announces what waits for records that were to be here by `now`.
     fn do_without(&mut self, id: &[u8], now: Instant) {
         for waiting in self.waiting.get_mut(id).into_iter().flatten() {
-            if matches!(waiting, Waiting::Record { deadline, .. } if *deadline <= now) {
-                *waiting = Waiting::Payload(b"replaced null".to_vec());
+            if let Waiting::Record { origin, deadline, .. } = waiting
+                && *deadline <= now
+            {
+                *waiting = Waiting::Payload(b"replaced null".to_vec(), Arc::clone(origin));
             }
         }
         self.settle(id);
@@ -416,10 +414,10 @@ impl Identities {
     /// Announces what waits for nothing any more.
     fn settle(&mut self, id: &[u8]) {
         let Some(queue) = self.waiting.get_mut(id) else { return };
-        while let Some(Waiting::Payload(payload)) = queue.front_mut() {
-            let (id, payload) = (id.to_vec(), std::mem::take(payload));
+        while let Some(Waiting::Payload(payload, origin)) = queue.front_mut() {
+            let (id, payload, origin) = (id.to_vec(), std::mem::take(payload), Arc::clone(origin));
             queue.pop_front();
-            self.directives.push_back(Directive::Announce { id, payload });
+            self.directives.push_back(Directive::Announce { id, payload, origin });
         }
         if queue.is_empty() {
             self.waiting.swap_remove(id);

@@ -13,7 +13,8 @@ fn claim(worker: usize, number: u64, token: &str) -> Claim {
 }
 
 fn claim_at(at: u64, worker: usize, number: u64, token: &str) -> Claim {
-    let by = Claimant { key: format!("{}.1-{number}", worker + 1), peer: "unix".to_owned() };
+    let key = format!("{}.1-{number}", worker + 1);
+    let by = Arc::new(Origin { key, peer: "unix".to_owned(), listener: "resp".to_owned() });
     Claim { worker, number, at, id: ID.to_vec(), token: token.into(), by }
 }
 
@@ -22,11 +23,52 @@ fn lost(worker: usize, role: Role, number: u64, to: &Claim) -> Directive {
 }
 
 fn announce(payload: &str) -> Directive {
-    Directive::Announce { id: ID.to_vec(), payload: payload.into() }
+    Directive::Announce { id: ID.to_vec(), payload: payload.into(), origin: Arc::default() }
 }
 
+fn word(of: &Identities) -> Option<&'static [u8]> {
+    of.last_word(ID).map(|(word, _)| word)
+}
+
+/// What is to be done. Of whose connection something is announced, another test says.
 fn directives(of: &mut Identities) -> Vec<Directive> {
-    std::iter::from_fn(|| of.next_directive()).collect()
+    let mut directives: Vec<_> = std::iter::from_fn(|| of.next_directive()).collect();
+    for directive in &mut directives {
+        if let Directive::Announce { origin, .. } = directive {
+            *origin = Arc::default();
+        }
+    }
+    directives
+}
+
+#[test]
+fn each_event_is_told_of_the_connection_that_it_happened_to() {
+    let mut all = Identities::default();
+    let told = |all: &mut Identities| {
+        let announced = |directive| match directive {
+            Directive::Announce { payload, origin, .. } => {
+                Some((String::from_utf8(payload).unwrap(), origin.key.clone()))
+            }
+            _ => None,
+        };
+        std::iter::from_fn(|| all.next_directive()).filter_map(announced).collect::<Vec<_>>()
+    };
+    let of = |word: &str, key: &str| (word.to_owned(), key.to_owned());
+    all.hold(claim(0, 1, ""), NOW);
+    all.happened(0, 1, ID.to_vec(), b"suspect".to_vec());
+    all.hold(claim(1, 1, ""), NOW);
+    all.release(0, 1, ID.to_vec(), b"{1}");
+    assert_eq!(
+        told(&mut all),
+        [of("online", "1.1-1"), of("suspect", "1.1-1"), of("replaced {1}", "1.1-1"), of("online", "2.1-1")]
+    );
+    // Its record does not come in time.
+    all.hold(claim(0, 2, ""), NOW);
+    all.expire(all.next());
+    assert_eq!(told(&mut all), [of("replaced null", "2.1-1"), of("online", "1.1-2")]);
+    // Its worker dies.
+    all.gone(0);
+    assert_eq!(told(&mut all), [of("offline null", "1.1-2")]);
 }
 
 #[test]
@@ -43,7 +85,7 @@ fn the_last_claim_wins_and_nobody_hears_of_it_before_the_record_of_the_one_befor
     assert_eq!(all.last_word(ID), None, "it is still to be said");
     all.release(0, 1, ID.to_vec(), b"{1}");
     assert_eq!(directives(&mut all), [announce("replaced {1}"), announce("online"), announce("suspect")]);
-    assert_eq!(all.last_word(ID), Some(&b"suspect"[..]));
+    assert_eq!(word(&all), Some(&b"suspect"[..]));
     // Its worker settles it, and tells of it.
     all.hold(claim(1, 2, ""), NOW);
     all.release(1, 1, ID.to_vec(), b"{2}");
@@ -52,7 +94,7 @@ fn the_last_claim_wins_and_nobody_hears_of_it_before_the_record_of_the_one_befor
     all.release(1, 2, ID.to_vec(), b"{3}");
     assert_eq!(directives(&mut all), [announce("offline {3}")]);
     assert!(all.roles.is_empty() && all.waiting.is_empty());
-    assert_eq!(all.last_word(ID), Some(&b"offline null"[..]));
+    assert_eq!(word(&all), Some(&b"offline null"[..]));
 }
 
 #[test]
@@ -69,7 +111,7 @@ fn a_claim_that_arrives_behind_a_newer_one_has_lost_and_nobody_hears_of_it() {
     let older = claim_at(3, 0, 2, "t");
     all.claim_channel(older.clone());
     assert_eq!(directives(&mut all), [lost(0, Role::Channel, 2, &older)]);
-    assert_eq!((all.held(), all.worker_of(ID), all.last_word(ID)), (1, Some(1), Some(&b"online"[..])));
+    assert_eq!((all.held(), all.worker_of(ID), word(&all)), (1, Some(1), Some(&b"online"[..])));
     // One that is over stands in nobody's way.
     all.release(1, 1, ID.to_vec(), b"{2}");
     all.hold(claim_at(1, 0, 3, ""), NOW);
@@ -112,7 +154,11 @@ fn who_ends_takes_its_claims_along_and_nobody_elses() {
     all.claim_channel(claim(1, 2, "t"));
     directives(&mut all);
     all.gone(1);
-    let other = Directive::Announce { id: b"other".to_vec(), payload: b"offline null".to_vec() };
+    let other = Directive::Announce {
+        id: b"other".to_vec(),
+        payload: b"offline null".to_vec(),
+        origin: Arc::default(),
+    };
     assert_eq!(directives(&mut all), [Directive::HeartbeatLost { worker: 0, id: ID.to_vec() }, other]);
     assert_eq!((all.held(), all.roles.len()), (1, 1));
     // What is awaited of it does not come any more.

@@ -1,7 +1,8 @@
-//! Lists of the connections of all workers, as their reader takes them. A worker is asked for a page at a time, the
-//! next one when the reader has room for it, so that neither a worker nor the supervisor ever holds a whole list. The
-//! first page is asked of all at once: one that does not answer is waited for no longer than the others.
+//! Lists of the connections of all workers, as their reader takes them. A worker is asked for a page at a time, the next one
+//! when the reader comes to the one before, so that neither a worker nor the supervisor ever holds a whole list. All are asked
+//! at once, also for the next pages: workers that do not answer are waited for together, and not one after the other.
 
+use super::admin_fanout::ANSWER_WITHIN;
 use super::admin_server::{AdminServer, ClientId};
 use super::production::{Production, Progress};
 use super::worker::Worker;
@@ -10,23 +11,38 @@ use crate::net::Supervising;
 use crate::observe::answers::{LIST_BEGIN, end_list};
 use crate::protocol::admin::ListQuery;
 use crate::workers::link::{About, Content, Question, Rows};
-use indexmap::{IndexMap, IndexSet};
+use std::collections::VecDeque;
 
 /// A list that is being produced.
 pub(super) struct List {
-    /// Its deadline is that of the worker whose turn it is.
     pub(super) production: Production,
     query: ListQuery,
     /// The worker whose connections come next.
     place: usize,
-    /// Workers that are to answer.
-    asked: IndexSet<usize>,
-    /// Pages that are not listed yet, by worker.
-    pages: IndexMap<usize, Rows>,
-    /// When a worker has not answered the first question in time.
-    first_deadline: Instant,
+    /// What has come of each worker.
+    parts: Vec<Part>,
     matched: u64,
     silent: Vec<u32>,
+}
+
+/// The connections of one worker.
+struct Part {
+    /// What is not listed yet: the page that its reader comes to next, and the one behind that.
+    pages: VecDeque<Rows>,
+    stage: Stage,
+}
+
+/// Where a worker is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// A page was asked for.
+    Asked,
+    /// Its next page begins with that slot.
+    More(u32),
+    /// There is nothing behind its pages.
+    Over,
+    /// It does not answer.
+    Silent,
 }
 
 impl List {
@@ -38,19 +54,15 @@ impl List {
         workers: &mut [Worker<K>],
         deadline: Instant,
     ) -> Self {
-        let mut list = Self {
-            production: Production::new(client, number, LIST_BEGIN, deadline),
-            query,
-            place: 0,
-            asked: IndexSet::new(),
-            pages: IndexMap::new(),
-            first_deadline: deadline,
-            matched: 0,
-            silent: Vec::new(),
-        };
+        let production = Production::new(client, number, LIST_BEGIN, deadline);
+        let mut list =
+            Self { production, query, place: 0, parts: Vec::new(), matched: 0, silent: Vec::new() };
         let question = list.question(0);
-        let asked = workers.iter_mut().enumerate();
-        list.asked = asked.filter_map(|(place, worker)| worker.ask(&question).then_some(place)).collect();
+        let parts = workers.iter_mut().map(|worker| {
+            let stage = if worker.ask(&question) { Stage::Asked } else { Stage::Silent };
+            Part { pages: VecDeque::new(), stage }
+        });
+        list.parts = parts.collect();
         list
     }
 
@@ -67,19 +79,19 @@ impl List {
     }
 
     pub(super) fn on_answer(&mut self, place: usize, content: Content) {
+        let part = &mut self.parts[place];
         // One that comes too late is an answer to nothing.
         if let Content::Rows(rows) = content
-            && place >= self.place
-            && self.asked.contains(&place)
+            && part.stage == Stage::Asked
         {
-            self.pages.insert(place, rows);
+            part.stage = rows.next.map_or(Stage::Over, Stage::More);
+            part.pages.push_back(rows);
         }
     }
 
     /// A worker has ended, and its connections with it.
     pub(super) fn on_gone(&mut self, place: usize) {
-        self.asked.swap_remove(&place);
-        self.pages.swap_remove(&place);
+        self.parts[place] = Part { pages: VecDeque::new(), stage: Stage::Silent };
     }
 
     /// Goes on as far as its reader has room, and the pages reach.
@@ -103,35 +115,44 @@ impl List {
             if let Some(progress) = self.production.is_held_up(admin) {
                 return progress;
             }
-            if self.place == workers.len() {
+            let Some(part) = self.parts.get_mut(self.place) else {
                 self.finish(admin);
                 return Progress::Over;
+            };
+            if let Some(page) = part.pages.pop_front() {
+                self.matched += page.matched;
+                self.add(&page.text, admin);
+                continue;
             }
-            let next = match self.pages.swap_remove(&self.place) {
-                Some(page) => {
-                    self.matched += page.matched;
-                    self.add(&page.text, admin);
-                    page.next
+            match part.stage {
+                Stage::More(_) => self.ask_on(workers, now),
+                Stage::Asked if now < self.production.deadline => return Progress::AwaitsWorker,
+                // So long none of the others has answered either that was asked with it.
+                Stage::Asked => {
+                    let asked = self.parts.iter_mut().filter(|part| part.stage == Stage::Asked);
+                    asked.for_each(|part| part.stage = Stage::Silent);
                 }
-                None if self.asked.contains(&self.place) && now < self.production.deadline => {
-                    return Progress::AwaitsWorker;
-                }
-                None => {
+                Stage::Over => self.place += 1,
+                Stage::Silent => {
                     workers[self.place].unanswered += 1;
                     self.silent.push(workers[self.place].number);
-                    None
+                    self.place += 1;
                 }
-            };
-            if let Some(from) = next {
-                self.production.deadline = now + super::admin_fanout::ANSWER_WITHIN;
-                if !workers[self.place].ask(&self.question(from)) {
-                    self.asked.swap_remove(&self.place);
-                }
-            } else {
-                self.place += 1;
-                self.production.deadline = self.first_deadline;
             }
         }
+    }
+
+    /// Asks all who have one for their next page, unless there is one already behind that which is listed next.
+    fn ask_on<K: Supervising>(&mut self, workers: &mut [Worker<K>], now: Instant) {
+        for place in self.place..self.parts.len() {
+            if let Stage::More(from) = self.parts[place].stage
+                && self.parts[place].pages.len() < 2
+            {
+                let is_asked = workers[place].ask(&self.question(from));
+                self.parts[place].stage = if is_asked { Stage::Asked } else { Stage::Silent };
+            }
+        }
+        self.production.deadline = now + ANSWER_WITHIN;
     }
 
     /// Lists rows, each on a line, as far as there is room for them within the limit.

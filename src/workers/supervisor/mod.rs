@@ -39,6 +39,7 @@ use crate::core::time::{Duration, Instant};
 use crate::net::{Address, Fatal, Listener as _, Ready, ServiceNotifier, Signal, Supervising, Token};
 use crate::observe::events::{Events, Kind};
 use crate::observe::report;
+use crate::protocol::presence;
 use crate::workers::link::ToWorker;
 use admin_fanout::AdminFanout;
 use admin_server::{AdminServer, CLIENTS, ClientId, Served};
@@ -118,6 +119,8 @@ pub struct Supervisor<K: Supervising> {
     ready: Vec<Ready>,
     workers: Vec<Worker<K>>,
     identities: Identities,
+    /// The numbers of what those are told who watch identities.
+    presence: presence::Sequence,
     topics: Topics,
     /// To be passed on in the next turn.
     relays: Relays,
@@ -175,6 +178,7 @@ impl<K: Supervising> Supervisor<K> {
             ready: Vec::new(),
             workers,
             identities: Identities::default(),
+            presence: presence::Sequence::default(),
             topics: Topics::default(),
             relays: Relays::default(),
             inquiries: Inquiries::default(),

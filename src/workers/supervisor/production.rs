@@ -13,7 +13,7 @@ pub(super) struct Production {
     pub(super) client: ClientId,
     /// Of its questions.
     pub(super) number: u64,
-    /// When a worker has not answered in time.
+    /// When a worker that was asked has not answered in time.
     pub(super) deadline: Instant,
     /// Rows that were listed.
     pub(super) listed: usize,

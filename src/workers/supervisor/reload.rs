@@ -55,6 +55,7 @@ impl<K: Supervising> Supervisor<K> {
         self.admin.adopt(new_admin, self.now);
         self.plan.settings.drain = new.drain;
         self.plan.settings.server.stall_timeout = new.server.stall_timeout;
+        self.plan.settings.server.presence = new.server.presence;
         // Before the listeners that are to use them.
         if self.tickets.begin(new, self.now) {
             self.hand_out_tickets();

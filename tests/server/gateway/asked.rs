@@ -16,6 +16,11 @@ fn why_of_either_side_of_a_pair_tells_how_the_other_one_ended() {
         upstream.expect("question");
         upstream.send("answer");
         client.expect("answer");
+        let listed = server.connections("gateway");
+        let listed = ["client", "upstream"].map(|leg| listed.iter().find(|row| row["leg"] == leg).unwrap());
+        assert_eq!((&listed[0]["partner"], &listed[1]["partner"]), (&listed[1]["key"], &listed[0]["key"]));
+        let address = backend.address().to_string();
+        assert_eq!((&listed[0]["server"], &listed[1]["server"]), (&address.into(), &Value::Null));
         client.reset();
         let ends = |query: &str| -> Value {
             let (status, body) = server.admin("GET", &format!("/ends{query}"));

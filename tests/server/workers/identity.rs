@@ -9,7 +9,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 /// The channel and the payload of the next message of a pattern.
-fn next_event(client: &mut Client) -> (String, String) {
+pub(super) fn next_event(client: &mut Client) -> (String, String) {
     let mut line = || {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") {

@@ -95,25 +95,34 @@ fn amount<'a>(row: &Value, field: &str) -> Line<'a> {
 }
 
 fn connections<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a> {
-    const COLUMNS: &[Column] = &[
+    // Most servers have no suspects, and no gateway: their lists have room for other things.
+    let has = |field: &str| picture.connections.iter().any(|row| !row[field].is_null());
+    let (has_suspects, has_servers) = (has("suspect_for_s"), has("server"));
+    let shown = |is_shown: bool, from: u16| if is_shown { from } else { u16::MAX };
+    let roomy = if has_suspects || has_servers { 165 } else { 130 };
+    let columns = [
         Column::new("KEY", 9),
         Column::new("STATE", 11),
+        Column::new("SUSPECT FOR", 21).from(shown(has_suspects, 76)),
         Column::fill("IDENTITY"),
-        Column::new("PEER", 21).from(60),
-        Column::new("LISTENER", 10).from(90),
+        Column::new("PEER", 21).from(if has_suspects { 90 } else { 60 }),
+        Column::new("SERVER", 21).from(shown(has_servers, if has_suspects { 112 } else { 92 })),
+        Column::new("LISTENER", 10).from(if has_suspects || has_servers { 130 } else { 90 }),
         Column::number("AGE", 8).from(48),
         Column::number("SILENT", 8).from(60),
-        Column::number("IN", 9).from(130),
-        Column::number("OUT", 9).from(130),
-        Column::number("QUEUED", 9).from(130),
+        Column::number("IN", 9).from(roomy),
+        Column::number("OUT", 9).from(roomy),
+        Column::number("QUEUED", 9).from(roomy),
     ];
     let rows = picture.connections.iter().map(|row| {
         let state = row["state"].as_str().unwrap_or_default();
         vec![
             text(row, "key"),
             text(row, "state").style(palette.state(state)),
+            suspicion(row).style(palette.state(state)),
             text(row, "id"),
             text(row, "peer"),
+            text(row, "server"),
             text(row, "listener"),
             Line::raw(span_of(&row["age_s"])),
             Line::raw(span_of(&row["silence_s"])),
@@ -122,7 +131,14 @@ fn connections<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a>
             amount(row, "queue_bytes"),
         ]
     });
-    table(COLUMNS, width, rows, palette)
+    table(&columns, width, rows, palette)
+}
+
+/// For how long a connection is suspect, and the verdict on it, if that was reported.
+fn suspicion<'a>(row: &Value) -> Line<'a> {
+    let Some(time) = row.get("suspect_for_s").map(span_of) else { return Line::default() };
+    let verdict = row["verdict"].as_str().unwrap_or_default();
+    Line::raw(printable(format!("{time} {verdict}").trim_end()))
 }
 
 fn endings<'a>(picture: &Picture, width: u16, palette: Palette) -> Table<'a> {

@@ -3,6 +3,7 @@
 use super::super::super::admin::span_of;
 use super::super::super::why;
 use super::super::input::KEYS;
+use super::super::picture::OTHER_SIDE;
 use super::super::ui::Page;
 use super::View;
 use crate::core::end::Reason;
@@ -34,7 +35,7 @@ fn draw_page(frame: &mut Frame<'_>, view: &View<'_>, page: &Page) {
         Page::Connection { row, ending: None } => (titled("Connection", row), fields(view, row)),
         Page::Event(line) => (" Event ".to_owned(), vec![Line::raw(line.as_str())]),
         Page::Connection { ending: Some(row), .. } | Page::Ending(row) => {
-            (titled("Ending of", row), ending(row))
+            (titled("Ending of", row), ending(row, view.ui.shown(view.live).partner_of(row)))
         }
     };
     let room = frame.area();
@@ -135,9 +136,21 @@ fn help<'a>(view: &View<'_>) -> Vec<Line<'a>> {
     keys.chain(more.map(Line::raw)).collect()
 }
 
-/// All that is known of a connection.
+/// All that is known of a connection, and of the other side of its pair.
 fn fields<'a>(view: &View<'_>, row: &Value) -> Vec<Line<'a>> {
-    let fields = row.as_object().into_iter().flatten();
+    let mut lines = own_fields(view, row);
+    let other = &row[OTHER_SIDE];
+    if other.is_object() {
+        let side = if text(other, "leg") == "upstream" { "server" } else { "client" };
+        let title = format!("The other side: the {side}'s");
+        lines.extend([Line::raw(""), Line::styled(title, view.palette.title())]);
+        lines.extend(own_fields(view, other));
+    }
+    lines
+}
+
+fn own_fields<'a>(view: &View<'_>, row: &Value) -> Vec<Line<'a>> {
+    let fields = row.as_object().into_iter().flatten().filter(|(name, _)| *name != OTHER_SIDE);
     let lines = fields.filter(|(_, value)| !value.is_null()).map(|(name, value)| {
         let title = printable(name.trim_end_matches("_s")).replace('_', " ");
         Line::from(vec![
@@ -166,9 +179,12 @@ fn said(name: &str, value: &Value) -> String {
 }
 
 /// An ending as `linger why` tells it, with what it usually means.
-fn ending<'a>(row: &Value) -> Vec<Line<'a>> {
+fn ending<'a>(row: &Value, partner: Option<&Value>) -> Vec<Line<'a>> {
     let mut told = String::new();
     why::ending(row, Language::English, &mut told);
+    if let Some(partner) = partner {
+        why::side(partner, false, Language::English, &mut told);
+    }
     told.push('\n');
     if let Some(reason) = Reason::ALL.iter().find(|reason| reason.name() == text(row, "reason")) {
         let meaning = meaning::of(*reason, Language::English);

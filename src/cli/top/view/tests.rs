@@ -205,6 +205,42 @@ fn a_connection_and_its_ending_are_told_in_full() {
 }
 
 #[test]
+fn suspects_and_the_other_side_of_a_pair_have_their_columns_where_there_are_some() {
+    let head = |picture: &Picture, size| screen(picture, &Ui::new(), size, true).0;
+    let mut picture = picture();
+    let none = head(&picture, (160, 40));
+    assert!(!none.contains("SUSPECT FOR") && !none.contains("SERVER") && none.contains("QUEUED"), "{none}");
+    picture.connections[0]["state"] = "suspect".into();
+    picture.connections[0]["suspect_for_s"] = 12.0.into();
+    assert_seen(&head(&picture, (100, 30)), &["SUSPECT FOR", "suspect     12s ", "10.0.0.7:51234"]);
+    picture.connections[0]["verdict"] = "lost.heartbeat".into();
+    assert_seen(&head(&picture, (80, 24)), &["12s lost.heartbeat", "dev1"]);
+    picture.connections[1]["server"] = "10.0.0.5:9001".into();
+    assert_seen(&head(&picture, (120, 40)), &["12s lost.heartbeat", "dev1", "SERVER", "10.0.0.5:9001"]);
+}
+
+#[test]
+fn the_other_side_of_a_pair_is_told_with_its_connection_and_with_its_ending() {
+    let (mut ui, mut picture) = (Ui::new(), picture());
+    ui.act(Action::Open, &mut picture);
+    let mut row = picture.connections[0].clone();
+    row["other_side"] = json!({"key": "1.5-7", "leg": "upstream", "peer": "10.0.0.5:9001", "state": "open"});
+    ui.on_watched("1.2-1", Some(row));
+    let (text, _) = screen(&picture, &ui, (100, 40), true);
+    assert_seen(&text, &["grace 5.0s", "The other side: the server's", "1.5-7", "10.0.0.5:9001"]);
+    let leg = |key: &str, leg: &str, reason: &str| {
+        let mut row = ended(key, "", reason);
+        (row["leg"], row["pair"]) = (leg.into(), "1.2-1".into());
+        row
+    };
+    let server = leg("1.5-7", "upstream", "upstream.reset");
+    picture.on_event(&Message { name: "ended".to_owned(), data: server });
+    ui.on_ended(&leg("1.2-1", "client", "upstream.reset"));
+    let (text, _) = screen(&picture, &ui, (100, 40), true);
+    assert_seen(&text, &["Ending of 1.2-1", "Its server's side: 1.5-7"]);
+}
+
+#[test]
 fn what_is_wrong_is_said_and_the_last_picture_stays() {
     let mut picture = picture();
     picture.on_failed("the admin interface at 127.0.0.1:7070 does not answer: Connection refused", at(102));

@@ -27,7 +27,7 @@ pub struct Channel<S, In, Out> {
     carries: PhantomData<(In, Out)>,
 }
 
-/// Of the output, what [`Channel::send_bulk`] has queued, and what was queued behind it: sent or not.
+/// Of the output, the one message that [`Channel::try_send_bulk`] has queued, and what was queued behind it: sent or not.
 #[derive(Clone, Copy, Default)]
 struct Bulk {
     bytes: usize,
@@ -79,10 +79,15 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
     }
 
     /// Queues a message that may be very long, which is no sign that the other end does not keep up: it is no part of the
-    /// [`backlog`](Self::backlog).
-    pub fn send_bulk(&mut self, message: &Out) {
-        let left = self.bulk.left(self.output.len());
-        self.bulk = Bulk { bytes: left + self.put(message), behind: 0 };
+    /// [`backlog`](Self::backlog). False while an earlier one has not gone out whole: there is one at a time, which bounds the
+    /// queue, and so what is queued between two of them is not taken for a part of them.
+    #[must_use]
+    pub fn try_send_bulk(&mut self, message: &Out) -> bool {
+        let is_free = self.bulk.left(self.output.len()) == 0;
+        if is_free {
+            self.bulk = Bulk { bytes: self.put(message), behind: 0 };
+        }
+        is_free
     }
 
     /// Queues a message; says how many bytes it is.
@@ -166,7 +171,24 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::{Secret, ToSupervisor, ToWorker};
     use super::*;
+    use crate::tools::sim::faults::Faults;
+    use crate::tools::sim::kernel::SimEnv;
+    use crate::tools::sim::peer::ClientPool;
+    use crate::tools::sim::rng::Rng;
+    use crate::tools::sim::stream::SimStream;
+    use crate::tools::sim::world::World;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    /// A supervisor's end whose worker reads nothing.
+    fn unread() -> Channel<SimStream, ToSupervisor, ToWorker> {
+        let world = World::new(Faults::none(), &mut Rng::new(1));
+        let env = Rc::new(RefCell::new(SimEnv::new(world, ClientPool::empty())));
+        let [ours, _theirs] = SimStream::linked(&mut env.borrow_mut().world, &env);
+        Channel::new(ours)
+    }
 
     #[test]
     fn what_is_very_long_is_no_backlog_and_what_waits_behind_it_is() {
@@ -175,5 +197,27 @@ mod tests {
             assert_eq!(waiting - bulk.left(waiting), backlog, "{waiting}");
         }
         assert_eq!(Bulk::default().left(70), 0);
+    }
+
+    #[test]
+    fn one_very_long_message_waits_at_a_time_and_hides_nothing_of_the_others() {
+        let mut channel = unread();
+        let long = ToWorker::Reload { file: Secret("x".repeat(1 << 20)) };
+        let short = ToWorker::Publish { channel: Vec::new(), payload: vec![0; 1000] };
+        channel.send(&short);
+        let one = channel.backlog();
+        assert!(channel.try_send_bulk(&long));
+        channel.send(&short);
+        let all = channel.pending_output();
+        for _ in 0..100 {
+            assert!(!channel.try_send_bulk(&long));
+        }
+        assert_eq!((channel.pending_output(), channel.backlog()), (all, 2 * one));
+        // The worker takes all but the last bytes of it, then all of it: the next is queued behind what came meanwhile.
+        channel.output.consume(all - one - 1);
+        assert!(!channel.try_send_bulk(&long));
+        channel.output.consume(1);
+        assert!(channel.try_send_bulk(&long));
+        assert_eq!(channel.backlog(), one, "what lies between two of them is none of theirs");
     }
 }

@@ -22,10 +22,12 @@ impl<K: Supervising> Supervisor<K> {
             let newer = (self.file != self.plan.file).then(|| Secret(self.file.clone()));
             let file = Secret(self.plan.file.clone());
             let (tickets, is_watched) = (self.tickets.packed(), self.fanout.is_watched());
-            let mut first = vec![ToWorker::Start { file, newer, tickets, is_watched }];
-            first.extend(self.fanout.words().map(ToWorker::Word));
-            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &first) {
+            let start = ToWorker::Start { file, newer, tickets, is_watched };
+            match worker.start(&mut self.kernel, self.plan.workers, token_of(place), now, &start) {
                 Ok(pid) => {
+                    for word in self.fanout.words() {
+                        worker.send(&ToWorker::Word(word));
+                    }
                     report::worker_started(worker.number, pid, worker.restarts);
                     let fields = || json!({"worker": worker.number, "pid": pid, "restarts": worker.restarts});
                     self.events.add_of_server(Kind::WorkerStarted, fields, now);

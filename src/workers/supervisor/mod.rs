@@ -266,7 +266,7 @@ impl<K: Supervising> Supervisor<K> {
         self.serve_admin();
         // After all that has something to tell them.
         for worker in &mut self.workers {
-            worker.flush(self.now);
+            worker.flush(&self.file, self.now);
         }
         if self.phase == Phase::Starting && self.workers.iter().all(is_settled) {
             self.phase = Phase::Serving;

@@ -63,7 +63,7 @@ impl<K: Supervising> Supervisor<K> {
         }
         self.warn_of_expiries();
         for worker in &mut self.workers {
-            worker.reload(&file);
+            worker.reload();
         }
         self.file = file;
         self.reloaded = (true, self.now);

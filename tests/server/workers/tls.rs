@@ -4,7 +4,7 @@
 use crate::common::file::TempFile;
 use crate::common::tls::{House, TlsClient};
 use crate::common::{Server, until};
-use crate::workers::crowd::{all_serve, pids, served, signal};
+use crate::workers::crowd::{all_serve, pids, served, signal, stop};
 use rustls::{ClientConfig, HandshakeKind};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -129,6 +129,41 @@ fn a_long_list_of_what_was_revoked_reaches_all_workers() {
         connect(&server, &may);
         TlsClient::connect(server.address("echo"), &may_not).expect_refusal();
     }
+}
+
+#[test]
+fn a_worker_that_reads_nothing_is_told_the_newest_configuration_once_it_does() {
+    let house = House::new();
+    let (device, revoked) = (house.authority.sign("dev1"), house.authority.sign("dev2"));
+    // More than its socket takes.
+    let long = "what somebody has to say\n".repeat(100_000);
+    let crl = TempFile::new(&house.authority.revoke(&[]));
+    let asks = format!(
+        "client_certificate = 'required'\nclient_ca = '{}'\nclient_crl = '{}'\n",
+        house.ca.path(),
+        crl.path()
+    );
+    let text = configuration(2, &house, &asks).replacen("[server]", "[server]\nstall_timeout = 'off'", 1);
+    let file = TempFile::new(&text);
+    let server = Server::start(&["--config", file.path()]);
+    all_serve(&server, 2);
+    let stuck = pids(&server)[&2];
+    stop(stuck);
+    for reload in 1..=6 {
+        let list = if reload < 6 { house.authority.revoke(&[]) } else { house.authority.revoke(&[&revoked]) };
+        crl.write(&format!("{long}{list}"));
+        server.signal("HUP");
+        until("a reload of the others", || server.events("reloaded").len() == 2 * reload);
+    }
+    signal(stuck, "CONT");
+    // The first, which has gone out in part, and the last.
+    until("its own reloads", || server.events("reloaded").len() >= 6 * 2 + 2);
+    let (may, may_not) = (house.trust(Some(&device)), house.trust(Some(&revoked)));
+    assert!(!all_resume(&server, &may, &[1, 2]));
+    for _ in 0..8 {
+        TlsClient::connect(server.address("echo"), &may_not).expect_refusal();
+    }
+    assert_eq!(server.events("reloaded").len(), 6 * 2 + 2);
 }
 
 /// Two workers behind an admin interface that speaks TLS, whose table says more.

@@ -1,9 +1,11 @@
 //! [`Channel`]: messages through a stream, queued on both sides so that nobody waits. Each has its length before it.
+//! Private keys and those of session tickets are in some: no memory that had one is given back as it is.
 
 use super::message::Message;
-use crate::core::buf::ByteQueue;
+use super::queue::{KEPT_BYTES, WipedQueue};
 use crate::net::{Received, Sent, Stream};
 use std::marker::PhantomData;
+use zeroize::Zeroize;
 
 /// Longest message, in bytes: a list of as many connections as one answer may have, several times over; and two
 /// configurations with all the files that they name (`config/files.rs: ALL_BYTES_MAX`).
@@ -13,14 +15,14 @@ const LENGTH_BYTES: usize = 4;
 /// Received at once, and in one turn, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 const READS_PER_TURN: usize = 16;
-/// Memory that an empty queue keeps, in bytes.
-const KEPT_BYTES: usize = 64 * 1024;
+/// More than what is not secret in a message with secrets takes, in bytes: a tag, and a few lengths.
+const BESIDE_SECRETS: usize = 128;
 
 /// One end of a channel: `In` comes, `Out` goes.
 pub struct Channel<S, In, Out> {
     stream: S,
-    input: ByteQueue,
-    output: ByteQueue,
+    input: WipedQueue,
+    output: WipedQueue,
     buffer: Box<[u8]>,
     message: Vec<u8>,
     bulk: Bulk,
@@ -59,8 +61,8 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
     pub fn new(stream: S) -> Self {
         Self {
             stream,
-            input: ByteQueue::default(),
-            output: ByteQueue::default(),
+            input: WipedQueue::default(),
+            output: WipedQueue::default(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
             message: Vec::new(),
             bulk: Bulk::default(),
@@ -92,13 +94,23 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
 
     /// Queues a message; says how many bytes it is.
     fn put(&mut self, message: &Out) -> usize {
-        self.message.clear();
+        let secret = message.secret_bytes();
+        if secret > 0 {
+            // Memory that has to grow leaves a copy behind.
+            self.message.reserve(secret + BESIDE_SECRETS);
+            self.output.note_secret();
+        }
+        let room = self.message.capacity();
         message.write(&mut self.message);
+        debug_assert!(secret == 0 || self.message.capacity() == room, "all of it has room");
         debug_assert!(self.message.len() <= MESSAGE_BYTES_MAX, "answers are bounded, and so are files");
         let length = u32::try_from(self.message.len()).unwrap_or(u32::MAX);
         self.output.push(&length.to_le_bytes());
         self.output.push(&self.message);
         let bytes = LENGTH_BYTES + self.message.len();
+        if secret > 0 {
+            self.message.zeroize();
+        }
         self.message.clear();
         self.message.shrink_to(KEPT_BYTES);
         bytes
@@ -127,7 +139,6 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
                 Sent::Failed(_) => return Err(Broken),
             }
         }
-        self.output.reset(KEPT_BYTES);
         self.bulk = Bulk::default();
         Ok(())
     }
@@ -161,18 +172,20 @@ impl<S: Stream, In: Message, Out: Message> Channel<S, In, Out> {
         }
         let Some(bytes) = rest.get(..length) else { return Ok(None) };
         let message = In::read(bytes).map_err(|_| Broken)?;
-        self.input.consume(LENGTH_BYTES + length);
-        if self.input.is_empty() {
-            self.input.reset(KEPT_BYTES);
+        if message.secret_bytes() > 0 {
+            self.input.note_secret();
+            self.buffer.zeroize();
         }
+        self.input.consume(LENGTH_BYTES + length);
         Ok(Some(message))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::{Secret, ToSupervisor, ToWorker};
+    use super::super::message::{ToSupervisor, ToWorker};
     use super::*;
+    use crate::core::secret::Secret;
     use crate::tools::sim::faults::Faults;
     use crate::tools::sim::kernel::SimEnv;
     use crate::tools::sim::peer::ClientPool;
@@ -202,7 +215,7 @@ mod tests {
     #[test]
     fn one_very_long_message_waits_at_a_time_and_hides_nothing_of_the_others() {
         let mut channel = unread();
-        let long = ToWorker::Reload { file: Secret("x".repeat(1 << 20)) };
+        let long = ToWorker::Reload { file: Secret::new("x".repeat(1 << 20)) };
         let short = ToWorker::Publish { channel: Vec::new(), payload: vec![0; 1000] };
         channel.send(&short);
         let one = channel.backlog();

@@ -1,11 +1,12 @@
 //! One worker: the process, the channel to it, and when it is started anew.
 
 use super::pulse::{Pulse, Step};
+use crate::core::secret::Secret;
 use crate::core::time::{Duration, Instant};
 use crate::net::{Exit, Fatal, Interest, Kernel, Process as _, Supervising, Token};
 use crate::observe::metrics::Ledger;
 use crate::workers::link::{
-    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, Secret, ToSupervisor, ToWorker,
+    Broken, Channel, Finding, More, Query, Question, RELAYS_HIGH, ToSupervisor, ToWorker,
 };
 use indexmap::IndexSet;
 
@@ -251,7 +252,7 @@ impl<K: Supervising> Worker<K> {
     }
 
     /// Sends what it takes. `file`: the configuration as it was read last.
-    pub(super) fn flush(&mut self, file: &str, now: Instant) {
+    pub(super) fn flush(&mut self, file: &Secret<String>, now: Instant) {
         let Some(process) = self.process() else { return };
         let Some(channel) = process.channel.as_mut() else { return };
         if channel.pending_output() == 0 && !process.reload_due {
@@ -261,7 +262,7 @@ impl<K: Supervising> Worker<K> {
         let mut sent = channel.flush();
         // Where the kernel's buffer was full, room in it is a sign that somebody reads.
         let moved = process.blocked && channel.pending_output() < pending;
-        if process.reload_due && channel.try_send_bulk(&ToWorker::Reload { file: Secret(file.to_owned()) }) {
+        if process.reload_due && channel.try_send_bulk(&ToWorker::Reload { file: file.clone() }) {
             process.reload_due = false;
             sent = sent.and_then(|()| channel.flush());
         }
